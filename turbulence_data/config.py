@@ -1,0 +1,168 @@
+"""The physics of a flow, as a frozen value that is checked when it is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
+from typing import Any
+
+TWO_PI = 2.0 * math.pi
+_MIN_POINTS = 4
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """A flow on a doubly periodic domain: resolution and physical parameters.
+
+        d(vorticity)/dt + J = nu lap(vorticity) - nu_h (-lap)^p vorticity
+                              - beta v - drag vorticity - f,
+        f = k_f [cos(k_f x) + cos(k_f y)],   nu = 1 / reynolds
+
+    Attributes:
+        num_points: points per direction, one number or `(nx, ny)`; stored as a pair.
+        reynolds: inverse viscosity; `math.inf` for an inviscid flow.
+        linear_drag: rate of the linear drag, at least 0.
+        forcing_wavenumber: k_f, a wavenumber of the domain, or None for no forcing.
+        beta: gradient of the Coriolis parameter along y.
+        hyperviscosity: coefficient nu_h, at least 0.
+        hyperviscosity_order: power p of the Laplacian, at least 2.
+        lengths: domain size `(Lx, Ly)`.
+
+    Raises:
+        ValueError: when a value is out of range or values contradict each other.
+
+    Example:
+        >>> FlowConfig(num_points=256, reynolds=2000, forcing_wavenumber=16).viscosity
+        0.0005
+    """
+
+    num_points: int | tuple[int, int]
+    reynolds: float
+    linear_drag: float = 0.1
+    forcing_wavenumber: int | None = 4
+    beta: float = 0.0
+    hyperviscosity: float = 0.0
+    hyperviscosity_order: int = 2
+    lengths: tuple[float, float] = (TWO_PI, TWO_PI)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_points", as_pair(self.num_points))
+        object.__setattr__(self, "lengths", as_lengths(self.lengths))
+        if self.reynolds != math.inf:
+            check_positive("reynolds (math.inf where inviscid)", self.reynolds)
+        for name in ("linear_drag", "hyperviscosity"):
+            check_at_least_zero(name, getattr(self, name))
+        if not is_finite_number(self.beta):
+            raise ValueError(f"beta must be a finite number; received {self.beta!r}.")
+        check_whole("hyperviscosity_order", self.hyperviscosity_order, at_least=2)
+        if self.forcing_wavenumber is not None:
+            self._check_forcing()
+
+    def _check_forcing(self) -> None:
+        check_whole("forcing_wavenumber", self.forcing_wavenumber, at_least=1)
+        wavenumber = float(self.forcing_wavenumber or 0)
+        for n, length in zip(self.shape, self.lengths, strict=True):
+            mode = wavenumber * length / TWO_PI
+            if abs(mode - round(mode)) > 1e-9:
+                raise ValueError(
+                    f"forcing_wavenumber={self.forcing_wavenumber} is not periodic on "
+                    f"a side of length {length:g}; choose a multiple of "
+                    f"{TWO_PI / length:g}."
+                )
+            if round(mode) > (n - 1) // 3:
+                raise ValueError(
+                    f"forcing_wavenumber={self.forcing_wavenumber} is not resolved: "
+                    f"{n} points hold wavenumbers up to {(n - 1) // 3} after "
+                    f"dealiasing. Lower it, or use at least {3 * round(mode) + 1} "
+                    "points."
+                )
+
+    @property
+    def viscosity(self) -> float:
+        """`nu = 1 / reynolds`."""
+        return 1.0 / self.reynolds
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`num_points` as the pair `(nx, ny)`."""
+        return as_pair(self.num_points)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters as plain values, in the order of the signature."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FlowConfig:
+        """The inverse of `to_dict`; lists (from JSON) become tuples."""
+        arguments: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+        }
+        return cls(**arguments)
+
+
+def check_whole(name: str, value: Any, at_least: int) -> None:
+    """Raises ValueError unless `value` is a whole number of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+        raise ValueError(
+            f"{name} must be a whole number of at least {at_least}; received {value!r}."
+        )
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a positive, finite number."""
+    if not is_finite_number(value) or not value > 0:
+        raise ValueError(f"{name} must be positive and finite; received {value!r}.")
+
+
+def check_at_least_zero(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is finite and damps or does nothing."""
+    if not is_finite_number(value) or not value >= 0:
+        raise ValueError(
+            f"{name} must be finite and at least 0 (it damps); received {value!r}."
+        )
+
+
+def is_finite_number(value: Any) -> bool:
+    """Tells a real, finite number from everything else, bool included."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return math.isfinite(value)
+
+
+def as_pair(num_points: Any) -> tuple[int, int]:
+    """Returns `(nx, ny)` for one number (a square grid) or a pair.
+
+    Raises:
+        ValueError: for anything but one or two whole numbers of at least 4.
+    """
+    pair = (
+        num_points
+        if isinstance(num_points, Sequence) and not isinstance(num_points, str)
+        else (num_points, num_points)
+    )
+    if len(pair) != 2:
+        raise ValueError(
+            "num_points must be a whole number or a pair (nx, ny) of them; "
+            f"received {num_points!r}."
+        )
+    for n in pair:
+        check_whole("num_points (each direction)", n, at_least=_MIN_POINTS)
+    return int(pair[0]), int(pair[1])
+
+
+def as_lengths(lengths: Any) -> tuple[float, float]:
+    """Returns `(Lx, Ly)` as floats.
+
+    Raises:
+        ValueError: for anything but two positive, finite numbers.
+    """
+    if not isinstance(lengths, Sequence) or len(lengths) != 2:
+        raise ValueError(
+            f"lengths must be a pair of numbers (Lx, Ly); received {lengths!r}."
+        )
+    for length in lengths:
+        check_positive("lengths (each direction)", length)
+    return float(lengths[0]), float(lengths[1])

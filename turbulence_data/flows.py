@@ -1,0 +1,87 @@
+"""The named flows of the dataset: full size for a GPU or a cluster, mini for a CPU."""
+
+from __future__ import annotations
+
+import difflib
+
+from turbulence_data.config import FlowConfig
+from turbulence_data.sampling import EnsembleConfig
+from turbulence_data.solver.initial_conditions import RandomVorticity
+
+
+def _full(
+    reynolds: float, forcing_wavenumber: int | None, num_points: int, time_step: float
+) -> EnsembleConfig:
+    decaying = forcing_wavenumber is None
+    return EnsembleConfig(
+        flow=FlowConfig(
+            num_points=num_points,
+            reynolds=reynolds,
+            linear_drag=0.0 if decaying else 0.1,
+            forcing_wavenumber=forcing_wavenumber,
+        ),
+        num_points_les=128,
+        num_trajectories=(20, 4, 4),
+        num_snapshots=100,
+        spin_up=5.0 if decaying else 50.0,
+        interval=0.2 if decaying else 1.0,
+        time_step=time_step,
+        start=RandomVorticity(energy=0.5, peak_wavenumber=6.0),
+    )
+
+
+def _mini(
+    reynolds: float,
+    forcing_wavenumber: int | None,
+    time_step: float,
+    interval: float = 0.5,
+) -> EnsembleConfig:
+    decaying = forcing_wavenumber is None
+    return EnsembleConfig(
+        flow=FlowConfig(
+            num_points=256,
+            reynolds=reynolds,
+            linear_drag=0.0 if decaying else 0.1,
+            forcing_wavenumber=forcing_wavenumber,
+        ),
+        num_points_les=64,
+        num_trajectories=(8, 2, 2),
+        num_snapshots=24,
+        spin_up=5.0 if decaying else 25.0,
+        coarse_spin_up=0.0 if decaying else 20.0,
+        interval=interval,
+        time_step=time_step,
+        start=RandomVorticity(energy=0.5, peak_wavenumber=6.0),
+    )
+
+
+NAMED_FLOWS: dict[str, EnsembleConfig] = {
+    "decaying_re2e4": _full(2e4, None, 1024, 2e-3),
+    "forced_re2e4_kf4": _full(2e4, 4, 1024, 1e-3),
+    "forced_re1e3_kf4": _full(1e3, 4, 512, 2e-3),
+    "forced_re1e5_kf4": _full(1e5, 4, 1536, 6e-4),
+    "forced_re2e4_kf25": _full(2e4, 25, 1024, 1.5e-3),
+    "mini_decaying_re2e3": _mini(2e3, None, 4e-3),
+    "mini_forced_re2e3_kf4": _mini(2e3, 4, 2.5e-3),
+    "mini_forced_re2e3_kf16": _mini(2e3, 16, 4e-3, interval=0.25),
+    "mini_forced_re5e2_kf4": _mini(5e2, 4, 2.5e-3),
+    "mini_forced_re4e3_kf4": _mini(4e3, 4, 2.5e-3),
+}
+"""Name of a dataset config -> the ensemble it stands for."""
+
+
+def named_flow(name: str) -> EnsembleConfig:
+    """Returns the ensemble of a named flow.
+
+    Raises:
+        KeyError: for an unknown name; the message lists the names.
+
+    Example:
+        >>> named_flow("mini_forced_re2e3_kf4").flow.reynolds
+        2000.0
+    """
+    if name not in NAMED_FLOWS:
+        near = difflib.get_close_matches(name, NAMED_FLOWS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise KeyError(f"unknown flow {name!r}.{hint} Known: {sorted(NAMED_FLOWS)}.")
+    return NAMED_FLOWS[name]

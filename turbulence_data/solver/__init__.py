@@ -1,0 +1,1 @@
+"""Pseudo-spectral solver of the 2-D vorticity equation (NumPy and pyFFTW)."""

@@ -1,0 +1,42 @@
+"""Start fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from turbulence_data.config import check_positive
+from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.modes import truncated_modes
+from turbulence_data.solver.transforms import Field
+
+
+@dataclass(frozen=True)
+class RandomVorticity:
+    """Random phases and amplitudes around a spectral peak, with a given energy.
+
+        E(k) ~ q^4 exp(-2 q^2),   q = k / k_p
+
+    Attributes:
+        energy: kinetic energy per unit area of every field drawn.
+        peak_wavenumber: where the energy spectrum is largest, k_p.
+    """
+
+    energy: float = 0.5
+    peak_wavenumber: float = 6.0
+
+    def __post_init__(self) -> None:
+        check_positive("energy", self.energy)
+        check_positive("peak_wavenumber", self.peak_wavenumber)
+
+    def __call__(self, grid: Grid, rng: np.random.Generator) -> Field:
+        """Returns a field of shape `(nx, ny)` drawn with `rng`."""
+        modes = truncated_modes(grid)
+        white = modes.from_physical(rng.standard_normal(grid.num_points))
+        ratio = np.sqrt(modes.k_squared) / self.peak_wavenumber
+        # The energy of one mode is |vorticity_hat|^2 / k^2 and a shell holds ~ k modes:
+        # amplitude^2 ~ k E(k).
+        shaped = white * np.sqrt(ratio**5 * np.exp(-2.0 * ratio**2))
+        shaped *= np.sqrt(self.energy / modes.energy(shaped))
+        return modes.to_physical(shaped)

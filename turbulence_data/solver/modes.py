@@ -1,0 +1,115 @@
+"""Which wavenumbers a simulation resolves, and the grid on which it forms products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data.solver.grid import Grid, inverse_or_zero
+from turbulence_data.solver.operators import padded_points
+from turbulence_data.solver.transforms import (
+    Field,
+    FieldHat,
+    resize,
+    to_physical,
+    to_spectral,
+)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The wavenumbers `|kx| <= Kx, |ky| <= Ky` of a grid, kept free of aliasing.
+
+    Products are formed on the `quadrature` grid, which has more than `3 K` points, so
+    that no product of resolved modes is folded onto a resolved one. Coefficients are
+    stored as the first `Ky + 1` columns of the quadrature grid's spectrum: shape
+    `(nx, Ky + 1)`, with zeros in the rows beyond Kx.
+
+    Attributes:
+        grid: the grid of the physical fields.
+        quadrature: the grid of the products.
+        cutoff: `(Kx, Ky)` as mode numbers.
+    """
+
+    grid: Grid
+    quadrature: Grid
+    cutoff: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of a coefficient array."""
+        return self.quadrature.num_points[0], self.cutoff[1] + 1
+
+    @cached_property
+    def kx(self) -> NDArray[np.float64]:
+        """Wavenumbers along axis 0, shape `(nx, 1)`."""
+        return self.quadrature.kx
+
+    @cached_property
+    def ky(self) -> NDArray[np.float64]:
+        """Wavenumbers along axis 1, shape `(1, Ky + 1)`."""
+        return self.quadrature.ky[:, : self.shape[1]]
+
+    @cached_property
+    def k_squared(self) -> NDArray[np.float64]:
+        """`kx^2 + ky^2`, of `shape`."""
+        return self.kx**2 + self.ky**2
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """True on resolved modes other than the mean, of `shape`."""
+        nx = self.shape[0]
+        number = np.abs(np.fft.fftfreq(nx, 1.0 / nx))[:, None]
+        return np.asarray((number <= self.cutoff[0]) & (self.k_squared > 0.0))
+
+    @cached_property
+    def inverse_k_squared(self) -> NDArray[np.float64]:
+        """`1 / k^2` on resolved modes, 0 elsewhere."""
+        return inverse_or_zero(np.where(self.mask, self.k_squared, 0.0))
+
+    @cached_property
+    def hermitian_weights(self) -> NDArray[np.float64]:
+        """How often a stored mode stands in the full spectrum, shape `(1, Ky + 1)`."""
+        return self.quadrature.hermitian_weights[:, : self.shape[1]]
+
+    @cached_property
+    def largest_wavenumbers(self) -> tuple[float, float]:
+        """The largest resolved `|kx|` and `|ky|`."""
+        return float(self.kx[self.cutoff[0], 0]), float(self.ky[0, -1])
+
+    def from_physical(self, field: Field) -> FieldHat:
+        """Returns the resolved coefficients of a field; the mean is dropped."""
+        full = resize(
+            to_spectral(field), self.grid.num_points, self.quadrature.num_points
+        )
+        return np.ascontiguousarray(full[:, : self.shape[1]] * self.mask)
+
+    def to_physical(self, field_hat: FieldHat) -> Field:
+        """Returns the field on `grid`, shape `(nx, ny)`."""
+        points = self.quadrature.num_points
+        full = np.zeros((points[0], points[1] // 2 + 1), complex)
+        full[:, : self.shape[1]] = field_hat
+        return to_physical(
+            resize(full, points, self.grid.num_points), self.grid.num_points
+        )
+
+    def energy(self, vorticity_hat: FieldHat) -> float:
+        """Kinetic energy per unit area, `sum_k |vorticity_hat|^2 / (2 k^2)`."""
+        density = np.abs(vorticity_hat) ** 2 * self.inverse_k_squared
+        return 0.5 * float(np.sum(self.hermitian_weights * density))
+
+
+def truncated_modes(grid: Grid) -> Modes:
+    """Keeps the lower two thirds of the grid's wavenumbers; products use the grid."""
+    nx, ny = grid.num_points
+    return Modes(grid, grid, ((nx - 1) // 3, (ny - 1) // 3))
+
+
+def padded_modes(grid: Grid) -> Modes:
+    """Keeps every wavenumber below Nyquist; products use a grid padded by 3/2."""
+    nx, ny = grid.num_points
+    quadrature = Grid(padded_points(grid.num_points), grid.lengths)
+    return Modes(grid, quadrature, ((nx - 1) // 2, (ny - 1) // 2))

@@ -1,0 +1,50 @@
+"""The state of a simulation, and what a field must be to start one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.transforms import Field, FieldHat
+
+
+@dataclass(frozen=True)
+class State:
+    """A moment of a simulation: coefficients of its resolved modes, and the time."""
+
+    vorticity_hat: FieldHat
+    time: float = 0.0
+
+
+def check_vorticity(vorticity: ArrayLike, grid: Grid) -> Field:
+    """Returns the field as float64 after checking that a simulation can start from it.
+
+    Raises:
+        ValueError: for a wrong shape, complex or non-finite values, a mean that is not
+            zero.
+    """
+    field = np.asarray(vorticity)
+    if field.shape != grid.num_points:
+        raise ValueError(
+            f"vorticity must have the shape (nx, ny) = {grid.num_points} of the flow; "
+            f"received {field.shape}. Change num_points or resample the field."
+        )
+    if not (np.issubdtype(field.dtype, np.floating) or field.dtype.kind in "iu"):
+        raise ValueError(f"vorticity must be real; received dtype {field.dtype}.")
+    field = field.astype(np.float64)
+    num_bad = int(np.count_nonzero(~np.isfinite(field)))
+    if num_bad:
+        raise ValueError(
+            f"vorticity must be finite; {num_bad} of {field.size} values are NaN or "
+            "infinite."
+        )
+    mean, scale = float(field.mean()), float(np.abs(field).max())
+    if abs(mean) > 1e-6 * scale:
+        raise ValueError(
+            "the mean vorticity of a periodic domain is zero; received a field with "
+            f"mean {mean:.6g}. Subtract the mean."
+        )
+    return field
