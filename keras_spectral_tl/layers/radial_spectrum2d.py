@@ -1,0 +1,131 @@
+"""Radial spectrum of a field as a differentiable layer."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+Shape = tuple[int | None, ...]
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class RadialSpectrum2D(keras.layers.Layer):
+    """Mean square of each channel of a doubly periodic field, split by wavenumber.
+
+    ``spectrum[k] = sum over k - 1/2 <= |(kx, ky)| < k + 1/2 of |field_hat|^2`` with
+    ``field_hat = FFT(field) / (nx * ny)`` on the domain [0, 2 pi)^2: a SUM over each
+    shell, corners of the spectral plane included, so the spectrum of a channel sums to
+    its mean square. It is `keras_spectral_tl.spectra.radial_spectrum` to round-off of
+    float32, and a polynomial of the input: its gradient is finite everywhere, 0 at 0.
+    Take care in a loss: shells without energy have spectrum 0, whose root and logarithm
+    have no gradient there.
+
+    It always computes in float32, also under a mixed precision policy: squares of
+    small amplitudes underflow in half precision.
+
+    Args:
+        data_format: "channels_last" or "channels_first"; by default that of the Keras
+            configuration.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, nx, ny, channels), or (batch, channels, nx, ny); nx and ny fixed.
+
+    Output shape:
+        (batch, num_shells, channels), or (batch, channels, num_shells). The index of a
+        shell is its wavenumber; units of field squared.
+
+    Raises:
+        ValueError: If ``data_format`` is unknown, or the input is not of rank 4 with
+            known nx and ny.
+
+    Example:
+        >>> x = 2 * np.pi * np.arange(8) / 8
+        >>> field = np.sin(2 * x)[None, :, None, None] * np.ones((1, 8, 8, 1))
+        >>> spectrum = RadialSpectrum2D()(field)
+        >>> np.asarray(spectrum)[0, :, 0].round(6).tolist()
+        [0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]
+    """
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        formats = ("channels_last", "channels_first")
+        self.data_format = data_format or keras.config.image_data_format()
+        if self.data_format not in formats:
+            raise ValueError(
+                f"data_format must be one of {formats}. Received "
+                f"data_format={data_format!r}."
+            )
+
+    def build(self, input_shape: Shape) -> None:
+        """Check that the input has two spatial axes of known size."""
+        self._spatial_shape(input_shape)
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """Return the spectrum of every sample and channel."""
+        nx, ny = self._spatial_shape(inputs.shape)
+        fields = ops.cast(inputs, "float32")
+        if self.data_format == "channels_last":
+            fields = ops.transpose(fields, (0, 3, 1, 2))
+        # Dividing first keeps the squares of large fields within float32.
+        fields = fields / float(nx * ny)
+        real, imag = ops.fft2((fields, ops.zeros_like(fields)))
+        power = ops.square(real) + ops.square(imag)
+        channels = inputs.shape[-1 if self.data_format == "channels_last" else 1]
+        by_mode = ops.transpose(ops.reshape(power, (-1, nx * ny)))
+        shells = shells_of_all_modes(nx, ny)
+        # A segment sum, not a product with a matrix: accelerators round those to TF32.
+        spectra = ops.segment_sum(by_mode, shells, num_segments=int(shells.max()) + 1)
+        spectra = ops.reshape(ops.transpose(spectra), (-1, channels, shells.max() + 1))
+        if self.data_format == "channels_last":
+            spectra = ops.transpose(spectra, (0, 2, 1))
+        return ops.cast(spectra, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (batch, num_shells, channels), or with channels on axis 1."""
+        nx, ny = self._spatial_shape(input_shape)
+        num_shells = int(shells_of_all_modes(nx, ny).max()) + 1
+        if self.data_format == "channels_last":
+            return input_shape[0], num_shells, input_shape[3]
+        return input_shape[0], input_shape[1], num_shells
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make this layer again."""
+        config: dict[str, Any] = super().get_config()
+        config["data_format"] = self.data_format
+        return config
+
+    def _spatial_shape(self, shape: Shape) -> tuple[int, int]:
+        """(nx, ny) of an input shape."""
+        axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
+        if len(shape) != 4 or shape[axes[0]] is None or shape[axes[1]] is None:
+            raise ValueError(
+                "RadialSpectrum2D needs an input of rank 4 with known spatial sizes on "
+                f"axes {axes} (data_format={self.data_format!r}). Received shape "
+                f"{tuple(shape)}; give keras.Input the numbers of points."
+            )
+        return int(shape[axes[0]] or 0), int(shape[axes[1]] or 0)
+
+
+def shells_of_all_modes(nx: int, ny: int) -> NDArray[np.int32]:
+    """Shell ``floor(|k| + 1/2)`` of every mode of the full plane, flattened.
+
+    Args:
+        nx: Number of points along x.
+        ny: Number of points along y.
+
+    Returns:
+        Array (nx * ny,), in the layout of a flattened FFT.
+
+    Example:
+        >>> shells_of_all_modes(2, 3)
+        array([0, 1, 1, 1, 1, 1], dtype=int32)
+    """
+    kx = np.fft.fftfreq(nx, d=1 / nx)[:, None]
+    ky = np.fft.fftfreq(ny, d=1 / ny)[None, :]
+    shells: NDArray[np.int32] = np.floor(np.hypot(kx, ky) + 0.5).astype(np.int32)
+    return shells.ravel()

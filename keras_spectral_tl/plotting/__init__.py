@@ -1,0 +1,29 @@
+"""One function per figure: plain arrays and dicts in, a matplotlib figure out.
+
+The figures belong to no window and to no global state: show one by returning it in a
+notebook, or call its ``savefig``. Quantities are dimensionless (the domain is 2 pi
+long) unless a label says otherwise. Colours are those of Okabe and Ito, which remain
+distinct under colour blindness (https://jfly.uni-koeln.de/color/); the usual labels
+have the same colour in every figure.
+"""
+
+from keras_spectral_tl.plotting.fields import plot_fields, plot_predictions
+from keras_spectral_tl.plotting.scores import (
+    plot_layer_scores,
+    plot_scores_against_sweep,
+)
+from keras_spectral_tl.plotting.spectra import (
+    plot_activation_spectra,
+    plot_energy_spectra,
+    plot_kernel_spectra,
+)
+
+__all__ = [
+    "plot_activation_spectra",
+    "plot_energy_spectra",
+    "plot_fields",
+    "plot_kernel_spectra",
+    "plot_layer_scores",
+    "plot_predictions",
+    "plot_scores_against_sweep",
+]

@@ -1,0 +1,123 @@
+"""Maps of fields, of truth and of prediction."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from keras_spectral_tl.plotting.style import panels, require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_TWO_PI = 2 * np.pi
+
+
+def plot_fields(fields: Mapping[str, ArrayLike]) -> "Figure":
+    """Maps of fields on [0, 2 pi)^2 side by side, each on its own symmetric scale.
+
+    Args:
+        fields: Label to field (nx, ny), axis 0 along x (drawn to the right).
+
+    Returns:
+        A figure with one map a field.
+
+    Raises:
+        ValueError: If there is no field, or one is not 2-D.
+
+    Example:
+        >>> wave = np.sin(_TWO_PI * np.arange(16) / 16)
+        >>> figure = plot_fields({"vorticity": np.outer(wave, wave)})
+        >>> figure.axes[0].get_xlabel()
+        'x'
+    """
+    maps = {label: np.asarray(field, float) for label, field in fields.items()}
+    require(bool(maps), "plot_fields needs at least one field. Received none.")
+    for label, field in maps.items():
+        require(
+            field.ndim == 2,
+            f"Field {label!r} must have shape (nx, ny). Received {field.shape}.",
+        )
+    figure, all_axes = panels(len(maps), columns=3, size=(3.6, 3.1))
+    for axes, (label, field) in zip(all_axes, maps.items(), strict=False):
+        image = _draw_field(axes, field, symmetric_limit(field))
+        figure.colorbar(image, ax=axes, shrink=0.85)
+        axes.set_title(label.replace("_", " "))
+    return figure
+
+
+def plot_predictions(
+    y_true: ArrayLike, y_pred: ArrayLike, num_samples: int = 3
+) -> "Figure":
+    """Maps of truth, prediction and their difference, a row a sample, one scale a row.
+
+    Args:
+        y_true: True sgs_forcing, (samples, nx, ny) or (samples, nx, ny, 1).
+        y_pred: Predicted sgs_forcing, same shape.
+        num_samples: Rows, at most.
+
+    Returns:
+        A figure with three maps a row.
+
+    Raises:
+        ValueError: If the shapes differ or are not as above.
+
+    Example:
+        >>> truth = np.random.default_rng(0).normal(size=(2, 8, 8, 1))
+        >>> figure = plot_predictions(truth, 0.5 * truth)
+        >>> [axes.get_title() for axes in figure.axes[:3]]
+        ['truth', 'prediction', 'prediction − truth']
+    """
+    truth, prediction = (np.asarray(values, float) for values in (y_true, y_pred))
+    require(
+        truth.shape == prediction.shape and truth.size > 0,
+        "y_true and y_pred must have one shape and not be empty. Received "
+        f"{truth.shape} and {prediction.shape}.",
+    )
+    if truth.ndim == 4 and truth.shape[-1] == 1:
+        truth, prediction = truth[..., 0], prediction[..., 0]
+    require(
+        truth.ndim == 3,
+        "Expected (samples, nx, ny) or (samples, nx, ny, 1). Received shape "
+        f"{truth.shape}.",
+    )
+    rows = min(num_samples, len(truth))
+    figure, all_axes = panels(3 * rows, columns=3, size=(2.9, 2.7))
+    titles = ("truth", "prediction", "prediction − truth")
+    for row in range(rows):
+        limit = symmetric_limit(truth[row])
+        maps = (truth[row], prediction[row], prediction[row] - truth[row])
+        row_panels = all_axes[3 * row : 3 * row + 3]
+        for axes, field, title in zip(row_panels, maps, titles, strict=True):
+            image = _draw_field(axes, field, limit)
+            axes.set_title(title if row == 0 else "")
+            axes.label_outer()
+        figure.colorbar(image, ax=row_panels, label="sgs forcing", extend="both")
+    return figure
+
+
+def _draw_field(axes: "Axes", field: NDArray[np.float64], limit: float) -> Any:
+    """Draws one map with x to the right, colours symmetric about 0."""
+    image = axes.imshow(
+        field.T,
+        origin="lower",
+        extent=(0, _TWO_PI, 0, _TWO_PI),
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        aspect="equal",
+    )
+    ticks, names = (0, np.pi, _TWO_PI), ("0", "π", "2π")
+    axes.set_xticks(ticks, names)
+    axes.set_yticks(ticks, names)
+    axes.set_xlabel("x")
+    axes.set_ylabel("y", rotation=0)
+    return image
+
+
+def symmetric_limit(field: NDArray[np.float64]) -> float:
+    """Colour limit that a few extreme points do not decide."""
+    limit = float(np.nanpercentile(np.abs(field), 99.5))
+    return limit if np.isfinite(limit) and limit > 0 else 1.0

@@ -1,0 +1,109 @@
+"""Scores of layers, alone and against what retraining gives."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scipy.stats import kendalltau
+
+from keras_spectral_tl.plotting.style import BLUE, ORANGE, label_outer, panels, require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_scores_against_sweep(
+    scores: Mapping[str, Mapping[str, float]], sweep: Mapping[str, float]
+) -> "Figure":
+    """What each scorer says of a layer against what retraining that layer really gives.
+
+    Args:
+        scores: Scorer to {layer: score}, higher meaning better to retrain.
+        sweep: Layer to the measured correlation after retraining it alone.
+
+    Returns:
+        A figure with one panel a scorer, Kendall's rank correlation in its title;
+        the numbers at the points are explained below the panels.
+
+    Raises:
+        ValueError: If there is no scorer, or a scorer and the sweep share fewer than
+            two layers.
+
+    Example:
+        >>> sweep = {"conv_1": 0.8, "conv_2": 0.7, "conv_3": 0.6}
+        >>> figure = plot_scores_against_sweep({"probe": sweep}, sweep)
+        >>> figure.axes[0].get_title()
+        'probe (τ = 1.00)'
+    """
+    require(bool(scores), "plot_scores_against_sweep needs at least one scorer.")
+    figure, all_axes = panels(len(scores), columns=3, size=(3.4, 3.1))
+    numbers = {layer: str(number) for number, layer in enumerate(sweep, start=1)}
+    centred: dict[str, Any] = {
+        "ha": "center",
+        "va": "center_baseline",
+        "color": "white",
+        "size": 8,
+    }
+    for axes, (scorer, values) in zip(all_axes, scores.items(), strict=False):
+        layers = [layer for layer in sweep if layer in values]
+        require(
+            len(layers) >= 2,
+            f"Scorer {scorer!r} and the sweep must share at least two layers. Received "
+            f"{list(values)} and {list(sweep)}.",
+        )
+        x = [values[layer] for layer in layers]
+        y = [sweep[layer] for layer in layers]
+        axes.plot(x, y, "o", color=BLUE, markersize=13, alpha=0.8)
+        for layer, at_x, at_y in zip(layers, x, y, strict=True):
+            axes.annotate(numbers[layer], (at_x, at_y), **centred)
+        axes.set_title(f"{scorer} (τ = {kendalltau(x, y).statistic:.2f})")
+        axes.margins(0.12)
+    # A non-breaking space keeps a number and its layer on one line.
+    key = "   ".join(f"{number}\u00a0{layer}" for layer, number in numbers.items())
+    xlabel = "score\n" + textwrap.fill(key, width=38 * min(len(scores), 3))
+    label_outer(figure, all_axes, xlabel, "correlation after retraining")
+    return figure
+
+
+def plot_layer_scores(
+    scores: Mapping[str, Mapping[str, float]],
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+) -> "Figure":
+    """Scores of the layers, a panel a scorer, the best layer marked.
+
+    Args:
+        scores: Scorer to {layer: score}, higher meaning better to retrain.
+        intervals: Scorer to {layer: (low, high)}, drawn as bars, where there are any.
+
+    Returns:
+        A figure with one panel a scorer, layers from top to bottom.
+
+    Raises:
+        ValueError: If there is no scorer or a scorer has no layer.
+
+    Example:
+        >>> figure = plot_layer_scores({"probe": {"conv_1": 0.2, "conv_2": 0.1}})
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['conv_1', 'conv_2']
+    """
+    require(bool(scores), "plot_layer_scores needs at least one scorer.")
+    rows = max(len(values) for values in scores.values())
+    height = max(1.8, 0.28 * rows + 0.9)
+    figure, all_axes = panels(len(scores), columns=3, size=(3.2, height))
+    for axes, (scorer, values) in zip(all_axes, scores.items(), strict=False):
+        require(bool(values), f"Scorer {scorer!r} has no layers.")
+        layers = list(values)
+        best = max(layers, key=lambda layer: values[layer])
+        for row, layer in enumerate(layers):
+            colour = ORANGE if layer == best else BLUE
+            interval = (intervals or {}).get(scorer, {}).get(layer)
+            if interval is not None:
+                axes.plot(interval, (row, row), color=colour, linewidth=2, alpha=0.5)
+            marker = "D" if layer == best else "o"
+            axes.plot(values[layer], row, marker, color=colour)
+        axes.set_yticks(range(len(layers)), layers)
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_title(scorer)
+        axes.set_xlabel("score (◆ best)")
+    return figure

@@ -1,0 +1,75 @@
+"""Colours, panels and labels that all figures share."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+PINK, YELLOW, SKY, GREY = "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F"
+_COLOURS = {
+    "base": BLUE,
+    "target": ORANGE,
+    "retrained": GREEN,
+    "truth": "#000000",
+    "prediction": ORANGE,
+}
+_OTHER_COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, "#000000")
+
+
+def label_colours(labels: Iterable[str]) -> dict[str, str]:
+    """Colour of each label: fixed for the usual ones, else the first unused.
+
+    Args:
+        labels: Labels in the order of drawing.
+
+    Returns:
+        Label to hexadecimal colour.
+
+    Example:
+        >>> label_colours(["retrained", "other", "base"])
+        {'retrained': '#009E73', 'other': '#D55E00', 'base': '#0072B2'}
+    """
+    names = list(dict.fromkeys(labels))
+    colours = {name: _COLOURS[name] for name in names if name in _COLOURS}
+    free = [colour for colour in _OTHER_COLOURS if colour not in colours.values()]
+    others = [name for name in names if name not in colours]
+    available = free or list(_OTHER_COLOURS)
+    for position, name in enumerate(others):
+        colours[name] = available[position % len(available)]
+    return {name: colours[name] for name in names}
+
+
+def panels(
+    count: int, columns: int, size: tuple[float, float]
+) -> "tuple[Figure, list[Axes]]":
+    """A figure with ``count`` panels of ``size`` inches, in rows of ``columns``."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Figures need matplotlib, which is not installed. Install it with "
+            "`pip install keras-spectral-tl[plot]`."
+        ) from error
+    across = min(count, columns)
+    down = -(-count // columns)
+    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
+    return figure, [figure.add_subplot(down, across, i + 1) for i in range(count)]
+
+
+def label_outer(
+    figure: "Figure", all_axes: "list[Axes]", xlabel: str, ylabel: str
+) -> None:
+    """Labels the common axes of many panels once."""
+    for axes in all_axes:
+        axes.tick_params(labelsize=8)
+    figure.supxlabel(xlabel, fontsize=10)
+    figure.supylabel(ylabel, fontsize=10)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ValueError unless the condition holds."""
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,120 @@
+"""What `score_layers` returns: a ranking, a recommendation, and the reasons."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_spectral_tl import plotting
+from keras_spectral_tl.scoring.protocol import ScoredLayers
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """Scores of every layer, made before any retraining.
+
+    Attributes:
+        ranking: layer names, best to retrain first.
+        recommended: the layers to retrain; empty when abstaining.
+        abstained: whether the evidence is too thin for a recommendation.
+        reason: one sentence on why these layers, or why none.
+        scores: scorer name -> {layer name: value}; higher is better.
+        intervals: layer name -> (low, high) of the deciding score, 90 % by bootstrap
+            over the target samples.
+        results: scorer name -> values, cost and evidence in full.
+        provenance: numbers of samples, seed, versions, the deciding scorer.
+    """
+
+    ranking: tuple[str, ...]
+    recommended: tuple[str, ...]
+    abstained: bool
+    reason: str
+    scores: Mapping[str, Mapping[str, float]]
+    intervals: Mapping[str, tuple[float, float]]
+    results: Mapping[str, ScoredLayers]
+    provenance: Mapping[str, Any]
+
+    def explain(self, layer: str) -> dict[str, Any]:
+        """Returns the evidence of every scorer for one layer.
+
+        With the least-squares scorer this holds `residual_spectrum_before` and
+        `_after`: the target's error by wavenumber (shell SUM over `[k - 1/2, k + 1/2)`)
+        on held-out samples, with the output gain corrected and with the layer changed.
+
+        Raises:
+            KeyError: for an unknown layer; the message lists the layers.
+        """
+        if layer not in self.ranking:
+            raise KeyError(f"unknown layer {layer!r}; scored: {list(self.ranking)}.")
+        return {
+            name: {"score": result.values[layer], **result.evidence.get(layer, {})}
+            for name, result in self.results.items()
+            if layer in result.values
+        }
+
+    def to_frame(self) -> Any:
+        """Returns a pandas.DataFrame: a row a layer, best first, a column a scorer.
+
+        Raises:
+            ImportError: when pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas: pip install pandas, or use .scores"
+            ) from error
+        frame = pandas.DataFrame({k: dict(v) for k, v in self.scores.items()})
+        frame = frame.loc[list(self.ranking)]
+        frame.insert(0, "recommended", [n in self.recommended for n in self.ranking])
+        frame.index.name = "layer"
+        return frame
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Writes everything but the raw evidence to a JSON file and returns its path.
+
+        A value that is not a number becomes null. The file appears complete or not at
+        all.
+        """
+        document = {
+            "ranking": list(self.ranking),
+            "recommended": list(self.recommended),
+            "abstained": self.abstained,
+            "reason": self.reason,
+            "scores": {
+                scorer: {name: _or_none(value) for name, value in values.items()}
+                for scorer, values in self.scores.items()
+            },
+            "intervals": {
+                k: [_or_none(v) for v in i] for k, i in self.intervals.items()
+            },
+            "passes": {k: r.cost.total for k, r in self.results.items()},
+            "provenance": dict(self.provenance),
+        }
+        target = Path(path)
+        temporary = target.with_name(target.name + ".part")
+        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        temporary.replace(target)
+        return target
+
+    def plot(self, path: str | os.PathLike[str]) -> Path:
+        """Saves a chart of the deciding score with its intervals; returns the path.
+
+        Raises:
+            ImportError: when matplotlib is not installed.
+        """
+        scorer = self.provenance["deciding_scorer"]
+        intervals = {scorer: self.intervals} if self.intervals else None
+        figure = plotting.plot_layer_scores({scorer: self.scores[scorer]}, intervals)
+        figure.savefig(path, bbox_inches="tight")
+        return Path(path)
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

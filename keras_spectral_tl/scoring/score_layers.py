@@ -1,0 +1,158 @@
+"""Which layer to retrain, told before any retraining."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl.scoring.gradient_norm import GradientNorm
+from keras_spectral_tl.scoring.layer_scores import LayerScores
+from keras_spectral_tl.scoring.least_squares import HeldOutLeastSquares
+from keras_spectral_tl.scoring.protocol import ScoredLayers, Scorer
+from keras_spectral_tl.scoring.spectral_shift import SpectralShiftScore
+from keras_spectral_tl.transfer.retraining import TargetData, check_fit
+
+_NUM_RESAMPLES = 1000
+_INTERVAL = (5.0, 95.0)
+
+
+def default_scorers() -> tuple[Scorer, ...]:
+    """The scorers used when none are given; the first one decides."""
+    return HeldOutLeastSquares(), GradientNorm(), SpectralShiftScore()
+
+
+def score_layers(
+    model: keras.Model,
+    base_data: Any,
+    target_data: Any,
+    scorers: Sequence[Scorer] | None = None,
+    seed: int = 0,
+) -> LayerScores:
+    """Scores every layer of a trained network for transfer to a target system.
+
+    Nothing is trained and the model is not changed. The first scorer decides the
+    ranking; by default that is `HeldOutLeastSquares`, which asks how much of the
+    target's error a change of one layer could remove, beyond what a gain on the output
+    does.
+
+    Args:
+        model: a built network, trained on the base system.
+        base_data: `(x, y)` of the base system, arrays or a finite `tf.data.Dataset`;
+            normalised as the network expects.
+        target_data: the few samples of the target system, likewise.
+        scorers: objects as described by `Scorer`; the first decides.
+        seed: seed of all randomness.
+
+    Returns:
+        Scores, ranking and recommendation.
+
+    Raises:
+        ValueError: for empty or non-finite data, data that do not fit the model, a
+            model without trainable weights, no scorers or two of one name.
+
+    Example:
+        >>> from keras_spectral_tl.models import build_sgs_cnn
+        >>> model = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype("float32")
+        >>> scores = score_layers(model, (x, x[..., :1]), (x, x[..., 1:]))
+        >>> sorted(scores.ranking)
+        ['conv_1', 'conv_2']
+    """
+    chosen = tuple(default_scorers() if scorers is None else scorers)
+    names = [scorer.name for scorer in chosen]
+    if not chosen or len(set(names)) != len(names):
+        raise ValueError(
+            "scorers must be at least one, with different names; received names "
+            f"{names}."
+        )
+    base, target = TargetData.of(base_data), TargetData.of(target_data)
+    check_fit(model, base)
+    check_fit(model, target)
+    seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
+    results = {
+        scorer.name: scorer(model, base, target, np.random.default_rng(child))
+        for scorer, child in zip(chosen, seeds, strict=False)
+    }
+    decisive = results[names[0]]
+    intervals = _bootstrap_intervals(decisive, np.random.default_rng(seeds[-1]))
+    ranking = _ranking(decisive)
+    recommended, reason = _recommendation(ranking, decisive, intervals, len(target))
+    return LayerScores(
+        ranking=ranking,
+        recommended=recommended,
+        abstained=not recommended,
+        reason=reason,
+        scores={name: dict(result.values) for name, result in results.items()},
+        intervals=intervals,
+        results=results,
+        provenance={
+            "deciding_scorer": names[0],
+            "num_base_samples": len(base),
+            "num_target_samples": len(target),
+            "seed": seed,
+            "backend": keras.backend.backend(),
+            "versions": {
+                name: importlib.metadata.version(name) for name in ("keras", "numpy")
+            },
+        },
+    )
+
+
+def _ranking(scored: ScoredLayers) -> tuple[str, ...]:
+    """Names from the highest value down; nan last, ties in the order of the model."""
+
+    def key(name: str) -> float:
+        value = scored.values[name]
+        return np.inf if np.isnan(value) else -value
+
+    return tuple(sorted(scored.values, key=key))
+
+
+def _bootstrap_intervals(
+    scored: ScoredLayers, rng: np.random.Generator
+) -> dict[str, tuple[float, float]]:
+    """90 % intervals of the error removed, resampling the target samples."""
+    intervals = {}
+    for name, evidence in scored.evidence.items():
+        if "error_before_by_sample" not in evidence:
+            continue
+        before = evidence["error_before_by_sample"]
+        after = evidence["error_after_by_sample"]
+        draws = rng.integers(0, len(before), (_NUM_RESAMPLES, len(before)))
+        removed = 1.0 - after[draws].sum(axis=1) / before[draws].sum(axis=1)
+        low, high = np.percentile(removed, _INTERVAL)
+        intervals[name] = (float(low), float(high))
+    return intervals
+
+
+def _recommendation(
+    ranking: tuple[str, ...],
+    scored: ScoredLayers,
+    intervals: dict[str, tuple[float, float]],
+    num_samples: int,
+) -> tuple[tuple[str, ...], str]:
+    """The layers to retrain and why, or none and why not."""
+    best = ranking[0]
+    value = scored.values[best]
+    if np.isnan(value):
+        return (), (
+            f"{num_samples} target sample(s) leave nothing to hold out, so no layer "
+            "can be told from another; add samples."
+        )
+    if best not in intervals:
+        return (best,), f"{best} has the highest score, {value:.3g}."
+    low, high = intervals[best]
+    if low <= 0.0:
+        return (), (
+            f"no layer is expected to remove more of the target's error than a gain on "
+            f"the output does: the best, {best}, removes {value:.1%} "
+            f"({low:.1%} to {high:.1%})."
+        )
+    return (best,), (
+        f"a change of {best} is expected to remove {value:.1%} ({low:.1%} to "
+        f"{high:.1%}) of the target's error that a gain on the output leaves."
+    )

@@ -1,0 +1,204 @@
+"""Spectra of what flows through a network, before and after each activation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.spectra.fields import radial_spectrum
+from keras_spectral_tl.spectra.recording import LayerCall, read_calls
+
+Spectra = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class ActivationSpectraResult:
+    """Radial spectra (shell SUM) of the layers of a model on some data.
+
+    In every mapping the key is the layer name, in the order of execution, and the last
+    axis of the array is the wavenumber, whose value is its index. Each spectrum sums
+    to the mean square of the activation.
+
+    Attributes:
+        num_samples: Samples averaged over.
+        pre_activation: Spectra before the activation ("linear activations"), averaged
+            over samples and channels: (num_shells,).
+        post_activation: The same after the activation.
+        pre_activation_channels: (channels, num_shells), averaged over samples alone;
+            empty unless asked for.
+        post_activation_channels: The same after the activation.
+    """
+
+    num_samples: int
+    pre_activation: Spectra
+    post_activation: Spectra
+    pre_activation_channels: Spectra = field(default_factory=dict)
+    post_activation_channels: Spectra = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SpectralShift:
+    """Difference of two spectra of one layer, its gain and its shape apart.
+
+    Attributes:
+        gain: ``log(sum(target) / sum(base))``: the logarithm of the ratio of energies.
+        shape: ``target / sum(target) - base / sum(base)`` by wavenumber; sums to 0.
+        distance: ``sum(|shape|) / 2`` in [0, 1]: the share of the energy that sits at
+            other wavenumbers. A gain alone leaves it at 0.
+    """
+
+    gain: float
+    shape: NDArray[np.float64]
+    distance: float
+
+
+def activation_spectra(
+    model: keras.Model,
+    x: Any,
+    layers: Sequence[str] | None = None,
+    *,
+    batch_size: int = 16,
+    per_channel: bool = False,
+) -> ActivationSpectraResult:
+    """Pre- and post-activation spectra of every layer with a 2-D spatial output.
+
+    Each sample and channel gives one `radial_spectrum`; they are averaged while the
+    data streams through the model, so memory holds one batch of one layer. Works for
+    sequential, functional, nested and subclassed models in either data format. A layer
+    without an activation has the same spectrum before and after; a layer used several
+    times is averaged over its uses.
+
+    Args:
+        model: A built model.
+        x: Inputs (samples, ...), or an iterable of batches (such as a tf.data.Dataset)
+            of inputs or of (inputs, targets).
+        layers: Names of the layers; by default all with a 2-D spatial output.
+        batch_size: Samples a batch when ``x`` is an array.
+        per_channel: Whether to keep the spectrum of each channel as well.
+
+    Returns:
+        The spectra by layer, in float64.
+
+    Raises:
+        KeyError: If a name is not one of a layer of the model.
+        ValueError: If ``x`` is empty or not finite, no layer has a 2-D spatial output,
+            or the spatial size of a layer changes between batches.
+
+    Example:
+        >>> import keras
+        >>> conv = keras.layers.Conv2D(2, 1, activation="relu", name="conv")
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), conv])
+        >>> spectra = activation_spectra(model, np.ones((3, 8, 8, 1)))
+        >>> spectra.pre_activation["conv"].shape
+        (7,)
+    """
+    pre: Spectra = {}
+    post: Spectra = {}
+    uses: dict[str, int] = {}
+
+    def accumulate(name: str, call: LayerCall) -> None:
+        for sample in range(len(call.post_activation)):
+            after = radial_spectrum(call.post_activation[sample])
+            before = after
+            if call.pre_activation is not call.post_activation:
+                before = radial_spectrum(call.pre_activation[sample])
+            _add(pre, name, before)
+            _add(post, name, after)
+            uses[name] = uses.get(name, 0) + 1
+
+    num_samples = read_calls(model, x, accumulate, layers, batch_size)
+    if not uses:
+        raise ValueError(
+            f"No layer of model {model.name!r} was seen to give an output of shape "
+            "(samples, nx, ny, channels). Layers called inside a compiled function of "
+            "the model's own, such as a tf.function, cannot be seen."
+        )
+    pre = {name: total / uses[name] for name, total in pre.items()}
+    post = {name: total / uses[name] for name, total in post.items()}
+    return ActivationSpectraResult(
+        num_samples=num_samples,
+        pre_activation={name: mean.mean(axis=0) for name, mean in pre.items()},
+        post_activation={name: mean.mean(axis=0) for name, mean in post.items()},
+        pre_activation_channels=pre if per_channel else {},
+        post_activation_channels=post if per_channel else {},
+    )
+
+
+def spectral_shift(
+    base: ActivationSpectraResult | Mapping[str, NDArray[np.float64]],
+    target: ActivationSpectraResult | Mapping[str, NDArray[np.float64]],
+) -> dict[str, SpectralShift]:
+    """How each layer's spectrum differs between two data sets or two models.
+
+    Gain (ratio of energies) and shape (difference of the spectra, each normalised to
+    sum 1) are independent: scaling either spectrum changes the gain alone.
+
+    Args:
+        base: Activation spectra, of which the pre-activations are compared, or any
+            mapping of layer names to spectra.
+        target: The same for the other data or the other model.
+
+    Returns:
+        One `SpectralShift` for each layer, in the order of ``base``.
+
+    Raises:
+        ValueError: If layers or sizes differ, or a spectrum has no energy.
+
+    Example:
+        >>> flat = {"conv": np.array([1.0, 1.0])}
+        >>> steep = {"conv": np.array([3.0, 1.0])}
+        >>> shift = spectral_shift(flat, steep)["conv"]
+        >>> shift.shape, shift.distance
+        (array([ 0.25, -0.25]), 0.25)
+        >>> round(float(np.exp(shift.gain)), 12)
+        2.0
+    """
+    first, second = _pre_activation(base), _pre_activation(target)
+    if set(first) != set(second):
+        raise ValueError(
+            "base and target must hold the same layers. Only in one of them: "
+            f"{sorted(set(first) ^ set(second))}."
+        )
+    return {name: _shift(name, first[name], second[name]) for name in first}
+
+
+def _shift(
+    name: str, base: NDArray[np.float64], target: NDArray[np.float64]
+) -> SpectralShift:
+    """Gain and shape of one layer."""
+    if base.shape != target.shape:
+        raise ValueError(
+            f"The spectra of layer {name!r} have shapes {base.shape} and "
+            f"{target.shape}. Compare spectra from one grid."
+        )
+    energies = float(base.sum()), float(target.sum())
+    if not all(np.isfinite(energy) and energy > 0 for energy in energies):
+        raise ValueError(
+            f"Layer {name!r} needs a finite energy above 0 in both spectra. Received "
+            f"{energies[0]} (base) and {energies[1]} (target)."
+        )
+    shape = target / energies[1] - base / energies[0]
+    gain = float(np.log(energies[1] / energies[0]))
+    return SpectralShift(gain, shape, float(np.abs(shape).sum() / 2))
+
+
+def _pre_activation(
+    spectra: ActivationSpectraResult | Mapping[str, NDArray[np.float64]],
+) -> Mapping[str, NDArray[np.float64]]:
+    """The spectra to compare."""
+    if isinstance(spectra, ActivationSpectraResult):
+        return spectra.pre_activation
+    return spectra
+
+
+def _add(totals: Spectra, name: str, spectrum: NDArray[np.float64]) -> None:
+    """Adds a spectrum to the running total of a layer."""
+    if name in totals and totals[name].shape != spectrum.shape:
+        raise ValueError(
+            f"Layer {name!r} gave spectra of shapes {totals[name].shape} and "
+            f"{spectrum.shape} (channels, wavenumbers). Average over one size at once."
+        )
+    totals[name] = totals.get(name, 0.0) + spectrum

@@ -1,0 +1,227 @@
+"""Kernel spectra: planted filters are told apart, and the class forgets the grid."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.layers.periodic_conv2d import PeriodicConv2D
+from keras_spectral_tl.spectra import KERNEL_CLASSES, kernel_spectra
+from keras_spectral_tl.spectra.kernels import kernel_transform
+
+# Weights are stored in float32 (relative 6e-8), up to 25 of them are added.
+FLOAT32 = 1e-6
+# Transforms of float64 kernels.
+ROUND_OFF = 1e-13
+
+POINTS = np.arange(5) - 2
+
+
+def outer(along_x: np.ndarray, along_y: np.ndarray) -> np.ndarray:
+    return np.outer(along_x, along_y)
+
+
+def gabor(fraction_x: float, fraction_y: float, width: float = 1.2) -> np.ndarray:
+    """Gabor kernel with its carrier at these fractions of the Nyquist wavenumber."""
+    envelope = np.exp(-(POINTS**2) / (2 * width**2))
+    phase = np.pi * (fraction_x * POINTS[:, None] + fraction_y * POINTS[None, :])
+    return outer(envelope, envelope) * np.cos(phase)
+
+
+DELTA = outer(POINTS == 0, POINTS == 0).astype(float)
+GAUSSIAN = outer(np.exp(-(POINTS**2) / 2), np.exp(-(POINTS**2) / 2))
+LAPLACIAN = np.zeros((5, 5))
+LAPLACIAN[1:4, 1:4] = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
+
+
+def model_with(
+    kernels: list[np.ndarray], layer: keras.layers.Layer | None = None
+) -> keras.Model:
+    """A model of one convolution whose kernels are given, one an output channel."""
+    layer = layer or keras.layers.Conv2D(len(kernels), kernels[0].shape, name="conv")
+    model = keras.Sequential([keras.Input((16, 16, 1)), layer])
+    weights = np.stack(kernels, axis=-1)[:, :, None, :]
+    layer.kernel.assign(weights)
+    return model
+
+
+def test_delta_has_a_flat_spectrum() -> None:
+    spectra = kernel_spectra(model_with([2 * DELTA]), 16).layers["conv"]
+    np.testing.assert_allclose(spectra.profiles[0, 0], 2.0, atol=ROUND_OFF)
+    assert spectra.classes[0, 0] == "all-pass"
+
+
+def test_laplacian_follows_its_closed_form_and_is_high_pass() -> None:
+    nx, ny = 24, 16
+    spectra = kernel_spectra(model_with([LAPLACIAN]), (nx, ny)).layers["conv"]
+    theta_x = 2 * np.pi * np.fft.fftfreq(nx)[:, None]
+    theta_y = 2 * np.pi * np.fft.rfftfreq(ny)[None, :]
+    expected = 4 - 2 * np.cos(theta_x) - 2 * np.cos(theta_y)
+    np.testing.assert_allclose(spectra.mean_transfer, expected, atol=ROUND_OFF)
+    assert spectra.classes[0, 0] == "high-pass"
+    assert spectra.peak_fractions[0, 0] == 1.0
+    assert spectra.peak_wavenumbers[0, 0] == pytest.approx(np.hypot(nx / 2, ny / 2))
+
+
+def test_laplacian_grows_as_the_square_of_small_wavenumbers() -> None:
+    n = 256
+    layer = kernel_spectra(model_with([LAPLACIAN]), n).layers["conv"]
+    k_squared = np.arange(13)[:, None] ** 2 + np.arange(13)[None, :] ** 2
+    expected = k_squared * (2 * np.pi / n) ** 2
+    # 4 sin^2(theta / 2) is at most theta^2 / 12 = 0.7 % below theta^2 up to k = 12.
+    np.testing.assert_allclose(layer.mean_transfer[:13, :13], expected, rtol=0.01)
+
+
+def test_gaussian_is_low_pass_and_falls_with_wavenumber() -> None:
+    spectra = kernel_spectra(model_with([GAUSSIAN]), 32).layers["conv"]
+    assert spectra.classes[0, 0] == "low-pass"
+    assert spectra.peak_wavenumbers[0, 0] == 0.0
+    assert spectra.mean_profile[0] == pytest.approx(GAUSSIAN.sum(), rel=FLOAT32)
+    assert np.all(np.diff(spectra.mean_profile[:16]) < 0)
+
+
+@pytest.mark.parametrize(
+    ("fraction_x", "fraction_y"), [(0.5, 0.0), (0.0, 0.6), (0.5, -0.5)]
+)
+def test_gabor_is_band_pass_with_its_peak_at_the_carrier(
+    fraction_x: float, fraction_y: float
+) -> None:
+    n = 64
+    spectra = kernel_spectra(model_with([gabor(fraction_x, fraction_y)]), n)
+    layer = spectra.layers["conv"]
+    assert layer.classes[0, 0] == "band-pass"
+    carrier = n / 2 * np.hypot(fraction_x, fraction_y)
+    # The mirror image at -k pulls a lobe of five points by less than a tenth of k_max.
+    assert layer.peak_wavenumbers[0, 0] == pytest.approx(carrier, abs=0.1 * n / 2)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.1])
+def test_planted_classes_survive_noise(noise: float) -> None:
+    rng = np.random.default_rng(7)
+    planted = [GAUSSIAN, gabor(0.5, 0.0), gabor(0.4, 0.4), LAPLACIAN] * 8
+    kernels = [k + noise * np.abs(k).max() * rng.normal(size=(5, 5)) for k in planted]
+    classes = kernel_spectra(model_with(kernels), 32).layers["conv"].classes[0]
+    expected = ["low-pass", "band-pass", "band-pass", "high-pass"] * 8
+    assert np.mean(classes == np.array(expected)) >= 0.9
+
+
+@pytest.mark.parametrize("num_points", [16, 31, 32, 64, 128, (48, 20)])
+def test_class_does_not_depend_on_the_grid(num_points: int | tuple[int, int]) -> None:
+    kernels = [DELTA, GAUSSIAN, gabor(0.5, 0.0), gabor(0.4, 0.4), LAPLACIAN]
+    classes = kernel_spectra(model_with(kernels), num_points).layers["conv"].classes
+    expected = ["all-pass", "low-pass", "band-pass", "band-pass", "high-pass"]
+    assert classes[0].tolist() == expected
+
+
+def test_ridge_of_a_derivative_takes_its_smallest_wavenumber() -> None:
+    difference = np.zeros((5, 5))
+    difference[2:4, 2] = [-1, 1]
+    layer = kernel_spectra(model_with([difference]), 32).layers["conv"]
+    assert layer.peak_wavenumbers[0, 0] == 16.0
+
+
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1), (2, 3)])
+def test_matrix_transform_is_the_fft_of_the_padded_kernel(
+    dilation: tuple[int, int],
+) -> None:
+    kernels = np.random.default_rng(0).normal(size=(2, 3, 4))
+    padded = np.zeros((2, 16, 12))
+    rows = dilation[0] * np.arange(3)
+    columns = dilation[1] * np.arange(4)
+    padded[:, rows[:, None], columns] = kernels
+    origin = (dilation[0] * 2 // 2, dilation[1] * 3 // 2)
+    centred = np.roll(padded, (-origin[0], -origin[1]), axis=(1, 2))
+    transform = kernel_transform(kernels, (16, 12), dilation)
+    np.testing.assert_allclose(transform, np.fft.rfft2(centred), atol=ROUND_OFF)
+
+
+def test_mean_profile_is_a_mean_over_the_modes_of_the_full_plane() -> None:
+    nx, ny = 12, 10
+    kernel = np.random.default_rng(3).normal(size=(5, 5))
+    layer = kernel_spectra(model_with([kernel]), (nx, ny)).layers["conv"]
+    kx, ky = np.fft.fftfreq(nx, 1 / nx)[:, None], np.fft.fftfreq(ny, 1 / ny)[None, :]
+    shells = np.floor(np.hypot(kx, ky) + 0.5).astype(int).ravel()
+    transfer = np.abs(np.fft.fft2(kernel, s=(nx, ny))).ravel()
+    expected = np.bincount(shells, transfer) / np.bincount(shells)
+    np.testing.assert_allclose(layer.mean_profile, expected, rtol=FLOAT32)
+
+
+def test_dilation_repeats_the_spectrum() -> None:
+    dilated = keras.layers.Conv2D(1, 3, dilation_rate=2, name="conv")
+    kernel = GAUSSIAN[1:4, 1:4]
+    transfer = kernel_spectra(model_with([kernel], dilated), 16).layers["conv"]
+    half = transfer.mean_transfer[:8]
+    np.testing.assert_allclose(half, transfer.mean_transfer[8:], atol=1e-12)
+
+
+def test_chunks_give_the_same_as_one_kernel_at_a_time() -> None:
+    kernels = list(np.random.default_rng(1).normal(size=(300, 3, 3)))
+    together = kernel_spectra(model_with(kernels), 8).layers["conv"]
+    alone = kernel_spectra(model_with(kernels[290:291]), 8).layers["conv"]
+    np.testing.assert_allclose(
+        together.profiles[0, 290], alone.profiles[0, 0], atol=ROUND_OFF
+    )
+    assert together.classes[0, 290] == alone.classes[0, 0]
+
+
+def test_every_kind_of_2d_convolution_is_covered_and_the_rest_listed() -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 2)),
+            PeriodicConv2D(4, 3, name="periodic"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise"),
+            keras.layers.Conv2D(4, 3, groups=2, name="grouped"),
+            keras.layers.Conv2DTranspose(3, 3, name="transposed"),
+            keras.layers.SeparableConv2D(5, 3, name="separable"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, name="dense"),
+        ]
+    )
+    result = kernel_spectra(model, 12)
+    shapes = {name: layer.classes.shape for name, layer in result.layers.items()}
+    assert shapes == {
+        "periodic": (2, 4),
+        "depthwise": (4, 2),
+        "grouped": (4, 4),
+        "transposed": (4, 3),
+        "separable": (3, 5),
+    }
+    assert result.left_out == ("norm", "dense")
+
+
+def test_separable_kernel_is_the_product_of_its_two_kernels() -> None:
+    layer = keras.layers.SeparableConv2D(2, 3, name="separable")
+    model = keras.Sequential([keras.Input((8, 8, 1)), layer])
+    layer.depthwise_kernel.assign(np.ones((3, 3, 1, 1)))
+    layer.pointwise_kernel.assign(np.array([2.0, -3.0]).reshape(1, 1, 1, 2))
+    profiles = kernel_spectra(model, 8).layers["separable"].profiles
+    np.testing.assert_allclose(profiles[0, :, 0], [18.0, 27.0], rtol=FLOAT32)
+
+
+def test_shares_of_the_classes_sum_to_one() -> None:
+    shares = kernel_spectra(model_with([DELTA, GAUSSIAN]), 16).layers["conv"]
+    expected = {"low-pass": 0.5, "band-pass": 0.0, "high-pass": 0.0, "all-pass": 0.5}
+    assert shares.class_shares() == expected
+    assert tuple(expected) == KERNEL_CLASSES
+
+
+def test_model_without_convolutions_is_refused_with_its_layers() -> None:
+    dense = keras.layers.Dense(2, name="hidden")
+    model = keras.Sequential([keras.Input((3,)), dense])
+    with pytest.raises(ValueError, match=r"are: hidden \(Dense\)"):
+        kernel_spectra(model, 16)
+
+
+def test_kernel_wider_than_the_grid_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'conv' span \(5, 5\).* of \(4, 4\)"):
+        kernel_spectra(model_with([DELTA]), 4)
+
+
+def test_bad_arguments_are_refused() -> None:
+    model = model_with([DELTA])
+    with pytest.raises(TypeError, match=r"num_points=16\.5"):
+        kernel_spectra(model, 16.5)
+    with pytest.raises(ValueError, match="Received 1"):
+        kernel_spectra(model, 1)
+    with pytest.raises(ValueError, match=r"bounds=\(0\.8, 0\.2\)"):
+        kernel_spectra(model, 16, bounds=(0.8, 0.2))

@@ -1,0 +1,130 @@
+"""Jacobian products of one layer: adjoint, exact, blind to flags and batches."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.models import build_sgs_cnn
+
+# Both products accumulate a few thousand terms in single precision.
+SINGLE = 1e-4
+
+
+def fields(num_samples=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((num_samples, 12, 10, 2)).astype("float32")
+
+
+def network():
+    return build_sgs_cnn((12, 10, 2), num_layers=3, num_filters=4, kernel_size=3)
+
+
+def nested():
+    inner = build_sgs_cnn((12, 10, 2), num_layers=2, num_filters=3, kernel_size=3)
+    inputs = keras.Input((12, 10, 2))
+    outputs = keras.layers.Conv2D(1, 3, padding="same", name="outer")(inner(inputs))
+    return keras.Model(inputs, outputs)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first = keras.layers.Conv2D(3, 3, padding="same", activation="tanh")
+        self.second = keras.layers.Conv2D(1, 1)
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+
+@pytest.mark.parametrize("layer", ["conv_1", "conv_2", "conv_3"])
+def test_the_two_products_are_adjoint(layer):
+    jacobian, x = LayerLinearisation(network(), layer, batch_size=2), fields()
+    rng = np.random.default_rng(1)
+    direction = rng.standard_normal(jacobian.num_parameters)
+    image = jacobian.apply(direction, x)
+    cotangent = rng.standard_normal(image.shape)
+    pulled = jacobian.apply_transpose(cotangent, x)
+    scale = np.linalg.norm(image) * np.linalg.norm(cotangent)
+    assert abs(np.sum(image * cotangent) - pulled @ direction) < SINGLE * scale
+
+
+def test_the_last_layer_is_linear_so_its_linearisation_is_exact():
+    model, x = network(), fields()
+    jacobian = LayerLinearisation(model, "conv_3")
+    direction = np.random.default_rng(2).standard_normal(jacobian.num_parameters)
+    before = np.asarray(model(x), np.float64)
+    kernel, bias = model.get_layer("conv_3").get_weights()
+    change = np.split(direction, [kernel.size])
+    model.get_layer("conv_3").set_weights(
+        [kernel + change[0].reshape(kernel.shape), bias + change[1]]
+    )
+    moved = np.asarray(model(x), np.float64) - before
+    assert np.allclose(moved, jacobian.apply(direction, x), atol=SINGLE * moved.std())
+
+
+def test_a_product_is_the_derivative_along_a_direction():
+    model, x = Subclassed(), fields()  # tanh: smooth, so differences converge
+    model(x)
+    name = next(iter(model._layers)).name
+    jacobian = LayerLinearisation(model, name)
+    direction = np.random.default_rng(3).standard_normal(jacobian.num_parameters)
+    kernel, bias = model.first.get_weights()
+    parts = np.split(direction, [kernel.size])
+
+    def output_at(step):
+        model.first.set_weights(
+            [kernel + step * parts[0].reshape(kernel.shape), bias + step * parts[1]]
+        )
+        return np.asarray(model(x), np.float64)
+
+    # Central difference: error step^2 + round-off / step, both near 1e-4 at 1e-2.
+    difference = (output_at(1e-2) - output_at(-1e-2)) / 2e-2
+    model.first.set_weights([kernel, bias])
+    expected = jacobian.apply(direction, x)
+    error = np.linalg.norm(difference - expected) / np.linalg.norm(expected)
+    assert error < 1e-2
+
+
+def test_batches_do_not_matter():
+    model, x = network(), fields(5)
+    one, many = (LayerLinearisation(model, "conv_2", n) for n in (2, 5))
+    direction = np.random.default_rng(4).standard_normal(one.num_parameters)
+    first, second = one.apply(direction, x), many.apply(direction, x)
+    assert np.allclose(first, second, atol=SINGLE * first.std())
+
+
+def test_frozen_flags_and_nesting_do_not_matter():
+    model, x = nested(), fields()
+    name = "sgs_cnn/conv_1"
+    direction = np.random.default_rng(5).standard_normal(
+        LayerLinearisation(model, name).num_parameters
+    )
+    free = LayerLinearisation(model, name).apply(direction, x)
+    model.trainable = False
+    frozen = LayerLinearisation(model, name).apply(direction, x)
+    assert np.array_equal(free, frozen)
+    assert np.abs(free).max() > 0
+
+
+def test_the_model_is_not_changed():
+    model, x = network(), fields()
+    before = [weight.copy() for weight in model.get_weights()]
+    jacobian = LayerLinearisation(model, "conv_1")
+    jacobian.apply_transpose(np.ones((3, 12, 10, 1)), x)
+    after = model.get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_unknown_layer_is_refused_with_near_names():
+    with pytest.raises(KeyError, match="conv_2"):
+        LayerLinearisation(network(), "conv2")
+
+
+def test_layer_without_trainable_weights_is_refused():
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Normalization(mean=0.0, variance=1.0)]
+    )
+    model.add(keras.layers.BatchNormalization(center=False, scale=False, name="norm"))
+    with pytest.raises(ValueError, match=r"'norm'.*no\s+trainable weights"):
+        LayerLinearisation(model, "norm")

@@ -1,0 +1,204 @@
+"""Scores: planted layers are found, linear algebra is right, thin evidence abstains."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.models import build_sgs_cnn
+from keras_spectral_tl.scoring import (
+    Cost,
+    GradientNorm,
+    HeldOutLeastSquares,
+    ScoredLayers,
+    SpectralShiftScore,
+    score_layers,
+)
+from keras_spectral_tl.scoring.least_squares import cgls
+
+SHAPE = (16, 16, 2)
+LAYERS = ("conv_1", "conv_2", "conv_3")
+
+
+def network(seed=0):
+    model = build_sgs_cnn(SHAPE, num_layers=3, num_filters=4, kernel_size=3)
+    rng = np.random.default_rng(seed)
+    model.set_weights(
+        [
+            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
+            for w in model.get_weights()
+        ]
+    )
+    return model
+
+
+def fields(num_samples, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((num_samples, *SHAPE)).astype("float32")
+
+
+def planted(layer, num_samples=12, size=0.3):
+    """Target data of a teacher that differs from the network in one layer only."""
+    student, teacher = network(), network()
+    rng = np.random.default_rng(7)
+    changed = teacher.get_layer(layer)
+    changed.set_weights(
+        [
+            w + size * w.std() * rng.standard_normal(w.shape)
+            for w in changed.get_weights()
+        ]
+    )
+    x = fields(num_samples, seed=8)
+    base_x = fields(4, seed=9)
+    base = base_x, np.asarray(student(base_x))
+    return student, base, (x, np.asarray(teacher(x)))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_planted_layer_is_found(layer):
+    model, base, target = planted(layer)
+    scores = score_layers(model, base, target, [HeldOutLeastSquares()])
+    assert scores.ranking[0] == layer
+    assert scores.recommended == (layer,)
+    assert not scores.abstained
+
+
+def test_a_change_of_the_last_layer_is_removed_entirely():
+    """The last layer is linear: enough iterations and samples solve it exactly."""
+    model, base, target = planted("conv_3")
+    scorer = HeldOutLeastSquares(max_iterations=60)
+    value = score_layers(model, base, target, [scorer]).scores[scorer.name]["conv_3"]
+    assert value > 1.0 - 1e-6
+
+
+def test_cgls_solves_the_least_squares_problem():
+    model, x = network(), fields(3)
+    jacobian = LayerLinearisation(model, "conv_3")
+    num = jacobian.num_parameters
+    columns = [jacobian.apply(np.eye(num)[i], x).ravel() for i in range(num)]
+    residual = np.random.default_rng(1).standard_normal((3, 16, 16, 1))
+    exact, *_ = np.linalg.lstsq(np.stack(columns, 1), residual.ravel(), rcond=None)
+    reached = sum(cgls(jacobian, x, residual, 200))
+    # Single precision products on a system of condition number about 10.
+    assert np.linalg.norm(reached - exact) < 1e-4 * np.linalg.norm(exact)
+
+
+def test_an_output_gain_is_no_layers_merit():
+    """A target that only needs a gain leaves nothing for any layer: abstain."""
+    model, x = network(), fields(8)
+    y = 1.7 * np.asarray(model(x))
+    noise = np.random.default_rng(3).standard_normal(y.shape) * 0.5 * y.std()
+    scores = score_layers(model, (x, y), (x, y + noise), [HeldOutLeastSquares()])
+    assert scores.abstained
+    assert scores.recommended == ()
+    assert "gain" in scores.reason
+
+
+def test_one_target_sample_abstains():
+    model, base, (x, y) = planted("conv_2", num_samples=1)
+    scores = score_layers(model, base, (x, y))
+    assert scores.abstained
+    assert "1 target sample" in scores.reason
+    assert set(scores.ranking) == set(LAYERS)
+
+
+def test_scores_repeat_and_the_model_is_untouched():
+    model, base, target = planted("conv_2", num_samples=6)
+    before = model.get_weights()
+    first, second = (score_layers(model, base, target, seed=3) for _ in range(2))
+    assert first.scores == second.scores
+    assert first.intervals == second.intervals
+    after = model.get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_gradient_norm_is_the_gradient_of_the_mean_squared_error():
+    model, _, (x, y) = planted("conv_2", num_samples=4)
+    scored = score_layers(model, (x, y), (x, y), [GradientNorm()])
+    kernel, bias = model.get_layer("conv_3").get_weights()
+    error = np.asarray(model(x), np.float64) - y
+    jacobian = LayerLinearisation(model, "conv_3")
+    expected = [
+        np.mean(2 * error * jacobian.apply(row, x))
+        for row in np.eye(jacobian.num_parameters)
+    ]
+    norm = np.sqrt(np.sum(kernel**2) + np.sum(bias**2))
+    value = scored.scores["gradient_norm"]["conv_3"]
+    assert value == pytest.approx(np.linalg.norm(expected) / norm, rel=1e-4)
+
+
+def test_equal_systems_have_no_spectral_shift_and_a_gain_is_its_logarithm():
+    model = build_sgs_cnn(SHAPE, num_layers=1)
+    x = fields(3)
+    y = np.asarray(model(x))
+    scorer = SpectralShiftScore()
+    same = score_layers(model, (x, y), (x, y), [scorer])
+    assert same.scores[scorer.name] == {"conv_1": 0.0}
+    louder = score_layers(model, (x, y), (3 * x, y), [scorer])
+    # A bias of zero: every shell grows by 9.
+    assert louder.scores[scorer.name]["conv_1"] == pytest.approx(np.log(9), rel=1e-4)
+
+
+def test_evidence_holds_spectra_that_add_up_to_the_errors():
+    model, base, target = planted("conv_1")
+    scores = score_layers(model, base, target)
+    evidence = scores.explain("conv_1")["held_out_least_squares"]
+    for when in ("before", "after"):
+        mean_square = evidence[f"error_{when}_by_sample"].sum() / target[1].size
+        total = evidence[f"residual_spectrum_{when}"].sum()
+        assert total == pytest.approx(mean_square, rel=1e-9)
+
+
+def test_results_are_written(tmp_path):
+    model, base, target = planted("conv_2", num_samples=4)
+    scores = score_layers(model, base, target)
+    document = json.loads(scores.to_json(tmp_path / "scores.json").read_text())
+    assert document["ranking"] == list(scores.ranking)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+    assert scores.plot(tmp_path / "scores.png").stat().st_size > 0
+    frame = scores.to_frame()
+    assert list(frame.index) == list(scores.ranking)
+    assert set(scores.scores) <= set(frame.columns)
+
+
+def test_a_scorer_of_ones_own():
+    class DeepestFirst:
+        name = "deepest"
+
+        def __call__(self, model, base, target, rng):
+            return ScoredLayers({n: float(i) for i, n in enumerate(LAYERS)}, Cost(0))
+
+    model, base, target = planted("conv_1", num_samples=2)
+    scores = score_layers(model, base, target, [DeepestFirst()])
+    assert scores.ranking == LAYERS[::-1]
+    assert scores.recommended == ("conv_3",)
+
+
+def test_dense_models_can_be_scored():
+    dense = [keras.layers.Dense(4, activation="tanh", name="a"), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((3,)), *dense])
+    x = np.random.default_rng(0).standard_normal((20, 3)).astype("float32")
+    scores = score_layers(
+        model, (x, x[:, :1]), (x, x[:, 1:2]), [HeldOutLeastSquares(), GradientNorm()]
+    )
+    assert len(scores.ranking) == 2
+
+
+def test_bad_input_is_refused():
+    model, base, (x, y) = planted("conv_1", num_samples=2)
+    with pytest.raises(ValueError, match="at least one"):
+        score_layers(model, base, (x, y), [])
+    with pytest.raises(ValueError, match="different names"):
+        score_layers(model, base, (x, y), [GradientNorm(), GradientNorm()])
+    with pytest.raises(ValueError, match=r"empty|no samples"):
+        score_layers(model, base, (x[:0], y[:0]))
+    bad = x.copy()
+    bad[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"finite|NaN"):
+        score_layers(model, base, (bad, y))
+    with pytest.raises(ValueError, match=r"num_folds.*1"):
+        HeldOutLeastSquares(num_folds=1)
+    with pytest.raises(KeyError, match="conv_9"):
+        score_layers(model, base, (x, y), [GradientNorm()]).explain("conv_9")

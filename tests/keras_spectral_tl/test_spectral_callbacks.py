@@ -1,0 +1,166 @@
+"""Spectral callbacks: what they record is what the model is, and they only read it."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.callbacks.activation_spectra import ActivationSpectra
+from keras_spectral_tl.callbacks.kernel_spectra import KernelSpectra
+from keras_spectral_tl.callbacks.recording import save_arrays
+from keras_spectral_tl.spectra import activation_spectra, kernel_spectra
+
+SHAPE = (8, 6, 2)
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def build() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="conv_1"),
+            keras.layers.Dropout(0.1, seed=3),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Conv2D(1, 3, padding="same", name="conv_2"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+def fit(model: keras.Model, *callbacks: keras.callbacks.Callback, epochs: int = 4):
+    x, y = noise(6, *SHAPE, seed=1), noise(6, 8, 6, 1, seed=2)
+    options = {"batch_size": 3, "epochs": epochs, "verbose": 0, "shuffle": False}
+    return model.fit(x, y, callbacks=list(callbacks), **options)
+
+
+def make_both(directory: Path | None = None, every: int = 1):
+    probe = noise(2, *SHAPE, seed=5)
+    return (
+        KernelSpectra(8, every, directory),
+        ActivationSpectra(probe, every, directory=directory),
+    )
+
+
+def test_last_record_is_that_of_the_trained_model_and_records_change() -> None:
+    model = build()
+    kernels, activations = make_both()
+    fit(model, kernels, activations)
+    final = kernel_spectra(model, 8).layers
+    for name, profile in kernels.history[3].items():
+        np.testing.assert_array_equal(profile, final[name].mean_profile)
+        assert not np.array_equal(profile, kernels.history[2][name])
+    after = activation_spectra(model, activations.x)
+    for name, spectrum in activations.history[3].pre_activation.items():
+        np.testing.assert_array_equal(spectrum, after.pre_activation[name])
+
+
+def test_training_is_bitwise_the_same_with_and_without() -> None:
+    plain, watched = build(), build()
+    fit(plain)
+    activations = [layer.activation for layer in (watched.layers[0], watched.layers[3])]
+    fit(watched, *make_both())
+    for one, other in zip(plain.weights, watched.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    restored = [layer.activation for layer in (watched.layers[0], watched.layers[3])]
+    assert all(a is b for a, b in zip(activations, restored, strict=True))
+    assert all(layer.trainable for layer in watched.layers)
+
+
+def test_scalars_reach_the_history_of_the_fit() -> None:
+    model = build()
+    kernels, activations = make_both()
+    history = fit(model, kernels, activations, epochs=2).history
+    peaks = kernel_spectra(model, 8).layers["conv_1"].peak_wavenumbers
+    assert history["conv_1/peak_wavenumber"][-1] == pytest.approx(peaks.mean())
+    energy = activations.history[1].pre_activation["conv_2"].sum()
+    assert history["conv_2/pre_activation_energy"][-1] == pytest.approx(energy)
+
+
+def test_interval_counts_whole_epochs() -> None:
+    kernels, activations = make_both(every=2)
+    fit(build(), kernels, activations, epochs=5)
+    assert list(kernels.history) == list(activations.history) == [1, 3]
+
+
+def test_history_starts_anew_with_every_fit() -> None:
+    model = build()
+    kernels, activations = make_both()
+    fit(model, kernels, activations, epochs=3)
+    fit(model, kernels, activations, epochs=1)
+    assert list(kernels.history) == list(activations.history) == [0]
+
+
+def test_files_hold_the_records_and_nothing_else_is_left(tmp_path: Path) -> None:
+    model = build()
+    kernels, activations = make_both(tmp_path / "new" / "folder", every=2)
+    fit(model, kernels, activations)
+    found = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
+    assert found == [
+        "activation_spectra_epoch_0002.npz",
+        "activation_spectra_epoch_0004.npz",
+        "kernel_spectra_epoch_0002.npz",
+        "kernel_spectra_epoch_0004.npz",
+    ]
+    final = kernel_spectra(model, 8).layers["conv_1"]
+    with np.load(tmp_path / "new" / "folder" / found[3]) as file:
+        np.testing.assert_array_equal(file["conv_1/profiles"], final.profiles)
+        np.testing.assert_array_equal(file["conv_1/classes"], final.classes)
+    with np.load(tmp_path / "new" / "folder" / found[1]) as file:
+        spectrum = activations.history[3].post_activation["conv_1"]
+        np.testing.assert_array_equal(file["conv_1/post_activation"], spectrum)
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.npz"
+    save_arrays(path, {"a": np.arange(3)})
+    with pytest.raises(ValueError, match="Object arrays"):
+        save_arrays(path, {"a": np.array([object()])})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["arrays.npz"]
+    with np.load(path) as file:
+        np.testing.assert_array_equal(file["a"], np.arange(3))
+
+
+def test_one_layer_can_be_chosen() -> None:
+    chosen = ActivationSpectra(noise(1, *SHAPE), layers=["conv_2"])
+    fit(build(), chosen, epochs=1)
+    assert list(chosen.history[0].pre_activation) == ["conv_2"]
+
+
+def test_works_on_a_subclassed_model() -> None:
+    class Small(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = keras.layers.Conv2D(1, 3, padding="same", name="conv")
+
+        def call(self, inputs: object) -> object:
+            return self.conv(inputs)
+
+    model = Small()
+    model.compile("sgd", "mse")
+    kernels, activations = make_both()
+    fit(model, kernels, activations, epochs=1)
+    assert list(kernels.history[0]) == list(activations.history[0].pre_activation)
+
+
+def test_bad_arguments_are_refused_at_construction() -> None:
+    with pytest.raises(ValueError, match="Received 0"):
+        KernelSpectra(8, every_n_epochs=0)
+    with pytest.raises(TypeError, match="every_n_epochs='two'"):
+        ActivationSpectra(noise(1, *SHAPE), every_n_epochs="two")
+    with pytest.raises(TypeError, match="num_points=None"):
+        KernelSpectra(None)
+    with pytest.raises(TypeError, match="Received generator"):
+        ActivationSpectra(batch for batch in ())
+
+
+def test_model_without_convolutions_is_refused_before_training() -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="only")])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"only \(Dense\)"):
+        model.fit(noise(2, 2), noise(2, 1), verbose=0, callbacks=[KernelSpectra(8)])
