@@ -1,4 +1,8 @@
-"""The named flows of the dataset: full size for a GPU or a cluster, mini for a CPU."""
+"""The named flows of the dataset.
+
+Full size for a cluster or an accelerator, mini for a CPU in minutes, tiny for trying
+out and for tests in seconds.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +59,19 @@ def _mini(
     )
 
 
+def _tiny(forcing_wavenumber: int) -> EnsembleConfig:
+    return EnsembleConfig(
+        flow=FlowConfig(64, reynolds=200.0, forcing_wavenumber=forcing_wavenumber),
+        num_points_les=32,
+        num_trajectories=(4, 1, 1),
+        num_snapshots=8,
+        spin_up=6.0,
+        interval=0.5,
+        time_step=0.01,
+        start=RandomVorticity(energy=0.5, peak_wavenumber=4.0),
+    )
+
+
 NAMED_FLOWS: dict[str, EnsembleConfig] = {
     "decaying_re2e4": _full(2e4, None, 1024, 2e-3),
     "forced_re2e4_kf4": _full(2e4, 4, 1024, 1e-3),
@@ -66,6 +83,8 @@ NAMED_FLOWS: dict[str, EnsembleConfig] = {
     "mini_forced_re2e3_kf16": _mini(2e3, 16, 4e-3, interval=0.25),
     "mini_forced_re5e2_kf4": _mini(5e2, 4, 2.5e-3),
     "mini_forced_re4e3_kf4": _mini(4e3, 4, 2.5e-3),
+    "tiny_forced_re2e2_kf4": _tiny(4),
+    "tiny_forced_re2e2_kf8": _tiny(8),
 }
 """Name of a dataset config -> the ensemble it stands for."""
 

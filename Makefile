@@ -1,0 +1,35 @@
+# Everything runs in .venv, which is made on first use; nothing else is needed than
+# python3 (3.11 or newer, with venv) and make.
+PYTHON ?= python3
+BIN := .venv/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test lint types clean
+
+demo: .venv/demo.stamp
+	$(BIN)/python examples/quickstart.py
+
+test: .venv/dev.stamp lint types
+	$(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/keras_spectral_tl keras_spectral_tl
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+# --no-compile: most modules of TensorFlow are never imported, so compiling them all
+# costs more time than it saves.
+.venv/demo.stamp: setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[fast,plot]"
+	touch $@
+
+.venv/dev.stamp: .venv/demo.stamp
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist runs *.egg-info .mypy_cache .pytest_cache .ruff_cache

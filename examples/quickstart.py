@@ -1,0 +1,294 @@
+"""The whole job in a few minutes on a CPU: data, base network, scores, transfer.
+
+A network learns the subgrid forcing of turbulence forced at wavenumber 16. It is then
+to work on turbulence forced at wavenumber 4, of which only 16 snapshots are given.
+Which layer should be retrained? The scores say it beforehand; the sweep, which retrains
+every layer in turn, says whether they were right.
+
+    python examples/quickstart.py [--data-dir data] [--out runs/demo] [--seed 0]
+"""
+
+import argparse
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow_datasets as tfds
+
+import keras_spectral_tl as kst
+import turbulence_data
+from keras_spectral_tl import plotting
+from keras_spectral_tl.metrics import pattern_correlation
+from keras_spectral_tl.transfer import RetrainResult, retrain_all
+
+BASE, TARGET = "mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"
+NUM_TARGET = 16
+BASE_EPOCHS = 50
+RETRAIN = {"epochs": 100, "batch_size": 4}
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class System:
+    """One system: normalised arrays of its splits, and what they were scaled with."""
+
+    name: str
+    train: Arrays
+    test: Arrays
+    metadata: dict
+
+
+class Stopwatch:
+    """Wall seconds by stage, printed as each stage ends."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        print(f"-- {name} ...", flush=True)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 2)
+        print(f"   {name}: {self.seconds[name]:.1f} s", flush=True)
+
+
+def load_system(name: str, data_dir: Path, num_train: int | None = None) -> System:
+    """Loads a system, making its data first if they are not there yet.
+
+    The fields are scaled by the statistics of the train samples in use, so a target is
+    normalised by its own few samples.
+    """
+    splits, info = tfds.load(
+        f"turbulence_data/{name}",
+        split=["train", "test"],
+        data_dir=str(data_dir),
+        with_info=True,
+    )
+    train, test = (list(tfds.as_numpy(split)) for split in splits)
+    if num_train is not None:
+        train = turbulence_data.few_shot(train, num_train)
+    normalisation = turbulence_data.Normalisation.from_arrays(
+        *turbulence_data.to_arrays(train)
+    )
+    return System(
+        name,
+        turbulence_data.to_arrays(train, normalisation),
+        turbulence_data.to_arrays(test, normalisation),
+        dict(info.metadata),
+    )
+
+
+def print_energy_levels(system: System) -> None:
+    """Shows that the spin-up has reached a statistically steady state."""
+    levels = system.metadata["energy_history"]
+    before = np.mean([row["energy_end_of_spin_up"] for row in levels])
+    after = np.mean([row["energy_sampling"] for row in levels])
+    print(
+        f"   {system.name}: energy {before:.3f} at the end of the spin-up, {after:.3f} "
+        f"while sampling ({after / before - 1:+.1%}, {len(levels)} trajectories)"
+    )
+
+
+def train_base(data: Arrays, seed: int) -> keras.Model:
+    """Plain Keras: compile and fit."""
+    keras.utils.set_random_seed(seed)
+    model = kst.build_sgs_cnn(data[0].shape[1:], num_layers=6, num_filters=16)
+    steps = BASE_EPOCHS * -(-len(data[0]) // 8)
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse")
+    model.fit(*data, batch_size=8, epochs=BASE_EPOCHS, verbose=0)
+    return model
+
+
+def correlation(model: keras.Model, data: Arrays) -> float:
+    x, y = data
+    return pattern_correlation(y, model.predict(x, batch_size=16, verbose=0))
+
+
+def compare(
+    model: keras.Model, target: System, seed: int
+) -> tuple[dict[str, RetrainResult], dict[str, float]]:
+    """Retrains each layer alone, then the baselines; tests all of them."""
+    options = {**RETRAIN, "seed": seed}
+    results = {}
+    for layer in kst.weight_layers(model):
+        results[layer] = kst.retrain(model, target.train, layer, **options)
+        print(f"   {layer}: CC {correlation(results[layer].model, target.test):.3f}")
+    results["all layers"] = retrain_all(model, target.train, **options)
+    results["gain only"] = kst.gain_only(model, target.train)
+    results["from scratch"] = kst.from_scratch(model, target.train, **options)
+    correlations = {
+        name: correlation(result.model, target.test) for name, result in results.items()
+    }
+    return results, correlations
+
+
+def check_nothing_else_moved(results: dict[str, RetrainResult], layers: list[str]):
+    """Every frozen layer has the same SHA-256 as before, every trained one another."""
+    for layer in layers:
+        if results[layer].changed != (layer,):
+            raise RuntimeError(f"{layer}: changed {results[layer].changed}")
+
+
+def summary_of(
+    base_cc: float,
+    before: float,
+    correlations: dict[str, float],
+    scores: kst.LayerScores,
+    seconds: dict[str, float],
+) -> dict:
+    sweep = {name: correlations[name] for name in scores.scores["gradient_norm"]}
+    best = max(sweep, key=sweep.__getitem__)
+    chosen = scores.recommended[0] if scores.recommended else None
+    return {
+        "base_cc": base_cc,
+        "target_cc_before": before,
+        "sweep": sweep,
+        "all_layers_cc": correlations["all layers"],
+        "gain_only_cc": correlations["gain only"],
+        "scratch_cc": correlations["from scratch"],
+        "recommended_layer": chosen,
+        "recommended_cc": sweep[chosen] if chosen else None,
+        "best_layer": best,
+        "regret": sweep[best] - sweep[chosen] if chosen else None,
+        "reason": scores.reason,
+        "scores": scores.scores,
+        "ranking": list(scores.ranking),
+        "wall_seconds": seconds,
+    }
+
+
+def print_table(summary: dict) -> None:
+    print("\npattern correlation (CC) with the true sgs_forcing, test trajectories")
+    print(f"{'':16}{'CC':>7}   " + "".join(f"{s:>24}" for s in summary["scores"]))
+    print(f"{'base system':16}{summary['base_cc']:7.3f}")
+    print(f"{'target, before':16}{summary['target_cc_before']:7.3f}")
+    for layer, cc in summary["sweep"].items():
+        row = "".join(f"{v[layer]:24.4f}" for v in summary["scores"].values())
+        mark = "recommended" if layer == summary["recommended_layer"] else ""
+        mark += ", best" if layer == summary["best_layer"] else ""
+        print(f"{layer:16}{cc:7.3f}   {row}  {mark.lstrip(', ')}")
+    for name in ("all_layers", "gain_only", "scratch"):
+        print(f"{name:16}{summary[name + '_cc']:7.3f}")
+    print(f"\n{summary['reason']}")
+    if summary["regret"] is not None:
+        print(f"regret of the recommendation: {summary['regret']:.4f} in CC")
+
+
+def draw(
+    out: Path,
+    base: System,
+    target: System,
+    networks: dict[str, keras.Model],
+    scores: kst.LayerScores,
+    sweep: dict[str, float],
+) -> None:
+    """Writes the figures of the study as PNG files."""
+    x, y = target.test
+    figures = {
+        "fields": plotting.plot_fields(
+            {
+                f"{what}, {system.name.split('_')[-1]}": field
+                for system in (base, target)
+                for what, field in (
+                    ("vorticity", system.test[0][0, ..., 1]),
+                    ("sgs_forcing", system.test[1][0, ..., 0]),
+                )
+            }
+        ),
+        "energy_spectra": plotting.plot_energy_spectra(
+            {
+                label: np.asarray(system.metadata["spectra"]["energy"])
+                for label, system in (("base", base), ("target", target))
+            }
+        ),
+        "kernel_spectra": plotting.plot_kernel_spectra(
+            {
+                name: layer.profiles
+                for name, layer in kst.kernel_spectra(
+                    networks["base"], x.shape[1]
+                ).layers.items()
+            }
+        ),
+        "activation_spectra": plotting.plot_activation_spectra(
+            activation_panels(networks, base.test[0], x)
+        ),
+        "scores_and_sweep": plotting.plot_scores_against_sweep(scores.scores, sweep),
+        "predictions": plotting.plot_predictions(
+            y[:3], networks["retrained"].predict(x[:3], verbose=0)
+        ),
+    }
+    for name, figure in figures.items():
+        figure.savefig(out / f"{name}.png", dpi=110, bbox_inches="tight")
+
+
+def activation_panels(
+    networks: dict[str, keras.Model], base_x: np.ndarray, target_x: np.ndarray
+) -> dict[str, dict[str, np.ndarray]]:
+    """Spectra before the activation: base data and target data, before and after."""
+    runs = {
+        "base": (networks["base"], base_x),
+        "target": (networks["base"], target_x),
+        "retrained": (networks["retrained"], target_x),
+    }
+    spectra = {
+        label: kst.activation_spectra(model, x[:16]).pre_activation
+        for label, (model, x) in runs.items()
+    }
+    return {
+        layer: {label: spectra[label][layer] for label in runs}
+        for layer in spectra["base"]
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    watch = Stopwatch()
+
+    with watch.stage("data"):
+        base = load_system(BASE, options.data_dir)
+        target = load_system(TARGET, options.data_dir, NUM_TARGET)
+        print_energy_levels(base)
+        print_energy_levels(target)
+    with watch.stage("base network"):
+        model = train_base(base.train, options.seed)
+        base_cc = correlation(model, base.test)
+        before = correlation(model, target.test)
+        print(f"   CC {base_cc:.3f} on the base system, {before:.3f} on the target")
+    with watch.stage("scores"):
+        scores = kst.score_layers(
+            model, (base.train[0][:24], base.train[1][:24]), target.train
+        )
+        print(f"   {scores.reason}")
+    with watch.stage("retraining"):
+        results, correlations = compare(model, target, options.seed)
+        layers = list(kst.weight_layers(model))
+        check_nothing_else_moved(results, layers)
+        print("   frozen layers unchanged in every retraining (SHA-256)")
+    sweep = {layer: correlations[layer] for layer in layers}
+    with watch.stage("figures"):
+        chosen = scores.ranking[0]
+        networks = {"base": model, "retrained": results[chosen].model}
+        draw(options.out, base, target, networks, scores, sweep)
+
+    summary = summary_of(base_cc, before, correlations, scores, watch.seconds)
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    model.save(options.out / "base.keras")
+    print_table(summary)
+    print(f"\nsummary.json and figures: {options.out}/")
+
+
+if __name__ == "__main__":
+    main()
