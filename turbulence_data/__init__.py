@@ -1,1 +1,58 @@
-"""Makes 2-D turbulence subgrid-forcing data and serves it as a TFDS dataset."""
+"""Makes 2-D turbulence subgrid-forcing data and serves it as a TFDS dataset.
+
+Importing the package registers the dataset with TFDS:
+
+    import tensorflow_datasets as tfds
+    import turbulence_data
+
+    train = tfds.load("turbulence_data/mini_forced_re2e3_kf4", split="train")
+"""
+
+from turbulence_data.config import FlowConfig
+from turbulence_data.diagnostics import energy_spectrum
+from turbulence_data.execution import (
+    InProcessExecutor,
+    TrajectoryFailedError,
+    process_pool,
+)
+from turbulence_data.filtering import FilteredFields, filtered_dns
+from turbulence_data.flows import NAMED_FLOWS, named_flow
+from turbulence_data.input_pipeline import Normalisation, batches, few_shot, to_arrays
+from turbulence_data.sampling import EnsembleConfig, Trajectory, sample_trajectory
+from turbulence_data.solver.errors import (
+    SimulationDivergedError,
+    UnstableTimeStepError,
+)
+from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver.simulation import evolve
+from turbulence_data.statistics import content_hash, package_version
+from turbulence_data.turbulence_data_dataset_builder import Builder, TurbulenceConfig
+
+__version__ = package_version()
+
+__all__ = [
+    "NAMED_FLOWS",
+    "Builder",
+    "EnsembleConfig",
+    "FilteredFields",
+    "FlowConfig",
+    "InProcessExecutor",
+    "Normalisation",
+    "RandomVorticity",
+    "SimulationDivergedError",
+    "Trajectory",
+    "TrajectoryFailedError",
+    "TurbulenceConfig",
+    "UnstableTimeStepError",
+    "__version__",
+    "batches",
+    "content_hash",
+    "energy_spectrum",
+    "evolve",
+    "few_shot",
+    "filtered_dns",
+    "named_flow",
+    "process_pool",
+    "sample_trajectory",
+    "to_arrays",
+]

@@ -10,6 +10,13 @@ from typing import Any
 
 TWO_PI = 2.0 * math.pi
 _MIN_POINTS = 4
+_REAL_FIELDS = (
+    "reynolds",
+    "linear_drag",
+    "beta",
+    "forcing_amplitude",
+    "hyperviscosity",
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class FlowConfig:
 
         d(vorticity)/dt + J = nu lap(vorticity) - nu_h (-lap)^p vorticity
                               - beta v - drag vorticity - f,
-        f = k_f [cos(k_f x) + cos(k_f y)],   nu = 1 / reynolds
+        f = amplitude k_f [cos(k_f x) + cos(k_f y)],   nu = 1 / reynolds
 
     Attributes:
         num_points: points per direction, one number or `(nx, ny)`; stored as a pair.
@@ -29,6 +36,8 @@ class FlowConfig:
         hyperviscosity: coefficient nu_h, at least 0.
         hyperviscosity_order: power p of the Laplacian, at least 2.
         lengths: domain size `(Lx, Ly)`.
+        forcing_amplitude: factor of the forcing; less than 1 for filtered equations,
+            see `filtering.les_flow`.
 
     Raises:
         ValueError: when a value is out of range or values contradict each other.
@@ -46,6 +55,7 @@ class FlowConfig:
     hyperviscosity: float = 0.0
     hyperviscosity_order: int = 2
     lengths: tuple[float, float] = (TWO_PI, TWO_PI)
+    forcing_amplitude: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_points", as_pair(self.num_points))
@@ -54,11 +64,19 @@ class FlowConfig:
             check_positive("reynolds (math.inf where inviscid)", self.reynolds)
         for name in ("linear_drag", "hyperviscosity"):
             check_at_least_zero(name, getattr(self, name))
-        if not is_finite_number(self.beta):
-            raise ValueError(f"beta must be a finite number; received {self.beta!r}.")
+        for name in ("beta", "forcing_amplitude"):
+            if not is_finite_number(getattr(self, name)):
+                raise ValueError(
+                    f"{name} must be a finite number; received {getattr(self, name)!r}."
+                )
         check_whole("hyperviscosity_order", self.hyperviscosity_order, at_least=2)
         if self.forcing_wavenumber is not None:
             self._check_forcing()
+            object.__setattr__(self, "forcing_wavenumber", int(self.forcing_wavenumber))
+        for name in _REAL_FIELDS:  # NumPy scalars would not survive a round trip
+            object.__setattr__(self, name, float(getattr(self, name)))
+        order = int(self.hyperviscosity_order)
+        object.__setattr__(self, "hyperviscosity_order", order)
 
     def _check_forcing(self) -> None:
         check_whole("forcing_wavenumber", self.forcing_wavenumber, at_least=1)
@@ -132,8 +150,12 @@ def is_finite_number(value: Any) -> bool:
     return math.isfinite(value)
 
 
-def as_pair(num_points: Any) -> tuple[int, int]:
+def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:
     """Returns `(nx, ny)` for one number (a square grid) or a pair.
+
+    Args:
+        num_points: the number or pair.
+        name: what errors call it.
 
     Raises:
         ValueError: for anything but one or two whole numbers of at least 4.
@@ -145,11 +167,11 @@ def as_pair(num_points: Any) -> tuple[int, int]:
     )
     if len(pair) != 2:
         raise ValueError(
-            "num_points must be a whole number or a pair (nx, ny) of them; "
+            f"{name} must be a whole number or a pair (nx, ny) of them; "
             f"received {num_points!r}."
         )
     for n in pair:
-        check_whole("num_points (each direction)", n, at_least=_MIN_POINTS)
+        check_whole(f"{name} (each direction)", n, at_least=_MIN_POINTS)
     return int(pair[0]), int(pair[1])
 
 

@@ -131,6 +131,11 @@ def energy_budget(vorticity: ArrayLike, flow: FlowConfig) -> EnergyBudget:
     viscosity = -nu sum |vorticity_hat|^2,   drag = -2 drag E,
     hyperviscosity = -nu_h sum k^(2p-2) |vorticity_hat|^2
     """
+    if np.shape(vorticity) != flow.shape:
+        raise ValueError(
+            f"vorticity must have the shape {flow.shape} of the flow; received "
+            f"{np.shape(vorticity)}."
+        )
     hat, grid = _spectral(vorticity, flow.lengths)
     variance = grid.hermitian_weights * np.abs(hat) ** 2
     steep = grid.k_squared ** (flow.hyperviscosity_order - 1)

@@ -100,7 +100,7 @@ def named_flow(name: str) -> EnsembleConfig:
         2000.0
     """
     if name not in NAMED_FLOWS:
-        near = difflib.get_close_matches(name, NAMED_FLOWS, n=1)
+        near = difflib.get_close_matches(str(name), NAMED_FLOWS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise KeyError(f"unknown flow {name!r}.{hint} Known: {sorted(NAMED_FLOWS)}.")
     return NAMED_FLOWS[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from turbulence_data.config import (
 from turbulence_data.diagnostics import enstrophy
 from turbulence_data.filtering import filtered_dns
 from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.simulation import Simulation, trajectory
+from turbulence_data.solver.simulation import Simulation, advance_to, trajectory
 from turbulence_data.solver.state import State
 from turbulence_data.solver.transforms import resample
 
@@ -66,7 +67,13 @@ class EnsembleConfig:
     filter_width: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_points_les", as_pair(self.num_points_les))
+        if not isinstance(self.flow, FlowConfig) or not callable(self.start):
+            raise ValueError(
+                "flow must be a FlowConfig and start a callable (grid, rng) -> "
+                f"vorticity; received {self.flow!r} and {self.start!r}."
+            )
+        les_shape = as_pair(self.num_points_les, "num_points_les")
+        object.__setattr__(self, "num_points_les", les_shape)
         if any(
             les >= dns for les, dns in zip(self.les_shape, self.flow.shape, strict=True)
         ):
@@ -74,13 +81,7 @@ class EnsembleConfig:
                 "num_points_les must be below num_points of the flow in both "
                 f"directions; received {self.les_shape} and {self.flow.shape}."
             )
-        if len(self.num_trajectories) != len(SPLITS):
-            raise ValueError(
-                f"num_trajectories must give a number for each of {SPLITS}; received "
-                f"{self.num_trajectories!r}."
-            )
-        for split, number in zip(SPLITS, self.num_trajectories, strict=True):
-            check_whole(f"num_trajectories of {split}", number, at_least=1)
+        self._check_trajectories()
         check_whole("num_snapshots", self.num_snapshots, at_least=1)
         check_whole("seed", self.seed, at_least=0)
         self._check_spin_up()
@@ -88,6 +89,22 @@ class EnsembleConfig:
             check_positive(name, getattr(self, name))
         if self.filter_width is not None:
             check_positive("filter_width", self.filter_width)
+
+    def _check_trajectories(self) -> None:
+        numbers = self.num_trajectories
+        if not isinstance(numbers, Sequence) or len(numbers) != len(SPLITS):
+            raise ValueError(
+                f"num_trajectories must give a number for each of {SPLITS}; received "
+                f"{numbers!r}."
+            )
+        for split, number in zip(SPLITS, numbers, strict=True):
+            check_whole(f"num_trajectories of {split}", number, at_least=1)
+            if number > _SPLIT_STRIDE:
+                raise ValueError(
+                    f"num_trajectories of {split} must be at most {_SPLIT_STRIDE}, so "
+                    f"that numbers stay apart; received {number}."
+                )
+        object.__setattr__(self, "num_trajectories", tuple(map(int, numbers)))
 
     def _check_spin_up(self) -> None:
         for name in ("spin_up", "coarse_spin_up"):
@@ -125,7 +142,13 @@ class EnsembleConfig:
         )
 
     def trajectory_ids(self, split: str) -> list[int]:
-        """Numbers of the trajectories of a split; no number is in two splits."""
+        """Numbers of the trajectories of a split; no number is in two splits.
+
+        Raises:
+            ValueError: for an unknown split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; expected one of {SPLITS}.")
         first = SPLITS.index(split) * _SPLIT_STRIDE
         count = self.num_trajectories[SPLITS.index(split)]
         return list(range(first, first + count))
@@ -202,10 +225,10 @@ def _spun_up(
 
     def run(simulation: Simulation, start: State, end: float, step: float) -> State:
         state = start
-        times = _times_between(start.time, end, interval)
+        times = _times_before(end, start.time, interval)
         for state in trajectory(simulation, start, times, step):
             history.append(_history_row(simulation, state, step))
-        return state
+        return advance_to(simulation, state, end, step)
 
     if coarse_end == 0.0:
         state = fine.start(ensemble.start(fine.grid, rng))
@@ -218,10 +241,11 @@ def _spun_up(
     return fine, run(fine, state, ensemble.spin_up, time_step)
 
 
-def _times_between(start: float, end: float, interval: float) -> list[float]:
-    """Times start, start + interval, ... below `end`, and `end` itself."""
-    num_times = math.ceil((end - start) / interval)
-    return [*(start + interval * np.arange(num_times)).tolist(), end]
+def _times_before(end: float, start: float, interval: float) -> list[float]:
+    """Times start, start + interval, ... below `end`."""
+    num_times = math.ceil((end - start) / interval * (1.0 - 1e-12))
+    times: list[float] = (start + interval * np.arange(num_times)).tolist()
+    return times
 
 
 def _history_row(simulation: Simulation, state: State, time_step: float) -> HistoryRow:

@@ -41,7 +41,7 @@ def pointwise_kernels() -> Any:
 class VorticityEquation:
     """`d(vorticity_hat)/dt = linear_operator * vorticity_hat + nonlinear_terms`.
 
-    The advection has the form of Basdevant (1983, doi:10.1016/0021-9991(83)90022-6),
+    The advection has the form of Basdevant (1983, doi:10.1016/0021-9991(83)90064-5),
     `J = (d_xx - d_yy)(u v) + d_xy(v^2 - u^2)`: two inverse and two forward transforms.
 
     Args:
@@ -104,13 +104,14 @@ class VorticityEquation:
         modes = self.modes
         vorticity = modes.to_physical(vorticity_hat)
         streamfunction = modes.to_physical(vorticity_hat * modes.inverse_k_squared)
-        sgs_forcing = np.asarray(closure(vorticity, streamfunction), np.float64)
-        if sgs_forcing.shape != vorticity.shape:
+        sgs_forcing = np.asarray(closure(vorticity, streamfunction))
+        if sgs_forcing.shape != vorticity.shape or np.iscomplexobj(sgs_forcing):
             raise ValueError(
-                "a closure must return sgs_forcing on the grid of its arguments; "
-                f"expected shape {vorticity.shape}, received {sgs_forcing.shape}."
+                "a closure must return real sgs_forcing on the grid of its arguments; "
+                f"expected shape {vorticity.shape}, received {sgs_forcing.shape} of "
+                f"dtype {sgs_forcing.dtype}."
             )
-        return modes.from_physical(sgs_forcing)
+        return modes.from_physical(sgs_forcing.astype(np.float64))
 
 
 def _linear_operator(flow: FlowConfig, modes: Modes) -> NDArray[np.inexact]:

@@ -19,17 +19,17 @@ class Forcing(Protocol):
 
 
 class CosineForcing:
-    """The steady source `-k_f [cos(k_f x) + cos(k_f y)]`, after Kolmogorov.
+    """The steady source `-amplitude k_f [cos(k_f x) + cos(k_f y)]`, after Kolmogorov.
 
     Adds four coefficients, so its cost does not grow with the grid.
     """
 
-    def __init__(self, wavenumber: float, modes: Modes) -> None:
+    def __init__(self, wavenumber: float, modes: Modes, amplitude: float) -> None:
         hat = np.zeros(modes.shape, complex)
         along_x = (modes.ky == 0.0) & np.isclose(np.abs(modes.kx), wavenumber)
         along_y = (modes.kx == 0.0) & np.isclose(modes.ky, wavenumber)
         # cos = half the sum of two conjugate modes; along y one of them is implied.
-        hat[along_x | along_y] = -0.5 * wavenumber
+        hat[along_x | along_y] = -0.5 * amplitude * wavenumber
         self._where = np.nonzero(hat)
         self._values = hat[self._where]
 
@@ -46,4 +46,4 @@ def forcing_of(flow: FlowConfig, modes: Modes) -> Forcing:
     """Returns the forcing that a flow's parameters ask for."""
     if flow.forcing_wavenumber is None:
         return no_forcing
-    return CosineForcing(float(flow.forcing_wavenumber), modes)
+    return CosineForcing(float(flow.forcing_wavenumber), modes, flow.forcing_amplitude)

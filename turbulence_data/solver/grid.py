@@ -102,7 +102,8 @@ class Grid:
     def shells(self) -> NDArray[np.intp]:
         """Shell number of every mode: n holds `|k| / dk` in `[n - 1/2, n + 1/2)`."""
         scaled = np.sqrt(self.k_squared) / self.shell_width
-        return np.floor(scaled + 0.5).astype(np.intp)
+        # The nudge decides round-off at a shell's lower edge, which belongs to it.
+        return np.floor(scaled + (0.5 + 1e-9)).astype(np.intp)
 
 
 def inverse_or_zero(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -38,5 +38,11 @@ class RandomVorticity:
         # The energy of one mode is |vorticity_hat|^2 / k^2 and a shell holds ~ k modes:
         # amplitude^2 ~ k E(k).
         shaped = white * np.sqrt(ratio**5 * np.exp(-2.0 * ratio**2))
-        shaped *= np.sqrt(self.energy / modes.energy(shaped))
+        unscaled = modes.energy(shaped)
+        if not unscaled > 0.0:
+            raise ValueError(
+                f"peak_wavenumber={self.peak_wavenumber} leaves no energy on a grid of "
+                f"{grid.num_points} points; choose one the grid resolves."
+            )
+        shaped *= np.sqrt(self.energy / unscaled)
         return modes.to_physical(shaped)

@@ -122,9 +122,8 @@ class PairTransform:
         ):
             inverse[0]()
             inverse[1]()
-            # NaN must win: max() would drop it.
-            value = function(first, second)
-            largest = value if not value <= largest else largest
+            # Not max(): NaN must win.
+            largest = np.maximum(largest, function(first, second))
         return float(largest)
 
     def _to_rows(self) -> None:

@@ -1,0 +1,208 @@
+"""FlowConfig and EnsembleConfig: round trips, and one bad value for every clause."""
+
+import json
+import math
+import re
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from turbulence_data.config import FlowConfig
+from turbulence_data.sampling import EnsembleConfig
+from turbulence_data.solver.initial_conditions import RandomVorticity
+
+FLOW = {"num_points": 64, "reynolds": 1000.0}
+
+
+def ensemble(**changes) -> EnsembleConfig:
+    values = {
+        "flow": FlowConfig(**FLOW),
+        "num_points_les": 32,
+        "num_trajectories": (2, 1, 1),
+        "num_snapshots": 3,
+        "spin_up": 1.0,
+        "interval": 0.5,
+        "time_step": 0.01,
+    }
+    return EnsembleConfig(**(values | changes))
+
+
+BAD_FLOWS = [
+    # num_points
+    ("num_points", 3, "at least 4; received 3"),
+    ("num_points", 64.0, "received 64.0"),
+    ("num_points", True, "received True"),
+    ("num_points", (64, 2), "received 2"),
+    ("num_points", (64, 64, 64), "received (64, 64, 64)"),
+    ("num_points", "64", "received '64'"),
+    ("num_points", None, "received None"),
+    # reynolds
+    ("reynolds", 0.0, "reynolds (math.inf where inviscid) must be positive"),
+    ("reynolds", -5.0, "received -5.0"),
+    ("reynolds", -math.inf, "received -inf"),
+    ("reynolds", math.nan, "received nan"),
+    ("reynolds", "100", "received '100'"),
+    ("reynolds", None, "received None"),
+    # damping
+    ("linear_drag", -0.1, "linear_drag must be finite and at least 0 (it damps); "),
+    ("linear_drag", -0.1, "received -0.1"),
+    ("linear_drag", math.inf, "received inf"),
+    ("linear_drag", None, "received None"),
+    ("hyperviscosity", -1e-9, "received -1e-09"),
+    ("hyperviscosity", math.nan, "received nan"),
+    ("hyperviscosity_order", 1, "at least 2; received 1"),
+    ("hyperviscosity_order", 2.0, "received 2.0"),
+    # beta
+    ("beta", math.inf, "beta must be a finite number; received inf"),
+    ("beta", math.nan, "received nan"),
+    ("beta", "1", "received '1'"),
+    # forcing_wavenumber
+    ("forcing_wavenumber", 0, "at least 1; received 0"),
+    ("forcing_wavenumber", -4, "received -4"),
+    ("forcing_wavenumber", 4.0, "received 4.0"),
+    ("forcing_wavenumber", True, "received True"),
+    ("forcing_wavenumber", 22, "forcing_wavenumber=22 is not resolved: 64 points"),
+    ("forcing_wavenumber", 22, "at least 67 points"),
+    # lengths
+    ("lengths", (6.0,), "received (6.0,)"),
+    ("lengths", 6.0, "received 6.0"),
+    ("lengths", (6.0, 0.0), "received 0.0"),
+    ("lengths", (-1.0, 6.0), "received -1.0"),
+    ("lengths", (math.inf, 6.0), "received inf"),
+    ("lengths", ("a", "b"), "received 'a'"),
+    ("lengths", (2 * math.pi, 5.0), "forcing_wavenumber=4 is not periodic on a side"),
+    ("lengths", (2 * math.pi, 5.0), "length 5; choose a multiple of 1.25664"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), BAD_FLOWS)
+def test_a_bad_flow_is_refused_with_the_value(name, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        FlowConfig(**(FLOW | {name: value}))
+    assert name.removesuffix("s") in str(caught.value)
+
+
+def test_the_highest_resolved_forcing_is_accepted_and_the_advice_is_right():
+    assert FlowConfig(64, 1000.0, forcing_wavenumber=21).forcing_wavenumber == 21
+    assert FlowConfig(67, 1000.0, forcing_wavenumber=22).forcing_wavenumber == 22
+    with pytest.raises(ValueError, match="66 points"):
+        FlowConfig((128, 66), 1000.0, forcing_wavenumber=22)
+
+
+def test_forcing_is_counted_in_wavenumbers_of_the_domain_not_in_modes():
+    wide = FlowConfig((64, 32), 100.0, forcing_wavenumber=8, lengths=(4 * np.pi, np.pi))
+    assert wide.forcing_wavenumber == 8  # modes 16 and 4
+    with pytest.raises(ValueError, match="is not resolved: 64 points"):
+        FlowConfig((64, 32), 100.0, forcing_wavenumber=12, lengths=(4 * np.pi, np.pi))
+
+
+def test_values_are_stored_as_pairs_and_viscosity_follows():
+    flow = FlowConfig(64, 500.0, lengths=[2 * np.pi, 4 * np.pi])
+    assert flow.num_points == flow.shape == (64, 64)
+    assert flow.lengths == (2 * np.pi, 4 * np.pi)
+    assert flow.viscosity == 1.0 / 500.0
+    assert FlowConfig(64, math.inf).viscosity == 0.0
+    assert FlowConfig(np.int64(64), 500.0) == FlowConfig((64, 64), 500.0)
+
+
+def test_a_flow_is_frozen_and_hashable():
+    flow = FlowConfig(**FLOW)
+    with pytest.raises(FrozenInstanceError):
+        flow.beta = 1.0
+    assert hash(flow) == hash(FlowConfig(**FLOW))
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        FlowConfig(64, 1000.0),
+        FlowConfig(64, math.inf, 0.0, None),
+        FlowConfig((48, 32), 1e4, 0.2, 2, 3.0, 1e-8, 4, (2 * np.pi, np.pi)),
+    ],
+)
+def test_dictionaries_round_trip_through_json_too(flow):
+    assert FlowConfig.from_dict(flow.to_dict()) == flow
+    assert FlowConfig.from_dict(json.loads(json.dumps(flow.to_dict()))) == flow
+    names = list(FlowConfig.__dataclass_fields__)
+    assert list(flow.to_dict()) == names
+
+
+def test_numpy_numbers_become_plain_values():
+    flow = FlowConfig(64, np.float32(500.0), forcing_wavenumber=np.int64(4))
+    again = FlowConfig.from_dict(json.loads(json.dumps(flow.to_dict())))
+    assert again == flow
+
+
+def test_an_unknown_name_in_a_dictionary_is_refused():
+    with pytest.raises(TypeError, match="viscosty"):
+        FlowConfig.from_dict(FLOW | {"viscosty": 0.1})
+
+
+BAD_ENSEMBLES = [
+    ("num_points_les", 64, "received (64, 64) and (64, 64)"),
+    ("num_points_les", (32, 80), "received (32, 80) and (64, 64)"),
+    ("num_points_les", 2, "received 2"),
+    ("num_points_les", 32.0, "received 32.0"),
+    ("num_trajectories", (1, 1), "received (1, 1)"),
+    ("num_trajectories", (1, 0, 1), "num_trajectories of validation"),
+    ("num_trajectories", (1, 1, -3), "received -3"),
+    ("num_trajectories", (1.0, 1, 1), "received 1.0"),
+    ("num_trajectories", 5, "received 5"),
+    ("num_trajectories", (100_001, 1, 1), "100001"),
+    ("num_snapshots", 0, "at least 1; received 0"),
+    ("num_snapshots", 2.5, "received 2.5"),
+    ("spin_up", -1.0, "received -1.0"),
+    ("spin_up", math.inf, "received inf"),
+    ("coarse_spin_up", -0.5, "received -0.5"),
+    ("coarse_spin_up", 2.0, "received 2.0 of 1.0"),
+    ("interval", 0.0, "received 0.0"),
+    ("interval", math.nan, "received nan"),
+    ("time_step", -0.01, "received -0.01"),
+    ("time_step", None, "received None"),
+    ("seed", -1, "at least 0; received -1"),
+    ("seed", 1.5, "received 1.5"),
+    ("filter_width", 0.0, "received 0.0"),
+    ("filter_width", "0.1", "received '0.1'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), BAD_ENSEMBLES)
+def test_a_bad_ensemble_is_refused_with_the_value(name, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        ensemble(**{name: value})
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("flow", {"reynolds": 1.0}), ("start", 7)])
+def test_parts_of_the_wrong_type_are_refused_when_the_ensemble_is_made(name, value):
+    with pytest.raises((TypeError, ValueError), match=name):
+        ensemble(**{name: value})
+
+
+def test_a_coarse_spin_up_needs_a_forcing_that_half_the_points_resolve():
+    flow = FlowConfig(64, 1000.0, forcing_wavenumber=16)
+    assert ensemble(flow=flow).flow is flow
+    with pytest.raises(ValueError, match="forcing_wavenumber=16 is not resolved: 32"):
+        ensemble(flow=flow, coarse_spin_up=0.5)
+
+
+def test_width_is_two_les_cells_of_the_coarser_direction_unless_given():
+    assert ensemble().width == pytest.approx(2 * 2 * np.pi / 32)
+    assert ensemble(num_points_les=(32, 16)).width == pytest.approx(2 * 2 * np.pi / 16)
+    assert ensemble(filter_width=0.3).width == 0.3
+    assert ensemble().les_shape == (32, 32)
+
+
+def test_an_ensemble_turns_into_json_that_holds_everything():
+    made = ensemble(start=RandomVorticity(0.7, 4.0), filter_width=0.3)
+    values = json.loads(json.dumps(made.to_dict()))
+    rebuilt = EnsembleConfig(
+        **values
+        | {
+            "flow": FlowConfig.from_dict(values["flow"]),
+            "start": RandomVorticity(**values["start"]),
+            "num_trajectories": tuple(values["num_trajectories"]),
+        }
+    )
+    assert rebuilt == made

@@ -1,0 +1,270 @@
+"""The dataset through TFDS: the same content on every way in and out."""
+
+import json
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import turbulence_data
+from turbulence_data import (
+    Builder,
+    EnsembleConfig,
+    FlowConfig,
+    InProcessExecutor,
+    Normalisation,
+    TrajectoryFailedError,
+    TurbulenceConfig,
+    content_hash,
+    process_pool,
+    sample_trajectory,
+    to_arrays,
+)
+from turbulence_data.trajectory_store import FIELDS, SCALARS
+
+TINY = EnsembleConfig(
+    flow=FlowConfig((32, 48), reynolds=100.0, beta=0.1),
+    num_points_les=(16, 24),
+    num_trajectories=(2, 1, 1),
+    num_snapshots=3,
+    spin_up=0.2,
+    interval=0.05,
+    time_step=0.01,
+    seed=7,
+)
+CONFIG = TurbulenceConfig(name="tiny", ensemble=TINY)
+SPLITS = ["train", "validation", "test"]
+
+
+class BuilderTest(tfds.testing.DatasetBuilderTestCase):
+    """What TFDS asks of every dataset."""
+
+    DATASET_CLASS = Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = [CONFIG]  # noqa: RUF012
+    EXAMPLE_DIR = str(Path(__file__).parent)
+    SPLITS = {"train": 6, "validation": 3, "test": 3}  # noqa: RUF012
+
+    def _make_builder(self, config=None):
+        return Builder(
+            data_dir=self.tmp_dir, config=config, executor=InProcessExecutor()
+        )
+
+    def test_session(self, *args, **kwargs):
+        return super().test_session(*args, **kwargs)
+
+    test_session.__test__ = False  # TensorFlow's helper, whatever its name
+
+
+def builder(data_dir, ensemble=TINY, executor=None, **kwargs):
+    return Builder(
+        config=TurbulenceConfig(name="tiny", ensemble=ensemble),
+        data_dir=data_dir,
+        executor=executor or InProcessExecutor(),
+        **kwargs,
+    )
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    made = builder(tmp_path_factory.mktemp("data"))
+    made.download_and_prepare()
+    return made
+
+
+@pytest.fixture(scope="module")
+def decoded(prepared):
+    return [e for split in SPLITS for e in prepared.as_data_source(split)]
+
+
+def test_examples_are_the_trajectories_bit_for_bit_and_in_order(decoded):
+    expected = [
+        (trajectory, number)
+        for split in SPLITS
+        for trajectory in (
+            sample_trajectory(TINY, i) for i in TINY.trajectory_ids(split)
+        )
+        for number in range(3)
+    ]
+    assert len(decoded) == len(expected)
+    for example, (trajectory, number) in zip(decoded, expected, strict=True):
+        assert example["trajectory"] == trajectory.trajectory_id
+        assert example["time"] == trajectory.times[number]
+        for name in FIELDS:
+            stored = getattr(trajectory, name)[number]
+            assert example[name].dtype == np.float32
+            assert example[name].tobytes() == stored.tobytes()
+
+
+def test_scalars_keep_all_their_digits(decoded):
+    for name, (dtype, _) in SCALARS.items():
+        assert np.asarray(decoded[0][name]).dtype == dtype
+    assert decoded[0]["beta"] == 0.1  # not the nearest float32
+    assert decoded[0]["seed"] == 7
+    assert decoded[0]["forcing_wavenumber"] == 4
+    assert decoded[0]["filter_width"] == TINY.width
+
+
+def test_an_inviscid_flow_has_infinite_reynolds_number(tmp_path):
+    flow = replace(TINY.flow, reynolds=np.inf, forcing_wavenumber=None)
+    made = builder(tmp_path, replace(TINY, flow=flow))
+    made.download_and_prepare()
+    example = next(iter(made.as_data_source("test")))
+    assert example["reynolds"] == np.inf
+    assert example["forcing_wavenumber"] == 0
+
+
+def test_the_metadata_hold_the_hash_of_what_is_read_back(prepared, decoded):
+    assert content_hash(decoded) == prepared.info.metadata["content_sha256"]
+    written = json.loads((prepared.data_path / "statistics.json").read_text())
+    assert written == dict(builder(prepared.data_dir_root).info.metadata)
+
+
+def test_tensorflow_reads_the_same_content(prepared, decoded):
+    datasets = tfds.load(
+        "turbulence_data",
+        split=SPLITS,
+        data_dir=prepared.data_dir_root,
+        builder_kwargs={"config": CONFIG},
+    )
+    read = [e for dataset in datasets for e in tfds.as_numpy(dataset)]
+    assert content_hash(read) == content_hash(decoded)
+
+
+def test_tfrecord_holds_the_same_content(prepared, tmp_path):
+    made = builder(tmp_path, file_format="tfrecord")
+    made.download_and_prepare()
+    read = [e for s in SPLITS for e in tfds.as_numpy(made.as_dataset(split=s))]
+    assert content_hash(read) == prepared.info.metadata["content_sha256"]
+    # A builder that was told no format reads what is there.
+    assert len(list(builder(tmp_path).as_dataset(split="train"))) == 6
+
+
+def test_two_processes_give_the_same_content(prepared, tmp_path):
+    with process_pool(2) as pool:
+        made = builder(tmp_path, executor=pool)
+        made.download_and_prepare()
+    for key in ("content_sha256", "fields", "spectra", "energy_history"):
+        assert made.info.metadata[key] == prepared.info.metadata[key]
+
+
+def test_parts_of_a_split_and_some_features_can_be_read(prepared, decoded):
+    part = prepared.as_dataset(
+        split="train[2:4]",
+        decoders=tfds.decode.PartialDecoding({"vorticity": True}),
+    )
+    assert part.cardinality() == 2
+    for example, expected in zip(tfds.as_numpy(part), decoded[2:4], strict=True):
+        assert set(example) == {"vorticity"}
+        np.testing.assert_array_equal(example["vorticity"], expected["vorticity"])
+
+
+def test_supervised_pairs_are_inputs_and_output(prepared, decoded):
+    pairs = prepared.as_dataset(split="validation", as_supervised=True)
+    inputs, output = next(iter(tfds.as_numpy(pairs)))
+    assert set(inputs) == {"streamfunction", "vorticity"}
+    np.testing.assert_array_equal(output, decoded[6]["sgs_forcing"])
+
+
+def test_shuffled_reading_holds_every_example(prepared, decoded):
+    config = tfds.ReadConfig(shuffle_seed=1)
+    shuffled = prepared.as_dataset(
+        split="train", shuffle_files=True, read_config=config
+    )
+    times = [(e["trajectory"], e["time"]) for e in tfds.as_numpy(shuffled)]
+    ordered = [(e["trajectory"], e["time"]) for e in decoded[:6]]
+    assert times != ordered
+    assert sorted(times) == ordered
+
+
+def test_other_decoders_are_refused(prepared):
+    with pytest.raises(ValueError, match=r"tfrecord.*add_tfds_id=True"):
+        prepared.as_dataset(
+            split="train", read_config=tfds.ReadConfig(add_tfds_id=True)
+        )
+
+
+def test_the_normalisation_is_that_of_the_train_split(prepared):
+    normalisation = Normalisation.from_metadata(prepared.info.metadata)
+    x, y = to_arrays(prepared.as_data_source("train"), normalisation)
+    for channel in (x[..., 0], x[..., 1], y):
+        assert channel.mean(dtype=float) == pytest.approx(0, abs=1e-6)  # float32
+        assert channel.std(dtype=float) == pytest.approx(1, abs=1e-6)
+
+
+class Forbidden(Executor):
+    def submit(self, fn, /, *args, **kwargs):
+        raise RuntimeError("nothing should be simulated")
+
+
+def test_data_that_are_there_are_not_made_again(prepared):
+    again = builder(prepared.data_dir_root, executor=Forbidden())
+    again.download_and_prepare()
+    assert len(again.as_data_source("train")) == 6
+
+
+class DiesAfter(InProcessExecutor):
+    """Runs a few calls, then behaves as a process that is killed."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def submit(self, fn, /, *args, **kwargs):
+        if self.calls == 0:
+            raise KeyboardInterrupt
+        self.calls -= 1
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_an_interrupted_generation_goes_on_where_it_was(prepared, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        builder(tmp_path, executor=DiesAfter(3)).download_and_prepare()
+    assert not builder(tmp_path).is_prepared()
+    # What a kill leaves behind, beside the finished trajectories.
+    leftover = tmp_path / "turbulence_data" / "tiny" / "incomplete.ABCDEF_1.0.0"
+    leftover.mkdir(parents=True)
+    made = builder(tmp_path, executor=DiesAfter(1))  # one is left to do
+    made.download_and_prepare()
+    assert (
+        made.info.metadata["content_sha256"]
+        == (prepared.info.metadata["content_sha256"])
+    )
+    kept = {path.name for path in (tmp_path / "turbulence_data").iterdir()}
+    assert kept == {"tiny", ".config"}
+    assert not leftover.exists()
+
+
+def test_a_flow_that_blows_up_leaves_no_dataset(tmp_path):
+    unstable = replace(TINY, time_step=1.0, spin_up=2.0, interval=1.0)
+    with pytest.raises(TrajectoryFailedError, match=r"trajectory 0 .*CFL"):
+        builder(tmp_path, unstable).download_and_prepare()
+    assert not builder(tmp_path, unstable).is_prepared()
+    assert not list(tmp_path.glob("**/dataset_info.json"))
+    assert not list(tmp_path.glob("**/*.npz"))
+
+
+def test_an_unknown_config_lists_the_names(tmp_path):
+    with pytest.raises(ValueError, match=r"'no_flow'.*mini_forced_re2e3_kf16"):
+        tfds.load("turbulence_data/no_flow", data_dir=tmp_path)
+    with pytest.raises(TypeError, match="received 3"):
+        Builder(config=3, data_dir=tmp_path)
+    with pytest.raises(TypeError, match="EnsembleConfig; received 'tiny'"):
+        TurbulenceConfig(name="x", ensemble="tiny")
+
+
+def test_a_name_cannot_stand_for_two_ensembles(prepared):
+    with pytest.raises(ValueError, match=r"another ensemble .*seed=8"):
+        builder(prepared.data_dir_root, replace(TINY, seed=8))
+
+
+@pytest.mark.parametrize("name", sorted(turbulence_data.NAMED_FLOWS))
+def test_every_named_flow_has_a_builder(name, tmp_path):
+    named = tfds.builder(f"turbulence_data/{name}", data_dir=tmp_path)
+    assert named.ensemble == turbulence_data.named_flow(name)
+    assert named.info.features["sgs_forcing"].shape == named.ensemble.les_shape
+
+
+def test_the_default_flow_is_one_a_laptop_can_make(tmp_path):
+    assert Builder(data_dir=tmp_path).builder_config.name.startswith("mini_")

@@ -1,0 +1,246 @@
+"""Trajectories come back the same from anywhere, or not at all."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from turbulence_data import execution
+from turbulence_data.config import FlowConfig
+from turbulence_data.execution import (
+    InProcessExecutor,
+    TrajectoryFailedError,
+    process_pool,
+    run_trajectories,
+)
+from turbulence_data.sampling import EnsembleConfig, sample_trajectory
+
+TINY = EnsembleConfig(
+    flow=FlowConfig(32, reynolds=100.0),
+    num_points_les=16,
+    num_trajectories=(2, 1, 1),
+    num_snapshots=2,
+    spin_up=0.1,
+    interval=0.05,
+    time_step=0.01,
+)
+# Starting a process and importing the package takes a second or two on a busy machine.
+PATIENCE_SECONDS = 60.0
+
+# Spawned workers import it by name, so it cannot live in a test module.
+WORK = """
+import os, pathlib, signal
+from turbulence_data.sampling import sample_trajectory
+
+def die(ensemble, trajectory_id):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_once(ensemble, trajectory_id):
+    marker = pathlib.Path(os.environ["MARKER"])
+    if trajectory_id == 1 and not marker.exists():
+        marker.touch()
+        die(ensemble, trajectory_id)
+    return sample_trajectory(ensemble, trajectory_id)
+"""
+SCRIPT = """
+import sys
+from turbulence_data.execution import process_pool
+print("top", flush=True)
+pool = process_pool(1)
+print(pool.submit(__import__("os").getpid).result(), flush=True)
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    (tmp_path / "deadly_work.py").write_text(WORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("MARKER", str(tmp_path / "marker"))
+    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    return __import__("deadly_work")
+
+
+def content(trajectories):
+    return {
+        t.trajectory_id: [
+            t.vorticity.tobytes(),
+            t.streamfunction.tobytes(),
+            t.sgs_forcing.tobytes(),
+            t.history.tobytes(),
+        ]
+        for t in trajectories
+    }
+
+
+def test_every_executor_gives_the_same_bits(monkeypatch):
+    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    ids = [0, 1, 100_000]
+    expected = content(sample_trajectory(TINY, i) for i in ids)
+    assert content(run_trajectories(TINY, ids)) == expected
+    assert content(run_trajectories(TINY, ids, InProcessExecutor())) == expected
+    with ThreadPoolExecutor(2) as pool:
+        assert content(run_trajectories(TINY, ids, pool)) == expected
+
+
+def test_work_of_a_worker_that_dies_is_done_again(work):
+    trajectories = content(run_trajectories(TINY, [0, 1, 2], work=work.die_once))
+    assert trajectories == content(sample_trajectory(TINY, i) for i in [0, 1, 2])
+
+
+def test_gives_up_when_workers_keep_dying(work, monkeypatch):
+    monkeypatch.setattr(execution, "_MAX_DEATHS_IN_A_ROW", 2)
+    with pytest.raises(TrajectoryFailedError, match=r"died 2 times .*\[7, 8\]"):
+        list(run_trajectories(TINY, [7, 8], work=work.die))
+
+
+def test_a_broken_executor_of_the_user_is_named():
+    class Broken(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            raise BrokenExecutor("gone")
+
+    with pytest.raises(TrajectoryFailedError, match=r"Broken object.*gone"):
+        list(run_trajectories(TINY, [0], Broken()))
+
+
+def test_an_error_in_a_trajectory_names_it_and_stops_the_rest():
+    done = []
+
+    def work(ensemble, trajectory_id):
+        done.append(trajectory_id)
+        if trajectory_id == 1:
+            raise FloatingPointError("not finite at time 3")
+        return sample_trajectory(ensemble, trajectory_id)
+
+    with pytest.raises(
+        TrajectoryFailedError, match=r"trajectory 1 .*at time 3"
+    ) as info:
+        list(run_trajectories(TINY, [0, 1, 2], InProcessExecutor(), work))
+    assert isinstance(info.value.__cause__, FloatingPointError)
+    assert done == [0, 1]
+
+
+def test_an_error_in_a_worker_process_ends_the_workers(monkeypatch):
+    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    unstable = replace(TINY, time_step=1.0, spin_up=2.0, interval=1.0)
+    with pytest.raises(TrajectoryFailedError, match="UnstableTimeStepError"):
+        list(run_trajectories(unstable, [0, 1]))
+    assert not [
+        child
+        for child in execution.multiprocessing.active_children()
+        if isinstance(child, execution._WorkerProcess)
+    ]
+
+
+def test_a_limited_number_is_in_flight():
+    class Counting(Executor):
+        largest, open_calls = 0, 0
+
+        def submit(self, fn, /, *args, **kwargs):
+            self.open_calls += 1
+            self.largest = max(self.largest, self.open_calls)
+            future = Future()
+            future.set_result(fn(*args, **kwargs))
+            return future
+
+    executor = Counting()
+
+    def work(ensemble, trajectory_id):
+        return np.float64(trajectory_id)
+
+    for _ in execution._as_completed(executor, TINY, range(50), work, 4):
+        executor.open_calls -= 1
+    assert executor.largest == 4
+
+
+def test_in_process_work_is_done_only_as_it_is_asked_for():
+    done = []
+
+    def work(ensemble, trajectory_id):
+        done.append(trajectory_id)
+        return sample_trajectory(ensemble, trajectory_id)
+
+    results = run_trajectories(TINY, [0, 1, 2], InProcessExecutor(), work)
+    next(results)
+    assert done == [0]
+
+
+def test_in_process_executor_keeps_the_exception():
+    future = InProcessExecutor().submit(int, "x")
+    with pytest.raises(ValueError, match="'x'"):
+        future.result()
+
+
+def test_workers_have_one_thread_a_library_and_the_caller_keeps_its_own(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with process_pool(1) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5])
+def test_refuses_an_impossible_number_of_processes(number):
+    with pytest.raises(ValueError, match=f"num_processes .* received {number}"):
+        process_pool(number)
+
+
+def test_a_script_without_main_guard_is_not_run_again_by_its_workers(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(SCRIPT + "pool.shutdown()\n")
+    result = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        env=_environment(),
+        check=True,
+    )
+    assert result.stdout.split().count("top") == 1
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    script = textwrap.dedent(SCRIPT) + "sys.stdin.read()\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    ) as parent:
+        parent.stdout.readline()
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _is_running(worker):
+        assert time.monotonic() < deadline, f"worker {worker} outlived its parent"
+        time.sleep(0.05)
+
+
+def _environment():
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_config_from_the_main_script_is_run_in_process(monkeypatch, caplog):
+    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    monkeypatch.setattr(sample_trajectory, "__module__", "__main__")
+    monkeypatch.setattr(
+        sys.modules["__main__"], "sample_trajectory", sample_trajectory, raising=False
+    )
+    results = list(run_trajectories(TINY, [0, 1], work=sample_trajectory))
+    assert [t.trajectory_id for t in results] == [0, 1]
+    assert "Move it to a module" in caplog.text

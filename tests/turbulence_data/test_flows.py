@@ -1,0 +1,79 @@
+"""The named flows: what they promise, and the answer to a wrong name."""
+
+import math
+
+import pytest
+
+from turbulence_data.flows import NAMED_FLOWS, named_flow
+from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.modes import truncated_modes
+from turbulence_data.solver.time_stepping import RK4_IMAGINARY_LIMIT
+
+EXPECTED = {  # name: (reynolds, forcing wavenumber)
+    "decaying_re2e4": (2e4, None),
+    "forced_re2e4_kf4": (2e4, 4),
+    "forced_re1e3_kf4": (1e3, 4),
+    "forced_re1e5_kf4": (1e5, 4),
+    "forced_re2e4_kf25": (2e4, 25),
+}
+
+
+@pytest.mark.parametrize(("name", "physics"), EXPECTED.items())
+def test_full_flows_have_the_physics_of_their_names(name, physics):
+    ensemble = named_flow(name)
+    assert (ensemble.flow.reynolds, ensemble.flow.forcing_wavenumber) == physics
+    assert ensemble.les_shape == (128, 128)
+
+
+@pytest.mark.parametrize("name", NAMED_FLOWS)
+def test_every_name_tells_the_physics(name):
+    flow = named_flow(name).flow
+    assert f"_re{flow.reynolds:.0e}".replace("e+0", "e") in name
+    if flow.forcing_wavenumber is None:
+        assert "decaying" in name
+        assert flow.linear_drag == 0.0
+    else:
+        assert name.endswith(f"_kf{flow.forcing_wavenumber}")
+        assert flow.linear_drag == 0.1
+    assert flow.beta == 0.0
+    assert flow.lengths == (2 * math.pi, 2 * math.pi)
+
+
+@pytest.mark.parametrize("name", NAMED_FLOWS)
+def test_the_start_field_is_resolved_and_the_les_filter_is_coarser_than_the_dns(name):
+    ensemble = named_flow(name)
+    dns_cutoff = truncated_modes(Grid(ensemble.flow.shape)).cutoff[0]
+    assert 4 * ensemble.start.peak_wavenumber < dns_cutoff
+    assert ensemble.les_shape[0] // 2 < dns_cutoff
+    assert ensemble.num_snapshots * ensemble.interval >= 1.0
+
+
+@pytest.mark.parametrize("name", NAMED_FLOWS)
+def test_the_time_step_leaves_room_for_the_speed_of_the_start_field(name):
+    ensemble = named_flow(name)
+    cutoff = truncated_modes(Grid(ensemble.flow.shape)).cutoff[0]
+    # The largest |u| + |v| of the fields drawn is some four times the rms speed.
+    rms_speed = math.sqrt(2.0 * ensemble.start.energy)
+    limit = RK4_IMAGINARY_LIMIT / (4.0 * rms_speed * cutoff)
+    assert ensemble.time_step < limit
+
+
+def test_the_demo_flows_differ_in_forcing_scale_and_interval_alone():
+    base, target = (named_flow(f"mini_forced_re2e3_kf{k}") for k in (16, 4))
+    assert base.flow.reynolds == target.flow.reynolds == 2000.0
+    assert base.flow.shape == target.flow.shape == (256, 256)
+    assert base.les_shape == target.les_shape == (64, 64)
+
+
+@pytest.mark.parametrize("near", ["mini_forced_re2e3_kf5", "mini_forced_re2e3kf4"])
+def test_an_unknown_name_gets_a_near_one_and_the_list(near):
+    with pytest.raises(KeyError, match=near) as caught:
+        named_flow(near)
+    message = str(caught.value)
+    assert "Did you mean 'mini_forced_re2e3_kf4'?" in message
+    assert all(name in message for name in NAMED_FLOWS)
+
+
+def test_a_name_near_to_nothing_gets_the_list_alone():
+    with pytest.raises(KeyError, match=r"unknown flow 'zzz'\. Known:"):
+        named_flow("zzz")

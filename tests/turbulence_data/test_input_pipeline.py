@@ -1,0 +1,174 @@
+"""What reaches a network: channels, scales, subsets and batches."""
+
+import numpy as np
+import pytest
+
+from turbulence_data.input_pipeline import (
+    Normalisation,
+    batches,
+    few_shot,
+    to_arrays,
+)
+
+# One rounding of float32 each way.
+FLOAT32_ROUND_OFF = 1e-6
+
+GIVEN = Normalisation((0.5, 2.0), (-1.0, 4.0), (3.0, 0.5))
+
+
+def example(number, trajectory=0, time=0.0, shape=(8, 12)):
+    rng = np.random.default_rng(number)
+    names = ("vorticity", "streamfunction", "sgs_forcing")
+    fields = {name: rng.standard_normal(shape).astype(np.float32) for name in names}
+    return {**fields, "trajectory": np.int64(trajectory), "time": np.float64(time)}
+
+
+EXAMPLES = [
+    example(10 * trajectory + step, trajectory, 0.5 * step)
+    for trajectory in range(5)
+    for step in range(16)
+]
+
+
+def test_channels_are_streamfunction_then_vorticity():
+    x, y = to_arrays(EXAMPLES[:3])
+    assert x.shape == (3, 8, 12, 2)
+    assert y.shape == (3, 8, 12, 1)
+    assert x.dtype == y.dtype == np.float32
+    np.testing.assert_array_equal(x[1, ..., 0], EXAMPLES[1]["streamfunction"])
+    np.testing.assert_array_equal(x[1, ..., 1], EXAMPLES[1]["vorticity"])
+    np.testing.assert_array_equal(y[1, ..., 0], EXAMPLES[1]["sgs_forcing"])
+
+
+def test_own_statistics_give_mean_zero_and_deviation_one():
+    raw = to_arrays(EXAMPLES)
+    x, y = to_arrays(EXAMPLES, Normalisation.from_arrays(*raw))
+    for channel in (x[..., 0], x[..., 1], y):
+        assert channel.dtype == np.float32
+        assert channel.mean(dtype=float) == pytest.approx(0, abs=FLOAT32_ROUND_OFF)
+        assert channel.std(dtype=float) == pytest.approx(1, abs=FLOAT32_ROUND_OFF)
+
+
+def test_given_statistics_are_used_channel_by_channel():
+    x, y = to_arrays(EXAMPLES[:1], GIVEN)
+    raw = EXAMPLES[0]
+    np.testing.assert_allclose(
+        x[0, ..., 0], (raw["streamfunction"] - 0.5) / 2.0, atol=FLOAT32_ROUND_OFF
+    )
+    np.testing.assert_allclose(
+        x[0, ..., 1], (raw["vorticity"] + 1.0) / 4.0, atol=FLOAT32_ROUND_OFF
+    )
+    np.testing.assert_allclose(
+        y[0, ..., 0], (raw["sgs_forcing"] - 3.0) / 0.5, atol=1e1 * FLOAT32_ROUND_OFF
+    )
+
+
+def test_denormalise_undoes_normalise():
+    raw = to_arrays(EXAMPLES[:4])
+    back = GIVEN.denormalise(*GIVEN.normalise(*raw))
+    for before, after in zip(raw, back, strict=True):
+        np.testing.assert_allclose(after, before, atol=FLOAT32_ROUND_OFF)
+
+
+def test_normalisation_comes_from_the_metadata_of_the_train_split():
+    fields = {
+        "vorticity": {"mean": -1.0, "std": 4.0, "rms": 5.0},
+        "streamfunction": {"mean": 0.5, "std": 2.0, "rms": 3.0},
+        "sgs_forcing": {"mean": 3.0, "std": 0.5, "rms": 4.0},
+    }
+    assert Normalisation.from_metadata({"fields": fields}) == GIVEN
+
+
+def test_foreign_metadata_are_refused():
+    with pytest.raises(KeyError, match=r"received the keys \['labels'\]"):
+        Normalisation.from_metadata({"labels": 3})
+
+
+@pytest.mark.parametrize("pair", [(0.0, 0.0), (0.0, -1.0), (0.0, np.nan), (np.inf, 1)])
+def test_statistics_that_cannot_scale_are_refused(pair):
+    with pytest.raises(ValueError, match=r"of vorticity.*(0.0|-1.0|nan|inf)"):
+        Normalisation((0, 1), pair, (0, 1))
+
+
+def test_no_examples_and_batches_are_refused():
+    with pytest.raises(ValueError, match="no examples"):
+        to_arrays([])
+    with pytest.raises(ValueError, match=r"received \(2, 8, 12\)"):
+        to_arrays([example(0, shape=(2, 8, 12))])
+
+
+def key(chosen):
+    return (int(chosen["trajectory"]), float(chosen["time"]))
+
+
+@pytest.mark.parametrize("order", ["as stored", "reversed", "shuffled"])
+def test_subsets_are_nested_whatever_the_order_of_the_examples(order):
+    examples = list(EXAMPLES)
+    if order == "reversed":
+        examples.reverse()
+    if order == "shuffled":
+        np.random.default_rng(0).shuffle(examples)
+    everything = [key(one) for one in few_shot(EXAMPLES, 80)]
+    assert sorted(everything) == [key(one) for one in EXAMPLES]
+    for number in (1, 4, 16, 64):
+        assert [key(one) for one in few_shot(examples, number)] == everything[:number]
+
+
+@pytest.mark.parametrize("number", [5, 10, 20, 40])
+def test_subsets_spread_over_trajectories_and_times(number):
+    chosen = [key(one) for one in few_shot(EXAMPLES, number)]
+    for trajectory in range(5):
+        times = sorted(time for which, time in chosen if which == trajectory)
+        assert len(times) == number // 5
+        # 2^m times out of 16 of a period of 8 are equally far apart, around the end.
+        gaps = np.diff([*times, times[0] + 8.0])
+        np.testing.assert_array_equal(gaps, 8.0 / len(times))
+
+
+def test_the_first_examples_differ_in_trajectory_and_time():
+    chosen = few_shot(EXAMPLES, 4)
+    assert len({int(one["trajectory"]) for one in chosen}) == 4
+    assert [float(one["time"]) for one in chosen] == [0.0, 4.0, 2.0, 6.0]
+
+
+@pytest.mark.parametrize(("number", "shown"), [(0, "received 0"), (81, "81 .* 80")])
+def test_an_impossible_subset_is_refused(number, shown):
+    with pytest.raises(ValueError, match=f"num_examples.*{shown}"):
+        few_shot(EXAMPLES, number)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    tf = pytest.importorskip("tensorflow")
+    stacked = {name: np.stack([e[name] for e in EXAMPLES]) for name in EXAMPLES[0]}
+    return tf.data.Dataset.from_tensor_slices(stacked)
+
+
+def test_batches_hold_what_to_arrays_holds(dataset):
+    x, y = to_arrays(EXAMPLES, GIVEN)
+    pieces = [(a.numpy(), b.numpy()) for a, b in batches(dataset, 32, GIVEN)]
+    assert [len(a) for a, _ in pieces] == [32, 32, 16]
+    np.testing.assert_allclose(
+        np.concatenate([a for a, _ in pieces]), x, rtol=FLOAT32_ROUND_OFF, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        np.concatenate([b for _, b in pieces]), y, rtol=FLOAT32_ROUND_OFF, atol=1e-6
+    )
+
+
+def test_shuffled_batches_hold_every_example_in_a_repeatable_order(dataset):
+    def epoch():
+        shuffled = batches(dataset, 80, None, shuffle_seed=3)
+        return next(iter(shuffled))[1].numpy()
+
+    first, again = epoch(), epoch()
+    _, y = to_arrays(EXAMPLES)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, y)
+    by_first_value = [values[np.argsort(values[:, 0, 0, 0])] for values in (first, y)]
+    np.testing.assert_array_equal(*by_first_value)
+
+
+def test_arrays_can_be_made_from_a_tensorflow_dataset(dataset):
+    for made, expected in zip(to_arrays(dataset), to_arrays(EXAMPLES), strict=True):
+        np.testing.assert_array_equal(made, expected)

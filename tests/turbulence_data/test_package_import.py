@@ -1,0 +1,66 @@
+"""Importing the package is cheap and registers the dataset."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import turbulence_data
+
+# Processor time, most of it TFDS's own; 0.7 s on the machine it was measured on. The
+# margin is for slower machines: TensorFlow alone would take several seconds.
+MOST_SECONDS = 2.5
+
+PROBE = """
+import json, sys, time
+start = time.process_time()
+import turbulence_data
+seconds = time.process_time() - start
+import tensorflow_datasets as tfds
+print(json.dumps({
+    "seconds": seconds,
+    "modules": sorted(sys.modules),
+    "registered": tfds.builder_cls("turbulence_data").name == "turbulence_data",
+    "configs": sorted(tfds.builder_cls("turbulence_data").builder_configs),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def probe():
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(filter(None, sys.path)), "PATH": ""},
+    )
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("heavy", ["tensorflow", "keras", "jax", "torch", "matplotlib"])
+def test_no_heavy_library_is_imported(probe, heavy):
+    assert heavy not in probe["modules"]
+
+
+def test_the_import_takes_little_time(probe):
+    assert probe["seconds"] < MOST_SECONDS
+
+
+def test_the_dataset_is_registered_with_a_config_for_every_named_flow(probe):
+    assert probe["registered"]
+    assert probe["configs"] == sorted(turbulence_data.NAMED_FLOWS)
+
+
+def test_every_public_name_is_there():
+    for name in turbulence_data.__all__:
+        assert getattr(turbulence_data, name) is not None
+
+
+def test_the_version_has_a_clear_fallback(monkeypatch):
+    from turbulence_data import statistics
+
+    assert turbulence_data.__version__ == statistics.package_version()
+    monkeypatch.setattr(statistics, "_DISTRIBUTION", "no-such-distribution")
+    assert statistics.package_version() == "0+unknown"

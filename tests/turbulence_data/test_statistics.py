@@ -1,0 +1,185 @@
+"""Statistics are those of the train split, to the last digit that sums allow."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from turbulence_data.config import FlowConfig
+from turbulence_data.diagnostics import energy
+from turbulence_data.sampling import EnsembleConfig, Trajectory
+from turbulence_data.statistics import (
+    content_hash,
+    energy_levels,
+    ensemble_statistics,
+    package_version,
+)
+from turbulence_data.trajectory_store import FIELDS, config_hash
+
+# Sums of about 5,000 values in another order than NumPy's.
+ROUND_OFF = 1e-12
+
+ENSEMBLE = EnsembleConfig(
+    flow=FlowConfig((32, 48), reynolds=100.0),
+    num_points_les=(16, 24),
+    num_trajectories=(3, 1, 1),
+    num_snapshots=4,
+    spin_up=4.0,
+    interval=0.5,
+    time_step=0.01,
+)
+
+
+def trajectory(number):
+    rng = np.random.default_rng(number)
+    fields = rng.standard_normal((3, 4, 16, 24)) * 10.0 + 3.0
+    fields -= fields.mean((-2, -1), keepdims=True) * [[[[1]]], [[[0]]], [[[1]]]]
+    times = 0.5 * np.arange(12)
+    history = np.stack([times, rng.random(12), rng.random(12), rng.random(12)], axis=1)
+    return Trajectory(
+        number, 4.0 + 0.5 * np.arange(4), *fields.astype(np.float32), history=history
+    )
+
+
+@pytest.fixture(scope="module")
+def statistics():
+    return ensemble_statistics(ENSEMBLE, trajectory)
+
+
+def train(name):
+    return np.stack([getattr(trajectory(i), name) for i in range(3)]).astype(float)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_moments_are_those_of_all_train_values(statistics, name):
+    values = train(name)
+    expected = {
+        "mean": values.mean(),
+        "std": values.std(),
+        "rms": np.sqrt((values**2).mean()),
+    }
+    assert statistics["fields"][name] == pytest.approx(
+        expected, rel=ROUND_OFF, abs=ROUND_OFF
+    )
+
+
+def test_validation_and_test_fields_play_no_part(statistics):
+    def load(number):
+        loaded = trajectory(number)
+        if number < 100_000:
+            return loaded
+        changed = {name: 7.0 * getattr(loaded, name) for name in FIELDS}
+        return replace(loaded, **changed)
+
+    other = ensemble_statistics(ENSEMBLE, load)
+    assert other["fields"] == statistics["fields"]
+    assert other["spectra"] == statistics["spectra"]
+
+
+def test_spectra_sum_to_mean_energy_and_mean_square(statistics):
+    energies = [energy(field) for field in train("vorticity").reshape(-1, 16, 24)]
+    spectra = statistics["spectra"]
+    assert sum(spectra["energy"]) == pytest.approx(np.mean(energies), rel=ROUND_OFF)
+    mean_square = statistics["fields"]["sgs_forcing"]["rms"] ** 2
+    assert sum(spectra["sgs_forcing"]) == pytest.approx(mean_square, rel=ROUND_OFF)
+    assert len(spectra["wavenumbers"]) == len(spectra["energy"])
+    assert spectra["wavenumbers"][:3] == [0.0, 1.0, 2.0]
+
+
+def test_the_largest_courant_ratio_is_that_of_every_split(statistics):
+    every = [0, 1, 2, 100_000, 200_000]
+    expected = max(trajectory(number).history[:, 3].max() for number in every)
+    assert statistics["largest_courant_ratio"] == expected
+
+
+def test_energy_levels_compare_the_end_of_the_spin_up_with_the_sampling():
+    history = np.zeros((12, 4))
+    history[:, 0] = 0.5 * np.arange(12)
+    history[:, 1] = np.where(history[:, 0] < 4.0, 2.0, 3.0)
+    history[:6, 1] = 99.0  # before the last quarter: does not count
+    levels = energy_levels(ENSEMBLE, replace(trajectory(1), history=history))
+    assert levels == {
+        "trajectory": 1,
+        "energy_end_of_spin_up": 2.0,
+        "energy_sampling": 3.0,
+        "ratio": 1.5,
+    }
+
+
+def test_energy_levels_say_none_without_a_spin_up():
+    levels = energy_levels(replace(ENSEMBLE, spin_up=0.0), trajectory(0))
+    assert levels["energy_end_of_spin_up"] is None
+    assert levels["ratio"] is None
+
+
+def test_every_trajectory_has_its_energy_history(statistics):
+    pairs = [(row["split"], row["trajectory"]) for row in statistics["energy_history"]]
+    assert pairs == [
+        ("train", 0),
+        ("train", 1),
+        ("train", 2),
+        ("validation", 100_000),
+        ("test", 200_000),
+    ]
+
+
+def test_interval_and_correlation_have_their_definitions(statistics):
+    sampled = [trajectory(i).history[8:, 2] for i in range(3)]
+    rates = [np.sqrt(2.0 * enstrophy.mean()) for enstrophy in sampled]
+    expected = 0.5 * np.mean(rates)
+    assert statistics["interval_in_turnover_times"] == pytest.approx(expected)
+    # Independent noise of 384 points: correlations of about 384^-1/2 each.
+    assert abs(statistics["correlation_of_successive_snapshots"]) < 0.1
+
+
+def test_a_single_snapshot_has_no_correlation():
+    def load(number):
+        loaded = trajectory(number)
+        return replace(loaded, **{name: getattr(loaded, name)[:1] for name in FIELDS})
+
+    single = ensemble_statistics(replace(ENSEMBLE, num_snapshots=1), load)
+    assert single["correlation_of_successive_snapshots"] is None
+
+
+def test_statistics_are_strict_json_and_name_config_and_conventions(statistics):
+    restored = json.loads(json.dumps(statistics, allow_nan=False))
+    assert restored == statistics
+    assert statistics["pi_convention"] == "rhs_add"
+    assert "axis 0 is x" in statistics["conventions"]["axes"]
+    assert statistics["config_hash"] == config_hash(ENSEMBLE)
+    assert statistics["config"]["flow"]["num_points"] == [32, 48]
+    assert statistics["versions"]["turbulence_data"] == package_version()
+
+
+def example(**changes):
+    return {"a": np.float32([1, 2]), "b": np.int64(3)} | changes
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [example(b=np.int64(4))],
+        [example(b=np.int32(3))],
+        [example(a=np.float32([2, 1]))],
+        [example(a=np.float32([[1, 2]]))],
+        [example(a=np.nextafter(np.float32([1, 2]), np.float32(9)))],
+        [example(), example()],
+        [{"a": np.float32([1, 2]), "c": np.int64(3)}],
+        [],
+    ],
+    ids=str,
+)
+def test_the_content_hash_sees_every_change(other):
+    assert content_hash(other) != content_hash([example()])
+
+
+def test_the_content_hash_knows_the_order_of_examples_but_not_of_features():
+    first, second = example(), example(b=np.int64(4))
+    assert content_hash([first, second]) != content_hash([second, first])
+    turned = dict(reversed(first.items()))
+    assert content_hash([turned]) == content_hash([first])
+
+
+def test_plain_numbers_hash_as_their_widest_type():
+    assert content_hash([example(b=3)]) == content_hash([example()])

@@ -1,0 +1,283 @@
+"""From the examples of the dataset to what a network takes: channels and batches.
+
+Everything here happens at read time; nothing of it is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data.config import check_positive, check_whole, is_finite_number
+
+INPUT_FIELDS = ("streamfunction", "vorticity")
+OUTPUT_FIELDS = ("sgs_forcing",)
+Array = NDArray[np.float32]
+Example = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each field, of one train split.
+
+        normalised = (field - mean) / std
+
+    Whether a target is normalised by its own statistics or by those of the base changes
+    every result, so a normalisation is always passed explicitly.
+
+    Attributes:
+        streamfunction: `(mean, std)`.
+        vorticity: `(mean, std)`.
+        sgs_forcing: `(mean, std)`.
+
+    Raises:
+        ValueError: for a mean that is not finite or a std that is not positive.
+
+    Example:
+        >>> normalisation = Normalisation((0, 1), (0, 2), (0, 4))
+        >>> x, y = normalisation.normalise(np.ones((1, 8, 8, 2)), np.ones((1, 8, 8, 1)))
+        >>> x[0, 0, 0].tolist(), y[0, 0, 0].tolist()
+        ([1.0, 0.5], [0.25])
+    """
+
+    streamfunction: tuple[float, float]
+    vorticity: tuple[float, float]
+    sgs_forcing: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        for name, (mean, std) in asdict(self).items():
+            if not is_finite_number(mean):
+                raise ValueError(f"the mean of {name} must be finite; got {mean!r}.")
+            check_positive(f"the standard deviation of {name}", std)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Normalisation:
+        """Returns the normalisation by the train split, from `info.metadata`.
+
+        Raises:
+            KeyError: when the metadata are not those of this dataset.
+        """
+        if "fields" not in metadata:
+            raise KeyError(
+                "metadata must be the `info.metadata` of a turbulence_data dataset, "
+                f"with the key 'fields'; received the keys {sorted(metadata)}."
+            )
+        return cls(
+            **{
+                name: (
+                    metadata["fields"][name]["mean"],
+                    metadata["fields"][name]["std"],
+                )
+                for name in (*INPUT_FIELDS, *OUTPUT_FIELDS)
+            }
+        )
+
+    @classmethod
+    def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Normalisation:
+        """Returns the normalisation by the given arrays, of channels as `to_arrays`."""
+        pairs = {
+            name: (
+                float(np.mean(channel, dtype=float)),
+                float(np.std(channel, dtype=float)),
+            )
+            for name, channel in (
+                ("streamfunction", x[..., 0]),
+                ("vorticity", x[..., 1]),
+                ("sgs_forcing", y[..., 0]),
+            )
+        }
+        return cls(**pairs)
+
+    def normalise(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Returns `(field - mean) / std` of inputs and outputs, channels last."""
+        (mean_x, std_x), (mean_y, std_y) = self._channels()
+        return (x - mean_x) / std_x, (y - mean_y) / std_y
+
+    def denormalise(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """The inverse of `normalise`."""
+        (mean_x, std_x), (mean_y, std_y) = self._channels()
+        return x * std_x + mean_x, y * std_y + mean_y
+
+    def _channels(self) -> list[tuple[Array, Array]]:
+        return [
+            (
+                np.array([getattr(self, name)[0] for name in names], np.float32),
+                np.array([getattr(self, name)[1] for name in names], np.float32),
+            )
+            for names in (INPUT_FIELDS, OUTPUT_FIELDS)
+        ]
+
+
+def to_arrays(
+    examples: Iterable[Example], normalisation: Normalisation | None = None
+) -> tuple[Array, Array]:
+    """Returns all examples as one pair of arrays.
+
+    Args:
+        examples: single, decoded examples: a `tf.data.Dataset`, a TFDS data source, or
+            a list.
+        normalisation: how to scale the fields; None leaves them in physical units.
+
+    Returns:
+        `x` of shape `(n, nx, ny, 2)` with channels (streamfunction, vorticity), and `y`
+        of shape `(n, nx, ny, 1)` with sgs_forcing; float32.
+
+    Raises:
+        ValueError: when there are no examples, or batches of them.
+    """
+    inputs, outputs = [], []
+    for example in examples:
+        inputs.append(_stack(example, INPUT_FIELDS))
+        outputs.append(_stack(example, OUTPUT_FIELDS))
+    if not inputs:
+        raise ValueError("the dataset holds no examples; pass a split that has some.")
+    x, y = np.stack(inputs), np.stack(outputs)
+    if x.ndim != 4:
+        raise ValueError(
+            "expected single examples with fields of shape (nx, ny); received "
+            f"{x.shape[1:-1]}. Pass the dataset without batch_size."
+        )
+    return normalisation.normalise(x, y) if normalisation else (x, y)
+
+
+def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
+    """Returns a small subset, part of every larger one.
+
+    The examples are put in one fixed order and the first `num_examples` returned. The
+    order visits the trajectories in turn. Within a trajectory, times come in the order
+    of the van der Corput sequence 0, 1/2, 1/4, 3/4, ... of its duration, which halves
+    the gaps, and each trajectory starts elsewhere by the same sequence. So any subset
+    spreads evenly over trajectories and over times.
+
+    Args:
+        examples: the examples of a train split.
+        num_examples: how many to return.
+
+    Raises:
+        ValueError: when there are not that many.
+    """
+    check_whole("num_examples", num_examples, at_least=1)
+    every = list(examples)
+    if num_examples > len(every):
+        raise ValueError(
+            f"num_examples={num_examples} is more than the {len(every)} examples given."
+        )
+    order = _few_shot_order(
+        [int(example["trajectory"]) for example in every],
+        [float(example["time"]) for example in every],
+    )
+    return [every[index] for index in order[:num_examples]]
+
+
+def batches(
+    dataset: Any,
+    batch_size: int,
+    normalisation: Normalisation | None,
+    shuffle_seed: int | None = None,
+) -> Any:
+    """Returns a `tf.data.Dataset` of batches `(x, y)`, laid out as by `to_arrays`.
+
+    Args:
+        dataset: `tf.data.Dataset` of single examples.
+        batch_size: examples in a batch; the last may be smaller.
+        normalisation: how to scale the fields; None leaves them in physical units.
+        shuffle_seed: shuffles all examples anew in each epoch, the same way in each
+            run; None keeps their order.
+    """
+    import tensorflow as tf
+
+    def channels(example: Example) -> tuple[Any, Any]:
+        x = tf.stack([example[name] for name in INPUT_FIELDS], axis=-1)
+        y = tf.stack([example[name] for name in OUTPUT_FIELDS], axis=-1)
+        return normalisation.normalise(x, y) if normalisation else (x, y)
+
+    check_whole("batch_size", batch_size, at_least=1)
+    if shuffle_seed is not None:
+        dataset = dataset.shuffle(max(1, int(dataset.cardinality())), seed=shuffle_seed)
+    dataset = dataset.map(channels, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def array_record_dataset(
+    builder: Any,
+    split: Any,
+    decoders: Any = None,
+    read_config: Any = None,
+    shuffle_files: bool = False,
+) -> Any:
+    """Returns the `tf.data.Dataset` of a split stored as array_record.
+
+    TFDS reads that format as a data source only; this lets `tfds.load` read it too.
+
+    Args:
+        builder: a TFDS builder whose data are prepared.
+        split: anything TFDS takes for one split, parts of it included.
+        decoders: None, or `tfds.decode.PartialDecoding` to read some features only.
+        read_config: as in `tfds.load`; `shuffle_seed` and `input_context` are used.
+        shuffle_files: shuffle the examples.
+
+    Raises:
+        ValueError: for other decoders, or `add_tfds_id`.
+    """
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    read_config = read_config or tfds.ReadConfig()
+    features = builder.info.features
+    if isinstance(decoders, tfds.decode.PartialDecoding):
+        features, decoders = decoders.extract_features(features), decoders.decoders
+    if decoders or read_config.add_tfds_id:
+        raise ValueError(
+            "decoders (except PartialDecoding) and add_tfds_id need data stored as "
+            'tfrecord: build them with builder_kwargs={"file_format": "tfrecord"}; '
+            f"received {decoders=}, add_tfds_id={read_config.add_tfds_id}."
+        )
+    records = builder.as_data_source(
+        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    dataset = tf.data.Dataset.from_generator(
+        lambda: map(features.deserialize_example_np, records),
+        output_signature={
+            name: tf.TensorSpec(info.shape, info.tf_dtype)
+            for name, info in features.get_tensor_info().items()
+        },
+    ).apply(tf.data.experimental.assert_cardinality(len(records)))
+    if context := read_config.input_context:
+        dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
+    if shuffle_files:
+        dataset = dataset.shuffle(len(records), seed=read_config.shuffle_seed)
+    return dataset
+
+
+def _stack(example: Example, names: Sequence[str]) -> Array:
+    return np.stack([np.asarray(example[name], np.float32) for name in names], axis=-1)
+
+
+def _few_shot_order(trajectories: Sequence[int], times: Sequence[float]) -> list[int]:
+    in_time: dict[int, list[int]] = {}
+    for index in sorted(range(len(times)), key=lambda i: (trajectories[i], times[i])):
+        in_time.setdefault(trajectories[index], []).append(index)
+    visits = []
+    for position, indices in enumerate(in_time.values()):
+        start = int(_radical_inverse(position) * len(indices))
+        for turn, step in enumerate(_halving_order(len(indices))):
+            index = indices[(start + step) % len(indices)]
+            visits.append((turn, position, index))
+    return [index for _, _, index in sorted(visits)]
+
+
+def _halving_order(count: int) -> list[int]:
+    """Returns 0 ... count - 1 in an order that keeps halving the gaps."""
+    size = 1 << (count - 1).bit_length()
+    steps = [int(_radical_inverse(number) * size) for number in range(size)]
+    return [step for step in steps if step < count]
+
+
+def _radical_inverse(number: int) -> float:
+    """Returns 0, 1/2, 1/4, 3/4, 1/8, ...: binary digits mirrored at the point."""
+    digits = f"{number:b}"[::-1]
+    return int(digits, 2) / 2.0 ** len(digits)

@@ -1,0 +1,209 @@
+"""Finished trajectories on disk, so that a killed generation goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from turbulence_data.sampling import EnsembleConfig, Trajectory
+
+_logger = logging.getLogger(__name__)
+
+# Part of every key: raise it when the layout of the files, or the numbers that the
+# solver gives for the same config, change.
+_FORMAT_VERSION = 1
+_DIGEST_BYTES = hashlib.sha256().digest_size
+SCALARS: dict[str, tuple[type[np.generic], str]] = {
+    "trajectory": (np.int64, "Number of the trajectory; no number is in two splits."),
+    "time": (np.float64, "Time since the start field."),
+    "seed": (np.int64, "Seed of the ensemble; streams are seeded (seed, trajectory)."),
+    "reynolds": (np.float64, "Inverse viscosity; inf for an inviscid flow."),
+    "linear_drag": (np.float64, "Rate of the linear drag."),
+    "beta": (np.float64, "Gradient of the Coriolis parameter."),
+    "filter_width": (np.float64, "Width of the Gaussian filter."),
+    "forcing_wavenumber": (np.int64, "Wavenumber of the forcing; 0 for none."),
+}
+"""Scalar features of an example: type and meaning."""
+FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
+"""Fields of an example, float32, shape `(nx, ny)`."""
+
+_ARRAYS = [entry.name for entry in fields(Trajectory) if entry.name != "trajectory_id"]
+
+
+class DamagedTrajectoryError(ValueError):
+    """A stored trajectory is not what was written: truncated, changed or foreign."""
+
+
+class TrajectoryStore:
+    """A directory of trajectories of one ensemble.
+
+    One file a trajectory: a NumPy `.npz` archive followed by the SHA-256 of its bytes.
+    A file is written beside its final name, flushed to disk and renamed, so it is there
+    whole or not at all.
+
+    Args:
+        parent: directory in which the store makes its own, named after the config.
+        ensemble: what the trajectories belong to.
+    """
+
+    def __init__(self, parent: str | os.PathLike[str], ensemble: EnsembleConfig):
+        self.ensemble = ensemble
+        name = f".trajectories-{config_hash(ensemble)[:16]}"
+        self.directory = Path(parent) / name
+
+    def path(self, trajectory_id: int) -> Path:
+        """Returns where a trajectory is, or would be, stored."""
+        return self.directory / f"trajectory-{trajectory_id:06d}.npz"
+
+    def save(self, trajectory: Trajectory) -> None:
+        """Writes a trajectory.
+
+        Raises:
+            ValueError: when a value is not finite: such data never reach the disk.
+        """
+        arrays = {name: getattr(trajectory, name) for name in _ARRAYS}
+        for name, array in arrays.items():
+            if not np.all(np.isfinite(array)):
+                raise ValueError(
+                    f"trajectory {trajectory.trajectory_id} has values in {name} that "
+                    "are not finite; it was not stored. Use a smaller time step or a "
+                    "higher resolution."
+                )
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, key=self._key(trajectory), **arrays)
+        content = buffer.getvalue()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _write_at_once(
+            self.path(trajectory.trajectory_id),
+            content + hashlib.sha256(content).digest(),
+        )
+
+    def load(self, trajectory_id: int) -> Trajectory:
+        """Reads a trajectory back, bit for bit.
+
+        Raises:
+            FileNotFoundError: when it was never stored.
+            DamagedTrajectoryError: when the file is not what was written.
+        """
+        path = self.path(trajectory_id)
+        stored = path.read_bytes()
+        content, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            raise DamagedTrajectoryError(
+                f"the checksum of {path} does not match its {len(stored)} bytes; "
+                "delete the file to have the trajectory made again."
+            )
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            trajectory = Trajectory(
+                trajectory_id, **{name: archive[name] for name in _ARRAYS}
+            )
+            if str(archive["key"]) != self._key(trajectory):
+                raise DamagedTrajectoryError(
+                    f"{path} holds {archive['key']}, not {self._key(trajectory)}; "
+                    "delete the file to have the trajectory made again."
+                )
+        return trajectory
+
+    def missing(self, trajectory_ids: Iterable[int]) -> list[int]:
+        """Returns those that are not stored, or damaged, after a look at every byte."""
+        return [number for number in trajectory_ids if not self._is_stored(number)]
+
+    def examples(self, split: str) -> Iterator[dict[str, Any]]:
+        """Yields the examples of a split, ordered by trajectory, then time."""
+        ensemble, flow = self.ensemble, self.ensemble.flow
+        constants = {
+            "seed": ensemble.seed,
+            "reynolds": flow.reynolds,
+            "linear_drag": flow.linear_drag,
+            "beta": flow.beta,
+            "filter_width": ensemble.width,
+            "forcing_wavenumber": flow.forcing_wavenumber or 0,
+        }
+        for trajectory_id in ensemble.trajectory_ids(split):
+            trajectory = self.load(trajectory_id)
+            for number, time in enumerate(trajectory.times):
+                values = {"trajectory": trajectory_id, "time": time, **constants}
+                yield {
+                    **{name: getattr(trajectory, name)[number] for name in FIELDS},
+                    **{name: SCALARS[name][0](values[name]) for name in SCALARS},
+                }
+
+    def remove(self) -> None:
+        """Deletes the store; nothing happens where there is none."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _is_stored(self, trajectory_id: int) -> bool:
+        try:
+            self.load(trajectory_id)
+        except FileNotFoundError:
+            return False
+        except DamagedTrajectoryError as error:
+            _logger.warning("making a trajectory again: %s", error)
+            return False
+        return True
+
+    def _key(self, trajectory: Trajectory) -> str:
+        return f"{config_hash(self.ensemble)}/{trajectory.trajectory_id}"
+
+
+def config_hash(ensemble: EnsembleConfig) -> str:
+    """Returns the SHA-256 of everything that decides the numbers of an ensemble.
+
+    Raises:
+        TypeError: when the config holds something that is not plain data.
+    """
+    content = [_FORMAT_VERSION, plain_config(ensemble)]
+    canonical = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def plain_config(ensemble: EnsembleConfig) -> dict[str, Any]:
+    """Returns the config as JSON-ready values; an infinite number becomes a string.
+
+    The class of the start field is named beside its values: two classes may share them.
+    """
+    plain: dict[str, Any] = _plain(ensemble.to_dict())
+    plain["start_class"] = type(ensemble.start).__qualname__
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        "the config of a dataset must hold numbers, strings and dataclasses of them, "
+        f"so that it can be written beside the data; received {value!r}."
+    )
+
+
+def _write_at_once(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
