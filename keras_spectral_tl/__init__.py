@@ -47,7 +47,7 @@ _MODULES = (
     "transfer",
 )
 
-__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604
+__all__ = [*_HOME, *_MODULES]
 __version__ = importlib.metadata.version("keras-spectral-tl")
 
 

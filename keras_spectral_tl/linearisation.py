@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import keras
@@ -151,23 +152,36 @@ def _tensorflow_products(
     import tensorflow as tf
 
     primals = [tf.constant(value) for value in values]
+    tangent_specs = [tf.TensorSpec(value.shape, value.dtype) for value in primals]
 
-    @tf.function(reduce_retracing=True)
+    def any_batch(array: NDArray[Any]) -> Any:
+        # One trace serves every batch size.
+        return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
         with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
             outputs = function(primals, x)
         return accumulator.jvp(outputs, unconnected_gradients="zero")
 
-    @tf.function(reduce_retracing=True)
     def vjp(cotangent: Any, x: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(primals)
             outputs = function(primals, x)
         return tape.gradient(outputs, primals, cotangent, unconnected_gradients="zero")
 
+    @cache
+    def compiled_jvp(x_spec: Any) -> Any:
+        return tf.function(jvp, input_signature=[tangent_specs, x_spec])
+
+    @cache
+    def compiled_vjp(cotangent_spec: Any, x_spec: Any) -> Any:
+        return tf.function(vjp, input_signature=[cotangent_spec, x_spec])
+
     return (
-        lambda tangents, x: jvp([tf.constant(t) for t in tangents], tf.constant(x)),
-        lambda cotangent, x: vjp(tf.constant(cotangent), tf.constant(x)),
+        lambda tangents, x: compiled_jvp(any_batch(x))(list(tangents), x),
+        lambda cotangent, x: compiled_vjp(any_batch(cotangent), any_batch(x))(
+            cotangent, x
+        ),
     )
 
 

@@ -15,8 +15,7 @@ def test_the_example_runs_and_changes_one_layer(tmp_path):
     lines = [line for line in blocks[0].splitlines() if line.strip()]
     assert len(lines) <= 18
     script = tmp_path / "example.py"
-    body = "".join(f"    {line}\n" for line in blocks[0].splitlines())
-    script.write_text(f'if __name__ == "__main__":\n{body}')
+    script.write_text(blocks[0])
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")}
     done = subprocess.run(
         [sys.executable, script],

@@ -1,0 +1,167 @@
+"""Which layers of a Keras model hold weights, and what they are called.
+
+This is the only module that looks at how Keras keeps track of sublayers and variables.
+"""
+
+import difflib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+
+def sublayers(layer: keras.Layer) -> list[keras.Layer]:
+    """Return the layers that `layer` tracks directly, in the order it tracks them."""
+    return list(layer._layers)
+
+
+def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the variables `layer` itself created as trainable, whatever its flags say.
+
+    Sublayers' variables are not included, nor are the moving statistics of a
+    normalisation layer, which no gradient ever updates.
+    """
+    return list(layer._trainable_variables)
+
+
+def own_weights(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the weights `layer` itself holds: trainable ones first, then statistics.
+
+    Sublayers' weights and the states of random generators are not included.
+    """
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def fetch(variable: keras.Variable) -> NDArray[Any]:
+    """Return the value of `variable` as a NumPy array."""
+    # Not convert_to_numpy: it copies in a way that NumPy 2 deprecates for variables.
+    return np.asarray(variable)
+
+
+def count_parameters(variables: list[keras.Variable]) -> int:
+    """Return the number of scalars in `variables`."""
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def parents_first(model: keras.Layer) -> list[keras.Layer]:
+    """Return the model and every layer in it, each once, containers before contents.
+
+    Setting `trainable` on a container overwrites the flag of everything inside, so
+    flags have to be written in this order. It also holds for a layer that is shared by
+    two containers (the list is a topological order, not an execution order).
+    """
+    seen: set[int] = set()
+    contents_first: list[keras.Layer] = []
+
+    def visit(layer: keras.Layer) -> None:
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        for inner in sublayers(layer):
+            visit(inner)
+        contents_first.append(layer)
+
+    visit(model)
+    return contents_first[::-1]
+
+
+def weight_layers(model: keras.Model) -> dict[str, keras.Layer]:
+    """Return every layer that directly owns weights, keyed by a unique name.
+
+    Nested and subclassed models, wrappers and recurrent cells are flattened: a
+    container is listed only when it holds weights of its own. A layer of the model has
+    its plain name as key, a layer inside another one a path such as `"encoder/conv_1"`.
+    A shared layer appears once, under the first name found. Should two layers have the
+    same name (possible in subclassed models), the later ones end in `_2`, `_3`, ...
+
+    The order is the graph order of functional and sequential models. A subclassed model
+    does not tell the order of its calls, so there it is the order in which its layers
+    became attributes.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        The layers by name, in order.
+
+    Raises:
+        TypeError: If `model` is not a Keras layer or model.
+        ValueError: If the model is not built and so has no weights yet.
+
+    Example:
+        >>> import keras
+        >>> dense = keras.layers.Dense(2, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense, keras.layers.ReLU()])
+        >>> list(weight_layers(model))
+        ['hidden']
+    """
+    if not isinstance(model, keras.Layer):
+        raise TypeError(
+            "Expected a Keras model (or layer). Received "
+            f"{model!r} of type {type(model).__name__}."
+        )
+    if not model.built:
+        raise ValueError(
+            f"Model {model.name!r} is not built, so its weights do not exist yet. Call "
+            "it once on data, or give it a keras.Input, before asking for its layers."
+        )
+    found: dict[str, keras.Layer] = {}
+    seen: set[int] = set()
+    for path, layer in _walk(model, "", seen):
+        if own_weights(layer):
+            found[_unique(path or layer.name, found)] = layer
+    return found
+
+
+def _walk(
+    layer: keras.Layer, path: str, seen: set[int]
+) -> Iterator[tuple[str, keras.Layer]]:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    yield path, layer
+    for inner in sublayers(layer):
+        yield from _walk(inner, f"{path}/{inner.name}" if path else inner.name, seen)
+
+
+def _unique(name: str, taken: dict[str, keras.Layer]) -> str:
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    return candidate
+
+
+def resolve_layer_name(model: keras.Model, name: str) -> str:
+    """Return `name` if it is a key of `weight_layers(model)`, else explain.
+
+    Args:
+        model: A built Keras model.
+        name: The name to look up.
+
+    Returns:
+        The name itself.
+
+    Raises:
+        KeyError: If no weight-bearing layer has this name; the message proposes the
+            nearest names and lists all of them.
+
+    Example:
+        >>> import keras
+        >>> dense = keras.layers.Dense(2, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> resolve_layer_name(model, "hidden")
+        'hidden'
+    """
+    names = list(weight_layers(model))
+    if name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise KeyError(
+        f"Model {model.name!r} has no weight-bearing layer named {name!r}.{hint} "
+        f"Its layers with weights are: {', '.join(names) or 'none'}."
+    )

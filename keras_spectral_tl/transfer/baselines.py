@@ -1,0 +1,156 @@
+"""Controls for every retraining: a scalar gain, all layers, and no transfer at all."""
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl.transfer.retraining import (
+    RetrainResult,
+    TargetData,
+    Training,
+    check_fit,
+    train,
+    trainable_selection,
+)
+
+
+def gain_only(
+    model: keras.Model, target_data: Any, batch_size: int = 32
+) -> RetrainResult:
+    """Multiply the output of `model` by the one number that fits the target data best.
+
+    gain = sum(y m) / sum(m^2) with m the output of the model and sums over all samples
+    and points minimises sum((gain m - y)^2). It repairs a wrong amplitude and leaves
+    the pattern (and its correlation, for a positive gain) as it is: a retrained layer
+    has to do better than this.
+
+    Args:
+        model: A built Keras model with one output; not changed.
+        target_data: Samples `(x, y)`, as for `retrain`.
+        batch_size: Samples evaluated at a time.
+
+    Returns:
+        A result whose model is gain * copy(x); its history is {"gain": [gain]}.
+
+    Raises:
+        ValueError: If the data are bad (as `retrain`) or the output is zero everywhere.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_spectral_tl.models import build_sgs_cnn
+        >>> model = build_sgs_cnn((8, 8, 2), num_layers=1)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> result = gain_only(model, (x, 3.0 * model.predict(x, verbose=0)))
+        >>> round(result.history["gain"][0], 6)
+        3.0
+    """
+    start = time.perf_counter()
+    data = TargetData.of(target_data)
+    check_fit(model, data)
+    copy = models.copy_model(model)
+    output = copy.predict(data.x, batch_size=batch_size, verbose=0)
+    output = np.asarray(output, np.float64)
+    power = float(np.sum(output**2))
+    if not np.isfinite(power) or power == 0.0:
+        raise ValueError(
+            f"No gain fits: the sum of squares of the output of model {model.name!r} "
+            f"on the target data is {power}. Expected a finite, positive number."
+        )
+    gain = float(np.sum(output * data.y) / power)
+    hashes = freezing.weight_hashes(model)
+    return RetrainResult(
+        model=_scaled(copy, data, gain),
+        history={"gain": [gain]},
+        trained=(),
+        hashes_before=hashes,
+        hashes_after=dict(
+            zip(hashes, freezing.weight_hashes(copy).values(), strict=True)
+        ),
+        num_trainable=1,
+        num_frozen=introspection.count_parameters(model.weights),
+        seconds=time.perf_counter() - start,
+        label="gain_only",
+    )
+
+
+def _scaled(model: keras.Model, data: TargetData, gain: float) -> keras.Model:
+    inputs = keras.tree.map_structure(
+        lambda part: keras.Input(part.shape[1:], dtype=_symbolic_dtype(part)), data.x
+    )
+    outputs = keras.layers.Rescaling(gain, name="gain")(model(inputs))
+    return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
+
+
+def _symbolic_dtype(part: Any) -> str:
+    return str(part.dtype) if part.dtype.kind in "iu" else keras.config.floatx()
+
+
+def retrain_all(
+    model: keras.Model, target_data: Any, **retrain_options: Any
+) -> RetrainResult:
+    """Retrain all layers: the usual fine-tuning, starting from the weights of `model`.
+
+    Args:
+        model: A built Keras model; not changed.
+        target_data: As for `retrain`.
+        **retrain_options: Arguments of `retrain`.
+
+    Returns:
+        The result, labelled "all".
+
+    Raises:
+        FloatingPointError, TypeError, ValueError: As `retrain`.
+    """
+    training = _training(retrain_options)
+    data = TargetData.of(target_data)
+    selection = trainable_selection(model, None)
+    check_fit(model, data)
+    return train(model, models.copy_model(model), data, selection, training, "all")
+
+
+def from_scratch(
+    model: keras.Model, target_data: Any, **retrain_options: Any
+) -> RetrainResult:
+    """Train the same architecture from newly drawn weights, without any transfer.
+
+    The seed sets the new weights (see `models.fresh_model`) and the order of samples.
+
+    Args:
+        model: A built Keras model, whose architecture is used; not changed.
+        target_data: As for `retrain`.
+        **retrain_options: Arguments of `retrain`.
+
+    Returns:
+        The result, labelled "from_scratch".
+
+    Raises:
+        FloatingPointError, TypeError: As `retrain`.
+        ValueError: As `retrain`, or if the model cannot be built again.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_spectral_tl.models import build_sgs_cnn
+        >>> model = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> from_scratch(model, (x, x[..., :1]), epochs=1).changed
+        ('conv_1', 'conv_2')
+    """
+    training = _training(retrain_options)
+    data = TargetData.of(target_data)
+    selection = trainable_selection(model, None)
+    check_fit(model, data)
+    fresh = models.fresh_model(model, training.seed)
+    return train(model, fresh, data, selection, training, "from_scratch")
+
+
+def _training(options: dict[str, Any]) -> Training:
+    rest = dict(options)
+    return Training(
+        optimizer=rest.pop("optimizer", None),
+        loss=rest.pop("loss", "mean_squared_error"),
+        seed=rest.pop("seed", 0),
+        fit_options=rest,
+    )

@@ -1,0 +1,174 @@
+"""Every layer that owns weights is found once, in order, under a unique name."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import introspection
+
+
+def _dense(name, units=2, **options):
+    return keras.layers.Dense(units, name=name, **options)
+
+
+class _Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__(name="subclassed")
+        self.blocks = [_dense("block"), _dense("block")]
+        self.head = keras.Sequential([_dense("inner")], name="head")
+
+    def call(self, inputs):
+        for block in self.blocks:
+            inputs = block(inputs)
+        return self.head(inputs)
+
+
+class _Scaled(keras.layers.Layer):
+    """A layer with a weight of its own beside a sublayer."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = _dense("inner")
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(), name="scale", initializer="ones")
+        self.inner.build(input_shape)
+
+    def call(self, inputs):
+        return self.scale * self.inner(inputs)
+
+
+def _nested():
+    encoder = keras.Sequential(
+        [keras.Input((3,)), _dense("first"), _dense("second")], name="encoder"
+    )
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, _dense("first")(encoder(inputs)))
+
+
+def test_sequential_lists_layers_with_weights_only():
+    layers = [_dense("a"), keras.layers.ReLU(), keras.layers.Dropout(0.1), _dense("b")]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    assert introspection.weight_layers(model) == {"a": layers[0], "b": layers[3]}
+
+
+def test_functional_order_is_graph_order_with_a_skip_connection():
+    inputs = keras.Input((3,))
+    first = _dense("z_first", 3)(inputs)
+    second = _dense("a_second", 3)(first)
+    outputs = _dense("m_last")(keras.layers.Add()([inputs, second]))
+    names = list(introspection.weight_layers(keras.Model(inputs, outputs)))
+    assert names == ["z_first", "a_second", "m_last"]
+
+
+def test_nested_models_are_flattened_in_order_with_paths():
+    names = list(introspection.weight_layers(_nested()))
+    assert names == ["encoder/first", "encoder/second", "first"]
+
+
+def test_subclassed_model_with_equal_names_gets_unique_keys():
+    model = _Subclassed()
+    model(np.zeros((1, 2)))
+    names = list(introspection.weight_layers(model))
+    assert names == ["block", "block_2", "head/inner"]
+
+
+def test_shared_layer_appears_once():
+    shared = _dense("shared", 3)
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, shared(shared(inputs)))
+    assert introspection.weight_layers(model) == {"shared": shared}
+
+
+def test_recurrent_cell_and_wrapped_layer_own_the_weights():
+    layers = [
+        keras.layers.SimpleRNN(2, return_sequences=True, name="rnn"),
+        keras.layers.TimeDistributed(_dense("point"), name="each"),
+    ]
+    model = keras.Sequential([keras.Input((4, 3)), *layers])
+    names = list(introspection.weight_layers(model))
+    assert names == ["rnn/simple_rnn_cell", "each/point"]
+
+
+def test_layer_with_weight_and_sublayer_lists_both():
+    model = keras.Sequential([keras.Input((3,)), _Scaled(name="scaled")])
+    layers = introspection.weight_layers(model)
+    assert list(layers) == ["scaled", "scaled/inner"]
+    assert [w.name for w in introspection.own_weights(layers["scaled"])] == ["scale"]
+
+
+def test_own_weights_cover_the_model_exactly_once():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            keras.layers.DepthwiseConv2D(3),
+            keras.layers.BatchNormalization(),
+            keras.layers.SeparableConv2D(2, 3),
+            keras.layers.Dropout(0.5),
+        ]
+    )
+    layers = introspection.weight_layers(model).values()
+    found = [id(w) for layer in layers for w in introspection.own_weights(layer)]
+    assert sorted(found) == sorted(id(w) for w in model.weights)
+
+
+def test_batch_normalization_statistics_are_weights_but_not_trainable():
+    layer = keras.layers.BatchNormalization(name="norm")
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.trainable = False
+    assert list(introspection.weight_layers(model)) == ["norm"]
+    own = introspection.own_trainable_variables(layer)
+    assert introspection.count_parameters(own) == 6
+    assert introspection.count_parameters(introspection.own_weights(layer)) == 12
+
+
+def test_parents_come_before_contents_also_when_shared():
+    shared = _dense("shared", 3)
+    outer = keras.Sequential([keras.Input((3,)), shared], name="outer")
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, outer(shared(inputs)))
+    order = introspection.parents_first(model)
+    assert len(order) == len({id(layer) for layer in order})
+    for layer in order:
+        for inner in introspection.sublayers(layer):
+            assert order.index(layer) < order.index(inner)
+
+
+def test_fetch_returns_the_values():
+    variable = keras.Variable(np.arange(3.0, dtype="float32"))
+    np.testing.assert_array_equal(introspection.fetch(variable), [0.0, 1.0, 2.0])
+
+
+def test_model_without_weights_has_no_layers():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
+    assert introspection.weight_layers(model) == {}
+
+
+def test_unbuilt_model_is_refused():
+    with pytest.raises(ValueError, match="'later' is not built"):
+        introspection.weight_layers(keras.Sequential([_dense("a")], name="later"))
+
+
+def test_not_a_model_is_refused():
+    with pytest.raises(TypeError, match="Received 'conv_1' of type str"):
+        introspection.weight_layers("conv_1")
+
+
+def test_resolve_layer_name_accepts_paths():
+    assert introspection.resolve_layer_name(_nested(), "encoder/second") == (
+        "encoder/second"
+    )
+
+
+def test_resolve_layer_name_proposes_near_names_and_lists_all():
+    with pytest.raises(KeyError) as caught:
+        introspection.resolve_layer_name(_nested(), "frist")
+    message = str(caught.value)
+    assert "'frist'" in message and "Did you mean 'first'" in message
+    assert "encoder/first, encoder/second, first" in message
+
+
+def test_resolve_layer_name_without_near_names():
+    with pytest.raises(KeyError) as caught:
+        introspection.resolve_layer_name(_nested(), "qqqq")
+    assert "Did you mean" not in str(caught.value)
