@@ -11,6 +11,7 @@ every layer in turn, says whether they were right.
 import argparse
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -254,6 +255,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    # TensorFlow warns of every new model's first prediction; there are many here.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
     options.out.mkdir(parents=True, exist_ok=True)
     watch = Stopwatch()
 
