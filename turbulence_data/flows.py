@@ -38,7 +38,7 @@ def _mini(
     reynolds: float,
     forcing_wavenumber: int | None,
     time_step: float,
-    interval: float = 0.5,
+    interval: float = 0.4,
 ) -> EnsembleConfig:
     decaying = forcing_wavenumber is None
     return EnsembleConfig(
@@ -49,9 +49,9 @@ def _mini(
             forcing_wavenumber=forcing_wavenumber,
         ),
         num_points_les=64,
-        num_trajectories=(8, 2, 2),
-        num_snapshots=24,
-        spin_up=5.0 if decaying else 25.0,
+        num_trajectories=(8, 1, 2),
+        num_snapshots=25,
+        spin_up=5.0 if decaying else 24.0,
         coarse_spin_up=0.0 if decaying else 20.0,
         interval=interval,
         time_step=time_step,

@@ -40,7 +40,9 @@ def plot_fields(fields: Mapping[str, ArrayLike]) -> "Figure":
             field.ndim == 2,
             f"Field {label!r} must have shape (nx, ny). Received {field.shape}.",
         )
-    figure, all_axes = panels(len(maps), columns=3, size=(3.6, 3.1))
+    figure, all_axes = panels(
+        len(maps), columns=2 if len(maps) == 4 else 3, size=(3.6, 3.1)
+    )
     for axes, (label, field) in zip(all_axes, maps.items(), strict=False):
         image = _draw_field(axes, field, symmetric_limit(field))
         figure.colorbar(image, ax=axes, shrink=0.85)

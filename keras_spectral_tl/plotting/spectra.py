@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_DEEPEST = 1e-10
 _LINE_STYLES = ("-", "--", "-.", ":")
 
 
@@ -165,5 +166,8 @@ def _draw_spectra(
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    # What lies deeper is round-off, and would squeeze the rest into a corner.
+    low, high = axes.get_ylim()
+    axes.set_ylim(bottom=max(low, high * _DEEPEST))
     axes.grid(alpha=0.3)
     return lines

@@ -42,7 +42,7 @@ class HeldOutLeastSquares:
         batch_size: samples computed at once.
     """
 
-    max_iterations: int = 12
+    max_iterations: int = 8
     num_folds: int = 4
     batch_size: int = 8
     name: str = "held_out_least_squares"

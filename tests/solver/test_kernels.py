@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver import equations, fused_kernels, kernels, time_stepping
+from turbulence_data.solver import advection, fused_kernels, kernels, time_stepping
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.initial_conditions import RandomVorticity
 from turbulence_data.solver.simulation import Simulation, evolve
@@ -56,6 +56,18 @@ def test_advection_same_bits(shape):
     assert_same_bits("advection", [*hats, *factors, complex_(rng, shape)])
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_packed_kernels_same_bits(shape):
+    rng = np.random.default_rng(5)
+    nx, columns = shape
+    field, positive = complex_(rng, shape), complex_(rng, shape)
+    negative = complex_(rng, (nx, columns - 1))
+    factors = [real(rng, shape) for _ in range(2)]
+    assert_same_bits("packed_velocity", [field, *factors, positive, negative])
+    assert_same_bits("packed_advection", [positive, negative, *factors, field])
+    assert_same_bits("square", [field])
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("draw", [real, complex_])
 @pytest.mark.parametrize("stage", ["first", "second", "third", "last"])
@@ -103,14 +115,14 @@ def test_a_whole_run_with_either_kernels_has_the_same_bits(
 ):
     ends = []
     for module in (kernels, fused_kernels):
-        for user in (equations, time_stepping):
+        for user in (advection, time_stepping):
             monkeypatch.setattr(user, "pointwise_kernels", lambda chosen=module: chosen)
         ends.append(evolve(field(), flow_of(beta=beta), 0.4, time_step))
     np.testing.assert_array_equal(*ends)
 
 
 def test_numba_is_used_where_it_is_installed():
-    assert equations.pointwise_kernels() is fused_kernels
+    assert advection.pointwise_kernels() is fused_kernels
 
 
 @pytest.mark.parametrize("beta", [0.0, 3.0])

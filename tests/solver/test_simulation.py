@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver import equations, fused_kernels, kernels, time_stepping
+from turbulence_data.solver import advection, equations, fused_kernels, kernels, time_stepping
 from turbulence_data.solver.errors import (
     SimulationDivergedError,
     UnstableTimeStepError,
@@ -268,7 +268,7 @@ def test_the_last_good_energy_is_that_of_the_last_look_before():
 def test_a_closure_that_feeds_energy_ends_in_an_error_not_in_a_field(
     monkeypatch, module
 ):
-    for user in (equations, time_stepping):
+    for user in (advection, time_stepping):
         monkeypatch.setattr(user, "pointwise_kernels", lambda: module)
     with pytest.raises(SimulationDivergedError, match=r"does not feed energy"):
         evolve(start_field(), FLOW, 1.0, 0.01, lambda w, psi: 1e5 * w)

@@ -52,6 +52,58 @@ def advection(
 
 
 @_compile
+def packed_velocity(
+    vorticity_hat: Complex,
+    ky_over_k2: Real,
+    kx_over_k2: Real,
+    positive: Complex,
+    negative: Complex,
+) -> None:
+    """Writes the coefficients of `u + i v` for ky >= 0 and for ky < 0."""
+    rows, columns = vorticity_hat.shape
+    for i in range(rows):
+        opposite = rows - i if i > 0 else 0
+        for j in range(columns):
+            real, imag = vorticity_hat[i, j].real, vorticity_hat[i, j].imag
+            c, d = ky_over_k2[i, j], kx_over_k2[i, j]
+            positive[i, j] = complex(d * real - c * imag, c * real + d * imag)
+        for j in range(1, columns):
+            real, imag = vorticity_hat[i, j].real, vorticity_hat[i, j].imag
+            c, d = ky_over_k2[i, j], kx_over_k2[i, j]
+            negative[opposite, columns - 1 - j] = complex(
+                -(d * real + c * imag), d * imag - c * real
+            )
+
+
+@_compile
+def square(z: Complex) -> None:
+    """Replaces z by its square, in place."""
+    rows, columns = z.shape
+    for i in range(rows):
+        for j in range(columns):
+            real, imag = z[i, j].real, z[i, j].imag
+            z[i, j] = complex(real * real - imag * imag, 2.0 * (real * imag))
+
+
+@_compile
+def packed_advection(
+    positive: Complex, negative: Complex, quarter: Real, half: Real, out: Complex
+) -> None:
+    """Writes `out = a F[u v] + b F[v^2 - u^2]` from coefficients of `(u + i v)^2`."""
+    rows, columns = out.shape
+    for i in range(rows):
+        opposite = rows - i if i > 0 else 0
+        for j in range(columns):
+            w = positive[i, j]
+            m = negative[opposite, columns - 1 - j] if j > 0 else positive[opposite, 0]
+            a, b = quarter[i, j], half[i, j]
+            out[i, j] = complex(
+                a * (w.imag + m.imag) - b * (w.real + m.real),
+                a * (m.real - w.real) - b * (w.imag - m.imag),
+            )
+
+
+@_compile
 def rk4_first(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:

@@ -47,6 +47,53 @@ def advection(
         target += b * getattr(difference_hat, part)
 
 
+def packed_velocity(
+    vorticity_hat: Complex,
+    ky_over_k2: Real,
+    kx_over_k2: Real,
+    positive: Complex,
+    negative: Complex,
+) -> None:
+    """Writes the coefficients of `u + i v` for ky >= 0 and for ky < 0.
+
+    With `u = i c w`, `v = -i d w`, `c = ky / k^2`, `d = kx / k^2`, the coefficient at k
+    is `u + i v` and that at -k is `conj(u - i v)`.
+    """
+    real, imag = vorticity_hat.real, vorticity_hat.imag
+    positive.real = kx_over_k2 * real - ky_over_k2 * imag
+    positive.imag = ky_over_k2 * real + kx_over_k2 * imag
+    # Column j > 0 belongs to column -j, row i to row -i: reversed, row 0 in place.
+    mirrored = negative[:, ::-1]
+    from_real = -(kx_over_k2 * real + ky_over_k2 * imag)
+    from_imag = kx_over_k2 * imag - ky_over_k2 * real
+    mirrored[0].real, mirrored[0].imag = from_real[0, 1:], from_imag[0, 1:]
+    mirrored[1:].real = from_real[:0:-1, 1:]
+    mirrored[1:].imag = from_imag[:0:-1, 1:]
+
+
+def square(z: Complex) -> None:
+    """Replaces z by its square, in place."""
+    real = z.real * z.real - z.imag * z.imag
+    z.imag = 2.0 * (z.real * z.imag)
+    z.real = real
+
+
+def packed_advection(
+    positive: Complex, negative: Complex, quarter: Real, half: Real, out: Complex
+) -> None:
+    """Writes `out = a F[u v] + b F[v^2 - u^2]` from coefficients of `(u + i v)^2`.
+
+    With W at k and M at -k, `F[u^2 - v^2] = (W + conj M) / 2` and
+    `F[u v] = (W - conj M) / 4i`; `quarter = a / 4`, `half = b / 2`.
+    """
+    mirror = np.empty_like(positive)
+    mirror[0, 0], mirror[1:, 0] = positive[0, 0], positive[:0:-1, 0]
+    mirror[0, 1:], mirror[1:, 1:] = negative[0, ::-1], negative[:0:-1, ::-1]
+    w, m = positive, mirror
+    out.real = quarter * (w.imag + m.imag) - half * (w.real + m.real)
+    out.imag = quarter * (m.real - w.real) - half * (w.imag - m.imag)
+
+
 def _times(a: Linear, b: Linear) -> Linear:
     """Returns `a b`; NumPy's own complex product may fuse operations, numba's not."""
     if not np.iscomplexobj(a):

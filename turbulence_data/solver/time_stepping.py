@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.solver.equations import pointwise_kernels
+from turbulence_data.solver.advection import pointwise_kernels
 from turbulence_data.solver.transforms import FieldHat
 
 RK4_IMAGINARY_LIMIT = 2.0 * math.sqrt(2.0)
