@@ -30,7 +30,7 @@ from keras_spectral_tl.transfer import RetrainResult, retrain_all
 BASE, TARGET = "mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"
 NUM_TARGET = 16
 BASE_EPOCHS = 40
-RETRAIN = {"epochs": 100, "batch_size": 4}
+RETRAIN = {"epochs": 60, "batch_size": 4}
 
 Arrays = tuple[np.ndarray, np.ndarray]
 

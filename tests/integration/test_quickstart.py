@@ -1,0 +1,69 @@
+"""The whole job on tiny flows: every stage runs, and what it writes is complete."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent.parent / "examples" / "quickstart.py"
+LAYERS = [f"conv_{number}" for number in range(1, 7)]
+FIGURES = {
+    "activation_spectra",
+    "energy_spectra",
+    "fields",
+    "kernel_spectra",
+    "predictions",
+    "scores_and_sweep",
+}
+
+
+@pytest.fixture
+def quickstart(monkeypatch):
+    """The example, with flows and numbers of epochs that take seconds."""
+    spec = importlib.util.spec_from_file_location("quickstart", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "quickstart", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "BASE", "tiny_forced_re2e2_kf8")
+    monkeypatch.setattr(module, "TARGET", "tiny_forced_re2e2_kf4")
+    monkeypatch.setattr(module, "NUM_TARGET", 4)
+    monkeypatch.setattr(module, "BASE_EPOCHS", 2)
+    monkeypatch.setattr(module, "RETRAIN", {"epochs": 2, "batch_size": 4})
+    return module
+
+
+def test_the_whole_job(quickstart, tmp_path, monkeypatch, capsys):
+    data, out = tmp_path / "data", tmp_path / "out"
+    arguments = ["quickstart.py", "--data-dir", str(data), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    quickstart.main()
+    summary = json.loads((out / "summary.json").read_text())
+
+    assert list(summary["sweep"]) == LAYERS
+    assert summary["best_layer"] == max(LAYERS, key=summary["sweep"].get)
+    assert len(summary["scores"]) >= 3
+    assert all(list(values) == LAYERS for values in summary["scores"].values())
+    correlations = ["base", "target_cc_before", "all_layers", "gain_only", "scratch"]
+    for name in correlations:
+        value = summary[name if name.endswith("before") else f"{name}_cc"]
+        assert -1.0 <= value <= 1.0
+    # A gain changes no pattern; up to its sign the correlation is that of before.
+    gain_only, before = summary["gain_only_cc"], summary["target_cc_before"]
+    assert abs(gain_only) == pytest.approx(abs(before), abs=1e-5)
+    if summary["recommended_layer"] is not None:
+        chosen = summary["sweep"][summary["recommended_layer"]]
+        assert summary["recommended_cc"] == chosen
+        best = summary["sweep"][summary["best_layer"]]
+        assert summary["regret"] == pytest.approx(best - chosen)
+    stages = {"data", "base network", "scores", "retraining", "figures"}
+    assert set(summary["wall_seconds"]) == stages
+    assert {path.stem for path in out.glob("*.png")} == FIGURES
+    assert "pattern correlation" in capsys.readouterr().out
+
+    # A second run finds the data.
+    files = {path: path.stat().st_mtime_ns for path in data.rglob("*.array_record*")}
+    assert len(files) == 6
+    quickstart.load_system(quickstart.BASE, data)
+    assert files == {path: path.stat().st_mtime_ns for path in files}
