@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver import advection, equations, fused_kernels, kernels, time_stepping
+from turbulence_data.solver import (
+    advection,
+    equations,
+    fused_kernels,
+    kernels,
+    time_stepping,
+)
 from turbulence_data.solver.errors import (
     SimulationDivergedError,
     UnstableTimeStepError,
