@@ -24,6 +24,7 @@ from turbulence_data.solver.modes import padded_modes, truncated_modes
 from turbulence_data.solver.state import State, check_vorticity
 from turbulence_data.solver.time_stepping import (
     RK4_IMAGINARY_LIMIT,
+    Scheme,
     integrating_factor_rk4,
 )
 from turbulence_data.solver.transforms import Field, FieldHat
@@ -52,13 +53,19 @@ class Simulation:
     Args:
         flow: resolution and physics.
         closure: subgrid forcing `(vorticity, streamfunction) -> sgs_forcing`, or None.
+        scheme: time stepping scheme, `integrating_factor_rk4` or `etdrk4`.
         threads: threads of one transform; data are best made with one process a core.
     """
 
     def __init__(
-        self, flow: FlowConfig, closure: Closure | None = None, threads: int = 1
+        self,
+        flow: FlowConfig,
+        closure: Closure | None = None,
+        scheme: Scheme = integrating_factor_rk4,
+        threads: int = 1,
     ) -> None:
         self.flow = flow
+        self.scheme = scheme
         self.grid = Grid(flow.shape, flow.lengths)
         self.modes = (truncated_modes if closure is None else padded_modes)(self.grid)
         self.equation = VorticityEquation(flow, self.modes, closure, threads=threads)
@@ -91,7 +98,7 @@ class Simulation:
         if num_steps == 0:
             return state
         time_step = duration / num_steps
-        step = integrating_factor_rk4(self.equation, time_step)
+        step = self.scheme(self.equation, time_step)
         vorticity_hat = state.vorticity_hat.copy()
         last_good = state
         # Overflow on the way to divergence is reported by the checks, as an error.

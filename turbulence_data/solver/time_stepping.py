@@ -32,6 +32,9 @@ class Equation(Protocol):
 Step = Callable[[FieldHat, float], None]
 """`step(vorticity_hat, time)` advances the coefficients in place by one time step."""
 
+Scheme = Callable[[Equation, float], Step]
+"""`(equation, time_step) -> step`; stable up to `RK4_IMAGINARY_LIMIT`."""
+
 
 def integrating_factor_rk4(equation: Equation, time_step: float) -> Step:
     """Classical Runge-Kutta of order four on `exp(-L t) w`: L is solved exactly.
@@ -66,3 +69,60 @@ def integrating_factor_rk4(equation: Equation, time_step: float) -> Step:
         fused.rk4_last(w, flat_slope, time_step, flat_total)
 
     return step
+
+
+def etdrk4(equation: Equation, time_step: float) -> Step:
+    """Exponential time differencing of order four: nonlinear terms are averaged too.
+
+    Where an integrating factor treats a slow forcing of a fast linear mode as a fast
+    change, this scheme keeps its steady state exactly; it costs the same four
+    evaluations a step and some more pointwise work. Cox & Matthews (2002,
+    doi:10.1006/jcph.2002.6995), coefficients by contour integrals as by Kassam &
+    Trefethen (2005, doi:10.1137/S1064827502410633).
+    """
+    full, half, weights = _etdrk4_coefficients(equation.linear_operator, time_step)
+    q, f1, f2, f3 = weights
+    at_start = np.empty(full.shape, complex)
+    at_a, at_b, at_c = (np.empty_like(at_start) for _ in range(3))
+
+    def step(vorticity_hat: FieldHat, time: float) -> None:
+        middle = time + 0.5 * time_step
+        equation.nonlinear_terms(vorticity_hat, time, at_start)
+        decayed = half * vorticity_hat
+        a = decayed + q * at_start
+        equation.nonlinear_terms(a, middle, at_a)
+        b = decayed + q * at_a
+        equation.nonlinear_terms(b, middle, at_b)
+        c = half * a + q * (2.0 * at_b - at_start)
+        equation.nonlinear_terms(c, time + time_step, at_c)
+        vorticity_hat *= full
+        vorticity_hat += f1 * at_start + f2 * (at_a + at_b) + f3 * at_c
+
+    return step
+
+
+_CONTOUR_POINTS = 32
+
+
+def _etdrk4_coefficients(
+    linear_operator: NDArray[np.inexact], time_step: float
+) -> tuple[NDArray[np.inexact], NDArray[np.inexact], list[NDArray[np.inexact]]]:
+    """`exp(L h)`, `exp(L h / 2)` and the weights of the stages.
+
+    The weights are quotients that cancel near L = 0; as means over a circle around each
+    value they keep all digits.
+    """
+    scaled = linear_operator * time_step
+    angles = np.pi * (np.arange(_CONTOUR_POINTS) + 0.5) / (0.5 * _CONTOUR_POINTS)
+    sums = [np.zeros(scaled.shape, complex) for _ in range(4)]
+    for point in np.exp(1j * angles):  # one at a time: memory of one grid
+        z = scaled + point
+        exp = np.exp(z)
+        sums[0] += (np.exp(0.5 * z) - 1.0) / z
+        sums[1] += (-4.0 - z + exp * (4.0 - 3.0 * z + z**2)) / z**3
+        sums[2] += 2.0 * (2.0 + z + exp * (z - 2.0)) / z**3
+        sums[3] += (-4.0 - 3.0 * z - z**2 + exp * (4.0 - z)) / z**3
+    weights = [total * (time_step / _CONTOUR_POINTS) for total in sums]
+    if not np.iscomplexobj(linear_operator):
+        weights = [weight.real for weight in weights]
+    return np.exp(scaled), np.exp(0.5 * scaled), weights
