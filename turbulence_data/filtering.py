@@ -159,6 +159,7 @@ def les_flow(
     if filter_width is None:
         filter_width = 2.0 * max(coarse.spacing)
     amplitude = flow.forcing_amplitude
+    replace(flow, num_points=coarse.num_points)  # refuses an unresolved forcing
     if flow.forcing_wavenumber is not None:
         transfer = _checked_transfer(filter, coarse, filter_width)
         mode = round(flow.forcing_wavenumber * flow.lengths[0] / TWO_PI)

@@ -28,6 +28,7 @@ def _full(
         num_trajectories=(20, 4, 4),
         num_snapshots=100,
         spin_up=5.0 if decaying else 50.0,
+        coarse_spin_up=0.0 if decaying else 40.0,
         interval=0.2 if decaying else 1.0,
         time_step=time_step,
         start=RandomVorticity(energy=0.5, peak_wavenumber=6.0),

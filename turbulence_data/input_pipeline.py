@@ -202,57 +202,6 @@ def batches(
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def array_record_dataset(
-    builder: Any,
-    split: Any,
-    decoders: Any = None,
-    read_config: Any = None,
-    shuffle_files: bool = False,
-) -> Any:
-    """Returns the `tf.data.Dataset` of a split stored as array_record.
-
-    TFDS reads that format as a data source only; this lets `tfds.load` read it too.
-
-    Args:
-        builder: a TFDS builder whose data are prepared.
-        split: anything TFDS takes for one split, parts of it included.
-        decoders: None, or `tfds.decode.PartialDecoding` to read some features only.
-        read_config: as in `tfds.load`; `shuffle_seed` and `input_context` are used.
-        shuffle_files: shuffle the examples.
-
-    Raises:
-        ValueError: for other decoders, or `add_tfds_id`.
-    """
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    read_config = read_config or tfds.ReadConfig()
-    features = builder.info.features
-    if isinstance(decoders, tfds.decode.PartialDecoding):
-        features, decoders = decoders.extract_features(features), decoders.decoders
-    if decoders or read_config.add_tfds_id:
-        raise ValueError(
-            "decoders (except PartialDecoding) and add_tfds_id need data stored as "
-            'tfrecord: build them with builder_kwargs={"file_format": "tfrecord"}; '
-            f"received {decoders=}, add_tfds_id={read_config.add_tfds_id}."
-        )
-    records = builder.as_data_source(
-        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-    )
-    dataset = tf.data.Dataset.from_generator(
-        lambda: map(features.deserialize_example_np, records),
-        output_signature={
-            name: tf.TensorSpec(info.shape, info.tf_dtype)
-            for name, info in features.get_tensor_info().items()
-        },
-    ).apply(tf.data.experimental.assert_cardinality(len(records)))
-    if context := read_config.input_context:
-        dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
-    if shuffle_files:
-        dataset = dataset.shuffle(len(records), seed=read_config.shuffle_seed)
-    return dataset
-
-
 def _stack(example: Example, names: Sequence[str]) -> Array:
     return np.stack([np.asarray(example[name], np.float32) for name in names], axis=-1)
 

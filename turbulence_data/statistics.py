@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import itertools
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,8 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.diagnostics import energy_spectrum, variance_spectrum
-from turbulence_data.sampling import SPLITS, EnsembleConfig, Trajectory
-from turbulence_data.trajectory_store import FIELDS, config_hash, plain_config
+from turbulence_data.sampling import (
+    FIELDS,
+    HISTORY,
+    SPLITS,
+    EnsembleConfig,
+    Trajectory,
+)
+from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.modes import truncated_modes
+from turbulence_data.trajectory_store import config_hash, plain_config
 
 _DISTRIBUTION = "keras-spectral-tl"
 _LIBRARIES = ("numpy", "scipy", "pyfftw", "tensorflow-datasets")
@@ -24,6 +31,10 @@ _CONVENTIONS = {
     "streamfunction": "laplacian(streamfunction) = -vorticity",
     "filter": "gaussian exp(-k^2 filter_width^2 / 24), then spectral truncation",
     "spectra": "sum over the shell [k - 1/2, k + 1/2)",
+    "turnover_time": "1 / rms(vorticity of the DNS)",
+    "k_max_eta": "eta = (nu^3 / eta_Z)^(1/6), eta_Z = nu <|grad vorticity|^2>",
+    "tau": "filter(u_i u_j) - filter(u_i) filter(u_j), channels xx, xy, yy",
+    "sigma": "filter(u_i omega) - filter(u_i) filter(omega), channels x, y",
 }
 
 
@@ -66,36 +77,39 @@ def ensemble_statistics(
         ensemble: what was simulated.
         load: returns a trajectory of a given number.
     """
-    moments = {name: _Moments() for name in FIELDS}
+    names = (*FIELDS, *ensemble.extra_fields)
+    moments = {name: _Moments() for name in names}
     spectra = _MeanSpectra(ensemble.flow.lengths)
-    history: list[dict[str, Any]] = []
-    courant = 0.0
-    correlations: list[float] = []
-    rates: list[float] = []
+    levels: list[dict[str, Any]] = []
+    courant: list[float] = []
+    autocorrelations: list[NDArray[np.float64]] = []
+    sampled: list[NDArray[np.float64]] = []
     for split in SPLITS:
         for trajectory_id in ensemble.trajectory_ids(split):
             trajectory = load(trajectory_id)
-            courant = max(courant, float(trajectory.history[:, 3].max()))
-            history.append({"split": split, **energy_levels(ensemble, trajectory)})
+            courant.append(float(_column(trajectory.history, "courant").max()))
+            levels.append({"split": split, **energy_levels(ensemble, trajectory)})
             if split != "train":
                 continue
-            for name, moment in moments.items():
-                moment.add(getattr(trajectory, name))
+            for name, values in trajectory.fields().items():
+                moments[name].add(values)
             spectra.add(trajectory)
-            correlations += _successive_correlations(trajectory.vorticity)
-            sampling = trajectory.history[:, 0] >= ensemble.spin_up
-            rates.append(float(np.sqrt(2.0 * trajectory.history[sampling, 2].mean())))
+            autocorrelations.append(autocorrelation(trajectory.vorticity))
+            is_sampled = _column(trajectory.history, "time") >= ensemble.spin_up
+            sampled.append(trajectory.history[is_sampled])
+    residuals = [
+        row["budget_residual"] for row in levels if row["budget_residual"] is not None
+    ]
     return {
         "pi_convention": "rhs_add",
         "conventions": _CONVENTIONS,
         "fields": {name: moment.to_dict() for name, moment in moments.items()},
         "spectra": spectra.to_dict(),
-        "largest_courant_ratio": courant,
-        "energy_history": history,
-        "interval_in_turnover_times": ensemble.interval * float(np.mean(rates)),
-        "correlation_of_successive_snapshots": (
-            float(np.mean(correlations)) if correlations else None
-        ),
+        "largest_courant_ratio": max(courant),
+        "largest_budget_residual": max(residuals, default=None),
+        "energy_history": levels,
+        "k_max_eta": k_max_eta(ensemble, np.concatenate(sampled)),
+        **_time_scales(ensemble, sampled, np.mean(autocorrelations, axis=0)),
         "config": plain_config(ensemble),
         "config_hash": config_hash(ensemble),
         "versions": _versions(),
@@ -103,13 +117,15 @@ def ensemble_statistics(
 
 
 def energy_levels(ensemble: EnsembleConfig, trajectory: Trajectory) -> dict[str, Any]:
-    """Returns the evidence that the energy of a DNS had levelled off.
+    """Returns the evidence that the energy of a DNS had levelled off and is conserved.
 
     Two means of the energy, over the last quarter of the spin-up and over the sampling
     period; their ratio is near 1 for a statistically steady flow. The first is None
-    when the spin-up is too short to have been looked at.
+    when the spin-up is too short to have been looked at. For the rest see
+    `budget_residual`.
     """
-    time, energy = trajectory.history[:, 0], trajectory.history[:, 1]
+    time = _column(trajectory.history, "time")
+    energy = _column(trajectory.history, "energy")
     last_quarter = (time >= 0.75 * ensemble.spin_up) & (time < ensemble.spin_up)
     sampling = float(energy[time >= ensemble.spin_up].mean())
     before = float(energy[last_quarter].mean()) if last_quarter.any() else None
@@ -118,7 +134,117 @@ def energy_levels(ensemble: EnsembleConfig, trajectory: Trajectory) -> dict[str,
         "energy_end_of_spin_up": before,
         "energy_sampling": sampling,
         "ratio": sampling / before if before else None,
+        "budget_residual": budget_residual(
+            trajectory.history[time >= ensemble.spin_up]
+        ),
     }
+
+
+def budget_residual(history: NDArray[np.float64]) -> float | None:
+    """Returns how much of the energy that went through is not accounted for.
+
+        |E(end) - E(start) - int (work + dissipation) dt|
+            / int (|work| + |dissipation|) dt
+
+    Integrals by the trapezoidal rule over the rows of the history, so its error, of
+    the order of (interval / turnover time)^2, is in the residual and mostly makes it
+    up. None for a single row, or when nothing went through.
+
+    Args:
+        history: rows of `Trajectory.history`.
+    """
+    time, energy, work, dissipation = (
+        _column(history, name) for name in ("time", "energy", "work", "dissipation")
+    )
+    through = float(np.trapezoid(np.abs(work) + np.abs(dissipation), time))
+    if through == 0.0:
+        return None
+    missing = energy[-1] - energy[0] - np.trapezoid(work + dissipation, time)
+    return float(abs(missing)) / through
+
+
+def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float | None:
+    """Returns the resolution of a DNS: largest wavenumber times dissipation length.
+
+        eta = (nu^3 / eta_Z)^(1/6),
+        eta_Z = nu <|grad vorticity|^2> = 2 nu palinstrophy
+
+    The length of the direct cascade of enstrophy; above 1 the dissipation range begins
+    within the resolved wavenumbers, of which those beyond two thirds of the grid are
+    not counted. None where there is no viscosity or no motion. Hyperviscosity is not
+    taken into account.
+
+    Args:
+        ensemble: what was simulated.
+        history: rows of `Trajectory.history`; the palinstrophy is their mean.
+    """
+    flow = ensemble.flow
+    rate = 2.0 * flow.viscosity * float(_column(history, "palinstrophy").mean())
+    if rate == 0.0:
+        return None
+    modes = truncated_modes(Grid(flow.shape, flow.lengths))
+    length = (flow.viscosity**3 / rate) ** (1.0 / 6.0)
+    return min(modes.largest_wavenumbers) * float(length)
+
+
+def autocorrelation(fields: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Returns the mean correlation of fields that are 0, 1, 2 ... snapshots apart.
+
+    Args:
+        fields: one field a snapshot, shape `(n, nx, ny)`.
+
+    Returns:
+        Shape `(n,)`; the first is 1.
+    """
+    flat = np.asarray(fields, np.float64).reshape(len(fields), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    # Not a matrix product: the order of its sums depends on the number of threads.
+    lags = range(len(flat))
+    return np.array(
+        [
+            np.einsum("ik,ik->i", flat[: len(flat) - lag], flat[lag:]).mean()
+            for lag in lags
+        ]
+    )
+
+
+def decorrelation_lag(correlation: NDArray[np.float64]) -> float | None:
+    """Returns where a correlation first falls below 1 / e, between lags by a line.
+
+    None when it never does: the true value is above the largest lag.
+
+    Example:
+        >>> decorrelation_lag(np.array([1.0, 0.5, 0.0])) == 2.0 - 2.0 / np.e
+        True
+    """
+    below = np.flatnonzero(correlation < np.exp(-1.0))
+    if not below.size:
+        return None
+    last = int(below[0]) - 1
+    fall = correlation[last] - correlation[last + 1]
+    return last + float((correlation[last] - np.exp(-1.0)) / fall)
+
+
+def _time_scales(
+    ensemble: EnsembleConfig,
+    sampled: list[NDArray[np.float64]],
+    correlation: NDArray[np.float64],
+) -> dict[str, float | None]:
+    rates = [np.sqrt(2.0 * _column(rows, "enstrophy").mean()) for rows in sampled]
+    interval = ensemble.interval * float(np.mean(rates))
+    lag = decorrelation_lag(correlation)
+    return {
+        "interval_in_turnover_times": interval,
+        "decorrelation_in_turnover_times": None if lag is None else lag * interval,
+        "correlation_of_successive_snapshots": (
+            float(correlation[1]) if correlation.size > 1 else None
+        ),
+    }
+
+
+def _column(history: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    return history[:, HISTORY.index(name)]
 
 
 class _Moments:
@@ -172,11 +298,6 @@ class _MeanSpectra:
             "wavenumbers": self.wavenumbers,
             **{name: [float(entry) for entry in mean] for name, mean in means.items()},
         }
-
-
-def _successive_correlations(fields: NDArray[np.floating]) -> list[float]:
-    pairs = itertools.pairwise(fields)
-    return [float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in pairs]
 
 
 def _versions() -> dict[str, str]:

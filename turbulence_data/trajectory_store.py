@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from turbulence_data.sampling import EnsembleConfig, Trajectory
+from turbulence_data.checked_files import (
+    DamagedFileError,
+    read_arrays,
+    write_arrays,
+)
+from turbulence_data.sampling import FIELDS, EnsembleConfig, Trajectory
 
 _logger = logging.getLogger(__name__)
 
 # Part of every key: raise it when the layout of the files, or the numbers that the
 # solver gives for the same config, change.
-_FORMAT_VERSION = 1
-_DIGEST_BYTES = hashlib.sha256().digest_size
+_FORMAT_VERSION = 2
 SCALARS: dict[str, tuple[type[np.generic], str]] = {
     "trajectory": (np.int64, "Number of the trajectory; no number is in two splits."),
     "time": (np.float64, "Time since the start field."),
@@ -36,22 +37,13 @@ SCALARS: dict[str, tuple[type[np.generic], str]] = {
     "forcing_wavenumber": (np.int64, "Wavenumber of the forcing; 0 for none."),
 }
 """Scalar features of an example: type and meaning."""
-FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
-"""Fields of an example, float32, shape `(nx, ny)`."""
-
-_ARRAYS = [entry.name for entry in fields(Trajectory) if entry.name != "trajectory_id"]
-
-
-class DamagedTrajectoryError(ValueError):
-    """A stored trajectory is not what was written: truncated, changed or foreign."""
+_ARRAYS = ("times", *FIELDS, "history")
 
 
 class TrajectoryStore:
     """A directory of trajectories of one ensemble.
 
-    One file a trajectory: a NumPy `.npz` archive followed by the SHA-256 of its bytes.
-    A file is written beside its final name, flushed to disk and renamed, so it is there
-    whole or not at all.
+    One file a trajectory, see `checked_files`: there whole or not at all.
 
     Args:
         parent: directory in which the store makes its own, named after the config.
@@ -74,6 +66,7 @@ class TrajectoryStore:
             ValueError: when a value is not finite: such data never reach the disk.
         """
         arrays = {name: getattr(trajectory, name) for name in _ARRAYS}
+        arrays |= trajectory.extra_fields
         for name, array in arrays.items():
             if not np.all(np.isfinite(array)):
                 raise ValueError(
@@ -81,40 +74,22 @@ class TrajectoryStore:
                     "are not finite; it was not stored. Use a smaller time step or a "
                     "higher resolution."
                 )
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, key=self._key(trajectory), **arrays)
-        content = buffer.getvalue()
+        number = trajectory.trajectory_id
         self.directory.mkdir(parents=True, exist_ok=True)
-        _write_at_once(
-            self.path(trajectory.trajectory_id),
-            content + hashlib.sha256(content).digest(),
-        )
+        write_arrays(self.path(number), arrays, trajectory_key(self.ensemble, number))
 
     def load(self, trajectory_id: int) -> Trajectory:
         """Reads a trajectory back, bit for bit.
 
         Raises:
             FileNotFoundError: when it was never stored.
-            DamagedTrajectoryError: when the file is not what was written.
+            DamagedFileError: when the file is not what was written.
         """
-        path = self.path(trajectory_id)
-        stored = path.read_bytes()
-        content, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
-        if hashlib.sha256(content).digest() != digest:
-            raise DamagedTrajectoryError(
-                f"the checksum of {path} does not match its {len(stored)} bytes; "
-                "delete the file to have the trajectory made again."
-            )
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            trajectory = Trajectory(
-                trajectory_id, **{name: archive[name] for name in _ARRAYS}
-            )
-            if str(archive["key"]) != self._key(trajectory):
-                raise DamagedTrajectoryError(
-                    f"{path} holds {archive['key']}, not {self._key(trajectory)}; "
-                    "delete the file to have the trajectory made again."
-                )
-        return trajectory
+        key = trajectory_key(self.ensemble, trajectory_id)
+        arrays: dict[str, Any] = read_arrays(self.path(trajectory_id), key)
+        extra_fields = {name: arrays[name] for name in self.ensemble.extra_fields}
+        regular = {name: arrays[name] for name in _ARRAYS}
+        return Trajectory(trajectory_id, **regular, extra_fields=extra_fields)
 
     def missing(self, trajectory_ids: Iterable[int]) -> list[int]:
         """Returns those that are not stored, or damaged, after a look at every byte."""
@@ -136,7 +111,7 @@ class TrajectoryStore:
             for number, time in enumerate(trajectory.times):
                 values = {"trajectory": trajectory_id, "time": time, **constants}
                 yield {
-                    **{name: getattr(trajectory, name)[number] for name in FIELDS},
+                    **{name: f[number] for name, f in trajectory.fields().items()},
                     **{name: SCALARS[name][0](values[name]) for name in SCALARS},
                 }
 
@@ -149,13 +124,15 @@ class TrajectoryStore:
             self.load(trajectory_id)
         except FileNotFoundError:
             return False
-        except DamagedTrajectoryError as error:
+        except DamagedFileError as error:
             _logger.warning("making a trajectory again: %s", error)
             return False
         return True
 
-    def _key(self, trajectory: Trajectory) -> str:
-        return f"{config_hash(self.ensemble)}/{trajectory.trajectory_id}"
+
+def trajectory_key(ensemble: EnsembleConfig, trajectory_id: int) -> str:
+    """Returns what says that a file belongs to this trajectory of this ensemble."""
+    return f"{config_hash(ensemble)}/{trajectory_id}"
 
 
 def config_hash(ensemble: EnsembleConfig) -> str:
@@ -194,16 +171,3 @@ def _plain(value: Any) -> Any:
         "the config of a dataset must hold numbers, strings and dataclasses of them, "
         f"so that it can be written beside the data; received {value!r}."
     )
-
-
-def _write_at_once(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

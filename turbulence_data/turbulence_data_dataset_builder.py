@@ -11,17 +11,20 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
+from turbulence_data.checkpoints import CheckpointedSampling
+from turbulence_data.directory_lock import exclusive_lock
 from turbulence_data.execution import run_trajectories
 from turbulence_data.flows import NAMED_FLOWS
-from turbulence_data.input_pipeline import array_record_dataset
-from turbulence_data.sampling import SPLITS, EnsembleConfig
-from turbulence_data.statistics import content_hash, ensemble_statistics
-from turbulence_data.trajectory_store import (
-    FIELDS,
-    SCALARS,
-    TrajectoryStore,
-    config_hash,
+from turbulence_data.record_formats import (
+    RANDOM_ACCESS,
+    SEQUENTIAL,
+    add_random_access,
+    check_file_format,
+    select,
 )
+from turbulence_data.sampling import EXTRA_FIELDS, FIELDS, SPLITS, EnsembleConfig
+from turbulence_data.statistics import content_hash, ensemble_statistics
+from turbulence_data.trajectory_store import SCALARS, TrajectoryStore, config_hash
 
 
 @dataclasses.dataclass(eq=False)
@@ -40,11 +43,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     Args:
         executor: where trajectories run; one process a core by default.
-        file_format: `"array_record"` (default) or `"tfrecord"`.
+        checkpoint_seconds: least time between two checkpoints of a trajectory.
+        file_format: changes nothing. Every dataset is stored as `"tfrecord"` and as
+            `"array_record"`, and each reader takes what it needs.
         **kwargs: `config`, `data_dir` and `version`, as of every TFDS builder.
 
     Raises:
-        ValueError: for an unknown config, or one whose data are of another ensemble.
+        ValueError: for an unknown config, one whose data are of another ensemble, or
+            another format.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -59,16 +65,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self,
         *,
         executor: Executor | None = None,
+        checkpoint_seconds: float = 60.0,
         file_format: Any = None,
         **kwargs: Any,
     ) -> None:
         _check_config(kwargs.get("config"))
-        super().__init__(file_format=file_format, **kwargs)
+        check_file_format(file_format)
+        super().__init__(**kwargs)
         self._executor = executor
+        self._checkpoint_seconds = checkpoint_seconds
         if self.info.initialized:
             self._check_same_ensemble()
-        elif file_format is None:
-            self.info.set_file_format("array_record", override=True)
 
     @property
     def ensemble(self) -> EnsembleConfig:
@@ -83,6 +90,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             name: tfds.features.Tensor(shape=shape, dtype=np.float32, **bits)
             for name in FIELDS
         }
+        for name in self.ensemble.extra_fields:
+            features[name] = tfds.features.Tensor(
+                shape=(*shape, EXTRA_FIELDS[name]), dtype=np.float32, **bits
+            )
         for name, (kind, doc) in SCALARS.items():
             features[name] = tfds.features.Tensor(shape=(), dtype=kind, doc=doc, **bits)
         inputs = {name: name for name in ("streamfunction", "vorticity")}
@@ -94,7 +105,36 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _store(self) -> TrajectoryStore:
-        return TrajectoryStore(self.data_dir_root / self.name, self.ensemble)
+        return TrajectoryStore(self.data_path.parent, self.ensemble)
+
+    def download_and_prepare(self, *, file_format: Any = None, **kwargs: Any) -> None:
+        """Makes the dataset where it is not there, as of every TFDS builder.
+
+        If another process is making it, waits; then finds the data, or takes over.
+
+        Args:
+            file_format: changes nothing, as in the constructor.
+            **kwargs: as of every TFDS builder.
+
+        Raises:
+            ValueError: when the other process made them from another ensemble.
+        """
+        check_file_format(file_format)
+        if self._finds_data():
+            super().download_and_prepare(**kwargs)
+            return
+        lock, purpose = self.data_path.parent / ".lock", f"making {self.info.full_name}"
+        with exclusive_lock(lock, purpose):
+            self._finds_data()  # of whoever held the lock
+            super().download_and_prepare(**kwargs)
+
+    def _finds_data(self) -> bool:
+        if not self.data_path.exists():
+            return False
+        if not self.info.initialized:  # made since this builder was
+            self.info.read_from_directory(self.data_dir)
+            self._check_same_ensemble()
+        return True
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         store = self._store()
@@ -110,23 +150,50 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _simulate(self, store: TrajectoryStore) -> None:
         every = [i for split in SPLITS for i in self.ensemble.trajectory_ids(split)]
         missing = store.missing(every)
+        work = CheckpointedSampling(
+            str(store.directory.absolute()), self._checkpoint_seconds
+        )
+        store.directory.mkdir(parents=True, exist_ok=True)
         with tfds.core.utils.tqdm(
             total=len(every),
             initial=len(every) - len(missing),
             desc=f"Simulating {self.builder_config.name}...",
             unit=" trajectories",
         ) as progress:
-            for trajectory in run_trajectories(self.ensemble, missing, self._executor):
+            for trajectory in run_trajectories(
+                self.ensemble, missing, self._executor, work
+            ):
                 store.save(trajectory)
+                work.path(trajectory.trajectory_id).unlink(missing_ok=True)
                 progress.update()
 
     def _generate_examples(self, split: str) -> Any:
         return enumerate(self._store().examples(split))
 
-    def _as_dataset(self, split: Any, **kwargs: Any) -> Any:
-        if self.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:
-            return array_record_dataset(self, split, **kwargs)
-        return super()._as_dataset(split=split, **kwargs)
+    def _download_and_prepare(self, **kwargs: Any) -> None:
+        super()._download_and_prepare(**kwargs)
+        add_random_access(self.info)
+
+    def _as_dataset(
+        self,
+        split: Any,
+        read_config: Any = None,
+        shuffle_files: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        select(self.info, SEQUENTIAL)
+        read_config = read_config or tfds.ReadConfig()
+        dataset = super()._as_dataset(split=split, read_config=read_config, **kwargs)
+        if shuffle_files:  # of few files that would mix little: mix the examples
+            size = max(1, int(dataset.cardinality()))
+            dataset = dataset.shuffle(size, seed=read_config.shuffle_seed)
+        return dataset
+
+    def as_data_source(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the examples for random access, as of every TFDS builder."""
+        if self.info.initialized:
+            select(self.info, RANDOM_ACCESS)
+        return super().as_data_source(*args, **kwargs)
 
     def _post_download_and_prepare_hook(self) -> None:
         self._store().remove()

@@ -21,7 +21,11 @@ from turbulence_data.solver.errors import (
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.initial_conditions import RandomVorticity
 from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.simulation import Simulation, evolve, trajectory
+from turbulence_data.solver.simulation import (
+    Simulation,
+    evolve,
+    trajectory,
+)
 from turbulence_data.solver.state import State
 
 AMPLIFIED = 1e-11  # round-off after a turnover time or two of turbulence
@@ -245,8 +249,10 @@ def test_the_end_is_checked_too():
 def test_a_closure_that_is_not_finite_is_caught_with_time_step_and_energy(
     bad, time_step
 ):
+    # Chosen legs are shortened before giving up, so there the time is tiny.
+    time = r"0\.2\d*" if time_step else r"\S+"
     message = (
-        r"before time 0\.2\d* \(time step 0\.0[01]\d*\); "
+        rf"before time {time} \(step \d+, time step \S+\); "
         r"the last good energy was 0\.5 at time 0"
     )
     with pytest.raises(SimulationDivergedError, match=message):

@@ -1,6 +1,8 @@
 """The dataset through TFDS: the same content on every way in and out."""
 
 import json
+import subprocess
+import sys
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,8 @@ from turbulence_data import (
     sample_trajectory,
     to_arrays,
 )
-from turbulence_data.trajectory_store import FIELDS, SCALARS
+from turbulence_data.sampling import EXTRA_FIELDS, FIELDS
+from turbulence_data.trajectory_store import SCALARS
 
 TINY = EnsembleConfig(
     flow=FlowConfig((32, 48), reynolds=100.0, beta=0.1),
@@ -133,13 +136,55 @@ def test_tensorflow_reads_the_same_content(prepared, decoded):
     assert content_hash(read) == content_hash(decoded)
 
 
-def test_tfrecord_holds_the_same_content(prepared, tmp_path):
-    made = builder(tmp_path, file_format="tfrecord")
-    made.download_and_prepare()
-    read = [e for s in SPLITS for e in tfds.as_numpy(made.as_dataset(split=s))]
-    assert content_hash(read) == prepared.info.metadata["content_sha256"]
-    # A builder that was told no format reads what is there.
-    assert len(list(builder(tmp_path).as_dataset(split="train"))) == 6
+def read_by_others(prepared):
+    """A builder that knows the files only, as on a machine without this package."""
+    return tfds.builder_from_directory(prepared.data_dir)
+
+
+def test_builders_without_the_code_read_the_same_content(prepared, decoded):
+    for read in (
+        [
+            e
+            for s in SPLITS
+            for e in tfds.as_numpy(read_by_others(prepared).as_dataset(split=s))
+        ],
+        [e for s in SPLITS for e in read_by_others(prepared).as_data_source(s)],
+    ):
+        assert content_hash(read) == content_hash(decoded)
+
+
+def test_a_version_can_be_named(prepared, decoded):
+    read = tfds.load("turbulence_data/tiny:1.0.0", data_dir=prepared.data_dir_root)
+    assert content_hash(
+        e for s in SPLITS for e in tfds.as_numpy(read[s])
+    ) == content_hash(decoded)
+
+
+def test_one_builder_reads_both_ways_in_any_order(prepared, decoded):
+    for _ in range(2):
+        assert len(list(prepared.as_dataset(split="train"))) == 6
+        assert content_hash(prepared.as_data_source("train")) == content_hash(
+            decoded[:6]
+        )
+
+
+def test_the_data_source_of_the_default_directory(prepared):
+    # Here TFDS itself asks the builder for array_record.
+    again = builder(prepared.data_dir_root, file_format="array_record")
+    assert len(again.as_data_source("train")) == 6
+    with pytest.raises(ValueError, match=r"tfrecord.*received 'riegeli'"):
+        builder(prepared.data_dir_root, file_format="riegeli")
+
+
+def test_reading_as_a_data_source_needs_no_tensorflow(prepared):
+    code = (
+        "import sys, tensorflow_datasets as tfds\n"
+        f"source = tfds.builder_from_directory({str(prepared.data_dir)!r})"
+        ".as_data_source('train')\n"
+        "assert source[5]['vorticity'].shape == (16, 24)\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_two_processes_give_the_same_content(prepared, tmp_path):
@@ -179,11 +224,23 @@ def test_shuffled_reading_holds_every_example(prepared, decoded):
     assert sorted(times) == ordered
 
 
-def test_other_decoders_are_refused(prepared):
-    with pytest.raises(ValueError, match=r"tfrecord.*add_tfds_id=True"):
-        prepared.as_dataset(
-            split="train", read_config=tfds.ReadConfig(add_tfds_id=True)
-        )
+def test_examples_can_carry_their_id(prepared):
+    config = tfds.ReadConfig(add_tfds_id=True)
+    dataset = prepared.as_dataset(split="test", read_config=config)
+    ids = [example["tfds_id"].decode() for example in tfds.as_numpy(dataset)]
+    assert [name.split("__")[1] for name in ids] == ["0", "1", "2"]
+
+
+def test_extra_fields_are_features(tmp_path):
+    made = builder(tmp_path, replace(TINY, extra_fields=("velocity", "tau", "sigma")))
+    made.download_and_prepare()
+    (example, *_) = made.as_data_source("test")
+    (number,) = TINY.trajectory_ids("test")
+    expected = sample_trajectory(made.ensemble, number).extra_fields
+    for name, channels in EXTRA_FIELDS.items():
+        assert made.info.features[name].shape == (16, 24, channels)
+        assert example[name].tobytes() == expected[name][0].tobytes()
+        assert made.info.metadata["fields"][name]["std"] > 0.0
 
 
 def test_the_normalisation_is_that_of_the_train_split(prepared):
@@ -257,6 +314,18 @@ def test_an_unknown_config_lists_the_names(tmp_path):
 def test_a_name_cannot_stand_for_two_ensembles(prepared):
     with pytest.raises(ValueError, match=r"another ensemble .*seed=8"):
         builder(prepared.data_dir_root, replace(TINY, seed=8))
+
+
+def test_data_that_appear_after_the_builder_was_made_are_found_and_checked(tmp_path):
+    early = builder(tmp_path, executor=Forbidden())
+    other = builder(tmp_path, replace(TINY, seed=8), executor=Forbidden())
+    made = builder(tmp_path)
+    made.download_and_prepare()
+    early.download_and_prepare()
+    assert dict(early.info.metadata) == dict(made.info.metadata)
+    assert len(early.as_data_source("train")) == 6
+    with pytest.raises(ValueError, match=r"another ensemble .*seed=8"):
+        other.download_and_prepare()
 
 
 @pytest.mark.parametrize("name", sorted(turbulence_data.NAMED_FLOWS))

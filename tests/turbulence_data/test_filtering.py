@@ -11,6 +11,7 @@ from turbulence_data.filtering import (
     box_filter,
     filtered_dns,
     gaussian_filter,
+    les_flow,
     sharp_filter,
 )
 from turbulence_data.solver.equations import VorticityEquation
@@ -321,3 +322,20 @@ def test_a_filter_that_is_not_finite_is_refused(transfer):
 def test_a_filter_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"\(32, ?17\)"):
         filtered_dns(start((32, 32)), 16, lambda g, w: np.ones(shape))
+
+
+def test_an_les_is_driven_by_the_filtered_forcing():
+    flow = FlowConfig(256, 2000.0, forcing_wavenumber=16)
+    coarse = les_flow(flow, 64)
+    width = 2 * 2 * np.pi / 64
+    assert coarse.forcing_amplitude == pytest.approx(np.exp(-(16**2) * width**2 / 24))
+    assert coarse.shape == (64, 64)
+    assert les_flow(flow, 64, "sharp", 1e-3).forcing_amplitude == 1.0
+    unforced = FlowConfig(256, 2000.0, forcing_wavenumber=None)
+    assert les_flow(unforced, 64).forcing_amplitude == 1.0
+
+
+def test_an_les_that_cannot_hold_the_forcing_is_refused():
+    flow = FlowConfig(256, 2000.0, forcing_wavenumber=16)
+    with pytest.raises(ValueError, match=r"forcing_wavenumber=16 is not resolved"):
+        les_flow(flow, 16)

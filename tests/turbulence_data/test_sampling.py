@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.diagnostics import energy, enstrophy
+from turbulence_data.diagnostics import energy, energy_budget, enstrophy, palinstrophy
 from turbulence_data.filtering import filtered_dns
 from turbulence_data.sampling import SPLITS, EnsembleConfig, sample_trajectory
 from turbulence_data.solver.errors import UnstableTimeStepError
@@ -15,6 +15,7 @@ from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.initial_conditions import RandomVorticity
 from turbulence_data.solver.simulation import evolve
 from turbulence_data.solver.transforms import resample
+from turbulence_data.stresses import subgrid_stresses
 
 SINGLE = 1e-6  # fields are stored in single precision: 6e-8, relative to the largest
 FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
@@ -174,7 +175,7 @@ def test_a_spin_up_wholly_on_the_coarse_grid():
 def test_the_history_runs_from_the_start_to_the_last_snapshot(coarse_spin_up):
     ensemble = replace(ENSEMBLE, coarse_spin_up=coarse_spin_up)
     trajectory = sample_trajectory(ensemble, 0)
-    time, kinetic, vortical, courant = trajectory.history.T
+    time, kinetic, vortical, courant = trajectory.history.T[:4]
     assert time[0] == 0.0
     assert time[-1] == trajectory.times[-1]
     assert np.all(np.diff(time) >= 0.0)
@@ -193,6 +194,68 @@ def test_the_history_agrees_with_the_diagnostics():
         row = rows[np.argmin(np.abs(rows[:, 0] - time))]
         assert row[1] == pytest.approx(energy(dns), rel=1e-10)
         assert row[2] == pytest.approx(enstrophy(dns), rel=1e-10)
+        assert row[4] == pytest.approx(palinstrophy(dns), rel=1e-10)
+        budget = energy_budget(dns, ensemble.flow)
+        assert row[5] == pytest.approx(budget.work, rel=1e-10)
+        assert row[5] + row[6] == pytest.approx(budget.total, rel=1e-10)
+
+
+class Memory:
+    """Checkpoints that keep a copy of the progress at one leg, or go on from one."""
+
+    def __init__(self, stored=None):
+        self.stored, self.kept = stored, []
+
+    def load(self):
+        return self.stored
+
+    def save(self, progress):
+        self.kept.append(pickle.dumps(progress))
+
+
+@pytest.mark.parametrize("coarse_spin_up", [0.0, 0.2, 0.4])
+def test_going_on_from_any_leg_gives_the_same_bits(coarse_spin_up):
+    ensemble = replace(
+        ENSEMBLE, coarse_spin_up=coarse_spin_up, extra_fields=("velocity", "sigma")
+    )
+    memory = Memory()
+    whole = sample_trajectory(ensemble, 1, memory)
+    assert_same(whole, sample_trajectory(ensemble, 1))
+    assert len(memory.kept) > ensemble.num_snapshots
+    for stored in memory.kept:
+        resumed = Memory(pickle.loads(stored))
+        again = sample_trajectory(ensemble, 1, resumed)
+        assert_same(again, whole)
+        assert len(resumed.kept) == len(memory.kept) - pickle.loads(stored).num_legs
+
+
+def test_extra_fields_are_the_stresses_of_the_snapshots():
+    names = ("velocity", "tau", "sigma")
+    ensemble = replace(ENSEMBLE, spin_up=0.0, num_snapshots=1, extra_fields=names[::-1])
+    assert ensemble.extra_fields == names
+    trajectory = sample_trajectory(ensemble, 0)
+    rng = np.random.default_rng([ensemble.seed, 0])
+    drawn = evolve(ensemble.start(Grid((48, 48)), rng), ensemble.flow, 0.0)
+    stresses = subgrid_stresses(drawn, 16)
+    assert set(trajectory.extra_fields) == set(names)
+    for name in names:
+        stored, expected = trajectory.extra_fields[name], getattr(stresses, name)
+        assert stored.dtype == np.float32
+        assert stored.shape == (1, *expected.shape)
+        assert largest_error(stored[0], expected) < SINGLE
+
+
+def test_extra_fields_leave_the_others_as_they_are(sampled):
+    more = sample_trajectory(replace(ENSEMBLE, extra_fields=("tau",)), 0)
+    assert_same(more, sampled)
+
+
+@pytest.mark.parametrize("names", ["tau", ("tau", "pressure"), ("tau", []), {"tau"}])
+def test_unknown_extra_fields_are_refused(names):
+    with pytest.raises(
+        ValueError, match=r"extra_fields .*\'velocity\'.* received .*tau"
+    ):
+        replace(ENSEMBLE, extra_fields=names)
 
 
 def test_a_step_too_large_for_the_flow_is_refused():

@@ -8,14 +8,23 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy
-from turbulence_data.sampling import EnsembleConfig, Trajectory
+from turbulence_data.sampling import (
+    FIELDS,
+    EnsembleConfig,
+    Trajectory,
+    sample_trajectory,
+)
 from turbulence_data.statistics import (
+    autocorrelation,
+    budget_residual,
     content_hash,
+    decorrelation_lag,
     energy_levels,
     ensemble_statistics,
+    k_max_eta,
     package_version,
 )
-from turbulence_data.trajectory_store import FIELDS, config_hash
+from turbulence_data.trajectory_store import config_hash
 
 # Sums of about 5,000 values in another order than NumPy's.
 ROUND_OFF = 1e-12
@@ -36,7 +45,7 @@ def trajectory(number):
     fields = rng.standard_normal((3, 4, 16, 24)) * 10.0 + 3.0
     fields -= fields.mean((-2, -1), keepdims=True) * [[[[1]]], [[[0]]], [[[1]]]]
     times = 0.5 * np.arange(12)
-    history = np.stack([times, rng.random(12), rng.random(12), rng.random(12)], axis=1)
+    history = np.stack([times, *rng.random((6, 12))], axis=1)
     return Trajectory(
         number, 4.0 + 0.5 * np.arange(4), *fields.astype(np.float32), history=history
     )
@@ -94,7 +103,7 @@ def test_the_largest_courant_ratio_is_that_of_every_split(statistics):
 
 
 def test_energy_levels_compare_the_end_of_the_spin_up_with_the_sampling():
-    history = np.zeros((12, 4))
+    history = np.zeros((12, 7))
     history[:, 0] = 0.5 * np.arange(12)
     history[:, 1] = np.where(history[:, 0] < 4.0, 2.0, 3.0)
     history[:6, 1] = 99.0  # before the last quarter: does not count
@@ -104,13 +113,76 @@ def test_energy_levels_compare_the_end_of_the_spin_up_with_the_sampling():
         "energy_end_of_spin_up": 2.0,
         "energy_sampling": 3.0,
         "ratio": 1.5,
+        "budget_residual": None,
     }
+
+
+def test_the_evidence_of_quality_covers_what_it_says(statistics):
+    residuals = [row["budget_residual"] for row in statistics["energy_history"]]
+    assert statistics["largest_budget_residual"] == max(residuals)
+    sampled = np.concatenate([trajectory(i).history[8:] for i in range(3)])
+    assert statistics["k_max_eta"] == k_max_eta(ENSEMBLE, sampled)
 
 
 def test_energy_levels_say_none_without_a_spin_up():
     levels = energy_levels(replace(ENSEMBLE, spin_up=0.0), trajectory(0))
     assert levels["energy_end_of_spin_up"] is None
     assert levels["ratio"] is None
+
+
+def history_of(time, energy, palinstrophy=0.0, work=0.0, dissipation=0.0):
+    columns = (time, energy, 0.0, 0.0, palinstrophy, work, dissipation)
+    return np.stack(np.broadcast_arrays(*columns), axis=1).astype(float)
+
+
+def test_the_budget_residual_of_a_known_leak():
+    time = np.linspace(0.0, 4.0, 9)
+    # 3 in, 1 out and a leak of 0.5 a unit of time: 0.5 of the 4 that go through.
+    rows = history_of(time, 7.0 + 1.5 * time, work=3.0, dissipation=-1.0)
+    assert budget_residual(rows) == pytest.approx(0.125, rel=ROUND_OFF)
+    assert budget_residual(rows[:1]) is None
+    assert budget_residual(history_of(time, 7.0)) is None
+
+
+def test_the_budget_of_a_real_flow_closes_as_the_sampling_gets_denser():
+    residuals = []
+    for interval in (0.2, 0.1, 0.05):
+        dense = replace(
+            ENSEMBLE,
+            flow=FlowConfig(32, reynolds=100.0, forcing_wavenumber=4),
+            num_points_les=16,
+            spin_up=0.0,
+            interval=interval,
+            num_snapshots=int(0.8 / interval) + 1,
+        )
+        residuals.append(budget_residual(sample_trajectory(dense, 0).history))
+    # The trapezoidal rule: second order, so a quarter for half the interval.
+    assert residuals[0] / residuals[1] == pytest.approx(4.0, rel=0.1)
+    assert residuals[1] / residuals[2] == pytest.approx(4.0, rel=0.1)
+    assert residuals[2] < 1e-3
+
+
+def test_k_max_eta_has_its_definition():
+    flow = FlowConfig(64, reynolds=10.0, forcing_wavenumber=None)
+    ensemble = replace(ENSEMBLE, flow=flow, num_points_les=16)
+    rows = history_of([0.0, 1.0], 1.0, palinstrophy=np.array([40.0, 60.0]))
+    # eta_Z = 2 * 0.1 * 50 = 10; eta = (1e-3 / 10)^(1/6); k_max = 21
+    expected = 21 * (1e-4) ** (1 / 6)
+    assert k_max_eta(ensemble, rows) == pytest.approx(expected, rel=ROUND_OFF)
+    inviscid = replace(ensemble, flow=replace(flow, reynolds=np.inf))
+    assert k_max_eta(inviscid, rows) is None
+
+
+def test_the_autocorrelation_of_a_moving_wave_is_its_cosine():
+    x = 2.0 * np.pi * np.arange(32) / 32
+    shifts = 0.3 * np.arange(8)
+    waves = 5.0 + np.cos(2 * (x[None, :, None] - shifts[:, None, None])) * np.ones(8)
+    correlation = autocorrelation(waves)
+    np.testing.assert_allclose(correlation, np.cos(2 * shifts), atol=ROUND_OFF)
+    # cos falls below 1 / e between the second lag (0.362) and the first (0.825).
+    line = 1 + (np.cos(0.6) - 1 / np.e) / (np.cos(0.6) - np.cos(1.2))
+    assert decorrelation_lag(correlation) == pytest.approx(line, rel=ROUND_OFF)
+    assert decorrelation_lag(correlation[:2]) is None
 
 
 def test_every_trajectory_has_its_energy_history(statistics):
@@ -129,6 +201,9 @@ def test_interval_and_correlation_have_their_definitions(statistics):
     rates = [np.sqrt(2.0 * enstrophy.mean()) for enstrophy in sampled]
     expected = 0.5 * np.mean(rates)
     assert statistics["interval_in_turnover_times"] == pytest.approx(expected)
+    # Noise loses its correlation within the first interval.
+    ratio = statistics["decorrelation_in_turnover_times"] / expected
+    assert 0.5 < ratio < 0.75
     # Independent noise of 384 points: correlations of about 384^-1/2 each.
     assert abs(statistics["correlation_of_successive_snapshots"]) < 0.1
 

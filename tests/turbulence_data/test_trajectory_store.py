@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from turbulence_data import trajectory_store
+from turbulence_data import checked_files
+from turbulence_data.checked_files import DamagedFileError
 from turbulence_data.config import FlowConfig
-from turbulence_data.sampling import EnsembleConfig, Trajectory
+from turbulence_data.sampling import FIELDS, EnsembleConfig, Trajectory
 from turbulence_data.solver.initial_conditions import RandomVorticity
 from turbulence_data.trajectory_store import (
-    FIELDS,
     SCALARS,
-    DamagedTrajectoryError,
     TrajectoryStore,
     config_hash,
     plain_config,
@@ -55,6 +54,18 @@ def test_a_trajectory_comes_back_bit_for_bit(store):
         assert after.tobytes() == before.tobytes()
 
 
+def test_extra_fields_come_back_and_are_part_of_the_examples(tmp_path):
+    store = TrajectoryStore(tmp_path, replace(ENSEMBLE, extra_fields=("sigma",)))
+    sigma = np.random.default_rng(3).random((3, 16, 24, 2)).astype(np.float32)
+    saved = replace(trajectory(0), extra_fields={"sigma": sigma})
+    store.save(saved)
+    assert store.load(0).extra_fields["sigma"].tobytes() == sigma.tobytes()
+    store.save(replace(saved, trajectory_id=1))
+    examples = list(store.examples("train"))
+    assert set(examples[0]) == {*FIELDS, *SCALARS, "sigma"}
+    assert examples[4]["sigma"].tobytes() == sigma[1].tobytes()
+
+
 def test_missing_lists_what_is_not_there_in_order(store):
     store.save(trajectory(1))
     assert store.missing([0, 1, 2]) == [0, 2]
@@ -75,7 +86,7 @@ def test_damage_is_seen_and_the_trajectory_asked_for_again(store, damage):
     store.save(trajectory(0))
     path = store.path(0)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DamagedTrajectoryError, match="trajectory-000000"):
+    with pytest.raises(DamagedFileError, match="trajectory-000000"):
         store.load(0)
     assert store.missing([0]) == [0]
     store.save(trajectory(0))
@@ -85,7 +96,7 @@ def test_damage_is_seen_and_the_trajectory_asked_for_again(store, damage):
 def test_a_file_of_another_trajectory_or_ensemble_is_refused(store, tmp_path):
     store.save(trajectory(0))
     store.path(0).rename(store.path(1))
-    with pytest.raises(DamagedTrajectoryError, match=r"holds .*/0, not .*/1"):
+    with pytest.raises(DamagedFileError, match=r"holds .*/0, not .*/1"):
         store.load(1)
     other = TrajectoryStore(tmp_path, replace(ENSEMBLE, seed=1))
     assert other.directory != store.directory
@@ -108,7 +119,7 @@ def test_a_write_that_is_interrupted_leaves_nothing(store, monkeypatch):
     def interrupted(*paths):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trajectory_store.os, "replace", interrupted)
+    monkeypatch.setattr(checked_files.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.save(trajectory(0))
     assert list(store.directory.iterdir()) == []
@@ -149,6 +160,7 @@ CHANGES = [
     {"time_step": 0.02},
     {"seed": 1},
     {"filter_width": 0.3},
+    {"extra_fields": ("tau",)},
     {"start": RandomVorticity(energy=0.1)},
 ]
 

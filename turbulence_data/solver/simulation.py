@@ -27,7 +27,7 @@ from turbulence_data.solver.time_stepping import (
     Scheme,
     integrating_factor_rk4,
 )
-from turbulence_data.solver.transforms import Field, FieldHat
+from turbulence_data.solver.transforms import Field
 
 # Steps between two looks at the speed and the energy of the flow.
 CHECK_EVERY = 25
@@ -37,6 +37,8 @@ _SAFETY = 0.125
 _LONGEST_STEP = 0.01
 # A leg that is too long for a flow gaining speed is shortened by four this many times.
 _SHORTENINGS = 8
+# A step below this part of the whole duration means a flow that runs away.
+_SHORTEST_STEP = 1e-6
 # Largest change a step of the linear terms, as a phase and as a decay: 0.2^4 / 2880 is
 # the relative error of RK4 for a steady forcing against a decay, below 1e-6.
 _ROSSBY_PHASE = 0.5
@@ -106,10 +108,12 @@ class Simulation:
             for number in range(num_steps):
                 time = state.time + number * time_step
                 if number % CHECK_EVERY == 0:
-                    last_good = self._checked(vorticity_hat, time, time_step, last_good)
+                    last_good = self._checked(
+                        State(vorticity_hat, time), time_step, number, last_good
+                    )
                 step(vorticity_hat, time)
             final = State(vorticity_hat, state.time + duration)
-            self._checked(vorticity_hat, final.time, time_step, last_good)
+            self._checked(final, time_step, num_steps, last_good)
         return final
 
     def vorticity(self, state: State) -> Field:
@@ -146,26 +150,28 @@ class Simulation:
         )
 
     def _checked(
-        self, vorticity_hat: FieldHat, time: float, time_step: float, last_good: State
+        self, state: State, time_step: float, step_number: int, last_good: State
     ) -> State:
-        energy = self.modes.energy(vorticity_hat)
+        """Returns a copy of a state that is finite and slow enough to go on from."""
+        energy = self.modes.energy(state.vorticity_hat)
         if not math.isfinite(energy):
             raise SimulationDivergedError(
-                f"the vorticity stopped being finite before time {time:.6g} (time step "
-                f"{time_step:.6g}); the last good energy was "
+                f"the vorticity stopped being finite before time {state.time:.6g} "
+                f"(step {step_number}, time step {time_step:.6g}); the last good "
+                "energy was "
                 f"{self.modes.energy(last_good.vorticity_hat):.6g} at time "
                 f"{last_good.time:.6g}. Use a smaller time step, a higher resolution "
                 "or more viscosity, or a closure that does not feed energy."
             )
-        largest = self.largest_time_step(State(vorticity_hat, time))
+        largest = self.largest_time_step(state)
         if time_step > largest:
             raise UnstableTimeStepError(
-                f"time_step={time_step:.6g} breaks the CFL limit at time {time:.6g}: "
-                f"at the present speed at most {largest:.6g} is stable (energy "
-                f"{energy:.6g}). Choose about {0.5 * largest:.2g}, or None to let the "
-                "solver choose."
+                f"time_step={time_step:.6g} breaks the CFL limit at time "
+                f"{state.time:.6g}: at the present speed at most {largest:.6g} is "
+                f"stable (energy {energy:.6g}). Choose about {0.5 * largest:.2g}, or "
+                "None to let the solver choose."
             )
-        return State(vorticity_hat.copy(), time)
+        return State(state.vorticity_hat.copy(), state.time)
 
 
 def evolve(
@@ -225,10 +231,19 @@ def advance_to(
     Chosen steps depend on nothing but the state, so a run can be repeated exactly.
     """
     if time_step is not None or end <= state.time:
-        return simulation.advance(state, end - state.time, time_step or _LONGEST_STEP)
-    leg = math.inf
+        time_step = time_step or _LONGEST_STEP
+        reached = simulation.advance(state, end - state.time, time_step)
+        return State(reached.vorticity_hat, max(end, state.time))
+    leg, shortest = math.inf, _SHORTEST_STEP * (end - state.time)
     while state.time < end:
         chosen = simulation.suggested_time_step(state)
+        if chosen < shortest:
+            raise SimulationDivergedError(
+                f"at time {state.time:.6g} the flow has become so fast that a time "
+                f"step of {chosen:.3g} would be needed; its energy is "
+                f"{simulation.modes.energy(state.vorticity_hat):.6g}. Check the units "
+                "of the start field, and that the closure does not feed energy."
+            )
         leg = min(4.0 * leg, end - state.time, 4 * CHECK_EVERY * chosen)
         # A last sliver of a leg would cost a step for nothing.
         if end - state.time - leg < chosen:
@@ -246,7 +261,7 @@ def _advance_cautiously(
     for _ in range(_SHORTENINGS):
         try:
             return simulation.advance(state, leg, time_step), leg
-        except UnstableTimeStepError:
+        except (UnstableTimeStepError, SimulationDivergedError):
             leg, time_step = 0.25 * leg, min(time_step, 0.25 * leg)
     return simulation.advance(state, leg, time_step), leg
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,7 @@ _CONTOUR_POINTS = 32
 
 def _etdrk4_coefficients(
     linear_operator: NDArray[np.inexact], time_step: float
-) -> tuple[NDArray[np.inexact], NDArray[np.inexact], list[NDArray[np.inexact]]]:
+) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[Any]]]:
     """`exp(L h)`, `exp(L h / 2)` and the weights of the stages.
 
     The weights are quotients that cancel near L = 0; as means over a circle around each
@@ -122,7 +122,7 @@ def _etdrk4_coefficients(
         sums[1] += (-4.0 - z + exp * (4.0 - 3.0 * z + z**2)) / z**3
         sums[2] += 2.0 * (2.0 + z + exp * (z - 2.0)) / z**3
         sums[3] += (-4.0 - 3.0 * z - z**2 + exp * (4.0 - z)) / z**3
-    weights = [total * (time_step / _CONTOUR_POINTS) for total in sums]
+    weights: list[NDArray[Any]] = [t * (time_step / _CONTOUR_POINTS) for t in sums]
     if not np.iscomplexobj(linear_operator):
         weights = [weight.real for weight in weights]
     return np.exp(scaled), np.exp(0.5 * scaled), weights

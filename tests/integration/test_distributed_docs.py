@@ -1,0 +1,38 @@
+"""The script of docs/distributed.md runs as printed and gives the usual content."""
+
+import os
+import re
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from turbulence_data import content_hash, named_flow, sample_trajectory
+from turbulence_data.sampling import SPLITS
+from turbulence_data.trajectory_store import TrajectoryStore
+
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "distributed.md"
+
+
+@pytest.mark.slow
+def test_the_dask_script_makes_the_content_of_one_process(tmp_path):
+    (block,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    script = tmp_path / "generate.py"
+    script.write_text(block)
+    path = os.pathsep.join(filter(None, sys.path))
+    result = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"TFDS_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    ensemble = named_flow("tiny_forced_re2e2_kf4")
+    store = TrajectoryStore(tmp_path / "expected", ensemble)
+    for number in chain.from_iterable(map(ensemble.trajectory_ids, SPLITS)):
+        store.save(sample_trajectory(ensemble, number))
+    expected = content_hash(chain.from_iterable(map(store.examples, SPLITS)))
+    assert result.stdout.split()[-1] == expected

@@ -1,0 +1,262 @@
+"""Killed at any moment, a generation goes on and ends with the same content."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from turbulence_data import checkpoints, execution
+from turbulence_data.checkpoints import CheckpointedSampling, CheckpointFile
+from turbulence_data.config import FlowConfig
+from turbulence_data.execution import run_trajectories
+from turbulence_data.sampling import (
+    SPLITS,
+    EnsembleConfig,
+    Progress,
+    sample_trajectory,
+)
+from turbulence_data.solver.state import State
+from turbulence_data.statistics import content_hash
+from turbulence_data.trajectory_store import TrajectoryStore
+
+ENSEMBLE = EnsembleConfig(
+    flow=FlowConfig(32, reynolds=100.0),
+    num_points_les=16,
+    num_trajectories=(2, 1, 1),
+    num_snapshots=6,
+    spin_up=0.4,
+    coarse_spin_up=0.2,
+    interval=0.05,
+    time_step=0.005,
+    extra_fields=("tau",),
+)
+SEED = 20
+# Imports once, then forks one process after the other and has each killed: a number is
+# an operation on the disk at which it kills itself, a fraction a time in seconds after
+# its start at which its parent does. Says how each of them ended and what they left.
+RUNS = """
+import json, os, signal, sys, time
+from turbulence_data import Builder, InProcessExecutor, TurbulenceConfig
+from turbulence_data.checkpoints import CheckpointedSampling
+import tensorflow_datasets as tfds
+sys.path.insert(0, sys.argv[1])
+from killed_ensemble import ENSEMBLE
+
+def generate():
+    Builder(
+        config=TurbulenceConfig(name="tiny", ensemble=ENSEMBLE), data_dir=sys.argv[2],
+        executor=InProcessExecutor(), checkpoint_seconds=0.0,
+    ).download_and_prepare()
+
+def kill_at(operation):
+    count = 0
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+        def counted(*arguments, original=original):
+            nonlocal count
+            count += 1
+            if count == operation:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments)
+        setattr(os, name, counted)
+
+for moment in json.loads(sys.argv[3]):
+    child = os.fork()
+    if child == 0:
+        if isinstance(moment, int):
+            kill_at(moment)
+        generate()
+        os._exit(0)
+    if isinstance(moment, float):
+        time.sleep(moment)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    files = sum(len(names) for _, _, names in os.walk(sys.argv[2]))
+    print("\\nrun", moment, os.waitstatus_to_exitcode(status), files, flush=True)
+generate()
+built = Builder(config=TurbulenceConfig(name="tiny", ensemble=ENSEMBLE),
+                data_dir=sys.argv[2])
+print("\\nhash", built.info.metadata["content_sha256"])
+"""
+
+ENSEMBLE_MODULE = f"""
+from turbulence_data.config import FlowConfig
+from turbulence_data.sampling import EnsembleConfig
+from turbulence_data.solver.initial_conditions import RandomVorticity
+ENSEMBLE = {ENSEMBLE!r}
+"""
+# Dies in trajectory 1, twice, just after a checkpoint; notes from where it starts.
+DEADLY = """
+import os, pathlib, signal
+from turbulence_data.checkpoints import CheckpointedSampling, CheckpointFile
+
+class DeadlySampling(CheckpointedSampling):
+    def __call__(self, ensemble, trajectory_id):
+        if trajectory_id == 1:
+            CheckpointFile.load, CheckpointFile.save = load, save
+        return super().__call__(ensemble, trajectory_id)
+
+original_load, original_save = CheckpointFile.load, CheckpointFile.save
+
+def load(file):
+    progress = original_load(file)
+    with open(file.path.parent / "starts", "a") as starts:
+        print(progress.num_legs if progress else 0, file=starts)
+    return progress
+
+def save(file, progress):
+    original_save(file, progress)
+    if "000001" in file.path.name and progress.num_legs in (5, 11):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def content(trajectory):
+    fields = trajectory.fields() | {"history": trajectory.history}
+    return {name: values.tobytes() for name, values in fields.items()}
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return content(sample_trajectory(ENSEMBLE, 0))
+
+
+def progress():
+    rng = np.random.default_rng(1)
+    names = ("vorticity", "streamfunction", "sgs_forcing", "tau")
+    snapshots = [
+        {name: rng.random((16, 16)).astype(np.float32) for name in names}
+        for _ in range(2)
+    ]
+    state = State(rng.random((32, 11)) + 1j * rng.random((32, 11)), 0.1 + 0.2)
+    return Progress(5, state, [(0.1, 0.2), (0.3, 1 / 3)], snapshots)
+
+
+def test_progress_comes_back_bit_for_bit(tmp_path):
+    file = CheckpointFile(tmp_path / "one", ENSEMBLE, 0, every_seconds=0.0)
+    assert file.load() is None
+    saved = progress()
+    file.save(saved)
+    loaded = file.load()
+    assert loaded.num_legs == 5
+    assert loaded.state.time == saved.state.time
+    assert loaded.state.vorticity_hat.tobytes() == saved.state.vorticity_hat.tobytes()
+    assert loaded.history == saved.history
+    for before, after in zip(saved.snapshots, loaded.snapshots, strict=True):
+        assert before.keys() == after.keys()
+        for name in before:
+            assert before[name].tobytes() == after[name].tobytes()
+
+
+def test_a_checkpoint_of_another_trajectory_or_ensemble_is_not_used(tmp_path, caplog):
+    path = tmp_path / "one"
+    CheckpointFile(path, ENSEMBLE, 0, 0.0).save(progress())
+    for other in (
+        CheckpointFile(path, ENSEMBLE, 1, 0.0),
+        CheckpointFile(path, replace(ENSEMBLE, seed=1), 0, 0.0),
+    ):
+        assert other.load() is None
+    assert caplog.text.count("starting a trajectory from its beginning") == 2
+
+
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path, whole, caplog):
+    work = CheckpointedSampling(str(tmp_path), every_seconds=0.0)
+    work(ENSEMBLE, 0)
+    path = work.path(0)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert content(work(ENSEMBLE, 0)) == whole
+    assert "checksum" in caplog.text
+
+
+def test_checkpoints_are_apart_by_the_given_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    file = CheckpointFile(tmp_path / "one", ENSEMBLE, 0, every_seconds=60.0)
+    written = []
+    for seconds in range(0, 200, 25):
+        now[0] = float(seconds)
+        file.save(replace(progress(), num_legs=seconds))
+        kept = file.load()
+        written.append(kept and kept.num_legs)
+    assert written == [None, None, None, 75, 75, 75, 150, 150]
+
+
+def test_without_the_directory_there_are_no_checkpoints(tmp_path, whole):
+    work = CheckpointedSampling(str(tmp_path / "elsewhere"), every_seconds=0.0)
+    assert content(work(ENSEMBLE, 0)) == whole
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_costs_the_checkpoint_only(tmp_path, whole, monkeypatch, caplog):
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(checkpoints, "write_arrays", full)
+    work = CheckpointedSampling(str(tmp_path), every_seconds=0.0)
+    assert content(work(ENSEMBLE, 0)) == whole
+    assert "no checkpoint: No space left on device" in caplog.text
+
+
+def test_a_negative_time_between_checkpoints_is_refused():
+    with pytest.raises(ValueError, match=r"every_seconds .*-1"):
+        CheckpointedSampling("here", every_seconds=-1.0)
+
+
+@pytest.fixture
+def importable(tmp_path, monkeypatch):
+    """Writes a module that other processes can import too."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+
+    return write
+
+
+def test_kills_at_any_moment_end_with_the_same_content(tmp_path, importable):
+    importable("killed_ensemble", ENSEMBLE_MODULE)
+    rng = random.Random(SEED)
+    # Odd: before a file is flushed; even: before it gets its name.
+    operations = [1, 2, 3, 4, *(rng.randrange(5, 16) for _ in range(3))]
+    times = [rng.uniform(0.02, 0.3) for _ in range(4)]
+    moments = [*operations, *times]
+    data = tmp_path / "data"
+    result = subprocess.run(
+        [sys.executable, "-c", RUNS, tmp_path, data, json.dumps(moments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    codes = [line[2] for line in lines if line[:1] == ["run"]]
+    assert codes[: len(operations)] == ["-9"] * len(operations)
+    assert codes[len(operations) :].count("-9") >= 1
+    store = TrajectoryStore(tmp_path / "expected", ENSEMBLE)
+    for split in SPLITS:
+        for number in ENSEMBLE.trajectory_ids(split):
+            store.save(sample_trajectory(ENSEMBLE, number))
+    examples = chain.from_iterable(map(store.examples, SPLITS))
+    assert lines[-1] == ["hash", content_hash(examples)]
+    assert [path.name for path in (data / "turbulence_data" / "tiny").iterdir()] == [
+        "1.0.0"
+    ]
+
+
+def test_a_worker_that_dies_loses_one_checkpoint_interval(
+    tmp_path, importable, monkeypatch
+):
+    importable("deadly_sampling", DEADLY)
+    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    work = __import__("deadly_sampling").DeadlySampling(str(tmp_path), 0.0)
+    made = {t.trajectory_id: t for t in run_trajectories(ENSEMBLE, [0, 1], work=work)}
+    for number in (0, 1):
+        assert content(made[number]) == content(sample_trajectory(ENSEMBLE, number))
+    assert (tmp_path / "starts").read_text().split() == ["0", "5", "11"]

@@ -1,0 +1,89 @@
+"""Integrals, spectra, transfers, budgets, scales and statistics of vorticity fields.
+
+Pure functions of physical fields, per unit area, on any periodic rectangle. Spectra are
+SUMS over shells `[k - 1/2, k + 1/2)` and add up to the integral exactly.
+"""
+
+from turbulence_data.diagnostics.budgets import (
+    Budget,
+    EnergyBudget,
+    energy_budget,
+    enstrophy_budget,
+)
+from turbulence_data.diagnostics.distributions import (
+    Distribution,
+    kurtosis,
+    probability_density,
+    skewness,
+)
+from turbulence_data.diagnostics.scales import (
+    eddy_turnover_time,
+    enstrophy_dissipation_scale,
+    integral_scale,
+    large_eddy_turnover_time,
+    taylor_scale,
+    turnover_time_spectrum,
+)
+from turbulence_data.diagnostics.spectra import (
+    Lengths,
+    Spectrum,
+    energy,
+    energy_spectrum,
+    enstrophy,
+    enstrophy_spectrum,
+    palinstrophy,
+    shell_sum,
+    variance_spectrum,
+)
+from turbulence_data.diagnostics.structure_functions import (
+    StructureFunctions,
+    scalar_structure_function,
+    structure_functions,
+    velocity,
+)
+from turbulence_data.diagnostics.transfers import (
+    advective_energy_transfer,
+    advective_enstrophy_transfer,
+    cumulative_flux,
+    energy_flux,
+    enstrophy_flux,
+    enstrophy_transfer_spectrum,
+    transfer_spectrum,
+)
+
+__all__ = [
+    "Budget",
+    "Distribution",
+    "EnergyBudget",
+    "Lengths",
+    "Spectrum",
+    "StructureFunctions",
+    "advective_energy_transfer",
+    "advective_enstrophy_transfer",
+    "cumulative_flux",
+    "eddy_turnover_time",
+    "energy",
+    "energy_budget",
+    "energy_flux",
+    "energy_spectrum",
+    "enstrophy",
+    "enstrophy_budget",
+    "enstrophy_dissipation_scale",
+    "enstrophy_flux",
+    "enstrophy_spectrum",
+    "enstrophy_transfer_spectrum",
+    "integral_scale",
+    "kurtosis",
+    "large_eddy_turnover_time",
+    "palinstrophy",
+    "probability_density",
+    "scalar_structure_function",
+    "shell_sum",
+    "skewness",
+    "structure_functions",
+    "taylor_scale",
+    "transfer_spectrum",
+    "turnover_time_spectrum",
+    "variance_spectrum",
+    "velocity",
+]
