@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
@@ -29,6 +29,7 @@ from keras_spectral_tl.transfer import RetrainResult, retrain_all
 
 BASE, TARGET = "mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"
 NUM_TARGET = 16
+NUM_BASE_SCORED = 24
 BASE_EPOCHS = 40
 RETRAIN = {"epochs": 60, "batch_size": 4}
 
@@ -42,6 +43,7 @@ class System:
     name: str
     train: Arrays
     test: Arrays
+    normalisation: turbulence_data.Normalisation
     metadata: dict
 
 
@@ -82,6 +84,7 @@ def load_system(name: str, data_dir: Path, num_train: int | None = None) -> Syst
         name,
         turbulence_data.to_arrays(train, normalisation),
         turbulence_data.to_arrays(test, normalisation),
+        normalisation,
         dict(info.metadata),
     )
 
@@ -263,6 +266,7 @@ def main() -> None:
 
     with watch.stage("data"):
         base = load_system(BASE, options.data_dir)
+        few_base = load_system(BASE, options.data_dir, NUM_BASE_SCORED)
         target = load_system(TARGET, options.data_dir, NUM_TARGET)
         print_energy_levels(base)
         print_energy_levels(target)
@@ -272,9 +276,7 @@ def main() -> None:
         before = correlation(model, target.test)
         print(f"   CC {base_cc:.3f} on the base system, {before:.3f} on the target")
     with watch.stage("scores"):
-        scores = kst.score_layers(
-            model, (base.train[0][:24], base.train[1][:24]), target.train
-        )
+        scores = kst.score_layers(model, few_base.train, target.train)
         print(f"   {scores.reason}")
     with watch.stage("retraining"):
         results, correlations = compare(model, target, options.seed)
@@ -288,6 +290,10 @@ def main() -> None:
         draw(options.out, base, target, networks, scores, sweep)
 
     summary = summary_of(base_cc, before, correlations, scores, watch.seconds)
+    summary["seed"] = options.seed
+    summary["normalisation"] = {
+        system.name: asdict(system.normalisation) for system in (base, target)
+    }
     (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     model.save(options.out / "base.keras")
     print_table(summary)

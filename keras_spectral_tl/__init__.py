@@ -7,7 +7,32 @@ are resolved on first use.
 
 import importlib
 import importlib.metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazily
+    from keras_spectral_tl.freezing import freeze_layers as freeze_layers
+    from keras_spectral_tl.freezing import only_trainable as only_trainable
+    from keras_spectral_tl.freezing import select_layers as select_layers
+    from keras_spectral_tl.freezing import unfreeze_layers as unfreeze_layers
+    from keras_spectral_tl.freezing import weight_hashes as weight_hashes
+    from keras_spectral_tl.introspection import weight_layers as weight_layers
+    from keras_spectral_tl.models import build_sgs_cnn as build_sgs_cnn
+    from keras_spectral_tl.scoring import GradientNorm as GradientNorm
+    from keras_spectral_tl.scoring import HeldOutLeastSquares as HeldOutLeastSquares
+    from keras_spectral_tl.scoring import LayerScores as LayerScores
+    from keras_spectral_tl.scoring import SpectralShiftScore as SpectralShiftScore
+    from keras_spectral_tl.scoring.score_layers import score_layers as score_layers
+    from keras_spectral_tl.spectra import activation_spectra as activation_spectra
+    from keras_spectral_tl.spectra import kernel_spectra as kernel_spectra
+    from keras_spectral_tl.spectra import radial_spectrum as radial_spectrum
+    from keras_spectral_tl.spectra import spectral_shift as spectral_shift
+    from keras_spectral_tl.transfer import RetrainResult as RetrainResult
+    from keras_spectral_tl.transfer import SweepResult as SweepResult
+    from keras_spectral_tl.transfer import from_scratch as from_scratch
+    from keras_spectral_tl.transfer import gain_only as gain_only
+    from keras_spectral_tl.transfer import oracle_sweep as oracle_sweep
+    from keras_spectral_tl.transfer import retrain as retrain
+    from keras_spectral_tl.transfer import retrain_all as retrain_all
 
 _HOME = {
     "HeldOutLeastSquares": "scoring",
@@ -21,6 +46,7 @@ _HOME = {
     "gain_only": "transfer",
     "oracle_sweep": "transfer",
     "retrain": "transfer",
+    "retrain_all": "transfer",
     "freeze_layers": "freezing",
     "only_trainable": "freezing",
     "select_layers": "freezing",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,9 @@ from keras_spectral_tl.introspection import (
 )
 
 Array = NDArray[np.float64]
+
+# Half precision keeps two to three digits; a missing branch of a network is more.
+_ADJOINT = 0.05
 
 
 class LayerLinearisation:
@@ -37,7 +40,8 @@ class LayerLinearisation:
 
     Raises:
         KeyError: if there is no such layer.
-        ValueError: if the layer has no weights that training changes.
+        ValueError: if the layer has no weights that training changes; on the first
+            product, if the backend cannot differentiate the model.
 
     Example:
         >>> dense = keras.layers.Dense(1, name="linear")
@@ -64,24 +68,27 @@ class LayerLinearisation:
         function = _stateless_function(model, variables)
         values = [fetch(variable) for variable in variables]
         self._jvp, self._vjp = _products(function, values)
+        self._layer, self._checked = layer, False
 
     @property
     def num_parameters(self) -> int:
         """Number of weights, the length of a direction."""
         return sum(self._sizes)
 
-    def apply(self, direction: Array, x: NDArray[Any]) -> Array:
+    def apply(self, direction: Array, x: Any) -> Array:
         """Returns `J direction`, of the shape of the model's output on `x`.
 
         Args:
             direction: flat change of the weights, shape `(num_parameters,)`.
-            x: inputs, shape `(samples, ...)`.
+            x: inputs, shape `(samples, ...)`, or a nest of such arrays.
         """
+        if not self._checked:
+            self._check_products(next(self._batches(x))[1])
         tangents = self._split(direction)
-        parts = [self._jvp(tangents, x[rows]) for rows in self._batches(len(x))]
+        parts = [self._jvp(tangents, batch) for _, batch in self._batches(x)]
         return np.concatenate([np.asarray(part, np.float64) for part in parts])
 
-    def apply_transpose(self, cotangent: Array, x: NDArray[Any]) -> Array:
+    def apply_transpose(self, cotangent: Array, x: Any) -> Array:
         """Returns `J^T cotangent`, flat, summed over the samples.
 
         Args:
@@ -89,12 +96,40 @@ class LayerLinearisation:
             x: inputs, shape `(samples, ...)`.
         """
         total = np.zeros(self.num_parameters)
-        for rows in self._batches(len(x)):
-            gradients = self._vjp(cotangent[rows].astype(self._dtype), x[rows])
+        for rows, batch in self._batches(x):
+            gradients = self._vjp(cotangent[rows].astype("float32"), batch)
             total += np.concatenate(
                 [np.asarray(g, np.float64).ravel() for g in gradients]
             )
         return total
+
+    def _check_products(self, batch: Any) -> None:
+        """Refuses a backend that drops an operation from the forward product.
+
+        With g = J^T r for a random r, `<r, J g> = |g|^2` holds whatever J is.
+        """
+        try:
+            output = np.asarray(
+                self._jvp(self._split(np.zeros(self.num_parameters)), batch)
+            )
+            cotangent = np.random.default_rng(0).standard_normal(output.shape)
+            gradient = self.apply_transpose(cotangent, batch)
+            image = np.asarray(self._jvp(self._split(gradient), batch), np.float64)
+        except Exception as error:
+            raise ValueError(self._refusal("failed to compute")) from error
+        square = float(gradient @ gradient)
+        if abs(float(np.sum(cotangent * image)) - square) > _ADJOINT * square:
+            raise ValueError(self._refusal("wrongly computes"))
+        self._checked = True
+
+    def _refusal(self, what: str) -> str:
+        return (
+            f"the {keras.backend.backend()} backend {what} the derivative of the "
+            f"output in the direction of layer {self._layer!r}: it has no second "
+            "derivative of some operation behind it, on TensorFlow bilinear resizing "
+            "for example. Use another operation (nearest-neighbour resizing, a "
+            "transposed convolution) or set KERAS_BACKEND=jax."
+        )
 
     def _split(self, direction: Array) -> list[NDArray[Any]]:
         pieces = np.split(direction.astype(self._dtype), np.cumsum(self._sizes)[:-1])
@@ -103,11 +138,12 @@ class LayerLinearisation:
             for piece, shape in zip(pieces, self._shapes, strict=True)
         ]
 
-    def _batches(self, num_samples: int) -> list[slice]:
-        return [
-            slice(i, min(i + self.batch_size, num_samples))
-            for i in range(0, num_samples, self.batch_size)
-        ]
+    def _batches(self, x: Any) -> Iterator[tuple[slice, Any]]:
+        """Rows and inputs of each batch; `x` is an array or a nest of arrays."""
+        num_samples = len(keras.tree.flatten(x)[0])
+        for start in range(0, num_samples, self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield rows, keras.tree.map_structure(operator.itemgetter(rows), x)
 
 
 def _stateless_function(
@@ -119,13 +155,15 @@ def _stateless_function(
         # Not stateless_call: it hands `training` to models that do not take it.
         mapping = list(zip(variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            return model(x, training=False)
+            outputs = model(x, training=False)
+        # Mixed precision models answer in half precision; sums of products need more.
+        return keras.ops.cast(outputs, "float32")
 
     return function
 
 
-Jvp = Callable[[Sequence[NDArray[Any]], NDArray[Any]], Any]
-Vjp = Callable[[NDArray[Any], NDArray[Any]], Sequence[Any]]
+Jvp = Callable[[Sequence[NDArray[Any]], Any], Any]
+Vjp = Callable[[NDArray[Any], Any], Sequence[Any]]
 
 
 def _products(
@@ -154,14 +192,21 @@ def _tensorflow_products(
     primals = [tf.constant(value) for value in values]
     tangent_specs = [tf.TensorSpec(value.shape, value.dtype) for value in primals]
 
-    def any_batch(array: NDArray[Any]) -> Any:
+    def any_batch(part: NDArray[Any]) -> Any:
         # One trace serves every batch size.
-        return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+        return tf.TensorSpec((None, *part.shape[1:]), part.dtype)
 
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
-        with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
-            outputs = function(primals, x)
-        return accumulator.jvp(outputs, unconnected_gradients="zero")
+        # The transpose of the transpose: TensorFlow's forward mode takes operations
+        # that lack it for constants, without a word, and more lack that than this.
+        with tf.GradientTape(watch_accessed_variables=False) as outer:
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch(primals)
+                outputs = function(primals, x)
+            probe = tf.zeros_like(outputs)
+            outer.watch(probe)
+            pulled = inner.gradient(outputs, primals, probe)
+        return outer.gradient(pulled, probe, tangents, unconnected_gradients="zero")
 
     def vjp(cotangent: Any, x: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -169,20 +214,21 @@ def _tensorflow_products(
             outputs = function(primals, x)
         return tape.gradient(outputs, primals, cotangent, unconnected_gradients="zero")
 
-    @cache
-    def compiled_jvp(x_spec: Any) -> Any:
-        return tf.function(jvp, input_signature=[tangent_specs, x_spec])
+    compiled: dict[str, Any] = {}
 
-    @cache
-    def compiled_vjp(cotangent_spec: Any, x_spec: Any) -> Any:
-        return tf.function(vjp, input_signature=[cotangent_spec, x_spec])
+    def apply(tangents: Sequence[Any], x: Any) -> Any:
+        if "jvp" not in compiled:
+            specs = keras.tree.map_structure(any_batch, x)
+            compiled["jvp"] = tf.function(jvp, input_signature=[tangent_specs, specs])
+        return compiled["jvp"](list(tangents), x)
 
-    return (
-        lambda tangents, x: compiled_jvp(any_batch(x))(list(tangents), x),
-        lambda cotangent, x: compiled_vjp(any_batch(cotangent), any_batch(x))(
-            cotangent, x
-        ),
-    )
+    def apply_transpose(cotangent: Any, x: Any) -> Any:
+        if "vjp" not in compiled:
+            specs = keras.tree.map_structure(any_batch, [cotangent, x])
+            compiled["vjp"] = tf.function(vjp, input_signature=specs)
+        return compiled["vjp"](cotangent, x)
+
+    return apply, apply_transpose
 
 
 def _jax_products(

@@ -1,9 +1,11 @@
 """The convolutional closure, and exact or fresh copies of any Keras model."""
 
+import numbers
 import pathlib
 import random
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -58,13 +60,13 @@ def build_sgs_cnn(
             "Expected input_shape = (n, m, channels), positive, for example "
             f"(64, 64, 2). Received input_shape={input_shape!r}."
         )
-    sizes = {
+    sizes: dict[str, Any] = {
         "num_layers": num_layers,
         "num_filters": num_filters,
         "kernel_size": kernel_size,
     }
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
             raise ValueError(f"Expected {name} as a positive int. Received {size!r}.")
     convolution = PeriodicConv2D if periodic else keras.layers.Conv2D
     options = {} if periodic else {"padding": "same"}

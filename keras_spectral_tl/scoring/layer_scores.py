@@ -26,7 +26,8 @@ class LayerScores:
         reason: one sentence on why these layers, or why none.
         scores: scorer name -> {layer name: value}; higher is better.
         intervals: layer name -> (low, high) of the deciding score, 90 % by bootstrap
-            over the target samples.
+            over the target samples, taken as independent. It is the spread of the
+            score, not of what retraining will give.
         results: scorer name -> values, cost and evidence in full.
         provenance: numbers of samples, seed, versions, the deciding scorer.
     """

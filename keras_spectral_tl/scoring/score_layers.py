@@ -93,7 +93,7 @@ def score_layers(
             "deciding_scorer": names[0],
             "num_base_samples": len(base),
             "num_target_samples": len(target),
-            "seed": seed,
+            "seed": int(seed),
             "backend": keras.backend.backend(),
             "versions": {
                 name: importlib.metadata.version(name) for name in ("keras", "numpy")
@@ -123,7 +123,8 @@ def _bootstrap_intervals(
         before = evidence["error_before_by_sample"]
         after = evidence["error_after_by_sample"]
         draws = rng.integers(0, len(before), (_NUM_RESAMPLES, len(before)))
-        removed = 1.0 - after[draws].sum(axis=1) / before[draws].sum(axis=1)
+        left, total = after[draws].sum(axis=1), before[draws].sum(axis=1)
+        removed = np.where(total > 0.0, 1.0 - left / np.where(total > 0, total, 1), 0.0)
         low, high = np.percentile(removed, _INTERVAL)
         intervals[name] = (float(low), float(high))
     return intervals
@@ -148,11 +149,13 @@ def _recommendation(
     low, high = intervals[best]
     if low <= 0.0:
         return (), (
-            f"no layer is expected to remove more of the target's error than a gain on "
-            f"the output does: the best, {best}, removes {value:.1%} "
-            f"({low:.1%} to {high:.1%})."
+            "no layer is expected to remove more of the target's error than a gain on "
+            f"the output does: a linearised step in the best, {best}, removes "
+            f"{value:.1%} ({low:.1%} to {high:.1%})."
         )
+    near = [name for name in ranking[1:] if scored.values[name] >= low]
+    tied = f" Hardly worse: {', '.join(near)}." if near else ""
     return (best,), (
-        f"a change of {best} is expected to remove {value:.1%} ({low:.1%} to "
-        f"{high:.1%}) of the target's error that a gain on the output leaves."
+        f"a linearised step in {best} removes {value:.1%} ({low:.1%} to {high:.1%}) of "
+        f"the error on held-out target samples that a gain on the output leaves.{tied}"
     )

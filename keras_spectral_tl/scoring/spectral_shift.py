@@ -13,6 +13,7 @@ from keras_spectral_tl.scoring.protocol import (
     trainable_layer_names,
 )
 from keras_spectral_tl.spectra import activation_spectra, spectral_shift
+from keras_spectral_tl.spectra.activations import NoSpatialLayerError
 from keras_spectral_tl.transfer.retraining import TargetData
 
 
@@ -40,24 +41,31 @@ class SpectralShiftScore:
     ) -> ScoredLayers:
         """See `Scorer`; `rng` has no influence.
 
-        Layers without a 2-D spatial output get the lowest score, 0.
+        Layers without a 2-D spatial output, or without any activity on one of the
+        systems, get the lowest score, 0.
         """
-        spectra = [activation_spectra(model, data.x) for data in (base, target)]
-        before, after = (s.pre_activation for s in spectra)
-        shifts = spectral_shift(*spectra)
         values = dict.fromkeys(trainable_layer_names(model), 0.0)
+        try:
+            before, after = (
+                activation_spectra(model, data.x).pre_activation
+                for data in (base, target)
+            )
+        except NoSpatialLayerError:
+            return ScoredLayers(values, Cost(len(base) + len(target)))
         evidence = {}
         for name in values:
-            if name not in before:
+            # A layer may have no 2-D output, or be dead on one of the systems.
+            if name not in before or not before[name].any() or not after[name].any():
                 continue
             kept = before[name] > self.floor * before[name].max()
             kept &= after[name] > 0.0
             ratio = np.log(after[name][kept] / before[name][kept])
             values[name] = float(np.mean(np.abs(ratio)))
+            shift = spectral_shift({name: before[name]}, {name: after[name]})[name]
             evidence[name] = {
                 "base_spectrum": before[name],
                 "target_spectrum": after[name],
-                "gain": shifts[name].gain,
-                "shape_distance": shifts[name].distance,
+                "gain": shift.gain,
+                "shape_distance": shift.distance,
             }
         return ScoredLayers(values, Cost(len(base) + len(target)), evidence)

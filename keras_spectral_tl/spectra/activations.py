@@ -14,6 +14,10 @@ from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 Spectra = dict[str, NDArray[np.float64]]
 
 
+class NoSpatialLayerError(ValueError):
+    """A model without any layer that has a 2-D spatial output."""
+
+
 @dataclass(frozen=True)
 class ActivationSpectraResult:
     """Radial spectra (shell SUM) of the layers of a model on some data.
@@ -111,7 +115,7 @@ def activation_spectra(
 
     num_samples = read_calls(model, x, accumulate, layers, batch_size)
     if not uses:
-        raise ValueError(
+        raise NoSpatialLayerError(
             f"No layer of model {model.name!r} was seen to give an output of shape "
             "(samples, nx, ny, channels). Layers called inside a compiled function of "
             "the model's own, such as a tf.function, cannot be seen."

@@ -242,6 +242,11 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
     """Yields batches of inputs and refuses values that are not finite."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1. Received {batch_size}.")
+    if isinstance(x, tuple):
+        raise ValueError(
+            f"x is a tuple of {len(x)}. Pass the inputs alone, without the targets, or "
+            "an iterable of batches such as a tf.data.Dataset."
+        )
     if hasattr(x, "shape"):
         starts = range(0, len(x), batch_size)
         stream: Iterable[Any] = (x[start : start + batch_size] for start in starts)

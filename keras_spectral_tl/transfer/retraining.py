@@ -1,6 +1,7 @@
 """Retrain chosen layers of a copy of a model and prove that the rest did not move."""
 
 import dataclasses
+import numbers
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -151,8 +152,13 @@ class Training:
     fit_options: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise TypeError(f"Expected seed as an int. Received seed={self.seed!r}.")
+        seed: Any = self.seed
+        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+            raise TypeError(f"Expected seed as an int. Received seed={seed!r}.")
+        object.__setattr__(self, "seed", int(seed))
+        size = self.fit_options.get("batch_size")
+        if size is not None and size < 1:
+            raise ValueError(f"Expected batch_size >= 1. Received batch_size={size}.")
         if self.seed < 0:
             raise ValueError(f"Expected seed >= 0. Received seed={self.seed}.")
         refused = [name for name in _NOT_FORWARDED if name in self.fit_options]
@@ -237,7 +243,13 @@ def trainable_selection(
 def check_fit(model: keras.Model, data: TargetData) -> None:
     """Refuse outputs of another shape: losses would broadcast them silently."""
     x, y = data.take(slice(0, 1))
-    shape = tuple(model(x, training=False).shape)
+    outputs = model(x, training=False)
+    if not hasattr(outputs, "shape"):
+        raise ValueError(
+            f"Model {model.name!r} has {len(keras.tree.flatten(outputs))} outputs; "
+            "expected one. Wrap the output to retrain in a keras.Model of its own."
+        )
+    shape = tuple(outputs.shape)
     if shape != y.shape:
         raise ValueError(
             f"Model {model.name!r} turns one sample into shape {shape[1:]}, but y has "

@@ -128,3 +128,50 @@ def test_layer_without_trainable_weights_is_refused():
     model.add(keras.layers.BatchNormalization(center=False, scale=False, name="norm"))
     with pytest.raises(ValueError, match=r"'norm'.*no\s+trainable weights"):
         LayerLinearisation(model, "norm")
+
+
+def unet(interpolation):
+    inputs = keras.Input((8, 8, 1))
+    encoded = keras.layers.Conv2D(
+        3, 3, padding="same", activation="tanh", name="encoder"
+    )(inputs)
+    pooled = keras.layers.MaxPooling2D()(encoded)
+    up = keras.layers.UpSampling2D(interpolation=interpolation)(pooled)
+    joined = keras.layers.Concatenate()([encoded, up])
+    return keras.Model(inputs, keras.layers.Conv2D(1, 1)(joined))
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_an_operation_without_derivative_is_refused_never_left_out(interpolation):
+    """TensorFlow has no second derivative of bilinear resizing; JAX has."""
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((2, 8, 8, 1)).astype("float32")
+    jacobian = LayerLinearisation(unet(interpolation), "encoder")
+    direction = rng.standard_normal(jacobian.num_parameters)
+    if interpolation == "bilinear" and keras.backend.backend() == "tensorflow":
+        with pytest.raises(ValueError, match=r"'encoder'.*bilinear"):
+            jacobian.apply(direction, x)
+        return
+    image = jacobian.apply(direction, x)
+    cotangent = rng.standard_normal(image.shape)
+    pulled = jacobian.apply_transpose(cotangent, x)
+    scale = np.linalg.norm(image) * np.linalg.norm(cotangent)
+    assert scale > 0
+    assert abs(np.sum(image * cotangent) - pulled @ direction) < SINGLE * scale
+
+
+def test_mixed_precision_and_several_inputs():
+    policy = keras.DTypePolicy("mixed_bfloat16")
+    first, second = keras.Input((6,), name="a"), keras.Input((6,), name="b")
+    joined = keras.layers.Concatenate(dtype=policy)([first, second])
+    outputs = keras.layers.Dense(2, dtype=policy, name="dense")(joined)
+    model = keras.Model({"a": first, "b": second}, outputs)
+    rng = np.random.default_rng(7)
+    x = {name: rng.standard_normal((5, 6)).astype("float32") for name in "ab"}
+    jacobian = LayerLinearisation(model, "dense", batch_size=2)
+    direction = rng.standard_normal(jacobian.num_parameters)
+    image = jacobian.apply(direction, x)
+    kernel, bias = np.split(direction, [24])
+    exact = np.concatenate([x["a"], x["b"]], 1) @ kernel.reshape(12, 2) + bias
+    # bfloat16 keeps 8 bits.
+    assert np.abs(image - exact).max() < 0.03 * np.abs(exact).max()

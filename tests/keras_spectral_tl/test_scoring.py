@@ -202,3 +202,51 @@ def test_bad_input_is_refused():
         HeldOutLeastSquares(num_folds=1)
     with pytest.raises(KeyError, match="conv_9"):
         score_layers(model, base, (x, y), [GradientNorm()]).explain("conv_9")
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0])
+def test_a_model_that_is_right_already_is_left_alone(scale):
+    model, x = network(), fields(6)
+    if not scale:
+        model.get_layer("conv_3").set_weights([np.zeros((3, 3, 4, 1)), np.zeros(1)])
+    target = x, np.asarray(model(x))
+    scores = score_layers(model, target, target)
+    assert scores.abstained
+    values = scores.scores["held_out_least_squares"]
+    assert set(values.values()) == {0.0}
+
+
+def test_models_without_2d_layers_are_scored_by_default():
+    dense = [keras.layers.Dense(4, activation="tanh", name="a"), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((3,)), *dense])
+    x = np.random.default_rng(0).standard_normal((12, 3)).astype("float32")
+    scores = score_layers(model, (x, x[:, :1]), (x, x[:, 1:2]))
+    assert set(scores.scores["spectral_shift"].values()) == {0.0}
+    assert len(scores.ranking) == 2
+
+
+def test_layers_that_cannot_be_told_apart_are_named():
+    model, base, (x, y) = planted("conv_2", num_samples=8)
+    rng = np.random.default_rng(4)
+    noisy = y + 0.3 * y.std() * rng.standard_normal(y.shape)
+    scores = score_layers(model, base, (x, noisy), [HeldOutLeastSquares()])
+    low, _ = scores.intervals[scores.ranking[0]]
+    values = scores.scores["held_out_least_squares"]
+    for name in scores.ranking[1:]:
+        assert (name in scores.reason) == (values[name] >= low)
+
+
+def test_a_numpy_seed_is_written_too(tmp_path):
+    model, base, target = planted("conv_1", num_samples=2)
+    scores = score_layers(model, base, target, [GradientNorm()], np.int64(3))
+    document = json.loads(scores.to_json(tmp_path / "scores.json").read_text())
+    assert document["provenance"]["seed"] == 3
+
+
+def test_several_outputs_are_refused():
+    inputs = keras.Input((4,))
+    heads = [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)]
+    model = keras.Model(inputs, heads)
+    x = np.ones((3, 4), "float32")
+    with pytest.raises(ValueError, match="2 outputs"):
+        score_layers(model, (x, x[:, :1]), (x, x[:, :1]))
