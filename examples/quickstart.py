@@ -29,7 +29,6 @@ from keras_spectral_tl.transfer import RetrainResult, retrain_all
 
 BASE, TARGET = "mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"
 NUM_TARGET = 16
-NUM_BASE_SCORED = 24
 BASE_EPOCHS = 40
 RETRAIN = {"epochs": 60, "batch_size": 4}
 
@@ -197,16 +196,7 @@ def draw(
     """Writes the figures of the study as PNG files."""
     x, y = target.test
     figures = {
-        "fields": plotting.plot_fields(
-            {
-                f"{what}, {system.name.split('_')[-1]}": field
-                for system in (base, target)
-                for what, field in (
-                    ("vorticity", system.test[0][0, ..., 1]),
-                    ("sgs_forcing", system.test[1][0, ..., 0]),
-                )
-            }
-        ),
+        "fields": plotting.plot_fields({**first_fields(base), **first_fields(target)}),
         "energy_spectra": plotting.plot_energy_spectra(
             {
                 label: np.asarray(system.metadata["spectra"]["energy"])
@@ -233,6 +223,16 @@ def draw(
         figure.savefig(out / f"{name}.png", dpi=110, bbox_inches="tight")
 
 
+def first_fields(system: System) -> dict[str, np.ndarray]:
+    """The first test snapshot of a system, labelled by its forcing wavenumber."""
+    x, y = system.test
+    label = system.name.split("_")[-1]
+    return {
+        f"vorticity, {label}": x[0, ..., 1],
+        f"sgs_forcing, {label}": y[0, ..., 0],
+    }
+
+
 def activation_panels(
     networks: dict[str, keras.Model], base_x: np.ndarray, target_x: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -252,21 +252,29 @@ def activation_panels(
     }
 
 
-def main() -> None:
+def publish(out: Path, summary: dict) -> None:
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print_table(summary)
+    print(f"\nsummary.json and figures: {out}/")
+
+
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    # TensorFlow warns of every new model's first prediction; there are many here.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
+    for name in ("tensorflow", "absl"):  # they warn of every new model's prediction
+        logging.getLogger(name).setLevel(logging.ERROR)
     options.out.mkdir(parents=True, exist_ok=True)
     watch = Stopwatch()
 
     with watch.stage("data"):
         base = load_system(BASE, options.data_dir)
-        few_base = load_system(BASE, options.data_dir, NUM_BASE_SCORED)
         target = load_system(TARGET, options.data_dir, NUM_TARGET)
         print_energy_levels(base)
         print_energy_levels(target)
@@ -276,7 +284,8 @@ def main() -> None:
         before = correlation(model, target.test)
         print(f"   CC {base_cc:.3f} on the base system, {before:.3f} on the target")
     with watch.stage("scores"):
-        scores = kst.score_layers(model, few_base.train, target.train)
+        some_of_base = tuple(part[::8] for part in base.train)  # of every trajectory
+        scores = kst.score_layers(model, some_of_base, target.train)
         print(f"   {scores.reason}")
     with watch.stage("retraining"):
         results, correlations = compare(model, target, options.seed)
@@ -289,15 +298,14 @@ def main() -> None:
         networks = {"base": model, "retrained": results[chosen].model}
         draw(options.out, base, target, networks, scores, sweep)
 
-    summary = summary_of(base_cc, before, correlations, scores, watch.seconds)
-    summary["seed"] = options.seed
-    summary["normalisation"] = {
-        system.name: asdict(system.normalisation) for system in (base, target)
+    normalisation = {s.name: asdict(s.normalisation) for s in (base, target)}
+    summary = {
+        **summary_of(base_cc, before, correlations, scores, watch.seconds),
+        "normalisation": normalisation,
+        "seed": options.seed,
     }
-    (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     model.save(options.out / "base.keras")
-    print_table(summary)
-    print(f"\nsummary.json and figures: {options.out}/")
+    publish(options.out, summary)
 
 
 if __name__ == "__main__":

@@ -190,11 +190,6 @@ def _tensorflow_products(
     import tensorflow as tf
 
     primals = [tf.constant(value) for value in values]
-    tangent_specs = [tf.TensorSpec(value.shape, value.dtype) for value in primals]
-
-    def any_batch(part: NDArray[Any]) -> Any:
-        # One trace serves every batch size.
-        return tf.TensorSpec((None, *part.shape[1:]), part.dtype)
 
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
         # The transpose of the transpose: TensorFlow's forward mode takes operations
@@ -214,21 +209,34 @@ def _tensorflow_products(
             outputs = function(primals, x)
         return tape.gradient(outputs, primals, cotangent, unconnected_gradients="zero")
 
-    compiled: dict[str, Any] = {}
+    return _traced(jvp, False, True), _traced(vjp, True, True)
 
-    def apply(tangents: Sequence[Any], x: Any) -> Any:
-        if "jvp" not in compiled:
-            specs = keras.tree.map_structure(any_batch, x)
-            compiled["jvp"] = tf.function(jvp, input_signature=[tangent_specs, specs])
-        return compiled["jvp"](list(tangents), x)
 
-    def apply_transpose(cotangent: Any, x: Any) -> Any:
-        if "vjp" not in compiled:
-            specs = keras.tree.map_structure(any_batch, [cotangent, x])
-            compiled["vjp"] = tf.function(vjp, input_signature=specs)
-        return compiled["vjp"](cotangent, x)
+def _traced(product: Callable[..., Any], *batched: bool) -> Callable[..., Any]:
+    """Compiles a function on its first call, for any number of samples.
 
-    return apply, apply_transpose
+    Args:
+        product: the function.
+        *batched: for each argument, whether its arrays have samples on axis 0.
+    """
+    import tensorflow as tf
+
+    compiled: list[Any] = []
+
+    def specification(argument: Any, free: bool) -> Any:
+        def of_array(part: NDArray[Any]) -> Any:
+            shape = (None, *part.shape[1:]) if free else part.shape
+            return tf.TensorSpec(shape, part.dtype)
+
+        return keras.tree.map_structure(of_array, argument)
+
+    def call(*arguments: Any) -> Any:
+        if not compiled:
+            signature = list(map(specification, arguments, batched))
+            compiled.append(tf.function(product, input_signature=signature))
+        return compiled[0](*arguments)
+
+    return call
 
 
 def _jax_products(

@@ -98,6 +98,26 @@ def test_the_packages_never_import_each_other(package, other):
         assert not any(name.split(".")[0] == other for name in imports(path)), path
 
 
+def length_without_docstring(function: ast.FunctionDef) -> int:
+    length = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is None:
+        return length
+    docstring = function.body[0]
+    return length - (docstring.end_lineno - docstring.lineno + 1)
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, "examples"])
+def test_no_function_has_more_than_forty_lines(folder):
+    """The docstring not counted."""
+    long = [
+        f"{path.name}: {node.name}"
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and length_without_docstring(node) > 40
+    ]
+    assert long == []
+
+
 def test_no_file_is_too_long():
     """Half of the files have at most 150 lines, none has more than 400."""
     lengths = sorted(

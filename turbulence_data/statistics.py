@@ -119,14 +119,16 @@ def ensemble_statistics(
 def energy_levels(ensemble: EnsembleConfig, trajectory: Trajectory) -> dict[str, Any]:
     """Returns the evidence that the energy of a DNS had levelled off and is conserved.
 
-    Two means of the energy, over the last quarter of the spin-up and over the sampling
-    period; their ratio is near 1 for a statistically steady flow. The first is None
-    when the spin-up is too short to have been looked at. For the rest see
-    `budget_residual`.
+    Two means of the energy, over the last quarter of the spin-up (what of it ran at
+    full resolution) and over the sampling period; their ratio is near 1 for a
+    statistically steady flow. The first is None when the spin-up is too short to have
+    been looked at. For the rest see `budget_residual`.
     """
     time = _column(trajectory.history, "time")
     energy = _column(trajectory.history, "energy")
-    last_quarter = (time >= 0.75 * ensemble.spin_up) & (time < ensemble.spin_up)
+    # Not the part at half the resolution: its energy is that of another grid.
+    begin = max(0.75 * ensemble.spin_up, ensemble.coarse_spin_up)
+    last_quarter = (time >= begin) & (time < ensemble.spin_up)
     sampling = float(energy[time >= ensemble.spin_up].mean())
     before = float(energy[last_quarter].mean()) if last_quarter.any() else None
     return {

@@ -62,13 +62,7 @@ def score_layers(
         >>> sorted(scores.ranking)
         ['conv_1', 'conv_2']
     """
-    chosen = tuple(default_scorers() if scorers is None else scorers)
-    names = [scorer.name for scorer in chosen]
-    if not chosen or len(set(names)) != len(names):
-        raise ValueError(
-            "scorers must be at least one, with different names; received names "
-            f"{names}."
-        )
+    chosen = _checked_scorers(default_scorers() if scorers is None else scorers)
     base, target = TargetData.of(base_data), TargetData.of(target_data)
     check_fit(model, base)
     check_fit(model, target)
@@ -77,7 +71,7 @@ def score_layers(
         scorer.name: scorer(model, base, target, np.random.default_rng(child))
         for scorer, child in zip(chosen, seeds, strict=False)
     }
-    decisive = results[names[0]]
+    decisive = results[chosen[0].name]
     intervals = _bootstrap_intervals(decisive, np.random.default_rng(seeds[-1]))
     ranking = _ranking(decisive)
     recommended, reason = _recommendation(ranking, decisive, intervals, len(target))
@@ -90,7 +84,7 @@ def score_layers(
         intervals=intervals,
         results=results,
         provenance={
-            "deciding_scorer": names[0],
+            "deciding_scorer": chosen[0].name,
             "num_base_samples": len(base),
             "num_target_samples": len(target),
             "seed": int(seed),
@@ -100,6 +94,17 @@ def score_layers(
             },
         },
     )
+
+
+def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
+    """Returns the scorers if there is at least one and names are unique."""
+    names = [scorer.name for scorer in scorers]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(
+            "scorers must be at least one, with different names; received names "
+            f"{names}."
+        )
+    return tuple(scorers)
 
 
 def _ranking(scored: ScoredLayers) -> tuple[str, ...]:

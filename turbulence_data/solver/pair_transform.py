@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyfftw
@@ -43,7 +45,7 @@ class PairTransform:
         self.outputs = self.inputs
         self._stages = [_aligned((nx, half + _ROW_PADDING))[:, :half] for _ in range(2)]
         self._pruned = [stage[:, columns:] for stage in self._stages]
-        self._spans = [slice(i, min(i + rows, nx)) for i in range(0, nx, rows)]
+        spans = [slice(i, min(i + rows, nx)) for i in range(0, nx, rows)]
         # One buffer serves every full block; a shorter last block is a view of it.
         block = [
             pyfftw.empty_aligned((rows, ny + 2 * _ROW_PADDING))[:, :ny]
@@ -51,21 +53,9 @@ class PairTransform:
         ]
         self._blocks = [
             (block[0][: span.stop - span.start], block[1][: span.stop - span.start])
-            for span in self._spans
+            for span in spans
         ]
-        flags = (planner, "FFTW_DESTROY_INPUT")
-
-        def plan(
-            source: NDArray[np.inexact],
-            target: NDArray[np.inexact],
-            axis: int,
-            way: str,
-        ) -> Callable[[], None]:
-            execute: Callable[[], None] = pyfftw.FFTW(
-                source, target, (axis,), "FFTW_" + way, flags, threads
-            ).execute
-            return execute
-
+        plan = _Planner(planner, threads)
         pairs = list(zip(self.inputs, self._stages, strict=True))
         self._along_x_inverse = [
             plan(hat, stage[:, :columns], 0, "BACKWARD") for hat, stage in pairs
@@ -73,20 +63,15 @@ class PairTransform:
         self._along_x_forward = [
             plan(stage[:, :columns], hat, 0, "FORWARD") for hat, stage in pairs
         ]
-        spans = list(zip(self._spans, self._blocks, strict=True))
+        blocks = [
+            list(zip((stage[span] for stage in self._stages), pair, strict=True))
+            for span, pair in zip(spans, self._blocks, strict=True)
+        ]
         self._along_y_inverse = [
-            [
-                plan(stage[span], rows_, 1, "BACKWARD")
-                for stage, rows_ in zip(self._stages, pair, strict=True)
-            ]
-            for span, pair in spans
+            [plan(hat, rows_, 1, "BACKWARD") for hat, rows_ in pair] for pair in blocks
         ]
         self._along_y_forward = [
-            [
-                plan(rows_, stage[span], 1, "FORWARD")
-                for stage, rows_ in zip(self._stages, pair, strict=True)
-            ]
-            for span, pair in spans
+            [plan(rows_, hat, 1, "FORWARD") for hat, rows_ in pair] for pair in blocks
         ]
         for array in (*self.inputs, *self._stages):
             array[...] = 0.0
@@ -132,6 +117,23 @@ class PairTransform:
             pruned[...] = 0.0
         for execute in self._along_x_inverse:
             execute()
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """Makes transforms between fixed arrays along one axis."""
+
+    planner: str
+    threads: int
+
+    def __call__(
+        self, source: NDArray[Any], target: NDArray[Any], axis: int, way: str
+    ) -> Callable[[], None]:
+        flags = (self.planner, "FFTW_DESTROY_INPUT")
+        execute: Callable[[], None] = pyfftw.FFTW(
+            source, target, (axis,), "FFTW_" + way, flags, self.threads
+        ).execute
+        return execute
 
 
 def _aligned(shape: tuple[int, int]) -> FieldHat:
