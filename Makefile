@@ -4,14 +4,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint types clean
+.PHONY: demo test test-tensorflow test-jax lint types clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/quickstart.py
 
+# Most of the time goes into compiling small networks on one core: run both at once.
 test: .venv/dev.stamp lint types
+	$(MAKE) --jobs=2 --output-sync=target test-tensorflow test-jax
+
+test-tensorflow: .venv/dev.stamp
 	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/keras_spectral_tl keras_spectral_tl
+
+test-jax: .venv/dev.stamp
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -p no:cacheprovider \
+		tests/keras_spectral_tl keras_spectral_tl
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
