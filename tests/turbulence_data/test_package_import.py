@@ -8,18 +8,11 @@ import pytest
 
 import turbulence_data
 
-# Processor time, most of it TFDS's own; 0.7 s on the machine it was measured on. The
-# margin is for slower machines: TensorFlow alone would take several seconds.
-MOST_SECONDS = 2.5
-
 PROBE = """
-import json, sys, time
-start = time.process_time()
+import json, sys
 import turbulence_data
-seconds = time.process_time() - start
 import tensorflow_datasets as tfds
 print(json.dumps({
-    "seconds": seconds,
     "modules": sorted(sys.modules),
     "registered": tfds.builder_cls("turbulence_data").name == "turbulence_data",
     "configs": sorted(tfds.builder_cls("turbulence_data").builder_configs),
@@ -39,13 +32,21 @@ def probe():
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("heavy", ["tensorflow", "keras", "jax", "torch", "matplotlib"])
+HEAVY = [
+    "tensorflow",
+    "keras",
+    "jax",
+    "torch",
+    "matplotlib",
+    "distributed",
+    "xarray",
+    "h5py",
+]
+
+
+@pytest.mark.parametrize("heavy", HEAVY)
 def test_no_heavy_library_is_imported(probe, heavy):
     assert heavy not in probe["modules"]
-
-
-def test_the_import_takes_little_time(probe):
-    assert probe["seconds"] < MOST_SECONDS
 
 
 def test_the_dataset_is_registered_with_a_config_for_every_named_flow(probe):

@@ -1,0 +1,184 @@
+"""Do foreign fields obey the conventions of this package? Recomputed, not believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from turbulence_data.config import TWO_PI
+from turbulence_data.diagnostics import Lengths
+from turbulence_data.interchange.export_source import Example
+from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.operators import streamfunction_hat, velocity_hat
+from turbulence_data.solver.transforms import (
+    Field,
+    FieldHat,
+    resize,
+    to_physical,
+    to_spectral,
+)
+
+_SQUARE: Lengths = (TWO_PI, TWO_PI)
+
+
+class ConventionError(ValueError):
+    """The streamfunction and the vorticity do not belong together as they should."""
+
+
+@dataclass(frozen=True)
+class ConventionReport:
+    """What examples say of their conventions.
+
+    Attributes:
+        num_examples: how many were looked at.
+        laplacian_residual: `rms(lap(psi) + vorticity) / rms(vorticity)`, 0 when right.
+        laplacian_factor: c of the best fit `lap(psi) = c vorticity`, -1 when right.
+        fit_residual: what the best fit leaves of lap(psi), relative to its rms.
+        gradient_model_correlation: of sgs_forcing with the gradient model, which has
+            its sign; NaN where one of them is constant.
+    """
+
+    num_examples: int
+    laplacian_residual: float
+    laplacian_factor: float
+    fit_residual: float
+    gradient_model_correlation: float
+
+    @property
+    def sgs_forcing_sign_looks_wrong(self) -> bool:
+        """True for a negative correlation with the gradient model.
+
+        Then either `sgs_forcing_sign` or the order of x and y is wrong: exchanging x
+        and y changes the sign of the advection, so snapshots cannot tell the two apart.
+        """
+        return self.gradient_model_correlation < 0.0
+
+
+def check_conventions(
+    examples: Iterable[Example], lengths: Lengths = _SQUARE, tolerance: float = 1e-2
+) -> ConventionReport:
+    """Recomputes what can be recomputed without the DNS.
+
+    `lap(streamfunction) = -vorticity` must hold, also for filtered fields. The sign of
+    sgs_forcing is only reported, by its correlation with `gradient_model`.
+
+    Args:
+        examples: examples of this package's features.
+        lengths: domain size.
+        tolerance: largest relative residual; single precision leaves about 1e-5.
+
+    Raises:
+        ConventionError: for a larger residual; says which convention would fit.
+        ValueError: when there are no examples.
+    """
+    sums = np.zeros(3)
+    forcings, models = [], []
+    for example in examples:
+        vorticity = np.asarray(example["vorticity"], np.float64)
+        grid = Grid((vorticity.shape[0], vorticity.shape[1]), lengths)
+        laplacian, vorticity_hat = (
+            to_spectral(np.asarray(example[name], np.float64)) * factor
+            for name, factor in (
+                ("streamfunction", -grid.k_squared),
+                ("vorticity", grid.k_squared > 0.0),
+            )
+        )
+        sums += [
+            float(np.sum(grid.hermitian_weights * (np.conj(a) * b).real))
+            for a, b in (
+                (laplacian, laplacian),
+                (laplacian, vorticity_hat),
+                (vorticity_hat, vorticity_hat),
+            )
+        ]
+        forcings.append(np.asarray(example["sgs_forcing"], np.float64))
+        models.append(gradient_model(vorticity, lengths))
+    if not forcings or not sums[0] > 0.0 or not sums[2] > 0.0:
+        raise ValueError(
+            f"expected examples whose fields vary; received {len(forcings)} examples "
+            f"with mean squares of laplacian and vorticity {sums[0]}, {sums[2]}."
+        )
+    report = _report(sums, _correlation(forcings, models), len(forcings))
+    if report.laplacian_residual > tolerance:
+        raise ConventionError(_explanation(report, tolerance))
+    return report
+
+
+def gradient_model(vorticity: ArrayLike, lengths: Lengths = _SQUARE) -> Field:
+    """Returns the leading term of the subgrid forcing, up to its positive factor.
+
+        sgs_forcing = -(width^2 / 12) d_k u_j d_k d_j vorticity + ...
+
+    with the filtered fields on the right, for a filter of second moment
+    `width^2 / 12`; after Leonard (1974), doi:10.1016/S0065-2687(08)60464-1.
+
+    Args:
+        vorticity: filtered vorticity, shape `(nx, ny)`.
+        lengths: domain size.
+    """
+    values = np.asarray(vorticity, np.float64)
+    grid = Grid((values.shape[0], values.shape[1]), lengths)
+    # Without the Nyquist wavenumber, which holds no derivative.
+    hat = resize(to_spectral(values), grid.num_points, grid.num_points)
+    wavenumbers = (grid.kx, grid.ky)
+    velocity = velocity_hat(streamfunction_hat(hat, grid), grid)
+
+    def physical(field_hat: FieldHat) -> Field:
+        return to_physical(field_hat, grid.num_points)
+
+    model = np.zeros(grid.num_points)
+    for k in wavenumbers:
+        for component, j in zip(velocity, wavenumbers, strict=True):
+            model += physical(1j * k * component) * physical(k * j * hat)
+    return model
+
+
+def _correlation(first: list[Field], second: list[Field]) -> float:
+    a, b = (np.stack(fields) - np.mean(fields) for fields in (first, second))
+    norm = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
+    return float(np.sum(a * b)) / norm if norm > 0.0 else float("nan")
+
+
+def _report(
+    sums: np.ndarray[tuple[int], np.dtype[np.float64]], correlation: float, number: int
+) -> ConventionReport:
+    laplacian, product, vorticity = (float(value) for value in sums)
+    residual = max(0.0, laplacian + 2.0 * product + vorticity)
+    fit = max(0.0, laplacian - product**2 / vorticity)
+    return ConventionReport(
+        num_examples=number,
+        laplacian_residual=float(np.sqrt(residual / vorticity)),
+        laplacian_factor=product / vorticity,
+        fit_residual=float(np.sqrt(fit / laplacian)),
+        gradient_model_correlation=correlation,
+    )
+
+
+def _explanation(report: ConventionReport, tolerance: float) -> str:
+    factor = report.laplacian_factor
+    if report.fit_residual > tolerance:
+        hint = (
+            f"No factor mends it (the best, {factor:.4g}, leaves "
+            f"{report.fit_residual:.3g}): the axes are in another order, the names "
+            "belong to other fields, or the sides are of other lengths."
+        )
+    elif abs(factor - 1.0) <= tolerance:
+        hint = (
+            "laplacian(streamfunction) = +vorticity holds instead: give the other "
+            "laplacian_sign."
+        )
+    else:
+        sign = "" if factor < 0.0 else " and the other laplacian_sign"
+        hint = (
+            f"laplacian(streamfunction) = {factor:.6g} vorticity holds instead: were "
+            "the fields normalised each by its own standard deviation, give the std of "
+            f"each{sign}; are they physical, the sides are {abs(factor) ** 0.5:.6g} "
+            f"times as long as the lengths given{sign}."
+        )
+    return (
+        "laplacian(streamfunction) = -vorticity does not hold: relative residual "
+        f"{report.laplacian_residual:.3g}, expected at most {tolerance:.3g}. {hint}"
+    )

@@ -1,0 +1,189 @@
+"""Examples from MATLAB v7.3 files, which are HDF5 files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from turbulence_data.interchange.convention_check import (
+    ConventionReport,
+    check_conventions,
+)
+from turbulence_data.interchange.matlab_layout import MatlabLayout, MatlabVariable
+from turbulence_data.interchange.optional import require
+from turbulence_data.sampling import FIELDS
+from turbulence_data.trajectory_store import SCALARS
+
+Path = str | os.PathLike[str]
+# Examples read at once: the chunks of a file cross many examples.
+_BLOCK = 64
+
+
+class MatlabExamples(Sequence[dict[str, Any]]):
+    """The fields of MATLAB v7.3 files as examples of this package, read as needed.
+
+    An example holds vorticity, streamfunction and sgs_forcing, float32 of shape
+    `(nx, ny)` and with this package's signs, `trajectory`, `time` and what `scalars`
+    gives. Files saved without `-v7.3` are not HDF5; `scipy.io.loadmat` reads those.
+
+    Args:
+        paths: one file, or several that share the arrays out among them.
+        layout: what the arrays mean.
+        scalars: features from `trajectory_store.SCALARS`, each a number, or one number
+            an example. A file tells no times: by default `trajectory` is 0 and `time`
+            the number of the example.
+        num_checked: how many examples, spread over the file, `check_conventions` looks
+            at; 0 for none.
+
+    Attributes:
+        report: what the check found, or None.
+
+    Raises:
+        ConventionError: when streamfunction and vorticity contradict the layout.
+        ImportError: when h5py is not installed.
+        KeyError: for a name that is in no file, or an unknown scalar.
+        ValueError: for a file of another format or arrays of other shapes.
+    """
+
+    def __init__(
+        self,
+        paths: Path | Sequence[Path],
+        layout: MatlabLayout | None = None,
+        scalars: Mapping[str, ArrayLike] | None = None,
+        num_checked: int = 4,
+    ) -> None:
+        self.layout = layout or MatlabLayout()
+        files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        self._homes = {
+            name: _home(files, getattr(self.layout, name).name) for name in FIELDS
+        }
+        self._shape = self._common_shape()
+        self._scalars = _checked_scalars(scalars or {}, len(self))
+        self.report: ConventionReport | None = None
+        if num_checked > 0:
+            numbers = np.linspace(0, len(self) - 1, num_checked).round().astype(int)
+            examples = (self[number] for number in sorted(set(numbers.tolist())))
+            self.report = check_conventions(examples, self.layout.lengths)
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """Returns one example, or a list of them for a slice."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        return next(iter(self._block(number, number + 1)))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yields all examples; no more than a block of them is in memory."""
+        for start in range(0, len(self), _BLOCK):
+            yield from self._block(start, min(start + _BLOCK, len(self)))
+
+    def _block(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        fields = {name: self._read(name, start, stop) for name in FIELDS}
+        for row, number in enumerate(range(start, stop)):
+            yield {
+                **{name: field[row] for name, field in fields.items()},
+                **{name: values[number] for name, values in self._scalars.items()},
+            }
+
+    def _read(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
+        variable: MatlabVariable = getattr(self.layout, name)
+        path, shape = self._homes[name]
+        axes = self.layout.h5py_axes
+        examples = slice(start, stop)
+        with require("h5py").File(path, "r") as file:
+            array = file[variable.name]
+            if len(shape) == 2:  # MATLAB drops a last axis of one example
+                stored = np.asarray(array)[None]
+            else:
+                where = [examples if a == "example" else slice(None) for a in axes]
+                stored = np.asarray(array[tuple(where)])
+        order = [axes.index(axis) for axis in ("example", "x", "y")]
+        values = stored.transpose(order).astype(np.float64)
+        values = self._sign(name) * (variable.mean + variable.std * values)
+        if not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"{variable.name} of {os.fspath(path)} holds values that are not "
+                f"finite among the examples {start} to {stop - 1}."
+            )
+        return np.ascontiguousarray(values, np.float32)
+
+    def _sign(self, name: str) -> int:
+        signs = {
+            "streamfunction": -self.layout.laplacian_sign,
+            "sgs_forcing": self.layout.sgs_forcing_sign,
+        }
+        return signs.get(name, 1)
+
+    def _common_shape(self) -> tuple[int, int, int]:
+        shapes = {name: home[1] for name, home in self._homes.items()}
+        shape = shapes["vorticity"]
+        axes = self.layout.h5py_axes
+        if len(shape) == 2 and axes[0] == "example":
+            shape = (1, *shape)
+        if len(shape) != 3 or len(set(shapes.values())) != 1:
+            raise ValueError(
+                "the arrays must share one shape of three axes, in MATLAB's order "
+                f"{self.layout.axes}; received, in that order, "
+                f"{ {name: stored[::-1] for name, stored in shapes.items()} }."
+            )
+        number, nx, ny = (shape[axes.index(axis)] for axis in ("example", "x", "y"))
+        return number, nx, ny
+
+
+def _home(files: Sequence[Path], name: str) -> tuple[Path, tuple[int, ...]]:
+    """Returns the first file that holds an array, and the shape h5py shows."""
+    h5py = require("h5py")
+    held = []
+    for path in files:
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"there is no file {os.fspath(path)!r}.")
+        if not h5py.is_hdf5(path):
+            raise ValueError(
+                f"{os.fspath(path)!r} is not a MATLAB v7.3 file. Save it in MATLAB "
+                "with save(..., '-v7.3'), or read it with scipy.io.loadmat."
+            )
+        with h5py.File(path, "r") as file:
+            if isinstance(file.get(name), h5py.Dataset):
+                return path, tuple(file[name].shape)
+            held += [key for key in file if isinstance(file[key], h5py.Dataset)]
+    raise KeyError(
+        f"no file holds the array {name!r}; they hold {held}. Name it in the layout, "
+        "as MatlabVariable(name)."
+    )
+
+
+def _checked_scalars(
+    scalars: Mapping[str, ArrayLike], number: int
+) -> dict[str, NDArray[Any]]:
+    unknown = sorted(set(scalars) - set(SCALARS))
+    if unknown:
+        raise KeyError(f"unknown scalars {unknown}; known are {sorted(SCALARS)}.")
+    given: dict[str, ArrayLike] = {
+        "trajectory": 0,
+        "time": np.arange(number),
+        **scalars,
+    }
+    for name, values in given.items():
+        if np.shape(values) not in ((), (number,)):
+            raise ValueError(
+                f"{name} must be one number, or one for each of the {number} examples; "
+                f"received the shape {np.shape(values)}."
+            )
+    return {
+        name: np.broadcast_to(np.asarray(given[name], kind), (number,))
+        for name, (kind, _) in SCALARS.items()
+        if name in given
+    }
