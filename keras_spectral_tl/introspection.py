@@ -116,6 +116,25 @@ def weight_layers(model: keras.Model) -> dict[str, keras.Layer]:
     return found
 
 
+def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of the layers that training can change, in order.
+
+    Layers that hold statistics alone, such as Normalization, are left out.
+
+    Args:
+        model: A built Keras model.
+
+    Example:
+        >>> import keras
+        >>> dense = keras.layers.Dense(2, name="hidden")
+        >>> norm = keras.layers.Normalization(mean=0.0, variance=1.0)
+        >>> trainable_layer_names(keras.Sequential([keras.Input((3,)), norm, dense]))
+        ('hidden',)
+    """
+    layers = weight_layers(model).items()
+    return tuple(name for name, layer in layers if own_trainable_variables(layer))
+
+
 def _walk(
     layer: keras.Layer, path: str, seen: set[int]
 ) -> Iterator[tuple[str, keras.Layer]]:

@@ -73,6 +73,30 @@ def relative_rmse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
         return float(np.sqrt(np.sum((pred - true) ** 2) / np.sum(true**2)))
 
 
+def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the factor of the prediction that fits the truth best.
+
+    sum(y_true y_pred) / sum(y_pred^2), sums over all values, minimises
+    sum((gain y_pred - y_true)^2).
+
+    Args:
+        y_true: True values.
+        y_pred: Predicted values, same shape.
+
+    Returns:
+        The gain, in float64; NaN where y_pred is zero throughout, or not finite.
+
+    Example:
+        >>> least_squares_gain([2.0, 4.0], [1.0, 2.0])
+        2.0
+    """
+    true, pred = np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64)
+    power = float(np.sum(pred**2))
+    if power == 0.0 or not np.isfinite(power):
+        return float("nan")
+    return float(np.sum(true * pred)) / power
+
+
 def _samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:
     true, pred = np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64)
     if true.shape != pred.shape or true.ndim < 2 or true.size == 0:

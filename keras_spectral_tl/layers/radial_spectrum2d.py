@@ -7,6 +7,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from keras_spectral_tl.shells import shell_numbers
+
 Shape = tuple[int | None, ...]
 
 
@@ -127,5 +129,5 @@ def shells_of_all_modes(nx: int, ny: int) -> NDArray[np.int32]:
     """
     kx = np.fft.fftfreq(nx, d=1 / nx)[:, None]
     ky = np.fft.fftfreq(ny, d=1 / ny)[None, :]
-    shells: NDArray[np.int32] = np.floor(np.hypot(kx, ky) + 0.5).astype(np.int32)
+    shells: NDArray[np.int32] = shell_numbers(kx, ky).astype(np.int32)
     return shells.ravel()

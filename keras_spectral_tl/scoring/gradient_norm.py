@@ -16,7 +16,7 @@ from keras_spectral_tl.linearisation import LayerLinearisation
 from keras_spectral_tl.scoring.protocol import (
     Cost,
     ScoredLayers,
-    trainable_layer_names,
+    layers_to_score,
 )
 from keras_spectral_tl.transfer.retraining import TargetData
 
@@ -42,7 +42,7 @@ class GradientNorm:
         layers, values = weight_layers(model), {}
         predicted = model.predict(target.x, batch_size=8, verbose=0)
         slope = 2.0 * (np.asarray(predicted, np.float64) - target.y) / target.y.size
-        for name in trainable_layer_names(model):
+        for name in layers_to_score(model):
             gradient = LayerLinearisation(model, name).apply_transpose(slope, target.x)
             weights = [fetch(v).ravel() for v in own_trainable_variables(layers[name])]
             norm = float(np.linalg.norm(np.concatenate(weights).astype(np.float64)))

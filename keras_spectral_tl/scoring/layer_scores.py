@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_spectral_tl import plotting
+from keras_spectral_tl.json_files import write_json
 from keras_spectral_tl.scoring.protocol import ScoredLayers
 
 
@@ -84,25 +82,20 @@ class LayerScores:
         all.
         """
         document = {
-            "ranking": list(self.ranking),
-            "recommended": list(self.recommended),
+            "ranking": self.ranking,
+            "recommended": self.recommended,
             "abstained": self.abstained,
             "reason": self.reason,
             "scores": {
-                scorer: {name: _or_none(value) for name, value in values.items()}
+                # A scorer of the user's own may answer in NumPy's numbers.
+                scorer: {name: float(value) for name, value in values.items()}
                 for scorer, values in self.scores.items()
             },
-            "intervals": {
-                k: [_or_none(v) for v in i] for k, i in self.intervals.items()
-            },
-            "passes": {k: r.cost.total for k, r in self.results.items()},
+            "intervals": dict(self.intervals),
+            "passes": {name: r.cost.total for name, r in self.results.items()},
             "provenance": dict(self.provenance),
         }
-        target = Path(path)
-        temporary = target.with_name(target.name + ".part")
-        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        temporary.replace(target)
-        return target
+        return write_json(path, document)
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
         """Saves a chart of the deciding score with its intervals; returns the path.
@@ -115,7 +108,3 @@ class LayerScores:
         figure = plotting.plot_layer_scores({scorer: self.scores[scorer]}, intervals)
         figure.savefig(path, bbox_inches="tight")
         return Path(path)
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.scoring.protocol import (
     Cost,
     ScoredLayers,
-    trainable_layer_names,
+    layers_to_score,
 )
 from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.transfer.retraining import TargetData
@@ -66,7 +67,7 @@ class HeldOutLeastSquares:
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` has no influence, `rng` draws the folds."""
-        names = trainable_layer_names(model)
+        names = layers_to_score(model)
         if len(target) < 2:
             return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
         predicted = np.asarray(
@@ -95,7 +96,9 @@ class HeldOutLeastSquares:
         residuals = [np.empty_like(predicted) for _ in range(self.max_iterations + 1)]
         for held in folds:
             fit = np.setdiff1d(np.concatenate(folds), held)
-            gain = _gain(target.y[fit], predicted[fit])
+            gain = least_squares_gain(target.y[fit], predicted[fit])
+            # A network whose output is zero has no gain, and needs none.
+            gain = gain if np.isfinite(gain) else 1.0
             rest = target.y - gain * predicted
             x_fit, x_held = target.take(fit)[0], target.take(held)[0]
             residuals[0][held] = reached = rest[held]
@@ -130,12 +133,6 @@ def cgls(
         gradient = jacobian.apply_transpose(residual, x)
         previous, square = square, float(gradient @ gradient)
         direction = gradient + (square / previous) * direction
-
-
-def _gain(truth: Array, predicted: Array) -> float:
-    """The least-squares output gain; 1 for a network whose output is zero."""
-    square = float(np.sum(predicted**2))
-    return float(np.sum(truth * predicted)) / square if square > 0.0 else 1.0
 
 
 def _evidence(residuals: list[Array]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from keras_spectral_tl.introspection import trainable_layer_names
 from keras_spectral_tl.transfer.retraining import TargetData
 
 
@@ -72,19 +73,13 @@ class Scorer(Protocol):
         """
 
 
-def trainable_layer_names(model: keras.Model) -> list[str]:
+def layers_to_score(model: keras.Model) -> tuple[str, ...]:
     """Names of the layers that training can change, in the order of the model.
 
     Raises:
         ValueError: when there is none.
     """
-    from keras_spectral_tl.introspection import own_trainable_variables, weight_layers
-
-    names = [
-        name
-        for name, layer in weight_layers(model).items()
-        if own_trainable_variables(layer)
-    ]
+    names = trainable_layer_names(model)
     if not names:
         raise ValueError(
             f"model {model.name!r} has no layer with trainable weights, so there is "

@@ -10,7 +10,7 @@ import numpy as np
 from keras_spectral_tl.scoring.protocol import (
     Cost,
     ScoredLayers,
-    trainable_layer_names,
+    layers_to_score,
 )
 from keras_spectral_tl.spectra import activation_spectra, spectral_shift
 from keras_spectral_tl.spectra.activations import NoSpatialLayerError
@@ -44,7 +44,7 @@ class SpectralShiftScore:
         Layers without a 2-D spatial output, or without any activity on one of the
         systems, get the lowest score, 0.
         """
-        values = dict.fromkeys(trainable_layer_names(model), 0.0)
+        values = dict.fromkeys(layers_to_score(model), 0.0)
         try:
             before, after = (
                 activation_spectra(model, data.x).pre_activation

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from keras_spectral_tl.shells import shell_numbers
+
 Axes = tuple[int, int]
 
 
@@ -105,8 +107,7 @@ def shell_indices(nx: int, ny: int) -> NDArray[np.intp]:
     """
     kx = np.fft.fftfreq(nx, d=1 / nx)[:, None]
     ky = np.fft.rfftfreq(ny, d=1 / ny)[None, :]
-    # |k| is the root of an integer and never a half-integer: no mode sits on an edge.
-    shells: NDArray[np.intp] = np.floor(np.hypot(kx, ky) + 0.5).astype(np.intp)
+    shells: NDArray[np.intp] = shell_numbers(kx, ky).astype(np.intp)
     shells.flags.writeable = False
     return shells
 

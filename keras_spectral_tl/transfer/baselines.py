@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl import freezing, introspection, metrics, models
 from keras_spectral_tl.transfer.retraining import (
     RetrainResult,
     TargetData,
@@ -53,13 +53,13 @@ def gain_only(
     copy = models.copy_model(model)
     output = copy.predict(data.x, batch_size=batch_size, verbose=0)
     output = np.asarray(output, np.float64)
-    power = float(np.sum(output**2))
-    if not np.isfinite(power) or power == 0.0:
+    gain = metrics.least_squares_gain(data.y, output)
+    if not np.isfinite(gain):
         raise ValueError(
             f"No gain fits: the sum of squares of the output of model {model.name!r} "
-            f"on the target data is {power}. Expected a finite, positive number."
+            f"on the target data is {float(np.sum(output**2))}. Expected a finite, "
+            "positive number."
         )
-    gain = float(np.sum(output * data.y) / power)
     hashes = freezing.weight_hashes(model)
     return RetrainResult(
         model=_scaled(copy, data, gain),

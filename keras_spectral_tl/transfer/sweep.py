@@ -1,7 +1,6 @@
 """What retraining each single layer really gives: the measured answer for scores."""
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -10,7 +9,9 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl import freezing
+from keras_spectral_tl.introspection import trainable_layer_names
+from keras_spectral_tl.json_files import write_json
 from keras_spectral_tl.transfer.retraining import TargetData, check_fit, retrain
 
 
@@ -52,19 +53,12 @@ class SweepResult:
 
     def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the rows to `path` as JSON, not-a-number as null, and return it."""
-        rows = [{key: _or_none(row[key]) for key in row} for row in self.rows]
-        document = {"best": self.best, "rows": rows}
-        target = pathlib.Path(path)
-        target.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        return target
+        rows = [dict(row) for row in self.rows]
+        return write_json(path, {"best": self.best, "rows": rows})
 
 
 def _or_lowest(value: float) -> float:
     return -math.inf if math.isnan(value) else value
-
-
-def _or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def oracle_sweep(
@@ -125,7 +119,4 @@ def _candidates(
     model: keras.Model, selector: freezing.Selector | None
 ) -> tuple[str, ...]:
     names = freezing.select_layers(model, selector).names
-    if selector is not None:
-        return names
-    found = introspection.weight_layers(model)
-    return tuple(n for n in names if introspection.own_trainable_variables(found[n]))
+    return names if selector is not None else trainable_layer_names(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from turbulence_data.solver.advection import advection_of
 from turbulence_data.solver.forcing import forcing_of
 from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import Field, FieldHat
+
+T = TypeVar("T", float, NDArray[np.float64])
 
 Closure = Callable[[Field, Field], Field]
 """`(vorticity, streamfunction) -> sgs_forcing`, physical fields of one shape."""
@@ -71,14 +74,19 @@ class VorticityEquation:
         return modes.from_physical(sgs_forcing.astype(np.float64))
 
 
+def damping_rate(flow: FlowConfig, k_squared: T) -> T:
+    """Returns `nu k^2 + nu_h k^2p + drag`, how fast a mode decays by itself."""
+    return (
+        flow.viscosity * k_squared
+        + flow.hyperviscosity * k_squared**flow.hyperviscosity_order
+        + flow.linear_drag
+    )
+
+
 def _linear_operator(flow: FlowConfig, modes: Modes) -> NDArray[np.inexact]:
     """`-nu k^2 - nu_h k^2p - drag + i beta kx / k^2`, real where beta is 0."""
     k_squared = modes.k_squared
-    damping = (
-        -flow.viscosity * k_squared
-        - flow.hyperviscosity * k_squared**flow.hyperviscosity_order
-        - flow.linear_drag
-    )
+    decay = -damping_rate(flow, k_squared)
     if flow.beta == 0.0:
-        return damping
-    return damping + 1j * flow.beta * modes.kx * modes.inverse_k_squared
+        return decay
+    return decay + 1j * flow.beta * modes.kx * modes.inverse_k_squared

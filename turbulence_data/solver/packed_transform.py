@@ -8,14 +8,10 @@ import numpy as np
 import pyfftw
 from numpy.typing import NDArray
 
+from turbulence_data.solver.fft_plans import ROW_PADDING, Planner, row_blocks
 from turbulence_data.solver.modes import Modes
 
 Complex = NDArray[np.complex128]
-_Plan = Callable[[], None]
-
-_BLOCK_BYTES = 128 * 1024
-# Complex numbers appended to each row: a power-of-two stride thrashes the cache.
-_ROW_PADDING = 4
 
 
 class PackedTransform:
@@ -37,22 +33,18 @@ class PackedTransform:
     ) -> None:
         nx, ny = modes.quadrature.num_points
         columns = modes.shape[1]
-        rows = max(1, min(nx, _BLOCK_BYTES // (16 * ny)))
+        spans = row_blocks(nx, 16 * ny)
         self.positive = pyfftw.zeros_aligned((nx, columns), "complex128")
         self.negative = pyfftw.zeros_aligned((nx, columns - 1), "complex128")
-        stage = pyfftw.zeros_aligned((nx, ny + _ROW_PADDING), "complex128")[:, :ny]
-        block = pyfftw.empty_aligned((rows, ny + _ROW_PADDING), "complex128")[:, :ny]
+        stage = pyfftw.zeros_aligned((nx, ny + ROW_PADDING), "complex128")[:, :ny]
+        block = pyfftw.empty_aligned((spans[0].stop, ny + ROW_PADDING), "complex128")[
+            :, :ny
+        ]
         self._pruned = stage[:, columns : ny - columns + 1]
-        spans = [slice(i, min(i + rows, nx)) for i in range(0, nx, rows)]
         # One buffer serves every full block; a shorter last block is a view of it.
         self._blocks = [block[: span.stop - span.start] for span in spans]
 
-        def plan(source: Complex, target: Complex, axis: int, way: str) -> _Plan:
-            execute: _Plan = pyfftw.FFTW(
-                source, target, (axis,), "FFTW_" + way, (planner,), threads
-            ).execute
-            return execute
-
+        plan = Planner((planner,), threads)
         halves = [
             (self.positive, stage[:, :columns]),
             (self.negative, stage[:, ny - columns + 1 :]),

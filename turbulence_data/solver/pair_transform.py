@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyfftw
 from numpy.typing import NDArray
 
+from turbulence_data.solver.fft_plans import ROW_PADDING, Planner, row_blocks
 from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import FieldHat
-
-# Rows of one block stay in the second-level cache from the inverse transform through
-# the product to the forward transform.
-_BLOCK_BYTES = 128 * 1024
-# Complex numbers appended to each row: a power-of-two stride thrashes the cache.
-_ROW_PADDING = 4
 
 
 class PairTransform:
@@ -40,22 +33,21 @@ class PairTransform:
     ) -> None:
         nx, ny = modes.quadrature.num_points
         columns, half = modes.shape[1], ny // 2 + 1
-        rows = max(1, min(nx, _BLOCK_BYTES // (8 * ny)))
         self.inputs = [_aligned(modes.shape) for _ in range(2)]
         self.outputs = self.inputs
-        self._stages = [_aligned((nx, half + _ROW_PADDING))[:, :half] for _ in range(2)]
+        self._stages = [_aligned((nx, half + ROW_PADDING))[:, :half] for _ in range(2)]
         self._pruned = [stage[:, columns:] for stage in self._stages]
-        spans = [slice(i, min(i + rows, nx)) for i in range(0, nx, rows)]
+        spans = row_blocks(nx, 8 * ny)
         # One buffer serves every full block; a shorter last block is a view of it.
         block = [
-            pyfftw.empty_aligned((rows, ny + 2 * _ROW_PADDING))[:, :ny]
+            pyfftw.empty_aligned((spans[0].stop, ny + 2 * ROW_PADDING))[:, :ny]
             for _ in range(2)
         ]
         self._blocks = [
             (block[0][: span.stop - span.start], block[1][: span.stop - span.start])
             for span in spans
         ]
-        plan = _Planner(planner, threads)
+        plan = Planner((planner, "FFTW_DESTROY_INPUT"), threads)
         pairs = list(zip(self.inputs, self._stages, strict=True))
         self._along_x_inverse = [
             plan(hat, stage[:, :columns], 0, "BACKWARD") for hat, stage in pairs
@@ -117,23 +109,6 @@ class PairTransform:
             pruned[...] = 0.0
         for execute in self._along_x_inverse:
             execute()
-
-
-@dataclass(frozen=True)
-class _Planner:
-    """Makes transforms between fixed arrays along one axis."""
-
-    planner: str
-    threads: int
-
-    def __call__(
-        self, source: NDArray[Any], target: NDArray[Any], axis: int, way: str
-    ) -> Callable[[], None]:
-        flags = (self.planner, "FFTW_DESTROY_INPUT")
-        execute: Callable[[], None] = pyfftw.FFTW(
-            source, target, (axis,), "FFTW_" + way, flags, self.threads
-        ).execute
-        return execute
 
 
 def _aligned(shape: tuple[int, int]) -> FieldHat:

@@ -14,7 +14,11 @@ from turbulence_data.config import (
     check_positive,
     is_finite_number,
 )
-from turbulence_data.solver.equations import Closure, VorticityEquation
+from turbulence_data.solver.equations import (
+    Closure,
+    VorticityEquation,
+    damping_rate,
+)
 from turbulence_data.solver.errors import (
     SimulationDivergedError,
     UnstableTimeStepError,
@@ -136,12 +140,7 @@ class Simulation:
         rossby = abs(flow.beta) * max(flow.lengths) / TWO_PI
         damping = 0.0
         if flow.forcing_wavenumber is not None:
-            k_squared = float(flow.forcing_wavenumber) ** 2
-            damping = (
-                flow.viscosity * k_squared
-                + flow.hyperviscosity * k_squared**flow.hyperviscosity_order
-                + flow.linear_drag
-            )
+            damping = damping_rate(flow, float(flow.forcing_wavenumber) ** 2)
         return min(
             _LONGEST_STEP,
             _SAFETY * self.largest_time_step(state),
