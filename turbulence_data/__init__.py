@@ -10,22 +10,28 @@ Importing the package registers the dataset with TFDS:
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy_spectrum
+from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.execution import (
     InProcessExecutor,
     TrajectoryFailedError,
     process_pool,
 )
+from turbulence_data.filtered_forcing import FilteredForcing, les_forcing
 from turbulence_data.filtering import FilteredFields, filtered_dns
 from turbulence_data.flows import NAMED_FLOWS, named_flow
 from turbulence_data.input_pipeline import Normalisation, batches, few_shot, to_arrays
-from turbulence_data.sampling import EnsembleConfig, Trajectory, sample_trajectory
+from turbulence_data.sampling import Trajectory, sample_trajectory
 from turbulence_data.solver.errors import (
     SimulationDivergedError,
     UnstableTimeStepError,
 )
+from turbulence_data.solver.forcing import SteadyForcing
 from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver.ring_forcing import RingForcing
 from turbulence_data.solver.simulation import evolve
+from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
 from turbulence_data.statistics import content_hash, package_version
+from turbulence_data.stresses import SubgridStresses, subgrid_stresses
 from turbulence_data.turbulence_data_dataset_builder import Builder, TurbulenceConfig
 
 __version__ = package_version()
@@ -35,11 +41,15 @@ __all__ = [
     "Builder",
     "EnsembleConfig",
     "FilteredFields",
+    "FilteredForcing",
     "FlowConfig",
     "InProcessExecutor",
     "Normalisation",
     "RandomVorticity",
+    "RingForcing",
     "SimulationDivergedError",
+    "SteadyForcing",
+    "SubgridStresses",
     "Trajectory",
     "TrajectoryFailedError",
     "TurbulenceConfig",
@@ -48,11 +58,15 @@ __all__ = [
     "batches",
     "content_hash",
     "energy_spectrum",
+    "etdrk4",
     "evolve",
     "few_shot",
     "filtered_dns",
+    "integrating_factor_rk4",
+    "les_forcing",
     "named_flow",
     "process_pool",
     "sample_trajectory",
+    "subgrid_stresses",
     "to_arrays",
 ]

@@ -16,13 +16,8 @@ from turbulence_data.checked_files import (
     write_arrays,
 )
 from turbulence_data.config import check_at_least_zero
-from turbulence_data.sampling import (
-    FIELDS,
-    EnsembleConfig,
-    Progress,
-    Trajectory,
-    sample_trajectory,
-)
+from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
+from turbulence_data.sampling import Progress, Trajectory, sample_trajectory
 from turbulence_data.solver.state import State
 from turbulence_data.trajectory_store import trajectory_key
 
@@ -99,7 +94,11 @@ class CheckpointFile:
         snapshots = zip(*(arrays[name] for name in self._names), strict=True)
         return Progress(
             num_legs=int(arrays["num_legs"]),
-            state=State(arrays["vorticity_hat"], float(arrays["time"])),
+            state=State(
+                arrays["vorticity_hat"],
+                float(arrays["time"]),
+                int(arrays["step_number"]),
+            ),
             history=[tuple(row) for row in arrays["history"].tolist()],
             snapshots=[dict(zip(self._names, s, strict=True)) for s in snapshots],
         )
@@ -117,6 +116,7 @@ class CheckpointFile:
             "num_legs": np.array(progress.num_legs),
             "vorticity_hat": progress.state.vorticity_hat,
             "time": np.array(progress.state.time),
+            "step_number": np.array(progress.state.step_number),
             "history": np.array(progress.history),
         }
         if self.path.parent.is_dir():

@@ -31,7 +31,8 @@ class FlowConfig:
         num_points: points per direction, one number or `(nx, ny)`; stored as a pair.
         reynolds: inverse viscosity; `math.inf` for an inviscid flow.
         linear_drag: rate of the linear drag, at least 0.
-        forcing_wavenumber: k_f, a wavenumber of the domain, or None for no forcing.
+        forcing_wavenumber: k_f, a wavenumber of the domain, or None for no forcing, or
+            one that is given to `evolve` or an ensemble.
         beta: gradient of the Coriolis parameter along y.
         hyperviscosity: coefficient nu_h, at least 0.
         hyperviscosity_order: power p of the Laplacian, at least 2.

@@ -26,7 +26,8 @@ from types import ModuleType
 from typing import Any
 
 from turbulence_data.config import check_whole
-from turbulence_data.sampling import EnsembleConfig, Trajectory, sample_trajectory
+from turbulence_data.ensemble_config import EnsembleConfig
+from turbulence_data.sampling import Trajectory, sample_trajectory
 
 _logger = logging.getLogger(__name__)
 

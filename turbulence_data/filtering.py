@@ -107,7 +107,7 @@ def filtered_dns(
     if filter_width is None:
         filter_width = 2.0 * max(coarse.spacing)
     check_positive("filter_width", filter_width)
-    transfer = _checked_transfer(filter, fine, filter_width)
+    transfer = filter_response(filter, fine, filter_width)
     vorticity_hat = to_spectral(check_vorticity(vorticity, fine))
 
     def filtered(field_hat: FieldHat) -> FieldHat:
@@ -147,7 +147,8 @@ def les_flow(
 
     Filtering the equation filters its forcing too: the amplitude becomes that of
     `filter(f)`, `exp(-k_f^2 width^2 / 24)` for the Gaussian filter. At k_f = 16 on 64
-    points this is 0.66, so leaving it out would over-drive the LES by a half.
+    points this is 0.66, so leaving it out would over-drive the LES by a half. For a
+    forcing given to `evolve` see `filtered_forcing.les_forcing`.
 
     Args:
         flow: the flow of the DNS.
@@ -161,16 +162,27 @@ def les_flow(
     amplitude = flow.forcing_amplitude
     replace(flow, num_points=coarse.num_points)  # refuses an unresolved forcing
     if flow.forcing_wavenumber is not None:
-        transfer = _checked_transfer(filter, coarse, filter_width)
+        transfer = filter_response(filter, coarse, filter_width)
         mode = round(flow.forcing_wavenumber * flow.lengths[0] / TWO_PI)
         amplitude *= float(transfer[mode, 0])
     return replace(flow, num_points=coarse.num_points, forcing_amplitude=amplitude)
 
 
-def _checked_transfer(
-    filter_or_name: str | Filter, grid: Grid, width: float
+def filter_response(
+    filter: str | Filter, grid: Grid, width: float
 ) -> NDArray[np.float64]:
-    transfer = np.asarray(_filter_named(filter_or_name)(grid, width))
+    """Returns the transfer function of a filter on the modes of a grid, checked.
+
+    Args:
+        filter: as in `filtered_dns`.
+        grid: the grid.
+        width: width of the filter.
+
+    Raises:
+        ValueError: for an unknown filter, or one that does not return finite values of
+            the shape of the modes.
+    """
+    transfer = np.asarray(_filter_named(filter)(grid, width))
     shape = grid.k_squared.shape
     if transfer.shape != shape or not np.all(np.isfinite(transfer)):
         raise ValueError(

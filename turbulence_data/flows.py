@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.sampling import EnsembleConfig
+from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.solver.initial_conditions import RandomVorticity
 
 
@@ -74,11 +74,11 @@ def _tiny(forcing_wavenumber: int) -> EnsembleConfig:
 
 
 NAMED_FLOWS: dict[str, EnsembleConfig] = {
-    "decaying_re2e4": _full(2e4, None, 1024, 2e-3),
-    "forced_re2e4_kf4": _full(2e4, 4, 1024, 1e-3),
-    "forced_re1e3_kf4": _full(1e3, 4, 512, 2e-3),
-    "forced_re1e5_kf4": _full(1e5, 4, 1536, 6e-4),
-    "forced_re2e4_kf25": _full(2e4, 25, 1024, 1.5e-3),
+    "decaying_re2e4": _full(2e4, None, 1024, 1.25e-3),
+    "forced_re2e4_kf4": _full(2e4, 4, 1024, 6.25e-4),
+    "forced_re1e3_kf4": _full(1e3, 4, 512, 1.25e-3),
+    "forced_re1e5_kf4": _full(1e5, 4, 1536, 4e-4),
+    "forced_re2e4_kf25": _full(2e4, 25, 1024, 1.25e-3),
     "mini_decaying_re2e3": _mini(2e3, None, 4e-3),
     "mini_forced_re2e3_kf4": _mini(2e3, 4, 2.5e-3),
     "mini_forced_re2e3_kf16": _mini(2e3, 16, 4e-3, interval=0.25),

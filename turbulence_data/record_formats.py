@@ -43,7 +43,8 @@ def add_random_access(info: dataset_info.DatasetInfo) -> None:
             strict=True,
         ):
             write(target, enumerate(read(source).as_numpy_iterator()))
-    info.add_alternative_file_format(RANDOM_ACCESS)
+    if RANDOM_ACCESS not in info.alternative_file_formats:  # of data written over
+        info.add_alternative_file_format(RANDOM_ACCESS)
 
 
 def select(info: dataset_info.DatasetInfo, file_format: Any) -> None:

@@ -12,13 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.diagnostics import energy_spectrum, variance_spectrum
-from turbulence_data.sampling import (
-    FIELDS,
-    HISTORY,
-    SPLITS,
-    EnsembleConfig,
-    Trajectory,
-)
+from turbulence_data.ensemble_config import FIELDS, SPLITS, EnsembleConfig
+from turbulence_data.sampling import HISTORY, Trajectory
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.modes import truncated_modes
 from turbulence_data.trajectory_store import config_hash, plain_config
@@ -32,6 +27,7 @@ _CONVENTIONS = {
     "filter": "gaussian exp(-k^2 filter_width^2 / 24), then spectral truncation",
     "spectra": "sum over the shell [k - 1/2, k + 1/2)",
     "turnover_time": "1 / rms(vorticity of the DNS)",
+    "work": "of a stochastic forcing the expected injection, whatever the flow does",
     "k_max_eta": "eta = (nu^3 / eta_Z)^(1/6), eta_Z = nu <|grad vorticity|^2>",
     "tau": "filter(u_i u_j) - filter(u_i) filter(u_j), channels xx, xy, yy",
     "sigma": "filter(u_i omega) - filter(u_i) filter(omega), channels x, y",
@@ -70,8 +66,9 @@ def ensemble_statistics(
 ) -> dict[str, Any]:
     """Returns statistics, conventions and versions as JSON-ready values.
 
-    Moments and spectra are those of the train split alone; the largest Courant ratio
-    and the energy history cover every split. One trajectory is in memory at a time.
+    Moments and spectra are those of the train split alone; the largest Courant ratio,
+    the energy history and the budgets cover every split. One trajectory is in memory at
+    a time.
 
     Args:
         ensemble: what was simulated.
@@ -82,6 +79,7 @@ def ensemble_statistics(
     spectra = _MeanSpectra(ensemble.flow.lengths)
     levels: list[dict[str, Any]] = []
     courant: list[float] = []
+    balance = _Balance()
     autocorrelations: list[NDArray[np.float64]] = []
     sampled: list[NDArray[np.float64]] = []
     for split in SPLITS:
@@ -89,24 +87,23 @@ def ensemble_statistics(
             trajectory = load(trajectory_id)
             courant.append(float(_column(trajectory.history, "courant").max()))
             levels.append({"split": split, **energy_levels(ensemble, trajectory)})
+            is_sampled = _column(trajectory.history, "time") >= ensemble.spin_up
+            rows = trajectory.history[is_sampled]
+            balance.add(rows)
             if split != "train":
                 continue
             for name, values in trajectory.fields().items():
                 moments[name].add(values)
             spectra.add(trajectory)
             autocorrelations.append(autocorrelation(trajectory.vorticity))
-            is_sampled = _column(trajectory.history, "time") >= ensemble.spin_up
-            sampled.append(trajectory.history[is_sampled])
-    residuals = [
-        row["budget_residual"] for row in levels if row["budget_residual"] is not None
-    ]
+            sampled.append(rows)
     return {
         "pi_convention": "rhs_add",
         "conventions": _CONVENTIONS,
         "fields": {name: moment.to_dict() for name, moment in moments.items()},
         "spectra": spectra.to_dict(),
         "largest_courant_ratio": max(courant),
-        "largest_budget_residual": max(residuals, default=None),
+        **balance.to_dict(),
         "energy_history": levels,
         "k_max_eta": k_max_eta(ensemble, np.concatenate(sampled)),
         **_time_scales(ensemble, sampled, np.mean(autocorrelations, axis=0)),
@@ -150,19 +147,26 @@ def budget_residual(history: NDArray[np.float64]) -> float | None:
 
     Integrals by the trapezoidal rule over the rows of the history, so its error, of
     the order of (interval / turnover time)^2, is in the residual and mostly makes it
-    up. None for a single row, or when nothing went through.
+    up. Of a stochastic forcing the work is the expected injection: then the random part
+    of the injection, a martingale, makes up the residual of one trajectory, and it is
+    the mean over trajectories, or over a long time, that must be small. None for a
+    single row, or when nothing went through.
 
     Args:
         history: rows of `Trajectory.history`.
     """
+    missing, through = _imbalance(history)
+    return abs(missing) / through if through else None
+
+
+def _imbalance(history: NDArray[np.float64]) -> tuple[float, float]:
+    """Energy that is not accounted for, and all that went through."""
     time, energy, work, dissipation = (
         _column(history, name) for name in ("time", "energy", "work", "dissipation")
     )
     through = float(np.trapezoid(np.abs(work) + np.abs(dissipation), time))
-    if through == 0.0:
-        return None
     missing = energy[-1] - energy[0] - np.trapezoid(work + dissipation, time)
-    return float(abs(missing)) / through
+    return float(missing), through
 
 
 def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float | None:
@@ -247,6 +251,29 @@ def _time_scales(
 
 def _column(history: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     return history[:, HISTORY.index(name)]
+
+
+class _Balance:
+    """Budget residuals: the largest of all trajectories, and that of their mean."""
+
+    def __init__(self) -> None:
+        self.largest: float | None = None
+        self.missing, self.through = 0.0, 0.0
+
+    def add(self, history: NDArray[np.float64]) -> None:
+        missing, through = _imbalance(history)
+        self.missing += missing
+        self.through += through
+        residual = budget_residual(history)
+        if residual is not None:
+            self.largest = max(residual, self.largest or 0.0)
+
+    def to_dict(self) -> dict[str, float | None]:
+        of_the_mean = abs(self.missing) / self.through if self.through else None
+        return {
+            "largest_budget_residual": self.largest,
+            "budget_residual_of_the_mean": of_the_mean,
+        }
 
 
 class _Moments:

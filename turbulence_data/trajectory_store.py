@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,15 @@ from turbulence_data.checked_files import (
     read_arrays,
     write_arrays,
 )
-from turbulence_data.sampling import FIELDS, EnsembleConfig, Trajectory
+from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
+from turbulence_data.plain_values import plain_value
+from turbulence_data.sampling import Trajectory
 
 _logger = logging.getLogger(__name__)
 
 # Part of every key: raise it when the layout of the files, or the numbers that the
 # solver gives for the same config, change.
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 SCALARS: dict[str, tuple[type[np.generic], str]] = {
     "trajectory": (np.int64, "Number of the trajectory; no number is in two splits."),
     "time": (np.float64, "Time since the start field."),
@@ -34,7 +35,10 @@ SCALARS: dict[str, tuple[type[np.generic], str]] = {
     "linear_drag": (np.float64, "Rate of the linear drag."),
     "beta": (np.float64, "Gradient of the Coriolis parameter."),
     "filter_width": (np.float64, "Width of the Gaussian filter."),
-    "forcing_wavenumber": (np.int64, "Wavenumber of the forcing; 0 for none."),
+    "forcing_wavenumber": (
+        np.int64,
+        "Wavenumber of the cosine forcing; 0 for none, or another forcing.",
+    ),
 }
 """Scalar features of an example: type and meaning."""
 _ARRAYS = ("times", *FIELDS, "history")
@@ -151,23 +155,6 @@ def plain_config(ensemble: EnsembleConfig) -> dict[str, Any]:
 
     The class of the start field is named beside its values: two classes may share them.
     """
-    plain: dict[str, Any] = _plain(ensemble.to_dict())
+    plain: dict[str, Any] = plain_value(ensemble.to_dict())
     plain["start_class"] = type(ensemble.start).__qualname__
     return plain
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(
-        "the config of a dataset must hold numbers, strings and dataclasses of them, "
-        f"so that it can be written beside the data; received {value!r}."
-    )

@@ -13,6 +13,12 @@ import tensorflow_datasets as tfds
 
 from turbulence_data.checkpoints import CheckpointedSampling
 from turbulence_data.directory_lock import exclusive_lock
+from turbulence_data.ensemble_config import (
+    EXTRA_FIELDS,
+    FIELDS,
+    SPLITS,
+    EnsembleConfig,
+)
 from turbulence_data.execution import run_trajectories
 from turbulence_data.flows import NAMED_FLOWS
 from turbulence_data.record_formats import (
@@ -22,7 +28,6 @@ from turbulence_data.record_formats import (
     check_file_format,
     select,
 )
-from turbulence_data.sampling import EXTRA_FIELDS, FIELDS, SPLITS, EnsembleConfig
 from turbulence_data.statistics import content_hash, ensemble_statistics
 from turbulence_data.trajectory_store import SCALARS, TrajectoryStore, config_hash
 
@@ -110,7 +115,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def download_and_prepare(self, *, file_format: Any = None, **kwargs: Any) -> None:
         """Makes the dataset where it is not there, as of every TFDS builder.
 
-        If another process is making it, waits; then finds the data, or takes over.
+        If another process is making it, waits; then finds the data, or takes over. Who
+        writes over data that are there, as asked for in a `download_config`, waits too.
 
         Args:
             file_format: changes nothing, as in the constructor.
@@ -120,7 +126,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             ValueError: when the other process made them from another ensemble.
         """
         check_file_format(file_format)
-        if self._finds_data():
+        if _keeps_data(kwargs.get("download_config")) and self._finds_data():
             super().download_and_prepare(**kwargs)
             return
         lock, purpose = self.data_path.parent / ".lock", f"making {self.info.full_name}"
@@ -171,6 +177,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return enumerate(self._store().examples(split))
 
     def _download_and_prepare(self, **kwargs: Any) -> None:
+        if self.info.initialized:  # of data that are written over
+            select(self.info, SEQUENTIAL)
         super()._download_and_prepare(**kwargs)
         add_random_access(self.info)
 
@@ -207,6 +215,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{self.data_dir} was made from another ensemble (hash {made_from}) "
                 f"than {self.ensemble}. Choose another name, or delete that directory."
             )
+
+
+def _keeps_data(download_config: Any) -> bool:
+    if download_config is None:
+        return True
+    keeps = tfds.GenerateMode.REUSE_DATASET_IF_EXISTS
+    return bool(download_config.download_mode == keeps)
 
 
 def _check_config(config: Any) -> None:

@@ -22,50 +22,67 @@ def complex_(rng, shape):
     return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
 
 
-def assert_same_bits(name, arguments):
-    """Calls both versions on copies and compares every array, outputs and inputs."""
-    results = []
-    for module in (kernels, fused_kernels):
-        copies = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-        getattr(module, name)(*copies)
-        results.append(copies)
-    for number, pair in enumerate(zip(*results, strict=True)):
-        np.testing.assert_array_equal(*pair, err_msg=f"argument {number} of {name}")
+def single(argument):
+    """The argument in single precision; numbers stay Python numbers."""
+    if not isinstance(argument, np.ndarray):
+        return argument
+    return argument.astype("complex64" if np.iscomplexobj(argument) else "float32")
+
+
+def outcome(module, name, arguments):
+    """All arrays after the call, outputs and inputs."""
+    copies = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    getattr(module, name)(*copies)
+    return copies
+
+
+def assert_same_bits(name, arguments, differs=lambda module, argument: argument):
+    """Calls both versions in both precisions; `differs` adapts to the module."""
+    for given in (arguments, [single(argument) for argument in arguments]):
+        results = [
+            outcome(module, name, [differs(module, argument) for argument in given])
+            for module in (kernels, fused_kernels)
+        ]
+        for number, (first, second) in enumerate(zip(*results, strict=True)):
+            if isinstance(first, np.ndarray) and first.shape == second.shape:
+                assert first.dtype == second.dtype
+                message = f"argument {number} of {name}"
+                np.testing.assert_array_equal(first, second, err_msg=message)
+
+
+def with_factors(module, argument):
+    """Tables, the only real arrays of three axes, in the module's own form."""
+    if isinstance(argument, np.ndarray) and argument.dtype.kind == "f":
+        return module.factors_of(argument)
+    return argument
+
+
+def tables(rng, shape, cutoff):
+    """Random factors that are zero beyond the cutoff, as those of masked modes are."""
+    factors = real(rng, (2, *shape))
+    factors[:, cutoff + 1 : shape[0] - cutoff] = 0.0
+    return factors
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_velocity_same_bits(shape):
-    rng = np.random.default_rng(0)
-    arguments = [complex_(rng, shape), real(rng, shape), real(rng, shape)]
-    assert_same_bits(
-        "velocity", [*arguments, complex_(rng, shape), complex_(rng, shape)]
-    )
+def test_spectral_kernels_same_bits(shape):
+    rng, cutoff = np.random.default_rng(0), (shape[0] - 1) // 3
+    factors, field = tables(rng, shape, cutoff), complex_(rng, shape)
+    pair = np.zeros((2, *shape), complex)
+    assert_same_bits("velocity", [field, factors, cutoff, pair], with_factors)
+    pair = complex_(rng, (2, *shape))
+    assert_same_bits("advection", [pair, factors, cutoff, field], with_factors)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_velocity_products_same_bits(shape):
+def test_row_kernels_same_bits(shape):
     rng = np.random.default_rng(1)
-    assert_same_bits("velocity_products", [real(rng, shape), real(rng, shape)])
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_advection_same_bits(shape):
-    rng = np.random.default_rng(2)
-    hats = [complex_(rng, shape) for _ in range(2)]
-    factors = [real(rng, shape) for _ in range(2)]
-    assert_same_bits("advection", [*hats, *factors, complex_(rng, shape)])
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_packed_kernels_same_bits(shape):
-    rng = np.random.default_rng(5)
-    nx, columns = shape
-    field, positive = complex_(rng, shape), complex_(rng, shape)
-    negative = complex_(rng, (nx, columns - 1))
-    factors = [real(rng, shape) for _ in range(2)]
-    assert_same_bits("packed_velocity", [field, *factors, positive, negative])
-    assert_same_bits("packed_advection", [positive, negative, *factors, field])
-    assert_same_bits("square", [field])
+    height, columns = shape
+    pair = complex_(rng, (2, height, columns))
+    rows = complex_(rng, (height, 3 * columns))
+    assert_same_bits("pack_rows", [pair, rows])
+    assert_same_bits("unpack_rows", [rows, pair])
+    assert_same_bits("products", [rows])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -85,19 +102,40 @@ def test_runge_kutta_stages_same_bits(stage, draw, size):
 
 @pytest.mark.parametrize("module", [kernels, fused_kernels])
 def test_kernels_do_what_their_formulas_say(module):
-    rng, shape = np.random.default_rng(4), (8, 5)
-    hat, a, b = complex_(rng, shape), real(rng, shape), real(rng, shape)
-    u, v = np.empty(shape, complex), np.empty(shape, complex)
-    module.velocity(hat, a, b, u, v)
-    np.testing.assert_allclose(u, 1j * a * hat, rtol=1e-15)
-    np.testing.assert_allclose(v, -1j * b * hat, rtol=1e-15)
-    first, second = a.copy(), b.copy()
-    module.velocity_products(first, second)
-    np.testing.assert_allclose(first, a * b, rtol=1e-15)
-    np.testing.assert_allclose(second, b**2 - a**2, rtol=1e-13)
-    out = np.empty(shape, complex)
-    module.advection(u, v, a, b, out)
-    np.testing.assert_allclose(out, a * u + b * v, rtol=1e-13)
+    rng, shape, cutoff = np.random.default_rng(4), (8, 5), 2
+    resolved = np.r_[0:3, 6:8]
+    hat, factors = complex_(rng, shape), tables(rng, shape, cutoff)
+    given, pair = module.factors_of(factors), np.zeros((2, *shape), complex)
+    module.velocity(hat, given, cutoff, pair)
+    c, d = factors[:, resolved]
+    u, v = 1j * c * hat[resolved], -1j * d * hat[resolved]
+    expected = [u + 1j * v, u - 1j * v]
+    np.testing.assert_allclose(pair[:, resolved], expected, rtol=1e-14)
+    assert np.all(pair[:, 3:6] == 0.0)
+    out, (p, q) = np.full(shape, np.nan + 0j), complex_(rng, (2, *shape))
+    module.advection(np.stack([p + 1j * q, p - 1j * q]), given, cutoff, out)
+    np.testing.assert_allclose(out, 2 * (factors[0] * p + factors[1] * q), rtol=1e-13)
+    z = complex_(rng, shape)
+    expected = z.real**2 - z.imag**2 + 1j * z.real * z.imag
+    module.products(z)
+    np.testing.assert_allclose(z, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("module", [kernels, fused_kernels])
+@pytest.mark.parametrize("ny", [7, 8])
+def test_rows_hold_two_real_fields_as_one_complex_field(module, ny):
+    rng, cutoff = np.random.default_rng(5), 3
+    a, b = rng.standard_normal((2, 6, ny))
+    a_hat, b_hat = (np.fft.fft(f)[:, : cutoff + 1] for f in (a, b))
+    expected = np.stack([a_hat + 1j * b_hat, a_hat - 1j * b_hat])
+    rows, pair = np.zeros((6, ny), complex), np.empty_like(expected)
+    z_hat = np.fft.fft(a + 1j * b)
+    module.unpack_rows(z_hat, pair)
+    np.testing.assert_allclose(pair, expected, atol=1e-13)
+    module.pack_rows(pair, rows)
+    beyond = slice(cutoff + 1, ny - cutoff)
+    np.testing.assert_allclose(np.delete(rows, beyond, 1), np.delete(z_hat, beyond, 1))
+    assert np.all(rows[:, beyond] == 0.0)
 
 
 def field(shape=(48, 32)) -> np.ndarray:

@@ -23,6 +23,7 @@ from turbulence_data.solver.initial_conditions import RandomVorticity
 from turbulence_data.solver.modes import padded_modes, truncated_modes
 from turbulence_data.solver.simulation import (
     Simulation,
+    advance_to,
     evolve,
     trajectory,
 )
@@ -146,13 +147,39 @@ def test_advancing_backwards_is_refused():
         simulation.advance(simulation.start(start_field(), 1.0), -0.5, 0.01)
 
 
-def test_chosen_steps_repeat_exactly_and_stay_within_an_eighth_of_the_limit():
+def test_chosen_steps_repeat_exactly_and_are_about_an_eighth_of_the_limit():
     simulation = Simulation(FLOW)
     state = simulation.start(10.0 * start_field())
     chosen = simulation.suggested_time_step(state)
-    assert chosen == pytest.approx(simulation.largest_time_step(state) / 8.0)
+    eighth = simulation.largest_time_step(state) / 8.0
+    assert 2**-0.125 <= chosen / eighth <= 2**0.125
     first, second = (evolve(10.0 * start_field(), FLOW, 0.3) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def test_chosen_steps_are_powers_of_the_fourth_root_of_two():
+    """So they repeat, and with them the factors of a scheme."""
+    simulation = Simulation(FLOW)
+    for speed in (1.0, 2.0, 3.0, 10.0):
+        state = simulation.start(speed * start_field())
+        exponent = 4.0 * np.log2(simulation.suggested_time_step(state))
+        assert exponent == pytest.approx(round(exponent), abs=1e-12)
+
+
+@pytest.mark.parametrize("time_step", [0.01, None])
+def test_the_factors_of_a_step_that_repeats_are_computed_once(time_step):
+    made = []
+
+    def scheme(equation, step):
+        made.append(step)
+        return time_stepping.integrating_factor_rk4(equation, step)
+
+    simulation = Simulation(FLOW, scheme=scheme)
+    state = advance_to(simulation, simulation.start(start_field()), 5.0, time_step)
+    assert len(made) == len(set(made))
+    assert np.array_equal(
+        simulation.vorticity(state), evolve(start_field(), FLOW, 5.0, time_step)
+    )
 
 
 def test_a_fluid_at_rest_has_no_limit_and_is_set_in_motion_by_the_forcing():

@@ -14,13 +14,9 @@ import pytest
 from turbulence_data import checkpoints, execution
 from turbulence_data.checkpoints import CheckpointedSampling, CheckpointFile
 from turbulence_data.config import FlowConfig
+from turbulence_data.ensemble_config import SPLITS, EnsembleConfig
 from turbulence_data.execution import run_trajectories
-from turbulence_data.sampling import (
-    SPLITS,
-    EnsembleConfig,
-    Progress,
-    sample_trajectory,
-)
+from turbulence_data.sampling import Progress, sample_trajectory
 from turbulence_data.solver.state import State
 from turbulence_data.statistics import content_hash
 from turbulence_data.trajectory_store import TrajectoryStore
@@ -87,7 +83,7 @@ print("\\nhash", built.info.metadata["content_sha256"])
 
 ENSEMBLE_MODULE = f"""
 from turbulence_data.config import FlowConfig
-from turbulence_data.sampling import EnsembleConfig
+from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.solver.initial_conditions import RandomVorticity
 ENSEMBLE = {ENSEMBLE!r}
 """
@@ -134,7 +130,7 @@ def progress():
         {name: rng.random((16, 16)).astype(np.float32) for name in names}
         for _ in range(2)
     ]
-    state = State(rng.random((32, 11)) + 1j * rng.random((32, 11)), 0.1 + 0.2)
+    state = State(rng.random((32, 11)) + 1j * rng.random((32, 11)), 0.1 + 0.2, 17)
     return Progress(5, state, [(0.1, 0.2), (0.3, 1 / 3)], snapshots)
 
 
@@ -146,6 +142,7 @@ def test_progress_comes_back_bit_for_bit(tmp_path):
     loaded = file.load()
     assert loaded.num_legs == 5
     assert loaded.state.time == saved.state.time
+    assert loaded.state.step_number == 17
     assert loaded.state.vorticity_hat.tobytes() == saved.state.vorticity_hat.tobytes()
     assert loaded.history == saved.history
     for before, after in zip(saved.snapshots, loaded.snapshots, strict=True):

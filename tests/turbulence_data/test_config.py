@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.sampling import EnsembleConfig
+from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver.ring_forcing import RingForcing
+from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
 
 FLOW = {"num_points": 64, "reynolds": 1000.0}
 
@@ -159,7 +161,9 @@ BAD_ENSEMBLES = [
     ("interval", 0.0, "received 0.0"),
     ("interval", math.nan, "received nan"),
     ("time_step", -0.01, "received -0.01"),
-    ("time_step", None, "received None"),
+    ("time_step", 0.0, "received 0.0"),
+    ("dtype", np.float16, "received <class 'numpy.float16'>"),
+    ("dtype", "single precision", "received 'single precision'"),
     ("seed", -1, "at least 0; received -1"),
     ("seed", 1.5, "received 1.5"),
     ("filter_width", 0.0, "received 0.0"),
@@ -178,6 +182,59 @@ def test_a_bad_ensemble_is_refused_with_the_value(name, value, message):
 def test_parts_of_the_wrong_type_are_refused_when_the_ensemble_is_made(name, value):
     with pytest.raises((TypeError, ValueError), match=name):
         ensemble(**{name: value})
+
+
+def test_functions_are_recorded_by_their_names():
+    ring = RingForcing(4.0, 2.0, 0.1, seed=3)
+    flow = FlowConfig(64, 1000.0, forcing_wavenumber=None)
+    values = ensemble(flow=flow, forcing=ring, scheme=etdrk4, dtype="float32").to_dict()
+    assert values["forcing"] == {
+        "class": "turbulence_data.solver.ring_forcing.RingForcing",
+        "wavenumber": 4.0,
+        "width": 2.0,
+        "energy_injection": 0.1,
+        "seed": 3,
+    }
+    assert values["scheme"] == "turbulence_data.solver.time_stepping.etdrk4"
+    assert values["dtype"] == "float32"
+
+
+def test_the_representation_is_the_call_but_for_defaults():
+    made = ensemble(start=RandomVorticity(0.7, 4.0), dtype=np.float64)
+    assert eval(repr(made)) == made
+    assert "scheme" not in repr(made)
+    assert "scheme=etdrk4, dtype=float32" in repr(
+        ensemble(scheme=etdrk4, dtype=np.float32)
+    )
+
+
+@pytest.mark.parametrize("scheme", ["etdrk4", None])
+def test_a_scheme_that_is_no_callable_is_refused(scheme):
+    with pytest.raises(TypeError, match=f"scheme must be .*received {scheme!r}"):
+        ensemble(scheme=scheme)
+
+
+def test_what_workers_could_not_find_is_refused_when_the_ensemble_is_made():
+    flow = FlowConfig(64, 1000.0, forcing_wavenumber=None)
+    with pytest.raises(
+        TypeError, match=r"functions of a module.*received <function.*<lambda>"
+    ):
+        ensemble(flow=flow, forcing=lambda x, y, time: np.cos(4.0 * x))
+    with pytest.raises(TypeError, match=r"received <function.*<lambda>"):
+        ensemble(scheme=lambda equation, time_step: None)
+
+
+def test_a_forcing_must_fit_the_coarsest_grid_of_the_ensemble():
+    flow = FlowConfig(64, 1000.0, forcing_wavenumber=None)
+    ring = RingForcing(12.0, 2.0, 0.1)
+    assert ensemble(flow=flow, forcing=ring).forcing is ring
+    with pytest.raises(ValueError, match=r"wavenumber=12.0.*\(32, 32\) points resolve"):
+        ensemble(flow=flow, forcing=ring, coarse_spin_up=0.5)
+
+
+def test_two_forcings_at_once_are_refused():
+    with pytest.raises(ValueError, match=r"forcing_wavenumber=4 and RingForcing"):
+        ensemble(forcing=RingForcing(4.0, 2.0, 0.1))
 
 
 def test_a_coarse_spin_up_needs_a_forcing_that_half_the_points_resolve():
@@ -203,6 +260,7 @@ def test_an_ensemble_turns_into_json_that_holds_everything():
             "flow": FlowConfig.from_dict(values["flow"]),
             "start": RandomVorticity(**values["start"]),
             "num_trajectories": tuple(values["num_trajectories"]),
+            "scheme": integrating_factor_rk4,
         }
     )
     assert rebuilt == made

@@ -25,7 +25,7 @@ from turbulence_data import (
     sample_trajectory,
     to_arrays,
 )
-from turbulence_data.sampling import EXTRA_FIELDS, FIELDS
+from turbulence_data.ensemble_config import EXTRA_FIELDS, FIELDS
 from turbulence_data.trajectory_store import SCALARS
 
 TINY = EnsembleConfig(

@@ -13,13 +13,14 @@ import pytest
 
 from turbulence_data import execution
 from turbulence_data.config import FlowConfig
+from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.execution import (
     InProcessExecutor,
     TrajectoryFailedError,
     process_pool,
     run_trajectories,
 )
-from turbulence_data.sampling import EnsembleConfig, sample_trajectory
+from turbulence_data.sampling import sample_trajectory
 
 TINY = EnsembleConfig(
     flow=FlowConfig(32, reynolds=100.0),

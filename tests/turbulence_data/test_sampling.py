@@ -8,12 +8,13 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy, energy_budget, enstrophy, palinstrophy
+from turbulence_data.ensemble_config import SPLITS, EnsembleConfig
 from turbulence_data.filtering import filtered_dns
-from turbulence_data.sampling import SPLITS, EnsembleConfig, sample_trajectory
+from turbulence_data.sampling import HISTORY, sample_trajectory
 from turbulence_data.solver.errors import UnstableTimeStepError
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.simulation import evolve
+from turbulence_data.solver.simulation import Simulation, evolve
 from turbulence_data.solver.transforms import resample
 from turbulence_data.stresses import subgrid_stresses
 
@@ -258,9 +259,26 @@ def test_unknown_extra_fields_are_refused(names):
         replace(ENSEMBLE, extra_fields=names)
 
 
+def largest_step_at_start():
+    simulation = Simulation(ENSEMBLE.flow)
+    rng = np.random.default_rng([ENSEMBLE.seed, 0])
+    start = simulation.start(ENSEMBLE.start(simulation.grid, rng))
+    return simulation.largest_time_step(start)
+
+
+def test_a_leg_too_fast_for_its_step_is_run_with_half_of_it():
+    largest = largest_step_at_start()
+    ensemble = replace(ENSEMBLE, time_step=1.2 * largest)
+    trajectory = sample_trajectory(ensemble, 0)
+    courant = trajectory.history[:, HISTORY.index("courant")]
+    assert courant.max() <= 1.0
+    assert_same(sample_trajectory(ensemble, 0), trajectory)
+
+
 def test_a_step_too_large_for_the_flow_is_refused():
-    with pytest.raises(UnstableTimeStepError, match=r"time_step=0\.2"):
-        sample_trajectory(replace(ENSEMBLE, time_step=0.2), 0)
+    too_large = 4.5 * largest_step_at_start()
+    with pytest.raises(UnstableTimeStepError, match=r"breaks the CFL limit at time 0:"):
+        sample_trajectory(replace(ENSEMBLE, time_step=too_large), 0)
 
 
 def test_a_negative_number_is_refused():

@@ -8,12 +8,8 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy
-from turbulence_data.sampling import (
-    FIELDS,
-    EnsembleConfig,
-    Trajectory,
-    sample_trajectory,
-)
+from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
+from turbulence_data.sampling import Trajectory, sample_trajectory
 from turbulence_data.statistics import (
     autocorrelation,
     budget_residual,

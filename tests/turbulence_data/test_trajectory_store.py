@@ -9,8 +9,11 @@ import pytest
 from turbulence_data import checked_files
 from turbulence_data.checked_files import DamagedFileError
 from turbulence_data.config import FlowConfig
-from turbulence_data.sampling import FIELDS, EnsembleConfig, Trajectory
+from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
+from turbulence_data.sampling import Trajectory
 from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver.ring_forcing import RingForcing
+from turbulence_data.solver.time_stepping import etdrk4
 from turbulence_data.trajectory_store import (
     SCALARS,
     TrajectoryStore,
@@ -162,6 +165,11 @@ CHANGES = [
     {"filter_width": 0.3},
     {"extra_fields": ("tau",)},
     {"start": RandomVorticity(energy=0.1)},
+    {"time_step": None},
+    {"dtype": np.float32},
+    {"scheme": etdrk4},
+    {"forcing": RingForcing(3.0, 1.0, 0.1)},
+    {"forcing": RingForcing(3.0, 1.0, 0.1, seed=1)},
 ]
 
 

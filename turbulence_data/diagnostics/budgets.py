@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics.spectra import spectral
-from turbulence_data.solver.forcing import forcing_of
+from turbulence_data.solver.forcing import Drive, ForcingLike, drive_of
 from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import padded_modes
+from turbulence_data.solver.modes import Modes, padded_modes
 from turbulence_data.solver.transforms import FieldHat, resize
 
 
@@ -20,7 +21,8 @@ class Budget:
     """The terms of dE/dt or dZ/dt, each signed as it stands there.
 
     Attributes:
-        work: work of the forcing.
+        work: work of the forcing; of a stochastic one its expected injection, whatever
+            the field: the mean over realisations, without their random part.
         viscosity: loss to viscosity, at most 0.
         hyperviscosity: loss to hyperviscosity, at most 0.
         drag: loss to linear drag, at most 0.
@@ -48,11 +50,16 @@ EnergyBudget = Budget
 
 
 def energy_budget(
-    vorticity: ArrayLike, flow: FlowConfig, sgs_forcing: ArrayLike | None = None
+    vorticity: ArrayLike,
+    flow: FlowConfig,
+    sgs_forcing: ArrayLike | None = None,
+    forcing: ForcingLike | None = None,
+    time: float = 0.0,
 ) -> Budget:
     """Returns the terms of `dE/dt = <psi x (right-hand side)>` for a flow.
 
-        work = -<psi f>,                    subgrid = <psi sgs_forcing>,
+        work = <psi source> + sum variance / (2 k^2),
+        subgrid = <psi sgs_forcing>,
         viscosity = -nu <vorticity^2>     = -nu sum |vorticity_hat|^2,
         hyperviscosity                    = -nu_h sum k^(2p-2) |vorticity_hat|^2,
         drag = -drag <u^2 + v^2>          = -drag sum |vorticity_hat|^2 / k^2
@@ -61,20 +68,32 @@ def energy_budget(
         vorticity: physical field of the shape of the flow.
         flow: the physics.
         sgs_forcing: what an LES adds to the right-hand side, same shape.
+        forcing: what drives the flow, as of `evolve`; None for the flow's own forcing.
+            Its source is exact, its noise enters by its expected variance.
+        time: of the field, for a forcing that depends on it.
 
     Raises:
-        ValueError: for fields of another shape than the flow's.
+        ValueError: for fields of another shape than the flow's, or a forcing that does
+            not fit.
     """
     hat, grid = _checked("vorticity", vorticity, flow)
-    return _budget(hat, grid.inverse_k_squared, grid, flow, sgs_forcing)
+    weight = grid.inverse_k_squared
+    drive = drive_of(flow, forcing, padded_modes(grid))
+    work = _work(hat, weight, grid, drive, time)
+    return _budget(hat, weight, grid, flow, work, sgs_forcing)
 
 
 def enstrophy_budget(
-    vorticity: ArrayLike, flow: FlowConfig, sgs_forcing: ArrayLike | None = None
+    vorticity: ArrayLike,
+    flow: FlowConfig,
+    sgs_forcing: ArrayLike | None = None,
+    forcing: ForcingLike | None = None,
+    time: float = 0.0,
 ) -> Budget:
     """Returns the terms of `dZ/dt = <vorticity x (right-hand side)>` for a flow.
 
-        work = -<vorticity f>,              subgrid = <vorticity sgs_forcing>,
+        work = <vorticity source> + sum variance / 2,
+        subgrid = <vorticity sgs_forcing>,
         viscosity = -nu <|grad vorticity|^2> = -nu sum k^2 |vorticity_hat|^2,
         hyperviscosity                       = -nu_h sum k^2p |vorticity_hat|^2,
         drag = -drag <vorticity^2>           = -drag sum |vorticity_hat|^2
@@ -85,9 +104,13 @@ def enstrophy_budget(
         vorticity: physical field of the shape of the flow.
         flow: the physics.
         sgs_forcing: what an LES adds to the right-hand side, same shape.
+        forcing: what drives the flow, as of `evolve`; None for the flow's own forcing.
+            Its source is exact, its noise enters by its expected variance.
+        time: of the field, for a forcing that depends on it.
 
     Raises:
-        ValueError: for fields of another shape than the flow's.
+        ValueError: for fields of another shape than the flow's, or a forcing that does
+            not fit.
 
     Example:
         >>> flow = FlowConfig(16, 10.0, linear_drag=0.5, forcing_wavenumber=None)
@@ -99,7 +122,9 @@ def enstrophy_budget(
     hat, grid = _checked("vorticity", vorticity, flow)
     # The mean is no part of the solution: its inverse is 0 in the energy, 0 here too.
     weight = np.where(grid.k_squared > 0.0, 1.0, 0.0)
-    return _budget(hat, weight, grid, flow, sgs_forcing)
+    drive = drive_of(flow, forcing, padded_modes(grid))
+    work = _work(hat, weight, grid, drive, time)
+    return _budget(hat, weight, grid, flow, work, sgs_forcing)
 
 
 def _budget(
@@ -107,20 +132,20 @@ def _budget(
     weight: NDArray[np.float64],
     grid: Grid,
     flow: FlowConfig,
+    work: float,
     sgs_forcing: ArrayLike | None,
 ) -> Budget:
     """Returns `<(weight vorticity) x term>` of each term of the equation."""
 
     def product(term_hat: FieldHat) -> float:
-        density = weight * (np.conj(hat) * term_hat).real
-        return float(np.sum(grid.hermitian_weights * density))
+        return _mean(grid, weight * (np.conj(hat) * term_hat).real)
 
     def given() -> FieldHat:
         return _checked("sgs_forcing", sgs_forcing, flow)[0]
 
     steep = grid.k_squared**flow.hyperviscosity_order
     return Budget(
-        work=product(_source_hat(flow, grid)),
+        work=work,
         viscosity=-flow.viscosity * product(grid.k_squared * hat),
         hyperviscosity=-flow.hyperviscosity * product(steep * hat),
         drag=-flow.linear_drag * product(hat),
@@ -128,14 +153,31 @@ def _budget(
     )
 
 
-def _source_hat(flow: FlowConfig, grid: Grid) -> FieldHat:
+def _work(
+    hat: FieldHat, weight: NDArray[np.float64], grid: Grid, drive: Drive, time: float
+) -> float:
+    """Returns the work of the source, and the expected injection by the noise."""
     modes = padded_modes(grid)
     source = np.zeros(modes.shape, complex)
-    forcing_of(flow, modes)(source, 0.0)
+    drive.add_source(source, time)
+    work = _mean(grid, weight * (np.conj(hat) * _on_grid(source, modes)).real)
+    if drive.noise is None:
+        return work
+    variance = _on_grid(drive.noise.variance, modes).real
+    return work + 0.5 * _mean(grid, weight * variance)
+
+
+def _mean(grid: Grid, density: NDArray[np.float64]) -> float:
+    """Returns the sum over all modes: a mean over the domain, by Parseval."""
+    return float(np.sum(grid.hermitian_weights * density))
+
+
+def _on_grid(values: NDArray[Any], modes: Modes) -> NDArray[Any]:
+    """Moves coefficients from the layout of the modes to that of their grid."""
     points = modes.quadrature.num_points
     full = np.zeros((points[0], points[1] // 2 + 1), complex)
-    full[:, : modes.shape[1]] = source
-    return resize(full, points, grid.num_points)
+    full[:, : modes.shape[1]] = values
+    return resize(full, points, modes.grid.num_points)
 
 
 def _checked(

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from turbulence_data.solver import kernels
 from turbulence_data.solver.modes import Modes
-from turbulence_data.solver.packed_transform import PackedTransform
-from turbulence_data.solver.pair_transform import PairTransform
+from turbulence_data.solver.pair_transform import Columns, Pair, PairTransform
 from turbulence_data.solver.transforms import FieldHat
 
 _logger = logging.getLogger(__name__)
-
-# Rows up to this length go through one complex transform instead of two real ones.
-_LONGEST_PACKED_ROW = 384
 
 
 @cache
@@ -35,112 +32,64 @@ def pointwise_kernels() -> Any:
     return fused_kernels
 
 
-class Advection(Protocol):
-    """Writes `-J = (kx^2 - ky^2) F[u v] + kx ky F[v^2 - u^2]`.
+class Advection:
+    """Writes `-J = (kx^2 - ky^2) F[u v] - kx ky F[u^2 - v^2]`.
 
     This is the form of Basdevant (1983, doi:10.1016/0021-9991(83)90064-5) of
     `J = u . grad(vorticity)`: two fields to physical space, two back.
+
+    Args:
+        modes: resolved wavenumbers and their precision.
+        planner: of FFTW; a planner that measures gives other bits each run.
+        threads: how many work on one grid, where it is large enough to be worth it.
     """
+
+    def __init__(
+        self, modes: Modes, planner: str = "FFTW_ESTIMATE", threads: int = 1
+    ) -> None:
+        self._kernels = pointwise_kernels()
+        self._pair = PairTransform(modes, self._kernels, planner, threads)
+        self._cutoff, self._largest = modes.cutoff[0], modes.largest_wavenumbers
+        kx, ky, inverse = modes.kx, modes.ky, modes.inverse_k_squared
+        # Coefficients come back 2 nx ny times too large.
+        scale = modes.mask / (2.0 * float(np.prod(modes.quadrature.num_points)))
+        self._velocity = self._factors(modes, ky * inverse, kx * inverse)
+        self._products = self._factors(modes, -kx * ky * scale, (kx**2 - ky**2) * scale)
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Writes `-J` into `out`; the argument is kept."""
 
+        def write(columns: slice, products: Pair) -> None:
+            factors = self._products[columns.start]
+            self._kernels.advection(products, factors, self._cutoff, out[:, columns])
+
+        self._pair.apply(self._reader(vorticity_hat), self._kernels.products, write)
+
     def rate(self, vorticity_hat: FieldHat) -> float:
         """Returns `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
-
-
-def advection_of(modes: Modes, planner: str, threads: int) -> Advection:
-    """Returns the faster of the two implementations for the size of the grid."""
-    if modes.quadrature.num_points[1] <= _LONGEST_PACKED_ROW:
-        return PackedAdvection(modes, planner, threads)
-    return PairAdvection(modes, planner, threads)
-
-
-class _Coefficients:
-    """What both implementations multiply coefficients with."""
-
-    def __init__(self, modes: Modes) -> None:
-        kx, ky, inverse = modes.kx, modes.ky, modes.inverse_k_squared
-        scale = modes.mask / float(np.prod(modes.quadrature.num_points))
-        self.kx_over_k2, self.ky_over_k2 = kx * inverse, ky * inverse
-        self.product = (kx**2 - ky**2) * scale
-        self.difference = kx * ky * scale
-
-
-class PairAdvection:
-    """Advection by two real transforms each way."""
-
-    def __init__(
-        self, modes: Modes, planner: str = "FFTW_ESTIMATE", threads: int = 1
-    ) -> None:
-        self._pair = PairTransform(modes, planner, threads)
-        self._kernels = pointwise_kernels()
-        self._factors = _Coefficients(modes)
-        self._largest = modes.largest_wavenumbers
-
-    def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
-        """See `Advection`."""
-        self._fill(vorticity_hat)
-        product, difference = self._pair.apply(self._kernels.velocity_products)
-        factors = self._factors
-        self._kernels.advection(
-            product, difference, factors.product, factors.difference, out
-        )
-
-    def rate(self, vorticity_hat: FieldHat) -> float:
-        """See `Advection`."""
-        self._fill(vorticity_hat)
         kx, ky = self._largest
-        return self._pair.reduce(
-            lambda u, v: float(np.max(np.abs(u) * kx + np.abs(v) * ky))
+        return self._pair.largest(
+            self._reader(vorticity_hat),
+            lambda z: float(np.max(np.abs(z.real) * kx + np.abs(z.imag) * ky)),
         )
 
-    def _fill(self, vorticity_hat: FieldHat) -> None:
-        factors = self._factors
-        self._kernels.velocity(
-            vorticity_hat, factors.ky_over_k2, factors.kx_over_k2, *self._pair.inputs
-        )
+    def _reader(self, vorticity_hat: FieldHat) -> Columns:
+        def read(columns: slice, velocity: Pair) -> None:
+            factors = self._velocity[columns.start]
+            self._kernels.velocity(
+                vorticity_hat[:, columns], factors, self._cutoff, velocity
+            )
 
+        return read
 
-class PackedAdvection:
-    """Advection by one complex transform of `u + i v` each way.
-
-    `(u + i v)^2 = (u^2 - v^2) + 2 i u v` holds both products.
-    """
-
-    def __init__(
-        self, modes: Modes, planner: str = "FFTW_ESTIMATE", threads: int = 1
-    ) -> None:
-        self._packed = PackedTransform(modes, planner, threads)
-        self._kernels = pointwise_kernels()
-        self._factors = _Coefficients(modes)
-        self._quarter = 0.25 * self._factors.product
-        self._half = 0.5 * self._factors.difference
-        self._largest = modes.largest_wavenumbers
-
-    def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
-        """See `Advection`."""
-        self._fill(vorticity_hat)
-        packed = self._packed
-        packed.apply(self._kernels.square)
-        self._kernels.packed_advection(
-            packed.positive, packed.negative, self._quarter, self._half, out
-        )
-
-    def rate(self, vorticity_hat: FieldHat) -> float:
-        """See `Advection`."""
-        self._fill(vorticity_hat)
-        kx, ky = self._largest
-        return self._packed.largest(
-            lambda z: float(np.max(np.abs(z.real) * kx + np.abs(z.imag) * ky))
-        )
-
-    def _fill(self, vorticity_hat: FieldHat) -> None:
-        factors, packed = self._factors, self._packed
-        self._kernels.packed_velocity(
-            vorticity_hat,
-            factors.ky_over_k2,
-            factors.kx_over_k2,
-            packed.positive,
-            packed.negative,
-        )
+    def _factors(
+        self, modes: Modes, *tables: NDArray[np.float64]
+    ) -> dict[int, NDArray[np.floating]]:
+        """Two tables in the precision of the modes, by the first column of a panel."""
+        both = np.stack(tables).astype(modes.dtype)
+        return {
+            panel.start: self._kernels.factors_of(
+                np.ascontiguousarray(both[:, :, panel])
+            )
+            for panel in self._pair.panels
+        }

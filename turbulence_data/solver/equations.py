@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver.advection import advection_of
-from turbulence_data.solver.forcing import forcing_of
+from turbulence_data.solver.advection import Advection
+from turbulence_data.solver.forcing import ForcingLike, drive_of
 from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import Field, FieldHat
 
@@ -28,7 +28,12 @@ class VorticityEquation:
         modes: resolved wavenumbers.
         closure: subgrid forcing to add to the right-hand side, or None.
         planner: FFTW's planner; anything but FFTW_ESTIMATE gives other bits each run.
-        threads: threads of one transform.
+        threads: threads that share one grid.
+        forcing: what drives the flow instead of its own forcing, or None.
+
+    Attributes:
+        modes: resolved wavenumbers; their dtype is the precision of everything here.
+        drive: the forcing on these modes.
     """
 
     def __init__(
@@ -38,25 +43,47 @@ class VorticityEquation:
         closure: Closure | None = None,
         planner: str = "FFTW_ESTIMATE",
         threads: int = 1,
+        forcing: ForcingLike | None = None,
     ) -> None:
         self.modes = modes
+        self.drive = drive_of(flow, forcing, modes)
         self.linear_operator = _linear_operator(flow, modes)
         self._closure = closure
-        self._forcing = forcing_of(flow, modes)
-        self._advection = advection_of(modes, planner, threads)
+        self._advection = Advection(modes, planner, threads)
 
     def nonlinear_terms(
         self, vorticity_hat: FieldHat, time: float, out: FieldHat
     ) -> None:
         """Writes advection, forcing and closure into `out`; the argument is kept."""
         self._advection(vorticity_hat, out)
-        self._forcing(out, time)
+        self.drive.add_source(out, time)
         if self._closure is not None:
             out += self._subgrid_forcing_hat(self._closure, vorticity_hat)
 
     def advection_rate(self, vorticity_hat: FieldHat) -> float:
         """Returns `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
         return self._advection.rate(vorticity_hat)
+
+    def source_damping(self, time: float) -> float:
+        """Returns how fast the linear terms damp what the source at `time` drives.
+
+        The mean over the modes of the source, by their share of its power.
+        """
+        source = np.zeros(self.modes.shape, self.modes.complex_dtype)
+        self.drive.add_source(source, time)
+        return self._mean_damping(np.abs(source) ** 2)
+
+    def noise_damping(self) -> float:
+        """Returns the same for the modes of a stochastic forcing; 0 without one."""
+        noise = self.drive.noise
+        return 0.0 if noise is None else self._mean_damping(noise.variance)
+
+    def _mean_damping(self, power: NDArray[np.floating]) -> float:
+        weighted = self.modes.hermitian_weights * power
+        total = float(weighted.sum())
+        if total == 0.0:
+            return 0.0
+        return float(np.sum(weighted * -self.linear_operator.real)) / total
 
     def _subgrid_forcing_hat(
         self, closure: Closure, vorticity_hat: FieldHat
@@ -71,7 +98,7 @@ class VorticityEquation:
                 f"expected shape {vorticity.shape}, received {sgs_forcing.shape} of "
                 f"dtype {sgs_forcing.dtype}."
             )
-        return modes.from_physical(sgs_forcing.astype(np.float64))
+        return modes.from_physical(sgs_forcing)
 
 
 def damping_rate(flow: FlowConfig, k_squared: T) -> T:
@@ -88,5 +115,6 @@ def _linear_operator(flow: FlowConfig, modes: Modes) -> NDArray[np.inexact]:
     k_squared = modes.k_squared
     decay = -damping_rate(flow, k_squared)
     if flow.beta == 0.0:
-        return decay
-    return decay + 1j * flow.beta * modes.kx * modes.inverse_k_squared
+        return decay.astype(modes.dtype)
+    rossby = 1j * flow.beta * modes.kx * modes.inverse_k_squared
+    return (decay + rossby).astype(modes.complex_dtype)

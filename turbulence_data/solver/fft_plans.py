@@ -3,46 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyfftw
 from numpy.typing import NDArray
 
-BLOCK_BYTES = 128 * 1024
-"""Rows of one block stay in the second-level cache from the inverse transform through
-the product to the forward transform."""
+# A batch of this many lines, or of this many points where lines are short, fits the
+# second-level cache with its result, and is worth the calls it takes.
+_LINES = 32
+_POINTS = 8192
 
-ROW_PADDING = 4
-"""Complex numbers appended to each row: a power-of-two stride thrashes the cache."""
+# Appended to each line: a power-of-two distance between lines thrashes the cache.
+_PADDING_BYTES = 64
 
 Execute = Callable[[], None]
 
 
-@dataclass(frozen=True)
-class Planner:
-    """Makes transforms between fixed arrays along one axis.
+def plan(
+    source: NDArray[Any], target: NDArray[Any], axis: int, way: str, planner: str
+) -> Execute:
+    """Returns a function that transforms `source` along an axis into `target`.
 
-    Attributes:
-        flags: of FFTW; a planner that measures gives other bits each run.
-        threads: of one transform.
+    Out of place and with contiguous lines on at least one side, FFTW plans within some
+    10 % of a measured plan without measuring.
+
+    Args:
+        source: complex array; the transform keeps it.
+        target: complex array of the same shape.
+        axis: of the transform.
+        way: "FORWARD" or "BACKWARD"; neither is normalised.
+        planner: of FFTW; one that measures gives other bits each run.
     """
-
-    flags: tuple[str, ...]
-    threads: int
-
-    def __call__(
-        self, source: NDArray[Any], target: NDArray[Any], axis: int, way: str
-    ) -> Execute:
-        """Returns a function that transforms `source` into `target`."""
-        execute: Execute = pyfftw.FFTW(
-            source, target, (axis,), "FFTW_" + way, self.flags, self.threads
-        ).execute
-        return execute
+    transform = pyfftw.FFTW(source, target, (axis,), "FFTW_" + way, (planner,))
+    execute: Execute = transform.execute
+    return execute
 
 
-def row_blocks(num_rows: int, row_bytes: int) -> list[slice]:
-    """Returns the rows of each block, all of them equal but perhaps the last."""
-    size = max(1, min(num_rows, BLOCK_BYTES // row_bytes))
-    starts = range(0, num_rows, size)
-    return [slice(start, min(start + size, num_rows)) for start in starts]
+def zeros(shape: tuple[int, ...], dtype: np.dtype[Any], padded: bool) -> NDArray[Any]:
+    """Returns aligned zeros, with a gap between lines along the last axis or none."""
+    *others, length = shape
+    padding = _PADDING_BYTES // dtype.itemsize if padded else 0
+    array: NDArray[Any] = pyfftw.zeros_aligned((*others, length + padding), dtype)
+    return array[..., :length]
+
+
+def batches(number: int, length: int) -> list[slice]:
+    """Divides a number of lines of some length into nearly equal batches.
+
+    Where there are several, their number is even, for two threads.
+    """
+    size = max(_LINES, _POINTS // length)
+    count = 1 if number <= size else 2 * max(1, round(number / (2 * size)))
+    edges = [number * place // count for place in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]

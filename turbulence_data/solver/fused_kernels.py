@@ -12,95 +12,75 @@ from turbulence_data.solver.kernels import Complex, Linear, Real
 _compile = numba.njit(cache=True, nogil=True)
 
 
-@_compile
-def velocity(
-    vorticity_hat: Complex, ky_over_k2: Real, kx_over_k2: Real, u: Complex, v: Complex
-) -> None:
-    """Writes `u = i ky / k^2 vorticity` and `v = -i kx / k^2 vorticity`."""
-    rows, columns = vorticity_hat.shape
-    for i in range(rows):
-        for j in range(columns):
-            real, imag = vorticity_hat[i, j].real, vorticity_hat[i, j].imag
-            u[i, j] = complex(-(ky_over_k2[i, j] * imag), ky_over_k2[i, j] * real)
-            v[i, j] = complex(kx_over_k2[i, j] * imag, -(kx_over_k2[i, j] * real))
+def factors_of(tables: Real) -> Real:
+    """Returns tables in the form that `velocity` and `advection` take: as they are."""
+    return tables
 
 
 @_compile
-def velocity_products(u: Real, v: Real) -> None:
-    """Replaces `(u, v)` by `(u v, v^2 - u^2)`, in place."""
-    rows, columns = u.shape
-    for i in range(rows):
-        for j in range(columns):
-            a, b = u[i, j], v[i, j]
-            u[i, j] = a * b
-            v[i, j] = b * b - a * a
+def velocity(vorticity_hat: Complex, factors: Real, cutoff: int, pair: Complex) -> None:
+    """Writes `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`."""
+    nx, columns = vorticity_hat.shape
+    for i in range(nx):
+        if i <= cutoff or i >= nx - cutoff:
+            for j in range(columns):
+                real, imag = vorticity_hat[i, j].real, vorticity_hat[i, j].imag
+                c, d = factors[0, i, j], factors[1, i, j]
+                pair[0, i, j] = complex(d * real - c * imag, c * real + d * imag)
+                pair[1, i, j] = complex(-(c * imag) - d * real, c * real - d * imag)
 
 
 @_compile
-def advection(
-    product_hat: Complex, difference_hat: Complex, a: Real, b: Real, out: Complex
-) -> None:
-    """Writes `out = a F[u v] + b F[v^2 - u^2]`, which is `-J`."""
-    rows, columns = out.shape
-    for i in range(rows):
-        for j in range(columns):
-            p, q = product_hat[i, j], difference_hat[i, j]
-            out[i, j] = complex(
-                a[i, j] * p.real + b[i, j] * q.real,
-                a[i, j] * p.imag + b[i, j] * q.imag,
-            )
-
-
-@_compile
-def packed_velocity(
-    vorticity_hat: Complex,
-    ky_over_k2: Real,
-    kx_over_k2: Real,
-    positive: Complex,
-    negative: Complex,
-) -> None:
-    """Writes the coefficients of `u + i v` for ky >= 0 and for ky < 0."""
-    rows, columns = vorticity_hat.shape
-    for i in range(rows):
-        opposite = rows - i if i > 0 else 0
-        for j in range(columns):
-            real, imag = vorticity_hat[i, j].real, vorticity_hat[i, j].imag
-            c, d = ky_over_k2[i, j], kx_over_k2[i, j]
-            positive[i, j] = complex(d * real - c * imag, c * real + d * imag)
+def pack_rows(pair: Complex, rows: Complex) -> None:
+    """Writes the coefficients over y of `u + i v` for both signs of ky."""
+    _, height, columns = pair.shape
+    ny = rows.shape[1]
+    for i in range(height):
+        rows[i, 0] = pair[0, i, 0]
         for j in range(1, columns):
-            real, imag = vorticity_hat[i, j].real, vorticity_hat[i, j].imag
-            c, d = ky_over_k2[i, j], kx_over_k2[i, j]
-            negative[opposite, columns - 1 - j] = complex(
-                -(d * real + c * imag), d * imag - c * real
-            )
+            rows[i, j] = pair[0, i, j]
+            rows[i, ny - j] = complex(pair[1, i, j].real, -pair[1, i, j].imag)
 
 
 @_compile
-def square(z: Complex) -> None:
-    """Replaces z by its square, in place."""
-    rows, columns = z.shape
-    for i in range(rows):
-        for j in range(columns):
-            real, imag = z[i, j].real, z[i, j].imag
-            z[i, j] = complex(real * real - imag * imag, 2.0 * (real * imag))
+def products(z: Complex) -> None:
+    """Replaces `u + i v` by `(u^2 - v^2) + i u v`, in place."""
+    height, width = z.shape
+    for i in range(height):
+        for j in range(width):
+            u, v = z[i, j].real, z[i, j].imag
+            z[i, j] = complex(u * u - v * v, u * v)
 
 
 @_compile
-def packed_advection(
-    positive: Complex, negative: Complex, quarter: Real, half: Real, out: Complex
-) -> None:
-    """Writes `out = a F[u v] + b F[v^2 - u^2]` from coefficients of `(u + i v)^2`."""
-    rows, columns = out.shape
-    for i in range(rows):
-        opposite = rows - i if i > 0 else 0
-        for j in range(columns):
-            w = positive[i, j]
-            m = negative[opposite, columns - 1 - j] if j > 0 else positive[opposite, 0]
-            a, b = quarter[i, j], half[i, j]
-            out[i, j] = complex(
-                a * (w.imag + m.imag) - b * (w.real + m.real),
-                a * (m.real - w.real) - b * (w.imag - m.imag),
-            )
+def unpack_rows(rows: Complex, pair: Complex) -> None:
+    """Writes coefficients over y of `p + i q` and of `p - i q`, p and q real."""
+    _, height, columns = pair.shape
+    ny = rows.shape[1]
+    for i in range(height):
+        pair[0, i, 0] = rows[i, 0]
+        pair[1, i, 0] = complex(rows[i, 0].real, -rows[i, 0].imag)
+        for j in range(1, columns):
+            pair[0, i, j] = rows[i, j]
+            pair[1, i, j] = complex(rows[i, ny - j].real, -rows[i, ny - j].imag)
+
+
+@_compile
+def advection(pair: Complex, factors: Real, cutoff: int, out: Complex) -> None:
+    """Writes `out = 2 (a p + b q)`, and zeros in rows beyond the cutoff."""
+    nx, columns = out.shape
+    for i in range(nx):
+        if i <= cutoff or i >= nx - cutoff:
+            for j in range(columns):
+                t, d = pair[0, i, j], pair[1, i, j]
+                a, b = factors[0, i, j], factors[1, i, j]
+                out[i, j] = complex(
+                    a * (t.real + d.real) + b * (t.imag - d.imag),
+                    a * (t.imag + d.imag) + b * (d.real - t.real),
+                )
+        else:
+            for j in range(columns):
+                out[i, j] = 0.0
 
 
 @_compile
@@ -108,20 +88,23 @@ def rk4_first(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
     """Writes the second stage's state and starts the weighted sum."""
+    # A Python float is float64 to numba; NumPy lets it follow the array.
+    half, third = w.dtype.type(h * 0.5), w.dtype.type(1.0 / 3.0)
     for i in range(w.size):
         decayed = e[i] * w[i]
-        slope = (h * 0.5) * (e[i] * k[i])
+        slope = half * (e[i] * k[i])
         state[i] = decayed + slope
-        total[i] = decayed + slope * (1.0 / 3.0)
+        total[i] = decayed + slope * third
         w[i] = decayed
 
 
 @_compile
 def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> None:
     """Writes the third stage's state; `w` holds the decayed start value."""
+    half, third = w.dtype.type(h * 0.5), w.dtype.type(h / 3.0)
     for i in range(w.size):
-        state[i] = w[i] + (h * 0.5) * k[i]
-        total[i] = total[i] + (h / 3.0) * k[i]
+        state[i] = w[i] + half * k[i]
+        total[i] = total[i] + third * k[i]
 
 
 @_compile
@@ -129,13 +112,15 @@ def rk4_third(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
     """Writes the fourth stage's state, and decays the sum by the second half step."""
+    whole, third = w.dtype.type(h), w.dtype.type(h / 3.0)
     for i in range(w.size):
-        state[i] = e[i] * (w[i] + h * k[i])
-        total[i] = e[i] * (total[i] + (h / 3.0) * k[i])
+        state[i] = e[i] * (w[i] + whole * k[i])
+        total[i] = e[i] * (total[i] + third * k[i])
 
 
 @_compile
 def rk4_last(w: Linear, k: Linear, h: float, total: Linear) -> None:
     """Writes the value at the end of the step into `w`."""
+    sixth = w.dtype.type(h / 6.0)
     for i in range(w.size):
-        w[i] = total[i] + (h / 6.0) * k[i]
+        w[i] = total[i] + sixth * k[i]

@@ -11,87 +11,98 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Real = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Real = NDArray[np.floating]
+Complex = NDArray[np.complexfloating]
 # Coefficients as plain real numbers where the linear operator is real, else complex.
 Linear = NDArray[Any]
 
 
-def velocity(
-    vorticity_hat: Complex, ky_over_k2: Real, kx_over_k2: Real, u: Complex, v: Complex
-) -> None:
-    """Writes `u = i ky / k^2 vorticity` and `v = -i kx / k^2 vorticity`."""
-    real, imag = vorticity_hat.real, vorticity_hat.imag
-    np.multiply(ky_over_k2, imag, out=u.real)
-    np.negative(u.real, out=u.real)
-    np.multiply(ky_over_k2, real, out=u.imag)
-    np.multiply(kx_over_k2, imag, out=v.real)
-    np.multiply(kx_over_k2, real, out=v.imag)
-    np.negative(v.imag, out=v.imag)
+def factors_of(tables: Real) -> Real:
+    """Returns tables in the form that `velocity` and `advection` take: per real number.
 
-
-def velocity_products(u: Real, v: Real) -> None:
-    """Replaces `(u, v)` by `(u v, v^2 - u^2)`, in place."""
-    product = u * v
-    np.subtract(v * v, u * u, out=v)
-    u[...] = product
-
-
-def advection(
-    product_hat: Complex, difference_hat: Complex, a: Real, b: Real, out: Complex
-) -> None:
-    """Writes `out = a F[u v] + b F[v^2 - u^2]`, which is `-J`."""
-    for part in ("real", "imag"):
-        target = getattr(out, part)
-        np.multiply(a, getattr(product_hat, part), out=target)
-        target += b * getattr(difference_hat, part)
-
-
-def packed_velocity(
-    vorticity_hat: Complex,
-    ky_over_k2: Real,
-    kx_over_k2: Real,
-    positive: Complex,
-    negative: Complex,
-) -> None:
-    """Writes the coefficients of `u + i v` for ky >= 0 and for ky < 0.
-
-    With `u = i c w`, `v = -i d w`, `c = ky / k^2`, `d = kx / k^2`, the coefficient at k
-    is `u + i v` and that at -k is `conj(u - i v)`.
+    Here each factor stands twice, for the real and for the imaginary part, so that
+    coefficients are multiplied as plain real numbers.
     """
-    real, imag = vorticity_hat.real, vorticity_hat.imag
-    positive.real = kx_over_k2 * real - ky_over_k2 * imag
-    positive.imag = ky_over_k2 * real + kx_over_k2 * imag
-    # Column j > 0 belongs to column -j, row i to row -i: reversed, row 0 in place.
-    mirrored = negative[:, ::-1]
-    from_real = -(kx_over_k2 * real + ky_over_k2 * imag)
-    from_imag = kx_over_k2 * imag - ky_over_k2 * real
-    mirrored[0].real, mirrored[0].imag = from_real[0, 1:], from_imag[0, 1:]
-    mirrored[1:].real = from_real[:0:-1, 1:]
-    mirrored[1:].imag = from_imag[:0:-1, 1:]
+    return np.repeat(tables, 2, axis=-1)
 
 
-def square(z: Complex) -> None:
-    """Replaces z by its square, in place."""
-    real = z.real * z.real - z.imag * z.imag
-    z.imag = 2.0 * (z.real * z.imag)
-    z.real = real
+def velocity(vorticity_hat: Complex, factors: Real, cutoff: int, pair: Complex) -> None:
+    """Writes `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`.
 
-
-def packed_advection(
-    positive: Complex, negative: Complex, quarter: Real, half: Real, out: Complex
-) -> None:
-    """Writes `out = a F[u v] + b F[v^2 - u^2]` from coefficients of `(u + i v)^2`.
-
-    With W at k and M at -k, `F[u^2 - v^2] = (W + conj M) / 2` and
-    `F[u v] = (W - conj M) / 4i`; `quarter = a / 4`, `half = b / 2`.
+    Args:
+        vorticity_hat: some columns of the coefficients, shape `(nx, columns)`.
+        factors: c = ky / k^2 and d = kx / k^2, made by `factors_of`.
+        cutoff: largest resolved mode number along x; rows beyond hold zeros.
+        pair: coefficients of `u + i v` and of `u - i v`, shape `(2, nx, columns)`.
     """
-    mirror = np.empty_like(positive)
-    mirror[0, 0], mirror[1:, 0] = positive[0, 0], positive[:0:-1, 0]
-    mirror[0, 1:], mirror[1:, 1:] = negative[0, ::-1], negative[:0:-1, ::-1]
-    w, m = positive, mirror
-    out.real = quarter * (w.imag + m.imag) - half * (w.real + m.real)
-    out.imag = quarter * (m.real - w.real) - half * (w.imag - m.imag)
+    (c, d), (total, difference) = factors, pair
+    first = np.multiply(vorticity_hat, 1j, order="C")
+    second = vorticity_hat.copy()
+    _scale(first, c)
+    _scale(second, d)
+    np.add(first, second, out=total)
+    np.subtract(first, second, out=difference)
+
+
+def pack_rows(pair: Complex, rows: Complex) -> None:
+    """Writes the coefficients over y of `u + i v` for both signs of ky.
+
+    That at -ky is the conjugate of `u - i v` at ky.
+
+    Args:
+        pair: `u + i v` and `u - i v` for ky = 0 ... Ky, shape `(2, rows, Ky + 1)`.
+        rows: shape `(rows, ny)`; columns beyond Ky are left alone.
+    """
+    total, difference = pair
+    rows[:, : total.shape[1]] = total
+    np.conjugate(difference[:, 1:], out=rows[:, : -total.shape[1] : -1])
+
+
+def products(z: Complex) -> None:
+    """Replaces `u + i v` by `(u^2 - v^2) + i u v`, in place."""
+    squares = np.square(_numbers(z))
+    np.multiply(z.real, z.imag, out=z.imag)
+    np.subtract(squares[:, ::2], squares[:, 1::2], out=z.real)
+
+
+def unpack_rows(rows: Complex, pair: Complex) -> None:
+    """Writes coefficients over y of `p + i q` and of `p - i q`, p and q real.
+
+    Args:
+        rows: coefficients of `p + i q` for both signs of ky, shape `(rows, ny)`.
+        pair: for ky = 0 ... Ky, shape `(2, rows, Ky + 1)`.
+    """
+    total, difference = pair
+    total[...] = rows[:, : total.shape[1]]
+    np.conjugate(rows[:, 0], out=difference[:, 0])
+    np.conjugate(rows[:, : -total.shape[1] : -1], out=difference[:, 1:])
+
+
+def advection(pair: Complex, factors: Real, cutoff: int, out: Complex) -> None:
+    """Writes `out = 2 (a p + b q)`, and zeros in rows beyond the cutoff.
+
+    Args:
+        pair: coefficients of `p + i q` and of `p - i q`, shape `(2, nx, columns)`.
+        factors: a and b, made by `factors_of`; zeros beyond the cutoff.
+        cutoff: largest resolved mode number along x.
+        out: shape `(nx, columns)`.
+    """
+    (a, b), (total, difference) = factors, pair
+    first, second = total + difference, total - difference
+    second *= -1j
+    _scale(first, a)
+    _scale(second, b)
+    np.add(first, second, out=out)
+
+
+def _numbers(array: Complex) -> Real:
+    """Real and imaginary parts side by side."""
+    return array.view(array.real.dtype)
+
+
+def _scale(array: Complex, factors: Real) -> None:
+    numbers = _numbers(array)
+    numbers *= factors
 
 
 def _times(a: Linear, b: Linear) -> Linear:

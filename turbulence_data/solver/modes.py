@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from turbulence_data.solver.grid import Grid, inverse_or_zero
 from turbulence_data.solver.operators import padded_points
@@ -18,6 +20,8 @@ from turbulence_data.solver.transforms import (
     to_spectral,
 )
 
+_REAL_DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
+
 
 @dataclass(frozen=True)
 class Modes:
@@ -28,15 +32,36 @@ class Modes:
     stored as the first `Ky + 1` columns of the quadrature grid's spectrum: shape
     `(nx, Ky + 1)`, with zeros in the rows beyond Kx.
 
+    Wavenumbers and what derives from them are float64 whatever `dtype` is: cast a
+    finished table once, not the wavenumbers it is made from.
+
     Attributes:
         grid: the grid of the physical fields.
         quadrature: the grid of the products.
         cutoff: `(Kx, Ky)` as mode numbers.
+        dtype: of fields, float64 or float32; coefficients are the complex of it.
+
+    Raises:
+        ValueError: for another dtype.
+
+    Example:
+        >>> modes = truncated_modes(Grid((8, 8)), "float32")
+        >>> modes.from_physical(np.zeros((8, 8))).dtype
+        dtype('complex64')
     """
 
     grid: Grid
     quadrature: Grid
     cutoff: tuple[int, int]
+    dtype: np.dtype[Any] = _REAL_DTYPES[0]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", _as_real_dtype(self.dtype))
+
+    @property
+    def complex_dtype(self) -> np.dtype[Any]:
+        """Dtype of coefficients: complex128, or complex64 where fields are float32."""
+        return np.result_type(self.dtype, np.complex64)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -83,14 +108,16 @@ class Modes:
     def from_physical(self, field: Field) -> FieldHat:
         """Returns the resolved coefficients of a field; the mean is dropped."""
         full = resize(
-            to_spectral(field), self.grid.num_points, self.quadrature.num_points
+            to_spectral(np.asarray(field, self.dtype)),
+            self.grid.num_points,
+            self.quadrature.num_points,
         )
         return np.ascontiguousarray(full[:, : self.shape[1]] * self.mask)
 
     def to_physical(self, field_hat: FieldHat) -> Field:
         """Returns the field on `grid`, shape `(nx, ny)`."""
         points = self.quadrature.num_points
-        full = np.zeros((points[0], points[1] // 2 + 1), complex)
+        full = np.zeros((points[0], points[1] // 2 + 1), self.complex_dtype)
         full[:, : self.shape[1]] = field_hat
         return to_physical(
             resize(full, points, self.grid.num_points), self.grid.num_points
@@ -102,14 +129,27 @@ class Modes:
         return 0.5 * float(np.sum(self.hermitian_weights * density))
 
 
-def truncated_modes(grid: Grid) -> Modes:
+def truncated_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
     """Keeps the lower two thirds of the grid's wavenumbers; products use the grid."""
     nx, ny = grid.num_points
-    return Modes(grid, grid, ((nx - 1) // 3, (ny - 1) // 3))
+    return Modes(grid, grid, ((nx - 1) // 3, (ny - 1) // 3), _as_real_dtype(dtype))
 
 
-def padded_modes(grid: Grid) -> Modes:
+def padded_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
     """Keeps every wavenumber below Nyquist; products use a grid padded by 3/2."""
     nx, ny = grid.num_points
     quadrature = Grid(padded_points(grid.num_points), grid.lengths)
-    return Modes(grid, quadrature, ((nx - 1) // 2, (ny - 1) // 2))
+    cutoff = ((nx - 1) // 2, (ny - 1) // 2)
+    return Modes(grid, quadrature, cutoff, _as_real_dtype(dtype))
+
+
+def _as_real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Returns float64 or float32 as a dtype."""
+    # np.dtype(None) is float64, but nobody means that.
+    with suppress(TypeError):
+        if dtype is not None and np.dtype(dtype) in _REAL_DTYPES:
+            return np.dtype(dtype)
+    raise ValueError(
+        f"dtype must be float64 or float32; received {dtype!r}. Coefficients take the "
+        "complex dtype of the same precision by themselves."
+    )

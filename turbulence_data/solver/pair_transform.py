@@ -3,114 +3,217 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-import pyfftw
 from numpy.typing import NDArray
 
-from turbulence_data.solver.fft_plans import ROW_PADDING, Planner, row_blocks
+from turbulence_data.config import check_whole
+from turbulence_data.solver.fft_plans import Execute, batches, plan, zeros
 from turbulence_data.solver.modes import Modes
-from turbulence_data.solver.transforms import FieldHat
+
+T = TypeVar("T")
+
+Pair = NDArray[np.complexfloating]
+Columns = Callable[[slice, Pair], None]
+"""`(columns, pair)`: reads or writes coefficients of `a + i b` and of `a - i b`.
+
+`pair` has shape `(2, nx, columns)`.
+"""
+
+# Threads meet three times a call; on smaller grids that costs what they gain.
+_FEWEST_POINTS_FOR_THREADS = 512**2
 
 
 class PairTransform:
     """Takes two spectral fields to physical space, changes them there, and back.
 
-    Only columns that hold resolved modes are transformed along x, and the transforms
-    along y run in blocks of rows that stay in cache while the pointwise function works
-    on them. Coefficients come back unnormalised: divide by `nx ny`.
+    Two real fields a and b travel as one complex field `z = a + i b`; the coefficients
+    of `a + i b` and of `a - i b` on half of the wavenumbers hold all of it.
 
-    Plans are made with FFTW_ESTIMATE by default: a measured plan may change from run to
-    run, and with it the last bits, which turbulence amplifies.
+    Transforms run out of place in batches that stay in cache: along x over panels of
+    columns, only those of resolved modes, into lines that are contiguous along x; along
+    y over blocks of rows gathered from these lines.
+
+    Threads divide the batches, not a transform, so they do not change a bit.
 
     Attributes:
-        inputs: two coefficient arrays of the modes' shape, to be filled before `apply`.
-        outputs: two arrays for the result; the same memory as `inputs`.
+        panels: the columns of each panel.
     """
 
     def __init__(
-        self, modes: Modes, planner: str = "FFTW_ESTIMATE", threads: int = 1
+        self,
+        modes: Modes,
+        kernels: Any,
+        planner: str = "FFTW_ESTIMATE",
+        threads: int = 1,
     ) -> None:
-        nx, ny = modes.quadrature.num_points
-        columns, half = modes.shape[1], ny // 2 + 1
-        self.inputs = [_aligned(modes.shape) for _ in range(2)]
-        self.outputs = self.inputs
-        self._stages = [_aligned((nx, half + ROW_PADDING))[:, :half] for _ in range(2)]
-        self._pruned = [stage[:, columns:] for stage in self._stages]
-        spans = row_blocks(nx, 8 * ny)
-        # One buffer serves every full block; a shorter last block is a view of it.
-        block = [
-            pyfftw.empty_aligned((spans[0].stop, ny + 2 * ROW_PADDING))[:, :ny]
-            for _ in range(2)
+        """Plans the transforms and lays out their buffers.
+
+        Args:
+            modes: resolved wavenumbers and their precision.
+            kernels: module with `pack_rows` and `unpack_rows`.
+            planner: of FFTW. FFTW_ESTIMATE plans alike in every run; with a measured
+                plan the last bits change, which turbulence amplifies.
+            threads: how many work on one grid, where it is large enough to be worth it.
+
+        Raises:
+            ValueError: for fewer than one thread.
+        """
+        check_whole("threads", threads, at_least=1)
+        (nx, ny), columns = modes.quadrature.num_points, modes.shape[1]
+        self.panels, blocks = batches(columns, nx), batches(nx, ny)
+        threads = min(threads, len(self.panels), len(blocks))
+        if nx * ny < _FEWEST_POINTS_FOR_THREADS:
+            threads = 1
+        lines = zeros((2, columns, nx), modes.complex_dtype, padded=True)
+        stage = lines.transpose(0, 2, 1)
+        self._kernels = kernels
+        self._shares = [
+            _Share(
+                _panels(stage, self.panels[first::threads], planner),
+                _blocks(stage, blocks[first::threads], ny, planner),
+            )
+            for first in range(threads)
         ]
-        self._blocks = [
-            (block[0][: span.stop - span.start], block[1][: span.stop - span.start])
-            for span in spans
-        ]
-        plan = Planner((planner, "FFTW_DESTROY_INPUT"), threads)
-        pairs = list(zip(self.inputs, self._stages, strict=True))
-        self._along_x_inverse = [
-            plan(hat, stage[:, :columns], 0, "BACKWARD") for hat, stage in pairs
-        ]
-        self._along_x_forward = [
-            plan(stage[:, :columns], hat, 0, "FORWARD") for hat, stage in pairs
-        ]
-        blocks = [
-            list(zip((stage[span] for stage in self._stages), pair, strict=True))
-            for span, pair in zip(spans, self._blocks, strict=True)
-        ]
-        self._along_y_inverse = [
-            [plan(hat, rows_, 1, "BACKWARD") for hat, rows_ in pair] for pair in blocks
-        ]
-        self._along_y_forward = [
-            [plan(rows_, hat, 1, "FORWARD") for hat, rows_ in pair] for pair in blocks
-        ]
-        for array in (*self.inputs, *self._stages):
-            array[...] = 0.0
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
     def apply(
-        self, function: Callable[[NDArray[np.floating], NDArray[np.floating]], None]
-    ) -> list[FieldHat]:
-        """Applies `function` to the two physical fields, in place; returns `outputs`.
+        self, read: Columns, change: Callable[[Pair], None], write: Columns
+    ) -> None:
+        """Applies `change` to blocks of rows of z, in place.
 
-        The contents of `inputs` are lost.
+        Args:
+            read: puts coefficients into `pair`, which holds zeros where no earlier call
+                put anything.
+            change: pointwise function of z.
+            write: takes coefficients of the result, `nx ny` times as large as
+                normalised ones, from `pair`.
         """
-        self._to_rows()
-        for inverse, (first, second), forward in zip(
-            self._along_y_inverse, self._blocks, self._along_y_forward, strict=True
-        ):
-            inverse[0]()
-            inverse[1]()
-            function(first, second)
-            forward[0]()
-            forward[1]()
-        for execute in self._along_x_forward:
-            execute()
-        return self.outputs
 
-    def reduce(
-        self, function: Callable[[NDArray[np.floating], NDArray[np.floating]], float]
-    ) -> float:
-        """Returns the largest value of `function` over the blocks of rows."""
-        self._to_rows()
-        largest = -np.inf
-        for inverse, (first, second) in zip(
-            self._along_y_inverse, self._blocks, strict=True
-        ):
-            inverse[0]()
-            inverse[1]()
-            # Not max(): NaN must win.
-            largest = np.maximum(largest, function(first, second))
-        return float(largest)
+        def change_rows(share: _Share) -> None:
+            for block in share.blocks:
+                self._to_points(block)
+                change(block.points)
+                block.forward()
+                self._kernels.unpack_rows(block.products, block.stage)
 
-    def _to_rows(self) -> None:
-        # The row transforms of the previous call have written into these columns.
-        for pruned in self._pruned:
-            pruned[...] = 0.0
-        for execute in self._along_x_inverse:
-            execute()
+        def write_columns(share: _Share) -> None:
+            for panel in share.panels:
+                panel.forward()
+                write(panel.columns, panel.result)
+
+        self._read(read)
+        self._together(change_rows)
+        self._together(write_columns)
+
+    def largest(self, read: Columns, function: Callable[[Pair], float]) -> float:
+        """Returns the largest value of `function` over the blocks of z; nan wins."""
+
+        def largest_of(share: _Share) -> float:
+            values = []
+            for block in share.blocks:
+                self._to_points(block)
+                values.append(function(block.points))
+            return float(np.max(values))
+
+        self._read(read)
+        return float(np.max(self._together(largest_of)))
+
+    def _read(self, read: Columns) -> None:
+        def read_columns(share: _Share) -> None:
+            for panel in share.panels:
+                read(panel.columns, panel.source)
+                panel.inverse()
+
+        self._together(read_columns)
+
+    def _to_points(self, block: _Block) -> None:
+        self._kernels.pack_rows(block.stage, block.packed)
+        block.inverse()
+
+    def _together(self, work: Callable[[_Share], T]) -> list[T]:
+        """Returns the results of `work` on each share, one thread a share."""
+        if self._pool is None:
+            return [work(share) for share in self._shares]
+        waiting = [
+            # NumPy's error state belongs to a context, which threads do not inherit.
+            self._pool.submit(copy_context().run, work, share)
+            for share in self._shares[1:]
+        ]
+        try:
+            first = work(self._shares[0])
+        finally:
+            wait(waiting)  # nobody may go on writing after an error
+        return [first, *(future.result() for future in waiting)]
 
 
-def _aligned(shape: tuple[int, int]) -> FieldHat:
-    array: FieldHat = pyfftw.zeros_aligned(shape, dtype="complex128")
-    return array
+@dataclass(frozen=True)
+class _Panel:
+    """Columns whose transforms along x are done in one go."""
+
+    columns: slice
+    source: Pair
+    inverse: Execute
+    forward: Execute
+    result: Pair
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows whose transforms along y are done in one go.
+
+    Its three buffers differ so that the unresolved columns of `packed` stay zero.
+    """
+
+    stage: Pair
+    packed: Pair
+    inverse: Execute
+    points: Pair
+    forward: Execute
+    products: Pair
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one thread works on, with buffers of its own."""
+
+    panels: list[_Panel]
+    blocks: list[_Block]
+
+
+def _panels(stage: Pair, spans: list[slice], planner: str) -> list[_Panel]:
+    shape = (2, stage.shape[1], _longest(spans))
+    buffers = [zeros(shape, stage.dtype, padded=True) for _ in range(2)]
+    panels = []
+    for span in spans:
+        columns, target = slice(0, span.stop - span.start), stage[:, :, span]
+        source, result = (buffer[:, :, columns] for buffer in buffers)
+        inverse = plan(source, target, 1, "BACKWARD", planner)
+        forward = plan(target, result, 1, "FORWARD", planner)
+        panels.append(_Panel(span, source, inverse, forward, result))
+    buffers[0][...] = 0.0  # a planner that measures has written into it
+    return panels
+
+
+def _blocks(stage: Pair, spans: list[slice], ny: int, planner: str) -> list[_Block]:
+    shape = (_longest(spans), ny)
+    buffers = [zeros(shape, stage.dtype, padded) for padded in (True, False, True)]
+    blocks = []
+    for span in spans:
+        rows = slice(0, span.stop - span.start)
+        packed, points, products = (buffer[rows] for buffer in buffers)
+        inverse = plan(packed, points, 1, "BACKWARD", planner)
+        forward = plan(points, products, 1, "FORWARD", planner)
+        blocks.append(
+            _Block(stage[:, span], packed, inverse, points, forward, products)
+        )
+    buffers[0][...] = 0.0
+    return blocks
+
+
+def _longest(spans: list[slice]) -> int:
+    return int(max(span.stop - span.start for span in spans))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from turbulence_data.config import (
     TWO_PI,
@@ -14,15 +17,12 @@ from turbulence_data.config import (
     check_positive,
     is_finite_number,
 )
-from turbulence_data.solver.equations import (
-    Closure,
-    VorticityEquation,
-    damping_rate,
-)
+from turbulence_data.solver.equations import Closure, VorticityEquation
 from turbulence_data.solver.errors import (
     SimulationDivergedError,
     UnstableTimeStepError,
 )
+from turbulence_data.solver.forcing import ForcingLike
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.modes import padded_modes, truncated_modes
 from turbulence_data.solver.state import State, check_vorticity
@@ -38,6 +38,10 @@ CHECK_EVERY = 25
 # Without a given time step: this part of the stability limit, where the error of
 # the fourth-order scheme over a few turnover times is below 1e-6.
 _SAFETY = 0.125
+# Chosen steps are powers of 2^(1/4), the nearest to what accuracy asks for, so that
+# they repeat, and with them the factors of a scheme.
+_CHOICES_PER_OCTAVE = 4
+_KEPT_STEPS = 3
 _LONGEST_STEP = 0.01
 # A leg that is too long for a flow gaining speed is shortened by four this many times.
 _SHORTENINGS = 8
@@ -47,6 +51,21 @@ _SHORTEST_STEP = 1e-6
 # the relative error of RK4 for a steady forcing against a decay, below 1e-6.
 _ROSSBY_PHASE = 0.5
 _DAMPING = 0.2
+# Kicks are first order: right after one, forced modes are this much above balance.
+_DAMPING_OF_KICKS = 0.02
+
+
+class Numerics(TypedDict, total=False):
+    """How a flow is computed.
+
+    Attributes:
+        scheme: time stepping scheme, `integrating_factor_rk4` (the default), `etdrk4`
+            or another `(equation, time_step) -> step`.
+        dtype: precision of the computation, `np.float64` (the default) or `np.float32`.
+    """
+
+    scheme: Scheme
+    dtype: DTypeLike
 
 
 class Simulation:
@@ -60,7 +79,13 @@ class Simulation:
         flow: resolution and physics.
         closure: subgrid forcing `(vorticity, streamfunction) -> sgs_forcing`, or None.
         scheme: time stepping scheme, `integrating_factor_rk4` or `etdrk4`.
-        threads: threads of one transform; data are best made with one process a core.
+        threads: threads that share one grid; data are best made with one process a
+            core.
+        forcing: what drives the flow, as of `evolve`.
+        dtype: precision of the computation, `np.float64` or `np.float32`.
+
+    Raises:
+        ValueError: for a forcing that does not fit the flow, or another dtype.
     """
 
     def __init__(
@@ -69,23 +94,37 @@ class Simulation:
         closure: Closure | None = None,
         scheme: Scheme = integrating_factor_rk4,
         threads: int = 1,
+        forcing: ForcingLike | None = None,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         self.flow = flow
         self.scheme = scheme
         self.grid = Grid(flow.shape, flow.lengths)
-        self.modes = (truncated_modes if closure is None else padded_modes)(self.grid)
-        self.equation = VorticityEquation(flow, self.modes, closure, threads=threads)
+        modes_of = truncated_modes if closure is None else padded_modes
+        self.modes = modes_of(self.grid, dtype)
+        self.equation = VorticityEquation(
+            flow, self.modes, closure, threads=threads, forcing=forcing
+        )
+        # (equation, time step) -> step, with the factors of the last few of them.
+        self._step_of = lru_cache(maxsize=_KEPT_STEPS)(scheme)
 
-    def start(self, vorticity: ArrayLike, time: float = 0.0) -> State:
+    def start(
+        self, vorticity: ArrayLike, time: float = 0.0, step_number: int = 0
+    ) -> State:
         """Returns the state of a physical vorticity field, checked.
+
+        Args:
+            vorticity: the field.
+            time: its time.
+            step_number: steps made before, which number the kicks of a stochastic
+                forcing.
 
         Raises:
             ValueError: for a wrong shape, complex or non-finite values, a mean that is
                 not zero.
         """
-        return State(
-            self.modes.from_physical(check_vorticity(vorticity, self.grid)), time
-        )
+        vorticity_hat = self.modes.from_physical(check_vorticity(vorticity, self.grid))
+        return State(vorticity_hat, time, step_number)
 
     def advance(self, state: State, duration: float, time_step: float) -> State:
         """Returns the state `duration` later, in equal steps of at most `time_step`.
@@ -103,8 +142,8 @@ class Simulation:
         num_steps = math.ceil(duration / time_step * (1.0 - 1e-12))
         if num_steps == 0:
             return state
-        time_step = duration / num_steps
-        step = self.scheme(self.equation, time_step)
+        time_step = float(duration) / num_steps
+        step, kick = self._step_of(self.equation, time_step), self.equation.drive.kick
         vorticity_hat = state.vorticity_hat.copy()
         last_good = state
         # Overflow on the way to divergence is reported by the checks, as an error.
@@ -116,7 +155,10 @@ class Simulation:
                         State(vorticity_hat, time), time_step, number, last_good
                     )
                 step(vorticity_hat, time)
-            final = State(vorticity_hat, state.time + duration)
+                kick(vorticity_hat, state.step_number + number, time_step)
+            final = State(
+                vorticity_hat, state.time + duration, state.step_number + num_steps
+            )
             self._checked(final, time_step, num_steps, last_good)
         return final
 
@@ -126,27 +168,31 @@ class Simulation:
 
     def largest_time_step(self, state: State) -> float:
         """Returns the stability limit at the speed of this state; inf at rest."""
-        rate = self.equation.advection_rate(state.vorticity_hat)
+        rate = self._advection_rate(state)
         return RK4_IMAGINARY_LIMIT / rate if rate > 0.0 else math.inf
 
     def suggested_time_step(self, state: State) -> float:
         """Returns a step that is accurate, from the speed of this state and the flow.
 
-        An eighth of the stability limit; and short against Rossby waves and against the
-        damping of the forced wavenumber, which the integrating factor solves exactly
-        but the other terms then see as fast changes.
+        About an eighth of the stability limit; and short against Rossby waves and
+        against the damping of the forced wavenumbers, which the integrating factor
+        solves exactly but the other terms then see as fast changes. How fast a forcing
+        changes by itself is not known here: give a step where that is what counts.
         """
-        flow = self.flow
-        rossby = abs(flow.beta) * max(flow.lengths) / TWO_PI
-        damping = 0.0
-        if flow.forcing_wavenumber is not None:
-            damping = damping_rate(flow, float(flow.forcing_wavenumber) ** 2)
-        return min(
-            _LONGEST_STEP,
-            _SAFETY * self.largest_time_step(state),
-            _ROSSBY_PHASE / rossby if rossby > 0.0 else math.inf,
-            _DAMPING / damping if damping > 0.0 else math.inf,
-        )
+        limits = [
+            (_SAFETY * RK4_IMAGINARY_LIMIT, self._advection_rate(state)),
+            (_ROSSBY_PHASE, abs(self.flow.beta) * max(self.flow.lengths) / TWO_PI),
+            (_DAMPING, self.equation.source_damping(state.time)),
+            (_DAMPING_OF_KICKS, self.equation.noise_damping()),
+        ]
+        step = min([_LONGEST_STEP, *(part / rate for part, rate in limits if rate > 0)])
+        if not step > 0.0:
+            return step
+        exponent = round(_CHOICES_PER_OCTAVE * math.log2(step))
+        return float(2.0 ** (exponent / _CHOICES_PER_OCTAVE))
+
+    def _advection_rate(self, state: State) -> float:
+        return self.equation.advection_rate(state.vorticity_hat)
 
     def _checked(
         self, state: State, time_step: float, step_number: int, last_good: State
@@ -179,10 +225,13 @@ def evolve(
     duration: float,
     time_step: float | None = None,
     closure: Closure | None = None,
+    forcing: ForcingLike | None = None,
+    **numerics: Unpack[Numerics],
 ) -> Field:
     """Advances a vorticity field by `duration` and returns it.
 
-        d(vorticity)/dt + J = nu lap(vorticity) - beta v - drag vorticity - f + closure
+        d(vorticity)/dt + J = nu lap(vorticity) - beta v - drag vorticity
+                              + forcing + closure
 
     Args:
         vorticity: physical field of shape `flow.shape`, axis 0 is x; mean zero.
@@ -192,12 +241,21 @@ def evolve(
             chooses one from the speed of the flow, anew every few steps.
         closure: `(vorticity, streamfunction) -> sgs_forcing` for an LES; None for a
             DNS, whose wavenumbers beyond two thirds of the grid are cut off.
+        forcing: a source of vorticity `(x, y, time) -> field`, a `SteadyForcing` or a
+            `RingForcing`, for a flow whose `forcing_wavenumber` is None; None for what
+            the flow says. Time starts at 0. To go on after a stochastic run use
+            `Simulation`, whose `State` numbers the steps: a second `evolve` would meet
+            the same kicks again.
+        **numerics: `scheme`, a time stepping scheme (`integrating_factor_rk4` by
+            default, or `etdrk4`), and `dtype`, the precision of the computation
+            (`np.float64` by default, or `np.float32`).
 
     Returns:
-        Physical vorticity of the same shape, float64.
+        Physical vorticity of the same shape and of the dtype computed with.
 
     Raises:
-        ValueError: for a start field that does not fit, or a negative duration.
+        ValueError: for a start field or a forcing that does not fit, or a negative
+            duration.
         UnstableTimeStepError: when `time_step` breaks the CFL limit.
         SimulationDivergedError: when the field stops being finite.
 
@@ -215,7 +273,7 @@ def evolve(
         )
     if time_step is not None:
         check_positive("time_step", time_step)
-    simulation = Simulation(flow, closure)
+    simulation = Simulation(flow, closure, forcing=forcing, **numerics)
     state = simulation.start(vorticity)
     return simulation.vorticity(
         advance_to(simulation, state, float(duration), time_step)
@@ -232,7 +290,7 @@ def advance_to(
     if time_step is not None or end <= state.time:
         time_step = time_step or _LONGEST_STEP
         reached = simulation.advance(state, end - state.time, time_step)
-        return State(reached.vorticity_hat, max(end, state.time))
+        return replace(reached, time=max(end, state.time))
     leg, shortest = math.inf, _SHORTEST_STEP * (end - state.time)
     while state.time < end:
         chosen = simulation.suggested_time_step(state)
@@ -249,7 +307,7 @@ def advance_to(
             leg = end - state.time
         state, leg = _advance_cautiously(simulation, state, leg, chosen)
         if end - state.time < 1e-12 * max(1.0, abs(end)):
-            return State(state.vorticity_hat, end)
+            return replace(state, time=end)
     return state
 
 

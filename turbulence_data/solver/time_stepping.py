@@ -17,7 +17,10 @@ RK4_IMAGINARY_LIMIT = 2.0 * math.sqrt(2.0)
 
 
 class Equation(Protocol):
-    """What a stepper needs to know of an equation `dw/dt = L w + N(w, t)`."""
+    """What a stepper needs to know of an equation `dw/dt = L w + N(w, t)`.
+
+    The precision of L is that of the whole computation.
+    """
 
     @property
     def linear_operator(self) -> NDArray[np.inexact]:
@@ -44,8 +47,9 @@ def integrating_factor_rk4(equation: Equation, time_step: float) -> Step:
     (2002, doi:10.1006/jcph.2002.6995) on integrating factors.
     """
     fused = pointwise_kernels()
-    half = np.exp(equation.linear_operator * (0.5 * time_step))
-    slope = np.empty(half.shape, complex)
+    operator = equation.linear_operator
+    half = np.exp(_in_double(operator) * (0.5 * time_step)).astype(operator.dtype)
+    slope = _coefficients_like(operator)
     state, total = np.empty_like(slope), np.empty_like(slope)
     # Real factors act alike on real and imaginary parts: work on plain real arrays.
     real = not np.iscomplexobj(half)
@@ -53,7 +57,7 @@ def integrating_factor_rk4(equation: Equation, time_step: float) -> Step:
 
     def flat(array: FieldHat) -> NDArray[np.inexact]:
         values = array.reshape(-1)
-        return values.view(np.float64) if real else values
+        return values.view(half.dtype) if real else values
 
     flat_slope, flat_state, flat_total = flat(slope), flat(state), flat(total)
 
@@ -80,9 +84,12 @@ def etdrk4(equation: Equation, time_step: float) -> Step:
     doi:10.1006/jcph.2002.6995), coefficients by contour integrals as by Kassam &
     Trefethen (2005, doi:10.1137/S1064827502410633).
     """
-    full, half, weights = _etdrk4_coefficients(equation.linear_operator, time_step)
-    q, f1, f2, f3 = weights
-    at_start = np.empty(full.shape, complex)
+    operator = equation.linear_operator
+    full, half, q, f1, f2, f3 = (
+        values.astype(operator.dtype)
+        for values in _etdrk4_coefficients(_in_double(operator), time_step)
+    )
+    at_start = _coefficients_like(operator)
     at_a, at_b, at_c = (np.empty_like(at_start) for _ in range(3))
 
     def step(vorticity_hat: FieldHat, time: float) -> None:
@@ -101,19 +108,41 @@ def etdrk4(equation: Equation, time_step: float) -> Step:
     return step
 
 
+def _in_double(operator: NDArray[np.inexact]) -> NDArray[np.inexact]:
+    """Factors are computed in double precision, then rounded once."""
+    return operator.astype(np.result_type(operator.dtype, np.float64))
+
+
+def _coefficients_like(operator: NDArray[np.inexact]) -> FieldHat:
+    return np.empty(operator.shape, np.result_type(operator.dtype, np.complex64))
+
+
 _CONTOUR_POINTS = 32
 
 
 def _etdrk4_coefficients(
     linear_operator: NDArray[np.inexact], time_step: float
-) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[Any]]]:
-    """`exp(L h)`, `exp(L h / 2)` and the weights of the stages.
-
-    The weights are quotients that cancel near L = 0; as means over a circle around each
-    value they keep all digits.
-    """
+) -> list[NDArray[Any]]:
+    """`exp(L h)`, `exp(L h / 2)` and the four weights of the stages."""
     scaled = linear_operator * time_step
-    angles = np.pi * (np.arange(_CONTOUR_POINTS) + 0.5) / (0.5 * _CONTOUR_POINTS)
+    if np.iscomplexobj(scaled):
+        weights = _stage_weights(scaled)
+    else:
+        # All modes of one modulus share their weights: work once for each value.
+        values, where = np.unique(scaled, return_inverse=True)
+        weights = [w[where].reshape(scaled.shape) for w in _stage_weights(values)]
+    return [np.exp(scaled), np.exp(0.5 * scaled), *(time_step * w for w in weights)]
+
+
+def _stage_weights(scaled: NDArray[np.inexact]) -> list[NDArray[Any]]:
+    """The weights over the time step, for each value of `L h`.
+
+    They are quotients that cancel near L = 0; as means over a circle around each value
+    they keep all digits. Around a real value half a circle does, for the real part.
+    """
+    is_real = not np.iscomplexobj(scaled)
+    num_points = _CONTOUR_POINTS // 2 if is_real else _CONTOUR_POINTS
+    angles = np.pi * (np.arange(num_points) + 0.5) / (0.5 * _CONTOUR_POINTS)
     sums = [np.zeros(scaled.shape, complex) for _ in range(4)]
     for point in np.exp(1j * angles):  # one at a time: memory of one grid
         z = scaled + point
@@ -122,7 +151,5 @@ def _etdrk4_coefficients(
         sums[1] += (-4.0 - z + exp * (4.0 - 3.0 * z + z**2)) / z**3
         sums[2] += 2.0 * (2.0 + z + exp * (z - 2.0)) / z**3
         sums[3] += (-4.0 - 3.0 * z - z**2 + exp * (4.0 - z)) / z**3
-    weights: list[NDArray[Any]] = [t * (time_step / _CONTOUR_POINTS) for t in sums]
-    if not np.iscomplexobj(linear_operator):
-        weights = [weight.real for weight in weights]
-    return np.exp(scaled), np.exp(0.5 * scaled), weights
+    means: list[NDArray[Any]] = [total / num_points for total in sums]
+    return [mean.real for mean in means] if is_real else means

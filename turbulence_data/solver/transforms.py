@@ -2,7 +2,7 @@
 
 Coefficients are normalised: `field(x) = sum_k field_hat(k) exp(i k.x)`, so they do not
 depend on the number of grid points, and Parseval reads
-`mean(field^2) = sum_k |field_hat(k)|^2`.
+`mean(field^2) = sum_k |field_hat(k)|^2`. Single precision stays single.
 """
 
 from __future__ import annotations

@@ -1,0 +1,224 @@
+"""Forcing of the user's own that is deterministic: what it does, how exactly, when."""
+
+import math
+
+import numpy as np
+import pytest
+
+from turbulence_data.config import FlowConfig
+from turbulence_data.diagnostics import energy, energy_budget, enstrophy_budget
+from turbulence_data.solver.equations import VorticityEquation
+from turbulence_data.solver.forcing import SteadyForcing
+from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver.modes import padded_modes, truncated_modes
+from turbulence_data.solver.simulation import Simulation, evolve
+from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
+
+ROUND_OFF = 1e-13  # relative to the largest value; a handful of transforms
+AMPLIFIED = 1e-11  # round-off after a turnover time or two of turbulence
+ORDER_TOLERANCE = 0.25  # of a fitted order of convergence
+STEPS = np.array([1 / 20, 1 / 30, 1 / 40, 1 / 60, 1 / 80])
+NU = 0.02
+FLOW = FlowConfig(32, 1.0 / NU, linear_drag=0.1, forcing_wavenumber=None)
+GRID = Grid((32, 32))
+
+
+def start_field(shape=(32, 32)):
+    draw = RandomVorticity(energy=0.5, peak_wavenumber=3.0)
+    return draw(Grid(shape), np.random.default_rng(0))
+
+
+def relative_error(field, reference):
+    return np.linalg.norm(field - reference) / np.linalg.norm(reference)
+
+
+def kolmogorov(x, y):
+    return -2.0 * (np.cos(2 * x) + np.cos(2 * y))
+
+
+def exact(x, y, time):
+    return math.cos(3 * time) * np.cos(2 * x) + math.sin(2 * time) * np.cos(3 * y)
+
+
+def manufactured(x, y, time):
+    """What must drive the flow for `exact` to be its solution: w_t + J - L w."""
+    a, b = math.cos(3 * time), math.sin(2 * time)
+    rate = -3 * math.sin(3 * time) * np.cos(2 * x)
+    rate = rate + 2 * math.cos(2 * time) * np.cos(3 * y)
+    # psi = a cos(2x) / 4 + b cos(3y) / 9, u = psi_y, v = -psi_x
+    jacobian = -5.0 / 6.0 * a * b * np.sin(2 * x) * np.sin(3 * y)
+    damped = (4 * NU + 0.1) * a * np.cos(2 * x) + (9 * NU + 0.1) * b * np.cos(3 * y)
+    return rate + jacobian + damped
+
+
+# What it does
+
+
+@pytest.mark.parametrize("scheme", [integrating_factor_rk4, etdrk4])
+def test_a_manufactured_solution_is_reached_at_fourth_order(scheme):
+    start, end = exact(GRID.x, GRID.y, 0.0), exact(GRID.x, GRID.y, 1.0)
+    errors = [
+        relative_error(
+            evolve(start, FLOW, 1.0, h, forcing=manufactured, scheme=scheme), end
+        )
+        for h in STEPS
+    ]
+    order = np.polyfit(np.log(STEPS), np.log(errors), 1)[0]
+    assert abs(order - 4.0) < ORDER_TOLERANCE
+
+
+@pytest.mark.parametrize("time_step", [0.01, None])
+def test_a_forcing_written_out_is_the_one_that_the_flow_has_by_itself(time_step):
+    own = FlowConfig(32, 1.0 / NU, linear_drag=0.1, forcing_wavenumber=2)
+    expected = evolve(start_field(), own, 1.0, time_step)
+    steady = evolve(
+        start_field(), FLOW, 1.0, time_step, forcing=SteadyForcing(kolmogorov)
+    )
+    varying = evolve(
+        start_field(), FLOW, 1.0, time_step, forcing=lambda x, y, t: kolmogorov(x, y)
+    )
+    assert relative_error(steady, expected) < AMPLIFIED
+    assert relative_error(varying, expected) < AMPLIFIED
+
+
+@pytest.mark.parametrize("make_modes", [truncated_modes, padded_modes])
+@pytest.mark.parametrize("shape", [(32, 48), (33, 35)])
+def test_the_tendency_at_rest_is_the_source_at_that_time(make_modes, shape):
+    grid = Grid(shape, (2 * np.pi, np.pi))
+    modes = make_modes(grid)
+    flow = FlowConfig(shape, 100.0, 0.1, None, lengths=grid.lengths)
+
+    def source(x, y, time):
+        return time * np.sin(x) * np.cos(4 * y)
+
+    out = np.empty(modes.shape, complex)
+    equation = VorticityEquation(flow, modes, forcing=source)
+    equation.nonlinear_terms(np.zeros_like(out), 0.7, out)
+    expected = source(grid.x, grid.y, 0.7)
+    assert np.abs(modes.to_physical(out) - expected).max() < ROUND_OFF
+
+
+def test_time_goes_on_where_a_state_is():
+    simulation = Simulation(FLOW, forcing=manufactured)
+    late = simulation.start(exact(GRID.x, GRID.y, 5.0), time=5.0)
+    end = simulation.vorticity(simulation.advance(late, 0.5, 0.005))
+    assert relative_error(end, exact(GRID.x, GRID.y, 5.5)) < 1e-7
+
+
+@pytest.mark.parametrize("budget", [energy_budget, enstrophy_budget])
+def test_the_work_is_that_of_the_source_at_the_time_of_the_field(budget):
+    vorticity = start_field()
+    at_rest = FlowConfig(32, math.inf, 0.0, None)
+    work = budget(vorticity, at_rest, forcing=manufactured, time=0.3).work
+    factor = vorticity if budget is enstrophy_budget else streamfunction(vorticity)
+    expected = np.mean(factor * manufactured(GRID.x, GRID.y, 0.3))
+    assert work == pytest.approx(expected, rel=1e-12)
+    assert work != pytest.approx(budget(vorticity, at_rest, forcing=manufactured).work)
+
+
+def streamfunction(vorticity):
+    modes = padded_modes(GRID)
+    return modes.to_physical(modes.from_physical(vorticity) * modes.inverse_k_squared)
+
+
+def test_the_budget_is_the_rate_at_which_the_energy_changes():
+    h = 1e-3
+    simulation = Simulation(FLOW, forcing=manufactured)
+    states = [simulation.start(start_field(), time=0.4)]
+    for _ in range(2):
+        states.append(simulation.advance(states[-1], h, h))
+    before, now, after = (simulation.vorticity(state) for state in states)
+    rate = (energy(after) - energy(before)) / (2 * h)
+    total = energy_budget(now, FLOW, forcing=manufactured, time=0.4 + h).total
+    assert rate == pytest.approx(total, rel=1e-5)  # h^2 / 6 of the third derivative
+
+
+# How often it is evaluated
+
+
+def test_a_steady_source_is_evaluated_once_a_varying_one_once_for_each_time():
+    counts = {"steady": 0, "varying": 0}
+
+    def counted(x, y, time=None):
+        counts["steady" if time is None else "varying"] += 1
+        return kolmogorov(x, y)
+
+    for forcing in (SteadyForcing(counted), counted):
+        simulation = Simulation(FLOW, forcing=forcing)
+        simulation.advance(simulation.start(start_field()), 0.1, 0.01)
+    # At construction, and at the beginning, middle and end of each of ten steps.
+    assert counts["steady"] == 1
+    assert counts["varying"] <= 1 + 3 * 10
+
+
+def test_part_of_a_grid_is_enough_where_the_source_varies_along_one_side():
+    along_y = evolve(
+        start_field(),
+        FLOW,
+        0.1,
+        0.01,
+        forcing=SteadyForcing(lambda x, y: np.cos(3 * y)),
+    )
+    whole = evolve(
+        start_field(),
+        FLOW,
+        0.1,
+        0.01,
+        forcing=SteadyForcing(lambda x, y: np.cos(3 * y) + 0 * x),
+    )
+    assert np.array_equal(along_y, whole)
+
+
+def test_chosen_steps_resolve_a_forcing_balanced_by_strong_viscosity():
+    """As for the forcing of the flow's own: the damping at its wavenumber counts."""
+    flow = FlowConfig(32, 0.1, 0.0, None)
+    balanced = 4.0 / 160.0 * np.cos(4 * GRID.x) * np.ones((1, 32))
+    forcing = SteadyForcing(lambda x, y: 4.0 * np.cos(4 * x))
+    assert relative_error(evolve(balanced, flow, 0.5, forcing=forcing), balanced) < 1e-6
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (lambda x, y, t: np.ones(32), r"on the grid, of shape \(32, 32\).*\(32,\)"),
+        (lambda x, y, t: np.ones((16, 16)), r"at time 0 .*received \(16, 16\)"),
+        (lambda x, y, t: 1.0, r"received \(\)"),
+        (lambda x, y, t: 1j * np.cos(x), r"must be real; received dtype complex128"),
+        (lambda x, y, t: np.cos(x) / 0.0, r"must be finite; 1024 of 1024"),
+        (lambda x, y, t: 2 + np.cos(x), r"mean 2\. Subtract the mean"),
+    ],
+)
+def test_a_source_that_no_periodic_flow_can_have_is_refused_at_once(source, message):
+    with (
+        np.errstate(divide="ignore"),
+        pytest.raises(ValueError, match=f"source of vorticity.*{message}"),
+    ):
+        Simulation(FLOW, forcing=source)
+
+
+def test_a_source_that_goes_wrong_later_is_refused_then():
+    def growing_mean(x, y, time):
+        return np.cos(x) + np.cos(y) + (time > 0.05)
+
+    with pytest.raises(ValueError, match=r"mean 1\. Subtract the mean"):
+        evolve(start_field(), FLOW, 1.0, 0.01, forcing=growing_mean)
+
+
+@pytest.mark.parametrize("bad", [3, "ring", np.zeros((32, 32))])
+def test_what_cannot_force_is_refused_with_what_can(bad):
+    with pytest.raises(TypeError, match=r"RingForcing.*\(x, y, time\) -> .*received"):
+        evolve(start_field(), FLOW, 0.1, forcing=bad)
+    with pytest.raises(TypeError, match=r"callable \(x, y\) ->"):
+        SteadyForcing(bad)
+
+
+def test_two_forcings_at_once_are_refused():
+    own = FlowConfig(32, 100.0, forcing_wavenumber=4)
+    with pytest.raises(ValueError, match=r"forcing_wavenumber=4 and SteadyForcing"):
+        evolve(start_field(), own, 0.1, forcing=SteadyForcing(kolmogorov))
+    with pytest.raises(ValueError, match="forcing_wavenumber=None"):
+        energy_budget(start_field(), own, forcing=SteadyForcing(kolmogorov))

@@ -1,0 +1,215 @@
+"""Everything that decides the bytes of a dataset, as a frozen, checked value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from turbulence_data.config import (
+    FlowConfig,
+    as_pair,
+    check_at_least_zero,
+    check_positive,
+    check_whole,
+)
+from turbulence_data.plain_values import plain_value
+from turbulence_data.solver.forcing import ForcingLike, drive_of
+from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver.modes import truncated_modes
+from turbulence_data.solver.time_stepping import Scheme, integrating_factor_rk4
+
+SPLITS = ("train", "validation", "test")
+FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
+"""Fields of every snapshot, float32, shape `(nx, ny)`."""
+EXTRA_FIELDS = {"velocity": 2, "tau": 3, "sigma": 2}
+"""Fields on request, float32, shape `(nx, ny, channels)`; the number of channels."""
+# Room for this many trajectories in a split before their numbers would collide.
+_SPLIT_STRIDE = 100_000
+_BY_NAME = ("forcing", "scheme", "dtype")
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Everything that decides the bytes of a dataset: flow, filter, sampling, seeds.
+
+    Attributes:
+        flow: physics and DNS resolution.
+        num_points_les: LES points, one number or a pair.
+        num_trajectories: independent trajectories of the (train, validation, test)
+            splits.
+        num_snapshots: snapshots of each trajectory.
+        spin_up: time from the random start field to the first snapshot.
+        coarse_spin_up: the first part of `spin_up`, run at half the resolution and
+            twice the time step: cheap, and forgotten by the small scales soon after.
+        interval: time between snapshots.
+        time_step: DNS time step; from one snapshot to the next it is halved, twice at
+            most, where the flow is too fast for it. None lets the solver choose from
+            the speed of the flow, as in `evolve`. Snapshots come at their exact times
+            all the same.
+        start: draws the start field.
+        seed: seed of the ensemble; a trajectory's own derives from it and its number.
+        filter_width: width of the Gaussian filter; None for two LES cells.
+        extra_fields: names from `EXTRA_FIELDS`, see `stresses.SubgridStresses`.
+        forcing: what drives the flow, as of `evolve`, if `flow.forcing_wavenumber` is
+            None. Each trajectory has its own stream of a stochastic forcing. A function
+            must be one of a module: processes find it, and the data name it, by that
+            name.
+        scheme: time stepping scheme, a function of a module.
+        dtype: precision of the DNS, `np.float64` or `np.float32`.
+
+    Raises:
+        ValueError: when a value is out of range or values contradict each other.
+        TypeError: for a forcing or a scheme that has no name or value to be known by.
+    """
+
+    flow: FlowConfig
+    num_points_les: int | tuple[int, int]
+    num_trajectories: tuple[int, int, int]
+    num_snapshots: int
+    spin_up: float
+    interval: float
+    time_step: float | None = None
+    coarse_spin_up: float = 0.0
+    start: RandomVorticity = field(default_factory=RandomVorticity)
+    seed: int = 0
+    filter_width: float | None = None
+    extra_fields: tuple[str, ...] = ()
+    forcing: ForcingLike | None = None
+    scheme: Scheme = integrating_factor_rk4
+    dtype: DTypeLike = np.float64
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.flow, FlowConfig) or not callable(self.start):
+            raise ValueError(
+                "flow must be a FlowConfig and start a callable (grid, rng) -> "
+                f"vorticity; received {self.flow!r} and {self.start!r}."
+            )
+        les_shape = as_pair(self.num_points_les, "num_points_les")
+        object.__setattr__(self, "num_points_les", les_shape)
+        if any(
+            les >= dns for les, dns in zip(self.les_shape, self.flow.shape, strict=True)
+        ):
+            raise ValueError(
+                "num_points_les must be below num_points of the flow in both "
+                f"directions; received {self.les_shape} and {self.flow.shape}."
+            )
+        self._check_trajectories()
+        check_whole("num_snapshots", self.num_snapshots, at_least=1)
+        check_whole("seed", self.seed, at_least=0)
+        self._check_spin_up()
+        check_positive("interval", self.interval)
+        for name in ("time_step", "filter_width"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        self._check_extra_fields()
+        self._check_numerics()
+
+    def __repr__(self) -> str:
+        """The call that makes it, but for defaults; functions by their names."""
+        values = {entry: getattr(self, entry.name) for entry in fields(self)}
+        shown = (
+            f"{entry.name}={getattr(value, '__name__', repr(value))}"
+            for entry, value in values.items()
+            if value != entry.default
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _check_extra_fields(self) -> None:
+        names: Any = self.extra_fields
+        is_tuple = isinstance(names, Sequence) and not isinstance(names, str)
+        if not is_tuple or any(name not in tuple(EXTRA_FIELDS) for name in names):
+            raise ValueError(
+                f"extra_fields must be a tuple of names from {tuple(EXTRA_FIELDS)}; "
+                f"received {names!r}."
+            )
+        # One order, once each: the same fields are the same ensemble.
+        ordered = tuple(name for name in EXTRA_FIELDS if name in names)
+        object.__setattr__(self, "extra_fields", ordered)
+
+    def _check_trajectories(self) -> None:
+        numbers = self.num_trajectories
+        if not isinstance(numbers, Sequence) or len(numbers) != len(SPLITS):
+            raise ValueError(
+                f"num_trajectories must give a number for each of {SPLITS}; received "
+                f"{numbers!r}."
+            )
+        for split, number in zip(SPLITS, numbers, strict=True):
+            check_whole(f"num_trajectories of {split}", number, at_least=1)
+            if number > _SPLIT_STRIDE:
+                raise ValueError(
+                    f"num_trajectories of {split} must be at most {_SPLIT_STRIDE}, so "
+                    f"that numbers stay apart; received {number}."
+                )
+        object.__setattr__(self, "num_trajectories", tuple(map(int, numbers)))
+
+    def _check_spin_up(self) -> None:
+        for name in ("spin_up", "coarse_spin_up"):
+            check_at_least_zero(name, getattr(self, name))
+        if self.coarse_spin_up > self.spin_up:
+            raise ValueError(
+                "coarse_spin_up is a part of spin_up and cannot exceed it; received "
+                f"{self.coarse_spin_up} of {self.spin_up}."
+            )
+        if self.coarse_spin_up > 0.0:
+            self.coarse_flow()
+
+    def _check_numerics(self) -> None:
+        if not callable(self.scheme):
+            raise TypeError(
+                "scheme must be a callable (equation, time_step) -> step; received "
+                f"{self.scheme!r}."
+            )
+        for name in ("forcing", "scheme"):  # workers must find what they are named
+            plain_value(getattr(self, name))
+        flow = self.coarse_flow() if self.coarse_spin_up > 0.0 else self.flow
+        modes = truncated_modes(Grid(flow.shape, flow.lengths), self.dtype)
+        drive_of(flow, self.forcing, modes)
+        object.__setattr__(self, "dtype", modes.dtype.type)
+
+    def coarse_flow(self) -> FlowConfig:
+        """The flow at half the resolution, on which the spin-up starts.
+
+        Raises:
+            ValueError: when that grid is too coarse, for the forcing for example.
+        """
+        nx, ny = self.flow.shape
+        return replace(self.flow, num_points=(nx // 2, ny // 2))
+
+    @property
+    def les_shape(self) -> tuple[int, int]:
+        """`num_points_les` as the pair `(nx, ny)`."""
+        return as_pair(self.num_points_les)
+
+    @property
+    def width(self) -> float:
+        """The filter width in use: two LES cells where none is given."""
+        if self.filter_width is not None:
+            return self.filter_width
+        return 2.0 * max(
+            length / n
+            for length, n in zip(self.flow.lengths, self.les_shape, strict=True)
+        )
+
+    def trajectory_ids(self, split: str) -> list[int]:
+        """Numbers of the trajectories of a split; no number is in two splits.
+
+        Raises:
+            ValueError: for an unknown split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; expected one of {SPLITS}.")
+        first = SPLITS.index(split) * _SPLIT_STRIDE
+        count = self.num_trajectories[SPLITS.index(split)]
+        return list(range(first, first + count))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values as plain, JSON-ready types; functions by their names."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        by_name = {name: plain_value(values[name]) for name in _BY_NAME}
+        start = asdict(self.start) if is_dataclass(self.start) else self.start
+        return values | by_name | {"flow": self.flow.to_dict(), "start": start}
