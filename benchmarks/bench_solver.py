@@ -1,111 +1,209 @@
-"""Cost of the solver against four full FFTW transforms, in one run.
+"""Cost of the solver against its transforms and against a peer, fluidsim, in one run.
 
-    python benchmarks/bench_solver.py [--json FILE] [--planner FFTW_MEASURE]
+    pip install -e ".[bench]"
+    python benchmarks/bench_solver.py --json runs/benchmark.json > runs/benchmark.md
 
 One right-hand side takes two fields to physical space and two back, so four real
-two-dimensional transforms of the whole grid are its natural unit. Times are medians of
-interleaved repetitions; only the ratios are worth quoting, on a machine that is idle.
+two-dimensional transforms of the whole grid are its natural unit, the floor. Times are
+medians of interleaved repetitions; only the ratios are worth quoting, measured on a
+machine that does nothing else. Exits with 1 when the peer and the solver disagree.
 """
 
 import argparse
+import contextlib
+import ctypes
 import json
-import statistics
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pyfftw
-
-from turbulence_data import FlowConfig, RandomVorticity
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import truncated_modes
-from turbulence_data.solver.time_stepping import integrating_factor_rk4
+import benchmark_report as report
+import setting_up
+import thread_pools
+from benchmarked_solver import Case, OwnSolver
+from interleaved_timing import Effort
+from solver_comparison import (
+    AgreementRun,
+    DisagreementError,
+    MakeSolver,
+    agreement_row,
+    cost_row,
+)
+from time_to_solution import Problem, solve
 
 SIZES = (64, 128, 256, 512, 1024)
-REPETITIONS = 7
-SECONDS_EACH = 0.2
+SECTIONS = ("costs", "agreement", "solution", "threads")
+NO_PEER = (
+    "fluidsim is not installed, so nothing is compared with it; install it with: "
+    'pip install -e ".[bench]"'
+)
+# Both code paths of the solver (packed rows and pairs), one and two threads.
+AGREEMENT_RUNS: tuple[AgreementRun, ...] = (
+    AgreementRun(Case(64), duration=5.0, num_steps=500),
+    AgreementRun(Case(128), duration=2.0, num_steps=250),
+    AgreementRun(Case(256), duration=2.0, num_steps=400),
+    AgreementRun(Case(256, threads=2), duration=0.5, num_steps=100),
+    AgreementRun(Case(512), duration=0.5, num_steps=200),
+)
+NEIGHBOURS = tuple(
+    (neighbour, threads, policy)
+    for neighbour in ("none", "tensorflow", "numba")
+    for threads, policy in ((1, ""), (2, ""), (2, "PASSIVE"))
+)
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def seconds_a_call(function: Callable[[], object], num_calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(num_calls):
-        function()
-    return (time.perf_counter() - start) / num_calls
+@contextlib.contextmanager
+def standard_output_as_error() -> Iterator[None]:
+    """Libraries print while they plan, some from C: keep that out of the tables."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
-def four_transforms(num_points: int, threads: int) -> Callable[[], None]:
-    field = pyfftw.zeros_aligned((num_points, num_points))
-    hat = pyfftw.zeros_aligned((num_points, num_points // 2 + 1), "complex128")
-    options = {"axes": (0, 1), "flags": ("FFTW_MEASURE",), "threads": threads}
-    forward = pyfftw.FFTW(field, hat, **options)
-    inverse = pyfftw.FFTW(hat, field, direction="FFTW_BACKWARD", **options)
-    field[...] = np.random.default_rng(0).standard_normal(field.shape)
-    forward.execute()
-
-    def run() -> None:
-        for _ in range(2):
-            inverse.execute()
-            forward.execute()
-
-    return run
-
-
-def measure(num_points: int, threads: int, planner: str) -> dict[str, float]:
-    grid = Grid((num_points, num_points))
-    flow = FlowConfig(num_points, reynolds=1000.0)
-    modes = truncated_modes(grid)
-    equation = VorticityEquation(flow, modes, planner=planner, threads=threads)
-    start = RandomVorticity()(grid, np.random.default_rng(0))
-    state, out = modes.from_physical(start), np.empty(modes.shape, complex)
-    step = integrating_factor_rk4(equation, 1e-5)
-    runs = {
-        "floor": four_transforms(num_points, threads),
-        "right_hand_side": lambda: equation.nonlinear_terms(state, 0.0, out),
-        "quarter_step": lambda: step(state, 0.0),
-    }
-    counts, times = {}, {name: [] for name in runs}
-    for name, run in runs.items():
-        run()
-        counts[name] = max(2, int(SECONDS_EACH / seconds_a_call(run, 2)))
-    for _ in range(REPETITIONS):
-        for name, run in runs.items():
-            share = 4.0 if name == "quarter_step" else 1.0
-            times[name].append(seconds_a_call(run, counts[name]) / share)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    ratios = {
-        f"{name}_ratio": statistics.median(
-            a / b for a, b in zip(times[name], times["floor"], strict=True)
-        )
-        for name in ("right_hand_side", "quarter_step")
-    }
-    return {"num_points": num_points, "threads": threads, **medians, **ratios}
-
-
-def main() -> None:
+def options_from(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", help="file to write the rows to")
-    parser.add_argument("--planner", default="FFTW_ESTIMATE")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    parser.add_argument("--planner", default="FFTW_ESTIMATE", help="of our transforms")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    options = parser.parse_args()
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument(
+        "--clock",
+        choices=tuple(CLOCKS),
+        default="wall",
+        help="cpu: CPU time, for --threads 1 on a machine that is busy",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke test of seconds; means nothing"
+    )
+    options = parser.parse_args(arguments)
+    if options.clock == "cpu" and options.threads != [1]:
+        parser.error("--clock cpu adds up all threads: give --threads 1 with it")
+    return options
+
+
+def installed_peer() -> MakeSolver | None:
+    if find_spec("fluidsim") is None:
+        return None
+    from fluidsim_peer import fastest_fluidsim
+
+    return fastest_fluidsim
+
+
+def measure_costs(
+    options: argparse.Namespace, peer: MakeSolver | None
+) -> list[dict[str, Any]]:
+    effort = Effort(clock=CLOCKS[options.clock])
+    sizes, threads = options.sizes, options.threads
+    if options.quick:
+        effort = Effort(repetitions=3, seconds_each=0.005)
+        sizes, threads = [32, 64], [1]
     rows = []
-    print("   N threads   floor ms     RHS ms  ratio   step/4 ms  ratio")
-    for size in options.sizes:
-        for threads in options.threads:
-            row = measure(size, threads, options.planner)
-            rows.append(row)
-            print(
-                f"{size:4d} {threads:7d} {row['floor'] * 1e3:10.4f} "
-                f"{row['right_hand_side'] * 1e3:10.4f} "
-                f"{row['right_hand_side_ratio']:6.2f} "
-                f"{row['quarter_step'] * 1e3:11.4f} {row['quarter_step_ratio']:6.2f}",
-                flush=True,
-            )
+    for size in sizes:
+        for number in threads:
+            case = Case(size, threads=number, planner=options.planner)
+            rows.append(cost_row(case, OwnSolver, peer, effort))
+            print(f"measured N = {size}, {number} thread(s)", file=sys.stderr)
+    return rows
+
+
+def measure_agreement(
+    options: argparse.Namespace, peer: MakeSolver
+) -> list[dict[str, Any]]:
+    runs = AGREEMENT_RUNS
+    if options.quick:
+        runs = (AgreementRun(Case(32), duration=0.2, num_steps=20),)
+    return [agreement_row(run, OwnSolver, peer) for run in runs]
+
+
+def measure_solution(
+    options: argparse.Namespace, peer: MakeSolver | None
+) -> list[dict[str, Any]]:
+    effort = Effort(repetitions=3, clock=CLOCKS[options.clock])
+    problems = [Problem(Case(256, threads=n), effort=effort) for n in options.threads]
+    if options.quick:
+        tiny = Case(32, viscosity=1e-2)
+        steps = (10, 20, 40, 80)
+        problems = [
+            Problem(tiny, 0.5, num_steps=steps, reference_steps=200, effort=effort)
+        ]
+    solvers: dict[str, MakeSolver] = {"own": OwnSolver}
+    if peer is not None:
+        solvers["peer"] = peer
+    results = [solve(problem, solvers) for problem in problems]
+    if not options.quick:
+        names = setting_up.SOLVERS if peer is not None else setting_up.SOLVERS[:1]
+        for problem, result in zip(problems, results, strict=True):
+            result["setting_up"] = {
+                name: setting_up.measure(name, problem.case) for name in names
+            }
+    return results
+
+
+def measure_threads(options: argparse.Namespace) -> dict[str, Any]:
+    if options.quick:
+        return {"neighbours": thread_pools.measure([("none", 1, "")], 2)}
+    return {
+        "neighbours": thread_pools.measure(NEIGHBOURS),
+        "processes": thread_pools.processes_and_threads(),
+    }
+
+
+def measure(options: argparse.Namespace, peer: MakeSolver | None) -> dict[str, Any]:
+    """Everything that was asked for, as plain values."""
+    results: dict[str, Any] = {
+        "machine": report.machine(),
+        "versions": report.versions(),
+        "planner": options.planner,
+        "clock": options.clock,
+        "quick": options.quick,
+        "peer": NO_PEER if peer is None else "fluidsim",
+        "rows": [],
+        "agreement": [],
+        "time_to_solution": [],
+        "threads": {},
+    }
+    # First, so that nothing is measured of a solver that is wrong.
+    if "agreement" in options.only and peer is not None:
+        results["agreement"] = measure_agreement(options, peer)
+    if "costs" in options.only:
+        results["rows"] = measure_costs(options, peer)
+    if "solution" in options.only:
+        results["time_to_solution"] = measure_solution(options, peer)
+    if "threads" in options.only:
+        results["threads"] = measure_threads(options)
+    results["machine"]["load_average_at_end"] = report.machine()["load_average"]
+    results["claims"] = report.claims(results)
+    return results
+
+
+def main(arguments: Sequence[str] | None = None, peer: MakeSolver | None = None) -> int:
+    """Measures, prints and writes; returns the exit code."""
+    options = options_from(arguments)
+    try:
+        with standard_output_as_error():
+            results = measure(options, peer or installed_peer())
+    except DisagreementError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    print(report.document(results))
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"planner": options.planner, "rows": rows}, file, indent=1)
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

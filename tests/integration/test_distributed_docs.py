@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from turbulence_data import content_hash, named_flow, sample_trajectory
-from turbulence_data.sampling import SPLITS
+from turbulence_data.ensemble_config import SPLITS
 from turbulence_data.trajectory_store import TrajectoryStore
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "distributed.md"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pytest
 
 from turbulence_data import EnsembleConfig, FlowConfig, content_hash, sample_trajectory
-from turbulence_data.sampling import SPLITS
+from turbulence_data.ensemble_config import SPLITS
 from turbulence_data.trajectory_store import TrajectoryStore
 
 PATIENCE_SECONDS = 120.0
