@@ -65,6 +65,7 @@ _MODULES = (
     "introspection",
     "layers",
     "linearisation",
+    "losses",
     "metrics",
     "models",
     "plotting",

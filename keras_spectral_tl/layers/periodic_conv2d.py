@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spectral_tl.layers.periodic_padding2d import pad_periodically
+from keras_spectral_tl.layers.periodic_padding import pad_periodically
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
@@ -47,7 +47,8 @@ class PeriodicConv2D(keras.layers.Conv2D):
         >>> layer = PeriodicConv2D(1, 3, kernel_initializer="ones")
         >>> field = np.zeros((1, 4, 4, 1), "float32")
         >>> field[0, 0, 0, 0] = 1.0
-        >>> np.asarray(layer(field))[0, :, :, 0].astype(int).tolist()
+        >>> outputs = keras.ops.convert_to_numpy(layer(field))
+        >>> outputs[0, :, :, 0].astype(int).tolist()
         [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 1]]
     """
 

@@ -47,7 +47,7 @@ class RadialSpectrum2D(keras.layers.Layer):
         >>> x = 2 * np.pi * np.arange(8) / 8
         >>> field = np.sin(2 * x)[None, :, None, None] * np.ones((1, 8, 8, 1))
         >>> spectrum = RadialSpectrum2D()(field)
-        >>> np.asarray(spectrum)[0, :, 0].round(6).tolist()
+        >>> ops.convert_to_numpy(spectrum)[0, :, 0].round(6).tolist()
         [0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]
     """
 
@@ -69,20 +69,11 @@ class RadialSpectrum2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Return the spectrum of every sample and channel."""
-        nx, ny = self._spatial_shape(inputs.shape)
-        fields = ops.cast(inputs, "float32")
+        self._spatial_shape(inputs.shape)
+        fields = inputs
         if self.data_format == "channels_last":
             fields = ops.transpose(fields, (0, 3, 1, 2))
-        # Dividing first keeps the squares of large fields within float32.
-        fields = fields / float(nx * ny)
-        real, imag = ops.fft2((fields, ops.zeros_like(fields)))
-        power = ops.square(real) + ops.square(imag)
-        channels = inputs.shape[-1 if self.data_format == "channels_last" else 1]
-        by_mode = ops.transpose(ops.reshape(power, (-1, nx * ny)))
-        shells = shells_of_all_modes(nx, ny)
-        # A segment sum, not a product with a matrix: accelerators round those to TF32.
-        spectra = ops.segment_sum(by_mode, shells, num_segments=int(shells.max()) + 1)
-        spectra = ops.reshape(ops.transpose(spectra), (-1, channels, shells.max() + 1))
+        spectra = tensor_spectra(fields)
         if self.data_format == "channels_last":
             spectra = ops.transpose(spectra, (0, 2, 1))
         return ops.cast(spectra, self.compute_dtype)
@@ -111,6 +102,32 @@ class RadialSpectrum2D(keras.layers.Layer):
                 f"{tuple(shape)}; give keras.Input the numbers of points."
             )
         return int(shape[axes[0]] or 0), int(shape[axes[1]] or 0)
+
+
+def tensor_spectra(fields: Any) -> Any:
+    """Radial spectrum of each field of a tensor, on any backend, in float32.
+
+    Args:
+        fields: Tensor (batch, channels, nx, ny) with known channels, nx and ny.
+
+    Returns:
+        Tensor (batch, channels, num_shells): shell SUM, as in `RadialSpectrum2D`.
+
+    Example:
+        >>> ops.convert_to_numpy(tensor_spectra(np.ones((1, 1, 4, 4)))).tolist()
+        [[[1.0, 0.0, 0.0, 0.0]]]
+    """
+    channels, nx, ny = fields.shape[1:]
+    # Dividing first keeps the squares of large fields within float32.
+    fields = ops.cast(fields, "float32") / float(nx * ny)
+    real, imag = ops.fft2((fields, ops.zeros_like(fields)))
+    power = ops.square(real) + ops.square(imag)
+    by_mode = ops.transpose(ops.reshape(power, (-1, nx * ny)))
+    shells = shells_of_all_modes(nx, ny)
+    num_shells = int(shells.max()) + 1
+    # A segment sum, not a product with a matrix: accelerators round those to TF32.
+    spectra = ops.segment_sum(by_mode, shells, num_segments=num_shells)
+    return ops.reshape(ops.transpose(spectra), (-1, channels, num_shells))
 
 
 def shells_of_all_modes(nx: int, ny: int) -> NDArray[np.int32]:

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.spectra.fields import radial_spectrum
+from keras_spectral_tl.spectra.fields import last_complete_shell, radial_spectrum
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 
 Spectra = dict[str, NDArray[np.float64]]
 
 
 class NoSpatialLayerError(ValueError):
-    """A model without any layer that has a 2-D spatial output."""
+    """A model without any layer that has a spatial output."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class ActivationSpectraResult:
         pre_activation_channels: (channels, num_shells), averaged over samples alone;
             empty unless asked for.
         post_activation_channels: The same after the activation.
+        grids: Layer name to the points of its output along each spatial axis.
     """
 
     num_samples: int
@@ -41,6 +42,7 @@ class ActivationSpectraResult:
     post_activation: Spectra
     pre_activation_channels: Spectra = field(default_factory=dict)
     post_activation_channels: Spectra = field(default_factory=dict)
+    grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class SpectralShift:
 
     Attributes:
         gain: ``log(sum(target) / sum(base))``: the logarithm of the ratio of energies.
-        shape: ``target / sum(target) - base / sum(base)`` by wavenumber; sums to 0.
+        shape: ``target / sum(target) - base / sum(base)`` by wavenumber, which is the
+            index; sums to 0.
         distance: ``sum(|shape|) / 2`` in [0, 1]: the share of the energy that sits at
             other wavenumbers. A gain alone leaves it at 0.
     """
@@ -66,8 +69,9 @@ def activation_spectra(
     *,
     batch_size: int = 16,
     per_channel: bool = False,
+    rank: int = 2,
 ) -> ActivationSpectraResult:
-    """Pre- and post-activation spectra of every layer with a 2-D spatial output.
+    """Pre- and post-activation spectra of every layer with a spatial output.
 
     Each sample and channel gives one `radial_spectrum`; they are averaged while the
     data streams through the model, so memory holds one batch of one layer. Works for
@@ -79,17 +83,18 @@ def activation_spectra(
         model: A built model.
         x: Inputs (samples, ...), or an iterable of batches (such as a tf.data.Dataset)
             of inputs or of (inputs, targets).
-        layers: Names of the layers; by default all with a 2-D spatial output.
+        layers: Names of the layers; by default all with a spatial output.
         batch_size: Samples a batch when ``x`` is an array.
         per_channel: Whether to keep the spectrum of each channel as well.
+        rank: Number of spatial axes of the layers to read: 1, 2 or 3.
 
     Returns:
         The spectra by layer, in float64.
 
     Raises:
         KeyError: If a name is not one of a layer of the model.
-        ValueError: If ``x`` is empty or not finite, no layer has a 2-D spatial output,
-            or the spatial size of a layer changes between batches.
+        ValueError: If ``x`` is empty or not finite, no layer has such an output, or the
+            spatial size of a layer changes between batches.
 
     Example:
         >>> import keras
@@ -99,36 +104,55 @@ def activation_spectra(
         >>> spectra.pre_activation["conv"].shape
         (7,)
     """
-    pre: Spectra = {}
-    post: Spectra = {}
-    uses: dict[str, int] = {}
-
-    def accumulate(name: str, call: LayerCall) -> None:
-        for sample in range(len(call.post_activation)):
-            after = radial_spectrum(call.post_activation[sample])
-            before = after
-            if call.pre_activation is not call.post_activation:
-                before = radial_spectrum(call.pre_activation[sample])
-            _add(pre, name, before)
-            _add(post, name, after)
-            uses[name] = uses.get(name, 0) + 1
-
-    num_samples = read_calls(model, x, accumulate, layers, batch_size)
-    if not uses:
+    if rank not in (1, 2, 3):
+        raise ValueError(f"rank must be 1, 2 or 3. Received rank={rank!r}.")
+    totals = _Totals()
+    num_samples = read_calls(model, x, totals.add, layers, batch_size, (rank,))
+    if not totals.uses:
         raise NoSpatialLayerError(
-            f"No layer of model {model.name!r} was seen to give an output of shape "
-            "(samples, nx, ny, channels). Layers called inside a compiled function of "
-            "the model's own, such as a tf.function, cannot be seen."
+            f"No layer of model {model.name!r} was seen to give an output with {rank} "
+            "spatial axes (2: samples, nx, ny, channels). Layers called inside a "
+            "compiled function of the model's own, such as a tf.function, cannot be "
+            "seen."
         )
-    pre = {name: total / uses[name] for name, total in pre.items()}
-    post = {name: total / uses[name] for name, total in post.items()}
+    pre = {name: total / totals.uses[name] for name, total in totals.pre.items()}
+    post = {name: total / totals.uses[name] for name, total in totals.post.items()}
     return ActivationSpectraResult(
         num_samples=num_samples,
         pre_activation={name: mean.mean(axis=0) for name, mean in pre.items()},
         post_activation={name: mean.mean(axis=0) for name, mean in post.items()},
         pre_activation_channels=pre if per_channel else {},
         post_activation_channels=post if per_channel else {},
+        grids=totals.grids,
     )
+
+
+@dataclass
+class _Totals:
+    """Running sums of spectra (channels, num_shells), by layer name."""
+
+    pre: Spectra = field(default_factory=dict)
+    post: Spectra = field(default_factory=dict)
+    uses: dict[str, int] = field(default_factory=dict)
+    grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def add(self, name: str, call: LayerCall) -> None:
+        """Adds the spectra of every sample of a call."""
+        grid = call.post_activation.shape[2:]
+        if self.grids.setdefault(name, grid) != grid:
+            raise ValueError(
+                f"Layer {name!r} gave outputs on grids {self.grids[name]} and {grid}. "
+                "Average over one size at once."
+            )
+        axes = tuple(range(-len(grid), 0))
+        for sample in range(len(call.post_activation)):
+            after = radial_spectrum(call.post_activation[sample], axes)
+            before = after
+            if call.pre_activation is not call.post_activation:
+                before = radial_spectrum(call.pre_activation[sample], axes)
+            self.pre[name] = self.pre.get(name, 0.0) + before
+            self.post[name] = self.post.get(name, 0.0) + after
+            self.uses[name] = self.uses.get(name, 0) + 1
 
 
 def spectral_shift(
@@ -138,18 +162,23 @@ def spectral_shift(
     """How each layer's spectrum differs between two data sets or two models.
 
     Gain (ratio of energies) and shape (difference of the spectra, each normalised to
-    sum 1) are independent: scaling either spectrum changes the gain alone.
+    sum 1) are independent: scaling either spectrum changes the gain alone. Spectra
+    recorded on two grids are compared, gain included, on the shells that are complete
+    on both: k = 0 .. ``(min(n) - 1) // 2`` over all sides n.
 
     Args:
         base: Activation spectra, of which the pre-activations are compared, or any
-            mapping of layer names to spectra.
+            mapping of layer names to spectra by wavenumber. A mapping says nothing of
+            its grid: then both spectra of a layer must be of one length, and it is for
+            the caller to know that they are from one grid.
         target: The same for the other data or the other model.
 
     Returns:
         One `SpectralShift` for each layer, in the order of ``base``.
 
     Raises:
-        ValueError: If layers or sizes differ, or a spectrum has no energy.
+        ValueError: If the layers differ, sizes differ without the grids being known, or
+            a spectrum has no energy.
 
     Example:
         >>> flat = {"conv": np.array([1.0, 1.0])}
@@ -166,7 +195,27 @@ def spectral_shift(
             "base and target must hold the same layers. Only in one of them: "
             f"{sorted(set(first) ^ set(second))}."
         )
-    return {name: _shift(name, first[name], second[name]) for name in first}
+    shells = _common_shells(base, target)
+    return {
+        name: _shift(
+            name, first[name][: shells.get(name)], second[name][: shells.get(name)]
+        )
+        for name in first
+    }
+
+
+def _common_shells(base: Any, target: Any) -> dict[str, int]:
+    """How many shells are complete in both, for layers recorded on two grids."""
+    if not isinstance(base, ActivationSpectraResult):
+        return {}
+    if not isinstance(target, ActivationSpectraResult):
+        return {}
+    counts = {}
+    for name in base.grids.keys() & target.grids.keys():
+        first, second = base.grids[name], target.grids[name]
+        if len(first) == len(second) and first != second:
+            counts[name] = last_complete_shell(*first, *second) + 1
+    return counts
 
 
 def _shift(
@@ -176,7 +225,8 @@ def _shift(
     if base.shape != target.shape:
         raise ValueError(
             f"The spectra of layer {name!r} have shapes {base.shape} and "
-            f"{target.shape}. Compare spectra from one grid."
+            f"{target.shape}, from grids that are not known. Pass results of "
+            "activation_spectra, which know theirs, or spectra from one grid."
         )
     energies = float(base.sum()), float(target.sum())
     if not all(np.isfinite(energy) and energy > 0 for energy in energies):
@@ -196,13 +246,3 @@ def _pre_activation(
     if isinstance(spectra, ActivationSpectraResult):
         return spectra.pre_activation
     return spectra
-
-
-def _add(totals: Spectra, name: str, spectrum: NDArray[np.float64]) -> None:
-    """Adds a spectrum to the running total of a layer."""
-    if name in totals and totals[name].shape != spectrum.shape:
-        raise ValueError(
-            f"Layer {name!r} gave spectra of shapes {totals[name].shape} and "
-            f"{spectrum.shape} (channels, wavenumbers). Average over one size at once."
-        )
-    totals[name] = totals.get(name, 0.0) + spectrum

@@ -1,6 +1,6 @@
-"""Radial spectra of doubly periodic 2-D fields, exact in the sense of Parseval."""
+"""Radial spectra of periodic fields, exact in the sense of Parseval."""
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,7 +8,8 @@ from scipy import sparse
 
 from keras_spectral_tl.shells import shell_numbers
 
-Axes = tuple[int, int]
+# The spatial axes: one, two (x, y) or three.
+Axes = tuple[int, ...]
 
 
 def radial_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> NDArray[np.float64]:
@@ -18,11 +19,12 @@ def radial_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> NDArray[np.float
     ``field_hat = FFT(field) / (nx * ny)`` on the domain [0, 2 pi)^2. Every Fourier
     mode lies in exactly one shell, those beyond the Nyquist wavenumber (the corners
     of the spectral plane) included, so ``sum(spectrum) == mean(field**2)``. A SUM over
-    the shell, not a mean. Non-finite values propagate.
+    the shell, not a mean. Non-finite values propagate. With one or three spatial axes
+    the same holds for |k| in one or three dimensions.
 
     Args:
-        field: Real array with at least two axes.
-        axes: The axes along x and y; all others are kept.
+        field: Real array.
+        axes: The spatial axes, by default x and y; all others are kept.
 
     Returns:
         Array of float64 (..., num_shells): the kept axes, then the wavenumber, whose
@@ -30,7 +32,7 @@ def radial_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> NDArray[np.float
 
     Raises:
         TypeError: If ``field`` is not real.
-        ValueError: If ``axes`` are not two different axes of ``field``.
+        ValueError: If ``axes`` are not one to three different axes of ``field``.
 
     Example:
         >>> import numpy as np
@@ -40,9 +42,9 @@ def radial_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> NDArray[np.float
         array([0. , 0. , 0. , 0.5, 0. ])
     """
     values = _spatial_last(field, axes)
-    field_hat = np.fft.rfft2(values, norm="forward")
+    field_hat = _transform(values, len(axes))
     power = field_hat.real**2 + field_hat.imag**2
-    return _sum_over_shells(power, values.shape[-2:])
+    return _sum_over_shells(power, values.shape[-len(axes) :])
 
 
 def cross_spectrum(
@@ -56,16 +58,16 @@ def cross_spectrum(
     of its mirror image cancel, so the shell sum of two real fields is real.
 
     Args:
-        first: Real array with at least two axes.
+        first: Real array.
         second: Real array of the same shape.
-        axes: The axes along x and y; all others are kept.
+        axes: The spatial axes, by default x and y; all others are kept.
 
     Returns:
         Array of float64 (..., num_shells); the last index is the wavenumber.
 
     Raises:
         TypeError: If a field is not real.
-        ValueError: If the shapes differ, or ``axes`` are not two axes of the fields.
+        ValueError: If the shapes differ, or ``axes`` are not axes of the fields.
 
     Example:
         >>> import numpy as np
@@ -81,22 +83,34 @@ def cross_spectrum(
             "A cross spectrum needs two fields of one shape. Received "
             f"{np.shape(first)} and {np.shape(second)}."
         )
-    first_hat = np.fft.rfft2(first_values, norm="forward")
-    second_hat = np.fft.rfft2(second_values, norm="forward")
+    first_hat = _transform(first_values, len(axes))
+    second_hat = _transform(second_values, len(axes))
     product = first_hat.real * second_hat.real + first_hat.imag * second_hat.imag
-    return _sum_over_shells(product, first_values.shape[-2:])
+    return _sum_over_shells(product, first_values.shape[-len(axes) :])
+
+
+def last_complete_shell(*shape: int) -> int:
+    """Largest wavenumber whose whole shell lies below Nyquist: ``(min(n) - 1) // 2``.
+
+    Args:
+        *shape: Points along each axis.
+
+    Example:
+        >>> last_complete_shell(16, 12)
+        5
+    """
+    return (min(shape) - 1) // 2
 
 
 @lru_cache(maxsize=32)
-def shell_indices(nx: int, ny: int) -> NDArray[np.intp]:
+def shell_indices(*shape: int) -> NDArray[np.intp]:
     """Integer shell of every mode of the half plane, ``floor(|k| + 1/2)``.
 
     Args:
-        nx: Number of points along x.
-        ny: Number of points along y.
+        *shape: Points along each axis, one to three: nx, ny.
 
     Returns:
-        Read-only array (nx, ny // 2 + 1), in the layout of ``numpy.fft.rfft2``.
+        Read-only array (nx, ny // 2 + 1), in the layout of ``numpy.fft.rfftn``.
 
     Example:
         >>> shell_indices(4, 4)
@@ -105,9 +119,11 @@ def shell_indices(nx: int, ny: int) -> NDArray[np.intp]:
                [2, 2, 3],
                [1, 1, 2]])
     """
-    kx = np.fft.fftfreq(nx, d=1 / nx)[:, None]
-    ky = np.fft.rfftfreq(ny, d=1 / ny)[None, :]
-    shells: NDArray[np.intp] = shell_numbers(kx, ky).astype(np.intp)
+    axes = [np.fft.fftfreq(n, d=1 / n) for n in shape[:-1]]
+    axes.append(np.fft.rfftfreq(shape[-1], d=1 / shape[-1]))
+    wavenumbers = np.meshgrid(*axes, indexing="ij", sparse=True)
+    others = reduce(np.hypot, wavenumbers[:-1], np.zeros(1))
+    shells: NDArray[np.intp] = shell_numbers(others, wavenumbers[-1]).astype(np.intp)
     shells.flags.writeable = False
     return shells
 
@@ -117,7 +133,7 @@ def mode_multiplicity(ny: int) -> NDArray[np.float64]:
     """How many modes of the full plane each column of the half plane stands for.
 
     Args:
-        ny: Number of points along y.
+        ny: Number of points along the last axis.
 
     Returns:
         Read-only array (ny // 2 + 1,): 1 for ky = 0 and for Nyquist, else 2.
@@ -135,12 +151,11 @@ def mode_multiplicity(ny: int) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=32)
-def shell_sum_matrix(nx: int, ny: int) -> sparse.csr_array:
+def shell_sum_matrix(*shape: int) -> sparse.csr_array:
     """Sparse matrix (num_shells, modes of the half plane) that sums the full plane.
 
     Args:
-        nx: Number of points along x.
-        ny: Number of points along y.
+        *shape: Points along each axis, one to three: nx, ny.
 
     Returns:
         Matrix whose product with flattened half-plane values, Hermitian in k, is their
@@ -150,18 +165,25 @@ def shell_sum_matrix(nx: int, ny: int) -> sparse.csr_array:
         >>> shell_sum_matrix(4, 4).sum(axis=1)  # modes in each shell, 16 in all
         array([1., 8., 6., 1.])
     """
-    shells = shell_indices(nx, ny)
-    weights = np.broadcast_to(mode_multiplicity(ny), shells.shape)
+    shells = shell_indices(*shape)
+    weights = np.broadcast_to(mode_multiplicity(shape[-1]), shells.shape)
     positions = np.arange(shells.size)
     return sparse.csr_array((weights.ravel(), (shells.ravel(), positions)))
+
+
+def _transform(values: NDArray[np.float64], rank: int) -> NDArray[np.complex128]:
+    """Fourier coefficients over the last axes, on the half plane."""
+    axes = tuple(range(-rank, 0))
+    field_hat: NDArray[np.complex128] = np.fft.rfftn(values, axes=axes, norm="forward")
+    return field_hat
 
 
 def _sum_over_shells(
     values: NDArray[np.float64], shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
     """Sums half-plane values (..., nx, ny // 2 + 1) over each shell."""
-    matrix = shell_sum_matrix(shape[0], shape[1])
-    leading = values.shape[:-2]
+    matrix = shell_sum_matrix(*shape)
+    leading = values.shape[: -len(shape)]
     sums: NDArray[np.float64] = (matrix @ values.reshape(-1, matrix.shape[1]).T).T
     return sums.reshape(*leading, matrix.shape[0])
 
@@ -174,12 +196,13 @@ def _spatial_last(field: ArrayLike, axes: Axes) -> NDArray[np.float64]:
             "A radial spectrum is defined here for real fields. Received dtype "
             f"{values.dtype}. Take the spectra of its real and imaginary parts."
         )
-    valid = len(axes) == 2 and all(-values.ndim <= axis < values.ndim for axis in axes)
-    if not valid or axes[0] % values.ndim == axes[1] % values.ndim:
+    named = {a % values.ndim for a in axes if -values.ndim <= a < values.ndim}
+    if not 1 <= len(axes) <= 3 or len(named) != len(axes):
         raise ValueError(
-            "axes must name two different axes of the field, x then y. Received "
-            f"axes={axes} for a field of shape {values.shape}."
+            "axes must name one to three different axes of the field, such as x and y. "
+            f"Received axes={axes} for a field of shape {values.shape}."
         )
-    if values.shape[axes[0]] == 0 or values.shape[axes[1]] == 0:
+    if 0 in (values.shape[axis] for axis in axes):
         raise ValueError(f"The field has no points: shape {values.shape}, axes={axes}.")
-    return np.moveaxis(values, axes, (-2, -1)).astype(np.float64)
+    last = tuple(range(-len(axes), 0))
+    return np.moveaxis(values, axes, last).astype(np.float64)

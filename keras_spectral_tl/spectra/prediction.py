@@ -5,7 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl.spectra.fields import Axes, cross_spectrum, radial_spectrum
+from keras_spectral_tl.spectra.fields import (
+    Axes,
+    cross_spectrum,
+    last_complete_shell,
+    radial_spectrum,
+)
 
 # A shell below this share of the mean square holds round-off of float64, not signal.
 _ROUND_OFF_SHARE = 1e-26
@@ -49,8 +54,8 @@ def spectrum_rmse(
     truth, prediction = _matching_fields(y_true, y_pred, axes)
     true_spectrum = _mean_over_samples(radial_spectrum(truth, axes))
     predicted_spectrum = _mean_over_samples(radial_spectrum(prediction, axes))
-    smallest = min(truth.shape[axes[0]], truth.shape[axes[1]])
-    chosen = np.arange(1, (smallest - 1) // 2 + 1)
+    last = last_complete_shell(*(truth.shape[axis] for axis in axes))
+    chosen = np.arange(1, last + 1)
     if wavenumbers is not None:
         chosen = np.asarray(wavenumbers, dtype=np.intp)
     if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= len(true_spectrum):
@@ -104,6 +109,58 @@ def coherence(
     ratio = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
     clipped: NDArray[np.float64] = np.clip(ratio, -1.0, 1.0)
     return clipped
+
+
+def energy_gain(
+    y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)
+) -> NDArray[np.float64]:
+    """Energy of the prediction over that of the truth at each wavenumber.
+
+    ``P(k) / T(k)`` with both spectra averaged over samples and channels before the
+    ratio: 1 is right, below 1 the prediction is too weak there. It is blind to phases,
+    which `coherence` sees.
+
+    Args:
+        y_true: Truth, (samples, nx, ny) or (samples, nx, ny, channels).
+        y_pred: Prediction, same shape.
+        axes: The axes along x and y.
+
+    Returns:
+        Array (num_shells,); the wavenumber is the index. NaN where the truth has no
+        energy.
+
+    Raises:
+        ValueError: If the shapes differ or values are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.random.default_rng(0).normal(size=(4, 8, 8))
+        >>> energy_gain(truth, -3 * truth).round(12)
+        array([9., 9., 9., 9., 9., 9., 9.])
+    """
+    truth, prediction = _matching_fields(y_true, y_pred, axes)
+    true_spectrum = _mean_over_samples(radial_spectrum(truth, axes))
+    predicted_spectrum = _mean_over_samples(radial_spectrum(prediction, axes))
+    return spectral_ratio(predicted_spectrum, true_spectrum)
+
+
+def spectral_ratio(
+    above: NDArray[np.float64], below: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Ratio of two spectra, NaN where the lower one holds no more than round-off.
+
+    Args:
+        above: Spectrum (num_shells,).
+        below: Spectrum (num_shells,), of at least 0.
+
+    Example:
+        >>> spectral_ratio(np.array([1.0, 1.0]), np.array([4.0, 0.0]))
+        array([0.25,  nan])
+    """
+    holds = below > _ROUND_OFF_SHARE * below.sum()
+    empty = np.full(below.shape, np.nan)
+    ratio: NDArray[np.float64] = np.divide(above, below, out=empty, where=holds)
+    return ratio
 
 
 def _mean_over_samples(spectra: NDArray[np.float64]) -> NDArray[np.float64]:

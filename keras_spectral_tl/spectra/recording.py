@@ -27,14 +27,15 @@ _ACTIVATION_LAYERS = (
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of one layer with a 2-D spatial output, channels moved to axis 1.
+    """One call of one layer with a spatial output, channels moved to axis 1.
 
     Attributes:
         layer: The layer.
         inputs: (samples, channels, nx, ny), or None if the input is not such an array.
         pre_activation: (samples, channels, nx, ny): what the activation received. For
             a layer without an activation this is the output, the very same array.
-        post_activation: (samples, channels, nx, ny): the output.
+        post_activation: (samples, channels, nx, ny): the output. One or three spatial
+            axes are read where asked for.
     """
 
     layer: keras.Layer
@@ -52,6 +53,7 @@ def read_calls(
     reader: CallReader,
     layers: Sequence[str] | None = None,
     batch_size: int = 16,
+    ranks: tuple[int, ...] = (2,),
 ) -> int:
     """Runs a model on data and hands every layer call to a reader as it happens.
 
@@ -67,6 +69,8 @@ def read_calls(
         reader: Called with the layer's name and the `LayerCall`.
         layers: Names of the layers to read; by default all of them.
         batch_size: Samples a batch when ``x`` is an array.
+        ranks: Numbers of spatial axes of the outputs to read: any of 1, 2, 3. With 1,
+            every output (samples, steps, channels) counts as a field.
 
     Returns:
         The number of samples read.
@@ -74,7 +78,7 @@ def read_calls(
     Raises:
         KeyError: If a name is not one of a layer of the model.
         ValueError: If ``x`` is empty or not finite, or a named layer was not called or
-            has no 2-D spatial output.
+            has no spatial output of these ranks.
 
     Example:
         >>> import keras
@@ -98,7 +102,7 @@ def read_calls(
     with ExitStack() as stack:
         for name, layer in chosen.items():
             data_format = getattr(layer, "data_format", None) or default_format
-            wrapped = _reading_call(name, layer, data_format, read)
+            wrapped = _reading_call(name, layer, data_format, ranks, read)
             stack.enter_context(_replaced(layer, "call", wrapped))
         for batch in _batches(x, batch_size):
             model(batch, training=False)
@@ -108,14 +112,19 @@ def read_calls(
     missing = [name for name in layers or () if name not in seen]
     if missing:
         raise ValueError(
-            "These layers were not called or have no output of shape (samples, nx, ny, "
-            f"channels): {missing}. Layers that have: {sorted(seen)}."
+            f"These layers were not called or have no output with {ranks} spatial axes "
+            f"(2: samples, nx, ny, channels): {missing}. Layers that have: "
+            f"{sorted(seen)}."
         )
     return num_samples
 
 
 def _reading_call(
-    name: str, layer: keras.Layer, data_format: str, read: CallReader
+    name: str,
+    layer: keras.Layer,
+    data_format: str,
+    ranks: tuple[int, ...],
+    read: CallReader,
 ) -> Callable[..., Any]:
     """Wraps the `call` of a layer so that `read` sees its inputs and outputs."""
     call = layer.call
@@ -128,9 +137,8 @@ def _reading_call(
         inputs = next(iter([*args, *kwargs.values()]), None)
         if isinstance(layer, _ACTIVATION_LAYERS):
             received.append(inputs)
-        record = _layer_call(layer, inputs, received, outputs, data_format)
-        if record is not None:
-            read(name, record)
+        if _rank(outputs) in ranks:
+            read(name, _layer_call(layer, inputs, received, outputs, data_format))
         return outputs
 
     return reading_call
@@ -158,17 +166,16 @@ def _layer_call(
     received: list[Any],
     outputs: Any,
     data_format: str,
-) -> LayerCall | None:
-    """Fetches one call as NumPy arrays; None if the output has no 2-D space."""
-    if not _is_spatial(outputs):
-        return None
+) -> LayerCall:
+    """Fetches one call as NumPy arrays."""
     post = _channels_first(outputs, data_format)
     pre = post
     # A layer that applies its activation more than once has no one pre-activation.
     is_applied_once = len(received) == 1 and received[0] is not outputs
     if is_applied_once and tuple(received[0].shape) == tuple(outputs.shape):
         pre = _channels_first(received[0], data_format)
-    fetched = _channels_first(inputs, data_format) if _is_spatial(inputs) else None
+    is_alike = _rank(inputs) == _rank(outputs)
+    fetched = _channels_first(inputs, data_format) if is_alike else None
     return LayerCall(layer, fetched, pre, post)
 
 
@@ -262,9 +269,9 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
         yield inputs
 
 
-def _is_spatial(values: Any) -> bool:
-    """Whether the value is one tensor with two spatial axes of more than a point."""
-    return len(getattr(values, "shape", ())) == 4
+def _rank(values: Any) -> int:
+    """Number of spatial axes of a tensor; below 1 for anything else."""
+    return len(getattr(values, "shape", ())) - 2
 
 
 def _channels_first(values: Any, data_format: str) -> NDArray[Any]:

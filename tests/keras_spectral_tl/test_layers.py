@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_spectral_tl.layers import PeriodicConv2D, PeriodicPadding2D
-from keras_spectral_tl.layers.periodic_padding2d import _gather_periodically
+from keras_spectral_tl.layers import (
+    PeriodicConv2D,
+    PeriodicPadding1D,
+    PeriodicPadding2D,
+    PeriodicPadding3D,
+)
+from keras_spectral_tl.layers.periodic_padding import _gather_periodically
 
 SINGLE = 3e-6  # float32 sums of about 100 products of order one, relative
 HALF = 2e-2  # the same in float16
@@ -61,6 +66,40 @@ def test_padding_channels_first_is_the_transpose():
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), last)
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (PeriodicPadding1D(2), (2, 5, 3)),
+        (PeriodicPadding1D((1, 13)), (2, 5, 3)),
+        (PeriodicPadding3D(1), (2, 3, 4, 5, 2)),
+        (PeriodicPadding3D(((1, 0), (9, 2), (0, 6))), (2, 3, 4, 5, 2)),
+    ],
+)
+def test_padding_of_one_and_three_axes_equals_numpy_wrap_bitwise(layer, shape):
+    field = _field(shape)
+    sides = layer.padding if layer.rank > 1 else [layer.padding]
+    expected = np.pad(field, ((0, 0), *sides, (0, 0)), mode="wrap")
+    np.testing.assert_array_equal(_call(layer, field), expected)
+    assert layer.compute_output_shape((None, *shape[1:])) == (None, *expected.shape[1:])
+    config = {**layer.get_config(), "data_format": "channels_first"}
+    first = _call(type(layer).from_config(config), np.moveaxis(field, -1, 1))
+    np.testing.assert_array_equal(np.moveaxis(first, 1, -1), expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "shift"),
+    [
+        (PeriodicPadding1D((0, 10)), (1, 5, 2), 2),
+        (PeriodicPadding3D(((0, 3), (0, 4), (0, 5))), (1, 3, 4, 5, 2), (1, 3, -2)),
+    ],
+)
+def test_padding_of_one_and_three_axes_commutes_with_shifts(layer, shape, shift):
+    field, axes = _field(shape), tuple(range(1, len(shape) - 1))
+    shifted = _call(layer, np.roll(field, shift, axis=axes if layer.rank > 1 else 1))
+    rolled = np.roll(_call(layer, field), shift, axis=axes if layer.rank > 1 else 1)
+    np.testing.assert_array_equal(shifted, rolled)
+
+
 @pytest.mark.parametrize("padding", [2, 8, ((3, 11), (0, 1))])
 def test_padding_of_sizes_known_only_at_run_time(padding):
     inputs = keras.Input((None, None, 4))
@@ -99,6 +138,26 @@ def test_bad_padding_is_refused_with_its_value(padding):
     with pytest.raises(ValueError, match="Received padding=") as caught:
         PeriodicPadding2D(padding)
     assert repr(padding) in str(caught.value)
+
+
+@pytest.mark.parametrize("padding", [-2, (1, 2, 3), ((1, 2),), "ab", (1, -1)])
+def test_bad_padding_of_a_series_is_refused(padding):
+    with pytest.raises(ValueError, match=r"\(before, after\)\. Received") as caught:
+        PeriodicPadding1D(padding)
+    assert repr(padding) in str(caught.value)
+
+
+@pytest.mark.parametrize("padding", [(1, 2), ((1, 1), (2, 2)), (1, 2, -3), 0.5])
+def test_bad_padding_of_three_axes_is_refused(padding):
+    with pytest.raises(ValueError, match="three of them") as caught:
+        PeriodicPadding3D(padding)
+    assert repr(padding) in str(caught.value)
+
+
+def test_input_of_another_rank_is_refused():
+    for layer in (PeriodicPadding1D(1), PeriodicPadding3D(1)):
+        with pytest.raises(ValueError, match="ndim=4"):
+            layer(_field())
 
 
 def test_bad_data_format_and_empty_axis_are_refused():
@@ -196,29 +255,47 @@ def test_mixed_precision_computes_in_half_and_keeps_single_weights():
     assert keras.backend.standardize_dtype(outputs.dtype) == "float16"
     assert keras.backend.standardize_dtype(layer.kernel.dtype) == "float32"
     expected = _correlate_by_fft(_field(), np.asarray(layer.kernel, np.float64))
-    assert _error(np.asarray(outputs, np.float64), expected) < HALF
+    outputs = keras.ops.convert_to_numpy(outputs).astype(np.float64)
+    assert _error(outputs, expected) < HALF
 
 
 @pytest.mark.parametrize(
-    "layer",
+    ("layer", "shape"),
     [
-        PeriodicPadding2D(((1, 2), (3, 4)), name="pad"),
-        PeriodicConv2D(
-            4, (3, 2), dilation_rate=2, groups=2, activation="relu", name="conv"
+        (PeriodicPadding1D((1, 7), name="pad"), (6, 4)),
+        (PeriodicPadding2D(((1, 2), (3, 4)), name="pad"), (6, 9, 4)),
+        (PeriodicPadding3D((1, 2, 0), dtype="mixed_float16"), (3, 2, 4, 1)),
+        (
+            PeriodicConv2D(
+                4, (3, 2), dilation_rate=2, groups=2, activation="relu", name="conv"
+            ),
+            (6, 9, 4),
         ),
     ],
+    ids=lambda value: type(value).__name__,
 )
-def test_config_round_trip_and_saved_model(layer, tmp_path):
+def test_config_round_trip_and_saved_model(layer, shape, tmp_path):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
-    inputs = keras.Input((6, 9, 4))
+    inputs = keras.Input(shape)
     model = keras.Model(inputs, again(inputs))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    field = _field()
+    assert loaded.layers[-1].get_config() == layer.get_config()
+    field = _field((2, *shape))
     np.testing.assert_array_equal(
         loaded.predict(field, verbose=0), model.predict(field, verbose=0)
     )
+
+
+@pytest.mark.parametrize("layer", [PeriodicPadding1D, PeriodicPadding3D])
+def test_half_precision_padding_copies_half_precision_values(layer):
+    pad = layer(1, dtype="mixed_float16")
+    field = _field((1, *(4,) * pad.rank, 2))
+    outputs = _call(pad, field)
+    assert outputs.dtype == np.float16
+    wrapped = np.pad(field, ((0, 0), *((1, 1),) * pad.rank, (0, 0)), mode="wrap")
+    np.testing.assert_array_equal(outputs, wrapped.astype("float16"))
 
 
 def test_convolution_trains_to_a_known_operator():

@@ -1,4 +1,4 @@
-"""Correlation and relative error: identities first, then the streaming metrics."""
+"""Correlations and errors: identities first, then the streaming metrics."""
 
 import keras
 import numpy as np
@@ -7,7 +7,8 @@ import pytest
 from keras_spectral_tl import metrics
 
 ROUND_OFF = 1e-13  # float64 sums over about 100 values
-SINGLE = 2e-6  # the metrics accumulate in float32
+SINGLE = 2e-6  # each batch is summed in float32, the batches without loss
+SPECTRUM = 1e-5  # float32 transforms of shells that hold 1e-6 of the energy, relative
 
 RNG = np.random.default_rng(7)
 TRUE = RNG.normal(size=(6, 5, 7, 1))
@@ -78,9 +79,50 @@ def test_relative_rmse_of_a_zero_truth_is_refused():
         metrics.relative_rmse(np.zeros((2, 3)), np.ones((2, 3)))
 
 
+def test_condition_chooses_the_points():
+    rng = np.random.default_rng(3)
+    condition = rng.random(TRUE.shape) < 0.4
+    each = [
+        np.corrcoef(true[chosen], pred[chosen])[0, 1]
+        for true, pred, chosen in zip(TRUE, PRED, condition, strict=True)
+    ]
+    value = metrics.conditioned_correlation(TRUE, PRED, condition)
+    assert abs(value - np.mean(each)) < ROUND_OFF
+    everywhere = np.ones(TRUE.shape, bool)
+    whole = metrics.conditioned_correlation(TRUE, PRED, everywhere)
+    assert whole == metrics.pattern_correlation(TRUE, PRED)
+
+
+def test_prediction_right_only_in_forward_transfer_shows_in_the_conditions():
+    transfer = np.random.default_rng(4).normal(size=TRUE.shape)
+    pred = np.where(transfer < 0, TRUE, -TRUE)
+    assert metrics.conditioned_correlation(TRUE, pred, transfer < 0) > 1 - ROUND_OFF
+    assert metrics.conditioned_correlation(TRUE, pred, transfer > 0) < ROUND_OFF - 1
+
+
+def test_samples_without_the_condition_are_left_out():
+    condition = np.zeros(TRUE.shape, bool)
+    condition[2] = True
+    value = metrics.conditioned_correlation(TRUE, PRED, condition)
+    assert value == metrics.pattern_correlation(TRUE[2:3], PRED[2:3])
+    broken = PRED.copy()
+    broken[0] = np.nan  # not chosen, so not seen
+    assert metrics.conditioned_correlation(TRUE, broken, condition) == value
+
+
+def test_bad_conditions_are_refused():
+    with pytest.raises(ValueError, match="none of 210 points of 6 samples"):
+        metrics.conditioned_correlation(TRUE, PRED, np.zeros(TRUE.shape, bool))
+    with pytest.raises(
+        ValueError, match=r"\(6, 5, 7, 1\)\. Received shape \(6, 5, 7\)"
+    ):
+        metrics.conditioned_correlation(TRUE, PRED, TRUE[..., 0] > 0)
+
+
 PAIRS = [
     (metrics.PatternCorrelation, metrics.pattern_correlation),
     (metrics.RelativeRMSE, metrics.relative_rmse),
+    (metrics.SpectrumRMSE, metrics.spectrum_rmse),
 ]
 
 
@@ -113,6 +155,141 @@ def test_metric_counts_constant_samples_as_zero_and_shows_nan():
 
 def test_metric_before_any_update_is_zero():
     assert float(metrics.PatternCorrelation().result()) == 0.0
+    assert float(metrics.SpectrumRMSE().result()) == 0.0
+
+
+def test_sums_over_batches_lose_nothing():
+    metric = metrics.RelativeRMSE()
+    ones = np.ones((1, 4), "float32")
+    # A plain float32 sum of 2^24 stays there, whatever is added one by one.
+    metric.update_state(2.0**11 * ones, 2.0**11 * ones)
+    for _ in range(64):
+        metric.update_state(ones, 3 * ones)
+    expected = np.sqrt(64 * 16 / (2**24 + 64 * 4))
+    assert float(metric.result()) == pytest.approx(expected, rel=2e-7)
+    assert float(metric.denominator.value()) == 2**24 + 64 * 4
+
+
+def test_compiled_evaluation_loses_nothing_either():
+    # 129 batches of one sample: a plain sum would never leave the first one.
+    x = np.ones((129, 4), "float32")
+    x[0] = 2.0**12
+    metric = metrics.RelativeRMSE()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Rescaling(2.0)])
+    model.compile(loss="mse", metrics=[metric])
+    model.evaluate(x, x, batch_size=1, verbose=0)
+    assert float(metric.denominator.total) + float(metric.denominator.lost) == (
+        2**26 + 512
+    )
+    assert float(metric.result()) == pytest.approx(1.0, rel=1e-7)
+
+
+def steep_fields(num_samples, seed):
+    """Fields whose energy falls by six decades over the shells."""
+    k = np.hypot(*np.meshgrid(np.fft.fftfreq(32, 1 / 32), np.arange(17), indexing="ij"))
+    noise = np.random.default_rng(seed).normal(size=(num_samples, 32, 32))
+    steep_hat = np.fft.rfft2(noise) / np.maximum(k, 1) ** 3
+    return np.fft.irfft2(steep_hat, s=(32, 32))[..., None]
+
+
+def test_spectrum_metric_is_that_of_the_mean_spectra_over_all_batches():
+    true, pred = steep_fields(5, 1), steep_fields(5, 2)
+    metric = metrics.SpectrumRMSE()
+    for batch in (slice(0, 1), slice(1, 3), slice(3, 5)):
+        metric.update_state(true[batch], pred[batch])
+    expected = metrics.spectrum_rmse(true, pred)
+    assert float(metric.result()) == pytest.approx(expected, rel=SPECTRUM)
+    parts = [
+        metrics.spectrum_rmse(t, p)
+        for t, p in zip(true[:, None], pred[:, None], strict=True)
+    ]
+    assert abs(np.mean(parts) / expected - 1) > 0.02  # the mean of batches differs
+
+
+def test_spectrum_metric_takes_wavenumbers_and_channels_first():
+    true, pred = TRUE[..., 0][:, None], PRED[..., 0][:, None]
+    metric = metrics.SpectrumRMSE([0, 2], data_format="channels_first")
+    metric.update_state(true, pred)
+    expected = metrics.spectrum_rmse(TRUE, PRED, wavenumbers=[0, 2])
+    assert float(metric.result()) == pytest.approx(expected, rel=SPECTRUM)
+
+
+def test_spectrum_metric_shows_a_truth_without_energy():
+    metric = metrics.SpectrumRMSE()
+    metric.update_state(np.zeros((1, 8, 8, 1)), np.ones((1, 8, 8, 1)))
+    assert not np.isfinite(float(metric.result()))
+
+
+def test_spectrum_metric_refuses_bad_input():
+    with pytest.raises(ValueError, match=r"wavenumbers=\[\]"):
+        metrics.SpectrumRMSE([])
+    with pytest.raises(ValueError, match=r"wavenumbers=\[-1\]"):
+        metrics.SpectrumRMSE([-1])
+    with pytest.raises(ValueError, match="'NCHW'"):
+        metrics.SpectrumRMSE(data_format="NCHW")
+    with pytest.raises(ValueError, match=r"0 \.\. 4.*\[9\] for fields of \(5, 7\)"):
+        metrics.SpectrumRMSE([9]).update_state(TRUE, PRED)
+    with pytest.raises(ValueError, match=r"\(6, 5, 7, 1\) and \(6, 5, 7\)"):
+        metrics.SpectrumRMSE().update_state(TRUE, PRED[..., 0])
+
+
+CONDITIONED = [
+    (metrics.BackscatterCorrelation, np.greater),
+    (metrics.ForwardTransferCorrelation, np.less),
+]
+FIELD = np.random.default_rng(9).normal(size=TRUE.shape)
+
+
+@pytest.mark.parametrize(("metric_class", "compare"), CONDITIONED)
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_conditioned_metric_equals_the_function(metric_class, compare, data_format):
+    field = FIELD.copy()
+    field[4] = 0.0  # no transfer either way: left out
+    axis = -1 if data_format == "channels_last" else 1
+    truth = np.moveaxis(np.concatenate([TRUE, field], -1), -1, axis)
+    metric = metric_class(data_format=data_format)
+    for batch in (slice(0, 4), slice(4, 6)):
+        metric.update_state(truth[batch], np.moveaxis(PRED, -1, axis)[batch])
+    expected = metrics.conditioned_correlation(TRUE, PRED, compare(field * TRUE, 0))
+    assert abs(float(metric.result()) - expected) < SINGLE
+
+
+def test_conditioned_metrics_in_training_and_evaluation():
+    truth = np.concatenate([TRUE, FIELD], axis=-1)
+
+    def loss(y_true, y_pred):
+        return keras.losses.mean_squared_error(y_true[..., :1], y_pred)
+
+    model = keras.Sequential([keras.Input((5, 7, 1)), keras.layers.Rescaling(1.0)])
+    model.compile("sgd", loss, metrics=[kind() for kind, _ in CONDITIONED])
+    logs = model.evaluate(PRED, truth, batch_size=4, verbose=0, return_dict=True)
+    back = metrics.conditioned_correlation(TRUE, PRED, FIELD * TRUE > 0)
+    forward = metrics.conditioned_correlation(TRUE, PRED, FIELD * TRUE < 0)
+    assert abs(logs["backscatter_correlation"] - back) < SINGLE
+    assert abs(logs["forward_transfer_correlation"] - forward) < SINGLE
+    assert abs(logs["loss"] - np.mean((PRED - TRUE) ** 2)) < SINGLE
+
+
+@pytest.mark.parametrize(("metric_class", "compare"), CONDITIONED)
+def test_conditioned_metric_without_any_point_is_nan_and_survives(
+    metric_class, compare
+):
+    assert np.isnan(float(metric_class().result()))
+    metric = metric_class("channels_first", name="other")
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(metric)
+    )
+    assert again.get_config() == metric.get_config()
+    assert again.data_format == "channels_first"
+
+
+def test_conditioned_metric_refuses_bad_input():
+    with pytest.raises(
+        ValueError, match=r"one more.*\(6, 5, 7, 1\) and \(6, 5, 7, 1\)"
+    ):
+        metrics.BackscatterCorrelation().update_state(TRUE, PRED)
+    with pytest.raises(ValueError, match="'NHWC'"):
+        metrics.ForwardTransferCorrelation("NHWC")
 
 
 @pytest.mark.parametrize(("metric_class", "function"), PAIRS)
@@ -121,7 +298,7 @@ def test_metric_round_trip_and_use_in_compile(metric_class, function):
     again = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(metric)
     )
-    assert type(again) is metric_class and again.name == "agreement"
+    assert type(again) is metric_class and again.get_config() == metric.get_config()
     model = keras.Sequential([keras.Input((5, 7, 1)), keras.layers.Rescaling(1.0)])
     model.compile(loss="mse", metrics=[again])
     logs = model.evaluate(PRED, TRUE, batch_size=4, verbose=0, return_dict=True)

@@ -10,6 +10,7 @@ from keras_spectral_tl.spectra import (
     spectrum_rmse,
 )
 from keras_spectral_tl.spectra.fields import shell_indices, shell_sum_matrix
+from keras_spectral_tl.spectra.prediction import energy_gain
 
 # Sums of up to 1,000 float64 terms: a few units of round-off.
 ROUND_OFF = 1e-13
@@ -131,12 +132,36 @@ def test_coherence_of_a_shell_without_energy_is_zero() -> None:
     np.testing.assert_array_equal(coherence(flat, flat), [1, 0, 0, 0, 0, 0, 0])
 
 
+@pytest.mark.parametrize("shape", [(9,), (8,), (4, 6, 5), (5, 4, 8)])
+def test_one_and_three_axes_obey_parseval_and_count_every_mode(shape) -> None:
+    field, axes = noise(*shape), tuple(range(len(shape)))
+    wavenumbers = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij")
+    shells = np.floor(np.sqrt(sum(k**2 for k in wavenumbers)) + 0.5).astype(int)
+    power = np.abs(np.fft.fftn(field) / field.size) ** 2
+    expected = np.bincount(shells.ravel(), weights=power.ravel())
+    np.testing.assert_allclose(radial_spectrum(field, axes), expected, atol=ROUND_OFF)
+    stacked = np.stack([field, 2 * field], axis=1)
+    spectra = radial_spectrum(stacked, tuple(a + (a > 0) for a in axes))
+    np.testing.assert_allclose(spectra[1], 4 * expected, atol=ROUND_OFF)
+
+
+def test_energy_gain_is_that_of_each_wavenumber() -> None:
+    truth = noise(3, 12, 12, 1)
+    hat = np.fft.rfft2(truth, axes=(1, 2))
+    k = np.hypot(np.fft.fftfreq(12, 1 / 12)[:, None], np.arange(7)[None, :])
+    hat *= np.where(k < 3.5, 2.0, 0.5)[None, :, :, None]
+    gain = energy_gain(truth, np.fft.irfft2(hat, s=(12, 12), axes=(1, 2)))
+    np.testing.assert_allclose(gain, [4.0] * 4 + [0.25] * 5, rtol=1e-12)
+    flat = np.ones((1, 8, 8))
+    np.testing.assert_array_equal(energy_gain(flat, flat)[:3], [1.0, np.nan, np.nan])
+
+
 def test_complex_field_is_refused() -> None:
     with pytest.raises(TypeError, match="complex128"):
         radial_spectrum(np.ones((4, 4), complex))
 
 
-@pytest.mark.parametrize("axes", [(0, 0), (-1, 1), (0, 2), (0,)])
+@pytest.mark.parametrize("axes", [(0, 0), (-1, 1), (0, 2), ()])
 def test_bad_axes_are_refused(axes: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"axes=\(.*shape \(4, 4\)"):
         radial_spectrum(np.ones((4, 4)), axes=axes)

@@ -1,0 +1,212 @@
+"""Losses that compare spectra instead of points."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_spectral_tl.layers.radial_spectrum2d import tensor_spectra
+
+# Keeps the logarithm of a shell finite where truth and prediction are both zero.
+_SMALLEST = 1e-30
+
+Mismatch = Callable[[Any, Any], Any]
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+def squared_log_ratio(true: Any, predicted: Any) -> Any:
+    """``log(predicted / true)^2``: a factor of 2 too much or too little weigh the same.
+
+    Args:
+        true: Spectrum of the truth, above 0.
+        predicted: Spectrum of the prediction, above 0.
+
+    Returns:
+        The mismatch by wavenumber.
+
+    Example:
+        >>> round(float(squared_log_ratio(1.0, 2.718282)), 5)
+        1.0
+    """
+    return ops.square(ops.log(predicted) - ops.log(true))
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+def squared_relative_error(true: Any, predicted: Any) -> Any:
+    """``(predicted / true - 1)^2``: too little energy costs 1 at most.
+
+    Args:
+        true: Spectrum of the truth, above 0.
+        predicted: Spectrum of the prediction.
+
+    Returns:
+        The mismatch by wavenumber.
+
+    Example:
+        >>> float(squared_relative_error(1.0, 3.0))
+        4.0
+    """
+    return ops.square(predicted / true - 1.0)
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class SpectralLoss(keras.losses.Loss):
+    """Mismatch of the radial spectra of prediction and truth, differentiable.
+
+    With T(k) and P(k) the spectra (shell SUM) of one channel of one sample,
+
+    ``loss = mean over channels of sum_k w(k) mismatch(T(k) + e, P(k) + e)``,
+
+    the weights scaled to sum to 1,
+
+    over the wavenumbers k_min <= k <= k_max. The floor ``e = floor * mean_k T(k)``
+    keeps shells that hold next to nothing, and round-off, from ruling the loss: a shell
+    far below it counts as equal. Phases do not enter, so a field in the wrong place
+    costs nothing: add the loss to a pointwise one.
+
+    It computes in float32 under every precision policy. Its gradient is finite
+    everywhere, and exactly 0 for a prediction that is zero throughout, which has no
+    phases to begin with: do not start there. A channel whose truth is zero throughout
+    has no scale to measure by: any prediction but zero costs immensely.
+
+    Args:
+        mismatch: Callable ``(true, predicted) -> mismatch`` of positive spectra;
+            `squared_log_ratio`, `squared_relative_error` or your own (registered with
+            `keras.saving.register_keras_serializable` if the model is to be saved).
+        wavenumbers: ``(k_min, k_max)``, both included. ``k_max = None`` stands for
+            ``(min(nx, ny) - 1) // 2``, the last complete shell below Nyquist.
+        weights: w(k), one number for each k from k_min on; by default equal.
+        floor: Floor of the spectra relative to the mean of the truth's, above 0.
+        data_format: "channels_last", "channels_first" or None (the Keras setting).
+        reduction: How samples are put together, as in every Keras loss.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If an argument is out of range, or at the first call if a wavenumber
+            is not on the grid or the fields are not of rank 4 with known sizes.
+
+    Example:
+        A user adds it to the pointwise loss:
+
+        >>> import numpy as np
+        >>> spectral, pointwise = SpectralLoss(), keras.losses.MeanSquaredError()
+        >>> def loss(y_true, y_pred):
+        ...     return pointwise(y_true, y_pred) + 0.1 * spectral(y_true, y_pred)
+        >>> truth = np.random.default_rng(0).normal(size=(2, 16, 16, 1))
+        >>> round(float(spectral(truth, 2 * truth)), 3)  # nearly log(4)^2 = 1.922
+        1.922
+        >>> round(float(loss(truth, truth)), 6)
+        0.0
+    """
+
+    def __init__(
+        self,
+        mismatch: Mismatch = squared_log_ratio,
+        wavenumbers: tuple[int, int | None] = (1, None),
+        weights: Sequence[float] | None = None,
+        floor: float = 1e-6,
+        data_format: str | None = None,
+        reduction: str = "sum_over_batch_size",
+        name: str = "spectral_loss",
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        self.mismatch = mismatch
+        self.wavenumbers = _checked_range(wavenumbers)
+        self.weights = None if weights is None else [float(w) for w in weights]
+        self.floor = floor
+        self.data_format = data_format or keras.config.image_data_format()
+        self._check()
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the mismatch of each sample."""
+        shape = tuple(y_pred.shape)
+        spatial = shape[1:3] if self.data_format == "channels_last" else shape[2:]
+        if len(shape) != 4 or None in shape[1:] or tuple(y_true.shape[1:]) != shape[1:]:
+            raise ValueError(
+                "SpectralLoss needs a truth and a prediction of one shape, rank 4 and "
+                f"known sizes. Received {tuple(y_true.shape)} and {shape}."
+            )
+        first, last = self._range(min(spatial))
+        true = self._spectra(y_true)[:, :, first : last + 1]
+        predicted = self._spectra(y_pred)[:, :, first : last + 1]
+        floor = self.floor * ops.mean(true, axis=-1, keepdims=True) + _SMALLEST
+        mismatch = self.mismatch(true + floor, predicted + floor)
+        by_wavenumber = ops.mean(mismatch, axis=1)
+        if self.weights is None:
+            return ops.mean(by_wavenumber, axis=-1)
+        weights = ops.convert_to_tensor(self.weights, "float32") / sum(self.weights)
+        return ops.sum(by_wavenumber * weights, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make this loss again."""
+        return {
+            "mismatch": keras.saving.serialize_keras_object(self.mismatch),
+            "wavenumbers": self.wavenumbers,
+            "weights": self.weights,
+            "floor": self.floor,
+            "data_format": self.data_format,
+            "reduction": self.reduction,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SpectralLoss":
+        """Return the loss that `get_config` describes."""
+        mismatch = keras.saving.deserialize_keras_object(config["mismatch"])
+        return cls(**{**config, "mismatch": mismatch})
+
+    def _spectra(self, fields: Any) -> Any:
+        if self.data_format == "channels_last":
+            fields = ops.transpose(fields, (0, 3, 1, 2))
+        return tensor_spectra(fields)
+
+    def _range(self, num_points: int) -> tuple[int, int]:
+        """First and last wavenumber on a grid whose shorter side is `num_points`."""
+        first, last = self.wavenumbers
+        largest = (num_points - 1) // 2
+        last = largest if last is None else last
+        if not first <= last <= largest:
+            raise ValueError(
+                f"A grid of {num_points} points has complete shells up to k = "
+                f"{largest}. Received wavenumbers={self.wavenumbers}."
+            )
+        if self.weights is not None and len(self.weights) != last - first + 1:
+            raise ValueError(
+                f"Expected one weight for each of k = {first} .. {last}, that is "
+                f"{last - first + 1}. Received {len(self.weights)}."
+            )
+        return first, last
+
+    def _check(self) -> None:
+        if not callable(self.mismatch):
+            raise TypeError(
+                "mismatch must be a callable (true, predicted) -> mismatch. Received "
+                f"{self.mismatch!r}."
+            )
+        if not self.floor > 0.0:
+            raise ValueError(f"floor must be above 0. Received floor={self.floor!r}.")
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise ValueError(
+                "data_format must be 'channels_last', 'channels_first' or None. "
+                f"Received data_format={self.data_format!r}."
+            )
+        weights = self.weights
+        if weights is not None and (not sum(weights) > 0.0 or min(weights) < 0.0):
+            raise ValueError(
+                f"weights must be at least 0 and not all 0. Received weights={weights}."
+            )
+
+
+def _checked_range(wavenumbers: Any) -> tuple[int, int | None]:
+    try:
+        first, last = wavenumbers
+        first, last = int(first), None if last is None else int(last)
+        if first >= 0 and (last is None or last >= first):
+            return first, last
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        "wavenumbers must be (k_min, k_max) with 0 <= k_min <= k_max, or (k_min, None)."
+        f" Received wavenumbers={wavenumbers!r}."
+    )

@@ -1,0 +1,163 @@
+"""The residuals of the identities for every type of convolution layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl.layers import (
+    PeriodicConv2D,
+    PeriodicPadding1D,
+    PeriodicPadding2D,
+    PeriodicPadding3D,
+)
+from keras_spectral_tl.spectra.identities.convolution import convolution_residuals
+from keras_spectral_tl.spectra.identities.relu import relu_energy_moved, relu_residuals
+
+_PADDINGS = (PeriodicPadding1D, PeriodicPadding2D, PeriodicPadding3D)
+# Not one size for all axes, so that swapped axes fail.
+_GRIDS = {1: (24,), 2: (16, 12), 3: (8, 6, 10)}
+_KERNEL = 5
+_CHANNELS = 4
+_FILTERS = 6
+
+_CASES: tuple[tuple[type[keras.layers.Layer], dict[str, Any]], ...] = (
+    (keras.layers.Conv1D, {}),
+    (keras.layers.Conv1D, {"strides": 3, "groups": 2}),
+    (keras.layers.Conv1D, {"dilation_rate": 3}),
+    (keras.layers.Conv2D, {}),
+    (keras.layers.Conv2D, {"strides": (2, 3)}),
+    (keras.layers.Conv2D, {"dilation_rate": (1, 2)}),
+    (keras.layers.Conv2D, {"groups": 2}),
+    (keras.layers.Conv2D, {"data_format": "channels_first"}),
+    (PeriodicConv2D, {}),
+    (PeriodicConv2D, {"strides": 2, "groups": 2}),
+    (keras.layers.Conv3D, {}),
+    (keras.layers.Conv3D, {"strides": 2}),
+    (keras.layers.DepthwiseConv1D, {"depth_multiplier": 2}),
+    (keras.layers.DepthwiseConv2D, {"depth_multiplier": 2}),
+    (keras.layers.DepthwiseConv2D, {"strides": 2}),
+    (keras.layers.SeparableConv1D, {"depth_multiplier": 2}),
+    (keras.layers.SeparableConv2D, {}),
+    (keras.layers.SeparableConv2D, {"dilation_rate": 2}),
+    (keras.layers.Conv1DTranspose, {"strides": 2}),
+    (keras.layers.Conv2DTranspose, {}),
+    (keras.layers.Conv2DTranspose, {"strides": (2, 3)}),
+    (keras.layers.Conv3DTranspose, {"strides": 2}),
+)
+
+
+@dataclass(frozen=True)
+class IdentityRow:
+    """The identities through one type of layer.
+
+    Attributes:
+        layer: Name of the layer's class.
+        options: Its options that matter, as one would write them.
+        periodic: Residual of the convolution theorem with periodic padding.
+        zero: The same with the layer's own zero padding ("same"); NaN where the layer
+            knows only periodic padding.
+        relu: Residual of its ReLU as a circular convolution.
+        moved: Share of the energy that this ReLU moves between wavenumbers.
+    """
+
+    layer: str
+    options: str
+    periodic: float
+    zero: float
+    relu: float
+    moved: float
+
+
+def identity_table(
+    kinds: Sequence[type[keras.layers.Layer]] | None = None, seed: int = 0
+) -> tuple[IdentityRow, ...]:
+    """Residuals of the exact identities for every type of convolution layer.
+
+    Each layer has five points an axis, random weights and a bias that is not 0, and
+    runs on noise. ``docs/identities.md`` shows the result; run it on your own backend
+    and accelerator to see in which precision convolutions really run there.
+
+    Args:
+        kinds: Layer classes to run; by default all that the theorem covers.
+        seed: Seed of the weights and of the noise.
+
+    Returns:
+        One row a layer type and option.
+
+    Raises:
+        ValueError: If a class has no row.
+
+    Example:
+        >>> rows = identity_table([keras.layers.DepthwiseConv1D])
+        >>> max(row.periodic for row in rows) < 1e-6 < min(row.zero for row in rows)
+        True
+    """
+    known = list(dict.fromkeys(kind for kind, _ in _CASES))
+    chosen = known if kinds is None else list(kinds)
+    unknown = [kind.__name__ for kind in chosen if kind not in known]
+    if unknown:
+        raise ValueError(
+            f"Expected classes among {[kind.__name__ for kind in known]}. Received "
+            f"{unknown}."
+        )
+    # Every row draws from its own stream: it does not depend on the rows asked for.
+    streams = np.random.default_rng(seed).spawn(len(_CASES))
+    rows = zip(_CASES, streams, strict=True)
+    return tuple(_row(*case, rng) for case, rng in rows if case[0] in chosen)
+
+
+def _row(
+    kind: type[keras.layers.Layer], options: dict[str, Any], rng: np.random.Generator
+) -> IdentityRow:
+    """Runs one layer type with periodic and with zero padding."""
+    rank = int(next(digit for digit in kind.__name__ if digit.isdigit()))
+    channels_first = options.get("data_format") == "channels_first"
+    grid = _GRIDS[rank]
+    shape = (_CHANNELS, *grid) if channels_first else (*grid, _CHANNELS)
+    x = rng.normal(size=(2, *shape)).astype("float32")
+    name = {"name": "layer", "activation": "relu", **options}
+    inside = kind is PeriodicConv2D
+    padding = [] if inside else [_padding(kind, options, rank)]
+    model = _model([*padding, _layer(kind, name)], shape, rng)
+    zero = float("nan")
+    if not inside:
+        same = _model([_layer(kind, {"padding": "same", **name})], shape, rng)
+        zero = convolution_residuals(same, x).residuals["layer"]
+    return IdentityRow(
+        layer=kind.__name__,
+        options=", ".join(f"{key}={value!r}" for key, value in options.items()),
+        periodic=convolution_residuals(model, x).residuals["layer"],
+        zero=zero,
+        relu=relu_residuals(model, x, ["layer"])["layer"],
+        moved=relu_energy_moved(model, x, ["layer"])["layer"].share,
+    )
+
+
+def _padding(
+    kind: type[keras.layers.Layer], options: dict[str, Any], rank: int
+) -> keras.layers.Layer:
+    """Periodic padding that gives a "valid" layer what its kernel reaches."""
+    dilation = np.broadcast_to(options.get("dilation_rate", 1), (rank,))
+    reach = [int(step) * (_KERNEL - 1) for step in dilation]
+    sides = tuple((points // 2, points - points // 2) for points in reach)
+    padding = sides[0] if rank == 1 else sides
+    return _PADDINGS[rank - 1](padding, data_format=options.get("data_format"))
+
+
+def _layer(kind: type[keras.layers.Layer], options: dict[str, Any]) -> Any:
+    """A layer of five points an axis; depthwise ones have no number of filters."""
+    filters = () if kind.__name__.startswith("Depthwise") else (_FILTERS,)
+    return kind(*filters, _KERNEL, **options)
+
+
+def _model(
+    layers: list[keras.layers.Layer], shape: tuple[int, ...], rng: np.random.Generator
+) -> keras.Model:
+    """A model with random weights of order one."""
+    model = keras.Sequential([keras.Input(shape), *layers])
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape).astype("float32"))
+    return model
