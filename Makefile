@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-tensorflow test-jax lint types clean
+# The release that the tests are known to pass with.
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test test-tensorflow test-jax test-torch lint types clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/quickstart.py
@@ -18,6 +21,11 @@ test-tensorflow: .venv/dev.stamp
 
 test-jax: .venv/dev.stamp
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -p no:cacheprovider \
+		tests/keras_spectral_tl keras_spectral_tl
+
+# Not part of `test`: torch is a large installation on most machines.
+test-torch: .venv/torch.stamp
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -p no:cacheprovider \
 		tests/keras_spectral_tl keras_spectral_tl
 
 lint: .venv/dev.stamp
@@ -36,6 +44,10 @@ types: .venv/dev.stamp
 
 .venv/dev.stamp: .venv/demo.stamp
 	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
+	touch $@
+
+.venv/torch.stamp: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --no-compile "$(TORCH)"
 	touch $@
 
 clean:

@@ -5,7 +5,7 @@ This is the only module that looks at how Keras keeps track of sublayers and var
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -33,6 +33,24 @@ def own_weights(layer: keras.Layer) -> list[keras.Variable]:
     Sublayers' weights and the states of random generators are not included.
     """
     return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def own_statistics(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the weights of `layer` itself that no gradient updates: moving averages.
+
+    A layer that is frozen as a whole leaves them as they are.
+    """
+    return list(layer._non_trainable_variables)
+
+
+def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
+    """Return the random generators of all layers, each once, containers first."""
+    found = {
+        id(generator): generator
+        for layer in parents_first(model)
+        for generator in layer._seed_generators
+    }
+    return list(found.values())
 
 
 def fetch(variable: keras.Variable) -> NDArray[Any]:
@@ -135,6 +153,96 @@ def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
     return tuple(name for name, layer in layers if own_trainable_variables(layer))
 
 
+def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable]:
+    """Return the weights that the layers hold themselves, by path.
+
+    Args:
+        layers: Layers by name, as from `weight_layers`.
+
+    Returns:
+        Weights by "layer name/weight name", layer by layer. Should a layer have two
+        weights of one name, the later ones end in `_2`, `_3`, ...
+
+    Example:
+        >>> import keras
+        >>> dense = keras.layers.Dense(2, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> list(named_weights(weight_layers(model)))
+        ['hidden/kernel', 'hidden/bias']
+    """
+    found: dict[str, keras.Variable] = {}
+    for name, layer in layers.items():
+        for weight in own_weights(layer):
+            found[_unique(f"{name}/{weight.name}", found)] = weight
+    return found
+
+
+def corresponding_layers(
+    model: keras.Model, other: keras.Model
+) -> dict[str, keras.Layer]:
+    """Return the weight-bearing layers of `other` under their names in `model`.
+
+    Automatic names differ in a copy of a subclassed model; places do not.
+
+    Args:
+        model: A built Keras model.
+        other: A copy of it, possibly with layers added at the end or wrapped around.
+
+    Returns:
+        Layers by name; what `other` has in addition comes last, under its own name.
+    """
+    found = weight_layers(other)
+    names = list(weight_layers(model))
+    extra = list(found)[len(names) :]
+    return dict(zip([*names, *extra], found.values(), strict=True))
+
+
+def symbolic_inputs(
+    model: keras.Model,
+    input_shape: Sequence[int] | None = None,
+    unknown: int | None = 0,
+) -> Any:
+    """Return one symbolic sample of what `model` takes, to call or trace it with.
+
+    Args:
+        model: A built Keras model.
+        input_shape: Shape of one sample, where it has a single input.
+        unknown: Size to assume along axes the model leaves open; None leaves them
+            open, 0 refuses.
+
+    Returns:
+        A nest of `keras.KerasTensor` with a batch axis of 1.
+
+    Raises:
+        ValueError: If the shape is not known.
+    """
+
+    def sample(shape: Sequence[int | None], dtype: Any = None) -> Any:
+        sizes = [size or unknown for size in shape]
+        if 0 in sizes:
+            raise ValueError(
+                f"Model {model.name!r} leaves sizes of its input open: {tuple(shape)}. "
+                "Pass input_shape, the shape of one sample without the batch axis."
+            )
+        return keras.Input(batch_shape=(1, *sizes), dtype=dtype)
+
+    if input_shape is not None:
+        return sample(input_shape)
+    if isinstance(model, keras.Sequential):
+        return sample(model.inputs[0].shape[1:], model.inputs[0].dtype)
+    if getattr(model, "inputs", None):
+        return keras.tree.map_structure(
+            lambda tensor: sample(tensor.shape[1:], tensor.dtype), model.input
+        )
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not isinstance(shape, (tuple, list)) or not isinstance(shape[-1], int):
+        raise ValueError(
+            f"The input shape of model {model.name!r} ({type(model).__name__}) is not "
+            "known. Pass input_shape, or wrap it in a functional keras.Model."
+        )
+    return sample(shape[1:])
+
+
 def _walk(
     layer: keras.Layer, path: str, seen: set[int]
 ) -> Iterator[tuple[str, keras.Layer]]:
@@ -146,7 +254,7 @@ def _walk(
         yield from _walk(inner, f"{path}/{inner.name}" if path else inner.name, seen)
 
 
-def _unique(name: str, taken: dict[str, keras.Layer]) -> str:
+def _unique(name: str, taken: Mapping[str, Any]) -> str:
     candidate, count = name, 1
     while candidate in taken:
         count += 1
@@ -175,12 +283,20 @@ def resolve_layer_name(model: keras.Model, name: str) -> str:
         >>> resolve_layer_name(model, "hidden")
         'hidden'
     """
-    names = list(weight_layers(model))
+    return known_name(name, list(weight_layers(model)), model.name)
+
+
+def known_name(name: str, names: Collection[str], model_name: str) -> str:
+    """Return `name` if it is one of `names`, else explain as `resolve_layer_name`.
+
+    Raises:
+        KeyError: If it is not; the message proposes the nearest names.
+    """
     if name in names:
         return name
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise KeyError(
-        f"Model {model.name!r} has no weight-bearing layer named {name!r}.{hint} "
+        f"Model {model_name!r} has no weight-bearing layer named {name!r}.{hint} "
         f"Its layers with weights are: {', '.join(names) or 'none'}."
     )

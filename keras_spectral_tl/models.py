@@ -166,13 +166,20 @@ def fresh_model(model: keras.Model, seed: int) -> keras.Model:
 def seed_random_states(model: keras.Model, seed: int) -> None:
     """Set the state of every random generator (dropout, noise, ...) in `model`.
 
+    On torch, Keras lets a dropout layer without a seed draw from the global generator;
+    here it gets a seed of its own.
+
     Args:
         model: A built Keras model; changed in place.
-        seed: A non-negative int; generator number i is set to (seed, i).
+        seed: A non-negative int; every generator starts from it and from its number.
     """
-    states = [v for v in model.variables if v.name == "seed_generator_state"]
-    for number, state in enumerate(states):
-        state.assign(np.asarray([seed, number], dtype=state.dtype))
+    for number, generator in enumerate(introspection.seed_generators(model)):
+        words = np.random.SeedSequence((seed, number)).generate_state(2)
+        state = generator.state
+        # 31 bits: the state is a signed int on some backends.
+        state.assign((words >> 1).astype(keras.backend.standardize_dtype(state.dtype)))
+        if generator._initial_seed is None:
+            generator._initial_seed = seed
 
 
 def _rebuild(model: keras.Model) -> keras.Model:

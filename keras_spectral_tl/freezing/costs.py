@@ -1,0 +1,137 @@
+"""What a model costs per sample in multiply-adds: forward, and in a training step."""
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import keras
+
+from keras_spectral_tl import introspection
+from keras_spectral_tl.freezing.call_trace import LayerCall, trace_calls
+
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingCost:
+    """Multiply-adds of one sample; a multiply-add is two floating-point operations.
+
+    With F_k the multiply-adds of the k-th call of a layer, l the first call of a layer
+    that trains, and T the layers that train,
+
+        step = sum F_k  +  sum over k in T of F_k  +  sum over k > l of F_k:
+
+    the forward pass, the gradients of the trained weights, and the gradients that pass
+    through the layers after the first trained one. Below it nothing goes backward. In a
+    branched network some of the layers after l are not fed by it, so there the step is
+    an upper bound.
+
+    Dense and EinsumDense layers and convolutions (also depthwise, separable, grouped,
+    transposed) are counted by their kernels. Every other layer, such as activations,
+    normalisations, pooling, attention products and recurrent cells, counts one
+    operation for each value it returns.
+
+    Attributes:
+        layers: Forward multiply-adds of each weight-bearing layer, all its calls.
+        forward: Forward multiply-adds of the model.
+        step: Those of one training step.
+        cached_step: Those of a step that starts from stored activations below l.
+    """
+
+    layers: Mapping[str, int]
+    forward: int
+    step: int
+    cached_step: int
+
+
+def training_cost(
+    model: keras.Model,
+    trained: Mapping[str, Collection[keras.Variable]],
+    layers: Mapping[str, keras.Layer],
+    input_shape: Sequence[int] | None = None,
+) -> TrainingCost:
+    """Count the multiply-adds of a training step that changes the given weights.
+
+    Args:
+        model: A built Keras model.
+        trained: The weights that train, by layer.
+        layers: The weight-bearing layers by name.
+        input_shape: Shape of one sample; that of the model if not given.
+
+    Raises:
+        ValueError: If the shape of a sample is not known.
+    """
+    calls = trace_calls(model, input_shape)
+    costs = [_multiply_adds(call) for call in calls]
+    whole = {
+        id(layers[name]): any(len(v.shape) > 1 for v in weights)
+        for name, weights in trained.items()
+        if weights
+    }
+    training = [place for place, call in enumerate(calls) if id(call.layer) in whole]
+    first = min(training, default=len(calls))
+    through = sum(costs[first + 1 :])
+    # A bias or a gain is a sum over the outputs; a kernel costs what it costs forward.
+    weights = sum(
+        costs[k] if whole[id(calls[k].layer)] else _values(calls[k]) for k in training
+    )
+    forward = sum(costs)
+    names = {id(layer): name for name, layer in layers.items()}
+    by_layer = dict.fromkeys(layers, 0)
+    for call, cost in zip(calls, costs, strict=True):
+        if id(call.layer) in names:
+            by_layer[names[id(call.layer)]] += cost
+    return TrainingCost(
+        layers=by_layer,
+        forward=forward,
+        step=forward + weights + through,
+        cached_step=sum(costs[first:]) + weights + through,
+    )
+
+
+def _multiply_adds(call: LayerCall) -> int:
+    layer = call.layer
+    kernels: int = sum(
+        math.prod(weight.shape)
+        for weight in introspection.own_weights(layer)
+        if weight.name.endswith("kernel")
+    )
+    if isinstance(layer, keras.layers.Dense):
+        return math.prod(call.outputs[0][1:-1]) * kernels
+    if isinstance(layer, _TRANSPOSED):  # each input point meets the whole kernel
+        return math.prod(_spatial(layer, call.inputs[0])) * kernels
+    if isinstance(layer, _CONVOLUTIONS):
+        return math.prod(_spatial(layer, call.outputs[0])) * kernels
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _values(call) * _contracted(layer)
+    # What a container does beside its layers is left out, or all would count twice.
+    return 0 if introspection.sublayers(layer) else _values(call)
+
+
+def _values(call: LayerCall) -> int:
+    return sum(math.prod(shape[1:]) for shape in call.outputs)
+
+
+def _spatial(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
+
+
+def _contracted(layer: keras.layers.EinsumDense) -> int:
+    """Number of products summed for each output value."""
+    terms, output = layer.equation.replace(" ", "").split("->")
+    letters = terms.split(",")[1]
+    sizes = zip(letters, layer.kernel.shape, strict=True)
+    return math.prod(size for letter, size in sizes if letter not in output)
