@@ -1,16 +1,40 @@
 """Retrain chosen layers of a model on new data, and the controls to compare with."""
 
-from keras_spectral_tl.transfer.baselines import from_scratch, gain_only, retrain_all
-from keras_spectral_tl.transfer.retraining import RetrainResult, TargetData, retrain
+from keras_spectral_tl.transfer.baseline_table import baselines
+from keras_spectral_tl.transfer.controls import (
+    from_scratch,
+    gain_only,
+    probe_then_all,
+    retrain_all,
+)
+from keras_spectral_tl.transfer.early_stopping import HeldOutStopping
+from keras_spectral_tl.transfer.learning_rates import LearningRates
+from keras_spectral_tl.transfer.normalisation import (
+    ChannelStatistics,
+    RefitNormalizationLayers,
+    RefitOnTarget,
+)
+from keras_spectral_tl.transfer.retrain_result import RetrainResult
+from keras_spectral_tl.transfer.retraining import retrain
 from keras_spectral_tl.transfer.sweep import SweepResult, oracle_sweep
+from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer.training import Training
 
 __all__ = [
+    "ChannelStatistics",
+    "HeldOutStopping",
+    "LearningRates",
+    "RefitNormalizationLayers",
+    "RefitOnTarget",
     "RetrainResult",
     "SweepResult",
     "TargetData",
+    "Training",
+    "baselines",
     "from_scratch",
     "gain_only",
     "oracle_sweep",
+    "probe_then_all",
     "retrain",
     "retrain_all",
 ]

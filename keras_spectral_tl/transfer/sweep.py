@@ -1,64 +1,23 @@
 """What retraining each single layer really gives: the measured answer for scores."""
 
-import dataclasses
-import math
+import concurrent.futures
+import contextlib
 import os
-import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.introspection import trainable_layer_names
-from keras_spectral_tl.json_files import write_json
-from keras_spectral_tl.transfer.retraining import TargetData, check_fit, retrain
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SweepResult:
-    """One row for each layer that was retrained alone.
-
-    Attributes:
-        rows: Dicts with layer, cc, relative_rmse, num_parameters and seconds, in the
-            order of the model.
-    """
-
-    rows: tuple[Mapping[str, Any], ...]
-
-    @property
-    def cc(self) -> dict[str, float]:
-        """Pattern correlation on the test data by layer name."""
-        return {row["layer"]: row["cc"] for row in self.rows}
-
-    @property
-    def best(self) -> str:
-        """The layer with the highest correlation; the first one of equals."""
-        return max(self.cc, key=lambda name: _or_lowest(self.cc[name]))
-
-    def to_frame(self) -> Any:
-        """Return the rows as a pandas.DataFrame.
-
-        Raises:
-            ImportError: If pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "SweepResult.to_frame needs pandas, which is not installed. Install it "
-                "(pip install pandas), or use .rows or .to_json(path)."
-            ) from error
-        return pandas.DataFrame([dict(row) for row in self.rows])
-
-    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Write the rows to `path` as JSON, not-a-number as null, and return it."""
-        rows = [dict(row) for row in self.rows]
-        return write_json(path, {"best": self.best, "rows": rows})
-
-
-def _or_lowest(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+from keras_spectral_tl.transfer.prefix_activations import PrefixCache
+from keras_spectral_tl.transfer.retraining import check_fit
+from keras_spectral_tl.transfer.sweep_directory import SweepDirectory, fingerprint
+from keras_spectral_tl.transfer.sweep_result import SweepResult as SweepResult
+from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
+from keras_spectral_tl.transfer.sweep_unit import PackedModel, SweepUnit, read_samples
+from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer.training import Training
 
 
 def oracle_sweep(
@@ -68,6 +27,8 @@ def oracle_sweep(
     *,
     layers: freezing.Selector | None = None,
     progress: Callable[[Mapping[str, Any]], None] | None = None,
+    executor: concurrent.futures.Executor | None = None,
+    directory: str | os.PathLike[str] | None = None,
     **retrain_options: Any,
 ) -> SweepResult:
     """Retrain each layer alone, each time from the same model, and test the result.
@@ -75,21 +36,38 @@ def oracle_sweep(
     This is the exhaustive search that a recommendation is to replace, and the yardstick
     it is to be measured with. Equal seeds give equal correlations on a CPU.
 
+    Layers in front of the first trained one do not change, so their activations are
+    computed once and kept (`prefix.LayerGraph.cut`): retraining a layer costs only what
+    comes after it. The rows equal those of `retrain` to the round-off of single
+    precision, amplified by the training. Models without a graph (subclassed ones) are
+    retrained as a whole.
+
     Args:
         model: A built Keras model; not changed.
-        target_data: Samples to train with, as for `retrain`.
+        target_data: Samples to train with, as for `retrain`, or the path of an npz file
+            with arrays x and y.
         test_data: Samples to evaluate on, of the same kind.
-        layers: The layers to try, see `freezing.select_layers`; None means every layer
-            with trainable weights.
+        layers: The layers to try, see `freezing.select_layers`; a tuple within a list
+            is trained together: `list(itertools.combinations(names, 2))` tries all
+            pairs. None means every layer with trainable weights.
         progress: Called with each row as soon as it is known.
+        executor: Where the rows are computed: a `ProcessPoolExecutor` with the "spawn"
+            context, `client.get_executor()` of Dask, ...; the units of work are
+            pickled. None means here, one after the other.
+        directory: Folder that keeps each finished row. A sweep that was killed goes on
+            there; another model, other data or options are refused.
         **retrain_options: Arguments of `retrain`: optimizer, loss, seed, epochs, ...
+            Besides, `cache=PrefixCache(...)` says where activations are kept, and
+            `cache=None` retrains the whole model for every row. With a cache, callbacks
+            see the part of the model behind the frozen layers.
 
     Returns:
-        One row a layer.
+        One row for each layer or combination.
 
     Raises:
         FloatingPointError, KeyError, RuntimeError, TypeError, ValueError: As `retrain`;
-            a note names the layer that was being trained.
+            a note names the layer that was being trained. Also ValueError if the
+            directory holds another sweep.
 
     Example:
         >>> import numpy as np
@@ -100,23 +78,128 @@ def oracle_sweep(
         >>> list(sweep.cc)
         ['conv_1', 'conv_2']
     """
-    target, test = TargetData.of(target_data), TargetData.of(test_data)
+    target, test = read_samples(target_data), read_samples(test_data)
+    options = dict(retrain_options)
+    cache = options.pop("cache", PrefixCache())
+    training = Training.of(options)
+    check_fit(model, target)
     check_fit(model, test)
-    rows = []
-    for name in _candidates(model, layers):
-        try:
-            row = retrain(model, target, name, **retrain_options).row(test)
-        except Exception as error:
-            error.add_note(f"This happened while layer {name!r} was retrained alone.")
-            raise
-        rows.append(row)
-        if progress is not None:
-            progress(row)
-    return SweepResult(tuple(rows))
+    candidates = _candidates(model, layers)
+    store = None
+    if directory is not None:
+        store = SweepDirectory(directory, fingerprint(model, target, test, options))
+    found = _stored(store, candidates)
+    for row in found.values():
+        _report(progress, row)
+    left = [c for c in candidates if c not in found]
+    if executor is None:
+        computed = _here(left, model, target, test, training, cache)
+    else:
+        sources = _source(target_data, target), _source(test_data, test)
+        units = _units(left, model, sources, training, cache)
+        computed = _through(executor, units)
+    for candidate, row in computed:
+        found[candidate] = row
+        if store is not None:
+            store.save(candidate, row)
+        _report(progress, row)
+    return _result(candidates, found)
 
 
 def _candidates(
     model: keras.Model, selector: freezing.Selector | None
-) -> tuple[str, ...]:
-    names = freezing.select_layers(model, selector).names
-    return names if selector is not None else trainable_layer_names(model)
+) -> list[Candidate]:
+    items: list[Any] = [selector]
+    if selector is None:
+        items = list(trainable_layer_names(model))
+    elif isinstance(selector, Sequence) and not isinstance(selector, str):
+        items = list(selector)
+    together = [item for item in items if isinstance(item, tuple)]
+    alone = [item for item in items if not isinstance(item, tuple)]
+    names = freezing.select_layers(model, alone).names if alone or not items else ()
+    found = [Candidate.of(model, item) for item in (*names, *together)]
+    return list(dict.fromkeys(found))
+
+
+def _stored(
+    store: SweepDirectory | None, candidates: Iterable[Candidate]
+) -> dict[Candidate, SweepRow]:
+    if store is None:
+        return {}
+    rows = {candidate: store.load(candidate) for candidate in candidates}
+    return {candidate: row for candidate, row in rows.items() if row is not None}
+
+
+def _result(
+    candidates: Iterable[Candidate], rows: Mapping[Candidate, SweepRow]
+) -> SweepResult:
+    weights = {
+        candidate.label: dict(
+            zip(candidate.names, rows[candidate].weights, strict=True)
+        )
+        for candidate in candidates
+    }
+    return SweepResult(tuple(rows[c].values for c in candidates), weights)
+
+
+def _report(
+    progress: Callable[[Mapping[str, Any]], None] | None, row: SweepRow
+) -> None:
+    if progress is not None:
+        progress(row.values)
+
+
+def _source(given: Any, samples: TargetData) -> TargetData | str:
+    is_path = isinstance(given, str | os.PathLike)
+    return os.path.abspath(given) if is_path else samples
+
+
+def _units(
+    candidates: Iterable[Candidate],
+    model: keras.Model,
+    sources: tuple[TargetData | str, TargetData | str],
+    training: Training,
+    cache: PrefixCache | None,
+) -> dict[Candidate, SweepUnit]:
+    packed, backend = PackedModel.of(model), keras.backend.backend()
+    return {
+        candidate: SweepUnit(packed, candidate, *sources, training, cache, backend)
+        for candidate in candidates
+    }
+
+
+def _here(
+    candidates: Sequence[Candidate], *arguments: Any
+) -> Iterator[tuple[Candidate, SweepRow]]:
+    if not candidates:
+        return
+    trainer = RowTrainer(*arguments)
+    for candidate in candidates:
+        with _named(candidate):
+            row = trainer.row(candidate)
+        yield candidate, row
+
+
+def _through(
+    executor: concurrent.futures.Executor, units: Mapping[Candidate, SweepUnit]
+) -> Iterator[tuple[Candidate, SweepRow]]:
+    futures = {executor.submit(unit.run): c for c, unit in units.items()}
+    try:
+        for future in concurrent.futures.as_completed(futures):
+            with _named(futures[future]):
+                row = future.result()
+            yield futures[future], row
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@contextlib.contextmanager
+def _named(candidate: Candidate) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"This happened while layer {candidate.label!r} was retrained alone."
+        )
+        raise

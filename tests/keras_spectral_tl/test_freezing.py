@@ -118,7 +118,13 @@ def test_bad_selectors_are_explained(selector, error, message):
 def test_freeze_and_unfreeze_report_what_changed():
     model = _sequential("a", "b", "c")
     record = freezing.freeze_layers(model, ["a", "b"])
-    assert record == freezing.FreezeRecord(("a", "b"), ("c",), ("a", "b"), False)
+    assert record == freezing.FreezeRecord(
+        changed=("a", "b"),
+        trainable=("c",),
+        frozen=("a", "b"),
+        compile_again=False,
+        variables=("a/kernel", "a/bias", "b/kernel", "b/bias"),
+    )
     assert freezing.freeze_layers(model, "a").changed == ()
     assert freezing.unfreeze_layers(model, "b").trainable == ("b", "c")
     assert freezing.unfreeze_layers(model).changed == ("a",)

@@ -1,5 +1,6 @@
-"""Controls for every retraining: a scalar gain, all layers, and no transfer at all."""
+"""Controls for every retraining: a gain, all layers, two stages, no transfer at all."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -7,14 +8,16 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, introspection, metrics, models
+from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes_of
+from keras_spectral_tl.transfer.retrain_result import RetrainResult
 from keras_spectral_tl.transfer.retraining import (
-    RetrainResult,
-    TargetData,
-    Training,
     check_fit,
+    retrain,
     train,
     trainable_selection,
 )
+from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer.training import Training
 
 
 def gain_only(
@@ -60,19 +63,20 @@ def gain_only(
             f"on the target data is {float(np.sum(output**2))}. Expected a finite, "
             "positive number."
         )
-    hashes = freezing.weight_hashes(model)
+    layers = introspection.corresponding_layers(model, copy)
     return RetrainResult(
         model=_scaled(copy, data, gain),
         history={"gain": [gain]},
         trained=(),
-        hashes_before=hashes,
-        hashes_after=dict(
-            zip(hashes, freezing.weight_hashes(copy).values(), strict=True)
-        ),
+        hashes_before=freezing.weight_hashes(model),
+        hashes_after=layer_hashes(layers),
         num_trainable=1,
         num_frozen=introspection.count_parameters(model.weights),
         seconds=time.perf_counter() - start,
         label="gain_only",
+        weight_hashes_before=freezing.variable_hashes(model),
+        weight_hashes_after=weight_hashes_of(layers),
+        normalisation=data.normalisation,
     )
 
 
@@ -104,11 +108,67 @@ def retrain_all(
     Raises:
         FloatingPointError, TypeError, ValueError: As `retrain`.
     """
-    training = _training(retrain_options)
-    data = TargetData.of(target_data)
-    selection = trainable_selection(model, None)
-    check_fit(model, data)
-    return train(model, models.copy_model(model), data, selection, training, "all")
+    result = retrain(model, target_data, None, **retrain_options)
+    return dataclasses.replace(result, label="all")
+
+
+def probe_then_all(
+    model: keras.Model, target_data: Any, **retrain_options: Any
+) -> RetrainResult:
+    """Retrain the last layer first, then all layers: a linear probe, then fine-tuning.
+
+    The first half of the epochs goes to the last layer with trainable weights, the rest
+    to all layers, so the work is no more than that of `retrain_all`.
+
+    Args:
+        model: A built Keras model; not changed.
+        target_data: As for `retrain`.
+        **retrain_options: Arguments of `retrain`.
+
+    Returns:
+        The result of both stages, labelled "probe_then_all"; its history goes through
+        both.
+
+    Raises:
+        FloatingPointError, TypeError, ValueError: As `retrain`; also ValueError for
+            fewer than two epochs.
+
+    References:
+        Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+        Out-of-Distribution", https://doi.org/10.48550/arXiv.2202.10054
+    """
+    epochs = retrain_options.get("epochs", 50)
+    if epochs < 2:
+        raise ValueError(
+            f"Two stages need at least two epochs. Received epochs={epochs}."
+        )
+    last = introspection.trainable_layer_names(model)[-1:]
+    first = {**retrain_options, "epochs": epochs // 2}
+    probe = retrain(model, target_data, list(last), **first)
+    second = {**retrain_options, "epochs": epochs - epochs // 2}
+    result = retrain(probe.model, target_data, None, **second)
+    return _joined(probe, result, "probe_then_all")
+
+
+def _joined(first: RetrainResult, second: RetrainResult, label: str) -> RetrainResult:
+    names, paths = list(first.hashes_before), list(first.weight_hashes_before)
+    history = {
+        name: [*values, *second.history.get(name, ())]
+        for name, values in first.history.items()
+    }
+    after, weights_after = second.hashes_after, second.weight_hashes_after
+    return dataclasses.replace(
+        second,
+        label=label,
+        history=history,
+        trained=tuple(names),
+        hashes_before=first.hashes_before,
+        hashes_after=dict(zip(names, after.values(), strict=True)),
+        weight_hashes_before=first.weight_hashes_before,
+        weight_hashes_after=dict(zip(paths, weights_after.values(), strict=True)),
+        seconds=first.seconds + second.seconds,
+        provenance={**second.provenance, "first_stage": first.provenance},
+    )
 
 
 def from_scratch(
@@ -138,19 +198,9 @@ def from_scratch(
         >>> from_scratch(model, (x, x[..., :1]), epochs=1).changed
         ('conv_1', 'conv_2')
     """
-    training = _training(retrain_options)
-    data = TargetData.of(target_data)
+    training = Training.of(retrain_options)
+    data = training.prepared(target_data)
     selection = trainable_selection(model, None)
     check_fit(model, data)
     fresh = models.fresh_model(model, training.seed)
     return train(model, fresh, data, selection, training, "from_scratch")
-
-
-def _training(options: dict[str, Any]) -> Training:
-    rest = dict(options)
-    return Training(
-        optimizer=rest.pop("optimizer", None),
-        loss=rest.pop("loss", "mean_squared_error"),
-        seed=rest.pop("seed", 0),
-        fit_options=rest,
-    )

@@ -1,0 +1,159 @@
+"""The finished rows of a sweep on disk: a killed sweep goes on where it stopped."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+import re
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl.transfer.sweep_row import Candidate, SweepRow
+from keras_spectral_tl.transfer.target_data import TargetData
+
+
+def fingerprint(
+    model: keras.Model,
+    target: TargetData,
+    test: TargetData,
+    options: Mapping[str, Any],
+) -> dict[str, str]:
+    """Describe everything that decides the rows of a sweep.
+
+    Args:
+        model: The model.
+        target: Samples to train with.
+        test: Samples to evaluate on.
+        options: Arguments of `retrain`. Arrays count by their content, Keras objects by
+            their configuration, other objects (callbacks) by their class alone.
+
+    Returns:
+        Short texts: equal ones mean an equal sweep.
+    """
+    weights = freezing.weight_hashes(model)
+    return {
+        "model": _digest(type(model).__name__, _architecture(model), weights),
+        "target_data": target.fingerprint()[:16],
+        "test_data": test.fingerprint()[:16],
+        "backend": keras.backend.backend(),
+        **{f"{name}=": _described(value) for name, value in sorted(options.items())},
+    }
+
+
+class SweepDirectory:
+    """Rows of one sweep in a folder, each complete or absent.
+
+    Args:
+        path: The folder; made if need be.
+        contents: What decides the rows, see `fingerprint`.
+
+    Raises:
+        ValueError: If the folder holds rows of another sweep; the message says what
+            differs.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], contents: Mapping[str, str]
+    ) -> None:
+        self.path = pathlib.Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        record = self.path / "sweep.json"
+        if not record.exists():
+            write_json(record, dict(contents))
+        found = json.loads(record.read_text())
+        names = sorted(found.keys() | contents.keys())
+        other = [name for name in names if found.get(name) != contents.get(name)]
+        if other:
+            changes = "; ".join(
+                f"{name.rstrip('=')}: {found.get(name)} there, {contents.get(name)} now"
+                for name in other
+            )
+            raise ValueError(
+                f"The folder {os.fspath(self.path)!r} holds rows of another sweep. "
+                f"What differs: {changes}. Use another directory, or remove this one."
+            )
+
+    def load(self, candidate: Candidate) -> SweepRow | None:
+        """Return the finished row of a candidate, or None."""
+        text, arrays = self._files(candidate)
+        if not text.exists():
+            return None
+        found = json.loads(text.read_text())
+        values = {k: math.nan if v is None else v for k, v in found.items()}
+        with np.load(arrays) as file:
+            weights: list[list[Any]] = [[] for _ in candidate.names]
+            for key in file.files:  # in the order in which they were written
+                weights[int(key.split("_")[0])].append(file[key])
+        return SweepRow(values, weights)
+
+    def save(self, candidate: Candidate, row: SweepRow) -> None:
+        """Keep a finished row."""
+        text, arrays = self._files(candidate)
+        named = {
+            f"{layer}_{number}": value
+            for layer, values in enumerate(row.weights)
+            for number, value in enumerate(values)
+        }
+        temporary = arrays.with_name(arrays.name + ".part")
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **named)
+        temporary.replace(arrays)
+        write_json(text, row.values)  # last: its presence says that the row is whole
+
+    def _files(self, candidate: Candidate) -> tuple[pathlib.Path, pathlib.Path]:
+        # The sign "=" keeps a layer called "sweep" apart from sweep.json.
+        name = "row=" + urllib.parse.quote(candidate.label, safe="")
+        return self.path / f"{name}.json", self.path / f"{name}.npz"
+
+
+def _architecture(model: keras.Model) -> str:
+    try:
+        text = json.dumps(model.get_config(), sort_keys=True, default=_described)
+    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        return ""  # a subclassed model counts by its class and weights
+    # Keras numbers the names it gives, so the same model may come with other names.
+    layers = introspection.parents_first(model)
+    places = {layer.name: f'"#{place}"' for place, layer in enumerate(layers)}
+    return re.sub(r'"([^"]*)"', lambda found: places.get(found[1], found[0]), text)
+
+
+def _described(value: Any) -> str:
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()[:16]
+    if isinstance(value, tuple | list | dict):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return _digest(*(f"{key}:{_described(item)}" for key, item in items))
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, type):
+        return str(name)
+    return f"{name}({_digest(*_contents(value))})"
+
+
+def _contents(value: Any) -> list[Any]:
+    if isinstance(value, keras.Model):
+        optimizer = getattr(value, "optimizer", None)
+        moments = [np.asarray(v) for v in getattr(optimizer, "variables", ())]
+        return [freezing.weight_hashes(value), moments]
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if hasattr(value, "get_config"):
+        config = value.get_config()
+        return [{key: config[key] for key in config if key != "name"}]
+    return []
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=_described)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

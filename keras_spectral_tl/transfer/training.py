@@ -1,0 +1,182 @@
+"""How to train: the options of a retraining, checked once."""
+
+import dataclasses
+import difflib
+import inspect
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_spectral_tl.transfer.early_stopping import HeldOutStopping
+from keras_spectral_tl.transfer.learning_rates import LearningRates
+from keras_spectral_tl.transfer.normalisation import (
+    RefitNormalizationLayers,
+    RefitOnTarget,
+)
+from keras_spectral_tl.transfer.target_data import TargetData
+
+_NOT_FORWARDED = ("x", "y", "sample_weight", "class_weight", "steps_per_epoch")
+_COMPILE = (
+    "auto_scale_loss",
+    "jit_compile",
+    "loss_weights",
+    "metrics",
+    "run_eagerly",
+    "steps_per_execution",
+    "weighted_metrics",
+)
+_HELD_OUT = ("validation_data", "validation_split")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Training:
+    """How to train: the arguments of `retrain` other than model, data and layers.
+
+    Attributes:
+        optimizer: A name or an instance, of which a fresh copy is made; Adam(1e-3), or
+            the configuration of `optimizer_state_from`, for None.
+        loss: A Keras loss.
+        seed: A non-negative int.
+        fit_options: Arguments of `model.fit`.
+        compile_options: Arguments of `model.compile`, such as `jit_compile`.
+        early_stopping: When to stop before the last epoch, or None.
+        normalisation: `ChannelStatistics` (keep those of the base), `RefitOnTarget`,
+            `RefitNormalizationLayers`, any object with `normalise(x, y)` and
+            `denormalise(x, y)`, or None: the data are as the model wants them.
+        learning_rates: Factors of the learning rate by layer, or None.
+        optimizer_state_from: A compiled, trained model of the same architecture whose
+            moments and step count the optimizer takes over, or None.
+
+    Raises:
+        TypeError, ValueError: If an option is not one, or contradicts another.
+    """
+
+    optimizer: Any = None
+    loss: Any = "mean_squared_error"
+    seed: int = 0
+    fit_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    early_stopping: HeldOutStopping | None = None
+    normalisation: Any = None
+    learning_rates: LearningRates | None = None
+    optimizer_state_from: keras.Model | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Training":
+        """Sort the keyword arguments of `retrain` into those of each step."""
+        own = {field.name for field in dataclasses.fields(cls)}
+        own -= {"fit_options", "compile_options"}
+        return cls(
+            **{name: value for name, value in options.items() if name in own},
+            compile_options={
+                name: value for name, value in options.items() if name in _COMPILE
+            },
+            fit_options={
+                name: value
+                for name, value in options.items()
+                if name not in own and name not in _COMPILE
+            },
+        )
+
+    def __post_init__(self) -> None:
+        seed: Any = self.seed
+        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+            raise TypeError(f"Expected seed as an int. Received seed={seed!r}.")
+        object.__setattr__(self, "seed", int(seed))
+        size = self.fit_options.get("batch_size")
+        if size is not None and size < 1:
+            raise ValueError(f"Expected batch_size >= 1. Received batch_size={size}.")
+        if self.seed < 0:
+            raise ValueError(f"Expected seed >= 0. Received seed={self.seed}.")
+        _check_fit_options(self.fit_options)
+        self._check_objects()
+
+    def _check_objects(self) -> None:
+        for name, kind in (
+            ("early_stopping", HeldOutStopping),
+            ("learning_rates", LearningRates),
+            ("optimizer_state_from", keras.Model),
+        ):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(
+                    f"Expected {name} as a {kind.__name__} or None. Received {value!r}."
+                )
+        doubled = [name for name in _HELD_OUT if name in self.fit_options]
+        if self.early_stopping is not None and doubled:
+            raise TypeError(
+                f"early_stopping holds out samples itself. Received {doubled[0]} too: "
+                "leave one of them out."
+            )
+        if self.learning_rates is not None and self.optimizer_state_from is not None:
+            raise TypeError(
+                "Moments cannot be carried into one optimizer per learning rate. Pass "
+                "learning_rates or optimizer_state_from, not both."
+            )
+
+    def prepared(self, data: Any) -> TargetData:
+        """Return the samples checked and normalised as chosen, once."""
+        target = TargetData.of(data)
+        if self.normalisation is None or target.normalisation is not None:
+            return target
+        if isinstance(self.normalisation, RefitNormalizationLayers):
+            return target
+        if isinstance(self.normalisation, RefitOnTarget):
+            return target.normalised(self.normalisation.of_target(target))
+        return target.normalised(self.normalisation)
+
+    def adapt(
+        self, network: keras.Model, data: TargetData, whole: bool = True
+    ) -> tuple[str, ...]:
+        """Refit what of `network` is to follow the target data; return the layers.
+
+        Args:
+            network: The copy to train; changed in place.
+            data: The samples, from `prepared`.
+            whole: Whether the network is trained as a whole, not from activations that
+                were computed before.
+
+        Raises:
+            ValueError: If the samples, or the activations, missed the normalisation.
+        """
+        layers = isinstance(self.normalisation, RefitNormalizationLayers)
+        missed = self.normalisation is not None and data.normalisation is None
+        if (missed and not layers) or (layers and not whole):
+            raise ValueError(
+                f"normalisation={self.normalisation!r} was not applied before the "
+                "activations in front of the trained layers were computed. Normalise "
+                "the data first, with Training.prepared, or train the whole network."
+            )
+        return self.normalisation.adapt(network, data) if layers else ()
+
+    def fresh_optimizer(self) -> keras.optimizers.Optimizer:
+        """Return a new optimizer of the chosen configuration, not built."""
+        optimizer = self.optimizer
+        if optimizer is None and self.optimizer_state_from is not None:
+            optimizer = getattr(self.optimizer_state_from, "optimizer", None)
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if optimizer is None:
+            return keras.optimizers.Adam(1e-3)
+        optimizer = keras.optimizers.get(optimizer)
+        return type(optimizer).from_config(optimizer.get_config())
+
+
+def _check_fit_options(options: Mapping[str, Any]) -> None:
+    refused = [name for name in _NOT_FORWARDED if name in options]
+    if refused:
+        raise TypeError(
+            f"Received fit option(s) {', '.join(refused)}, which retraining sets "
+            "itself: pass the samples as target_data; every epoch sees all of them."
+        )
+    known = set(inspect.signature(keras.Model.fit).parameters) - {"self"}
+    own = [field.name for field in dataclasses.fields(Training)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, *own, *_COMPILE], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(
+                f"Received the option {name!r}, which neither retraining nor "
+                f"model.compile nor model.fit knows.{hint}"
+            )

@@ -1,0 +1,125 @@
+"""The loop that trains: equal calls give equal bits."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl import introspection
+from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer.training import Training
+
+_MEND = (
+    "Use a smaller learning rate or clip gradients, for example "
+    "optimizer=keras.optimizers.Adam(1e-4, clipnorm=1.0), and check that the target "
+    "data have the scale the model was trained with. No model is returned."
+)
+
+
+class Batches(keras.utils.PyDataset):
+    """All samples once an epoch, in an order set by (seed, epoch) alone."""
+
+    def __init__(self, data: TargetData, batch_size: int, seed: int, shuffle: bool):
+        super().__init__()
+        self.data, self.batch_size, self.seed = data, batch_size, seed
+        self.shuffle = shuffle
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of the samples of this epoch."""
+        self.order = np.arange(len(self.data))
+        if self.shuffle:
+            np.random.default_rng((self.seed, epoch)).shuffle(self.order)
+
+    def __len__(self) -> int:
+        return -(-len(self.data) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, NDArray[Any]]:
+        start = index * self.batch_size
+        return self.data.take(self.order[start : start + self.batch_size])
+
+
+class _EpochWatch(keras.callbacks.Callback):
+    """Tells the batches which epoch it is and stops when the loss is not finite."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.batches.set_epoch(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss became {loss} in epoch {epoch + 1}. {_MEND}"
+            )
+
+
+def fit(
+    network: keras.Model, data: TargetData, training: Training
+) -> dict[str, list[float]]:
+    """Fit the compiled `network` and return the history.
+
+    Raises:
+        FloatingPointError: If the loss stops being finite.
+        ValueError: If too few samples are left beside those held out.
+    """
+    options = {"epochs": 50, "verbose": 0, **training.fit_options}
+    callbacks = _listed(options.pop("callbacks", None))
+    stopping = training.early_stopping
+    if stopping is None:
+        data, validation = _split(data, options.pop("validation_split", 0.0))
+    else:
+        data, validation = stopping.split(data, training.seed)
+        callbacks.append(stopping.callback())
+    if validation is not None:
+        options.setdefault("validation_data", validation)
+    batches = Batches(
+        data,
+        batch_size=options.pop("batch_size", None) or 8,
+        seed=training.seed,
+        shuffle=options.pop("shuffle", True),
+    )
+    callbacks = [_EpochWatch(batches), *callbacks]
+    fitted = network.fit(batches, shuffle=False, callbacks=callbacks, **options)
+    return {
+        name: [float(value) for value in values]
+        for name, values in fitted.history.items()
+    }
+
+
+def check_finite_weights(network: keras.Model) -> None:
+    """Refuse NaN and infinite weights, which a last step can leave behind.
+
+    Raises:
+        FloatingPointError: With the name of the layer and the mend.
+    """
+    for name, layer in introspection.weight_layers(network).items():
+        values = [introspection.fetch(v) for v in introspection.own_weights(layer)]
+        if not all(np.isfinite(value).all() for value in values):
+            raise FloatingPointError(
+                f"The weights of layer {name!r} are not finite after the last epoch. "
+                f"{_MEND}"
+            )
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+def _split(data: TargetData, fraction: float) -> tuple[TargetData, Any]:
+    # As Keras does: the last samples, before any shuffling.
+    if not fraction:
+        return data, None
+    kept = int(len(data) * (1.0 - fraction))
+    if not 0 < kept < len(data):
+        raise ValueError(
+            f"validation_split={fraction} of {len(data)} samples leaves {kept} for "
+            "training; expected at least one on either side."
+        )
+    return TargetData(*data.take(slice(0, kept))), data.take(slice(kept, None))

@@ -1,0 +1,232 @@
+"""Frozen weights keep their bits and free ones move, however a model is trained."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import freezing, introspection, transfer
+from keras_spectral_tl.freezing import (
+    BiasesOf,
+    KernelsOf,
+    LowRankOf,
+    NormalisationOf,
+    OutputGain,
+    StatisticsOf,
+)
+
+SINGLE = 1e-5  # float32 against float64
+QUICK = {"epochs": 2, "batch_size": 4}
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(8, 4)).astype("float32")
+Y = (X[:, :1] * X[:, 1:2] + 0.3).astype("float32")
+IMAGES = RNG.normal(size=(4, 32, 32, 3)).astype("float32")
+
+
+def _dense(name, units=4, activation="tanh"):
+    return keras.layers.Dense(units, activation=activation, name=name)
+
+
+def _plain():
+    layers = [_dense("a"), _dense("b"), _dense("c", 1, None)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def _nested():
+    inner = keras.Sequential([keras.Input((4,)), _dense("a"), _dense("b")], name="in")
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, _dense("c", 1, None)(inner(inputs)))
+
+
+def _shared():
+    shared, inputs = _dense("shared"), keras.Input((4,))
+    return keras.Model(inputs, _dense("c", 1, None)(shared(shared(inputs))))
+
+
+def _batch_normalised():
+    norm = keras.layers.BatchNormalization(name="norm")
+    layers = [_dense("a"), norm, _dense("c", 1, None)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def _half_precision():
+    with _policy("mixed_bfloat16"):
+        return _batch_normalised()
+
+
+@pytest.fixture(autouse=True)
+def _same_start():
+    keras.utils.set_random_seed(3)
+
+
+@contextlib.contextmanager
+def _policy(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _accumulating():
+    return {"optimizer": keras.optimizers.Adam(1e-2, gradient_accumulation_steps=2)}
+
+
+@pytest.mark.parametrize(
+    ("build", "chosen", "options"),
+    [
+        (_plain, "b", {}),
+        (_plain, BiasesOf("b"), {}),
+        (_plain, [KernelsOf("a"), BiasesOf("c")], {}),
+        (_nested, "in/b", {}),
+        (_nested, KernelsOf("in/b"), {}),
+        (_shared, "shared", {}),
+        (_shared, KernelsOf("shared"), {}),
+        (_batch_normalised, "a", {}),
+        (_batch_normalised, NormalisationOf(), {}),
+        (_half_precision, ["a", BiasesOf("c")], {}),
+        (_plain, KernelsOf("b"), "accumulating"),
+        (_plain, BiasesOf(["a", "b"]), {"jit_compile": True}),
+        (_plain, BiasesOf(["a", "b"]), {"jit_compile": False}),
+        (_plain, "b", {"steps_per_execution": 2}),
+    ],
+)
+def test_chosen_weights_move_and_all_others_keep_their_bits(build, chosen, options):
+    if keras.backend.backend() == "torch" and isinstance(options, dict):
+        # Keras has no steps_per_execution there, and compiling takes a C++ compiler
+        # and a minute.
+        options = {name: False for name in options if name == "jit_compile"}
+    options = _accumulating() if options == "accumulating" else options
+    model = build()
+    before = freezing.variable_hashes(model)
+    selection = freezing.select_layers(model, chosen)
+    result = transfer.retrain(model, (X, Y), chosen, **QUICK, **options)
+    free = set(selection.variables) | set(selection.statistics)
+    assert set(result.changed_weights) == free
+    assert freezing.variable_hashes(model) == before == result.weight_hashes_before
+    assert result.trained == result.changed == selection.names
+
+
+@pytest.mark.parametrize("build", [_plain, _nested, _shared, _batch_normalised])
+def test_flags_set_before_compile_hold_in_a_plain_fit(build):
+    model = build()
+    weights = list(freezing.variable_hashes(model))
+    freezing.freeze_layers(model, KernelsOf())
+    model.compile("sgd", "mse")
+    before = freezing.variable_hashes(model)
+    model.fit(X, Y, epochs=1, batch_size=4, verbose=0)
+    after = freezing.variable_hashes(model)
+    for path in weights:
+        assert (after[path] == before[path]) == path.endswith("kernel"), path
+
+
+@pytest.mark.parametrize("build", [_plain, _nested])
+def test_flags_changed_after_a_fit_hold_after_compiling_again(build):
+    model = build()
+    last = list(introspection.weight_layers(model))[-1]
+    model.compile("sgd", "mse")
+    model.fit(X, Y, epochs=1, verbose=0)
+    with pytest.warns(UserWarning, match="compile"):
+        record = freezing.freeze_layers(model, [KernelsOf(last), 0])
+    assert record.compile_again
+    model.compile("sgd", "mse")
+    before = freezing.variable_hashes(model)
+    model.fit(X, Y, epochs=1, verbose=0)
+    after = freezing.variable_hashes(model)
+    still = {path for path in before if after[path] == before[path]}
+    first = next(iter(introspection.weight_layers(model)))
+    assert still == {f"{first}/kernel", f"{first}/bias", f"{last}/kernel"}
+
+
+def test_statistics_alone_move_beside_a_trained_layer():
+    model = _batch_normalised()
+    result = transfer.retrain(model, (X, Y), ["c", StatisticsOf("norm")], **QUICK)
+    moved = {"norm/moving_mean", "norm/moving_variance", "c/kernel", "c/bias"}
+    assert set(result.changed_weights) == moved
+
+
+class _Meddler(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        bias = self.model.get_layer("c").bias
+        bias.assign(np.ones(bias.shape))
+
+
+def test_a_frozen_weight_of_a_trained_layer_is_proven_too():
+    with pytest.raises(RuntimeError, match=r"Frozen weight\(s\) c/bias changed.*c/k"):
+        transfer.retrain(
+            _plain(), (X, Y), KernelsOf("c"), callbacks=[_Meddler()], **QUICK
+        )
+
+
+def test_low_rank_updates_leave_every_weight_of_the_model():
+    model = _nested()
+    # Two more steps: the second factor starts at zero, so the first moves later.
+    result = transfer.retrain(
+        model, (X, Y), LowRankOf(["in/b", "c"], rank=1), epochs=4, batch_size=4
+    )
+    assert result.changed_weights == () and result.trained == ("in/b", "c")
+    added = set(result.weight_hashes_after) - set(result.weight_hashes_before)
+    expected = {f"{n}/lora_kernel_{f}" for n in ("in/b", "c") for f in "ab"}
+    assert added == expected
+    assert result.num_trainable == (4 + 4) + (4 + 1)
+    before, after = model.predict(X, verbose=0), result.model.predict(X, verbose=0)
+    assert np.max(np.abs(after - before)) > 0
+
+
+def test_low_rank_beside_a_bias_and_with_an_output_gain():
+    parts = [BiasesOf("a"), LowRankOf("b", rank=2), OutputGain()]
+    result = transfer.retrain(_plain(), (X, Y), parts, epochs=4, batch_size=4)
+    assert result.changed_weights == ("a/bias",)
+    assert result.trained == ("a", "b", "output_gain")
+
+
+def test_one_newton_step_of_the_output_gain_is_the_closed_form():
+    model = _plain()
+    outputs = model.predict(X, verbose=0)
+    step = 1.0 / (2.0 * float(np.mean(outputs**2)))  # the loss is a parabola
+    result = transfer.retrain(
+        model, (X, Y), OutputGain(), optimizer=keras.optimizers.SGD(step), epochs=1,
+        batch_size=8,
+    )  # fmt: skip
+    gain = float(introspection.fetch(result.model.get_layer("output_gain").gain))
+    closed = transfer.gain_only(model, (X, Y)).history["gain"][0]
+    assert gain == pytest.approx(closed, abs=SINGLE)
+    assert result.changed == () and result.num_trainable == 1
+
+
+@pytest.mark.slow
+def test_an_applications_network_goes_through_the_workflow():
+    model = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None, classes=3)
+    target = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    # All normalisations in training mode: with the statistics it is built with, an
+    # untrained network of this depth passes on next to nothing.
+    parts = [freezing.Depth(-1), KernelsOf("conv_dw_6"), NormalisationOf()]
+    selection = freezing.select_layers(model, parts)
+    result = transfer.retrain(model, (IMAGES, target), parts, epochs=1, batch_size=4)
+    free = {*selection.variables, *selection.statistics}
+    assert set(result.changed_weights) == free
+    cost = selection.cost()
+    assert cost.forward < cost.step < 3 * cost.forward
+
+
+def _u_net():
+    inputs = keras.Input((16, 16, 2))
+    convolution = {"padding": "same", "activation": "relu"}
+    fine = keras.layers.Conv2D(3, 3, name="down", **convolution)(inputs)
+    coarse = keras.layers.MaxPooling2D()(fine)
+    coarse = keras.layers.Conv2D(4, 3, name="bottom", **convolution)(coarse)
+    coarse = keras.layers.BatchNormalization(name="norm")(coarse)
+    up = keras.layers.Conv2DTranspose(3, 2, strides=2, name="up")(coarse)
+    joined = keras.layers.Concatenate()([fine, up])
+    return keras.Model(inputs, keras.layers.Conv2D(1, 1, name="out")(joined))
+
+
+@pytest.mark.parametrize("layer", ["down", "up"])
+def test_a_u_net_goes_through_the_workflow(layer):
+    model, x = _u_net(), IMAGES[:, :16, :16, :2]
+    result = transfer.retrain(model, (x, x[..., :1]), layer, **QUICK)
+    assert result.changed == (layer,)
+    copy = [list(introspection.weight_layers(m)) for m in (model, result.model)]
+    assert copy[0] == copy[1] == ["down", "bottom", "norm", "up", "out"]

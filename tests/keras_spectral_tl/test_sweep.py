@@ -1,0 +1,336 @@
+"""A sweep on cached activations equals whole retrainings, resumes, runs anywhere."""
+
+import concurrent.futures
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import freezing, introspection, transfer
+from keras_spectral_tl.transfer.prefix_activations import PrefixCache
+from keras_spectral_tl.transfer.sweep_directory import SweepDirectory
+from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
+
+# Float32 training of a few steps on tiny networks: whole and cached runs differ where a
+# compiler fuses operations otherwise. Far below what one step moves (1e-2).
+SINGLE = 1e-5
+COMPILED = {"epochs": 2, "batch_size": 4}
+QUICK = {**COMPILED, "run_eagerly": True}  # most of the time would go into compiling
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(8, 4)).astype("float32")
+Y = (X[:, :3] * X[:, 1:] + 0.1).astype("float32")
+TEST = (X[::-1] + 0.1, Y[::-1])
+FIELDS = RNG.normal(size=(6, 8, 8, 2)).astype("float32")
+FORCING = (np.roll(FIELDS[..., :1], 1, axis=1) - FIELDS[..., 1:]).astype("float32")
+
+
+def _dense(name, units=4):
+    activation = "tanh" if units == 4 else None
+    return keras.layers.Dense(units, activation=activation, name=name)
+
+
+def _chain():
+    keras.utils.set_random_seed(1)
+    layers = [_dense("a"), _dense("b"), _dense("c", 3)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def _with_dropout():
+    keras.utils.set_random_seed(1)
+    inner = keras.Sequential([keras.Input((4,)), _dense("a"), _dense("b")], name="in")
+    inputs = keras.Input((4,))
+    # Without a seed of its own, Keras' dropout on torch ignores the model's.
+    hidden = keras.layers.Dropout(0.3, seed=2)(inner(inputs))
+    return keras.Model(inputs, _dense("d", 3)(_dense("c")(hidden) + inputs))
+
+
+def _unet():
+    def conv(name, filters=3, activation="relu"):
+        return keras.layers.Conv2D(
+            filters, 3, padding="same", activation=activation, name=name
+        )
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((8, 8, 2))
+    skip = keras.layers.BatchNormalization(name="norm")(conv("down")(inputs))
+    low = conv("bottom")(keras.layers.AveragePooling2D(2)(skip))
+    joined = keras.layers.Concatenate()([keras.layers.UpSampling2D()(low), skip])
+    return keras.Model(inputs, conv("out", 1, None)(joined))
+
+
+class Subclassed(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first, self.last = _dense("first"), _dense("last", 3)
+
+    def call(self, inputs):
+        return self.last(self.first(inputs))
+
+
+def _data_for(model):
+    return (FIELDS, FORCING) if len(model.inputs[0].shape) == 4 else (X, Y)
+
+
+def _figures(sweep):
+    return {row["layer"]: (row["cc"], row["relative_rmse"]) for row in sweep.rows}
+
+
+def _assert_equal_rows(one, two, tolerance=0.0):
+    assert [row["layer"] for row in one.rows] == [row["layer"] for row in two.rows]
+    for label, figures in _figures(one).items():
+        np.testing.assert_allclose(
+            figures, _figures(two)[label], rtol=0, atol=tolerance
+        )
+        for name, arrays in one.weights[label].items():
+            for first, second in zip(arrays, two.weights[label][name], strict=True):
+                np.testing.assert_allclose(first, second, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("build", "layers"), [(_with_dropout, ["in/b", "d"]), (_unet, ["bottom", "out"])]
+)
+def test_cached_rows_are_those_of_whole_retrainings(build, layers):
+    model = build()
+    data, options = _data_for(model), {"layers": layers, "seed": 3, **COMPILED}
+    before = freezing.weight_hashes(model)
+    cached = transfer.oracle_sweep(model, data, data, **options)
+    whole = transfer.oracle_sweep(model, data, data, cache=None, **options)
+    _assert_equal_rows(cached, whole, SINGLE)
+    assert freezing.weight_hashes(model) == before
+    keys = {"layer", "cc", "relative_rmse", "num_parameters", "seconds"}
+    assert all(set(row) == keys for row in cached.rows)
+
+
+def test_equal_seeds_give_equal_bits_also_from_files(tmp_path):
+    model, limits = _chain(), (2**30, 0)
+    sweeps = [
+        transfer.oracle_sweep(
+            model, (X, Y), TEST, seed=4, **QUICK,
+            cache=PrefixCache(memory_limit=limit, directory=tmp_path),
+        )
+        for limit in limits
+    ]  # fmt: skip
+    _assert_equal_rows(*sweeps)
+
+
+def test_frozen_layers_stay_and_the_best_model_is_at_hand():
+    model = _chain()
+    before = freezing.weight_hashes(model)
+    sweep = transfer.oracle_sweep(model, (X, Y), TEST, **QUICK)
+    for label in before:
+        trained = sweep.model(model, label)
+        after = freezing.weight_hashes(trained)
+        assert [name for name in before if before[name] != after[name]] == [label]
+        result = transfer.retrain(model, (X, Y), label, **QUICK)
+        for one, two in zip(trained.weights, result.model.weights, strict=True):
+            np.testing.assert_allclose(
+                introspection.fetch(one), introspection.fetch(two), atol=SINGLE
+            )
+    best = freezing.weight_hashes(sweep.model(model))
+    assert best == freezing.weight_hashes(sweep.model(model, sweep.best))
+    with pytest.raises(KeyError, match=r"no weights of 'z'\. It has those of: a, b, c"):
+        sweep.model(model, "z")
+
+
+def test_a_frozen_layer_that_moves_is_caught():
+    class Meddler(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            bias = self.model.get_layer("c").bias
+            bias.assign(np.ones(bias.shape))
+
+    with pytest.raises(RuntimeError, match=r"Frozen layer\(s\) c changed") as caught:
+        transfer.oracle_sweep(
+            _chain(), (X, Y), TEST, layers="b", callbacks=Meddler(), **QUICK
+        )
+    assert "'b' was retrained alone" in caught.value.__notes__[0]
+
+
+def test_pairs_are_trained_together():
+    model = _chain()
+    sweep = transfer.oracle_sweep(
+        model, (X, Y), TEST, layers=["c", ("c", "b"), "b", ("b", "c")], **QUICK
+    )
+    assert list(sweep.cc) == ["b", "c", "b+c"]
+    assert set(sweep.weights["b+c"]) == {"b", "c"}
+    rows = {row["layer"]: row for row in sweep.rows}
+    together = rows["b"]["num_parameters"] + rows["c"]["num_parameters"]
+    assert rows["b+c"]["num_parameters"] == together
+    alone = transfer.retrain(model, (X, Y), ["b", "c"], **QUICK).row(TEST)
+    assert rows["b+c"]["cc"] == pytest.approx(alone["cc"], abs=SINGLE)
+
+
+def test_held_out_samples_and_normalisation_reach_the_suffix():
+    model, options = _chain(), {"layers": ["b"], "seed": 2, **QUICK}
+    for extra in (
+        {"validation_data": TEST, "callbacks": keras.callbacks.EarlyStopping()},
+        {"validation_split": 0.5},
+        {"normalisation": transfer.RefitOnTarget()},
+    ):
+        cached = transfer.oracle_sweep(model, (X, Y), TEST, **options, **extra)
+        whole = transfer.oracle_sweep(
+            model, (X, Y), TEST, cache=None, **options, **extra
+        )
+        _assert_equal_rows(cached, whole, SINGLE)
+
+
+def test_models_without_a_graph_are_swept_as_a_whole():
+    model = Subclassed()
+    model(X)
+    sweep = transfer.oracle_sweep(model, (X, Y), TEST, **QUICK)
+    assert list(sweep.cc) == ["first", "last"]
+    row = transfer.retrain(model, (X, Y), "last", **QUICK).row(TEST)
+    assert sweep.cc["last"] == row["cc"]
+
+
+def test_samples_from_a_file(tmp_path):
+    np.savez(tmp_path / "target.npz", x=X, y=Y)
+    np.savez(tmp_path / "bad.npz", x=X, z=Y)
+    model, options = _chain(), {"layers": "c", **QUICK}
+    sweep = transfer.oracle_sweep(model, tmp_path / "target.npz", TEST, **options)
+    _assert_equal_rows(sweep, transfer.oracle_sweep(model, (X, Y), TEST, **options))
+    with pytest.raises(KeyError, match=r"lacks the array\(s\) y; it holds x, z"):
+        transfer.oracle_sweep(model, str(tmp_path / "bad.npz"), TEST, **options)
+
+
+def test_a_process_pool_gives_the_same_rows():
+    model, seen = _chain(), []
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        there = transfer.oracle_sweep(
+            model, (X, Y), TEST, layers=["b", ("b", "c")], seed=6,
+            executor=pool, progress=seen.append, **QUICK,
+        )  # fmt: skip
+        with pytest.raises(FloatingPointError) as caught:
+            transfer.oracle_sweep(
+                model, (X, Y), TEST, layers="c", executor=pool,
+                optimizer=keras.optimizers.SGD(1e30), run_eagerly=True,
+            )  # fmt: skip
+    here = transfer.oracle_sweep(
+        model, (X, Y), TEST, layers=["b", ("b", "c")], seed=6, **QUICK
+    )
+    _assert_equal_rows(there, here, SINGLE)
+    assert sorted(row["layer"] for row in seen) == ["b", "b+c"]
+    assert any("'c' was retrained alone" in note for note in caught.value.__notes__)
+
+
+def test_a_worker_on_another_backend_is_refused(monkeypatch):
+    class Here(concurrent.futures.Executor):
+        def submit(self, function, /, *arguments):
+            future = concurrent.futures.Future()
+            monkeypatch.setattr(keras.backend, "backend", lambda: "other")
+            try:
+                future.set_result(function(*arguments))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+
+    with pytest.raises(RuntimeError, match=r"this worker on 'other'\. Start"):
+        transfer.oracle_sweep(_chain(), (X, Y), TEST, layers="c", executor=Here())
+
+
+def _main(directory):
+    """A sweep that dies by SIGKILL in the training of its second row."""
+
+    class Killer(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch and list(directory.glob("row=*.json")):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    transfer.oracle_sweep(
+        _chain(), (X, Y), TEST, directory=directory, callbacks=Killer(), **QUICK
+    )
+
+
+class Killer(keras.callbacks.Callback):
+    """Of the same name: what is left after a kill is to be taken up, not killed."""
+
+
+def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
+    script = (
+        "import importlib.util, pathlib, sys\n"
+        "spec = importlib.util.spec_from_file_location('sweeping', sys.argv[1])\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "module._main(pathlib.Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", script, __file__, str(tmp_path)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (finished,) = tmp_path.glob("row=*.json")
+    seconds = json.loads(finished.read_text())["seconds"]
+    seen, trained = [], []
+
+    class Killer(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            trained.append(1)
+
+    Killer.__qualname__ = "_main.<locals>.Killer"
+    resumed = transfer.oracle_sweep(
+        _chain(), (X, Y), TEST, directory=tmp_path, progress=seen.append,
+        callbacks=Killer(), **QUICK,
+    )  # fmt: skip
+    assert len(trained) == 2 and [row["layer"] for row in seen] == ["a", "b", "c"]
+    assert resumed.rows[0]["seconds"] == seconds
+    _assert_equal_rows(resumed, transfer.oracle_sweep(_chain(), (X, Y), TEST, **QUICK))
+
+
+def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path):
+    options = {"layers": "c", "directory": tmp_path, **QUICK}
+    first = transfer.oracle_sweep(_chain(), (X, Y), TEST, **options)
+    again = transfer.oracle_sweep(_chain(), (X, Y), TEST, **options)
+    assert again.rows == first.rows
+    _assert_equal_rows(again, first)
+    other = _chain()
+    other.weights[-1].assign([0.0, 0.5, 0.0])
+    for change, what in (
+        ({"model": other}, "differs: model"),
+        ({"target_data": (X + 1, Y)}, "differs: target_data"),
+        ({"test_data": (X, Y)}, "differs: test_data"),
+        ({"epochs": 3}, "differs: epochs: 2 there, 3 now"),
+        ({"optimizer": keras.optimizers.SGD(0.1)}, "differs: optimizer: None there"),
+        ({"seed": 1}, "differs: seed: None there, 1 now"),
+    ):
+        arguments = {
+            "model": _chain(), "target_data": (X, Y), "test_data": TEST,
+            **options, **change,
+        }  # fmt: skip
+        with pytest.raises(ValueError, match=f"rows of another sweep. What {what}"):
+            transfer.oracle_sweep(**arguments)
+
+
+def test_rows_come_back_from_disk_as_they_were(tmp_path):
+    store = SweepDirectory(tmp_path / "new", {"model": "x"})
+    candidate = Candidate(("in/a", "b"), (0, 1))
+    assert store.load(candidate) is None
+    weights = [[np.ones((2, 3), "float32"), np.zeros(3)], [np.arange(12.0)] * 11]
+    values = {"layer": "in/a+b", "cc": float("nan"), "num_parameters": 3}
+    store.save(candidate, SweepRow(values, weights))
+    (folder,) = tmp_path.iterdir()
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".npz"}
+    found = SweepDirectory(folder, {"model": "x"}).load(candidate)
+    assert np.isnan(found.values["cc"]) and found.values["layer"] == "in/a+b"
+    assert [len(arrays) for arrays in found.weights] == [2, 11]
+    for one, two in zip(found.weights, weights, strict=True):
+        for first, second in zip(one, two, strict=True):
+            np.testing.assert_array_equal(first, second)
+            assert first.dtype == second.dtype
+
+
+def test_rows_do_not_depend_on_those_before():
+    model = _chain()
+    training = transfer.Training.of(dict(QUICK))
+    data = transfer.TargetData.of((X, Y))
+    trainer = RowTrainer(model, data, data, training, PrefixCache())
+    last = Candidate.of(model, "c")
+    first = trainer.row(last)
+    trainer.row(Candidate.of(model, "a"))
+    again = trainer.row(last)
+    assert first.values["cc"] == again.values["cc"]
+    for one, two in zip(first.weights[0], again.weights[0], strict=True):
+        np.testing.assert_array_equal(one, two)
