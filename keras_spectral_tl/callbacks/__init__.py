@@ -5,11 +5,25 @@ from typing import Any
 
 _HOME = {
     "ActivationSpectra": "activation_spectra",
+    "FreezeFromBottom": "freeze_schedules",
     "FreezeLayers": "freeze_layers",
     "KernelSpectra": "kernel_spectra",
+    "LayersByEpoch": "freeze_schedules",
+    "NextPhaseOnPlateau": "freeze_schedules",
+    "UnfreezeFromBottom": "freeze_schedules",
+    "UnfreezeFromTop": "freeze_schedules",
 }
 
-__all__ = ["ActivationSpectra", "FreezeLayers", "KernelSpectra"]
+__all__ = [
+    "ActivationSpectra",
+    "FreezeFromBottom",
+    "FreezeLayers",
+    "KernelSpectra",
+    "LayersByEpoch",
+    "NextPhaseOnPlateau",
+    "UnfreezeFromBottom",
+    "UnfreezeFromTop",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,61 +1,90 @@
 """Change which layers train while a fit is running."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl.callbacks import freeze_schedules, optimizer_view
+from keras_spectral_tl.callbacks.saved_schedule import SavedSchedule
 
-_AVERAGE = "_model_variables_moving_average"
-_NOT_SLOTS = ("_variables", "_trainable_variables")
+_STATE = "freeze_layers_state"  # attribute of the optimizer during the fit
+_OWN = freeze_schedules.OWN_FLAGS
 
 
 @dataclasses.dataclass
 class _Run:
-    """What one fit needs to remember."""
+    """What one fit needs to remember; a phase is a selection or the model's own flags.
+
+    `entered` is the epoch for which the schedule gave the phase that trains now. `due`
+    is an epoch and its phase, which has yet to begin: accumulated gradients wait.
+    """
 
     model: keras.Model
     flags: freezing.TrainableFlags
-    phases: Mapping[int, tuple[str, ...]]
-    current: tuple[str, ...] | None = None
-    optimizer: Any = None
-    slots: dict[int, dict[str, NDArray[Any]]] = dataclasses.field(default_factory=dict)
+    layers: tuple[str, ...]
+    original: Any
+    view: optimizer_view.OptimizerView
+    saved: SavedSchedule
+    history: dict[int, dict[str, float]] = dataclasses.field(default_factory=dict)
+    phase: Any = _OWN
+    entered: int | None = None
+    due: tuple[int, Any] | None = None
+    waited: int = 0
+    begun: bool = False
+    changed: bool = False
 
 
 class FreezeLayers(keras.callbacks.Callback):
     """Trains other layers from given epochs on, inside one `fit`.
 
-    Keras fixes the trainable weights when a fit begins. At the beginning of a scheduled
-    epoch this callback sets the flags, gives the model a new optimizer for the weights
-    that train now, with the state of the old one (iterations, learning rate, moments),
-    and has the training function made anew, without `compile`. Frozen weights stay as
-    they are, bit for bit; their moments are kept and used again if they train later.
-    When the fit ends all flags are as they were before, and the optimizer covers the
-    weights it covered before.
+    Keras fixes the trainable weights when a fit begins. At the beginning of an epoch
+    this callback asks its schedule, sets the flags, lets the optimizer work on the
+    weights that train now, and has the training function made anew, without `compile`.
+    Frozen weights stay as they are, bit for bit; their moments wait in the optimizer,
+    which holds the state of all layers of the schedule at all times. When the fit ends
+    all flags and the optimizer are as they were before.
 
-    A layer that trains for the first time late in a fit starts with zero moments while
-    `iterations` is large already, so Adam does not correct their bias: its first steps
-    are up to three times the learning rate.
+    **Optimizers.** All of Keras, also inside a `LossScaleOptimizer` or a
+    `MultiOptimizer`. With gradient accumulation a phase begins at the first batch of
+    its epoch at which no gradient waits to be applied, so none is lost. A layer that
+    trains for the first time late in a fit starts with zero moments while `iterations`
+    is large already, so Adam does not correct their bias: its first steps are up to
+    three times the learning rate. With `use_ema` the average of a layer begins at its
+    weights whenever it is unfrozen; a layer that is frozen keeps its weights, not their
+    average.
+
+    **Resuming.** Put this callback before `keras.callbacks.BackupAndRestore`. The phase
+    and the logs that the schedule has seen are saved with the weights, in the same
+    file. With `save_freq="epoch"` a fit that was killed ends with the same weights as
+    one that was not, given the same data in each epoch. With an integer `save_freq`
+    Keras begins the epoch of the backup again, from its first batch, with the weights
+    of the backup; phase and moments are then those of the backup.
+
+    A model saved as a whole during the fit has the optimizer state of all layers of the
+    schedule: Keras warns and leaves it out if the loaded model has some of them frozen.
 
     An exception inside `fit` ends it without a word to callbacks. The flags are then
-    put back by the next `fit` with this callback, or by calling `restore()`.
+    put back by the next `fit` with a `FreezeLayers`, or by calling `restore()`.
 
     Args:
         schedule: The layers that are trainable from an epoch on, by epoch (counted from
-            0): `{0: "conv_2", 10: ["conv_1", "conv_2"], 20: None}`. A value is a
-            selector of `freezing.select_layers`; None means all layers. Before the
-            first epoch given the model trains with its own flags.
+            0): `{0: "conv_2", 10: ["conv_1", "conv_2"], 20: None}`, where a value is a
+            selector of `freezing.select_layers` and None means all layers; or any
+            `freeze_schedules.FreezeSchedule`, such as `UnfreezeFromTop`.
 
     Raises:
-        TypeError: If the schedule is not a mapping from int; when the fit begins, if
-            the optimizer holds another one (`LossScaleOptimizer` of mixed_float16,
-            `MultiOptimizer`) or state that belongs to no weight.
-        ValueError: If the schedule is empty or an epoch negative; when the fit begins,
-            if a phase would train nothing.
+        TypeError: If the schedule is neither a mapping from int nor callable; when the
+            fit begins, if the schedule trains weights that were frozen when the
+            optimizer was built and its state cannot be carried over.
+        ValueError: If the schedule is empty or an epoch negative; in the fit, if a
+            phase would train nothing, if `BackupAndRestore` comes first or its backup
+            was written without this callback, or if `steps_per_execution` skips every
+            batch at which a phase could begin.
         KeyError: When the fit begins, if the model has no such layer.
 
     Example:
@@ -70,37 +99,81 @@ class FreezeLayers(keras.callbacks.Callback):
         4
     """
 
-    def __init__(self, schedule: Mapping[int, freezing.Selector | None]) -> None:
+    def __init__(
+        self,
+        schedule: Mapping[int, freezing.Selector | None]
+        | freeze_schedules.FreezeSchedule,
+    ) -> None:
         super().__init__()
-        self.schedule = _checked(schedule)
+        if isinstance(schedule, type):
+            raise TypeError(
+                "Expected a schedule, not its class: pass "
+                f"{schedule.__name__}(...). Received schedule={schedule!r}."
+            )
+        self.schedule: freeze_schedules.FreezeSchedule = (
+            schedule if callable(schedule) else freeze_schedules.LayersByEpoch(schedule)
+        )
         self._run: _Run | None = None
+        self._epoch_before_fit: int | None = None
+
+    def set_model(self, model: keras.Model) -> None:
+        """Note where the model stands before any callback begins."""
+        super().set_model(model)
+        self._epoch_before_fit = model._initial_epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Resolve all selectors, so that a mistake is told before any training."""
+        """Resolve the selectors, so that a mistake is told before any training."""
         self.restore()
         model = self.model
-        _refuse_unknown_state(model.optimizer)
-        phases = {}
-        for epoch, selector in self.schedule.items():
-            selection = freezing.select_layers(model, selector)
-            if not selection.num_trainable:
-                raise ValueError(
-                    f"From epoch {epoch} on nothing would train: the layers "
-                    f"{', '.join(selection.names)} have no trainable weights."
-                )
-            phases[epoch] = selection.names
-        self._run = _Run(model, freezing.TrainableFlags.of(model), phases)
+        left_behind = vars(model.optimizer).get(_STATE)
+        if left_behind is not None:
+            left_behind.undo()
+        if self._resumed(model):
+            raise ValueError(
+                "BackupAndRestore came before FreezeLayers and so restored the "
+                f"optimizer of epoch {model._initial_epoch} before its phase was "
+                "known. Pass callbacks=[FreezeLayers(...), BackupAndRestore(...)]."
+            )
+        layers = introspection.trainable_layer_names(model)
+        flags = freezing.TrainableFlags.of(model)
+        variables = self._ever_trained(model, layers, flags)
+        original, used = _optimizers(model, variables)
+        view = optimizer_view.OptimizerView.of(used)
+        saved = SavedSchedule(lambda: _random_states(model), self.restore)
+        run = _Run(model, flags, layers, original, view, saved)
+        vars(used)[_STATE] = run.saved
+        self._run = run
+        if used is not original:
+            _show(run)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Enter the phase of this epoch, also when a fit resumes in the middle."""
         run = self._run
         if run is None:
             return
-        due = [start for start in run.phases if start <= epoch]
-        if due and run.phases[max(due)] != run.current:
-            run.current = run.phases[max(due)]
-            freezing.set_trainable(run.model, run.current)
-            _renew_optimizer(run)
+        if not run.begun:
+            self._resume(run, epoch)
+        run.due = epoch, self._phase(run, epoch)
+        self._enter_when_possible(run)
+
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Enter the phase late, where accumulated gradients had to be applied first."""
+        run = self._run
+        if run is not None and run.due is not None:
+            self._enter_when_possible(run)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the logs, before `BackupAndRestore` writes."""
+        run = self._run
+        if run is not None:
+            run.history[epoch] = {
+                name: float(value)
+                for name, value in (logs or {}).items()
+                if isinstance(value, int | float | np.number)
+            }
+            _note(run, epoch + 1)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Put all flags back."""
@@ -109,115 +182,169 @@ class FreezeLayers(keras.callbacks.Callback):
     def restore(self) -> None:
         """Put all flags back as they were before the fit; does nothing if they are."""
         run, self._run = self._run, None
-        if run is not None and run.current is not None:
-            run.flags.restore()
-            _renew_optimizer(run)
+        if run is None:
+            return
+        run.flags.restore()
+        run.view.show_all()
+        used = run.view.optimizer
+        del vars(used)[_STATE]
+        if run.changed and run.model.optimizer is used:
+            if used is not run.original:
+                optimizer_view.carry_state(used, run.original)
+                run.model.optimizer = run.original
+            _make_functions_anew(run.model)
+
+    def _resumed(self, model: keras.Model) -> bool:
+        return bool(model._initial_epoch != self._epoch_before_fit)
+
+    def _ever_trained(
+        self,
+        model: keras.Model,
+        layers: tuple[str, ...],
+        flags: freezing.TrainableFlags,
+    ) -> list[keras.Variable]:
+        """Return all weights that any phase trains, in the order of the model."""
+        listed = getattr(self.schedule, "phases", lambda layers: (layers,))
+        trained = {id(variable) for variable in model.trainable_variables}
+        try:
+            for selector in listed(layers):
+                flags.restore()
+                _set_phase(model, _resolved(model, selector), flags)
+                trained.update(id(variable) for variable in model.trainable_variables)
+        finally:
+            flags.restore()
+        return [variable for variable in model.variables if id(variable) in trained]
+
+    def _resume(self, run: _Run, epoch: int) -> None:
+        """Enter the phase of a backup, if the fit goes on from one."""
+        run.begun = True
+        state = run.saved.take_loaded()
+        if state is None and not self._resumed(run.model):
+            return
+        if state is None or state["epoch"] < epoch:
+            raise ValueError(
+                f"BackupAndRestore resumes at epoch {epoch}, but its backup holds no "
+                "state of FreezeLayers from then: it was written without this "
+                "callback, or before it in the list of callbacks. Delete the backup to "
+                "begin anew."
+            )
+        if state["epoch"] > epoch:
+            warnings.warn(
+                f"The weights of the backup are those of epoch {state['epoch']}, but "
+                f"BackupAndRestore resumes at epoch {epoch} and so repeats epochs: the "
+                "fit was killed between the two files that Keras writes, or twice in "
+                "one epoch with an integer save_freq.",
+                stacklevel=2,
+            )
+        run.history = {int(key): value for key, value in state["history"].items()}
+        run.entered = state["entered"]
+        if run.entered is not None:
+            run.phase = self._phase(run, run.entered)
+            _show(run)
+
+    def _phase(self, run: _Run, epoch: int) -> Any:
+        history = {key: logs for key, logs in run.history.items() if key < epoch}
+        selector = self.schedule(epoch, run.layers, history)
+        now = freezing.TrainableFlags.of(run.model)
+        # What a selector chooses may depend on flags: on the model's own ones, always.
+        run.flags.restore()
+        try:
+            return _resolved(run.model, selector)
+        finally:
+            now.restore()
+
+    def _enter_when_possible(self, run: _Run) -> None:
+        if run.due is None:
+            return
+        epoch, phase = run.due
+        if phase != run.phase:
+            # With JAX, asking the callback for its model puts the values back into it.
+            if _must_wait(run, self.model, epoch):
+                return
+            run.phase, run.entered = phase, epoch
+            _enter(run)
+        run.due, run.waited = None, 0
+        _note(run, epoch)
 
 
-def _checked(
-    schedule: Mapping[int, freezing.Selector | None],
-) -> dict[int, freezing.Selector | None]:
-    if not isinstance(schedule, Mapping):
-        raise TypeError(
-            "Expected schedule as a mapping from epoch to layers, for example "
-            f"{{0: 'conv_2', 10: None}}. Received {schedule!r}."
+def _optimizers(model: keras.Model, variables: list[keras.Variable]) -> tuple[Any, Any]:
+    """Return the optimizer to leave behind and the one to use, built for all weights.
+
+    They are one if the optimizer was built for all `variables` already.
+    """
+    own = model.trainable_variables
+    optimizer = model.optimizer
+    if not optimizer.built:
+        with optimizer_view.building_scope(model):
+            optimizer.build(own)
+    if not optimizer_view.OptimizerView.of(optimizer).covers(own):
+        optimizer = optimizer_view.rebuilt(optimizer, model, own)
+    used = optimizer
+    if not optimizer_view.OptimizerView.of(optimizer).covers(variables):
+        used = optimizer_view.rebuilt(optimizer, model, variables)
+    if used is not model.optimizer:
+        model.optimizer = used
+    return optimizer, used
+
+
+def _resolved(model: keras.Model, selector: freeze_schedules.Phase) -> Any:
+    if isinstance(selector, freeze_schedules.OwnFlags):
+        return _OWN
+    selection = freezing.select_layers(model, selector)
+    if not selection.num_trainable:
+        raise ValueError(
+            f"In the phase {selector!r} nothing would train: the layers "
+            f"{', '.join(selection.names)} have no trainable weights."
         )
-    if not schedule:
-        raise ValueError("Expected at least one epoch in schedule. Received {}.")
-    for epoch in schedule:
-        given: Any = epoch
-        if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
-            raise TypeError(f"Expected epochs as ints. Received epoch={given!r}.")
-        if epoch < 0:
-            raise ValueError(f"Epochs count from 0. Received epoch={epoch}.")
-    return {int(epoch): schedule[epoch] for epoch in sorted(schedule)}
+    return selection
 
 
-def _renew_optimizer(run: _Run) -> None:
-    """Give the model an optimizer for its current trainable weights, state kept."""
-    old = run.model.optimizer
-    if old is not run.optimizer and run.optimizer is not None:
-        run.slots.clear()  # Compiled again in between: the old moments mean nothing.
-    _refuse_unknown_state(old)
-    run.slots.update(_slots(old))
-    new = type(old).from_config(old.get_config())
-    for name, value in vars(old).items():
-        if name not in vars(new) and not _holds_variables(value):
-            setattr(new, name, value)  # Set by methods: exclude_from_weight_decay.
-    new.build(run.model.trainable_variables)
-    already = {id(variable) for variable in old._trainable_variables}
-    for place, variable in enumerate(new._trainable_variables):
-        saved = run.slots.get(id(variable), {})
-        if new.use_ema and id(variable) not in already:
-            # An average that missed steps would pull the weight towards its past.
-            saved = {**saved, _AVERAGE: introspection.fetch(variable)}
-        for name, value in saved.items():
-            getattr(new, name)[place].assign(value)
-    for name, variable in _globals(old).items():
-        getattr(new, name).assign(introspection.fetch(variable))
-    run.model.optimizer = run.optimizer = new
-    run.model.make_train_function(force=True)
+def _set_phase(model: keras.Model, phase: Any, flags: freezing.TrainableFlags) -> None:
+    # From the model's own flags every time: a phase depends on no phase before it.
+    flags.restore()
+    if phase is not _OWN:
+        freezing.set_trainable(model, phase)
 
 
-def _holds_variables(value: Any) -> bool:
-    items = value if isinstance(value, list) else [value]
-    return any(isinstance(item, keras.Variable) for item in items)
+def _show(run: _Run) -> None:
+    _set_phase(run.model, run.phase, run.flags)
+    run.view.show(run.model.trainable_variables)
+    run.changed = True
+    _make_functions_anew(run.model)
 
 
-def _slot_lists(optimizer: Any) -> dict[str, list[Any]]:
-    # A slot list has one entry a weight, in the order the optimizer was built with.
-    # Names cannot serve: layers of two nested models may have equal variable paths.
-    count = len(optimizer._trainable_variables)
-    return {
-        name: value
-        for name, value in vars(optimizer).items()
-        if isinstance(value, list)
-        and name not in _NOT_SLOTS
-        and len(value) == count
-        and _holds_variables(value)
-    }
+def _enter(run: _Run) -> None:
+    before = {id(variable) for variable in run.model.trainable_variables}
+    _show(run)
+    now = run.model.trainable_variables
+    # An average that missed steps would pull the weight towards its past.
+    run.view.start_averages(v for v in now if id(v) not in before)
 
 
-def _slots(optimizer: Any) -> dict[int, dict[str, NDArray[Any]]]:
-    lists = _slot_lists(optimizer)
-    return {
-        id(variable): {
-            name: np.array(introspection.fetch(entries[place]))
-            for name, entries in lists.items()
-            if entries[place] is not None
-        }
-        for place, variable in enumerate(optimizer._trainable_variables)
-    }
+def _random_states(model: keras.Model) -> list[keras.Variable]:
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
-def _globals(optimizer: Any) -> dict[str, keras.Variable]:
-    values = vars(optimizer).items()
-    return {name: value for name, value in values if isinstance(value, keras.Variable)}
+def _make_functions_anew(model: keras.Model) -> None:
+    model.make_train_function(force=True)
+    model.test_function = model.predict_function = None
 
 
-def _refuse_unknown_state(optimizer: Any) -> None:
-    """Refuse an optimizer whose state could not all be carried over."""
-    kind = type(optimizer).__name__
-    nested = [
-        item
-        for value in vars(optimizer).values()
-        for item in (value if isinstance(value, (list, tuple)) else [value])
-        if isinstance(item, keras.optimizers.Optimizer)
-    ]
-    if nested:
-        raise TypeError(
-            f"FreezeLayers cannot carry over the state of a {kind}, which wraps "
-            f"{', '.join(type(item).__name__ for item in nested)}. Compile the model "
-            "with a plain optimizer; under mixed_float16 pass "
-            "compile(..., auto_scale_loss=False) or use mixed_bfloat16."
+def _must_wait(run: _Run, model: keras.Model, epoch: int) -> bool:
+    if not run.view.holds_gradients():
+        return False
+    run.waited += 1
+    limit = run.view.steps_per_update()
+    if run.waited > limit:
+        raise ValueError(
+            f"The phase of epoch {epoch} cannot begin: gradients are accumulated "
+            f"over {limit} batches, and steps_per_execution="
+            f"{model.steps_per_execution} skips every batch at which none waits. "
+            "Choose a steps_per_execution that divides the number of batches an epoch."
         )
-    known = {id(value) for value in _globals(optimizer).values()}
-    for entries in _slot_lists(optimizer).values():
-        known.update(id(entry) for entry in entries)
-    lost = [v.path for v in optimizer.variables if id(v) not in known]
-    if lost:
-        raise TypeError(
-            f"FreezeLayers cannot carry over the state of a {kind}: it is not known to "
-            f"which weight {', '.join(lost)} belong. Use another optimizer, or train "
-            "the phases in separate fits with transfer.retrain."
-        )
+    return True
+
+
+def _note(run: _Run, epoch: int) -> None:
+    run.saved.note(epoch=epoch, entered=run.entered, history=run.history)

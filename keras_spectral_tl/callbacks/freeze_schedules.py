@@ -1,0 +1,286 @@
+"""Which layers train in which epoch: schedules for the FreezeLayers callback.
+
+A schedule is a pure function of the epoch, of the names of the layers that can train
+(bottom first) and of the logs of the epochs so far. A fit that was killed is resumed by
+calling it again with the same arguments, so a schedule keeps no state.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from keras_spectral_tl import freezing
+
+
+class OwnFlags:
+    """The type of `OWN_FLAGS`."""
+
+    def __repr__(self) -> str:
+        return "OWN_FLAGS"
+
+
+#: Returned by a schedule: the model trains with the flags it had before the fit.
+OWN_FLAGS: Final = OwnFlags()
+
+Phase = freezing.Selector | None | OwnFlags
+History = Mapping[int, Mapping[str, float]]
+
+
+class FreezeSchedule(Protocol):
+    """Any callable that says which layers train in an epoch.
+
+    It may also have a method `phases(layers)` that returns all it can return. These
+    phases are then checked before training, and the optimizer keeps its state for
+    these layers instead of for all.
+    """
+
+    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
+        """Return the layers that train in an epoch.
+
+        Args:
+            epoch: The epoch that begins, counted from 0.
+            layers: Names of all layers that can train, those next to the input first.
+            history: The logs of the epochs before, by epoch.
+
+        Returns:
+            A selector of `freezing.select_layers`, where None means all layers, or
+            `OWN_FLAGS`.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LayersByEpoch:
+    """Chosen layers from given epochs on.
+
+    Args:
+        by_epoch: The layers that train from an epoch on, as in
+            `{0: "conv_2", 10: ["conv_1", "conv_2"], 20: None}`. Before the first epoch
+            given the model trains with its own flags.
+
+    Raises:
+        TypeError: If it is not a mapping from int.
+        ValueError: If it is empty or an epoch is negative.
+
+    Example:
+        >>> schedule = LayersByEpoch({0: "first", 5: None})
+        >>> schedule(4, ("first", "last"), {})
+        'first'
+    """
+
+    by_epoch: Mapping[int, freezing.Selector | None]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.by_epoch, Mapping):
+            raise TypeError(
+                "Expected schedule as a mapping from epoch to layers, for example "
+                "{0: 'conv_2', 10: None}, or as a callable (epoch, layers, history) "
+                f"-> layers. Received {self.by_epoch!r}."
+            )
+        if not self.by_epoch:
+            raise ValueError("Expected at least one epoch in schedule. Received {}.")
+        for epoch in self.by_epoch:
+            _check_integer("epoch", epoch, 0, "Epochs count from 0.")
+
+    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
+        """Return the layers given for the last epoch up to this one."""
+        begun = [start for start in self.by_epoch if start <= epoch]
+        return self.by_epoch[max(begun)] if begun else OWN_FLAGS
+
+    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
+        """Return the layers of every phase."""
+        return tuple(self.by_epoch.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class UnfreezeFromTop:
+    """Gradual unfreezing: the last layer first, then one more every few epochs.
+
+    Source: Howard and Ruder 2018, https://doi.org/10.18653/v1/P18-1031, section 3.3.
+
+    Args:
+        every_n_epochs: Epochs between two layers.
+
+    Raises:
+        TypeError: If it is not an int.
+        ValueError: If it is below 1.
+
+    Example:
+        >>> [UnfreezeFromTop(2)(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 2, 9)]
+        [('c',), ('c',), ('b', 'c'), ('a', 'b', 'c')]
+    """
+
+    every_n_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        _check_interval(self.every_n_epochs)
+
+    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
+        """Return the last layers, one more after each interval."""
+        return tuple(layers[-1 - epoch // self.every_n_epochs :])
+
+    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
+        """Return all layers, which is what it ends with."""
+        return (tuple(layers),)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnfreezeFromBottom:
+    """Gradual unfreezing: the first layer first, then one more every few epochs.
+
+    Args:
+        every_n_epochs: Epochs between two layers.
+
+    Raises:
+        TypeError: If it is not an int.
+        ValueError: If it is below 1.
+
+    Example:
+        >>> [UnfreezeFromBottom()(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 9)]
+        [('a',), ('a', 'b'), ('a', 'b', 'c')]
+    """
+
+    every_n_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        _check_interval(self.every_n_epochs)
+
+    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
+        """Return the first layers, one more after each interval."""
+        return tuple(layers[: 1 + epoch // self.every_n_epochs])
+
+    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
+        """Return all layers, which is what it ends with."""
+        return (tuple(layers),)
+
+
+@dataclasses.dataclass(frozen=True)
+class FreezeFromBottom:
+    """Freeze-out: all layers first, then one fewer every few epochs; the last stays.
+
+    Source: Brock et al. 2017, https://doi.org/10.48550/arXiv.1706.04983, here with
+    equal steps and without its learning rates.
+
+    Args:
+        every_n_epochs: Epochs between two layers.
+
+    Raises:
+        TypeError: If it is not an int.
+        ValueError: If it is below 1.
+
+    Example:
+        >>> [FreezeFromBottom()(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 9)]
+        [('a', 'b', 'c'), ('b', 'c'), ('c',)]
+    """
+
+    every_n_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        _check_interval(self.every_n_epochs)
+
+    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
+        """Return the layers without the first ones, one fewer after each interval."""
+        return tuple(layers[min(epoch // self.every_n_epochs, len(layers) - 1) :])
+
+    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
+        """Return all layers, which is what it begins with."""
+        return (tuple(layers),)
+
+
+@dataclasses.dataclass(frozen=True)
+class NextPhaseOnPlateau:
+    """Goes to the next phase when a monitored quantity has stopped improving.
+
+    Each phase is judged by itself: its first epoch sets the value to improve on. The
+    last phase lasts until the fit ends. Epochs without the quantity do not count
+    (validation every second epoch); a value that is not a number is no improvement.
+
+    Args:
+        selectors: The layers of one phase after the other, each a selector of
+            `freezing.select_layers`; None means all layers.
+        monitor: Name of the quantity in the logs.
+        patience: Epochs without improvement after which the next phase begins.
+        min_delta: Smallest change that counts as an improvement.
+        mode: "min" if smaller is better, "max" if larger is.
+
+    Raises:
+        TypeError: If `selectors` is not a sequence, or `patience` not an int.
+        ValueError: If there are no phases, or another argument is out of its range.
+        KeyError: When called, if no epoch so far, and more than `patience`, had the
+            quantity.
+
+    Example:
+        >>> schedule = NextPhaseOnPlateau(["last", None], monitor="loss", patience=1)
+        >>> schedule(1, ("first", "last"), {0: {"loss": 2.0}})
+        'last'
+        >>> schedule(2, ("first", "last"), {0: {"loss": 2.0}, 1: {"loss": 2.0}}) is None
+        True
+    """
+
+    selectors: Sequence[freezing.Selector | None]
+    monitor: str = "val_loss"
+    patience: int = 1
+    min_delta: float = 0.0
+    mode: str = "min"
+
+    def __post_init__(self) -> None:
+        given: Any = self.selectors
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise TypeError(
+                "Expected selectors as a sequence with one selector a phase, such as "
+                f"['conv_3', ['conv_2', 'conv_3'], None]. Received {given!r}."
+            )
+        if not given:
+            raise ValueError(f"Expected at least one phase. Received {given!r}.")
+        _check_integer("patience", self.patience, 1, "It must be at least 1.")
+        if not self.min_delta >= 0.0:
+            raise ValueError(
+                f"min_delta must be 0 or more. Received min_delta={self.min_delta!r}."
+            )
+        if self.mode not in ("min", "max"):
+            raise ValueError(
+                f"mode must be 'min' or 'max'. Received mode={self.mode!r}."
+            )
+
+    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
+        """Return the layers of the phase that the logs have led to."""
+        logs = [history[key] for key in sorted(history)]
+        values = [log[self.monitor] for log in logs if self.monitor in log]
+        if len(logs) > self.patience and not values:
+            names = ", ".join(sorted({name for log in logs for name in log}))
+            raise KeyError(
+                f"The schedule waits for {self.monitor!r}, but no epoch had it in its "
+                f"logs. There are: {names or 'none'}. Without validation_data only "
+                "quantities without the prefix 'val_' exist."
+            )
+        return self.selectors[self._phase(values)]
+
+    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
+        """Return the layers of every phase."""
+        return tuple(self.selectors)
+
+    def _phase(self, values: Sequence[float]) -> int:
+        sign = 1.0 if self.mode == "min" else -1.0
+        phase, waited, best = 0, 0, math.inf
+        for value in values:
+            # Written so that a value that is not a number is no improvement.
+            better = sign * value < best - self.min_delta
+            best = sign * value if better else best
+            waited = 0 if better else waited + 1
+            if waited >= self.patience and phase < len(self.selectors) - 1:
+                phase, waited, best = phase + 1, 0, math.inf
+        return phase
+
+
+def _check_interval(every_n_epochs: Any) -> None:
+    _check_integer("every_n_epochs", every_n_epochs, 1, "It must be at least 1.")
+
+
+def _check_integer(name: str, value: Any, smallest: int, rule: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"Expected {name} as an int. Received {name}={value!r}.")
+    if value < smallest:
+        raise ValueError(f"{rule} Received {name}={value}.")

@@ -1,0 +1,212 @@
+"""Show an optimizer only some of the weights that it was built for.
+
+Keras builds an optimizer once, for the weights that are trainable then. Here it keeps
+the state (slots) of all of them, and what it iterates over is cut to the weights that
+train now. All its variables stay where they are, so a checkpoint of the optimizer is
+complete and has the same layout whatever trains.
+"""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_spectral_tl import introspection
+
+_AVERAGE = "_model_variables_moving_average"
+_NOT_SLOTS = ("_variables", "_trainable_variables")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerView:
+    """A built optimizer, and the optimizers it wraps, with all their weights.
+
+    Attributes:
+        optimizer: The optimizer.
+        variables: The weights it was built for.
+        slots: Its lists with one entry a weight, by attribute.
+        parts: Views of the optimizers inside (of a `LossScaleOptimizer` or a
+            `MultiOptimizer`).
+    """
+
+    optimizer: Any
+    variables: Sequence[keras.Variable]
+    slots: Mapping[str, list[Any]]
+    parts: tuple["OptimizerView", ...]
+
+    @classmethod
+    def of(cls, optimizer: Any) -> "OptimizerView":
+        """Remember what a whole, built optimizer holds."""
+        return cls(
+            optimizer,
+            optimizer._trainable_variables,
+            _slots(optimizer),
+            tuple(cls.of(inner) for inner in _inner_optimizers(optimizer)),
+        )
+
+    def covers(self, variables: Iterable[keras.Variable]) -> bool:
+        """Whether the optimizer was built for all these weights."""
+        known = {id(variable) for variable in self.variables}
+        return all(id(variable) in known for variable in variables)
+
+    def show(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the optimizer work on these weights, in this order, with their slots."""
+        for view in self._all():
+            place = {id(variable): i for i, variable in enumerate(view.variables)}
+            shown = [place[id(v)] for v in variables if id(v) in place]
+            view._cut([view.variables[i] for i in shown], shown)
+
+    def show_all(self) -> None:
+        """Make the optimizer work on all the weights it was built for."""
+        for view in self._all():
+            view._cut(view.variables, None)
+
+    def _cut(self, shown: Sequence[keras.Variable], places: list[int] | None) -> None:
+        # Not by setattr: it would track the lists again as if they were new state.
+        attributes = vars(self.optimizer)
+        attributes["_trainable_variables"] = shown
+        attributes["_trainable_variables_indices"] = {
+            self.optimizer._var_key(variable): i for i, variable in enumerate(shown)
+        }
+        for name, entries in self.slots.items():
+            cut = entries if places is None else [entries[i] for i in places]
+            attributes[name] = cut
+
+    def start_averages(self, variables: Iterable[keras.Variable]) -> None:
+        """Let the moving averages of these weights begin at the weights."""
+        wanted = {id(variable) for variable in variables}
+        for view in self._all():
+            averages = view.slots.get(_AVERAGE, ())
+            for variable, average in zip(view.variables, averages, strict=False):
+                if id(variable) in wanted and average is not None:
+                    average.assign(introspection.fetch(variable))
+
+    def steps_per_update(self) -> int:
+        """Return the number of batches after which no gradient is left over."""
+        steps = [view.optimizer.gradient_accumulation_steps for view in self._all()]
+        return math.lcm(*(step or 1 for step in steps))
+
+    def holds_gradients(self) -> bool:
+        """Whether accumulated gradients wait for the end of their window."""
+        return any(
+            int(introspection.fetch(view.optimizer._iterations))
+            % (view.optimizer.gradient_accumulation_steps or 1)
+            for view in self._all()
+        )
+
+    def _all(self) -> tuple["OptimizerView", ...]:
+        return (self, *(view for part in self.parts for view in part._all()))
+
+
+def rebuilt(optimizer: Any, model: keras.Model, variables: Sequence[Any]) -> Any:
+    """Return an optimizer like this one, with its state, built for other weights.
+
+    Raises:
+        TypeError: If its state cannot be told apart by weight, or it cannot be made
+            again from its configuration.
+    """
+    kind = type(optimizer).__name__
+    way_out = (
+        "The schedule trains weights that were frozen when the optimizer was built, so "
+        "it must be built again. Make all layers of the schedule trainable before "
+        "model.compile, then it is used as it is."
+    )
+    _refuse_unknown_state(optimizer, way_out)
+    try:
+        with building_scope(model):
+            new = type(optimizer).from_config(optimizer.get_config())
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"FreezeLayers cannot make a {kind} again from its configuration. {way_out}"
+        ) from error
+    if len(_inner_optimizers(new)) != len(_inner_optimizers(optimizer)):
+        raise TypeError(f"A {kind} made from its configuration differs. {way_out}")
+    _copy_settings(optimizer, new)
+    with building_scope(model):
+        new.build(variables)
+    carry_state(optimizer, new)
+    return new
+
+
+def building_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]:
+    """Return where variables of a model's optimizer are made, on every backend."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def carry_state(source: Any, target: Any) -> None:
+    """Copy counters and, for the weights that both know, slots."""
+    for name, variable in _globals(source).items():
+        getattr(target, name).assign(introspection.fetch(variable))
+    old, new = OptimizerView.of(source), OptimizerView.of(target)
+    place = {id(variable): i for i, variable in enumerate(old.variables)}
+    for i, variable in enumerate(new.variables):
+        for name, entries in old.slots.items() if id(variable) in place else ():
+            value = entries[place[id(variable)]]
+            if value is not None:
+                new.slots[name][i].assign(introspection.fetch(value))
+    for inner_old, inner_new in zip(old.parts, new.parts, strict=True):
+        carry_state(inner_old.optimizer, inner_new.optimizer)
+
+
+def _copy_settings(old: Any, new: Any) -> None:
+    # Settings made by methods, such as exclude_from_weight_decay.
+    for name, value in vars(old).items():
+        if name not in vars(new) and not _holds_variables(value):
+            setattr(new, name, value)
+    for inner_old, inner_new in zip(
+        _inner_optimizers(old), _inner_optimizers(new), strict=True
+    ):
+        _copy_settings(inner_old, inner_new)
+
+
+def _inner_optimizers(optimizer: Any) -> list[Any]:
+    found = {
+        id(item): item
+        for value in vars(optimizer).values()
+        for item in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(item, keras.optimizers.Optimizer)
+    }
+    return list(found.values())
+
+
+def _holds_variables(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return any(isinstance(item, keras.Variable) for item in items)
+
+
+def _slots(optimizer: Any) -> dict[str, list[Any]]:
+    # By place in the lists: layers of two nested models may have equal variable paths.
+    count = len(optimizer._trainable_variables)
+    return {
+        name: value
+        for name, value in vars(optimizer).items()
+        if isinstance(value, list)
+        and name not in _NOT_SLOTS
+        and len(value) == count
+        and _holds_variables(value)
+    }
+
+
+def _globals(optimizer: Any) -> dict[str, keras.Variable]:
+    values = vars(optimizer).items()
+    return {name: value for name, value in values if isinstance(value, keras.Variable)}
+
+
+def _refuse_unknown_state(optimizer: Any, way_out: str) -> None:
+    known = {id(value) for value in _globals(optimizer).values()}
+    for entries in _slots(optimizer).values():
+        known.update(id(entry) for entry in entries)
+    for inner in _inner_optimizers(optimizer):
+        _refuse_unknown_state(inner, way_out)
+        known.update(id(variable) for variable in inner.variables)
+    lost = [v.path for v in optimizer.variables if id(v) not in known]
+    if lost:
+        kind = type(optimizer).__name__
+        raise TypeError(
+            f"FreezeLayers cannot carry over the state of a {kind}: it is not known to "
+            f"which weight {', '.join(lost)} belong. {way_out}"
+        )
