@@ -219,8 +219,8 @@ def draw(
             y[:3], networks["retrained"].predict(x[:3], verbose=0)
         ),
     }
-    for name, figure in figures.items():
-        figure.savefig(out / f"{name}.png", dpi=110, bbox_inches="tight")
+    for name, axes in figures.items():
+        plotting.save_figure(axes, out / f"{name}.png")
 
 
 def first_fields(system: System) -> dict[str, np.ndarray]:

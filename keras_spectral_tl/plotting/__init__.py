@@ -1,10 +1,11 @@
-"""One function per figure: plain arrays and dicts in, a matplotlib figure out.
+"""One function per figure: plain arrays and dicts in, matplotlib axes out.
 
-The figures belong to no window and to no global state: show one by returning it in a
-notebook, or call its ``savefig``. Quantities are dimensionless (the domain is 2 pi
-long) unless a label says otherwise. Colours are those of Okabe and Ito, which remain
-distinct under colour blindness (https://jfly.uni-koeln.de/color/); the usual labels
-have the same colour in every figure.
+A function returns the axes of its panels, in a list where there may be several. Their
+figure, ``axes.figure``, belongs to no window and to no global state: return it in a
+notebook to show it, or write it with `save_figure`. Quantities are dimensionless (the
+domain is 2 pi long) unless a label says otherwise. Colours are those of Okabe and Ito,
+which remain distinct under colour blindness (https://jfly.uni-koeln.de/color/); the
+usual labels have the same colour in every figure.
 """
 
 from keras_spectral_tl.plotting.fields import plot_fields, plot_predictions
@@ -17,6 +18,7 @@ from keras_spectral_tl.plotting.spectra import (
     plot_energy_spectra,
     plot_kernel_spectra,
 )
+from keras_spectral_tl.plotting.style import save_figure
 
 __all__ = [
     "plot_activation_spectra",
@@ -26,4 +28,5 @@ __all__ = [
     "plot_layer_scores",
     "plot_predictions",
     "plot_scores_against_sweep",
+    "save_figure",
 ]

@@ -10,27 +10,26 @@ from keras_spectral_tl.plotting.style import panels, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _TWO_PI = 2 * np.pi
 
 
-def plot_fields(fields: Mapping[str, ArrayLike]) -> "Figure":
+def plot_fields(fields: Mapping[str, ArrayLike]) -> "list[Axes]":
     """Maps of fields on [0, 2 pi)^2 side by side, each on its own symmetric scale.
 
     Args:
         fields: Label to field (nx, ny), axis 0 along x (drawn to the right).
 
     Returns:
-        A figure with one map a field.
+        The axes of the maps, one a field.
 
     Raises:
         ValueError: If there is no field, or one is not 2-D.
 
     Example:
         >>> wave = np.sin(_TWO_PI * np.arange(16) / 16)
-        >>> figure = plot_fields({"vorticity": np.outer(wave, wave)})
-        >>> figure.axes[0].get_xlabel()
+        >>> all_axes = plot_fields({"vorticity": np.outer(wave, wave)})
+        >>> all_axes[0].get_xlabel()
         'x'
     """
     maps = {label: np.asarray(field, float) for label, field in fields.items()}
@@ -47,12 +46,12 @@ def plot_fields(fields: Mapping[str, ArrayLike]) -> "Figure":
         image = _draw_field(axes, field, symmetric_limit(field))
         figure.colorbar(image, ax=axes, shrink=0.85)
         axes.set_title(label.replace("_", " "))
-    return figure
+    return all_axes
 
 
 def plot_predictions(
     y_true: ArrayLike, y_pred: ArrayLike, num_samples: int = 3
-) -> "Figure":
+) -> "list[Axes]":
     """Maps of truth, prediction and their difference, a row a sample, one scale a row.
 
     Args:
@@ -61,15 +60,15 @@ def plot_predictions(
         num_samples: Rows, at most.
 
     Returns:
-        A figure with three maps a row.
+        The axes of the maps, row by row, three a row.
 
     Raises:
         ValueError: If the shapes differ or are not as above.
 
     Example:
         >>> truth = np.random.default_rng(0).normal(size=(2, 8, 8, 1))
-        >>> figure = plot_predictions(truth, 0.5 * truth)
-        >>> [axes.get_title() for axes in figure.axes[:3]]
+        >>> all_axes = plot_predictions(truth, 0.5 * truth)
+        >>> [axes.get_title() for axes in all_axes[:3]]
         ['truth', 'prediction', 'prediction − truth']
     """
     truth, prediction = (np.asarray(values, float) for values in (y_true, y_pred))
@@ -97,7 +96,7 @@ def plot_predictions(
             axes.set_title(title if row == 0 else "")
             axes.label_outer()
         figure.colorbar(image, ax=row_panels, label="sgs forcing", extend="both")
-    return figure
+    return all_axes
 
 
 def _draw_field(axes: "Axes", field: NDArray[np.float64], limit: float) -> Any:

@@ -9,12 +9,12 @@ from scipy.stats import kendalltau
 from keras_spectral_tl.plotting.style import BLUE, ORANGE, label_outer, panels, require
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 def plot_scores_against_sweep(
     scores: Mapping[str, Mapping[str, float]], sweep: Mapping[str, float]
-) -> "Figure":
+) -> "list[Axes]":
     """What each scorer says of a layer against what retraining that layer really gives.
 
     Args:
@@ -22,7 +22,7 @@ def plot_scores_against_sweep(
         sweep: Layer to the measured correlation after retraining it alone.
 
     Returns:
-        A figure with one panel a scorer, Kendall's rank correlation in its title;
+        The axes of the panels, one a scorer, Kendall's rank correlation in its title;
         the numbers at the points are explained below the panels.
 
     Raises:
@@ -31,8 +31,8 @@ def plot_scores_against_sweep(
 
     Example:
         >>> sweep = {"conv_1": 0.8, "conv_2": 0.7, "conv_3": 0.6}
-        >>> figure = plot_scores_against_sweep({"probe": sweep}, sweep)
-        >>> figure.axes[0].get_title()
+        >>> all_axes = plot_scores_against_sweep({"probe": sweep}, sweep)
+        >>> all_axes[0].get_title()
         'probe (τ = 1.00)'
     """
     require(bool(scores), "plot_scores_against_sweep needs at least one scorer.")
@@ -62,13 +62,13 @@ def plot_scores_against_sweep(
     key = "   ".join(f"{number}\u00a0{layer}" for layer, number in numbers.items())
     xlabel = "score\n" + textwrap.fill(key, width=38 * min(len(scores), 3))
     label_outer(figure, all_axes, xlabel, "correlation after retraining")
-    return figure
+    return all_axes
 
 
 def plot_layer_scores(
     scores: Mapping[str, Mapping[str, float]],
     intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
-) -> "Figure":
+) -> "list[Axes]":
     """Scores of the layers, a panel a scorer, the best layer marked.
 
     Args:
@@ -76,20 +76,20 @@ def plot_layer_scores(
         intervals: Scorer to {layer: (low, high)}, drawn as bars, where there are any.
 
     Returns:
-        A figure with one panel a scorer, layers from top to bottom.
+        The axes of the panels, one a scorer, layers from top to bottom.
 
     Raises:
         ValueError: If there is no scorer or a scorer has no layer.
 
     Example:
-        >>> figure = plot_layer_scores({"probe": {"conv_1": 0.2, "conv_2": 0.1}})
-        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        >>> all_axes = plot_layer_scores({"probe": {"conv_1": 0.2, "conv_2": 0.1}})
+        >>> [label.get_text() for label in all_axes[0].get_yticklabels()]
         ['conv_1', 'conv_2']
     """
     require(bool(scores), "plot_layer_scores needs at least one scorer.")
     rows = max(len(values) for values in scores.values())
     height = max(1.8, 0.28 * rows + 0.9)
-    figure, all_axes = panels(len(scores), columns=3, size=(3.2, height))
+    _, all_axes = panels(len(scores), columns=3, size=(3.2, height))
     for axes, (scorer, values) in zip(all_axes, scores.items(), strict=False):
         require(bool(values), f"Scorer {scorer!r} has no layers.")
         layers = list(values)
@@ -106,4 +106,4 @@ def plot_layer_scores(
         axes.grid(axis="x", alpha=0.3)
         axes.set_title(scorer)
         axes.set_xlabel("score (◆ best)")
-    return figure
+    return all_axes

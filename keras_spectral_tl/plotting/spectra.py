@@ -18,7 +18,6 @@ from keras_spectral_tl.plotting.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _DEEPEST = 1e-10
 _LINE_STYLES = ("-", "--", "-.", ":")
@@ -26,7 +25,7 @@ _LINE_STYLES = ("-", "--", "-.", ":")
 
 def plot_energy_spectra(
     spectra: Mapping[str, ArrayLike], ylabel: str = "energy spectrum E(k)"
-) -> "Figure":
+) -> "Axes":
     """Radial spectra of several fields or models on logarithmic axes.
 
     Args:
@@ -34,26 +33,26 @@ def plot_energy_spectra(
         ylabel: What the spectra are.
 
     Returns:
-        A figure with one panel.
+        The axes.
 
     Raises:
         ValueError: If there is no spectrum, or one is not 1-D.
 
     Example:
         >>> k = np.arange(1.0, 32.0)
-        >>> figure = plot_energy_spectra({"base": np.append(0, k**-3)})
-        >>> figure.axes[0].get_xscale()
+        >>> axes = plot_energy_spectra({"base": np.append(0, k**-3)})
+        >>> axes.get_xscale()
         'log'
     """
-    figure, (axes,) = panels(1, columns=1, size=(5.2, 3.8))
+    _, (axes,) = panels(1, columns=1, size=(5.2, 3.8))
     _draw_spectra(axes, spectra)
     axes.set_ylabel(ylabel)
     axes.set_xlabel("wavenumber k")
     axes.legend(frameon=False)
-    return figure
+    return axes
 
 
-def plot_kernel_spectra(profiles: Mapping[str, ArrayLike]) -> "Figure":
+def plot_kernel_spectra(profiles: Mapping[str, ArrayLike]) -> "list[Axes]":
     """Radial transfer functions of the kernels of each layer, a panel a layer.
 
     Args:
@@ -62,15 +61,15 @@ def plot_kernel_spectra(profiles: Mapping[str, ArrayLike]) -> "Figure":
             the single kernels, and its peak k* is marked.
 
     Returns:
-        A figure with one panel a layer.
+        The axes of the panels, one a layer.
 
     Raises:
         ValueError: If there is no layer.
 
     Example:
         >>> low_pass = np.exp(-np.arange(12.0))
-        >>> figure = plot_kernel_spectra({"conv_1": low_pass})
-        >>> figure.axes[0].get_title()
+        >>> all_axes = plot_kernel_spectra({"conv_1": low_pass})
+        >>> all_axes[0].get_title()
         'conv_1'
     """
     require(bool(profiles), "plot_kernel_spectra needs at least one layer.")
@@ -90,13 +89,13 @@ def plot_kernel_spectra(profiles: Mapping[str, ArrayLike]) -> "Figure":
         axes.set_ylim(bottom=0)
         axes.margins(x=0)
     label_outer(figure, all_axes, "wavenumber k", "kernel transfer |F[kernel]|")
-    return figure
+    return all_axes
 
 
 def plot_activation_spectra(
     spectra: Mapping[str, Mapping[str, ArrayLike]],
     ylabel: str = "pre-activation spectrum",
-) -> "Figure":
+) -> "list[Axes]":
     """Activation spectra of each layer, a panel a layer, a line a label.
 
     Args:
@@ -106,7 +105,7 @@ def plot_activation_spectra(
         ylabel: What the spectra are.
 
     Returns:
-        A figure with one panel a layer and one legend.
+        The axes of the panels, one a layer.
 
     Raises:
         ValueError: If there is no layer, or a spectrum is not 1-D.
@@ -114,8 +113,8 @@ def plot_activation_spectra(
     Example:
         >>> falling = 1.0 / np.arange(1, 12)
         >>> lines = {"base": falling, "target": 2 * falling}
-        >>> figure = plot_activation_spectra({"conv_1": lines, "conv_2": lines})
-        >>> len(figure.axes)
+        >>> all_axes = plot_activation_spectra({"conv_1": lines, "conv_2": lines})
+        >>> len(all_axes)
         2
     """
     require(bool(spectra), "plot_activation_spectra needs at least one layer.")
@@ -134,7 +133,7 @@ def plot_activation_spectra(
         ncols=len(drawn),
         frameon=False,
     )
-    return figure
+    return all_axes
 
 
 def _draw_spectra(

@@ -1,6 +1,8 @@
 """Colours, panels and labels that all figures share."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,6 +69,30 @@ def label_outer(
         axes.tick_params(labelsize=8)
     figure.supxlabel(xlabel, fontsize=10)
     figure.supylabel(ylabel, fontsize=10)
+
+
+def save_figure(
+    axes: "Axes | Sequence[Axes]", path: str | os.PathLike[str], dpi: int = 110
+) -> Path:
+    """Writes the figure that axes belong to, trimmed to what is drawn.
+
+    Args:
+        axes: What a function of `plotting` returned.
+        path: The file; its ending says the format.
+        dpi: Pixels an inch, for formats that have any.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If there are no axes.
+    """
+    first = next(iter(axes), None) if isinstance(axes, Sequence) else axes
+    figure = None if first is None else first.get_figure(root=True)
+    if figure is None:
+        raise ValueError("There is no figure to save: received no axes.")
+    figure.savefig(path, dpi=dpi, bbox_inches="tight")
+    return Path(path)
 
 
 def require(condition: bool, message: str) -> None:

@@ -105,6 +105,5 @@ class LayerScores:
         """
         scorer = self.provenance["deciding_scorer"]
         intervals = {scorer: self.intervals} if self.intervals else None
-        figure = plotting.plot_layer_scores({scorer: self.scores[scorer]}, intervals)
-        figure.savefig(path, bbox_inches="tight")
-        return Path(path)
+        axes = plotting.plot_layer_scores({scorer: self.scores[scorer]}, intervals)
+        return plotting.save_figure(axes, path)

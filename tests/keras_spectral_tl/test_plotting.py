@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl.plotting.style import label_colours
@@ -14,9 +14,10 @@ FALLING = 1.0 / np.arange(1.0, 20.0) ** 3
 SCORES = {"probe": {"conv_1": 0.3, "conv_2": 0.9, "conv_3": 0.1}}
 
 
-def rendered(figure: Figure) -> np.ndarray:
+def rendered(axes: Axes | list[Axes]) -> np.ndarray:
     """Pixels of the figure; raises if a warning or an error occurs on the way."""
-    canvas = FigureCanvasAgg(figure)
+    first = axes[0] if isinstance(axes, list) else axes
+    canvas = FigureCanvasAgg(first.figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())
 
@@ -24,18 +25,18 @@ def rendered(figure: Figure) -> np.ndarray:
 def test_maps_have_x_to_the_right_and_a_scale_symmetric_about_zero() -> None:
     field = np.zeros((8, 8))
     field[6, 1] = -3.0
-    figure = plotting.plot_fields({"vorticity": field, "sgs_forcing": -2 * field})
-    assert [axes.get_title() for axes in figure.axes[:2]] == [
+    all_axes = plotting.plot_fields({"vorticity": field, "sgs_forcing": -2 * field})
+    assert [axes.get_title() for axes in all_axes] == [
         "vorticity",
         "sgs forcing",
     ]
-    image = figure.axes[0].get_images()[0]
+    image = all_axes[0].get_images()[0]
     assert image.get_array()[1, 6] == -3.0
     assert image.origin == "lower"
     low, high = image.get_clim()
     assert low == -high < 0
-    assert figure.axes[0].get_aspect() == 1.0
-    assert rendered(figure).std() > 0
+    assert all_axes[0].get_aspect() == 1.0
+    assert rendered(all_axes).std() > 0
 
 
 def test_zero_and_constant_fields_can_be_drawn() -> None:
@@ -44,18 +45,16 @@ def test_zero_and_constant_fields_can_be_drawn() -> None:
 
 def test_predictions_share_one_scale_a_row() -> None:
     truth = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
-    figure = plotting.plot_predictions(truth, 3 * truth, num_samples=2)
-    maps = [axes for axes in figure.axes if axes.get_images()]
-    panels = [axes.get_images()[0] for axes in maps if axes.get_aspect() == 1.0]
+    all_axes = plotting.plot_predictions(truth, 3 * truth, num_samples=2)
+    panels = [axes.get_images()[0] for axes in all_axes]
     assert len(panels) == 6
     assert len({image.get_clim() for image in panels[:3]}) == 1
     np.testing.assert_allclose(panels[2].get_array(), 2 * truth[0, :, :, 0].T)
-    rendered(figure)
+    rendered(all_axes)
 
 
 def test_energy_spectra_draw_k_from_one_on_logarithmic_axes() -> None:
-    figure = plotting.plot_energy_spectra({"base": FALLING, "target": 2 * FALLING})
-    (axes,) = figure.axes
+    axes = plotting.plot_energy_spectra({"base": FALLING, "target": 2 * FALLING})
     base, target = axes.get_lines()
     np.testing.assert_array_equal(base.get_xdata(), np.arange(1, 19))
     np.testing.assert_array_equal(target.get_ydata(), 2 * FALLING[1:])
@@ -63,47 +62,47 @@ def test_energy_spectra_draw_k_from_one_on_logarithmic_axes() -> None:
         "wavenumber k",
         "energy spectrum E(k)",
     )
-    rendered(figure)
+    rendered(axes)
 
 
 def test_empty_shells_are_gaps() -> None:
     spectrum = np.where(np.arange(19) > 12, 0.0, FALLING)
-    figure = plotting.plot_energy_spectra({"truncated": spectrum})
-    drawn = figure.axes[0].get_lines()[0].get_ydata()
+    axes = plotting.plot_energy_spectra({"truncated": spectrum})
+    drawn = axes.get_lines()[0].get_ydata()
     assert np.isnan(drawn[12:]).all()
-    rendered(figure)
+    rendered(axes)
 
 
 def test_kernel_panels_mark_the_peak_of_the_mean() -> None:
     k = np.arange(20.0)
     profiles = np.exp(-((k - 7) ** 2) / 20) * np.linspace(1, 2, 6)[:, None]
-    figure = plotting.plot_kernel_spectra({"a": profiles.reshape(2, 3, 20), "b": k})
-    *_, mean, peak = figure.axes[0].get_lines()
+    all_axes = plotting.plot_kernel_spectra({"a": profiles.reshape(2, 3, 20), "b": k})
+    *_, mean, peak = all_axes[0].get_lines()
     np.testing.assert_allclose(mean.get_ydata(), profiles.mean(axis=0))
     assert peak.get_xdata()[0] == 7
-    assert len(figure.axes) == 2
-    rendered(figure)
+    assert len(all_axes) == 2
+    rendered(all_axes)
 
 
 def test_many_kernels_are_thinned_out() -> None:
-    figure = plotting.plot_kernel_spectra({"a": np.ones((64, 64, 10))})
-    assert len(figure.axes[0].get_lines()) <= 2 * 60 + 2
+    all_axes = plotting.plot_kernel_spectra({"a": np.ones((64, 64, 10))})
+    assert len(all_axes[0].get_lines()) <= 2 * 60 + 2
 
 
 def test_a_label_has_one_colour_in_all_panels_and_figures() -> None:
     lines = {"target": FALLING, "base": 2 * FALLING, "retrained": 3 * FALLING}
     some = {"base": FALLING, "retrained": FALLING}
-    figure = plotting.plot_activation_spectra({"conv_1": lines, "conv_2": some})
+    all_axes = plotting.plot_activation_spectra({"conv_1": lines, "conv_2": some})
     found = {
         (line.get_label(), line.get_color())
-        for axes in figure.axes
+        for axes in all_axes
         for line in axes.get_lines()
     }
-    other = plotting.plot_energy_spectra(some).axes[0].get_lines()
+    other = plotting.plot_energy_spectra(some).get_lines()
     found |= {(line.get_label(), line.get_color()) for line in other}
     assert len(found) == 3
     assert len({colour for _, colour in found}) == 3
-    rendered(figure)
+    rendered(all_axes)
 
 
 def test_colours_differ_until_the_palette_ends() -> None:
@@ -115,22 +114,22 @@ def test_colours_differ_until_the_palette_ends() -> None:
 def test_scores_against_sweep_give_the_rank_correlation() -> None:
     sweep = {"conv_1": 0.5, "conv_2": 0.8, "conv_3": 0.4}
     reverse = {name: -value for name, value in sweep.items()}
-    figure = plotting.plot_scores_against_sweep(
+    all_axes = plotting.plot_scores_against_sweep(
         {**SCORES, "wrong": reverse}, {**sweep, "conv_4": 0.1}
     )
-    titles = [axes.get_title() for axes in figure.axes]
+    titles = [axes.get_title() for axes in all_axes]
     assert titles == ["probe (τ = 1.00)", "wrong (τ = -1.00)"]
-    points = figure.axes[0].get_lines()[0]
+    points = all_axes[0].get_lines()[0]
     np.testing.assert_array_equal(points.get_ydata(), list(sweep.values()))
-    rendered(figure)
+    rendered(all_axes)
 
 
 def test_layer_scores_mark_the_best_and_draw_intervals() -> None:
-    figure = plotting.plot_layer_scores(SCORES, {"probe": {"conv_2": (0.7, 1.1)}})
-    lines = figure.axes[0].get_lines()
+    all_axes = plotting.plot_layer_scores(SCORES, {"probe": {"conv_2": (0.7, 1.1)}})
+    lines = all_axes[0].get_lines()
     assert [line.get_marker() for line in lines] == ["o", "None", "D", "o"]
     assert tuple(lines[1].get_xdata()) == (0.7, 1.1)
-    rendered(figure)
+    rendered(all_axes)
 
 
 def test_bad_input_is_refused() -> None:
@@ -156,3 +155,12 @@ def test_missing_matplotlib_is_named_with_its_remedy(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install keras-spectral-tl\[plot\]"):
         plotting.plot_fields({"a": np.ones((2, 2))})
+
+
+def test_a_figure_is_saved_from_its_axes(tmp_path) -> None:
+    one = plotting.plot_energy_spectra({"base": FALLING})
+    for number, axes in enumerate((one, [one])):
+        path = plotting.save_figure(axes, tmp_path / f"{number}.png")
+        assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="no axes"):
+        plotting.save_figure([], tmp_path / "none.png")
