@@ -114,7 +114,7 @@ def test_beta_term_is_minus_beta_v_in_physical_space():
 def test_a_closure_adds_exactly_the_spectrum_of_what_it_returns(make_modes):
     modes = make_modes(Grid((48, 32)))
     hat = random_hat(modes)
-    flow = flow_of((48, 32), forcing_wavenumber=4)
+    flow = flow_of((48, 32))
     sgs_forcing = np.random.default_rng(5).standard_normal((48, 32))
     without = nonlinear_terms(flow, modes, hat)
     with_closure = nonlinear_terms(flow, modes, hat, lambda vorticity, psi: sgs_forcing)

@@ -83,6 +83,7 @@ def test_row_kernels_same_bits(shape):
     assert_same_bits("pack_rows", [pair, rows])
     assert_same_bits("unpack_rows", [rows, pair])
     assert_same_bits("products", [rows])
+    assert_same_bits("times_modulus", [rows])
 
 
 @pytest.mark.parametrize("size", SIZES)

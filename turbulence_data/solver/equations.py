@@ -19,6 +19,12 @@ T = TypeVar("T", float, NDArray[np.float64])
 Closure = Callable[[Field, Field], Field]
 """`(vorticity, streamfunction) -> sgs_forcing`, physical fields of one shape."""
 
+AddForcing = Callable[[FieldHat, FieldHat], None]
+"""`(vorticity_hat, out)`: adds the coefficients of sgs_forcing to `out`.
+
+In a simulation `out` then holds the advection `-J` of the same vorticity, and no more.
+"""
+
 
 class VorticityEquation:
     """`d(vorticity_hat)/dt = linear_operator * vorticity_hat + nonlinear_terms`.
@@ -48,17 +54,17 @@ class VorticityEquation:
         self.modes = modes
         self.drive = drive_of(flow, forcing, modes)
         self.linear_operator = _linear_operator(flow, modes)
-        self._closure = closure
         self._advection = Advection(modes, planner, threads)
+        self._add_forcing = None if closure is None else add_forcing(closure, modes)
 
     def nonlinear_terms(
         self, vorticity_hat: FieldHat, time: float, out: FieldHat
     ) -> None:
         """Writes advection, forcing and closure into `out`; the argument is kept."""
         self._advection(vorticity_hat, out)
+        if self._add_forcing is not None:
+            self._add_forcing(vorticity_hat, out)
         self.drive.add_source(out, time)
-        if self._closure is not None:
-            out += self._subgrid_forcing_hat(self._closure, vorticity_hat)
 
     def advection_rate(self, vorticity_hat: FieldHat) -> float:
         """Returns `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
@@ -85,10 +91,21 @@ class VorticityEquation:
             return 0.0
         return float(np.sum(weighted * -self.linear_operator.real)) / total
 
-    def _subgrid_forcing_hat(
-        self, closure: Closure, vorticity_hat: FieldHat
-    ) -> FieldHat:
-        modes = self.modes
+
+def add_forcing(closure: Closure, modes: Modes) -> AddForcing:
+    """Returns a closure as a function of coefficients on the modes of an LES.
+
+    A closure that has a method `on(modes)` knows one itself, without the transforms
+    between.
+
+    Raises:
+        ValueError: in use, when the closure does not return real values on its grid.
+    """
+    on_modes: Callable[[Modes], AddForcing] | None = getattr(closure, "on", None)
+    if on_modes is not None:
+        return on_modes(modes)
+
+    def add(vorticity_hat: FieldHat, out: FieldHat) -> None:
         vorticity = modes.to_physical(vorticity_hat)
         streamfunction = modes.to_physical(vorticity_hat * modes.inverse_k_squared)
         sgs_forcing = np.asarray(closure(vorticity, streamfunction))
@@ -98,7 +115,9 @@ class VorticityEquation:
                 f"expected shape {vorticity.shape}, received {sgs_forcing.shape} of "
                 f"dtype {sgs_forcing.dtype}."
             )
-        return modes.from_physical(sgs_forcing)
+        out += modes.from_physical(sgs_forcing)
+
+    return add
 
 
 def damping_rate(flow: FlowConfig, k_squared: T) -> T:

@@ -6,6 +6,7 @@ No fast-math: the operations and their order are those of the NumPy version.
 from __future__ import annotations
 
 import numba
+import numpy as np
 
 from turbulence_data.solver.kernels import Complex, Linear, Real
 
@@ -50,6 +51,17 @@ def products(z: Complex) -> None:
         for j in range(width):
             u, v = z[i, j].real, z[i, j].imag
             z[i, j] = complex(u * u - v * v, u * v)
+
+
+@_compile
+def times_modulus(z: Complex) -> None:
+    """Replaces `z` by `|z| z`, in place."""
+    height, width = z.shape
+    for i in range(height):
+        for j in range(width):
+            a, b = z[i, j].real, z[i, j].imag
+            modulus = np.sqrt(a * a + b * b)
+            z[i, j] = complex(a * modulus, b * modulus)
 
 
 @_compile

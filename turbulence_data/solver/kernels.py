@@ -65,6 +65,15 @@ def products(z: Complex) -> None:
     np.subtract(squares[:, ::2], squares[:, 1::2], out=z.real)
 
 
+def times_modulus(z: Complex) -> None:
+    """Replaces `z` by `|z| z`, in place."""
+    squares = np.square(_numbers(z))
+    modulus = squares[:, ::2] + squares[:, 1::2]
+    np.sqrt(modulus, out=modulus)
+    z.real *= modulus
+    z.imag *= modulus
+
+
 def unpack_rows(rows: Complex, pair: Complex) -> None:
     """Writes coefficients over y of `p + i q` and of `p - i q`, p and q real.
 
