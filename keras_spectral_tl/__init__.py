@@ -65,6 +65,7 @@ _MODULES = (
     "introspection",
     "layers",
     "linearisation",
+    "loss_landscape",
     "losses",
     "metrics",
     "models",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.introspection import (
-    fetch,
-    own_trainable_variables,
-    resolve_layer_name,
-    weight_layers,
+from keras_spectral_tl.layer_function import (
+    LayerFunction,
+    batches,
+    flatten,
+    for_backend,
+    torch_inputs,
+    traced_by_tensorflow,
 )
 
 Array = NDArray[np.float64]
@@ -52,28 +53,15 @@ class LayerLinearisation:
     """
 
     def __init__(self, model: keras.Model, layer: str, batch_size: int = 8) -> None:
-        found = weight_layers(model)[resolve_layer_name(model, layer)]
-        own = {id(variable) for variable in own_trainable_variables(found)}
-        # Frozen flags move variables between Keras's two lists, so ask for all.
-        variables = [v for v in model.variables if id(v) in own]
-        if not variables:
-            raise ValueError(
-                f"Layer {layer!r} of model {model.name!r} holds statistics but no "
-                "trainable weights, so there is nothing to linearise. Choose another."
-            )
         self.batch_size = batch_size
-        self._shapes = [tuple(variable.shape) for variable in variables]
-        self._sizes = [int(np.prod(shape)) for shape in self._shapes]
-        self._dtype = keras.backend.standardize_dtype(variables[0].dtype)
-        function = _stateless_function(model, variables)
-        values = [fetch(variable) for variable in variables]
-        self._jvp, self._vjp = _products(function, values)
+        self._function = LayerFunction(model, layer)
+        self._jvp, self._vjp = _products(self._function, self._function.values)
         self._layer, self._checked = layer, False
 
     @property
     def num_parameters(self) -> int:
         """Number of weights, the length of a direction."""
-        return sum(self._sizes)
+        return self._function.num_parameters
 
     def apply(self, direction: Array, x: Any) -> Array:
         """Returns `J direction`, of the shape of the model's output on `x`.
@@ -83,9 +71,9 @@ class LayerLinearisation:
             x: inputs, shape `(samples, ...)`, or a nest of such arrays.
         """
         if not self._checked:
-            self._check_products(next(self._batches(x))[1])
-        tangents = self._split(direction)
-        parts = [self._jvp(tangents, batch) for _, batch in self._batches(x)]
+            self._check_products(next(batches(x, self.batch_size))[1])
+        tangents = self._function.split(direction)
+        parts = [self._jvp(tangents, batch) for _, batch in batches(x, self.batch_size)]
         return np.concatenate([np.asarray(part, np.float64) for part in parts])
 
     def apply_transpose(self, cotangent: Array, x: Any) -> Array:
@@ -96,11 +84,9 @@ class LayerLinearisation:
             x: inputs, shape `(samples, ...)`.
         """
         total = np.zeros(self.num_parameters)
-        for rows, batch in self._batches(x):
+        for rows, batch in batches(x, self.batch_size):
             gradients = self._vjp(cotangent[rows].astype("float32"), batch)
-            total += np.concatenate(
-                [np.asarray(g, np.float64).ravel() for g in gradients]
-            )
+            total += flatten(gradients)
         return total
 
     def _check_products(self, batch: Any) -> None:
@@ -110,11 +96,13 @@ class LayerLinearisation:
         """
         try:
             output = np.asarray(
-                self._jvp(self._split(np.zeros(self.num_parameters)), batch)
+                self._jvp(self._function.split(np.zeros(self.num_parameters)), batch)
             )
             cotangent = np.random.default_rng(0).standard_normal(output.shape)
             gradient = self.apply_transpose(cotangent, batch)
-            image = np.asarray(self._jvp(self._split(gradient), batch), np.float64)
+            image = np.asarray(
+                self._jvp(self._function.split(gradient), batch), np.float64
+            )
         except Exception as error:
             raise ValueError(self._refusal("failed to compute")) from error
         square = float(gradient @ gradient)
@@ -131,36 +119,6 @@ class LayerLinearisation:
             "transposed convolution) or set KERAS_BACKEND=jax."
         )
 
-    def _split(self, direction: Array) -> list[NDArray[Any]]:
-        pieces = np.split(direction.astype(self._dtype), np.cumsum(self._sizes)[:-1])
-        return [
-            piece.reshape(shape)
-            for piece, shape in zip(pieces, self._shapes, strict=True)
-        ]
-
-    def _batches(self, x: Any) -> Iterator[tuple[slice, Any]]:
-        """Rows and inputs of each batch; `x` is an array or a nest of arrays."""
-        num_samples = len(keras.tree.flatten(x)[0])
-        for start in range(0, num_samples, self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            yield rows, keras.tree.map_structure(operator.itemgetter(rows), x)
-
-
-def _stateless_function(
-    model: keras.Model, variables: Sequence[keras.Variable]
-) -> Callable[[Sequence[Any], Any], Any]:
-    """Returns `(values of the variables, x) -> output`, free of side effects."""
-
-    def function(values: Sequence[Any], x: Any) -> Any:
-        # Not stateless_call: it hands `training` to models that do not take it.
-        mapping = list(zip(variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
-            outputs = model(x, training=False)
-        # Mixed precision models answer in half precision; sums of products need more.
-        return keras.ops.cast(outputs, "float32")
-
-    return function
-
 
 Jvp = Callable[[Sequence[NDArray[Any]], Any], Any]
 Vjp = Callable[[NDArray[Any], Any], Sequence[Any]]
@@ -170,18 +128,13 @@ def _products(
     function: Callable[[Sequence[Any], Any], Any], values: Sequence[NDArray[Any]]
 ) -> tuple[Jvp, Vjp]:
     """Returns Jacobian products at `values`, compiled by the backend in use."""
-    backend = keras.backend.backend()
     makers = {
         "tensorflow": _tensorflow_products,
         "jax": _jax_products,
         "torch": _torch_products,
     }
-    if backend not in makers:
-        raise ValueError(
-            f"the Keras backend {backend!r} has no automatic differentiation here; "
-            f"expected one of {sorted(makers)}. Set KERAS_BACKEND."
-        )
-    return makers[backend](function, values)
+    products: tuple[Jvp, Vjp] = for_backend(makers)(function, values)
+    return products
 
 
 def _tensorflow_products(
@@ -209,34 +162,10 @@ def _tensorflow_products(
             outputs = function(primals, x)
         return tape.gradient(outputs, primals, cotangent, unconnected_gradients="zero")
 
-    return _traced(jvp, False, True), _traced(vjp, True, True)
-
-
-def _traced(product: Callable[..., Any], *batched: bool) -> Callable[..., Any]:
-    """Compiles a function on its first call, for any number of samples.
-
-    Args:
-        product: the function.
-        *batched: for each argument, whether its arrays have samples on axis 0.
-    """
-    import tensorflow as tf
-
-    compiled: list[Any] = []
-
-    def specification(argument: Any, free: bool) -> Any:
-        def of_array(part: NDArray[Any]) -> Any:
-            shape = (None, *part.shape[1:]) if free else part.shape
-            return tf.TensorSpec(shape, part.dtype)
-
-        return keras.tree.map_structure(of_array, argument)
-
-    def call(*arguments: Any) -> Any:
-        if not compiled:
-            signature = list(map(specification, arguments, batched))
-            compiled.append(tf.function(product, input_signature=signature))
-        return compiled[0](*arguments)
-
-    return call
+    return (
+        traced_by_tensorflow(jvp, False, True),
+        traced_by_tensorflow(vjp, True, True),
+    )
 
 
 def _jax_products(
@@ -262,18 +191,25 @@ def _torch_products(
 ) -> tuple[Jvp, Vjp]:
     import torch
 
-    primals = tuple(keras.ops.convert_to_tensor(value) for value in values)
+    to_tensor = keras.ops.convert_to_tensor
+    primals = tuple(to_tensor(value) for value in values)
 
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
-        directions = tuple(keras.ops.convert_to_tensor(t) for t in tangents)
-        inputs = keras.ops.convert_to_tensor(x)
+        directions = tuple(to_tensor(tangent) for tangent in tangents)
+        inputs = keras.tree.map_structure(to_tensor, x)
         _, product = torch.func.jvp(lambda *v: function(v, inputs), primals, directions)
         return keras.ops.convert_to_numpy(product)
 
     def vjp(cotangent: Any, x: Any) -> Any:
-        inputs = keras.ops.convert_to_tensor(x)
-        _, pull_back = torch.func.vjp(lambda *v: function(v, inputs), *primals)
-        gradients = pull_back(keras.ops.convert_to_tensor(cotangent))
+        leaves = [primal.detach().requires_grad_() for primal in primals]
+        # The second of a pair has no part in the sum: its cotangent is 0.
+        pair = np.concatenate([cotangent, 0 * cotangent])[: max(len(cotangent), 2)]
+        gradients = torch.autograd.grad(
+            function(leaves, torch_inputs(x)),
+            leaves,
+            to_tensor(pair),
+            materialize_grads=True,
+        )
         return [keras.ops.convert_to_numpy(gradient) for gradient in gradients]
 
     return jvp, vjp

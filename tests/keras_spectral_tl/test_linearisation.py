@@ -16,6 +16,10 @@ def fields(num_samples=3, seed=0):
     return rng.standard_normal((num_samples, 12, 10, 2)).astype("float32")
 
 
+def outputs(model, x):
+    return keras.ops.convert_to_numpy(model(x)).astype(np.float64)
+
+
 def network():
     return build_sgs_cnn((12, 10, 2), num_layers=3, num_filters=4, kernel_size=3)
 
@@ -23,8 +27,8 @@ def network():
 def nested():
     inner = build_sgs_cnn((12, 10, 2), num_layers=2, num_filters=3, kernel_size=3)
     inputs = keras.Input((12, 10, 2))
-    outputs = keras.layers.Conv2D(1, 3, padding="same", name="outer")(inner(inputs))
-    return keras.Model(inputs, outputs)
+    outer = keras.layers.Conv2D(1, 3, padding="same", name="outer")(inner(inputs))
+    return keras.Model(inputs, outer)
 
 
 class Subclassed(keras.Model):
@@ -53,13 +57,13 @@ def test_the_last_layer_is_linear_so_its_linearisation_is_exact():
     model, x = network(), fields()
     jacobian = LayerLinearisation(model, "conv_3")
     direction = np.random.default_rng(2).standard_normal(jacobian.num_parameters)
-    before = np.asarray(model(x), np.float64)
+    before = outputs(model, x)
     kernel, bias = model.get_layer("conv_3").get_weights()
     change = np.split(direction, [kernel.size])
     model.get_layer("conv_3").set_weights(
         [kernel + change[0].reshape(kernel.shape), bias + change[1]]
     )
-    moved = np.asarray(model(x), np.float64) - before
+    moved = outputs(model, x) - before
     assert np.allclose(moved, jacobian.apply(direction, x), atol=SINGLE * moved.std())
 
 
@@ -76,7 +80,7 @@ def test_a_product_is_the_derivative_along_a_direction():
         model.first.set_weights(
             [kernel + step * parts[0].reshape(kernel.shape), bias + step * parts[1]]
         )
-        return np.asarray(model(x), np.float64)
+        return outputs(model, x)
 
     # Central difference: error step^2 + round-off / step, both near 1e-4 at 1e-2.
     difference = (output_at(1e-2) - output_at(-1e-2)) / 2e-2
@@ -164,8 +168,8 @@ def test_mixed_precision_and_several_inputs():
     policy = keras.DTypePolicy("mixed_bfloat16")
     first, second = keras.Input((6,), name="a"), keras.Input((6,), name="b")
     joined = keras.layers.Concatenate(dtype=policy)([first, second])
-    outputs = keras.layers.Dense(2, dtype=policy, name="dense")(joined)
-    model = keras.Model({"a": first, "b": second}, outputs)
+    dense = keras.layers.Dense(2, dtype=policy, name="dense")(joined)
+    model = keras.Model({"a": first, "b": second}, dense)
     rng = np.random.default_rng(7)
     x = {name: rng.standard_normal((5, 6)).astype("float32") for name in "ab"}
     jacobian = LayerLinearisation(model, "dense", batch_size=2)

@@ -1,0 +1,153 @@
+"""A network as a function of the weights of one layer, free of side effects."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.introspection import (
+    fetch,
+    own_trainable_variables,
+    resolve_layer_name,
+    weight_layers,
+)
+
+Array = NDArray[np.float64]
+
+
+class LayerFunction:
+    """`(weights of one layer, x) -> output` of a model in inference mode.
+
+    Args:
+        model: a built Keras model; not changed.
+        layer: name of a layer with trainable weights, see
+            `introspection.weight_layers`.
+
+    Attributes:
+        layer: the layer.
+        variables: the weights that training changes, frozen or not.
+        values: their values when this was made.
+
+    Raises:
+        KeyError: if there is no such layer.
+        ValueError: if the layer has no weights that training changes.
+
+    Example:
+        >>> dense = keras.layers.Dense(1, name="linear")
+        >>> model = keras.Sequential([keras.Input((2,)), dense])
+        >>> function = LayerFunction(model, "linear")
+        >>> [part.shape for part in function.split(np.zeros(function.num_parameters))]
+        [(2, 1), (1,)]
+    """
+
+    def __init__(self, model: keras.Model, layer: str) -> None:
+        self.layer = weight_layers(model)[resolve_layer_name(model, layer)]
+        own = {id(variable) for variable in own_trainable_variables(self.layer)}
+        # Frozen flags move variables between Keras's two lists, so ask for all.
+        self.variables = [v for v in model.variables if id(v) in own]
+        if not self.variables:
+            raise ValueError(
+                f"Layer {layer!r} of model {model.name!r} holds statistics but no "
+                "trainable weights, so there is nothing to linearise. Choose another."
+            )
+        # Copies: on some backends `fetch` gives a view that training writes to.
+        self.values = [np.array(fetch(variable)) for variable in self.variables]
+        self._model = model
+        self._sizes = [int(np.prod(value.shape)) for value in self.values]
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, the length of a direction."""
+        return sum(self._sizes)
+
+    def __call__(self, values: Sequence[Any], x: Any) -> Any:
+        """Returns the output for these values of the weights, in single precision."""
+        # Not stateless_call: it hands `training` to models that do not take it.
+        mapping = list(zip(self.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            outputs = self._model(x, training=False)
+        # Mixed precision models answer in half precision; sums of products need more.
+        return keras.ops.cast(outputs, "float32")
+
+    def split(self, flat: Array) -> list[NDArray[Any]]:
+        """Returns a flat vector as arrays of the shapes and type of the weights."""
+        dtype = keras.backend.standardize_dtype(self.variables[0].dtype)
+        pieces = np.split(flat.astype(dtype), np.cumsum(self._sizes)[:-1])
+        return [
+            piece.reshape(value.shape)
+            for piece, value in zip(pieces, self.values, strict=True)
+        ]
+
+
+def flatten(parts: Sequence[Any]) -> Array:
+    """Returns arrays as one flat vector in double precision."""
+    return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+
+
+def batches(x: Any, batch_size: int) -> Iterator[tuple[slice, Any]]:
+    """Yields rows and inputs of each batch; `x` is an array or a nest of arrays."""
+    num_samples = len(keras.tree.flatten(x)[0])
+    for start in range(0, num_samples, batch_size):
+        rows = slice(start, start + batch_size)
+        yield rows, keras.tree.map_structure(operator.itemgetter(rows), x)
+
+
+def for_backend(makers: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """Returns the maker of derivatives for the Keras backend in use.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    backend = keras.backend.backend()
+    if backend not in makers:
+        raise ValueError(
+            f"the Keras backend {backend!r} has no automatic differentiation here; "
+            f"expected one of {sorted(makers)}. Set KERAS_BACKEND."
+        )
+    return makers[backend]
+
+
+def torch_inputs(x: Any) -> Any:
+    """Returns a batch as tensors, a single sample twice.
+
+    PyTorch refuses ("grad_weight must be contiguous") the gradient of a convolution to
+    one channel where the batch has one sample and the kernel three points a side.
+    """
+
+    def doubled(part: Any) -> Any:
+        tensor = keras.ops.convert_to_tensor(part)
+        return keras.ops.concatenate([tensor] * 2) if len(tensor) == 1 else tensor
+
+    return keras.tree.map_structure(doubled, x)
+
+
+def traced_by_tensorflow(product: Callable[..., Any], *batched: bool) -> Any:
+    """Compiles a function on its first call, for any number of samples.
+
+    Args:
+        product: the function.
+        *batched: for each argument, whether its arrays have samples on axis 0.
+    """
+    import tensorflow as tf
+
+    compiled: list[Any] = []
+
+    def specification(argument: Any, free: bool) -> Any:
+        def of_array(part: NDArray[Any]) -> Any:
+            shape = (None, *part.shape[1:]) if free else part.shape
+            return tf.TensorSpec(shape, part.dtype)
+
+        return keras.tree.map_structure(of_array, argument)
+
+    def call(*arguments: Any) -> Any:
+        if not compiled:
+            signature = list(map(specification, arguments, batched))
+            compiled.append(tf.function(product, input_signature=signature))
+        return compiled[0](*arguments)
+
+    return call

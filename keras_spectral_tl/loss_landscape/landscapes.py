@@ -1,0 +1,154 @@
+"""The loss around a model as one layer moves, in numbers that compare across layers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.introspection import trainable_layer_names
+from keras_spectral_tl.loss_landscape.convexity import line_convexity
+from keras_spectral_tl.loss_landscape.directions import (
+    filter_scales,
+    gradient_direction,
+    random_direction,
+)
+from keras_spectral_tl.loss_landscape.hessian import HessianEnds, hessian_ends
+from keras_spectral_tl.loss_landscape.layer_loss import LayerLoss
+
+Array = NDArray[np.float64]
+
+_NUM_STEPS = 17
+
+
+@dataclass(frozen=True)
+class LayerLandscape:
+    """The loss L around a model, one layer moving by ``step * direction``.
+
+    Every filter of a direction is as long as the filter it moves, so that a step of 1
+    changes each by its own norm, in every layer.
+
+    Attributes:
+        num_parameters: Weights of the layer.
+        steps: (steps,) along the lines, 0 among them if it was asked for.
+        lines: Direction ("gradient", "random 1", ...) to the losses (steps,).
+        curvature: Ends of the spectrum of the Hessian in units of the filters.
+    """
+
+    num_parameters: int
+    steps: Array
+    lines: dict[str, Array]
+    curvature: HessianEnds
+
+    @property
+    def convexity(self) -> float:
+        """Mean of `line_convexity` over the lines: 1 if all are convex."""
+        values = [line_convexity(self.steps, line) for line in self.lines.values()]
+        return float(np.mean(values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as lists, for JSON."""
+        return {
+            "num_parameters": self.num_parameters,
+            "steps": self.steps.tolist(),
+            "lines": {name: line.tolist() for name, line in self.lines.items()},
+            "eigenvalues": self.curvature.largest.tolist(),
+            "smallest_eigenvalue": self.curvature.smallest,
+            "negative_share": self.curvature.negative_share,
+            "convexity": self.convexity,
+        }
+
+
+def layer_landscape(
+    loss: LayerLoss,
+    steps: Array | None = None,
+    *,
+    num_random: int = 2,
+    num_eigenvalues: int = 3,
+    seed: int = 0,
+) -> LayerLandscape:
+    """The loss along the gradient and random directions, and its curvature.
+
+    Args:
+        loss: The loss of the layer.
+        steps: Rising, at least three; by default 17 in [-1, 1].
+        num_random: Number of random directions.
+        num_eigenvalues: Number of largest eigenvalues of the Hessian.
+        seed: Of the directions.
+
+    Returns:
+        The landscape.
+
+    Raises:
+        ValueError: If the loss is not finite along a line, and as in `hessian_ends`.
+
+    Example:
+        >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
+        >>> model = keras.Sequential([keras.Input((2,)), dense])
+        >>> x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
+        >>> loss = LayerLoss(model, "linear", x, np.ones((8, 1)))
+        >>> around = layer_landscape(loss, num_eigenvalues=1)
+        >>> sorted(around.lines), round(around.convexity, 4)
+        (['gradient', 'random 1', 'random 2'], 1.0)
+    """
+    places = np.linspace(-1, 1, _NUM_STEPS) if steps is None else np.asarray(steps)
+    directions = {"gradient": gradient_direction(loss)}
+    for number in range(num_random):
+        directions[f"random {number + 1}"] = random_direction(loss, seed + number)
+    lines = {
+        name: np.array([loss.value(step * direction) for step in places])
+        for name, direction in directions.items()
+    }
+    count = min(num_eigenvalues, loss.function.num_parameters)
+    curvature = hessian_ends(loss, count, filter_scales(loss), seed=seed)
+    return LayerLandscape(loss.function.num_parameters, places, lines, curvature)
+
+
+def loss_landscapes(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    layers: Sequence[str] | None = None,
+    *,
+    loss: Callable[[Any, Any], Any] = keras.losses.mean_squared_error,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> dict[str, LayerLandscape]:
+    """`layer_landscape` of several layers of a model, on the same samples.
+
+    Args:
+        model: A built model.
+        x: Inputs, shape `(samples, ...)`, or a nest of such arrays.
+        y: Targets.
+        layers: Names of layers; by default all with trainable weights.
+        loss: `(y, outputs) -> values`, see `LayerLoss`.
+        batch_size: Samples computed at once.
+        seed: Of the directions.
+
+    Returns:
+        Layer name to its landscape, in the order of the model.
+    """
+    names = trainable_layer_names(model) if layers is None else tuple(layers)
+    return {
+        name: layer_landscape(LayerLoss(model, name, x, y, loss, batch_size), seed=seed)
+        for name in names
+    }
+
+
+def loss_surface(loss: LayerLoss, first: Array, second: Array, steps: Array) -> Array:
+    """The loss on a plane through the model.
+
+    Args:
+        loss: The loss of a layer.
+        first: Direction of axis 0, flat.
+        second: Direction of axis 1, flat.
+        steps: (steps,) along each.
+
+    Returns:
+        ``L(theta + steps[i] first + steps[j] second)``, (steps, steps).
+    """
+    return np.array(
+        [[loss.value(a * first + b * second) for b in steps] for a in steps]
+    )

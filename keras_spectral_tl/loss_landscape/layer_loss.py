@@ -1,0 +1,233 @@
+"""The loss of a model as a function of the weights of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.layer_function import (
+    LayerFunction,
+    batches,
+    flatten,
+    for_backend,
+    torch_inputs,
+    traced_by_tensorflow,
+)
+
+Array = NDArray[np.float64]
+Loss = Callable[[Any, Any], Any]
+
+
+class LayerLoss:
+    """Loss, gradient and Hessian products around a model, one layer's weights moving.
+
+        L(theta + d) = mean over samples of loss(y, f(x; theta + d))
+
+    with d a flat vector and every other weight as it is. In inference mode, so without
+    dropout, and without the regularisation of layers. Sums over batches are in double
+    precision, each batch in the model's own. The model is not changed.
+
+    Args:
+        model: a built Keras model.
+        layer: name of a layer with trainable weights.
+        x: inputs, shape `(samples, ...)`, or a nest of such arrays.
+        y: targets, shape `(samples, ...)`.
+        loss: `(y, outputs) -> values`, whose mean over a batch is taken; a Keras loss.
+        batch_size: samples computed at once.
+
+    Raises:
+        KeyError: if there is no such layer.
+        ValueError: if the layer has no weights that training changes, `x` and `y` are
+            empty, differ in their numbers of samples or are not finite.
+
+    Example:
+        >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
+        >>> model = keras.Sequential([keras.Input((1,)), dense])
+        >>> dense.set_weights([np.array([[2.0]])])
+        >>> x = np.array([[1.0], [3.0]], "float32")
+        >>> loss = LayerLoss(model, "linear", x, 0 * x)  # L = 5 (2 + d)^2
+        >>> loss.value(), loss.gradient(), loss.hessian_product(np.ones(1))
+        (20.0, array([20.]), array([10.]))
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layer: str,
+        x: Any,
+        y: Any,
+        loss: Loss = keras.losses.mean_squared_error,
+        batch_size: int = 16,
+    ) -> None:
+        self.function = LayerFunction(model, layer)
+        self.layer = layer
+        self.batch_size = batch_size
+        self._x = keras.tree.map_structure(np.asarray, x)
+        self._y = np.asarray(y)
+        self._num_samples = _checked_count(self._x, self._y)
+        outcome = _batch_loss(self.function, loss)
+        self._value, self._gradient, self._product = for_backend(
+            {
+                "tensorflow": _tensorflow_derivatives,
+                "jax": _jax_derivatives,
+                "torch": _torch_derivatives,
+            }
+        )(outcome)
+
+    @property
+    def weights(self) -> Array:
+        """The layer's weights theta, flat."""
+        return flatten(self.function.values)
+
+    def value(self, change: Array | None = None) -> float:
+        """Returns `L(theta + change)`."""
+        return float(self._mean(self._value, self._moved(change))[0])
+
+    def gradient(self, change: Array | None = None) -> Array:
+        """Returns the gradient of L at `theta + change`, flat."""
+        return self._mean(self._gradient, self._moved(change))
+
+    def hessian_product(self, direction: Array, change: Array | None = None) -> Array:
+        """Returns `H direction`, H the Hessian of L at `theta + change`.
+
+        Where an activation has a kink, H is that of the smooth pieces: of a ReLU
+        network with a squared error it is what Gauss and Newton use.
+
+        Raises:
+            ValueError: if the backend lacks a second derivative on the way.
+        """
+        tangents = self.function.split(direction)
+        try:
+            return self._mean(self._product, self._moved(change), tangents)
+        except (LookupError, NotImplementedError) as error:
+            raise ValueError(
+                f"the {keras.backend.backend()} backend has no second derivative of "
+                f"some operation behind layer {self.layer!r}, on TensorFlow bilinear "
+                "resizing for example. Use another operation (nearest-neighbour "
+                "resizing, a transposed convolution) or set KERAS_BACKEND=jax."
+            ) from error
+
+    def _moved(self, change: Array | None) -> list[NDArray[Any]]:
+        if change is None:
+            return self.function.values
+        return self.function.split(self.weights + change)
+
+    def _mean(self, compute: Callable[..., Any], *weights: Any) -> Array:
+        """Mean over the samples of what `compute` gives for each batch, flat."""
+        total: Array = np.zeros(1)
+        for rows, x in batches(self._x, self.batch_size):
+            y = self._y[rows]
+            total = total + flatten(compute(*weights, x, y)) * len(y)
+        return total / self._num_samples
+
+
+def _checked_count(x: Any, y: NDArray[Any]) -> int:
+    counts = {len(part) for part in [*keras.tree.flatten(x), y]}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            "A loss needs as many targets as inputs, at least one. Received "
+            f"{sorted(counts)} samples."
+        )
+    for part in [*keras.tree.flatten(x), y]:
+        if not np.isfinite(part).all():
+            raise ValueError(
+                "A loss needs finite samples. Received "
+                f"{int(np.count_nonzero(~np.isfinite(part)))} values that are NaN or "
+                "infinite."
+            )
+    return counts.pop()
+
+
+def _batch_loss(function: LayerFunction, loss: Loss) -> Callable[..., Any]:
+    """`(weights, x, y) -> mean loss of the batch`."""
+
+    def outcome(values: Sequence[Any], x: Any, y: Any) -> Any:
+        outputs = function(values, x)
+        return keras.ops.mean(loss(keras.ops.cast(y, outputs.dtype), outputs))
+
+    return outcome
+
+
+Derivatives = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
+
+
+def _tensorflow_derivatives(outcome: Callable[..., Any]) -> Derivatives:
+    import tensorflow as tf
+
+    def value(values: Any, x: Any, y: Any) -> Any:
+        return [outcome(values, x, y)]
+
+    def gradient(values: Any, x: Any, y: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            reached = outcome(values, x, y)
+        return tape.gradient(reached, values, unconnected_gradients="zero")
+
+    def product(values: Any, tangents: Any, x: Any, y: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            slopes = gradient(values, x, y)
+        return tape.gradient(slopes, values, tangents, unconnected_gradients="zero")
+
+    return (
+        traced_by_tensorflow(value, False, True, True),
+        traced_by_tensorflow(gradient, False, True, True),
+        traced_by_tensorflow(product, False, False, True, True),
+    )
+
+
+def _jax_derivatives(outcome: Callable[..., Any]) -> Derivatives:
+    import jax
+
+    @jax.jit
+    def value(values: Any, x: Any, y: Any) -> Any:
+        return [outcome(values, x, y)]
+
+    gradient = jax.grad(outcome)
+
+    @jax.jit
+    def product(values: Any, tangents: Any, x: Any, y: Any) -> Any:
+        return jax.jvp(lambda v: gradient(v, x, y), (values,), (tangents,))[1]
+
+    return value, jax.jit(gradient), product
+
+
+def _torch_derivatives(outcome: Callable[..., Any]) -> Derivatives:
+    import torch
+
+    def tensors(parts: Any) -> Any:
+        return keras.tree.map_structure(keras.ops.convert_to_tensor, parts)
+
+    def arrays(parts: Any) -> Any:
+        return [keras.ops.convert_to_numpy(part) for part in parts]
+
+    def value(values: Any, x: Any, y: Any) -> Any:
+        with torch.no_grad():
+            return arrays([outcome(tensors(values), tensors(x), tensors(y))])
+
+    def slopes(leaves: Any, x: Any, y: Any, differentiable: bool) -> Any:
+        # A mean does not notice a sample that is there twice.
+        reached = outcome(leaves, torch_inputs(x), torch_inputs(y))
+        return torch.autograd.grad(
+            reached, leaves, create_graph=differentiable, materialize_grads=True
+        )
+
+    def leaves_of(values: Any) -> Any:
+        return [tensor.detach().requires_grad_() for tensor in tensors(values)]
+
+    def gradient(values: Any, x: Any, y: Any) -> Any:
+        return arrays(slopes(leaves_of(values), x, y, False))
+
+    def product(values: Any, tangents: Any, x: Any, y: Any) -> Any:
+        leaves = leaves_of(values)
+        first = slopes(leaves, x, y, True)
+        along = sum(
+            torch.sum(a * b) for a, b in zip(first, tensors(tangents), strict=True)
+        )
+        return arrays(torch.autograd.grad(along, leaves, materialize_grads=True))
+
+    return value, gradient, product

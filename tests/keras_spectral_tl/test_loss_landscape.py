@@ -1,0 +1,254 @@
+"""Loss landscapes of one layer against closed forms: values, Hessians, convexity."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.loss_landscape import (
+    LayerLoss,
+    filter_scales,
+    gradient_direction,
+    hessian_ends,
+    layer_landscape,
+    line_convexity,
+    loss_landscapes,
+    loss_surface,
+    random_direction,
+)
+from keras_spectral_tl.models import build_sgs_cnn
+
+# Sums of a few hundred terms in single precision.
+SINGLE = 1e-4
+# Lanczos iteration stops here, relative to the largest eigenvalue.
+LANCZOS = 1e-3
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def linear_model(num_inputs, num_outputs):
+    dense = keras.layers.Dense(num_outputs, name="linear")
+    model = keras.Sequential([keras.Input((num_inputs,)), dense])
+    dense.set_weights([normal(num_inputs, num_outputs, seed=1), normal(num_outputs)])
+    return model
+
+
+def linear_hessian(x, num_outputs):
+    """Of the mean squared error of x W + b: 2 / (samples outputs) kron(X^T X, 1)."""
+    columns = np.concatenate([x, np.ones((len(x), 1))], axis=1).astype(np.float64)
+    return (
+        2 / (len(x) * num_outputs) * np.kron(columns.T @ columns, np.eye(num_outputs))
+    )
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 2), (12, 4)])  # dense, Lanczos
+def test_a_linear_model_has_the_hessian_of_least_squares(inputs, outputs):
+    x, y = normal(10, inputs), normal(10, outputs, seed=2)
+    loss = LayerLoss(linear_model(inputs, outputs), "linear", x, y, batch_size=4)
+    exact = linear_hessian(x, outputs)
+    direction = normal(len(exact), seed=3).astype(np.float64)
+    product = loss.hessian_product(direction)
+    np.testing.assert_allclose(
+        product, exact @ direction, atol=SINGLE * np.linalg.norm(product)
+    )
+    values = np.linalg.eigvalsh(exact)[::-1]
+    ends = hessian_ends(loss, 3)
+    np.testing.assert_allclose(ends.largest, values[:3], rtol=2 * LANCZOS)
+    assert abs(ends.smallest - values[-1]) < 2 * LANCZOS * values[0]
+    residual = exact @ ends.vectors - ends.vectors * ends.largest
+    assert np.linalg.norm(residual) < 0.05 * values[0]
+    assert ends.negative_share < 2 * LANCZOS
+
+
+def test_a_quadratic_loss_is_the_quadratic_along_every_line():
+    """L(a d) = L(0) + a <g, d> + a^2 <d, H d> / 2, exactly."""
+    x, y = normal(9, 5), normal(9, 3, seed=2)
+    loss = LayerLoss(linear_model(5, 3), "linear", x, y, batch_size=4)
+    direction, exact = random_direction(loss, 4), linear_hessian(x, 3)
+    steps = np.linspace(-2, 2, 9)
+    found = np.array([loss.value(step * direction) for step in steps])
+    slope, curvature = loss.gradient() @ direction, direction @ exact @ direction
+    expected = loss.value() + steps * slope + steps**2 * curvature / 2
+    np.testing.assert_allclose(found, expected, rtol=SINGLE)
+    gradient = gradient_direction(loss)
+    surface = loss_surface(loss, direction, gradient, steps[::4])
+    np.testing.assert_allclose(surface[:, 1], found[::4], rtol=SINGLE)
+    assert surface.shape == (3, 3)
+
+
+def two_layers(num_hidden, activation):
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.layers.Dense(num_hidden, activation=activation, name="hidden"),
+        keras.layers.Dense(1, name="out"),
+    ]
+    return keras.Sequential([keras.Input((6,)), *layers])
+
+
+def hidden_hessian(model, x, y):
+    """Of the mean squared error of v . tanh(x W + b) + c in (W, b), in closed form."""
+    weights, bias = (w.astype(np.float64) for w in model.layers[0].get_weights())
+    out, shift = (w.astype(np.float64) for w in model.layers[1].get_weights())
+    z = np.tanh(x @ weights + bias)
+    error = (z @ out + shift - y)[:, 0]
+    inputs = np.concatenate([x, np.ones((len(x), 1))], axis=1).astype(np.float64)
+    first = out[:, 0] * (1 - z**2)
+    second = -2 * z * first
+    jacobian = np.einsum("ni,nh->nih", inputs, first).reshape(len(x), -1)
+    hessian = 2 * jacobian.T @ jacobian / len(x)
+    for unit in range(len(bias)):
+        at = np.arange(inputs.shape[1]) * len(bias) + unit
+        curved = (
+            2
+            * np.einsum("n,ni,nj->ij", error * second[:, unit], inputs, inputs)
+            / len(x)
+        )
+        hessian[np.ix_(at, at)] += curved
+    return hessian
+
+
+def test_both_ends_of_a_hessian_that_is_not_convex():
+    model = two_layers(8, "tanh")
+    x, y = normal(20, 6), 5 * normal(20, 1, seed=1)
+    exact = hidden_hessian(model, x, y)
+    values = np.linalg.eigvalsh(exact)
+    ends = hessian_ends(LayerLoss(model, "hidden", x, y, batch_size=7), 2)
+    assert values[0] < -0.1 * values[-1]  # else nothing would be tested
+    np.testing.assert_allclose(ends.largest, values[:-3:-1], rtol=2 * LANCZOS)
+    assert abs(ends.smallest - values[0]) < 2 * LANCZOS * values[-1]
+    scale = max(-values[0], values[-1])
+    assert ends.negative_share == pytest.approx(-values[0] / scale, abs=3 * LANCZOS)
+
+
+def test_rescaling_a_relu_network_changes_no_landscape():
+    """Filters times c, the next layer over c: the same function, another Hessian."""
+    x, y = normal(12, 6), normal(12, 1, seed=1)
+    model, rescaled = two_layers(8, "relu"), two_layers(8, "relu")
+    rescaled.layers[0].set_weights([4 * w for w in rescaled.layers[0].get_weights()])
+    kernel, bias = rescaled.layers[1].get_weights()
+    rescaled.layers[1].set_weights([kernel / 4, bias])
+    for layer in ("hidden", "out"):
+        one, other = (
+            layer_landscape(LayerLoss(m, layer, x, y)) for m in (model, rescaled)
+        )
+        for name, line in one.lines.items():
+            np.testing.assert_allclose(other.lines[name], line, rtol=1e-3)
+        np.testing.assert_allclose(
+            one.curvature.largest, other.curvature.largest, rtol=5 * LANCZOS
+        )
+    plain, moved = (
+        hessian_ends(LayerLoss(m, "hidden", x, y), 1).largest[0]
+        for m in (model, rescaled)
+    )
+    assert moved < plain / 8
+
+
+def kernel_of(layer, shape):
+    model = keras.Sequential([keras.Input(shape), layer])
+    outputs = model.compute_output_shape((None, *shape))[1:]
+    loss = LayerLoss(model, layer.name, normal(2, *shape), normal(2, *outputs))
+    return loss, [value.shape for value in loss.function.values]
+
+
+@pytest.mark.parametrize(
+    ("layer", "filters"),
+    [
+        (keras.layers.Conv2D(4, 3, name="c"), (0, 1, 2)),
+        (keras.layers.DepthwiseConv2D(3, depth_multiplier=2, name="c"), (0, 1)),
+        (keras.layers.Conv2DTranspose(4, 3, name="c"), (0, 1, 3)),
+        (keras.layers.Dense(4, name="c"), (0,)),
+    ],
+)
+def test_filters_are_what_makes_one_output(layer, filters):
+    loss, (kernel, bias) = kernel_of(layer, (6, 6, 2))
+    size = int(np.prod(kernel))
+    for flat in (random_direction(loss), gradient_direction(loss)):
+        moved = np.linalg.norm(flat[:size].reshape(kernel), axis=filters[:2] or None)
+        assert not flat[size:].any()
+        assert len(flat) == size + bias[0]
+        assert moved.min() > 0
+        own = loss.weights[:size].reshape(kernel)
+        np.testing.assert_allclose(
+            np.sqrt(np.sum(flat[:size].reshape(kernel) ** 2, axis=filters)),
+            np.sqrt(np.sum(own**2, axis=filters)),
+            rtol=1e-6,
+        )
+
+
+def test_a_layer_of_vectors_moves_as_one_filter():
+    layer = keras.layers.LayerNormalization(name="norm")
+    loss, shapes = kernel_of(layer, (5,))
+    assert shapes == [(5,), (5,)]
+    np.testing.assert_allclose(filter_scales(loss), [np.sqrt(5)] * 5 + [0.0] * 5)
+
+
+def test_the_loss_rises_along_the_gradient_and_batches_do_not_matter():
+    model, x, y = two_layers(5, "tanh"), normal(7, 6), normal(7, 1, seed=1)
+    one, many = (LayerLoss(model, "hidden", x, y, batch_size=n) for n in (3, 7))
+    assert one.value() == pytest.approx(many.value(), rel=SINGLE)
+    np.testing.assert_allclose(one.gradient(), many.gradient(), atol=SINGLE)
+    uphill = gradient_direction(one)
+    assert one.gradient() @ uphill > 0
+    assert one.value(1e-3 * uphill) > one.value() > one.value(-1e-3 * uphill)
+    assert one.value() == pytest.approx(
+        float(np.mean((keras.ops.convert_to_numpy(model(x)) - y) ** 2)), rel=SINGLE
+    )
+
+
+def test_convexity_of_known_curves():
+    x = np.linspace(-1.5, 1.5, 61)
+    assert line_convexity(x, np.abs(x)) == 1.0
+    assert line_convexity(x, np.zeros(61)) == 1.0
+    # Of the concave -x^2 the hull is its chord: the barrier is all the relief.
+    assert line_convexity(x, -(x**2)) == pytest.approx(0.0, abs=1e-12)
+    wells = (x**2 - 1) ** 2
+    expected = 1 - 1 / 1.5625
+    assert line_convexity(x, wells) == pytest.approx(expected, abs=1e-12)
+    assert line_convexity(7 * x, 3 * wells + 2) == pytest.approx(expected, abs=1e-12)
+
+
+def test_every_layer_of_a_network_on_the_same_samples_and_nothing_moves():
+    keras.utils.set_random_seed(1)
+    model = build_sgs_cnn((6, 8, 2), num_layers=3, num_filters=3, kernel_size=3)
+    before = model.get_weights()
+    model.get_layer("conv_2").trainable = False
+    found = loss_landscapes(model, normal(3, 6, 8, 2), normal(3, 6, 8, 1, seed=1))
+    assert list(found) == list(weight_layers(model))
+    # The network is linear in its last layer, so its loss is convex there.
+    assert found["conv_3"].convexity == pytest.approx(1.0, abs=1e-3)
+    assert found["conv_3"].curvature.negative_share < 5 * LANCZOS
+    for landscape in found.values():
+        assert 0.0 <= landscape.convexity <= 1.0
+        assert set(landscape.to_dict()) >= {"lines", "eigenvalues", "convexity"}
+    assert all(
+        np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)
+    )
+    assert model.trainable and not model.get_layer("conv_2").trainable
+
+
+def test_a_layer_without_influence_has_a_flat_landscape():
+    model = two_layers(8, "tanh")
+    model.layers[1].set_weights([np.zeros((8, 1)), np.zeros(1)])
+    loss = LayerLoss(model, "hidden", normal(4, 6), normal(4, 1))
+    ends = hessian_ends(loss)
+    assert not ends.largest.any() and ends.smallest == 0.0
+    assert ends.negative_share == 0.0
+    assert layer_landscape(loss).convexity == 1.0
+
+
+def test_bad_input_is_refused():
+    model, x, y = linear_model(2, 1), normal(4, 2), normal(4, 1)
+    with pytest.raises(KeyError, match="linear"):
+        LayerLoss(model, "line", x, y)
+    with pytest.raises(ValueError, match=r"\[3, 4\] samples"):
+        LayerLoss(model, "linear", x, y[:3])
+    with pytest.raises(ValueError, match="1 values that are NaN"):
+        LayerLoss(model, "linear", x, np.where(np.arange(4)[:, None] == 2, np.nan, y))
+    with pytest.raises(ValueError, match="count=9"):
+        hessian_ends(LayerLoss(model, "linear", x, y), 9)
+    with pytest.raises(ValueError, match="steps that rise"):
+        line_convexity([0, 0, 1], [1, 2, 3])
+    with pytest.raises(ValueError, match="1 values that are NaN"):
+        line_convexity([0, 1, 2], [1, np.inf, 3])
