@@ -10,6 +10,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazily
+    from keras_spectral_tl.closure import KerasClosure as KerasClosure
     from keras_spectral_tl.freezing import freeze_layers as freeze_layers
     from keras_spectral_tl.freezing import only_trainable as only_trainable
     from keras_spectral_tl.freezing import select_layers as select_layers
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
     from keras_spectral_tl.transfer import retrain_all as retrain_all
 
 _HOME = {
+    "KerasClosure": "closure",
     "HeldOutLeastSquares": "scoring",
     "GradientNorm": "scoring",
     "LayerScores": "scoring",
@@ -61,6 +63,7 @@ _HOME = {
 }
 _MODULES = (
     "callbacks",
+    "closure",
     "freezing",
     "introspection",
     "layers",

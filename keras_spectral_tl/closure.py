@@ -1,0 +1,195 @@
+"""A Keras model as the subgrid closure of an LES, on any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Pair = tuple[float, float]
+
+
+class KerasClosure:
+    """A network as a closure: `(vorticity, streamfunction) -> sgs_forcing`.
+
+        sgs_forcing = mean_Pi + std_Pi * model((inputs - mean) / std)
+
+    Inputs and outputs are physical fields; the normalisation is done in float32, by the
+    same operations as on the training data, so the model receives the very numbers that
+    it would in training. The forward pass is compiled at the first call, once for each
+    shape, in inference mode; it always uses the current weights. Fields with leading
+    axes, an ensemble, are one batch.
+
+    Args:
+        model: Built Keras model from (batch, nx, ny, channels) to (batch, nx, ny, 1).
+        statistics: Field name to `(mean, std)`, for every input field and
+            "sgs_forcing"; or an object with these attributes.
+        input_fields: The channels of the input, in order.
+
+    Raises:
+        ValueError: If statistics are missing, not finite or not positive, or if the
+            model takes another number of channels; in use, if the model does not return
+            one channel on the grid of its input.
+
+    Example:
+        >>> gain = keras.layers.Conv2D(1, 1, kernel_initializer="ones")
+        >>> model = keras.Sequential([keras.Input((None, None, 2)), gain])
+        >>> statistics = dict.fromkeys(("streamfunction", "vorticity"), (0.0, 2.0))
+        >>> closure = KerasClosure(model, {**statistics, "sgs_forcing": (0.0, 3.0)})
+        >>> closure(np.full((4, 4), 6.0), np.full((4, 4), 2.0))[0, 0]  # 3 (6/2 + 2/2)
+        np.float64(12.0)
+    """
+
+    accepts_batches = True
+
+    def __init__(
+        self,
+        model: keras.Model,
+        statistics: Any,
+        input_fields: Sequence[str] = ("streamfunction", "vorticity"),
+    ) -> None:
+        self.model = model
+        self.input_fields = tuple(input_fields)
+        unknown = sorted(set(self.input_fields) - {"streamfunction", "vorticity"})
+        if unknown or not self.input_fields:
+            raise ValueError(
+                "input_fields must be some of 'streamfunction' and 'vorticity', which "
+                f"is what a solver gives. Received {input_fields!r}."
+            )
+        self.statistics = {
+            name: _mean_and_std(name, statistics)
+            for name in (*self.input_fields, "sgs_forcing")
+        }
+        self._mean, self._std = (
+            np.array([self.statistics[f][i] for f in self.input_fields], np.float32)
+            for i in (0, 1)
+        )
+        mean, std = self.statistics["sgs_forcing"]
+        self._output_mean, self._output_std = np.float32(mean), np.float32(std)
+        _check_channels(model, len(self.input_fields))
+        self._forward = compiled_forward(model)
+
+    def __call__(self, vorticity: Array, streamfunction: Array) -> Array:
+        """Return sgs_forcing of fields (..., nx, ny), in their own precision."""
+        outputs = self._forward(self.inputs(vorticity, streamfunction))
+        expected = (*_batch_shape(vorticity), 1)
+        if outputs.shape != expected:
+            raise ValueError(
+                f"Model {self.model.name!r} must return one channel on the grid of its "
+                f"input, {expected}. Received {outputs.shape}."
+            )
+        forcing = outputs * self._output_std + self._output_mean
+        dtype = np.result_type(vorticity.dtype, np.float32)
+        in_shape: Array = forcing.reshape(vorticity.shape).astype(dtype)
+        return in_shape
+
+    def inputs(self, vorticity: Array, streamfunction: Array) -> NDArray[np.float32]:
+        """Return what the model receives, (batch, nx, ny, channels), normalised."""
+        fields = {"vorticity": vorticity, "streamfunction": streamfunction}
+        shape = _batch_shape(vorticity)
+        x = np.empty((*shape, len(self.input_fields)), np.float32)
+        for channel, name in enumerate(self.input_fields):
+            x[..., channel] = fields[name].reshape(shape)
+        x -= self._mean
+        x /= self._std
+        return x
+
+    def __repr__(self) -> str:
+        return f"KerasClosure({self.model.name!r})"
+
+
+def compiled_forward(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
+    """Return the inference pass of `model` as a compiled function of arrays.
+
+    Compiled on TensorFlow and JAX, eager without gradients on torch. Weights are read
+    at each call, so training the model further changes what the function returns.
+
+    Args:
+        model: A built Keras model with one input and one output.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
+        >>> compiled_forward(model)(np.array([[-1.0, 0.0, 2.0]], "float32"))
+        array([[0., 0., 2.]], dtype=float32)
+    """
+    makers = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+    backend = keras.backend.backend()
+    if backend not in makers:
+        raise ValueError(
+            f"Expected one of the backends {sorted(makers)}. Received {backend!r}; set "
+            "KERAS_BACKEND before importing keras."
+        )
+    return makers[backend](model)
+
+
+def _tensorflow(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
+    import tensorflow as tf
+
+    forward = tf.function(
+        lambda x: tf.cast(model(x, training=False), tf.float32), reduce_retracing=True
+    )
+
+    def call(x: Array) -> NDArray[np.float32]:
+        return np.asarray(forward(tf.convert_to_tensor(x)))
+
+    return call
+
+
+def _jax(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
+    import jax
+
+    @jax.jit
+    def forward(trainable: Any, others: Any, x: Any) -> Any:
+        outputs, _ = model.stateless_call(trainable, others, x, training=False)
+        return outputs.astype("float32")
+
+    def call(x: Array) -> NDArray[np.float32]:
+        trainable = [variable.value for variable in model.trainable_variables]
+        others = [variable.value for variable in model.non_trainable_variables]
+        return np.asarray(forward(trainable, others, x))
+
+    return call
+
+
+def _torch(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
+    import torch
+
+    def call(x: Array) -> NDArray[np.float32]:
+        with torch.no_grad():
+            outputs = model(keras.ops.convert_to_tensor(x), training=False)
+            return np.asarray(outputs.float().cpu().numpy())
+
+    return call
+
+
+def _batch_shape(fields: Array) -> tuple[int, ...]:
+    return (int(np.prod(fields.shape[:-2])), *fields.shape[-2:])
+
+
+def _mean_and_std(name: str, statistics: Any) -> Pair:
+    values = (
+        statistics.get(name)
+        if isinstance(statistics, Mapping)
+        else getattr(statistics, name, None)
+    )
+    numbers = np.ravel(np.asarray(np.nan if values is None else values, np.float64))
+    if numbers.size != 2 or not np.all(np.isfinite(numbers)) or not numbers[1] > 0.0:
+        raise ValueError(
+            f"statistics must hold (mean, std) of {name!r}, finite and with a positive "
+            f"std. Received {values!r} in {statistics!r}. Pass those of the data that "
+            "the model was trained on."
+        )
+    return float(numbers[0]), float(numbers[1])
+
+
+def _check_channels(model: keras.Model, channels: int) -> None:
+    shape = getattr(model, "input_shape", None)
+    if isinstance(shape, tuple) and (len(shape) != 4 or shape[-1] != channels):
+        raise ValueError(
+            f"Model {model.name!r} takes inputs of shape {shape}; expected (batch, nx, "
+            f"ny, {channels}). Give input_fields the channels it was trained on."
+        )

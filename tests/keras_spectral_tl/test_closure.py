@@ -1,0 +1,157 @@
+"""A network as a closure: the numbers it receives, once compiled, for any model."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.closure import KerasClosure, compiled_forward
+from keras_spectral_tl.models import build_sgs_cnn
+
+STATISTICS = {
+    "streamfunction": (0.25, 1.5),
+    "vorticity": (-0.125, 7.0),
+    "sgs_forcing": (0.5, 3.0),
+}
+FLOAT32 = 2e-6  # relative; another batch size may sum in another order
+
+
+class CountsCalls(keras.layers.Layer):
+    """How often Python runs: once a compilation, or every time where nothing is."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def call(self, inputs):
+        self.calls += 1
+        return inputs
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(3)
+    return build_sgs_cnn((None, None, 2), num_layers=2, num_filters=3, kernel_size=3)
+
+
+def fields(*shape, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((2, *shape))
+
+
+def normalised(vorticity, streamfunction):
+    """As the data pipeline does it: float32 throughout."""
+    x = np.stack([streamfunction, vorticity], axis=-1).astype(np.float32)
+    mean, std = (
+        np.array([STATISTICS[n][i] for n in ("streamfunction", "vorticity")], "float32")
+        for i in (0, 1)
+    )
+    return (x - mean) / std
+
+
+def test_the_model_receives_the_very_numbers_of_training():
+    vorticity, psi = fields(5, 12, 8)
+    model = keras.Sequential([keras.Input((None, None, 2)), keras.layers.Conv2D(1, 1)])
+    inputs = KerasClosure(model, STATISTICS).inputs(vorticity, psi)
+    assert inputs.dtype == np.float32
+    assert np.array_equal(inputs, normalised(vorticity, psi))
+
+
+def test_it_is_the_prediction_in_physical_units(network):
+    vorticity, psi = fields(3, 12, 8)
+    closure = KerasClosure(network, STATISTICS)
+    predicted = network.predict(normalised(vorticity, psi), verbose=0)
+    expected = 0.5 + 3.0 * predicted[..., 0]
+    result = closure(vorticity, psi)
+    assert result.shape == (3, 12, 8)
+    assert result.dtype == np.float64
+    assert np.abs(result - expected).max() < FLOAT32 * np.abs(expected).max()
+
+
+def test_one_field_and_an_ensemble_of_any_shape_agree(network):
+    vorticity, psi = fields(2, 3, 12, 8)
+    closure = KerasClosure(network, STATISTICS)
+    together = closure(vorticity, psi)
+    assert together.shape == (2, 3, 12, 8)
+    alone = closure(vorticity[1, 2], psi[1, 2])
+    assert np.abs(together[1, 2] - alone).max() < FLOAT32 * np.abs(alone).max()
+    single = closure(vorticity.astype("float32"), psi.astype("float32"))
+    assert single.dtype == np.float32
+
+
+def test_it_is_compiled_once_for_a_shape_and_follows_the_weights():
+    counter, gain = CountsCalls(), keras.layers.Conv2D(1, 1)
+    model = keras.Sequential([keras.Input((8, 8, 2)), counter, gain])
+    closure = KerasClosure(model, STATISTICS)
+    counter.calls = 0
+    outputs = []
+    for number in range(4):
+        gain.set_weights([np.full((1, 1, 2, 1), 0.5 * number), np.zeros(1)])
+        outputs.append(closure(*fields(3, 8, 8)))
+    if keras.backend.backend() != "torch":
+        assert counter.calls == 1
+    assert np.abs(outputs[0] - 0.5).max() < 1e-6  # no weights: the mean alone
+    difference = (outputs[3] - 0.5) - 3.0 * (outputs[1] - 0.5)
+    assert np.abs(difference).max() < 1e-5
+
+
+def test_channels_and_models_of_other_kinds():
+    """Vorticity alone; a subclassed model with dropout, which inference ignores."""
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.convolution = keras.layers.Conv2D(1, 1, kernel_initializer="ones")
+            self.dropout = keras.layers.Dropout(0.5)
+
+        def call(self, inputs, training=False):
+            return self.dropout(self.convolution(inputs), training=training)
+
+    model = Subclassed()
+    model(np.zeros((1, 4, 4, 1), "float32"))
+    closure = KerasClosure(model, STATISTICS, input_fields=("vorticity",))
+    vorticity, psi = fields(4, 4)
+    expected = 0.5 + 3.0 * (vorticity + 0.125) / 7.0
+    assert np.abs(closure(vorticity, psi) - expected).max() < 1e-5
+
+
+def test_statistics_may_be_an_object_with_these_attributes(network):
+    class Normalisation:
+        streamfunction = (0.25, 1.5)
+        vorticity = (-0.125, 7.0)
+        sgs_forcing = (0.5, 3.0)
+
+    both = fields(8, 8)
+    first = KerasClosure(network, Normalisation())(*both)
+    assert np.array_equal(first, KerasClosure(network, STATISTICS)(*both))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vorticity": None}, "'vorticity'"),
+        ({"sgs_forcing": (0.0, 0.0)}, "'sgs_forcing'"),
+        ({"streamfunction": (np.nan, 1.0)}, "'streamfunction'"),
+        ({"streamfunction": (1.0,)}, "'streamfunction'"),
+    ],
+)
+def test_statistics_that_cannot_normalise_are_refused(network, change, message):
+    with pytest.raises(ValueError, match=message):
+        KerasClosure(network, STATISTICS | change)
+
+
+def test_models_that_do_not_fit_are_refused(network):
+    with pytest.raises(ValueError, match="input_fields"):
+        KerasClosure(network, STATISTICS, input_fields=("pressure",))
+    with pytest.raises(ValueError, match="takes inputs of shape"):
+        KerasClosure(network, STATISTICS, input_fields=("vorticity",))
+    two = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Conv2D(2, 1)])
+    with pytest.raises(ValueError, match="one channel"):
+        KerasClosure(two, STATISTICS)(*fields(8, 8))
+
+
+def test_half_precision_models_give_float32():
+    layers = [keras.Input((4, 4, 2)), keras.layers.Conv2D(1, 1, dtype="mixed_float16")]
+    outputs = compiled_forward(keras.Sequential(layers))(
+        np.ones((1, 4, 4, 2), "float32")
+    )
+    assert outputs.dtype == np.float32
