@@ -20,7 +20,9 @@ from turbulence_data.filtered_forcing import FilteredForcing, les_forcing
 from turbulence_data.filtering import FilteredFields, filtered_dns
 from turbulence_data.flows import NAMED_FLOWS, named_flow
 from turbulence_data.input_pipeline import Normalisation, batches, few_shot, to_arrays
+from turbulence_data.jax_engine.engine import JaxEngine
 from turbulence_data.sampling import Trajectory, sample_trajectory
+from turbulence_data.solver.engine import FftwEngine
 from turbulence_data.solver.errors import (
     SimulationDivergedError,
     UnstableTimeStepError,
@@ -40,10 +42,12 @@ __all__ = [
     "NAMED_FLOWS",
     "Builder",
     "EnsembleConfig",
+    "FftwEngine",
     "FilteredFields",
     "FilteredForcing",
     "FlowConfig",
     "InProcessExecutor",
+    "JaxEngine",
     "Normalisation",
     "RandomVorticity",
     "RingForcing",

@@ -17,6 +17,7 @@ from turbulence_data.config import (
     check_whole,
 )
 from turbulence_data.plain_values import plain_value
+from turbulence_data.solver.engine import Engine, FftwEngine, check_engine
 from turbulence_data.solver.forcing import ForcingLike, drive_of
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.initial_conditions import RandomVorticity
@@ -30,7 +31,7 @@ EXTRA_FIELDS = {"velocity": 2, "tau": 3, "sigma": 2}
 """Fields on request, float32, shape `(nx, ny, channels)`; the number of channels."""
 # Room for this many trajectories in a split before their numbers would collide.
 _SPLIT_STRIDE = 100_000
-_BY_NAME = ("forcing", "scheme", "dtype")
+_BY_NAME = ("forcing", "scheme", "dtype", "engine")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class EnsembleConfig:
             name.
         scheme: time stepping scheme, a function of a module.
         dtype: precision of the DNS, `np.float64` or `np.float32`.
+        engine: what computes the DNS, `FftwEngine()` or `JaxEngine()`; on the latter
+            see there for the executor that it wants.
 
     Raises:
         ValueError: when a value is out of range or values contradict each other.
@@ -82,6 +85,7 @@ class EnsembleConfig:
     forcing: ForcingLike | None = None
     scheme: Scheme = integrating_factor_rk4
     dtype: DTypeLike = np.float64
+    engine: Engine = field(default_factory=FftwEngine)
 
     def __post_init__(self) -> None:
         if not isinstance(self.flow, FlowConfig) or not callable(self.start):
@@ -115,7 +119,7 @@ class EnsembleConfig:
         shown = (
             f"{entry.name}={getattr(value, '__name__', repr(value))}"
             for entry, value in values.items()
-            if value != entry.default
+            if value not in (entry.default, FftwEngine())
         )
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -164,7 +168,8 @@ class EnsembleConfig:
                 "scheme must be a callable (equation, time_step) -> step; received "
                 f"{self.scheme!r}."
             )
-        for name in ("forcing", "scheme"):  # workers must find what they are named
+        check_engine(self.engine)
+        for name in ("forcing", "scheme", "engine"):  # workers must find what they name
             plain_value(getattr(self, name))
         flow = self.coarse_flow() if self.coarse_spin_up > 0.0 else self.flow
         modes = truncated_modes(Grid(flow.shape, flow.lengths), self.dtype)
@@ -208,8 +213,14 @@ class EnsembleConfig:
         return list(range(first, first + count))
 
     def to_dict(self) -> dict[str, Any]:
-        """All values as plain, JSON-ready types; functions by their names."""
+        """All values as plain, JSON-ready types; functions by their names.
+
+        The default engine is left out, as from configs older than the choice.
+        """
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         by_name = {name: plain_value(values[name]) for name in _BY_NAME}
         start = asdict(self.start) if is_dataclass(self.start) else self.start
-        return values | by_name | {"flow": self.flow.to_dict(), "start": start}
+        plain = values | by_name | {"flow": self.flow.to_dict(), "start": start}
+        if self.engine == FftwEngine():
+            del plain["engine"]
+        return plain

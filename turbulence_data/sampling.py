@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.diagnostics import energy_budget, enstrophy, palinstrophy
 from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
-from turbulence_data.filtering import filtered_dns
 from turbulence_data.solver.errors import UnstableTimeStepError
 from turbulence_data.solver.forcing import as_forcing
 from turbulence_data.solver.simulation import Simulation, advance_to
 from turbulence_data.solver.state import State
-from turbulence_data.solver.transforms import Field, resample
+from turbulence_data.solver.transforms import resample
 from turbulence_data.stresses import subgrid_stresses
 
 HISTORY = (
@@ -165,7 +163,11 @@ def _simulation(
     if forcing is not None:
         forcing = as_forcing(forcing).for_trajectory(ensemble.seed, trajectory_id)
     return Simulation(
-        flow, scheme=ensemble.scheme, forcing=forcing, dtype=ensemble.dtype
+        flow,
+        forcing=forcing,
+        scheme=ensemble.scheme,
+        dtype=ensemble.dtype,
+        engine=ensemble.engine,
     )
 
 
@@ -232,37 +234,23 @@ def _look(
     if not (leg.is_noted or leg.is_sampled):
         return
     state = progress.state
-    # What is looked at is looked at in double precision.
-    vorticity = simulation.vorticity(state).astype(np.float64)
     if leg.is_noted:
         time_step = leg.time_step or simulation.suggested_time_step(state)
         courant = time_step / simulation.largest_time_step(state)
-        budget = energy_budget(
-            vorticity, simulation.flow, forcing=ensemble.forcing, time=state.time
-        )
-        row = (
-            state.time,
-            simulation.modes.energy(state.vorticity_hat),
-            enstrophy(vorticity),
-            courant,
-            palinstrophy(vorticity, simulation.flow.lengths),
-            budget.work,
-            budget.viscosity + budget.hyperviscosity + budget.drag,
-        )
-        progress.history.append(row)
+        energy, enstrophy, *others = simulation.integrals(state)
+        progress.history.append((state.time, energy, enstrophy, courant, *others))
     if leg.is_sampled:
-        progress.snapshots.append(_snapshot(ensemble, vorticity))
+        progress.snapshots.append(_snapshot(ensemble, simulation, state))
 
 
 def _snapshot(
-    ensemble: EnsembleConfig, vorticity: Field
+    ensemble: EnsembleConfig, simulation: Simulation, state: State
 ) -> dict[str, NDArray[np.float32]]:
     lengths, width = ensemble.flow.lengths, ensemble.width
-    filtered = filtered_dns(
-        vorticity, ensemble.les_shape, filter_width=width, lengths=lengths
-    )
+    filtered = simulation.filtered(state, ensemble.les_shape, width)
     fields = {name: getattr(filtered, name) for name in FIELDS}
     if ensemble.extra_fields:
+        vorticity = simulation.vorticity(state).astype(np.float64)
         stresses = subgrid_stresses(
             vorticity, ensemble.les_shape, filter_width=width, lengths=lengths
         )

@@ -358,7 +358,7 @@ def test_a_start_field_that_is_not_finite_is_refused_with_a_count(bad):
         evolve(field, FLOW, 1.0)
 
 
-@pytest.mark.parametrize("shape", [(32, 33), (16, 16), (32,), (1, 32, 32), ()])
+@pytest.mark.parametrize("shape", [(32, 33), (16, 16), (32,), (0, 32, 32), ()])
 def test_a_start_field_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=re.escape(f"received {shape}")):
         evolve(np.zeros(shape), FLOW, 1.0)

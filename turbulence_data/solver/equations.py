@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.config import FlowConfig
+from turbulence_data.config import FlowConfig, check_whole
 from turbulence_data.solver.advection import Advection
 from turbulence_data.solver.forcing import ForcingLike, drive_of
 from turbulence_data.solver.modes import Modes
@@ -38,8 +39,13 @@ class VorticityEquation:
         forcing: what drives the flow instead of its own forcing, or None.
 
     Attributes:
+        flow: physical parameters.
         modes: resolved wavenumbers; their dtype is the precision of everything here.
+        closure: subgrid forcing, or None.
+        forcing: what was given to drive the flow instead of its own forcing, or None.
         drive: the forcing on these modes.
+        linear_operator: `-nu k^2 - nu_h k^2p - drag + i beta kx / k^2`, real where beta
+            is 0.
     """
 
     def __init__(
@@ -51,11 +57,18 @@ class VorticityEquation:
         threads: int = 1,
         forcing: ForcingLike | None = None,
     ) -> None:
-        self.modes = modes
+        self.flow, self.modes = flow, modes
+        self.closure, self.forcing = closure, forcing
         self.drive = drive_of(flow, forcing, modes)
         self.linear_operator = _linear_operator(flow, modes)
-        self._advection = Advection(modes, planner, threads)
+        check_whole("threads", threads, at_least=1)
+        self._planner, self._threads = planner, threads
         self._add_forcing = None if closure is None else add_forcing(closure, modes)
+
+    @cached_property
+    def _advection(self) -> Advection:
+        # Not for engines with transforms of their own.
+        return Advection(self.modes, self._planner, self._threads)
 
     def nonlinear_terms(
         self, vorticity_hat: FieldHat, time: float, out: FieldHat

@@ -31,8 +31,12 @@ class Noise(Protocol):
     def variance(self) -> NDArray[np.float64]:
         """Expected `|kick_hat|^2` of each mode per unit of time."""
 
-    def kick(self, vorticity_hat: FieldHat, step_number: int, time_step: float) -> None:
-        """Adds the kick that ends a step; it depends on nothing but the arguments."""
+    @property
+    def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the coefficients that are kicked, each once."""
+
+    def kicks(self, step_number: int, time_step: float) -> FieldHat:
+        """Returns the kicks there that end a step, from nothing but the arguments."""
 
     def filtered(self, response: NDArray[np.float64], modes: Modes) -> Noise:
         """Returns the noise times a response, on other modes.
@@ -69,7 +73,7 @@ class Drive:
     def kick(self, vorticity_hat: FieldHat, step_number: int, time_step: float) -> None:
         """Adds the random part of a whole step to the vorticity, in place."""
         if self.noise is not None:
-            self.noise.kick(vorticity_hat, step_number, time_step)
+            vorticity_hat[self.noise.places] += self.noise.kicks(step_number, time_step)
 
     @cached_property
     def _nonzero(self) -> tuple[Any, FieldHat] | None:

@@ -106,19 +106,20 @@ class Modes:
         return float(self.kx[self.cutoff[0], 0]), float(self.ky[0, -1])
 
     def from_physical(self, field: Field) -> FieldHat:
-        """Returns the resolved coefficients of a field; the mean is dropped."""
+        """Returns the resolved coefficients of fields; their mean is dropped."""
         full = resize(
             to_spectral(np.asarray(field, self.dtype)),
             self.grid.num_points,
             self.quadrature.num_points,
         )
-        return np.ascontiguousarray(full[:, : self.shape[1]] * self.mask)
+        return np.ascontiguousarray(full[..., : self.shape[1]] * self.mask)
 
     def to_physical(self, field_hat: FieldHat) -> Field:
-        """Returns the field on `grid`, shape `(nx, ny)`."""
+        """Returns the fields on `grid`, shape `(..., nx, ny)`."""
         points = self.quadrature.num_points
-        full = np.zeros((points[0], points[1] // 2 + 1), self.complex_dtype)
-        full[:, : self.shape[1]] = field_hat
+        shape = (*field_hat.shape[:-1], points[1] // 2 + 1)
+        full = np.zeros(shape, self.complex_dtype)
+        full[..., : self.shape[1]] = field_hat
         return to_physical(
             resize(full, points, self.grid.num_points), self.grid.num_points
         )

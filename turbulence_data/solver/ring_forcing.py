@@ -141,26 +141,30 @@ class RingNoise:
     amplitudes: NDArray[np.float64]
     seed: int
 
-    def kick(self, vorticity_hat: FieldHat, step_number: int, time_step: float) -> None:
-        """Adds the kick that ends a step, in place."""
+    def kicks(self, step_number: int, time_step: float) -> FieldHat:
+        """Returns the kicks that end a step, at `places`."""
         # Every step has its own 2^64 blocks of the counter.
         bits = np.random.Philox(key=self._key, counter=[0, 0, 0, step_number])
         real, imag = np.random.Generator(bits).standard_normal(self.numbers.shape)
         kicks = np.sqrt(0.5 * time_step) * self.amplitudes * (real + 1j * imag)
         # Drawn for the whole ring, so that the grid has no influence.
         kicks = kicks[self._is_resolved]
-        vorticity_hat[self._x, self._y] += kicks
         # Both modes of a pair are stored where ky is 0.
-        pairs = self._on_axis
-        vorticity_hat[-self._x[pairs], 0] += kicks[pairs].conj()
+        return np.concatenate([kicks, kicks[self._on_axis].conj()])
+
+    @cached_property
+    def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the coefficients that are kicked; see `forcing.Noise`."""
+        partners = self._x[self._on_axis]
+        rows = np.concatenate([self._x, -partners])
+        return rows, np.concatenate([self._y, np.zeros_like(partners)])
 
     @property
     def variance(self) -> NDArray[np.float64]:
         """Expected `|kick_hat|^2` of each mode per unit of time."""
         variance = np.zeros(self.modes.shape)
-        variance[self._x, self._y] = self.amplitudes[self._is_resolved] ** 2
-        on_axis = self._x[self._on_axis]
-        variance[-on_axis, 0] = variance[on_axis, 0]
+        power = self.amplitudes[self._is_resolved] ** 2
+        variance[self.places] = np.concatenate([power, power[self._on_axis]])
         return variance
 
     def filtered(self, response: NDArray[np.float64], modes: Modes) -> RingNoise:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -16,6 +16,14 @@ from turbulence_data.config import (
     FlowConfig,
     check_positive,
     is_finite_number,
+)
+from turbulence_data.filtering import FilteredFields
+from turbulence_data.solver.engine import (
+    Engine,
+    FftwEngine,
+    Integrals,
+    Integrator,
+    check_engine,
 )
 from turbulence_data.solver.equations import Closure, VorticityEquation
 from turbulence_data.solver.errors import (
@@ -41,7 +49,6 @@ _SAFETY = 0.125
 # Chosen steps are powers of 2^(1/4), the nearest to what accuracy asks for, so that
 # they repeat, and with them the factors of a scheme.
 _CHOICES_PER_OCTAVE = 4
-_KEPT_STEPS = 3
 _LONGEST_STEP = 0.01
 # A leg that is too long for a flow gaining speed is shortened by four this many times.
 _SHORTENINGS = 8
@@ -62,10 +69,12 @@ class Numerics(TypedDict, total=False):
         scheme: time stepping scheme, `integrating_factor_rk4` (the default), `etdrk4`
             or another `(equation, time_step) -> step`.
         dtype: precision of the computation, `np.float64` (the default) or `np.float32`.
+        engine: what computes, `FftwEngine()` (the default) or `JaxEngine()`.
     """
 
     scheme: Scheme
     dtype: DTypeLike
+    engine: Engine
 
 
 class Simulation:
@@ -78,35 +87,38 @@ class Simulation:
     Args:
         flow: resolution and physics.
         closure: subgrid forcing `(vorticity, streamfunction) -> sgs_forcing`, or None.
-        scheme: time stepping scheme, `integrating_factor_rk4` or `etdrk4`.
-        threads: threads that share one grid; data are best made with one process a
-            core.
+        threads: threads of `FftwEngine` that share one grid; data are best made with
+            one process a core.
         forcing: what drives the flow, as of `evolve`.
-        dtype: precision of the computation, `np.float64` or `np.float32`.
+        **numerics: `scheme`, `dtype` and `engine`, as of `evolve`.
 
     Raises:
         ValueError: for a forcing that does not fit the flow, or another dtype.
+        TypeError: for what is no engine.
     """
 
     def __init__(
         self,
         flow: FlowConfig,
         closure: Closure | None = None,
-        scheme: Scheme = integrating_factor_rk4,
         threads: int = 1,
         forcing: ForcingLike | None = None,
-        dtype: DTypeLike = np.float64,
+        **numerics: Unpack[Numerics],
     ) -> None:
         self.flow = flow
-        self.scheme = scheme
+        self.scheme = numerics.get("scheme", integrating_factor_rk4)
+        self.engine = numerics.get("engine", FftwEngine())
+        check_engine(self.engine)
         self.grid = Grid(flow.shape, flow.lengths)
         modes_of = truncated_modes if closure is None else padded_modes
-        self.modes = modes_of(self.grid, dtype)
+        self.modes = modes_of(self.grid, numerics.get("dtype", np.float64))
         self.equation = VorticityEquation(
             flow, self.modes, closure, threads=threads, forcing=forcing
         )
-        # (equation, time step) -> step, with the factors of the last few of them.
-        self._step_of = lru_cache(maxsize=_KEPT_STEPS)(scheme)
+
+    @cached_property
+    def _integrator(self) -> Integrator:
+        return self.engine.integrator(self.equation, self.scheme)
 
     def start(
         self, vorticity: ArrayLike, time: float = 0.0, step_number: int = 0
@@ -114,17 +126,33 @@ class Simulation:
         """Returns the state of a physical vorticity field, checked.
 
         Args:
-            vorticity: the field.
+            vorticity: the field; or several along leading axes, which are advanced side
+                by side with the same steps.
             time: its time.
             step_number: steps made before, which number the kicks of a stochastic
                 forcing.
 
         Raises:
             ValueError: for a wrong shape, complex or non-finite values, a mean that is
-                not zero.
+                not zero; for several fields that would meet the same kicks.
         """
-        vorticity_hat = self.modes.from_physical(check_vorticity(vorticity, self.grid))
+        vorticity_hat = self.modes.from_physical(self._checked_fields(vorticity))
         return State(vorticity_hat, time, step_number)
+
+    def _checked_fields(self, vorticity: ArrayLike) -> Field:
+        fields = np.asarray(vorticity)
+        if fields.ndim <= 2 or fields.size == 0:
+            return check_vorticity(fields, self.grid)
+        if self.equation.drive.noise is not None:
+            raise ValueError(
+                "fields side by side would all meet the same random kicks; received "
+                f"shape {fields.shape}. Run each by itself with the stream of its own, "
+                "forcing.for_trajectory(seed, number); a JaxEngine(batch_size=...) "
+                "joins runs of several threads."
+            )
+        rows = fields.reshape(-1, *fields.shape[-2:])
+        checked = np.stack([check_vorticity(field, self.grid) for field in rows])
+        return checked.reshape(fields.shape)
 
     def advance(self, state: State, duration: float, time_step: float) -> State:
         """Returns the state `duration` later, in equal steps of at most `time_step`.
@@ -143,19 +171,19 @@ class Simulation:
         if num_steps == 0:
             return state
         time_step = float(duration) / num_steps
-        step, kick = self._step_of(self.equation, time_step), self.equation.drive.kick
         vorticity_hat = state.vorticity_hat.copy()
         last_good = state
         # Overflow on the way to divergence is reported by the checks, as an error.
         with np.errstate(over="ignore", invalid="ignore"):
-            for number in range(num_steps):
-                time = state.time + number * time_step
-                if number % CHECK_EVERY == 0:
-                    last_good = self._checked(
-                        State(vorticity_hat, time), time_step, number, last_good
-                    )
-                step(vorticity_hat, time)
-                kick(vorticity_hat, state.step_number + number, time_step)
+            for first in range(0, num_steps, CHECK_EVERY):
+                time = state.time + first * time_step
+                last_good = self._checked(
+                    State(vorticity_hat, time), time_step, first, last_good
+                )
+                numbers = range(first, min(first + CHECK_EVERY, num_steps))
+                vorticity_hat = self._integrator.steps(
+                    vorticity_hat, state, time_step, numbers
+                )
             final = State(
                 vorticity_hat, state.time + duration, state.step_number + num_steps
             )
@@ -163,8 +191,22 @@ class Simulation:
         return final
 
     def vorticity(self, state: State) -> Field:
-        """Returns the physical vorticity of a state."""
-        return self.modes.to_physical(state.vorticity_hat)
+        """Returns the physical vorticity of a state, as a NumPy array."""
+        return self._integrator.to_physical(state.vorticity_hat)
+
+    def energy(self, state: State) -> float:
+        """Returns the kinetic energy per unit area; the mean over several fields."""
+        return self._integrator.energy(state.vorticity_hat)
+
+    def integrals(self, state: State) -> Integrals:
+        """Returns energy, enstrophy, palinstrophy, work and dissipation of a field."""
+        return self._integrator.integrals(state.vorticity_hat, state.time)
+
+    def filtered(
+        self, state: State, num_points: tuple[int, int], width: float
+    ) -> FilteredFields:
+        """Returns what `filtering.filtered_dns` does, computed by the engine."""
+        return self._integrator.filtered(state.vorticity_hat, num_points, width)
 
     def largest_time_step(self, state: State) -> float:
         """Returns the stability limit at the speed of this state; inf at rest."""
@@ -192,19 +234,19 @@ class Simulation:
         return float(2.0 ** (exponent / _CHOICES_PER_OCTAVE))
 
     def _advection_rate(self, state: State) -> float:
-        return self.equation.advection_rate(state.vorticity_hat)
+        return self._integrator.advection_rate(state.vorticity_hat)
 
     def _checked(
         self, state: State, time_step: float, step_number: int, last_good: State
     ) -> State:
         """Returns a copy of a state that is finite and slow enough to go on from."""
-        energy = self.modes.energy(state.vorticity_hat)
+        energy = self.energy(state)
         if not math.isfinite(energy):
             raise SimulationDivergedError(
                 f"the vorticity stopped being finite before time {state.time:.6g} "
                 f"(step {step_number}, time step {time_step:.6g}); the last good "
                 "energy was "
-                f"{self.modes.energy(last_good.vorticity_hat):.6g} at time "
+                f"{self.energy(last_good):.6g} at time "
                 f"{last_good.time:.6g}. Use a smaller time step, a higher resolution "
                 "or more viscosity, or a closure that does not feed energy."
             )
@@ -234,7 +276,8 @@ def evolve(
                               + forcing + closure
 
     Args:
-        vorticity: physical field of shape `flow.shape`, axis 0 is x; mean zero.
+        vorticity: physical field of shape `flow.shape`, axis 0 is x; mean zero. Several
+            along leading axes are advanced side by side, with the same steps.
         flow: resolution and physical parameters.
         duration: time to advance, at least 0.
         time_step: largest step; steps are equal and end exactly at `duration`. None
@@ -247,8 +290,9 @@ def evolve(
             `Simulation`, whose `State` numbers the steps: a second `evolve` would meet
             the same kicks again.
         **numerics: `scheme`, a time stepping scheme (`integrating_factor_rk4` by
-            default, or `etdrk4`), and `dtype`, the precision of the computation
-            (`np.float64` by default, or `np.float32`).
+            default, or `etdrk4`), `dtype`, the precision of the computation
+            (`np.float64` by default, or `np.float32`), and `engine`, what computes
+            (`FftwEngine()` by default, or `JaxEngine()`).
 
     Returns:
         Physical vorticity of the same shape and of the dtype computed with.
@@ -298,7 +342,7 @@ def advance_to(
             raise SimulationDivergedError(
                 f"at time {state.time:.6g} the flow has become so fast that a time "
                 f"step of {chosen:.3g} would be needed; its energy is "
-                f"{simulation.modes.energy(state.vorticity_hat):.6g}. Check the units "
+                f"{simulation.energy(state):.6g}. Check the units "
                 "of the start field, and that the closure does not feed energy."
             )
         leg = min(4.0 * leg, end - state.time, 4 * CHECK_EVERY * chosen)

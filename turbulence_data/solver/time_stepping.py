@@ -48,7 +48,7 @@ def integrating_factor_rk4(equation: Equation, time_step: float) -> Step:
     """
     fused = pointwise_kernels()
     operator = equation.linear_operator
-    half = np.exp(_in_double(operator) * (0.5 * time_step)).astype(operator.dtype)
+    half = np.exp(in_double(operator) * (0.5 * time_step)).astype(operator.dtype)
     slope = _coefficients_like(operator)
     state, total = np.empty_like(slope), np.empty_like(slope)
     # Real factors act alike on real and imaginary parts: work on plain real arrays.
@@ -87,7 +87,7 @@ def etdrk4(equation: Equation, time_step: float) -> Step:
     operator = equation.linear_operator
     full, half, q, f1, f2, f3 = (
         values.astype(operator.dtype)
-        for values in _etdrk4_coefficients(_in_double(operator), time_step)
+        for values in etdrk4_coefficients(in_double(operator), time_step)
     )
     at_start = _coefficients_like(operator)
     at_a, at_b, at_c = (np.empty_like(at_start) for _ in range(3))
@@ -108,7 +108,7 @@ def etdrk4(equation: Equation, time_step: float) -> Step:
     return step
 
 
-def _in_double(operator: NDArray[np.inexact]) -> NDArray[np.inexact]:
+def in_double(operator: NDArray[np.inexact]) -> NDArray[np.inexact]:
     """Factors are computed in double precision, then rounded once."""
     return operator.astype(np.result_type(operator.dtype, np.float64))
 
@@ -120,10 +120,15 @@ def _coefficients_like(operator: NDArray[np.inexact]) -> FieldHat:
 _CONTOUR_POINTS = 32
 
 
-def _etdrk4_coefficients(
+def etdrk4_coefficients(
     linear_operator: NDArray[np.inexact], time_step: float
 ) -> list[NDArray[Any]]:
-    """`exp(L h)`, `exp(L h / 2)` and the four weights of the stages."""
+    """Returns `exp(L h)`, `exp(L h / 2)` and the weights of the stages q, f1, f2, f3.
+
+    Args:
+        linear_operator: L, in double precision.
+        time_step: h.
+    """
     scaled = linear_operator * time_step
     if np.iscomplexobj(scaled):
         weights = _stage_weights(scaled)

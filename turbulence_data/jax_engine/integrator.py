@@ -1,0 +1,219 @@
+"""One flow on JAX, for `solver.simulation`."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from turbulence_data.filtering import FilteredFields
+from turbulence_data.jax_engine.advection import Transforms
+from turbulence_data.jax_engine.fields import to_physical
+from turbulence_data.jax_engine.gathering import Gathering
+from turbulence_data.jax_engine.observation import filtering, integrals, layout_of
+from turbulence_data.jax_engine.optional import precision
+from turbulence_data.jax_engine.program import (
+    ByIdentity,
+    Inputs,
+    Program,
+    Reached,
+    compiled,
+    flow_tables,
+    vitals,
+)
+from turbulence_data.jax_engine.time_stepping import jax_scheme
+from turbulence_data.solver.engine import Integrals
+from turbulence_data.solver.equations import VorticityEquation
+from turbulence_data.solver.state import State
+from turbulence_data.solver.time_stepping import Scheme
+from turbulence_data.solver.transforms import Field
+
+_KEPT_STEPS = 3
+# Random kicks are handed over in arrays of at least this many steps, so that the
+# program need not be compiled again for the last, shorter run.
+_STEPS_AT_ONCE = 25
+_numbers = itertools.count()
+_compiled_vitals = jax.jit(vitals, static_argnums=0)
+_compiled_to_physical = jax.jit(to_physical, static_argnums=0)
+
+
+class JaxIntegrator:
+    """See `solver.engine.Integrator`.
+
+    Args:
+        equation: the flow.
+        scheme: one that `jax_scheme` knows.
+        transforms: how advection is transformed.
+        gathering: joins the steps of several flows in several threads, or None.
+        batch_size: how many at most.
+    """
+
+    def __init__(
+        self,
+        equation: VorticityEquation,
+        scheme: Scheme,
+        transforms: Transforms,
+        gathering: Gathering | None,
+        batch_size: int,
+    ) -> None:
+        self._equation, self._modes = equation, equation.modes
+        self._gathering, self._batch_size = gathering, batch_size
+        self._program = make_program(equation, scheme, transforms)
+        with precision(self._modes.dtype):
+            self._tables = flow_tables(equation)
+        self._factors = lru_cache(_KEPT_STEPS)(self._factors_of)
+        self._filtering = lru_cache(_KEPT_STEPS)(self._filtering_of)
+        self._last: Reached | None = None
+        self._member, self._key = next(_numbers), self._batch_key()
+        if gathering is not None:
+            gathering.join(self._member)
+            weakref.finalize(self, gathering.leave, self._member)
+
+    def steps(
+        self, vorticity_hat: Any, since: State, time_step: float, numbers: range
+    ) -> Any:
+        """See `Integrator`; the argument is kept."""
+        with precision(self._modes.dtype):
+            hat = jnp.asarray(vorticity_hat)
+            inputs = step_inputs(self._equation, since, time_step, numbers)
+            alone = hat.ndim > 2 or inputs.sources is not None
+            if self._gathering is None or alone:
+                reached = self._run(time_step, len(numbers), inputs, hat)
+            else:
+                reached = self._gathering.call(
+                    self._member,
+                    (self._key, time_step, len(numbers)),
+                    (inputs.kicks, hat),
+                    lambda items: self._run_together(time_step, len(numbers), items),
+                )
+        self._last = reached
+        return reached.vorticity_hat
+
+    def advection_rate(self, vorticity_hat: Any) -> float:
+        """See `Integrator`."""
+        return float(np.max(np.asarray(self._vitals(vorticity_hat).rate)))
+
+    def energy(self, vorticity_hat: Any) -> float:
+        """See `Integrator`."""
+        return float(np.mean(np.asarray(self._vitals(vorticity_hat).energy)))
+
+    def to_physical(self, vorticity_hat: Any) -> Field:
+        """See `Integrator`."""
+        with precision(self._modes.dtype):
+            hat = jnp.asarray(vorticity_hat)
+            field: Field = np.array(_compiled_to_physical(self._program.layout, hat))
+            return field
+
+    def integrals(self, vorticity_hat: Any, time: float) -> Integrals:
+        """See `Integrator`."""
+        modes, drive = self._modes, self._equation.drive
+        source = np.zeros(modes.shape, modes.complex_dtype)
+        drive.add_source(source, time)
+        injection = 0.0
+        if drive.noise is not None:
+            weights = modes.hermitian_weights * modes.inverse_k_squared
+            injection = 0.5 * float(np.sum(weights * drive.noise.variance))
+        with precision(modes.dtype):
+            hat = jnp.asarray(vorticity_hat)
+            return integrals(self._tables, jnp.asarray(source), injection, hat)
+
+    def filtered(
+        self, vorticity_hat: Any, num_points: tuple[int, int], width: float
+    ) -> FilteredFields:
+        """See `Integrator`; only the filtered fields leave the device."""
+        with precision(self._modes.dtype):
+            fields: FilteredFields = self._filtering(num_points, width)(vorticity_hat)
+            return fields
+
+    def _vitals(self, vorticity_hat: Any) -> Reached:
+        if self._last is None or self._last.vorticity_hat is not vorticity_hat:
+            with precision(self._modes.dtype):
+                hat = jnp.asarray(vorticity_hat)
+                found = _compiled_vitals(self._program, self._tables, hat)
+                self._last = found._replace(vorticity_hat=vorticity_hat)
+        return self._last
+
+    def _run(
+        self, time_step: float, num_steps: int, inputs: Inputs, hat: jax.Array
+    ) -> Reached:
+        length = jnp.asarray(time_step, self._modes.dtype)
+        return compiled(self._program)(
+            self._tables, self._factors(time_step), length, num_steps, inputs, hat
+        )
+
+    def _run_together(
+        self, time_step: float, num_steps: int, items: Sequence[Any]
+    ) -> list[Reached]:
+        """One run of as many fields as ever, so that one program serves all."""
+        filled = [*items, *[items[-1]] * (self._batch_size - len(items))]
+        kicks, hats = zip(*filled, strict=True)
+        together = None if kicks[0] is None else np.stack(kicks, axis=1)
+        inputs, stacked = Inputs(kicks=together), jnp.stack(hats)
+        reached = self._run(time_step, num_steps, inputs, stacked)
+        return [Reached(*(part[i] for part in reached)) for i in range(len(items))]
+
+    def _factors_of(self, time_step: float) -> Any:
+        operator = self._equation.linear_operator
+        factors = self._program.scheme.factors(operator, time_step)
+        return tuple(map(jnp.asarray, factors))
+
+    def _filtering_of(self, num_points: tuple[int, int], width: float) -> Any:
+        return filtering(self._modes, num_points, width, self._program.transforms)
+
+    def _batch_key(self) -> tuple[Any, ...]:
+        """Flows of one key have all tables in common."""
+        drive, digest = self._equation.drive, sha256()
+        parts: list[Any] = [] if drive.noise is None else list(drive.noise.places)
+        if drive.steady is not None:
+            parts.append(drive.steady)
+        for part in parts:
+            digest.update(np.ascontiguousarray(part).tobytes())
+        dtype = self._modes.dtype.name
+        return self._program, self._equation.flow, dtype, digest.hexdigest()
+
+
+def make_program(
+    equation: VorticityEquation, scheme: Scheme, transforms: Transforms
+) -> Program:
+    """Returns the program of an equation.
+
+    Raises:
+        ValueError: for a scheme that there is not in JAX.
+    """
+    modes, closure = equation.modes, equation.closure
+    return Program(
+        layout_of(modes),
+        modes.largest_wavenumbers,
+        transforms,
+        jax_scheme(scheme),
+        None if closure is None else ByIdentity(closure),
+    )
+
+
+def step_inputs(
+    equation: VorticityEquation, since: State, time_step: float, numbers: range
+) -> Inputs:
+    """Returns the kicks and varying sources of some steps, made on the host."""
+    drive, dtype = equation.drive, equation.modes.complex_dtype
+    kicks: Any = None
+    sources: Any = None
+    if drive.noise is not None:
+        made = [
+            drive.noise.kicks(since.step_number + number, time_step)
+            for number in numbers
+        ]
+        kicks = np.zeros((max(len(made), _STEPS_AT_ONCE), made[0].size), dtype)
+        kicks[: len(made)] = made
+    if drive.varying is not None:
+        halves = range(2 * numbers.start, 2 * numbers.stop + 1)
+        sources = np.stack(
+            [drive.varying(since.time + 0.5 * half * time_step) for half in halves]
+        )
+    return Inputs(kicks, sources)
