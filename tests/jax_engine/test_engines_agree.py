@@ -12,6 +12,7 @@ from turbulence_data import (
     RandomVorticity,
     RingForcing,
     SteadyForcing,
+    closures,
     etdrk4,
     evolve,
     integrating_factor_rk4,
@@ -57,12 +58,6 @@ def on_the_host(vorticity, streamfunction):
     return -0.2 * np.fft.irfft2(hat, s=SHAPE)
 
 
-def clipped(vorticity, streamfunction):
-    out = np.array(vorticity)
-    out[out > 0.5] = 0.0
-    return -0.1 * out
-
-
 FLOWS = {
     "inviscid": {"reynolds": math.inf},
     "viscous": {},
@@ -81,7 +76,15 @@ FORCINGS = {
         SHAPE,
     ),
 }
-CLOSURES = {"array": damping, "numpy": on_the_host, "in_place": clipped}
+CLOSURES = {
+    "array": damping,
+    "numpy": on_the_host,
+    "formula": closures.GradientModel2(lengths=LENGTHS),
+    "dynamic": closures.DynamicLeith(lengths=LENGTHS),
+    "clipped": closures.ClippedBackscatter(
+        closures.Leith(lengths=LENGTHS), lengths=LENGTHS
+    ),
+}
 VARIANTS = [
     *[(FLOWS[name], None, None) for name in FLOWS],
     *[({}, FORCINGS[name], None) for name in FORCINGS],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from turbulence_data.jax_engine.advection import (
     AdvectionTables,
@@ -18,11 +16,11 @@ from turbulence_data.jax_engine.advection import (
     advection_tables,
     velocity,
 )
-from turbulence_data.jax_engine.fields import Layout, from_physical, to_physical
+from turbulence_data.jax_engine.closures import ForcingHat, subgrid_forcing
+from turbulence_data.jax_engine.fields import Layout
 from turbulence_data.jax_engine.time_stepping import JaxScheme
 from turbulence_data.solver.equations import Closure, VorticityEquation
 
-_logger = logging.getLogger(__name__)
 _KEPT_PROGRAMS = 32
 
 
@@ -37,6 +35,10 @@ class ByIdentity:
 
     def __hash__(self) -> int:
         return id(self.closure)
+
+    def forcing(self, layout: Layout) -> ForcingHat:
+        """Returns it as a function of coefficients."""
+        return subgrid_forcing(self.closure, layout)
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,9 @@ def one_step(
             if inputs.sources is not None:
                 terms = terms + inputs.sources[2 * number + stage]
             if program.closure is not None:
-                terms = terms + _subgrid_forcing_hat(
-                    program, program.closure.closure, tables, hat
+                streamfunction_hat = hat * tables.inverse_k_squared
+                terms = terms + program.closure.forcing(program.layout)(
+                    hat, streamfunction_hat
                 )
             return terms
 
@@ -181,72 +184,3 @@ def one_step(
         return reached
 
     return step
-
-
-def _subgrid_forcing_hat(
-    program: Program, closure: Closure, tables: FlowTables, hat: jax.Array
-) -> jax.Array:
-    fields = [
-        to_physical(program.layout, coefficients)
-        for coefficients in (hat, hat * tables.inverse_k_squared)
-    ]
-    traceable = on_device(closure, fields[0])
-    for _ in range(hat.ndim - 2):  # a closure sees one field at a time
-        traceable = jax.vmap(traceable)
-    return from_physical(program.layout, traceable(*fields))
-
-
-def on_device(closure: Callable[..., Any], like: jax.Array) -> Callable[..., jax.Array]:
-    """Returns a closure as JAX can use it: traced, or else called back on the host.
-
-    Args:
-        closure: `(vorticity, streamfunction) -> sgs_forcing`.
-        like: an array of the shape (of its last two axes) and dtype of a field.
-
-    Raises:
-        ValueError: when it returns another shape.
-    """
-    field: Any = jax.eval_shape(lambda: jnp.zeros(like.shape[-2:], like.dtype))
-    try:
-        result = jax.eval_shape(closure, field, field)
-    except Exception as error:  # whatever NumPy, a framework or a model makes of it
-        reason = type(error).__name__
-        _logger.info("closure %r runs on the host: not traceable (%s)", closure, reason)
-        return _called_back(closure, field)
-    if getattr(result, "shape", None) != field.shape:
-        raise ValueError(
-            "a closure must return real sgs_forcing on the grid of its arguments; "
-            f"expected shape {field.shape}, received {result}."
-        )
-    return closure
-
-
-def _called_back(
-    closure: Callable[..., Any], field: Any
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Fields travel as bits: in the thread of a callback JAX may be in float32."""
-
-    def to_bits(array: jax.Array) -> jax.Array:
-        return jax.lax.bitcast_convert_type(array, jnp.uint32)
-
-    bits = jax.eval_shape(to_bits, field)
-
-    def on_host(*arguments: Any) -> Any:
-        fields = [np.array(a).view(field.dtype).reshape(field.shape) for a in arguments]
-        result = np.asarray(closure(*fields))
-        if result.shape != field.shape or np.iscomplexobj(result):
-            raise ValueError(
-                "a closure must return real sgs_forcing on the grid of its arguments; "
-                f"expected shape {field.shape}, received {result.shape} of dtype "
-                f"{result.dtype}."
-            )
-        made = np.ascontiguousarray(result, field.dtype)
-        return made.view(np.uint32).reshape(bits.shape)
-
-    def called(vorticity: jax.Array, streamfunction: jax.Array) -> jax.Array:
-        arguments = to_bits(vorticity), to_bits(streamfunction)
-        made = jax.pure_callback(on_host, bits, *arguments, vmap_method="sequential")
-        forcing: jax.Array = jax.lax.bitcast_convert_type(made, field.dtype)
-        return forcing
-
-    return called
