@@ -1,0 +1,355 @@
+"""A posteriori tests: an LES with the true forcing is the filtered DNS; its scores."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from turbulence_data.a_posteriori import (
+    Reference,
+    band_errors,
+    compare,
+    correlations,
+    decorrelation_times,
+    integral_series,
+    mean_spectrum,
+    reference_ensemble,
+    run_ensemble,
+    tail_probability,
+    thirds,
+)
+from turbulence_data.closures import (
+    ClippedBackscatter,
+    DynamicSmagorinsky,
+    Smagorinsky,
+)
+from turbulence_data.config import FlowConfig
+from turbulence_data.diagnostics import energy, enstrophy, enstrophy_spectrum
+from turbulence_data.filtering import filtered_dns, les_flow
+from turbulence_data.flows import named_flow
+from turbulence_data.sampling import sample_trajectory
+from turbulence_data.solver.forcing import SteadyForcing
+from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver.ring_forcing import RingForcing
+from turbulence_data.solver.simulation import Simulation, evolve
+
+FLOW = FlowConfig(64, reynolds=200.0, forcing_wavenumber=6, beta=1.5)
+LES_POINTS = 32
+
+
+def start_field(seed=0, points=64):
+    grid = Grid((points, points))
+    return RandomVorticity(0.5, 5.0)(grid, np.random.default_rng(seed))
+
+
+class DNSAlongside:
+    """The true sgs_forcing at the stages of RK4, from a DNS that takes half steps.
+
+    The LES asks four times a step: at its start, twice in its middle, at its end.
+    """
+
+    def __init__(self, vorticity, flow, time_step):
+        self.simulation = Simulation(flow)
+        self.state = self.simulation.start(vorticity)
+        self.time_step, self.calls = time_step, 0
+        self.true_forcing = self.look()
+
+    def look(self):
+        return filtered_dns(
+            self.simulation.vorticity(self.state), LES_POINTS
+        ).sgs_forcing
+
+    def __call__(self, vorticity, streamfunction):
+        stage = self.calls % 4
+        if stage in (1, 3):  # quarter steps, so that its own error is 256 times less
+            half, quarter = 0.5 * self.time_step, 0.125 * self.time_step
+            self.state = self.simulation.advance(self.state, half, quarter)
+            self.true_forcing = self.look()
+        self.calls += 1
+        return self.true_forcing
+
+
+@pytest.fixture(scope="module")
+def developed():
+    """A DNS and what it is half a time unit later."""
+    start = evolve(start_field(), FLOW, 1.0)
+    return start, evolve(start, FLOW, 0.5, 0.5 / 256)
+
+
+def test_with_the_true_forcing_an_les_is_the_filtered_dns_to_fourth_order(developed):
+    """All conventions at once: filter, sign, Jacobian, filtered forcing, beta, drag.
+
+    With Pi(t) given, filtering commutes with everything linear, so the LES's equation
+    is that of the filtered DNS and nothing is left but the error of the time step.
+    """
+    (start, exact), duration, errors = developed, 0.5, []
+    truth = filtered_dns(exact, LES_POINTS).vorticity
+    for num_steps in (20, 40):
+        closure = DNSAlongside(start, FLOW, duration / num_steps)
+        les = evolve(
+            filtered_dns(start, LES_POINTS).vorticity,
+            les_flow(FLOW, LES_POINTS),
+            duration,
+            duration / num_steps,
+            closure,
+        )
+        errors.append(np.abs(les - truth).max() / np.abs(truth).max())
+    assert errors[-1] < 1e-5
+    assert abs(math.log2(errors[0] / errors[1]) - 4.0) < 0.25
+
+
+@pytest.mark.parametrize(
+    ("flow", "wrong"),
+    [
+        # The unfiltered forcing, the wrong sign of Pi, no Pi.
+        (replace(les_flow(FLOW, LES_POINTS), forcing_amplitude=1.0), 1.0),
+        (les_flow(FLOW, LES_POINTS), -1.0),
+        (les_flow(FLOW, LES_POINTS), 0.0),
+    ],
+)
+def test_another_convention_would_be_seen(developed, flow, wrong):
+    start, exact = developed
+    truth = filtered_dns(exact, LES_POINTS).vorticity
+    alongside = DNSAlongside(start, FLOW, 0.5 / 32)
+    les = evolve(
+        filtered_dns(start, LES_POINTS).vorticity,
+        flow,
+        0.5,
+        0.5 / 32,
+        lambda w, psi: wrong * alongside(w, psi),
+    )
+    assert np.abs(les - truth).max() > 1e-3 * np.abs(truth).max()
+
+
+# Ensembles
+
+
+def les_ensemble(members=3):
+    flow = les_flow(FLOW, LES_POINTS)
+    fields = [
+        filtered_dns(start_field(seed), LES_POINTS).vorticity for seed in range(members)
+    ]
+    return np.stack(fields), flow
+
+
+@pytest.mark.parametrize(
+    "closure", [None, DynamicSmagorinsky(), ClippedBackscatter(Smagorinsky())]
+)
+def test_members_of_an_ensemble_are_the_runs_of_each_alone(closure):
+    start, flow = les_ensemble()
+    run = run_ensemble(start, flow, closure, [0.0, 0.15, 0.3], 0.02)
+    assert np.array_equal(run.vorticity[0], start.astype(np.float32))
+    for member in range(3):
+        single = run_ensemble(
+            start[member : member + 1], flow, closure, [0.15, 0.3], 0.02
+        )
+        difference = run.vorticity[1:, member] - single.vorticity[:, 0]
+        assert np.abs(difference).max() < 1e-5 * np.abs(start).max()
+        if closure is not None:
+            alone = evolve(start[member], flow, 0.15, 0.02, closure)
+            assert np.abs(alone - run.vorticity[1, member]).max() < 1e-5
+
+
+def test_a_batch_closure_receives_the_whole_ensemble_at_every_stage():
+    start, flow = les_ensemble()
+    shapes = []
+
+    class Drag:
+        accepts_batches = True
+
+        def __call__(self, vorticity, streamfunction):
+            shapes.append(vorticity.shape)
+            return -0.3 * vorticity
+
+    run = run_ensemble(start, flow, Drag(), [0.02], 0.01)
+    assert shapes == [start.shape] * 8
+    heavier = replace(flow, linear_drag=flow.linear_drag + 0.3)
+    drag = run_ensemble(start, heavier, None, [0.02], 0.01)
+    assert np.abs(run.vorticity - drag.vorticity).max() < 1e-5  # RK4 of the same decay
+
+
+def test_a_member_that_blows_up_is_taken_out_and_the_others_go_on():
+    start, flow = les_ensemble()
+
+    def feeds_the_second(vorticity, streamfunction):
+        rate = np.zeros((len(vorticity), 1, 1))
+        rate[1] = 40.0
+        return rate * vorticity
+
+    feeds_the_second.accepts_batches = True
+    times = [0.0, 0.1, 0.2, 0.3]
+    run = run_ensemble(start, flow, feeds_the_second, times, 0.02)
+    others = run_ensemble(start, flow, lambda w, psi: 0.0 * w, times, 0.02)
+    assert run.stable_fraction == pytest.approx(2 / 3)
+    assert np.isinf(run.failure_times[[0, 2]]).all()
+    assert 0.0 < run.failure_times[1] <= 0.3
+    assert np.isnan(run.vorticity[times.index(0.3), 1]).all()
+    assert np.array_equal(run.vorticity[:, [0, 2]], others.vorticity[:, [0, 2]])
+
+
+def test_every_member_may_blow_up():
+    start, flow = les_ensemble()
+    run = run_ensemble(start, flow, lambda w, psi: np.full_like(w, np.inf), [0.1], 0.02)
+    assert run.stable_fraction == 0.0
+    assert np.isnan(run.vorticity).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start": np.zeros((16, 16))}, r"\(E, nx, ny\)"),
+        ({"start": np.ones((2, 32, 32))}, "mean start"),
+        ({"times": [-1.0, 1.0]}, "from 0 on"),
+        ({"times": [0.2, 0.1]}, "rise"),
+        ({"time_step": 0.0}, "time_step"),
+    ],
+)
+def test_unusable_arguments_are_refused(change, message):
+    start, flow = les_ensemble(2)
+    arguments = {"start": start, "times": [0.1], "time_step": None} | change
+    with pytest.raises(ValueError, match=message):
+        run_ensemble(
+            arguments["start"], flow, None, arguments["times"], arguments["time_step"]
+        )
+
+
+def test_forcings_are_those_of_evolve_but_not_stochastic():
+    start, flow = les_ensemble(2)
+    flow = replace(flow, forcing_wavenumber=None, forcing_amplitude=1.0)
+    jets = SteadyForcing(lambda x, y: np.sin(4.0 * y) + 0.0 * x)
+    run = run_ensemble(start, flow, lambda w, psi: 0.0 * w, [0.1], 0.02, jets)
+    alone = evolve(start[1], flow, 0.1, 0.02, lambda w, psi: 0.0 * w, jets)
+    assert np.abs(run.vorticity[0, 1] - alone).max() < 1e-5
+    with pytest.raises(ValueError, match="stochastic"):
+        run_ensemble(start, flow, None, [0.1], forcing=RingForcing(5.0, 2.0, 0.1, 0))
+
+
+# Scores
+
+
+def test_a_mean_spectrum_is_that_of_the_mean_energy():
+    fields = np.stack([start_field(seed, 32) for seed in range(3)])
+    wavenumbers, spectrum = mean_spectrum(fields)
+    assert abs(spectrum.sum() - np.mean([energy(w) for w in fields])) < 1e-12
+    _, enstrophies = mean_spectrum(fields, spectrum=enstrophy_spectrum)
+    assert abs(enstrophies.sum() - np.mean([enstrophy(w) for w in fields])) < 1e-10
+    with_nan = np.concatenate([fields, np.full((1, 32, 32), np.nan)])
+    assert np.array_equal(mean_spectrum(with_nan)[1], spectrum)
+    assert np.isnan(mean_spectrum(with_nan[3:])[1]).all()
+    assert len(wavenumbers) == len(spectrum)
+
+
+def test_bands_part_the_wavenumbers():
+    bands = thirds(64)
+    chosen = [k for low, high in bands.values() for k in range(int(low), int(high) + 1)]
+    assert chosen == list(range(1, 32))
+
+
+def test_errors_by_band_see_their_band_only():
+    k = np.arange(32.0)
+    reference = (k + 1.0) ** -3
+    spectrum = np.where(k > 9, 3.0, 1.0) * reference
+    errors = band_errors(k, spectrum, reference, thirds(64))
+    assert errors["large scales"] == 0.0
+    assert errors["small scales"] == pytest.approx(2.0)
+
+
+def test_correlations_and_the_time_until_they_are_lost():
+    a, b = start_field(0, 32), start_field(1, 32)
+    mixed = np.stack([a, 0.6 * a + 0.8 * b, -a])
+    first, middle, last = correlations(mixed, np.stack([a, a, a]))
+    assert first == pytest.approx(1.0)
+    assert last == pytest.approx(-1.0)
+    assert abs(middle - np.corrcoef(mixed[1].ravel(), a.ravel())[0, 1]) < 1e-12
+    series = np.exp(-np.arange(5.0))[:, None] * [[1.0, np.inf]]
+    series[2:, 1] = np.nan  # blown up
+    lost = decorrelation_times(np.arange(5.0), np.minimum(series, 1.0))
+    by_hand = 0.0 + (1.0 - 0.5) / (1.0 - np.exp(-1.0))
+    assert lost.tolist() == pytest.approx([by_hand, 2.0])
+
+
+def test_tails_of_a_normal_distribution():
+    values = np.random.default_rng(0).standard_normal(400_000)
+    assert abs(tail_probability(values, 3.0) / 0.0026998 - 1.0) < 0.1
+    assert math.isnan(tail_probability(np.full((2, 2), np.nan), 1.0))
+
+
+def test_series_are_energies_and_enstrophies():
+    fields = np.stack([[start_field(0, 32)], [np.full((32, 32), np.nan)]])
+    series = integral_series(fields)
+    assert series["energy"][0, 0] == pytest.approx(energy(fields[0, 0]))
+    assert series["enstrophy"][0, 0] == pytest.approx(enstrophy(fields[0, 0]))
+    assert np.isnan(series["energy"][1, 0])
+
+
+# The whole comparison
+
+
+@pytest.fixture(scope="module")
+def reference():
+    ensemble = replace(named_flow("tiny_forced_re2e2_kf4"), spin_up=2.0)
+    ensemble = reference_ensemble(ensemble, 2, 0.8, 5)
+    trajectories = [sample_trajectory(ensemble, number) for number in range(2)]
+    return Reference.from_trajectories(ensemble, trajectories)
+
+
+def test_a_reference_is_a_set_of_filtered_trajectories(reference):
+    assert reference.times.tolist() == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+    assert reference.vorticity.shape == (5, 2, 32, 32)
+    assert reference.flow.shape == (32, 32)
+    assert 0.0 < reference.flow.forcing_amplitude < 1.0  # the filtered forcing
+    assert not np.array_equal(reference.start[0], reference.start[1])
+    with pytest.raises(ValueError, match="from 0 on"):
+        replace(reference, times=reference.times + 1.0)
+    with pytest.raises(ValueError, match="sgs_forcing must have"):
+        replace(reference, sgs_forcing=reference.sgs_forcing[1:])
+    with pytest.raises(ValueError, match="at least one trajectory"):
+        Reference.from_trajectories(named_flow("tiny_forced_re2e2_kf4"), [])
+
+
+def test_the_comparison_scores_every_closure(reference):
+    closures = {
+        "none": None,
+        "much": Smagorinsky(0.3),
+        "fed": lambda w, psi: 20.0 * w,
+        "clipped": ClippedBackscatter(Smagorinsky(0.1)),
+    }
+    result = compare(closures, reference, 0.02)
+    rows = {row["closure"]: row for row in result.rows}
+    assert rows["none"]["stable"] == rows["much"]["stable"] == 1.0
+    assert rows["fed"]["stable"] == 0.0
+    assert rows["fed"]["lasted"] < rows["none"]["lasted"]
+    assert rows["much"]["energy"] < rows["none"]["energy"]
+    assert rows["much"]["enstrophy transfer"] > 0.0  # drains, as the true one does
+    assert rows["none"]["enstrophy transfer"] == 0.0
+    assert "Smagorinsky(" in rows["clipped"]["definition"]
+    assert "ClippedBackscatter(" in rows["clipped"]["definition"]
+    truth = result.statistics["filtered DNS"]
+    energies = [energy(w) for w in reference.vorticity[2:].reshape(-1, 32, 32)]
+    assert truth.energy_spectrum.sum() == pytest.approx(np.mean(energies))
+    assert set(result.correlation) == set(closures)
+    table = result.to_markdown(["closure", "stable"]).splitlines()
+    assert table[0] == "| closure | stable |"
+    assert len(table) == 2 + len(closures)
+
+
+def test_the_truth_scores_perfectly(reference):
+    """Scores of the filtered DNS itself: a run that returns it."""
+    result = compare({"none": None}, reference, 0.02, discard=0.0)
+    truth = result.statistics["filtered DNS"]
+    errors = band_errors(
+        truth.wavenumbers, truth.energy_spectrum, truth.energy_spectrum, result.bands
+    )
+    assert set(errors.values()) == {0.0}
+    # From the same start, after a short time, the LES is still close to it.
+    assert result.correlation["none"][1].min() > 0.9
+    assert result.correlation["none"][0].tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_a_comparison_needs_closures_and_time(reference):
+    with pytest.raises(ValueError, match="needs closures"):
+        compare({}, reference)
+    with pytest.raises(ValueError, match=r"discard=1\.0"):
+        compare({"none": None}, reference, discard=1.0)

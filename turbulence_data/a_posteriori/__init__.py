@@ -1,0 +1,47 @@
+"""A posteriori tests: what a closure does inside an LES, over an ensemble.
+
+`compare` runs an LES with each of several closures from the same start fields and
+scores them against filtered DNS. Everything it computes is also a function of its own.
+"""
+
+from turbulence_data.a_posteriori.comparison import (
+    Comparison,
+    compare,
+    markdown_table,
+)
+from turbulence_data.a_posteriori.ensemble_equation import EnsembleEquation
+from turbulence_data.a_posteriori.ensemble_run import EnsembleRun, run_ensemble
+from turbulence_data.a_posteriori.reference import Reference, reference_ensemble
+from turbulence_data.a_posteriori.scores import (
+    band_errors,
+    correlations,
+    decorrelation_times,
+    integral_series,
+    mean_spectrum,
+    tail_probability,
+    thirds,
+)
+from turbulence_data.a_posteriori.statistics_of_run import (
+    RunStatistics,
+    run_statistics,
+)
+
+__all__ = [
+    "Comparison",
+    "EnsembleEquation",
+    "EnsembleRun",
+    "Reference",
+    "RunStatistics",
+    "band_errors",
+    "compare",
+    "correlations",
+    "decorrelation_times",
+    "integral_series",
+    "markdown_table",
+    "mean_spectrum",
+    "reference_ensemble",
+    "run_ensemble",
+    "run_statistics",
+    "tail_probability",
+    "thirds",
+]
