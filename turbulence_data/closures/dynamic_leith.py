@@ -8,6 +8,10 @@ from typing import Any
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.formulas import germano_coefficient, leith_hat
 from turbulence_data.closures.operators import SpectralOperators
+from turbulence_data.closures.planned_dynamic import PlannedDynamic
+from turbulence_data.closures.planned_eddies import leith_eddies
+from turbulence_data.solver.equations import AddForcing
+from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import FieldHat
 
 
@@ -44,3 +48,9 @@ class DynamicLeith(ClassicClosure):
         )
         result: FieldHat = coefficient * forcing_hat
         return result
+
+    def on(self, modes: Modes) -> AddForcing:
+        """Returns the same with planned transforms and the advection of the solver."""
+        self.check_domain(modes)
+        operators = self.operators(modes.grid.num_points)
+        return PlannedDynamic(modes, operators, leith_eddies)

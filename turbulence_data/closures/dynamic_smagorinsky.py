@@ -8,7 +8,8 @@ from typing import Any
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.formulas import germano_coefficient, smagorinsky_hat
 from turbulence_data.closures.operators import SpectralOperators
-from turbulence_data.closures.planned_dynamic import PlannedDynamicSmagorinsky
+from turbulence_data.closures.planned_dynamic import PlannedDynamic
+from turbulence_data.closures.planned_eddies import smagorinsky_eddies
 from turbulence_data.solver.equations import AddForcing
 from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import FieldHat
@@ -63,4 +64,5 @@ class DynamicSmagorinsky(ClassicClosure):
     def on(self, modes: Modes) -> AddForcing:
         """Returns the same with planned transforms and the advection of the solver."""
         self.check_domain(modes)
-        return PlannedDynamicSmagorinsky(modes, self.operators(modes.grid.num_points))
+        operators = self.operators(modes.grid.num_points)
+        return PlannedDynamic(modes, operators, smagorinsky_eddies)

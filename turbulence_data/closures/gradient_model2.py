@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.operators import SpectralOperators
+from turbulence_data.closures.planned_jacobians import (
+    PlannedJacobians,
+    first_derivatives,
+)
+from turbulence_data.solver.equations import AddForcing
+from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import FieldHat
 
 
@@ -42,6 +48,12 @@ class GradientModel2(ClassicClosure):
     ) -> FieldHat:
         """Returns the coefficients of the first term."""
         return first_term_hat(vorticity_hat, operators)
+
+    def on(self, modes: Modes) -> AddForcing:
+        """Returns the same with the planned advection of the solver."""
+        self.check_domain(modes)
+        width = self.operators(modes.grid.num_points).filter_width
+        return PlannedJacobians(modes, first_derivatives(modes, width))
 
 
 def first_term_hat(vorticity_hat: FieldHat, operators: SpectralOperators) -> FieldHat:

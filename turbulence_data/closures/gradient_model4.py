@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.gradient_model2 import first_term_hat
 from turbulence_data.closures.operators import SpectralOperators
+from turbulence_data.closures.planned_jacobians import (
+    PlannedJacobians,
+    first_derivatives,
+    second_derivatives,
+)
+from turbulence_data.solver.equations import AddForcing
+from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import FieldHat
 
 
@@ -47,3 +54,12 @@ class GradientModel4(ClassicClosure):
         )
         factor = operators.filter_width**4 / 288.0
         return first_term_hat(vorticity_hat, operators) - factor * second
+
+    def on(self, modes: Modes) -> AddForcing:
+        """Returns the same with the planned advection of the solver."""
+        self.check_domain(modes)
+        width = self.operators(modes.grid.num_points).filter_width
+        first, second = (
+            of(modes, width) for of in (first_derivatives, second_derivatives)
+        )
+        return PlannedJacobians(modes, [*first, *second])

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.formulas import leith_hat
 from turbulence_data.closures.operators import SpectralOperators
+from turbulence_data.closures.planned_eddies import leith_eddies, with_coefficient
 from turbulence_data.config import check_at_least_zero
+from turbulence_data.solver.equations import AddForcing
+from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import FieldHat
 
 
@@ -49,3 +52,9 @@ class Leith(ClassicClosure):
     ) -> FieldHat:
         """Returns the coefficients of `div(nu_e grad(vorticity))`."""
         return self.coefficient**3 * leith_hat(vorticity_hat, operators)
+
+    def on(self, modes: Modes) -> AddForcing:
+        """Returns the same with planned transforms."""
+        self.check_domain(modes)
+        width = self.operators(modes.grid.num_points).filter_width
+        return with_coefficient(leith_eddies, modes, width, self.coefficient**3)

@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.closures.operators import SpectralOperators
-from turbulence_data.closures.planned_stress import PlannedStress
+from turbulence_data.closures.planned_eddies import MakeEddies
 from turbulence_data.solver.advection import Advection
 from turbulence_data.solver.modes import Modes, padded_modes
 from turbulence_data.solver.transforms import FieldHat
 
 
-class PlannedDynamicSmagorinsky:
-    """Adds the subgrid forcing of `DynamicSmagorinsky`.
+class PlannedDynamic:
+    """Adds the subgrid forcing of an eddy viscosity with a dynamic coefficient.
 
     The solver has written the advection `-J` of the same vorticity already. What is
     left is one transform each way on the LES grid and two on half as many points.
@@ -21,14 +21,17 @@ class PlannedDynamicSmagorinsky:
     Args:
         modes: of the simulation.
         operators: of the LES grid.
+        make: the closure for a coefficient of 1.
     """
 
-    def __init__(self, modes: Modes, operators: SpectralOperators) -> None:
+    def __init__(
+        self, modes: Modes, operators: SpectralOperators, make: MakeEddies
+    ) -> None:
         test_modes = padded_modes(operators.test_level.grid, modes.dtype)
-        self._stress = PlannedStress(modes, operators.filter_width)
-        self._test_stress = PlannedStress(test_modes, 2.0 * operators.filter_width)
+        self._eddies = make(modes, operators.filter_width)
+        self._test_eddies = make(test_modes, 2.0 * operators.filter_width)
         self._test_advection = Advection(test_modes)
-        narrow = self._test_stress.modes
+        narrow = self._test_eddies.modes
         response = np.exp(-narrow.k_squared * (3.0 * operators.filter_width**2 / 24.0))
         self._response = _doubled(response * narrow.mask, modes.dtype)
         weights = narrow.hermitian_weights * narrow.inverse_k_squared
@@ -41,10 +44,10 @@ class PlannedDynamicSmagorinsky:
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Adds the forcing to `out`, which holds the advection of the vorticity."""
-        forcing_hat = self._stress(vorticity_hat)
+        forcing_hat = self._eddies(vorticity_hat)
         coefficient = self.coefficient(vorticity_hat, out, forcing_hat)
         if coefficient > 0.0:
-            self._stress.add(coefficient, forcing_hat, out)
+            self._eddies.add(coefficient, forcing_hat, out)
 
     def coefficient(
         self, vorticity_hat: FieldHat, advection_hat: FieldHat, forcing_hat: FieldHat
@@ -58,10 +61,10 @@ class PlannedDynamicSmagorinsky:
         """
         self._filter(vorticity_hat, self._test_vorticity)
         self._test_advection(self._test_vorticity, self._test_advected)
-        test_forcing_hat = self._test_stress(self._test_vorticity)
+        test_forcing_hat = self._test_eddies(self._test_vorticity)
         self._filter(advection_hat, self._resolved)
         self._filter(forcing_hat, self._modelled)
-        for rows in self._test_stress.halves:
+        for rows in self._test_eddies.halves:
             self._resolved[rows] -= self._test_advected[rows]
         np.subtract(test_forcing_hat, self._modelled, out=self._modelled)
         modelled = self._modelled.view(self._weights.dtype)
@@ -77,7 +80,7 @@ class PlannedDynamicSmagorinsky:
         The factors are real: coefficients are multiplied as plain real numbers.
         """
         real, columns = self._weights.dtype, self._response.shape[1] // 2
-        for rows in self._test_stress.halves:
+        for rows in self._test_eddies.halves:
             np.multiply(
                 field_hat[rows, :columns].view(real),
                 self._response[rows],

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.formulas import smagorinsky_hat
 from turbulence_data.closures.operators import SpectralOperators
-from turbulence_data.closures.planned_stress import PlannedStress
+from turbulence_data.closures.planned_eddies import (
+    smagorinsky_eddies,
+    with_coefficient,
+)
 from turbulence_data.config import check_at_least_zero
 from turbulence_data.solver.equations import AddForcing
 from turbulence_data.solver.modes import Modes
@@ -58,10 +61,4 @@ class Smagorinsky(ClassicClosure):
         """Returns the same with planned transforms: about a third of the work."""
         self.check_domain(modes)
         width = self.operators(modes.grid.num_points).filter_width
-        stress = PlannedStress(modes, width)
-        factor = self.coefficient**2
-
-        def add_forcing(vorticity_hat: FieldHat, out: FieldHat) -> None:
-            stress.add(factor, stress(vorticity_hat), out)
-
-        return add_forcing
+        return with_coefficient(smagorinsky_eddies, modes, width, self.coefficient**2)
