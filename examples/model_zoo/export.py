@@ -1,0 +1,106 @@
+"""Packing a base network of a finished study as an entry of the zoo."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from reproduction.stages import figures_of
+from reproduction.study import Study
+from reproduction.tiers import Setting
+
+import turbulence_data
+from model_zoo.entries import load_entry
+
+# Weights beyond this many bytes are stored in half precision, with the CC of both.
+_LARGEST_SINGLE = 2**20
+_NUM_BASE, _NUM_TARGET, _NUM_TEST = 24, 16, 8
+
+
+def export_entry(study: Study, folder: Path, seed: int = 0) -> Path:
+    """Writes the entry of a study's base network and returns its folder.
+
+    Raises:
+        FileNotFoundError: before the base network has been trained.
+    """
+    place = folder / f"{study.tier_name}_{study.case}"
+    place.mkdir(parents=True, exist_ok=True)
+    setting = Setting("own", min(_NUM_TARGET, study.tier.num_target[-1]), seed)
+    model, (base, base_test) = study.base_network(seed), study.base_data()
+    target, test = study.target_data(setting)
+    weights = model.get_weights()
+    is_large = sum(weight.nbytes for weight in weights) > _LARGEST_SINGLE
+    dtype = np.float16 if is_large else np.float32
+    arrays = {str(i): weight.astype(dtype) for i, weight in enumerate(weights)}
+    np.savez_compressed(place / "weights.npz", **arrays)
+    parts = {
+        "base": _some(base, _NUM_BASE),
+        "target": target,
+        "test": _some(test, _NUM_TEST),
+    }
+    samples = {
+        f"{part}_{axis}": values.astype(np.float16)
+        for part, pair in parts.items()
+        for axis, values in zip("xy", pair, strict=True)
+    }
+    np.savez_compressed(place / "samples.npz", **samples)
+    _write(place, _provenance(study, setting, model, dtype))
+    entry = load_entry(place.name, folder)
+    figures = {
+        "on_base": figures_of(model, base_test),
+        "on_target": figures_of(model, test),
+        "on_target_as_packed": figures_of(entry.model, test),
+        "on_packed_test_samples": figures_of(entry.model, entry.test),
+    }
+    document = json.loads((place / "provenance.json").read_text())
+    _write(place, document | {"figures": figures})
+    return place
+
+
+def _provenance(
+    study: Study, setting: Setting, model: keras.Model, dtype: Any
+) -> dict[str, Any]:
+    nx, ny, channels = model.input_shape[1:]
+    return {
+        "case": study.case,
+        "tier": study.tier_name,
+        "seed": setting.seed,
+        "architecture": {
+            "input_shape": [nx, ny, channels],
+            "num_layers": study.tier.num_layers,
+            "num_filters": study.tier.num_filters,
+        },
+        "num_parameters": model.count_params(),
+        "num_base_samples": study.tier.num_base,
+        "base_training": vars(study.tier.base_training),
+        "base_normalisation": vars(study.base_normalisation()),
+        "target_normalisation": vars(study.target_normalisation(setting)),
+        "precision": {"weights": np.dtype(dtype).name, "samples": "float16"},
+        "data": {
+            role: study.once("data", study.tier.flows[system], _missing)
+            for role, system in (
+                ("base", study.base_system),
+                ("target", study.target_system),
+            )
+        },
+        "versions": {
+            "keras-spectral-tl": turbulence_data.__version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+        },
+    }
+
+
+def _missing(study: Study) -> dict[str, Any]:
+    raise FileNotFoundError(f"run the stage 'data' of {study.case} first")
+
+
+def _some(data: tuple[Any, Any], number: int) -> tuple[Any, Any]:
+    chosen = np.linspace(0, len(data[0]) - 1, number).astype(int)
+    return data[0][chosen], data[1][chosen]
+
+
+def _write(place: Path, document: dict[str, Any]) -> None:
+    text = json.dumps(document, indent=1)
+    (place / "provenance.json").write_text(text + "\n")

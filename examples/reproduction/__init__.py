@@ -1,0 +1,1 @@
+"""The transfer experiment: data, base networks, scores, sweeps, analysis, LES."""

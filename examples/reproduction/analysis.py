@@ -1,0 +1,111 @@
+"""What retraining did to kernels and activations, and what the network does online."""
+
+from typing import Any
+
+import numpy as np
+
+import keras_spectral_tl as kst
+from keras_spectral_tl.spectra import (
+    analyse_kernels,
+    kernel_changes,
+    retraining_shifts,
+)
+from reproduction.stages import figures_of, retrain_options, swept
+from reproduction.study import Study
+from reproduction.tiers import Setting
+from turbulence_data import a_posteriori
+from turbulence_data.filtering import les_flow
+
+_NUM_SAMPLES = 16
+
+
+def analyse(study: Study) -> None:
+    """Kernels and activations of the base network and of the best retrained layer."""
+    for seed in study.seeds:
+        setting = _first(study, seed)
+        study.once("analysis", setting.label, _analysis, setting)
+
+
+def _first(study: Study, seed: int) -> Setting:
+    """With the target's own normalisation and the most samples."""
+    return Setting("own", study.tier.num_target[-1], seed)
+
+
+def _analysis(study: Study, setting: Setting) -> dict[str, Any]:
+    before = study.base_network(setting.seed)
+    result = swept(study, setting)
+    after = result.model(before)
+    (base_x, _), _ = study.base_data()
+    test = study.target_data(setting)[1]
+    changes = kernel_changes(before, after).layers[result.best]
+    shifts = retraining_shifts(
+        before, after, base_x[:_NUM_SAMPLES], test[0][:_NUM_SAMPLES]
+    )
+    return {
+        "layer": result.best,
+        "figures_before": figures_of(before, test),
+        "figures_after": figures_of(after, test),
+        "kernel_classes": {
+            name: kernels["class_counts"]
+            for name, found in analyse_kernels(before, with_clusters=False).items()
+            if (kernels := found.to_dict())
+        },
+        "retrained_kernels": {
+            "relative_change": changes.relative_change,
+            "by_class": changes.by_class(),
+        },
+        "activations": {
+            name: {
+                "data_gain": shift.data.gain,
+                "data_distance": shift.data.distance,
+                "retraining_gain": shift.retraining.gain,
+                "retraining_distance": shift.retraining.distance,
+                "alignment": shift.alignment,
+            }
+            for name, shift in shifts.items()
+        },
+    }
+
+
+def run_online(study: Study) -> None:
+    """An LES with each network inside, against the filtered DNS of unseen members."""
+    for seed in study.seeds:
+        setting = _first(study, seed)
+        study.once("online", setting.label, _online, setting)
+
+
+def _online(study: Study, setting: Setting) -> dict[str, Any]:
+    before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
+    options = retrain_options(study, setting)
+    networks = {
+        "base network": before,
+        "gain only": kst.gain_only(before, target).model,
+        "best layer": swept(study, setting).model(before),
+        "all layers": kst.retrain_all(before, target, **options).model,
+        "from scratch": kst.from_scratch(before, target, **options).model,
+    }
+    statistics = study.target_normalisation(setting)
+    closures: dict[str, Any] = {"no closure": None}
+    for name, network in networks.items():
+        closures[name] = kst.KerasClosure(network, statistics)
+    comparison = a_posteriori.compare(closures, _reference(study))
+    return {"rows": comparison.rows, "turnover_time": comparison.turnover_time}
+
+
+def _reference(study: Study) -> a_posteriori.Reference:
+    """The trajectories of the target's validation and test splits, as they are."""
+    ensemble = study.ensemble(study.target_system)
+    builder, members = study.builder(study.target_system), {}
+    for split in ("validation", "test"):
+        for example in builder.as_data_source(split=split):
+            members.setdefault(int(example["trajectory"]), []).append(example)
+    stacked = {
+        name: np.stack(
+            [[example[name] for example in rows] for rows in members.values()], axis=1
+        )
+        for name in ("vorticity", "sgs_forcing")
+    }
+    times = np.array([example["time"] for example in next(iter(members.values()))])
+    width = ensemble.filter_width
+    flow = les_flow(ensemble.flow, ensemble.num_points_les, filter_width=width)
+    return a_posteriori.Reference(flow, times - times[0], **stacked)

@@ -1,0 +1,174 @@
+"""Tables of a case, from what its stages left on disk."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reproduction.clock import write_json
+from reproduction.study import Study
+from reproduction.tiers import NORMALISATIONS, Setting
+
+CONTROLS = ("unchanged", "gain_only", "bias_only", "all", "from_scratch")
+
+
+def write(study: Study) -> None:
+    """Writes `report.md` and `summary.json` from whatever stages are finished."""
+    summary = {
+        "case": study.case,
+        "tier": study.tier_name,
+        "base": study.tier.flows[study.base_system],
+        "target": study.tier.flows[study.target_system],
+        "transfers": [t for s in study.settings() if (t := transfer(study, s))],
+        "seconds_by_stage": study.times.by_stage(),
+        **{stage: _found(study, stage) for stage in ("data", "analysis", "online")},
+    }
+    write_json(study.folder / "summary.json", summary)
+    text = "\n\n".join([f"# {study.case}, {study.tier_name} tier", *_parts(summary)])
+    (study.folder / "report.md").write_text(text + "\n")
+    print(text)
+
+
+def transfer(study: Study, setting: Setting) -> dict[str, Any] | None:
+    """What is known of one setting; None before its sweep is done."""
+    found = {
+        stage: _read(study.folder / stage / f"{setting.label}.json")
+        for stage in ("scores", "sweep", "baselines")
+    }
+    swept = found["sweep"]
+    if swept is None:
+        return None
+    cc = {name: row["cc"] for name, row in swept["layers"].items()}
+    scores = found["scores"] or {"scores": {}, "ranking": []}
+    return {
+        **vars(setting),
+        "cc": cc,
+        "pairs": {name: row["cc"] for name, row in swept["pairs"].items()},
+        "controls": {n: row["cc"] for n, row in (found["baselines"] or {}).items()},
+        "best": swept["best"],
+        "depth_tau": kendall_tau(list(cc.values()), range(len(cc), 0, -1)),
+        "scorers": {
+            name: {
+                "tau": kendall_tau([values[layer] for layer in cc], list(cc.values())),
+                "regret": max(cc.values()) - cc[max(values, key=values.__getitem__)],
+            }
+            for name, values in scores["scores"].items()
+        },
+    }
+
+
+def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
+    """Kendall's rank correlation (tau-b); nan where one of them is constant."""
+    signs = [
+        np.sign(np.subtract.outer(values, values)[np.triu_indices(len(values), 1)])
+        for values in (np.asarray(first, float), np.asarray(second, float))
+    ]
+    norm = math.sqrt(float(np.sum(signs[0] ** 2) * np.sum(signs[1] ** 2)))
+    return float(np.sum(signs[0] * signs[1])) / norm if norm else math.nan
+
+
+def _parts(summary: dict[str, Any]) -> list[str]:
+    parts = [f"`{summary['base']}` to `{summary['target']}`."]
+    parts += [_data_table(summary["data"])] if summary["data"] else []
+    numbers = sorted({t["num_target"] for t in summary["transfers"]})
+    for normalisation in NORMALISATIONS:
+        for number in numbers:
+            chosen = [
+                t
+                for t in summary["transfers"]
+                if (t["normalisation"], t["num_target"]) == (normalisation, number)
+            ]
+            if chosen:
+                parts += _transfer_tables(chosen, normalisation, number)
+    if summary["analysis"]:
+        parts += ["Activations and kernels, by seed:", _analysis_table(summary)]
+    for name, found in summary["online"].items():
+        parts += [f"Online, {name}:", _online_table(found["rows"])]
+    seconds = summary["seconds_by_stage"]
+    parts.append("Wall seconds by stage:")
+    parts.append(table(list(seconds), [[f"{value:.0f}" for value in seconds.values()]]))
+    return parts
+
+
+def _data_table(data: dict[str, Any]) -> str:
+    return table(
+        ["flow", "k_max eta", "resolved"],
+        [
+            [name, f"{d['k_max_eta']:.2f}", "yes" if d["is_resolved"] else "no"]
+            for name, d in data.items()
+        ],
+    )
+
+
+def _transfer_tables(
+    chosen: list[dict[str, Any]], normalisation: str, number: int
+) -> list[str]:
+    title = f"CC on the target, {number} samples, {normalisation} normalisation:"
+    rows = {}
+    for group in ("controls", "cc", "pairs"):
+        for name in dict.fromkeys(n for t in chosen for n in t[group]):
+            values = [t[group].get(name) for t in chosen]
+            rows[name] = ["" if v is None else f"{v:.3f}" for v in values]
+    columns = ["", *(f"seed {t['seed']}" for t in chosen)]
+    cc = table(columns, [[name, *values] for name, values in rows.items()])
+    judged = [
+        [name, *(_judgement(t["scorers"].get(name)) for t in chosen)]
+        for name in dict.fromkeys(n for t in chosen for n in t["scorers"])
+    ]
+    depth = ["the shallower the better", *(f"{t['depth_tau']:.2f}" for t in chosen)]
+    scores = table(["Kendall tau / regret", *columns[1:]], [*judged, depth])
+    return [title, cc, scores]
+
+
+def _judgement(found: dict[str, float] | None) -> str:
+    return "" if found is None else f"{found['tau']:.2f} / {found['regret']:.4f}"
+
+
+def _analysis_table(summary: dict[str, Any]) -> str:
+    header = ["", "layer", "spectrum RMSE before", "after", "kernel change"]
+    header += ["data gain at it", "retraining gain at it", "alignment behind it"]
+    rows = []
+    for name, found in summary["analysis"].items():
+        layer, shifts = found["layer"], found["activations"]
+        numbers = [
+            found["figures_before"]["spectrum_rmse"],
+            found["figures_after"]["spectrum_rmse"],
+            found["retrained_kernels"]["relative_change"],
+            shifts[layer]["data_gain"],
+            shifts[layer]["retraining_gain"],
+            list(shifts.values())[-1]["alignment"],
+        ]
+        rows.append([name, layer, *(f"{number:.3f}" for number in numbers)])
+    return table(header, rows)
+
+
+def _online_table(rows: list[dict[str, Any]]) -> str:
+    names = [name for name in rows[0] if name != "definition"]
+    return table(
+        names,
+        [
+            [
+                f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name])
+                for name in names
+            ]
+            for row in rows
+        ],
+    )
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _found(study: Study, stage: str) -> dict[str, Any]:
+    files = sorted((study.folder / stage).glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in files}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.exists() else None

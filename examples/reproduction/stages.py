@@ -1,0 +1,207 @@
+"""The stages up to the sweep: data, base networks, scores, sweeps, baselines."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_spectral_tl as kst
+from keras_spectral_tl import metrics
+from keras_spectral_tl.transfer import baselines
+from reproduction.clock import Deadline
+from reproduction.study import Arrays, Study
+from reproduction.tiers import Setting, Training
+
+RESOLVED = 1.3
+"""Least k_max eta of a DNS that resolves its dissipation range."""
+BASELINES = ("unchanged", "gain_only", "bias_only", "all", "from_scratch")
+_FIGURES = ("cc", "relative_rmse", "num_parameters", "seconds")
+
+
+def make_data(study: Study) -> None:
+    """Makes both datasets; records what says whether they can be trusted."""
+    for system in (study.base_system, study.target_system):
+        flow = study.tier.flows[system]
+        found = study.once("data", flow, _data_record, system)
+        if not found["is_resolved"]:
+            print(f"   {flow} is under-resolved: k_max eta = {found['k_max_eta']:.2f}")
+
+
+def _data_record(study: Study, system: str) -> dict[str, Any]:
+    metadata = study.make_data(system)
+    levels = [level["energy_sampling"] for level in metadata["energy_history"]]
+    reached = metadata["k_max_eta"]
+    return {
+        "flow": study.tier.flows[system],
+        "k_max_eta": reached,
+        "is_resolved": reached is not None and reached >= RESOLVED,
+        "energy_of_trajectories": levels,
+        "largest_courant_ratio": metadata["largest_courant_ratio"],
+        "content_sha256": metadata["content_sha256"],
+        "config": metadata["config"],
+    }
+
+
+def train_bases(study: Study) -> None:
+    """Trains a base network a seed, or finds it; tests it on both systems."""
+    for seed in study.seeds:
+        if not study.weights_path(seed).exists():
+            study.deadline.check()
+            with study.times.of("base", f"training-seed{seed}"):
+                _train_base(study, seed)
+        study.once("base", f"seed{seed}", _base_record, seed)
+
+
+def _train_base(study: Study, seed: int) -> None:
+    """Plain Keras; goes on from the last epoch that was finished."""
+    path = study.weights_path(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data, _ = study.base_data()
+    keras.utils.set_random_seed(seed)
+    model, plan = study.new_network(), study.tier.base_training
+    model.compile(optimizer=_optimizer(plan), loss="mse")
+    backup = keras.callbacks.BackupAndRestore(str(path) + ".backup")
+    model.fit(
+        *data,
+        batch_size=plan.batch_size,
+        epochs=_epochs(plan, len(data[0])),
+        verbose=0,
+        callbacks=[backup, _StopInTime(study.deadline)],
+    )
+    weights = {str(i): w for i, w in enumerate(model.get_weights())}
+    partial = path.with_name(f"{path.name}.{os.getpid()}.npz")
+    np.savez(partial, **weights)
+    partial.replace(path)
+
+
+class _StopInTime(keras.callbacks.Callback):
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self.deadline = deadline
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.deadline.check()
+
+
+def _base_record(study: Study, seed: int) -> dict[str, Any]:
+    model = study.base_network(seed)
+    (train, test), few = study.base_data(), Setting("own", study.tier.num_target[-1], 0)
+    return {
+        "num_parameters": model.count_params(),
+        "num_samples": len(train[0]),
+        "base": figures_of(model, test),
+        "target_own": figures_of(model, study.target_data(few)[1]),
+        "normalisation": vars(study.base_normalisation()),
+    }
+
+
+def figures_of(model: keras.Model, data: Arrays) -> dict[str, float]:
+    """Offline figures of a network: pattern, amplitude, spectrum."""
+    predicted = model.predict(data[0], batch_size=16, verbose=0)
+    return {
+        "cc": float(metrics.pattern_correlation(data[1], predicted)),
+        "relative_rmse": float(metrics.relative_rmse(data[1], predicted)),
+        "spectrum_rmse": float(metrics.spectrum_rmse(data[1], predicted)),
+    }
+
+
+def score(study: Study) -> None:
+    """Scores all layers of every setting, before anything is retrained."""
+    for setting in study.settings():
+        study.once("scores", setting.label, _scores, setting)
+
+
+def _scores(study: Study, setting: Setting) -> dict[str, Any]:
+    (x, y), _ = study.base_data()
+    some = np.linspace(0, len(x) - 1, study.tier.num_scored).astype(int)
+    target, _ = study.target_data(setting)
+    model = study.base_network(setting.seed)
+    found = kst.score_layers(model, (x[some], y[some]), target, seed=setting.seed)
+    return {
+        "ranking": found.ranking,
+        "recommended": found.recommended,
+        "reason": found.reason,
+        "scores": {name: dict(values) for name, values in found.scores.items()},
+        "intervals": dict(found.intervals),
+        "provenance": dict(found.provenance),
+    }
+
+
+def sweep(study: Study) -> None:
+    """Retrains every single layer, then pairs of the best ones."""
+    for setting in study.settings():
+        study.once("sweep", setting.label, _sweep, setting)
+
+
+def _sweep(study: Study, setting: Setting) -> dict[str, Any]:
+    singles = swept(study, setting)
+    best = sorted(singles.cc, key=lambda name: -singles.cc[name])
+    pairs = [(a, b) for i, b in enumerate(best) for a in best[:i]]
+    chosen = [tuple(sorted(pair)) for pair in pairs[: study.tier.num_pairs]]
+    together = swept(study, setting, chosen)
+    return {
+        "layers": _rows(singles.rows),
+        "pairs": _rows(together.rows),
+        "best": singles.best,
+    }
+
+
+def swept(study: Study, setting: Setting, layers: Any = None) -> kst.SweepResult:
+    """A sweep of a setting; rows that are on disk are not computed again."""
+    target, test = study.target_data(setting)
+
+    def finished(row: Mapping[str, Any]) -> None:
+        study.deadline.check()
+
+    return kst.oracle_sweep(
+        study.base_network(setting.seed),
+        target,
+        test,
+        layers=layers,
+        directory=study.folder / "sweep" / setting.label,
+        progress=finished,
+        **retrain_options(study, setting),
+    )
+
+
+def _rows(rows: Any) -> dict[str, dict[str, float]]:
+    return {row["layer"]: {name: float(row[name]) for name in _FIGURES} for row in rows}
+
+
+def compare_baselines(study: Study) -> None:
+    """What a layer has to beat: nothing, a gain, biases, everything, no transfer."""
+    for setting in study.settings():
+        study.once("baselines", setting.label, _baselines, setting)
+
+
+def _baselines(study: Study, setting: Setting) -> dict[str, Any]:
+    found = baselines(
+        study.base_network(setting.seed),
+        *study.target_data(setting),
+        include=BASELINES,
+        **retrain_options(study, setting),
+    )
+    return _rows(found.rows)
+
+
+def retrain_options(study: Study, setting: Setting) -> dict[str, Any]:
+    """How everything of a setting is retrained."""
+    plan = study.tier.retraining
+    return {
+        "optimizer": _optimizer(plan),
+        "epochs": _epochs(plan, setting.num_target),
+        "batch_size": min(plan.batch_size, setting.num_target),
+        "seed": setting.seed,
+    }
+
+
+def _optimizer(plan: Training) -> keras.optimizers.Optimizer:
+    schedule = keras.optimizers.schedules.CosineDecay(plan.rate, plan.steps)
+    return keras.optimizers.Adam(schedule)
+
+
+def _epochs(plan: Training, num_samples: int) -> int:
+    steps_an_epoch = -(-num_samples // min(plan.batch_size, num_samples))
+    return -(-plan.steps // steps_an_epoch)

@@ -1,0 +1,202 @@
+"""One case at one size: where its parts are, and how they are made once."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow_datasets as tfds
+
+import keras_spectral_tl as kst
+import turbulence_data
+from reproduction.clock import (
+    Deadline,
+    DeadlineExecutor,
+    OutOfTime,
+    Times,
+    write_json,
+)
+from reproduction.tiers import (
+    CASES,
+    NORMALISATIONS,
+    TIERS,
+    Setting,
+    Tier,
+    ensemble_of,
+)
+from turbulence_data import EnsembleConfig, Normalisation, TrajectoryFailedError
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class Study:
+    """Everything that stages need.
+
+    Attributes:
+        case: key of `CASES`.
+        tier_name: key of `TIERS`.
+        data_dir: directory of the datasets.
+        out: directory of the results of the tier.
+        num_seeds: how many seeds; None for those of the tier.
+        deadline: when to stop.
+        numerics: engine and precision of the DNS, fields of `EnsembleConfig`.
+        executor: makes the executor of trajectories; None for one process a core.
+    """
+
+    case: str
+    tier_name: str
+    data_dir: Path
+    out: Path
+    num_seeds: int | None = None
+    deadline: Deadline = field(default_factory=Deadline)
+    numerics: dict[str, Any] = field(default_factory=dict)
+    executor: Callable[[], Executor] | None = None
+
+    def __post_init__(self) -> None:
+        self.base_system, self.target_system = CASES[self.case]
+        self.folder = self.out / self.case
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.times = Times(self.folder / "times.json")
+        self._loaded: dict[str, dict[str, np.ndarray]] = {}
+
+    @property
+    def tier(self) -> Tier:
+        """The size of the experiment."""
+        return TIERS[self.tier_name]
+
+    @property
+    def seeds(self) -> range:
+        """Seeds of base networks, target samples and retraining."""
+        return range(self.num_seeds or self.tier.num_seeds)
+
+    def settings(self) -> Iterator[Setting]:
+        """All transfers of the case, seed by seed."""
+        for seed, number, norm in itertools.product(
+            self.seeds, self.tier.num_target, NORMALISATIONS
+        ):
+            yield Setting(norm, number, seed)
+
+    def once(
+        self, stage: str, unit: str, make: Callable[..., dict[str, Any]], *subject: Any
+    ) -> dict[str, Any]:
+        """Returns what `make(study, *subject)` gave, from disk where it is there."""
+        path = self.folder / stage / f"{unit}.json"
+        if not path.exists():
+            self.deadline.check()
+            with self.times.of(stage, unit):
+                write_json(path, make(self, *subject))
+        return json.loads(path.read_text())
+
+    # Data
+
+    def ensemble(self, system: str) -> EnsembleConfig:
+        """The ensemble of a system, on the engine chosen."""
+        return replace(ensemble_of(self.tier.flows[system]), **self.numerics)
+
+    def builder(self, system: str, executor: Executor | None = None) -> Any:
+        """The dataset builder of a system."""
+        name = self.tier.flows[system]
+        if self.numerics:  # other bits need another name
+            name += "_" + "_".join(sorted(self.numerics))
+        ensemble = self.ensemble(system)
+        config = turbulence_data.TurbulenceConfig(name=name, ensemble=ensemble)
+        if name in turbulence_data.NAMED_FLOWS:
+            config = name
+        return turbulence_data.Builder(
+            config=config, data_dir=str(self.data_dir), executor=executor
+        )
+
+    def make_data(self, system: str) -> dict[str, Any]:
+        """Makes the dataset of a system and returns its metadata."""
+        with (self.executor or _default_executor)() as executor:
+            builder = self.builder(system, DeadlineExecutor(executor, self.deadline))
+            try:
+                builder.download_and_prepare()
+            except TrajectoryFailedError as error:
+                if isinstance(error.__cause__, OutOfTime):
+                    raise OutOfTime from error
+                raise
+        return dict(builder.info.metadata)
+
+    def fields(self, system: str) -> dict[str, np.ndarray]:
+        """Physical fields: train samples in the nested few-shot order, and test."""
+        if system not in self._loaded:
+            builder = self.builder(system)
+            train, test = (
+                list(tfds.as_numpy(builder.as_dataset(split=split)))
+                for split in ("train", "test")
+            )
+            ordered = turbulence_data.few_shot(train, len(train))
+            x, y = turbulence_data.to_arrays(ordered)
+            test_x, test_y = turbulence_data.to_arrays(test)
+            self._loaded[system] = {"x": x, "y": y, "test_x": test_x, "test_y": test_y}
+        return self._loaded[system]
+
+    def base_normalisation(self) -> Normalisation:
+        """That of the samples the base network was trained with."""
+        fields, number = self.fields(self.base_system), self.tier.num_base
+        return Normalisation.from_arrays(fields["x"][:number], fields["y"][:number])
+
+    def base_data(self) -> tuple[Arrays, Arrays]:
+        """Normalised train and test samples of the base system."""
+        fields, number = self.fields(self.base_system), self.tier.num_base
+        scale = self.base_normalisation().normalise
+        train = scale(fields["x"][:number], fields["y"][:number])
+        return train, scale(fields["test_x"], fields["test_y"])
+
+    def target_normalisation(self, setting: Setting) -> Normalisation:
+        """That of the few target samples, or of the base."""
+        if setting.normalisation == "base":
+            return self.base_normalisation()
+        return Normalisation.from_arrays(*self.few(setting))
+
+    def few(self, setting: Setting) -> Arrays:
+        """The target samples, physical; the seed says where in the order they start."""
+        fields = self.fields(self.target_system)
+        order = np.roll(np.arange(len(fields["x"])), -67 * setting.seed)
+        chosen = order[: setting.num_target]
+        return fields["x"][chosen], fields["y"][chosen]
+
+    def target_data(self, setting: Setting) -> tuple[Arrays, Arrays]:
+        """Normalised few samples and test samples of the target system."""
+        fields = self.fields(self.target_system)
+        scale = self.target_normalisation(setting).normalise
+        test = scale(fields["test_x"], fields["test_y"])
+        return scale(*self.few(setting)), test
+
+    # Networks
+
+    def weights_path(self, seed: int) -> Path:
+        """Where the base network is; shared by all cases that start from this flow."""
+        flow = self.tier.flows[self.base_system]
+        return self.out / "bases" / f"{flow}-seed{seed}.weights.npz"
+
+    def new_network(self) -> keras.Model:
+        """An untrained network of the tier."""
+        nx, ny = self.ensemble(self.base_system).les_shape
+        return kst.build_sgs_cnn(
+            (nx, ny, 2),
+            num_layers=self.tier.num_layers,
+            num_filters=self.tier.num_filters,
+        )
+
+    def base_network(self, seed: int) -> keras.Model:
+        """The trained base network.
+
+        Raises:
+            FileNotFoundError: before the stage "base" has made it.
+        """
+        model = self.new_network()
+        with np.load(self.weights_path(seed)) as file:
+            model.set_weights([file[str(i)] for i in range(len(file.files))])
+        return model
+
+
+def _default_executor() -> Executor:
+    return turbulence_data.process_pool()

@@ -1,0 +1,169 @@
+"""What is reproduced: three transfer cases and their reverses, in three sizes."""
+
+from dataclasses import dataclass, replace
+
+from turbulence_data import EnsembleConfig, FlowConfig, RandomVorticity, named_flow
+
+CASES = {
+    "decaying_to_forced": ("decaying", "forced"),
+    "forced_to_decaying": ("forced", "decaying"),
+    "reynolds_1e3_to_1e5": ("low_reynolds", "high_reynolds"),
+    "reynolds_1e5_to_1e3": ("high_reynolds", "low_reynolds"),
+    "k25_to_k4": ("small_scales", "forced"),
+    "k4_to_k25": ("forced", "small_scales"),
+}
+"""Name of a case -> systems of base and target, keys of `Tier.flows`.
+
+The names say the full tier; the smaller ones have smaller numbers in the same order.
+"""
+NORMALISATIONS = ("own", "base")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: Adam, its rate falling to 0 as a cosine.
+
+    Attributes:
+        steps: steps of the optimizer, rounded up to whole epochs.
+        batch_size: samples in a step, or all where there are fewer.
+        rate: learning rate at the start.
+    """
+
+    steps: int
+    batch_size: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One size of the experiment.
+
+    Attributes:
+        flows: system -> name of its flow.
+        num_layers: of the network.
+        num_filters: channels of its hidden layers.
+        num_base: train samples of the base network.
+        num_target: numbers of target samples, about 1 and 10 % of `num_base`.
+        num_scored: base samples shown to the scores.
+        num_pairs: pairs of the best single layers that are retrained too.
+        base_training: of the base network.
+        retraining: of everything that is retrained.
+        num_seeds: of base network, target samples and retraining, by default.
+    """
+
+    flows: dict[str, str]
+    num_layers: int
+    num_filters: int
+    num_base: int
+    num_target: tuple[int, ...]
+    num_scored: int
+    num_pairs: int
+    base_training: Training
+    retraining: Training
+    num_seeds: int = 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One transfer within a case.
+
+    Attributes:
+        normalisation: whose statistics scale the target: "own", of the few samples
+            given, or "base".
+        num_target: target samples.
+        seed: of the base network, of the choice of samples, and of the retraining.
+    """
+
+    normalisation: str
+    num_target: int
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """Unique within a case; names files."""
+        return f"{self.normalisation}-n{self.num_target}-seed{self.seed}"
+
+
+TIERS = {
+    "full": Tier(
+        flows={
+            "decaying": "decaying_re2e4",
+            "forced": "forced_re2e4_kf4",
+            "low_reynolds": "forced_re1e3_kf4",
+            "high_reynolds": "forced_re1e5_kf4",
+            "small_scales": "forced_re2e4_kf25",
+        },
+        num_layers=11,
+        num_filters=64,
+        num_base=2000,
+        num_target=(20, 200),
+        num_scored=32,
+        num_pairs=3,
+        base_training=Training(12_500, 16, 5e-4),
+        retraining=Training(500, 8, 5e-4),
+    ),
+    # The settings of benchmarks/score_settings.py, so that numbers can be compared.
+    "mini": Tier(
+        flows={
+            "decaying": "mini_decaying_re2e3",
+            "forced": "mini_forced_re2e3_kf4",
+            "low_reynolds": "mini_forced_re5e2_kf4",
+            "high_reynolds": "mini_forced_re4e3_kf4",
+            "small_scales": "mini_forced_re2e3_kf16",
+        },
+        num_layers=6,
+        num_filters=16,
+        num_base=192,
+        num_target=(16,),
+        num_scored=24,
+        num_pairs=3,
+        base_training=Training(960, 8, 2e-3),
+        retraining=Training(400, 4, 1e-3),
+    ),
+    # Says nothing of physics: does every stage run?
+    "tiny": Tier(
+        flows={
+            "decaying": "tiny_decaying",
+            "forced": "tiny_kf2",
+            "low_reynolds": "tiny_low_reynolds",
+            "high_reynolds": "tiny_high_reynolds",
+            "small_scales": "tiny_kf4",
+        },
+        num_layers=2,
+        num_filters=4,
+        num_base=8,
+        num_target=(4,),
+        num_scored=4,
+        num_pairs=1,
+        base_training=Training(4, 4, 1e-2),
+        retraining=Training(2, 2, 1e-2),
+        num_seeds=1,
+    ),
+}
+
+
+def ensemble_of(name: str) -> EnsembleConfig:
+    """Returns the ensemble of a flow of a tier."""
+    return _TINY[name] if name in _TINY else named_flow(name)
+
+
+def _tiny(reynolds: float, forcing_wavenumber: int | None) -> EnsembleConfig:
+    return EnsembleConfig(
+        FlowConfig(32, reynolds, forcing_wavenumber=forcing_wavenumber),
+        num_points_les=16,
+        num_trajectories=(2, 1, 1),
+        num_snapshots=4,
+        spin_up=1.0,
+        interval=0.25,
+        time_step=0.02,
+        start=RandomVorticity(0.5, 3.0),
+    )
+
+
+_TINY = {
+    "tiny_decaying": replace(_tiny(100.0, None), seed=1),
+    "tiny_kf2": _tiny(100.0, 2),
+    "tiny_low_reynolds": _tiny(50.0, 2),
+    "tiny_high_reynolds": _tiny(200.0, 2),
+    "tiny_kf4": _tiny(100.0, 4),
+}

@@ -1,0 +1,173 @@
+"""The transfer experiment at its smallest: every stage, in pieces, what it leaves."""
+
+import json
+import math
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+CASE, SETTING = "k25_to_k4", "own-n4-seed0"
+LAYERS = ["conv_1", "conv_2"]
+
+
+@pytest.fixture(scope="module")
+def reproduce():
+    """The script as a module; its folder is on the path as when it is run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        yield import_module("reproduce")
+        for name in [
+            n
+            for n in sys.modules
+            if n.split(".")[0] in ("reproduce", "reproduction", "model_zoo")
+        ]:
+            sys.modules.pop(name)
+
+
+@pytest.fixture(scope="module")
+def finished(reproduce, tmp_path_factory):
+    """A run in three pieces: no time at all, a part of the stages, the rest."""
+    root = tmp_path_factory.mktemp("reproduction")
+    common = [
+        "--case",
+        CASE,
+        "--tier",
+        "tiny",
+        "--data-dir",
+        str(root / "data"),
+        "--out",
+        str(root / "runs"),
+    ]
+    assert reproduce.main([*common, "--stop-after", "0"]) == reproduce.STOPPED
+    assert reproduce.main([*common, "--stages", "data", "base", "scores"]) == 0
+    assert reproduce.main([*common, "--export-zoo", str(root / "zoo")]) == 0
+    return root
+
+
+@pytest.fixture
+def summary(finished):
+    return json.loads((finished / "runs" / "tiny" / CASE / "summary.json").read_text())
+
+
+def test_every_transfer_has_its_sweep_its_controls_and_its_scores(summary, reproduce):
+    assert [t["normalisation"] for t in summary["transfers"]] == ["own", "base"]
+    for transfer in summary["transfers"]:
+        assert list(transfer["cc"]) == LAYERS
+        assert list(transfer["pairs"]) == ["conv_1+conv_2"]
+        assert set(transfer["controls"]) == set(reproduce.report.CONTROLS)
+        assert transfer["cc"][transfer["best"]] == max(transfer["cc"].values())
+        for judged in transfer["scorers"].values():
+            assert judged["regret"] in (
+                0.0,
+                pytest.approx(np.ptp(list(transfer["cc"].values()))),
+            )
+        # A gain does not change a pattern, but for its sign.
+        gain, before = (transfer["controls"][n] for n in ("gain_only", "unchanged"))
+        assert abs(gain) == pytest.approx(abs(before), abs=1e-5)
+
+
+def test_the_analysis_is_of_the_best_layer(summary):
+    found, transfer = summary["analysis"][SETTING], summary["transfers"][0]
+    assert found["layer"] == transfer["best"]
+    assert found["figures_after"]["cc"] == pytest.approx(
+        transfer["cc"][transfer["best"]], abs=1e-5
+    )
+    assert list(found["activations"]) == LAYERS
+    counts = {n: sum(c.values()) for n, c in found["kernel_classes"].items()}
+    assert counts == {"conv_1": 2 * 4, "conv_2": 4}
+
+
+def test_every_network_has_run_online(summary):
+    closures = [row["closure"] for row in summary["online"][SETTING]["rows"]]
+    assert closures == [
+        "no closure",
+        "base network",
+        "gain only",
+        "best layer",
+        "all layers",
+        "from scratch",
+    ]
+
+
+def test_scores_are_older_than_the_sweep_and_all_times_are_kept(finished, summary):
+    entries = json.loads((finished / "runs" / "tiny" / CASE / "times.json").read_text())
+    order = [entry["stage"] for entry in entries]
+    assert order.index("sweep") > max(i for i, s in enumerate(order) if s == "scores")
+    stages = {"data", "base", "scores", "sweep", "baselines", "analysis", "online"}
+    assert set(summary["seconds_by_stage"]) == stages
+    assert {entry["status"] for entry in entries} == {"done"}
+
+
+def test_what_is_finished_is_not_done_again(finished, reproduce, capsys):
+    times = (finished / "runs" / "tiny" / CASE / "times.json").read_text()
+    arguments = [
+        "--case",
+        CASE,
+        "--tier",
+        "tiny",
+        "--stop-after",
+        "0",
+        "--data-dir",
+        str(finished / "data"),
+        "--out",
+        str(finished / "runs"),
+    ]
+    assert reproduce.main(arguments) == 0
+    assert (finished / "runs" / "tiny" / CASE / "times.json").read_text() == times
+    printed = capsys.readouterr().out
+    assert "| unchanged |" in printed
+    assert "tiny_kf4 is under-resolved" in printed
+
+
+def test_an_entry_of_the_zoo_is_the_network_that_was_packed(finished, reproduce):
+    zoo = import_module("model_zoo")
+    (name,) = zoo.entry_names(finished / "zoo")
+    entry = zoo.load_entry(name, finished / "zoo")
+    file = next((finished / "runs" / "tiny" / "bases").glob("*.weights.npz"))
+    with np.load(file) as weights:
+        for number, weight in enumerate(entry.model.get_weights()):
+            np.testing.assert_array_equal(weight, weights[str(number)])
+    assert entry.target[0].shape == (4, 16, 16, 2)
+    x, y = entry.target_normalisation.denormalise(*entry.target)
+    rescaled = entry.target_normalisation.normalise(x, y)
+    np.testing.assert_allclose(rescaled[0], entry.target[0], atol=1e-5)
+    with pytest.raises(KeyError, match=f"no_such.*{name}"):
+        zoo.load_entry("no_such", finished / "zoo")
+
+
+@pytest.mark.parametrize("tier", ["full", "mini"])
+def test_every_case_has_its_flows_and_fits_its_samples(reproduce, tier):
+    tiers = import_module("reproduction.tiers")
+    chosen = tiers.TIERS[tier]
+    for base, target in tiers.CASES.values():
+        assert (target, base) in tiers.CASES.values()
+        for system in (base, target):
+            ensemble = tiers.ensemble_of(chosen.flows[system])
+            samples = ensemble.num_trajectories[0] * ensemble.num_snapshots
+            assert samples >= max(chosen.num_base, *chosen.num_target)
+
+
+def test_kendall_tau_is_one_for_equal_order_and_discounts_ties(reproduce):
+    tau = import_module("reproduction.report").kendall_tau
+    assert tau([1, 2, 3, 4], [10, 20, 30, 40]) == 1.0
+    assert tau([1, 2, 3], [3, 2, 1]) == -1.0
+    # One of three pairs is tied in the first: (2 - 0) / sqrt(2 * 3).
+    assert tau([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / math.sqrt(6))
+    assert math.isnan(tau([1, 1], [1, 2]))
+
+
+def test_calls_that_come_too_late_are_not_made(reproduce):
+    clock = import_module("reproduction.clock")
+    with ThreadPoolExecutor(1) as pool:
+        late = clock.DeadlineExecutor(pool, clock.Deadline(0.0))
+        with pytest.raises(clock.OutOfTime):
+            late.submit(pow, 2, 3).result()
+        early = clock.DeadlineExecutor(pool, clock.Deadline())
+        assert early.submit(pow, 2, 3).result() == 8
+    assert clock.Deadline(1.0).at > time.time()
