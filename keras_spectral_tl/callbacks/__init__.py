@@ -10,8 +10,10 @@ _HOME = {
     "KernelSpectra": "kernel_spectra",
     "LayersByEpoch": "freeze_schedules",
     "NextPhaseOnPlateau": "freeze_schedules",
+    "NpzArrays": "npz_arrays",
     "UnfreezeFromBottom": "freeze_schedules",
     "UnfreezeFromTop": "freeze_schedules",
+    "ZarrArrays": "zarr_arrays",
 }
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "KernelSpectra",
     "LayersByEpoch",
     "NextPhaseOnPlateau",
+    "NpzArrays",
     "UnfreezeFromBottom",
     "UnfreezeFromTop",
+    "ZarrArrays",
 ]
 
 

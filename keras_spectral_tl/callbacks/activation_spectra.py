@@ -1,22 +1,30 @@
 """Activation spectra while a model trains."""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.callbacks.recording import check_interval, is_due, save_arrays
+from keras_spectral_tl.callbacks.spectral_callback import (
+    ArrayStore,
+    Record,
+    SpectralCallback,
+)
+from keras_spectral_tl.plotting.images import enlarged, to_rgb
 from keras_spectral_tl.spectra.activations import (
     ActivationSpectraResult,
     activation_spectra,
 )
 
+# Powers of ten below its largest value that an image shows.
+_DECADES = 6.0
+# Channels in an image, at most.
+_MOST_ROWS = 256
 
-class ActivationSpectra(keras.callbacks.Callback):
+
+class ActivationSpectra(SpectralCallback):
     """Records the spectra of pre- and post-activations on fixed inputs during a fit.
 
     Every ``every_n_epochs`` epochs, at the end of the epoch, it evaluates
@@ -27,21 +35,32 @@ class ActivationSpectra(keras.callbacks.Callback):
     - keeps the spectra in ``history``;
     - writes ``activation_spectra_epoch_0001.npz`` (epochs count from 1) when a
       directory is given, with ``<layer>/pre_activation`` and
-      ``<layer>/post_activation``. The file appears complete or not at all.
+      ``<layer>/post_activation``. The file appears complete or not at all;
+    - writes TensorBoard event files when ``log_dir`` is given: the scalar of the logs,
+      the mean wavenumber of the pre-activation, and an image a layer: the spectrum of
+      each channel before the activation, a row a channel, k to the right, six powers
+      of ten from dark to bright.
 
     The model runs in inference mode: weights, flags, statistics and random states stay
     as they are, and activations are put back also after an exception. The cost is one
-    eager forward pass of ``x`` and as many FFTs as there are activation maps.
+    eager forward pass of ``x`` and as many FFTs as there are activation maps. Time is
+    bounded: the first record is always made, later ones only while all of them take at
+    most ``most_share`` of the rest of the fit.
 
     Args:
         x: Inputs (samples, ...); few samples are enough, as spectra average fast.
         every_n_epochs: Epochs between two records.
         layers: Names of the layers; by default all with a 2-D spatial output.
-        directory: Where to write; made if missing. By default nothing is written.
+        directory: A directory for npz files, made if missing, or another store, such as
+            `ZarrArrays`. By default no arrays are written.
+        log_dir: A directory for TensorBoard event files (any backend; needs the extra
+            ``[tensorboard]``). By default none are written.
+        most_share: Most of the time of the fit to spend; None for no limit.
 
     Attributes:
         history: ``{epoch: ActivationSpectraResult}``, epochs from 0 as Keras counts
             them. Starts empty with every fit.
+        skipped: Epochs that were due but would have cost too much.
 
     Raises:
         TypeError: If ``every_n_epochs`` is not an integer, or ``x`` not an array.
@@ -49,6 +68,7 @@ class ActivationSpectra(keras.callbacks.Callback):
             `activation_spectra` refuses.
 
     Example:
+        >>> import keras
         >>> model = keras.Sequential(
         ...     [keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 1, name="conv")]
         ... )
@@ -60,41 +80,66 @@ class ActivationSpectra(keras.callbacks.Callback):
         (7,)
     """
 
+    file_prefix = "activation_spectra"
+
     def __init__(
         self,
         x: Any,
         every_n_epochs: int = 1,
         layers: Sequence[str] | None = None,
-        directory: str | os.PathLike[str] | None = None,
+        directory: str | os.PathLike[str] | ArrayStore | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        most_share: float | None = 0.01,
     ) -> None:
-        super().__init__()
+        super().__init__(every_n_epochs, directory, log_dir, most_share)
         if not hasattr(x, "shape"):
             raise TypeError(
                 "x must be an array (samples, ...), as it is read once every record. "
                 f"Received {type(x).__name__}."
             )
         self.x = x
-        self.every_n_epochs = check_interval(every_n_epochs)
         self.layers = layers
-        self.directory = None if directory is None else Path(directory)
-        self.history: dict[int, ActivationSpectraResult] = {}
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Forget earlier fits."""
-        self.history = {}
+    def record(self) -> Record:
+        """The activations as they are."""
+        has_images = self.log_dir is not None
+        spectra = activation_spectra(
+            self.model, self.x, self.layers, per_channel=has_images
+        )
+        return Record(
+            value=spectra,
+            logs={
+                f"{name}/pre_activation_energy": float(spectrum.sum())
+                for name, spectrum in spectra.pre_activation.items()
+            },
+            scalars={
+                f"{name}/mean_wavenumber": _mean_wavenumber(spectrum)
+                for name, spectrum in spectra.pre_activation.items()
+            },
+            images=dict(_images(spectra)),
+            arrays=_arrays(spectra) if self.directory is not None else {},
+        )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record the activations if this epoch is one to record."""
-        if not is_due(epoch, self.every_n_epochs):
-            return
-        spectra = activation_spectra(self.model, self.x, self.layers)
-        self.history[epoch] = spectra
-        if logs is not None:
-            for name, spectrum in spectra.pre_activation.items():
-                logs[f"{name}/pre_activation_energy"] = float(spectrum.sum())
-        if self.directory is not None:
-            file = self.directory / f"activation_spectra_epoch_{epoch + 1:04d}.npz"
-            save_arrays(file, _arrays(spectra))
+
+def _mean_wavenumber(spectrum: NDArray[np.float64]) -> float:
+    """``sum k E(k) / sum E(k)`` over k > 0; 0 where there is no energy."""
+    total = float(spectrum[1:].sum())
+    moment = float(np.arange(1, len(spectrum)) @ spectrum[1:])
+    return moment / total if total > 0 else 0.0
+
+
+def _images(
+    spectra: ActivationSpectraResult,
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """A row of colours a channel."""
+    for name, channels in spectra.pre_activation_channels.items():
+        rows = channels[:_MOST_ROWS, 1:]
+        if rows.size == 0 or not rows.max() > 0:
+            continue
+        top = float(np.log10(rows.max()))
+        shown = np.log10(np.maximum(rows, 10.0 ** (top - _DECADES)))
+        image = to_rgb(shown, low=top - _DECADES, high=top)
+        yield f"{name}/pre_activation_spectra", enlarged(image)
 
 
 def _arrays(spectra: ActivationSpectraResult) -> dict[str, NDArray[np.float64]]:

@@ -1,22 +1,30 @@
 """Kernel spectra while a model trains."""
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.callbacks.recording import check_interval, is_due, save_arrays
+from keras_spectral_tl.callbacks.spectral_callback import (
+    ArrayStore,
+    Record,
+    SpectralCallback,
+)
+from keras_spectral_tl.plotting.images import centred_plane, enlarged, to_rgb
 from keras_spectral_tl.spectra.kernels import (
     LayerKernelSpectra,
+    convolutions_on,
     grid_shape,
     kernel_spectra,
 )
 
+# Kernels in an image, at most.
+_MOST_ROWS = 256
 
-class KernelSpectra(keras.callbacks.Callback):
+
+class KernelSpectra(SpectralCallback):
     """Records the transfer functions of all convolution kernels during a fit.
 
     Every ``every_n_epochs`` epochs, at the end of the epoch, it evaluates
@@ -27,18 +35,28 @@ class KernelSpectra(keras.callbacks.Callback):
     - keeps the mean radial profile of each layer in ``history``;
     - writes ``kernel_spectra_epoch_0001.npz`` (epochs count from 1) when a directory is
       given, with ``<layer>/profiles``, ``/peak_wavenumbers``, ``/peak_fractions``,
-      ``/classes`` and ``/mean_transfer``. The file appears complete or not at all.
+      ``/classes`` and ``/mean_transfer``. The file appears complete or not at all;
+    - writes TensorBoard event files when ``log_dir`` is given: the scalar of the logs,
+      the share of each class, and two images a layer with two axes: the mean transfer
+      function over the plane, k = 0 in the middle, and the profile of each kernel, a
+      row a kernel, k to the right.
 
-    The model is only read.
+    The model is only read. Time is bounded: the first record is always made, later ones
+    only while all of them take at most ``most_share`` of the rest of the fit.
 
     Args:
         num_points: Points of the grid the kernels are padded to: n or (nx, ny).
         every_n_epochs: Epochs between two records.
-        directory: Where to write; made if missing. By default nothing is written.
+        directory: A directory for npz files, made if missing, or another store, such as
+            `ZarrArrays`. By default no arrays are written.
+        log_dir: A directory for TensorBoard event files (any backend; needs the extra
+            ``[tensorboard]``). By default none are written.
+        most_share: Most of the time of the fit to spend; None for no limit.
 
     Attributes:
         history: ``{epoch: {layer name: mean profile (num_shells,)}}``, epochs from 0 as
             Keras counts them. Starts empty with every fit.
+        skipped: Epochs that were due but would have cost too much.
 
     Raises:
         TypeError: If ``num_points`` or ``every_n_epochs`` is not an integer.
@@ -46,48 +64,74 @@ class KernelSpectra(keras.callbacks.Callback):
             `kernel_spectra` refuses, such as a model without convolutions.
 
     Example:
+        >>> import keras
         >>> model = keras.Sequential(
         ...     [keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 3, name="conv")]
         ... )
         >>> model.compile("sgd", "mse")
         >>> x, y = np.ones((2, 8, 8, 1)), np.ones((2, 6, 6, 1))
-        >>> spectra = KernelSpectra(num_points=8)
+        >>> spectra = KernelSpectra(num_points=8, most_share=None)
         >>> log = model.fit(x, y, epochs=2, verbose=0, callbacks=[spectra])
         >>> sorted(spectra.history), sorted(log.history)
         ([0, 1], ['conv/peak_wavenumber', 'loss'])
     """
 
+    file_prefix = "kernel_spectra"
+
     def __init__(
         self,
-        num_points: int | tuple[int, int],
+        num_points: int | tuple[int, ...],
         every_n_epochs: int = 1,
-        directory: str | os.PathLike[str] | None = None,
+        directory: str | os.PathLike[str] | ArrayStore | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        most_share: float | None = 0.01,
     ) -> None:
-        super().__init__()
+        super().__init__(every_n_epochs, directory, log_dir, most_share)
         self.num_points = grid_shape(num_points)
-        self.every_n_epochs = check_interval(every_n_epochs)
-        self.directory = None if directory is None else Path(directory)
-        self.history: dict[int, dict[str, NDArray[np.float64]]] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Forget earlier fits and refuse models that cannot be analysed, early."""
-        self.history = {}
+        super().on_train_begin(logs)
         # A subclassed model may only be built by its first batch.
         if self.model.built:
-            kernel_spectra(self.model, self.num_points)
+            convolutions_on(self.model, self.num_points)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record the kernels if this epoch is one to record."""
-        if not is_due(epoch, self.every_n_epochs):
-            return
+    def record(self) -> Record:
+        """The kernels as they are."""
         layers = kernel_spectra(self.model, self.num_points).layers
-        self.history[epoch] = {name: s.mean_profile for name, s in layers.items()}
-        if logs is not None:
-            for name, spectra in layers.items():
-                logs[f"{name}/peak_wavenumber"] = float(spectra.peak_wavenumbers.mean())
-        if self.directory is not None:
-            file = self.directory / f"kernel_spectra_epoch_{epoch + 1:04d}.npz"
-            save_arrays(file, _arrays(layers))
+        images: dict[str, NDArray[np.uint8]] = {}
+        if self.log_dir is not None:
+            images = {tag: i for n, s in layers.items() for tag, i in _images(n, s)}
+        return Record(
+            value={name: spectra.mean_profile for name, spectra in layers.items()},
+            logs={
+                f"{name}/peak_wavenumber": float(spectra.peak_wavenumbers.mean())
+                for name, spectra in layers.items()
+            },
+            scalars={
+                f"{name}/share of {kind} kernels": share
+                for name, spectra in layers.items()
+                for kind, share in spectra.class_shares().items()
+            },
+            images=images,
+            arrays=_arrays(layers) if self.directory is not None else {},
+        )
+
+
+def _images(
+    name: str, spectra: LayerKernelSpectra
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """The mean transfer function over the plane, and a row of colours a kernel."""
+    if spectra.mean_transfer.ndim == 2:
+        num_columns = spectra.grid[-1]
+        plane = centred_plane(spectra.mean_transfer, num_columns)
+        # Axis 0 is x, to the right.
+        yield f"{name}/mean_transfer", enlarged(to_rgb(plane.T[::-1], low=0.0))
+    rows = spectra.profiles.reshape(-1, spectra.profiles.shape[-1])[:_MOST_ROWS]
+    peaks = rows.max(axis=1, keepdims=True)
+    shown = rows / np.where(peaks > 0, peaks, 1.0)
+    order = np.argsort(shown.argmax(axis=1), kind="stable")
+    yield f"{name}/profiles", enlarged(to_rgb(shown[order], low=0.0, high=1.0))
 
 
 def _arrays(layers: dict[str, LayerKernelSpectra]) -> dict[str, NDArray[Any]]:

@@ -8,7 +8,7 @@ import pytest
 
 from keras_spectral_tl.callbacks.activation_spectra import ActivationSpectra
 from keras_spectral_tl.callbacks.kernel_spectra import KernelSpectra
-from keras_spectral_tl.callbacks.recording import save_arrays
+from keras_spectral_tl.callbacks.npz_arrays import NpzArrays
 from keras_spectral_tl.spectra import activation_spectra, kernel_spectra
 
 SHAPE = (8, 6, 2)
@@ -39,11 +39,13 @@ def fit(model: keras.Model, *callbacks: keras.callbacks.Callback, epochs: int = 
     return model.fit(x, y, callbacks=list(callbacks), **options)
 
 
-def make_both(directory: Path | None = None, every: int = 1):
+def make_both(directory: object = None, every: int = 1, **options: object):
+    """Both callbacks, without a limit of time unless one is given."""
+    options = {"most_share": None, **options}
     probe = noise(2, *SHAPE, seed=5)
     return (
-        KernelSpectra(8, every, directory),
-        ActivationSpectra(probe, every, directory=directory),
+        KernelSpectra(8, every, directory, **options),
+        ActivationSpectra(probe, every, directory=directory, **options),
     )
 
 
@@ -117,12 +119,12 @@ def test_files_hold_the_records_and_nothing_else_is_left(tmp_path: Path) -> None
 
 
 def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "arrays.npz"
-    save_arrays(path, {"a": np.arange(3)})
+    store = NpzArrays(tmp_path)
+    store.write("arrays", {"a": np.arange(3)})
     with pytest.raises(ValueError, match="Object arrays"):
-        save_arrays(path, {"a": np.array([object()])})
+        store.write("arrays", {"a": np.array([object()])})
     assert [entry.name for entry in tmp_path.iterdir()] == ["arrays.npz"]
-    with np.load(path) as file:
+    with np.load(tmp_path / "arrays.npz") as file:
         np.testing.assert_array_equal(file["a"], np.arange(3))
 
 

@@ -20,6 +20,7 @@ from keras_spectral_tl.spectra.kernels.layer_changes import (
 from keras_spectral_tl.spectra.kernels.layer_spectra import LayerKernelSpectra
 from keras_spectral_tl.spectra.kernels.model_spectra import (
     KernelSpectraResult,
+    convolutions_on,
     grid_shape,
     kernel_spectra,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "classify_kernels",
     "cluster_kernels",
     "convolution_kernel",
+    "convolutions_on",
     "fit_gabor",
     "grid_shape",
     "kernel_changes",

@@ -21,6 +21,7 @@ class LayerKernelSpectra:
     """Transfer functions ``|F[kernel]|`` of one layer, summarised per kernel.
 
     Attributes:
+        grid: Points of the grid along each axis.
         mean_transfer: (nx, ny // 2 + 1) mean over all kernels, ``rfft2`` layout; alike
             with one and three axes.
         profiles: (inputs, outputs, num_shells) radial MEAN of each kernel's transfer
@@ -33,6 +34,7 @@ class LayerKernelSpectra:
         classes: (inputs, outputs) strings, each one of `KERNEL_CLASSES`.
     """
 
+    grid: Grid
     mean_transfer: NDArray[np.float64]
     profiles: NDArray[np.float64]
     mean_profile: NDArray[np.float64]
@@ -66,11 +68,7 @@ def layer_kernel_spectra(
         >>> layer_kernel_spectra("conv", kernel, (4,)).mean_profile.round(9)
         array([3., 1., 1.])
     """
-    if any(span > points for span, points in zip(kernel.extent, grid, strict=True)):
-        raise ValueError(
-            f"The kernels of layer {name!r} span {kernel.extent} points and do not fit "
-            f"a grid of {grid}. Pass num_points of at least {max(kernel.extent)}."
-        )
+    check_extent(name, kernel, grid)
     kernels = kernel.stacked()
     vectors = mode_wavenumbers(grid)
     modulus = np.linalg.norm(vectors * np.array(grid) / (2 * np.pi), axis=1)
@@ -87,6 +85,7 @@ def layer_kernel_spectra(
         peaks[rows] = peak_modes(transfer, modulus)
     per_kernel = kernel.weights.shape[-2:]
     return LayerKernelSpectra(
+        grid=grid,
         mean_transfer=(total / len(kernels)).reshape(*grid[:-1], -1),
         profiles=profiles.reshape(*per_kernel, -1),
         mean_profile=profiles.mean(axis=0),
@@ -94,3 +93,21 @@ def layer_kernel_spectra(
         peak_fractions=fraction[peaks].reshape(per_kernel),
         classes=classify_kernels(kernels, kernel.dilation).reshape(per_kernel),
     )
+
+
+def check_extent(name: str, kernel: ConvolutionKernel, grid: Grid) -> None:
+    """Refuses a kernel that spans more points than the grid has.
+
+    Args:
+        name: Name of the layer, for the message.
+        kernel: Its kernel.
+        grid: Points of the grid along each axis of the kernel.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if any(span > points for span, points in zip(kernel.extent, grid, strict=True)):
+        raise ValueError(
+            f"The kernels of layer {name!r} span {kernel.extent} points and do not fit "
+            f"a grid of {grid}. Pass num_points of at least {max(kernel.extent)}."
+        )

@@ -8,10 +8,14 @@ import numpy as np
 from keras_spectral_tl.introspection import weight_layers
 from keras_spectral_tl.spectra.kernels.layer_spectra import (
     LayerKernelSpectra,
+    check_extent,
     layer_kernel_spectra,
 )
 from keras_spectral_tl.spectra.kernels.transforms import Grid
-from keras_spectral_tl.spectra.kernels.weights import convolution_kernel
+from keras_spectral_tl.spectra.kernels.weights import (
+    ConvolutionKernel,
+    convolution_kernel,
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,28 @@ def kernel_spectra(model: keras.Model, num_points: int | Grid) -> KernelSpectraR
         >>> float(spectra.mean_profile[0])  # the sum of the kernel
         25.0
     """
+    found, left_out = convolutions_on(model, num_points)
+    layers = {
+        name: layer_kernel_spectra(name, kernel, grid)
+        for name, (kernel, grid) in found.items()
+    }
+    return KernelSpectraResult(grid_shape(num_points), layers, left_out)
+
+
+def convolutions_on(
+    model: keras.Model, num_points: int | Grid
+) -> tuple[dict[str, tuple[ConvolutionKernel, Grid]], tuple[str, ...]]:
+    """The convolution layers of a model that fit a grid, before anything is computed.
+
+    Args:
+        model: A built model.
+        num_points: As in `kernel_spectra`, whose errors are these.
+
+    Returns:
+        Layer name to its kernel and the grid for it; names of the layers left out.
+    """
     grid = grid_shape(num_points)
-    layers: dict[str, LayerKernelSpectra] = {}
+    layers: dict[str, tuple[ConvolutionKernel, Grid]] = {}
     left_out: dict[str, str] = {}
     for name, layer in weight_layers(model).items():
         kernel = convolution_kernel(layer)
@@ -75,7 +99,8 @@ def kernel_spectra(model: keras.Model, num_points: int | Grid) -> KernelSpectraR
         if kernel is None or layer_grid is None:
             left_out[name] = type(layer).__name__
         else:
-            layers[name] = layer_kernel_spectra(name, kernel, layer_grid)
+            check_extent(name, kernel, layer_grid)
+            layers[name] = kernel, layer_grid
     if not layers:
         found = ", ".join(f"{name} ({kind})" for name, kind in left_out.items())
         raise ValueError(
@@ -83,7 +108,7 @@ def kernel_spectra(model: keras.Model, num_points: int | Grid) -> KernelSpectraR
             f"= {num_points} has numbers (one number fits all). The layers with "
             f"weights of model {model.name!r} are: {found or 'none'}."
         )
-    return KernelSpectraResult(grid, layers, tuple(left_out))
+    return layers, tuple(left_out)
 
 
 def grid_shape(num_points: int | Grid) -> Grid:
