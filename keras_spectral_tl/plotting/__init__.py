@@ -9,6 +9,14 @@ usual labels have the same colour in every figure.
 """
 
 from keras_spectral_tl.plotting.fields import plot_fields, plot_predictions
+from keras_spectral_tl.plotting.kernels import (
+    plot_gabor_fits,
+    plot_kernel_changes,
+    plot_kernel_classes,
+    plot_kernel_clusters,
+    plot_transfer_functions,
+)
+from keras_spectral_tl.plotting.landscape import plot_loss_lines, plot_loss_surface
 from keras_spectral_tl.plotting.scores import (
     plot_layer_scores,
     plot_scores_against_sweep,
@@ -19,14 +27,31 @@ from keras_spectral_tl.plotting.spectra import (
     plot_kernel_spectra,
 )
 from keras_spectral_tl.plotting.style import save_figure
+from keras_spectral_tl.plotting.wavenumbers import (
+    plot_coherence,
+    plot_composition,
+    plot_spectral_shifts,
+    plot_wavenumber_ratios,
+)
 
 __all__ = [
     "plot_activation_spectra",
+    "plot_coherence",
+    "plot_composition",
     "plot_energy_spectra",
     "plot_fields",
+    "plot_gabor_fits",
+    "plot_kernel_changes",
+    "plot_kernel_classes",
+    "plot_kernel_clusters",
     "plot_kernel_spectra",
     "plot_layer_scores",
+    "plot_loss_lines",
+    "plot_loss_surface",
     "plot_predictions",
     "plot_scores_against_sweep",
+    "plot_spectral_shifts",
+    "plot_transfer_functions",
+    "plot_wavenumber_ratios",
     "save_figure",
 ]

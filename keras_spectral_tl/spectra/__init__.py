@@ -24,6 +24,7 @@ from keras_spectral_tl.spectra.identities import (
 )
 from keras_spectral_tl.spectra.kernels import (
     KERNEL_CLASSES,
+    ChangeConsistency,
     ChangeSignificance,
     ConvolutionKernel,
     GaborFits,
@@ -35,6 +36,7 @@ from keras_spectral_tl.spectra.kernels import (
     LayerKernelChanges,
     LayerKernelSpectra,
     analyse_kernels,
+    change_consistency,
     change_significance,
     classify_kernels,
     cluster_kernels,
@@ -60,6 +62,7 @@ from keras_spectral_tl.spectra.retraining_shifts import (
 __all__ = [
     "KERNEL_CLASSES",
     "ActivationSpectraResult",
+    "ChangeConsistency",
     "ChangeSignificance",
     "ConvolutionKernel",
     "ConvolutionResiduals",
@@ -79,6 +82,7 @@ __all__ = [
     "SpectralShift",
     "activation_spectra",
     "analyse_kernels",
+    "change_consistency",
     "change_significance",
     "classify_kernels",
     "cluster_kernels",

@@ -4,6 +4,10 @@ from keras_spectral_tl.spectra.kernels.analysis import (
     LayerKernelAnalysis,
     analyse_kernels,
 )
+from keras_spectral_tl.spectra.kernels.change_consistency import (
+    ChangeConsistency,
+    change_consistency,
+)
 from keras_spectral_tl.spectra.kernels.change_noise import (
     ChangeSignificance,
     change_significance,
@@ -32,6 +36,7 @@ from keras_spectral_tl.spectra.kernels.weights import (
 
 __all__ = [
     "KERNEL_CLASSES",
+    "ChangeConsistency",
     "ChangeSignificance",
     "ConvolutionKernel",
     "GaborFits",
@@ -43,6 +48,7 @@ __all__ = [
     "LayerKernelChanges",
     "LayerKernelSpectra",
     "analyse_kernels",
+    "change_consistency",
     "change_significance",
     "classify_kernels",
     "cluster_kernels",
