@@ -19,6 +19,7 @@ from keras_spectral_tl.spectra.kernels import (
     grid_shape,
     kernel_spectra,
 )
+from keras_spectral_tl.spectra.kernels.classes import noise_share
 
 # Kernels in an image, at most.
 _MOST_ROWS = 256
@@ -94,7 +95,9 @@ class KernelSpectra(SpectralCallback):
         super().on_train_begin(logs)
         # A subclassed model may only be built by its first batch.
         if self.model.built:
-            convolutions_on(self.model, self.num_points)
+            found, _ = convolutions_on(self.model, self.num_points)
+            for kernel, _ in found.values():
+                noise_share(kernel.size)  # computed once in a process, then known
 
     def record(self) -> Record:
         """The kernels as they are."""

@@ -86,9 +86,11 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
         """Looks at the model, which it leaves as it is."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Forget earlier fits, also those that ended by an exception."""
+        """Forget earlier fits, also those that ended by an exception, and set up."""
         self._close()
         self.history, self.skipped = {}, []
+        if self.log_dir is not None:
+            self._events = EventFiles(self.log_dir, self.file_prefix)
         self._budget = TimeBudget(self.most_share)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -112,9 +114,7 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
     def _keep(self, epoch: int, found: Record) -> None:
         if self._store is not None:
             self._store.write(f"{self.file_prefix}_epoch_{epoch + 1:04d}", found.arrays)
-        if self.log_dir is not None:
-            if self._events is None:
-                self._events = EventFiles(self.log_dir, self.file_prefix)
+        if self._events is not None:
             self._events.write(epoch, {**found.logs, **found.scalars}, found.images)
 
     def _close(self) -> None:

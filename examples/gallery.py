@@ -1,0 +1,175 @@
+"""Every figure of `keras_spectral_tl.plotting`, drawn from the networks of explain.py.
+
+    python examples/explain.py --seeds 0
+    python examples/gallery.py [--out docs/figures]
+
+docs/figures.md says what each shows.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+from explain import LAYER, Networks, differences, kernels_of, networks, predictions
+from quickstart import BASE, NUM_TARGET, TARGET, System, activation_panels, load_system
+
+import keras_spectral_tl as kst
+from keras_spectral_tl import loss_landscape, plotting, spectra
+
+Figures = dict[str, object]
+
+
+def kernel_figures(found: Networks) -> Figures:
+    analysis = spectra.analyse_kernels(found["base"], [LAYER])[LAYER]
+    transfer = kst.kernel_spectra(found["base"], 64).layers
+    changes = spectra.kernel_changes(
+        *(found[name] for name in ("base", "retrained", "reseeded"))
+    ).layers[LAYER]
+    best = np.argsort(analysis.gabor.residuals)[:: len(analysis.classes) // 8][:8]
+    return {
+        "kernel_spectra": plotting.plot_kernel_spectra(
+            {name: layer.profiles for name, layer in transfer.items()}
+        ),
+        "transfer_functions": plotting.plot_transfer_functions(
+            {name: layer.mean_transfer for name, layer in transfer.items()}, (64, 64)
+        ),
+        "kernel_classes": plotting.plot_kernel_classes(
+            {name: layer.class_shares() for name, layer in transfer.items()}
+        ),
+        "kernel_clusters": plotting.plot_kernel_clusters(
+            analysis.clusters.centres, analysis.clusters.sizes
+        ),
+        "gabor_fits": plotting.plot_gabor_fits(
+            kernels_of(found["base"])[best],
+            analysis.gabor.kernels()[best],
+            analysis.gabor.residuals[best],
+        ),
+        "kernel_changes": plotting.plot_kernel_changes(
+            {
+                LAYER: (
+                    changes.relative_changes,
+                    changes.significance.agreements,
+                    changes.classes_before,
+                )
+            }
+        ),
+    }
+
+
+def activation_figures(found: Networks, base: System, target: System) -> Figures:
+    base_x, target_x = base.test[0][::8], target.test[0][::8]
+    gains = spectra.layer_gains(found["base"], base_x)
+    shifts = spectra.retraining_shifts(
+        found["base"], found["retrained"], base_x, target_x
+    )
+    composed = spectra.measured_composition(found["base"], base_x[:1], range(33))
+    energy = spectra.radial_spectrum(base_x, (1, 2)).mean(axis=0)[:, :33]
+    fed = composed.gains[:, :33] * energy[:, None, :]  # by the inputs as they are
+    return {
+        "activation_spectra": plotting.plot_activation_spectra(
+            activation_panels(found, base_x, target_x)
+        ),
+        "layer_gains": plotting.plot_wavenumber_ratios(
+            {
+                name: {"linear part": gain.linear, "activation": gain.activation}
+                for name, gain in gains.items()
+            }
+        ),
+        "spectral_shifts": plotting.plot_spectral_shifts(
+            {
+                name: {
+                    "target data": (shift.data.gain, shift.data.distance),
+                    "retraining": (shift.retraining.gain, shift.retraining.distance),
+                }
+                for name, shift in shifts.items()
+            }
+        ),
+        "composition": plotting.plot_composition(
+            {"from the streamfunction": fed[0], "from the vorticity": fed[1]}
+        ),
+    }
+
+
+def prediction_figures(found: Networks, base: System, target: System) -> Figures:
+    truth = target.test[1]
+    predicted = {
+        name: predictions(found[name], target) for name in ("base", "retrained")
+    }
+    ratios = {k: np.exp(v) for k, v in differences(found, base, target).items()}
+    return {
+        "fields": plotting.plot_fields(
+            {
+                "vorticity, base": base.test[0][0, ..., 1],
+                "vorticity, target": target.test[0][0, ..., 1],
+            }
+        ),
+        "energy_spectra": plotting.plot_energy_spectra(
+            {
+                label: np.asarray(system.metadata["spectra"]["energy"])
+                for label, system in (("base", base), ("target", target))
+            }
+        ),
+        "predictions": plotting.plot_predictions(
+            truth, predicted["retrained"], num_samples=1
+        ),
+        "coherence": plotting.plot_coherence(
+            {name: spectra.coherence(truth, p) for name, p in predicted.items()}
+        ),
+        "wavenumber_ratios": plotting.plot_wavenumber_ratios(
+            {"target over base": dict(list(ratios.items())[:3])}
+        ),
+    }
+
+
+def landscape_figures(found: Networks, target: System) -> Figures:
+    x, y = target.train
+    around = loss_landscape.loss_landscapes(found["base"], x, y)
+    for name, landscape in around.items():
+        print(
+            f"{name}: largest eigenvalue {landscape.curvature.largest[0]:.3g}, "
+            f"negative share {landscape.curvature.negative_share:.2g}, "
+            f"convexity {landscape.convexity:.3f}"
+        )
+    loss = loss_landscape.LayerLoss(found["base"], LAYER, x, y)
+    steps = np.linspace(-0.5, 0.5, 13)
+    surface = loss_landscape.loss_surface(
+        loss,
+        loss_landscape.gradient_direction(loss),
+        loss_landscape.random_direction(loss),
+        steps,
+    )
+    lines = {name: landscape.lines for name, landscape in around.items()}
+    steps_of_lines = next(iter(around.values())).steps
+    return {
+        "loss_lines": plotting.plot_loss_lines(steps_of_lines, lines),
+        "loss_surface": plotting.plot_loss_surface(
+            steps, surface, ("gradient", "random")
+        ),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--networks", type=Path, default=Path("runs/explain/seed_0"))
+    parser.add_argument("--out", type=Path, default=Path("docs/figures"))
+    options = parser.parse_args()
+    for name in ("tensorflow", "absl"):  # they warn of every new model's prediction
+        logging.getLogger(name).setLevel(logging.ERROR)
+    base = load_system(BASE, options.data_dir)
+    target = load_system(TARGET, options.data_dir, NUM_TARGET)
+    found = networks(base, target, 0, options.networks)
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures = {
+        **kernel_figures(found),
+        **activation_figures(found, base, target),
+        **prediction_figures(found, base, target),
+        **landscape_figures(found, target),
+    }
+    for name, axes in figures.items():
+        plotting.save_figure(axes, options.out / f"{name}.png", dpi=70)
+
+
+if __name__ == "__main__":
+    main()
