@@ -31,24 +31,44 @@ from quickstart import (
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import plotting, spectra
+from keras_spectral_tl.spectra.recording import read_calls
 
 LAYER = "conv_2"  # the one that the quickstart recommends, with every seed
-NETWORKS = ("base", "retrained", "reseeded")
+NETWORKS = ("base", "retrained", "reseeded", "control")
 # Bands of wavenumbers: the base's forcing is at 16, the target's at 4.
 BANDS = ((1, 4), (5, 10), (11, 20), (21, 31))
+
+SECTIONS = {
+    "bands": "{}, by k",
+    "consistency": "kernel power against: {}",
+    "shifts": "pre-activations of {}",
+    "active": "ReLU of {}",
+}
 
 Networks = dict[str, keras.Model]
 
 
 def networks(base: System, target: System, seed: int, out: Path) -> Networks:
-    """The base network and two retrainings of its layer; from disk if there."""
+    """The base network and retrainings of its layer; from disk if they are there.
+
+    "control" is retrained on as many snapshots of the base system: what retraining does
+    to the kernels when there is nothing new to learn.
+    """
     out.mkdir(parents=True, exist_ok=True)
     files = {name: out / f"{name}.keras" for name in NETWORKS}
-    if not all(file.exists() for file in files.values()):
+    if not files["base"].exists():
         train_base(base.train, seed).save(files["base"])
-        model = keras.models.load_model(files["base"])
-        for name, its_seed in (("retrained", seed), ("reseeded", seed + 100)):
-            result = kst.retrain(model, target.train, LAYER, seed=its_seed, **RETRAIN)
+    model = keras.models.load_model(files["base"])
+    step = len(base.train[0]) // NUM_TARGET
+    some_of_base = tuple(part[::step][:NUM_TARGET] for part in base.train)
+    retrainings = {
+        "retrained": (target.train, seed),
+        "reseeded": (target.train, seed + 100),
+        "control": (some_of_base, seed),
+    }
+    for name, (data, its_seed) in retrainings.items():
+        if not files[name].exists():
+            result = kst.retrain(model, data, LAYER, seed=its_seed, **RETRAIN)
             result.model.save(files[name])
     return {name: keras.models.load_model(file) for name, file in files.items()}
 
@@ -56,7 +76,11 @@ def networks(base: System, target: System, seed: int, out: Path) -> Networks:
 def accuracy(found: Networks, base: System, target: System) -> dict[str, float]:
     """Correlation and spectrum RMSE on the test trajectories."""
     rows = {"base on base": (found["base"], base)}
-    rows |= {f"{name} on target": (model, target) for name, model in found.items()}
+    rows |= {
+        f"{name} on target": (model, target)
+        for name, model in found.items()
+        if name != "control"
+    }
     table = {}
     for name, (model, system) in rows.items():
         truth, predicted = system.test[1], predictions(model, system)
@@ -113,7 +137,10 @@ def kernels_of(model: keras.Model) -> np.ndarray:
 
 def kernel_numbers(found: Networks) -> tuple[dict[str, Any], Any]:
     """What changed in the kernels, against the reseeded retraining."""
-    changes = spectra.kernel_changes(*(found[name] for name in NETWORKS)).layers[LAYER]
+    changes = spectra.kernel_changes(*(found[name] for name in NETWORKS[:3])).layers[
+        LAYER
+    ]
+    control = spectra.kernel_changes(found["base"], found["control"]).layers[LAYER]
     noise = changes.significance
     counts = {
         when: {name: int(np.sum(kinds == name)) for name in spectra.KERNEL_CLASSES}
@@ -124,6 +151,7 @@ def kernel_numbers(found: Networks) -> tuple[dict[str, Any], Any]:
     }
     return {
         "relative_change": changes.relative_change,
+        "relative_change, control": control.relative_change,
         "norm_change": float(
             np.linalg.norm(changes.norms_after) / np.linalg.norm(changes.norms_before)
             - 1
@@ -144,23 +172,31 @@ def explain(base: System, target: System, seed: int, out: Path) -> dict[str, Any
     wanted = differences(found, base, target)
     numbers, changes = kernel_numbers(found)
     grid = base.train[0].shape[1:3]
+    before, after, control = (
+        kernels_of(found[name]) for name in ("base", "retrained", "control")
+    )
     compared = {
-        name: spectra.change_consistency(
-            kernels_of(found["base"]), kernels_of(found["retrained"]), ratio, grid
-        )
+        name: spectra.change_consistency(before, after, ratio, grid)
         for name, ratio in wanted.items()
     }
+    forcing = wanted["true forcing, target / base"]
+    compared["true forcing, target / base; control"] = spectra.change_consistency(
+        before, control, forcing, grid
+    )
     shifts = spectra.retraining_shifts(
         found["base"], found["retrained"], base.test[0][::4], target.test[0][::4]
     )
     draw(out, found, base, target, changes)
-    power = next(iter(compared.values())).power_changes
+    power, *_, control_power = (c.power_changes for c in compared.values())
     return {
         "seed": seed,
         "accuracy": accuracy(found, base, target),
         "kernels": numbers,
         "bands": {
             "kernel power, after / before": in_bands(np.append(np.nan, power)),
+            "kernel power, control / before": in_bands(
+                np.append(np.nan, control_power)
+            ),
             **{name: in_bands(ratio) for name, ratio in wanted.items()},
         },
         "consistency": {
@@ -168,7 +204,35 @@ def explain(base: System, target: System, seed: int, out: Path) -> dict[str, Any
             for name, c in compared.items()
         },
         "shifts": {name: shift_numbers(s) for name, s in shifts.items()},
+        "active": active_units(found, base, target),
     }
+
+
+def active_units(
+    found: Networks, base: System, target: System
+) -> dict[str, dict[str, float]]:
+    """Of each ReLU the share of points that it lets through; of dead channels."""
+    runs = {
+        "base data": (found["base"], base),
+        "target data": (found["base"], target),
+        "target data, retrained": (found["retrained"], target),
+    }
+    table: dict[str, dict[str, float]] = {}
+    for label, (model, system) in runs.items():
+        sums: dict[str, list[np.ndarray]] = {}
+
+        def add(name: str, call: Any, sums: dict[str, list[np.ndarray]] = sums) -> None:
+            if call.pre_activation is not call.post_activation:
+                active = np.mean(call.pre_activation > 0, axis=(2, 3))
+                sums.setdefault(name, []).append(active)
+
+        read_calls(model, system.test[0][::4], add)
+        for name, parts in sums.items():
+            active = np.concatenate(parts).mean(axis=0)
+            table.setdefault(name, {})[f"active, {label}"] = float(active.mean())
+            dead = int(np.sum(active < 1e-3))
+            table[name][f"channels off, {label}"] = dead
+    return table
 
 
 def in_bands(log_ratios: np.ndarray) -> dict[str, float]:
@@ -268,13 +332,9 @@ def tables(found: list[dict[str, Any]]) -> str:
         if len(some) == len(found):
             title = f"{kind} kernels"
             parts.append(table(title, rows("kernels", "by_class", kind), seeds))
-    for name in found[0]["bands"]:
-        parts.append(table(f"{name}, by k", rows("bands", name), seeds))
-    for name in found[0]["consistency"]:
-        title = f"kernel power against: {name}"
-        parts.append(table(title, rows("consistency", name), seeds))
-    for name in found[0]["shifts"]:
-        parts.append(table(f"pre-activations of {name}", rows("shifts", name), seeds))
+    for section, title in SECTIONS.items():
+        for name in found[0][section]:
+            parts.append(table(title.format(name), rows(section, name), seeds))
     return "\n".join(parts)
 
 
