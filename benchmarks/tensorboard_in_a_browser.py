@@ -10,6 +10,7 @@ are there with pixels in them, and takes a screenshot of each tab.
 
 import argparse
 import contextlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -89,7 +90,9 @@ def browser() -> Iterator[Any]:
         "--window-size=1400,1000",
     ):
         options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service("chromedriver"))
+    driver = webdriver.Chrome(
+        options=options, service=Service(shutil.which("chromedriver"))
+    )
     try:
         yield driver
     finally:

@@ -24,6 +24,7 @@ from quickstart import (
     RETRAIN,
     TARGET,
     System,
+    activation_panels,
     correlation,
     load_system,
     train_base,
@@ -254,41 +255,22 @@ def shift_numbers(shift: Any) -> dict[str, float]:
 def draw(
     out: Path, found: Networks, base: System, target: System, changes: Any
 ) -> None:
-    truth = {
-        f"truth, {name}": mean_spectrum(s.test[1]) for name, s in named(base, target)
-    }
-    lines = {
-        **truth,
-        "base": mean_spectrum(predictions(found["base"], target)),
-        "retrained": mean_spectrum(predictions(found["retrained"], target)),
-    }
-    runs = {
-        "base": (found["base"], base),
-        "target": (found["base"], target),
-        "retrained": (found["retrained"], target),
-    }
-    measured = {
-        label: kst.activation_spectra(model, system.test[0][::4]).pre_activation
-        for label, (model, system) in runs.items()
-    }
-    by_layer = {
-        layer: {label: measured[label][layer] for label in runs}
-        for layer in measured["base"]
-    }
+    lines = {f"truth, {n}": mean_spectrum(s.test[1]) for n, s in named(base, target)}
+    for name in ("base", "retrained"):
+        lines[name] = mean_spectrum(predictions(found[name], target))
+    changed = (
+        changes.relative_changes,
+        changes.significance.agreements,
+        changes.classes_before,
+    )
     figures = {
         "prediction_spectra": plotting.plot_energy_spectra(
             lines, "spectrum of sgs forcing (normalised)"
         ),
-        "activation_shifts": plotting.plot_activation_spectra(by_layer),
-        "kernel_changes": plotting.plot_kernel_changes(
-            {
-                LAYER: (
-                    changes.relative_changes,
-                    changes.significance.agreements,
-                    changes.classes_before,
-                )
-            }
+        "activation_shifts": plotting.plot_activation_spectra(
+            activation_panels(found, base.test[0][::4], target.test[0][::4])
         ),
+        "kernel_changes": plotting.plot_kernel_changes({LAYER: changed}),
     }
     for name, axes in figures.items():
         plotting.save_figure(axes, out / f"{name}.png", dpi=80)

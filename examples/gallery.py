@@ -18,6 +18,7 @@ import keras_spectral_tl as kst
 from keras_spectral_tl import loss_landscape, plotting, spectra
 
 Figures = dict[str, object]
+LAST = 32  # shells beyond are incomplete on 64 x 64 points
 
 
 def kernel_figures(found: Networks) -> Figures:
@@ -72,7 +73,10 @@ def activation_figures(found: Networks, base: System, target: System) -> Figures
         ),
         "layer_gains": plotting.plot_wavenumber_ratios(
             {
-                name: {"linear part": gain.linear, "activation": gain.activation}
+                name: {
+                    "linear part": gain.linear[:LAST],
+                    "activation": gain.activation[:LAST],
+                }
                 for name, gain in gains.items()
             }
         ),
@@ -96,7 +100,8 @@ def prediction_figures(found: Networks, base: System, target: System) -> Figures
     predicted = {
         name: predictions(found[name], target) for name in ("base", "retrained")
     }
-    ratios = {k: np.exp(v) for k, v in differences(found, base, target).items()}
+    wanted = differences(found, base, target)
+    ratios = {label: np.exp(ratio[:LAST]) for label, ratio in wanted.items()}
     return {
         "fields": plotting.plot_fields(
             {
@@ -123,7 +128,7 @@ def prediction_figures(found: Networks, base: System, target: System) -> Figures
 
 
 def landscape_figures(found: Networks, target: System) -> Figures:
-    x, y = target.train
+    x, y = (part[:8] for part in target.train)
     around = loss_landscape.loss_landscapes(found["base"], x, y)
     for name, landscape in around.items():
         print(
@@ -154,6 +159,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--networks", type=Path, default=Path("runs/explain/seed_0"))
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
+    parser.add_argument("--only", nargs="+", help="kernels, activations, ...")
     options = parser.parse_args()
     for name in ("tensorflow", "absl"):  # they warn of every new model's prediction
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -161,14 +167,15 @@ def main() -> None:
     target = load_system(TARGET, options.data_dir, NUM_TARGET)
     found = networks(base, target, 0, options.networks)
     options.out.mkdir(parents=True, exist_ok=True)
-    figures = {
-        **kernel_figures(found),
-        **activation_figures(found, base, target),
-        **prediction_figures(found, base, target),
-        **landscape_figures(found, target),
+    groups = {
+        "kernels": lambda: kernel_figures(found),
+        "activations": lambda: activation_figures(found, base, target),
+        "predictions": lambda: prediction_figures(found, base, target),
+        "landscape": lambda: landscape_figures(found, target),
     }
-    for name, axes in figures.items():
-        plotting.save_figure(axes, options.out / f"{name}.png", dpi=70)
+    for group in options.only or groups:
+        for name, axes in groups[group]().items():
+            plotting.save_figure(axes, options.out / f"{name}.png", dpi=70)
 
 
 if __name__ == "__main__":

@@ -254,7 +254,7 @@ def plot_kernel_changes(
                     markersize=4, alpha=0.7, linestyle="none",
                 )  # fmt: skip
         axes.axhline(0, color=GREY, linewidth=0.8)
-        axes.set_xscale("log")
+        axes.set_xlim(left=0)
         axes.set_ylim(-1.05, 1.05)
         axes.set_title(layer)
     label_outer(

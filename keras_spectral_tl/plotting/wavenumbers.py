@@ -49,7 +49,8 @@ def plot_wavenumber_ratios(
         bool(ratios) and all(ratios.values()),
         f"plot_wavenumber_ratios needs panels with lines. Received {dict(ratios)}.",
     )
-    figure, all_axes = panels(len(ratios), columns=3, size=(3.2, 2.5))
+    size = (5.2, 3.4) if len(ratios) == 1 else (3.2, 2.5)
+    figure, all_axes = panels(len(ratios), columns=3, size=size)
     colours = label_colours(label for lines in ratios.values() for label in lines)
     drawn: dict[str, Any] = {}
     for axes, (name, lines) in zip(all_axes, ratios.items(), strict=False):

@@ -76,23 +76,11 @@ def change_consistency(
         (True, 0.001)
     """
     first, second = (np.asarray(kernels, np.float64) for kernels in (before, after))
-    rank = len(num_points)
-    if first.shape != second.shape or first.ndim != rank + 1:
-        raise ValueError(
-            f"Expected two stacks of kernels with {rank} axes of points. Received "
-            f"shapes {first.shape} and {second.shape}."
-        )
     shells = np.arange(1, last_complete_shell(*num_points) + 1)
     wanted = np.asarray(difference, np.float64)[1 : len(shells) + 1]
-    if len(wanted) < len(shells) or not np.isfinite(wanted).all():
-        raise ValueError(
-            f"The difference must be finite at k = 1 .. {len(shells)}. Received "
-            f"{np.asarray(difference).tolist()}."
-        )
+    _check(first, second, wanted, shells)
     start = first.reshape(len(first), -1)
     change = second.reshape(len(second), -1) - start
-    if not change.any():
-        raise ValueError("The kernels did not change: there is nothing to compare.")
     forms = _shell_forms(first.shape[1:], num_points)[shells]
 
     def response(moved: Array) -> Array:
@@ -111,6 +99,23 @@ def change_consistency(
         reached += abs(float(weights @ response(drawn))) >= covariance
     p_value = (1 + reached) / (1 + num_draws)
     return ChangeConsistency(shells, observed, correlation, float(p_value))
+
+
+def _check(
+    first: Array, second: Array, wanted: Array, shells: NDArray[np.intp]
+) -> None:
+    if first.shape != second.shape or first.ndim < 2:
+        raise ValueError(
+            "Expected two stacks (kernels, *size) of one shape. Received "
+            f"{first.shape} and {second.shape}."
+        )
+    if np.array_equal(first, second):
+        raise ValueError("The kernels did not change: there is nothing to compare.")
+    if len(wanted) < len(shells) or not np.isfinite(wanted).all():
+        raise ValueError(
+            f"The difference must be finite at k = 1 .. {len(shells)}. Received "
+            f"{wanted.tolist()} there."
+        )
 
 
 def _power(flat: Array, forms: Array) -> Array:
