@@ -1,0 +1,80 @@
+"""The settings in which layer scores are compared with what retraining really gives.
+
+Three transfer cases of turbulence and their reverses, two normalisations, four numbers
+of target samples, three seeds (of the base network, of the target samples chosen, and
+of the retraining). The cases with which choices were made were written down here before
+any score was computed; the tables report the others apart.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+FLOWS = {
+    "kf16": "mini_forced_re2e3_kf16",
+    "kf4": "mini_forced_re2e3_kf4",
+    "decaying": "mini_decaying_re2e3",
+    "re500": "mini_forced_re5e2_kf4",
+    "re4000": "mini_forced_re4e3_kf4",
+}
+CASES = (
+    ("kf16", "kf4"),
+    ("re4000", "re500"),
+    ("kf4", "kf16"),
+    ("decaying", "kf4"),
+    ("kf4", "decaying"),
+    ("re500", "re4000"),
+)
+# Regularisation, numbers of iterations and the like are chosen with these alone.
+CHOSEN_WITH = (("kf16", "kf4"), ("re4000", "re500"))
+
+NORMALISATIONS = ("own", "base")
+NUM_TARGET = (16, 64, 4, 1)
+SEEDS = (0, 1, 2)
+
+NUM_BASE = 192
+BASE_EPOCHS = 40
+STEPS = 400
+BATCH_SIZE = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One base network, one target and the few samples of it.
+
+    Attributes:
+        base: key of `FLOWS`.
+        target: key of `FLOWS`.
+        normalisation: whose statistics scale the target: its own, of the few samples
+            given, or those of the base.
+        num_target: target samples.
+        seed: of base network, choice of samples, and retraining.
+    """
+
+    base: str
+    target: str
+    normalisation: str
+    num_target: int
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """Unique name, used for files."""
+        return (
+            f"{self.base}_to_{self.target}-{self.normalisation}-"
+            f"n{self.num_target}-seed{self.seed}"
+        )
+
+    @property
+    def used_for_choices(self) -> bool:
+        """Whether choices may be made with it."""
+        return (self.base, self.target) in CHOSEN_WITH
+
+
+def settings() -> list[Setting]:
+    """Returns all settings, those that teach most first."""
+    return [
+        Setting(base, target, normalisation, num_target, seed)
+        for seed, num_target, (base, target), normalisation in itertools.product(
+            SEEDS, NUM_TARGET, CASES, NORMALISATIONS
+        )
+    ]

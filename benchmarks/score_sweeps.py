@@ -1,0 +1,161 @@
+"""Base networks, target samples and measured sweeps of the settings, kept on disk."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow_datasets as tfds
+from score_settings import BASE_EPOCHS, BATCH_SIZE, FLOWS, NUM_BASE, STEPS, Setting
+
+import keras_spectral_tl as kst
+import turbulence_data
+from keras_spectral_tl.metrics import pattern_correlation
+from keras_spectral_tl.transfer import baselines
+
+Arrays = tuple[np.ndarray, np.ndarray]
+CONTROLS = ("unchanged", "gain_only", "all", "from_scratch")
+
+
+class Workshop:
+    """Makes what a setting needs, once: data, base networks, sweeps.
+
+    Args:
+        data_dir: directory of the datasets; missing ones are made.
+        out: directory of base networks and fields.
+    """
+
+    def __init__(self, data_dir: Path, out: Path) -> None:
+        self.data_dir, self.out = data_dir, out
+        out.mkdir(parents=True, exist_ok=True)
+
+    def fields(self, flow: str) -> dict[str, np.ndarray]:
+        """Physical fields: train in the nested few-shot order, and test."""
+        path = self.out / f"{flow}.npz"
+        with _made_once(path) as missing:
+            if missing:
+                write_arrays(path, **self._load(flow))
+        with np.load(path) as file:
+            return dict(file)
+
+    def _load(self, flow: str) -> dict[str, np.ndarray]:
+        train, test = (
+            list(tfds.as_numpy(split))
+            for split in tfds.load(
+                f"turbulence_data/{FLOWS[flow]}",
+                split=["train", "test"],
+                data_dir=str(self.data_dir),
+            )
+        )
+        x, y = turbulence_data.to_arrays(turbulence_data.few_shot(train, len(train)))
+        test_x, test_y = turbulence_data.to_arrays(test)
+        return {"x": x, "y": y, "test_x": test_x, "test_y": test_y}
+
+    def base(self, flow: str, seed: int) -> tuple[keras.Model, Arrays, Any]:
+        """The base network, its normalised train samples, and their normalisation."""
+        fields = self.fields(flow)
+        x, y = fields["x"][:NUM_BASE], fields["y"][:NUM_BASE]
+        normalisation = turbulence_data.Normalisation.from_arrays(x, y)
+        data = normalisation.normalise(x, y)
+        path = self.out / f"{flow}-seed{seed}.weights.npz"
+        model = kst.build_sgs_cnn(x.shape[1:], num_layers=6, num_filters=16)
+        with _made_once(path) as missing:
+            if missing:
+                trained = train_base(data, seed)
+                write_arrays(
+                    path, **{str(i): w for i, w in enumerate(trained.get_weights())}
+                )
+        with np.load(path) as file:
+            model.set_weights([file[str(i)] for i in range(len(file.files))])
+        return model, data, normalisation
+
+    def target(self, setting: Setting, base_normalisation: Any) -> tuple[Arrays, Arrays]:
+        """Normalised few samples and test samples of the target.
+
+        The seed says where in the nested order the few samples start.
+        """
+        fields = self.fields(setting.target)
+        order = np.roll(np.arange(len(fields["x"])), -67 * setting.seed)
+        few = order[: setting.num_target]
+        x, y = fields["x"][few], fields["y"][few]
+        normalisation = base_normalisation
+        if setting.normalisation == "own":
+            normalisation = turbulence_data.Normalisation.from_arrays(x, y)
+        return (
+            normalisation.normalise(x, y),
+            normalisation.normalise(fields["test_x"], fields["test_y"]),
+        )
+
+    def sweep(self, setting: Setting) -> dict[str, Any]:
+        """Retrains every layer alone, and the controls; tests all of them."""
+        model, _, normalisation = self.base(setting.base, setting.seed)
+        target, test = self.target(setting, normalisation)
+        options = retrain_options(setting)
+        rows = kst.oracle_sweep(model, target, test, **options).rows
+        controls = baselines(model, target, test, include=CONTROLS, **options).rows
+        return {
+            "layers": {row["layer"]: _figures(row) for row in rows},
+            "controls": {row["layer"]: _figures(row) for row in controls},
+            "parameters": {row["layer"]: row["num_parameters"] for row in rows},
+        }
+
+
+def retrain_options(setting: Setting) -> dict[str, Any]:
+    """How each layer is retrained: `STEPS` steps of Adam, the rate falling to 0."""
+    batch = min(BATCH_SIZE, setting.num_target)
+    epochs = -(-STEPS // (setting.num_target // batch))
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, STEPS)
+    return {
+        "optimizer": keras.optimizers.Adam(schedule),
+        "epochs": epochs,
+        "batch_size": batch,
+        "seed": setting.seed,
+    }
+
+
+def train_base(data: Arrays, seed: int) -> keras.Model:
+    """Plain Keras: compile and fit."""
+    keras.utils.set_random_seed(seed)
+    model = kst.build_sgs_cnn(data[0].shape[1:], num_layers=6, num_filters=16)
+    steps = BASE_EPOCHS * -(-len(data[0]) // 8)
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse")
+    model.fit(*data, batch_size=8, epochs=BASE_EPOCHS, verbose=0)
+    return model
+
+
+def correlation(model: keras.Model, data: Arrays) -> float:
+    """Pattern correlation of predictions with the truth."""
+    return pattern_correlation(data[1], model.predict(data[0], batch_size=8, verbose=0))
+
+
+def _figures(row: Any) -> dict[str, float]:
+    return {name: float(row[name]) for name in ("cc", "relative_rmse") if name in row}
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Writes an npz file, whole or not at all."""
+    partial = path.with_name(path.name + f".{os.getpid()}.partial.npz")
+    np.savez(partial, **arrays)
+    partial.rename(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file, whole or not at all."""
+    partial = path.with_name(path.name + f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.rename(path)
+
+
+@contextmanager
+def _made_once(path: Path) -> Iterator[bool]:
+    """Yields whether the file is missing, while no other process makes it."""
+    import fcntl
+
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not path.exists()
