@@ -73,7 +73,9 @@ class Workshop:
             model.set_weights([file[str(i)] for i in range(len(file.files))])
         return model, data, normalisation
 
-    def target(self, setting: Setting, base_normalisation: Any) -> tuple[Arrays, Arrays]:
+    def target(
+        self, setting: Setting, base_normalisation: Any
+    ) -> tuple[Arrays, Arrays]:
         """Normalised few samples and test samples of the target.
 
         The seed says where in the nested order the few samples start.

@@ -1,20 +1,48 @@
 """Scores that tell, before any retraining, which layer to retrain."""
 
+from keras_spectral_tl.scoring.activation_evidence import ActivationEvidence
+from keras_spectral_tl.scoring.controls import (
+    FirstLayer,
+    FixedDepth,
+    LastLayer,
+    MeasuredOrder,
+    PowerLawAlpha,
+    RandomOrder,
+)
+from keras_spectral_tl.scoring.fisher_trace import FisherTrace
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
+from keras_spectral_tl.scoring.gradient_snr import GradientSNR
 from keras_spectral_tl.scoring.layer_scores import LayerScores
 from keras_spectral_tl.scoring.least_squares import HeldOutLeastSquares
+from keras_spectral_tl.scoring.loss_convexity import LossConvexity
+from keras_spectral_tl.scoring.newton_gain import NewtonGain
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, Scorer
 from keras_spectral_tl.scoring.score_layers import default_scorers, score_layers
 from keras_spectral_tl.scoring.spectral_shift import SpectralShiftScore
+from keras_spectral_tl.scoring.successive_halving import SuccessiveHalving
+from keras_spectral_tl.scoring.sweep_cost import sweep_cost
 
 __all__ = [
+    "ActivationEvidence",
     "Cost",
+    "FirstLayer",
+    "FisherTrace",
+    "FixedDepth",
     "GradientNorm",
+    "GradientSNR",
     "HeldOutLeastSquares",
+    "LastLayer",
     "LayerScores",
+    "LossConvexity",
+    "MeasuredOrder",
+    "NewtonGain",
+    "PowerLawAlpha",
+    "RandomOrder",
     "ScoredLayers",
     "Scorer",
     "SpectralShiftScore",
+    "SuccessiveHalving",
     "default_scorers",
     "score_layers",
+    "sweep_cost",
 ]

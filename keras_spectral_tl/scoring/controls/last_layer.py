@@ -1,0 +1,33 @@
+"""Layers from the last to the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_spectral_tl.scoring.protocol import (
+    Cost,
+    ScoredLayers,
+    layers_to_score,
+)
+from keras_spectral_tl.transfer.target_data import TargetData
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """A control: the deeper, the better, as in fine-tuning the head of a classifier."""
+
+    name: str = "last_layer"
+
+    def __call__(
+        self,
+        model: keras.Model,
+        base: TargetData,
+        target: TargetData,
+        rng: np.random.Generator,
+    ) -> ScoredLayers:
+        """See `Scorer`; only the order of the layers counts."""
+        names = layers_to_score(model)
+        return ScoredLayers({n: float(i) for i, n in enumerate(names)}, Cost(0))

@@ -1,0 +1,98 @@
+"""The exponent of the tail of a layer's weight spectrum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.introspection import (
+    fetch,
+    own_trainable_variables,
+    weight_layers,
+)
+from keras_spectral_tl.scoring.protocol import (
+    Cost,
+    ScoredLayers,
+    layers_to_score,
+)
+from keras_spectral_tl.transfer.target_data import TargetData
+
+Array = NDArray[np.float64]
+
+# Fewer eigenvalues in the tail say nothing of an exponent.
+_LEAST_TAIL = 5
+
+
+@dataclass(frozen=True)
+class PowerLawAlpha:
+    """A control that cannot see the target: alpha of heavy-tailed self-regularisation.
+
+        p(x) ~ x^-alpha for x >= x_min,   alpha = 1 + n / sum ln(x_i / x_min)
+
+    of the eigenvalues x of `W^T W`, W the matrix of a dense layer, or of every tap of a
+    convolution (all taps together), with the x_min that brings the fit nearest to the
+    sample (least Kolmogorov-Smirnov distance). Large values mean a layer that learned
+    little, which is taken as the one to retrain. nan with fewer than 5 eigenvalues.
+
+    Clauset, Shalizi & Newman 2009, doi:10.1137/070710111; the use for networks after
+    Martin, Peng & Mahoney 2021, doi:10.1038/s41467-021-24025-8.
+    """
+
+    name: str = "power_law_alpha"
+
+    def __call__(
+        self,
+        model: keras.Model,
+        base: TargetData,
+        target: TargetData,
+        rng: np.random.Generator,
+    ) -> ScoredLayers:
+        """See `Scorer`; only the weights count."""
+        layers, values, evidence = weight_layers(model), {}, {}
+        for name in layers_to_score(model):
+            kernels = [fetch(v) for v in own_trainable_variables(layers[name])]
+            spectra = [_eigenvalues(k) for k in kernels if k.ndim > 1]
+            eigenvalues = np.concatenate([*spectra, np.zeros(0)])
+            alpha, least = fit_power_law(eigenvalues)
+            values[name] = alpha
+            evidence[name] = {"x_min": least, "eigenvalues": np.sort(eigenvalues)}
+        return ScoredLayers(values, Cost(0), evidence)
+
+
+def _eigenvalues(kernel: NDArray[Any]) -> Array:
+    """Of `W^T W` for each tap, where they are not zero but for round-off."""
+    taps = kernel.astype(np.float64).reshape(-1, *kernel.shape[-2:])
+    singular = np.linalg.svd(taps, compute_uv=False).ravel()
+    return np.asarray(singular[singular > 1e-6 * singular.max(initial=0.0)] ** 2)
+
+
+def fit_power_law(values: Array) -> tuple[float, float]:
+    """Exponent and start of a power-law tail by maximum likelihood.
+
+    Every value but the largest few is tried as x_min.
+
+    Args:
+        values: above 0.
+
+    Returns:
+        alpha and x_min; nan if there are fewer than 5 values or all tails are of equal
+        values.
+    """
+    x = np.sort(values)
+    best, nearest = (float("nan"), float("nan")), np.inf
+    for start in range(len(x) - _LEAST_TAIL + 1):
+        tail = np.log(x[start:] / x[start])
+        if (start and x[start] == x[start - 1]) or tail.sum() == 0.0:
+            continue
+        count = len(tail)
+        exponent = count / tail.sum()
+        model = 1.0 - np.exp(-exponent * tail)
+        ranks = np.arange(count + 1) / count
+        distance = max(np.max(model - ranks[:-1]), np.max(ranks[1:] - model))
+        if distance < nearest:
+            nearest, best = distance, (1.0 + float(exponent), float(x[start]))
+    return best

@@ -1,0 +1,34 @@
+"""Layers in random order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_spectral_tl.scoring.protocol import (
+    Cost,
+    ScoredLayers,
+    layers_to_score,
+)
+from keras_spectral_tl.transfer.target_data import TargetData
+
+
+@dataclass(frozen=True)
+class RandomOrder:
+    """A control: an order drawn at random, all orders equally likely."""
+
+    name: str = "random_order"
+
+    def __call__(
+        self,
+        model: keras.Model,
+        base: TargetData,
+        target: TargetData,
+        rng: np.random.Generator,
+    ) -> ScoredLayers:
+        """See `Scorer`; `rng` alone decides."""
+        names = layers_to_score(model)
+        draws = rng.permutation(len(names)).astype(float).tolist()
+        return ScoredLayers(dict(zip(names, draws, strict=True)), Cost(0))
