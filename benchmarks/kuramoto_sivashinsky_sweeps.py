@@ -4,13 +4,13 @@
 
 The closure of the filtered Kuramoto-Sivashinsky equation, learned at one viscosity and
 transferred to another, both ways: halving the viscosity shortens the cells by sqrt(2)
-at a fixed coarse grid. Four numbers of target samples, three seeds (of the base network,
-of the samples chosen, of the retraining). Base and target are normalised by their own
-statistics, those of the few target samples.
+at a fixed coarse grid. Four numbers of target samples, three seeds (of the base
+network, of the samples chosen, of the retraining). Base and target are normalised by
+their own statistics, those of the few target samples.
 
-No choice of any score was or is made with these settings: all of them are reported. What
-a score is compared with lies in `--out`: filtered fields, base networks and sweeps,
-since another machine's round-off gives other chaos. What is missing there is made.
+No choice of any score was or is made with these settings: all of them are reported.
+What a score is compared with lies in `--out`: filtered fields, base networks and
+sweeps, since another machine's round-off gives other chaos. What is missing is made.
 """
 
 import argparse
