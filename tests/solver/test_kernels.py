@@ -64,14 +64,18 @@ def tables(rng, shape, cutoff):
     return factors
 
 
+@pytest.mark.parametrize("first", [0, 3])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_spectral_kernels_same_bits(shape):
+def test_spectral_kernels_same_bits(shape, first):
     rng, cutoff = np.random.default_rng(0), (shape[0] - 1) // 3
-    factors, field = tables(rng, shape, cutoff), complex_(rng, shape)
-    pair = np.zeros((2, *shape), complex)
-    assert_same_bits("velocity", [field, factors, cutoff, pair], with_factors)
-    pair = complex_(rng, (2, *shape))
-    assert_same_bits("advection", [pair, factors, cutoff, field], with_factors)
+    (nx, columns), padding = shape, 4
+    factors = tables(rng, shape, cutoff)
+    field = complex_(rng, (nx, first + columns + 2))
+    pair = np.zeros((2, nx, columns + padding), complex)
+    given = [field, first, factors, cutoff, pair]
+    assert_same_bits("velocity", given, with_factors)
+    pair = complex_(rng, pair.shape)
+    assert_same_bits("advection", [pair, factors, cutoff, first, field], with_factors)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -105,17 +109,24 @@ def test_runge_kutta_stages_same_bits(stage, draw, size):
 def test_kernels_do_what_their_formulas_say(module):
     rng, shape, cutoff = np.random.default_rng(4), (8, 5), 2
     resolved = np.r_[0:3, 6:8]
-    hat, factors = complex_(rng, shape), tables(rng, shape, cutoff)
-    given, pair = module.factors_of(factors), np.zeros((2, *shape), complex)
-    module.velocity(hat, given, cutoff, pair)
+    factors, (nx, columns), first = tables(rng, shape, cutoff), shape, 2
+    whole = complex_(rng, (nx, 9))
+    hat = whole[:, first : first + columns]
+    given, pair = module.factors_of(factors), np.zeros((2, nx, columns + 3), complex)
+    module.velocity(whole, first, given, cutoff, pair)
     c, d = factors[:, resolved]
     u, v = 1j * c * hat[resolved], -1j * d * hat[resolved]
     expected = [u + 1j * v, u - 1j * v]
-    np.testing.assert_allclose(pair[:, resolved], expected, rtol=1e-14)
+    np.testing.assert_allclose(pair[:, resolved, :columns], expected, rtol=1e-14)
     assert np.all(pair[:, 3:6] == 0.0)
-    out, (p, q) = np.full(shape, np.nan + 0j), complex_(rng, (2, *shape))
-    module.advection(np.stack([p + 1j * q, p - 1j * q]), given, cutoff, out)
-    np.testing.assert_allclose(out, 2 * (factors[0] * p + factors[1] * q), rtol=1e-13)
+    assert np.all(pair[:, :, columns:] == 0.0)
+    p, q = complex_(rng, (2, nx, columns + 3))
+    before, pair = whole.copy(), np.stack([p + 1j * q, p - 1j * q])
+    module.advection(pair, given, cutoff, first, whole)
+    expected = 2 * (factors[0] * p[:, :columns] + factors[1] * q[:, :columns])
+    np.testing.assert_allclose(hat, expected, rtol=1e-13)
+    outside = np.delete(np.arange(9), slice(first, first + columns))
+    np.testing.assert_array_equal(whole[:, outside], before[:, outside])
     z = complex_(rng, shape)
     expected = z.real**2 - z.imag**2 + 1j * z.real * z.imag
     module.products(z)

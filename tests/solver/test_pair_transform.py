@@ -32,15 +32,17 @@ class Loaded:
 
     def read(self, columns, pair):
         a, b = (hat[:, columns] for hat in self.hats)
-        pair[0], pair[1] = a + 1j * b, a - 1j * b
+        resolved = pair[:, :, : a.shape[1]]
+        resolved[0], resolved[1] = a + 1j * b, a - 1j * b
 
     def apply(self, change):
         """Coefficients of the real and the imaginary part of the result."""
         parts = np.full((2, *self.modes.shape), np.nan, complex)
 
         def write(columns, pair):
-            parts[0][:, columns] = 0.5 * (pair[0] + pair[1])
-            parts[1][:, columns] = -0.5j * (pair[0] - pair[1])
+            total, difference = pair[:, :, : columns.stop - columns.start]
+            parts[0][:, columns] = 0.5 * (total + difference)
+            parts[1][:, columns] = -0.5j * (total - difference)
 
         self.transform.apply(self.read, change, write)
         return parts / np.prod(self.modes.quadrature.num_points)

@@ -60,8 +60,10 @@ class Advection:
         """Writes `-J` into `out`; the argument is kept."""
 
         def write(columns: slice, products: Pair) -> None:
-            factors = self._products[columns.start]
-            self._kernels.advection(products, factors, self._cutoff, out[:, columns])
+            first = columns.start
+            self._kernels.advection(
+                products, self._products[first], self._cutoff, first, out
+            )
 
         self._pair.apply(self._reader(vorticity_hat), self._kernels.products, write)
 
@@ -75,9 +77,9 @@ class Advection:
 
     def _reader(self, vorticity_hat: FieldHat) -> Columns:
         def read(columns: slice, velocity: Pair) -> None:
-            factors = self._velocity[columns.start]
+            first = columns.start
             self._kernels.velocity(
-                vorticity_hat[:, columns], factors, self._cutoff, velocity
+                vorticity_hat, first, self._velocity[first], self._cutoff, velocity
             )
 
         return read

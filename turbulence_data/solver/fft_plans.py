@@ -41,12 +41,15 @@ def plan(
     return execute
 
 
-def zeros(shape: tuple[int, ...], dtype: np.dtype[Any], padded: bool) -> NDArray[Any]:
-    """Returns aligned zeros, with a gap between lines along the last axis or none."""
-    *others, length = shape
-    padding = _PADDING_BYTES // dtype.itemsize if padded else 0
-    array: NDArray[Any] = pyfftw.zeros_aligned((*others, length + padding), dtype)
-    return array[..., :length]
+def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Returns aligned zeros, contiguous in memory."""
+    array: NDArray[Any] = pyfftw.zeros_aligned(shape, dtype)
+    return array
+
+
+def padded(length: int, dtype: np.dtype[Any]) -> int:
+    """Returns the length of a line with a gap behind it."""
+    return length + _PADDING_BYTES // dtype.itemsize
 
 
 def batches(number: int, length: int) -> list[slice]:

@@ -1,6 +1,8 @@
 """The functions of `kernels`, each one pass over memory, compiled by numba.
 
-No fast-math: the operations and their order are those of the NumPy version.
+No fast-math: the operations and their order are those of the NumPy version. Indices
+that are sums or differences are unsigned: a signed one might count from the end, and
+numba's test for that keeps the compiler from doing several numbers at once.
 """
 
 from __future__ import annotations
@@ -19,27 +21,42 @@ def factors_of(tables: Real) -> Real:
 
 
 @_compile
-def velocity(vorticity_hat: Complex, factors: Real, cutoff: int, pair: Complex) -> None:
+def velocity(
+    vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
+) -> None:
     """Writes `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`."""
-    nx, columns = vorticity_hat.shape
+    _, nx, width = factors.shape
+    start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
         if i <= cutoff or i >= nx - cutoff:
             for j in range(columns):
-                real, imag = vorticity_hat[i, j].real, vorticity_hat[i, j].imag
+                real, imag = (
+                    vorticity_hat[i, start + j].real,
+                    vorticity_hat[i, start + j].imag,
+                )
                 c, d = factors[0, i, j], factors[1, i, j]
                 pair[0, i, j] = complex(d * real - c * imag, c * real + d * imag)
+            for j in range(columns):
+                real, imag = (
+                    vorticity_hat[i, start + j].real,
+                    vorticity_hat[i, start + j].imag,
+                )
+                c, d = factors[0, i, j], factors[1, i, j]
                 pair[1, i, j] = complex(-(c * imag) - d * real, c * real - d * imag)
 
 
 @_compile
 def pack_rows(pair: Complex, rows: Complex) -> None:
     """Writes the coefficients over y of `u + i v` for both signs of ky."""
-    _, height, columns = pair.shape
-    ny = rows.shape[1]
+    _, height, width = pair.shape
+    ny, columns = np.uint64(rows.shape[1]), np.uint64(width)
     for i in range(height):
         rows[i, 0] = pair[0, i, 0]
-        for j in range(1, columns):
+    # Columns outside: lines of `pair` are contiguous along its rows.
+    for j in range(np.uint64(1), columns):
+        for i in range(height):
             rows[i, j] = pair[0, i, j]
+        for i in range(height):
             rows[i, ny - j] = complex(pair[1, i, j].real, -pair[1, i, j].imag)
 
 
@@ -67,32 +84,37 @@ def times_modulus(z: Complex) -> None:
 @_compile
 def unpack_rows(rows: Complex, pair: Complex) -> None:
     """Writes coefficients over y of `p + i q` and of `p - i q`, p and q real."""
-    _, height, columns = pair.shape
-    ny = rows.shape[1]
+    _, height, width = pair.shape
+    ny, columns = np.uint64(rows.shape[1]), np.uint64(width)
     for i in range(height):
         pair[0, i, 0] = rows[i, 0]
         pair[1, i, 0] = complex(rows[i, 0].real, -rows[i, 0].imag)
-        for j in range(1, columns):
+    for j in range(np.uint64(1), columns):
+        for i in range(height):
             pair[0, i, j] = rows[i, j]
+        for i in range(height):
             pair[1, i, j] = complex(rows[i, ny - j].real, -rows[i, ny - j].imag)
 
 
 @_compile
-def advection(pair: Complex, factors: Real, cutoff: int, out: Complex) -> None:
+def advection(
+    pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
+) -> None:
     """Writes `out = 2 (a p + b q)`, and zeros in rows beyond the cutoff."""
-    nx, columns = out.shape
+    _, nx, width = factors.shape
+    start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
         if i <= cutoff or i >= nx - cutoff:
             for j in range(columns):
                 t, d = pair[0, i, j], pair[1, i, j]
                 a, b = factors[0, i, j], factors[1, i, j]
-                out[i, j] = complex(
+                out[i, start + j] = complex(
                     a * (t.real + d.real) + b * (t.imag - d.imag),
                     a * (t.imag + d.imag) + b * (d.real - t.real),
                 )
         else:
             for j in range(columns):
-                out[i, j] = 0.0
+                out[i, start + j] = 0.0
 
 
 @_compile

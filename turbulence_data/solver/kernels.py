@@ -26,22 +26,28 @@ def factors_of(tables: Real) -> Real:
     return np.repeat(tables, 2, axis=-1)
 
 
-def velocity(vorticity_hat: Complex, factors: Real, cutoff: int, pair: Complex) -> None:
+def velocity(
+    vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
+) -> None:
     """Writes `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`.
 
     Args:
-        vorticity_hat: some columns of the coefficients, shape `(nx, columns)`.
+        vorticity_hat: the coefficients, of which some columns are read.
+        first: the first of these columns; there are as many as in `factors`.
         factors: c = ky / k^2 and d = kx / k^2, made by `factors_of`.
         cutoff: largest resolved mode number along x; rows beyond hold zeros.
-        pair: coefficients of `u + i v` and of `u - i v`, shape `(2, nx, columns)`.
+        pair: coefficients of `u + i v` and of `u - i v`, shape `(2, nx, columns)` or
+            wider; further columns are left alone.
     """
-    (c, d), (total, difference) = factors, pair
-    first = np.multiply(vorticity_hat, 1j, order="C")
-    second = vorticity_hat.copy()
-    _scale(first, c)
-    _scale(second, d)
-    np.add(first, second, out=total)
-    np.subtract(first, second, out=difference)
+    (c, d), width = factors, factors.shape[2] // 2
+    columns = vorticity_hat[:, first : first + width]
+    total, difference = pair[:, :, :width]
+    real_part = np.multiply(columns, 1j, order="C")
+    imaginary_part = columns.copy()
+    _scale(real_part, c)
+    _scale(imaginary_part, d)
+    np.add(real_part, imaginary_part, out=total)
+    np.subtract(real_part, imaginary_part, out=difference)
 
 
 def pack_rows(pair: Complex, rows: Complex) -> None:
@@ -87,21 +93,26 @@ def unpack_rows(rows: Complex, pair: Complex) -> None:
     np.conjugate(rows[:, : -total.shape[1] : -1], out=difference[:, 1:])
 
 
-def advection(pair: Complex, factors: Real, cutoff: int, out: Complex) -> None:
-    """Writes `out = 2 (a p + b q)`, and zeros in rows beyond the cutoff.
+def advection(
+    pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
+) -> None:
+    """Writes `2 (a p + b q)`, and zeros in rows beyond the cutoff.
 
     Args:
-        pair: coefficients of `p + i q` and of `p - i q`, shape `(2, nx, columns)`.
+        pair: coefficients of `p + i q` and of `p - i q`, shape `(2, nx, columns)` or
+            wider.
         factors: a and b, made by `factors_of`; zeros beyond the cutoff.
         cutoff: largest resolved mode number along x.
-        out: shape `(nx, columns)`.
+        first: the first column to be written; there are as many as in `factors`.
+        out: the coefficients, of which some columns are written.
     """
-    (a, b), (total, difference) = factors, pair
-    first, second = total + difference, total - difference
-    second *= -1j
-    _scale(first, a)
-    _scale(second, b)
-    np.add(first, second, out=out)
+    (a, b), width = factors, factors.shape[2] // 2
+    total, difference = pair[:, :, :width]
+    p, q = total + difference, total - difference
+    q *= -1j
+    _scale(p, a)
+    _scale(q, b)
+    np.add(p, q, out=out[:, first : first + width])
 
 
 def _numbers(array: Complex) -> Real:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.config import check_whole
-from turbulence_data.solver.fft_plans import Execute, batches, plan, zeros
+from turbulence_data.solver.fft_plans import Execute, batches, padded, plan, zeros
 from turbulence_data.solver.modes import Modes
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ Pair = NDArray[np.complexfloating]
 Columns = Callable[[slice, Pair], None]
 """`(columns, pair)`: reads or writes coefficients of `a + i b` and of `a - i b`.
 
-`pair` has shape `(2, nx, columns)`.
+`pair` has shape `(2, nx, columns + padding)` and is contiguous in memory.
 """
 
 # Threads meet three times a call; on smaller grids that costs what they gain.
@@ -69,8 +69,9 @@ class PairTransform:
         threads = min(threads, len(self.panels), len(blocks))
         if nx * ny < _FEWEST_POINTS_FOR_THREADS:
             threads = 1
-        lines = zeros((2, columns, nx), modes.complex_dtype, padded=True)
-        stage = lines.transpose(0, 2, 1)
+        dtype = modes.complex_dtype
+        lines = zeros((2, columns, padded(nx, dtype)), dtype)
+        stage = lines[:, :, :nx].transpose(0, 2, 1)
         self._kernels = kernels
         self._shares = [
             _Share(
@@ -153,7 +154,7 @@ class PairTransform:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Columns whose transforms along x are done in one go."""
+    """Columns whose transforms along x are done in one go, in lines with padding."""
 
     columns: slice
     source: Pair
@@ -186,22 +187,22 @@ class _Share:
 
 
 def _panels(stage: Pair, spans: list[slice], planner: str) -> list[_Panel]:
-    shape = (2, stage.shape[1], _longest(spans))
-    buffers = [zeros(shape, stage.dtype, padded=True) for _ in range(2)]
+    shape = (2, stage.shape[1], padded(_longest(spans), stage.dtype))
+    source, result = (zeros(shape, stage.dtype) for _ in range(2))
     panels = []
     for span in spans:
         columns, target = slice(0, span.stop - span.start), stage[:, :, span]
-        source, result = (buffer[:, :, columns] for buffer in buffers)
-        inverse = plan(source, target, 1, "BACKWARD", planner)
-        forward = plan(target, result, 1, "FORWARD", planner)
+        inverse = plan(source[:, :, columns], target, 1, "BACKWARD", planner)
+        forward = plan(target, result[:, :, columns], 1, "FORWARD", planner)
         panels.append(_Panel(span, source, inverse, forward, result))
-    buffers[0][...] = 0.0  # a planner that measures has written into it
+    source[...] = 0.0  # a planner that measures has written into it
     return panels
 
 
 def _blocks(stage: Pair, spans: list[slice], ny: int, planner: str) -> list[_Block]:
-    shape = (_longest(spans), ny)
-    buffers = [zeros(shape, stage.dtype, padded) for padded in (True, False, True)]
+    height, length = _longest(spans), padded(ny, stage.dtype)
+    lines = [zeros((height, n), stage.dtype) for n in (length, ny, length)]
+    buffers = [array[:, :ny] for array in lines]
     blocks = []
     for span in spans:
         rows = slice(0, span.stop - span.start)
