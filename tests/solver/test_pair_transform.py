@@ -3,6 +3,7 @@
 import threading
 
 import numpy as np
+import pyfftw
 import pytest
 
 from turbulence_data.solver import fused_kernels, kernels, pair_transform
@@ -216,3 +217,21 @@ def test_a_measured_plan_agrees_to_round_off():
         for planner in ("FFTW_ESTIMATE", "FFTW_MEASURE")
     )
     assert np.abs(estimated - measured).max() < ROUND_OFF
+
+
+def test_what_the_process_measured_before_is_not_used_and_not_forgotten(monkeypatch):
+    """FFTW would use a measured plan even where it was asked not to measure."""
+    lines = pyfftw.zeros_aligned((130, 301), complex)
+    pyfftw.FFTW(lines, lines.copy(), (1,), flags=("FFTW_MEASURE",))
+    measured, seen = pyfftw.export_wisdom(), []
+    real_plan = pair_transform.plan
+
+    def watched_plan(*arguments):
+        seen.append(pyfftw.export_wisdom())
+        return real_plan(*arguments)
+
+    monkeypatch.setattr(pair_transform, "plan", watched_plan)
+    Loaded((130, 301))
+    assert pyfftw.export_wisdom() == measured
+    pyfftw.forget_wisdom()
+    assert seen[0] == pyfftw.export_wisdom() != measured

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +40,23 @@ def plan(
     transform = pyfftw.FFTW(source, target, (axis,), "FFTW_" + way, (planner,))
     execute: Execute = transform.execute
     return execute
+
+
+@contextmanager
+def without_wisdom() -> Iterator[None]:
+    """Plans made within depend on nothing that this process planned before.
+
+    FFTW remembers what it measured, and then uses it for plans that are not to be
+    measured too: one measured plan elsewhere in a process would change the last bits of
+    everything computed after it. What was known before is known again afterwards.
+    """
+    known = pyfftw.export_wisdom()
+    pyfftw.forget_wisdom()
+    try:
+        yield
+    finally:
+        pyfftw.forget_wisdom()
+        pyfftw.import_wisdom(known)
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

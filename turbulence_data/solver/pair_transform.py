@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.config import check_whole
-from turbulence_data.solver.fft_plans import Execute, batches, padded, plan, zeros
+from turbulence_data.solver.fft_plans import (
+    Execute,
+    batches,
+    padded,
+    plan,
+    without_wisdom,
+    zeros,
+)
 from turbulence_data.solver.modes import Modes
 
 T = TypeVar("T")
@@ -73,13 +80,14 @@ class PairTransform:
         lines = zeros((2, columns, padded(nx, dtype)), dtype)
         stage = lines[:, :, :nx].transpose(0, 2, 1)
         self._kernels = kernels
-        self._shares = [
-            _Share(
-                _panels(stage, self.panels[first::threads], planner),
-                _blocks(stage, blocks[first::threads], ny, planner),
-            )
-            for first in range(threads)
-        ]
+        with without_wisdom():
+            self._shares = [
+                _Share(
+                    _panels(stage, self.panels[first::threads], planner),
+                    _blocks(stage, blocks[first::threads], ny, planner),
+                )
+                for first in range(threads)
+            ]
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
     def apply(
