@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from turbulence_data.config import TWO_PI, FlowConfig, as_pair, check_positive
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.operators import jacobian_hat, streamfunction_hat
-from turbulence_data.solver.state import check_vorticity
+from turbulence_data.solver.state import check_vorticity, field_shape
 from turbulence_data.solver.transforms import (
     Field,
     FieldHat,
@@ -101,7 +101,7 @@ def filtered_dns(
         >>> bool(np.abs(pi).max() < 1e-14)
         True
     """
-    fine = Grid(as_pair(np.shape(vorticity)), lengths)
+    fine = Grid(field_shape(vorticity), lengths)
     coarse = Grid(as_pair(num_points), lengths)
     _check_coarser(fine, coarse)
     if filter_width is None:
@@ -196,10 +196,9 @@ def filter_response(
 def _filter_named(filter_or_name: str | Filter) -> Filter:
     if callable(filter_or_name):
         return filter_or_name
-    try:
-        return FILTERS[filter_or_name]
-    except KeyError:
+    if not isinstance(filter_or_name, str) or filter_or_name not in FILTERS:
         raise ValueError(
             f"unknown filter {filter_or_name!r}; expected one of {sorted(FILTERS)} or "
             "a callable (grid, width) -> transfer function."
-        ) from None
+        )
+    return FILTERS[filter_or_name]

@@ -7,6 +7,9 @@ out and for tests in seconds.
 from __future__ import annotations
 
 import difflib
+import math
+from dataclasses import replace
+from typing import Any
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.ensemble_config import EnsembleConfig
@@ -73,17 +76,33 @@ def _tiny(forcing_wavenumber: int) -> EnsembleConfig:
     )
 
 
+def _with(ensemble: EnsembleConfig, **physics: Any) -> EnsembleConfig:
+    return replace(ensemble, flow=replace(ensemble.flow, **physics))
+
+
+# Inviscid but for nu_h k^8, which ends the enstrophy cascade some 1.3 times below the
+# largest wavenumber; half the resolution needs 2^8 times the coefficient.
+_HYPERVISCOUS = {"reynolds": math.inf, "hyperviscosity_order": 4}
+
 NAMED_FLOWS: dict[str, EnsembleConfig] = {
     "decaying_re2e4": _full(2e4, None, 1024, 1.25e-3),
     "forced_re2e4_kf4": _full(2e4, 4, 1024, 6.25e-4),
     "forced_re1e3_kf4": _full(1e3, 4, 512, 1.25e-3),
     "forced_re1e5_kf4": _full(1e5, 4, 1536, 4e-4),
     "forced_re2e4_kf25": _full(2e4, 25, 1024, 1.25e-3),
+    "forced_re2e4_kf4_beta20": _with(_full(2e4, 4, 1024, 6.25e-4), beta=20.0),
+    "forced_hyper_kf4": _with(
+        _full(1e3, 4, 512, 1.25e-3), hyperviscosity=2e-17, **_HYPERVISCOUS
+    ),
     "mini_decaying_re2e3": _mini(2e3, None, 4e-3),
     "mini_forced_re2e3_kf4": _mini(2e3, 4, 2.5e-3),
     "mini_forced_re2e3_kf16": _mini(2e3, 16, 4e-3, interval=0.25),
     "mini_forced_re5e2_kf4": _mini(5e2, 4, 2.5e-3),
     "mini_forced_re4e3_kf4": _mini(4e3, 4, 2.5e-3),
+    "mini_forced_re2e3_kf4_beta20": _with(_mini(2e3, 4, 2.5e-3), beta=20.0),
+    "mini_forced_hyper_kf4": _with(
+        _mini(2e3, 4, 2.5e-3), hyperviscosity=5e-15, **_HYPERVISCOUS
+    ),
     "tiny_forced_re2e2_kf4": _tiny(4),
     "tiny_forced_re2e2_kf8": _tiny(8),
 }

@@ -25,7 +25,7 @@ HISTORY = (
     "energy",
     "enstrophy",
     "courant",
-    "palinstrophy",
+    "enstrophy_dissipation",
     "work",
     "dissipation",
 )
@@ -47,9 +47,10 @@ class Trajectory:
         streamfunction: filtered streamfunction, likewise.
         sgs_forcing: subgrid forcing, likewise.
         history: columns `HISTORY` of the DNS from the start field on, spin-up included,
-            shape `(m, 7)`; courant is the time step over the largest stable one, work
-            and dissipation (at most 0, drag included) add up to d(energy)/dt, for a
-            stochastic forcing in the mean over realisations.
+            shape `(m, 7)`; courant is the time step over the largest stable one,
+            work and dissipation (at most 0, drag included) add up to d(energy)/dt, for
+            a stochastic forcing in the mean over realisations; enstrophy_dissipation
+            (at most 0) includes drag too.
         extra_fields: name -> field of shape `(n, nx, ny, channels)`, float32.
     """
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import math
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 from numpy.typing import NDArray
 
 from turbulence_data.diagnostics import energy_spectrum, variance_spectrum
@@ -28,7 +30,7 @@ _CONVENTIONS = {
     "spectra": "sum over the shell [k - 1/2, k + 1/2)",
     "turnover_time": "1 / rms(vorticity of the DNS)",
     "work": "of a stochastic forcing the expected injection, whatever the flow does",
-    "k_max_eta": "eta = (nu^3 / eta_Z)^(1/6), eta_Z = nu <|grad vorticity|^2>",
+    "k_max_eta": "nu / eta^2 + nu_h / eta^2p = eta_Z^(1/3), eta_Z: of the enstrophy",
     "tau": "filter(u_i u_j) - filter(u_i) filter(u_j), channels xx, xy, yy",
     "sigma": "filter(u_i omega) - filter(u_i) filter(omega), channels x, y",
 }
@@ -172,25 +174,43 @@ def _imbalance(history: NDArray[np.float64]) -> tuple[float, float]:
 def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float | None:
     """Returns the resolution of a DNS: largest wavenumber times dissipation length.
 
-        eta = (nu^3 / eta_Z)^(1/6),
-        eta_Z = nu <|grad vorticity|^2> = 2 nu palinstrophy
+        nu / eta^2 + nu_h / eta^2p = eta_Z^(1/3),
+        eta_Z = <(nu k^2 + nu_h k^2p) |vorticity_hat|^2>
 
-    The length of the direct cascade of enstrophy; above 1 the dissipation range begins
+    The length at which damping is as fast as the direct cascade of enstrophy, which is
+    (nu^3 / eta_Z)^(1/6) without hyperviscosity; above 1 the dissipation range begins
     within the resolved wavenumbers, of which those beyond two thirds of the grid are
-    not counted. None where there is no viscosity or no motion. Hyperviscosity is not
-    taken into account.
+    not counted. None where nothing damps or nothing moves.
 
     Args:
         ensemble: what was simulated.
-        history: rows of `Trajectory.history`; the palinstrophy is their mean.
+        history: rows of `Trajectory.history`; eta_Z is their mean loss of enstrophy
+            but for drag.
     """
     flow = ensemble.flow
-    rate = 2.0 * flow.viscosity * float(_column(history, "palinstrophy").mean())
-    if rate == 0.0:
+    lost = -_column(history, "enstrophy_dissipation")
+    by_drag = 2.0 * flow.linear_drag * _column(history, "enstrophy")
+    rate = max(0.0, float(np.mean(lost - by_drag))) ** (1.0 / 3.0)
+    order = flow.hyperviscosity_order
+    above = [math.inf, math.inf]  # k^2 where one of the two alone is as fast
+    if flow.viscosity > 0.0:
+        above[0] = rate / flow.viscosity
+    if flow.hyperviscosity > 0.0:
+        above[1] = (rate / flow.hyperviscosity) ** (1.0 / order)
+    k_squared = min(above)
+    if rate == 0.0 or not math.isfinite(k_squared):
         return None
+    if math.isfinite(max(above)):
+
+        def excess(k_squared: float) -> float:
+            damping = (
+                flow.viscosity * k_squared + flow.hyperviscosity * k_squared**order
+            )
+            return float(damping - rate)
+
+        k_squared = float(scipy.optimize.brentq(excess, 0.0, 1.001 * k_squared))
     modes = truncated_modes(Grid(flow.shape, flow.lengths))
-    length = (flow.viscosity**3 / rate) ** (1.0 / 6.0)
-    return min(modes.largest_wavenumbers) * float(length)
+    return min(modes.largest_wavenumbers) / math.sqrt(k_squared)
 
 
 def autocorrelation(fields: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 # Part of every key: raise it when the layout of the files, or the numbers that the
 # solver gives for the same config, change.
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
 SCALARS: dict[str, tuple[type[np.generic], str]] = {
     "trajectory": (np.int64, "Number of the trajectory; no number is in two splits."),
     "time": (np.float64, "Time since the start field."),

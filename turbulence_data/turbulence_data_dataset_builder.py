@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from concurrent.futures import Executor
 from itertools import chain
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -13,6 +15,7 @@ import tensorflow_datasets as tfds
 
 from turbulence_data.checkpoints import CheckpointedSampling
 from turbulence_data.directory_lock import exclusive_lock
+from turbulence_data.disk_errors import explained
 from turbulence_data.ensemble_config import (
     EXTRA_FIELDS,
     FIELDS,
@@ -124,13 +127,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
         Raises:
             ValueError: when the other process made them from another ensemble.
+            OSError: where the disk is full or may not be written to.
         """
         check_file_format(file_format)
         if _keeps_data(kwargs.get("download_config")) and self._finds_data():
             super().download_and_prepare(**kwargs)
             return
         lock, purpose = self.data_path.parent / ".lock", f"making {self.info.full_name}"
-        with exclusive_lock(lock, purpose):
+        place = Path(self.data_path.parent)
+        with (
+            explained(self.info.full_name, place, _num_bytes(self.ensemble)),
+            exclusive_lock(lock, purpose),
+        ):
             self._finds_data()  # of whoever held the lock
             super().download_and_prepare(**kwargs)
 
@@ -215,6 +223,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{self.data_dir} was made from another ensemble (hash {made_from}) "
                 f"than {self.ensemble}. Choose another name, or delete that directory."
             )
+
+
+# Every example is kept twice, and once more until all are there.
+_COPIES = 3
+
+
+def _num_bytes(ensemble: EnsembleConfig) -> int:
+    channels = len(FIELDS) + sum(EXTRA_FIELDS[name] for name in ensemble.extra_fields)
+    snapshots = sum(ensemble.num_trajectories) * ensemble.num_snapshots
+    points = math.prod(ensemble.les_shape)
+    return _COPIES * snapshots * channels * points * np.dtype(np.float32).itemsize
 
 
 def _keeps_data(download_config: Any) -> bool:

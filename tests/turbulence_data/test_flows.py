@@ -15,6 +15,8 @@ EXPECTED = {  # name: (reynolds, forcing wavenumber)
     "forced_re1e3_kf4": (1e3, 4),
     "forced_re1e5_kf4": (1e5, 4),
     "forced_re2e4_kf25": (2e4, 25),
+    "forced_re2e4_kf4_beta20": (2e4, 4),
+    "forced_hyper_kf4": (math.inf, 4),
 }
 
 
@@ -28,15 +30,35 @@ def test_full_flows_have_the_physics_of_their_names(name, physics):
 @pytest.mark.parametrize("name", NAMED_FLOWS)
 def test_every_name_tells_the_physics(name):
     flow = named_flow(name).flow
-    assert f"_re{flow.reynolds:.0e}".replace("e+0", "e") in name
+    if math.isinf(flow.reynolds):
+        assert "_hyper_" in name
+        assert flow.hyperviscosity > 0.0
+    else:
+        assert f"_re{flow.reynolds:.0e}".replace("e+0", "e") in name
+        assert flow.hyperviscosity == 0.0
     if flow.forcing_wavenumber is None:
         assert "decaying" in name
         assert flow.linear_drag == 0.0
     else:
-        assert name.endswith(f"_kf{flow.forcing_wavenumber}")
+        assert f"_kf{flow.forcing_wavenumber}" in name
         assert flow.linear_drag == 0.1
-    assert flow.beta == 0.0
+    assert name.endswith(f"_beta{flow.beta:g}") == (flow.beta != 0.0)
     assert flow.lengths == (2 * math.pi, 2 * math.pi)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_full_flow_has_a_mini_one_of_the_same_physics(name):
+    """The Reynolds numbers differ: each tier has what its grid resolves."""
+    full = named_flow(name).flow
+    like = [
+        flow
+        for flow in (named_flow(n).flow for n in NAMED_FLOWS if n.startswith("mini_"))
+        if (flow.beta, flow.hyperviscosity_order, flow.linear_drag)
+        == (full.beta, full.hyperviscosity_order, full.linear_drag)
+        and math.isinf(flow.reynolds) == math.isinf(full.reynolds)
+        and (flow.forcing_wavenumber is None) == (full.forcing_wavenumber is None)
+    ]
+    assert like
 
 
 @pytest.mark.parametrize("name", NAMED_FLOWS)

@@ -126,8 +126,11 @@ def test_energy_levels_say_none_without_a_spin_up():
     assert levels["ratio"] is None
 
 
-def history_of(time, energy, palinstrophy=0.0, work=0.0, dissipation=0.0):
-    columns = (time, energy, 0.0, 0.0, palinstrophy, work, dissipation)
+DRAG = 0.1
+
+
+def history_of(time, energy, damped=0.0, work=0.0, dissipation=0.0):
+    columns = (time, energy, 3.0, 0.0, -(damped + 6.0 * DRAG), work, dissipation)
     return np.stack(np.broadcast_arrays(*columns), axis=1).astype(float)
 
 
@@ -159,14 +162,24 @@ def test_the_budget_of_a_real_flow_closes_as_the_sampling_gets_denser():
 
 
 def test_k_max_eta_has_its_definition():
-    flow = FlowConfig(64, reynolds=10.0, forcing_wavenumber=None)
+    flow = FlowConfig(64, 10.0, linear_drag=DRAG, forcing_wavenumber=None)
     ensemble = replace(ENSEMBLE, flow=flow, num_points_les=16)
-    rows = history_of([0.0, 1.0], 1.0, palinstrophy=np.array([40.0, 60.0]))
-    # eta_Z = 2 * 0.1 * 50 = 10; eta = (1e-3 / 10)^(1/6); k_max = 21
+    rows = history_of([0.0, 1.0], 1.0, damped=np.array([8.0, 12.0]))
+    # eta_Z = 10, nu = 0.1; eta = (nu^3 / eta_Z)^(1/6); k_max = 21
     expected = 21 * (1e-4) ** (1 / 6)
     assert k_max_eta(ensemble, rows) == pytest.approx(expected, rel=ROUND_OFF)
-    inviscid = replace(ensemble, flow=replace(flow, reynolds=np.inf))
-    assert k_max_eta(inviscid, rows) is None
+    at_rest = history_of([0.0, 1.0], 1.0)
+    assert k_max_eta(ensemble, at_rest) is None
+    inviscid = replace(flow, reynolds=np.inf)
+    assert k_max_eta(replace(ensemble, flow=inviscid), rows) is None
+    # nu_h / eta^8 = eta_Z^(1/3)
+    hyper = {"hyperviscosity": 1e-6, "hyperviscosity_order": 4}
+    with_it = replace(ensemble, flow=replace(inviscid, **hyper))
+    eta = (1e-6 / 10 ** (1 / 3)) ** (1 / 8)
+    assert k_max_eta(with_it, rows) == pytest.approx(21 * eta, rel=ROUND_OFF)
+    both = replace(ensemble, flow=replace(flow, **hyper))
+    eta = k_max_eta(both, rows) / 21
+    assert 0.1 / eta**2 + 1e-6 / eta**8 == pytest.approx(10 ** (1 / 3), rel=1e-9)
 
 
 def test_the_autocorrelation_of_a_moving_wave_is_its_cosine():

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.config import TWO_PI, as_pair
+from turbulence_data.config import TWO_PI
 from turbulence_data.solver.grid import Grid
+from turbulence_data.solver.state import field_shape
 from turbulence_data.solver.transforms import FieldHat, to_spectral
 
 Lengths = tuple[float, float]
@@ -24,8 +25,8 @@ def spectral(field: ArrayLike, lengths: Lengths) -> tuple[FieldHat, Grid]:
     Raises:
         ValueError: for anything but one plane field.
     """
-    values = np.asarray(field, np.float64)
-    return to_spectral(values), Grid(as_pair(values.shape, "shape"), lengths)
+    grid = Grid(field_shape(field, "the field"), lengths)
+    return to_spectral(np.asarray(field, np.float64)), grid
 
 
 def energy(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:

@@ -32,7 +32,7 @@ def layout_of(modes: Modes) -> Layout:
 def spectral_sums(
     tables: FlowTables, source: jax.Array, hat: jax.Array
 ) -> list[jax.Array]:
-    """Returns energy, enstrophy, palinstrophy, work and dissipation as spectral sums.
+    """Returns energy, enstrophy, its loss, work and dissipation as spectral sums.
 
     Args:
         tables: of the flow.
@@ -40,13 +40,12 @@ def spectral_sums(
         hat: vorticity coefficients of one field.
     """
     inverse = tables.inverse_k_squared
-    k_squared = jnp.where(inverse > 0.0, 1.0 / jnp.where(inverse > 0.0, inverse, 1), 0)
     power = tables.weights * (hat * hat.conj()).real
     work = tables.weights * inverse * (hat.conj() * source).real
     return [
         0.5 * jnp.sum(power * inverse),
         0.5 * jnp.sum(power),
-        0.5 * jnp.sum(power * k_squared),
+        jnp.sum(power * tables.damping),
         jnp.sum(work),
         jnp.sum(power * inverse * tables.damping),
     ]
@@ -56,11 +55,11 @@ def integrals(
     tables: FlowTables, source: jax.Array, variance_work: float, hat: jax.Array
 ) -> Integrals:
     """Returns the integrals of one field; `variance_work` is the injection by noise."""
-    energy, enstrophy, palinstrophy, work, dissipation = map(
+    energy, enstrophy, enstrophy_dissipation, work, dissipation = map(
         float, spectral_sums(tables, source, hat)
     )
     work += variance_work
-    return Integrals(energy, enstrophy, palinstrophy, work, dissipation)
+    return Integrals(energy, enstrophy, enstrophy_dissipation, work, dissipation)
 
 
 class FilterTables(NamedTuple):

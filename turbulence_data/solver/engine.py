@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from turbulence_data.diagnostics import energy_budget, enstrophy, palinstrophy
+from turbulence_data.diagnostics import energy_budget, enstrophy, enstrophy_budget
 from turbulence_data.filtering import FilteredFields, filtered_dns
 from turbulence_data.solver.equations import VorticityEquation
 from turbulence_data.solver.state import State
@@ -22,14 +22,15 @@ class Integrals(NamedTuple):
     Attributes:
         energy: kinetic energy.
         enstrophy: half the mean squared vorticity.
-        palinstrophy: half the mean squared gradient of the vorticity.
+        enstrophy_dissipation: loss of enstrophy to viscosity, hyperviscosity and drag,
+            at most 0.
         work: of the forcing; of a stochastic one its expected injection.
         dissipation: loss of energy to viscosity, hyperviscosity and drag, at most 0.
     """
 
     energy: float
     enstrophy: float
-    palinstrophy: float
+    enstrophy_dissipation: float
     work: float
     dissipation: float
 
@@ -138,11 +139,12 @@ class _FftwIntegrator:
         # What is looked at is looked at in double precision.
         vorticity = self.to_physical(vorticity_hat).astype(np.float64)
         flow, forcing = self._equation.flow, self._equation.forcing
+        unforced = replace(flow, forcing_wavenumber=None)
         budget = energy_budget(vorticity, flow, forcing=forcing, time=time)
         return Integrals(
             self.energy(vorticity_hat),
             enstrophy(vorticity),
-            palinstrophy(vorticity, flow.lengths),
+            enstrophy_budget(vorticity, unforced).total,
             budget.work,
             budget.viscosity + budget.hyperviscosity + budget.drag,
         )

@@ -57,6 +57,11 @@ class VorticityEquation:
         threads: int = 1,
         forcing: ForcingLike | None = None,
     ) -> None:
+        if closure is not None and not callable(closure):
+            raise TypeError(
+                "closure must be a callable (vorticity, streamfunction) -> "
+                f"sgs_forcing, or None for a DNS; received {closure!r}."
+            )
         self.flow, self.modes = flow, modes
         self.closure, self.forcing = closure, forcing
         self.drive = drive_of(flow, forcing, modes)

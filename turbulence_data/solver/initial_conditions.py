@@ -31,9 +31,19 @@ class RandomVorticity:
         check_positive("peak_wavenumber", self.peak_wavenumber)
 
     def __call__(self, grid: Grid, rng: np.random.Generator) -> Field:
-        """Returns a field of shape `(nx, ny)` drawn with `rng`."""
+        """Returns a field of shape `(nx, ny)` drawn with `rng`.
+
+        Raises:
+            ValueError: when the grid does not resolve the peak.
+        """
         modes = truncated_modes(grid)
         white = modes.from_physical(rng.standard_normal(grid.num_points))
+        if self.peak_wavenumber > float(np.hypot(*modes.largest_wavenumbers)):
+            raise ValueError(
+                f"peak_wavenumber={self.peak_wavenumber} is not resolved: a grid of "
+                f"{grid.num_points} points holds wavenumbers up to "
+                f"{modes.largest_wavenumbers} in x and y. Lower it, or use more points."
+            )
         ratio = np.sqrt(modes.k_squared) / self.peak_wavenumber
         # The energy of one mode is |vorticity_hat|^2 / k^2 and a shell holds ~ k modes:
         # amplitude^2 ~ k E(k).
@@ -41,8 +51,8 @@ class RandomVorticity:
         unscaled = modes.energy(shaped)
         if not unscaled > 0.0:
             raise ValueError(
-                f"peak_wavenumber={self.peak_wavenumber} leaves no energy on a grid of "
-                f"{grid.num_points} points; choose one the grid resolves."
+                f"peak_wavenumber={self.peak_wavenumber} leaves no energy on a domain "
+                f"of {grid.lengths}; choose one near its wavenumbers."
             )
         shaped *= np.sqrt(self.energy / unscaled)
         return modes.to_physical(shaped)

@@ -94,7 +94,7 @@ class Simulation:
 
     Raises:
         ValueError: for a forcing that does not fit the flow, or another dtype.
-        TypeError: for what is no engine.
+        TypeError: for a flow, a closure, a scheme or an engine of another kind.
     """
 
     def __init__(
@@ -105,8 +105,13 @@ class Simulation:
         forcing: ForcingLike | None = None,
         **numerics: Unpack[Numerics],
     ) -> None:
+        if not isinstance(flow, FlowConfig):
+            raise TypeError(
+                "flow must be a FlowConfig(num_points, reynolds, ...); received "
+                f"{flow!r}."
+            )
         self.flow = flow
-        self.scheme = numerics.get("scheme", integrating_factor_rk4)
+        self.scheme = _checked_scheme(numerics.get("scheme", integrating_factor_rk4))
         self.engine = numerics.get("engine", FftwEngine())
         check_engine(self.engine)
         self.grid = Grid(flow.shape, flow.lengths)
@@ -199,7 +204,7 @@ class Simulation:
         return self._integrator.energy(state.vorticity_hat)
 
     def integrals(self, state: State) -> Integrals:
-        """Returns energy, enstrophy, palinstrophy, work and dissipation of a field."""
+        """Returns energy, enstrophy, its loss, work and dissipation of a field."""
         return self._integrator.integrals(state.vorticity_hat, state.time)
 
     def filtered(
@@ -300,6 +305,7 @@ def evolve(
     Raises:
         ValueError: for a start field or a forcing that does not fit, or a negative
             duration.
+        TypeError: for a flow, a closure, a forcing or a scheme of another kind.
         UnstableTimeStepError: when `time_step` breaks the CFL limit.
         SimulationDivergedError: when the field stops being finite.
 
@@ -324,6 +330,8 @@ def evolve(
     )
 
 
+# A field too fast to be squared is reported by the checks, as an error.
+@np.errstate(over="ignore", invalid="ignore")
 def advance_to(
     simulation: Simulation, state: State, end: float, time_step: float | None
 ) -> State:
@@ -377,3 +385,12 @@ def trajectory(
     for time in times:
         state = advance_to(simulation, state, time, time_step)
         yield state
+
+
+def _checked_scheme(scheme: Scheme) -> Scheme:
+    if not callable(scheme):
+        raise TypeError(
+            "scheme must be a callable (equation, time_step) -> step, such as "
+            f"integrating_factor_rk4 or etdrk4; received {scheme!r}."
+        )
+    return scheme

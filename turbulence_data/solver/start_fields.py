@@ -37,7 +37,18 @@ class TaylorGreen:
         check_positive("velocity", self.velocity)
 
     def __call__(self, grid: Grid, rng: np.random.Generator) -> Field:
-        """Returns the field, shape `(nx, ny)`."""
+        """Returns the field, shape `(nx, ny)`.
+
+        Raises:
+            ValueError: when the grid does not resolve the wavenumber.
+        """
+        resolved = (min(grid.num_points) - 1) // 3
+        if self.wavenumber > resolved:
+            raise ValueError(
+                f"wavenumber={self.wavenumber} is not resolved: {grid.num_points} "
+                f"points hold up to {resolved} pairs of vortices after dealiasing. "
+                "Lower it, or use more points."
+            )
         kx, ky = (2.0 * np.pi * self.wavenumber / length for length in grid.lengths)
         # psi = a cos(kx x) cos(ky y) has velocities up to a max(kx, ky).
         amplitude = self.velocity / max(kx, ky) * (kx**2 + ky**2)

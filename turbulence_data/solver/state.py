@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from turbulence_data.config import as_pair
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.transforms import Field, FieldHat
 
@@ -34,6 +35,21 @@ def check_vorticity(vorticity: ArrayLike, grid: Grid) -> Field:
             zero.
     """
     return check_field("vorticity", vorticity, grid.num_points)
+
+
+def field_shape(field: ArrayLike, name: str = "vorticity") -> tuple[int, int]:
+    """Returns the shape of one plane field.
+
+    Raises:
+        ValueError: for another number of axes, or fewer than 4 points in one.
+    """
+    shape = np.shape(field)
+    if len(shape) != 2:
+        raise ValueError(
+            f"{name} must be one plane field of shape (nx, ny); received the shape "
+            f"{shape}. Pass one field at a time, without batch and channel axes."
+        )
+    return as_pair(shape, f"the shape of {name}")
 
 
 def check_field(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
