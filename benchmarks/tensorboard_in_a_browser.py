@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -116,7 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/tensorboard"))
     options = parser.parse_args()
-    log_dir = options.out / "log"
+    options.out.mkdir(parents=True, exist_ok=True)
+    log_dir = Path(tempfile.mkdtemp(prefix="log_", dir=options.out))
     record(log_dir)
     with tensorboard(log_dir) as address, browser() as driver:
         found = images_in(driver, address)

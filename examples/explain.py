@@ -3,7 +3,7 @@
 Trains the quickstart's base network and retrains one of its layers twice, with two
 seeds, from the same start and on the same 16 target snapshots: what both retrainings
 have in common is told from the noise of training. Prints the tables of
-docs/explanation.md and writes its figures.
+docs/explanation.md; gallery.py draws its figures.
 
     python examples/explain.py [--data-dir data] [--out runs/explain] [--seeds 0 1 2]
 
@@ -24,14 +24,13 @@ from quickstart import (
     RETRAIN,
     TARGET,
     System,
-    activation_panels,
     correlation,
     load_system,
     train_base,
 )
 
 import keras_spectral_tl as kst
-from keras_spectral_tl import plotting, spectra
+from keras_spectral_tl import spectra
 from keras_spectral_tl.spectra.recording import read_calls
 
 LAYER = "conv_2"  # the one that the quickstart recommends, with every seed
@@ -136,7 +135,7 @@ def kernels_of(model: keras.Model) -> np.ndarray:
     return spectra.convolution_kernel(model.get_layer(LAYER)).stacked()
 
 
-def kernel_numbers(found: Networks) -> tuple[dict[str, Any], Any]:
+def kernel_numbers(found: Networks) -> dict[str, Any]:
     """What changed in the kernels, against the reseeded retraining."""
     changes = spectra.kernel_changes(*(found[name] for name in NETWORKS[:3])).layers[
         LAYER
@@ -164,14 +163,14 @@ def kernel_numbers(found: Networks) -> tuple[dict[str, Any], Any]:
         "num_kernels": len(noise.agreements),
         "classes": counts,
         "by_class": changes.by_class(),
-    }, changes
+    }
 
 
 def explain(base: System, target: System, seed: int, out: Path) -> dict[str, Any]:
-    """All numbers of one seed; its figures are written on the way."""
+    """All numbers of one seed."""
     found = networks(base, target, seed, out)
     wanted = differences(found, base, target)
-    numbers, changes = kernel_numbers(found)
+    numbers = kernel_numbers(found)
     grid = base.train[0].shape[1:3]
     before, after, control = (
         kernels_of(found[name]) for name in ("base", "retrained", "control")
@@ -187,7 +186,6 @@ def explain(base: System, target: System, seed: int, out: Path) -> dict[str, Any
     shifts = spectra.retraining_shifts(
         found["base"], found["retrained"], base.test[0][::4], target.test[0][::4]
     )
-    draw(out, found, base, target, changes)
     power, *_, control_power = (c.power_changes for c in compared.values())
     return {
         "seed": seed,
@@ -250,30 +248,6 @@ def shift_numbers(shift: Any) -> dict[str, float]:
     numbers = {f"{n} gain": float(np.exp(part.gain)) for n, part in parts.items()}
     numbers |= {f"{n} distance": part.distance for n, part in parts.items()}
     return {**numbers, "alignment": shift.alignment}
-
-
-def draw(
-    out: Path, found: Networks, base: System, target: System, changes: Any
-) -> None:
-    lines = {f"truth, {n}": mean_spectrum(s.test[1]) for n, s in named(base, target)}
-    for name in ("base", "retrained"):
-        lines[name] = mean_spectrum(predictions(found[name], target))
-    changed = (
-        changes.relative_changes,
-        changes.significance.agreements,
-        changes.classes_before,
-    )
-    figures = {
-        "prediction_spectra": plotting.plot_energy_spectra(
-            lines, "spectrum of sgs forcing (normalised)"
-        ),
-        "activation_shifts": plotting.plot_activation_spectra(
-            activation_panels(found, base.test[0][::4], target.test[0][::4])
-        ),
-        "kernel_changes": plotting.plot_kernel_changes({LAYER: changed}),
-    }
-    for name, axes in figures.items():
-        plotting.save_figure(axes, out / f"{name}.png", dpi=80)
 
 
 def table(title: str, rows: dict[str, list[str]], seeds: list[int]) -> str:

@@ -11,7 +11,15 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from explain import LAYER, Networks, differences, kernels_of, networks, predictions
+from explain import (
+    LAYER,
+    Networks,
+    differences,
+    kernels_of,
+    mean_spectrum,
+    networks,
+    predictions,
+)
 from quickstart import BASE, NUM_TARGET, TARGET, System, activation_panels, load_system
 
 import keras_spectral_tl as kst
@@ -115,6 +123,13 @@ def prediction_figures(found: Networks, base: System, target: System) -> Figures
                 for label, system in (("base", base), ("target", target))
             }
         ),
+        "prediction_spectra": plotting.plot_energy_spectra(
+            {
+                "truth": mean_spectrum(truth),
+                **{name: mean_spectrum(fields) for name, fields in predicted.items()},
+            },
+            "spectrum of sgs forcing on the target",
+        ),
         "predictions": plotting.plot_predictions(
             truth, predicted["retrained"], num_samples=1
         ),
@@ -134,7 +149,8 @@ def landscape_figures(found: Networks, target: System) -> Figures:
         print(
             f"{name}: largest eigenvalue {landscape.curvature.largest[0]:.3g}, "
             f"negative share {landscape.curvature.negative_share:.2g}, "
-            f"convexity {landscape.convexity:.3f}"
+            f"convexity {landscape.convexity:.3f}, lowest loss along the gradient "
+            f"{landscape.lines['gradient'].min() / landscape.loss:.3f} of what it is"
         )
     loss = loss_landscape.LayerLoss(found["base"], LAYER, x, y)
     steps = np.linspace(-0.5, 0.5, 13)

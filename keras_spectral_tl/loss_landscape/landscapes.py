@@ -32,12 +32,14 @@ class LayerLandscape:
 
     Attributes:
         num_parameters: Weights of the layer.
-        steps: (steps,) along the lines, 0 among them if it was asked for.
+        loss: L at the model itself.
+        steps: (steps,) along the lines.
         lines: Direction ("gradient", "random 1", ...) to the losses (steps,).
         curvature: Ends of the spectrum of the Hessian in units of the filters.
     """
 
     num_parameters: int
+    loss: float
     steps: Array
     lines: dict[str, Array]
     curvature: HessianEnds
@@ -52,6 +54,7 @@ class LayerLandscape:
         """The numbers as lists, for JSON."""
         return {
             "num_parameters": self.num_parameters,
+            "loss": self.loss,
             "steps": self.steps.tolist(),
             "lines": {name: line.tolist() for name, line in self.lines.items()},
             "eigenvalues": self.curvature.largest.tolist(),
@@ -103,7 +106,9 @@ def layer_landscape(
     }
     count = min(num_eigenvalues, loss.function.num_parameters)
     curvature = hessian_ends(loss, count, filter_scales(loss), seed=seed)
-    return LayerLandscape(loss.function.num_parameters, places, lines, curvature)
+    return LayerLandscape(
+        loss.function.num_parameters, loss.value(), places, lines, curvature
+    )
 
 
 def loss_landscapes(
