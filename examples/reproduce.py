@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from model_zoo import export_entry
+from model_zoo.export import export_entry
 from reproduction import analysis, report, stages
 from reproduction.clock import Deadline, OutOfTime
 from reproduction.study import Study

@@ -7,6 +7,5 @@ result = kst.retrain(entry.model, entry.target, scores.ranking[0])
 """
 
 from model_zoo.entries import ZooEntry, entry_names, load_entry
-from model_zoo.export import export_entry
 
-__all__ = ["ZooEntry", "entry_names", "export_entry", "load_entry"]
+__all__ = ["ZooEntry", "entry_names", "load_entry"]
