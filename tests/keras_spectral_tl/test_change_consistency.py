@@ -71,5 +71,7 @@ def test_bad_input_is_refused() -> None:
         change_consistency(kernels, kernels, np.arange(30.0), GRID)
     with pytest.raises(ValueError, match=r"finite at k = 1 \.\. 9"):
         change_consistency(kernels, 2 * kernels, np.full(30, np.nan), GRID)
+    with pytest.raises(ValueError, match="a gain"):
+        change_consistency(kernels, 2 * kernels, np.ones(30), GRID)
     with pytest.raises(ValueError, match=r"\(40, 5, 3\) and \(39, 5, 3\)"):
         change_consistency(kernels, kernels[1:], np.arange(30.0), GRID)

@@ -116,6 +116,11 @@ def _check(
             f"The difference must be finite at k = 1 .. {len(shells)}. Received "
             f"{wanted.tolist()} there."
         )
+    if np.ptp(wanted) == 0:
+        raise ValueError(
+            "The difference is the same at every wavenumber, a gain: it has no shape "
+            f"that a change could follow. Received {wanted[0]} throughout."
+        )
 
 
 def _power(flat: Array, forms: Array) -> Array:
