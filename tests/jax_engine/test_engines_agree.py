@@ -45,6 +45,11 @@ def gust(x, y, time):
     return np.cos(x - 3.0 * time) * np.cos(2 * math.pi * y / 3.0)
 
 
+def traceable_gust(x, y, time):
+    """Operators alone, so that arrays of JAX pass too; not periodic, which is legal."""
+    return (x - x.mean()) * (y - y.mean()) * (1.0 + time) ** 2
+
+
 def jets(x, y):
     return 3.0 * np.sin(2.0 * x) + 0.0 * y
 
@@ -69,6 +74,7 @@ FLOWS = {
 FORCINGS = {
     "steady": SteadyForcing(jets),
     "varying": gust,
+    "traced": traceable_gust,
     "ring": RingForcing(4.0, 2.0, 0.1, seed=3),
     "filtered": les_forcing(
         RingForcing(4.0, 2.0, 0.1),

@@ -133,6 +133,26 @@ def test_a_closure_is_traced_where_it_can_be_and_says_where_it_cannot(caplog):
     np.testing.assert_allclose(ends[1], ends[0], atol=ROUND_OFF)
 
 
+def test_a_forcing_in_time_is_traced_where_it_can_be(caplog):
+    seen = []
+
+    def swinging(x, y, time):
+        seen.append(isinstance(time, jax.core.Tracer))
+        return (x - x.mean()) * (1.0 - time)
+
+    def of_numpy(x, y, time):
+        return np.sin(x - time)
+
+    flow = replace(FLOW, forcing_wavenumber=None)
+    caplog.set_level(logging.INFO, "turbulence_data")
+    for forcing in (swinging, of_numpy):
+        evolve(start_field(), flow, 0.1, 0.01, forcing=forcing, engine=JaxEngine())
+    # Once on the host, to check it; never again.
+    assert seen.count(False) == 1
+    assert "of_numpy" in caplog.text
+    assert "swinging" not in caplog.text
+
+
 @pytest.mark.parametrize("convert", [np.asarray, lambda w: w], ids=["host", "device"])
 def test_a_closure_of_another_shape_is_refused(convert):
     def closure(vorticity, streamfunction):

@@ -26,6 +26,7 @@ from turbulence_data.jax_engine.program import (
     Reached,
     compiled,
     flow_tables,
+    traceable_source,
     vitals,
 )
 from turbulence_data.jax_engine.time_stepping import jax_scheme
@@ -65,8 +66,8 @@ class JaxIntegrator:
     ) -> None:
         self._equation, self._modes = equation, equation.modes
         self._gathering, self._batch_size = gathering, batch_size
-        self._program = make_program(equation, scheme, transforms)
         with precision(self._modes.dtype):
+            self._program = make_program(equation, scheme, transforms)
             self._tables = flow_tables(equation)
         self._factors = lru_cache(_KEPT_STEPS)(self._factors_of)
         self._filtering = lru_cache(_KEPT_STEPS)(self._filtering_of)
@@ -82,8 +83,10 @@ class JaxIntegrator:
         """See `Integrator`; the argument is kept."""
         with precision(self._modes.dtype):
             hat = jnp.asarray(vorticity_hat)
-            inputs = step_inputs(self._equation, since, time_step, numbers)
-            alone = hat.ndim > 2 or inputs.sources is not None
+            inputs = step_inputs(
+                self._equation, self._program, since, time_step, numbers
+            )
+            alone = hat.ndim > 2 or self._equation.drive.varying is not None
             if self._gathering is None or alone:
                 reached = self._run(time_step, len(numbers), inputs, hat)
             else:
@@ -194,13 +197,18 @@ def make_program(
         transforms,
         jax_scheme(scheme),
         None if closure is None else ByIdentity(closure),
+        traceable_source(equation),
     )
 
 
 def step_inputs(
-    equation: VorticityEquation, since: State, time_step: float, numbers: range
+    equation: VorticityEquation,
+    program: Program,
+    since: State,
+    time_step: float,
+    numbers: range,
 ) -> Inputs:
-    """Returns the kicks and varying sources of some steps, made on the host."""
+    """Returns the kicks of some steps, and sources that only the host can evaluate."""
     drive, dtype = equation.drive, equation.modes.complex_dtype
     kicks: Any = None
     sources: Any = None
@@ -211,9 +219,9 @@ def step_inputs(
         ]
         kicks = np.zeros((max(len(made), _STEPS_AT_ONCE), made[0].size), dtype)
         kicks[: len(made)] = made
-    if drive.varying is not None:
+    if drive.varying is not None and program.source is None:
         halves = range(2 * numbers.start, 2 * numbers.stop + 1)
         sources = np.stack(
             [drive.varying(since.time + 0.5 * half * time_step) for half in halves]
         )
-    return Inputs(kicks, sources)
+    return Inputs(kicks, sources, since.time + numbers.start * time_step)

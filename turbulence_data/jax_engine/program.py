@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,29 +17,27 @@ from turbulence_data.jax_engine.advection import (
     advection_tables,
     velocity,
 )
-from turbulence_data.jax_engine.closures import ForcingHat, subgrid_forcing
-from turbulence_data.jax_engine.fields import Layout
+from turbulence_data.jax_engine.closures import subgrid_forcing
+from turbulence_data.jax_engine.fields import Layout, from_physical
 from turbulence_data.jax_engine.time_stepping import JaxScheme
-from turbulence_data.solver.equations import Closure, VorticityEquation
+from turbulence_data.solver.equations import VorticityEquation
+from turbulence_data.solver.forcing import VaryingSource
 
+_logger = logging.getLogger(__name__)
 _KEPT_PROGRAMS = 32
 
 
 @dataclass(frozen=True, eq=False)
 class ByIdentity:
-    """A closure, the same as itself alone, also where it is a value with arrays."""
+    """A function, the same as itself alone, also where it is a value with arrays."""
 
-    closure: Closure
+    function: Callable[..., Any]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ByIdentity) and self.closure is other.closure
+        return isinstance(other, ByIdentity) and self.function is other.function
 
     def __hash__(self) -> int:
-        return id(self.closure)
-
-    def forcing(self, layout: Layout) -> ForcingHat:
-        """Returns it as a function of coefficients."""
-        return subgrid_forcing(self.closure, layout)
+        return id(self.function)
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Program:
         transforms: how advection is transformed.
         scheme: time stepping scheme.
         closure: subgrid forcing of one field, or None.
+        source: `(x, y, time) -> source`, evaluated on the device, or None.
     """
 
     layout: Layout
@@ -58,6 +58,7 @@ class Program:
     transforms: Transforms
     scheme: JaxScheme
     closure: ByIdentity | None
+    source: ByIdentity | None
 
 
 class FlowTables(NamedTuple):
@@ -70,6 +71,7 @@ class FlowTables(NamedTuple):
         damping: real part of the linear operator.
         steady: coefficients of the steady source, or None.
         places: rows and columns of what noise kicks, or None.
+        coordinates: x of shape `(nx, 1)` and y of shape `(1, ny)`.
     """
 
     advection: AdvectionTables
@@ -78,6 +80,7 @@ class FlowTables(NamedTuple):
     damping: jax.Array
     steady: jax.Array | None
     places: Any
+    coordinates: tuple[jax.Array, jax.Array]
 
 
 class Inputs(NamedTuple):
@@ -87,10 +90,12 @@ class Inputs(NamedTuple):
         kicks: random kicks at the places, shape `(steps, ..., m)`, or None.
         sources: varying sources at the start, middle and end of steps, shape
             `(2 steps + 1, nx, Ky + 1)`, or None.
+        time: at the start of the first step.
     """
 
     kicks: Any = None
     sources: Any = None
+    time: Any = 0.0
 
 
 class Reached(NamedTuple):
@@ -118,6 +123,10 @@ def flow_tables(equation: VorticityEquation) -> FlowTables:
         jnp.asarray(equation.linear_operator.real),
         None if steady is None else jnp.asarray(steady),
         None if noise is None else tuple(map(jnp.asarray, noise.places)),
+        (
+            jnp.asarray(modes.grid.x.astype(modes.dtype)),
+            jnp.asarray(modes.grid.y.astype(modes.dtype)),
+        ),
     )
 
 
@@ -170,11 +179,12 @@ def one_step(
                 terms = terms + tables.steady
             if inputs.sources is not None:
                 terms = terms + inputs.sources[2 * number + stage]
+            if program.source is not None:
+                time = inputs.time + (number + 0.5 * stage) * time_step
+                terms = terms + _source_hat(program, tables, time)
             if program.closure is not None:
-                streamfunction_hat = hat * tables.inverse_k_squared
-                terms = terms + program.closure.forcing(program.layout)(
-                    hat, streamfunction_hat
-                )
+                forcing = subgrid_forcing(program.closure.function, program.layout)
+                terms = terms + forcing(hat, hat * tables.inverse_k_squared)
             return terms
 
         reached = program.scheme.step(vorticity_hat, nonlinear, factors, time_step)
@@ -184,3 +194,28 @@ def one_step(
         return reached
 
     return step
+
+
+def _source_hat(program: Program, tables: FlowTables, time: jax.Array) -> jax.Array:
+    (x, y), source = tables.coordinates, program.source
+    values = 0.0 if source is None else source.function(x, y, time)
+    field = jnp.broadcast_to(jnp.asarray(values, x.dtype), program.layout.points)
+    return from_physical(program.layout, field)
+
+
+def traceable_source(equation: VorticityEquation) -> ByIdentity | None:
+    """Returns the function of time that drives a flow, if JAX can evaluate it."""
+    varying = equation.drive.varying
+    if not isinstance(varying, VaryingSource):
+        return None
+    grid, dtype = equation.modes.grid, equation.modes.dtype
+    arguments = [
+        jax.eval_shape(lambda a=a: jnp.asarray(a, dtype)) for a in (grid.x, grid.y, 0.0)
+    ]
+    try:
+        jax.eval_shape(varying.source, *arguments)
+    except Exception as error:  # whatever NumPy makes of what is no array
+        reason = type(error).__name__
+        _logger.info("%r runs on the host: not traceable (%s)", varying.source, reason)
+        return None
+    return ByIdentity(varying.source)

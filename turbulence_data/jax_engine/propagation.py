@@ -31,13 +31,13 @@ def propagator(
 ) -> Callable[[Any], jax.Array]:
     """See `JaxEngine.propagator`."""
     modes = equation.modes
-    program = make_program(equation, scheme, transforms)
     with precision(modes.dtype):
+        program = make_program(equation, scheme, transforms)
         tables = flow_tables(equation)
         made = program.scheme.factors(equation.linear_operator, time_step)
         factors = tuple(map(jnp.asarray, made))
     start = State(np.zeros(modes.shape, modes.complex_dtype))
-    inputs = step_inputs(equation, start, time_step, range(num_steps))
+    inputs = step_inputs(equation, program, start, time_step, range(num_steps))
 
     def propagate(vorticity: Any) -> jax.Array:
         check_precision(modes.dtype)

@@ -181,12 +181,7 @@ class TimeDependentForcing:
             ValueError: for a source that at time 0 does not fit the grid, is complex or
                 not finite, or has a mean. The drive checks every other time likewise.
         """
-
-        @lru_cache(maxsize=1)  # two stages of a step are at the same time
-        def varying(time: float) -> FieldHat:
-            values = self.source(modes.grid.x, modes.grid.y, time)
-            return _source_hat(values, modes, f" at time {time:.6g}")
-
+        varying = VaryingSource(self.source, modes)
         varying(0.0)
         return Drive(varying=varying)
 
@@ -195,6 +190,28 @@ class TimeDependentForcing:
     ) -> TimeDependentForcing:
         """Returns itself: every trajectory is driven alike."""
         return self
+
+
+class VaryingSource:
+    """`time -> coefficients` of a source that changes in time, checked.
+
+    Attributes:
+        source: `(x, y, time) -> source of vorticity`.
+    """
+
+    def __init__(self, source: VorticitySource, modes: Modes) -> None:
+        self.source, self._modes = source, modes
+        # Two stages of a step are at the same time.
+        self._at = lru_cache(maxsize=1)(self._coefficients)
+
+    def __call__(self, time: float) -> FieldHat:
+        """Returns the coefficients at a time."""
+        return self._at(time)
+
+    def _coefficients(self, time: float) -> FieldHat:
+        grid = self._modes.grid
+        values = self.source(grid.x, grid.y, time)
+        return _source_hat(values, self._modes, f" at time {time:.6g}")
 
 
 ForcingLike = Forcing | VorticitySource
