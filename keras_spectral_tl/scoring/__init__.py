@@ -18,6 +18,8 @@ from keras_spectral_tl.scoring.loss_convexity import LossConvexity
 from keras_spectral_tl.scoring.newton_gain import NewtonGain
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, Scorer
 from keras_spectral_tl.scoring.score_layers import default_scorers, score_layers
+from keras_spectral_tl.scoring.spectral_gain import SpectralGainScore
+from keras_spectral_tl.scoring.spectral_shape import SpectralShapeScore
 from keras_spectral_tl.scoring.spectral_shift import SpectralShiftScore
 from keras_spectral_tl.scoring.successive_halving import SuccessiveHalving
 from keras_spectral_tl.scoring.sweep_cost import sweep_cost
@@ -40,6 +42,8 @@ __all__ = [
     "RandomOrder",
     "ScoredLayers",
     "Scorer",
+    "SpectralGainScore",
+    "SpectralShapeScore",
     "SpectralShiftScore",
     "SuccessiveHalving",
     "default_scorers",

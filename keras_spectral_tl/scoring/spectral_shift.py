@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_spectral_tl.scoring.activation_shifts import activation_shifts
 from keras_spectral_tl.scoring.protocol import (
     Cost,
     ScoredLayers,
     layers_to_score,
 )
-from keras_spectral_tl.spectra import activation_spectra, spectral_shift
-from keras_spectral_tl.spectra.activations import NoSpatialLayerError
-from keras_spectral_tl.transfer.retraining import TargetData
+from keras_spectral_tl.transfer.target_data import TargetData
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class SpectralShiftScore:
 
     Averaged over wavenumbers at which the base spectrum has at least `floor` of its
     largest value. It needs no gradient and no targets, and so cannot know whether a
-    difference hurts the prediction. The evidence separates gain and shape.
+    difference hurts the prediction. The evidence separates gain and shape;
+    `SpectralGainScore` and `SpectralShapeScore` score by one of them.
 
     Attributes:
         floor: relative height below which a shell of the base spectrum is left out.
@@ -41,31 +41,20 @@ class SpectralShiftScore:
     ) -> ScoredLayers:
         """See `Scorer`; `rng` has no influence.
 
-        Layers without a 2-D spatial output, or without any activity on one of the
-        systems, get the lowest score, 0.
+        Layers without a spatial output, or without any activity on one of the systems,
+        get the lowest score, 0.
         """
-        values = dict.fromkeys(layers_to_score(model), 0.0)
-        try:
-            before, after = (
-                activation_spectra(model, data.x).pre_activation
-                for data in (base, target)
-            )
-        except NoSpatialLayerError:
-            return ScoredLayers(values, Cost(len(base) + len(target)))
-        evidence = {}
-        for name in values:
-            # A layer may have no 2-D output, or be dead on one of the systems.
-            if name not in before or not before[name].any() or not after[name].any():
-                continue
-            kept = before[name] > self.floor * before[name].max()
-            kept &= after[name] > 0.0
-            ratio = np.log(after[name][kept] / before[name][kept])
-            values[name] = float(np.mean(np.abs(ratio)))
-            shift = spectral_shift({name: before[name]}, {name: after[name]})[name]
+        values, evidence = dict.fromkeys(layers_to_score(model), 0.0), {}
+        shifts = activation_shifts(model, base, target)
+        for name in (name for name in values if name in shifts):
+            before, after = shifts[name].base, shifts[name].target
+            kept = before > self.floor * before.max()
+            kept &= after > 0.0
+            values[name] = float(np.mean(np.abs(np.log(after[kept] / before[kept]))))
             evidence[name] = {
-                "base_spectrum": before[name],
-                "target_spectrum": after[name],
-                "gain": shift.gain,
-                "shape_distance": shift.distance,
+                "base_spectrum": before,
+                "target_spectrum": after,
+                "gain": shifts[name].shift.gain,
+                "shape_distance": shifts[name].shift.distance,
             }
         return ScoredLayers(values, Cost(len(base) + len(target)), evidence)

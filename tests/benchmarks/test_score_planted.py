@@ -82,7 +82,7 @@ def test_changes_are_what_they_are_called(planted, change):
     )
     if change == "rescaled":
         assert ratio == pytest.approx(np.broadcast_to(ratio[:1, :1], ratio.shape))
-        assert np.std(np.log(ratio[0, 0])) == pytest.approx(0.5, abs=0.15)
+        assert np.std(np.log(ratio[0, 0])) == pytest.approx(0.3, abs=0.1)
     elif change == "filtered":
         assert np.linalg.norm(changed) == pytest.approx(np.linalg.norm(kernel))
         # One response for all kernels, falling with the wavenumber.
@@ -92,7 +92,7 @@ def test_changes_are_what_they_are_called(planted, change):
         assert np.all(np.diff(response[:3, 0, 0, 0]) < 0.0)
     else:
         kept = np.all(changed == kernel, axis=(0, 1))
-        assert np.count_nonzero(~kept) == 12
+        assert np.count_nonzero(~kept) == 6
         assert np.std(changed[..., ~kept]) == pytest.approx(1.0, abs=0.2)
 
 

@@ -13,6 +13,8 @@ from keras_spectral_tl.scoring import (
     GradientSNR,
     LossConvexity,
     NewtonGain,
+    SpectralGainScore,
+    SpectralShapeScore,
     SuccessiveHalving,
     sweep_cost,
 )
@@ -348,3 +350,25 @@ def test_nested_models_are_scored_layer_by_layer(scorer):
 def test_bad_options_are_refused(scorer, options, message):
     with pytest.raises(ValueError, match=message):
         scorer(**options)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_gain_and_shape_of_a_spectral_shift_are_apart(rank):
+    """A louder target shifts the gain alone, another wave the shape alone."""
+    conv = (keras.layers.Conv1D, keras.layers.Conv2D)[rank - 1](1, 1, name="conv")
+    model = keras.Sequential([keras.Input((8,) * rank + (1,)), conv])
+    conv.set_weights([np.ones((1,) * rank + (1, 1)), np.zeros(1)])
+    wave = np.cos(2.0 * np.pi * np.arange(8) / 8)
+    fields = wave if rank == 1 else np.tile(wave[:, None], (1, 8))
+    x = fields[None, ..., None].astype("float32")
+    shorter = x[:, (2 * np.arange(8)) % 8]
+    for scorer, louder, other in (
+        (SpectralGainScore(), np.log(9.0), 0.0),
+        (SpectralShapeScore(), 0.0, 1.0),
+    ):
+        base = TargetData.of((x, x))
+        for target, expected in ((3.0 * x, louder), (shorter, other)):
+            data = TargetData.of((target, target))
+            scored = scorer(model, base, data, np.random.default_rng(0))
+            assert scored.values["conv"] == pytest.approx(expected, abs=1e-5)
+            assert scored.cost.total == 2
