@@ -61,8 +61,10 @@ class NewtonGain:
             gain, taken = self._gain(jacobian, target, errors)
             values[name] = 2.0 * gain / square if square > 0.0 else 0.0
             products += taken
-        forward_mode = reverse_mode = products * len(target)
-        reverse_mode += len(names) * len(target)
+        # Each layer's first product is checked on a batch: two forward, one reverse.
+        checked = min(self.batch_size, len(target)) if square > 0.0 else 0
+        forward_mode = products * len(target) + 2 * len(names) * checked
+        reverse_mode = (products + len(names)) * len(target) + len(names) * checked
         forward = len(target) + 2 * forward_mode + reverse_mode
         return ScoredLayers(values, Cost(forward, reverse_mode))
 

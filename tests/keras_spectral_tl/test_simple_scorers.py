@@ -6,6 +6,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
+from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.loss_landscape import LayerLoss
 from keras_spectral_tl.scoring import (
     ActivationEvidence,
     FisherTrace,
@@ -372,3 +374,44 @@ def test_gain_and_shape_of_a_spectral_shift_are_apart(rank):
             scored = scorer(model, base, data, np.random.default_rng(0))
             assert scored.values["conv"] == pytest.approx(expected, abs=1e-5)
             assert scored.cost.total == 2
+
+
+def counted(monkeypatch, kind, names):
+    """Samples that go through compiled functions of `kind`, by name."""
+    counts = dict.fromkeys(names, 0)
+    make = kind.__init__
+
+    def counting(name, function):
+        def call(*arguments):
+            counts[name] += len(keras.tree.flatten(arguments[-1])[0])
+            return function(*arguments)
+
+        return call
+
+    def made(self, *arguments, **options):
+        make(self, *arguments, **options)
+        for name in names:
+            setattr(self, name, counting(name, getattr(self, name)))
+
+    monkeypatch.setattr(kind, "__init__", made)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [GradientNorm(), GradientSNR(), FisherTrace(), NewtonGain(2, batch_size=5)],
+    ids=lambda scorer: scorer.name,
+)
+def test_costs_are_the_passes_taken(net, monkeypatch, scorer):
+    counts = counted(monkeypatch, LayerLinearisation, ("_jvp", "_vjp"))
+    cost = score(scorer, net.model, net.data).cost
+    # One forward pass of every sample for the errors; two in forward mode.
+    assert cost.forward == len(net.x) + 2 * counts["_jvp"] + counts["_vjp"]
+    assert cost.backward == counts["_vjp"]
+
+
+def test_the_cost_of_the_landscape_is_the_passes_taken(net, monkeypatch):
+    counts = counted(monkeypatch, LayerLoss, ("_value", "_gradient"))
+    cost = score(LossConvexity(), net.model, net.data).cost
+    assert cost.forward == counts["_value"] + counts["_gradient"]
+    assert cost.backward == counts["_gradient"]
