@@ -53,6 +53,20 @@ def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
     return list(found.values())
 
 
+def optimizer_is_built(model: keras.Model) -> bool:
+    """Whether `model` has an optimizer that was built for certain weights already."""
+    return bool(getattr(getattr(model, "optimizer", None), "built", False))
+
+
+def drop_training_function(model: keras.Model) -> None:
+    """Let the next `fit` make its function anew; the old one trains the old weights.
+
+    Evaluation and prediction run in inference mode, whatever the flags say.
+    """
+    if getattr(model, "train_function", None) is not None:
+        model.train_function = None
+
+
 def fetch(variable: keras.Variable) -> NDArray[Any]:
     """Return the value of `variable` as a NumPy array."""
     # Not convert_to_numpy: it copies in a way that NumPy 2 deprecates for variables.

@@ -26,8 +26,8 @@ class FreezeRecord:
         changed: Layers whose state changed, also where only some weights did.
         trainable: Layers that are trainable now, at least in part.
         frozen: Layers that are frozen now.
-        compile_again: Whether the model has a training function made before the change,
-            which does not know of it: call `model.compile` before the next `fit`.
+        compile_again: Whether the model's optimizer was built before the change, for
+            other weights: call `model.compile` before the next `fit`.
         variables: Paths of the weights that were switched.
     """
 
@@ -51,8 +51,10 @@ def freeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeR
         layers: A selector (see `select_layers`); None freezes everything.
 
     Returns:
-        What changed. A UserWarning says so when the model has been trained since it
-        was compiled, because its training function does not see the change.
+        What changed. A UserWarning says so when the optimizer was built before the
+        change (in a fit, or with a loaded model), because Keras would not follow it:
+        TensorFlow would train as before without a word. Its training function is
+        dropped, so that what the optimizer does not know is an error in the next fit.
 
     Raises:
         KeyError, TypeError, ValueError: As `select_layers`.
@@ -106,9 +108,10 @@ def only_trainable(
 ) -> Iterator[LayerSelection]:
     """Make exactly the chosen layers, or parts, trainable inside a `with` block.
 
-    Compile inside the block: a training function made before it does not see the
-    change. On the way out, also by an exception, every flag of every layer and weight
-    is put back.
+    Compile inside the block to train there, and again behind it. On the way in and
+    out the model's training function is dropped, since it would go on training the
+    weights that it was made for. On the way out, also by an exception, every flag of
+    every layer and weight is put back.
 
     Args:
         model: A built Keras model.
@@ -134,9 +137,11 @@ def only_trainable(
     before = flags.TrainableFlags.of(model)
     try:
         flags.set_trainable(model, selection)
+        introspection.drop_training_function(model)
         yield selection
     finally:
         before.restore()
+        introspection.drop_training_function(model)
 
 
 def _change(
@@ -152,12 +157,13 @@ def _change(
         if (name in before) != (name in now)
         or set(before.get(name, ())) != set(now.get(name, ()))
     )
-    stale = bool(changed) and getattr(model, "train_function", None) is not None
+    stale = bool(changed) and introspection.optimizer_is_built(model)
     if stale:
+        introspection.drop_training_function(model)
         warnings.warn(
-            f"Model {model.name!r} already has a training function, which ignores the "
-            f"changed layers ({', '.join(changed)}). Call model.compile(...) before "
-            "the next fit, or use the FreezeLayers callback to switch during a fit.",
+            f"The optimizer of model {model.name!r} was built before layers changed "
+            f"({', '.join(changed)}). Call model.compile(...) before the next fit, or "
+            "use the FreezeLayers callback to switch during a fit.",
             UserWarning,
             stacklevel=3,
         )

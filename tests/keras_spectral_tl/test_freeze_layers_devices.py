@@ -1,4 +1,4 @@
-"""Phases inside one fit on two devices: the right weights move, as on one device.
+"""Phases and retraining on two devices: the right weights move, as on one device.
 
 As a script this file trains on two host devices and prints what it saw:
 `python <this file> data_parallel` (JAX) or `... mirrored` (TensorFlow).
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing
+from keras_spectral_tl import freezing, transfer
 from keras_spectral_tl.callbacks import FreezeLayers
 
 RNG = np.random.default_rng(29)
@@ -51,21 +51,27 @@ def _mirrored():
     return strategy.scope(), strategy.num_replicas_in_sync
 
 
+def _model():
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(3, activation="tanh", name="a"),
+            keras.layers.Dense(3, activation="tanh", name="b"),
+            keras.layers.Dense(1, name="c"),
+        ]
+    )
+    rng = np.random.default_rng(3)
+    for layer in ("a", "b", "c"):
+        kernel = model.get_layer(layer).kernel
+        kernel.assign(rng.normal(size=kernel.shape).astype("float32"))
+    return model
+
+
 def train(scope):
     """Layer c is frozen at compile, so the optimizer is built again for all three."""
     with scope:
-        model = keras.Sequential(
-            [
-                keras.Input((3,)),
-                keras.layers.Dense(3, activation="tanh", name="a"),
-                keras.layers.Dense(3, activation="tanh", name="b"),
-                keras.layers.Dense(1, name="c"),
-            ]
-        )
-        rng = np.random.default_rng(3)
-        for layer in ("a", "b", "c"):
-            kernel = model.get_layer(layer).kernel
-            kernel.assign(rng.normal(size=kernel.shape).astype("float32"))
+        model = _model()
+        result = transfer.retrain(model, (X, Y), "b", epochs=2, batch_size=8)
         model.get_layer("c").trainable = False
         model.compile(keras.optimizers.Adam(0.01), "mse")
     recorder = Recorder()
@@ -76,7 +82,11 @@ def train(scope):
     return {
         "moved": recorder.moved,
         "trainable": freezing.trainable_names(model),
-        "weights": [np.asarray(weight).tolist() for weight in model.weights],
+        "retrained": result.changed,
+        "weights": [
+            np.asarray(weight).tolist()
+            for weight in (*model.weights, *result.model.weights)
+        ],
     }
 
 
@@ -99,6 +109,7 @@ def test_two_devices_train_the_phases_of_one(kind, backend):
     assert seen["devices"] == 2
     assert seen["moved"] == [["a"], ["b"], ["a", "c"]]
     assert seen["trainable"] == ["a", "b"]
+    assert seen["retrained"] == ["b"]
     expected = train(contextlib.nullcontext())
     for weight, other in zip(seen["weights"], expected["weights"], strict=True):
         np.testing.assert_allclose(weight, other, rtol=ROUND_OFF, atol=ROUND_OFF)

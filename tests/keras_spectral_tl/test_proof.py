@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, introspection, transfer
+from keras_spectral_tl import freezing, introspection, models, transfer
 from keras_spectral_tl.freezing import (
     BiasesOf,
     KernelsOf,
@@ -140,6 +140,56 @@ def test_flags_changed_after_a_fit_hold_after_compiling_again(build):
     assert still == {f"{first}/kernel", f"{first}/bias", f"{last}/kernel"}
 
 
+def _trained(tmp_path, loaded):
+    model = _plain()
+    model.get_layer("b").trainable = False
+    model.compile("sgd", "mse")
+    model.fit(X, Y, epochs=1, verbose=0)
+    if not loaded:
+        return model
+    model.save(tmp_path / "model.keras")
+    return keras.models.load_model(tmp_path / "model.keras")
+
+
+def _refused(model):
+    # On JAX the weights are gone then: Keras takes them out of the model for a step.
+    with pytest.raises(ValueError, match="optimizer"):
+        model.fit(X, Y, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_change_that_keras_would_ignore_is_told_and_never_silent(tmp_path, loaded):
+    """Without compiling again TensorFlow would train the weights of before."""
+    model = _trained(tmp_path, loaded)
+    with pytest.warns(UserWarning, match="compile"):
+        assert freezing.freeze_layers(model, "c").compile_again
+    if keras.backend.backend() == "jax":
+        _refused(model)
+        model = _trained(tmp_path, loaded)
+    else:
+        before = freezing.weight_hashes(model)
+        model.fit(X, Y, epochs=1, verbose=0)
+        after = freezing.weight_hashes(model)
+        assert [after[name] == before[name] for name in "abc"] == [False, True, True]
+    with pytest.warns(UserWarning, match="compile"):
+        assert freezing.unfreeze_layers(model, "b").compile_again
+    _refused(model)
+
+
+def test_a_training_function_lasts_no_longer_than_a_block_of_only_trainable_layers():
+    model = _plain()
+    model.compile("sgd", "mse")
+    model.fit(X, Y, epochs=1, verbose=0)
+    before = freezing.weight_hashes(model)
+    with freezing.only_trainable(model, "b"):
+        assert model.train_function is None
+        model.compile("sgd", "mse")
+        model.fit(X, Y, epochs=1, verbose=0)
+    after = freezing.weight_hashes(model)
+    assert [after[name] == before[name] for name in "abc"] == [True, False, True]
+    _refused(model)
+
+
 def test_statistics_alone_move_beside_a_trained_layer():
     model = _batch_normalised()
     result = transfer.retrain(model, (X, Y), ["c", StatisticsOf("norm")], **QUICK)
@@ -173,6 +223,43 @@ def test_low_rank_updates_leave_every_weight_of_the_model():
     assert result.num_trainable == (4 + 4) + (4 + 1)
     before, after = model.predict(X, verbose=0), result.model.predict(X, verbose=0)
     assert np.max(np.abs(after - before)) > 0
+
+
+def _tokens():
+    layers = [
+        keras.layers.Embedding(7, 5, name="words"),
+        keras.layers.EinsumDense("abc,cd->abd", (3, 4), name="mixed"),
+        keras.layers.Flatten(),
+        _dense("out", 1),
+    ]
+    return keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
+
+
+@pytest.mark.parametrize(
+    ("build", "x", "kernels"),
+    [
+        (_tokens, np.arange(24).reshape(8, 3) % 7, "words/embeddings mixed/kernel"),
+        (
+            lambda: models.build_sgs_cnn((4, 4, 3), 2, 2, kernel_size=3),
+            IMAGES[:, :4, :4],
+            "conv_1/kernel conv_2/kernel",
+        ),
+    ],
+)
+def test_low_rank_updates_of_every_layer_that_keras_offers_them_for(build, x, kernels):
+    model = build()
+    names = [path.split("/")[0] for path in kernels.split()]
+    before = model.predict(x, verbose=0)
+    result = transfer.retrain(
+        model, (x, before + 1.0), LowRankOf(names, rank=1), epochs=4, batch_size=2,
+        run_eagerly=keras.backend.backend() != "jax",
+    )  # fmt: skip
+    added = set(result.weight_hashes_after) - set(result.weight_hashes_before)
+    factors = [
+        path.replace("/", "/lora_") + f"_{f}" for path in kernels.split() for f in "ab"
+    ]
+    assert added == set(factors) and result.changed_weights == ()
+    assert np.max(np.abs(result.model.predict(x, verbose=0) - before)) > 0
 
 
 def test_low_rank_beside_a_bias_and_with_an_output_gain():
