@@ -21,6 +21,8 @@ from keras_spectral_tl.transfer import (
 
 SINGLE = 1e-5  # float32 against float64, or another order of sums
 QUICK = {"epochs": 2, "batch_size": 4}
+# For tables of many fits, most of whose time would go into compiling.
+EAGER = {**QUICK, "run_eagerly": True}
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(8, 4)).astype("float32")
 Y = (X[:, :1] * X[:, 1:2] + 0.3).astype("float32")
@@ -336,7 +338,7 @@ def test_extra_figures_of_merit():
 
 def test_baselines_are_the_single_calls_in_one_table():
     model, seen = _plain(), []
-    options = {"seed": 3, **QUICK}
+    options = {"seed": 3, **EAGER}
     table = transfer.baselines(model, (X, Y), (X, Y), progress=seen.append, **options)
     assert list(table.rows) == seen
     assert list(table.cc) == [
@@ -381,7 +383,7 @@ def test_probe_then_all_is_both_stages_one_after_the_other():
 def test_models_without_biases_have_no_bias_row_and_errors_name_the_baseline():
     convolution = keras.layers.Dense(1, use_bias=False, name="c")
     model = keras.Sequential([keras.Input((4,)), convolution])
-    names = transfer.baselines(model, (X, Y), (X, Y), **QUICK).cc
+    names = transfer.baselines(model, (X, Y), (X, Y), **EAGER).cc
     assert "bias_only" not in names and "all" in names
     with pytest.raises(KeyError, match=r"no baseline 'al'.*unchanged"):
         transfer.baselines(model, (X, Y), (X, Y), include=["al"])
