@@ -17,6 +17,7 @@ from keras_spectral_tl.layer_function import (
     torch_inputs,
     traced_by_tensorflow,
 )
+from keras_spectral_tl.linearisation import LayerLinearisation
 
 Array = NDArray[np.float64]
 Loss = Callable[[Any, Any], Any]
@@ -65,6 +66,7 @@ class LayerLoss:
     ) -> None:
         self.function = LayerFunction(model, layer)
         self.layer = layer
+        self._model, self._checked = model, False
         self.batch_size = batch_size
         self._x = keras.tree.map_structure(np.asarray, x)
         self._y = np.asarray(y)
@@ -101,6 +103,7 @@ class LayerLoss:
             ValueError: if the backend lacks a second derivative on the way.
         """
         tangents = self.function.split(direction)
+        self._check_backend()
         try:
             return self._mean(self._product, self._moved(change), tangents)
         except (LookupError, NotImplementedError) as error:
@@ -110,6 +113,18 @@ class LayerLoss:
                 "resizing for example. Use another operation (nearest-neighbour "
                 "resizing, a transposed convolution) or set KERAS_BACKEND=jax."
             ) from error
+
+    def _check_backend(self) -> None:
+        """Refuses second derivatives that TensorFlow takes for zero, without a word.
+
+        Raises:
+            ValueError: From the adjoint test of a `LayerLinearisation`.
+        """
+        if not self._checked and keras.backend.backend() == "tensorflow":
+            first = next(batches(self._x, self.batch_size))[1]
+            jacobian = LayerLinearisation(self._model, self.layer, self.batch_size)
+            jacobian.apply(np.zeros(self.function.num_parameters), first)
+        self._checked = True
 
     def _moved(self, change: Array | None) -> list[NDArray[Any]]:
         if change is None:

@@ -252,3 +252,28 @@ def test_bad_input_is_refused():
         line_convexity([0, 0, 1], [1, 2, 3])
     with pytest.raises(ValueError, match="1 values that are NaN"):
         line_convexity([0, 1, 2], [1, np.inf, 3])
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_an_operation_without_a_second_derivative_is_refused(interpolation):
+    """TensorFlow has no second derivative of bilinear resizing; JAX and torch have."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((8, 8, 1))
+    tanh = keras.layers.Conv2D(2, 3, padding="same", activation="tanh", name="conv")
+    encoded = tanh(inputs)
+    pooled = keras.layers.AveragePooling2D(2)(encoded)
+    up = keras.layers.UpSampling2D(interpolation=interpolation)(pooled)
+    outputs = keras.layers.Conv2D(1, 1, activation="tanh")(up)
+    loss = LayerLoss(
+        keras.Model(inputs, outputs), "conv", normal(2, 8, 8, 1), normal(2, 8, 8, 1)
+    )
+    direction = random_direction(loss)
+    if interpolation == "bilinear" and keras.backend.backend() == "tensorflow":
+        with pytest.raises(ValueError, match=r"'conv'.*bilinear"):
+            loss.hessian_product(direction)
+        return
+    product = loss.hessian_product(direction)
+    # Central difference of the gradient: step^2 + round-off / step, about 1e-4.
+    slopes = [loss.gradient(sign * 1e-2 * direction) for sign in (1, -1)]
+    difference = (slopes[0] - slopes[1]) / 2e-2
+    assert np.linalg.norm(difference - product) < 0.01 * np.linalg.norm(product)
