@@ -90,34 +90,57 @@ class LayerLinearisation:
         return total
 
     def _check_products(self, batch: Any) -> None:
-        """Refuses a backend that drops an operation from the forward product.
+        def push(direction: Array) -> Any:
+            return self._jvp(self._function.split(direction), batch)
 
-        With g = J^T r for a random r, `<r, J g> = |g|^2` holds whatever J is.
-        """
         try:
-            output = np.asarray(
-                self._jvp(self._function.split(np.zeros(self.num_parameters)), batch)
-            )
-            cotangent = np.random.default_rng(0).standard_normal(output.shape)
-            gradient = self.apply_transpose(cotangent, batch)
-            image = np.asarray(
-                self._jvp(self._function.split(gradient), batch), np.float64
-            )
+            shape = np.shape(push(np.zeros(self.num_parameters)))
         except Exception as error:
-            raise ValueError(self._refusal("failed to compute")) from error
-        square = float(gradient @ gradient)
-        if abs(float(np.sum(cotangent * image)) - square) > _ADJOINT * square:
-            raise ValueError(self._refusal("wrongly computes"))
+            raise ValueError(_refusal("failed to compute", self._layer)) from error
+        check_adjoint(
+            push, lambda c: self.apply_transpose(c, batch), shape, self._layer
+        )
         self._checked = True
 
-    def _refusal(self, what: str) -> str:
-        return (
-            f"the {keras.backend.backend()} backend {what} the derivative of the "
-            f"output in the direction of layer {self._layer!r}: it has no second "
-            "derivative of some operation behind it, on TensorFlow bilinear resizing "
-            "for example. Use another operation (nearest-neighbour resizing, a "
-            "transposed convolution) or set KERAS_BACKEND=jax."
-        )
+
+def check_adjoint(
+    push: Callable[[Array], Any],
+    pull: Callable[[NDArray[Any]], Array],
+    shape: tuple[int, ...],
+    layer: str,
+) -> None:
+    """Refuses a backend that drops an operation from the forward product.
+
+    With g = J^T r for a random r, `<r, J g> = |g|^2` holds whatever J is.
+
+    Args:
+        push: `d -> J d`.
+        pull: `r -> J^T r`.
+        shape: of the output.
+        layer: name for the message.
+
+    Raises:
+        ValueError: if the identity does not hold or a product fails.
+    """
+    cotangent = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    try:
+        gradient = pull(cotangent)
+        image = np.asarray(push(gradient), np.float64)
+    except Exception as error:
+        raise ValueError(_refusal("failed to compute", layer)) from error
+    square = float(gradient @ gradient)
+    if abs(float(np.sum(cotangent * image)) - square) > _ADJOINT * square:
+        raise ValueError(_refusal("wrongly computes", layer))
+
+
+def _refusal(what: str, layer: str) -> str:
+    return (
+        f"the {keras.backend.backend()} backend {what} the derivative of the "
+        f"output in the direction of layer {layer!r}: it has no second "
+        "derivative of some operation behind it, on TensorFlow bilinear resizing "
+        "for example. Use another operation (nearest-neighbour resizing, a "
+        "transposed convolution) or set KERAS_BACKEND=jax."
+    )
 
 
 Jvp = Callable[[Sequence[NDArray[Any]], Any], Any]

@@ -2,62 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from keras_spectral_tl.linearisation import LayerLinearisation
 from keras_spectral_tl.metrics import least_squares_gain
-from keras_spectral_tl.scoring.protocol import (
-    Cost,
-    ScoredLayers,
-    layers_to_score,
-)
-from keras_spectral_tl.spectra import radial_spectrum
-from keras_spectral_tl.transfer.retraining import TargetData
-
-Array = NDArray[np.float64]
+from keras_spectral_tl.saved_jacobian import SavedJacobian
+from keras_spectral_tl.scoring.checks import check_whole_number
+from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
+from keras_spectral_tl.scoring.hold_out import Array, HoldOut, hold_outs
+from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, layers_to_score
+from keras_spectral_tl.scoring.suffixes import Suffix, suffixes
+from keras_spectral_tl.transfer.target_data import TargetData
 
 
 @dataclass(frozen=True)
 class HeldOutLeastSquares:
     """The share of the held-out error that a least-squares step in a layer removes.
 
-        r = y - g f(x),   g = <y, f> / <f, f>        (what an output gain cannot mend)
-        d = argmin |J d - r|^2 over the fit samples  (a few iterations of CGLS)
-        score = 1 - |r - J d|^2 / |r|^2 over the held-out samples
+        r = y - g f(x; theta),   g = <y, f> / <f, f>   (what an output gain cannot mend)
+        d = argmin |g J d - r|^2 over the samples to fit (a few iterations of CGLS)
+        E(q) = min over gains a of |y - a q|^2 over the samples held out
+        score = 1 - E(f(x; theta + d)) / E(f(x; theta))
 
-    J is the Jacobian of the output with respect to the layer's weights. The network is
-    linearised, so no training is needed. Stopping CGLS early regularises: the number of
-    iterations is the one at which the held-out error, averaged over folds, is lowest.
-    With one sample there is nothing to hold out and the score is nan. The number of
-    iterations is chosen on the samples that the score is measured on, so a score is
-    never negative and slightly too high, for every layer alike.
+    J is the Jacobian of the output with respect to the layer's weights. Only the step is
+    that of the linearised network; what it is worth is measured with the network itself,
+    on samples not used for it, and beyond what a gain on the output would do, as a
+    correlation does. Conjugate gradients stopped early go where gradient descent goes:
+    first along the directions that matter most and are learnt first, so the number of
+    iterations stands for the length of a retraining, and its overfitting to few samples
+    is part of the score, which can be negative.
+
+    Three quarters of the samples are fitted, at most `num_fit`; fewer than eight are
+    held out one by one, a single one is cut in two halves (see `hold_out.hold_outs`).
 
     Attributes:
-        max_iterations: most iterations of CGLS (Hestenes & Stiefel 1952,
-            doi:10.6028/jres.049.044).
-        num_folds: parts of the target samples, each held out once.
+        iterations: of CGLS (Hestenes & Stiefel 1952, doi:10.6028/jres.049.044).
+        num_fit: most samples fitted.
+        num_held: most samples tested.
         batch_size: samples computed at once.
     """
 
-    max_iterations: int = 8
-    num_folds: int = 4
-    batch_size: int = 8
+    iterations: int = 20
+    num_fit: int = 12
+    num_held: int = 32
+    batch_size: int = 4
     name: str = "held_out_least_squares"
 
     def __post_init__(self) -> None:
-        for name, least in (("max_iterations", 1), ("num_folds", 2), ("batch_size", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"{name} must be a whole number of at least {least}; received "
-                    f"{value!r}."
-                )
+        for name in ("iterations", "num_fit", "num_held", "batch_size"):
+            check_whole_number(name, getattr(self, name), 1)
 
     def __call__(
         self,
@@ -66,93 +62,93 @@ class HeldOutLeastSquares:
         target: TargetData,
         rng: np.random.Generator,
     ) -> ScoredLayers:
-        """See `Scorer`; `base` has no influence, `rng` draws the folds."""
+        """See `Scorer`; `base` has no influence, `rng` draws what is held out."""
         names = layers_to_score(model)
-        if len(target) < 2:
+        sizes = self.num_fit, self.num_held
+        parts = hold_outs(len(target), target.y.shape[1:], sizes, rng)
+        if not parts:
             return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
-        predicted = np.asarray(
-            model.predict(target.x, batch_size=self.batch_size, verbose=0), np.float64
-        )
-        order = rng.permutation(len(target))
-        folds = np.array_split(order, min(self.num_folds, len(target)))
+        sets = [target.take(rows)[0] for part in parts for rows in (part.fit, part.held)]
+        tested = np.unique(np.concatenate([part.held for part in parts]))
+        truth = np.asarray(target.y[tested], np.float64)
         values, evidence = {}, {}
-        for name in names:
-            jacobian = LayerLinearisation(model, name, self.batch_size)
-            errors = self._held_out_errors(jacobian, predicted, target, folds)
-            evidence[name] = _evidence(errors)
-            values[name] = evidence[name]["error_removed"]
-        passes = (self.max_iterations + 1) * len(names) * len(target) * len(folds)
-        cost = Cost(forward=3 * passes + len(target), backward=passes)
-        return ScoredLayers(values, cost, evidence)
+        for suffix in suffixes(model, names, sets, self.batch_size):
+            fields = np.zeros((len(self.marks) + 1, *truth.shape))
+            for number, part in enumerate(parts):
+                inputs = suffix.inputs[2 * number], suffix.inputs[2 * number + 1]
+                rows = np.searchsorted(tested, part.held)
+                outputs = self._outputs(suffix, inputs, part, target.y[part.fit])
+                fields[:, rows] += part.held_mask * outputs
+            evidence[suffix.name] = {
+                "iterations": (0, *self.marks),
+                **held_out_evidence(truth, fields),
+            }
+            values[suffix.name] = evidence[suffix.name]["error_removed"]
+        return ScoredLayers(values, self._cost(len(names), parts), evidence)
 
-    def _held_out_errors(
-        self,
-        jacobian: LayerLinearisation,
-        predicted: Array,
-        target: TargetData,
-        folds: list[NDArray[np.intp]],
-    ) -> list[Array]:
-        """Residual fields of all samples, each held out, after 0, 1, ... iterations."""
-        residuals = [np.empty_like(predicted) for _ in range(self.max_iterations + 1)]
-        for held in folds:
-            fit = np.setdiff1d(np.concatenate(folds), held)
-            gain = least_squares_gain(target.y[fit], predicted[fit])
-            # A network whose output is zero has no gain, and needs none.
-            gain = gain if np.isfinite(gain) else 1.0
-            rest = target.y - gain * predicted
-            x_fit, x_held = target.take(fit)[0], target.take(held)[0]
-            residuals[0][held] = reached = rest[held]
-            steps = cgls(jacobian, x_fit, rest[fit], self.max_iterations)
-            for number, step in enumerate(steps, start=1):
-                reached = reached - jacobian.apply(step, x_held)
-                residuals[number][held] = reached
-            for later in range(number + 1, len(residuals)):
-                residuals[later][held] = reached
-        return residuals
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Numbers of iterations after which the changed network is evaluated."""
+        quarters = (self.iterations * part // 4 for part in (1, 2, 3, 4))
+        return tuple(sorted({max(number, 1) for number in quarters}))
+
+    def _outputs(
+        self, suffix: Suffix, inputs: tuple[Any, Any], part: HoldOut, y: Array
+    ) -> Array:
+        """Outputs on what is held out, unchanged and after each mark."""
+        jacobian = SavedJacobian(
+            suffix.model, suffix.layer, inputs[0], self.batch_size
+        )
+        gain = _gain(part.fit_mask * y, part.fit_mask * jacobian.outputs)
+        residual = part.fit_mask * (y - gain * jacobian.outputs)
+        path = cgls_path(jacobian, residual, part.fit_mask, self.iterations)
+        steps = [np.zeros(jacobian.num_parameters)]
+        steps += [path[number - 1] / gain for number in self.marks]
+        return np.stack(
+            [jacobian.outputs_after(d, inputs[1], self.batch_size) for d in steps]
+        )
+
+    def _cost(self, num_layers: int, parts: list[HoldOut]) -> Cost:
+        fitted = sum(len(part.fit) for part in parts)
+        tested = sum(len(part.held) for part in parts)
+        # Activations are kept, so an iteration is one pass forward and one back.
+        products = (self.iterations + 1) * fitted
+        forward = products + 2 * fitted + (len(self.marks) + 1) * tested
+        return Cost(num_layers * forward, num_layers * products)
 
 
-def cgls(
-    jacobian: LayerLinearisation, x: NDArray[Any], residual: Array, max_iterations: int
-) -> Iterator[Array]:
-    """Yields the steps of CGLS for `min_d |J d - residual|^2`; their sum is d.
+def _gain(truth: Array, prediction: Array) -> float:
+    """The gain that fits best; where there is hardly a correlation, that of 0.1.
 
-    Conjugate gradients on the normal equations without forming them. Stops early when
-    the gradient vanishes to the accuracy of single precision.
+    A step is divided by it, so it must not vanish.
     """
-    gradient = jacobian.apply_transpose(residual, x)
-    direction = gradient
+    power = float(np.sum(truth**2)), float(np.sum(prediction**2))
+    if min(power) <= 0.0:
+        return 1.0
+    scale = float(np.sqrt(power[0] / power[1]))
+    return max(least_squares_gain(truth, prediction), 0.1 * scale)
+
+
+def cgls_path(
+    jacobian: SavedJacobian, residual: Array, mask: Array, iterations: int
+) -> list[Array]:
+    """Returns the iterates of CGLS for `min_d |mask (J d - residual)|^2`, from 0 on.
+
+    Conjugate gradients on the normal equations without forming them. Once the gradient
+    vanishes to the accuracy of single precision, the iterates stay where they are.
+    """
+    gradient = jacobian.apply_transpose(mask * residual)
+    direction, reached = gradient, np.zeros_like(gradient)
     square = start = float(gradient @ gradient)
-    for _ in range(max_iterations):
-        if square <= 1e-12 * start or square == 0.0:
-            yield np.zeros_like(gradient)
-            return
-        image = jacobian.apply(direction, x)
-        length = square / float(np.sum(image**2))
-        yield length * direction
-        residual = residual - length * image
-        gradient = jacobian.apply_transpose(residual, x)
-        previous, square = square, float(gradient @ gradient)
-        direction = gradient + (square / previous) * direction
-
-
-def _evidence(residuals: list[Array]) -> dict[str, Any]:
-    """What the score rests on: errors by iteration, by sample and by wavenumber."""
-    per_sample = np.stack(
-        [np.sum(r.reshape(len(r), -1) ** 2, axis=1) for r in residuals]
-    )
-    start = per_sample[0].sum()
-    # Nothing to remove: a model that is right already gains nothing.
-    curve = per_sample.sum(axis=1) / start if start > 0.0 else np.ones(len(per_sample))
-    best = int(np.argmin(curve))
-    evidence: dict[str, Any] = {
-        "error_removed": 1.0 - float(curve[best]),
-        "iterations": best,
-        "error_by_iteration": curve,
-        "error_before_by_sample": per_sample[0],
-        "error_after_by_sample": per_sample[best],
-    }
-    if residuals[0].ndim == 4:
-        for key, field in (("before", residuals[0]), ("after", residuals[best])):
-            spectra = radial_spectrum(field, axes=(1, 2))
-            evidence[f"residual_spectrum_{key}"] = spectra.mean(axis=(0, 1))
-    return evidence
+    path: list[Array] = []
+    while len(path) < iterations:
+        if square > 1e-12 * start:
+            image = mask * jacobian.apply(direction)
+            length = square / float(np.sum(image**2))
+            reached = reached + length * direction
+            residual = residual - length * image
+            gradient = jacobian.apply_transpose(mask * residual)
+            previous, square = square, float(gradient @ gradient)
+            direction = gradient + (square / previous) * direction
+        path.append(reached)
+    return path

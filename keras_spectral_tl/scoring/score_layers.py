@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
+from keras_spectral_tl.scoring.held_out_evidence import unexplained
 from keras_spectral_tl.scoring.layer_scores import LayerScores
 from keras_spectral_tl.scoring.least_squares import HeldOutLeastSquares
 from keras_spectral_tl.scoring.protocol import ScoredLayers, Scorer
@@ -123,12 +124,11 @@ def _bootstrap_intervals(
     """90 % intervals of the error removed, resampling the target samples."""
     intervals = {}
     for name, evidence in scored.evidence.items():
-        if "error_before_by_sample" not in evidence:
+        if "moments_before" not in evidence:
             continue
-        before = evidence["error_before_by_sample"]
-        after = evidence["error_after_by_sample"]
+        before, after = evidence["moments_before"], evidence["moments_after"]
         draws = rng.integers(0, len(before), (_NUM_RESAMPLES, len(before)))
-        left, total = after[draws].sum(axis=1), before[draws].sum(axis=1)
+        total, left = unexplained(before[draws]), unexplained(after[draws])
         removed = np.where(total > 0.0, 1.0 - left / np.where(total > 0, total, 1), 0.0)
         low, high = np.percentile(removed, _INTERVAL)
         intervals[name] = (float(low), float(high))

@@ -1,0 +1,236 @@
+"""The Jacobian of a network in one layer's weights at fixed inputs, kept for many uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.layer_function import (
+    Array,
+    LayerFunction,
+    batches,
+    flatten,
+    for_backend,
+    torch_inputs,
+)
+from keras_spectral_tl.linearisation import check_adjoint
+
+
+class SavedProducts(NamedTuple):
+    """The products of one batch, whose activations are kept.
+
+    Attributes:
+        outputs: the output of the model.
+        push: change of the weights -> change of the output.
+        pull: cotangent of the output -> gradients.
+    """
+
+    outputs: NDArray[Any]
+    push: Callable[[Sequence[Any]], Any]
+    pull: Callable[[NDArray[Any]], Sequence[Any]]
+
+
+class SavedJacobian:
+    """The Jacobian J of a model's output at `x` with respect to one layer's weights.
+
+        f(x; theta + d) = f(x; theta) + J d + O(|d|^2)
+
+    As `LayerLinearisation`, for many products at the same inputs: the activations are
+    computed once and kept, so `apply` costs one pass through the layers from the chosen
+    one on, and `apply_transpose` one pass back. Memory grows with the number of samples.
+
+    Args:
+        model: a built Keras model; not changed.
+        layer: name of a layer with trainable weights, see
+            `introspection.weight_layers`.
+        x: inputs, shape `(samples, ...)`, or a nest of such arrays.
+        batch_size: samples computed at once.
+
+    Attributes:
+        outputs: `f(x; theta)`, float64.
+
+    Raises:
+        KeyError: if there is no such layer.
+        ValueError: if the layer has no weights that training changes, or the backend
+            cannot differentiate the model.
+
+    Example:
+        >>> dense = keras.layers.Dense(1, name="linear")
+        >>> model = keras.Sequential([keras.Input((2,)), dense])
+        >>> jacobian = SavedJacobian(model, "linear", np.array([[1.0, 1.0]]))
+        >>> jacobian.apply(np.array([1.0, 2.0, 3.0]))
+        array([[6.]])
+    """
+
+    def __init__(
+        self, model: keras.Model, layer: str, x: Any, batch_size: int = 8
+    ) -> None:
+        self._function = LayerFunction(model, layer)
+        maker = for_backend(
+            {"tensorflow": _tensorflow, "jax": _Jax, "torch": _torch}
+        )
+        if keras.backend.backend() == "jax":
+            maker = maker()
+        self._parts: list[tuple[slice, SavedProducts]] = []
+        for rows, batch in batches(x, batch_size):
+            try:
+                products = maker(self._function, self._function.values, batch)
+            except Exception as error:
+                raise ValueError(_failed(layer)) from error
+            self._parts.append((rows, products))
+        self.outputs = np.concatenate(
+            [np.asarray(part.outputs, np.float64) for _, part in self._parts]
+        )
+        first = self._parts[0][1]
+        check_adjoint(
+            lambda d: first.push(self._function.split(d)),
+            lambda c: flatten(first.pull(c)),
+            first.outputs.shape,
+            layer,
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, the length of a direction."""
+        return self._function.num_parameters
+
+    def apply(self, direction: Array) -> Array:
+        """Returns `J direction`, of the shape of `outputs`."""
+        tangents = self._function.split(direction)
+        return np.concatenate(
+            [np.asarray(part.push(tangents), np.float64) for _, part in self._parts]
+        )
+
+    def apply_transpose(self, cotangent: Array) -> Array:
+        """Returns `J^T cotangent`, flat, for a cotangent of the shape of `outputs`."""
+        total = np.zeros(self.num_parameters)
+        for rows, part in self._parts:
+            total += flatten(part.pull(cotangent[rows].astype("float32")))
+        return total
+
+    def outputs_after(self, direction: Array, x: Any, batch_size: int = 8) -> Array:
+        """Returns `f(x; theta + direction)`, not linearised, at any inputs."""
+        changed = [
+            keras.ops.convert_to_tensor(value + part)
+            for value, part in zip(
+                self._function.values, self._function.split(direction), strict=True
+            )
+        ]
+        return np.concatenate(
+            [
+                np.asarray(
+                    keras.ops.convert_to_numpy(self._function(changed, batch)),
+                    np.float64,
+                )
+                for _, batch in batches(x, batch_size)
+            ]
+        )
+
+
+def _failed(layer: str) -> str:
+    return (
+        f"the {keras.backend.backend()} backend failed to differentiate the model in "
+        f"the weights of layer {layer!r}. Use differentiable operations only behind it."
+    )
+
+
+def _tensorflow(
+    function: LayerFunction, values: Sequence[NDArray[Any]], x: Any
+) -> SavedProducts:
+    import tensorflow as tf
+
+    primals = [tf.constant(value) for value in values]
+    # J is the transpose of J^T, which is linear in what it is applied to: no operation
+    # needs a forward rule, see `linearisation`.
+    outer, inner = (
+        tf.GradientTape(persistent=True, watch_accessed_variables=False)
+        for _ in range(2)
+    )
+    with outer:
+        with inner:
+            inner.watch(primals)
+            outputs = function(primals, x)
+        probe = tf.zeros_like(outputs)
+        outer.watch(probe)
+        pulled = inner.gradient(
+            outputs, primals, probe, unconnected_gradients="zero"
+        )
+
+    def push(tangents: Sequence[Any]) -> Any:
+        return outer.gradient(pulled, probe, tangents, unconnected_gradients="zero")
+
+    def pull(cotangent: Any) -> Any:
+        return inner.gradient(
+            outputs, primals, tf.constant(cotangent), unconnected_gradients="zero"
+        )
+
+    return SavedProducts(outputs.numpy(), push, pull)
+
+
+class _Jax:
+    """Compiled once for all batches of one shape: the kept activations are arguments."""
+
+    def __init__(self) -> None:
+        self._forward: Any = None
+
+    def __call__(
+        self, function: LayerFunction, values: Sequence[NDArray[Any]], x: Any
+    ) -> SavedProducts:
+        import jax
+
+        if self._forward is None:
+            self._forward = jax.jit(
+                lambda v, batch: jax.vjp(lambda u: function(u, batch), v)
+            )
+            self._pull = jax.jit(lambda pullback, cotangent: pullback(cotangent)[0])
+            self._push = jax.jit(
+                lambda pullback, like, tangents: jax.linear_transpose(
+                    lambda cotangent: pullback(cotangent)[0], like
+                )(tangents)[0]
+            )
+        outputs, pullback = self._forward(list(values), x)
+        return SavedProducts(
+            np.asarray(outputs),
+            lambda tangents: self._push(pullback, outputs, list(tangents)),
+            lambda cotangent: self._pull(pullback, cotangent),
+        )
+
+
+def _torch(
+    function: LayerFunction, values: Sequence[NDArray[Any]], x: Any
+) -> SavedProducts:
+    import torch
+
+    to_tensor, to_numpy = keras.ops.convert_to_tensor, keras.ops.convert_to_numpy
+    leaves = [to_tensor(value).detach().requires_grad_() for value in values]
+    with torch.enable_grad():
+        outputs = function(leaves, torch_inputs(x))
+        probe = torch.zeros_like(outputs, requires_grad=True)
+        pulled = torch.autograd.grad(
+            outputs, leaves, probe, create_graph=True, materialize_grads=True
+        )
+    count = len(keras.tree.flatten(x)[0])
+
+    def push(tangents: Sequence[Any]) -> Any:
+        (image,) = torch.autograd.grad(
+            pulled,
+            probe,
+            [to_tensor(tangent) for tangent in tangents],
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        return to_numpy(image)[:count]
+
+    def pull(cotangent: Any) -> Any:
+        # The second of a pair has no part in the sum: its cotangent is 0.
+        pair = np.concatenate([cotangent, 0 * cotangent])[: len(outputs)]
+        gradients = torch.autograd.grad(
+            outputs, leaves, to_tensor(pair), retain_graph=True, materialize_grads=True
+        )
+        return [to_numpy(gradient) for gradient in gradients]
+
+    return SavedProducts(to_numpy(outputs)[:count], push, pull)
