@@ -1,4 +1,4 @@
-"""The Jacobian of a network in one layer's weights at fixed inputs, kept for many uses."""
+"""The Jacobian of a network in one layer's weights, kept for fixed inputs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SavedJacobian:
 
     As `LayerLinearisation`, for many products at the same inputs: the activations are
     computed once and kept, so `apply` costs one pass through the layers from the chosen
-    one on, and `apply_transpose` one pass back. Memory grows with the number of samples.
+    one on, and `apply_transpose` one pass back. Memory grows with the samples.
 
     Args:
         model: a built Keras model; not changed.
@@ -70,9 +70,7 @@ class SavedJacobian:
         self, model: keras.Model, layer: str, x: Any, batch_size: int = 8
     ) -> None:
         self._function = LayerFunction(model, layer)
-        maker = for_backend(
-            {"tensorflow": _tensorflow, "jax": _Jax, "torch": _torch}
-        )
+        maker = for_backend({"tensorflow": _tensorflow, "jax": _Jax, "torch": _torch})
         if keras.backend.backend() == "jax":
             maker = maker()
         self._parts: list[tuple[slice, SavedProducts]] = []
@@ -156,9 +154,7 @@ def _tensorflow(
             outputs = function(primals, x)
         probe = tf.zeros_like(outputs)
         outer.watch(probe)
-        pulled = inner.gradient(
-            outputs, primals, probe, unconnected_gradients="zero"
-        )
+        pulled = inner.gradient(outputs, primals, probe, unconnected_gradients="zero")
 
     def push(tangents: Sequence[Any]) -> Any:
         return outer.gradient(pulled, probe, tangents, unconnected_gradients="zero")
@@ -172,7 +168,7 @@ def _tensorflow(
 
 
 class _Jax:
-    """Compiled once for all batches of one shape: the kept activations are arguments."""
+    """Compiled once for batches of one shape: kept activations are arguments."""
 
     def __init__(self) -> None:
         self._forward: Any = None

@@ -66,4 +66,5 @@ def unexplained(sums: Array) -> Array:
     """
     square, cross, power = np.moveaxis(np.sum(sums, axis=1), -1, 0)
     explained = np.divide(cross**2, power, out=np.zeros_like(power), where=power > 0.0)
-    return np.maximum(square - explained, 0.0)
+    left: Array = np.maximum(square - explained, 0.0)
+    return left

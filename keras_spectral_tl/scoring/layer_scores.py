@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
+
 from keras_spectral_tl import plotting
 from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl.scoring.explanation import explain_spectra, kernel_profile
 from keras_spectral_tl.scoring.protocol import ScoredLayers
+
+# What of the evidence goes into the JSON file.
+_EXPLAINED = (
+    "why",
+    "band",
+    "follows_systems",
+    "error_by_step",
+    "cc_by_step",
+    "residual_spectrum_before",
+    "residual_spectrum_after",
+)
 
 
 @dataclass(frozen=True)
@@ -26,8 +41,10 @@ class LayerScores:
         intervals: layer name -> (low, high) of the deciding score, 90 % by bootstrap
             over the target samples, taken as independent. It is the spread of the
             score, not of what retraining will give.
+        chances: layer name -> share of the resamplings in which it comes first.
         results: scorer name -> values, cost and evidence in full.
         provenance: numbers of samples, seed, versions, the deciding scorer.
+        systems: mean spectra of the true outputs, "base" and "target", of 2-D fields.
     """
 
     ranking: tuple[str, ...]
@@ -36,26 +53,40 @@ class LayerScores:
     reason: str
     scores: Mapping[str, Mapping[str, float]]
     intervals: Mapping[str, tuple[float, float]]
+    chances: Mapping[str, float]
     results: Mapping[str, ScoredLayers]
     provenance: Mapping[str, Any]
+    systems: Mapping[str, Any] = field(default_factory=dict)
 
-    def explain(self, layer: str) -> dict[str, Any]:
+    def explain(self, layer: str, model: keras.Model | None = None) -> dict[str, Any]:
         """Returns the evidence of every scorer for one layer.
 
         With the least-squares scorer this holds `residual_spectrum_before` and
         `_after`: the target's error by wavenumber (shell SUM over `[k - 1/2, k + 1/2)`)
-        on held-out samples, with the output gain corrected and with the layer changed.
+        on held-out samples, with the best output gain, unchanged and with the layer
+        changed; and what `explanation.explain_spectra` makes of them: `band`,
+        `follows_systems`, and a sentence, `why`.
+
+        Args:
+            layer: its name.
+            model: the model that was scored; with it, the mean transfer of the layer's
+                kernels by wavenumber is under "kernels", for a convolution.
 
         Raises:
             KeyError: for an unknown layer; the message lists the layers.
         """
         if layer not in self.ranking:
             raise KeyError(f"unknown layer {layer!r}; scored: {list(self.ranking)}.")
-        return {
-            name: {"score": result.values[layer], **result.evidence.get(layer, {})}
-            for name, result in self.results.items()
-            if layer in result.values
-        }
+        found: dict[str, Any] = {}
+        for name, result in self.results.items():
+            if layer in result.values:
+                evidence = result.evidence.get(layer, {})
+                why = explain_spectra(evidence, self.systems)
+                found[name] = {"score": result.values[layer], **evidence, **why}
+        if model is not None and self.systems:
+            points = int(self.provenance["num_points"])
+            found["kernels"] = {"mean_profile": kernel_profile(model, layer, points)}
+        return found
 
     def to_frame(self) -> Any:
         """Returns a pandas.DataFrame: a row a layer, best first, a column a scorer.
@@ -92,10 +123,26 @@ class LayerScores:
                 for scorer, values in self.scores.items()
             },
             "intervals": dict(self.intervals),
+            "chances": dict(self.chances),
             "passes": {name: r.cost.total for name, r in self.results.items()},
+            "explanations": self._explanations(),
             "provenance": dict(self.provenance),
         }
         return write_json(path, document)
+
+    def _explanations(self) -> dict[str, Any]:
+        decisive = self.provenance["deciding_scorer"]
+        found = {name: self.explain(name)[decisive] for name in self.ranking}
+        return {
+            name: {
+                key: np.asarray(evidence[key]).tolist()
+                if key != "why"
+                else evidence[key]
+                for key in _EXPLAINED
+                if evidence.get(key) is not None
+            }
+            for name, evidence in found.items()
+        }
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
         """Saves a chart of the deciding score with its intervals; returns the path.

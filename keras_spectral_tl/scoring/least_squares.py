@@ -27,13 +27,13 @@ class HeldOutLeastSquares:
         E(q) = min over gains a of |y - a q|^2 over the samples held out
         score = 1 - E(f(x; theta + d)) / E(f(x; theta))
 
-    J is the Jacobian of the output with respect to the layer's weights. Only the step is
-    that of the linearised network; what it is worth is measured with the network itself,
-    on samples not used for it, and beyond what a gain on the output would do, as a
-    correlation does. Conjugate gradients stopped early go where gradient descent goes:
-    first along the directions that matter most and are learnt first, so the number of
-    iterations stands for the length of a retraining, and its overfitting to few samples
-    is part of the score, which can be negative.
+    J is the Jacobian of the output with respect to the layer's weights. Only the step
+    is that of the linearised network; what it is worth is measured with the network
+    itself, on samples not used for it, and beyond what a gain on the output would do,
+    as a correlation does. Conjugate gradients stopped early go where gradient descent
+    goes: first along the directions that are learnt first. So the number of iterations
+    stands for the length of a retraining, and its overfitting to few samples is part
+    of the score, which can be negative.
 
     Three quarters of the samples are fitted, at most `num_fit`; fewer than eight are
     held out one by one, a single one is cut in two halves (see `hold_out.hold_outs`).
@@ -68,7 +68,9 @@ class HeldOutLeastSquares:
         parts = hold_outs(len(target), target.y.shape[1:], sizes, rng)
         if not parts:
             return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
-        sets = [target.take(rows)[0] for part in parts for rows in (part.fit, part.held)]
+        sets = [
+            target.take(rows)[0] for part in parts for rows in (part.fit, part.held)
+        ]
         tested = np.unique(np.concatenate([part.held for part in parts]))
         truth = np.asarray(target.y[tested], np.float64)
         values, evidence = {}, {}
@@ -96,9 +98,7 @@ class HeldOutLeastSquares:
         self, suffix: Suffix, inputs: tuple[Any, Any], part: HoldOut, y: Array
     ) -> Array:
         """Outputs on what is held out, unchanged and after each mark."""
-        jacobian = SavedJacobian(
-            suffix.model, suffix.layer, inputs[0], self.batch_size
-        )
+        jacobian = SavedJacobian(suffix.model, suffix.layer, inputs[0], self.batch_size)
         gain = _gain(part.fit_mask * y, part.fit_mask * jacobian.outputs)
         residual = part.fit_mask * (y - gain * jacobian.outputs)
         path = cgls_path(jacobian, residual, part.fit_mask, self.iterations)

@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
+from keras_spectral_tl.scoring.explanation import system_spectra
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
 from keras_spectral_tl.scoring.held_out_evidence import unexplained
 from keras_spectral_tl.scoring.layer_scores import LayerScores
@@ -16,6 +18,8 @@ from keras_spectral_tl.scoring.least_squares import HeldOutLeastSquares
 from keras_spectral_tl.scoring.protocol import ScoredLayers, Scorer
 from keras_spectral_tl.scoring.spectral_shift import SpectralShiftScore
 from keras_spectral_tl.transfer.retraining import TargetData, check_fit
+
+Array = NDArray[np.float64]
 
 _NUM_RESAMPLES = 1000
 _INTERVAL = (5.0, 95.0)
@@ -73,28 +77,38 @@ def score_layers(
         for scorer, child in zip(chosen, seeds, strict=False)
     }
     decisive = results[chosen[0].name]
-    intervals = _bootstrap_intervals(decisive, np.random.default_rng(seeds[-1]))
+    resampled = _resampled(decisive, np.random.default_rng(seeds[-1]))
     ranking = _ranking(decisive)
-    recommended, reason = _recommendation(ranking, decisive, intervals, len(target))
+    recommended, reason = _recommendation(ranking, decisive, resampled, len(target))
     return LayerScores(
         ranking=ranking,
         recommended=recommended,
         abstained=not recommended,
         reason=reason,
         scores={name: dict(result.values) for name, result in results.items()},
-        intervals=intervals,
+        intervals={name: _interval(values) for name, values in resampled.items()},
+        chances=_chances(resampled),
         results=results,
-        provenance={
-            "deciding_scorer": chosen[0].name,
-            "num_base_samples": len(base),
-            "num_target_samples": len(target),
-            "seed": int(seed),
-            "backend": keras.backend.backend(),
-            "versions": {
-                name: importlib.metadata.version(name) for name in ("keras", "numpy")
-            },
-        },
+        provenance=_provenance(chosen[0], base, target, seed),
+        systems=system_spectra(base.y, target.y),
     )
+
+
+def _provenance(
+    decisive: Scorer, base: TargetData, target: TargetData, seed: int
+) -> dict[str, Any]:
+    return {
+        "deciding_scorer": decisive.name,
+        "settings": repr(decisive),
+        "num_base_samples": len(base),
+        "num_target_samples": len(target),
+        "num_points": int(target.y.shape[1]) if target.y.ndim == 4 else 0,
+        "seed": int(seed),
+        "backend": keras.backend.backend(),
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("keras", "numpy")
+        },
+    }
 
 
 def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
@@ -118,27 +132,42 @@ def _ranking(scored: ScoredLayers) -> tuple[str, ...]:
     return tuple(sorted(scored.values, key=key))
 
 
-def _bootstrap_intervals(
-    scored: ScoredLayers, rng: np.random.Generator
-) -> dict[str, tuple[float, float]]:
-    """90 % intervals of the error removed, resampling the target samples."""
-    intervals = {}
+def _resampled(scored: ScoredLayers, rng: np.random.Generator) -> dict[str, Array]:
+    """Error removed by each layer on resampled target samples, the same for all."""
+    found: dict[str, Array] = {}
+    draws = None
     for name, evidence in scored.evidence.items():
         if "moments_before" not in evidence:
             continue
         before, after = evidence["moments_before"], evidence["moments_after"]
-        draws = rng.integers(0, len(before), (_NUM_RESAMPLES, len(before)))
+        if draws is None:
+            draws = rng.integers(0, len(before), (_NUM_RESAMPLES, len(before)))
         total, left = unexplained(before[draws]), unexplained(after[draws])
-        removed = np.where(total > 0.0, 1.0 - left / np.where(total > 0, total, 1), 0.0)
-        low, high = np.percentile(removed, _INTERVAL)
-        intervals[name] = (float(low), float(high))
-    return intervals
+        found[name] = np.where(
+            total > 0.0, 1.0 - left / np.where(total > 0.0, total, 1.0), 0.0
+        )
+    return found
+
+
+def _interval(values: Array) -> tuple[float, float]:
+    low, high = np.percentile(values, _INTERVAL)
+    return float(low), float(high)
+
+
+def _chances(resampled: dict[str, Array]) -> dict[str, float]:
+    """How often each layer comes first."""
+    if not resampled:
+        return {}
+    firsts = np.argmax(np.stack(list(resampled.values())), axis=0)
+    return {
+        name: float(np.mean(firsts == place)) for place, name in enumerate(resampled)
+    }
 
 
 def _recommendation(
     ranking: tuple[str, ...],
     scored: ScoredLayers,
-    intervals: dict[str, tuple[float, float]],
+    resampled: dict[str, Array],
     num_samples: int,
 ) -> tuple[tuple[str, ...], str]:
     """The layers to retrain and why, or none and why not."""
@@ -149,18 +178,24 @@ def _recommendation(
             f"{num_samples} target sample(s) leave nothing to hold out, so no layer "
             "can be told from another; add samples."
         )
-    if best not in intervals:
+    if best not in resampled:
         return (best,), f"{best} has the highest score, {value:.3g}."
-    low, high = intervals[best]
+    if num_samples == 1:
+        return (), (
+            f"1 target sample says nothing of how samples differ. On its two halves a "
+            f"step in {best} removes most, {value:.1%} of the error; add samples."
+        )
+    low, high = _interval(resampled[best])
     if low <= 0.0:
         return (), (
             "no layer is expected to remove more of the target's error than a gain on "
-            f"the output does: a linearised step in the best, {best}, removes "
-            f"{value:.1%} ({low:.1%} to {high:.1%})."
+            f"the output does: a step in the best, {best}, removes {value:.1%} "
+            f"({low:.1%} to {high:.1%})."
         )
-    near = [name for name in ranking[1:] if scored.values[name] >= low]
-    tied = f" Hardly worse: {', '.join(near)}." if near else ""
+    behind = {n: resampled[best] - resampled[n] for n in ranking[1:] if n in resampled}
+    near = [n for n, gap in behind.items() if np.percentile(gap, _INTERVAL[0]) <= 0.0]
+    tied = f" Not to be told from it: {', '.join(near)}." if near else ""
     return (best,), (
-        f"a linearised step in {best} removes {value:.1%} ({low:.1%} to {high:.1%}) of "
-        f"the error on held-out target samples that a gain on the output leaves.{tied}"
+        f"a step in {best} removes {value:.1%} ({low:.1%} to {high:.1%}) of the error "
+        f"on held-out target samples that a gain on the output leaves.{tied}"
     )

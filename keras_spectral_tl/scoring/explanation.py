@@ -1,0 +1,116 @@
+"""Why a layer has its score, in the terms of the two systems' physics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.spectra import radial_spectrum
+from keras_spectral_tl.spectra.kernels.layer_spectra import layer_kernel_spectra
+from keras_spectral_tl.spectra.kernels.model_spectra import convolutions_on
+
+Array = NDArray[np.float64]
+
+
+def system_spectra(base_y: Any, target_y: Any) -> dict[str, Array]:
+    """Mean spectra of the true outputs of both systems; empty but for 2-D fields.
+
+    Shell SUM over `[k - 1/2, k + 1/2)`, summed over channels, so a spectrum sums to the
+    mean square. Up to the last wavenumber that both grids have.
+    """
+    if np.ndim(base_y) != 4 or np.ndim(target_y) != 4:
+        return {}
+    spectra = [
+        radial_spectrum(np.asarray(y, np.float64), axes=(1, 2)).mean(axis=0).sum(axis=0)
+        for y in (base_y, target_y)
+    ]
+    shells = min(map(len, spectra))
+    return {"base": spectra[0][:shells], "target": spectra[1][:shells]}
+
+
+def explain_spectra(
+    evidence: Mapping[str, Any], systems: Mapping[str, Array]
+) -> dict[str, Any]:
+    """Which wavenumbers of the target's error a layer removes.
+
+    Args:
+        evidence: of `HeldOutLeastSquares` for one layer.
+        systems: from `system_spectra`.
+
+    Returns:
+        error_removed_spectrum: error before less after, by wavenumber; its sum is the
+            mean square error removed.
+        band: (low, high), wavenumbers between which the middle 80 % of what is removed
+            lies; None where nothing is removed.
+        follows_systems: cosine similarity, in [-1, 1], of what is removed and the
+            difference of the systems' output spectra, taken as magnitude. Near 1, the
+            layer mends the scales at which the systems differ.
+        why: one sentence.
+        Empty where the outputs are no 2-D fields.
+    """
+    if "residual_spectrum_before" not in evidence:
+        return {}
+    before = evidence["residual_spectrum_before"]
+    removed = before - evidence["residual_spectrum_after"]
+    found: dict[str, Any] = {
+        "error_removed_spectrum": removed,
+        "band": _band(removed),
+        "follows_systems": _similarity(removed, systems),
+    }
+    found["why"] = _sentence(found, float(removed.sum() / max(before.sum(), 1e-300)))
+    return found
+
+
+def kernel_profile(model: keras.Model, layer: str, num_points: int) -> Array | None:
+    """Mean transfer of a convolution's kernels by wavenumber; None for other layers.
+
+    Shell MEAN of `|F[kernel]|` over all kernels: a density, see `kernel_spectra`.
+    """
+    try:
+        found, _ = convolutions_on(model, num_points)
+    except ValueError:
+        return None
+    if layer not in found:
+        return None
+    kernel, grid = found[layer]
+    profile: Array = layer_kernel_spectra(layer, kernel, grid).mean_profile
+    return profile
+
+
+def _band(removed: Array) -> tuple[int, int] | None:
+    gained = np.maximum(removed, 0.0)
+    if removed.sum() <= 0.0 or gained.sum() <= 0.0:
+        return None
+    share = np.cumsum(gained) / gained.sum()
+    low, high = (int(np.searchsorted(share, level)) for level in (0.1, 0.9))
+    return low, high
+
+
+def _similarity(removed: Array, systems: Mapping[str, Array]) -> float:
+    if not systems:
+        return float("nan")
+    difference = np.abs(systems["target"] - systems["base"])
+    shells = min(len(removed), len(difference))
+    a, b = removed[:shells], difference[:shells]
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 0.0 else float("nan")
+
+
+def _sentence(found: Mapping[str, Any], share: float) -> str:
+    if found["band"] is None:
+        return "It removes nothing of the error on held-out samples."
+    low, high = found["band"]
+    text = (
+        f"It removes {share:.0%} of the error, 80 % of that at wavenumbers {low}-{high}"
+    )
+    follows = found["follows_systems"]
+    if not np.isfinite(follows):
+        return f"{text}."
+    where = (
+        "are" if follows >= 0.7 else "are only partly" if follows >= 0.4 else "are not"
+    )
+    return f"{text}; these {where} where the systems differ (similarity {follows:.2f})."
