@@ -142,9 +142,11 @@ def cgls_path(
     square = start = float(gradient @ gradient)
     path: list[Array] = []
     while len(path) < iterations:
-        if square > 1e-12 * start:
-            image = mask * jacobian.apply(direction)
-            length = square / float(np.sum(image**2))
+        image = mask * jacobian.apply(direction)
+        power = float(np.sum(image**2))
+        # Where nothing is left to gain, what remains is round-off.
+        if square > 1e-12 * start and power > 0.0:
+            length = square / power
             reached = reached + length * direction
             residual = residual - length * image
             gradient = jacobian.apply_transpose(mask * residual)
