@@ -8,6 +8,7 @@ which remain distinct under colour blindness (https://jfly.uni-koeln.de/color/);
 usual labels have the same colour in every figure.
 """
 
+from keras_spectral_tl.plotting.curves import plot_curves
 from keras_spectral_tl.plotting.fields import plot_fields, plot_predictions
 from keras_spectral_tl.plotting.kernels import (
     plot_gabor_fits,
@@ -38,6 +39,7 @@ __all__ = [
     "plot_activation_spectra",
     "plot_coherence",
     "plot_composition",
+    "plot_curves",
     "plot_energy_spectra",
     "plot_fields",
     "plot_gabor_fits",

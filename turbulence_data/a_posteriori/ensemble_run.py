@@ -26,8 +26,8 @@ from turbulence_data.solver.transforms import FieldHat
 
 # Steps between two looks at the speed of every member.
 _CHECK_EVERY = 10
-# Chosen steps are this part of the stability limit at the start: speeds may triple.
-_SAFETY = 0.3
+# Chosen steps are this part of the stability limit at the start: speeds may double.
+_SAFETY = 0.4
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def run_ensemble(
         flow: the LES's flow, see `filtering.les_flow`.
         closure: subgrid forcing; None is `NoClosure`.
         times: rising, at least 0, counted from the start.
-        time_step: the largest; None is 0.3 of the CFL limit of the fastest start field.
+        time_step: the largest; None is 0.4 of the CFL limit of the fastest start field.
         forcing: as of `evolve`, not stochastic.
 
     Raises:
