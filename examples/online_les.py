@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import online_figures
 import quickstart
 
 import keras_spectral_tl as kst
 import turbulence_data
-from keras_spectral_tl import metrics, plotting
+from keras_spectral_tl import metrics
 from turbulence_data.a_posteriori import (
-    Comparison,
     Reference,
     compare,
     markdown_table,
@@ -176,61 +176,6 @@ def a_priori(closures: Mapping[str, object], target: quickstart.System) -> list[
     return rows
 
 
-def draw(out: Path, comparison: Comparison, networks: set[str]) -> None:
-    """Writes the figures: networks on the left, classic closures on the right."""
-    statistics = comparison.statistics
-    truth = "filtered DNS"
-    groups = {
-        "networks": [name for name in statistics if name in networks or "," in name],
-        "classic closures": [name for name in statistics if name in CLASSIC],
-    }
-
-    def panels(curve) -> dict:
-        return {
-            title: {name: curve(name) for name in [truth, *names]}
-            for title, names in groups.items()
-        }
-
-    turnover, k = comparison.turnover_time, statistics[truth].wavenumbers[1:32]
-
-    def correlation(name: str) -> tuple:
-        times = statistics[name].times / turnover
-        if name == truth:
-            return times, np.ones_like(times)
-        return times, np.nan_to_num(comparison.correlation[name]).mean(axis=1)
-
-    def density(name: str) -> tuple:
-        found = statistics[name].distribution
-        if found is None:
-            return np.zeros(0), np.zeros(0)
-        std = np.sqrt(2.0 * statistics[truth].enstrophy.mean())
-        return found.centres / std, np.where(found.density > 0, found.density, np.nan)
-
-    def spectrum(field: str, name: str) -> tuple:
-        return k, getattr(statistics[name], field)[1:32]
-
-    def enstrophy(name: str) -> tuple:
-        found = statistics[name]
-        return found.times / turnover, found.enstrophy.mean(axis=1)
-
-    figures = {
-        "energy_spectra": (lambda n: spectrum("energy_spectrum", n), "k", "E(k)", "xy"),
-        "enstrophy_transfer": (
-            lambda n: spectrum("enstrophy_transfer", n),
-            "k",
-            "enstrophy given by the closure",
-            "x",
-        ),
-        "vorticity_pdf": (density, "vorticity / std of the DNS", "density", "y"),
-        "correlation": (correlation, "time in turnovers", "correlation", ""),
-        "enstrophy": (enstrophy, "time in turnovers", "enstrophy", ""),
-    }
-    for name, (curve, *labels) in figures.items():
-        plotting.save_figure(
-            plotting.plot_curves(panels(curve), *labels), out / f"{name}.png"
-        )
-
-
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--case", choices=CASES, default="forcing")
@@ -267,7 +212,11 @@ def main() -> None:
     with watch.stage("LES"):
         comparison = compare(closures, reference)
     rows = [{**a, **b} for a, b in zip(before, comparison.rows, strict=True)]
-    draw(out, comparison, set(networks))
+    groups = {
+        "networks": [name for name in closures if name not in CLASSIC],
+        "classic closures": list(CLASSIC),
+    }
+    online_figures.draw(out, comparison, groups)
     summary = {
         "rows": rows,
         "turnover_time": reference.turnover_time,

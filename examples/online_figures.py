@@ -1,0 +1,76 @@
+"""The figures of online_les.py: one panel for networks, one for classic closures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_spectral_tl import plotting
+from turbulence_data.a_posteriori import Comparison
+
+TRUTH = "filtered DNS"
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+class Curves:
+    """The curve of every closure in every figure, `(x, y)`."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self.statistics = comparison.statistics
+        truth = self.statistics[TRUTH]
+        self.shells = slice(1, len(truth.wavenumbers) * 2 // 3)
+        self.std = np.sqrt(2.0 * truth.enstrophy.mean())
+
+    def spectrum(self, name: str) -> Curve:
+        found = self.statistics[name]
+        return found.wavenumbers[self.shells], found.energy_spectrum[self.shells]
+
+    def transfer(self, name: str) -> Curve:
+        found = self.statistics[name]
+        return found.wavenumbers[self.shells], found.enstrophy_transfer[self.shells]
+
+    def density(self, name: str) -> Curve:
+        found = self.statistics[name].distribution
+        if found is None:
+            return np.zeros(0), np.zeros(0)
+        return found.centres / self.std, np.where(found.density, found.density, np.nan)
+
+    def correlation(self, name: str) -> Curve:
+        times = self.statistics[name].times / self.comparison.turnover_time
+        if name == TRUTH:
+            return times, np.ones_like(times)
+        return times, np.nan_to_num(self.comparison.correlation[name]).mean(axis=1)
+
+    def enstrophy(self, name: str) -> Curve:
+        found = self.statistics[name]
+        turnover = self.comparison.turnover_time
+        return found.times / turnover, found.enstrophy.mean(axis=1)
+
+
+def draw(
+    out: Path, comparison: Comparison, groups: Mapping[str, Sequence[str]]
+) -> None:
+    """Writes a PNG file a figure.
+
+    Args:
+        out: the folder.
+        comparison: what is shown.
+        groups: title of a panel -> names of its closures.
+    """
+    curves = Curves(comparison)
+    time = "time in eddy turnovers"
+    figures: dict[str, tuple[Callable[[str], Curve], str, str, str]] = {
+        "energy_spectra": (curves.spectrum, "k", "energy spectrum E(k)", "xy"),
+        "transfer": (curves.transfer, "k", "enstrophy given by the closure", "x"),
+        "vorticity_pdf": (curves.density, "vorticity / std of DNS", "density", "y"),
+        "correlation": (curves.correlation, time, "correlation with filtered DNS", ""),
+        "enstrophy": (curves.enstrophy, time, "enstrophy", ""),
+    }
+    for name, (curve, *labels) in figures.items():
+        panels = {
+            title: {label: curve(label) for label in [TRUTH, *names]}
+            for title, names in groups.items()
+        }
+        axes = plotting.plot_curves(panels, *labels)
+        plotting.save_figure(axes, out / f"{name}.png")
