@@ -187,13 +187,8 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    options = parse_options()
-    for name in ("tensorflow", "absl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    out = options.out / options.case
-    out.mkdir(parents=True, exist_ok=True)
-    watch = quickstart.Stopwatch()
+def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch):
+    """Makes or loads everything that the LES need."""
     base_name, target_name = CASES[options.case]
     with watch.stage("data"):
         base = quickstart.load_system(base_name, options.data_dir)
@@ -206,9 +201,20 @@ def main() -> None:
         reference = reference_of(
             target, options.members, options.turnovers, options.data_dir
         )
-    closures = closures_of(Study(target, networks, reference))
+    return Study(target, networks, reference)
+
+
+def main() -> None:
+    options = parse_options()
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    out = options.out / options.case
+    out.mkdir(parents=True, exist_ok=True)
+    watch = quickstart.Stopwatch()
+    study = prepare(options, out, watch)
+    reference, closures = study.reference, closures_of(study)
     with watch.stage("a priori"):
-        before = a_priori(closures, target)
+        before = a_priori(closures, study.target)
     with watch.stage("LES"):
         comparison = compare(closures, reference)
     rows = [{**a, **b} for a, b in zip(before, comparison.rows, strict=True)]
@@ -222,7 +228,7 @@ def main() -> None:
         "turnover_time": reference.turnover_time,
         "turnovers": float(reference.times[-1] / reference.turnover_time),
         "members": options.members,
-        "normalisation": asdict(target.normalisation),
+        "normalisation": asdict(study.target.normalisation),
         "wall_seconds": watch.seconds,
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
