@@ -62,16 +62,17 @@ class PlannedEddies:
         cutoff = self.modes.cutoff[0]
 
         def read(columns: slice, pair: Pair) -> None:
+            width = slice(0, columns.stop - columns.start)  # lines have padding
             for rows in self.halves:
                 vorticity, tables = vorticity_hat[rows, columns], self._read
                 for number in (0, 1):
-                    np.multiply(
-                        vorticity, tables[number, rows, columns], out=pair[number, rows]
-                    )
+                    strain = pair[number, rows, width]
+                    np.multiply(vorticity, tables[number, rows, columns], out=strain)
 
         def write(columns: slice, products: Pair) -> None:
-            factors, forcing = self._write[columns.start], self._forcing[:, columns]
-            self._kernels.advection(products, factors, cutoff, forcing)
+            first = columns.start
+            factors = self._write[first]
+            self._kernels.advection(products, factors, cutoff, first, self._forcing)
 
         self._pair.apply(read, self._kernels.times_modulus, write)
         if self._phase != 1.0:
