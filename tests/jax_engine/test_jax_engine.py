@@ -1,5 +1,6 @@
 """The JAX engine: gradients, precision, closures on the host, errors, datasets."""
 
+import gc
 import logging
 import math
 import pickle
@@ -25,6 +26,7 @@ from turbulence_data import (
 )
 from turbulence_data.checkpoints import CheckpointedSampling
 from turbulence_data.execution import run_trajectories
+from turbulence_data.jax_engine.engine import _gathering
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.simulation import Simulation
 from turbulence_data.trajectory_store import config_hash
@@ -232,6 +234,22 @@ def test_trajectories_joined_from_threads_are_those_of_the_other_engine(time_ste
         )
         for name, field in expected.fields().items():
             np.testing.assert_allclose(found[number].fields()[name], field, atol=1e-6)
+
+
+def test_a_run_that_is_over_is_not_waited_for():
+    """Nor does it hold memory of the device until the next garbage collection."""
+    gathering = _gathering(5)
+    simulation = Simulation(FLOW, engine=JaxEngine(batch_size=5))
+    state = simulation.start(start_field())
+    simulation.filtered(state, (8, 8), 0.5)
+    simulation.advance(state, 0.02, 0.01)
+    assert len(gathering._at_work) == 1
+    gc.disable()
+    try:
+        del simulation, state
+        assert gathering._at_work == set()
+    finally:
+        gc.enable()
 
 
 def test_a_trajectory_on_jax_goes_on_from_its_checkpoint(tmp_path, monkeypatch):

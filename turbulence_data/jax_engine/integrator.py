@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any
 
@@ -69,8 +69,13 @@ class JaxIntegrator:
         with precision(self._modes.dtype):
             self._program = make_program(equation, scheme, transforms)
             self._tables = flow_tables(equation)
-        self._factors = lru_cache(_KEPT_STEPS)(self._factors_of)
-        self._filtering = lru_cache(_KEPT_STEPS)(self._filtering_of)
+        # Not methods of this object: it must go, and leave the gathering, at once.
+        self._factors = lru_cache(_KEPT_STEPS)(
+            partial(_factors, self._program, equation.linear_operator)
+        )
+        self._filtering = lru_cache(_KEPT_STEPS)(
+            partial(filtering, self._modes, transforms)
+        )
         self._last: Reached | None = None
         self._member, self._key = next(_numbers), self._batch_key()
         if gathering is not None:
@@ -132,8 +137,7 @@ class JaxIntegrator:
     ) -> FilteredFields:
         """See `Integrator`; only the filtered fields leave the device."""
         with precision(self._modes.dtype):
-            fields: FilteredFields = self._filtering(num_points, width)(vorticity_hat)
-            return fields
+            return self._filtering(num_points, width)(vorticity_hat)
 
     def _vitals(self, vorticity_hat: Any) -> Reached:
         if self._last is None or self._last.vorticity_hat is not vorticity_hat:
@@ -162,14 +166,6 @@ class JaxIntegrator:
         reached = self._run(time_step, num_steps, inputs, stacked)
         return [Reached(*(part[i] for part in reached)) for i in range(len(items))]
 
-    def _factors_of(self, time_step: float) -> Any:
-        operator = self._equation.linear_operator
-        factors = self._program.scheme.factors(operator, time_step)
-        return tuple(map(jnp.asarray, factors))
-
-    def _filtering_of(self, num_points: tuple[int, int], width: float) -> Any:
-        return filtering(self._modes, num_points, width, self._program.transforms)
-
     def _batch_key(self) -> tuple[Any, ...]:
         """Flows of one key have all tables in common."""
         drive, digest = self._equation.drive, sha256()
@@ -180,6 +176,10 @@ class JaxIntegrator:
             digest.update(np.ascontiguousarray(part).tobytes())
         dtype = self._modes.dtype.name
         return self._program, self._equation.flow, dtype, digest.hexdigest()
+
+
+def _factors(program: Program, operator: Any, time_step: float) -> Any:
+    return tuple(map(jnp.asarray, program.scheme.factors(operator, time_step)))
 
 
 def make_program(

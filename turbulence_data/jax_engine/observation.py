@@ -75,7 +75,7 @@ Filtering = Callable[[jax.Array], FilteredFields]
 
 
 def filtering(
-    modes: Modes, num_points: tuple[int, int], width: float, transforms: Transforms
+    modes: Modes, transforms: Transforms, num_points: tuple[int, int], width: float
 ) -> Filtering:
     """Returns `vorticity_hat -> FilteredFields`, the same as `filtering.filtered_dns`.
 
