@@ -58,13 +58,18 @@ def optimizer_is_built(model: keras.Model) -> bool:
     return bool(getattr(getattr(model, "optimizer", None), "built", False))
 
 
-def drop_training_function(model: keras.Model) -> None:
+def drop_training_function(model: keras.Model) -> bool:
     """Let the next `fit` make its function anew; the old one trains the old weights.
 
     Evaluation and prediction run in inference mode, whatever the flags say.
+
+    Returns:
+        Whether there was one.
     """
-    if getattr(model, "train_function", None) is not None:
-        model.train_function = None
+    if getattr(model, "train_function", None) is None:
+        return False
+    model.train_function = None
+    return True
 
 
 def fetch(variable: keras.Variable) -> NDArray[Any]:

@@ -51,10 +51,10 @@ def freeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeR
         layers: A selector (see `select_layers`); None freezes everything.
 
     Returns:
-        What changed. A UserWarning says so when the optimizer was built before the
-        change (in a fit, or with a loaded model), because Keras would not follow it:
-        TensorFlow would train as before without a word. Its training function is
-        dropped, so that what the optimizer does not know is an error in the next fit.
+        What changed. A UserWarning says so when the model has been trained since it
+        was compiled, because Keras would not follow the change: TensorFlow would train
+        as before without a word. The old training function is dropped, so that weights
+        unknown to the optimizer are an error in the next fit.
 
     Raises:
         KeyError, TypeError, ValueError: As `select_layers`.
@@ -157,13 +157,11 @@ def _change(
         if (name in before) != (name in now)
         or set(before.get(name, ())) != set(now.get(name, ()))
     )
-    stale = bool(changed) and introspection.optimizer_is_built(model)
-    if stale:
-        introspection.drop_training_function(model)
+    if changed and introspection.drop_training_function(model):
         warnings.warn(
-            f"The optimizer of model {model.name!r} was built before layers changed "
-            f"({', '.join(changed)}). Call model.compile(...) before the next fit, or "
-            "use the FreezeLayers callback to switch during a fit.",
+            f"Model {model.name!r} has been trained since it was compiled, before "
+            f"layers changed ({', '.join(changed)}). Call model.compile(...) before "
+            "the next fit, or use the FreezeLayers callback to switch during a fit.",
             UserWarning,
             stacklevel=3,
         )
@@ -171,7 +169,7 @@ def _change(
         changed=changed,
         trainable=tuple(now),
         frozen=tuple(name for name in layers if name not in now),
-        compile_again=stale,
+        compile_again=bool(changed) and introspection.optimizer_is_built(model),
         variables=tuple(
             p for p in introspection.named_weights(layers) if p in switched
         ),

@@ -151,6 +151,13 @@ def _trained(tmp_path, loaded):
     return keras.models.load_model(tmp_path / "model.keras")
 
 
+def _told(model):
+    # A model that was loaded has an optimizer, but no training function to ignore it.
+    if model.train_function is None:
+        return contextlib.nullcontext()
+    return pytest.warns(UserWarning, match="compile")
+
+
 def _refused(model):
     # On JAX the weights are gone then: Keras takes them out of the model for a step.
     with pytest.raises(ValueError, match="optimizer"):
@@ -161,7 +168,7 @@ def _refused(model):
 def test_a_change_that_keras_would_ignore_is_told_and_never_silent(tmp_path, loaded):
     """Without compiling again TensorFlow would train the weights of before."""
     model = _trained(tmp_path, loaded)
-    with pytest.warns(UserWarning, match="compile"):
+    with _told(model):
         assert freezing.freeze_layers(model, "c").compile_again
     if keras.backend.backend() == "jax":
         _refused(model)
@@ -171,7 +178,7 @@ def test_a_change_that_keras_would_ignore_is_told_and_never_silent(tmp_path, loa
         model.fit(X, Y, epochs=1, verbose=0)
         after = freezing.weight_hashes(model)
         assert [after[name] == before[name] for name in "abc"] == [False, True, True]
-    with pytest.warns(UserWarning, match="compile"):
+    with _told(model):
         assert freezing.unfreeze_layers(model, "b").compile_again
     _refused(model)
 
