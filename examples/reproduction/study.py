@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow_datasets as tfds
 
 import keras_spectral_tl as kst
 import turbulence_data
@@ -128,9 +127,9 @@ class Study:
         """Physical fields: train samples in the nested few-shot order, and test."""
         if system not in self._loaded:
             builder = self.builder(system)
+            # Read without TensorFlow, which would take the memory of a GPU for itself.
             train, test = (
-                list(tfds.as_numpy(builder.as_dataset(split=split)))
-                for split in ("train", "test")
+                list(builder.as_data_source(split=split)) for split in ("train", "test")
             )
             ordered = turbulence_data.few_shot(train, len(train))
             x, y = turbulence_data.to_arrays(ordered)
