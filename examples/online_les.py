@@ -127,7 +127,13 @@ def reference_of(
     duration = turnovers / target.normalisation.vorticity[1]
     num_snapshots = max(FEWEST_SNAPSHOTS, round(turnovers) + 1)
     ensemble = reference_ensemble(ensemble, members, duration, num_snapshots)
-    file = data_dir / f"reference_{target.name}_{members}_{turnovers:g}.npz"
+    return kept(
+        data_dir / f"reference_{target.name}_{members}_{turnovers:g}.npz", ensemble
+    )
+
+
+def kept(file: Path, ensemble: turbulence_data.EnsembleConfig) -> Reference:
+    """The reference of an ensemble, from a file where there is one."""
     if not file.exists():
         found = run_trajectories(ensemble, ensemble.trajectory_ids("test"))
         ordered = sorted(found, key=lambda trajectory: trajectory.trajectory_id)

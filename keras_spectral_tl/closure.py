@@ -30,6 +30,10 @@ class KerasClosure:
             "sgs_forcing"; or an object with these attributes.
         input_fields: The channels of the input, in order.
 
+    Attributes:
+        forward: The compiled forward pass, (batch, nx, ny, channels) to (batch, nx, ny,
+            1) in normalised units.
+
     Raises:
         ValueError: If statistics are missing, not finite or not positive, or if the
             model takes another number of channels; in use, if the model does not return
@@ -71,11 +75,11 @@ class KerasClosure:
         mean, std = self.statistics["sgs_forcing"]
         self._output_mean, self._output_std = np.float32(mean), np.float32(std)
         _check_channels(model, len(self.input_fields))
-        self._forward = compiled_forward(model)
+        self.forward = compiled_forward(model)
 
     def __call__(self, vorticity: Array, streamfunction: Array) -> Array:
         """Return sgs_forcing of fields (..., nx, ny), in their own precision."""
-        outputs = self._forward(self.inputs(vorticity, streamfunction))
+        outputs = self.forward(self.inputs(vorticity, streamfunction))
         expected = (*_batch_shape(vorticity), 1)
         if outputs.shape != expected:
             raise ValueError(
@@ -93,9 +97,10 @@ class KerasClosure:
         shape = _batch_shape(vorticity)
         x = np.empty((*shape, len(self.input_fields)), np.float32)
         for channel, name in enumerate(self.input_fields):
-            x[..., channel] = fields[name].reshape(shape)
-        x -= self._mean
-        x /= self._std
+            plane = fields[name].reshape(shape).astype(np.float32)
+            plane -= self._mean[channel]
+            plane /= self._std[channel]
+            x[..., channel] = plane
         return x
 
     def __repr__(self) -> str:

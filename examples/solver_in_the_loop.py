@@ -1,0 +1,166 @@
+"""A network trained through the solver: n = 1, 4 and 8 steps of an LES in the loss.
+
+The network of online_les.py that was retrained in one layer goes on learning, now from
+short trajectories of filtered DNS: an LES starts from each filtered field, and the loss
+is the error of its vorticity after 1, ..., n steps, differentiated through the solver.
+What n does to the LES is then measured as in online_les.py.
+
+    python examples/solver_in_the_loop.py [--case forcing] [--steps 1 4 8]
+"""
+
+import argparse
+import json
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import online_figures
+import online_les
+import quickstart
+
+import keras_spectral_tl as kst
+from keras_spectral_tl.layers import LESStep, UnrolledLES
+from keras_spectral_tl.models import copy_model
+from turbulence_data import named_flow
+from turbulence_data.a_posteriori import Reference, compare, markdown_table
+from turbulence_data.a_posteriori import reference_ensemble as ensemble_of
+from turbulence_data.closures import DynamicSmagorinsky, NoClosure
+
+TIME_STEP = 0.01
+NUM_TRAJECTORIES, NUM_SNAPSHOTS, STRIDE = 2, 41, 3
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 8, 4, 2e-4
+TABLE = (
+    "closure",
+    "CC",
+    "error after 8 steps",
+    "stable",
+    "energy",
+    "enstrophy",
+    "E error large scales",
+    "E error middle scales",
+    "E error small scales",
+    "decorrelation",
+)
+
+
+def training_trajectories(target: quickstart.System, data_dir: Path) -> Reference:
+    """Filtered DNS at every step of the LES; its start fields are not those tested."""
+    file = data_dir / f"steps_{target.name}.npz"
+    duration = TIME_STEP * (NUM_SNAPSHOTS - 1)
+    ensemble = ensemble_of(
+        named_flow(target.name), NUM_TRAJECTORIES, duration, NUM_SNAPSHOTS
+    )
+    ensemble = replace(ensemble, seed=ensemble.seed + 1)
+    return online_les.kept(file, ensemble)
+
+
+def windows(reference: Reference, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Start fields (batch, nx, ny, 1) and what follows, (batch, num_steps, ...)."""
+    starts = range(0, len(reference.times) - num_steps, STRIDE)
+    members = range(reference.vorticity.shape[1])
+    pieces = [
+        reference.vorticity[start : start + num_steps + 1, member]
+        for start in starts
+        for member in members
+    ]
+    fields = np.stack(pieces)[..., None]
+    return fields[:, 0], fields[:, 1:]
+
+
+def unrolled(
+    network: keras.Model, reference: Reference, statistics: dict, num_steps: int
+) -> keras.Model:
+    """The LES of `num_steps` steps as a Keras model around the network."""
+    step = LESStep(reference.flow.to_dict(), TIME_STEP, network, statistics)
+    inputs = keras.Input((*reference.flow.shape, 1))
+    return keras.Model(inputs, UnrolledLES(step, num_steps)(inputs))
+
+
+def train(
+    network: keras.Model,
+    reference: Reference,
+    statistics: dict,
+    num_steps: int,
+    seed: int,
+) -> keras.Model:
+    """Returns a copy of the network, trained through `num_steps` steps.
+
+    The loss is relative to that of the start.
+    """
+    keras.utils.set_random_seed(seed)
+    network = copy_model(network)
+    network.trainable = True
+    model = unrolled(network, reference, statistics, num_steps)
+    x, y = windows(reference, num_steps)
+    before = np.mean((model.predict(x, batch_size=BATCH_SIZE, verbose=0) - y) ** 2)
+
+    def loss(true, found):
+        return keras.ops.mean(keras.ops.square(true - found)) / float(before)
+
+    model.compile(keras.optimizers.Adam(LEARNING_RATE), loss, jit_compile=False)
+    history = model.fit(x, y, batch_size=BATCH_SIZE, epochs=EPOCHS, verbose=0)
+    print(f"   n = {num_steps}: loss {history.history['loss'][-1]:.3f} of before")
+    return network
+
+
+def short_error(
+    network: keras.Model, reference: Reference, statistics: dict, num_steps: int = 8
+) -> float:
+    """Relative error of the vorticity after some steps, on the training windows."""
+    x, y = windows(reference, num_steps)
+    model = unrolled(network, reference, statistics, num_steps)
+    end = model.predict(x, batch_size=BATCH_SIZE, verbose=0)[:, -1]
+    return float(np.sqrt(np.mean((end - y[:, -1]) ** 2) / np.mean(y[:, -1] ** 2)))
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--case", choices=online_les.CASES, default="forcing")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--turnovers", type=float, default=12.0)
+    parser.add_argument("--members", type=int, default=5)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/online"))
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    out = options.out / options.case
+    out.mkdir(parents=True, exist_ok=True)
+    watch = quickstart.Stopwatch()
+    study = online_les.prepare(options, out, watch)
+    statistics = asdict(study.target.normalisation)
+    with watch.stage("training trajectories"):
+        short = training_trajectories(study.target, options.data_dir)
+    networks = {"retrained": study.networks["retrained"]}
+    for num_steps in options.steps:
+        with watch.stage(f"training, n = {num_steps}"):
+            networks[f"n = {num_steps}"] = train(
+                networks["retrained"], short, statistics, num_steps, options.seed
+            )
+    closures = {n: kst.KerasClosure(m, statistics) for n, m in networks.items()}
+    classic = {"none": NoClosure(), "dynamic Smagorinsky": DynamicSmagorinsky()}
+    with watch.stage("LES"):
+        comparison = compare({**closures, **classic}, study.reference)
+    rows = comparison.rows
+    for row, before in zip(
+        rows, online_les.a_priori({**closures, **classic}, study.target), strict=True
+    ):
+        network = networks.get(row["closure"])
+        error = short_error(network, short, statistics) if network else float("nan")
+        row.update(before, **{"error after 8 steps": error})
+    folder = out / "in_the_loop"
+    folder.mkdir(exist_ok=True)
+    online_figures.draw(folder, comparison, {"networks": list(networks)})
+    (folder / "summary.json").write_text(json.dumps(rows, indent=2) + "\n")
+    print("\n" + markdown_table(rows, list(TABLE)))
+
+
+if __name__ == "__main__":
+    main()
