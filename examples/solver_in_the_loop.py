@@ -85,23 +85,22 @@ def train(
     num_steps: int,
     seed: int,
 ) -> keras.Model:
-    """Returns a copy of the network, trained through `num_steps` steps.
-
-    The loss is relative to that of the start.
-    """
+    """Returns a copy of the network, all of it trained through `num_steps` steps."""
     keras.utils.set_random_seed(seed)
     network = copy_model(network)
     network.trainable = True
     model = unrolled(network, reference, statistics, num_steps)
     x, y = windows(reference, num_steps)
-    before = np.mean((model.predict(x, batch_size=BATCH_SIZE, verbose=0) - y) ** 2)
+    before = short_error(network, reference, statistics, num_steps)
+    scale = before**2 * float(np.mean(y[:, -1] ** 2))  # the loss is of order 1
 
     def loss(true, found):
-        return keras.ops.mean(keras.ops.square(true - found)) / float(before)
+        return keras.ops.mean(keras.ops.square(true - found)) / scale
 
     model.compile(keras.optimizers.Adam(LEARNING_RATE), loss, jit_compile=False)
-    history = model.fit(x, y, batch_size=BATCH_SIZE, epochs=EPOCHS, verbose=0)
-    print(f"   n = {num_steps}: loss {history.history['loss'][-1]:.3f} of before")
+    model.fit(x, y, batch_size=BATCH_SIZE, epochs=EPOCHS, verbose=0)
+    after = short_error(network, reference, statistics, num_steps)
+    print(f"   error after {num_steps} steps: {before:.4f}, trained {after:.4f}")
     return network
 
 

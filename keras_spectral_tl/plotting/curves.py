@@ -1,16 +1,27 @@
 """Labelled curves in panels, such as spectra and time series of several closures."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_spectral_tl.plotting.style import label_colours, panels, require
+from keras_spectral_tl.plotting.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    SKY,
+    YELLOW,
+    panels,
+    require,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY)
 _LINE_STYLES = ("-", "--", "-.", ":")
 _TRUTH = "filtered DNS"
 
@@ -48,9 +59,11 @@ def plot_curves(
         logarithmic in ("", "x", "y", "xy"),
         f"logarithmic must be '', 'x', 'y' or 'xy'. Received {logarithmic!r}.",
     )
-    labels = [label for group in curves.values() for label in group if label != _TRUTH]
-    colours = {**label_colours(labels), _TRUTH: "#000000"}
-    styles = {label: i // 7 for i, label in enumerate(dict.fromkeys(labels))}
+    looks: dict[str, dict[str, Any]] = {_TRUTH: {"color": "#000000", "linewidth": 2.4}}
+    for group in curves.values():
+        others = [label for label in group if label != _TRUTH]
+        for number, label in enumerate(others):
+            looks.setdefault(label, _look(number))
     figure, all_axes = panels(len(curves), 2, (5.2, 3.6))
     for axes, (title, group) in zip(all_axes, curves.items(), strict=True):
         for label, (x, y) in group.items():
@@ -60,9 +73,7 @@ def plot_curves(
                 f"Curve {label!r} needs x and y of one shape. Received {x.shape} and "
                 f"{y.shape}.",
             )
-            style = _LINE_STYLES[styles.get(label, 0) % len(_LINE_STYLES)]
-            width = 2.4 if label == _TRUTH else 1.5
-            axes.plot(x, y, style, color=colours[label], label=label, linewidth=width)
+            axes.plot(x, y, label=label, **looks[label])
         axes.set_title(title, fontsize=10)
         axes.set_xscale("log" if "x" in logarithmic else "linear")
         axes.set_yscale("log" if "y" in logarithmic else "linear")
@@ -71,3 +82,10 @@ def plot_curves(
     figure.supxlabel(xlabel, fontsize=10)
     figure.supylabel(ylabel, fontsize=10)
     return all_axes
+
+
+def _look(number: int) -> dict[str, Any]:
+    """A colour and a line style that no other number below 28 has."""
+    style = _LINE_STYLES[number // len(_COLOURS) % len(_LINE_STYLES)]
+    colour = _COLOURS[number % len(_COLOURS)]
+    return {"color": colour, "linestyle": style, "linewidth": 1.5}

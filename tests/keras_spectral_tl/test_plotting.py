@@ -164,3 +164,24 @@ def test_a_figure_is_saved_from_its_axes(tmp_path) -> None:
         assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="no axes"):
         plotting.save_figure([], tmp_path / "none.png")
+
+
+def test_curves_of_one_panel_look_different_and_the_truth_is_black() -> None:
+    x = np.linspace(1.0, 2.0, 5)
+    group = {"filtered DNS": (x, x), **{f"closure {n}": (x, n * x) for n in range(14)}}
+    first, second = plotting.plot_curves({"a": group, "b": group}, "x", "y", "xy")
+    looks = [(line.get_color(), line.get_linestyle()) for line in first.lines]
+    assert len(set(looks)) == len(group)
+    assert looks[0][0] == "#000000"
+    assert looks == [(line.get_color(), line.get_linestyle()) for line in second.lines]
+    assert (first.get_xscale(), first.get_yscale()) == ("log", "log")
+
+
+def test_curves_that_cannot_be_drawn_are_refused() -> None:
+    x = np.ones(3)
+    with pytest.raises(ValueError, match="no curves"):
+        plotting.plot_curves({"a": {}}, "x", "y")
+    with pytest.raises(ValueError, match="one shape"):
+        plotting.plot_curves({"a": {"b": (x, x[1:])}}, "x", "y")
+    with pytest.raises(ValueError, match="'z'"):
+        plotting.plot_curves({"a": {"b": (x, x)}}, "x", "y", "z")

@@ -303,6 +303,35 @@ def test_the_dynamic_coefficient_is_the_least_squares_of_the_identity(
     assert abs(found.item() / by_hand - 1.0) < 1e-10
 
 
+def test_the_tensor_identity_would_give_a_negative_coefficient(turbulence):
+    """<L_ij M_ij> < 0: in two dimensions the energy at the test scale goes back."""
+    w_hat, n = hat_of(turbulence[0]), 64
+    width = 2.0 * TWO_PI / n
+    kx, ky = wavevector(n)
+    response = np.exp(-(kx**2 + ky**2) * 3.0 * width**2 / 24.0)
+
+    def tensors(w_hat, width):
+        """u_i u_j and 2 D^2 |S| S_ij, point by point."""
+        k, u = wavevector(len(w_hat)), velocity(w_hat)
+        pairs = [(i, j) for i in (0, 1) for j in (0, 1)]
+        strain = [field_of(0.5j * (k[j] * u[i] + k[i] * u[j])) for i, j in pairs]
+        size = np.sqrt(2.0 * sum(s**2 for s in strain))
+        fields = [field_of(part) for part in u]
+        products = [hat_of(fields[i] * fields[j]) for i, j in pairs]
+        return products, [hat_of(2.0 * width**2 * size * s) for s in strain]
+
+    def test(hat):
+        return moved(response * hat, n // 2)
+
+    fine = tensors(w_hat, width)
+    coarse = tensors(test(w_hat), 2.0 * width)
+    resolved, modelled = (
+        [field_of(test(a) - b) for a, b in zip(fine[part], coarse[part], strict=True)]
+        for part in (0, 1)
+    )
+    assert sum(np.mean(a * b) for a, b in zip(resolved, modelled, strict=True)) < 0.0
+
+
 def test_the_test_filter_makes_the_fields_of_the_coarser_les(turbulence):
     """Filtering the DNS with D, then with the test filter, is filtering it with 2 D."""
     flow = FlowConfig(128, reynolds=1000.0, forcing_wavenumber=4)
