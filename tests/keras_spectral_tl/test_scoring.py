@@ -37,6 +37,10 @@ def network(seed=0):
     return model
 
 
+def answer(model, x):
+    return keras.ops.convert_to_numpy(model(x))
+
+
 def fields(num_samples, seed=0):
     rng = np.random.default_rng(seed)
     return rng.standard_normal((num_samples, *SHAPE)).astype("float32")
@@ -55,8 +59,8 @@ def planted(layer, num_samples=12, size=0.3):
     )
     x = fields(num_samples, seed=8)
     base_x = fields(4, seed=9)
-    base = base_x, np.asarray(student(base_x))
-    return student, base, (x, np.asarray(teacher(x)))
+    base = base_x, answer(student, base_x)
+    return student, base, (x, answer(teacher, x))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -115,7 +119,7 @@ def test_kept_activations_give_the_products_of_the_linearisation(layer):
     rng = np.random.default_rng(2)
     direction = rng.standard_normal(kept.num_parameters)
     cotangent = rng.standard_normal(kept.outputs.shape)
-    np.testing.assert_allclose(kept.outputs, np.asarray(model(x)), atol=1e-5)
+    np.testing.assert_allclose(kept.outputs, answer(model, x), atol=1e-5)
     for ours, theirs in (
         (kept.apply(direction), plain.apply(direction, x)),
         (kept.apply_transpose(cotangent), plain.apply_transpose(cotangent, x)),
@@ -135,7 +139,7 @@ def test_the_changed_network_is_evaluated_itself():
             bias + direction[kernel.size :],
         ]
     )
-    np.testing.assert_allclose(after, np.asarray(model(x)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(after, answer(model, x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("num_samples", [2, 5, 7, 8, 16, 100])
@@ -172,7 +176,7 @@ def test_the_error_that_a_gain_leaves_is_that_of_linear_regression():
 def test_an_output_gain_is_no_layers_merit():
     """A target that only needs a gain leaves nothing for any layer: abstain."""
     model, x = network(), fields(8)
-    y = 1.7 * np.asarray(model(x))
+    y = 1.7 * answer(model, x)
     noise = np.random.default_rng(3).standard_normal(y.shape) * 0.5 * y.std()
     scores = score_layers(model, (x, y), (x, y + noise), [HeldOutLeastSquares()])
     assert scores.abstained
@@ -204,7 +208,7 @@ def test_the_gradient_norm_is_the_gradient_of_the_mean_squared_error():
     model, _, (x, y) = planted("conv_2", num_samples=4)
     scored = score_layers(model, (x, y), (x, y), [GradientNorm()])
     kernel, bias = model.get_layer("conv_3").get_weights()
-    error = np.asarray(model(x), np.float64) - y
+    error = answer(model, x).astype(float) - y
     jacobian = LayerLinearisation(model, "conv_3")
     expected = [
         np.mean(2 * error * jacobian.apply(row, x))
@@ -218,7 +222,7 @@ def test_the_gradient_norm_is_the_gradient_of_the_mean_squared_error():
 def test_equal_systems_have_no_spectral_shift_and_a_gain_is_its_logarithm():
     model = build_sgs_cnn(SHAPE, num_layers=1)
     x = fields(3)
-    y = np.asarray(model(x))
+    y = answer(model, x)
     scorer = SpectralShiftScore()
     same = score_layers(model, (x, y), (x, y), [scorer])
     assert same.scores[scorer.name] == {"conv_1": 0.0}
@@ -335,7 +339,7 @@ def test_a_model_that_is_right_already_is_left_alone(scale):
     model, x = network(), fields(6)
     if not scale:
         model.get_layer("conv_3").set_weights([np.zeros((3, 3, 4, 1)), np.zeros(1)])
-    target = x, np.asarray(model(x))
+    target = x, answer(model, x)
     scores = score_layers(model, target, target)
     assert scores.abstained
     values = scores.scores["held_out_least_squares"]
