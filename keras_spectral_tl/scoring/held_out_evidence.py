@@ -12,6 +12,9 @@ from keras_spectral_tl.spectra import radial_spectrum
 
 Array = NDArray[np.float64]
 
+# Of squares of single precision outputs, relative.
+_ROUND_OFF = 1e-11
+
 
 def held_out_evidence(truth: Array, predictions: Array) -> dict[str, Any]:
     """Compares predictions of more and more changed networks with the truth.
@@ -31,8 +34,9 @@ def held_out_evidence(truth: Array, predictions: Array) -> dict[str, Any]:
     """
     by_step = [moments(truth, step) for step in predictions]
     errors = [float(unexplained(step[None])[0]) for step in by_step]
-    # Nothing to remove: a model that is right already gains nothing.
-    left = [error / errors[0] if errors[0] > 0.0 else 1.0 for error in errors]
+    # Nothing to remove: a model that is right to round-off gains nothing.
+    floor = _ROUND_OFF * float(np.sum(truth**2))
+    left = [error / errors[0] if errors[0] > floor else 1.0 for error in errors]
     evidence: dict[str, Any] = {
         "error_removed": 1.0 - left[-1],
         "error_by_step": np.array(left),
