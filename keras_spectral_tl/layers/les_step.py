@@ -12,6 +12,7 @@ from keras_spectral_tl.layers.spectral_pairs import (
     Pair,
     Table,
     Tensor,
+    constant,
     padded,
     plus,
     scaled,
@@ -155,9 +156,7 @@ class LESStep(keras.layers.Layer):
             for field in (u * u - v * v, u * v)
         ]
         parts = [times(products[0], t["squares"]), times(products[1], t["product"])]
-        real, imag = plus(*parts)
-        forcing = t["forcing"]
-        total = real + forcing.real.astype("f4"), imag + forcing.imag.astype("f4")
+        total = plus(*parts, constant(t["forcing"]))
         closure = self.closure
         return total if closure is None else plus(total, self._subgrid(closure, w))
 

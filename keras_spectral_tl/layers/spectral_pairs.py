@@ -30,13 +30,21 @@ def to_physical_two(first: Pair, second: Pair) -> Pair:
     return real * float(nx * ny), imag * float(nx * ny)
 
 
+def constant(table: Table) -> Pair:
+    """Constant coefficients: NumPy deprecates torch's arithmetic with its arrays."""
+    real, imag = (
+        ops.convert_to_tensor(part, "float32") for part in (table.real, table.imag)
+    )
+    return real, imag
+
+
 def times(pair: Pair, table: Table) -> Pair:
     """The product with constant coefficients; real and imaginary tables cost less."""
     a, b = pair
-    real, imag = (np.asarray(part, np.float32) for part in (table.real, table.imag))
-    if not imag.any():
+    real, imag = constant(table)
+    if not table.imag.any():
         return a * real, b * real
-    if not real.any():
+    if not table.real.any():
         return -b * imag, a * imag
     return a * real - b * imag, a * imag + b * real
 
@@ -90,5 +98,5 @@ def _ends(part: Tensor, axis: int, kept: int) -> Pair:
 def _joined(low: Tensor, high: Tensor, axis: int, gap: int) -> Tensor:
     shape = [1, 1, 1]
     shape[axis] = gap
-    middle = ops.zeros_like(ops.take(low, [0], axis=axis)) * np.zeros(shape, "float32")
+    middle = ops.zeros_like(ops.take(low, [0], axis=axis)) * ops.zeros(shape, "float32")
     return ops.concatenate([low, middle, high] if gap else [low, high], axis=axis)

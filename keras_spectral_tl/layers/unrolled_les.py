@@ -39,8 +39,8 @@ class UnrolledLES(keras.layers.Layer):
 
     Example:
         >>> step = LESStep({"num_points": (8, 8), "reynolds": 10.0}, time_step=0.1)
-        >>> UnrolledLES(step, num_snapshots=3)(ops.zeros((2, 8, 8, 1))).shape[:2]
-        (2, 3)
+        >>> tuple(UnrolledLES(step, num_snapshots=3)(ops.zeros((2, 8, 8, 1))).shape)
+        (2, 3, 8, 8, 1)
     """
 
     def __init__(

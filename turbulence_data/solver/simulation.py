@@ -110,6 +110,9 @@ class Simulation:
                 "flow must be a FlowConfig(num_points, reynolds, ...); received "
                 f"{flow!r}."
             )
+        if unknown := sorted(numerics.keys() - Numerics.__annotations__.keys()):
+            known = ", ".join(Numerics.__annotations__)
+            raise TypeError(f"expected only {known}; received {', '.join(unknown)}.")
         self.flow = flow
         self.scheme = _checked_scheme(numerics.get("scheme", integrating_factor_rk4))
         self.engine = numerics.get("engine", FftwEngine())
