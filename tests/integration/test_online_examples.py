@@ -5,11 +5,22 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import keras
 import pytest
+
+import keras_spectral_tl as kst
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 MODULES = ("solver_in_the_loop", "online_les", "online_figures", "quickstart")
 FIGURES = {"energy_spectra", "transfer", "vorticity_pdf", "correlation", "enstrophy"}
+
+
+def small_network(data, seed):
+    keras.utils.set_random_seed(seed)
+    model = kst.build_sgs_cnn(data[0].shape[1:], num_layers=2, num_filters=4)
+    model.compile("adam", "mse")
+    model.fit(*data, verbose=0)
+    return model
 
 
 @pytest.fixture
@@ -20,7 +31,7 @@ def examples(monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
     loop, online, quickstart = map(import_module, (MODULES[0], MODULES[1], MODULES[3]))
     monkeypatch.setattr(quickstart, "NUM_TARGET", 4)
-    monkeypatch.setattr(quickstart, "BASE_EPOCHS", 1)
+    monkeypatch.setattr(quickstart, "train_base", small_network)
     monkeypatch.setattr(quickstart, "RETRAIN", {"epochs": 1, "batch_size": 4})
     case = ("tiny_forced_re2e2_kf8", "tiny_forced_re2e2_kf4")
     monkeypatch.setitem(online.CASES, "forcing", case)
