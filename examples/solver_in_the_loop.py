@@ -98,7 +98,8 @@ def train(
     def loss(true, found):
         return keras.ops.mean(keras.ops.square(true - found)) / scale
 
-    model.compile(keras.optimizers.Adam(LEARNING_RATE), loss, jit_compile=False)
+    jit = keras.backend.backend() == "jax"  # TensorFlow would compile for minutes
+    model.compile(keras.optimizers.Adam(LEARNING_RATE), loss, jit_compile=jit)
     model.fit(x, y, batch_size=BATCH_SIZE, epochs=EPOCHS, verbose=0)
     after = short_error(network, reference, statistics, num_steps)
     print(f"   error after {num_steps} steps: {before:.4f}, trained {after:.4f}")
