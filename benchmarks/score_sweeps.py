@@ -1,5 +1,6 @@
 """Base networks, target samples and measured sweeps of the settings, kept on disk."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from score_settings import BASE_EPOCHS, BATCH_SIZE, FLOWS, NUM_BASE, STEPS, Sett
 
 import keras_spectral_tl as kst
 import turbulence_data
-from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.transfer import baselines
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -131,11 +131,6 @@ def train_base(data: Arrays, seed: int) -> keras.Model:
     return model
 
 
-def correlation(model: keras.Model, data: Arrays) -> float:
-    """Pattern correlation of predictions with the truth."""
-    return pattern_correlation(data[1], model.predict(data[0], batch_size=8, verbose=0))
-
-
 def _figures(row: Any) -> dict[str, float]:
     return {name: float(row[name]) for name in ("cc", "relative_rmse") if name in row}
 
@@ -157,8 +152,6 @@ def write_json(path: Path, content: Any) -> None:
 @contextmanager
 def _made_once(path: Path) -> Iterator[bool]:
     """Yields whether the file is missing, while no other process makes it."""
-    import fcntl
-
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield not path.exists()

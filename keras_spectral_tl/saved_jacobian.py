@@ -70,9 +70,7 @@ class SavedJacobian:
         self, model: keras.Model, layer: str, x: Any, batch_size: int = 8
     ) -> None:
         self._function = LayerFunction(model, layer)
-        maker = for_backend({"tensorflow": _tensorflow, "jax": _Jax, "torch": _torch})
-        if keras.backend.backend() == "jax":
-            maker = maker()
+        maker = for_backend({"tensorflow": _tensorflow, "jax": _Jax(), "torch": _torch})
         self._parts: list[tuple[slice, SavedProducts]] = []
         for rows, batch in batches(x, batch_size):
             try:

@@ -131,18 +131,17 @@ class LayerScores:
         return write_json(path, document)
 
     def _explanations(self) -> dict[str, Any]:
-        decisive = self.provenance["deciding_scorer"]
-        found = {name: self.explain(name)[decisive] for name in self.ranking}
-        return {
-            name: {
-                key: np.asarray(evidence[key]).tolist()
-                if key != "why"
-                else evidence[key]
+        decisive = self.results[self.provenance["deciding_scorer"]]
+        found: dict[str, Any] = {}
+        for layer in self.ranking:
+            evidence = decisive.evidence.get(layer, {})
+            known = {**evidence, **explain_spectra(evidence, self.systems)}
+            found[layer] = {
+                key: np.asarray(known[key]).tolist()
                 for key in _EXPLAINED
-                if evidence.get(key) is not None
+                if known.get(key) is not None
             }
-            for name, evidence in found.items()
-        }
+        return found
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
         """Saves a chart of the deciding score with its intervals; returns the path.
