@@ -1,4 +1,4 @@
-"""Results as JSON files that are complete or absent."""
+"""Results as files that are complete or absent."""
 
 import json
 import math
@@ -17,11 +17,25 @@ def write_json(path: str | os.PathLike[str], document: Any) -> pathlib.Path:
         path: The file to write; its folder must exist.
         document: Mappings, sequences, strings and numbers.
     """
+    text = json.dumps(_finite(document), indent=2, allow_nan=False)
+    return write_bytes(path, (text + "\n").encode())
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> pathlib.Path:
+    """Write a file and return its path; it appears complete or not at all.
+
+    Args:
+        path: The file to write; its folder must exist.
+        content: What it is to hold.
+    """
     target = pathlib.Path(path)
     temporary = target.with_name(target.name + ".part")
-    text = json.dumps(_finite(document), indent=2, allow_nan=False)
-    temporary.write_text(text + "\n")
-    temporary.replace(target)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return target
 
 

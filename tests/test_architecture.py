@@ -127,3 +127,27 @@ def test_no_file_is_too_long():
     )
     assert lengths[-1] <= 400
     assert lengths[len(lengths) // 2] <= 150
+
+
+# Loading the model of the caller himself, from bytes that were just made of it.
+OWN_MODELS = {"models.py", "sweep_unit.py"}
+RUNS_CODE = ("eval", "exec", "system", "popen", "load_module")
+RUNS_CODE_MODULES = {"marshal", "shelve", "subprocess", "dill", "cloudpickle", "joblib"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_that_is_read_can_run_code(package):
+    """No shell, no eval, nothing unpickled, models from files in safe mode only."""
+    for path in files(package):
+        assert not {name.split(".")[0] for name in imports(path)} & RUNS_CODE_MODULES
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            assert called.split(".")[-1] not in RUNS_CODE, f"{path}: {called}"
+            assert not re.fullmatch(r"pickle\.(load|loads|Unpickler)", called), path
+            options = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            assert options.get("allow_pickle", "False") == "False", path
+            assert options.get("shell", "False") == "False", path
+            if options.get("safe_mode", "True") != "True":
+                assert path.name in OWN_MODELS, f"{path}: {called}"

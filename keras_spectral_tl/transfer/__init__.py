@@ -9,6 +9,7 @@ from keras_spectral_tl.transfer.controls import (
 )
 from keras_spectral_tl.transfer.early_stopping import HeldOutStopping
 from keras_spectral_tl.transfer.learning_rates import LearningRates
+from keras_spectral_tl.transfer.load_retrained import load_retrained
 from keras_spectral_tl.transfer.normalisation import (
     ChannelStatistics,
     RefitNormalizationLayers,
@@ -33,6 +34,7 @@ __all__ = [
     "baselines",
     "from_scratch",
     "gain_only",
+    "load_retrained",
     "oracle_sweep",
     "probe_then_all",
     "retrain",

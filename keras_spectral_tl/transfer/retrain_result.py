@@ -1,6 +1,7 @@
 """A retrained model and what is needed to trust it."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from keras_spectral_tl import metrics
 from keras_spectral_tl.json_files import write_json
 from keras_spectral_tl.transfer.target_data import TargetData
 
+MODEL, RECORD = "model.keras", "retraining.json"
 Metric = Callable[[Any, Any], float]
 
 
@@ -118,7 +120,10 @@ class RetrainResult:
 
     def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write everything but the model to `path` as JSON and return it."""
-        document = {
+        return write_json(path, self._document())
+
+    def _document(self) -> dict[str, Any]:
+        return {
             "label": self.label,
             "trained": list(self.trained),
             "changed": list(self.changed),
@@ -134,18 +139,24 @@ class RetrainResult:
             "weight_hashes_after": dict(self.weight_hashes_after),
             "provenance": dict(self.provenance),
         }
-        return write_json(path, document)
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write `model.keras` and `retraining.json` into `folder` and return it.
 
-        The folder is made if it is not there. Keras saves a low-rank update merged into
-        its kernel.
+        The folder is made if it is not there; each file appears complete or not at all.
+        The record holds the SHA-256 of the model's file, which `load_retrained` checks.
+        Keras saves a low-rank update merged into its kernel.
         """
         target = pathlib.Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        self.model.save(target / "model.keras")
-        self.to_json(target / "retraining.json")
+        partial = target / f".partial-{MODEL}"
+        try:
+            self.model.save(partial)
+            digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+            partial.replace(target / MODEL)
+        finally:
+            partial.unlink(missing_ok=True)
+        write_json(target / RECORD, {**self._document(), "model_sha256": digest})
         return target
 
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
 import pathlib
 import re
 import urllib.parse
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, introspection
-from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl.json_files import write_bytes, write_json
 from keras_spectral_tl.transfer.sweep_row import Candidate, SweepRow
 from keras_spectral_tl.transfer.target_data import TargetData
 
@@ -82,17 +84,22 @@ class SweepDirectory:
             )
 
     def load(self, candidate: Candidate) -> SweepRow | None:
-        """Return the finished row of a candidate, or None."""
+        """Return the finished row of a candidate; None if there is none, or no more.
+
+        A damaged row, seen by its checksums, is told in a warning.
+        """
         text, arrays = self._files(candidate)
         if not text.exists():
             return None
-        found = json.loads(text.read_text())
-        values = {k: math.nan if v is None else v for k, v in found.items()}
-        with np.load(arrays) as file:
-            weights: list[list[Any]] = [[] for _ in candidate.names]
-            for key in file.files:  # in the order in which they were written
-                weights[int(key.split("_")[0])].append(file[key])
-        return SweepRow(values, weights)
+        try:
+            return _row(json.loads(text.read_bytes()), arrays.read_bytes(), candidate)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            warnings.warn(
+                f"The row {text.stem!r} of {os.fspath(self.path)!r} is damaged "
+                f"({error}): its layers are retrained again.",
+                stacklevel=2,
+            )
+            return None
 
     def save(self, candidate: Candidate, row: SweepRow) -> None:
         """Keep a finished row."""
@@ -102,16 +109,41 @@ class SweepDirectory:
             for layer, values in enumerate(row.weights)
             for number, value in enumerate(values)
         }
-        temporary = arrays.with_name(arrays.name + ".part")
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **named)
-        temporary.replace(arrays)
-        write_json(text, row.values)  # last: its presence says that the row is whole
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **named)
+        write_bytes(arrays, content.getvalue())
+        values = {k: _or_null(value) for k, value in row.values.items()}
+        checked = {"values": values, "weights_sha256": _sha256(content.getvalue())}
+        # Last: its presence says that the row is whole.
+        write_json(text, {**checked, "sha256": _digest(checked)})
 
     def _files(self, candidate: Candidate) -> tuple[pathlib.Path, pathlib.Path]:
         # The sign "=" keeps a layer called "sweep" apart from sweep.json.
         name = "row=" + urllib.parse.quote(candidate.label, safe="")
         return self.path / f"{name}.json", self.path / f"{name}.npz"
+
+
+def _row(document: Any, content: bytes, candidate: Candidate) -> SweepRow:
+    """Return the row that the two files of `SweepDirectory.save` hold, if whole."""
+    checked = {key: document[key] for key in ("values", "weights_sha256")}
+    if document["sha256"] != _digest(checked):
+        raise ValueError("the checksum of its values does not match")
+    if checked["weights_sha256"] != _sha256(content):
+        raise ValueError("the checksum of its weights does not match")
+    values = {k: math.nan if v is None else v for k, v in checked["values"].items()}
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        weights: list[list[Any]] = [[] for _ in candidate.names]
+        for key in file.files:  # in the order in which they were written
+            weights[int(key.split("_")[0])].append(file[key])
+    return SweepRow(values, weights)
+
+
+def _or_null(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _architecture(model: keras.Model) -> str:

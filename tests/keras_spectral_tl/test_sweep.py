@@ -263,7 +263,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
     command = [sys.executable, "-c", script, __file__, str(tmp_path)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     (finished,) = tmp_path.glob("row=*.json")
-    seconds = json.loads(finished.read_text())["seconds"]
+    seconds = json.loads(finished.read_text())["values"]["seconds"]
     seen, trained = [], []
 
     class Killer(keras.callbacks.Callback):

@@ -1,0 +1,1 @@
+"""Trials of faults: what is done to the packages, and what they make of it."""
