@@ -200,6 +200,14 @@ class EnsembleConfig:
             for length, n in zip(self.flow.lengths, self.les_shape, strict=True)
         )
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of the fields of all snapshots, once."""
+        channels = len(FIELDS) + sum(EXTRA_FIELDS[name] for name in self.extra_fields)
+        snapshots = sum(self.num_trajectories) * self.num_snapshots
+        nx, ny = self.les_shape
+        return snapshots * channels * nx * ny * np.dtype(np.float32).itemsize
+
     def trajectory_ids(self, split: str) -> list[int]:
         """Numbers of the trajectories of a split; no number is in two splits.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from concurrent.futures import Executor
 from itertools import chain
 from pathlib import Path
@@ -24,6 +23,7 @@ from turbulence_data.ensemble_config import (
 )
 from turbulence_data.execution import run_trajectories
 from turbulence_data.flows import NAMED_FLOWS
+from turbulence_data.input_pipeline import few_shot
 from turbulence_data.record_formats import (
     RANDOM_ACCESS,
     SEQUENTIAL,
@@ -68,6 +68,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for name, ensemble in NAMED_FLOWS.items()
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "mini_forced_re2e3_kf4"
+    # For readers who know this dataset by its name alone.
+    few_shot = staticmethod(few_shot)
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         lock, purpose = self.data_path.parent / ".lock", f"making {self.info.full_name}"
         place = Path(self.data_path.parent)
         with (
-            explained(self.info.full_name, place, _num_bytes(self.ensemble)),
+            explained(self.info.full_name, place, _COPIES * self.ensemble.num_bytes),
             exclusive_lock(lock, purpose),
         ):
             self._finds_data()  # of whoever held the lock
@@ -227,13 +229,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 # Every example is kept twice, and once more until all are there.
 _COPIES = 3
-
-
-def _num_bytes(ensemble: EnsembleConfig) -> int:
-    channels = len(FIELDS) + sum(EXTRA_FIELDS[name] for name in ensemble.extra_fields)
-    snapshots = sum(ensemble.num_trajectories) * ensemble.num_snapshots
-    points = math.prod(ensemble.les_shape)
-    return _COPIES * snapshots * channels * points * np.dtype(np.float32).itemsize
 
 
 def _keeps_data(download_config: Any) -> bool:

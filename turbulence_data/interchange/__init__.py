@@ -1,4 +1,4 @@
-"""Datasets to and from other formats: xarray, Zarr and netCDF out, MATLAB in.
+"""Datasets to and from other formats: Zarr, netCDF and npz out, MATLAB in.
 
 Needs the extra `[interchange]`; importing the package alone does not.
 """
@@ -15,6 +15,7 @@ from turbulence_data.interchange.matlab_layout import (
     MatlabLayout,
     MatlabVariable,
 )
+from turbulence_data.interchange.npz_export import write_npz
 from turbulence_data.interchange.xarray_export import (
     examples_of,
     write_netcdf,
@@ -32,5 +33,6 @@ __all__ = [
     "check_conventions",
     "examples_of",
     "write_netcdf",
+    "write_npz",
     "write_zarr",
 ]

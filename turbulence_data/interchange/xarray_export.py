@@ -7,8 +7,7 @@ it is complete, and reads back bit for bit.
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from turbulence_data.interchange.trajectory_tables import (
     Table,
     trajectory_tables,
 )
+from turbulence_data.interchange.write_at_once import write_at_once
 
 if TYPE_CHECKING:
     import xarray
@@ -61,7 +61,7 @@ def write_zarr(source: ExportSource, path: str | os.PathLike[str]) -> None:
                 part = dataset.drop_vars(constant)
                 part.to_zarr(target, append_dim=AXES[0], consolidated=False)
 
-    _write_at_once(Path(path), write)
+    write_at_once(Path(path), write)
 
 
 def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
@@ -92,7 +92,7 @@ def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
                     if AXES[0] in column.dims:
                         file.variables[name][number] = column.values[0]
 
-    _write_at_once(Path(path), write)
+    write_at_once(Path(path), write)
 
 
 def examples_of(
@@ -149,15 +149,3 @@ def _define(file: Any, table: Table) -> None:
         variable.attrs.update(column.attributes)
         if not grows:
             variable[...] = column.values
-
-
-def _write_at_once(path: Path, write: Callable[[Path], None]) -> None:
-    if path.exists():
-        raise FileExistsError(
-            f"{path} exists already; delete it first, or choose another name."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as directory:
-        target = Path(directory) / path.name
-        write(target)
-        os.replace(target, path)

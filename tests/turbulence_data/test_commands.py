@@ -1,0 +1,144 @@
+"""`python -m turbulence_data`: what is printed, written and answered."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from turbulence_data import NAMED_FLOWS, Builder, few_shot, to_arrays
+from turbulence_data.commands import main, parser
+
+FLOW = "tiny_forced_re2e2_kf4"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def made(data_dir):
+    assert main(["generate", FLOW, "--data-dir", data_dir, "--processes", "1"]) == 0
+    return Builder(config=FLOW, data_dir=data_dir)
+
+
+def printed(capsys, *arguments):
+    """The exit code and the JSON document on stdout."""
+    code = main([*arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_list_shows_every_flow_and_imports_no_tensorflow():
+    script = (
+        "import sys; from turbulence_data.commands import main; main(['list']);"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert [name for name in NAMED_FLOWS if f"{name} " not in done.stdout] == []
+
+
+def test_the_listed_size_is_that_on_disk(made, capsys):
+    _, rows = printed(capsys, "list")
+    (row,) = [row for row in rows if row["flow"] == FLOW]
+    # 3 fields of 32 x 32 float32 in 6 x 8 snapshots, in two formats.
+    assert row["megabytes"] == pytest.approx(2 * 3 * 32 * 32 * 4 * 48 / 1e6, abs=0.05)
+    files = Path(made.data_dir).rglob("*")
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    assert 1.0 < size / 1e6 / row["megabytes"] < 1.3
+
+
+def test_info_tells_what_the_metadata_tell(made, data_dir, capsys):
+    code, document = printed(capsys, "info", FLOW, "--data-dir", data_dir, "--check")
+    assert code == 0
+    assert document["is_unchanged"]
+    assert document["examples"] == {"train": 32, "validation": 8, "test": 8}
+    assert document["statistics"] == dict(made.info.metadata)
+    assert main(["info", f"turbulence_data/{FLOW}", "--data-dir", data_dir]) == 0
+    assert made.info.metadata["content_sha256"] in capsys.readouterr().out
+
+
+def test_other_content_than_was_made_is_told(made, data_dir, capsys, monkeypatch):
+    monkeypatch.setattr("turbulence_data.commands.info.content_hash", lambda _: "other")
+    assert main(["info", FLOW, "--data-dir", data_dir, "--check"]) == 1
+    assert "NOT WHAT WAS MADE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["info", "export"])
+def test_data_that_are_not_there_are_exit_code_1(command, tmp_path, capsys):
+    more = [str(tmp_path / "x.npz")] if command == "export" else []
+    code = main([command, FLOW, *more, "--data-dir", str(tmp_path / "none")])
+    assert code == 1
+    assert f"generate {FLOW}" in capsys.readouterr().out
+
+
+def test_npz_holds_the_arrays_that_a_network_takes(made, data_dir, tmp_path, capsys):
+    path = tmp_path / "some.npz"
+    splits = ["test", "validation"]
+    arguments = [FLOW, str(path), "--data-dir", data_dir, "--splits", *splits]
+    code, document = printed(capsys, "export", *arguments)
+    assert code == 0
+    assert document["bytes"] == path.stat().st_size
+    pairs = [to_arrays(made.as_data_source(split)) for split in splits]
+    with np.load(path) as file:
+        for name, parts in zip("xy", zip(*pairs, strict=True), strict=True):
+            np.testing.assert_array_equal(file[name], np.concatenate(parts))
+        assert file["split"].tolist() == ["test"] * 8 + ["validation"] * 8
+        assert json.loads(str(file["metadata"]))["pi_convention"] == "rhs_add"
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".nc"])
+def test_xarray_reads_what_is_exported(made, data_dir, tmp_path, ending):
+    path = tmp_path / f"all{ending}"
+    assert main(["export", FLOW, str(path), "--data-dir", data_dir]) == 0
+    engine = {"engine": "h5netcdf"} if ending == ".nc" else {"consolidated": False}
+    with xarray.open_dataset(path, **engine) as dataset:
+        assert dataset.sizes["trajectory"] == 6
+
+
+WRONG = {
+    "unknown flow": (["generate", "tiny_forced_re2e2_kf5"], "Did you mean"),
+    "no processes": (["generate", FLOW, "--processes", "0"], "at least 1"),
+    "unknown ending": (["export", FLOW, "data.csv"], ".zarr, .nc, .npz"),
+    "unwritable": (["generate", FLOW, "--data-dir", "/dev/null/data"], "/dev/null"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "part"), WRONG.values(), ids=list(WRONG))
+def test_wrong_input_is_one_line_and_exit_code_2(arguments, part, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()[-1:]
+    assert line.startswith("error: ")
+    assert part in line
+    assert "Traceback" not in captured.err
+
+
+def test_an_existing_file_is_kept(made, data_dir, tmp_path, capsys):
+    path = tmp_path / "data.npz"
+    path.write_text("mine")
+    assert main(["export", FLOW, str(path), "--data-dir", data_dir]) == 2
+    assert path.read_text() == "mine"
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_the_example_of_every_command_is_one(capsys):
+    for command in ("list", "generate", "info", "export"):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        example = capsys.readouterr().out.split("example:\n")[1].split()
+        parser().parse_args(example[3:])
+
+
+def test_readers_of_the_builder_find_its_few_shot_order(made):
+    examples = list(made.as_data_source("train"))
+    times = [
+        [e["time"] for e in pick(examples, 5)] for pick in (made.few_shot, few_shot)
+    ]
+    assert times[0] == times[1]

@@ -1,0 +1,8 @@
+"""`python -m turbulence_data`."""
+
+import sys
+
+from turbulence_data.commands import main
+
+if __name__ == "__main__":
+    sys.exit(main())

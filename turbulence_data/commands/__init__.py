@@ -1,0 +1,70 @@
+"""`python -m turbulence_data {list,generate,info,export}`: data from the command line.
+
+Exit codes: 0 done; 1 nothing there, or not what it should be (`info`); 2 wrong usage or
+input, or an error of a disk: one line on stderr says which; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+
+from turbulence_data.commands import export, generate, info, list_flows
+from turbulence_data.execution import TrajectoryFailedError
+
+_COMMANDS = (list_flows, generate, info, export)
+_EXPECTED = (ImportError, LookupError, OSError, TypeError, ValueError)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="python -m turbulence_data",
+        description="Make and look at datasets of filtered 2-D turbulence.",
+        epilog="exit codes: 0 done; 1 no such data; 2 wrong usage or input",
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        example = f"example:\n  python -m turbulence_data {command.EXAMPLE}"
+        one = commands.add_parser(
+            command.NAME,
+            help=(command.__doc__ or "").split("\n")[0],
+            description=command.__doc__,
+            epilog=example,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(one)
+        one.add_argument(
+            "--json", action="store_true", help="print the result as JSON on stdout"
+        )
+        one.set_defaults(command=command)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code.
+
+    Args:
+        arguments: of the command line; None for those of this process.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS looks for many files
+    options = parser().parse_args(arguments)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where libraries report
+            code, document = options.command.run(options)
+        if options.json:
+            print(json.dumps(document, indent=2))
+        else:
+            print(options.command.text(document))
+    except (TrajectoryFailedError, *_EXPECTED) as error:
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return int(code)
