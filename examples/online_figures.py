@@ -20,11 +20,15 @@ class Curves:
         self.statistics = comparison.statistics
         truth = self.statistics[TRUTH]
         self.shells = slice(1, len(truth.wavenumbers) * 2 // 3)
-        self.std = np.sqrt(2.0 * truth.enstrophy.mean())
+        self.std = np.sqrt(truth.raw_moments[1])
 
-    def spectrum(self, name: str) -> Curve:
+    def energy_spectrum(self, name: str) -> Curve:
         found = self.statistics[name]
         return found.wavenumbers[self.shells], found.energy_spectrum[self.shells]
+
+    def enstrophy_spectrum(self, name: str) -> Curve:
+        found = self.statistics[name]
+        return found.wavenumbers[self.shells], found.enstrophy_spectrum[self.shells]
 
     def transfer(self, name: str) -> Curve:
         found = self.statistics[name]
@@ -41,6 +45,11 @@ class Curves:
         if name == TRUTH:
             return times, np.ones_like(times)
         return times, np.nan_to_num(self.comparison.correlation[name]).mean(axis=1)
+
+    def energy(self, name: str) -> Curve:
+        found = self.statistics[name]
+        turnover = self.comparison.turnover_time
+        return found.times / turnover, found.energy.mean(axis=1)
 
     def enstrophy(self, name: str) -> Curve:
         found = self.statistics[name]
@@ -61,10 +70,12 @@ def draw(
     curves = Curves(comparison)
     time = "time in eddy turnovers"
     figures: dict[str, tuple[Callable[[str], Curve], str, str, str]] = {
-        "energy_spectra": (curves.spectrum, "k", "energy spectrum E(k)", "xy"),
+        "energy_spectra": (curves.energy_spectrum, "k", "E(k)", "xy"),
+        "enstrophy_spectra": (curves.enstrophy_spectrum, "k", "Z(k)", "xy"),
         "transfer": (curves.transfer, "k", "enstrophy given by the closure", "x"),
         "vorticity_pdf": (curves.density, "vorticity / std of DNS", "density", "y"),
         "correlation": (curves.correlation, time, "correlation with filtered DNS", ""),
+        "energy": (curves.energy, time, "energy", ""),
         "enstrophy": (curves.enstrophy, time, "enstrophy", ""),
     }
     for name, (curve, *labels) in figures.items():

@@ -7,15 +7,18 @@ fields. One table holds both what is measured on snapshots (a priori) and what c
 of the LES (a posteriori).
 
     python examples/online_les.py [--case forcing] [--turnovers 12] [--members 5]
+                                  [--seeds 0 1 2]
 
-Data, networks and the filtered DNS are kept in --data-dir and --out for the next run.
+Of several seeds of the networks the table holds the mean. Uncertainties are over the
+start fields, and over the seeds. Data, networks and the filtered DNS are kept in
+--data-dir and --out for the next run.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +31,7 @@ import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl import metrics
 from turbulence_data.a_posteriori import (
+    Comparison,
     Reference,
     compare,
     markdown_table,
@@ -77,18 +81,30 @@ TABLE = (
     "E error large scales",
     "E error middle scales",
     "E error small scales",
+    "Z error small scales",
     "tails",
     "decorrelation",
     "enstrophy transfer",
 )
 
 
+Row = dict[str, float | str]
+
+
 class Study(NamedTuple):
-    """What a case needs: the target system, the networks, the filtered DNS."""
+    """What a case needs: the target system, networks by seed, the filtered DNS."""
 
     target: quickstart.System
-    networks: dict[str, keras.Model]
+    networks: dict[int, dict[str, keras.Model]]
     reference: Reference
+
+
+class Scored(NamedTuple):
+    """Rows of a table, the standard error of each number, the LES behind them."""
+
+    rows: list[Row]
+    errors: list[dict[str, float]]
+    comparison: Comparison
 
 
 def networks_of(
@@ -145,18 +161,17 @@ def kept(file: Path, ensemble: turbulence_data.EnsembleConfig) -> Reference:
         return Reference(flow, **{name: saved[name] for name in saved.files})
 
 
-def closures_of(study: Study) -> dict[str, object]:
-    """Every network with the statistics it was given, then the classic closures."""
+def closures_of(study: Study, seed: int) -> dict[str, object]:
+    """Every network of a seed with the statistics it was given, and one stabilised."""
     statistics = asdict(study.target.normalisation)
     networks = {
         name: kst.KerasClosure(network, statistics)
-        for name, network in study.networks.items()
+        for name, network in study.networks[seed].items()
     }
-    stabilised = {"retrained, clipped": ClippedBackscatter(networks["retrained"])}
-    return {**networks, **stabilised, **CLASSIC}
+    return {**networks, "retrained, clipped": ClippedBackscatter(networks["retrained"])}
 
 
-def a_priori(closures: Mapping[str, object], target: quickstart.System) -> list[dict]:
+def a_priori(closures: Mapping[str, object], target: quickstart.System) -> list[Row]:
     """Scores on the test snapshots, in physical units; transfer is of enstrophy."""
     x, y = target.normalisation.denormalise(*target.test)
     psi, vorticity, true = (
@@ -182,6 +197,51 @@ def a_priori(closures: Mapping[str, object], target: quickstart.System) -> list[
     return rows
 
 
+def scored(closures: Mapping[str, object], study: Study) -> Scored:
+    """A priori and a posteriori on one table."""
+    comparison = compare(closures, study.reference)
+    before = a_priori(closures, study.target)
+    rows = [{**a, **b} for a, b in zip(before, comparison.rows, strict=True)]
+    return Scored(rows, comparison.standard_errors, comparison)
+
+
+def over_seeds(tables: Sequence[Scored]) -> tuple[list[Row], list[dict], list[dict]]:
+    """Mean rows of several seeds, their deviations, and total uncertainties.
+
+    The uncertainty of what one network does adds both in squares: the standard error
+    over the start fields and the standard deviation over the seeds.
+    """
+    means, deviations, totals = [], [], []
+    for rows in zip(*(table.rows for table in tables), strict=True):
+        numbers = [name for name, value in rows[0].items() if isinstance(value, float)]
+        values = {name: [row[name] for row in rows] for name in numbers}
+        means.append({**rows[0], **{name: np.mean(values[name]) for name in numbers}})
+        deviations.append({name: deviation_of(values[name]) for name in numbers})
+    for number, deviation in enumerate(deviations):
+        errors = [table.errors[number] for table in tables]
+        squares = {
+            name: np.mean([e.get(name, 0.0) ** 2 for e in errors]) for name in deviation
+        }
+        totals.append({n: np.sqrt(squares[n] + d**2) for n, d in deviation.items()})
+    return means, deviations, totals
+
+
+def deviation_of(values: Sequence[float]) -> float:
+    """Standard deviation over the seeds; 0 for one seed, NaN beside infinities."""
+    if not np.all(np.isfinite(values)):
+        return float("nan")
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def together(first: Comparison, second: Comparison) -> Comparison:
+    """Two comparisons with one reference, for figures."""
+    return replace(
+        first,
+        statistics={**first.statistics, **second.statistics},
+        correlation={**first.correlation, **second.correlation},
+    )
+
+
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--case", choices=CASES, default="forcing")
@@ -189,7 +249,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/online"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     return parser.parse_args()
 
 
@@ -202,7 +262,7 @@ def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch)
             target_name, options.data_dir, quickstart.NUM_TARGET
         )
     with watch.stage("networks"):
-        networks = networks_of(base, target, out, options.seed)
+        networks = {s: networks_of(base, target, out, s) for s in options.seeds}
     with watch.stage("filtered DNS"):
         reference = reference_of(
             target, options.members, options.turnovers, options.data_dir
@@ -218,19 +278,26 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     watch = quickstart.Stopwatch()
     study = prepare(options, out, watch)
-    reference, closures = study.reference, closures_of(study)
-    with watch.stage("a priori"):
-        before = a_priori(closures, study.target)
     with watch.stage("LES"):
-        comparison = compare(closures, reference)
-    rows = [{**a, **b} for a, b in zip(before, comparison.rows, strict=True)]
+        by_seed = [scored(closures_of(study, seed), study) for seed in options.seeds]
+        classic = scored(CLASSIC, study)
+    means, deviations, totals = over_seeds(by_seed)
+    rows, errors = means + classic.rows, totals + classic.errors
     groups = {
-        "networks": [name for name in closures if name not in CLASSIC],
+        "networks": [str(row["closure"]) for row in means],
         "classic closures": list(CLASSIC),
     }
-    online_figures.draw(out, comparison, groups)
+    online_figures.draw(
+        out, together(by_seed[0].comparison, classic.comparison), groups
+    )
+    reference = study.reference
     summary = {
         "rows": rows,
+        "uncertainties": errors,
+        "rows_by_seed": {
+            s: t.rows for s, t in zip(options.seeds, by_seed, strict=True)
+        },
+        "deviations_over_seeds": deviations,
         "turnover_time": reference.turnover_time,
         "turnovers": float(reference.times[-1] / reference.turnover_time),
         "members": options.members,
@@ -238,8 +305,13 @@ def main() -> None:
         "wall_seconds": watch.seconds,
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    print("\n" + markdown_table(rows, list(TABLE)))
-    print(f"\nsummary.json and figures: {out}/")
+    print("\n" + markdown_table(rows, TABLE, errors) + "\n")
+    for row in rows:
+        print(f"{row['closure']}: {row['definition']}")
+    print(
+        f"\n{summary['turnovers']:.1f} turnovers of {reference.turnover_time:.4f} "
+        f"(1 / rms(vorticity) of this DNS); summary.json and figures: {out}/"
+    )
 
 
 if __name__ == "__main__":

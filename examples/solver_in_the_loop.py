@@ -5,7 +5,7 @@ short trajectories of filtered DNS: an LES starts from each filtered field, and 
 is the error of its vorticity after 1, ..., n steps, differentiated through the solver.
 What n does to the LES is then measured as in online_les.py.
 
-    python examples/solver_in_the_loop.py [--case forcing] [--steps 1 4 8]
+    python examples/solver_in_the_loop.py [--case forcing] [--steps 1 4 8] [--seeds 0 1]
 """
 
 import argparse
@@ -25,9 +25,8 @@ from keras_spectral_tl.closure import compiled_forward
 from keras_spectral_tl.layers import LESStep, UnrolledLES
 from keras_spectral_tl.models import copy_model
 from turbulence_data import named_flow
-from turbulence_data.a_posteriori import Reference, compare, markdown_table
+from turbulence_data.a_posteriori import Reference, markdown_table
 from turbulence_data.a_posteriori import reference_ensemble as ensemble_of
-from turbulence_data.closures import DynamicSmagorinsky, NoClosure
 
 TIME_STEP = 0.01
 NUM_TRAJECTORIES, NUM_SNAPSHOTS, STRIDE = 2, 41, 3
@@ -42,6 +41,8 @@ TABLE = (
     "E error large scales",
     "E error middle scales",
     "E error small scales",
+    "Z error small scales",
+    "enstrophy transfer",
     "decorrelation",
 )
 
@@ -126,8 +127,25 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/online"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     return parser.parse_args()
+
+
+def trained_through(
+    study: online_les.Study, short: Reference, seed: int, options: argparse.Namespace
+) -> online_les.Scored:
+    """The network of a seed before and after training, scored."""
+    statistics = asdict(study.target.normalisation)
+    networks = {"retrained": study.networks[seed]["retrained"]}
+    for num_steps in options.steps:
+        networks[f"n = {num_steps}"] = train(
+            networks["retrained"], short, statistics, num_steps, seed
+        )
+    closures = {n: kst.KerasClosure(m, statistics) for n, m in networks.items()}
+    table = online_les.scored(closures, study)
+    for row, network in zip(table.rows, networks.values(), strict=True):
+        row["error after 8 steps"] = short_error(network, short, statistics)
+    return table
 
 
 def main() -> None:
@@ -138,31 +156,28 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     watch = quickstart.Stopwatch()
     study = online_les.prepare(options, out, watch)
-    statistics = asdict(study.target.normalisation)
     with watch.stage("training trajectories"):
         short = training_trajectories(study.target, options.data_dir)
-    networks = {"retrained": study.networks["retrained"]}
-    for num_steps in options.steps:
-        with watch.stage(f"training, n = {num_steps}"):
-            networks[f"n = {num_steps}"] = train(
-                networks["retrained"], short, statistics, num_steps, options.seed
-            )
-    closures = {n: kst.KerasClosure(m, statistics) for n, m in networks.items()}
-    classic = {"none": NoClosure(), "dynamic Smagorinsky": DynamicSmagorinsky()}
-    with watch.stage("LES"):
-        comparison = compare({**closures, **classic}, study.reference)
-    rows = comparison.rows
-    for row, before in zip(
-        rows, online_les.a_priori({**closures, **classic}, study.target), strict=True
-    ):
-        network = networks.get(row["closure"])
-        error = short_error(network, short, statistics) if network else float("nan")
-        row.update(before, **{"error after 8 steps": error})
+    tables = []
+    for seed in options.seeds:
+        with watch.stage(f"training and LES, seed {seed}"):
+            tables.append(trained_through(study, short, seed, options))
+    rows, deviations, errors = online_les.over_seeds(tables)
     folder = out / "in_the_loop"
     folder.mkdir(exist_ok=True)
-    online_figures.draw(folder, comparison, {"networks": list(networks)})
-    (folder / "summary.json").write_text(json.dumps(rows, indent=2) + "\n")
-    print("\n" + markdown_table(rows, list(TABLE)))
+    names = [str(row["closure"]) for row in rows]
+    online_figures.draw(folder, tables[0].comparison, {"networks": names})
+    summary = {
+        "rows": rows,
+        "uncertainties": errors,
+        "deviations_over_seeds": deviations,
+        "rows_by_seed": [table.rows for table in tables],
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print("\n" + markdown_table(rows, TABLE, errors))
+    print("\ndeviations over the seeds\n")
+    columns = [name for name in TABLE if name != "closure"]
+    print(markdown_table(deviations, columns))
 
 
 if __name__ == "__main__":

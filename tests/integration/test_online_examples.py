@@ -12,7 +12,10 @@ import keras_spectral_tl as kst
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 MODULES = ("solver_in_the_loop", "online_les", "online_figures", "quickstart")
-FIGURES = {"energy_spectra", "transfer", "vorticity_pdf", "correlation", "enstrophy"}
+FIGURES = {
+    *("energy_spectra", "enstrophy_spectra", "transfer", "vorticity_pdf"),
+    *("correlation", "energy", "enstrophy"),
+}
 
 
 def small_network(data, seed):
@@ -50,10 +53,11 @@ def test_the_table_of_closures_and_training_through_the_solver(
     online, loop = examples
     arguments = ["", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
     arguments += ["--members", "2", "--turnovers", "1"]
-    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(sys, "argv", [*arguments, "--seeds", "0", "1"])
     online.main()
     out = tmp_path / "out" / "forcing"
-    rows = json.loads((out / "summary.json").read_text())["rows"]
+    summary = json.loads((out / "summary.json").read_text())
+    rows = summary["rows"]
     names = [row["closure"] for row in rows]
     assert {"base", "gain only", "retrained", "scratch"} < set(names)
     assert set(online.CLASSIC) < set(names)
@@ -62,11 +66,19 @@ def test_the_table_of_closures_and_training_through_the_solver(
     clipped = rows[names.index("retrained, clipped")]["definition"]
     assert clipped.startswith("ClippedBackscatter(")
     assert {figure.stem for figure in out.glob("*.png")} == FIGURES
-    assert "| closure | CC |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| closure | CC |" in printed
+    assert f"retrained, clipped: {clipped}" in printed
+    by_seed = [summary["rows_by_seed"][seed][0]["CC"] for seed in ("0", "1")]
+    assert rows[0]["CC"] == pytest.approx(sum(by_seed) / 2)
+    spread = abs(by_seed[0] - by_seed[1]) / 2**0.5
+    assert summary["deviations_over_seeds"][0]["CC"] == pytest.approx(spread)
+    assert summary["uncertainties"][0]["CC"] == pytest.approx(spread)
+    assert summary["uncertainties"][0]["energy"] > 0.0
 
     monkeypatch.setattr(sys, "argv", [*arguments, "--steps", "1"])
     loop.main()
-    rows = json.loads((out / "in_the_loop" / "summary.json").read_text())
+    rows = json.loads((out / "in_the_loop" / "summary.json").read_text())["rows"]
     found = {row["closure"]: row["error after 8 steps"] for row in rows}
     assert 0.0 < found["n = 1"] < 1.0
     assert found["n = 1"] != found["retrained"]

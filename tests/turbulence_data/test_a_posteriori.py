@@ -13,6 +13,8 @@ from turbulence_data.a_posteriori import (
     correlations,
     decorrelation_times,
     integral_series,
+    jackknife_error,
+    markdown_table,
     mean_spectrum,
     reference_ensemble,
     run_ensemble,
@@ -25,7 +27,12 @@ from turbulence_data.closures import (
     Smagorinsky,
 )
 from turbulence_data.config import FlowConfig
-from turbulence_data.diagnostics import energy, enstrophy, enstrophy_spectrum
+from turbulence_data.diagnostics import (
+    energy,
+    enstrophy,
+    enstrophy_spectrum,
+    kurtosis,
+)
 from turbulence_data.filtering import filtered_dns, les_flow
 from turbulence_data.flows import named_flow
 from turbulence_data.sampling import sample_trajectory
@@ -333,6 +340,54 @@ def test_the_comparison_scores_every_closure(reference):
     table = result.to_markdown(["closure", "stable"]).splitlines()
     assert table[0] == "| closure | stable |"
     assert len(table) == 2 + len(closures)
+
+
+def test_statistics_are_over_all_fields_of_all_members(reference):
+    """Pooled from the members, against the same of all fields at once."""
+    truth = compare({"none": None}, reference, 0.02).statistics["filtered DNS"]
+    fields = reference.vorticity[2:].astype(np.float64)  # the second half of the time
+    assert truth.num_fields == 6
+    assert truth.kurtosis == pytest.approx(kurtosis(fields))
+    threshold = 3.0 * fields.std()
+    assert truth.tails == pytest.approx(tail_probability(fields, threshold))
+    _, enstrophies = mean_spectrum(fields, spectrum=enstrophy_spectrum)
+    assert truth.enstrophy_spectrum == pytest.approx(enstrophies)
+    density = np.histogram(fields, truth.distribution.edges, density=True)[0]
+    assert truth.distribution.density == pytest.approx(density)
+    assert truth.energy.shape == (5, 2)
+
+
+def test_standard_errors_are_those_of_the_jackknife(reference):
+    """The ratio of energies, by hand from the time series of the two members."""
+    result = compare({"none": None}, reference, 0.02)
+    series = [
+        result.statistics[name].energy[2:].mean(axis=0)
+        for name in ("none", "filtered DNS")
+    ]
+    ratios = series[0] / series[1]  # with one of two left out, the other is alone
+    by_hand = abs(ratios[0] - ratios[1]) / 2.0
+    assert result.standard_errors[0]["energy"] == pytest.approx(by_hand, rel=1e-6)
+    assert result.standard_errors[0]["stable"] == 0.0
+    single = replace(
+        reference,
+        vorticity=reference.vorticity[:, :1],
+        sgs_forcing=reference.sgs_forcing[:, :1],
+    )
+    errors = compare({"none": None}, single, 0.02).standard_errors[0]
+    assert all(math.isnan(error) for error in errors.values())
+
+
+def test_uncertainties_are_in_units_of_the_last_digit():
+    rows = [{"closure": "a", "cc": 0.8604, "E": 13.52, "t": math.inf, "stable": 1.0}]
+    errors = [{"cc": 0.00096, "E": 2.4, "t": math.nan, "stable": 0.0}]
+    last = markdown_table(rows, standard_errors=errors).splitlines()[-1]
+    assert last == "| a | 0.860(1) | 14(2) | inf | 1 |"
+
+
+def test_the_jackknife_sees_no_spread_where_there_is_none():
+    assert jackknife_error([2.0, 2.0, 2.0]) == 0.0
+    assert math.isnan(jackknife_error([2.0]))
+    assert math.isnan(jackknife_error([2.0, math.inf]))
 
 
 def test_the_truth_scores_perfectly(reference):

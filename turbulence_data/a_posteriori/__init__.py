@@ -4,11 +4,7 @@
 scores them against filtered DNS. Everything it computes is also a function of its own.
 """
 
-from turbulence_data.a_posteriori.comparison import (
-    Comparison,
-    compare,
-    markdown_table,
-)
+from turbulence_data.a_posteriori.comparison import Comparison, compare
 from turbulence_data.a_posteriori.ensemble_equation import EnsembleEquation
 from turbulence_data.a_posteriori.ensemble_run import EnsembleRun, run_ensemble
 from turbulence_data.a_posteriori.reference import Reference, reference_ensemble
@@ -17,14 +13,16 @@ from turbulence_data.a_posteriori.scores import (
     correlations,
     decorrelation_times,
     integral_series,
+    jackknife_error,
     mean_spectrum,
     tail_probability,
     thirds,
 )
 from turbulence_data.a_posteriori.statistics_of_run import (
     RunStatistics,
-    run_statistics,
+    member_statistics,
 )
+from turbulence_data.a_posteriori.table import markdown_table, with_uncertainty
 
 __all__ = [
     "Comparison",
@@ -37,11 +35,13 @@ __all__ = [
     "correlations",
     "decorrelation_times",
     "integral_series",
+    "jackknife_error",
     "markdown_table",
     "mean_spectrum",
+    "member_statistics",
     "reference_ensemble",
     "run_ensemble",
-    "run_statistics",
     "tail_probability",
     "thirds",
+    "with_uncertainty",
 ]

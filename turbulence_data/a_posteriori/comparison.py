@@ -10,28 +10,12 @@ from numpy.typing import NDArray
 
 from turbulence_data.a_posteriori.ensemble_run import EnsembleRun, run_ensemble
 from turbulence_data.a_posteriori.reference import Reference
-from turbulence_data.a_posteriori.scores import (
-    Bands,
-    band_errors,
-    correlations,
-    decorrelation_times,
-    tail_probability,
-    thirds,
-)
-from turbulence_data.a_posteriori.statistics_of_run import (
-    Fields,
-    ForcingOf,
-    RunStatistics,
-    run_statistics,
-)
-from turbulence_data.closures import NoClosure, evaluate
-from turbulence_data.diagnostics import kurtosis
+from turbulence_data.a_posteriori.scorer import Scorer
+from turbulence_data.a_posteriori.scores import Bands, correlations, thirds
+from turbulence_data.a_posteriori.statistics_of_run import RunStatistics
+from turbulence_data.a_posteriori.table import Row, markdown_table
+from turbulence_data.closures import NoClosure
 from turbulence_data.solver.equations import Closure
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import streamfunction_of
-
-# Bins of the vorticity reach this many of its standard deviations.
-_TAIL, _EDGES = 3.0, np.linspace(-8.0, 8.0, 81)
 
 
 @dataclass(frozen=True)
@@ -40,6 +24,8 @@ class Comparison:
 
     Attributes:
         rows: one mapping a closure, metric -> value, see `compare`.
+        standard_errors: for each row, metric -> standard error over the members, by the
+            jackknife: each in turn left out of the LES and of the filtered DNS.
         runs: closure -> what its ensemble did.
         statistics: closure -> its statistics; "filtered DNS" holds those of the truth.
         correlation: closure -> correlation of the vorticity with the filtered DNS from
@@ -48,7 +34,8 @@ class Comparison:
         bands: of the spectral errors.
     """
 
-    rows: list[dict[str, float | str]]
+    rows: list[Row]
+    standard_errors: list[dict[str, float]]
     runs: Mapping[str, EnsembleRun]
     statistics: Mapping[str, RunStatistics]
     correlation: Mapping[str, NDArray[np.float64]]
@@ -56,12 +43,12 @@ class Comparison:
     bands: Bands
 
     def to_markdown(self, columns: list[str] | None = None) -> str:
-        """Returns the table, a line a closure; numbers with three digits.
+        """Returns the table with standard errors, a line a closure.
 
         Args:
             columns: which, in order; all by default.
         """
-        return markdown_table(self.rows, columns)
+        return markdown_table(self.rows, columns, self.standard_errors)
 
 
 def compare(
@@ -78,16 +65,18 @@ def compare(
     - `stable`: part of the members that reached the end; `lasted`: mean time until a
       member blew up, or the whole duration, in eddy turnovers;
     - `energy`, `enstrophy`: means over those of the filtered DNS;
-    - `E error <band>` and `Z error small scales`: mean over the shells of a band of
-      `|S / S_DNS - 1|`;
+    - `E error <band>` and `Z error <band>`: mean over the shells of a band of
+      `|S / S_DNS - 1|`, of the spectra of energy and of enstrophy;
     - `tails`: how often `|vorticity| > 3 std` of the filtered DNS, over how often it is
       there; `kurtosis`: over that of the filtered DNS;
-    - `decorrelation`: median time, in turnovers, until the correlation with the
-      filtered DNS from the same start is below 1/2;
+    - `decorrelation`: mean over the members of the time, in turnovers, until the
+      correlation with the filtered DNS from the same start is below 1/2; inf if one
+      stays above;
     - `energy transfer`, `enstrophy transfer`: of the closure in its own flow, over the
       true ones. Positive: the same direction.
 
     Statistics are over the finite fields after the first part `discard` of the time.
+    A turnover is `1 / rms(vorticity)` of the filtered DNS, over all times and members.
 
     Args:
         closures: name -> closure; None is no closure.
@@ -104,9 +93,11 @@ def compare(
             "compare needs closures and a part of the time from 0 to below 1 to "
             f"discard; received {list(closures)} and discard={discard!r}."
         )
-    scorer = _Scorer(reference, bands or thirds(min(reference.flow.shape)), discard)
-    rows: list[dict[str, float | str]] = []
-    runs, correlation, statistics = {}, {}, {"filtered DNS": scorer.truth}
+    scorer = Scorer(reference, bands or thirds(min(reference.flow.shape)), discard)
+    rows: list[Row] = []
+    standard_errors = []
+    runs, correlation = {}, {}
+    statistics = {"filtered DNS": RunStatistics.together(scorer.truth)}
     for name, closure in closures.items():
         used: Closure = (
             NoClosure(lengths=reference.flow.lengths) if closure is None else closure
@@ -114,106 +105,19 @@ def compare(
         run = run_ensemble(
             reference.start, reference.flow, used, list(reference.times), time_step
         )
-        runs[name], statistics[name] = run, scorer.statistics(used, run.vorticity)
+        members = scorer.statistics(used, run.vorticity)
+        runs[name], statistics[name] = run, RunStatistics.together(members)
         correlation[name] = correlations(run.vorticity, reference.vorticity)
-        scores = scorer.scores(run, statistics[name], correlation[name])
+        scores, errors = scorer.scores(run, members, correlation[name])
         rows.append({"closure": name, **scores, "definition": repr(used)})
+        standard_errors.append(errors)
+    turnover_time = reference.turnover_time
     return Comparison(
-        rows, runs, statistics, correlation, reference.turnover_time, scorer.bands
+        rows,
+        standard_errors,
+        runs,
+        statistics,
+        correlation,
+        turnover_time,
+        scorer.bands,
     )
-
-
-def markdown_table(
-    rows: list[dict[str, float | str]], columns: list[str] | None = None
-) -> str:
-    """Returns rows as a Markdown table.
-
-    Example:
-        >>> print(markdown_table([{"closure": "none", "stable": 0.25}]))
-        | closure | stable |
-        |---|---|
-        | none | 0.25 |
-    """
-    names = columns or list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    for row in rows:
-        cells = [
-            f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name])
-            for name in names
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-class _Scorer:
-    """Scores runs against one reference."""
-
-    def __init__(self, reference: Reference, bands: Bands, discard: float) -> None:
-        self.reference, self.bands = reference, bands
-        self._used = reference.times >= discard * reference.times[-1]
-        self._used &= reference.times > 0.0
-        truth = reference.vorticity[self._used].astype(np.float64)
-        self._std = float(np.std(truth))
-        self._kurtosis = kurtosis(truth)
-        self._tails = tail_probability(truth, _TAIL * self._std)
-        self.truth = self._statistics(
-            reference.vorticity, lambda _, chosen: reference.sgs_forcing[chosen]
-        )
-
-    def statistics(self, closure: Closure, vorticity: Fields) -> RunStatistics:
-        """Statistics of a run, with the transfer of the closure in its own flow."""
-        grid = Grid(self.reference.flow.shape, self.reference.flow.lengths)
-
-        def forcing_of(fields: Fields, _: object) -> Fields:
-            values = fields.astype(np.float64, copy=False)
-            return evaluate(closure, values, streamfunction_of(values, grid))
-
-        return self._statistics(vorticity, forcing_of)
-
-    def _statistics(self, vorticity: Fields, forcing_of: ForcingOf) -> RunStatistics:
-        reference = self.reference
-        return run_statistics(
-            reference.times,
-            vorticity,
-            forcing_of,
-            reference.flow,
-            _EDGES * self._std,
-            self._used,
-        )
-
-    def scores(
-        self, run: EnsembleRun, found: RunStatistics, correlation: NDArray[np.float64]
-    ) -> dict[str, float]:
-        """The metrics of one row."""
-        truth, turnover = self.truth, self.reference.turnover_time
-        end = float(self.reference.times[-1])
-        lasted = np.minimum(run.failure_times, end)
-        lost = decorrelation_times(run.times, correlation)
-        k = truth.wavenumbers
-        energies = band_errors(
-            k, found.energy_spectrum, truth.energy_spectrum, self.bands
-        )
-        enstrophies = band_errors(
-            k, found.enstrophy_spectrum, truth.enstrophy_spectrum, self.bands
-        )
-        tails = tail_probability(run.vorticity[self._used], _TAIL * self._std)
-        smallest = list(self.bands)[-1]
-        return {
-            "stable": run.stable_fraction,
-            "lasted": float(np.mean(lasted)) / turnover,
-            "energy": _ratio(found.energy_spectrum, truth.energy_spectrum),
-            "enstrophy": _ratio(found.enstrophy_spectrum, truth.enstrophy_spectrum),
-            **{f"E error {band}": error for band, error in energies.items()},
-            f"Z error {smallest}": enstrophies[smallest],
-            "tails": tails / self._tails if self._tails else float("nan"),
-            "kurtosis": found.kurtosis / self._kurtosis,
-            "decorrelation": float(np.median(lost)) / turnover,
-            "energy transfer": _ratio(found.energy_transfer, truth.energy_transfer),
-            "enstrophy transfer": _ratio(
-                found.enstrophy_transfer, truth.enstrophy_transfer
-            ),
-        }
-
-
-def _ratio(spectrum: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
-    return float(np.sum(spectrum) / np.sum(reference))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -134,6 +134,31 @@ def tail_probability(fields: ArrayLike, threshold: float) -> float:
     if not values.size:
         return math.nan
     return float(np.mean(np.abs(values) > threshold))
+
+
+def jackknife_error(without: Sequence[float]) -> float:
+    """Returns the standard error of a statistic of E members by the jackknife.
+
+        sqrt((E - 1) / E sum_i (s_i - mean(s))^2)
+
+    NaN for less than two members.
+
+    Args:
+        without: the statistic with each member in turn left out.
+
+    Source: Efron and Stein, Annals of Statistics 9 (1981), doi:10.1214/aos/1176345462.
+
+    Example:
+        >>> members = np.array([1.0, 2.0, 4.0])
+        >>> means = [np.delete(members, i).mean() for i in range(3)]
+        >>> by_theory = members.std(ddof=1) / np.sqrt(3)
+        >>> bool(np.isclose(jackknife_error(means), by_theory))
+        True
+    """
+    values = np.asarray(without, np.float64)
+    if len(values) < 2 or not np.all(np.isfinite(values)):
+        return math.nan
+    return float(np.sqrt((len(values) - 1) * np.var(values)))
 
 
 def integral_series(
