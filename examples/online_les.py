@@ -270,6 +270,42 @@ def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch)
     return Study(target, networks, reference)
 
 
+def tables_of(study: Study) -> tuple[list[Scored], Scored]:
+    """The networks of each seed and the classic closures, scored."""
+    by_seed = [scored(closures_of(study, seed), study) for seed in study.networks]
+    return by_seed, scored(CLASSIC, study)
+
+
+def summary_of(study: Study, by_seed: list[Scored], classic: Scored) -> dict:
+    """The whole table, and what its means and uncertainties were made of."""
+    means, deviations, totals = over_seeds(by_seed)
+    reference = study.reference
+    return {
+        "rows": means + classic.rows,
+        "uncertainties": totals + classic.errors,
+        "rows_by_seed": {
+            seed: table.rows
+            for seed, table in zip(study.networks, by_seed, strict=True)
+        },
+        "deviations_over_seeds": deviations,
+        "turnover_time": reference.turnover_time,
+        "turnovers": float(reference.times[-1] / reference.turnover_time),
+        "members": reference.vorticity.shape[1],
+        "normalisation": asdict(study.target.normalisation),
+    }
+
+
+def print_summary(summary: dict) -> None:
+    rows = summary["rows"]
+    print("\n" + markdown_table(rows, TABLE, summary["uncertainties"]) + "\n")
+    for row in rows:
+        print(f"{row['closure']}: {row['definition']}")
+    print(
+        f"\n{summary['turnovers']:.1f} turnovers of {summary['turnover_time']:.4f} "
+        "(1 / rms(vorticity) of the filtered DNS)"
+    )
+
+
 def main() -> None:
     options = parse_options()
     for name in ("tensorflow", "absl"):
@@ -279,39 +315,18 @@ def main() -> None:
     watch = quickstart.Stopwatch()
     study = prepare(options, out, watch)
     with watch.stage("LES"):
-        by_seed = [scored(closures_of(study, seed), study) for seed in options.seeds]
-        classic = scored(CLASSIC, study)
-    means, deviations, totals = over_seeds(by_seed)
-    rows, errors = means + classic.rows, totals + classic.errors
-    groups = {
-        "networks": [str(row["closure"]) for row in means],
+        by_seed, classic = tables_of(study)
+    panels = {
+        "networks": [str(row["closure"]) for row in by_seed[0].rows],
         "classic closures": list(CLASSIC),
     }
-    online_figures.draw(
-        out, together(by_seed[0].comparison, classic.comparison), groups
-    )
-    reference = study.reference
-    summary = {
-        "rows": rows,
-        "uncertainties": errors,
-        "rows_by_seed": {
-            s: t.rows for s, t in zip(options.seeds, by_seed, strict=True)
-        },
-        "deviations_over_seeds": deviations,
-        "turnover_time": reference.turnover_time,
-        "turnovers": float(reference.times[-1] / reference.turnover_time),
-        "members": options.members,
-        "normalisation": asdict(study.target.normalisation),
-        "wall_seconds": watch.seconds,
-    }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    print("\n" + markdown_table(rows, TABLE, errors) + "\n")
-    for row in rows:
-        print(f"{row['closure']}: {row['definition']}")
-    print(
-        f"\n{summary['turnovers']:.1f} turnovers of {reference.turnover_time:.4f} "
-        f"(1 / rms(vorticity) of this DNS); summary.json and figures: {out}/"
-    )
+    both = together(by_seed[0].comparison, classic.comparison)
+    online_figures.draw(out, both, panels)
+    summary = summary_of(study, by_seed, classic)
+    document = {**summary, "wall_seconds": watch.seconds}
+    (out / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
+    print_summary(summary)
+    print(f"summary.json and figures: {out}/")
 
 
 if __name__ == "__main__":

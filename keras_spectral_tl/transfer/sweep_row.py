@@ -63,6 +63,7 @@ class RowTrainer:
 
     Where the network can be cut, the frozen layers in front are not evaluated again:
     all candidates share one copy of the network and the activations at the last cut.
+    A row holds no history: where nothing watches the epochs of a fit, they run through.
 
     Args:
         model: A built Keras model; not changed.
@@ -81,7 +82,8 @@ class RowTrainer:
         cache: PrefixCache | None,
     ) -> None:
         self.model, self.target, self.test = model, training.prepared(target), test
-        self.training, self.cache = training, cache
+        self.training = dataclasses.replace(training, epoch_history=False)
+        self.cache = cache
         self._network = models.copy_model(model)
         self._start = [introspection.fetch(v).copy() for v in self._network.weights]
         self._activations = self._prepared_activations()

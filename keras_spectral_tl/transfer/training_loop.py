@@ -16,28 +16,48 @@ _MEND = (
     "data have the scale the model was trained with. No model is returned."
 )
 
+_PLAIN = {"epochs", "verbose"}  # options of a fit that all epochs can share
+
 
 class Batches(keras.utils.PyDataset):
-    """All samples once an epoch, in an order set by (seed, epoch) alone."""
+    """All samples once an epoch, in an order set by (seed, epoch) alone.
 
-    def __init__(self, data: TargetData, batch_size: int, seed: int, shuffle: bool):
+    Args:
+        data: The samples.
+        batch_size: Samples in a batch; the last one of an epoch may have less.
+        seed: Of the orders.
+        shuffle: Whether the samples change their order.
+        num_epochs: How many epochs follow each other, from the one that was set.
+    """
+
+    def __init__(
+        self,
+        data: TargetData,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        num_epochs: int = 1,
+    ) -> None:
         super().__init__()
         self.data, self.batch_size, self.seed = data, batch_size, seed
-        self.shuffle = shuffle
+        self.shuffle, self.num_epochs = shuffle, num_epochs
+        self._batches_an_epoch = -(-len(data) // batch_size)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the order of the samples of this epoch."""
-        self.order = np.arange(len(self.data))
-        if self.shuffle:
-            np.random.default_rng((self.seed, epoch)).shuffle(self.order)
+        """Begin with this epoch."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.data) // self.batch_size)
+        return self.num_epochs * self._batches_an_epoch
 
     def __getitem__(self, index: int) -> tuple[Any, NDArray[Any]]:
-        start = index * self.batch_size
-        return self.data.take(self.order[start : start + self.batch_size])
+        epoch, batch = divmod(index, self._batches_an_epoch)
+        order = np.arange(len(self.data))
+        if self.shuffle:
+            np.random.default_rng((self.seed, self._epoch + epoch)).shuffle(order)
+        start = batch * self.batch_size
+        return self.data.take(order[start : start + self.batch_size])
 
 
 class _EpochWatch(keras.callbacks.Callback):
@@ -53,9 +73,9 @@ class _EpochWatch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss became {loss} in epoch {epoch + 1}. {_MEND}"
-            )
+            one = self.batches.num_epochs == 1
+            when = f"in epoch {epoch + 1}" if one else "during the training"
+            raise FloatingPointError(f"The loss became {loss} {when}. {_MEND}")
 
 
 def fit(
@@ -77,12 +97,15 @@ def fit(
         callbacks.append(stopping.callback())
     if validation is not None:
         options.setdefault("validation_data", validation)
-    batches = Batches(
-        data,
-        batch_size=options.pop("batch_size", None) or 8,
-        seed=training.seed,
-        shuffle=options.pop("shuffle", True),
-    )
+    order = {
+        "batch_size": options.pop("batch_size", None) or 8,
+        "seed": training.seed,
+        "shuffle": options.pop("shuffle", True),
+    }
+    watched = callbacks or options["verbose"] or options.keys() - _PLAIN
+    if not (training.epoch_history or watched):
+        order["num_epochs"], options["epochs"] = options["epochs"], 1
+    batches = Batches(data, **order)
     callbacks = [_EpochWatch(batches), *callbacks]
     fitted = network.fit(batches, shuffle=False, callbacks=callbacks, **options)
     return {

@@ -140,6 +140,26 @@ def test_every_epoch_shows_every_sample_once_in_a_new_order():
         assert sorted(y) == list(range(10))
         epochs.append(y.tolist())
     assert epochs[0] == epochs[2] != epochs[1]
+    together = training_loop.Batches(data, 4, seed=1, shuffle=True, num_epochs=2)
+    found = np.concatenate([together[i][1] for i in range(len(together))])
+    assert found.tolist() == epochs[0] + epochs[1]
+
+
+def test_epochs_that_run_through_take_the_same_steps():
+    model = _sequential()
+    options = {"epochs": 3, "batch_size": 3, "seed": 2, "run_eagerly": True}
+    result, through = (
+        transfer.retrain(model, (X, Y), "a", epoch_history=kept, **options)
+        for kept in (True, False)
+    )
+    assert result.hashes_after == through.hashes_after
+    assert (len(result.history["loss"]), len(through.history["loss"])) == (3, 1)
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda e, _: seen.append(e))
+    transfer.retrain(
+        model, (X, Y), "a", epoch_history=False, callbacks=[watch], **options
+    )
+    assert seen == [0, 1, 2]
 
 
 def test_without_shuffling_one_step_equals_keras_fit():
