@@ -39,7 +39,7 @@ types: .venv/dev.stamp
 # costs more time than it saves.
 .venv/demo.stamp: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[fast,plot]"
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[fast,plot,report]"
 	touch $@
 
 .venv/dev.stamp: .venv/demo.stamp

@@ -25,7 +25,12 @@ import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl import plotting
 from keras_spectral_tl.metrics import pattern_correlation
-from keras_spectral_tl.transfer import RetrainResult, retrain_all
+from keras_spectral_tl.reporting.records import (
+    figures_row,
+    spectra_record,
+    system_record,
+)
+from keras_spectral_tl.transfer import RetrainResult, SweepResult, retrain_all
 
 BASE, TARGET = "mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"
 NUM_TARGET = 16
@@ -191,10 +196,12 @@ def draw(
     target: System,
     networks: dict[str, keras.Model],
     scores: kst.LayerScores,
-    sweep: dict[str, float],
+    correlations: dict[str, float],
 ) -> None:
     """Writes the figures of the study as PNG files."""
     x, y = target.test
+    layers = kst.weight_layers(networks["base"])
+    sweep = {layer: correlations[layer] for layer in layers}
     figures = {
         "fields": plotting.plot_fields({**first_fields(base), **first_fields(target)}),
         "energy_spectra": plotting.plot_energy_spectra(
@@ -252,6 +259,74 @@ def activation_panels(
     }
 
 
+def study_of(
+    base: System,
+    target: System,
+    model: keras.Model,
+    scores: kst.LayerScores,
+    results: dict[str, RetrainResult],
+) -> kst.Study:
+    """All that a report shows; the retrained layer is the best-scored one."""
+    retrained = results[scores.ranking[0]]
+    rows = [results[layer].row(target.test) for layer in kst.weight_layers(model)]
+    systems = {"base": base, "target": target}
+    return kst.Study(
+        title=f"From {base.name} to {target.name}",
+        systems={
+            role: system_record(system.train, system.name, "its own train samples")
+            for role, system in systems.items()
+        },
+        a_priori=figures_of(base, target, model, results),
+        scores=scores.to_dict(),
+        sweep=SweepResult(tuple(rows)).to_dict(),
+        retraining=retrained.to_dict(),
+        spectra=spectra_record(
+            {"before": model, "after": retrained.model},
+            {
+                "base": (model, base.test[0]),
+                "target": (model, target.test[0]),
+                "target, retrained": (retrained.model, target.test[0]),
+            },
+        ),
+        provenance={f"{r} data, as made": data_record(s) for r, s in systems.items()},
+    )
+
+
+def figures_of(
+    base: System, target: System, model: keras.Model, results: dict[str, RetrainResult]
+) -> list[dict]:
+    """Every network on test trajectories."""
+    networks = {"base": model, **{name: r.model for name, r in results.items()}}
+    return [
+        figures_row("base", "base, test trajectories", model, base.test),
+        *(
+            figures_row(name, "target, test trajectories", network, target.test)
+            for name, network in networks.items()
+        ),
+    ]
+
+
+def data_record(system: System) -> dict:
+    names = ("content_sha256", "config_hash", "pi_convention", "versions")
+    return {
+        "dataset": system.name,
+        **{name: system.metadata[name] for name in names},
+        "normalisation": asdict(system.normalisation),
+    }
+
+
+def show(study: kst.Study, retrained: RetrainResult, out: Path) -> None:
+    """Writes the study, and its page where Jinja2 is installed."""
+    study.write(out)
+    retrained.save(out / "retrained")
+    try:
+        print(
+            f"   the whole study on one page: {kst.report(study, out / 'report.html')}"
+        )
+    except ImportError as error:
+        print(f"   no report.html: {error}")
+
+
 def publish(out: Path, summary: dict) -> None:
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print_table(summary)
@@ -289,14 +364,13 @@ def main() -> None:
         print(f"   {scores.reason}")
     with watch.stage("retraining"):
         results, correlations = compare(model, target, options.seed)
-        layers = list(kst.weight_layers(model))
-        check_nothing_else_moved(results, layers)
+        check_nothing_else_moved(results, list(kst.weight_layers(model)))
         print("   frozen layers unchanged in every retraining (SHA-256)")
-    sweep = {layer: correlations[layer] for layer in layers}
     with watch.stage("figures"):
-        chosen = scores.ranking[0]
-        networks = {"base": model, "retrained": results[chosen].model}
-        draw(options.out, base, target, networks, scores, sweep)
+        networks = {"base": model, "retrained": results[scores.ranking[0]].model}
+        draw(options.out, base, target, networks, scores, correlations)
+        study = study_of(base, target, model, scores, results)
+        show(study, results[scores.ranking[0]], options.out)
 
     normalisation = {s.name: asdict(s.normalisation) for s in (base, target)}
     summary = {

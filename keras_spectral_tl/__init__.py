@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
     from keras_spectral_tl.freezing import weight_hashes as weight_hashes
     from keras_spectral_tl.introspection import weight_layers as weight_layers
     from keras_spectral_tl.models import build_sgs_cnn as build_sgs_cnn
+    from keras_spectral_tl.reporting import Study as Study
+    from keras_spectral_tl.reporting import report as report
     from keras_spectral_tl.scoring import GradientNorm as GradientNorm
     from keras_spectral_tl.scoring import HeldOutLeastSquares as HeldOutLeastSquares
     from keras_spectral_tl.scoring import LayerScores as LayerScores
@@ -40,6 +42,8 @@ _HOME = {
     "HeldOutLeastSquares": "scoring",
     "GradientNorm": "scoring",
     "LayerScores": "scoring",
+    "Study": "reporting",
+    "report": "reporting",
     "SpectralShiftScore": "scoring",
     "score_layers": "scoring",
     "RetrainResult": "transfer",
@@ -73,6 +77,7 @@ _MODULES = (
     "metrics",
     "models",
     "plotting",
+    "reporting",
     "scoring",
     "spectra",
     "transfer",

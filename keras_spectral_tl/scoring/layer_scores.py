@@ -106,13 +106,9 @@ class LayerScores:
         frame.index.name = "layer"
         return frame
 
-    def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Writes everything but the raw evidence to a JSON file and returns its path.
-
-        A value that is not a number becomes null. The file appears complete or not at
-        all.
-        """
-        document = {
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything but the raw evidence as plain values."""
+        return {
             "ranking": self.ranking,
             "recommended": self.recommended,
             "abstained": self.abstained,
@@ -128,7 +124,14 @@ class LayerScores:
             "explanations": self._explanations(),
             "provenance": dict(self.provenance),
         }
-        return write_json(path, document)
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Writes `to_dict` to a JSON file and returns its path.
+
+        A value that is not a number becomes null. The file appears complete or not at
+        all.
+        """
+        return write_json(path, self.to_dict())
 
     def _explanations(self) -> dict[str, Any]:
         decisive = self.results[self.provenance["deciding_scorer"]]

@@ -118,11 +118,8 @@ class RetrainResult:
             "seconds": self.seconds,
         }
 
-    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Write everything but the model to `path` as JSON and return it."""
-        return write_json(path, self._document())
-
-    def _document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the model as plain values."""
         return {
             "label": self.label,
             "trained": list(self.trained),
@@ -140,6 +137,10 @@ class RetrainResult:
             "provenance": dict(self.provenance),
         }
 
+    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Write `to_dict` to `path` as JSON and return it."""
+        return write_json(path, self.to_dict())
+
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write `model.keras` and `retraining.json` into `folder` and return it.
 
@@ -156,7 +157,7 @@ class RetrainResult:
             partial.replace(target / MODEL)
         finally:
             partial.unlink(missing_ok=True)
-        write_json(target / RECORD, {**self._document(), "model_sha256": digest})
+        write_json(target / RECORD, {**self.to_dict(), "model_sha256": digest})
         return target
 
 

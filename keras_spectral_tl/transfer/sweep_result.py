@@ -84,10 +84,13 @@ class SweepResult:
             ) from error
         return pandas.DataFrame([dict(row) for row in self.rows])
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the best layer and the rows, without weights, as plain values."""
+        return {"best": self.best, "rows": [dict(row) for row in self.rows]}
+
     def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Write the rows to `path` as JSON, not-a-number as null, and return it."""
-        rows = [dict(row) for row in self.rows]
-        return write_json(path, {"best": self.best, "rows": rows})
+        """Write `to_dict` to `path` as JSON, not-a-number as null, and return it."""
+        return write_json(path, self.to_dict())
 
 
 def _or_lowest(value: float) -> float:

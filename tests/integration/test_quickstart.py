@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import keras_spectral_tl as kst
+
 SCRIPT = Path(__file__).parent.parent.parent / "examples" / "quickstart.py"
 LAYERS = [f"conv_{number}" for number in range(1, 7)]
 FIGURES = {
@@ -61,6 +63,9 @@ def test_the_whole_job(quickstart, tmp_path, monkeypatch, capsys):
     assert set(summary["wall_seconds"]) == stages
     assert {path.stem for path in out.glob("*.png")} == FIGURES
     assert "pattern correlation" in capsys.readouterr().out
+    study = kst.Study.read(out)
+    assert study.missing == ("a_posteriori",)
+    assert (out / "report.html").exists()
 
     # A second run finds the data.
     files = {path: path.stat().st_mtime_ns for path in data.rglob("*.array_record*")}

@@ -56,10 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where libraries report
             code, document = options.command.run(options)
-        if options.json:
-            print(json.dumps(document, indent=2))
-        else:
-            print(options.command.text(document))
     except (TrajectoryFailedError, *_EXPECTED) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
@@ -67,4 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    text = options.command.text
+    print(json.dumps(document, indent=2) if options.json else text(document))
     return int(code)

@@ -1,0 +1,75 @@
+"""`python -m keras_spectral_tl {score,retrain,spectra,report}`.
+
+Exit codes: 0 done; 1 no layer is recommended; 2 wrong usage or input: one line on
+stderr says what; 130 interrupted. A folder `--out` collects what the commands find, and
+`report` shows it.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from keras_spectral_tl.commands import report, retrain, score, spectra
+
+_COMMANDS = (score, retrain, spectra, report)
+_EXPECTED = (
+    FloatingPointError,
+    ImportError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="python -m keras_spectral_tl",
+        description="Which layer of a trained network to retrain for a new system.",
+        epilog="exit codes: 0 done; 1 no layer is recommended; 2 wrong usage or input",
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        one = commands.add_parser(
+            command.NAME,
+            help=(command.__doc__ or "").split("\n")[0],
+            description=command.__doc__,
+            epilog=f"example:\n  python -m keras_spectral_tl {command.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(one)
+        one.add_argument(
+            "--json", action="store_true", help="print the result as JSON on stdout"
+        )
+        one.set_defaults(command=command)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: Of the command line; None for those of this process.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in ("absl", "tensorflow"):  # they warn of every new model's prediction
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options = parser().parse_args(arguments)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where libraries report
+            code, document = options.command.run(options)
+    except _EXPECTED as error:
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    text = options.command.text
+    print(json.dumps(document, indent=2) if options.json else text(document))
+    return int(code)

@@ -1,0 +1,48 @@
+"""A saved network, read without running any code that came with it."""
+
+import pathlib
+import zipfile
+from typing import Any
+
+
+def read_model(path: str) -> Any:
+    """Load a `.keras` file in Keras' safe mode, without its optimizer and loss.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is not a `.keras` file, is damaged, or needs code of its own
+            (a Lambda layer, a class that is not registered).
+    """
+    file = pathlib.Path(path)
+    if file.suffix != ".keras":
+        raise ValueError(
+            f"MODEL must be a .keras file, as model.save('name.keras') writes it; "
+            f"received {path}. Other formats may hold code and are not read."
+        )
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    _check_archive(file)
+    import keras
+
+    # Registers the layers, losses and metrics of this package.
+    from keras_spectral_tl import freezing, layers, losses, metrics  # noqa: F401
+
+    try:
+        return keras.models.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{path} could not be loaded in Keras' safe mode ({reason})."
+        ) from error
+
+
+def _check_archive(file: pathlib.Path) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{file} is not a whole .keras file ({error}). Copy or save it anew."
+        ) from error
+    if damaged is not None:
+        raise ValueError(f"{file} is damaged: {damaged} has another checksum.")

@@ -1,0 +1,54 @@
+"""Arguments that several commands have; nothing heavy is imported for them."""
+
+import argparse
+from collections.abc import Callable
+
+DATA = (
+    "a TFDS dataset, NAME/CONFIG or NAME/CONFIG@SPLIT (train if no split is given), or "
+    "an .npz or .zarr file with arrays x and y"
+)
+
+
+def whole(at_least: int) -> Callable[[str], int]:
+    """A type of argument: whole numbers from `at_least` on."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = at_least - 1
+        if value < at_least:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at least {at_least}; received {text!r}"
+            )
+        return value
+
+    return number
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the network."""
+    parser.add_argument("model", metavar="MODEL", help="a network, a .keras file")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how samples are read."""
+    parser.add_argument(
+        "--num-samples",
+        type=whole(1),
+        metavar="N",
+        help="use N target samples, spread evenly (default: all)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="where TFDS keeps data (default: $TFDS_DATA_DIR or ~/tensorflow_datasets)",
+    )
+    parser.add_argument(
+        "--normalise",
+        choices=("own", "none"),
+        default="own",
+        help="each system by mean and standard deviation of its own samples in use, "
+        "or not at all: the values are as the network wants them (default: own)",
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, help="of all randomness")

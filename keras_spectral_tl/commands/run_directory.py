@@ -1,0 +1,93 @@
+"""The folder in which the commands collect what they find."""
+
+import hashlib
+import json
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_spectral_tl.json_files import write_json
+
+
+def prepared(path: str | None) -> pathlib.Path | None:
+    """The folder, made if need be; refused before any work if nothing can be written.
+
+    Raises:
+        OSError: If it cannot be made or written to.
+    """
+    if path is None:
+        return None
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Nothing can be written to --out {path} ({error.strerror or error}). "
+            "Choose a folder that this process may write to."
+        ) from error
+    return folder
+
+
+def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
+    """Keep findings on two networks out of one folder.
+
+    Raises:
+        ValueError: If the folder holds what was found of another network.
+    """
+    known = {} if folder is None else _read(folder / "provenance.json", {})
+    if not known or not pathlib.Path(model).is_file():
+        return
+    digest = hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()
+    for step, record in known.items():
+        if record.get("model_sha256", digest) != digest:
+            raise ValueError(
+                f"{folder} holds what {step} found of another network, "
+                f"{record['model']}. Choose another --out."
+            )
+
+
+def keep(
+    folder: pathlib.Path | None, step: str, parts: Mapping[str, Any], record: Any
+) -> None:
+    """Write parts of a study, and add where they come from.
+
+    Args:
+        folder: Where; nothing is written if None.
+        step: Name of what was done.
+        parts: Name of a part of `reporting.Study` to its content.
+        record: What it was made from.
+    """
+    if folder is None:
+        return
+    for name, part in parts.items():
+        write_json(folder / f"{name}.json", part)
+    known = _read(folder / "provenance.json", {})
+    write_json(folder / "provenance.json", {**known, step: record})
+
+
+def merged_rows(
+    folder: pathlib.Path | None, rows: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Rows of the a priori table: those on disk, but for those made anew, and these."""
+    known = [] if folder is None else _read(folder / "a_priori.json", [])
+    new = {(row["network"], row["data"]) for row in rows}
+    kept = [row for row in known if (row.get("network"), row.get("data")) not in new]
+    return [*kept, *rows]
+
+
+def merged_spectra(folder: pathlib.Path | None, found: Mapping[str, Any]) -> Any:
+    """Spectra on disk with these added, or put in their place, by their labels."""
+    known = {} if folder is None else _read(folder / "spectra.json", {})
+    merged: dict[str, dict[str, dict[str, Any]]] = {}
+    for source in (known, found):
+        for kind, layers in source.items():
+            for layer, curves in layers.items():
+                merged.setdefault(kind, {}).setdefault(layer, {}).update(curves)
+    return merged
+
+
+def _read(path: pathlib.Path, otherwise: Any) -> Any:
+    return json.loads(path.read_text()) if path.exists() else otherwise

@@ -1,0 +1,44 @@
+"""A scorer that shows how far the scoring is."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl.scoring import ScoredLayers, Scorer
+from keras_spectral_tl.transfer.target_data import TargetData
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class WatchedScorer:
+    """The same scores as of another scorer; a progress bar moves.
+
+    Attributes:
+        scorer: The other one.
+        bar: From tqdm.
+    """
+
+    scorer: Scorer
+    bar: Any
+
+    @property
+    def name(self) -> str:
+        """Label of the other scorer."""
+        return self.scorer.name
+
+    def __repr__(self) -> str:
+        return repr(self.scorer)  # what the provenance of scores holds
+
+    def __call__(
+        self,
+        model: keras.Model,
+        base: TargetData,
+        target: TargetData,
+        rng: np.random.Generator,
+    ) -> ScoredLayers:
+        """See `Scorer`."""
+        self.bar.set_postfix_str(self.name.replace("_", " "))
+        found = self.scorer(model, base, target, rng)
+        self.bar.update()
+        return found

@@ -1,0 +1,151 @@
+"""From data and networks to the plain values that a study keeps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl import metrics
+from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.spectra import (
+    activation_spectra,
+    kernel_spectra,
+    radial_spectrum,
+)
+from keras_spectral_tl.spectra.activations import NoSpatialLayerError
+from keras_spectral_tl.transfer.target_data import TargetData
+
+_MOST_SAMPLES = 64  # of which spectra are taken
+
+
+def system_record(
+    data: Any, source: str = "arrays", normalisation: str = "as given"
+) -> dict[str, Any]:
+    """What a study keeps of the samples of one system.
+
+    Args:
+        data: `(x, y)`, as for `score_layers`; fields are (samples, nx, ny, channels).
+        source: Where they come from.
+        normalisation: What they were normalised by.
+
+    Returns:
+        Shapes, SHA-256 and, of at most 64 samples evenly spaced, the mean spectrum of
+        each channel, shell SUM; none of arrays that are not fields.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> record = system_record((x, x[..., :1]))
+        >>> record["num_samples"], len(record["x_spectra"]), len(record["y_spectra"])
+        (4, 2, 1)
+    """
+    samples = TargetData.of(data)
+    x = keras.tree.flatten(samples.x)[0]
+    return {
+        "source": source,
+        "normalisation": normalisation,
+        "num_samples": len(samples),
+        "x_shape": list(x.shape[1:]),
+        "y_shape": list(samples.y.shape[1:]),
+        "sha256": samples.fingerprint(),
+        "x_spectra": _mean_spectra(x),
+        "y_spectra": _mean_spectra(samples.y),
+    }
+
+
+def figures_row(
+    network: str, name: str, model: keras.Model, data: Any, batch_size: int = 32
+) -> dict[str, Any]:
+    """One row of the a priori table.
+
+    Args:
+        network: What the network is called; "base" before any retraining.
+        name: What the samples are called.
+        model: The network.
+        data: `(x, y)`.
+        batch_size: Samples evaluated at a time.
+
+    Returns:
+        network, data, samples, cc and relative_rmse.
+    """
+    samples = TargetData.of(data)
+    outputs = model.predict(samples.x, batch_size=batch_size, verbose=0)
+    return {
+        "network": network,
+        "data": name,
+        "samples": len(samples),
+        "cc": float(metrics.pattern_correlation(samples.y, outputs)),
+        "relative_rmse": float(metrics.relative_rmse(samples.y, outputs)),
+    }
+
+
+def spectra_record(
+    networks: Mapping[str, keras.Model],
+    runs: Mapping[str, tuple[keras.Model, Any]],
+    num_points: int | None = None,
+) -> dict[str, Any]:
+    """Spectra of kernels and activations, layer by layer.
+
+    Args:
+        networks: Label to a network, whose kernels are looked at.
+        runs: Label to a network and inputs, whose activations are looked at.
+        num_points: Of the grid that kernels are padded to; that of the inputs, or 64,
+            if not given.
+
+    Returns:
+        "kernels" and "activations": layer to label to its mean profile, the wavenumber
+        being the index. Layers that are not convolutions have no kernels here, networks
+        without fields no activations.
+
+    Raises:
+        ValueError: If kernels do not fit a grid that was asked for.
+    """
+    found: dict[str, dict[str, dict[str, list[float]]]] = {
+        "kernels": {},
+        "activations": {},
+    }
+    for label, network in networks.items():
+        for layer, profile in _kernel_profiles(network, num_points).items():
+            found["kernels"].setdefault(layer, {})[label] = profile.tolist()
+    for label, (network, x) in runs.items():
+        for layer, spectrum in _activations(network, x).items():
+            found["activations"].setdefault(layer, {})[label] = spectrum.tolist()
+    return {kind: layers for kind, layers in found.items() if layers}
+
+
+def _kernel_profiles(
+    network: keras.Model, num_points: int | None
+) -> dict[str, NDArray[np.float64]]:
+    shape = tuple(getattr(network, "input_shape", None) or ())
+    points = num_points or (shape[1] if len(shape) > 2 else None) or 64
+    try:
+        layers = kernel_spectra(network, int(points)).layers
+    except ValueError:  # no convolution, or kernels wider than the grid
+        if num_points is not None:
+            raise
+        return {}
+    return {name: layer.mean_profile for name, layer in layers.items()}
+
+
+def _activations(network: keras.Model, x: Any) -> dict[str, NDArray[np.float64]]:
+    names = list(weight_layers(network))
+    try:
+        spectra = activation_spectra(network, _some(np.asarray(x))).pre_activation
+    except NoSpatialLayerError:
+        return {}
+    return {name: spectra[name] for name in names if name in spectra}
+
+
+def _some(values: NDArray[Any]) -> NDArray[Any]:
+    rows = np.linspace(0, len(values) - 1, min(len(values), _MOST_SAMPLES))
+    chosen: NDArray[Any] = values[rows.astype(int)]
+    return chosen
+
+
+def _mean_spectra(fields: NDArray[Any]) -> list[list[float]]:
+    if fields.ndim != 4:
+        return []
+    spectra = radial_spectrum(np.asarray(_some(fields), np.float64), axes=(1, 2))
+    mean: list[list[float]] = spectra.mean(axis=0).tolist()
+    return mean

@@ -1,0 +1,121 @@
+"""What is known of a transfer study, as plain values in memory and on disk."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_spectral_tl.json_files import write_json
+
+Document = Mapping[str, Any]
+Rows = Sequence[Document]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Everything that a report shows; what is not known is left empty.
+
+    On disk each part but the title is a file of its own, `<part>.json`, complete or
+    absent: this is what the commands and `examples/quickstart.py` write. The retraining
+    lies beside its model, in the folder `retrained` that `RetrainResult.save` writes.
+
+    Attributes:
+        title: Heading of the page.
+        systems: "base" and "target" to `records.system_record`.
+        a_priori: Rows with network, data, and figures of merit.
+        scores: `LayerScores.to_dict`.
+        sweep: `SweepResult.to_dict`.
+        retraining: `RetrainResult.to_dict`.
+        spectra: `records.spectra_record`: kernels and activations by layer.
+        a_posteriori: Rows of figures of an LES, such as those of
+            `turbulence_data.a_posteriori.compare`.
+        provenance: Name of a step to a record of what it was made from.
+
+    Example:
+        >>> study = Study(sweep={"best": "conv_1", "rows": []})
+        >>> study.missing
+        ('systems', 'a_priori', 'scores', 'retraining', 'spectra', 'a_posteriori', \
+'provenance')
+    """
+
+    title: str = "Transfer study"
+    systems: Document = dataclasses.field(default_factory=dict)
+    a_priori: Rows = ()
+    scores: Document = dataclasses.field(default_factory=dict)
+    sweep: Document = dataclasses.field(default_factory=dict)
+    retraining: Document = dataclasses.field(default_factory=dict)
+    spectra: Document = dataclasses.field(default_factory=dict)
+    a_posteriori: Rows = ()
+    provenance: Document = dataclasses.field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Everything but the title, by name."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names if name != "title"}
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the parts that are empty."""
+        return tuple(name for name, part in self.parts.items() if not part)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> "Study":
+        """Read what is there of a study.
+
+        Raises:
+            NotADirectoryError: If there is no such folder.
+            ValueError: If it holds nothing of a study, or a file is not what it should
+                be.
+        """
+        place = pathlib.Path(folder)
+        if not place.is_dir():
+            raise NotADirectoryError(
+                f"There is no folder {str(place)!r}. Expected one that the commands "
+                "score or retrain, or examples/quickstart.py, have written to."
+            )
+        found = {name: _read(place / file_of(name)) for name in cls().parts}
+        known = {name: part for name, part in found.items() if part}
+        if not known:
+            files = ", ".join(map(file_of, found))
+            raise ValueError(
+                f"The folder {str(place)!r} holds nothing of a study. Expected at "
+                f"least one of {files}."
+            )
+        return cls(title=f"Transfer study: {place.resolve().name}", **known)
+
+    def write(self, folder: str | os.PathLike[str]) -> pathlib.Path:
+        """Write every part that is not empty and return the folder, made if need be."""
+        place = pathlib.Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for name, part in self.parts.items():
+            if part:
+                path = place / file_of(name)
+                path.parent.mkdir(exist_ok=True)
+                write_json(path, part)
+        return place
+
+
+def file_of(part: str) -> str:
+    """Name of the file of a part within the folder of a study."""
+    return "retrained/retraining.json" if part == "retraining" else f"{part}.json"
+
+
+def _read(path: pathlib.Path) -> Any:
+    if not path.exists():
+        return None
+    try:
+        part = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not a JSON file ({error}). Write it anew."
+        ) from error
+    kind = list if path.stem in ("a_priori", "a_posteriori") else dict
+    if not isinstance(part, kind):
+        raise ValueError(
+            f"{path} must hold a JSON {'array' if kind is list else 'object'}; "
+            f"received {type(part).__name__}."
+        )
+    return part
