@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from turbulence_data.checked_values import check_kind
 from turbulence_data.config import FlowConfig, as_pair, check_positive
 from turbulence_data.filtering import Filter, filter_response
 from turbulence_data.solver.forcing import Drive, Forcing, ForcingLike, as_forcing
@@ -47,6 +48,7 @@ def les_forcing(
         >>> bool(np.isclose(2.0 * abs(hat[0, 4]), np.exp(-(4.0**2) * 0.5**2 / 24.0)))
         True
     """
+    check_kind("flow", flow, FlowConfig)
     coarse = Grid(as_pair(num_points), flow.lengths)
     if filter_width is None:
         filter_width = 2.0 * max(coarse.spacing)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turbulence_data.checked_values import check_example, check_real
 from turbulence_data.config import check_positive, check_whole, is_finite_number
 
 INPUT_FIELDS = ("streamfunction", "vorticity")
@@ -78,7 +79,19 @@ class Normalisation:
 
     @classmethod
     def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Normalisation:
-        """Returns the normalisation by the given arrays, of channels as `to_arrays`."""
+        """Returns the normalisation by the given arrays, of channels as `to_arrays`.
+
+        Raises:
+            ValueError: for arrays of other channels, or a field that does not vary.
+        """
+        check_real("x", np.asarray(x))
+        check_real("y", np.asarray(y))
+        channels = x.shape[-1:] + y.shape[-1:]
+        if channels != (len(INPUT_FIELDS), len(OUTPUT_FIELDS)):
+            raise ValueError(
+                f"x and y must have the channels {INPUT_FIELDS} and {OUTPUT_FIELDS} on "
+                f"their last axis; received the shapes {x.shape} and {y.shape}."
+            )
         pairs = {
             name: (
                 float(np.mean(channel, dtype=float)),
@@ -129,8 +142,14 @@ def to_arrays(
     Raises:
         ValueError: when there are no examples, or batches of them.
     """
+    if not (normalisation is None or hasattr(normalisation, "normalise")):
+        raise TypeError(
+            f"normalisation must be a Normalisation or None; received {normalisation!r}"
+            ". Make one with Normalisation.from_metadata or .from_arrays."
+        )
     inputs, outputs = [], []
     for example in examples:
+        check_example(example)
         inputs.append(_stack(example, INPUT_FIELDS))
         outputs.append(_stack(example, OUTPUT_FIELDS))
     if not inputs:
@@ -162,6 +181,8 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
     """
     check_whole("num_examples", num_examples, at_least=1)
     every = list(examples)
+    for example in every:
+        check_example(example)
     if num_examples > len(every):
         raise ValueError(
             f"num_examples={num_examples} is more than the {len(every)} examples given."

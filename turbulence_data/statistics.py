@@ -13,6 +13,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from turbulence_data.checked_values import check_example
 from turbulence_data.diagnostics import energy_spectrum, variance_spectrum
 from turbulence_data.ensemble_config import FIELDS, SPLITS, EnsembleConfig
 from turbulence_data.sampling import HISTORY, Trajectory
@@ -55,6 +56,7 @@ def content_hash(examples: Iterable[Mapping[str, Any]]) -> str:
     """
     digest = hashlib.sha256()
     for example in examples:
+        check_example(example)
         for name in sorted(example):
             array = np.asarray(example[name])
             array = array.astype(array.dtype.newbyteorder("<"), copy=False)

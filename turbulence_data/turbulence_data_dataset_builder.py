@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from itertools import chain
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
+from turbulence_data.checked_files import DamagedFileError
 from turbulence_data.checkpoints import CheckpointedSampling
 from turbulence_data.directory_lock import exclusive_lock
 from turbulence_data.disk_errors import explained
@@ -158,6 +161,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         statistics = ensemble_statistics(self.ensemble, store.load)
         examples = chain.from_iterable(map(store.examples, SPLITS))
         statistics["content_sha256"] = content_hash(examples)
+        statistics[_CHECKSUM] = _digest(statistics)
         self.info.metadata.update(statistics)
         text = json.dumps(statistics, indent=1, allow_nan=False)
         (self.data_path / "statistics.json").write_text(text)
@@ -219,12 +223,29 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             leftover.rmtree()  # of runs that were killed
 
     def _check_same_ensemble(self) -> None:
+        metadata = dict(self.info.metadata)
+        # Data of before the checksum have none.
+        if metadata.get(_CHECKSUM, _digest(metadata)) != _digest(metadata):
+            raise DamagedFileError(
+                f"the metadata in {self.data_dir} are not those that were written: "
+                "their checksum does not match. Delete that directory to have the data "
+                "made again, or put back metadata.json from a copy."
+            )
         made_from = self.info.metadata.get("config_hash")
         if made_from != config_hash(self.ensemble):
             raise ValueError(
                 f"{self.data_dir} was made from another ensemble (hash {made_from}) "
                 f"than {self.ensemble}. Choose another name, or delete that directory."
             )
+
+
+_CHECKSUM = "metadata_sha256"
+
+
+def _digest(metadata: Mapping[str, Any]) -> str:
+    values = {key: metadata[key] for key in metadata if key != _CHECKSUM}
+    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # Every example is kept twice, and once more until all are there.

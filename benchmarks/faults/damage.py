@@ -184,14 +184,14 @@ ARTEFACTS = (
         prepare_results,
         "result/model.keras",
         read_model_by_keras,
-        "only what breaks the zip or HDF5 structure: Keras has no checksum",
+        "CRC-32 of the zip archive",
     ),
     Artefact(
         "a backup of `BackupAndRestore`",
         prepare_results,
         "backup/latest.weights.h5",
         read_backup,
-        "only what breaks the HDF5 structure: Keras has no checksum",
+        "only what breaks the structure: HDF5 as Keras writes it has no checksum",
     ),
 )
 

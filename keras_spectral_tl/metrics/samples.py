@@ -6,6 +6,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
+from keras_spectral_tl.real_arrays import real_array
+
 Samples = NDArray[np.float64]
 
 
@@ -23,7 +25,7 @@ def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Sam
         >>> matching_samples([[[1.0], [2.0]]], [[[3.0], [4.0]]])
         (array([[1., 2.]]), array([[3., 4.]]))
     """
-    true, pred = np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64)
+    true, pred = real_array("y_true", y_true), real_array("y_pred", y_pred)
     if true.shape != pred.shape or true.ndim < 2 or true.size == 0:
         raise ValueError(
             "Expected y_true and y_pred of one shape (num_samples, ...) with at least "

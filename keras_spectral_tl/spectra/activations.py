@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.spectra.fields import last_complete_shell, radial_spectrum
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 
@@ -245,4 +246,9 @@ def _pre_activation(
     """The spectra to compare."""
     if isinstance(spectra, ActivationSpectraResult):
         return spectra.pre_activation
-    return spectra
+    if not isinstance(spectra, Mapping):
+        raise TypeError(
+            "Expected a result of activation_spectra, or a mapping of layer names to "
+            f"spectra. Received {type(spectra).__name__}."
+        )
+    return {name: real_array(str(name), values) for name, values in spectra.items()}

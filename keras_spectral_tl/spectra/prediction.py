@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.spectra.fields import (
     Axes,
     cross_spectrum,
@@ -57,7 +58,7 @@ def spectrum_rmse(
     last = last_complete_shell(*(truth.shape[axis] for axis in axes))
     chosen = np.arange(1, last + 1)
     if wavenumbers is not None:
-        chosen = np.asarray(wavenumbers, dtype=np.intp)
+        chosen = _whole_numbers(wavenumbers)
     if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= len(true_spectrum):
         raise ValueError(
             f"wavenumbers must lie in 0 .. {len(true_spectrum) - 1} and not be empty. "
@@ -153,14 +154,32 @@ def spectral_ratio(
         above: Spectrum (num_shells,).
         below: Spectrum (num_shells,), of at least 0.
 
+    Raises:
+        ValueError: If the shapes differ.
+
     Example:
         >>> spectral_ratio(np.array([1.0, 1.0]), np.array([4.0, 0.0]))
         array([0.25,  nan])
     """
+    above, below = real_array("above", above), real_array("below", below)
+    if above.shape != below.shape:
+        raise ValueError(
+            f"Expected two spectra of one shape. Received {above.shape} and "
+            f"{below.shape}."
+        )
     holds = below > _ROUND_OFF_SHARE * below.sum()
     empty = np.full(below.shape, np.nan)
     ratio: NDArray[np.float64] = np.divide(above, below, out=empty, where=holds)
     return ratio
+
+
+def _whole_numbers(wavenumbers: ArrayLike) -> NDArray[np.intp]:
+    numbers = np.atleast_1d(real_array("wavenumbers", wavenumbers))
+    if not np.array_equal(numbers, np.round(numbers)) or np.isinf(numbers).any():
+        raise ValueError(
+            f"wavenumbers must be whole numbers. Received {numbers.tolist()}."
+        )
+    return numbers.clip(-1, np.iinfo(np.int32).max).astype(np.intp)
 
 
 def _mean_over_samples(spectra: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,8 +192,8 @@ def _matching_fields(
     y_true: ArrayLike, y_pred: ArrayLike, axes: Axes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Checks that truth and prediction are finite, of one shape, and have ``axes``."""
-    truth = np.asarray(y_true, dtype=np.float64)
-    prediction = np.asarray(y_pred, dtype=np.float64)
+    truth = real_array("y_true", y_true)
+    prediction = real_array("y_pred", y_pred)
     if truth.shape != prediction.shape:
         raise ValueError(
             "y_true and y_pred must have one shape. Received "

@@ -22,8 +22,8 @@ def load_retrained(
 ) -> keras.Model:
     """Load the model that `RetrainResult.save` wrote, after checking its SHA-256.
 
-    Keras itself does not notice changed bits of weights. Its safe mode is on: a model
-    that brings code of its own (a Lambda layer) is refused.
+    So it is the model of the record beside it, bit for bit. The safe mode of Keras is
+    on: a model that brings code of its own (a Lambda layer) is refused.
 
     Args:
         folder: Where it was saved.

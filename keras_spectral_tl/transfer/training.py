@@ -86,6 +86,12 @@ class Training:
         )
 
     def __post_init__(self) -> None:
+        for name in ("fit_options", "compile_options"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise TypeError(
+                    f"Expected {name} as a mapping of names to values. Received "
+                    f"{getattr(self, name)!r}."
+                )
         seed: Any = self.seed
         if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
             raise TypeError(f"Expected seed as an int. Received seed={seed!r}.")

@@ -71,7 +71,7 @@ def test_a_retrained_model_comes_back(saved):
         np.testing.assert_array_equal(weight.numpy(), other.numpy())
 
 
-def test_a_flipped_bit_that_keras_does_not_see_is_seen(saved):
+def test_a_flipped_bit_of_a_weight_is_seen(saved):
     folder, result = saved
     path = folder / "model.keras"
     whole = path.read_bytes()

@@ -1,6 +1,7 @@
 """The dataset through TFDS: the same content on every way in and out."""
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import Executor
@@ -25,6 +26,7 @@ from turbulence_data import (
     sample_trajectory,
     to_arrays,
 )
+from turbulence_data.checked_files import DamagedFileError
 from turbulence_data.ensemble_config import EXTRA_FIELDS, FIELDS
 from turbulence_data.trajectory_store import SCALARS
 
@@ -337,3 +339,16 @@ def test_every_named_flow_has_a_builder(name, tmp_path):
 
 def test_the_default_flow_is_one_a_laptop_can_make(tmp_path):
     assert Builder(data_dir=tmp_path).builder_config.name.startswith("mini_")
+
+
+def test_changed_metadata_are_noticed(prepared, tmp_path):
+    copy = tmp_path / "turbulence_data" / "tiny" / "1.0.0"
+    shutil.copytree(prepared.data_path, copy)
+    builder(tmp_path)
+    path = copy / "metadata.json"
+    text = path.read_text()
+    place = text.index('"std"')
+    digit = next(i for i in range(place, len(text)) if text[i].isdigit())
+    path.write_text(text[:digit] + str(9 - int(text[digit])) + text[digit + 1 :])
+    with pytest.raises(DamagedFileError, match=r"metadata .* checksum does not match"):
+        builder(tmp_path)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.config import TWO_PI
+from turbulence_data.checked_values import real_array
+from turbulence_data.config import TWO_PI, is_finite_number
 from turbulence_data.diagnostics import energy_spectrum
 
 Lengths = tuple[float, float]
@@ -33,7 +34,7 @@ def mean_spectrum(
     Returns:
         NaN everywhere where no field is finite.
     """
-    values = np.asarray(fields)
+    values = real_array("fields", fields)
     flat = values.reshape(-1, *values.shape[-2:])
     pairs = [spectrum(field, lengths) for field in flat if np.isfinite(field[0, 0])]
     if not pairs:
@@ -79,7 +80,7 @@ def band_errors(
 
 def correlations(fields: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
     """Returns the correlation over the points of each pair of fields, shape `(...)`."""
-    a, b = np.asarray(fields, np.float64), np.asarray(reference, np.float64)
+    a, b = real_array("fields", fields), real_array("reference", reference)
     a = a - a.mean((-2, -1), keepdims=True)
     b = b - b.mean((-2, -1), keepdims=True)
     norms = np.sqrt(np.sum(a**2, (-2, -1)) * np.sum(b**2, (-2, -1)))
@@ -104,7 +105,13 @@ def decorrelation_times(
         >>> decorrelation_times([0, 1, 2], [[1, 1], [0.8, 1], [0.4, 0.9]]).tolist()
         [1.75, inf]
     """
-    moments, values = np.asarray(times, float), np.asarray(correlation, float)
+    moments = real_array("times", times)
+    values = real_array("correlation", correlation)
+    if values.ndim != 2 or len(values) != moments.size:
+        raise ValueError(
+            f"correlation must have the shape (T, E) with T = {moments.size} times; "
+            f"received {values.shape}."
+        )
     lost = np.full(values.shape[1], math.inf)
     for member, series in enumerate(values.T):
         below = np.flatnonzero(~(series >= threshold))
@@ -129,7 +136,9 @@ def tail_probability(fields: ArrayLike, threshold: float) -> float:
         >>> tail_probability([[0.0, 1.0], [-3.0, 2.0]], 1.5)
         0.5
     """
-    values = np.asarray(fields)
+    if not is_finite_number(threshold):
+        raise ValueError(f"threshold must be a finite number; received {threshold!r}.")
+    values = real_array("fields", fields, at_least=0)
     values = values[np.isfinite(values)]
     if not values.size:
         return math.nan
@@ -165,7 +174,7 @@ def integral_series(
     vorticity: ArrayLike, lengths: Lengths = (TWO_PI, TWO_PI)
 ) -> dict[str, NDArray[np.float64]]:
     """Returns energy and enstrophy per unit area of each field, shape `(...)`."""
-    values = np.asarray(vorticity, np.float64)
+    values = real_array("vorticity", vorticity)
     flat = values.reshape(-1, *values.shape[-2:])
     energies = [
         energy_spectrum(field, lengths)[1].sum() if np.isfinite(field[0, 0]) else np.nan

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from turbulence_data.checked_values import check_kind
 from turbulence_data.solver.transforms import Field
 
 Closure = Callable[[Field, Field], Field]
@@ -31,6 +32,8 @@ def evaluate(closure: Closure, vorticity: Field, streamfunction: Field) -> Field
         >>> evaluate(lambda vorticity, psi: -0.5 * vorticity, fields, fields).shape
         (3, 4, 4)
     """
+    for name, field in (("vorticity", vorticity), ("streamfunction", streamfunction)):
+        check_kind(name, field, np.ndarray)
     if vorticity.ndim == 2 or getattr(closure, "accepts_batches", False):
         return _checked(closure(vorticity, streamfunction), vorticity.shape)
     shape = vorticity.shape

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from turbulence_data.checked_values import check_kind
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics.spectra import spectral
 from turbulence_data.solver.forcing import Drive, ForcingLike, drive_of
@@ -76,6 +77,7 @@ def energy_budget(
         ValueError: for fields of another shape than the flow's, or a forcing that does
             not fit.
     """
+    check_kind("flow", flow, FlowConfig)
     hat, grid = _checked("vorticity", vorticity, flow)
     weight = grid.inverse_k_squared
     drive = drive_of(flow, forcing, padded_modes(grid))
@@ -119,6 +121,7 @@ def enstrophy_budget(
         >>> round(budget.viscosity, 12), round(budget.drag, 12)  # -nu 9/2, -drag/2
         (-0.45, -0.25)
     """
+    check_kind("flow", flow, FlowConfig)
     hat, grid = _checked("vorticity", vorticity, flow)
     # The mean is no part of the solution: its inverse is 0 in the energy, 0 here too.
     weight = np.where(grid.k_squared > 0.0, 1.0, 0.0)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from turbulence_data.checked_values import real_array
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -111,7 +113,7 @@ def _standardised_moment(values: ArrayLike, order: int) -> float:
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
-    flat = np.asarray(values, np.float64).ravel()
+    flat = real_array("values", values, at_least=0).ravel()
     wrong = int(np.count_nonzero(~np.isfinite(flat)))
     if wrong or not flat.size:
         raise ValueError(

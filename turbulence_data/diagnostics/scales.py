@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from turbulence_data.checked_values import check_kind
 from turbulence_data.config import TWO_PI, FlowConfig
 from turbulence_data.diagnostics.budgets import enstrophy_budget
 from turbulence_data.diagnostics.spectra import (
@@ -103,6 +104,7 @@ def enstrophy_dissipation_scale(vorticity: ArrayLike, flow: FlowConfig) -> float
     Raises:
         ValueError: for an inviscid flow, a fluid at rest, or a field of another shape.
     """
+    check_kind("flow", flow, FlowConfig)
     if flow.viscosity == 0.0:
         raise ValueError(
             "an inviscid flow has no viscous scale; expected a finite reynolds, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from turbulence_data.checked_values import real_array
 from turbulence_data.config import TWO_PI
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.state import field_shape
@@ -26,7 +27,7 @@ def spectral(field: ArrayLike, lengths: Lengths) -> tuple[FieldHat, Grid]:
         ValueError: for anything but one plane field.
     """
     grid = Grid(field_shape(field, "the field"), lengths)
-    return to_spectral(np.asarray(field, np.float64)), grid
+    return to_spectral(real_array("the field", field)), grid
 
 
 def energy(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:
@@ -38,7 +39,7 @@ def energy(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:
 
 def enstrophy(vorticity: ArrayLike) -> float:
     """Returns `1/2 <vorticity^2> = sum_k |vorticity_hat|^2 / 2`."""
-    return 0.5 * float(np.mean(np.asarray(vorticity, np.float64) ** 2))
+    return 0.5 * float(np.mean(real_array("vorticity", vorticity) ** 2))
 
 
 def palinstrophy(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from turbulence_data.checked_values import real_array
 from turbulence_data.config import check_whole
 from turbulence_data.diagnostics.spectra import SQUARE, Lengths, spectral
 from turbulence_data.solver.operators import streamfunction_hat, velocity_hat
@@ -100,7 +101,7 @@ def scalar_structure_function(
         raise ValueError(f"axis must be 0 (x) or 1 (y); received {axis!r}.")
     for order in orders:
         check_whole("orders (each)", order, at_least=1)
-    values = np.asarray(field, np.float64)
+    values = real_array("the field", field)
     spacing = spectral(values, lengths)[1].spacing[axis]
     shifts = np.arange(values.shape[axis] // 2 + 1)
     moments = np.empty((len(orders), shifts.size))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from turbulence_data.checked_values import real_array
 from turbulence_data.diagnostics.spectra import (
     SQUARE,
     Lengths,
@@ -132,7 +133,7 @@ def cumulative_flux(transfer: ArrayLike) -> Spectrum:
         >>> cumulative_flux([0.0, 1.0, -3.0, 2.0]).tolist()
         [0.0, -1.0, 2.0, 0.0]
     """
-    flux: Spectrum = 0.0 - np.cumsum(np.asarray(transfer, np.float64))
+    flux: Spectrum = 0.0 - np.cumsum(real_array("transfer", transfer, at_least=0))
     return flux
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from turbulence_data.checked_values import check_example, real_array
 from turbulence_data.config import TWO_PI
 from turbulence_data.diagnostics import Lengths
 from turbulence_data.interchange.export_source import Example
@@ -77,7 +78,8 @@ def check_conventions(
     sums = np.zeros(3)
     forcings, models = [], []
     for example in examples:
-        vorticity = np.asarray(example["vorticity"], np.float64)
+        check_example(example)
+        vorticity = real_array("vorticity", example["vorticity"])
         grid = Grid((vorticity.shape[0], vorticity.shape[1]), lengths)
         laplacian, vorticity_hat = (
             to_spectral(np.asarray(example[name], np.float64)) * factor
@@ -119,7 +121,7 @@ def gradient_model(vorticity: ArrayLike, lengths: Lengths = _SQUARE) -> Field:
         vorticity: filtered vorticity, shape `(nx, ny)`.
         lengths: domain size.
     """
-    values = np.asarray(vorticity, np.float64)
+    values = real_array("vorticity", vorticity)
     grid = Grid((values.shape[0], values.shape[1]), lengths)
     # Without the Nyquist wavenumber, which holds no derivative.
     hat = resize(to_spectral(values), grid.num_points, grid.num_points)

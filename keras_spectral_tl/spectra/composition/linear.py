@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.spectra.composition.shell_composition import ShellComposition
 from keras_spectral_tl.spectra.fields import shell_indices, shell_sum_matrix
 from keras_spectral_tl.spectra.kernels.transforms import (
@@ -37,11 +38,26 @@ def transfer_matrices(
     Returns:
         (modes, outputs, inputs) of the whole layer.
 
+    Raises:
+        TypeError: If `kernel` is not what `convolution_kernel` returns.
+        ValueError: If the wavenumbers have another shape.
+
     Example:
         >>> kernel = ConvolutionKernel(np.full((1, 2, 3), 0.5), (1,))
         >>> transfer_matrices(kernel, np.zeros((1, 1))).shape
         (1, 3, 2)
     """
+    if not isinstance(kernel, ConvolutionKernel):
+        raise TypeError(
+            "Expected kernel as convolution_kernel(layer) returns it. Received "
+            f"{type(kernel).__name__}."
+        )
+    wavenumbers = real_array("wavenumbers", wavenumbers)
+    if wavenumbers.ndim != 2 or wavenumbers.shape[1] != len(kernel.size):
+        raise ValueError(
+            f"Expected wavenumbers of shape (modes, {len(kernel.size)}). Received the "
+            f"shape {wavenumbers.shape}."
+        )
     pairs = zip(kernel.size, kernel.dilation, strict=True)
     grids = np.meshgrid(*(point_offsets(*pair) for pair in pairs), indexing="ij")
     points = np.stack([grid.ravel() for grid in grids], axis=-1)

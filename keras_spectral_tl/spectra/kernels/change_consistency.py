@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.spectra.fields import last_complete_shell, shell_indices
 from keras_spectral_tl.spectra.kernels.transforms import Grid, point_offsets
 
@@ -75,9 +76,9 @@ def change_consistency(
         >>> found.correlation > 0.9, found.p_value
         (True, 0.001)
     """
-    first, second = (np.asarray(kernels, np.float64) for kernels in (before, after))
+    first, second = (real_array("kernels", kernels) for kernels in (before, after))
     shells = np.arange(1, last_complete_shell(*num_points) + 1)
-    wanted = np.asarray(difference, np.float64)[1 : len(shells) + 1]
+    wanted = real_array("difference", difference)[1 : len(shells) + 1]
     _check(first, second, wanted, shells)
     start = first.reshape(len(first), -1)
     change = second.reshape(len(second), -1) - start

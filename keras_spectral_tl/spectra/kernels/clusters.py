@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.spectra.kernels.kmeans import (
     continue_on,
     fit_by_seed,
@@ -100,7 +101,7 @@ def cluster_kernels(
             "Clusters need at least two seeds and numbers of clusters of at least 2. "
             f"Received seeds={tuple(seeds)}, num_clusters={tuple(num_clusters)}."
         )
-    values = np.asarray(kernels, np.float64)
+    values = real_array("kernels", kernels)
     features, shaped = _features(values, dilation)
     sample = _sample(features, seeds[0])
     distinct = _num_distinct(sample)

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.spectra.kernels.gabor_atoms import (
     atom_parameters,
     explained_shares,
@@ -55,7 +56,7 @@ def fit_gabor(kernels: NDArray[np.float64]) -> GaborFits:
         >>> fits.wavenumbers.round(2), fits.widths.round(2), bool(fits.residuals < 1e-3)
         (array([[1.5, 0. ]]), array([[2.  , 1.41]]), True)
     """
-    values = np.asarray(kernels, np.float64)
+    values = real_array("kernels", kernels)
     if values.ndim not in (2, 3) or values.size == 0:
         raise ValueError(
             "A Gabor function is fitted to kernels of shape (kernels, points) or "

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.spectra.kernels.peaks import peak_modes, refine_peaks, wrapped
 from keras_spectral_tl.spectra.kernels.transforms import (
     fine_grid,
@@ -88,7 +89,7 @@ def kernel_shapes(
         >>> (shapes.peak_moduli / np.pi).round(6), shapes.dc_shares.round(6)
         (array([0.5]), array([0.]))
     """
-    values = np.asarray(kernels, np.float64)
+    values = real_array("kernels", kernels)
     rank = values.ndim - 1
     if not 1 <= rank <= 3 or values.size == 0:
         raise ValueError(
