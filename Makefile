@@ -7,7 +7,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # The release that the tests are known to pass with.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-tensorflow test-jax test-torch lint types clean
+.PHONY: demo test test-tensorflow test-jax test-torch lint types docs notebooks fuzz \
+	faults clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/quickstart.py
@@ -34,6 +35,22 @@ lint: .venv/dev.stamp
 
 types: .venv/dev.stamp
 	$(BIN)/mypy
+
+# The site, in site/; `make test` builds it too, as one of the tests.
+docs: .venv/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Executes the examples in cells; some minutes.
+notebooks: .venv/dev.stamp
+	$(BIN)/python examples/execute_notebooks.py
+
+# 2,000 cases of each function, where `make test` has 25; some minutes.
+fuzz: .venv/dev.stamp
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=heavy
+
+# The trials of docs/faults.md; parts of them need root.
+faults: .venv/dev.stamp
+	$(BIN)/python benchmarks/bench_faults.py
 
 # --no-compile: most modules of TensorFlow are never imported, so compiling them all
 # costs more time than it saves.

@@ -1,13 +1,12 @@
-"""The same workflow for models of one's own: a U-Net, and a network of Keras.
+# %% [markdown]
+# # Your own model: a U-Net, and a network of Keras
+#
+# For each model: see what a selection holds and costs, retrain it on the target data
+# with proof that nothing else moved, and measure what every candidate gives when it is
+# retrained alone. Made-up data and hardly trained networks, so that it takes less than
+# a minute on a CPU: the figures show that it works, not what is best.
 
-For each model: see what a selection holds and costs, retrain it on the target data with
-proof that nothing else moved, and measure what every candidate gives when it is
-retrained alone. Made-up data and hardly trained networks, so that it takes less than a
-minute on a CPU: the figures show that it works, not what is best.
-
-    python examples/own_model.py
-"""
-
+# %%
 from typing import Any
 
 import keras
@@ -19,6 +18,11 @@ from keras_spectral_tl import freezing, transfer
 EPOCHS = 4
 
 
+# %% [markdown]
+# ## Two models and their systems
+
+
+# %%
 def u_net(num_points: int) -> keras.Model:
     """Two resolutions, a skip connection, normalisation in between."""
     options = {"padding": "same", "activation": "relu"}
@@ -59,6 +63,11 @@ def pictures(count: int, brightness: float, seed: int) -> Any:
     return x.astype("float32"), np.eye(4, dtype="float32")[labels]
 
 
+# %% [markdown]
+# ## The workflow, the same for any model
+
+
+# %%
 def workflow(
     model: keras.Model, target: Any, test: Any, layers: Any, candidates: Any, loss: str
 ) -> transfer.SweepResult:
@@ -99,5 +108,6 @@ def main() -> None:
     workflow(model, target, test, head, candidates, "categorical_crossentropy")
 
 
+# %%
 if __name__ == "__main__":
     main()

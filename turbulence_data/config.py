@@ -84,7 +84,7 @@ class FlowConfig:
         wavenumber = float(self.forcing_wavenumber or 0)
         for n, length in zip(self.shape, self.lengths, strict=True):
             mode = wavenumber * length / TWO_PI
-            if abs(mode - round(mode)) > 1e-9:
+            if not math.isfinite(mode) or abs(mode - round(mode)) > 1e-9:
                 raise ValueError(
                     f"forcing_wavenumber={self.forcing_wavenumber} is not periodic on "
                     f"a side of length {length:g}; choose a multiple of "

@@ -1,0 +1,51 @@
+# %% [markdown]
+# # A dataset made by a cluster
+#
+# One simulation is one unit of work, so any `concurrent.futures.Executor` makes a
+# dataset: processes of this machine, Dask on many, MPI. Here a Dask cluster of two
+# processes makes the tiny flow, and one process makes it again: the content is the
+# same, bit for bit. For Slurm and Kubernetes only the cluster is another one, see
+# `docs/distributed.md`.
+
+# %%
+import tempfile
+import time
+from pathlib import Path
+
+from dask.distributed import Client, LocalCluster
+
+from turbulence_data import Builder, InProcessExecutor
+
+FLOW = "tiny_forced_re2e2_kf4"
+
+
+def make(executor, folder):
+    """Makes the dataset; its content hash and the seconds it took."""
+    start = time.perf_counter()
+    builder = Builder(config=FLOW, data_dir=folder, executor=executor)
+    builder.download_and_prepare()
+    return builder.info.metadata["content_sha256"], time.perf_counter() - start
+
+
+def main():
+    folder = Path(tempfile.mkdtemp())
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+        client.get_executor() as executor,
+    ):
+        from_cluster, seconds = make(executor, folder / "cluster")
+    print(f"Dask, two processes:  {seconds:5.1f} s, content {from_cluster[:16]}")
+    from_here, seconds = make(InProcessExecutor(), folder / "here")
+    print(f"this process alone:   {seconds:5.1f} s, content {from_here[:16]}")
+    print("the same content:", from_cluster == from_here)
+
+
+# %% [markdown]
+# The guard is for Dask: its workers import the script that started them.
+
+# %%
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The site is built without a warning, with every public name, and needs no network."""
+
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGES = (
+    "keras_spectral_tl",
+    *(
+        f"keras_spectral_tl.{name}"
+        for name in [
+            "callbacks",
+            "freezing",
+            "layers",
+            "loss_landscape",
+            "metrics",
+            "plotting",
+            "scoring",
+            "spectra",
+            "transfer",
+        ]
+    ),
+    "turbulence_data",
+    *(
+        f"turbulence_data.{name}"
+        for name in ["a_posteriori", "closures", "diagnostics", "interchange"]
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    result = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def public_objects():
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                yield f"{value.__module__}.{value.__qualname__}"
+
+
+@pytest.mark.slow
+def test_every_public_name_is_in_the_reference(site):
+    header, _, body = (site / "objects.inv").read_bytes().partition(b"zlib.\n")
+    assert header.startswith(b"# Sphinx inventory")
+    known = {line.split()[0] for line in zlib.decompress(body).decode().splitlines()}
+    assert sorted(set(public_objects()) - known) == []
+
+
+@pytest.mark.slow
+def test_pages_load_nothing_from_other_hosts(site):
+    loaded = re.compile(
+        r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?(https?:[^\" ]+)"
+    )
+    for page in site.rglob("*.html"):
+        found = set(loaded.findall(page.read_text()))
+        assert not {address for address in found if "canonical" not in address}, page
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"url\(\"?https?:", sheet.read_text()), sheet
