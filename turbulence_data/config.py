@@ -81,6 +81,7 @@ class FlowConfig:
 
     def _check_forcing(self) -> None:
         check_whole("forcing_wavenumber", self.forcing_wavenumber, at_least=1)
+        check_positive("forcing_wavenumber", self.forcing_wavenumber)
         wavenumber = float(self.forcing_wavenumber or 0)
         for n, length in zip(self.shape, self.lengths, strict=True):
             mode = wavenumber * length / TWO_PI
@@ -148,7 +149,10 @@ def is_finite_number(value: Any) -> bool:
     """Tells a real, finite number from everything else, bool included."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the floats
+        return False
 
 
 def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from faults.trial import Trial
 
-LIMIT = 1 << 30
-NUM_POINTS, NUM_SNAPSHOTS, NUM_SIMULATIONS = 256, 100, 20
+LIMIT = 768 << 20
+NUM_POINTS, NUM_SNAPSHOTS, NUM_SIMULATIONS = 256, 100, 14
 GROUP = Path("/sys/fs/cgroup/memory")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
@@ -95,3 +96,18 @@ def call(
         counts["says what was received"] += "eceived" in str(error)
     else:
         counts["returned"] += 1
+
+
+def fuzz(
+    name: str,
+    function: Callable[..., Any],
+    valid: Mapping[str, Any],
+    errors: tuple[type[Exception], ...] = DOCUMENTED,
+) -> None:
+    """As many calls with arguments near the valid ones as the profile says."""
+
+    @given(calls(valid))
+    def check(arguments: dict[str, Any]) -> None:
+        call(name, function, arguments, errors)
+
+    check()

@@ -4,11 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import turbulence_data as td
-from tests.fuzz.junk import DOCUMENTED, call, calls
+from tests.fuzz.junk import DOCUMENTED, fuzz
 from turbulence_data import a_posteriori, closures, diagnostics, interchange
 
 RNG = np.random.default_rng(0)
@@ -201,23 +199,20 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         {"examples": EXAMPLES, "lengths": LENGTHS, "tolerance": 0.01},
     ),
 }  # fmt: skip
-ALSO = {"named_flow": (KeyError,), "Normalisation.from_metadata": (KeyError,)}
 
 
 @pytest.mark.parametrize("name", CASES)
-@given(data=st.data())
-def test_only_documented_errors(name, data):
-    function, valid = CASES[name]
-    call(f"turbulence_data.{name}", function, data.draw(calls(valid)))
+def test_only_documented_errors(name):
+    fuzz(f"turbulence_data.{name}", *CASES[name])
 
 
-@given(data=st.data())
-def test_names_and_metadata(data):
+def test_names():
     errors = (*DOCUMENTED, KeyError)
-    arguments = data.draw(calls({"name": "tiny_forced_re2e2_kf4"}))
-    call("turbulence_data.named_flow", td.named_flow, arguments, errors)
-    from_metadata = td.Normalisation.from_metadata
-    arguments = data.draw(calls({"metadata": STATISTICS}))
-    call(
-        "turbulence_data.Normalisation.from_metadata", from_metadata, arguments, errors
-    )
+    valid = {"name": "tiny_forced_re2e2_kf4"}
+    fuzz("turbulence_data.named_flow", td.named_flow, valid, errors)
+
+
+def test_metadata():
+    errors = (*DOCUMENTED, KeyError)
+    name = "turbulence_data.Normalisation.from_metadata"
+    fuzz(name, td.Normalisation.from_metadata, {"metadata": STATISTICS}, errors)
