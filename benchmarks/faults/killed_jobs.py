@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import transfer
-from keras_spectral_tl.callbacks import FreezeLayers
+from keras_spectral_tl.callbacks import CheckedBackup, FreezeLayers
 from turbulence_data import (
     Builder,
     EnsembleConfig,
@@ -77,9 +77,7 @@ def digest(weights: Any) -> str:
 
 
 def backup(folder: Path) -> keras.callbacks.Callback:
-    return keras.callbacks.BackupAndRestore(
-        folder / "backup", double_checkpoint=True, delete_checkpoint=False
-    )
+    return CheckedBackup(folder / "backup", keep=True)
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class BaseTraining:
-    """`fit` with `FreezeLayers` and `BackupAndRestore`."""
+    """`fit` with `FreezeLayers` and `CheckedBackup`."""
 
     name: str = "base training"
     units: int = EPOCHS
@@ -171,7 +169,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Retraining:
-    """`retrain` with `BackupAndRestore`, then `RetrainResult.save`."""
+    """`retrain` with `CheckedBackup`, then `RetrainResult.save`."""
 
     name: str = "retraining"
     units: int = EPOCHS

@@ -8,18 +8,19 @@ import resource
 import shutil
 import subprocess
 import sys
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from faults.trial import Trial
+from turbulence_data import InProcessExecutor
 
-LIMIT = 768 << 20
-NUM_POINTS, NUM_SNAPSHOTS, NUM_SIMULATIONS = 256, 100, 14
+LIMIT = 1 << 30
+NUM_POINTS, NUM_SNAPSHOTS, NUM_SIMULATIONS = 256, 100, 15
 GROUP = Path("/sys/fs/cgroup/memory")
 
 
-class Noise(Executor):
+class Noise(InProcessExecutor):
     """Noise in the place of simulations, which would take an hour."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -75,38 +76,35 @@ def work(folder: Path, simulations: int) -> None:
 
 def trials(root: Path, count: int) -> list[Trial]:
     folder, group = root / "memory", GROUP / f"faults-{os.getpid()}"
-    rows = []
-    for simulations in (4, NUM_SIMULATIONS):
-        shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "faults.memory", str(folder), str(simulations)]
-        limited = _limit(group)
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False,
-            preexec_fn=(lambda: (group / "tasks").write_text(str(os.getpid())))
-            if limited else None,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )  # fmt: skip
-        bytes_there = sum(p.stat().st_size for p in folder.rglob("*.tfrecord*"))
-        answer = [x.split() for x in done.stdout.splitlines() if x[:6] == "result"]
-        expected = ["result", str((simulations - 2) * NUM_SNAPSHOTS), "16"]
-        good = done.returncode == 0 and answer and answer[0][:3] == expected
-        if not good:
-            print(done.returncode, done.stdout[-300:], done.stderr[-2000:])
-        memory = f"{LIMIT >> 20} MiB" if limited else "all there is"
-        rows.append(
-            Trial(
-                f"a dataset of {bytes_there / 1e9:.2f} GB",
-                f"made, read both ways with {memory} of memory",
-                1,
-                int(bool(good)),
-                f"resident at most {answer[0][3] if answer else '?'} MiB, "
-                "TensorFlow included",
-            )
-        )
-        if limited:
-            group.rmdir()
     shutil.rmtree(folder, ignore_errors=True)
-    return rows
+    command = [sys.executable, "-m", "faults.memory", str(folder), str(NUM_SIMULATIONS)]
+    limited = _limit(group)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        preexec_fn=(lambda: (group / "tasks").write_text(str(os.getpid())))
+        if limited else None,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    bytes_there = sum(p.stat().st_size for p in folder.rglob("*.tfrecord*"))
+    shutil.rmtree(folder, ignore_errors=True)
+    if limited:
+        group.rmdir()
+    answer = [x.split() for x in done.stdout.splitlines() if x[:6] == "result"]
+    expected = ["result", str((NUM_SIMULATIONS - 2) * NUM_SNAPSHOTS), "16"]
+    good = done.returncode == 0 and bool(answer) and answer[0][:3] == expected
+    if not good:
+        print(done.returncode, done.stdout[-300:], done.stderr[-2000:])
+    memory = f"{LIMIT / 1e9:.2f} GB" if limited else "all there is"
+    return [
+        Trial(
+            f"a dataset of {bytes_there / 1e9:.2f} GB",
+            f"made, and read both ways, with {memory} of memory",
+            1,
+            int(good),
+            f"resident at most {answer[0][3] if answer else '?'} MiB, "
+            "TensorFlow included",
+        )
+    ]
 
 
 def _limit(group: Path) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 _HOME = {
     "ActivationSpectra": "activation_spectra",
+    "CheckedBackup": "checked_backup",
     "FreezeFromBottom": "freeze_schedules",
     "FreezeLayers": "freeze_layers",
     "KernelSpectra": "kernel_spectra",
@@ -18,6 +19,7 @@ _HOME = {
 
 __all__ = [
     "ActivationSpectra",
+    "CheckedBackup",
     "FreezeFromBottom",
     "FreezeLayers",
     "KernelSpectra",
