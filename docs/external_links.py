@@ -1,0 +1,28 @@
+"""Lists the links of the documents that lead to other hosts, and where they stand.
+
+    python docs/external_links.py
+
+Those within the site are checked when it is built.
+"""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LINK = re.compile(r"https?://[^\s)>\"'`\]]+")
+
+
+def external_links() -> dict[str, list[str]]:
+    """Each address, and the files that name it."""
+    found: dict[str, list[str]] = {}
+    for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]):
+        for address in LINK.findall(path.read_text()):
+            found.setdefault(address.rstrip(".,"), []).append(
+                str(path.relative_to(ROOT))
+            )
+    return found
+
+
+if __name__ == "__main__":
+    for address, files in sorted(external_links().items()):
+        print(address, *sorted(set(files)))
