@@ -1,4 +1,4 @@
-"""Lists the links of the documents that lead to other hosts, and where they stand.
+"""Lists the links of documents and docstrings that lead to other hosts, and where they stand.
 
     python docs/external_links.py
 
@@ -15,7 +15,10 @@ LINK = re.compile(r"https?://[^\s)>\"'`\]]+")
 def external_links() -> dict[str, list[str]]:
     """Each address, and the files that name it."""
     found: dict[str, list[str]] = {}
-    for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]):
+    sources = [ROOT / name for name in ("keras_spectral_tl", "turbulence_data")]
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    documents += [path for source in sources for path in source.rglob("*.py")]
+    for path in sorted(documents):
         for address in LINK.findall(path.read_text()):
             found.setdefault(address.rstrip(".,"), []).append(
                 str(path.relative_to(ROOT))
