@@ -30,6 +30,7 @@ KEPT = Path(__file__).with_name("scores")
 NUM_BASE, NUM_TEST = 24, 50
 
 SCORERS: tuple[scoring.Scorer, ...] = (
+    scoring.HeldOutRetraining(),
     scoring.HeldOutLeastSquares(),
     scoring.NewtonGain(),
     scoring.GradientNorm(),

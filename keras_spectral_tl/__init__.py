@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
     from keras_spectral_tl.reporting import report as report
     from keras_spectral_tl.scoring import GradientNorm as GradientNorm
     from keras_spectral_tl.scoring import HeldOutLeastSquares as HeldOutLeastSquares
+    from keras_spectral_tl.scoring import HeldOutRetraining as HeldOutRetraining
     from keras_spectral_tl.scoring import LayerScores as LayerScores
     from keras_spectral_tl.scoring import SpectralShiftScore as SpectralShiftScore
     from keras_spectral_tl.scoring.score_layers import score_layers as score_layers
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
 _HOME = {
     "KerasClosure": "closure",
     "HeldOutLeastSquares": "scoring",
+    "HeldOutRetraining": "scoring",
     "GradientNorm": "scoring",
     "LayerScores": "scoring",
     "Study": "reporting",

@@ -83,6 +83,15 @@ class LayerFunction:
             for piece, value in zip(pieces, self.values, strict=True)
         ]
 
+    def outputs(self, values: Array, x: Any, batch_size: int) -> Array:
+        """Returns the output for flat values of the weights, in double precision."""
+        parts = [keras.ops.convert_to_tensor(part) for part in self.split(values)]
+        fetched = [
+            keras.ops.convert_to_numpy(self(parts, batch))
+            for _, batch in batches(x, batch_size)
+        ]
+        return np.concatenate(fetched).astype(np.float64)
+
 
 def flatten(parts: Sequence[Any]) -> Array:
     """Returns arrays as one flat vector in double precision."""

@@ -110,21 +110,8 @@ class SavedJacobian:
 
     def outputs_after(self, direction: Array, x: Any, batch_size: int = 8) -> Array:
         """Returns `f(x; theta + direction)`, not linearised, at any inputs."""
-        changed = [
-            keras.ops.convert_to_tensor(value + part)
-            for value, part in zip(
-                self._function.values, self._function.split(direction), strict=True
-            )
-        ]
-        return np.concatenate(
-            [
-                np.asarray(
-                    keras.ops.convert_to_numpy(self._function(changed, batch)),
-                    np.float64,
-                )
-                for _, batch in batches(x, batch_size)
-            ]
-        )
+        values = flatten(self._function.values)
+        return self._function.outputs(values + direction, x, batch_size)
 
 
 def _failed(layer: str) -> str:

@@ -12,6 +12,7 @@ from keras_spectral_tl.scoring.controls import (
 from keras_spectral_tl.scoring.fisher_trace import FisherTrace
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
 from keras_spectral_tl.scoring.gradient_snr import GradientSNR
+from keras_spectral_tl.scoring.held_out_retraining import HeldOutRetraining
 from keras_spectral_tl.scoring.layer_scores import LayerScores
 from keras_spectral_tl.scoring.least_squares import HeldOutLeastSquares
 from keras_spectral_tl.scoring.loss_convexity import LossConvexity
@@ -33,6 +34,7 @@ __all__ = [
     "GradientNorm",
     "GradientSNR",
     "HeldOutLeastSquares",
+    "HeldOutRetraining",
     "LastLayer",
     "LayerScores",
     "LossConvexity",

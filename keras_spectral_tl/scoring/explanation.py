@@ -38,7 +38,7 @@ def explain_spectra(
     """Which wavenumbers of the target's error a layer removes.
 
     Args:
-        evidence: of `HeldOutLeastSquares` for one layer.
+        evidence: of `HeldOutRetraining` or `HeldOutLeastSquares` for one layer.
         systems: from `system_spectra`.
 
     Returns:

@@ -61,7 +61,7 @@ class LayerScores:
     def explain(self, layer: str, model: keras.Model | None = None) -> dict[str, Any]:
         """Returns the evidence of every scorer for one layer.
 
-        With the least-squares scorer this holds `residual_spectrum_before` and
+        With a scorer on held-out samples this holds `residual_spectrum_before` and
         `_after`: the target's error by wavenumber (shell SUM over `[k - 1/2, k + 1/2)`)
         on held-out samples, with the best output gain, unchanged and with the layer
         changed; and what `explanation.explain_spectra` makes of them: `band`,

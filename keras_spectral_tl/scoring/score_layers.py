@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from keras_spectral_tl.scoring.explanation import system_spectra
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
 from keras_spectral_tl.scoring.held_out_evidence import unexplained
+from keras_spectral_tl.scoring.held_out_retraining import HeldOutRetraining
 from keras_spectral_tl.scoring.layer_scores import LayerScores
-from keras_spectral_tl.scoring.least_squares import HeldOutLeastSquares
 from keras_spectral_tl.scoring.protocol import ScoredLayers, Scorer
 from keras_spectral_tl.scoring.spectral_shift import SpectralShiftScore
 from keras_spectral_tl.transfer.retraining import TargetData, check_fit
@@ -27,7 +27,7 @@ _INTERVAL = (5.0, 95.0)
 
 def default_scorers() -> tuple[Scorer, ...]:
     """The scorers used when none are given; the first one decides."""
-    return HeldOutLeastSquares(), GradientNorm(), SpectralShiftScore()
+    return HeldOutRetraining(), GradientNorm(), SpectralShiftScore()
 
 
 def score_layers(
@@ -39,10 +39,10 @@ def score_layers(
 ) -> LayerScores:
     """Scores every layer of a trained network for transfer to a target system.
 
-    Nothing is trained and the model is not changed. The first scorer decides the
-    ranking; by default that is `HeldOutLeastSquares`, which asks how much of the
-    target's error a change of one layer could remove, beyond what a gain on the output
-    does.
+    The model is not changed. The first scorer decides the ranking; by default that is
+    `HeldOutRetraining`, which rehearses the retraining of each layer at about a tenth
+    of its cost, and asks how much of the target's error it removes on samples held out,
+    beyond what a gain on the output does.
 
     Args:
         model: a built network, trained on the base system.
@@ -182,20 +182,20 @@ def _recommendation(
         return (best,), f"{best} has the highest score, {value:.3g}."
     if num_samples == 1:
         return (), (
-            f"1 target sample says nothing of how samples differ. On its two halves a "
-            f"step in {best} removes most, {value:.1%} of the error; add samples."
+            "1 target sample says nothing of how samples differ. On its two halves "
+            f"{best} removes most, {value:.1%} of the error; add samples."
         )
     low, high = _interval(resampled[best])
     if low <= 0.0:
         return (), (
             "no layer is expected to remove more of the target's error than a gain on "
-            f"the output does: a step in the best, {best}, removes {value:.1%} "
+            f"the output does: the best, {best}, removes {value:.1%} "
             f"({low:.1%} to {high:.1%})."
         )
     behind = {n: resampled[best] - resampled[n] for n in ranking[1:] if n in resampled}
     near = [n for n, gap in behind.items() if np.percentile(gap, _INTERVAL[0]) <= 0.0]
     tied = f" Not to be told from it: {', '.join(near)}." if near else ""
     return (best,), (
-        f"a step in {best} removes {value:.1%} ({low:.1%} to {high:.1%}) of the error "
+        f"retraining {best} removes {value:.1%} ({low:.1%} to {high:.1%}) of the error "
         f"on held-out target samples that a gain on the output leaves.{tied}"
     )

@@ -13,6 +13,7 @@ from keras_spectral_tl.scoring import (
     Cost,
     GradientNorm,
     HeldOutLeastSquares,
+    HeldOutRetraining,
     ScoredLayers,
     SpectralShiftScore,
     score_layers,
@@ -195,9 +196,12 @@ def test_one_target_sample_abstains():
 
 
 def test_scores_repeat_and_the_model_is_untouched():
-    model, base, target = planted("conv_2", num_samples=6)
+    model, base, target = planted("conv_2", num_samples=2)
     before = model.get_weights()
-    first, second = (score_layers(model, base, target, seed=3) for _ in range(2))
+    scorers = [HeldOutLeastSquares(), GradientNorm()]
+    first, second = (
+        score_layers(model, base, target, scorers, seed=3) for _ in range(2)
+    )
     assert first.scores == second.scores
     assert first.intervals == second.intervals
     after = model.get_weights()
@@ -233,7 +237,7 @@ def test_equal_systems_have_no_spectral_shift_and_a_gain_is_its_logarithm():
 
 def test_evidence_holds_spectra_that_add_up_to_the_errors():
     model, base, target = planted("conv_1")
-    scores = score_layers(model, base, target)
+    scores = score_layers(model, base, target, [HeldOutLeastSquares()])
     evidence = scores.explain("conv_1")["held_out_least_squares"]
     for when in ("before", "after"):
         sums = evidence[f"moments_{when}"]
@@ -264,7 +268,7 @@ def test_the_explanation_names_the_wavenumbers_that_are_mended():
     kernel[:, 2, 0, 0] = (taps + taps[::-1]) / 2
     model.set_weights([kernel, np.zeros(1)])
     x = x.astype("float32")
-    scores = score_layers(model, (x, base_y), (x, x))
+    scores = score_layers(model, (x, base_y), (x, x), [HeldOutLeastSquares()])
     found = scores.explain("conv_1", model)
     evidence = found["held_out_least_squares"]
     assert evidence["band"] == (5, 5)
@@ -276,14 +280,15 @@ def test_the_explanation_names_the_wavenumbers_that_are_mended():
 
 def test_chances_are_shares_of_resamplings():
     model, base, target = planted("conv_2")
-    scores = score_layers(model, base, target)
+    scores = score_layers(model, base, target, [HeldOutLeastSquares()])
     assert sum(scores.chances.values()) == pytest.approx(1.0)
     assert scores.chances["conv_2"] == max(scores.chances.values())
 
 
 def test_results_are_written(tmp_path):
     model, base, target = planted("conv_2", num_samples=4)
-    scores = score_layers(model, base, target)
+    scorers = [HeldOutRetraining(steps=2), GradientNorm()]
+    scores = score_layers(model, base, target, scorers)
     document = json.loads(scores.to_json(tmp_path / "scores.json").read_text())
     assert document["ranking"] == list(scores.ranking)
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
@@ -340,10 +345,11 @@ def test_a_model_that_is_right_already_is_left_alone(scale):
     if not scale:
         model.get_layer("conv_3").set_weights([np.zeros((3, 3, 4, 1)), np.zeros(1)])
     target = x, answer(model, x)
-    scores = score_layers(model, target, target)
+    scorers = [HeldOutRetraining(steps=2), HeldOutLeastSquares()]
+    scores = score_layers(model, target, target, scorers)
     assert scores.abstained
-    values = scores.scores["held_out_least_squares"]
-    assert set(values.values()) == {0.0}
+    for scorer in scorers:
+        assert set(scores.scores[scorer.name].values()) == {0.0}
 
 
 def test_models_without_2d_layers_are_scored_by_default():

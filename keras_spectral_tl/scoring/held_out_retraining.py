@@ -1,0 +1,188 @@
+"""How much of the target's error a rehearsed retraining of a layer removes."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.layer_gradient import LayerGradient
+from keras_spectral_tl.scoring.checks import check_positive, check_whole_number
+from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
+from keras_spectral_tl.scoring.hold_out import Array, HoldOut, hold_outs
+from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, layers_to_score
+from keras_spectral_tl.scoring.suffixes import suffixes
+from keras_spectral_tl.scoring.sweep_cost import share_after, training_passes
+from keras_spectral_tl.transfer.target_data import TargetData
+
+_BETAS = 0.9, 0.99
+_EPSILON = 1e-7
+
+
+@dataclass(frozen=True)
+class HeldOutRetraining:
+    """The share of the held-out error that a rehearsed retraining of a layer removes.
+
+        theta' = theta after `steps` steps of Adam on |y - f(x; theta)|^2
+        E(q) = min over gains a of |y - a q|^2 over the samples held out
+        score = 1 - E(f(x; theta')) / E(f(x; theta))
+
+    The rehearsal takes one sample a step. How far a retraining gets is a matter of how
+    many steps it takes and of how large they are; a field has thousands of points, so
+    the gradient of one is good enough. So a tenth of the passes of a sweep tells what
+    the sweep would give: also where a layer has to mend the amplitude first and spoils
+    the pattern while it does, which no linearised step sees.
+
+    Three quarters of the samples are fitted, at most `num_fit`; fewer than eight are
+    held out one by one, a single one is cut in two halves (see `hold_out.hold_outs`).
+    The score is beyond what a gain on the output does, as a correlation sees it, and
+    negative where a retraining would spoil more than it mends. Outputs that are no
+    longer finite count as 0.
+
+    Attributes:
+        steps: of Adam (Kingma & Ba 2015, arXiv:1412.6980), with averages over 10 steps
+            of the gradient and 100 of its square.
+        learning_rate: the highest; the rate rises to it over a quarter of the steps
+            and falls to 0 as a cosine.
+        num_points: fewest output values a step; where a sample has fewer, a step takes
+            several samples.
+        num_fit: most samples fitted.
+        num_held: most samples tested.
+        batch_size: samples computed at once where nothing is trained.
+    """
+
+    steps: int = 150
+    learning_rate: float = 3e-3
+    num_points: int = 64
+    num_fit: int = 48
+    num_held: int = 32
+    batch_size: int = 4
+    name: str = "held_out_retraining"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_points", "num_fit", "num_held", "batch_size"):
+            check_whole_number(name, getattr(self, name), 1)
+        check_positive("learning_rate", self.learning_rate)
+
+    def __call__(
+        self,
+        model: keras.Model,
+        base: TargetData,
+        target: TargetData,
+        rng: np.random.Generator,
+    ) -> ScoredLayers:
+        """See `Scorer`; `base` has no influence.
+
+        `rng` draws what is held out and the order of the samples, one for all layers.
+        """
+        names = layers_to_score(model)
+        sizes = self.num_fit, self.num_held
+        parts = hold_outs(len(target), target.y.shape[1:], sizes, rng)
+        if not parts:
+            return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
+        orders = [self._order(part, target.y, rng) for part in parts]
+        sets = [
+            target.take(rows)[0] for part in parts for rows in (part.fit, part.held)
+        ]
+        tested = np.unique(np.concatenate([part.held for part in parts]))
+        truth = np.asarray(target.y[tested], np.float64)
+        values, evidence, passes = {}, {}, float(len(target))
+        for suffix in suffixes(model, names, sets, self.batch_size):
+            gradient = LayerGradient(suffix.model, suffix.layer)
+            fields = np.zeros((2, *truth.shape))
+            for number, (part, order) in enumerate(zip(parts, orders, strict=True)):
+                inputs = suffix.inputs[2 * number], suffix.inputs[2 * number + 1]
+                rows = np.searchsorted(tested, part.held)
+                y = target.y[part.fit]
+                outputs = self._outputs(gradient, inputs, part, y, order)
+                fields[:, rows] += part.held_mask * outputs
+                passes += _passes(model, suffix.name, target.x, order.size, len(rows))
+            evidence[suffix.name] = held_out_evidence(truth, fields)
+            values[suffix.name] = evidence[suffix.name]["error_removed"]
+        return ScoredLayers(values, Cost(math.ceil(passes)), evidence)
+
+    def _order(
+        self, part: HoldOut, y: Any, rng: np.random.Generator
+    ) -> NDArray[np.intp]:
+        """Rows of the samples to fit, shape (steps, samples a step), all in turn."""
+        num_fit = len(part.fit)
+        points = int(np.sum(part.fit_mask))
+        count = min(-(-self.num_points // points), num_fit)
+        rounds = -(-self.steps * count // num_fit)
+        order = np.concatenate([rng.permutation(num_fit) for _ in range(rounds)])
+        return order[: self.steps * count].reshape(self.steps, count)
+
+    def _outputs(
+        self,
+        gradient: LayerGradient,
+        inputs: tuple[Any, Any],
+        part: HoldOut,
+        y: Array,
+        order: NDArray[np.intp],
+    ) -> Array:
+        """Outputs on what is held out, before and after the rehearsal."""
+        fitted = keras.tree.map_structure(np.asarray, inputs[0])
+        weight = np.broadcast_to(part.fit_mask, (order.shape[1], *part.fit_mask.shape))
+        weight = weight / np.sum(weight)
+
+        def of_step(values: Array, rows: NDArray[np.intp]) -> Array:
+            x = keras.tree.map_structure(operator.itemgetter(rows), fitted)
+            return gradient(values, x, y[rows], weight)
+
+        start = gradient.values
+        end = adam(of_step, start, order, self._rates())
+        fields = [gradient.outputs(v, inputs[1], self.batch_size) for v in (start, end)]
+        return np.stack([np.where(np.isfinite(f), f, 0.0) for f in fields])
+
+    def _rates(self) -> Array:
+        rise = self.steps // 4
+        step = np.arange(self.steps)
+        fall = np.maximum(step - rise, 0) / (self.steps - rise)
+        rates: Array = np.minimum((step + 1) / (rise + 1), 1.0)
+        return self.learning_rate * rates * (1.0 + np.cos(np.pi * fall)) / 2.0
+
+
+def adam(
+    gradient: Callable[[Array, NDArray[np.intp]], Array],
+    start: Array,
+    order: NDArray[np.intp],
+    rates: Array,
+) -> Array:
+    """Returns weights after as many steps of Adam as there are rates.
+
+        m = .9 m + .1 g,   s = .99 s + .01 g^2
+        theta = theta - rate m' / (sqrt(s') + 1e-7)
+
+    with ' for the correction of the bias towards the first values, 0.
+
+    Args:
+        gradient: `(weights, rows) -> g` of the loss over those samples.
+        start: weights to begin with.
+        order: rows of the samples of every step.
+        rates: learning rate of every step.
+    """
+    reached, mean, square = start, np.zeros_like(start), np.zeros_like(start)
+    for number, (rows, rate) in enumerate(zip(order, rates, strict=True), start=1):
+        slope = gradient(reached, rows)
+        mean = _BETAS[0] * mean + (1.0 - _BETAS[0]) * slope
+        square = _BETAS[1] * square + (1.0 - _BETAS[1]) * slope**2
+        unbiased = mean / (1.0 - _BETAS[0] ** number)
+        size = np.sqrt(square / (1.0 - _BETAS[1] ** number))
+        reached = reached - rate * unbiased / (size + _EPSILON)
+    return reached
+
+
+def _passes(
+    model: keras.Model, layer: str, x: Any, num_fitted: int, num_tested: int
+) -> float:
+    """Forward passes of the whole network that one rehearsal takes."""
+    single = not isinstance(x, dict | list | tuple)
+    shape = x.shape[1:] if single else None
+    tested = 2 * num_tested * share_after(model, layer, shape)
+    return num_fitted * training_passes(model, layer, shape) + tested
