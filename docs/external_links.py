@@ -1,4 +1,4 @@
-"""Lists the links of documents and docstrings that lead to other hosts, and where they stand.
+"""Lists the links of documents and docstrings to other hosts, and where they stand.
 
     python docs/external_links.py
 
