@@ -8,6 +8,7 @@ from typing import Any
 from keras_spectral_tl.reporting.axis import Axis
 
 Values = Sequence[float | None]
+_ROUND_OFF = 1e-8  # of the largest value of a spectrum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +46,19 @@ class Chart:
     ) -> "Chart":
         """Curves over the wavenumber, which is the index, on logarithmic axes.
 
-        Wavenumber 0 has no place on them and is left out.
+        Wavenumber 0 has no place on them and is left out. What is below the round-off
+        of single precision is outside the first view.
         """
         series = tuple(
             Series(label, [float(k) for k in range(1, len(values))], list(values[1:]))
             for label, values in spectra.items()
         )
+        values = [v for s in series for v in s.y if v is not None and math.isfinite(v)]
+        lowest = _ROUND_OFF * max(values, default=0.0)
         return cls(
             title,
             Axis.around("wavenumber", [k for s in series for k in s.x], True),
-            Axis.around(ylabel, [v for s in series for v in s.y], True),
+            Axis.around(ylabel, [v for v in values if v >= lowest], True),
             series,
         )
 

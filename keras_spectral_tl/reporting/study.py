@@ -84,7 +84,12 @@ class Study:
                 f"The folder {str(place)!r} holds nothing of a study. Expected at "
                 f"least one of {files}."
             )
-        return cls(title=f"Transfer study: {place.resolve().name}", **known)
+        systems = known.get("systems", {})
+        title = f"Transfer study: {place.resolve().name}"
+        if {"base", "target"} <= systems.keys():
+            base, target = (systems[role]["source"] for role in ("base", "target"))
+            title = f"Transfer study: from {base} to {target}"
+        return cls(title=title, **known)
 
     def write(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write every part that is not empty and return the folder, made if need be."""

@@ -189,7 +189,7 @@ def test_a_study_on_disk_is_the_study(tmp_path):
     one = study()
     one.write(tmp_path)
     read = Study.read(tmp_path)
-    assert read.title == f"Transfer study: {tmp_path.name}"
+    assert read.title == "Transfer study: from arrays to arrays"
     assert json.dumps(read.parts) == json.dumps(one.parts)
     assert report(tmp_path) == tmp_path / "report.html"
     assert kst.report(one, tmp_path / "other.html").read_text() == html_of(one)

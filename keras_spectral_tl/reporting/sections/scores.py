@@ -19,7 +19,7 @@ def scores(study: Study) -> Section:
         f"Recommended: {', '.join(layers)}; " if layers else "No layer is recommended: "
     )
     text = (verdict + found["reason"], _explained(found))
-    blocks = (_chart(found), _table(found))
+    blocks = (_chart(found), _table(found), _reasons(found))
     return Section("scores", _TITLE, text, blocks)
 
 
@@ -56,13 +56,12 @@ def _chart(found: Any) -> Chart:
 
 def _table(found: Any) -> Table:
     scorers = list(found["scores"])
-    columns = ["layer", *(name.replace("_", " ") for name in scorers), "chance", "why"]
+    columns = ["layer", *(name.replace("_", " ") for name in scorers), "chance"]
     rows = [
         (
             name,
             *(shown(found["scores"][scorer].get(name)) for scorer in scorers),
             _percent(found["chances"].get(name)),
-            shown(found["explanations"].get(name, {}).get("why")),
         )
         for name in found["ranking"]
     ]
@@ -70,6 +69,14 @@ def _table(found: Any) -> Table:
         i for i, name in enumerate(found["ranking"]) if name in found["recommended"]
     ]
     return Table("Layers, best first", tuple(columns), tuple(rows), tuple(marked))
+
+
+def _reasons(found: Any) -> Table:
+    rows = [
+        {"layer": name, "why": found["explanations"].get(name, {}).get("why")}
+        for name in found["ranking"]
+    ]
+    return Table.of_rows("Why", rows)
 
 
 def _percent(share: float | None) -> str:

@@ -43,8 +43,7 @@ for (const chart of document.querySelectorAll("svg.chart")) {
   const view = {x: 0, y: 0, size: 1};  // of the plot, from its upper left corner
   const hint = document.createElement("p");
   hint.className = "hint";
-  hint.textContent = "Click, then wheel or + − to zoom, drag or arrows to move, 0 to reset. "
-    + "Double click zooms in, and out again.";
+  hint.textContent = "Click, then wheel or + − zooms, dragging or arrows move, 0 resets.";
   chart.after(hint);
 
   function redraw() {
