@@ -7,8 +7,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # The release that the tests are known to pass with.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-tensorflow test-jax test-torch lint types docs notebooks fuzz \
-	faults clean
+.PHONY: demo test test-tensorflow test-jax test-torch wheel-test lint types docs \
+	notebooks fuzz faults clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/quickstart.py
@@ -28,6 +28,19 @@ test-jax: .venv/dev.stamp
 test-torch: .venv/torch.stamp
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -p no:cacheprovider \
 		tests/keras_spectral_tl keras_spectral_tl
+
+# Minutes, most of them installing: the wheel in an environment of its own, first
+# without any extra, then with what the examples import.
+WHEEL := build/wheel-test
+wheel-test:
+	rm -rf $(WHEEL) && $(PYTHON) -m venv $(WHEEL)/env
+	$(WHEEL)/env/bin/python -m pip install --quiet build
+	$(WHEEL)/env/bin/python -m build --outdir $(WHEEL)/dist
+	$(WHEEL)/env/bin/python -m pip install --quiet --no-compile $(WHEEL)/dist/*.whl
+	cd $(WHEEL) && env -u PYTHONPATH env/bin/python ../../tests/integration/plain_install.py
+	$(WHEEL)/env/bin/python -m pip install --quiet --no-compile "matplotlib>=3.10" "jinja2>=3.1"
+	cd $(WHEEL) && env -u PYTHONPATH env/bin/python ../../tests/integration/plain_install.py \
+		--examples ../../examples
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

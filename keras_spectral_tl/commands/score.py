@@ -1,6 +1,6 @@
 """Score the layers of a network for transfer: which one to retrain, and why.
 
-Exit code 1 where no layer is recommended. Nothing is trained.
+Exit code 1 where no layer is recommended. The network is not changed.
 """
 
 import argparse
