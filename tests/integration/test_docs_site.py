@@ -23,6 +23,7 @@ PACKAGES = (
             "loss_landscape",
             "metrics",
             "plotting",
+            "reporting",
             "scoring",
             "spectra",
             "transfer",
