@@ -38,7 +38,8 @@ wheel-test:
 	$(WHEEL)/env/bin/python -m build --outdir $(WHEEL)/dist
 	$(WHEEL)/env/bin/python -m pip install --quiet --no-compile $(WHEEL)/dist/*.whl
 	cd $(WHEEL) && env -u PYTHONPATH env/bin/python ../../tests/integration/plain_install.py
-	$(WHEEL)/env/bin/python -m pip install --quiet --no-compile "matplotlib>=3.10" "jinja2>=3.1"
+	$(WHEEL)/env/bin/python -m pip install --quiet --no-compile \
+		"$$(ls $(WHEEL)/dist/*.whl)[plot,report,dask,interchange]"
 	cd $(WHEEL) && env -u PYTHONPATH env/bin/python ../../tests/integration/plain_install.py \
 		--examples ../../examples
 

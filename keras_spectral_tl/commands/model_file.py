@@ -10,8 +10,8 @@ def read_model(path: str) -> Any:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is not a `.keras` file, is damaged, or needs code of its own
-            (a Lambda layer, a class that is not registered).
+        ValueError: If it is not a `.keras` file, is damaged, has weights that are not
+            finite, or needs code of its own (a Lambda layer, an unregistered class).
     """
     file = pathlib.Path(path)
     if file.suffix != ".keras":
@@ -28,12 +28,28 @@ def read_model(path: str) -> Any:
     from keras_spectral_tl import freezing, layers, losses, metrics  # noqa: F401
 
     try:
-        return keras.models.load_model(file, compile=False, safe_mode=True)
+        model = keras.models.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(
             f"{path} could not be loaded in Keras' safe mode ({reason})."
         ) from error
+    _check_weights(model, path)
+    return model
+
+
+def _check_weights(model: Any, path: str) -> None:
+    import numpy as np
+
+    from keras_spectral_tl.introspection import fetch, named_weights, weight_layers
+
+    weights = named_weights(weight_layers(model))
+    bad = [name for name, v in weights.items() if not np.isfinite(fetch(v)).all()]
+    if bad:
+        raise ValueError(
+            f"{path} holds NaN or infinite weights in {', '.join(bad)}: its training "
+            "diverged. Take an earlier state of the network."
+        )
 
 
 def _check_archive(file: pathlib.Path) -> None:

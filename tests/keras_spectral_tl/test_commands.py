@@ -163,6 +163,11 @@ def damaged(files):
         (files / f"flipped_{name}").write_bytes(flipped)
     (files / "text.keras").write_text("hello")
     (files / "data.csv").write_text("1,2")
+    diverged = keras.models.load_model(files / "base.keras")
+    diverged.layers[-1].set_weights(
+        [np.nan * w for w in diverged.layers[-1].get_weights()]
+    )
+    diverged.save(files / "diverged.keras")
     dangerous = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Lambda(abs)])
     dangerous.save(files / "lambda.keras")
     return files
@@ -190,6 +195,7 @@ WRONG_MODELS = {
     "text.keras": "not a whole .keras file",
     "data.csv": "must be a .keras file",
     "lambda.keras": "safe mode",
+    "diverged.keras": "NaN or infinite weights in conv_2",
 }
 
 
