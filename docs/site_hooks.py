@@ -16,13 +16,13 @@ PAGES = {
 }
 OUTWARD = re.compile(r"\]\(\.\./([^)#]+)(#[^)]*)?\)")
 INWARD = re.compile(r"\]\((?:\.\./\.\./)?docs/([^)]+)\)")
-NOTEBOOK = re.compile(r"^notebook: (\S+)$", re.MULTILINE)
-INCLUDED = re.compile(r"^include: (\S+)$", re.MULTILINE)
+NOTEBOOK = re.compile(r"^@notebook (\S+)$", re.MULTILINE)
+INCLUDED = re.compile(r"^@include (\S+)$", re.MULTILINE)
 ALL_OF = re.compile(r"^::: ([\w.]+)\.\*$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Any, **options: Any) -> str:
-    """Writes out `include: FILE` and `::: package.*`; points links at pages."""
+    """Writes out files, notebooks and lists of names; points links at pages."""
     if page.file.src_uri.startswith("reference/"):
         return ALL_OF.sub(lambda found: _documented(found[1]), markdown)
     if page.file.src_uri.startswith("tutorials/"):

@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE / "notebooks"
+LOGS = ("\x1b[1m", "WARNING:")  # of TFDS and TensorFlow
 NAMES = (
     "five_minutes",
     "own_model",
@@ -33,11 +34,13 @@ def cells_of(name: str) -> Any:
     return notebook
 
 
-def printed(output: Any) -> bool:
-    """True for what the script prints and draws; logs and progress bars are not."""
-    if output.output_type == "stream":
-        return bool(output.name == "stdout" and output.text.strip())
-    return "image/png" in output.get("data", {})
+def tidied(outputs: list[Any]) -> list[Any]:
+    """What the script prints, in one piece, and draws; no logs and progress bars."""
+    text = "".join(o.text for o in outputs if o.get("name") == "stdout")
+    lines = [line for line in text.splitlines() if not line.startswith(LOGS)]
+    stream = nbformat.v4.new_output("stream", text="\n".join(lines) + "\n")
+    figures = [o for o in outputs if "image/png" in o.get("data", {})]
+    return [*([stream] if any(lines) else []), *figures]
 
 
 def execute(name: str) -> Path:
@@ -51,7 +54,7 @@ def execute(name: str) -> Path:
     for cell in notebook.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if printed(output)]
+            cell.outputs = tidied(cell.outputs)
     NOTEBOOKS.mkdir(exist_ok=True)
     path = NOTEBOOKS / f"{name}.ipynb"
     nbformat.write(notebook, path)

@@ -15,8 +15,8 @@ from typing import Any
 from faults.trial import Trial
 from turbulence_data import InProcessExecutor
 
-LIMIT = 1 << 30
-NUM_POINTS, NUM_SNAPSHOTS, NUM_SIMULATIONS = 256, 100, 15
+LIMIT = 2 << 30
+NUM_POINTS, NUM_SNAPSHOTS, NUM_SIMULATIONS = 256, 100, 30
 GROUP = Path("/sys/fs/cgroup/memory")
 
 

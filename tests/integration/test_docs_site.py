@@ -79,3 +79,12 @@ def test_pages_load_nothing_from_other_hosts(site):
         assert not {address for address in found if "canonical" not in address}, page
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\(\"?https?:", sheet.read_text()), sheet
+
+
+@pytest.mark.slow
+def test_no_page_is_empty(site):
+    for page in site.rglob("*.html"):
+        article = page.read_text().partition("<article")[2].partition("</article>")[0]
+        words = re.sub(r"<[^>]+>", " ", article).split()
+        assert len(words) > 30 or page.name == "404.html", page
+    assert "data:image/png" in (site / "tutorials" / "five_minutes.html").read_text()
