@@ -29,6 +29,8 @@ def on_page_markdown(markdown: str, page: Any, **options: Any) -> str:
         return NOTEBOOK.sub(lambda found: _notebook(ROOT / found[1]), markdown)
     markdown = INCLUDED.sub(lambda found: (ROOT / found[1]).read_text(), markdown)
     markdown = INWARD.sub(lambda found: f"]({found[1]})", markdown)
+    for name, target in PAGES.items():
+        markdown = markdown.replace(f"]({name})", f"]({target})")
     return OUTWARD.sub(lambda found: f"]({PAGES[found[1]]}{found[2] or ''})", markdown)
 
 
