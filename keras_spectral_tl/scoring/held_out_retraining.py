@@ -18,7 +18,11 @@ from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
 from keras_spectral_tl.scoring.hold_out import Array, HoldOut, hold_outs
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, layers_to_score
 from keras_spectral_tl.scoring.suffixes import suffixes
-from keras_spectral_tl.scoring.sweep_cost import share_after, training_passes
+from keras_spectral_tl.scoring.sweep_cost import (
+    shape_of_sample,
+    share_after,
+    training_passes,
+)
 from keras_spectral_tl.transfer.target_data import TargetData
 
 _BETAS = 0.9, 0.99
@@ -182,7 +186,6 @@ def _passes(
     model: keras.Model, layer: str, x: Any, num_fitted: int, num_tested: int
 ) -> float:
     """Forward passes of the whole network that one rehearsal takes."""
-    single = not isinstance(x, dict | list | tuple)
-    shape = x.shape[1:] if single else None
+    shape = shape_of_sample(x)
     tested = 2 * num_tested * share_after(model, layer, shape)
     return num_fitted * training_passes(model, layer, shape) + tested

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
 from keras_spectral_tl.scoring.hold_out import Array, HoldOut, hold_outs
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, layers_to_score
 from keras_spectral_tl.scoring.suffixes import Suffix, suffixes
+from keras_spectral_tl.scoring.sweep_cost import (
+    shape_of_sample,
+    share_after,
+    training_passes,
+)
 from keras_spectral_tl.transfer.target_data import TargetData
 
 
@@ -86,7 +92,7 @@ class HeldOutLeastSquares:
                 **held_out_evidence(truth, fields),
             }
             values[suffix.name] = evidence[suffix.name]["error_removed"]
-        return ScoredLayers(values, self._cost(len(names), parts), evidence)
+        return ScoredLayers(values, self._cost(model, target, parts), evidence)
 
     @property
     def marks(self) -> tuple[int, ...]:
@@ -108,13 +114,21 @@ class HeldOutLeastSquares:
             [jacobian.outputs_after(d, inputs[1], self.batch_size) for d in steps]
         )
 
-    def _cost(self, num_layers: int, parts: list[HoldOut]) -> Cost:
+    def _cost(
+        self, model: keras.Model, target: TargetData, parts: list[HoldOut]
+    ) -> Cost:
         fitted = sum(len(part.fit) for part in parts)
         tested = sum(len(part.held) for part in parts)
-        # Activations are kept, so an iteration is one pass forward and one back.
-        products = (self.iterations + 1) * fitted
-        forward = products + 2 * fitted + (len(self.marks) + 1) * tested
-        return Cost(num_layers * forward, num_layers * products)
+        shape = shape_of_sample(target.x)
+        # The activations before all layers are one forward pass.
+        passes = float(fitted + tested)
+        for name in layers_to_score(model):
+            after = share_after(model, name, shape)
+            # Activations are kept, so a product is half a step without its forward.
+            product = training_passes(model, name, shape) - after
+            passes += fitted * (after + (2 * self.iterations + 1) * product)
+            passes += (len(self.marks) + 1) * tested * after
+        return Cost(math.ceil(passes))
 
 
 def _gain(truth: Array, prediction: Array) -> float:

@@ -15,7 +15,7 @@ from keras_spectral_tl.scoring.protocol import (
     ScoredLayers,
     layers_to_score,
 )
-from keras_spectral_tl.scoring.sweep_cost import training_passes
+from keras_spectral_tl.scoring.sweep_cost import shape_of_sample, training_passes
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer
 from keras_spectral_tl.transfer.target_data import TargetData
@@ -138,9 +138,7 @@ class _Probes:
         return {name: self._ratio(trainer, name, epochs) for name in names}
 
     def _ratio(self, trainer: RowTrainer, name: str, epochs: int) -> float:
-        shape = keras.tree.flatten(self.fit.x)[0].shape[1:]
-        single = not isinstance(self.fit.x, dict | list | tuple)
-        passes = training_passes(self.model, name, shape if single else None)
+        passes = training_passes(self.model, name, shape_of_sample(self.fit.x))
         self.passes += epochs * len(self.fit) * passes + len(self.held)
         try:
             row = trainer.row(Candidate.of(self.model, name))

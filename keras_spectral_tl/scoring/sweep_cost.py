@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -79,3 +80,8 @@ def share_after(
         return 1.0
     cost = freezing.select_layers(model, layer).cost(input_shape)
     return 1.0 - (cost.step - cost.cached_step) / cost.forward
+
+
+def shape_of_sample(x: Any) -> tuple[int, ...] | None:
+    """The shape of one input; None where there are several, as the model knows them."""
+    return None if isinstance(x, dict | list | tuple) else tuple(x.shape[1:])
