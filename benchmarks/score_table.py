@@ -30,10 +30,10 @@ def print_tables(read: Read) -> None:
     """Prints all tables as Markdown."""
     turbulence = score_settings.settings()
     groups = {
-        "reported (not used for choices)": [
+        "not seen before the choices": [
             s for s in turbulence if not s.used_for_choices
         ],
-        "used for choices": [s for s in turbulence if s.used_for_choices],
+        "seen when choosing": [s for s in turbulence if s.used_for_choices],
     }
     sweeps, scores = read("turbulence_sweeps"), read("turbulence_scores")
     for title, settings in groups.items():
@@ -50,7 +50,7 @@ def print_tables(read: Read) -> None:
     for numbers in ((16, 64), (4,), (1,)):
         chosen = [s.label for s in ks.settings() if s.num_target in numbers]
         print_sweep_table(
-            f"Kuramoto-Sivashinsky, reported, {numbers} target samples",
+            f"Kuramoto-Sivashinsky, seen when choosing, {numbers} target samples",
             sweeps,
             scores,
             chosen,
@@ -92,10 +92,9 @@ def print_planted_table(scores: dict[str, Any]) -> None:
     if not settings:
         return
     layers = {s.label: next(iter(scores[s.label][PLANTED]["values"])) for s in settings}
-    groups: dict[str, list[Any]] = {"used for choices": []}
+    groups: dict[str, list[Any]] = {}
     for setting in settings:
-        key = "used for choices" if setting.used_for_choices else setting.architecture
-        groups.setdefault(key, []).append(setting)
+        groups.setdefault(setting.architecture, []).append(setting)
     print("\n### Planted layers: share found first\n")
     print(
         "| scorer | " + " | ".join(groups) + " |\n|---" * 1 + "|---" * len(groups) + "|"
