@@ -47,6 +47,7 @@ from turbulence_data.closures import (
     Leith,
     NoClosure,
     Smagorinsky,
+    SumOfClosures,
     evaluate,
 )
 from turbulence_data.execution import run_trajectories
@@ -66,6 +67,7 @@ CLASSIC = {
     "GM2": GradientModel2(),
     "GM4": GradientModel4(),
     "Jansen-Held": JansenHeld(),
+    "GM2 + dynamic Smagorinsky": SumOfClosures(GradientModel2(), DynamicSmagorinsky()),
 }
 TABLE = (
     "closure",
@@ -97,6 +99,7 @@ class Study(NamedTuple):
     target: quickstart.System
     networks: dict[int, dict[str, keras.Model]]
     reference: Reference
+    time_step: float | None = None
 
 
 class Scored(NamedTuple):
@@ -199,7 +202,7 @@ def a_priori(closures: Mapping[str, object], target: quickstart.System) -> list[
 
 def scored(closures: Mapping[str, object], study: Study) -> Scored:
     """A priori and a posteriori on one table."""
-    comparison = compare(closures, study.reference)
+    comparison = compare(closures, study.reference, study.time_step)
     before = a_priori(closures, study.target)
     rows = [{**a, **b} for a, b in zip(before, comparison.rows, strict=True)]
     return Scored(rows, comparison.standard_errors, comparison)
@@ -247,6 +250,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--case", choices=CASES, default="forcing")
     parser.add_argument("--turnovers", type=float, default=12.0)
     parser.add_argument("--members", type=int, default=5)
+    parser.add_argument("--time-step", type=float, help="0.4 of the CFL limit if none")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/online"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -267,7 +271,7 @@ def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch)
         reference = reference_of(
             target, options.members, options.turnovers, options.data_dir
         )
-    return Study(target, networks, reference)
+    return Study(target, networks, reference, options.time_step)
 
 
 def tables_of(study: Study) -> tuple[list[Scored], Scored]:

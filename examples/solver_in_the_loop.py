@@ -125,6 +125,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--turnovers", type=float, default=12.0)
     parser.add_argument("--members", type=int, default=5)
+    parser.add_argument("--time-step", type=float, help="0.4 of the CFL limit if none")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/online"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
