@@ -84,8 +84,9 @@ class Normalisation:
         Raises:
             ValueError: for arrays of other channels, or a field that does not vary.
         """
-        check_real("x", np.asarray(x))
-        check_real("y", np.asarray(y))
+        x, y = np.asarray(x), np.asarray(y)
+        check_real("x", x)
+        check_real("y", y)
         channels = x.shape[-1:] + y.shape[-1:]
         if channels != (len(INPUT_FIELDS), len(OUTPUT_FIELDS)):
             raise ValueError(

@@ -46,12 +46,24 @@ def mean_spectrum(
 def thirds(num_points: int, first: float = 1.0) -> dict[str, tuple[float, float]]:
     """Returns three bands of wavenumbers below Nyquist, equally wide on a log axis.
 
+    Args:
+        num_points: of the grid, along an axis.
+        first: the lowest wavenumber, above 0 and at most that below Nyquist.
+
+    Raises:
+        ValueError: for no such wavenumbers.
+
     Example:
         >>> thirds(128)
         {'large scales': (1.0, 3.0), 'middle scales': (4.0, 15.0), 'small scales': \
 (16.0, 63.0)}
     """
     last = float((num_points - 1) // 2)
+    if not 0.0 < first <= last:
+        raise ValueError(
+            f"first must be above 0 and at most {last:g}, the last wavenumber below "
+            f"Nyquist on {num_points} points; received {first!r}."
+        )
     one, two = (math.floor(first * (last / first) ** part) for part in (1 / 3, 2 / 3))
     return {
         "large scales": (first, float(one)),
@@ -107,10 +119,10 @@ def decorrelation_times(
     """
     moments = real_array("times", times)
     values = real_array("correlation", correlation)
-    if values.ndim != 2 or len(values) != moments.size:
+    if moments.ndim != 1 or values.ndim != 2 or len(values) != len(moments):
         raise ValueError(
-            f"correlation must have the shape (T, E) with T = {moments.size} times; "
-            f"received {values.shape}."
+            "times and correlation must have the shapes (T,) and (T, E); received "
+            f"{moments.shape} and {values.shape}."
         )
     lost = np.full(values.shape[1], math.inf)
     for member, series in enumerate(values.T):
