@@ -20,6 +20,7 @@ from turbulence_data.a_posteriori import (
     run_ensemble,
     tail_probability,
     thirds,
+    with_uncertainty,
 )
 from turbulence_data.closures import (
     ClippedBackscatter,
@@ -381,7 +382,9 @@ def test_uncertainties_are_in_units_of_the_last_digit():
     rows = [{"closure": "a", "cc": 0.8604, "E": 13.52, "t": math.inf, "stable": 1.0}]
     errors = [{"cc": 0.00096, "E": 2.4, "t": math.nan, "stable": 0.0}]
     last = markdown_table(rows, standard_errors=errors).splitlines()[-1]
-    assert last == "| a | 0.860(1) | 14(2) | inf | 1 |"
+    assert last == "| a | 0.8604(10) | 14(2) | inf | 1 |"
+    rounded = [with_uncertainty(13.52, error) for error in (1.94, 1.96, 23.0, 0.05)]
+    assert rounded == ["13.5(19)", "14(2)", "14(23)", "13.52(5)"]
 
 
 def test_the_jackknife_sees_no_spread_where_there_is_none():

@@ -42,18 +42,18 @@ def _cell(value: float | str, error: float) -> str:
 def with_uncertainty(value: float, error: float) -> str:
     """Returns a number with its standard error in units of the last digit shown.
 
-    Three digits where the error is zero or not finite.
+    One digit of the error, two where the first is 1; three digits of the number where
+    the error is zero or not finite.
 
     Example:
-        >>> with_uncertainty(0.8604, 0.0031), with_uncertainty(13.52, 2.4)
-        ('0.860(3)', '14(2)')
+        >>> with_uncertainty(0.8604, 0.0031), with_uncertainty(0.04, 0.098)
+        ('0.860(3)', '0.04(10)')
         >>> with_uncertainty(13.52, 0.0)
         '13.5'
     """
     if not math.isfinite(value) or not math.isfinite(error) or error <= 0.0:
-        return f"{value:.3g}"
-    decimals = max(0, -math.floor(math.log10(error)))
-    digit = round(error * 10**decimals)
-    if digit == 10 and decimals:  # rounded up: 0.096 is 0.1
-        decimals, digit = decimals - 1, 1
-    return f"{value:.{decimals}f}({digit})"
+        return f"{value + 0.0:.3g}"  # not -0
+    exponent = math.floor(math.log10(error / 0.95))  # 0.096 is 0.10
+    digits = 2 if error < 1.95 * 10.0**exponent else 1
+    decimals = max(0, digits - 1 - exponent)
+    return f"{value:.{decimals}f}({round(error * 10.0**decimals)})"
