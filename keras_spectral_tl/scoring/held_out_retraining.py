@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl.layer_gradient import LayerGradient
 from keras_spectral_tl.scoring.checks import check_positive, check_whole_number
-from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
+from keras_spectral_tl.scoring.held_out_layers import Change, held_out_layers
 from keras_spectral_tl.scoring.hold_out import Array, HoldOut, hold_outs
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, layers_to_score
-from keras_spectral_tl.scoring.suffixes import suffixes
+from keras_spectral_tl.scoring.suffixes import Suffix
 from keras_spectral_tl.scoring.sweep_cost import (
     shape_of_sample,
     share_after,
@@ -91,25 +91,23 @@ class HeldOutRetraining:
         if not parts:
             return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
         orders = [self._order(part, target.y, rng) for part in parts]
-        sets = [
-            target.take(rows)[0] for part in parts for rows in (part.fit, part.held)
-        ]
-        tested = np.unique(np.concatenate([part.held for part in parts]))
-        truth = np.asarray(target.y[tested], np.float64)
-        values, evidence, passes = {}, {}, float(len(target))
-        for suffix in suffixes(model, names, sets, self.batch_size):
+
+        def change_of(suffix: Suffix) -> Change:
+            # Once for all divisions, or each would be compiled again.
             gradient = LayerGradient(suffix.model, suffix.layer)
-            fields = np.zeros((2, *truth.shape))
-            for number, (part, order) in enumerate(zip(parts, orders, strict=True)):
-                inputs = suffix.inputs[2 * number], suffix.inputs[2 * number + 1]
-                rows = np.searchsorted(tested, part.held)
+
+            def change(number: int, fitted: Any, held: Any) -> Array:
+                part, order = parts[number], orders[number]
                 y = target.y[part.fit]
-                outputs = self._outputs(gradient, inputs, part, y, order)
-                fields[:, rows] += part.held_mask * outputs
-                passes += _passes(model, suffix.name, target.x, order.size, len(rows))
-            evidence[suffix.name] = held_out_evidence(truth, fields)
-            values[suffix.name] = evidence[suffix.name]["error_removed"]
-        return ScoredLayers(values, Cost(math.ceil(passes)), evidence)
+                return self._outputs(gradient, (fitted, held), part, y, order)
+
+            return change
+
+        evidence = held_out_layers(model, target, parts, self.batch_size, change_of)
+        values = {name: found["error_removed"] for name, found in evidence.items()}
+        fitted = sum(order.size for order in orders)
+        tested = sum(len(part.held) for part in parts)
+        return ScoredLayers(values, _cost(model, target, fitted, tested), evidence)
 
     def _order(
         self, part: HoldOut, y: Any, rng: np.random.Generator
@@ -182,10 +180,12 @@ def adam(
     return reached
 
 
-def _passes(
-    model: keras.Model, layer: str, x: Any, num_fitted: int, num_tested: int
-) -> float:
-    """Forward passes of the whole network that one rehearsal takes."""
-    shape = shape_of_sample(x)
-    tested = 2 * num_tested * share_after(model, layer, shape)
-    return num_fitted * training_passes(model, layer, shape) + tested
+def _cost(model: keras.Model, target: TargetData, fitted: int, tested: int) -> Cost:
+    """What rehearsals of all layers take, each of so many samples, tested twice."""
+    shape = shape_of_sample(target.x)
+    # The activations before all layers are one forward pass.
+    passes = float(len(target))
+    for name in layers_to_score(model):
+        passes += fitted * training_passes(model, name, shape)
+        passes += 2 * tested * share_after(model, name, shape)
+    return Cost(math.ceil(passes))

@@ -12,10 +12,10 @@ import numpy as np
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.saved_jacobian import SavedJacobian
 from keras_spectral_tl.scoring.checks import check_whole_number
-from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
+from keras_spectral_tl.scoring.held_out_layers import Change, held_out_layers
 from keras_spectral_tl.scoring.hold_out import Array, HoldOut, hold_outs
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, layers_to_score
-from keras_spectral_tl.scoring.suffixes import Suffix, suffixes
+from keras_spectral_tl.scoring.suffixes import Suffix
 from keras_spectral_tl.scoring.sweep_cost import (
     shape_of_sample,
     share_after,
@@ -74,24 +74,19 @@ class HeldOutLeastSquares:
         parts = hold_outs(len(target), target.y.shape[1:], sizes, rng)
         if not parts:
             return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
-        sets = [
-            target.take(rows)[0] for part in parts for rows in (part.fit, part.held)
-        ]
-        tested = np.unique(np.concatenate([part.held for part in parts]))
-        truth = np.asarray(target.y[tested], np.float64)
-        values, evidence = {}, {}
-        for suffix in suffixes(model, names, sets, self.batch_size):
-            fields = np.zeros((len(self.marks) + 1, *truth.shape))
-            for number, part in enumerate(parts):
-                inputs = suffix.inputs[2 * number], suffix.inputs[2 * number + 1]
-                rows = np.searchsorted(tested, part.held)
-                outputs = self._outputs(suffix, inputs, part, target.y[part.fit])
-                fields[:, rows] += part.held_mask * outputs
-            evidence[suffix.name] = {
-                "iterations": (0, *self.marks),
-                **held_out_evidence(truth, fields),
-            }
-            values[suffix.name] = evidence[suffix.name]["error_removed"]
+
+        def change_of(suffix: Suffix) -> Change:
+            def change(number: int, fitted: Any, held: Any) -> Array:
+                part = parts[number]
+                return self._outputs(suffix, (fitted, held), part, target.y[part.fit])
+
+            return change
+
+        found = held_out_layers(model, target, parts, self.batch_size, change_of)
+        evidence = {
+            name: {"iterations": (0, *self.marks), **row} for name, row in found.items()
+        }
+        values = {name: row["error_removed"] for name, row in found.items()}
         return ScoredLayers(values, self._cost(model, target, parts), evidence)
 
     @property

@@ -1,0 +1,52 @@
+"""Changes of each layer in turn, made with some samples and tested on others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
+from keras_spectral_tl.scoring.hold_out import Array, HoldOut
+from keras_spectral_tl.scoring.protocol import layers_to_score
+from keras_spectral_tl.scoring.suffixes import Suffix, suffixes
+from keras_spectral_tl.transfer.target_data import TargetData
+
+# (number of the division, inputs to fit, inputs held out) -> outputs on the latter,
+# shape (steps, held, ...), of the unchanged network first.
+Change = Callable[[int, Any, Any], Array]
+
+
+def held_out_layers(
+    model: keras.Model,
+    target: TargetData,
+    parts: list[HoldOut],
+    batch_size: int,
+    change_of: Callable[[Suffix], Change],
+) -> dict[str, dict[str, Any]]:
+    """Returns for each layer what changing it removes, see `held_out_evidence`.
+
+    Args:
+        model: a built Keras model; not changed.
+        target: samples.
+        parts: how they are divided, at least once.
+        batch_size: samples computed at once.
+        change_of: makes the change of a layer, once for all divisions.
+    """
+    sets = [target.take(rows)[0] for part in parts for rows in (part.fit, part.held)]
+    tested = np.unique(np.concatenate([part.held for part in parts]))
+    truth = np.asarray(target.y[tested], np.float64)
+    found = {}
+    for suffix in suffixes(model, layers_to_score(model), sets, batch_size):
+        change, inputs = change_of(suffix), suffix.inputs
+        outputs = [
+            change(number, inputs[2 * number], inputs[2 * number + 1])
+            for number in range(len(parts))
+        ]
+        fields = np.zeros((len(outputs[0]), *truth.shape))
+        for part, changed in zip(parts, outputs, strict=True):
+            fields[:, np.searchsorted(tested, part.held)] += part.held_mask * changed
+        found[suffix.name] = held_out_evidence(truth, fields)
+    return found
