@@ -174,24 +174,21 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
     spreads evenly over trajectories and over times.
 
     Args:
-        examples: the examples of a train split.
+        examples: the examples of a train split. Of a TFDS data source only the chosen
+            ones are kept in memory, of a `tf.data.Dataset` all are meanwhile.
         num_examples: how many to return.
 
     Raises:
         ValueError: when there are not that many.
     """
     check_whole("num_examples", num_examples, at_least=1)
-    every = list(examples)
-    for example in every:
-        check_example(example)
+    every = examples if isinstance(examples, Sequence) else list(examples)
+    labels = [_trajectory_and_time(every[index]) for index in range(len(every))]
     if num_examples > len(every):
         raise ValueError(
             f"num_examples={num_examples} is more than the {len(every)} examples given."
         )
-    order = _few_shot_order(
-        [int(example["trajectory"]) for example in every],
-        [float(example["time"]) for example in every],
-    )
+    order = _few_shot_order(labels)
     return [every[index] for index in order[:num_examples]]
 
 
@@ -208,7 +205,7 @@ def batches(
         batch_size: examples in a batch; the last may be smaller.
         normalisation: how to scale the fields; None leaves them in physical units.
         shuffle_seed: shuffles all examples anew in each epoch, the same way in each
-            run; None keeps their order.
+            run, and holds them in memory for it; None keeps their order.
     """
     import tensorflow as tf
 
@@ -228,10 +225,15 @@ def _stack(example: Example, names: Sequence[str]) -> Array:
     return np.stack([np.asarray(example[name], np.float32) for name in names], axis=-1)
 
 
-def _few_shot_order(trajectories: Sequence[int], times: Sequence[float]) -> list[int]:
+def _trajectory_and_time(example: Example) -> tuple[int, float]:
+    check_example(example)
+    return int(example["trajectory"]), float(example["time"])
+
+
+def _few_shot_order(labels: Sequence[tuple[int, float]]) -> list[int]:
     in_time: dict[int, list[int]] = {}
-    for index in sorted(range(len(times)), key=lambda i: (trajectories[i], times[i])):
-        in_time.setdefault(trajectories[index], []).append(index)
+    for index in sorted(range(len(labels)), key=lambda i: labels[i]):
+        in_time.setdefault(labels[index][0], []).append(index)
     visits = []
     for position, indices in enumerate(in_time.values()):
         start = int(_radical_inverse(position) * len(indices))

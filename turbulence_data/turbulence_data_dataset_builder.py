@@ -188,7 +188,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 progress.update()
 
     def _generate_examples(self, split: str) -> Any:
-        return enumerate(self._store().examples(split))
+        # TFDS puts a key k < 2^128 of a large split into bucket `1000 k / 2^128` on
+        # disk and reads bucket by bucket: keys all over that range, in order, keep the
+        # order and let no bucket become large.
+        size = self.ensemble.num_snapshots * len(self.ensemble.trajectory_ids(split))
+        examples = self._store().examples(split)
+        return (((i << 128) // size, example) for i, example in enumerate(examples))
 
     def _download_and_prepare(self, **kwargs: Any) -> None:
         if self.info.initialized:  # of data that are written over
@@ -205,11 +210,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ) -> Any:
         select(self.info, SEQUENTIAL)
         read_config = read_config or tfds.ReadConfig()
-        dataset = super()._as_dataset(split=split, read_config=read_config, **kwargs)
-        if shuffle_files:  # of few files that would mix little: mix the examples
-            size = max(1, int(dataset.cardinality()))
-            dataset = dataset.shuffle(size, seed=read_config.shuffle_seed)
-        return dataset
+        kwargs |= {"split": split, "read_config": read_config}
+        dataset = super()._as_dataset(**kwargs)
+        if not shuffle_files:
+            return dataset
+        # Few files would mix little, so examples are mixed: all of them, or where they
+        # are too many as many as memory may hold, of files in another order.
+        size, held = max(1, int(dataset.cardinality())), self._num_held()
+        if size > held:
+            kwargs["read_config"] = dataclasses.replace(
+                read_config, enable_ordering_guard=False
+            )
+            dataset = super()._as_dataset(**kwargs, shuffle_files=True)
+        return dataset.shuffle(min(size, held), seed=read_config.shuffle_seed)
+
+    def _num_held(self) -> int:
+        snapshots = sum(self.ensemble.num_trajectories) * self.ensemble.num_snapshots
+        return max(1, _SHUFFLE_BYTES * snapshots // self.ensemble.num_bytes)
 
     def as_data_source(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the examples for random access, as of every TFDS builder."""
@@ -250,6 +267,8 @@ def _digest(metadata: Mapping[str, Any]) -> str:
 
 # Every example is kept twice, and once more until all are there.
 _COPIES = 3
+# Of examples held to be mixed; TFDS too sorts so much in memory before it uses a disk.
+_SHUFFLE_BYTES = 1000 << 20
 
 
 def _keeps_data(download_config: Any) -> bool:

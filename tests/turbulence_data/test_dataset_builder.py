@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 import turbulence_data
 from turbulence_data import (
@@ -224,6 +225,46 @@ def test_shuffled_reading_holds_every_example(prepared, decoded):
     ordered = [(e["trajectory"], e["time"]) for e in decoded[:6]]
     assert times != ordered
     assert sorted(times) == ordered
+
+
+def test_more_than_memory_may_hold_is_mixed_in_part(prepared, decoded, monkeypatch):
+    monkeypatch.setattr(
+        turbulence_data.turbulence_data_dataset_builder,
+        "_SHUFFLE_BYTES",
+        2 * TINY.num_bytes // 12,
+    )
+    config = tfds.ReadConfig(shuffle_seed=1)
+    shuffled = prepared.as_dataset(
+        split="train", shuffle_files=True, read_config=config
+    )
+    times = [(e["trajectory"], e["time"]) for e in tfds.as_numpy(shuffled)]
+    ordered = [(e["trajectory"], e["time"]) for e in decoded[:6]]
+    assert times != ordered
+    assert sorted(times) == ordered
+    # With two examples held, the n-th to come is among the first n + 1 of the file.
+    assert all(ordered.index(time) <= place + 1 for place, time in enumerate(times))
+
+
+def test_no_bucket_of_a_split_larger_than_memory_becomes_large(
+    tmp_path, prepared, monkeypatch
+):
+    # TFDS reads bucket by bucket; it keeps up to 1000 MiB of a split without any.
+    held, read = [], shuffle._Bucket.read_values
+
+    def counted(bucket):
+        held.append(len(bucket))
+        return read(bucket)
+
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
+    monkeypatch.setattr(shuffle._Bucket, "read_values", counted)
+    made = builder(tmp_path)
+    made.download_and_prepare()
+    assert sum(held) == 12
+    assert max(held) == 1
+    for split in SPLITS:
+        first, second = (b.as_data_source(split) for b in (made, prepared))
+        for one, other in zip(first, second, strict=True):
+            assert all(np.array_equal(one[name], other[name]) for name in other)
 
 
 def test_examples_can_carry_their_id(prepared):

@@ -1,5 +1,9 @@
 """What reaches a network: channels, scales, subsets and batches."""
 
+import weakref
+from collections import UserDict
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -129,6 +133,27 @@ def test_the_first_examples_differ_in_trajectory_and_time():
     chosen = few_shot(EXAMPLES, 4)
     assert len({int(one["trajectory"]) for one in chosen}) == 4
     assert [float(one["time"]) for one in chosen] == [0.0, 4.0, 2.0, 6.0]
+
+
+class Source(Sequence):
+    """Examples read when asked for, as of a TFDS data source; counts those alive."""
+
+    def __init__(self):
+        self.alive = weakref.WeakValueDictionary()
+
+    def __len__(self):
+        return len(EXAMPLES)
+
+    def __getitem__(self, index):
+        read = UserDict(EXAMPLES[index])
+        self.alive[id(read)] = read
+        assert len(self.alive) <= 6
+        return read
+
+
+def test_of_a_source_on_disk_only_the_chosen_examples_are_kept():
+    chosen = few_shot(Source(), 4)
+    assert [key(one) for one in chosen] == [key(one) for one in few_shot(EXAMPLES, 4)]
 
 
 @pytest.mark.parametrize(("number", "shown"), [(0, "received 0"), (81, "81 .* 80")])
