@@ -13,9 +13,12 @@ TORCH ?= torch==2.13.0
 demo: .venv/demo.stamp
 	$(BIN)/python examples/quickstart.py
 
-# Most of the time goes into compiling small networks on one core: run both at once.
-test: .venv/dev.stamp lint types
-	$(MAKE) --jobs=2 --output-sync=target test-tensorflow test-jax
+# Of Keras; torch is another that works: a large installation on most machines.
+BACKENDS ?= tensorflow jax
+
+# Most of the time goes into compiling small networks on one core: run two at once.
+test: .venv/dev.stamp $(if $(filter torch,$(BACKENDS)),.venv/torch.stamp) lint types
+	$(MAKE) --jobs=2 --output-sync=target $(addprefix test-,$(BACKENDS))
 
 test-tensorflow: .venv/dev.stamp
 	$(BIN)/python -m pytest
@@ -24,7 +27,6 @@ test-jax: .venv/dev.stamp
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -p no:cacheprovider \
 		tests/keras_spectral_tl keras_spectral_tl
 
-# Not part of `test`: torch is a large installation on most machines.
 test-torch: .venv/torch.stamp
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -p no:cacheprovider \
 		tests/keras_spectral_tl keras_spectral_tl

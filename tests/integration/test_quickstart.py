@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import keras_spectral_tl as kst
+from keras_spectral_tl.models import build_sgs_cnn
 
 SCRIPT = Path(__file__).parent.parent.parent / "examples" / "quickstart.py"
-LAYERS = [f"conv_{number}" for number in range(1, 7)]
+LAYERS = [f"conv_{number}" for number in range(1, 4)]
 FIGURES = {
     "activation_spectra",
     "energy_spectra",
@@ -21,9 +22,13 @@ FIGURES = {
 }
 
 
+def small_network(shape, num_layers, num_filters):
+    return build_sgs_cnn(shape, num_layers=len(LAYERS), num_filters=4)
+
+
 @pytest.fixture
 def quickstart(monkeypatch):
-    """The example, with flows and numbers of epochs that take seconds."""
+    """The example, with a network, flows and numbers of epochs that take seconds."""
     spec = importlib.util.spec_from_file_location("quickstart", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "quickstart", module)
@@ -32,6 +37,7 @@ def quickstart(monkeypatch):
     monkeypatch.setattr(module, "TARGET", "tiny_forced_re2e2_kf4")
     monkeypatch.setattr(module, "NUM_TARGET", 4)
     monkeypatch.setattr(module, "BASE_EPOCHS", 2)
+    monkeypatch.setattr(kst, "build_sgs_cnn", small_network)
     monkeypatch.setattr(module, "RETRAIN", {"epochs": 2, "batch_size": 4})
     return module
 
