@@ -30,6 +30,7 @@ import quickstart
 import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl import metrics
+from keras_spectral_tl.reporting.records import system_record
 from turbulence_data.a_posteriori import (
     Comparison,
     Reference,
@@ -94,8 +95,9 @@ Row = dict[str, float | str]
 
 
 class Study(NamedTuple):
-    """What a case needs: the target system, networks by seed, the filtered DNS."""
+    """What a case needs: both systems, networks by seed, the filtered DNS."""
 
+    base: quickstart.System
     target: quickstart.System
     networks: dict[int, dict[str, keras.Model]]
     reference: Reference
@@ -271,7 +273,7 @@ def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch)
         reference = reference_of(
             target, options.members, options.turnovers, options.data_dir
         )
-    return Study(target, networks, reference, options.time_step)
+    return Study(base, target, networks, reference, options.time_step)
 
 
 def tables_of(study: Study) -> tuple[list[Scored], Scored]:
@@ -297,6 +299,23 @@ def summary_of(study: Study, by_seed: list[Scored], classic: Scored) -> dict:
         "members": reference.vorticity.shape[1],
         "normalisation": asdict(study.target.normalisation),
     }
+
+
+def report_of(study: Study, rows: Sequence[Row]) -> kst.Study:
+    """What a report shows of it."""
+    systems = {"base": study.base, "target": study.target}
+    return kst.Study(
+        title=f"Closures of an LES: from {study.base.name} to {study.target.name}",
+        systems={
+            role: system_record(system.train, system.name, "its own train samples")
+            for role, system in systems.items()
+        },
+        a_posteriori=rows,
+        provenance={
+            f"{role} data, as made": quickstart.data_record(system)
+            for role, system in systems.items()
+        },
+    )
 
 
 def print_summary(summary: dict) -> None:
@@ -329,6 +348,7 @@ def main() -> None:
     summary = summary_of(study, by_seed, classic)
     document = {**summary, "wall_seconds": watch.seconds}
     (out / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
+    quickstart.show(report_of(study, summary["rows"]), out)
     print_summary(summary)
     print(f"summary.json and figures: {out}/")
 

@@ -315,10 +315,9 @@ def data_record(system: System) -> dict:
     }
 
 
-def show(study: kst.Study, retrained: RetrainResult, out: Path) -> None:
+def show(study: kst.Study, out: Path) -> None:
     """Writes the study, and its page where Jinja2 is installed."""
     study.write(out)
-    retrained.save(out / "retrained")
     try:
         print(
             f"   the whole study on one page: {kst.report(study, out / 'report.html')}"
@@ -370,7 +369,8 @@ def main() -> None:
         networks = {"base": model, "retrained": results[scores.ranking[0]].model}
         draw(options.out, base, target, networks, scores, correlations)
         study = study_of(base, target, model, scores, results)
-        show(study, results[scores.ranking[0]], options.out)
+        results[scores.ranking[0]].save(options.out / "retrained")
+        show(study, options.out)
 
     normalisation = {s.name: asdict(s.normalisation) for s in (base, target)}
     summary = {

@@ -66,6 +66,9 @@ def test_the_table_of_closures_and_training_through_the_solver(
     clipped = rows[names.index("retrained, clipped")]["definition"]
     assert clipped.startswith("ClippedBackscatter(")
     assert {figure.stem for figure in out.glob("*.png")} == FIGURES
+    shown = kst.Study.read(out)
+    assert [row["closure"] for row in shown.a_posteriori] == names
+    assert "Jansen-Held" in (out / "report.html").read_text()
     printed = capsys.readouterr().out
     assert "| closure | CC |" in printed
     assert f"retrained, clipped: {clipped}" in printed
