@@ -5,7 +5,7 @@
 # dataset: processes of this machine, Dask on many, MPI. Here a Dask cluster of two
 # processes makes the tiny flow, and one process makes it again: the content is the
 # same, bit for bit. For Slurm and Kubernetes only the cluster is another one, see
-# `docs/distributed.md`.
+# `docs/distributed.md`. Dask comes with the extra `dask`.
 
 # %%
 import tempfile
