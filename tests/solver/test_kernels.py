@@ -72,8 +72,11 @@ def test_spectral_kernels_same_bits(shape, first):
     factors = tables(rng, shape, cutoff)
     field = complex_(rng, (nx, first + columns + 2))
     pair = np.zeros((2, nx, columns + padding), complex)
-    given = [field, first, factors, cutoff, pair]
-    assert_same_bits("velocity", given, with_factors)
+    for more_rows in (0, 6):
+        longer = complex_(rng, (nx + more_rows, first + columns + 2))
+        given = [longer, first, factors, cutoff, pair]
+        assert_same_bits("velocity", given, with_factors)
+        assert_same_bits("strain", given, with_factors)
     pair = complex_(rng, pair.shape)
     assert_same_bits("advection", [pair, factors, cutoff, first, field], with_factors)
 
@@ -112,14 +115,22 @@ def test_kernels_do_what_their_formulas_say(module):
     factors, (nx, columns), first = tables(rng, shape, cutoff), shape, 2
     whole = complex_(rng, (nx, 9))
     hat = whole[:, first : first + columns]
-    given, pair = module.factors_of(factors), np.zeros((2, nx, columns + 3), complex)
-    module.velocity(whole, first, given, cutoff, pair)
+    given = module.factors_of(factors)
     c, d = factors[:, resolved]
-    u, v = 1j * c * hat[resolved], -1j * d * hat[resolved]
-    expected = [u + 1j * v, u - 1j * v]
-    np.testing.assert_allclose(pair[:, resolved, :columns], expected, rtol=1e-14)
-    assert np.all(pair[:, 3:6] == 0.0)
-    assert np.all(pair[:, :, columns:] == 0.0)
+    fields = {
+        module.velocity: (1j * c * hat[resolved], -1j * d * hat[resolved]),
+        module.strain: (c * hat[resolved], d * hat[resolved]),
+    }
+    longer = np.insert(whole, [4] * 5, np.nan, axis=0)
+    for kernel, (a, b) in fields.items():
+        for layout in (whole, longer):
+            pair = np.zeros((2, nx, columns + 3), complex)
+            kernel(layout, first, given, cutoff, pair)
+            np.testing.assert_allclose(
+                pair[:, resolved, :columns], [a + 1j * b, a - 1j * b], rtol=1e-14
+            )
+            assert np.all(pair[:, 3:6] == 0.0)
+            assert np.all(pair[:, :, columns:] == 0.0)
     p, q = complex_(rng, (2, nx, columns + 3))
     before, pair = whole.copy(), np.stack([p + 1j * q, p - 1j * q])
     module.advection(pair, given, cutoff, first, whole)

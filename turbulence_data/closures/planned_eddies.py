@@ -13,8 +13,10 @@ from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.pair_transform import Pair, PairTransform
 from turbulence_data.solver.transforms import FieldHat
 
-Table = NDArray[np.complexfloating]
+Table = NDArray[np.floating]
 Tables = tuple[Table, Table]
+ReadPair = Callable[[FieldHat, int, Table, int, Pair], None]
+"""A kernel: writes `a + i b` and `a - i b` from vorticity and two real tables."""
 
 
 class PlannedEddies:
@@ -24,8 +26,9 @@ class PlannedEddies:
 
     Args:
         modes: of the simulation.
-        fields: a_hat and b_hat of a vorticity of 1, of the shape of `below_nyquist`.
-        weights: alpha and gamma, real.
+        read: what makes a and b of the vorticity.
+        fields: the two tables of `read`, of the shape of `below_nyquist`.
+        weights: alpha and gamma.
         scale: a factor, real or imaginary.
 
     Attributes:
@@ -33,23 +36,22 @@ class PlannedEddies:
     """
 
     def __init__(
-        self, modes: Modes, fields: Tables, weights: Tables, scale: complex
+        self,
+        modes: Modes,
+        read: ReadPair,
+        fields: Tables,
+        weights: Tables,
+        scale: complex,
     ) -> None:
         self.modes = below_nyquist(modes)
         self._kernels = pointwise_kernels()
         self._pair = PairTransform(self.modes, self._kernels)
-        a, b = fields
-        self._read = np.stack([a + 1j * b, a - 1j * b]).astype(modes.complex_dtype)
+        self._read_pair = read
+        self._read = self._factors(fields)
         # Coefficients come back nx ny times too large, and the kernel doubles them.
         size = 0.5 * abs(scale) / float(np.prod(modes.grid.num_points))
-        tables = (size * np.stack(weights).real * self.modes.mask).astype(modes.dtype)
+        self._write = self._factors((size * weights[0], size * weights[1]))
         self._phase = scale / abs(scale)  # 1, -1 or i
-        self._write = {
-            panel.start: self._kernels.factors_of(
-                np.ascontiguousarray(tables[:, :, panel])
-            )
-            for panel in self._pair.panels
-        }
         self._forcing = np.zeros(self.modes.shape, modes.complex_dtype)
         self._part = np.empty_like(self._forcing)
 
@@ -62,12 +64,8 @@ class PlannedEddies:
         cutoff = self.modes.cutoff[0]
 
         def read(columns: slice, pair: Pair) -> None:
-            width = slice(0, columns.stop - columns.start)  # lines have padding
-            for rows in self.halves:
-                vorticity, tables = vorticity_hat[rows, columns], self._read
-                for number in (0, 1):
-                    strain = pair[number, rows, width]
-                    np.multiply(vorticity, tables[number, rows, columns], out=strain)
+            first = columns.start
+            self._read_pair(vorticity_hat, first, self._read[first], cutoff, pair)
 
         def write(columns: slice, products: Pair) -> None:
             first = columns.start
@@ -91,6 +89,16 @@ class PlannedEddies:
         cutoff = self.modes.cutoff[0]
         return slice(0, cutoff + 1), slice(-cutoff, None)
 
+    def _factors(self, tables: Tables) -> dict[int, Table]:
+        """Two tables on resolved modes, by the first column of a panel."""
+        both = (np.stack(tables) * self.modes.mask).astype(self.modes.dtype)
+        return {
+            panel.start: self._kernels.factors_of(
+                np.ascontiguousarray(both[:, :, panel])
+            )
+            for panel in self._pair.panels
+        }
+
 
 MakeEddies = Callable[[Modes, float], PlannedEddies]
 """`(modes, filter_width) -> ` the closure for a coefficient of 1."""
@@ -105,18 +113,24 @@ def below_nyquist(modes: Modes) -> Modes:
 def smagorinsky_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
     """Returns `-curl(div(-2 D^2 |S| S_ij))`, where `|S| = 2 |S_xx + i S_xy|`."""
     narrow = below_nyquist(modes)
-    fields = strain_hat(narrow.mask.astype(np.complex128), narrow)
-    weights = narrow.k_squared * fields[0], narrow.k_squared * fields[1]
-    return PlannedEddies(modes, fields, weights, -8.0 * filter_width**2)
+    s_xx, s_xy = strain_hat(narrow.mask.astype(np.complex128), narrow)
+    weights = narrow.k_squared * s_xx.real, narrow.k_squared * s_xy.real
+    return PlannedEddies(
+        modes,
+        pointwise_kernels().strain,
+        (s_xx.real, s_xy.real),
+        weights,
+        -8.0 * filter_width**2,
+    )
 
 
 def leith_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
     """Returns `div(D^3 |grad(w)| grad(w))`."""
     narrow = below_nyquist(modes)
-    ones = np.ones(narrow.shape, np.complex128)
-    weights = narrow.kx * ones, narrow.ky * ones
-    fields = 1j * weights[0], 1j * weights[1]
-    return PlannedEddies(modes, fields, weights, 1j * filter_width**3)
+    kx, ky = np.broadcast_arrays(narrow.kx, narrow.ky)
+    # The kernel makes i c w and -i d w.
+    read = pointwise_kernels().velocity
+    return PlannedEddies(modes, read, (kx, -ky), (kx, ky), 1j * filter_width**3)
 
 
 def with_coefficient(

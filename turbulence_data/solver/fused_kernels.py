@@ -29,20 +29,47 @@ def velocity(
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
         if i <= cutoff or i >= nx - cutoff:
+            row = i if i <= cutoff else i + vorticity_hat.shape[0] - nx
             for j in range(columns):
                 real, imag = (
-                    vorticity_hat[i, start + j].real,
-                    vorticity_hat[i, start + j].imag,
+                    vorticity_hat[row, start + j].real,
+                    vorticity_hat[row, start + j].imag,
                 )
                 c, d = factors[0, i, j], factors[1, i, j]
                 pair[0, i, j] = complex(d * real - c * imag, c * real + d * imag)
             for j in range(columns):
                 real, imag = (
-                    vorticity_hat[i, start + j].real,
-                    vorticity_hat[i, start + j].imag,
+                    vorticity_hat[row, start + j].real,
+                    vorticity_hat[row, start + j].imag,
                 )
                 c, d = factors[0, i, j], factors[1, i, j]
                 pair[1, i, j] = complex(-(c * imag) - d * real, c * real - d * imag)
+
+
+@_compile
+def strain(
+    vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
+) -> None:
+    """Writes `a + i b` and `a - i b` of `a = c vorticity`, `b = d vorticity`."""
+    _, nx, width = factors.shape
+    start, columns = np.uint64(first), np.uint64(width)
+    for i in range(nx):
+        if i <= cutoff or i >= nx - cutoff:
+            row = i if i <= cutoff else i + vorticity_hat.shape[0] - nx
+            for j in range(columns):
+                real, imag = (
+                    vorticity_hat[row, start + j].real,
+                    vorticity_hat[row, start + j].imag,
+                )
+                c, d = factors[0, i, j], factors[1, i, j]
+                pair[0, i, j] = complex(c * real - d * imag, c * imag + d * real)
+            for j in range(columns):
+                real, imag = (
+                    vorticity_hat[row, start + j].real,
+                    vorticity_hat[row, start + j].imag,
+                )
+                c, d = factors[0, i, j], factors[1, i, j]
+                pair[1, i, j] = complex(c * real + d * imag, c * imag - d * real)
 
 
 @_compile

@@ -32,22 +32,33 @@ def velocity(
     """Writes `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`.
 
     Args:
-        vorticity_hat: the coefficients, of which some columns are read.
+        vorticity_hat: the coefficients, of which some columns are read. Their layout
+            may have more rows than that of `factors`: resolved ones are at both ends.
         first: the first of these columns; there are as many as in `factors`.
         factors: c = ky / k^2 and d = kx / k^2, made by `factors_of`.
-        cutoff: largest resolved mode number along x; rows beyond hold zeros.
+        cutoff: largest resolved mode number along x; rows beyond are left alone.
         pair: coefficients of `u + i v` and of `u - i v`, shape `(2, nx, columns)` or
             wider; further columns are left alone.
     """
     (c, d), width = factors, factors.shape[2] // 2
-    columns = vorticity_hat[:, first : first + width]
-    total, difference = pair[:, :, :width]
-    real_part = np.multiply(columns, 1j, order="C")
-    imaginary_part = columns.copy()
-    _scale(real_part, c)
-    _scale(imaginary_part, d)
-    np.add(real_part, imaginary_part, out=total)
-    np.subtract(real_part, imaginary_part, out=difference)
+    for rows in _resolved_rows(cutoff):
+        columns = vorticity_hat[rows, first : first + width]
+        turned = np.multiply(columns, 1j, order="C")
+        _write_pair(turned, c[rows], columns.copy(), d[rows], pair[:, rows, :width])
+
+
+def strain(
+    vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
+) -> None:
+    """Writes `a + i b` and `a - i b` of `a = c vorticity`, `b = d vorticity`.
+
+    The arguments are those of `velocity`, with other factors c and d.
+    """
+    (c, d), width = factors, factors.shape[2] // 2
+    for rows in _resolved_rows(cutoff):
+        columns = vorticity_hat[rows, first : first + width]
+        turned = np.multiply(columns, 1j, order="C")
+        _write_pair(columns.copy(), c[rows], turned, d[rows], pair[:, rows, :width])
 
 
 def pack_rows(pair: Complex, rows: Complex) -> None:
@@ -118,6 +129,19 @@ def advection(
 def _numbers(array: Complex) -> Real:
     """Real and imaginary parts side by side."""
     return array.view(array.real.dtype)
+
+
+def _resolved_rows(cutoff: int) -> tuple[slice, slice]:
+    """The rows of resolved wavenumbers, at both ends of every layout."""
+    return slice(0, cutoff + 1), slice(-cutoff, None)
+
+
+def _write_pair(a: Complex, c: Real, b: Complex, d: Real, pair: Complex) -> None:
+    """Writes `c a + d b` and `c a - d b`, using up a and b."""
+    _scale(a, c)
+    _scale(b, d)
+    np.add(a, b, out=pair[0])
+    np.subtract(a, b, out=pair[1])
 
 
 def _scale(array: Complex, factors: Real) -> None:
