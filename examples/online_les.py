@@ -302,7 +302,9 @@ def summary_of(study: Study, by_seed: list[Scored], classic: Scored) -> dict:
 
 
 def report_of(study: Study, rows: Sequence[Row]) -> kst.Study:
-    """What a report shows of it."""
+    """What a report shows of it: the table, and what each closure is apart from it."""
+    definitions = {str(row["closure"]): row["definition"] for row in rows}
+    numbers = [{k: v for k, v in row.items() if k != "definition"} for row in rows]
     systems = {"base": study.base, "target": study.target}
     return kst.Study(
         title=f"Closures of an LES: from {study.base.name} to {study.target.name}",
@@ -310,10 +312,13 @@ def report_of(study: Study, rows: Sequence[Row]) -> kst.Study:
             role: system_record(system.train, system.name, "its own train samples")
             for role, system in systems.items()
         },
-        a_posteriori=rows,
+        a_posteriori=numbers,
         provenance={
-            f"{role} data, as made": quickstart.data_record(system)
-            for role, system in systems.items()
+            "closures": definitions,
+            **{
+                f"{role} data, as made": quickstart.data_record(system)
+                for role, system in systems.items()
+            },
         },
     )
 

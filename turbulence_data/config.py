@@ -137,6 +137,16 @@ def check_positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be positive and finite; received {value!r}.")
 
 
+def check_filter_width(value: Any, lengths: tuple[float, float]) -> None:
+    """Raises ValueError unless a filter of this width leaves something of a domain."""
+    check_positive("filter_width", value)
+    if value > max(lengths):
+        raise ValueError(
+            f"filter_width must be at most {max(lengths):g}, the longer side of the "
+            f"domain; received {value!r}."
+        )
+
+
 def check_at_least_zero(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is finite and damps or does nothing."""
     if not is_finite_number(value) or not value >= 0:

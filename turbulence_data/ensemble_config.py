@@ -13,6 +13,7 @@ from turbulence_data.config import (
     FlowConfig,
     as_pair,
     check_at_least_zero,
+    check_filter_width,
     check_positive,
     check_whole,
 )
@@ -107,9 +108,10 @@ class EnsembleConfig:
         check_whole("seed", self.seed, at_least=0)
         self._check_spin_up()
         check_positive("interval", self.interval)
-        for name in ("time_step", "filter_width"):
-            if getattr(self, name) is not None:
-                check_positive(name, getattr(self, name))
+        if self.time_step is not None:
+            check_positive("time_step", self.time_step)
+        if self.filter_width is not None:
+            check_filter_width(self.filter_width, self.flow.lengths)
         self._check_extra_fields()
         self._check_numerics()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.config import TWO_PI, FlowConfig, as_pair, check_positive
+from turbulence_data.config import TWO_PI, FlowConfig, as_pair, check_filter_width
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.operators import jacobian_hat, streamfunction_hat
 from turbulence_data.solver.state import check_vorticity, field_shape
@@ -92,7 +92,7 @@ def filtered_dns(
 
     Raises:
         ValueError: for an unusable field, an LES grid that is not coarser, an unknown
-            filter, a width that is not positive.
+            filter, a width that is not positive or above the length of the domain.
 
     Example:
         >>> x = np.arange(32) * 2 * np.pi / 32
@@ -106,7 +106,6 @@ def filtered_dns(
     _check_coarser(fine, coarse)
     if filter_width is None:
         filter_width = 2.0 * max(coarse.spacing)
-    check_positive("filter_width", filter_width)
     transfer = filter_response(filter, fine, filter_width)
     vorticity_hat = to_spectral(check_vorticity(vorticity, fine))
 
@@ -179,9 +178,11 @@ def filter_response(
         width: width of the filter.
 
     Raises:
-        ValueError: for an unknown filter, or one that does not return finite values of
-            the shape of the modes.
+        ValueError: for an unknown filter, one that does not return finite values of
+            the shape of the modes, a width that is not positive or above the length of
+            the domain.
     """
+    check_filter_width(width, grid.lengths)
     transfer = np.asarray(_filter_named(filter)(grid, width))
     shape = grid.k_squared.shape
     if transfer.shape != shape or not np.all(np.isfinite(transfer)):

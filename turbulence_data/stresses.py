@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.config import TWO_PI, as_pair, check_positive
-from turbulence_data.filtering import Filter, gaussian_filter
+from turbulence_data.config import TWO_PI, as_pair
+from turbulence_data.filtering import Filter, filter_response, gaussian_filter
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.operators import (
     padded_points,
@@ -66,7 +66,7 @@ def subgrid_stresses(
 
     Raises:
         ValueError: for an unusable field, an LES grid that is not coarser, a width that
-            is not positive.
+            is not positive or above the length of the domain.
 
     Example:
         >>> x = np.arange(32) * 2 * np.pi / 32
@@ -84,8 +84,7 @@ def subgrid_stresses(
         )
     if filter_width is None:
         filter_width = 2.0 * max(coarse.spacing)
-    check_positive("filter_width", filter_width)
-    transfer = filter(fine, filter_width)
+    transfer = filter_response(filter, fine, filter_width)
 
     def filtered(field_hat: FieldHat) -> FieldHat:
         return resize(transfer * field_hat, fine.num_points, coarse.num_points)

@@ -101,15 +101,15 @@ def shown(value: Any) -> str:
     """A value as text: four digits of a number, a dash for what is not known.
 
     Example:
-        >>> shown(0.123456), shown(None), shown(float("nan")), shown(True), shown(26881)
-        ('0.1235', '–', '–', 'yes', '26881')
+        >>> shown(0.123456), shown(None), shown(float("nan")), shown(True), shown(-0.0)
+        ('0.1235', '–', '–', 'yes', '0')
     """
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else "–"
+        return f"{value + 0.0:.4g}" if math.isfinite(value) else "–"
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value))
     if isinstance(value, dict):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.scoring.checks import check_whole_number
 from keras_spectral_tl.scoring.explanation import system_spectra
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
 from keras_spectral_tl.scoring.held_out_evidence import unexplained
@@ -57,7 +58,10 @@ def score_layers(
 
     Raises:
         ValueError: for empty or non-finite data, data that do not fit the model, a
-            model without trainable weights, no scorers or two of one name.
+            model without trainable weights, no scorers or two of one name, a seed that
+            is not a whole number from 0 on.
+        TypeError: if `scorers` is no sequence of scorers, or one of them returns
+            something else than `ScoredLayers` with values.
 
     Example:
         >>> from keras_spectral_tl.models import build_sgs_cnn
@@ -68,12 +72,13 @@ def score_layers(
         ['conv_1', 'conv_2']
     """
     chosen = _checked_scorers(default_scorers() if scorers is None else scorers)
+    check_whole_number("seed", seed, 0)
     base, target = TargetData.of(base_data), TargetData.of(target_data)
     check_fit(model, base)
     check_fit(model, target)
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
     results = {
-        scorer.name: scorer(model, base, target, np.random.default_rng(child))
+        scorer.name: _scored(scorer, model, base, target, np.random.default_rng(child))
         for scorer, child in zip(chosen, seeds, strict=False)
     }
     decisive = results[chosen[0].name]
@@ -112,7 +117,13 @@ def _provenance(
 
 
 def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
-    """Returns the scorers if there is at least one and names are unique."""
+    """Returns the scorers if they are some, with different names."""
+    given: Any = scorers  # whatever the caller passed
+    if not isinstance(given, Sequence) or not all(map(_is_scorer, given)):
+        raise TypeError(
+            "scorers must be a sequence of objects with a name that are called with "
+            f"(model, base, target, rng), see Scorer; received {given!r:.100}."
+        )
     names = [scorer.name for scorer in scorers]
     if not names or len(set(names)) != len(names):
         raise ValueError(
@@ -120,6 +131,22 @@ def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
             f"{names}."
         )
     return tuple(scorers)
+
+
+def _is_scorer(given: Any) -> bool:
+    named = isinstance(getattr(given, "name", None), str)
+    return named and callable(given) and not isinstance(given, type)
+
+
+def _scored(scorer: Scorer, *arguments: Any) -> ScoredLayers:
+    """What a scorer returns, if it is what a scorer is to return."""
+    result: Any = scorer(*arguments)
+    if not isinstance(result, ScoredLayers) or not result.values:
+        raise TypeError(
+            f"the scorer {scorer.name!r} must return ScoredLayers with a value for "
+            f"each layer; received {result!r:.100}."
+        )
+    return result
 
 
 def _ranking(scored: ScoredLayers) -> tuple[str, ...]:

@@ -68,6 +68,8 @@ def test_the_table_of_closures_and_training_through_the_solver(
     assert {figure.stem for figure in out.glob("*.png")} == FIGURES
     shown = kst.Study.read(out)
     assert [row["closure"] for row in shown.a_posteriori] == names
+    assert not any("definition" in row for row in shown.a_posteriori)
+    assert shown.provenance["closures"]["retrained, clipped"] == clipped
     assert "Jansen-Held" in (out / "report.html").read_text()
     printed = capsys.readouterr().out
     assert "| closure | CC |" in printed

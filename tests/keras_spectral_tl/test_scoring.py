@@ -311,6 +311,36 @@ def test_a_scorer_of_ones_own():
     assert scores.recommended == ("conv_3",)
 
 
+@pytest.mark.parametrize(
+    "scorers",
+    ["abc", 3, GradientNorm(), [GradientNorm], [GradientNorm(), "a"], [len]],
+)
+def test_what_is_no_scorer_is_refused_before_any_work(scorers):
+    model, base, target = planted("conv_1", num_samples=2)
+    with pytest.raises(TypeError, match="sequence of objects with a name"):
+        score_layers(model, base, target, scorers)
+
+
+@pytest.mark.parametrize("returned", [None, {"conv_1": 1.0}, ScoredLayers({}, Cost(0))])
+def test_what_a_scorer_returns_is_checked(returned):
+    class Mistaken:
+        name = "mistaken"
+
+        def __call__(self, *arguments):
+            return returned
+
+    model, base, target = planted("conv_1", num_samples=2)
+    with pytest.raises(TypeError, match="'mistaken' must return ScoredLayers"):
+        score_layers(model, base, target, [Mistaken()])
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, None, "0", True])
+def test_a_seed_is_a_whole_number(seed):
+    model, base, target = planted("conv_1", num_samples=2)
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        score_layers(model, base, target, seed=seed)
+
+
 def test_dense_models_can_be_scored():
     dense = [keras.layers.Dense(4, activation="tanh", name="a"), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((3,)), *dense])

@@ -255,6 +255,21 @@ def test_bands_part_the_wavenumbers():
     assert chosen == list(range(1, 32))
 
 
+@pytest.mark.parametrize(
+    ("num_points", "first"),
+    [(4, 1.0), (64, 30.0), (64, 1e308), (64, 1e-320), (9.5, 1)],
+)
+def test_a_band_without_wavenumbers_is_refused(num_points, first):
+    with pytest.raises(ValueError, match=r"first must leave|num_points must be"):
+        thirds(num_points, first)
+
+
+@pytest.mark.parametrize("threshold", [1j, np.nan, "0.5", None])
+def test_a_threshold_is_a_number(threshold):
+    with pytest.raises(ValueError, match="threshold must be a finite number"):
+        decorrelation_times([0, 1], [[1], [0]], threshold)
+
+
 def test_errors_by_band_see_their_band_only():
     k = np.arange(32.0)
     reference = (k + 1.0) ** -3
@@ -334,6 +349,8 @@ def test_the_comparison_scores_every_closure(reference):
     assert rows["none"]["enstrophy transfer"] == 0.0
     assert "Smagorinsky(" in rows["clipped"]["definition"]
     assert "ClippedBackscatter(" in rows["clipped"]["definition"]
+    assert " at 0x" not in rows["fed"]["definition"]  # the same in every run
+    assert "lambda" in rows["fed"]["definition"]
     truth = result.statistics["filtered DNS"]
     energies = [energy(w) for w in reference.vorticity[2:].reshape(-1, 32, 32)]
     assert truth.energy_spectrum.sum() == pytest.approx(np.mean(energies))

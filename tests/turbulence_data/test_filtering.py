@@ -1,6 +1,7 @@
 """Filtering and the exact subgrid forcing: identities of the filtered equation."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from turbulence_data.filtering import (
     les_flow,
     sharp_filter,
 )
+from turbulence_data.flows import named_flow
 from turbulence_data.solver.equations import VorticityEquation
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.initial_conditions import RandomVorticity
@@ -281,6 +283,14 @@ def test_an_unknown_filter_lists_the_known_ones():
     message = r"unknown filter 'gauss'.*\['box', 'gaussian', 'sharp'\]"
     with pytest.raises(ValueError, match=message):
         filtered_dns(start((32, 32)), 16, "gauss")
+
+
+@pytest.mark.parametrize("width", [6.3, 1e200])
+def test_a_filter_wider_than_the_domain_is_refused(width):
+    with pytest.raises(ValueError, match=r"filter_width must be at most 6\.28319"):
+        filtered_dns(start((32, 32)), 16, filter_width=width)
+    with pytest.raises(ValueError, match=r"filter_width must be at most 6\.28319"):
+        replace(named_flow("tiny_forced_re2e2_kf4"), filter_width=width)
 
 
 @pytest.mark.parametrize("num_points", [32, 64, (16, 32), (32, 16)])

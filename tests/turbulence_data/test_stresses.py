@@ -117,5 +117,7 @@ def test_bad_input_is_refused_with_its_value():
         subgrid_stresses(vorticity, 32)
     with pytest.raises(ValueError, match=r"filter_width .*-1"):
         subgrid_stresses(vorticity, 16, filter_width=-1.0)
+    with pytest.raises(ValueError, match="values for the modes"):
+        subgrid_stresses(vorticity, 16, filter=lambda grid, width: np.ones(3))
     with pytest.raises(ValueError, match="mean"):
         subgrid_stresses(vorticity + 1.0, 16)

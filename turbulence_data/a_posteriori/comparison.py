@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -109,7 +110,7 @@ def compare(
         runs[name], statistics[name] = run, RunStatistics.together(members)
         correlation[name] = correlations(run.vorticity, reference.vorticity)
         scores, errors = scorer.scores(run, members, correlation[name])
-        rows.append({"closure": name, **scores, "definition": repr(used)})
+        rows.append({"closure": name, **scores, "definition": _definition(used)})
         standard_errors.append(errors)
     turnover_time = reference.turnover_time
     return Comparison(
@@ -121,3 +122,8 @@ def compare(
         turnover_time,
         scorer.bands,
     )
+
+
+def _definition(closure: Closure) -> str:
+    """What a closure is; where objects in it lie in memory says nothing."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(closure))

@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data.checked_values import real_array
-from turbulence_data.config import TWO_PI, is_finite_number
+from turbulence_data.config import (
+    TWO_PI,
+    check_positive,
+    check_whole,
+    is_finite_number,
+)
 from turbulence_data.diagnostics import energy_spectrum
 
 Lengths = tuple[float, float]
@@ -48,7 +53,7 @@ def thirds(num_points: int, first: float = 1.0) -> dict[str, tuple[float, float]
 
     Args:
         num_points: of the grid, along an axis.
-        first: the lowest wavenumber, above 0 and at most that below Nyquist.
+        first: the lowest wavenumber, above 0 and so low that no band is empty.
 
     Raises:
         ValueError: for no such wavenumbers.
@@ -58,13 +63,16 @@ def thirds(num_points: int, first: float = 1.0) -> dict[str, tuple[float, float]
         {'large scales': (1.0, 3.0), 'middle scales': (4.0, 15.0), 'small scales': \
 (16.0, 63.0)}
     """
+    check_whole("num_points", num_points, at_least=1)
+    check_positive("first", first)
     last = float((num_points - 1) // 2)
-    if not 0.0 < first <= last:
+    one, two = (math.floor(first ** (1 - p) * last**p) for p in (1 / 3, 2 / 3))
+    if not first <= one < two < last:
         raise ValueError(
-            f"first must be above 0 and at most {last:g}, the last wavenumber below "
-            f"Nyquist on {num_points} points; received {first!r}."
+            f"first must leave wavenumbers to three bands up to {last:g}, the last one "
+            f"below Nyquist on {num_points} points; received {first!r}, for bands up "
+            f"to {one}, {two} and {last:g}."
         )
-    one, two = (math.floor(first * (last / first) ** part) for part in (1 / 3, 2 / 3))
     return {
         "large scales": (first, float(one)),
         "middle scales": (one + 1.0, float(two)),
@@ -113,6 +121,9 @@ def decorrelation_times(
         correlation: shape `(T, E)`.
         threshold: the correlation.
 
+    Raises:
+        ValueError: for other shapes, or a threshold that is no finite number.
+
     Example:
         >>> decorrelation_times([0, 1, 2], [[1, 1], [0.8, 1], [0.4, 0.9]]).tolist()
         [1.75, inf]
@@ -124,6 +135,8 @@ def decorrelation_times(
             "times and correlation must have the shapes (T,) and (T, E); received "
             f"{moments.shape} and {values.shape}."
         )
+    if not is_finite_number(threshold):
+        raise ValueError(f"threshold must be a finite number; received {threshold!r}.")
     lost = np.full(values.shape[1], math.inf)
     for member, series in enumerate(values.T):
         below = np.flatnonzero(~(series >= threshold))

@@ -52,7 +52,8 @@ def probability_density(
             or edges. To compare two distributions give both the same edges.
 
     Raises:
-        ValueError: for values that are not finite, or when none lies in the bins.
+        ValueError: for values that are not finite, fewer than two edges, or when no
+            value lies in the bins.
 
     Example:
         >>> pdf = probability_density([0.0, 1.0, 2.0, 4.0], bins=2)
@@ -60,6 +61,8 @@ def probability_density(
         ([0.0, 2.0, 4.0], [0.25, 0.25], '2 equal bins')
     """
     flat = _finite(values)
+    if np.ndim(bins) == 1 and np.size(bins) < 2:
+        raise ValueError(f"bins must be at least two edges; received {bins!r}.")
     if isinstance(bins, str):
         rule = f"numpy {bins!r}"
     elif isinstance(bins, int | np.integer):
