@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_spectral_tl.layers.radial_spectrum2d import tensor_spectra
+from keras_spectral_tl.real_arrays import whole_numbers
 
 # Keeps the logarithm of a shell finite where truth and prediction are both zero.
 _SMALLEST = 1e-30
@@ -200,10 +201,12 @@ class SpectralLoss(keras.losses.Loss):
 
 def _checked_range(wavenumbers: Any) -> tuple[int, int | None]:
     try:
-        first, last = wavenumbers
-        first, last = int(first), None if last is None else int(last)
-        if first >= 0 and (last is None or last >= first):
-            return first, last
+        given, end = wavenumbers
+        (first,) = whole_numbers("k_min", [given])
+        if end is None:
+            return first, None
+        (last,) = whole_numbers("k_max", [end], first)
+        return first, last
     except (TypeError, ValueError):
         pass
     raise ValueError(

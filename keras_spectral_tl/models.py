@@ -4,7 +4,7 @@ import numbers
 import pathlib
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,8 @@ import numpy as np
 
 from keras_spectral_tl import introspection
 from keras_spectral_tl.layers import PeriodicConv2D
+
+_MOST_WEIGHTS = 2 * 10**9
 
 
 def build_sgs_cnn(
@@ -40,8 +42,8 @@ def build_sgs_cnn(
         An uncompiled model with layers conv_1 ... conv_n.
 
     Raises:
-        ValueError: If `input_shape` is not (n, m, channels) or a number is not a
-            positive int.
+        ValueError: If `input_shape` is not (n, m, channels), a number is not a positive
+            int, or there would be more than 2e9 weights.
 
     References:
         Architecture after Guan, Chattopadhyay, Subel, Hassanzadeh, "Stable a
@@ -60,14 +62,8 @@ def build_sgs_cnn(
             "Expected input_shape = (n, m, channels), positive, for example "
             f"(64, 64, 2). Received input_shape={input_shape!r}."
         )
-    sizes: dict[str, Any] = {
-        "num_layers": num_layers,
-        "num_filters": num_filters,
-        "kernel_size": kernel_size,
-    }
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
-            raise ValueError(f"Expected {name} as a positive int. Received {size!r}.")
+    sizes = {"num_filters": num_filters, "kernel_size": kernel_size}
+    _check_sizes({"num_layers": num_layers, **sizes}, channels=shape[2])
     convolution = PeriodicConv2D if periodic else keras.layers.Conv2D
     options = {} if periodic else {"padding": "same"}
     inputs = keras.Input(shape, name="fields")
@@ -83,6 +79,19 @@ def build_sgs_cnn(
             **options,
         )(outputs)
     return keras.Model(inputs, outputs, name="sgs_cnn")
+
+
+def _check_sizes(sizes: Mapping[str, Any], channels: int) -> None:
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
+            raise ValueError(f"Expected {name} as a positive int. Received {size!r}.")
+    layers, filters, taps = map(int, sizes.values())
+    hidden = (layers - 2) * filters**2 + (channels + 1) * filters
+    if (hidden if layers > 1 else channels) * taps**2 > _MOST_WEIGHTS:
+        raise ValueError(
+            f"Expected at most {_MOST_WEIGHTS:.0e} weights, which take 8 GB. Received "
+            f"{sizes} for {channels} channel(s), which make more; choose fewer."
+        )
 
 
 def copy_model(model: keras.Model) -> keras.Model:

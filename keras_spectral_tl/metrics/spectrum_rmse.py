@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_spectral_tl.layers.radial_spectrum2d import tensor_spectra
 from keras_spectral_tl.metrics.compensated_sum import CompensatedSum
+from keras_spectral_tl.real_arrays import whole_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
@@ -57,13 +58,8 @@ class SpectrumRMSE(keras.Metric):
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.wavenumbers = (
-            None if wavenumbers is None else [int(k) for k in wavenumbers]
+            None if wavenumbers is None else whole_numbers("wavenumbers", wavenumbers)
         )
-        if self.wavenumbers is not None and min(self.wavenumbers, default=-1) < 0:
-            raise ValueError(
-                "wavenumbers must be numbers of at least 0 and not be empty. Received "
-                f"wavenumbers={wavenumbers!r}."
-            )
         self.data_format = data_format or keras.config.image_data_format()
         if self.data_format not in ("channels_last", "channels_first"):
             raise ValueError(

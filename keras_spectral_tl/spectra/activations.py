@@ -178,8 +178,8 @@ def spectral_shift(
         One `SpectralShift` for each layer, in the order of ``base``.
 
     Raises:
-        ValueError: If the layers differ, sizes differ without the grids being known, or
-            a spectrum has no energy.
+        ValueError: If the layers differ, sizes differ without the grids being known, a
+            spectrum has no energy, or what a mapping holds is none.
 
     Example:
         >>> flat = {"conv": np.array([1.0, 1.0])}
@@ -251,4 +251,11 @@ def _pre_activation(
             "Expected a result of activation_spectra, or a mapping of layer names to "
             f"spectra. Received {type(spectra).__name__}."
         )
-    return {name: real_array(str(name), values) for name, values in spectra.items()}
+    arrays = {name: real_array(str(name), values) for name, values in spectra.items()}
+    for name, values in arrays.items():
+        if values.ndim != 1:
+            raise ValueError(
+                "Expected a spectrum, one value a wavenumber, for each layer. Received "
+                f"the shape {values.shape} for {name!r}."
+            )
+    return arrays

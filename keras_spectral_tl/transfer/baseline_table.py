@@ -13,6 +13,7 @@ from keras_spectral_tl.transfer.controls import (
     retrain_all,
 )
 from keras_spectral_tl.transfer.learning_rates import LearningRates
+from keras_spectral_tl.transfer.progress import Progress, check_progress, report
 from keras_spectral_tl.transfer.retrain_result import RetrainResult
 from keras_spectral_tl.transfer.retraining import check_fit, retrain
 from keras_spectral_tl.transfer.sweep import SweepResult
@@ -29,7 +30,7 @@ def baselines(
     test_data: Any,
     *,
     include: Sequence[str] | None = None,
-    progress: Callable[[Mapping[str, Any]], None] | None = None,
+    progress: Progress | None = None,
     **retrain_options: Any,
 ) -> SweepResult:
     """Train every control with the same data and options, and test it.
@@ -71,6 +72,7 @@ def baselines(
         >>> [row["num_parameters"] for row in table.rows]
         [0, 3]
     """
+    check_progress(progress)
     names = _applicable(model) if include is None else list(include)
     for name in names:
         if name not in _BASELINES:
@@ -89,8 +91,7 @@ def baselines(
             error.add_note(f"This happened in the baseline {name!r}.")
             raise
         rows.append({**result.row(test), "layer": name})
-        if progress is not None:
-            progress(rows[-1])
+        report(progress, rows[-1])
     return SweepResult(tuple(rows))
 
 

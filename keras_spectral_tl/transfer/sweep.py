@@ -3,7 +3,7 @@
 import concurrent.futures
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import keras
 from keras_spectral_tl import freezing
 from keras_spectral_tl.introspection import trainable_layer_names
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
+from keras_spectral_tl.transfer.progress import Progress, check_progress, report
 from keras_spectral_tl.transfer.retraining import check_fit
 from keras_spectral_tl.transfer.sweep_directory import SweepDirectory, fingerprint
 from keras_spectral_tl.transfer.sweep_result import SweepResult as SweepResult
@@ -26,7 +27,7 @@ def oracle_sweep(
     test_data: Any,
     *,
     layers: freezing.Selector | None = None,
-    progress: Callable[[Mapping[str, Any]], None] | None = None,
+    progress: Progress | None = None,
     executor: concurrent.futures.Executor | None = None,
     directory: str | os.PathLike[str] | None = None,
     **retrain_options: Any,
@@ -78,6 +79,8 @@ def oracle_sweep(
         >>> list(sweep.cc)
         ['conv_1', 'conv_2']
     """
+    check_progress(progress)
+    _check_executor(executor)
     target, test = read_samples(target_data), read_samples(test_data)
     options = dict(retrain_options)
     cache = options.pop("cache", PrefixCache())
@@ -90,7 +93,7 @@ def oracle_sweep(
         store = SweepDirectory(directory, fingerprint(model, target, test, options))
     found = _stored(store, candidates)
     for row in found.values():
-        _report(progress, row)
+        report(progress, row.values)
     left = [c for c in candidates if c not in found]
     if executor is None:
         computed = _here(left, model, target, test, training, cache)
@@ -102,8 +105,16 @@ def oracle_sweep(
         found[candidate] = row
         if store is not None:
             store.save(candidate, row)
-        _report(progress, row)
+        report(progress, row.values)
     return _result(candidates, found)
+
+
+def _check_executor(executor: Any) -> None:
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            "Expected executor as a concurrent.futures.Executor or None. Received "
+            f"{executor!r:.100}."
+        )
 
 
 def _candidates(
@@ -140,13 +151,6 @@ def _result(
         for candidate in candidates
     }
     return SweepResult(tuple(rows[c].values for c in candidates), weights)
-
-
-def _report(
-    progress: Callable[[Mapping[str, Any]], None] | None, row: SweepRow
-) -> None:
-    if progress is not None:
-        progress(row.values)
 
 
 def _source(given: Any, samples: TargetData) -> TargetData | str:

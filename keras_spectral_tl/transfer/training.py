@@ -96,9 +96,6 @@ class Training:
         if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
             raise TypeError(f"Expected seed as an int. Received seed={seed!r}.")
         object.__setattr__(self, "seed", int(seed))
-        size = self.fit_options.get("batch_size")
-        if size is not None and size < 1:
-            raise ValueError(f"Expected batch_size >= 1. Received batch_size={size}.")
         if self.seed < 0:
             raise ValueError(f"Expected seed >= 0. Received seed={self.seed}.")
         _check_fit_options(self.fit_options)
@@ -191,3 +188,26 @@ def _check_fit_options(options: Mapping[str, Any]) -> None:
                 f"Received the option {name!r}, which neither retraining nor "
                 f"model.compile nor model.fit knows.{hint}"
             )
+    _check_batch_size(options.get("batch_size"))
+    for callback in listed(options.get("callbacks")):
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                "Expected callbacks as a keras.callbacks.Callback or a list of them. "
+                f"Received {callback!r:.100}."
+            )
+
+
+def _check_batch_size(size: Any) -> None:
+    if size is None:
+        return
+    if isinstance(size, bool) or not isinstance(size, numbers.Integral):
+        raise TypeError(f"Expected batch_size as an int. Received {size!r:.100}.")
+    if int(size) < 1:
+        raise ValueError(f"Expected batch_size >= 1. Received batch_size={size}.")
+
+
+def listed(callbacks: Any) -> list[Any]:
+    """Return the callbacks as a list, as Keras takes one, several or None."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import introspection
 from keras_spectral_tl.transfer.target_data import TargetData
-from keras_spectral_tl.transfer.training import Training
+from keras_spectral_tl.transfer.training import Training, listed
 
 _MEND = (
     "Use a smaller learning rate or clip gradients, for example "
@@ -88,7 +88,7 @@ def fit(
         ValueError: If too few samples are left beside those held out.
     """
     options = {"epochs": 50, "verbose": 0, **training.fit_options}
-    callbacks = _listed(options.pop("callbacks", None))
+    callbacks = listed(options.pop("callbacks", None))
     stopping = training.early_stopping
     if stopping is None:
         data, validation = _split(data, options.pop("validation_split", 0.0))
@@ -127,12 +127,6 @@ def check_finite_weights(network: keras.Model) -> None:
                 f"The weights of layer {name!r} are not finite after the last epoch. "
                 f"{_MEND}"
             )
-
-
-def _listed(callbacks: Any) -> list[Any]:
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
 
 
 def _split(data: TargetData, fraction: float) -> tuple[TargetData, Any]:

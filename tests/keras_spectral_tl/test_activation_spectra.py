@@ -326,6 +326,8 @@ def test_bad_shifts_are_refused() -> None:
         spectral_shift(good, {"a": np.ones(3)})
     with pytest.raises(ValueError, match=r"0\.0 \(target\)"):
         spectral_shift(good, {"a": np.zeros(2)})
+    with pytest.raises(ValueError, match=r"shape \(2, 2\) for 'a'"):
+        spectral_shift(good, {"a": np.ones((2, 2))})
 
 
 def test_unknown_layer_is_refused_with_near_names() -> None:

@@ -152,3 +152,14 @@ def test_bad_shapes_are_refused() -> None:
         kernel_shapes(np.ones(5))
     with pytest.raises(ValueError, match=r"Received shape \(0, 5, 5\)"):
         kernel_shapes(np.ones((0, 5, 5)))
+
+
+@pytest.mark.parametrize("dilation", [(0, 1), (1, 0.5), (1,), (1j, 1), (1, True), 2])
+def test_a_bad_dilation_is_refused(dilation) -> None:
+    with pytest.raises(ValueError, match="dilation"):
+        kernel_shapes(np.ones((1, 3, 3)), dilation)
+
+
+def test_a_kernel_too_wide_for_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at most 4,194,304"):
+        kernel_shapes(np.ones((1, 3, 3)), (10**6, 10**6))

@@ -225,6 +225,8 @@ def test_spectrum_metric_refuses_bad_input():
         metrics.SpectrumRMSE([])
     with pytest.raises(ValueError, match=r"wavenumbers=\[-1\]"):
         metrics.SpectrumRMSE([-1])
+    with pytest.raises(ValueError, match=r"wavenumbers=\[1, 2\.5\]"):
+        metrics.SpectrumRMSE([1, 2.5])
     with pytest.raises(ValueError, match="'NCHW'"):
         metrics.SpectrumRMSE(data_format="NCHW")
     with pytest.raises(ValueError, match=r"0 \.\. 4.*\[9\] for fields of \(5, 7\)"):

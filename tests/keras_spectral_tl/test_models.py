@@ -140,6 +140,8 @@ def test_only_the_periodic_network_commutes_with_shifts():
         ({"num_layers": 0}, "num_layers as a positive int. Received 0"),
         ({"num_filters": 2.5}, "num_filters as a positive int. Received 2.5"),
         ({"kernel_size": -3}, "kernel_size as a positive int. Received -3"),
+        ({"num_layers": 10**30}, r"at most 2e\+09 weights"),
+        ({"kernel_size": 10**5, "num_layers": 1}, r"at most 2e\+09 weights"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

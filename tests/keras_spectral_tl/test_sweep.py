@@ -220,6 +220,15 @@ def test_a_process_pool_gives_the_same_rows():
     assert any("'c' was retrained alone" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.parametrize("name", ["progress", "executor"])
+def test_what_cannot_be_called_is_refused_before_any_work(name):
+    for call in (transfer.oracle_sweep, transfer.baselines):
+        if call is transfer.baselines and name == "executor":
+            continue
+        with pytest.raises(TypeError, match=f"Expected {name} as a"):
+            call(_chain(), (X, Y), TEST, **{name: "other"})
+
+
 def test_a_worker_on_another_backend_is_refused(monkeypatch):
     class Here(concurrent.futures.Executor):
         def submit(self, function, /, *arguments):

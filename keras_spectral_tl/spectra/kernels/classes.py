@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.spectra.kernels.gabor_atoms import explained_shares
 from keras_spectral_tl.spectra.kernels.shapes import KernelShapes, kernel_shapes
 
@@ -54,12 +55,13 @@ def classify_kernels(
         >>> classify_kernels(np.stack([smooth, checked])).tolist()
         ['low-pass', 'high-pass']
     """
-    measured = shapes or kernel_shapes(kernels, dilation)
+    values = real_array("kernels", kernels)
+    measured = shapes or kernel_shapes(values, dilation)
     passes_dc = measured.dc_shares >= HALF_POWER
     passes_edge = measured.edge_shares >= HALF_POWER
     index = np.array([[1, 2], [0, 3]])[passes_dc.astype(int), passes_edge.astype(int)]
-    shares = explained_shares(kernels)[0][:, 0]
-    unstructured = (shares <= noise_share(kernels.shape[1:])) | (shares == 0)
+    shares = explained_shares(values)[0][:, 0]
+    unstructured = (shares <= noise_share(values.shape[1:])) | (shares == 0)
     index[unstructured] = KERNEL_CLASSES.index("unstructured")
     return np.asarray(np.array(KERNEL_CLASSES)[index])
 

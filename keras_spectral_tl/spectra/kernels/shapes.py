@@ -13,6 +13,7 @@ from keras_spectral_tl.spectra.kernels.transforms import (
     kernel_transform,
     mode_wavenumbers,
     mode_weights,
+    spacings,
     transform_chunks,
 )
 
@@ -81,7 +82,8 @@ def kernel_shapes(
         One row a kernel.
 
     Raises:
-        ValueError: If there is no kernel, or none of its axes of points.
+        ValueError: If there is no kernel, none of its axes of points, or `dilation` is
+            not one whole number from 1 on for each axis.
 
     Example:
         >>> difference = np.array([[1.0, 0.0, -1.0]])  # |F(k)| = 2 |sin k|
@@ -96,7 +98,7 @@ def kernel_shapes(
             "Expected kernels of shape (kernels, *size) with one to three axes of "
             f"points. Received shape {values.shape}."
         )
-    steps = dilation or (1,) * rank
+    steps = spacings(dilation, rank)
     pairs = zip(values.shape[1:], steps, strict=True)
     grid = fine_grid(tuple((size - 1) * step + 1 for size, step in pairs))
     parts: list[tuple[Array, ...]] = []

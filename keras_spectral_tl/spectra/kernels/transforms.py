@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.real_arrays import whole_numbers
 from keras_spectral_tl.spectra.fields import mode_multiplicity
 
 Grid = tuple[int, ...]
@@ -15,6 +16,8 @@ Grid = tuple[int, ...]
 _VALUES_AT_ONCE = 64 * 128 * 65
 # Points of the fixed grid, at least; its spacing is 1 / 16 of the Nyquist wavenumber.
 _FINE = 32
+# At most: transfer functions of more take gigabytes.
+_MOST_POINTS = 2**22
 
 
 def kernel_transform(
@@ -44,7 +47,7 @@ def kernel_transform(
                [2., 2., 2.]])
     """
     rank = len(num_points)
-    steps = dilation or (1,) * rank
+    steps = spacings(dilation, rank)
     sizes = kernels.shape[kernels.ndim - rank :]
     *first, last = num_points
     frequencies = [*map(np.fft.fftfreq, first), np.fft.rfftfreq(last)]
@@ -62,6 +65,29 @@ def kernel_transform(
             moved = np.moveaxis(transform, position, -1) @ waves
             transform = np.moveaxis(moved, -1, position)
     return transform
+
+
+def spacings(dilation: Grid | None, rank: int) -> Grid:
+    """Grid spacings between the kernel points along each axis, checked; by default 1.
+
+    Args:
+        dilation: One whole number, from 1 on, for each axis.
+        rank: How many axes there are.
+
+    Raises:
+        ValueError: If they are other numbers, or more or fewer.
+
+    Example:
+        >>> spacings(None, 2), spacings((2, 1), 2)
+        ((1, 1), (2, 1))
+    """
+    steps = (1,) * rank if dilation is None else whole_numbers("dilation", dilation, 1)
+    if len(steps) != rank:
+        raise ValueError(
+            f"Expected dilation with one number for each of {rank} axes. Received "
+            f"{dilation!r:.100}."
+        )
+    return tuple(steps)
 
 
 def point_offsets(size: int, dilation: int = 1) -> NDArray[np.float64]:
@@ -87,11 +113,20 @@ def fine_grid(extent: Grid) -> Grid:
     Args:
         extent: Grid spacings that the kernel covers along each axis.
 
+    Raises:
+        ValueError: If that are more than 4 million points.
+
     Example:
         >>> fine_grid((5, 5)), fine_grid((9,))
         ((32, 32), (64,))
     """
-    return tuple(max(_FINE, 2 ** math.ceil(math.log2(4 * span))) for span in extent)
+    grid = tuple(max(_FINE, 2 ** math.ceil(math.log2(4 * span))) for span in extent)
+    if math.prod(grid) > _MOST_POINTS:
+        raise ValueError(
+            f"A kernel over {extent} grid spacings is too wide: its transfer function "
+            f"would need {math.prod(grid):,} points; expected at most {_MOST_POINTS:,}."
+        )
+    return grid
 
 
 def transform_chunks(
