@@ -32,6 +32,7 @@ class LayerFunction:
         layer: the layer.
         variables: the weights that training changes, frozen or not.
         values: their values when this was made.
+        compiled: what was compiled of it, for whoever needs the same again.
 
     Raises:
         KeyError: if there is no such layer.
@@ -57,6 +58,7 @@ class LayerFunction:
             )
         # Copies: on some backends `fetch` gives a view that training writes to.
         self.values = [np.array(fetch(variable)) for variable in self.variables]
+        self.compiled: dict[str, Any] = {}
         self._model = model
         self._sizes = [int(np.prod(value.shape)) for value in self.values]
 

@@ -44,9 +44,8 @@ class SavedJacobian:
     one on, and `apply_transpose` one pass back. Memory grows with the samples.
 
     Args:
-        model: a built Keras model; not changed.
-        layer: name of a layer with trainable weights, see
-            `introspection.weight_layers`.
+        function: the model as a function of the layer's weights. Jacobians at inputs of
+            one shape share what the backend compiles of it.
         x: inputs, shape `(samples, ...)`, or a nest of such arrays.
         batch_size: samples computed at once.
 
@@ -54,23 +53,20 @@ class SavedJacobian:
         outputs: `f(x; theta)`, float64.
 
     Raises:
-        KeyError: if there is no such layer.
-        ValueError: if the layer has no weights that training changes, or the backend
-            cannot differentiate the model.
+        ValueError: if the backend cannot differentiate the model.
 
     Example:
         >>> dense = keras.layers.Dense(1, name="linear")
         >>> model = keras.Sequential([keras.Input((2,)), dense])
-        >>> jacobian = SavedJacobian(model, "linear", np.array([[1.0, 1.0]]))
+        >>> function = LayerFunction(model, "linear")
+        >>> jacobian = SavedJacobian(function, np.array([[1.0, 1.0]]))
         >>> jacobian.apply(np.array([1.0, 2.0, 3.0]))
         array([[6.]])
     """
 
-    def __init__(
-        self, model: keras.Model, layer: str, x: Any, batch_size: int = 8
-    ) -> None:
-        self._function = LayerFunction(model, layer)
-        maker = for_backend({"tensorflow": _tensorflow, "jax": _Jax(), "torch": _torch})
+    def __init__(self, function: LayerFunction, x: Any, batch_size: int = 8) -> None:
+        self._function, layer = function, function.layer.name
+        maker = for_backend({"tensorflow": _tensorflow, "jax": _jax, "torch": _torch})
         self._parts: list[tuple[slice, SavedProducts]] = []
         for rows, batch in batches(x, batch_size):
             try:
@@ -152,33 +148,39 @@ def _tensorflow(
     return SavedProducts(outputs.numpy(), push, pull)
 
 
-class _Jax:
-    """Compiled once for batches of one shape: kept activations are arguments."""
+def _jax(
+    function: LayerFunction, values: Sequence[NDArray[Any]], x: Any
+) -> SavedProducts:
+    compiled = function.compiled.setdefault("saved_jacobian", _jitted(function))
+    outputs, pullback = compiled.forward(list(values), x)
+    return SavedProducts(
+        np.asarray(outputs),
+        lambda tangents: compiled.push(pullback, outputs, list(tangents)),
+        lambda cotangent: compiled.pull(pullback, cotangent),
+    )
 
-    def __init__(self) -> None:
-        self._forward: Any = None
 
-    def __call__(
-        self, function: LayerFunction, values: Sequence[NDArray[Any]], x: Any
-    ) -> SavedProducts:
-        import jax
+class _Jitted(NamedTuple):
+    """The products compiled for batches of a shape; kept activations are arguments."""
 
-        if self._forward is None:
-            self._forward = jax.jit(
-                lambda v, batch: jax.vjp(lambda u: function(u, batch), v)
-            )
-            self._pull = jax.jit(lambda pullback, cotangent: pullback(cotangent)[0])
-            self._push = jax.jit(
-                lambda pullback, like, tangents: jax.linear_transpose(
-                    lambda cotangent: pullback(cotangent)[0], like
-                )(tangents)[0]
-            )
-        outputs, pullback = self._forward(list(values), x)
-        return SavedProducts(
-            np.asarray(outputs),
-            lambda tangents: self._push(pullback, outputs, list(tangents)),
-            lambda cotangent: self._pull(pullback, cotangent),
-        )
+    forward: Callable[..., Any]
+    pull: Callable[..., Any]
+    push: Callable[..., Any]
+
+
+def _jitted(function: LayerFunction) -> _Jitted:
+    import jax
+
+    def pull(pullback: Any, cotangent: Any) -> Any:
+        return pullback(cotangent)[0]
+
+    def push(pullback: Any, like: Any, tangents: Any) -> Any:
+        return jax.linear_transpose(lambda c: pullback(c)[0], like)(tangents)[0]
+
+    def forward(values: Any, batch: Any) -> Any:
+        return jax.vjp(lambda v: function(v, batch), values)
+
+    return _Jitted(jax.jit(forward), jax.jit(pull), jax.jit(push))
 
 
 def _torch(

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spectral_tl.layer_function import LayerFunction
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.saved_jacobian import SavedJacobian
 from keras_spectral_tl.scoring.checks import check_whole_number
@@ -76,9 +77,12 @@ class HeldOutLeastSquares:
             return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
 
         def change_of(suffix: Suffix) -> Change:
+            # Once for all divisions, or each would be compiled again.
+            function = LayerFunction(suffix.model, suffix.layer)
+
             def change(number: int, fitted: Any, held: Any) -> Array:
                 part = parts[number]
-                return self._outputs(suffix, (fitted, held), part, target.y[part.fit])
+                return self._outputs(function, (fitted, held), part, target.y[part.fit])
 
             return change
 
@@ -96,10 +100,10 @@ class HeldOutLeastSquares:
         return tuple(sorted({max(number, 1) for number in quarters}))
 
     def _outputs(
-        self, suffix: Suffix, inputs: tuple[Any, Any], part: HoldOut, y: Array
+        self, function: LayerFunction, inputs: tuple[Any, Any], part: HoldOut, y: Array
     ) -> Array:
         """Outputs on what is held out, unchanged and after each mark."""
-        jacobian = SavedJacobian(suffix.model, suffix.layer, inputs[0], self.batch_size)
+        jacobian = SavedJacobian(function, inputs[0], self.batch_size)
         gain = _gain(part.fit_mask * y, part.fit_mask * jacobian.outputs)
         residual = part.fit_mask * (y - gain * jacobian.outputs)
         path = cgls_path(jacobian, residual, part.fit_mask, self.iterations)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_spectral_tl.layer_function import LayerFunction
 from keras_spectral_tl.linearisation import LayerLinearisation
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.saved_jacobian import SavedJacobian
@@ -92,7 +93,7 @@ def exact_step(jacobian, residual, mask):
 @pytest.mark.parametrize("half", [False, True])
 def test_cgls_solves_the_least_squares_problem_where_the_mask_is_1(half):
     model, x = network(), fields(3)
-    jacobian = SavedJacobian(model, "conv_3", x, batch_size=2)
+    jacobian = SavedJacobian(LayerFunction(model, "conv_3"), x, batch_size=2)
     residual = np.random.default_rng(1).standard_normal((3, 16, 16, 1))
     mask = np.ones((16, 16, 1))
     if half:
@@ -105,7 +106,7 @@ def test_cgls_solves_the_least_squares_problem_where_the_mask_is_1(half):
 
 def test_the_residual_of_cgls_never_grows():
     model, x = network(), fields(3)
-    jacobian = SavedJacobian(model, "conv_2", x)
+    jacobian = SavedJacobian(LayerFunction(model, "conv_2"), x)
     residual = np.random.default_rng(1).standard_normal((3, 16, 16, 1))
     path = cgls_path(jacobian, residual, np.ones((16, 16, 1)), 12)
     norms = [np.linalg.norm(residual - jacobian.apply(step)) for step in path]
@@ -115,7 +116,7 @@ def test_the_residual_of_cgls_never_grows():
 @pytest.mark.parametrize("layer", LAYERS)
 def test_kept_activations_give_the_products_of_the_linearisation(layer):
     model, x = network(), fields(5)
-    kept = SavedJacobian(model, layer, x, batch_size=2)
+    kept = SavedJacobian(LayerFunction(model, layer), x, batch_size=2)
     plain = LayerLinearisation(model, layer, batch_size=2)
     rng = np.random.default_rng(2)
     direction = rng.standard_normal(kept.num_parameters)
@@ -130,7 +131,7 @@ def test_kept_activations_give_the_products_of_the_linearisation(layer):
 
 def test_the_changed_network_is_evaluated_itself():
     model, x = network(), fields(3)
-    kept = SavedJacobian(model, "conv_2", x)
+    kept = SavedJacobian(LayerFunction(model, "conv_2"), x)
     direction = np.random.default_rng(2).standard_normal(kept.num_parameters)
     kernel, bias = model.get_layer("conv_2").get_weights()
     after = kept.outputs_after(direction, x)
