@@ -1,5 +1,6 @@
 """Losses that compare spectra instead of points."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_spectral_tl.layers.radial_spectrum2d import tensor_spectra
-from keras_spectral_tl.real_arrays import whole_numbers
+from keras_spectral_tl.real_arrays import real_array, whole_numbers
 
 # Keeps the logarithm of a shell finite where truth and prediction are both zero.
 _SMALLEST = 1e-30
@@ -114,7 +115,7 @@ class SpectralLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.mismatch = mismatch
         self.wavenumbers = _checked_range(wavenumbers)
-        self.weights = None if weights is None else [float(w) for w in weights]
+        self.weights = None if weights is None else _checked_weights(weights)
         self.floor = floor
         self.data_format = data_format or keras.config.image_data_format()
         self._check()
@@ -192,11 +193,6 @@ class SpectralLoss(keras.losses.Loss):
                 "data_format must be 'channels_last', 'channels_first' or None. "
                 f"Received data_format={self.data_format!r}."
             )
-        weights = self.weights
-        if weights is not None and (not sum(weights) > 0.0 or min(weights) < 0.0):
-            raise ValueError(
-                f"weights must be at least 0 and not all 0. Received weights={weights}."
-            )
 
 
 def _checked_range(wavenumbers: Any) -> tuple[int, int | None]:
@@ -213,3 +209,14 @@ def _checked_range(wavenumbers: Any) -> tuple[int, int | None]:
         "wavenumbers must be (k_min, k_max) with 0 <= k_min <= k_max, or (k_min, None)."
         f" Received wavenumbers={wavenumbers!r}."
     )
+
+
+def _checked_weights(weights: Any) -> list[float]:
+    values = real_array("weights", weights)
+    total = float(values.sum())
+    if values.ndim != 1 or not 0.0 < total < math.inf or values.min() < 0.0:
+        raise ValueError(
+            "weights must be a number for each wavenumber, finite, at least 0 and not "
+            f"all 0. Received weights={weights!r:.100}."
+        )
+    return [float(value) for value in values]

@@ -41,6 +41,7 @@ class PeriodicConv2D(keras.layers.Conv2D):
 
     Raises:
         TypeError: If `padding` is given: it is always periodic here.
+        ValueError: If a size is not one that `keras.layers.Conv2D` takes.
 
     Example:
         >>> import numpy as np
@@ -61,7 +62,13 @@ class PeriodicConv2D(keras.layers.Conv2D):
                 "keras.layers.Conv2D for other paddings. Received "
                 f"padding={kwargs['padding']!r}."
             )
-        super().__init__(filters, kernel_size, strides, padding="valid", **kwargs)
+        try:
+            super().__init__(filters, kernel_size, strides, padding="valid", **kwargs)
+        except OverflowError as error:
+            raise ValueError(
+                f"PeriodicConv2D needs finite sizes. Received filters={filters!r}, "
+                f"kernel_size={kernel_size!r}, strides={strides!r}."
+            ) from error
 
     @property
     def _spatial_axes(self) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,11 +20,12 @@ class LearningRates:
 
     Args:
         factors: Pairs of a selector (see `freezing.select_layers`) and a positive
-            factor; of several that choose a weight the last one counts.
+            factor, or a mapping; of several that choose a weight the last one counts.
         default: Factor of all other layers.
 
     Raises:
-        ValueError: If a factor is not positive.
+        TypeError: If `factors` are no pairs.
+        ValueError: If a factor is not a positive, finite number.
 
     Example:
         >>> rates = LearningRates([("conv_1", 0.1), (-1, 10.0)])
@@ -35,9 +37,10 @@ class LearningRates:
     default: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factors", tuple(map(tuple, self.factors)))
+        object.__setattr__(self, "factors", _pairs(self.factors))
         for selector, factor in (*self.factors, ("default", self.default)):
-            if not (factor > 0 and math.isfinite(factor)):
+            number = not isinstance(factor, bool) and isinstance(factor, numbers.Real)
+            if not (number and 0.0 < factor < math.inf):
                 raise ValueError(
                     "Expected positive factors of the learning rate. Received "
                     f"{factor!r} for {selector!r}. To keep layers as they are, do not "
@@ -134,3 +137,17 @@ def _scaled(
     constant = isinstance(rate, (int, float))
     scaled = rate * factor if constant else ScaledSchedule(rate, factor)
     return type(pattern).from_config({**config, "learning_rate": scaled})
+
+
+def _pairs(factors: Any) -> tuple[tuple[Any, Any], ...]:
+    given = factors.items() if isinstance(factors, Mapping) else factors
+    try:
+        pairs = tuple(map(tuple, given))
+    except TypeError:
+        pairs = ((),)
+    if any(len(pair) != 2 for pair in pairs):
+        raise TypeError(
+            "Expected factors as pairs of a selector and a number, for example "
+            f"[('conv_1', 0.1)]. Received {factors!r:.100}."
+        )
+    return pairs

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl import introspection
+from keras_spectral_tl.real_arrays import real_array
 from keras_spectral_tl.transfer.target_data import TargetData
 
 
@@ -28,7 +29,8 @@ class ChannelStatistics:
         source: Whose statistics they are, for the record.
 
     Raises:
-        ValueError: If a mean is not finite or a standard deviation not positive.
+        ValueError: If a mean is not finite or a standard deviation not positive, or if
+            they are not numbers, one for each channel.
 
     Example:
         >>> statistics = ChannelStatistics.of((np.arange(4.0)[:, None], np.ones((4, 1))
@@ -45,12 +47,14 @@ class ChannelStatistics:
 
     def __post_init__(self) -> None:
         for name in ("x_mean", "x_std", "y_mean", "y_std"):
-            values = tuple(float(value) for value in getattr(self, name))
+            array = np.atleast_1d(real_array(name, getattr(self, name)))
+            values = tuple(float(value) for value in array.ravel())
             object.__setattr__(self, name, values)
             good = np.isfinite(values) & (name.endswith("mean") | np.greater(values, 0))
-            if not np.all(good):
+            if not np.all(good) or array.ndim != 1:
                 raise ValueError(
-                    f"Expected {name} finite, and a standard deviation positive. "
+                    f"Expected {name} as a finite number for each channel, and a "
+                    "standard deviation positive. "
                     f"Received {name}={values}. A constant channel cannot be "
                     "normalised: leave it out or give its statistics yourself."
                 )

@@ -313,3 +313,8 @@ def test_convolution_trains_to_a_known_operator():
 def test_padding_argument_is_refused():
     with pytest.raises(TypeError, match="padding='same'"):
         PeriodicConv2D(1, 3, padding="same")
+
+
+def test_a_size_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match=r"finite sizes.*kernel_size=\[3, inf\]"):
+        PeriodicConv2D(1, [3, float("inf")])

@@ -169,6 +169,12 @@ def test_statistics_of_a_constant_channel_are_refused():
         ChannelStatistics.of((X, np.ones_like(Y)))
 
 
+@pytest.mark.parametrize("x_mean", [(1j,), "0", ((0.0, 1.0),) * 2, (np.nan,), None])
+def test_statistics_are_a_number_for_each_channel(x_mean):
+    with pytest.raises(ValueError, match="x_mean"):
+        ChannelStatistics(x_mean, (1.0,), (0.0,), (1.0,))
+
+
 # Moments
 
 
@@ -264,7 +270,14 @@ def test_decaying_rates_fall_towards_the_input():
     assert kernels == [0.25, 0.5, 1.0]
 
 
-@pytest.mark.parametrize("factor", [0.0, -1.0, math.inf])
+def test_factors_by_layer_are_a_mapping_or_pairs():
+    assert LearningRates({"a": 0.1}).factors == LearningRates([("a", 0.1)]).factors
+    for factors in (3, "abc", [("a",)], None):
+        with pytest.raises(TypeError, match="Expected factors as pairs"):
+            LearningRates(factors)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, math.inf, 1j, "0.1", True, None])
 def test_bad_factors_are_refused(factor):
     with pytest.raises(ValueError, match=f"{factor!r} for 'a'"):
         LearningRates([("a", factor)])

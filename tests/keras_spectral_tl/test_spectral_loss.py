@@ -170,6 +170,9 @@ def test_loss_survives_its_configuration_and_a_compiled_model(tmp_path) -> None:
         ({"wavenumbers": 5}, "wavenumbers=5"),
         ({"weights": [0.0, 0.0]}, r"weights=\[0\.0, 0\.0\]"),
         ({"weights": [2.0, -1.0]}, r"weights=\[2\.0, -1\.0\]"),
+        ({"weights": np.array([1j])}, "complex128"),
+        ({"weights": [[1.0]]}, r"weights=\[\[1\.0\]\]"),
+        ({"wavenumbers": (1j, None)}, r"wavenumbers=\(1j, None\)"),
         ({"data_format": "NHWC"}, "'NHWC'"),
     ],
 )
