@@ -42,6 +42,23 @@ def kendall_tau(scores: Scores, measured: Scores) -> float:
     return float(np.sum(s * m) / np.sqrt(float(untied[0]) * untied[1]))
 
 
+def pairs_ordered(scores: Scores, measured: Scores, apart: float) -> float:
+    """Share of the pairs of layers that scores put in the order measured.
+
+    Of the pairs whose measured figures differ by more than `apart`; a pair tied in the
+    scores is not in order. nan if there is no such pair.
+    """
+    names = _common(scores, measured)
+    s = _differences([_ordinal(scores[name]) for name in names])
+    figures = np.array([measured[name] for name in names])
+    first, second = np.triu_indices(len(names), 1)
+    gaps = figures[first] - figures[second]
+    counted = np.abs(gaps) > apart
+    if not counted.any():
+        return float("nan")
+    return float(np.mean((s == np.sign(gaps))[counted]))
+
+
 def is_top_1(scores: Scores, best: str) -> bool:
     """Whether `best` has the highest score, alone or first among equals."""
     return ranked(scores)[0] == best

@@ -52,6 +52,15 @@ def test_tau_without_pairs_to_compare(statistics):
     assert statistics.kendall_tau(named([1, 1]), named([5, 6])) == 0.0
 
 
+def test_pairs_too_near_to_tell_apart_do_not_count(statistics):
+    measured = named([0.9, 0.8, 0.799])
+    ordered = statistics.pairs_ordered
+    assert ordered(named([3, 1, 2]), measured, 0.01) == 1.0
+    assert ordered(named([3, 1, 2]), measured, 0.0) == pytest.approx(2 / 3)
+    assert ordered(named([2, 2, 1]), measured, 0.01) == 0.5  # a tie is no order
+    assert np.isnan(ordered(named([3, 1, 2]), measured, 1.0))
+
+
 def test_regret_is_what_the_pick_loses(statistics):
     cc = named([0.7, 0.9, 0.8])
     rmse = named([0.5, 0.1, 0.2])
