@@ -22,14 +22,19 @@ from turbulence_data.a_posteriori import (
     thirds,
     with_uncertainty,
 )
+from turbulence_data.a_posteriori.comparison import default_bands
+from turbulence_data.a_posteriori.ensemble_run import EnsembleRun
+from turbulence_data.a_posteriori.scorer import Scorer
 from turbulence_data.closures import (
     ClippedBackscatter,
     DynamicSmagorinsky,
+    NoClosure,
     Smagorinsky,
 )
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import (
     energy,
+    energy_spectrum,
     enstrophy,
     enstrophy_spectrum,
     kurtosis,
@@ -330,6 +335,41 @@ def test_a_reference_is_a_set_of_filtered_trajectories(reference):
         replace(reference, sgs_forcing=reference.sgs_forcing[1:])
     with pytest.raises(ValueError, match="at least one trajectory"):
         Reference.from_trajectories(named_flow("tiny_forced_re2e2_kf4"), [])
+
+
+def test_what_a_blown_up_member_would_have_done_is_not_asked(reference):
+    """One member is the filtered DNS itself, the other has gone: nothing is wrong."""
+    weak = replace(
+        reference,
+        vorticity=reference.vorticity[:, :2] * [[[[1.0]], [[2.0]]]],
+        sgs_forcing=reference.sgs_forcing[:, :2],
+    )
+    fields = weak.vorticity.copy()
+    fields[1:, 1] = np.nan
+    run = EnsembleRun(weak.times, fields, np.array([np.inf, weak.times[1]]), 0.01)
+    scorer = Scorer(weak, thirds(32), 0.5)
+    members = scorer.statistics(NoClosure(), fields)
+    scores, _ = scorer.scores(run, members, correlations(fields, weak.vorticity))
+    assert scores["stable"] == 0.5
+    for name in ("energy", "enstrophy", "kurtosis"):
+        assert scores[name] == pytest.approx(1.0), name
+    for name, value in scores.items():
+        if " error " in name:
+            assert value == pytest.approx(0.0, abs=1e-12), name
+
+
+@pytest.mark.parametrize("lengths", [(1.0, 1.0), (20 * np.pi, 20 * np.pi), (2.0, 5.0)])
+def test_default_bands_part_the_wavenumbers_of_any_domain(lengths):
+    flow = FlowConfig(32, 10.0, forcing_wavenumber=None, lengths=lengths)
+    bands = default_bands(flow)
+    k, _ = energy_spectrum(start_field(0, 32), lengths)
+    found = [k[(k > low - 1e-9) & (k < high + 1e-9)] for low, high in bands.values()]
+    assert min(map(len, found)) > 0
+    together = np.concatenate(found)
+    nyquist = np.pi * 32 / max(lengths)
+    np.testing.assert_allclose(together, k[(k > 0) & (k < nyquist * (1 - 1e-9))])
+    with pytest.raises(ValueError, match="holds none of the wavenumbers"):
+        band_errors(k, k, k, {"none": (0.3 * k[1], 0.6 * k[1])})
 
 
 def test_the_comparison_scores_every_closure(reference):

@@ -439,6 +439,7 @@ def test_another_domain_than_the_flows_is_refused():
         (lambda: SumOfClosures(), "0 closures"),
         (lambda: SumOfClosures(NoClosure(), weights=(1.0, 2.0)), "1 closures"),
         (lambda: SumOfClosures(NoClosure(), weights=(np.inf,)), "finite"),
+        (lambda: SumOfClosures(NoClosure(), weights=()), "1 closures"),
     ],
 )
 def test_values_out_of_range_are_refused(make, message):
@@ -486,7 +487,8 @@ def test_the_spectral_filter_halves_its_cutoff_and_spares_large_scales():
 
 def test_wrappers_compose_and_say_what_they_wrap(turbulence):
     vorticity, psi, _ = turbulence
-    mixed = SumOfClosures(GradientModel2(), DynamicSmagorinsky(), weights=(1.0, 0.5))
+    weights = np.array([1.0, 0.5])
+    mixed = SumOfClosures(GradientModel2(), DynamicSmagorinsky(), weights=weights)
     stabilised = ClippedBackscatter(SpectralFilter(mixed))
     for name in (
         "ClippedBackscatter",

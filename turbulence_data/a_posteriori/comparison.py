@@ -16,7 +16,9 @@ from turbulence_data.a_posteriori.scores import Bands, correlations, thirds
 from turbulence_data.a_posteriori.statistics_of_run import RunStatistics
 from turbulence_data.a_posteriori.table import Row, markdown_table
 from turbulence_data.closures import NoClosure
+from turbulence_data.config import FlowConfig
 from turbulence_data.solver.equations import Closure
+from turbulence_data.solver.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -76,25 +78,27 @@ def compare(
     - `energy transfer`, `enstrophy transfer`: of the closure in its own flow, over the
       true ones. Positive: the same direction.
 
-    Statistics are over the finite fields after the first part `discard` of the time.
+    Statistics are over the finite fields after the first part `discard` of the time;
+    where a member has blown up, those of the filtered DNS leave out the same ones.
     A turnover is `1 / rms(vorticity)` of the filtered DNS, over all times and members.
 
     Args:
         closures: name -> closure; None is no closure.
         reference: filtered DNS; its members give the start fields.
         time_step: as in `run_ensemble`, the same for all.
-        bands: wavenumbers of the spectral errors; thirds on a log axis by default.
+        bands: wavenumbers of the spectral errors; by default `default_bands`.
         discard: part of the duration, at least 0 and below 1.
 
     Raises:
-        ValueError: without closures, or for a part out of range.
+        ValueError: without closures, for a part out of range, or a band in which there
+            is no wavenumber.
     """
     if not closures or not 0.0 <= discard < 1.0:
         raise ValueError(
             "compare needs closures and a part of the time from 0 to below 1 to "
             f"discard; received {list(closures)} and discard={discard!r}."
         )
-    scorer = Scorer(reference, bands or thirds(min(reference.flow.shape)), discard)
+    scorer = Scorer(reference, bands or default_bands(reference.flow), discard)
     rows: list[Row] = []
     standard_errors = []
     runs, correlation = {}, {}
@@ -122,6 +126,21 @@ def compare(
         turnover_time,
         scorer.bands,
     )
+
+
+def default_bands(flow: FlowConfig) -> Bands:
+    """Thirds on a log axis of the wavenumbers below Nyquist of both directions.
+
+    Example:
+        >>> default_bands(FlowConfig(16, reynolds=10, lengths=(np.pi, np.pi)))
+        {'large scales': (2.0, 2.0), 'middle scales': (4.0, 6.0), 'small scales': \
+(8.0, 14.0)}
+    """
+    width = Grid(flow.shape, flow.lengths).shell_width
+    sides = zip(flow.shape, flow.lengths, strict=True)
+    last = min((n - 1) // 2 * 2.0 * np.pi / length for n, length in sides)
+    shells = thirds(2 * int(last / width + 1e-9) + 1)
+    return {name: (low * width, high * width) for name, (low, high) in shells.items()}
 
 
 def _definition(closure: Closure) -> str:

@@ -49,9 +49,19 @@ class Scorer:
         self._used = reference.times >= discard * reference.times[-1]
         self._used &= reference.times > 0.0
         self._std = float(np.std(reference.vorticity[self._used].astype(np.float64)))
-        self.truth = self._statistics(
-            reference.vorticity, lambda _, chosen: reference.sgs_forcing[chosen]
+        self.truth = self._of_reference(reference.vorticity)
+
+    def _of_reference(self, vorticity: Fields) -> Members:
+        return self._statistics(
+            vorticity, lambda _, chosen: self.reference.sgs_forcing[chosen]
         )
+
+    def _truth_for(self, run: EnsembleRun) -> Members:
+        """The truth of the fields that the run has; others say nothing of it."""
+        there = np.isfinite(run.vorticity[..., :1, :1])
+        if there.all():
+            return self.truth
+        return self._of_reference(np.where(there, self.reference.vorticity, np.nan))
 
     def statistics(self, closure: Closure, vorticity: Fields) -> Members:
         """Statistics of each member, with the transfer of the closure in its flow."""
@@ -79,9 +89,10 @@ class Scorer:
         self, run: EnsembleRun, found: Members, correlation: NDArray[np.float64]
     ) -> tuple[dict[str, float], dict[str, float]]:
         """The metrics of a run, and the standard error of each over the members."""
+        truth = self._truth_for(run)
 
         def of(members: list[int]) -> dict[str, float]:
-            return self._of_members(run, found, correlation, members)
+            return self._of_members(run, (found, truth), correlation, members)
 
         everyone = list(range(len(found)))
         values = of(everyone)
@@ -95,12 +106,14 @@ class Scorer:
     def _of_members(
         self,
         run: EnsembleRun,
-        found: Members,
+        statistics: tuple[Members, Members],
         correlation: NDArray[np.float64],
         members: list[int],
     ) -> dict[str, float]:
-        here = RunStatistics.together([found[member] for member in members])
-        truth = RunStatistics.together([self.truth[member] for member in members])
+        here, truth = (
+            RunStatistics.together([each[member] for member in members])
+            for each in statistics
+        )
         turnover, end = self.reference.turnover_time, float(self.reference.times[-1])
         failed = run.failure_times[members]
         lost = decorrelation_times(run.times, correlation[:, members])

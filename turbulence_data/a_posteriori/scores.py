@@ -85,6 +85,9 @@ def band_errors(
 ) -> dict[str, float]:
     """Returns the mean over the shells of each band of `|S / S_reference - 1|`.
 
+    Raises:
+        ValueError: for a band without a shell.
+
     Example:
         >>> k = np.arange(1.0, 5.0)
         >>> band_errors(k, 1.5 * k, k, {"all": (1, 4)})
@@ -93,6 +96,12 @@ def band_errors(
     errors = {}
     for name, (low, high) in bands.items():
         chosen = (wavenumbers >= low - 1e-9) & (wavenumbers <= high + 1e-9)
+        if not chosen.any():
+            raise ValueError(
+                f"the band {name!r} from {low:g} to {high:g} holds none of the "
+                f"wavenumbers {wavenumbers[0]:g} ... {wavenumbers[-1]:g}. Give bands "
+                "in units of 1 / length, not as numbers of waves."
+            )
         ratio = spectrum[chosen] / reference[chosen]
         errors[name] = float(np.mean(np.abs(ratio - 1.0)))
     return errors

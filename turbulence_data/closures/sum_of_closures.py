@@ -36,7 +36,7 @@ class SumOfClosures:
     def __init__(
         self, *closures: Closure, weights: tuple[float, ...] | None = None
     ) -> None:
-        given = tuple(weights or (1.0,) * len(closures))
+        given = (1.0,) * len(closures) if weights is None else tuple(weights)
         if not closures or len(given) != len(closures):
             raise ValueError(
                 "a sum needs closures and one weight each; received "
