@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from keras_spectral_tl.commands import report, retrain, score, spectra
@@ -21,6 +22,7 @@ _EXPECTED = (
     ImportError,
     LookupError,
     OSError,
+    RuntimeError,
     TypeError,
     ValueError,
 )
@@ -31,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m keras_spectral_tl",
         description="Which layer of a trained network to retrain for a new system.",
-        epilog="exit codes: 0 done; 1 no layer is recommended; 2 wrong usage or input",
+        epilog="exit codes: 0 done; 1 no layer is recommended; 2 wrong usage or input; "
+        "3 a fault of the program; 130 interrupted",
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
@@ -63,13 +66,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where libraries report
             code, document = options.command.run(options)
-    except _EXPECTED as error:
+    except Exception as error:
+        if not _is_expected(error):
+            traceback.print_exc()
+            return 3
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    text = options.command.text
-    print(json.dumps(document, indent=2) if options.json else text(document))
+    text = json.dumps(document, indent=2) if options.json else ""
+    try:
+        print(text or options.command.text(document), flush=True)
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(code)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether the input is to blame, TensorFlow's errors of damaged files included."""
+    of_tensorflow = type(error).__module__.startswith("tensorflow.")
+    return isinstance(error, _EXPECTED) or of_tensorflow

@@ -1,6 +1,7 @@
 """Arguments that several commands have; nothing heavy is imported for them."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 DATA = (
@@ -24,6 +25,19 @@ def whole(at_least: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def positive(text: str) -> float:
+    """A type of argument: finite numbers above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"expected a number above 0; received {text!r}"
+        )
+    return value
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,13 @@ import pathlib
 from typing import Any
 
 from keras_spectral_tl.commands.model_file import read_model
-from keras_spectral_tl.commands.options import DATA, add_model, add_reading, whole
+from keras_spectral_tl.commands.options import (
+    DATA,
+    add_model,
+    add_reading,
+    positive,
+    whole,
+)
 from keras_spectral_tl.commands.run_directory import (
     keep,
     merged_rows,
@@ -48,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=whole(1), default=50, help="default: 50")
     parser.add_argument("--batch-size", type=whole(1), default=8, help="default: 8")
     parser.add_argument(
-        "--learning-rate", type=float, default=1e-3, help="of Adam; default: 0.001"
+        "--learning-rate", type=positive, default=1e-3, help="of Adam; default: 0.001"
     )
     add_reading(parser)
     parser.add_argument(
@@ -93,7 +99,7 @@ def text(document: Any) -> str:
         return "No layer is recommended, so none is retrained; choose with --layers."
     lines = [
         f"changed: {', '.join(document['changed'])}; "
-        f"{document['num_frozen']} other weights have the same SHA-256 as before"
+        f"{document['num_frozen']:,} other parameters have the same SHA-256 as before"
     ]
     for row in document["a_priori"]:
         lines.append(

@@ -1,6 +1,7 @@
 """The finished rows of a sweep on disk: a killed sweep goes on where it stopped."""
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -8,6 +9,7 @@ import math
 import os
 import pathlib
 import re
+import types
 import urllib.parse
 import warnings
 from collections.abc import Mapping
@@ -20,6 +22,9 @@ from keras_spectral_tl import freezing, introspection
 from keras_spectral_tl.json_files import write_bytes, write_json
 from keras_spectral_tl.transfer.sweep_row import Candidate, SweepRow
 from keras_spectral_tl.transfer.target_data import TargetData
+
+# What a function may hold from around it that can be compared.
+_PLAIN = (bool, int, float, str, bytes, np.generic, np.ndarray, types.FunctionType)
 
 
 def fingerprint(
@@ -34,8 +39,9 @@ def fingerprint(
         model: The model.
         target: Samples to train with.
         test: Samples to evaluate on.
-        options: Arguments of `retrain`. Arrays count by their content, Keras objects by
-            their configuration, other objects (callbacks) by their class alone.
+        options: Arguments of `retrain`. Arrays and numbers count by their value, Keras
+            objects by their configuration, functions by their code and the plain values
+            they hold, other objects (callbacks) by their class alone.
 
     Returns:
         Short texts: equal ones mean an equal sweep.
@@ -160,6 +166,8 @@ def _architecture(model: keras.Model) -> str:
 def _described(value: Any) -> str:
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
+    if isinstance(value, np.generic):
+        return _described(value.item())
     if isinstance(value, np.ndarray):
         digest = hashlib.sha256(f"{value.dtype}{value.shape}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
@@ -170,7 +178,24 @@ def _described(value: Any) -> str:
     name = getattr(value, "__qualname__", type(value).__qualname__)
     if isinstance(value, type):
         return str(name)
+    if isinstance(value, functools.partial):
+        return _digest(value.func, value.args, value.keywords)
+    if isinstance(value, types.FunctionType):
+        return f"{name}({_digest(*_code(value))})"
     return f"{name}({_digest(*_contents(value))})"
+
+
+def _code(function: types.FunctionType) -> list[Any]:
+    """What a function does: two lambdas of one name are two functions."""
+    code, cells = function.__code__, function.__closure__ or ()
+    constants = [
+        const.co_code.hex() if isinstance(const, types.CodeType) else const
+        for const in code.co_consts
+    ]
+    held = [cell.cell_contents for cell in cells]
+    plain = [value for value in held if isinstance(value, _PLAIN)]
+    defaults = [function.__defaults__, function.__kwdefaults__]
+    return [code.co_code.hex(), code.co_names, constants, defaults, plain]
 
 
 def _contents(value: Any) -> list[Any]:

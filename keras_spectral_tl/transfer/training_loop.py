@@ -90,6 +90,8 @@ def fit(
     options = {"epochs": 50, "verbose": 0, **training.fit_options}
     callbacks = listed(options.pop("callbacks", None))
     stopping = training.early_stopping
+    if stopping is not None:
+        _refuse_backups(callbacks)
     if stopping is None:
         data, validation = _split(data, options.pop("validation_split", 0.0))
     else:
@@ -126,6 +128,16 @@ def check_finite_weights(network: keras.Model) -> None:
             raise FloatingPointError(
                 f"The weights of layer {name!r} are not finite after the last epoch. "
                 f"{_MEND}"
+            )
+
+
+def _refuse_backups(callbacks: list[Any]) -> None:
+    for callback in callbacks:
+        if "backup" in type(callback).__name__.lower():
+            raise TypeError(
+                "early_stopping keeps the best weights in memory, so a fit that goes "
+                f"on from a backup would end with others. Received {callback!r:.100}: "
+                "leave out the one or the other."
             )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing, introspection, metrics, models, transfer
+from keras_spectral_tl.callbacks import CheckedBackup
 from keras_spectral_tl.freezing import BiasesOf, OutputGain
 from keras_spectral_tl.transfer import (
     ChannelStatistics,
@@ -268,6 +269,16 @@ def test_decaying_rates_fall_towards_the_input():
     factors = LearningRates.decaying(_plain(), decay=0.5).by_variable(_plain())
     kernels = [factors[f"{name}/kernel"] for name in "abc"]
     assert kernels == [0.25, 0.5, 1.0]
+
+
+def test_early_stopping_and_a_backup_are_refused_together(tmp_path):
+    backups = CheckedBackup(tmp_path), keras.callbacks.BackupAndRestore(tmp_path / "b")
+    for backup in backups:
+        with pytest.raises(TypeError, match="would end with others"):
+            transfer.retrain(
+                _plain(), (X, Y), "c", early_stopping=HeldOutStopping(),
+                callbacks=[backup],
+            )  # fmt: skip
 
 
 def test_factors_by_layer_are_a_mapping_or_pairs():

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import keras
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 
 from keras_spectral_tl import freezing, introspection, transfer
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
-from keras_spectral_tl.transfer.sweep_directory import SweepDirectory
+from keras_spectral_tl.transfer.sweep_directory import SweepDirectory, fingerprint
 from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
+from keras_spectral_tl.transfer.target_data import TargetData
 
 # Float32 training of a few steps on tiny networks: whole and cached runs differ where a
 # compiler fuses operations otherwise. Far below what one step moves (1e-2).
@@ -244,6 +246,14 @@ def test_a_worker_on_another_backend_is_refused(monkeypatch):
         transfer.oracle_sweep(_chain(), (X, Y), TEST, layers="c", executor=Here())
 
 
+def _power(exponent, y_true, y_pred):
+    return abs(y_true - y_pred) ** exponent
+
+
+def _closure(exponent):
+    return lambda y_true, y_pred: _power(exponent, y_true, y_pred)
+
+
 def _main(directory):
     """A sweep that dies by SIGKILL in the training of its second row."""
 
@@ -343,3 +353,30 @@ def test_rows_do_not_depend_on_those_before():
     assert first.values["cc"] == again.values["cc"]
     for one, two in zip(first.weights[0], again.weights[0], strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"epochs": np.int64(1)}, {"epochs": np.int64(30)}),
+        (
+            {"loss": partial(_power, 2)},
+            {"loss": partial(_power, 4)},
+        ),
+        ({"loss": lambda y, p: (y - p) ** 2}, {"loss": lambda y, p: (y - p) ** 4}),
+        ({"loss": _closure(2)}, {"loss": _closure(4)}),
+    ],
+)
+def test_options_that_differ_make_another_sweep(one, other):
+    data = TargetData.of((X, Y))
+    prints = [fingerprint(_chain(), data, data, o) for o in (one, other, one)]
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_a_numpy_number_is_the_number():
+    data = TargetData.of((X, Y))
+    prints = [
+        fingerprint(_chain(), data, data, {"epochs": epochs})
+        for epochs in (2, np.int64(2), np.int32(2))
+    ]
+    assert prints[0] == prints[1] == prints[2]

@@ -1,6 +1,8 @@
 """`python -m turbulence_data`: what is printed, written and answered."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +69,38 @@ def test_other_content_than_was_made_is_told(made, data_dir, capsys, monkeypatch
     monkeypatch.setattr("turbulence_data.commands.info.content_hash", lambda _: "other")
     assert main(["info", FLOW, "--data-dir", data_dir, "--check"]) == 1
     assert "NOT WHAT WAS MADE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_damaged_records_are_told(made, data_dir, kind, damage, tmp_path, capsys):
+    place = Path(made.data_dir).relative_to(data_dir)
+    shutil.copytree(made.data_dir, tmp_path / place)
+    (file,) = tmp_path.rglob(f"*train*{kind}*")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    assert main(["info", FLOW, "--data-dir", str(tmp_path), "--check"]) == 1
+    told = capsys.readouterr().out
+    name = {"tfrecord": "tfrecord", "array_record": "random access"}[kind]
+    assert re.search(rf"content read: (CANNOT|NOT).*\({name}\)", told)
+
+
+def test_a_fault_of_the_program_is_not_the_users(monkeypatch, capsys):
+    def broken(options):
+        raise AssertionError("a fault")
+
+    monkeypatch.setattr("turbulence_data.commands.list_flows.run", broken)
+    assert main(["list"]) == 3
+    assert "AssertionError: a fault" in capsys.readouterr().err
+
+
+def test_whoever_has_read_enough_sees_no_error():
+    command = f"{sys.executable} -m turbulence_data list --json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", ["info", "export"])

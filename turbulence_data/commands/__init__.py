@@ -10,14 +10,16 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from turbulence_data.commands import export, generate, info, list_flows
 from turbulence_data.execution import TrajectoryFailedError
 
 _COMMANDS = (list_flows, generate, info, export)
-_EXPECTED = (ImportError, LookupError, OSError, TypeError, ValueError)
+_EXPECTED = (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m turbulence_data",
         description="Make and look at datasets of filtered 2-D turbulence.",
-        epilog="exit codes: 0 done; 1 no such data; 2 wrong usage or input",
+        epilog="exit codes: 0 done; 1 no such data; 2 wrong usage or input; "
+        "3 a fault of the program; 130 interrupted",
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
@@ -56,13 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where libraries report
             code, document = options.command.run(options)
-    except (TrajectoryFailedError, *_EXPECTED) as error:
+    except Exception as error:
+        if not _is_expected(error):
+            traceback.print_exc()
+            return 3
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    text = options.command.text
-    print(json.dumps(document, indent=2) if options.json else text(document))
+    text = json.dumps(document, indent=2) if options.json else ""
+    try:
+        print(text or options.command.text(document), flush=True)
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(code)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether input or disk is to blame, TFDS' errors of damaged files included."""
+    of_tensorflow = type(error).__module__.startswith("tensorflow.")
+    return isinstance(error, (TrajectoryFailedError, *_EXPECTED)) or of_tensorflow
