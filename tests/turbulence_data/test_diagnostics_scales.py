@@ -220,5 +220,7 @@ def test_values_that_have_no_distribution_are_refused():
         skewness([2.0, 2.0])
     with pytest.raises(ValueError, match=r"from 5\.0 to 7\.0.*from 0\.0 to 1\.0"):
         probability_density([0.0, 1.0], [5.0, 6.0, 7.0])
-    with pytest.raises(ValueError, match=r"two edges; received \[1.0\]"):
+    with pytest.raises(ValueError, match=r"as edges, must hold at least 2"):
         probability_density([0.0, 1.0], [1.0])
+    with pytest.raises(ValueError, match=r"as edges, must be real"):
+        probability_density([0.0, 1.0], [0.0, 1j])

@@ -61,14 +61,13 @@ def probability_density(
         ([0.0, 2.0, 4.0], [0.25, 0.25], '2 equal bins')
     """
     flat = _finite(values)
-    if np.ndim(bins) == 1 and np.size(bins) < 2:
-        raise ValueError(f"bins must be at least two edges; received {bins!r}.")
     if isinstance(bins, str):
         rule = f"numpy {bins!r}"
     elif isinstance(bins, int | np.integer):
         rule = f"{bins} equal bins"
     else:
         rule = "given edges"
+        bins = real_array("bins, as edges,", bins, at_least=2)
     counts, edges = np.histogram(flat, bins)
     inside = int(counts.sum())
     if inside == 0:
