@@ -12,6 +12,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+SampleShape = Sequence[int] | Sequence[Sequence[int]]
+"""Shape of one sample without the batch axis; of several inputs one each."""
+
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
     """Return the layers that `layer` tracks directly, in the order it tracks them."""
@@ -218,14 +221,14 @@ def corresponding_layers(
 
 def symbolic_inputs(
     model: keras.Model,
-    input_shape: Sequence[int] | None = None,
+    input_shape: SampleShape | None = None,
     unknown: int | None = 0,
 ) -> Any:
     """Return one symbolic sample of what `model` takes, to call or trace it with.
 
     Args:
         model: A built Keras model.
-        input_shape: Shape of one sample, where it has a single input.
+        input_shape: Shape of one sample; of several inputs a list, in their order.
         unknown: Size to assume along axes the model leaves open; None leaves them
             open, 0 refuses.
 
@@ -245,8 +248,13 @@ def symbolic_inputs(
             )
         return keras.Input(batch_shape=(1, *sizes), dtype=dtype)
 
-    if input_shape is not None:
-        return sample(input_shape)
+    shapes: Any = input_shape
+    if shapes is not None and all(map(np.isscalar, shapes)):
+        return sample(shapes)
+    if shapes is not None and getattr(model, "inputs", None):
+        tensors = zip(shapes, keras.tree.flatten(model.input), strict=True)
+        parts = [sample(shape, tensor.dtype) for shape, tensor in tensors]
+        return keras.tree.pack_sequence_as(model.input, parts)
     if isinstance(model, keras.Sequential):
         return sample(model.inputs[0].shape[1:], model.inputs[0].dtype)
     if getattr(model, "inputs", None):

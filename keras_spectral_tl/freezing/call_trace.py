@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from keras_spectral_tl import introspection
+from keras_spectral_tl.introspection import SampleShape
 
 Shape = tuple[int, ...]
 
@@ -28,7 +29,9 @@ class LayerCall:
 
 
 def trace_calls(
-    model: keras.Model, input_shape: Sequence[int] | None = None, unknown: int = 0
+    model: keras.Model,
+    input_shape: SampleShape | None = None,
+    unknown: int = 0,
 ) -> tuple[LayerCall, ...]:
     """Trace one sample through `model`, in inference mode, without computing anything.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import keras
 
@@ -61,7 +61,7 @@ def training_cost(
     model: keras.Model,
     trained: Mapping[str, Collection[keras.Variable]],
     layers: Mapping[str, keras.Layer],
-    input_shape: Sequence[int] | None = None,
+    input_shape: introspection.SampleShape | None = None,
 ) -> TrainingCost:
     """Count the multiply-adds of a training step that changes the given weights.
 

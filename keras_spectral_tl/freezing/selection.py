@@ -12,6 +12,7 @@ from keras_spectral_tl import introspection
 from keras_spectral_tl.freezing.costs import TrainingCost, training_cost
 from keras_spectral_tl.freezing.depth import Depth
 from keras_spectral_tl.freezing.parts import Part
+from keras_spectral_tl.introspection import SampleShape
 
 # Layer name -> names of its weights that are to train.
 Choice = dict[str, tuple[str, ...]]
@@ -39,7 +40,7 @@ class LayerSelection:
         default=None, repr=False, compare=False
     )
 
-    def cost(self, input_shape: Sequence[int] | None = None) -> TrainingCost:
+    def cost(self, input_shape: SampleShape | None = None) -> TrainingCost:
         """Count the multiply-adds per sample, forward and in one training step.
 
         Args:

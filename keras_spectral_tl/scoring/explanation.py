@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.spectra.kernels.layer_spectra import layer_kernel_spectra
 from keras_spectral_tl.spectra.kernels.model_spectra import convolutions_on
@@ -16,16 +18,23 @@ from keras_spectral_tl.spectra.kernels.model_spectra import convolutions_on
 Array = NDArray[np.float64]
 
 
-def system_spectra(base_y: Any, target_y: Any) -> dict[str, Array]:
-    """Mean spectra of the true outputs of both systems; empty but for 2-D fields.
+def system_spectra(
+    base_y: Any, target_y: Any, axes: tuple[int, ...]
+) -> dict[str, Array]:
+    """Mean spectra of the true outputs of both systems; empty but for fields.
 
     Shell SUM over `[k - 1/2, k + 1/2)`, summed over channels, so a spectrum sums to the
     mean square. Up to the last wavenumber that both grids have.
+
+    Args:
+        base_y: outputs of the base system, with samples.
+        target_y: of the target system.
+        axes: of both that are space; none where they are no fields.
     """
-    if np.ndim(base_y) != 4 or np.ndim(target_y) != 4:
+    if not axes or np.ndim(base_y) != np.ndim(target_y):
         return {}
     spectra = [
-        radial_spectrum(np.asarray(y, np.float64), axes=(1, 2)).mean(axis=0).sum(axis=0)
+        radial_spectrum(np.asarray(y, np.float64), axes=axes).mean(axis=0).sum(axis=0)
         for y in (base_y, target_y)
     ]
     shells = min(map(len, spectra))
@@ -50,7 +59,7 @@ def explain_spectra(
             difference of the systems' output spectra, taken as magnitude. Near 1, the
             layer mends the scales at which the systems differ.
         why: one sentence.
-        Empty where the outputs are no 2-D fields.
+        Empty where the outputs are no fields.
     """
     if "residual_spectrum_before" not in evidence:
         return {}
@@ -65,20 +74,39 @@ def explain_spectra(
     return found
 
 
-def kernel_profile(model: keras.Model, layer: str, num_points: int) -> Array | None:
+def kernel_profile(
+    model: keras.Model, layer: str, grid: tuple[int, ...]
+) -> Array | None:
     """Mean transfer of a convolution's kernels by wavenumber; None for other layers.
 
-    Shell MEAN of `|F[kernel]|` over all kernels: a density, see `kernel_spectra`.
+    Shell MEAN of `|F[kernel]|` over all kernels: a density, see `kernel_spectra`. On
+    the grid of the layer's own inputs, where the model knows it: behind a pooling the
+    same wavenumber is a larger part of the Nyquist wavenumber.
+
+    Args:
+        model: the network.
+        layer: name of the layer.
+        grid: points of the fields, for layers whose inputs are open.
     """
     try:
-        found, _ = convolutions_on(model, num_points)
+        found, _ = convolutions_on(model, _own_grid(model, layer, grid))
     except ValueError:
         return None
     if layer not in found:
         return None
-    kernel, grid = found[layer]
-    profile: Array = layer_kernel_spectra(layer, kernel, grid).mean_profile
+    kernel, points = found[layer]
+    profile: Array = layer_kernel_spectra(layer, kernel, points).mean_profile
     return profile
+
+
+def _own_grid(model: keras.Model, layer: str, grid: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        shape = weight_layers(model)[layer].input.shape
+    except (AttributeError, ValueError):  # called several times, or not in a graph
+        return grid
+    axes = spatial_axes(model, len(shape))
+    own = tuple(shape[axis] for axis in axes)
+    return grid if not own or None in own else own
 
 
 def _band(removed: Array) -> tuple[int, int] | None:

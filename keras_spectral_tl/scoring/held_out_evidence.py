@@ -16,12 +16,15 @@ Array = NDArray[np.float64]
 _ROUND_OFF = 1e-11
 
 
-def held_out_evidence(truth: Array, predictions: Array) -> dict[str, Any]:
+def held_out_evidence(
+    truth: Array, predictions: Array, axes: tuple[int, ...] = ()
+) -> dict[str, Any]:
     """Compares predictions of more and more changed networks with the truth.
 
     Args:
         truth: shape `(samples, ...)`.
         predictions: shape `(steps, samples, ...)`, the unchanged network first.
+        axes: of the truth that are space; none where it is no field.
 
     Returns:
         error_removed: share of the error that no gain removes which the last step does.
@@ -30,7 +33,7 @@ def held_out_evidence(truth: Array, predictions: Array) -> dict[str, Any]:
         moments_before, moments_after: shape (samples, 3), see `moments`.
         residual_spectrum_before, residual_spectrum_after: mean spectrum of the error
             (shell SUM over `[k - 1/2, k + 1/2)`) that the best gain leaves, where
-            outputs are 2-D fields.
+            outputs are fields.
     """
     by_step = [moments(truth, step) for step in predictions]
     errors = [float(unexplained(step[None])[0]) for step in by_step]
@@ -44,14 +47,14 @@ def held_out_evidence(truth: Array, predictions: Array) -> dict[str, Any]:
         "moments_before": by_step[0],
         "moments_after": by_step[-1],
     }
-    if truth.ndim == 4:
+    if axes:
         for key, step, sums in (
             ("before", predictions[0], by_step[0]),
             ("after", predictions[-1], by_step[-1]),
         ):
             _, cross, square = sums.sum(axis=0)
             error = truth - (cross / square if square > 0.0 else 0.0) * step
-            spectra = radial_spectrum(error, axes=(1, 2))
+            spectra = radial_spectrum(error, axes=axes)
             evidence[f"residual_spectrum_{key}"] = spectra.mean(axis=(0, 1))
     return evidence
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
 from keras_spectral_tl.scoring.hold_out import Array, HoldOut
 from keras_spectral_tl.scoring.protocol import layers_to_score
+from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.scoring.suffixes import Suffix, suffixes
 from keras_spectral_tl.transfer.target_data import TargetData
 
@@ -38,6 +39,7 @@ def held_out_layers(
     sets = [target.take(rows)[0] for part in parts for rows in (part.fit, part.held)]
     tested = np.unique(np.concatenate([part.held for part in parts]))
     truth = np.asarray(target.y[tested], np.float64)
+    axes = spatial_axes(model, truth.ndim)
     found = {}
     for suffix in suffixes(model, layers_to_score(model), sets, batch_size):
         change, inputs = change_of(suffix), suffix.inputs
@@ -48,5 +50,5 @@ def held_out_layers(
         fields = np.zeros((len(outputs[0]), *truth.shape))
         for part, changed in zip(parts, outputs, strict=True):
             fields[:, np.searchsorted(tested, part.held)] += part.held_mask * changed
-        found[suffix.name] = held_out_evidence(truth, fields)
+        found[suffix.name] = held_out_evidence(truth, fields, axes)
     return found

@@ -107,7 +107,9 @@ class HeldOutRetraining:
         values = {name: found["error_removed"] for name, found in evidence.items()}
         fitted = sum(order.size for order in orders)
         tested = sum(len(part.held) for part in parts)
-        return ScoredLayers(values, _cost(model, target, fitted, tested), evidence)
+        cut = sum(len(part.fit) + len(part.held) for part in parts)
+        cost = _cost(model, target, (fitted, tested, cut))
+        return ScoredLayers(values, cost, evidence)
 
     def _order(
         self, part: HoldOut, y: Any, rng: np.random.Generator
@@ -180,11 +182,17 @@ def adam(
     return reached
 
 
-def _cost(model: keras.Model, target: TargetData, fitted: int, tested: int) -> Cost:
-    """What rehearsals of all layers take, each of so many samples, tested twice."""
+def _cost(
+    model: keras.Model, target: TargetData, samples: tuple[int, int, int]
+) -> Cost:
+    """What rehearsals of all layers take.
+
+    Of samples: in the steps of each, tested twice, and taken as far as each layer.
+    """
+    fitted, tested, cut = samples
     shape = shape_of_sample(target.x)
     # The activations before all layers are one forward pass.
-    passes = float(len(target))
+    passes = float(cut)
     for name in layers_to_score(model):
         passes += fitted * training_passes(model, name, shape)
         passes += 2 * tested * share_after(model, name, shape)

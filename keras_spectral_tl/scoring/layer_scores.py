@@ -44,7 +44,7 @@ class LayerScores:
         chances: layer name -> share of the resamplings in which it comes first.
         results: scorer name -> values, cost and evidence in full.
         provenance: numbers of samples, seed, versions, the deciding scorer.
-        systems: mean spectra of the true outputs, "base" and "target", of 2-D fields.
+        systems: mean spectra of the true outputs, "base" and "target", of fields.
     """
 
     ranking: tuple[str, ...]
@@ -84,8 +84,8 @@ class LayerScores:
                 why = explain_spectra(evidence, self.systems)
                 found[name] = {"score": result.values[layer], **evidence, **why}
         if model is not None and self.systems:
-            points = int(self.provenance["num_points"])
-            found["kernels"] = {"mean_profile": kernel_profile(model, layer, points)}
+            grid = tuple(self.provenance["grid"])
+            found["kernels"] = {"mean_profile": kernel_profile(model, layer, grid)}
         return found
 
     def to_frame(self) -> Any:

@@ -17,6 +17,7 @@ from keras_spectral_tl.scoring.held_out_evidence import unexplained
 from keras_spectral_tl.scoring.held_out_retraining import HeldOutRetraining
 from keras_spectral_tl.scoring.layer_scores import LayerScores
 from keras_spectral_tl.scoring.protocol import ScoredLayers, Scorer
+from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.scoring.spectral_shift import SpectralShiftScore
 from keras_spectral_tl.transfer.retraining import TargetData, check_fit
 
@@ -83,7 +84,7 @@ def score_layers(
     }
     decisive = results[chosen[0].name]
     resampled = _resampled(decisive, np.random.default_rng(seeds[-1]))
-    ranking = _ranking(decisive)
+    ranking, axes = _ranking(decisive), spatial_axes(model, np.ndim(target.y))
     recommended, reason = _recommendation(ranking, decisive, resampled, len(target))
     return LayerScores(
         ranking=ranking,
@@ -94,20 +95,24 @@ def score_layers(
         intervals={name: _interval(values) for name, values in resampled.items()},
         chances=_chances(resampled),
         results=results,
-        provenance=_provenance(chosen[0], base, target, seed),
-        systems=system_spectra(base.y, target.y),
+        provenance=_provenance(chosen[0], base, target, seed, axes),
+        systems=system_spectra(base.y, target.y, axes),
     )
 
 
 def _provenance(
-    decisive: Scorer, base: TargetData, target: TargetData, seed: int
+    decisive: Scorer,
+    base: TargetData,
+    target: TargetData,
+    seed: int,
+    axes: tuple[int, ...],
 ) -> dict[str, Any]:
     return {
         "deciding_scorer": decisive.name,
         "settings": repr(decisive),
         "num_base_samples": len(base),
         "num_target_samples": len(target),
-        "num_points": int(target.y.shape[1]) if target.y.ndim == 4 else 0,
+        "grid": [int(target.y.shape[axis]) for axis in axes],
         "seed": int(seed),
         "backend": keras.backend.backend(),
         "versions": {

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_spectral_tl import freezing
+from keras_spectral_tl import freezing, introspection
 from keras_spectral_tl.scoring.checks import check_whole_number
 from keras_spectral_tl.scoring.protocol import Cost, layers_to_score
 from keras_spectral_tl.transfer.prefix import LayerGraph
@@ -19,7 +18,7 @@ def sweep_cost(
     num_target: int,
     num_test: int,
     epochs: int,
-    input_shape: Sequence[int] | None = None,
+    input_shape: introspection.SampleShape | None = None,
 ) -> Cost:
     """Passes of one sample that `oracle_sweep` over all layers takes.
 
@@ -61,7 +60,7 @@ def sweep_cost(
 
 
 def training_passes(
-    model: keras.Model, layer: str, input_shape: Sequence[int] | None = None
+    model: keras.Model, layer: str, input_shape: introspection.SampleShape | None = None
 ) -> float:
     """Forward passes that one sample takes in one step of retraining one layer.
 
@@ -73,7 +72,7 @@ def training_passes(
 
 
 def share_after(
-    model: keras.Model, layer: str, input_shape: Sequence[int] | None = None
+    model: keras.Model, layer: str, input_shape: introspection.SampleShape | None = None
 ) -> float:
     """Share of a forward pass from the layer on; all of it without a graph."""
     if LayerGraph.of(model) is None:
@@ -82,6 +81,8 @@ def share_after(
     return 1.0 - (cost.step - cost.cached_step) / cost.forward
 
 
-def shape_of_sample(x: Any) -> tuple[int, ...] | None:
-    """The shape of one input; None where there are several, as the model knows them."""
-    return None if isinstance(x, dict | list | tuple) else tuple(x.shape[1:])
+def shape_of_sample(x: Any) -> introspection.SampleShape:
+    """The shape of one sample; of several inputs a list of shapes."""
+    if isinstance(x, dict | list | tuple):
+        return [tuple(part.shape[1:]) for part in keras.tree.flatten(x)]
+    return tuple(x.shape[1:])

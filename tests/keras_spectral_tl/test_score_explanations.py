@@ -1,0 +1,76 @@
+"""Reasons of scores on fields of any rank and layout, and inputs of open size."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
+from keras_spectral_tl.scoring.explanation import kernel_profile
+
+
+def test_several_inputs_of_open_size_are_scored():
+    a, b = (keras.Input((None, None, 1), name=name) for name in "ab")
+    together = keras.layers.Concatenate()([a, b])
+    convolution = keras.layers.Conv2D(1, 3, padding="same", name="only")
+    model = keras.Model([a, b], convolution(together))
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(4, 8, 8, 1)).astype("float32") for _ in range(2)]
+    scores = score_layers(model, (x, x[0]), (x, x[1]), [HeldOutRetraining(steps=2)])
+    assert scores.ranking == ("only",)
+    fixed = keras.Model(*_fixed_inputs(convolution))
+    again = score_layers(fixed, (x, x[0]), (x, x[1]), [HeldOutRetraining(steps=2)])
+    name = "held_out_retraining"
+    assert scores.results[name].cost == again.results[name].cost
+
+
+def _fixed_inputs(convolution):
+    a, b = (keras.Input((8, 8, 1), name=name) for name in "ab")
+    return [a, b], convolution(keras.layers.Concatenate()([a, b]))
+
+
+def _convolutions(rank, data_format):
+    """Two convolutions on 8 points a side; what they map to is given."""
+    layer = getattr(keras.layers, f"Conv{rank}D")
+    sides = (8,) * rank
+    first = data_format == "channels_first"
+    options = dict(padding="same", data_format=data_format)
+    layers = [layer(2, 3, name="one", **options), layer(1, 3, name="two", **options)]
+    shape = (1, *sides) if first else (*sides, 1)
+    return keras.Sequential([keras.Input(shape), *layers])
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_reasons_are_along_the_spatial_axes(rank, data_format):
+    on_cpu = keras.backend.backend() == "tensorflow"
+    if data_format == "channels_first" and on_cpu:
+        pytest.skip("TensorFlow has no such convolutions on a CPU")
+    model = _convolutions(rank, data_format)
+    axis = 2 if data_format == "channels_first" else 1
+    x = np.random.default_rng(1).normal(size=(3, *model.input_shape[1:]))
+    wave = np.cos(2 * np.pi * 2 * np.arange(8) / 8)  # k = 2 along the first axis
+    y = np.zeros_like(x) + wave.reshape(-1, *(1,) * (x.ndim - axis - 1))
+    x, y = x.astype("float32"), y.astype("float32")
+    scores = score_layers(model, (x, 2 * y), (x, y), [HeldOutRetraining(steps=2)])
+    assert scores.provenance["grid"] == [8] * rank
+    assert scores.systems["target"].argmax() == 2
+    assert scores.systems["target"][2] == pytest.approx(0.5)
+    found = scores.explain("one", model)
+    evidence = found["held_out_retraining"]
+    assert evidence["residual_spectrum_before"].argmax() == 2
+    assert evidence["why"]
+    assert len(found["kernels"]["mean_profile"]) >= 5
+
+
+def test_a_kernel_behind_a_pooling_is_shown_on_its_own_grid():
+    pooled = keras.layers.Conv2D(1, 3, padding="same", name="deep")
+    layers = [keras.layers.AveragePooling2D(2), pooled, keras.layers.UpSampling2D()]
+    model = keras.Sequential([keras.Input((16, 16, 1)), *layers])
+    kernel = np.zeros((3, 3, 1, 1))
+    kernel[:, 1, 0, 0] = (-0.5, 0.0, 0.5)  # |F(k)| = |sin(2 pi k / n)| along x
+    pooled.set_weights([kernel, np.zeros(1)])
+    coarse = kernel_profile(model, "deep", (16, 16))
+    plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(
+        1, 3, padding="same", name="deep")])  # fmt: skip
+    plain.set_weights([kernel, np.zeros(1)])
+    assert coarse == pytest.approx(kernel_profile(plain, "deep", (8, 8)))
