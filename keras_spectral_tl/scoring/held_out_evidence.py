@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.spectra import radial_spectrum
@@ -75,3 +77,32 @@ def unexplained(sums: Array) -> Array:
     explained = np.divide(cross**2, power, out=np.zeros_like(power), where=power > 0.0)
     left: Array = np.maximum(square - explained, 0.0)
     return left
+
+
+def least_removed(evidence: Mapping[str, Any], level: float) -> float:
+    """Returns the share of the error that a change removes at least, with confidence.
+
+        share - t(1 - level; m - 1) * s
+
+    with s the standard error of the share by the jackknife over the m samples tested
+    and t the quantile of Student's distribution. Of K changes, the best one exceeds the
+    bound of `level / K` by chance no more often than `level` (Bonferroni).
+
+    Args:
+        evidence: with `moments_before` and `moments_after`.
+        level: chance of being wrong, for one change.
+    """
+    before, after = evidence["moments_before"], evidence["moments_after"]
+    count = len(before)
+    if count < 2:
+        return -np.inf
+    everyone = np.arange(count)
+    draws = [everyone] + [np.delete(everyone, one) for one in everyone]
+    total, left = (
+        np.array([float(unexplained(sums[None, draw])[0]) for draw in draws])
+        for sums in (before, after)
+    )
+    shares = 1.0 - np.divide(left, total, out=np.ones_like(left), where=total > 0.0)
+    spread = shares[1:] - shares[1:].mean()
+    error = np.sqrt((count - 1) / count * np.sum(spread**2))
+    return float(shares[0] - special.stdtrit(count - 1, 1.0 - level) * error)

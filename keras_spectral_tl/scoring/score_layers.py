@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl.scoring.checks import check_whole_number
 from keras_spectral_tl.scoring.explanation import system_spectra
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
-from keras_spectral_tl.scoring.held_out_evidence import unexplained
+from keras_spectral_tl.scoring.held_out_evidence import least_removed, unexplained
 from keras_spectral_tl.scoring.held_out_retraining import HeldOutRetraining
 from keras_spectral_tl.scoring.layer_scores import LayerScores
 from keras_spectral_tl.scoring.protocol import ScoredLayers, Scorer
@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 _NUM_RESAMPLES = 1000
 _INTERVAL = (5.0, 95.0)
+_LEVEL = 0.05  # how often a layer may be recommended where none removes anything
 
 
 def default_scorers() -> tuple[Scorer, ...]:
@@ -190,10 +191,10 @@ def _chances(resampled: dict[str, Array]) -> dict[str, float]:
     """How often each layer comes first."""
     if not resampled:
         return {}
-    firsts = np.argmax(np.stack(list(resampled.values())), axis=0)
-    return {
-        name: float(np.mean(firsts == place)) for place, name in enumerate(resampled)
-    }
+    values = np.stack(list(resampled.values()))
+    firsts = values == values.max(axis=0)
+    shares = np.mean(firsts / firsts.sum(axis=0), axis=1)  # those that tie share
+    return {name: float(share) for name, share in zip(resampled, shares, strict=True)}
 
 
 def _recommendation(
@@ -218,11 +219,13 @@ def _recommendation(
             f"{best} removes most, {value:.1%} of the error; add samples."
         )
     low, high = _interval(resampled[best])
-    if low <= 0.0:
+    least = least_removed(scored.evidence[best], _LEVEL / len(resampled))
+    if least <= 0.0:
         return (), (
-            "no layer is expected to remove more of the target's error than a gain on "
-            f"the output does: the best, {best}, removes {value:.1%} "
-            f"({low:.1%} to {high:.1%})."
+            "no layer is sure to remove more of the target's error than a gain on the "
+            f"output does: the best, {best}, removes {value:.1%}, but on {num_samples} "
+            f"target samples the best of {len(resampled)} layers would have to remove "
+            f"{value - least:.1%} to be sure of it."
         )
     behind = {n: resampled[best] - resampled[n] for n in ranking[1:] if n in resampled}
     near = [n for n, gap in behind.items() if np.percentile(gap, _INTERVAL[0]) <= 0.0]
