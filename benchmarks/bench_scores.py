@@ -10,7 +10,7 @@ base networks and fields are made again in `--out` where they are missing.
 """
 
 import argparse
-import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import kuramoto_sivashinsky_sweeps as ks
 import numpy as np
 import score_planted
 import score_settings
-from score_sweeps import Workshop, retrain_options, write_json
+from score_sweeps import Workshop, read_json, retrain_options, write_json
 from score_table import PLANTED, print_tables
 
 from keras_spectral_tl import scoring
@@ -122,17 +122,23 @@ def score(
         cost = scoring.sweep_cost(model, len(samples[1]), NUM_TEST, task.epochs)
         sweep = cost.total
     for scorer in missing:
-        scored = scorer(model, *samples, np.random.default_rng(0))
+        scored = scorer(model, *samples, generator_of(scorer, task))
         done[scorer.name] = {
             "values": {name: float(value) for name, value in scored.values.items()},
             "cost": scored.cost.total / sweep,
         }
 
 
+def generator_of(scorer: scoring.Scorer, task: Task) -> np.random.Generator:
+    """One for all settings; but one random order for all would be a rule of its own."""
+    if isinstance(scorer, scoring.RandomOrder):
+        return np.random.default_rng(zlib.crc32(task.label.encode()))
+    return np.random.default_rng(0)
+
+
 def read(name: str) -> dict[str, Any]:
     """What is kept under a name."""
-    path = KEPT / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(KEPT / f"{name}.json")
 
 
 def measure_sweeps(workshop: Workshop) -> None:

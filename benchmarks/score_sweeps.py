@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,10 +144,30 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file, whole or not at all; what is not a number becomes null."""
     partial = path.with_name(path.name + f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
+    text = json.dumps(_with_nulls(content), indent=1, allow_nan=False)
+    partial.write_text(text + "\n")
     partial.rename(path)
+
+
+def _with_nulls(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _with_nulls(value) for key, value in content.items()}
+    if isinstance(content, float) and math.isnan(content):
+        return None
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote, or {} where there is no file."""
+
+    def with_numbers(found: dict[str, Any]) -> dict[str, Any]:
+        return {k: math.nan if v is None else v for k, v in found.items()}
+
+    if not path.exists():
+        return {}
+    return json.loads(path.read_text(), object_hook=with_numbers)
 
 
 @contextmanager
