@@ -20,7 +20,9 @@ class CheckedBackup(keras.callbacks.Callback):
     It does what `keras.callbacks.BackupAndRestore` does, and leaves the last backup as
     it is until the next one is complete: a kill or a full disk at any moment costs the
     epoch that was running. Weights, optimizer and epoch belong together by a SHA-256,
-    which also notices damage. Put it after `FreezeLayers`.
+    which also notices damage. Put it after `FreezeLayers`, which also takes care of the
+    random generators of dropout: without it the epochs after a resumption draw others,
+    since Keras does not keep their states.
 
     Args:
         directory: Where to; made if missing. One fit, one directory.

@@ -51,7 +51,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         "--num-samples",
         type=whole(1),
         metavar="N",
-        help="use N target samples, spread evenly (default: all)",
+        help="use N target samples, the first of a dataset's few-shot order, or spread "
+        "evenly over a file (default: all)",
     )
     parser.add_argument(
         "--data-dir",

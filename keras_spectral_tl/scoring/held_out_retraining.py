@@ -49,6 +49,10 @@ class HeldOutRetraining:
     negative where a retraining would spoil more than it mends. Outputs that are no
     longer finite count as 0.
 
+    The rehearsal is in inference mode: dropout is off, and a BatchNormalization layer
+    moves its scale and offset but not its statistics, as `retrain` lets it. What such a
+    layer gains by new statistics is not in its score.
+
     Attributes:
         steps: of Adam (Kingma & Ba 2015, arXiv:1412.6980), with averages over 10 steps
             of the gradient and 100 of its square.

@@ -27,8 +27,11 @@ class Smagorinsky(ClassicClosure):
     are formed on the LES grid itself.
 
     Smagorinsky (1963), doi:10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2. The default
-    0.17 is Lilly's (1967) for three-dimensional turbulence; two-dimensional turbulence
-    has no such number, so prefer `DynamicSmagorinsky`, or fit it.
+    0.17 is Lilly's (1967) number for three-dimensional turbulence, where it multiplies
+    the spacing of a grid that cuts off sharply. D is the width of the Gaussian filter
+    here, two cells by default: counted in cells the coefficient is 0.34, and 0.085
+    would be Lilly's viscosity. Two-dimensional turbulence has no such number, so prefer
+    `DynamicSmagorinsky`, or fit it.
 
     Attributes:
         coefficient: C_S, at least 0.
