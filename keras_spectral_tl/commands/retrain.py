@@ -24,6 +24,7 @@ from keras_spectral_tl.commands.run_directory import (
     merged_spectra,
     prepared,
     refuse_other_model,
+    refuse_other_samples,
 )
 
 NAME = "retrain"
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     from keras_spectral_tl.commands.retraining_run import RetrainingRun
 
     job = RetrainingRun.of(model, options, folder)
+    refuse_other_samples(folder, NAME, job.record())
     result = job.retrained(layers)
     result.save(folder / "retrained")
     parts: dict[str, Any] = {}

@@ -49,6 +49,29 @@ def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
             )
 
 
+def refuse_other_samples(
+    folder: pathlib.Path, step: str, record: Mapping[str, Any]
+) -> None:
+    """Keep figures on different samples out of one table.
+
+    Args:
+        folder: Where findings are kept.
+        step: Name of what is to be done.
+        record: What it will be made from, with target, test and normalisation.
+
+    Raises:
+        ValueError: If the same step was done there with other samples.
+    """
+    known = _read(folder / "provenance.json", {}).get(step, {})
+    plain = json.loads(json.dumps(record))
+    for name in ("target", "test", "normalisation"):
+        if name in known and known[name] != plain[name]:
+            raise ValueError(
+                f"{folder} holds what {step} gave with another {name}: {known[name]!r};"
+                f" received {plain[name]!r}. Choose another --out."
+            )
+
+
 def keep(
     folder: pathlib.Path | None, step: str, parts: Mapping[str, Any], record: Any
 ) -> None:
