@@ -98,7 +98,7 @@ class Training:
         object.__setattr__(self, "seed", int(seed))
         if self.seed < 0:
             raise ValueError(f"Expected seed >= 0. Received seed={self.seed}.")
-        if isinstance(self.loss, list | tuple | Mapping) and not self.loss:
+        if all(part is None for part in keras.tree.flatten(self.loss)):
             raise ValueError(f"Expected a loss. Received loss={self.loss!r}.")
         _check_fit_options(self.fit_options)
         self._check_objects()

@@ -257,6 +257,7 @@ def test_layers_without_trainable_weights_are_refused():
         ({"x": X}, TypeError, r"fit option\(s\) x"),
         ({"steps_per_epoch": 2}, TypeError, "steps_per_epoch"),
         ({"loss": []}, ValueError, r"Expected a loss\. Received loss=\[\]"),
+        ({"loss": [None]}, ValueError, "Expected a loss"),
         ({"callbacks": 0}, TypeError, "callbacks as .*Received 0"),
         ({"callbacks": [print]}, TypeError, "callbacks as .*print"),
         ({"batch_size": "4"}, TypeError, "batch_size as an int. Received '4'"),
