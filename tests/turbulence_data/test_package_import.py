@@ -32,8 +32,11 @@ def probe():
     return json.loads(result.stdout)
 
 
-# Not dask and xarray: pyFFTW imports the one, and that the other, where installed.
-HEAVY = ["tensorflow", "keras", "jax", "torch", "matplotlib", "distributed", "h5py"]
+HEAVY = [
+    *("tensorflow", "keras", "jax", "torch", "matplotlib", "distributed", "h5py"),
+    # pyFFTW imports dask.array where it is installed, which imports the others.
+    *("pyfftw", "dask", "pandas", "xarray", "scipy.fft", "scipy.optimize"),
+]
 
 
 @pytest.mark.parametrize("heavy", HEAVY)

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyfftw
 from numpy.typing import NDArray
 
 # A batch of this many lines, or of this many points where lines are short, fits the
@@ -20,6 +19,13 @@ _POINTS = 8192
 _PADDING_BYTES = 64
 
 Execute = Callable[[], None]
+
+
+def _pyfftw() -> Any:
+    """Imported at the first plan: it imports dask.array where there is one, seconds."""
+    import pyfftw
+
+    return pyfftw
 
 
 def plan(
@@ -37,7 +43,7 @@ def plan(
         way: "FORWARD" or "BACKWARD"; neither is normalised.
         planner: of FFTW; one that measures gives other bits each run.
     """
-    transform = pyfftw.FFTW(source, target, (axis,), "FFTW_" + way, (planner,))
+    transform = _pyfftw().FFTW(source, target, (axis,), "FFTW_" + way, (planner,))
     execute: Execute = transform.execute
     return execute
 
@@ -50,6 +56,7 @@ def without_wisdom() -> Iterator[None]:
     measured too: one measured plan elsewhere in a process would change the last bits of
     everything computed after it. What was known before is known again afterwards.
     """
+    pyfftw = _pyfftw()
     known = pyfftw.export_wisdom()
     pyfftw.forget_wisdom()
     try:
@@ -61,7 +68,7 @@ def without_wisdom() -> Iterator[None]:
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Returns aligned zeros, contiguous in memory."""
-    array: NDArray[Any] = pyfftw.zeros_aligned(shape, dtype)
+    array: NDArray[Any] = _pyfftw().zeros_aligned(shape, dtype)
     return array
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import scipy.fft
+import scipy
 
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.transforms import (

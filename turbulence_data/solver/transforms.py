@@ -8,7 +8,7 @@ depend on the number of grid points, and Parseval reads
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 Field = NDArray[np.float64]
