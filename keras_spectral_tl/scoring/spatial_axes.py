@@ -22,7 +22,8 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
         >>> convolution = keras.layers.Conv1D(1, 3, data_format="channels_last")
         >>> spatial_axes(keras.Sequential([keras.Input((8, 2)), convolution]), 3)
         (1,)
-        >>> spatial_axes(keras.Sequential([keras.Input((8,))]), 2)
+        >>> dense = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        >>> spatial_axes(dense, 2)
         ()
     """
     rank = ndim - 2
