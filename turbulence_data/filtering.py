@@ -103,7 +103,7 @@ def filtered_dns(
     """
     fine = Grid(field_shape(vorticity), lengths)
     coarse = Grid(as_pair(num_points), lengths)
-    _check_coarser(fine, coarse)
+    check_coarser(fine, coarse)
     if filter_width is None:
         filter_width = 2.0 * max(coarse.spacing)
     transfer = filter_response(filter, fine, filter_width)
@@ -128,7 +128,8 @@ def filtered_dns(
     )
 
 
-def _check_coarser(fine: Grid, coarse: Grid) -> None:
+def check_coarser(fine: Grid, coarse: Grid) -> None:
+    """Raises ValueError unless an LES grid is coarser than that of its DNS."""
     if any(c >= f for c, f in zip(coarse.num_points, fine.num_points, strict=True)):
         raise ValueError(
             "the LES grid must be coarser than the DNS grid in both directions; "

@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data.config import TWO_PI, as_pair
-from turbulence_data.filtering import Filter, filter_response, gaussian_filter
+from turbulence_data.filtering import (
+    Filter,
+    check_coarser,
+    filter_response,
+    gaussian_filter,
+)
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.operators import (
     padded_points,
@@ -77,11 +82,7 @@ def subgrid_stresses(
     """
     fine = Grid(as_pair(np.shape(vorticity)), lengths)
     coarse = Grid(as_pair(num_points), lengths)
-    if any(c >= f for c, f in zip(coarse.num_points, fine.num_points, strict=True)):
-        raise ValueError(
-            "the LES grid must be coarser than the DNS grid in both directions; "
-            f"received {coarse.num_points} for a field of {fine.num_points} points."
-        )
+    check_coarser(fine, coarse)
     if filter_width is None:
         filter_width = 2.0 * max(coarse.spacing)
     transfer = filter_response(filter, fine, filter_width)

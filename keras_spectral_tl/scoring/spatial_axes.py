@@ -27,12 +27,12 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
         ()
     """
     rank = ndim - 2
-    kernels = {
-        name: convolution_kernel(layer) for name, layer in weight_layers(model).items()
-    }
+    kernels = [
+        (layer, convolution_kernel(layer)) for layer in weight_layers(model).values()
+    ]
     formats = [
-        weight_layers(model)[name].data_format
-        for name, kernel in kernels.items()
+        layer.data_format
+        for layer, kernel in kernels
         if kernel is not None and len(kernel.size) == rank
     ]
     if not 1 <= rank <= 3 or (rank != 2 and not formats):
