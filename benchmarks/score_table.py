@@ -33,17 +33,15 @@ def print_tables(read: Read) -> None:
     """Prints all tables as Markdown."""
     turbulence = score_settings.settings()
     groups = {
-        "not seen before the choices": [
-            s for s in turbulence if not s.used_for_choices
-        ],
-        "seen when choosing": [s for s in turbulence if s.used_for_choices],
+        role: [s for s in turbulence if s.role == role]
+        for role in reversed(score_settings.ROLES)
     }
     sweeps, scores = read("turbulence_sweeps"), read("turbulence_scores")
     for title, settings in groups.items():
-        for numbers in ((16, 64), (4,), (1,)):
+        for numbers in ((16, 64), (64,), (16,), (4,), (1,)):
             chosen = [s.label for s in settings if s.num_target in numbers]
             print_sweep_table(
-                f"Turbulence, {title}, {numbers} target samples",
+                f"Turbulence, {title}, {_counts(numbers)} target samples",
                 sweeps,
                 scores,
                 chosen,
@@ -53,7 +51,7 @@ def print_tables(read: Read) -> None:
     for numbers in ((16, 64), (4,), (1,)):
         chosen = [s.label for s in ks.settings() if s.num_target in numbers]
         print_sweep_table(
-            f"Kuramoto-Sivashinsky, seen when choosing, {numbers} target samples",
+            f"Kuramoto-Sivashinsky, {_counts(numbers)} target samples",
             sweeps,
             scores,
             chosen,
@@ -133,6 +131,10 @@ def _figures(sweep: dict[str, Any], scored: dict[str, Any]) -> tuple[float, ...]
         regret(values, cc),
         regret_in_error(values, rmse),
     )
+
+
+def _counts(numbers: tuple[int, ...]) -> str:
+    return " and ".join(map(str, numbers))
 
 
 def _cell(interval: Interval, digits: int) -> str:

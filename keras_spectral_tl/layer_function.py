@@ -1,4 +1,4 @@
-"""A network as a function of the weights of one layer, free of side effects."""
+"""A network as a function of the weights of some layers, free of side effects."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Array = NDArray[np.float64]
 
 
 class LayerFunction:
-    """`(weights of one layer, x) -> output` of a model in inference mode.
+    """`(weights of some layers, x) -> output` of a model in inference mode.
 
     Args:
         model: a built Keras model; not changed.
-        layer: name of a layer with trainable weights, see
-            `introspection.weight_layers`.
+        layers: name of a layer with trainable weights, see
+            `introspection.weight_layers`, or several.
 
     Attributes:
-        layer: the layer.
+        layers: the layers.
         variables: the weights that training changes, frozen or not.
         values: their values when this was made.
         compiled: what was compiled of it, for whoever needs the same again.
 
     Raises:
         KeyError: if there is no such layer.
-        ValueError: if the layer has no weights that training changes.
+        ValueError: if the layers have no weights that training changes.
 
     Example:
         >>> dense = keras.layers.Dense(1, name="linear")
@@ -46,14 +46,16 @@ class LayerFunction:
         [(2, 1), (1,)]
     """
 
-    def __init__(self, model: keras.Model, layer: str) -> None:
-        self.layer = weight_layers(model)[resolve_layer_name(model, layer)]
-        own = {id(variable) for variable in own_trainable_variables(self.layer)}
+    def __init__(self, model: keras.Model, layers: str | Sequence[str]) -> None:
+        names = [layers] if isinstance(layers, str) else layers
+        named = weight_layers(model)
+        self.layers = tuple(named[resolve_layer_name(model, name)] for name in names)
+        own = {id(v) for layer in self.layers for v in own_trainable_variables(layer)}
         # Frozen flags move variables between Keras's two lists, so ask for all.
         self.variables = [v for v in model.variables if id(v) in own]
         if not self.variables:
             raise ValueError(
-                f"Layer {layer!r} of model {model.name!r} holds statistics but no "
+                f"Layer {layers!r} of model {model.name!r} holds statistics but no "
                 "trainable weights, so there is nothing to linearise. Choose another."
             )
         # Copies: on some backends `fetch` gives a view that training writes to.

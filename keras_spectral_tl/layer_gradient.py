@@ -1,4 +1,4 @@
-"""The gradient of a squared error in one layer's weights, wherever they are."""
+"""The gradient of a squared error in the weights of some layers, wherever they are."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Gradient = Callable[[Sequence[Any], Any, Any, Any], Sequence[Any]]
 
 
 class LayerGradient:
-    """The gradient of `sum w (f(x; v) - y)^2` in the weights v of one layer.
+    """The gradient of `sum w (f(x; v) - y)^2` in the weights v of some layers.
 
     The other layers stay as they are. Inference mode (no dropout, frozen statistics).
 
     Args:
         model: a built Keras model; not changed.
-        layer: name of a layer with trainable weights, see
-            `introspection.weight_layers`.
+        layers: name of a layer with trainable weights, see
+            `introspection.weight_layers`, or several.
 
     Raises:
         KeyError: if there is no such layer.
-        ValueError: if the layer has no weights that training changes; when called, if
-            the backend cannot differentiate the model.
+        ValueError: if they have no weights that training changes; when called, if the
+            backend cannot differentiate the model.
 
     Example:
         >>> import numpy as np
@@ -44,11 +44,11 @@ class LayerGradient:
         array([-2., -4.])
     """
 
-    def __init__(self, model: keras.Model, layer: str) -> None:
-        self._function = LayerFunction(model, layer)
+    def __init__(self, model: keras.Model, layers: str | Sequence[str]) -> None:
+        self._function = LayerFunction(model, layers)
         maker = for_backend({"tensorflow": _tensorflow, "jax": _jax, "torch": _torch})
         self._gradient: Callable[..., Sequence[Any]] = maker(self._function)
-        self._layer = layer
+        self._layers = layers
 
     @property
     def values(self) -> Array:
@@ -63,7 +63,7 @@ class LayerGradient:
         """Returns the gradient, flat, in double precision.
 
         Args:
-            values: weights of the layer, flat.
+            values: weights of the layers, flat.
             x: inputs of the model, the first axis counts samples.
             y: what the outputs should be.
             weight: of every point of `y`.
@@ -75,7 +75,7 @@ class LayerGradient:
         except Exception as error:
             raise ValueError(
                 f"the {keras.backend.backend()} backend failed to differentiate the "
-                f"model in the weights of layer {self._layer!r}. Use differentiable "
+                f"model in the weights of layer {self._layers!r}. Use differentiable "
                 "operations only behind it."
             ) from error
 

@@ -65,7 +65,8 @@ class SavedJacobian:
     """
 
     def __init__(self, function: LayerFunction, x: Any, batch_size: int = 8) -> None:
-        self._function, layer = function, function.layer.name
+        self._function = function
+        layer = "+".join(layer.name for layer in function.layers)
         maker = for_backend({"tensorflow": _tensorflow, "jax": _jax, "torch": _torch})
         self._parts: list[tuple[slice, SavedProducts]] = []
         for rows, batch in batches(x, batch_size):

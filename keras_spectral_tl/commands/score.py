@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="DATA", help="likewise")
     add_reading(parser)
     parser.add_argument(
+        "--max-layers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="most layers to recommend; each costs about as much as the first (1)",
+    )
+    parser.add_argument(
         "--out",
         metavar="RUN_DIR",
         help="folder for scores.json and what a report shows",
@@ -50,7 +57,12 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     target = read_system(model, options, options.target, options.num_samples)
     with _watched() as scorers:
         scores = score_layers(
-            model, base.samples.data, target.samples.data, scorers, options.seed
+            model,
+            base.samples.data,
+            target.samples.data,
+            scorers,
+            options.seed,
+            options.max_layers,
         )
     document = scores.to_dict()
     parts = {

@@ -1,12 +1,13 @@
 """A scorer that shows how far the scoring is."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import keras
 import numpy as np
 
-from keras_spectral_tl.scoring import ScoredLayers, Scorer
+from keras_spectral_tl.scoring import ScoredLayers, Scorer, TogetherScorer
 from keras_spectral_tl.transfer.target_data import TargetData
 
 
@@ -42,3 +43,15 @@ class WatchedScorer:
         found = self.scorer(model, base, target, rng)
         self.bar.update()
         return found
+
+    def rehearse(
+        self,
+        model: keras.Model,
+        target: TargetData,
+        choices: Sequence[tuple[str, ...]],
+        rng: np.random.Generator,
+    ) -> ScoredLayers:
+        """See `TogetherScorer`, which the other scorer must be."""
+        self.bar.set_postfix_str(f"{len(choices)} combinations")
+        scorer = cast(TogetherScorer, self.scorer)
+        return scorer.rehearse(model, target, choices, rng)

@@ -108,7 +108,7 @@ def _filter_norms(loss: LayerLoss, flat: Array) -> Array:
     for variable, value in zip(function.variables, function.values, strict=True):
         part = flat[start : start + value.size].reshape(value.shape)
         start += value.size
-        axes = _axes_within(function.layer, variable.name, value.ndim)
+        axes = _axes_within(function.layers[0], variable.name, value.ndim)
         squares = np.sum(part**2, axis=axes, keepdims=True)
         is_moved = value.ndim > 1 or not has_filters
         size = np.broadcast_to(np.sqrt(squares) * is_moved, value.shape)

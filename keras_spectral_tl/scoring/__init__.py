@@ -17,7 +17,12 @@ from keras_spectral_tl.scoring.layer_scores import LayerScores
 from keras_spectral_tl.scoring.least_squares import HeldOutLeastSquares
 from keras_spectral_tl.scoring.loss_convexity import LossConvexity
 from keras_spectral_tl.scoring.newton_gain import NewtonGain
-from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, Scorer
+from keras_spectral_tl.scoring.protocol import (
+    Cost,
+    ScoredLayers,
+    Scorer,
+    TogetherScorer,
+)
 from keras_spectral_tl.scoring.score_layers import default_scorers, score_layers
 from keras_spectral_tl.scoring.spectral_gain import SpectralGainScore
 from keras_spectral_tl.scoring.spectral_shape import SpectralShapeScore
@@ -48,6 +53,7 @@ __all__ = [
     "SpectralShapeScore",
     "SpectralShiftScore",
     "SuccessiveHalving",
+    "TogetherScorer",
     "default_scorers",
     "score_layers",
     "sweep_cost",

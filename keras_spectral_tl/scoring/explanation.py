@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from keras_spectral_tl.introspection import weight_layers
 from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.spectra import radial_spectrum
-from keras_spectral_tl.spectra.kernels.layer_spectra import layer_kernel_spectra
 from keras_spectral_tl.spectra.kernels.model_spectra import convolutions_on
+from keras_spectral_tl.spectra.kernels.rms_transfer import rms_transfer
 
 Array = NDArray[np.float64]
 
@@ -42,22 +42,31 @@ def system_spectra(
 
 
 def explain_spectra(
-    evidence: Mapping[str, Any], systems: Mapping[str, Array]
+    evidence: Mapping[str, Any],
+    systems: Mapping[str, Array],
+    kernels: Array | None = None,
 ) -> dict[str, Any]:
     """Which wavenumbers of the target's error a layer removes.
 
     Args:
         evidence: of `HeldOutRetraining` or `HeldOutLeastSquares` for one layer.
         systems: from `system_spectra`.
+        kernels: of the layer, from `kernel_profile`.
 
     Returns:
-        error_removed_spectrum: error before less after, by wavenumber; its sum is the
-            mean square error removed.
+        error_removed_spectrum: error before less after, by wavenumber, relative to the
+            mean square of each true field.
         band: (low, high), wavenumbers between which the middle 80 % of what is removed
             lies; None where nothing is removed.
         follows_systems: cosine similarity, in [-1, 1], of what is removed and the
             difference of the systems' output spectra, taken as magnitude. Near 1, the
             layer mends the scales at which the systems differ.
+        kernels_pass: how strongly the layer's kernels, as they are before retraining,
+            pass what is removed, relative to white noise of the same energy: the root
+            of the mean square of `kernels`, each wavenumber weighted with what is
+            removed there. Above 1, the layer works at these scales already; below,
+            it would have to learn them. NaN where nothing is removed or no kernels are
+            given.
         why: one sentence.
         Empty where the outputs are no fields.
     """
@@ -69,34 +78,45 @@ def explain_spectra(
         "error_removed_spectrum": removed,
         "band": _band(removed),
         "follows_systems": _similarity(removed, systems),
+        "kernels_pass": _passed(removed, kernels),
     }
     found["why"] = _sentence(found, float(removed.sum() / max(before.sum(), 1e-300)))
     return found
 
 
-def kernel_profile(
-    model: keras.Model, layer: str, grid: tuple[int, ...]
-) -> Array | None:
-    """Mean transfer of a convolution's kernels by wavenumber; None for other layers.
+def kernel_profiles(
+    model: keras.Model, layers: Iterable[str], grid: tuple[int, ...]
+) -> dict[str, Array]:
+    """What a layer's kernels pass by wavenumber, relative to white noise.
 
-    Shell MEAN of `|F[kernel]|` over all kernels: a density, see `kernel_spectra`. On
-    the grid of the layer's own inputs, where the model knows it: behind a pooling the
-    same wavenumber is a larger part of the Nyquist wavenumber.
+    `rms_transfer(k)`, divided by its root mean square over all modes: 1 where a mode
+    is passed as strongly as the mean one. Convolutions only. On the grid of the layer's
+    own inputs, where the model knows it: behind a pooling the same wavenumber is a
+    larger part of the Nyquist wavenumber.
 
     Args:
         model: the network.
-        layer: name of the layer.
+        layers: names of layers.
         grid: points of the fields, for layers whose inputs are open.
+
+    Returns:
+        Layer name to an array (num_shells,); the wavenumber is the index. Without
+        layers that are no convolutions, or whose kernels are 0 or wider than the grid.
     """
-    try:
-        found, _ = convolutions_on(model, _own_grid(model, layer, grid))
-    except ValueError:
-        return None
-    if layer not in found:
-        return None
-    kernel, points = found[layer]
-    profile: Array = layer_kernel_spectra(layer, kernel, points).mean_profile
-    return profile
+    found = {}
+    for layer in layers if grid else ():
+        try:
+            kernels, _ = convolutions_on(model, _own_grid(model, layer, grid))
+        except ValueError:
+            continue
+        if layer not in kernels:
+            continue
+        kernel, points = kernels[layer]
+        # Parseval: the mean over all modes of |F[kernel]|^2.
+        energy = float(np.sum(kernel.weights**2) / np.prod(kernel.weights.shape[-2:]))
+        if energy > 0.0:
+            found[layer] = rms_transfer(layer, kernel, points) / np.sqrt(energy)
+    return found
 
 
 def _own_grid(model: keras.Model, layer: str, grid: tuple[int, ...]) -> tuple[int, ...]:
@@ -118,6 +138,17 @@ def _band(removed: Array) -> tuple[int, int] | None:
     return low, high
 
 
+def _passed(removed: Array, kernels: Array | None) -> float:
+    gained = np.maximum(removed, 0.0)
+    if kernels is None or removed.sum() <= 0.0:
+        return float("nan")
+    # On a coarser grid a layer does not see the last wavenumbers at all.
+    seen = np.zeros_like(gained)
+    shells = min(len(gained), len(kernels))
+    seen[:shells] = kernels[:shells]
+    return float(np.sqrt(gained @ seen**2 / gained.sum()))
+
+
 def _similarity(removed: Array, systems: Mapping[str, Array]) -> float:
     if not systems:
         return float("nan")
@@ -135,10 +166,16 @@ def _sentence(found: Mapping[str, Any], share: float) -> str:
     text = (
         f"It removes {share:.0%} of the error, 80 % of that at wavenumbers {low}-{high}"
     )
-    follows = found["follows_systems"]
-    if not np.isfinite(follows):
-        return f"{text}."
-    where = (
-        "are" if follows >= 0.7 else "are only partly" if follows >= 0.4 else "are not"
-    )
-    return f"{text}; these {where} where the systems differ (similarity {follows:.2f})."
+    clauses = [text]
+    follows, passed = found["follows_systems"], found["kernels_pass"]
+    if np.isfinite(follows):
+        fit = "are" if follows >= 0.7 else "are only partly"
+        fit = fit if follows >= 0.4 else "are not"
+        clauses.append(
+            f"these {fit} where the systems differ (similarity {follows:.2f})"
+        )
+    if np.isfinite(passed):
+        clauses.append(
+            f"its kernels pass them {passed:.2f} times as strongly as white noise"
+        )
+    return "; ".join(clauses) + "."

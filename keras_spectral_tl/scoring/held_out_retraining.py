@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl.layer_gradient import LayerGradient
 from keras_spectral_tl.scoring.checks import check_positive, check_whole_number
 from keras_spectral_tl.scoring.held_out_layers import Change, held_out_layers
-from keras_spectral_tl.scoring.hold_out import Array, HoldOut, hold_outs
+from keras_spectral_tl.scoring.hold_out import Array, HoldOut, Sizes, hold_outs
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, layers_to_score
 from keras_spectral_tl.scoring.suffixes import Suffix
 from keras_spectral_tl.scoring.sweep_cost import (
@@ -29,25 +29,28 @@ _BETAS = 0.9, 0.99
 _EPSILON = 1e-7
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class HeldOutRetraining:
     """The share of the held-out error that a rehearsed retraining of a layer removes.
 
         theta' = theta after `steps` steps of Adam on |y - f(x; theta)|^2
-        E(q) = min over gains a of |y - a q|^2 over the samples held out
+        E(q) = min over gains a of the sum over samples held out of |y - a q|^2 / |y|^2
         score = 1 - E(f(x; theta')) / E(f(x; theta))
 
     The rehearsal takes one sample a step. How far a retraining gets is a matter of how
     many steps it takes and of how large they are; a field has thousands of points, so
-    the gradient of one is good enough. So a tenth of the passes of a sweep tells what
-    the sweep would give: also where a layer has to mend the amplitude first and spoils
-    the pattern while it does, which no linearised step sees.
+    the gradient of one is good enough. So a small part of the passes of a sweep tells
+    what the sweep would give: also where a layer has to mend the amplitude first and
+    spoils the pattern while it does, which no linearised step sees.
 
-    Three quarters of the samples are fitted, at most `num_fit`; fewer than eight are
-    held out one by one, a single one is cut in two halves (see `hold_out.hold_outs`).
-    The score is beyond what a gain on the output does, as a correlation sees it, and
-    negative where a retraining would spoil more than it mends. Outputs that are no
-    longer finite count as 0.
+    Three quarters of the samples are fitted, at most `num_fit`, and the others tested.
+    That is repeated with other quarters until `num_tested` have been tested: layers
+    often differ by less than samples do. Fewer than eight are held out one by one, a
+    single one is cut in two halves (see `hold_out.hold_outs`). Samples weigh alike,
+    whatever their strength, and a gain on the output is no merit, as in a correlation;
+    outputs that are no fields are not weighted. The score is negative where a
+    retraining would spoil more than it mends. Outputs that are no longer finite count
+    as 0.
 
     The rehearsal is in inference mode: dropout is off, and a BatchNormalization layer
     moves its scale and offset but not its statistics, as `retrain` lets it. What such a
@@ -60,8 +63,11 @@ class HeldOutRetraining:
             and falls to 0 as a cosine.
         num_points: fewest output values a step; where a sample has fewer, a step takes
             several samples.
-        num_fit: most samples fitted.
-        num_held: most samples tested.
+        num_fit: most samples fitted at once.
+        num_held: most samples tested at once.
+        num_tested: samples to be tested in all, where that many are at hand.
+        num_tested_points: output values that are enough, even if they are of fewer
+            samples: on large grids a division costs more, and tells more.
         batch_size: samples computed at once where nothing is trained.
     """
 
@@ -70,12 +76,15 @@ class HeldOutRetraining:
     num_points: int = 64
     num_fit: int = 48
     num_held: int = 32
+    num_tested: int = 16
+    num_tested_points: int = 2**17
     batch_size: int = 4
     name: str = "held_out_retraining"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "num_points", "num_fit", "num_held", "batch_size"):
-            check_whole_number(name, getattr(self, name), 1)
+        for field in dataclasses.fields(self):
+            if isinstance(field.default, int):
+                check_whole_number(field.name, getattr(self, field.name), 1)
         check_positive("learning_rate", self.learning_rate)
 
     def __call__(
@@ -89,16 +98,29 @@ class HeldOutRetraining:
 
         `rng` draws what is held out and the order of the samples, one for all layers.
         """
-        names = layers_to_score(model)
-        sizes = self.num_fit, self.num_held
+        choices = [(name,) for name in layers_to_score(model)]
+        return self.rehearse(model, target, choices, rng)
+
+    def rehearse(
+        self,
+        model: keras.Model,
+        target: TargetData,
+        choices: Sequence[tuple[str, ...]],
+        rng: np.random.Generator,
+    ) -> ScoredLayers:
+        """Scores layers that are retrained together; see `TogetherScorer`."""
+        points = math.prod(target.y.shape[1:])
+        tested = min(self.num_tested, -(-self.num_tested_points // points))
+        sizes = Sizes(self.num_fit, self.num_held, tested)
         parts = hold_outs(len(target), target.y.shape[1:], sizes, rng)
         if not parts:
-            return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
+            unknown = {"+".join(names): float("nan") for names in choices}
+            return ScoredLayers(unknown, Cost(0))
         orders = [self._order(part, target.y, rng) for part in parts]
 
         def change_of(suffix: Suffix) -> Change:
             # Once for all divisions, or each would be compiled again.
-            gradient = LayerGradient(suffix.model, suffix.layer)
+            gradient = LayerGradient(suffix.model, suffix.layers)
 
             def change(number: int, fitted: Any, held: Any) -> Array:
                 part, order = parts[number], orders[number]
@@ -107,12 +129,14 @@ class HeldOutRetraining:
 
             return change
 
-        evidence = held_out_layers(model, target, parts, self.batch_size, change_of)
+        evidence = held_out_layers(
+            model, target, choices, parts, self.batch_size, change_of
+        )
         values = {name: found["error_removed"] for name, found in evidence.items()}
         fitted = sum(order.size for order in orders)
         tested = sum(len(part.held) for part in parts)
         cut = sum(len(part.fit) + len(part.held) for part in parts)
-        cost = _cost(model, target, (fitted, tested, cut))
+        cost = _cost(model, target, choices, (fitted, tested, cut))
         return ScoredLayers(values, cost, evidence)
 
     def _order(
@@ -187,17 +211,20 @@ def adam(
 
 
 def _cost(
-    model: keras.Model, target: TargetData, samples: tuple[int, int, int]
+    model: keras.Model,
+    target: TargetData,
+    choices: Sequence[tuple[str, ...]],
+    samples: tuple[int, int, int],
 ) -> Cost:
-    """What rehearsals of all layers take.
+    """What rehearsals take.
 
-    Of samples: in the steps of each, tested twice, and taken as far as each layer.
+    Of samples: in the steps of each, tested twice, and taken as far as the layers.
     """
     fitted, tested, cut = samples
     shape = shape_of_sample(target.x)
     # The activations before all layers are one forward pass.
     passes = float(cut)
-    for name in layers_to_score(model):
-        passes += fitted * training_passes(model, name, shape)
-        passes += 2 * tested * share_after(model, name, shape)
+    for names in choices:
+        passes += fitted * training_passes(model, list(names), shape)
+        passes += 2 * tested * share_after(model, list(names), shape)
     return Cost(math.ceil(passes))

@@ -27,24 +27,36 @@ class HoldOut:
     held_mask: Array
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How many samples are fitted and tested.
+
+    Attributes:
+        fit: most samples fitted at once.
+        held: most samples tested at once.
+        tested: samples to be tested in all, in as many divisions as that takes.
+    """
+
+    fit: int
+    held: int
+    tested: int = 1
+
+
 def hold_outs(
-    num_samples: int,
-    shape: tuple[int, ...],
-    sizes: tuple[int, int],
-    rng: np.random.Generator,
+    num_samples: int, shape: tuple[int, ...], sizes: Sizes, rng: np.random.Generator
 ) -> list[HoldOut]:
     """Divides few samples into those to fit and those to test on.
 
-    With at least eight samples, at most three quarters of them, and no more than
-    `sizes[0]`, are fitted once and up to `sizes[1]` others tested. With two to seven,
-    each is tested once, with the others fitted. A single one is cut in two halves along
-    its longest spatial axis, each of which is tested once with the other fitted: fields
-    of turbulence are nearly independent at a distance.
+    Eight samples or more are cut into quarters. One quarter is tested and the others
+    fitted, then the next, until enough samples have been tested. Of two to seven, each
+    is tested once, with the others fitted. A single one is cut in two halves along its
+    longest spatial axis, each of which is tested once with the other fitted: fields of
+    turbulence are nearly independent at a distance.
 
     Args:
         num_samples: target samples.
         shape: of one output, `(..., channels)`.
-        sizes: most samples fitted, most samples tested.
+        sizes: how many samples are fitted and tested.
         rng: draws the order.
 
     Returns:
@@ -53,14 +65,15 @@ def hold_outs(
     order, all_of_it = rng.permutation(num_samples), np.ones(shape)
     if num_samples == 1:
         return _halves(shape)
-    if num_samples < 8:
-        return [
-            HoldOut(np.setdiff1d(order, [held]), np.array([held]), all_of_it, all_of_it)
-            for held in order
-        ]
-    count = min(sizes[0], 3 * num_samples // 4)
-    held = order[count : count + sizes[1]]
-    return [HoldOut(order[:count], held, all_of_it, all_of_it)]
+    groups = num_samples if num_samples < 8 else 4
+    parts: list[HoldOut] = []
+    for group in np.array_split(order, groups):
+        tested = sum(len(part.held) for part in parts)
+        if num_samples >= 8 and tested >= sizes.tested:
+            break
+        fit = np.setdiff1d(order, group, assume_unique=True)[: sizes.fit]
+        parts.append(HoldOut(fit, group[: sizes.held], all_of_it, all_of_it))
+    return parts
 
 
 def _halves(shape: tuple[int, ...]) -> list[HoldOut]:

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl.json_files import write_json
-from keras_spectral_tl.scoring.explanation import explain_spectra, kernel_profile
-from keras_spectral_tl.scoring.protocol import ScoredLayers
+from keras_spectral_tl.scoring.explanation import explain_spectra
+from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers
 
 # What of the evidence goes into the JSON file.
 _EXPLAINED = (
     "why",
     "band",
     "follows_systems",
+    "kernels_pass",
     "error_by_step",
     "cc_by_step",
     "residual_spectrum_before",
@@ -34,7 +34,8 @@ class LayerScores:
 
     Attributes:
         ranking: layer names, best to retrain first.
-        recommended: the layers to retrain; empty when abstaining.
+        recommended: the layers to retrain, the most useful first; empty when
+            abstaining.
         abstained: whether the evidence is too thin for a recommendation.
         reason: one sentence on why these layers, or why none.
         scores: scorer name -> {layer name: value}; higher is better.
@@ -43,8 +44,13 @@ class LayerScores:
             score, not of what retraining will give.
         chances: layer name -> share of the resamplings in which it comes first.
         results: scorer name -> values, cost and evidence in full.
-        provenance: numbers of samples, seed, versions, the deciding scorer.
+        provenance: numbers and hashes of samples and weights, seed, versions, the
+            deciding scorer.
         systems: mean spectra of the true outputs, "base" and "target", of fields.
+        kernels: layer name -> what its kernels pass by wavenumber, relative to white
+            noise; convolutions only, see `explanation.kernel_profiles`.
+        together: what was scored to recommend more layers than one; names are joined by
+            "+".
     """
 
     ranking: tuple[str, ...]
@@ -57,20 +63,20 @@ class LayerScores:
     results: Mapping[str, ScoredLayers]
     provenance: Mapping[str, Any]
     systems: Mapping[str, Any] = field(default_factory=dict)
+    kernels: Mapping[str, Any] = field(default_factory=dict)
+    together: ScoredLayers = field(default_factory=lambda: ScoredLayers({}, Cost(0)))
 
-    def explain(self, layer: str, model: keras.Model | None = None) -> dict[str, Any]:
+    def explain(self, layer: str) -> dict[str, Any]:
         """Returns the evidence of every scorer for one layer.
 
         With a scorer on held-out samples this holds `residual_spectrum_before` and
         `_after`: the target's error by wavenumber (shell SUM over `[k - 1/2, k + 1/2)`)
         on held-out samples, with the best output gain, unchanged and with the layer
         changed; and what `explanation.explain_spectra` makes of them: `band`,
-        `follows_systems`, and a sentence, `why`.
+        `follows_systems`, `kernels_pass`, and a sentence, `why`.
 
         Args:
             layer: its name.
-            model: the model that was scored; with it, the mean transfer of the layer's
-                kernels by wavenumber is under "kernels", for a convolution.
 
         Raises:
             KeyError: for an unknown layer; the message lists the layers.
@@ -81,11 +87,11 @@ class LayerScores:
         for name, result in self.results.items():
             if layer in result.values:
                 evidence = result.evidence.get(layer, {})
-                why = explain_spectra(evidence, self.systems)
-                found[name] = {"score": result.values[layer], **evidence, **why}
-        if model is not None and self.systems:
-            grid = tuple(self.provenance["grid"])
-            found["kernels"] = {"mean_profile": kernel_profile(model, layer, grid)}
+                found[name] = {
+                    "score": result.values[layer],
+                    **evidence,
+                    **self._reasons(layer, evidence),
+                }
         return found
 
     def to_frame(self) -> Any:
@@ -121,7 +127,13 @@ class LayerScores:
             "intervals": dict(self.intervals),
             "chances": dict(self.chances),
             "passes": {name: r.cost.total for name, r in self.results.items()},
+            "together": {
+                "values": dict(self.together.values),
+                "passes": self.together.cost.total,
+            },
             "explanations": self._explanations(),
+            "systems": _listed(self.systems),
+            "kernels": _listed(self.kernels),
             "provenance": dict(self.provenance),
         }
 
@@ -138,13 +150,16 @@ class LayerScores:
         found: dict[str, Any] = {}
         for layer in self.ranking:
             evidence = decisive.evidence.get(layer, {})
-            known = {**evidence, **explain_spectra(evidence, self.systems)}
+            known = {**evidence, **self._reasons(layer, evidence)}
             found[layer] = {
                 key: np.asarray(known[key]).tolist()
                 for key in _EXPLAINED
                 if known.get(key) is not None
             }
         return found
+
+    def _reasons(self, layer: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        return explain_spectra(evidence, self.systems, self.kernels.get(layer))
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
         """Saves a chart of the deciding score with its intervals; returns the path.
@@ -156,3 +171,7 @@ class LayerScores:
         intervals = {scorer: self.intervals} if self.intervals else None
         axes = plotting.plot_layer_scores({scorer: self.scores[scorer]}, intervals)
         return plotting.save_figure(axes, path)
+
+
+def _listed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.asarray(values).tolist() for name, values in arrays.items()}

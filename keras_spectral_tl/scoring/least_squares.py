@@ -14,7 +14,7 @@ from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.saved_jacobian import SavedJacobian
 from keras_spectral_tl.scoring.checks import check_whole_number
 from keras_spectral_tl.scoring.held_out_layers import Change, held_out_layers
-from keras_spectral_tl.scoring.hold_out import Array, HoldOut, hold_outs
+from keras_spectral_tl.scoring.hold_out import Array, HoldOut, Sizes, hold_outs
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers, layers_to_score
 from keras_spectral_tl.scoring.suffixes import Suffix
 from keras_spectral_tl.scoring.sweep_cost import (
@@ -71,14 +71,14 @@ class HeldOutLeastSquares:
     ) -> ScoredLayers:
         """See `Scorer`; `base` has no influence, `rng` draws what is held out."""
         names = layers_to_score(model)
-        sizes = self.num_fit, self.num_held
+        sizes = Sizes(self.num_fit, self.num_held)
         parts = hold_outs(len(target), target.y.shape[1:], sizes, rng)
         if not parts:
             return ScoredLayers(dict.fromkeys(names, float("nan")), Cost(0))
 
         def change_of(suffix: Suffix) -> Change:
             # Once for all divisions, or each would be compiled again.
-            function = LayerFunction(suffix.model, suffix.layer)
+            function = LayerFunction(suffix.model, suffix.layers)
 
             def change(number: int, fitted: Any, held: Any) -> Array:
                 part = parts[number]
@@ -86,7 +86,10 @@ class HeldOutLeastSquares:
 
             return change
 
-        found = held_out_layers(model, target, parts, self.batch_size, change_of)
+        choices = [(name,) for name in names]
+        found = held_out_layers(
+            model, target, choices, parts, self.batch_size, change_of
+        )
         evidence = {
             name: {"iterations": (0, *self.marks), **row} for name, row in found.items()
         }
@@ -148,21 +151,24 @@ def cgls_path(
     """Returns the iterates of CGLS for `min_d |mask (J d - residual)|^2`, from 0 on.
 
     Conjugate gradients on the normal equations without forming them. Once the gradient
-    vanishes to the accuracy of single precision, the iterates stay where they are.
+    vanishes to the accuracy of single precision, against its first value or against
+    |J| |residual|, the iterates stay where they are.
     """
-    gradient = jacobian.apply_transpose(mask * residual)
+    residual = mask * residual
+    gradient = jacobian.apply_transpose(residual)
     direction, reached = gradient, np.zeros_like(gradient)
     square = start = float(gradient @ gradient)
     path: list[Array] = []
     while len(path) < iterations:
         image = mask * jacobian.apply(direction)
-        power = float(np.sum(image**2))
-        # Where nothing is left to gain, what remains is round-off.
-        if square > 1e-12 * start and power > 0.0:
+        power, size = float(np.sum(image**2)), float(direction @ direction)
+        # At least |J| is |J d| / |d|; what is left of a gradient below is round-off.
+        largest = power / size * float(np.sum(residual**2)) if size > 0.0 else 0.0
+        if square > 1e-12 * max(start, largest) and power > 0.0:
             length = square / power
             reached = reached + length * direction
             residual = residual - length * image
-            gradient = jacobian.apply_transpose(mask * residual)
+            gradient = jacobian.apply_transpose(residual)
             previous, square = square, float(gradient @ gradient)
             direction = gradient + (square / previous) * direction
         path.append(reached)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -29,6 +29,9 @@ class Cost:
     def total(self) -> int:
         """Forward passes in all; a backward pass takes about as long as two."""
         return self.forward + 2 * self.backward
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.forward + other.forward, self.backward + other.backward)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,34 @@ class Scorer(Protocol):
             model: the network trained on the base system; not changed.
             base: samples of the base system.
             target: the few samples of the target system.
+            rng: source of all randomness.
+        """
+
+
+@runtime_checkable
+class TogetherScorer(Scorer, Protocol):
+    """A scorer that can also score layers retrained together.
+
+    `score_layers` needs one, as the first, to recommend several layers.
+    """
+
+    def rehearse(
+        self,
+        model: keras.Model,
+        target: TargetData,
+        choices: Sequence[tuple[str, ...]],
+        rng: np.random.Generator,
+    ) -> ScoredLayers:
+        """Returns one value for each choice, under its names joined by "+".
+
+        Values are to be compared with those of single layers, so equal states of `rng`
+        must lead to equal samples. The evidence holds `moments_before` and
+        `moments_after`, see `held_out_evidence`.
+
+        Args:
+            model: the network trained on the base system; not changed.
+            target: the few samples of the target system.
+            choices: names of layers that are retrained together.
             rng: source of all randomness.
         """
 

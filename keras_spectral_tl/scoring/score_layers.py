@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring.checks import check_whole_number
-from keras_spectral_tl.scoring.explanation import system_spectra
+from keras_spectral_tl.scoring.explanation import kernel_profiles, system_spectra
+from keras_spectral_tl.scoring.further_layers import further_layers
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
 from keras_spectral_tl.scoring.held_out_evidence import least_removed, unexplained
 from keras_spectral_tl.scoring.held_out_retraining import HeldOutRetraining
 from keras_spectral_tl.scoring.layer_scores import LayerScores
-from keras_spectral_tl.scoring.protocol import ScoredLayers, Scorer
+from keras_spectral_tl.scoring.protocol import (
+    Cost,
+    ScoredLayers,
+    Scorer,
+    TogetherScorer,
+    layers_to_score,
+)
 from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.scoring.spectral_shift import SpectralShiftScore
+from keras_spectral_tl.transfer.provenance import versions
 from keras_spectral_tl.transfer.retraining import TargetData, check_fit
 
 Array = NDArray[np.float64]
@@ -39,6 +47,7 @@ def score_layers(
     target_data: Any,
     scorers: Sequence[Scorer] | None = None,
     seed: int = 0,
+    max_layers: int = 1,
 ) -> LayerScores:
     """Scores every layer of a trained network for transfer to a target system.
 
@@ -54,6 +63,9 @@ def score_layers(
         target_data: the few samples of the target system, likewise.
         scorers: objects as described by `Scorer`; the first decides.
         seed: seed of all randomness.
+        max_layers: most layers recommended. With more than one, each further layer is
+            rehearsed together with those recommended so far, and added if that is sure
+            to remove more; it costs about as much again as the first.
 
     Returns:
         Scores, ranking and recommendation.
@@ -61,9 +73,10 @@ def score_layers(
     Raises:
         ValueError: for empty or non-finite data, data that do not fit the model, a
             model without trainable weights, no scorers or two of one name, a seed that
-            is not a whole number from 0 on.
+            is not a whole number from 0 on, `max_layers` below 1.
         TypeError: if `scorers` is no sequence of scorers, or one of them returns
-            something else than `ScoredLayers` with values.
+            something else than `ScoredLayers` with values, or the first one is no
+            `TogetherScorer` where `max_layers` is above 1.
 
     Example:
         >>> from keras_spectral_tl.models import build_sgs_cnn
@@ -75,6 +88,13 @@ def score_layers(
     """
     chosen = _checked_scorers(default_scorers() if scorers is None else scorers)
     check_whole_number("seed", seed, 0)
+    check_whole_number("max_layers", max_layers, 1)
+    if max_layers > 1 and not isinstance(chosen[0], TogetherScorer):
+        raise TypeError(
+            f"max_layers = {max_layers} needs a first scorer that scores layers "
+            "together, with a method rehearse, see TogetherScorer; received "
+            f"{chosen[0].name!r}. Use HeldOutRetraining, or max_layers=1."
+        )
     base, target = TargetData.of(base_data), TargetData.of(target_data)
     check_fit(model, base)
     check_fit(model, target)
@@ -87,6 +107,21 @@ def score_layers(
     resampled = _resampled(decisive, np.random.default_rng(seeds[-1]))
     ranking, axes = _ranking(decisive), spatial_axes(model, np.ndim(target.y))
     recommended, reason = _recommendation(ranking, decisive, resampled, len(target))
+    together = ScoredLayers({}, Cost(0))
+    if recommended and max_layers > 1:
+        scorer = cast(TogetherScorer, chosen[0])
+        recommended, together = further_layers(
+            lambda choices: scorer.rehearse(
+                model, target, choices, np.random.default_rng(seeds[0])
+            ),
+            ranking[0],
+            decisive.evidence[ranking[0]],
+            layers_to_score(model),
+            max_layers,
+            _LEVEL,
+        )
+        reason += _further_reason(recommended, decisive, together, max_layers)
+    grid = tuple(int(target.y.shape[axis]) for axis in axes)
     return LayerScores(
         ranking=ranking,
         recommended=recommended,
@@ -96,29 +131,27 @@ def score_layers(
         intervals={name: _interval(values) for name, values in resampled.items()},
         chances=_chances(resampled),
         results=results,
-        provenance=_provenance(chosen[0], base, target, seed, axes),
+        provenance={
+            "deciding_scorer": chosen[0].name,
+            "settings": repr(chosen[0]),
+            **_samples("base", base),
+            **_samples("target", target),
+            "weights_sha256": freezing.weight_hashes(model),
+            "grid": list(grid),
+            "seed": int(seed),
+            "backend": keras.backend.backend(),
+            "versions": versions(),
+        },
         systems=system_spectra(base.y, target.y, axes),
+        kernels=kernel_profiles(model, ranking, grid),
+        together=together,
     )
 
 
-def _provenance(
-    decisive: Scorer,
-    base: TargetData,
-    target: TargetData,
-    seed: int,
-    axes: tuple[int, ...],
-) -> dict[str, Any]:
+def _samples(name: str, data: TargetData) -> dict[str, Any]:
     return {
-        "deciding_scorer": decisive.name,
-        "settings": repr(decisive),
-        "num_base_samples": len(base),
-        "num_target_samples": len(target),
-        "grid": [int(target.y.shape[axis]) for axis in axes],
-        "seed": int(seed),
-        "backend": keras.backend.backend(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("keras", "numpy")
-        },
+        f"num_{name}_samples": len(data),
+        f"{name}_data_sha256": data.fingerprint(),
     }
 
 
@@ -234,3 +267,25 @@ def _recommendation(
         f"retraining {best} removes {value:.1%} ({low:.1%} to {high:.1%}) of the error "
         f"on held-out target samples that a gain on the output leaves.{tied}"
     )
+
+
+def _further_reason(
+    recommended: tuple[str, ...],
+    alone: ScoredLayers,
+    together: ScoredLayers,
+    max_layers: int,
+) -> str:
+    """What the layers after the first are for, or why there are no more."""
+    texts = []
+    value = alone.values[recommended[0]]
+    for count in range(2, len(recommended) + 1):
+        some = set(recommended[:count])
+        label = next(key for key in together.values if set(key.split("+")) == some)
+        before, value = value, together.values[label]
+        texts.append(
+            f" Together with {recommended[count - 1]} that is {value:.1%} rather than "
+            f"{before:.1%}."
+        )
+    if len(recommended) < min(max_layers, len(alone.values)):
+        texts.append(" No further layer is sure to remove more.")
+    return "".join(texts)

@@ -60,24 +60,28 @@ def sweep_cost(
 
 
 def training_passes(
-    model: keras.Model, layer: str, input_shape: introspection.SampleShape | None = None
+    model: keras.Model,
+    layers: freezing.Selector,
+    input_shape: introspection.SampleShape | None = None,
 ) -> float:
-    """Forward passes that one sample takes in one step of retraining one layer.
+    """Forward passes that one sample takes in one step of retraining some layers.
 
-    The activations before the layer are taken as known where the model has a graph.
+    The activations before them are taken as known where the model has a graph.
     """
-    cost = freezing.select_layers(model, layer).cost(input_shape)
+    cost = freezing.select_layers(model, layers).cost(input_shape)
     step = cost.step if LayerGraph.of(model) is None else cost.cached_step
     return step / cost.forward
 
 
 def share_after(
-    model: keras.Model, layer: str, input_shape: introspection.SampleShape | None = None
+    model: keras.Model,
+    layers: freezing.Selector,
+    input_shape: introspection.SampleShape | None = None,
 ) -> float:
-    """Share of a forward pass from the layer on; all of it without a graph."""
+    """Share of a forward pass from the layers on; all of it without a graph."""
     if LayerGraph.of(model) is None:
         return 1.0
-    cost = freezing.select_layers(model, layer).cost(input_shape)
+    cost = freezing.select_layers(model, layers).cost(input_shape)
     return 1.0 - (cost.step - cost.cached_step) / cost.forward
 
 

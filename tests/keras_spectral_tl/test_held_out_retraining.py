@@ -13,6 +13,7 @@ from keras_spectral_tl.scoring.held_out_retraining import adam
 from keras_spectral_tl.transfer import TargetData
 
 SHAPE = (16, 12, 2)
+SIZES = np.array([0.5, 2.0], "float32").reshape(2, 1, 1, 1)
 LAYERS = ("conv_1", "conv_2", "conv_3")
 
 
@@ -122,6 +123,7 @@ def test_the_score_is_that_of_a_fit_with_keras():
     # PyTorch cannot train with single samples and kernels of three points a side.
     model, (x, y) = planted("conv_1", num_samples=2, kernel_size=5)
     y = y + 0.3 * np.random.default_rng(2).standard_normal(y.shape).astype("float32")
+    x, y = x * SIZES, y * SIZES  # samples of different strength weigh alike
     values = scored(HeldOutRetraining(steps=8, learning_rate=1e-2), model, (x, y))
     for name in LAYERS:
         after = []
@@ -135,8 +137,11 @@ def test_the_score_is_that_of_a_fit_with_keras():
         before, after = answer(model, x), np.stack(after)
 
         def error(q):
-            gain = np.sum(y * q, dtype=float) / np.sum(q * q, dtype=float)
-            return np.sum((y - gain * q) ** 2, dtype=float)
+            truth, found = (np.array([*part], float).reshape(2, -1) for part in (y, q))
+            strength = np.linalg.norm(truth, axis=1, keepdims=True)
+            truth, found = truth / strength, found / strength
+            gain = np.sum(truth * found) / np.sum(found**2)
+            return np.sum((truth - gain * found) ** 2)
 
         expected = 1.0 - error(after) / error(before)
         assert values.values[name] == pytest.approx(expected, abs=1e-4)
@@ -164,7 +169,7 @@ def test_a_retraining_that_diverges_is_a_bad_one():
 
 @pytest.mark.parametrize(("num_points", "expected"), [(1, 1), (6, 2), (64, 9)])
 def test_small_samples_are_taken_together(num_points, expected):
-    """12 samples of 3 outputs: 9 are fitted."""
+    """12 samples of 3 outputs: 9 are fitted, four times, till all have been tested."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
     rng = np.random.default_rng(0)
     data = rng.standard_normal((12, 4)), rng.standard_normal((12, 3))
@@ -174,7 +179,20 @@ def test_small_samples_are_taken_together(num_points, expected):
         for steps in (5, 10)
     ]
     # A linear layer costs two forward passes a sample: forward, and its gradient.
-    assert costs[1] - costs[0] == 5 * expected * 2
+    assert costs[1] - costs[0] == 4 * 5 * expected * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "divisions"),
+    [({}, 4), ({"num_tested": 4}, 2), ({"num_tested_points": 150}, 1)],
+)
+def test_few_samples_are_divided_until_enough_are_tested(options, divisions):
+    """Eight samples of 100 output values, two of which are held out at a time."""
+    model = keras.Sequential([keras.Input((10, 10, 1)), keras.layers.Dense(1)])
+    x = np.random.default_rng(0).standard_normal((8, 10, 10, 1)).astype("float32")
+    result = scored(HeldOutRetraining(steps=1, **options), model, (x, x))
+    ((_, evidence),) = result.evidence.items()
+    assert len(evidence["moments_before"]) == 2 * divisions
 
 
 def test_scores_repeat_and_the_model_is_untouched():

@@ -8,6 +8,7 @@ from keras_spectral_tl.layers.periodic_conv2d import PeriodicConv2D
 from keras_spectral_tl.spectra import KERNEL_CLASSES, kernel_spectra
 from keras_spectral_tl.spectra.fields import shell_sum_matrix
 from keras_spectral_tl.spectra.kernels.layer_spectra import layer_kernel_spectra
+from keras_spectral_tl.spectra.kernels.rms_transfer import rms_transfer
 from keras_spectral_tl.spectra.kernels.transforms import kernel_transform
 from keras_spectral_tl.spectra.kernels.weights import (
     ConvolutionKernel,
@@ -149,6 +150,28 @@ def test_mean_profile_is_a_mean_over_the_modes_of_the_full_plane() -> None:
     transfer = np.abs(np.fft.fft2(kernel, s=(nx, ny))).ravel()
     expected = np.bincount(shells, transfer) / np.bincount(shells)
     np.testing.assert_allclose(layer.mean_profile, expected, rtol=FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("size", "dilation", "grid"),
+    [
+        ((3,), (2,), (9,)),
+        ((5, 4), (1, 2), (12, 15)),
+        ((5, 5), (1, 1), (5, 6)),  # the autocorrelation is wider than the grid
+        ((3, 2, 3), (1, 1, 1), (6, 5, 7)),
+    ],
+)
+def test_rms_transfer_is_the_root_of_the_mean_square_over_kernels(
+    size, dilation, grid
+) -> None:
+    weights = np.random.default_rng(0).normal(size=(*size, 3, 2))
+    kernel = ConvolutionKernel(weights, dilation)
+    power = np.abs(kernel_transform(kernel.stacked(), grid, dilation)) ** 2
+    summing = shell_sum_matrix(*grid)
+    mean = summing @ power.mean(axis=0).ravel() / summing.sum(axis=1)
+    np.testing.assert_allclose(
+        rms_transfer("conv", kernel, grid), np.sqrt(mean), rtol=1e-12
+    )
 
 
 def test_dilation_repeats_the_spectrum() -> None:

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
-from keras_spectral_tl.scoring.explanation import kernel_profile
+from keras_spectral_tl.scoring.explanation import explain_spectra, kernel_profiles
 from keras_spectral_tl.scoring.held_out_evidence import least_removed, moments
+
+ROOT_OF_ROUND_OFF = 1e-7
 
 
 def test_several_inputs_of_open_size_are_scored():
@@ -56,25 +58,64 @@ def test_reasons_are_along_the_spatial_axes(rank, data_format):
     assert scores.provenance["grid"] == [8] * rank
     assert scores.systems["target"].argmax() == 2
     assert scores.systems["target"][2] == pytest.approx(0.5)
-    found = scores.explain("one", model)
-    evidence = found["held_out_retraining"]
+    evidence = scores.explain("one")["held_out_retraining"]
     assert evidence["residual_spectrum_before"].argmax() == 2
     assert evidence["why"]
-    assert len(found["kernels"]["mean_profile"]) >= 5
+    assert len(scores.kernels["one"]) >= 5
+
+
+def _differences(points):
+    """One layer of central differences: |F(k)| = |sin(2 pi k / points)|."""
+    layer = keras.layers.Conv1D(1, 3, padding="same", name="deep")
+    layer.build((None, points, 1))
+    layer.set_weights([np.reshape((-0.5, 0.0, 0.5), (3, 1, 1)), np.zeros(1)])
+    return layer
+
+
+def test_what_kernels_pass_is_relative_to_white_noise():
+    """The mean of sin^2 over the modes is 1 / 2."""
+    layer = _differences(16)
+    model = keras.Sequential([keras.Input((16, 1)), layer])
+    profile = kernel_profiles(model, ["deep"], (16,))["deep"]
+    expected = np.sqrt(2.0) * np.abs(np.sin(2 * np.pi * np.arange(9) / 16))
+    np.testing.assert_allclose(profile, expected, atol=ROOT_OF_ROUND_OFF)
+    for k, removed in ((1, [1.0]), (4, [1.0]), (0, [0.25, 0.75])):
+        before, after = np.ones(9), np.ones(9)
+        after[k : k + len(removed)] -= removed
+        spectra = {"residual_spectrum_before": before, "residual_spectrum_after": after}
+        found = explain_spectra(spectra, {}, profile)
+        weighted = np.dot(removed, expected[k : k + len(removed)] ** 2)
+        assert found["kernels_pass"] == pytest.approx(np.sqrt(weighted))
+        assert f"{np.sqrt(weighted):.2f} times" in found["why"]
+    assert np.isnan(explain_spectra(spectra, {})["kernels_pass"])
 
 
 def test_a_kernel_behind_a_pooling_is_shown_on_its_own_grid():
-    pooled = keras.layers.Conv2D(1, 3, padding="same", name="deep")
-    layers = [keras.layers.AveragePooling2D(2), pooled, keras.layers.UpSampling2D()]
-    model = keras.Sequential([keras.Input((16, 16, 1)), *layers])
-    kernel = np.zeros((3, 3, 1, 1))
-    kernel[:, 1, 0, 0] = (-0.5, 0.0, 0.5)  # |F(k)| = |sin(2 pi k / n)| along x
-    pooled.set_weights([kernel, np.zeros(1)])
-    coarse = kernel_profile(model, "deep", (16, 16))
-    plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(
-        1, 3, padding="same", name="deep")])  # fmt: skip
-    plain.set_weights([kernel, np.zeros(1)])
-    assert coarse == pytest.approx(kernel_profile(plain, "deep", (8, 8)))
+    """Of the pooled grid's 8 points; the wavenumbers behind 4 it does not see."""
+    pooled = _differences(8)
+    layers = [keras.layers.AveragePooling1D(2), pooled, keras.layers.UpSampling1D()]
+    model = keras.Sequential([keras.Input((16, 1)), *layers])
+    profile = kernel_profiles(model, ["deep"], (16,))["deep"]
+    expected = np.sqrt(2.0) * np.abs(np.sin(2 * np.pi * np.arange(5) / 8))
+    np.testing.assert_allclose(profile, expected, atol=ROOT_OF_ROUND_OFF)
+    before, after = np.zeros(9), np.zeros(9)
+    before[[2, 6]] = 1.0
+    spectra = {"residual_spectrum_before": before, "residual_spectrum_after": after}
+    found = explain_spectra(spectra, {}, profile)
+    assert found["kernels_pass"] == pytest.approx(np.sqrt(expected[2] ** 2 / 2))
+
+
+def test_layers_without_a_spectrum_have_no_profile():
+    layers = [
+        keras.layers.Conv1D(1, 5, name="wide"),
+        keras.layers.Dense(2, name="dense"),
+    ]
+    zero = keras.layers.Conv1D(2, 3, name="zero", kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((None, 1)), zero, *layers])
+    names = ["zero", "wide", "dense"]
+    assert kernel_profiles(model, names, (4,)) == {}
+    assert list(kernel_profiles(model, names, (8,))) == ["wide"]
+    assert kernel_profiles(model, names, ()) == {}
 
 
 def test_the_bound_on_what_is_removed_holds_as_often_as_it_says():

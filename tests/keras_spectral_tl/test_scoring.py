@@ -20,7 +20,7 @@ from keras_spectral_tl.scoring import (
     score_layers,
 )
 from keras_spectral_tl.scoring.held_out_evidence import moments, unexplained
-from keras_spectral_tl.scoring.hold_out import hold_outs
+from keras_spectral_tl.scoring.hold_out import Sizes, hold_outs
 from keras_spectral_tl.scoring.least_squares import cgls_path
 
 SHAPE = (16, 16, 2)
@@ -144,27 +144,38 @@ def test_the_changed_network_is_evaluated_itself():
     np.testing.assert_allclose(after, answer(model, x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("num_samples", [2, 5, 7, 8, 16, 100])
+@pytest.mark.parametrize("num_samples", [2, 5, 7, 8, 9, 16, 24, 100])
 def test_samples_are_never_fitted_and_tested_at_once(num_samples):
-    rng = np.random.default_rng(0)
-    parts = hold_outs(num_samples, (4, 4, 1), (12, 32), rng)
+    sizes = Sizes(fit=12, held=6, tested=14)
+    parts = hold_outs(num_samples, (4, 4, 1), sizes, np.random.default_rng(0))
+    tested = [i for part in parts for i in part.held]
+    assert len(set(tested)) == len(tested)
+    assert len(tested) >= min(14, num_samples)
     for part in parts:
         assert not set(part.fit) & set(part.held)
-        assert len(set(part.fit)) == len(part.fit) <= 12
-    if num_samples < 8:
-        assert sorted(i for part in parts for i in part.held) == list(
-            range(num_samples)
-        )
+        assert len(set(part.fit)) == len(part.fit)
+        assert len(part.fit) >= min(12, num_samples // 2, num_samples - 1)
+        assert len(part.fit) <= 12
+        assert len(part.held) <= 6
+
+
+def test_no_more_divisions_are_made_than_it_takes():
+    rng = np.random.default_rng(0)
+    counts = [
+        len(hold_outs(num_samples, (4, 4, 1), Sizes(48, 32, 16), rng))
+        for num_samples in (2, 7, 8, 16, 24, 32, 63, 64, 1000)
+    ]
+    assert counts == [2, 7, 4, 4, 3, 2, 1, 1, 1]
 
 
 def test_a_single_sample_is_fitted_on_one_half_and_tested_on_the_other():
-    parts = hold_outs(1, (4, 7, 2), (12, 32), np.random.default_rng(0))
+    parts = hold_outs(1, (4, 7, 2), Sizes(12, 32), np.random.default_rng(0))
     for part in parts:
         np.testing.assert_array_equal(part.fit_mask + part.held_mask, 1.0)
     np.testing.assert_array_equal(sum(part.held_mask for part in parts), 1.0)
     # Along the longer axis.
     assert parts[0].fit_mask[0, :, 0].tolist() == [1, 1, 1, 0, 0, 0, 0]
-    assert hold_outs(1, (3,), (12, 32), np.random.default_rng(0)) == []
+    assert hold_outs(1, (3,), Sizes(12, 32), np.random.default_rng(0)) == []
 
 
 def test_the_error_that_a_gain_leaves_is_that_of_linear_regression():
@@ -270,13 +281,14 @@ def test_the_explanation_names_the_wavenumbers_that_are_mended():
     model.set_weights([kernel, np.zeros(1)])
     x = x.astype("float32")
     scores = score_layers(model, (x, base_y), (x, x), [HeldOutLeastSquares()])
-    found = scores.explain("conv_1", model)
-    evidence = found["held_out_least_squares"]
+    evidence = scores.explain("conv_1")["held_out_least_squares"]
     assert evidence["band"] == (5, 5)
     assert evidence["follows_systems"] > 0.99
     assert "5-5" in evidence["why"]
     # What is known of the kernels: they pass 2 and not 5, averaged over directions.
-    assert found["kernels"]["mean_profile"][2] > found["kernels"]["mean_profile"][5]
+    profile = scores.kernels["conv_1"]
+    assert profile[2] > profile[5]
+    assert evidence["kernels_pass"] == pytest.approx(profile[5])
 
 
 def test_chances_are_shares_of_resamplings():
@@ -292,6 +304,8 @@ def test_results_are_written(tmp_path):
     scores = score_layers(model, base, target, scorers)
     document = json.loads(scores.to_json(tmp_path / "scores.json").read_text())
     assert document["ranking"] == list(scores.ranking)
+    assert document["systems"]["target"] == scores.systems["target"].tolist()
+    assert document["kernels"]["conv_1"] == scores.kernels["conv_1"].tolist()
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
     assert scores.plot(tmp_path / "scores.png").stat().st_size > 0
     frame = scores.to_frame()
@@ -410,12 +424,13 @@ def test_layers_that_do_the_same_have_the_same_score():
     rng = np.random.default_rng(4)
     x = rng.standard_normal((8, 16, 16, 1)).astype("float32")
     y = np.maximum(x, 0) - 0.5 * np.maximum(-x, 0) + 0.01 * rng.standard_normal(x.shape)
-    scores = score_layers(model, (x, y), (x, y), [HeldOutLeastSquares()])
-    values = scores.scores["held_out_least_squares"]
-    assert values["first"] == pytest.approx(values["second"], abs=1e-5)
-    # Nor do they beat a gain on the output: whatever they do to a ReLU is a gain.
-    assert values["first"] == pytest.approx(0.0, abs=1e-5)
-    assert scores.ranking[0] == "last" or scores.abstained
+    for seed in range(3):  # which samples are held out
+        scores = score_layers(model, (x, y), (x, y), [HeldOutLeastSquares()], seed)
+        values = scores.scores["held_out_least_squares"]
+        assert values["first"] == pytest.approx(values["second"], abs=1e-5)
+        # Nor do they beat a gain on the output: whatever they do to a ReLU is a gain.
+        assert values["first"] == pytest.approx(0.0, abs=1e-5)
+        assert scores.ranking[0] == "last" or scores.abstained
 
 
 def test_a_numpy_seed_is_written_too(tmp_path):
