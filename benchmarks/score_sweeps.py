@@ -20,6 +20,7 @@ from keras_spectral_tl.transfer import baselines
 
 Arrays = tuple[np.ndarray, np.ndarray]
 CONTROLS = ("unchanged", "gain_only", "all")
+OTHER_ORDER = 1000
 
 
 class Workshop:
@@ -92,6 +93,13 @@ class Workshop:
             normalisation.normalise(x, y),
             normalisation.normalise(fields["test_x"], fields["test_y"]),
         )
+
+    def repeated(self, setting: Setting) -> dict[str, float]:
+        """CC of every layer, retrained once more: the samples in another order."""
+        model, _, normalisation = self.base(setting.base, setting.seed)
+        target, test = self.target(setting, normalisation)
+        options = {**retrain_options(setting), "seed": setting.seed + OTHER_ORDER}
+        return dict(kst.oracle_sweep(model, target, test, **options).cc)
 
     def sweep(self, setting: Setting) -> dict[str, Any]:
         """Retrains every layer alone, and the controls; tests all of them."""
