@@ -43,14 +43,13 @@ class HeldOutRetraining:
     what the sweep would give: also where a layer has to mend the amplitude first and
     spoils the pattern while it does, which no linearised step sees.
 
-    Three quarters of the samples are fitted, at most `num_fit`, and the others tested.
-    That is repeated with other quarters until `num_tested` have been tested: layers
-    often differ by less than samples do. Fewer than eight are held out one by one, a
-    single one is cut in two halves (see `hold_out.hold_outs`). Samples weigh alike,
-    whatever their strength, and a gain on the output is no merit, as in a correlation;
-    outputs that are no fields are not weighted. The score is negative where a
-    retraining would spoil more than it mends. Outputs that are no longer finite count
-    as 0.
+    Three quarters of the samples are fitted, at most `num_fit`, and the others tested;
+    then other quarters, until `num_tested` have been tested. Fewer than eight are held
+    out one by one, a single one is cut in two halves (see `hold_out.hold_outs`).
+    Samples weigh alike, whatever their strength, and a gain on the output is no merit,
+    as in a correlation; outputs that are no fields are not weighted. The score is
+    negative where a retraining would spoil more than it mends. Outputs that are no
+    longer finite count as 0.
 
     The rehearsal is in inference mode: dropout is off, and a BatchNormalization layer
     moves its scale and offset but not its statistics, as `retrain` lets it. What such a
@@ -65,9 +64,10 @@ class HeldOutRetraining:
             several samples.
         num_fit: most samples fitted at once.
         num_held: most samples tested at once.
-        num_tested: samples to be tested in all, where that many are at hand.
-        num_tested_points: output values that are enough, even if they are of fewer
-            samples: on large grids a division costs more, and tells more.
+        num_tested: samples to be tested in all, in as many divisions as that takes;
+            more
+            make the interval narrower, so that a layer is recommended more often, and
+            cost as many times more.
         batch_size: samples computed at once where nothing is trained.
     """
 
@@ -76,8 +76,7 @@ class HeldOutRetraining:
     num_points: int = 64
     num_fit: int = 48
     num_held: int = 32
-    num_tested: int = 16
-    num_tested_points: int = 2**17
+    num_tested: int = 1
     batch_size: int = 4
     name: str = "held_out_retraining"
 
@@ -109,9 +108,7 @@ class HeldOutRetraining:
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """Scores layers that are retrained together; see `TogetherScorer`."""
-        points = math.prod(target.y.shape[1:])
-        tested = min(self.num_tested, -(-self.num_tested_points // points))
-        sizes = Sizes(self.num_fit, self.num_held, tested)
+        sizes = Sizes(self.num_fit, self.num_held, self.num_tested)
         parts = hold_outs(len(target), target.y.shape[1:], sizes, rng)
         if not parts:
             unknown = {"+".join(names): float("nan") for names in choices}
