@@ -64,10 +64,9 @@ class HeldOutRetraining:
             several samples.
         num_fit: most samples fitted at once.
         num_held: most samples tested at once.
-        num_tested: samples to be tested in all, in as many divisions as that takes;
-            more
-            make the interval narrower, so that a layer is recommended more often, and
-            cost as many times more.
+        num_tested: samples to be tested in all, in as many divisions as that takes.
+            More make the interval narrower, so that a layer is recommended more often,
+            and cost as many times more.
         batch_size: samples computed at once where nothing is trained.
     """
 
