@@ -32,7 +32,6 @@ NUM_BASE, NUM_TEST = 24, 50
 
 SCORERS: tuple[scoring.Scorer, ...] = (
     scoring.HeldOutRetraining(),
-    scoring.HeldOutRetraining(num_tested=16, name="held_out_retraining_of_16"),
     scoring.HeldOutLeastSquares(),
     scoring.NewtonGain(),
     scoring.GradientNorm(),

@@ -54,8 +54,8 @@ def explain_spectra(
         kernels: of the layer, from `kernel_profile`.
 
     Returns:
-        error_removed_spectrum: error before less after, by wavenumber, relative to the
-            mean square of each true field.
+        error_removed_spectrum: error before less after, by wavenumber; its sum is the
+            mean square error removed.
         band: (low, high), wavenumbers between which the middle 80 % of what is removed
             lies; None where nothing is removed.
         follows_systems: cosine similarity, in [-1, 1], of what is removed and the

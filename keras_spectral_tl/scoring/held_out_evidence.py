@@ -23,10 +23,6 @@ def held_out_evidence(
 ) -> dict[str, Any]:
     """Compares predictions of more and more changed networks with the truth.
 
-    Fields are taken relative to the root mean square of the true one, so that samples
-    weigh alike, as in a correlation: those of a decaying flow differ in strength by an
-    order of magnitude. A sample whose truth is 0 everywhere has no weight.
-
     Args:
         truth: shape `(samples, ...)`.
         predictions: shape `(steps, samples, ...)`, the unchanged network first.
@@ -39,16 +35,8 @@ def held_out_evidence(
         moments_before, moments_after: shape (samples, 3), see `moments`.
         residual_spectrum_before, residual_spectrum_after: mean spectrum of the error
             (shell SUM over `[k - 1/2, k + 1/2)`) that the best gain leaves, where
-            outputs are fields; relative, so it sums to the share of the mean square.
+            outputs are fields.
     """
-    cc = np.array([pattern_correlation(truth, p) for p in predictions])
-    if axes:
-        strength = np.sqrt(np.mean(truth**2, axis=tuple(range(1, truth.ndim))))
-        strength = strength.reshape(-1, *(1,) * (truth.ndim - 1))
-        truth, predictions = (
-            np.divide(part, strength, out=np.zeros_like(part), where=strength > 0.0)
-            for part in (truth, predictions)
-        )
     by_step = [moments(truth, step) for step in predictions]
     errors = [float(unexplained(step[None])[0]) for step in by_step]
     # Nothing to remove: a model that is right to round-off gains nothing.
@@ -57,7 +45,7 @@ def held_out_evidence(
     evidence: dict[str, Any] = {
         "error_removed": 1.0 - left[-1],
         "error_by_step": np.array(left),
-        "cc_by_step": cc,
+        "cc_by_step": np.array([pattern_correlation(truth, p) for p in predictions]),
         "moments_before": by_step[0],
         "moments_after": by_step[-1],
     }

@@ -34,7 +34,7 @@ class HeldOutRetraining:
     """The share of the held-out error that a rehearsed retraining of a layer removes.
 
         theta' = theta after `steps` steps of Adam on |y - f(x; theta)|^2
-        E(q) = min over gains a of the sum over samples held out of |y - a q|^2 / |y|^2
+        E(q) = min over gains a of |y - a q|^2 over the samples held out
         score = 1 - E(f(x; theta')) / E(f(x; theta))
 
     The rehearsal takes one sample a step. How far a retraining gets is a matter of how
@@ -44,12 +44,10 @@ class HeldOutRetraining:
     spoils the pattern while it does, which no linearised step sees.
 
     Three quarters of the samples are fitted, at most `num_fit`, and the others tested;
-    then other quarters, until `num_tested` have been tested. Fewer than eight are held
-    out one by one, a single one is cut in two halves (see `hold_out.hold_outs`).
-    Samples weigh alike, whatever their strength, and a gain on the output is no merit,
-    as in a correlation; outputs that are no fields are not weighted. The score is
-    negative where a retraining would spoil more than it mends. Outputs that are no
-    longer finite count as 0.
+    with a larger `num_tested` then others. Fewer than eight are held out one by one, a
+    single one is cut in two halves (see `hold_out.hold_outs`). The score is beyond what
+    a gain on the output does, as a correlation sees it, and negative where a retraining
+    would spoil more than it mends. Outputs that are no longer finite count as 0.
 
     The rehearsal is in inference mode: dropout is off, and a BatchNormalization layer
     moves its scale and offset but not its statistics, as `retrain` lets it. What such a

@@ -47,11 +47,11 @@ def hold_outs(
 ) -> list[HoldOut]:
     """Divides few samples into those to fit and those to test on.
 
-    Eight samples or more are cut into quarters. One quarter is tested and the others
-    fitted, then the next, until enough samples have been tested. Of two to seven, each
-    is tested once, with the others fitted. A single one is cut in two halves along its
-    longest spatial axis, each of which is tested once with the other fitted: fields of
-    turbulence are nearly independent at a distance.
+    Of eight samples or more, three quarters are fitted, and the others tested; then
+    others are tested, until it is enough. Of two to seven, each is tested once, with
+    the others fitted. A single one is cut in two halves along its longest spatial axis,
+    each of which is tested once with the other fitted: fields of turbulence are nearly
+    independent at a distance.
 
     Args:
         num_samples: target samples.
@@ -65,15 +65,19 @@ def hold_outs(
     order, all_of_it = rng.permutation(num_samples), np.ones(shape)
     if num_samples == 1:
         return _halves(shape)
-    groups = num_samples if num_samples < 8 else 4
-    parts: list[HoldOut] = []
-    for group in np.array_split(order, groups):
-        tested = sum(len(part.held) for part in parts)
-        if num_samples >= 8 and tested >= sizes.tested:
-            break
-        fit = np.setdiff1d(order, group, assume_unique=True)[: sizes.fit]
-        parts.append(HoldOut(fit, group[: sizes.held], all_of_it, all_of_it))
-    return parts
+    if num_samples < 8:
+        return [
+            HoldOut(np.setdiff1d(order, [held]), np.array([held]), all_of_it, all_of_it)
+            for held in order
+        ]
+    count = min(sizes.fit, 3 * num_samples // 4)
+    held = min(sizes.held, num_samples - count)
+    # No sample is tested twice.
+    divisions = min(-(-sizes.tested // held), num_samples // held)
+    return [
+        HoldOut(turned[:count], turned[count : count + held], all_of_it, all_of_it)
+        for turned in (np.roll(order, held * number) for number in range(divisions))
+    ]
 
 
 def _halves(shape: tuple[int, ...]) -> list[HoldOut]:

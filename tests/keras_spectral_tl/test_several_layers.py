@@ -10,9 +10,9 @@ from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import GradientNorm, HeldOutRetraining, score_layers
 from keras_spectral_tl.transfer import TargetData
 
-SHAPE = (16, 12, 2)
+SHAPE = (12, 10, 2)
 # The rates sum to about as far as the weights were moved.
-SCORER = HeldOutRetraining(steps=60, learning_rate=1e-2)
+SCORER = HeldOutRetraining(steps=60, learning_rate=1e-2, num_tested=8)
 
 
 def network(num_layers):
@@ -51,10 +51,6 @@ def test_two_layers_that_were_changed_are_recommended_together():
     assert together > max(alone.values()) + 0.1
     assert f"{together:.1%} rather than" in scores.reason
     assert scores.to_dict()["together"]["values"] == scores.together.values
-    # With one layer only, nothing is different but that.
-    single = score_layers(model, data, data, [SCORER])
-    assert single.ranking == scores.ranking
-    assert single.recommended == scores.recommended[:1]
 
 
 def test_a_layer_that_is_enough_is_recommended_alone():
