@@ -14,14 +14,9 @@ import pytest
 SCRIPT = Path(__file__).with_name("scores_of_a_backend.py")
 BACKENDS = ("tensorflow", "jax", "torch")
 
-# Round-off of single precision, amplified by what a scorer does with it: not at all
-# where it only differentiates, by a hundred where it iterates or regularises.
-TOLERANCES = {
-    "held_out_retraining": 1e-4,
-    "held_out_least_squares": 1e-3,
-    "newton_gain": 1e-3,
-    "activation_evidence": 1e-3,
-}
+# As docs/scores.md states them: round-off of single precision, but where badly
+# conditioned systems are solved in it.
+TOLERANCES = {"held_out_least_squares": 5e-2, "newton_gain": 1e-2}
 ROUND_OFF = 1e-5
 
 
