@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_spectral_tl.commands.model_file import read_model
-from keras_spectral_tl.commands.options import DATA, add_model, add_reading
+from keras_spectral_tl.commands.options import DATA, add_model, add_reading, whole
 from keras_spectral_tl.commands.run_directory import (
     keep,
     merged_rows,
@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading(parser)
     parser.add_argument(
         "--max-layers",
-        type=int,
+        type=whole(1),
         default=1,
         metavar="N",
-        help="most layers to recommend; each costs about as much as the first (1)",
+        help="most layers to recommend; each costs as much again (default: 1)",
     )
     parser.add_argument(
         "--out",

@@ -35,7 +35,7 @@ def run_dir(files):
     data = ["--target", str(files / "target.npz"), "--out", str(out)]
     data += ["--base", str(files / "base.npz")]
     model = str(files / "base.keras")
-    assert main(["score", model, *data]) in (0, 1)
+    assert main(["score", model, *data, "--max-layers", "2"]) in (0, 1)
     test = ["--test", str(files / "test.npz"), "--layers", "conv_2", "--sweep"]
     assert main(["retrain", model, *data, *test, "--epochs", "1"]) == 0
     return out
@@ -71,11 +71,14 @@ def test_scores_are_those_of_the_function(files, run_dir):
             for f in (base, target)
         ]
     model = keras.models.load_model(files / "base.keras")
-    scores = kst.score_layers(model, *pairs)
+    scores = kst.score_layers(model, *pairs, max_layers=2)
     found = json.loads((run_dir / "scores.json").read_text())
     assert found["ranking"] == list(scores.ranking)
     for name, values in scores.scores.items():
         assert found["scores"][name] == pytest.approx(values, rel=1e-5)
+    assert found["recommended"] == list(scores.recommended)
+    together = found["together"]["values"]
+    assert together == pytest.approx(scores.together.values, rel=1e-5)
 
 
 def test_the_retrained_network_differs_in_one_layer(files, run_dir):
@@ -279,6 +282,16 @@ WRONG_USAGE = {
         "b",
         "--seed",
         "-1",
+    ],
+    "no layers": [
+        "score",
+        "m.keras",
+        "--base",
+        "a",
+        "--target",
+        "b",
+        "--max-layers",
+        "0",
     ],
     "no epochs": ["retrain", "m.keras", "--target", "b", "--out", "c", "--epochs", "0"],
     "no number": ["spectra", "m.keras", "--num-points", "many"],
