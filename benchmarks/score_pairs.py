@@ -39,6 +39,8 @@ def measure(workshop: Workshop, setting: score_settings.Setting) -> dict[str, An
     scores = kst.score_layers(model, some, target, [scorer], setting.seed, max_layers=2)
     names = trainable_layer_names(model)
     first = scores.ranking[0]
+    if not scores.together.values:
+        return {"ranking": list(scores.ranking), "recommended": [], "together": {}}
     pairs = [tuple(n for n in names if n in (first, o)) for o in names if o != first]
     sweep = kst.oracle_sweep(
         model, target, test, layers=[first, *pairs], **retrain_options(setting)

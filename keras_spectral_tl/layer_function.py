@@ -55,7 +55,7 @@ class LayerFunction:
         self.variables = [v for v in model.variables if id(v) in own]
         if not self.variables:
             raise ValueError(
-                f"Layer {layers!r} of model {model.name!r} holds statistics but no "
+                f"{', '.join(names)} of model {model.name!r} holds statistics but no "
                 "trainable weights, so there is nothing to linearise. Choose another."
             )
         # Copies: on some backends `fetch` gives a view that training writes to.

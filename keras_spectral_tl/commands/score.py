@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole(1),
         default=1,
         metavar="N",
-        help="most layers to recommend; each costs as much again (default: 1)",
+        help="most layers to recommend; each costs as much as all scores (default: 1)",
     )
     parser.add_argument(
         "--out",

@@ -50,8 +50,9 @@ class WatchedScorer:
         target: TargetData,
         choices: Sequence[tuple[str, ...]],
         rng: np.random.Generator,
+        effort: int = 1,
     ) -> ScoredLayers:
         """See `TogetherScorer`, which the other scorer must be."""
-        self.bar.set_postfix_str(f"{len(choices)} combinations")
+        self.bar.set_postfix_str("several layers together")
         scorer = cast(TogetherScorer, self.scorer)
-        return scorer.rehearse(model, target, choices, rng)
+        return scorer.rehearse(model, target, choices, rng, effort)

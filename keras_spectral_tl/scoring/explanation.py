@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from keras_spectral_tl.introspection import weight_layers
 from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.spectra import radial_spectrum
-from keras_spectral_tl.spectra.kernels.model_spectra import convolutions_on
 from keras_spectral_tl.spectra.kernels.rms_transfer import rms_transfer
+from keras_spectral_tl.spectra.kernels.weights import convolution_kernel
 
 Array = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def explain_spectra(
     Args:
         evidence: of `HeldOutRetraining` or `HeldOutLeastSquares` for one layer.
         systems: from `system_spectra`.
-        kernels: of the layer, from `kernel_profile`.
+        kernels: of the layer, from `kernel_profiles`.
 
     Returns:
         error_removed_spectrum: error before less after, by wavenumber; its sum is the
@@ -91,8 +91,8 @@ def kernel_profiles(
 
     `rms_transfer(k)`, divided by its root mean square over all modes: 1 where a mode
     is passed as strongly as the mean one. Convolutions only. On the grid of the layer's
-    own inputs, where the model knows it: behind a pooling the same wavenumber is a
-    larger part of the Nyquist wavenumber.
+    own inputs (of a transposed one, outputs), where the model knows it: behind a
+    pooling the same wavenumber is a larger part of the Nyquist wavenumber.
 
     Args:
         model: the network.
@@ -103,30 +103,34 @@ def kernel_profiles(
         Layer name to an array (num_shells,); the wavenumber is the index. Without
         layers that are no convolutions, or whose kernels are 0 or wider than the grid.
     """
-    found = {}
-    for layer in layers if grid else ():
-        try:
-            kernels, _ = convolutions_on(model, _own_grid(model, layer, grid))
-        except ValueError:
+    named, found = weight_layers(model), {}
+    for name in layers if grid else ():
+        layer = named.get(name)
+        kernel = None if layer is None else convolution_kernel(layer)
+        if kernel is None or len(kernel.size) != len(grid):
             continue
-        if layer not in kernels:
-            continue
-        kernel, points = kernels[layer]
+        points = _own_grid(model, layer, kernel.transposed) or grid
         # Parseval: the mean over all modes of |F[kernel]|^2.
         energy = float(np.sum(kernel.weights**2) / np.prod(kernel.weights.shape[-2:]))
-        if energy > 0.0:
-            found[layer] = rms_transfer(layer, kernel, points) / np.sqrt(energy)
+        fits = all(n <= m for n, m in zip(kernel.extent, points, strict=True))
+        if energy > 0.0 and fits:
+            found[name] = rms_transfer(name, kernel, points) / np.sqrt(energy)
     return found
 
 
-def _own_grid(model: keras.Model, layer: str, grid: tuple[int, ...]) -> tuple[int, ...]:
+def _own_grid(
+    model: keras.Model, layer: keras.Layer, transposed: bool
+) -> tuple[int, ...] | None:
+    """Points of the grid that the kernel lies on; None where the model leaves it open.
+
+    That is the grid of the inputs, and of a transposed convolution that of the outputs.
+    """
     try:
-        shape = weight_layers(model)[layer].input.shape
+        shape = (layer.output if transposed else layer.input).shape
     except (AttributeError, ValueError):  # called several times, or not in a graph
-        return grid
-    axes = spatial_axes(model, len(shape))
-    own = tuple(shape[axis] for axis in axes)
-    return grid if not own or None in own else own
+        return None
+    own = tuple(shape[axis] for axis in spatial_axes(model, len(shape)))
+    return None if not own or None in own else own
 
 
 def _band(removed: Array) -> tuple[int, int] | None:

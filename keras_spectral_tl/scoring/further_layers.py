@@ -2,61 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
 
 from keras_spectral_tl.scoring.held_out_evidence import least_removed
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers
 
+# Two layers get further than one in few steps even where one would do, so those chosen
+# have more steps to show that they are not enough.
+_EFFORT = 2
+
+
+class Rehearse(Protocol):
+    """Scores layers together: `TogetherScorer.rehearse` of one model and samples."""
+
+    def __call__(
+        self, choices: Sequence[tuple[str, ...]], effort: int = 1
+    ) -> ScoredLayers:
+        """Returns a value and the evidence for each choice."""
+
+
+@dataclass(frozen=True)
+class FurtherLayers:
+    """Layers chosen one after the other, and why.
+
+    Attributes:
+        names: the layers in the order in which they were chosen.
+        reason: sentences on those after the first, and on why there are no more.
+        scored: all that was scored together.
+    """
+
+    names: tuple[str, ...]
+    reason: str
+    scored: ScoredLayers
+
 
 def further_layers(
-    rehearse: Callable[[list[tuple[str, ...]]], ScoredLayers],
+    rehearse: Rehearse,
     best: str,
-    evidence: Mapping[str, Any],
     names: Sequence[str],
     max_layers: int,
     level: float,
-) -> tuple[tuple[str, ...], ScoredLayers]:
+) -> FurtherLayers:
     """Adds one layer after the other to the best, as long as each is sure to help.
 
     Every layer that is left is scored together with those chosen so far, and the best
-    is added if it removes error beyond what those chosen leave: a bound as that of a
-    single layer (`least_removed`), divided among the layers tried.
+    is added if it removes error beyond what those chosen leave after twice as many
+    steps: a bound as that of a single layer (`least_removed`), divided among the layers
+    tried.
 
     Args:
-        rehearse: scores layers together, see `TogetherScorer`.
+        rehearse: scores layers together.
         best: name of the best layer.
-        evidence: of it alone.
-        names: of all layers, in the order of the model.
+        names: of all layers that may be chosen, in the order of the model.
         max_layers: most layers chosen in all.
         level: chance of adding a layer where none removes more.
 
-    Returns:
-        The layers in the order in which they were chosen, and all that was scored
-        together.
+    Raises:
+        TypeError: if what was scored is not what was asked for.
     """
     chosen: tuple[str, ...] = (best,)
-    found = ScoredLayers({}, Cost(0))
+    found, reason = ScoredLayers({}, Cost(0)), ""
     while len(chosen) < min(max_layers, len(names)):
-        choices = [
-            tuple(name for name in names if name in (*chosen, other))
-            for other in names
-            if other not in chosen
-        ]
-        scored = rehearse(choices)
+        others = [name for name in names if name not in chosen]
+        choices = {_label(names, (*chosen, other)): other for other in others}
+        so_far = _label(names, chosen)
+        before = _checked(rehearse([_ordered(names, chosen)], effort=_EFFORT), [so_far])
+        scored = _checked(
+            rehearse([_ordered(names, (*chosen, other)) for other in others]),
+            list(choices),
+        )
         found = ScoredLayers(
             {**found.values, **scored.values},
-            found.cost + scored.cost,
+            found.cost + before.cost + scored.cost,
             {**found.evidence, **scored.evidence},
         )
-        label = max(scored.values, key=lambda name: scored.values[name])
+        values = {
+            key: np.nan_to_num(scored.values[key], nan=-np.inf) for key in choices
+        }
+        label = max(choices, key=values.__getitem__)
         beyond = {
-            "moments_before": evidence["moments_after"],
+            "moments_before": before.evidence[so_far]["moments_after"],
             "moments_after": scored.evidence[label]["moments_after"],
         }
         if least_removed(beyond, level / len(choices)) <= 0.0:
+            reason += " No further layer is sure to remove more."
             break
-        evidence = scored.evidence[label]
-        added = choices[list(scored.values).index(label)]
-        chosen = (*chosen, *(name for name in added if name not in chosen))
-    return chosen, found
+        chosen = (*chosen, choices[label])
+        reason += (
+            f" Retraining {choices[label]} as well removes {scored.values[label]:.1%}; "
+            f"without it, in twice as many steps, it is {before.values[so_far]:.1%}."
+        )
+    return FurtherLayers(chosen, reason, found)
+
+
+def _ordered(names: Sequence[str], some: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in some)
+
+
+def _label(names: Sequence[str], some: tuple[str, ...]) -> str:
+    return "+".join(_ordered(names, some))
+
+
+def _checked(scored: Any, labels: list[str]) -> ScoredLayers:
+    known = isinstance(scored, ScoredLayers) and all(
+        label in scored.values and "moments_after" in scored.evidence.get(label, {})
+        for label in labels
+    )
+    if not known:
+        raise TypeError(
+            "rehearse must return ScoredLayers with a value and moments_after for each "
+            f"choice, {labels}; received {scored!r:.200}. See TogetherScorer."
+        )
+    result: ScoredLayers = scored
+    return result

@@ -43,11 +43,12 @@ class HeldOutRetraining:
     what the sweep would give: also where a layer has to mend the amplitude first and
     spoils the pattern while it does, which no linearised step sees.
 
-    Three quarters of the samples are fitted, at most `num_fit`, and the others tested;
-    with a larger `num_tested` then others. Fewer than eight are held out one by one, a
-    single one is cut in two halves (see `hold_out.hold_outs`). The score is beyond what
-    a gain on the output does, as a correlation sees it, and negative where a retraining
-    would spoil more than it mends. Outputs that are no longer finite count as 0.
+    Three quarters of the samples are fitted, at most `num_fit`, and the others tested,
+    once or, with a larger `num_tested`, several times. Fewer than eight are held out
+    one by one, a single one is cut in two halves (`hold_outs`). The score is beyond
+    what a gain on the output does, as a correlation sees it, and negative where a
+    retraining would spoil more than it mends. Outputs that are no longer finite count
+    as 0.
 
     The rehearsal is in inference mode: dropout is off, and a BatchNormalization layer
     moves its scale and offset but not its statistics, as `retrain` lets it. What such a
@@ -62,9 +63,10 @@ class HeldOutRetraining:
             several samples.
         num_fit: most samples fitted at once.
         num_held: most samples tested at once.
-        num_tested: samples to be tested in all, in as many divisions as that takes.
-            More make the interval narrower, so that a layer is recommended more often,
-            and cost as many times more.
+        num_tested: samples to be tested in all, as nearly as they can be reached by
+            holding out others and fitting the rest anew. More make the interval
+            narrower, so that a layer is recommended more often, and cost as many times
+            more. Without effect on fewer than eight samples.
         batch_size: samples computed at once where nothing is trained.
     """
 
@@ -103,8 +105,12 @@ class HeldOutRetraining:
         target: TargetData,
         choices: Sequence[tuple[str, ...]],
         rng: np.random.Generator,
+        effort: int = 1,
     ) -> ScoredLayers:
         """Scores layers that are retrained together; see `TogetherScorer`."""
+        if effort > 1:
+            longer = dataclasses.replace(self, steps=effort * self.steps)
+            return longer.rehearse(model, target, choices, rng)
         sizes = Sizes(self.num_fit, self.num_held, self.num_tested)
         parts = hold_outs(len(target), target.y.shape[1:], sizes, rng)
         if not parts:

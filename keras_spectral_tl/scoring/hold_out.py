@@ -47,11 +47,11 @@ def hold_outs(
 ) -> list[HoldOut]:
     """Divides few samples into those to fit and those to test on.
 
-    Of eight samples or more, three quarters are fitted, and the others tested; then
-    others are tested, until it is enough. Of two to seven, each is tested once, with
-    the others fitted. A single one is cut in two halves along its longest spatial axis,
-    each of which is tested once with the other fitted: fields of turbulence are nearly
-    independent at a distance.
+    Of eight samples or more, three quarters are fitted, and the others tested; in the
+    next division others are tested, until it is enough. Of two to seven, each is tested
+    once, with the others fitted. A single one is cut in two halves along its longest
+    spatial axis, each of which is tested once with the other fitted: fields of
+    turbulence are nearly independent at a distance.
 
     Args:
         num_samples: target samples.
@@ -60,7 +60,7 @@ def hold_outs(
         rng: draws the order.
 
     Returns:
-        None at all for a single sample without spatial axes.
+        An empty list for a single sample without spatial axes.
     """
     order, all_of_it = rng.permutation(num_samples), np.ones(shape)
     if num_samples == 1:

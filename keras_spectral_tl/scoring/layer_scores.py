@@ -37,7 +37,7 @@ class LayerScores:
         recommended: the layers to retrain, the most useful first; empty when
             abstaining.
         abstained: whether the evidence is too thin for a recommendation.
-        reason: one sentence on why these layers, or why none.
+        reason: why these layers, or why none.
         scores: scorer name -> {layer name: value}; higher is better.
         intervals: layer name -> (low, high) of the deciding score, 90 % by bootstrap
             over the target samples, taken as independent. It is the spread of the

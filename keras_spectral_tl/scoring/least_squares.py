@@ -164,12 +164,13 @@ def cgls_path(
         power, size = float(np.sum(image**2)), float(direction @ direction)
         # At least |J| is |J d| / |d|; what is left of a gradient below is round-off.
         largest = power / size * float(np.sum(residual**2)) if size > 0.0 else 0.0
-        if square > 1e-12 * max(start, largest) and power > 0.0:
-            length = square / power
-            reached = reached + length * direction
-            residual = residual - length * image
-            gradient = jacobian.apply_transpose(residual)
-            previous, square = square, float(gradient @ gradient)
-            direction = gradient + (square / previous) * direction
+        if square <= 1e-12 * max(start, largest) or power <= 0.0:
+            return path + [reached] * (iterations - len(path))
+        length = square / power
+        reached = reached + length * direction
+        residual = residual - length * image
+        gradient = jacobian.apply_transpose(residual)
+        previous, square = square, float(gradient @ gradient)
+        direction = gradient + (square / previous) * direction
         path.append(reached)
     return path

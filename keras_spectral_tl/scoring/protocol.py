@@ -89,18 +89,20 @@ class TogetherScorer(Scorer, Protocol):
         target: TargetData,
         choices: Sequence[tuple[str, ...]],
         rng: np.random.Generator,
+        effort: int = 1,
     ) -> ScoredLayers:
         """Returns one value for each choice, under its names joined by "+".
 
-        Values are to be compared with those of single layers, so equal states of `rng`
-        must lead to equal samples. The evidence holds `moments_before` and
-        `moments_after`, see `held_out_evidence`.
+        Values of several calls are compared, so equal states of `rng` must lead to
+        equal samples held out. The evidence of each choice holds `moments_after`, of
+        the samples held out, see `held_out_evidence`.
 
         Args:
             model: the network trained on the base system; not changed.
             target: the few samples of the target system.
             choices: names of layers that are retrained together.
             rng: source of all randomness.
+            effort: times the usual number of steps.
         """
 
 

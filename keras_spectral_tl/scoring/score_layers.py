@@ -63,9 +63,11 @@ def score_layers(
         target_data: the few samples of the target system, likewise.
         scorers: objects as described by `Scorer`; the first decides.
         seed: seed of all randomness.
-        max_layers: most layers recommended. With more than one, each further layer is
-            rehearsed together with those recommended so far, and added if that is sure
-            to remove more; it costs about as much again as the first.
+        max_layers: most layers recommended. With more than one, every other layer is
+            rehearsed together with those recommended so far, and the best is added if
+            that is sure to remove more than those do in twice as many steps. Each time
+            this costs as much as the scores of all layers, up to twice as much where
+            the first layers are among them.
 
     Returns:
         Scores, ranking and recommendation.
@@ -110,17 +112,17 @@ def score_layers(
     together = ScoredLayers({}, Cost(0))
     if recommended and max_layers > 1:
         scorer = cast(TogetherScorer, chosen[0])
-        recommended, together = further_layers(
-            lambda choices: scorer.rehearse(
-                model, target, choices, np.random.default_rng(seeds[0])
+        further = further_layers(
+            lambda choices, effort=1: scorer.rehearse(
+                model, target, choices, np.random.default_rng(seeds[0]), effort
             ),
             ranking[0],
-            decisive.evidence[ranking[0]],
-            layers_to_score(model),
+            [name for name in layers_to_score(model) if name in decisive.values],
             max_layers,
             _LEVEL,
         )
-        reason += _further_reason(recommended, decisive, together, max_layers)
+        recommended, together = further.names, further.scored
+        reason += further.reason
     grid = tuple(int(target.y.shape[axis]) for axis in axes)
     return LayerScores(
         ranking=ranking,
@@ -139,6 +141,7 @@ def score_layers(
             "weights_sha256": freezing.weight_hashes(model),
             "grid": list(grid),
             "seed": int(seed),
+            "max_layers": int(max_layers),
             "backend": keras.backend.backend(),
             "versions": versions(),
         },
@@ -267,25 +270,3 @@ def _recommendation(
         f"retraining {best} removes {value:.1%} ({low:.1%} to {high:.1%}) of the error "
         f"on held-out target samples that a gain on the output leaves.{tied}"
     )
-
-
-def _further_reason(
-    recommended: tuple[str, ...],
-    alone: ScoredLayers,
-    together: ScoredLayers,
-    max_layers: int,
-) -> str:
-    """What the layers after the first are for, or why there are no more."""
-    texts = []
-    value = alone.values[recommended[0]]
-    for count in range(2, len(recommended) + 1):
-        some = set(recommended[:count])
-        label = next(key for key in together.values if set(key.split("+")) == some)
-        before, value = value, together.values[label]
-        texts.append(
-            f" Together with {recommended[count - 1]} that is {value:.1%} rather than "
-            f"{before:.1%}."
-        )
-    if len(recommended) < min(max_layers, len(alone.values)):
-        texts.append(" No further layer is sure to remove more.")
-    return "".join(texts)

@@ -67,6 +67,10 @@ def suffixes(
             continue
         _, part = graph.part(cut, graph.outputs)
         inside = {id(v): key for key, v in introspection.weight_layers(part).items()}
+        if any(id(copied[layer]) not in inside for layer in layers):
+            # A layer that no output depends on is not in the part.
+            yield Suffix(name, copy, layers, sets)
+            continue
         there = tuple(inside[id(copied[layer])] for layer in layers)
         inputs = [tensors[0] if len(tensors) == 1 else tensors for tensors in at_cut]
         yield Suffix(name, part, there, inputs)

@@ -10,9 +10,8 @@ from keras_spectral_tl import scoring
 
 SCORERS = (
     scoring.HeldOutRetraining(),
-    scoring.HeldOutLeastSquares(),
-    scoring.NewtonGain(),
     scoring.GradientNorm(),
+    scoring.GradientSNR(),
     scoring.SpectralShiftScore(),
 )
 

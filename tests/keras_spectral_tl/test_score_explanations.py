@@ -105,6 +105,23 @@ def test_a_kernel_behind_a_pooling_is_shown_on_its_own_grid():
     assert found["kernels_pass"] == pytest.approx(np.sqrt(expected[2] ** 2 / 2))
 
 
+def test_a_transposed_kernel_is_shown_on_the_grid_of_its_outputs():
+    """Two ones: |F(k)| = 2 cos(pi k / 16), 2 on average over the squares."""
+    layer = keras.layers.Conv1DTranspose(1, 2, strides=2, name="up", padding="same")
+    model = keras.Sequential([keras.Input((8, 1)), layer])
+    layer.set_weights([np.ones((2, 1, 1)), np.zeros(1)])
+    profile = kernel_profiles(model, ["up"], (16,))["up"]
+    expected = np.sqrt(2.0) * np.cos(np.pi * np.arange(9) / 16)
+    np.testing.assert_allclose(profile, expected, atol=ROOT_OF_ROUND_OFF)
+
+
+def test_a_kernel_too_wide_for_another_layers_grid_takes_no_profile_away():
+    wide = keras.layers.Conv1D(1, 7, padding="same", name="wide")
+    layers = [wide, keras.layers.AveragePooling1D(4), _differences(4)]
+    model = keras.Sequential([keras.Input((16, 1)), *layers])
+    assert set(kernel_profiles(model, ["wide", "deep"], (16,))) == {"wide", "deep"}
+
+
 def test_layers_without_a_spectrum_have_no_profile():
     layers = [
         keras.layers.Conv1D(1, 5, name="wide"),
@@ -112,7 +129,7 @@ def test_layers_without_a_spectrum_have_no_profile():
     ]
     zero = keras.layers.Conv1D(2, 3, name="zero", kernel_initializer="zeros")
     model = keras.Sequential([keras.Input((None, 1)), zero, *layers])
-    names = ["zero", "wide", "dense"]
+    names = ["zero", "wide", "dense", "a name of the scorer's own"]
     assert kernel_profiles(model, names, (4,)) == {}
     assert list(kernel_profiles(model, names, (8,))) == ["wide"]
     assert kernel_profiles(model, names, ()) == {}
