@@ -54,8 +54,9 @@ class LayerFunction:
         # Frozen flags move variables between Keras's two lists, so ask for all.
         self.variables = [v for v in model.variables if id(v) in own]
         if not self.variables:
+            label = ", ".join(map(repr, names))
             raise ValueError(
-                f"{', '.join(names)} of model {model.name!r} holds statistics but no "
+                f"Layer {label} of model {model.name!r} holds statistics but no "
                 "trainable weights, so there is nothing to linearise. Choose another."
             )
         # Copies: on some backends `fetch` gives a view that training writes to.

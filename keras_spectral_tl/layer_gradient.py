@@ -48,7 +48,8 @@ class LayerGradient:
         self._function = LayerFunction(model, layers)
         maker = for_backend({"tensorflow": _tensorflow, "jax": _jax, "torch": _torch})
         self._gradient: Callable[..., Sequence[Any]] = maker(self._function)
-        self._layers = layers if isinstance(layers, str) else ", ".join(layers)
+        names = [layers] if isinstance(layers, str) else layers
+        self._label = ", ".join(map(repr, names))
 
     @property
     def values(self) -> Array:
@@ -75,7 +76,7 @@ class LayerGradient:
         except Exception as error:
             raise ValueError(
                 f"the {keras.backend.backend()} backend failed to differentiate the "
-                f"model in the weights of {self._layers}. Use differentiable "
+                f"model in the weights of layer {self._label}. Use differentiable "
                 "operations only behind it."
             ) from error
 
