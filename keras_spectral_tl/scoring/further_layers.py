@@ -88,14 +88,18 @@ def further_layers(
             "moments_before": before.evidence[so_far]["moments_after"],
             "moments_after": scored.evidence[label]["moments_after"],
         }
+        gain = (
+            f"{scored.values[label]:.1%}; without it, in twice as many steps, it is "
+            f"{before.values[so_far]:.1%}."
+        )
         if least_removed(beyond, level / len(choices)) <= 0.0:
-            reason += " No further layer is sure to remove more."
+            reason += (
+                " No further layer is sure to remove more. With the best of them, "
+                f"{choices[label]}, it is {gain}"
+            )
             break
         chosen = (*chosen, choices[label])
-        reason += (
-            f" Retraining {choices[label]} as well removes {scored.values[label]:.1%}; "
-            f"without it, in twice as many steps, it is {before.values[so_far]:.1%}."
-        )
+        reason += f" Retraining {choices[label]} as well removes {gain}"
     return FurtherLayers(chosen, reason, found)
 
 
