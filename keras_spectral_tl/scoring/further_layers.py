@@ -42,7 +42,7 @@ class FurtherLayers:
 
 def further_layers(
     rehearse: Rehearse,
-    best: str,
+    recommended: tuple[str, ...],
     names: Sequence[str],
     max_layers: int,
     level: float,
@@ -56,7 +56,7 @@ def further_layers(
 
     Args:
         rehearse: scores layers together.
-        best: name of the best layer.
+        recommended: the best layer, or none; then none is added either.
         names: of all layers that may be chosen, in the order of the model.
         max_layers: most layers chosen in all.
         level: chance of adding a layer where none removes more.
@@ -64,42 +64,37 @@ def further_layers(
     Raises:
         TypeError: if what was scored is not what was asked for.
     """
-    chosen: tuple[str, ...] = (best,)
-    found, reason = ScoredLayers({}, Cost(0)), ""
-    while len(chosen) < min(max_layers, len(names)):
+    chosen, reason, found = recommended, "", ScoredLayers({}, Cost(0))
+    while 0 < len(chosen) < min(max_layers, len(names)):
         others = [name for name in names if name not in chosen]
-        choices = {_label(names, (*chosen, other)): other for other in others}
-        so_far = _label(names, chosen)
-        before = _checked(rehearse([_ordered(names, chosen)], effort=_EFFORT), [so_far])
-        scored = _checked(
-            rehearse([_ordered(names, (*chosen, other)) for other in others]),
-            list(choices),
-        )
+        so_far = _ordered(names, chosen)
+        choices = [_ordered(names, (*chosen, other)) for other in others]
+        before = _checked(rehearse([so_far], effort=_EFFORT), [so_far])
+        scored = _checked(rehearse(choices), choices)
         found = ScoredLayers(
             {**found.values, **scored.values},
             found.cost + before.cost + scored.cost,
             {**found.evidence, **scored.evidence},
         )
-        values = {
-            key: np.nan_to_num(scored.values[key], nan=-np.inf) for key in choices
-        }
-        label = max(choices, key=values.__getitem__)
-        beyond = {
-            "moments_before": before.evidence[so_far]["moments_after"],
-            "moments_after": scored.evidence[label]["moments_after"],
-        }
-        gain = (
-            f"{scored.values[label]:.1%}; without it, in twice as many steps, it is "
-            f"{before.values[so_far]:.1%}."
+        other, together = max(
+            zip(others, choices, strict=True),
+            key=lambda pair: np.nan_to_num(scored.values[_label(pair[1])], nan=-np.inf),
         )
+        gain = (
+            f"{scored.values[_label(together)]:.1%}; without it, in twice as many "
+            f"steps, it is {before.values[_label(so_far)]:.1%}."
+        )
+        beyond = {
+            "moments_before": before.evidence[_label(so_far)]["moments_after"],
+            "moments_after": scored.evidence[_label(together)]["moments_after"],
+        }
         if least_removed(beyond, level / len(choices)) <= 0.0:
             reason += (
                 " No further layer is sure to remove more. With the best of them, "
-                f"{choices[label]}, it is {gain}"
             )
-            break
-        chosen = (*chosen, choices[label])
-        reason += f" Retraining {choices[label]} as well removes {gain}"
+            return FurtherLayers(chosen, f"{reason}{other}, it is {gain}", found)
+        chosen = (*chosen, other)
+        reason += f" Retraining {other} as well removes {gain}"
     return FurtherLayers(chosen, reason, found)
 
 
@@ -107,11 +102,12 @@ def _ordered(names: Sequence[str], some: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name in some)
 
 
-def _label(names: Sequence[str], some: tuple[str, ...]) -> str:
-    return "+".join(_ordered(names, some))
+def _label(names: tuple[str, ...]) -> str:
+    return "+".join(names)
 
 
-def _checked(scored: Any, labels: list[str]) -> ScoredLayers:
+def _checked(scored: Any, choices: list[tuple[str, ...]]) -> ScoredLayers:
+    labels = [_label(names) for names in choices]
     known = isinstance(scored, ScoredLayers) and all(
         label in scored.values and "moments_after" in scored.evidence.get(label, {})
         for label in labels

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring.checks import check_whole_number
 from keras_spectral_tl.scoring.explanation import kernel_profiles, system_spectra
-from keras_spectral_tl.scoring.further_layers import further_layers
+from keras_spectral_tl.scoring.further_layers import Rehearse, further_layers
 from keras_spectral_tl.scoring.gradient_norm import GradientNorm
 from keras_spectral_tl.scoring.held_out_evidence import least_removed, unexplained
 from keras_spectral_tl.scoring.held_out_retraining import HeldOutRetraining
 from keras_spectral_tl.scoring.layer_scores import LayerScores
 from keras_spectral_tl.scoring.protocol import (
-    Cost,
     ScoredLayers,
     Scorer,
     TogetherScorer,
@@ -90,16 +89,8 @@ def score_layers(
     """
     chosen = _checked_scorers(default_scorers() if scorers is None else scorers)
     check_whole_number("seed", seed, 0)
-    check_whole_number("max_layers", max_layers, 1)
-    if max_layers > 1 and not isinstance(chosen[0], TogetherScorer):
-        raise TypeError(
-            f"max_layers = {max_layers} needs a first scorer that scores layers "
-            "together, with a method rehearse, see TogetherScorer; received "
-            f"{chosen[0].name!r}. Use HeldOutRetraining, or max_layers=1."
-        )
-    base, target = TargetData.of(base_data), TargetData.of(target_data)
-    check_fit(model, base)
-    check_fit(model, target)
+    _check_max_layers(max_layers, chosen[0])
+    base, target = _samples(model, base_data), _samples(model, target_data)
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
     results = {
         scorer.name: _scored(scorer, model, base, target, np.random.default_rng(child))
@@ -109,53 +100,68 @@ def score_layers(
     resampled = _resampled(decisive, np.random.default_rng(seeds[-1]))
     ranking, axes = _ranking(decisive), spatial_axes(model, np.ndim(target.y))
     recommended, reason = _recommendation(ranking, decisive, resampled, len(target))
-    together = ScoredLayers({}, Cost(0))
-    if recommended and max_layers > 1:
-        scorer = cast(TogetherScorer, chosen[0])
-        further = further_layers(
-            lambda choices, effort=1: scorer.rehearse(
-                model, target, choices, np.random.default_rng(seeds[0]), effort
-            ),
-            ranking[0],
-            [name for name in layers_to_score(model) if name in decisive.values],
-            max_layers,
-            _LEVEL,
-        )
-        recommended, together = further.names, further.scored
-        reason += further.reason
+    rehearse = _rehearse(chosen[0], model, target, seeds[0])
+    known = [name for name in layers_to_score(model) if name in decisive.values]
+    further = further_layers(rehearse, recommended, known, max_layers, _LEVEL)
     grid = tuple(int(target.y.shape[axis]) for axis in axes)
     return LayerScores(
         ranking=ranking,
-        recommended=recommended,
+        recommended=further.names,
         abstained=not recommended,
-        reason=reason,
+        reason=reason + further.reason,
         scores={name: dict(result.values) for name, result in results.items()},
         intervals={name: _interval(values) for name, values in resampled.items()},
         chances=_chances(resampled),
         results=results,
-        provenance={
-            "deciding_scorer": chosen[0].name,
-            "settings": repr(chosen[0]),
-            **_samples("base", base),
-            **_samples("target", target),
-            "weights_sha256": freezing.weight_hashes(model),
-            "grid": list(grid),
-            "seed": int(seed),
-            "max_layers": int(max_layers),
-            "backend": keras.backend.backend(),
-            "versions": versions(),
-        },
+        provenance=_provenance(chosen[0], model, base, target)
+        | {"grid": list(grid), "seed": int(seed), "max_layers": int(max_layers)},
         systems=system_spectra(base.y, target.y, axes),
         kernels=kernel_profiles(model, ranking, grid),
-        together=together,
+        together=further.scored,
     )
 
 
-def _samples(name: str, data: TargetData) -> dict[str, Any]:
+def _samples(model: keras.Model, data: Any) -> TargetData:
+    samples = TargetData.of(data)
+    check_fit(model, samples)
+    return samples
+
+
+def _rehearse(
+    scorer: Scorer, model: keras.Model, target: TargetData, seed: np.random.SeedSequence
+) -> Rehearse:
+    def rehearse(choices: Sequence[tuple[str, ...]], effort: int = 1) -> ScoredLayers:
+        rng = np.random.default_rng(seed)  # the same samples are held out
+        together = cast(TogetherScorer, scorer)
+        return together.rehearse(model, target, choices, rng, effort)
+
+    return rehearse
+
+
+def _provenance(
+    decisive: Scorer, model: keras.Model, base: TargetData, target: TargetData
+) -> dict[str, Any]:
     return {
-        f"num_{name}_samples": len(data),
-        f"{name}_data_sha256": data.fingerprint(),
+        "deciding_scorer": decisive.name,
+        "settings": repr(decisive),
+        "num_base_samples": len(base),
+        "num_target_samples": len(target),
+        "base_data_sha256": base.fingerprint(),
+        "target_data_sha256": target.fingerprint(),
+        "weights_sha256": freezing.weight_hashes(model),
+        "backend": keras.backend.backend(),
+        "versions": versions(),
     }
+
+
+def _check_max_layers(max_layers: int, decisive: Scorer) -> None:
+    check_whole_number("max_layers", max_layers, 1)
+    if max_layers > 1 and not isinstance(decisive, TogetherScorer):
+        raise TypeError(
+            f"max_layers = {max_layers} needs a first scorer that scores layers "
+            "together, with a method rehearse, see TogetherScorer; received "
+            f"{decisive.name!r}. Use HeldOutRetraining, or max_layers=1."
+        )
 
 
 def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
