@@ -156,9 +156,10 @@ def repeat_sweeps(workshop: Workshop) -> None:
     """Sweeps with 16 samples once more, as the best that any score could know."""
     scores, measured = read("turbulence_scores"), read("turbulence_sweeps")
     for setting in score_settings.settings():
+        if setting.num_target != 16 or setting.label not in measured:
+            continue
         done = scores.setdefault(setting.label, {})
-        wanted = setting.num_target == 16 and setting.label in measured
-        if wanted and "repeated_sweep" not in done:
+        if "repeated_sweep" not in done:
             values = workshop.repeated(setting)
             done["repeated_sweep"] = {"values": values, "cost": 1.0}
             write_json(KEPT / "turbulence_scores.json", scores)

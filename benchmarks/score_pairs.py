@@ -64,11 +64,11 @@ def partners(found: dict[str, Any]) -> dict[str, str]:
 
     place = names.index(first)
     neighbour = names[place + 1] if place + 1 < len(names) else names[place - 1]
-    rules = {"ranked second": label(second), "next layer": label(neighbour)}
-    if found["together"]:
-        best = max(found["together"], key=found["together"].__getitem__)
-        rules = {"rehearsed together": best, **rules}
-    return rules
+    return {
+        "rehearsed together": max(found["together"], key=found["together"].__getitem__),
+        "ranked second": label(second),
+        "next layer": label(neighbour),
+    }
 
 
 def print_table(kept: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ class LayerFunction:
 
     Attributes:
         layers: the layers.
+        label: their names, for messages.
         variables: the weights that training changes, frozen or not.
         values: their values when this was made.
         compiled: what was compiled of it, for whoever needs the same again.
@@ -53,10 +54,10 @@ class LayerFunction:
         own = {id(v) for layer in self.layers for v in own_trainable_variables(layer)}
         # Frozen flags move variables between Keras's two lists, so ask for all.
         self.variables = [v for v in model.variables if id(v) in own]
+        self.label = ", ".join(map(repr, names))
         if not self.variables:
-            label = ", ".join(map(repr, names))
             raise ValueError(
-                f"Layer {label} of model {model.name!r} holds statistics but no "
+                f"Layer {self.label} of model {model.name!r} holds statistics but no "
                 "trainable weights, so there is nothing to linearise. Choose another."
             )
         # Copies: on some backends `fetch` gives a view that training writes to.

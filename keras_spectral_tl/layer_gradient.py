@@ -48,8 +48,6 @@ class LayerGradient:
         self._function = LayerFunction(model, layers)
         maker = for_backend({"tensorflow": _tensorflow, "jax": _jax, "torch": _torch})
         self._gradient: Callable[..., Sequence[Any]] = maker(self._function)
-        names = [layers] if isinstance(layers, str) else layers
-        self._label = ", ".join(map(repr, names))
 
     @property
     def values(self) -> Array:
@@ -76,8 +74,8 @@ class LayerGradient:
         except Exception as error:
             raise ValueError(
                 f"the {keras.backend.backend()} backend failed to differentiate the "
-                f"model in the weights of layer {self._label}. Use differentiable "
-                "operations only behind it."
+                f"model in the weights of layer {self._function.label}. Use "
+                "differentiable operations only behind it."
             ) from error
 
 

@@ -112,8 +112,7 @@ def kernel_profiles(
         points = _own_grid(model, layer, kernel.transposed) or grid
         # Parseval: the mean over all modes of |F[kernel]|^2.
         energy = float(np.sum(kernel.weights**2) / np.prod(kernel.weights.shape[-2:]))
-        fits = all(n <= m for n, m in zip(kernel.extent, points, strict=True))
-        if energy > 0.0 and fits:
+        if energy > 0.0 and kernel.fits(points):
             found[name] = rms_transfer(name, kernel, points) / np.sqrt(energy)
     return found
 

@@ -260,39 +260,13 @@ def test_findings_on_two_networks_are_kept_apart(files, run_dir, capsys):
     assert "another network" in line
 
 
+SCORE = ["score", "m.keras", "--base", "a", "--target", "b"]
 WRONG_USAGE = {
     "no command": [],
     "unknown command": ["train"],
-    "no samples": [
-        "score",
-        "m.keras",
-        "--base",
-        "a",
-        "--target",
-        "b",
-        "--num-samples",
-        "0",
-    ],
-    "negative seed": [
-        "score",
-        "m.keras",
-        "--base",
-        "a",
-        "--target",
-        "b",
-        "--seed",
-        "-1",
-    ],
-    "no layers": [
-        "score",
-        "m.keras",
-        "--base",
-        "a",
-        "--target",
-        "b",
-        "--max-layers",
-        "0",
-    ],
+    "no samples": [*SCORE, "--num-samples", "0"],
+    "negative seed": [*SCORE, "--seed", "-1"],
+    "no layers": [*SCORE, "--max-layers", "0"],
     "no epochs": ["retrain", "m.keras", "--target", "b", "--out", "c", "--epochs", "0"],
     "no number": ["spectra", "m.keras", "--num-points", "many"],
 }

@@ -106,7 +106,7 @@ def check_extent(name: str, kernel: ConvolutionKernel, grid: Grid) -> None:
     Raises:
         ValueError: If it does.
     """
-    if any(span > points for span, points in zip(kernel.extent, grid, strict=True)):
+    if not kernel.fits(grid):
         raise ValueError(
             f"The kernels of layer {name!r} span {kernel.extent} points and do not fit "
             f"a grid of {grid}. Pass num_points of at least {max(kernel.extent)}."

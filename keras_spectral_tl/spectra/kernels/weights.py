@@ -50,6 +50,10 @@ class ConvolutionKernel:
         pairs = zip(self.size, self.dilation, strict=True)
         return tuple((size - 1) * step + 1 for size, step in pairs)
 
+    def fits(self, grid: tuple[int, ...]) -> bool:
+        """Whether it spans no more points than a grid has, along every axis."""
+        return all(n <= points for n, points in zip(self.extent, grid, strict=True))
+
     def stacked(self) -> NDArray[np.float64]:
         """The kernels as (inputs * outputs, *size), input channels outermost."""
         count = self.weights.shape[-2] * self.weights.shape[-1]
