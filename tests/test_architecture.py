@@ -107,26 +107,25 @@ def length_without_docstring(function: ast.FunctionDef) -> int:
 
 
 @pytest.mark.parametrize("folder", [*PACKAGES, "examples"])
-def test_no_function_has_more_than_forty_lines(folder):
+def test_no_function_has_more_than_sixty_lines(folder):
     """The docstring not counted."""
     long = [
         f"{path.name}: {node.name}"
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef) and length_without_docstring(node) > 40
+        if isinstance(node, ast.FunctionDef) and length_without_docstring(node) > 60
     ]
     assert long == []
 
 
-def test_no_file_is_too_long():
-    """Half of the files have at most 150 lines, none has more than 400."""
-    lengths = sorted(
-        len(path.read_text().splitlines())
+def test_no_file_has_more_than_five_hundred_lines():
+    long = [
+        str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
-    )
-    assert lengths[-1] <= 400
-    assert lengths[len(lengths) // 2] <= 150
+        if len(path.read_text().splitlines()) > 500
+    ]
+    assert long == []
 
 
 # Loading the model of the caller himself, from bytes that were just made of it.
