@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spectral_tl._checks import real_array, whole_numbers
 from keras_spectral_tl.layers.radial_spectrum2d import tensor_spectra
-from keras_spectral_tl.real_arrays import real_array, whole_numbers
 
 # Keeps the logarithm of a shell finite where truth and prediction are both zero.
 _SMALLEST = 1e-30

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl._files import write_json
 
 _RECORD = "backup.json"
 _WEIGHTS = "epoch-{:06d}.weights.h5"

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl._files import write_json
 
 
 def prepared(path: str | None) -> pathlib.Path | None:

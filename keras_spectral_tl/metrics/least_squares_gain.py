@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 
 
 def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 
 Samples = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spectral_tl._checks import whole_numbers
 from keras_spectral_tl.layers.radial_spectrum2d import tensor_spectra
 from keras_spectral_tl.metrics.compensated_sum import CompensatedSum
-from keras_spectral_tl.real_arrays import whole_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")

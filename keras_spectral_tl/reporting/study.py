@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl._files import write_json
 
 Document = Mapping[str, Any]
 Rows = Sequence[Document]

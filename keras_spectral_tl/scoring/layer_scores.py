@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_spectral_tl import plotting
-from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl._files import write_json
 from keras_spectral_tl.scoring.explanation import explain_spectra
 from keras_spectral_tl.scoring.protocol import Cost, ScoredLayers
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.spectra.fields import last_complete_shell, radial_spectrum
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 

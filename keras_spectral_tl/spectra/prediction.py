@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.spectra.fields import (
     Axes,
     cross_spectrum,

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import metrics
-from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl._files import write_json
 from keras_spectral_tl.transfer.target_data import TargetData
 
 MODEL, RECORD = "model.keras", "retraining.json"

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, introspection
-from keras_spectral_tl.json_files import write_bytes, write_json
+from keras_spectral_tl._files import write_bytes, write_json
 from keras_spectral_tl.transfer.sweep_row import Candidate, SweepRow
 from keras_spectral_tl.transfer.target_data import TargetData
 

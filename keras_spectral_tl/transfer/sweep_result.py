@@ -11,7 +11,7 @@ import keras
 from numpy.typing import NDArray
 
 from keras_spectral_tl import introspection, models
-from keras_spectral_tl.json_files import write_json
+from keras_spectral_tl._files import write_json
 
 Weights = Mapping[str, Sequence[NDArray[Any]]]
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import json_files, transfer
+from keras_spectral_tl import transfer
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.transfer.sweep_directory import SweepDirectory
 from keras_spectral_tl.transfer.sweep_row import Candidate, SweepRow
@@ -100,16 +100,3 @@ def test_a_model_that_brings_code_is_refused_also_with_a_good_checksum(tmp_path)
     (tmp_path / "retraining.json").write_text(json.dumps({"model_sha256": digest}))
     with pytest.raises(ValueError, match=r"safe_mode|unsafe"):
         transfer.load_retrained(tmp_path)
-
-
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
-    path = json_files.write_json(tmp_path / "one.json", {"a": 1})
-
-    def full(self, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(json_files.pathlib.Path, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        json_files.write_json(path, {"a": 2})
-    assert [file.name for file in tmp_path.iterdir()] == ["one.json"]
-    assert json.loads(path.read_text()) == {"a": 1}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.spectra.composition.shell_composition import ShellComposition
 from keras_spectral_tl.spectra.fields import shell_indices, shell_sum_matrix
 from keras_spectral_tl.spectra.kernels.transforms import (

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.spectra.fields import last_complete_shell, shell_indices
 from keras_spectral_tl.spectra.kernels.transforms import Grid, point_offsets
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.spectra.kernels.gabor_atoms import explained_shares
 from keras_spectral_tl.spectra.kernels.shapes import KernelShapes, kernel_shapes
 

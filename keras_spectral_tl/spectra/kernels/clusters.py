@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.spectra.kernels.kmeans import (
     continue_on,
     fit_by_seed,

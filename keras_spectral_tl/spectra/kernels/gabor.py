@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.spectra.kernels.gabor_atoms import (
     atom_parameters,
     explained_shares,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.real_arrays import real_array
+from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.spectra.kernels.peaks import peak_modes, refine_peaks, wrapped
 from keras_spectral_tl.spectra.kernels.transforms import (
     fine_grid,

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.real_arrays import whole_numbers
+from keras_spectral_tl._checks import whole_numbers
 from keras_spectral_tl.spectra.fields import mode_multiplicity
 
 Grid = tuple[int, ...]

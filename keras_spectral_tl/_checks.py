@@ -1,0 +1,212 @@
+"""Checks of arguments, with errors that say what was expected and received.
+
+A value of the wrong kind is a TypeError, a value out of range a ValueError.
+"""
+
+import difflib
+import importlib
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def whole_number(
+    name: str, value: Any, at_least: int | None = None, at_most: int | None = None
+) -> int:
+    """Return a whole number as an int.
+
+    Args:
+        name: The argument's name, for errors.
+        value: The argument. A bool is refused, integers of NumPy are taken.
+        at_least: The lowest value allowed.
+        at_most: The highest value allowed.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it is out of range.
+
+    Example:
+        >>> whole_number("batch_size", np.int64(8), at_least=1)
+        8
+    """
+    expected = f"Expected {name} as a whole number (int){_range(at_least, at_most)}."
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{expected} Received {name}={value!r:.100}.")
+    number = int(value)
+    too_low = at_least is not None and number < at_least
+    if too_low or (at_most is not None and number > at_most):
+        raise ValueError(f"{expected} Received {name}={value!r:.100}.")
+    return number
+
+
+def whole_numbers(name: str, values: Any, at_least: int = 0) -> list[int]:
+    """Return a sequence of at least one whole number as a list of ints.
+
+    Args:
+        name: The argument's name, for errors.
+        values: The argument. Fractions, text and empty sequences are refused.
+        at_least: The lowest value allowed.
+
+    Raises:
+        ValueError: If it is anything else.
+
+    Example:
+        >>> whole_numbers("wavenumbers", (1, np.int64(2)))
+        [1, 2]
+    """
+    try:
+        found = [whole_number(name, value, at_least) for value in values]
+    except (TypeError, ValueError):
+        found = []
+    if not found:
+        raise ValueError(
+            f"{name} must be at least one whole number, each at least {at_least}. "
+            f"Received {name}={values!r:.100}."
+        )
+    return found
+
+
+def real_number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Return a finite real number as a float.
+
+    Args:
+        name: The argument's name, for errors.
+        value: The argument. A bool is refused, scalars of NumPy are taken.
+        at_least: The lowest value allowed.
+        above: Bound that the value must exceed.
+        at_most: The highest value allowed.
+        below: Bound that the value must not reach.
+
+    Raises:
+        TypeError: If it is not a real number.
+        ValueError: If it is not finite or out of range.
+
+    Example:
+        >>> real_number("validation_split", 0.25, at_least=0, below=1)
+        0.25
+    """
+    bounds = _range(at_least, at_most, above, below)
+    expected = f"Expected {name} as a finite number{bounds}."
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{expected} Received {name}={value!r:.100}.")
+    number = float(value)
+    inside = (
+        math.isfinite(number)
+        and (at_least is None or number >= at_least)
+        and (above is None or number > above)
+        and (at_most is None or number <= at_most)
+        and (below is None or number < below)
+    )
+    if not inside:
+        raise ValueError(f"{expected} Received {name}={value!r:.100}.")
+    return number
+
+
+def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
+    """Return a value that is among the choices.
+
+    Args:
+        name: The argument's name, for errors.
+        value: The argument.
+        choices: The values allowed.
+
+    Raises:
+        ValueError: If it is not; a near choice is proposed.
+
+    Example:
+        >>> one_of("mode", "min", ("min", "max"))
+        'min'
+    """
+    if any(value is choice or value == choice for choice in choices):
+        return value
+    listed = ", ".join(map(repr, choices))
+    raise ValueError(
+        f"Expected {name} as one of {listed}. "
+        f"Received {name}={value!r:.100}.{did_you_mean(value, choices)}"
+    )
+
+
+def did_you_mean(value: Any, choices: Collection[Any]) -> str:
+    """Return the sentence " Did you mean 'x'?" for near names, or nothing.
+
+    Example:
+        >>> did_you_mean("con_1", ["conv_1", "dense"])
+        " Did you mean 'conv_1'?"
+    """
+    near = difflib.get_close_matches(str(value), list(map(str, choices)), 3, 0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return an array of float64; complex numbers, text and objects are refused.
+
+    Args:
+        name: The argument's name, for errors.
+        values: Anything that NumPy makes an array of numbers of.
+
+    Raises:
+        ValueError: If the values are not real numbers.
+
+    Example:
+        >>> real_array("weights", [1, 2])
+        array([1., 2.])
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise ValueError(
+            f"Expected real numbers in {name}. Received dtype {array.dtype}. Pass the "
+            "real part of a complex field if that is meant."
+        )
+    return np.asarray(array, np.float64)
+
+
+def require(module: str, purpose: str, install: str) -> Any:
+    """Import an optional dependency and return the module.
+
+    Args:
+        module: Its import name.
+        purpose: What needs it, in the plural, for the error.
+        install: What pip is to install.
+
+    Raises:
+        ImportError: If it is not installed, with the command that installs it.
+
+    Example:
+        >>> require("json", "Reports", "nothing").dumps([1])
+        '[1]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} need {module.split('.')[0]}, which is not installed. Install "
+            f"it with `pip install {install}`."
+        ) from error
+
+
+def _range(
+    at_least: float | None,
+    at_most: float | None,
+    above: float | None = None,
+    below: float | None = None,
+) -> str:
+    bounds = (
+        ("at least", at_least),
+        ("above", above),
+        ("at most", at_most),
+        ("below", below),
+    )
+    parts = [f"{words} {bound}" for words, bound in bounds if bound is not None]
+    return f", {' and '.join(parts)}" if parts else ""

@@ -1,0 +1,133 @@
+"""Files that appear whole or not at all, SHA-256, and values that JSON can hold."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yield a temporary path beside `path` that replaces it when the block ends.
+
+    After an exception the temporary file is removed and `path` is as it was. The
+    temporary name keeps the suffix, which some writers look at.
+
+    Args:
+        path: The file to write; its folder must exist.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replacing(pathlib.Path(folder) / "notes.txt") as partial:
+        ...         _ = partial.write_text("whole")
+        ...     [file.name for file in pathlib.Path(folder).iterdir()]
+        ['notes.txt']
+    """
+    target = pathlib.Path(path)
+    temporary = target.with_name(f".partial-{target.name}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> pathlib.Path:
+    """Write a file that appears whole or not at all, and return its path.
+
+    Args:
+        path: The file to write; its folder must exist.
+        content: The bytes.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return pathlib.Path(path)
+
+
+def write_json(path: str | os.PathLike[str], document: Any) -> pathlib.Path:
+    """Write a document of plain values as JSON and return its path.
+
+    JSON has no nan and no infinity: both become null.
+
+    Args:
+        path: The file to write; its folder must exist.
+        document: Mappings, sequences, strings and numbers (see `plain`).
+    """
+    text = json.dumps(_finite(document), indent=2, allow_nan=False)
+    return write_bytes(path, (text + "\n").encode())
+
+
+def sha256(content: bytes | os.PathLike[str]) -> str:
+    """Return the SHA-256 of bytes, or of a file, as hexadecimal digits.
+
+    Example:
+        >>> sha256(b"")[:16]
+        'e3b0c44298fc1c14'
+    """
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with pathlib.Path(content).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_arrays(arrays: Iterable[Any]) -> str:
+    """Return one SHA-256 of the types, shapes and values of arrays, in order.
+
+    Example:
+        >>> whole, parts = np.zeros(2), np.zeros((2, 1))
+        >>> sha256_of_arrays([whole]) == sha256_of_arrays(parts)
+        False
+    """
+    digest = hashlib.sha256()
+    for values in map(np.asarray, arrays):
+        digest.update(f"{values.dtype}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Return a value in the forms that JSON knows.
+
+    Arrays appear as their shape, dataclasses as their class and fields, functions and
+    other objects as their name or that of their class.
+
+    Example:
+        >>> plain({"seed": np.int64(1), "x": np.zeros((2, 3))})
+        {'seed': 1, 'x': 'array of shape (2, 3)'}
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+        return {"class": type(value).__name__, **fields}
+    if isinstance(value, dict):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, re.Pattern):
+        return value.pattern
+    if hasattr(value, "shape"):
+        return f"array of shape {tuple(value.shape)}"
+    return getattr(value, "__name__", None) or type(value).__name__
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
