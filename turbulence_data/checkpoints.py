@@ -10,12 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from turbulence_data.checked_files import (
-    DamagedFileError,
-    read_arrays,
-    write_arrays,
-)
-from turbulence_data.config import check_at_least_zero
+from turbulence_data._checks import check_at_least_zero
+from turbulence_data._files import DamagedFileError, read_arrays, write_arrays
 from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
 from turbulence_data.sampling import Progress, Trajectory, sample_trajectory
 from turbulence_data.solver.state import State

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
 from typing import Any
 
-TWO_PI = 2.0 * math.pi
-_MIN_POINTS = 4
+from turbulence_data._checks import (
+    TWO_PI,
+    as_lengths,
+    as_pair,
+    check_at_least_zero,
+    check_positive,
+    check_whole,
+    is_finite_number,
+)
+
 _REAL_FIELDS = (
     "reynolds",
     "linear_drag",
@@ -121,85 +128,3 @@ class FlowConfig:
             for key, value in values.items()
         }
         return cls(**arguments)
-
-
-def check_whole(name: str, value: Any, at_least: int) -> None:
-    """Raises ValueError unless `value` is a whole number of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
-        raise ValueError(
-            f"{name} must be a whole number of at least {at_least}; received {value!r}."
-        )
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is a positive, finite number."""
-    if not is_finite_number(value) or not value > 0:
-        raise ValueError(f"{name} must be positive and finite; received {value!r}.")
-
-
-def check_filter_width(value: Any, lengths: tuple[float, float]) -> None:
-    """Raises ValueError unless a filter of this width leaves something of a domain."""
-    check_positive("filter_width", value)
-    if value > max(lengths):
-        raise ValueError(
-            f"filter_width must be at most {max(lengths):g}, the longer side of the "
-            f"domain; received {value!r}."
-        )
-
-
-def check_at_least_zero(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is finite and damps or does nothing."""
-    if not is_finite_number(value) or not value >= 0:
-        raise ValueError(
-            f"{name} must be finite and at least 0 (it damps); received {value!r}."
-        )
-
-
-def is_finite_number(value: Any) -> bool:
-    """Tells a real, finite number from everything else, bool included."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond the floats
-        return False
-
-
-def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:
-    """Returns `(nx, ny)` for one number (a square grid) or a pair.
-
-    Args:
-        num_points: the number or pair.
-        name: what errors call it.
-
-    Raises:
-        ValueError: for anything but one or two whole numbers of at least 4.
-    """
-    pair = (
-        num_points
-        if isinstance(num_points, Sequence) and not isinstance(num_points, str)
-        else (num_points, num_points)
-    )
-    if len(pair) != 2:
-        raise ValueError(
-            f"{name} must be a whole number or a pair (nx, ny) of them; "
-            f"received {num_points!r}."
-        )
-    for n in pair:
-        check_whole(f"{name} (each direction)", n, at_least=_MIN_POINTS)
-    return int(pair[0]), int(pair[1])
-
-
-def as_lengths(lengths: Any) -> tuple[float, float]:
-    """Returns `(Lx, Ly)` as floats.
-
-    Raises:
-        ValueError: for anything but two positive, finite numbers.
-    """
-    if not isinstance(lengths, Sequence) or len(lengths) != 2:
-        raise ValueError(
-            f"lengths must be a pair of numbers (Lx, Ly); received {lengths!r}."
-        )
-    for length in lengths:
-        check_positive("lengths (each direction)", length)
-    return float(lengths[0]), float(lengths[1])

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from turbulence_data.config import (
-    FlowConfig,
+from turbulence_data._checks import (
     as_pair,
     check_at_least_zero,
     check_filter_width,
     check_positive,
     check_whole,
 )
+from turbulence_data.config import FlowConfig
 from turbulence_data.plain_values import plain_value
 from turbulence_data.solver.engine import Engine, FftwEngine, check_engine
 from turbulence_data.solver.forcing import ForcingLike, drive_of

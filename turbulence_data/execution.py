@@ -25,7 +25,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-from turbulence_data.config import check_whole
+from turbulence_data._checks import check_whole
 from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.sampling import Trajectory, sample_trajectory
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from turbulence_data.checked_values import check_kind
-from turbulence_data.config import FlowConfig, as_pair, check_positive
+from turbulence_data._checks import as_pair, check_kind, check_positive
+from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import Filter, filter_response
 from turbulence_data.solver.forcing import Drive, Forcing, ForcingLike, as_forcing
 from turbulence_data.solver.grid import Grid

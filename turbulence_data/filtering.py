@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.config import TWO_PI, FlowConfig, as_pair, check_filter_width
+from turbulence_data._checks import TWO_PI, as_pair, check_filter_width
+from turbulence_data.config import FlowConfig
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.operators import jacobian_hat, streamfunction_hat
 from turbulence_data.solver.state import check_vorticity, field_shape

@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.checked_values import check_example, check_real
-from turbulence_data.config import check_positive, check_whole, is_finite_number
+from turbulence_data._checks import (
+    check_example,
+    check_positive,
+    check_real,
+    check_whole,
+    is_finite_number,
+)
 
 INPUT_FIELDS = ("streamfunction", "vorticity")
 OUTPUT_FIELDS = ("sgs_forcing",)

@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from turbulence_data.checked_values import check_example
+from turbulence_data._checks import check_example
 from turbulence_data.diagnostics import energy_spectrum, variance_spectrum
 from turbulence_data.ensemble_config import FIELDS, SPLITS, EnsembleConfig
 from turbulence_data.sampling import HISTORY, Trajectory

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.config import TWO_PI, as_pair
+from turbulence_data._checks import TWO_PI, as_pair
 from turbulence_data.filtering import (
     Filter,
     check_coarser,

@@ -13,11 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from turbulence_data.checked_files import (
-    DamagedFileError,
-    read_arrays,
-    write_arrays,
-)
+from turbulence_data._files import DamagedFileError, read_arrays, write_arrays
 from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
 from turbulence_data.plain_values import plain_value
 from turbulence_data.sampling import Trajectory
@@ -47,7 +43,7 @@ _ARRAYS = ("times", *FIELDS, "history")
 class TrajectoryStore:
     """A directory of trajectories of one ensemble.
 
-    One file a trajectory, see `checked_files`: there whole or not at all.
+    One file a trajectory, written atomically and with a checksum.
 
     Args:
         parent: directory in which the store makes its own, named after the config.

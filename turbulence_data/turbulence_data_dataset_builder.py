@@ -14,10 +14,9 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from turbulence_data.checked_files import DamagedFileError
+from turbulence_data._files import DamagedFileError, explain_disk_errors
 from turbulence_data.checkpoints import CheckpointedSampling
 from turbulence_data.directory_lock import exclusive_lock
-from turbulence_data.disk_errors import explained
 from turbulence_data.ensemble_config import (
     EXTRA_FIELDS,
     FIELDS,
@@ -141,7 +140,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         lock, purpose = self.data_path.parent / ".lock", f"making {self.info.full_name}"
         place = Path(self.data_path.parent)
         with (
-            explained(self.info.full_name, place, _COPIES * self.ensemble.num_bytes),
+            explain_disk_errors(
+                self.info.full_name, place, _COPIES * self.ensemble.num_bytes
+            ),
             exclusive_lock(lock, purpose),
         ):
             self._finds_data()  # of whoever held the lock

@@ -27,7 +27,7 @@ from turbulence_data import (
     sample_trajectory,
     to_arrays,
 )
-from turbulence_data.checked_files import DamagedFileError
+from turbulence_data._files import DamagedFileError
 from turbulence_data.ensemble_config import EXTRA_FIELDS, FIELDS
 from turbulence_data.trajectory_store import SCALARS
 

@@ -11,9 +11,9 @@ from turbulence_data import (
     FlowConfig,
     InProcessExecutor,
     TurbulenceConfig,
-    checked_files,
+    _files,
 )
-from turbulence_data.disk_errors import explained
+from turbulence_data._files import explain_disk_errors
 
 TINY = EnsembleConfig(
     flow=FlowConfig(32, reynolds=100.0),
@@ -45,7 +45,7 @@ def test_a_full_disk_is_named_with_what_is_needed_and_the_same_call_goes_on(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(descriptor)
 
-    monkeypatch.setattr(checked_files.os, "fsync", fails_at_second)
+    monkeypatch.setattr(_files.os, "fsync", fails_at_second)
     with pytest.raises(OSError, match=r"tiny/1.0.0 could not be written to .*") as full:
         make(tmp_path)
     assert full.value.errno == errno.ENOSPC
@@ -68,7 +68,7 @@ def test_a_file_in_the_place_of_the_directory_is_an_error_that_says_so(tmp_path)
 def test_a_directory_that_may_not_be_written_to_is_named(tmp_path, number):
     with (
         pytest.raises(OSError, match=rf"data could not .* {tmp_path} .*may write") as e,
-        explained("data", tmp_path, 0),
+        explain_disk_errors("data", tmp_path, 0),
     ):
         raise OSError(number, os.strerror(number))
     assert e.value.errno == number
@@ -78,7 +78,7 @@ def test_libraries_with_errors_of_their_own_are_understood(tmp_path):
     """What array_record raises."""
     with (
         pytest.raises(OSError, match=r"some 3 MB") as caught,
-        explained("data", tmp_path / "not" / "there", 3_000_000),
+        explain_disk_errors("data", tmp_path / "not" / "there", 3_000_000),
     ):
         raise RuntimeError("write() failed: No space left on device; writing x")
     assert caught.value.errno == errno.ENOSPC
@@ -86,6 +86,9 @@ def test_libraries_with_errors_of_their_own_are_understood(tmp_path):
 
 @pytest.mark.parametrize("error", [RuntimeError("other"), OSError(errno.EINTR, "x")])
 def test_other_errors_pass_as_they_are(tmp_path, error):
-    with pytest.raises(type(error)) as caught, explained("data", tmp_path, 0):
+    with (
+        pytest.raises(type(error)) as caught,
+        explain_disk_errors("data", tmp_path, 0),
+    ):
         raise error
     assert caught.value is error

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from turbulence_data import checked_files
-from turbulence_data.checked_files import DamagedFileError
+from turbulence_data import _files
+from turbulence_data._files import DamagedFileError
 from turbulence_data.config import FlowConfig
 from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
 from turbulence_data.sampling import Trajectory
@@ -122,7 +122,7 @@ def test_a_write_that_is_interrupted_leaves_nothing(store, monkeypatch):
     def interrupted(*paths):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checked_files.os, "replace", interrupted)
+    monkeypatch.setattr(_files.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.save(trajectory(0))
     assert list(store.directory.iterdir()) == []

@@ -10,9 +10,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from turbulence_data._checks import check_positive
 from turbulence_data.a_posteriori.ensemble_equation import EnsembleEquation
 from turbulence_data.closures import NoClosure
-from turbulence_data.config import FlowConfig, check_positive
+from turbulence_data.config import FlowConfig
 from turbulence_data.solver.equations import Closure
 from turbulence_data.solver.forcing import ForcingLike
 from turbulence_data.solver.grid import Grid

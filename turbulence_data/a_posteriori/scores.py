@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.checked_values import real_array
-from turbulence_data.config import (
+from turbulence_data._checks import (
     TWO_PI,
     check_positive,
     check_whole,
     is_finite_number,
+    real_array,
 )
 from turbulence_data.diagnostics import energy_spectrum
 

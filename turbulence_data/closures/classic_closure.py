@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_positive
 from turbulence_data.closures.operators import SpectralOperators
-from turbulence_data.config import TWO_PI, as_lengths, as_pair, check_positive
 from turbulence_data.solver.equations import AddForcing
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.modes import Modes

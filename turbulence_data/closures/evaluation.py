@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from turbulence_data.checked_values import check_kind
+from turbulence_data._checks import check_kind
 from turbulence_data.solver.transforms import Field
 
 Closure = Callable[[Field, Field], Field]

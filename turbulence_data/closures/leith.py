@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from turbulence_data._checks import check_at_least_zero
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.formulas import leith_hat
 from turbulence_data.closures.operators import SpectralOperators
 from turbulence_data.closures.planned_eddies import leith_eddies, with_coefficient
-from turbulence_data.config import check_at_least_zero
 from turbulence_data.solver.equations import AddForcing
 from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import FieldHat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from turbulence_data._checks import check_at_least_zero
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.formulas import smagorinsky_hat
 from turbulence_data.closures.operators import SpectralOperators
@@ -11,7 +12,6 @@ from turbulence_data.closures.planned_eddies import (
     smagorinsky_eddies,
     with_coefficient,
 )
-from turbulence_data.config import check_at_least_zero
 from turbulence_data.solver.equations import AddForcing
 from turbulence_data.solver.modes import Modes
 from turbulence_data.solver.transforms import FieldHat

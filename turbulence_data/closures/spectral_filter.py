@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_positive
 from turbulence_data.closures.evaluation import Closure, evaluate
-from turbulence_data.config import TWO_PI, as_lengths, as_pair, check_positive
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.transforms import Field, to_physical, to_spectral
 

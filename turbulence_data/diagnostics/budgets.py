@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.checked_values import check_kind
+from turbulence_data._checks import check_kind
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics.spectra import spectral
 from turbulence_data.solver.forcing import Drive, ForcingLike, drive_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.checked_values import real_array
+from turbulence_data._checks import real_array
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from turbulence_data.checked_values import check_kind
-from turbulence_data.config import TWO_PI, FlowConfig
+from turbulence_data._checks import TWO_PI, check_kind
+from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics.budgets import enstrophy_budget
 from turbulence_data.diagnostics.spectra import (
     SQUARE,

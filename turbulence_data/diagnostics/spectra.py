@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.checked_values import real_array
-from turbulence_data.config import TWO_PI
+from turbulence_data._checks import TWO_PI, real_array
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.state import field_shape
 from turbulence_data.solver.transforms import FieldHat, to_spectral

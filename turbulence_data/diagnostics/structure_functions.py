@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.checked_values import real_array
-from turbulence_data.config import check_whole
+from turbulence_data._checks import check_whole, real_array
 from turbulence_data.diagnostics.spectra import SQUARE, Lengths, spectral
 from turbulence_data.solver.operators import streamfunction_hat, velocity_hat
 from turbulence_data.solver.transforms import Field, resize, to_physical

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from turbulence_data.checked_values import real_array
+from turbulence_data._checks import real_array
 from turbulence_data.diagnostics.spectra import (
     SQUARE,
     Lengths,

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from turbulence_data.checked_values import check_example, real_array
-from turbulence_data.config import TWO_PI
+from turbulence_data._checks import TWO_PI, check_example, real_array
 from turbulence_data.diagnostics import Lengths
 from turbulence_data.interchange.export_source import Example
 from turbulence_data.solver.grid import Grid

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from turbulence_data.config import TWO_PI, as_lengths
+from turbulence_data._checks import TWO_PI, as_lengths
 from turbulence_data.ensemble_config import SPLITS
 
 Example = Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from turbulence_data.config import TWO_PI, as_lengths, check_positive, is_finite_number
+from turbulence_data._checks import TWO_PI, as_lengths, check_positive, is_finite_number
 
 _AXES = ("example", "x", "y")
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turbulence_data._files import new_path
 from turbulence_data.input_pipeline import to_arrays
 from turbulence_data.interchange.export_source import ExportSource
-from turbulence_data.interchange.write_at_once import write_at_once
 
 
 def write_npz(source: ExportSource, path: str | os.PathLike[str]) -> None:
@@ -30,12 +30,8 @@ def write_npz(source: ExportSource, path: str | os.PathLike[str]) -> None:
         FileExistsError: when something is there already.
         ValueError: when there are no examples.
     """
-
-    def write(target: Path) -> None:
-        with target.open("wb") as file:
-            np.savez(file, allow_pickle=False, **_arrays(source))
-
-    write_at_once(Path(path), write)
+    with new_path(Path(path)) as target, target.open("wb") as file:
+        np.savez(file, allow_pickle=False, **_arrays(source))
 
 
 def _arrays(source: ExportSource) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from turbulence_data._files import new_path
 from turbulence_data.interchange.export_source import ExportSource
 from turbulence_data.interchange.optional import require
 from turbulence_data.interchange.trajectory_tables import (
@@ -19,7 +20,6 @@ from turbulence_data.interchange.trajectory_tables import (
     Table,
     trajectory_tables,
 )
-from turbulence_data.interchange.write_at_once import write_at_once
 
 if TYPE_CHECKING:
     import xarray
@@ -45,7 +45,7 @@ def write_zarr(source: ExportSource, path: str | os.PathLike[str]) -> None:
     xarray = require("xarray")
     attributes = source.attributes()
 
-    def write(target: Path) -> None:
+    with new_path(Path(path)) as target:
         for number, table in enumerate(trajectory_tables(source)):
             # The attributes each time: what is appended brings its own.
             dataset = _dataset(xarray, table).assign_attrs(attributes)
@@ -60,8 +60,6 @@ def write_zarr(source: ExportSource, path: str | os.PathLike[str]) -> None:
                 constant = [n for n, c in table.items() if AXES[0] not in c.dims]
                 part = dataset.drop_vars(constant)
                 part.to_zarr(target, append_dim=AXES[0], consolidated=False)
-
-    write_at_once(Path(path), write)
 
 
 def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
@@ -81,18 +79,15 @@ def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
     h5netcdf = require("h5netcdf")
     attributes = source.attributes()
 
-    def write(target: Path) -> None:
-        with h5netcdf.File(target, "w") as file:
-            file.attrs.update(attributes)
-            for number, table in enumerate(trajectory_tables(source)):
-                if number == 0:
-                    _define(file, table)
-                file.resize_dimension(AXES[0], number + 1)
-                for name, column in table.items():
-                    if AXES[0] in column.dims:
-                        file.variables[name][number] = column.values[0]
-
-    write_at_once(Path(path), write)
+    with new_path(Path(path)) as target, h5netcdf.File(target, "w") as file:
+        file.attrs.update(attributes)
+        for number, table in enumerate(trajectory_tables(source)):
+            if number == 0:
+                _define(file, table)
+            file.resize_dimension(AXES[0], number + 1)
+            for name, column in table.items():
+                if AXES[0] in column.dims:
+                    file.variables[name][number] = column.values[0]
 
 
 def examples_of(

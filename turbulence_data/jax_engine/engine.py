@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from turbulence_data.config import FlowConfig, check_positive, check_whole
+from turbulence_data._checks import check_positive, check_whole
+from turbulence_data.config import FlowConfig
 from turbulence_data.jax_engine.gathering import Gathering
 from turbulence_data.jax_engine.optional import import_jax
 from turbulence_data.solver.engine import Integrator

@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.config import FlowConfig, check_whole
+from turbulence_data._checks import check_whole
+from turbulence_data.config import FlowConfig
 from turbulence_data.solver.advection import Advection
 from turbulence_data.solver.forcing import ForcingLike, drive_of
 from turbulence_data.solver.modes import Modes

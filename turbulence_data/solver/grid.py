@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.config import TWO_PI, as_lengths, as_pair
+from turbulence_data._checks import TWO_PI, as_lengths, as_pair
 
 
 @dataclass(frozen=True)

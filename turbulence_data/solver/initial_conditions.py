@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from turbulence_data.config import check_positive
+from turbulence_data._checks import check_positive
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.modes import truncated_modes
 from turbulence_data.solver.transforms import Field

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.config import check_whole
+from turbulence_data._checks import check_whole
 from turbulence_data.solver.fft_plans import (
     Execute,
     batches,

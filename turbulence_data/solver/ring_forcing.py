@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.config import (
+from turbulence_data._checks import (
     TWO_PI,
     check_at_least_zero,
     check_positive,

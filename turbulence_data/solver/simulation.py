@@ -11,12 +11,8 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from turbulence_data.config import (
-    TWO_PI,
-    FlowConfig,
-    check_positive,
-    is_finite_number,
-)
+from turbulence_data._checks import TWO_PI, check_positive, is_finite_number
+from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver.engine import (
     Engine,

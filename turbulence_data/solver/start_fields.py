@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from turbulence_data.config import check_positive, check_whole, is_finite_number
+from turbulence_data._checks import check_positive, check_whole, is_finite_number
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.transforms import Field
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from turbulence_data.config import as_pair
+from turbulence_data._checks import as_pair
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.transforms import Field, FieldHat
 

@@ -1,0 +1,147 @@
+"""Argument checks with errors that name what was expected and what was received."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+TWO_PI = 2.0 * math.pi
+_MIN_POINTS = 4
+
+
+def check_whole(name: str, value: Any, at_least: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+        raise ValueError(
+            f"{name} must be a whole number of at least {at_least}; received {value!r}."
+        )
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a positive, finite number."""
+    if not is_finite_number(value) or not value > 0:
+        raise ValueError(f"{name} must be positive and finite; received {value!r}.")
+
+
+def check_at_least_zero(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a finite number of at least 0."""
+    if not is_finite_number(value) or not value >= 0:
+        raise ValueError(
+            f"{name} must be finite and at least 0 (it damps); received {value!r}."
+        )
+
+
+def check_filter_width(value: Any, lengths: tuple[float, float]) -> None:
+    """Raise ValueError unless a filter width is positive and fits into the domain."""
+    check_positive("filter_width", value)
+    if value > max(lengths):
+        raise ValueError(
+            f"filter_width must be at most {max(lengths):g}, the longer side of the "
+            f"domain; received {value!r}."
+        )
+
+
+def is_finite_number(value: Any) -> bool:
+    """Return whether `value` is a real, finite number; a bool is not."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the floats
+        return False
+
+
+def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:
+    """Return `(nx, ny)` for one number (a square grid) or a pair.
+
+    Args:
+        num_points: the number or pair.
+        name: argument name for error messages.
+
+    Raises:
+        ValueError: for anything but one or two whole numbers of at least 4.
+    """
+    pair = (
+        num_points
+        if isinstance(num_points, Sequence) and not isinstance(num_points, str)
+        else (num_points, num_points)
+    )
+    if len(pair) != 2:
+        raise ValueError(
+            f"{name} must be a whole number or a pair (nx, ny) of them; "
+            f"received {num_points!r}."
+        )
+    for n in pair:
+        check_whole(f"{name} (each direction)", n, at_least=_MIN_POINTS)
+    return int(pair[0]), int(pair[1])
+
+
+def as_lengths(lengths: Any) -> tuple[float, float]:
+    """Return the domain size `(Lx, Ly)` as floats.
+
+    Raises:
+        ValueError: for anything but two positive, finite numbers.
+    """
+    if not isinstance(lengths, Sequence) or len(lengths) != 2:
+        raise ValueError(
+            f"lengths must be a pair of numbers (Lx, Ly); received {lengths!r}."
+        )
+    for length in lengths:
+        check_positive("lengths (each direction)", length)
+    return float(lengths[0]), float(lengths[1])
+
+
+def real_array(name: str, values: ArrayLike, at_least: int = 1) -> NDArray[np.float64]:
+    """Return an array of float64; complex values raise, where NumPy only warns.
+
+    Args:
+        name: argument name for error messages.
+        values: anything that NumPy converts to an array of real numbers.
+        at_least: least number of values.
+
+    Raises:
+        ValueError: for complex numbers, text, objects, or too few values.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        array = np.asarray(values, np.float64)  # of Fractions, say
+    check_real(name, array, at_least)
+    return np.asarray(array, np.float64)
+
+
+def check_real(name: str, array: NDArray[Any], at_least: int = 1) -> None:
+    """Raise ValueError for complex numbers, text, objects, or too few values."""
+    if array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name} must be real numbers; received dtype {array.dtype}. Pass the real "
+            "part of a complex field if that is meant."
+        )
+    if array.size < at_least:
+        raise ValueError(
+            f"{name} must hold at least {at_least} value(s); received the shape "
+            f"{array.shape}."
+        )
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """Raise TypeError unless `value` is an instance of `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name} must be a {kind.__name__}; received {type(value).__name__}: "
+            f"{value!r:.80}."
+        )
+
+
+def check_example(example: Any) -> None:
+    """Raise TypeError unless `example` maps feature names to arrays."""
+    if not isinstance(example, Mapping):
+        raise TypeError(
+            "expected examples as mappings of feature names to arrays, as TFDS decodes "
+            f"them; received {type(example).__name__}. Pass the dataset itself, not "
+            "arrays of it."
+        )

@@ -1,0 +1,154 @@
+"""Atomic files with checksums, and disk errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+
+
+class DamagedFileError(ValueError):
+    """Contents of a file that are not those written: truncated, changed or foreign."""
+
+
+def json_hash(values: Any) -> str:
+    """Return the SHA-256 of plain data, written as JSON with sorted keys."""
+    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def new_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file or directory to; then rename it.
+
+    Nothing stands under the final name until the block has ended without an error.
+
+    Raises:
+        FileExistsError: when `path` exists.
+    """
+    if path.exists():
+        raise FileExistsError(
+            f"{path} exists already; delete it first, or choose another name."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as directory:
+        target = Path(directory) / path.name
+        yield target
+        os.replace(target, path)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, or replace it, by way of a flushed temporary file and a rename.
+
+    A process that is killed at any moment leaves the old file or the new one.
+
+    Raises:
+        OSError: when the disk is full or the directory does not exist.
+    """
+    descriptor, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], key: str) -> None:
+    """Write a NumPy `.npz` archive followed by the SHA-256 of its bytes, atomically.
+
+    Args:
+        path: file to write; its directory must exist.
+        arrays: arrays by name.
+        key: identifies the owner of the arrays; `read_arrays` checks it.
+
+    Raises:
+        OSError: when the disk is full or the directory does not exist.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{**arrays, "key": np.array(key)})
+    content = buffer.getvalue()
+    write_bytes(path, content + hashlib.sha256(content).digest())
+
+
+def read_arrays(path: Path, key: str) -> dict[str, NDArray[np.generic]]:
+    """Read arrays written by `write_arrays`, bit for bit.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        DamagedFileError: when the checksum or the key does not match.
+    """
+    stored = path.read_bytes()
+    content, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise DamagedFileError(
+            f"the checksum of {path} does not match its {len(stored)} bytes; "
+            "delete the file to have it made again."
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    found = str(arrays.pop("key"))
+    if found != key:
+        raise DamagedFileError(
+            f"{path} holds {found}, not {key}; delete the file to have it made again."
+        )
+    return arrays
+
+
+@contextmanager
+def explain_disk_errors(name: str, directory: Path, num_bytes: int) -> Iterator[None]:
+    """Add to disk errors what was written, where, and how to mend it.
+
+    Args:
+        name: of the dataset that is written.
+        directory: where it is written.
+        num_bytes: disk space that it takes.
+
+    Raises:
+        OSError: with the number of the original error.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's, array_record's own
+            number = errno.ENOSPC
+        if number in _FULL:
+            advice = (
+                f"It takes some {num_bytes / 1e6:.0f} MB, of which the part not yet "
+                f"written must be free; {_free_space(directory)} are. Free some, or "
+                "choose another data_dir. Simulations that were finished are kept: the "
+                "same call goes on with them."
+            )
+        elif number in _FORBIDDEN:
+            advice = "Choose a data_dir that is a directory this process may write to."
+        else:
+            raise
+        raise OSError(
+            number, f"{name} could not be written to {directory} ({error}). {advice}"
+        ) from error
+
+
+def _free_space(directory: Path) -> str:
+    for place in (directory, *directory.parents):
+        if place.exists():
+            return f"{shutil.disk_usage(place).free / 1e6:.0f} MB"
+    return "an unknown number"
