@@ -25,7 +25,7 @@ from score_sweeps import Workshop, read_json, retrain_options, write_json
 from score_table import PLANTED, print_tables
 
 from keras_spectral_tl import scoring
-from keras_spectral_tl.transfer import TargetData
+from keras_spectral_tl.transfer import Samples
 
 KEPT = Path(__file__).with_name("scores")
 NUM_BASE, NUM_TEST = 24, 50
@@ -70,8 +70,8 @@ def turbulence_tasks(workshop: Workshop) -> Iterator[Task]:
     measured = read("turbulence_sweeps")
 
     def load(setting: score_settings.Setting) -> tuple[Any, Any, Any, Any]:
-        model, base, normalisation = workshop.base(setting.base, setting.seed)
-        target, _ = workshop.target(setting, normalisation)
+        model, base, normalization = workshop.base(setting.base, setting.seed)
+        target, _ = workshop.target(setting, normalization)
         return model, [part[:NUM_BASE] for part in base], target, None
 
     for setting in score_settings.settings():
@@ -117,7 +117,7 @@ def score(
     model, base, target, planted = task.load()
     if planted is not None:
         done[PLANTED] = {"values": {planted: 1.0}, "cost": 0.0}
-    samples = [TargetData.of(tuple(data)) for data in (base, target)]
+    samples = [Samples.of(tuple(data)) for data in (base, target)]
     sweep = float("nan")
     if task.epochs:
         cost = scoring.sweep_cost(model, len(samples[1]), NUM_TEST, task.epochs)

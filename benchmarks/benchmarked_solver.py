@@ -141,7 +141,7 @@ def four_transforms(num_points: int, threads: int) -> Callable[[], None]:
     options = {"axes": (0, 1), "flags": ("FFTW_MEASURE",), "threads": threads}
     forward = pyfftw.FFTW(field, hat, **options)
     inverse = pyfftw.FFTW(hat, field, direction="FFTW_BACKWARD", **options)
-    # Zeros stay zeros; unnormalised repetition would take anything else to infinity.
+    # Zeros stay zeros; unnormalized repetition would take anything else to infinity.
     field[...] = 0.0
     hat[...] = 0.0
 

@@ -5,7 +5,7 @@
 The closure of the filtered Kuramoto-Sivashinsky equation, learned at one viscosity and
 transferred to another, both ways: halving the viscosity shortens the cells by sqrt(2)
 at a fixed coarse grid. Four numbers of target samples, three seeds (of the base
-network, of the samples chosen, of the retraining). Base and target are normalised by
+network, of the samples chosen, of the retraining). Base and target are normalized by
 their own statistics, those of the few target samples.
 
 `HeldOutLeastSquares` was chosen without these settings; the steps and the rate of
@@ -117,9 +117,9 @@ class Workshop:
         }
 
     def base(self, flow: str, seed: int) -> tuple[keras.Model, Arrays]:
-        """The base network and its normalised train samples."""
+        """The base network and its normalized train samples."""
         train = self.fields(flow)["train"]
-        data = ChannelStatistics.of(train).normalise(*train)
+        data = ChannelStatistics.of(train).normalize(*train)
         path = self.out / f"{flow}-seed{seed}.weights.npz"
         model = build_closure()
         if not path.exists():
@@ -131,12 +131,12 @@ class Workshop:
         return model, data
 
     def target(self, setting: Setting) -> tuple[Arrays, Arrays]:
-        """Few samples and test samples of the target, normalised by the few."""
+        """Few samples and test samples of the target, normalized by the few."""
         fields = self.fields(setting.target)
         x, y = fields["train"]
         few = np.roll(np.arange(len(x)), -67 * setting.seed)[: setting.num_target]
         statistics = ChannelStatistics.of((x[few], y[few]))
-        return statistics.normalise(x[few], y[few]), statistics.normalise(
+        return statistics.normalize(x[few], y[few]), statistics.normalize(
             *fields["test"]
         )
 

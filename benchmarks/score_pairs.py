@@ -25,15 +25,15 @@ NUM_BASE = 24
 
 
 def settings() -> list[score_settings.Setting]:
-    """Seed 0, 16 samples: six cases in two normalisations."""
+    """Seed 0, 16 samples: six cases in two normalizations."""
     everything = score_settings.settings()
     return [s for s in everything if s.seed == 0 and s.num_target == 16]
 
 
 def measure(workshop: Workshop, setting: score_settings.Setting) -> dict[str, Any]:
     """Scores of the pairs with the best layer, and what retraining them gives."""
-    model, base, normalisation = workshop.base(setting.base, setting.seed)
-    target, test = workshop.target(setting, normalisation)
+    model, base, normalization = workshop.base(setting.base, setting.seed)
+    target, test = workshop.target(setting, normalization)
     some = tuple(part[:NUM_BASE] for part in base)
     scorer = kst.HeldOutRetraining()
     scores = kst.score_layers(model, some, target, [scorer], setting.seed, max_layers=2)

@@ -1,6 +1,6 @@
 """The settings in which layer scores are compared with what retraining really gives.
 
-Three transfer cases of turbulence and their reverses, two normalisations, four numbers
+Three transfer cases of turbulence and their reverses, two normalizations, four numbers
 of target samples, four seeds (of the base network, of the target samples chosen, and
 of the retraining). Choices, of regularisation, steps and the like, were made with seed
 0 in view: `HeldOutLeastSquares` with two of its cases, `HeldOutRetraining` with all.
@@ -51,7 +51,7 @@ class Setting:
     Attributes:
         base: key of `FLOWS`.
         target: key of `FLOWS`.
-        normalisation: whose statistics scale the target: its own, of the few samples
+        normalization: whose statistics scale the target: its own, of the few samples
             given, or those of the base.
         num_target: target samples.
         seed: of base network, choice of samples, and retraining.
@@ -59,7 +59,7 @@ class Setting:
 
     base: str
     target: str
-    normalisation: str
+    normalization: str
     num_target: int
     seed: int
 
@@ -67,7 +67,7 @@ class Setting:
     def label(self) -> str:
         """Unique name, used for files."""
         return (
-            f"{self.base}_to_{self.target}-{self.normalisation}-"
+            f"{self.base}_to_{self.target}-{self.normalization}-"
             f"n{self.num_target}-seed{self.seed}"
         )
 
@@ -80,8 +80,8 @@ class Setting:
 def settings() -> list[Setting]:
     """Returns all settings, those that teach most first."""
     return [
-        Setting(base, target, normalisation, num_target, seed)
-        for seed, num_target, (base, target), normalisation in itertools.product(
+        Setting(base, target, normalization, num_target, seed)
+        for seed, num_target, (base, target), normalization in itertools.product(
             SEEDS, NUM_TARGET, CASES, NORMALISATIONS
         )
     ]

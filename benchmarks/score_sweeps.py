@@ -58,11 +58,11 @@ class Workshop:
         return {"x": x, "y": y, "test_x": test_x, "test_y": test_y}
 
     def base(self, flow: str, seed: int) -> tuple[keras.Model, Arrays, Any]:
-        """The base network, its normalised train samples, and their normalisation."""
+        """The base network, its normalized train samples, and their normalization."""
         fields = self.fields(flow)
         x, y = fields["x"][:NUM_BASE], fields["y"][:NUM_BASE]
-        normalisation = turbulence_data.Normalisation.from_arrays(x, y)
-        data = normalisation.normalise(x, y)
+        normalization = turbulence_data.Normalization.from_arrays(x, y)
+        data = normalization.normalize(x, y)
         path = self.out / f"{flow}-seed{seed}.weights.npz"
         model = kst.build_sgs_cnn(x.shape[1:], num_layers=6, num_filters=16)
         with _made_once(path) as missing:
@@ -73,12 +73,12 @@ class Workshop:
                 )
         with np.load(path) as file:
             model.set_weights([file[str(i)] for i in range(len(file.files))])
-        return model, data, normalisation
+        return model, data, normalization
 
     def target(
-        self, setting: Setting, base_normalisation: Any
+        self, setting: Setting, base_normalization: Any
     ) -> tuple[Arrays, Arrays]:
-        """Normalised few samples and test samples of the target.
+        """Normalized few samples and test samples of the target.
 
         The seed says where in the nested order the few samples start.
         """
@@ -86,25 +86,25 @@ class Workshop:
         order = np.roll(np.arange(len(fields["x"])), -67 * setting.seed)
         few = order[: setting.num_target]
         x, y = fields["x"][few], fields["y"][few]
-        normalisation = base_normalisation
-        if setting.normalisation == "own":
-            normalisation = turbulence_data.Normalisation.from_arrays(x, y)
+        normalization = base_normalization
+        if setting.normalization == "own":
+            normalization = turbulence_data.Normalization.from_arrays(x, y)
         return (
-            normalisation.normalise(x, y),
-            normalisation.normalise(fields["test_x"], fields["test_y"]),
+            normalization.normalize(x, y),
+            normalization.normalize(fields["test_x"], fields["test_y"]),
         )
 
     def repeated(self, setting: Setting) -> dict[str, float]:
         """CC of every layer, retrained once more: the samples in another order."""
-        model, _, normalisation = self.base(setting.base, setting.seed)
-        target, test = self.target(setting, normalisation)
+        model, _, normalization = self.base(setting.base, setting.seed)
+        target, test = self.target(setting, normalization)
         options = {**retrain_options(setting), "seed": setting.seed + OTHER_ORDER}
         return dict(kst.oracle_sweep(model, target, test, **options).cc)
 
     def sweep(self, setting: Setting) -> dict[str, Any]:
         """Retrains every layer alone, and the controls; tests all of them."""
-        model, _, normalisation = self.base(setting.base, setting.seed)
-        target, test = self.target(setting, normalisation)
+        model, _, normalization = self.base(setting.base, setting.seed)
+        target, test = self.target(setting, normalization)
         options = retrain_options(setting)
         rows = kst.oracle_sweep(model, target, test, **options).rows
         include = CONTROLS if setting.seed == 0 else CONTROLS[:2]

@@ -26,7 +26,7 @@ EPOCHS = 20
 # ## Data
 #
 # The first `tfds.load` of a flow simulates it; later ones read the result. Inputs are
-# (streamfunction, vorticity), the output is the subgrid forcing, each normalised by its
+# (streamfunction, vorticity), the output is the subgrid forcing, each normalized by its
 # own train split. Splits are by simulation.
 
 
@@ -36,9 +36,9 @@ def system(name):
         f"turbulence_data/{name}", split=["train", "test"], data_dir="data"
     )
     x, y = turbulence_data.to_arrays(train)
-    normalisation = turbulence_data.Normalisation.from_arrays(x, y)
-    test = turbulence_data.to_arrays(test, normalisation)
-    return normalisation.normalise(x, y), test
+    normalization = turbulence_data.Normalization.from_arrays(x, y)
+    test = turbulence_data.to_arrays(test, normalization)
+    return normalization.normalize(x, y), test
 
 
 (base, base_test), (target, target_test) = system(BASE), system(TARGET)

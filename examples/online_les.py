@@ -126,7 +126,7 @@ def networks_of(
     print(f"   layer to retrain: {scores.ranking[0]}. {scores.reason}")
     options = {**quickstart.RETRAIN, "seed": seed}
     results = {
-        "gain only": kst.gain_only(model, target.train),
+        "gain only": kst.fit_output_gain(model, target.train),
         "retrained": kst.retrain(model, target.train, scores.ranking[0], **options),
         "all layers": kst.retrain_all(model, target.train, **options),
         "scratch": kst.from_scratch(model, target.train, **options),
@@ -145,7 +145,7 @@ def reference_of(
     Its turnover time 1 / rms(vorticity) is estimated from the dataset.
     """
     ensemble = turbulence_data.named_flow(target.name)
-    duration = turnovers / target.normalisation.vorticity[1]
+    duration = turnovers / target.normalization.vorticity[1]
     num_snapshots = max(FEWEST_SNAPSHOTS, round(turnovers) + 1)
     ensemble = reference_ensemble(ensemble, members, duration, num_snapshots)
     return kept(
@@ -168,7 +168,7 @@ def kept(file: Path, ensemble: turbulence_data.EnsembleConfig) -> Reference:
 
 def closures_of(study: Study, seed: int) -> dict[str, object]:
     """Every network of a seed with the statistics it was given, and one stabilised."""
-    statistics = asdict(study.target.normalisation)
+    statistics = asdict(study.target.normalization)
     networks = {
         name: kst.KerasClosure(network, statistics)
         for name, network in study.networks[seed].items()
@@ -178,7 +178,7 @@ def closures_of(study: Study, seed: int) -> dict[str, object]:
 
 def a_priori(closures: Mapping[str, object], target: quickstart.System) -> list[Row]:
     """Scores on the test snapshots, in physical units; transfer is of enstrophy."""
-    x, y = target.normalisation.denormalise(*target.test)
+    x, y = target.normalization.denormalize(*target.test)
     psi, vorticity, true = (
         field.astype(np.float64) for field in (x[..., 0], x[..., 1], y[..., 0])
     )
@@ -297,7 +297,7 @@ def summary_of(study: Study, by_seed: list[Scored], classic: Scored) -> dict:
         "turnover_time": reference.turnover_time,
         "turnovers": float(reference.times[-1] / reference.turnover_time),
         "members": reference.vorticity.shape[1],
-        "normalisation": asdict(study.target.normalisation),
+        "normalization": asdict(study.target.normalization),
     }
 
 

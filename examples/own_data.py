@@ -95,26 +95,26 @@ target = x, y
 # %% [markdown]
 # ## Train, score, retrain
 #
-# Whose statistics normalise the target is a choice that changes every result. Here each
-# system is normalised by its own.
+# Whose statistics normalize the target is a choice that changes every result. Here each
+# system is normalized by its own.
 
 # %%
 keras.utils.set_random_seed(0)
 statistics = ChannelStatistics.of(base)
 model = kst.build_sgs_cnn((32, 32, 2), num_layers=3, num_filters=8)
 model.compile(keras.optimizers.Adam(3e-3), "mse")
-model.fit(*statistics.normalise(*base), batch_size=8, epochs=2 * EPOCHS, verbose=0)
+model.fit(*statistics.normalize(*base), batch_size=8, epochs=2 * EPOCHS, verbose=0)
 
 own = ChannelStatistics.of(target, source="target")
-scores = kst.score_layers(model, statistics.normalise(*base), own.normalise(*target))
+scores = kst.score_layers(model, statistics.normalize(*base), own.normalize(*target))
 print(scores.reason)
 
 # %% [markdown]
-# Given a normalisation, `retrain` takes data in physical units and its figures of merit
+# Given a normalization, `retrain` takes data in physical units and its figures of merit
 # are in physical units too.
 
 # %%
-options = {"normalisation": RefitOnTarget(), "epochs": EPOCHS, "batch_size": 4}
+options = {"normalization": RefitOnTarget(), "epochs": EPOCHS, "batch_size": 4}
 for layer in kst.weight_layers(model):
     result = kst.retrain(model, target, layer, **options)
     row = result.row(test)

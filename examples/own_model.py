@@ -24,7 +24,7 @@ EPOCHS = 4
 
 # %%
 def u_net(num_points: int) -> keras.Model:
-    """Two resolutions, a skip connection, normalisation in between."""
+    """Two resolutions, a skip connection, normalization in between."""
     options = {"padding": "same", "activation": "relu"}
     inputs = keras.Input((num_points, num_points, 2))
     fine = keras.layers.Conv2D(8, 3, name="down", **options)(inputs)
@@ -102,7 +102,7 @@ def main() -> None:
     model = mobile_net()
     model.compile("adam", "categorical_crossentropy")
     model.fit(*pictures(64, brightness=1.0, seed=6), epochs=EPOCHS, verbose=0)
-    head = [freezing.NormalisationOf("conv_pw_13_bn"), freezing.Depth(-1)]
+    head = [freezing.NormalizationOf("conv_pw_13_bn"), freezing.Depth(-1)]
     candidates = ["conv_pw_12", "conv_pw_13", "conv_preds"]
     target, test = (pictures(32, brightness=2.0, seed=seed) for seed in (4, 5))
     workflow(model, target, test, head, candidates, "categorical_crossentropy")

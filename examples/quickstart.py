@@ -42,12 +42,12 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 @dataclass
 class System:
-    """One system: normalised arrays of its splits, and what they were scaled with."""
+    """One system: normalized arrays of its splits, and what they were scaled with."""
 
     name: str
     train: Arrays
     test: Arrays
-    normalisation: turbulence_data.Normalisation
+    normalization: turbulence_data.Normalization
     metadata: dict
 
 
@@ -70,7 +70,7 @@ def load_system(name: str, data_dir: Path, num_train: int | None = None) -> Syst
     """Loads a system, making its data first if they are not there yet.
 
     The fields are scaled by the statistics of the train samples in use, so a target is
-    normalised by its own few samples.
+    normalized by its own few samples.
     """
     splits, info = tfds.load(
         f"turbulence_data/{name}",
@@ -81,14 +81,14 @@ def load_system(name: str, data_dir: Path, num_train: int | None = None) -> Syst
     train, test = (list(tfds.as_numpy(split)) for split in splits)
     if num_train is not None:
         train = turbulence_data.few_shot(train, num_train)
-    normalisation = turbulence_data.Normalisation.from_arrays(
+    normalization = turbulence_data.Normalization.from_arrays(
         *turbulence_data.to_arrays(train)
     )
     return System(
         name,
-        turbulence_data.to_arrays(train, normalisation),
-        turbulence_data.to_arrays(test, normalisation),
-        normalisation,
+        turbulence_data.to_arrays(train, normalization),
+        turbulence_data.to_arrays(test, normalization),
+        normalization,
         dict(info.metadata),
     )
 
@@ -130,7 +130,7 @@ def compare(
         results[layer] = kst.retrain(model, target.train, layer, **options)
         print(f"   {layer}: CC {correlation(results[layer].model, target.test):.3f}")
     results["all layers"] = retrain_all(model, target.train, **options)
-    results["gain only"] = kst.gain_only(model, target.train)
+    results["gain only"] = kst.fit_output_gain(model, target.train)
     results["from scratch"] = kst.from_scratch(model, target.train, **options)
     correlations = {
         name: correlation(result.model, target.test) for name, result in results.items()
@@ -311,7 +311,7 @@ def data_record(system: System) -> dict:
     return {
         "dataset": system.name,
         **{name: system.metadata[name] for name in names},
-        "normalisation": asdict(system.normalisation),
+        "normalization": asdict(system.normalization),
     }
 
 
@@ -372,10 +372,10 @@ def main() -> None:
         results[scores.ranking[0]].save(options.out / "retrained")
         show(study, options.out)
 
-    normalisation = {s.name: asdict(s.normalisation) for s in (base, target)}
+    normalization = {s.name: asdict(s.normalization) for s in (base, target)}
     summary = {
         **summary_of(base_cc, before, correlations, scores, watch.seconds),
-        "normalisation": normalisation,
+        "normalization": normalization,
         "seed": options.seed,
     }
     model.save(options.out / "base.keras")

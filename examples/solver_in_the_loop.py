@@ -136,7 +136,7 @@ def trained_through(
     study: online_les.Study, short: Reference, seed: int, options: argparse.Namespace
 ) -> online_les.Scored:
     """The network of a seed before and after training, scored."""
-    statistics = asdict(study.target.normalisation)
+    statistics = asdict(study.target.normalization)
     networks = {"retrained": study.networks[seed]["retrained"]}
     for num_steps in options.steps:
         networks[f"n = {num_steps}"] = train(

@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
     from keras_spectral_tl.spectra import spectral_shift as spectral_shift
     from keras_spectral_tl.transfer import RetrainResult as RetrainResult
     from keras_spectral_tl.transfer import SweepResult as SweepResult
+    from keras_spectral_tl.transfer import fit_output_gain as fit_output_gain
     from keras_spectral_tl.transfer import from_scratch as from_scratch
-    from keras_spectral_tl.transfer import gain_only as gain_only
     from keras_spectral_tl.transfer import oracle_sweep as oracle_sweep
     from keras_spectral_tl.transfer import retrain as retrain
     from keras_spectral_tl.transfer import retrain_all as retrain_all
@@ -51,7 +51,7 @@ _HOME = {
     "RetrainResult": "transfer",
     "SweepResult": "transfer",
     "from_scratch": "transfer",
-    "gain_only": "transfer",
+    "fit_output_gain": "transfer",
     "oracle_sweep": "transfer",
     "retrain": "transfer",
     "retrain_all": "transfer",

@@ -18,7 +18,7 @@ class KerasClosure:
 
         sgs_forcing = mean_Pi + std_Pi * model((inputs - mean) / std)
 
-    Inputs and outputs are physical fields; the normalisation is done in float32, by the
+    Inputs and outputs are physical fields; the normalization is done in float32, by the
     same operations as on the training data, so the model receives the very numbers that
     it would in training. The forward pass is compiled at the first call, once for each
     shape, in inference mode; it always uses the current weights. Fields with leading
@@ -32,7 +32,7 @@ class KerasClosure:
 
     Attributes:
         forward: The compiled forward pass, (batch, nx, ny, channels) to (batch, nx, ny,
-            1) in normalised units.
+            1) in normalized units.
 
     Raises:
         ValueError: If statistics are missing, not finite or not positive, or if the
@@ -92,7 +92,7 @@ class KerasClosure:
         return in_shape
 
     def inputs(self, vorticity: Array, streamfunction: Array) -> NDArray[np.float32]:
-        """Return what the model receives, (batch, nx, ny, channels), normalised."""
+        """Return what the model receives, (batch, nx, ny, channels), normalized."""
         fields = {"vorticity": vorticity, "streamfunction": streamfunction}
         shape = _batch_shape(vorticity)
         x = np.empty((*shape, len(self.input_fields)), np.float32)

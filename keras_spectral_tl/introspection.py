@@ -25,7 +25,7 @@ def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
     """Return the variables `layer` itself created as trainable, whatever its flags say.
 
     Sublayers' variables are not included, nor are the moving statistics of a
-    normalisation layer, which no gradient ever updates.
+    normalization layer, which no gradient ever updates.
     """
     return list(layer._trainable_variables)
 

@@ -19,7 +19,7 @@ from turbulence_data.execution import (
 from turbulence_data.filtered_forcing import FilteredForcing, les_forcing
 from turbulence_data.filtering import FilteredFields, filtered_dns
 from turbulence_data.flows import NAMED_FLOWS, named_flow
-from turbulence_data.input_pipeline import Normalisation, batches, few_shot, to_arrays
+from turbulence_data.input_pipeline import Normalization, batches, few_shot, to_arrays
 from turbulence_data.jax_engine.engine import JaxEngine
 from turbulence_data.sampling import Trajectory, sample_trajectory
 from turbulence_data.solver.engine import FftwEngine
@@ -48,7 +48,7 @@ __all__ = [
     "FlowConfig",
     "InProcessExecutor",
     "JaxEngine",
-    "Normalisation",
+    "Normalization",
     "RandomVorticity",
     "RingForcing",
     "SimulationDivergedError",

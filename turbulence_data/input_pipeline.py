@@ -27,13 +27,13 @@ Example = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """Mean and standard deviation of each field, of one train split.
 
-        normalised = (field - mean) / std
+        normalized = (field - mean) / std
 
-    Whether a target is normalised by its own statistics or by those of the base changes
-    every result, so a normalisation is always passed explicitly.
+    Whether a target is normalized by its own statistics or by those of the base changes
+    every result, so a normalization is always passed explicitly.
 
     Attributes:
         streamfunction: `(mean, std)`.
@@ -44,8 +44,8 @@ class Normalisation:
         ValueError: for a mean that is not finite or a std that is not positive.
 
     Example:
-        >>> normalisation = Normalisation((0, 1), (0, 2), (0, 4))
-        >>> x, y = normalisation.normalise(np.ones((1, 8, 8, 2)), np.ones((1, 8, 8, 1)))
+        >>> normalization = Normalization((0, 1), (0, 2), (0, 4))
+        >>> x, y = normalization.normalize(np.ones((1, 8, 8, 2)), np.ones((1, 8, 8, 1)))
         >>> x[0, 0, 0].tolist(), y[0, 0, 0].tolist()
         ([1.0, 0.5], [0.25])
     """
@@ -61,8 +61,8 @@ class Normalisation:
             check_positive(f"the standard deviation of {name}", std)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Normalisation:
-        """Returns the normalisation by the train split, from `info.metadata`.
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Normalization:
+        """Returns the normalization by the train split, from `info.metadata`.
 
         Raises:
             KeyError: when the metadata are not those of this dataset.
@@ -83,8 +83,8 @@ class Normalisation:
         )
 
     @classmethod
-    def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Normalisation:
-        """Returns the normalisation by the given arrays, of channels as `to_arrays`.
+    def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Normalization:
+        """Returns the normalization by the given arrays, of channels as `to_arrays`.
 
         Raises:
             ValueError: for arrays of other channels, or a field that does not vary.
@@ -111,13 +111,13 @@ class Normalisation:
         }
         return cls(**pairs)
 
-    def normalise(self, x: Any, y: Any) -> tuple[Any, Any]:
+    def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Returns `(field - mean) / std` of inputs and outputs, channels last."""
         (mean_x, std_x), (mean_y, std_y) = self._channels()
         return (x - mean_x) / std_x, (y - mean_y) / std_y
 
-    def denormalise(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """The inverse of `normalise`."""
+    def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """The inverse of `normalize`."""
         (mean_x, std_x), (mean_y, std_y) = self._channels()
         return x * std_x + mean_x, y * std_y + mean_y
 
@@ -132,14 +132,14 @@ class Normalisation:
 
 
 def to_arrays(
-    examples: Iterable[Example], normalisation: Normalisation | None = None
+    examples: Iterable[Example], normalization: Normalization | None = None
 ) -> tuple[Array, Array]:
     """Returns all examples as one pair of arrays.
 
     Args:
         examples: single, decoded examples: a `tf.data.Dataset`, a TFDS data source, or
             a list.
-        normalisation: how to scale the fields; None leaves them in physical units.
+        normalization: how to scale the fields; None leaves them in physical units.
 
     Returns:
         `x` of shape `(n, nx, ny, 2)` with channels (streamfunction, vorticity), and `y`
@@ -148,10 +148,10 @@ def to_arrays(
     Raises:
         ValueError: when there are no examples, or batches of them.
     """
-    if not (normalisation is None or hasattr(normalisation, "normalise")):
+    if not (normalization is None or hasattr(normalization, "normalize")):
         raise TypeError(
-            f"normalisation must be a Normalisation or None; received {normalisation!r}"
-            ". Make one with Normalisation.from_metadata or .from_arrays."
+            f"normalization must be a Normalization or None; received {normalization!r}"
+            ". Make one with Normalization.from_metadata or .from_arrays."
         )
     inputs, outputs = [], []
     for example in examples:
@@ -166,7 +166,7 @@ def to_arrays(
             "expected single examples with fields of shape (nx, ny); received "
             f"{x.shape[1:-1]}. Pass the dataset without batch_size."
         )
-    return normalisation.normalise(x, y) if normalisation else (x, y)
+    return normalization.normalize(x, y) if normalization else (x, y)
 
 
 def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
@@ -200,7 +200,7 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
 def batches(
     dataset: Any,
     batch_size: int,
-    normalisation: Normalisation | None,
+    normalization: Normalization | None,
     shuffle_seed: int | None = None,
 ) -> Any:
     """Returns a `tf.data.Dataset` of batches `(x, y)`, laid out as by `to_arrays`.
@@ -208,7 +208,7 @@ def batches(
     Args:
         dataset: `tf.data.Dataset` of single examples.
         batch_size: examples in a batch; the last may be smaller.
-        normalisation: how to scale the fields; None leaves them in physical units.
+        normalization: how to scale the fields; None leaves them in physical units.
         shuffle_seed: shuffles all examples anew in each epoch, the same way in each
             run, and holds them in memory for it; None keeps their order.
     """
@@ -217,7 +217,7 @@ def batches(
     def channels(example: Example) -> tuple[Any, Any]:
         x = tf.stack([example[name] for name in INPUT_FIELDS], axis=-1)
         y = tf.stack([example[name] for name in OUTPUT_FIELDS], axis=-1)
-        return normalisation.normalise(x, y) if normalisation else (x, y)
+        return normalization.normalize(x, y) if normalization else (x, y)
 
     check_whole("batch_size", batch_size, at_least=1)
     if shuffle_seed is not None:

@@ -57,7 +57,7 @@ class Noting(keras.callbacks.Callback):
 
 
 def network() -> keras.Model:
-    """With dropout and normalisation: their states have to come back too."""
+    """With dropout and normalization: their states have to come back too."""
     keras.utils.set_random_seed(0)
     return keras.Sequential(
         [

@@ -64,10 +64,10 @@ def work(folder: Path, simulations: int) -> None:
     config = td.TurbulenceConfig(name="large", ensemble=ensemble)
     builder = td.Builder(config=config, data_dir=folder, executor=Noise())
     builder.download_and_prepare()
-    normalisation = td.Normalisation.from_metadata(builder.info.metadata)
+    normalization = td.Normalization.from_metadata(builder.info.metadata)
     read_config = tfds.ReadConfig(interleave_cycle_length=1)
     dataset = builder.as_dataset(split="train", read_config=read_config)
-    seen = sum(len(x) for x, _ in td.batches(dataset, 8, normalisation))
+    seen = sum(len(x) for x, _ in td.batches(dataset, 8, normalization))
     source = builder.as_data_source("train")
     few = td.few_shot(source, 16)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

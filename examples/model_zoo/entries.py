@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import keras_spectral_tl as kst
-from turbulence_data import Normalisation
+from turbulence_data import Normalization
 
 FOLDER = Path(__file__).parent
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -19,7 +19,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 class ZooEntry:
     """A trained network and the few samples to transfer it with.
 
-    Samples are normalised, inputs (streamfunction, vorticity), outputs sgs_forcing;
+    Samples are normalized, inputs (streamfunction, vorticity), outputs sgs_forcing;
     stored as float16, an error of at most 2^-11 of each value.
 
     Attributes:
@@ -27,8 +27,8 @@ class ZooEntry:
         base: some of its train samples, `(x, y)`.
         target: the few target samples.
         test: some test samples of the target.
-        base_normalisation: that of the base samples.
-        target_normalisation: that of the target samples; test samples have it too.
+        base_normalization: that of the base samples.
+        target_normalization: that of the target samples; test samples have it too.
         provenance: how it was made, and the figures it had then.
     """
 
@@ -36,8 +36,8 @@ class ZooEntry:
     base: Arrays
     target: Arrays
     test: Arrays
-    base_normalisation: Normalisation
-    target_normalisation: Normalisation
+    base_normalization: Normalization
+    target_normalization: Normalization
     provenance: dict[str, Any]
 
 
@@ -67,8 +67,8 @@ def load_entry(name: str, folder: Path = FOLDER) -> ZooEntry:
     with np.load(folder / name / "samples.npz") as file:
         samples = {key: file[key].astype(np.float32) for key in file.files}
     base, target = (
-        Normalisation(**{k: tuple(v) for k, v in provenance[key].items()})
-        for key in ("base_normalisation", "target_normalisation")
+        Normalization(**{k: tuple(v) for k, v in provenance[key].items()})
+        for key in ("base_normalization", "target_normalization")
     )
     parts = (
         (samples[f"{part}_x"], samples[f"{part}_y"])

@@ -74,8 +74,8 @@ def _provenance(
         "num_parameters": model.count_params(),
         "num_base_samples": study.tier.num_base,
         "base_training": vars(study.tier.base_training),
-        "base_normalisation": vars(study.base_normalisation()),
-        "target_normalisation": vars(study.target_normalisation(setting)),
+        "base_normalization": vars(study.base_normalization()),
+        "target_normalization": vars(study.target_normalization(setting)),
         "precision": {"weights": np.dtype(dtype).name, "samples": "float16"},
         "data": {
             role: study.once("data", study.tier.flows[system], _missing)

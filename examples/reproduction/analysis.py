@@ -27,7 +27,7 @@ def analyse(study: Study) -> None:
 
 
 def _first(study: Study, seed: int) -> Setting:
-    """With the target's own normalisation and the most samples."""
+    """With the target's own normalization and the most samples."""
     return Setting("own", study.tier.num_target[-1], seed)
 
 
@@ -79,12 +79,12 @@ def _online(study: Study, setting: Setting) -> dict[str, Any]:
     options = retrain_options(study, setting)
     networks = {
         "base network": before,
-        "gain only": kst.gain_only(before, target).model,
+        "gain only": kst.fit_output_gain(before, target).model,
         "best layer": swept(study, setting).model(before),
         "all layers": kst.retrain_all(before, target, **options).model,
         "from scratch": kst.from_scratch(before, target, **options).model,
     }
-    statistics = study.target_normalisation(setting)
+    statistics = study.target_normalization(setting)
     closures: dict[str, Any] = {"no closure": None}
     for name, network in networks.items():
         closures[name] = kst.KerasClosure(network, statistics)

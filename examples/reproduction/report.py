@@ -74,15 +74,15 @@ def _parts(summary: dict[str, Any]) -> list[str]:
     parts = [f"`{summary['base']}` to `{summary['target']}`."]
     parts += [_data_table(summary["data"])] if summary["data"] else []
     numbers = sorted({t["num_target"] for t in summary["transfers"]})
-    for normalisation in NORMALISATIONS:
+    for normalization in NORMALISATIONS:
         for number in numbers:
             chosen = [
                 t
                 for t in summary["transfers"]
-                if (t["normalisation"], t["num_target"]) == (normalisation, number)
+                if (t["normalization"], t["num_target"]) == (normalization, number)
             ]
             if chosen:
-                parts += _transfer_tables(chosen, normalisation, number)
+                parts += _transfer_tables(chosen, normalization, number)
     if summary["analysis"]:
         parts += ["Activations and kernels, by seed:", _analysis_table(summary)]
     for name, found in summary["online"].items():
@@ -104,9 +104,9 @@ def _data_table(data: dict[str, Any]) -> str:
 
 
 def _transfer_tables(
-    chosen: list[dict[str, Any]], normalisation: str, number: int
+    chosen: list[dict[str, Any]], normalization: str, number: int
 ) -> list[str]:
-    title = f"CC on the target, {number} samples, {normalisation} normalisation:"
+    title = f"CC on the target, {number} samples, {normalization} normalization:"
     rows = {}
     for group in ("controls", "cc", "pairs"):
         for name in dict.fromkeys(n for t in chosen for n in t[group]):

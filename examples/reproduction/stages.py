@@ -93,7 +93,7 @@ def _base_record(study: Study, seed: int) -> dict[str, Any]:
         "num_samples": len(train[0]),
         "base": figures_of(model, test),
         "target_own": figures_of(model, study.target_data(few)[1]),
-        "normalisation": vars(study.base_normalisation()),
+        "normalization": vars(study.base_normalization()),
     }
 
 

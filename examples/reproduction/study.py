@@ -28,7 +28,7 @@ from reproduction.tiers import (
     Tier,
     ensemble_of,
 )
-from turbulence_data import EnsembleConfig, Normalisation, TrajectoryFailedError
+from turbulence_data import EnsembleConfig, Normalization, TrajectoryFailedError
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -137,23 +137,23 @@ class Study:
             self._loaded[system] = {"x": x, "y": y, "test_x": test_x, "test_y": test_y}
         return self._loaded[system]
 
-    def base_normalisation(self) -> Normalisation:
+    def base_normalization(self) -> Normalization:
         """That of the samples the base network was trained with."""
         fields, number = self.fields(self.base_system), self.tier.num_base
-        return Normalisation.from_arrays(fields["x"][:number], fields["y"][:number])
+        return Normalization.from_arrays(fields["x"][:number], fields["y"][:number])
 
     def base_data(self) -> tuple[Arrays, Arrays]:
-        """Normalised train and test samples of the base system."""
+        """Normalized train and test samples of the base system."""
         fields, number = self.fields(self.base_system), self.tier.num_base
-        scale = self.base_normalisation().normalise
+        scale = self.base_normalization().normalize
         train = scale(fields["x"][:number], fields["y"][:number])
         return train, scale(fields["test_x"], fields["test_y"])
 
-    def target_normalisation(self, setting: Setting) -> Normalisation:
+    def target_normalization(self, setting: Setting) -> Normalization:
         """That of the few target samples, or of the base."""
-        if setting.normalisation == "base":
-            return self.base_normalisation()
-        return Normalisation.from_arrays(*self.few(setting))
+        if setting.normalization == "base":
+            return self.base_normalization()
+        return Normalization.from_arrays(*self.few(setting))
 
     def few(self, setting: Setting) -> Arrays:
         """The target samples, physical; the seed says where in the order they start."""
@@ -163,9 +163,9 @@ class Study:
         return fields["x"][chosen], fields["y"][chosen]
 
     def target_data(self, setting: Setting) -> tuple[Arrays, Arrays]:
-        """Normalised few samples and test samples of the target system."""
+        """Normalized few samples and test samples of the target system."""
         fields = self.fields(self.target_system)
-        scale = self.target_normalisation(setting).normalise
+        scale = self.target_normalization(setting).normalize
         test = scale(fields["test_x"], fields["test_y"])
         return scale(*self.few(setting)), test
 

@@ -68,20 +68,20 @@ class Setting:
     """One transfer within a case.
 
     Attributes:
-        normalisation: whose statistics scale the target: "own", of the few samples
+        normalization: whose statistics scale the target: "own", of the few samples
             given, or "base".
         num_target: target samples.
         seed: of the base network, of the choice of samples, and of the retraining.
     """
 
-    normalisation: str
+    normalization: str
     num_target: int
     seed: int
 
     @property
     def label(self) -> str:
         """Unique within a case; names files."""
-        return f"{self.normalisation}-n{self.num_target}-seed{self.seed}"
+        return f"{self.normalization}-n{self.num_target}-seed{self.seed}"
 
 
 TIERS = {

@@ -60,7 +60,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         help="where TFDS keeps data (default: $TFDS_DATA_DIR or ~/tensorflow_datasets)",
     )
     parser.add_argument(
-        "--normalise",
+        "--normalize",
         choices=("own", "none"),
         default="own",
         help="each system by mean and standard deviation of its own samples in use, "

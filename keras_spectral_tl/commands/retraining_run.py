@@ -9,12 +9,12 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from keras_spectral_tl.commands.samples import Samples, read_samples
+from keras_spectral_tl.commands.samples import NamedSamples, read_samples
 from keras_spectral_tl.commands.systems import (
     System,
     check_inputs,
     model_record,
-    normalisation_of,
+    normalization_of,
     read_system,
 )
 from keras_spectral_tl.introspection import trainable_layer_names
@@ -37,20 +37,20 @@ class RetrainingRun:
     options: argparse.Namespace
     folder: pathlib.Path
     target: System
-    test: Samples | None
+    test: NamedSamples | None
     base: System | None
 
     @classmethod
     def of(
         cls, model: keras.Model, options: argparse.Namespace, folder: pathlib.Path
     ) -> "RetrainingRun":
-        """Read the samples; those to test with are normalised as the target."""
+        """Read the samples; those to test with are normalized as the target."""
         target = read_system(model, options, options.target, options.num_samples)
         test = base = None
         if options.test is not None:
             test = read_samples(options.test, options.data_dir)
             check_inputs(model, test)
-            test = test.normalised(target.statistics)
+            test = test.normalized(target.statistics)
         if options.base is not None:
             base = read_system(model, options, options.base)
         return cls(model, options, folder, target, test, base)
@@ -108,7 +108,7 @@ class RetrainingRun:
             "learning_rate": self.options.learning_rate,
             "target": self.target.samples.source,
             "test": None if self.test is None else self.test.source,
-            "normalisation": normalisation_of(self.target),
+            "normalization": normalization_of(self.target),
         }
 
     def _how(self) -> dict[str, Any]:

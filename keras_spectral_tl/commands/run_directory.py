@@ -57,14 +57,14 @@ def refuse_other_samples(
     Args:
         folder: Where findings are kept.
         step: Name of what is to be done.
-        record: What it will be made from, with target, test and normalisation.
+        record: What it will be made from, with target, test and normalization.
 
     Raises:
         ValueError: If the same step was done there with other samples.
     """
     known = _read(folder / "provenance.json", {}).get(step, {})
     plain = json.loads(json.dumps(record))
-    for name in ("target", "test", "normalisation"):
+    for name in ("target", "test", "normalization"):
         if name in known and known[name] != plain[name]:
             raise ValueError(
                 f"{folder} holds what {step} gave with another {name}: {known[name]!r};"

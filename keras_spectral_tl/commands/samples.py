@@ -8,27 +8,27 @@ from typing import Any
 import numpy as np
 
 from keras_spectral_tl.commands.options import DATA
-from keras_spectral_tl.transfer.normalisation import ChannelStatistics
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._normalization import ChannelStatistics
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Samples:
+class NamedSamples:
     """Checked samples and where they come from."""
 
-    data: TargetData
+    data: Samples
     source: str
 
-    def normalised(self, statistics: ChannelStatistics | None) -> "Samples":
-        """These samples, normalised."""
+    def normalized(self, statistics: ChannelStatistics | None) -> "NamedSamples":
+        """These samples, normalized."""
         if statistics is None:
             return self
-        return dataclasses.replace(self, data=self.data.normalised(statistics))
+        return dataclasses.replace(self, data=self.data.normalized(statistics))
 
 
 def read_samples(
     name: str, data_dir: str | None = None, num_samples: int | None = None
-) -> Samples:
+) -> NamedSamples:
     """Read samples, all of them or a few.
 
     A few are spread evenly, unless the builder of the dataset has a function
@@ -44,12 +44,12 @@ def read_samples(
     elif path.exists():
         raise ValueError(f"DATA must be {DATA}; received the file {name}.")
     else:
-        return Samples(_from_tfds(name, data_dir, num_samples), name)
-    data = TargetData.of((x, y))
+        return NamedSamples(_from_tfds(name, data_dir, num_samples), name)
+    data = Samples.of((x, y))
     if num_samples is not None:
         rows = _spread(len(data), num_samples, name)
-        data = TargetData.of(data.take(rows))
-    return Samples(data, name)
+        data = Samples.of(data.take(rows))
+    return NamedSamples(data, name)
 
 
 def _from_file(path: pathlib.Path) -> tuple[Any, Any]:
@@ -94,7 +94,7 @@ def _check_names(path: pathlib.Path, names: list[str]) -> None:
         )
 
 
-def _from_tfds(name: str, data_dir: str | None, num_samples: int | None) -> TargetData:
+def _from_tfds(name: str, data_dir: str | None, num_samples: int | None) -> Samples:
     import tensorflow_datasets as tfds
 
     dataset, _, split = name.partition("@")
@@ -122,7 +122,7 @@ def _from_tfds(name: str, data_dir: str | None, num_samples: int | None) -> Targ
         rows = set(_spread(number, num_samples, name).tolist())
         chosen = [one for place, one in enumerate(examples) if place in rows]
     sides = builder.info.supervised_keys
-    return TargetData.of(tuple(_fields(chosen, keys) for keys in sides[:2]))
+    return Samples.of(tuple(_fields(chosen, keys) for keys in sides[:2]))
 
 
 def _builder(name: str, data_dir: str | None) -> Any:

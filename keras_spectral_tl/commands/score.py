@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     folder = prepared(options.out)
     refuse_other_model(folder, options.model)
     model = read_model(options.model)
-    from keras_spectral_tl.commands.systems import normalisation_of, read_system
+    from keras_spectral_tl.commands.systems import normalization_of, read_system
     from keras_spectral_tl.reporting.records import figures_row
     from keras_spectral_tl.scoring import score_layers
 
@@ -78,9 +78,9 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     }
     record = {
         **_source(options, model),
-        "normalisation": {
-            "base": normalisation_of(base),
-            "target": normalisation_of(target),
+        "normalization": {
+            "base": normalization_of(base),
+            "target": normalization_of(target),
         },
     }
     keep(folder, NAME, parts, record)

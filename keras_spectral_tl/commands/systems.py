@@ -1,4 +1,4 @@
-"""One system as the commands see it: samples, normalised, with their record."""
+"""One system as the commands see it: samples, normalized, with their record."""
 
 import argparse
 import dataclasses
@@ -9,17 +9,17 @@ from typing import Any
 import keras
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl.commands.samples import Samples, read_samples
+from keras_spectral_tl.commands.samples import NamedSamples, read_samples
 from keras_spectral_tl.reporting.records import system_record
-from keras_spectral_tl.transfer.normalisation import ChannelStatistics
+from keras_spectral_tl.transfer._normalization import ChannelStatistics
 from keras_spectral_tl.transfer.provenance import plain, versions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class System:
-    """Samples as the network gets them, and what they were normalised by."""
+    """Samples as the network gets them, and what they were normalized by."""
 
-    samples: Samples
+    samples: NamedSamples
     statistics: ChannelStatistics | None
 
     def record(self) -> dict[str, Any]:
@@ -34,20 +34,20 @@ def read_system(
     name: str,
     num_samples: int | None = None,
 ) -> System:
-    """Read the samples of a system and normalise them as the options say.
+    """Read the samples of a system and normalize them as the options say.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: As `read_samples` and `check_inputs`.
     """
     samples = read_samples(name, options.data_dir, num_samples)
     check_inputs(model, samples)
-    if options.normalise == "none":
+    if options.normalize == "none":
         return System(samples, None)
     statistics = ChannelStatistics.of(samples.data, source=name)
-    return System(samples.normalised(statistics), statistics)
+    return System(samples.normalized(statistics), statistics)
 
 
-def check_inputs(model: keras.Model, samples: Samples) -> None:
+def check_inputs(model: keras.Model, samples: NamedSamples) -> None:
     """Refuse samples of another shape than the network takes.
 
     Raises:
@@ -68,7 +68,7 @@ def check_inputs(model: keras.Model, samples: Samples) -> None:
         )
 
 
-def normalisation_of(system: System) -> Any:
+def normalization_of(system: System) -> Any:
     """The statistics as plain values."""
     return "none" if system.statistics is None else plain(system.statistics)
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl.scoring import ScoredLayers, Scorer, TogetherScorer
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -34,8 +34,8 @@ class WatchedScorer:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`."""
@@ -47,7 +47,7 @@ class WatchedScorer:
     def rehearse(
         self,
         model: keras.Model,
-        target: TargetData,
+        target: Samples,
         choices: Sequence[tuple[str, ...]],
         rng: np.random.Generator,
         effort: int = 1,

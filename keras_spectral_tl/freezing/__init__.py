@@ -19,7 +19,7 @@ from keras_spectral_tl.freezing.output_gain import OutputGain
 from keras_spectral_tl.freezing.parts import (
     BiasesOf,
     KernelsOf,
-    NormalisationOf,
+    NormalizationOf,
     Part,
     StatisticsOf,
 )
@@ -36,7 +36,7 @@ __all__ = [
     "KernelsOf",
     "LayerSelection",
     "LowRankOf",
-    "NormalisationOf",
+    "NormalizationOf",
     "OutputGain",
     "Part",
     "Selector",

@@ -41,7 +41,7 @@ class TrainingCost:
 
     Dense and EinsumDense layers and convolutions (also depthwise, separable, grouped,
     transposed) are counted by their kernels. Every other layer, such as activations,
-    normalisations, pooling, attention products and recurrent cells, counts one
+    normalizations, pooling, attention products and recurrent cells, counts one
     operation for each value it returns.
 
     Attributes:

@@ -15,7 +15,7 @@ class OutputGain(Part):
 
     `transfer.retrain` puts the gain, 1 at first, behind its copy of the model;
     elsewhere call `prepare` first. The closed form for the mean squared error is
-    `transfer.gain_only`.
+    `transfer.fit_output_gain`.
 
     Args:
         layers: Not needed: there is one output.

@@ -1,4 +1,4 @@
-"""Parts of layers to choose: kernels, biases, normalisation, moving statistics."""
+"""Parts of layers to choose: kernels, biases, normalization, moving statistics."""
 
 import abc
 import dataclasses
@@ -46,7 +46,7 @@ class KernelsOf(Part):
 
 
 class BiasesOf(Part):
-    """The biases of layers. The shifts of normalisation layers are not among them.
+    """The biases of layers. The shifts of normalization layers are not among them.
 
     Args:
         layers: The layers, see `freezing.select_layers`; None means all.
@@ -64,8 +64,8 @@ class BiasesOf(Part):
         return weight.endswith("bias")
 
 
-class NormalisationOf(Part):
-    """The scales and shifts (gamma, beta) of normalisation layers.
+class NormalizationOf(Part):
+    """The scales and shifts (gamma, beta) of normalization layers.
 
     A BatchNormalization that trains runs in training mode, so its moving statistics
     are updated too: `LayerSelection.statistics` lists them.
@@ -77,21 +77,21 @@ class NormalisationOf(Part):
         >>> from keras_spectral_tl.freezing import select_layers
         >>> norm = keras.layers.LayerNormalization(name="norm")
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), norm])
-        >>> select_layers(model, NormalisationOf()).variables
+        >>> select_layers(model, NormalizationOf()).variables
         ('norm/gamma', 'norm/beta')
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Whether it is a gamma or beta, or the scale of a normalisation layer."""
-        normalises = type(layer).__name__.endswith("Normalization")
-        return weight in ("gamma", "beta") or (normalises and weight == "scale")
+        """Whether it is a gamma or beta, or the scale of a normalization layer."""
+        normalizes = type(layer).__name__.endswith("Normalization")
+        return weight in ("gamma", "beta") or (normalizes and weight == "scale")
 
 
 class StatisticsOf(Part):
     """The moving statistics of BatchNormalization, without its scale and shift.
 
     A frozen BatchNormalization runs in inference mode, with the statistics it has. A
-    layer chosen by this part keeps gamma and beta frozen but normalises each batch by
+    layer chosen by this part keeps gamma and beta frozen but normalizes each batch by
     itself and goes on updating its moving mean and variance.
 
     Args:

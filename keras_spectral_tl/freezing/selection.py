@@ -122,7 +122,7 @@ def select_layers(model: keras.Model, selector: Selector | None) -> LayerSelecti
             (negative ones count from the end); `freezing.Depth`, which counts in the
             order of the calls; a compiled regular expression, searched in the names; a
             subclass of `keras.Layer`; a layer of the model; a callable from layer to
-            bool; a part such as `freezing.KernelsOf`, `BiasesOf`, `NormalisationOf`,
+            bool; a part such as `freezing.KernelsOf`, `BiasesOf`, `NormalizationOf`,
             `StatisticsOf`, `LowRankOf` or `OutputGain`; an earlier `LayerSelection`; or
             a sequence of any of these. None means all.
 

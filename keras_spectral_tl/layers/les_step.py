@@ -34,8 +34,8 @@ class LESStep(keras.layers.Layer):
 
     The equation, the alias-free Jacobian (3/2 padding) and the scheme (integrating
     factor and classical Runge-Kutta of order four) are those of a spectral solver that
-    keeps all wavenumbers below Nyquist, in float32. Pi is a network from normalised
-    (streamfunction, vorticity) to the normalised subgrid forcing. Gradients flow
+    keeps all wavenumbers below Nyquist, in float32. Pi is a network from normalized
+    (streamfunction, vorticity) to the normalized subgrid forcing. Gradients flow
     through all of it on TensorFlow, JAX and torch.
 
     Args:

@@ -1,7 +1,7 @@
 """Complex coefficients as pairs of real tensors, and their transforms, in float32.
 
 Fields are real tensors (batch, nx, ny); coefficients are pairs `(real, imaginary)` of
-the full plane, normalised: `field = sum_k field_hat exp(i k.x)`.
+the full plane, normalized: `field = sum_k field_hat exp(i k.x)`.
 """
 
 from typing import Any

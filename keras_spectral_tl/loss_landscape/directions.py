@@ -66,14 +66,14 @@ def random_direction(loss: LayerLoss, seed: int = 0) -> Array:
         array([5., 1.])
     """
     draws = np.random.default_rng(seed).standard_normal(loss.function.num_parameters)
-    return normalised(loss, draws)
+    return normalized(loss, draws)
 
 
 def gradient_direction(loss: LayerLoss) -> Array:
     """The direction of steepest ascent, every filter as long as the filter it moves.
 
     The gradient of each filter keeps its direction; how the filters share the step is
-    that of the normalisation. The loss rises along it (at first), as
+    that of the normalization. The loss rises along it (at first), as
     ``<gradient, d> = sum |gradient of filter| |filter|``. 0 where the gradient is.
 
     Args:
@@ -82,10 +82,10 @@ def gradient_direction(loss: LayerLoss) -> Array:
     Returns:
         Flat, (num_parameters,).
     """
-    return normalised(loss, loss.gradient())
+    return normalized(loss, loss.gradient())
 
 
-def normalised(loss: LayerLoss, direction: Array) -> Array:
+def normalized(loss: LayerLoss, direction: Array) -> Array:
     """Scales each filter of a direction to the norm of the filter it moves.
 
     Args:

@@ -30,7 +30,7 @@ def conditioned_correlation(
 
     so ``streamfunction * y_true > 0`` chooses backscatter of energy and ``< 0`` its
     forward transfer; ``vorticity`` instead of ``streamfunction`` that of enstrophy. The
-    field has to have its physical zero: normalised by its scale alone.
+    field has to have its physical zero: normalized by its scale alone.
 
     Args:
         y_true: True values, shape (num_samples, ...).

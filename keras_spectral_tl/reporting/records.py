@@ -15,20 +15,20 @@ from keras_spectral_tl.spectra import (
     radial_spectrum,
 )
 from keras_spectral_tl.spectra.activations import NoSpatialLayerError
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 _MOST_SAMPLES = 64  # of which spectra are taken
 
 
 def system_record(
-    data: Any, source: str = "arrays", normalisation: str = "as given"
+    data: Any, source: str = "arrays", normalization: str = "as given"
 ) -> dict[str, Any]:
     """What a study keeps of the samples of one system.
 
     Args:
         data: `(x, y)`, as for `score_layers`; fields are (samples, nx, ny, channels).
         source: Where they come from.
-        normalisation: What they were normalised by.
+        normalization: What they were normalized by.
 
     Returns:
         Shapes, SHA-256 and, of at most 64 samples evenly spaced, the mean spectrum of
@@ -40,11 +40,11 @@ def system_record(
         >>> record["num_samples"], len(record["x_spectra"]), len(record["y_spectra"])
         (4, 2, 1)
     """
-    samples = TargetData.of(data)
+    samples = Samples.of(data)
     x = keras.tree.flatten(samples.x)[0]
     return {
         "source": source,
-        "normalisation": normalisation,
+        "normalization": normalization,
         "num_samples": len(samples),
         "x_shape": list(x.shape[1:]),
         "y_shape": list(samples.y.shape[1:]),
@@ -69,7 +69,7 @@ def figures_row(
     Returns:
         network, data, samples, cc and relative_rmse.
     """
-    samples = TargetData.of(data)
+    samples = Samples.of(data)
     outputs = model.predict(samples.x, batch_size=batch_size, verbose=0)
     return {
         "network": network,

@@ -17,7 +17,7 @@ from keras_spectral_tl.scoring.protocol import (
     layers_to_score,
 )
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
 
@@ -55,8 +55,8 @@ class ActivationEvidence:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` has no influence, `rng` draws the points."""

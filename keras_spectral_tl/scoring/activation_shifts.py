@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl.spectra import SpectralShift, activation_spectra, spectral_shift
 from keras_spectral_tl.spectra.activations import NoSpatialLayerError
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ActivationShift:
 
 
 def activation_shifts(
-    model: keras.Model, base: TargetData, target: TargetData
+    model: keras.Model, base: Samples, target: Samples
 ) -> dict[str, ActivationShift]:
     """Returns the shifts of the layers that have one.
 

@@ -17,7 +17,7 @@ from keras_spectral_tl.scoring.sample_gradients import (
     prediction_errors,
     sample_gradients,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class FisherTrace:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` and `rng` have no influence."""

@@ -18,7 +18,7 @@ from keras_spectral_tl.scoring.protocol import (
     ScoredLayers,
     layers_to_score,
 )
-from keras_spectral_tl.transfer.retraining import TargetData
+from keras_spectral_tl.transfer.retraining import Samples
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class GradientNorm:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` and `rng` have no influence."""

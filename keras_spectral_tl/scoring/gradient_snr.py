@@ -19,7 +19,7 @@ from keras_spectral_tl.scoring.sample_gradients import (
     prediction_errors,
     sample_gradients,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class GradientSNR:
         >>> model = keras.Sequential([keras.Input((1,)), dense])
         >>> dense.set_weights([np.zeros((1, 1))])
         >>> x, y = np.ones((2, 1), "float32"), np.array([[1.0], [3.0]], "float32")
-        >>> data = TargetData.of((x, y))
+        >>> data = Samples.of((x, y))
         >>> scored = GradientSNR()(model, data, data, np.random.default_rng(0))
         >>> round(scored.values["dense"], 6)  # gradients -2, -6: 4^2 / 8
         2.0
@@ -52,8 +52,8 @@ class GradientSNR:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` and `rng` have no influence."""

@@ -12,7 +12,7 @@ from keras_spectral_tl.scoring.held_out_evidence import held_out_evidence
 from keras_spectral_tl.scoring.hold_out import Array, HoldOut
 from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.scoring.suffixes import Suffix, suffixes
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 # (number of the division, inputs to fit, inputs held out) -> outputs on the latter,
 # shape (steps, held, ...), of the unchanged network first.
@@ -21,7 +21,7 @@ Change = Callable[[int, Any, Any], Array]
 
 def held_out_layers(
     model: keras.Model,
-    target: TargetData,
+    target: Samples,
     choices: Sequence[tuple[str, ...]],
     parts: list[HoldOut],
     batch_size: int,

@@ -23,7 +23,7 @@ from keras_spectral_tl.scoring.sweep_cost import (
     share_after,
     training_passes,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 _BETAS = 0.9, 0.99
 _EPSILON = 1e-7
@@ -88,8 +88,8 @@ class HeldOutRetraining:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` has no influence.
@@ -102,7 +102,7 @@ class HeldOutRetraining:
     def rehearse(
         self,
         model: keras.Model,
-        target: TargetData,
+        target: Samples,
         choices: Sequence[tuple[str, ...]],
         rng: np.random.Generator,
         effort: int = 1,
@@ -212,7 +212,7 @@ def adam(
 
 def _cost(
     model: keras.Model,
-    target: TargetData,
+    target: Samples,
     choices: Sequence[tuple[str, ...]],
     samples: tuple[int, int, int],
 ) -> Cost:

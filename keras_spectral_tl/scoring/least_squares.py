@@ -22,7 +22,7 @@ from keras_spectral_tl.scoring.sweep_cost import (
     share_after,
     training_passes,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class HeldOutLeastSquares:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` has no influence, `rng` draws what is held out."""
@@ -116,9 +116,7 @@ class HeldOutLeastSquares:
             [jacobian.outputs_after(d, inputs[1], self.batch_size) for d in steps]
         )
 
-    def _cost(
-        self, model: keras.Model, target: TargetData, parts: list[HoldOut]
-    ) -> Cost:
+    def _cost(self, model: keras.Model, target: Samples, parts: list[HoldOut]) -> Cost:
         fitted = sum(len(part.fit) for part in parts)
         tested = sum(len(part.held) for part in parts)
         shape = shape_of_sample(target.x)

@@ -19,7 +19,7 @@ from keras_spectral_tl.scoring.protocol import (
     ScoredLayers,
     layers_to_score,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class LossConvexity:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` has no influence, `rng` draws the directions."""

@@ -15,7 +15,7 @@ from keras_spectral_tl.scoring.protocol import (
     layers_to_score,
 )
 from keras_spectral_tl.scoring.sample_gradients import Array, prediction_errors
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class NewtonGain:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` and `rng` have no influence."""
@@ -69,7 +69,7 @@ class NewtonGain:
         return ScoredLayers(values, Cost(forward, reverse_mode))
 
     def _gain(
-        self, jacobian: LayerLinearisation, target: TargetData, errors: Array
+        self, jacobian: LayerLinearisation, target: Samples, errors: Array
     ) -> tuple[float, int]:
         """`1/2 g^T H^+ g` and the products with H: conjugate gradients on `H d = g`."""
         residual = jacobian.apply_transpose(errors, target.x)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl.introspection import trainable_layer_names
-from keras_spectral_tl.transfer.retraining import TargetData
+from keras_spectral_tl.transfer.retraining import Samples
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Scorer(Protocol):
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """Returns one value for each layer with trainable weights.
@@ -86,7 +86,7 @@ class TogetherScorer(Scorer, Protocol):
     def rehearse(
         self,
         model: keras.Model,
-        target: TargetData,
+        target: Samples,
         choices: Sequence[tuple[str, ...]],
         rng: np.random.Generator,
         effort: int = 1,

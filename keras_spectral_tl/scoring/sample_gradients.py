@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.linearisation import LayerLinearisation
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
 
 
 def prediction_errors(
-    model: keras.Model, target: TargetData, batch_size: int = 8
+    model: keras.Model, target: Samples, batch_size: int = 8
 ) -> Array:
     """Returns `y - f(x)` in double precision, of the shape of `y`."""
     predicted = model.predict(target.x, batch_size=batch_size, verbose=0)
@@ -23,7 +23,7 @@ def prediction_errors(
 
 
 def sample_gradients(
-    jacobian: LayerLinearisation, target: TargetData, cotangents: Array
+    jacobian: LayerLinearisation, target: Samples, cotangents: Array
 ) -> Iterator[Array]:
     """Yields `J_n^T cotangent_n` of one sample n after another, flat.
 

@@ -26,7 +26,7 @@ from keras_spectral_tl.scoring.protocol import (
 from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.scoring.spectral_shift import SpectralShiftScore
 from keras_spectral_tl.transfer.provenance import versions
-from keras_spectral_tl.transfer.retraining import TargetData, check_fit
+from keras_spectral_tl.transfer.retraining import Samples, check_fit
 
 Array = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def score_layers(
     Args:
         model: a built network, trained on the base system.
         base_data: `(x, y)` of the base system, arrays or a finite `tf.data.Dataset`;
-            normalised as the network expects.
+            normalized as the network expects.
         target_data: the few samples of the target system, likewise.
         scorers: objects as described by `Scorer`; the first decides.
         seed: seed of all randomness.
@@ -121,14 +121,14 @@ def score_layers(
     )
 
 
-def _samples(model: keras.Model, data: Any) -> TargetData:
-    samples = TargetData.of(data)
+def _samples(model: keras.Model, data: Any) -> Samples:
+    samples = Samples.of(data)
     check_fit(model, samples)
     return samples
 
 
 def _rehearse(
-    scorer: Scorer, model: keras.Model, target: TargetData, seed: np.random.SeedSequence
+    scorer: Scorer, model: keras.Model, target: Samples, seed: np.random.SeedSequence
 ) -> Rehearse:
     def rehearse(choices: Sequence[tuple[str, ...]], effort: int = 1) -> ScoredLayers:
         rng = np.random.default_rng(seed)  # the same samples are held out
@@ -139,7 +139,7 @@ def _rehearse(
 
 
 def _provenance(
-    decisive: Scorer, model: keras.Model, base: TargetData, target: TargetData
+    decisive: Scorer, model: keras.Model, base: Samples, target: Samples
 ) -> dict[str, Any]:
     return {
         "deciding_scorer": decisive.name,

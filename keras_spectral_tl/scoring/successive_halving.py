@@ -16,9 +16,9 @@ from keras_spectral_tl.scoring.protocol import (
     layers_to_score,
 )
 from keras_spectral_tl.scoring.sweep_cost import shape_of_sample, training_passes
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer
-from keras_spectral_tl.transfer.target_data import TargetData
 from keras_spectral_tl.transfer.training import Training
 
 
@@ -63,8 +63,8 @@ class SuccessiveHalving:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` has no influence.
@@ -92,13 +92,11 @@ class SuccessiveHalving:
         return ScoredLayers(values, Cost(math.ceil(probes.passes)), evidence)
 
     def _probes(
-        self, model: keras.Model, target: TargetData, rng: np.random.Generator
+        self, model: keras.Model, target: Samples, rng: np.random.Generator
     ) -> _Probes:
         order = rng.permutation(len(target))
         count = min(max(round(self.held_out * len(target)), 1), len(target) - 1)
-        fit, held = (
-            TargetData(*target.take(r)) for r in (order[count:], order[:count])
-        )
+        fit, held = (Samples(*target.take(r)) for r in (order[count:], order[:count]))
         return _Probes(model, fit, held, self, int(rng.integers(2**31)))
 
 
@@ -107,8 +105,8 @@ class _Probes:
     """Runs of single layers on one split of the samples, their passes counted."""
 
     model: keras.Model
-    fit: TargetData
-    held: TargetData
+    fit: Samples
+    held: Samples
     config: SuccessiveHalving
     seed: int
     passes: float = 0.0

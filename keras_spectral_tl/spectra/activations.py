@@ -162,7 +162,7 @@ def spectral_shift(
 ) -> dict[str, SpectralShift]:
     """How each layer's spectrum differs between two data sets or two models.
 
-    Gain (ratio of energies) and shape (difference of the spectra, each normalised to
+    Gain (ratio of energies) and shape (difference of the spectra, each normalized to
     sum 1) are independent: scaling either spectrum changes the gain alone. Spectra
     recorded on two grids are compared, gain included, on the shells that are complete
     on both: k = 0 .. ``(min(n) - 1) // 2`` over all sides n.

@@ -52,7 +52,7 @@ def cross_spectrum(
 ) -> NDArray[np.float64]:
     """Mean product of two real fields, split by wavenumber.
 
-    ``co[k] = sum over the shell of Re(conj(first_hat) second_hat)``, normalised as
+    ``co[k] = sum over the shell of Re(conj(first_hat) second_hat)``, normalized as
     `radial_spectrum`, so ``sum(co) == mean(first * second)`` and
     ``cross_spectrum(f, f) == radial_spectrum(f)``. The imaginary parts of a mode and
     of its mirror image cancel, so the shell sum of two real fields is real.

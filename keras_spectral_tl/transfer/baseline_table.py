@@ -6,9 +6,10 @@ from typing import Any
 import keras
 
 from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.controls import (
+    fit_output_gain,
     from_scratch,
-    gain_only,
     probe_then_all,
     retrain_all,
 )
@@ -17,11 +18,10 @@ from keras_spectral_tl.transfer.progress import Progress, check_progress, report
 from keras_spectral_tl.transfer.retrain_result import RetrainResult
 from keras_spectral_tl.transfer.retraining import check_fit, retrain
 from keras_spectral_tl.transfer.sweep import SweepResult
-from keras_spectral_tl.transfer.target_data import TargetData
 from keras_spectral_tl.transfer.training import Training
 
 Options = Mapping[str, Any]
-Baseline = Callable[[keras.Model, TargetData, Options], RetrainResult]
+Baseline = Callable[[keras.Model, Samples, Options], RetrainResult]
 
 
 def baselines(
@@ -36,7 +36,7 @@ def baselines(
     """Train every control with the same data and options, and test it.
 
     - unchanged: the model as it is.
-    - gain_only: its output times one number, in closed form (`gain_only`).
+    - gain_only: its output times one number, in closed form (`fit_output_gain`).
     - bias_only: all biases, nothing else.
     - last_layer: the last layer with trainable weights.
     - all: all layers (`retrain_all`).
@@ -80,7 +80,7 @@ def baselines(
                 f"There is no baseline {name!r}. There are: {', '.join(_BASELINES)}."
             )
     data, test = Training.of(retrain_options).prepared(target_data), test_data
-    test = TargetData.of(test)
+    test = Samples.of(test)
     check_fit(model, data)
     check_fit(model, test)
     rows = []
@@ -101,7 +101,7 @@ def _applicable(model: keras.Model) -> list[str]:
     return [name for name in _BASELINES if biased or name != "bias_only"]
 
 
-def _unchanged(model: keras.Model, data: TargetData, options: Options) -> RetrainResult:
+def _unchanged(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
     layers, weights = freezing.weight_hashes(model), freezing.variable_hashes(model)
     return RetrainResult(
         model=model,
@@ -115,37 +115,37 @@ def _unchanged(model: keras.Model, data: TargetData, options: Options) -> Retrai
         label="unchanged",
         weight_hashes_before=weights,
         weight_hashes_after=weights,
-        normalisation=data.normalisation,
+        normalization=data.normalization,
     )
 
 
-def _gain_only(model: keras.Model, data: TargetData, options: Options) -> RetrainResult:
-    return gain_only(model, data)
+def _gain_only(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
+    return fit_output_gain(model, data)
 
 
-def _bias_only(model: keras.Model, data: TargetData, options: Options) -> RetrainResult:
+def _bias_only(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
     return retrain(model, data, freezing.BiasesOf(), **options)
 
 
-def _last(model: keras.Model, data: TargetData, options: Options) -> RetrainResult:
+def _last(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
     last = introspection.trainable_layer_names(model)[-1:]
     return retrain(model, data, list(last), **options)
 
 
-def _all(model: keras.Model, data: TargetData, options: Options) -> RetrainResult:
+def _all(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
     return retrain_all(model, data, **options)
 
 
-def _layerwise(model: keras.Model, data: TargetData, options: Options) -> RetrainResult:
+def _layerwise(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
     rates = LearningRates.decaying(model)
     return retrain(model, data, None, **{"learning_rates": rates, **options})
 
 
-def _probe(model: keras.Model, data: TargetData, options: Options) -> RetrainResult:
+def _probe(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
     return probe_then_all(model, data, **options)
 
 
-def _scratch(model: keras.Model, data: TargetData, options: Options) -> RetrainResult:
+def _scratch(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
     return from_scratch(model, data, **options)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_spectral_tl import freezing, introspection, metrics, models
 from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes_of
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.retrain_result import RetrainResult
 from keras_spectral_tl.transfer.retraining import (
     check_fit,
@@ -16,11 +17,10 @@ from keras_spectral_tl.transfer.retraining import (
     train,
     trainable_selection,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
 from keras_spectral_tl.transfer.training import Training
 
 
-def gain_only(
+def fit_output_gain(
     model: keras.Model, target_data: Any, batch_size: int = 32
 ) -> RetrainResult:
     """Multiply the output of `model` by the one number that fits the target data best.
@@ -46,12 +46,12 @@ def gain_only(
         >>> from keras_spectral_tl.models import build_sgs_cnn
         >>> model = build_sgs_cnn((8, 8, 2), num_layers=1)
         >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
-        >>> result = gain_only(model, (x, 3.0 * model.predict(x, verbose=0)))
+        >>> result = fit_output_gain(model, (x, 3.0 * model.predict(x, verbose=0)))
         >>> round(result.history["gain"][0], 6)
         3.0
     """
     start = time.perf_counter()
-    data = TargetData.of(target_data)
+    data = Samples.of(target_data)
     check_fit(model, data)
     copy = models.copy_model(model)
     output = copy.predict(data.x, batch_size=batch_size, verbose=0)
@@ -76,11 +76,11 @@ def gain_only(
         label="gain_only",
         weight_hashes_before=freezing.variable_hashes(model),
         weight_hashes_after=weight_hashes_of(layers),
-        normalisation=data.normalisation,
+        normalization=data.normalization,
     )
 
 
-def _scaled(model: keras.Model, data: TargetData, gain: float) -> keras.Model:
+def _scaled(model: keras.Model, data: Samples, gain: float) -> keras.Model:
     inputs = keras.tree.map_structure(
         lambda part: keras.Input(part.shape[1:], dtype=_symbolic_dtype(part)), data.x
     )

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class HeldOutStopping:
         ValueError: If a number is out of range; on use, if no samples are left.
 
     Example:
-        >>> data = TargetData.of((np.zeros((8, 2)), np.arange(8.0)))
+        >>> data = Samples.of((np.zeros((8, 2)), np.arange(8.0)))
         >>> kept, (x, y) = HeldOutStopping(fraction=0.25).split(data, seed=0)
         >>> len(kept), len(y)
         (6, 2)
@@ -52,7 +52,7 @@ class HeldOutStopping:
                 f"Expected min_delta >= 0. Received min_delta={self.min_delta!r}."
             )
 
-    def split(self, data: TargetData, seed: int) -> tuple[TargetData, Any]:
+    def split(self, data: Samples, seed: int) -> tuple[Samples, Any]:
         """Return the samples to train with, and the pair (x, y) of those held out."""
         held_out = max(1, round(self.fraction * len(data)))
         if held_out >= len(data):
@@ -63,7 +63,7 @@ class HeldOutStopping:
         # Three words: another stream than the order of the samples, (seed, epoch).
         order = np.random.default_rng((seed, 0, held_out)).permutation(len(data))
         kept, rest = np.sort(order[held_out:]), np.sort(order[:held_out])
-        return TargetData(*data.take(kept)), data.take(rest)
+        return Samples(*data.take(kept)), data.take(rest)
 
     def callback(self) -> keras.callbacks.Callback:
         """Return the Keras callback that stops and restores the best weights."""

@@ -10,14 +10,14 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.training import Training
 
 _PACKAGES = ("keras-spectral-tl", "keras", "numpy", "tensorflow", "jax", "torch")
 
 
 def provenance(
-    data: TargetData,
+    data: Samples,
     selection: freezing.LayerSelection,
     training: Training,
     optimizer: keras.optimizers.Optimizer,
@@ -25,7 +25,7 @@ def provenance(
     """Return versions, data, choices and options of one retraining.
 
     Args:
-        data: The samples trained with, normalised.
+        data: The samples trained with, normalized.
         selection: What was trained.
         training: How.
         optimizer: The optimizer that was used.
@@ -42,8 +42,8 @@ def provenance(
         "data": {
             "sha256": data.fingerprint(),
             "num_samples": len(data),
-            "normalisation": plain(training.normalisation),
-            "statistics": plain(data.normalisation),
+            "normalization": plain(training.normalization),
+            "statistics": plain(data.normalization),
         },
         "layers": list(selection.names),
         "weights": list(selection.variables),

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_spectral_tl import metrics
 from keras_spectral_tl._files import write_json
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 MODEL, RECORD = "model.keras", "retraining.json"
 Metric = Callable[[Any, Any], float]
@@ -35,7 +35,7 @@ class RetrainResult:
         weight_hashes_before: SHA-256 of each single weight of the input model, by path.
         weight_hashes_after: Likewise of the new model; weights it has in addition (a
             low-rank update, an output gain) are here only.
-        normalisation: What target data are normalised by, or None.
+        normalization: What target data are normalized by, or None.
         provenance: Versions, backend, seed, hash of the data, choices and options.
     """
 
@@ -50,7 +50,7 @@ class RetrainResult:
     label: str
     weight_hashes_before: Mapping[str, str] = dataclasses.field(default_factory=dict)
     weight_hashes_after: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    normalisation: Any = None
+    normalization: Any = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -77,7 +77,7 @@ class RetrainResult:
     ) -> dict[str, float]:
         """Evaluate the model on `(x, y)`.
 
-        Where the training normalised its data, so are these inputs, and the outputs are
+        Where the training normalized its data, so are these inputs, and the outputs are
         put back to the units of `y` before they are compared.
 
         Args:
@@ -88,13 +88,13 @@ class RetrainResult:
         Returns:
             cc (`metrics.pattern_correlation`), relative_rmse, and the extra ones.
         """
-        data = TargetData.of(test_data)
+        data = Samples.of(test_data)
         x = data.x
-        if self.normalisation is not None and data.normalisation is None:
-            x = data.normalised(self.normalisation).x
+        if self.normalization is not None and data.normalization is None:
+            x = data.normalized(self.normalization).x
         outputs = self.model.predict(x, batch_size=batch_size, verbose=0)
-        if self.normalisation is not None and data.normalisation is None:
-            _, outputs = self.normalisation.denormalise(x, outputs)
+        if self.normalization is not None and data.normalization is None:
+            _, outputs = self.normalization.denormalize(x, outputs)
         figures = {
             "cc": metrics.pattern_correlation,
             "relative_rmse": metrics.relative_rmse,

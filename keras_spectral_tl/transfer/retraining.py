@@ -10,11 +10,11 @@ from keras_spectral_tl import freezing, introspection, models
 from keras_spectral_tl.freezing.flags import switch
 from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes_of
 from keras_spectral_tl.freezing.selection import choose
+from keras_spectral_tl.transfer._samples import Samples as Samples
 from keras_spectral_tl.transfer.adaptation import adapted_copy
 from keras_spectral_tl.transfer.optimizer_state import carry_state
 from keras_spectral_tl.transfer.provenance import provenance
 from keras_spectral_tl.transfer.retrain_result import RetrainResult as RetrainResult
-from keras_spectral_tl.transfer.target_data import TargetData as TargetData
 from keras_spectral_tl.transfer.training import Training as Training
 from keras_spectral_tl.transfer.training_loop import check_finite_weights, fit
 
@@ -50,7 +50,7 @@ def retrain(
         seed: A non-negative int.
         **fit_options: Arguments of `model.fit`; epochs=50, batch_size=8, shuffle=True
             and verbose=0 if not given. Also those of `model.compile` (`jit_compile`,
-            `steps_per_execution`, ...), and `early_stopping`, `normalisation`,
+            `steps_per_execution`, ...), and `early_stopping`, `normalization`,
             `learning_rates` and `optimizer_state_from`, which `transfer.Training`
             explains.
 
@@ -111,7 +111,7 @@ def check_trainable(model: keras.Model, selection: freezing.LayerSelection) -> N
         )
 
 
-def check_fit(model: keras.Model, data: TargetData) -> None:
+def check_fit(model: keras.Model, data: Samples) -> None:
     """Refuse outputs of another shape: losses would broadcast them silently."""
     x, y = data.take(slice(0, 1))
     outputs = model(x, training=False)
@@ -131,11 +131,11 @@ def check_fit(model: keras.Model, data: TargetData) -> None:
 def train(
     original: keras.Model,
     network: keras.Model,
-    data: TargetData,
+    data: Samples,
     selection: freezing.LayerSelection,
     training: Training,
     label: str,
-    trainee: tuple[keras.Model, TargetData] | None = None,
+    trainee: tuple[keras.Model, Samples] | None = None,
 ) -> RetrainResult:
     """Train what was selected in `network`, a copy of `original` still untrained.
 
@@ -183,7 +183,7 @@ def train(
         label=label,
         weight_hashes_before=freezing.variable_hashes(original),
         weight_hashes_after=after,
-        normalisation=data.normalisation,
+        normalization=data.normalization,
         provenance=record,
     )
 

@@ -10,6 +10,7 @@ import keras
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.introspection import trainable_layer_names
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 from keras_spectral_tl.transfer.progress import Progress, check_progress, report
 from keras_spectral_tl.transfer.retraining import check_fit
@@ -17,7 +18,6 @@ from keras_spectral_tl.transfer.sweep_directory import SweepDirectory, fingerpri
 from keras_spectral_tl.transfer.sweep_result import SweepResult as SweepResult
 from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
 from keras_spectral_tl.transfer.sweep_unit import PackedModel, SweepUnit, read_samples
-from keras_spectral_tl.transfer.target_data import TargetData
 from keras_spectral_tl.transfer.training import Training
 
 
@@ -153,7 +153,7 @@ def _result(
     return SweepResult(tuple(rows[c].values for c in candidates), weights)
 
 
-def _source(given: Any, samples: TargetData) -> TargetData | str:
+def _source(given: Any, samples: Samples) -> Samples | str:
     is_path = isinstance(given, str | os.PathLike)
     return os.path.abspath(given) if is_path else samples
 
@@ -161,7 +161,7 @@ def _source(given: Any, samples: TargetData) -> TargetData | str:
 def _units(
     candidates: Iterable[Candidate],
     model: keras.Model,
-    sources: tuple[TargetData | str, TargetData | str],
+    sources: tuple[Samples | str, Samples | str],
     training: Training,
     cache: PrefixCache | None,
 ) -> dict[Candidate, SweepUnit]:

@@ -20,8 +20,8 @@ import numpy as np
 
 from keras_spectral_tl import freezing, introspection
 from keras_spectral_tl._files import write_bytes, write_json
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.sweep_row import Candidate, SweepRow
-from keras_spectral_tl.transfer.target_data import TargetData
 
 # What a function may hold from around it that can be compared.
 _PLAIN = (bool, int, float, str, bytes, np.generic, np.ndarray, types.FunctionType)
@@ -29,8 +29,8 @@ _PLAIN = (bool, int, float, str, bytes, np.generic, np.ndarray, types.FunctionTy
 
 def fingerprint(
     model: keras.Model,
-    target: TargetData,
-    test: TargetData,
+    target: Samples,
+    test: Samples,
     options: Mapping[str, Any],
 ) -> dict[str, str]:
     """Describe everything that decides the rows of a sweep.

@@ -7,7 +7,8 @@ import keras
 from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, introspection, models
-from keras_spectral_tl.transfer.normalisation import RefitNormalizationLayers
+from keras_spectral_tl.transfer._normalization import RefitNormalizationLayers
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.prefix import LayerGraph
 from keras_spectral_tl.transfer.prefix_activations import (
     Activations,
@@ -15,7 +16,6 @@ from keras_spectral_tl.transfer.prefix_activations import (
     evaluated,
 )
 from keras_spectral_tl.transfer.retraining import train, trainable_selection
-from keras_spectral_tl.transfer.target_data import TargetData
 from keras_spectral_tl.transfer.training import Training
 
 
@@ -67,7 +67,7 @@ class RowTrainer:
 
     Args:
         model: A built Keras model; not changed.
-        target: Samples to train with; normalised here as `training` says.
+        target: Samples to train with; normalized here as `training` says.
         test: Samples to evaluate on, as they are.
         training: How to train.
         cache: Where activations are kept; None retrains whole copies of the model.
@@ -76,8 +76,8 @@ class RowTrainer:
     def __init__(
         self,
         model: keras.Model,
-        target: TargetData,
-        test: TargetData,
+        target: Samples,
+        test: Samples,
         training: Training,
         cache: PrefixCache | None,
     ) -> None:
@@ -112,19 +112,19 @@ class RowTrainer:
         return SweepRow(values, [_copied(layer) for layer in chosen])
 
     def _prepared_activations(self) -> Activations | None:
-        refits = isinstance(self.training.normalisation, RefitNormalizationLayers)
+        refits = isinstance(self.training.normalization, RefitNormalizationLayers)
         graph = None if self.cache is None else LayerGraph.of(self._network)
         if graph is None or self.cache is None or refits:
             return None
         test = self.test
-        if self.target.normalisation is not None:
-            test = test.normalised(self.target.normalisation)
+        if self.target.normalization is not None:
+            test = test.normalized(self.target.normalization)
         inputs = [self.target.x, test.x]
         validation = self.training.fit_options.get("validation_data")
         if validation is not None:
             if not isinstance(validation, tuple | list) or len(validation) != 2:
                 return None
-            inputs.append(TargetData.of(validation).x)
+            inputs.append(Samples.of(validation).x)
         sets = [graph.arrays(x) for x in inputs]
         known = [arrays for arrays in sets if arrays is not None]
         if len(known) < len(sets):
@@ -146,7 +146,7 @@ class RowTrainer:
         _, suffix = graph.part(cut, graph.outputs)
         training = self.training
         if len(sets) == 3:
-            outputs = TargetData.of(training.fit_options["validation_data"]).y
+            outputs = Samples.of(training.fit_options["validation_data"]).y
             options = dict(training.fit_options)
             options["validation_data"] = (_single(sets[2]), outputs)
             training = dataclasses.replace(training, fit_options=options)
@@ -162,7 +162,7 @@ class _Parts:
     """
 
     suffix: keras.Model
-    target: TargetData
+    target: Samples
     test: list[NDArray[Any]]
     training: Training
     cache: PrefixCache

@@ -11,27 +11,27 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, introspection, layers
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
-from keras_spectral_tl.transfer.target_data import TargetData
 from keras_spectral_tl.transfer.training import Training
 
 # Loading this module registers the package's own layers, which a saved model may hold.
 _REGISTERED = layers.__all__
 
 
-def read_samples(data: Any) -> TargetData:
-    """Return checked samples from what `TargetData.of` takes or the path of a file.
+def read_samples(data: Any) -> Samples:
+    """Return checked samples from what `Samples.of` takes or the path of a file.
 
     Args:
         data: `(x, y)` arrays, a dataset, or the path of an npz file with arrays x, y.
 
     Raises:
         KeyError, OSError: If the file does not hold them or cannot be read.
-        TypeError, ValueError: As `TargetData.of`.
+        TypeError, ValueError: As `Samples.of`.
     """
     if not isinstance(data, str | os.PathLike):
-        return TargetData.of(data)
+        return Samples.of(data)
     with np.load(data) as file:
         missing = {"x", "y"} - set(file.files)
         if missing:
@@ -40,7 +40,7 @@ def read_samples(data: Any) -> TargetData:
                 f"{', '.join(sorted(missing))}; it holds {', '.join(file.files)}. "
                 "Write it with numpy.savez(path, x=inputs, y=outputs)."
             )
-        return TargetData.of((file["x"], file["y"]))
+        return Samples.of((file["x"], file["y"]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,8 +119,8 @@ class SweepUnit:
 
     model: PackedModel
     candidate: Candidate
-    target: TargetData | str
-    test: TargetData | str
+    target: Samples | str
+    test: Samples | str
     training: Training
     cache: PrefixCache | None
     backend: str

@@ -9,13 +9,13 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl.transfer.early_stopping import HeldOutStopping
-from keras_spectral_tl.transfer.learning_rates import LearningRates
-from keras_spectral_tl.transfer.normalisation import (
+from keras_spectral_tl.transfer._normalization import (
     RefitNormalizationLayers,
     RefitOnTarget,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer.early_stopping import HeldOutStopping
+from keras_spectral_tl.transfer.learning_rates import LearningRates
 
 _NOT_FORWARDED = ("x", "y", "sample_weight", "class_weight", "steps_per_epoch")
 _COMPILE = (
@@ -42,9 +42,9 @@ class Training:
         fit_options: Arguments of `model.fit`.
         compile_options: Arguments of `model.compile`, such as `jit_compile`.
         early_stopping: When to stop before the last epoch, or None.
-        normalisation: `ChannelStatistics` (keep those of the base), `RefitOnTarget`,
-            `RefitNormalizationLayers`, any object with `normalise(x, y)` and
-            `denormalise(x, y)`, or None: the data are as the model wants them.
+        normalization: `ChannelStatistics` (keep those of the base), `RefitOnTarget`,
+            `RefitNormalizationLayers`, any object with `normalize(x, y)` and
+            `denormalize(x, y)`, or None: the data are as the model wants them.
         learning_rates: Factors of the learning rate by layer, or None.
         optimizer_state_from: A compiled, trained model of the same architecture whose
             moments and step count the optimizer takes over, or None.
@@ -63,7 +63,7 @@ class Training:
     fit_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     early_stopping: HeldOutStopping | None = None
-    normalisation: Any = None
+    normalization: Any = None
     learning_rates: LearningRates | None = None
     optimizer_state_from: keras.Model | None = None
     epoch_history: bool = True
@@ -126,19 +126,19 @@ class Training:
                 "learning_rates or optimizer_state_from, not both."
             )
 
-    def prepared(self, data: Any) -> TargetData:
-        """Return the samples checked and normalised as chosen, once."""
-        target = TargetData.of(data)
-        if self.normalisation is None or target.normalisation is not None:
+    def prepared(self, data: Any) -> Samples:
+        """Return the samples checked and normalized as chosen, once."""
+        target = Samples.of(data)
+        if self.normalization is None or target.normalization is not None:
             return target
-        if isinstance(self.normalisation, RefitNormalizationLayers):
+        if isinstance(self.normalization, RefitNormalizationLayers):
             return target
-        if isinstance(self.normalisation, RefitOnTarget):
-            return target.normalised(self.normalisation.of_target(target))
-        return target.normalised(self.normalisation)
+        if isinstance(self.normalization, RefitOnTarget):
+            return target.normalized(self.normalization.of_target(target))
+        return target.normalized(self.normalization)
 
     def adapt(
-        self, network: keras.Model, data: TargetData, whole: bool = True
+        self, network: keras.Model, data: Samples, whole: bool = True
     ) -> tuple[str, ...]:
         """Refit what of `network` is to follow the target data; return the layers.
 
@@ -149,17 +149,17 @@ class Training:
                 were computed before.
 
         Raises:
-            ValueError: If the samples, or the activations, missed the normalisation.
+            ValueError: If the samples, or the activations, missed the normalization.
         """
-        layers = isinstance(self.normalisation, RefitNormalizationLayers)
-        missed = self.normalisation is not None and data.normalisation is None
+        layers = isinstance(self.normalization, RefitNormalizationLayers)
+        missed = self.normalization is not None and data.normalization is None
         if (missed and not layers) or (layers and not whole):
             raise ValueError(
-                f"normalisation={self.normalisation!r} was not applied before the "
-                "activations in front of the trained layers were computed. Normalise "
+                f"normalization={self.normalization!r} was not applied before the "
+                "activations in front of the trained layers were computed. Normalize "
                 "the data first, with Training.prepared, or train the whole network."
             )
-        return self.normalisation.adapt(network, data) if layers else ()
+        return self.normalization.adapt(network, data) if layers else ()
 
     def fresh_optimizer(self) -> keras.optimizers.Optimizer:
         """Return a new optimizer of the chosen configuration, not built."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl import introspection
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.training import Training, listed
 
 _MEND = (
@@ -32,7 +32,7 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        data: TargetData,
+        data: Samples,
         batch_size: int,
         seed: int,
         shuffle: bool,
@@ -79,7 +79,7 @@ class _EpochWatch(keras.callbacks.Callback):
 
 
 def fit(
-    network: keras.Model, data: TargetData, training: Training
+    network: keras.Model, data: Samples, training: Training
 ) -> dict[str, list[float]]:
     """Fit the compiled `network` and return the history.
 
@@ -141,7 +141,7 @@ def _refuse_backups(callbacks: list[Any]) -> None:
             )
 
 
-def _split(data: TargetData, fraction: float) -> tuple[TargetData, Any]:
+def _split(data: Samples, fraction: float) -> tuple[Samples, Any]:
     # As Keras does: the last samples, before any shuffling.
     if not fraction:
         return data, None
@@ -151,4 +151,4 @@ def _split(data: TargetData, fraction: float) -> tuple[TargetData, Any]:
             f"validation_split={fraction} of {len(data)} samples leaves {kept} for "
             "training; expected at least one on either side."
         )
-    return TargetData(*data.take(slice(0, kept))), data.take(slice(kept, None))
+    return Samples(*data.take(slice(0, kept))), data.take(slice(kept, None))

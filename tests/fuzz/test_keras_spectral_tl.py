@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         },
     ),
     "transfer.ChannelStatistics.of": (transfer.ChannelStatistics.of, {"data": DATA}),
-    "transfer.TargetData.of": (transfer.TargetData.of, {"data": DATA}),
+    "transfer.Samples.of": (transfer.Samples.of, {"data": DATA}),
     "transfer.HeldOutStopping": (
         transfer.HeldOutStopping, {"fraction": 0.25, "patience": 5, "min_delta": 0.0},
     ),

@@ -49,8 +49,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
             "scheme": td.etdrk4, "dtype": np.float64, "engine": td.FftwEngine(),
         },
     ),
-    "Normalisation": (
-        td.Normalisation,
+    "Normalization": (
+        td.Normalization,
         {
             "streamfunction": (0.0, 1.0), "vorticity": (0.0, 1.0),
             "sgs_forcing": (0.0, 1.0),
@@ -98,12 +98,12 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         td.to_arrays,
         {
             "examples": EXAMPLES,
-            "normalisation": td.Normalisation((0.0, 1.0), (0.0, 1.0), (0.0, 1.0)),
+            "normalization": td.Normalization((0.0, 1.0), (0.0, 1.0), (0.0, 1.0)),
         },
     ),
     "content_hash": (td.content_hash, {"examples": EXAMPLES}),
-    "Normalisation.from_arrays": (
-        td.Normalisation.from_arrays,
+    "Normalization.from_arrays": (
+        td.Normalization.from_arrays,
         {"x": RNG.normal(size=(2, 4, 4, 2)), "y": RNG.normal(size=(2, 4, 4, 1))},
     ),
     **{
@@ -214,5 +214,5 @@ def test_names():
 
 def test_metadata():
     errors = (*DOCUMENTED, KeyError)
-    name = "turbulence_data.Normalisation.from_metadata"
-    fuzz(name, td.Normalisation.from_metadata, {"metadata": STATISTICS}, errors)
+    name = "turbulence_data.Normalization.from_metadata"
+    fuzz(name, td.Normalization.from_metadata, {"metadata": STATISTICS}, errors)

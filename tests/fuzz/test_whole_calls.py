@@ -13,7 +13,7 @@ X, Y = RNG.normal(size=(4, 8, 8, 2)), RNG.normal(size=(4, 8, 8, 1))
 MODEL = models.build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2, kernel_size=3)
 FIT = {
     "optimizer": "adam", "loss": "mse", "seed": 0, "batch_size": 4, "shuffle": True,
-    "verbose": 0, "callbacks": None, "early_stopping": None, "normalisation": None,
+    "verbose": 0, "callbacks": None, "early_stopping": None, "normalization": None,
     "learning_rates": None, "optimizer_state_from": None,
 }  # fmt: skip
 ALWAYS: dict[str, Any] = {"epochs": 1, "run_eagerly": True}  # no graph for each call

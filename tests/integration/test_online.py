@@ -7,7 +7,7 @@ import numpy as np
 
 import keras_spectral_tl as kst
 from keras_spectral_tl.layers import LESStep
-from turbulence_data import FlowConfig, Normalisation, RandomVorticity, evolve
+from turbulence_data import FlowConfig, Normalization, RandomVorticity, evolve
 from turbulence_data.a_posteriori import run_ensemble
 from turbulence_data.closures import ClippedBackscatter
 from turbulence_data.filtering import les_flow
@@ -15,7 +15,7 @@ from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.operators import streamfunction_of
 
 FLOW = les_flow(FlowConfig(64, 300.0, forcing_wavenumber=4, beta=1.0), 24)
-NORMALISATION = Normalisation((0.01, 0.4), (-0.02, 2.5), (0.03, 1.5))
+NORMALISATION = Normalization((0.01, 0.4), (-0.02, 2.5), (0.03, 1.5))
 
 
 def start_field(seed=0):
@@ -31,15 +31,15 @@ def closeness(found, exact):
     return np.abs(found - exact).max() / np.abs(exact).max()
 
 
-def test_a_closure_normalises_as_the_dataset_does():
+def test_a_closure_normalizes_as_the_dataset_does():
     vorticity = start_field()
     psi = streamfunction_of(vorticity, Grid(FLOW.shape))
     model = network()
     x = np.stack([psi, vorticity], axis=-1)[None].astype(np.float32)
-    x, _ = NORMALISATION.normalise(x, np.zeros((1, 24, 24, 1), np.float32))
+    x, _ = NORMALISATION.normalize(x, np.zeros((1, 24, 24, 1), np.float32))
     closure = kst.KerasClosure(model, asdict(NORMALISATION))
     assert np.array_equal(closure.inputs(vorticity, psi), x)
-    _, expected = NORMALISATION.denormalise(x, model.predict(x, verbose=0))
+    _, expected = NORMALISATION.denormalize(x, model.predict(x, verbose=0))
     assert closeness(closure(vorticity, psi), expected[0, ..., 0]) < 1e-6
 
 

@@ -56,7 +56,7 @@ def summary(finished):
 
 
 def test_every_transfer_has_its_sweep_its_controls_and_its_scores(summary, reproduce):
-    assert [t["normalisation"] for t in summary["transfers"]] == ["own", "base"]
+    assert [t["normalization"] for t in summary["transfers"]] == ["own", "base"]
     for transfer in summary["transfers"]:
         assert list(transfer["cc"]) == LAYERS
         assert list(transfer["pairs"]) == ["conv_1+conv_2"]
@@ -134,8 +134,8 @@ def test_an_entry_of_the_zoo_is_the_network_that_was_packed(finished, reproduce)
         for number, weight in enumerate(entry.model.get_weights()):
             np.testing.assert_array_equal(weight, weights[str(number)])
     assert entry.target[0].shape == (4, 16, 16, 2)
-    x, y = entry.target_normalisation.denormalise(*entry.target)
-    rescaled = entry.target_normalisation.normalise(x, y)
+    x, y = entry.target_normalization.denormalize(*entry.target)
+    rescaled = entry.target_normalization.normalize(x, y)
     np.testing.assert_allclose(rescaled[0], entry.target[0], atol=1e-5)
     with pytest.raises(KeyError, match=f"no_such.*{name}"):
         zoo.load_entry("no_such", finished / "zoo")

@@ -38,7 +38,7 @@ def fields(*shape, seed=0):
     return rng.standard_normal((2, *shape))
 
 
-def normalised(vorticity, streamfunction):
+def normalized(vorticity, streamfunction):
     """As the data pipeline does it: float32 throughout."""
     x = np.stack([streamfunction, vorticity], axis=-1).astype(np.float32)
     mean, std = (
@@ -53,13 +53,13 @@ def test_the_model_receives_the_very_numbers_of_training():
     model = keras.Sequential([keras.Input((None, None, 2)), keras.layers.Conv2D(1, 1)])
     inputs = KerasClosure(model, STATISTICS).inputs(vorticity, psi)
     assert inputs.dtype == np.float32
-    assert np.array_equal(inputs, normalised(vorticity, psi))
+    assert np.array_equal(inputs, normalized(vorticity, psi))
 
 
 def test_it_is_the_prediction_in_physical_units(network):
     vorticity, psi = fields(3, 12, 8)
     closure = KerasClosure(network, STATISTICS)
-    predicted = network.predict(normalised(vorticity, psi), verbose=0)
+    predicted = network.predict(normalized(vorticity, psi), verbose=0)
     expected = 0.5 + 3.0 * predicted[..., 0]
     result = closure(vorticity, psi)
     assert result.shape == (3, 12, 8)
@@ -115,13 +115,13 @@ def test_channels_and_models_of_other_kinds():
 
 
 def test_statistics_may_be_an_object_with_these_attributes(network):
-    class Normalisation:
+    class Normalization:
         streamfunction = (0.25, 1.5)
         vorticity = (-0.125, 7.0)
         sgs_forcing = (0.5, 3.0)
 
     both = fields(8, 8)
-    first = KerasClosure(network, Normalisation())(*both)
+    first = KerasClosure(network, Normalization())(*both)
     assert np.array_equal(first, KerasClosure(network, STATISTICS)(*both))
 
 
@@ -134,7 +134,7 @@ def test_statistics_may_be_an_object_with_these_attributes(network):
         ({"streamfunction": (1.0,)}, "'streamfunction'"),
     ],
 )
-def test_statistics_that_cannot_normalise_are_refused(network, change, message):
+def test_statistics_that_cannot_normalize_are_refused(network, change, message):
     with pytest.raises(ValueError, match=message):
         KerasClosure(network, STATISTICS | change)
 

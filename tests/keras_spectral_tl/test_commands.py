@@ -65,7 +65,7 @@ def test_the_example_of_every_command_is_one(capsys):
 def test_scores_are_those_of_the_function(files, run_dir):
     with np.load(files / "base.npz") as base, np.load(files / "target.npz") as target:
         pairs = [
-            kst.transfer.ChannelStatistics.of((f["x"], f["y"])).normalise(
+            kst.transfer.ChannelStatistics.of((f["x"], f["y"])).normalize(
                 f["x"], f["y"]
             )
             for f in (base, target)
@@ -248,8 +248,8 @@ def test_figures_on_different_samples_are_kept_apart(files, tmp_path, capsys):
     other = [files / "base.keras", "--target", files / "base.npz", *options]
     line = one_line(capsys, "retrain", *other)
     assert "another target" in line
-    line = one_line(capsys, "retrain", *first, "--normalise", "none")
-    assert "another normalisation" in line
+    line = one_line(capsys, "retrain", *first, "--normalize", "none")
+    assert "another normalization" in line
     assert (tmp_path / "run" / "provenance.json").read_bytes() == before
 
 

@@ -30,7 +30,7 @@ def _shared():
     return keras.Model(inputs, keras.layers.Dense(1, name="c")(shared(hidden)))
 
 
-def _normalised():
+def _normalized():
     layers = [_dense("a"), keras.layers.BatchNormalization(name="norm"), _dense("c", 1)]
     return keras.Sequential([keras.Input((3,)), *layers])
 
@@ -71,7 +71,7 @@ def _moved(model, schedule, epochs=2):
     [
         (_nested, ["in/b"], ["in/a", "c"]),
         (_shared, ["b"], ["a", "c"]),
-        (_normalised, ["a", "c"], ["norm", "c"]),
+        (_normalized, ["a", "c"], ["norm", "c"]),
         (_subclassed, ["b"], ["a", "c"]),
     ],
 )
@@ -111,7 +111,7 @@ def test_several_steps_in_one_execution():
 
 
 def test_parts_of_layers_are_phases_too():
-    model = _normalised()
+    model = _normalized()
     model.compile(keras.optimizers.Adam(0.01), "mse")
     before = freezing.variable_hashes(model)
     schedule = {0: freezing.KernelsOf("a"), 1: freezing.BiasesOf(["a", "c"])}

@@ -10,7 +10,7 @@ from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
 from keras_spectral_tl.scoring.held_out_retraining import adam
-from keras_spectral_tl.transfer import TargetData
+from keras_spectral_tl.transfer import Samples
 
 SHAPE = (16, 12, 2)
 LAYERS = ("conv_1", "conv_2", "conv_3")
@@ -46,7 +46,7 @@ def planted(layer, num_samples=12, kernel_size=3):
 
 
 def scored(scorer, model, data, seed=0):
-    target = TargetData.of(data)
+    target = Samples.of(data)
     return scorer(model, target, target, np.random.default_rng(seed))
 
 

@@ -50,7 +50,7 @@ def turbulent(nx, ny, seed=0):
 
 
 def gain_closure(gain):
-    """Pi = gain * vorticity, in normalised channels."""
+    """Pi = gain * vorticity, in normalized channels."""
     model = keras.Sequential(
         [keras.Input((None, None, 2)), keras.layers.Conv2D(1, 1, use_bias=False)]
     )

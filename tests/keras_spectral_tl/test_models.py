@@ -198,9 +198,9 @@ def test_fresh_model_leaves_the_global_random_state_alone():
 
 
 def test_fresh_model_keeps_statistics_of_the_data():
-    normalise = keras.layers.Normalization()
-    model = keras.Sequential([keras.Input((4,)), normalise, keras.layers.Dense(1)])
-    normalise.adapt(RNG.normal(3.0, 2.0, (32, 4)))
+    normalize = keras.layers.Normalization()
+    model = keras.Sequential([keras.Input((4,)), normalize, keras.layers.Dense(1)])
+    normalize.adapt(RNG.normal(3.0, 2.0, (32, 4)))
     before, after = _hashes(model), _hashes(models.fresh_model(model, 1))
     assert before[0] == after[0] and before[1] != after[1]
 

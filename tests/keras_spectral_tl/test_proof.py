@@ -11,7 +11,7 @@ from keras_spectral_tl.freezing import (
     BiasesOf,
     KernelsOf,
     LowRankOf,
-    NormalisationOf,
+    NormalizationOf,
     OutputGain,
     StatisticsOf,
 )
@@ -44,7 +44,7 @@ def _shared():
     return keras.Model(inputs, _dense("c", 1, None)(shared(shared(inputs))))
 
 
-def _batch_normalised():
+def _batch_normalized():
     norm = keras.layers.BatchNormalization(name="norm")
     layers = [_dense("a"), norm, _dense("c", 1, None)]
     return keras.Sequential([keras.Input((4,)), *layers])
@@ -52,7 +52,7 @@ def _batch_normalised():
 
 def _half_precision():
     with _policy("mixed_bfloat16"):
-        return _batch_normalised()
+        return _batch_normalized()
 
 
 @pytest.fixture(autouse=True)
@@ -84,8 +84,8 @@ def _accumulating():
         (_nested, KernelsOf("in/b"), {}),
         (_shared, "shared", {}),
         (_shared, KernelsOf("shared"), {}),
-        (_batch_normalised, "a", {}),
-        (_batch_normalised, NormalisationOf(), {}),
+        (_batch_normalized, "a", {}),
+        (_batch_normalized, NormalizationOf(), {}),
         (_half_precision, ["a", BiasesOf("c")], {}),
         (_plain, KernelsOf("b"), "accumulating"),
         (_plain, BiasesOf(["a", "b"]), {"jit_compile": True}),
@@ -109,7 +109,7 @@ def test_chosen_weights_move_and_all_others_keep_their_bits(build, chosen, optio
     assert result.trained == result.changed == selection.names
 
 
-@pytest.mark.parametrize("build", [_plain, _nested, _shared, _batch_normalised])
+@pytest.mark.parametrize("build", [_plain, _nested, _shared, _batch_normalized])
 def test_flags_set_before_compile_hold_in_a_plain_fit(build):
     model = build()
     weights = list(freezing.variable_hashes(model))
@@ -198,7 +198,7 @@ def test_a_training_function_lasts_no_longer_than_a_block_of_only_trainable_laye
 
 
 def test_statistics_alone_move_beside_a_trained_layer():
-    model = _batch_normalised()
+    model = _batch_normalized()
     result = transfer.retrain(model, (X, Y), ["c", StatisticsOf("norm")], **QUICK)
     moved = {"norm/moving_mean", "norm/moving_variance", "c/kernel", "c/bias"}
     assert set(result.changed_weights) == moved
@@ -285,7 +285,7 @@ def test_one_newton_step_of_the_output_gain_is_the_closed_form():
         batch_size=8,
     )  # fmt: skip
     gain = float(introspection.fetch(result.model.get_layer("output_gain").gain))
-    closed = transfer.gain_only(model, (X, Y)).history["gain"][0]
+    closed = transfer.fit_output_gain(model, (X, Y)).history["gain"][0]
     assert gain == pytest.approx(closed, abs=SINGLE)
     assert result.changed == () and result.num_trainable == 1
 
@@ -294,9 +294,9 @@ def test_one_newton_step_of_the_output_gain_is_the_closed_form():
 def test_an_applications_network_goes_through_the_workflow():
     model = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None, classes=3)
     target = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
-    # All normalisations in training mode: with the statistics it is built with, an
+    # All normalizations in training mode: with the statistics it is built with, an
     # untrained network of this depth passes on next to nothing.
-    parts = [freezing.Depth(-1), KernelsOf("conv_dw_6"), NormalisationOf()]
+    parts = [freezing.Depth(-1), KernelsOf("conv_dw_6"), NormalizationOf()]
     selection = freezing.select_layers(model, parts)
     result = transfer.retrain(model, (IMAGES, target), parts, epochs=1, batch_size=4)
     free = {*selection.variables, *selection.statistics}

@@ -1,4 +1,4 @@
-"""Early stopping, normalisation, moments, learning rates, provenance, saved results."""
+"""Early stopping, normalization, moments, learning rates, provenance, saved results."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from keras_spectral_tl.transfer import (
     LearningRates,
     RefitNormalizationLayers,
     RefitOnTarget,
-    TargetData,
+    Samples,
     Training,
 )
 
@@ -43,7 +43,7 @@ def _plain():
     return keras.Sequential([keras.Input((4,)), *layers])
 
 
-def _normalising():
+def _normalizing():
     scale = keras.layers.Normalization(name="scale")
     scale.adapt(X + 5.0)
     return keras.Sequential([keras.Input((4,)), scale, _dense("c", 1, None)])
@@ -66,13 +66,13 @@ def test_early_stopping_returns_the_weights_of_the_best_epoch():
     held_out = result.history["val_loss"]
     assert len(held_out) < 30 and result.best_epoch == int(np.argmin(held_out))
     assert len(held_out) == result.best_epoch + 1 + stopping.patience
-    _, (x, y) = stopping.split(TargetData.of((X, Y)), seed=1)
+    _, (x, y) = stopping.split(Samples.of((X, Y)), seed=1)
     loss = result.model.evaluate(x, y, verbose=0)
     assert loss == pytest.approx(min(held_out), rel=SINGLE)
 
 
 def test_held_out_samples_follow_the_seed_and_are_not_trained_with():
-    data = TargetData.of((np.arange(10.0)[:, None], np.arange(10.0)))
+    data = Samples.of((np.arange(10.0)[:, None], np.arange(10.0)))
     kept, (_, held_out) = HeldOutStopping(0.3).split(data, seed=2)
     assert sorted([*kept.y, *held_out]) == list(range(10)) and len(held_out) == 3
     again, other = (HeldOutStopping(0.3).split(data, seed)[1][1] for seed in (2, 3))
@@ -86,7 +86,7 @@ def test_held_out_samples_follow_the_seed_and_are_not_trained_with():
         (lambda: HeldOutStopping(patience=0), "patience=0"),
         (lambda: HeldOutStopping(min_delta=-1.0), "min_delta=-1.0"),
         (
-            lambda: HeldOutStopping().split(TargetData.of((X[:1], Y[:1])), 0),
+            lambda: HeldOutStopping().split(Samples.of((X[:1], Y[:1])), 0),
             "0.25 of 1 samples",
         ),
     ],
@@ -96,28 +96,28 @@ def test_bad_early_stopping_is_refused(make, message):
         make()
 
 
-# Normalisation
+# Normalization
 
 
 def test_channel_statistics_are_exact_and_invertible():
     x = RNG.normal(3.0, 2.0, (5, 6, 2))
     y = 1e-4 * RNG.normal(size=(5, 6, 1))
     statistics = ChannelStatistics.of((x, y), source="base")
-    u, v = statistics.normalise(x, y)
+    u, v = statistics.normalize(x, y)
     np.testing.assert_allclose(u.mean((0, 1)), 0.0, atol=1e-12)
     np.testing.assert_allclose([u.std((0, 1)).max(), v.std()], 1.0, rtol=1e-12)
-    for back, values in zip(statistics.denormalise(u, v), (x, y), strict=True):
+    for back, values in zip(statistics.denormalize(u, v), (x, y), strict=True):
         np.testing.assert_allclose(back, values, rtol=1e-12)
 
 
 def test_base_statistics_are_kept_and_figures_are_in_physical_units():
     base = ChannelStatistics((1.0,) * 4, (2.0,) * 4, (0.5,), (0.25,), source="base")
     model = _plain()
-    normalised = base.normalise(X, Y)
-    expected = transfer.retrain(model, normalised, "c", **QUICK)
-    result = transfer.retrain(model, (X, Y), "c", normalisation=base, **QUICK)
+    normalized = base.normalize(X, Y)
+    expected = transfer.retrain(model, normalized, "c", **QUICK)
+    result = transfer.retrain(model, (X, Y), "c", normalization=base, **QUICK)
     assert result.hashes_after == expected.hashes_after
-    outputs = 0.25 * result.model.predict(normalised[0], verbose=0) + 0.5
+    outputs = 0.25 * result.model.predict(normalized[0], verbose=0) + 0.5
     error = metrics.relative_rmse(Y, outputs)
     assert result.row((X, Y))["relative_rmse"] == pytest.approx(error, rel=SINGLE)
     assert result.provenance["data"]["statistics"]["source"] == "base"
@@ -125,19 +125,19 @@ def test_base_statistics_are_kept_and_figures_are_in_physical_units():
 
 def test_refitting_on_the_target_is_recorded():
     result = transfer.retrain(
-        _plain(), (X, Y), "c", normalisation=RefitOnTarget(), **QUICK
+        _plain(), (X, Y), "c", normalization=RefitOnTarget(), **QUICK
     )
     record = result.provenance["data"]
-    assert record["normalisation"] == {"class": "RefitOnTarget"}
+    assert record["normalization"] == {"class": "RefitOnTarget"}
     means = np.mean(X, axis=0, dtype=float)
     np.testing.assert_allclose(record["statistics"]["x_mean"], means, rtol=1e-12)
 
 
 def test_normalization_layers_are_kept_unless_asked_for():
-    model = _normalising()
+    model = _normalizing()
     assert transfer.retrain(model, (X, Y), "c", **QUICK).changed == ("c",)
     refit = RefitNormalizationLayers()
-    result = transfer.retrain(model, (X, Y), "c", normalisation=refit, **QUICK)
+    result = transfer.retrain(model, (X, Y), "c", normalization=refit, **QUICK)
     assert result.changed == ("scale", "c")
     assert result.provenance["refitted"] == ["scale"]
     mean = introspection.fetch(result.model.get_layer("scale").adapt_mean)
@@ -145,23 +145,23 @@ def test_normalization_layers_are_kept_unless_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("normalisation", "error", "message"),
+    ("normalization", "error", "message"),
     [
         (RefitNormalizationLayers(), ValueError, "has 0 Normalization layers"),
         ("base", TypeError, "Received 'base'"),
     ],
 )
-def test_a_normalisation_that_does_not_fit_is_refused(normalisation, error, message):
+def test_a_normalization_that_does_not_fit_is_refused(normalization, error, message):
     with pytest.raises(error, match=message):
-        transfer.retrain(_plain(), (X, Y), "c", normalisation=normalisation, **QUICK)
+        transfer.retrain(_plain(), (X, Y), "c", normalization=normalization, **QUICK)
 
 
-def test_activations_that_missed_the_normalisation_are_refused():
-    data, network = TargetData.of((X, Y)), _normalising()
+def test_activations_that_missed_the_normalization_are_refused():
+    data, network = Samples.of((X, Y)), _normalizing()
     with pytest.raises(ValueError, match=r"RefitOnTarget\(\) was not applied"):
-        Training(normalisation=RefitOnTarget()).adapt(network, data)
+        Training(normalization=RefitOnTarget()).adapt(network, data)
     with pytest.raises(ValueError, match=r"train the whole network"):
-        training = Training(normalisation=RefitNormalizationLayers())
+        training = Training(normalization=RefitNormalizationLayers())
         training.adapt(network, training.prepared(data), whole=False)
 
 
@@ -320,7 +320,7 @@ def test_the_record_is_json_and_repeats(tmp_path):
     record = documents[0]["provenance"]
     assert record["backend"] == keras.backend.backend() and record["seed"] == 0
     assert record["versions"]["keras"] == keras.__version__
-    assert record["data"]["sha256"] == TargetData.of((X, Y)).fingerprint()
+    assert record["data"]["sha256"] == Samples.of((X, Y)).fingerprint()
     assert record["weights"] == ["a/bias", "b/bias", "c/bias"]
     assert record["early_stopping"]["patience"] == 5
     assert record["optimizer"]["class"] == "Adam"
@@ -343,14 +343,14 @@ def test_a_saved_result_can_be_loaded(tmp_path):
 
 def test_data_hash_sees_shapes_and_values():
     prints = {
-        TargetData.of(pair).fingerprint()
+        Samples.of(pair).fingerprint()
         for pair in ((X, Y), (X, Y + 1), (X.reshape(8, 2, 2), Y), (X[:4], Y[:4]))
     }
     assert len(prints) == 4
 
 
 def test_extra_figures_of_merit():
-    result = transfer.gain_only(_plain(), (X, Y))
+    result = transfer.fit_output_gain(_plain(), (X, Y))
     bias = {"bias": lambda true, outputs: np.mean(outputs - true)}
     figures = result.figures_of_merit((X, Y), extra=bias)
     expected = np.mean(result.model.predict(X, verbose=0) - Y)
@@ -379,13 +379,13 @@ def test_baselines_are_the_single_calls_in_one_table():
     assert table.cc["layerwise_rates"] == alone.row((X, Y))["cc"]
 
 
-def test_baselines_follow_the_normalisation():
+def test_baselines_follow_the_normalization():
     table = transfer.baselines(
         _plain(), (X, Y), (X, Y), include=["unchanged", "gain_only", "all"],
-        normalisation=RefitOnTarget(), **QUICK,
+        normalization=RefitOnTarget(), **QUICK,
     )  # fmt: skip
-    gain = transfer.gain_only(
-        _plain(), TargetData.of((X, Y)).normalised(ChannelStatistics.of((X, Y)))
+    gain = transfer.fit_output_gain(
+        _plain(), Samples.of((X, Y)).normalized(ChannelStatistics.of((X, Y)))
     )
     assert np.isfinite(gain.row((X, Y))["cc"])
     assert all(np.isfinite(row["relative_rmse"]) for row in table.rows)

@@ -15,7 +15,7 @@ from keras_spectral_tl.scoring import (
     RandomOrder,
 )
 from keras_spectral_tl.scoring.controls.power_law_alpha import fit_power_law
-from keras_spectral_tl.transfer import TargetData
+from keras_spectral_tl.transfer import Samples
 
 NAMES = ("a", "b", "c", "d")
 
@@ -28,7 +28,7 @@ def model():
 
 def order(scorer, model, seed=0):
     x = np.zeros((1, 8), "float32")
-    data = TargetData.of((x, x))
+    data = Samples.of((x, x))
     scored = scorer(model, data, data, np.random.default_rng(seed))
     return "".join(sorted(scored.values, key=lambda name: -scored.values[name]))
 
@@ -88,7 +88,7 @@ def test_too_few_eigenvalues_have_no_exponent():
     assert np.isnan(fit_power_law(np.full(20, 3.0))).all()
     head = keras.layers.Dense(1, name="head")
     model = keras.Sequential([keras.Input((8,)), head])
-    data = TargetData.of((np.zeros((1, 8)), np.zeros((1, 1))))
+    data = Samples.of((np.zeros((1, 8)), np.zeros((1, 1))))
     scored = PowerLawAlpha()(model, data, data, np.random.default_rng(0))
     assert np.isnan(scored.values["head"])
 
@@ -98,7 +98,7 @@ def test_eigenvalues_of_a_convolution_are_those_of_its_taps():
     model = keras.Sequential([keras.Input((4, 4, 3)), conv])
     kernel = np.random.default_rng(1).standard_normal((1, 2, 3, 3)).astype("float32")
     conv.set_weights([kernel])
-    data = TargetData.of((np.zeros((1, 4, 4, 3)), np.zeros((1, 4, 3, 3))))
+    data = Samples.of((np.zeros((1, 4, 4, 3)), np.zeros((1, 4, 3, 3))))
     scored = PowerLawAlpha()(model, data, data, np.random.default_rng(0))
     taps = [np.linalg.eigvalsh(tap.T @ tap) for tap in kernel[0].astype(float)]
     expected = np.sort(np.concatenate(taps))

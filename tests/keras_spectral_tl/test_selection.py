@@ -13,7 +13,7 @@ from keras_spectral_tl.freezing import (
     Depth,
     KernelsOf,
     LowRankOf,
-    NormalisationOf,
+    NormalizationOf,
     OutputGain,
     StatisticsOf,
     select_layers,
@@ -70,8 +70,8 @@ def _nested_backwards():
         (KernelsOf(["out", 0]), ("conv/kernel", "out/kernel")),
         (BiasesOf(), ("conv/bias", "out/bias")),
         (BiasesOf(re.compile("^o")), ("out/bias",)),
-        (NormalisationOf("layer"), ("layer/gamma", "layer/beta")),
-        (NormalisationOf("batch"), ("batch/gamma", "batch/beta")),
+        (NormalizationOf("layer"), ("layer/gamma", "layer/beta")),
+        (NormalizationOf("batch"), ("batch/gamma", "batch/beta")),
         ([BiasesOf("conv"), "out"], ("conv/bias", "out/kernel", "out/bias")),
         ([BiasesOf("out"), KernelsOf("out")], ("out/kernel", "out/bias")),
         (slice(-1, None), ("out/kernel", "out/bias")),
@@ -94,7 +94,7 @@ def test_parts_choose_exactly_their_weights(part, paths):
 def test_statistics_move_with_a_trained_batch_normalization_only():
     model = _mixed()
     moving = ("batch/moving_mean", "batch/moving_variance")
-    assert select_layers(model, NormalisationOf()).statistics == moving
+    assert select_layers(model, NormalizationOf()).statistics == moving
     assert select_layers(model, KernelsOf()).statistics == ()
     alone = select_layers(model, StatisticsOf())
     assert (alone.names, alone.variables) == (("batch",), ())
@@ -105,7 +105,7 @@ def test_statistics_move_with_a_trained_batch_normalization_only():
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (NormalisationOf("conv"), r"NormalisationOf\(layers='conv'\).*chose no layer"),
+        (NormalizationOf("conv"), r"NormalizationOf\(layers='conv'\).*chose no layer"),
         (StatisticsOf("layer"), "StatisticsOf.*another part"),
         (LowRankOf("out"), r"LowRankOf.*enable_lora\(rank\)"),
         (OutputGain(), r"OutputGain\(\).prepare\(model\)"),

@@ -15,7 +15,7 @@ from keras_spectral_tl.scoring import (
     ScoredLayers,
     score_layers,
 )
-from keras_spectral_tl.transfer import TargetData
+from keras_spectral_tl.transfer import Samples
 
 SHAPE = (12, 10, 2)
 # The rates sum to about as far as the weights were moved.
@@ -104,7 +104,7 @@ def test_more_steps_are_tried_before_more_layers():
 
 def test_single_layers_and_several_are_compared_on_equal_samples():
     model, data = changed("conv_3")
-    target = TargetData.of(data)
+    target = Samples.of(data)
     few = HeldOutRetraining(steps=2)
     alone = few(model, target, target, np.random.default_rng(5))
     choices = [("conv_3",), ("conv_2", "conv_3")]
@@ -195,7 +195,7 @@ def test_a_layer_that_no_output_depends_on_goes_with_others():
     outputs = keras.layers.Dense(2, name="out")(encoder(outer)[0])
     model = keras.Model(outer, outputs)
     rng = np.random.default_rng(0)
-    data = TargetData.of(
+    data = Samples.of(
         (rng.normal(size=(8, 4)).astype("float32"), np.ones((8, 2), "float32"))
     )
     names = [name for name in kst.weight_layers(model) if "aside" in name]

@@ -21,7 +21,7 @@ from keras_spectral_tl.scoring import (
     sweep_cost,
 )
 from keras_spectral_tl.scoring.bayesian_ridge import log_evidence
-from keras_spectral_tl.transfer import TargetData
+from keras_spectral_tl.transfer import Samples
 
 # Products of the networks are in single precision.
 SINGLE = 1e-4
@@ -37,7 +37,7 @@ WITHOUT_TRAINING = (
 
 
 def score(scorer, model, target, seed=0):
-    data = TargetData.of(target)
+    data = Samples.of(target)
     return scorer(model, data, data, np.random.default_rng(seed))
 
 
@@ -368,9 +368,9 @@ def test_gain_and_shape_of_a_spectral_shift_are_apart(rank):
         (SpectralGainScore(), np.log(9.0), 0.0),
         (SpectralShapeScore(), 0.0, 1.0),
     ):
-        base = TargetData.of((x, x))
+        base = Samples.of((x, x))
         for target, expected in ((3.0 * x, louder), (shorter, other)):
-            data = TargetData.of((target, target))
+            data = Samples.of((target, target))
             scored = scorer(model, base, data, np.random.default_rng(0))
             assert scored.values["conv"] == pytest.approx(expected, abs=1e-5)
             assert scored.cost.total == 2

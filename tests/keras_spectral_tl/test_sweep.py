@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing, introspection, transfer
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 from keras_spectral_tl.transfer.sweep_directory import SweepDirectory, fingerprint
 from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
-from keras_spectral_tl.transfer.target_data import TargetData
 
 # Float32 training of a few steps on tiny networks: whole and cached runs differ where a
 # compiler fuses operations otherwise. Far below what one step moves (1e-2).
@@ -168,12 +168,12 @@ def test_pairs_are_trained_together():
     assert rows["b+c"]["cc"] == pytest.approx(alone["cc"], abs=SINGLE)
 
 
-def test_held_out_samples_and_normalisation_reach_the_suffix():
+def test_held_out_samples_and_normalization_reach_the_suffix():
     model, options = _chain(), {"layers": ["b"], "seed": 2, **QUICK}
     for extra in (
         {"validation_data": TEST, "callbacks": keras.callbacks.EarlyStopping()},
         {"validation_split": 0.5},
-        {"normalisation": transfer.RefitOnTarget()},
+        {"normalization": transfer.RefitOnTarget()},
     ):
         cached = transfer.oracle_sweep(model, (X, Y), TEST, **options, **extra)
         whole = transfer.oracle_sweep(
@@ -344,7 +344,7 @@ def test_rows_come_back_from_disk_as_they_were(tmp_path):
 def test_rows_do_not_depend_on_those_before():
     model = _chain()
     training = transfer.Training.of(dict(QUICK))
-    data = transfer.TargetData.of((X, Y))
+    data = transfer.Samples.of((X, Y))
     trainer = RowTrainer(model, data, data, training, PrefixCache())
     last = Candidate.of(model, "c")
     first = trainer.row(last)
@@ -368,13 +368,13 @@ def test_rows_do_not_depend_on_those_before():
     ],
 )
 def test_options_that_differ_make_another_sweep(one, other):
-    data = TargetData.of((X, Y))
+    data = Samples.of((X, Y))
     prints = [fingerprint(_chain(), data, data, o) for o in (one, other, one)]
     assert prints[0] == prints[2] != prints[1]
 
 
 def test_a_numpy_number_is_the_number():
-    data = TargetData.of((X, Y))
+    data = Samples.of((X, Y))
     prints = [
         fingerprint(_chain(), data, data, {"epochs": epochs})
         for epochs in (2, np.int64(2), np.int32(2))

@@ -129,7 +129,7 @@ def test_global_random_state_is_untouched():
 
 
 def test_every_epoch_shows_every_sample_once_in_a_new_order():
-    data = transfer.TargetData.of((np.arange(10.0)[:, None], np.arange(10.0)))
+    data = transfer.Samples.of((np.arange(10.0)[:, None], np.arange(10.0)))
     batches = training_loop.Batches(data, batch_size=4, seed=1, shuffle=True)
     epochs = []
     for epoch in (0, 1, 0):
@@ -242,9 +242,9 @@ def test_a_model_without_weights_is_refused():
 
 
 def test_layers_without_trainable_weights_are_refused():
-    normalise = keras.layers.Normalization(name="scale")
-    model = keras.Sequential([keras.Input((4,)), normalise, _dense("c", 1)])
-    normalise.adapt(X)
+    normalize = keras.layers.Normalization(name="scale")
+    model = keras.Sequential([keras.Input((4,)), normalize, _dense("c", 1)])
+    normalize.adapt(X)
     with pytest.raises(ValueError, match=r"scale .*no trainable weights"):
         transfer.retrain(model, (X, Y), "scale")
 
@@ -297,7 +297,7 @@ def _train_nested(model, build_trainee, **fit_options):
     return retraining.train(
         model,
         network,
-        transfer.TargetData.of((X, Y)),
+        transfer.Samples.of((X, Y)),
         freezing.select_layers(model, "c"),
         transfer.Training.of({**QUICK, **fit_options}),
         "c",
@@ -307,7 +307,7 @@ def _train_nested(model, build_trainee, **fit_options):
 
 def _behind_the_encoder(network):
     activations = network.get_layer("in").predict(X, verbose=0)
-    return _tail_of_nested(network), transfer.TargetData.of((activations, Y))
+    return _tail_of_nested(network), transfer.Samples.of((activations, Y))
 
 
 def test_a_trainee_behind_a_frozen_prefix_trains_the_network():
@@ -349,10 +349,10 @@ def test_sweep_rows_are_single_retrainings():
 
 
 def test_sweep_tries_chosen_layers_and_skips_statistics():
-    normalise = keras.layers.Normalization(name="scale")
-    layers = [normalise, _dense("a"), _dense("c", 1, None)]
+    normalize = keras.layers.Normalization(name="scale")
+    layers = [normalize, _dense("a"), _dense("c", 1, None)]
     model = keras.Sequential([keras.Input((4,)), *layers])
-    normalise.adapt(X)
+    normalize.adapt(X)
     assert list(transfer.oracle_sweep(model, (X, Y), (X, Y), epochs=1).cc) == ["a", "c"]
     some = transfer.oracle_sweep(model, (X, Y), (X, Y), layers=["c"], epochs=1)
     assert list(some.cc) == ["c"]
@@ -399,7 +399,7 @@ def test_missing_pandas_is_explained(monkeypatch):
 def test_gain_is_the_least_squares_one(build):
     model, (x, y) = build(), _data_for(build)
     outputs = model.predict(x, verbose=0).astype(np.float64)
-    result = transfer.gain_only(model, (x, y))
+    result = transfer.fit_output_gain(model, (x, y))
     gain = result.history["gain"][0]
     expected = np.linalg.lstsq(outputs.reshape(-1, 1), y.ravel(), rcond=None)[0][0]
     assert gain == pytest.approx(expected, rel=SINGLE)
@@ -414,7 +414,7 @@ def test_gain_of_a_zero_output_is_refused():
     for weight in model.weights:
         weight.assign(np.zeros(weight.shape))
     with pytest.raises(ValueError, match=r"No gain fits.* is 0.0"):
-        transfer.gain_only(model, (X, Y))
+        transfer.fit_output_gain(model, (X, Y))
 
 
 @pytest.mark.parametrize("build", [_sequential, _skip, _subclassed])
@@ -433,7 +433,7 @@ def test_all_kinds_of_results_make_one_table():
     model = _nested()
     results = [
         transfer.retrain(model, (X, Y), "c", **QUICK),
-        transfer.gain_only(model, (X, Y)),
+        transfer.fit_output_gain(model, (X, Y)),
         transfer.retrain_all(model, (X, Y), **QUICK),
         transfer.from_scratch(model, (X, Y), **QUICK),
     ]

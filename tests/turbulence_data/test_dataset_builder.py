@@ -19,7 +19,7 @@ from turbulence_data import (
     EnsembleConfig,
     FlowConfig,
     InProcessExecutor,
-    Normalisation,
+    Normalization,
     TrajectoryFailedError,
     TurbulenceConfig,
     content_hash,
@@ -286,9 +286,9 @@ def test_extra_fields_are_features(tmp_path):
         assert made.info.metadata["fields"][name]["std"] > 0.0
 
 
-def test_the_normalisation_is_that_of_the_train_split(prepared):
-    normalisation = Normalisation.from_metadata(prepared.info.metadata)
-    x, y = to_arrays(prepared.as_data_source("train"), normalisation)
+def test_the_normalization_is_that_of_the_train_split(prepared):
+    normalization = Normalization.from_metadata(prepared.info.metadata)
+    x, y = to_arrays(prepared.as_data_source("train"), normalization)
     for channel in (x[..., 0], x[..., 1], y):
         assert channel.mean(dtype=float) == pytest.approx(0, abs=1e-6)  # float32
         assert channel.std(dtype=float) == pytest.approx(1, abs=1e-6)

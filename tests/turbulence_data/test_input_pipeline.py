@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from turbulence_data.input_pipeline import (
-    Normalisation,
+    Normalization,
     batches,
     few_shot,
     to_arrays,
@@ -17,7 +17,7 @@ from turbulence_data.input_pipeline import (
 # One rounding of float32 each way.
 FLOAT32_ROUND_OFF = 1e-6
 
-GIVEN = Normalisation((0.5, 2.0), (-1.0, 4.0), (3.0, 0.5))
+GIVEN = Normalization((0.5, 2.0), (-1.0, 4.0), (3.0, 0.5))
 
 
 def example(number, trajectory=0, time=0.0, shape=(8, 12)):
@@ -46,7 +46,7 @@ def test_channels_are_streamfunction_then_vorticity():
 
 def test_own_statistics_give_mean_zero_and_deviation_one():
     raw = to_arrays(EXAMPLES)
-    x, y = to_arrays(EXAMPLES, Normalisation.from_arrays(*raw))
+    x, y = to_arrays(EXAMPLES, Normalization.from_arrays(*raw))
     for channel in (x[..., 0], x[..., 1], y):
         assert channel.dtype == np.float32
         assert channel.mean(dtype=float) == pytest.approx(0, abs=FLOAT32_ROUND_OFF)
@@ -67,31 +67,31 @@ def test_given_statistics_are_used_channel_by_channel():
     )
 
 
-def test_denormalise_undoes_normalise():
+def test_denormalize_undoes_normalize():
     raw = to_arrays(EXAMPLES[:4])
-    back = GIVEN.denormalise(*GIVEN.normalise(*raw))
+    back = GIVEN.denormalize(*GIVEN.normalize(*raw))
     for before, after in zip(raw, back, strict=True):
         np.testing.assert_allclose(after, before, atol=FLOAT32_ROUND_OFF)
 
 
-def test_normalisation_comes_from_the_metadata_of_the_train_split():
+def test_normalization_comes_from_the_metadata_of_the_train_split():
     fields = {
         "vorticity": {"mean": -1.0, "std": 4.0, "rms": 5.0},
         "streamfunction": {"mean": 0.5, "std": 2.0, "rms": 3.0},
         "sgs_forcing": {"mean": 3.0, "std": 0.5, "rms": 4.0},
     }
-    assert Normalisation.from_metadata({"fields": fields}) == GIVEN
+    assert Normalization.from_metadata({"fields": fields}) == GIVEN
 
 
 def test_foreign_metadata_are_refused():
     with pytest.raises(KeyError, match=r"received the keys \['labels'\]"):
-        Normalisation.from_metadata({"labels": 3})
+        Normalization.from_metadata({"labels": 3})
 
 
 @pytest.mark.parametrize("pair", [(0.0, 0.0), (0.0, -1.0), (0.0, np.nan), (np.inf, 1)])
 def test_statistics_that_cannot_scale_are_refused(pair):
     with pytest.raises(ValueError, match=r"of vorticity.*(0.0|-1.0|nan|inf)"):
-        Normalisation((0, 1), pair, (0, 1))
+        Normalization((0, 1), pair, (0, 1))
 
 
 def test_no_examples_and_batches_are_refused():

@@ -144,14 +144,14 @@ def test_a_single_example_has_lost_its_axis_in_matlab(axes, rectangle, tmp_path)
     assert content_hash(MatlabExamples(path, layout)) == content_hash(rectangle[:1])
 
 
-def test_normalised_fields_become_physical(square, tmp_path):
+def test_normalized_fields_become_physical(square, tmp_path):
     layout = replace(
         TL_FOR_SGS_MODELS,
         streamfunction=MatlabVariable("Psi", mean=0.02, std=0.3),
         vorticity=MatlabVariable("W", std=4.0),
         sgs_forcing=MatlabVariable("PI", mean=-0.1, std=2.5),
     )
-    path = save_as_matlab(tmp_path / "normalised.mat", square, layout)
+    path = save_as_matlab(tmp_path / "normalized.mat", square, layout)
     for name in ("vorticity", "streamfunction", "sgs_forcing"):
         for read, example in zip(MatlabExamples(path, layout), square, strict=True):
             np.testing.assert_allclose(read[name], example[name], rtol=1e-5, atol=1e-6)

@@ -175,7 +175,7 @@ def _explanation(report: ConventionReport, tolerance: float) -> str:
         sign = "" if factor < 0.0 else " and the other laplacian_sign"
         hint = (
             f"laplacian(streamfunction) = {factor:.6g} vorticity holds instead: were "
-            "the fields normalised each by its own standard deviation, give the std of "
+            "the fields normalized each by its own standard deviation, give the std of "
             f"each{sign}; are they physical, the sides are {abs(factor) ** 0.5:.6g} "
             f"times as long as the lengths given{sign}."
         )

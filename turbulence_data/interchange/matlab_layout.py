@@ -15,8 +15,8 @@ class MatlabVariable:
 
     Attributes:
         name: of the array in the file.
-        mean: of the normalisation; 0 where values are physical.
-        std: of the normalisation; 1 where values are physical.
+        mean: of the normalization; 0 where values are physical.
+        std: of the normalization; 1 where values are physical.
 
     Raises:
         ValueError: for a mean that is not finite or a std that is not positive.
@@ -91,7 +91,7 @@ TL_FOR_SGS_MODELS = MatlabLayout(axes=("example", "y", "x"), sgs_forcing_sign=-1
 
 The scripts transpose what h5py shows and find examples first; their LES subtracts the
 network's output from the right-hand side and feeds it a streamfunction of
-`laplacian(streamfunction) = -vorticity`. Their fields are normalised, each by its own
+`laplacian(streamfunction) = -vorticity`. Their fields are normalized, each by its own
 mean and standard deviation: give these by `dataclasses.replace`, as `MatlabVariable`s.
 Derived from the scripts alone, so let `check_conventions` decide for your files.
 """

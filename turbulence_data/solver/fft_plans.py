@@ -40,7 +40,7 @@ def plan(
         source: complex array; the transform keeps it.
         target: complex array of the same shape.
         axis: of the transform.
-        way: "FORWARD" or "BACKWARD"; neither is normalised.
+        way: "FORWARD" or "BACKWARD"; neither is normalized.
         planner: of FFTW; one that measures gives other bits each run.
     """
     transform = _pyfftw().FFTW(source, target, (axis,), "FFTW_" + way, (planner,))

@@ -100,7 +100,7 @@ class PairTransform:
                 put anything.
             change: pointwise function of z.
             write: takes coefficients of the result, `nx ny` times as large as
-                normalised ones, from `pair`.
+                normalized ones, from `pair`.
         """
 
         def change_rows(share: _Share) -> None:

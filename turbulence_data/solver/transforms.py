@@ -1,6 +1,6 @@
 """Real Fourier transforms of fields, and changes of resolution.
 
-Coefficients are normalised: `field(x) = sum_k field_hat(k) exp(i k.x)`, so they do not
+Coefficients are normalized: `field(x) = sum_k field_hat(k) exp(i k.x)`, so they do not
 depend on the number of grid points, and Parseval reads
 `mean(field^2) = sum_k |field_hat(k)|^2`. Single precision stays single.
 """

@@ -19,7 +19,7 @@ def systems(study: Study) -> Section:
             "samples": record["num_samples"],
             "shape of x": " × ".join(map(str, record["x_shape"])),
             "shape of y": " × ".join(map(str, record["y_shape"])),
-            "normalised by": record["normalisation"],
+            "normalized by": record["normalization"],
         }
         for name, record in study.systems.items()
     ]

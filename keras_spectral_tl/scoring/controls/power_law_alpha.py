@@ -19,7 +19,7 @@ from keras_spectral_tl.scoring.protocol import (
     ScoredLayers,
     layers_to_score,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
 
@@ -47,8 +47,8 @@ class PowerLawAlpha:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; only the weights count."""

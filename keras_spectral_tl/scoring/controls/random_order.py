@@ -12,7 +12,7 @@ from keras_spectral_tl.scoring.protocol import (
     ScoredLayers,
     layers_to_score,
 )
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class RandomOrder:
     def __call__(
         self,
         model: keras.Model,
-        base: TargetData,
-        target: TargetData,
+        base: Samples,
+        target: Samples,
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `rng` alone decides."""

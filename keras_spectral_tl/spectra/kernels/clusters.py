@@ -33,7 +33,7 @@ class KernelClusters:
         labels: (kernels,) number of each kernel's cluster, largest cluster first; -1
             for kernels of zeros, which have no shape.
         sizes: (clusters,) number of kernels in each.
-        centres: (clusters, n, n) images of the cluster centres: normalised ``|F(k)|``
+        centres: (clusters, n, n) images of the cluster centres: normalized ``|F(k)|``
             over the full plane, k = 0 at index n // 2; (clusters, n) with one axis.
         silhouettes: Mean silhouette for each number of clusters tried, in [-1, 1].
         stability: Mean adjusted Rand index between the clusterings of all pairs of
@@ -63,7 +63,7 @@ def cluster_kernels(
     num_clusters: Sequence[int] = (2, 3, 4, 5, 6, 7, 8),
     seeds: Sequence[int] = (0, 1, 2),
 ) -> KernelClusters:
-    """Groups kernels by k-means on their normalised transfer functions.
+    """Groups kernels by k-means on their normalized transfer functions.
 
     The features are ``|F(k)| / sqrt(mean |F|^2)`` on a fixed grid of 16 x 16 points (64
     with one axis, 8 x 8 x 8 with three), weighted so that Euclidean distances are means
@@ -129,7 +129,7 @@ def cluster_kernels(
 
 
 def count_spectra(kernels: Array, dilation: tuple[int, ...] | None = None) -> int:
-    """Number of different normalised transfer functions among at most 1,000 kernels.
+    """Number of different normalized transfer functions among at most 1,000 kernels.
 
     Args:
         kernels: (kernels, *size).
@@ -151,7 +151,7 @@ def _num_distinct(features: Array) -> int:
 def _features(
     kernels: Array, dilation: tuple[int, ...] | None
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Weighted, normalised |F| of the kernels that are not zero; which these are."""
+    """Weighted, normalized |F| of the kernels that are not zero; which these are."""
     rank = kernels.ndim - 1
     grid = (_POINTS[rank],) * rank
     shaped = np.any(kernels != 0, axis=tuple(range(1, rank + 1)))

@@ -1,4 +1,4 @@
-"""By which statistics target data are normalised: an explicit, recorded choice."""
+"""By which statistics target data are normalized: an explicit, recorded choice."""
 
 import dataclasses
 from typing import Any
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import introspection
 from keras_spectral_tl._checks import real_array
-from keras_spectral_tl.transfer.target_data import TargetData
+from keras_spectral_tl.transfer._samples import Samples
 
 
 @dataclasses.dataclass(frozen=True)
 class ChannelStatistics:
     """Mean and standard deviation of each channel of inputs and outputs.
 
-        normalised = (values - mean) / std,    channel by channel, on the last axis.
+        normalized = (values - mean) / std,    channel by channel, on the last axis.
 
-    Those of the base data keep the normalisation the base model was trained with; those
+    Those of the base data keep the normalization the base model was trained with; those
     of the target data refit it. Which of the two changes every result.
 
     Attributes:
@@ -56,7 +56,7 @@ class ChannelStatistics:
                     f"Expected {name} as a finite number for each channel, and a "
                     "standard deviation positive. "
                     f"Received {name}={values}. A constant channel cannot be "
-                    "normalised: leave it out or give its statistics yourself."
+                    "normalized: leave it out or give its statistics yourself."
                 )
 
     @classmethod
@@ -66,21 +66,21 @@ class ChannelStatistics:
         Raises:
             ValueError: If the inputs are several arrays, or a channel is constant.
         """
-        target = TargetData.of(data)
+        target = Samples.of(data)
         if not isinstance(target.x, np.ndarray):
             raise ValueError(
                 "ChannelStatistics need one input array. Received "
-                f"{len(keras.tree.flatten(target.x))} arrays: normalise them before."
+                f"{len(keras.tree.flatten(target.x))} arrays: normalize them before."
             )
         (x_mean, x_std), (y_mean, y_std) = _moments(target.x), _moments(target.y)
         return cls(x_mean, x_std, y_mean, y_std, source)
 
-    def normalise(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return normalised inputs and outputs, in their own precision."""
+    def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return normalized inputs and outputs, in their own precision."""
         return _scaled(x, self.x_mean, self.x_std), _scaled(y, self.y_mean, self.y_std)
 
-    def denormalise(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """The inverse of `normalise`."""
+    def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """The inverse of `normalize`."""
         return _restored(x, self.x_mean, self.x_std), _restored(
             y, self.y_mean, self.y_std
         )
@@ -88,17 +88,17 @@ class ChannelStatistics:
 
 @dataclasses.dataclass(frozen=True)
 class RefitOnTarget:
-    """Normalises the target data by their own statistics.
+    """Normalizes the target data by their own statistics.
 
     All target samples count, also those held out for early stopping.
 
     Example:
         >>> x = np.arange(4.0)[:, None]
-        >>> RefitOnTarget().of_target(TargetData.of((x, 2 * x))).y_mean
+        >>> RefitOnTarget().of_target(Samples.of((x, 2 * x))).y_mean
         (3.0,)
     """
 
-    def of_target(self, data: TargetData) -> ChannelStatistics:
+    def of_target(self, data: Samples) -> ChannelStatistics:
         """Return the statistics of the samples."""
         return ChannelStatistics.of(data, source="target")
 
@@ -107,14 +107,14 @@ class RefitOnTarget:
 class RefitNormalizationLayers:
     """Adapts the `keras.layers.Normalization` layers of the copy to the target inputs.
 
-    For models that normalise their inputs themselves. Without it these layers keep the
+    For models that normalize their inputs themselves. Without it these layers keep the
     statistics of the base data. Layers behind others see what those make of the target.
 
     Raises:
         ValueError: On use, if the model has no such layer or is not functional.
     """
 
-    def adapt(self, network: keras.Model, data: TargetData) -> tuple[str, ...]:
+    def adapt(self, network: keras.Model, data: Samples) -> tuple[str, ...]:
         """Adapt the layers of `network` in place and return their names."""
         found = {
             layer.name: layer

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TargetData:
+class Samples:
     """Samples checked once and held as NumPy arrays.
 
     Attributes:
         x: Inputs, (num_samples, ...), or a nest of such arrays.
         y: True outputs, (num_samples, ...).
-        normalisation: By which statistics they were normalised here, or None.
+        normalization: By which statistics they were normalized here, or None.
     """
 
     x: Any
     y: NDArray[Any]
-    normalisation: Any = None
+    normalization: Any = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -30,20 +30,20 @@ class TargetData:
         """Return inputs and outputs of the given rows."""
         return keras.tree.map_structure(lambda part: part[rows], self.x), self.y[rows]
 
-    def normalised(self, normalisation: Any) -> "TargetData":
-        """Return the samples after `normalisation.normalise(x, y)`.
+    def normalized(self, normalization: Any) -> "Samples":
+        """Return the samples after `normalization.normalize(x, y)`.
 
         Raises:
-            TypeError: If the object cannot normalise and back.
+            TypeError: If the object cannot normalize and back.
         """
-        for method in ("normalise", "denormalise"):
-            if not callable(getattr(normalisation, method, None)):
+        for method in ("normalize", "denormalize"):
+            if not callable(getattr(normalization, method, None)):
                 raise TypeError(
-                    "Expected a normalisation with the methods normalise(x, y) and "
-                    f"denormalise(x, y). Received {normalisation!r}."
+                    "Expected a normalization with the methods normalize(x, y) and "
+                    f"denormalize(x, y). Received {normalization!r}."
                 )
-        x, y = normalisation.normalise(self.x, self.y)
-        return dataclasses.replace(self, x=x, y=y, normalisation=normalisation)
+        x, y = normalization.normalize(self.x, self.y)
+        return dataclasses.replace(self, x=x, y=y, normalization=normalization)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all samples, with their shapes and types."""
@@ -54,7 +54,7 @@ class TargetData:
         return digest.hexdigest()
 
     @classmethod
-    def of(cls, data: Any) -> "TargetData":
+    def of(cls, data: Any) -> "Samples":
         """Read and check `(x, y)` arrays or a finite, batched `tf.data.Dataset`.
 
         Raises:
