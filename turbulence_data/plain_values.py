@@ -10,6 +10,18 @@ from typing import Any
 
 import numpy as np
 
+# The modules under whose names the first datasets recorded these. Config hashes hold
+# the names, so they stay although the modules have moved.
+_RECORDED_MODULES = {
+    "integrating_factor_rk4": "turbulence_data.solver.time_stepping",
+    "etdrk4": "turbulence_data.solver.time_stepping",
+    "SteadyForcing": "turbulence_data.solver.forcing",
+    "RingForcing": "turbulence_data.solver.ring_forcing",
+    "FilteredForcing": "turbulence_data.filtered_forcing",
+    "FftwEngine": "turbulence_data.solver.engine",
+    "JaxEngine": "turbulence_data.jax_engine.engine",
+}
+
 
 def plain_value(value: Any) -> Any:
     """Returns numbers, strings, lists and dictionaries that say what a value is.
@@ -57,4 +69,6 @@ def _named(value: Any) -> Any:
             "them and functions of a module, so that it can be written beside the data "
             f"and sent to other processes; received {value!r}."
         )
+    if module.startswith("turbulence_data."):
+        module = _RECORDED_MODULES.get(name, module)
     return f"{module}.{name}"

@@ -8,6 +8,7 @@ from turbulence_data.flows import NAMED_FLOWS, named_flow
 from turbulence_data.solver.grid import Grid
 from turbulence_data.solver.modes import truncated_modes
 from turbulence_data.solver.time_stepping import RK4_IMAGINARY_LIMIT
+from turbulence_data.trajectory_store import config_hash
 
 EXPECTED = {  # name: (reynolds, forcing wavenumber)
     "decaying_re2e4": (2e4, None),
@@ -99,3 +100,24 @@ def test_an_unknown_name_gets_a_near_one_and_the_list(near):
 def test_a_name_near_to_nothing_gets_the_list_alone():
     with pytest.raises(KeyError, match=r"unknown flow 'zzz'\. Known:"):
         named_flow("zzz")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "mini_forced_re2e3_kf4",
+            "37660114cf269c234571e9d0494b2292c81b20fb50b5a4db007da8bf1aa74297",
+        ),
+        (
+            "forced_hyper_kf4",
+            "102229b1bc12ebc39055134044d14bb1c281afe3af358802329b5c4cfe760c00",
+        ),
+        (
+            "tiny_forced_re2e2_kf4",
+            "4310ebd507ba01dabe8810cfa0b038dc9127bcd9fc8bd7ab664572a6a94c6a3a",
+        ),
+    ],
+)
+def test_data_of_the_first_version_are_still_those_of_the_name(name, expected):
+    assert config_hash(named_flow(name)) == expected

@@ -13,6 +13,8 @@ from turbulence_data.diagnostics import energy_budget
 from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.execution import process_pool, run_trajectories
 from turbulence_data.filtering import filtered_dns
+from turbulence_data.flows import named_flow
+from turbulence_data.jax_engine.engine import JaxEngine
 from turbulence_data.sampling import HISTORY, sample_trajectory
 from turbulence_data.solver.forcing import SteadyForcing
 from turbulence_data.solver.grid import Grid
@@ -280,3 +282,27 @@ def test_every_choice_changes_the_hash():
     assert len(hashes) == len(VARIANTS) + 2
     same = replace(ENSEMBLE, dtype="float64", scheme=integrating_factor_rk4)
     assert config_hash(same) == config_hash(ENSEMBLE)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {"forcing": RING},
+            "f732af9545f070112221d914af63a7d804db9d715b86f17c0494d05cb47e50ab",
+        ),
+        (
+            {"scheme": etdrk4},
+            "6735baa4ef10ca1d3f00562778198daea8dad46f9ad1b9232f3e07f5a9946a44",
+        ),
+        (
+            {"engine": JaxEngine()},
+            "8bdc6134369744963e8b164d53bd8b41fac2d0ad347d5ae05a6647a8cdafd0fa",
+        ),
+    ],
+)
+def test_hashes_outlive_the_modules_they_name(change, expected):
+    """Data that were made by the first version are found under these hashes."""
+    flow = FlowConfig(64, reynolds=200.0, forcing_wavenumber=None)
+    ensemble = replace(named_flow("tiny_forced_re2e2_kf4"), flow=flow, **change)
+    assert config_hash(ensemble) == expected
