@@ -29,7 +29,7 @@ CASES = (
     ("re500", "re4000"),
 )
 
-NORMALISATIONS = ("own", "base")
+NORMALIZATIONS = ("own", "base")
 NUM_TARGET = (16, 64, 4, 1)
 SEEDS = (0, 1, 2, 3)
 ROLES = {
@@ -82,6 +82,6 @@ def settings() -> list[Setting]:
     return [
         Setting(base, target, normalization, num_target, seed)
         for seed, num_target, (base, target), normalization in itertools.product(
-            SEEDS, NUM_TARGET, CASES, NORMALISATIONS
+            SEEDS, NUM_TARGET, CASES, NORMALIZATIONS
         )
     ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from reproduction.clock import write_json
 from reproduction.study import Study
-from reproduction.tiers import NORMALISATIONS, Setting
+from reproduction.tiers import NORMALIZATIONS, Setting
 
 CONTROLS = ("unchanged", "gain_only", "bias_only", "all", "from_scratch")
 
@@ -74,7 +74,7 @@ def _parts(summary: dict[str, Any]) -> list[str]:
     parts = [f"`{summary['base']}` to `{summary['target']}`."]
     parts += [_data_table(summary["data"])] if summary["data"] else []
     numbers = sorted({t["num_target"] for t in summary["transfers"]})
-    for normalization in NORMALISATIONS:
+    for normalization in NORMALIZATIONS:
         for number in numbers:
             chosen = [
                 t

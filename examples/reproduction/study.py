@@ -22,7 +22,7 @@ from reproduction.clock import (
 )
 from reproduction.tiers import (
     CASES,
-    NORMALISATIONS,
+    NORMALIZATIONS,
     TIERS,
     Setting,
     Tier,
@@ -77,7 +77,7 @@ class Study:
     def settings(self) -> Iterator[Setting]:
         """All transfers of the case, seed by seed."""
         for seed, number, norm in itertools.product(
-            self.seeds, self.tier.num_target, NORMALISATIONS
+            self.seeds, self.tier.num_target, NORMALIZATIONS
         ):
             yield Setting(norm, number, seed)
 

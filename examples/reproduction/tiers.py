@@ -16,7 +16,7 @@ CASES = {
 
 The names say the full tier; the smaller ones have smaller numbers in the same order.
 """
-NORMALISATIONS = ("own", "base")
+NORMALIZATIONS = ("own", "base")
 
 
 @dataclass(frozen=True)
