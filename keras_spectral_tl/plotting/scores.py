@@ -1,12 +1,18 @@
 """Scores of layers, alone and against what retraining gives."""
 
-import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scipy.stats import kendalltau
 
-from keras_spectral_tl.plotting.style import BLUE, ORANGE, label_outer, panels, require
+from keras_spectral_tl.plotting.style import (
+    BLUE,
+    ORANGE,
+    label_outer,
+    label_points,
+    panels,
+    require,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +28,8 @@ def plot_scores_against_sweep(
         sweep: Layer to the measured correlation after retraining it alone.
 
     Returns:
-        The axes of the panels, one a scorer, Kendall's rank correlation in its title;
-        the numbers at the points are explained below the panels.
+        The axes of the panels, one a scorer, Kendall's rank correlation in its title
+        and the name of each point in a column beside it.
 
     Raises:
         ValueError: If there is no scorer, or a scorer and the sweep share fewer than
@@ -36,14 +42,8 @@ def plot_scores_against_sweep(
         'probe (τ = 1.00)'
     """
     require(bool(scores), "plot_scores_against_sweep needs at least one scorer.")
-    figure, all_axes = panels(len(scores), columns=3, size=(3.4, 3.1))
-    numbers = {layer: str(number) for number, layer in enumerate(sweep, start=1)}
-    centred: dict[str, Any] = {
-        "ha": "center",
-        "va": "center_baseline",
-        "color": "white",
-        "size": 8,
-    }
+    height = max(3.1, 0.15 * len(sweep) + 0.9)
+    figure, all_axes = panels(len(scores), columns=3, size=(3.8, height))
     for axes, (scorer, values) in zip(all_axes, scores.items(), strict=False):
         layers = [layer for layer in sweep if layer in values]
         require(
@@ -53,15 +53,11 @@ def plot_scores_against_sweep(
         )
         x = [values[layer] for layer in layers]
         y = [sweep[layer] for layer in layers]
-        axes.plot(x, y, "o", color=BLUE, markersize=13, alpha=0.8)
-        for layer, at_x, at_y in zip(layers, x, y, strict=True):
-            axes.annotate(numbers[layer], (at_x, at_y), **centred)
+        axes.plot(x, y, "o", color=BLUE, markersize=7, alpha=0.8)
         axes.set_title(f"{scorer} (τ = {kendalltau(x, y).statistic:.2f})")
         axes.margins(0.12)
-    # A non-breaking space keeps a number and its layer on one line.
-    key = "   ".join(f"{number}\u00a0{layer}" for layer, number in numbers.items())
-    xlabel = "score\n" + textwrap.fill(key, width=38 * min(len(scores), 3))
-    label_outer(figure, all_axes, xlabel, "correlation after retraining")
+        label_points(axes, x, y, layers)
+    label_outer(figure, all_axes, "score", "correlation after retraining")
     return all_axes
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_array
+from keras_spectral_tl.freezing import Selector, select_layers
+from keras_spectral_tl.introspection import weight_layers
 from keras_spectral_tl.spectra.fields import last_complete_shell, radial_spectrum
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 
@@ -66,7 +68,7 @@ class SpectralShift:
 def activation_spectra(
     model: keras.Model,
     x: Any,
-    layers: Sequence[str] | None = None,
+    layers: Selector | None = None,
     *,
     batch_size: int = 16,
     per_channel: bool = False,
@@ -84,7 +86,8 @@ def activation_spectra(
         model: A built model.
         x: Inputs (samples, ...), or an iterable of batches (such as a tf.data.Dataset)
             of inputs or of (inputs, targets).
-        layers: Names of the layers; by default all with a spatial output.
+        layers: A selector, see `select_layers`, or names of layers, also of those
+            without weights; by default all with a spatial output.
         batch_size: Samples a batch when ``x`` is an array.
         per_channel: Whether to keep the spectrum of each channel as well.
         rank: Number of spatial axes of the layers to read: 1, 2 or 3.
@@ -108,7 +111,8 @@ def activation_spectra(
     if rank not in (1, 2, 3):
         raise ValueError(f"rank must be 1, 2 or 3. Received rank={rank!r}.")
     totals = _Totals()
-    num_samples = read_calls(model, x, totals.add, layers, batch_size, (rank,))
+    names = layer_names(model, layers)
+    num_samples = read_calls(model, x, totals.add, names, batch_size, (rank,))
     if not totals.uses:
         raise NoSpatialLayerError(
             f"No layer of model {model.name!r} was seen to give an output with {rank} "
@@ -126,6 +130,31 @@ def activation_spectra(
         post_activation_channels=post if per_channel else {},
         grids=totals.grids,
     )
+
+
+def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None:
+    """Names of the layers that a selector chooses, layers without weights included.
+
+    Args:
+        model: A built model.
+        layers: A selector, see `select_layers`; a string may also name a layer without
+            weights, such as a ReLU. None stands for all.
+
+    Returns:
+        The names, or None for all.
+
+    Raises:
+        KeyError, TypeError, ValueError: As `select_layers`.
+    """
+    if layers is None:
+        return None
+    if isinstance(layers, str):
+        inside = [n for n in weight_layers(model) if n.startswith(f"{layers}/")]
+        return [layers] if layers in weight_layers(model) or not inside else inside
+    if isinstance(layers, Sequence):
+        parts = [layer_names(model, part) or [] for part in layers]
+        return list(dict.fromkeys(name for part in parts for name in part))
+    return list(select_layers(model, layers).names)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """What each layer of a network does to the energy at each wavenumber."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.freezing import Selector
+from keras_spectral_tl.spectra.activations import layer_names
 from keras_spectral_tl.spectra.fields import last_complete_shell, radial_spectrum
 from keras_spectral_tl.spectra.prediction import spectral_ratio
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
@@ -49,7 +50,7 @@ class LayerGain:
 def layer_gains(
     model: keras.Model,
     x: Any,
-    layers: Sequence[str] | None = None,
+    layers: Selector | None = None,
     *,
     batch_size: int = 16,
     rank: int = 2,
@@ -66,8 +67,8 @@ def layer_gains(
     Args:
         model: A built model.
         x: Inputs, or an iterable of batches, as in `activation_spectra`.
-        layers: Names of the layers; by default all whose input and output have `rank`
-            spatial axes.
+        layers: A selector or names, as in `activation_spectra`; by default all
+            whose input and output have `rank` spatial axes.
         batch_size: Samples a batch when ``x`` is an array.
         rank: Number of spatial axes of the layers to read: 1, 2 or 3.
 
@@ -103,7 +104,8 @@ def layer_gains(
             totals[name] = [a + b for a, b in zip(sums, spectra, strict=True)]
             uses[name] = uses.get(name, 0) + 1
 
-    read_calls(model, x, accumulate, layers, batch_size, (rank,))
+    names = layer_names(model, layers)
+    read_calls(model, x, accumulate, names, batch_size, (rank,))
     if not uses:
         raise ValueError(
             f"No layer of model {model.name!r} has an input and an output with {rank} "

@@ -1,12 +1,12 @@
 """What new data change in a network's activations, and what retraining changes back."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.spectra.activations import (
     ActivationSpectraResult,
     SpectralShift,
@@ -48,7 +48,7 @@ def retraining_shifts(
     after: keras.Model,
     base_x: Any,
     target_x: Any,
-    layers: Sequence[str] | None = None,
+    layers: Selector | None = None,
 ) -> dict[str, RetrainingShift]:
     """How base and target data differ inside a network, and how retraining answers.
 
@@ -62,7 +62,8 @@ def retraining_shifts(
         base_x: Inputs of the base, as in `activation_spectra`.
         target_x: Inputs of the target, an array or a re-iterable of batches: it is read
             twice.
-        layers: Names of the layers; by default all with a 2-D spatial output.
+        layers: A selector or names, as in `activation_spectra`; by default all with
+            a 2-D spatial output.
 
     Returns:
         One `RetrainingShift` a layer.

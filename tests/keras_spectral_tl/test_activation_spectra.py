@@ -1,5 +1,6 @@
 """Activation spectra: analytic cases, every model type, exact restoration."""
 
+import re
 import tracemalloc
 from collections.abc import Callable, Iterator
 
@@ -8,10 +9,15 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_spectral_tl.freezing import KernelsOf
 from keras_spectral_tl.introspection import sublayers
 from keras_spectral_tl.spectra import (
     activation_spectra,
+    convolution_residuals,
+    layer_gains,
     radial_spectrum,
+    relu_residuals,
+    retraining_shifts,
     spectral_shift,
 )
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
@@ -330,11 +336,36 @@ def test_bad_shifts_are_refused() -> None:
         spectral_shift(good, {"a": np.ones((2, 2))})
 
 
+@pytest.mark.parametrize(
+    ("selector", "names"),
+    [
+        ("conv_1", ["conv_1"]),
+        (-1, ["conv_2"]),
+        (re.compile("conv"), ["conv_1", "conv_2"]),
+        (KernelsOf("conv_2"), ["conv_2"]),
+        (["add", "conv_1", 0], ["conv_1", "add"]),
+    ],
+)
+def test_layers_are_a_selector_everywhere(selector: object, names: list[str]) -> None:
+    model, x = functional_with_skip(), noise(2, 8, 6, 2)
+    assert list(activation_spectra(model, x, selector).pre_activation) == names
+    assert list(retraining_shifts(model, model, x, x, selector)) == names
+    convolutions = [name for name in names if name != "add"]
+    # "add" has two inputs, so no gain.
+    assert list(layer_gains(model, x, selector)) == convolutions
+    found = convolution_residuals(model, x, selector).residuals
+    assert list(found) == convolutions
+    assert set(relu_residuals(model, x, selector)) == set(names) & {"conv_1"}
+
+
+def test_a_container_stands_for_the_layers_in_it() -> None:
+    found = activation_spectra(nested(), noise(1, 8, 6, 2), "inner")
+    assert list(found.pre_activation) == ["inner/conv_1"]
+
+
 def test_unknown_layer_is_refused_with_near_names() -> None:
     with pytest.raises(KeyError, match="conv_1"):
         activation_spectra(sequential(), noise(1, 8, 6, 2), layers=["conv1"])
-    with pytest.raises(TypeError, match="layers='conv_1'"):
-        activation_spectra(sequential(), noise(1, 8, 6, 2), layers="conv_1")
 
 
 def test_layer_without_spatial_output_is_refused_by_name() -> None:

@@ -306,6 +306,27 @@ def test_shares_of_the_classes_sum_to_one() -> None:
     assert shares.class_shares() == expected
 
 
+def test_the_grid_is_that_of_the_input_by_default() -> None:
+    model = model_with([GAUSSIAN])
+    found, expected = kernel_spectra(model), kernel_spectra(model, (16, 16))
+    assert found.num_points == expected.num_points == (16, 16)
+    profiles = [result.layers["conv"].profiles for result in (found, expected)]
+    np.testing.assert_array_equal(*profiles)
+    first = keras.layers.Conv2D(2, 3, data_format="channels_first", name="conv")
+    line = keras.layers.Conv1D(2, 3, name="conv")
+    for shape, layer in (((1, 12, 10), first), ((9, 3), line)):
+        grid = kernel_spectra(keras.Sequential([keras.Input(shape), layer])).num_points
+        assert grid == (shape[1:] if layer is first else shape[:-1])
+
+
+def test_an_open_grid_must_be_given() -> None:
+    conv = keras.layers.Conv2D(2, 3)
+    model = keras.Sequential([keras.Input((None, None, 1)), conv])
+    with pytest.raises(ValueError, match=r"kernel_spectra\(model, 64\)"):
+        kernel_spectra(model)
+    assert kernel_spectra(model, 8).num_points == (8, 8)
+
+
 def test_model_without_convolutions_is_refused_with_its_layers() -> None:
     dense = keras.layers.Dense(2, name="hidden")
     model = keras.Sequential([keras.Input((3,)), dense])

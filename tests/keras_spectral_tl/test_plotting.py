@@ -1,11 +1,13 @@
 """Figures: they show the numbers they were given, on axes that say what they are."""
 
+import itertools
 import sys
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl.plotting.style import label_colours
@@ -122,6 +124,20 @@ def test_scores_against_sweep_give_the_rank_correlation() -> None:
     points = all_axes[0].get_lines()[0]
     np.testing.assert_array_equal(points.get_ydata(), list(sweep.values()))
     rendered(all_axes)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0])
+def test_names_of_eleven_layers_never_overlap(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    sweep = {f"conv_{n}": 0.9 + spread * rng.uniform() for n in range(1, 12)}
+    scores = {name: spread * rng.uniform() for name in sweep}
+    all_axes = plotting.plot_scores_against_sweep({"a": scores, "b": sweep}, sweep)
+    rendered(all_axes)
+    for axes in all_axes:
+        boxes = [Text.get_window_extent(name) for name in axes.texts]
+        assert len(boxes) == 11
+        boxes.sort(key=lambda box: box.y0)
+        assert all(a.y1 <= b.y0 for a, b in itertools.pairwise(boxes))
 
 
 def test_layer_scores_mark_the_best_and_draw_intervals() -> None:

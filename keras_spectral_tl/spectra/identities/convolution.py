@@ -1,7 +1,6 @@
 """The convolution theorem through every type of convolution layer."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.freezing import Selector
+from keras_spectral_tl.spectra.activations import layer_names
 from keras_spectral_tl.spectra.fields import mode_multiplicity
 from keras_spectral_tl.spectra.identities.periodic_grids import (
     NotCoveredError,
@@ -45,7 +46,7 @@ class ConvolutionResiduals:
 def convolution_residuals(
     model: keras.Model,
     x: Any,
-    layers: Sequence[str] | None = None,
+    layers: Selector | None = None,
     *,
     batch_size: int = 4,
 ) -> ConvolutionResiduals:
@@ -80,7 +81,7 @@ def convolution_residuals(
     Args:
         model: A built model.
         x: Inputs, or an iterable of batches, as in `activation_spectra`.
-        layers: Names of the convolution layers; by default all.
+        layers: A selector or names, as in `activation_spectra`; by default all.
         batch_size: Samples a batch when ``x`` is an array.
 
     Returns:
@@ -112,7 +113,8 @@ def convolution_residuals(
             return
         sums[name] = sums.get(name, np.zeros(2)) + _squared_errors(call, kernel, field)
 
-    read_calls(model, x, accumulate, layers, batch_size, ranks=(1, 2, 3))
+    names = layer_names(model, layers)
+    read_calls(model, x, accumulate, names, batch_size, ranks=(1, 2, 3))
     if not sums and not left_out:
         raise ValueError(
             f"No convolution was called in model {model.name!r}; layers called: "

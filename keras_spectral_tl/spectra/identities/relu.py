@@ -1,6 +1,5 @@
 """A ReLU as a circular convolution, and the energy it moves between wavenumbers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl.freezing import Selector
+from keras_spectral_tl.spectra.activations import layer_names
 from keras_spectral_tl.spectra.fields import cross_spectrum, radial_spectrum
 from keras_spectral_tl.spectra.identities.convolution import root_ratio
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
@@ -34,7 +35,7 @@ class EnergyMoved:
 def relu_residuals(
     model: keras.Model,
     x: Any,
-    layers: Sequence[str] | None = None,
+    layers: Selector | None = None,
     *,
     num_wavenumbers: int = 32,
     batch_size: int = 4,
@@ -53,7 +54,7 @@ def relu_residuals(
     Args:
         model: A built model.
         x: Inputs, or an iterable of batches, as in `activation_spectra`.
-        layers: Names of layers; by default all.
+        layers: A selector or names, as in `activation_spectra`; by default all.
         num_wavenumbers: Modes at which the sum is evaluated.
         batch_size: Samples a batch when ``x`` is an array.
 
@@ -88,14 +89,15 @@ def relu_residuals(
             )
             sums[name] = sums.get(name, np.zeros(2)) + errors
 
-    read_calls(model, x, accumulate, layers, batch_size, _RANKS)
+    names = layer_names(model, layers)
+    read_calls(model, x, accumulate, names, batch_size, _RANKS)
     return {name: root_ratio(*totals) for name, totals in sums.items()}
 
 
 def relu_energy_moved(
     model: keras.Model,
     x: Any,
-    layers: Sequence[str] | None = None,
+    layers: Selector | None = None,
     *,
     batch_size: int = 4,
 ) -> dict[str, EnergyMoved]:
@@ -110,7 +112,7 @@ def relu_energy_moved(
     Args:
         model: A built model.
         x: Inputs, or an iterable of batches, as in `activation_spectra`.
-        layers: Names of layers; by default all.
+        layers: A selector or names, as in `activation_spectra`; by default all.
         batch_size: Samples a batch when ``x`` is an array.
 
     Returns:
@@ -142,7 +144,8 @@ def relu_energy_moved(
             counts = np.array([after.sum(), np.count_nonzero(post > 0), post.size])
             totals[name] = totals.get(name, np.zeros(3)) + counts
 
-    read_calls(model, x, accumulate, layers, batch_size, _RANKS)
+    names = layer_names(model, layers)
+    read_calls(model, x, accumulate, names, batch_size, _RANKS)
     result = {}
     for name, (energy, active, points) in totals.items():
         # Round-off may leave a negative 1e-17 in a shell without energy.

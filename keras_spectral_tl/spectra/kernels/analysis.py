@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.introspection import resolve_layer_name, weight_layers
+from keras_spectral_tl.freezing import Selector, select_layers
+from keras_spectral_tl.introspection import weight_layers
 from keras_spectral_tl.spectra.kernels.classes import class_counts, classify_kernels
 from keras_spectral_tl.spectra.kernels.clusters import (
     KernelClusters,
@@ -57,7 +58,7 @@ class LayerKernelAnalysis:
 
 def analyse_kernels(
     model: keras.Model,
-    layers: list[str] | None = None,
+    layers: Selector | None = None,
     *,
     with_clusters: bool = True,
 ) -> Mapping[str, LayerKernelAnalysis]:
@@ -68,7 +69,7 @@ def analyse_kernels(
 
     Args:
         model: A built model.
-        layers: Names of convolution layers; by default all.
+        layers: Convolution layers, see `select_layers`; by default all.
         with_clusters: Whether to look for clusters, which needs scikit-learn.
 
     Returns:
@@ -87,7 +88,7 @@ def analyse_kernels(
         >>> found.shape, found.gabor.residuals.shape
         ((1, 2), (2,))
     """
-    names = None if layers is None else [resolve_layer_name(model, n) for n in layers]
+    names = None if layers is None else select_layers(model, layers).names
     kernels = {
         name: kernel
         for name, layer in weight_layers(model).items()

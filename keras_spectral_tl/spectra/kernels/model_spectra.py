@@ -33,7 +33,9 @@ class KernelSpectraResult:
     left_out: tuple[str, ...]
 
 
-def kernel_spectra(model: keras.Model, num_points: int | Grid) -> KernelSpectraResult:
+def kernel_spectra(
+    model: keras.Model, num_points: int | Grid | None = None
+) -> KernelSpectraResult:
     """Transfer function of every convolution kernel of a model on a grid.
 
     ``|F[kernel]|(k) = |sum_a kernel[a] exp(-i k . x_a)|``: the factor by which the
@@ -48,15 +50,16 @@ def kernel_spectra(model: keras.Model, num_points: int | Grid) -> KernelSpectraR
         model: A built model.
         num_points: Points of the grid: one number for every axis of every layer, or
             (nx,), (nx, ny), (nx, ny, nz) for the layers with as many axes. A tuple of
-            equal numbers stands for that number.
+            equal numbers stands for that number. By default the grid of the model's
+            input, where it is known.
 
     Returns:
         One `LayerKernelSpectra` a layer, and the names of the layers left out.
 
     Raises:
         TypeError: If ``num_points`` is not an integer or a tuple of integers.
-        ValueError: If the model has no convolution that fits ``num_points``, or a
-            kernel spans more points than the grid has.
+        ValueError: If the model has no convolution that fits ``num_points``, a kernel
+            spans more points than the grid has, or no grid is given nor known.
 
     Example:
         >>> import keras
@@ -70,6 +73,8 @@ def kernel_spectra(model: keras.Model, num_points: int | Grid) -> KernelSpectraR
         >>> float(spectra.mean_profile[0])  # the sum of the kernel
         25.0
     """
+    if num_points is None:
+        num_points = input_grid(model)
     found, left_out = convolutions_on(model, num_points)
     layers = {
         name: layer_kernel_spectra(name, kernel, grid)
@@ -139,6 +144,33 @@ def grid_shape(num_points: int | Grid) -> Grid:
     if min(sizes) < 2:
         raise ValueError(f"num_points must be at least 2. Received {num_points}.")
     return tuple(int(n) for n in sizes)
+
+
+def input_grid(model: keras.Model) -> Grid:
+    """Points along the spatial axes of a model's input.
+
+    Args:
+        model: A built model with one input (batch, *grid, channels), or with channels
+            first.
+
+    Returns:
+        (nx,), (nx, ny) or (nx, ny, nz).
+
+    Raises:
+        ValueError: If the model has no such input or leaves a size open.
+    """
+    shape = getattr(model, "input_shape", None)
+    shape = tuple(shape) if isinstance(shape, tuple) else ()
+    formats = [getattr(layer, "data_format", None) for layer in model.layers]
+    known = next(filter(None, formats), keras.config.image_data_format())
+    grid = shape[1:-1] if known == "channels_last" else shape[2:]
+    if not 1 <= len(grid) <= 3 or not all(isinstance(n, int) for n in grid):
+        raise ValueError(
+            f"The grid of model {model.name!r} is not known: expected one input "
+            "(batch, nx, ny, channels) with sizes, received input shape "
+            f"{shape or None}. Pass num_points, such as kernel_spectra(model, 64)."
+        )
+    return grid
 
 
 def _grid_of_rank(grid: Grid, rank: int) -> Grid | None:
