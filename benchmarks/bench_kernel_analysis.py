@@ -36,7 +36,7 @@ def network(num_layers: int, num_filters: int, num_points: int) -> keras.Model:
     model = kst.build_sgs_cnn(shape, num_layers=num_layers, num_filters=num_filters)
     rng = np.random.default_rng(0)
     x = np.arange(5) - 2.0
-    for layer in kst.weight_layers(model).values():
+    for layer in kst.layers_with_weights(model).values():
         kernel, *bias = layer.get_weights()
         k = rng.uniform(-np.pi, np.pi, (2, 1, 1, *kernel.shape[2:]))
         phase = rng.uniform(0, 2 * np.pi, kernel.shape[2:])

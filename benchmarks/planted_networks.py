@@ -109,7 +109,7 @@ def random_fields(count: int, rng: np.random.Generator) -> np.ndarray:
 
 def calibrate(model: keras.Model, x: np.ndarray, rng: np.random.Generator) -> None:
     """Draws weights, and gives every channel mean 0 and variance 1 on `x`, in place."""
-    for name, layer in kst.weight_layers(model).items():
+    for name, layer in kst.layers_with_weights(model).items():
         kernel = rng.standard_normal(layer.kernel.shape)
         layer.set_weights([kernel, np.zeros(kernel.shape[-1])])
         calls = []

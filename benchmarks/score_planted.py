@@ -152,7 +152,7 @@ def plant(setting: PlantedSetting) -> Planted:
     places = network.permutation(len(names))
     name = names[places[list(CHANGES).index(setting.change)]]
     teacher = kst.models.copy_model(model)
-    layer = kst.weight_layers(teacher)[name]
+    layer = kst.layers_with_weights(teacher)[name]
     kernel, bias = layer.get_weights()
     layer.set_weights([CHANGES[setting.change](kernel, rng), bias])
     x = random_fields(NUM_TARGET, rng)

@@ -79,7 +79,7 @@ print(scores.reason)
 
 # %%
 sweep = {}
-for layer in kst.weight_layers(model):
+for layer in kst.layers_with_weights(model):
     result = kst.retrain(model, few, layer, epochs=EPOCHS, batch_size=4)
     sweep[layer] = correlation(result.model, target_test)
     print(f"{layer}: CC {sweep[layer]:.3f}, changed {result.changed}")

@@ -115,7 +115,7 @@ print(scores.reason)
 
 # %%
 options = {"normalization": RefitOnTarget(), "epochs": EPOCHS, "batch_size": 4}
-for layer in kst.weight_layers(model):
+for layer in kst.layers_with_weights(model):
     result = kst.retrain(model, target, layer, **options)
     row = result.row(test)
     print(

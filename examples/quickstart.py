@@ -126,7 +126,7 @@ def compare(
     """Retrains each layer alone, then the baselines; tests all of them."""
     options = {**RETRAIN, "seed": seed}
     results = {}
-    for layer in kst.weight_layers(model):
+    for layer in kst.layers_with_weights(model):
         results[layer] = kst.retrain(model, target.train, layer, **options)
         print(f"   {layer}: CC {correlation(results[layer].model, target.test):.3f}")
     results["all layers"] = retrain_all(model, target.train, **options)
@@ -200,7 +200,7 @@ def draw(
 ) -> None:
     """Writes the figures of the study as PNG files."""
     x, y = target.test
-    layers = kst.weight_layers(networks["base"])
+    layers = kst.layers_with_weights(networks["base"])
     sweep = {layer: correlations[layer] for layer in layers}
     figures = {
         "fields": plotting.plot_fields({**first_fields(base), **first_fields(target)}),
@@ -268,7 +268,7 @@ def study_of(
 ) -> kst.Study:
     """All that a report shows; the retrained layer is the best-scored one."""
     retrained = results[scores.ranking[0]]
-    rows = [results[layer].row(target.test) for layer in kst.weight_layers(model)]
+    rows = [results[layer].row(target.test) for layer in kst.layers_with_weights(model)]
     systems = {"base": base, "target": target}
     return kst.Study(
         title=f"From {base.name} to {target.name}",
@@ -363,7 +363,7 @@ def main() -> None:
         print(f"   {scores.reason}")
     with watch.stage("retraining"):
         results, correlations = compare(model, target, options.seed)
-        check_nothing_else_moved(results, list(kst.weight_layers(model)))
+        check_nothing_else_moved(results, list(kst.layers_with_weights(model)))
         print("   frozen layers unchanged in every retraining (SHA-256)")
     with watch.stage("figures"):
         networks = {"base": model, "retrained": results[scores.ranking[0]].model}

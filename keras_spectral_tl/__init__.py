@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazily
     from keras_spectral_tl.closure import KerasClosure as KerasClosure
     from keras_spectral_tl.freezing import freeze_layers as freeze_layers
+    from keras_spectral_tl.freezing import layer_hashes as layer_hashes
     from keras_spectral_tl.freezing import only_trainable as only_trainable
     from keras_spectral_tl.freezing import select_layers as select_layers
     from keras_spectral_tl.freezing import unfreeze_layers as unfreeze_layers
-    from keras_spectral_tl.freezing import weight_hashes as weight_hashes
-    from keras_spectral_tl.introspection import weight_layers as weight_layers
+    from keras_spectral_tl.introspection import (
+        layers_with_weights as layers_with_weights,
+    )
     from keras_spectral_tl.models import build_sgs_cnn as build_sgs_cnn
     from keras_spectral_tl.reporting import Study as Study
     from keras_spectral_tl.reporting import report as report
@@ -59,8 +61,8 @@ _HOME = {
     "only_trainable": "freezing",
     "select_layers": "freezing",
     "unfreeze_layers": "freezing",
-    "weight_hashes": "freezing",
-    "weight_layers": "introspection",
+    "layer_hashes": "freezing",
+    "layers_with_weights": "introspection",
     "activation_spectra": "spectra",
     "kernel_spectra": "spectra",
     "radial_spectrum": "spectra",

@@ -108,7 +108,7 @@ def parents_first(model: keras.Layer) -> list[keras.Layer]:
     return contents_first[::-1]
 
 
-def weight_layers(model: keras.Model) -> dict[str, keras.Layer]:
+def layers_with_weights(model: keras.Model) -> dict[str, keras.Layer]:
     """Return every layer that directly owns weights, keyed by a unique name.
 
     Nested and subclassed models, wrappers and recurrent cells are flattened: a
@@ -135,7 +135,7 @@ def weight_layers(model: keras.Model) -> dict[str, keras.Layer]:
         >>> import keras
         >>> dense = keras.layers.Dense(2, name="hidden")
         >>> model = keras.Sequential([keras.Input((3,)), dense, keras.layers.ReLU()])
-        >>> list(weight_layers(model))
+        >>> list(layers_with_weights(model))
         ['hidden']
     """
     if not isinstance(model, keras.Layer):
@@ -171,7 +171,7 @@ def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
         >>> trainable_layer_names(keras.Sequential([keras.Input((3,)), norm, dense]))
         ('hidden',)
     """
-    layers = weight_layers(model).items()
+    layers = layers_with_weights(model).items()
     return tuple(name for name, layer in layers if own_trainable_variables(layer))
 
 
@@ -179,7 +179,7 @@ def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable
     """Return the weights that the layers hold themselves, by path.
 
     Args:
-        layers: Layers by name, as from `weight_layers`.
+        layers: Layers by name, as from `layers_with_weights`.
 
     Returns:
         Weights by "layer name/weight name", layer by layer. Should a layer have two
@@ -189,7 +189,7 @@ def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable
         >>> import keras
         >>> dense = keras.layers.Dense(2, name="hidden")
         >>> model = keras.Sequential([keras.Input((3,)), dense])
-        >>> list(named_weights(weight_layers(model)))
+        >>> list(named_weights(layers_with_weights(model)))
         ['hidden/kernel', 'hidden/bias']
     """
     found: dict[str, keras.Variable] = {}
@@ -213,8 +213,8 @@ def corresponding_layers(
     Returns:
         Layers by name; what `other` has in addition comes last, under its own name.
     """
-    found = weight_layers(other)
-    names = list(weight_layers(model))
+    found = layers_with_weights(other)
+    names = list(layers_with_weights(model))
     extra = list(found)[len(names) :]
     return dict(zip([*names, *extra], found.values(), strict=True))
 
@@ -290,7 +290,7 @@ def _unique(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def resolve_layer_name(model: keras.Model, name: str) -> str:
-    """Return `name` if it is a key of `weight_layers(model)`, else explain.
+    """Return `name` if it is a key of `layers_with_weights(model)`, else explain.
 
     Args:
         model: A built Keras model.
@@ -310,7 +310,7 @@ def resolve_layer_name(model: keras.Model, name: str) -> str:
         >>> resolve_layer_name(model, "hidden")
         'hidden'
     """
-    return known_name(name, list(weight_layers(model)), model.name)
+    return known_name(name, list(layers_with_weights(model)), model.name)
 
 
 def known_name(name: str, names: Collection[str], model_name: str) -> str:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl.introspection import (
     fetch,
+    layers_with_weights,
     own_trainable_variables,
     resolve_layer_name,
-    weight_layers,
 )
 
 Array = NDArray[np.float64]
@@ -26,7 +26,7 @@ class LayerFunction:
     Args:
         model: a built Keras model; not changed.
         layers: name of a layer with trainable weights, see
-            `introspection.weight_layers`, or several.
+            `layers_with_weights`, or several.
 
     Attributes:
         layers: the layers.
@@ -49,7 +49,7 @@ class LayerFunction:
 
     def __init__(self, model: keras.Model, layers: str | Sequence[str]) -> None:
         names = [layers] if isinstance(layers, str) else layers
-        named = weight_layers(model)
+        named = layers_with_weights(model)
         self.layers = tuple(named[resolve_layer_name(model, name)] for name in names)
         own = {id(v) for layer in self.layers for v in own_trainable_variables(layer)}
         # Frozen flags move variables between Keras's two lists, so ask for all.

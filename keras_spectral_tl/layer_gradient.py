@@ -27,7 +27,7 @@ class LayerGradient:
     Args:
         model: a built Keras model; not changed.
         layers: name of a layer with trainable weights, see
-            `introspection.weight_layers`, or several.
+            `layers_with_weights`, or several.
 
     Raises:
         KeyError: if there is no such layer.

@@ -36,7 +36,7 @@ class LayerLinearisation:
     Args:
         model: a built Keras model; not changed.
         layer: name of a layer with trainable weights, see
-            `introspection.weight_layers`.
+            `layers_with_weights`.
         batch_size: samples computed at once.
 
     Raises:

@@ -237,7 +237,7 @@ def _all_layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
-    return list(introspection.weight_layers(model).values())
+    return list(introspection.layers_with_weights(model).values())
 
 
 def _shapes(model: keras.Model) -> list[tuple[int, ...]]:

@@ -41,9 +41,13 @@ def read_model(path: str) -> Any:
 def _check_weights(model: Any, path: str) -> None:
     import numpy as np
 
-    from keras_spectral_tl.introspection import fetch, named_weights, weight_layers
+    from keras_spectral_tl.introspection import (
+        fetch,
+        layers_with_weights,
+        named_weights,
+    )
 
-    weights = named_weights(weight_layers(model))
+    weights = named_weights(layers_with_weights(model))
     bad = [name for name, v in weights.items() if not np.isfinite(fetch(v)).all()]
     if bad:
         raise ValueError(

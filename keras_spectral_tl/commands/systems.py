@@ -78,7 +78,7 @@ def model_record(path: str, model: keras.Model) -> dict[str, Any]:
     return {
         "model": path,
         "model_sha256": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
-        "layer_sha256": freezing.weight_hashes(model),
+        "layer_sha256": freezing.layer_hashes(model),
         "backend": keras.backend.backend(),
         "versions": versions(),
     }

@@ -13,7 +13,7 @@ from keras_spectral_tl.freezing.flags import (
     set_trainable,
     trainable_names,
 )
-from keras_spectral_tl.freezing.hashes import variable_hashes, weight_hashes
+from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
 from keras_spectral_tl.freezing.low_rank import LowRankOf
 from keras_spectral_tl.freezing.output_gain import OutputGain
 from keras_spectral_tl.freezing.parts import (
@@ -44,11 +44,11 @@ __all__ = [
     "TrainableFlags",
     "TrainingCost",
     "freeze_layers",
+    "layer_hashes",
     "only_trainable",
     "select_layers",
     "set_trainable",
     "trainable_names",
     "unfreeze_layers",
-    "variable_hashes",
     "weight_hashes",
 ]

@@ -68,7 +68,7 @@ def freeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeR
         >>> unfreeze_layers(model).changed
         ('first',)
     """
-    found = introspection.weight_layers(model)
+    found = introspection.layers_with_weights(model)
     chosen = choose(model, found, layers, thawed=True)
     left: Choice = {}
     for name, weights in flags.trainable_choice(model, found).items():
@@ -95,7 +95,7 @@ def unfreeze_layers(model: keras.Model, layers: Selector | None = None) -> Freez
     Raises:
         KeyError, TypeError, ValueError: As `select_layers`.
     """
-    found = introspection.weight_layers(model)
+    found = introspection.layers_with_weights(model)
     after = flags.trainable_choice(model, found)
     for name, weights in choose(model, found, layers, thawed=True).items():
         after[name] = (*after.get(name, ()), *weights)

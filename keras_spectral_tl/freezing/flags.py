@@ -58,7 +58,7 @@ def trainable_names(model: keras.Model) -> tuple[str, ...]:
 
     A layer without trainable weights (statistics only) counts by its flag.
     """
-    return tuple(trainable_choice(model, introspection.weight_layers(model)))
+    return tuple(trainable_choice(model, introspection.layers_with_weights(model)))
 
 
 def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> None:
@@ -66,11 +66,11 @@ def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> 
 
     Args:
         model: A built Keras model; changed in place.
-        names: Names as in `introspection.weight_layers`, for whole layers (a weight
+        names: Names as in `layers_with_weights`, for whole layers (a weight
             frozen by itself stays so), or a selection, of which exactly the chosen
             weights train.
     """
-    layers = introspection.weight_layers(model)
+    layers = introspection.layers_with_weights(model)
     selector = names if isinstance(names, LayerSelection) else list(names)
     switch(model, layers, choose(model, layers, selector) if selector else {})
 

@@ -8,35 +8,38 @@ import keras
 from keras_spectral_tl import introspection
 
 
-def weight_hashes(model: keras.Model) -> dict[str, str]:
+def layer_hashes(layers: keras.Model | Mapping[str, keras.Layer]) -> dict[str, str]:
     """Return the SHA-256 of the weights of each weight-bearing layer.
 
     Moving statistics are included. Two equal hashes mean that the weights are equal bit
     for bit, with the same shapes and dtypes.
 
     Args:
-        model: A built Keras model.
+        layers: A built Keras model, or layers by name.
 
     Returns:
-        Hexadecimal digests by layer name, as in `introspection.weight_layers`.
+        Hexadecimal digests by layer name, as in `layers_with_weights`.
 
     Example:
         >>> import keras
         >>> dense = keras.layers.Dense(2, name="hidden")
         >>> model = keras.Sequential([keras.Input((3,)), dense])
-        >>> before = weight_hashes(model)
+        >>> before = layer_hashes(model)
         >>> _ = dense.bias.assign([0.0, 1.0])
-        >>> weight_hashes(model) == before
+        >>> layer_hashes(model) == before
         False
     """
-    return layer_hashes(introspection.weight_layers(model))
+    return {
+        name: hash_of(introspection.own_weights(layer))
+        for name, layer in _named(layers).items()
+    }
 
 
-def variable_hashes(model: keras.Model) -> dict[str, str]:
+def weight_hashes(layers: keras.Model | Mapping[str, keras.Layer]) -> dict[str, str]:
     """Return the SHA-256 of each single weight, statistics included.
 
     Args:
-        model: A built Keras model.
+        layers: A built Keras model, or layers by name.
 
     Returns:
         Hexadecimal digests by path, as in `introspection.named_weights`.
@@ -45,26 +48,13 @@ def variable_hashes(model: keras.Model) -> dict[str, str]:
         >>> import keras
         >>> dense = keras.layers.Dense(2, name="hidden")
         >>> model = keras.Sequential([keras.Input((3,)), dense])
-        >>> before = variable_hashes(model)
+        >>> before = weight_hashes(model)
         >>> _ = dense.bias.assign([0.0, 1.0])
-        >>> [path for path, digest in variable_hashes(model).items()
+        >>> [path for path, digest in weight_hashes(model).items()
         ...  if digest != before[path]]
         ['hidden/bias']
     """
-    return weight_hashes_of(introspection.weight_layers(model))
-
-
-def layer_hashes(layers: Mapping[str, keras.Layer]) -> dict[str, str]:
-    """Return `weight_hashes` of layers that have names already."""
-    return {
-        name: hash_of(introspection.own_weights(layer))
-        for name, layer in layers.items()
-    }
-
-
-def weight_hashes_of(layers: Mapping[str, keras.Layer]) -> dict[str, str]:
-    """Return `variable_hashes` of layers that have names already."""
-    weights = introspection.named_weights(layers)
+    weights = introspection.named_weights(_named(layers))
     return {path: hash_of([weight]) for path, weight in weights.items()}
 
 
@@ -76,3 +66,11 @@ def hash_of(weights: Iterable[keras.Variable]) -> str:
         digest.update(f"{weight.dtype}{values.shape}".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
+
+
+def _named(
+    layers: keras.Model | Mapping[str, keras.Layer],
+) -> Mapping[str, keras.Layer]:
+    if isinstance(layers, Mapping):
+        return layers
+    return introspection.layers_with_weights(layers)

@@ -23,7 +23,7 @@ class LayerSelection:
     """Layers, or parts of layers, chosen from one model; `str()` of it is a table.
 
     Attributes:
-        names: Names as in `introspection.weight_layers`, in the order of the model.
+        names: Names as in `layers_with_weights`, in the order of the model.
         num_trainable: Trainable parameters chosen.
         num_frozen: All other parameters of the model, moving statistics included.
         variables: Paths of the chosen weights, as in `introspection.named_weights`.
@@ -118,7 +118,7 @@ def select_layers(model: keras.Model, selector: Selector | None) -> LayerSelecti
     Args:
         model: A built Keras model.
         selector: A layer name (that of a container without weights of its own means
-            all layers in it); an index or slice into `introspection.weight_layers`
+            all layers in it); an index or slice into `layers_with_weights`
             (negative ones count from the end); `freezing.Depth`, which counts in the
             order of the calls; a compiled regular expression, searched in the names; a
             subclass of `keras.Layer`; a layer of the model; a callable from layer to
@@ -150,7 +150,7 @@ def select_layers(model: keras.Model, selector: Selector | None) -> LayerSelecti
         >>> select_layers(model, -1).names
         ('last',)
     """
-    layers = introspection.weight_layers(model)
+    layers = introspection.layers_with_weights(model)
     return select_from(model, layers, choose(model, layers, selector))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl import metrics
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra import (
     activation_spectra,
     kernel_spectra,
@@ -129,7 +129,7 @@ def _kernel_profiles(
 
 
 def _activations(network: keras.Model, x: Any) -> dict[str, NDArray[np.float64]]:
-    names = list(weight_layers(network))
+    names = list(layers_with_weights(network))
     try:
         spectra = activation_spectra(network, _some(np.asarray(x))).pre_activation
     except NoSpatialLayerError:

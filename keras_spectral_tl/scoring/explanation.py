@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.scoring.spatial_axes import spatial_axes
 from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.spectra.kernels.rms_transfer import rms_transfer
@@ -103,7 +103,7 @@ def kernel_profiles(
         Layer name to an array (num_shells,); the wavenumber is the index. Without
         layers that are no convolutions, or whose kernels are 0 or wider than the grid.
     """
-    named, found = weight_layers(model), {}
+    named, found = layers_with_weights(model), {}
     for name in layers if grid else ():
         layer = named.get(name)
         kernel = None if layer is None else convolution_kernel(layer)

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_spectral_tl.introspection import (
     fetch,
+    layers_with_weights,
     own_trainable_variables,
-    weight_layers,
 )
 from keras_spectral_tl.linearisation import LayerLinearisation
 from keras_spectral_tl.scoring.protocol import (
@@ -39,7 +39,7 @@ class GradientNorm:
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; `base` and `rng` have no influence."""
-        layers, values = weight_layers(model), {}
+        layers, values = layers_with_weights(model), {}
         predicted = model.predict(target.x, batch_size=8, verbose=0)
         slope = 2.0 * (np.asarray(predicted, np.float64) - target.y) / target.y.size
         for name in layers_to_score(model):

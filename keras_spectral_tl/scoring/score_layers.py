@@ -148,7 +148,7 @@ def _provenance(
         "num_target_samples": len(target),
         "base_data_sha256": base.fingerprint(),
         "target_data_sha256": target.fingerprint(),
-        "weights_sha256": freezing.weight_hashes(model),
+        "weights_sha256": freezing.layer_hashes(model),
         "backend": keras.backend.backend(),
         "versions": versions(),
     }

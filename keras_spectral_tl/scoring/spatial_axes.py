@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra.kernels.weights import convolution_kernel
 
 
@@ -28,7 +28,8 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
     """
     rank = ndim - 2
     kernels = [
-        (layer, convolution_kernel(layer)) for layer in weight_layers(model).values()
+        (layer, convolution_kernel(layer))
+        for layer in layers_with_weights(model).values()
     ]
     formats = [
         layer.data_format

@@ -47,8 +47,8 @@ def suffixes(
         batch_size: samples computed at once.
     """
     copy = models.copy_model(model)
-    copied = introspection.weight_layers(copy)
-    originals = introspection.weight_layers(model)
+    copied = introspection.layers_with_weights(copy)
+    originals = introspection.layers_with_weights(model)
     counterpart = dict(zip(originals, copied, strict=True))
     named = [("+".join(c), tuple(counterpart[name] for name in c)) for c in choices]
     graph = LayerGraph.of(copy)
@@ -66,7 +66,9 @@ def suffixes(
             yield Suffix(name, copy, layers, sets)
             continue
         _, part = graph.part(cut, graph.outputs)
-        inside = {id(v): key for key, v in introspection.weight_layers(part).items()}
+        inside = {
+            id(v): key for key, v in introspection.layers_with_weights(part).items()
+        }
         if any(id(copied[layer]) not in inside for layer in layers):
             # A layer that no output depends on is not in the part.
             yield Suffix(name, copy, layers, sets)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_array
 from keras_spectral_tl.freezing import Selector, select_layers
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra.fields import last_complete_shell, radial_spectrum
 from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 
@@ -149,8 +149,10 @@ def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None
     if layers is None:
         return None
     if isinstance(layers, str):
-        inside = [n for n in weight_layers(model) if n.startswith(f"{layers}/")]
-        return [layers] if layers in weight_layers(model) or not inside else inside
+        inside = [n for n in layers_with_weights(model) if n.startswith(f"{layers}/")]
+        return (
+            [layers] if layers in layers_with_weights(model) or not inside else inside
+        )
     if isinstance(layers, Sequence):
         parts = [layer_names(model, part) or [] for part in layers]
         return list(dict.fromkeys(name for part in parts for name in part))

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.introspection import (
+    layers_with_weights,
     resolve_layer_name,
     sublayers,
-    weight_layers,
 )
 
 # Layers that are an activation and keep it elsewhere than in an `activation` attribute.
@@ -219,7 +219,7 @@ def _chosen_layers(
 
 def _readable_layers(model: keras.Model) -> dict[str, keras.Layer]:
     """Layers with weights by their usual names, then those without by their paths."""
-    readable = weight_layers(model)
+    readable = layers_with_weights(model)
     seen = {id(layer) for layer in readable.values()}
 
     def visit(container: keras.Layer, prefix: str) -> None:

@@ -96,13 +96,13 @@ def baselines(
 
 
 def _applicable(model: keras.Model) -> list[str]:
-    weights = introspection.named_weights(introspection.weight_layers(model))
+    weights = introspection.named_weights(introspection.layers_with_weights(model))
     biased = any(path.endswith("bias") for path in weights)
     return [name for name in _BASELINES if biased or name != "bias_only"]
 
 
 def _unchanged(model: keras.Model, data: Samples, options: Options) -> RetrainResult:
-    layers, weights = freezing.weight_hashes(model), freezing.variable_hashes(model)
+    layers, weights = freezing.layer_hashes(model), freezing.weight_hashes(model)
     return RetrainResult(
         model=model,
         history={},

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, introspection, metrics, models
-from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes_of
+from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.retrain_result import RetrainResult
 from keras_spectral_tl.transfer.retraining import (
@@ -68,14 +68,14 @@ def fit_output_gain(
         model=_scaled(copy, data, gain),
         history={"gain": [gain]},
         trained=(),
-        hashes_before=freezing.weight_hashes(model),
+        hashes_before=freezing.layer_hashes(model),
         hashes_after=layer_hashes(layers),
         num_trainable=1,
         num_frozen=introspection.count_parameters(model.weights),
         seconds=time.perf_counter() - start,
         label="gain_only",
-        weight_hashes_before=freezing.variable_hashes(model),
-        weight_hashes_after=weight_hashes_of(layers),
+        weight_hashes_before=freezing.weight_hashes(model),
+        weight_hashes_after=weight_hashes(layers),
         normalization=data.normalization,
     )
 

@@ -66,7 +66,7 @@ class LearningRates:
         Raises:
             KeyError, TypeError, ValueError: As `freezing.select_layers`.
         """
-        layers = introspection.weight_layers(model)
+        layers = introspection.layers_with_weights(model)
         found = dict.fromkeys(introspection.named_weights(layers), self.default)
         for selector, factor in self.factors:
             for path in freezing.select_layers(model, selector).variables:

@@ -99,7 +99,7 @@ class LayerGraph:
         Raises:
             KeyError, TypeError, ValueError: As `freezing.select_layers`.
         """
-        named = introspection.weight_layers(self.network)
+        named = introspection.layers_with_weights(self.network)
         names = freezing.select_layers(self.network, layers).names
         trained = {id(named[name]) for name in names}
         after: set[int] = set()

@@ -8,7 +8,7 @@ import keras
 
 from keras_spectral_tl import freezing, introspection, models
 from keras_spectral_tl.freezing.flags import switch
-from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes_of
+from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
 from keras_spectral_tl.freezing.selection import choose
 from keras_spectral_tl.transfer._samples import Samples as Samples
 from keras_spectral_tl.transfer.adaptation import adapted_copy
@@ -98,7 +98,7 @@ def trainable_selection(
 
 def check_weights(model: keras.Model) -> None:
     """Refuse a model without weights."""
-    if not introspection.weight_layers(model):
+    if not introspection.layers_with_weights(model):
         raise ValueError(f"Model {model.name!r} has no weights: nothing to retrain.")
 
 
@@ -158,7 +158,7 @@ def train(
     start = time.perf_counter()
     layers = introspection.corresponding_layers(original, network)
     refitted = training.adapt(network, data, whole=trainee is None)
-    frozen = weight_hashes_of(layers)
+    frozen = weight_hashes(layers)
     switch(network, layers, choose(network, layers, selection))
     models.seed_random_states(network, training.seed)
     trained, samples = trainee or (network, data)
@@ -175,13 +175,13 @@ def train(
         model=network,
         history=history,
         trained=selection.names,
-        hashes_before=freezing.weight_hashes(original),
+        hashes_before=freezing.layer_hashes(original),
         hashes_after=layer_hashes(layers),
         num_trainable=selection.num_trainable,
         num_frozen=selection.num_frozen,
         seconds=time.perf_counter() - start,
         label=label,
-        weight_hashes_before=freezing.variable_hashes(original),
+        weight_hashes_before=freezing.weight_hashes(original),
         weight_hashes_after=after,
         normalization=data.normalization,
         provenance=record,
@@ -229,7 +229,7 @@ def _check_unmoved(
     before: Mapping[str, str], layers: Layers, selection: freezing.LayerSelection
 ) -> dict[str, str]:
     """Return the hashes of all weights now; refuse moved ones that were not chosen."""
-    after = weight_hashes_of(layers)
+    after = weight_hashes(layers)
     free = {*selection.variables, *selection.statistics}
     moved = [p for p in before if p not in free and after[p] != before[p]]
     if not moved:

@@ -46,7 +46,7 @@ def fingerprint(
     Returns:
         Short texts: equal ones mean an equal sweep.
     """
-    weights = freezing.weight_hashes(model)
+    weights = freezing.layer_hashes(model)
     return {
         "model": _digest(type(model).__name__, _architecture(model), weights),
         "target_data": target.fingerprint()[:16],
@@ -202,7 +202,7 @@ def _contents(value: Any) -> list[Any]:
     if isinstance(value, keras.Model):
         optimizer = getattr(value, "optimizer", None)
         moments = [np.asarray(v) for v in getattr(optimizer, "variables", ())]
-        return [freezing.weight_hashes(value), moments]
+        return [freezing.layer_hashes(value), moments]
     if dataclasses.is_dataclass(value):
         return [getattr(value, field.name) for field in dataclasses.fields(value)]
     if hasattr(value, "get_config"):

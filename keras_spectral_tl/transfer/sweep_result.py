@@ -58,8 +58,8 @@ class SweepResult:
             )
         copy = models.copy_model(original)
         pairs = zip(
-            introspection.weight_layers(original),
-            introspection.weight_layers(copy).values(),
+            introspection.layers_with_weights(original),
+            introspection.layers_with_weights(copy).values(),
             strict=True,
         )
         layers = dict(pairs)

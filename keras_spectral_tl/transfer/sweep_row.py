@@ -41,7 +41,7 @@ class Candidate:
     def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
         """Return the chosen layers of a model."""
         names = freezing.select_layers(model, selector).names
-        everything = list(introspection.weight_layers(model))
+        everything = list(introspection.layers_with_weights(model))
         return cls(names, tuple(everything.index(name) for name in names))
 
 
@@ -107,7 +107,7 @@ class RowTrainer:
             )
             result = dataclasses.replace(result, model=parts)
         values = result.row(self.test)
-        layers = list(introspection.weight_layers(network).values())
+        layers = list(introspection.layers_with_weights(network).values())
         chosen = [layers[place] for place in candidate.places]
         return SweepRow(values, [_copied(layer) for layer in chosen])
 

@@ -78,7 +78,7 @@ class PackedModel:
             return cls(
                 path.read_bytes(),
                 {type(layer).__name__: type(layer) for layer in parts},
-                tuple(freezing.weight_hashes(model).values()),
+                tuple(freezing.layer_hashes(model).values()),
             )
 
     def model(self) -> keras.Model:
@@ -94,7 +94,7 @@ class PackedModel:
             model = keras.models.load_model(
                 path, custom_objects=dict(self.classes), compile=False, safe_mode=False
             )
-        if tuple(freezing.weight_hashes(model).values()) != self.hashes:
+        if tuple(freezing.layer_hashes(model).values()) != self.hashes:
             raise ValueError(
                 f"Model {model.name!r} ({type(model).__name__}) came back from its "
                 "saved file with other weights. Implement build() or "

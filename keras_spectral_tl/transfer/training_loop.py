@@ -122,7 +122,7 @@ def check_finite_weights(network: keras.Model) -> None:
     Raises:
         FloatingPointError: With the name of the layer and the mend.
     """
-    for name, layer in introspection.weight_layers(network).items():
+    for name, layer in introspection.layers_with_weights(network).items():
         values = [introspection.fetch(v) for v in introspection.own_weights(layer)]
         if not all(np.isfinite(value).all() for value in values):
             raise FloatingPointError(

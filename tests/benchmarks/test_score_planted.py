@@ -58,7 +58,7 @@ def test_the_target_is_the_base_network_with_one_layer_changed(
     }
     assert errors["base"] == pytest.approx(planted.NOISE, rel=0.05)
     assert errors["target"] > 5.0 * planted.NOISE
-    assert case.layer in kst.weight_layers(case.model)
+    assert case.layer in kst.layers_with_weights(case.model)
     assert len(case.target[0]) == planted.NUM_TARGET
 
 

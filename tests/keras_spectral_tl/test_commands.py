@@ -86,7 +86,7 @@ def test_the_retrained_network_differs_in_one_layer(files, run_dir):
         keras.models.load_model(files / "base.keras"),
         kst.transfer.load_retrained(run_dir / "retrained"),
     )
-    before, after = map(kst.weight_hashes, networks)
+    before, after = map(kst.layer_hashes, networks)
     assert [name for name in before if before[name] != after[name]] == ["conv_2"]
 
 

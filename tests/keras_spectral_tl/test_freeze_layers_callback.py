@@ -36,12 +36,12 @@ class Recorder(keras.callbacks.Callback):
     """Notes hashes, moments and counters at the end of every epoch."""
 
     def on_train_begin(self, logs=None):
-        self.hashes = [freezing.weight_hashes(self.model)]
+        self.hashes = [freezing.layer_hashes(self.model)]
         self.moments, self.optimizers, self.iterations = [], [], []
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
-        self.hashes.append(freezing.weight_hashes(self.model))
+        self.hashes.append(freezing.layer_hashes(self.model))
         self.optimizers.append(optimizer)
         self.iterations.append(int(np.asarray(optimizer.iterations)))
         self.moments.append(_moments(optimizer))
@@ -89,7 +89,7 @@ def test_one_phase_equals_freezing_before_compile():
     expected.compile(keras.optimizers.Adam(0.01), "mse")
     _fit(expected, epochs=3)
     _fit(model, FreezeLayers({0: "b"}), epochs=3)
-    assert freezing.weight_hashes(model) == freezing.weight_hashes(expected)
+    assert freezing.layer_hashes(model) == freezing.layer_hashes(expected)
 
 
 def test_a_schedule_that_changes_nothing_equals_a_plain_fit():
@@ -100,7 +100,7 @@ def test_a_schedule_that_changes_nothing_equals_a_plain_fit():
     plain.compile(keras.optimizers.Adam(0.01), "mse")
     _fit(plain, epochs=3)
     _fit(model, FreezeLayers({0: list(ALL), 1: ["c", "b", "a"], 2: None}), epochs=3)
-    assert freezing.weight_hashes(model) == freezing.weight_hashes(plain)
+    assert freezing.layer_hashes(model) == freezing.layer_hashes(plain)
 
 
 def test_moments_iterations_and_learning_rate_survive():
@@ -267,10 +267,10 @@ def test_nested_models_with_equal_variable_paths_keep_their_own_moments():
 
 def test_evaluate_and_predict_leave_everything_alone():
     model, callback = _model(), FreezeLayers({0: "a"})
-    before = freezing.weight_hashes(model), freezing.TrainableFlags.of(model)
+    before = freezing.layer_hashes(model), freezing.TrainableFlags.of(model)
     model.evaluate(X, Y, verbose=0, callbacks=[callback])
     model.predict(X, verbose=0, callbacks=[callback])
-    after = freezing.weight_hashes(model), freezing.TrainableFlags.of(model)
+    after = freezing.layer_hashes(model), freezing.TrainableFlags.of(model)
     assert after == before
 
 
@@ -302,10 +302,10 @@ def test_bad_schedules_are_refused_at_once(schedule, error, message):
 
 def test_unknown_layers_are_told_before_any_training():
     model = _model()
-    before = freezing.weight_hashes(model)
+    before = freezing.layer_hashes(model)
     with pytest.raises(KeyError, match=r"'aa'.*Did you mean 'a'"):
         _fit(model, FreezeLayers({0: "a", 1: "aa"}), epochs=2)
-    assert freezing.weight_hashes(model) == before
+    assert freezing.layer_hashes(model) == before
     assert freezing.trainable_names(model) == ALL
 
 

@@ -28,10 +28,10 @@ ROUND_OFF = 1e-5
 
 class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
-        self.before, self.moved = freezing.weight_hashes(self.model), []
+        self.before, self.moved = freezing.layer_hashes(self.model), []
 
     def on_epoch_end(self, epoch, logs=None):
-        after = freezing.weight_hashes(self.model)
+        after = freezing.layer_hashes(self.model)
         self.moved.append([name for name in after if after[name] != self.before[name]])
         self.before = after
 

@@ -52,9 +52,9 @@ def _subclassed():
 
 def _moved(model, schedule, epochs=2):
     """Return the layers that each epoch of one fit moves."""
-    hashes = [freezing.weight_hashes(model)]
+    hashes = [freezing.layer_hashes(model)]
     note = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: hashes.append(freezing.weight_hashes(model))
+        on_epoch_end=lambda epoch, logs: hashes.append(freezing.layer_hashes(model))
     )
     model.fit(
         X, Y, batch_size=4, epochs=epochs, verbose=0, validation_data=(X, Y),
@@ -113,9 +113,9 @@ def test_several_steps_in_one_execution():
 def test_parts_of_layers_are_phases_too():
     model = _normalized()
     model.compile(keras.optimizers.Adam(0.01), "mse")
-    before = freezing.variable_hashes(model)
+    before = freezing.weight_hashes(model)
     schedule = {0: freezing.KernelsOf("a"), 1: freezing.BiasesOf(["a", "c"])}
     assert _moved(model, schedule) == [["a"], ["a", "c"]]
-    after = freezing.variable_hashes(model)
+    after = freezing.weight_hashes(model)
     moved = [name for name in after if before[name] != after[name]]
     assert moved == ["a/kernel", "a/bias", "c/bias"]

@@ -69,7 +69,7 @@ def _hashes_by_epoch(model):
     """Return a callback, and the list that it fills."""
     hashes = []
     note = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: hashes.append(freezing.weight_hashes(model))
+        on_epoch_end=lambda epoch, logs: hashes.append(freezing.layer_hashes(model))
     )
     return note, hashes
 
@@ -134,7 +134,7 @@ def test_accumulated_gradients_are_applied_before_a_phase_begins():
     batches = BATCHES * 4
     expected = _by_hand(make, [(("a",), batches[:4]), (("b", "c"), batches[4:])])
     model = _model(make())
-    start, note, hashes = freezing.weight_hashes(model), *_hashes_by_epoch(model)
+    start, note, hashes = freezing.layer_hashes(model), *_hashes_by_epoch(model)
     _fit(model, FreezeLayers({0: "a", 1: ["b", "c"]}), note, epochs=4)
     _assert_close(model, expected)
     assert all(hashes[0][name] == start[name] for name in ("b", "c"))
@@ -161,7 +161,7 @@ def test_frozen_weights_keep_every_bit_with_and_without_jit(jit_compile, monkeyp
         fast = functools.partial(torch.compile, backend="eager")
         monkeypatch.setattr(torch, "compile", fast)
     model = _model(_adam(), jit_compile=jit_compile)
-    start, note, hashes = freezing.weight_hashes(model), *_hashes_by_epoch(model)
+    start, note, hashes = freezing.layer_hashes(model), *_hashes_by_epoch(model)
     _fit(model, FreezeLayers({0: "b", 1: ["a", "c"]}), note, epochs=2)
     moved = [
         [name for name in ALL if before[name] != after[name]]

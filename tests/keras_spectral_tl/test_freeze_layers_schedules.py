@@ -88,9 +88,9 @@ def _moved(schedule, epochs):
     """Return the layers that each epoch of one fit moves."""
     model = _model()
     x = np.random.default_rng(0).normal(size=(4, 2)).astype("float32")
-    hashes = [freezing.weight_hashes(model)]
+    hashes = [freezing.layer_hashes(model)]
     note = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: hashes.append(freezing.weight_hashes(model))
+        on_epoch_end=lambda epoch, logs: hashes.append(freezing.layer_hashes(model))
     )
     callbacks = [FreezeLayers(schedule), note]
     model.fit(x, x + 1, epochs=epochs, verbose=0, callbacks=callbacks)

@@ -49,7 +49,7 @@ def _trained_weights(model):
 
 
 def _own(model, *names):
-    layers = introspection.weight_layers(model)
+    layers = introspection.layers_with_weights(model)
     return {id(w) for name in names for w in layers[name].weights}
 
 
@@ -152,7 +152,7 @@ def test_layer_with_own_weight_and_sublayer_is_switched_apart(name):
     model = keras.Sequential(
         [keras.Input((2,)), _Scaled(name="scaled"), _dense("other")]
     )
-    layers = introspection.weight_layers(model)
+    layers = introspection.layers_with_weights(model)
     with freezing.only_trainable(model, name) as selection:
         expected = {id(w) for w in introspection.own_weights(layers[name])}
         assert _trained_weights(model) == expected
@@ -200,12 +200,12 @@ def test_a_weight_frozen_by_hand_stays_frozen():
 def test_frozen_batch_normalization_runs_in_inference_mode():
     norm = keras.layers.BatchNormalization(name="norm")
     model = keras.Sequential([keras.Input((2,)), norm, _dense("dense")])
-    before = freezing.weight_hashes(model)
+    before = freezing.layer_hashes(model)
     x = np.random.default_rng(0).normal(3.0, 2.0, (8, 2))
     freezing.freeze_layers(model, "norm")
     model.compile("sgd", "mse")
     model.fit(x, x, verbose=0)
-    after = freezing.weight_hashes(model)
+    after = freezing.layer_hashes(model)
     assert after["norm"] == before["norm"]
     assert after["dense"] != before["dense"]
 
@@ -231,11 +231,11 @@ def test_change_after_training_warns_that_compile_is_needed():
 
 def test_hashes_see_one_bit_and_nothing_else():
     model = _sequential("a", "b")
-    before = freezing.weight_hashes(model)
-    assert freezing.weight_hashes(model) == before
+    before = freezing.layer_hashes(model)
+    assert freezing.layer_hashes(model) == before
     bias = model.get_layer("b").bias
     bias.assign(np.array([0.0, np.nextafter(np.float32(0), np.float32(1))]))
-    after = freezing.weight_hashes(model)
+    after = freezing.layer_hashes(model)
     assert after["a"] == before["a"] and after["b"] != before["b"]
     assert all(len(digest) == 64 for digest in after.values())
 
@@ -245,5 +245,5 @@ def test_hashes_differ_for_other_shapes_of_equal_bytes():
     tall = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, use_bias=False)])
     for model in (wide, tall):
         model.weights[0].assign(np.ones(model.weights[0].shape))
-    digests = [[*freezing.weight_hashes(model).values()] for model in (wide, tall)]
+    digests = [[*freezing.layer_hashes(model).values()] for model in (wide, tall)]
     assert digests[0] != digests[1]

@@ -49,7 +49,7 @@ def _nested():
 def test_sequential_lists_layers_with_weights_only():
     layers = [_dense("a"), keras.layers.ReLU(), keras.layers.Dropout(0.1), _dense("b")]
     model = keras.Sequential([keras.Input((3,)), *layers])
-    assert introspection.weight_layers(model) == {"a": layers[0], "b": layers[3]}
+    assert introspection.layers_with_weights(model) == {"a": layers[0], "b": layers[3]}
 
 
 def test_functional_order_is_graph_order_with_a_skip_connection():
@@ -57,19 +57,19 @@ def test_functional_order_is_graph_order_with_a_skip_connection():
     first = _dense("z_first", 3)(inputs)
     second = _dense("a_second", 3)(first)
     outputs = _dense("m_last")(keras.layers.Add()([inputs, second]))
-    names = list(introspection.weight_layers(keras.Model(inputs, outputs)))
+    names = list(introspection.layers_with_weights(keras.Model(inputs, outputs)))
     assert names == ["z_first", "a_second", "m_last"]
 
 
 def test_nested_models_are_flattened_in_order_with_paths():
-    names = list(introspection.weight_layers(_nested()))
+    names = list(introspection.layers_with_weights(_nested()))
     assert names == ["encoder/first", "encoder/second", "first"]
 
 
 def test_subclassed_model_with_equal_names_gets_unique_keys():
     model = _Subclassed()
     model(np.zeros((1, 2)))
-    names = list(introspection.weight_layers(model))
+    names = list(introspection.layers_with_weights(model))
     assert names == ["block", "block_2", "head/inner"]
 
 
@@ -77,7 +77,7 @@ def test_shared_layer_appears_once():
     shared = _dense("shared", 3)
     inputs = keras.Input((3,))
     model = keras.Model(inputs, shared(shared(inputs)))
-    assert introspection.weight_layers(model) == {"shared": shared}
+    assert introspection.layers_with_weights(model) == {"shared": shared}
 
 
 def test_recurrent_cell_and_wrapped_layer_own_the_weights():
@@ -86,13 +86,13 @@ def test_recurrent_cell_and_wrapped_layer_own_the_weights():
         keras.layers.TimeDistributed(_dense("point"), name="each"),
     ]
     model = keras.Sequential([keras.Input((4, 3)), *layers])
-    names = list(introspection.weight_layers(model))
+    names = list(introspection.layers_with_weights(model))
     assert names == ["rnn/simple_rnn_cell", "each/point"]
 
 
 def test_layer_with_weight_and_sublayer_lists_both():
     model = keras.Sequential([keras.Input((3,)), _Scaled(name="scaled")])
-    layers = introspection.weight_layers(model)
+    layers = introspection.layers_with_weights(model)
     assert list(layers) == ["scaled", "scaled/inner"]
     assert [w.name for w in introspection.own_weights(layers["scaled"])] == ["scale"]
 
@@ -107,7 +107,7 @@ def test_own_weights_cover_the_model_exactly_once():
             keras.layers.Dropout(0.5),
         ]
     )
-    layers = introspection.weight_layers(model).values()
+    layers = introspection.layers_with_weights(model).values()
     found = [id(w) for layer in layers for w in introspection.own_weights(layer)]
     assert sorted(found) == sorted(id(w) for w in model.weights)
 
@@ -116,7 +116,7 @@ def test_batch_normalization_statistics_are_weights_but_not_trainable():
     layer = keras.layers.BatchNormalization(name="norm")
     model = keras.Sequential([keras.Input((3,)), layer])
     model.trainable = False
-    assert list(introspection.weight_layers(model)) == ["norm"]
+    assert list(introspection.layers_with_weights(model)) == ["norm"]
     own = introspection.own_trainable_variables(layer)
     assert introspection.count_parameters(own) == 6
     assert introspection.count_parameters(introspection.own_weights(layer)) == 12
@@ -141,17 +141,17 @@ def test_fetch_returns_the_values():
 
 def test_model_without_weights_has_no_layers():
     model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
-    assert introspection.weight_layers(model) == {}
+    assert introspection.layers_with_weights(model) == {}
 
 
 def test_unbuilt_model_is_refused():
     with pytest.raises(ValueError, match="'later' is not built"):
-        introspection.weight_layers(keras.Sequential([_dense("a")], name="later"))
+        introspection.layers_with_weights(keras.Sequential([_dense("a")], name="later"))
 
 
 def test_not_a_model_is_refused():
     with pytest.raises(TypeError, match="Received 'conv_1' of type str"):
-        introspection.weight_layers("conv_1")
+        introspection.layers_with_weights("conv_1")
 
 
 def test_resolve_layer_name_accepts_paths():

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.loss_landscape import (
     LayerLoss,
     filter_scales,
@@ -215,7 +215,7 @@ def test_every_layer_of_a_network_on_the_same_samples_and_nothing_moves():
     before = model.get_weights()
     model.get_layer("conv_2").trainable = False
     found = loss_landscapes(model, normal(3, 6, 8, 2), normal(3, 6, 8, 1, seed=1))
-    assert list(found) == list(weight_layers(model))
+    assert list(found) == list(layers_with_weights(model))
     # The network is linear in its last layer, so its loss is convex there.
     assert found["conv_3"].convexity == pytest.approx(1.0, abs=1e-3)
     assert found["conv_3"].curvature.negative_share < 5 * LANCZOS

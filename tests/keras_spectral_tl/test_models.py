@@ -90,7 +90,7 @@ def _values(tensor):
 
 
 def _hashes(model):
-    return list(freezing.weight_hashes(model).values())
+    return list(freezing.layer_hashes(model).values())
 
 
 def _randomise(model):
@@ -104,7 +104,7 @@ def test_default_network_has_the_published_size_and_weight_order():
     assert [w.path for w in model.weights] == [
         f"conv_{n}/{name}" for n in range(1, 12) for name in ("kernel", "bias")
     ]
-    assert list(introspection.weight_layers(model)) == [
+    assert list(introspection.layers_with_weights(model)) == [
         f"conv_{n}" for n in range(1, 12)
     ]
 

@@ -93,7 +93,7 @@ def _samples(network):
 @pytest.mark.parametrize("build", BUILDS)
 def test_the_parts_make_up_the_network_bit_for_bit(build):
     network = build()
-    x, layers = _samples(network), introspection.weight_layers(network)
+    x, layers = _samples(network), introspection.layers_with_weights(network)
     cuts = 0
     for name in layers:
         parts = None if name == "block/u" else split(network, name)

@@ -100,24 +100,24 @@ def test_chosen_weights_move_and_all_others_keep_their_bits(build, chosen, optio
         options = {name: False for name in options if name == "jit_compile"}
     options = _accumulating() if options == "accumulating" else options
     model = build()
-    before = freezing.variable_hashes(model)
+    before = freezing.weight_hashes(model)
     selection = freezing.select_layers(model, chosen)
     result = transfer.retrain(model, (X, Y), chosen, **QUICK, **options)
     free = set(selection.variables) | set(selection.statistics)
     assert set(result.changed_weights) == free
-    assert freezing.variable_hashes(model) == before == result.weight_hashes_before
+    assert freezing.weight_hashes(model) == before == result.weight_hashes_before
     assert result.trained == result.changed == selection.names
 
 
 @pytest.mark.parametrize("build", [_plain, _nested, _shared, _batch_normalized])
 def test_flags_set_before_compile_hold_in_a_plain_fit(build):
     model = build()
-    weights = list(freezing.variable_hashes(model))
+    weights = list(freezing.weight_hashes(model))
     freezing.freeze_layers(model, KernelsOf())
     model.compile("sgd", "mse")
-    before = freezing.variable_hashes(model)
+    before = freezing.weight_hashes(model)
     model.fit(X, Y, epochs=1, batch_size=4, verbose=0)
-    after = freezing.variable_hashes(model)
+    after = freezing.weight_hashes(model)
     for path in weights:
         assert (after[path] == before[path]) == path.endswith("kernel"), path
 
@@ -125,18 +125,18 @@ def test_flags_set_before_compile_hold_in_a_plain_fit(build):
 @pytest.mark.parametrize("build", [_plain, _nested])
 def test_flags_changed_after_a_fit_hold_after_compiling_again(build):
     model = build()
-    last = list(introspection.weight_layers(model))[-1]
+    last = list(introspection.layers_with_weights(model))[-1]
     model.compile("sgd", "mse")
     model.fit(X, Y, epochs=1, verbose=0)
     with pytest.warns(UserWarning, match="compile"):
         record = freezing.freeze_layers(model, [KernelsOf(last), 0])
     assert record.compile_again
     model.compile("sgd", "mse")
-    before = freezing.variable_hashes(model)
+    before = freezing.weight_hashes(model)
     model.fit(X, Y, epochs=1, verbose=0)
-    after = freezing.variable_hashes(model)
+    after = freezing.weight_hashes(model)
     still = {path for path in before if after[path] == before[path]}
-    first = next(iter(introspection.weight_layers(model)))
+    first = next(iter(introspection.layers_with_weights(model)))
     assert still == {f"{first}/kernel", f"{first}/bias", f"{last}/kernel"}
 
 
@@ -174,9 +174,9 @@ def test_a_change_that_keras_would_ignore_is_told_and_never_silent(tmp_path, loa
         _refused(model)
         model = _trained(tmp_path, loaded)
     else:
-        before = freezing.weight_hashes(model)
+        before = freezing.layer_hashes(model)
         model.fit(X, Y, epochs=1, verbose=0)
-        after = freezing.weight_hashes(model)
+        after = freezing.layer_hashes(model)
         assert [after[name] == before[name] for name in "abc"] == [False, True, True]
     with _told(model):
         assert freezing.unfreeze_layers(model, "b").compile_again
@@ -187,12 +187,12 @@ def test_a_training_function_lasts_no_longer_than_a_block_of_only_trainable_laye
     model = _plain()
     model.compile("sgd", "mse")
     model.fit(X, Y, epochs=1, verbose=0)
-    before = freezing.weight_hashes(model)
+    before = freezing.layer_hashes(model)
     with freezing.only_trainable(model, "b"):
         assert model.train_function is None
         model.compile("sgd", "mse")
         model.fit(X, Y, epochs=1, verbose=0)
-    after = freezing.weight_hashes(model)
+    after = freezing.layer_hashes(model)
     assert [after[name] == before[name] for name in "abc"] == [True, False, True]
     _refused(model)
 
@@ -322,5 +322,5 @@ def test_a_u_net_goes_through_the_workflow(layer):
     model, x = _u_net(), IMAGES[:, :16, :16, :2]
     result = transfer.retrain(model, (x, x[..., :1]), layer, **QUICK)
     assert result.changed == (layer,)
-    copy = [list(introspection.weight_layers(m)) for m in (model, result.model)]
+    copy = [list(introspection.layers_with_weights(m)) for m in (model, result.model)]
     assert copy[0] == copy[1] == ["down", "bottom", "norm", "up", "out"]

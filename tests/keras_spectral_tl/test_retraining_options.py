@@ -50,7 +50,7 @@ def _normalizing():
 
 
 def _weights(model):
-    named = introspection.named_weights(introspection.weight_layers(model))
+    named = introspection.named_weights(introspection.layers_with_weights(model))
     return {path: introspection.fetch(v).copy() for path, v in named.items()}
 
 
@@ -262,7 +262,7 @@ def test_learning_rates_scale_schedules_and_can_be_saved(tmp_path):
     assert rate == pytest.approx(0.5 * 0.1 * 0.5 ** (step / 10))
     folder = result.save(tmp_path / "result")
     loaded = keras.models.load_model(folder / "model.keras")
-    assert freezing.weight_hashes(loaded) == freezing.weight_hashes(result.model)
+    assert freezing.layer_hashes(loaded) == freezing.layer_hashes(result.model)
 
 
 def test_decaying_rates_fall_towards_the_input():
@@ -397,7 +397,7 @@ def test_probe_then_all_is_both_stages_one_after_the_other():
     probe = transfer.retrain(model, (X, Y), "c", epochs=1, batch_size=4)
     whole = transfer.retrain_all(probe.model, (X, Y), epochs=2, batch_size=4)
     assert result.hashes_after == whole.hashes_after
-    assert result.hashes_before == freezing.weight_hashes(model)
+    assert result.hashes_before == freezing.layer_hashes(model)
     losses = [*probe.history["loss"], *whole.history["loss"]]
     assert result.history["loss"] == losses and result.changed == ("a", "b", "c")
     with pytest.raises(ValueError, match="epochs=1"):

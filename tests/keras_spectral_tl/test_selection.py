@@ -83,7 +83,7 @@ def test_parts_choose_exactly_their_weights(part, paths):
     assert selection.variables == paths
     assert select_layers(model, selection) == selection
     with freezing.only_trainable(model, part):
-        weights = introspection.named_weights(introspection.weight_layers(model))
+        weights = introspection.named_weights(introspection.layers_with_weights(model))
         active = {id(variable) for variable in model.trainable_weights}
         assert active == {id(weights[path]) for path in paths}
         count = introspection.count_parameters(model.trainable_weights)
@@ -128,7 +128,7 @@ def test_a_part_that_the_model_lacks_is_explained(part, message):
 )
 def test_depth_counts_calls_not_attributes(depth, names):
     assert select_layers(_backwards(), depth).names == names
-    assert next(iter(introspection.weight_layers(_backwards()))) == "third"
+    assert next(iter(introspection.layers_with_weights(_backwards()))) == "third"
 
 
 def test_depth_goes_into_nested_and_subclassed_models():

@@ -198,7 +198,7 @@ def test_a_layer_that_no_output_depends_on_goes_with_others():
     data = Samples.of(
         (rng.normal(size=(8, 4)).astype("float32"), np.ones((8, 2), "float32"))
     )
-    names = [name for name in kst.weight_layers(model) if "aside" in name]
+    names = [name for name in kst.layers_with_weights(model) if "aside" in name]
     scored = HeldOutRetraining(steps=2).rehearse(
         model, data, [(*names, "out"), ("out",)], np.random.default_rng(0)
     )

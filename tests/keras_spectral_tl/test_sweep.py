@@ -101,11 +101,11 @@ def _assert_equal_rows(one, two, tolerance=0.0):
 def test_cached_rows_are_those_of_whole_retrainings(build, layers):
     model = build()
     data, options = _data_for(model), {"layers": layers, "seed": 3, **COMPILED}
-    before = freezing.weight_hashes(model)
+    before = freezing.layer_hashes(model)
     cached = transfer.oracle_sweep(model, data, data, **options)
     whole = transfer.oracle_sweep(model, data, data, cache=None, **options)
     _assert_equal_rows(cached, whole, SINGLE)
-    assert freezing.weight_hashes(model) == before
+    assert freezing.layer_hashes(model) == before
     keys = {"layer", "cc", "relative_rmse", "num_parameters", "seconds"}
     assert all(set(row) == keys for row in cached.rows)
 
@@ -124,19 +124,19 @@ def test_equal_seeds_give_equal_bits_also_from_files(tmp_path):
 
 def test_frozen_layers_stay_and_the_best_model_is_at_hand():
     model = _chain()
-    before = freezing.weight_hashes(model)
+    before = freezing.layer_hashes(model)
     sweep = transfer.oracle_sweep(model, (X, Y), TEST, **QUICK)
     for label in before:
         trained = sweep.model(model, label)
-        after = freezing.weight_hashes(trained)
+        after = freezing.layer_hashes(trained)
         assert [name for name in before if before[name] != after[name]] == [label]
         result = transfer.retrain(model, (X, Y), label, **QUICK)
         for one, two in zip(trained.weights, result.model.weights, strict=True):
             np.testing.assert_allclose(
                 introspection.fetch(one), introspection.fetch(two), atol=SINGLE
             )
-    best = freezing.weight_hashes(sweep.model(model))
-    assert best == freezing.weight_hashes(sweep.model(model, sweep.best))
+    best = freezing.layer_hashes(sweep.model(model))
+    assert best == freezing.layer_hashes(sweep.model(model, sweep.best))
     with pytest.raises(KeyError, match=r"no weights of 'z'\. It has those of: a, b, c"):
         sweep.model(model, "z")
 

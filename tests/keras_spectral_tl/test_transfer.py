@@ -82,13 +82,13 @@ def _data_for(build):
 )
 def test_exactly_the_chosen_layer_moves(build):
     model = build()
-    before = freezing.weight_hashes(model)
+    before = freezing.layer_hashes(model)
     flags = freezing.TrainableFlags.of(model)
     chosen = list(before)[len(before) // 2]
     result = transfer.retrain(model, _data_for(build), chosen, **QUICK)
     assert result.trained == result.changed == (chosen,)
-    assert result.hashes_before == before == freezing.weight_hashes(model)
-    after = list(freezing.weight_hashes(result.model).values())
+    assert result.hashes_before == before == freezing.layer_hashes(model)
+    after = list(freezing.layer_hashes(result.model).values())
     assert list(result.hashes_after.values()) == after
     assert freezing.TrainableFlags.of(model) == flags
     assert len(result.history["loss"]) == QUICK["epochs"]
@@ -345,7 +345,7 @@ def test_sweep_rows_are_single_retrainings():
     assert row["cc"] == sweep.cc["in/b"] == pytest.approx(cc, abs=SINGLE)
     assert row["relative_rmse"] == pytest.approx(error, rel=SINGLE)
     assert row["num_parameters"] == alone.num_trainable and row["seconds"] > 0
-    assert freezing.weight_hashes(alone.model) == alone.hashes_after
+    assert freezing.layer_hashes(alone.model) == alone.hashes_after
 
 
 def test_sweep_tries_chosen_layers_and_skips_statistics():
@@ -421,12 +421,12 @@ def test_gain_of_a_zero_output_is_refused():
 def test_from_scratch_forgets_the_model_and_repeats(build):
     model = build()
     first = transfer.from_scratch(model, (X, Y), seed=2, **QUICK)
-    for weight in introspection.weight_layers(model).values():
+    for weight in introspection.layers_with_weights(model).values():
         for variable in weight.weights:
             variable.assign(RNG.uniform(0.5, 1.0, variable.shape))
     again = transfer.from_scratch(model, (X, Y), seed=2, **QUICK)
     assert first.hashes_after == again.hashes_after
-    assert again.changed == tuple(introspection.weight_layers(model))
+    assert again.changed == tuple(introspection.layers_with_weights(model))
 
 
 def test_all_kinds_of_results_make_one_table():

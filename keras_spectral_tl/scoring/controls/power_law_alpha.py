@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl.introspection import (
     fetch,
+    layers_with_weights,
     own_trainable_variables,
-    weight_layers,
 )
 from keras_spectral_tl.scoring.protocol import (
     Cost,
@@ -52,7 +52,7 @@ class PowerLawAlpha:
         rng: np.random.Generator,
     ) -> ScoredLayers:
         """See `Scorer`; only the weights count."""
-        layers, values, evidence = weight_layers(model), {}, {}
+        layers, values, evidence = layers_with_weights(model), {}, {}
         for name in layers_to_score(model):
             kernels = [fetch(v) for v in own_trainable_variables(layers[name])]
             spectra = [_eigenvalues(k) for k in kernels if k.ndim > 1]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.linearisation import LayerLinearisation
 from keras_spectral_tl.spectra.composition.shell_composition import ShellComposition
 from keras_spectral_tl.spectra.fields import radial_spectrum, shell_indices
@@ -142,7 +142,7 @@ def _mean_and_error(probes: list[Array]) -> tuple[Array, Array]:
 
 def _channels_last(model: keras.Model) -> bool:
     """Layout of the first layer that states one."""
-    for layer in weight_layers(model).values():
+    for layer in layers_with_weights(model).values():
         data_format = getattr(layer, "data_format", None)
         if data_format is not None:
             return bool(data_format == "channels_last")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.freezing import Selector, select_layers
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra.kernels.classes import class_counts, classify_kernels
 from keras_spectral_tl.spectra.kernels.clusters import (
     KernelClusters,
@@ -91,7 +91,7 @@ def analyse_kernels(
     names = None if layers is None else select_layers(model, layers).names
     kernels = {
         name: kernel
-        for name, layer in weight_layers(model).items()
+        for name, layer in layers_with_weights(model).items()
         if (kernel := convolution_kernel(layer)) is not None
         and (names is None or name in names)
     }

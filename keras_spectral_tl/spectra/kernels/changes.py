@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra.kernels.layer_changes import (
     LayerKernelChanges,
     layer_kernel_changes,
@@ -111,7 +111,8 @@ def kernel_changes(
 
 def _kernels(model: keras.Model) -> dict[str, ConvolutionKernel]:
     found = {
-        name: convolution_kernel(layer) for name, layer in weight_layers(model).items()
+        name: convolution_kernel(layer)
+        for name, layer in layers_with_weights(model).items()
     }
     return {name: kernel for name, kernel in found.items() if kernel is not None}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_spectral_tl.introspection import weight_layers
+from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra.kernels.layer_spectra import (
     LayerKernelSpectra,
     check_extent,
@@ -98,7 +98,7 @@ def convolutions_on(
     grid = grid_shape(num_points)
     layers: dict[str, tuple[ConvolutionKernel, Grid]] = {}
     left_out: dict[str, str] = {}
-    for name, layer in weight_layers(model).items():
+    for name, layer in layers_with_weights(model).items():
         kernel = convolution_kernel(layer)
         layer_grid = None if kernel is None else _grid_of_rank(grid, len(kernel.size))
         if kernel is None or layer_grid is None:
