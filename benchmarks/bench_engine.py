@@ -34,9 +34,9 @@ from turbulence_data.jax_engine.advection import (
     pruned_transforms,
     real_transforms,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.simulation import Simulation
-from turbulence_data.solver.state import State
+from turbulence_data.solver._engine import State
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._simulation import Numerics, Simulation
 
 TIME_STEP = 6.25e-4
 # Two runs of float32 part by this much over the steps compared.
@@ -66,11 +66,14 @@ def engine_run(
 ) -> tuple[Simulation, Callable[[], Any]]:
     """A simulation, and a call that makes steps of it without looking at the result."""
     simulation = Simulation(
-        flow_of(num_points), engine=JaxEngine(transforms=transforms), dtype=np.float32
+        flow_of(num_points),
+        numerics=Numerics(engine=JaxEngine(transforms=transforms), dtype=np.float32),
     )
     hat = jnp.asarray(simulation.start(fields).vorticity_hat)
     begin, numbers = State(hat), range(num_steps)
-    integrator = simulation.engine.integrator(simulation.equation, simulation.scheme)
+    integrator = simulation.numerics.engine.integrator(
+        simulation.equation, simulation.numerics.scheme
+    )
 
     def run() -> Any:
         reached = integrator.steps(hat, begin, TIME_STEP, numbers)

@@ -28,10 +28,11 @@ from turbulence_data.closures import (
     NoClosure,
     Smagorinsky,
 )
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import padded_modes
-from turbulence_data.solver.time_stepping import integrating_factor_rk4
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import padded_modes
+from turbulence_data.solver._schemes import integrating_factor_rk4
+from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.fftw._engine import FftwEngine
 
 CLASSIC = (
     Smagorinsky(),
@@ -50,7 +51,8 @@ def step_of(closure: Any, num_points: int) -> Callable[[], None]:
     grid = Grid((num_points, num_points))
     modes = padded_modes(grid)
     flow = FlowConfig(num_points, 1e4)
-    step = integrating_factor_rk4(VorticityEquation(flow, modes, closure), 1e-6)
+    equation = VorticityEquation(flow, modes, closure)
+    step = integrating_factor_rk4(FftwEngine().right_hand_side(equation), 1e-6)
     start = RandomVorticity(0.5, 6.0)(grid, np.random.default_rng(0))
     state = modes.from_physical(start)
     return lambda: step(state, 0.0)

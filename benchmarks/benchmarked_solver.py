@@ -9,11 +9,13 @@ import pyfftw
 from numpy.typing import NDArray
 
 from turbulence_data import FlowConfig
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import truncated_modes
-from turbulence_data.solver.simulation import Simulation, advance_to
-from turbulence_data.solver.time_stepping import integrating_factor_rk4
+from turbulence_data.solver._evolve import advance_to
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import truncated_modes
+from turbulence_data.solver._schemes import integrating_factor_rk4
+from turbulence_data.solver._simulation import Numerics, Simulation
+from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.fftw._engine import FftwEngine
 
 Field = NDArray[np.float64]
 
@@ -80,13 +82,14 @@ class OwnSolver:
             linear_drag=0.0,
             forcing_wavenumber=None,
         )
-        self._simulation = Simulation(flow, threads=case.threads)
-        self._modes = truncated_modes(Grid((self._n, self._n)))
-        equation = VorticityEquation(
-            flow, self._modes, planner=case.planner, threads=case.threads
+        self._simulation = Simulation(
+            flow, numerics=Numerics(engine=FftwEngine(threads=case.threads))
         )
-        self._nonlinear_terms = equation.nonlinear_terms
-        self._tiny_step = integrating_factor_rk4(equation, TINY_STEP)
+        self._modes = truncated_modes(Grid((self._n, self._n)))
+        equation = VorticityEquation(flow, self._modes)
+        side = FftwEngine(case.threads).right_hand_side(equation, case.planner)
+        self._nonlinear_terms = side.nonlinear_terms
+        self._tiny_step = integrating_factor_rk4(side, TINY_STEP)
 
     def kept_modes(self) -> NDArray[np.bool_]:
         modes = self._modes

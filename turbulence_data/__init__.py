@@ -17,21 +17,24 @@ from turbulence_data.execution import (
     process_pool,
 )
 from turbulence_data.filtered_forcing import FilteredForcing, les_forcing
-from turbulence_data.filtering import FilteredFields, filtered_dns
+from turbulence_data.filtering import FilteredFields, filtered_dns, les_flow
 from turbulence_data.flows import NAMED_FLOWS, named_flow
 from turbulence_data.input_pipeline import Normalization, batches, few_shot, to_arrays
 from turbulence_data.jax_engine.engine import JaxEngine
 from turbulence_data.sampling import Trajectory, sample_trajectory
-from turbulence_data.solver.engine import FftwEngine
-from turbulence_data.solver.errors import (
+from turbulence_data.solver._engine import State
+from turbulence_data.solver._evolve import evolve
+from turbulence_data.solver._forcing import RingForcing, SteadyForcing
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._simulation import (
+    Numerics,
+    Simulation,
     SimulationDivergedError,
     UnstableTimeStepError,
 )
-from turbulence_data.solver.forcing import SteadyForcing
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.ring_forcing import RingForcing
-from turbulence_data.solver.simulation import evolve
-from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
+from turbulence_data.solver.fftw._engine import FftwEngine
 from turbulence_data.statistics import content_hash, package_version
 from turbulence_data.stresses import SubgridStresses, subgrid_stresses
 from turbulence_data.turbulence_data_dataset_builder import Builder, TurbulenceConfig
@@ -46,12 +49,16 @@ __all__ = [
     "FilteredFields",
     "FilteredForcing",
     "FlowConfig",
+    "Grid",
     "InProcessExecutor",
     "JaxEngine",
     "Normalization",
+    "Numerics",
     "RandomVorticity",
     "RingForcing",
+    "Simulation",
     "SimulationDivergedError",
+    "State",
     "SteadyForcing",
     "SubgridStresses",
     "Trajectory",
@@ -67,6 +74,7 @@ __all__ = [
     "few_shot",
     "filtered_dns",
     "integrating_factor_rk4",
+    "les_flow",
     "les_forcing",
     "named_flow",
     "process_pool",

@@ -14,7 +14,7 @@ from turbulence_data._checks import check_at_least_zero
 from turbulence_data._files import DamagedFileError, read_arrays, write_arrays
 from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
 from turbulence_data.sampling import Progress, Trajectory, sample_trajectory
-from turbulence_data.solver.state import State
+from turbulence_data.solver._engine import State
 from turbulence_data.trajectory_store import trajectory_key
 
 _logger = logging.getLogger(__name__)

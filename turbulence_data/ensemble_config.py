@@ -18,12 +18,13 @@ from turbulence_data._checks import (
 )
 from turbulence_data.config import FlowConfig
 from turbulence_data.plain_values import plain_value
-from turbulence_data.solver.engine import Engine, FftwEngine, check_engine
-from turbulence_data.solver.forcing import ForcingLike, drive_of
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.modes import truncated_modes
-from turbulence_data.solver.time_stepping import Scheme, integrating_factor_rk4
+from turbulence_data.solver._engine import Engine, check_engine
+from turbulence_data.solver._forcing import ForcingLike, drive_of
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._modes import truncated_modes
+from turbulence_data.solver._schemes import Scheme, integrating_factor_rk4
+from turbulence_data.solver.fftw._engine import FftwEngine
 
 SPLITS = ("train", "validation", "test")
 FIELDS = ("vorticity", "streamfunction", "sgs_forcing")

@@ -10,10 +10,9 @@ import numpy as np
 from turbulence_data._checks import as_pair, check_kind, check_positive
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import Filter, filter_response
-from turbulence_data.solver.forcing import Drive, Forcing, ForcingLike, as_forcing
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import Modes, truncated_modes
-from turbulence_data.solver.transforms import FieldHat, resize
+from turbulence_data.solver._forcing import Drive, Forcing, ForcingLike, as_forcing
+from turbulence_data.solver._grid import FieldHat, Grid, resize
+from turbulence_data.solver._modes import Modes, truncated_modes
 
 
 def les_forcing(
@@ -40,7 +39,7 @@ def les_forcing(
         ValueError: for a width that is not positive.
 
     Example:
-        >>> from turbulence_data.solver.forcing import SteadyForcing
+        >>> from turbulence_data.solver._forcing import SteadyForcing
         >>> flow = FlowConfig(64, 1000.0, forcing_wavenumber=None)
         >>> jets = SteadyForcing(lambda x, y: np.sin(4.0 * y))
         >>> filtered = les_forcing(jets, flow, 16, "gaussian", 0.5)

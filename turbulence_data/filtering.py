@@ -10,12 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import TWO_PI, as_pair, check_filter_width
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import jacobian_hat, streamfunction_hat
-from turbulence_data.solver.state import check_vorticity, field_shape
-from turbulence_data.solver.transforms import (
+from turbulence_data.solver._fields import (
+    check_vorticity,
+    field_shape,
+    jacobian_hat,
+    streamfunction_hat,
+)
+from turbulence_data.solver._grid import (
     Field,
     FieldHat,
+    Grid,
     resize,
     to_physical,
     to_spectral,

@@ -13,7 +13,7 @@ from typing import Any
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.ensemble_config import EnsembleConfig
-from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver._initial_conditions import RandomVorticity
 
 
 def _full(

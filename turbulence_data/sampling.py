@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
-from turbulence_data.solver.errors import UnstableTimeStepError
-from turbulence_data.solver.forcing import as_forcing
-from turbulence_data.solver.simulation import Simulation, advance_to
-from turbulence_data.solver.state import State
-from turbulence_data.solver.transforms import resample
+from turbulence_data.solver._engine import State
+from turbulence_data.solver._evolve import advance_to
+from turbulence_data.solver._forcing import as_forcing
+from turbulence_data.solver._grid import resample
+from turbulence_data.solver._simulation import (
+    Numerics,
+    Simulation,
+    UnstableTimeStepError,
+)
 from turbulence_data.stresses import subgrid_stresses
 
 HISTORY = (
@@ -166,9 +170,9 @@ def _simulation(
     return Simulation(
         flow,
         forcing=forcing,
-        scheme=ensemble.scheme,
-        dtype=ensemble.dtype,
-        engine=ensemble.engine,
+        numerics=Numerics(
+            scheme=ensemble.scheme, dtype=ensemble.dtype, engine=ensemble.engine
+        ),
     )
 
 

@@ -17,8 +17,8 @@ from turbulence_data._checks import check_example
 from turbulence_data.diagnostics import energy_spectrum, variance_spectrum
 from turbulence_data.ensemble_config import FIELDS, SPLITS, EnsembleConfig
 from turbulence_data.sampling import HISTORY, Trajectory
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import truncated_modes
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import truncated_modes
 from turbulence_data.trajectory_store import config_hash, plain_config
 
 _DISTRIBUTION = "keras-spectral-tl"

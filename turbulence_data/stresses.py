@@ -14,16 +14,16 @@ from turbulence_data.filtering import (
     filter_response,
     gaussian_filter,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import (
+from turbulence_data.solver._fields import (
+    check_vorticity,
     padded_points,
     streamfunction_hat,
     velocity_hat,
 )
-from turbulence_data.solver.state import check_vorticity
-from turbulence_data.solver.transforms import (
+from turbulence_data.solver._grid import (
     Field,
     FieldHat,
+    Grid,
     resize,
     to_physical,
     to_spectral,

@@ -44,7 +44,10 @@ class NotInstalled(importlib.abc.MetaPathFinder):
 
 
 # Imported by their own users alone, once these have asked for the library.
-NEEDS_AN_EXTRA = ("turbulence_data.jax_engine.", "turbulence_data.solver.fused_kernels")
+NEEDS_AN_EXTRA = (
+    "turbulence_data.jax_engine.",
+    "turbulence_data.solver.fftw._pointwise_numba",
+)
 
 
 def import_everything() -> int:

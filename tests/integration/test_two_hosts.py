@@ -36,7 +36,7 @@ import sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from dask.distributed import Client
 from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
-from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver._initial_conditions import RandomVorticity
 
 scheduler, data_dir, first, second = sys.argv[1:]
 ensemble = {ENSEMBLE!r}

@@ -18,8 +18,9 @@ from turbulence_data import (
     integrating_factor_rk4,
     les_forcing,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.simulation import Simulation, trajectory
+from turbulence_data.solver._evolve import trajectory
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._simulation import Numerics, Simulation
 
 SHAPE, LENGTHS = (24, 20), (2 * math.pi, 3.0)
 AGREEMENT = 1e-10  # relative, over short runs; round-off of 200 transforms is 1e-14
@@ -116,7 +117,15 @@ def test_they_agree_with_exponential_time_differencing(changes, forcing, closure
 def check_agreement(flow, forcing, closure, scheme):
     start = start_field()
     ends = [
-        evolve(start, flow, 0.5, 0.01, closure, forcing, scheme=scheme, engine=engine)
+        evolve(
+            start,
+            flow,
+            0.5,
+            0.01,
+            closure,
+            forcing,
+            numerics=Numerics(scheme=scheme, engine=engine),
+        )
         for engine in (FftwEngine(), JaxEngine())
     ]
     assert difference(ends[1], ends[0]) < AGREEMENT
@@ -131,7 +140,7 @@ def test_they_agree_on_even_and_odd_grids(shape, closure):
     start = np.random.default_rng(1).standard_normal(shape)
     start -= start.mean()
     ends = [
-        evolve(start, flow, 0.1, 0.01, closure, engine=engine)
+        evolve(start, flow, 0.1, 0.01, closure, numerics=Numerics(engine=engine))
         for engine in (FftwEngine(), JaxEngine())
     ]
     assert difference(ends[1], ends[0]) < AGREEMENT
@@ -147,13 +156,22 @@ def test_the_three_ways_to_transform_agree():
     flow, start = flow_of(beta=1.0), start_field()
     reference = evolve(start, flow, 0.2, 0.01)
     for transforms in (packed_transforms, pruned_transforms, real_transforms):
-        end = evolve(start, flow, 0.2, 0.01, engine=JaxEngine(transforms=transforms))
+        end = evolve(
+            start,
+            flow,
+            0.2,
+            0.01,
+            numerics=Numerics(engine=JaxEngine(transforms=transforms)),
+        )
         assert difference(end, reference) < AGREEMENT
 
 
 def test_chosen_time_steps_are_the_same():
     flow, start = flow_of(beta=5.0), start_field()
-    ends = [evolve(start, flow, 1.0, engine=e) for e in (FftwEngine(), JaxEngine())]
+    ends = [
+        evolve(start, flow, 1.0, numerics=Numerics(engine=e))
+        for e in (FftwEngine(), JaxEngine())
+    ]
     assert difference(ends[1], ends[0]) < AGREEMENT
 
 
@@ -161,24 +179,32 @@ def test_chosen_time_steps_are_the_same():
 def test_fields_side_by_side_are_each_what_they_are_alone(engine):
     flow = flow_of(linear_drag=0.1)
     starts = np.stack([start_field(seed) for seed in range(4)]).reshape(2, 2, *SHAPE)
-    together = evolve(starts, flow, 0.3, 0.01, engine=engine)
+    together = evolve(starts, flow, 0.3, 0.01, numerics=Numerics(engine=engine))
     assert together.shape == starts.shape
     for place in np.ndindex(2, 2):
-        alone = evolve(starts[place], flow, 0.3, 0.01, engine=engine)
+        alone = evolve(starts[place], flow, 0.3, 0.01, numerics=Numerics(engine=engine))
         assert difference(together[place], alone) < AGREEMENT
 
 
 @pytest.mark.parametrize("engine", [FftwEngine(), JaxEngine()], ids=["fftw", "jax"])
 def test_a_batch_is_not_given_the_same_kicks(engine):
     starts = np.stack([start_field(0), start_field(1)])
-    with pytest.raises(ValueError, match=r"same random kicks.*for_trajectory"):
-        evolve(starts, flow_of(), 0.1, forcing=FORCINGS["ring"], engine=engine)
+    with pytest.raises(ValueError, match=r"same kicks.*for_trajectory"):
+        evolve(
+            starts,
+            flow_of(),
+            0.1,
+            forcing=FORCINGS["ring"],
+            numerics=Numerics(engine=engine),
+        )
 
 
 def test_single_precision_is_single_precision_apart():
     flow, start = flow_of(beta=2.0), start_field()
     double = evolve(start, flow, 0.5, 0.01)
-    single = evolve(start, flow, 0.5, 0.01, engine=JaxEngine(), dtype=np.float32)
+    single = evolve(
+        start, flow, 0.5, 0.01, numerics=Numerics(engine=JaxEngine(), dtype=np.float32)
+    )
     assert single.dtype == np.float32
     assert 1e-8 < difference(single, double) < SINGLE
 
@@ -192,7 +218,9 @@ def test_single_precision_has_the_same_statistics():
         (JaxEngine(), np.float32, 1),
     ):
         forcing = RingForcing(4.0, 2.0, 0.2, seed)
-        simulation = Simulation(flow, forcing=forcing, engine=engine, dtype=dtype)
+        simulation = Simulation(
+            flow, forcing=forcing, numerics=Numerics(engine=engine, dtype=dtype)
+        )
         states = trajectory(
             simulation, simulation.start(np.zeros((24, 24))), range(10, 90), 0.025
         )
@@ -210,7 +238,7 @@ def test_the_integrals_agree(forcing):
     flow = flow_of(linear_drag=0.1, hyperviscosity=1e-6)
     found = []
     for engine in (FftwEngine(), JaxEngine()):
-        simulation = Simulation(flow, forcing=forcing, engine=engine)
+        simulation = Simulation(flow, forcing=forcing, numerics=Numerics(engine=engine))
         state = simulation.start(start_field(), time=0.3)
         found.append(simulation.integrals(state))
         assert simulation.energy(state) == pytest.approx(found[-1].energy, rel=1e-12)
@@ -223,7 +251,7 @@ def test_the_integrals_agree(forcing):
 def test_filtered_fields_and_sgs_forcing_agree(points, closure):
     found = []
     for engine in (FftwEngine(), JaxEngine()):
-        simulation = Simulation(flow_of(), closure, engine=engine)
+        simulation = Simulation(flow_of(), closure, numerics=Numerics(engine=engine))
         state = simulation.advance(simulation.start(start_field()), 0.2, 0.01)
         found.append(simulation.filtered(state, points, 0.4))
     for name in ("vorticity", "streamfunction", "sgs_forcing"):
@@ -235,7 +263,7 @@ def test_filtered_fields_and_sgs_forcing_agree(points, closure):
 def test_a_state_of_one_engine_is_a_state_of_the_other():
     flow, forcing = flow_of(), FORCINGS["ring"]
     fftw, jax = (
-        Simulation(flow, forcing=forcing, engine=engine)
+        Simulation(flow, forcing=forcing, numerics=Numerics(engine=engine))
         for engine in (FftwEngine(), JaxEngine())
     )
     half = jax.advance(jax.start(start_field()), 0.25, 0.01)

@@ -27,8 +27,8 @@ from turbulence_data import (
 from turbulence_data.checkpoints import CheckpointedSampling
 from turbulence_data.execution import run_trajectories
 from turbulence_data.jax_engine.engine import _gathering
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.simulation import Simulation
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._simulation import Numerics, Simulation
 from turbulence_data.trajectory_store import config_hash
 
 FLOW = FlowConfig(16, 50.0, linear_drag=0.1, forcing_wavenumber=2)
@@ -97,7 +97,7 @@ def test_a_propagator_refuses_to_compute_in_less_than_was_asked_for():
     propagate = JaxEngine().propagator(FLOW, 0.02, 2)
     with pytest.raises(ValueError, match=r"float64.*enable_x64"):
         propagate(start_field())
-    single = JaxEngine().propagator(FLOW, 0.02, 2, dtype=np.float32)
+    single = JaxEngine().propagator(FLOW, 0.02, 2, numerics=Numerics(dtype=np.float32))
     assert single(start_field()).dtype == np.float32
 
 
@@ -105,7 +105,12 @@ def test_the_precision_of_jax_is_left_as_it_was():
     for is_double in (False, True):
         with jax.enable_x64(is_double):
             for dtype in (np.float64, np.float32):
-                end = evolve(start_field(), FLOW, 0.1, engine=JaxEngine(), dtype=dtype)
+                end = evolve(
+                    start_field(),
+                    FLOW,
+                    0.1,
+                    numerics=Numerics(engine=JaxEngine(), dtype=dtype),
+                )
                 assert end.dtype == dtype
                 assert jax.config.jax_enable_x64 == is_double
 
@@ -124,7 +129,14 @@ def test_a_closure_is_traced_where_it_can_be_and_says_where_it_cannot(caplog):
 
     caplog.set_level(logging.INFO, "turbulence_data")
     ends = [
-        evolve(start_field(), FLOW, 0.1, 0.01, closure, engine=JaxEngine())
+        evolve(
+            start_field(),
+            FLOW,
+            0.1,
+            0.01,
+            closure,
+            numerics=Numerics(engine=JaxEngine()),
+        )
         for closure in (traceable, on_the_host)
     ]
     assert all(traced)
@@ -148,7 +160,14 @@ def test_a_forcing_in_time_is_traced_where_it_can_be(caplog):
     flow = replace(FLOW, forcing_wavenumber=None)
     caplog.set_level(logging.INFO, "turbulence_data")
     for forcing in (swinging, of_numpy):
-        evolve(start_field(), flow, 0.1, 0.01, forcing=forcing, engine=JaxEngine())
+        evolve(
+            start_field(),
+            flow,
+            0.1,
+            0.01,
+            forcing=forcing,
+            numerics=Numerics(engine=JaxEngine()),
+        )
     # Once on the host, to check it; never again.
     assert seen.count(False) == 1
     assert "of_numpy" in caplog.text
@@ -161,12 +180,21 @@ def test_a_closure_of_another_shape_is_refused(convert):
         return convert(vorticity)[:4]
 
     with pytest.raises(Exception, match=r"expected shape \(16, 16\)"):
-        evolve(start_field(), FLOW, 0.1, 0.01, closure, engine=JaxEngine())
+        evolve(
+            start_field(),
+            FLOW,
+            0.1,
+            0.01,
+            closure,
+            numerics=Numerics(engine=JaxEngine()),
+        )
 
 
 def test_divergence_and_steps_that_are_too_long_are_errors():
     with pytest.raises(UnstableTimeStepError, match="breaks the CFL limit"):
-        evolve(20.0 * start_field(), FLOW, 1.0, 0.1, engine=JaxEngine())
+        evolve(
+            20.0 * start_field(), FLOW, 1.0, 0.1, numerics=Numerics(engine=JaxEngine())
+        )
     with pytest.raises(SimulationDivergedError, match="last good energy was"):
         evolve(
             start_field(),
@@ -174,7 +202,7 @@ def test_divergence_and_steps_that_are_too_long_are_errors():
             1.0,
             0.01,
             lambda w, psi: math.nan * w,
-            engine=JaxEngine(),
+            numerics=Numerics(engine=JaxEngine()),
         )
 
 
@@ -183,13 +211,18 @@ def test_an_unknown_scheme_is_refused_by_name():
         raise NotImplementedError
 
     with pytest.raises(ValueError, match=r"integrating_factor_rk4.*leapfrog"):
-        evolve(start_field(), FLOW, 0.1, scheme=leapfrog, engine=JaxEngine())
+        evolve(
+            start_field(),
+            FLOW,
+            0.1,
+            numerics=Numerics(scheme=leapfrog, engine=JaxEngine()),
+        )
 
 
 @pytest.mark.parametrize("engine", ["jax", JaxEngine, None])
 def test_what_is_no_engine_is_refused(engine):
     with pytest.raises(TypeError, match="engine must be an object"):
-        evolve(start_field(), FLOW, 0.1, engine=engine)
+        evolve(start_field(), FLOW, 0.1, numerics=Numerics(engine=engine))
     with pytest.raises(TypeError, match="engine must be an object"):
         replace(ENSEMBLE, engine=engine)
 
@@ -203,7 +236,7 @@ def test_a_batch_holds_a_whole_number_of_runs(size):
 def test_without_jax_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", None)
     with pytest.raises(ImportError, match=r"keras-spectral-tl\[jax\]"):
-        evolve(start_field(), FLOW, 0.1, engine=JaxEngine())
+        evolve(start_field(), FLOW, 0.1, numerics=Numerics(engine=JaxEngine()))
     with pytest.raises(ImportError, match=r"keras-spectral-tl\[jax\]"):
         JaxEngine().propagator(FLOW, 0.1, 1)
 
@@ -239,7 +272,7 @@ def test_trajectories_joined_from_threads_are_those_of_the_other_engine(time_ste
 def test_a_run_that_is_over_is_not_waited_for():
     """Nor does it hold memory of the device until the next garbage collection."""
     gathering = _gathering(5)
-    simulation = Simulation(FLOW, engine=JaxEngine(batch_size=5))
+    simulation = Simulation(FLOW, numerics=Numerics(engine=JaxEngine(batch_size=5)))
     state = simulation.start(start_field())
     simulation.filtered(state, (8, 8), 0.5)
     simulation.advance(state, 0.02, 0.01)

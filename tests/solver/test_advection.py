@@ -3,17 +3,14 @@
 import numpy as np
 import pytest
 
-from turbulence_data.solver import (
-    advection,
-    fused_kernels,
-    kernels,
-    pair_transform,
-)
-from turbulence_data.solver.advection import Advection
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.operators import jacobian_hat, padded_points
-from turbulence_data.solver.transforms import to_spectral
+from turbulence_data.solver._fields import jacobian_hat, padded_points
+from turbulence_data.solver._grid import Grid, to_spectral
+from turbulence_data.solver._modes import padded_modes, truncated_modes
+from turbulence_data.solver.fftw import _advection as advection
+from turbulence_data.solver.fftw import _pair_transform as pair_transform
+from turbulence_data.solver.fftw import _pointwise as kernels
+from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
+from turbulence_data.solver.fftw._advection import Advection
 
 # Sums over a few thousand terms in double precision, relative to the largest value.
 ROUND_OFF = 1e-13

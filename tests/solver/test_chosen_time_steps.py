@@ -5,10 +5,10 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy
-from turbulence_data.solver.errors import SimulationDivergedError
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.simulation import Simulation, advance_to, evolve
+from turbulence_data.solver._evolve import advance_to, evolve
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._simulation import Simulation, SimulationDivergedError
 
 FLOW = FlowConfig(32, reynolds=100.0, forcing_wavenumber=None)
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.operators import jacobian_hat
-from turbulence_data.solver.transforms import resize, to_spectral
+from turbulence_data.solver._equation import RightHandSide
+from turbulence_data.solver._fields import jacobian_hat
+from turbulence_data.solver._grid import Grid, resize, to_spectral
+from turbulence_data.solver._modes import padded_modes, truncated_modes
+from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.fftw._engine import FftwEngine, FftwOperations
 
 ROUND_OFF = 1e-13  # relative to the largest coefficient; a handful of FFTs
 SHAPES = [(32, 32), (33, 33), (48, 32), (24, 35), (40, 1024)]  # the last: many blocks
@@ -29,7 +30,8 @@ def random_hat(modes, seed: int = 0) -> np.ndarray:
 
 def nonlinear_terms(flow, modes, hat, closure=None) -> np.ndarray:
     out = np.full(modes.shape, np.nan, complex)
-    VorticityEquation(flow, modes, closure).nonlinear_terms(hat, 0.0, out)
+    equation = VorticityEquation(flow, modes, closure)
+    FftwEngine().right_hand_side(equation).nonlinear_terms(hat, 0.0, out)
     return out
 
 
@@ -55,10 +57,12 @@ def test_the_argument_is_left_unchanged_and_calls_repeat_bit_for_bit(make_modes)
     kept = hat.copy()
     flow = flow_of((48, 32), forcing_wavenumber=4)
     equation = VorticityEquation(flow, modes, lambda vorticity, psi: psi)
+    operations = FftwOperations(modes)
+    side = RightHandSide(equation, operations)
     first, second = np.empty_like(hat), np.empty_like(hat)
-    equation.nonlinear_terms(hat, 0.0, first)
-    equation.advection_rate(hat)
-    equation.nonlinear_terms(hat, 0.0, second)
+    side.nonlinear_terms(hat, 0.0, first)
+    equation.advection_rate(operations, hat)
+    side.nonlinear_terms(hat, 0.0, second)
     assert np.array_equal(hat, kept)
     assert np.array_equal(first, second)
 
@@ -162,7 +166,7 @@ def test_advection_rate_is_the_fastest_velocity_times_the_cutoff(make_modes, sha
     # psi = sin(3 y) + 2 sin(x): u = 3 cos(3 y), v = -2 cos(x), both largest at 0.
     vorticity = 9 * np.sin(3 * grid.y) + 2 * np.sin(grid.x)
     rate = VorticityEquation(flow_of(shape), modes).advection_rate(
-        modes.from_physical(vorticity)
+        FftwOperations(modes), modes.from_physical(vorticity)
     )
     kx, ky = modes.cutoff
     assert rate == pytest.approx(3 * kx + 2 * ky, rel=1e-12)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.simulation import Simulation
-from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._simulation import Numerics, Simulation
 
 ORDER_TOLERANCE = 0.25
 ROUND_OFF = 1e-12
@@ -25,7 +25,7 @@ def start_field(num_points=32):
 
 
 def run(flow, start, duration, time_step, scheme):
-    simulation = Simulation(flow, scheme=scheme)
+    simulation = Simulation(flow, numerics=Numerics(scheme=scheme))
     end = simulation.advance(simulation.start(start), duration, time_step)
     return simulation.vorticity(end)
 
@@ -65,7 +65,7 @@ def test_weights_keep_their_digits_where_the_linear_terms_vanish(reynolds):
 
 def test_a_step_leaves_nothing_behind_in_the_equation():
     flow, start = FlowConfig(32, **FLOWS["forced"]), start_field()
-    simulation = Simulation(flow, scheme=etdrk4)
+    simulation = Simulation(flow, numerics=Numerics(scheme=etdrk4))
     state = simulation.start(start)
     first = simulation.advance(state, 0.1, 0.01)
     again = simulation.advance(state, 0.1, 0.01)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.transforms import (
+from turbulence_data.solver._grid import (
+    Grid,
     resample,
     resize,
     to_physical,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from turbulence_data.diagnostics import energy, energy_spectrum, shell_sum
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.modes import truncated_modes
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._modes import truncated_modes
 
 # 200 fields of 2 pi k modes: 3 % at k = 6, plus the curvature inside a shell.
 SAMPLING_ERROR = 0.15

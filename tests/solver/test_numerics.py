@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver.forcing import SteadyForcing
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.ring_forcing import RingForcing
-from turbulence_data.solver.simulation import Simulation, evolve, trajectory
-from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._evolve import evolve, trajectory
+from turbulence_data.solver._forcing import RingForcing, SteadyForcing
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._simulation import Numerics, Simulation
 
 SINGLE = 1e-5  # 6e-8 a step, of a hundred steps
 SCHEMES = [integrating_factor_rk4, etdrk4]
@@ -39,7 +39,7 @@ def test_single_precision_follows_double_precision(name, scheme, shape):
     flow = FlowConfig(shape, 200.0, **FLOWS[name])
     start = start_field(shape)
     double, single = (
-        evolve(start, flow, 0.2, 2e-3, scheme=scheme, dtype=dtype)
+        evolve(start, flow, 0.2, 0.002, numerics=Numerics(scheme=scheme, dtype=dtype))
         for dtype in (np.float64, np.float32)
     )
     assert double.dtype == np.float64
@@ -60,7 +60,14 @@ def test_single_precision_follows_double_precision(name, scheme, shape):
 def test_every_forcing_works_in_single_precision(forcing):
     flow = FlowConfig(32, 200.0, forcing_wavenumber=None)
     double, single = (
-        evolve(start_field(), flow, 0.2, 0.01, forcing=forcing, dtype=dtype)
+        evolve(
+            start_field(),
+            flow,
+            0.2,
+            0.01,
+            forcing=forcing,
+            numerics=Numerics(dtype=dtype),
+        )
         for dtype in (np.float64, np.float32)
     )
     assert 1e-8 < relative_error(single, double) < SINGLE
@@ -74,14 +81,16 @@ def test_a_closure_in_single_precision_receives_single_precision():
         return -0.1 * vorticity
 
     flow = FlowConfig(32, 200.0, forcing_wavenumber=2)
-    single = evolve(start_field(), flow, 0.1, 0.01, closure, dtype=np.float32)
+    single = evolve(
+        start_field(), flow, 0.1, 0.01, closure, numerics=Numerics(dtype=np.float32)
+    )
     assert seen == {np.dtype(np.float32)}
     double = evolve(start_field(), flow, 0.1, 0.01, lambda w, psi: -0.1 * w)
     assert relative_error(single, double) < SINGLE
 
 
 def test_the_state_and_all_factors_are_of_the_precision_chosen():
-    simulation = Simulation(FlowConfig(32, 200.0), dtype="float32")
+    simulation = Simulation(FlowConfig(32, 200.0), numerics=Numerics(dtype="float32"))
     state = simulation.start(start_field())
     end = simulation.advance(state, 0.1, 0.01)
     assert simulation.equation.linear_operator.dtype == np.float32
@@ -94,7 +103,7 @@ def test_statistics_are_those_of_double_precision():
     means = []
     for dtype, seed in ((np.float64, 0), (np.float32, 1)):
         forcing = RingForcing(4.0, 2.0, 0.2, seed)
-        simulation = Simulation(flow, forcing=forcing, dtype=dtype)
+        simulation = Simulation(flow, forcing=forcing, numerics=Numerics(dtype=dtype))
         rest = simulation.start(np.zeros((24, 24)))
         energies = [
             simulation.modes.energy(state.vorticity_hat)
@@ -109,7 +118,10 @@ def test_statistics_are_those_of_double_precision():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_runs_repeat_bit_for_bit_in_either_precision(dtype):
     flow = FlowConfig(32, 200.0)
-    ends = [evolve(start_field(), flow, 0.3, dtype=dtype) for _ in range(2)]
+    ends = [
+        evolve(start_field(), flow, 0.3, numerics=Numerics(dtype=dtype))
+        for _ in range(2)
+    ]
     assert np.array_equal(*ends)
 
 
@@ -129,7 +141,9 @@ def test_a_scheme_of_the_users_own_is_used():
     flow = FlowConfig(32, 200.0, forcing_wavenumber=2)
     exact = evolve(start_field(), flow, 0.2, 0.005)
     errors = [
-        relative_error(evolve(start_field(), flow, 0.2, h, scheme=euler), exact)
+        relative_error(
+            evolve(start_field(), flow, 0.2, h, numerics=Numerics(scheme=euler)), exact
+        )
         for h in (0.004, 0.002)
     ]
     assert 1.8 < errors[0] / errors[1] < 2.2
@@ -138,7 +152,7 @@ def test_a_scheme_of_the_users_own_is_used():
 @pytest.mark.parametrize("bad", [np.float16, np.complex128, int, None, "exact"])
 def test_another_precision_is_refused(bad):
     with pytest.raises(ValueError, match="float64 or float32; received") as caught:
-        evolve(start_field(), FlowConfig(32, 200.0), 0.1, dtype=bad)
+        evolve(start_field(), FlowConfig(32, 200.0), 0.1, numerics=Numerics(dtype=bad))
     assert repr(bad) in str(caught.value)
 
 

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import (
+from turbulence_data.solver._fields import (
     jacobian_hat,
     padded_points,
     streamfunction_hat,
     streamfunction_of,
     velocity_hat,
 )
-from turbulence_data.solver.transforms import resize, to_physical, to_spectral
+from turbulence_data.solver._grid import Grid, resize, to_physical, to_spectral
 
 ROUND_OFF = 1e-13  # relative to the largest term; a handful of FFTs
 SHAPES = [(32, 32), (33, 33), (48, 32), (24, 35)]

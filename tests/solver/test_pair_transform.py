@@ -6,11 +6,12 @@ import numpy as np
 import pyfftw
 import pytest
 
-from turbulence_data.solver import fused_kernels, kernels, pair_transform
-from turbulence_data.solver.fft_plans import batches
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.pair_transform import PairTransform
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import padded_modes, truncated_modes
+from turbulence_data.solver.fftw import _pair_transform as pair_transform
+from turbulence_data.solver.fftw import _pointwise as kernels
+from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
+from turbulence_data.solver.fftw._pair_transform import PairTransform, batches
 
 ROUND_OFF = 1e-13  # two transforms of O(1) fields
 # From 100 rows or 100 resolved columns on there are several batches, equal or not.

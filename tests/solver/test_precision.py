@@ -3,16 +3,13 @@
 import numpy as np
 import pytest
 
-from turbulence_data.solver import (
-    advection,
-    fused_kernels,
-    kernels,
-    pair_transform,
-)
-from turbulence_data.solver.advection import Advection
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import Modes, padded_modes, truncated_modes
-from turbulence_data.solver.transforms import to_physical, to_spectral
+from turbulence_data.solver._grid import Grid, to_physical, to_spectral
+from turbulence_data.solver._modes import Modes, padded_modes, truncated_modes
+from turbulence_data.solver.fftw import _advection as advection
+from turbulence_data.solver.fftw import _pair_transform as pair_transform
+from turbulence_data.solver.fftw import _pointwise as kernels
+from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
+from turbulence_data.solver.fftw._advection import Advection
 
 EPSILON = float(np.finfo(np.float32).eps)
 # Four transforms of n points add errors of about epsilon log2(n) each, at random

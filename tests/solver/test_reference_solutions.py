@@ -9,7 +9,7 @@ import pytest
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy, enstrophy
 from turbulence_data.filtering import filtered_dns
-from turbulence_data.solver.simulation import evolve
+from turbulence_data.solver._evolve import evolve
 
 END_TOLERANCE = 1e-6  # the references' own time step error is below 2e-8
 FILTERED_TOLERANCE = 1e-9  # a filter and a Jacobian: round-off only

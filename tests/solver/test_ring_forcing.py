@@ -7,12 +7,13 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy, energy_budget, enstrophy_budget
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.ring_forcing import RingForcing
-from turbulence_data.solver.simulation import Simulation, evolve, trajectory
-from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._evolve import evolve, trajectory
+from turbulence_data.solver._forcing import RingForcing
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._modes import padded_modes, truncated_modes
+from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._simulation import Numerics, Simulation
 
 STANDARD_ERRORS = 4.0  # a mean of a fixed seed is within these of its expectation
 ROUND_OFF = 1e-12
@@ -91,7 +92,7 @@ def test_kicks_have_the_variance_stated_and_grow_with_the_root_of_the_step():
 @pytest.mark.parametrize("scheme", [integrating_factor_rk4, etdrk4])
 def test_injection_and_dissipation_balance_in_a_stationary_flow(scheme):
     flow = FlowConfig(24, 100.0, linear_drag=0.5, forcing_wavenumber=None)
-    simulation = Simulation(flow, scheme=scheme, forcing=RING)
+    simulation = Simulation(flow, forcing=RING, numerics=Numerics(scheme=scheme))
     times = 6.0 + 0.2 * np.arange(600)
     rest = simulation.start(np.zeros((24, 24)))
     budgets = [
@@ -227,7 +228,14 @@ def test_runs_repeat_and_other_seeds_differ(time_step):
 def test_both_schemes_meet_the_same_kicks():
     flow = FlowConfig(24, 200.0, forcing_wavenumber=None)
     ends = [
-        evolve(np.zeros((24, 24)), flow, 0.2, 0.01, forcing=RING, scheme=scheme)
+        evolve(
+            np.zeros((24, 24)),
+            flow,
+            0.2,
+            0.01,
+            forcing=RING,
+            numerics=Numerics(scheme=scheme),
+        )
         for scheme in (integrating_factor_rk4, etdrk4)
     ]
     assert np.linalg.norm(ends[0] - ends[1]) < 1e-6 * np.linalg.norm(ends[0])

@@ -7,27 +7,22 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver import (
-    advection,
-    equations,
-    fused_kernels,
-    kernels,
-    time_stepping,
-)
-from turbulence_data.solver.errors import (
+from turbulence_data.solver import _schemes as time_stepping
+from turbulence_data.solver import _vorticity as equations
+from turbulence_data.solver._engine import State
+from turbulence_data.solver._evolve import advance_to, evolve, trajectory
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._modes import padded_modes, truncated_modes
+from turbulence_data.solver._simulation import (
+    Numerics,
+    Simulation,
     SimulationDivergedError,
     UnstableTimeStepError,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.simulation import (
-    Simulation,
-    advance_to,
-    evolve,
-    trajectory,
-)
-from turbulence_data.solver.state import State
+from turbulence_data.solver.fftw import _advection as advection
+from turbulence_data.solver.fftw import _pointwise as kernels
+from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
 
 AMPLIFIED = 1e-11  # round-off after a turnover time or two of turbulence
 FLOW = FlowConfig(32, reynolds=100.0, forcing_wavenumber=2)
@@ -174,7 +169,7 @@ def test_the_factors_of_a_step_that_repeats_are_computed_once(time_step):
         made.append(step)
         return time_stepping.integrating_factor_rk4(equation, step)
 
-    simulation = Simulation(FLOW, scheme=scheme)
+    simulation = Simulation(FLOW, numerics=Numerics(scheme=scheme))
     state = advance_to(simulation, simulation.start(start_field()), 5.0, time_step)
     assert len(made) == len(set(made))
     assert np.array_equal(

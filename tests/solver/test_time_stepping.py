@@ -7,10 +7,10 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy, energy_budget, enstrophy
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.simulation import evolve
-from turbulence_data.solver.time_stepping import integrating_factor_rk4
+from turbulence_data.solver._evolve import evolve
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._schemes import integrating_factor_rk4
 
 ORDER_TOLERANCE = 0.25
 ROUND_OFF = 1e-13  # a few FFTs and, for many steps, a slow random walk of bits

@@ -42,11 +42,11 @@ from turbulence_data.diagnostics import (
 from turbulence_data.filtering import filtered_dns, les_flow
 from turbulence_data.flows import named_flow
 from turbulence_data.sampling import sample_trajectory
-from turbulence_data.solver.forcing import SteadyForcing
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.ring_forcing import RingForcing
-from turbulence_data.solver.simulation import Simulation, evolve
+from turbulence_data.solver._evolve import evolve
+from turbulence_data.solver._forcing import RingForcing, SteadyForcing
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._simulation import Simulation
 
 FLOW = FlowConfig(64, reynolds=200.0, forcing_wavenumber=6, beta=1.5)
 LES_POINTS = 32

@@ -17,7 +17,7 @@ from turbulence_data.config import FlowConfig
 from turbulence_data.ensemble_config import SPLITS, EnsembleConfig
 from turbulence_data.execution import run_trajectories
 from turbulence_data.sampling import Progress, sample_trajectory
-from turbulence_data.solver.state import State
+from turbulence_data.solver._engine import State
 from turbulence_data.statistics import content_hash
 from turbulence_data.trajectory_store import TrajectoryStore
 
@@ -84,7 +84,7 @@ print("\\nhash", built.info.metadata["content_sha256"])
 ENSEMBLE_MODULE = f"""
 from turbulence_data.config import FlowConfig
 from turbulence_data.ensemble_config import EnsembleConfig
-from turbulence_data.solver.initial_conditions import RandomVorticity
+from turbulence_data.solver._initial_conditions import RandomVorticity
 ENSEMBLE = {ENSEMBLE!r}
 """
 # Dies in trajectory 1, twice, just after a checkpoint; notes from where it starts.

@@ -21,12 +21,13 @@ from turbulence_data.closures import (
 )
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import filtered_dns
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.modes import padded_modes
-from turbulence_data.solver.operators import streamfunction_of
-from turbulence_data.solver.simulation import evolve
+from turbulence_data.solver._evolve import evolve
+from turbulence_data.solver._fields import streamfunction_of
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._modes import padded_modes
+from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.fftw._engine import FftwEngine
 
 ROUND_OFF = 1e-12
 TWO_PI = 2.0 * np.pi
@@ -405,7 +406,8 @@ def test_a_simulation_adds_what_the_closure_returns(closure, points):
     sums = []
     for each in (closure, NoClosure(lengths=lengths)):
         out = np.full(modes.shape, np.nan, complex)
-        VorticityEquation(flow, modes, each).nonlinear_terms(hat, 0.0, out)
+        side = FftwEngine().right_hand_side(VorticityEquation(flow, modes, each))
+        side.nonlinear_terms(hat, 0.0, out)
         sums.append(out)
     expected = closure(vorticity, streamfunction_of(vorticity, grid))
     difference = sums[0] - sums[1] - modes.from_physical(expected)

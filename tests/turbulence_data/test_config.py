@@ -10,9 +10,9 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.ensemble_config import EnsembleConfig
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.ring_forcing import RingForcing
-from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._forcing import RingForcing
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
 
 FLOW = {"num_points": 64, "reynolds": 1000.0}
 

@@ -17,9 +17,8 @@ from turbulence_data.diagnostics import (
     transfer_spectrum,
     variance_spectrum,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import jacobian_hat, streamfunction_of
-from turbulence_data.solver.transforms import resample, to_physical, to_spectral
+from turbulence_data.solver._fields import jacobian_hat, streamfunction_of
+from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
 
 ROUND_OFF = 1e-12  # relative; sums over a few thousand modes
 SHAPES = [(32, 32), (33, 33), (48, 32), (24, 35)]

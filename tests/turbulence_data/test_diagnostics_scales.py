@@ -22,8 +22,7 @@ from turbulence_data.diagnostics import (
     turnover_time_spectrum,
     velocity,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.transforms import resample, to_spectral
+from turbulence_data.solver._grid import Grid, resample, to_spectral
 
 ROUND_OFF = 1e-12  # relative; sums over a few thousand values
 TWO_PI = 2 * np.pi

@@ -17,10 +17,9 @@ from turbulence_data.diagnostics import (
     palinstrophy,
     transfer_spectrum,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import jacobian_hat
-from turbulence_data.solver.simulation import evolve
-from turbulence_data.solver.transforms import resample, to_physical, to_spectral
+from turbulence_data.solver._evolve import evolve
+from turbulence_data.solver._fields import jacobian_hat
+from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
 
 ROUND_OFF = 1e-12  # relative to the sum of magnitudes, over a few thousand modes
 TWO_PI = 2 * np.pi

@@ -8,13 +8,13 @@ import pytest
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtered_forcing import FilteredForcing, les_forcing
 from turbulence_data.filtering import FILTERS, filtered_dns, gaussian_filter, les_flow
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.forcing import SteadyForcing
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.ring_forcing import RingForcing
-from turbulence_data.solver.simulation import evolve
+from turbulence_data.solver._evolve import evolve
+from turbulence_data.solver._forcing import RingForcing, SteadyForcing
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._modes import padded_modes, truncated_modes
+from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.fftw._engine import FftwEngine
 
 ROUND_OFF = 1e-12  # relative to the largest value
 FLOW = FlowConfig((48, 64), 200.0, forcing_wavenumber=None)
@@ -36,7 +36,8 @@ def filtered(field, filter_name):
 
 def tendency(flow, modes, forcing, hat, time):
     out = np.empty(modes.shape, complex)
-    VorticityEquation(flow, modes, forcing=forcing).nonlinear_terms(hat, time, out)
+    equation = VorticityEquation(flow, modes, forcing=forcing)
+    FftwEngine().right_hand_side(equation).nonlinear_terms(hat, time, out)
     return out
 
 

@@ -16,12 +16,12 @@ from turbulence_data.filtering import (
     sharp_filter,
 )
 from turbulence_data.flows import named_flow
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.operators import jacobian_hat, streamfunction_of
-from turbulence_data.solver.transforms import resize, to_physical, to_spectral
+from turbulence_data.solver._fields import jacobian_hat, streamfunction_of
+from turbulence_data.solver._grid import Grid, resize, to_physical, to_spectral
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._modes import padded_modes, truncated_modes
+from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.fftw._engine import FftwEngine
 
 ROUND_OFF = 1e-12  # relative to the largest value; filter and Jacobians
 CASES = [  # DNS points, LES points, lengths
@@ -75,7 +75,7 @@ def rhs(flow, modes, vorticity_hat) -> np.ndarray:
     """The whole right-hand side: linear and nonlinear terms."""
     equation = VorticityEquation(flow, modes)
     out = np.empty(modes.shape, complex)
-    equation.nonlinear_terms(vorticity_hat, 0.0, out)
+    FftwEngine().right_hand_side(equation).nonlinear_terms(vorticity_hat, 0.0, out)
     return out + equation.linear_operator * vorticity_hat
 
 

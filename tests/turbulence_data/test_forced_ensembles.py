@@ -16,13 +16,12 @@ from turbulence_data.filtering import filtered_dns
 from turbulence_data.flows import named_flow
 from turbulence_data.jax_engine.engine import JaxEngine
 from turbulence_data.sampling import HISTORY, sample_trajectory
-from turbulence_data.solver.forcing import SteadyForcing
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.ring_forcing import RingForcing
-from turbulence_data.solver.simulation import Simulation, trajectory
-from turbulence_data.solver.time_stepping import etdrk4, integrating_factor_rk4
-from turbulence_data.solver.transforms import resample
+from turbulence_data.solver._evolve import trajectory
+from turbulence_data.solver._forcing import RingForcing, SteadyForcing
+from turbulence_data.solver._grid import Grid, resample
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
+from turbulence_data.solver._simulation import Numerics, Simulation
 from turbulence_data.statistics import ensemble_statistics
 from turbulence_data.trajectory_store import config_hash, plain_config
 
@@ -131,7 +130,9 @@ def test_a_trajectory_is_what_a_simulation_gives_by_hand(name):
         forcing = RING.for_trajectory(ensemble.seed, 1)
     start = ensemble.start(Grid((32, 32)), np.random.default_rng([ensemble.seed, 1]))
     simulation = Simulation(
-        ensemble.flow, scheme=ensemble.scheme, forcing=forcing, dtype=ensemble.dtype
+        ensemble.flow,
+        forcing=forcing,
+        numerics=Numerics(scheme=ensemble.scheme, dtype=ensemble.dtype),
     )
     # It pauses at every instant that is looked at, those of the spin-up too.
     times = [*(0.1 * np.arange(4)), *(0.4 + 0.1 * np.arange(3))]

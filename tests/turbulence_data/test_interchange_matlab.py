@@ -19,10 +19,9 @@ from turbulence_data.interchange import (
     check_conventions,
 )
 from turbulence_data.interchange.convention_check import gradient_model
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.operators import jacobian_hat
-from turbulence_data.solver.transforms import resample, to_physical, to_spectral
+from turbulence_data.solver._fields import jacobian_hat
+from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
+from turbulence_data.solver._initial_conditions import RandomVorticity
 
 SINGLE_PRECISION = 1e-4  # relative residual of float32 fields after two derivatives
 LENGTHS = (2 * np.pi, 4 * np.pi)

@@ -11,11 +11,10 @@ from turbulence_data.diagnostics import energy, energy_budget, enstrophy, palins
 from turbulence_data.ensemble_config import SPLITS, EnsembleConfig
 from turbulence_data.filtering import filtered_dns
 from turbulence_data.sampling import HISTORY, sample_trajectory
-from turbulence_data.solver.errors import UnstableTimeStepError
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.simulation import Simulation, evolve
-from turbulence_data.solver.transforms import resample
+from turbulence_data.solver._evolve import evolve
+from turbulence_data.solver._grid import Grid, resample
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._simulation import Simulation, UnstableTimeStepError
 from turbulence_data.stresses import subgrid_stresses
 
 SINGLE = 1e-6  # fields are stored in single precision: 6e-8, relative to the largest

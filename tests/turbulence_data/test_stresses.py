@@ -9,10 +9,9 @@ from turbulence_data.filtering import (
     gaussian_filter,
     sharp_filter,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.operators import streamfunction_of
-from turbulence_data.solver.transforms import resample, to_physical, to_spectral
+from turbulence_data.solver._fields import streamfunction_of
+from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
+from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.stresses import subgrid_stresses
 
 # Sums over some thousand modes, two derivatives: relative to the largest value.

@@ -11,9 +11,9 @@ from turbulence_data._files import DamagedFileError
 from turbulence_data.config import FlowConfig
 from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
 from turbulence_data.sampling import Trajectory
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.ring_forcing import RingForcing
-from turbulence_data.solver.time_stepping import etdrk4
+from turbulence_data.solver._forcing import RingForcing
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._schemes import etdrk4
 from turbulence_data.trajectory_store import (
     SCALARS,
     TrajectoryStore,

@@ -5,7 +5,6 @@ scores them against filtered DNS. Everything it computes is also a function of i
 """
 
 from turbulence_data.a_posteriori.comparison import Comparison, compare
-from turbulence_data.a_posteriori.ensemble_equation import EnsembleEquation
 from turbulence_data.a_posteriori.ensemble_run import EnsembleRun, run_ensemble
 from turbulence_data.a_posteriori.reference import Reference, reference_ensemble
 from turbulence_data.a_posteriori.scores import (
@@ -26,7 +25,6 @@ from turbulence_data.a_posteriori.table import markdown_table, with_uncertainty
 
 __all__ = [
     "Comparison",
-    "EnsembleEquation",
     "EnsembleRun",
     "Reference",
     "RunStatistics",

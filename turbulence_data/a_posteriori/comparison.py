@@ -17,8 +17,8 @@ from turbulence_data.a_posteriori.statistics_of_run import RunStatistics
 from turbulence_data.a_posteriori.table import Row, markdown_table
 from turbulence_data.closures import NoClosure
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver.equations import Closure
-from turbulence_data.solver.grid import Grid
+from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._grid import Grid
 
 
 @dataclass(frozen=True)

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import check_positive
-from turbulence_data.a_posteriori.ensemble_equation import EnsembleEquation
 from turbulence_data.closures import NoClosure
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver.equations import Closure
-from turbulence_data.solver.forcing import ForcingLike
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import padded_modes
-from turbulence_data.solver.state import check_field
-from turbulence_data.solver.time_stepping import (
-    RK4_IMAGINARY_LIMIT,
-    integrating_factor_rk4,
-)
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._fields import check_field
+from turbulence_data.solver._forcing import ForcingLike
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._simulation import Simulation
 
-# Steps between two looks at the speed of every member.
-_CHECK_EVERY = 10
 # Chosen steps are this part of the stability limit at the start: speeds may double.
 _SAFETY = 0.4
 
@@ -90,84 +81,36 @@ def run_ensemble(
         >>> bool(np.allclose(run.vorticity[1, 1], 2 * wave * np.exp(-0.1), atol=1e-6))
         True
     """
-    ensemble = _Ensemble(np.asarray(start), flow, closure, forcing)
     moments = np.asarray(times, np.float64)
     if moments.ndim != 1 or not moments.size or moments[0] < 0.0:
         raise ValueError(f"times must be at least one, from 0 on; received {times!r}.")
     if np.any(np.diff(moments) <= 0.0) or not np.all(np.isfinite(moments)):
         raise ValueError(f"times must be finite and rise; received {times!r}.")
+    closure = NoClosure(lengths=flow.lengths) if closure is None else closure
+    simulation = Simulation(flow, closure, forcing)
+    state = simulation.start(_checked_start(start, simulation.grid))
     if time_step is None:
-        time_step = ensemble.suggested_time_step(float(moments[-1]))
+        largest = simulation.largest_time_step(state)
+        time_step = min(_SAFETY * largest, float(moments[-1]) or 1.0)
     check_positive("time_step", time_step)
+    failure_times = np.full(len(state.vorticity_hat), math.inf)
     snapshots = []
     for moment in moments:
-        ensemble.advance(float(moment), time_step)
-        snapshots.append(ensemble.vorticity())
-    return EnsembleRun(moments, np.stack(snapshots), ensemble.failure_times, time_step)
+        duration = float(moment) - state.time
+        state, failed = simulation.advance_members(state, duration, time_step)
+        state = replace(state, time=float(moment))
+        failure_times = np.minimum(failure_times, failed)
+        fields = simulation.vorticity(state)
+        fields[np.isfinite(failure_times)] = np.nan
+        snapshots.append(fields.astype(np.float32))
+    return EnsembleRun(moments, np.stack(snapshots), failure_times, time_step)
 
 
-class _Ensemble:
-    """The members on their way."""
-
-    def __init__(
-        self,
-        start: NDArray[np.float64],
-        flow: FlowConfig,
-        closure: Closure | None,
-        forcing: ForcingLike | None,
-    ) -> None:
-        grid = Grid(flow.shape, flow.lengths)
-        if start.ndim != 3 or not len(start):
-            raise ValueError(
-                "start must hold one vorticity field a member, shape (E, nx, ny); "
-                f"received {start.shape}."
-            )
-        fields = [check_field("start", field, grid.num_points) for field in start]
-        modes = padded_modes(grid)
-        closure = NoClosure(lengths=flow.lengths) if closure is None else closure
-        self._equation = EnsembleEquation(flow, modes, closure, len(start), forcing)
-        hats = modes.from_physical(np.stack(fields))
-        self._hat: FieldHat = hats.reshape(-1, modes.shape[1])
-        self._step_of = lru_cache(2)(
-            lambda h: integrating_factor_rk4(self._equation, h)
+def _checked_start(start: ArrayLike, grid: Grid) -> NDArray[np.float64]:
+    fields = np.asarray(start)
+    if fields.ndim != 3 or not len(fields):
+        raise ValueError(
+            "start must hold one vorticity field a member, shape (E, nx, ny); "
+            f"received {fields.shape}."
         )
-        self._time = 0.0
-        self.failure_times = np.full(len(start), math.inf)
-
-    def suggested_time_step(self, longest: float) -> float:
-        """Returns a part of the CFL limit of the fastest member."""
-        members = self._equation.split(self._hat)
-        rate = max(self._equation.member.advection_rate(member) for member in members)
-        limit = _SAFETY * RK4_IMAGINARY_LIMIT / rate if rate > 0.0 else math.inf
-        return min(limit, longest or 1.0)
-
-    def advance(self, end: float, time_step: float) -> None:
-        """Advances every member to `end` in equal steps."""
-        duration = end - self._time
-        num_steps = math.ceil(duration / time_step * (1.0 - 1e-12))
-        if num_steps == 0:
-            return
-        step_size = duration / num_steps
-        step = self._step_of(step_size)
-        with np.errstate(all="ignore"):  # a member that blows up overflows first
-            for number in range(num_steps):
-                time = self._time + number * step_size
-                if number % _CHECK_EVERY == 0:
-                    self._take_out(time, step_size)
-                step(self._hat, time)
-            self._take_out(end, step_size)
-        self._time = end
-
-    def _take_out(self, time: float, time_step: float) -> None:
-        largest = RK4_IMAGINARY_LIMIT / time_step
-        for number, member in enumerate(self._equation.split(self._hat)):
-            rate = self._equation.member.advection_rate(member)
-            if not rate <= largest:  # also where it is not a number
-                self.failure_times[number] = min(self.failure_times[number], time)
-                member[...] = 0.0
-
-    def vorticity(self) -> NDArray[np.float32]:
-        """Returns the members, shape `(E, nx, ny)`; NaN where one has blown up."""
-        fields = self._equation.modes.to_physical(self._equation.split(self._hat))
-        fields[np.isfinite(self.failure_times)] = np.nan
-        return fields.astype(np.float32)
+    return np.stack([check_field("start", field, grid.num_points) for field in fields])

@@ -22,9 +22,9 @@ from turbulence_data.a_posteriori.statistics_of_run import (
     member_statistics,
 )
 from turbulence_data.closures import evaluate
-from turbulence_data.solver.equations import Closure
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import streamfunction_of
+from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._fields import streamfunction_of
+from turbulence_data.solver._grid import Grid
 
 # Tails begin, and bins of the vorticity reach, this many of its standard deviations.
 _TAIL, _EDGES = 3.0, np.linspace(-8.0, 8.0, 81)

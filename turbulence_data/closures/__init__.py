@@ -13,7 +13,6 @@ from turbulence_data.closures.clipped_backscatter import (
 )
 from turbulence_data.closures.dynamic_leith import DynamicLeith
 from turbulence_data.closures.dynamic_smagorinsky import DynamicSmagorinsky
-from turbulence_data.closures.evaluation import evaluate
 from turbulence_data.closures.gradient_model2 import GradientModel2
 from turbulence_data.closures.gradient_model4 import GradientModel4
 from turbulence_data.closures.jansen_held import JansenHeld
@@ -23,6 +22,7 @@ from turbulence_data.closures.operators import SpectralOperators
 from turbulence_data.closures.smagorinsky import Smagorinsky
 from turbulence_data.closures.spectral_filter import SpectralFilter
 from turbulence_data.closures.sum_of_closures import SumOfClosures
+from turbulence_data.solver._equation import evaluate
 
 __all__ = [
     "ClassicClosure",

@@ -10,10 +10,9 @@ import numpy as np
 
 from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_positive
 from turbulence_data.closures.operators import SpectralOperators
-from turbulence_data.solver.equations import AddForcing
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import Modes
-from turbulence_data.solver.transforms import Field, FieldHat, resize
+from turbulence_data.solver._equation import AddForcing
+from turbulence_data.solver._grid import Field, FieldHat, Grid, resize
+from turbulence_data.solver._modes import Modes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from turbulence_data.closures.formulas import germano_coefficient, smagorinsky_h
 from turbulence_data.closures.operators import SpectralOperators
 from turbulence_data.closures.planned_dynamic import PlannedDynamic
 from turbulence_data.closures.planned_eddies import smagorinsky_eddies
-from turbulence_data.solver.equations import AddForcing
-from turbulence_data.solver.modes import Modes
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._equation import AddForcing
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from turbulence_data.closures.operators import SpectralOperators
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._grid import FieldHat
 
 Two = tuple[FieldHat, FieldHat]
 

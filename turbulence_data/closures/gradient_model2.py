@@ -10,9 +10,9 @@ from turbulence_data.closures.planned_jacobians import (
     PlannedJacobians,
     first_derivatives,
 )
-from turbulence_data.solver.equations import AddForcing
-from turbulence_data.solver.modes import Modes
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._equation import AddForcing
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class GradientModel2(ClassicClosure):
     Example:
         >>> import numpy as np
         >>> vorticity = np.random.default_rng(0).standard_normal((16, 16))
-        >>> from turbulence_data.solver.grid import Grid
-        >>> from turbulence_data.solver.operators import streamfunction_of
+        >>> from turbulence_data.solver._grid import Grid
+        >>> from turbulence_data.solver._fields import streamfunction_of
         >>> psi = streamfunction_of(vorticity, Grid((16, 16)))
         >>> pi = GradientModel2()(vorticity, psi)
         >>> bool(abs(np.mean(psi * pi)) < 1e-13 * np.abs(psi * pi).max())

@@ -8,7 +8,7 @@ from turbulence_data._checks import check_at_least_zero
 from turbulence_data.closures.classic_closure import ClassicClosure
 from turbulence_data.closures.formulas import clipped_ratio, strain_rate
 from turbulence_data.closures.operators import SpectralOperators
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._grid import FieldHat
 
 
 @dataclass(frozen=True)

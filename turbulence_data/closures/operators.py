@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import (
-    jacobian_hat,
-    padded_points,
-    velocity_hat,
-)
-from turbulence_data.solver.transforms import (
+from turbulence_data.solver._fields import jacobian_hat, padded_points, velocity_hat
+from turbulence_data.solver._grid import (
     Field,
     FieldHat,
+    Grid,
     resize,
     to_physical,
     to_spectral,

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from turbulence_data.closures.operators import SpectralOperators
 from turbulence_data.closures.planned_eddies import MakeEddies
-from turbulence_data.solver.advection import Advection
-from turbulence_data.solver.modes import Modes, padded_modes
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes, padded_modes
+from turbulence_data.solver.fftw._advection import Advection
 
 
 class PlannedDynamic:

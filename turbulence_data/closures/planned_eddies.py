@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.closures.formulas import strain_hat
-from turbulence_data.solver.advection import pointwise_kernels
-from turbulence_data.solver.modes import Modes
-from turbulence_data.solver.pair_transform import Pair, PairTransform
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
+from turbulence_data.solver.fftw._pair_transform import Pair, PairTransform
+from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 Table = NDArray[np.floating]
 Tables = tuple[Table, Table]

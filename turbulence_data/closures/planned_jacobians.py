@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.solver.advection import Advection
-from turbulence_data.solver.modes import Modes
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
+from turbulence_data.solver.fftw._advection import Advection
 
 Derivative = NDArray[np.complexfloating]
 

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_positive
-from turbulence_data.closures.evaluation import Closure, evaluate
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.transforms import Field, to_physical, to_spectral
+from turbulence_data.solver._equation import Closure, evaluate
+from turbulence_data.solver._grid import Field, Grid, to_physical, to_spectral
 
 
 @dataclass(frozen=True)

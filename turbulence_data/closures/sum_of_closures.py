@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from turbulence_data._checks import is_finite_number
-from turbulence_data.closures.evaluation import Closure, evaluate
-from turbulence_data.solver.transforms import Field
+from turbulence_data.solver._equation import Closure, evaluate
+from turbulence_data.solver._grid import Field
 
 
 @dataclass(frozen=True, init=False)

@@ -11,10 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from turbulence_data._checks import check_kind
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics.spectra import spectral
-from turbulence_data.solver.forcing import Drive, ForcingLike, drive_of
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import Modes, padded_modes
-from turbulence_data.solver.transforms import FieldHat, resize
+from turbulence_data.solver._forcing import Drive, ForcingLike, drive_of
+from turbulence_data.solver._grid import FieldHat, Grid, resize
+from turbulence_data.solver._modes import Modes, padded_modes
 
 
 @dataclass(frozen=True)

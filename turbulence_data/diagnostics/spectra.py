@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import TWO_PI, real_array
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.state import field_shape
-from turbulence_data.solver.transforms import FieldHat, to_spectral
+from turbulence_data.solver._fields import field_shape
+from turbulence_data.solver._grid import FieldHat, Grid, to_spectral
 
 Lengths = tuple[float, float]
 SQUARE: Lengths = (TWO_PI, TWO_PI)

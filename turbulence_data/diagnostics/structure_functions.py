@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import check_whole, real_array
 from turbulence_data.diagnostics.spectra import SQUARE, Lengths, spectral
-from turbulence_data.solver.operators import streamfunction_hat, velocity_hat
-from turbulence_data.solver.transforms import Field, resize, to_physical
+from turbulence_data.solver._fields import streamfunction_hat, velocity_hat
+from turbulence_data.solver._grid import Field, resize, to_physical
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from turbulence_data.diagnostics.spectra import (
     shell_sum,
     spectral,
 )
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import jacobian_hat, streamfunction_hat
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._fields import jacobian_hat, streamfunction_hat
+from turbulence_data.solver._grid import FieldHat, Grid
 
 
 def transfer_spectrum(

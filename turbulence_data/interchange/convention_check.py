@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from turbulence_data._checks import TWO_PI, check_example, real_array
 from turbulence_data.diagnostics import Lengths
 from turbulence_data.interchange.export_source import Example
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.operators import streamfunction_hat, velocity_hat
-from turbulence_data.solver.transforms import (
+from turbulence_data.solver._fields import streamfunction_hat, velocity_hat
+from turbulence_data.solver._grid import (
     Field,
     FieldHat,
+    Grid,
     resize,
     to_physical,
     to_spectral,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.interchange.export_source import Example, ExportSource
-from turbulence_data.solver.grid import Grid
+from turbulence_data.solver._grid import Grid
 from turbulence_data.trajectory_store import SCALARS
 
 AXES = ("trajectory", "time", "x", "y")

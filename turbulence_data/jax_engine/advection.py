@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from turbulence_data.solver.modes import Modes
+from turbulence_data.solver._modes import Modes
 
 
 class AdvectionTables(NamedTuple):

@@ -19,7 +19,8 @@ from turbulence_data.jax_engine.fields import (
     place_modes,
     to_physical,
 )
-from turbulence_data.solver.operators import padded_points
+from turbulence_data.solver._equation import check_forcing
+from turbulence_data.solver._fields import padded_points
 
 _logger = logging.getLogger(__name__)
 
@@ -141,11 +142,7 @@ def on_device(closure: Callable[..., Any], like: jax.Array) -> Callable[..., jax
         reason = type(error).__name__
         _logger.info("closure %r runs on the host: not traceable (%s)", closure, reason)
         return _called_back(closure, field)
-    if getattr(result, "shape", None) != field.shape:
-        raise ValueError(
-            "a closure must return real sgs_forcing on the grid of its arguments; "
-            f"expected shape {field.shape}, received {result}."
-        )
+    check_forcing(result, field.shape)
     return closure
 
 
@@ -162,12 +159,7 @@ def _called_back(
     def on_host(*arguments: Any) -> Any:
         fields = [np.array(a).view(field.dtype).reshape(field.shape) for a in arguments]
         result = np.asarray(closure(*fields))
-        if result.shape != field.shape or np.iscomplexobj(result):
-            raise ValueError(
-                "a closure must return real sgs_forcing on the grid of its arguments; "
-                f"expected shape {field.shape}, received {result.shape} of dtype "
-                f"{result.dtype}."
-            )
+        check_forcing(result, field.shape)
         made = np.ascontiguousarray(result, field.dtype)
         return made.view(np.uint32).reshape(bits.shape)
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from turbulence_data._checks import check_positive, check_whole
 from turbulence_data.config import FlowConfig
 from turbulence_data.jax_engine.gathering import Gathering
 from turbulence_data.jax_engine.optional import import_jax
-from turbulence_data.solver.engine import Integrator
-from turbulence_data.solver.equations import Closure, VorticityEquation
-from turbulence_data.solver.forcing import ForcingLike
-from turbulence_data.solver.time_stepping import Scheme, integrating_factor_rk4
+from turbulence_data.solver._engine import Integrator
+from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._forcing import ForcingLike
+from turbulence_data.solver._schemes import Scheme
+from turbulence_data.solver._simulation import DEFAULT_NUMERICS, Numerics, equation_of
+from turbulence_data.solver._vorticity import VorticityEquation
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class JaxEngine:
 
     Example:
         >>> import numpy as np
-        >>> from turbulence_data import FlowConfig, evolve
+        >>> from turbulence_data import FlowConfig, Numerics, evolve
         >>> flow = FlowConfig(32, reynolds=10, linear_drag=0, forcing_wavenumber=None)
         >>> x = np.arange(32) * 2 * np.pi / 32
         >>> start = np.cos(x)[:, None] + np.cos(x)[None, :]
-        >>> end = evolve(start, flow, 1.0, engine=JaxEngine())
+        >>> end = evolve(start, flow, 1.0, numerics=Numerics(engine=JaxEngine()))
         >>> bool(np.allclose(end, start * np.exp(-0.1)))
         True
     """
@@ -88,7 +88,7 @@ class JaxEngine:
         num_steps: int,
         closure: Closure | None = None,
         forcing: ForcingLike | None = None,
-        **numerics: Any,
+        numerics: Numerics = DEFAULT_NUMERICS,
     ) -> Callable[[Any], Any]:
         """Returns a pure JAX function `vorticity -> vorticity`, some steps later.
 
@@ -102,7 +102,7 @@ class JaxEngine:
             num_steps: how many.
             closure: as of `evolve`.
             forcing: as of `evolve`; the same kicks whatever the field.
-            **numerics: `scheme` and `dtype`, as of `evolve`.
+            numerics: scheme and precision; the engine is this one.
 
         Raises:
             ImportError: where JAX is not installed.
@@ -113,7 +113,8 @@ class JaxEngine:
             >>> import jax
             >>> import numpy as np
             >>> flow = FlowConfig(16, reynolds=100)
-            >>> advance = JaxEngine().propagator(flow, 0.01, 5, dtype=np.float32)
+            >>> numerics = Numerics(dtype=np.float32)
+            >>> advance = JaxEngine().propagator(flow, 0.01, 5, numerics=numerics)
             >>> enstrophy = lambda vorticity: 0.5 * (advance(vorticity) ** 2).mean()
             >>> jax.grad(enstrophy)(np.zeros((16, 16), np.float32)).shape
             (16, 16)
@@ -122,12 +123,11 @@ class JaxEngine:
         check_whole("num_steps", num_steps, at_least=0)
         import_jax()
         from turbulence_data.jax_engine.advection import packed_transforms
-        from turbulence_data.jax_engine.propagation import equation_of, propagator
+        from turbulence_data.jax_engine.propagation import propagator
 
-        dtype = numerics.get("dtype", np.float64)
         return propagator(
-            equation_of(flow, closure, forcing, dtype),
-            numerics.get("scheme", integrating_factor_rk4),
+            equation_of(flow, closure, forcing, numerics.dtype),
+            numerics.scheme,
             self.transforms or packed_transforms,
             float(time_step),
             int(num_steps),

@@ -30,11 +30,11 @@ from turbulence_data.jax_engine.program import (
     vitals,
 )
 from turbulence_data.jax_engine.time_stepping import jax_scheme
-from turbulence_data.solver.engine import Integrals
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.state import State
-from turbulence_data.solver.time_stepping import Scheme
-from turbulence_data.solver.transforms import Field
+from turbulence_data.solver._engine import State
+from turbulence_data.solver._equation import Integrals
+from turbulence_data.solver._grid import Field
+from turbulence_data.solver._schemes import Scheme
+from turbulence_data.solver._vorticity import VorticityEquation
 
 _KEPT_STEPS = 3
 # Random kicks are handed over in arrays of at least this many steps, so that the
@@ -104,9 +104,9 @@ class JaxIntegrator:
         self._last = reached
         return reached.vorticity_hat
 
-    def advection_rate(self, vorticity_hat: Any) -> float:
-        """See `Integrator`."""
-        return float(np.max(np.asarray(self._vitals(vorticity_hat).rate)))
+    def advection_rates(self, vorticity_hat: Any) -> Any:
+        """Return the fastest frequency of each field."""
+        return np.ravel(self._vitals(vorticity_hat).rate).astype(np.float64)
 
     def energy(self, vorticity_hat: Any) -> float:
         """See `Integrator`."""

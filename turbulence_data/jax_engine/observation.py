@@ -18,9 +18,9 @@ from turbulence_data.jax_engine.advection import (
 )
 from turbulence_data.jax_engine.fields import Layout, place_modes
 from turbulence_data.jax_engine.program import FlowTables
-from turbulence_data.solver.engine import Integrals
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import Modes, padded_modes
+from turbulence_data.solver._equation import Integrals
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import Modes, padded_modes
 
 
 def layout_of(modes: Modes) -> Layout:

@@ -20,8 +20,8 @@ from turbulence_data.jax_engine.advection import (
 from turbulence_data.jax_engine.closures import subgrid_forcing
 from turbulence_data.jax_engine.fields import Layout, from_physical
 from turbulence_data.jax_engine.time_stepping import JaxScheme
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.forcing import VaryingSource
+from turbulence_data.solver._forcing import VaryingSource
+from turbulence_data.solver._vorticity import VorticityEquation
 
 _logger = logging.getLogger(__name__)
 _KEPT_PROGRAMS = 32

@@ -8,18 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import DTypeLike
 
-from turbulence_data.config import FlowConfig
 from turbulence_data.jax_engine.advection import Transforms
 from turbulence_data.jax_engine.fields import from_physical, to_physical
 from turbulence_data.jax_engine.integrator import make_program, step_inputs
 from turbulence_data.jax_engine.optional import check_precision, precision
 from turbulence_data.jax_engine.program import flow_tables, one_step
-from turbulence_data.solver.equations import VorticityEquation
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import padded_modes, truncated_modes
-from turbulence_data.solver.state import State
+from turbulence_data.solver._engine import State
+from turbulence_data.solver._vorticity import VorticityEquation
 
 
 def propagator(
@@ -53,12 +49,3 @@ def propagator(
         return to_physical(program.layout, reached)
 
     return propagate
-
-
-def equation_of(
-    flow: FlowConfig, closure: Any, forcing: Any, dtype: DTypeLike
-) -> VorticityEquation:
-    """Returns the equation that a `Simulation` of the same arguments solves."""
-    modes_of = truncated_modes if closure is None else padded_modes
-    modes = modes_of(Grid(flow.shape, flow.lengths), dtype)
-    return VorticityEquation(flow, modes, closure, forcing=forcing)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.solver.time_stepping import (
+from turbulence_data.solver._schemes import (
     Scheme,
     etdrk4,
     etdrk4_coefficients,

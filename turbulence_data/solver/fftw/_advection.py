@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from functools import cache
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.solver import kernels
-from turbulence_data.solver.modes import Modes
-from turbulence_data.solver.pair_transform import Columns, Pair, PairTransform
-from turbulence_data.solver.transforms import FieldHat
-
-_logger = logging.getLogger(__name__)
-
-
-@cache
-def pointwise_kernels() -> Any:
-    """Returns the numba kernels where numba is installed, else the NumPy ones.
-
-    Both give the same bits; the log says once which are used.
-    """
-    try:
-        from turbulence_data.solver import fused_kernels
-    except ImportError:
-        _logger.info("pointwise kernels: NumPy (install numba for the fused ones)")
-        return kernels
-    _logger.info("pointwise kernels: numba")
-    return fused_kernels
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
+from turbulence_data.solver.fftw._pair_transform import Columns, Pair, PairTransform
+from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 
 class Advection:
-    """Writes `-J = (kx^2 - ky^2) F[u v] - kx ky F[u^2 - v^2]`.
+    """Write `-J = (kx^2 - ky^2) F[u v] - kx ky F[u^2 - v^2]`.
 
     This is the form of Basdevant (1983, doi:10.1016/0021-9991(83)90064-5) of
     `J = u . grad(vorticity)`: two fields to physical space, two back.
@@ -57,7 +36,7 @@ class Advection:
         self._products = self._factors(modes, -kx * ky * scale, (kx**2 - ky**2) * scale)
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
-        """Writes `-J` into `out`; the argument is kept."""
+        """Write `-J` into `out`; the argument is kept."""
 
         def write(columns: slice, products: Pair) -> None:
             first = columns.start
@@ -68,7 +47,7 @@ class Advection:
         self._pair.apply(self._reader(vorticity_hat), self._kernels.products, write)
 
     def rate(self, vorticity_hat: FieldHat) -> float:
-        """Returns `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
+        """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
         kx, ky = self._largest
         return self._pair.largest(
             self._reader(vorticity_hat),

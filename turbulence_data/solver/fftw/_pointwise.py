@@ -1,4 +1,4 @@
-"""The pointwise work of the solver, in NumPy; `fused_kernels` does the same with numba.
+"""The pointwise work of the solver, in NumPy; `_pointwise_numba` does the same fused.
 
 Every function writes into its output arguments. Both versions do the same floating
 point operations in the same order, so they give the same bits.
@@ -6,6 +6,9 @@ point operations in the same order, so they give the same bits.
 
 from __future__ import annotations
 
+import logging
+import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,26 @@ Real = NDArray[np.floating]
 Complex = NDArray[np.complexfloating]
 # Coefficients as plain real numbers where the linear operator is real, else complex.
 Linear = NDArray[Any]
+_logger = logging.getLogger(__name__)
+
+
+@cache
+def pointwise_kernels() -> Any:
+    """Return the numba kernels where numba is installed, else the NumPy ones.
+
+    Both give the same bits; the log says once which are used.
+    """
+    try:
+        from turbulence_data.solver.fftw import _pointwise_numba
+    except ImportError:
+        _logger.info("pointwise kernels: NumPy (install numba for the fused ones)")
+        return sys.modules[__name__]
+    _logger.info("pointwise kernels: numba")
+    return _pointwise_numba
 
 
 def factors_of(tables: Real) -> Real:
-    """Returns tables in the form that `velocity` and `advection` take: per real number.
+    """Return tables in the form that `velocity` and `advection` take: per real number.
 
     Here each factor stands twice, for the real and for the imaginary part, so that
     coefficients are multiplied as plain real numbers.
@@ -29,7 +48,7 @@ def factors_of(tables: Real) -> Real:
 def velocity(
     vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
 ) -> None:
-    """Writes `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`.
+    """Write `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`.
 
     Args:
         vorticity_hat: the coefficients, of which some columns are read. Their layout
@@ -50,7 +69,7 @@ def velocity(
 def strain(
     vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
 ) -> None:
-    """Writes `a + i b` and `a - i b` of `a = c vorticity`, `b = d vorticity`.
+    """Write `a + i b` and `a - i b` of `a = c vorticity`, `b = d vorticity`.
 
     The arguments are those of `velocity`, with other factors c and d.
     """
@@ -62,7 +81,7 @@ def strain(
 
 
 def pack_rows(pair: Complex, rows: Complex) -> None:
-    """Writes the coefficients over y of `u + i v` for both signs of ky.
+    """Write the coefficients over y of `u + i v` for both signs of ky.
 
     That at -ky is the conjugate of `u - i v` at ky.
 
@@ -76,14 +95,14 @@ def pack_rows(pair: Complex, rows: Complex) -> None:
 
 
 def products(z: Complex) -> None:
-    """Replaces `u + i v` by `(u^2 - v^2) + i u v`, in place."""
+    """Replace `u + i v` by `(u^2 - v^2) + i u v`, in place."""
     squares = np.square(_numbers(z))
     np.multiply(z.real, z.imag, out=z.imag)
     np.subtract(squares[:, ::2], squares[:, 1::2], out=z.real)
 
 
 def times_modulus(z: Complex) -> None:
-    """Replaces `z` by `|z| z`, in place."""
+    """Replace `z` by `|z| z`, in place."""
     squares = np.square(_numbers(z))
     modulus = squares[:, ::2] + squares[:, 1::2]
     np.sqrt(modulus, out=modulus)
@@ -92,7 +111,7 @@ def times_modulus(z: Complex) -> None:
 
 
 def unpack_rows(rows: Complex, pair: Complex) -> None:
-    """Writes coefficients over y of `p + i q` and of `p - i q`, p and q real.
+    """Write coefficients over y of `p + i q` and of `p - i q`, p and q real.
 
     Args:
         rows: coefficients of `p + i q` for both signs of ky, shape `(rows, ny)`.
@@ -107,7 +126,7 @@ def unpack_rows(rows: Complex, pair: Complex) -> None:
 def advection(
     pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
 ) -> None:
-    """Writes `2 (a p + b q)`, and zeros in rows beyond the cutoff.
+    """Write `2 (a p + b q)`, and zeros in rows beyond the cutoff.
 
     Args:
         pair: coefficients of `p + i q` and of `p - i q`, shape `(2, nx, columns)` or
@@ -137,7 +156,7 @@ def _resolved_rows(cutoff: int) -> tuple[slice, slice]:
 
 
 def _write_pair(a: Complex, c: Real, b: Complex, d: Real, pair: Complex) -> None:
-    """Writes `c a + d b` and `c a - d b`, using up a and b."""
+    """Write `c a + d b` and `c a - d b`, using up a and b."""
     _scale(a, c)
     _scale(b, d)
     np.add(a, b, out=pair[0])
@@ -150,7 +169,7 @@ def _scale(array: Complex, factors: Real) -> None:
 
 
 def _times(a: Linear, b: Linear) -> Linear:
-    """Returns `a b`; NumPy's own complex product may fuse operations, numba's not."""
+    """Return `a b`; NumPy's own complex product may fuse operations, numba's not."""
     if not np.iscomplexobj(a):
         return a * b
     product = np.empty_like(b)
@@ -162,7 +181,7 @@ def _times(a: Linear, b: Linear) -> Linear:
 def rk4_first(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Writes the second stage's state and starts the weighted sum."""
+    """Write the second stage's state and starts the weighted sum."""
     decayed = _times(e, w)
     slope = (h * 0.5) * _times(e, k)
     np.add(decayed, slope, out=state)
@@ -171,7 +190,7 @@ def rk4_first(
 
 
 def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> None:
-    """Writes the third stage's state; `w` holds the decayed start value."""
+    """Write the third stage's state; `w` holds the decayed start value."""
     np.add(w, (h * 0.5) * k, out=state)
     total += (h / 3.0) * k
 
@@ -179,12 +198,12 @@ def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> 
 def rk4_third(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Writes the fourth stage's state, and decays the sum by the second half step."""
+    """Write the fourth stage's state, and decays the sum by the second half step."""
     state[...] = _times(e, w + h * k)
     total += (h / 3.0) * k
     total[...] = _times(e, total)
 
 
 def rk4_last(w: Linear, k: Linear, h: float, total: Linear) -> None:
-    """Writes the value at the end of the step into `w`."""
+    """Write the value at the end of the step into `w`."""
     np.add(total, (h / 6.0) * k, out=w)

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver import advection, fused_kernels, kernels, time_stepping
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.initial_conditions import RandomVorticity
-from turbulence_data.solver.simulation import Simulation, evolve
+from turbulence_data.solver import _schemes as time_stepping
+from turbulence_data.solver._evolve import evolve
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._simulation import Numerics, Simulation
+from turbulence_data.solver.fftw import _advection as advection
+from turbulence_data.solver.fftw import _pointwise as kernels
+from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
+from turbulence_data.solver.fftw._engine import FftwEngine
 
 ROUND_OFF = 1e-12  # forty steps of a turbulent flow amplify the last bit a little
 SHAPES = [(4, 3), (16, 9), (33, 17), (64, 22)]
@@ -207,7 +212,9 @@ def test_one_simulation_used_twice_has_no_memory():
 def test_two_threads_agree_with_one_to_round_off(shape):
     ends = []
     for threads in (1, 2):
-        simulation = Simulation(flow_of(shape), threads=threads)
+        simulation = Simulation(
+            flow_of(shape), numerics=Numerics(engine=FftwEngine(threads=threads))
+        )
         end = simulation.advance(simulation.start(field(shape)), 0.4, 0.01)
         ends.append(end.vorticity_hat)
     difference = np.linalg.norm(ends[0] - ends[1]) / np.linalg.norm(ends[0])

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from turbulence_data.solver.grid import Grid, inverse_or_zero
-from turbulence_data.solver.operators import padded_points
-from turbulence_data.solver.transforms import (
+from turbulence_data.solver._fields import padded_points
+from turbulence_data.solver._grid import (
     Field,
     FieldHat,
+    Grid,
+    inverse_or_zero,
     resize,
     to_physical,
     to_spectral,
@@ -56,7 +57,7 @@ class Modes:
     dtype: np.dtype[Any] = _REAL_DTYPES[0]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", _as_real_dtype(self.dtype))
+        object.__setattr__(self, "dtype", as_real_dtype(self.dtype))
 
     @property
     def complex_dtype(self) -> np.dtype[Any]:
@@ -106,7 +107,7 @@ class Modes:
         return float(self.kx[self.cutoff[0], 0]), float(self.ky[0, -1])
 
     def from_physical(self, field: Field) -> FieldHat:
-        """Returns the resolved coefficients of fields; their mean is dropped."""
+        """Return the resolved coefficients of fields; their mean is dropped."""
         full = resize(
             to_spectral(np.asarray(field, self.dtype)),
             self.grid.num_points,
@@ -115,7 +116,7 @@ class Modes:
         return np.ascontiguousarray(full[..., : self.shape[1]] * self.mask)
 
     def to_physical(self, field_hat: FieldHat) -> Field:
-        """Returns the fields on `grid`, shape `(..., nx, ny)`."""
+        """Return the fields on `grid`, shape `(..., nx, ny)`."""
         points = self.quadrature.num_points
         shape = (*field_hat.shape[:-1], points[1] // 2 + 1)
         full = np.zeros(shape, self.complex_dtype)
@@ -131,21 +132,21 @@ class Modes:
 
 
 def truncated_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
-    """Keeps the lower two thirds of the grid's wavenumbers; products use the grid."""
+    """Keep the lower two thirds of the grid's wavenumbers; products use the grid."""
     nx, ny = grid.num_points
-    return Modes(grid, grid, ((nx - 1) // 3, (ny - 1) // 3), _as_real_dtype(dtype))
+    return Modes(grid, grid, ((nx - 1) // 3, (ny - 1) // 3), as_real_dtype(dtype))
 
 
 def padded_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
-    """Keeps every wavenumber below Nyquist; products use a grid padded by 3/2."""
+    """Keep every wavenumber below Nyquist; products use a grid padded by 3/2."""
     nx, ny = grid.num_points
     quadrature = Grid(padded_points(grid.num_points), grid.lengths)
     cutoff = ((nx - 1) // 2, (ny - 1) // 2)
-    return Modes(grid, quadrature, cutoff, _as_real_dtype(dtype))
+    return Modes(grid, quadrature, cutoff, as_real_dtype(dtype))
 
 
-def _as_real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """Returns float64 or float32 as a dtype."""
+def as_real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return float64 or float32 as a dtype."""
     # np.dtype(None) is float64, but nobody means that.
     with suppress(TypeError):
         if dtype is not None and np.dtype(dtype) in _REAL_DTYPES:

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.solver.advection import pointwise_kernels
-from turbulence_data.solver.transforms import FieldHat
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 RK4_IMAGINARY_LIMIT = 2.0 * math.sqrt(2.0)
 """Where the stability region of the classical RK4 ends on the imaginary axis."""
 
 
-class Equation(Protocol):
-    """What a stepper needs to know of an equation `dw/dt = L w + N(w, t)`.
+class Tendency(Protocol):
+    """The right-hand side of `dw/dt = L w + N(w, t)`, such as `RightHandSide`.
 
     The precision of L is that of the whole computation.
     """
@@ -29,17 +29,17 @@ class Equation(Protocol):
     def nonlinear_terms(
         self, vorticity_hat: FieldHat, time: float, out: FieldHat
     ) -> None:
-        """Writes N(w, t) into `out`, leaving its argument unchanged."""
+        """Write N(w, t) into `out`, leaving the argument unchanged."""
 
 
 Step = Callable[[FieldHat, float], None]
 """`step(vorticity_hat, time)` advances the coefficients in place by one time step."""
 
-Scheme = Callable[[Equation, float], Step]
+Scheme = Callable[[Tendency, float], Step]
 """`(equation, time_step) -> step`; stable up to `RK4_IMAGINARY_LIMIT`."""
 
 
-def integrating_factor_rk4(equation: Equation, time_step: float) -> Step:
+def integrating_factor_rk4(equation: Tendency, time_step: float) -> Step:
     """Classical Runge-Kutta of order four on `exp(-L t) w`: L is solved exactly.
 
     Four evaluations of the nonlinear terms a step; stable for frequencies of the
@@ -53,7 +53,7 @@ def integrating_factor_rk4(equation: Equation, time_step: float) -> Step:
     state, total = np.empty_like(slope), np.empty_like(slope)
     # Real factors act alike on real and imaginary parts: work on plain real arrays.
     real = not np.iscomplexobj(half)
-    factor = np.repeat(half, 2, axis=1).ravel() if real else half.ravel()
+    factor = np.repeat(half, 2, axis=-1).ravel() if real else half.ravel()
 
     def flat(array: FieldHat) -> NDArray[np.inexact]:
         values = array.reshape(-1)
@@ -75,7 +75,7 @@ def integrating_factor_rk4(equation: Equation, time_step: float) -> Step:
     return step
 
 
-def etdrk4(equation: Equation, time_step: float) -> Step:
+def etdrk4(equation: Tendency, time_step: float) -> Step:
     """Exponential time differencing of order four: nonlinear terms are averaged too.
 
     Where an integrating factor treats a slow forcing of a fast linear mode as a fast
@@ -123,7 +123,7 @@ _CONTOUR_POINTS = 32
 def etdrk4_coefficients(
     linear_operator: NDArray[np.inexact], time_step: float
 ) -> list[NDArray[Any]]:
-    """Returns `exp(L h)`, `exp(L h / 2)` and the weights of the stages q, f1, f2, f3.
+    """Return `exp(L h)`, `exp(L h / 2)` and the weights of the stages q, f1, f2, f3.
 
     Args:
         linear_operator: L, in double precision.

@@ -1,4 +1,4 @@
-"""The functions of `kernels`, each one pass over memory, compiled by numba.
+"""The functions of `_pointwise`, each one pass over memory, compiled by numba.
 
 No fast-math: the operations and their order are those of the NumPy version. Indices
 that are sums or differences are unsigned: a signed one might count from the end, and
@@ -10,13 +10,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from turbulence_data.solver.kernels import Complex, Linear, Real
+from turbulence_data.solver.fftw._pointwise import Complex, Linear, Real
 
 _compile = numba.njit(cache=True, nogil=True)
 
 
 def factors_of(tables: Real) -> Real:
-    """Returns tables in the form that `velocity` and `advection` take: as they are."""
+    """Return tables in the form that `velocity` and `advection` take: as they are."""
     return tables
 
 
@@ -24,7 +24,7 @@ def factors_of(tables: Real) -> Real:
 def velocity(
     vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
 ) -> None:
-    """Writes `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`."""
+    """Write `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`."""
     _, nx, width = factors.shape
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
@@ -50,7 +50,7 @@ def velocity(
 def strain(
     vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
 ) -> None:
-    """Writes `a + i b` and `a - i b` of `a = c vorticity`, `b = d vorticity`."""
+    """Write `a + i b` and `a - i b` of `a = c vorticity`, `b = d vorticity`."""
     _, nx, width = factors.shape
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
@@ -74,7 +74,7 @@ def strain(
 
 @_compile
 def pack_rows(pair: Complex, rows: Complex) -> None:
-    """Writes the coefficients over y of `u + i v` for both signs of ky."""
+    """Write the coefficients over y of `u + i v` for both signs of ky."""
     _, height, width = pair.shape
     ny, columns = np.uint64(rows.shape[1]), np.uint64(width)
     for i in range(height):
@@ -89,7 +89,7 @@ def pack_rows(pair: Complex, rows: Complex) -> None:
 
 @_compile
 def products(z: Complex) -> None:
-    """Replaces `u + i v` by `(u^2 - v^2) + i u v`, in place."""
+    """Replace `u + i v` by `(u^2 - v^2) + i u v`, in place."""
     height, width = z.shape
     for i in range(height):
         for j in range(width):
@@ -99,7 +99,7 @@ def products(z: Complex) -> None:
 
 @_compile
 def times_modulus(z: Complex) -> None:
-    """Replaces `z` by `|z| z`, in place."""
+    """Replace `z` by `|z| z`, in place."""
     height, width = z.shape
     for i in range(height):
         for j in range(width):
@@ -110,7 +110,7 @@ def times_modulus(z: Complex) -> None:
 
 @_compile
 def unpack_rows(rows: Complex, pair: Complex) -> None:
-    """Writes coefficients over y of `p + i q` and of `p - i q`, p and q real."""
+    """Write coefficients over y of `p + i q` and of `p - i q`, p and q real."""
     _, height, width = pair.shape
     ny, columns = np.uint64(rows.shape[1]), np.uint64(width)
     for i in range(height):
@@ -127,7 +127,7 @@ def unpack_rows(rows: Complex, pair: Complex) -> None:
 def advection(
     pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
 ) -> None:
-    """Writes `out = 2 (a p + b q)`, and zeros in rows beyond the cutoff."""
+    """Write `out = 2 (a p + b q)`, and zeros in rows beyond the cutoff."""
     _, nx, width = factors.shape
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
@@ -148,7 +148,7 @@ def advection(
 def rk4_first(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Writes the second stage's state and starts the weighted sum."""
+    """Write the second stage's state and starts the weighted sum."""
     # A Python float is float64 to numba; NumPy lets it follow the array.
     half, third = w.dtype.type(h * 0.5), w.dtype.type(1.0 / 3.0)
     for i in range(w.size):
@@ -161,7 +161,7 @@ def rk4_first(
 
 @_compile
 def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> None:
-    """Writes the third stage's state; `w` holds the decayed start value."""
+    """Write the third stage's state; `w` holds the decayed start value."""
     half, third = w.dtype.type(h * 0.5), w.dtype.type(h / 3.0)
     for i in range(w.size):
         state[i] = w[i] + half * k[i]
@@ -172,7 +172,7 @@ def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> 
 def rk4_third(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Writes the fourth stage's state, and decays the sum by the second half step."""
+    """Write the fourth stage's state, and decays the sum by the second half step."""
     whole, third = w.dtype.type(h), w.dtype.type(h / 3.0)
     for i in range(w.size):
         state[i] = e[i] * (w[i] + whole * k[i])
@@ -181,7 +181,7 @@ def rk4_third(
 
 @_compile
 def rk4_last(w: Linear, k: Linear, h: float, total: Linear) -> None:
-    """Writes the value at the end of the step into `w`."""
+    """Write the value at the end of the step into `w`."""
     sixth = w.dtype.type(h / 6.0)
     for i in range(w.size):
         w[i] = total[i] + sixth * k[i]

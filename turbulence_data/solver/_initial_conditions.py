@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from turbulence_data._checks import check_positive
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import truncated_modes
-from turbulence_data.solver.transforms import Field
+from turbulence_data.solver._grid import Field, Grid
+from turbulence_data.solver._modes import truncated_modes
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class RandomVorticity:
         check_positive("peak_wavenumber", self.peak_wavenumber)
 
     def __call__(self, grid: Grid, rng: np.random.Generator) -> Field:
-        """Returns a field of shape `(nx, ny)` drawn with `rng`.
+        """Return a field of shape `(nx, ny)` drawn with `rng`.
 
         Raises:
             ValueError: when the grid does not resolve the peak.

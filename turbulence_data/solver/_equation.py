@@ -1,0 +1,261 @@
+"""The equation of motion of a flow, free of engines: linear terms, drive, closure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from turbulence_data._checks import check_kind
+from turbulence_data.solver._fields import check_field
+from turbulence_data.solver._forcing import Drive, ForcingLike
+from turbulence_data.solver._grid import Field, FieldHat
+from turbulence_data.solver._modes import Modes
+
+Closure = Callable[[Field, Field], Field]
+"""`(vorticity, streamfunction) -> sgs_forcing`, physical fields of one shape."""
+
+AddForcing = Callable[[FieldHat, FieldHat], None]
+"""`(vorticity_hat, out)`: adds the coefficients of sgs_forcing to `out`.
+
+In a simulation `out` then holds the advection `-J` of the same vorticity, and no more.
+"""
+
+
+class Integrals(NamedTuple):
+    """Budget of one moment, per unit area.
+
+    Attributes:
+        energy: kinetic energy.
+        enstrophy: half the mean squared vorticity.
+        enstrophy_dissipation: loss of enstrophy to viscosity, hyperviscosity and drag,
+            at most 0.
+        work: of the forcing; of a stochastic one its expected injection.
+        dissipation: loss of energy to viscosity, hyperviscosity and drag, at most 0.
+    """
+
+    energy: float
+    enstrophy: float
+    enstrophy_dissipation: float
+    work: float
+    dissipation: float
+
+
+class Operations(Protocol):
+    """The nonlinear work that an engine does for an equation, with own transforms."""
+
+    modes: Modes
+
+    def advection(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
+        """Write `-J(streamfunction, vorticity)` into `out`; the argument is kept."""
+
+    def advection_rate(self, vorticity_hat: FieldHat) -> float:
+        """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
+
+
+class Equation(ABC):
+    """`d(state)/dt = linear_operator * state + nonlinear_terms + closure + drive`.
+
+    An equation is a description: engines bring the transforms. A subclass gives the
+    abstract methods; docs/architecture.md lists the steps.
+
+    Attributes:
+        flow: physical parameters.
+        modes: resolved wavenumbers; their dtype is the precision of everything here.
+        closure: subgrid forcing, or None.
+        forcing: what was given to drive the flow instead of its own forcing, or None.
+        drive: the forcing on these modes.
+        linear_operator: the diagonal of the linear terms, shape `shape`, or one that
+            broadcasts to it; real where nothing oscillates.
+        layers: leading axes of one state, `()` for a single plane.
+
+    Raises:
+        TypeError: for a closure that is no callable.
+    """
+
+    layers: ClassVar[tuple[int, ...]] = ()
+    linear_operator: NDArray[np.inexact]
+
+    def __init__(
+        self,
+        flow: Any,
+        modes: Modes,
+        drive: Drive,
+        closure: Closure | None = None,
+        forcing: ForcingLike | None = None,
+    ) -> None:
+        if closure is not None and not callable(closure):
+            raise TypeError(
+                "closure must be a callable (vorticity, streamfunction) -> "
+                f"sgs_forcing, or None for a DNS; received {closure!r}."
+            )
+        self.flow, self.modes, self.drive = flow, modes, drive
+        self.closure, self.forcing = closure, forcing
+
+    @abstractmethod
+    def nonlinear_terms(
+        self, operations: Operations, state_hat: FieldHat, out: FieldHat
+    ) -> None:
+        """Write all but linear operator, closure and drive; the argument is kept."""
+
+    @abstractmethod
+    def advection_rate(self, operations: Operations, state_hat: FieldHat) -> float:
+        """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
+
+    @abstractmethod
+    def streamfunction_hat(self, state_hat: FieldHat) -> FieldHat:
+        """Return the streamfunction of states, shape `(..., *shape)`."""
+
+    @abstractmethod
+    def energy(self, state_hat: FieldHat) -> float:
+        """Return the kinetic energy of one state per unit area."""
+
+    @abstractmethod
+    def integrals(self, state_hat: FieldHat, time: float) -> Integrals:
+        """Return the budget of one state."""
+
+    @property
+    @abstractmethod
+    def wave_rate(self) -> float:
+        """The fastest frequency of linear waves; steps are short against it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the coefficients of one state."""
+        return (*self.layers, *self.modes.shape)
+
+    def check_start(self, field: ArrayLike) -> Field:
+        """Return one physical start field as float64, checked.
+
+        Raises:
+            ValueError: for a wrong shape, complex or non-finite values, a mean that is
+                not zero.
+        """
+        return check_field("vorticity", field, self.modes.grid.num_points)
+
+    def source_damping(self, time: float) -> float:
+        """Return the rate at which linear terms damp the modes of the source.
+
+        The mean over these modes, by their share of the power of the source at `time`.
+        """
+        source = np.zeros(self.shape, self.modes.complex_dtype)
+        self.drive.add_source(source, time)
+        return self._mean_damping(np.abs(source) ** 2)
+
+    def noise_damping(self) -> float:
+        """Return the same for the modes of a stochastic forcing; 0 without one."""
+        noise = self.drive.noise
+        return 0.0 if noise is None else self._mean_damping(noise.variance)
+
+    def _mean_damping(self, power: NDArray[np.floating]) -> float:
+        weighted = self.modes.hermitian_weights * power
+        total = float(weighted.sum())
+        if total == 0.0:
+            return 0.0
+        return float(np.sum(weighted * -self.linear_operator.real)) / total
+
+
+class RightHandSide:
+    """The nonlinear side of an equation on an engine, as time stepping schemes see it.
+
+    Args:
+        equation: the equation.
+        operations: of the engine.
+        num_fields: states side by side, one below the other along a first axis; a
+            closure of physical fields sees them all at once.
+
+    Attributes:
+        linear_operator: that of all states.
+    """
+
+    def __init__(
+        self, equation: Equation, operations: Operations, num_fields: int = 1
+    ) -> None:
+        self._equation, self._operations = equation, operations
+        self._shape = (num_fields, *equation.shape)
+        self.linear_operator = equation.linear_operator
+        if num_fields > 1:
+            tiled = np.broadcast_to(equation.linear_operator, self._shape)
+            self.linear_operator = np.ascontiguousarray(tiled)
+        on_modes = getattr(equation.closure, "on", None)
+        self._add_spectral: AddForcing | None = (
+            None if on_modes is None else on_modes(equation.modes)
+        )
+
+    def nonlinear_terms(self, state_hat: FieldHat, time: float, out: FieldHat) -> None:
+        """Write advection, closure and drive into `out`; the argument is kept."""
+        equation = self._equation
+        states, results = state_hat.reshape(self._shape), out.reshape(self._shape)
+        for state, result in zip(states, results, strict=True):
+            equation.nonlinear_terms(self._operations, state, result)
+            if self._add_spectral is not None:
+                self._add_spectral(state, result)
+        if equation.closure is not None and self._add_spectral is None:
+            one = states if len(states) > 1 else states[0]
+            results += closure_hat(equation, equation.closure, one)
+        for result in results:
+            equation.drive.add_source(result, time)
+
+
+def closure_hat(equation: Equation, closure: Closure, state_hat: FieldHat) -> FieldHat:
+    """Return the coefficients of the forcing of a closure of physical fields."""
+    modes = equation.modes
+    streamfunction_hat = equation.streamfunction_hat(state_hat)
+    fields = (modes.to_physical(hat) for hat in (state_hat, streamfunction_hat))
+    sgs_forcing = evaluate(closure, *fields, num_axes=len(equation.shape))
+    return modes.from_physical(sgs_forcing)
+
+
+def evaluate(
+    closure: Closure, vorticity: Field, streamfunction: Field, num_axes: int = 2
+) -> Field:
+    """Return the sgs_forcing of fields of shape `(..., nx, ny)`, checked.
+
+    A closure that says `accepts_batches = True`, as those of this package and the
+    network closures do, receives all fields at once, any other one after another.
+
+    Args:
+        closure: `(vorticity, streamfunction) -> sgs_forcing`.
+        vorticity: physical fields.
+        streamfunction: theirs.
+        num_axes: axes of one field; 2 but for several layers.
+
+    Raises:
+        TypeError: for fields that are no NumPy arrays.
+        ValueError: when the result is not real or has another shape.
+
+    Example:
+        >>> fields = np.ones((3, 4, 4))
+        >>> evaluate(lambda vorticity, psi: -0.5 * vorticity, fields, fields).shape
+        (3, 4, 4)
+    """
+    for name, field in (("vorticity", vorticity), ("streamfunction", streamfunction)):
+        check_kind(name, field, np.ndarray)
+
+    def one(*pair: Field) -> Field:
+        given = np.asarray(closure(*pair))
+        check_forcing(given, pair[0].shape)
+        return given
+
+    if vorticity.ndim == num_axes or getattr(closure, "accepts_batches", False):
+        return one(vorticity, streamfunction)
+    shape = (-1, *vorticity.shape[-num_axes:])
+    pairs = zip(vorticity.reshape(shape), streamfunction.reshape(shape), strict=True)
+    return np.stack([one(*pair) for pair in pairs]).reshape(vorticity.shape)
+
+
+def check_forcing(given: Any, shape: tuple[int, ...]) -> None:
+    """Check what a closure gave, an array or its abstract shape and dtype.
+
+    Raises:
+        ValueError: when it is not real or has another shape than its arguments.
+    """
+    received = getattr(given, "shape", None), getattr(given, "dtype", type(given))
+    if received[0] != shape or np.iscomplexobj(given):
+        raise ValueError(
+            "a closure must return real sgs_forcing on the grid of its arguments; "
+            f"expected shape {shape}, received {received[0]} of dtype {received[1]}."
+        )

@@ -1,0 +1,150 @@
+"""Running a flow to a given time, with given or chosen steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from turbulence_data._checks import check_positive, is_finite_number
+from turbulence_data.config import FlowConfig
+from turbulence_data.solver._engine import State
+from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._forcing import ForcingLike
+from turbulence_data.solver._grid import Field
+from turbulence_data.solver._simulation import (
+    CHECK_EVERY,
+    DEFAULT_NUMERICS,
+    LONGEST_STEP,
+    Numerics,
+    Simulation,
+    SimulationDivergedError,
+    UnstableTimeStepError,
+)
+
+# A leg that is too long for a flow gaining speed is shortened by four this many times.
+_SHORTENINGS = 8
+# A step below this part of the whole duration means a flow that runs away.
+_SHORTEST_STEP = 1e-6
+
+
+def evolve(
+    vorticity: ArrayLike,
+    flow: FlowConfig,
+    duration: float,
+    time_step: float | None = None,
+    closure: Closure | None = None,
+    forcing: ForcingLike | None = None,
+    numerics: Numerics = DEFAULT_NUMERICS,
+) -> Field:
+    """Advances a vorticity field by `duration` and returns it.
+
+        d(vorticity)/dt + J = nu lap(vorticity) - beta v - drag vorticity
+                              + forcing + closure
+
+    Args:
+        vorticity: physical field of shape `flow.shape`, axis 0 is x; mean zero. Several
+            along leading axes are advanced side by side, with the same steps.
+        flow: resolution and physical parameters.
+        duration: time to advance, at least 0.
+        time_step: largest step; steps are equal and end exactly at `duration`. None
+            chooses one from the speed of the flow, anew every few steps.
+        closure: `(vorticity, streamfunction) -> sgs_forcing` for an LES; None for a
+            DNS, whose wavenumbers beyond two thirds of the grid are cut off.
+        forcing: a source of vorticity `(x, y, time) -> field`, a `SteadyForcing` or a
+            `RingForcing`, for a flow whose `forcing_wavenumber` is None; None for what
+            the flow says. Time starts at 0. To go on after a stochastic run use
+            `Simulation`, whose `State` numbers the steps: a second `evolve` would meet
+            the same kicks again.
+        numerics: scheme, precision and engine, for example
+            `Numerics(etdrk4, np.float32, JaxEngine())`.
+
+    Returns:
+        Physical vorticity of the same shape and of the dtype computed with.
+
+    Raises:
+        ValueError: for a start field or a forcing that does not fit, or a negative
+            duration.
+        TypeError: for a flow, a closure, a forcing or a scheme of another kind.
+        UnstableTimeStepError: when `time_step` breaks the CFL limit.
+        SimulationDivergedError: when the field stops being finite.
+
+    Example:
+        >>> flow = FlowConfig(32, reynolds=10, linear_drag=0, forcing_wavenumber=None)
+        >>> import numpy as np
+        >>> x = np.arange(32) * 2 * np.pi / 32
+        >>> start = np.cos(x)[:, None] + np.cos(x)[None, :]  # decays as exp(-nu t)
+        >>> bool(np.allclose(evolve(start, flow, 1.0), start * np.exp(-0.1)))
+        True
+    """
+    if not is_finite_number(duration) or float(duration) < 0.0:
+        raise ValueError(
+            f"duration must be finite and at least 0; received {duration!r}."
+        )
+    if time_step is not None:
+        check_positive("time_step", time_step)
+    simulation = Simulation(flow, closure, forcing, numerics)
+    state = simulation.start(vorticity)
+    return simulation.vorticity(
+        advance_to(simulation, state, float(duration), time_step)
+    )
+
+
+# A field too fast to be squared is reported by the checks, as an error.
+@np.errstate(over="ignore", invalid="ignore")
+def advance_to(
+    simulation: Simulation, state: State, end: float, time_step: float | None
+) -> State:
+    """Return the state at time `end`, choosing the steps where none is given.
+
+    Chosen steps depend on nothing but the state, so a run can be repeated exactly.
+    """
+    if time_step is not None or end <= state.time:
+        time_step = time_step or LONGEST_STEP
+        reached = simulation.advance(state, end - state.time, time_step)
+        return replace(reached, time=max(end, state.time))
+    leg, shortest = math.inf, _SHORTEST_STEP * (end - state.time)
+    while state.time < end:
+        chosen = simulation.suggested_time_step(state)
+        if chosen < shortest:
+            raise SimulationDivergedError(
+                f"at time {state.time:.6g} the flow has become so fast that a time "
+                f"step of {chosen:.3g} would be needed; its energy is "
+                f"{simulation.energy(state):.6g}. Check the units "
+                "of the start field, and that the closure does not feed energy."
+            )
+        leg = min(4.0 * leg, end - state.time, 4 * CHECK_EVERY * chosen)
+        # A last sliver of a leg would cost a step for nothing.
+        if end - state.time - leg < chosen:
+            leg = end - state.time
+        state, leg = _advance_cautiously(simulation, state, leg, chosen)
+        if end - state.time < 1e-12 * max(1.0, abs(end)):
+            return replace(state, time=end)
+    return state
+
+
+def _advance_cautiously(
+    simulation: Simulation, state: State, leg: float, time_step: float
+) -> tuple[State, float]:
+    """Advances by `leg`, or by less where the flow speeds up too much on the way."""
+    for _ in range(_SHORTENINGS):
+        try:
+            return simulation.advance(state, leg, time_step), leg
+        except (UnstableTimeStepError, SimulationDivergedError):
+            leg, time_step = 0.25 * leg, min(time_step, 0.25 * leg)
+    return simulation.advance(state, leg, time_step), leg
+
+
+def trajectory(
+    simulation: Simulation,
+    state: State,
+    times: Sequence[float],
+    time_step: float | None = None,
+) -> Iterator[State]:
+    """Yields the states at the given, rising times, each reached exactly."""
+    for time in times:
+        state = advance_to(simulation, state, time, time_step)
+        yield state

@@ -1,0 +1,441 @@
+"""Forcing of a flow, steady, varying or stochastic, and its action on modes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from turbulence_data._checks import (
+    TWO_PI,
+    check_at_least_zero,
+    check_positive,
+    check_whole,
+)
+from turbulence_data.config import FlowConfig
+from turbulence_data.solver._fields import check_field
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
+
+Coordinates = NDArray[np.float64]
+
+VorticitySource = Callable[[Coordinates, Coordinates, float], ArrayLike]
+"""`(x, y, time) -> source of vorticity`; x has the shape (nx, 1), y has (1, ny)."""
+
+# Coefficients that are fewer than this part of all are added one by one.
+_SPARSE = 1.0 / 64.0
+# Decides round-off for wavenumbers on the edge of a ring, which belong to it.
+_NUDGE = 1e-9
+
+
+class Noise(Protocol):
+    """Random kicks, white in time, on the modes of one simulation."""
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Expected `|kick_hat|^2` of each mode per unit of time."""
+
+    @property
+    def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the coefficients that are kicked, each once."""
+
+    def kicks(self, step_number: int, time_step: float) -> FieldHat:
+        """Return the kicks there that end a step, from nothing but the arguments."""
+
+    def filtered(self, response: NDArray[np.float64], modes: Modes) -> Noise:
+        """Return the noise times a response, on other modes.
+
+        Args:
+            response: one factor a mode, in the layout of a real transform of a grid
+                that resolves the noise.
+            modes: of the result; what they do not resolve is dropped.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """A forcing on the modes of one simulation: what it adds, and when.
+
+    Attributes:
+        steady: coefficients of the part that never changes, or None.
+        varying: `time -> coefficients` of the part that does, or None.
+        noise: what is added after every step, or None.
+    """
+
+    steady: FieldHat | None = None
+    varying: Callable[[float], FieldHat] | None = None
+    noise: Noise | None = None
+
+    def add_source(self, tendency_hat: FieldHat, time: float) -> None:
+        """Add the deterministic parts at `time` to a tendency, in place."""
+        if self._nonzero is not None:
+            where, values = self._nonzero
+            tendency_hat[where] += values
+        if self.varying is not None:
+            tendency_hat += self.varying(time)
+
+    def kick(self, vorticity_hat: FieldHat, step_number: int, time_step: float) -> None:
+        """Add the random part of a whole step to the vorticity, in place."""
+        if self.noise is not None:
+            vorticity_hat[self.noise.places] += self.noise.kicks(step_number, time_step)
+
+    @cached_property
+    def _nonzero(self) -> tuple[Any, FieldHat] | None:
+        if self.steady is None:
+            return None
+        is_sparse = np.count_nonzero(self.steady) < _SPARSE * self.steady.size
+        where: Any = np.nonzero(self.steady) if is_sparse else slice(None)
+        return where, self.steady[where]
+
+
+@runtime_checkable
+class Forcing(Protocol):
+    """What drives a flow, before it is put on a grid."""
+
+    def on(self, modes: Modes) -> Drive:
+        """Return the forcing on the modes of a simulation."""
+
+    def for_trajectory(self, ensemble_seed: int, trajectory_id: int) -> Forcing:
+        """Return the forcing of one trajectory of an ensemble: itself, or a stream."""
+
+
+class _Deterministic:
+    def for_trajectory(self, ensemble_seed: int, trajectory_id: int) -> Self:
+        """Return itself: every trajectory is driven in the same way."""
+        return self
+
+
+@dataclass(frozen=True)
+class CosineForcing(_Deterministic):
+    """The steady source `-amplitude k_f [cos(k_f x) + cos(k_f y)]`, after Kolmogorov.
+
+    Has four coefficients, so its cost does not grow with the grid.
+
+    Attributes:
+        wavenumber: k_f.
+        amplitude: factor.
+    """
+
+    wavenumber: float
+    amplitude: float = 1.0
+
+    def on(self, modes: Modes) -> Drive:
+        """Return the coefficients of the four modes."""
+        hat = np.zeros(modes.shape, modes.complex_dtype)
+        along_x = (modes.ky == 0.0) & np.isclose(np.abs(modes.kx), self.wavenumber)
+        along_y = (modes.kx == 0.0) & np.isclose(modes.ky, self.wavenumber)
+        # cos = half the sum of two conjugate modes; along y one of them is implied.
+        hat[along_x | along_y] = -0.5 * self.amplitude * self.wavenumber
+        return Drive(steady=hat)
+
+
+@dataclass(frozen=True)
+class SteadyForcing(_Deterministic):
+    """A source of vorticity that does not change, evaluated once.
+
+    Attributes:
+        source: `(x, y) -> source of vorticity`, real, of mean zero.
+
+    Example:
+        >>> from turbulence_data.solver import Grid, truncated_modes
+        >>> jets = SteadyForcing(lambda x, y: 3.0 * np.sin(3.0 * y))
+        >>> hat = jets.on(truncated_modes(Grid((16, 16)))).steady
+        >>> round(float(hat[0, 3].imag), 12)
+        -1.5
+    """
+
+    source: Callable[[Coordinates, Coordinates], ArrayLike]
+
+    def __post_init__(self) -> None:
+        _check_callable(self.source, "(x, y)")
+
+    def on(self, modes: Modes) -> Drive:
+        """Return the coefficients of the source, evaluated once.
+
+        Raises:
+            ValueError: for a source that does not fit the grid, is complex or not
+                finite, or has a mean.
+        """
+        grid = modes.grid
+        return Drive(steady=_source_hat(self.source(grid.x, grid.y), modes, ""))
+
+
+@dataclass(frozen=True)
+class TimeDependentForcing(_Deterministic):
+    """A source of vorticity that changes in time; a plain callable becomes one.
+
+    Evaluated at each of the times that the stages of a step need, once for each.
+
+    Attributes:
+        source: `(x, y, time) -> source of vorticity`, real, of mean zero.
+    """
+
+    source: VorticitySource
+
+    def __post_init__(self) -> None:
+        _check_callable(self.source, "(x, y, time)")
+
+    def on(self, modes: Modes) -> Drive:
+        """Return a drive that evaluates the source at each time.
+
+        Raises:
+            ValueError: for a source that at time 0 does not fit the grid, is complex or
+                not finite, or has a mean. The drive checks every other time likewise.
+        """
+        varying = VaryingSource(self.source, modes)
+        varying(0.0)
+        return Drive(varying=varying)
+
+
+class VaryingSource:
+    """`time -> coefficients` of a source that changes in time, checked.
+
+    Attributes:
+        source: `(x, y, time) -> source of vorticity`.
+    """
+
+    def __init__(self, source: VorticitySource, modes: Modes) -> None:
+        self.source, self._modes = source, modes
+        # Two stages of a step are at the same time.
+        self._at = lru_cache(maxsize=1)(self._coefficients)
+
+    def __call__(self, time: float) -> FieldHat:
+        """Return the coefficients at a time."""
+        return self._at(time)
+
+    def _coefficients(self, time: float) -> FieldHat:
+        grid = self._modes.grid
+        values = self.source(grid.x, grid.y, time)
+        return _source_hat(values, self._modes, f" at time {time:.6g}")
+
+
+@dataclass(frozen=True)
+class RingForcing:
+    """Isotropic Gaussian noise, white in time, on `||k| - wavenumber| <= width / 2`.
+
+    Each step of length h ends with a kick `sqrt(h) xi` of the vorticity, where the M
+    modes of the ring are independent (but for xi being real) and
+
+        <|xi_hat(k)|^2> = 2 k^2 energy_injection / M,
+
+    so that every mode receives the same energy, and the expected kinetic energy given
+    per unit area and time is
+
+        sum_k <|xi_hat|^2> / (2 k^2) = energy_injection
+
+    exactly, whatever the flow and the steps: a kick does not depend on the flow that
+    it meets (Ito). The enstrophy injection is energy_injection times the mean k^2 of
+    the ring. After Lilly (1969, doi:10.1063/1.1692444) and Alvelius (1999,
+    doi:10.1063/1.870050).
+
+    A kick depends on the seed and the number of the step alone, by a counter-based
+    generator, and not on the grid. So runs repeat, go on from a `State` bit for bit,
+    and a run at half the resolution meets the same kicks. Steps of another length are
+    another realisation. Right after a kick the energy stands `energy_injection h / 2`
+    above its mean over a step.
+
+    Attributes:
+        wavenumber: k_f, the middle of the ring.
+        width: of the ring, across.
+        energy_injection: expected energy given per unit area and time.
+        seed: of the noise, a whole number of any size.
+
+    Raises:
+        ValueError: when a value is out of range.
+
+    Example:
+        >>> ring = RingForcing(wavenumber=6.0, width=2.0, energy_injection=0.01)
+        >>> ring.for_trajectory(0, 1) == ring.for_trajectory(0, 2)
+        False
+    """
+
+    wavenumber: float
+    width: float
+    energy_injection: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("wavenumber", "energy_injection"):
+            check_positive(name, getattr(self, name))
+        check_at_least_zero("width", self.width)
+        check_whole("seed", self.seed, at_least=0)
+        for name in ("wavenumber", "width", "energy_injection"):  # 8 and 8.0 are one
+            object.__setattr__(self, name, float(getattr(self, name)))
+        object.__setattr__(self, "seed", int(self.seed))
+
+    def on(self, modes: Modes) -> Drive:
+        """Return the noise on the modes of a simulation.
+
+        Raises:
+            ValueError: when the ring holds no wavenumber of the domain, or one that is
+                not resolved.
+        """
+        numbers, wavenumbers = self._ring(modes.grid.lengths)
+        reach = np.abs(numbers).max(axis=1, initial=0)
+        if not wavenumbers.size:
+            spacings = tuple(TWO_PI / length for length in modes.grid.lengths)
+            raise ValueError(
+                f"no wavenumber of the domain, multiples of {spacings}, is in the ring "
+                f"of {self!r}; choose another wavenumber or a larger width."
+            )
+        if reach[0] > modes.cutoff[0] or reach[1] > modes.cutoff[1]:
+            raise ValueError(
+                f"{self!r} is not resolved: it holds modes (kx, ky) up to "
+                f"{tuple(reach.tolist())}, but {modes.grid.num_points} points resolve "
+                f"{modes.cutoff}. Lower its wavenumber or width, or use more points."
+            )
+        # The ring has twice as many modes as there are here, see `_ring`.
+        amplitudes = wavenumbers * np.sqrt(self.energy_injection / wavenumbers.size)
+        return Drive(noise=RingNoise(modes, numbers, amplitudes, self.seed))
+
+    def for_trajectory(self, ensemble_seed: int, trajectory_id: int) -> RingForcing:
+        """Return the same forcing with the stream of one trajectory of an ensemble."""
+        stream = np.random.SeedSequence(
+            self.seed, spawn_key=(int(ensemble_seed), int(trajectory_id))
+        )
+        low, high = stream.generate_state(2, np.uint64).tolist()
+        return replace(self, seed=low + (high << 64))
+
+    def _ring(
+        self, lengths: tuple[float, float]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Mode numbers (kx, ky), shape (2, m), and |k| of one mode of each pair +-k.
+
+        Their order depends on the domain alone.
+        """
+        half = 0.5 * self.width + _NUDGE * self.wavenumber
+        nx, ny = (int((self.wavenumber + half) * length / TWO_PI) for length in lengths)
+        x, y = np.meshgrid(np.arange(-nx, nx + 1), np.arange(ny + 1), indexing="ij")
+        modulus = TWO_PI * np.hypot(x / lengths[0], y / lengths[1])
+        is_one_of_pair = (y > 0) | (x > 0)
+        inside = is_one_of_pair & (np.abs(modulus - self.wavenumber) <= half)
+        return np.stack([x[inside], y[inside]]), modulus[inside]
+
+
+@dataclass(frozen=True, eq=False)
+class RingNoise:
+    """The noise of a `RingForcing` on the modes of one simulation.
+
+    Attributes:
+        modes: the modes.
+        numbers: mode numbers (kx, ky), shape (2, m), one of each pair +-k.
+        amplitudes: root of the expected `|kick_hat|^2` per unit of time, shape (m,).
+        seed: of the stream.
+    """
+
+    modes: Modes
+    numbers: NDArray[np.intp]
+    amplitudes: NDArray[np.float64]
+    seed: int
+
+    def kicks(self, step_number: int, time_step: float) -> FieldHat:
+        """Return the kicks that end a step, at `places`."""
+        # Every step has its own 2^64 blocks of the counter.
+        bits = np.random.Philox(key=self._key, counter=[0, 0, 0, step_number])
+        real, imag = np.random.Generator(bits).standard_normal(self.numbers.shape)
+        kicks = np.sqrt(0.5 * time_step) * self.amplitudes * (real + 1j * imag)
+        # Drawn for the whole ring, so that the grid has no influence.
+        kicks = kicks[self._is_resolved]
+        # Both modes of a pair are stored where ky is 0.
+        return np.concatenate([kicks, kicks[self._on_axis].conj()])
+
+    @cached_property
+    def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the coefficients that are kicked; see `Noise`."""
+        partners = self._x[self._on_axis]
+        rows = np.concatenate([self._x, -partners])
+        return rows, np.concatenate([self._y, np.zeros_like(partners)])
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Expected `|kick_hat|^2` of each mode per unit of time."""
+        variance = np.zeros(self.modes.shape)
+        power = self.amplitudes[self._is_resolved] ** 2
+        variance[self.places] = np.concatenate([power, power[self._on_axis]])
+        return variance
+
+    def filtered(self, response: NDArray[np.float64], modes: Modes) -> RingNoise:
+        """Return the noise times a response, on other modes; see `Noise`."""
+        x, y = self.numbers
+        amplitudes = self.amplitudes * response[x, y]
+        return replace(self, modes=modes, amplitudes=amplitudes)
+
+    @cached_property
+    def _key(self) -> NDArray[np.uint64]:
+        words = np.random.SeedSequence(self.seed).generate_state(2, np.uint64)
+        return words.astype(np.uint64)
+
+    @cached_property
+    def _is_resolved(self) -> NDArray[np.bool_]:
+        x, y = np.abs(self.numbers)
+        return np.asarray((x <= self.modes.cutoff[0]) & (y <= self.modes.cutoff[1]))
+
+    @cached_property
+    def _x(self) -> NDArray[np.intp]:
+        return np.asarray(self.numbers[0, self._is_resolved])
+
+    @cached_property
+    def _y(self) -> NDArray[np.intp]:
+        return np.asarray(self.numbers[1, self._is_resolved])
+
+    @cached_property
+    def _on_axis(self) -> NDArray[np.intp]:
+        return np.flatnonzero(self._y == 0)
+
+
+ForcingLike = Forcing | VorticitySource
+"""A forcing, or the function of a `TimeDependentForcing`."""
+
+
+def as_forcing(forcing: ForcingLike) -> Forcing:
+    """Return a forcing for anything that can be one.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    return forcing if isinstance(forcing, Forcing) else TimeDependentForcing(forcing)
+
+
+def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Drive:
+    """Return what drives a flow: the forcing given, or else the flow's own.
+
+    Raises:
+        ValueError: when there are both.
+    """
+    if flow.forcing_wavenumber is None:
+        return Drive() if forcing is None else as_forcing(forcing).on(modes)
+    if forcing is not None:
+        raise ValueError(
+            "the flow has a forcing of its own and one was given: received "
+            f"forcing_wavenumber={flow.forcing_wavenumber} and {forcing!r}. Choose "
+            "FlowConfig(..., forcing_wavenumber=None), or no other forcing."
+        )
+    return CosineForcing(flow.forcing_wavenumber, flow.forcing_amplitude).on(modes)
+
+
+def _source_hat(values: ArrayLike, modes: Modes, when: str) -> FieldHat:
+    source, shape = np.asarray(values), modes.grid.num_points
+    # One axis may be missing, as in cos(x), but not so that x and y can be mistaken.
+    fits = source.ndim == 2 and all(
+        n in (1, whole) for n, whole in zip(source.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"a forcing must return its source of vorticity{when} on the grid, of "
+            f"shape {shape}, ({shape[0]}, 1) or (1, {shape[1]}) like x and y; "
+            f"received {source.shape}."
+        )
+    field = check_field("source of vorticity", np.broadcast_to(source, shape), shape)
+    return modes.from_physical(field)
+
+
+def _check_callable(source: object, arguments: str) -> None:
+    if not callable(source):
+        raise TypeError(
+            "a forcing must be a RingForcing, a SteadyForcing or a callable "
+            f"{arguments} -> source of vorticity; received {source!r}."
+        )

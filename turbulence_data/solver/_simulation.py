@@ -1,0 +1,333 @@
+"""A flow ready to be advanced: checked start fields, steps and results."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from turbulence_data._checks import check_kind
+from turbulence_data.config import FlowConfig
+from turbulence_data.filtering import FilteredFields
+from turbulence_data.solver._engine import Engine, Integrator, State, check_engine
+from turbulence_data.solver._equation import Closure, Equation, Integrals
+from turbulence_data.solver._forcing import ForcingLike
+from turbulence_data.solver._grid import Field, Grid
+from turbulence_data.solver._modes import as_real_dtype, padded_modes, truncated_modes
+from turbulence_data.solver._schemes import (
+    RK4_IMAGINARY_LIMIT,
+    Scheme,
+    integrating_factor_rk4,
+)
+from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.fftw._engine import FftwEngine
+
+# Steps between two looks at the speed and the energy of the flow.
+CHECK_EVERY = 25
+# Without a given time step: this part of the stability limit, where the error of
+# the fourth-order scheme over a few turnover times is below 1e-6.
+_SAFETY = 0.125
+# Chosen steps are powers of 2^(1/4), the nearest to what accuracy asks for, so that
+# they repeat, and with them the factors of a scheme.
+_CHOICES_PER_OCTAVE = 4
+LONGEST_STEP = 0.01
+# Largest change a step of the linear terms, as a phase and as a decay: 0.2^4 / 2880 is
+# the relative error of RK4 for a steady forcing against a decay, below 1e-6.
+_WAVE_PHASE = 0.5
+_DAMPING = 0.2
+# Kicks are first order: right after one, forced modes are this much above balance.
+_DAMPING_OF_KICKS = 0.02
+
+# The equation of each kind of flow, `(flow, modes, closure, forcing) -> Equation`.
+_EQUATIONS: dict[type, type[VorticityEquation]] = {FlowConfig: VorticityEquation}
+
+
+class UnstableTimeStepError(ValueError):
+    """The time step breaks the stability limit of the scheme for the flow's speed."""
+
+
+class SimulationDivergedError(FloatingPointError):
+    """A field stopped being finite; the message says when, and the last good energy."""
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How a flow is computed, apart from its time step.
+
+    Attributes:
+        scheme: time stepping scheme, `integrating_factor_rk4`, `etdrk4` or another
+            `(equation, time_step) -> step`.
+        dtype: precision of the computation, `np.float64` or `np.float32`.
+        engine: what computes, `FftwEngine()` or `JaxEngine()`.
+
+    Raises:
+        TypeError: for a scheme or an engine of another kind.
+        ValueError: for another dtype.
+
+    Example:
+        >>> Numerics(dtype="float32").dtype
+        dtype('float32')
+    """
+
+    scheme: Scheme = integrating_factor_rk4
+    dtype: DTypeLike = np.float64
+    engine: Engine = field(default_factory=FftwEngine)
+
+    def __post_init__(self) -> None:
+        if not callable(self.scheme):
+            raise TypeError(
+                "scheme must be a callable (equation, time_step) -> step, such as "
+                f"integrating_factor_rk4 or etdrk4; received {self.scheme!r}."
+            )
+        check_engine(self.engine)
+        object.__setattr__(self, "dtype", as_real_dtype(self.dtype))
+
+
+DEFAULT_NUMERICS = Numerics()
+
+
+def equation_of(
+    flow: FlowConfig,
+    closure: Closure | None = None,
+    forcing: ForcingLike | None = None,
+    dtype: DTypeLike = np.float64,
+) -> Equation:
+    """Return the equation of a flow on its modes, those of an LES with a closure.
+
+    Raises:
+        TypeError: for a flow of another kind.
+    """
+    if type(flow) not in _EQUATIONS:
+        known = " or ".join(kind.__name__ for kind in _EQUATIONS)
+        raise TypeError(f"flow must be a {known}(num_points, ...); received {flow!r}.")
+    modes_of = truncated_modes if closure is None else padded_modes
+    modes = modes_of(Grid(flow.shape, flow.lengths), dtype)
+    return _EQUATIONS[type(flow)](flow, modes, closure, forcing)
+
+
+class Simulation:
+    """A flow with its equation, ready to be advanced.
+
+    Without a closure it is a DNS: wavenumbers beyond two thirds of the grid are cut
+    off. With one it is an LES: every wavenumber below Nyquist is kept and the products
+    are formed on a grid padded by 3/2, as they are where `sgs_forcing` is computed.
+
+    Args:
+        flow: resolution and physics.
+        closure: subgrid forcing `(vorticity, streamfunction) -> sgs_forcing`, or None.
+        forcing: what drives the flow, as of `evolve`.
+        numerics: scheme, precision and engine.
+
+    Raises:
+        ValueError: for a forcing that does not fit the flow, or another dtype.
+        TypeError: for a flow, a closure, a scheme or an engine of another kind.
+    """
+
+    def __init__(
+        self,
+        flow: FlowConfig,
+        closure: Closure | None = None,
+        forcing: ForcingLike | None = None,
+        numerics: Numerics = DEFAULT_NUMERICS,
+    ) -> None:
+        check_kind("numerics", numerics, Numerics)
+        self.flow, self.numerics = flow, numerics
+        self.equation = equation_of(flow, closure, forcing, numerics.dtype)
+        self.modes = self.equation.modes
+        self.grid = self.modes.grid
+
+    @cached_property
+    def _integrator(self) -> Integrator:
+        return self.numerics.engine.integrator(self.equation, self.numerics.scheme)
+
+    def start(
+        self, vorticity: ArrayLike, time: float = 0.0, step_number: int = 0
+    ) -> State:
+        """Return the state of a physical vorticity field, checked.
+
+        Args:
+            vorticity: the field; or several along leading axes, which are advanced side
+                by side with the same steps.
+            time: its time.
+            step_number: steps made before, which number the kicks of a stochastic
+                forcing.
+
+        Raises:
+            ValueError: for a wrong shape, complex or non-finite values, a mean that is
+                not zero; for several fields that would meet the same kicks.
+        """
+        vorticity_hat = self.modes.from_physical(self._checked_fields(vorticity))
+        return State(vorticity_hat, time, step_number)
+
+    def _checked_fields(self, vorticity: ArrayLike) -> Field:
+        fields = np.asarray(vorticity)
+        num_axes = len(self.equation.shape)
+        if fields.ndim <= num_axes or fields.size == 0:
+            return self.equation.check_start(fields)
+        if self.equation.drive.noise is not None:
+            raise ValueError(
+                "fields side by side would all meet the same kicks of a stochastic "
+                f"forcing; received shape {fields.shape}. Run each by itself with the "
+                "stream of its own, forcing.for_trajectory(seed, number); a "
+                "JaxEngine(batch_size=...) joins runs of several threads."
+            )
+        rows = fields.reshape(-1, *fields.shape[-num_axes:])
+        checked = np.stack([self.equation.check_start(field) for field in rows])
+        return checked.reshape(fields.shape)
+
+    def advance(self, state: State, duration: float, time_step: float) -> State:
+        """Return the state `duration` later, in equal steps of at most `time_step`.
+
+        Raises:
+            ValueError: for a negative duration or a step that is not positive.
+            UnstableTimeStepError: when the step breaks the stability limit.
+            SimulationDivergedError: when the vorticity stops being finite.
+        """
+        num_steps, time_step = _equal_steps(duration, time_step)
+        if num_steps == 0:
+            return state
+        vorticity_hat = state.vorticity_hat.copy()
+        last_good = state
+        # Overflow on the way to divergence is reported by the checks, as an error.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for first in range(0, num_steps, CHECK_EVERY):
+                time = state.time + first * time_step
+                last_good = self._checked(
+                    State(vorticity_hat, time), time_step, first, last_good
+                )
+                numbers = range(first, min(first + CHECK_EVERY, num_steps))
+                vorticity_hat = self._integrator.steps(
+                    vorticity_hat, state, time_step, numbers
+                )
+            final = State(
+                vorticity_hat, state.time + duration, state.step_number + num_steps
+            )
+            self._checked(final, time_step, num_steps, last_good)
+        return final
+
+    def advance_members(
+        self, state: State, duration: float, time_step: float, check_every: int = 10
+    ) -> tuple[State, NDArray[np.float64]]:
+        """Return fields side by side `duration` later, dropping those that blow up.
+
+        A field has blown up when it is not finite or when it breaks the stability limit
+        of the step. It is replaced by fluid at rest, so that the others go on.
+
+        Args:
+            state: fields along one leading axis.
+            duration: at least 0.
+            time_step: largest step; steps are equal.
+            check_every: steps between two looks at the speed of every field.
+
+        Returns:
+            The state, and when each field was found to have blown up; inf where not.
+
+        Raises:
+            ValueError: for a negative duration or a step that is not positive.
+        """
+        num_steps, time_step = _equal_steps(duration, time_step)
+        hat = state.vorticity_hat.copy()
+        failure_times = np.full(len(hat), math.inf)
+        if num_steps == 0:
+            return state, failure_times
+        edges = [*range(0, num_steps, check_every), num_steps]
+        with np.errstate(all="ignore"):  # a field that blows up overflows first
+            for first, last in pairwise([*edges, num_steps]):
+                time = state.time + (
+                    duration if first == num_steps else first * time_step
+                )
+                rates = self._integrator.advection_rates(hat)
+                # Also where it is not a number.
+                blown_up = ~(rates <= RK4_IMAGINARY_LIMIT / time_step)
+                if np.any(blown_up):
+                    failure_times[blown_up] = np.minimum(failure_times, time)[blown_up]
+                    hat = np.array(hat)
+                    hat[blown_up] = 0.0
+                hat = self._integrator.steps(hat, state, time_step, range(first, last))
+        end, step_number = state.time + duration, state.step_number + num_steps
+        return State(hat, end, step_number), failure_times
+
+    def vorticity(self, state: State) -> Field:
+        """Return the physical vorticity of a state, as a NumPy array."""
+        return self._integrator.to_physical(state.vorticity_hat)
+
+    def energy(self, state: State) -> float:
+        """Return the kinetic energy per unit area; the mean over several fields."""
+        return self._integrator.energy(state.vorticity_hat)
+
+    def integrals(self, state: State) -> Integrals:
+        """Return energy, enstrophy, its loss, work and dissipation of a field."""
+        return self._integrator.integrals(state.vorticity_hat, state.time)
+
+    def filtered(
+        self, state: State, num_points: tuple[int, int], width: float
+    ) -> FilteredFields:
+        """Return filtered fields, as `filtered_dns` does, computed by the engine."""
+        return self._integrator.filtered(state.vorticity_hat, num_points, width)
+
+    def largest_time_step(self, state: State) -> float:
+        """Return the stability limit at the speed of this state; inf at rest."""
+        rate = self._advection_rate(state)
+        return RK4_IMAGINARY_LIMIT / rate if rate > 0.0 else math.inf
+
+    def suggested_time_step(self, state: State) -> float:
+        """Return a step that is accurate, from the speed of this state and the flow.
+
+        About an eighth of the stability limit; and short against Rossby waves and
+        against the damping of the forced wavenumbers, which the integrating factor
+        solves exactly but the other terms then see as fast changes. How fast a forcing
+        changes by itself is not known here: give a step where that is what counts.
+        """
+        limits = [
+            (_SAFETY * RK4_IMAGINARY_LIMIT, self._advection_rate(state)),
+            (_WAVE_PHASE, self.equation.wave_rate),
+            (_DAMPING, self.equation.source_damping(state.time)),
+            (_DAMPING_OF_KICKS, self.equation.noise_damping()),
+        ]
+        step = min([LONGEST_STEP, *(part / rate for part, rate in limits if rate > 0)])
+        if not step > 0.0:
+            return step
+        exponent = round(_CHOICES_PER_OCTAVE * math.log2(step))
+        return float(2.0 ** (exponent / _CHOICES_PER_OCTAVE))
+
+    def _advection_rate(self, state: State) -> float:
+        return float(np.max(self._integrator.advection_rates(state.vorticity_hat)))
+
+    def _checked(
+        self, state: State, time_step: float, step_number: int, last_good: State
+    ) -> State:
+        """Return a copy of a state that is finite and slow enough to go on from."""
+        energy = self.energy(state)
+        if not math.isfinite(energy):
+            raise SimulationDivergedError(
+                f"the vorticity stopped being finite before time {state.time:.6g} "
+                f"(step {step_number}, time step {time_step:.6g}); the last good "
+                "energy was "
+                f"{self.energy(last_good):.6g} at time "
+                f"{last_good.time:.6g}. Use a smaller time step, a higher resolution "
+                "or more viscosity, or a closure that does not feed energy."
+            )
+        largest = self.largest_time_step(state)
+        if time_step > largest:
+            raise UnstableTimeStepError(
+                f"time_step={time_step:.6g} breaks the CFL limit at time "
+                f"{state.time:.6g}: at the present speed at most {largest:.6g} is "
+                f"stable (energy {energy:.6g}). Choose about {0.5 * largest:.2g}, or "
+                "None to let the solver choose."
+            )
+        return State(state.vorticity_hat.copy(), state.time)
+
+
+def _equal_steps(duration: float, time_step: float) -> tuple[int, float]:
+    """Return the number of equal steps of at most `time_step`, and their length."""
+    if not duration >= 0.0 or not time_step > 0.0:
+        raise ValueError(
+            "time runs forward: duration must be at least 0 and time_step positive;"
+            f" received {duration!r} and {time_step!r}."
+        )
+    num_steps = math.ceil(duration / time_step * (1.0 - 1e-12))
+    return num_steps, float(duration) / max(num_steps, 1)

@@ -1,0 +1,95 @@
+"""The vorticity equation of a flow in one plane."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data._checks import TWO_PI
+from turbulence_data.config import FlowConfig
+from turbulence_data.diagnostics import energy_budget, enstrophy, enstrophy_budget
+from turbulence_data.solver._equation import Closure, Equation, Integrals, Operations
+from turbulence_data.solver._forcing import ForcingLike, drive_of
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
+
+T = TypeVar("T", float, NDArray[np.float64])
+
+
+class VorticityEquation(Equation):
+    """`d(vorticity)/dt + J = nu lap(vorticity) - ... - beta v + closure + forcing`.
+
+    Its linear operator is `-nu k^2 - nu_h k^2p - drag + i beta kx / k^2`, real where
+    beta is 0; see `FlowConfig` for all terms.
+
+    Args:
+        flow: physical parameters.
+        modes: resolved wavenumbers.
+        closure: subgrid forcing to add to the right-hand side, or None.
+        forcing: what drives the flow instead of its own forcing, or None.
+    """
+
+    flow: FlowConfig
+
+    def __init__(
+        self,
+        flow: FlowConfig,
+        modes: Modes,
+        closure: Closure | None = None,
+        forcing: ForcingLike | None = None,
+    ) -> None:
+        super().__init__(flow, modes, drive_of(flow, forcing, modes), closure, forcing)
+        decay = -damping_rate(flow, modes.k_squared)
+        if flow.beta == 0.0:
+            self.linear_operator = decay.astype(modes.dtype)
+        else:
+            rossby = 1j * flow.beta * modes.kx * modes.inverse_k_squared
+            self.linear_operator = (decay + rossby).astype(modes.complex_dtype)
+
+    def nonlinear_terms(
+        self, operations: Operations, state_hat: FieldHat, out: FieldHat
+    ) -> None:
+        """Write the advection `-J` into `out`."""
+        operations.advection(state_hat, out)
+
+    def advection_rate(self, operations: Operations, state_hat: FieldHat) -> float:
+        """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
+        return operations.advection_rate(state_hat)
+
+    def streamfunction_hat(self, state_hat: FieldHat) -> FieldHat:
+        """Return the streamfunction of vorticities: `vorticity_hat / k^2`."""
+        return np.asarray(state_hat * self.modes.inverse_k_squared)
+
+    def energy(self, state_hat: FieldHat) -> float:
+        """Return the kinetic energy of one field per unit area."""
+        return self.modes.energy(state_hat)
+
+    def integrals(self, state_hat: FieldHat, time: float) -> Integrals:
+        """Return the budget of one field, in double precision."""
+        vorticity = self.modes.to_physical(state_hat).astype(np.float64)
+        unforced = replace(self.flow, forcing_wavenumber=None)
+        budget = energy_budget(vorticity, self.flow, forcing=self.forcing, time=time)
+        return Integrals(
+            self.energy(state_hat),
+            enstrophy(vorticity),
+            enstrophy_budget(vorticity, unforced).total,
+            budget.work,
+            budget.viscosity + budget.hyperviscosity + budget.drag,
+        )
+
+    @property
+    def wave_rate(self) -> float:
+        """The fastest Rossby wave, the longest one: `beta / k`."""
+        return abs(self.flow.beta) * max(self.flow.lengths) / TWO_PI
+
+
+def damping_rate(flow: FlowConfig, k_squared: T) -> T:
+    """Return `nu k^2 + nu_h k^2p + drag`, the decay rate of a mode by itself."""
+    return (
+        flow.viscosity * k_squared
+        + flow.hyperviscosity * k_squared**flow.hyperviscosity_order
+        + flow.linear_drag
+    )

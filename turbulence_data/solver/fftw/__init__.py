@@ -1,0 +1,1 @@
+"""The fast path of the solver: pyFFTW and pointwise work in cache."""

@@ -1,0 +1,142 @@
+"""The engine on pyFFTW: CPU cores, NumPy or numba for the pointwise work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data._checks import check_whole
+from turbulence_data.filtering import FilteredFields, filtered_dns
+from turbulence_data.solver._engine import Integrator, State
+from turbulence_data.solver._equation import Equation, Integrals, RightHandSide
+from turbulence_data.solver._grid import Field, FieldHat
+from turbulence_data.solver._modes import Modes
+from turbulence_data.solver._schemes import Scheme, Step
+from turbulence_data.solver.fftw._advection import Advection
+
+_KEPT_STEPS = 3
+
+
+@dataclass(frozen=True)
+class FftwEngine:
+    """The default: pyFFTW and NumPy, or numba where installed, on CPU cores.
+
+    Its bits depend on nothing but the flow, on any number of processes and threads.
+
+    Attributes:
+        threads: how many share one grid; data are best made with one process a core.
+
+    Raises:
+        ValueError: for fewer than one thread.
+    """
+
+    # Not compared, since threads change no bit.
+    threads: int = field(default=1, compare=False)
+
+    def __post_init__(self) -> None:
+        check_whole("threads", self.threads, at_least=1)
+
+    def integrator(self, equation: Equation, scheme: Scheme) -> Integrator:
+        """Return an equation, ready to be advanced by any scheme."""
+        return _FftwIntegrator(
+            equation, scheme, FftwOperations(equation.modes, self.threads)
+        )
+
+    def right_hand_side(
+        self, equation: Equation, planner: str = "FFTW_ESTIMATE"
+    ) -> RightHandSide:
+        """Return the equation of one field, as a time stepping scheme takes it.
+
+        Args:
+            equation: the equation.
+            planner: of FFTW; one that measures gives other bits each run.
+        """
+        operations = FftwOperations(equation.modes, self.threads, planner)
+        return RightHandSide(equation, operations)
+
+
+class FftwOperations:
+    """The nonlinear work of equations on pyFFTW, planned at the first use.
+
+    Args:
+        modes: resolved wavenumbers and their precision.
+        threads: how many work on one grid, where it is large enough to be worth it.
+        planner: of FFTW; one that measures gives other bits each run.
+    """
+
+    def __init__(
+        self, modes: Modes, threads: int = 1, planner: str = "FFTW_ESTIMATE"
+    ) -> None:
+        self.modes, self._threads, self._planner = modes, threads, planner
+
+    @cached_property
+    def advection(self) -> Advection:
+        """`(vorticity_hat, out)`: writes `-J(streamfunction, vorticity)`."""
+        return Advection(self.modes, self._planner, self._threads)
+
+    def advection_rate(self, vorticity_hat: FieldHat) -> float:
+        """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
+        return self.advection.rate(vorticity_hat)
+
+
+class _FftwIntegrator:
+    def __init__(
+        self, equation: Equation, scheme: Scheme, operations: FftwOperations
+    ) -> None:
+        self._equation, self._operations = equation, operations
+
+        # With the factors of the last few time steps.
+        @lru_cache(maxsize=_KEPT_STEPS)
+        def step_of(num_fields: int, time_step: float) -> Step:
+            return scheme(RightHandSide(equation, operations, num_fields), time_step)
+
+        self._step_of = step_of
+        closure = equation.closure
+        takes_batches = getattr(closure, "accepts_batches", False)
+        self._joins = takes_batches and not hasattr(closure, "on")
+
+    def steps(
+        self, vorticity_hat: FieldHat, since: State, time_step: float, numbers: range
+    ) -> FieldHat:
+        fields = self._each(vorticity_hat)
+        # A network sees all fields at once; anything else stays in cache one by one.
+        size = len(fields) if self._joins else 1
+        groups = [fields[i : i + size] for i in range(0, len(fields), size)]
+        for group in groups:
+            step = self._step_of(len(group), time_step)
+            target = group if len(group) > 1 else group[0]
+            for number in numbers:
+                step(target, since.time + number * time_step)
+                for field_hat in group:
+                    self._equation.drive.kick(
+                        field_hat, since.step_number + number, time_step
+                    )
+        return vorticity_hat
+
+    def advection_rates(self, vorticity_hat: FieldHat) -> NDArray[np.float64]:
+        rate, operations = self._equation.advection_rate, self._operations
+        return np.array([rate(operations, hat) for hat in self._each(vorticity_hat)])
+
+    def energy(self, vorticity_hat: FieldHat) -> float:
+        fields = self._each(vorticity_hat)
+        return float(np.mean([self._equation.energy(hat) for hat in fields]))
+
+    def to_physical(self, vorticity_hat: FieldHat) -> Field:
+        return self._equation.modes.to_physical(vorticity_hat)
+
+    def integrals(self, vorticity_hat: FieldHat, time: float) -> Integrals:
+        return self._equation.integrals(vorticity_hat, time)
+
+    def filtered(
+        self, vorticity_hat: FieldHat, num_points: tuple[int, int], width: float
+    ) -> FilteredFields:
+        vorticity = self.to_physical(vorticity_hat).astype(np.float64)
+        lengths = self._equation.modes.grid.lengths
+        return filtered_dns(vorticity, num_points, filter_width=width, lengths=lengths)
+
+    def _each(self, vorticity_hat: FieldHat) -> FieldHat:
+        """All fields along one leading axis, a view."""
+        return vorticity_hat.reshape(-1, *self._equation.shape)
