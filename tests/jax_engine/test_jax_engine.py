@@ -21,14 +21,18 @@ from turbulence_data import (
     RingForcing,
     SimulationDivergedError,
     UnstableTimeStepError,
+    etdrk4,
     evolve,
     sample_trajectory,
 )
 from turbulence_data.checkpoints import CheckpointedSampling
 from turbulence_data.execution import run_trajectories
 from turbulence_data.jax_engine.engine import _gathering
+from turbulence_data.solver._equation import Equation
 from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import truncated_modes
 from turbulence_data.solver._simulation import Numerics, Simulation
+from turbulence_data.solver._vorticity import VorticityEquation
 from turbulence_data.trajectory_store import config_hash
 
 FLOW = FlowConfig(16, 50.0, linear_drag=0.1, forcing_wavenumber=2)
@@ -304,3 +308,14 @@ def test_a_trajectory_on_jax_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert len(calls) > 5
     for name, field in whole.fields().items():
         np.testing.assert_array_equal(again.fields()[name], field)
+
+
+def test_another_equation_is_refused():
+    class Heat(Equation):
+        nonlinear_terms = advection_rate = streamfunction_hat = energy = None
+        integrals = wave_rate = None
+
+    vorticity = VorticityEquation(FLOW, truncated_modes(Grid(FLOW.shape)))
+    heat = Heat(FLOW, vorticity.modes, vorticity.drive)
+    with pytest.raises(ValueError, match=r"received Heat\. Run it on FftwEngine"):
+        JaxEngine().integrator(heat, etdrk4)

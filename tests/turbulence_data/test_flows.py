@@ -3,11 +3,11 @@
 import math
 
 import pytest
-from turbulence_data.solver.grid import Grid
-from turbulence_data.solver.modes import truncated_modes
-from turbulence_data.solver.time_stepping import RK4_IMAGINARY_LIMIT
 
 from turbulence_data.flows import NAMED_FLOWS, named_flow
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import truncated_modes
+from turbulence_data.solver._schemes import RK4_IMAGINARY_LIMIT
 from turbulence_data.trajectory_store import config_hash
 
 EXPECTED = {  # name: (reynolds, forcing wavenumber)

@@ -12,7 +12,7 @@ from turbulence_data.config import FlowConfig
 from turbulence_data.jax_engine.gathering import Gathering
 from turbulence_data.jax_engine.optional import import_jax
 from turbulence_data.solver._engine import Integrator
-from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._equation import Closure, Equation
 from turbulence_data.solver._forcing import ForcingLike
 from turbulence_data.solver._schemes import Scheme
 from turbulence_data.solver._simulation import DEFAULT_NUMERICS, Numerics, equation_of
@@ -62,19 +62,19 @@ class JaxEngine:
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, at_least=1)
 
-    def integrator(self, equation: VorticityEquation, scheme: Scheme) -> Integrator:
+    def integrator(self, equation: Equation, scheme: Scheme) -> Integrator:
         """See `solver.engine.Engine`.
 
         Raises:
             ImportError: where JAX is not installed.
-            ValueError: for a scheme that there is not in JAX.
+            ValueError: for a scheme or an equation that there is not in JAX.
         """
         import_jax()
         from turbulence_data.jax_engine.advection import packed_transforms
         from turbulence_data.jax_engine.integrator import JaxIntegrator
 
         return JaxIntegrator(
-            equation,
+            _checked(equation),
             scheme,
             self.transforms or packed_transforms,
             _gathering(self.batch_size) if self.batch_size > 1 else None,
@@ -126,12 +126,21 @@ class JaxEngine:
         from turbulence_data.jax_engine.propagation import propagator
 
         return propagator(
-            equation_of(flow, closure, forcing, numerics.dtype),
+            _checked(equation_of(flow, closure, forcing, numerics.dtype)),
             numerics.scheme,
             self.transforms or packed_transforms,
             float(time_step),
             int(num_steps),
         )
+
+
+def _checked(equation: Equation) -> VorticityEquation:
+    if not isinstance(equation, VorticityEquation):
+        raise ValueError(
+            "JaxEngine solves the vorticity equation alone; received "
+            f"{type(equation).__name__}. Run it on FftwEngine()."
+        )
+    return equation
 
 
 @cache

@@ -203,10 +203,10 @@ class RightHandSide:
 def closure_hat(equation: Equation, closure: Closure, state_hat: FieldHat) -> FieldHat:
     """Return the coefficients of the forcing of a closure of physical fields."""
     modes = equation.modes
-    streamfunction_hat = equation.streamfunction_hat(state_hat)
-    fields = (modes.to_physical(hat) for hat in (state_hat, streamfunction_hat))
-    sgs_forcing = evaluate(closure, *fields, num_axes=len(equation.shape))
-    return modes.from_physical(sgs_forcing)
+    vorticity = modes.to_physical(state_hat)
+    streamfunction = modes.to_physical(equation.streamfunction_hat(state_hat))
+    num_axes = len(equation.shape)
+    return modes.from_physical(evaluate(closure, vorticity, streamfunction, num_axes))
 
 
 def evaluate(

@@ -7,10 +7,15 @@ numba's test for that keeps the compiler from doing several numbers at once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from turbulence_data.solver.fftw._pointwise import Complex, Linear, Real
+Real = NDArray[np.floating]
+Complex = NDArray[np.complexfloating]
+Linear = NDArray[Any]
 
 _compile = numba.njit(cache=True, nogil=True)
 
