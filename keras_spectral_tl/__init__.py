@@ -9,6 +9,8 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
+from keras_spectral_tl import _registration
+
 if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazily
     from keras_spectral_tl.closure import KerasClosure as KerasClosure
     from keras_spectral_tl.freezing import freeze_layers as freeze_layers
@@ -89,6 +91,9 @@ _MODULES = (
 
 __all__ = [*_HOME, *_MODULES]
 __version__ = importlib.metadata.version("keras-spectral-tl")
+
+# So that keras.models.load_model finds the classes of this package.
+_registration.register()
 
 
 def __getattr__(name: str) -> Any:

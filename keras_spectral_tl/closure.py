@@ -24,8 +24,11 @@ class KerasClosure:
     shape, in inference mode; it always uses the current weights. Fields with leading
     axes, an ensemble, are one batch.
 
+    A closure can be pickled, for solvers that run in other processes.
+
     Args:
-        model: Built Keras model from (batch, nx, ny, channels) to (batch, nx, ny, 1).
+        model: Built Keras model from (batch, nx, ny, channels) to (batch, nx, ny, 1),
+            bare or as the only entry of a dict or list.
         statistics: Field name to `(mean, std)`, for every input field and
             "sgs_forcing"; or an object with these attributes.
         input_fields: The channels of the input, in order.
@@ -36,8 +39,8 @@ class KerasClosure:
 
     Raises:
         ValueError: If statistics are missing, not finite or not positive, or if the
-            model takes another number of channels; in use, if the model does not return
-            one channel on the grid of its input.
+            model takes another number of channels or has several outputs; in use, if
+            the model does not return one channel on the grid of its input.
 
     Example:
         >>> gain = keras.layers.Conv2D(1, 1, kernel_initializer="ones")
@@ -106,6 +109,13 @@ class KerasClosure:
     def __repr__(self) -> str:
         return f"KerasClosure({self.model.name!r})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "forward"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.forward = compiled_forward(self.model)
+
 
 def compiled_forward(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
     """Return the inference pass of `model` as a compiled function of arrays.
@@ -128,15 +138,31 @@ def compiled_forward(model: keras.Model) -> Callable[[Array], NDArray[np.float32
             f"Expected one of the backends {sorted(makers)}. Received {backend!r}; set "
             "KERAS_BACKEND before importing keras."
         )
+    outputs = getattr(model, "outputs", None)
+    if outputs:
+        _only_output(model, outputs)
     return makers[backend](model)
+
+
+def _only_output(model: keras.Model, outputs: Any) -> Any:
+    tensors = keras.tree.flatten(outputs)
+    if len(tensors) != 1:
+        raise ValueError(
+            f"Model {model.name!r} has {len(tensors)} outputs; expected one. Make a "
+            "model of the one to use: keras.Model(model.inputs, model.outputs[0])."
+        )
+    return tensors[0]
+
+
+def _inference(model: keras.Model, x: Any) -> Any:
+    outputs = _only_output(model, model(x, training=False))
+    return keras.ops.cast(outputs, "float32")
 
 
 def _tensorflow(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
     import tensorflow as tf
 
-    forward = tf.function(
-        lambda x: tf.cast(model(x, training=False), tf.float32), reduce_retracing=True
-    )
+    forward = tf.function(lambda x: _inference(model, x), reduce_retracing=True)
 
     def call(x: Array) -> NDArray[np.float32]:
         return np.asarray(forward(tf.convert_to_tensor(x)))
@@ -147,15 +173,19 @@ def _tensorflow(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
 def _jax(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
     import jax
 
+    # One order whatever trains: a compiled function is found again by shapes alone, so
+    # with the lists of stateless_call, which change with the flags, it would be given
+    # weights of the same shapes in each other's place.
+    variables = list(model.variables)
+
     @jax.jit
-    def forward(trainable: Any, others: Any, x: Any) -> Any:
-        outputs, _ = model.stateless_call(trainable, others, x, training=False)
-        return outputs.astype("float32")
+    def forward(values: Any, x: Any) -> Any:
+        mapping = list(zip(variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return _inference(model, x)
 
     def call(x: Array) -> NDArray[np.float32]:
-        trainable = [variable.value for variable in model.trainable_variables]
-        others = [variable.value for variable in model.non_trainable_variables]
-        return np.asarray(forward(trainable, others, x))
+        return np.asarray(forward([variable.value for variable in variables], x))
 
     return call
 
@@ -165,8 +195,8 @@ def _torch(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
 
     def call(x: Array) -> NDArray[np.float32]:
         with torch.no_grad():
-            outputs = model(keras.ops.convert_to_tensor(x), training=False)
-            return np.asarray(outputs.float().cpu().numpy())
+            outputs = _inference(model, keras.ops.convert_to_tensor(x))
+            return np.asarray(outputs.cpu().numpy())
 
     return call
 

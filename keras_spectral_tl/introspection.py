@@ -64,11 +64,14 @@ def optimizer_is_built(model: keras.Model) -> bool:
 def drop_training_function(model: keras.Model) -> bool:
     """Let the next `fit` make its function anew; the old one trains the old weights.
 
-    Evaluation and prediction run in inference mode, whatever the flags say.
+    On JAX also the functions of `evaluate` and `predict`: they take the weights as a
+    list of trainable ones and one of others, so those of equal shapes would be swapped.
 
     Returns:
-        Whether there was one.
+        Whether there was a training function.
     """
+    if keras.backend.backend() == "jax" and isinstance(model, keras.Model):
+        model.test_function = model.predict_function = None
     if getattr(model, "train_function", None) is None:
         return False
     model.train_function = None

@@ -141,6 +141,13 @@ def torch_inputs(x: Any) -> Any:
     return keras.tree.map_structure(doubled, x)
 
 
+def densified(gradients: Sequence[Any]) -> list[Any]:
+    """Returns TensorFlow's gradients as tensors: that of an embedding is sparse."""
+    import tensorflow as tf
+
+    return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
 def traced_by_tensorflow(product: Callable[..., Any], *batched: bool) -> Any:
     """Compiles a function on its first call, for any number of samples.
 

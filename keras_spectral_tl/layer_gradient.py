@@ -10,6 +10,7 @@ import keras
 from keras_spectral_tl.layer_function import (
     Array,
     LayerFunction,
+    densified,
     flatten,
     for_backend,
     torch_inputs,
@@ -96,7 +97,7 @@ def _tensorflow(function: LayerFunction) -> Gradient:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             loss = tf.reduce_sum(weight * (function(values, x) - y) ** 2)
-        return tape.gradient(loss, values, unconnected_gradients="zero")
+        return densified(tape.gradient(loss, values, unconnected_gradients="zero"))
 
     traced: Gradient = traced_by_tensorflow(gradient, False, True, True, True)
     return traced

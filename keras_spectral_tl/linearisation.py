@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl.layer_function import (
     LayerFunction,
     batches,
+    densified,
     flatten,
     for_backend,
     torch_inputs,
@@ -176,14 +177,18 @@ def _tensorflow_products(
                 outputs = function(primals, x)
             probe = tf.zeros_like(outputs)
             outer.watch(probe)
-            pulled = inner.gradient(outputs, primals, probe)
+            pulled = densified(
+                inner.gradient(outputs, primals, probe, unconnected_gradients="zero")
+            )
         return outer.gradient(pulled, probe, tangents, unconnected_gradients="zero")
 
     def vjp(cotangent: Any, x: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(primals)
             outputs = function(primals, x)
-        return tape.gradient(outputs, primals, cotangent, unconnected_gradients="zero")
+        return densified(
+            tape.gradient(outputs, primals, cotangent, unconnected_gradients="zero")
+        )
 
     return (
         traced_by_tensorflow(jvp, False, True),

@@ -13,6 +13,7 @@ from keras_spectral_tl.layer_function import (
     Array,
     LayerFunction,
     batches,
+    densified,
     flatten,
     for_backend,
     torch_inputs,
@@ -136,14 +137,18 @@ def _tensorflow(
             outputs = function(primals, x)
         probe = tf.zeros_like(outputs)
         outer.watch(probe)
-        pulled = inner.gradient(outputs, primals, probe, unconnected_gradients="zero")
+        pulled = densified(
+            inner.gradient(outputs, primals, probe, unconnected_gradients="zero")
+        )
 
     def push(tangents: Sequence[Any]) -> Any:
         return outer.gradient(pulled, probe, tangents, unconnected_gradients="zero")
 
     def pull(cotangent: Any) -> Any:
-        return inner.gradient(
-            outputs, primals, tf.constant(cotangent), unconnected_gradients="zero"
+        return densified(
+            inner.gradient(
+                outputs, primals, tf.constant(cotangent), unconnected_gradients="zero"
+            )
         )
 
     return SavedProducts(outputs.numpy(), push, pull)

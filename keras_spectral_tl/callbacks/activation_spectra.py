@@ -31,7 +31,8 @@ class ActivationSpectra(SpectralCallback):
     `keras_spectral_tl.activation_spectra` and
 
     - adds ``"<layer>/pre_activation_energy"``, the mean square of the pre-activation,
-      to the logs, where History and other callbacks listed after it see it;
+      to the logs, where History and other callbacks listed after it see it (History
+      has NaN in epochs without a record);
     - keeps the spectra in ``history``;
     - writes ``activation_spectra_epoch_0001.npz`` (epochs count from 1) when a
       directory is given, with ``<layer>/pre_activation`` and

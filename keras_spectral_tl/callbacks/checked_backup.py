@@ -20,9 +20,12 @@ class CheckedBackup(keras.callbacks.Callback):
     It does what `keras.callbacks.BackupAndRestore` does, and leaves the last backup as
     it is until the next one is complete: a kill or a full disk at any moment costs the
     epoch that was running. Weights, optimizer and epoch belong together by a SHA-256,
-    which also notices damage. Put it after `FreezeLayers`, which also takes care of the
-    random generators of dropout: without it the epochs after a resumption draw others,
-    since Keras does not keep their states.
+    which also notices damage. The fit that goes on has the weights, bit for bit, of one
+    that was never stopped, given the same data in each epoch, if the model draws no
+    random numbers. If it does (dropout), put this callback after `FreezeLayers`, which
+    saves the states of the generators, on torch also that of torch itself; Keras does
+    not. The states of other callbacks are not saved: `ReduceLROnPlateau` or
+    `EarlyStopping` begin to count anew.
 
     Args:
         directory: Where to; made if missing. One fit, one directory.

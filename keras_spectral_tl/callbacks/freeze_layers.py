@@ -11,6 +11,8 @@ import numpy as np
 from keras_spectral_tl import freezing, introspection
 from keras_spectral_tl.callbacks import freeze_schedules, optimizer_view
 from keras_spectral_tl.callbacks.saved_schedule import SavedSchedule
+from keras_spectral_tl.freezing.flags import trainable_choice
+from keras_spectral_tl.freezing.hashes import hash_of
 
 _STATE = "freeze_layers_state"  # attribute of the optimizer during the fit
 _OWN = freeze_schedules.OWN_FLAGS
@@ -22,6 +24,7 @@ class _Run:
 
     `entered` is the epoch for which the schedule gave the phase that trains now. `due`
     is an epoch and its phase, which has yet to begin: accumulated gradients wait.
+    `frozen` holds the hashes of the weights that this phase keeps, by path.
     """
 
     model: keras.Model
@@ -37,6 +40,8 @@ class _Run:
     waited: int = 0
     begun: bool = False
     changed: bool = False
+    frozen: dict[str, str] = dataclasses.field(default_factory=dict)
+    checked: bool = False
 
 
 class FreezeLayers(keras.callbacks.Callback):
@@ -48,6 +53,11 @@ class FreezeLayers(keras.callbacks.Callback):
     Frozen weights stay as they are, bit for bit; their moments wait in the optimizer,
     which holds the state of all layers of the schedule at all times. When the fit ends
     all flags and the optimizer are as they were before.
+
+    **Checked.** After the first and after the last epoch of each phase, hashes of the
+    frozen weights are compared with those at its beginning. A layer that writes its own
+    weights whatever its flags say, such as `SpectralNormalization` or one that counts
+    its calls, ends the fit with an error.
 
     **Optimizers.** All of Keras, also inside a `LossScaleOptimizer` or a
     `MultiOptimizer`. With gradient accumulation a phase begins at the first batch of
@@ -61,9 +71,13 @@ class FreezeLayers(keras.callbacks.Callback):
     **Resuming.** Put this callback before `keras.callbacks.BackupAndRestore`. The phase
     and the logs that the schedule has seen are saved with the weights, in the same
     file. With `save_freq="epoch"` a fit that was killed ends with the same weights as
-    one that was not, given the same data in each epoch. With an integer `save_freq`
-    Keras begins the epoch of the backup again, from its first batch, with the weights
-    of the backup; phase and moments are then those of the backup.
+    one that was not, bit for bit, given the same data in each epoch. The states of
+    random generators are part of it: those of layers, and on torch that of torch
+    itself, which layers without a seed draw from. The states of other callbacks are
+    not: as in Keras, `ReduceLROnPlateau` or `EarlyStopping` begin to count anew. With
+    an integer `save_freq` Keras begins the epoch of the backup again, from its first
+    batch, with the weights of the backup; phase and moments are then those of the
+    backup.
 
     A model saved as a whole during the fit has the optimizer state of all layers of the
     schedule: Keras warns and leaves it out if the loaded model has some of them frozen.
@@ -83,8 +97,9 @@ class FreezeLayers(keras.callbacks.Callback):
             optimizer was built and its state cannot be carried over.
         ValueError: If the schedule is empty or an epoch negative; in the fit, if a
             phase would train nothing, if `BackupAndRestore` comes first or its backup
-            was written without this callback, or if `steps_per_execution` skips every
-            batch at which a phase could begin.
+            was written without this callback, if there are two `FreezeLayers`, or if
+            `steps_per_execution` skips every batch at which a phase could begin.
+        RuntimeError: In the fit, if a frozen weight has moved.
         KeyError: When the fit begins, if the model has no such layer.
 
     Example:
@@ -120,14 +135,20 @@ class FreezeLayers(keras.callbacks.Callback):
         """Note where the model stands before any callback begins."""
         super().set_model(model)
         self._epoch_before_fit = model._initial_epoch
+        # Of an earlier fit, which an exception has ended.
+        self.restore()
+        left_behind = getattr(getattr(model, "optimizer", None), _STATE, None)
+        if left_behind is not None:
+            left_behind.undo()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resolve the selectors, so that a mistake is told before any training."""
-        self.restore()
         model = self.model
-        left_behind = vars(model.optimizer).get(_STATE)
-        if left_behind is not None:
-            left_behind.undo()
+        if self._run is not None or _STATE in vars(model.optimizer):
+            raise ValueError(
+                "This fit has two FreezeLayers, and the second would overrule the "
+                "first. Pass one, with a schedule that holds all phases."
+            )
         if self._resumed(model):
             raise ValueError(
                 "BackupAndRestore came before FreezeLayers and so restored the "
@@ -168,6 +189,9 @@ class FreezeLayers(keras.callbacks.Callback):
         """Note the logs, before `BackupAndRestore` writes."""
         run = self._run
         if run is not None:
+            # Not when the fit ends: EarlyStopping may have put older weights back.
+            if not run.checked or epoch + 1 == self.params.get("epochs"):
+                self._check_frozen(run)
             run.history[epoch] = {
                 name: float(value)
                 for name, value in (logs or {}).items()
@@ -261,10 +285,24 @@ class FreezeLayers(keras.callbacks.Callback):
             # With JAX, asking the callback for its model puts the values back into it.
             if _must_wait(run, self.model, epoch):
                 return
-            run.phase, run.entered = phase, epoch
+            self._check_frozen(run)
+            run.phase, run.entered, run.frozen = phase, epoch, {}
             _enter(run)
+        if not run.frozen:
+            run.frozen, run.checked = _frozen_hashes(self.model), False
         run.due, run.waited = None, 0
         _note(run, epoch)
+
+    def _check_frozen(self, run: _Run) -> None:
+        """Refuse frozen weights that have moved; a phase that begins hashes anew."""
+        before, run.checked = run.frozen, True
+        if not before:
+            return
+        weights = introspection.named_weights(introspection.weight_layers(self.model))
+        moved = [p for p in before if hash_of([weights[p]]) != before[p]]
+        if moved:
+            self.restore()
+            raise RuntimeError(_moved(self.model, moved))
 
 
 def _optimizers(model: keras.Model, variables: list[keras.Variable]) -> tuple[Any, Any]:
@@ -319,6 +357,38 @@ def _enter(run: _Run) -> None:
     now = run.model.trainable_variables
     # An average that missed steps would pull the weight towards its past.
     run.view.start_averages(v for v in now if id(v) not in before)
+
+
+def _frozen_hashes(model: keras.Model) -> dict[str, str]:
+    """Return the hashes of all weights that training must leave as they are."""
+    layers = introspection.weight_layers(model)
+    choice = trainable_choice(model, layers)
+    found = {}
+    for name, layer in layers.items():
+        statistics = {id(weight) for weight in introspection.own_statistics(layer)}
+        for path, weight in introspection.named_weights({name: layer}).items():
+            moves = (
+                name in choice
+                if id(weight) in statistics
+                else path.rsplit("/", 1)[1] in choice.get(name, ())
+            )
+            if not moves:
+                found[path] = hash_of([weight])
+    return found
+
+
+def _moved(model: keras.Model, paths: list[str]) -> str:
+    named = introspection.weight_layers(model)
+    layers = dict.fromkeys(path.rsplit("/", 1)[0] for path in paths)
+    held = ", ".join(f"{name} ({type(named[name]).__name__})" for name in layers)
+    return (
+        f"Frozen weights have moved: {', '.join(paths)}. The optimizer did not work on "
+        f"them, so something else wrote them: one of the layers {held} or a layer "
+        "around it (SpectralNormalization, counters and averages of one's own write "
+        "their weights in training mode, whatever their flags say), another callback, "
+        "or a train_step of the model. Let these layers train in every phase, or make "
+        "the layer keep its weights while its `trainable` is False."
+    )
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:

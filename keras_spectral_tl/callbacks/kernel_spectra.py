@@ -32,7 +32,8 @@ class KernelSpectra(SpectralCallback):
     `keras_spectral_tl.kernel_spectra` and
 
     - adds ``"<layer>/peak_wavenumber"``, the mean of k* over the kernels of the layer,
-      to the logs, where History and other callbacks listed after it see it;
+      to the logs, where History and other callbacks listed after it see it (History
+      has NaN in epochs without a record);
     - keeps the mean radial profile of each layer in ``history``;
     - writes ``kernel_spectra_epoch_0001.npz`` (epochs count from 1) when a directory is
       given, with ``<layer>/profiles``, ``/peak_wavenumbers``, ``/peak_fractions``,

@@ -11,6 +11,7 @@ from keras_spectral_tl import introspection
 
 _KEY = "json"
 _RANDOM = "random_state_"
+_TORCH = "torch_random_state_"
 
 
 class SavedSchedule(keras.Layer):
@@ -19,7 +20,8 @@ class SavedSchedule(keras.Layer):
     Keras saves each object that a model or optimizer holds as an attribute. Kept there,
     the state is in the same file as the weights it belongs to, so no kill can part the
     two. It is a layer only because layers may say how they are saved. The states of the
-    random generators (of dropout) are saved too, which Keras leaves out.
+    random generators (of dropout) are saved too, which Keras leaves out; on torch also
+    those of torch itself, from which Keras draws where a layer has no seed.
 
     Args:
         random_states: Returns these states, always in the same order.
@@ -53,6 +55,8 @@ class SavedSchedule(keras.Layer):
         store[_KEY] = np.frombuffer(self._text.encode(), dtype=np.uint8)
         for i, variable in enumerate(self._random_states()):
             store[f"{_RANDOM}{i}"] = introspection.fetch(variable)
+        for i, state in enumerate(_torch_states()):
+            store[f"{_TORCH}{i}"] = state
 
     def load_own_variables(self, store: Any) -> None:
         """Read the state; a file written without the callback has none."""
@@ -60,3 +64,29 @@ class SavedSchedule(keras.Layer):
             self._loaded = np.asarray(store[_KEY], dtype=np.uint8).tobytes().decode()
             for i, variable in enumerate(self._random_states()):
                 variable.assign(store[f"{_RANDOM}{i}"])
+            _set_torch_states(store)
+
+
+def _torch_states() -> list[np.ndarray]:
+    """Return the states of torch's own generators: of the CPU, then of each GPU."""
+    if keras.backend.backend() != "torch":
+        return []
+    import torch
+
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states += torch.cuda.get_rng_state_all()
+    return [state.cpu().numpy() for state in states]
+
+
+def _set_torch_states(store: Any) -> None:
+    states = []
+    while f"{_TORCH}{len(states)}" in store.keys():  # noqa: SIM118
+        states.append(np.asarray(store[f"{_TORCH}{len(states)}"], np.uint8))
+    if keras.backend.backend() != "torch" or not states:
+        return
+    import torch
+
+    torch.set_rng_state(torch.from_numpy(states[0]))
+    if len(states) - 1 == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([torch.from_numpy(state) for state in states[1:]])

@@ -1,6 +1,7 @@
 """What the callbacks that record spectra share: when to record, and where to."""
 
 import abc
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
         else:
             self._store = directory
         self._events: EventFiles | None = None
+        self._logged: set[str] = set()
         self._budget = TimeBudget(most_share)
 
     @abc.abstractmethod
@@ -88,7 +90,7 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Forget earlier fits, also those that ended by an exception, and set up."""
         self._close()
-        self.history, self.skipped = {}, []
+        self.history, self.skipped, self._logged = {}, [], set()
         if self.log_dir is not None:
             self._events = EventFiles(self.log_dir, self.file_prefix)
         self._budget = TimeBudget(self.most_share)
@@ -103,13 +105,37 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
         with self._budget.work():
             found = self.record()
             self.history[epoch] = found.value
+            self._logged.update(found.logs)
+            self._fill_history()
             if logs is not None:
                 logs.update(found.logs)
             self._keep(epoch, found)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Close the event file."""
+        """Close the event file and say which epochs were recorded."""
         self._close()
+        self._fill_history()
+        if (self.params or {}).get("verbose"):
+            print(self._summary())
+
+    def _fill_history(self) -> None:
+        """Give Keras' history NaN for epochs without a record, so columns are even."""
+        history = getattr(self.model, "history", None)
+        if isinstance(history, keras.callbacks.History):
+            for name in sorted(self._logged):
+                column = history.history.setdefault(name, [])
+                column.extend([math.nan] * (len(history.epoch) - len(column)))
+
+    def _summary(self) -> str:
+        recorded = ", ".join(str(epoch + 1) for epoch in self.history) or "none"
+        line = f"{type(self).__name__} recorded epochs {recorded}."
+        if self.skipped:
+            line += (
+                f" {len(self.skipped)} more were due, but would have taken more than "
+                f"most_share={self.most_share} of the time of the fit; most_share=None "
+                "records them."
+            )
+        return line
 
     def _keep(self, epoch: int, found: Record) -> None:
         if self._store is not None:

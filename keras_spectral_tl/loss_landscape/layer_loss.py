@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl.layer_function import (
     LayerFunction,
     batches,
+    densified,
     flatten,
     for_backend,
     torch_inputs,
@@ -180,13 +181,15 @@ def _tensorflow_derivatives(outcome: Callable[..., Any]) -> Derivatives:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             reached = outcome(values, x, y)
-        return tape.gradient(reached, values, unconnected_gradients="zero")
+        return densified(tape.gradient(reached, values, unconnected_gradients="zero"))
 
     def product(values: Any, tangents: Any, x: Any, y: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             slopes = gradient(values, x, y)
-        return tape.gradient(slopes, values, tangents, unconnected_gradients="zero")
+        return densified(
+            tape.gradient(slopes, values, tangents, unconnected_gradients="zero")
+        )
 
     return (
         traced_by_tensorflow(value, False, True, True),

@@ -1,9 +1,12 @@
 """A network as a closure: the numbers it receives, once compiled, for any model."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
 
+import keras_spectral_tl
 from keras_spectral_tl.closure import KerasClosure, compiled_forward
 from keras_spectral_tl.models import build_sgs_cnn
 
@@ -155,3 +158,61 @@ def test_half_precision_models_give_float32():
         np.ones((1, 4, 4, 2), "float32")
     )
     assert outputs.dtype == np.float32
+
+
+def test_flags_changed_between_two_calls_do_not_change_the_closure():
+    """Two layers of equal shapes: compiled once, each weight stays in its place."""
+    keras.utils.set_random_seed(2)
+    hidden = [keras.layers.Conv2D(2, 1, name=name) for name in ("conv_b", "conv_c")]
+    model = keras.Sequential(
+        [keras.Input((8, 8, 2)), *hidden, keras.layers.Conv2D(1, 1)]
+    )
+    both = fields(8, 8)
+    expected = KerasClosure(model, STATISTICS)(*both)
+    closure, x = KerasClosure(model, STATISTICS), normalised(*both)[None]
+    predicted = model.predict(x, verbose=0)
+    for name in ("conv_b", "conv_c", None):
+        with keras_spectral_tl.only_trainable(model, name):
+            np.testing.assert_array_equal(closure(*both), expected)
+            np.testing.assert_allclose(
+                model.predict(x, verbose=0), predicted, rtol=FLOAT32, atol=FLOAT32
+            )
+
+
+def test_flags_changed_without_compile_do_not_swap_weights_in_evaluation():
+    keras.utils.set_random_seed(2)
+    hidden = [keras.layers.Dense(4, name=name) for name in "ab"]
+    model = keras.Sequential([keras.Input((4,)), *hidden])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    expected = model.predict(x, verbose=0), model.evaluate(x, x, verbose=0)
+    for name in "ab":
+        with keras_spectral_tl.only_trainable(model, name):
+            found = model.predict(x, verbose=0), model.evaluate(x, x, verbose=0)
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
+        assert found[1] == pytest.approx(expected[1], rel=1e-5)
+    for name in "ab":
+        keras_spectral_tl.freeze_layers(model, name)
+        found = model.predict(x, verbose=0)
+        np.testing.assert_allclose(found, expected[0], rtol=1e-5, atol=1e-6)
+        keras_spectral_tl.unfreeze_layers(model, name)
+
+
+def test_the_output_may_be_the_only_entry_of_a_dict(network):
+    both = fields(8, 8)
+    expected = KerasClosure(network, STATISTICS)(*both)
+    inputs = keras.Input((None, None, 2))
+    for wrapped in ({"forcing": network(inputs)}, [network(inputs)]):
+        closure = KerasClosure(keras.Model(inputs, wrapped), STATISTICS)
+        np.testing.assert_array_equal(closure(*both), expected)
+    two = keras.Model(inputs, {"a": network(inputs), "b": 2 * network(inputs)})
+    with pytest.raises(ValueError, match=r"has 2 outputs; expected one.*keras.Model"):
+        KerasClosure(two, STATISTICS)
+
+
+def test_a_closure_can_be_pickled(network):
+    both, closure = fields(2, 8, 8), KerasClosure(network, STATISTICS)
+    expected = closure(*both)
+    again = pickle.loads(pickle.dumps(closure))
+    assert again.statistics == closure.statistics
+    np.testing.assert_allclose(again(*both), expected, rtol=FLOAT32)

@@ -339,3 +339,15 @@ def test_state_of_unknown_weights_is_refused_only_where_it_would_be_lost():
 def test_a_class_of_schedules_is_no_schedule():
     with pytest.raises(TypeError, match=r"pass UnfreezeFromTop\(\.\.\.\)"):
         FreezeLayers(UnfreezeFromTop)
+
+
+def test_two_freeze_layers_in_one_fit_are_refused():
+    model, callback = _model(), FreezeLayers({0: "a"})
+    before = freezing.weight_hashes(model), freezing.TrainableFlags.of(model)
+    for callbacks in ([callback, FreezeLayers({0: "b"})], [callback, callback]):
+        with pytest.raises(ValueError, match=r"two FreezeLayers.*Pass one"):
+            _fit(model, *callbacks)
+    recorder = Recorder()
+    _fit(model, callback, recorder)  # the fit before was ended by an exception
+    assert recorder.moved(0) == ("a",)
+    assert freezing.TrainableFlags.of(model) == before[1]

@@ -119,3 +119,78 @@ def test_parts_of_layers_are_phases_too():
     after = freezing.weight_hashes(model)
     moved = [name for name in after if before[name] != after[name]]
     assert moved == ["a/kernel", "a/bias", "c/bias"]
+
+
+class Counts(keras.layers.Layer):
+    """Counts its calls in training mode, whatever its flags say."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="calls"
+        )
+
+    def call(self, inputs, training=False):
+        if training:
+            self.calls.assign(self.calls + 1.0)
+        return inputs
+
+
+def _normalized():
+    inner = keras.layers.Dense(4, name="d")
+    return [keras.layers.SpectralNormalization(inner, name="s")]
+
+
+@pytest.mark.parametrize(
+    ("first", "named"),
+    [
+        (_normalized, r"s/.*s/d/kernel.*SpectralNormalization.*whatever their flags"),
+        (lambda: [Counts(name="n")], r"n/calls.*n \(Counts\)"),
+    ],
+)
+@pytest.mark.parametrize("schedule", [{0: "o"}, {1: "o"}])
+def test_a_layer_that_writes_its_own_weights_is_noticed(first, named, schedule):
+    model = keras.Sequential(
+        [keras.Input((4,)), *first(), keras.layers.Dense(2, name="o")]
+    )
+    model.compile("adam", "mse")
+    x, y = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
+    flags = freezing.TrainableFlags.of(model)
+    with pytest.raises(RuntimeError, match=named):
+        model.fit(x, y, epochs=3, verbose=0, callbacks=[FreezeLayers(schedule)])
+    assert freezing.TrainableFlags.of(model) == flags
+    # Where it may move, it does.
+    everywhere = FreezeLayers({0: None})
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[everywhere])
+
+
+class WritesLate(keras.callbacks.Callback):
+    """Moves a frozen weight in the third epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            kernel = self.model.get_layer("a").kernel
+            kernel.assign(0.0 * kernel)
+
+
+@pytest.mark.parametrize("schedule", [{0: "b"}, {0: "b", 4: "a"}])
+def test_a_weight_that_moves_late_is_noticed_when_the_phase_ends(schedule):
+    layers = [keras.layers.Dense(4, name=name) for name in "ab"]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile("adam", "mse")
+    x = np.ones((8, 4), "float32")
+    callbacks = [FreezeLayers(schedule), WritesLate()]
+    with pytest.raises(RuntimeError, match=r"a/kernel.*another callback"):
+        model.fit(x, x, epochs=5, verbose=0, callbacks=callbacks)
+
+
+def test_weights_that_early_stopping_puts_back_are_no_mistake():
+    layers = [keras.layers.Dense(4, name=name) for name in "ab"]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    x = np.ones((8, 4), "float32")
+    stopping = keras.callbacks.EarlyStopping(
+        "loss", patience=1, min_delta=1e9, restore_best_weights=True
+    )
+    schedule = FreezeLayers({0: "a", 1: "b"})
+    history = model.fit(x, x, epochs=5, verbose=0, callbacks=[stopping, schedule])
+    assert len(history.epoch) == 2

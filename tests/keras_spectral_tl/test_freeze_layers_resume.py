@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl.callbacks import FreezeLayers
+from keras_spectral_tl.callbacks import CheckedBackup, FreezeLayers
 from keras_spectral_tl.callbacks.freeze_schedules import NextPhaseOnPlateau
 
 RNG = np.random.default_rng(23)
@@ -30,11 +30,11 @@ FAST = {"run_eagerly": keras.backend.backend() == "torch"}
 ROUND_OFF = 1e-6
 
 
-def _model(optimizer, frozen=()):
+def _model(optimizer, frozen=(), seed=1):
     layers = [
         keras.layers.Dense(3, activation="tanh", name="a"),
         keras.layers.BatchNormalization(name="norm"),
-        keras.layers.Dropout(0.3, seed=1),
+        keras.layers.Dropout(0.3, seed=seed),
         keras.layers.Dense(3, activation="tanh", name="b"),
         keras.layers.Dense(1, name="c"),
     ]
@@ -186,6 +186,22 @@ def test_a_crash_goes_on_with_every_optimizer(tmp_path, make, frozen):
     _fit(resumed, FreezeLayers(schedule), _backup(tmp_path))
     assert _equal(resumed, undisturbed) == []
     assert _equal(resumed.optimizer, undisturbed.optimizer) == []
+
+
+@pytest.mark.parametrize("backup", [_backup, CheckedBackup])
+def test_dropout_without_a_seed_draws_the_same_after_a_crash(tmp_path, backup):
+    """On torch Keras draws it from torch itself, elsewhere from a state of its own."""
+    keras.utils.set_random_seed(7)
+    undisturbed = _model(_adam(), seed=None)
+    _fit(undisturbed, FreezeLayers(_schedule()))
+    keras.utils.set_random_seed(7)
+    crashing = _model(_adam(), seed=None)
+    with pytest.raises(ZeroDivisionError):
+        _fit(crashing, FreezeLayers(_schedule()), backup(tmp_path), Stop(_crash))
+    keras.utils.set_random_seed(8)  # another process would stand elsewhere
+    resumed = _model(_adam(), seed=None)
+    _fit(resumed, FreezeLayers(_schedule()), backup(tmp_path))
+    assert _equal(resumed, undisturbed) == []
 
 
 def _crashed(folder, *callbacks):

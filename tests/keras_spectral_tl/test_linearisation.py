@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_spectral_tl.layer_gradient import LayerGradient
 from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.loss_landscape import LayerLoss
 from keras_spectral_tl.models import build_sgs_cnn
 
 # Both products accumulate a few thousand terms in single precision.
@@ -179,3 +181,43 @@ def test_mixed_precision_and_several_inputs():
     exact = np.concatenate([x["a"], x["b"]], 1) @ kernel.reshape(12, 2) + bias
     # bfloat16 keeps 8 bits.
     assert np.abs(image - exact).max() < 0.03 * np.abs(exact).max()
+
+
+def test_a_trainable_embedding_has_the_derivatives_of_a_table():
+    """f = E[x] w: the gradient scatters into rows of E, on TensorFlow sparsely."""
+    rng = np.random.default_rng(3)
+    table, weights = rng.normal(size=(5, 3)), rng.normal(size=(3, 1))
+    layers = [
+        keras.layers.Embedding(5, 3, name="table"),
+        keras.layers.Dense(1, use_bias=False, name="out"),
+    ]
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), *layers])
+    layers[0].set_weights([table])
+    layers[1].set_weights([weights])
+    x = rng.integers(0, 5, size=(6, 4)).astype("int32")
+    direction, cotangent = rng.normal(size=(5, 3)), rng.normal(size=(6, 4, 1))
+    scattered = np.zeros((5, 3))
+    np.add.at(scattered, x, cotangent * weights[:, 0])
+
+    jacobian = LayerLinearisation(model, "table", batch_size=4)
+    close = {"rtol": SINGLE, "atol": SINGLE}
+    np.testing.assert_allclose(
+        jacobian.apply(direction.ravel(), x), (direction @ weights)[x], **close
+    )
+    pulled = jacobian.apply_transpose(cotangent, x)
+    np.testing.assert_allclose(pulled, scattered.ravel(), **close)
+
+    gradient = LayerGradient(model, "table")
+    outputs = (table @ weights)[x]
+    found = gradient(table.ravel(), x, outputs - cotangent / 2, np.ones_like(outputs))
+    np.testing.assert_allclose(found, scattered.ravel(), **close)
+
+    loss = LayerLoss(
+        model, "table", x, outputs - cotangent / 2
+    )  # L = |J d|^2 / 24 + ...
+    image, curved = (direction @ weights)[x], np.zeros((5, 3))
+    np.add.at(curved, x, 2 * image / image.size * weights[:, 0])
+    np.testing.assert_allclose(loss.gradient(), scattered.ravel() / image.size, **close)
+    np.testing.assert_allclose(
+        loss.hessian_product(direction.ravel()), curved.ravel(), **close
+    )

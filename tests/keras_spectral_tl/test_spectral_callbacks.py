@@ -84,6 +84,32 @@ def test_scalars_reach_the_history_of_the_fit() -> None:
     assert history["conv_2/pre_activation_energy"][-1] == pytest.approx(energy)
 
 
+def test_the_history_of_a_fit_with_few_records_is_a_table() -> None:
+    """One value an epoch in every column, NaN where nothing was recorded."""
+    pandas = pytest.importorskip("pandas")
+    model = build()
+    history = fit(model, *make_both(every=2), epochs=5)
+    frame = pandas.DataFrame(history.history)
+    assert len(frame) == 5
+    columns = [name for name in frame if name != "loss"]
+    assert len(columns) == 2 + 4  # kernels of two layers, activations of four
+    recorded = frame[columns].notna().to_numpy()
+    assert recorded[[1, 3]].all() and not recorded[[0, 2, 4]].any()
+
+
+def test_a_line_at_the_end_says_which_epochs_were_recorded(capsys) -> None:
+    kernels, activations = make_both(every=2)
+    x, y = noise(6, *SHAPE, seed=1), noise(6, 8, 6, 1, seed=2)
+    build().fit(x, y, epochs=5, verbose=2, callbacks=[kernels, activations])
+    printed = capsys.readouterr().out
+    assert "KernelSpectra recorded epochs 2, 4.\n" in printed
+    assert "ActivationSpectra recorded epochs 2, 4.\n" in printed
+    kernels.skipped = [1]
+    assert "1 more were due" in kernels._summary()
+    fit(build(), kernels)
+    assert capsys.readouterr().out == ""  # verbose=0
+
+
 def test_interval_counts_whole_epochs() -> None:
     kernels, activations = make_both(every=2)
     fit(build(), kernels, activations, epochs=5)
