@@ -298,7 +298,9 @@ class FreezeLayers(keras.callbacks.Callback):
         before, run.checked = run.frozen, True
         if not before:
             return
-        weights = introspection.named_weights(introspection.weight_layers(self.model))
+        weights = introspection.named_weights(
+            introspection.layers_with_weights(self.model)
+        )
         moved = [p for p in before if hash_of([weights[p]]) != before[p]]
         if moved:
             self.restore()
@@ -361,7 +363,7 @@ def _enter(run: _Run) -> None:
 
 def _frozen_hashes(model: keras.Model) -> dict[str, str]:
     """Return the hashes of all weights that training must leave as they are."""
-    layers = introspection.weight_layers(model)
+    layers = introspection.layers_with_weights(model)
     choice = trainable_choice(model, layers)
     found = {}
     for name, layer in layers.items():
@@ -378,7 +380,7 @@ def _frozen_hashes(model: keras.Model) -> dict[str, str]:
 
 
 def _moved(model: keras.Model, paths: list[str]) -> str:
-    named = introspection.weight_layers(model)
+    named = introspection.layers_with_weights(model)
     layers = dict.fromkeys(path.rsplit("/", 1)[0] for path in paths)
     held = ", ".join(f"{name} ({type(named[name]).__name__})" for name in layers)
     return (

@@ -169,7 +169,7 @@ def test_flags_changed_between_two_calls_do_not_change_the_closure():
     )
     both = fields(8, 8)
     expected = KerasClosure(model, STATISTICS)(*both)
-    closure, x = KerasClosure(model, STATISTICS), normalised(*both)[None]
+    closure, x = KerasClosure(model, STATISTICS), normalized(*both)[None]
     predicted = model.predict(x, verbose=0)
     for name in ("conv_b", "conv_c", None):
         with keras_spectral_tl.only_trainable(model, name):

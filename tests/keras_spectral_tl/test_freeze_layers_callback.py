@@ -343,7 +343,7 @@ def test_a_class_of_schedules_is_no_schedule():
 
 def test_two_freeze_layers_in_one_fit_are_refused():
     model, callback = _model(), FreezeLayers({0: "a"})
-    before = freezing.weight_hashes(model), freezing.TrainableFlags.of(model)
+    before = freezing.layer_hashes(model), freezing.TrainableFlags.of(model)
     for callbacks in ([callback, FreezeLayers({0: "b"})], [callback, callback]):
         with pytest.raises(ValueError, match=r"two FreezeLayers.*Pass one"):
             _fit(model, *callbacks)
