@@ -1,8 +1,103 @@
-"""`python -m keras_spectral_tl`."""
+"""The program `keras-spectral-tl`, also `python -m keras_spectral_tl`.
 
+Exit codes: 0 done; 1 no layer is recommended; 2 wrong usage or input: one line on
+stderr says what; 3 a fault of the program; 130 interrupted.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
 import sys
+import traceback
+from collections.abc import Sequence
 
-from keras_spectral_tl.commands import main
+from keras_spectral_tl.cli import report, retrain, score, spectra
+
+_COMMANDS = {
+    "score": score,
+    "retrain": retrain,
+    "spectra": spectra,
+    "report": report,
+}
+_EXPECTED = (
+    FloatingPointError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="python -m keras_spectral_tl",
+        description="Which layer of a trained network to retrain for a new system.",
+        epilog="exit codes: 0 done; 1 no layer is recommended; 2 wrong usage or input; "
+        "3 a fault of the program; 130 interrupted",
+    )
+    version = importlib.metadata.version("keras-spectral-tl")
+    top.add_argument(
+        "--version", action="version", version=f"keras-spectral-tl {version}"
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for name, command in _COMMANDS.items():
+        one = commands.add_parser(
+            name,
+            help=(command.__doc__ or "").split("\n")[0],
+            description=command.__doc__,
+            epilog=f"example:\n  python -m keras_spectral_tl {command.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(one)
+        one.add_argument(
+            "--json", action="store_true", help="print the result as JSON on stdout"
+        )
+        one.set_defaults(command=command)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: Of the command line; None for those of this process.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in ("absl", "tensorflow"):  # they warn of every new model's prediction
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options = parser().parse_args(arguments)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where libraries report
+            code, document = options.command.run(options)
+    except Exception as error:
+        if not _is_expected(error):
+            traceback.print_exc()
+            return 3
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    text = json.dumps(document, indent=2) if options.json else ""
+    try:
+        print(text or options.command.text(document), flush=True)
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(code)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether the input is to blame, TensorFlow's errors of damaged files included."""
+    of_tensorflow = type(error).__module__.startswith("tensorflow.")
+    return isinstance(error, _EXPECTED) or of_tensorflow
+
 
 if __name__ == "__main__":
     sys.exit(main())

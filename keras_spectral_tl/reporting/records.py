@@ -1,6 +1,6 @@
 """From data and networks to the plain values that a study keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,7 +21,10 @@ _MOST_SAMPLES = 64  # of which spectra are taken
 
 
 def system_record(
-    data: Any, source: str = "arrays", normalization: str = "as given"
+    data: Any,
+    source: str = "arrays",
+    normalization: str = "as given",
+    channels: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """What a study keeps of the samples of one system.
 
@@ -29,6 +32,7 @@ def system_record(
         data: `(x, y)`, as for `score_layers`; fields are (samples, nx, ny, channels).
         source: Where they come from.
         normalization: What they were normalized by.
+        channels: "x" and "y" to the names of their channels, where they are known.
 
     Returns:
         Shapes, SHA-256 and, of at most 64 samples evenly spaced, the mean spectrum of
@@ -45,6 +49,7 @@ def system_record(
     return {
         "source": source,
         "normalization": normalization,
+        "channels": {side: list(names) for side, names in (channels or {}).items()},
         "num_samples": len(samples),
         "x_shape": list(x.shape[1:]),
         "y_shape": list(samples.y.shape[1:]),
@@ -55,7 +60,12 @@ def system_record(
 
 
 def figures_row(
-    network: str, name: str, model: keras.Model, data: Any, batch_size: int = 32
+    network: str,
+    name: str,
+    model: keras.Model,
+    data: Any,
+    normalization: Any = None,
+    batch_size: int = 32,
 ) -> dict[str, Any]:
     """One row of the a priori table.
 
@@ -63,14 +73,21 @@ def figures_row(
         network: What the network is called; "base" before any retraining.
         name: What the samples are called.
         model: The network.
-        data: `(x, y)`.
+        data: `(x, y)`, raw where a normalization is given.
+        normalization: What the model's inputs and outputs are normalized by, such as
+            `transfer.ChannelStatistics`; its outputs are put back to the units of `y`.
         batch_size: Samples evaluated at a time.
 
     Returns:
         network, data, samples, cc and relative_rmse.
     """
     samples = Samples.of(data)
-    outputs = model.predict(samples.x, batch_size=batch_size, verbose=0)
+    x = samples.x
+    if normalization is not None:
+        x, _ = normalization.normalize(x, samples.y)
+    outputs = model.predict(x, batch_size=batch_size, verbose=0)
+    if normalization is not None:
+        _, outputs = normalization.denormalize(x, outputs)
     return {
         "network": network,
         "data": name,

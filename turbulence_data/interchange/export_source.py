@@ -71,7 +71,8 @@ class ExportSource:
         """Returns the prepared data of a TFDS builder of this package.
 
         The hash of the content stands in the metadata only where all splits, in their
-        own order, are exported: it is the hash of all of them.
+        own order, are exported: it is the hash of all of them. `inputs` and `outputs`
+        name the fields that a network takes and gives, separated by blanks.
 
         Args:
             builder: a `turbulence_data.Builder` whose data are prepared.
@@ -89,6 +90,8 @@ class ExportSource:
         kept = {key: metadata[key] for key in _METADATA_OF_A_BUILDER}
         if tuple(splits) != SPLITS:
             del kept["content_sha256"]
+        inputs, output = builder.info.supervised_keys
+        kept["inputs"], kept["outputs"] = " ".join(inputs.values()), output
         kept["title"] = f"{builder.info.full_name}: filtered 2-D turbulence"
         return cls(
             {split: builder.as_data_source(split) for split in splits},

@@ -6,7 +6,6 @@ Parts that are not there are said to be missing.
 import argparse
 from typing import Any
 
-NAME = "report"
 EXAMPLE = "report runs/demo"
 
 
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
 
 
 def text(document: Any) -> str:
-    """Where the page is, and what it lacks."""
+    """Return where the page is, and what it lacks."""
     lacks = ", ".join(document["missing"]) or "nothing"
     size = document["bytes"] / 1e3
     return f"{document['page']} ({size:.0f} kB); missing: {lacks}"

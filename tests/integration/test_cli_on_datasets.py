@@ -7,7 +7,8 @@ import tensorflow_datasets as tfds
 
 import keras_spectral_tl as kst
 import turbulence_data
-from keras_spectral_tl.commands.samples import read_samples
+from keras_spectral_tl.__main__ import main
+from keras_spectral_tl.cli._inputs import read_samples
 from turbulence_data.commands import main as data_main
 
 FLOW = "tiny_forced_re2e2_kf4"
@@ -25,21 +26,56 @@ def data_dir(tmp_path_factory):
 def test_a_name_gives_the_arrays_of_the_package(data_dir):
     examples = list(tfds.as_numpy(tfds.load(NAME, split="train", data_dir=data_dir)))
     for number in (None, 5):
-        found = read_samples(NAME, data_dir, number).data
+        found, channels = read_samples(NAME, data_dir, number)
         chosen = examples if number is None else turbulence_data.few_shot(examples, 5)
         for array, expected in zip(
             (found.x, found.y), turbulence_data.to_arrays(chosen), strict=True
         ):
             np.testing.assert_array_equal(array, expected)
-    assert len(read_samples(f"{NAME}@test", data_dir).data) == 8
+        assert channels == {"x": ["streamfunction", "vorticity"], "y": ["sgs_forcing"]}
+    assert len(read_samples(f"{NAME}@test", data_dir)[0]) == 8
 
 
-def test_an_exported_file_gives_the_same(data_dir, tmp_path):
-    path = tmp_path / "train.npz"
-    export = ["export", FLOW, str(path), "--data-dir", data_dir, "--splits", "train"]
-    assert data_main(export) == 0
-    named, filed = read_samples(NAME, data_dir), read_samples(str(path))
-    assert named.data.fingerprint() == filed.data.fingerprint()
+@pytest.mark.parametrize("ending", ["npz", "zarr"])
+def test_an_exported_file_gives_the_same(ending, data_dir, tmp_path):
+    path = tmp_path / f"all.{ending}"
+    assert data_main(["export", FLOW, str(path), "--data-dir", data_dir]) == 0
+    for split in ("train", "validation", "test"):
+        named = read_samples(f"{NAME}@{split}", data_dir)
+        filed = read_samples(f"{path}@{split}")
+        assert named[0].fingerprint() == filed[0].fingerprint()
+        assert named[1] == filed[1]
+    assert len(read_samples(str(path))[0]) == 32 + 8 + 8
+    with pytest.raises(KeyError, match="it has train, validation, test"):
+        read_samples(f"{path}@none")
+
+
+@pytest.mark.parametrize("ending", ["npz", "zarr"])
+def test_what_one_program_exports_the_other_scores(ending, data_dir, tmp_path, capsys):
+    keras.utils.set_random_seed(0)
+    model = kst.build_sgs_cnn((32, 32, 2), num_layers=2, num_filters=2)
+    model.save(tmp_path / "base.keras")
+    path = tmp_path / f"data.{ending}"
+    assert data_main(["export", FLOW, str(path), "--data-dir", data_dir]) == 0
+    data = ["--base", f"{path}@train", "--target", f"{path}@validation"]
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["score", str(tmp_path / "base.keras"), *data, *out]) in (0, 1)
+    assert "base network: CC" in capsys.readouterr().out
+    systems = kst.Study.read(tmp_path / "run").systems
+    assert systems["target"]["num_samples"] == 8
+    assert systems["target"]["channels"]["x"] == ["streamfunction", "vorticity"]
+
+
+def test_coordinates_are_not_taken_for_samples(tmp_path):
+    """A file of xarray that says nothing of inputs and outputs."""
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("zarr")
+    fields = {"vorticity": (("time", "x", "y"), np.zeros((3, 4, 4)))}
+    points = {"x": np.arange(4.0), "y": np.arange(4.0)}
+    path = tmp_path / "own.zarr"
+    xarray.Dataset(fields, points).to_zarr(path, consolidated=False)
+    with pytest.raises(ValueError, match=r"are coordinates.*inputs="):
+        read_samples(str(path))
 
 
 def test_names_that_lead_nowhere_say_where_one_looked(data_dir):
@@ -56,8 +92,6 @@ def test_names_that_lead_nowhere_say_where_one_looked(data_dir):
 
 
 def test_a_network_is_retrained_on_a_dataset(data_dir, tmp_path):
-    from keras_spectral_tl.commands import main
-
     keras.utils.set_random_seed(0)
     model = kst.build_sgs_cnn((32, 32, 2), num_layers=2, num_filters=2)
     model.save(tmp_path / "base.keras")

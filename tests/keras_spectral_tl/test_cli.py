@@ -1,16 +1,20 @@
 """`python -m keras_spectral_tl`: on files, with right and with wrong input."""
 
+import configparser
+import importlib.metadata
 import io
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
-from keras_spectral_tl.commands import main, parser
+from keras_spectral_tl.__main__ import main, parser
 from keras_spectral_tl.reporting import Study
 
 
@@ -43,7 +47,7 @@ def run_dir(files):
 
 def test_help_imports_no_keras():
     script = (
-        "import sys; from keras_spectral_tl.commands import main\n"
+        "import sys; from keras_spectral_tl.__main__ import main\n"
         "try: main(['retrain', '--help'])\n"
         "except SystemExit: print([m for m in ('keras', 'tensorflow', 'numpy') "
         "if m in sys.modules])"
@@ -116,16 +120,16 @@ def test_spectra_are_those_of_the_function(files, capsys):
 
 def test_zarr_files_are_read_as_npz_files(files):
     zarr = pytest.importorskip("zarr")
-    from keras_spectral_tl.commands.samples import read_samples
+    from keras_spectral_tl.cli._inputs import read_samples
 
     with np.load(files / "target.npz") as file:
         group = zarr.open_group(files / "target.zarr", mode="w")
         for name in "xy":
             group.create_array(name, data=file[name])
-    found = [read_samples(str(files / f"target.{end}")) for end in ("npz", "zarr")]
-    assert found[0].data.fingerprint() == found[1].data.fingerprint()
-    few = read_samples(str(files / "target.npz"), num_samples=3).data
-    np.testing.assert_array_equal(few.y, found[0].data.y[[0, 2, 5]])
+    found = [read_samples(str(files / f"target.{end}"))[0] for end in ("npz", "zarr")]
+    assert found[0].fingerprint() == found[1].fingerprint()
+    few, _ = read_samples(str(files / "target.npz"), num_samples=3)
+    np.testing.assert_array_equal(few.y, found[0].y[[0, 2, 5]])
 
 
 def test_no_recommendation_is_exit_code_1(files, capsys):
@@ -202,8 +206,13 @@ WRONG_MODELS = {
 }
 
 
+def run(*arguments):
+    """The exit code of a command with arguments of any type."""
+    return main([str(part) for part in arguments])
+
+
 def one_line(capsys, *arguments):
-    assert main([str(part) for part in arguments]) == 2
+    assert run(*arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Traceback" not in captured.err
@@ -284,7 +293,188 @@ def test_libraries_do_not_write_between_the_json(files, monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr("sys.stdout", out)
     monkeypatch.setattr(
-        "keras_spectral_tl.commands.spectra.prepared", lambda _: print("noise")
+        "keras_spectral_tl.cli._folder.prepared", lambda _: print("noise")
     )
     assert main(["spectra", str(files / "base.keras"), "--json"]) == 0
     assert "kernels" in json.loads(out.getvalue())
+
+
+SHIFT, SCALE = 5.0, 1000.0
+
+
+@pytest.fixture(scope="module")
+def far_files(files):
+    """Base, target and test samples of mean 5 and standard deviation 1000."""
+    for name in ("base", "target", "test"):
+        with np.load(files / f"{name}.npz") as file:
+            arrays = {side: SHIFT + SCALE * file[side] for side in "xy"}
+        np.savez(files / f"far_{name}.npz", **arrays)
+    return files
+
+
+@pytest.mark.parametrize("choice", ["own", "base", "none"])
+def test_every_normalization_gives_the_numbers_of_python(far_files, choice, tmp_path):
+    """Scores, retraining, sweep and report, on data far from mean 0 and deviation 1."""
+    paths = {role: far_files / f"far_{role}.npz" for role in ("base", "target", "test")}
+    data = {}
+    for role, path in paths.items():
+        with np.load(path) as file:
+            data[role] = file["x"], file["y"]
+    model = keras.models.load_model(far_files / "base.keras")
+    own = {role: kst.transfer.ChannelStatistics.of(pair) for role, pair in data.items()}
+    used = {
+        "own": {"base": own["base"], "target": own["target"]},
+        "base": dict.fromkeys(("base", "target"), own["base"]),
+        "none": dict.fromkeys(("base", "target")),
+    }[choice]
+    how = {"epochs": 2, "batch_size": 4}
+    arguments = ["--target", paths["target"], "--base", paths["base"]]
+    arguments += ["--normalize", choice, "--out", tmp_path]
+    command = [far_files / "base.keras", *arguments]
+    assert run("score", *command) in (0, 1)
+    test = ["--test", paths["test"], "--layers", "conv_2", "--sweep"]
+    test += ["--epochs", how["epochs"], "--batch-size", how["batch_size"]]
+    assert run("retrain", *command, *test) == 0
+    found = Study.read(tmp_path)
+
+    pairs = [
+        data[role] if used[role] is None else used[role].normalize(*data[role])
+        for role in ("base", "target")
+    ]
+    scores = kst.score_layers(model, *pairs).scores
+    for name, values in found.scores["scores"].items():
+        assert values == pytest.approx(scores[name], rel=1e-4, nan_ok=True)
+    by_hand = pairs[1], data["test"]
+    if used["target"] is not None:
+        by_hand = pairs[1], used["target"].normalize(*data["test"])
+    sweep = kst.oracle_sweep(model, *by_hand, **how)
+    for row, expected in zip(found.sweep["rows"], sweep.rows, strict=True):
+        assert row["cc"] == pytest.approx(expected["cc"], abs=1e-5)
+    rows = {row["network"]: row for row in found.a_priori if "test" in row["data"]}
+    retrained = rows["conv_2 retrained"]
+    for name in ("cc", "relative_rmse"):
+        assert found.sweep["rows"][1][name] == pytest.approx(retrained[name], abs=1e-5)
+    base = kst.metrics.pattern_correlation(
+        by_hand[1][1], model.predict(by_hand[1][0], verbose=0)
+    )
+    assert rows["base"]["cc"] == pytest.approx(base, abs=1e-5)
+    words = {"own": "its own", "base": "the base", "none": "nothing"}[choice]
+    assert words in found.systems["target"]["normalization"]
+
+
+def test_the_old_spelling_is_refused_with_the_new_one(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["spectra", "m.keras", "--normalise", "none"])
+    assert "--normalise is now spelled --normalize" in capsys.readouterr().err
+
+
+def test_base_statistics_need_base_samples(files, capsys):
+    target = ["--target", files / "target.npz", "--out", files / "none"]
+    arguments = [files / "base.keras", *target, "--layers", "conv_1"]
+    line = one_line(capsys, "retrain", *arguments, "--normalize", "base")
+    assert "add --base" in line
+
+
+def test_a_sweep_is_printed_best_layer_first(files, run_dir, capsys):
+    """With the best layer and what retraining the chosen one loses against it."""
+    data = ["--target", files / "target.npz", "--test", files / "test.npz"]
+    how = ["--base", files / "base.npz", "--layers", "conv_2", "--sweep"]
+    arguments = [files / "base.keras", *data, *how, "--epochs", 1, "--out", run_dir]
+    assert run("retrain", *arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    sweep = Study.read(run_dir).sweep
+    best = sweep["best"]
+    first = lines.index(next(line for line in lines if "each layer alone" in line)) + 1
+    assert lines[first].split()[0] == best
+    cc = {row["layer"]: row["cc"] for row in sweep["rows"]}
+    (verdict,) = [line for line in lines if line.startswith("best:")]
+    assert verdict.startswith(f"best: {best}; ")
+    assert f"loses {cc[best] - cc['conv_2']:.4f}" in verdict
+
+
+def test_a_base_network_that_does_not_work_is_told(far_files, capsys):
+    """Its CC first; a warning where it is low, and where the units differ."""
+    data = ["--base", far_files / "base.npz", "--target", far_files / "far_target.npz"]
+    arguments = [far_files / "base.keras", *data, "--num-samples", 1]
+    assert run("score", *arguments) == 1
+    captured = capsys.readouterr()
+    assert re.match(r"base network: CC -?\d\.\d+ on base samples, CC ", captured.out)
+    assert "on its own base samples" in captured.err
+    assert "times the standard deviation of the base in channel 0" in captured.err
+
+
+def test_target_and_test_may_not_share_samples(files, tmp_path, capsys):
+    with np.load(files / "target.npz") as one, np.load(files / "test.npz") as other:
+        mixed = {side: np.concatenate([other[side], one[side][:2]]) for side in "xy"}
+    np.savez(tmp_path / "mixed.npz", **mixed)
+    data = ["--target", files / "target.npz", "--test", tmp_path / "mixed.npz"]
+    how = ["--layers", "conv_1", "--out", tmp_path / "run"]
+    line = one_line(capsys, "retrain", files / "base.keras", *data, *how)
+    assert "share 2 samples" in line
+
+
+def test_layers_of_ones_own_are_imported_by_name(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_own_layers.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable('mine')\n"
+        "class Doubling(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    make = (
+        "import keras, my_own_layers\n"
+        "keras.Sequential([keras.Input((8, 8, 2)), my_own_layers.Doubling(),"
+        " keras.layers.Conv2D(1, 3)]).save('own.keras')\n"
+    )
+    subprocess.run([sys.executable, "-c", make], check=True, capture_output=True)
+    line = one_line(capsys, "spectra", "own.keras")
+    assert "the class 'Doubling'" in line and "--import MODULE" in line
+    line = one_line(capsys, "spectra", "own.keras", "--import", "no_such_module")
+    assert "no_such_module" in line
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert run("spectra", "own.keras", "--import", "my_own_layers") == 0
+    assert "conv2d" in capsys.readouterr().out
+    sys.modules.pop("my_own_layers")
+
+
+def test_the_loss_is_chosen_by_name(files, tmp_path, capsys):
+    data = ["--target", files / "target.npz", "--layers", "conv_1", "--epochs", 1]
+    arguments = [files / "base.keras", *data]
+    out = ["--out", tmp_path / "run"]
+    assert run("retrain", *arguments, *out, "--loss", "mean_absolute_error") == 0
+    study = Study.read(tmp_path / "run")
+    assert study.retraining["provenance"]["loss"] == "mean_absolute_error"
+    capsys.readouterr()
+    other = ["--out", tmp_path / "other", "--loss", "no_loss"]
+    assert "no_loss" in one_line(capsys, "retrain", *arguments, *other)
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.split() == ["keras-spectral-tl", kst.__version__]
+
+
+def test_both_programs_are_installed_under_their_names():
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parents[2] / "setup.cfg")
+    lines = config["options.entry_points"]["console_scripts"].split("\n")
+    scripts = dict(line.split(" = ") for line in lines if line)
+    assert set(scripts) == {"keras-spectral-tl", "turbulence-data"}
+    for name, place in scripts.items():
+        entry = importlib.metadata.EntryPoint(name, place, "console_scripts")
+        assert callable(entry.load())
+
+
+def test_a_program_of_its_own_prints_nothing_but_its_result(files):
+    """No log lines of TensorFlow, which come from C++, on stderr."""
+    script = "import sys; from keras_spectral_tl.__main__ import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "spectra", str(files / "base.keras")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert "conv_1" in done.stdout

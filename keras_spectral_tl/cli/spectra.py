@@ -3,16 +3,15 @@
 import argparse
 from typing import Any
 
-from keras_spectral_tl.commands.model_file import read_model
-from keras_spectral_tl.commands.options import DATA, add_model, add_reading, whole
-from keras_spectral_tl.commands.run_directory import (
-    keep,
-    merged_spectra,
-    prepared,
-    refuse_other_model,
+from keras_spectral_tl.cli._inputs import (
+    DATA,
+    add_model,
+    add_reading,
+    read_model,
+    read_systems,
+    whole,
 )
 
-NAME = "spectra"
 EXAMPLE = "spectra base.keras --data target.npz --num-samples 16"
 
 
@@ -26,45 +25,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="grid that kernels are padded to (default: that of the network's inputs)",
     )
-    add_reading(parser)
+    add_reading(parser, "of these", base=False)
     parser.add_argument("--out", metavar="RUN_DIR", help="folder for spectra.json")
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
     """Compute the spectra."""
-    folder = prepared(options.out)
-    refuse_other_model(folder, options.model)
-    model = read_model(options.model)
-    from keras_spectral_tl.commands.systems import model_record, read_system
+    from keras_spectral_tl.cli import _folder
+
+    folder = _folder.prepared(options.out)
+    _folder.refuse_other_model(folder, options.model)
+    model = read_model(options.model, options.modules)
+    systems = read_systems(model, options)
     from keras_spectral_tl.reporting.records import spectra_record
 
-    runs = {}
-    if options.data is not None:
-        system = read_system(model, options, options.data, options.num_samples)
-        runs[options.data] = (model, system.samples.data.x)
+    runs = {system.source: (model, system.data[0]) for system in systems.values()}
     found = spectra_record({options.model: model}, runs, options.num_points)
+    missing = {"kernels", *(["activations"] if runs else [])} - found.keys()
     if not found:
         raise ValueError(
             f"{options.model} has no convolution, so it has no spectra of kernels; "
-            "pass fields with --data for those of activations."
+            "pass fields (samples, nx, ny, channels) with --data for those of "
+            "activations."
         )
-    record = model_record(options.model, model)
-    keep(folder, NAME, {"spectra": merged_spectra(folder, found)}, record)
+    if missing:
+        names = ", ".join(sorted(missing))
+        print(f"note: no spectra of {names}, which need layers of 2-D fields.")
+    record = _folder.model_record(options, model, systems)
+    _folder.keep(
+        folder, "spectra", {"spectra": _folder.merged_spectra(folder, found)}, record
+    )
     return 0, found
 
 
 def text(document: Any) -> str:
-    """One line a layer: where its spectrum is largest."""
+    """Return one line a layer: where its spectrum is largest."""
     lines = []
     for kind, layers in document.items():
-        width = max(map(len, layers))
-        lines += ["", f"{kind}: largest at wavenumber, mean up to there and beyond"]
+        width = max(map(len, ["layer", *layers]))
+        lines += ["", f"{kind} (k: wavenumber; up to N/√2 in the corners of a grid)"]
+        lines.append(
+            f"{'layer':{width}}  {'peak k':>6}  {'mean, k <= peak':>15}  "
+            f"{'mean, k > peak':>14}"
+        )
         for layer, curves in layers.items():
             for values in curves.values():
                 peak = max(range(len(values)), key=values.__getitem__)
                 below, above = _mean(values[: peak + 1]), _mean(values[peak + 1 :])
                 lines.append(
-                    f"{layer:{width}}  {peak:4d}  {below:10.4g}  {above:10.4g}"
+                    f"{layer:{width}}  {peak:6d}  {below:15.4g}  {above:14.4g}"
                 )
     return "\n".join(lines[1:])
 

@@ -1,13 +1,14 @@
 """The folder in which the commands collect what they find."""
 
-import hashlib
+import argparse
 import json
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_spectral_tl._files import write_json
+from keras_spectral_tl._files import plain, sha256, write_json
+from keras_spectral_tl.cli._inputs import System
 
 
 def prepared(path: str | None) -> pathlib.Path | None:
@@ -40,7 +41,7 @@ def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
     known = {} if folder is None else _read(folder / "provenance.json", {})
     if not known or not pathlib.Path(model).is_file():
         return
-    digest = hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()
+    digest = sha256(pathlib.Path(model))
     for step, record in known.items():
         if record.get("model_sha256", digest) != digest:
             raise ValueError(
@@ -63,12 +64,14 @@ def refuse_other_samples(
         ValueError: If the same step was done there with other samples.
     """
     known = _read(folder / "provenance.json", {}).get(step, {})
-    plain = json.loads(json.dumps(record))
-    for name in ("target", "test", "normalization"):
-        if name in known and known[name] != plain[name]:
+    if not known:
+        return
+    before, now = map(_decisive, (known, json.loads(json.dumps(record))))
+    for name, value in now.items():
+        if before[name] != value:
             raise ValueError(
-                f"{folder} holds what {step} gave with another {name}: {known[name]!r};"
-                f" received {plain[name]!r}. Choose another --out."
+                f"{folder} holds what {step} gave with another {name}: "
+                f"{before[name]!r}; received {value!r}. Choose another --out."
             )
 
 
@@ -91,6 +94,36 @@ def keep(
     write_json(folder / "provenance.json", {**known, step: record})
 
 
+def model_record(
+    options: argparse.Namespace, model: Any, systems: Mapping[str, System]
+) -> dict[str, Any]:
+    """Return where a network and its samples come from, and what decides its outputs.
+
+    Args:
+        options: Of the command line.
+        model: The network.
+        systems: Its samples, by role.
+    """
+    import keras
+
+    from keras_spectral_tl import freezing
+    from keras_spectral_tl.transfer.provenance import versions
+
+    return {
+        "model": options.model,
+        "model_sha256": sha256(pathlib.Path(options.model)),
+        "layer_sha256": freezing.layer_hashes(model),
+        "backend": keras.backend.backend(),
+        "versions": versions(),
+        "seed": options.seed,
+        **{role: system.source for role, system in systems.items()},
+        "normalization": {
+            role: "none" if system.statistics is None else plain(system.statistics)
+            for role, system in systems.items()
+        },
+    }
+
+
 def merged_rows(
     folder: pathlib.Path | None, rows: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
@@ -110,6 +143,14 @@ def merged_spectra(folder: pathlib.Path | None, found: Mapping[str, Any]) -> Any
             for layer, curves in layers.items():
                 merged.setdefault(kind, {}).setdefault(layer, {}).update(curves)
     return merged
+
+
+def _decisive(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "target": record["target"],
+        "test": record.get("test"),
+        "normalization": record["normalization"]["target"],
+    }
 
 
 def _read(path: pathlib.Path, otherwise: Any) -> Any:

@@ -1,0 +1,235 @@
+"""Retrain chosen layers of a network on a target system; the rest stays bit for bit.
+
+Without --layers, what `score` has recommended in RUN_DIR is retrained; exit code 1 if
+that is nothing. With --sweep every layer is retrained in turn as well, which checks the
+scores; a sweep that was stopped goes on.
+"""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from keras_spectral_tl.cli._inputs import (
+    DATA,
+    System,
+    add_model,
+    add_reading,
+    positive,
+    read_model,
+    read_systems,
+    whole,
+)
+
+EXAMPLE = (
+    "retrain base.keras --target target.npz --test test.npz --layers conv_2 "
+    "--epochs 60 --out runs/mine"
+)
+_OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
+_TESTED = "target test samples"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the network, the samples, what to train and how."""
+    add_model(parser)
+    parser.add_argument("--target", required=True, metavar="DATA", help=DATA)
+    parser.add_argument(
+        "--test", metavar="DATA", help="target samples to test with (default: none)"
+    )
+    parser.add_argument(
+        "--base",
+        metavar="DATA",
+        help="base samples, for the spectra of a report and --normalize base",
+    )
+    parser.add_argument(
+        "--layers", nargs="+", metavar="NAME", help="layers to retrain together"
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help="retrain every layer in turn; needs --test"
+    )
+    parser.add_argument("--epochs", type=whole(1), default=50, help="default: 50")
+    parser.add_argument("--batch-size", type=whole(1), default=32, help="default: 32")
+    parser.add_argument(
+        "--learning-rate", type=positive, default=1e-3, help="of Adam; default: 0.001"
+    )
+    parser.add_argument(
+        "--loss",
+        default="mean_squared_error",
+        metavar="NAME",
+        help="of Keras, or registered by --import (default: mean_squared_error)",
+    )
+    add_reading(parser)
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="RUN_DIR",
+        help="folder for retrained/model.keras and what a report shows",
+    )
+
+
+def run(options: argparse.Namespace) -> tuple[int, Any]:
+    """Retrain, test, and keep what a report shows."""
+    from keras_spectral_tl.cli import _folder
+
+    if options.sweep and options.test is None:
+        raise ValueError("--sweep compares layers on samples to test with: add --test.")
+    folder = pathlib.Path(_folder.prepared(options.out) or "")
+    _folder.refuse_other_model(folder, options.model)
+    layers = options.layers or _recommended(folder)
+    if not layers:
+        return 1, {"trained": []}
+    model = read_model(options.model, options.modules)
+    systems = read_systems(model, options)
+    record = _folder.model_record(options, model, systems) | {
+        name: getattr(options, name)
+        for name in ("epochs", "batch_size", "learning_rate", "loss")
+    }
+    _folder.refuse_other_samples(folder, "retrain", record)
+    result = _retrained(model, systems["target"], layers, options)
+    result.save(folder / "retrained")
+    parts: dict[str, Any] = {}
+    if options.sweep:
+        parts["sweep"] = _swept(model, systems, options, folder).to_dict()
+    rows = _rows(model, result, systems)
+    parts["a_priori"] = _folder.merged_rows(folder, rows)
+    parts["spectra"] = _folder.merged_spectra(folder, _spectra(model, result, systems))
+    _folder.keep(folder, "retrain", parts, record)
+    known = result.to_dict()
+    return 0, {
+        **{name: known[name] for name in _OUTCOME},
+        "model": str(folder / "retrained" / "model.keras"),
+        "a_priori": rows,
+        "sweep": parts.get("sweep"),
+    }
+
+
+def text(document: Any) -> str:
+    """Return what moved, what that gave, and the sweep, best layer first."""
+    if not document["trained"]:
+        return "No layer is recommended, so none is retrained; choose with --layers."
+    lines = [
+        f"changed: {', '.join(document['changed'])}; "
+        f"{document['num_frozen']:,} other parameters have the same SHA-256 as before"
+    ]
+    lines += [
+        f"{row['network']:24} CC {row['cc']:.4f}  relative RMSE "
+        f"{row['relative_rmse']:.4f}"
+        for row in document["a_priori"]
+    ]
+    if document["sweep"]:
+        lines += ["", *_sweep_lines(document["sweep"], document["trained"]), ""]
+    lines.append(f"network: {document['model']}")
+    return "\n".join(lines)
+
+
+def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
+    rows = sorted(sweep["rows"], key=lambda row: -row["cc"])
+    lines = [f"{'each layer alone':24} {'CC':>7}  relative RMSE  parameters"]
+    lines += [
+        f"{row['layer']:24} {row['cc']:7.4f}  {row['relative_rmse']:13.4f}  "
+        f"{row['num_parameters']:10,}"
+        for row in rows
+    ]
+    cc = {row["layer"]: row["cc"] for row in rows}
+    best = sweep["best"]
+    regret = ""
+    if len(trained) == 1 and trained[0] in cc:
+        lost = cc[best] - cc[trained[0]]
+        regret = f"; retraining {trained[0]} instead loses {lost:.4f} in CC (regret)"
+    return [*lines, f"best: {best}{regret}"]
+
+
+def _how(options: argparse.Namespace, target: System) -> dict[str, Any]:
+    import keras
+
+    return {
+        "optimizer": keras.optimizers.Adam(options.learning_rate),
+        "loss": options.loss,
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "normalization": target.statistics,
+    }
+
+
+def _retrained(
+    model: Any, target: System, layers: list[str], options: argparse.Namespace
+) -> Any:
+    import keras
+    from tqdm import tqdm
+
+    from keras_spectral_tl.transfer import retrain
+
+    with tqdm(total=options.epochs, desc="Retraining", unit=" epochs") as bar:
+        moved = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda _epoch, _logs: bar.update()
+        )
+        how = _how(options, target)
+        return retrain(model, target.raw, list(layers), callbacks=[moved], **how)
+
+
+def _swept(
+    model: Any,
+    systems: Mapping[str, System],
+    options: argparse.Namespace,
+    folder: pathlib.Path,
+) -> Any:
+    """Retrain every layer in turn, or go on with that.
+
+    Target and test samples are passed in their own units: `oracle_sweep` normalizes
+    both as it is told, once.
+    """
+    from tqdm import tqdm
+
+    from keras_spectral_tl.introspection import trainable_layer_names
+    from keras_spectral_tl.transfer import oracle_sweep
+
+    target = systems["target"]
+    layers = trainable_layer_names(model)
+    with tqdm(total=len(layers), desc="Sweep", unit=" layers") as bar:
+        return oracle_sweep(
+            model,
+            target.raw,
+            systems["test"].raw,
+            directory=folder / "sweep",
+            progress=lambda _row: bar.update(),
+            **_how(options, target),
+        )
+
+
+def _rows(
+    model: Any, result: Any, systems: Mapping[str, System]
+) -> list[dict[str, Any]]:
+    """Return both networks' figures on the samples to test with."""
+    from keras_spectral_tl.reporting.records import figures_row
+
+    if "test" not in systems:
+        return []
+    test = systems["test"]
+    networks = {"base": model, f"{result.label} retrained": result.model}
+    return [
+        figures_row(name, _TESTED, network, test.raw, test.statistics)
+        for name, network in networks.items()
+    ]
+
+
+def _spectra(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str, Any]:
+    """Return kernels and activations, before and after."""
+    from keras_spectral_tl.reporting.records import spectra_record
+
+    x, _ = systems["test" if "test" in systems else "target"].data
+    runs = {"target": (model, x), "target, retrained": (result.model, x)}
+    if "base" in systems:
+        runs = {"base": (model, systems["base"].data[0]), **runs}
+    return spectra_record({"before": model, "after": result.model}, runs)
+
+
+def _recommended(folder: pathlib.Path) -> list[str]:
+    scores = folder / "scores.json"
+    if not scores.exists():
+        raise FileNotFoundError(
+            f"{folder} has no scores.json. Say with --layers what to retrain, or score "
+            "the layers first: python -m keras_spectral_tl score ... --out RUN_DIR."
+        )
+    return list(json.loads(scores.read_text())["recommended"])
