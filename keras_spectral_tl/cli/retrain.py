@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_spectral_tl.cli._inputs import (
-    DATA,
     System,
     add_model,
     add_reading,
@@ -21,6 +20,7 @@ from keras_spectral_tl.cli._inputs import (
     read_systems,
     whole,
 )
+from keras_spectral_tl.cli._samples import DATA
 
 EXAMPLE = (
     "retrain base.keras --target target.npz --test test.npz --layers conv_2 "

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_spectral_tl.cli._inputs import (
-    DATA,
     System,
     add_model,
     add_reading,
@@ -18,6 +17,7 @@ from keras_spectral_tl.cli._inputs import (
     read_systems,
     whole,
 )
+from keras_spectral_tl.cli._samples import DATA
 
 EXAMPLE = (
     "score base.keras --base base.npz --target target.npz --num-samples 16 "

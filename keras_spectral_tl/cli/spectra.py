@@ -4,13 +4,13 @@ import argparse
 from typing import Any
 
 from keras_spectral_tl.cli._inputs import (
-    DATA,
     add_model,
     add_reading,
     read_model,
     read_systems,
     whole,
 )
+from keras_spectral_tl.cli._samples import DATA
 
 EXAMPLE = "spectra base.keras --data target.npz --num-samples 16"
 

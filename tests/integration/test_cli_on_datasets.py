@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl.__main__ import main
-from keras_spectral_tl.cli._inputs import read_samples
+from keras_spectral_tl.cli._samples import read_samples
 from turbulence_data.commands import main as data_main
 
 FLOW = "tiny_forced_re2e2_kf4"

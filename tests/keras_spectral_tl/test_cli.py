@@ -120,7 +120,7 @@ def test_spectra_are_those_of_the_function(files, capsys):
 
 def test_zarr_files_are_read_as_npz_files(files):
     zarr = pytest.importorskip("zarr")
-    from keras_spectral_tl.cli._inputs import read_samples
+    from keras_spectral_tl.cli._samples import read_samples
 
     with np.load(files / "target.npz") as file:
         group = zarr.open_group(files / "target.zarr", mode="w")

@@ -1,0 +1,249 @@
+"""Samples named on the command line: a TFDS dataset, or an npz or Zarr file.
+
+Nothing heavy is imported before samples are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_spectral_tl.transfer import Samples
+
+DATA = (
+    "a TFDS dataset, NAME/CONFIG, or an .npz or .zarr file, each with @SPLIT for one "
+    "of its splits (a dataset's default: train, a file's: all)"
+)
+Channels = Mapping[str, Sequence[str]]
+
+
+def read_samples(
+    name: str, data_dir: str | None = None, num_samples: int | None = None
+) -> tuple[Samples, Channels]:
+    """Read samples, all of them or a few, with the names of their channels.
+
+    A few are spread evenly, unless the builder of the dataset has a function
+    `few_shot(examples, number)` which chooses them.
+
+    Raises:
+        FileNotFoundError, KeyError, ValueError: If there are no such samples, or not
+            enough; the message says what was found.
+    """
+    from keras_spectral_tl.transfer import Samples
+
+    file, _, split = name.rpartition("@") if "@" in name else (name, "", "")
+    if pathlib.Path(name).exists():
+        file, split = name, ""
+    path = pathlib.Path(file)
+    if path.suffix not in (".npz", ".zarr"):
+        if path.exists():
+            raise ValueError(f"DATA must be {DATA}; received the file {name}.")
+        return _from_tfds(name, data_dir, num_samples)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}.")
+    x, y, splits, channels = (_npz if path.suffix == ".npz" else _zarr)(path)
+    if split:
+        x, y = _of_split(x, y, splits, split, path)
+    samples = Samples.of((x, y))
+    if num_samples is not None:
+        samples = Samples.of(samples.take(_spread(len(samples), num_samples, name)))
+    return samples, channels
+
+
+def _of_split(x: Any, y: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
+    names = [] if splits is None else list(dict.fromkeys(map(str, splits)))
+    if split not in names:
+        raise KeyError(
+            f"{path} has no split {split!r}; it has {', '.join(names) or 'none'}."
+        )
+    return x[splits == split], y[splits == split]
+
+
+def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
+    import numpy as np
+
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            _check_names(path, file.files)
+            splits = file["split"] if "split" in file.files else None
+            known = json.loads(str(file["metadata"])) if "metadata" in file else {}
+            return file["x"], file["y"], splits, _channels(known)
+    except KeyError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy have errors of their own
+        raise ValueError(f"{path} is not a whole npz file ({error}).") from error
+
+
+def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
+    """Read arrays x and y, or fields that the attributes call inputs and outputs."""
+    import numpy as np
+
+    from keras_spectral_tl._checks import require
+
+    zarr = require("zarr", "Zarr files", "'keras-spectral-tl[interchange]'")
+    try:
+        group = zarr.open_group(path, mode="r")
+    except Exception as error:
+        raise ValueError(f"{path} is not a Zarr group ({error}).") from error
+    names, channels = list(group.array_keys()), _channels(group.attrs)
+    if not channels:
+        _check_names(path, names)
+        x, y = (np.asarray(group[name]) for name in "xy")
+        if 1 in (x.ndim, y.ndim) and len(names) > 2:
+            raise ValueError(
+                f"x and y of {path} are coordinates, of shape {x.shape} and {y.shape}. "
+                "Name its fields in two attributes, such as inputs='streamfunction "
+                "vorticity' and outputs='sgs_forcing'."
+            )
+        return x, y, None, {}
+    missing = {*channels["x"], *channels["y"]} - set(names)
+    if missing:
+        raise KeyError(
+            f"{path} lacks the field(s) {', '.join(sorted(missing))}, which its "
+            f"attributes name; it holds {', '.join(names)}."
+        )
+    sides = [
+        # (trajectory, time, x, y): all leading axes count samples.
+        np.stack([np.asarray(group[f]) for f in fields], axis=-1)
+        for fields in channels.values()
+    ]
+    x, y = (side.reshape(-1, *side.shape[-3:]) for side in sides)
+    splits = None
+    if "split" in names:  # a flag of each trajectory
+        meanings = str(group["split"].attrs["flag_meanings"]).split()
+        flags = np.asarray(group["split"])
+        splits = np.repeat(np.array(meanings)[flags], len(x) // len(flags))
+    return x, y, splits, channels
+
+
+def _channels(attributes: Mapping[str, Any]) -> Channels:
+    if not {"inputs", "outputs"} <= set(attributes):
+        return {}
+    sides = zip("xy", ("inputs", "outputs"), strict=True)
+    return {side: str(attributes[name]).split() for side, name in sides}
+
+
+def _check_names(path: pathlib.Path, names: list[str]) -> None:
+    missing = sorted({"x", "y"} - set(names))
+    if missing:
+        raise KeyError(
+            f"{path} lacks the array(s) {', '.join(missing)}; it holds "
+            f"{', '.join(sorted(names)) or 'none'}. Write it with "
+            "numpy.savez(path, x=inputs, y=outputs)."
+        )
+
+
+def _from_tfds(
+    name: str, data_dir: str | None, num_samples: int | None
+) -> tuple[Samples, Channels]:
+    with quiet():
+        import tensorflow_datasets as tfds
+
+    from keras_spectral_tl.transfer import Samples
+
+    dataset, _, split = name.partition("@")
+    builder = _builder(dataset, data_dir)
+    sides = builder.info.supervised_keys
+    if sides is None:
+        raise ValueError(f"{dataset} has no supervised keys: what is x, what is y?")
+    if not builder.is_prepared():
+        raise FileNotFoundError(
+            f"{builder.info.full_name} is not in {builder.data_dir}. Make it first, or "
+            "say with --data-dir where it is."
+        )
+    split = split or "train"
+    if split not in builder.info.splits:
+        raise KeyError(
+            f"{dataset} has no split {split!r}; it has "
+            f"{', '.join(builder.info.splits)}."
+        )
+    number = builder.info.splits[split].num_examples
+    with quiet():
+        examples = list(tfds.as_numpy(builder.as_dataset(split=split)))
+    if num_samples is not None and num_samples <= number:
+        if hasattr(builder, "few_shot"):
+            examples = builder.few_shot(examples, num_samples)
+        else:
+            examples = [examples[i] for i in _spread(number, num_samples, name)]
+    elif num_samples is not None:
+        _spread(number, num_samples, name)
+    fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
+    pair = tuple(_stacked(examples, names) for names in fields.values())
+    return Samples.of(pair), fields
+
+
+def _builder(name: str, data_dir: str | None) -> Any:
+    import tensorflow_datasets as tfds
+
+    package = name.partition("/")[0].partition(":")[0]
+    if package.isidentifier() and package not in tfds.list_builders():
+        try:
+            importlib.import_module(package)  # registers its datasets
+        except ImportError as error:
+            raise ValueError(
+                f"DATA must be {DATA}; received {name!r}, and TFDS knows no dataset "
+                f"{package!r}."
+            ) from error
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"DATA must be {DATA}; received {name!r}, which TFDS does not know."
+        ) from error
+
+
+def _names(keys: Any) -> list[str]:
+    if isinstance(keys, dict):
+        return [str(key) for key in keys.values()]
+    return [str(key) for key in keys] if isinstance(keys, tuple | list) else [str(keys)]
+
+
+def _stacked(examples: Sequence[Any], names: Sequence[str]) -> Any:
+    """Return features as channels; a single one keeps channels of its own."""
+    import numpy as np
+
+    parts = [np.stack([example[name] for example in examples]) for name in names]
+    if len(parts) == 1 and parts[0].ndim != 3:
+        return parts[0]
+    return np.stack(parts, axis=-1)
+
+
+def _spread(count: int, wanted: int, name: str) -> Any:
+    import numpy as np
+
+    if wanted > count:
+        raise ValueError(
+            f"--num-samples {wanted} is more than the {count} samples of {name}."
+        )
+    return np.linspace(0, count - 1, wanted).round().astype(int)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what libraries write to stderr while they start.
+
+    TensorFlow logs its processor and missing GPUs from C++, past every setting of
+    Python. If the block fails, all of it is written after all.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            if failed:
+                held.seek(0)
+                os.write(2, held.read())
