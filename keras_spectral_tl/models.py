@@ -101,9 +101,10 @@ def copy_model(model: keras.Model, sample: Any = None) -> keras.Model:
 
     Compile it to train it. The copy is made from the configuration where that is
     possible and by way of a temporary `.keras` file otherwise. It gets the weights, bit
-    for bit, and what layers keep beside them: statistics and vocabularies found by `adapt`, low-rank updates,
-    quantization, the states of random generators. Layers of the copy come in the same
-    order; in a subclassed model their automatic names may differ.
+    for bit, and what layers keep beside them: statistics and vocabularies found by
+    `adapt`, low-rank updates, quantization, the states of random generators. Layers of
+    the copy come in the same order; in a subclassed model their automatic names may
+    differ.
 
     Then both compute one batch, without lasting effects, and the outputs are compared.
     The batch is drawn where none is given; a model of unknown input shape, or one that

@@ -114,14 +114,14 @@ def select_layers(model: keras.Model, selector: Selector | None) -> LayerSelecti
 
     Args:
         model: A built Keras model.
-        selector: A layer name (that of a container means all layers in it); an index
-            or slice into `layers_with_weights` (negative ones count from the end);
+        selector: A layer name (that of a container means all layers in it); an index or
+            slice into `layers_with_weights` (negative ones count from the end);
             `freezing.Depth`, which counts in the order of the calls; a compiled regular
-            expression, searched in the names; a subclass of `keras.Layer`, for its instances and the layers inside them; a
-            layer of the model, likewise; a callable from layer to
-            bool; a part such as `freezing.KernelsOf`, `BiasesOf`, `NormalizationOf`,
-            `StatisticsOf`, `LowRankOf` or `OutputGain`; an earlier `LayerSelection`; or
-            a sequence of any of these. None means all.
+            expression, searched in the names; a subclass of `keras.Layer`, for its
+            instances and the layers inside them; a layer of the model, likewise; a
+            callable from layer to bool; a part such as `freezing.KernelsOf`,
+            `BiasesOf`, `NormalizationOf`, `StatisticsOf`, `LowRankOf` or `OutputGain`;
+            an earlier `LayerSelection`; or a sequence of any of these. None means all.
 
     Returns:
         What was chosen, with parameter counts and multiply-adds. A whole layer stands
