@@ -184,18 +184,14 @@ class ModelLayers:
         layers = {n: layer for n, (_, layer) in zip(names, theirs, strict=False)}
         weights: dict[str, keras.Variable] = {}
         for name, layer in layers.items():
-            paths = self._paths_by_place(name)
-            for group, held in enumerate(
-                (own_trainable_variables(layer), own_statistics(layer))
-            ):
-                known = paths[group]
-                for place, weight in enumerate(held):
-                    path = (
-                        known[place]
-                        if place < len(known)
-                        else _unique(f"{name}/{_weight_name(layer, weight)}", weights)
-                    )
-                    weights[path] = weight
+            known: dict[int, str] = {}
+            if name in self.layers:
+                paths = {id(v): path for path, v in self.weights_of(name).items()}
+                pairs = paired_weights(self.layers[name], layer)
+                known = {id(copied): paths[id(v)] for v, copied in pairs}
+            for weight in own_weights(layer):
+                own = f"{name}/{_weight_name(layer, weight)}"
+                weights[known.get(id(weight)) or _unique(own, weights)] = weight
         missing = [path for path in self.weights if path not in weights]
         if missing:
             raise ValueError(
@@ -230,15 +226,26 @@ class ModelLayers:
         """
         return known_name(name, self.layers, self.model.name)
 
-    def _paths_by_place(self, name: str) -> tuple[list[str], list[str]]:
-        if name not in self.layers:
-            return [], []
-        layer = self.layers[name]
-        own = {id(weight): path for path, weight in self.weights_of(name).items()}
-        return (
-            [own[id(weight)] for weight in own_trainable_variables(layer)],
-            [own[id(weight)] for weight in own_statistics(layer)],
-        )
+
+def paired_weights(
+    layer: keras.Layer, copy: keras.Layer
+) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Return the weights of a layer with those that correspond to them in a copy of it.
+
+    Weights correspond by their place among the trainable ones and among the others.
+    Where every weight of the layer has a name of its own, the names decide: a quantized
+    layer creates its weights in another order when it is built anew.
+    """
+    pairs: list[tuple[keras.Variable, keras.Variable]] = []
+    for held in (own_trainable_variables, own_statistics):
+        names = {_weight_name(layer, weight): weight for weight in held(layer)}
+        copied = {_weight_name(copy, weight): weight for weight in held(copy)}
+        named = len(names) == len(held(layer)) and len(copied) == len(held(copy))
+        if named and names.keys() <= copied.keys():
+            pairs += [(weight, copied[name]) for name, weight in names.items()]
+        else:
+            pairs += zip(held(layer), held(copy), strict=False)
+    return pairs
 
 
 def layers_with_weights(model: keras.Model) -> dict[str, keras.Layer]:

@@ -1,5 +1,6 @@
 """The convolutional closure, and exact or fresh copies of any Keras model."""
 
+import contextlib
 import numbers
 import pathlib
 import random
@@ -295,6 +296,11 @@ def _close(expected: list[NDArray[Any]], received: list[NDArray[Any]]) -> bool:
 
 def _rebuild(model: keras.Model) -> keras.Model:
     rebuilt = keras.models.clone_model(model)
+    if type(rebuilt) is not type(model):
+        # Keras clones a functional model of a class of its own to a plain one, which
+        # has the layers but not, for example, the class's train_step.
+        with contextlib.suppress(Exception):
+            rebuilt = type(model).from_config(model.get_config())
     if not rebuilt.built or not rebuilt.weights or not _same_structure(model, rebuilt):
         # Subclassed models get their weights from a call; build() alone may not do.
         shape = (model.get_build_config() or {}).get("input_shape")
@@ -356,8 +362,7 @@ def _carry_state(model: keras.Model, copy: keras.Model) -> None:
 
 
 def _carry_layer(old: keras.Layer, new: keras.Layer) -> None:
-    held = introspection.own_weights(old), introspection.own_weights(new)
-    for value, weight in zip(*held, strict=True):
+    for value, weight in introspection.paired_weights(old, new):
         weight.assign(introspection.fetch(value))
     # Layers that say how to save more than their weights are asked to. Those that can
     # have low-rank updates would merge them.
@@ -389,19 +394,21 @@ def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
 
 
 def _same_structure(model: keras.Model, other: keras.Model) -> bool:
-    return other.built and _structure(model) == _structure(other)
-
-
-def _structure(model: keras.Model) -> list[Any]:
-    """Return types of layers, shapes of their weights, and which weights are tied."""
-    numbers: dict[int, int] = {}
-    return [
-        (
-            type(layer),
-            [
-                (tuple(weight.shape), numbers.setdefault(id(weight), len(numbers)))
-                for weight in introspection.own_weights(layer)
-            ],
-        )
-        for layer in _all_layers(model)
-    ]
+    """Return whether layers, shapes of weights and tied weights agree, by place."""
+    layers = _all_layers(model), _all_layers(other)
+    # The class of the whole may differ, see `_rebuild`.
+    types = [[type(layer) for layer in part[1:]] for part in layers]
+    if not other.built or types[0] != types[1]:
+        return False
+    partner: dict[int, keras.Variable] = {}
+    for old, new in zip(*layers, strict=True):
+        pairs = introspection.paired_weights(old, new)
+        if any(
+            len(introspection.own_weights(part)) != len(pairs) for part in (old, new)
+        ):
+            return False
+        for weight, copied in pairs:
+            tied = partner.setdefault(id(weight), copied)
+            if tied is not copied or tuple(weight.shape) != tuple(copied.shape):
+                return False
+    return len({id(copied) for copied in partner.values()}) == len(partner)

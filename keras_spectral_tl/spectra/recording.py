@@ -106,7 +106,8 @@ def read_calls(
             wrapped = _reading_call(name, layer, data_format, ranks, read)
             stack.enter_context(_replaced(layer, call_name(layer), wrapped))
         for batch in _batches(x, batch_size):
-            model(batch, training=False)
+            with keras.StatelessScope():  # counters and states stay as they are
+                model(batch, training=False)
             num_samples += len(keras.tree.flatten(batch)[0])
     if num_samples == 0:
         raise ValueError("x holds no samples. Pass at least one.")
