@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from turbulence_data import FlowConfig, evolve
+from turbulence_data import FlowConfig, TwoLayerConfig, evolve
 from turbulence_data.solver import (
     FftwEngine,
     Numerics,
@@ -14,7 +14,6 @@ from turbulence_data.solver import (
 )
 from turbulence_data.solver._simulation import equation_of
 from turbulence_data.solver._two_layer import linear_matrix
-from turbulence_data.two_layer import TwoLayerConfig
 
 DAY, YEAR = 86_400.0, 31_104_000.0
 DRAG = 5.787e-7

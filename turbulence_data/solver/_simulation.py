@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -49,7 +50,7 @@ _DAMPING = 0.2
 _DAMPING_OF_KICKS = 0.02
 
 # The equation of each kind of flow, `(flow, modes, closure, forcing) -> Equation`.
-_EQUATIONS: dict[type, type[VorticityEquation] | type[TwoLayerEquation]] = {
+_EQUATIONS: dict[type, Callable[..., Equation]] = {
     FlowConfig: VorticityEquation,
     TwoLayerConfig: TwoLayerEquation,
 }
