@@ -21,6 +21,7 @@ import kuramoto_sivashinsky_sweeps as ks
 import numpy as np
 import score_planted
 import score_settings
+import scorers
 from score_sweeps import Workshop, read_json, retrain_options, write_json
 from score_table import PLANTED, print_tables
 
@@ -32,19 +33,19 @@ NUM_BASE, NUM_TEST = 24, 50
 
 SCORERS: tuple[scoring.Scorer, ...] = (
     scoring.HeldOutRetraining(),
-    scoring.HeldOutLeastSquares(),
-    scoring.NewtonGain(),
-    scoring.GradientNorm(),
-    scoring.GradientSNR(),
-    scoring.FisherTrace(),
-    scoring.SpectralShiftScore(),
-    scoring.ActivationEvidence(),
-    scoring.SuccessiveHalving(),
-    scoring.PowerLawAlpha(),
-    scoring.FirstLayer(),
-    scoring.LastLayer(),
-    scoring.FixedDepth(2),
-    scoring.RandomOrder(),
+    scorers.HeldOutLeastSquares(),
+    scorers.NewtonGain(),
+    scorers.GradientNorm(),
+    scorers.GradientSNR(),
+    scorers.FisherTrace(),
+    scorers.SpectralShiftScore(),
+    scorers.ActivationEvidence(),
+    scorers.SuccessiveHalving(),
+    scorers.PowerLawAlpha(),
+    scorers.FirstLayer(),
+    scorers.LastLayer(),
+    scorers.FixedDepth(2),
+    scorers.RandomOrder(),
 )
 
 
@@ -120,7 +121,7 @@ def score(
     samples = [Samples.of(tuple(data)) for data in (base, target)]
     sweep = float("nan")
     if task.epochs:
-        cost = scoring.sweep_cost(model, len(samples[1]), NUM_TEST, task.epochs)
+        cost = scorers.sweep_cost(model, len(samples[1]), NUM_TEST, task.epochs)
         sweep = cost.total
     for scorer in missing:
         scored = scorer(model, *samples, generator_of(scorer, task))
@@ -132,7 +133,7 @@ def score(
 
 def generator_of(scorer: scoring.Scorer, task: Task) -> np.random.Generator:
     """One for all settings; but one random order for all would be a rule of its own."""
-    if isinstance(scorer, scoring.RandomOrder):
+    if isinstance(scorer, scorers.RandomOrder):
         return np.random.default_rng(zlib.crc32(task.label.encode()))
     return np.random.default_rng(0)
 

@@ -112,7 +112,7 @@ def correlation(model):
 
 
 print(f"CC on the target, before: {correlation(network):.3f}")
-scores = kst.score_layers(network, base, target)
+scores = kst.score_layers(network, base, target, epochs=2 * EPOCHS, batch_size=4)
 print(scores.reason)
 
 # %%

@@ -68,7 +68,7 @@ print(f"CC on the target {correlation(model, target_test):.3f}")
 # ## Which layer?
 
 # %%
-scores = kst.score_layers(model, base, few)
+scores = kst.score_layers(model, base, few, epochs=EPOCHS, batch_size=4)
 print(scores.reason)
 
 # %% [markdown]

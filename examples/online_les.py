@@ -122,7 +122,7 @@ def networks_of(
         return {name: keras.models.load_model(file) for name, file in files.items()}
     model = quickstart.train_base(base.train, seed)
     some_of_base = tuple(part[::8] for part in base.train)
-    scores = kst.score_layers(model, some_of_base, target.train)
+    scores = kst.score_layers(model, some_of_base, target.train, **quickstart.RETRAIN)
     print(f"   layer to retrain: {scores.ranking[0]}. {scores.reason}")
     options = {**quickstart.RETRAIN, "seed": seed}
     results = {

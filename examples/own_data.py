@@ -106,7 +106,13 @@ model.compile(keras.optimizers.Adam(3e-3), "mse")
 model.fit(*statistics.normalize(*base), batch_size=8, epochs=2 * EPOCHS, verbose=0)
 
 own = ChannelStatistics.of(target, source="target")
-scores = kst.score_layers(model, statistics.normalize(*base), own.normalize(*target))
+scores = kst.score_layers(
+    model,
+    statistics.normalize(*base),
+    own.normalize(*target),
+    epochs=EPOCHS,
+    batch_size=4,
+)
 print(scores.reason)
 
 # %% [markdown]

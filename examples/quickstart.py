@@ -152,7 +152,7 @@ def summary_of(
     scores: kst.LayerScores,
     seconds: dict[str, float],
 ) -> dict:
-    sweep = {name: correlations[name] for name in scores.scores["gradient_norm"]}
+    sweep = {name: correlations[name] for name in sorted(scores.ranking)}
     best = max(sweep, key=sweep.__getitem__)
     chosen = scores.recommended[0] if scores.recommended else None
     return {
@@ -359,7 +359,7 @@ def main() -> None:
         print(f"   CC {base_cc:.3f} on the base system, {before:.3f} on the target")
     with watch.stage("scores"):
         some_of_base = tuple(part[::8] for part in base.train)  # of every trajectory
-        scores = kst.score_layers(model, some_of_base, target.train)
+        scores = kst.score_layers(model, some_of_base, target.train, **RETRAIN)
         print(f"   {scores.reason}")
     with watch.stage("retraining"):
         results, correlations = compare(model, target, options.seed)

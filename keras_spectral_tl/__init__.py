@@ -24,12 +24,9 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
     from keras_spectral_tl.models import build_sgs_cnn as build_sgs_cnn
     from keras_spectral_tl.reporting import Study as Study
     from keras_spectral_tl.reporting import report as report
-    from keras_spectral_tl.scoring import GradientNorm as GradientNorm
-    from keras_spectral_tl.scoring import HeldOutLeastSquares as HeldOutLeastSquares
     from keras_spectral_tl.scoring import HeldOutRetraining as HeldOutRetraining
     from keras_spectral_tl.scoring import LayerScores as LayerScores
-    from keras_spectral_tl.scoring import SpectralShiftScore as SpectralShiftScore
-    from keras_spectral_tl.scoring.score_layers import score_layers as score_layers
+    from keras_spectral_tl.scoring import score_layers as score_layers
     from keras_spectral_tl.spectra import activation_spectra as activation_spectra
     from keras_spectral_tl.spectra import kernel_spectra as kernel_spectra
     from keras_spectral_tl.spectra import radial_spectrum as radial_spectrum
@@ -44,13 +41,10 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
 
 _HOME = {
     "KerasClosure": "closure",
-    "HeldOutLeastSquares": "scoring",
     "HeldOutRetraining": "scoring",
-    "GradientNorm": "scoring",
     "LayerScores": "scoring",
     "Study": "reporting",
     "report": "reporting",
-    "SpectralShiftScore": "scoring",
     "score_layers": "scoring",
     "RetrainResult": "transfer",
     "SweepResult": "transfer",

@@ -47,11 +47,19 @@ class LayerFunction:
         [(2, 1), (1,)]
     """
 
-    def __init__(self, model: keras.Model, layers: str | Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: str | Sequence[str],
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
         names = [layers] if isinstance(layers, str) else layers
-        named = layers_with_weights(model)
-        self.layers = tuple(named[resolve_layer_name(model, name)] for name in names)
-        own = {id(v) for layer in self.layers for v in own_trainable_variables(layer)}
+        self.layers: tuple[keras.Layer, ...] = ()
+        if variables is None:
+            named = layers_with_weights(model)
+            self.layers = tuple(named[resolve_layer_name(model, n)] for n in names)
+            variables = [v for la in self.layers for v in own_trainable_variables(la)]
+        own = set(map(id, variables))
         # Frozen flags move variables between Keras's two lists, so ask for all.
         self.variables = [v for v in model.variables if id(v) in own]
         self.label = ", ".join(map(repr, names))

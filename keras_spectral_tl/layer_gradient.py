@@ -30,6 +30,9 @@ class LayerGradient:
         layers: name of a layer with trainable weights, see
             `layers_with_weights`, or several.
 
+    Attributes:
+        function: outputs in dependence on the weights.
+
     Raises:
         KeyError: if there is no such layer.
         ValueError: if they have no weights that training changes; when called, if the
@@ -45,19 +48,24 @@ class LayerGradient:
         array([-2., -4.])
     """
 
-    def __init__(self, model: keras.Model, layers: str | Sequence[str]) -> None:
-        self._function = LayerFunction(model, layers)
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: str | Sequence[str],
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        self.function = LayerFunction(model, layers, variables)
         maker = for_backend({"tensorflow": _tensorflow, "jax": _jax, "torch": _torch})
-        self._gradient: Callable[..., Sequence[Any]] = maker(self._function)
+        self._gradient: Callable[..., Sequence[Any]] = maker(self.function)
 
     @property
     def values(self) -> Array:
         """The weights when this was made, flat."""
-        return flatten(self._function.values)
+        return flatten(self.function.values)
 
     def outputs(self, values: Array, x: Any, batch_size: int = 8) -> Array:
         """Returns `f(x; v)` in double precision."""
-        return self._function.outputs(values, x, batch_size)
+        return self.function.outputs(values, x, batch_size)
 
     def __call__(self, values: Array, x: Any, y: Array, weight: Array) -> Array:
         """Returns the gradient, flat, in double precision.
@@ -69,14 +77,14 @@ class LayerGradient:
             weight: of every point of `y`.
         """
         y, weight = y.astype("float32"), weight.astype("float32")
-        parts = self._function.split(values)
+        parts = self.function.split(values)
         try:
             return flatten(self._gradient(parts, x, y, weight))
         except Exception as error:
             raise ValueError(
                 f"the {keras.backend.backend()} backend failed to differentiate the "
-                f"model in the weights of layer {self._function.label}. Use "
-                "differentiable operations only behind it."
+                f"model in the weights of layer {self.function.label}: "
+                f"{type(error).__name__}: {str(error) or 'no message'!s:.300}"
             ) from error
 
 

@@ -38,7 +38,6 @@ from turbulence_data.solver.fftw._engine import FftwEngine
 from turbulence_data.statistics import content_hash, package_version
 from turbulence_data.stresses import SubgridStresses, subgrid_stresses
 from turbulence_data.turbulence_data_dataset_builder import Builder, TurbulenceConfig
-from turbulence_data.two_layer import TwoLayerConfig
 
 __version__ = package_version()
 
@@ -65,7 +64,6 @@ __all__ = [
     "Trajectory",
     "TrajectoryFailedError",
     "TurbulenceConfig",
-    "TwoLayerConfig",
     "UnstableTimeStepError",
     "__version__",
     "batches",

@@ -118,7 +118,8 @@ def _scores(study: Study, setting: Setting) -> dict[str, Any]:
     some = np.linspace(0, len(x) - 1, study.tier.num_scored).astype(int)
     target, _ = study.target_data(setting)
     model = study.base_network(setting.seed)
-    found = kst.score_layers(model, (x[some], y[some]), target, seed=setting.seed)
+    options = retrain_options(study, setting)
+    found = kst.score_layers(model, (x[some], y[some]), target, **options)
     return {
         "ranking": found.ranking,
         "recommended": found.recommended,

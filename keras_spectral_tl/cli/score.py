@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     model = read_model(options.model, options.modules)
     systems = read_systems(model, options)
     from keras_spectral_tl.reporting.records import figures_row, system_record
-    from keras_spectral_tl.scoring.score_layers import score_layers
+    from keras_spectral_tl.scoring import score_layers
 
     rows = [
         figures_row("base", f"{role} samples", model, system.raw, system.statistics)

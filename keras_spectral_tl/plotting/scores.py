@@ -64,12 +64,14 @@ def plot_scores_against_sweep(
 def plot_layer_scores(
     scores: Mapping[str, Mapping[str, float]],
     intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    ax: "Axes | None" = None,
 ) -> "list[Axes]":
     """Scores of the layers, a panel a scorer, the best layer marked.
 
     Args:
         scores: Scorer to {layer: score}, higher meaning better to retrain.
         intervals: Scorer to {layer: (low, high)}, drawn as bars, where there are any.
+        ax: Axes to draw a single scorer on; new ones if not given.
 
     Returns:
         The axes of the panels, one a scorer, layers from top to bottom.
@@ -85,7 +87,8 @@ def plot_layer_scores(
     require(bool(scores), "plot_layer_scores needs at least one scorer.")
     rows = max(len(values) for values in scores.values())
     height = max(1.8, 0.28 * rows + 0.9)
-    _, all_axes = panels(len(scores), columns=3, size=(3.2, height))
+    require(ax is None or len(scores) == 1, "Axes take one scorer.")
+    all_axes = [ax] if ax else panels(len(scores), columns=3, size=(3.2, height))[1]
     for axes, (scorer, values) in zip(all_axes, scores.items(), strict=False):
         require(bool(values), f"Scorer {scorer!r} has no layers.")
         layers = list(values)

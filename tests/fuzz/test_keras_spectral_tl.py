@@ -164,15 +164,9 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
             ),
         },
     ),
-    "scoring.HeldOutLeastSquares": (
-        scoring.HeldOutLeastSquares,
-        {"iterations": 2, "num_fit": 2, "num_held": 2, "batch_size": 2},
-    ),
-    "scoring.NewtonGain": (scoring.NewtonGain, {"iterations": 2, "batch_size": 2}),
-    "scoring.FixedDepth": (scoring.FixedDepth, {"depth": 1}),
-    "scoring.SuccessiveHalving": (
-        scoring.SuccessiveHalving,
-        {"steps": 2, "learning_rate": 1e-3, "batch_size": 2, "held_out": 0.25},
+    "scoring.HeldOutRetraining": (
+        scoring.HeldOutRetraining,
+        {"steps": 2, "learning_rate": 1e-3, "batch_size": 2, "num_tested": 2},
     ),
 }  # fmt: skip
 SELECTORS = st.one_of(

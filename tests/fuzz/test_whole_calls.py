@@ -35,7 +35,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         score_layers,
         {
             "model": MODEL, "base_data": (X, Y), "target_data": (X[:2], Y[:2]),
-            "scorers": [scoring.GradientNorm()], "seed": 0, "max_layers": 1,
+            "scorers": [scoring.HeldOutRetraining(steps=2)], "seed": 0, "max_layers": 1,
         },
     ),
 }  # fmt: skip

@@ -2,17 +2,21 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
+import scorers
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import scoring
 
 SCORERS = (
     scoring.HeldOutRetraining(),
-    scoring.GradientNorm(),
-    scoring.GradientSNR(),
-    scoring.SpectralShiftScore(),
+    scorers.GradientNorm(),
+    scorers.GradientSNR(),
+    scorers.SpectralShiftScore(),
 )
 
 

@@ -1,0 +1,243 @@
+"""Explanation of a layer's score in the terms of the two systems' physics."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.introspection import layers_with_weights
+from keras_spectral_tl.layer_function import batches
+from keras_spectral_tl.scoring._network_parts import spatial_axes
+from keras_spectral_tl.spectra import (
+    activation_spectra,
+    radial_spectrum,
+    spectral_shift,
+)
+from keras_spectral_tl.spectra.kernels.rms_transfer import rms_transfer
+from keras_spectral_tl.spectra.kernels.weights import convolution_kernel
+from keras_spectral_tl.transfer._samples import Samples
+
+Array = NDArray[np.float64]
+
+
+def system_spectra(
+    base_y: Any, target_y: Any, axes: tuple[int, ...]
+) -> dict[str, Array]:
+    """Return the mean spectra of the true outputs of both systems, if they are fields.
+
+    Shell SUM over `[k - 1/2, k + 1/2)`, summed over channels, so a spectrum sums to the
+    mean square. Up to the last wavenumber that both grids have.
+
+    Args:
+        base_y: outputs of the base system, with samples.
+        target_y: of the target system.
+        axes: of both that are space; none where they are no fields.
+    """
+    if not axes or np.ndim(base_y) != np.ndim(target_y):
+        return {}
+    spectra = [
+        radial_spectrum(np.asarray(y, np.float64), axes=axes).mean(axis=0).sum(axis=0)
+        for y in (base_y, target_y)
+    ]
+    shells = min(map(len, spectra))
+    return {"base": spectra[0][:shells], "target": spectra[1][:shells]}
+
+
+def explain_spectra(
+    evidence: Mapping[str, Any],
+    systems: Mapping[str, Array],
+    kernels: Array | None = None,
+    shift: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return which wavenumbers of the target's error a layer removes.
+
+    Args:
+        evidence: Evidence of `HeldOutRetraining` for one layer.
+        systems: Spectra from `system_spectra`.
+        kernels: Profile of the layer, from `kernel_profiles`.
+        shift: Shift of the layer, from `activation_shifts`.
+
+    Returns:
+        why: One sentence.
+        error_removed_spectrum: error before less after, by wavenumber; its sum is the
+            mean square error removed.
+        band: (low, high), wavenumbers between which the middle 80 % of what is removed
+            lies; None where nothing is removed.
+        follows_systems: cosine similarity, in [-1, 1], of what is removed and the
+            difference of the systems' output spectra, taken as magnitude. Near 1, the
+            layer mends the scales at which the systems differ.
+        kernels_pass: how strongly the layer's kernels, as they are before retraining,
+            pass what is removed, relative to white noise of the same energy: the root
+            of the mean square of `kernels`, each wavenumber weighted with what is
+            removed there. Above 1, the layer works at these scales already; below,
+            it would have to learn them. NaN where nothing is removed or no kernels are
+            given.
+        spectral_shift: The shift, where there is one.
+        Empty where the outputs are no fields.
+    """
+    if "residual_spectrum_before" not in evidence:
+        return {}
+    before = evidence["residual_spectrum_before"]
+    removed = before - evidence["residual_spectrum_after"]
+    found: dict[str, Any] = {
+        "error_removed_spectrum": removed,
+        "band": _band(removed),
+        "follows_systems": _similarity(removed, systems),
+        "kernels_pass": _passed(removed, kernels),
+    }
+    if shift is not None:
+        found["spectral_shift"] = dict(shift)
+    share = float(removed.sum() / max(before.sum(), 1e-300))
+    return {"why": _sentence(found, share), **found}
+
+
+def activation_shifts(
+    model: keras.Model, base: Samples, target: Samples, axes: tuple[int, ...]
+) -> dict[str, dict[str, Any]]:
+    """Return how the spectra of each layer's pre-activations differ between systems.
+
+    A difference says where a layer sees something new, not whether that hurts.
+
+    Args:
+        model: The network; counters and states of its layers stay as they are.
+        base: Samples of the base system.
+        target: Samples of the target system.
+        axes: Axes of the outputs that are space. Layers with as many are read.
+
+    Returns:
+        Layer name to base_spectrum and target_spectrum (shell SUM), gain and
+        shape_distance (`spectra.spectral_shift`). Empty where outputs are no fields;
+        layers without activity on one of the systems are left out.
+    """
+    if not axes:
+        return {}
+    named = layers_with_weights(model)
+    try:
+        with keras.StatelessScope():
+            before, after = (
+                activation_spectra(
+                    model, [(x, None) for _, x in batches(data.x, 16)], rank=len(axes)
+                ).pre_activation
+                for data in (base, target)
+            )
+    except ValueError:  # no such layer, or grids of several sizes
+        return {}
+    seen = [n for n in before if n in named and before[n].any() and after[n].any()]
+    shifts = spectral_shift({n: before[n] for n in seen}, {n: after[n] for n in seen})
+    return {
+        name: {
+            "base_spectrum": before[name],
+            "target_spectrum": after[name],
+            "gain": shifts[name].gain,
+            "shape_distance": shifts[name].distance,
+        }
+        for name in seen
+    }
+
+
+def kernel_profiles(
+    model: keras.Model, layers: Iterable[str], grid: tuple[int, ...]
+) -> dict[str, Array]:
+    """Return how strongly kernels pass each wavenumber, relative to white noise.
+
+    `rms_transfer(k)`, divided by its root mean square over all modes: 1 where a mode
+    is passed as strongly as the mean one. Convolutions only. On the grid of the layer's
+    own inputs (of a transposed one, outputs), where the model knows it: behind a
+    pooling the same wavenumber is a larger part of the Nyquist wavenumber.
+
+    Args:
+        model: the network.
+        layers: names of layers.
+        grid: points of the fields, for layers whose inputs are open.
+
+    Returns:
+        Layer name to an array (num_shells,); the wavenumber is the index. Without
+        layers that are no convolutions, or whose kernels are 0 or wider than the grid.
+    """
+    named, found = layers_with_weights(model), {}
+    for name in layers if grid else ():
+        layer = named.get(name)
+        kernel = None if layer is None else convolution_kernel(layer)
+        if kernel is None or len(kernel.size) != len(grid):
+            continue
+        points = _own_grid(model, layer, kernel.transposed) or grid
+        # Parseval: the mean over all modes of |F[kernel]|^2.
+        energy = float(np.sum(kernel.weights**2) / np.prod(kernel.weights.shape[-2:]))
+        if energy > 0.0 and kernel.fits(points):
+            found[name] = rms_transfer(name, kernel, points) / np.sqrt(energy)
+    return found
+
+
+def _own_grid(
+    model: keras.Model, layer: keras.Layer, transposed: bool
+) -> tuple[int, ...] | None:
+    """Return the points of the kernel's grid; None where the model leaves it open.
+
+    That is the grid of the inputs, and of a transposed convolution that of the outputs.
+    """
+    try:
+        shape = (layer.output if transposed else layer.input).shape
+    except (AttributeError, ValueError):  # called several times, or not in a graph
+        return None
+    own = tuple(shape[axis] for axis in spatial_axes(model, len(shape)))
+    return None if not own or None in own else own
+
+
+def _band(removed: Array) -> tuple[int, int] | None:
+    gained = np.maximum(removed, 0.0)
+    if removed.sum() <= 0.0 or gained.sum() <= 0.0:
+        return None
+    share = np.cumsum(gained) / gained.sum()
+    low, high = (int(np.searchsorted(share, level)) for level in (0.1, 0.9))
+    return low, high
+
+
+def _passed(removed: Array, kernels: Array | None) -> float:
+    gained = np.maximum(removed, 0.0)
+    if kernels is None or removed.sum() <= 0.0:
+        return float("nan")
+    # On a coarser grid a layer does not see the last wavenumbers at all.
+    seen = np.zeros_like(gained)
+    shells = min(len(gained), len(kernels))
+    seen[:shells] = kernels[:shells]
+    return float(np.sqrt(gained @ seen**2 / gained.sum()))
+
+
+def _similarity(removed: Array, systems: Mapping[str, Array]) -> float:
+    if not systems:
+        return float("nan")
+    difference = np.abs(systems["target"] - systems["base"])
+    shells = min(len(removed), len(difference))
+    a, b = removed[:shells], difference[:shells]
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 0.0 else float("nan")
+
+
+def _sentence(found: Mapping[str, Any], share: float) -> str:
+    if found["band"] is None:
+        return "It removes nothing of the error on held-out samples."
+    low, high = found["band"]
+    text = (
+        f"It removes {share:.0%} of the error, 80 % of that at wavenumbers {low}-{high}"
+    )
+    clauses = [text]
+    follows, passed = found["follows_systems"], found["kernels_pass"]
+    if np.isfinite(follows):
+        fit = "are" if follows >= 0.7 else "are only partly"
+        fit = fit if follows >= 0.4 else "are not"
+        clauses.append(
+            f"these {fit} where the systems differ (similarity {follows:.2f})"
+        )
+    if np.isfinite(passed):
+        clauses.append(
+            f"its kernels pass them {passed:.2f} times as strongly as white noise"
+        )
+    if "spectral_shift" in found:
+        shift = found["spectral_shift"]
+        clauses.append(
+            f"on the target its pre-activations have {np.exp(shift['gain']):.2g} times "
+            f"the energy, {shift['shape_distance']:.0%} of it at other wavenumbers"
+        )
+    return "; ".join(clauses) + "."

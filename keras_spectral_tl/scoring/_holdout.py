@@ -1,0 +1,335 @@
+"""Samples held out: which they are, what is removed of their error, and how surely."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from keras_spectral_tl.metrics import pattern_correlation
+from keras_spectral_tl.spectra import radial_spectrum
+
+Array = NDArray[np.float64]
+
+# A quarter of the samples is tested at a time.
+_FOLDS = 4
+# Of squares of single precision outputs, relative.
+_ROUND_OFF = 1e-11
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples to fit and samples to test on, or two halves of the same sample.
+
+    Attributes:
+        fit: Indices of the samples to fit.
+        held: Indices of the samples to test on.
+        fit_mask: 1 where an output is fitted, 0 elsewhere; shape of one sample.
+        held_mask: 1 where an output is tested.
+    """
+
+    fit: NDArray[np.intp]
+    held: NDArray[np.intp]
+    fit_mask: Array
+    held_mask: Array
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of samples to fit and to test.
+
+    Attributes:
+        fit: Most samples fitted at once.
+        held: Most samples tested at once.
+        tested: Samples to be tested in all, in as many splits as that takes.
+    """
+
+    fit: int
+    held: int
+    tested: int
+
+
+def splits_of(
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    sizes: Sizes,
+    rng: np.random.Generator,
+) -> list[Split]:
+    """Divide target samples into folds, each of which is tested with the others fitted.
+
+    Samples are divided into four folds, or one a sample where there are fewer; into
+    more where a fold would have more than `sizes.held`. Folds are tested one after
+    another until there are `sizes.tested` samples, so no sample is tested twice. A
+    single sample is cut in two halves along its longest spatial axis, each of which is
+    tested once with the other fitted: fields of turbulence are nearly independent at a
+    distance.
+
+    Args:
+        shape: Shape of the outputs, samples first.
+        axes: Axes of the outputs that are space; where there are none, all but the
+            first and the last may be cut.
+        sizes: Numbers of samples to fit and to test.
+        rng: Draws the order.
+
+    Returns:
+        An empty list for a single sample that cannot be cut.
+    """
+    order = rng.permutation(shape[0])
+    if shape[0] == 1:
+        return _halves(shape[1:], axes or tuple(range(1, len(shape) - 1)))
+    count = min(max(_FOLDS, -(-len(order) // sizes.held)), len(order))
+    folds, splits, tested = np.array_split(order, count), [], 0
+    whole = np.ones(shape[1:])
+    for number in reversed(range(count)):
+        if tested >= sizes.tested:
+            break
+        others = np.concatenate([*folds[number + 1 :], *folds[:number]])
+        splits.append(Split(others[: sizes.fit], folds[number], whole, whole))
+        tested += len(folds[number])
+    return splits
+
+
+def _halves(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Split]:
+    sides = [shape[axis - 1] for axis in axes]
+    if max(sides, default=0) < 2:
+        return []
+    axis = axes[int(np.argmax(sides))] - 1
+    first = np.moveaxis(np.zeros(shape), axis, 0)
+    first[: len(first) // 2] = 1.0
+    mask, one = np.moveaxis(first, 0, axis), np.array([0])
+    return [Split(one, one, mask, 1.0 - mask), Split(one, one, 1.0 - mask, mask)]
+
+
+def variance_inflation(splits: list[Split]) -> float:
+    """Return the factor on the variance of a mean over samples tested in several folds.
+
+        1 + J n_held / n_fit   for J folds
+
+    Folds share fitted samples, so their errors are not independent: the corrected
+    resampled t of Nadeau & Bengio 2003, doi:10.1023/A:1024068626366, with the variance
+    of folds taken from that of samples.
+    """
+    held = float(np.mean([len(split.held) for split in splits]))
+    fitted = float(np.mean([len(split.fit) for split in splits]))
+    return 1.0 + len(splits) * held / fitted
+
+
+def held_out_evidence(
+    truth: Array,
+    predictions: Array,
+    axes: tuple[int, ...] = (),
+    weight: Array | None = None,
+    offset: bool = True,
+) -> dict[str, Any]:
+    """Compare predictions of more and more changed networks with the truth.
+
+    Args:
+        truth: True outputs, (samples, ...).
+        predictions: Outputs, (steps, samples, ...), of the unchanged network first.
+        axes: Axes of the truth that are space; none where it is no field.
+        weight: Weight of each point, of a shape that broadcasts with the truth.
+        offset: Whether an offset is fitted beside the gain, see `moments`.
+
+    Returns:
+        error_removed: Share of the error that no gain removes which the last step does.
+        error_by_step: What is left of that error after each step, 1 at first.
+        cc_by_step: Mean pattern correlation after each step; nan where a sample has one
+            value, or where points are weighted.
+        moments_before, moments_after: Sums of each sample, see `moments`.
+        residual_spectrum_before, residual_spectrum_after: Mean spectrum of the error
+            (shell SUM over `[k - 1/2, k + 1/2)`) that the best gain leaves, where
+            outputs are fields.
+    """
+    if offset:  # Constants may be taken off both, and round-off falls.
+        others = tuple(i for i in range(truth.ndim) if not axes or i in (0, *axes))
+        counted = None if weight is None else np.broadcast_to(weight, truth.shape)
+        mean = np.average(truth, axis=others, weights=counted, keepdims=True)
+        truth, predictions = truth - mean, predictions - mean
+    by_step = [moments(truth, step, axes, weight, offset) for step in predictions]
+    errors = [float(unexplained(step.sum(axis=0))) for step in by_step]
+    # Nothing to remove: a model that is right to round-off gains nothing.
+    floor = _ROUND_OFF * float(np.sum(by_step[0][..., 3]))
+    left = [error / errors[0] if errors[0] > floor else 1.0 for error in errors]
+    correlated = weight is None and truth[0].size > 1
+    evidence: dict[str, Any] = {
+        "error_removed": 1.0 - left[-1],
+        "error_by_step": np.array(left),
+        "cc_by_step": np.array(
+            [
+                pattern_correlation(truth, step) if correlated else np.nan
+                for step in predictions
+            ]
+        ),
+        "moments_before": by_step[0],
+        "moments_after": by_step[-1],
+    }
+    if axes:
+        for key, step, sums in (
+            ("before", predictions[0], by_step[0]),
+            ("after", predictions[-1], by_step[-1]),
+        ):
+            error = _residual(truth, step, axes, sums.sum(axis=0))
+            error = error if weight is None else weight * error
+            spectra = radial_spectrum(error, axes=axes)
+            evidence[f"residual_spectrum_{key}"] = spectra.mean(axis=(0, 1))
+    return evidence
+
+
+def moments(
+    truth: Array,
+    prediction: Array,
+    axes: tuple[int, ...] = (),
+    weight: Array | None = None,
+    offset: bool = True,
+) -> Array:
+    """Return the sums of each sample and channel from which its error follows.
+
+        w, <w y>, <w q>, <w y y>, <w y q>, <w q q>
+
+    Args:
+        truth: y, (samples, ...).
+        prediction: q, of the same shape.
+        axes: Axes that are space. With any, channels are kept apart.
+        weight: w of each point, 1 if not given.
+        offset: Without, the first three are 1, 0 and 0, so that no offset is fitted.
+
+    Returns:
+        Array (samples, channels, 6).
+    """
+    weights = np.broadcast_to(1.0 if weight is None else weight, truth.shape)
+    y, q, w = (_by_channel(part, axes) for part in (truth, prediction, weights))
+    pairs: list[tuple[Any, Any]] = [(y, y), (y, q), (q, q)]
+    first = [np.ones(y.shape[:2]), *np.zeros((2, *y.shape[:2]))]
+    if offset:
+        first = [np.sum(w * part, axis=2) for part in (np.ones_like(y), y, q)]
+    return np.stack([*first, *(np.sum(w * a * b, axis=2) for a, b in pairs)], axis=2)
+
+
+def unexplained(sums: Array) -> Array:
+    """Return `min over a, b of |y - a q - b|^2` from sums over samples.
+
+    The gain a is one number, the offset b one of each channel.
+
+    Args:
+        sums: Array (..., channels, 6) of added `moments`.
+    """
+    square, cross, power = np.moveaxis(_centred(sums).sum(axis=-2), -1, 0)
+    explained = np.divide(cross**2, power, out=np.zeros_like(power), where=power > 0.0)
+    left: Array = np.maximum(square - explained, 0.0)
+    return left
+
+
+def _centred(sums: Array) -> Array:
+    """Return <y y>, <y q>, <q q> after the means are taken off, for each channel."""
+    weight, y, q, *squares = np.moveaxis(sums, -1, 0)
+    weight = np.where(weight > 0.0, weight, 1.0)
+    means = (y * y / weight, y * q / weight, q * q / weight)
+    return np.stack([s - m for s, m in zip(squares, means, strict=True)], axis=-1)
+
+
+def _residual(
+    truth: Array, prediction: Array, axes: tuple[int, ...], sums: Array
+) -> Array:
+    """Return `y - a q - b` with the best gain and offsets."""
+    _, cross, power = _centred(sums).sum(axis=0)
+    gain = cross / power if power > 0.0 else 0.0
+    weight = np.where(sums[:, 0] > 0.0, sums[:, 0], 1.0)
+    offsets = (sums[:, 1] - gain * sums[:, 2]) / weight
+    shape = [1 if i in (0, *axes) else -1 for i in range(truth.ndim)]
+    return truth - gain * prediction - offsets.reshape(shape)
+
+
+def _by_channel(fields: Array, axes: tuple[int, ...]) -> Array:
+    """Return an array (samples, channels, points)."""
+    if not axes:
+        return fields.reshape(len(fields), 1, -1)
+    (channels,) = set(range(1, fields.ndim)) - set(axes)
+    moved = np.moveaxis(fields, channels, 1)
+    return moved.reshape(*moved.shape[:2], -1)
+
+
+def shares_removed(evidence: Mapping[str, Any]) -> Array:
+    """Return the share of the error removed, of all samples and without each of them.
+
+    Args:
+        evidence: With `moments_before` and `moments_after`.
+
+    Returns:
+        Array (1 + samples,).
+    """
+    total, left = (
+        unexplained(np.stack([sums.sum(axis=0), *(sums.sum(axis=0) - sums)]))
+        for sums in (evidence["moments_before"], evidence["moments_after"])
+    )
+    shares: Array = 1.0 - np.divide(
+        left, total, out=np.ones_like(left), where=total > 0.0
+    )
+    return shares
+
+
+def standard_error(shares: Array, inflation: float = 1.0) -> float:
+    """Return the standard error by the jackknife over the samples tested.
+
+    Args:
+        shares: Of all samples and without each of them, see `shares_removed`; or a
+            difference of such arrays.
+        inflation: Factor on the variance, see `variance_inflation`.
+    """
+    count = len(shares) - 1
+    if count < 2:
+        return math.inf
+    spread = shares[1:] - shares[1:].mean()
+    return math.sqrt(inflation * (count - 1) / count * float(spread @ spread))
+
+
+def least_removed(evidence: Mapping[str, Any], level: float) -> float:
+    """Return the share of the error that a change removes at least, with confidence.
+
+        share - t(1 - level; m - 1) * s
+
+    with s the standard error of the share (jackknife over the m samples tested, its
+    variance times `evidence["inflation"]`) and t the quantile of Student's
+    distribution. Of K changes, the best one exceeds the bound of `level / K` by chance
+    no more often than `level` (Bonferroni).
+
+    Args:
+        evidence: With `moments_before`, `moments_after`, and `inflation` (1 without).
+        level: Chance of being wrong, for one change.
+    """
+    shares = shares_removed(evidence)
+    error = standard_error(shares, evidence.get("inflation", 1.0))
+    return float(shares[0] - half_width(error, len(shares) - 1, level))
+
+
+def half_width(error: float, count: int, level: float) -> float:
+    """Return `t(1 - level; count - 1) * error`, infinite for fewer than two samples."""
+    if count < 2:
+        return math.inf
+    return float(special.stdtrit(count - 1, 1.0 - level)) * error
+
+
+def samples_needed(
+    share: float, error: float, count: int, level: float, most: int = 1000
+) -> int | None:
+    """Return how many tested samples make a share sure to be above 0, if it stays.
+
+    The standard error falls as one over the square root of their number.
+
+    Args:
+        share: Found with `count` samples.
+        error: Its standard error.
+        count: Samples tested.
+        level: Chance of being wrong.
+        most: Numbers above are not tried.
+
+    Returns:
+        The number, above `count`; None if there is none up to `most`.
+    """
+    for more in range(count + 1, most + 1):
+        scaled = error * math.sqrt(count / more)
+        if share > half_width(scaled, more, level):
+            return more
+    return None

@@ -1,0 +1,218 @@
+"""Parts of a network from each layer on, with the activations in front of them kept."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl.layer_function import batches
+from keras_spectral_tl.layer_gradient import LayerGradient
+from keras_spectral_tl.spectra.kernels.weights import convolution_kernel
+from keras_spectral_tl.transfer.prefix import LayerGraph
+from keras_spectral_tl.transfer.prefix_activations import Activations, PrefixCache
+
+# Of the largest output: more than round-off of half precision.
+_TOLERANCE = 1e-2
+
+
+class NetworkPart(NamedTuple):
+    """The part of a network that some layers act on.
+
+    Attributes:
+        label: Names of the layers in the whole network, joined by "+".
+        gradient: Outputs and gradients in the weights that retraining would train.
+        inputs: Inputs of the part for all samples.
+        share: Share of a forward pass that the part takes, nan where not known.
+        step: Forward passes that a training step of one sample takes, or nan.
+    """
+
+    label: str
+    gradient: LayerGradient
+    inputs: Any
+    share: float
+    step: float
+
+
+class PartedNetwork:
+    """A copy of a network, cut in front of one choice of layers after another.
+
+    Args:
+        model: A built network; not changed, counters and states included.
+        x: Inputs of all samples that are needed.
+        batch_size: Samples computed at once.
+
+    Attributes:
+        outputs: Outputs of the unchanged network, float64.
+        mask: Where an output counts in a loss of Keras, of a shape that broadcasts with
+            `outputs`; None where the network gives its outputs no mask.
+    """
+
+    def __init__(self, model: keras.Model, x: Any, batch_size: int) -> None:
+        self._model, self._x, self._batch_size = model, x, batch_size
+        self._copy = models.copy_model(model)
+        outputs, masks = [], []
+        for _, batch in batches(x, batch_size):
+            found = called(self._copy, batch)
+            mask = getattr(found, "_keras_mask", None)
+            outputs.append(_fetched(found).astype(np.float64))
+            if mask is not None:
+                mask = _fetched(mask).astype(np.float64)
+                masks.append(mask.reshape(mask.shape + (1,) * (found.ndim - mask.ndim)))
+        self.outputs = np.concatenate(outputs)
+        self.mask = np.concatenate(masks) if masks else None
+        self._copied = {
+            id(old): new
+            for before, after in zip(
+                introspection.layers_with_weights(model).values(),
+                introspection.layers_with_weights(self._copy).values(),
+                strict=True,
+            )
+            for old, new in zip(
+                introspection.own_weights(before),
+                introspection.own_weights(after),
+                strict=True,
+            )
+        }
+
+    def parts(self, choices: Sequence[tuple[str, ...]]) -> Iterator[NetworkPart]:
+        """Yield the part of the network that each choice of layers acts on.
+
+        Frozen layers in front of a choice are evaluated once in all. Networks without a
+        graph (subclassed ones), and those whose part does not give what the whole does
+        (a mask is lost at the cut), stay whole.
+
+        Args:
+            choices: Names of layers; best in the order of the model, so that
+                activations at one cut are computed from those at the last.
+        """
+        graph = LayerGraph.of(self._copy)
+        arrays = None if graph is None else graph.arrays(self._x)
+        activations = None
+        if graph is not None and arrays is not None:
+            cache = PrefixCache(batch_size=self._batch_size)
+            activations = Activations(graph, [arrays], cache)
+        names = list(introspection.layers_with_weights(self._copy))
+        places = dict(
+            zip(introspection.layers_with_weights(self._model), names, strict=True)
+        )
+        weights = introspection.named_weights(
+            introspection.layers_with_weights(self._model)
+        )
+        for choice in choices:
+            selection = freezing.select_layers(self._model, list(choice))
+            trained = [self._copied[id(weights[path])] for path in selection.variables]
+            there = [places[name] for name in choice]
+            part = activations and self._cut(activations, there, trained)
+            model, inputs = part or (self._copy, self._x)
+            share, step = self._passes(selection, cached=graph is not None)
+            label = "+".join(choice)
+            gradient = LayerGradient(model, label, trained)
+            yield NetworkPart(label, gradient, inputs, share, step)
+
+    def _cut(
+        self, activations: Activations, names: list[str], trained: list[Any]
+    ) -> tuple[keras.Model, Any] | None:
+        """Return the part behind the cut and its inputs; None for the whole network."""
+        graph = activations.graph
+        cut = graph.cut(names)
+        try:
+            at_cut = None if cut is None else activations.at(cut)
+            if cut is None or at_cut is None:
+                return None
+            _, part = graph.part(cut, graph.outputs)
+        except ValueError:  # layers of one name, from two nested models
+            return None
+        inside = {id(variable) for variable in part.variables}
+        if any(id(variable) not in inside for variable in trained):
+            return None  # a layer that no output depends on is not in the part
+        (tensors,) = at_cut
+        inputs = tensors[0] if len(tensors) == 1 else tensors
+        rows, batch = next(batches(inputs, self._batch_size))
+        expected, given = self.outputs[rows], _fetched(called(part, batch))
+        tolerance = _TOLERANCE * np.max(np.abs(expected), initial=0.0)
+        same = np.allclose(given, expected, 0.0, tolerance, equal_nan=True)
+        return (part, inputs) if same else None
+
+    def _passes(
+        self, selection: freezing.LayerSelection, cached: bool
+    ) -> tuple[float, float]:
+        """Return the share of a forward pass and the passes of a training step."""
+        try:
+            cost = selection.cost(shape_of_sample(self._x))
+            if not cost.forward:
+                return float("nan"), float("nan")
+            saved = cost.step - cost.cached_step if cached else 0
+            return 1.0 - saved / cost.forward, (cost.step - saved) / cost.forward
+        except Exception:  # a figure beside the scores must not cost them
+            return float("nan"), float("nan")
+
+
+def called(model: keras.Model, x: Any) -> Any:
+    """Return the outputs in inference mode; states and counters stay as they are."""
+    with keras.StatelessScope():
+        return model(x, training=False)
+
+
+def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
+    """Return the axes of a model's outputs that are space.
+
+    As its convolutions of that many axes lay out channels. Arrays of rank 4 are fields
+    with channels last where there are none; others are not taken for fields then.
+
+    Args:
+        model: A built network.
+        ndim: Rank of the arrays, samples and channels included.
+
+    Example:
+        >>> convolution = keras.layers.Conv1D(1, 3, data_format="channels_last")
+        >>> spatial_axes(keras.Sequential([keras.Input((8, 2)), convolution]), 3)
+        (1,)
+        >>> dense = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        >>> spatial_axes(dense, 2)
+        ()
+    """
+    rank = ndim - 2
+    kernels = [
+        (layer, convolution_kernel(layer))
+        for layer in introspection.layers_with_weights(model).values()
+    ]
+    formats = [
+        layer.data_format
+        for layer, kernel in kernels
+        if kernel is not None and len(kernel.size) == rank
+    ]
+    if not 1 <= rank <= 3 or (rank != 2 and not formats):
+        return ()
+    first = 2 if "channels_first" in formats[:1] else 1
+    return tuple(range(first, first + rank))
+
+
+def shape_of_sample(x: Any) -> introspection.SampleShape:
+    """Return the shape of one sample; of several inputs a list of shapes."""
+    if isinstance(x, dict | list | tuple):
+        return [tuple(part.shape[1:]) for part in keras.tree.flatten(x)]
+    return tuple(x.shape[1:])
+
+
+def refuse_fixed_batches(model: keras.Model) -> None:
+    """Refuse a network that takes one number of samples only.
+
+    Raises:
+        ValueError: With that number.
+    """
+    inputs = getattr(model, "inputs", None) or []
+    sizes = {tensor.shape[0] for tensor in inputs} - {None}
+    if sizes:
+        raise ValueError(
+            f"model {model.name!r} takes batches of {sizes.pop()} samples only, as "
+            "stateful recurrent layers want it, but scores rehearse single samples. "
+            "Build it with an open batch axis and stateful=False, and give it the same "
+            "weights."
+        )
+
+
+def _fetched(tensor: Any) -> NDArray[Any]:
+    return np.asarray(keras.ops.convert_to_numpy(tensor))

@@ -1,0 +1,296 @@
+"""Recommendation of layers to retrain from their scores, or the reason for none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from keras_spectral_tl.scoring._holdout import (
+    Array,
+    half_width,
+    least_removed,
+    samples_needed,
+    shares_removed,
+    standard_error,
+    unexplained,
+)
+from keras_spectral_tl.scoring._result import Cost, ScorerResult
+
+_NUM_RESAMPLES = 1000
+# How often a layer may be recommended where none removes anything.
+_LEVEL = 0.05
+# The smallest share of the error that is worth a retraining.
+_WORTH = 0.01
+# Two layers get further than one in few steps even where one would do, so those chosen
+# have more steps to show that they are not enough.
+_EFFORT = 2
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Layers in the order of their scores, and the one to retrain.
+
+    Attributes:
+        ranking: Names from the highest value down; nan last, ties in the order of the
+            model.
+        recommended: The best layer, or none.
+        reason: One sentence or two.
+        intervals: Layer to (low, high) of its score, 90 %.
+        chances: Layer to the share of resamplings in which it comes first.
+    """
+
+    ranking: tuple[str, ...]
+    recommended: tuple[str, ...]
+    reason: str
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    chances: Mapping[str, float] = field(default_factory=dict)
+
+
+class Rehearse(Protocol):
+    """Scores layers together: `TogetherScorer.rehearse` of one model and samples."""
+
+    def __call__(
+        self, choices: Sequence[tuple[str, ...]], effort: int = 1
+    ) -> ScorerResult:
+        """Return a value and the evidence for each choice."""
+
+
+@dataclass(frozen=True)
+class FurtherLayers:
+    """Layers chosen one after the other, and why.
+
+    Attributes:
+        names: The layers in the order in which they were chosen.
+        reason: Sentences on those after the first, and on why there are no more.
+        scored: All that was scored together.
+    """
+
+    names: tuple[str, ...]
+    reason: str
+    scored: ScorerResult
+
+
+def recommend(
+    scored: ScorerResult, num_samples: int, rng: np.random.Generator
+) -> Recommendation:
+    """Rank layers, and recommend the best if it is sure to be worth a retraining.
+
+    The best layer is recommended if its score is at least 1 %, and a lower bound of it,
+    by Student's t at a level of 5 % divided by the number of layers, is above 0.
+
+    Args:
+        scored: Values of the deciding scorer; without moments in its evidence, the
+            layer with the highest value is recommended as it is.
+        num_samples: Target samples.
+        rng: Draws the resamplings.
+    """
+
+    def key(name: str) -> float:
+        value = scored.values[name]
+        return np.inf if np.isnan(value) else -value
+
+    ranking = tuple(sorted(scored.values, key=key))
+    best, value = ranking[0], scored.values[ranking[0]]
+    if np.isnan(value):
+        reason = (
+            f"{_samples(num_samples)} cannot be divided into some to fit and some to "
+            "test, so no layer can be told from another. Add samples."
+        )
+        return Recommendation(ranking, (), reason)
+    rows = {n: e for n, e in scored.evidence.items() if "moments_before" in e}
+    if best not in rows:
+        return Recommendation(
+            ranking, (best,), f"{best} has the highest score, {value:.3g}."
+        )
+    shares = {name: shares_removed(evidence) for name, evidence in rows.items()}
+    errors = {
+        name: standard_error(shares[name], rows[name].get("inflation", 1.0))
+        for name in rows
+    }
+    intervals = {
+        name: _interval(shares[name], errors[name])
+        for name in rows
+        if np.isfinite(errors[name])
+    }
+    chances = _chances(rows, rng)
+    refusal = _refusal(best, value, shares[best], errors[best], len(rows), num_samples)
+    if refusal:
+        return Recommendation(ranking, (), refusal, intervals, chances)
+    near = [
+        name
+        for name in ranking[1:]
+        if name in shares and not _apart(shares[best], shares[name], rows[best])
+    ]
+    low, high = intervals[best]
+    reason = (
+        f"Retraining {best} removes {value:.0%} of the error on target samples held "
+        f"out (90 % interval {low:.0%} to {high:.0%}), beyond what rescaling the "
+        "output would."
+    )
+    if near:
+        reason += f" These samples do not tell it from {_listed(near)}."
+    return Recommendation(ranking, (best,), reason, intervals, chances)
+
+
+def _refusal(
+    best: str,
+    value: float,
+    shares: Array,
+    error: float,
+    num_layers: int,
+    num_samples: int,
+) -> str:
+    """Return why the best layer is not recommended; empty if it is."""
+    count, level = len(shares) - 1, _LEVEL / num_layers
+    if num_samples == 1:
+        return (
+            "1 target sample says nothing of how samples differ. On its two halves "
+            f"{best} removes most, {value:.0%} of the error. Add samples."
+        )
+    if value < _WORTH:
+        return (
+            f"No layer is worth retraining: the best, {best}, removes {value:.1%} of "
+            "the error on target samples held out that rescaling the output, by a gain "
+            "and an offset, leaves."
+        )
+    width = half_width(error, count, level)
+    if value > width:
+        return ""
+    found = (
+        f"{best} seems best, with {value:.0%} of the error on target samples held out "
+        "removed beyond what rescaling the output (a gain and an offset) would, but "
+        f"{_samples(num_samples)} do not show that this is more than chance: "
+    )
+    needed = samples_needed(value, error, count, level) if np.isfinite(error) else None
+    if width < 1.0:
+        found += (
+            f"with {count} of them tested, the best of {num_layers} layers would have "
+            f"to remove {width:.0%}. "
+        )
+    else:
+        found += f"with {count} of them tested, no score could. "
+    if needed is None:
+        return found + "More samples are needed than can be foreseen."
+    return found + f"About {needed} would, if the score stays."
+
+
+def _apart(best: Array, other: Array, evidence: Mapping[str, Any]) -> bool:
+    """Whether the best layer is sure to remove more than another, at 5 %."""
+    gap = best - other
+    error = standard_error(gap, evidence.get("inflation", 1.0))
+    return bool(gap[0] > half_width(error, len(gap) - 1, _LEVEL))
+
+
+def _interval(shares: Array, error: float) -> tuple[float, float]:
+    width = half_width(error, len(shares) - 1, 0.05)
+    return float(shares[0] - width), min(float(shares[0] + width), 1.0)
+
+
+def _chances(
+    rows: Mapping[str, Mapping[str, Any]], rng: np.random.Generator
+) -> dict[str, float]:
+    """Return how often each layer comes first on resampled target samples."""
+    draws, values = None, []
+    for evidence in rows.values():
+        before, after = evidence["moments_before"], evidence["moments_after"]
+        if draws is None:
+            draws = rng.integers(0, len(before), (_NUM_RESAMPLES, len(before)))
+        total, left = (unexplained(s[draws].sum(axis=1)) for s in (before, after))
+        values.append(
+            1.0 - np.divide(left, total, out=np.ones_like(left), where=total > 0.0)
+        )
+    firsts = np.stack(values) == np.max(values, axis=0)
+    shares = np.mean(firsts / firsts.sum(axis=0), axis=1)  # those that tie share
+    return {name: float(share) for name, share in zip(rows, shares, strict=True)}
+
+
+def _samples(count: int) -> str:
+    return "1 target sample" if count == 1 else f"{count} target samples"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names; there may be a hundred."""
+    if len(names) <= 5:
+        return ", ".join(names)
+    return f"{', '.join(names[:4])} and {len(names) - 4} others"
+
+
+def further_layers(
+    rehearse: Rehearse,
+    recommended: tuple[str, ...],
+    names: Sequence[str],
+    max_layers: int,
+) -> FurtherLayers:
+    """Add one layer after the other to the best, as long as each is sure to help.
+
+    Every layer that is left is scored together with those chosen so far, and the best
+    is added if it removes error beyond what those chosen leave after twice as many
+    steps: a bound as that of a single layer (`least_removed`), divided among the layers
+    tried.
+
+    Args:
+        rehearse: Scores layers together.
+        recommended: The best layer, or none; then none is added either.
+        names: All layers that may be chosen, in the order of the model.
+        max_layers: Most layers chosen in all.
+
+    Raises:
+        TypeError: If what was scored is not what was asked for.
+    """
+    chosen, reason, found = recommended, "", ScorerResult({}, Cost(0))
+    while 0 < len(chosen) < min(max_layers, len(names)):
+        others = [name for name in names if name not in chosen]
+        so_far = _ordered(names, chosen)
+        choices = [_ordered(names, (*chosen, other)) for other in others]
+        before = _checked(rehearse([so_far], effort=_EFFORT), [so_far])
+        scored = _checked(rehearse(choices), choices)
+        found = ScorerResult(
+            {**found.values, **scored.values},
+            found.cost + before.cost + scored.cost,
+            {**found.evidence, **scored.evidence},
+        )
+        other, together = max(
+            zip(others, choices, strict=True),
+            key=lambda pair: np.nan_to_num(scored.values[_label(pair[1])], nan=-np.inf),
+        )
+        gain = (
+            f"{scored.values[_label(together)]:.1%} of the error; without it, in "
+            f"twice as many steps, it is {before.values[_label(so_far)]:.1%}."
+        )
+        beyond = {
+            "moments_before": before.evidence[_label(so_far)]["moments_after"],
+            "moments_after": scored.evidence[_label(together)]["moments_after"],
+            "inflation": scored.evidence[_label(together)].get("inflation", 1.0),
+        }
+        if least_removed(beyond, _LEVEL / len(choices)) <= 0.0:
+            reason += (
+                " No further layer is sure to remove more. With the best of them, "
+            )
+            return FurtherLayers(chosen, f"{reason}{other}, it is {gain}", found)
+        chosen = (*chosen, other)
+        reason += f" Retraining {other} as well removes {gain}"
+    return FurtherLayers(chosen, reason, found)
+
+
+def _ordered(names: Sequence[str], some: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in some)
+
+
+def _label(names: tuple[str, ...]) -> str:
+    return "+".join(names)
+
+
+def _checked(scored: Any, choices: list[tuple[str, ...]]) -> ScorerResult:
+    labels = [_label(names) for names in choices]
+    known = isinstance(scored, ScorerResult) and all(
+        label in scored.values and "moments_after" in scored.evidence.get(label, {})
+        for label in labels
+    )
+    if not known:
+        raise TypeError(
+            "rehearse must return ScorerResult with a value and moments_after for each "
+            f"choice, {labels}; received {scored!r:.200}. See TogetherScorer."
+        )
+    result: ScorerResult = scored
+    return result

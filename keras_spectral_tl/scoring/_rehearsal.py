@@ -1,0 +1,383 @@
+"""Rehearsed retraining of each layer, judged on samples held out."""
+
+import dataclasses
+import math
+import operator
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl import introspection
+from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl.scoring._holdout import (
+    Array,
+    Sizes,
+    Split,
+    held_out_evidence,
+    splits_of,
+    variance_inflation,
+)
+from keras_spectral_tl.scoring._network_parts import (
+    NetworkPart,
+    PartedNetwork,
+    spatial_axes,
+)
+from keras_spectral_tl.scoring._result import Cost, ScorerResult, layers_to_score
+from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer.training import Training
+
+Rows = NDArray[np.intp]
+Progress = Callable[[Mapping[str, Any]], None]
+
+_BETAS = 0.9, 0.99
+_EPSILON = 1e-7
+# Above this rate the order of wide layers gets worse (docs/scores.md).
+_HIGHEST_RATE = 1e-2
+# The defaults of `retrain`.
+_RATE, _EPOCHS, _BATCH_SIZE = 1e-3, 50, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutRetraining:
+    """The share of the held-out error that a rehearsed retraining of a layer removes.
+
+        theta' = theta after `steps` steps of Adam on |y - f(x; theta)|^2 / var(y)
+        E(q) = min over gains a and offsets b of |y - a q - b|^2 over samples held out
+        score = 1 - E(f(x; theta')) / E(f(x; theta))
+
+    The rehearsal takes one sample a step. How far a retraining gets is a matter of how
+    many steps it takes and of how large they are; a field has thousands of points, so
+    the gradient of one is good enough. So a small part of the passes of a sweep tells
+    what the sweep would give: also where a layer has to mend the amplitude first and
+    spoils the pattern while it does, which no linearised step sees.
+
+    A rehearsal stands for one recipe: the sum of its learning rates is how far Adam can
+    move a weight, and should be that of the retraining (`matching`). The layer to
+    retrain belongs to the recipe and to how the network is parametrised: of two ReLU
+    layers that are scaled by c and 1 / c, which compute the same, the one with small
+    weights is moved relatively further, in a rehearsal as in a retraining.
+
+    Samples are divided into four folds (one a sample, if there are fewer), each of
+    which is tested with the others fitted, until `num_tested` samples are; a single one
+    is cut in two halves. The score is beyond what a gain and an offset on the output
+    do, as a correlation sees it, and negative where a retraining would spoil more than
+    it mends. It does not change with the units of y, but for the last layer, whose
+    weights carry them. Where the outputs have a mask, points without it count neither
+    in the fit nor in the test, as in a loss of Keras. Outputs that are no longer finite
+    count as 0.
+
+    The rehearsal is in inference mode: dropout is off, and a BatchNormalization layer
+    moves its scale and offset but not its statistics, as `retrain` lets it. What such a
+    layer gains by new statistics is not in its score.
+
+    Attributes:
+        steps: Steps of Adam (Kingma & Ba 2015, arXiv:1412.6980), with averages over 10
+            steps of the gradient and 100 of its square.
+        learning_rate: The highest; the rate rises to it over a quarter of the steps
+            and falls to 0 as a cosine.
+        num_points: Fewest output values a step; where a sample has fewer, a step takes
+            several samples.
+        num_fit: Most samples fitted at once.
+        num_held: Most samples tested at once.
+        num_tested: Samples to be tested in all, as nearly as whole folds reach it. More
+            make the interval narrower, and cost as many times more; 1 is one fold.
+        batch_size: Samples computed at once where nothing is trained.
+        offset: Whether E allows an offset of each channel beside the gain.
+        splits: Pairs (rows to fit, rows to test) of target samples instead of folds,
+            such as those of scikit-learn's GroupKFold; no row may be tested twice.
+        progress: Called with a mapping of layer, score, done and total after each
+            layer, or None.
+    """
+
+    steps: int = 150
+    learning_rate: float = 3e-3
+    num_points: int = 64
+    num_fit: int = 48
+    num_held: int = 32
+    num_tested: int = 32
+    batch_size: int = 4
+    offset: bool = True
+    splits: Sequence[tuple[Any, Any]] | None = None
+    progress: Progress | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
+    name: str = "held_out_retraining"
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if isinstance(field.default, int) and field.name != "offset":
+                whole_number(field.name, getattr(self, field.name), 1)
+        real_number("learning_rate", self.learning_rate, above=0)
+
+    def matching(self, path: float) -> "HeldOutRetraining":
+        """Return the rehearsal whose learning rates sum to those of a retraining.
+
+        Steps and shape stay, the highest rate is scaled; it stops at 1e-2.
+
+        Args:
+            path: Sum of the learning rates of all steps, see `path_of`.
+        """
+        shape = float(np.sum(self._rates())) / self.learning_rate
+        rate = min(path / shape, _HIGHEST_RATE)
+        return dataclasses.replace(self, learning_rate=rate)
+
+    def __call__(
+        self,
+        model: keras.Model,
+        base: Samples,
+        target: Samples,
+        rng: np.random.Generator,
+    ) -> ScorerResult:
+        """Score each layer alone, see `Scorer`; `base` has no influence.
+
+        `rng` draws what is held out and the order of the samples, one for all layers.
+        """
+        choices = [(name,) for name in layers_to_score(model)]
+        return self.rehearse(model, target, choices, rng)
+
+    def rehearse(
+        self,
+        model: keras.Model,
+        target: Samples,
+        choices: Sequence[tuple[str, ...]],
+        rng: np.random.Generator,
+        effort: int = 1,
+    ) -> ScorerResult:
+        """Score layers that are retrained together; see `TogetherScorer`."""
+        if effort > 1:
+            longer = dataclasses.replace(self, steps=effort * self.steps)
+            return longer.rehearse(model, target, choices, rng)
+        axes = spatial_axes(model, target.y.ndim)
+        splits = self._splits(target.y.shape, axes, rng)
+        if not splits:
+            unknown = {"+".join(names): float("nan") for names in choices}
+            return ScorerResult(unknown, Cost(0))
+        orders = [self._order(split, rng) for split in splits]
+        rows = np.unique(np.concatenate([(*s.fit, *s.held) for s in splits]))
+        network = PartedNetwork(model, target.take(rows)[0], self.batch_size)
+        trial = _Trial(network, rows, target.y[rows], self.batch_size)
+        evidence, passes = {}, float(len(rows))
+        for number, part in enumerate(network.parts(choices), start=1):
+            after = np.array(network.outputs)
+            for split, order in zip(splits, orders, strict=True):
+                values = trial.retrained(part, split, order, self._rates())
+                trial.test(part, split, values, after)
+                passes += order.size * part.step + len(split.held) * part.share
+            evidence[part.label] = {
+                **trial.evidence(splits, after, axes, self.offset),
+                "inflation": variance_inflation(splits),
+            }
+            self._report(part.label, evidence[part.label], number, len(choices))
+        values = {name: found["error_removed"] for name, found in evidence.items()}
+        cost = Cost(math.ceil(passes) if math.isfinite(passes) else passes)
+        return ScorerResult(values, cost, evidence)
+
+    def _report(
+        self, layer: str, evidence: Mapping[str, Any], done: int, total: int
+    ) -> None:
+        if self.progress is not None:
+            score = evidence["error_removed"]
+            self.progress(
+                {"layer": layer, "score": score, "done": done, "total": total}
+            )
+
+    def _splits(
+        self, shape: tuple[int, ...], axes: tuple[int, ...], rng: np.random.Generator
+    ) -> list[Split]:
+        if self.splits is None:
+            sizes = Sizes(self.num_fit, self.num_held, self.num_tested)
+            return splits_of(shape, axes, sizes, rng)
+        whole = np.ones(shape[1:])
+        found = [
+            Split(np.asarray(fit, int), np.asarray(held, int), whole, whole)
+            for fit, held in self.splits
+        ]
+        tested = [row for split in found for row in split.held]
+        mixed = any(set(split.fit) & set(split.held) for split in found)
+        empty = any(not len(rows) for s in found for rows in (s.fit, s.held))
+        if mixed or empty or not found or len(set(tested)) < len(tested):
+            raise ValueError(
+                "splits must be pairs (rows to fit, rows to test), none of them empty, "
+                "without a row that is in both or is tested twice; received "
+                f"{self.splits!r:.200}."
+            )
+        return found
+
+    def _order(self, split: Split, rng: np.random.Generator) -> Rows:
+        """Return rows of `split.fit`, shape (steps, samples a step), all in turn."""
+        num_fit = len(split.fit)
+        points = int(np.sum(split.fit_mask))
+        count = min(-(-self.num_points // points), num_fit)
+        rounds = -(-self.steps * count // num_fit)
+        order = np.concatenate([rng.permutation(num_fit) for _ in range(rounds)])
+        return order[: self.steps * count].reshape(self.steps, count)
+
+    def _rates(self) -> Array:
+        rise = self.steps // 4
+        step = np.arange(self.steps)
+        fall = np.maximum(step - rise, 0) / (self.steps - rise)
+        rates: Array = np.minimum((step + 1) / (rise + 1), 1.0)
+        return self.learning_rate * rates * (1.0 + np.cos(np.pi * fall)) / 2.0
+
+
+class _Trial:
+    """Target samples, on which parts of a network are retrained and tested.
+
+    Args:
+        network: The unchanged network.
+        rows: The target samples that it holds, sorted.
+        y: True outputs there.
+        batch_size: Samples computed at once where nothing is trained.
+    """
+
+    def __init__(
+        self, network: PartedNetwork, rows: Rows, y: NDArray[Any], batch_size: int
+    ) -> None:
+        self._network, self._rows, self._batch_size = network, rows, batch_size
+        self._y = np.asarray(y)
+        truth = self._y.astype(np.float64)
+        self._weight = None
+        if network.mask is not None:
+            self._weight = np.broadcast_to(network.mask, truth.shape)
+        mean = np.average(truth, weights=self._weight)
+        variance = float(np.average((truth - mean) ** 2, weights=self._weight))
+        # A constant target has a size all the same.
+        self._size = variance or float(mean**2) or 1.0
+
+    def retrained(
+        self, part: NetworkPart, split: Split, order: Rows, rates: Array
+    ) -> Array:
+        """Return the weights of a part after the steps of Adam on what is fitted."""
+        fit = self._places(split.fit)
+        inputs = _rows_of(part.inputs, fit)
+
+        def slope(values: Array, rows: Rows) -> Array:
+            weight = np.broadcast_to(split.fit_mask, (len(rows), *split.fit_mask.shape))
+            if self._weight is not None:
+                weight = weight * self._weight[fit[rows]]
+            weight = weight / max(float(np.sum(weight)), 1.0) / self._size
+            return part.gradient(
+                values, _rows_of(inputs, rows), self._y[fit[rows]], weight
+            )
+
+        return adam(slope, part.gradient.values, order, rates)
+
+    def test(
+        self, part: NetworkPart, split: Split, values: Array, fields: Array
+    ) -> None:
+        """Write the outputs for some weights to where a split tests, in `fields`."""
+        held = self._places(split.held)
+        inputs = _rows_of(part.inputs, held)
+        outputs = part.gradient.outputs(values, inputs, self._batch_size)
+        fields[held] = np.where(split.held_mask > 0.0, outputs, fields[held])
+
+    def evidence(
+        self,
+        splits: Sequence[Split],
+        after: Array,
+        axes: tuple[int, ...],
+        offset: bool,
+    ) -> dict[str, Any]:
+        """Return what was removed on the samples tested, see `held_out_evidence`."""
+        tested = self._places(np.unique(np.concatenate([s.held for s in splits])))
+        fields = np.stack([self._network.outputs[tested], after[tested]])
+        fields = np.where(np.isfinite(fields), fields, 0.0)
+        truth = np.asarray(self._y[tested], np.float64)
+        weight = None if self._weight is None else self._weight[tested]
+        return held_out_evidence(truth, fields, axes, weight, offset)
+
+    def _places(self, rows: Rows) -> Rows:
+        return np.searchsorted(self._rows, rows)
+
+
+def adam(
+    gradient: Callable[[Array, Rows], Array], start: Array, order: Rows, rates: Array
+) -> Array:
+    """Return weights after as many steps of Adam as there are rates.
+
+        m = .9 m + .1 g,   s = .99 s + .01 g^2
+        theta = theta - rate m' / (sqrt(s') + 1e-7)
+
+    with ' for the correction of the bias towards the first values, 0.
+
+    Args:
+        gradient: `(weights, rows) -> g` of the loss over those samples.
+        start: Weights to begin with.
+        order: Rows of the samples of every step.
+        rates: Learning rate of every step.
+    """
+    reached, mean, square = start, np.zeros_like(start), np.zeros_like(start)
+    for number, (rows, rate) in enumerate(zip(order, rates, strict=True), start=1):
+        slope = gradient(reached, rows)
+        mean = _BETAS[0] * mean + (1.0 - _BETAS[0]) * slope
+        square = _BETAS[1] * square + (1.0 - _BETAS[1]) * slope**2
+        unbiased = mean / (1.0 - _BETAS[0] ** number)
+        size = np.sqrt(square / (1.0 - _BETAS[1] ** number))
+        reached = reached - rate * unbiased / (size + _EPSILON)
+    return reached
+
+
+def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
+    """Return the sum of the learning rates of all steps of a retraining.
+
+    Args:
+        recipe: Keyword arguments of `retrain`, of which optimizer, epochs and
+            batch_size count; and `learning_rate`, a number or a schedule, for an Adam
+            of that rate, and `steps` in place of epochs.
+        num_samples: Target samples.
+
+    Raises:
+        TypeError: If `retrain` knows no such argument.
+        ValueError: If a number is not a finite one above 0.
+
+    Example:
+        >>> path_of({}, num_samples=16)  # 50 epochs of two steps of 1e-3
+        0.1
+        >>> fall = keras.optimizers.schedules.CosineDecay(1e-3, 400)
+        >>> round(path_of({"learning_rate": fall, "steps": 400}, 16), 3)
+        0.2
+    """
+    options = dict(recipe)
+    steps, rate = options.pop("steps", None), options.pop("learning_rate", None)
+    Training.of(options)
+    if steps is None:
+        epochs, size = options.get("epochs", _EPOCHS), options.get("batch_size")
+        whole_number("epochs", epochs, 1)
+        steps = epochs * -(-num_samples // (size or _BATCH_SIZE))
+    whole_number("steps", steps, 1)
+    if rate is None:
+        rate = _rate_of(options.get("optimizer"))
+    if callable(rate):
+        path = float(sum(float(rate(step)) for step in range(steps)))
+    else:
+        real_number("learning_rate", rate, above=0)
+        path = round(float(steps * rate), 12)
+    real_number("the sum of the learning rates", path, above=0)
+    return path
+
+
+def _rate_of(optimizer: Any) -> Any:
+    """Return the learning rate of an optimizer, a number or a schedule."""
+    if optimizer is None:
+        return _RATE
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        optimizer = keras.optimizers.get(optimizer)
+    if isinstance(optimizer, (keras.optimizers.SGD, keras.optimizers.Adagrad)):
+        warnings.warn(
+            f"{type(optimizer).__name__} moves weights by rate times gradient, not by "
+            "about the rate as Adam does, and the scores rehearse Adam. Pass the "
+            "learning_rate of an Adam that gets as far.",
+            stacklevel=4,
+        )
+    rate = optimizer._learning_rate
+    if callable(rate) and not isinstance(rate, keras.Variable):
+        return rate
+    return float(introspection.fetch(rate))
+
+
+def _rows_of(nest: Any, rows: Rows) -> Any:
+    return keras.tree.map_structure(operator.itemgetter(rows), nest)

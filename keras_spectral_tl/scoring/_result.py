@@ -1,0 +1,329 @@
+"""Results of scorers and of `score_layers`, and the protocol of a scorer."""
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import keras
+import numpy as np
+
+from keras_spectral_tl import freezing, plotting
+from keras_spectral_tl._files import write_json
+from keras_spectral_tl.introspection import trainable_layer_names
+from keras_spectral_tl.scoring._explanation import explain_spectra
+from keras_spectral_tl.transfer._samples import Samples
+
+# What of the evidence goes into the JSON file.
+_EXPLAINED = (
+    "why",
+    "band",
+    "follows_systems",
+    "kernels_pass",
+    "error_by_step",
+    "cc_by_step",
+    "residual_spectrum_before",
+    "residual_spectrum_after",
+)
+# Layers that a printed table shows.
+_ROWS = 15
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Passes of one sample through the network; nan where they cannot be counted.
+
+    Attributes:
+        forward: Forward passes (a forward-mode product counts as two).
+        backward: Backward passes (a reverse-mode product is one forward, one backward).
+    """
+
+    forward: float
+    backward: float = 0
+
+    @property
+    def total(self) -> float:
+        """Forward passes in all; a backward pass takes about as long as two."""
+        return self.forward + 2 * self.backward
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.forward + other.forward, self.backward + other.backward)
+
+
+@dataclass(frozen=True)
+class ScorerResult:
+    """Values that one scorer gives the layers.
+
+    Attributes:
+        values: Layer name to score; the higher, the better to retrain.
+        cost: Passes through the network.
+        evidence: Layer name to named arrays and numbers behind the score.
+    """
+
+    values: Mapping[str, float]
+    cost: Cost
+    evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Scorer(Protocol):
+    """A callable that scores the layers of a model before any retraining.
+
+    Implement this to add a score of your own; `name` labels it in every table.
+    """
+
+    @property
+    def name(self) -> str:
+        """Label of the scorer."""
+
+    def __call__(
+        self,
+        model: keras.Model,
+        base: Samples,
+        target: Samples,
+        rng: np.random.Generator,
+    ) -> ScorerResult:
+        """Return one value for each layer with trainable weights.
+
+        Args:
+            model: The network trained on the base system; not changed.
+            base: Samples of the base system.
+            target: The few samples of the target system.
+            rng: Source of all randomness.
+        """
+
+
+@runtime_checkable
+class TogetherScorer(Scorer, Protocol):
+    """A scorer that can also score layers retrained together.
+
+    `score_layers` needs one, as the first, to recommend several layers.
+    """
+
+    def rehearse(
+        self,
+        model: keras.Model,
+        target: Samples,
+        choices: Sequence[tuple[str, ...]],
+        rng: np.random.Generator,
+        effort: int = 1,
+    ) -> ScorerResult:
+        """Return one value for each choice, under its names joined by "+".
+
+        Values of several calls are compared, so equal states of `rng` must lead to
+        equal samples held out. The evidence of each choice holds `moments_before` and
+        `moments_after` of the samples held out, see `moments` in `_holdout`.
+
+        Args:
+            model: The network trained on the base system; not changed.
+            target: The few samples of the target system.
+            choices: Names of layers that are retrained together.
+            rng: Source of all randomness.
+            effort: Factor of the usual number of steps.
+        """
+
+
+def layers_to_score(
+    model: keras.Model, layers: freezing.Selector | None = None
+) -> tuple[str, ...]:
+    """Return the names of the layers that training can change, in the model's order.
+
+    Args:
+        model: A built network.
+        layers: Those to score, see `freezing.select_layers`; None means all.
+
+    Raises:
+        ValueError: If there is none.
+        KeyError, TypeError: As `freezing.select_layers`.
+    """
+    names = trainable_layer_names(model)
+    if names and layers is not None:
+        chosen = freezing.select_layers(model, layers).names
+        names = tuple(name for name in names if name in chosen)
+    if not names:
+        raise ValueError(
+            f"model {model.name!r} has no layer with trainable weights, so there is "
+            "nothing to score. Expected at least one, such as Conv2D or Dense."
+        )
+    return names
+
+
+@dataclass(frozen=True, repr=False)
+class LayerScores:
+    """Scores of every layer, made before any retraining; printing them shows a table.
+
+    Attributes:
+        ranking: Layer names, best to retrain first.
+        recommended: The layers to retrain, the most useful first; empty when
+            abstaining.
+        abstained: Whether the evidence is too thin for a recommendation.
+        reason: A sentence or two on why these layers, or why none.
+        scores: Scorer name to {layer name: value}; higher is better.
+        intervals: Layer name to (low, high) of the deciding score, 90 % by Student's t
+            over the target samples tested, corrected for the samples that folds share.
+        chances: Layer name to share of resamplings in which it comes first.
+        results: Scorer name to values, cost and evidence in full.
+        provenance: Numbers and hashes of samples and weights, seed, versions, the
+            deciding scorer, the path of the recipe (sum of its learning rates).
+        systems: Mean spectra of the true outputs, "base" and "target", of fields.
+        kernels: Layer name to how strongly its kernels pass each wavenumber, relative
+            to white noise; convolutions only.
+        shifts: Layer name to how its pre-activations differ between the systems:
+            base_spectrum and target_spectrum (shell SUM), gain (log of the ratio of
+            energies) and shape_distance (share of the energy at other wavenumbers).
+        together: Scores of layers together, where more than one may be recommended;
+            names are joined by "+".
+    """
+
+    ranking: tuple[str, ...]
+    recommended: tuple[str, ...]
+    abstained: bool
+    reason: str
+    scores: Mapping[str, Mapping[str, float]]
+    intervals: Mapping[str, tuple[float, float]]
+    chances: Mapping[str, float]
+    results: Mapping[str, ScorerResult]
+    provenance: Mapping[str, Any]
+    systems: Mapping[str, Any] = field(default_factory=dict)
+    kernels: Mapping[str, Any] = field(default_factory=dict)
+    shifts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    together: ScorerResult = field(default_factory=lambda: ScorerResult({}, Cost(0)))
+
+    def __repr__(self) -> str:
+        """Table of the layers, best first, and the reason; at most 25 lines."""
+        values = self.scores[self._decisive]
+        width = max(map(len, ["layer", *self.ranking[:_ROWS]]))
+        lines = [f"{'layer':{width}}   score   90 % interval"]
+        for name in self.ranking[:_ROWS]:
+            line = f"{name:{width}}  {values[name]:6.3f}"
+            if name in self.intervals:
+                low, high = self.intervals[name]
+                line += f"   {low:6.3f} to {high:6.3f}"
+            mark = "  <- retrain" if name in self.recommended else ""
+            lines.append(line + mark)
+        if len(self.ranking) > _ROWS:
+            lines.append(f"... and {len(self.ranking) - _ROWS} more layers")
+        reason = textwrap.wrap(self.reason, 80)[: 24 - len(lines)]
+        return "\n".join([*lines, "", *reason])
+
+    def explain(self, layer: str) -> dict[str, Any]:
+        """Return the evidence of every scorer for one layer.
+
+        With a scorer on held-out samples this holds `residual_spectrum_before` and
+        `_after`: the target's error by wavenumber (shell SUM over `[k - 1/2, k + 1/2)`)
+        on held-out samples, with the best output gain, unchanged and with the layer
+        changed; and, first, what follows from them: a sentence, `why`, and `band`,
+        `follows_systems`, `kernels_pass` and `spectral_shift`.
+
+        Args:
+            layer: Its name.
+
+        Raises:
+            KeyError: For an unknown layer; the message lists the layers.
+        """
+        if layer not in self.ranking:
+            raise KeyError(f"unknown layer {layer!r}; scored: {list(self.ranking)}.")
+        found: dict[str, Any] = {}
+        for name, result in self.results.items():
+            if layer in result.values:
+                evidence = result.evidence.get(layer, {})
+                found[name] = {
+                    **self._reasons(layer, evidence),
+                    "score": result.values[layer],
+                    **evidence,
+                }
+        return found
+
+    def to_frame(self) -> Any:
+        """Return a pandas.DataFrame: a row a layer, best first, a column a scorer.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas: pip install pandas, or use .scores"
+            ) from error
+        frame = pandas.DataFrame({k: dict(v) for k, v in self.scores.items()})
+        frame = frame.loc[list(self.ranking)]
+        frame.insert(0, "recommended", [n in self.recommended for n in self.ranking])
+        frame.index.name = "layer"
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the raw evidence as plain values."""
+        return {
+            "ranking": self.ranking,
+            "recommended": self.recommended,
+            "abstained": self.abstained,
+            "reason": self.reason,
+            "scores": {
+                # A scorer of the user's own may answer in NumPy's numbers.
+                scorer: {name: float(value) for name, value in values.items()}
+                for scorer, values in self.scores.items()
+            },
+            "intervals": dict(self.intervals),
+            "chances": dict(self.chances),
+            "passes": {name: r.cost.total for name, r in self.results.items()},
+            "together": {
+                "values": dict(self.together.values),
+                "passes": self.together.cost.total,
+            },
+            "explanations": self._explanations(),
+            "systems": _listed(self.systems),
+            "kernels": _listed(self.kernels),
+            "shifts": {name: _listed(shift) for name, shift in self.shifts.items()},
+            "provenance": dict(self.provenance),
+        }
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write `to_dict` to a JSON file and return its path.
+
+        A value that is not a number becomes null. The file appears complete or not at
+        all.
+        """
+        return write_json(path, self.to_dict())
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the deciding score of each layer with its interval; return the axes.
+
+        Args:
+            ax: Axes of matplotlib to draw on; new ones if not given, which
+                `plotting.save_figure` writes to a file.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        scorer = self._decisive
+        intervals = {scorer: self.intervals} if self.intervals else None
+        return plotting.plot_layer_scores(
+            {scorer: self.scores[scorer]}, intervals, ax=ax
+        )[0]
+
+    @property
+    def _decisive(self) -> str:
+        return str(self.provenance["deciding_scorer"])
+
+    def _explanations(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for layer in self.ranking:
+            evidence = self.results[self._decisive].evidence.get(layer, {})
+            known = {**evidence, **self._reasons(layer, evidence)}
+            found[layer] = {
+                key: np.asarray(known[key]).tolist()
+                for key in _EXPLAINED
+                if known.get(key) is not None
+            }
+        return found
+
+    def _reasons(self, layer: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        return explain_spectra(
+            evidence, self.systems, self.kernels.get(layer), self.shifts.get(layer)
+        )
+
+
+def _listed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.asarray(values).tolist() for name, values in arrays.items()}

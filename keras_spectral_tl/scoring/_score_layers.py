@@ -1,0 +1,272 @@
+"""Scores of all layers of a network before any retraining, and a recommendation."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from keras_spectral_tl import freezing
+from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl.scoring import _recommendation as recommendation
+from keras_spectral_tl.scoring._explanation import (
+    activation_shifts,
+    kernel_profiles,
+    system_spectra,
+)
+from keras_spectral_tl.scoring._network_parts import (
+    refuse_fixed_batches,
+    spatial_axes,
+)
+from keras_spectral_tl.scoring._recommendation import Rehearse
+from keras_spectral_tl.scoring._rehearsal import (
+    HeldOutRetraining,
+    Progress,
+    path_of,
+)
+from keras_spectral_tl.scoring._result import (
+    LayerScores,
+    Scorer,
+    ScorerResult,
+    TogetherScorer,
+    layers_to_score,
+)
+from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer.provenance import versions
+from keras_spectral_tl.transfer.retraining import check_fit
+
+
+def score_layers(
+    model: keras.Model,
+    base_data: Any,
+    target_data: Any,
+    scorers: Sequence[Scorer] | None = None,
+    seed: int = 0,
+    max_layers: int = 1,
+    layers: freezing.Selector | None = None,
+    **recipe: Any,
+) -> LayerScores:
+    """Score every layer of a trained network for transfer to a target system.
+
+    The model is not changed. Each layer's retraining is rehearsed (`HeldOutRetraining`)
+    with the learning rates of the retraining that it stands for, and asked how much of
+    the target's error it removes on samples held out, beyond what a gain and an offset
+    on the output do.
+
+    Args:
+        model: A built network, trained on the base system.
+        base_data: `(x, y)` of the base system, arrays or a finite `tf.data.Dataset`;
+            normalized as the network expects. Inputs may be nests of arrays.
+        target_data: The few samples of the target system, likewise.
+        scorers: Objects as described by `Scorer` in place of the rehearsal; the first
+            decides.
+        seed: Seed of all randomness.
+        max_layers: Most layers recommended. With more than one, every other layer is
+            rehearsed together with those recommended so far, and the best is added if
+            that is sure to remove more than those do in twice as many steps. Each time
+            this costs as much as the scores of all layers, up to twice as much where
+            the first layers are among them.
+        layers: Those to score, see `freezing.select_layers`; None means all.
+        **recipe: Keyword arguments of the `retrain` that is to follow: optimizer,
+            epochs, batch_size, ... (defaults as there), of which the sum of the
+            learning rates counts; or learning_rate, a number or a schedule of Adam, and
+            steps. Also `progress`, called with a mapping of layer, score, done and
+            total after each layer; without it, a bar in terminals, and False: none.
+
+    Returns:
+        Scores, ranking and recommendation.
+
+    Raises:
+        ValueError: For empty or non-finite data, data that do not fit the model, a
+            model without trainable weights or for one number of samples only, no
+            scorers or two of one name, a seed that is not a whole number from 0 on,
+            `max_layers` below 1, a recipe without any steps.
+        TypeError: If `scorers` is no sequence of scorers, or one of them returns
+            something else than a `ScorerResult` with values, or the first one is no
+            `TogetherScorer` where `max_layers` is above 1; or if `retrain` does not
+            know an argument.
+        KeyError: If there is no such layer.
+
+    Example:
+        >>> from keras_spectral_tl.models import build_sgs_cnn
+        >>> model = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype("float32")
+        >>> data = {"base_data": (x, x[..., :1]), "target_data": (x, x[..., 1:])}
+        >>> scores = score_layers(model, **data, epochs=20)
+        >>> sorted(scores.ranking)
+        ['conv_1', 'conv_2']
+    """
+    whole_number("seed", seed, 0)
+    progress = recipe.pop("progress", None)
+    refuse_fixed_batches(model)
+    base, target = _samples(model, base_data), _samples(model, target_data)
+    names = layers_to_score(model, layers)
+    path = path_of(recipe, len(target))
+    given = (HeldOutRetraining().matching(path),) if scorers is None else scorers
+    chosen = _checked_scorers(given)
+    _check_max_layers(max_layers, chosen[0])
+    seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
+    with _reporting(chosen, progress) as watched:
+        results = {
+            scorer.name: _scored(scorer, model, base, target, names, child)
+            for scorer, child in zip(watched, seeds, strict=False)
+        }
+        decisive = results[chosen[0].name]
+        found = recommendation.recommend(
+            decisive, len(target), np.random.default_rng(seeds[-1])
+        )
+        rehearse = _rehearse(watched[0], model, target, seeds[0])
+        known = [name for name in names if name in decisive.values]
+        further = recommendation.further_layers(
+            rehearse, found.recommended, known, max_layers
+        )
+    axes = spatial_axes(model, np.ndim(target.y))
+    grid = tuple(int(target.y.shape[axis]) for axis in axes)
+    return LayerScores(
+        ranking=found.ranking,
+        recommended=further.names,
+        abstained=not found.recommended,
+        reason=found.reason + further.reason,
+        scores={name: dict(result.values) for name, result in results.items()},
+        intervals=found.intervals,
+        chances=found.chances,
+        results=results,
+        provenance={
+            **_provenance(chosen[0], model, base, target),
+            "grid": list(grid),
+            "seed": int(seed),
+            "max_layers": int(max_layers),
+            "path": path,
+        },
+        systems=system_spectra(base.y, target.y, axes),
+        kernels=kernel_profiles(model, found.ranking, grid),
+        shifts=activation_shifts(model, base, target, axes),
+        together=further.scored,
+    )
+
+
+def _samples(model: keras.Model, data: Any) -> Samples:
+    samples = Samples.of(data)
+    with keras.StatelessScope():  # counters and states of layers stay as they are
+        check_fit(model, samples)
+    return samples
+
+
+def _rehearse(
+    scorer: Scorer, model: keras.Model, target: Samples, seed: np.random.SeedSequence
+) -> Rehearse:
+    def rehearse(choices: Sequence[tuple[str, ...]], effort: int = 1) -> ScorerResult:
+        rng = np.random.default_rng(seed)  # the same samples are held out
+        together = cast(TogetherScorer, scorer)
+        return together.rehearse(model, target, choices, rng, effort)
+
+    return rehearse
+
+
+def _provenance(
+    decisive: Scorer, model: keras.Model, base: Samples, target: Samples
+) -> dict[str, Any]:
+    return {
+        "deciding_scorer": decisive.name,
+        "settings": repr(decisive),
+        "num_base_samples": len(base),
+        "num_target_samples": len(target),
+        "base_data_sha256": base.fingerprint(),
+        "target_data_sha256": target.fingerprint(),
+        "weights_sha256": freezing.layer_hashes(model),
+        "backend": keras.backend.backend(),
+        "versions": versions(),
+    }
+
+
+@contextlib.contextmanager
+def _reporting(
+    scorers: tuple[Scorer, ...], progress: Progress | bool | None
+) -> Iterator[tuple[Scorer, ...]]:
+    """Give the scorers that rehearse a callback: the user's, or a bar in terminals."""
+    if callable(progress):
+        yield _with_progress(scorers, progress)
+        return
+    # Nothing is shown of what takes less than two seconds.
+    shown = progress is not False and sys.stderr.isatty()
+    with tqdm(desc="Scoring", unit=" layers", delay=2, disable=not shown) as bar:
+
+        def move(row: Mapping[str, Any]) -> None:
+            if row["done"] == 1:
+                bar.reset(total=row["total"])
+            bar.set_postfix_str(row["layer"], refresh=False)
+            bar.update()
+
+        yield _with_progress(scorers, move)
+
+
+def _with_progress(
+    scorers: tuple[Scorer, ...], progress: Progress
+) -> tuple[Scorer, ...]:
+    return tuple(
+        dataclasses.replace(scorer, progress=progress)
+        if isinstance(scorer, HeldOutRetraining) and scorer.progress is None
+        else scorer
+        for scorer in scorers
+    )
+
+
+def _check_max_layers(max_layers: int, decisive: Scorer) -> None:
+    whole_number("max_layers", max_layers, 1)
+    if max_layers > 1 and not isinstance(decisive, TogetherScorer):
+        raise TypeError(
+            f"max_layers = {max_layers} needs a first scorer that scores layers "
+            "together, with a method rehearse, see TogetherScorer; received "
+            f"{decisive.name!r}. Use HeldOutRetraining, or max_layers=1."
+        )
+
+
+def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
+    """Return the scorers if they are some, with different names."""
+    given: Any = scorers  # whatever the caller passed
+    if not isinstance(given, Sequence) or not all(map(_is_scorer, given)):
+        raise TypeError(
+            "scorers must be a sequence of objects with a name that are called with "
+            f"(model, base, target, rng), see Scorer; received {given!r:.100}."
+        )
+    names = [scorer.name for scorer in scorers]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(
+            "scorers must be at least one, with different names; received names "
+            f"{names}."
+        )
+    return tuple(scorers)
+
+
+def _is_scorer(given: Any) -> bool:
+    named = isinstance(getattr(given, "name", None), str)
+    return named and callable(given) and not isinstance(given, type)
+
+
+def _scored(
+    scorer: Scorer,
+    model: keras.Model,
+    base: Samples,
+    target: Samples,
+    names: tuple[str, ...],
+    seed: np.random.SeedSequence,
+) -> ScorerResult:
+    """Return what a scorer gives the layers with these names, checked."""
+    rng = np.random.default_rng(seed)
+    result: Any
+    if isinstance(scorer, HeldOutRetraining):
+        result = scorer.rehearse(model, target, [(name,) for name in names], rng)
+    else:
+        result = scorer(model, base, target, rng)
+    if not isinstance(result, ScorerResult) or not result.values:
+        raise TypeError(
+            f"the scorer {scorer.name!r} must return a ScorerResult with a value for "
+            f"each layer; received {result!r:.100}."
+        )
+    unwanted = set(layers_to_score(model)) - set(names)
+    wanted = {name: v for name, v in result.values.items() if name not in unwanted}
+    return dataclasses.replace(result, values=wanted)

@@ -1,0 +1,214 @@
+"""Scores fit what `retrain` would: the same weights, points, inputs, in any network."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import transfer
+from keras_spectral_tl.freezing import select_layers
+from keras_spectral_tl.introspection import fetch
+from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
+from keras_spectral_tl.scoring._network_parts import PartedNetwork
+from keras_spectral_tl.transfer import Samples
+
+L = keras.layers
+FEW = HeldOutRetraining(steps=3)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def values(model, data, scorer=FEW):
+    scores = score_layers(model, data, data, [scorer])
+    return scores.scores[scorer.name]
+
+
+def dense(*names, units=4):
+    layers = [L.Dense(units, "relu", name=name) for name in names]
+    return keras.Sequential([keras.Input((units,)), *layers, L.Dense(1, name="out")])
+
+
+def parts_of(model, x, names):
+    network = PartedNetwork(model, x, batch_size=4)
+    return network, list(network.parts([(name,) for name in names]))
+
+
+def test_each_part_computes_what_the_network_computes():
+    model, x = dense("a", "b", "c"), normal(5, 4)
+    network, parts = parts_of(model, x, ("a", "b", "c", "out"))
+    expected = keras.ops.convert_to_numpy(model(x))
+    np.testing.assert_allclose(network.outputs, expected, atol=1e-6)
+    for part in parts:
+        outputs = part.gradient.outputs(part.gradient.values, part.inputs, 2)
+        np.testing.assert_allclose(outputs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", ["kernel", "low rank"])
+def test_a_rehearsal_trains_what_retraining_trains(frozen):
+    """A kernel frozen alone stays; of a low-rank update the base does."""
+    model, x = dense("a", "b"), normal(8, 4)
+    layer = model.get_layer("b")
+    if frozen == "kernel":
+        layer.kernel.trainable = False
+    else:
+        layer.enable_lora(1)
+    (part,) = parts_of(model, x, ("b",))[1]
+    shapes = [value.shape for value in part.gradient.function.values]
+    result = transfer.retrain(
+        model, (x, normal(8, 1, seed=1)), "b", epochs=1, batch_size=8
+    )
+    trained = [tuple(v.shape) for v in result.model.trainable_variables]
+    assert sorted(shapes) == sorted(trained)
+    expected = {"kernel": [(4,)], "low rank": [(1, 4), (4,), (4, 1)]}
+    assert sorted(shapes) == sorted(expected[frozen])
+
+
+def sequences():
+    """Four words and four of padding, with garbage as their truth."""
+    tokens = keras.Input((8,), dtype="int32")
+    hidden = L.Dense(6, "relu", name="d")(L.Embedding(20, 6, mask_zero=True)(tokens))
+    model = keras.Model(tokens, L.Dense(2, name="out")(hidden))
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 20, (8, 8)).astype("int32")
+    x[:, 4:] = 0
+    return model, x, normal(8, 8, 2)
+
+
+def test_padding_has_no_influence():
+    model, x, y = sequences()
+    garbage = y.copy()
+    garbage[:, 4:] = 50.0
+    assert values(model, (x, y)) == values(model, (x, garbage))
+
+
+def test_without_a_mask_every_point_counts():
+    model, x, y = sequences()
+    plain = keras.Sequential([keras.Input((8,)), L.Embedding(20, 6), *model.layers[2:]])
+    plain.set_weights(model.get_weights())
+    other = y.copy()
+    other[:, 4:] = 50.0
+    assert values(plain, (x, y)) != values(plain, (x, other))
+
+
+def test_masks_that_a_cut_would_lose_keep_the_network_whole():
+    """An average over what the mask leaves, behind the layer that is trained."""
+    tokens = keras.Input((8,), dtype="int32")
+    hidden = L.Dense(6, name="d")(L.Embedding(20, 6, mask_zero=True)(tokens))
+    pooled = L.GlobalAveragePooling1D()(hidden)
+    model = keras.Model(tokens, L.Dense(2, name="out")(pooled))
+    x = sequences()[1]
+    expected = keras.ops.convert_to_numpy(model(x))
+    for part in parts_of(model, x, ("d", "out"))[1]:
+        outputs = part.gradient.outputs(part.gradient.values, part.inputs, 4)
+        np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+def test_embeddings_are_scored():
+    model, x, y = sequences()
+    found = values(model, (x, y))
+    assert len(found) == 3
+    assert np.isfinite(list(found.values())).all()
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict])
+def test_several_inputs_are_scored_as_they_are_trained(kind):
+    inputs = [keras.Input((3,), name=name) for name in "ab"]
+    hidden = L.Dense(4, "relu", name="d")(L.Concatenate()(inputs))
+    x = [normal(8, 3, seed=seed) for seed in range(2)]
+    given = dict(zip("ab", inputs, strict=True)) if kind is dict else inputs
+    model = keras.Model(given, L.Dense(1, name="out")(hidden))
+    x = dict(zip("ab", x, strict=True)) if kind is dict else kind(x)
+    found = values(model, (x, normal(8, 1)))
+    assert set(found) == {"d", "out"}
+    assert np.isfinite(list(found.values())).all()
+
+
+def test_targets_of_one_number_a_sample_are_scored():
+    """Rank 1: (samples,)."""
+    inputs = keras.Input((4,))
+    outputs = L.Reshape(())(L.Dense(1, name="out")(L.Dense(3, name="d")(inputs)))
+    model = keras.Model(inputs, outputs)
+    x, y = normal(12, 4), normal(12)
+    column = keras.Sequential([keras.Input((4,)), *model.layers[1:3]])
+    ranked, columns = values(model, (x, y)), values(column, (x, y[:, None]))
+    for name in ("d", "out"):
+        assert ranked[name] == pytest.approx(columns[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4,), (8, 8, 1)])
+def test_two_nested_models_of_one_factory_are_scored(shape):
+    def encoder(name):
+        layers = [keras.Input(shape), L.Dense(shape[-1], name="d")]
+        return keras.Sequential(layers, name=name)
+
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, encoder("B")(encoder("A")(inputs)))
+    x = normal(4, *shape)
+    assert set(values(model, (x, 2 * x))) == {"A/d", "B/d"}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Counting(L.Layer):
+    """Counts its calls in a weight of its own."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="calls"
+        )
+
+    def call(self, x):
+        self.calls.assign(self.calls + 1.0)
+        return x
+
+
+def test_layers_that_count_their_calls_stay_as_they_are():
+    layers = [L.Dense(4, name="a"), Counting(name="counter"), L.Dense(1, name="out")]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    before = float(fetch(model.get_layer("counter").calls))
+    found = values(model, (normal(8, 4), normal(8, 1)))
+    assert set(found) == {"a", "out"}
+    assert float(fetch(model.get_layer("counter").calls)) == before
+
+
+def test_networks_for_one_number_of_samples_are_refused_in_words():
+    inputs = keras.Input(batch_shape=(4, 5, 2))
+    model = keras.Model(inputs, L.Dense(1)(L.LSTM(3, stateful=True)(inputs)))
+    x, y = normal(8, 5, 2), normal(8, 1)
+    with pytest.raises(ValueError, match="batches of 4 samples only"):
+        score_layers(model, (x, y), (x, y))
+
+
+def test_one_sample_is_cut_along_space_in_either_layout():
+    if keras.backend.backend() == "tensorflow":
+        return  # no such convolutions on a CPU
+    x, y = normal(1, 8, 12, 2), normal(1, 8, 12, 6, seed=1)
+    found = []
+    for layout in ("channels_last", "channels_first"):
+        first = layout == "channels_first"
+        options = {"padding": "same", "data_format": layout}
+        layers = [
+            L.Conv2D(4, 3, activation="relu", name="a", **options),
+            L.Conv2D(6, 3, name="b", **options),
+        ]
+        order = (0, 3, 1, 2) if first else (0, 1, 2, 3)
+        model = keras.Sequential([keras.Input(x.transpose(order).shape[1:]), *layers])
+        rng = np.random.default_rng(2)
+        model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+        found.append(values(model, (x.transpose(order), y.transpose(order))))
+    for name in "ab":
+        assert found[1][name] == pytest.approx(found[0][name], abs=1e-4)
+
+
+def test_a_cost_is_that_of_the_steps_of_the_part():
+    """Dense layers: 4 x 4 forward each; behind the cut a step costs what is left."""
+    model, x = dense("a", "b"), normal(8, 4)
+    for part in parts_of(model, x, ("a", "b", "out"))[1]:
+        cost = select_layers(model, part.label).cost()
+        assert part.step == pytest.approx(cost.cached_step / cost.forward)
+    data = Samples.of((x, normal(8, 1)))
+    scorer = HeldOutRetraining(steps=10, num_points=1, num_tested=1)
+    cost = scorer.rehearse(model, data, [("out",)], np.random.default_rng(0)).cost
+    share = 4 / (16 + 16 + 4)
+    # All samples to the cut, ten steps (forward and gradient) and two samples tested.
+    assert cost.total == np.ceil(8 + 10 * 2 * share + 2 * share)

@@ -1,0 +1,216 @@
+"""Rehearsed retrainings are those of Keras, and find what a planted layer needs."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import models
+from keras_spectral_tl.layer_gradient import LayerGradient
+from keras_spectral_tl.metrics import pattern_correlation
+from keras_spectral_tl.models import build_sgs_cnn
+from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
+from keras_spectral_tl.scoring._rehearsal import adam
+from keras_spectral_tl.transfer import Samples
+
+SHAPE = (16, 12, 2)
+LAYERS = ("conv_1", "conv_2", "conv_3")
+
+
+def network(kernel_size=3):
+    """The same weights on every backend."""
+    model = build_sgs_cnn(SHAPE, 3, num_filters=4, kernel_size=kernel_size)
+    rng = np.random.default_rng(0)
+    model.set_weights(
+        [
+            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
+            for w in model.get_weights()
+        ]
+    )
+    return model
+
+
+def answer(model, x):
+    return np.array(keras.ops.convert_to_numpy(model(x)))
+
+
+def planted(layer, num_samples=12, kernel_size=3):
+    """A network and samples of a teacher that differs from it in one layer only."""
+    student, rng = network(kernel_size), np.random.default_rng(1)
+    teacher = models.copy_model(student)
+    changed = teacher.get_layer(layer)
+    changed.set_weights(
+        [w + 0.3 * rng.standard_normal(w.shape) for w in changed.get_weights()]
+    )
+    x = rng.standard_normal((num_samples, *SHAPE)).astype("float32")
+    return student, (x, answer(teacher, x))
+
+
+def scored(scorer, model, data, seed=0):
+    target = Samples.of(data)
+    return scorer(model, target, target, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_planted_layer_is_found(layer):
+    model, target = planted(layer)
+    # The rates sum to .3, as far as the weights were moved.
+    scorer = HeldOutRetraining(steps=60, learning_rate=1e-2)
+    scores = score_layers(model, target, target, [scorer])
+    assert scores.ranking[0] == layer
+    assert scores.recommended == (layer,)
+
+
+def test_the_gradient_is_that_of_linear_regression():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((5, 3)), rng.random((5, 2))
+    y, values = rng.standard_normal((5, 2)), rng.standard_normal(6)
+    layers = [keras.Input((3,)), keras.layers.Dense(2, use_bias=False, name="dense")]
+    gradient = LayerGradient(keras.Sequential(layers), "dense")
+    expected = 2.0 * x.T @ (weight * (x @ values.reshape(3, 2) - y))
+    np.testing.assert_allclose(
+        gradient(values, x.astype("float32"), y, weight), expected.ravel(), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        gradient.outputs(values, x.astype("float32"), batch_size=2),
+        x @ values.reshape(3, 2),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_the_gradient_of_one_sample_is_its_part_of_the_sum():
+    model, (x, y) = planted("conv_2", num_samples=3)
+    gradient, ones = LayerGradient(model, "conv_2"), np.ones_like(y)
+    whole = gradient(gradient.values, x, y, ones)
+    parts = [
+        gradient(gradient.values, x[[i]], y[[i]], ones[[i]]) for i in range(len(x))
+    ]
+    scale = np.abs(whole).max()
+    np.testing.assert_allclose(np.sum(parts, axis=0), whole, atol=1e-5 * scale)
+
+
+def test_adam_is_that_of_keras():
+    rates = np.array([0.1, 0.3, 0.2, 0.05, 0.01])
+    start, rng = np.array([1.0, -2.0, 3.0]), np.random.default_rng(0)
+    slopes = rng.standard_normal((5, 3))
+    order = np.arange(5)[:, None]
+    reached = adam(lambda _, rows: slopes[rows[0]], start, order, rates)
+    variable = keras.Variable(start.astype("float32"))
+    optimizer = keras.optimizers.Adam(0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7)
+    optimizer.build([variable])
+    for slope, rate in zip(slopes, rates, strict=True):
+        optimizer.learning_rate = rate
+        gradient = keras.ops.convert_to_tensor(slope.astype("float32"))
+        optimizer.apply([gradient])
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(variable.value), reached, rtol=1e-5
+    )
+
+
+class OneSample(keras.optimizers.schedules.LearningRateSchedule):
+    """Up over a quarter of eight steps, and down as a cosine."""
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rise = keras.ops.minimum((step + 1.0) / 3.0, 1.0)
+        fall = keras.ops.maximum(step - 2.0, 0.0) / 6.0
+        return 1e-2 * rise * 0.5 * (1.0 + keras.ops.cos(np.pi * fall))
+
+
+def test_the_score_is_that_of_a_fit_with_keras():
+    """Two samples, each held out once: the order of the one to fit is known."""
+    # PyTorch cannot train with single samples and kernels of three points a side.
+    model, (x, y) = planted("conv_1", num_samples=2, kernel_size=5)
+    y = y + 0.3 * np.random.default_rng(2).standard_normal(y.shape).astype("float32")
+    values = scored(HeldOutRetraining(steps=8, learning_rate=1e-2), model, (x, y))
+    for name in LAYERS:
+        after = []
+        for fitted, held in ((1, 0), (0, 1)):
+            copy = models.copy_model(model)
+            for layer in copy.layers:
+                layer.trainable = layer.name == name
+            copy.compile(keras.optimizers.Adam(OneSample(), beta_2=0.99), "mse")
+            copy.fit(x[[fitted]], y[[fitted]], batch_size=1, epochs=8, verbose=0)
+            after.append(answer(copy, x[[held]])[0])
+        before, after = answer(model, x), np.stack(after)
+
+        def error(q):
+            lines = np.stack([q.ravel(), np.ones(q.size)], axis=1)
+            fitted = np.linalg.lstsq(lines, y.ravel(), rcond=None)[0]
+            return np.sum((y.ravel() - lines @ fitted) ** 2, dtype=float)
+
+        expected = 1.0 - error(after) / error(before)
+        assert values.values[name] == pytest.approx(expected, abs=1e-4)
+        change = pattern_correlation(y, after) - pattern_correlation(y, before)
+        cc = values.evidence[name]["cc_by_step"]
+        assert cc[1] - cc[0] == pytest.approx(change, abs=1e-4)
+
+
+def test_points_of_no_weight_are_not_seen():
+    """So one half of a field can be fitted, whatever stands in the other."""
+    model, (x, y) = planted("conv_2", num_samples=1)
+    gradient, weight, other = LayerGradient(model, "conv_2"), np.ones_like(y), y.copy()
+    weight[:, :8], other[:, :8] = 0.0, 100.0
+    ours, theirs = (gradient(gradient.values, x, part, weight) for part in (y, other))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_retraining_that_diverges_is_a_bad_one():
+    model, target = planted("conv_2", num_samples=8)
+    scorer = HeldOutRetraining(steps=4, learning_rate=1e38)
+    result = scored(scorer, model, target)
+    assert all(np.isfinite(value) for value in result.values.values())
+    assert max(result.values.values()) <= 0.0
+
+
+@pytest.mark.parametrize(("num_points", "expected"), [(1, 1), (6, 2), (64, 9)])
+def test_small_samples_are_taken_together(num_points, expected):
+    """12 samples of 3 outputs: 9 are fitted."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((12, 4)), rng.standard_normal((12, 3))
+    data = tuple(part.astype("float32") for part in data)
+    costs = [
+        scored(
+            HeldOutRetraining(steps, num_points=num_points, num_tested=1), model, data
+        ).cost.total
+        for steps in (5, 10)
+    ]
+    # A linear layer costs two forward passes a sample: forward, and its gradient.
+    assert costs[1] - costs[0] == 5 * expected * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "divisions"),
+    [({"num_tested": 1}, 1), ({"num_tested": 4}, 2), ({}, 4)],
+)
+def test_few_samples_are_divided_until_enough_are_tested(options, divisions):
+    """Eight samples, two of which are held out at a time."""
+    model = keras.Sequential([keras.Input((10, 10, 1)), keras.layers.Dense(1)])
+    x = np.random.default_rng(0).standard_normal((8, 10, 10, 1)).astype("float32")
+    result = scored(HeldOutRetraining(steps=1, **options), model, (x, x))
+    ((_, evidence),) = result.evidence.items()
+    assert len(evidence["moments_before"]) == 2 * divisions
+
+
+def test_scores_repeat_and_the_model_is_untouched():
+    model, target = planted("conv_3", num_samples=3)
+    before = [w.copy() for w in model.get_weights()]
+    first, second, other = (
+        scored(HeldOutRetraining(steps=3), model, target, seed).values
+        for seed in (0, 0, 1)
+    )
+    assert first == second
+    assert first != other
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"steps": 0}, {"learning_rate": 0.0}, {"num_points": 0}, {"batch_size": 1.5}],
+)
+def test_wrong_settings_are_refused(options):
+    (name,) = options
+    with pytest.raises((ValueError, TypeError), match=name):
+        HeldOutRetraining(**options)
