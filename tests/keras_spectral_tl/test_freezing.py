@@ -247,3 +247,69 @@ def test_hashes_differ_for_other_shapes_of_equal_bytes():
         model.weights[0].assign(np.ones(model.weights[0].shape))
     digests = [[*freezing.layer_hashes(model).values()] for model in (wide, tall)]
     assert digests[0] != digests[1]
+
+
+@pytest.mark.parametrize("layers", ["b", None])
+def test_unfreezing_leaves_the_kernel_beside_a_low_rank_update(layers):
+    model = _sequential("a", "b")
+    dense = model.get_layer("b")
+    dense.enable_lora(1)
+    before = _trained_weights(model)
+    freezing.unfreeze_layers(model, layers)
+    assert _trained_weights(model) == before
+    freezing.freeze_layers(model, layers)
+    freezing.unfreeze_layers(model, layers)
+    assert _trained_weights(model) == before
+    dense.trainable = False  # by hand, with all its weights
+    freezing.unfreeze_layers(model, "b")
+    assert _trained_weights(model) == before
+
+
+def test_unfreezing_leaves_a_weight_that_the_user_froze():
+    model = _sequential("a", "b")
+    model.get_layer("b").kernel.trainable = False
+    before = _trained_weights(model)
+    freezing.freeze_layers(model, "b")
+    freezing.freeze_layers(model)
+    freezing.unfreeze_layers(model)
+    assert _trained_weights(model) == before
+    freezing.unfreeze_layers(model, freezing.KernelsOf("b"))
+    assert _trained_weights(model) == _own(model, "a", "b")
+
+
+def test_unfreezing_thaws_a_weight_that_was_frozen_here():
+    model = _sequential("a", "b")
+    freezing.freeze_layers(model, freezing.KernelsOf("b"))
+    freezing.unfreeze_layers(model, "b")
+    assert _trained_weights(model) == _own(model, "a", "b")
+
+
+class _Tied(keras.layers.Layer):
+    def __init__(self, other, **options):
+        super().__init__(**options)
+        self.kernel = other.kernel
+
+    def call(self, inputs):
+        return keras.ops.matmul(inputs, keras.ops.transpose(self.kernel))
+
+
+def _autoencoder():
+    inputs, encoder = keras.Input((3,)), keras.layers.Dense(2, name="enc")
+    hidden = encoder(inputs)
+    return keras.Model(inputs, _Tied(encoder, name="dec")(hidden))
+
+
+def test_a_tied_weight_is_one_weight():
+    model = _autoencoder()
+    both = ("enc/kernel", "dec/kernel")
+    selection = freezing.select_layers(model, None)
+    assert (selection.num_trainable, selection.num_frozen) == (8, 0)
+    record = freezing.freeze_layers(model, freezing.KernelsOf("enc"))
+    assert record.variables == both
+    assert record.changed == ("enc", "dec")
+    assert record.trainable == ("enc",)
+    assert [w.name for w in model.trainable_weights] == ["bias"]
+    assert freezing.unfreeze_layers(model, "dec").variables == both
+    with freezing.only_trainable(model, "dec") as chosen:
+        assert chosen.variables == both
+        assert [w.name for w in model.trainable_weights] == ["kernel"]

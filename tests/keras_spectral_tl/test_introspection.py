@@ -172,3 +172,59 @@ def test_resolve_layer_name_without_near_names():
     with pytest.raises(KeyError) as caught:
         introspection.resolve_layer_name(_nested(), "qqqq")
     assert "Did you mean" not in str(caught.value)
+
+
+class _Nameless(keras.layers.Layer):
+    """The style of the Keras guide: weights without names, counted by the process."""
+
+    names = (None, None, None)
+
+    def build(self, input_shape):
+        shape = (input_shape[-1], 2)
+        first, *several = (self.add_weight(shape=shape, name=n) for n in self.names)
+        self.first, self.several = first, several
+
+    def call(self, inputs):
+        return sum(keras.ops.matmul(inputs, w) for w in [self.first, *self.several])
+
+
+def _nameless(names=_Nameless.names):
+    layer = _Nameless(name="l")
+    layer.names = names
+    return keras.Sequential([keras.Input((3,)), layer]), layer
+
+
+def test_weights_without_a_name_are_called_by_their_attribute():
+    for _ in range(2):
+        model, layer = _nameless()
+        weights = introspection.ModelLayers.of(model).weights
+        assert list(weights) == ["l/first", "l/variable", "l/variable_2"]
+        assert list(weights.values()) == [layer.first, *layer.several]
+
+
+def test_a_copy_has_the_same_paths_in_the_same_places():
+    model, _ = _nameless()
+    other, layer = _nameless(("a", "b", "c"))
+    weights = introspection.ModelLayers.of(model).of_copy(other).weights
+    assert list(weights) == ["l/first", "l/variable", "l/variable_2"]
+    assert list(weights.values()) == [layer.first, *layer.several]
+
+
+def test_a_model_with_fewer_weights_is_no_copy():
+    model, _ = _nameless()
+    other = keras.Sequential([keras.Input((3,)), _dense("l", 2)])
+    with pytest.raises(ValueError, match=r"not a copy.*places of l/variable_2"):
+        introspection.ModelLayers.of(model).of_copy(other)
+
+
+def test_a_shared_weight_has_a_path_in_each_layer():
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.SpectralNormalization(_dense("d", 2), name="s"),
+        ]
+    )
+    named = introspection.ModelLayers.of(model)
+    kernel = named.weights["s/d/kernel"]
+    assert named.weights["s/own/kernel"] is kernel
+    assert named.paths([kernel]) == ("s/own/kernel", "s/d/kernel")

@@ -214,3 +214,90 @@ def test_seeded_random_states_repeat_dropout():
         outputs.append(_values(model(x, training=True)))
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert not np.array_equal(outputs[0], outputs[2])
+
+
+def _difference(model, copy, x):
+    outputs = [network.predict(x, verbose=0) for network in (model, copy)]
+    return float(np.max(np.abs(outputs[0] - outputs[1])))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_copy_keeps_the_statistics_of_an_adapted_layer(nested):
+    x = 300 + 10 * RNG.normal(size=(50, 4)).astype("float32")
+    normalization = keras.layers.Normalization()
+    normalization.adapt(x)
+    layers = [keras.Input((4,)), normalization]
+    front = keras.Sequential(layers) if nested else normalization
+    model = keras.Sequential([keras.Input((4,)), front, keras.layers.Dense(2)])
+    assert _difference(model, models.copy_model(model), x) == 0.0
+    fresh = models.fresh_model(model, seed=1)
+    part = keras.Sequential([keras.Input((4,)), fresh.layers[0]])
+    assert abs(float(np.mean(part.predict(x, verbose=0)))) < 1e-4
+
+
+@pytest.mark.parametrize("words", [[5, 7, 9, 7], ["a", "b", "c", "b"]])
+def test_a_copy_keeps_the_vocabulary_of_a_lookup(words):
+    text = isinstance(words[0], str)
+    if keras.backend.backend() != "tensorflow":
+        return  # Keras computes lookups with TensorFlow
+    lookup = keras.layers.StringLookup() if text else keras.layers.IntegerLookup()
+    lookup.adapt(np.array(words))
+    inputs = keras.Input((4,), dtype="string" if text else "int64")
+    hidden = keras.layers.Embedding(8, 3)(lookup(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
+    x = keras.ops.convert_to_tensor([words, words[::-1]])
+    copy = models.copy_model(model, x)
+    assert np.array_equal(np.asarray(copy(x)), np.asarray(model(x)))
+
+
+class _Hidden(keras.layers.Layer):
+    """A layer with a number that neither its configuration nor its file holds."""
+
+    offset = 0.0
+
+    def call(self, inputs):
+        return inputs + self.offset
+
+
+def test_a_copy_that_computes_something_else_is_refused():
+    hidden = _Hidden()
+    model = keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(1)])
+    models.copy_model(model)
+    hidden.offset = 2.0
+    with pytest.raises(ValueError, match=r"computes other outputs.*save_own_variables"):
+        models.copy_model(model)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Backbone(keras.Model):
+    """As in keras_hub: a functional model whose configuration knows its sizes only."""
+
+    def __init__(self, units=8, **options):
+        inputs = keras.Input((4,))
+        hidden = keras.layers.Dense(units, activation="relu", name="a")(inputs)
+        super().__init__(inputs, keras.layers.Dense(2, name="b")(hidden), **options)
+        self.units = units
+
+    def get_config(self):
+        return {"units": self.units, "name": self.name}
+
+
+@pytest.mark.parametrize("state", ["lora", "float8", "int8"])
+@pytest.mark.parametrize("backbone", [True, False])
+def test_a_copy_keeps_low_rank_updates_and_quantization(state, backbone):
+    model = Backbone()
+    if not backbone:
+        model = keras.Model(model.inputs, model.outputs)
+    dense = model.get_layer("a")
+    if state == "lora":
+        dense.enable_lora(2)
+        dense.lora_kernel_b.assign(RNG.normal(size=(2, 8)))
+    else:
+        for name in "ab":
+            model.get_layer(name).quantize(state)
+    x = RNG.normal(size=(8, 4)).astype("float32")
+    copy = models.copy_model(model)
+    assert _difference(model, copy, x) == 0.0
+    assert type(copy) is type(model)
+    trained = [len(network.trainable_weights) for network in (model, copy)]
+    assert trained[0] == trained[1]

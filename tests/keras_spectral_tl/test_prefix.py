@@ -339,3 +339,36 @@ def test_mixed_precision_is_kept():
 def test_bad_caches_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         PrefixCache(**options)
+
+
+def test_nested_models_may_hold_layers_of_one_name():
+    def encoder(name):
+        return keras.Sequential([keras.Input((4,)), _dense("d")], name=name)
+
+    inputs = keras.Input((4,))
+    network = keras.Model(inputs, _dense("d")(encoder("B")(encoder("A")(inputs))))
+    names = [layer.name for layer in introspection.parents_first(network)]
+    prefix, suffix = split(network, "B/d")
+    assert np.array_equal(suffix(prefix(X)), network(X))
+    graph = LayerGraph.of(network)
+    _, whole = graph.part(graph.inputs, graph.outputs)
+    assert np.array_equal(whole(X), network(X))
+    assert [layer.name for layer in introspection.parents_first(network)] == names
+
+
+class _Multiplicative(keras.layers.Layer):
+    """Noise that Keras does not know of: without a seed generator."""
+
+    def call(self, inputs, training=False):
+        return inputs * 1.5 if training else inputs
+
+
+def test_zero_samples_do_not_hide_noise():
+    network = keras.Sequential([keras.Input((4,)), _Multiplicative()])
+    first_zero = np.concatenate([np.zeros((1, 4), "float32"), X])
+    assert not acts_alike(network, [np.zeros((3, 4), "float32")])
+    graph = LayerGraph.of(
+        keras.Sequential([keras.Input((4,)), _Multiplicative(), _dense("c")])
+    )
+    cut = graph.cut("c")
+    assert Activations(graph, [[first_zero]], PrefixCache()).at(cut) is None

@@ -324,3 +324,73 @@ def test_a_u_net_goes_through_the_workflow(layer):
     assert result.changed == (layer,)
     copy = [list(introspection.layers_with_weights(m)) for m in (model, result.model)]
     assert copy[0] == copy[1] == ["down", "bottom", "norm", "up", "out"]
+
+
+class _Linear(keras.layers.Layer):
+    """Weights without names, as in the Keras guide."""
+
+    def build(self, input_shape):
+        self.w = self.add_weight(shape=(input_shape[-1], 4))
+        self.v = self.add_weight(shape=(4,))
+
+    def call(self, inputs):
+        return keras.ops.matmul(inputs, self.w) + self.v
+
+
+def test_weights_without_a_name_are_retrained_and_only_those_chosen():
+    layers = [_Linear(name="l1"), _Linear(name="l2")]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    keras.utils.clear_session()  # automatic names begin anew and overlap
+    result = transfer.retrain(model, (X, np.repeat(Y, 4, 1)), "l1", epochs=20)
+    assert result.trained == result.changed == ("l1",)
+    assert result.changed_weights == ("l1/w", "l1/v")
+    assert result.history["loss"][-1] < result.history["loss"][0]
+
+
+def test_a_retraining_that_moves_nothing_is_refused():
+    model = _plain()
+    waiting = keras.optimizers.Adam(1e-3, gradient_accumulation_steps=5)
+    with pytest.raises(RuntimeError, match=r"No weight of c has moved in 0.*accumul"):
+        transfer.retrain(model, (X, Y), "c", optimizer=waiting, **QUICK)
+    large = keras.initializers.Constant(100.0)
+    dense = keras.layers.Dense(1, kernel_initializer=large, dtype="bfloat16", name="d")
+    half = keras.Sequential([keras.Input((4,)), dense])
+    biased = freezing.KernelsOf("d")
+    tiny = keras.optimizers.Adam(1e-4)
+    with pytest.raises(
+        RuntimeError, match=r"No weight of d has moved.*vanish in bfloat"
+    ):
+        transfer.retrain(half, (X, Y), biased, optimizer=tiny, **QUICK)
+    still = keras.optimizers.SGD(0.0)  # asked for
+    assert transfer.retrain(model, (X, Y), "c", optimizer=still, **QUICK).changed == ()
+
+
+class _Counter(keras.layers.Layer):
+    def build(self, input_shape):
+        options = {"initializer": "zeros", "trainable": False, "name": "calls"}
+        self.calls = self.add_weight(shape=(), **options)
+
+    def call(self, inputs):
+        self.calls.assign_add(1.0)
+        return inputs
+
+
+def test_a_layer_that_counts_its_calls_stays_in_the_input_model():
+    model = keras.Sequential([keras.Input((4,)), _Counter(name="n"), _dense("c", 1)])
+    with pytest.raises(
+        RuntimeError, match=r"n changed.*\(_Counter: .*choose n as well"
+    ):
+        transfer.retrain(model, (X, Y), "c", **QUICK)
+    assert transfer.retrain(model, (X, Y), ["c", "n"], **QUICK).changed == ("n", "c")
+    assert float(introspection.fetch(model.get_layer("n").calls)) == 0.0
+
+
+def test_a_layer_with_spectral_normalization_is_retrained_as_a_whole():
+    normalized = keras.layers.SpectralNormalization(_dense("d"), name="s")
+    model = keras.Sequential([keras.Input((4,)), normalized, _dense("c", 1)])
+    result = transfer.retrain(model, (X, Y), "s", **QUICK)
+    assert result.changed == ("s/own", "s/d")
+    with pytest.raises(
+        RuntimeError, match=r"s/own, s/d changed.*SpectralNormalization"
+    ):
+        transfer.retrain(model, (X, Y), "c", **QUICK)

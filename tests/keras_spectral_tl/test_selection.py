@@ -285,3 +285,56 @@ def test_low_rank_updates_start_at_zero_and_are_refused_by_name():
     assert weights == ("out/lora_kernel_a", "out/lora_kernel_b")
     with pytest.raises(ValueError, match=r"no low-rank update for layer 'batch'"):
         LowRankOf().prepare({"batch": model.get_layer("batch")})
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_a_quantized_model_costs_the_same_and_keeps_its_depths(mode):
+    layers = [keras.layers.Dense(n, name=name) for name, n in (("a", 8), ("b", 4))]
+    model = keras.Sequential([keras.Input((6,)), *layers])
+    forward = freezing.select_layers(model, None).cost().forward
+    for layer in layers:
+        layer.quantize(mode)
+    assert (
+        freezing.select_layers(model, None).cost().forward == forward == 6 * 8 + 8 * 4
+    )
+    assert freezing.select_layers(model, freezing.Depth(1)).names == ("a",)
+
+
+def test_a_class_and_a_name_stand_for_what_is_inside():
+    recurrent = keras.layers.LSTM(3, return_sequences=True, name="r")
+    both = keras.layers.Bidirectional(keras.layers.LSTM(3), name="both")
+    attention = keras.layers.MultiHeadAttention(1, 2, name="at")
+    inputs = keras.Input((5, 4))
+    hidden = attention(recurrent(inputs), recurrent(inputs))
+    model = keras.Model(inputs, both(hidden))
+
+    def chosen(selector):
+        return freezing.select_layers(model, selector).names
+
+    assert chosen(keras.layers.Bidirectional) == chosen("both") == chosen(both)
+    assert chosen(keras.layers.MultiHeadAttention) == chosen("at") == chosen(attention)
+    assert chosen(keras.layers.LSTM) == (*chosen("r"), *chosen("both"))
+
+
+class _Block(keras.layers.Layer):
+    """A container with a weight of its own, as a LayerScale."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = keras.layers.Dense(3, name="inner")
+
+    def build(self, input_shape):
+        self.inner.build(input_shape)
+        self.gamma = self.add_weight(shape=(3,), name="gamma")
+
+    def call(self, inputs):
+        return self.gamma * self.inner(inputs)
+
+
+def test_the_name_of_a_block_is_all_of_it_in_every_spelling():
+    block = _Block(name="block")
+    model = keras.Sequential([keras.Input((3,)), block, keras.layers.Dense(1)])
+    for selector in ("block", block, _Block, re.compile("^block/")):
+        names = freezing.select_layers(model, selector).names
+        assert names == ("block/own", "block/inner"), selector
+    assert freezing.select_layers(model, "block/own").variables == ("block/own/gamma",)
