@@ -3,9 +3,11 @@
 This is the only module that looks at how Keras keeps track of sublayers and variables.
 """
 
+import dataclasses
 import difflib
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +16,11 @@ from numpy.typing import NDArray
 
 SampleShape = Sequence[int] | Sequence[Sequence[int]]
 """Shape of one sample without the batch axis; of several inputs one each."""
+
+OWN = "own"
+"""Last part of the name under which a container's own weights are listed."""
+
+_AUTOMATIC = re.compile(r"variable(_\d+)?")
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
@@ -46,6 +53,20 @@ def own_statistics(layer: keras.Layer) -> list[keras.Variable]:
     return list(layer._non_trainable_variables)
 
 
+def low_rank_base(layer: keras.Layer) -> keras.Variable | None:
+    """Return the kernel beside a low-rank update, which stays as it is, or None."""
+    if not getattr(layer, "lora_enabled", False):
+        return None
+    base = getattr(layer, "_kernel", None)
+    return getattr(layer, "_embeddings", None) if base is None else base
+
+
+def call_name(layer: keras.Layer) -> str:
+    """Return the name of the method in which Keras runs the layer."""
+    quantized = getattr(layer, "quantization_mode", None) is not None
+    return "quantized_call" if quantized else "call"
+
+
 def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
     """Return the random generators of all layers, each once, containers first."""
     found = {
@@ -61,14 +82,15 @@ def optimizer_is_built(model: keras.Model) -> bool:
     return bool(getattr(getattr(model, "optimizer", None), "built", False))
 
 
-def drop_training_function(model: keras.Model) -> bool:
-    """Let the next `fit` make its function anew; the old one trains the old weights.
+def drop_compiled_functions(model: keras.Model) -> bool:
+    """Let the next `fit`, `evaluate` and `predict` compile their functions anew.
 
-    On JAX also the functions of `evaluate` and `predict`: they take the weights as a
-    list of trainable ones and one of others, so those of equal shapes would be swapped.
+    A function compiled before the flags changed trains the old weights. On JAX the
+    other two are concerned as well: they take the weights as a list of trainable ones
+    and one of others, so those of equal shapes would be swapped.
 
     Returns:
-        Whether there was a training function.
+        Whether the model had a training function.
     """
     if keras.backend.backend() == "jax" and isinstance(model, keras.Model):
         model.test_function = model.predict_function = None
@@ -84,7 +106,7 @@ def fetch(variable: keras.Variable) -> NDArray[Any]:
     return np.asarray(variable)
 
 
-def count_parameters(variables: list[keras.Variable]) -> int:
+def count_parameters(variables: Iterable[keras.Variable]) -> int:
     """Return the number of scalars in `variables`."""
     return sum(math.prod(variable.shape) for variable in variables)
 
@@ -111,12 +133,128 @@ def parents_first(model: keras.Layer) -> list[keras.Layer]:
     return contents_first[::-1]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelLayers:
+    """The weight-bearing layers of a model and their weights, under unique names.
+
+    Attributes:
+        model: The model.
+        layers: The layers by name, in order (see `layers_with_weights`).
+        weights: The weights that the layers hold themselves, by path "layer/weight". A
+            weight that two layers share has a path in each.
+    """
+
+    model: keras.Model
+    layers: Mapping[str, keras.Layer]
+    weights: Mapping[str, keras.Variable]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "ModelLayers":
+        """Read the layers of a built model.
+
+        Raises:
+            TypeError: If `model` is not a Keras layer or model.
+            ValueError: If it is not built and so has no weights yet.
+
+        Example:
+            >>> import keras
+            >>> dense = keras.layers.Dense(2, name="hidden")
+            >>> model = keras.Sequential([keras.Input((3,)), dense])
+            >>> list(ModelLayers.of(model).weights)
+            ['hidden/kernel', 'hidden/bias']
+        """
+        layers = layers_with_weights(model)
+        return cls(model, layers, named_weights(layers))
+
+    def of_copy(self, other: keras.Model) -> "ModelLayers":
+        """Return the layers and weights of a copy under their names here, by place.
+
+        Automatic names of layers and weights differ in a copy; places do not.
+
+        Args:
+            other: A copy of the model, possibly with layers added at the end or wrapped
+                around, or with weights added to layers (low-rank updates). What it has
+                in addition keeps its own name.
+
+        Raises:
+            ValueError: If it has fewer layers or weights: it is not a copy.
+        """
+        theirs = list(layers_with_weights(other).items())
+        names = [*self.layers, *(name for name, _ in theirs[len(self.layers) :])]
+        layers = {n: layer for n, (_, layer) in zip(names, theirs, strict=False)}
+        weights: dict[str, keras.Variable] = {}
+        for name, layer in layers.items():
+            known: dict[int, str] = {}
+            if name in self.layers:
+                paths = {id(v): path for path, v in self.weights_of(name).items()}
+                pairs = paired_weights(self.layers[name], layer)
+                known = {id(copied): paths[id(v)] for v, copied in pairs}
+            for weight in own_weights(layer):
+                own = f"{name}/{_weight_name(layer, weight)}"
+                weights[known.get(id(weight)) or _unique(own, weights)] = weight
+        missing = [path for path in self.weights if path not in weights]
+        if missing:
+            raise ValueError(
+                f"Model {other.name!r} is not a copy of {self.model.name!r}: it has no "
+                f"weights in the places of {', '.join(missing)}."
+            )
+        return ModelLayers(other, layers, weights)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the layers, in order."""
+        return tuple(self.layers)
+
+    def paths(self, variables: Iterable[keras.Variable]) -> tuple[str, ...]:
+        """Return every path of the given weights, in order."""
+        wanted = {id(variable) for variable in variables}
+        return tuple(path for path, v in self.weights.items() if id(v) in wanted)
+
+    def weights_of(self, name: str) -> dict[str, keras.Variable]:
+        """Return the weights that one layer holds itself, by path."""
+        return {
+            path: weight
+            for path, weight in self.weights.items()
+            if path.rsplit("/", 1)[0] == name
+        }
+
+    def known(self, name: str) -> str:
+        """Return `name` if a layer has it.
+
+        Raises:
+            KeyError: If none has; the message proposes the nearest names.
+        """
+        return known_name(name, self.layers, self.model.name)
+
+
+def paired_weights(
+    layer: keras.Layer, copy: keras.Layer
+) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Return the weights of a layer with those that correspond to them in a copy of it.
+
+    Weights correspond by their place among the trainable ones and among the others.
+    Where every weight of the layer has a name of its own, the names decide: a quantized
+    layer creates its weights in another order when it is built anew.
+    """
+    pairs: list[tuple[keras.Variable, keras.Variable]] = []
+    for held in (own_trainable_variables, own_statistics):
+        names = {_weight_name(layer, weight): weight for weight in held(layer)}
+        copied = {_weight_name(copy, weight): weight for weight in held(copy)}
+        named = len(names) == len(held(layer)) and len(copied) == len(held(copy))
+        if named and names.keys() <= copied.keys():
+            pairs += [(weight, copied[name]) for name, weight in names.items()]
+        else:
+            pairs += zip(held(layer), held(copy), strict=False)
+    return pairs
+
+
 def layers_with_weights(model: keras.Model) -> dict[str, keras.Layer]:
     """Return every layer that directly owns weights, keyed by a unique name.
 
     Nested and subclassed models, wrappers and recurrent cells are flattened: a
     container is listed only when it holds weights of its own. A layer of the model has
     its plain name as key, a layer inside another one a path such as `"encoder/conv_1"`.
+    Weights that a container holds beside those of its layers are `"encoder/own"`.
     A shared layer appears once, under the first name found. Should two layers have the
     same name (possible in subclassed models), the later ones end in `_2`, `_3`, ...
 
@@ -152,11 +290,15 @@ def layers_with_weights(model: keras.Model) -> dict[str, keras.Layer]:
             "it once on data, or give it a keras.Input, before asking for its layers."
         )
     found: dict[str, keras.Layer] = {}
-    seen: set[int] = set()
-    for path, layer in _walk(model, "", seen):
+    for path, layer in _walk(model, "", set()):
         if own_weights(layer):
-            found[_unique(path or layer.name, found)] = layer
+            name = f"{path}/{OWN}" if path and _holds_others(layer) else path
+            found[_unique(name or layer.name, found)] = layer
     return found
+
+
+def _holds_others(layer: keras.Layer) -> bool:
+    return any(own_weights(inner) for inner in parents_first(layer)[1:])
 
 
 def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
@@ -198,28 +340,30 @@ def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable
     found: dict[str, keras.Variable] = {}
     for name, layer in layers.items():
         for weight in own_weights(layer):
-            found[_unique(f"{name}/{weight.name}", found)] = weight
+            path = f"{name}/{_weight_name(layer, weight)}"
+            found[_unique(path, found)] = weight
     return found
+
+
+def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
+    """Return the name of a weight, the attribute's where Keras counts its variables.
+
+    `add_weight` without a name gives "variable_5", another one in every copy.
+    """
+    if not _AUTOMATIC.fullmatch(weight.name):
+        return weight.name
+    attributes = (name for name, value in vars(layer).items() if value is weight)
+    return next(attributes, "variable").lstrip("_")
 
 
 def corresponding_layers(
     model: keras.Model, other: keras.Model
 ) -> dict[str, keras.Layer]:
-    """Return the weight-bearing layers of `other` under their names in `model`.
+    """Return the weight-bearing layers of a copy under their names in `model`.
 
-    Automatic names differ in a copy of a subclassed model; places do not.
-
-    Args:
-        model: A built Keras model.
-        other: A copy of it, possibly with layers added at the end or wrapped around.
-
-    Returns:
-        Layers by name; what `other` has in addition comes last, under its own name.
+    See `ModelLayers.of_copy`.
     """
-    found = layers_with_weights(other)
-    names = list(layers_with_weights(model))
-    extra = list(found)[len(names) :]
-    return dict(zip([*names, *extra], found.values(), strict=True))
+    return dict(ModelLayers.of(model).of_copy(other).layers)
 
 
 def symbolic_inputs(

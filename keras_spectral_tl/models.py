@@ -1,19 +1,22 @@
 """The convolutional closure, and exact or fresh copies of any Keras model."""
 
+import contextlib
 import numbers
 import pathlib
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_spectral_tl import introspection
 from keras_spectral_tl.layers import PeriodicConv2D
 
 _MOST_WEIGHTS = 2 * 10**9
+_OPEN_SIZES = (8, 64)  # where a model leaves sizes open; strides may want more
 
 
 def build_sgs_cnn(
@@ -94,21 +97,30 @@ def _check_sizes(sizes: Mapping[str, Any], channels: int) -> None:
         )
 
 
-def copy_model(model: keras.Model) -> keras.Model:
-    """Return an independent copy of `model` with equal weights; compile it to train.
+def copy_model(model: keras.Model, sample: Any = None) -> keras.Model:
+    """Return an independent copy of `model` that computes the same.
 
-    The copy is made from the configuration where that is possible and by way of a
-    temporary `.keras` file otherwise. Layers of the copy come in the same order; in a
-    subclassed model their automatic names may differ.
+    Compile it to train it. The copy is made from the configuration where that is
+    possible and by way of a temporary `.keras` file otherwise. It gets the weights, bit
+    for bit, and what layers keep beside them: statistics and vocabularies found by
+    `adapt`, low-rank updates, quantization, the states of random generators. Layers of
+    the copy come in the same order; in a subclassed model their automatic names may
+    differ.
+
+    Then both compute one batch, without lasting effects, and the outputs are compared.
+    The batch is drawn where none is given; a model of unknown input shape, or one that
+    refuses random numbers, is compared with a given sample only.
 
     Args:
         model: A built Keras model; not changed.
+        sample: Inputs of the model, (samples, ...), to compare the outputs on.
 
     Returns:
         The copy.
 
     Raises:
-        ValueError: If Keras can neither clone nor save and load the model.
+        ValueError: If Keras can neither clone nor save and load the model, or the copy
+            computes something else.
 
     Example:
         >>> model = build_sgs_cnn((8, 8, 2), num_layers=1)
@@ -120,9 +132,19 @@ def copy_model(model: keras.Model) -> keras.Model:
         copy = _rebuild(model)
     except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError):
         copy = None
-    if copy is None or not _same_structure(model, copy):
-        copy = _save_and_load(model)
-    _assign(copy, model)
+    if copy is not None and _same_structure(model, copy):
+        _carry_state(model, copy)
+        if computes_alike(model, copy, sample):
+            return copy
+    copy = _save_and_load(model)
+    _carry_state(model, copy)
+    if not computes_alike(model, copy, sample):
+        raise ValueError(
+            f"A copy of model {model.name!r} ({type(model).__name__}) has the same "
+            "weights but computes other outputs, so a layer keeps state that Keras "
+            "neither puts into its configuration nor saves. Implement get_config(), or "
+            "save_own_variables() and load_own_variables(), on its class."
+        )
     return copy
 
 
@@ -165,10 +187,9 @@ def fresh_model(model: keras.Model, seed: int) -> keras.Model:
             f"weights. Expected shapes {_shapes(model)}, received {_shapes(fresh)}. "
             "Implement get_config() and build() on its class."
         )
-    pairs = zip(_layers(model), _layers(fresh), strict=True)
-    for old, new in pairs:
+    for old, new in _pairs(model, fresh):
         if not introspection.own_trainable_variables(old):
-            _assign(new, old)
+            _carry_layer(old, new)
     return fresh
 
 
@@ -191,14 +212,119 @@ def seed_random_states(model: keras.Model, seed: int) -> None:
             generator._initial_seed = seed
 
 
+def computes_alike(model: keras.Model, other: keras.Model, sample: Any = None) -> bool:
+    """Return whether two models give the same outputs in inference mode.
+
+    Equal up to round-off; neither model is changed.
+
+    Args:
+        model: A built model. Where it gives no outputs, or others each time, nothing
+            can be compared and the answer is True.
+        other: Another one.
+        sample: Inputs; drawn from a fixed seed if not given.
+    """
+    samples = _drawn_samples(model) if sample is None else [sample]
+    for x in samples:
+        try:
+            expected = outputs_of(model, x)
+        except Exception:
+            continue
+        try:
+            received = outputs_of(other, x)
+        except Exception:
+            return False
+        if _close(expected, received):
+            return True
+        return not _close(expected, outputs_of(model, x))
+    return True
+
+
+def outputs_of(model: keras.Model, x: Any) -> list[NDArray[Any]]:
+    """Return the outputs of a model in inference mode, without lasting effects.
+
+    Layers that count their calls or keep states do so in a scope that is thrown away.
+
+    Args:
+        model: A built Keras model; not changed.
+        x: Its inputs, (samples, ...).
+    """
+    with keras.StatelessScope():
+        outputs = model(x, training=False)
+    return [
+        np.asarray(keras.ops.convert_to_numpy(part))
+        for part in keras.tree.flatten(outputs)
+    ]
+
+
+def _drawn_samples(model: keras.Model) -> Iterator[Any]:
+    generator = np.random.default_rng(0)
+
+    def drawn(tensor: keras.KerasTensor) -> Any:
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        if "int" in dtype or dtype == "bool":
+            return generator.integers(0, 2, tensor.shape).astype(dtype)
+        values = generator.normal(size=tensor.shape)
+        return keras.ops.convert_to_tensor(values, dtype)
+
+    for size in _OPEN_SIZES:
+        try:
+            yield keras.tree.map_structure(
+                drawn, introspection.symbolic_inputs(model, unknown=size)
+            )
+        except (TypeError, ValueError):  # unknown shape, or text
+            return
+
+
+def _close(expected: list[NDArray[Any]], received: list[NDArray[Any]]) -> bool:
+    if [part.shape for part in expected] != [part.shape for part in received]:
+        return False
+    for first, second in zip(expected, received, strict=True):
+        if first.dtype != second.dtype:
+            return False
+        if first.dtype.kind in "iubSUO":
+            if not np.array_equal(first, second):
+                return False
+            continue
+        # NumPy compares no bfloat16; a few units in the last place of the largest.
+        precise = 1e-5 if first.dtype.itemsize >= 4 else 1e-2
+        a, b = first.astype(np.float64), second.astype(np.float64)
+        largest = float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0))
+        if not np.allclose(a, b, rtol=0.0, atol=precise * largest, equal_nan=True):
+            return False
+    return True
+
+
 def _rebuild(model: keras.Model) -> keras.Model:
     rebuilt = keras.models.clone_model(model)
-    if _shapes(rebuilt) != _shapes(model):
+    if type(rebuilt) is not type(model):
+        # Keras clones a functional model of a class of its own to a plain one, which
+        # has the layers but not, for example, the class's train_step.
+        with contextlib.suppress(Exception):
+            rebuilt = type(model).from_config(model.get_config())
+    if not rebuilt.built or not rebuilt.weights or not _same_structure(model, rebuilt):
         # Subclassed models get their weights from a call; build() alone may not do.
         shape = (model.get_build_config() or {}).get("input_shape")
         if shape is not None:
             rebuilt(keras.ops.zeros([size or 1 for size in shape]), training=False)
+        _adapt_layers(model, rebuilt)
     return rebuilt
+
+
+def _adapt_layers(model: keras.Model, copy: keras.Model) -> None:
+    """Add low-rank updates and quantization that a configuration does not hold."""
+    old_layers, new_layers = _all_layers(model), _all_layers(copy)
+    if list(map(type, old_layers)) != list(map(type, new_layers)):
+        return
+    for old, new in zip(old_layers, new_layers, strict=True):
+        mode = getattr(old, "quantization_mode", None)
+        leaf = not introspection.sublayers(old) and new.built
+        if mode and leaf and getattr(new, "quantization_mode", None) is None:
+            new.quantize(mode)
+        rank = getattr(old, "lora_rank", None)
+        if getattr(old, "lora_enabled", False) and rank and new.built:
+            if not new.lora_enabled:
+                new.enable_lora(rank)
+            new.lora_alpha = old.lora_alpha
 
 
 def _save_and_load(model: keras.Model) -> keras.Model:
@@ -227,17 +353,40 @@ def _save_and_load(model: keras.Model) -> keras.Model:
     return loaded
 
 
-def _assign(layer: keras.Layer, source: keras.Layer) -> None:
-    for weight, value in zip(layer.weights, source.weights, strict=True):
+def _carry_state(model: keras.Model, copy: keras.Model) -> None:
+    for old, new in _pairs(model, copy):
+        _carry_layer(old, new)
+    generators = map(introspection.seed_generators, (model, copy))
+    for old, new in zip(*generators, strict=False):
+        new.state.assign(introspection.fetch(old.state))
+
+
+def _carry_layer(old: keras.Layer, new: keras.Layer) -> None:
+    for value, weight in introspection.paired_weights(old, new):
         weight.assign(introspection.fetch(value))
+    # Layers that say how to save more than their weights are asked to. Those that can
+    # have low-rank updates would merge them.
+    if hasattr(old, "lora_enabled"):
+        return
+    if type(old).load_own_variables is not keras.Layer.load_own_variables:
+        store: dict[str, Any] = {}
+        old.save_own_variables(store)
+        values = {key: np.asarray(value) for key, value in store.items()}
+        new.load_own_variables(values)
+    if hasattr(old, "load_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            old.save_assets(folder)
+            new.load_assets(folder)
 
 
 def _all_layers(model: keras.Model) -> list[keras.Layer]:
     return introspection.parents_first(model)
 
 
-def _layers(model: keras.Model) -> list[keras.Layer]:
-    return list(introspection.layers_with_weights(model).values())
+def _pairs(
+    model: keras.Model, copy: keras.Model
+) -> Iterator[tuple[keras.Layer, keras.Layer]]:
+    return zip(_all_layers(model), _all_layers(copy), strict=True)
 
 
 def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
@@ -245,8 +394,21 @@ def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
 
 
 def _same_structure(model: keras.Model, other: keras.Model) -> bool:
-    if not other.built or _shapes(model) != _shapes(other):
+    """Return whether layers, shapes of weights and tied weights agree, by place."""
+    layers = _all_layers(model), _all_layers(other)
+    # The class of the whole may differ, see `_rebuild`.
+    types = [[type(layer) for layer in part[1:]] for part in layers]
+    if not other.built or types[0] != types[1]:
         return False
-    return [type(layer) for layer in _layers(model)] == [
-        type(layer) for layer in _layers(other)
-    ]
+    partner: dict[int, keras.Variable] = {}
+    for old, new in zip(*layers, strict=True):
+        pairs = introspection.paired_weights(old, new)
+        if any(
+            len(introspection.own_weights(part)) != len(pairs) for part in (old, new)
+        ):
+            return False
+        for weight, copied in pairs:
+            tied = partner.setdefault(id(weight), copied)
+            if tied is not copied or tuple(weight.shape) != tuple(copied.shape):
+                return False
+    return len({id(copied) for copied in partner.values()}) == len(partner)

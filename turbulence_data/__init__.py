@@ -38,6 +38,7 @@ from turbulence_data.solver.fftw._engine import FftwEngine
 from turbulence_data.statistics import content_hash, package_version
 from turbulence_data.stresses import SubgridStresses, subgrid_stresses
 from turbulence_data.turbulence_data_dataset_builder import Builder, TurbulenceConfig
+from turbulence_data.two_layer import TwoLayerConfig
 
 __version__ = package_version()
 
@@ -64,6 +65,7 @@ __all__ = [
     "Trajectory",
     "TrajectoryFailedError",
     "TurbulenceConfig",
+    "TwoLayerConfig",
     "UnstableTimeStepError",
     "__version__",
     "batches",

@@ -76,22 +76,26 @@ class _Whole(keras.layers.Layer):
 
 @contextlib.contextmanager
 def _recorded(layers: list[keras.Layer], calls: list[LayerCall]) -> Iterator[None]:
-    # Keras calls `layer.call`; an attribute of the instance hides that of the class.
-    # Set past Keras's own __setattr__, which would track it as state of the layer.
-    kept = [layer.__dict__.get("call") for layer in layers]
+    # Keras calls `layer.call`, of quantized layers `layer.quantized_call`; an attribute
+    # of the instance hides that of the class. Set past Keras's own __setattr__, which
+    # would track it as state of the layer.
+    places = [(layer, introspection.call_name(layer)) for layer in layers]
+    kept = [layer.__dict__.get(name) for layer, name in places]
     try:
-        for layer in layers:
-            object.__setattr__(layer, "call", _recording(layer, calls))
+        for layer, name in places:
+            object.__setattr__(layer, name, _recording(layer, name, calls))
         yield
     finally:
-        for layer, own in zip(layers, kept, strict=True):
-            layer.__dict__.pop("call", None)
+        for (layer, name), own in zip(places, kept, strict=True):
+            layer.__dict__.pop(name, None)
             if own is not None:
-                object.__setattr__(layer, "call", own)
+                object.__setattr__(layer, name, own)
 
 
-def _recording(layer: keras.Layer, calls: list[LayerCall]) -> Callable[..., Any]:
-    call = layer.call
+def _recording(
+    layer: keras.Layer, name: str, calls: list[LayerCall]
+) -> Callable[..., Any]:
+    call = getattr(layer, name)
 
     def record(*args: Any, **kwargs: Any) -> Any:
         outputs = call(*args, **kwargs)

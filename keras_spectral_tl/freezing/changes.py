@@ -16,6 +16,7 @@ from keras_spectral_tl.freezing.selection import (
     choose,
     select_layers,
 )
+from keras_spectral_tl.introspection import ModelLayers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +69,16 @@ def freeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeR
         >>> unfreeze_layers(model).changed
         ('first',)
     """
-    found = introspection.layers_with_weights(model)
-    chosen = choose(model, found, layers, thawed=True)
+    named = ModelLayers.of(model)
+    chosen = choose(named, layers, thawed=True)
+    stopped = {id(named.weights[p]) for paths in chosen.values() for p in paths}
     left: Choice = {}
-    for name, weights in flags.trainable_choice(model, found).items():
-        left[name] = tuple(w for w in weights if w not in chosen.get(name, ()))
-        if name in chosen and not left[name]:
-            del left[name]
+    for name, paths in flags.trainable_choice(named).items():
+        kept = tuple(p for p in paths if id(named.weights[p]) not in stopped)
+        if kept or (name not in chosen and not paths):
+            left[name] = kept
     _refuse_statistics_alone(chosen, left)
-    return _change(model, found, left)
+    return _change(named, left)
 
 
 def unfreeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeRecord:
@@ -95,11 +97,11 @@ def unfreeze_layers(model: keras.Model, layers: Selector | None = None) -> Freez
     Raises:
         KeyError, TypeError, ValueError: As `select_layers`.
     """
-    found = introspection.layers_with_weights(model)
-    after = flags.trainable_choice(model, found)
-    for name, weights in choose(model, found, layers, thawed=True).items():
-        after[name] = (*after.get(name, ()), *weights)
-    return _change(model, found, after)
+    named = ModelLayers.of(model)
+    after = flags.trainable_choice(named)
+    for name, paths in choose(named, layers, thawed=True).items():
+        after[name] = (*after.get(name, ()), *paths)
+    return _change(named, after)
 
 
 @contextlib.contextmanager
@@ -137,27 +139,22 @@ def only_trainable(
     before = flags.TrainableFlags.of(model)
     try:
         flags.set_trainable(model, selection)
-        introspection.drop_training_function(model)
+        introspection.drop_compiled_functions(model)
         yield selection
     finally:
         before.restore()
-        introspection.drop_training_function(model)
+        introspection.drop_compiled_functions(model)
 
 
-def _change(
-    model: keras.Model, layers: dict[str, keras.Layer], choice: Choice
-) -> FreezeRecord:
-    before = flags.trainable_choice(model, layers)
-    flags.switch(model, layers, choice)
-    now = flags.trainable_choice(model, layers)
-    switched = _paths(before) ^ _paths(now)
+def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:
+    model = named.model
+    before = flags.trainable_choice(named)
+    flags.switch(named, choice)
+    now = flags.trainable_choice(named)
     changed = tuple(
-        name
-        for name in layers
-        if (name in before) != (name in now)
-        or set(before.get(name, ())) != set(now.get(name, ()))
+        name for name in named.names if _state(before, name) != _state(now, name)
     )
-    if changed and introspection.drop_training_function(model):
+    if changed and introspection.drop_compiled_functions(model):
         warnings.warn(
             f"Model {model.name!r} has been trained since it was compiled, before "
             f"layers changed ({', '.join(changed)}). Call model.compile(...) before "
@@ -165,26 +162,30 @@ def _change(
             UserWarning,
             stacklevel=3,
         )
+    switched = _paths(before) ^ _paths(now)
     return FreezeRecord(
         changed=changed,
         trainable=tuple(now),
-        frozen=tuple(name for name in layers if name not in now),
+        frozen=tuple(name for name in named.names if name not in now),
         compile_again=bool(changed) and introspection.optimizer_is_built(model),
-        variables=tuple(
-            p for p in introspection.named_weights(layers) if p in switched
-        ),
+        variables=tuple(path for path in named.weights if path in switched),
     )
 
 
 def _refuse_statistics_alone(chosen: Choice, left: Choice) -> None:
-    for name, weights in chosen.items():
-        if not weights and left.get(name):
+    for name, paths in chosen.items():
+        if not paths and left.get(name):
+            weights = ", ".join(path.rsplit("/", 1)[1] for path in left[name])
             raise ValueError(
                 f"The statistics of layer {name!r} move as long as its weights "
-                f"{', '.join(left[name])} train: Keras has one flag for both. Freeze "
+                f"{weights} train: Keras has one flag for both. Freeze "
                 f"the whole layer, freeze_layers(model, {name!r})."
             )
 
 
+def _state(choice: Choice, name: str) -> set[str] | None:
+    return set(choice[name]) if name in choice else None
+
+
 def _paths(choice: Choice) -> set[str]:
-    return {f"{name}/{weight}" for name in choice for weight in choice[name]}
+    return {path for paths in choice.values() for path in paths}

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 
 import keras
 
 from keras_spectral_tl import introspection
 from keras_spectral_tl.freezing.call_trace import LayerCall, trace_calls
+from keras_spectral_tl.introspection import ModelLayers
 
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -58,29 +59,28 @@ class TrainingCost:
 
 
 def training_cost(
-    model: keras.Model,
-    trained: Mapping[str, Collection[keras.Variable]],
-    layers: Mapping[str, keras.Layer],
+    named: ModelLayers,
+    trained: Iterable[keras.Variable],
     input_shape: introspection.SampleShape | None = None,
 ) -> TrainingCost:
     """Count the multiply-adds of a training step that changes the given weights.
 
     Args:
-        model: A built Keras model.
-        trained: The weights that train, by layer.
-        layers: The weight-bearing layers by name.
+        named: The weight-bearing layers of a built model.
+        trained: The weights that train.
         input_shape: Shape of one sample; that of the model if not given.
 
     Raises:
         ValueError: If the shape of a sample is not known.
     """
-    calls = trace_calls(model, input_shape)
+    calls = trace_calls(named.model, input_shape)
     costs = [_multiply_adds(call) for call in calls]
-    whole = {
-        id(layers[name]): any(len(v.shape) > 1 for v in weights)
-        for name, weights in trained.items()
-        if weights
-    }
+    training_ids = {id(variable) for variable in trained}
+    whole: dict[int, bool] = {}
+    for layer in named.layers.values():
+        active = [v for v in introspection.own_weights(layer) if id(v) in training_ids]
+        if active:
+            whole[id(layer)] = any(len(v.shape) > 1 for v in active)
     training = [place for place, call in enumerate(calls) if id(call.layer) in whole]
     first = min(training, default=len(calls))
     through = sum(costs[first + 1 :])
@@ -89,8 +89,8 @@ def training_cost(
         costs[k] if whole[id(calls[k].layer)] else _values(calls[k]) for k in training
     )
     forward = sum(costs)
-    names = {id(layer): name for name, layer in layers.items()}
-    by_layer = dict.fromkeys(layers, 0)
+    names = {id(layer): name for name, layer in named.layers.items()}
+    by_layer = dict.fromkeys(named.names, 0)
     for call, cost in zip(calls, costs, strict=True):
         if id(call.layer) in names:
             by_layer[names[id(call.layer)]] += cost
@@ -109,8 +109,8 @@ def _multiply_adds(call: LayerCall) -> int:
         for weight in introspection.own_weights(layer)
         if weight.name.endswith("kernel")
     )
-    if isinstance(layer, keras.layers.Dense):
-        return math.prod(call.outputs[0][1:-1]) * kernels
+    if isinstance(layer, keras.layers.Dense):  # quantized kernels may be packed
+        return math.prod(call.outputs[0][1:]) * call.inputs[0][-1]
     if isinstance(layer, _TRANSPOSED):  # each input point meets the whole kernel
         return math.prod(_spatial(layer, call.inputs[0])) * kernels
     if isinstance(layer, _CONVOLUTIONS):

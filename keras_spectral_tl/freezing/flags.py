@@ -1,12 +1,14 @@
 """The `trainable` flags of layers and weights: read, written and put back exactly."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import keras
 
 from keras_spectral_tl import introspection
+from keras_spectral_tl.freezing import held
 from keras_spectral_tl.freezing.selection import Choice, LayerSelection, choose
+from keras_spectral_tl.introspection import ModelLayers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,22 +36,22 @@ class TrainableFlags:
             variable.trainable = flag
 
 
-def trainable_choice(model: keras.Model, layers: Mapping[str, keras.Layer]) -> Choice:
-    """Return what training would change now: names of weights by layer.
+def trainable_choice(named: ModelLayers) -> Choice:
+    """Return what training would change now: paths of weights by layer.
 
     A layer without trainable weights (statistics only), and one whose scale and shift
     are frozen one by one, counts by its flag: its statistics move.
     """
-    active = {id(variable) for variable in model.trainable_weights}
+    active = {id(variable) for variable in named.model.trainable_weights}
     choice: Choice = {}
-    for name, layer in layers.items():
-        paths = introspection.named_weights({name: layer})
-        moving = [path for path, v in paths.items() if id(v) in active]
-        leaf = not introspection.sublayers(layer)
+    for name, layer in named.layers.items():
         own = introspection.own_trainable_variables(layer)
+        inside = named.weights_of(name)
+        moving = tuple(path for path, v in inside.items() if id(v) in active)
+        leaf = not introspection.sublayers(layer)
         by_flag = not own or (leaf and bool(introspection.own_statistics(layer)))
         if moving or (by_flag and layer.trainable):
-            choice[name] = tuple(path.rsplit("/", 1)[1] for path in moving)
+            choice[name] = moving
     return choice
 
 
@@ -58,7 +60,7 @@ def trainable_names(model: keras.Model) -> tuple[str, ...]:
 
     A layer without trainable weights (statistics only) counts by its flag.
     """
-    return tuple(trainable_choice(model, introspection.layers_with_weights(model)))
+    return tuple(trainable_choice(ModelLayers.of(model)))
 
 
 def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> None:
@@ -66,32 +68,26 @@ def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> 
 
     Args:
         model: A built Keras model; changed in place.
-        names: Names as in `layers_with_weights`, for whole layers (a weight
-            frozen by itself stays so), or a selection, of which exactly the chosen
-            weights train.
+        names: Names as in `layers_with_weights`, for whole layers (a weight frozen by
+            itself stays so), or a selection, of which exactly the chosen weights train.
     """
-    layers = introspection.layers_with_weights(model)
+    named = ModelLayers.of(model)
     selector = names if isinstance(names, LayerSelection) else list(names)
-    switch(model, layers, choose(model, layers, selector) if selector else {})
+    switch(named, choose(named, selector) if selector else {})
 
 
-def switch(
-    model: keras.Model, layers: Mapping[str, keras.Layer], choice: Choice
-) -> None:
+def switch(named: ModelLayers, choice: Choice) -> None:
     """Make exactly the chosen weights trainable.
 
     A container that holds weights beside sublayers is switched weight by weight, since
     its flag would switch the sublayers too. A layer with any chosen weight runs in
-    training mode, every other one in inference mode.
+    training mode, every other one in inference mode. A weight that several layers share
+    trains if it is chosen in one of them.
     """
-    running = {id(layers[name]) for name in choice}
-    training = {
-        id(weight)
-        for name in choice
-        for path, weight in introspection.named_weights({name: layers[name]}).items()
-        if path.rsplit("/", 1)[1] in choice[name]
-    }
-    for layer in introspection.parents_first(model):
+    running = {id(named.layers[name]) for name in choice}
+    training = {id(named.weights[path]) for paths in choice.values() for path in paths}
+    layers = introspection.parents_first(named.model)
+    for layer in layers:
         if introspection.sublayers(layer):
             inside = {id(inner) for inner in introspection.parents_first(layer)}
             if inside & running and not layer.trainable:
@@ -99,7 +95,12 @@ def switch(
         elif introspection.own_weights(layer) and (
             layer.trainable != (id(layer) in running)
         ):
+            if layer.trainable:
+                held.remember(layer)
             layer.trainable = id(layer) in running
+    for layer in layers:
         for variable in introspection.own_trainable_variables(layer):
-            if variable.trainable != (id(variable) in training):
-                variable.trainable = id(variable) in training
+            wanted = id(variable) in training
+            if variable.trainable != wanted:
+                variable.trainable = wanted
+                held.note(layer, variable, frozen=layer.trainable and not wanted)

@@ -1,21 +1,22 @@
 """SHA-256 of weights: the proof of what did not move."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import keras
 
 from keras_spectral_tl import introspection
+from keras_spectral_tl.introspection import ModelLayers
 
 
-def layer_hashes(layers: keras.Model | Mapping[str, keras.Layer]) -> dict[str, str]:
+def layer_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
     """Return the SHA-256 of the weights of each weight-bearing layer.
 
     Moving statistics are included. Two equal hashes mean that the weights are equal bit
     for bit, with the same shapes and dtypes.
 
     Args:
-        layers: A built Keras model, or layers by name.
+        layers: A built Keras model, or its layers by name.
 
     Returns:
         Hexadecimal digests by layer name, as in `layers_with_weights`.
@@ -31,15 +32,15 @@ def layer_hashes(layers: keras.Model | Mapping[str, keras.Layer]) -> dict[str, s
     """
     return {
         name: hash_of(introspection.own_weights(layer))
-        for name, layer in _named(layers).items()
+        for name, layer in _named(layers).layers.items()
     }
 
 
-def weight_hashes(layers: keras.Model | Mapping[str, keras.Layer]) -> dict[str, str]:
+def weight_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
     """Return the SHA-256 of each single weight, statistics included.
 
     Args:
-        layers: A built Keras model, or layers by name.
+        layers: A built Keras model, or its layers by name.
 
     Returns:
         Hexadecimal digests by path, as in `introspection.named_weights`.
@@ -54,7 +55,7 @@ def weight_hashes(layers: keras.Model | Mapping[str, keras.Layer]) -> dict[str, 
         ...  if digest != before[path]]
         ['hidden/bias']
     """
-    weights = introspection.named_weights(_named(layers))
+    weights = _named(layers).weights
     return {path: hash_of([weight]) for path, weight in weights.items()}
 
 
@@ -68,9 +69,5 @@ def hash_of(weights: Iterable[keras.Variable]) -> str:
     return digest.hexdigest()
 
 
-def _named(
-    layers: keras.Model | Mapping[str, keras.Layer],
-) -> Mapping[str, keras.Layer]:
-    if isinstance(layers, Mapping):
-        return layers
-    return introspection.layers_with_weights(layers)
+def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
+    return layers if isinstance(layers, ModelLayers) else ModelLayers.of(layers)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,10 +11,11 @@ import numpy as np
 from keras_spectral_tl import introspection
 from keras_spectral_tl.freezing.costs import TrainingCost, training_cost
 from keras_spectral_tl.freezing.depth import Depth
+from keras_spectral_tl.freezing.held import held_weights
 from keras_spectral_tl.freezing.parts import Part
-from keras_spectral_tl.introspection import SampleShape
+from keras_spectral_tl.introspection import ModelLayers, SampleShape
 
-# Layer name -> names of its weights that are to train.
+# Layer name -> paths of its weights that are to train.
 Choice = dict[str, tuple[str, ...]]
 
 
@@ -28,7 +29,7 @@ class LayerSelection:
         num_frozen: All other parameters of the model, moving statistics included.
         variables: Paths of the chosen weights, as in `introspection.named_weights`.
         statistics: Paths of the moving statistics that are updated beside them.
-        source: The model and its layers by name; not kept in a pickled selection.
+        source: The layers of the model; not kept in a pickled selection.
     """
 
     names: tuple[str, ...]
@@ -36,7 +37,7 @@ class LayerSelection:
     num_frozen: int
     variables: tuple[str, ...]
     statistics: tuple[str, ...]
-    source: tuple[keras.Model, Mapping[str, keras.Layer]] | None = dataclasses.field(
+    source: ModelLayers | None = dataclasses.field(
         default=None, repr=False, compare=False
     )
 
@@ -64,20 +65,16 @@ class LayerSelection:
                 f"The model of the selection {', '.join(self.names)} is not known any "
                 "more. Choose again with select_layers(model, ...)."
             )
-        model, layers = self.source
-        weights = introspection.named_weights(layers)
-        trained = {
-            name: [weights[path] for path in self.variables if _layer(path) == name]
-            for name in self.names
-        }
-        return training_cost(model, trained, layers, input_shape)
+        weights = self.source.weights
+        trained = [weights[path] for path in self.variables]
+        return training_cost(self.source, trained, input_shape)
 
     def __str__(self) -> str:
         total = self.num_trainable + self.num_frozen
         lines = [f"{'layer':24}  weights"]
         for name in self.names:
             paths = [*self.variables, *self.statistics]
-            inside = [path for path in paths if _layer(path) == name]
+            inside = [path for path in paths if path.rsplit("/", 1)[0] == name]
             shown = ", ".join(path.rsplit("/", 1)[1] for path in inside)
             lines.append(f"{name:24}  {shown}")
         lines.append(f"{self.num_trainable:,} of {total:,} parameters train")
@@ -117,14 +114,14 @@ def select_layers(model: keras.Model, selector: Selector | None) -> LayerSelecti
 
     Args:
         model: A built Keras model.
-        selector: A layer name (that of a container without weights of its own means
-            all layers in it); an index or slice into `layers_with_weights`
-            (negative ones count from the end); `freezing.Depth`, which counts in the
-            order of the calls; a compiled regular expression, searched in the names; a
-            subclass of `keras.Layer`; a layer of the model; a callable from layer to
-            bool; a part such as `freezing.KernelsOf`, `BiasesOf`, `NormalizationOf`,
-            `StatisticsOf`, `LowRankOf` or `OutputGain`; an earlier `LayerSelection`; or
-            a sequence of any of these. None means all.
+        selector: A layer name (that of a container means all layers in it); an index or
+            slice into `layers_with_weights` (negative ones count from the end);
+            `freezing.Depth`, which counts in the order of the calls; a compiled regular
+            expression, searched in the names; a subclass of `keras.Layer`, for its
+            instances and the layers inside them; a layer of the model, likewise; a
+            callable from layer to bool; a part such as `freezing.KernelsOf`,
+            `BiasesOf`, `NormalizationOf`, `StatisticsOf`, `LowRankOf` or `OutputGain`;
+            an earlier `LayerSelection`; or a sequence of any of these. None means all.
 
     Returns:
         What was chosen, with parameter counts and multiply-adds. A whole layer stands
@@ -150,136 +147,118 @@ def select_layers(model: keras.Model, selector: Selector | None) -> LayerSelecti
         >>> select_layers(model, -1).names
         ('last',)
     """
-    layers = introspection.layers_with_weights(model)
-    return select_from(model, layers, choose(model, layers, selector))
+    named = ModelLayers.of(model)
+    return select_from(named, choose(named, selector))
 
 
-def select_from(
-    model: keras.Model, layers: Mapping[str, keras.Layer], choice: Choice
-) -> LayerSelection:
+def select_from(named: ModelLayers, choice: Choice) -> LayerSelection:
     """Return the choice with its counts, in the order of the model."""
-    names = tuple(name for name in layers if name in choice)
-    weights = introspection.named_weights(layers)
-    running = {id(v) for n in names for v in introspection.own_statistics(layers[n])}
-    chosen = [path for path in weights if _last(path) in choice.get(_layer(path), ())]
-    count = introspection.count_parameters([weights[path] for path in chosen])
-    total = introspection.count_parameters(model.weights)
+    names = tuple(name for name in named.names if name in choice)
+    chosen = [named.weights[path] for paths in choice.values() for path in paths]
+    running = [v for n in names for v in introspection.own_statistics(named.layers[n])]
+    count = introspection.count_parameters({id(v): v for v in chosen}.values())
+    total = introspection.count_parameters(named.model.weights)
     return LayerSelection(
         names=names,
         num_trainable=count,
         num_frozen=total - count,
-        variables=tuple(chosen),
-        statistics=tuple(path for path, v in weights.items() if id(v) in running),
-        source=(model, layers),
+        variables=named.paths(chosen),
+        statistics=named.paths(running),
+        source=named,
     )
 
 
-def choose(
-    model: keras.Model,
-    layers: Mapping[str, keras.Layer],
-    selector: Any,
-    thawed: bool = False,
-) -> Choice:
-    """Return the weights that a selector chooses, by layer.
+def choose(named: ModelLayers, selector: Any, thawed: bool = False) -> Choice:
+    """Return the paths of the weights that a selector chooses, by layer.
 
     Args:
-        model: A built Keras model.
-        layers: Its weight-bearing layers by name.
+        named: The weight-bearing layers of a model.
         selector: See `select_layers`.
-        thawed: Whether a whole layer includes weights frozen one by one.
+        thawed: Whether a whole layer stands for all that unfreezing it makes trainable,
+            not for what is trainable in it now.
 
     Raises:
         KeyError, TypeError, ValueError: As `select_layers`.
     """
-    choice = _chosen(model, layers, selector, thawed)
+    choice = _chosen(named, selector, thawed)
     if choice:
         return choice
-    mend = f" {selector.mend()}" if isinstance(selector, Part) else ""
+    hint = f" {selector.mend()}" if isinstance(selector, Part) else ""
     raise ValueError(
-        f"The selector {selector!r} chose no layer of model {model.name!r}. Its "
-        f"layers with weights are: {', '.join(layers) or 'none'}.{mend}"
+        f"The selector {selector!r} chose no layer of model {named.model.name!r}. Its "
+        f"layers with weights are: {', '.join(named.names) or 'none'}.{hint}"
     )
 
 
-def _chosen(
-    model: keras.Model, layers: Mapping[str, keras.Layer], selector: Any, thawed: bool
-) -> Choice:
+def _chosen(named: ModelLayers, selector: Any, thawed: bool) -> Choice:
     if isinstance(selector, LayerSelection):
-        return _of_selection(model, layers, selector)
+        return _of_selection(named, selector)
     if isinstance(selector, Part):
-        inside = _whole(layers, _names(model, layers, selector.layers), thawed=True)
-        return _of_part(layers, inside, selector)
+        return _of_part(named, _names(named, selector.layers), selector)
     if isinstance(selector, Sequence) and not isinstance(selector, str):
         choice: Choice = {}
         for item in selector:
-            for name, weights in _chosen(model, layers, item, thawed).items():
-                choice[name] = (*choice.get(name, ()), *weights)
+            for name, paths in _chosen(named, item, thawed).items():
+                choice[name] = (*choice.get(name, ()), *paths)
         return choice
-    return _whole(layers, _names(model, layers, selector), thawed)
+    return {name: _whole(named, name, thawed) for name in _names(named, selector)}
 
 
-def _of_selection(
-    model: keras.Model, layers: Mapping[str, keras.Layer], selection: LayerSelection
-) -> Choice:
+def _of_selection(named: ModelLayers, selection: LayerSelection) -> Choice:
     choice: Choice = {}
     for name in selection.names:
-        introspection.known_name(name, list(layers), model.name)
-        choice[name] = tuple(
-            _last(path) for path in selection.variables if _layer(path) == name
-        )
+        introspection.known_name(name, named.names, named.model.name)
+        inside = named.weights_of(name)
+        choice[name] = tuple(path for path in selection.variables if path in inside)
     return choice
 
 
-def _of_part(layers: Mapping[str, keras.Layer], inside: Choice, part: Part) -> Choice:
-    choice: Choice = {}
-    for name in inside:
-        paths = introspection.named_weights({name: layers[name]})
-        own = {id(v) for v in introspection.own_trainable_variables(layers[name])}
-        accepted = [
-            path for path, v in paths.items() if part.accepts(layers[name], v.name)
-        ]
-        if accepted:
-            choice[name] = tuple(_last(p) for p in accepted if id(paths[p]) in own)
-    return choice
-
-
-def _whole(
-    layers: Mapping[str, keras.Layer], names: Sequence[str], thawed: bool
-) -> Choice:
+def _of_part(named: ModelLayers, names: Sequence[str], part: Part) -> Choice:
     choice: Choice = {}
     for name in names:
-        paths = introspection.named_weights({name: layers[name]})
-        own = introspection.own_trainable_variables(layers[name])
-        # A user may have frozen one weight; a layer frozen as a whole has no such.
-        active = own if thawed else [v for v in own if v.trainable] or own
-        ids = {id(variable) for variable in active}
-        choice[name] = tuple(_last(path) for path, v in paths.items() if id(v) in ids)
+        layer = named.layers[name]
+        own = {id(v) for v in introspection.own_trainable_variables(layer)}
+        accepted = {
+            path: weight
+            for path, weight in named.weights_of(name).items()
+            if part.accepts(layer, weight.name)
+        }
+        if accepted:
+            choice[name] = tuple(p for p, v in accepted.items() if id(v) in own)
     return choice
 
 
-def _names(
-    model: keras.Model, layers: Mapping[str, keras.Layer], selector: Any
-) -> list[str]:
-    names = list(layers)
+def _whole(named: ModelLayers, name: str, thawed: bool) -> tuple[str, ...]:
+    layer = named.layers[name]
+    own = introspection.own_trainable_variables(layer)
+    # A user may have frozen one weight; a layer frozen as a whole has no such.
+    active = [] if thawed else [v for v in own if v.trainable]
+    if not active:
+        held = {id(v) for v in held_weights(layer)}
+        active = [v for v in own if id(v) not in held]
+    ids = {id(variable) for variable in active}
+    return tuple(p for p, v in named.weights_of(name).items() if id(v) in ids)
+
+
+def _names(named: ModelLayers, selector: Any) -> list[str]:
+    names = list(named.names)
     if selector is None:
         return names
     if isinstance(selector, LayerSelection):
-        return [introspection.known_name(n, names, model.name) for n in selector.names]
+        return [named.known(name) for name in selector.names]
     if isinstance(selector, str):
         inside = [name for name in names if name.startswith(f"{selector}/")]
-        if inside and selector not in layers:
-            return inside
-        return [introspection.known_name(selector, names, model.name)]
-    if isinstance(selector, (int, np.integer)) and not isinstance(selector, bool):
+        return inside if inside and selector not in names else [named.known(selector)]
+    if isinstance(selector, int | np.integer) and not isinstance(selector, bool):
         return [_name_at(names, int(selector))]
     if isinstance(selector, slice):
         return names[selector]
     if isinstance(selector, Depth):
-        return list(selector.names(model, layers))
+        return list(selector.names(named.model, named.layers))
     if isinstance(selector, Sequence):
-        return [name for item in selector for name in _names(model, layers, item)]
-    accepts = _as_predicate(selector)
-    return [name for name, layer in layers.items() if accepts(name, layer)]
+        return [name for item in selector for name in _names(named, item)]
+    accepts = _as_predicate(named.model, selector)
+    return [name for name, layer in named.layers.items() if accepts(name, layer)]
 
 
 def _name_at(names: list[str], index: int) -> str:
@@ -291,13 +270,18 @@ def _name_at(names: list[str], index: int) -> str:
     return names[index]
 
 
-def _as_predicate(selector: Any) -> Callable[[str, keras.Layer], bool]:
+def _as_predicate(
+    model: keras.Model, selector: Any
+) -> Callable[[str, keras.Layer], bool]:
     if isinstance(selector, re.Pattern):
         return lambda name, layer: selector.search(name) is not None
     if isinstance(selector, type) and issubclass(selector, keras.Layer):
-        return lambda name, layer: isinstance(layer, selector)
+        # Recurrent and attention layers hold their weights in layers inside.
+        parts = introspection.parents_first(model)[1:]
+        inside = _inside([part for part in parts if isinstance(part, selector)])
+        return lambda name, layer: isinstance(layer, selector) or id(layer) in inside
     if isinstance(selector, keras.Layer):
-        inside = {id(layer) for layer in introspection.parents_first(selector)}
+        inside = _inside([selector])
         return lambda name, layer: id(layer) in inside
     if callable(selector) and not isinstance(selector, type):
         return lambda name, layer: bool(selector(layer))
@@ -309,9 +293,9 @@ def _as_predicate(selector: Any) -> Callable[[str, keras.Layer], bool]:
     )
 
 
-def _layer(path: str) -> str:
-    return path.rsplit("/", 1)[0]
-
-
-def _last(path: str) -> str:
-    return path.rsplit("/", 1)[1]
+def _inside(containers: Sequence[keras.Layer]) -> set[int]:
+    return {
+        id(layer)
+        for container in containers
+        for layer in introspection.parents_first(container)
+    }

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.introspection import (
+    call_name,
     layers_with_weights,
     resolve_layer_name,
     sublayers,
@@ -103,9 +104,10 @@ def read_calls(
         for name, layer in chosen.items():
             data_format = getattr(layer, "data_format", None) or default_format
             wrapped = _reading_call(name, layer, data_format, ranks, read)
-            stack.enter_context(_replaced(layer, "call", wrapped))
+            stack.enter_context(_replaced(layer, call_name(layer), wrapped))
         for batch in _batches(x, batch_size):
-            model(batch, training=False)
+            with keras.StatelessScope():  # counters and states stay as they are
+                model(batch, training=False)
             num_samples += len(keras.tree.flatten(batch)[0])
     if num_samples == 0:
         raise ValueError("x holds no samples. Pass at least one.")
@@ -127,7 +129,7 @@ def _reading_call(
     read: CallReader,
 ) -> Callable[..., Any]:
     """Wraps the `call` of a layer so that `read` sees its inputs and outputs."""
-    call = layer.call
+    call = getattr(layer, call_name(layer))
 
     @wraps(call)
     def reading_call(*args: Any, **kwargs: Any) -> Any:

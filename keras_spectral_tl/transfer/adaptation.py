@@ -5,12 +5,13 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl import freezing, models
 from keras_spectral_tl.freezing.selection import choose, select_from
+from keras_spectral_tl.introspection import ModelLayers
 
 
 def adapted_copy(
-    model: keras.Model, selector: Any
+    model: keras.Model, selector: Any, sample: Any = None
 ) -> tuple[keras.Model, freezing.LayerSelection]:
     """Return a copy of `model` and the selection, in names of the input model.
 
@@ -20,6 +21,7 @@ def adapted_copy(
     Args:
         model: A built Keras model; not changed.
         selector: See `freezing.select_layers`.
+        sample: Inputs on which the copy is compared, see `models.copy_model`.
 
     Raises:
         KeyError, TypeError, ValueError: As `freezing.select_layers`; also if Keras has
@@ -28,12 +30,13 @@ def adapted_copy(
     items = _items(selector)
     if not any(isinstance(item, _ADDED) for item in items):
         selection = freezing.select_layers(model, selector)
-        return models.copy_model(model), selection
+        return models.copy_model(model, sample), selection
     # The rest is chosen on the input model, to which objects and predicates refer.
     rest = [item for item in items if not isinstance(item, _ADDED)]
     plan: list[Any] = [freezing.select_layers(model, rest)] if rest else []
-    copy = models.copy_model(model)
-    layers = introspection.corresponding_layers(model, copy)
+    copy = models.copy_model(model, sample)
+    original = ModelLayers.of(model)
+    layers = original.of_copy(copy).layers
     for item in items:
         if isinstance(item, freezing.LowRankOf):
             names = _kernel_layers(model, item.layers)
@@ -43,8 +46,8 @@ def adapted_copy(
     if any(isinstance(item, freezing.OutputGain) for item in items):
         network = freezing.OutputGain().prepare(copy)
         plan.append(freezing.OutputGain())
-    layers = introspection.corresponding_layers(model, network)
-    return network, select_from(network, layers, choose(network, layers, plan))
+    named = original.of_copy(network)
+    return network, select_from(named, choose(named, plan))
 
 
 _ADDED = (freezing.LowRankOf, freezing.OutputGain)

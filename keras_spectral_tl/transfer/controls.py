@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_spectral_tl import freezing, introspection, metrics, models
 from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
+from keras_spectral_tl.introspection import ModelLayers
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.retrain_result import RetrainResult
 from keras_spectral_tl.transfer.retraining import (
@@ -63,7 +64,7 @@ def fit_output_gain(
             f"on the target data is {float(np.sum(output**2))}. Expected a finite, "
             "positive number."
         )
-    layers = introspection.corresponding_layers(model, copy)
+    layers = ModelLayers.of(model).of_copy(copy)
     return RetrainResult(
         model=_scaled(copy, data, gain),
         history={"gain": [gain]},

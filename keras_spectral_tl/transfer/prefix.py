@@ -4,8 +4,9 @@ With everything upstream frozen, the activations at the cut are the same in ever
 computed once, they stand in for the prefix, and training costs only what comes after.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -141,7 +142,9 @@ class LayerGraph:
             outputs = keras.tree.flatten(call.operation(*args, **kwargs))
             for old, new in zip(call.outputs, outputs, strict=True):
                 table.setdefault(id(old), new)
-        model = keras.Model(_single(inputs), _single([table[id(t)] for t in wanted]))
+        with _different_names([call.operation for call in calls]):
+            results = [table[id(tensor)] for tensor in wanted]
+            model = keras.Model(_single(inputs), _single(results))
         model.dtype_policy = self.network.dtype_policy  # decides on loss scaling
         return starts, model
 
@@ -269,6 +272,23 @@ def _draws(call: LayerCall) -> bool:
     # Whatever `training` a layer was called with, Keras overrides it during a fit.
     variables = getattr(call.operation, "variables", ())
     return any(variable.name == "seed_generator_state" for variable in variables)
+
+
+@contextlib.contextmanager
+def _different_names(operations: Sequence[Any]) -> Iterator[None]:
+    """Give operations different names for a moment, as a Keras model demands.
+
+    Layers of two nested models may have the same name.
+    """
+    names = {id(operation): operation.name for operation in operations}
+    by_id = {id(operation): operation for operation in operations}
+    try:
+        for number, operation in enumerate(by_id.values()):
+            operation.name = f"{operation.name}_{number}"
+        yield
+    finally:
+        for key, operation in by_id.items():
+            operation.name = names[key]
 
 
 def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:

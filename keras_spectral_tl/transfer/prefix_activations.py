@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl.transfer.prefix import LayerGraph
 
 Arrays = list[NDArray[Any]]
+_COMPARED = 8  # samples on which training and inference are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Activations:
                 [(inputs | kept)[id(tensor)] for tensor in starts]
                 for inputs, kept in zip(self._inputs, self._kept, strict=True)
             ]
-            if not acts_alike(model, [part[:1] for part in sources[0]]):
+            if not acts_alike(model, [part[:_COMPARED] for part in sources[0]]):
                 return None
             for arrays, kept in zip(sources, self._kept, strict=True):
                 results = self._computed(model, arrays)
@@ -167,8 +168,10 @@ def acts_alike(model: keras.Model, sample: Arrays) -> bool:
     """Tell whether a frozen model does in training bit for bit what it does otherwise.
 
     It is called in both modes on the sample, without lasting effects. Random numbers,
-    losses of its own, and variables that it changes make the answer False.
+    losses of its own, and variables that it changes make the answer False. Inputs that
+    are zero everywhere, which a factor of noise would leave so, are replaced.
     """
+    sample = [_not_zero(part) for part in sample]
     trainable = [variable.value for variable in model.trainable_variables]
     others = [variable.value for variable in model.non_trainable_variables]
     batch = sample[0] if len(sample) == 1 else sample
@@ -181,6 +184,13 @@ def acts_alike(model: keras.Model, sample: Arrays) -> bool:
             return False
         seen.append([_fetched(output) for output in keras.tree.flatten(outputs)])
     return _equal(*seen)
+
+
+def _not_zero(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind in "iub" or np.any(values):
+        return values
+    drawn = np.random.default_rng(0).normal(size=values.shape)
+    return drawn.astype(values.dtype)
 
 
 def _equal(first: Iterable[Any], second: Iterable[Any]) -> bool:

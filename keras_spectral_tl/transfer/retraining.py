@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_spectral_tl import freezing, introspection, models
 from keras_spectral_tl.freezing.flags import switch
 from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
 from keras_spectral_tl.freezing.selection import choose
+from keras_spectral_tl.introspection import ModelLayers
 from keras_spectral_tl.transfer._samples import Samples as Samples
 from keras_spectral_tl.transfer.adaptation import adapted_copy
 from keras_spectral_tl.transfer.optimizer_state import carry_state
@@ -17,8 +19,6 @@ from keras_spectral_tl.transfer.provenance import provenance
 from keras_spectral_tl.transfer.retrain_result import RetrainResult as RetrainResult
 from keras_spectral_tl.transfer.training import Training as Training
 from keras_spectral_tl.transfer.training_loop import check_finite_weights, fit
-
-Layers = Mapping[str, keras.Layer]
 
 
 def retrain(
@@ -80,7 +80,7 @@ def retrain(
     data = training.prepared(target_data)
     check_weights(model)
     check_fit(model, data)
-    network, selection = adapted_copy(model, layers)
+    network, selection = adapted_copy(model, layers, data.take(slice(0, 1))[0])
     check_trainable(model, selection)
     label = "+".join(selection.names)
     return train(model, network, data, selection, training, label)
@@ -114,7 +114,8 @@ def check_trainable(model: keras.Model, selection: freezing.LayerSelection) -> N
 def check_fit(model: keras.Model, data: Samples) -> None:
     """Refuse outputs of another shape: losses would broadcast them silently."""
     x, y = data.take(slice(0, 1))
-    outputs = model(x, training=False)
+    with keras.StatelessScope():  # states and counters of the model stay as they are
+        outputs = model(x, training=False)
     if not hasattr(outputs, "shape"):
         raise ValueError(
             f"Model {model.name!r} has {len(keras.tree.flatten(outputs))} outputs; "
@@ -156,32 +157,35 @@ def train(
             the trainee does not train the same weights as `network`.
     """
     start = time.perf_counter()
-    layers = introspection.corresponding_layers(original, network)
+    before = ModelLayers.of(original)
+    layers = before.of_copy(network)
     refitted = training.adapt(network, data, whole=trainee is None)
-    frozen = weight_hashes(layers)
-    switch(network, layers, choose(network, layers, selection))
+    start_hashes = weight_hashes(layers)
+    switch(layers, choose(layers, selection))
     models.seed_random_states(network, training.seed)
     trained, samples = trainee or (network, data)
     _check_shared(network, trained)
-    carried = _compile(trained, original, layers, training)
+    carried = _compile(trained, before, layers, training)
     history = fit(trained, samples, training)
     if trained is not network:
         network.compile(trained.optimizer, training.loss, **training.compile_options)
     check_finite_weights(network)
-    after = _check_unmoved(frozen, layers, selection)
+    after = weight_hashes(layers)
+    _check_unmoved(start_hashes, after, layers, selection)
+    _check_moved(start_hashes, after, trained, selection, len(history["loss"]))
     record = provenance(data, selection, training, trained.optimizer)
     record |= {"refitted": list(refitted), "moments": list(carried)}
     return RetrainResult(
         model=network,
         history=history,
         trained=selection.names,
-        hashes_before=freezing.layer_hashes(original),
+        hashes_before=layer_hashes(before),
         hashes_after=layer_hashes(layers),
         num_trainable=selection.num_trainable,
         num_frozen=selection.num_frozen,
         seconds=time.perf_counter() - start,
         label=label,
-        weight_hashes_before=freezing.weight_hashes(original),
+        weight_hashes_before=weight_hashes(before),
         weight_hashes_after=after,
         normalization=data.normalization,
         provenance=record,
@@ -189,16 +193,16 @@ def train(
 
 
 def _compile(
-    trained: keras.Model, original: keras.Model, layers: Layers, training: Training
+    trained: keras.Model, original: ModelLayers, layers: ModelLayers, training: Training
 ) -> tuple[str, ...]:
     """Compile with a fresh optimizer; return the weights that got old moments."""
-    weights = introspection.named_weights(layers)
+    weights = layers.weights
     optimizer = training.fresh_optimizer()
     if training.learning_rates is not None:
         active = {id(variable) for variable in trained.trainable_variables}
         optimizer = training.learning_rates.optimizer(
             optimizer,
-            training.learning_rates.by_variable(original),
+            training.learning_rates.by_variable(original.model),
             {path: v for path, v in weights.items() if id(v) in active},
         )
     trained.compile(optimizer, training.loss, **training.compile_options)
@@ -207,9 +211,7 @@ def _compile(
     source = training.optimizer_state_from
     if source is None:
         return ()
-    origins = introspection.named_weights(
-        introspection.corresponding_layers(original, source)
-    )
+    origins = original.of_copy(source).weights
     same = {id(v): (path, origins.get(path)) for path, v in weights.items()}
     return carry_state(source, trained.optimizer, same)
 
@@ -226,21 +228,71 @@ def _check_shared(network: keras.Model, trained: keras.Model) -> None:
 
 
 def _check_unmoved(
-    before: Mapping[str, str], layers: Layers, selection: freezing.LayerSelection
-) -> dict[str, str]:
-    """Return the hashes of all weights now; refuse moved ones that were not chosen."""
-    after = weight_hashes(layers)
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    layers: ModelLayers,
+    selection: freezing.LayerSelection,
+) -> None:
+    """Refuse moved weights that were not chosen."""
     free = {*selection.variables, *selection.statistics}
     moved = [p for p in before if p not in free and after[p] != before[p]]
     if not moved:
-        return after
+        return
     names = list(dict.fromkeys(path.rsplit("/", 1)[0] for path in moved))
     what = f"Frozen layer(s) {', '.join(names)} changed"
     if set(names) & set(selection.names):
         what = f"Frozen weight(s) {', '.join(moved)} changed"
+    classes = sorted({type(layers.layers[name]).__name__ for name in names})
     raise RuntimeError(
         f"{what} while only {', '.join(selection.names)} should train: the weights "
         f"{', '.join(moved)} moved, of those allowed {', '.join(sorted(free))}. "
-        "Something outside the optimizer writes weights: check callbacks and custom "
-        "train_step methods."
+        "Something outside the optimizer writes weights. That may be the layer itself, "
+        f"whatever its flags say ({', '.join(classes)}: a counter, a moving average, "
+        f"spectral normalization); then choose {', '.join(names)} as well. Else check "
+        "callbacks and custom train_step methods."
     )
+
+
+def _check_moved(
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    trained: keras.Model,
+    selection: freezing.LayerSelection,
+    num_epochs: int,
+) -> None:
+    """Refuse a training after which every chosen weight is what it was.
+
+    A learning rate of zero asks for just that.
+    """
+    optimizer = trained.optimizer
+    still = all(after[path] == before[path] for path in selection.variables)
+    if not still or not num_epochs or not np.any(_learning_rate(optimizer)):
+        return
+    steps = int(introspection.fetch(optimizer.iterations))
+    dtypes = {variable.dtype for variable in trained.trainable_variables}
+    if not steps:
+        why = (
+            "gradients are accumulated over more batches than there were: lower the "
+            "optimizer's gradient_accumulation_steps or train for more epochs"
+        )
+    elif dtypes & {"bfloat16", "float16"}:
+        why = (
+            f"steps of this size vanish in {', '.join(sorted(dtypes))}: raise the "
+            "learning rate, or keep the weights in float32 (dtype policy mixed_"
+            "bfloat16 or mixed_float16)"
+        )
+    else:
+        why = (
+            "their gradients are zero, because the outputs do not depend on them, the "
+            "loss is at its minimum, or units are dead; or the learning rate is below "
+            "round-off"
+        )
+    raise RuntimeError(
+        f"No weight of {', '.join(selection.names)} has moved in {steps} step(s): "
+        f"{why}. Expected at least one of {', '.join(selection.variables)} to change."
+    )
+
+
+def _learning_rate(optimizer: Any) -> Any:
+    inner = getattr(optimizer, "optimizers", None) or [optimizer]
+    return [float(keras.ops.convert_to_numpy(part.learning_rate)) for part in inner]

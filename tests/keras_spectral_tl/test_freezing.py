@@ -147,7 +147,7 @@ def test_unfreezing_in_a_frozen_model_works():
     assert _trained_weights(model) == _own(model, "last")
 
 
-@pytest.mark.parametrize("name", ["scaled", "scaled/inner", "other"])
+@pytest.mark.parametrize("name", ["scaled/own", "scaled/inner", "other"])
 def test_layer_with_own_weight_and_sublayer_is_switched_apart(name):
     model = keras.Sequential(
         [keras.Input((2,)), _Scaled(name="scaled"), _dense("other")]

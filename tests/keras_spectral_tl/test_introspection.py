@@ -93,8 +93,9 @@ def test_recurrent_cell_and_wrapped_layer_own_the_weights():
 def test_layer_with_weight_and_sublayer_lists_both():
     model = keras.Sequential([keras.Input((3,)), _Scaled(name="scaled")])
     layers = introspection.layers_with_weights(model)
-    assert list(layers) == ["scaled", "scaled/inner"]
-    assert [w.name for w in introspection.own_weights(layers["scaled"])] == ["scale"]
+    assert list(layers) == ["scaled/own", "scaled/inner"]
+    own = introspection.own_weights(layers["scaled/own"])
+    assert [w.name for w in own] == ["scale"]
 
 
 def test_own_weights_cover_the_model_exactly_once():

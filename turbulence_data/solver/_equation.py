@@ -55,6 +55,11 @@ class Operations(Protocol):
     def advection_rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
 
+    def transport(
+        self, streamfunction_hat: FieldHat, scalar_hat: FieldHat, out: FieldHat
+    ) -> None:
+        """Write `-div(u_i q_i)` of two layers, each with its own streamfunction."""
+
 
 class Equation(ABC):
     """`d(state)/dt = linear_operator * state + nonlinear_terms + closure + drive`.
@@ -121,6 +126,14 @@ class Equation(ABC):
     @abstractmethod
     def wave_rate(self) -> float:
         """The fastest frequency of linear waves; steps are short against it."""
+
+    @property
+    def longest_time_step(self) -> float:
+        """The longest step that is chosen where none is given, also at rest."""
+        return 0.01
+
+    def end_step(self, state_hat: FieldHat) -> None:  # noqa: B027
+        """Change a state in place after a whole step; most equations do not."""
 
     @property
     def shape(self) -> tuple[int, ...]:

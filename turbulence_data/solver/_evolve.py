@@ -18,12 +18,12 @@ from turbulence_data.solver._grid import Field
 from turbulence_data.solver._simulation import (
     CHECK_EVERY,
     DEFAULT_NUMERICS,
-    LONGEST_STEP,
     Numerics,
     Simulation,
     SimulationDivergedError,
     UnstableTimeStepError,
 )
+from turbulence_data.two_layer import TwoLayerConfig
 
 # A leg that is too long for a flow gaining speed is shortened by four this many times.
 _SHORTENINGS = 8
@@ -33,7 +33,7 @@ _SHORTEST_STEP = 1e-6
 
 def evolve(
     vorticity: ArrayLike,
-    flow: FlowConfig,
+    flow: FlowConfig | TwoLayerConfig,
     duration: float,
     time_step: float | None = None,
     closure: Closure | None = None,
@@ -45,9 +45,12 @@ def evolve(
         d(vorticity)/dt + J = nu lap(vorticity) - beta v - drag vorticity
                               + forcing + closure
 
+    Of a `TwoLayerConfig` it is the potential vorticity of both layers, in SI units.
+
     Args:
         vorticity: physical field of shape `flow.shape`, axis 0 is x; mean zero. Several
-            along leading axes are advanced side by side, with the same steps.
+            along leading axes are advanced side by side, with the same steps. Of two
+            layers potential vorticity `(2, nx, ny)`, axis 1 is x.
         flow: resolution and physical parameters.
         duration: time to advance, at least 0.
         time_step: largest step; steps are equal and end exactly at `duration`. None
@@ -103,7 +106,7 @@ def advance_to(
     Chosen steps depend on nothing but the state, so a run can be repeated exactly.
     """
     if time_step is not None or end <= state.time:
-        time_step = time_step or LONGEST_STEP
+        time_step = time_step or simulation.equation.longest_time_step
         reached = simulation.advance(state, end - state.time, time_step)
         return replace(reached, time=max(end, state.time))
     leg, shortest = math.inf, _SHORTEST_STEP * (end - state.time)

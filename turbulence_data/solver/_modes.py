@@ -145,6 +145,15 @@ def padded_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
     return Modes(grid, quadrature, cutoff, as_real_dtype(dtype))
 
 
+def aliased_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
+    """Keep every wavenumber below Nyquist; products use the grid itself, with aliasing.
+
+    As pyqg does; the only modes whose products are not exact.
+    """
+    nx, ny = grid.num_points
+    return Modes(grid, grid, ((nx - 1) // 2, (ny - 1) // 2), as_real_dtype(dtype))
+
+
 def as_real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return float64 or float32 as a dtype."""
     # np.dtype(None) is float64, but nobody means that.

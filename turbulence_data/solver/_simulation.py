@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -17,14 +18,21 @@ from turbulence_data.solver._engine import Engine, Integrator, State, check_engi
 from turbulence_data.solver._equation import Closure, Equation, Integrals
 from turbulence_data.solver._forcing import ForcingLike
 from turbulence_data.solver._grid import Field, Grid
-from turbulence_data.solver._modes import as_real_dtype, padded_modes, truncated_modes
+from turbulence_data.solver._modes import (
+    aliased_modes,
+    as_real_dtype,
+    padded_modes,
+    truncated_modes,
+)
 from turbulence_data.solver._schemes import (
     RK4_IMAGINARY_LIMIT,
     Scheme,
     integrating_factor_rk4,
 )
+from turbulence_data.solver._two_layer import TwoLayerEquation
 from turbulence_data.solver._vorticity import VorticityEquation
 from turbulence_data.solver.fftw._engine import FftwEngine
+from turbulence_data.two_layer import TwoLayerConfig
 
 # Steps between two looks at the speed and the energy of the flow.
 CHECK_EVERY = 25
@@ -34,7 +42,6 @@ _SAFETY = 0.125
 # Chosen steps are powers of 2^(1/4), the nearest to what accuracy asks for, so that
 # they repeat, and with them the factors of a scheme.
 _CHOICES_PER_OCTAVE = 4
-LONGEST_STEP = 0.01
 # Largest change a step of the linear terms, as a phase and as a decay: 0.2^4 / 2880 is
 # the relative error of RK4 for a steady forcing against a decay, below 1e-6.
 _WAVE_PHASE = 0.5
@@ -43,7 +50,10 @@ _DAMPING = 0.2
 _DAMPING_OF_KICKS = 0.02
 
 # The equation of each kind of flow, `(flow, modes, closure, forcing) -> Equation`.
-_EQUATIONS: dict[type, type[VorticityEquation]] = {FlowConfig: VorticityEquation}
+_EQUATIONS: dict[type, Callable[..., Equation]] = {
+    FlowConfig: VorticityEquation,
+    TwoLayerConfig: TwoLayerEquation,
+}
 
 
 class UnstableTimeStepError(ValueError):
@@ -91,7 +101,7 @@ DEFAULT_NUMERICS = Numerics()
 
 
 def equation_of(
-    flow: FlowConfig,
+    flow: FlowConfig | TwoLayerConfig,
     closure: Closure | None = None,
     forcing: ForcingLike | None = None,
     dtype: DTypeLike = np.float64,
@@ -105,6 +115,8 @@ def equation_of(
         known = " or ".join(kind.__name__ for kind in _EQUATIONS)
         raise TypeError(f"flow must be a {known}(num_points, ...); received {flow!r}.")
     modes_of = truncated_modes if closure is None else padded_modes
+    if getattr(flow, "aliased_products", False):
+        modes_of = aliased_modes
     modes = modes_of(Grid(flow.shape, flow.lengths), dtype)
     return _EQUATIONS[type(flow)](flow, modes, closure, forcing)
 
@@ -129,7 +141,7 @@ class Simulation:
 
     def __init__(
         self,
-        flow: FlowConfig,
+        flow: FlowConfig | TwoLayerConfig,
         closure: Closure | None = None,
         forcing: ForcingLike | None = None,
         numerics: Numerics = DEFAULT_NUMERICS,
@@ -288,7 +300,8 @@ class Simulation:
             (_DAMPING, self.equation.source_damping(state.time)),
             (_DAMPING_OF_KICKS, self.equation.noise_damping()),
         ]
-        step = min([LONGEST_STEP, *(part / rate for part, rate in limits if rate > 0)])
+        longest = self.equation.longest_time_step
+        step = min([longest, *(part / rate for part, rate in limits if rate > 0)])
         if not step > 0.0:
             return step
         exponent = round(_CHOICES_PER_OCTAVE * math.log2(step))

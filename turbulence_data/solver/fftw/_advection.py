@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
@@ -32,8 +31,10 @@ class Advection:
         kx, ky, inverse = modes.kx, modes.ky, modes.inverse_k_squared
         # Coefficients come back 2 nx ny times too large.
         scale = modes.mask / (2.0 * float(np.prod(modes.quadrature.num_points)))
-        self._velocity = self._factors(modes, ky * inverse, kx * inverse)
-        self._products = self._factors(modes, -kx * ky * scale, (kx**2 - ky**2) * scale)
+        self._velocity = self._pair.factors(modes, ky * inverse, kx * inverse)
+        self._products = self._pair.factors(
+            modes, -kx * ky * scale, (kx**2 - ky**2) * scale
+        )
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Write `-J` into `out`; the argument is kept."""
@@ -62,15 +63,3 @@ class Advection:
             )
 
         return read
-
-    def _factors(
-        self, modes: Modes, *tables: NDArray[np.float64]
-    ) -> dict[int, NDArray[np.floating]]:
-        """Two tables in the precision of the modes, by the first column of a panel."""
-        both = np.stack(tables).astype(modes.dtype)
-        return {
-            panel.start: self._kernels.factors_of(
-                np.ascontiguousarray(both[:, :, panel])
-            )
-            for panel in self._pair.panels
-        }

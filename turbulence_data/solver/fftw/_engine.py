@@ -16,6 +16,7 @@ from turbulence_data.solver._grid import Field, FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver._schemes import Scheme, Step
 from turbulence_data.solver.fftw._advection import Advection
+from turbulence_data.solver.fftw._transport import Transport
 
 _KEPT_STEPS = 3
 
@@ -77,6 +78,11 @@ class FftwOperations:
         """`(vorticity_hat, out)`: writes `-J(streamfunction, vorticity)`."""
         return Advection(self.modes, self._planner, self._threads)
 
+    @cached_property
+    def transport(self) -> Transport:
+        """`(streamfunction_hat, scalar_hat, out)`: writes `-div(u_i q_i)`."""
+        return Transport(self.modes, self._planner, self._threads)
+
     def advection_rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
         return self.advection.rate(vorticity_hat)
@@ -114,6 +120,7 @@ class _FftwIntegrator:
                     self._equation.drive.kick(
                         field_hat, since.step_number + number, time_step
                     )
+                    self._equation.end_step(field_hat)
         return vorticity_hat
 
     def advection_rates(self, vorticity_hat: FieldHat) -> NDArray[np.float64]:

@@ -93,6 +93,22 @@ class PairTransform:
             ]
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
+    def factors(
+        self, modes: Modes, *tables: NDArray[np.float64]
+    ) -> dict[int, NDArray[np.floating]]:
+        """Return two tables in the precision of the modes, by a panel's first column.
+
+        In the form that the kernels take, see `factors_of` there.
+        """
+        both = np.stack(np.broadcast_arrays(*tables, modes.mask)[:-1])
+        both = both.astype(modes.dtype)
+        return {
+            panel.start: self._kernels.factors_of(
+                np.ascontiguousarray(both[:, :, panel])
+            )
+            for panel in self.panels
+        }
+
     def apply(
         self, read: Columns, change: Callable[[Pair], None], write: Columns
     ) -> None:
@@ -105,11 +121,44 @@ class PairTransform:
             write: takes coefficients of the result, `nx ny` times as large as
                 normalized ones, from `pair`.
         """
+        self._apply(read, lambda block: change(block.points), write)
 
+    def times(self, read: Columns, fields: NDArray[Any], write: Columns) -> None:
+        """Multiply z by real fields on the quadrature grid, see `apply`.
+
+        Args:
+            read: as of `apply`.
+            fields: shape (nx, ny).
+            write: as of `apply`.
+        """
+        multiply = self._kernels.times_real
+
+        def change(block: _Block) -> None:
+            multiply(block.points, fields[block.rows])
+
+        self._apply(read, change, write)
+
+    def to_points(self, read: Columns, real: NDArray[Any], imag: NDArray[Any]) -> None:
+        """Write real and imaginary part of z, shape (nx, ny) each."""
+
+        def copy_rows(share: _Share) -> None:
+            for block in share.blocks:
+                self._to_points(block)
+                real[block.rows], imag[block.rows] = (
+                    block.points.real,
+                    block.points.imag,
+                )
+
+        self._read(read)
+        self._together(copy_rows)
+
+    def _apply(
+        self, read: Columns, change: Callable[[_Block], None], write: Columns
+    ) -> None:
         def change_rows(share: _Share) -> None:
             for block in share.blocks:
                 self._to_points(block)
-                change(block.points)
+                change(block)
                 block.forward()
                 self._kernels.unpack_rows(block.products, block.stage)
 
@@ -181,6 +230,7 @@ class _Block:
     Its three buffers differ so that the unresolved columns of `packed` stay zero.
     """
 
+    rows: slice
     stage: Pair
     packed: Pair
     inverse: Execute
@@ -221,7 +271,7 @@ def _blocks(stage: Pair, spans: list[slice], ny: int, planner: str) -> list[_Blo
         inverse = plan(packed, points, 1, "BACKWARD", planner)
         forward = plan(points, products, 1, "FORWARD", planner)
         blocks.append(
-            _Block(stage[:, span], packed, inverse, points, forward, products)
+            _Block(span, stage[:, span], packed, inverse, points, forward, products)
         )
     buffers[0][...] = 0.0
     return blocks

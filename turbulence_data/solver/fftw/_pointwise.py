@@ -101,6 +101,46 @@ def products(z: Complex) -> None:
     np.subtract(squares[:, ::2], squares[:, 1::2], out=z.real)
 
 
+def times_real(z: Complex, field: Real) -> None:
+    """Multiply `z` by a real field, in place."""
+    z.real *= field
+    z.imag *= field
+
+
+def real_pair(
+    a_hat: Complex, b_hat: Complex, first: int, cutoff: int, pair: Complex
+) -> None:
+    """Write `a + i b` and `a - i b` of the coefficients of two real fields.
+
+    Args:
+        a_hat: coefficients, of which some columns are read.
+        b_hat: likewise.
+        first: the first of these columns.
+        cutoff: largest resolved mode number along x; rows beyond are left alone.
+        pair: shape `(2, nx, columns)` or wider.
+    """
+    width = min(pair.shape[2], a_hat.shape[1] - first)
+    for rows in _resolved_rows(cutoff):
+        a, b = (hat[rows, first : first + width] for hat in (a_hat, b_hat))
+        target = pair[:, rows, :width]
+        target[0].real, target[0].imag = a.real - b.imag, a.imag + b.real
+        target[1].real, target[1].imag = a.real + b.imag, a.imag - b.real
+
+
+def divergence(
+    pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
+) -> None:
+    """Write `2 i (a p + b q)`, and zeros in rows beyond the cutoff.
+
+    The arguments are those of `advection`.
+    """
+    advection(pair, factors, cutoff, first, out)
+    columns = out[:, first : first + factors.shape[2] // 2]
+    imaginary = columns.imag.copy()
+    columns.imag = columns.real
+    np.negative(imaginary, out=columns.real)
+
+
 def times_modulus(z: Complex) -> None:
     """Replace `z` by `|z| z`, in place."""
     squares = np.square(_numbers(z))

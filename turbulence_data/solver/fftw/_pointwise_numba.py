@@ -103,6 +103,53 @@ def products(z: Complex) -> None:
 
 
 @_compile
+def times_real(z: Complex, field: Real) -> None:
+    """Multiply `z` by a real field, in place."""
+    height, width = z.shape
+    for i in range(height):
+        for j in range(width):
+            z[i, j] = complex(z[i, j].real * field[i, j], z[i, j].imag * field[i, j])
+
+
+@_compile
+def real_pair(
+    a_hat: Complex, b_hat: Complex, first: int, cutoff: int, pair: Complex
+) -> None:
+    """Write `a + i b` and `a - i b` of the coefficients of two real fields."""
+    _, nx, width = pair.shape
+    start, columns = np.uint64(first), np.uint64(width)
+    for i in range(nx):
+        if i <= cutoff or i >= nx - cutoff:
+            for j in range(columns):
+                a, b = a_hat[i, start + j], b_hat[i, start + j]
+                pair[0, i, j] = complex(a.real - b.imag, a.imag + b.real)
+            for j in range(columns):
+                a, b = a_hat[i, start + j], b_hat[i, start + j]
+                pair[1, i, j] = complex(a.real + b.imag, a.imag - b.real)
+
+
+@_compile
+def divergence(
+    pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
+) -> None:
+    """Write `out = 2 i (a p + b q)`, and zeros in rows beyond the cutoff."""
+    _, nx, width = factors.shape
+    start, columns = np.uint64(first), np.uint64(width)
+    for i in range(nx):
+        if i <= cutoff or i >= nx - cutoff:
+            for j in range(columns):
+                t, d = pair[0, i, j], pair[1, i, j]
+                a, b = factors[0, i, j], factors[1, i, j]
+                out[i, start + j] = complex(
+                    -(a * (t.imag + d.imag) + b * (d.real - t.real)),
+                    a * (t.real + d.real) + b * (t.imag - d.imag),
+                )
+        else:
+            for j in range(columns):
+                out[i, start + j] = 0.0
+
+
+@_compile
 def times_modulus(z: Complex) -> None:
     """Replace `z` by `|z| z`, in place."""
     height, width = z.shape

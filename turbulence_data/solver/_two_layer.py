@@ -1,0 +1,207 @@
+"""Two-layer quasi-geostrophic flow: potential vorticity, inversion, shear and drag."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from turbulence_data.solver._equation import Closure, Equation, Integrals, Operations
+from turbulence_data.solver._fields import check_field
+from turbulence_data.solver._forcing import Drive, ForcingLike
+from turbulence_data.solver._grid import Field, FieldHat
+from turbulence_data.solver._modes import Modes
+from turbulence_data.two_layer import TwoLayerConfig
+
+# The filter of pyqg begins at this part of the Nyquist wavenumber.
+_FILTER_START = 0.65
+# A flow that nothing drives has no time scale of its own; a day then.
+_DAY = 86400.0
+
+
+class TwoLayerEquation(Equation):
+    """Potential vorticity of two layers, advected by anomalies and a steady shear.
+
+        d(q_i)/dt = -div(u_i q_i) - U_i d(q_i)/dx - Q_i v_i - drag - hyperviscosity
+
+    The linear terms of a mode are a 2 x 2 matrix. Its diagonal, with the mean advection
+    and most of waves and drag, is solved exactly by the schemes; what couples the
+    layers is a nonlinear term to them. See `TwoLayerConfig` for all terms.
+
+    Args:
+        flow: physical parameters.
+        modes: resolved wavenumbers.
+        closure: subgrid forcing of potential vorticity, `(potential_vorticity,
+            streamfunction) -> sgs_forcing` on fields `(2, nx, ny)`, or None.
+        forcing: None; the shear drives the flow.
+
+    Raises:
+        ValueError: for a forcing.
+    """
+
+    layers = (2,)
+    flow: TwoLayerConfig
+
+    def __init__(
+        self,
+        flow: TwoLayerConfig,
+        modes: Modes,
+        closure: Closure | None = None,
+        forcing: ForcingLike | None = None,
+    ) -> None:
+        if forcing is not None:
+            raise ValueError(
+                "two-layer flow is driven by its shear and takes no forcing; received "
+                f"{forcing!r}. Change mean_velocities instead."
+            )
+        super().__init__(flow, modes, Drive(), closure)
+        self._inversion = inversion(flow, modes).astype(modes.dtype)
+        matrix = linear_matrix(flow, modes)
+        diagonal = np.stack([matrix[0, 0], matrix[1, 1]])
+        self.linear_operator = diagonal.astype(modes.complex_dtype)
+        coupling = np.stack([matrix[0, 1], matrix[1, 0]])
+        self._coupling = coupling.astype(modes.complex_dtype)
+        advection = -1j * modes.kx * np.reshape(flow.mean_velocities, (2, 1, 1))
+        waves = np.abs(diagonal - advection).max(initial=0.0)
+        exchange = math.sqrt(np.abs(coupling[0] * coupling[1]).max(initial=0.0))
+        self._wave_rate = float(max(waves, exchange))
+        self._filter = step_filter(flow, modes)
+
+    def nonlinear_terms(
+        self, operations: Operations, state_hat: FieldHat, out: FieldHat
+    ) -> None:
+        """Write `-div(u_i q_i)` and what the layers do to each other."""
+        operations.transport(self.streamfunction_hat(state_hat), state_hat, out)
+        out += self._coupling * state_hat[::-1]
+
+    def end_step(self, state_hat: FieldHat) -> None:
+        """Apply the exponential filter, in place."""
+        if self._filter is not None:
+            state_hat *= self._filter
+
+    def advection_rate(self, operations: Operations, state_hat: FieldHat) -> float:
+        """Return `max(|u_i| Kx + |v_i| Ky) + max|U_i| Kx` over both layers."""
+        vorticity_hat = self.streamfunction_hat(state_hat) * self.modes.k_squared
+        rates = [operations.advection_rate(layer) for layer in vorticity_hat]
+        mean = max(map(abs, self.flow.mean_velocities))
+        return float(np.max(rates)) + mean * self.modes.largest_wavenumbers[0]
+
+    def streamfunction_hat(self, state_hat: FieldHat) -> FieldHat:
+        """Return the streamfunctions of states, shape `(..., 2, nx, Ky + 1)`."""
+        first, second = state_hat[..., 0, :, :], state_hat[..., 1, :, :]
+        (a, b), (c, d) = self._inversion
+        return np.stack([a * first + b * second, c * first + d * second], axis=-3)
+
+    def check_start(self, field: ArrayLike) -> Field:
+        """Return the physical potential vorticity `(2, nx, ny)` as float64, checked."""
+        shape = self.modes.grid.num_points
+        if np.shape(field) != (2, *shape):
+            raise ValueError(
+                f"potential_vorticity must have the shape (2, nx, ny) = {(2, *shape)} "
+                f"of the flow, upper layer first; received {np.shape(field)}."
+            )
+        layers = ("upper", "lower")
+        return np.stack(
+            [
+                check_field(f"potential_vorticity of the {name} layer", layer, shape)
+                for name, layer in zip(layers, np.asarray(field), strict=True)
+            ]
+        )
+
+    def energy(self, state_hat: FieldHat) -> float:
+        """Return kinetic and available potential energy per unit mass of one state."""
+        return 0.5 * self._product(self.streamfunction_hat(state_hat), state_hat)
+
+    def integrals(self, state_hat: FieldHat, time: float) -> Integrals:
+        """Return the budget of one state.
+
+        The energy is `1/2 sum_i (H_i / H) <psi_i q_i>`, kinetic and available potential
+        energy; the enstrophy `1/2 sum_i (H_i / H) <q_i^2>`. The work is what the shear
+        gives. What the exponential filter takes is not in the losses.
+        """
+        streamfunction = self.streamfunction_hat(state_hat)
+        velocities = np.reshape(self.flow.mean_velocities, (2, 1, 1))
+        shear = -1j * self.modes.kx * velocities * state_hat
+        loss = -self.flow.hyperviscosity * (
+            self.modes.k_squared**self.flow.hyperviscosity_order * state_hat
+        )
+        loss[1] -= self.flow.bottom_drag * self.modes.k_squared * streamfunction[1]
+        return Integrals(
+            self.energy(state_hat),
+            0.5 * self._product(state_hat, state_hat),
+            self._product(state_hat, loss),
+            self._product(streamfunction, shear),
+            self._product(streamfunction, loss),
+        )
+
+    @property
+    def wave_rate(self) -> float:
+        """The fastest frequency of linear waves, relative to the mean flow."""
+        return self._wave_rate
+
+    @property
+    def longest_time_step(self) -> float:
+        """A fiftieth of the time in which the shear crosses a deformation radius."""
+        upper, lower = self.flow.mean_velocities
+        speed = max(
+            abs(upper - lower), abs(self.flow.beta) * self.flow.deformation_radius**2
+        )
+        return 0.02 * self.flow.deformation_radius / speed if speed > 0.0 else _DAY
+
+    def _product(self, a_hat: FieldHat, b_hat: FieldHat) -> float:
+        """Return `sum_i (H_i / H) <a_i b_i>`, means over the area."""
+        by_layer = np.reshape(self.flow.depth_fractions, (2, 1, 1))
+        density = by_layer * (a_hat.conj() * b_hat).real
+        return float(np.sum(self.modes.hermitian_weights * density))
+
+
+def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
+    """Return the matrix `psi_hat = matrix q_hat` of each mode.
+
+        1 / (k^2 (k^2 + F_1 + F_2)) [[k^2 + F_2, F_1], [F_2, k^2 + F_1]]
+
+    Returns:
+        Array (2, 2, nx, Ky + 1); 0 at the mean.
+    """
+    first, second = flow.stretching
+    k_squared = modes.k_squared
+    inverse = modes.inverse_k_squared / (k_squared + first + second)
+    return np.array(
+        [
+            [(k_squared + second) * inverse, first * inverse],
+            [second * inverse, (k_squared + first) * inverse],
+        ]
+    )
+
+
+def linear_matrix(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.complex128]:
+    """Return the 2 x 2 matrix of the linear terms of each mode, in double precision.
+
+    Its eigenvalues are growth rates and frequencies: `exp(lambda t)`.
+
+    Args:
+        flow: physical parameters.
+        modes: wavenumbers.
+
+    Returns:
+        Array (2, 2, nx, Ky + 1): time derivative of layer i due to layer j.
+    """
+    psi_of_q = inversion(flow, modes)
+    gradients = np.reshape(flow.mean_gradients, (2, 1, 1, 1))
+    matrix = 1j * modes.kx * gradients * psi_of_q
+    matrix[1] -= flow.bottom_drag * modes.k_squared * psi_of_q[1]
+    decay = flow.hyperviscosity * modes.k_squared**flow.hyperviscosity_order
+    for layer, velocity in enumerate(flow.mean_velocities):
+        matrix[layer, layer] -= 1j * modes.kx * velocity + decay
+    return np.where(modes.mask, matrix, 0.0)
+
+
+def step_filter(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.floating] | None:
+    """Return the factor of each mode after a step, None where there is no filter."""
+    if flow.exponential_filter == 0.0:
+        return None
+    dx, dy = modes.grid.spacing
+    scaled = np.sqrt((modes.kx * dx) ** 2 + (modes.ky * dy) ** 2)
+    beyond = np.maximum(scaled - _FILTER_START * math.pi, 0.0)
+    return np.exp(-flow.exponential_filter * beyond**4).astype(modes.dtype)
