@@ -24,7 +24,7 @@ from typing import Any
 from benchmarked_solver import Case, OwnSolver
 from solver_comparison import random_start, simulate
 
-from turbulence_data import process_pool
+from turbulence_data.generation import process_pool
 
 Work = Callable[[], object]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from dask.distributed import Client, LocalCluster
 
-from turbulence_data import Builder, InProcessExecutor
+from turbulence_data import Builder
+from turbulence_data.generation import InProcessExecutor
 
 FLOW = "tiny_forced_re2e2_kf4"
 

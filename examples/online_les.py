@@ -51,8 +51,8 @@ from turbulence_data.closures import (
     SumOfClosures,
     evaluate,
 )
-from turbulence_data.execution import run_trajectories
 from turbulence_data.filtering import les_flow
+from turbulence_data.generation._pool import run_trajectories
 
 CASES = {
     "forcing": ("mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"),

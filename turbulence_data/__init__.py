@@ -1,4 +1,4 @@
-"""Makes 2-D turbulence subgrid-forcing data and serves it as a TFDS dataset.
+"""2-D turbulence simulated on demand, with its subgrid forcing, as a TFDS dataset.
 
 Importing the package registers the dataset with TFDS:
 
@@ -8,79 +8,55 @@ Importing the package registers the dataset with TFDS:
     train = tfds.load("turbulence_data/mini_forced_re2e3_kf4", split="train")
 """
 
-from turbulence_data.config import FlowConfig
-from turbulence_data.diagnostics import energy_spectrum
-from turbulence_data.ensemble_config import EnsembleConfig
-from turbulence_data.execution import (
-    InProcessExecutor,
-    TrajectoryFailedError,
-    process_pool,
-)
-from turbulence_data.filtered_forcing import FilteredForcing, les_forcing
-from turbulence_data.filtering import FilteredFields, filtered_dns, les_flow
-from turbulence_data.flows import NAMED_FLOWS, named_flow
-from turbulence_data.input_pipeline import Normalization, batches, few_shot, to_arrays
-from turbulence_data.jax_engine.engine import JaxEngine
-from turbulence_data.sampling import Trajectory, sample_trajectory
-from turbulence_data.solver._engine import State
-from turbulence_data.solver._evolve import evolve
-from turbulence_data.solver._forcing import RingForcing, SteadyForcing
-from turbulence_data.solver._grid import Grid
-from turbulence_data.solver._initial_conditions import RandomVorticity
-from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
-from turbulence_data.solver._simulation import (
-    Numerics,
-    Simulation,
-    SimulationDivergedError,
-    UnstableTimeStepError,
-)
-from turbulence_data.solver.fftw._engine import FftwEngine
-from turbulence_data.statistics import content_hash, package_version
-from turbulence_data.stresses import SubgridStresses, subgrid_stresses
-from turbulence_data.turbulence_data_dataset_builder import Builder, TurbulenceConfig
-from turbulence_data.two_layer import TwoLayerConfig
+import importlib
+from typing import Any
 
-__version__ = package_version()
+from turbulence_data import turbulence_data_dataset_builder  # noqa: F401
 
-__all__ = [
-    "NAMED_FLOWS",
-    "Builder",
-    "EnsembleConfig",
-    "FftwEngine",
-    "FilteredFields",
-    "FilteredForcing",
-    "FlowConfig",
-    "Grid",
-    "InProcessExecutor",
-    "JaxEngine",
-    "Normalization",
-    "Numerics",
-    "RandomVorticity",
-    "RingForcing",
-    "Simulation",
-    "SimulationDivergedError",
-    "State",
-    "SteadyForcing",
-    "SubgridStresses",
-    "Trajectory",
-    "TrajectoryFailedError",
-    "TurbulenceConfig",
-    "TwoLayerConfig",
-    "UnstableTimeStepError",
-    "__version__",
-    "batches",
-    "content_hash",
-    "energy_spectrum",
-    "etdrk4",
-    "evolve",
-    "few_shot",
-    "filtered_dns",
-    "integrating_factor_rk4",
-    "les_flow",
-    "les_forcing",
-    "named_flow",
-    "process_pool",
-    "sample_trajectory",
-    "subgrid_stresses",
-    "to_arrays",
-]
+_HOME = {
+    "NAMED_FLOWS": "flows",
+    "Builder": "turbulence_data_dataset_builder",
+    "EnsembleConfig": "generation._ensemble",
+    "FftwEngine": "solver.fftw._engine",
+    "FilteredFields": "filtering",
+    "FlowConfig": "config",
+    "Grid": "solver._grid",
+    "JaxEngine": "jax_engine.engine",
+    "Normalization": "input_pipeline",
+    "Numerics": "solver._simulation",
+    "RandomVorticity": "solver._initial_conditions",
+    "RingForcing": "solver._forcing",
+    "Simulation": "solver._simulation",
+    "SimulationDivergedError": "solver._simulation",
+    "State": "solver._engine",
+    "SteadyForcing": "solver._forcing",
+    "SubgridStresses": "stresses",
+    "TrajectoryFailedError": "generation._pool",
+    "TurbulenceConfig": "turbulence_data_dataset_builder",
+    "TwoLayerConfig": "two_layer",
+    "UnstableTimeStepError": "solver._simulation",
+    "__version__": "generation._statistics",
+    "batches": "input_pipeline",
+    "energy_spectrum": "diagnostics",
+    "etdrk4": "solver._schemes",
+    "evolve": "solver._evolve",
+    "few_shot": "input_pipeline",
+    "filtered_dns": "filtering",
+    "integrating_factor_rk4": "solver._schemes",
+    "les_flow": "filtering",
+    "les_forcing": "filtered_forcing",
+    "named_flow": "flows",
+    "subgrid_stresses": "stresses",
+    "to_arrays": "input_pipeline",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

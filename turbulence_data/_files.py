@@ -1,4 +1,4 @@
-"""Atomic files with checksums, and disk errors that say what to do."""
+"""Atomic files with checksums, an exclusive lock, disk errors that say what to do."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_logger = logging.getLogger(__name__)
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
@@ -111,6 +115,48 @@ def read_arrays(path: Path, key: str) -> dict[str, NDArray[np.generic]]:
             f"{path} holds {found}, not {key}; delete the file to have it made again."
         )
     return arrays
+
+
+@contextmanager
+def exclusive_lock(path: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock file `path`, after waiting for the process that holds it.
+
+    The kernel frees the lock when its holder ends, however that ends; the file is
+    removed at the end. Between hosts it works where the file system passes locks on
+    (NFS, Lustre with `-o flock`); where it knows no locks, a warning is logged and
+    nothing is locked.
+
+    Args:
+        path: the file; its directory is made.
+        purpose: what the holder does, for the message to those who wait.
+    """
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, mode=0o664)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        holder = path.read_text(errors="replace") if path.exists() else ""
+        _logger.warning(
+            "%s is %s; waiting until it has finished (lock %s)",
+            holder or "another process",
+            purpose,
+            path,
+        )
+        lock.acquire(poll_interval=0.1)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _logger.warning(
+            "%s cannot be locked (%s): run one process at a time here.", path, error
+        )
+    path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is ours: who waits notices
+        lock.release()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.ensemble_config import EnsembleConfig
+from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.solver._initial_conditions import RandomVorticity
 
 

@@ -37,9 +37,8 @@ def prepare_dataset(folder: Path) -> None:
 
 def prepare_trajectories(folder: Path) -> None:
     from faults.killed_jobs import ENSEMBLE
-    from turbulence_data import sample_trajectory
-    from turbulence_data.checkpoints import CheckpointedSampling
-    from turbulence_data.trajectory_store import TrajectoryStore
+    from turbulence_data.generation import sample_trajectory
+    from turbulence_data.generation._store import CheckpointedSampling, TrajectoryStore
 
     store = TrajectoryStore(folder, ENSEMBLE)
     store.save(sample_trajectory(ENSEMBLE, 0))
@@ -55,14 +54,14 @@ def prepare_results(folder: Path) -> None:
 
 def read_trajectory(folder: Path) -> Any:
     from faults.killed_jobs import ENSEMBLE
-    from turbulence_data.trajectory_store import TrajectoryStore
+    from turbulence_data.generation._store import TrajectoryStore
 
     return TrajectoryStore(folder, ENSEMBLE).load(0).fields()
 
 
 def read_checkpoint(folder: Path) -> Any:
     from faults.killed_jobs import ENSEMBLE
-    from turbulence_data.checkpoints import CheckpointedSampling, CheckpointFile
+    from turbulence_data.generation._store import CheckpointedSampling, CheckpointFile
 
     (place,) = folder.glob(".trajectories-*")
     path = CheckpointedSampling(str(place)).path(0)
@@ -74,7 +73,7 @@ def read_checkpoint(folder: Path) -> Any:
 
 def _builder(folder: Path) -> Any:
     from faults.killed_jobs import Generation
-    from turbulence_data import InProcessExecutor
+    from turbulence_data.generation import InProcessExecutor
 
     return Generation()._builder(folder, InProcessExecutor())
 

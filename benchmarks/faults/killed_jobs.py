@@ -15,13 +15,8 @@ import numpy as np
 
 from keras_spectral_tl import transfer
 from keras_spectral_tl.callbacks import CheckedBackup, FreezeLayers
-from turbulence_data import (
-    Builder,
-    EnsembleConfig,
-    FlowConfig,
-    InProcessExecutor,
-    TurbulenceConfig,
-)
+from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
+from turbulence_data.generation import InProcessExecutor
 
 EPOCHS = 8
 RNG = np.random.default_rng(5)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.trial import Trial
-from turbulence_data import InProcessExecutor
+from turbulence_data.generation import InProcessExecutor
 
 LIMIT = 2 << 30
 NUM_POINTS, NUM_SNAPSHOTS, NUM_SIMULATIONS = 256, 100, 30
@@ -26,7 +26,7 @@ class Noise(InProcessExecutor):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         import numpy as np
 
-        from turbulence_data import Trajectory
+        from turbulence_data.generation import Trajectory
 
         ensemble, number = args[-2:]
         rng = np.random.default_rng(number)
@@ -39,8 +39,9 @@ class Noise(InProcessExecutor):
 
 
 def _history(rng: Any) -> Any:
-    from turbulence_data import sample_trajectory
-    from turbulence_data.ensemble_config import EnsembleConfig, FlowConfig
+    from turbulence_data.config import FlowConfig
+    from turbulence_data.generation import sample_trajectory
+    from turbulence_data.generation._ensemble import EnsembleConfig
 
     tiny = EnsembleConfig(
         flow=FlowConfig(32, reynolds=100.0), num_points_les=16,

@@ -198,4 +198,4 @@ class Study:
 
 
 def _default_executor() -> Executor:
-    return turbulence_data.process_pool()
+    return turbulence_data.generation.process_pool()

@@ -7,7 +7,7 @@ import pytest
 
 import turbulence_data as td
 from tests.fuzz.junk import DOCUMENTED, fuzz
-from turbulence_data import a_posteriori, closures, diagnostics, interchange
+from turbulence_data import a_posteriori, closures, diagnostics, generation, interchange
 
 RNG = np.random.default_rng(0)
 FIELD = RNG.normal(size=(8, 8))
@@ -101,7 +101,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
             "normalization": td.Normalization((0.0, 1.0), (0.0, 1.0), (0.0, 1.0)),
         },
     ),
-    "content_hash": (td.content_hash, {"examples": EXAMPLES}),
+    "content_hash": (generation.content_hash, {"examples": EXAMPLES}),
     "Normalization.from_arrays": (
         td.Normalization.from_arrays,
         {"x": RNG.normal(size=(2, 4, 4, 2)), "y": RNG.normal(size=(2, 4, 4, 1))},

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from turbulence_data import content_hash, named_flow, sample_trajectory
-from turbulence_data.ensemble_config import SPLITS
-from turbulence_data.trajectory_store import TrajectoryStore
+from turbulence_data import named_flow
+from turbulence_data.generation import content_hash, sample_trajectory
+from turbulence_data.generation._ensemble import SPLITS
+from turbulence_data.generation._store import TrajectoryStore
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "distributed.md"
 

@@ -41,7 +41,7 @@ from turbulence_data.diagnostics import (
 )
 from turbulence_data.filtering import filtered_dns, les_flow
 from turbulence_data.flows import named_flow
-from turbulence_data.sampling import sample_trajectory
+from turbulence_data.generation._trajectory import sample_trajectory
 from turbulence_data.solver._evolve import evolve
 from turbulence_data.solver._forcing import RingForcing, SteadyForcing
 from turbulence_data.solver._grid import Grid

@@ -11,15 +11,18 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from turbulence_data import checkpoints, execution
-from turbulence_data.checkpoints import CheckpointedSampling, CheckpointFile
 from turbulence_data.config import FlowConfig
-from turbulence_data.ensemble_config import SPLITS, EnsembleConfig
-from turbulence_data.execution import run_trajectories
-from turbulence_data.sampling import Progress, sample_trajectory
+from turbulence_data.generation import _pool, _store
+from turbulence_data.generation._ensemble import SPLITS, EnsembleConfig
+from turbulence_data.generation._pool import run_trajectories
+from turbulence_data.generation._statistics import content_hash
+from turbulence_data.generation._store import (
+    CheckpointedSampling,
+    CheckpointFile,
+    TrajectoryStore,
+)
+from turbulence_data.generation._trajectory import Progress, sample_trajectory
 from turbulence_data.solver._engine import State
-from turbulence_data.statistics import content_hash
-from turbulence_data.trajectory_store import TrajectoryStore
 
 ENSEMBLE = EnsembleConfig(
     flow=FlowConfig(32, reynolds=100.0),
@@ -39,7 +42,7 @@ SEED = 20
 RUNS = """
 import json, os, signal, sys, time
 from turbulence_data import Builder, InProcessExecutor, TurbulenceConfig
-from turbulence_data.checkpoints import CheckpointedSampling
+from turbulence_data.generation._store import CheckpointedSampling
 import tensorflow_datasets as tfds
 sys.path.insert(0, sys.argv[1])
 from killed_ensemble import ENSEMBLE
@@ -83,14 +86,14 @@ print("\\nhash", built.info.metadata["content_sha256"])
 
 ENSEMBLE_MODULE = f"""
 from turbulence_data.config import FlowConfig
-from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data import EnsembleConfig
 ENSEMBLE = {ENSEMBLE!r}
 """
 # Dies in trajectory 1, twice, just after a checkpoint; notes from where it starts.
 DEADLY = """
 import os, pathlib, signal
-from turbulence_data.checkpoints import CheckpointedSampling, CheckpointFile
+from turbulence_data.generation._store import CheckpointedSampling, CheckpointFile
 
 class DeadlySampling(CheckpointedSampling):
     def __call__(self, ensemble, trajectory_id):
@@ -173,7 +176,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path, whole, caplo
 
 def test_checkpoints_are_apart_by_the_given_time(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_store.time, "monotonic", lambda: now[0])
     file = CheckpointFile(tmp_path / "one", ENSEMBLE, 0, every_seconds=60.0)
     written = []
     for seconds in range(0, 200, 25):
@@ -194,7 +197,7 @@ def test_a_full_disk_costs_the_checkpoint_only(tmp_path, whole, monkeypatch, cap
     def full(*arguments):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoints, "write_arrays", full)
+    monkeypatch.setattr(_store, "write_arrays", full)
     work = CheckpointedSampling(str(tmp_path), every_seconds=0.0)
     assert content(work(ENSEMBLE, 0)) == whole
     assert "no checkpoint: No space left on device" in caplog.text
@@ -251,7 +254,7 @@ def test_a_worker_that_dies_loses_one_checkpoint_interval(
     tmp_path, importable, monkeypatch
 ):
     importable("deadly_sampling", DEADLY)
-    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    monkeypatch.setattr(_pool, "available_cores", lambda: 2)
     work = __import__("deadly_sampling").DeadlySampling(str(tmp_path), 0.0)
     made = {t.trajectory_id: t for t in run_trajectories(ENSEMBLE, [0, 1], work=work)}
     for number in (0, 1):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.ensemble_config import EnsembleConfig
+from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.solver._forcing import RingForcing
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4

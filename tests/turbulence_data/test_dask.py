@@ -10,12 +10,11 @@ from turbulence_data import (
     Builder,
     EnsembleConfig,
     FlowConfig,
-    InProcessExecutor,
     TrajectoryFailedError,
     TurbulenceConfig,
-    process_pool,
 )
-from turbulence_data.execution import run_trajectories
+from turbulence_data.generation import InProcessExecutor, process_pool
+from turbulence_data.generation._pool import run_trajectories
 
 ENSEMBLE = EnsembleConfig(
     flow=FlowConfig((32, 48), reynolds=100.0),

@@ -1,6 +1,7 @@
 """The dataset through TFDS: the same content on every way in and out."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,18 +19,21 @@ from turbulence_data import (
     Builder,
     EnsembleConfig,
     FlowConfig,
-    InProcessExecutor,
     Normalization,
     TrajectoryFailedError,
     TurbulenceConfig,
-    content_hash,
-    process_pool,
-    sample_trajectory,
     to_arrays,
 )
 from turbulence_data._files import DamagedFileError
-from turbulence_data.ensemble_config import EXTRA_FIELDS, FIELDS
-from turbulence_data.trajectory_store import SCALARS
+from turbulence_data.generation import (
+    InProcessExecutor,
+    _records,
+    content_hash,
+    process_pool,
+    sample_trajectory,
+)
+from turbulence_data.generation._ensemble import EXTRA_FIELDS, FIELDS
+from turbulence_data.generation._trajectory import SCALARS
 
 TINY = EnsembleConfig(
     flow=FlowConfig((32, 48), reynolds=100.0, beta=0.1),
@@ -75,8 +79,10 @@ def builder(data_dir, ensemble=TINY, executor=None, **kwargs):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
+    """In both formats, as for a reader with TensorFlow and one without."""
     made = builder(tmp_path_factory.mktemp("data"))
     made.download_and_prepare()
+    made.download_and_prepare(file_format="array_record")
     return made
 
 
@@ -115,7 +121,7 @@ def test_scalars_keep_all_their_digits(decoded):
 
 def test_an_inviscid_flow_has_infinite_reynolds_number(tmp_path):
     flow = replace(TINY.flow, reynolds=np.inf, forcing_wavenumber=None)
-    made = builder(tmp_path, replace(TINY, flow=flow))
+    made = builder(tmp_path, replace(TINY, flow=flow), file_format="array_record")
     made.download_and_prepare()
     example = next(iter(made.as_data_source("test")))
     assert example["reynolds"] == np.inf
@@ -179,6 +185,74 @@ def test_the_data_source_of_the_default_directory(prepared):
         builder(prepared.data_dir_root, file_format="riegeli")
 
 
+READERS = {
+    "tfrecord": lambda b, split: tfds.as_numpy(b.as_dataset(split=split)),
+    "array_record": lambda b, split: b.as_data_source(split),
+}
+
+
+@pytest.mark.parametrize("first", READERS)
+def test_a_dataset_has_the_format_asked_for_and_another_when_asked(
+    first, tmp_path, decoded
+):
+    (other,) = set(READERS) - {first}
+    made = builder(tmp_path, file_format=first)
+    made.download_and_prepare()
+    assert made.file_formats == [first]
+    assert not list(made.data_path.glob(f"*{other}*"))
+    with pytest.raises(NotImplementedError, match=rf'file_format="{other}"'):
+        READERS[other](made, "train")
+    builder(tmp_path, executor=Forbidden(), file_format=other).download_and_prepare()
+    for reader in (made, builder(tmp_path), read_by_others(made)):
+        examples = [e for split in SPLITS for e in READERS[other](reader, split)]
+        assert content_hash(examples) == content_hash(decoded)
+    assert builder(tmp_path).file_formats == ["tfrecord", "array_record"]
+
+
+OWN_FLOW_BY_NAME = """
+import sys, tensorflow_datasets as tfds
+import turbulence_data
+
+name = "turbulence_data/tiny"
+sources = [
+    tfds.data_source(name, split="train"),
+    tfds.data_source(name, split="train", data_dir=sys.argv[1]),
+    tfds.data_source(
+        name, split="train", data_dir=sys.argv[1],
+        builder_kwargs={"file_format": "array_record"},
+    ),
+    turbulence_data.Builder(config="tiny").as_data_source("train"),
+]
+assert [len(source) for source in sources] == [6] * 4
+assert sources[0][5]["vorticity"].shape == (16, 24)
+assert len(list(tfds.load(name, split="train"))) == 6
+assert tfds.builder(name).info.metadata["config"]["seed"] == 7
+"""
+
+
+@pytest.mark.parametrize("first", READERS)
+def test_an_own_flow_is_read_by_its_name_in_a_new_process(first, tmp_path):
+    made = builder(tmp_path, file_format=first)
+    made.download_and_prepare()
+    if first == "array_record":
+        builder(tmp_path, file_format="tfrecord").download_and_prepare()
+    done = subprocess.run(
+        [sys.executable, "-c", OWN_FLOW_BY_NAME, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"TFDS_DATA_DIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "custom data configuration" not in done.stderr
+    assert "deprecated" not in done.stderr
+
+
+def test_an_own_flow_that_is_not_there_is_unknown_by_its_name(tmp_path):
+    with pytest.raises(ValueError, match=rf"'mine': there are no data.*{tmp_path}"):
+        Builder(config="mine", data_dir=tmp_path)
+
+
 def test_reading_as_a_data_source_needs_no_tensorflow(prepared):
     code = (
         "import sys, tensorflow_datasets as tfds\n"
@@ -229,9 +303,9 @@ def test_shuffled_reading_holds_every_example(prepared, decoded):
 
 def test_more_than_memory_may_hold_is_mixed_in_part(prepared, decoded, monkeypatch):
     monkeypatch.setattr(
-        turbulence_data.turbulence_data_dataset_builder,
+        _records,
         "_SHUFFLE_BYTES",
-        2 * TINY.num_bytes // 12,
+        2 * prepared.info.dataset_size // 12,
     )
     config = tfds.ReadConfig(shuffle_seed=1)
     shuffled = prepared.as_dataset(
@@ -257,7 +331,7 @@ def test_no_bucket_of_a_split_larger_than_memory_becomes_large(
 
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
     monkeypatch.setattr(shuffle._Bucket, "read_values", counted)
-    made = builder(tmp_path)
+    made = builder(tmp_path, file_format="array_record")
     made.download_and_prepare()
     assert sum(held) == 12
     assert max(held) == 1
@@ -275,7 +349,8 @@ def test_examples_can_carry_their_id(prepared):
 
 
 def test_extra_fields_are_features(tmp_path):
-    made = builder(tmp_path, replace(TINY, extra_fields=("velocity", "tau", "sigma")))
+    ensemble = replace(TINY, extra_fields=("velocity", "tau", "sigma"))
+    made = builder(tmp_path, ensemble, file_format="array_record")
     made.download_and_prepare()
     (example, *_) = made.as_data_source("test")
     (number,) = TINY.trajectory_ids("test")
@@ -366,7 +441,7 @@ def test_data_that_appear_after_the_builder_was_made_are_found_and_checked(tmp_p
     made.download_and_prepare()
     early.download_and_prepare()
     assert dict(early.info.metadata) == dict(made.info.metadata)
-    assert len(early.as_data_source("train")) == 6
+    assert len(list(early.as_dataset(split="train"))) == 6
     with pytest.raises(ValueError, match=r"another ensemble .*seed=8"):
         other.download_and_prepare()
 

@@ -9,11 +9,11 @@ from turbulence_data import (
     Builder,
     EnsembleConfig,
     FlowConfig,
-    InProcessExecutor,
     TurbulenceConfig,
     _files,
 )
 from turbulence_data._files import explain_disk_errors
+from turbulence_data.generation import InProcessExecutor
 
 TINY = EnsembleConfig(
     flow=FlowConfig(32, reynolds=100.0),

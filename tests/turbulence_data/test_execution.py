@@ -1,6 +1,7 @@
 """Trajectories come back the same from anywhere, or not at all."""
 
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -11,16 +12,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from turbulence_data import execution
 from turbulence_data.config import FlowConfig
-from turbulence_data.ensemble_config import EnsembleConfig
-from turbulence_data.execution import (
+from turbulence_data.generation import _pool
+from turbulence_data.generation._ensemble import EnsembleConfig
+from turbulence_data.generation._pool import (
     InProcessExecutor,
     TrajectoryFailedError,
     process_pool,
     run_trajectories,
 )
-from turbulence_data.sampling import sample_trajectory
+from turbulence_data.generation._trajectory import sample_trajectory
 
 TINY = EnsembleConfig(
     flow=FlowConfig(32, reynolds=100.0),
@@ -37,7 +38,7 @@ PATIENCE_SECONDS = 60.0
 # Spawned workers import it by name, so it cannot live in a test module.
 WORK = """
 import os, pathlib, signal
-from turbulence_data.sampling import sample_trajectory
+from turbulence_data.generation import sample_trajectory
 
 def die(ensemble, trajectory_id):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -51,7 +52,7 @@ def die_once(ensemble, trajectory_id):
 """
 SCRIPT = """
 import sys
-from turbulence_data.execution import process_pool
+from turbulence_data.generation import process_pool
 print("top", flush=True)
 pool = process_pool(1)
 print(pool.submit(__import__("os").getpid).result(), flush=True)
@@ -63,7 +64,7 @@ def work(tmp_path, monkeypatch):
     (tmp_path / "deadly_work.py").write_text(WORK)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("MARKER", str(tmp_path / "marker"))
-    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    monkeypatch.setattr(_pool, "available_cores", lambda: 2)
     return __import__("deadly_work")
 
 
@@ -80,7 +81,7 @@ def content(trajectories):
 
 
 def test_every_executor_gives_the_same_bits(monkeypatch):
-    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    monkeypatch.setattr(_pool, "available_cores", lambda: 2)
     ids = [0, 1, 100_000]
     expected = content(sample_trajectory(TINY, i) for i in ids)
     assert content(run_trajectories(TINY, ids)) == expected
@@ -95,7 +96,7 @@ def test_work_of_a_worker_that_dies_is_done_again(work):
 
 
 def test_gives_up_when_workers_keep_dying(work, monkeypatch):
-    monkeypatch.setattr(execution, "_MAX_DEATHS_IN_A_ROW", 2)
+    monkeypatch.setattr(_pool, "_MAX_DEATHS_IN_A_ROW", 2)
     with pytest.raises(TrajectoryFailedError, match=r"died 2 times .*\[7, 8\]"):
         list(run_trajectories(TINY, [7, 8], work=work.die))
 
@@ -127,15 +128,32 @@ def test_an_error_in_a_trajectory_names_it_and_stops_the_rest():
 
 
 def test_an_error_in_a_worker_process_ends_the_workers(monkeypatch):
-    monkeypatch.setattr(execution, "available_cores", lambda: 2)
+    monkeypatch.setattr(_pool, "available_cores", lambda: 2)
     unstable = replace(TINY, time_step=1.0, spin_up=2.0, interval=1.0)
     with pytest.raises(TrajectoryFailedError, match="UnstableTimeStepError"):
         list(run_trajectories(unstable, [0, 1]))
-    assert not [
-        child
-        for child in execution.multiprocessing.active_children()
-        if isinstance(child, execution._WorkerProcess)
-    ]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _children():
+        assert time.monotonic() < deadline, "workers went on"
+        time.sleep(0.05)
+
+
+def _children():
+    """The worker processes of this process, by their command lines."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+            command = path.with_name("cmdline").read_text()
+        except OSError:
+            continue  # it has ended
+        if (
+            fields[0] != "Z"
+            and int(fields[1]) == os.getpid()
+            and "popen_loky" in command
+        ):
+            found.append(path)
+    return found
 
 
 def test_a_limited_number_is_in_flight():
@@ -154,7 +172,7 @@ def test_a_limited_number_is_in_flight():
     def work(ensemble, trajectory_id):
         return np.float64(trajectory_id)
 
-    for _ in execution._as_completed(executor, TINY, range(50), work, 4):
+    for _ in _pool._as_completed(executor, TINY, range(50), work, 4):
         executor.open_calls -= 1
     assert executor.largest == 4
 
@@ -236,12 +254,39 @@ def _is_running(pid):
         return False
 
 
-def test_a_config_from_the_main_script_is_run_in_process(monkeypatch, caplog):
-    monkeypatch.setattr(execution, "available_cores", lambda: 2)
-    monkeypatch.setattr(sample_trajectory, "__module__", "__main__")
-    monkeypatch.setattr(
-        sys.modules["__main__"], "sample_trajectory", sample_trajectory, raising=False
+MAIN_SCRIPT = """
+import sys
+import numpy as np
+from turbulence_data import EnsembleConfig, FlowConfig, SteadyForcing
+from turbulence_data.generation import InProcessExecutor, _pool
+
+def jets(x, y):
+    return np.sin(3.0 * y) + 0.0 * x
+
+ensemble = EnsembleConfig(
+    flow=FlowConfig(32, reynolds=100.0, forcing_wavenumber=None), num_points_les=16,
+    num_trajectories=(2, 1, 1), num_snapshots=2, spin_up=0.1, interval=0.05,
+    time_step=0.01, forcing=SteadyForcing(jets),
+)
+_pool.available_cores = lambda: 2
+for executor in (None, InProcessExecutor()):
+    made = _pool.run_trajectories(ensemble, [0, 1], executor)
+    made = sorted(made, key=lambda t: t.trajectory_id)
+    print(hash(b"".join(t.vorticity.tobytes() for t in made)))
+"""
+
+
+def test_a_config_of_the_main_script_runs_in_processes_too(tmp_path):
+    script = tmp_path / "main_script.py"
+    script.write_text(MAIN_SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=10 * PATIENCE_SECONDS,
+        env=_environment(),
+        check=False,
     )
-    results = list(run_trajectories(TINY, [0, 1], work=sample_trajectory))
-    assert [t.trajectory_id for t in results] == [0, 1]
-    assert "Move it to a module" in caplog.text
+    assert done.returncode == 0, done.stderr
+    processes, alone = done.stdout.split()
+    assert processes == alone

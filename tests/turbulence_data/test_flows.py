@@ -5,10 +5,10 @@ import math
 import pytest
 
 from turbulence_data.flows import NAMED_FLOWS, named_flow
+from turbulence_data.generation._ensemble import config_hash
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._modes import truncated_modes
 from turbulence_data.solver._schemes import RK4_IMAGINARY_LIMIT
-from turbulence_data.trajectory_store import config_hash
 
 EXPECTED = {  # name: (reynolds, forcing wavenumber)
     "decaying_re2e4": (2e4, None),

@@ -7,23 +7,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from turbulence_data.checkpoints import CheckpointFile
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy_budget
-from turbulence_data.ensemble_config import EnsembleConfig
-from turbulence_data.execution import process_pool, run_trajectories
 from turbulence_data.filtering import filtered_dns
 from turbulence_data.flows import named_flow
+from turbulence_data.generation._ensemble import (
+    EnsembleConfig,
+    config_hash,
+    plain_config,
+)
+from turbulence_data.generation._pool import process_pool, run_trajectories
+from turbulence_data.generation._statistics import EnsembleStatistics
+from turbulence_data.generation._store import CheckpointFile
+from turbulence_data.generation._trajectory import HISTORY, sample_trajectory
 from turbulence_data.jax_engine.engine import JaxEngine
-from turbulence_data.sampling import HISTORY, sample_trajectory
 from turbulence_data.solver._evolve import trajectory
 from turbulence_data.solver._forcing import RingForcing, SteadyForcing
 from turbulence_data.solver._grid import Grid, resample
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
 from turbulence_data.solver._simulation import Numerics, Simulation
-from turbulence_data.statistics import ensemble_statistics
-from turbulence_data.trajectory_store import config_hash, plain_config
 
 SINGLE = 1e-4  # of a run in single precision, relative to the largest value
 FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
@@ -40,6 +43,14 @@ ENSEMBLE = EnsembleConfig(
     start=RandomVorticity(0.5, 3.0),
     forcing=RING,
 )
+
+
+def ensemble_statistics(ensemble, load):
+    statistics = EnsembleStatistics(ensemble)
+    for split in ("train", "validation", "test"):
+        for number in ensemble.trajectory_ids(split):
+            statistics.add(split, load(number))
+    return statistics.to_dict()
 
 
 def still(grid, rng):

@@ -11,8 +11,9 @@ import pytest
 SCRIPT = """
 import logging, os, pathlib, signal, sys, time
 from turbulence_data import (
-    Builder, EnsembleConfig, FlowConfig, InProcessExecutor, TurbulenceConfig
+    Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
 )
+from turbulence_data.generation import InProcessExecutor
 
 data, end = pathlib.Path(sys.argv[1]), sys.argv[2]
 data.mkdir()
@@ -55,10 +56,10 @@ if first == 0:
 wait_for(data / "started")
 second = os.fork()
 if second == 0:
-    logging.getLogger("turbulence_data.directory_lock").addHandler(Telling())
+    logging.getLogger("turbulence_data._files").addHandler(Telling())
     executor = Counting()
     builder = generate(executor)
-    number = len(builder.as_data_source("train"))
+    number = builder.info.splits["train"].num_examples
     print("\\nsecond", executor.count, number, bool(builder.info.metadata), flush=True)
     os._exit(0)
 wait_for(data / "message")

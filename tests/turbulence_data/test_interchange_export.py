@@ -8,21 +8,15 @@ import numpy as np
 import pytest
 import xarray
 
-from turbulence_data import (
-    Builder,
-    EnsembleConfig,
-    FlowConfig,
-    InProcessExecutor,
-    TurbulenceConfig,
-    content_hash,
-)
+from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
+from turbulence_data.generation import InProcessExecutor, content_hash
+from turbulence_data.generation._trajectory import SCALARS
 from turbulence_data.interchange import (
     ExportSource,
     examples_of,
     write_netcdf,
     write_zarr,
 )
-from turbulence_data.trajectory_store import SCALARS
 
 ENSEMBLE = EnsembleConfig(
     flow=FlowConfig((32, 48), 100.0, beta=0.1, lengths=(2 * np.pi, 4 * np.pi)),

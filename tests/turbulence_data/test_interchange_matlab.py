@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from turbulence_data import FlowConfig, content_hash, evolve, filtered_dns, to_arrays
+from turbulence_data import FlowConfig, evolve, filtered_dns, to_arrays
+from turbulence_data.generation import content_hash
 from turbulence_data.interchange import (
     TL_FOR_SGS_MODELS,
     ConventionError,

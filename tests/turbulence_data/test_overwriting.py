@@ -6,14 +6,9 @@ from dataclasses import replace
 import pytest
 import tensorflow_datasets as tfds
 
-from turbulence_data import (
-    Builder,
-    EnsembleConfig,
-    FlowConfig,
-    InProcessExecutor,
-    TurbulenceConfig,
-)
-from turbulence_data.directory_lock import exclusive_lock
+from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
+from turbulence_data._files import exclusive_lock
+from turbulence_data.generation import InProcessExecutor
 
 TINY = EnsembleConfig(
     flow=FlowConfig(32, reynolds=100.0),
@@ -57,6 +52,7 @@ def make(tmp_path):
 def test_it_holds_the_lock_and_ends_with_the_same_content(make):
     first, executor, _ = make()
     first.download_and_prepare()
+    first.download_and_prepare(file_format="array_record")
     content = first.info.metadata["content_sha256"]
     len(first.as_data_source("train"))  # reads the other format
     first.download_and_prepare(download_config=OVERWRITE)
@@ -68,7 +64,7 @@ def test_it_holds_the_lock_and_ends_with_the_same_content(make):
 
 
 def test_it_waits_for_whoever_holds_the_lock(make):
-    make()[0].download_and_prepare()
+    make()[0].download_and_prepare(file_format="array_record")
     other, executor, lock = make()
     with ThreadPoolExecutor(1) as threads:
         with exclusive_lock(lock, "reading in peace"):

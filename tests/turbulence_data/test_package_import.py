@@ -55,7 +55,7 @@ def test_every_public_name_is_there():
 
 
 def test_the_version_has_a_clear_fallback(monkeypatch):
-    from turbulence_data import statistics
+    from turbulence_data.generation import _statistics as statistics
 
     assert turbulence_data.__version__ == statistics.package_version()
     monkeypatch.setattr(statistics, "_DISTRIBUTION", "no-such-distribution")

@@ -8,9 +8,9 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy, energy_budget, enstrophy, palinstrophy
-from turbulence_data.ensemble_config import SPLITS, EnsembleConfig
 from turbulence_data.filtering import filtered_dns
-from turbulence_data.sampling import HISTORY, sample_trajectory
+from turbulence_data.generation._ensemble import SPLITS, EnsembleConfig
+from turbulence_data.generation._trajectory import HISTORY, sample_trajectory
 from turbulence_data.solver._evolve import evolve
 from turbulence_data.solver._grid import Grid, resample
 from turbulence_data.solver._initial_conditions import RandomVorticity

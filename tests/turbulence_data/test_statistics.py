@@ -8,19 +8,18 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy
-from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
-from turbulence_data.sampling import Trajectory, sample_trajectory
-from turbulence_data.statistics import (
+from turbulence_data.generation._ensemble import FIELDS, EnsembleConfig, config_hash
+from turbulence_data.generation._statistics import (
+    EnsembleStatistics,
     autocorrelation,
     budget_residual,
     content_hash,
     decorrelation_lag,
     energy_levels,
-    ensemble_statistics,
     k_max_eta,
     package_version,
 )
-from turbulence_data.trajectory_store import config_hash
+from turbulence_data.generation._trajectory import Trajectory, sample_trajectory
 
 # Sums of about 5,000 values in another order than NumPy's.
 ROUND_OFF = 1e-12
@@ -45,6 +44,14 @@ def trajectory(number):
     return Trajectory(
         number, 4.0 + 0.5 * np.arange(4), *fields.astype(np.float32), history=history
     )
+
+
+def ensemble_statistics(ensemble, load):
+    statistics = EnsembleStatistics(ensemble)
+    for split in ("train", "validation", "test"):
+        for number in ensemble.trajectory_ids(split):
+            statistics.add(split, load(number))
+    return statistics.to_dict()
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,17 @@ import pytest
 from turbulence_data import _files
 from turbulence_data._files import DamagedFileError
 from turbulence_data.config import FlowConfig
-from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
-from turbulence_data.sampling import Trajectory
-from turbulence_data.solver._forcing import RingForcing
-from turbulence_data.solver._initial_conditions import RandomVorticity
-from turbulence_data.solver._schemes import etdrk4
-from turbulence_data.trajectory_store import (
-    SCALARS,
-    TrajectoryStore,
+from turbulence_data.generation._ensemble import (
+    FIELDS,
+    EnsembleConfig,
     config_hash,
     plain_config,
 )
+from turbulence_data.generation._store import TrajectoryStore
+from turbulence_data.generation._trajectory import SCALARS, Trajectory
+from turbulence_data.solver._forcing import RingForcing
+from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._schemes import etdrk4
 
 ENSEMBLE = EnsembleConfig(
     flow=FlowConfig((32, 48), reynolds=math.inf, forcing_wavenumber=None),

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.ensemble_config import EnsembleConfig
 from turbulence_data.filtering import les_flow
-from turbulence_data.sampling import Trajectory
+from turbulence_data.generation._ensemble import EnsembleConfig
+from turbulence_data.generation._trajectory import Trajectory
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 
 from turbulence_data.commands import export, generate, info, list_flows
-from turbulence_data.execution import TrajectoryFailedError
+from turbulence_data.generation._pool import TrajectoryFailedError
 
 _COMMANDS = (list_flows, generate, info, export)
 _EXPECTED = (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)

@@ -18,7 +18,7 @@ from turbulence_data.commands.datasets import (
     place_of,
     size_of,
 )
-from turbulence_data.ensemble_config import SPLITS
+from turbulence_data.generation._ensemble import SPLITS
 from turbulence_data.interchange import (
     ExportSource,
     write_netcdf,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from turbulence_data.commands.datasets import add_dataset, builder_of, size_of
-from turbulence_data.execution import process_pool
+from turbulence_data.generation._pool import process_pool
 
 NAME = "generate"
 EXAMPLE = "generate tiny_forced_re2e2_kf4 --data-dir data --processes 2"

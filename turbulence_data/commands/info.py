@@ -19,8 +19,8 @@ from turbulence_data.commands.datasets import (
     size_of,
     table,
 )
-from turbulence_data.ensemble_config import SPLITS
-from turbulence_data.statistics import content_hash
+from turbulence_data.generation._ensemble import SPLITS
+from turbulence_data.generation._statistics import content_hash
 
 NAME = "info"
 EXAMPLE = "info tiny_forced_re2e2_kf4 --data-dir data --check"

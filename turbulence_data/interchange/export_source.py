@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turbulence_data._checks import TWO_PI, as_lengths
-from turbulence_data.ensemble_config import SPLITS
+from turbulence_data.generation._ensemble import SPLITS
 
 Example = Mapping[str, Any]
 

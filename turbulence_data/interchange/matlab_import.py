@@ -9,14 +9,14 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data.ensemble_config import FIELDS
+from turbulence_data.generation._ensemble import FIELDS
+from turbulence_data.generation._trajectory import SCALARS
 from turbulence_data.interchange.convention_check import (
     ConventionReport,
     check_conventions,
 )
 from turbulence_data.interchange.matlab_layout import MatlabLayout, MatlabVariable
 from turbulence_data.interchange.optional import require
-from turbulence_data.trajectory_store import SCALARS
 
 Path = str | os.PathLike[str]
 # Examples read at once: the chunks of a file cross many examples.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turbulence_data.generation._trajectory import SCALARS
 from turbulence_data.interchange.export_source import Example, ExportSource
 from turbulence_data.solver._grid import Grid
-from turbulence_data.trajectory_store import SCALARS
 
 AXES = ("trajectory", "time", "x", "y")
 SPLIT = "split"

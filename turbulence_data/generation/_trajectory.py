@@ -1,18 +1,18 @@
-"""One trajectory of an ensemble: the picklable unit of work of one process."""
+"""Sampling of one trajectory: the unit of work of one process, and its examples."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.ensemble_config import FIELDS, EnsembleConfig
+from turbulence_data.generation._ensemble import FIELDS, EnsembleConfig
 from turbulence_data.solver._engine import State
 from turbulence_data.solver._evolve import advance_to
 from turbulence_data.solver._forcing import as_forcing
@@ -34,6 +34,20 @@ HISTORY = (
     "dissipation",
 )
 """Columns of a trajectory's history, see `Trajectory`."""
+SCALARS: dict[str, tuple[type[np.generic], str]] = {
+    "trajectory": (np.int64, "Number of the trajectory; no number is in two splits."),
+    "time": (np.float64, "Time since the start field."),
+    "seed": (np.int64, "Seed of the ensemble; streams are seeded (seed, trajectory)."),
+    "reynolds": (np.float64, "Inverse viscosity; inf for an inviscid flow."),
+    "linear_drag": (np.float64, "Rate of the linear drag."),
+    "beta": (np.float64, "Gradient of the Coriolis parameter."),
+    "filter_width": (np.float64, "Width of the Gaussian filter."),
+    "forcing_wavenumber": (
+        np.int64,
+        "Wavenumber of the cosine forcing; 0 for none, or another forcing.",
+    ),
+}
+"""Scalar features of an example: type and meaning."""
 # How often a leg that is too fast for its time step is run again with half of it.
 _HALVINGS = 2
 
@@ -42,7 +56,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What one simulation gives.
+    """Filtered snapshots and history of one simulation.
 
     Attributes:
         trajectory_id: number of the trajectory.
@@ -67,17 +81,17 @@ class Trajectory:
     extra_fields: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def fields(self) -> dict[str, NDArray[np.float32]]:
-        """All fields of the snapshots by name, extra ones last."""
+        """Return all fields of the snapshots by name, extra ones last."""
         return {**{name: getattr(self, name) for name in FIELDS}, **self.extra_fields}
 
 
 @dataclass
 class Progress:
-    """How far a simulation has come: all that is needed to go on, bit for bit.
+    """Progress of an unfinished simulation: all that continues it bit for bit.
 
     Attributes:
-        num_legs: legs that are done, from one instant that is looked at to the next.
-        state: where it is.
+        num_legs: number of finished legs, each from one recorded instant to the next.
+        state: state of the simulation.
         history: rows so far, columns `HISTORY`.
         snapshots: fields by name, of each snapshot so far.
     """
@@ -89,17 +103,17 @@ class Progress:
 
 
 class Checkpoints(Protocol):
-    """Keeps the progress of one trajectory; it may choose how often."""
+    """Protocol of what keeps the progress of one trajectory."""
 
     def load(self) -> Progress | None:
-        """Returns the last progress kept; None where there is none."""
+        """Return the last progress kept; None where there is none."""
 
     def save(self, progress: Progress) -> None:
-        """Is called after every leg, with an object that goes on changing."""
+        """Keep the progress, or not; called after every leg with the same object."""
 
 
 class _Leg(NamedTuple):
-    """A run without a break: its steps follow from both ends, so it stays whole."""
+    """Uninterrupted part of a simulation, whose ends decide its time steps."""
 
     flow: FlowConfig
     time_step: float | None
@@ -108,20 +122,43 @@ class _Leg(NamedTuple):
     is_sampled: bool = False
 
 
+def examples_of(
+    ensemble: EnsembleConfig, trajectory: Trajectory
+) -> Iterator[dict[str, Any]]:
+    """Yield the examples of the dataset that a trajectory makes, in order of time."""
+    flow = ensemble.flow
+    constants = {
+        "trajectory": trajectory.trajectory_id,
+        "seed": ensemble.seed,
+        "reynolds": flow.reynolds,
+        "linear_drag": flow.linear_drag,
+        "beta": flow.beta,
+        "filter_width": ensemble.width,
+        "forcing_wavenumber": flow.forcing_wavenumber or 0,
+    }
+    fields = trajectory.fields()
+    for number, time in enumerate(trajectory.times):
+        values = {"time": time, **constants}
+        yield {
+            **{name: field[number] for name, field in fields.items()},
+            **{name: SCALARS[name][0](values[name]) for name in SCALARS},
+        }
+
+
 def sample_trajectory(
     ensemble: EnsembleConfig,
     trajectory_id: int,
     checkpoints: Checkpoints | None = None,
 ) -> Trajectory:
-    """Runs one DNS and returns its filtered snapshots.
+    """Run one DNS and return its filtered snapshots.
 
     The result depends on ensemble and number alone: the same bits in any process,
     interrupted or not.
 
     Args:
-        ensemble: what to simulate.
-        trajectory_id: which trajectory.
-        checkpoints: where to go on from, and where to keep the progress.
+        ensemble: ensemble to simulate.
+        trajectory_id: number of the trajectory.
+        checkpoints: keeps the progress, and gives the progress to continue from.
 
     Raises:
         UnstableTimeStepError: when the flow becomes too fast for a quarter of the time
@@ -144,7 +181,7 @@ def sample_trajectory(
                 refined, ensemble.coarse_spin_up, progress.state.step_number
             )
         progress.state, time_step = _advanced(simulation, progress.state, leg)
-        _look(ensemble, simulation, leg._replace(time_step=time_step), progress)
+        _record(ensemble, simulation, leg._replace(time_step=time_step), progress)
         progress.num_legs += 1
         if checkpoints is not None:
             checkpoints.save(progress)
@@ -179,7 +216,7 @@ def _simulation(
 def _advanced(
     simulation: Simulation, state: State, leg: _Leg
 ) -> tuple[State, float | None]:
-    """Returns the state at the end of a leg, and the time step that led there.
+    """Return the state at the end of a leg, and the time step that led there.
 
     One gust in a hundred turnover times would else cost a simulation of many hours.
     """
@@ -194,7 +231,13 @@ def _advanced(
             except UnstableTimeStepError as error:
                 _logger.info("time step halved from time %g on: %s", state.time, error)
         time_step *= 0.5
-    return advance_to(simulation, state, leg.end, time_step), time_step
+    try:
+        return advance_to(simulation, state, leg.end, time_step), time_step
+    except UnstableTimeStepError as error:
+        raise UnstableTimeStepError(
+            f"{error} It was time_step={leg.time_step:g}, halved {_HALVINGS} times "
+            f"from time {state.time:g} on, which is as often as it may be."
+        ) from error
 
 
 def _beginning(
@@ -205,7 +248,7 @@ def _beginning(
 
 
 def _legs(ensemble: EnsembleConfig) -> list[_Leg]:
-    """Returns the plan of a simulation: coarse spin-up, spin-up, sampling."""
+    """Return the plan of a simulation: coarse spin-up, spin-up, sampling."""
     interval, time_step = ensemble.interval, ensemble.time_step
 
     def spin_up(
@@ -227,13 +270,13 @@ def _legs(ensemble: EnsembleConfig) -> list[_Leg]:
 
 
 def _times_before(end: float, start: float, interval: float) -> list[float]:
-    """Times start, start + interval, ... below `end`."""
+    """Return the times start, start + interval, ... below `end`."""
     num_times = math.ceil((end - start) / interval * (1.0 - 1e-12))
     times: list[float] = (start + interval * np.arange(num_times)).tolist()
     return times
 
 
-def _look(
+def _record(
     ensemble: EnsembleConfig, simulation: Simulation, leg: _Leg, progress: Progress
 ) -> None:
     if not (leg.is_noted or leg.is_sampled):

@@ -1,6 +1,7 @@
 """One process at a time, and the next one as soon as that one is gone."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,13 +10,12 @@ import threading
 
 import pytest
 
-from turbulence_data import directory_lock
-from turbulence_data.directory_lock import exclusive_lock
+from turbulence_data._files import exclusive_lock
 
 # Says "held" when it has the lock, and gives it back when its input ends.
 HOLDER = """
 import logging, pathlib, sys
-from turbulence_data.directory_lock import exclusive_lock
+from turbulence_data._files import exclusive_lock
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 with exclusive_lock(pathlib.Path(sys.argv[1]), "making data"):
     print("held", flush=True)
@@ -99,7 +99,7 @@ def test_a_file_system_without_locks_gets_a_warning(path, monkeypatch, caplog):
     def refuse(descriptor, operation):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(directory_lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with exclusive_lock(path, "working"):
         pass
     assert "No locks available" in caplog.text

@@ -1,4 +1,4 @@
-"""What the data card of a generated dataset says in numbers."""
+"""Statistics and content hash of a generated dataset, as its metadata hold them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import math
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 from turbulence_data._checks import check_example
 from turbulence_data.diagnostics import energy_spectrum, variance_spectrum
-from turbulence_data.ensemble_config import FIELDS, SPLITS, EnsembleConfig
-from turbulence_data.sampling import HISTORY, Trajectory
+from turbulence_data.generation._ensemble import (
+    FIELDS,
+    EnsembleConfig,
+    config_hash,
+    plain_config,
+)
+from turbulence_data.generation._trajectory import HISTORY, Trajectory
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._modes import truncated_modes
-from turbulence_data.trajectory_store import config_hash, plain_config
 
 _DISTRIBUTION = "keras-spectral-tl"
 _LIBRARIES = ("numpy", "scipy", "pyfftw", "tensorflow-datasets")
@@ -38,87 +42,114 @@ _CONVENTIONS = {
 
 
 def package_version() -> str:
-    """Returns the installed version, or "0+unknown" where nothing is installed."""
+    """Return the installed version, or "0+unknown" where nothing is installed."""
     try:
         return importlib.metadata.version(_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         return "0+unknown"
 
 
-def content_hash(examples: Iterable[Mapping[str, Any]]) -> str:
-    """Returns the SHA-256 of decoded examples, in order.
+__version__ = package_version()
+
+
+class ContentHash:
+    """SHA-256 of decoded examples, in order, updated example by example.
 
     Names, types, shapes and bytes count. Unlike a hash of the files it does not depend
     on the file format, on compression or on how features are laid out.
-
-    Args:
-        examples: decoded examples, of NumPy arrays, eager tensors or plain numbers.
     """
-    digest = hashlib.sha256()
-    for example in examples:
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, example: Mapping[str, Any]) -> None:
+        """Add one example, of NumPy arrays, eager tensors or plain numbers."""
         check_example(example)
         for name in sorted(example):
             array = np.asarray(example[name])
             array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
-            digest.update(array.tobytes())
-    return digest.hexdigest()
+            self._digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+            self._digest.update(array.tobytes())
+
+    def hexdigest(self) -> str:
+        """Return the hash of the examples so far."""
+        return self._digest.hexdigest()
 
 
-def ensemble_statistics(
-    ensemble: EnsembleConfig, load: Callable[[int], Trajectory]
-) -> dict[str, Any]:
-    """Returns statistics, conventions and versions as JSON-ready values.
-
-    Moments and spectra are those of the train split alone; the largest Courant ratio,
-    the energy history and the budgets cover every split. One trajectory is in memory at
-    a time.
+def content_hash(examples: Iterable[Mapping[str, Any]]) -> str:
+    """Return the SHA-256 of decoded examples, in order; see `ContentHash`.
 
     Args:
-        ensemble: what was simulated.
-        load: returns a trajectory of a given number.
+        examples: decoded examples, of NumPy arrays, eager tensors or plain numbers.
+
+    Example:
+        >>> content_hash([{"time": 0.5}]) == content_hash([{"time": 0.25}])
+        False
     """
-    names = (*FIELDS, *ensemble.extra_fields)
-    moments = {name: _Moments() for name in names}
-    spectra = _MeanSpectra(ensemble.flow.lengths)
-    levels: list[dict[str, Any]] = []
-    courant: list[float] = []
-    balance = _Balance()
-    autocorrelations: list[NDArray[np.float64]] = []
-    sampled: list[NDArray[np.float64]] = []
-    for split in SPLITS:
-        for trajectory_id in ensemble.trajectory_ids(split):
-            trajectory = load(trajectory_id)
-            courant.append(float(_column(trajectory.history, "courant").max()))
-            levels.append({"split": split, **energy_levels(ensemble, trajectory)})
-            is_sampled = _column(trajectory.history, "time") >= ensemble.spin_up
-            rows = trajectory.history[is_sampled]
-            balance.add(rows)
-            if split != "train":
-                continue
-            for name, values in trajectory.fields().items():
-                moments[name].add(values)
-            spectra.add(trajectory)
-            autocorrelations.append(autocorrelation(trajectory.vorticity))
-            sampled.append(rows)
-    return {
-        "pi_convention": "rhs_add",
-        "conventions": _CONVENTIONS,
-        "fields": {name: moment.to_dict() for name, moment in moments.items()},
-        "spectra": spectra.to_dict(),
-        "largest_courant_ratio": max(courant),
-        **balance.to_dict(),
-        "energy_history": levels,
-        "k_max_eta": k_max_eta(ensemble, np.concatenate(sampled)),
-        **_time_scales(ensemble, sampled, np.mean(autocorrelations, axis=0)),
-        "config": plain_config(ensemble),
-        "config_hash": config_hash(ensemble),
-        "versions": _versions(),
-    }
+    content = ContentHash()
+    for example in examples:
+        content.add(example)
+    return content.hexdigest()
+
+
+class EnsembleStatistics:
+    """Statistics of a dataset, updated trajectory by trajectory.
+
+    Moments and spectra are those of the train split alone; the largest Courant ratio,
+    the energy history and the budgets cover every split.
+
+    Args:
+        ensemble: the ensemble that was simulated.
+    """
+
+    def __init__(self, ensemble: EnsembleConfig) -> None:
+        self._ensemble = ensemble
+        names = (*FIELDS, *ensemble.extra_fields)
+        self._moments = {name: _Moments() for name in names}
+        self._spectra = _MeanSpectra(ensemble.flow.lengths)
+        self._balance = _Balance()
+        self._levels: list[dict[str, Any]] = []
+        self._courant: list[float] = []
+        self._autocorrelations: list[NDArray[np.float64]] = []
+        self._sampled: list[NDArray[np.float64]] = []
+
+    def add(self, split: str, trajectory: Trajectory) -> None:
+        """Add a trajectory of a split."""
+        ensemble, history = self._ensemble, trajectory.history
+        self._courant.append(float(_column(history, "courant").max()))
+        self._levels.append({"split": split, **energy_levels(ensemble, trajectory)})
+        rows = history[_column(history, "time") >= ensemble.spin_up]
+        self._balance.add(rows)
+        if split != "train":
+            return
+        for name, values in trajectory.fields().items():
+            self._moments[name].add(values)
+        self._spectra.add(trajectory)
+        self._autocorrelations.append(autocorrelation(trajectory.vorticity))
+        self._sampled.append(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return statistics, conventions and versions as JSON-ready values."""
+        ensemble, sampled = self._ensemble, self._sampled
+        correlation = np.mean(self._autocorrelations, axis=0)
+        return {
+            "pi_convention": "rhs_add",
+            "conventions": _CONVENTIONS,
+            "fields": {name: m.to_dict() for name, m in self._moments.items()},
+            "spectra": self._spectra.to_dict(),
+            "largest_courant_ratio": max(self._courant),
+            **self._balance.to_dict(),
+            "energy_history": self._levels,
+            "k_max_eta": k_max_eta(ensemble, np.concatenate(sampled)),
+            **_time_scales(ensemble, sampled, correlation),
+            "config": plain_config(ensemble),
+            "config_hash": config_hash(ensemble),
+            "versions": _versions(),
+        }
 
 
 def energy_levels(ensemble: EnsembleConfig, trajectory: Trajectory) -> dict[str, Any]:
-    """Returns the evidence that the energy of a DNS had levelled off and is conserved.
+    """Return the evidence that the energy of a DNS is steady and conserved.
 
     Two means of the energy, over the last quarter of the spin-up (what of it ran at
     full resolution) and over the sampling period; their ratio is near 1 for a
@@ -144,7 +175,7 @@ def energy_levels(ensemble: EnsembleConfig, trajectory: Trajectory) -> dict[str,
 
 
 def budget_residual(history: NDArray[np.float64]) -> float | None:
-    """Returns how much of the energy that went through is not accounted for.
+    """Return the relative residual of the energy budget of a history.
 
         |E(end) - E(start) - int (work + dissipation) dt|
             / int (|work| + |dissipation|) dt
@@ -164,7 +195,7 @@ def budget_residual(history: NDArray[np.float64]) -> float | None:
 
 
 def _imbalance(history: NDArray[np.float64]) -> tuple[float, float]:
-    """Energy that is not accounted for, and all that went through."""
+    """Return the residual of the energy budget and the energy that passed through."""
     time, energy, work, dissipation = (
         _column(history, name) for name in ("time", "energy", "work", "dissipation")
     )
@@ -174,7 +205,7 @@ def _imbalance(history: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float | None:
-    """Returns the resolution of a DNS: largest wavenumber times dissipation length.
+    """Return the resolution of a DNS: largest wavenumber times dissipation length.
 
         nu / eta^2 + nu_h / eta^2p = eta_Z^(1/3),
         eta_Z = <(nu k^2 + nu_h k^2p) |vorticity_hat|^2>
@@ -185,7 +216,7 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
     not counted. None where nothing damps or nothing moves.
 
     Args:
-        ensemble: what was simulated.
+        ensemble: the ensemble that was simulated.
         history: rows of `Trajectory.history`; eta_Z is their mean loss of enstrophy
             but for drag.
     """
@@ -216,7 +247,7 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
 
 
 def autocorrelation(fields: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Returns the mean correlation of fields that are 0, 1, 2 ... snapshots apart.
+    """Return the mean correlation of fields that are 0, 1, 2 ... snapshots apart.
 
     Args:
         fields: one field a snapshot, shape `(n, nx, ny)`.
@@ -238,7 +269,7 @@ def autocorrelation(fields: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def decorrelation_lag(correlation: NDArray[np.float64]) -> float | None:
-    """Returns where a correlation first falls below 1 / e, between lags by a line.
+    """Return the interpolated lag where a correlation first falls below 1 / e.
 
     None when it never does: the true value is above the largest lag.
 

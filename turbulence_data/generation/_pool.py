@@ -5,34 +5,23 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
-import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
-from multiprocessing.context import SpawnContext, SpawnProcess
-from multiprocessing.process import BaseProcess
-from types import ModuleType
 from typing import Any
 
 from turbulence_data._checks import check_whole
-from turbulence_data.ensemble_config import EnsembleConfig
-from turbulence_data.sampling import Trajectory, sample_trajectory
+from turbulence_data.generation._ensemble import EnsembleConfig
+from turbulence_data.generation._trajectory import Trajectory, sample_trajectory
 
 _logger = logging.getLogger(__name__)
 
 Work = Callable[[EnsembleConfig, int], Trajectory]
-"""`(ensemble, trajectory_id) -> trajectory`; must be importable by the workers."""
+"""`(ensemble, trajectory_id) -> trajectory`."""
 
 # Deaths of workers without one finished trajectory between them, then we give up.
 _MAX_DEATHS_IN_A_ROW = 3
@@ -48,11 +37,11 @@ _THREAD_VARIABLES = (
 
 
 class TrajectoryFailedError(RuntimeError):
-    """A trajectory could not be made; the message names it and says why."""
+    """Failure of a trajectory; the message names the trajectory and the cause."""
 
 
 class InProcessExecutor(Executor):
-    """Runs every call at once, in this process: one core, nothing to start.
+    """Executor that runs every call at once in this process, on one core.
 
     Example:
         >>> InProcessExecutor().submit(pow, 2, 5).result()
@@ -62,7 +51,7 @@ class InProcessExecutor(Executor):
     def submit(
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Future[Any]:
-        """Runs `fn` and returns a future that is done."""
+        """Run `fn` and return a future that is done."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -72,29 +61,40 @@ class InProcessExecutor(Executor):
 
 
 def available_cores() -> int:
-    """Returns how many cores this process may run on."""
+    """Return how many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def process_pool(num_processes: int | None = None) -> ProcessPoolExecutor:
-    """Returns a pool of fresh single-threaded processes, one a core by default.
+def process_pool(num_processes: int | None = None) -> Executor:
+    """Return a pool of single-threaded processes (loky), one a core by default.
 
-    Workers are spawned, never forked (forking a process with TensorFlow's threads
-    deadlocks); they do not import the caller's main module, so that scripts without an
+    Workers do not import the caller's main module, so that scripts without an
     `if __name__ == "__main__"` guard, notebooks and `python -c` all work; and they end
     when their parent does, even if that is killed.
 
     Raises:
         ValueError: for a number of processes below 1.
+
+    Example:
+        >>> with process_pool(1) as pool:
+        ...     pool.submit(pow, 2, 5).result()
+        32
     """
+    from loky import ProcessPoolExecutor
+
     if num_processes is None:
         num_processes = available_cores()
     check_whole("num_processes", num_processes, at_least=1)
-    return ProcessPoolExecutor(
-        num_processes, mp_context=_WorkerContext(), initializer=_prepare_worker
+    pool: Executor = ProcessPoolExecutor(
+        num_processes,
+        initializer=_prepare_worker,
+        initargs=(os.getpid(),),
+        # Libraries read these when they are loaded, before any initializer runs.
+        env=dict.fromkeys(_THREAD_VARIABLES, "1"),
     )
+    return pool
 
 
 def run_trajectories(
@@ -103,17 +103,17 @@ def run_trajectories(
     executor: Executor | None = None,
     work: Work = sample_trajectory,
 ) -> Iterator[Trajectory]:
-    """Yields the trajectories, each as soon as it is finished, in any order.
+    """Yield the trajectories, each as soon as it is finished, in any order.
 
     A limited number is in flight at a time. The content of a trajectory depends on its
-    number alone, so whoever wants an order sorts by `trajectory_id`.
+    number alone; sort by `trajectory_id` where an order is needed.
 
     Args:
-        ensemble: what to simulate.
-        trajectory_ids: which trajectories.
+        ensemble: ensemble to simulate.
+        trajectory_ids: numbers of the trajectories.
         executor: where to run them; it is not shut down. None starts a process a core,
-            replaces them when they die, and ends them; or works in this process where
-            only one core, or only one trajectory, is there.
+            replaces processes that die, and ends them; or works in this process where
+            there is only one core, or only one trajectory.
         work: makes one trajectory.
 
     Raises:
@@ -122,7 +122,7 @@ def run_trajectories(
     """
     if executor is None:
         num_processes = min(available_cores(), len(trajectory_ids))
-        if num_processes > 1 and _can_use_processes((work, ensemble)):
+        if num_processes > 1 and not multiprocessing.current_process().daemon:
             yield from _in_own_pool(ensemble, trajectory_ids, work, num_processes)
             return
         executor = InProcessExecutor()
@@ -202,76 +202,23 @@ def _in_own_pool(
 
 @contextmanager
 def _own_pool(num_processes: int) -> Iterator[Executor]:
-    pool = process_pool(num_processes)
+    pool: Any = process_pool(num_processes)
     try:
         yield pool
     except BaseException:
         # A trajectory may run for an hour; nobody wants its result any more.
-        for child in multiprocessing.active_children():
-            if isinstance(child, _WorkerProcess):
-                child.terminate()
+        pool.shutdown(kill_workers=True)
         raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    pool.shutdown()
 
 
-def _can_use_processes(task: object) -> bool:
-    if multiprocessing.current_process().daemon:
-        return False  # such a process may not have children
-    if b"__main__" not in pickle.dumps(task):
-        return True
-    _logger.warning(
-        "working on one core: the config uses a class or function of the main script "
-        "or notebook, which other processes cannot import. Move it to a module."
-    )
-    return False
-
-
-class _WorkerProcess(SpawnProcess):
-    def start(self) -> None:
-        with _without_main_module(), _one_thread_a_library():
-            super().start()
-
-
-class _WorkerContext(SpawnContext):
-    Process = _WorkerProcess
-
-
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    # A spawned process runs the main module again, to find what was pickled by
-    # reference to it. Nothing here is, and an unguarded script would start over.
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextmanager
-def _one_thread_a_library() -> Iterator[None]:
-    # Libraries read these when they are loaded, before any initialiser could run.
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _prepare_worker() -> None:
+def _prepare_worker(parent: int) -> None:
     # Ctrl-C reaches the whole process group; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
 
 
-def _exit_after(parent: BaseProcess) -> None:
-    parent.join()
+def _exit_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
     os._exit(1)

@@ -1,8 +1,10 @@
-"""Everything that decides the bytes of a dataset, as a frozen, checked value."""
+"""Configuration of an ensemble of simulations, and the hash that identifies it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -16,8 +18,8 @@ from turbulence_data._checks import (
     check_positive,
     check_whole,
 )
+from turbulence_data._files import json_hash
 from turbulence_data.config import FlowConfig
-from turbulence_data.plain_values import plain_value
 from turbulence_data.solver._engine import Engine, check_engine
 from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import Grid
@@ -31,9 +33,23 @@ FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
 """Fields of every snapshot, float32, shape `(nx, ny)`."""
 EXTRA_FIELDS = {"velocity": 2, "tau": 3, "sigma": 2}
 """Fields on request, float32, shape `(nx, ny, channels)`; the number of channels."""
+# Part of every key: raise it when the layout of the files, or the numbers that the
+# solver gives for the same config, change.
+_FORMAT_VERSION = 4
 # Room for this many trajectories in a split before their numbers would collide.
 _SPLIT_STRIDE = 100_000
 _BY_NAME = ("forcing", "scheme", "dtype", "engine")
+# The modules under whose names the first datasets recorded these. Config hashes hold
+# the names, so they stay although the modules have moved.
+_RECORDED_MODULES = {
+    "integrating_factor_rk4": "turbulence_data.solver.time_stepping",
+    "etdrk4": "turbulence_data.solver.time_stepping",
+    "SteadyForcing": "turbulence_data.solver.forcing",
+    "RingForcing": "turbulence_data.solver.ring_forcing",
+    "FilteredForcing": "turbulence_data.filtered_forcing",
+    "FftwEngine": "turbulence_data.solver.engine",
+    "JaxEngine": "turbulence_data.jax_engine.engine",
+}
 
 
 @dataclass(frozen=True)
@@ -235,3 +251,76 @@ class EnsembleConfig:
         if self.engine == FftwEngine():
             del plain["engine"]
         return plain
+
+
+def trajectory_key(ensemble: EnsembleConfig, trajectory_id: int) -> str:
+    """Return the key of files that belong to one trajectory of one ensemble."""
+    return f"{config_hash(ensemble)}/{trajectory_id}"
+
+
+def config_hash(ensemble: EnsembleConfig) -> str:
+    """Return the SHA-256 of everything that decides the numbers of an ensemble.
+
+    Raises:
+        TypeError: when the config holds something that is not plain data.
+    """
+    return json_hash([_FORMAT_VERSION, plain_config(ensemble)])
+
+
+def plain_config(ensemble: EnsembleConfig) -> dict[str, Any]:
+    """Return the config as JSON-ready values; an infinite number becomes a string."""
+    plain: dict[str, Any] = plain_value(ensemble.to_dict())
+    # Two classes of start fields may share their values.
+    plain["start_class"] = type(ensemble.start).__qualname__
+    return plain
+
+
+def plain_value(value: Any) -> Any:
+    """Returns numbers, strings, lists and dictionaries that say what a value is.
+
+    An infinite number becomes a string, a dtype its name, a function or class of a
+    module its qualified name, a dataclass a dictionary of its class and its values.
+
+    Raises:
+        TypeError: for what has no value or name to be known by, such as a lambda.
+
+    Example:
+        >>> plain_value([math.inf, np.int64(3), np.float32, math.hypot])
+        ['inf', 3, 'float32', 'math.hypot']
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return plain_value(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.dtype):
+        return value.name
+    return _named(value)
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, functools.partial):
+        parts = {"function": value.func, "args": value.args, "keywords": value.keywords}
+        return plain_value(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        values = {entry.name: getattr(value, entry.name) for entry in fields(value)}
+        return {"class": _named(type(value)), **plain_value(values)}
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return np.dtype(value).name
+    name, module = (
+        getattr(value, f"__{part}__", "") for part in ("qualname", "module")
+    )
+    if not (name and module) or "<" in name:
+        raise TypeError(
+            "the config of a dataset must hold numbers, strings, frozen dataclasses of "
+            "them and functions of a module, so that it can be written beside the data "
+            f"and sent to other processes; received {value!r}."
+        )
+    if module.startswith("turbulence_data."):
+        module = _RECORDED_MODULES.get(name, module)
+    return f"{module}.{name}"

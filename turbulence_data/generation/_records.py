@@ -1,0 +1,238 @@
+"""TFDS builder that keeps its records as tfrecord, as array_record, or as both."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import file_adapters
+from tensorflow_datasets.core.file_adapters import FileFormat
+
+from turbulence_data._files import exclusive_lock, explain_disk_errors, write_bytes
+
+_READERS = {
+    "as_dataset": FileFormat.TFRECORD,
+    "as_data_source": FileFormat.ARRAY_RECORD,
+}
+# Examples held in memory to be mixed; TFDS sorts as many bytes before it uses a disk.
+_SHUFFLE_BYTES = 1000 << 20
+# Messages of TFDS about what is as it should be here.
+_NOISE = (
+    "Using custom data configuration",
+    ".dtype` is deprecated",
+    "has no dataset_info.json",
+)
+
+
+class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """TFDS builder that one process at a time runs, in the format asked for.
+
+    Args:
+        file_format: `"tfrecord"` (the default), read by `as_dataset`, or
+            `"array_record"`, read by `as_data_source`. Where the data are there in the
+            other format alone, `download_and_prepare` adds this one.
+        **kwargs: as of every TFDS builder.
+
+    Raises:
+        ValueError: for another format.
+    """
+
+    def __init__(self, *, file_format: Any = None, **kwargs: Any) -> None:
+        self._wanted = _checked_format(file_format)
+        self._formats = [self._wanted or FileFormat.TFRECORD]
+        with _quiet():
+            super().__init__(**kwargs)
+        if self.info.initialized:
+            self._check_metadata()
+
+    @property
+    def file_formats(self) -> list[str]:
+        """The formats in which the prepared dataset is on disk."""
+        return [file_format.value for file_format in self._stored_formats()]
+
+    def is_prepared(self) -> bool:
+        """Return whether the dataset is on disk, in the format that was asked for."""
+        return bool(super().is_prepared()) and self._is_there(self._wanted)
+
+    def _check_metadata(self) -> None:
+        """Raise unless the metadata just read belong to this builder."""
+
+    def _needed_bytes(self) -> int:
+        """Return the disk space that making the dataset takes."""
+        return int(self.info.dataset_size)
+
+    def download_and_prepare(self, *, file_format: Any = None, **kwargs: Any) -> None:
+        """Make the dataset, unless it is there, and add a format that is asked for.
+
+        If another process is making it, waits; then finds the data, or takes over. Who
+        writes over data that are there, as asked for in a `download_config`, waits too.
+
+        Args:
+            file_format: as in the constructor.
+            **kwargs: as of every TFDS builder.
+
+        Raises:
+            ValueError: when the other process made them from another config.
+            OSError: where the disk is full or may not be written to.
+        """
+        wanted = _checked_format(file_format) or self._wanted
+        if _keeps_data(kwargs.get("download_config")) and self._is_there(wanted):
+            return
+        parent, name = Path(self.data_path.parent), self.info.full_name
+        with (
+            explain_disk_errors(name, parent, self._needed_bytes()),
+            exclusive_lock(parent / ".lock", f"making {name}"),
+            _quiet(),
+        ):
+            self._formats = [wanted or FileFormat.TFRECORD]
+            if self._is_there(None):  # of whoever held the lock, or to be written over
+                self._formats = self._stored_formats()
+            super().download_and_prepare(**kwargs)
+            if wanted is not None and not self._is_there(wanted):
+                self._add_format(wanted)
+
+    def _is_there(self, wanted: FileFormat | None) -> bool:
+        if not self.data_path.exists():
+            return False
+        if not self.info.initialized:  # made since this builder was
+            self.info.read_from_directory(self.data_dir)
+            self._check_metadata()
+        return wanted is None or wanted in self._stored_formats()
+
+    def _stored_formats(self) -> list[FileFormat]:
+        document = json.loads((self.data_path / "dataset_info.json").read_text())
+        names = [document["fileFormat"], *document.get("alternativeFileFormats", [])]
+        return [FileFormat.from_value(name) for name in names]
+
+    def _download_and_prepare(self, **kwargs: Any) -> None:
+        first, *others = self._formats
+        self.info.set_file_format(first, override=True, override_if_initialized=True)
+        super()._download_and_prepare(**kwargs)
+        for other in others:
+            self._copy_records(first, other)
+
+    def _add_format(self, wanted: FileFormat) -> None:
+        self._copy_records(self._stored_formats()[0], wanted)
+        path = self.data_path / "dataset_info.json"
+        document = json.loads(path.read_text())
+        # In this order TFDS reads both without this package too.
+        document["fileFormat"] = FileFormat.TFRECORD.value
+        document["alternativeFileFormats"] = [FileFormat.ARRAY_RECORD.value]
+        write_bytes(path, json.dumps(document, indent=2, sort_keys=True).encode())
+        if FileFormat.ARRAY_RECORD not in self.info.alternative_file_formats:
+            self.info.add_alternative_file_format(FileFormat.ARRAY_RECORD)
+
+    def _copy_records(self, stored: FileFormat, wanted: FileFormat) -> None:
+        """Write the records of all splits once more, in another format, bit for bit."""
+        write = file_adapters.ADAPTER_FOR_FORMAT[wanted].write_examples
+        for split in self.info.splits.values():
+            sources, targets = (
+                split.filename_template.replace(
+                    data_dir=self.data_path, filetype_suffix=kind.file_suffix
+                ).sharded_filepaths(num_shards=split.num_shards)
+                for kind in (stored, wanted)
+            )
+            for source, target in zip(sources, targets, strict=True):
+                partial = f"{target}.partial"
+                write(Path(partial), enumerate(_records(os.fspath(source), stored)))
+                os.replace(partial, target)
+
+    def _select(self, reader: str) -> None:
+        """Make the next reader read the format that it knows."""
+        wanted, stored = _READERS[reader], self._stored_formats()
+        if wanted not in stored:
+            raise NotImplementedError(
+                f"{self.info.full_name} is stored as {stored[0].value}, which "
+                f'{reader}() cannot read. Builder(..., file_format="{wanted.value}")'
+                f".download_and_prepare() adds the same records as {wanted.value}."
+            )
+        self.info.set_file_format(wanted, override=True, override_if_initialized=True)
+
+    def as_data_source(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the examples for random access, as every TFDS builder."""
+        if self.info.initialized:
+            self._select("as_data_source")
+        with _quiet():
+            return super().as_data_source(*args, **kwargs)
+
+    def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the examples as `tf.data.Dataset`, as every TFDS builder."""
+        if self.info.initialized:
+            self._select("as_dataset")
+        with _quiet():
+            return super().as_dataset(*args, **kwargs)
+
+    def _as_dataset(
+        self,
+        split: Any,
+        read_config: Any = None,
+        shuffle_files: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        read_config = read_config or tfds.ReadConfig()
+        kwargs |= {"split": split, "read_config": read_config}
+        dataset = super()._as_dataset(**kwargs)
+        if not shuffle_files:
+            return dataset
+        # Few files would mix little, so examples are mixed: all of them, or where they
+        # are too many as many as memory may hold, of files in another order.
+        size = max(1, int(dataset.cardinality()))
+        examples = sum(part.num_examples for part in self.info.splits.values())
+        held = max(1, _SHUFFLE_BYTES * examples // self.info.dataset_size)
+        if size > held:
+            kwargs["read_config"] = dataclasses.replace(
+                read_config, enable_ordering_guard=False
+            )
+            dataset = super()._as_dataset(**kwargs, shuffle_files=True)
+        return dataset.shuffle(min(size, held), seed=read_config.shuffle_seed)
+
+
+def _checked_format(file_format: Any) -> FileFormat | None:
+    if file_format is None:
+        return None
+    for known in _READERS.values():
+        if file_format in (known, known.value):
+            return known
+    raise ValueError(
+        "file_format must be 'tfrecord' (for tfds.load) or 'array_record' (for "
+        f"tfds.data_source); received {file_format!r}."
+    )
+
+
+def _keeps_data(download_config: Any) -> bool:
+    keeps = tfds.GenerateMode.REUSE_DATASET_IF_EXISTS
+    return download_config is None or bool(download_config.download_mode == keeps)
+
+
+def _records(path: str, file_format: FileFormat) -> Iterator[bytes]:
+    if file_format == FileFormat.TFRECORD:
+        adapter = file_adapters.ADAPTER_FOR_FORMAT[file_format]
+        yield from adapter.make_tf_data(path).as_numpy_iterator()
+        return
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    with ArrayRecordDataSource([path]) as source:
+        for index in range(len(source)):
+            yield source[index]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop messages of TFDS that tell a user of these datasets nothing."""
+    logger = logging.getLogger("absl")
+    logger.addFilter(_is_news)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not any(part in record.getMessage() for part in _NOISE)
