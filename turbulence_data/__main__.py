@@ -2,7 +2,7 @@
 
 import sys
 
-from turbulence_data.commands import main
+from turbulence_data.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

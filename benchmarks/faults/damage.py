@@ -33,6 +33,7 @@ def prepare_dataset(folder: Path) -> None:
     from faults.killed_jobs import Generation
 
     Generation().run(folder)
+    _builder(folder).download_and_prepare(file_format="array_record")
 
 
 def prepare_trajectories(folder: Path) -> None:

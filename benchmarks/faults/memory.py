@@ -65,6 +65,7 @@ def work(folder: Path, simulations: int) -> None:
     config = td.TurbulenceConfig(name="large", ensemble=ensemble)
     builder = td.Builder(config=config, data_dir=folder, executor=Noise())
     builder.download_and_prepare()
+    builder.download_and_prepare(file_format="array_record")
     normalization = td.Normalization.from_metadata(builder.info.metadata)
     read_config = tfds.ReadConfig(interleave_cycle_length=1)
     dataset = builder.as_dataset(split="train", read_config=read_config)

@@ -108,7 +108,10 @@ class Study:
         if name in turbulence_data.NAMED_FLOWS:
             config = name
         return turbulence_data.Builder(
-            config=config, data_dir=str(self.data_dir), executor=executor
+            config=config,
+            data_dir=str(self.data_dir),
+            executor=executor,
+            file_format="array_record",
         )
 
     def make_data(self, system: str) -> dict[str, Any]:

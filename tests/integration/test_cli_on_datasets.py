@@ -9,10 +9,11 @@ import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl.__main__ import main
 from keras_spectral_tl.cli._samples import read_samples
-from turbulence_data.commands import main as data_main
+from turbulence_data.cli import main as data_main
 
 FLOW = "tiny_forced_re2e2_kf4"
 NAME = f"turbulence_data/{FLOW}"
+ALL = ["--mix-splits", "train", "validation", "test"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_a_name_gives_the_arrays_of_the_package(data_dir):
 @pytest.mark.parametrize("ending", ["npz", "zarr"])
 def test_an_exported_file_gives_the_same(ending, data_dir, tmp_path):
     path = tmp_path / f"all.{ending}"
-    assert data_main(["export", FLOW, str(path), "--data-dir", data_dir]) == 0
+    assert data_main(["export", FLOW, str(path), "--data-dir", data_dir, *ALL]) == 0
     for split in ("train", "validation", "test"):
         named = read_samples(f"{NAME}@{split}", data_dir)
         filed = read_samples(f"{path}@{split}")
@@ -56,7 +57,7 @@ def test_what_one_program_exports_the_other_scores(ending, data_dir, tmp_path, c
     model = kst.build_sgs_cnn((32, 32, 2), num_layers=2, num_filters=2)
     model.save(tmp_path / "base.keras")
     path = tmp_path / f"data.{ending}"
-    assert data_main(["export", FLOW, str(path), "--data-dir", data_dir]) == 0
+    assert data_main(["export", FLOW, str(path), "--data-dir", data_dir, *ALL]) == 0
     data = ["--base", f"{path}@train", "--target", f"{path}@validation"]
     out = ["--out", str(tmp_path / "run")]
     assert main(["score", str(tmp_path / "base.keras"), *data, *out]) in (0, 1)

@@ -278,8 +278,12 @@ def test_a_leg_too_fast_for_its_step_is_run_with_half_of_it():
 
 def test_a_step_too_large_for_the_flow_is_refused():
     too_large = 4.5 * largest_step_at_start()
-    with pytest.raises(UnstableTimeStepError, match=r"breaks the CFL limit at time 0:"):
+    with pytest.raises(
+        UnstableTimeStepError, match=r"breaks the CFL limit at time 0:"
+    ) as caught:
         sample_trajectory(replace(ENSEMBLE, time_step=too_large), 0)
+    assert f"time_step={too_large / 4.0:.6g} breaks" in str(caught.value)
+    assert f"was time_step={too_large:g}, halved 2 times" in str(caught.value)
 
 
 def test_a_negative_number_is_refused():

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,6 +154,14 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 f".download_and_prepare() adds the same records as {wanted.value}."
             )
         self.info.set_file_format(wanted, override=True, override_if_initialized=True)
+
+    def read(self, split: str) -> Iterable[dict[str, Any]]:
+        """Return the examples of a split as NumPy arrays, whatever their format is."""
+        if FileFormat.ARRAY_RECORD in self._stored_formats():
+            source: Iterable[dict[str, Any]] = self.as_data_source(split)
+            return source
+        numpy: Iterable[dict[str, Any]] = tfds.as_numpy(self.as_dataset(split=split))
+        return numpy
 
     def as_data_source(self, *args: Any, **kwargs: Any) -> Any:
         """Return the examples for random access, as every TFDS builder."""

@@ -90,11 +90,12 @@ class ExportSource:
         kept = {key: metadata[key] for key in _METADATA_OF_A_BUILDER}
         if tuple(splits) != SPLITS:
             del kept["content_sha256"]
+        # Names of x and y of a network; in the file x and y are coordinates.
         inputs, output = builder.info.supervised_keys
         kept["inputs"], kept["outputs"] = " ".join(inputs.values()), output
         kept["title"] = f"{builder.info.full_name}: filtered 2-D turbulence"
         return cls(
-            {split: builder.as_data_source(split) for split in splits},
+            {split: builder.read(split) for split in splits},
             kept,
             tuple(metadata["config"]["flow"]["lengths"]),
         )

@@ -15,15 +15,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from turbulence_data.commands import export, generate, info, list_flows
+from turbulence_data.cli import _export, _generate, _info, _list
 from turbulence_data.generation._pool import TrajectoryFailedError
 
-_COMMANDS = (list_flows, generate, info, export)
+_COMMANDS = (_list, _generate, _info, _export)
 _EXPECTED = (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns the parser of all commands."""
+    """Return the parser of all commands."""
     top = argparse.ArgumentParser(
         prog="python -m turbulence_data",
         description="Make and look at datasets of filtered 2-D turbulence.",
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code.
+    """Run one command and return its exit code.
 
     Args:
         arguments: of the command line; None for those of this process.

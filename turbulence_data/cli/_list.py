@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from turbulence_data.commands.datasets import flow_row, table
+from turbulence_data.cli._datasets import table
 from turbulence_data.flows import NAMED_FLOWS
 
 NAME = "list"
@@ -13,16 +13,16 @@ EXAMPLE = "list"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds nothing: the command has no arguments of its own."""
+    """Add nothing: the command has no arguments of its own."""
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
-    """Returns the flows."""
-    return 0, [flow_row(name) for name in NAMED_FLOWS]
+    """Return the flows."""
+    return 0, [_row(name) for name in NAMED_FLOWS]
 
 
 def text(document: Any) -> str:
-    """Returns a table of the flows."""
+    """Return a table of the flows."""
     header = ["flow", "Re", "forced at", "beta", "DNS", "LES", "trajectories"]
     header += ["snapshots", "MB on disk"]
     rows = [
@@ -43,3 +43,19 @@ def text(document: Any) -> str:
     ]
     note = "trajectories: train + validation + test; snapshots: of each trajectory."
     return f"{table(header, rows)}\n\n{note}"
+
+
+def _row(name: str) -> dict[str, Any]:
+    ensemble = NAMED_FLOWS[name]
+    flow = ensemble.flow
+    return {
+        "flow": name,
+        "reynolds": flow.reynolds if flow.viscosity > 0.0 else None,
+        "forcing_wavenumber": flow.forcing_wavenumber,
+        "beta": flow.beta,
+        "dns_points": list(flow.shape),
+        "les_points": list(ensemble.les_shape),
+        "trajectories": list(ensemble.num_trajectories),
+        "snapshots": ensemble.num_snapshots,
+        "megabytes": round(ensemble.num_bytes / 1e6, 1),
+    }

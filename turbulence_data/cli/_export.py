@@ -1,6 +1,7 @@
-"""Write a dataset as a Zarr store, a netCDF file (both for xarray) or a NumPy file.
+"""Write a split of a dataset as a Zarr store, a netCDF file or a NumPy file.
 
-The ending of FILE decides: .zarr, .nc or .npz. Fields are in physical units.
+The ending of FILE decides: .zarr, .nc (both for xarray) or .npz. Fields are in physical
+units.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from turbulence_data.commands.datasets import (
+from turbulence_data.cli._datasets import (
     add_dataset,
     builder_of,
     how_to_make,
@@ -27,28 +28,32 @@ from turbulence_data.interchange import (
 )
 
 NAME = "export"
-EXAMPLE = (
-    "export tiny_forced_re2e2_kf4 target.npz --data-dir data --splits train validation"
-)
+EXAMPLE = "export tiny_forced_re2e2_kf4 target.npz --data-dir data --split train"
 _WRITERS = {".zarr": write_zarr, ".nc": write_netcdf, ".npz": write_npz}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the dataset, the file and the splits."""
+    """Add the dataset, the file and the split."""
     add_dataset(parser)
     parser.add_argument("file", type=Path, metavar="FILE", help="what to write")
     parser.add_argument(
-        "--splits",
+        "--split",
+        choices=SPLITS,
+        default=SPLITS[0],
+        help=f"one of {', '.join(SPLITS)} (default: train)",
+    )
+    parser.add_argument(
+        "--mix-splits",
         nargs="+",
         choices=SPLITS,
-        default=SPLITS,
         metavar="SPLIT",
-        help=f"some of {', '.join(SPLITS)} (default: all)",
+        help="several splits in one file, where training and test samples lie side by "
+        "side; the file says which is which",
     )
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
-    """Writes the file; returns what is in it.
+    """Write the file; return what is in it.
 
     Raises:
         ValueError: for an ending that is not known.
@@ -62,20 +67,21 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     place = place_of(builder)
     if not place["is_prepared"]:
         return 1, place
-    source = ExportSource.from_builder(builder, options.splits)
-    total = sum(builder.info.splits[name].num_examples for name in options.splits)
+    splits = options.mix_splits or [options.split]
+    source = ExportSource.from_builder(builder, splits)
+    total = sum(builder.info.splits[name].num_examples for name in splits)
     writer(_with_progress(source, total), options.file)
     path = options.file
     return 0, {
         **place,
         "file": str(path),
-        "splits": list(options.splits),
+        "splits": splits,
         "bytes": size_of(path) if path.is_dir() else path.stat().st_size,
     }
 
 
 def text(document: Any) -> str:
-    """Returns what was written."""
+    """Return what was written."""
     if not document["is_prepared"]:
         return how_to_make(document)
     splits = ", ".join(document["splits"])

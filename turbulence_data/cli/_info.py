@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from turbulence_data.commands.datasets import (
+from turbulence_data.cli._datasets import (
     add_dataset,
     builder_of,
     how_to_make,
@@ -35,7 +35,7 @@ _FIGURES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the dataset, and whether to read all of it."""
+    """Add the dataset, and whether to read all of it."""
     add_dataset(parser)
     parser.add_argument(
         "--check", action="store_true", help="read all examples, compare their SHA-256"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
-    """Returns what is known of the data."""
+    """Return what is known of the data."""
     builder = builder_of(options)
     place = place_of(builder)
     if not place["is_prepared"]:
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     metadata = dict(builder.info.metadata)
     document = {
         **place,
+        "file_formats": builder.file_formats,
         "examples": {n: s.num_examples for n, s in builder.info.splits.items()},
         "bytes": size_of(Path(builder.data_dir)),
         "statistics": metadata,
@@ -62,14 +63,15 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
 
 
 def text(document: Any) -> str:
-    """Returns the figures of a dataset, spectra and histories left out."""
+    """Return the figures of a dataset, spectra and histories left out."""
     if not document["is_prepared"]:
         return how_to_make(document)
     statistics = document["statistics"]
     examples = ", ".join(f"{n} {split}" for split, n in document["examples"].items())
     lines = [
         f"{document['dataset']} in {document['directory']}",
-        f"{examples}; {document['bytes'] / 1e6:.1f} MB",
+        f"{examples}; {document['bytes'] / 1e6:.1f} MB as "
+        + " and ".join(document["file_formats"]),
         "",
         table(
             ["field, train split", "mean", "std", "rms"],
@@ -101,16 +103,16 @@ def _number(value: float | None) -> str:
 
 
 def _content_read(builder: Any, expected: str) -> str:
-    """What reading all examples says, in both formats in which they are stored."""
+    """Return what reading all examples says, in each format they are stored in."""
     from tensorflow_datasets import as_numpy
 
     readers = {
-        "random access": builder.as_data_source,
-        "tfrecord": lambda split: as_numpy(builder.as_dataset(split)),
+        "array_record": builder.as_data_source,
+        "tfrecord": lambda split: as_numpy(builder.as_dataset(split=split)),
     }
-    for name, read in readers.items():
+    for name in builder.file_formats:
         try:
-            found = _hash_of(builder, read, name)
+            found = _hash_of(builder, readers[name], name)
         except Exception as error:  # of whatever reads the files
             return f"CANNOT BE READ ({name}): {' '.join(str(error).split())[:200]}"
         if found != expected:

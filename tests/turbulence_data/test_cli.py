@@ -5,14 +5,22 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray
 
-from turbulence_data import NAMED_FLOWS, Builder, few_shot, to_arrays
-from turbulence_data.commands import main, parser
+from turbulence_data import (
+    NAMED_FLOWS,
+    Builder,
+    TurbulenceConfig,
+    few_shot,
+    to_arrays,
+)
+from turbulence_data.cli import main, parser
+from turbulence_data.generation import InProcessExecutor
 
 FLOW = "tiny_forced_re2e2_kf4"
 
@@ -24,7 +32,9 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(data_dir):
-    assert main(["generate", FLOW, "--data-dir", data_dir, "--processes", "1"]) == 0
+    arguments = ["generate", FLOW, "--data-dir", data_dir, "--processes", "1"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--file-format", "array_record"]) == 0
     return Builder(config=FLOW, data_dir=data_dir)
 
 
@@ -36,7 +46,7 @@ def printed(capsys, *arguments):
 
 def test_list_shows_every_flow_and_imports_no_tensorflow():
     script = (
-        "import sys; from turbulence_data.commands import main; main(['list']);"
+        "import sys; from turbulence_data.cli import main; main(['list']);"
         "sys.exit('tensorflow' in sys.modules)"
     )
     done = subprocess.run(
@@ -48,9 +58,9 @@ def test_list_shows_every_flow_and_imports_no_tensorflow():
 def test_the_listed_size_is_that_on_disk(made, capsys):
     _, rows = printed(capsys, "list")
     (row,) = [row for row in rows if row["flow"] == FLOW]
-    # 3 fields of 32 x 32 float32 in 6 x 8 snapshots, in two formats.
-    assert row["megabytes"] == pytest.approx(2 * 3 * 32 * 32 * 4 * 48 / 1e6, abs=0.05)
-    files = Path(made.data_dir).rglob("*")
+    # 3 fields of 32 x 32 float32 in 6 x 8 snapshots.
+    assert row["megabytes"] == pytest.approx(3 * 32 * 32 * 4 * 48 / 1e6, abs=0.05)
+    files = Path(made.data_dir).rglob("*tfrecord*")
     size = sum(path.stat().st_size for path in files if path.is_file())
     assert 1.0 < size / 1e6 / row["megabytes"] < 1.3
 
@@ -66,7 +76,7 @@ def test_info_tells_what_the_metadata_tell(made, data_dir, capsys):
 
 
 def test_other_content_than_was_made_is_told(made, data_dir, capsys, monkeypatch):
-    monkeypatch.setattr("turbulence_data.commands.info.content_hash", lambda _: "other")
+    monkeypatch.setattr("turbulence_data.cli._info.content_hash", lambda _: "other")
     assert main(["info", FLOW, "--data-dir", data_dir, "--check"]) == 1
     assert "NOT WHAT WAS MADE" in capsys.readouterr().out
 
@@ -82,15 +92,14 @@ def test_damaged_records_are_told(made, data_dir, kind, damage, tmp_path, capsys
     file.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
     assert main(["info", FLOW, "--data-dir", str(tmp_path), "--check"]) == 1
     told = capsys.readouterr().out
-    name = {"tfrecord": "tfrecord", "array_record": "random access"}[kind]
-    assert re.search(rf"content read: (CANNOT|NOT).*\({name}\)", told)
+    assert re.search(rf"content read: (CANNOT|NOT).*\({kind}\)", told)
 
 
 def test_a_fault_of_the_program_is_not_the_users(monkeypatch, capsys):
     def broken(options):
         raise AssertionError("a fault")
 
-    monkeypatch.setattr("turbulence_data.commands.list_flows.run", broken)
+    monkeypatch.setattr("turbulence_data.cli._list.run", broken)
     assert main(["list"]) == 3
     assert "AssertionError: a fault" in capsys.readouterr().err
 
@@ -114,7 +123,7 @@ def test_data_that_are_not_there_are_exit_code_1(command, tmp_path, capsys):
 def test_npz_holds_the_arrays_that_a_network_takes(made, data_dir, tmp_path, capsys):
     path = tmp_path / "some.npz"
     splits = ["test", "validation"]
-    arguments = [FLOW, str(path), "--data-dir", data_dir, "--splits", *splits]
+    arguments = [FLOW, str(path), "--data-dir", data_dir, "--mix-splits", *splits]
     code, document = printed(capsys, "export", *arguments)
     assert code == 0
     assert document["bytes"] == path.stat().st_size
@@ -126,13 +135,60 @@ def test_npz_holds_the_arrays_that_a_network_takes(made, data_dir, tmp_path, cap
         assert json.loads(str(file["metadata"]))["pi_convention"] == "rhs_add"
 
 
+def test_one_split_is_exported_and_training_samples_stay_apart(
+    made, data_dir, tmp_path, capsys
+):
+    held = {}
+    for split in ("train", "validation"):
+        path = tmp_path / f"{split}.npz"
+        chosen = [] if split == "train" else ["--split", split]
+        arguments = [FLOW, str(path), "--data-dir", data_dir, *chosen]
+        assert printed(capsys, "export", *arguments)[1]["splits"] == [split]
+        with np.load(path) as file:
+            held[split] = set(file["trajectory"].tolist())
+            assert set(file["split"].tolist()) == {split}
+            assert json.loads(str(file["metadata"]))["outputs"] == "sgs_forcing"
+    assert held == {"train": {0, 1, 2, 3}, "validation": {100_000}}
+
+
+@pytest.fixture(scope="module")
+def own(made, data_dir):
+    """An own flow on disk, known by its name alone."""
+    ensemble = replace(
+        made.ensemble, num_trajectories=(1, 1, 1), num_snapshots=2, spin_up=0.1
+    )
+    config = TurbulenceConfig(name="mine", ensemble=ensemble)
+    builder = Builder(config=config, data_dir=data_dir, executor=InProcessExecutor())
+    builder.download_and_prepare()
+    return builder
+
+
+def test_an_own_flow_is_known_by_its_name(own, data_dir, tmp_path, capsys):
+    code, document = printed(capsys, "info", "mine", "--data-dir", data_dir, "--check")
+    assert code == 0
+    assert document["is_unchanged"]
+    assert document["examples"] == {"train": 2, "validation": 1 * 2, "test": 2}
+    path = tmp_path / "mine.npz"
+    arguments = ["mine", str(path), "--data-dir", data_dir]
+    assert printed(capsys, "export", *arguments)[0] == 0
+    with np.load(path) as file:
+        np.testing.assert_array_equal(file["y"], to_arrays(own.read("train"))[1])
+    assert main(["info", "mien", "--data-dir", data_dir]) == 2
+    error = capsys.readouterr().err
+    assert "Did you mean 'mine'?" in error
+    assert f"own flows in {data_dir}/turbulence_data: ['mine']" in error
+
+
 @pytest.mark.parametrize("ending", [".zarr", ".nc"])
 def test_xarray_reads_what_is_exported(made, data_dir, tmp_path, ending):
     path = tmp_path / f"all{ending}"
-    assert main(["export", FLOW, str(path), "--data-dir", data_dir]) == 0
+    arguments = ["--mix-splits", "train", "validation", "test"]
+    assert main(["export", FLOW, str(path), "--data-dir", data_dir, *arguments]) == 0
     engine = {"engine": "h5netcdf"} if ending == ".nc" else {"consolidated": False}
     with xarray.open_dataset(path, **engine) as dataset:
         assert dataset.sizes["trajectory"] == 6
+        assert dataset.attrs["inputs"].split() == ["streamfunction", "vorticity"]
+        assert dataset.attrs["outputs"].split() == ["sgs_forcing"]
 
 
 WRONG = {

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from turbulence_data.commands.datasets import add_dataset, builder_of, size_of
+from turbulence_data.cli._datasets import add_dataset, builder_of, size_of
 from turbulence_data.generation._pool import process_pool
 
 NAME = "generate"
@@ -17,7 +17,7 @@ EXAMPLE = "generate tiny_forced_re2e2_kf4 --data-dir data --processes 2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the dataset, and on how many processes it is made."""
+    """Add the dataset, the number of processes and the format of the records."""
     add_dataset(parser)
     parser.add_argument(
         "--processes",
@@ -25,16 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="trajectories made at once (default: one a core)",
     )
+    parser.add_argument(
+        "--file-format",
+        choices=("tfrecord", "array_record"),
+        help="tfrecord for tfds.load (default), array_record for tfds.data_source; "
+        "where the data are there in the other format, it is added",
+    )
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
-    """Makes the data where they are not there; returns where they lie."""
+    """Make the data where they are not there; return where they lie."""
     with process_pool(options.processes) as executor:
-        builder = builder_of(options, executor=executor)
+        builder = builder_of(
+            options, executor=executor, file_format=options.file_format
+        )
         builder.download_and_prepare()
     return 0, {
         "dataset": builder.info.full_name,
         "directory": str(builder.data_dir),
+        "file_formats": builder.file_formats,
         "examples": {n: s.num_examples for n, s in builder.info.splits.items()},
         "bytes": size_of(Path(builder.data_dir)),
         "content_sha256": builder.info.metadata["content_sha256"],
@@ -42,9 +51,9 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
 
 
 def text(document: Any) -> str:
-    """Returns what was made, and where."""
+    """Return what was made, and where."""
     examples = ", ".join(f"{n} {split}" for split, n in document["examples"].items())
     return (
-        f"{document['dataset']}: {examples}; {document['bytes'] / 1e6:.1f} MB in "
-        f"{document['directory']}"
+        f"{document['dataset']}: {examples}; {document['bytes'] / 1e6:.1f} MB as "
+        f"{' and '.join(document['file_formats'])} in {document['directory']}"
     )
