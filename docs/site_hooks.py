@@ -57,7 +57,7 @@ def public_names(package: str) -> dict[str, str]:
         element.value
         for element in getattr(values["__all__"], "elts", [])
         if isinstance(element, ast.Constant)
-    ]
+    ] or list(ast.literal_eval(values["_HOME"]))  # __all__ = sorted(_HOME)
     return {n: _resolved(homes.get(n, f"{package}.{n}")) for n in names if n[0] != "_"}
 
 

@@ -19,6 +19,7 @@ _HOME = {
     "EnsembleConfig": "generation._ensemble",
     "FftwEngine": "solver.fftw._engine",
     "FilteredFields": "filtering",
+    "FilteredForcing": "filtered_forcing",
     "FlowConfig": "config",
     "Grid": "solver._grid",
     "JaxEngine": "jax_engine.engine",

@@ -6,6 +6,7 @@ noted line by line in `begun`, so that work done twice can be counted.
 
 import hashlib
 import json
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from keras_spectral_tl import transfer
 from keras_spectral_tl.callbacks import CheckedBackup, FreezeLayers
 from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
-from turbulence_data.generation import InProcessExecutor
+from turbulence_data.generation import InProcessExecutor, process_pool
 
 EPOCHS = 8
 RNG = np.random.default_rng(5)
@@ -111,6 +112,26 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class PooledGeneration(Generation):
+    """The same in two processes; all five simulations are handed over at once."""
+
+    name: str = "generation in two processes"
+    most_again: int = 5
+
+    def run(self, folder: Path) -> str:
+        with process_pool(2) as pool:
+
+            class Submitting(Executor):
+                def submit(self, *arguments: Any, **options: Any) -> Any:
+                    note(folder, arguments[-1])
+                    return pool.submit(*arguments, **options)
+
+            builder = self._builder(folder, Submitting())
+            builder.download_and_prepare()
+        return str(builder.info.metadata["content_sha256"])
+
+
+@dataclass(frozen=True)
 class BaseTraining:
     """`fit` with `FreezeLayers` and `CheckedBackup`."""
 
@@ -192,4 +213,4 @@ class Retraining:
         return None
 
 
-JOBS = (Generation(), BaseTraining(), Sweep(), Retraining())
+JOBS = (Generation(), PooledGeneration(), BaseTraining(), Sweep(), Retraining())

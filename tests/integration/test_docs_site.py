@@ -32,7 +32,13 @@ PACKAGES = (
     "turbulence_data",
     *(
         f"turbulence_data.{name}"
-        for name in ["a_posteriori", "closures", "diagnostics", "interchange"]
+        for name in [
+            "a_posteriori",
+            "closures",
+            "diagnostics",
+            "generation",
+            "interchange",
+        ]
     ),
 )
 

@@ -41,7 +41,8 @@ SEED = 20
 # its start at which its parent does. Says how each of them ended and what they left.
 RUNS = """
 import json, os, signal, sys, time
-from turbulence_data import Builder, InProcessExecutor, TurbulenceConfig
+from turbulence_data import Builder, TurbulenceConfig
+from turbulence_data.generation import InProcessExecutor
 from turbulence_data.generation._store import CheckpointedSampling
 import tensorflow_datasets as tfds
 sys.path.insert(0, sys.argv[1])

@@ -79,7 +79,7 @@ def test_a_dataset_reads_back_bit_for_bit(prepared, exported):
 def test_each_split_reads_back_alone(prepared, exported):
     with opened(exported) as dataset:
         for split in ("train", "validation", "test"):
-            expected = content_hash(prepared.as_data_source(split))
+            expected = content_hash(prepared.read(split))
             assert content_hash(examples_of(dataset, split)) == expected
         with pytest.raises(ValueError, match=r"'dev'.*'validation'"):
             next(examples_of(dataset, "dev"))

@@ -19,7 +19,7 @@ from turbulence_data.interchange import (
     MatlabVariable,
     check_conventions,
 )
-from turbulence_data.interchange.convention_check import gradient_model
+from turbulence_data.interchange._conventions import gradient_model
 from turbulence_data.solver._fields import jacobian_hat
 from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
 from turbulence_data.solver._initial_conditions import RandomVorticity

@@ -3,36 +3,31 @@
 Needs the extra `[interchange]`; importing the package alone does not.
 """
 
-from turbulence_data.interchange.convention_check import (
-    ConventionError,
-    ConventionReport,
-    check_conventions,
-)
-from turbulence_data.interchange.export_source import ExportSource
-from turbulence_data.interchange.matlab_import import MatlabExamples
-from turbulence_data.interchange.matlab_layout import (
-    TL_FOR_SGS_MODELS,
-    MatlabLayout,
-    MatlabVariable,
-)
-from turbulence_data.interchange.npz_export import write_npz
-from turbulence_data.interchange.xarray_export import (
-    examples_of,
-    write_netcdf,
-    write_zarr,
-)
+import importlib
+from typing import Any
 
-__all__ = [
-    "TL_FOR_SGS_MODELS",
-    "ConventionError",
-    "ConventionReport",
-    "ExportSource",
-    "MatlabExamples",
-    "MatlabLayout",
-    "MatlabVariable",
-    "check_conventions",
-    "examples_of",
-    "write_netcdf",
-    "write_npz",
-    "write_zarr",
-]
+_HOME = {
+    "ConventionError": "_conventions",
+    "ConventionReport": "_conventions",
+    "ExportSource": "_source",
+    "MatlabExamples": "_matlab",
+    "MatlabLayout": "_matlab",
+    "MatlabVariable": "_matlab",
+    "TL_FOR_SGS_MODELS": "_matlab",
+    "check_conventions": "_conventions",
+    "examples_of": "_writers",
+    "write_netcdf": "_writers",
+    "write_npz": "_writers",
+    "write_zarr": "_writers",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

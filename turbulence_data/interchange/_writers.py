@@ -1,20 +1,26 @@
-"""Datasets as Zarr and netCDF, the formats of xarray, with attributes after CF.
+"""Datasets as Zarr, netCDF (both for xarray, attributes after CF) and npz files.
 
-One trajectory is in memory at a time. What is written appears under its name only when
-it is complete, and reads back bit for bit.
+One trajectory is in memory at a time, but for npz. A file appears under its name only
+when it is complete, and reads back bit for bit.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from turbulence_data._files import new_path
-from turbulence_data.interchange.export_source import ExportSource
-from turbulence_data.interchange.optional import require
-from turbulence_data.interchange.trajectory_tables import (
+from turbulence_data.input_pipeline import to_arrays
+from turbulence_data.interchange._source import ExportSource
+from turbulence_data.interchange._tables import (
     AXES,
     SPLIT,
     Table,
@@ -23,6 +29,22 @@ from turbulence_data.interchange.trajectory_tables import (
 
 if TYPE_CHECKING:
     import xarray
+
+
+def require(name: str) -> Any:
+    """Returns a module of the extra `[interchange]`.
+
+    Raises:
+        ImportError: when it is not installed; says what to install.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"{name} is needed to exchange data with other formats and cannot be "
+            f"imported ({error}); install it with "
+            "pip install 'keras-spectral-tl[interchange]'."
+        ) from error
 
 
 def write_zarr(source: ExportSource, path: str | os.PathLike[str]) -> None:
@@ -90,6 +112,24 @@ def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
                     file.variables[name][number] = column.values[0]
 
 
+def write_npz(source: ExportSource, path: str | os.PathLike[str]) -> None:
+    """Writes a dataset as an npz file; unlike the other formats it is held in memory.
+
+    Read it with `numpy.load(path)`: `x` and `y` as by `to_arrays`, in physical units;
+    `trajectory`, `time` and `split` of each example; `metadata`, a text in JSON.
+
+    Args:
+        source: what to write.
+        path: file to make.
+
+    Raises:
+        FileExistsError: when something is there already.
+        ValueError: when there are no examples.
+    """
+    with new_path(Path(path)) as target, target.open("wb") as file:
+        np.savez(file, allow_pickle=False, **_arrays(source))
+
+
 def examples_of(
     dataset: xarray.Dataset, split: str | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -144,3 +184,17 @@ def _define(file: Any, table: Table) -> None:
         variable.attrs.update(column.attributes)
         if not grows:
             variable[...] = column.values
+
+
+def _arrays(source: ExportSource) -> dict[str, NDArray[Any]]:
+    splits = {name: list(part) for name, part in source.examples.items()}
+    examples = list(chain.from_iterable(splits.values()))
+    x, y = to_arrays(examples)
+    return {
+        "x": x,
+        "y": y,
+        "trajectory": np.array([example["trajectory"] for example in examples]),
+        "time": np.array([example["time"] for example in examples]),
+        "split": np.repeat(list(splits), [len(part) for part in splits.values()]),
+        "metadata": np.array(json.dumps(source.attributes(), sort_keys=True)),
+    }

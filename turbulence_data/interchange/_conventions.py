@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from turbulence_data._checks import TWO_PI, check_example, real_array
 from turbulence_data.diagnostics import Lengths
-from turbulence_data.interchange.export_source import Example
+from turbulence_data.interchange._source import Example
 from turbulence_data.solver._fields import streamfunction_hat, velocity_hat
 from turbulence_data.solver._grid import (
     Field,

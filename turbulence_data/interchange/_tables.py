@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.generation._trajectory import SCALARS
-from turbulence_data.interchange.export_source import Example, ExportSource
+from turbulence_data.interchange._source import Example, ExportSource
 from turbulence_data.solver._grid import Grid
 
 AXES = ("trajectory", "time", "x", "y")
