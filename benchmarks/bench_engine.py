@@ -26,14 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 from benchmark_report import machine, table, versions
 from interleaved_timing import Effort, Times, interleaved
+from jax_transforms import TRANSFORMS, packed_transforms
 from plain_jax_solver import plain_run
 
 from turbulence_data import FlowConfig, JaxEngine, RandomVorticity
-from turbulence_data.jax_engine.advection import (
-    packed_transforms,
-    pruned_transforms,
-    real_transforms,
-)
 from turbulence_data.solver._engine import State
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._simulation import Numerics, Simulation
@@ -41,7 +37,6 @@ from turbulence_data.solver._simulation import Numerics, Simulation
 TIME_STEP = 6.25e-4
 # Two runs of float32 part by this much over the steps compared.
 AGREEMENT = 1e-4
-TRANSFORMS = (packed_transforms, pruned_transforms, real_transforms)
 RATIOS = {
     "faster_than_plain": "plain / own",
     "over_real_ffts": "own / 16 real FFTs",

@@ -1,21 +1,31 @@
-"""From resolved fields to what an LES sees: filtered fields and their sgs_forcing."""
+"""Filters: the fields, subgrid terms and forcing of an LES, from those of its DNS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import TWO_PI, as_pair, check_filter_width
+from turbulence_data._checks import (
+    TWO_PI,
+    as_pair,
+    check_filter_width,
+    check_kind,
+    check_positive,
+)
 from turbulence_data.config import FlowConfig
 from turbulence_data.solver._fields import (
     check_vorticity,
     field_shape,
     jacobian_hat,
+    padded_points,
     streamfunction_hat,
+    velocity_hat,
 )
+from turbulence_data.solver._forcing import Drive, Forcing, ForcingLike, as_forcing
 from turbulence_data.solver._grid import (
     Field,
     FieldHat,
@@ -24,6 +34,7 @@ from turbulence_data.solver._grid import (
     to_physical,
     to_spectral,
 )
+from turbulence_data.solver._modes import Modes, truncated_modes
 
 Filter = Callable[[Grid, float], NDArray[np.float64]]
 """`(grid, width) -> transfer function` on the grid's modes."""
@@ -43,7 +54,7 @@ def box_filter(grid: Grid, width: float) -> NDArray[np.float64]:
 
 
 def sharp_filter(grid: Grid, width: float) -> NDArray[np.float64]:
-    """Keeps `|k| < pi / width`, in each direction, and nothing else."""
+    """Keep `|k| < pi / width`, in each direction, and nothing else."""
     # The nudge decides round-off: the wavenumber pi / width itself is removed.
     cutoff = np.pi / width * (1.0 - 1e-12)
     kept = np.maximum(np.abs(grid.kx), np.abs(grid.ky)) < cutoff
@@ -55,6 +66,44 @@ FILTERS: dict[str, Filter] = {
     "box": box_filter,
     "sharp": sharp_filter,
 }
+
+
+def filter_response(
+    filter: str | Filter, grid: Grid, width: float
+) -> NDArray[np.float64]:
+    """Return the transfer function of a filter on the modes of a grid, checked.
+
+    Args:
+        filter: as in `filtered_dns`.
+        grid: the grid.
+        width: width of the filter.
+
+    Raises:
+        ValueError: for an unknown filter, one that does not return finite values of
+            the shape of the modes, a width that is not positive or above the length of
+            the domain.
+    """
+    check_filter_width(width, grid.lengths)
+    transfer = np.asarray(_filter_named(filter)(grid, width))
+    shape = grid.k_squared.shape
+    if transfer.shape != shape or not np.all(np.isfinite(transfer)):
+        raise ValueError(
+            "a filter must return finite values for the modes of the grid; expected "
+            f"shape {shape}, received shape {transfer.shape} with "
+            f"{np.count_nonzero(~np.isfinite(transfer))} values not finite."
+        )
+    return transfer
+
+
+def _filter_named(filter_or_name: str | Filter) -> Filter:
+    if callable(filter_or_name):
+        return filter_or_name
+    if not isinstance(filter_or_name, str) or filter_or_name not in FILTERS:
+        raise ValueError(
+            f"unknown filter {filter_or_name!r}; expected one of {sorted(FILTERS)} or "
+            "a callable (grid, width) -> transfer function."
+        )
+    return FILTERS[filter_or_name]
 
 
 @dataclass(frozen=True)
@@ -71,6 +120,21 @@ class FilteredFields:
     streamfunction: Field
     vorticity: Field
     sgs_forcing: Field
+
+
+@dataclass(frozen=True)
+class SubgridStresses:
+    """Filtered velocity and the subgrid stresses on the LES grid, float64.
+
+    Attributes:
+        velocity: filtered `(u, v)`, shape `(nx, ny, 2)`.
+        tau: subgrid stress `(tau_xx, tau_xy, tau_yy)`, shape `(nx, ny, 3)`.
+        sigma: subgrid flux of vorticity `(sigma_x, sigma_y)`, shape `(nx, ny, 2)`.
+    """
+
+    velocity: Field
+    tau: Field
+    sigma: Field
 
 
 def filtered_dns(
@@ -106,40 +170,116 @@ def filtered_dns(
         >>> bool(np.abs(pi).max() < 1e-14)
         True
     """
-    fine = Grid(field_shape(vorticity), lengths)
-    coarse = Grid(as_pair(num_points), lengths)
-    check_coarser(fine, coarse)
-    if filter_width is None:
-        filter_width = 2.0 * max(coarse.spacing)
-    transfer = filter_response(filter, fine, filter_width)
-    vorticity_hat = to_spectral(check_vorticity(vorticity, fine))
-
-    def filtered(field_hat: FieldHat) -> FieldHat:
-        return resize(transfer * field_hat, fine.num_points, coarse.num_points)
-
-    filtered_vorticity_hat = filtered(vorticity_hat)
-    sgs_forcing_hat = jacobian_hat(filtered_vorticity_hat, coarse) - filtered(
-        jacobian_hat(vorticity_hat, fine)
+    pair = _FilteredPair(vorticity, num_points, filter, filter_width, lengths)
+    coarse = pair.coarse
+    sgs_forcing_hat = jacobian_hat(pair.resolved_hat, coarse) - pair.filtered(
+        jacobian_hat(pair.vorticity_hat, pair.fine)
     )
-    return FilteredFields(
-        *(
-            to_physical(field_hat, coarse.num_points)
-            for field_hat in (
-                streamfunction_hat(filtered_vorticity_hat, coarse),
-                filtered_vorticity_hat,
-                sgs_forcing_hat,
+    psi_hat = streamfunction_hat(pair.resolved_hat, coarse)
+    hats = psi_hat, pair.resolved_hat, sgs_forcing_hat
+    return FilteredFields(*(to_physical(hat, coarse.num_points) for hat in hats))
+
+
+def subgrid_stresses(
+    vorticity: ArrayLike,
+    num_points: int | tuple[int, int],
+    filter: str | Filter = "gaussian",
+    filter_width: float | None = None,
+    lengths: tuple[float, float] = (TWO_PI, TWO_PI),
+) -> SubgridStresses:
+    """Filters a DNS field and computes the exact stresses of its LES.
+
+        tau_ij  = filter(u_i u_j)   - filter(u_i) filter(u_j)
+        sigma_i = filter(u_i omega) - filter(u_i) filter(omega)
+
+    Every product is free of aliasing (3/2 padding) and restricted to the modes of the
+    LES grid, as in `filtered_dns`, so that both hold to round-off:
+
+        sgs_forcing = -div(sigma) = -curl(div(tau)),   curl(a) = d_x a_y - d_y a_x
+
+    Args:
+        vorticity: DNS vorticity, shape `(nx, ny)`, axis 0 is x.
+        num_points: LES points, one number or a pair, fewer than the DNS has.
+        filter: as in `filtered_dns`.
+        filter_width: as there; two LES cells by default.
+        lengths: domain size.
+
+    Raises:
+        ValueError: as `filtered_dns`.
+
+    Example:
+        >>> x = np.arange(32) * 2 * np.pi / 32
+        >>> shear = np.cos(3 * x)[:, None] * np.ones((1, 32))  # v(x): no flux along x
+        >>> stresses = subgrid_stresses(shear, 16)
+        >>> stresses.tau.shape, bool(np.abs(stresses.sigma[..., 0]).max() < 1e-14)
+        ((16, 16, 3), True)
+    """
+    pair = _FilteredPair(vorticity, num_points, filter, filter_width, lengths)
+    coarse = pair.coarse
+    stresses_hat = pair.filtered(_products_hat(pair.vorticity_hat, pair.fine))
+    stresses_hat -= _products_hat(pair.resolved_hat, coarse)
+    psi_hat = streamfunction_hat(pair.resolved_hat, coarse)
+    stresses = _channels_last(stresses_hat, coarse)
+    return SubgridStresses(
+        velocity=_channels_last(np.stack(velocity_hat(psi_hat, coarse)), coarse),
+        tau=stresses[..., :3],
+        sigma=stresses[..., 3:],
+    )
+
+
+def _products_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
+    """Coefficients of `u u, u v, v v, u omega, v omega` on the modes of the grid."""
+    points = padded_points(grid.num_points)
+    u, v, omega = (
+        to_physical(resize(factor, grid.num_points, points), points)
+        for factor in (
+            *velocity_hat(streamfunction_hat(vorticity_hat, grid), grid),
+            vorticity_hat,
+        )
+    )
+    products = np.stack([u * u, u * v, v * v, u * omega, v * omega])
+    return resize(to_spectral(products), points, grid.num_points)
+
+
+def _channels_last(fields_hat: FieldHat, grid: Grid) -> Field:
+    fields: NDArray[np.float64] = to_physical(fields_hat, grid.num_points)
+    return np.ascontiguousarray(np.moveaxis(fields, 0, -1))
+
+
+class _FilteredPair:
+    """A DNS field and its filtered one, as coefficients on the grid of each."""
+
+    def __init__(
+        self,
+        vorticity: ArrayLike,
+        num_points: int | tuple[int, int],
+        filter: str | Filter,
+        filter_width: float | None,
+        lengths: tuple[float, float],
+    ) -> None:
+        self.fine = Grid(field_shape(vorticity), lengths)
+        self.coarse = Grid(as_pair(num_points), lengths)
+        coarse, fine = self.coarse.num_points, self.fine.num_points
+        if any(c >= f for c, f in zip(coarse, fine, strict=True)):
+            raise ValueError(
+                "the LES grid must be coarser than the DNS grid in both directions; "
+                f"received {coarse} for a field of {fine} points."
             )
-        )
-    )
+        if filter_width is None:
+            filter_width = default_width(self.coarse)
+        self._transfer = filter_response(filter, self.fine, filter_width)
+        self.vorticity_hat = to_spectral(check_vorticity(vorticity, self.fine))
+        self.resolved_hat = self.filtered(self.vorticity_hat)
+
+    def filtered(self, field_hat: FieldHat) -> FieldHat:
+        """Return coefficients filtered and truncated to the LES grid."""
+        points = self.fine.num_points, self.coarse.num_points
+        return resize(self._transfer * field_hat, *points)
 
 
-def check_coarser(fine: Grid, coarse: Grid) -> None:
-    """Raises ValueError unless an LES grid is coarser than that of its DNS."""
-    if any(c >= f for c, f in zip(coarse.num_points, fine.num_points, strict=True)):
-        raise ValueError(
-            "the LES grid must be coarser than the DNS grid in both directions; "
-            f"received {coarse.num_points} for a field of {fine.num_points} points."
-        )
+def default_width(coarse: Grid) -> float:
+    """Return the filter width where none is given: two cells of the LES grid."""
+    return 2.0 * max(coarse.spacing)
 
 
 def les_flow(
@@ -148,12 +288,12 @@ def les_flow(
     filter: str | Filter = "gaussian",
     filter_width: float | None = None,
 ) -> FlowConfig:
-    """Returns the flow that an LES of the filtered fields obeys, on its own grid.
+    """Return the flow that an LES of the filtered fields obeys, on its own grid.
 
     Filtering the equation filters its forcing too: the amplitude becomes that of
     `filter(f)`, `exp(-k_f^2 width^2 / 24)` for the Gaussian filter. At k_f = 16 on 64
     points this is 0.66, so leaving it out would over-drive the LES by a half. For a
-    forcing given to `evolve` see `filtered_forcing.les_forcing`.
+    forcing given to `evolve` see `les_forcing`.
 
     Args:
         flow: the flow of the DNS.
@@ -163,7 +303,7 @@ def les_flow(
     """
     coarse = Grid(as_pair(num_points), flow.lengths)
     if filter_width is None:
-        filter_width = 2.0 * max(coarse.spacing)
+        filter_width = default_width(coarse)
     amplitude = flow.forcing_amplitude
     replace(flow, num_points=coarse.num_points)  # refuses an unresolved forcing
     if flow.forcing_wavenumber is not None:
@@ -173,39 +313,91 @@ def les_flow(
     return replace(flow, num_points=coarse.num_points, forcing_amplitude=amplitude)
 
 
-def filter_response(
-    filter: str | Filter, grid: Grid, width: float
-) -> NDArray[np.float64]:
-    """Returns the transfer function of a filter on the modes of a grid, checked.
+def les_forcing(
+    forcing: ForcingLike,
+    flow: FlowConfig,
+    num_points: int | tuple[int, int],
+    filter: str | Filter = "gaussian",
+    filter_width: float | None = None,
+) -> FilteredForcing:
+    """Return what drives an LES of the filtered fields of a flow with this forcing.
+
+    Filtering the equation filters its forcing too. `les_flow` does the same for the
+    forcing that a flow has of its own.
 
     Args:
+        forcing: what drives the DNS, as of `evolve`.
+        flow: the flow of the DNS.
+        num_points: LES points.
         filter: as in `filtered_dns`.
-        grid: the grid.
-        width: width of the filter.
+        filter_width: as there; two LES cells by default.
 
     Raises:
-        ValueError: for an unknown filter, one that does not return finite values of
-            the shape of the modes, a width that is not positive or above the length of
-            the domain.
+        TypeError: for what is no forcing.
+        ValueError: for a width that is not positive.
+
+    Example:
+        >>> from turbulence_data import SteadyForcing
+        >>> flow = FlowConfig(64, 1000.0, forcing_wavenumber=None)
+        >>> jets = SteadyForcing(lambda x, y: np.sin(4.0 * y))
+        >>> filtered = les_forcing(jets, flow, 16, "gaussian", 0.5)
+        >>> hat = filtered.on(truncated_modes(Grid((16, 16)))).steady
+        >>> bool(np.isclose(2.0 * abs(hat[0, 4]), np.exp(-(4.0**2) * 0.5**2 / 24.0)))
+        True
     """
-    check_filter_width(width, grid.lengths)
-    transfer = np.asarray(_filter_named(filter)(grid, width))
-    shape = grid.k_squared.shape
-    if transfer.shape != shape or not np.all(np.isfinite(transfer)):
-        raise ValueError(
-            "a filter must return finite values for the modes of the grid; expected "
-            f"shape {shape}, received shape {transfer.shape} with "
-            f"{np.count_nonzero(~np.isfinite(transfer))} values not finite."
-        )
-    return transfer
+    check_kind("flow", flow, FlowConfig)
+    coarse = Grid(as_pair(num_points), flow.lengths)
+    if filter_width is None:
+        filter_width = default_width(coarse)
+    return FilteredForcing(as_forcing(forcing), flow.shape, filter, filter_width)
 
 
-def _filter_named(filter_or_name: str | Filter) -> Filter:
-    if callable(filter_or_name):
-        return filter_or_name
-    if not isinstance(filter_or_name, str) or filter_or_name not in FILTERS:
-        raise ValueError(
-            f"unknown filter {filter_or_name!r}; expected one of {sorted(FILTERS)} or "
-            "a callable (grid, width) -> transfer function."
+@dataclass(frozen=True)
+class FilteredForcing:
+    """A forcing as an LES feels it: filtered on the grid of the DNS, then truncated.
+
+    A source that changes in time is evaluated on the grid of the DNS, so that its small
+    scales are filtered and not folded onto the large ones. Noise keeps its stream: an
+    LES with the same steps meets the filtered kicks of its DNS.
+
+    Attributes:
+        forcing: what drives the DNS.
+        dns_points: `(nx, ny)` of the DNS.
+        filter: name of a filter, or `(grid, width) -> transfer function`.
+        filter_width: its width.
+    """
+
+    forcing: Forcing
+    dns_points: tuple[int, int]
+    filter: str | Filter
+    filter_width: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dns_points", as_pair(self.dns_points, "dns_points"))
+        check_positive("filter_width", self.filter_width)
+
+    def on(self, modes: Modes) -> Drive:
+        """Return the filtered forcing on the modes of an LES."""
+        fine = truncated_modes(Grid(self.dns_points, modes.grid.lengths))
+        drive = self.forcing.on(fine)
+        response = filter_response(self.filter, fine.grid, self.filter_width)
+
+        def filtered(source_hat: FieldHat) -> FieldHat:
+            full = np.zeros(response.shape, complex)
+            full[:, : fine.shape[1]] = source_hat
+            full *= response
+            wide = resize(full, fine.grid.num_points, modes.quadrature.num_points)
+            kept = wide[:, : modes.shape[1]] * modes.mask
+            return kept.astype(modes.complex_dtype)
+
+        steady, varying, noise = drive.steady, drive.varying, drive.noise
+        return Drive(
+            None if steady is None else filtered(steady),
+            None if varying is None else lru_cache(1)(lambda t: filtered(varying(t))),
+            None if noise is None else noise.filtered(response, modes),
         )
-    return FILTERS[filter_or_name]
+
+    def for_trajectory(self, ensemble_seed: int, trajectory_id: int) -> FilteredForcing:
+        """Return the filtered forcing of one trajectory of an ensemble."""
+        forcing = self.forcing.for_trajectory(ensemble_seed, trajectory_id)
+        return replace(self, forcing=forcing)

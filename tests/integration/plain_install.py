@@ -45,7 +45,7 @@ class NotInstalled(importlib.abc.MetaPathFinder):
 
 # Imported by their own users alone, once these have asked for the library.
 NEEDS_AN_EXTRA = (
-    "turbulence_data.jax_engine.",
+    "turbulence_data.solver.jax._",
     "turbulence_data.solver.fftw._pointwise_numba",
 )
 

@@ -28,12 +28,12 @@ from turbulence_data.generation import sample_trajectory
 from turbulence_data.generation._ensemble import config_hash
 from turbulence_data.generation._pool import run_trajectories
 from turbulence_data.generation._store import CheckpointedSampling
-from turbulence_data.jax_engine.engine import _gathering
 from turbulence_data.solver._equation import Equation
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._modes import truncated_modes
 from turbulence_data.solver._simulation import Numerics, Simulation
 from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.jax._engine import _gathering
 
 FLOW = FlowConfig(16, 50.0, linear_drag=0.1, forcing_wavenumber=2)
 ENSEMBLE = EnsembleConfig(

@@ -22,9 +22,9 @@ from turbulence_data.a_posteriori import (
     thirds,
     with_uncertainty,
 )
-from turbulence_data.a_posteriori.comparison import default_bands
-from turbulence_data.a_posteriori.ensemble_run import EnsembleRun
-from turbulence_data.a_posteriori.scorer import Scorer
+from turbulence_data.a_posteriori._comparison import default_bands
+from turbulence_data.a_posteriori._ensemble import EnsembleRun
+from turbulence_data.a_posteriori._statistics import ReferenceStatistics
 from turbulence_data.closures import (
     ClippedBackscatter,
     DynamicSmagorinsky,
@@ -347,7 +347,7 @@ def test_what_a_blown_up_member_would_have_done_is_not_asked(reference):
     fields = weak.vorticity.copy()
     fields[1:, 1] = np.nan
     run = EnsembleRun(weak.times, fields, np.array([np.inf, weak.times[1]]), 0.01)
-    scorer = Scorer(weak, thirds(32), 0.5)
+    scorer = ReferenceStatistics(weak, thirds(32), 0.5)
     members = scorer.statistics(NoClosure(), fields)
     scores, _ = scorer.scores(run, members, correlations(fields, weak.vorticity))
     assert scores["stable"] == 0.5

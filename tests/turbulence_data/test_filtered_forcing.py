@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
-from turbulence_data.filtered_forcing import FilteredForcing, les_forcing
-from turbulence_data.filtering import FILTERS, filtered_dns, gaussian_filter, les_flow
+from turbulence_data.filtering import (
+    FILTERS,
+    FilteredForcing,
+    filtered_dns,
+    gaussian_filter,
+    les_flow,
+    les_forcing,
+)
 from turbulence_data.solver._evolve import evolve
 from turbulence_data.solver._forcing import RingForcing, SteadyForcing
 from turbulence_data.solver._grid import Grid

@@ -20,13 +20,13 @@ from turbulence_data.generation._pool import process_pool, run_trajectories
 from turbulence_data.generation._statistics import EnsembleStatistics
 from turbulence_data.generation._store import CheckpointFile
 from turbulence_data.generation._trajectory import HISTORY, sample_trajectory
-from turbulence_data.jax_engine.engine import JaxEngine
 from turbulence_data.solver._evolve import trajectory
 from turbulence_data.solver._forcing import RingForcing, SteadyForcing
 from turbulence_data.solver._grid import Grid, resample
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
 from turbulence_data.solver._simulation import Numerics, Simulation
+from turbulence_data.solver.jax._engine import JaxEngine
 
 SINGLE = 1e-4  # of a run in single precision, relative to the largest value
 FIELDS = ("vorticity", "streamfunction", "sgs_forcing")

@@ -8,14 +8,13 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy, energy_budget, enstrophy, palinstrophy
-from turbulence_data.filtering import filtered_dns
+from turbulence_data.filtering import filtered_dns, subgrid_stresses
 from turbulence_data.generation._ensemble import SPLITS, EnsembleConfig
 from turbulence_data.generation._trajectory import HISTORY, sample_trajectory
 from turbulence_data.solver._evolve import evolve
 from turbulence_data.solver._grid import Grid, resample
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._simulation import Simulation, UnstableTimeStepError
-from turbulence_data.stresses import subgrid_stresses
 
 SINGLE = 1e-6  # fields are stored in single precision: 6e-8, relative to the largest
 FIELDS = ("vorticity", "streamfunction", "sgs_forcing")

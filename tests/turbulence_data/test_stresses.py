@@ -8,11 +8,11 @@ from turbulence_data.filtering import (
     filtered_dns,
     gaussian_filter,
     sharp_filter,
+    subgrid_stresses,
 )
 from turbulence_data.solver._fields import streamfunction_of
 from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
 from turbulence_data.solver._initial_conditions import RandomVorticity
-from turbulence_data.stresses import subgrid_stresses
 
 # Sums over some thousand modes, two derivatives: relative to the largest value.
 ROUND_OFF = 1e-11

@@ -4,10 +4,15 @@
 scores them against filtered DNS. Everything it computes is also a function of its own.
 """
 
-from turbulence_data.a_posteriori.comparison import Comparison, compare
-from turbulence_data.a_posteriori.ensemble_run import EnsembleRun, run_ensemble
-from turbulence_data.a_posteriori.reference import Reference, reference_ensemble
-from turbulence_data.a_posteriori.scores import (
+from turbulence_data.a_posteriori._comparison import (
+    Comparison,
+    compare,
+    markdown_table,
+    with_uncertainty,
+)
+from turbulence_data.a_posteriori._ensemble import EnsembleRun, run_ensemble
+from turbulence_data.a_posteriori._reference import Reference, reference_ensemble
+from turbulence_data.a_posteriori._scores import (
     band_errors,
     correlations,
     decorrelation_times,
@@ -17,16 +22,17 @@ from turbulence_data.a_posteriori.scores import (
     tail_probability,
     thirds,
 )
-from turbulence_data.a_posteriori.statistics_of_run import (
+from turbulence_data.a_posteriori._statistics import (
+    ReferenceStatistics,
     RunStatistics,
     member_statistics,
 )
-from turbulence_data.a_posteriori.table import markdown_table, with_uncertainty
 
 __all__ = [
     "Comparison",
     "EnsembleRun",
     "Reference",
+    "ReferenceStatistics",
     "RunStatistics",
     "band_errors",
     "compare",

@@ -4,19 +4,23 @@ Pure functions of physical fields, per unit area, on any periodic rectangle. Spe
 SUMS over shells `[k - 1/2, k + 1/2)` and add up to the integral exactly.
 """
 
-from turbulence_data.diagnostics.budgets import (
+from turbulence_data.diagnostics._budgets import (
     Budget,
     EnergyBudget,
     energy_budget,
     enstrophy_budget,
 )
-from turbulence_data.diagnostics.distributions import (
+from turbulence_data.diagnostics._distributions import (
     Distribution,
+    StructureFunctions,
     kurtosis,
     probability_density,
+    scalar_structure_function,
     skewness,
+    structure_functions,
+    velocity,
 )
-from turbulence_data.diagnostics.scales import (
+from turbulence_data.diagnostics._scales import (
     eddy_turnover_time,
     enstrophy_dissipation_scale,
     integral_scale,
@@ -24,7 +28,7 @@ from turbulence_data.diagnostics.scales import (
     taylor_scale,
     turnover_time_spectrum,
 )
-from turbulence_data.diagnostics.spectra import (
+from turbulence_data.diagnostics._spectra import (
     Lengths,
     Spectrum,
     energy,
@@ -35,13 +39,7 @@ from turbulence_data.diagnostics.spectra import (
     shell_sum,
     variance_spectrum,
 )
-from turbulence_data.diagnostics.structure_functions import (
-    StructureFunctions,
-    scalar_structure_function,
-    structure_functions,
-    velocity,
-)
-from turbulence_data.diagnostics.transfers import (
+from turbulence_data.diagnostics._transfers import (
     advective_energy_transfer,
     advective_enstrophy_transfer,
     cumulative_flux,

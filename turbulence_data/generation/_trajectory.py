@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data.config import FlowConfig
+from turbulence_data.filtering import subgrid_stresses
 from turbulence_data.generation._ensemble import FIELDS, EnsembleConfig
 from turbulence_data.solver._engine import State
 from turbulence_data.solver._evolve import advance_to
@@ -22,7 +23,6 @@ from turbulence_data.solver._simulation import (
     Simulation,
     UnstableTimeStepError,
 )
-from turbulence_data.stresses import subgrid_stresses
 
 HISTORY = (
     "time",

@@ -1,0 +1,201 @@
+"""Comparison of LES with several closures: a table of metrics over an ensemble."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data.a_posteriori._ensemble import EnsembleRun, run_ensemble
+from turbulence_data.a_posteriori._reference import Reference
+from turbulence_data.a_posteriori._scores import Bands, correlations, thirds
+from turbulence_data.a_posteriori._statistics import ReferenceStatistics, RunStatistics
+from turbulence_data.closures import NoClosure
+from turbulence_data.config import FlowConfig
+from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._grid import Grid
+
+Row = dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How LES with several closures compare with filtered DNS.
+
+    Attributes:
+        rows: one mapping a closure, metric -> value, see `compare`.
+        standard_errors: for each row, metric -> standard error over the members, by the
+            jackknife: each in turn left out of the LES and of the filtered DNS.
+        runs: closure -> what its ensemble did.
+        statistics: closure -> its statistics; "filtered DNS" holds those of the truth.
+        correlation: closure -> correlation of the vorticity with the filtered DNS from
+            the same start, shape `(T, E)`.
+        turnover_time: of the filtered DNS, the unit of the times in `rows`.
+        bands: of the spectral errors.
+    """
+
+    rows: list[Row]
+    standard_errors: list[dict[str, float]]
+    runs: Mapping[str, EnsembleRun]
+    statistics: Mapping[str, RunStatistics]
+    correlation: Mapping[str, NDArray[np.float64]]
+    turnover_time: float
+    bands: Bands
+
+    def to_markdown(self, columns: list[str] | None = None) -> str:
+        """Return the table with standard errors, a line a closure.
+
+        Args:
+            columns: which, in order; all by default.
+        """
+        return markdown_table(self.rows, columns, self.standard_errors)
+
+
+def compare(
+    closures: Mapping[str, Closure | None],
+    reference: Reference,
+    time_step: float | None = None,
+    bands: Bands | None = None,
+    discard: float = 0.5,
+) -> Comparison:
+    """Run an LES with every closure from every start field, and scores them.
+
+    Each row holds the name of the closure, what it is (its wrappers included), and
+
+    - `stable`: part of the members that reached the end; `lasted`: mean time until a
+      member blew up, or the whole duration, in eddy turnovers;
+    - `energy`, `enstrophy`: means over those of the filtered DNS;
+    - `E error <band>` and `Z error <band>`: mean over the shells of a band of
+      `|S / S_DNS - 1|`, of the spectra of energy and of enstrophy;
+    - `tails`: how often `|vorticity| > 3 std` of the filtered DNS, over how often it is
+      there; `kurtosis`: over that of the filtered DNS;
+    - `decorrelation`: mean over the members of the time, in turnovers, until the
+      correlation with the filtered DNS from the same start is below 1/2; inf if one
+      stays above;
+    - `energy transfer`, `enstrophy transfer`: of the closure in its own flow, over the
+      true ones. Positive: the same direction.
+
+    Statistics are over the finite fields after the first part `discard` of the time;
+    where a member has blown up, those of the filtered DNS leave out the same ones.
+    A turnover is `1 / rms(vorticity)` of the filtered DNS, over all times and members.
+
+    Args:
+        closures: name -> closure; None is no closure.
+        reference: filtered DNS; its members give the start fields.
+        time_step: as in `run_ensemble`, the same for all.
+        bands: wavenumbers of the spectral errors; by default `default_bands`.
+        discard: part of the duration, at least 0 and below 1.
+
+    Raises:
+        ValueError: without closures, for a part out of range, or a band in which there
+            is no wavenumber.
+    """
+    if not closures or not 0.0 <= discard < 1.0:
+        raise ValueError(
+            "compare needs closures and a part of the time from 0 to below 1 to "
+            f"discard; received {list(closures)} and discard={discard!r}."
+        )
+    bands = bands or default_bands(reference.flow)
+    scored = ReferenceStatistics(reference, bands, discard)
+    rows: list[Row] = []
+    standard_errors = []
+    runs, correlation = {}, {}
+    statistics = {"filtered DNS": RunStatistics.together(scored.truth)}
+    for name, closure in closures.items():
+        used: Closure = (
+            NoClosure(lengths=reference.flow.lengths) if closure is None else closure
+        )
+        run = run_ensemble(
+            reference.start, reference.flow, used, list(reference.times), time_step
+        )
+        members = scored.statistics(used, run.vorticity)
+        runs[name], statistics[name] = run, RunStatistics.together(members)
+        correlation[name] = correlations(run.vorticity, reference.vorticity)
+        scores, errors = scored.scores(run, members, correlation[name])
+        rows.append({"closure": name, **scores, "definition": _definition(used)})
+        standard_errors.append(errors)
+    turnover_time = reference.turnover_time
+    return Comparison(
+        rows,
+        standard_errors,
+        runs,
+        statistics,
+        correlation,
+        turnover_time,
+        scored.bands,
+    )
+
+
+def default_bands(flow: FlowConfig) -> Bands:
+    """Thirds on a log axis of the wavenumbers below Nyquist of both directions.
+
+    Example:
+        >>> default_bands(FlowConfig(16, reynolds=10, lengths=(np.pi, np.pi)))
+        {'large scales': (2.0, 2.0), 'middle scales': (4.0, 6.0), 'small scales': \
+(8.0, 14.0)}
+    """
+    width = Grid(flow.shape, flow.lengths).shell_width
+    sides = zip(flow.shape, flow.lengths, strict=True)
+    last = min((n - 1) // 2 * 2.0 * np.pi / length for n, length in sides)
+    shells = thirds(2 * int(last / width + 1e-9) + 1)
+    return {name: (low * width, high * width) for name, (low, high) in shells.items()}
+
+
+def _definition(closure: Closure) -> str:
+    """What a closure is; where objects in it lie in memory says nothing."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(closure))
+
+
+def markdown_table(
+    rows: Sequence[Row],
+    columns: Sequence[str] | None = None,
+    standard_errors: Sequence[Mapping[str, float]] | None = None,
+) -> str:
+    """Return rows as a Markdown table; numbers with three digits.
+
+    Args:
+        rows: mappings of equal keys.
+        columns: which, in order; all by default.
+        standard_errors: of some numbers of each row; see `with_uncertainty`.
+
+    Example:
+        >>> print(markdown_table([{"closure": "none", "stable": 0.25}]))
+        | closure | stable |
+        |---|---|
+        | none | 0.25 |
+    """
+    names = list(columns or rows[0])
+    errors = standard_errors or [{}] * len(rows)
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for row, of_row in zip(rows, errors, strict=True):
+        cells = [_cell(row[name], of_row.get(name, math.nan)) for name in names]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: float | str, error: float) -> str:
+    return value if isinstance(value, str) else with_uncertainty(value, error)
+
+
+def with_uncertainty(value: float, error: float) -> str:
+    """Return a number with its standard error in units of the last digit shown.
+
+    One digit of the error, two where the first is 1; three digits of the number where
+    the error is zero or not finite.
+
+    Example:
+        >>> with_uncertainty(0.8604, 0.0031), with_uncertainty(0.04, 0.098)
+        ('0.860(3)', '0.04(10)')
+        >>> with_uncertainty(13.52, 0.0)
+        '13.5'
+    """
+    if not math.isfinite(value) or not math.isfinite(error) or error <= 0.0:
+        return f"{value + 0.0:.3g}"  # not -0
+    exponent = math.floor(math.log10(error / 0.95))  # 0.096 is 0.10
+    digits = 2 if error < 1.95 * 10.0**exponent else 1
+    decimals = max(0, digits - 1 - exponent)
+    return f"{value:.{decimals}f}({round(error * 10.0**decimals)})"

@@ -1,0 +1,217 @@
+"""Eddy viscosities of Smagorinsky and Leith, with given or dynamic coefficients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from turbulence_data._checks import check_at_least_zero
+from turbulence_data.closures._classic import ClassicClosure
+from turbulence_data.closures._formulas import (
+    SpectralOperators,
+    germano_coefficient,
+    leith_hat,
+    smagorinsky_hat,
+)
+from turbulence_data.closures._planned import (
+    MakeEddies,
+    PlannedDynamic,
+    leith_eddies,
+    smagorinsky_eddies,
+    with_coefficient,
+)
+from turbulence_data.solver._equation import AddForcing
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
+
+
+class _Unit(NamedTuple):
+    """A closure for a coefficient of 1: its formula, and that with planned transforms.
+
+    The forcing grows with the given power of the coefficient.
+    """
+
+    hat: Callable[[FieldHat, SpectralOperators], FieldHat]
+    planned: MakeEddies
+    power: int
+
+
+_SMAGORINSKY = _Unit(smagorinsky_hat, smagorinsky_eddies, power=2)
+_LEITH = _Unit(leith_hat, leith_eddies, power=3)
+
+
+@dataclass(frozen=True)
+class _EddyViscosity(ClassicClosure):
+    """`Pi = coefficient^power N_D`, where N_D is the closure for a coefficient of 1."""
+
+    coefficient: float = 0.0
+
+    unit: ClassVar[_Unit]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least_zero("coefficient", self.coefficient)
+
+    def forcing_hat(
+        self, vorticity_hat: FieldHat, operators: SpectralOperators
+    ) -> FieldHat:
+        """Return the coefficients of the forcing."""
+        factor: float = self.coefficient**self.unit.power
+        return factor * self.unit.hat(vorticity_hat, operators)
+
+    def on(self, modes: Modes) -> AddForcing:
+        """Return the same with planned transforms: about a third of the work."""
+        self.check_domain(modes)
+        width = self.operators(modes.grid.num_points).filter_width
+        factor = self.coefficient**self.unit.power
+        return with_coefficient(self.unit.planned, modes, width, factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dynamic(ClassicClosure):
+    """`Pi = c N_D`, with the c that a test filter finds."""
+
+    unit: ClassVar[_Unit]
+
+    def coefficient(self, vorticity_hat: FieldHat, operators: SpectralOperators) -> Any:
+        """Return c, shape `(..., 1, 1)`: the square of C_S, the cube of C_L."""
+        unit_hat = self.unit.hat(vorticity_hat, operators)
+        return germano_coefficient(vorticity_hat, unit_hat, self.unit.hat, operators)
+
+    def forcing_hat(
+        self, vorticity_hat: FieldHat, operators: SpectralOperators
+    ) -> FieldHat:
+        """Return the coefficients of `c N_D`."""
+        unit_hat = self.unit.hat(vorticity_hat, operators)
+        coefficient = germano_coefficient(
+            vorticity_hat, unit_hat, self.unit.hat, operators
+        )
+        forcing: FieldHat = coefficient * unit_hat
+        return forcing
+
+    def on(self, modes: Modes) -> AddForcing:
+        """Return the same with planned transforms and the advection of the solver."""
+        self.check_domain(modes)
+        operators = self.operators(modes.grid.num_points)
+        return PlannedDynamic(modes, operators, self.unit.planned)
+
+
+@dataclass(frozen=True)
+class Smagorinsky(_EddyViscosity):
+    """Subgrid stress along the strain: `tau_ij = -2 nu_e S_ij`.
+
+        nu_e = (C_S D)^2 |S|,   |S| = sqrt(2 S_ij S_ij),   Pi = -curl(div(tau))
+
+    Drains energy at every point: `<psi Pi> = <tau_ij S_ij> = -<nu_e |S|^2>`. Products
+    are formed on the LES grid itself.
+
+    Smagorinsky (1963), doi:10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2. The default
+    0.17 is Lilly's (1967) number for three-dimensional turbulence, where it multiplies
+    the spacing of a grid that cuts off sharply. D is the width of the Gaussian filter
+    here, two cells by default: counted in cells the coefficient is 0.34, and 0.085
+    would be Lilly's viscosity. Two-dimensional turbulence has no such number, so prefer
+    `DynamicSmagorinsky`, or fit it.
+
+    Attributes:
+        coefficient: C_S, at least 0.
+
+    Example:
+        The shear flow u = sin(y) has vorticity -cos(y) and |S| = |cos(y)|, so that
+        Pi = d_yy(nu_e vorticity) = -(C_S D)^2 d_yy(|cos y| cos y):
+
+        >>> import numpy as np
+        >>> y = np.arange(64) * 2 * np.pi / 64
+        >>> vorticity = -np.cos(y) * np.ones((64, 1))
+        >>> pi = Smagorinsky(0.2, filter_width=0.5)(vorticity, vorticity)
+        >>> round(float(pi[0, 0] / (2 * 0.1**2)), 2)  # (cos^2)'' = -2 at y = 0
+        1.0
+    """
+
+    coefficient: float = 0.17
+
+    unit = _SMAGORINSKY
+
+
+@dataclass(frozen=True)
+class Leith(_EddyViscosity):
+    """Subgrid flux of vorticity down its gradient: `sigma = -nu_e grad(vorticity)`.
+
+        nu_e = (C_L D)^3 |grad(vorticity)|,   Pi = -div(sigma)
+
+    Drains enstrophy at every point: `<vorticity Pi> = -<nu_e |grad(vorticity)|^2>`; for
+    a forward cascade of enstrophy, as Smagorinsky's is for one of energy.
+
+    Leith (1996), doi:10.1016/0167-2789(96)00107-8: `nu_e = (dx / pi)^3 |grad|`, which
+    is C_L = 1 / (2 pi) for a filter of two cells, the default.
+
+    Attributes:
+        coefficient: C_L, at least 0.
+
+    Example:
+        Where the vorticity is cos(y), Pi = (C_L D)^3 d_y(|sin y| d_y cos y):
+
+        >>> import numpy as np
+        >>> y = np.arange(128) * 2 * np.pi / 128
+        >>> vorticity = np.cos(y) * np.ones((128, 1))
+        >>> pi = Leith(0.2, filter_width=0.5)(vorticity, vorticity) / 0.1**3
+        >>> bool(np.allclose(pi, -2 * np.abs(np.sin(y)) * np.cos(y), atol=0.1))
+        True
+    """
+
+    coefficient: float = 0.5 / math.pi
+
+    unit = _LEITH
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicSmagorinsky(_Dynamic):
+    """Smagorinsky's stress with the coefficient that a test filter finds.
+
+        Pi = c N_D,   N_D = -curl(div(-2 D^2 |S| S_ij)),   c = max(<L, M>, 0) / <M, M>
+        L = J(test(w)) - test(J(w)),   M = N_2D(test(w)) - test(N_D(w))
+
+    This is the identity of Germano et al. (1991, doi:10.1063/1.857955), solved by least
+    squares as by Lilly (1992, doi:10.1063/1.858280), for the forcing of vorticity: in
+    the norm of its flux, `<a, b> = sum_k Re(conj(a_hat) b_hat) / k^2`. Their own form,
+    with the tensors L_ij and M_ij, measures which way energy goes; in two dimensions
+    that is back, so that its mean coefficient is negative and would be clipped to 0.
+
+    The test level is an LES of half the points with a filter twice as wide: the test
+    filter is `exp(-k^2 (4 D^2 - D^2) / 24)` followed by truncation, so it makes of this
+    LES's fields exactly those of the coarser one. J is alias-free. c is one number for
+    a field, and at least 0: the closure never gives back.
+
+    Example:
+        A parallel shear flow has no subgrid forcing, and the coefficient knows it:
+
+        >>> import numpy as np
+        >>> y = np.arange(32) * 2 * np.pi / 32
+        >>> shear = -np.cos(3 * y) * np.ones((32, 1))
+        >>> bool(np.abs(DynamicSmagorinsky()(shear, shear)).max() < 1e-14)
+        True
+    """
+
+    unit = _SMAGORINSKY
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicLeith(_Dynamic):
+    """Leith's flux with the coefficient that a test filter finds.
+
+        Pi = c N_D,   N_D = div(D^3 |grad(w)| grad(w)),   c = max(<L, M>, 0) / <M, M>
+
+    with L, M, the norm and the test level of `DynamicSmagorinsky`: the identity of
+    Germano et al. (1991, doi:10.1063/1.857955) with the least squares of Lilly (1992,
+    doi:10.1063/1.858280). c is one number for a field, at least 0.
+
+    Example:
+        >>> import numpy as np
+        >>> y = np.arange(32) * 2 * np.pi / 32
+        >>> shear = -np.cos(3 * y) * np.ones((32, 1))
+        >>> bool(np.abs(DynamicLeith()(shear, shear)).max() < 1e-14)
+        True
+    """
+
+    unit = _LEITH

@@ -1,0 +1,249 @@
+"""Closures inside a simulation: planned transforms, and the solver's own advection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data.closures._formulas import SpectralOperators, strain_hat
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes, padded_modes
+from turbulence_data.solver.fftw._advection import Advection
+from turbulence_data.solver.fftw._pair_transform import Pair, PairTransform
+from turbulence_data.solver.fftw._pointwise import pointwise_kernels
+
+Table = NDArray[np.floating]
+Tables = tuple[Table, Table]
+ReadPair = Callable[[FieldHat, int, Table, int, Pair], None]
+"""A kernel: writes `a + i b` and `a - i b` from vorticity and two real tables."""
+
+
+class PlannedEddies:
+    """Compute `scale (alpha F[|z| a] + gamma F[|z| b])`, z = a + i b.
+
+    Both fields a and b travel to physical space as one, and `|z| z` comes back as one.
+
+    Args:
+        modes: of the simulation.
+        read: what makes a and b of the vorticity.
+        fields: the two tables of `read`, of the shape of `below_nyquist`.
+        weights: alpha and gamma.
+        scale: a factor, real or imaginary.
+
+    Attributes:
+        modes: the same wavenumbers, with the LES grid for the products.
+    """
+
+    def __init__(
+        self,
+        modes: Modes,
+        read: ReadPair,
+        fields: Tables,
+        weights: Tables,
+        scale: complex,
+    ) -> None:
+        self.modes = below_nyquist(modes)
+        self._kernels = pointwise_kernels()
+        self._pair = PairTransform(self.modes, self._kernels)
+        self._read_pair = read
+        self._read = self._factors(fields)
+        # Coefficients come back nx ny times too large, and the kernel doubles them.
+        size = 0.5 * abs(scale) / float(np.prod(modes.grid.num_points))
+        self._write = self._factors((size * weights[0], size * weights[1]))
+        self._phase = scale / abs(scale)  # 1, -1 or i
+        self._forcing = np.zeros(self.modes.shape, modes.complex_dtype)
+        self._part = np.empty_like(self._forcing)
+
+    def __call__(self, vorticity_hat: FieldHat) -> FieldHat:
+        """Return the forcing, valid until the next call.
+
+        Args:
+            vorticity_hat: coefficients in the layout of the simulation.
+        """
+        cutoff = self.modes.cutoff[0]
+
+        def read(columns: slice, pair: Pair) -> None:
+            first = columns.start
+            self._read_pair(vorticity_hat, first, self._read[first], cutoff, pair)
+
+        def write(columns: slice, products: Pair) -> None:
+            first = columns.start
+            factors = self._write[first]
+            self._kernels.advection(products, factors, cutoff, first, self._forcing)
+
+        self._pair.apply(read, self._kernels.times_modulus, write)
+        if self._phase != 1.0:
+            self._forcing *= self._phase
+        return self._forcing
+
+    def add(self, factor: float, forcing_hat: FieldHat, out: FieldHat) -> None:
+        """Add `factor` times a forcing of this grid in the simulation's layout."""
+        np.multiply(forcing_hat, factor, out=self._part)
+        for rows in self.halves:
+            out[rows] += self._part[rows]
+
+    @property
+    def halves(self) -> tuple[slice, slice]:
+        """The rows of resolved wavenumbers, at both ends of every layout."""
+        cutoff = self.modes.cutoff[0]
+        return slice(0, cutoff + 1), slice(-cutoff, None)
+
+    def _factors(self, tables: Tables) -> dict[int, Table]:
+        """Two tables on resolved modes, by the first column of a panel."""
+        both = (np.stack(tables) * self.modes.mask).astype(self.modes.dtype)
+        return {
+            panel.start: self._kernels.factors_of(
+                np.ascontiguousarray(both[:, :, panel])
+            )
+            for panel in self._pair.panels
+        }
+
+
+Derivative = NDArray[np.complexfloating]
+MakeEddies = Callable[[Modes, float], PlannedEddies]
+"""`(modes, filter_width) -> ` the closure for a coefficient of 1."""
+
+
+def below_nyquist(modes: Modes) -> Modes:
+    """Return the same wavenumbers with products on the LES grid itself."""
+    nx, ny = modes.grid.num_points
+    return Modes(modes.grid, modes.grid, ((nx - 1) // 2, (ny - 1) // 2), modes.dtype)
+
+
+def smagorinsky_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
+    """Return `-curl(div(-2 D^2 |S| S_ij))`, where `|S| = 2 |S_xx + i S_xy|`."""
+    narrow = below_nyquist(modes)
+    s_xx, s_xy = strain_hat(narrow.mask.astype(np.complex128), narrow)
+    weights = narrow.k_squared * s_xx.real, narrow.k_squared * s_xy.real
+    return PlannedEddies(
+        modes,
+        pointwise_kernels().strain,
+        (s_xx.real, s_xy.real),
+        weights,
+        -8.0 * filter_width**2,
+    )
+
+
+def leith_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
+    """Return `div(D^3 |grad(w)| grad(w))`."""
+    narrow = below_nyquist(modes)
+    kx, ky = np.broadcast_arrays(narrow.kx, narrow.ky)
+    # The kernel makes i c w and -i d w.
+    read = pointwise_kernels().velocity
+    return PlannedEddies(modes, read, (kx, -ky), (kx, ky), 1j * filter_width**3)
+
+
+def with_coefficient(
+    make: MakeEddies, modes: Modes, filter_width: float, coefficient: float
+) -> Callable[[FieldHat, FieldHat], None]:
+    """Return `(vorticity_hat, out)`, which adds `coefficient` times the forcing."""
+    eddies = make(modes, filter_width)
+
+    def add_forcing(vorticity_hat: FieldHat, out: FieldHat) -> None:
+        eddies.add(coefficient, eddies(vorticity_hat), out)
+
+    return add_forcing
+
+
+class PlannedDynamic:
+    """Add the subgrid forcing of an eddy viscosity with a dynamic coefficient.
+
+    The solver has written the advection `-J` of the same vorticity already. What is
+    left is one transform each way on the LES grid and two on half as many points.
+
+    Args:
+        modes: of the simulation.
+        operators: of the LES grid.
+        make: the closure for a coefficient of 1.
+    """
+
+    def __init__(
+        self, modes: Modes, operators: SpectralOperators, make: MakeEddies
+    ) -> None:
+        test_modes = padded_modes(operators.test_level.grid, modes.dtype)
+        self._eddies = make(modes, operators.filter_width)
+        self._test_eddies = make(test_modes, 2.0 * operators.filter_width)
+        self._test_advection = Advection(test_modes)
+        narrow = self._test_eddies.modes
+        response = np.exp(-narrow.k_squared * (3.0 * operators.filter_width**2 / 24.0))
+        self._response = _doubled(response * narrow.mask, modes.dtype)
+        weights = narrow.hermitian_weights * narrow.inverse_k_squared
+        self._weights = _doubled(weights, modes.dtype)
+        self._test_vorticity = np.zeros(test_modes.shape, modes.complex_dtype)
+        self._test_advected = np.zeros_like(self._test_vorticity)
+        self._resolved, self._modelled = (
+            np.zeros(narrow.shape, modes.complex_dtype) for _ in range(2)
+        )
+
+    def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
+        """Add the forcing to `out`, which holds the advection of the vorticity."""
+        forcing_hat = self._eddies(vorticity_hat)
+        coefficient = self.coefficient(vorticity_hat, out, forcing_hat)
+        if coefficient > 0.0:
+            self._eddies.add(coefficient, forcing_hat, out)
+
+    def coefficient(
+        self, vorticity_hat: FieldHat, advection_hat: FieldHat, forcing_hat: FieldHat
+    ) -> float:
+        """Return c.
+
+        Args:
+            vorticity_hat: coefficients.
+            advection_hat: their advection `-J`.
+            forcing_hat: their forcing for a coefficient of 1.
+        """
+        self._filter(vorticity_hat, self._test_vorticity)
+        self._test_advection(self._test_vorticity, self._test_advected)
+        test_forcing_hat = self._test_eddies(self._test_vorticity)
+        self._filter(advection_hat, self._resolved)
+        self._filter(forcing_hat, self._modelled)
+        for rows in self._test_eddies.halves:
+            self._resolved[rows] -= self._test_advected[rows]
+        np.subtract(test_forcing_hat, self._modelled, out=self._modelled)
+        modelled = self._modelled.view(self._weights.dtype)
+        weighted = (modelled * self._weights).ravel()
+        numerator = float(weighted @ self._resolved.view(self._weights.dtype).ravel())
+        if not numerator > 0.0:
+            return 0.0
+        return numerator / float(weighted @ modelled.ravel())
+
+    def _filter(self, field_hat: FieldHat, out: FieldHat) -> None:
+        """Write the test-filtered coefficients; layouts differ in their middle rows.
+
+        The factors are real: coefficients are multiplied as plain real numbers.
+        """
+        real, columns = self._weights.dtype, self._response.shape[1] // 2
+        for rows in self._test_eddies.halves:
+            np.multiply(
+                field_hat[rows, :columns].view(real),
+                self._response[rows],
+                out=out[rows].view(real),
+            )
+
+
+def _doubled(table: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.floating]:
+    return np.repeat(table, 2, axis=1).astype(dtype)
+
+
+class PlannedJacobians:
+    """Add `-sum_n J(c_n psi, c_n w)` for derivatives with symbols c_n.
+
+    Args:
+        modes: of the simulation.
+        derivatives: the symbols, with the square root of the weight of each.
+    """
+
+    def __init__(self, modes: Modes, derivatives: Sequence[Derivative]) -> None:
+        self._symbols = [symbol.astype(modes.complex_dtype) for symbol in derivatives]
+        self._advection = Advection(modes)
+        self._field = np.zeros(modes.shape, modes.complex_dtype)
+        self._advected = np.empty_like(self._field)
+
+    def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
+        """Add the forcing to `out`."""
+        for symbol in self._symbols:
+            np.multiply(symbol, vorticity_hat, out=self._field)
+            self._advection(self._field, self._advected)
+            out += self._advected

@@ -1,0 +1,121 @@
+"""Wrappers of any closures: without its small scales, or a weighted sum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data._checks import (
+    TWO_PI,
+    as_lengths,
+    as_pair,
+    check_positive,
+    is_finite_number,
+)
+from turbulence_data.solver._equation import Closure, evaluate
+from turbulence_data.solver._grid import Field, Grid, to_physical, to_spectral
+
+
+@dataclass(frozen=True)
+class SpectralFilter:
+    """Multiplies sgs_forcing by `exp(-log(2) (|k| / k_c)^order)`, k_c = cutoff k_max.
+
+    Networks are least reliable near the Nyquist wavenumber k_max, where a small error
+    grows fastest.
+
+    Attributes:
+        closure: what is filtered.
+        cutoff: where the response is 1/2, as a part of the Nyquist wavenumber.
+        order: steepness.
+        lengths: domain size.
+
+    Raises:
+        ValueError: for a cutoff or order that is not positive.
+
+    Example:
+        >>> x = np.arange(16) * 2 * np.pi / 16
+        >>> wave = np.cos(4 * x)[:, None] * np.ones((1, 16))  # 4 is half of k_max
+        >>> filtered = SpectralFilter(lambda vorticity, psi: vorticity, cutoff=0.5)
+        >>> bool(np.allclose(filtered(wave, wave), 0.5 * wave))
+        True
+    """
+
+    closure: Closure
+    cutoff: float = 2.0 / 3.0
+    order: float = 8.0
+    lengths: tuple[float, float] = (TWO_PI, TWO_PI)
+
+    accepts_batches = True
+
+    def __post_init__(self) -> None:
+        check_positive("cutoff", self.cutoff)
+        check_positive("order", self.order)
+        object.__setattr__(self, "lengths", as_lengths(self.lengths))
+
+    def __call__(self, vorticity: Field, streamfunction: Field) -> Field:
+        """Return the filtered forcing, shape `(..., nx, ny)`."""
+        hat = to_spectral(evaluate(self.closure, vorticity, streamfunction))
+        points = as_pair(vorticity.shape[-2:])
+        return to_physical(
+            hat * _response(points, self.lengths, self.cutoff, self.order), points
+        )
+
+
+@dataclass(frozen=True, init=False)
+class SumOfClosures:
+    """`Pi = sum_i weight_i Pi_i`, for example a gradient model with an eddy viscosity.
+
+    Args:
+        *closures: closures, at least one.
+        weights: one number each; ones by default.
+
+    Raises:
+        ValueError: without closures, or for weights that do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> drag = lambda vorticity, streamfunction: -vorticity
+        >>> mixed = SumOfClosures(drag, drag, weights=(0.25, 0.5))
+        >>> mixed(np.ones((4, 4)), np.ones((4, 4)))[0, 0]
+        np.float64(-0.75)
+    """
+
+    closures: tuple[Closure, ...]
+    weights: tuple[float, ...]
+
+    accepts_batches = True
+
+    def __init__(
+        self, *closures: Closure, weights: tuple[float, ...] | None = None
+    ) -> None:
+        given = (1.0,) * len(closures) if weights is None else tuple(weights)
+        if not closures or len(given) != len(closures):
+            raise ValueError(
+                "a sum needs closures and one weight each; received "
+                f"{len(closures)} closures and weights={weights!r}."
+            )
+        if not all(is_finite_number(weight) for weight in given):
+            raise ValueError(f"weights must be finite numbers; received {weights!r}.")
+        object.__setattr__(self, "closures", closures)
+        object.__setattr__(self, "weights", given)
+
+    def __call__(self, vorticity: Field, streamfunction: Field) -> Field:
+        """Return the sum, shape `(..., nx, ny)`."""
+        total = 0.0 * vorticity
+        for weight, closure in zip(self.weights, self.closures, strict=True):
+            total = total + weight * evaluate(closure, vorticity, streamfunction)
+        return total
+
+
+@lru_cache(maxsize=16)
+def _response(
+    points: tuple[int, int], lengths: tuple[float, float], cutoff: float, order: float
+) -> NDArray[np.float64]:
+    grid = Grid(points, lengths)
+    scaled = np.sqrt(grid.k_squared) * (max(grid.spacing) / (math.pi * cutoff))
+    response: NDArray[np.float64] = np.exp(-math.log(2.0) * scaled**order)
+    return response

@@ -1,0 +1,193 @@
+"""What changes energy and enstrophy, term by term; per unit area."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from turbulence_data._checks import check_kind
+from turbulence_data.config import FlowConfig
+from turbulence_data.diagnostics._spectra import spectral
+from turbulence_data.solver._forcing import Drive, ForcingLike, drive_of
+from turbulence_data.solver._grid import FieldHat, Grid, resize
+from turbulence_data.solver._modes import Modes, padded_modes
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The terms of dE/dt or dZ/dt, each signed as it stands there.
+
+    Attributes:
+        work: work of the forcing; of a stochastic one its expected injection, whatever
+            the field: the mean over realisations, without their random part.
+        viscosity: loss to viscosity, at most 0.
+        hyperviscosity: loss to hyperviscosity, at most 0.
+        drag: loss to linear drag, at most 0.
+        subgrid: work of the sgs_forcing of an LES; 0 where none was given.
+    """
+
+    work: float
+    viscosity: float
+    hyperviscosity: float
+    drag: float
+    subgrid: float = 0.0
+
+    @property
+    def dissipation(self) -> float:
+        """Rate of loss at small scales: viscosity and hyperviscosity, at least 0."""
+        return -(self.viscosity + self.hyperviscosity)
+
+    @property
+    def total(self) -> float:
+        """The time derivative; advection and beta change neither quantity."""
+        return self.work - self.dissipation + self.drag + self.subgrid
+
+
+EnergyBudget = Budget
+
+
+def energy_budget(
+    vorticity: ArrayLike,
+    flow: FlowConfig,
+    sgs_forcing: ArrayLike | None = None,
+    forcing: ForcingLike | None = None,
+    time: float = 0.0,
+) -> Budget:
+    """Return the terms of `dE/dt = <psi x (right-hand side)>` for a flow.
+
+        work = <psi source> + sum variance / (2 k^2),
+        subgrid = <psi sgs_forcing>,
+        viscosity = -nu <vorticity^2>     = -nu sum |vorticity_hat|^2,
+        hyperviscosity                    = -nu_h sum k^(2p-2) |vorticity_hat|^2,
+        drag = -drag <u^2 + v^2>          = -drag sum |vorticity_hat|^2 / k^2
+
+    Args:
+        vorticity: physical field of the shape of the flow.
+        flow: the physics.
+        sgs_forcing: what an LES adds to the right-hand side, same shape.
+        forcing: what drives the flow, as of `evolve`; None for the flow's own forcing.
+            Its source is exact, its noise enters by its expected variance.
+        time: of the field, for a forcing that depends on it.
+
+    Raises:
+        ValueError: for fields of another shape than the flow's, or a forcing that does
+            not fit.
+    """
+    check_kind("flow", flow, FlowConfig)
+    hat, grid = _checked("vorticity", vorticity, flow)
+    weight = grid.inverse_k_squared
+    drive = drive_of(flow, forcing, padded_modes(grid))
+    work = _work(hat, weight, grid, drive, time)
+    return _budget(hat, weight, grid, flow, work, sgs_forcing)
+
+
+def enstrophy_budget(
+    vorticity: ArrayLike,
+    flow: FlowConfig,
+    sgs_forcing: ArrayLike | None = None,
+    forcing: ForcingLike | None = None,
+    time: float = 0.0,
+) -> Budget:
+    """Return the terms of `dZ/dt = <vorticity x (right-hand side)>` for a flow.
+
+        work = <vorticity source> + sum variance / 2,
+        subgrid = <vorticity sgs_forcing>,
+        viscosity = -nu <|grad vorticity|^2> = -nu sum k^2 |vorticity_hat|^2,
+        hyperviscosity                       = -nu_h sum k^2p |vorticity_hat|^2,
+        drag = -drag <vorticity^2>           = -drag sum |vorticity_hat|^2
+
+    So viscosity takes `2 nu` times the palinstrophy, drag `2 drag` times the enstrophy.
+
+    Args:
+        vorticity: physical field of the shape of the flow.
+        flow: the physics.
+        sgs_forcing: what an LES adds to the right-hand side, same shape.
+        forcing: what drives the flow, as of `evolve`; None for the flow's own forcing.
+            Its source is exact, its noise enters by its expected variance.
+        time: of the field, for a forcing that depends on it.
+
+    Raises:
+        ValueError: for fields of another shape than the flow's, or a forcing that does
+            not fit.
+
+    Example:
+        >>> flow = FlowConfig(16, 10.0, linear_drag=0.5, forcing_wavenumber=None)
+        >>> x = np.arange(16) * 2 * np.pi / 16
+        >>> budget = enstrophy_budget(np.cos(3 * x)[:, None] * np.ones(16), flow)
+        >>> round(budget.viscosity, 12), round(budget.drag, 12)  # -nu 9/2, -drag/2
+        (-0.45, -0.25)
+    """
+    check_kind("flow", flow, FlowConfig)
+    hat, grid = _checked("vorticity", vorticity, flow)
+    # The mean is no part of the solution: its inverse is 0 in the energy, 0 here too.
+    weight = np.where(grid.k_squared > 0.0, 1.0, 0.0)
+    drive = drive_of(flow, forcing, padded_modes(grid))
+    work = _work(hat, weight, grid, drive, time)
+    return _budget(hat, weight, grid, flow, work, sgs_forcing)
+
+
+def _budget(
+    hat: FieldHat,
+    weight: NDArray[np.float64],
+    grid: Grid,
+    flow: FlowConfig,
+    work: float,
+    sgs_forcing: ArrayLike | None,
+) -> Budget:
+    """Return `<(weight vorticity) x term>` of each term of the equation."""
+
+    def product(term_hat: FieldHat) -> float:
+        return _mean(grid, weight * (np.conj(hat) * term_hat).real)
+
+    def given() -> FieldHat:
+        return _checked("sgs_forcing", sgs_forcing, flow)[0]
+
+    steep = grid.k_squared**flow.hyperviscosity_order
+    return Budget(
+        work=work,
+        viscosity=-flow.viscosity * product(grid.k_squared * hat),
+        hyperviscosity=-flow.hyperviscosity * product(steep * hat),
+        drag=-flow.linear_drag * product(hat),
+        subgrid=0.0 if sgs_forcing is None else product(given()),
+    )
+
+
+def _work(
+    hat: FieldHat, weight: NDArray[np.float64], grid: Grid, drive: Drive, time: float
+) -> float:
+    """Return the work of the source, and the expected injection by the noise."""
+    modes = padded_modes(grid)
+    source = np.zeros(modes.shape, complex)
+    drive.add_source(source, time)
+    work = _mean(grid, weight * (np.conj(hat) * _on_grid(source, modes)).real)
+    if drive.noise is None:
+        return work
+    variance = _on_grid(drive.noise.variance, modes).real
+    return work + 0.5 * _mean(grid, weight * variance)
+
+
+def _mean(grid: Grid, density: NDArray[np.float64]) -> float:
+    """Return the sum over all modes: a mean over the domain, by Parseval."""
+    return float(np.sum(grid.hermitian_weights * density))
+
+
+def _on_grid(values: NDArray[Any], modes: Modes) -> NDArray[Any]:
+    """Moves coefficients from the layout of the modes to that of their grid."""
+    points = modes.quadrature.num_points
+    full = np.zeros((points[0], points[1] // 2 + 1), complex)
+    full[:, : modes.shape[1]] = values
+    return resize(full, points, modes.grid.num_points)
+
+
+def _checked(
+    name: str, field: ArrayLike | None, flow: FlowConfig
+) -> tuple[FieldHat, Grid]:
+    if field is None or np.shape(field) != flow.shape:
+        raise ValueError(
+            f"{name} must have the shape {flow.shape} of the flow; received "
+            f"{np.shape(np.asarray(field))}."
+        )
+    return spectral(field, flow.lengths)

@@ -1,0 +1,169 @@
+"""Fields, coefficients and the nonlinear term `-J` in JAX.
+
+With `z = u + i v` and complex wavenumber `kappa = kx + i ky` Basdevant's form of the
+advection needs one field each way, since `z^2 = (u^2 - v^2) + 2 i u v`:
+
+    z_hat = kappa psi_hat,   -J_hat = Hermitian part of m Q,   Q = F[z^2],
+    m = -(i / 2) conj(kappa)^2.
+
+The Hermitian part, the transform of the real part, is `(m Q(k) + conj(m Q(-k))) / 2`,
+m being even. Leading axes are a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from turbulence_data.solver._modes import Modes
+
+Points = tuple[int, int]
+
+
+class Layout(NamedTuple):
+    """Where the resolved modes of a flow stand, see `solver.modes.Modes`.
+
+    Attributes:
+        points: of the grid of the physical fields.
+        quadrature: of the grid of the products.
+        cutoff: largest resolved mode numbers.
+    """
+
+    points: Points
+    quadrature: Points
+    cutoff: tuple[int, int]
+
+
+def layout_of(modes: Modes) -> Layout:
+    """Return where modes stand, as a value that programs are compiled for."""
+    return Layout(modes.grid.num_points, modes.quadrature.num_points, modes.cutoff)
+
+
+def to_physical(layout: Layout, hat: jax.Array) -> jax.Array:
+    """Return the fields of resolved modes, on the grid of the physical fields."""
+    nx, ny = layout.points
+    full = place_modes(hat, layout.cutoff, (nx, ny // 2 + 1))
+    return jnp.fft.irfft2(full, s=layout.points, norm="forward")
+
+
+def from_physical(layout: Layout, field: jax.Array) -> jax.Array:
+    """Return the resolved coefficients of fields; their mean is dropped."""
+    nx, ky = layout.quadrature[0], layout.cutoff[1]
+    hat = jnp.fft.rfft2(field, norm="forward").at[..., 0, 0].set(0.0)
+    return place_modes(hat, layout.cutoff, (nx, ky + 1))
+
+
+def place_modes(
+    hat: jax.Array, cutoff: tuple[int, int], shape: tuple[int, int]
+) -> jax.Array:
+    """Return the modes up to a cutoff in an array of another shape, zeros elsewhere.
+
+    Args:
+        hat: coefficients, shape `(..., nx, columns)`.
+        cutoff: largest mode numbers that are kept, below Nyquist on both sides.
+        shape: `(nx, columns)` of the result.
+    """
+    kx, ky = cutoff
+    kept = hat[..., : ky + 1]
+    gap = jnp.zeros((*hat.shape[:-2], shape[0] - 2 * kx - 1, ky + 1), hat.dtype)
+    negative = kept[..., hat.shape[-2] - kx :, :]
+    rows = jnp.concatenate([kept[..., : kx + 1, :], gap, negative], axis=-2)
+    return jnp.pad(rows, [(0, 0)] * (hat.ndim - 1) + [(0, shape[1] - ky - 1)])
+
+
+class AdvectionTables(NamedTuple):
+    """Factors of coefficients, of the shape `(nx, Ky + 1)` of some modes.
+
+    Attributes:
+        to_velocity: `(kx + i ky) / k^2`.
+        from_products: `m / (2 nx ny)`, 0 where not resolved.
+    """
+
+    to_velocity: jax.Array
+    from_products: jax.Array
+
+
+Transforms = Callable[[Points, AdvectionTables, jax.Array], jax.Array]
+"""`(points of the products, tables, vorticity_hat) -> -J_hat`."""
+
+
+def advection_tables(modes: Modes) -> AdvectionTables:
+    """Return the tables, computed in double precision and rounded once."""
+    kappa = modes.kx + 1j * modes.ky
+    num_points = float(np.prod(modes.quadrature.num_points))
+    to_velocity = kappa * modes.inverse_k_squared
+    from_products = np.conj(kappa) ** 2 * modes.mask * (-0.25j / num_points)
+    dtype = modes.complex_dtype
+    return AdvectionTables(
+        jnp.asarray(to_velocity.astype(dtype)), jnp.asarray(from_products.astype(dtype))
+    )
+
+
+def packed_transforms(
+    points: Points, tables: AdvectionTables, vorticity_hat: jax.Array
+) -> jax.Array:
+    """One complex 2-D transform each way.
+
+    Both are forward transforms, of a field mirrored at the origin: those of the other
+    sign end with a pass over memory that divides by the number of points.
+    """
+    number = vorticity_hat.shape[-1]
+    z = jnp.fft.fft2(_with_gap(_all_columns(tables, vorticity_hat), number, points[1]))
+    mirrored = jnp.fft.fft2(z * z)
+    return _advection(tables, *_halves(mirrored, number))
+
+
+def velocity(
+    points: Points, tables: AdvectionTables, vorticity_hat: jax.Array
+) -> jax.Array:
+    """Return u and v on the grid of the products, along a new first axis."""
+    u_hat = 1j * (tables.to_velocity.imag * vorticity_hat)
+    v_hat = -1j * (tables.to_velocity.real * vorticity_hat)
+    hats = jnp.stack([u_hat, v_hat])
+    padded = _at_end(hats, points[1] // 2 + 1)
+    both: jax.Array = jnp.fft.irfft2(padded, s=points, norm="forward")
+    return both
+
+
+def _all_columns(tables: AdvectionTables, vorticity_hat: jax.Array) -> jax.Array:
+    """`z_hat` for ky = 0 ... Ky, -Ky ... -1: there -kappa(-k) conj(psi_hat(-k))."""
+    positive = tables.to_velocity * vorticity_hat
+    negative = _flip_rows(-tables.to_velocity * vorticity_hat.conj())
+    return jnp.concatenate([positive, negative[..., :0:-1]], axis=-1)
+
+
+def _halves(mirrored: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
+    """Values at k and at -k, for ky = 0 ... Ky, where columns are 0 ... Ky ... -1."""
+    size = mirrored.shape[-1]
+    negative = [mirrored[..., :1], mirrored[..., : size - number : -1]]
+    return mirrored[..., :number], _flip_rows(jnp.concatenate(negative, axis=-1))
+
+
+def _advection(
+    tables: AdvectionTables, at_minus_k: jax.Array, at_k: jax.Array
+) -> jax.Array:
+    """The Hermitian part of m Q; a mirrored transform has Q(-k) where Q(k) would be."""
+    m = tables.from_products
+    return m * at_k + (m * at_minus_k).conj()
+
+
+def _flip_rows(hat: jax.Array) -> jax.Array:
+    """Row kx becomes row -kx."""
+    return jnp.concatenate([hat[..., :1, :], hat[..., :0:-1, :]], axis=-2)
+
+
+def _with_gap(columns: jax.Array, number: int, size: int) -> jax.Array:
+    """Zeros between the columns of ky >= 0 and those of ky < 0."""
+    gap = jnp.zeros((*columns.shape[:-1], size - columns.shape[-1]), columns.dtype)
+    parts = [columns[..., :number], gap, columns[..., number:]]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _at_end(hat: jax.Array, size: int) -> jax.Array:
+    """Zeros after the last column."""
+    gap = [(0, 0)] * (hat.ndim - 1) + [(0, size - hat.shape[-1])]
+    return jnp.pad(hat, gap)

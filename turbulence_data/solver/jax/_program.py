@@ -1,0 +1,326 @@
+"""A flow as a compiled program: arrays in, arrays out, nothing on the host between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data.solver._forcing import VaryingSource
+from turbulence_data.solver._schemes import (
+    Scheme,
+    etdrk4,
+    etdrk4_coefficients,
+    in_double,
+    integrating_factor_rk4,
+)
+from turbulence_data.solver._vorticity import VorticityEquation
+from turbulence_data.solver.jax._advection import (
+    AdvectionTables,
+    Layout,
+    Transforms,
+    advection_tables,
+    from_physical,
+    layout_of,
+    velocity,
+)
+from turbulence_data.solver.jax._closures import subgrid_forcing
+
+_logger = logging.getLogger(__name__)
+_KEPT_PROGRAMS = 32
+
+
+Nonlinear = Callable[[jax.Array, int], jax.Array]
+Factors = tuple[NDArray[Any], ...]
+
+
+class JaxScheme(NamedTuple):
+    """A time stepping scheme in JAX.
+
+    Attributes:
+        factors: `(linear_operator, time_step) -> factors`.
+        step: `(vorticity_hat, nonlinear, factors, time_step) -> vorticity_hat`.
+    """
+
+    factors: Callable[[NDArray[np.inexact], float], Factors]
+    step: Callable[[jax.Array, Nonlinear, Any, Any], jax.Array]
+
+
+@dataclass(frozen=True, eq=False)
+class ByIdentity:
+    """A function, the same as itself alone, also where it is a value with arrays."""
+
+    function: Callable[..., Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByIdentity) and self.function is other.function
+
+    def __hash__(self) -> int:
+        return id(self.function)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What decides the code, where `FlowTables` hold the numbers.
+
+    Attributes:
+        layout: where the modes stand.
+        largest: the largest resolved `|kx|` and `|ky|`.
+        transforms: how advection is transformed.
+        scheme: time stepping scheme.
+        closure: subgrid forcing of one field, or None.
+        source: `(x, y, time) -> source`, evaluated on the device, or None.
+    """
+
+    layout: Layout
+    largest: tuple[float, float]
+    transforms: Transforms
+    scheme: JaxScheme
+    closure: ByIdentity | None
+    source: ByIdentity | None
+
+
+class FlowTables(NamedTuple):
+    """The numbers of one flow on its modes, of shape `(nx, Ky + 1)` where not said.
+
+    Attributes:
+        advection: factors of the nonlinear term.
+        inverse_k_squared: `1 / k^2` on resolved modes, else 0.
+        weights: how often a mode stands in the full spectrum, shape `(1, Ky + 1)`.
+        damping: real part of the linear operator.
+        steady: coefficients of the steady source, or None.
+        places: rows and columns of what noise kicks, or None.
+        coordinates: x of shape `(nx, 1)` and y of shape `(1, ny)`.
+    """
+
+    advection: AdvectionTables
+    inverse_k_squared: jax.Array
+    weights: jax.Array
+    damping: jax.Array
+    steady: jax.Array | None
+    places: Any
+    coordinates: tuple[jax.Array, jax.Array]
+
+
+class Inputs(NamedTuple):
+    """What a run of steps is given from outside, by number of the step.
+
+    Attributes:
+        kicks: random kicks at the places, shape `(steps, ..., m)`, or None.
+        sources: varying sources at the start, middle and end of steps, shape
+            `(2 steps + 1, nx, Ky + 1)`, or None.
+        time: at the start of the first step.
+    """
+
+    kicks: Any = None
+    sources: Any = None
+    time: Any = 0.0
+
+
+class Reached(NamedTuple):
+    """Where a run of steps leads.
+
+    Attributes:
+        vorticity_hat: coefficients, shape `(..., nx, Ky + 1)`.
+        energy: kinetic energy of each field, shape `(...)`.
+        rate: `max(|u| Kx + |v| Ky)` of each field.
+    """
+
+    vorticity_hat: jax.Array
+    energy: jax.Array
+    rate: jax.Array
+
+
+def flow_tables(equation: VorticityEquation) -> FlowTables:
+    """Return the tables of an equation, in its precision."""
+    modes, drive = equation.modes, equation.drive
+    noise, steady = drive.noise, drive.steady
+    return FlowTables(
+        advection_tables(modes),
+        jnp.asarray(modes.inverse_k_squared.astype(modes.dtype)),
+        jnp.asarray(modes.hermitian_weights.astype(modes.dtype)),
+        jnp.asarray(equation.linear_operator.real),
+        None if steady is None else jnp.asarray(steady),
+        None if noise is None else tuple(map(jnp.asarray, noise.places)),
+        (
+            jnp.asarray(modes.grid.x.astype(modes.dtype)),
+            jnp.asarray(modes.grid.y.astype(modes.dtype)),
+        ),
+    )
+
+
+@lru_cache(maxsize=_KEPT_PROGRAMS)
+def compiled(program: Program) -> Callable[..., Reached]:
+    """Return the program that makes a number of steps, known when it is called.
+
+    `(tables, factors, time_step, num_steps, inputs, vorticity_hat) -> Reached`.
+    """
+
+    def run(
+        tables: FlowTables,
+        factors: Any,
+        time_step: jax.Array,
+        num_steps: jax.Array,
+        inputs: Inputs,
+        vorticity_hat: jax.Array,
+    ) -> Reached:
+        def body(number: jax.Array, hat: jax.Array) -> jax.Array:
+            return one_step(program, tables, factors, time_step, inputs)(number, hat)
+
+        hat = jax.lax.fori_loop(0, num_steps, body, vorticity_hat)
+        return vitals(program, tables, hat)
+
+    return jax.jit(run)
+
+
+def vitals(program: Program, tables: FlowTables, hat: jax.Array) -> Reached:
+    """Return coefficients with what tells whether to go on from them."""
+    density = tables.weights * tables.inverse_k_squared * (hat * hat.conj()).real
+    u, v = velocity(program.layout.quadrature, tables.advection, hat)
+    kx, ky = program.largest
+    rate = jnp.max(jnp.abs(u) * kx + jnp.abs(v) * ky, axis=(-2, -1))
+    return Reached(hat, 0.5 * jnp.sum(density, axis=(-2, -1)), rate)
+
+
+def one_step(
+    program: Program,
+    tables: FlowTables,
+    factors: Any,
+    time_step: Any,
+    inputs: Inputs,
+) -> Callable[[Any, jax.Array], jax.Array]:
+    """Return `(number, vorticity_hat) -> vorticity_hat`, one step of the inputs."""
+
+    def step(number: Any, vorticity_hat: jax.Array) -> jax.Array:
+        def nonlinear(hat: jax.Array, stage: int) -> jax.Array:
+            terms = program.transforms(program.layout.quadrature, tables.advection, hat)
+            if tables.steady is not None:
+                terms = terms + tables.steady
+            if inputs.sources is not None:
+                terms = terms + inputs.sources[2 * number + stage]
+            if program.source is not None:
+                time = inputs.time + (number + 0.5 * stage) * time_step
+                terms = terms + _source_hat(program, tables, time)
+            if program.closure is not None:
+                forcing = subgrid_forcing(program.closure.function, program.layout)
+                terms = terms + forcing(hat, hat * tables.inverse_k_squared)
+            return terms
+
+        reached = program.scheme.step(vorticity_hat, nonlinear, factors, time_step)
+        if inputs.kicks is not None and tables.places is not None:
+            rows, columns = tables.places
+            reached = reached.at[..., rows, columns].add(inputs.kicks[number])
+        return reached
+
+    return step
+
+
+def _source_hat(program: Program, tables: FlowTables, time: jax.Array) -> jax.Array:
+    (x, y), source = tables.coordinates, program.source
+    values = 0.0 if source is None else source.function(x, y, time)
+    field = jnp.broadcast_to(jnp.asarray(values, x.dtype), program.layout.points)
+    return from_physical(program.layout, field)
+
+
+def traceable_source(equation: VorticityEquation) -> ByIdentity | None:
+    """Return the function of time that drives a flow, if JAX can evaluate it."""
+    varying = equation.drive.varying
+    if not isinstance(varying, VaryingSource):
+        return None
+    grid, dtype = equation.modes.grid, equation.modes.dtype
+    arguments = [
+        jax.eval_shape(lambda a=a: jnp.asarray(a, dtype)) for a in (grid.x, grid.y, 0.0)
+    ]
+    try:
+        jax.eval_shape(varying.source, *arguments)
+    except Exception as error:  # whatever NumPy makes of what is no array
+        reason = type(error).__name__
+        _logger.info("%r runs on the host: not traceable (%s)", varying.source, reason)
+        return None
+    return ByIdentity(varying.source)
+
+
+def make_program(
+    equation: VorticityEquation, scheme: Scheme, transforms: Transforms
+) -> Program:
+    """Return the program of an equation.
+
+    Raises:
+        ValueError: for a scheme that there is not in JAX.
+    """
+    modes, closure = equation.modes, equation.closure
+    return Program(
+        layout_of(modes),
+        modes.largest_wavenumbers,
+        transforms,
+        jax_scheme(scheme),
+        None if closure is None else ByIdentity(closure),
+        traceable_source(equation),
+    )
+
+
+def jax_scheme(scheme: Scheme) -> JaxScheme:
+    """Return the JAX form of one of the solver's schemes.
+
+    Raises:
+        ValueError: for another one.
+    """
+    if scheme not in _SCHEMES:
+        known = [function.__name__ for function in _SCHEMES]
+        raise ValueError(
+            f"JaxEngine has the schemes {known}; received {scheme!r}. Run another one "
+            "on FftwEngine()."
+        )
+    return _SCHEMES[scheme]
+
+
+def _rk4_factors(operator: NDArray[np.inexact], time_step: float) -> Factors:
+    return (_like(operator, np.exp(in_double(operator) * (0.5 * time_step))),)
+
+
+def _rk4_step(
+    w: jax.Array, nonlinear: Nonlinear, factors: tuple[jax.Array], h: jax.Array
+) -> jax.Array:
+    (half,) = factors
+    first = half * nonlinear(w, 0)
+    decayed = half * w
+    second = nonlinear(decayed + (0.5 * h) * first, 1)
+    third = nonlinear(decayed + (0.5 * h) * second, 1)
+    total = decayed + h * (first / 6.0 + (second + third) / 3.0)
+    fourth = nonlinear(half * (decayed + h * third), 2)
+    return half * total + (h / 6.0) * fourth
+
+
+def _etdrk4_factors(operator: NDArray[np.inexact], time_step: float) -> Factors:
+    coefficients = etdrk4_coefficients(in_double(operator), time_step)
+    return tuple(_like(operator, values) for values in coefficients)
+
+
+def _etdrk4_step(
+    w: jax.Array, nonlinear: Nonlinear, factors: tuple[jax.Array, ...], h: jax.Array
+) -> jax.Array:
+    full, half, q, f1, f2, f3 = factors
+    at_start = nonlinear(w, 0)
+    decayed = half * w
+    a = decayed + q * at_start
+    at_a = nonlinear(a, 1)
+    at_b = nonlinear(decayed + q * at_a, 1)
+    at_c = nonlinear(half * a + q * (2.0 * at_b - at_start), 2)
+    return full * w + f1 * at_start + f2 * (at_a + at_b) + f3 * at_c
+
+
+def _like(operator: NDArray[np.inexact], values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(operator.dtype)
+
+
+_SCHEMES: dict[Scheme, JaxScheme] = {
+    integrating_factor_rk4: JaxScheme(_rk4_factors, _rk4_step),
+    etdrk4: JaxScheme(_etdrk4_factors, _etdrk4_step),
+}
