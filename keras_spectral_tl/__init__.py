@@ -71,7 +71,7 @@ _MODULES = (
     "freezing",
     "introspection",
     "layers",
-    "linearisation",
+    "linearization",
     "loss_landscape",
     "losses",
     "metrics",

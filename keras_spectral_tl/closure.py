@@ -1,13 +1,15 @@
 """A Keras model as the subgrid closure of an LES, on any backend."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from keras_spectral_tl._autodiff.function import compiled_forward
+
+__all__ = ["KerasClosure", "compiled_forward"]
 
 Array = NDArray[Any]
 Pair = tuple[float, float]
@@ -115,90 +117,6 @@ class KerasClosure:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.forward = compiled_forward(self.model)
-
-
-def compiled_forward(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
-    """Return the inference pass of `model` as a compiled function of arrays.
-
-    Compiled on TensorFlow and JAX, eager without gradients on torch. Weights are read
-    at each call, so training the model further changes what the function returns.
-
-    Args:
-        model: A built Keras model with one input and one output.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
-        >>> compiled_forward(model)(np.array([[-1.0, 0.0, 2.0]], "float32"))
-        array([[0., 0., 2.]], dtype=float32)
-    """
-    makers = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
-    backend = keras.backend.backend()
-    if backend not in makers:
-        raise ValueError(
-            f"Expected one of the backends {sorted(makers)}. Received {backend!r}; set "
-            "KERAS_BACKEND before importing keras."
-        )
-    outputs = getattr(model, "outputs", None)
-    if outputs:
-        _only_output(model, outputs)
-    return makers[backend](model)
-
-
-def _only_output(model: keras.Model, outputs: Any) -> Any:
-    tensors = keras.tree.flatten(outputs)
-    if len(tensors) != 1:
-        raise ValueError(
-            f"Model {model.name!r} has {len(tensors)} outputs; expected one. Make a "
-            "model of the one to use: keras.Model(model.inputs, model.outputs[0])."
-        )
-    return tensors[0]
-
-
-def _inference(model: keras.Model, x: Any) -> Any:
-    outputs = _only_output(model, model(x, training=False))
-    return keras.ops.cast(outputs, "float32")
-
-
-def _tensorflow(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
-    import tensorflow as tf
-
-    forward = tf.function(lambda x: _inference(model, x), reduce_retracing=True)
-
-    def call(x: Array) -> NDArray[np.float32]:
-        return np.asarray(forward(tf.convert_to_tensor(x)))
-
-    return call
-
-
-def _jax(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
-    import jax
-
-    # One order whatever trains: a compiled function is found again by shapes alone, so
-    # with the lists of stateless_call, which change with the flags, it would be given
-    # weights of the same shapes in each other's place.
-    variables = list(model.variables)
-
-    @jax.jit
-    def forward(values: Any, x: Any) -> Any:
-        mapping = list(zip(variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
-            return _inference(model, x)
-
-    def call(x: Array) -> NDArray[np.float32]:
-        return np.asarray(forward([variable.value for variable in variables], x))
-
-    return call
-
-
-def _torch(model: keras.Model) -> Callable[[Array], NDArray[np.float32]]:
-    import torch
-
-    def call(x: Array) -> NDArray[np.float32]:
-        with torch.no_grad():
-            outputs = _inference(model, keras.ops.convert_to_tensor(x))
-            return np.asarray(outputs.cpu().numpy())
-
-    return call
 
 
 def _batch_shape(fields: Array) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_spectral_tl._checks import real_array, whole_numbers
-from keras_spectral_tl.layers.radial_spectrum2d import tensor_spectra
+from keras_spectral_tl.layers._spectra import tensor_spectra
 
 # Keeps the logarithm of a shell finite where truth and prediction are both zero.
 _SMALLEST = 1e-30

@@ -13,7 +13,7 @@ from keras_spectral_tl.introspection import (
     layers_with_weights,
     own_trainable_variables,
 )
-from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.linearization import LayerLinearization
 from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._result import layers_to_score
 from keras_spectral_tl.transfer import Samples
@@ -30,7 +30,7 @@ def prediction_errors(
 
 
 def sample_gradients(
-    jacobian: LayerLinearisation, target: Samples, cotangents: Array
+    jacobian: LayerLinearization, target: Samples, cotangents: Array
 ) -> Iterator[Array]:
     """Yields `J_n^T cotangent_n` of one sample n after another, flat.
 
@@ -69,7 +69,9 @@ class GradientNorm:
         predicted = model.predict(target.x, batch_size=8, verbose=0)
         slope = 2.0 * (np.asarray(predicted, np.float64) - target.y) / target.y.size
         for name in layers_to_score(model):
-            gradient = LayerLinearisation(model, name).apply_transpose(slope, target.x)
+            gradient = LayerLinearization(model, name, 8).apply_transpose(
+                slope, target.x
+            )
             weights = [fetch(v).ravel() for v in own_trainable_variables(layers[name])]
             norm = float(np.linalg.norm(np.concatenate(weights).astype(np.float64)))
             # Weights that are all zero (a fresh gate) have no scale of their own.
@@ -119,7 +121,7 @@ class GradientSNR:
         slopes = -2.0 * prediction_errors(model, target)
         values = {}
         for name in names:
-            jacobian = LayerLinearisation(model, name, batch_size=1)
+            jacobian = LayerLinearization(model, name, batch_size=1)
             values[name] = _ratio(sample_gradients(jacobian, target, slopes))
         passes = len(target) * len(names)
         return ScorerResult(values, Cost(len(target) + passes, passes))
@@ -174,7 +176,7 @@ class FisherTrace:
             return ScorerResult(dict.fromkeys(names, 0.0), Cost(len(target)))
         values = {}
         for name in names:
-            jacobian = LayerLinearisation(model, name, batch_size=1)
+            jacobian = LayerLinearization(model, name, batch_size=1)
             slopes = sample_gradients(jacobian, target, errors / variance)
             values[name] = float(np.mean([slope @ slope for slope in slopes]))
         passes = len(target) * len(names)
@@ -220,7 +222,7 @@ class NewtonGain:
         square = float(np.sum(errors**2))
         values, products = {}, 0
         for name in names:
-            jacobian = LayerLinearisation(model, name, self.batch_size)
+            jacobian = LayerLinearization(model, name, self.batch_size)
             gain, taken = self._gain(jacobian, target, errors)
             values[name] = 2.0 * gain / square if square > 0.0 else 0.0
             products += taken
@@ -232,7 +234,7 @@ class NewtonGain:
         return ScorerResult(values, Cost(forward, reverse_mode))
 
     def _gain(
-        self, jacobian: LayerLinearisation, target: Samples, errors: Array
+        self, jacobian: LayerLinearization, target: Samples, errors: Array
     ) -> tuple[float, int]:
         """`1/2 g^T H^+ g` and the products with H: conjugate gradients on `H d = g`."""
         residual = jacobian.apply_transpose(errors, target.x)

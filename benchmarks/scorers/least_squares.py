@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl.layer_function import LayerFunction
+from keras_spectral_tl.linearization import LayerFunction
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._holdout import (

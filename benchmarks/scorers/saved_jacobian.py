@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,16 +10,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.layer_function import (
-    Array,
+from keras_spectral_tl.linearization import (
     LayerFunction,
     batches,
-    densified,
+    check_adjoint,
     flatten,
-    for_backend,
-    torch_inputs,
 )
-from keras_spectral_tl.linearisation import check_adjoint
+
+Array = NDArray[np.float64]
 
 
 class SavedProducts(NamedTuple):
@@ -40,7 +39,7 @@ class SavedJacobian:
 
         f(x; theta + d) = f(x; theta) + J d + O(|d|^2)
 
-    As `LayerLinearisation`, for many products at the same inputs: the activations are
+    As `LayerLinearization`, for many products at the same inputs: the activations are
     computed once and kept, so `apply` costs one pass through the layers from the chosen
     one on, and `apply_transpose` one pass back. Memory grows with the samples.
 
@@ -68,7 +67,8 @@ class SavedJacobian:
     def __init__(self, function: LayerFunction, x: Any, batch_size: int = 8) -> None:
         self._function = function
         layer = function.label
-        maker = for_backend({"tensorflow": _tensorflow, "jax": _jax, "torch": _torch})
+        makers = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+        maker = makers[keras.backend.backend()]
         self._parts: list[tuple[slice, SavedProducts]] = []
         for rows, batch in batches(x, batch_size):
             try:
@@ -119,6 +119,13 @@ def _failed(layer: str) -> str:
     )
 
 
+def _tensors(gradients: Sequence[Any]) -> list[Any]:
+    """Returns TensorFlow's gradients as tensors: that of an embedding is sparse."""
+    import tensorflow as tf
+
+    return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
 def _tensorflow(
     function: LayerFunction, values: Sequence[NDArray[Any]], x: Any
 ) -> SavedProducts:
@@ -126,7 +133,7 @@ def _tensorflow(
 
     primals = [tf.constant(value) for value in values]
     # J is the transpose of J^T, which is linear in what it is applied to: no operation
-    # needs a forward rule, see `linearisation`.
+    # needs a forward rule, see `linearization`.
     outer, inner = (
         tf.GradientTape(persistent=True, watch_accessed_variables=False)
         for _ in range(2)
@@ -137,7 +144,7 @@ def _tensorflow(
             outputs = function(primals, x)
         probe = tf.zeros_like(outputs)
         outer.watch(probe)
-        pulled = densified(
+        pulled = _tensors(
             inner.gradient(outputs, primals, probe, unconnected_gradients="zero")
         )
 
@@ -145,7 +152,7 @@ def _tensorflow(
         return outer.gradient(pulled, probe, tangents, unconnected_gradients="zero")
 
     def pull(cotangent: Any) -> Any:
-        return densified(
+        return _tensors(
             inner.gradient(
                 outputs, primals, tf.constant(cotangent), unconnected_gradients="zero"
             )
@@ -157,7 +164,7 @@ def _tensorflow(
 def _jax(
     function: LayerFunction, values: Sequence[NDArray[Any]], x: Any
 ) -> SavedProducts:
-    compiled = function.compiled.setdefault("saved_jacobian", _jitted(function))
+    compiled = _jitted(function)
     outputs, pullback = compiled.forward(list(values), x)
     return SavedProducts(
         np.asarray(outputs),
@@ -174,6 +181,7 @@ class _Jitted(NamedTuple):
     push: Callable[..., Any]
 
 
+@functools.lru_cache(maxsize=8)
 def _jitted(function: LayerFunction) -> _Jitted:
     import jax
 
@@ -189,6 +197,20 @@ def _jitted(function: LayerFunction) -> _Jitted:
     return _Jitted(jax.jit(forward), jax.jit(pull), jax.jit(push))
 
 
+def _torch_inputs(x: Any) -> Any:
+    """Returns a batch as tensors, a single sample twice.
+
+    PyTorch refuses ("grad_weight must be contiguous") the gradient of a convolution to
+    one channel where the batch has one sample and the kernel three points a side.
+    """
+
+    def doubled(part: Any) -> Any:
+        tensor = keras.ops.convert_to_tensor(part)
+        return keras.ops.concatenate([tensor] * 2) if len(tensor) == 1 else tensor
+
+    return keras.tree.map_structure(doubled, x)
+
+
 def _torch(
     function: LayerFunction, values: Sequence[NDArray[Any]], x: Any
 ) -> SavedProducts:
@@ -197,7 +219,7 @@ def _torch(
     to_tensor, to_numpy = keras.ops.convert_to_tensor, keras.ops.convert_to_numpy
     leaves = [to_tensor(value).detach().requires_grad_() for value in values]
     with torch.enable_grad():
-        outputs = function(leaves, torch_inputs(x))
+        outputs = function(leaves, _torch_inputs(x))
         probe = torch.zeros_like(outputs, requires_grad=True)
         pulled = torch.autograd.grad(
             outputs, leaves, probe, create_graph=True, materialize_grads=True

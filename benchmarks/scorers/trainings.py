@@ -196,7 +196,7 @@ class LossConvexity:
         steps = np.linspace(-self.reach, self.reach, self.num_steps)
         values, evidence = {}, {}
         for name in layers_to_score(model):
-            loss = LayerLoss(model, name, target.x, target.y)
+            loss = LayerLoss(model, name, target.x, target.y, batch_size=16)
             directions = {"gradient": gradient_direction(loss)}
             for number in range(self.num_random):
                 seed = int(rng.integers(2**31))

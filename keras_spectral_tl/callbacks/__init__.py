@@ -4,32 +4,17 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "ActivationSpectra": "activation_spectra",
-    "CheckedBackup": "checked_backup",
-    "FreezeFromBottom": "freeze_schedules",
-    "FreezeLayers": "freeze_layers",
-    "KernelSpectra": "kernel_spectra",
-    "LayersByEpoch": "freeze_schedules",
-    "NextPhaseOnPlateau": "freeze_schedules",
-    "NpzArrays": "npz_arrays",
-    "UnfreezeFromBottom": "freeze_schedules",
-    "UnfreezeFromTop": "freeze_schedules",
-    "ZarrArrays": "zarr_arrays",
+    "ActivationSpectra": "_activation_spectra",
+    "CheckedBackup": "_checked_backup",
+    "FreezeFromBottom": "_freeze_schedules",
+    "FreezeLayers": "_freeze_layers",
+    "KernelSpectra": "_kernel_spectra",
+    "LayersByEpoch": "_freeze_schedules",
+    "NextPhaseOnPlateau": "_freeze_schedules",
+    "UnfreezeFromBottom": "_freeze_schedules",
+    "UnfreezeFromTop": "_freeze_schedules",
 }
-
-__all__ = [
-    "ActivationSpectra",
-    "CheckedBackup",
-    "FreezeFromBottom",
-    "FreezeLayers",
-    "KernelSpectra",
-    "LayersByEpoch",
-    "NextPhaseOnPlateau",
-    "NpzArrays",
-    "UnfreezeFromBottom",
-    "UnfreezeFromTop",
-    "ZarrArrays",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

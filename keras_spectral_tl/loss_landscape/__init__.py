@@ -1,30 +1,29 @@
 """The loss around a model, restricted to the weights of one layer."""
 
-from keras_spectral_tl.loss_landscape.convexity import line_convexity
-from keras_spectral_tl.loss_landscape.directions import (
-    filter_scales,
-    gradient_direction,
-    random_direction,
-)
-from keras_spectral_tl.loss_landscape.hessian import HessianEnds, hessian_ends
-from keras_spectral_tl.loss_landscape.landscapes import (
-    LayerLandscape,
-    layer_landscape,
-    loss_landscapes,
-    loss_surface,
-)
-from keras_spectral_tl.loss_landscape.layer_loss import LayerLoss
+import importlib
+from typing import Any
 
-__all__ = [
-    "HessianEnds",
-    "LayerLandscape",
-    "LayerLoss",
-    "filter_scales",
-    "gradient_direction",
-    "hessian_ends",
-    "layer_landscape",
-    "line_convexity",
-    "loss_landscapes",
-    "loss_surface",
-    "random_direction",
-]
+_HOME = {
+    "HessianEnds": "_hessian",
+    "LayerLandscape": "_landscapes",
+    "LayerLoss": "_layer_loss",
+    "filter_scales": "_directions",
+    "gradient_direction": "_directions",
+    "hessian_ends": "_hessian",
+    "layer_landscape": "_landscapes",
+    "line_convexity": "_landscapes",
+    "loss_landscapes": "_landscapes",
+    "loss_surface": "_landscapes",
+    "random_direction": "_directions",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_spectral_tl._checks import whole_numbers
-from keras_spectral_tl.layers.radial_spectrum2d import tensor_spectra
+from keras_spectral_tl.layers._spectra import tensor_spectra
 from keras_spectral_tl.metrics.compensated_sum import CompensatedSum
 
 

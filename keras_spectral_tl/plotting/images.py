@@ -3,29 +3,11 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Ten colours of "cividis", which is even in lightness and the same to the colour blind
-# (Nunez, Anderton and Renslow 2018, https://doi.org/10.1371/journal.pone.0199239).
-_COLOURS = np.array(
-    [
-        (0, 34, 78),
-        (18, 53, 112),
-        (59, 73, 108),
-        (87, 93, 109),
-        (112, 113, 115),
-        (138, 134, 120),
-        (165, 156, 116),
-        (195, 179, 105),
-        (225, 204, 85),
-        (254, 232, 56),
-    ],
-    dtype=float,
-)
-
 
 def to_rgb(
     values: ArrayLike, low: float | None = None, high: float | None = None
 ) -> NDArray[np.uint8]:
-    """Colours of an array, dark blue for the smallest value and yellow for the largest.
+    """Return colours of an array from dark blue (lowest) to yellow ("cividis").
 
     Args:
         values: (height, width).
@@ -39,15 +21,18 @@ def to_rgb(
         >>> to_rgb([[0.0, 1.0, np.nan]]).tolist()
         [[[0, 34, 78], [254, 232, 56], [255, 255, 255]]]
     """
+    from matplotlib import colormaps
+
+    colours = colormaps["cividis"].colors
     array = np.asarray(values, float)
     finite = np.isfinite(array)
     known = array[finite] if finite.any() else np.zeros(1)
     bottom = float(known.min()) if low is None else low
     top = float(known.max()) if high is None else high
     share = (np.where(finite, array, bottom) - bottom) / ((top - bottom) or 1.0)
-    places = np.linspace(0, 1, len(_COLOURS))
-    channels = [np.interp(share, places, channel) for channel in _COLOURS.T]
-    image = np.stack(channels, axis=-1)
+    places = np.linspace(0, 1, len(colours))
+    channels = [np.interp(share, places, c) for c in np.transpose(colours)]
+    image = 255.0 * np.stack(channels, axis=-1)
     image[~finite] = 255.0
     return image.round().astype(np.uint8)
 

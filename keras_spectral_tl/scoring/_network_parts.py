@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, introspection, models
-from keras_spectral_tl.layer_function import batches
-from keras_spectral_tl.layer_gradient import LayerGradient
+from keras_spectral_tl._autodiff.function import LayerGradient, batches
 from keras_spectral_tl.spectra.kernels.weights import convolution_kernel
 from keras_spectral_tl.transfer.prefix import LayerGraph
 from keras_spectral_tl.transfer.prefix_activations import Activations, PrefixCache

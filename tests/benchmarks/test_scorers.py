@@ -19,7 +19,7 @@ from scorers import (
 )
 from scorers.activations import log_evidence
 
-from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.linearization import LayerLinearization
 from keras_spectral_tl.loss_landscape import LayerLoss
 from keras_spectral_tl.transfer import Samples
 
@@ -403,7 +403,7 @@ def counted(monkeypatch, kind, names):
     ids=lambda scorer: scorer.name,
 )
 def test_costs_are_the_passes_taken(net, monkeypatch, scorer):
-    counts = counted(monkeypatch, LayerLinearisation, ("_jvp", "_vjp"))
+    counts = counted(monkeypatch, LayerLinearization, ("_jvp", "_vjp"))
     cost = score(scorer, net.model, net.data).cost
     # One forward pass of every sample for the errors; two in forward mode.
     assert cost.forward == len(net.x) + 2 * counts["_jvp"] + counts["_vjp"]

@@ -7,8 +7,7 @@ from scorers import GradientNorm, HeldOutLeastSquares, SpectralShiftScore
 from scorers.least_squares import cgls_path
 from scorers.saved_jacobian import SavedJacobian
 
-from keras_spectral_tl.layer_function import LayerFunction
-from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.linearization import LayerFunction, LayerLinearization
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import score_layers
 
@@ -106,7 +105,7 @@ def test_the_residual_of_cgls_never_grows():
 def test_kept_activations_give_the_products_of_the_linearisation(layer):
     model, x = network(), fields(5)
     kept = SavedJacobian(LayerFunction(model, layer), x, batch_size=2)
-    plain = LayerLinearisation(model, layer, batch_size=2)
+    plain = LayerLinearization(model, layer, batch_size=2)
     rng = np.random.default_rng(2)
     direction = rng.standard_normal(kept.num_parameters)
     cotangent = rng.standard_normal(kept.outputs.shape)
@@ -149,7 +148,7 @@ def test_the_gradient_norm_is_the_gradient_of_the_mean_squared_error():
     scored = score_layers(model, (x, y), (x, y), [GradientNorm()])
     kernel, bias = model.get_layer("conv_3").get_weights()
     error = answer(model, x).astype(float) - y
-    jacobian = LayerLinearisation(model, "conv_3")
+    jacobian = LayerLinearization(model, "conv_3")
     expected = [
         np.mean(2 * error * jacobian.apply(row, x))
         for row in np.eye(jacobian.num_parameters)

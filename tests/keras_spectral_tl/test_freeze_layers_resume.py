@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl.callbacks import CheckedBackup, FreezeLayers
-from keras_spectral_tl.callbacks.freeze_schedules import NextPhaseOnPlateau
+from keras_spectral_tl.callbacks import (
+    CheckedBackup,
+    FreezeLayers,
+    NextPhaseOnPlateau,
+)
 
 RNG = np.random.default_rng(23)
 X = RNG.normal(size=(12, 3)).astype("float32")

@@ -15,7 +15,7 @@ from keras_spectral_tl.callbacks import (
     UnfreezeFromBottom,
     UnfreezeFromTop,
 )
-from keras_spectral_tl.callbacks.freeze_schedules import OWN_FLAGS
+from keras_spectral_tl.callbacks._freeze_schedules import OWN_FLAGS
 
 LAYERS = ("a", "b", "c")
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.layers.periodic_conv2d import PeriodicConv2D
+from keras_spectral_tl.layers import PeriodicConv2D
 from keras_spectral_tl.spectra import KERNEL_CLASSES, kernel_spectra
 from keras_spectral_tl.spectra.fields import shell_sum_matrix
 from keras_spectral_tl.spectra.kernels.layer_spectra import layer_kernel_spectra

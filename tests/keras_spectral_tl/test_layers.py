@@ -11,7 +11,7 @@ from keras_spectral_tl.layers import (
     PeriodicPadding2D,
     PeriodicPadding3D,
 )
-from keras_spectral_tl.layers.periodic_padding import _gather_periodically
+from keras_spectral_tl.layers._periodic import _gather_periodically
 
 SINGLE = 3e-6  # float32 sums of about 100 products of order one, relative
 HALF = 2e-2  # the same in float16

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_spectral_tl.layers.radial_spectrum2d import RadialSpectrum2D
+from keras_spectral_tl.layers import RadialSpectrum2D
 from keras_spectral_tl.spectra import radial_spectrum
 
 # float32 FFTs of up to 1,000 points, squared: a few units of 1.2e-7 of the total.

@@ -6,7 +6,7 @@ import pytest
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import models
-from keras_spectral_tl.layer_gradient import LayerGradient
+from keras_spectral_tl.linearization import LayerGradient
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import (
     Cost,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import models
-from keras_spectral_tl.layer_gradient import LayerGradient
+from keras_spectral_tl.linearization import LayerGradient
 from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers

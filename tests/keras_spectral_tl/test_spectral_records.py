@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_spectral_tl.callbacks import ActivationSpectra, KernelSpectra, ZarrArrays
-from keras_spectral_tl.callbacks.time_budget import TimeBudget
+from keras_spectral_tl.callbacks import ActivationSpectra, KernelSpectra, _recording
+from keras_spectral_tl.callbacks._recording import TimeBudget
 from keras_spectral_tl.plotting.images import enlarged, to_rgb
 from keras_spectral_tl.spectra import activation_spectra, kernel_spectra
 
@@ -116,28 +116,6 @@ def test_the_image_of_a_known_kernel_shows_its_transfer_function(tmp_path: Path)
     assert np.abs(image.astype(int) - expected).max() <= 1
 
 
-def test_zarr_store_holds_what_npz_files_hold(tmp_path: Path):
-    zarr = pytest.importorskip("zarr")
-    model = build()
-    store = ZarrArrays(tmp_path / "spectra.zarr")
-    options = {"most_share": None}
-    fit(
-        model,
-        KernelSpectra(8, directory=store, **options),
-        KernelSpectra(8, directory=tmp_path / "npz", **options),
-    )
-    with np.load(tmp_path / "npz" / "kernel_spectra_epoch_0002.npz") as file:
-        group = zarr.open_group(str(tmp_path / "spectra.zarr"), mode="r")
-        record = group["kernel_spectra_epoch_0002"]
-        assert record.attrs["complete"]
-        for name in file.files:
-            array = record[name]
-            values = array[:]
-            if "categories" in array.attrs:
-                values = np.array(array.attrs["categories"])[values]
-            np.testing.assert_array_equal(values, file[name])
-
-
 def test_a_callback_serves_fit_after_fit_in_the_same_folder(tmp_path: Path):
     model = build()
     callback = ActivationSpectra(
@@ -160,22 +138,20 @@ def state_of(model: keras.Model) -> tuple[list, list]:
     return values, attributes
 
 
-@pytest.mark.parametrize("where", ["activation", "store"])
-def test_an_exception_leaves_the_model_exactly_as_it_was(where: str, tmp_path: Path):
+@pytest.mark.parametrize("where", ["activation", "file"])
+def test_an_exception_leaves_the_model_exactly_as_it_was(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     model = build()
     fit(model, epochs=1)
     activation = model.layers[0].activation
 
-    class Failing:
-        def write(self, name: str, arrays: object) -> None:
-            raise Stop
-
-    def failing(values: object) -> object:
+    def failing(*values: object) -> object:
         raise Stop
 
     callback = ActivationSpectra(
         noise(1, *SHAPE),
-        directory=Failing() if where == "store" else None,
+        directory=tmp_path / "npz",
         log_dir=tmp_path,
         most_share=None,
     )
@@ -183,6 +159,8 @@ def test_an_exception_leaves_the_model_exactly_as_it_was(where: str, tmp_path: P
     callback.on_train_begin()
     if where == "activation":
         vars(model.layers[0])["activation"] = failing
+    else:
+        monkeypatch.setattr(_recording, "write_arrays", failing)
     before = state_of(model)
     with pytest.raises(Stop):
         callback.on_epoch_end(0, {})
@@ -191,7 +169,7 @@ def test_an_exception_leaves_the_model_exactly_as_it_was(where: str, tmp_path: P
     for one, other in zip(before[0], after[0], strict=True):
         np.testing.assert_array_equal(one, other)
     vars(model.layers[0])["activation"] = activation
-    callback._store = None
+    monkeypatch.undo()
     history = fit(model, callback, epochs=1).history  # and it goes on
     assert list(callback.history) == [0]
     assert "conv_1/pre_activation_energy" in history
@@ -234,12 +212,11 @@ def test_records_that_would_cost_too_much_are_left_out_and_named():
 def test_missing_packages_are_named_with_their_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ImportError, match=r"keras-spectral-tl\[tensorboard\]"):
-        fit(build(), KernelSpectra(8, log_dir=tmp_path), epochs=1)
-    monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(ImportError, match=r"keras-spectral-tl\[interchange\]"):
-        ZarrArrays(tmp_path)
+    for module in ("tensorboardX", "matplotlib"):
+        with monkeypatch.context() as missing:
+            missing.setitem(sys.modules, module, None)
+            with pytest.raises(ImportError, match=r"keras-spectral-tl\[tensorboard\]"):
+                fit(build(), KernelSpectra(8, log_dir=tmp_path), epochs=1)
 
 
 def test_colours_are_ordered_and_bounded():

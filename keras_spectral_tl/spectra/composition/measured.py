@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.introspection import layers_with_weights
-from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.linearization import LayerLinearization
 from keras_spectral_tl.spectra.composition.shell_composition import ShellComposition
 from keras_spectral_tl.spectra.fields import radial_spectrum, shell_indices
 
@@ -76,7 +76,7 @@ def measured_composition(
     channel_axis = 3 if _channels_last(model) else 1
     channels, *grid = np.moveaxis(fields, channel_axis, 1).shape[1:]
     chosen = _chosen_shells(wavenumbers, tuple(grid))
-    product = LayerLinearisation(_Perturbed.around(model, fields), _SHIFT, batch_size)
+    product = LayerLinearization(_Perturbed.around(model, fields), _SHIFT, batch_size)
     rng = np.random.default_rng(seed)
 
     def energies(channel: int, wavenumber: int) -> Array:

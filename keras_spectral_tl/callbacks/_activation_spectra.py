@@ -7,11 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.callbacks.spectral_callback import (
-    ArrayStore,
-    Record,
-    SpectralCallback,
-)
+from keras_spectral_tl.callbacks._recording import Record, SpectralCallback
 from keras_spectral_tl.plotting.images import enlarged, to_rgb
 from keras_spectral_tl.spectra.activations import (
     ActivationSpectraResult,
@@ -52,8 +48,8 @@ class ActivationSpectra(SpectralCallback):
         x: Inputs (samples, ...); few samples are enough, as spectra average fast.
         every_n_epochs: Epochs between two records.
         layers: Names of the layers; by default all with a 2-D spatial output.
-        directory: A directory for npz files, made if missing, or another store, such as
-            `ZarrArrays`. By default no arrays are written.
+        directory: A directory for npz files, made if missing. By default no arrays are
+            written.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra
             ``[tensorboard]``). By default none are written.
         most_share: Most of the time of the fit to spend; None for no limit.
@@ -88,7 +84,7 @@ class ActivationSpectra(SpectralCallback):
         x: Any,
         every_n_epochs: int = 1,
         layers: Sequence[str] | None = None,
-        directory: str | os.PathLike[str] | ArrayStore | None = None,
+        directory: str | os.PathLike[str] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         most_share: float | None = 0.01,
     ) -> None:
@@ -102,7 +98,6 @@ class ActivationSpectra(SpectralCallback):
         self.layers = layers
 
     def record(self) -> Record:
-        """The activations as they are."""
         has_images = self.log_dir is not None
         spectra = activation_spectra(
             self.model, self.x, self.layers, per_channel=has_images

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from keras_spectral_tl.loss_landscape.layer_loss import LayerLoss
+from keras_spectral_tl.loss_landscape._layer_loss import LayerLoss
 
 Array = NDArray[np.float64]
 

@@ -1,4 +1,8 @@
-"""One time step of an LES as a differentiable layer, with a network as its closure."""
+"""One time step of an LES, and several, as differentiable layers.
+
+Inside, fields are real tensors (batch, nx, ny), and coefficients are pairs `(real,
+imaginary)` of the full plane in float32: `field = sum_k field_hat exp(i k.x)`.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,21 +11,11 @@ import keras
 import numpy as np
 import scipy.fft
 from keras import ops
+from numpy.typing import NDArray
 
-from keras_spectral_tl.layers.spectral_pairs import (
-    Pair,
-    Table,
-    Tensor,
-    constant,
-    padded,
-    plus,
-    scaled,
-    times,
-    to_physical_two,
-    to_spectral,
-    truncated,
-)
-
+Tensor = Any
+Pair = tuple[Tensor, Tensor]
+Table = NDArray[np.complex128]
 Shape = tuple[int | None, ...]
 _FIELDS = ("streamfunction", "vorticity", "sgs_forcing")
 
@@ -98,7 +92,6 @@ class LESStep(keras.layers.Layer):
         self._tables = _tables(self.flow, self.time_step)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Return the vorticity one time step later."""
         points = self._tables["points"]
         if len(inputs.shape) != 4 or tuple(inputs.shape[1:]) != (*points, 1):
             raise ValueError(
@@ -106,17 +99,15 @@ class LESStep(keras.layers.Layer):
                 f" 1), as its flow says. Received {tuple(inputs.shape)}."
             )
         vorticity = ops.cast(inputs[..., 0], "float32")
-        start = times(to_spectral(vorticity), self._tables["resolved"])
+        start = _times(_to_spectral(vorticity), self._tables["resolved"])
         end = self._runge_kutta(start)
-        field, _ = to_physical_two(end, scaled(end, 0.0))
+        field, _ = _to_physical_two(end, _scaled(end, 0.0))
         return ops.expand_dims(field, -1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return what is needed to make this layer again."""
         config: dict[str, Any] = super().get_config()
         closure = self.closure
         return {
@@ -129,7 +120,6 @@ class LESStep(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LESStep":
-        """Return the layer of a configuration."""
         closure = config.pop("closure")
         closure = closure and keras.saving.deserialize_keras_object(closure)
         return cls(closure=closure, **config)
@@ -138,39 +128,116 @@ class LESStep(keras.layers.Layer):
         """IF-RK4: the linear terms are exact."""
         h, half = self.time_step, self._tables["half"]
         first = self._terms(w)
-        decayed = times(w, half)
-        second = self._terms(times(plus(w, scaled(first, 0.5 * h)), half))
-        third = self._terms(plus(decayed, scaled(second, 0.5 * h)))
-        fourth = self._terms(times(plus(decayed, scaled(third, h)), half))
-        middle = plus(scaled(second, h / 3.0), scaled(third, h / 3.0))
-        start = times(plus(w, scaled(first, h / 6.0)), half)
-        return plus(times(plus(start, middle), half), scaled(fourth, h / 6.0))
+        decayed = _times(w, half)
+        second = self._terms(_times(_plus(w, _scaled(first, 0.5 * h)), half))
+        third = self._terms(_plus(decayed, _scaled(second, 0.5 * h)))
+        fourth = self._terms(_times(_plus(decayed, _scaled(third, h)), half))
+        middle = _plus(_scaled(second, h / 3.0), _scaled(third, h / 3.0))
+        start = _times(_plus(w, _scaled(first, h / 6.0)), half)
+        return _plus(_times(_plus(start, middle), half), _scaled(fourth, h / 6.0))
 
     def _terms(self, w: Pair) -> Pair:
         """Advection, forcing and closure."""
         t = self._tables
-        wide = [padded(times(w, t[name]), t["quadrature"]) for name in ("u", "v")]
-        u, v = to_physical_two(*wide)
+        wide = [_resized(_times(w, t[name]), t["quadrature"]) for name in ("u", "v")]
+        u, v = _to_physical_two(*wide)
         products = [
-            truncated(to_spectral(field), t["points"])
+            _resized(_to_spectral(field), t["points"])
             for field in (u * u - v * v, u * v)
         ]
-        parts = [times(products[0], t["squares"]), times(products[1], t["product"])]
-        total = plus(*parts, constant(t["forcing"]))
+        parts = [_times(products[0], t["squares"]), _times(products[1], t["product"])]
+        total = _plus(*parts, _constant(t["forcing"]))
         closure = self.closure
-        return total if closure is None else plus(total, self._subgrid(closure, w))
+        return total if closure is None else _plus(total, self._subgrid(closure, w))
 
     def _subgrid(self, closure: keras.Model, w: Pair) -> Pair:
         """Coefficients of Pi."""
         t, statistics = self._tables, self.statistics or {}
-        fields = to_physical_two(times(w, t["inverse"]), w)
+        fields = _to_physical_two(_times(w, t["inverse"]), w)
         channels = [
             (field - statistics[name][0]) / statistics[name][1]
             for name, field in zip(_FIELDS[:2], fields, strict=True)
         ]
         output = ops.cast(closure(ops.stack(channels, axis=-1)), "float32")
         mean, std = statistics["sgs_forcing"]
-        return times(to_spectral(output[..., 0] * std + mean), t["resolved"])
+        return _times(_to_spectral(output[..., 0] * std + mean), t["resolved"])
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class UnrolledLES(keras.layers.Layer):
+    """The trajectory of an LES from a vorticity field, differentiable end to end.
+
+    Trained on trajectories of filtered DNS, the closure inside `step` learns what keeps
+    the LES right for `num_snapshots * steps_between` steps, not the forcing alone:
+
+        model = keras.Model(inputs, UnrolledLES(step, num_snapshots=4)(inputs))
+        model.compile("adam", "mse")
+        model.fit(start_vorticity, vorticity_later)
+
+    Memory grows with the number of steps: each keeps four forward passes.
+
+    Args:
+        step: The time step, with its closure.
+        num_snapshots: How many fields to return, at least 1.
+        steps_between: Steps from one to the next, at least 1.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, nx, ny, 1).
+
+    Output shape:
+        (batch, num_snapshots, nx, ny, 1), without the start.
+
+    Raises:
+        ValueError: If a number is below 1.
+
+    Example:
+        >>> step = LESStep({"num_points": (8, 8), "reynolds": 10.0}, time_step=0.1)
+        >>> tuple(UnrolledLES(step, num_snapshots=3)(ops.zeros((2, 8, 8, 1))).shape)
+        (2, 3, 8, 8, 1)
+    """
+
+    def __init__(
+        self,
+        step: LESStep,
+        num_snapshots: int,
+        steps_between: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        if num_snapshots < 1 or steps_between < 1:
+            raise ValueError(
+                "num_snapshots and steps_between must be at least 1. Received "
+                f"{num_snapshots} and {steps_between}."
+            )
+        self.step = step
+        self.num_snapshots = int(num_snapshots)
+        self.steps_between = int(steps_between)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        vorticity, snapshots = inputs, []
+        for _ in range(self.num_snapshots):
+            for _ in range(self.steps_between):
+                vorticity = self.step(vorticity)
+            snapshots.append(vorticity)
+        return ops.stack(snapshots, axis=1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape[0], self.num_snapshots, *input_shape[1:]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "step": keras.saving.serialize_keras_object(self.step),
+            "num_snapshots": self.num_snapshots,
+            "steps_between": self.steps_between,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "UnrolledLES":
+        step = keras.saving.deserialize_keras_object(config.pop("step"))
+        return cls(step=step, **config)
 
 
 def _tables(flow: Mapping[str, Any], time_step: float) -> dict[str, Any]:
@@ -221,3 +288,78 @@ def _forcing_hat(
 
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _to_spectral(field: Tensor) -> Pair:
+    """Coefficients of real fields."""
+    nx, ny = (int(size) for size in field.shape[-2:])
+    real, imag = ops.fft2((field, ops.zeros_like(field)))
+    return real / float(nx * ny), imag / float(nx * ny)
+
+
+def _to_physical_two(first: Pair, second: Pair) -> Pair:
+    """Two real fields by one transform, of `first + i second`."""
+    nx, ny = (int(size) for size in first[0].shape[-2:])
+    (a, b), (c, d) = first, second
+    real, imag = ops.ifft2((a - d, b + c))
+    return real * float(nx * ny), imag * float(nx * ny)
+
+
+def _constant(table: Table) -> Pair:
+    """Constant coefficients: NumPy deprecates torch's arithmetic with its arrays."""
+    real, imag = (
+        ops.convert_to_tensor(part, "float32") for part in (table.real, table.imag)
+    )
+    return real, imag
+
+
+def _times(pair: Pair, table: Table) -> Pair:
+    """The product with constant coefficients; real and imaginary tables cost less."""
+    a, b = pair
+    real, imag = _constant(table)
+    if not table.imag.any():
+        return a * real, b * real
+    if not table.real.any():
+        return -b * imag, a * imag
+    return a * real - b * imag, a * imag + b * real
+
+
+def _plus(*pairs: Pair) -> Pair:
+    """The sum."""
+    real, imag = pairs[0]
+    for a, b in pairs[1:]:
+        real, imag = real + a, imag + b
+    return real, imag
+
+
+def _scaled(pair: Pair, factor: float) -> Pair:
+    """The product with a number."""
+    return pair[0] * factor, pair[1] * factor
+
+
+def _resized(pair: Pair, points: tuple[int, int]) -> Pair:
+    """Moves coefficients to more or fewer points; Nyquist wavenumbers become zero."""
+    real, imag = (_along(_along(part, 1, points[0]), 2, points[1]) for part in pair)
+    return real, imag
+
+
+def _along(part: Tensor, axis: int, size: int) -> Tensor:
+    kept = (min(int(part.shape[axis]), size) - 1) // 2
+    low, high = _ends(part, axis, kept)
+    return _joined(low, high, axis, size - 2 * kept - 1)
+
+
+def _ends(part: Tensor, axis: int, kept: int) -> Pair:
+    whole = slice(None)
+    low = [whole, whole, whole]
+    high = [whole, whole, whole]
+    low[axis] = slice(0, kept + 1)
+    high[axis] = slice(int(part.shape[axis]) - kept, None)
+    return part[tuple(low)], part[tuple(high)]
+
+
+def _joined(low: Tensor, high: Tensor, axis: int, gap: int) -> Tensor:
+    shape = [1, 1, 1]
+    shape[axis] = gap
+    middle = ops.zeros_like(ops.take(low, [0], axis=axis)) * ops.zeros(shape, "float32")
+    return ops.concatenate([low, middle, high] if gap else [low, high], axis=axis)

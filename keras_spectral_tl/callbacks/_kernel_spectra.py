@@ -7,11 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.callbacks.spectral_callback import (
-    ArrayStore,
-    Record,
-    SpectralCallback,
-)
+from keras_spectral_tl.callbacks._recording import Record, SpectralCallback
 from keras_spectral_tl.plotting.images import centred_plane, enlarged, to_rgb
 from keras_spectral_tl.spectra.kernels import (
     LayerKernelSpectra,
@@ -49,8 +45,8 @@ class KernelSpectra(SpectralCallback):
     Args:
         num_points: Points of the grid the kernels are padded to: n or (nx, ny).
         every_n_epochs: Epochs between two records.
-        directory: A directory for npz files, made if missing, or another store, such as
-            `ZarrArrays`. By default no arrays are written.
+        directory: A directory for npz files, made if missing. By default no arrays are
+            written.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra
             ``[tensorboard]``). By default none are written.
         most_share: Most of the time of the fit to spend; None for no limit.
@@ -84,7 +80,7 @@ class KernelSpectra(SpectralCallback):
         self,
         num_points: int | tuple[int, ...],
         every_n_epochs: int = 1,
-        directory: str | os.PathLike[str] | ArrayStore | None = None,
+        directory: str | os.PathLike[str] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         most_share: float | None = 0.01,
     ) -> None:
@@ -92,7 +88,6 @@ class KernelSpectra(SpectralCallback):
         self.num_points = grid_shape(num_points)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Forget earlier fits and refuse models that cannot be analysed, early."""
         super().on_train_begin(logs)
         # A subclassed model may only be built by its first batch.
         if self.model.built:
@@ -101,7 +96,6 @@ class KernelSpectra(SpectralCallback):
                 noise_share(kernel.size)  # computed once in a process, then known
 
     def record(self) -> Record:
-        """The kernels as they are."""
         layers = kernel_spectra(self.model, self.num_points).layers
         images: dict[str, NDArray[np.uint8]] = {}
         if self.log_dir is not None:

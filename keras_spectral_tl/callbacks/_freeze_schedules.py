@@ -1,4 +1,4 @@
-"""Which layers train in which epoch: schedules for the FreezeLayers callback.
+"""Schedules of the FreezeLayers callback: the layers that train in each epoch.
 
 A schedule is a pure function of the epoch, of the names of the layers that can train
 (bottom first) and of the logs of the epochs so far. A fit that was killed is resumed by
@@ -10,9 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-import numpy as np
-
 from keras_spectral_tl import freezing
+from keras_spectral_tl._checks import one_of, whole_number
 
 
 class OwnFlags:
@@ -30,7 +29,7 @@ History = Mapping[int, Mapping[str, float]]
 
 
 class FreezeSchedule(Protocol):
-    """Any callable that says which layers train in an epoch.
+    """Protocol of a schedule: a callable that returns the layers of an epoch.
 
     It may also have a method `phases(layers)` that returns all it can return. These
     phases are then checked before training, and the optimizer keeps its state for
@@ -83,7 +82,7 @@ class LayersByEpoch:
         if not self.by_epoch:
             raise ValueError("Expected at least one epoch in schedule. Received {}.")
         for epoch in self.by_epoch:
-            _check_integer("epoch", epoch, 0, "Epochs count from 0.")
+            whole_number("epoch", epoch, at_least=0)
 
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
         """Return the layers given for the last epoch up to this one."""
@@ -96,10 +95,8 @@ class LayersByEpoch:
 
 
 @dataclasses.dataclass(frozen=True)
-class UnfreezeFromTop:
-    """Gradual unfreezing: the last layer first, then one more every few epochs.
-
-    Source: Howard and Ruder 2018, https://doi.org/10.18653/v1/P18-1031, section 3.3.
+class _EveryFewEpochs:
+    """Base of schedules that change by one layer every few epochs.
 
     Args:
         every_n_epochs: Epochs between two layers.
@@ -107,87 +104,72 @@ class UnfreezeFromTop:
     Raises:
         TypeError: If it is not an int.
         ValueError: If it is below 1.
+    """
+
+    every_n_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        whole_number("every_n_epochs", self.every_n_epochs, at_least=1)
+
+    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
+        """Return all layers, the largest phase."""
+        return (tuple(layers),)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnfreezeFromTop(_EveryFewEpochs):
+    """Gradual unfreezing: the last layer first, then one more every few epochs.
+
+    Source: Howard and Ruder 2018, https://doi.org/10.18653/v1/P18-1031, section 3.3.
+
+    Args:
+        every_n_epochs: Epochs between two layers, at least 1.
 
     Example:
         >>> [UnfreezeFromTop(2)(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 2, 9)]
         [('c',), ('c',), ('b', 'c'), ('a', 'b', 'c')]
     """
 
-    every_n_epochs: int = 1
-
-    def __post_init__(self) -> None:
-        _check_interval(self.every_n_epochs)
-
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
         """Return the last layers, one more after each interval."""
         return tuple(layers[-1 - epoch // self.every_n_epochs :])
 
-    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
-        """Return all layers, which is what it ends with."""
-        return (tuple(layers),)
-
 
 @dataclasses.dataclass(frozen=True)
-class UnfreezeFromBottom:
+class UnfreezeFromBottom(_EveryFewEpochs):
     """Gradual unfreezing: the first layer first, then one more every few epochs.
 
     Args:
-        every_n_epochs: Epochs between two layers.
-
-    Raises:
-        TypeError: If it is not an int.
-        ValueError: If it is below 1.
+        every_n_epochs: Epochs between two layers, at least 1.
 
     Example:
         >>> [UnfreezeFromBottom()(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 9)]
         [('a',), ('a', 'b'), ('a', 'b', 'c')]
     """
 
-    every_n_epochs: int = 1
-
-    def __post_init__(self) -> None:
-        _check_interval(self.every_n_epochs)
-
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
         """Return the first layers, one more after each interval."""
         return tuple(layers[: 1 + epoch // self.every_n_epochs])
 
-    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
-        """Return all layers, which is what it ends with."""
-        return (tuple(layers),)
-
 
 @dataclasses.dataclass(frozen=True)
-class FreezeFromBottom:
+class FreezeFromBottom(_EveryFewEpochs):
     """Freeze-out: all layers first, then one fewer every few epochs; the last stays.
 
     Source: Brock et al. 2017, https://doi.org/10.48550/arXiv.1706.04983, here with
     equal steps and without its learning rates.
 
     Args:
-        every_n_epochs: Epochs between two layers.
-
-    Raises:
-        TypeError: If it is not an int.
-        ValueError: If it is below 1.
+        every_n_epochs: Epochs between two layers, at least 1.
 
     Example:
         >>> [FreezeFromBottom()(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 9)]
         [('a', 'b', 'c'), ('b', 'c'), ('c',)]
     """
 
-    every_n_epochs: int = 1
-
-    def __post_init__(self) -> None:
-        _check_interval(self.every_n_epochs)
-
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
         """Return the layers without the first ones, one fewer after each interval."""
         return tuple(layers[min(epoch // self.every_n_epochs, len(layers) - 1) :])
-
-    def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
-        """Return all layers, which is what it begins with."""
-        return (tuple(layers),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,15 +217,12 @@ class NextPhaseOnPlateau:
             )
         if not given:
             raise ValueError(f"Expected at least one phase. Received {given!r}.")
-        _check_integer("patience", self.patience, 1, "It must be at least 1.")
+        whole_number("patience", self.patience, at_least=1)
         if not self.min_delta >= 0.0:
             raise ValueError(
                 f"min_delta must be 0 or more. Received min_delta={self.min_delta!r}."
             )
-        if self.mode not in ("min", "max"):
-            raise ValueError(
-                f"mode must be 'min' or 'max'. Received mode={self.mode!r}."
-            )
+        one_of("mode", self.mode, ("min", "max"))
 
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
         """Return the layers of the phase that the logs have led to."""
@@ -273,14 +252,3 @@ class NextPhaseOnPlateau:
             if waited >= self.patience and phase < len(self.selectors) - 1:
                 phase, waited, best = phase + 1, 0, math.inf
         return phase
-
-
-def _check_interval(every_n_epochs: Any) -> None:
-    _check_integer("every_n_epochs", every_n_epochs, 1, "It must be at least 1.")
-
-
-def _check_integer(name: str, value: Any, smallest: int, rule: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"Expected {name} as an int. Received {name}={value!r}.")
-    if value < smallest:
-        raise ValueError(f"{rule} Received {name}={value}.")

@@ -63,12 +63,10 @@ class RadialSpectrum2D(keras.layers.Layer):
             )
 
     def build(self, input_shape: Shape) -> None:
-        """Check that the input has two spatial axes of known size."""
         self._spatial_shape(input_shape)
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """Return the spectrum of every sample and channel."""
         self._spatial_shape(inputs.shape)
         fields = inputs
         if self.data_format == "channels_last":
@@ -79,7 +77,6 @@ class RadialSpectrum2D(keras.layers.Layer):
         return ops.cast(spectra, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return (batch, num_shells, channels), or with channels on axis 1."""
         nx, ny = self._spatial_shape(input_shape)
         num_shells = int(shells_of_all_modes(nx, ny).max()) + 1
         if self.data_format == "channels_last":
@@ -87,7 +84,6 @@ class RadialSpectrum2D(keras.layers.Layer):
         return input_shape[0], input_shape[1], num_shells
 
     def get_config(self) -> dict[str, Any]:
-        """Return what is needed to make this layer again."""
         config: dict[str, Any] = super().get_config()
         config["data_format"] = self.data_format
         return config

@@ -1,17 +1,24 @@
-"""Backups of a fit that are whole, or are not there."""
+"""Backups of a fit: whole files of weights, and the state that belongs in them."""
 
 import hashlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_spectral_tl import introspection
 from keras_spectral_tl._files import write_json
 
 _RECORD = "backup.json"
 _WEIGHTS = "epoch-{:06d}.weights.h5"
+# Entries of a SavedSchedule in a file of weights.
+_JSON = "json"
+_STATE_OF = "random_state_"
+_TORCH = "torch_random_state_"
 
 
 class CheckedBackup(keras.callbacks.Callback):
@@ -54,7 +61,6 @@ class CheckedBackup(keras.callbacks.Callback):
         self.directory, self.keep = Path(directory), keep
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Load the backup, if there is one."""
         record = self.directory / _RECORD
         if not record.exists():
             return
@@ -78,7 +84,6 @@ class CheckedBackup(keras.callbacks.Callback):
         self.model._initial_epoch = found["epoch"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write a backup, then remove the one before."""
         self.directory.mkdir(parents=True, exist_ok=True)
         weights = self.directory / _name(epoch + 1)
         partial = self.directory / "partial.weights.h5"
@@ -95,7 +100,6 @@ class CheckedBackup(keras.callbacks.Callback):
                 other.unlink()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Remove the backup, unless it is to be kept."""
         if self.keep or not self.directory.exists():
             return
         (self.directory / _RECORD).unlink(missing_ok=True)
@@ -107,3 +111,79 @@ class CheckedBackup(keras.callbacks.Callback):
 
 def _name(epoch: Any) -> str:
     return _WEIGHTS.format(epoch)
+
+
+class SavedSchedule(keras.Layer):
+    """Where a fit stands in its schedule, as part of every file of weights.
+
+    Keras saves each object that a model or optimizer holds as an attribute. Kept there,
+    the state is in the same file as the weights it belongs to, so no kill can part the
+    two. It is a layer only because layers may say how they are saved. The states of the
+    random generators (of dropout) are saved too, which Keras leaves out; on torch also
+    those of torch itself, from which Keras draws where a layer has no seed.
+
+    Args:
+        random_states: Returns these states, always in the same order.
+        undo: Puts the model back as it was before the fit; for the next fit, should an
+            exception end this one.
+    """
+
+    def __init__(
+        self,
+        random_states: Callable[[], Sequence[keras.Variable]],
+        undo: Callable[[], None],
+    ) -> None:
+        super().__init__(name="freeze_layers")
+        # As text and as a callable: Keras tracks dicts and variables set on a layer.
+        self._text = "{}"
+        self._loaded: str | None = None
+        self._random_states = random_states
+        self.undo = undo
+
+    def note(self, **state: Any) -> None:
+        """Set what the next save writes: plain values, as in JSON."""
+        self._text = json.dumps(state)
+
+    def take_loaded(self) -> dict[str, Any] | None:
+        """Return what was loaded since the last call, None if nothing was."""
+        text, self._loaded = self._loaded, None
+        return None if text is None else json.loads(text)
+
+    def save_own_variables(self, store: Any) -> None:
+        store[_JSON] = np.frombuffer(self._text.encode(), dtype=np.uint8)
+        for i, variable in enumerate(self._random_states()):
+            store[f"{_STATE_OF}{i}"] = introspection.fetch(variable)
+        for i, state in enumerate(_torch_states()):
+            store[f"{_TORCH}{i}"] = state
+
+    def load_own_variables(self, store: Any) -> None:
+        if _JSON in store.keys():  # noqa: SIM118 (the store is no mapping)
+            self._loaded = np.asarray(store[_JSON], dtype=np.uint8).tobytes().decode()
+            for i, variable in enumerate(self._random_states()):
+                variable.assign(store[f"{_STATE_OF}{i}"])
+            _set_torch_states(store)
+
+
+def _torch_states() -> list[np.ndarray]:
+    """Return the states of torch's own generators: of the CPU, then of each GPU."""
+    if keras.backend.backend() != "torch":
+        return []
+    import torch
+
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states += torch.cuda.get_rng_state_all()
+    return [state.cpu().numpy() for state in states]
+
+
+def _set_torch_states(store: Any) -> None:
+    states = []
+    while f"{_TORCH}{len(states)}" in store.keys():  # noqa: SIM118
+        states.append(np.asarray(store[f"{_TORCH}{len(states)}"], np.uint8))
+    if keras.backend.backend() != "torch" or not states:
+        return
+    import torch
+
+    torch.set_rng_state(torch.from_numpy(states[0]))
+    if len(states) - 1 == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([torch.from_numpy(state) for state in states[1:]])

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.loss_landscape.layer_loss import LayerLoss
+from keras_spectral_tl.loss_landscape._layer_loss import LayerLoss
 
 Array = NDArray[np.float64]
 

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.layer_gradient import LayerGradient
-from keras_spectral_tl.linearisation import LayerLinearisation
+from keras_spectral_tl.linearization import LayerGradient, LayerLinearization
 from keras_spectral_tl.loss_landscape import LayerLoss
 from keras_spectral_tl.models import build_sgs_cnn
 
@@ -45,7 +44,7 @@ class Subclassed(keras.Model):
 
 @pytest.mark.parametrize("layer", ["conv_1", "conv_2", "conv_3"])
 def test_the_two_products_are_adjoint(layer):
-    jacobian, x = LayerLinearisation(network(), layer, batch_size=2), fields()
+    jacobian, x = LayerLinearization(network(), layer, batch_size=2), fields()
     rng = np.random.default_rng(1)
     direction = rng.standard_normal(jacobian.num_parameters)
     image = jacobian.apply(direction, x)
@@ -57,7 +56,7 @@ def test_the_two_products_are_adjoint(layer):
 
 def test_the_last_layer_is_linear_so_its_linearisation_is_exact():
     model, x = network(), fields()
-    jacobian = LayerLinearisation(model, "conv_3")
+    jacobian = LayerLinearization(model, "conv_3")
     direction = np.random.default_rng(2).standard_normal(jacobian.num_parameters)
     before = outputs(model, x)
     kernel, bias = model.get_layer("conv_3").get_weights()
@@ -73,7 +72,7 @@ def test_a_product_is_the_derivative_along_a_direction():
     model, x = Subclassed(), fields()  # tanh: smooth, so differences converge
     model(x)
     name = next(iter(model._layers)).name
-    jacobian = LayerLinearisation(model, name)
+    jacobian = LayerLinearization(model, name)
     direction = np.random.default_rng(3).standard_normal(jacobian.num_parameters)
     kernel, bias = model.first.get_weights()
     parts = np.split(direction, [kernel.size])
@@ -94,7 +93,7 @@ def test_a_product_is_the_derivative_along_a_direction():
 
 def test_batches_do_not_matter():
     model, x = network(), fields(5)
-    one, many = (LayerLinearisation(model, "conv_2", n) for n in (2, 5))
+    one, many = (LayerLinearization(model, "conv_2", n) for n in (2, 5))
     direction = np.random.default_rng(4).standard_normal(one.num_parameters)
     first, second = one.apply(direction, x), many.apply(direction, x)
     assert np.allclose(first, second, atol=SINGLE * first.std())
@@ -104,11 +103,11 @@ def test_frozen_flags_and_nesting_do_not_matter():
     model, x = nested(), fields()
     name = "sgs_cnn/conv_1"
     direction = np.random.default_rng(5).standard_normal(
-        LayerLinearisation(model, name).num_parameters
+        LayerLinearization(model, name).num_parameters
     )
-    free = LayerLinearisation(model, name).apply(direction, x)
+    free = LayerLinearization(model, name).apply(direction, x)
     model.trainable = False
-    frozen = LayerLinearisation(model, name).apply(direction, x)
+    frozen = LayerLinearization(model, name).apply(direction, x)
     assert np.array_equal(free, frozen)
     assert np.abs(free).max() > 0
 
@@ -116,7 +115,7 @@ def test_frozen_flags_and_nesting_do_not_matter():
 def test_the_model_is_not_changed():
     model, x = network(), fields()
     before = [weight.copy() for weight in model.get_weights()]
-    jacobian = LayerLinearisation(model, "conv_1")
+    jacobian = LayerLinearization(model, "conv_1")
     jacobian.apply_transpose(np.ones((3, 12, 10, 1)), x)
     after = model.get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
@@ -124,7 +123,7 @@ def test_the_model_is_not_changed():
 
 def test_unknown_layer_is_refused_with_near_names():
     with pytest.raises(KeyError, match="conv_2"):
-        LayerLinearisation(network(), "conv2")
+        LayerLinearization(network(), "conv2")
 
 
 def test_layer_without_trainable_weights_is_refused():
@@ -133,7 +132,7 @@ def test_layer_without_trainable_weights_is_refused():
     )
     model.add(keras.layers.BatchNormalization(center=False, scale=False, name="norm"))
     with pytest.raises(ValueError, match=r"'norm'.*no\s+trainable weights"):
-        LayerLinearisation(model, "norm")
+        LayerLinearization(model, "norm")
 
 
 def unet(interpolation):
@@ -152,7 +151,7 @@ def test_an_operation_without_derivative_is_refused_never_left_out(interpolation
     """TensorFlow has no second derivative of bilinear resizing; JAX has."""
     rng = np.random.default_rng(6)
     x = rng.standard_normal((2, 8, 8, 1)).astype("float32")
-    jacobian = LayerLinearisation(unet(interpolation), "encoder")
+    jacobian = LayerLinearization(unet(interpolation), "encoder")
     direction = rng.standard_normal(jacobian.num_parameters)
     if interpolation == "bilinear" and keras.backend.backend() == "tensorflow":
         with pytest.raises(ValueError, match=r"'encoder'.*bilinear"):
@@ -174,7 +173,7 @@ def test_mixed_precision_and_several_inputs():
     model = keras.Model({"a": first, "b": second}, dense)
     rng = np.random.default_rng(7)
     x = {name: rng.standard_normal((5, 6)).astype("float32") for name in "ab"}
-    jacobian = LayerLinearisation(model, "dense", batch_size=2)
+    jacobian = LayerLinearization(model, "dense", batch_size=2)
     direction = rng.standard_normal(jacobian.num_parameters)
     image = jacobian.apply(direction, x)
     kernel, bias = np.split(direction, [24])
@@ -199,7 +198,7 @@ def test_a_trainable_embedding_has_the_derivatives_of_a_table():
     scattered = np.zeros((5, 3))
     np.add.at(scattered, x, cotangent * weights[:, 0])
 
-    jacobian = LayerLinearisation(model, "table", batch_size=4)
+    jacobian = LayerLinearization(model, "table", batch_size=4)
     close = {"rtol": SINGLE, "atol": SINGLE}
     np.testing.assert_allclose(
         jacobian.apply(direction.ravel(), x), (direction @ weights)[x], **close

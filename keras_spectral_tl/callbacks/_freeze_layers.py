@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spectral_tl import _optimizer_state as optimizer_state
 from keras_spectral_tl import freezing, introspection
-from keras_spectral_tl.callbacks import freeze_schedules, optimizer_view
-from keras_spectral_tl.callbacks.saved_schedule import SavedSchedule
+from keras_spectral_tl.callbacks import _freeze_schedules as freeze_schedules
+from keras_spectral_tl.callbacks._checked_backup import SavedSchedule
 from keras_spectral_tl.freezing.flags import trainable_choice
 from keras_spectral_tl.freezing.hashes import hash_of
 
@@ -31,7 +32,7 @@ class _Run:
     flags: freezing.TrainableFlags
     layers: tuple[str, ...]
     original: Any
-    view: optimizer_view.OptimizerView
+    view: optimizer_state.OptimizerView
     saved: SavedSchedule
     history: dict[int, dict[str, float]] = dataclasses.field(default_factory=dict)
     phase: Any = _OWN
@@ -132,7 +133,6 @@ class FreezeLayers(keras.callbacks.Callback):
         self._epoch_before_fit: int | None = None
 
     def set_model(self, model: keras.Model) -> None:
-        """Note where the model stands before any callback begins."""
         super().set_model(model)
         self._epoch_before_fit = model._initial_epoch
         # Of an earlier fit, which an exception has ended.
@@ -142,7 +142,6 @@ class FreezeLayers(keras.callbacks.Callback):
             left_behind.undo()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Resolve the selectors, so that a mistake is told before any training."""
         model = self.model
         if self._run is not None or _STATE in vars(model.optimizer):
             raise ValueError(
@@ -159,7 +158,7 @@ class FreezeLayers(keras.callbacks.Callback):
         flags = freezing.TrainableFlags.of(model)
         variables = self._ever_trained(model, layers, flags)
         original, used = _optimizers(model, variables)
-        view = optimizer_view.OptimizerView.of(used)
+        view = optimizer_state.OptimizerView.of(used)
         saved = SavedSchedule(lambda: _random_states(model), self.restore)
         run = _Run(model, flags, layers, original, view, saved)
         vars(used)[_STATE] = run.saved
@@ -168,7 +167,6 @@ class FreezeLayers(keras.callbacks.Callback):
             _show(run)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Enter the phase of this epoch, also when a fit resumes in the middle."""
         run = self._run
         if run is None:
             return
@@ -180,13 +178,11 @@ class FreezeLayers(keras.callbacks.Callback):
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Enter the phase late, where accumulated gradients had to be applied first."""
         run = self._run
         if run is not None and run.due is not None:
             self._enter_when_possible(run)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the logs, before `BackupAndRestore` writes."""
         run = self._run
         if run is not None:
             # Not when the fit ends: EarlyStopping may have put older weights back.
@@ -200,7 +196,6 @@ class FreezeLayers(keras.callbacks.Callback):
             _note(run, epoch + 1)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Put all flags back."""
         self.restore()
 
     def restore(self) -> None:
@@ -214,7 +209,7 @@ class FreezeLayers(keras.callbacks.Callback):
         del vars(used)[_STATE]
         if run.changed and run.model.optimizer is used:
             if used is not run.original:
-                optimizer_view.carry_state(used, run.original)
+                optimizer_state.carry_state(used, run.original)
                 run.model.optimizer = run.original
             _make_functions_anew(run.model)
 
@@ -315,13 +310,13 @@ def _optimizers(model: keras.Model, variables: list[keras.Variable]) -> tuple[An
     own = model.trainable_variables
     optimizer = model.optimizer
     if not optimizer.built:
-        with optimizer_view.building_scope(model):
+        with optimizer_state.building_scope(model):
             optimizer.build(own)
-    if not optimizer_view.OptimizerView.of(optimizer).covers(own):
-        optimizer = optimizer_view.rebuilt(optimizer, model, own)
+    if not optimizer_state.OptimizerView.of(optimizer).covers(own):
+        optimizer = optimizer_state.rebuilt(optimizer, model, own)
     used = optimizer
-    if not optimizer_view.OptimizerView.of(optimizer).covers(variables):
-        used = optimizer_view.rebuilt(optimizer, model, variables)
+    if not optimizer_state.OptimizerView.of(optimizer).covers(variables):
+        used = optimizer_state.rebuilt(optimizer, model, variables)
     if used is not model.optimizer:
         model.optimizer = used
     return optimizer, used

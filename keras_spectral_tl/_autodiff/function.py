@@ -1,0 +1,242 @@
+"""A model as a pure function of the weights of chosen layers."""
+
+import importlib
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl.introspection import (
+    fetch,
+    layers_with_weights,
+    own_trainable_variables,
+    resolve_layer_name,
+)
+
+Array = NDArray[np.float64]
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+class LayerFunction:
+    """`(weights of some layers, x) -> output` of a model in inference mode.
+
+    Args:
+        model: A built Keras model; not changed.
+        layers: Name of a layer with trainable weights, or several.
+        variables: The weights, where they are not all that the layers have; then the
+            names of the layers are for messages only.
+
+    Attributes:
+        layers: The layers; empty if `variables` are given.
+        label: Their names, for messages.
+        variables: The weights that training changes, frozen or not.
+        values: Their values when this was made.
+
+    Raises:
+        KeyError: If there is no such layer.
+        ValueError: If the layers have no weights that training changes.
+
+    Example:
+        >>> dense = keras.layers.Dense(1, name="linear")
+        >>> model = keras.Sequential([keras.Input((2,)), dense])
+        >>> function = LayerFunction(model, "linear")
+        >>> [part.shape for part in function.split(np.zeros(function.num_parameters))]
+        [(2, 1), (1,)]
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: str | Sequence[str],
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        names = [layers] if isinstance(layers, str) else layers
+        self.layers: tuple[keras.Layer, ...] = ()
+        if variables is None:
+            named = layers_with_weights(model)
+            self.layers = tuple(named[resolve_layer_name(model, n)] for n in names)
+            variables = [v for la in self.layers for v in own_trainable_variables(la)]
+        own = set(map(id, variables))
+        # Frozen flags move variables between Keras' two lists, so ask for all.
+        self.variables = [v for v in model.variables if id(v) in own]
+        self.label = ", ".join(map(repr, names))
+        if not self.variables:
+            raise ValueError(
+                f"Layer {self.label} of model {model.name!r} holds statistics but no "
+                "trainable weights, so there is nothing to linearize. Choose another."
+            )
+        # Copies: on some backends `fetch` gives a view that training writes to.
+        self.values = [np.array(fetch(variable)) for variable in self.variables]
+        self._model = model
+        self._sizes = [int(np.prod(value.shape)) for value in self.values]
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, the length of a direction."""
+        return sum(self._sizes)
+
+    def __call__(self, values: Sequence[Any], x: Any) -> Any:
+        """Return the output for these values of the weights, in single precision."""
+        # Not stateless_call: it hands `training` to models that do not take it.
+        mapping = list(zip(self.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            outputs = self._model(x, training=False)
+        # Mixed precision models answer in half precision; sums of products need more.
+        return keras.ops.cast(outputs, "float32")
+
+    def split(self, flat: Array) -> list[NDArray[Any]]:
+        """Return a flat vector as arrays of the shapes and type of the weights."""
+        dtype = keras.backend.standardize_dtype(self.variables[0].dtype)
+        pieces = np.split(flat.astype(dtype), np.cumsum(self._sizes)[:-1])
+        return [
+            piece.reshape(value.shape)
+            for piece, value in zip(pieces, self.values, strict=True)
+        ]
+
+    def outputs(self, values: Array, x: Any, batch_size: int) -> Array:
+        """Return the output for flat values of the weights, in double precision."""
+        parts = [keras.ops.convert_to_tensor(part) for part in self.split(values)]
+        fetched = [
+            keras.ops.convert_to_numpy(self(parts, batch))
+            for _, batch in batches(x, batch_size)
+        ]
+        return np.concatenate(fetched).astype(np.float64)
+
+
+class LayerGradient:
+    """The gradient of `sum w (f(x; v) - y)^2` in the weights v of some layers.
+
+    The other layers stay as they are. Inference mode (no dropout, frozen statistics).
+
+    Args:
+        model: A built Keras model; not changed.
+        layers: Name of a layer with trainable weights, or several.
+        variables: As for `LayerFunction`.
+
+    Attributes:
+        function: The model as a function of the weights.
+
+    Raises:
+        KeyError: If there is no such layer.
+        ValueError: If they have no weights that training changes; when called, if the
+            backend cannot differentiate the model.
+
+    Example:
+        >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
+        >>> model = keras.Sequential([keras.Input((2,)), dense])
+        >>> gradient = LayerGradient(model, "linear")
+        >>> x, y = np.array([[1.0, 2.0]]), np.array([[1.0]])
+        >>> gradient(np.zeros(2), x, y, weight=np.ones((1, 1)))
+        array([-2., -4.])
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: str | Sequence[str],
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        def squared_error(outputs: Any, y: Any, weight: Any) -> Any:
+            return keras.ops.sum(weight * (outputs - y) ** 2)
+
+        self.function = LayerFunction(model, layers, variables)
+        self._gradient = backend().derivatives(self.function, squared_error)[1]
+
+    @property
+    def values(self) -> Array:
+        """The weights when this was made, flat."""
+        return flatten(self.function.values)
+
+    def outputs(self, values: Array, x: Any, batch_size: int = 8) -> Array:
+        """Return `f(x; v)` in double precision."""
+        return self.function.outputs(values, x, batch_size)
+
+    def __call__(self, values: Array, x: Any, y: Array, weight: Array) -> Array:
+        """Return the gradient, flat, in double precision.
+
+        Args:
+            values: Weights of the layers, flat.
+            x: Inputs of the model, the first axis counts samples.
+            y: Targets.
+            weight: Weight of every point of `y`.
+        """
+        y, weight = y.astype("float32"), weight.astype("float32")
+        parts = self.function.split(values)
+        try:
+            return flatten(self._gradient(parts, x, y, weight))
+        except Exception as error:
+            raise ValueError(
+                f"the {keras.backend.backend()} backend failed to differentiate the "
+                f"model in the weights of layer {self.function.label}: "
+                f"{type(error).__name__}: {str(error) or 'no message'!s:.300}"
+            ) from error
+
+
+def backend() -> Any:
+    """Return the module with the derivatives for the Keras backend in use.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    name = keras.backend.backend()
+    if name not in BACKENDS:
+        raise ValueError(
+            f"The Keras backend {name!r} has no automatic differentiation here; "
+            f"expected one of {BACKENDS}. Set KERAS_BACKEND before importing keras."
+        )
+    return importlib.import_module(f"keras_spectral_tl._autodiff.{name}")
+
+
+def compiled_forward(model: keras.Model) -> Callable[[Any], NDArray[np.float32]]:
+    """Return the inference pass of a model as a compiled function of arrays.
+
+    Compiled on TensorFlow and JAX, eager without gradients on torch. Weights are read
+    at each call, so training the model further changes what the function returns.
+
+    Args:
+        model: A built Keras model with one input and one output, which may be the only
+            entry of a dict or list.
+
+    Raises:
+        ValueError: If the model has several outputs.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
+        >>> compiled_forward(model)(np.array([[-1.0, 0.0, 2.0]], "float32"))
+        array([[0., 0., 2.]], dtype=float32)
+    """
+
+    def only(outputs: Any) -> Any:
+        tensors = keras.tree.flatten(outputs)
+        if len(tensors) != 1:
+            raise ValueError(
+                f"Model {model.name!r} has {len(tensors)} outputs; expected one. Make "
+                "a model of the one to use: keras.Model(model.inputs, model.outputs[0])"
+            )
+        return tensors[0]
+
+    def forward(x: Any) -> Any:
+        return keras.ops.cast(only(model(x, training=False)), "float32")
+
+    if getattr(model, "outputs", None):
+        only(model.outputs)
+    compiled: Callable[[Any], NDArray[np.float32]]
+    compiled = backend().inference(forward, list(model.variables))
+    return compiled
+
+
+def flatten(parts: Sequence[Any]) -> Array:
+    """Return arrays as one flat vector in double precision."""
+    return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+
+
+def batches(x: Any, batch_size: int) -> Iterator[tuple[slice, Any]]:
+    """Yield rows and inputs of each batch; `x` is an array or a nest of arrays."""
+    num_samples = len(keras.tree.flatten(x)[0])
+    for start in range(0, num_samples, batch_size):
+        rows = slice(start, start + batch_size)
+        yield rows, keras.tree.map_structure(operator.itemgetter(rows), x)

@@ -1,0 +1,59 @@
+"""Derivatives on JAX, by its transformations."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Compute = Callable[..., Any]
+
+
+def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
+    """Return `forward(x)` compiled, for the values the variables have at each call."""
+
+    # One order whatever trains: a compiled function is found again by shapes alone, so
+    # with the lists of stateless_call, which change with the flags, it would be given
+    # weights of the same shapes in each other's place.
+    @jax.jit
+    def compiled(values: Any, x: Any) -> Any:
+        mapping = list(zip(variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return forward(x)
+
+    return lambda x: np.asarray(compiled([v.value for v in variables], x))
+
+
+def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
+    """Return `(d, x) -> J d` and `(r, x) -> J^T r` at these values of the weights."""
+    primals = list(values)
+
+    @jax.jit
+    def jvp(tangents: Sequence[Any], x: Any) -> Any:
+        return jax.jvp(lambda v: function(v, x), (primals,), (list(tangents),))[1]
+
+    @jax.jit
+    def vjp(cotangent: Any, x: Any) -> Any:
+        return jax.vjp(lambda v: function(v, x), primals)[1](cotangent)[0]
+
+    return jvp, vjp
+
+
+def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:
+    """Return value, gradient and Hessian product of `loss(function(v, x), *rest)`.
+
+    The first two take `(v, x, *rest)`, the product `(v, d, x, *rest)`.
+    """
+
+    def outcome(values: Any, x: Any, *rest: Any) -> Any:
+        return loss(function(values, x), *rest)
+
+    gradient = jax.grad(outcome)
+
+    def product(values: Any, tangents: Any, x: Any, *rest: Any) -> Any:
+        return jax.jvp(lambda v: gradient(v, x, *rest), (values,), (tangents,))[1]
+
+    value = jax.jit(lambda *arguments: [outcome(*arguments)])
+    return value, jax.jit(gradient), jax.jit(product)

@@ -1,0 +1,99 @@
+"""Derivatives on TensorFlow, by gradient tapes in functions traced once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+Compute = Callable[..., Any]
+
+
+def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
+    """Return `forward(x)` compiled; it reads the variables itself."""
+    compiled = tf.function(forward, reduce_retracing=True)
+    return lambda x: np.asarray(compiled(tf.convert_to_tensor(x)))
+
+
+def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
+    """Return `(d, x) -> J d` and `(r, x) -> J^T r` at these values of the weights."""
+    primals = [tf.constant(value) for value in values]
+
+    def jvp(tangents: Sequence[Any], x: Any) -> Any:
+        # The transpose of the transpose: TensorFlow's forward mode takes operations
+        # that lack it for constants, without a word, and more lack that than this.
+        with _tape() as outer:
+            with _tape() as inner:
+                inner.watch(primals)
+                outputs = function(primals, x)
+            probe = tf.zeros_like(outputs)
+            outer.watch(probe)
+            pulled = gradients(inner, outputs, primals, probe)
+        return outer.gradient(pulled, probe, tangents, unconnected_gradients="zero")
+
+    def vjp(cotangent: Any, x: Any) -> Any:
+        with _tape() as tape:
+            tape.watch(primals)
+            outputs = function(primals, x)
+        return gradients(tape, outputs, primals, cotangent)
+
+    return _traced(jvp, 1), _traced(vjp, 0)
+
+
+def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:
+    """Return value, gradient and Hessian product of `loss(function(v, x), *rest)`.
+
+    The first two take `(v, x, *rest)`, the product `(v, d, x, *rest)`.
+    """
+
+    def value(values: Any, x: Any, *rest: Any) -> Any:
+        return [loss(function(values, x), *rest)]
+
+    def gradient(values: Any, x: Any, *rest: Any) -> Any:
+        with _tape() as tape:
+            tape.watch(values)
+            reached = loss(function(values, x), *rest)
+        return gradients(tape, reached, values)
+
+    def product(values: Any, tangents: Any, x: Any, *rest: Any) -> Any:
+        with _tape() as tape:
+            tape.watch(values)
+            slopes = gradient(values, x, *rest)
+        return gradients(tape, slopes, values, tangents)
+
+    return _traced(value, 1), _traced(gradient, 1), _traced(product, 2)
+
+
+def gradients(tape: Any, target: Any, sources: Any, cotangent: Any = None) -> list[Any]:
+    """Return gradients as tensors: that of an embedding is sparse otherwise."""
+    found = tape.gradient(target, sources, cotangent, unconnected_gradients="zero")
+    return [tf.convert_to_tensor(part) for part in found]
+
+
+def _tape() -> tf.GradientTape:
+    return tf.GradientTape(watch_accessed_variables=False)
+
+
+def _traced(compute: Compute, num_fixed: int) -> Compute:
+    """Compile on the first call, for any number of samples behind `num_fixed`."""
+    compiled: list[Any] = []
+
+    def specification(argument: Any, free: bool) -> Any:
+        def of_array(part: NDArray[Any]) -> Any:
+            shape = (None, *part.shape[1:]) if free else part.shape
+            return tf.TensorSpec(shape, part.dtype)
+
+        return keras.tree.map_structure(of_array, argument)
+
+    def call(*arguments: Any) -> Any:
+        if not compiled:
+            signature = [
+                specification(argument, place >= num_fixed)
+                for place, argument in enumerate(arguments)
+            ]
+            compiled.append(tf.function(compute, input_signature=signature))
+        return compiled[0](*arguments)
+
+    return call

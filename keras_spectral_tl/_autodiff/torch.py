@@ -1,0 +1,114 @@
+"""Derivatives on torch, eager."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Compute = Callable[..., Any]
+
+
+def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
+    """Return `forward(x)` without gradients; it reads the variables itself."""
+
+    def call(x: Any) -> NDArray[np.float32]:
+        with torch.no_grad():
+            outputs = forward(keras.ops.convert_to_tensor(x))
+            return np.asarray(outputs.cpu().numpy())
+
+    return call
+
+
+def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
+    """Return `(d, x) -> J d` and `(r, x) -> J^T r` at these values of the weights."""
+    primals = tuple(tensors(list(values)))
+
+    def jvp(tangents: Sequence[Any], x: Any) -> Any:
+        inputs, directions = tensors(x), tuple(tensors(list(tangents)))
+        _, product = torch.func.jvp(lambda *v: function(v, inputs), primals, directions)
+        return keras.ops.convert_to_numpy(product)
+
+    def vjp(cotangent: Any, x: Any) -> Any:
+        def pulled(outputs: Any, leaves: Any) -> Any:
+            return torch.autograd.grad(
+                outputs, leaves, tensors(cotangent), materialize_grads=True
+            )
+
+        return _differentiated(function, values, x, pulled)
+
+    return jvp, vjp
+
+
+def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:
+    """Return value, gradient and Hessian product of `loss(function(v, x), *rest)`.
+
+    The first two take `(v, x, *rest)`, the product `(v, d, x, *rest)`.
+    """
+
+    def value(values: Any, x: Any, *rest: Any) -> Any:
+        with torch.no_grad():
+            outputs = function(tensors(values), tensors(x))
+            return _arrays([loss(outputs, *tensors(list(rest)))])
+
+    def gradient(values: Any, x: Any, *rest: Any) -> Any:
+        def slopes(outputs: Any, leaves: Any) -> Any:
+            reached = loss(outputs, *tensors(list(rest)))
+            return torch.autograd.grad(reached, leaves, materialize_grads=True)
+
+        return _differentiated(function, values, x, slopes)
+
+    def product(values: Any, tangents: Any, x: Any, *rest: Any) -> Any:
+        def curved(outputs: Any, leaves: Any) -> Any:
+            first = torch.autograd.grad(
+                loss(outputs, *tensors(list(rest))),
+                leaves,
+                create_graph=True,
+                materialize_grads=True,
+            )
+            pairs = zip(first, tensors(tangents), strict=True)
+            along = sum(torch.sum(slope * part) for slope, part in pairs)
+            return torch.autograd.grad(along, leaves, materialize_grads=True)
+
+        return _differentiated(function, values, x, curved)
+
+    return value, gradient, product
+
+
+def tensors(parts: Any) -> Any:
+    """Return a nest of arrays as tensors."""
+    return keras.tree.map_structure(keras.ops.convert_to_tensor, parts)
+
+
+def _arrays(parts: Sequence[Any]) -> list[NDArray[Any]]:
+    return [keras.ops.convert_to_numpy(part) for part in parts]
+
+
+def _differentiated(
+    function: Compute, values: Sequence[Any], x: Any, compute: Compute
+) -> list[NDArray[Any]]:
+    """Return `compute(outputs, weights)`, if need be of a single sample taken twice.
+
+    PyTorch refuses ("grad_weight must be contiguous") the gradient of a convolution to
+    one channel where the batch has one sample and the kernel three points a side. The
+    second of the pair is cut off the outputs, so it has no part in the gradient.
+    """
+    count = len(keras.tree.flatten(x)[0])
+
+    def of_inputs(inputs: Any) -> list[NDArray[Any]]:
+        leaves = [part.detach().requires_grad_() for part in tensors(list(values))]
+        with torch.enable_grad():
+            return _arrays(compute(function(leaves, inputs)[:count], leaves))
+
+    inputs = tensors(x)
+    try:
+        return of_inputs(inputs)
+    except RuntimeError:
+        if count > 1:
+            raise
+        pair = keras.tree.map_structure(
+            lambda part: keras.ops.concatenate([part, part]), inputs
+        )
+        return of_inputs(pair)

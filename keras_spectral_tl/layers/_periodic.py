@@ -1,0 +1,312 @@
+"""Periodic padding and convolution of fields on periodic domains."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+_INTEGERS = (int, np.integer)
+_FORMS = {
+    1: "a non-negative int or (before, after)",
+    2: "a non-negative int, a pair of them, or ((top, bottom), (left, right))",
+    3: "a non-negative int, three of them, or three pairs (before, after)",
+}
+
+Sides = tuple[tuple[int, int], ...]
+
+
+def pad_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
+    """Continue `inputs` periodically along one axis: output[i] = input[i - before].
+
+    Indices count modulo n. Built from slices and one concatenation, which every
+    backend does exactly.
+
+    Args:
+        inputs: A tensor whose size along `axis` is n.
+        before: Number of points added in front; may exceed n.
+        after: Number of points added behind; may exceed n.
+        axis: The axis, not negative.
+
+    Returns:
+        A tensor of size before + n + after along `axis`.
+
+    Raises:
+        ValueError: If there is nothing to repeat (n = 0).
+
+    Example:
+        >>> [int(i) for i in pad_periodically(np.arange(3), 4, 1, axis=0)]
+        [2, 0, 1, 2, 0, 1, 2, 0]
+    """
+    size = inputs.shape[axis]
+    if size is None:
+        return _gather_periodically(inputs, before, after, axis)
+    if size == 0:
+        raise ValueError(
+            "Cannot continue an empty axis periodically. Expected at least one point "
+            f"along axis {axis}. Received an input of shape {tuple(inputs.shape)}."
+        )
+
+    def part(start: int, stop: int) -> Any:
+        return inputs[(slice(None),) * axis + (slice(start, stop),)]
+
+    periods_before, rest_before = divmod(before, size)
+    periods_after, rest_after = divmod(after, size)
+    pieces = [inputs] * (periods_before + 1 + periods_after)
+    if rest_before:
+        pieces.insert(0, part(size - rest_before, size))
+    if rest_after:
+        pieces.append(part(0, rest_after))
+    return ops.concatenate(pieces, axis=axis) if len(pieces) > 1 else inputs
+
+
+def _gather_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
+    # A size known only at run time does not tell how many whole periods are needed.
+    size = ops.shape(inputs)[axis]
+    places = ops.mod(ops.arange(-before, size + after, dtype="int32"), size)
+    return ops.take(inputs, places, axis=axis)
+
+
+class PeriodicPadding(keras.layers.Layer):
+    """Base of the padding layers; `rank` is the number of spatial axes."""
+
+    rank: int
+
+    def __init__(
+        self, padding: Any = 1, data_format: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._sides = _standardize(padding, self.rank)
+        self.padding = self._sides[0] if self.rank == 1 else self._sides
+        self.data_format = data_format or keras.config.image_data_format()
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise ValueError(
+                "Expected data_format 'channels_last', 'channels_first' or None. "
+                f"Received data_format={data_format!r}."
+            )
+        self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
+
+    @property
+    def _first_axis(self) -> int:
+        return 1 if self.data_format == "channels_last" else 2
+
+    def call(self, inputs: Any) -> Any:
+        for axis, (before, after) in enumerate(self._sides, self._first_axis):
+            inputs = pad_periodically(inputs, before, after, axis)
+        return inputs
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        shape = list(input_shape)
+        for axis, added in enumerate(self._sides, self._first_axis):
+            size = shape[axis]
+            shape[axis] = None if size is None else size + sum(added)
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"padding": self.padding, "data_format": self.data_format}
+        return {**super().get_config(), **config}
+
+
+def _standardize(padding: Any, rank: int) -> Sides:
+    """One pair (before, after) an axis."""
+    per_axis = padding
+    if isinstance(padding, _INTEGERS):
+        per_axis = (padding,) * rank
+    elif rank == 1:
+        per_axis = (padding,)
+    try:
+        sides = tuple(
+            (side, side) if isinstance(side, _INTEGERS) else tuple(side)
+            for side in per_axis
+        )
+        is_pairs = len(sides) == rank and all(len(side) == 2 for side in sides)
+        if is_pairs and all(
+            isinstance(n, _INTEGERS) and n >= 0 for side in sides for n in side
+        ):
+            return tuple((int(before), int(after)) for before, after in sides)
+    except TypeError:
+        pass
+    raise ValueError(
+        f"Expected padding as {_FORMS[rank]}. Received padding={padding!r}."
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class PeriodicPadding1D(PeriodicPadding):
+    """Pads the spatial axis of a batch of periodic series: see `PeriodicPadding2D`.
+
+    Args:
+        padding: Points to add: an int (both ends) or `(before, after)`.
+        data_format: `"channels_last"`, `"channels_first"` or None (the Keras setting).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, n, channels), or (batch, channels, n) if channels come first.
+
+    Output shape:
+        The same with n + before + after points.
+
+    Example:
+        >>> series = np.arange(3.0).reshape(1, 3, 1)
+        >>> [float(value) for value in np.ravel(PeriodicPadding1D((1, 2))(series))]
+        [2.0, 0.0, 1.0, 2.0, 0.0, 1.0]
+    """
+
+    rank = 1
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class PeriodicPadding2D(PeriodicPadding):
+    """Pads both spatial axes of a batch of doubly periodic fields.
+
+    output[i, j] = input[(i - top) mod n, (j - left) mod m], exactly: values are copied,
+    never computed, so the layer commutes bit for bit with cyclic shifts of its input.
+    The padding may exceed one period: the field is then repeated as often as needed.
+    Sizes known only at run time are allowed.
+
+    Args:
+        padding: Points to add: an int (all four sides), a pair (each side of the first
+            and of the second spatial axis), or `((top, bottom), (left, right))`.
+        data_format: `"channels_last"`, `"channels_first"` or None (the Keras setting).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, n, m, channels), or (batch, channels, n, m) if channels come first.
+
+    Output shape:
+        The same with n + top + bottom and m + left + right points.
+
+    Raises:
+        ValueError: If a padding is negative or of another form.
+
+    Example:
+        >>> field = np.arange(3.0).reshape(1, 3, 1, 1)
+        >>> padded = PeriodicPadding2D(((2, 1), (0, 0)))(field)
+        >>> [float(value) for value in np.ravel(padded)]
+        [1.0, 2.0, 0.0, 1.0, 2.0, 0.0]
+    """
+
+    rank = 2
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class PeriodicPadding3D(PeriodicPadding):
+    """Pads the three spatial axes of a batch of fields: see `PeriodicPadding2D`.
+
+    Args:
+        padding: Points to add: an int (all six sides), three ints (each side of one
+            axis), or three pairs `(before, after)`.
+        data_format: `"channels_last"`, `"channels_first"` or None (the Keras setting).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, n, m, l, channels), or (batch, channels, n, m, l).
+
+    Output shape:
+        The same with the added points along each spatial axis.
+
+    Example:
+        >>> field = np.arange(2.0).reshape(1, 1, 1, 2, 1)
+        >>> padded = PeriodicPadding3D(((0, 0), (1, 0), (0, 1)))(field)
+        >>> [float(value) for value in np.ravel(padded)]  # (1, 1, 2, 3, 1)
+        [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
+    """
+
+    rank = 3
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class PeriodicConv2D(keras.layers.Conv2D):
+    """`Conv2D` for doubly periodic fields: periodic padding, then a valid convolution.
+
+    output[i, j] = bias + sum over taps (a, b) and channels of
+    kernel[a, b] * input[(s i + d a - before) mod n, (s j + d b - before) mod m],
+
+    with strides s, dilation d and before = floor(d (kernel_size - 1) / 2). This is a
+    circular cross-correlation, so with F the DFT over space, strides 1 and an odd
+    kernel centred at the origin, F[output] = conj(F[kernel]) F[input] + bias term.
+
+    - An even kernel has no middle: it reaches one dilation step further ahead (towards
+      larger i) than behind, like `Conv2D(padding="same")`.
+    - Strides keep every s-th point of the convolution without strides, beginning with
+      the first: ceil(n / s) points. The result is itself periodic, and shifting the
+      input by s shifts it by one, only where s divides n.
+    - A kernel wider than the domain wraps around as often as it needs to.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: An int or a pair of ints.
+        strides: An int or a pair of ints.
+        **kwargs: The other arguments of `keras.layers.Conv2D` (`dilation_rate`,
+            `groups`, `activation`, `data_format`, ...) except `padding`.
+
+    Input shape:
+        (batch, n, m, channels), or (batch, channels, n, m) if channels come first.
+
+    Output shape:
+        (batch, ceil(n / s), ceil(m / s), filters), or with filters on axis 1.
+
+    Raises:
+        TypeError: If `padding` is given: it is always periodic here.
+        ValueError: If a size is not one that `keras.layers.Conv2D` takes.
+
+    Example:
+        >>> layer = PeriodicConv2D(1, 3, kernel_initializer="ones")
+        >>> field = np.zeros((1, 4, 4, 1), "float32")
+        >>> field[0, 0, 0, 0] = 1.0
+        >>> outputs = keras.ops.convert_to_numpy(layer(field))
+        >>> outputs[0, :, :, 0].astype(int).tolist()
+        [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 1]]
+    """
+
+    def __init__(
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), **kwargs: Any
+    ) -> None:
+        if "padding" in kwargs:
+            raise TypeError(
+                "PeriodicConv2D takes no `padding`: it always pads periodically. Use "
+                "keras.layers.Conv2D for other paddings. Received "
+                f"padding={kwargs['padding']!r}."
+            )
+        try:
+            super().__init__(filters, kernel_size, strides, padding="valid", **kwargs)
+        except OverflowError as error:
+            raise ValueError(
+                f"PeriodicConv2D needs finite sizes. Received filters={filters!r}, "
+                f"kernel_size={kernel_size!r}, strides={strides!r}."
+            ) from error
+
+    @property
+    def _spatial_axes(self) -> tuple[int, int]:
+        return (1, 2) if self.data_format == "channels_last" else (2, 3)
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        sizes = zip(self.kernel_size, self.dilation_rate, strict=True)
+        for axis, (taps, dilation) in zip(self._spatial_axes, sizes, strict=True):
+            reach = dilation * (taps - 1)
+            inputs = pad_periodically(inputs, reach // 2, reach - reach // 2, axis)
+        return ops.conv(
+            inputs,
+            kernel,
+            strides=list(self.strides),
+            padding="valid",
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        shape = list(input_shape)
+        for axis, stride in zip(self._spatial_axes, self.strides, strict=True):
+            size = shape[axis]
+            shape[axis] = None if size is None else -(-size // stride)
+        shape[-1 if self.data_format == "channels_last" else 1] = self.filters
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        del config["padding"]
+        return config
