@@ -358,17 +358,14 @@ def _enter(run: _Run) -> None:
 
 def _frozen_hashes(model: keras.Model) -> dict[str, str]:
     """Return the hashes of all weights that training must leave as they are."""
-    layers = introspection.layers_with_weights(model)
-    choice = trainable_choice(model, layers)
+    named = introspection.ModelLayers.of(model)
+    choice = trainable_choice(named)
     found = {}
-    for name, layer in layers.items():
+    for name, layer in named.layers.items():
         statistics = {id(weight) for weight in introspection.own_statistics(layer)}
-        for path, weight in introspection.named_weights({name: layer}).items():
-            moves = (
-                name in choice
-                if id(weight) in statistics
-                else path.rsplit("/", 1)[1] in choice.get(name, ())
-            )
+        for path, weight in named.weights_of(name).items():
+            is_statistic = id(weight) in statistics
+            moves = name in choice if is_statistic else path in choice.get(name, ())
             if not moves:
                 found[path] = hash_of([weight])
     return found
