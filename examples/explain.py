@@ -132,7 +132,8 @@ def named(base: System, target: System) -> list[tuple[str, System]]:
 
 
 def kernels_of(model: keras.Model) -> np.ndarray:
-    return spectra.convolution_kernel(model.get_layer(LAYER)).stacked()
+    kernel = np.asarray(model.get_layer(LAYER).kernel, float)  # (5, 5, inputs, outputs)
+    return np.moveaxis(kernel.reshape(5, 5, -1), -1, 0)
 
 
 def kernel_numbers(found: Networks) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """Activation spectra while a model trains."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.callbacks._recording import Record, SpectralCallback
-from keras_spectral_tl.plotting.images import enlarged, to_rgb
-from keras_spectral_tl.spectra.activations import (
-    ActivationSpectraResult,
+from keras_spectral_tl.freezing import Selector
+from keras_spectral_tl.plotting._style import enlarged, to_rgb
+from keras_spectral_tl.spectra._activations import (
+    ModelActivationSpectra,
     activation_spectra,
 )
 
@@ -55,7 +56,7 @@ class ActivationSpectra(SpectralCallback):
         most_share: Most of the time of the fit to spend; None for no limit.
 
     Attributes:
-        history: ``{epoch: ActivationSpectraResult}``, epochs from 0 as Keras counts
+        history: ``{epoch: ModelActivationSpectra}``, epochs from 0 as Keras counts
             them. Starts empty with every fit.
         skipped: Epochs that were due but would have cost too much.
 
@@ -83,7 +84,7 @@ class ActivationSpectra(SpectralCallback):
         self,
         x: Any,
         every_n_epochs: int = 1,
-        layers: Sequence[str] | None = None,
+        layers: Selector | None = None,
         directory: str | os.PathLike[str] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         most_share: float | None = 0.01,
@@ -125,11 +126,13 @@ def _mean_wavenumber(spectrum: NDArray[np.float64]) -> float:
 
 
 def _images(
-    spectra: ActivationSpectraResult,
+    spectra: ModelActivationSpectra,
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """A row of colours a channel."""
-    for name, channels in spectra.pre_activation_channels.items():
-        rows = channels[:_MOST_ROWS, 1:]
+    for name, layer in spectra.items():
+        if layer.pre_channels is None:
+            continue
+        rows = layer.pre_channels[:_MOST_ROWS, 1:]
         if rows.size == 0 or not rows.max() > 0:
             continue
         top = float(np.log10(rows.max()))
@@ -138,7 +141,7 @@ def _images(
         yield f"{name}/pre_activation_spectra", enlarged(image)
 
 
-def _arrays(spectra: ActivationSpectraResult) -> dict[str, NDArray[np.float64]]:
+def _arrays(spectra: ModelActivationSpectra) -> dict[str, NDArray[np.float64]]:
     """The spectra of all layers under flat names."""
     sides = {"pre": spectra.pre_activation, "post": spectra.post_activation}
     return {

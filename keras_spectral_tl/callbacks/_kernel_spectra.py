@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.callbacks._recording import Record, SpectralCallback
-from keras_spectral_tl.plotting.images import centred_plane, enlarged, to_rgb
-from keras_spectral_tl.spectra.kernels import (
+from keras_spectral_tl.plotting._style import centred_plane, enlarged, to_rgb
+from keras_spectral_tl.spectra._kernels import (
     LayerKernelSpectra,
     convolutions_on,
     grid_shape,
     kernel_spectra,
 )
-from keras_spectral_tl.spectra.kernels.classes import noise_share
 
 # Kernels in an image, at most.
 _MOST_ROWS = 256

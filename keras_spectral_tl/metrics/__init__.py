@@ -12,7 +12,7 @@ from keras_spectral_tl.metrics.pattern_correlation import (
 )
 from keras_spectral_tl.metrics.relative_rmse import RelativeRMSE, relative_rmse
 from keras_spectral_tl.metrics.spectrum_rmse import SpectrumRMSE
-from keras_spectral_tl.spectra.prediction import spectrum_rmse
+from keras_spectral_tl.spectra._fields import spectrum_rmse
 
 __all__ = [
     "BackscatterCorrelation",

@@ -1,47 +1,52 @@
 """One function per figure: plain arrays and dicts in, matplotlib axes out.
 
-A function returns the axes of its panels, in a list where there may be several. Their
+A function returns the axes of its panels, in a list where there may be several, and
+draws in the axes given by ``ax``, as many as it has panels, or in a new figure. That
 figure, ``axes.figure``, belongs to no window and to no global state: return it in a
 notebook to show it, or write it with `save_figure`. Quantities are dimensionless (the
 domain is 2 pi long) unless a label says otherwise. Colours are those of Okabe and Ito,
 which remain distinct under colour blindness (https://jfly.uni-koeln.de/color/); the
-usual labels have the same colour in every figure.
+usual labels look the same in every figure.
 """
 
-from keras_spectral_tl.plotting.curves import plot_curves
-from keras_spectral_tl.plotting.fields import plot_fields, plot_predictions
-from keras_spectral_tl.plotting.kernels import (
+from keras_spectral_tl.plotting._fields import plot_fields, plot_predictions
+from keras_spectral_tl.plotting._kernels import (
+    plot_filters,
     plot_gabor_fits,
     plot_kernel_changes,
     plot_kernel_classes,
     plot_kernel_clusters,
     plot_transfer_functions,
+    plot_wavenumber_plane,
 )
-from keras_spectral_tl.plotting.landscape import plot_loss_lines, plot_loss_surface
-from keras_spectral_tl.plotting.scores import (
+from keras_spectral_tl.plotting._scores import (
+    plot_bars,
     plot_layer_scores,
+    plot_loss_lines,
+    plot_loss_surface,
     plot_scores_against_sweep,
 )
-from keras_spectral_tl.plotting.spectra import (
+from keras_spectral_tl.plotting._spectra import (
     plot_activation_spectra,
-    plot_energy_spectra,
-    plot_kernel_spectra,
-)
-from keras_spectral_tl.plotting.style import save_figure
-from keras_spectral_tl.plotting.wavenumbers import (
     plot_coherence,
     plot_composition,
+    plot_curves,
+    plot_energy_spectra,
+    plot_kernel_spectra,
     plot_spectral_shifts,
     plot_wavenumber_ratios,
 )
+from keras_spectral_tl.plotting._style import save_figure
 
 __all__ = [
     "plot_activation_spectra",
+    "plot_bars",
     "plot_coherence",
     "plot_composition",
     "plot_curves",
     "plot_energy_spectra",
     "plot_fields",
+    "plot_filters",
     "plot_gabor_fits",
     "plot_kernel_changes",
     "plot_kernel_classes",
@@ -54,6 +59,7 @@ __all__ = [
     "plot_scores_against_sweep",
     "plot_spectral_shifts",
     "plot_transfer_functions",
+    "plot_wavenumber_plane",
     "plot_wavenumber_ratios",
     "save_figure",
 ]

@@ -14,7 +14,7 @@ from keras_spectral_tl.spectra import (
     kernel_spectra,
     radial_spectrum,
 )
-from keras_spectral_tl.spectra.activations import NoSpatialLayerError
+from keras_spectral_tl.spectra._activations import NoSpatialLayerError
 from keras_spectral_tl.transfer._samples import Samples
 
 _MOST_SAMPLES = 64  # of which spectra are taken

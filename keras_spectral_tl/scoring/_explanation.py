@@ -15,8 +15,8 @@ from keras_spectral_tl.spectra import (
     radial_spectrum,
     spectral_shift,
 )
-from keras_spectral_tl.spectra.kernels.rms_transfer import rms_transfer
-from keras_spectral_tl.spectra.kernels.weights import convolution_kernel
+from keras_spectral_tl.spectra._convolutions import convolution_kernel
+from keras_spectral_tl.spectra._kernels import rms_transfer
 from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, introspection, models
 from keras_spectral_tl._autodiff.function import LayerGradient, batches
-from keras_spectral_tl.spectra.kernels.weights import convolution_kernel
+from keras_spectral_tl.spectra._convolutions import convolution_kernel
 from keras_spectral_tl.transfer.prefix import LayerGraph
 from keras_spectral_tl.transfer.prefix_activations import Activations, PrefixCache
 

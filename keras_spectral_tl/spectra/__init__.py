@@ -1,85 +1,55 @@
 """Spectra of fields, kernels, activations and predictions, and their identities."""
 
-from keras_spectral_tl.spectra.activations import (
-    ActivationSpectraResult,
-    SpectralShift,
+from keras_spectral_tl.spectra._activations import (
     activation_spectra,
-    spectral_shift,
+    layer_gains,
 )
-from keras_spectral_tl.spectra.composition import (
-    ShellComposition,
+from keras_spectral_tl.spectra._clusters import (
+    cluster_kernels,
+)
+from keras_spectral_tl.spectra._composition import (
     linear_composition,
     measured_composition,
-    transfer_matrices,
 )
-from keras_spectral_tl.spectra.fields import cross_spectrum, radial_spectrum
-from keras_spectral_tl.spectra.identities import (
-    ConvolutionResiduals,
-    EnergyMoved,
-    IdentityRow,
-    convolution_residuals,
-    identity_table,
-    relu_energy_moved,
-    relu_residuals,
-)
-from keras_spectral_tl.spectra.kernels import (
-    KERNEL_CLASSES,
-    ChangeConsistency,
-    ChangeSignificance,
-    ConvolutionKernel,
-    GaborFits,
-    KernelChanges,
-    KernelClusters,
-    KernelShapes,
-    KernelSpectraResult,
-    LayerKernelAnalysis,
-    LayerKernelChanges,
-    LayerKernelSpectra,
-    analyse_kernels,
-    change_consistency,
-    change_significance,
-    classify_kernels,
-    cluster_kernels,
-    convolution_kernel,
-    fit_gabor,
-    kernel_changes,
-    kernel_shapes,
-    kernel_spectra,
-    layer_kernel_changes,
-)
-from keras_spectral_tl.spectra.layer_gains import LayerGain, layer_gains
-from keras_spectral_tl.spectra.prediction import (
+from keras_spectral_tl.spectra._fields import (
     coherence,
+    cross_spectrum,
     energy_gain,
+    mean_spectrum,
+    radial_spectrum,
     spectral_ratio,
     spectrum_rmse,
 )
-from keras_spectral_tl.spectra.retraining_shifts import (
-    RetrainingShift,
+from keras_spectral_tl.spectra._gabor import (
+    fit_gabor,
+)
+from keras_spectral_tl.spectra._identities import (
+    convolution_residuals,
+    relu_energy_moved,
+    relu_residuals,
+)
+from keras_spectral_tl.spectra._kernel_changes import (
+    change_significance,
+    kernel_changes,
+    layer_kernel_changes,
+)
+from keras_spectral_tl.spectra._kernel_shapes import (
+    KERNEL_CLASSES,
+    classify_kernels,
+    kernel_shapes,
+)
+from keras_spectral_tl.spectra._kernels import (
+    analyse_kernels,
+    kernel_spectra,
+)
+from keras_spectral_tl.spectra._shifts import (
+    change_consistency,
     retraining_shifts,
+    spectral_shift,
 )
 
 __all__ = [
     "KERNEL_CLASSES",
-    "ActivationSpectraResult",
-    "ChangeConsistency",
-    "ChangeSignificance",
-    "ConvolutionKernel",
-    "ConvolutionResiduals",
-    "EnergyMoved",
-    "GaborFits",
-    "IdentityRow",
-    "KernelChanges",
-    "KernelClusters",
-    "KernelShapes",
-    "KernelSpectraResult",
-    "LayerGain",
-    "LayerKernelAnalysis",
-    "LayerKernelChanges",
-    "LayerKernelSpectra",
-    "RetrainingShift",
-    "ShellComposition",
-    "SpectralShift",
     "activation_spectra",
     "analyse_kernels",
     "change_consistency",
@@ -87,18 +57,17 @@ __all__ = [
     "classify_kernels",
     "cluster_kernels",
     "coherence",
-    "convolution_kernel",
     "convolution_residuals",
     "cross_spectrum",
     "energy_gain",
     "fit_gabor",
-    "identity_table",
     "kernel_changes",
     "kernel_shapes",
     "kernel_spectra",
     "layer_gains",
     "layer_kernel_changes",
     "linear_composition",
+    "mean_spectrum",
     "measured_composition",
     "radial_spectrum",
     "relu_energy_moved",
@@ -107,5 +76,4 @@ __all__ = [
     "spectral_ratio",
     "spectral_shift",
     "spectrum_rmse",
-    "transfer_matrices",
 ]

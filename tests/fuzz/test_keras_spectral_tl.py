@@ -82,12 +82,6 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "spectra.classify_kernels": (
         spectra.classify_kernels, {"kernels": KERNELS, "dilation": (1, 1)},
     ),
-    "spectra.transfer_matrices": (
-        spectra.transfer_matrices, {
-            "kernel": spectra.convolution_kernel(MODEL.layers[1]),
-            "wavenumbers": np.zeros((3, 2)),
-        },
-    ),
     "models.build_sgs_cnn": (
         models.build_sgs_cnn,
         {

@@ -150,15 +150,13 @@ def test_batches_of_inputs_and_targets_are_the_same_as_the_array() -> None:
 
 def test_channels_average_to_the_layer() -> None:
     spectra = activation_spectra(sequential(), noise(2, 8, 6, 2), per_channel=True)
-    channels = spectra.pre_activation_channels["conv_1"]
+    channels = spectra["conv_1"].pre_channels
     assert channels.shape[0] == 3
     np.testing.assert_allclose(
         channels.mean(axis=0), spectra.pre_activation["conv_1"], rtol=1e-12
     )
-    assert (
-        activation_spectra(sequential(), noise(1, 8, 6, 2)).pre_activation_channels
-        == {}
-    )
+    plain = activation_spectra(sequential(), noise(1, 8, 6, 2))["conv_1"]
+    assert plain.pre_channels is None
 
 
 def test_separate_activation_layers_have_their_input_as_pre_activation() -> None:
@@ -283,7 +281,7 @@ def test_shift_between_grids_uses_the_shells_complete_on_both() -> None:
         activation_spectra(model, field[None, :, :, None].astype("float32"))
         for field in (fine, coarse)
     ]
-    assert [r.grids["conv"] for r in results] == [(24, 24), (16, 16)]
+    assert [r["conv"].grid for r in results] == [(24, 24), (16, 16)]
     shift = spectral_shift(*results)["conv"]
     assert shift.shape.shape == (8,)  # k = 0 .. 7; sin(11 x) is not on the coarse grid
     assert shift.distance < FLOAT32 and abs(shift.gain) < FLOAT32
@@ -300,7 +298,7 @@ def test_one_and_three_axes_are_read_where_asked_for() -> None:
         spectra = activation_spectra(model, x, rank=rank)
         rectified = np.mean(x.clip(0) ** 2)
         assert spectra.post_activation["relu"].sum() == pytest.approx(rectified)
-        assert spectra.grids["relu"] == shape[:-1]
+        assert spectra["relu"].grid == shape[:-1]
         with pytest.raises(ValueError, match="2 spatial axes"):
             activation_spectra(model, x)
     with pytest.raises(ValueError, match="rank=4"):
@@ -353,7 +351,7 @@ def test_layers_are_a_selector_everywhere(selector: object, names: list[str]) ->
     convolutions = [name for name in names if name != "add"]
     # "add" has two inputs, so no gain.
     assert list(layer_gains(model, x, selector)) == convolutions
-    found = convolution_residuals(model, x, selector).residuals
+    found = convolution_residuals(model, x, selector)
     assert list(found) == convolutions
     assert set(relu_residuals(model, x, selector)) == set(names) & {"conv_1"}
 

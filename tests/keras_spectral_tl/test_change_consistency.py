@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.spectra import change_consistency, radial_spectrum
-from keras_spectral_tl.spectra.kernels.transforms import kernel_transform
+from keras_spectral_tl.spectra._convolutions import kernel_transform
 
 GRID = (24, 20)
 

@@ -6,17 +6,17 @@ import pytest
 
 from keras_spectral_tl.layers import PeriodicConv2D
 from keras_spectral_tl.models import build_sgs_cnn
-from keras_spectral_tl.spectra.composition.linear import (
+from keras_spectral_tl.spectra._composition import (
     linear_composition,
+    measured_composition,
     transfer_matrices,
 )
-from keras_spectral_tl.spectra.composition.measured import measured_composition
-from keras_spectral_tl.spectra.fields import shell_indices
-from keras_spectral_tl.spectra.kernels.transforms import mode_wavenumbers
-from keras_spectral_tl.spectra.kernels.weights import (
+from keras_spectral_tl.spectra._convolutions import (
     ConvolutionKernel,
     convolution_kernel,
+    mode_wavenumbers,
 )
+from keras_spectral_tl.spectra._fields import shell_indices
 
 # Networks run in float32, a few thousand terms are added.
 SINGLE = 1e-4
@@ -41,7 +41,7 @@ def chain() -> keras.Model:
 
 def test_linear_network_is_the_product_of_its_transfer_matrices() -> None:
     model = chain()
-    exact = linear_composition([convolution_kernel(c) for c in model.layers], (10, 8))
+    exact = linear_composition(model.layers, (10, 8))
     measured = measured_composition(model, samples(1, 10, 8, 2))
     scale = exact.gains.max()
     np.testing.assert_allclose(measured.gains, exact.gains, atol=SINGLE * scale)
@@ -81,12 +81,10 @@ def test_depthwise_and_transposed_layers() -> None:
 
 
 def test_blocks_of_modes_do_not_matter(monkeypatch) -> None:
-    kernels = [convolution_kernel(layer) for layer in chain().layers]
-    whole = linear_composition(kernels, (10, 8))
-    monkeypatch.setattr(
-        "keras_spectral_tl.spectra.composition.linear._ENTRIES_AT_ONCE", 64
-    )
-    parts = linear_composition(kernels, (10, 8))
+    layers = chain().layers
+    whole = linear_composition(layers, (10, 8))
+    monkeypatch.setattr("keras_spectral_tl.spectra._composition._ENTRIES_AT_ONCE", 64)
+    parts = linear_composition(layers, (10, 8))
     np.testing.assert_allclose(parts.gains, whole.gains, rtol=1e-12)
 
 

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.spectra.kernels.analysis import analyse_kernels
-from keras_spectral_tl.spectra.kernels.change_noise import change_significance
-from keras_spectral_tl.spectra.kernels.changes import kernel_changes
-from keras_spectral_tl.spectra.kernels.layer_changes import layer_kernel_changes
+from keras_spectral_tl.spectra._kernel_changes import (
+    change_significance,
+    kernel_changes,
+    layer_kernel_changes,
+)
+from keras_spectral_tl.spectra._kernels import analyse_kernels
 
 # Sums of squares in float64.
 ROUND_OFF = 1e-9
@@ -185,7 +187,7 @@ def test_bad_models_and_shapes_are_refused() -> None:
         kernel_changes(dense, dense)
     with pytest.raises(ValueError, match=r"\(60, 5, 5\) and \[\(59, 5, 5\)\]"):
         layer_kernel_changes(BEFORE, BEFORE[1:])
-    with pytest.raises(ValueError, match=r"Received 1\.5"):
+    with pytest.raises(ValueError, match=r"false_share=1\.5"):
         change_significance(BEFORE, BEFORE).significant(1.5)
 
 
@@ -197,6 +199,11 @@ def test_analysis_of_a_model_joins_the_parts() -> None:
     assert len(layer.classes) == len(layer.gabor.residuals) == 8
     assert layer.clusters.sizes.sum() == 8
     assert json.dumps(layer.to_dict())
+    some = analyse_kernels(model(1), 0, with_clusters=False, num_fits=3)["first"]
+    assert some.fitted.tolist() == [0, 4, 7]  # of 0 .. 7, rounded to even
+    np.testing.assert_allclose(
+        some.gabor.residuals, layer.gabor.residuals[some.fitted], rtol=1e-6
+    )
     only = analyse_kernels(model(1), ["second"], with_clusters=False)
     assert list(only) == ["second"]
     assert only["second"].clusters is None

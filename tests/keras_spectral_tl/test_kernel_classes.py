@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_spectral_tl.spectra.kernels.classes import (
+from keras_spectral_tl.spectra._gabor import explained_shares, fit_gabor
+from keras_spectral_tl.spectra._kernel_shapes import (
     HALF_POWER,
     KERNEL_CLASSES,
     class_counts,
     classify_kernels,
+    kernel_shapes,
     noise_share,
 )
-from keras_spectral_tl.spectra.kernels.gabor import fit_gabor
-from keras_spectral_tl.spectra.kernels.gabor_atoms import explained_shares
-from keras_spectral_tl.spectra.kernels.shapes import kernel_shapes
 
 POINTS = np.arange(5) - 2.0
 X, Y = np.meshgrid(POINTS, POINTS, indexing="ij")

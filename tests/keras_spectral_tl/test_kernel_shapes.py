@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from keras_spectral_tl.spectra.kernels.peaks import refine_peaks
-from keras_spectral_tl.spectra.kernels.shapes import kernel_shapes
-from keras_spectral_tl.spectra.kernels.transforms import (
+from keras_spectral_tl.spectra._convolutions import (
     fine_grid,
     kernel_transform,
     mode_weights,
 )
+from keras_spectral_tl.spectra._kernel_shapes import kernel_shapes, refine_peaks
 
 # Transforms of float64 kernels.
 ROUND_OFF = 1e-12

@@ -6,14 +6,13 @@ import pytest
 
 from keras_spectral_tl.layers import PeriodicConv2D
 from keras_spectral_tl.spectra import KERNEL_CLASSES, kernel_spectra
-from keras_spectral_tl.spectra.fields import shell_sum_matrix
-from keras_spectral_tl.spectra.kernels.layer_spectra import layer_kernel_spectra
-from keras_spectral_tl.spectra.kernels.rms_transfer import rms_transfer
-from keras_spectral_tl.spectra.kernels.transforms import kernel_transform
-from keras_spectral_tl.spectra.kernels.weights import (
+from keras_spectral_tl.spectra._convolutions import (
     ConvolutionKernel,
     convolution_kernel,
+    kernel_transform,
 )
+from keras_spectral_tl.spectra._fields import shell_sum_matrix
+from keras_spectral_tl.spectra._kernels import layer_kernel_spectra, rms_transfer
 
 # Weights are stored in float32 (relative 6e-8), up to 25 of them are added.
 FLOAT32 = 1e-6

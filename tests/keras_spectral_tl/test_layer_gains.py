@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.layers import PeriodicConv2D
-from keras_spectral_tl.spectra.kernels.transforms import kernel_transform
-from keras_spectral_tl.spectra.layer_gains import layer_gains
-from keras_spectral_tl.spectra.retraining_shifts import retraining_shifts
+from keras_spectral_tl.spectra import layer_gains, retraining_shifts
+from keras_spectral_tl.spectra._convolutions import kernel_transform
 
 # Activations are computed in float32 (relative 6e-8) and squared.
 FLOAT32 = 1e-5

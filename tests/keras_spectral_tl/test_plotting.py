@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.text import Text
 
 from keras_spectral_tl import plotting
-from keras_spectral_tl.plotting.style import label_colours
+from keras_spectral_tl.plotting._style import line_looks
 
 FALLING = 1.0 / np.arange(1.0, 20.0) ** 3
 SCORES = {"probe": {"conv_1": 0.3, "conv_2": 0.9, "conv_3": 0.1}}
@@ -60,10 +62,8 @@ def test_energy_spectra_draw_k_from_one_on_logarithmic_axes() -> None:
     base, target = axes.get_lines()
     np.testing.assert_array_equal(base.get_xdata(), np.arange(1, 19))
     np.testing.assert_array_equal(target.get_ydata(), 2 * FALLING[1:])
-    assert (axes.get_xlabel(), axes.get_ylabel()) == (
-        "wavenumber k",
-        "energy spectrum E(k)",
-    )
+    labels = axes.get_xlabel(), axes.get_ylabel()
+    assert labels == ("wavenumber k (domain 2π)", "energy spectrum E(k)")
     rendered(axes)
 
 
@@ -107,10 +107,34 @@ def test_a_label_has_one_colour_in_all_panels_and_figures() -> None:
     rendered(all_axes)
 
 
-def test_colours_differ_until_the_palette_ends() -> None:
-    colours = label_colours(["base", "a", "b", "c", "d", "e", "f"])
-    assert len(set(colours.values())) == 7
-    assert len(label_colours(map(str, range(30)))) == 30
+@pytest.mark.parametrize("usual", [[], ["base"], ["base", "target", "retrained"]])
+def test_no_two_lines_of_a_figure_look_the_same(usual: list[str]) -> None:
+    looks = line_looks([*usual, *map(str, range(20 - len(usual)))])
+    pairs = {(look["color"], look["linestyle"]) for look in looks.values()}
+    assert len(pairs) == 20
+    few = line_looks([*usual, "a", "b", "c", "d"]).values()
+    assert len({look["color"] for look in few}) == len(usual) + 4
+
+
+def test_figures_are_drawn_in_the_axes_given() -> None:
+    figure = Figure(figsize=(8, 3))
+    left, right = figure.subplots(1, 2)
+    assert plotting.plot_energy_spectra({"base": FALLING}, ax=left) is left
+    assert left.get_xlabel().startswith("wavenumber k")
+    assert left.get_legend() is not None
+    lines = {"conv_1": {"base": FALLING}, "conv_2": {"base": FALLING}}
+    left.clear()
+    drawn = plotting.plot_activation_spectra(lines, ax=[left, right])
+    assert drawn == [left, right] and len(right.get_lines()) == 1
+    with pytest.raises(ValueError, match=r"has 2 panels.*Received 1"):
+        plotting.plot_activation_spectra(lines, ax=left)
+
+
+def test_a_saved_figure_has_220_dots_an_inch(tmp_path) -> None:
+    axes = plotting.plot_bars({"conv_1": 0.5, "conv_2": 0.1}, "relative change")
+    path = plotting.save_figure(axes, tmp_path / "bars.png")
+    inches = axes.figure.get_size_inches()[0]
+    assert imread(path).shape[1] > 0.8 * 220 * inches
 
 
 def test_scores_against_sweep_give_the_rank_correlation() -> None:

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl.spectra import radial_spectrum
-from keras_spectral_tl.spectra.kernels.transforms import kernel_transform
+from keras_spectral_tl.spectra._convolutions import kernel_transform
 
 
 def rendered(axes: Axes | list[Axes]) -> np.ndarray:

@@ -9,8 +9,11 @@ from keras_spectral_tl.spectra import (
     radial_spectrum,
     spectrum_rmse,
 )
-from keras_spectral_tl.spectra.fields import shell_indices, shell_sum_matrix
-from keras_spectral_tl.spectra.prediction import energy_gain
+from keras_spectral_tl.spectra._fields import (
+    energy_gain,
+    shell_indices,
+    shell_sum_matrix,
+)
 
 # Sums of up to 1,000 float64 terms: a few units of round-off.
 ROUND_OFF = 1e-13

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keras_spectral_tl.callbacks import ActivationSpectra, KernelSpectra, _recording
 from keras_spectral_tl.callbacks._recording import TimeBudget
-from keras_spectral_tl.plotting.images import enlarged, to_rgb
+from keras_spectral_tl.plotting._style import enlarged, to_rgb
 from keras_spectral_tl.spectra import activation_spectra, kernel_spectra
 
 SHAPE = (8, 6, 2)
@@ -88,7 +88,7 @@ def test_event_files_hold_the_scalars_and_images_of_the_spectra(tmp_path: Path):
                 assert image.dtype == np.uint8 and image.ndim == 3
     assert len(images) == 2 * (2 * 3 + 1)  # and the activations behind the dropout
     # Row 0 of the image is the first channel's spectrum, brightest where it is largest.
-    channels = activations.pre_activation_channels["conv_1"][:, 1:]
+    channels = activations["conv_1"].pre_channels[:, 1:]
     top = np.log10(channels.max())
     expected = to_rgb(
         np.log10(np.maximum(channels, 10 ** (top - 6))), low=top - 6, high=top

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl.plotting.style import panels, require
+from keras_spectral_tl.plotting._style import SIGNS, draw_map, panels, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 _TWO_PI = 2 * np.pi
 
 
-def plot_fields(fields: Mapping[str, ArrayLike]) -> "list[Axes]":
-    """Maps of fields on [0, 2 pi)^2 side by side, each on its own symmetric scale.
+def plot_fields(
+    fields: Mapping[str, ArrayLike], unit: str = "", *, ax: Any = None
+) -> "list[Axes]":
+    """Draw maps of fields on [0, 2 pi)^2, each on its own symmetric scale.
 
     Args:
         fields: Label to field (nx, ny), axis 0 along x (drawn to the right).
+        unit: What the values are, such as "standard deviations"; beside the scale.
+        ax: Axes to draw in, one a field; by default a new figure.
 
     Returns:
         The axes of the maps, one a field.
@@ -39,25 +43,31 @@ def plot_fields(fields: Mapping[str, ArrayLike]) -> "list[Axes]":
             field.ndim == 2,
             f"Field {label!r} must have shape (nx, ny). Received {field.shape}.",
         )
-    figure, all_axes = panels(
-        len(maps), columns=2 if len(maps) == 4 else 3, size=(3.6, 3.1)
-    )
-    for axes, (label, field) in zip(all_axes, maps.items(), strict=False):
+    columns = 2 if len(maps) == 4 else 3
+    figure, all_axes = panels(len(maps), columns, (3.6, 3.1), ax)
+    for axes, (label, field) in zip(all_axes, maps.items(), strict=True):
         image = _draw_field(axes, field, symmetric_limit(field))
-        figure.colorbar(image, ax=axes, shrink=0.85)
+        figure.colorbar(image, ax=axes, shrink=0.85, label=unit)
         axes.set_title(label.replace("_", " "))
     return all_axes
 
 
 def plot_predictions(
-    y_true: ArrayLike, y_pred: ArrayLike, num_samples: int = 3
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    num_samples: int = 3,
+    title: str = "",
+    *,
+    ax: Any = None,
 ) -> "list[Axes]":
-    """Maps of truth, prediction and their difference, a row a sample, one scale a row.
+    """Draw truth, prediction and their difference, a row a sample, one scale a row.
 
     Args:
         y_true: True sgs_forcing, (samples, nx, ny) or (samples, nx, ny, 1).
         y_pred: Predicted sgs_forcing, same shape.
         num_samples: Rows, at most.
+        title: Network and flow, for example.
+        ax: Axes to draw in, three a row; by default a new figure.
 
     Returns:
         The axes of the maps, row by row, three a row.
@@ -85,31 +95,26 @@ def plot_predictions(
         f"{truth.shape}.",
     )
     rows = min(num_samples, len(truth))
-    figure, all_axes = panels(3 * rows, columns=3, size=(2.9, 2.7))
+    figure, all_axes = panels(3 * rows, 3, (2.9, 2.7), ax)
     titles = ("truth", "prediction", "prediction − truth")
     for row in range(rows):
         limit = symmetric_limit(truth[row])
         maps = (truth[row], prediction[row], prediction[row] - truth[row])
         row_panels = all_axes[3 * row : 3 * row + 3]
-        for axes, field, title in zip(row_panels, maps, titles, strict=True):
+        for axes, field, name in zip(row_panels, maps, titles, strict=True):
             image = _draw_field(axes, field, limit)
-            axes.set_title(title if row == 0 else "")
+            axes.set_title(name if row == 0 else "")
             axes.label_outer()
         figure.colorbar(image, ax=row_panels, label="sgs forcing", extend="both")
+    if title and ax is None:
+        figure.suptitle(title)
     return all_axes
 
 
 def _draw_field(axes: "Axes", field: NDArray[np.float64], limit: float) -> Any:
-    """Draws one map with x to the right, colours symmetric about 0."""
-    image = axes.imshow(
-        field.T,
-        origin="lower",
-        extent=(0, _TWO_PI, 0, _TWO_PI),
-        cmap="RdBu_r",
-        vmin=-limit,
-        vmax=limit,
-        aspect="equal",
-    )
+    """Draw one map with x to the right, colours symmetric about 0."""
+    extent = (0, _TWO_PI, 0, _TWO_PI)
+    image = draw_map(axes, field, extent=extent, cmap=SIGNS, vmin=-limit, vmax=limit)
     ticks, names = (0, np.pi, _TWO_PI), ("0", "π", "2π")
     axes.set_xticks(ticks, names)
     axes.set_yticks(ticks, names)
@@ -119,6 +124,6 @@ def _draw_field(axes: "Axes", field: NDArray[np.float64], limit: float) -> Any:
 
 
 def symmetric_limit(field: NDArray[np.float64]) -> float:
-    """Colour limit that a few extreme points do not decide."""
+    """Return a colour limit that a few extreme points do not decide."""
     limit = float(np.nanpercentile(np.abs(field), 99.5))
     return limit if np.isfinite(limit) and limit > 0 else 1.0

@@ -1,23 +1,22 @@
-"""Clusters of kernels with alike transfer functions."""
+"""Clusters of kernels with similar transfer functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._checks import real_array
-from keras_spectral_tl.spectra.kernels.kmeans import (
-    continue_on,
-    fit_by_seed,
-    silhouette,
-    stability,
-    tightest,
+from keras_spectral_tl._checks import real_array, require
+from keras_spectral_tl._results import Result
+from keras_spectral_tl.spectra._convolutions import (
+    Array,
+    Grid,
+    full_plane,
+    mode_weights,
+    transfer_chunks,
 )
-from keras_spectral_tl.spectra.kernels.transforms import mode_weights, transform_chunks
-
-Array = NDArray[np.float64]
 
 # Points of the images along each axis; three axes would make 4,096 features of them.
 _POINTS = {1: 64, 2: 16, 3: 8}
@@ -26,7 +25,7 @@ _MOST_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class KernelClusters:
+class KernelClusters(Result):
     """Kernels grouped by the shape of their transfer function.
 
     Attributes:
@@ -48,30 +47,30 @@ class KernelClusters:
     stability: float
     num_samples: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """The numbers as lists, for JSON."""
-        return {
-            name: values.tolist() if isinstance(values, np.ndarray) else values
-            for name, values in vars(self).items()
-        }
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the centres of kernels with two axes and return the axes."""
+        from keras_spectral_tl.plotting import plot_kernel_clusters
+
+        return plot_kernel_clusters(self.centres, self.sizes.tolist(), ax=ax)
 
 
 def cluster_kernels(
     kernels: Array,
-    dilation: tuple[int, ...] | None = None,
+    dilation: Grid | None = None,
     *,
     num_clusters: Sequence[int] = (2, 3, 4, 5, 6, 7, 8),
     seeds: Sequence[int] = (0, 1, 2),
 ) -> KernelClusters:
-    """Groups kernels by k-means on their normalized transfer functions.
+    """Group kernels by k-means on their normalized transfer functions.
 
     The features are ``|F(k)| / sqrt(mean |F|^2)`` on a fixed grid of 16 x 16 points (64
     with one axis, 8 x 8 x 8 with three), weighted so that Euclidean distances are means
     over the full plane: gain, sign and position of a kernel do not count. k-means
     (scikit-learn, k-means++) runs on at most 1,000 kernels, drawn with the first seed,
     once a seed for each number of clusters; the seed with the tightest clusters counts.
-    The number with the largest mean silhouette wins, and k-means then goes on with all
-    kernels from its centres.
+    The number with the largest mean silhouette
+    (https://doi.org/10.1016/0377-0427(87)90125-7) wins, and k-means then goes on with
+    all kernels from its centres.
 
     Args:
         kernels: (kernels, *size) with one to three axes of points.
@@ -101,6 +100,7 @@ def cluster_kernels(
             "Clusters need at least two seeds and numbers of clusters of at least 2. "
             f"Received seeds={tuple(seeds)}, num_clusters={tuple(num_clusters)}."
         )
+    measures = require("sklearn.metrics", "Clusters of kernels", "scikit-learn")
     values = real_array("kernels", kernels)
     features, shaped = _features(values, dilation)
     sample = _sample(features, seeds[0])
@@ -112,24 +112,38 @@ def cluster_kernels(
             f"{min(num_clusters)} clusters with a silhouette; expected at least "
             f"{min(num_clusters) + 1}."
         )
-    fits = {number: fit_by_seed(sample, number, seeds) for number in tried}
-    silhouettes = {number: silhouette(sample, fits[number]) for number in tried}
+    fits = {
+        number: [_fitted(sample, number, "k-means++", seed) for seed in seeds]
+        for number in tried
+    }
+    tightest = {n: min(fits[n], key=lambda fit: fit.inertia_) for n in tried}
+    silhouettes = {
+        n: float(measures.silhouette_score(sample, tightest[n].labels_)) for n in tried
+    }
     best = max(silhouettes, key=lambda number: silhouettes[number])
-    labels, centres = continue_on(features, tightest(fits[best]))
-    every_label = np.full(len(values), -1, np.intp)
-    every_label[shaped] = labels
+    pairs = combinations([fit.labels_ for fit in fits[best]], 2)
+    agreements = [measures.adjusted_rand_score(*pair) for pair in pairs]
+    whole = _fitted(features, best, tightest[best].cluster_centers_)
+    counts = np.bincount(whole.labels_, minlength=best)
+    # Of equally large clusters the one with the first kernel comes first.
+    first_members = [np.argmax(whole.labels_ == label) for label in range(best)]
+    order = np.lexsort(np.stack([first_members, -counts]))
+    labels = np.full(len(values), -1, np.intp)
+    labels[shaped] = np.argsort(order)[whole.labels_]
     return KernelClusters(
-        labels=every_label,
-        sizes=np.bincount(labels, minlength=best),
-        centres=_images(centres, values.ndim - 1),
+        labels=labels,
+        sizes=counts[order],
+        centres=_images(whole.cluster_centers_[order], values.ndim - 1),
         silhouettes=silhouettes,
-        stability=stability(fits[best]),
+        stability=float(np.mean(agreements)),
         num_samples=len(sample),
     )
 
 
-def count_spectra(kernels: Array, dilation: tuple[int, ...] | None = None) -> int:
-    """Number of different normalized transfer functions among at most 1,000 kernels.
+def count_spectra(kernels: Array, dilation: Grid | None = None) -> int:
+    """Return the number of different normalized transfer functions.
+
+    Counted among at most 1,000 kernels.
 
     Args:
         kernels: (kernels, *size).
@@ -148,18 +162,16 @@ def _num_distinct(features: Array) -> int:
     return len(np.unique(features.round(6), axis=0))
 
 
-def _features(
-    kernels: Array, dilation: tuple[int, ...] | None
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Weighted, normalized |F| of the kernels that are not zero; which these are."""
+def _features(kernels: Array, dilation: Grid | None) -> tuple[Array, NDArray[np.bool_]]:
+    """Weighted, normalized |F| of the kernels that are not zero; a mask of these."""
     rank = kernels.ndim - 1
     grid = (_POINTS[rank],) * rank
     shaped = np.any(kernels != 0, axis=tuple(range(1, rank + 1)))
     chosen = kernels[shaped]
     modes = mode_weights(grid)
     features = np.empty((len(chosen), len(modes)))
-    for rows, transform in transform_chunks(chosen, grid, dilation):
-        features[rows] = np.abs(transform).reshape(len(transform), -1) * np.sqrt(modes)
+    for rows, transfer in transfer_chunks(chosen, grid, dilation):
+        features[rows] = transfer * np.sqrt(modes)
     return features / np.linalg.norm(features, axis=1, keepdims=True), shaped
 
 
@@ -170,16 +182,19 @@ def _sample(features: Array, seed: int) -> Array:
     return features[np.sort(rows)]
 
 
+def _fitted(features: Array, number: int, start: Any, seed: int = 0) -> Any:
+    cluster = require("sklearn.cluster", "Clusters of kernels", "scikit-learn")
+    threads = require("threadpoolctl", "Clusters of kernels", "scikit-learn")
+    # Sums over one thread do not depend on how many there are, and threads that wait
+    # for each other cost more than they save at this size.
+    with threads.threadpool_limits(1):
+        k_means = cluster.KMeans(number, init=start, n_init=1, random_state=seed)
+        return k_means.fit(features)
+
+
 def _images(centres: Array, rank: int) -> Array:
     """Unweighted centres on the full plane, k = 0 in the middle."""
     size = _POINTS[rank]
-    half = (centres / np.sqrt(mode_weights((size,) * rank))).reshape(
-        -1, *(size,) * (rank - 1), size // 2 + 1
-    )
-    axes = tuple(range(1, rank))
-    inner = half[..., 1:-1]
-    mirrored = np.flip(inner, axis=tuple(range(1, rank + 1)))
-    # Index n - j holds -k_j; flipping sends j to n - 1 - j, so shift by one.
-    mirrored = np.roll(mirrored, 1, axis=axes) if axes else mirrored
-    full = np.concatenate([half, mirrored], axis=-1)
-    return np.fft.fftshift(full, axes=tuple(range(1, rank + 1)))
+    half = centres / np.sqrt(mode_weights((size,) * rank))
+    shape = (*(size,) * (rank - 1), size // 2 + 1)
+    return np.stack([full_plane(image.reshape(shape), size) for image in half])

@@ -1,6 +1,12 @@
-"""The residuals of the identities for every type of convolution layer."""
+"""Residuals of the exact identities for every type of convolution layer.
 
-from collections.abc import Sequence
+    python benchmarks/identity_table.py
+
+Prints the table of docs/identities.md: each layer has five points an axis, random
+weights and a bias that is not 0, and runs on noise. On your own backend and accelerator
+it shows in which precision convolutions really run there.
+"""
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +19,11 @@ from keras_spectral_tl.layers import (
     PeriodicPadding2D,
     PeriodicPadding3D,
 )
-from keras_spectral_tl.spectra.identities.convolution import convolution_residuals
-from keras_spectral_tl.spectra.identities.relu import relu_energy_moved, relu_residuals
+from keras_spectral_tl.spectra import (
+    convolution_residuals,
+    relu_energy_moved,
+    relu_residuals,
+)
 
 _PADDINGS = (PeriodicPadding1D, PeriodicPadding2D, PeriodicPadding3D)
 # Not one size for all axes, so that swapped axes fail.
@@ -71,42 +80,10 @@ class IdentityRow:
     moved: float
 
 
-def identity_table(
-    kinds: Sequence[type[keras.layers.Layer]] | None = None, seed: int = 0
-) -> tuple[IdentityRow, ...]:
-    """Residuals of the exact identities for every type of convolution layer.
-
-    Each layer has five points an axis, random weights and a bias that is not 0, and
-    runs on noise. ``docs/identities.md`` shows the result; run it on your own backend
-    and accelerator to see in which precision convolutions really run there.
-
-    Args:
-        kinds: Layer classes to run; by default all that the theorem covers.
-        seed: Seed of the weights and of the noise.
-
-    Returns:
-        One row a layer type and option.
-
-    Raises:
-        ValueError: If a class has no row.
-
-    Example:
-        >>> rows = identity_table([keras.layers.DepthwiseConv1D])
-        >>> max(row.periodic for row in rows) < 1e-6 < min(row.zero for row in rows)
-        True
-    """
-    known = list(dict.fromkeys(kind for kind, _ in _CASES))
-    chosen = known if kinds is None else list(kinds)
-    unknown = [kind.__name__ for kind in chosen if kind not in known]
-    if unknown:
-        raise ValueError(
-            f"Expected classes among {[kind.__name__ for kind in known]}. Received "
-            f"{unknown}."
-        )
-    # Every row draws from its own stream: it does not depend on the rows asked for.
+def identity_table(seed: int = 0) -> list[IdentityRow]:
+    """One row a layer type and option, each from its own stream of random numbers."""
     streams = np.random.default_rng(seed).spawn(len(_CASES))
-    rows = zip(_CASES, streams, strict=True)
-    return tuple(_row(*case, rng) for case, rng in rows if case[0] in chosen)
+    return [_row(*case, rng) for case, rng in zip(_CASES, streams, strict=True)]
 
 
 def _row(
@@ -125,11 +102,11 @@ def _row(
     zero = float("nan")
     if not inside:
         same = _model([_layer(kind, {"padding": "same", **name})], shape, rng)
-        zero = convolution_residuals(same, x).residuals["layer"]
+        zero = convolution_residuals(same, x)["layer"]
     return IdentityRow(
         layer=kind.__name__,
         options=", ".join(f"{key}={value!r}" for key, value in options.items()),
-        periodic=convolution_residuals(model, x).residuals["layer"],
+        periodic=convolution_residuals(model, x)["layer"],
         zero=zero,
         relu=relu_residuals(model, x, ["layer"])["layer"],
         moved=relu_energy_moved(model, x, ["layer"])["layer"].share,
@@ -161,3 +138,19 @@ def _model(
     for variable in model.trainable_variables:
         variable.assign(rng.normal(size=variable.shape).astype("float32"))
     return model
+
+
+def main() -> None:
+    print("| layer | options | periodic | zero | ReLU | moved |")
+    print("|---" * 6 + "|")
+    for row in identity_table():
+        zero = "-" if np.isnan(row.zero) else f"{row.zero:.2f}"
+        options = f"`{row.options}`" if row.options else ""
+        print(
+            f"| `{row.layer}` | {options} | {row.periodic:.0e} | {zero} "
+            f"| {row.relu:.0e} | {row.moved:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Forms that results share: a row of numbers a layer, JSON, data frames."""
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from keras_spectral_tl._checks import require
+from keras_spectral_tl._files import write_json
+
+Item = TypeVar("Item")
+
+_MOST_LINES = 25
+
+
+def as_lists(value: Any) -> Any:
+    """Return a value with arrays as lists and dataclasses as dicts, for JSON.
+
+    Example:
+        >>> as_lists({"k": np.arange(3), 4: np.float64(0.5)})
+        {'k': [0, 1, 2], '4': 0.5}
+    """
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_lists(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): as_lists(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_lists(part) for part in value]
+    return value
+
+
+class Result:
+    """Base of results that are dataclasses of numbers and arrays."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as lists, for JSON."""
+        names = (field.name for field in fields(self))  # type: ignore[arg-type]
+        return {name: as_lists(getattr(self, name)) for name in names}
+
+    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Write `to_dict` as JSON and return the path."""
+        return write_json(path, self.to_dict())
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame: a column for each number, or a row a place.
+
+        Arrays of the longest first axis become columns (of two axes, one for each
+        place along the second); numbers are repeated; all else is left out.
+        """
+        pandas = require("pandas", "Data frames", "pandas")
+        values = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        known = {n: v for n, v in values.items() if v.dtype.kind in "biufU"}
+        rows = max((len(v) for v in known.values() if v.ndim), default=1)
+        columns: dict[str, Any] = {}
+        for name, array in known.items():
+            if array.ndim == 0 or array.shape == (rows,):
+                columns[name] = np.broadcast_to(array, (rows,))
+            elif array.ndim == 2 and len(array) == rows:
+                columns |= {f"{name}_{n}": column for n, column in enumerate(array.T)}
+        return pandas.DataFrame(columns)
+
+
+class ByLayer(Mapping[str, Item], Generic[Item]):
+    """Results of the layers of a model by name, in the order of execution.
+
+    A read-only mapping. `print` and `to_frame` show the numbers that sum up a layer.
+
+    Args:
+        layers: Layer name to its result: a number, or a dataclass whose `summary`
+            gives a dict of numbers.
+        column: What numbers are called in a table.
+
+    Example:
+        >>> ByLayer({"conv_1": 0.5, "conv_2": 0.25}, "residual")
+        layer   residual
+        conv_1  0.5
+        conv_2  0.25
+    """
+
+    def __init__(self, layers: Mapping[str, Item], column: str = "value") -> None:
+        self.layers = dict(layers)
+        self._column = column
+
+    def __getitem__(self, name: str) -> Item:
+        return self.layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return the numbers that sum up each layer."""
+        return {
+            name: item.summary() if hasattr(item, "summary") else {self._column: item}
+            for name, item in self.layers.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as lists, for JSON."""
+        return {name: as_lists(item) for name, item in self.layers.items()}
+
+    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Write `to_dict` as JSON and return the path."""
+        return write_json(path, self.to_dict())
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame of `rows`, indexed by layer."""
+        pandas = require("pandas", "Data frames", "pandas")
+        frame = pandas.DataFrame.from_dict(self.rows(), orient="index")
+        return frame.rename_axis("layer")
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the first number of each layer as a bar and return the axes."""
+        from keras_spectral_tl.plotting import plot_bars
+
+        rows = self.rows()
+        name = next(iter(next(iter(rows.values()), {self._column: 0})))
+        return plot_bars({layer: row[name] for layer, row in rows.items()}, name, ax=ax)
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        names = list(dict.fromkeys(name for row in rows.values() for name in row))
+        cells = [["layer", *names]] + [
+            [layer, *(_cell(row.get(name, "")) for name in names)]
+            for layer, row in rows.items()
+        ]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+        if len(lines) > _MOST_LINES:
+            left_out = len(lines) - _MOST_LINES + 1
+            lines = [*lines[: _MOST_LINES - 1], f"... and {left_out} more"]
+        return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)

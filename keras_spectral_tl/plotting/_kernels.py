@@ -1,0 +1,357 @@
+"""Kernels: transfer functions, classes, clusters, fits, changes and filters."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_spectral_tl.plotting._style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    MAGNITUDES,
+    ORANGE,
+    PINK,
+    SIGNS,
+    SKY,
+    centred_plane,
+    draw_map,
+    finish,
+    panels,
+    require,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_CLASS_COLOURS = {
+    "low-pass": BLUE,
+    "band-pass": GREEN,
+    "high-pass": ORANGE,
+    "all-pass": SKY,
+    "unstructured": GREY,
+}
+# Hatches tell the classes apart in grey, too.
+_CLASS_HATCHES = {"low-pass": "//", "high-pass": "\\\\", "all-pass": ".."}
+_CLASS_MARKERS = {"low-pass": "v", "band-pass": "o", "high-pass": "^", "all-pass": "s"}
+
+
+def plot_transfer_functions(
+    halves: Mapping[str, ArrayLike], num_points: tuple[int, int], *, ax: Any = None
+) -> "list[Axes]":
+    """Draw transfer functions over the plane of wavenumbers, k = 0 in the middle.
+
+    Args:
+        halves: Label to ``|F|`` (nx, ny // 2 + 1), as ``mean_transfer`` of
+            `keras_spectral_tl.kernel_spectra`.
+        num_points: (nx, ny) of the grid.
+        ax: Axes to draw in, one a label; by default a new figure.
+
+    Returns:
+        The axes of the maps, one a label.
+
+    Raises:
+        ValueError: If there is none, or one does not fit the grid.
+
+    Example:
+        >>> half = np.ones((8, 5))
+        >>> plot_transfer_functions({"conv_1": half}, (8, 8))[0].get_xlabel()
+        '$k_x$'
+    """
+    require(bool(halves), "plot_transfer_functions needs at least one label.")
+    nx, ny = num_points
+    figure, all_axes = panels(len(halves), 4, (2.5, 2.3), ax)
+    for axes, (label, half) in zip(all_axes, halves.items(), strict=True):
+        values = np.asarray(half, float)
+        require(
+            values.shape == (nx, ny // 2 + 1),
+            f"{label!r} must have shape {(nx, ny // 2 + 1)} on a grid of {num_points}. "
+            f"Received {values.shape}.",
+        )
+        extent = (-nx / 2 - 0.5, nx / 2 - 0.5, -ny / 2 - 0.5, ny / 2 - 0.5)
+        plane = centred_plane(values, ny)
+        image = draw_map(axes, plane, extent=extent, cmap=MAGNITUDES, vmin=0)
+        figure.colorbar(image, ax=axes, shrink=0.8, label="mean |F|")
+        axes.set(title=label, xlabel="$k_x$", ylabel="$k_y$")
+    return all_axes
+
+
+def plot_wavenumber_plane(
+    vectors: Mapping[str, ArrayLike], *, ax: Any = None
+) -> "list[Axes]":
+    """Draw wavenumber vectors, such as peaks of kernels, in the Brillouin zone.
+
+    Args:
+        vectors: Label to (kernels, 2), or (kernels, 1), in radians a grid spacing.
+        ax: Axes to draw in, one a label; by default a new figure.
+
+    Returns:
+        The axes, one a label.
+
+    Example:
+        >>> plot_wavenumber_plane({"peaks": np.zeros((3, 2))})[0].get_title()
+        'peaks'
+    """
+    require(bool(vectors), "plot_wavenumber_plane needs at least one label.")
+    _, all_axes = panels(len(vectors), 4, (2.9, 2.7), ax)
+    for axes, (label, values) in zip(all_axes, vectors.items(), strict=True):
+        points = np.asarray(values, float)
+        require(
+            points.ndim == 2 and points.shape[1] in (1, 2),
+            f"{label!r} must have shape (kernels, 2). Received {points.shape}.",
+        )
+        x, y = points[:, 0], points[:, -1] if points.shape[1] == 2 else points[:, 0] * 0
+        axes.plot(x, y, "o", color=BLUE, markersize=3, alpha=0.5)
+        _zone_ticks(axes, np.pi)
+        axes.set(title=label, xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
+    return all_axes
+
+
+def _zone_ticks(axes: "Axes", edge: float) -> None:
+    axes.set_xticks((-edge, 0, edge), ("-π", "0", "π"))
+    axes.set_yticks((-edge, 0, edge), ("-π", "0", "π"))
+    axes.set_xlabel("$k_x$")
+    axes.set_ylabel("$k_y$")
+
+
+def plot_kernel_classes(
+    shares: Mapping[str, Mapping[str, float]], *, ax: Any = None
+) -> "Axes":
+    """Draw the share of the kernels of each class, a bar a layer.
+
+    Args:
+        shares: Layer name to {class: share}, as ``class_shares``.
+        ax: Axes to draw in; by default a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If there is no layer.
+
+    Example:
+        >>> axes = plot_kernel_classes({"conv_1": {"low-pass": 0.4, "high-pass": 0.6}})
+        >>> [text.get_text() for text in axes.get_legend().get_texts()]
+        ['low-pass', 'high-pass']
+    """
+    require(bool(shares), "plot_kernel_classes needs at least one layer.")
+    kinds = list(dict.fromkeys(kind for row in shares.values() for kind in row))
+    _, (axes,) = panels(1, 1, (5.6, 0.35 * len(shares) + 1.2), ax)
+    rows = np.arange(len(shares))
+    left = np.zeros(len(shares))
+    for kind in kinds:
+        widths = np.array([row.get(kind, 0.0) for row in shares.values()])
+        axes.barh(
+            rows, widths, left=left, color=_CLASS_COLOURS.get(kind, PINK),
+            hatch=_CLASS_HATCHES.get(kind), edgecolor="white", label=kind,
+        )  # fmt: skip
+        left += widths
+    axes.set_yticks(rows, list(shares))
+    axes.invert_yaxis()
+    axes.margins(x=0)
+    axes.set_xlabel("share of the kernels")
+    axes.legend(
+        ncols=len(kinds), loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False,
+        fontsize=8,
+    )  # fmt: skip
+    return axes
+
+
+def plot_kernel_clusters(
+    centres: ArrayLike, sizes: Sequence[int], *, ax: Any = None
+) -> "list[Axes]":
+    """Draw centres of clusters of transfer functions over the plane.
+
+    Args:
+        centres: (clusters, n, n), k = 0 in the middle.
+        sizes: (clusters,) kernels in each.
+        ax: Axes to draw in, one a cluster; by default a new figure.
+
+    Returns:
+        The axes of the maps, one a cluster.
+
+    Raises:
+        ValueError: If the shapes are not as above.
+
+    Example:
+        >>> all_axes = plot_kernel_clusters(np.ones((2, 8, 8)), [5, 3])
+        >>> [axes.get_title() for axes in all_axes]
+        ['5 kernels', '3 kernels']
+    """
+    images = np.asarray(centres, float)
+    require(
+        images.ndim == 3 and len(images) == len(sizes) > 0,
+        "Expected centres (clusters, n, n) and as many sizes. Received shape "
+        f"{images.shape} and {len(sizes)} sizes.",
+    )
+    figure, all_axes = panels(len(images), 4, (2.2, 2.2), ax)
+    for axes, image, size in zip(all_axes, images, sizes, strict=True):
+        shown = draw_map(
+            axes, image, cmap=MAGNITUDES, extent=(-1, 1, -1, 1), vmin=0,
+            vmax=images.max(),
+        )  # fmt: skip
+        axes.set_title(f"{size} kernels", fontsize=10)
+        _zone_ticks(axes, 1)
+    figure.colorbar(shown, ax=all_axes, label="|F| / rms |F|")
+    return all_axes
+
+
+def plot_gabor_fits(
+    kernels: ArrayLike, fits: ArrayLike, residuals: ArrayLike, *, ax: Any = None
+) -> "list[Axes]":
+    """Draw kernels above, the Gabor functions fitted to them below.
+
+    Args:
+        kernels: (kernels, nx, ny).
+        fits: The same of the fits, as ``kernels()`` of `spectra.fit_gabor`'s result.
+        residuals: (kernels,) ``|kernel - fit| / |kernel|``, written above each pair.
+        ax: Axes to draw in, two a kernel; by default a new figure.
+
+    Returns:
+        The axes of the maps: all kernels, then all fits.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> kernel = np.eye(5)[None]
+        >>> len(plot_gabor_fits(kernel, kernel, [0.0]))
+        2
+    """
+    rows = [np.asarray(values, float) for values in (kernels, fits)]
+    names = np.asarray(residuals, float)
+    require(
+        rows[0].ndim == 3 and rows[0].shape == rows[1].shape and rows[0].size > 0
+        and len(names) == len(rows[0]),
+        "Expected kernels and fits (kernels, nx, ny) and a residual each. Received "
+        f"{rows[0].shape}, {rows[1].shape} and {names.shape}.",
+    )  # fmt: skip
+    count = len(names)
+    _, all_axes = panels(2 * count, count, (1.1, 1.25), ax)
+    for place, axes in enumerate(all_axes):
+        row, column = divmod(place, count)
+        limit = float(np.abs(rows[0][column]).max()) or 1.0
+        draw_map(axes, rows[row][column], cmap=SIGNS, vmin=-limit, vmax=limit)
+        axes.set(xticks=[], yticks=[])
+        if row == 0:
+            axes.set_title(f"{names[column]:.2f}", fontsize=9)
+    all_axes[0].set_ylabel("kernel")
+    all_axes[count].set_ylabel("Gabor fit")
+    return all_axes
+
+
+def plot_kernel_changes(
+    changes: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], *, ax: Any = None
+) -> "list[Axes]":
+    """Draw how far each kernel moved against its agreement with a second retraining.
+
+    Args:
+        changes: Layer name to (relative change, agreement, class) of its kernels, as
+            ``relative_changes``, ``significance.agreements``, ``classes_before``.
+        ax: Axes to draw in, one a layer; by default a new figure.
+
+    Returns:
+        The axes of the panels, one a layer.
+
+    Raises:
+        ValueError: If there is no layer, or its three arrays differ in length.
+
+    Example:
+        >>> moved = np.array([0.1, 0.2])
+        >>> found = plot_kernel_changes({"conv": (moved, moved, ["low-pass"] * 2)})
+        >>> found[0].get_title()
+        'conv'
+    """
+    require(bool(changes), "plot_kernel_changes needs at least one layer.")
+    _, all_axes = panels(len(changes), 3, (4.2, 3.2), ax)
+    drawn: dict[str, Any] = {}
+    for axes, (layer, arrays) in zip(all_axes, changes.items(), strict=True):
+        moved, agreement, kinds = (np.ravel(np.asarray(values)) for values in arrays)
+        require(
+            len(moved) == len(agreement) == len(kinds),
+            f"Layer {layer!r} has {len(moved)} changes, {len(agreement)} agreements "
+            f"and {len(kinds)} classes.",
+        )
+        # Many unstructured kernels must not cover the few others.
+        for place, (kind, colour) in enumerate(_CLASS_COLOURS.items()):
+            chosen = kinds == kind
+            if chosen.any():
+                marker = _CLASS_MARKERS.get(kind, "x")
+                (drawn[kind],) = axes.plot(
+                    moved[chosen], agreement[chosen], marker, color=colour,
+                    markersize=4 if kind == "unstructured" else 6, zorder=8 - place,
+                    alpha=0.7, linestyle="none",
+                )  # fmt: skip
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set_xlim(left=0)
+        axes.set_ylim(-1.05, 1.05)
+        axes.set_title(layer)
+    xlabel = "relative change |K₁ − K₀| / |K₀|"
+    finish(all_axes, xlabel, "agreement of two seeds (cosine)", drawn, ax)
+    return all_axes
+
+
+def plot_filters(
+    filters: ArrayLike,
+    shares: Sequence[float],
+    names: Sequence[str],
+    noise_shares: Sequence[float] | None = None,
+    *,
+    ax: Any = None,
+) -> "list[Axes]":
+    """Draw filters as images, their transfer functions below, and all shares.
+
+    Args:
+        filters: (filters, nx, ny), strongest first.
+        shares: (filters,) share of each, and of further ones that are not drawn.
+        names: (filters,) title of each, such as its class.
+        noise_shares: Shares that noise would reach, beside the others.
+        ax: Axes to draw in, two a filter and one; by default a new figure.
+
+    Returns:
+        The axes: images, transfer functions, shares.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> len(plot_filters(np.ones((2, 5, 5)), [0.5, 0.2], ["low-pass", "Gabor"]))
+        5
+    """
+    images, heights = np.asarray(filters, float), np.asarray(shares, float)
+    require(
+        images.ndim == 3 and 0 < len(images) == len(names) <= len(heights),
+        "Expected filters (filters, nx, ny), a name each and at least as many shares. "
+        f"Received {images.shape}, {len(names)} names and {heights.shape}.",
+    )
+    count = len(images)
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(max(1.5 * count, 3.5), 5.2), layout="constrained")
+        grid = figure.add_gridspec(3, count)
+        places = [grid[row, column] for row in (0, 1) for column in range(count)]
+        ax = [figure.add_subplot(place) for place in (*places, grid[2, :])]
+    _, all_axes = panels(2 * count + 1, count, (1.5, 1.7), ax)
+    for place, (image, name) in enumerate(zip(images, names, strict=True)):
+        limit = float(np.abs(image).max()) or 1.0
+        draw_map(all_axes[place], image, cmap=SIGNS, vmin=-limit, vmax=limit)
+        all_axes[place].set_title(f"{name}\n{heights[place]:.0%}", fontsize=8)
+        all_axes[place].set(xticks=[], yticks=[])
+        transfer = np.abs(np.fft.fftshift(np.fft.fft2(image, s=(64, 64))))
+        below = all_axes[count + place]
+        draw_map(below, transfer, cmap=MAGNITUDES, vmin=0, extent=(-1, 1, -1, 1))
+        below.set_xticks((-1, 0, 1), ("-π", "0", "π"), fontsize=7)
+        below.set_yticks((-1, 0, 1), ("-π", "0", "π"), fontsize=7)
+    all_axes[0].set_ylabel("filter")
+    all_axes[count].set_ylabel("|F|(k)")
+    bars = all_axes[-1]
+    bars.bar(np.arange(1, len(heights) + 1), heights, color=BLUE)
+    if noise_shares is not None:
+        level = np.asarray(noise_shares, float)
+        bars.plot(np.arange(1, len(level) + 1), level, "_", color=BLACK, markersize=9)
+        bars.legend(["reached by noise"], fontsize=8)
+    bars.set(xlabel="filter", ylabel="share of energy")
+    return all_axes

@@ -1,0 +1,235 @@
+"""Scores of layers, and the loss around a model."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import kendalltau
+
+from keras_spectral_tl.plotting._style import (
+    BLUE,
+    MAGNITUDES,
+    ORANGE,
+    finish,
+    label_points,
+    line_looks,
+    panels,
+    require,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_scores_against_sweep(
+    scores: Mapping[str, Mapping[str, float]],
+    sweep: Mapping[str, float],
+    *,
+    ax: Any = None,
+) -> "list[Axes]":
+    """Draw the scores of layers against what retraining each layer really gives.
+
+    Args:
+        scores: Scorer to {layer: score}, higher meaning better to retrain.
+        sweep: Layer to the measured correlation after retraining it alone.
+        ax: Axes to draw in, one a scorer; by default a new figure.
+
+    Returns:
+        The axes of the panels, one a scorer, Kendall's rank correlation in its title
+        and the name of each point in a column beside it.
+
+    Raises:
+        ValueError: If there is no scorer, or a scorer and the sweep share fewer than
+            two layers.
+
+    Example:
+        >>> sweep = {"conv_1": 0.8, "conv_2": 0.7, "conv_3": 0.6}
+        >>> all_axes = plot_scores_against_sweep({"probe": sweep}, sweep)
+        >>> all_axes[0].get_title()
+        'probe (τ = 1.00)'
+    """
+    require(bool(scores), "plot_scores_against_sweep needs at least one scorer.")
+    height = max(3.1, 0.15 * len(sweep) + 0.9)
+    _, all_axes = panels(len(scores), 3, (3.8, height), ax)
+    for axes, (scorer, values) in zip(all_axes, scores.items(), strict=True):
+        layers = [layer for layer in sweep if layer in values]
+        require(
+            len(layers) >= 2,
+            f"Scorer {scorer!r} and the sweep must share at least two layers. Received "
+            f"{list(values)} and {list(sweep)}.",
+        )
+        x = [values[layer] for layer in layers]
+        y = [sweep[layer] for layer in layers]
+        axes.plot(x, y, "o", color=BLUE, markersize=7, alpha=0.8)
+        name = scorer.replace("_", " ")
+        axes.set_title(f"{name} (τ = {kendalltau(x, y).statistic:.2f})")
+        axes.margins(0.12)
+        label_points(axes, x, y, layers)
+    finish(all_axes, "score", "correlation after retraining", ax=ax)
+    return all_axes
+
+
+def plot_layer_scores(
+    scores: Mapping[str, Mapping[str, float]],
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    *,
+    ax: Any = None,
+) -> "list[Axes]":
+    """Draw the scores of the layers, a panel a scorer, the best layer marked.
+
+    Args:
+        scores: Scorer to {layer: score}, higher meaning better to retrain.
+        intervals: Scorer to {layer: (low, high)}, drawn as bars, where there are any.
+        ax: Axes to draw in, one a scorer; by default a new figure.
+
+    Returns:
+        The axes of the panels, one a scorer, layers from top to bottom.
+
+    Raises:
+        ValueError: If there is no scorer or a scorer has no layer.
+
+    Example:
+        >>> all_axes = plot_layer_scores({"probe": {"conv_1": 0.2, "conv_2": 0.1}})
+        >>> [label.get_text() for label in all_axes[0].get_yticklabels()]
+        ['conv_1', 'conv_2']
+    """
+    require(bool(scores), "plot_layer_scores needs at least one scorer.")
+    rows = max(len(values) for values in scores.values())
+    _, all_axes = panels(len(scores), 3, (3.2, max(1.8, 0.28 * rows + 0.9)), ax)
+    for axes, (scorer, values) in zip(all_axes, scores.items(), strict=True):
+        require(bool(values), f"Scorer {scorer!r} has no layers.")
+        layers = list(values)
+        best = max(layers, key=lambda layer: values[layer])
+        for row, layer in enumerate(layers):
+            colour = ORANGE if layer == best else BLUE
+            interval = (intervals or {}).get(scorer, {}).get(layer)
+            if interval is not None:
+                axes.plot(interval, (row, row), color=colour, linewidth=2, alpha=0.5)
+            marker = "D" if layer == best else "o"
+            axes.plot(values[layer], row, marker, color=colour)
+        axes.set_yticks(range(len(layers)), layers)
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_title(scorer.replace("_", " "))
+        axes.set_xlabel("score (◆ best)")
+    return all_axes
+
+
+def plot_bars(values: Mapping[str, float], xlabel: str, *, ax: Any = None) -> "Axes":
+    """Draw one number a layer as bars, from top to bottom.
+
+    Args:
+        values: Layer name to its number.
+        xlabel: What the numbers are.
+        ax: Axes to draw in; by default a new figure.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> plot_bars({"conv_1": 0.5}, "relative change").get_xlabel()
+        'relative change'
+    """
+    require(bool(values), "plot_bars needs at least one layer.")
+    _, (axes,) = panels(1, 1, (4.2, 0.28 * len(values) + 0.9), ax)
+    axes.barh(np.arange(len(values)), list(values.values()), color=BLUE)
+    axes.set_yticks(np.arange(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.set_xlabel(xlabel)
+    return axes
+
+
+def plot_loss_lines(
+    steps: ArrayLike,
+    lines: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    ax: Any = None,
+) -> "list[Axes]":
+    """Draw the loss along lines through a model, a panel a layer, one scale for all.
+
+    Args:
+        steps: (steps,) along the lines, in units of the filters' norms.
+        lines: Layer name to {direction: losses (steps,)}.
+        ax: Axes to draw in, one a layer; by default a new figure.
+
+    Returns:
+        The axes of the panels, one a layer.
+
+    Raises:
+        ValueError: If there is no layer, or lengths differ.
+
+    Example:
+        >>> steps = np.linspace(-1, 1, 5)
+        >>> found = plot_loss_lines(steps, {"conv_1": {"random 1": steps**2}})
+        >>> found[0].get_title()
+        'conv_1'
+    """
+    x = np.asarray(steps, float)
+    require(bool(lines), "plot_loss_lines needs at least one layer.")
+    _, all_axes = panels(len(lines), 3, (2.6, 2.1), ax)
+    looks = line_looks(label for row in lines.values() for label in row)
+    drawn: dict[str, Any] = {}
+    for axes, (layer, row) in zip(all_axes, lines.items(), strict=True):
+        for label, losses in row.items():
+            y = np.asarray(losses, float)
+            require(
+                y.shape == x.shape,
+                f"Line {label!r} of layer {layer!r} has shape {y.shape}, the steps "
+                f"have {x.shape}.",
+            )
+            (drawn[label],) = axes.plot(x, y, **looks[label])
+        axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        axes.set_title(layer, fontsize=10)
+    limits = np.array([axes.get_ylim() for axes in all_axes])
+    for axes in all_axes:
+        axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+    finish(all_axes, "step / norm of the filter", "loss", drawn, ax)
+    return all_axes
+
+
+def plot_loss_surface(
+    steps: ArrayLike,
+    surface: ArrayLike,
+    labels: tuple[str, str] = ("first", "second"),
+    *,
+    ax: Any = None,
+) -> "Axes":
+    """Draw contours of the loss on a plane through a model, which sits at the cross.
+
+    Args:
+        steps: (steps,) along both directions.
+        surface: (steps, steps), axis 0 along the first direction (to the right).
+        labels: What the two directions are.
+        ax: Axes to draw in; by default a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If the shapes do not fit or a loss is not above 0.
+
+    Example:
+        >>> steps = np.linspace(-1, 1, 5)
+        >>> bowl = 1 + steps[:, None] ** 2 + steps**2
+        >>> plot_loss_surface(steps, bowl).get_xlabel()
+        'first direction'
+    """
+    x, values = np.asarray(steps, float), np.asarray(surface, float)
+    require(
+        values.shape == (len(x), len(x)) and bool(np.all(values > 0)),
+        "Expected losses above 0 of shape (steps, steps). Received shape "
+        f"{values.shape} for {len(x)} steps.",
+    )
+    figure, (axes,) = panels(1, 1, (4.4, 3.6), ax)
+    levels = np.geomspace(values.min(), values.max() * 1.0001, 13)
+    filled = axes.contourf(x, x, values.T, levels=levels, cmap=MAGNITUDES, norm="log")
+    axes.contour(x, x, values.T, levels=levels, colors="white", linewidths=0.5)
+    axes.plot(0, 0, "P", color=ORANGE, markeredgecolor=BLUE, markersize=9)
+    bar = figure.colorbar(filled, ax=axes, label="loss", format="%.2g")
+    bar.ax.minorticks_off()
+    axes.set_xlabel(f"{labels[0]} direction")
+    axes.set_ylabel(f"{labels[1]} direction")
+    axes.set_aspect("equal")
+    return axes

@@ -1,0 +1,391 @@
+"""Curves by wavenumber: spectra, ratios, coherence, shifts, composition."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_spectral_tl.plotting._style import (
+    BLUE,
+    GREY,
+    MAGNITUDES,
+    ORANGE,
+    finish,
+    line_looks,
+    panels,
+    require,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DEEPEST = 1e-10
+# Lengths are in units of the domain, which is 2 pi long.
+_K = "wavenumber k (domain 2π)"
+
+
+def plot_energy_spectra(
+    spectra: Mapping[str, ArrayLike],
+    ylabel: str = "energy spectrum E(k)",
+    *,
+    ax: Any = None,
+) -> "Axes":
+    """Draw radial spectra of several fields or models on logarithmic axes.
+
+    Args:
+        spectra: Label to spectrum; the index is the wavenumber, k = 0 is not drawn.
+        ylabel: What the spectra are.
+        ax: Axes to draw in; by default a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If there is no spectrum, or one is not 1-D.
+
+    Example:
+        >>> k = np.arange(1.0, 32.0)
+        >>> axes = plot_energy_spectra({"base": np.append(0, k**-3)})
+        >>> axes.get_xscale()
+        'log'
+    """
+    _, (axes,) = panels(1, 1, (5.2, 3.8), ax)
+    drawn = _draw_spectra(axes, spectra, line_looks(spectra))
+    finish([axes], _K, ylabel, drawn, ax)
+    return axes
+
+
+def plot_activation_spectra(
+    spectra: Mapping[str, Mapping[str, ArrayLike]],
+    ylabel: str = "pre-activation spectrum",
+    *,
+    ax: Any = None,
+) -> "list[Axes]":
+    """Draw activation spectra of each layer, a panel a layer, a line a label.
+
+    Args:
+        spectra: Layer name to {label: spectrum}, such as the labels "base", "target"
+            and "retrained"; the index of a spectrum is the wavenumber, k = 0 is not
+            drawn.
+        ylabel: What the spectra are.
+        ax: Axes to draw in, one a layer; by default a new figure.
+
+    Returns:
+        The axes of the panels, one a layer.
+
+    Raises:
+        ValueError: If there is no layer, or a spectrum is not 1-D.
+
+    Example:
+        >>> falling = 1.0 / np.arange(1, 12)
+        >>> lines = {"base": falling, "target": 2 * falling}
+        >>> len(plot_activation_spectra({"conv_1": lines, "conv_2": lines}))
+        2
+    """
+    require(bool(spectra), "plot_activation_spectra needs at least one layer.")
+    _, all_axes = panels(len(spectra), 4, (2.6, 2.2), ax)
+    looks = line_looks(label for lines in spectra.values() for label in lines)
+    drawn: dict[str, Any] = {}
+    for axes, (layer, lines) in zip(all_axes, spectra.items(), strict=True):
+        drawn |= _draw_spectra(axes, lines, looks)
+        axes.set_title(layer, fontsize=10)
+    finish(all_axes, _K, ylabel, drawn, ax)
+    return all_axes
+
+
+def _draw_spectra(
+    axes: "Axes", spectra: Mapping[str, ArrayLike], looks: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Draw spectra on logarithmic axes and return the line of each label."""
+    require(bool(spectra), "At least one spectrum is needed. Received none.")
+    lines: dict[str, Any] = {}
+    for label, values in spectra.items():
+        spectrum = np.asarray(values, float)
+        require(
+            spectrum.ndim == 1 and spectrum.size > 1,
+            f"Spectrum {label!r} must have shape (num_shells,) with at least two "
+            f"shells. Received {spectrum.shape}.",
+        )
+        lines[label] = _draw_line(axes, label, spectrum, looks)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    # What lies deeper is round-off, and would squeeze the rest into a corner.
+    low, high = axes.get_ylim()
+    axes.set_ylim(bottom=max(low, high * _DEEPEST))
+    axes.grid(alpha=0.3)
+    return lines
+
+
+def _draw_line(
+    axes: "Axes", label: str, values: ArrayLike, looks: Mapping[str, dict[str, Any]]
+) -> Any:
+    """Draw positive values from k = 1 on; logarithms of others do not exist."""
+    array = np.asarray(values, float)
+    shown = np.where(array > 0, array, np.nan)[1:]
+    (line,) = axes.plot(np.arange(1, len(array)), shown, label=label, **looks[label])
+    return line
+
+
+def plot_kernel_spectra(
+    profiles: Mapping[str, ArrayLike], *, ax: Any = None
+) -> "list[Axes]":
+    """Draw radial transfer functions of the kernels of each layer, a panel a layer.
+
+    Args:
+        profiles: Layer name to profiles (..., num_shells), the leading axes counting
+            kernels; the index of the last is the wavenumber. The mean is drawn over
+            the single kernels, and its peak k* is marked.
+        ax: Axes to draw in, one a layer; by default a new figure.
+
+    Returns:
+        The axes of the panels, one a layer.
+
+    Raises:
+        ValueError: If there is no layer.
+
+    Example:
+        >>> low_pass = np.exp(-np.arange(12.0))
+        >>> plot_kernel_spectra({"conv_1": low_pass})[0].get_title()
+        'conv_1'
+    """
+    require(bool(profiles), "plot_kernel_spectra needs at least one layer.")
+    _, all_axes = panels(len(profiles), 4, (2.6, 2.2), ax)
+    for axes, (layer, values) in zip(all_axes, profiles.items(), strict=True):
+        kernels = np.atleast_2d(np.asarray(values, float))
+        kernels = kernels.reshape(-1, kernels.shape[-1])
+        mean = kernels.mean(axis=0)
+        # More than about 60 curves are a grey area anyway.
+        step = max(1, len(kernels) // 60)
+        for kernel in kernels[::step] if len(kernels) > 1 else ():
+            axes.plot(kernel, color=GREY, alpha=0.3, linewidth=0.7)
+        axes.plot(mean, color=BLUE, linewidth=2)
+        peak = int(mean.argmax())
+        axes.plot(peak, mean[peak], "o", color=ORANGE, clip_on=False)
+        axes.set_title(layer, fontsize=10)
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0)
+    finish(all_axes, _K, "kernel transfer |F[kernel]|", ax=ax)
+    return all_axes
+
+
+def plot_wavenumber_ratios(
+    ratios: Mapping[str, Mapping[str, ArrayLike]],
+    ylabel: str = "ratio of energies",
+    *,
+    ax: Any = None,
+) -> "list[Axes]":
+    """Draw ratios by wavenumber on a logarithmic axis around 1, a panel a name.
+
+    Such as gains of layers, changes of kernels, or target spectra over base spectra.
+
+    Args:
+        ratios: Name of the panel to {label: ratio}; the index is the wavenumber, k = 0
+            is not drawn, nor what is not above 0.
+        ylabel: What the ratios are.
+        ax: Axes to draw in, one a name; by default a new figure.
+
+    Returns:
+        The axes of the panels.
+
+    Raises:
+        ValueError: If there is no panel, or one has no line.
+
+    Example:
+        >>> gain = np.array([1.0, 2.0, 4.0])
+        >>> plot_wavenumber_ratios({"conv": {"total": gain}})[0].get_yscale()
+        'log'
+    """
+    require(
+        bool(ratios) and all(ratios.values()),
+        f"plot_wavenumber_ratios needs panels with lines. Received {dict(ratios)}.",
+    )
+    size = (5.2, 3.4) if len(ratios) == 1 else (3.2, 2.5)
+    _, all_axes = panels(len(ratios), 3, size, ax)
+    looks = line_looks(label for lines in ratios.values() for label in lines)
+    drawn: dict[str, Any] = {}
+    for axes, (name, lines) in zip(all_axes, ratios.items(), strict=True):
+        for label, values in lines.items():
+            drawn[label] = _draw_line(axes, label, values, looks)
+        axes.axhline(1, color=GREY, linewidth=0.8)
+        axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        axes.set_title(name, fontsize=10)
+    finish(all_axes, _K, ylabel, drawn, ax)
+    return all_axes
+
+
+def plot_coherence(curves: Mapping[str, ArrayLike], *, ax: Any = None) -> "Axes":
+    """Draw the correlation of prediction and truth at each wavenumber.
+
+    Args:
+        curves: Label to coherence in [-1, 1]; the index is the wavenumber.
+        ax: Axes to draw in; by default a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If there is no curve.
+
+    Example:
+        >>> plot_coherence({"base": np.ones(8)}).get_ylabel()
+        'coherence with the truth'
+    """
+    require(bool(curves), "plot_coherence needs at least one curve. Received none.")
+    _, (axes,) = panels(1, 1, (5.0, 3.2), ax)
+    looks = line_looks(curves)
+    drawn = {}
+    for label, values in curves.items():
+        curve = np.asarray(values, float)
+        k = np.arange(1, len(curve))
+        (drawn[label],) = axes.plot(k, curve[1:], **looks[label])
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.set_ylim(top=1.02)
+    axes.grid(alpha=0.3)
+    finish([axes], _K, "coherence with the truth", drawn, ax)
+    return axes
+
+
+def plot_composition(
+    matrices: Mapping[str, ArrayLike], *, ax: Any = None
+) -> "list[Axes]":
+    """Draw which input wavenumbers feed which output wavenumbers.
+
+    Args:
+        matrices: Name to a matrix (output shells, input shells) of energies; each row
+            is drawn as shares of its sum.
+        ax: Axes to draw in, one a matrix; by default a new figure.
+
+    Returns:
+        The axes of the maps.
+
+    Raises:
+        ValueError: If there is none, or one is not a matrix.
+
+    Example:
+        >>> plot_composition({"network": np.eye(4)})[0].get_title()
+        'network'
+    """
+    require(bool(matrices), "plot_composition needs at least one matrix.")
+    figure, all_axes = panels(len(matrices), 3, (3.4, 3.0), ax)
+    for axes, (name, values) in zip(all_axes, matrices.items(), strict=True):
+        matrix = np.asarray(values, float)
+        require(
+            matrix.ndim == 2,
+            f"{name!r} must be a matrix (output, input). Received {matrix.shape}.",
+        )
+        total = matrix.sum(axis=1, keepdims=True)
+        shares = matrix / np.where(total > 0, total, 1.0)
+        image = axes.imshow(
+            shares, origin="lower", cmap=MAGNITUDES, vmin=0, aspect="auto"
+        )
+        figure.colorbar(image, ax=axes, label="share of the output's energy")
+        axes.set(title=name, xlabel="input wavenumber", ylabel="output wavenumber")
+    return all_axes
+
+
+def plot_spectral_shifts(
+    shifts: Mapping[str, Mapping[str, tuple[float, float]]], *, ax: Any = None
+) -> "list[Axes]":
+    """Draw shifts of activation spectra by layer: gain and shape in two panels.
+
+    Args:
+        shifts: Layer name to {label: (gain, distance)}, gain the logarithm of a ratio
+            of energies and distance the share of energy at other wavenumbers, as
+            `keras_spectral_tl.spectra.spectral_shift`.
+        ax: Two axes to draw in; by default a new figure.
+
+    Returns:
+        The axes of gain and of distance.
+
+    Raises:
+        ValueError: If there is no layer.
+
+    Example:
+        >>> both = plot_spectral_shifts({"conv_1": {"data": (0.7, 0.2)}})
+        >>> [axes.get_title() for axes in both]
+        ['gain (ratio of energies)', 'shape (share of energy moved)']
+    """
+    require(bool(shifts), "plot_spectral_shifts needs at least one layer.")
+    width = max(3.8, 0.33 * len(shifts) + 1)
+    _, (gains, shapes) = panels(2, 2, (width, 2.8), ax)
+    looks = line_looks(label for row in shifts.values() for label in row)
+    places = np.arange(len(shifts))
+    drawn: dict[str, Any] = {}
+    for number, (label, look) in enumerate(looks.items()):
+        pairs = [row.get(label, (np.nan, np.nan)) for row in shifts.values()]
+        marker = "osd^"[number % 4]
+        gains.plot(places, np.exp([g for g, _ in pairs]), marker=marker, **look)
+        distances = [d for _, d in pairs]
+        (drawn[label],) = shapes.plot(places, distances, marker=marker, **look)
+    for axes in (gains, shapes):
+        axes.set_xticks(places, list(shifts), rotation=45, ha="right", fontsize=8)
+        axes.grid(alpha=0.3)
+    gains.set_yscale("log")
+    gains.axhline(1, color=GREY, linewidth=0.8)
+    gains.set_title("gain (ratio of energies)", fontsize=10)
+    shapes.set_ylim(bottom=0)
+    shapes.set_title("shape (share of energy moved)", fontsize=10)
+    finish([gains, shapes], "layer", "", drawn, ax)
+    return [gains, shapes]
+
+
+def plot_curves(
+    curves: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
+    xlabel: str,
+    ylabel: str,
+    logarithmic: str = "",
+    *,
+    ax: Any = None,
+) -> "list[Axes]":
+    """Draw one panel a group of curves, with common axes; "filtered DNS" is black.
+
+    Args:
+        curves: Title of a panel to its curves, label to `(x, y)`. Values that are not
+            finite leave gaps.
+        xlabel: What x is.
+        ylabel: What y is.
+        logarithmic: The logarithmic axes: "", "x", "y" or "xy".
+        ax: Axes to draw in, one a group; by default a new figure.
+
+    Returns:
+        The axes of each panel.
+
+    Raises:
+        ValueError: If there is no curve, x and y differ in shape, or an axis is
+            unknown.
+
+    Example:
+        >>> time = np.linspace(0, 1, 11)
+        >>> axes = plot_curves({"energy": {"none": (time, 1 - time)}}, "time", "energy")
+        >>> len(axes), len(axes[0].lines)
+        (1, 1)
+    """
+    require(bool(curves) and all(curves.values()), "There are no curves to plot.")
+    require(
+        logarithmic in ("", "x", "y", "xy"),
+        f"logarithmic must be '', 'x', 'y' or 'xy'. Received {logarithmic!r}.",
+    )
+    looks = line_looks(_labels(curves.values()))
+    _, all_axes = panels(len(curves), 2, (5.2, 3.6), ax)
+    for axes, (title, group) in zip(all_axes, curves.items(), strict=True):
+        for label, (x, y) in group.items():
+            x, y = np.asarray(x, float), np.asarray(y, float)
+            require(
+                x.shape == y.shape and x.ndim == 1,
+                f"Curve {label!r} needs x and y of one shape. Received {x.shape} and "
+                f"{y.shape}.",
+            )
+            axes.plot(x, y, label=label, **looks[label])
+        axes.set_title(title, fontsize=10)
+        axes.set_xscale("log" if "x" in logarithmic else "linear")
+        axes.set_yscale("log" if "y" in logarithmic else "linear")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    finish(all_axes, xlabel, ylabel, ax=ax)
+    return all_axes
+
+
+def _labels(groups: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [label for group in groups for label in group]

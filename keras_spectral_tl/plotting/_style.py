@@ -1,0 +1,244 @@
+"""Colours, panels and labels that all figures share, and images without a figure."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+PINK, YELLOW, SKY, GREY = "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F"
+BLACK = "#000000"
+_USUAL = {
+    "base": (BLUE, "-"),
+    "target": (ORANGE, "--"),
+    "retrained": (GREEN, "-."),
+    "truth": (BLACK, "-"),
+    "filtered DNS": (BLACK, "-"),
+    "prediction": (ORANGE, "--"),
+}
+_COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY, BLACK)
+_LINE_STYLES = ("-", "--", "-.", ":")
+# Even from dark to bright, the same to the colour blind; signs have another map.
+MAGNITUDES, SIGNS = "cividis", "RdBu_r"
+
+
+def line_looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return colour and line style of each label; no two of 20 labels share both.
+
+    The usual labels look the same in every figure; the others take the first colours
+    unused, and the next line style each, for readers in grey.
+
+    Example:
+        >>> looks = line_looks(["retrained", "other", "base"])
+        >>> [look["color"] for look in looks.values()]
+        ['#009E73', '#D55E00', '#0072B2']
+    """
+    names = list(dict.fromkeys(labels))
+    taken = [_USUAL[name][0] for name in names if name in _USUAL]
+    free = [colour for colour in _COLOURS if colour not in taken] or _COLOURS
+    others = [name for name in names if name not in _USUAL]
+    found = dict(_USUAL)
+    for number, name in enumerate(others):
+        turn, place = divmod(number, len(free))
+        # Where a turn is of even length, one style more, so that pairs do not repeat.
+        style = number + turn * (1 - len(free) % 2)
+        found[name] = free[place], _LINE_STYLES[style % len(_LINE_STYLES)]
+    return {
+        name: dict(zip(("color", "linestyle"), found[name], strict=True), linewidth=1.8)
+        for name in names
+    }
+
+
+def panels(
+    count: int, columns: int, size: tuple[float, float], ax: Any = None
+) -> "tuple[Figure, list[Axes]]":
+    """Return a figure with panels of ``size`` inches in rows, or the axes given.
+
+    Args:
+        count: Number of panels.
+        columns: In a row, at most.
+        size: Width and height of a panel.
+        ax: Axes to draw in, as many as panels; None makes a figure.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If ``ax`` holds another number of axes.
+    """
+    if ax is not None:
+        given = list(np.ravel(ax))
+        require(
+            len(given) == count,
+            f"This figure has {count} panels: expected as many axes in ax. Received "
+            f"{len(given)}.",
+        )
+        return given[0].get_figure(root=True), given
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Figures need matplotlib, which is not installed. Install it with "
+            "`pip install keras-spectral-tl[plot]`."
+        ) from error
+    across = min(count, columns)
+    down = -(-count // columns)
+    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
+    return figure, [figure.add_subplot(down, across, i + 1) for i in range(count)]
+
+
+def finish(
+    all_axes: "list[Axes]",
+    xlabel: str,
+    ylabel: str,
+    drawn: Mapping[str, Any] | None = None,
+    ax: Any = None,
+) -> None:
+    """Label common axes and lines once for all panels, or in the axes of the caller."""
+    lines = drawn or {}
+    if ax is not None or len(all_axes) == 1:
+        for axes in all_axes:
+            axes.set(xlabel=xlabel, ylabel=ylabel)
+        if lines:
+            all_axes[0].legend(lines.values(), lines.keys(), fontsize=8)
+        return
+    figure = all_axes[0].get_figure(root=True)
+    for axes in all_axes:
+        axes.tick_params(labelsize=8)
+    figure.supxlabel(xlabel, fontsize=10)
+    figure.supylabel(ylabel, fontsize=10)
+    if lines:
+        figure.legend(
+            lines.values(), lines.keys(), loc="outside upper center",
+            ncols=max(1, min(len(lines), 4)), frameon=False, fontsize=9,
+        )  # fmt: skip
+
+
+def draw_map(axes: "Axes", values: NDArray[np.float64], **options: Any) -> Any:
+    """Draw an array (x, y) with axis 0 to the right, and return the image."""
+    return axes.imshow(values.T, origin="lower", **options)
+
+
+def label_points(
+    axes: "Axes", x: Sequence[float], y: Sequence[float], names: Sequence[str]
+) -> None:
+    """Name points in a column on the right, in their order and a line height apart.
+
+    Names at the points would cover each other where values are close. A thin line
+    joins each name to its point. Set limits and margins before.
+    """
+    size = 7.0
+    figure = axes.get_figure(root=True)
+    height = figure.get_size_inches()[1] * axes.get_position().bounds[3]
+    low, high = axes.get_ylim()
+    order = np.argsort(y, kind="stable")
+    places = (np.asarray(y, float)[order] - low) / (high - low)
+    steps = 1.5 * size / 72 / height * np.arange(len(places))
+    # The closest places that are in order and a step apart.
+    places = isotonic_regression(places - steps).x + steps
+    places += min(0.0, 1.05 - places[-1])
+    for place, index in zip(places, order, strict=True):
+        axes.annotate(
+            names[index], (x[index], y[index]), (1.04, place), fontsize=size,
+            textcoords="axes fraction", va="center", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5},
+        )  # fmt: skip
+
+
+def save_figure(
+    axes: "Axes | Sequence[Axes]", path: str | os.PathLike[str], dpi: int = 220
+) -> Path:
+    """Write the figure that axes belong to, trimmed to what is drawn.
+
+    Args:
+        axes: What a function of `plotting` returned.
+        path: The file; its ending says the format.
+        dpi: Pixels an inch, for formats that have any.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If there are no axes.
+    """
+    first = next(iter(axes), None) if isinstance(axes, Sequence) else axes
+    figure = None if first is None else first.get_figure(root=True)
+    if figure is None:
+        raise ValueError("There is no figure to save: received no axes.")
+    figure.savefig(path, dpi=dpi, bbox_inches="tight")
+    return Path(path)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def to_rgb(
+    values: ArrayLike, low: float | None = None, high: float | None = None
+) -> NDArray[np.uint8]:
+    """Return the colours of an array, dark blue for the smallest value to yellow.
+
+    Args:
+        values: (height, width).
+        low: The value at the dark end; by default the smallest finite one.
+        high: The value at the bright end; by default the largest finite one.
+
+    Returns:
+        (height, width, 3). Values that are not finite are white.
+
+    Example:
+        >>> to_rgb([[0.0, 1.0, np.nan]]).tolist()
+        [[[0, 34, 78], [254, 232, 56], [255, 255, 255]]]
+    """
+    from matplotlib import colormaps
+
+    array = np.asarray(values, float)
+    finite = np.isfinite(array)
+    known = array[finite] if finite.any() else np.zeros(1)
+    bottom = float(known.min()) if low is None else low
+    top = float(known.max()) if high is None else high
+    share = (np.where(finite, array, bottom) - bottom) / ((top - bottom) or 1.0)
+    colours = np.transpose(colormaps[MAGNITUDES].colors)
+    places = np.linspace(0, 1, colours.shape[1])
+    channels = [np.interp(share, places, colour) for colour in colours]
+    image = 255.0 * np.stack(channels, axis=-1)
+    image[~finite] = 255.0
+    return image.round().astype(np.uint8)
+
+
+def enlarged(image: NDArray[np.uint8], num_pixels: int = 192) -> NDArray[np.uint8]:
+    """Repeat pixels until the longer side has about ``num_pixels``; none are mixed.
+
+    Example:
+        >>> enlarged(np.zeros((2, 4, 3), np.uint8), 8).shape
+        (4, 8, 3)
+    """
+    factor = max(1, num_pixels // max(image.shape[:2]))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def centred_plane(half: ArrayLike, num_columns: int) -> NDArray[np.float64]:
+    """Return a function even in k on the full plane, k = 0 at index n // 2.
+
+    Args:
+        half: (nx, ny // 2 + 1), in the layout of ``numpy.fft.rfft2``.
+        num_columns: ny.
+
+    Example:
+        >>> centred_plane(np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]), 4)
+        array([[5., 4., 3., 4.],
+               [2., 1., 0., 1.]])
+    """
+    values = np.asarray(half, float)
+    columns = np.arange(values.shape[1], num_columns)
+    rows = -np.arange(len(values)) % len(values)
+    mirrored = values[rows][:, num_columns - columns]
+    return np.fft.fftshift(np.concatenate([values, mirrored], axis=1))

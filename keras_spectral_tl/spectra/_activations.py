@@ -1,0 +1,334 @@
+"""Spectra of activations, and gains of layers by wavenumber."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl._results import ByLayer, Result
+from keras_spectral_tl.freezing import Selector, select_layers
+from keras_spectral_tl.introspection import layers_with_weights
+from keras_spectral_tl.spectra._fields import (
+    Array,
+    last_complete_shell,
+    radial_spectrum,
+    spectral_ratio,
+)
+from keras_spectral_tl.spectra.recording import LayerCall, read_calls
+
+Spectra = dict[str, Array]
+
+
+class NoSpatialLayerError(ValueError):
+    """A model without any layer that has a spatial output."""
+
+
+@dataclass(frozen=True)
+class LayerActivations(Result):
+    """Radial spectra (shell SUM) of one layer on some data.
+
+    The last axis is the wavenumber, whose value is its index. Each spectrum sums to the
+    mean square of the activation.
+
+    Attributes:
+        pre_activation: (num_shells,) before the activation, averaged over samples and
+            channels.
+        post_activation: The same after the activation.
+        grid: Points of the output along each spatial axis.
+        pre_channels: (channels, num_shells), averaged over samples alone; None unless
+            asked for.
+        post_channels: The same after the activation.
+    """
+
+    pre_activation: Array
+    post_activation: Array
+    grid: tuple[int, ...]
+    pre_channels: Array | None = None
+    post_channels: Array | None = None
+
+    def summary(self) -> dict[str, float]:
+        """Return the mean squares and the mean wavenumber before the activation."""
+        energy = float(self.pre_activation.sum())
+        moment = float(self.pre_activation @ np.arange(len(self.pre_activation)))
+        return {
+            "mean square before": energy,
+            "mean square after": float(self.post_activation.sum()),
+            "mean wavenumber": moment / energy if energy > 0 else np.nan,
+        }
+
+
+class ModelActivationSpectra(ByLayer[LayerActivations]):
+    """Activation spectra of a model by layer.
+
+    Attributes:
+        num_samples: Samples averaged over.
+    """
+
+    def __init__(self, layers: Mapping[str, LayerActivations], num_samples: int):
+        super().__init__(layers)
+        self.num_samples = num_samples
+
+    @property
+    def pre_activation(self) -> Spectra:
+        """Layer name to its spectrum before the activation."""
+        return {name: layer.pre_activation for name, layer in self.items()}
+
+    @property
+    def post_activation(self) -> Spectra:
+        """Layer name to its spectrum after the activation."""
+        return {name: layer.post_activation for name, layer in self.items()}
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the spectra before and after activations, and return the axes."""
+        from keras_spectral_tl.plotting import plot_activation_spectra
+
+        lines = {
+            name: {"before": layer.pre_activation, "after": layer.post_activation}
+            for name, layer in self.items()
+        }
+        return plot_activation_spectra(lines, "activation spectrum", ax=ax)
+
+
+def activation_spectra(
+    model: keras.Model,
+    x: Any,
+    layers: Selector | None = None,
+    *,
+    batch_size: int = 32,
+    per_channel: bool = False,
+    rank: int = 2,
+) -> ModelActivationSpectra:
+    """Compute pre- and post-activation spectra of every layer with a spatial output.
+
+    Each sample and channel gives one `radial_spectrum`; they are averaged while the
+    data streams through the model, so memory holds one batch of one layer. Works for
+    sequential, functional, nested and subclassed models in either data format. A layer
+    without an activation has the same spectrum before and after; a layer used several
+    times is averaged over its uses.
+
+    Args:
+        model: A built model.
+        x: Inputs (samples, ...), or an iterable of batches (such as a tf.data.Dataset)
+            of inputs or of (inputs, targets).
+        layers: A selector, see `select_layers`, or names of layers, also of those
+            without weights; by default all with a spatial output.
+        batch_size: Samples a batch when ``x`` is an array.
+        per_channel: Whether to keep the spectrum of each channel as well.
+        rank: Number of spatial axes of the layers to read: 1, 2 or 3.
+
+    Returns:
+        Layer name to its spectra, in float64, in the order of execution.
+
+    Raises:
+        KeyError: If a name is not one of a layer of the model.
+        ValueError: If ``x`` is empty or not finite, no layer has such an output, or the
+            spatial size of a layer changes between batches.
+
+    Example:
+        >>> conv = keras.layers.Conv2D(2, 1, activation="relu", name="conv")
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), conv])
+        >>> spectra = activation_spectra(model, np.ones((3, 8, 8, 1)))
+        >>> spectra["conv"].pre_activation.shape
+        (7,)
+    """
+    if rank not in (1, 2, 3):
+        raise ValueError(f"rank must be 1, 2 or 3. Received rank={rank!r}.")
+    totals = _Totals()
+    names = layer_names(model, layers)
+    num_samples = read_calls(model, x, totals.add, names, batch_size, (rank,))
+    if not totals.uses:
+        raise NoSpatialLayerError(
+            f"No layer of model {model.name!r} was seen to give an output with {rank} "
+            "spatial axes (2: samples, nx, ny, channels). Layers called inside a "
+            "compiled function of the model's own, such as a tf.function, cannot be "
+            "seen."
+        )
+    found = {}
+    for name, uses in totals.uses.items():
+        pre, post = totals.pre[name] / uses, totals.post[name] / uses
+        channels = (pre, post) if per_channel else (None, None)
+        means = pre.mean(axis=0), post.mean(axis=0)
+        found[name] = LayerActivations(*means, totals.grids[name], *channels)
+    return ModelActivationSpectra(found, num_samples)
+
+
+def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None:
+    """Return the names of the layers that a selector chooses, None for all.
+
+    Args:
+        model: A built model.
+        layers: A selector, see `select_layers`; a string may also name a layer without
+            weights, such as a ReLU.
+
+    Raises:
+        KeyError, TypeError, ValueError: As `select_layers`.
+    """
+    if layers is None:
+        return None
+    if isinstance(layers, str):
+        inside = [n for n in layers_with_weights(model) if n.startswith(f"{layers}/")]
+        return (
+            [layers] if layers in layers_with_weights(model) or not inside else inside
+        )
+    if isinstance(layers, Sequence):
+        parts = [layer_names(model, part) or [] for part in layers]
+        return list(dict.fromkeys(name for part in parts for name in part))
+    return list(select_layers(model, layers).names)
+
+
+@dataclass
+class _Totals:
+    """Running sums of spectra (channels, num_shells), by layer name."""
+
+    pre: Spectra = field(default_factory=dict)
+    post: Spectra = field(default_factory=dict)
+    uses: dict[str, int] = field(default_factory=dict)
+    grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def add(self, name: str, call: LayerCall) -> None:
+        """Add the spectra of every sample of a call."""
+        grid = call.post_activation.shape[2:]
+        if self.grids.setdefault(name, grid) != grid:
+            raise ValueError(
+                f"Layer {name!r} gave outputs on grids {self.grids[name]} and {grid}. "
+                "Average over one size at once."
+            )
+        axes = tuple(range(-len(grid), 0))
+        for sample in range(len(call.post_activation)):
+            after = radial_spectrum(call.post_activation[sample], axes)
+            before = after
+            if call.pre_activation is not call.post_activation:
+                before = radial_spectrum(call.pre_activation[sample], axes)
+            self.pre[name] = self.pre.get(name, 0.0) + before
+            self.post[name] = self.post.get(name, 0.0) + after
+            self.uses[name] = self.uses.get(name, 0) + 1
+
+
+@dataclass(frozen=True)
+class LayerGain(Result):
+    """Spectra in front of, inside and behind a layer, and their ratios.
+
+    All are arrays (num_shells,), the wavenumber is the index. Ratios are NaN where
+    there is nothing to amplify.
+
+    Attributes:
+        inputs: Spectrum (shell SUM) of the input, mean over samples and channels.
+        pre_activation: The same of what the activation receives.
+        post_activation: The same of the output.
+    """
+
+    inputs: Array
+    pre_activation: Array
+    post_activation: Array
+
+    @property
+    def linear(self) -> Array:
+        """Gain ``|F[pre-activation]|^2 / |F[input]|^2`` of the linear part."""
+        return spectral_ratio(self.pre_activation, self.inputs)
+
+    @property
+    def activation(self) -> Array:
+        """Gain ``|F[output]|^2 / |F[pre-activation]|^2`` of the activation."""
+        return spectral_ratio(self.post_activation, self.pre_activation)
+
+    @property
+    def total(self) -> Array:
+        """Gain ``|F[output]|^2 / |F[input]|^2`` of the layer."""
+        return spectral_ratio(self.post_activation, self.inputs)
+
+    def summary(self) -> dict[str, float]:
+        """Return the ratios of the whole energies."""
+        inside, before, after = (
+            float(s.sum())
+            for s in (self.inputs, self.pre_activation, self.post_activation)
+        )
+        return {
+            "gain": after / inside if inside > 0 else np.nan,
+            "linear gain": before / inside if inside > 0 else np.nan,
+        }
+
+
+class ModelGains(ByLayer[LayerGain]):
+    """Gains of the layers of a model."""
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the gains by wavenumber, a panel a layer, and return the axes."""
+        from keras_spectral_tl.plotting import plot_wavenumber_ratios
+
+        lines = {
+            name: {"linear part": gain.linear, "activation": gain.activation}
+            for name, gain in self.items()
+        }
+        return plot_wavenumber_ratios(lines, "gain of energy", ax=ax)
+
+
+def layer_gains(
+    model: keras.Model,
+    x: Any,
+    layers: Selector | None = None,
+    *,
+    batch_size: int = 32,
+    rank: int = 2,
+) -> ModelGains:
+    """Compute the gain of each layer by wavenumber: energy out over energy in.
+
+    ``gain(k) = |F[output]|^2(k) / |F[input]|^2(k)`` with both spectra averaged over
+    samples and channels before the ratio: the energy of a mean output channel over that
+    of a mean input channel. It is a property of the layer on these data, not of the
+    layer alone: an activation puts energy where none came in. Where a layer changes the
+    grid (strides, padding), the shells complete on both grids are kept. The data stream
+    through the model; memory holds one batch of one layer.
+
+    Args:
+        model: A built model.
+        x: Inputs, or an iterable of batches, as in `activation_spectra`.
+        layers: A selector or names, as in `activation_spectra`; by default all
+            whose input and output have `rank` spatial axes.
+        batch_size: Samples a batch when ``x`` is an array.
+        rank: Number of spatial axes of the layers to read: 1, 2 or 3.
+
+    Returns:
+        Layer name to its spectra and gains, in the order of execution.
+
+    Raises:
+        ValueError: If no layer has such an input and output.
+
+    Example:
+        >>> conv = keras.layers.Conv2D(1, 1, activation="relu", name="conv")
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), conv])
+        >>> conv.set_weights([np.full((1, 1, 1, 1), 3.0), np.zeros(1)])
+        >>> x = np.random.default_rng(0).normal(size=(2, 8, 8, 1))
+        >>> layer_gains(model, x)["conv"].linear.round(4)
+        array([9., 9., 9., 9., 9., 9., 9.])
+    """
+    totals: dict[str, list[Array]] = {}
+    uses: dict[str, int] = {}
+
+    def accumulate(name: str, call: LayerCall) -> None:
+        if call.inputs is None:
+            return
+        grids = call.inputs.shape[2:], call.post_activation.shape[2:]
+        same = grids[0] == grids[1]
+        kept = None if same else last_complete_shell(*sum(grids, ())) + 1
+        parts = call.inputs, call.pre_activation, call.post_activation
+        for fields in zip(*parts, strict=True):
+            spectra = [
+                radial_spectrum(f, tuple(range(1, f.ndim))).mean(axis=0)[:kept]
+                for f in fields
+            ]
+            sums = totals.setdefault(name, [np.zeros(1)] * 3)
+            totals[name] = [a + b for a, b in zip(sums, spectra, strict=True)]
+            uses[name] = uses.get(name, 0) + 1
+
+    names = layer_names(model, layers)
+    read_calls(model, x, accumulate, names, batch_size, (rank,))
+    if not uses:
+        raise ValueError(
+            f"No layer of model {model.name!r} has an input and an output with {rank} "
+            "spatial axes. Pass another rank."
+        )
+    return ModelGains(
+        {n: LayerGain(*(total / uses[n] for total in s)) for n, s in totals.items()}
+    )

@@ -1,0 +1,312 @@
+"""Kernels of convolution layers in one common form, and their Fourier transforms."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl._checks import whole_numbers
+from keras_spectral_tl.spectra._fields import mode_multiplicity
+
+Array = NDArray[np.float64]
+Grid = tuple[int, ...]
+
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_PLAIN = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
+# Complex values held at once: 64 kernels on 128 x 128 points, 9 MB, fit the cache.
+_VALUES_AT_ONCE = 64 * 128 * 65
+# Points of the fixed grid, at least; its spacing is 1 / 16 of the Nyquist wavenumber.
+_FINE = 32
+# At most: transfer functions of more take gigabytes.
+_MOST_POINTS = 2**22
+
+
+@dataclass(frozen=True)
+class ConvolutionKernel:
+    """Linear part of a convolution layer with one, two or three spatial axes.
+
+    Attributes:
+        weights: (*size, inputs, outputs) float64. ``inputs`` are those of one group; a
+            depthwise kernel is (*size, inputs, depth_multiplier).
+        dilation: Spacing of the kernel points along each axis.
+        depthwise: Whether each input channel has its own outputs.
+        transposed: Whether the layer convolves (transposed layers) rather than
+            cross-correlates (all others).
+        groups: Number of groups the input channels are split into.
+        strides: Steps of the layer along each axis; empty stands for ones.
+    """
+
+    weights: Array
+    dilation: Grid
+    depthwise: bool = False
+    transposed: bool = False
+    groups: int = 1
+    strides: Grid = ()
+
+    @property
+    def size(self) -> Grid:
+        """Number of points along each spatial axis."""
+        return self.weights.shape[:-2]
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """(inputs, outputs)."""
+        return self.weights.shape[-2], self.weights.shape[-1]
+
+    @property
+    def extent(self) -> Grid:
+        """Grid spacings from the first to the last point, plus one, along each axis."""
+        return extent_of(self.size, self.dilation)
+
+    def check_fits(self, name: str, grid: Grid) -> None:
+        """Raise ValueError if the kernels of layer `name` are wider than a grid."""
+        pairs = zip(self.extent, grid, strict=True)
+        if not all(n <= points for n, points in pairs):
+            raise ValueError(
+                f"The kernels of layer {name!r} span {self.extent} points and do not "
+                f"fit a grid of {grid}. Pass num_points of at least {max(self.extent)}."
+            )
+
+    def stacked(self) -> Array:
+        """The kernels as (inputs * outputs, *size), input channels outermost."""
+        rows = self.weights.reshape(*self.size, math.prod(self.channels))
+        return np.ascontiguousarray(np.moveaxis(rows, -1, 0))
+
+
+def convolution_kernel(layer: keras.Layer) -> ConvolutionKernel | None:
+    """Return the kernel of a convolution layer in one common form.
+
+    Covered are Conv1D / 2D / 3D and their subclasses (strided, dilated, grouped,
+    channels first or last: Keras keeps one layout of kernels for all), the depthwise
+    and transposed layers, and the separable ones, whose two kernels are multiplied into
+    one: ``kernel[x, i, o] = sum_m depthwise[x, i, m] pointwise[i, m, o]``.
+
+    Args:
+        layer: Any built layer.
+
+    Returns:
+        The kernel in float64, or None if the layer is not a convolution.
+
+    Example:
+        >>> layer = keras.layers.Conv2D(4, 3)
+        >>> layer.build((None, 8, 8, 2))
+        >>> convolution_kernel(layer).weights.shape
+        (3, 3, 2, 4)
+    """
+    depthwise, transposed = (isinstance(layer, k) for k in (_DEPTHWISE, _TRANSPOSED))
+    if isinstance(layer, _SEPARABLE):
+        first = to_numpy(layer.depthwise_kernel)
+        pointwise = to_numpy(layer.pointwise_kernel).reshape(*first.shape[-2:], -1)
+        weights = np.einsum("...im,imo->...io", first, pointwise)
+    elif transposed:
+        weights = to_numpy(layer.kernel).swapaxes(-1, -2)
+    elif depthwise or isinstance(layer, _PLAIN):
+        weights = to_numpy(layer.kernel)
+    else:
+        return None
+    rank = weights.ndim - 2
+    # Some layers keep the integer they were given.
+    dilation, strides = (
+        tuple(int(step) for step in np.broadcast_to(np.asarray(value), (rank,)))
+        for value in (layer.dilation_rate, layer.strides)
+    )
+    groups = int(getattr(layer, "groups", 1))
+    return ConvolutionKernel(weights, dilation, depthwise, transposed, groups, strides)
+
+
+def to_numpy(variable: keras.Variable) -> Array:
+    """Return the value of a Keras variable or tensor as float64."""
+    # `convert_to_numpy` of a variable warns under NumPy 2; `asarray` does not copy.
+    is_variable = isinstance(variable, keras.Variable)
+    values = variable if is_variable else keras.ops.convert_to_numpy(variable)
+    return np.asarray(values).astype(np.float64)
+
+
+def kernel_transform(
+    kernels: Array, num_points: Grid, dilation: Grid | None = None
+) -> NDArray[np.complex128]:
+    """Return the Fourier transform of centred kernels on the half plane of a grid.
+
+    ``F(k) = sum_a kernel[a] exp(-i k . x_a)``, along each axis with
+    ``x_a = 2 pi (dilation a - (dilation (size - 1)) // 2) / n``: the origin is the
+    point that "same" padding centres. Not divided by the number of points.
+
+    Args:
+        kernels: (..., *size), one axis of points for each axis of the grid.
+        num_points: (nx,), (nx, ny) or (nx, ny, nz) of the grid.
+        dilation: Spacing of the kernel points; by default 1.
+
+    Returns:
+        Array (..., nx, ny // 2 + 1), in the layout of ``numpy.fft.rfftn``.
+
+    Example:
+        >>> kernel_transform(np.array([0.0, 2.0, 0.0]), (4,)).real
+        array([2., 2., 2.])
+    """
+    rank = len(num_points)
+    steps = spacings(dilation, rank)
+    sizes = kernels.shape[kernels.ndim - rank :]
+    *first, last = num_points
+    frequencies = [*map(np.fft.fftfreq, first), np.fft.rfftfreq(last)]
+    # A kernel of 5 x 5 points needs five columns, not an FFT of the whole grid.
+    transform = kernels.astype(np.complex128)
+    for axis in range(rank - 1, -1, -1):
+        offsets = point_offsets(sizes[axis], steps[axis])
+        waves = np.exp(-2j * np.pi * np.outer(offsets, frequencies[axis]))
+        position = axis - rank
+        if position == -1:
+            transform = transform @ waves
+        elif position == -2:
+            transform = waves.T @ transform
+        else:
+            moved = np.moveaxis(transform, position, -1) @ waves
+            transform = np.moveaxis(moved, -1, position)
+    return transform
+
+
+def transfer_chunks(
+    kernels: Array, num_points: Grid, dilation: Grid | None = None
+) -> Iterator[tuple[slice, Array]]:
+    """Yield blocks of rows and ``|F|`` of them, (rows, modes), in some 10 MB.
+
+    Args:
+        kernels: (kernels, *size).
+        num_points: Points of the grid.
+        dilation: Spacing of the kernel points.
+    """
+    modes = math.prod(num_points[:-1]) * (num_points[-1] // 2 + 1)
+    step = max(1, _VALUES_AT_ONCE // modes)
+    for start in range(0, len(kernels), step):
+        rows = slice(start, start + step)
+        transform = kernel_transform(kernels[rows], num_points, dilation)
+        yield rows, np.abs(transform).reshape(len(transform), -1)
+
+
+def spacings(dilation: Grid | None, rank: int) -> Grid:
+    """Return the grid spacings between kernel points along each axis, checked.
+
+    Args:
+        dilation: One whole number, from 1 on, for each axis; by default 1.
+        rank: How many axes there are.
+
+    Raises:
+        ValueError: If they are other numbers, or more or fewer.
+    """
+    steps = (1,) * rank if dilation is None else whole_numbers("dilation", dilation, 1)
+    if len(steps) != rank:
+        raise ValueError(
+            f"Expected dilation with one number for each of {rank} axes. Received "
+            f"{dilation!r:.100}."
+        )
+    return tuple(steps)
+
+
+def extent_of(size: Grid, dilation: Grid) -> Grid:
+    """Return the grid spacings that a dilated kernel covers along each axis."""
+    return tuple((n - 1) * step + 1 for n, step in zip(size, dilation, strict=True))
+
+
+def point_offsets(size: int, dilation: int = 1) -> Array:
+    """Return the distances of kernel points from the point that "same" padding centres.
+
+    Example:
+        >>> point_offsets(4), point_offsets(3, dilation=2)
+        (array([-1.,  0.,  1.,  2.]), array([-2.,  0.,  2.]))
+    """
+    return dilation * np.arange(size, dtype=np.float64) - (dilation * (size - 1)) // 2
+
+
+def points_of(size: Grid, dilation: Grid | None = None) -> Array:
+    """Return the coordinates (points, rank) of the points of a kernel."""
+    pairs = zip(size, dilation or (1,) * len(size), strict=True)
+    grids = np.meshgrid(*(point_offsets(*pair) for pair in pairs), indexing="ij")
+    return np.stack([grid.ravel() for grid in grids], axis=-1)
+
+
+def fine_grid(extent: Grid) -> Grid:
+    """Return the grid on which properties of a kernel are defined.
+
+    Per axis the power of two that is at least 32 and four times the kernel's extent, so
+    that ``|F|^2``, a trigonometric polynomial, is sampled twice as finely as needed.
+
+    Raises:
+        ValueError: If the grid would have more than 4 million points.
+
+    Example:
+        >>> fine_grid((5, 5)), fine_grid((9,))
+        ((32, 32), (64,))
+    """
+    grid = tuple(max(_FINE, 2 ** math.ceil(math.log2(4 * span))) for span in extent)
+    if math.prod(grid) > _MOST_POINTS:
+        raise ValueError(
+            f"A kernel over {extent} grid spacings is too wide: its transfer function "
+            f"would need {math.prod(grid):,} points; expected at most {_MOST_POINTS:,}."
+        )
+    return grid
+
+
+@lru_cache(maxsize=32)
+def mode_wavenumbers(num_points: Grid) -> Array:
+    """Return the wavenumber vectors (modes, rank) of the half plane, flattened.
+
+    In radians a grid spacing, each entry in [-pi, pi]. Read-only.
+
+    Example:
+        >>> mode_wavenumbers((4,)).round(3).ravel()
+        array([0.   , 1.571, 3.142])
+    """
+    *first, last = num_points
+    axes = [*map(np.fft.fftfreq, first), np.fft.rfftfreq(last)]
+    planes = np.meshgrid(*axes, indexing="ij")
+    vectors = 2 * np.pi * np.stack([plane.ravel() for plane in planes], axis=-1)
+    vectors.flags.writeable = False
+    return vectors
+
+
+@lru_cache(maxsize=32)
+def mode_weights(num_points: Grid) -> Array:
+    """Return the share (modes,) of the full plane that each half-plane mode stands for.
+
+    They sum to 1: a mean over the Brillouin zone is the product with them, and of
+    ``|F[kernel]|^2`` that mean is ``sum(kernel**2)`` (Parseval). Read-only.
+
+    Example:
+        >>> mode_weights((4,))
+        array([0.25, 0.5 , 0.25])
+    """
+    counts = mode_multiplicity(num_points[-1])
+    shape = (*num_points[:-1], counts.size)
+    weights = np.broadcast_to(counts, shape).ravel() / math.prod(num_points)
+    weights.flags.writeable = False
+    return weights
+
+
+def full_plane(half: Array, num_columns: int) -> Array:
+    """Return a function even in k on the full plane, k = 0 at index n // 2.
+
+    Args:
+        half: (..., nx, ny // 2 + 1), in the layout of ``numpy.fft.rfft2``; or one or
+            three axes, leading axes apart.
+        num_columns: ny.
+
+    Example:
+        >>> full_plane(np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]), 4)
+        array([[5., 4., 3., 4.],
+               [2., 1., 0., 1.]])
+    """
+    axes = tuple(range(half.ndim - 1))
+    inner = half[..., 1 : (num_columns + 1) // 2]
+    # Index n - j holds -k_j; flipping sends j to n - 1 - j, so shift by one.
+    mirrored = np.roll(np.flip(inner), (1,) * len(axes), axes) if axes else inner[::-1]
+    return np.fft.fftshift(np.concatenate([half, mirrored], axis=-1))

@@ -1,0 +1,382 @@
+"""Radial spectra of periodic fields, and comparisons of two fields by wavenumber."""
+
+from collections.abc import Sequence
+from functools import lru_cache, reduce
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from keras_spectral_tl._checks import real_array
+from keras_spectral_tl.shells import shell_numbers
+
+Array = NDArray[np.float64]
+# The spatial axes: one, two (x, y) or three.
+Axes = tuple[int, ...]
+
+# A shell below this share of the mean square holds round-off of float64, not signal.
+_ROUND_OFF_SHARE = 1e-26
+
+
+def radial_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> Array:
+    """Return the mean square of a real field, split by wavenumber.
+
+    ``spectrum[k] = sum over k - 1/2 <= |(kx, ky)| < k + 1/2 of |field_hat|^2`` with
+    ``field_hat = FFT(field) / (nx * ny)`` on the domain [0, 2 pi)^2. Every Fourier
+    mode lies in exactly one shell, those beyond the Nyquist wavenumber (the corners
+    of the spectral plane) included, so ``sum(spectrum) == mean(field**2)``. A SUM over
+    the shell, not a mean. Non-finite values propagate. With one or three spatial axes
+    the same holds for |k| in one or three dimensions.
+
+    Args:
+        field: Real array.
+        axes: The spatial axes, by default x and y; all others are kept.
+
+    Returns:
+        Array of float64 (..., num_shells): the kept axes, then the wavenumber, whose
+        value is its index. Units of field squared.
+
+    Raises:
+        TypeError: If ``field`` is not real.
+        ValueError: If ``axes`` are not one to three different axes of ``field``.
+
+    Example:
+        >>> import numpy as np
+        >>> x = 2 * np.pi * np.arange(16) / 16
+        >>> field = np.sin(3 * x)[:, None] + np.zeros(12)
+        >>> radial_spectrum(field).round(12)[:5]
+        array([0. , 0. , 0. , 0.5, 0. ])
+    """
+    values = _spatial_last(field, axes)
+    last = tuple(range(-len(axes), 0))
+    field_hat = np.fft.rfftn(values, axes=last, norm="forward")
+    power = field_hat.real**2 + field_hat.imag**2
+    return _sum_over_shells(power, values.shape[-len(axes) :])
+
+
+def mean_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> Array:
+    """Return the `radial_spectrum` (num_shells,), averaged over all other axes."""
+    spectra = radial_spectrum(field, axes)
+    return np.asarray(spectra.reshape(-1, spectra.shape[-1]).mean(axis=0))
+
+
+def cross_spectrum(first: ArrayLike, second: ArrayLike, axes: Axes = (-2, -1)) -> Array:
+    """Return the mean product of two real fields, split by wavenumber.
+
+    ``co[k] = sum over the shell of Re(conj(first_hat) second_hat)``, normalized as
+    `radial_spectrum`, so ``sum(co) == mean(first * second)`` and
+    ``cross_spectrum(f, f) == radial_spectrum(f)``. The imaginary parts of a mode and
+    of its mirror image cancel, so the shell sum of two real fields is real.
+
+    Args:
+        first: Real array.
+        second: Real array of the same shape.
+        axes: The spatial axes, by default x and y; all others are kept.
+
+    Returns:
+        Array of float64 (..., num_shells); the last index is the wavenumber.
+
+    Raises:
+        TypeError: If a field is not real.
+        ValueError: If the shapes differ, or ``axes`` are not axes of the fields.
+
+    Example:
+        >>> import numpy as np
+        >>> x = 2 * np.pi * np.arange(8) / 8
+        >>> wave = np.sin(2 * x)[:, None] * np.ones(8)
+        >>> cross_spectrum(wave, -wave).round(12)[:4]
+        array([-0. , -0. , -0.5, -0. ])
+    """
+    first_values = _spatial_last(first, axes)
+    second_values = _spatial_last(second, axes)
+    if first_values.shape != second_values.shape:
+        raise ValueError(
+            "A cross spectrum needs two fields of one shape. Received "
+            f"{np.shape(first)} and {np.shape(second)}."
+        )
+    last = tuple(range(-len(axes), 0))
+    first_hat, second_hat = (
+        np.fft.rfftn(values, axes=last, norm="forward")
+        for values in (first_values, second_values)
+    )
+    product = first_hat.real * second_hat.real + first_hat.imag * second_hat.imag
+    return _sum_over_shells(product, first_values.shape[-len(axes) :])
+
+
+def last_complete_shell(*shape: int) -> int:
+    """Return the last shell that lies below Nyquist: ``(min(n) - 1) // 2``.
+
+    Example:
+        >>> last_complete_shell(16, 12)
+        5
+    """
+    return (min(shape) - 1) // 2
+
+
+@lru_cache(maxsize=32)
+def shell_indices(*shape: int) -> NDArray[np.intp]:
+    """Return the shell ``floor(|k| + 1/2)`` of every mode of the half plane.
+
+    A read-only array (nx, ny // 2 + 1), in the layout of ``numpy.fft.rfftn``.
+
+    Example:
+        >>> shell_indices(4, 4)
+        array([[0, 1, 2],
+               [1, 1, 2],
+               [2, 2, 3],
+               [1, 1, 2]])
+    """
+    axes = [np.fft.fftfreq(n, d=1 / n) for n in shape[:-1]]
+    axes.append(np.fft.rfftfreq(shape[-1], d=1 / shape[-1]))
+    wavenumbers = np.meshgrid(*axes, indexing="ij", sparse=True)
+    others = reduce(np.hypot, wavenumbers[:-1], np.zeros(1))
+    shells: NDArray[np.intp] = shell_numbers(others, wavenumbers[-1]).astype(np.intp)
+    shells.flags.writeable = False
+    return shells
+
+
+@lru_cache(maxsize=32)
+def mode_multiplicity(ny: int) -> Array:
+    """Return how many modes of the full plane each half-plane column stands for.
+
+    A read-only array (ny // 2 + 1,): 1 for ky = 0 and for Nyquist, else 2.
+
+    Example:
+        >>> mode_multiplicity(6)
+        array([1., 2., 2., 1.])
+    """
+    multiplicity = np.full(ny // 2 + 1, 2.0)
+    multiplicity[0] = 1.0
+    if ny % 2 == 0:
+        multiplicity[-1] = 1.0
+    multiplicity.flags.writeable = False
+    return multiplicity
+
+
+@lru_cache(maxsize=32)
+def shell_sum_matrix(*shape: int) -> sparse.csr_array:
+    """Return the sparse matrix (num_shells, half-plane modes) that sums each shell.
+
+    Its product with flattened half-plane values, even in k, is their sum over each
+    shell of the full plane.
+
+    Example:
+        >>> shell_sum_matrix(4, 4).sum(axis=1)  # modes in each shell, 16 in all
+        array([1., 8., 6., 1.])
+    """
+    shells = shell_indices(*shape)
+    weights = np.broadcast_to(mode_multiplicity(shape[-1]), shells.shape)
+    positions = np.arange(shells.size)
+    return sparse.csr_array((weights.ravel(), (shells.ravel(), positions)))
+
+
+def _sum_over_shells(values: Array, shape: tuple[int, ...]) -> Array:
+    """Sums half-plane values (..., nx, ny // 2 + 1) over each shell."""
+    matrix = shell_sum_matrix(*shape)
+    leading = values.shape[: -len(shape)]
+    sums: Array = (matrix @ values.reshape(-1, matrix.shape[1]).T).T
+    return sums.reshape(*leading, matrix.shape[0])
+
+
+def _spatial_last(field: ArrayLike, axes: Axes) -> Array:
+    """Checks a field and moves its spatial axes to the end, in float64."""
+    values = np.asarray(field)
+    if not np.can_cast(values.dtype, np.float64, casting="same_kind"):
+        raise TypeError(
+            "A radial spectrum is defined here for real fields. Received dtype "
+            f"{values.dtype}. Take the spectra of its real and imaginary parts."
+        )
+    named = {a % values.ndim for a in axes if -values.ndim <= a < values.ndim}
+    if not 1 <= len(axes) <= 3 or len(named) != len(axes):
+        raise ValueError(
+            "axes must name one to three different axes of the field, such as x and y. "
+            f"Received axes={axes} for a field of shape {values.shape}."
+        )
+    if 0 in (values.shape[axis] for axis in axes):
+        raise ValueError(f"The field has no points: shape {values.shape}, axes={axes}.")
+    last = tuple(range(-len(axes), 0))
+    return np.moveaxis(values, axes, last).astype(np.float64)
+
+
+def spectrum_rmse(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    axes: Axes = (1, 2),
+    wavenumbers: Sequence[int] | None = None,
+) -> float:
+    """Return the mean relative error of the spectrum, unseen by a correlation.
+
+    ``mean over k of |P(k) - T(k)| / T(k)`` with T and P the radial spectra (shell SUM)
+    of truth and prediction, averaged over samples and channels before the ratio.
+    A prediction with gain g scores ``|g^2 - 1|``; a perfect one scores 0.
+
+    Args:
+        y_true: Truth, (samples, nx, ny) or (samples, nx, ny, channels).
+        y_pred: Prediction, same shape.
+        axes: The axes along x and y.
+        wavenumbers: The k to average over. By default 1 .. (min(nx, ny) - 1) // 2:
+            every complete shell below the Nyquist wavenumber. k = 0 is left out as
+            the subgrid forcing of a periodic flow has no mean.
+
+    Returns:
+        The error, dimensionless, at least 0.
+
+    Raises:
+        ValueError: If the shapes differ, values are not finite, a wavenumber is not
+            on the grid, or the truth is empty at one of the wavenumbers.
+
+    Source: the score used in arXiv:2504.15487.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.random.default_rng(0).normal(size=(4, 16, 16, 1))
+        >>> round(spectrum_rmse(truth, 2 * truth), 12)
+        3.0
+    """
+    truth, prediction = _matching_fields(y_true, y_pred, axes)
+    true_spectrum, predicted_spectrum = (
+        mean_spectrum(field, axes) for field in (truth, prediction)
+    )
+    last = last_complete_shell(*(truth.shape[axis] for axis in axes))
+    chosen = np.arange(1, last + 1)
+    if wavenumbers is not None:
+        chosen = _whole_numbers(wavenumbers)
+    if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= len(true_spectrum):
+        raise ValueError(
+            f"wavenumbers must lie in 0 .. {len(true_spectrum) - 1} and not be empty. "
+            f"Received {chosen.tolist()}."
+        )
+    floor = _ROUND_OFF_SHARE * true_spectrum.sum()
+    empty = chosen[true_spectrum[chosen] <= floor]
+    if empty.size:
+        raise ValueError(
+            "The relative error needs a truth with energy at every wavenumber, but "
+            f"y_true has none at k={empty.tolist()}. Pass wavenumbers= without them."
+        )
+    error = np.abs(predicted_spectrum[chosen] / true_spectrum[chosen] - 1.0)
+    return float(error.mean())
+
+
+def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Array:
+    """Return the correlation of prediction and truth by wavenumber, in [-1, 1].
+
+    ``co(k) / sqrt(T(k) P(k))`` with the co-spectrum and both spectra averaged over
+    samples and channels before the ratio. It is blind to gain, as a correlation is;
+    1 means equal phases, 0 unrelated ones, -1 opposite ones.
+
+    Args:
+        y_true: Truth, (samples, nx, ny) or (samples, nx, ny, channels).
+        y_pred: Prediction, same shape.
+        axes: The axes along x and y.
+
+    Returns:
+        Array (num_shells,); the wavenumber is the index. 0 where one of the two has
+        no energy.
+
+    Raises:
+        ValueError: If the shapes differ or values are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.random.default_rng(0).normal(size=(4, 8, 8))
+        >>> coherence(truth, -3 * truth).round(12)
+        array([-1., -1., -1., -1., -1., -1., -1.])
+    """
+    truth, prediction = _matching_fields(y_true, y_pred, axes)
+    cross = cross_spectrum(truth, prediction, axes)
+    product = cross.reshape(-1, cross.shape[-1]).mean(axis=0)
+    true_spectrum, predicted_spectrum = (
+        mean_spectrum(field, axes) for field in (truth, prediction)
+    )
+    norm = np.sqrt(true_spectrum) * np.sqrt(predicted_spectrum)
+    ratio = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
+    return np.asarray(np.clip(ratio, -1.0, 1.0))
+
+
+def energy_gain(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Array:
+    """Return the energy of the prediction over that of the truth by wavenumber.
+
+    ``P(k) / T(k)`` with both spectra averaged over samples and channels before the
+    ratio: 1 is right, below 1 the prediction is too weak there. It is blind to phases,
+    which `coherence` sees.
+
+    Args:
+        y_true: Truth, (samples, nx, ny) or (samples, nx, ny, channels).
+        y_pred: Prediction, same shape.
+        axes: The axes along x and y.
+
+    Returns:
+        Array (num_shells,); the wavenumber is the index. NaN where the truth has no
+        energy.
+
+    Raises:
+        ValueError: If the shapes differ or values are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.random.default_rng(0).normal(size=(4, 8, 8))
+        >>> energy_gain(truth, -3 * truth).round(12)
+        array([9., 9., 9., 9., 9., 9., 9.])
+    """
+    truth, prediction = _matching_fields(y_true, y_pred, axes)
+    true_spectrum, predicted_spectrum = (
+        mean_spectrum(field, axes) for field in (truth, prediction)
+    )
+    return spectral_ratio(predicted_spectrum, true_spectrum)
+
+
+def spectral_ratio(above: Array, below: Array) -> Array:
+    """Return the ratio of two spectra, NaN where the lower one holds round-off.
+
+    Args:
+        above: Spectrum (num_shells,).
+        below: Spectrum (num_shells,), of at least 0.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> spectral_ratio(np.array([1.0, 1.0]), np.array([4.0, 0.0]))
+        array([0.25,  nan])
+    """
+    above, below = real_array("above", above), real_array("below", below)
+    if above.shape != below.shape:
+        raise ValueError(
+            f"Expected two spectra of one shape. Received {above.shape} and "
+            f"{below.shape}."
+        )
+    holds = below > _ROUND_OFF_SHARE * below.sum()
+    empty = np.full(below.shape, np.nan)
+    return np.asarray(np.divide(above, below, out=empty, where=holds))
+
+
+def _whole_numbers(wavenumbers: ArrayLike) -> NDArray[np.intp]:
+    numbers = np.atleast_1d(real_array("wavenumbers", wavenumbers))
+    if not np.array_equal(numbers, np.round(numbers)) or np.isinf(numbers).any():
+        raise ValueError(
+            f"wavenumbers must be whole numbers. Received {numbers.tolist()}."
+        )
+    return numbers.clip(-1, np.iinfo(np.int32).max).astype(np.intp)
+
+
+def _matching_fields(
+    y_true: ArrayLike, y_pred: ArrayLike, axes: Axes
+) -> tuple[Array, Array]:
+    """Checks that truth and prediction are finite, of one shape, and have ``axes``."""
+    truth = real_array("y_true", y_true)
+    prediction = real_array("y_pred", y_pred)
+    if truth.shape != prediction.shape:
+        raise ValueError(
+            "y_true and y_pred must have one shape. Received "
+            f"{truth.shape} and {prediction.shape}."
+        )
+    if truth.size == 0 or max(axes) >= truth.ndim:
+        raise ValueError(
+            "Expected (samples, nx, ny) or (samples, nx, ny, channels) with the "
+            f"spatial axes {axes}. Received shape {truth.shape}."
+        )
+    for name, values in (("y_true", truth), ("y_pred", prediction)):
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        if bad:
+            raise ValueError(f"{name} has {bad} values that are NaN or infinite.")
+    return truth, prediction

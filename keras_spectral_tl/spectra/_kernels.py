@@ -1,0 +1,433 @@
+"""Transfer functions and properties of all convolution kernels of a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._results import ByLayer, Result
+from keras_spectral_tl.freezing import Selector, select_layers
+from keras_spectral_tl.introspection import layers_with_weights
+from keras_spectral_tl.spectra._clusters import (
+    KernelClusters,
+    cluster_kernels,
+    count_spectra,
+)
+from keras_spectral_tl.spectra._convolutions import (
+    Array,
+    ConvolutionKernel,
+    Grid,
+    convolution_kernel,
+    mode_wavenumbers,
+    transfer_chunks,
+)
+from keras_spectral_tl.spectra._fields import shell_sum_matrix
+from keras_spectral_tl.spectra._gabor import GaborFits, fit_gabor
+from keras_spectral_tl.spectra._kernel_shapes import (
+    KERNEL_CLASSES,
+    KernelShapes,
+    class_counts,
+    classify_kernels,
+    kernel_shapes,
+    peak_modes,
+)
+
+_KERNELS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class LayerKernelSpectra(Result):
+    """Transfer functions ``|F[kernel]|`` of one layer, summarized per kernel.
+
+    Attributes:
+        grid: Points of the grid along each axis.
+        mean_transfer: (nx, ny // 2 + 1) mean over all kernels, ``rfft2`` layout;
+            ``rfftn`` with one and three axes.
+        profiles: (inputs, outputs, num_shells) radial MEAN of each kernel's transfer
+            function; the wavenumber is the index.
+        mean_profile: (num_shells,) mean of ``profiles`` over all kernels.
+        peak_wavenumbers: (inputs, outputs) modulus |k*| of the half-plane mode with
+            the largest transfer; the smallest such modulus when several are equal.
+        peak_fractions: (inputs, outputs) k* / k_max in [0, 1]: the larger of
+            |kx*| / (nx / 2) and |ky*| / (ny / 2). It does not depend on the grid.
+        classes: (inputs, outputs) strings, each one of `KERNEL_CLASSES`.
+    """
+
+    grid: Grid
+    mean_transfer: Array
+    profiles: Array
+    mean_profile: Array
+    peak_wavenumbers: Array
+    peak_fractions: Array
+    classes: NDArray[np.str_]
+
+    def class_shares(self) -> dict[str, float]:
+        """Return the share of the kernels in each class; the shares sum to 1."""
+        return {name: float(np.mean(self.classes == name)) for name in KERNEL_CLASSES}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the mean peak wavenumber and the share of kernels in each class."""
+        peak = float(self.peak_wavenumbers.mean())
+        return {"peak wavenumber": peak, **self.class_shares()}
+
+
+class ModelKernelSpectra(ByLayer[LayerKernelSpectra]):
+    """Kernel spectra of a model by layer.
+
+    Attributes:
+        num_points: The grid the kernels were padded to.
+        left_out: Names of the layers with weights that were not analysed.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, LayerKernelSpectra],
+        num_points: Grid,
+        left_out: tuple[str, ...],
+    ) -> None:
+        super().__init__(layers)
+        self.num_points, self.left_out = num_points, left_out
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the profiles, a panel a layer, and return the axes."""
+        from keras_spectral_tl.plotting import plot_kernel_spectra
+
+        profiles = {name: layer.profiles for name, layer in self.items()}
+        return plot_kernel_spectra(profiles, ax=ax)
+
+
+def kernel_spectra(
+    model: keras.Model, num_points: int | Grid | None = None
+) -> ModelKernelSpectra:
+    """Compute the transfer function of every convolution kernel of a model on a grid.
+
+    ``|F[kernel]|(k) = |sum_a kernel[a] exp(-i k . x_a)|``: the factor by which the
+    kernel multiplies that Fourier mode of its input. It is a density in k, so its
+    radial profile is the MEAN over the shell [k - 1/2, k + 1/2), not the sum. Dilation
+    is respected; stride and padding do not enter.
+
+    The class of a kernel does not depend on the grid, see `classify_kernels`. Covered
+    are Conv1D / 2D / 3D, their subclasses, and the depthwise, separable and transposed
+    layers.
+
+    Args:
+        model: A built model.
+        num_points: Points of the grid: one number for every axis of every layer, or
+            (nx,), (nx, ny), (nx, ny, nz) for the layers with as many axes. A tuple of
+            equal numbers stands for that number. By default the grid of the model's
+            input, where it is known.
+
+    Returns:
+        Layer name to its spectra; the names of the layers left out.
+
+    Raises:
+        TypeError: If ``num_points`` is not an integer or a tuple of integers.
+        ValueError: If the model has no convolution that fits ``num_points``, a kernel
+            spans more points than the grid has, or no grid is given nor known.
+
+    Example:
+        >>> conv = keras.layers.Conv2D(2, 5, name="conv")
+        >>> model = keras.Sequential([keras.Input((16, 16, 1)), conv])
+        >>> conv.set_weights([np.ones((5, 5, 1, 2)), np.zeros(2)])
+        >>> spectra = kernel_spectra(model)
+        >>> spectra["conv"].classes
+        array([['low-pass', 'low-pass']], dtype='<U12')
+        >>> float(spectra["conv"].mean_profile[0])  # the sum of the kernel
+        25.0
+    """
+    if num_points is None:
+        num_points = input_grid(model)
+    found, left_out = convolutions_on(model, num_points)
+    layers = {
+        name: layer_kernel_spectra(name, kernel, grid)
+        for name, (kernel, grid) in found.items()
+    }
+    return ModelKernelSpectra(layers, grid_shape(num_points), left_out)
+
+
+def layer_kernel_spectra(
+    name: str, kernel: ConvolutionKernel, grid: Grid
+) -> LayerKernelSpectra:
+    """Summarize the transfer functions of one layer in bounded memory.
+
+    Args:
+        name: Name of the layer, for messages.
+        kernel: Its kernel.
+        grid: Points of the grid along each axis of the kernel.
+
+    Example:
+        >>> kernel = ConvolutionKernel(np.ones((3, 1, 1)), (1,))
+        >>> layer_kernel_spectra("conv", kernel, (4,)).mean_profile.round(9)
+        array([3., 1., 1.])
+    """
+    kernel.check_fits(name, grid)
+    kernels = kernel.stacked()
+    vectors = mode_wavenumbers(grid)
+    modulus = np.linalg.norm(vectors * np.array(grid) / (2 * np.pi), axis=1)
+    fraction = np.abs(vectors).max(axis=1) / np.pi
+    summing = shell_sum_matrix(*grid)
+    modes_in_shell = summing.sum(axis=1)
+    total = np.zeros(len(vectors))
+    profiles = np.empty((len(kernels), summing.shape[0]))
+    peaks = np.empty(len(kernels), np.intp)
+    for rows, transfer in transfer_chunks(kernels, grid, kernel.dilation):
+        total += transfer.sum(axis=0)
+        profiles[rows] = (summing @ transfer.T).T / modes_in_shell
+        peaks[rows] = peak_modes(transfer, modulus)
+    channels = kernel.channels
+    return LayerKernelSpectra(
+        grid=grid,
+        mean_transfer=(total / len(kernels)).reshape(*grid[:-1], -1),
+        profiles=profiles.reshape(*channels, -1),
+        mean_profile=profiles.mean(axis=0),
+        peak_wavenumbers=modulus[peaks].reshape(channels),
+        peak_fractions=fraction[peaks].reshape(channels),
+        classes=classify_kernels(kernels, kernel.dilation).reshape(channels),
+    )
+
+
+def convolutions_on(
+    model: keras.Model, num_points: int | Grid
+) -> tuple[dict[str, tuple[ConvolutionKernel, Grid]], tuple[str, ...]]:
+    """Return the convolution layers of a model that fit a grid.
+
+    Args:
+        model: A built model.
+        num_points: As in `kernel_spectra`, whose errors are these.
+
+    Returns:
+        Layer name to its kernel and the grid for it; names of the layers left out.
+    """
+    grid = grid_shape(num_points)
+    layers: dict[str, tuple[ConvolutionKernel, Grid]] = {}
+    left_out: dict[str, str] = {}
+    for name, layer in layers_with_weights(model).items():
+        kernel = convolution_kernel(layer)
+        layer_grid = None if kernel is None else _grid_of_rank(grid, len(kernel.size))
+        if kernel is None or layer_grid is None:
+            left_out[name] = type(layer).__name__
+        else:
+            kernel.check_fits(name, layer_grid)
+            layers[name] = kernel, layer_grid
+    if not layers:
+        found = ", ".join(f"{name} ({kind})" for name, kind in left_out.items())
+        raise ValueError(
+            "Kernel spectra need a convolution with as many spatial axes as num_points "
+            f"= {num_points} has numbers (one number fits all). The layers with "
+            f"weights of model {model.name!r} are: {found or 'none'}."
+        )
+    return layers, tuple(left_out)
+
+
+def grid_shape(num_points: int | Grid) -> Grid:
+    """Return the numbers of points along the axes of a grid.
+
+    Args:
+        num_points: One number, taken as (n, n), or a tuple of one to three numbers.
+
+    Raises:
+        TypeError: If it is not an integer or a tuple of one to three integers.
+        ValueError: If a number is below 2.
+
+    Example:
+        >>> grid_shape(64)
+        (64, 64)
+    """
+    sizes = num_points if isinstance(num_points, tuple) else (num_points, num_points)
+    if not 1 <= len(sizes) <= 3 or not all(
+        isinstance(n, int | np.integer) for n in sizes
+    ):
+        raise TypeError(
+            "num_points must be an integer or a tuple of one to three integers, such "
+            f"as (nx, ny). Received num_points={num_points!r}."
+        )
+    if min(sizes) < 2:
+        raise ValueError(f"num_points must be at least 2. Received {num_points}.")
+    return tuple(int(n) for n in sizes)
+
+
+def input_grid(model: keras.Model) -> Grid:
+    """Return the points along the spatial axes of a model's input.
+
+    Args:
+        model: A built model with one input (batch, *grid, channels), or with channels
+            first.
+
+    Raises:
+        ValueError: If the model has no such input or leaves a size open.
+    """
+    shape = getattr(model, "input_shape", None)
+    shape = tuple(shape) if isinstance(shape, tuple) else ()
+    formats = [getattr(layer, "data_format", None) for layer in model.layers]
+    known = next(filter(None, formats), keras.config.image_data_format())
+    grid = shape[1:-1] if known == "channels_last" else shape[2:]
+    if not 1 <= len(grid) <= 3 or not all(isinstance(n, int) for n in grid):
+        raise ValueError(
+            f"The grid of model {model.name!r} is not known: expected one input "
+            "(batch, nx, ny, channels) with sizes, received input shape "
+            f"{shape or None}. Pass num_points, such as kernel_spectra(model, 64)."
+        )
+    return grid
+
+
+def _grid_of_rank(grid: Grid, rank: int) -> Grid | None:
+    """The grid for layers with this many axes; None if it has another number."""
+    if len(grid) == rank:
+        return grid
+    return grid[:1] * rank if len(set(grid)) == 1 else None
+
+
+def rms_transfer(name: str, kernel: ConvolutionKernel, grid: Grid) -> Array:
+    """Return the root mean square transfer of the kernels of a layer by wavenumber.
+
+        T(k)^2 = mean of |F[kernel]|^2 over kernels and the shell [k - 1/2, k + 1/2)
+
+    The mean over kernels is the transform of their mean autocorrelation (Wiener and
+    Khinchin), so one transform on the grid is enough for any number of kernels. White
+    noise in every input channel, of variance 1 and independent, leaves with spectral
+    density ``inputs T(k)^2`` in the mean output channel.
+
+    Args:
+        name: Name of the layer, for messages.
+        kernel: Its kernels.
+        grid: Points of the grid along each axis.
+
+    Returns:
+        Array (num_shells,); the wavenumber is the index.
+
+    Example:
+        >>> kernel = ConvolutionKernel(np.array([3.0, 4.0]).reshape(1, 1, 2), (1,))
+        >>> rms_transfer("conv", kernel, (4,)) ** 2  # (9 + 16) / 2 at every k
+        array([12.5, 12.5, 12.5])
+    """
+    kernel.check_fits(name, grid)
+    kernels, lags = kernel.stacked(), tuple(2 * size - 1 for size in kernel.size)
+    axes = tuple(range(1, kernels.ndim))
+    power: Any = 0.0
+    for start in range(0, len(kernels), _KERNELS_AT_ONCE):
+        block = np.fft.rfftn(kernels[start : start + _KERNELS_AT_ONCE], lags, axes)
+        power = power + np.sum(np.abs(block) ** 2, axis=0)
+    mean = np.fft.irfftn(power / len(kernels), lags, tuple(range(len(lags))))
+    # By lag, from 0 up and then from the most negative one on, as FFTs have it.
+    places = [
+        dilation * np.fft.ifftshift(np.arange(1 - size, size)) % points
+        for size, dilation, points in zip(
+            kernel.size, kernel.dilation, grid, strict=True
+        )
+    ]
+    correlation = np.zeros(grid)
+    np.add.at(correlation, np.ix_(*places), mean)
+    summing = shell_sum_matrix(*grid)
+    shells = summing @ np.fft.rfftn(correlation).real.ravel() / summing.sum(axis=1)
+    # Of kernels that stop a wavenumber, round-off may be left, of either sign.
+    return np.asarray(np.sqrt(np.maximum(shells, 0.0)))
+
+
+@dataclass(frozen=True)
+class LayerKernelAnalysis(Result):
+    """Properties of the kernels of one layer; row = input * outputs + output.
+
+    Attributes:
+        shape: (inputs, outputs).
+        shapes: Peak, bandwidth, orientation, anisotropy, angular profile.
+        classes: (kernels,) strings, each one of `KERNEL_CLASSES`.
+        fitted: Rows of the kernels that Gabor functions were fitted to.
+        gabor: Gabor fits of these; None for kernels with three axes.
+        clusters: Clusters; None for layers of fewer than three different transfer
+            functions, or if they were not asked for.
+    """
+
+    shape: tuple[int, int]
+    shapes: KernelShapes
+    classes: NDArray[np.str_]
+    fitted: NDArray[np.intp]
+    gabor: GaborFits | None
+    clusters: KernelClusters | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as lists, for JSON."""
+        return {**super().to_dict(), "class_counts": class_counts(self.classes)}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the number of kernels in each class and the median Gabor residual."""
+        gabor, clusters = self.gabor, self.clusters
+        residual = np.nan if gabor is None else float(np.median(gabor.residuals))
+        count = 0 if clusters is None else len(clusters.sizes)
+        counts = class_counts(self.classes)
+        return {**counts, "Gabor residual": residual, "clusters": count}
+
+
+def analyse_kernels(
+    model: keras.Model,
+    layers: Selector | None = None,
+    *,
+    with_clusters: bool = True,
+    num_fits: int = 100,
+) -> ByLayer[LayerKernelAnalysis]:
+    """Compute shapes, classes, Gabor fits and clusters of all kernels of a model.
+
+    Nothing here depends on the grid of a field; `kernel_spectra` gives the transfer
+    functions on one.
+
+    Args:
+        model: A built model.
+        layers: Convolution layers, see `select_layers`; by default all.
+        with_clusters: Whether to look for clusters, which needs scikit-learn.
+        num_fits: Kernels of a layer that are fitted by Gabor functions, evenly spaced
+            over all of them; a fit takes some 10 ms.
+
+    Returns:
+        Layer name to its analysis, in execution order.
+
+    Raises:
+        ImportError: If clusters are asked for and scikit-learn is not installed.
+        KeyError: If there is no layer of a name.
+        ValueError: If the model has no convolution, or a named layer is none.
+
+    Example:
+        >>> conv = keras.layers.Conv2D(2, 5, name="conv")
+        >>> model = keras.Sequential([keras.Input((16, 16, 1)), conv])
+        >>> found = analyse_kernels(model, with_clusters=False)["conv"]
+        >>> found.shape, found.gabor.residuals.shape
+        ((1, 2), (2,))
+    """
+    num_fits = whole_number("num_fits", num_fits, 1)
+    names = None if layers is None else select_layers(model, layers).names
+    kernels = {
+        name: kernel
+        for name, layer in layers_with_weights(model).items()
+        if (kernel := convolution_kernel(layer)) is not None
+        and (names is None or name in names)
+    }
+    missing = [name for name in names or () if name not in kernels]
+    if missing or not kernels:
+        raise ValueError(
+            f"Model {model.name!r} has no convolution to analyse"
+            + (f" in {missing}; these layers are none." if missing else ".")
+            + " Expected layers such as Conv2D."
+        )
+    return ByLayer(
+        {name: _analysed(k, with_clusters, num_fits) for name, k in kernels.items()}
+    )
+
+
+def _analysed(
+    kernel: ConvolutionKernel, with_clusters: bool, num_fits: int
+) -> LayerKernelAnalysis:
+    stack, dilation = kernel.stacked(), kernel.dilation
+    shapes = kernel_shapes(stack, dilation)
+    count = min(num_fits, len(stack)) if stack.ndim < 4 else 0
+    fitted = np.linspace(0, len(stack) - 1, count).round().astype(np.intp)
+    can_cluster = with_clusters and count_spectra(stack, dilation) > 2
+    return LayerKernelAnalysis(
+        shape=kernel.channels,
+        shapes=shapes,
+        classes=classify_kernels(stack, dilation, shapes),
+        fitted=fitted,
+        gabor=fit_gabor(stack[fitted]) if count else None,
+        clusters=cluster_kernels(stack, dilation) if can_cluster else None,
+    )

@@ -1,0 +1,387 @@
+"""Spectral shifts between data or networks, and whether kernels follow them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from keras_spectral_tl._checks import real_array
+from keras_spectral_tl._results import ByLayer, Result
+from keras_spectral_tl.freezing import Selector
+from keras_spectral_tl.spectra._activations import (
+    ModelActivationSpectra,
+    Spectra,
+    activation_spectra,
+)
+from keras_spectral_tl.spectra._convolutions import Array, Grid, points_of
+from keras_spectral_tl.spectra._fields import last_complete_shell, shell_indices
+
+
+@dataclass(frozen=True)
+class SpectralShift(Result):
+    """Difference of two spectra of one layer, gain and shape apart.
+
+    Attributes:
+        gain: ``log(sum(target) / sum(base))``: the logarithm of the ratio of energies.
+        shape: ``target / sum(target) - base / sum(base)`` by wavenumber, which is the
+            index; sums to 0.
+        distance: ``sum(|shape|) / 2`` in [0, 1]: the share of the energy that sits at
+            other wavenumbers. A gain alone leaves it at 0.
+    """
+
+    gain: float
+    shape: Array
+    distance: float
+
+    def summary(self) -> dict[str, float]:
+        """Return gain and distance."""
+        return {"gain": self.gain, "distance": self.distance}
+
+
+class ModelShifts(ByLayer[SpectralShift]):
+    """Spectral shifts of the layers of a model."""
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw gains and distances in two panels, and return their axes."""
+        from keras_spectral_tl.plotting import plot_spectral_shifts
+
+        rows = {n: {"shift": (s.gain, s.distance)} for n, s in self.items()}
+        return plot_spectral_shifts(rows, ax=ax)
+
+
+def spectral_shift(
+    base: ModelActivationSpectra | Mapping[str, Array],
+    target: ModelActivationSpectra | Mapping[str, Array],
+) -> ModelShifts:
+    """Compare each layer's spectrum between two data sets or two models.
+
+    Gain (ratio of energies) and shape (difference of the spectra, each normalized to
+    sum 1) are independent: scaling either spectrum changes the gain alone. Spectra
+    recorded on two grids are compared, gain included, on the shells that are complete
+    on both: k = 0 .. ``(min(n) - 1) // 2`` over all sides n.
+
+    Args:
+        base: Activation spectra, of which the pre-activations are compared, or any
+            mapping of layer names to spectra by wavenumber. A mapping says nothing of
+            its grid: then both spectra of a layer must be of one length, and it is for
+            the caller to know that they are from one grid.
+        target: The same for the other data or the other model.
+
+    Returns:
+        Layer name to its shift, in the order of ``base``.
+
+    Raises:
+        ValueError: If the layers differ, sizes differ without the grids being known, a
+            spectrum has no energy, or what a mapping holds is none.
+
+    Example:
+        >>> flat = {"conv": np.array([1.0, 1.0])}
+        >>> steep = {"conv": np.array([3.0, 1.0])}
+        >>> shift = spectral_shift(flat, steep)["conv"]
+        >>> shift.shape, shift.distance, round(float(np.exp(shift.gain)), 12)
+        (array([ 0.25, -0.25]), 0.25, 2.0)
+    """
+    first, first_grids = _spectra_on_grids(base)
+    second, second_grids = _spectra_on_grids(target)
+    if set(first) != set(second):
+        raise ValueError(
+            "base and target must hold the same layers. Only in one of them: "
+            f"{sorted(set(first) ^ set(second))}."
+        )
+    shifts = {}
+    for name in first:
+        grids = first_grids.get(name, ()), second_grids.get(name, ())
+        two_grids = len(grids[0]) == len(grids[1]) and grids[0] != grids[1]
+        kept = last_complete_shell(*grids[0], *grids[1]) + 1 if two_grids else None
+        shifts[name] = _shift(name, first[name][:kept], second[name][:kept])
+    return ModelShifts(shifts)
+
+
+def _spectra_on_grids(
+    spectra: ModelActivationSpectra | Mapping[str, Array],
+) -> tuple[Spectra, dict[str, tuple[int, ...]]]:
+    """The spectra to compare, and their grids where they are known."""
+    if isinstance(spectra, ModelActivationSpectra):
+        grids = {name: layer.grid for name, layer in spectra.items()}
+        return spectra.pre_activation, grids
+    if not isinstance(spectra, Mapping):
+        raise TypeError(
+            "Expected a result of activation_spectra, or a mapping of layer names to "
+            f"spectra. Received {type(spectra).__name__}."
+        )
+    arrays = {name: real_array(str(name), values) for name, values in spectra.items()}
+    for name, values in arrays.items():
+        if values.ndim != 1:
+            raise ValueError(
+                "Expected a spectrum, one value a wavenumber, for each layer. Received "
+                f"the shape {values.shape} for {name!r}."
+            )
+    return arrays, {}
+
+
+def _shift(name: str, base: Array, target: Array) -> SpectralShift:
+    """Gain and shape of one layer."""
+    if base.shape != target.shape:
+        raise ValueError(
+            f"The spectra of layer {name!r} have shapes {base.shape} and "
+            f"{target.shape}, from grids that are not known. Pass results of "
+            "activation_spectra, which know theirs, or spectra from one grid."
+        )
+    energies = float(base.sum()), float(target.sum())
+    if not all(np.isfinite(energy) and energy > 0 for energy in energies):
+        raise ValueError(
+            f"Layer {name!r} needs a finite energy above 0 in both spectra. Received "
+            f"{energies[0]} (base) and {energies[1]} (target)."
+        )
+    shape = target / energies[1] - base / energies[0]
+    gain = float(np.log(energies[1] / energies[0]))
+    return SpectralShift(gain, shape, float(np.abs(shape).sum() / 2))
+
+
+@dataclass(frozen=True)
+class RetrainingShift(Result):
+    """Shifts of one layer's pre-activation spectrum, gain and shape apart.
+
+    Attributes:
+        data: Base data to target data, both through the network before retraining.
+        retraining: Network before to network after, both on target data.
+        both: Base data before to target data after: what is left of the two. Its gain
+            is the sum of the other two where all grids agree, and so is its shape.
+    """
+
+    data: SpectralShift
+    retraining: SpectralShift
+    both: SpectralShift
+
+    @property
+    def alignment(self) -> float:
+        """Cosine of the two changes of shape: -1 if retraining undoes the data's shift.
+
+        0 if they have nothing to do with each other, or one of them is nil; 1 if
+        retraining goes further the same way.
+        """
+        count = min(len(self.data.shape), len(self.retraining.shape))
+        first, second = self.data.shape[:count], self.retraining.shape[:count]
+        norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+        return float(first @ second) / norm if norm > 0 else 0.0
+
+    def summary(self) -> dict[str, float]:
+        """Return gains and distances of the data and of retraining, and alignment."""
+        return {
+            "data gain": self.data.gain,
+            "data distance": self.data.distance,
+            "retraining gain": self.retraining.gain,
+            "retraining distance": self.retraining.distance,
+            "alignment": self.alignment,
+        }
+
+
+class ModelRetrainingShifts(ByLayer[RetrainingShift]):
+    """Shifts by data and by retraining of the layers of a model."""
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw gains and distances in two panels, and return their axes."""
+        from keras_spectral_tl.plotting import plot_spectral_shifts
+
+        rows = {
+            name: {
+                "target data": (shift.data.gain, shift.data.distance),
+                "retraining": (shift.retraining.gain, shift.retraining.distance),
+            }
+            for name, shift in self.items()
+        }
+        return plot_spectral_shifts(rows, ax=ax)
+
+
+def retraining_shifts(
+    before: keras.Model,
+    after: keras.Model,
+    base_x: Any,
+    target_x: Any,
+    layers: Selector | None = None,
+) -> ModelRetrainingShifts:
+    """Compare the shift of spectra by target data with the shift by retraining.
+
+    Three runs: base and target data through the network before retraining, target data
+    through the network after it. Layers up to the first retrained one have
+    ``retraining`` nil, as nothing before them moved.
+
+    Args:
+        before: The network before retraining.
+        after: The network after retraining, with the same layer names.
+        base_x: Inputs of the base, as in `activation_spectra`.
+        target_x: Inputs of the target, an array or a re-iterable of batches: it is read
+            twice.
+        layers: A selector or names, as in `activation_spectra`; by default all with
+            a 2-D spatial output.
+
+    Returns:
+        Layer name to its shifts.
+
+    Raises:
+        ValueError: If the two networks have not the same layers.
+
+    Example:
+        >>> conv = keras.layers.Conv2D(2, 3, name="conv")
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), conv])
+        >>> x = np.random.default_rng(0).normal(size=(2, 8, 8, 1))
+        >>> shift = retraining_shifts(model, model, x, 2 * x)["conv"]
+        >>> round(float(np.exp(shift.data.gain)), 4), shift.retraining.gain
+        (4.0, 0.0)
+    """
+    runs = (before, base_x), (before, target_x), (after, target_x)
+    base, target, retrained = (activation_spectra(*run, layers) for run in runs)
+    data, retraining = spectral_shift(base, target), spectral_shift(target, retrained)
+    both = spectral_shift(base, retrained)
+    return ModelRetrainingShifts(
+        {n: RetrainingShift(data[n], retraining[n], both[n]) for n in data}
+    )
+
+
+@dataclass(frozen=True)
+class ChangeConsistency(Result):
+    """The change of a layer's power by wavenumber beside a difference of spectra.
+
+    Attributes:
+        wavenumbers: (shells,) 1 .. the last complete shell of the grid.
+        power_changes: (shells,) ``log(P_1 / P_0)``, P the MEAN over a shell and over
+            the kernels of ``|F[K](k)|^2``, before (0) and after (1).
+        correlation: Spearman's rank correlation of ``power_changes`` with the
+            difference, over the wavenumbers.
+        p_value: Two-sided: share of changes of random direction, each kernel's as long
+            as its own, whose ``power_changes`` have a covariance with the difference at
+            least as large. A covariance and not a correlation: a few points a kernel
+            make neighbouring wavenumbers move together, so that random changes, too,
+            often correlate perfectly, but by little.
+    """
+
+    wavenumbers: NDArray[np.intp]
+    power_changes: Array
+    correlation: float
+    p_value: float
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the change of power by wavenumber and return the axes."""
+        from keras_spectral_tl.plotting import plot_wavenumber_ratios
+
+        ratio = np.concatenate([[np.nan], np.exp(self.power_changes)])
+        lines = {"power after / before": {"kernels": ratio}}
+        return plot_wavenumber_ratios(lines, "ratio of power", ax=ax)
+
+
+def change_consistency(
+    before: ArrayLike,
+    after: ArrayLike,
+    difference: ArrayLike,
+    num_points: Grid,
+    *,
+    num_draws: int = 999,
+    seed: int = 0,
+) -> ChangeConsistency:
+    """Compare, by wavenumber, the power kernels gained with a difference of systems.
+
+    Filters that answer a spectral difference gain power where the target has more than
+    the base: the correlation is positive, and the p-value small.
+
+    Args:
+        before: (kernels, *size) K_0.
+        after: K_1, of the same shape.
+        difference: (num_shells,) by wavenumber, which is the index: the logarithm of
+            the ratio of two spectra on the grid, target over base.
+        num_points: Points of the grid along each axis.
+        num_draws: Random changes.
+        seed: Of these.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: If the shapes do not fit, nothing changed, or the difference is not
+            finite at a wavenumber that is compared.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> before = rng.normal(size=(50, 5, 5))
+        >>> x = np.exp(-(np.arange(5) - 2.0) ** 2 / 4)
+        >>> after = before + np.outer(x, x)  # a low-pass filter added to all
+        >>> falling = -np.arange(17.0)
+        >>> found = change_consistency(before, after, falling, (32, 32))
+        >>> found.correlation > 0.9, found.p_value
+        (True, 0.001)
+    """
+    first, second = (real_array("kernels", kernels) for kernels in (before, after))
+    shells = np.arange(1, last_complete_shell(*num_points) + 1)
+    wanted = real_array("difference", difference)[1 : len(shells) + 1]
+    _check(first, second, wanted, shells)
+    start = first.reshape(len(first), -1)
+    change = second.reshape(len(second), -1) - start
+    forms = _shell_forms(first.shape[1:], num_points)[shells]
+
+    def response(moved: Array) -> Array:
+        return np.asarray(np.log(_power(start + moved, forms) / _power(start, forms)))
+
+    observed = response(change)
+    correlation = float(stats.spearmanr(observed, wanted).statistic)
+    weights = wanted - wanted.mean()
+    covariance = abs(float(weights @ observed))
+    rng = np.random.default_rng(seed)
+    lengths = np.linalg.norm(change, axis=1, keepdims=True)
+    reached = 0
+    for _ in range(num_draws):
+        drawn = rng.standard_normal(change.shape)
+        drawn *= lengths / np.linalg.norm(drawn, axis=1, keepdims=True)
+        reached += abs(float(weights @ response(drawn))) >= covariance
+    p_value = (1 + reached) / (1 + num_draws)
+    return ChangeConsistency(shells, observed, correlation, p_value)
+
+
+def _check(
+    first: Array, second: Array, wanted: Array, shells: NDArray[np.intp]
+) -> None:
+    if first.shape != second.shape or first.ndim < 2:
+        raise ValueError(
+            "Expected two stacks (kernels, *size) of one shape. Received "
+            f"{first.shape} and {second.shape}."
+        )
+    if np.array_equal(first, second):
+        raise ValueError("The kernels did not change: there is nothing to compare.")
+    if len(wanted) < len(shells) or not np.isfinite(wanted).all():
+        raise ValueError(
+            f"The difference must be finite at k = 1 .. {len(shells)}. Received "
+            f"{wanted.tolist()} there."
+        )
+    if np.ptp(wanted) == 0:
+        raise ValueError(
+            "The difference is the same at every wavenumber, a gain: it has no shape "
+            f"that a change could follow. Received {wanted[0]} throughout."
+        )
+
+
+def _power(flat: Array, forms: Array) -> Array:
+    """Mean power in each shell of kernels (kernels, points)."""
+    return np.asarray(np.einsum("sab,ab->s", forms, flat.T @ flat)) / len(flat)
+
+
+def _shell_forms(size: Grid, grid: Grid) -> Array:
+    """(num_shells, points, points): shell MEAN of ``cos(k . (x_a - x_b))``.
+
+    ``|F[K](k)|^2`` is this form of K, so that a shell's power needs no transform.
+    """
+    points = points_of(size)
+    frequencies = np.meshgrid(*map(np.fft.fftfreq, grid), indexing="ij")
+    vectors = 2 * np.pi * np.stack([axis.ravel() for axis in frequencies], axis=-1)
+    waves = np.exp(-1j * vectors @ points.T)
+    half = shell_indices(*grid)
+    columns = np.arange(grid[-1])
+    mirror = np.where(columns < half.shape[-1], columns, grid[-1] - columns)
+    # |k| is the same for k and -k, and for each sign of a component.
+    shell = half[..., mirror].ravel()
+    forms = np.zeros((shell.max() + 1, len(points), len(points)))
+    for number in range(len(forms)):
+        inside = waves[shell == number]
+        forms[number] = np.real(inside.T @ inside.conj()) / len(inside)
+    return forms
