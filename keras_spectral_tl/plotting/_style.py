@@ -79,7 +79,7 @@ def panels(
             f"This figure has {count} panels: expected as many axes in ax. Received "
             f"{len(given)}.",
         )
-        return given[0].get_figure(root=True), given
+        return figure_of(given[0]), given
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -91,6 +91,14 @@ def panels(
     down = -(-count // columns)
     figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
     return figure, [figure.add_subplot(down, across, i + 1) for i in range(count)]
+
+
+def figure_of(axes: "Axes") -> "Figure":
+    """Return the figure that axes belong to."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("The axes belong to no figure.")
+    return figure
 
 
 def finish(
@@ -108,7 +116,7 @@ def finish(
         if lines:
             all_axes[0].legend(lines.values(), lines.keys(), fontsize=8)
         return
-    figure = all_axes[0].get_figure(root=True)
+    figure = figure_of(all_axes[0])
     for axes in all_axes:
         axes.tick_params(labelsize=8)
     figure.supxlabel(xlabel, fontsize=10)
@@ -134,7 +142,7 @@ def label_points(
     joins each name to its point. Set limits and margins before.
     """
     size = 7.0
-    figure = axes.get_figure(root=True)
+    figure = figure_of(axes)
     height = figure.get_size_inches()[1] * axes.get_position().bounds[3]
     low, high = axes.get_ylim()
     order = np.argsort(y, kind="stable")

@@ -168,10 +168,9 @@ def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None
     if layers is None:
         return None
     if isinstance(layers, str):
-        inside = [n for n in layers_with_weights(model) if n.startswith(f"{layers}/")]
-        return (
-            [layers] if layers in layers_with_weights(model) or not inside else inside
-        )
+        names = list(layers_with_weights(model))
+        inside = [name for name in names if name.startswith(f"{layers}/")]
+        return [layers] if layers in names or not inside else inside
     if isinstance(layers, Sequence):
         parts = [layer_names(model, part) or [] for part in layers]
         return list(dict.fromkeys(name for part in parts for name in part))

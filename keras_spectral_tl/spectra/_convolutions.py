@@ -69,10 +69,13 @@ class ConvolutionKernel:
         """Grid spacings from the first to the last point, plus one, along each axis."""
         return extent_of(self.size, self.dilation)
 
+    def fits(self, grid: Grid) -> bool:
+        """Whether it spans no more points than a grid has, along every axis."""
+        return all(n <= points for n, points in zip(self.extent, grid, strict=True))
+
     def check_fits(self, name: str, grid: Grid) -> None:
         """Raise ValueError if the kernels of layer `name` are wider than a grid."""
-        pairs = zip(self.extent, grid, strict=True)
-        if not all(n <= points for n, points in pairs):
+        if not self.fits(grid):
             raise ValueError(
                 f"The kernels of layer {name!r} span {self.extent} points and do not "
                 f"fit a grid of {grid}. Pass num_points of at least {max(self.extent)}."

@@ -279,7 +279,7 @@ class _Problem:
         )
         left = np.stack([waves.first, waves.second], axis=1)
         basis, _ = np.linalg.qr(left)
-        return -(rows - rows @ basis @ basis.T)
+        return np.asarray(rows @ basis @ basis.T - rows)
 
     def _waves(self, parameters: Array) -> "_Waves":
         x0, y0, kx, ky, angle, log_s1, log_s2 = parameters
@@ -309,10 +309,10 @@ def _amplitudes(first: Array, second: Array, kernel: Array) -> Array:
     a, b = first @ kernel, second @ kernel
     determinant = aa * bb - ab * ab
     if determinant > _INDEPENDENT**2 * max(aa, bb) ** 2 > 0:
-        pair = (bb * a - ab * b) / determinant, (aa * b - ab * a) / determinant
-    else:
-        pair = (a / aa, 0.0) if aa >= bb and aa > 0 else (0.0, b / bb if bb else 0.0)
-    return np.array(pair)
+        return np.array([bb * a - ab * b, aa * b - ab * a]) / determinant
+    if aa >= bb:
+        return np.array([a / aa if aa > 0 else 0.0, 0.0])
+    return np.array([0.0, b / bb])
 
 
 def _described(

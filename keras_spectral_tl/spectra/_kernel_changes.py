@@ -417,9 +417,8 @@ def same_kernels(models: list[keras.Model]) -> list[dict[str, ConvolutionKernel]
     """
     found = []
     for model in models:
-        kernels = {
-            n: convolution_kernel(o) for n, o in layers_with_weights(model).items()
-        }
+        layers = layers_with_weights(model).items()
+        kernels = {name: convolution_kernel(layer) for name, layer in layers}
         found.append({n: k for n, k in kernels.items() if k is not None})
     shapes = [{n: k.weights.shape for n, k in kernels.items()} for kernels in found]
     if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):

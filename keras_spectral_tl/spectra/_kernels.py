@@ -262,7 +262,8 @@ def input_grid(model: keras.Model) -> Grid:
     """
     shape = getattr(model, "input_shape", None)
     shape = tuple(shape) if isinstance(shape, tuple) else ()
-    formats = [getattr(layer, "data_format", None) for layer in model.layers]
+    layers = layers_with_weights(model).values()
+    formats = [getattr(layer, "data_format", None) for layer in layers]
     known = next(filter(None, formats), keras.config.image_data_format())
     grid = shape[1:-1] if known == "channels_last" else shape[2:]
     if not 1 <= len(grid) <= 3 or not all(isinstance(n, int) for n in grid):

@@ -113,7 +113,8 @@ def _spectra_on_grids(
             "Expected a result of activation_spectra, or a mapping of layer names to "
             f"spectra. Received {type(spectra).__name__}."
         )
-    arrays = {name: real_array(str(name), values) for name, values in spectra.items()}
+    values_by_name: Mapping[str, Any] = spectra
+    arrays = {n: real_array(str(n), values) for n, values in values_by_name.items()}
     for name, values in arrays.items():
         if values.ndim != 1:
             raise ValueError(
