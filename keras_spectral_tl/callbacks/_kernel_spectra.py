@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl.callbacks._recording import Record, SpectralCallback
 from keras_spectral_tl.plotting._style import centred_plane, enlarged, to_rgb
+from keras_spectral_tl.spectra._kernel_shapes import noise_share
 from keras_spectral_tl.spectra._kernels import (
     LayerKernelSpectra,
     convolutions_on,
