@@ -29,6 +29,8 @@ class ZooEntry:
         test: some test samples of the target.
         base_normalization: that of the base samples.
         target_normalization: that of the target samples; test samples have it too.
+        sweep: what retraining gave on test samples, where it was measured:
+            normalization ("own", "base") to way of retraining to figures.
         provenance: how it was made, and the figures it had then.
     """
 
@@ -38,6 +40,7 @@ class ZooEntry:
     test: Arrays
     base_normalization: Normalization
     target_normalization: Normalization
+    sweep: dict[str, dict[str, dict[str, float]]]
     provenance: dict[str, Any]
 
 
@@ -46,7 +49,7 @@ def entry_names(folder: Path = FOLDER) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("*/provenance.json"))
 
 
-def load_entry(name: str, folder: Path = FOLDER) -> ZooEntry:
+def load(name: str, folder: Path = FOLDER) -> ZooEntry:
     """Reads an entry.
 
     Args:
@@ -74,4 +77,5 @@ def load_entry(name: str, folder: Path = FOLDER) -> ZooEntry:
         (samples[f"{part}_x"], samples[f"{part}_y"])
         for part in ("base", "target", "test")
     )
-    return ZooEntry(model, *parts, base, target, provenance)
+    sweep = provenance.get("sweep", {}).get("normalization", {})
+    return ZooEntry(model, *parts, base, target, sweep, provenance)

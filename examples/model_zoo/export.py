@@ -11,10 +11,8 @@ from reproduction.study import Study
 from reproduction.tiers import Setting
 
 import turbulence_data
-from model_zoo.entries import load_entry
+from model_zoo.entries import load
 
-# Weights beyond this many bytes are stored in half precision, with the CC of both.
-_LARGEST_SINGLE = 2**20
 _NUM_BASE, _NUM_TARGET, _NUM_TEST = 24, 16, 8
 
 
@@ -30,9 +28,7 @@ def export_entry(study: Study, folder: Path, seed: int = 0) -> Path:
     model, (base, base_test) = study.base_network(seed), study.base_data()
     target, test = study.target_data(setting)
     weights = model.get_weights()
-    is_large = sum(weight.nbytes for weight in weights) > _LARGEST_SINGLE
-    dtype = np.float16 if is_large else np.float32
-    arrays = {str(i): weight.astype(dtype) for i, weight in enumerate(weights)}
+    arrays = {str(i): weight.astype(np.float32) for i, weight in enumerate(weights)}
     np.savez_compressed(place / "weights.npz", **arrays)
     parts = {
         "base": _some(base, _NUM_BASE),
@@ -45,8 +41,8 @@ def export_entry(study: Study, folder: Path, seed: int = 0) -> Path:
         for axis, values in zip("xy", pair, strict=True)
     }
     np.savez_compressed(place / "samples.npz", **samples)
-    _write(place, _provenance(study, setting, model, dtype))
-    entry = load_entry(place.name, folder)
+    _write(place, _provenance(study, setting, model))
+    entry = load(place.name, folder)
     figures = {
         "on_base": figures_of(model, base_test),
         "on_target": figures_of(model, test),
@@ -58,9 +54,7 @@ def export_entry(study: Study, folder: Path, seed: int = 0) -> Path:
     return place
 
 
-def _provenance(
-    study: Study, setting: Setting, model: keras.Model, dtype: Any
-) -> dict[str, Any]:
+def _provenance(study: Study, setting: Setting, model: keras.Model) -> dict[str, Any]:
     nx, ny, channels = model.input_shape[1:]
     return {
         "case": study.case,
@@ -76,7 +70,7 @@ def _provenance(
         "base_training": vars(study.tier.base_training),
         "base_normalization": vars(study.base_normalization()),
         "target_normalization": vars(study.target_normalization(setting)),
-        "precision": {"weights": np.dtype(dtype).name, "samples": "float16"},
+        "precision": {"weights": "float32", "samples": "float16"},
         "data": {
             role: study.once("data", study.tier.flows[system], _missing)
             for role, system in (

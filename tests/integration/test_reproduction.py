@@ -128,7 +128,7 @@ def test_what_is_finished_is_not_done_again(finished, reproduce, capsys):
 def test_an_entry_of_the_zoo_is_the_network_that_was_packed(finished, reproduce):
     zoo = import_module("model_zoo")
     (name,) = zoo.entry_names(finished / "zoo")
-    entry = zoo.load_entry(name, finished / "zoo")
+    entry = zoo.load(name, finished / "zoo")
     file = next((finished / "runs" / "tiny" / "bases").glob("*.weights.npz"))
     with np.load(file) as weights:
         for number, weight in enumerate(entry.model.get_weights()):
@@ -138,7 +138,7 @@ def test_an_entry_of_the_zoo_is_the_network_that_was_packed(finished, reproduce)
     rescaled = entry.target_normalization.normalize(x, y)
     np.testing.assert_allclose(rescaled[0], entry.target[0], atol=1e-5)
     with pytest.raises(KeyError, match=f"no_such.*{name}"):
-        zoo.load_entry("no_such", finished / "zoo")
+        zoo.load("no_such", finished / "zoo")
 
 
 @pytest.mark.parametrize("tier", ["full", "mini"])
