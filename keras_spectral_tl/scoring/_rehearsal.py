@@ -160,7 +160,8 @@ class HeldOutRetraining:
         rows = np.unique(np.concatenate([(*s.fit, *s.held) for s in splits]))
         network = PartedNetwork(model, target.take(rows)[0], self.batch_size)
         trial = _Trial(network, rows, target.y[rows], self.batch_size)
-        evidence, passes = {}, float(len(rows))
+        evidence: dict[str, dict[str, Any]] = {}
+        passes = float(len(rows))
         for number, part in enumerate(network.parts(choices), start=1):
             after = np.array(network.outputs)
             for split, order in zip(splits, orders, strict=True):
