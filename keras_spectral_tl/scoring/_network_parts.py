@@ -51,7 +51,8 @@ class PartedNetwork:
 
     def __init__(self, model: keras.Model, x: Any, batch_size: int) -> None:
         self._model, self._x, self._batch_size = model, x, batch_size
-        self._copy = models.copy_model(model)
+        sample = next(batches(x, 2))[1]
+        self._copy = models.copy_model(model, sample)
         outputs, masks = [], []
         for _, batch in batches(x, batch_size):
             found = called(self._copy, batch)
@@ -62,17 +63,15 @@ class PartedNetwork:
                 masks.append(mask.reshape(mask.shape + (1,) * (found.ndim - mask.ndim)))
         self.outputs = np.concatenate(outputs)
         self.mask = np.concatenate(masks) if masks else None
+        layers = introspection.layers_with_weights(model)
+        copied = introspection.layers_with_weights(self._copy)
+        self._names = dict(zip(layers, copied, strict=True))
+        self._weights = introspection.named_weights(layers)
         self._copied = {
             id(old): new
-            for before, after in zip(
-                introspection.layers_with_weights(model).values(),
-                introspection.layers_with_weights(self._copy).values(),
-                strict=True,
-            )
-            for old, new in zip(
-                introspection.own_weights(before),
-                introspection.own_weights(after),
-                strict=True,
+            for name, layer in layers.items()
+            for old, new in introspection.paired_weights(
+                layer, copied[self._names[name]]
             )
         }
 
@@ -93,17 +92,12 @@ class PartedNetwork:
         if graph is not None and arrays is not None:
             cache = PrefixCache(batch_size=self._batch_size)
             activations = Activations(graph, [arrays], cache)
-        names = list(introspection.layers_with_weights(self._copy))
-        places = dict(
-            zip(introspection.layers_with_weights(self._model), names, strict=True)
-        )
-        weights = introspection.named_weights(
-            introspection.layers_with_weights(self._model)
-        )
         for choice in choices:
             selection = freezing.select_layers(self._model, list(choice))
-            trained = [self._copied[id(weights[path])] for path in selection.variables]
-            there = [places[name] for name in choice]
+            trained = [
+                self._copied[id(self._weights[path])] for path in selection.variables
+            ]
+            there = [self._names[name] for name in choice]
             part = activations and self._cut(activations, there, trained)
             model, inputs = part or (self._copy, self._x)
             share, step = self._passes(selection, cached=graph is not None)

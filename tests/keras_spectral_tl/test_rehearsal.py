@@ -9,8 +9,8 @@ from keras_spectral_tl.linearization import LayerGradient
 from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
-from keras_spectral_tl.scoring._rehearsal import adam
-from keras_spectral_tl.transfer import Samples
+from keras_spectral_tl.scoring._rehearsal import adam, path_of
+from keras_spectral_tl.transfer import Samples, retrain
 
 SHAPE = (16, 12, 2)
 LAYERS = ("conv_1", "conv_2", "conv_3")
@@ -214,3 +214,75 @@ def test_wrong_settings_are_refused(options):
     (name,) = options
     with pytest.raises((ValueError, TypeError), match=name):
         HeldOutRetraining(**options)
+
+
+def rates_of(optimizer, steps):
+    """Learning rates that Keras itself uses, step by step."""
+    variable = keras.Variable(np.zeros(1, "float32"))
+    optimizer.build([variable])
+    found = []
+    for _ in range(steps):
+        found.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
+        optimizer.apply([keras.ops.ones(1)])
+    return found
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_the_path_is_the_sum_of_the_rates_that_keras_takes(falling):
+    """16 samples in batches of 4, five epochs: 20 steps."""
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 20) if falling else 3e-4
+    recipe = {"optimizer": keras.optimizers.Adam(rate), "epochs": 5, "batch_size": 4}
+    expected = sum(rates_of(keras.optimizers.Adam(rate), 20))
+    assert path_of(recipe, 16) == pytest.approx(expected, rel=1e-5)
+    given = {"learning_rate": rate, "steps": 20}
+    assert path_of(given, 16) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_defaults_are_those_of_retraining():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="d")])
+    x = np.random.default_rng(0).standard_normal((40, 2)).astype("float32")
+    optimizer = retrain(model, (x, x[:, :1]), "d").model.optimizer
+    steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    assert path_of({}, 40) == pytest.approx(steps * rate, rel=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 40, 150])
+def test_the_rates_of_a_rehearsal_sum_to_the_path_it_stands_for(steps):
+    """For every size of network: only the highest rate is scaled."""
+    scorer = HeldOutRetraining(steps=steps)
+    path = 2e-3 * steps
+    matched = scorer.matching(path)
+    assert np.sum(matched._rates()) == pytest.approx(path, rel=1e-12)
+    shape = matched._rates() / matched.learning_rate
+    np.testing.assert_allclose(shape, scorer._rates() / scorer.learning_rate)
+    # The sweeps of the mini tier: 400 steps falling from 1e-3, .2 in all.
+    if steps == 150:
+        assert scorer.matching(0.2).learning_rate == pytest.approx(2.65e-3, rel=0.01)
+    assert scorer.matching(1e9).learning_rate == 1e-2
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"epochs": 0}, {"steps": 1.5}, {"learning_rate": -1.0}, {"epoch": 3}]
+)
+def test_what_is_no_recipe_is_refused(recipe):
+    (name,) = recipe
+    with pytest.raises((TypeError, ValueError), match=name):
+        path_of(recipe, 16)
+
+
+def test_rates_that_are_not_those_of_adam_are_warned_of():
+    with pytest.warns(UserWarning, match="SGD moves weights by rate times gradient"):
+        path_of({"optimizer": keras.optimizers.SGD(0.1)}, 16)
+
+
+def test_splits_of_ones_own_are_used():
+    """Trajectories that must not be on both sides."""
+    model, target = planted("conv_1", num_samples=6)
+    splits = [([0, 1, 2], [3, 4, 5]), ([3, 4, 5], [0, 1])]
+    scorer = HeldOutRetraining(steps=2, splits=splits)
+    evidence = scored(scorer, model, target).evidence["conv_1"]
+    assert len(evidence["moments_before"]) == 5
+    for wrong in ([([0, 1], [1, 2])], [([0], [])], [([0], [1]), ([2], [1])], []):
+        with pytest.raises(ValueError, match="splits must be pairs"):
+            scored(HeldOutRetraining(steps=2, splits=wrong), model, target)
