@@ -129,7 +129,7 @@ def test_no_file_has_more_than_five_hundred_lines():
 
 
 # Loading the model of the caller himself, from bytes that were just made of it.
-OWN_MODELS = {"models.py", "sweep_unit.py"}
+OWN_MODELS = {"models.py", "_sweep.py"}
 RUNS_CODE = ("eval", "exec", "system", "popen", "load_module")
 RUNS_CODE_MODULES = {"marshal", "shelve", "subprocess", "dill", "cloudpickle", "joblib"}
 

@@ -1,4 +1,4 @@
-"""By which statistics target data are normalized: an explicit, recorded choice."""
+"""Statistics that normalize samples: an explicit, recorded choice."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import introspection
 from keras_spectral_tl._checks import real_array
-from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ChannelStatistics:
     x_std: tuple[float, ...]
     y_mean: tuple[float, ...]
     y_std: tuple[float, ...]
-    source: str = "given"
+    source: str = dataclasses.field(default="given", compare=False)
 
     def __post_init__(self) -> None:
         for name in ("x_mean", "x_std", "y_mean", "y_std"):
@@ -64,9 +64,15 @@ class ChannelStatistics:
         """Measure them on samples `(x, y)`, over all axes but the last.
 
         Raises:
-            ValueError: If the inputs are several arrays, or a channel is constant.
+            ValueError: If the inputs are several arrays, a channel is constant, or the
+                samples are normalized already.
         """
         target = Samples.of(data)
+        if isinstance(target, NormalizedSamples):
+            raise ValueError(
+                "Expected raw samples to measure statistics of. Received samples that "
+                f"are normalized already, by {target.statistics!r:.200}."
+            )
         if not isinstance(target.x, np.ndarray):
             raise ValueError(
                 "ChannelStatistics need one input array. Received "
@@ -99,7 +105,7 @@ class RefitOnTarget:
     """
 
     def of_target(self, data: Samples) -> ChannelStatistics:
-        """Return the statistics of the samples."""
+        """Return the statistics of raw samples."""
         return ChannelStatistics.of(data, source="target")
 
 
@@ -134,7 +140,8 @@ class RefitNormalizationLayers:
 
 
 def _moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    channels = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
+    width = values.shape[-1] if values.ndim > 1 else 1  # (num_samples,) has no channel
+    channels = np.asarray(values, np.float64).reshape(-1, width)
     mean, std = channels.mean(axis=0), channels.std(axis=0)
     return tuple(mean.tolist()), tuple(std.tolist())
 

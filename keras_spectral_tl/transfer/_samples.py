@@ -1,12 +1,18 @@
-"""Samples to retrain with, checked once."""
+"""Checked samples: raw ones, and normalized ones with their statistics."""
 
 import dataclasses
-import hashlib
-from typing import Any
+import os
+from typing import Any, Self
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from keras_spectral_tl._files import sha256_of_arrays
+
+# Bounds for datasets that do not tell their length, which may be endless.
+_MOST_BATCHES = 10_000
+_MOST_BYTES = 2**33
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -14,14 +20,14 @@ class Samples:
     """Samples checked once and held as NumPy arrays.
 
     Attributes:
-        x: Inputs, (num_samples, ...), or a nest of such arrays.
+        x: Inputs, (num_samples, ...), or a tuple or dict of such arrays.
         y: True outputs, (num_samples, ...).
-        normalization: By which statistics they were normalized here, or None.
+        statistics: None, since these are raw; see `NormalizedSamples`.
     """
 
     x: Any
     y: NDArray[Any]
-    normalization: Any = None
+    statistics: Any = dataclasses.field(default=None, init=False)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -30,82 +36,193 @@ class Samples:
         """Return inputs and outputs of the given rows."""
         return keras.tree.map_structure(lambda part: part[rows], self.x), self.y[rows]
 
-    def normalized(self, normalization: Any) -> "Samples":
-        """Return the samples after `normalization.normalize(x, y)`.
+    def subset(self, rows: Any) -> Self:
+        """Return the given rows as samples of the same kind."""
+        x, y = self.take(rows)
+        return dataclasses.replace(self, x=x, y=y)
+
+    def normalized(self, statistics: Any) -> "Samples":
+        """Return the samples after `statistics.normalize(x, y)`, never twice.
+
+        Args:
+            statistics: An object with `normalize(x, y)` and `denormalize(x, y)`, or
+                None, which leaves the samples raw.
 
         Raises:
             TypeError: If the object cannot normalize and back.
+            ValueError: If the samples are normalized already, by other statistics.
         """
+        if statistics is None:
+            return self
         for method in ("normalize", "denormalize"):
-            if not callable(getattr(normalization, method, None)):
+            if not callable(getattr(statistics, method, None)):
                 raise TypeError(
                     "Expected a normalization with the methods normalize(x, y) and "
-                    f"denormalize(x, y). Received {normalization!r}."
+                    f"denormalize(x, y). Received {statistics!r}."
                 )
-        x, y = normalization.normalize(self.x, self.y)
-        return dataclasses.replace(self, x=x, y=y, normalization=normalization)
+        x, y = statistics.normalize(self.x, self.y)
+        return NormalizedSamples(x, y, statistics)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all samples, with their shapes and types."""
-        digest = hashlib.sha256()
-        for part in [*keras.tree.flatten(self.x), self.y]:
-            digest.update(f"{part.dtype}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
-        return digest.hexdigest()
+        return sha256_of_arrays([*keras.tree.flatten(self.x), self.y])
 
-    @classmethod
-    def of(cls, data: Any) -> "Samples":
-        """Read and check `(x, y)` arrays or a finite, batched `tf.data.Dataset`.
+    @staticmethod
+    def of(data: Any) -> "Samples":
+        """Read and check samples.
+
+        Args:
+            data: `(x, y)` arrays, where x may be a list, tuple or dict of arrays; a
+                finite, batched `tf.data.Dataset` of such pairs; the path of an npz file
+                with arrays x and y; or `Samples`, which are returned as they are.
 
         Raises:
-            TypeError: If `data` is neither.
-            ValueError: If it is empty, endless, of unequal lengths or not finite.
+            KeyError, OSError: If a file does not hold them or cannot be read.
+            TypeError: If `data` is none of these.
+            ValueError: If there are no samples or too many to be finite, or they are
+                of unequal lengths, masked, or not finite.
         """
-        if isinstance(data, cls):
+        if isinstance(data, Samples):
             return data
-        x, y = _as_arrays(data)
-        target = cls(keras.tree.map_structure(np.asarray, x), np.asarray(y))
-        parts = [*keras.tree.flatten(target.x), target.y]
-        if any(part.ndim == 0 for part in parts) or not parts[:-1]:
-            raise ValueError("Expected arrays (num_samples, ...). Received a scalar.")
-        lengths = [len(part) for part in parts]
-        if len(set(lengths)) > 1:
+        x, y = _as_pair(data)
+        samples = Samples(_as_arrays(x), _as_array(y))
+        _check(samples)
+        return samples
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NormalizedSamples(Samples):
+    """Samples in the units of a network, with the statistics that normalized them.
+
+    Made by `Samples.normalized` alone, which applies statistics to raw samples once.
+
+    Attributes:
+        x: Normalized inputs.
+        y: Normalized outputs.
+        statistics: The statistics.
+    """
+
+    statistics: Any = dataclasses.field(default=None, init=True)
+
+    def normalized(self, statistics: Any) -> "Samples":
+        """Return the samples themselves, if these are their statistics.
+
+        Raises:
+            ValueError: If they were normalized by other statistics.
+        """
+        if not same_statistics(self.statistics, statistics):
             raise ValueError(
-                "Inputs and outputs must have one length. Received "
-                f"{lengths[:-1]} samples in x and {lengths[-1]} in y."
+                "The samples are normalized already, by "
+                f"{self.statistics!r:.200}, and cannot be normalized by "
+                f"{statistics!r:.200} as well. Pass the raw samples."
             )
-        if not lengths[0]:
-            shapes = [part.shape for part in parts]
-            raise ValueError(f"The data hold no samples. Received shapes {shapes}.")
-        for name, part in [*(("x", part) for part in parts[:-1]), ("y", parts[-1])]:
-            _check_finite(name, part)
-        return target
+        return self
 
 
-def _as_arrays(data: Any) -> tuple[Any, Any]:
+def same_statistics(one: Any, other: Any) -> bool:
+    """Return whether two objects normalize by equal values, as far as they tell."""
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # arrays compare element by element
+        return False
+
+
+def _as_pair(data: Any) -> tuple[Any, Any]:
+    if isinstance(data, str | os.PathLike):
+        return _from_npz(data)
     if hasattr(data, "as_numpy_iterator"):
-        if hasattr(data, "cardinality") and int(data.cardinality()) == -1:
-            raise ValueError(
-                "The dataset never ends. Limit it, for example dataset.take(10)."
-            )
-        batches = list(data.as_numpy_iterator())
-        if not batches:
-            raise ValueError("The data hold no samples. Received an empty dataset.")
-        data = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
-    if isinstance(data, (tuple, list)) and len(data) == 2:
+        data = _from_dataset(data)
+    if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
+    what = type(data).__name__
+    if isinstance(data, tuple | list):
+        what += f" of {len(data)} (sample weights are not used)"
     raise TypeError(
         "Expected data as a pair (x, y) of arrays or a batched tf.data.Dataset of such "
-        f"pairs. Received {type(data).__name__}."
+        f"pairs. Received {what}."
     )
 
 
-def _check_finite(name: str, values: NDArray[Any]) -> None:
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"Expected real numbers in {name}. Received {values.dtype}.")
-    bad = ~np.isfinite(values)
-    if bad.any():
+def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
+    with np.load(path) as file:
+        missing = {"x", "y"} - set(file.files)
+        if missing:
+            raise KeyError(
+                f"The file {os.fspath(path)!r} lacks the array(s) "
+                f"{', '.join(sorted(missing))}; it holds {', '.join(file.files)}. "
+                "Write it with numpy.savez(path, x=inputs, y=outputs)."
+            )
+        return file["x"], file["y"]
+
+
+def _from_dataset(dataset: Any) -> Any:
+    cardinality = int(dataset.cardinality()) if hasattr(dataset, "cardinality") else -2
+    endless = "Limit it, for example dataset.take(10)."
+    if cardinality == -1:
+        raise ValueError(f"The dataset never ends. {endless}")
+    batches, size = [], 0
+    for batch in dataset.as_numpy_iterator():
+        batches.append(batch)
+        size += sum(np.asarray(part).nbytes for part in keras.tree.flatten(batch))
+        too_long = len(batches) > _MOST_BATCHES or size > _MOST_BYTES
+        if cardinality < 0 and too_long:
+            raise ValueError(
+                f"The dataset does not tell its length, and had no end after "
+                f"{len(batches):,} batches ({size / 1e6:,.0f} MB). {endless}"
+            )
+    if not batches:
+        raise ValueError("The data hold no samples. Received an empty dataset.")
+    if any(np.ndim(part) == 0 for part in keras.tree.flatten(batches[0])):
         raise ValueError(
-            f"{name} has {int(bad.sum())} NaN or infinite values, the first in sample "
-            f"{int(np.argwhere(bad)[0][0])}. Remove those samples first."
+            "Expected a dataset of batches. Received single samples: add "
+            "dataset.batch(32)."
         )
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+
+
+def _as_arrays(x: Any) -> Any:
+    # A list of arrays is several inputs, a list of numbers one array. Several inputs
+    # become a tuple: TensorFlow knows no lists.
+    if isinstance(x, dict):
+        return {name: _as_arrays(part) for name, part in x.items()}
+    if isinstance(x, tuple | list) and any(
+        hasattr(part, "shape") or isinstance(part, dict) for part in x
+    ):
+        return tuple(_as_arrays(part) for part in x)
+    return _as_array(x)
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            "Received a masked NumPy array, whose mask a training would lose. Fill it "
+            "or drop the masked samples."
+        )
+    return np.asarray(values)
+
+
+def _check(samples: Samples) -> None:
+    inputs = keras.tree.flatten(samples.x)
+    parts = [*inputs, samples.y]
+    if any(part.ndim == 0 for part in parts) or not inputs:
+        raise ValueError("Expected arrays (num_samples, ...). Received a scalar.")
+    lengths = [len(part) for part in parts]
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            "Inputs and outputs must have one length. Received "
+            f"{lengths[:-1]} samples in x and {lengths[-1]} in y."
+        )
+    if not lengths[0]:
+        shapes = [part.shape for part in parts]
+        raise ValueError(f"The data hold no samples. Received shapes {shapes}.")
+    for name, part in [*(("x", part) for part in inputs), ("y", samples.y)]:
+        if part.dtype.kind not in "fiub":
+            raise ValueError(f"Expected real numbers in {name}. Received {part.dtype}.")
+        bad = ~np.isfinite(part)
+        if bad.any():
+            raise ValueError(
+                f"{name} has {int(bad.sum())} NaN or infinite values, the first in "
+                f"sample {int(np.argwhere(bad)[0][0])}. Remove those samples first."
+            )

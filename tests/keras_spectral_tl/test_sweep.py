@@ -12,12 +12,12 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
+from keras_spectral_tl.transfer.sweep_directory import SweepDirectory, fingerprint
+from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
 
 from keras_spectral_tl import freezing, introspection, transfer
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
-from keras_spectral_tl.transfer.sweep_directory import SweepDirectory, fingerprint
-from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
 
 # Float32 training of a few steps on tiny networks: whole and cached runs differ where a
 # compiler fuses operations otherwise. Far below what one step moves (1e-2).

@@ -1,4 +1,4 @@
-"""The loop that trains: equal calls give equal bits."""
+"""Deterministic fit: equal calls give equal bits."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl import introspection
+from keras_spectral_tl.transfer._options import RetrainOptions, listed
 from keras_spectral_tl.transfer._samples import Samples
-from keras_spectral_tl.transfer.training import Training, listed
 
 _MEND = (
     "Use a smaller learning rate or clip gradients, for example "
@@ -79,7 +79,7 @@ class _EpochWatch(keras.callbacks.Callback):
 
 
 def fit(
-    network: keras.Model, data: Samples, training: Training
+    network: keras.Model, data: Samples, options: RetrainOptions
 ) -> dict[str, list[float]]:
     """Fit the compiled `network` and return the history.
 
@@ -87,29 +87,29 @@ def fit(
         FloatingPointError: If the loss stops being finite.
         ValueError: If too few samples are left beside those held out.
     """
-    options = {"epochs": 50, "verbose": 0, **training.fit_options}
-    callbacks = listed(options.pop("callbacks", None))
-    stopping = training.early_stopping
+    arguments = {"epochs": 50, "verbose": 0, **options.fit_options}
+    callbacks = listed(arguments.pop("callbacks", None))
+    stopping = options.early_stopping
     if stopping is not None:
         _refuse_backups(callbacks)
     if stopping is None:
-        data, validation = _split(data, options.pop("validation_split", 0.0))
+        data, validation = _split(data, arguments.pop("validation_split", 0.0))
     else:
-        data, validation = stopping.split(data, training.seed)
+        data, validation = stopping.split(data, options.seed)
         callbacks.append(stopping.callback())
     if validation is not None:
-        options.setdefault("validation_data", validation)
+        arguments.setdefault("validation_data", validation)
     order = {
-        "batch_size": options.pop("batch_size", None) or 8,
-        "seed": training.seed,
-        "shuffle": options.pop("shuffle", True),
+        "batch_size": arguments.pop("batch_size", None) or 8,
+        "seed": options.seed,
+        "shuffle": arguments.pop("shuffle", True),
     }
-    watched = callbacks or options["verbose"] or options.keys() - _PLAIN
-    if not (training.epoch_history or watched):
-        order["num_epochs"], options["epochs"] = options["epochs"], 1
+    watched = callbacks or arguments["verbose"] or arguments.keys() - _PLAIN
+    if not (options.epoch_history or watched):
+        order["num_epochs"], arguments["epochs"] = arguments["epochs"], 1
     batches = Batches(data, **order)
     callbacks = [_EpochWatch(batches), *callbacks]
-    fitted = network.fit(batches, shuffle=False, callbacks=callbacks, **options)
+    fitted = network.fit(batches, shuffle=False, callbacks=callbacks, **arguments)
     return {
         name: [float(value) for value in values]
         for name, values in fitted.history.items()
@@ -151,4 +151,4 @@ def _split(data: Samples, fraction: float) -> tuple[Samples, Any]:
             f"validation_split={fraction} of {len(data)} samples leaves {kept} for "
             "training; expected at least one on either side."
         )
-    return Samples(*data.take(slice(0, kept))), data.take(slice(kept, None))
+    return data.subset(slice(0, kept)), data.take(slice(kept, None))

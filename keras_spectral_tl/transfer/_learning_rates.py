@@ -1,4 +1,4 @@
-"""A learning rate for each layer."""
+"""Learning rates by layer."""
 
 import dataclasses
 import math

@@ -1,0 +1,377 @@
+"""Controls for every retraining: gain alone, all layers, two stages, from scratch."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl import freezing, introspection, metrics, models
+from keras_spectral_tl.freezing.hashes import layer_hashes
+from keras_spectral_tl.transfer._learning_rates import LearningRates
+from keras_spectral_tl.transfer._options import RetrainOptions
+from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
+from keras_spectral_tl.transfer._retrain import (
+    check_fit,
+    hashes_of,
+    retrain_prepared,
+    weights_by_place,
+)
+from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._sweep import Progress, check_progress, report
+
+Baseline = Callable[[keras.Model, Samples, RetrainOptions], RetrainResult]
+
+
+def baselines(
+    model: keras.Model,
+    target_data: Any,
+    test_data: Any,
+    *,
+    include: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    **retrain_options: Any,
+) -> SweepResult:
+    """Train every control with the same data and options, and test it.
+
+    - unchanged: the model as it is.
+    - gain_only: its output times one number, in closed form (`fit_output_gain`).
+    - bias_only: all biases, nothing else.
+    - last_layer: the last layer, in call order, with trainable weights.
+    - all: all layers (`retrain_all`).
+    - layerwise_rates: all layers, learning rates falling towards the input
+      (`LearningRates.decaying`).
+    - probe_then_all: the last layer, then all (`probe_then_all`).
+    - from_scratch: all layers from new weights (`from_scratch`).
+
+    Args:
+        model: A built Keras model; not changed.
+        target_data: Samples to train with, as for `retrain`.
+        test_data: Samples to evaluate on, of the same kind.
+        include: Names of the controls, in the order of the rows; None means all that
+            apply (a model without biases has no bias_only).
+        progress: Called with each row as soon as it is known.
+        **retrain_options: Arguments of `retrain`: optimizer, loss, seed, epochs, ...
+
+    Returns:
+        One row a control, in the form of the rows of `oracle_sweep`.
+
+    Raises:
+        FloatingPointError, RuntimeError, TypeError, ValueError: As `retrain`; a note
+            names the control.
+        KeyError: If there is no control of a given name.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_spectral_tl.models import build_sgs_cnn
+        >>> model = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> data, names = (x, x[..., :1]), ["unchanged", "bias_only"]
+        >>> table = baselines(model, data, data, include=names, epochs=1)
+        >>> [row["num_parameters"] for row in table.rows]
+        [0, 3]
+    """
+    check_progress(progress)
+    names = _applicable(model) if include is None else list(include)
+    for name in names:
+        if name not in _BASELINES:
+            raise KeyError(
+                f"There is no baseline {name!r}. There are: {', '.join(_BASELINES)}."
+            )
+    options = RetrainOptions.of(retrain_options)
+    if "probe_then_all" in names:
+        _check_two_stages(options)
+    data, options = options.prepare(target_data)
+    test = Samples.of(test_data)
+    check_fit(model, data, options.loss)
+    check_fit(model, test.normalized(data.statistics), options.loss)
+    rows = []
+    for name in names:
+        try:
+            result = _BASELINES[name](model, data, options)
+        except Exception as error:
+            error.add_note(f"This happened in the baseline {name!r}.")
+            raise
+        rows.append({**result.row(test), "layer": name})
+        report(progress, rows[-1])
+    return SweepResult(tuple(rows))
+
+
+def fit_output_gain(
+    model: keras.Model, target_data: Any, batch_size: int = 32
+) -> RetrainResult:
+    """Multiply the output of `model` by the one number that fits the target data best.
+
+    gain = sum(y m) / sum(m^2) with m the output of the model and sums over all samples
+    and points minimises sum((gain m - y)^2). It repairs a wrong amplitude and leaves
+    the pattern (and its correlation, for a positive gain) as it is: a retrained layer
+    has to do better than this.
+
+    Args:
+        model: A built Keras model with one output; not changed.
+        target_data: Samples `(x, y)`, as for `retrain`, in the units of the model.
+        batch_size: Samples evaluated at a time.
+
+    Returns:
+        A result whose model is gain * copy(x); its history is {"gain": [gain]}.
+
+    Raises:
+        ValueError: If the data are bad (as `retrain`) or the output is zero everywhere.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_spectral_tl.models import build_sgs_cnn
+        >>> model = build_sgs_cnn((8, 8, 2), num_layers=1)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> result = fit_output_gain(model, (x, 3.0 * model.predict(x, verbose=0)))
+        >>> round(result.history["gain"][0], 6)
+        3.0
+    """
+    start = time.perf_counter()
+    data = Samples.of(target_data)
+    check_fit(model, data)
+    copy = models.copy_model(model)
+    output = copy.predict(data.x, batch_size=batch_size, verbose=0)
+    output = np.asarray(output, np.float64)
+    gain = metrics.least_squares_gain(data.y, output)
+    if not np.isfinite(gain):
+        raise ValueError(
+            f"No gain fits: the sum of squares of the output of model {model.name!r} "
+            f"on the target data is {float(np.sum(output**2))}. Expected a finite, "
+            "positive number."
+        )
+    layers = introspection.corresponding_layers(model, copy)
+    after = hashes_of(weights_by_place(model, copy))
+    return RetrainResult(
+        model=_scaled(copy, data, gain),
+        history={"gain": [gain]},
+        trained=(),
+        hashes_before=freezing.layer_hashes(model),
+        hashes_after=layer_hashes(layers),
+        num_trainable=1,
+        num_frozen=introspection.count_parameters(model.weights),
+        seconds=time.perf_counter() - start,
+        label="gain_only",
+        weight_hashes_before=freezing.weight_hashes(model),
+        weight_hashes_after=after,
+        normalization=data.statistics,
+    )
+
+
+def _scaled(model: keras.Model, data: Samples, gain: float) -> keras.Model:
+    inputs = keras.tree.map_structure(
+        lambda part: keras.Input(part.shape[1:], dtype=_symbolic_dtype(part)), data.x
+    )
+    outputs = keras.layers.Rescaling(gain, name="gain")(model(inputs))
+    return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
+
+
+def _symbolic_dtype(part: Any) -> str:
+    return str(part.dtype) if part.dtype.kind in "iu" else keras.config.floatx()
+
+
+def retrain_all(
+    model: keras.Model, target_data: Any, **retrain_options: Any
+) -> RetrainResult:
+    """Retrain all layers: the usual fine-tuning, starting from the weights of `model`.
+
+    Args:
+        model: A built Keras model; not changed.
+        target_data: As for `retrain`.
+        **retrain_options: Arguments of `retrain`.
+
+    Returns:
+        The result, labelled "all".
+
+    Raises:
+        FloatingPointError, TypeError, ValueError: As `retrain`.
+    """
+    samples, options = RetrainOptions.of(retrain_options).prepare(target_data)
+    return _all(model, samples, options)
+
+
+def probe_then_all(
+    model: keras.Model, target_data: Any, **retrain_options: Any
+) -> RetrainResult:
+    """Retrain the last layer first, then all layers: a linear probe, then fine-tuning.
+
+    The first half of the epochs goes to the last layer, in call order, with
+    trainable weights, the rest
+    to all layers, so the work is no more than that of `retrain_all`.
+
+    Args:
+        model: A built Keras model; not changed.
+        target_data: As for `retrain`.
+        **retrain_options: Arguments of `retrain`.
+
+    Returns:
+        The result of both stages, labelled "probe_then_all"; its history goes through
+        both.
+
+    Raises:
+        FloatingPointError, TypeError, ValueError: As `retrain`; also ValueError for
+            fewer than two epochs.
+
+    References:
+        Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+        Out-of-Distribution", https://doi.org/10.48550/arXiv.2202.10054
+    """
+    samples, options = RetrainOptions.of(retrain_options).prepare(target_data)
+    return _probe(model, samples, options)
+
+
+def _joined(first: RetrainResult, second: RetrainResult, label: str) -> RetrainResult:
+    names, paths = list(first.hashes_before), list(first.weight_hashes_before)
+    history = {
+        name: [*values, *second.history.get(name, ())]
+        for name, values in first.history.items()
+    }
+    after, weights_after = second.hashes_after, second.weight_hashes_after
+    return dataclasses.replace(
+        second,
+        label=label,
+        history=history,
+        trained=tuple(names),
+        hashes_before=first.hashes_before,
+        hashes_after=dict(zip(names, after.values(), strict=True)),
+        weight_hashes_before=first.weight_hashes_before,
+        weight_hashes_after=dict(zip(paths, weights_after.values(), strict=True)),
+        seconds=first.seconds + second.seconds,
+        provenance={**second.provenance, "first_stage": first.provenance},
+    )
+
+
+def from_scratch(
+    model: keras.Model, target_data: Any, **retrain_options: Any
+) -> RetrainResult:
+    """Train the same architecture from newly drawn weights, without any transfer.
+
+    The seed sets the new weights (see `models.fresh_model`) and the order of samples.
+
+    Args:
+        model: A built Keras model, whose architecture is used; not changed.
+        target_data: As for `retrain`.
+        **retrain_options: Arguments of `retrain`.
+
+    Returns:
+        The result, labelled "from_scratch".
+
+    Raises:
+        FloatingPointError, TypeError: As `retrain`.
+        ValueError: As `retrain`, or if the model cannot be built again.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_spectral_tl.models import build_sgs_cnn
+        >>> model = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> from_scratch(model, (x, x[..., :1]), epochs=1).changed
+        ('conv_1', 'conv_2')
+    """
+    samples, options = RetrainOptions.of(retrain_options).prepare(target_data)
+    return _scratch(model, samples, options)
+
+
+def last_layer(model: keras.Model) -> str:
+    """Return the name of the last layer, in call order, with trainable weights."""
+    try:
+        return freezing.select_layers(model, freezing.Depth(-1)).names[0]
+    except ValueError:  # the shape of a sample is not known, so no call can be traced
+        return introspection.trainable_layer_names(model)[-1]
+
+
+def _applicable(model: keras.Model) -> list[str]:
+    weights = introspection.named_weights(introspection.layers_with_weights(model))
+    biased = any(path.endswith("bias") for path in weights)
+    return [name for name in _BASELINES if biased or name != "bias_only"]
+
+
+def _check_two_stages(options: RetrainOptions) -> None:
+    if options.epochs < 2:
+        raise ValueError(
+            "probe_then_all has two stages, which need at least two epochs. Received "
+            f"epochs={options.epochs}; in a table leave it out of `include`."
+        )
+
+
+def _unchanged(
+    model: keras.Model, data: Samples, options: RetrainOptions
+) -> RetrainResult:
+    hashes = freezing.layer_hashes(model)
+    weights = freezing.weight_hashes(model)
+    return RetrainResult(
+        model=model,
+        history={},
+        trained=(),
+        hashes_before=hashes,
+        hashes_after=hashes,
+        num_trainable=0,
+        num_frozen=introspection.count_parameters(model.weights),
+        seconds=0.0,
+        label="unchanged",
+        weight_hashes_before=weights,
+        weight_hashes_after=weights,
+        normalization=data.statistics,
+    )
+
+
+def _gain(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
+    return fit_output_gain(model, data)
+
+
+def _biases(
+    model: keras.Model, data: Samples, options: RetrainOptions
+) -> RetrainResult:
+    return retrain_prepared(model, freezing.BiasesOf(), data, options)
+
+
+def _last(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
+    return retrain_prepared(model, last_layer(model), data, options)
+
+
+def _all(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
+    return retrain_prepared(model, None, data, options, "all")
+
+
+def _layerwise(
+    model: keras.Model, data: Samples, options: RetrainOptions
+) -> RetrainResult:
+    if options.learning_rates is None:
+        rates = LearningRates.decaying(model)
+        options = dataclasses.replace(options, learning_rates=rates)
+    return retrain_prepared(model, None, data, options)
+
+
+def _probe(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
+    _check_two_stages(options)
+    first = options.epochs // 2
+    stages = (
+        options.with_fit_options(epochs=first),
+        options.with_fit_options(epochs=options.epochs - first),
+    )
+    probe = retrain_prepared(model, last_layer(model), data, stages[0])
+    result = retrain_prepared(probe.model, None, data, stages[1])
+    return _joined(probe, result, "probe_then_all")
+
+
+def _scratch(
+    model: keras.Model, data: Samples, options: RetrainOptions
+) -> RetrainResult:
+    def fresh(original: keras.Model) -> keras.Model:
+        return models.fresh_model(original, options.seed)
+
+    return retrain_prepared(model, None, data, options, "from_scratch", fresh)
+
+
+_BASELINES: dict[str, Baseline] = {
+    "unchanged": _unchanged,
+    "gain_only": _gain,
+    "bias_only": _biases,
+    "last_layer": _last,
+    "all": _all,
+    "layerwise_rates": _layerwise,
+    "probe_then_all": _probe,
+    "from_scratch": _scratch,
+}

@@ -1,0 +1,262 @@
+"""Options of a retraining, checked once, and early stopping on held-out samples."""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl.transfer._learning_rates import LearningRates
+from keras_spectral_tl.transfer._normalization import (
+    RefitNormalizationLayers,
+    RefitOnTarget,
+)
+from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
+
+_NOT_FORWARDED = ("x", "y", "sample_weight", "class_weight", "steps_per_epoch")
+_COMPILE = (
+    "auto_scale_loss",
+    "jit_compile",
+    "loss_weights",
+    "metrics",
+    "run_eagerly",
+    "steps_per_execution",
+    "weighted_metrics",
+)
+_HELD_OUT = ("validation_data", "validation_split")
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutStopping:
+    """Early stopping when the loss on held-out target samples no longer falls.
+
+    The held-out samples are drawn at random, by the seed of the training. The weights
+    returned are those of the epoch with the lowest held-out loss, also where training
+    goes on to its last epoch.
+
+    Args:
+        fraction: Part of the target samples to hold out, at least one sample.
+        patience: Epochs without improvement before training stops.
+        min_delta: Smallest fall of the loss that counts.
+
+    Raises:
+        TypeError: If a number is not one.
+        ValueError: If a number is out of range; on use, if no samples are left.
+
+    Example:
+        >>> data = Samples.of((np.zeros((8, 2)), np.arange(8.0)))
+        >>> kept, (x, y) = HeldOutStopping(fraction=0.25).split(data, seed=0)
+        >>> len(kept), len(y)
+        (6, 2)
+    """
+
+    fraction: float = 0.25
+    patience: int = 5
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        real_number("fraction", self.fraction, above=0, below=1)
+        whole_number("patience", self.patience, at_least=1)
+        real_number("min_delta", self.min_delta, at_least=0)
+
+    def split(self, data: Samples, seed: int) -> tuple[Samples, Any]:
+        """Return the samples to train with, and the pair (x, y) of those held out."""
+        held_out = max(1, round(self.fraction * len(data)))
+        if held_out >= len(data):
+            raise ValueError(
+                f"Holding out {self.fraction} of {len(data)} samples leaves none to "
+                "train with. Pass more samples or a smaller fraction."
+            )
+        # Three words: another stream than the order of the samples, (seed, epoch).
+        order = np.random.default_rng((seed, 0, held_out)).permutation(len(data))
+        kept, rest = np.sort(order[held_out:]), np.sort(order[:held_out])
+        return data.subset(kept), data.take(rest)
+
+    def callback(self) -> keras.callbacks.Callback:
+        """Return the Keras callback that stops and restores the best weights."""
+        return keras.callbacks.EarlyStopping(
+            monitor="val_loss",
+            mode="min",
+            patience=self.patience,
+            min_delta=self.min_delta,
+            restore_best_weights=True,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RetrainOptions:
+    """Arguments of `retrain` other than model, data and layers.
+
+    Attributes:
+        optimizer: A name or an instance, of which a fresh copy is made; Adam(1e-3), or
+            the configuration of `optimizer_state_from`, for None.
+        loss: A Keras loss.
+        seed: A non-negative int.
+        fit_options: Arguments of `model.fit`.
+        compile_options: Arguments of `model.compile`, such as `jit_compile`.
+        early_stopping: When to stop before the last epoch, or None.
+        normalization: `ChannelStatistics` (keep those of the base), `RefitOnTarget`,
+            `RefitNormalizationLayers`, any object with `normalize(x, y)` and
+            `denormalize(x, y)`, or None: the data are in the units of the model.
+            `validation_data` are normalized like the data.
+        learning_rates: Factors of the learning rate by layer, or None.
+        optimizer_state_from: A compiled, trained model of the same architecture whose
+            moments and step count the optimizer takes over, or None.
+        epoch_history: Whether every epoch has its entry in the history. Without, and
+            where no callback, validation or progress bar asks what an epoch is, all of
+            them are one epoch of Keras: the same steps, less to begin each time. On
+            TensorFlow that takes about 25 ms, as much as a few small batches.
+
+    Raises:
+        TypeError, ValueError: If an option is not one, or contradicts another.
+    """
+
+    optimizer: Any = None
+    loss: Any = "mean_squared_error"
+    seed: int = 0
+    fit_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    early_stopping: HeldOutStopping | None = None
+    normalization: Any = None
+    learning_rates: LearningRates | None = None
+    optimizer_state_from: keras.Model | None = None
+    epoch_history: bool = True
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "RetrainOptions":
+        """Sort the keyword arguments of `retrain` into those of each step."""
+        own = {field.name for field in dataclasses.fields(cls)}
+        own -= {"fit_options", "compile_options"}
+        parts: dict[str, dict[str, Any]] = {"own": {}, "compile": {}, "fit": {}}
+        for name, value in options.items():
+            part = "own" if name in own else "compile" if name in _COMPILE else "fit"
+            parts[part][name] = value
+        return cls(
+            **parts["own"], compile_options=parts["compile"], fit_options=parts["fit"]
+        )
+
+    def __post_init__(self) -> None:
+        seed = whole_number("seed", self.seed, at_least=0)
+        object.__setattr__(self, "seed", seed)
+        if all(part is None for part in keras.tree.flatten(self.loss)):
+            raise ValueError(f"Expected a loss. Received loss={self.loss!r}.")
+        _check_fit_options(self.fit_options)
+        for name, kind in (
+            ("early_stopping", HeldOutStopping),
+            ("learning_rates", LearningRates),
+            ("optimizer_state_from", keras.Model),
+        ):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(
+                    f"Expected {name} as a {kind.__name__} or None. Received {value!r}."
+                )
+        doubled = [name for name in _HELD_OUT if name in self.fit_options]
+        if self.early_stopping is not None and doubled:
+            raise TypeError(
+                f"early_stopping holds out samples itself. Received {doubled[0]} too: "
+                "leave one of them out."
+            )
+        if self.learning_rates is not None and self.optimizer_state_from is not None:
+            raise TypeError(
+                "Moments cannot be carried into one optimizer per learning rate. Pass "
+                "learning_rates or optimizer_state_from, not both."
+            )
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs."""
+        return int(self.fit_options.get("epochs", 50))
+
+    @property
+    def refits_layers(self) -> bool:
+        """Whether normalization layers of the network follow the target data."""
+        return isinstance(self.normalization, RefitNormalizationLayers)
+
+    def with_fit_options(self, **changes: Any) -> "RetrainOptions":
+        """Return options with other arguments of `model.fit`."""
+        return dataclasses.replace(self, fit_options={**self.fit_options, **changes})
+
+    def prepare(self, data: Any) -> tuple[Samples, "RetrainOptions"]:
+        """Check and normalize the samples, validation data like the data.
+
+        This is the one place of a retraining where samples are normalized.
+
+        Returns:
+            The samples in the units of the network, whose `statistics` are those used,
+            and the options with such validation data.
+        """
+        samples = Samples.of(data)
+        statistics = samples.statistics
+        if isinstance(self.normalization, RefitOnTarget):
+            statistics = self.normalization.of_target(samples)
+        elif not self.refits_layers and self.normalization is not None:
+            statistics = self.normalization
+        samples = samples.normalized(statistics)
+        validation = self.fit_options.get("validation_data")
+        if validation is None:
+            return samples, self
+        validation = _normalized_pair(validation, statistics)
+        return samples, self.with_fit_options(validation_data=validation)
+
+    def fresh_optimizer(self) -> keras.optimizers.Optimizer:
+        """Return a new optimizer of the chosen configuration, not built."""
+        optimizer = self.optimizer
+        if optimizer is None and self.optimizer_state_from is not None:
+            optimizer = getattr(self.optimizer_state_from, "optimizer", None)
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if optimizer is None:
+            return keras.optimizers.Adam(1e-3)
+        optimizer = keras.optimizers.get(optimizer)
+        return type(optimizer).from_config(optimizer.get_config())
+
+
+def listed(callbacks: Any) -> list[Any]:
+    """Return the callbacks as a list, as Keras takes one, several or None."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+
+
+def _normalized_pair(validation: Any, statistics: Any) -> Any:
+    weights: tuple[Any, ...] = ()
+    if isinstance(validation, tuple | list) and len(validation) == 3:
+        weights, validation = (validation[2],), validation[:2]
+    elif statistics is None and not isinstance(validation, Samples | tuple | list):
+        return validation  # a dataset, which Keras reads
+    samples = Samples.of(validation)
+    if isinstance(samples, NormalizedSamples) or statistics is not None:
+        samples = samples.normalized(statistics)
+    return (samples.x, samples.y, *weights)
+
+
+def _check_fit_options(options: Mapping[str, Any]) -> None:
+    refused = [name for name in _NOT_FORWARDED if name in options]
+    if refused:
+        raise TypeError(
+            f"Received fit option(s) {', '.join(refused)}, which retraining sets "
+            "itself: pass the samples as target_data; every epoch sees all of them."
+        )
+    known = set(inspect.signature(keras.Model.fit).parameters) - {"self"}
+    own = [field.name for field in dataclasses.fields(RetrainOptions)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, *own, *_COMPILE], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(
+                f"Received the option {name!r}, which neither retraining nor "
+                f"model.compile nor model.fit knows.{hint}"
+            )
+    for name in ("batch_size", "epochs"):
+        if options.get(name) is not None:
+            whole_number(name, options[name], at_least=1)
+    for callback in listed(options.get("callbacks")):
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                "Expected callbacks as a keras.callbacks.Callback or a list of them. "
+                f"Received {callback!r:.100}."
+            )

@@ -1,0 +1,471 @@
+"""Results: a retrained model with its proof and provenance, and a table of rows."""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl import freezing, introspection, layers, metrics, models
+from keras_spectral_tl._checks import require
+from keras_spectral_tl._files import plain, replacing, sha256, write_json
+from keras_spectral_tl.transfer._options import RetrainOptions
+from keras_spectral_tl.transfer._samples import Samples
+
+MODEL, RECORD = "model.keras", "retraining.json"
+Metric = Callable[[Any, Any], float]
+Weights = Mapping[str, Sequence[NDArray[Any]]]
+_MOST_ROWS = 20  # that a printed sweep shows
+
+# Loading this module registers the package's own layers, which a saved model may hold.
+_REGISTERED = layers.__all__
+_PACKAGES = ("keras-spectral-tl", "keras", "numpy", "tensorflow", "jax", "torch")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RetrainResult:
+    """A retrained model and the proof of what moved.
+
+    Attributes:
+        model: The new model; compiled, its flags as they were during the training.
+        history: Per-epoch values as Keras records them.
+        trained: Names of the layers that were trainable (names of the input model).
+        hashes_before: SHA-256 of each layer of the input model.
+        hashes_after: SHA-256 of each layer of the new model, under the same names.
+        num_trainable: Number of parameters that were trainable.
+        num_frozen: Number of all other parameters.
+        seconds: Wall time of the training, compilation included.
+        label: Name for a row of a table.
+        weight_hashes_before: SHA-256 of each single weight of the input model, by path.
+        weight_hashes_after: Likewise of the new model, under the paths of the input
+            model; weights it has in addition (a low-rank update, an output gain) are
+            here only.
+        normalization: Statistics that normalize target data, or None.
+        provenance: Versions, backend, seed, hash of the data, choices and options.
+    """
+
+    model: keras.Model
+    history: Mapping[str, list[float]]
+    trained: tuple[str, ...]
+    hashes_before: Mapping[str, str]
+    hashes_after: Mapping[str, str]
+    num_trainable: int
+    num_frozen: int
+    seconds: float
+    label: str
+    weight_hashes_before: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    weight_hashes_after: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    normalization: Any = None
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Names of the layers with other weights than before."""
+        return _differing(self.hashes_before, self.hashes_after)
+
+    @property
+    def changed_weights(self) -> tuple[str, ...]:
+        """Paths of the weights of the input model that have other values now."""
+        return _differing(self.weight_hashes_before, self.weight_hashes_after)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Epoch, from 0, with the lowest loss on held-out samples; None without any."""
+        held_out = self.history.get("val_loss")
+        return int(np.argmin(held_out)) if held_out else None
+
+    def __repr__(self) -> str:
+        losses = self.history.get("loss", [])
+        moved = f", loss {losses[0]:.4g} to {losses[-1]:.4g}" if losses else ""
+        return (
+            f"RetrainResult({self.label!r}: {len(losses)} epochs{moved}; changed "
+            f"{', '.join(self.changed) or 'nothing'}; {self.num_trainable:,} "
+            f"parameters trained, {self.num_frozen:,} frozen; {self.seconds:.1f} s)"
+        )
+
+    def figures_of_merit(
+        self,
+        test_data: Any,
+        batch_size: int = 32,
+        extra: Mapping[str, Metric] | None = None,
+    ) -> dict[str, float]:
+        """Evaluate the model on `(x, y)`.
+
+        Where the training normalized its data, so are these inputs, and the outputs are
+        put back to the units of `y` before they are compared. `NormalizedSamples` are
+        compared in their own units.
+
+        Args:
+            test_data: Samples, raw or normalized by the statistics of the training.
+            batch_size: Samples evaluated at a time.
+            extra: More figures: functions of (true, predicted outputs), by name.
+
+        Returns:
+            cc (`metrics.pattern_correlation`; over the samples, where each holds one
+            value), relative_rmse, and the extra ones.
+
+        Raises:
+            ValueError: If the samples were normalized by other statistics.
+        """
+        test = Samples.of(test_data)
+        x = test.normalized(self.normalization).x
+        outputs = self.model.predict(x, batch_size=batch_size, verbose=0)
+        return measured(test, outputs, self.normalization, extra)
+
+    def row(self, test_data: Any, batch_size: int = 32) -> dict[str, Any]:
+        """Evaluate the model on `(x, y)` and return one row of a table.
+
+        Returns:
+            layer (the label), cc (`metrics.pattern_correlation`), relative_rmse,
+            num_parameters (trained ones) and seconds.
+        """
+        return {
+            "layer": self.label,
+            **self.figures_of_merit(test_data, batch_size),
+            "num_parameters": self.num_trainable,
+            "seconds": self.seconds,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the model as plain values."""
+        return {
+            "label": self.label,
+            "trained": list(self.trained),
+            "changed": list(self.changed),
+            "changed_weights": list(self.changed_weights),
+            "best_epoch": self.best_epoch,
+            "num_trainable": self.num_trainable,
+            "num_frozen": self.num_frozen,
+            "seconds": self.seconds,
+            "history": {name: list(values) for name, values in self.history.items()},
+            "hashes_before": dict(self.hashes_before),
+            "hashes_after": dict(self.hashes_after),
+            "weight_hashes_before": dict(self.weight_hashes_before),
+            "weight_hashes_after": dict(self.weight_hashes_after),
+            "provenance": dict(self.provenance),
+        }
+
+    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Write `to_dict` to `path` as JSON and return it."""
+        return write_json(path, self.to_dict())
+
+    def to_frame(self) -> Any:
+        """Return the history as a pandas.DataFrame, one row an epoch.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        pandas = require("pandas", "Data frames", "pandas")
+        return pandas.DataFrame(dict(self.history)).rename_axis("epoch")
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the losses by epoch and return the matplotlib axes.
+
+        Args:
+            ax: Axes to draw into; None means new ones.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        axes = ax or new_axes()
+        for name in ("loss", "val_loss"):
+            if name in self.history:
+                axes.plot(self.history[name], label=name)
+        axes.set(xlabel="epoch", ylabel="loss", title=f"{self.label} retrained")
+        axes.legend()
+        return axes
+
+    def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
+        """Write `model.keras` and `retraining.json` into `folder` and return it.
+
+        The folder is made if it is not there; each file appears complete or not at all.
+        The record holds the SHA-256 of the model's file, which `load_retrained` checks.
+        Keras saves a low-rank update merged into its kernel.
+        """
+        target = pathlib.Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        with replacing(target / MODEL) as partial:
+            self.model.save(partial)
+        digest = sha256(target / MODEL)
+        write_json(target / RECORD, {**self.to_dict(), "model_sha256": digest})
+        return target
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SweepResult:
+    """One row for each layer, or combination of layers, that was retrained alone.
+
+    Attributes:
+        rows: Dicts with layer, cc, relative_rmse, num_parameters and seconds (of the
+            training alone): single layers in the order of the model, then combinations
+            in the order in which they were asked for.
+        weights: For each row, under its `layer`, the trained weights by layer name.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    weights: Mapping[str, Weights] = dataclasses.field(default_factory=dict)
+
+    @property
+    def cc(self) -> dict[str, float]:
+        """Pattern correlation on the test data by layer name."""
+        return {row["layer"]: row["cc"] for row in self.rows}
+
+    @property
+    def best(self) -> str:
+        """The layer with the highest correlation; of equals that of least error."""
+        return str(max(self.rows, key=_quality)["layer"])
+
+    def __repr__(self) -> str:
+        lines = [f"{'layer':24}    CC  relative RMSE  parameters"]
+        for row in sorted(self.rows, key=_quality, reverse=True)[:_MOST_ROWS]:
+            lines.append(
+                f"{row['layer']:24} {row['cc']:5.3f}  {row['relative_rmse']:13.3f}  "
+                f"{row.get('num_parameters', 0):10,}"
+            )
+        if len(self.rows) > _MOST_ROWS:
+            lines.append(f"... {len(self.rows) - _MOST_ROWS} more; see .to_frame()")
+        return "\n".join(lines)
+
+    def model(self, original: keras.Model, layer: str | None = None) -> keras.Model:
+        """Return a copy of the model that was swept, with the weights of one row.
+
+        Args:
+            original: The model given to the sweep.
+            layer: The `layer` of a row; None means `best`.
+
+        Raises:
+            KeyError: If there are no weights of this row.
+        """
+        label = self.best if layer is None else layer
+        if label not in self.weights:
+            raise KeyError(
+                f"The sweep has no weights of {label!r}. It has those of: "
+                f"{', '.join(self.weights) or 'none'}."
+            )
+        copy = models.copy_model(original)
+        pairs = zip(
+            introspection.layers_with_weights(original),
+            introspection.layers_with_weights(copy).values(),
+            strict=True,
+        )
+        layers = dict(pairs)
+        for name, values in self.weights[label].items():
+            own = introspection.own_weights(layers[name])
+            for variable, value in zip(own, values, strict=True):
+                variable.assign(value)
+        return copy
+
+    def to_frame(self) -> Any:
+        """Return the rows as a pandas.DataFrame.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        pandas = require("pandas", "Data frames", "pandas")
+        return pandas.DataFrame([dict(row) for row in self.rows])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the best layer and the rows, without weights, as plain values."""
+        return {"best": self.best, "rows": [dict(row) for row in self.rows]}
+
+    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Write `to_dict` to `path` as JSON, not-a-number as null, and return it."""
+        return write_json(path, self.to_dict())
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the correlation of each row as a bar and return the matplotlib axes.
+
+        Args:
+            ax: Axes to draw into; None means new ones.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        axes = ax or new_axes()
+        axes.barh(list(self.cc), list(self.cc.values()))
+        axes.invert_yaxis()
+        axes.set(xlabel="pattern correlation on the test data")
+        return axes
+
+
+def load_retrained(
+    folder: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None
+) -> keras.Model:
+    """Load the model that `RetrainResult.save` wrote, after checking its SHA-256.
+
+    So it is the model of the record beside it, bit for bit. The safe mode of Keras is
+    on: a model that brings code of its own (a Lambda layer) is refused.
+
+    Args:
+        folder: Where it was saved.
+        custom_objects: Your own classes by name, as of `keras.models.load_model`.
+
+    Returns:
+        The model, compiled as it was.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold both files.
+        ValueError: If the file is not the one that its record describes.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from keras_spectral_tl import build_sgs_cnn, retrain
+        >>> model = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = retrain(model, (x, x[..., :1]), "conv_2", epochs=1).save(folder)
+        ...     load_retrained(folder).output_shape
+        (None, 8, 8, 1)
+    """
+    place = pathlib.Path(folder)
+    content = (place / MODEL).read_bytes()
+    found, expected = sha256(content), _recorded_hash(place / RECORD)
+    if found != expected:
+        raise ValueError(
+            f"{place / MODEL} is damaged, or not the model of {RECORD} beside it: "
+            f"expected SHA-256 {expected}, received {found}. Take a copy that is "
+            "whole, or save the result of the retraining again."
+        )
+    with tempfile.TemporaryDirectory() as own:  # the bytes that were checked
+        path = pathlib.Path(own) / MODEL
+        path.write_bytes(content)
+        return keras.models.load_model(path, custom_objects=custom_objects)
+
+
+def measured(
+    test: Samples,
+    outputs: NDArray[Any],
+    statistics: Any,
+    extra: Mapping[str, Metric] | None = None,
+) -> dict[str, float]:
+    """Compare outputs of a network with the truth, in the units of the truth.
+
+    Args:
+        test: The samples, raw or normalized.
+        outputs: Outputs of the network for them.
+        statistics: Statistics that normalized the inputs of the network, or None.
+        extra: More figures: functions of (true, predicted outputs), by name.
+
+    Returns:
+        cc, relative_rmse and the extra figures.
+    """
+    if statistics is not None and test.statistics is None:
+        _, outputs = statistics.denormalize(test.normalized(statistics).x, outputs)
+    truth = test.y
+    if is_labels_of(truth, np.shape(outputs)):
+        truth = np.eye(np.shape(outputs)[-1])[truth.reshape(np.shape(outputs)[:-1])]
+    one_value = np.size(truth) == len(truth)  # a correlation needs more than one
+    pair = [
+        np.reshape(part, (1, -1)) if one_value else part for part in (truth, outputs)
+    ]
+    figures = {
+        "cc": metrics.pattern_correlation,
+        "relative_rmse": metrics.relative_rmse,
+    }
+    found = {name: float(figure(*pair)) for name, figure in figures.items()}
+    for name, figure in (extra or {}).items():
+        found[name] = float(figure(truth, outputs))
+    return found
+
+
+def is_labels_of(y: NDArray[Any], output_shape: tuple[int, ...]) -> bool:
+    """Return whether y holds integer labels of outputs of this shape, one per class."""
+    classes = output_shape[1:]
+    labels = y.shape[1:] in (classes[:-1], (*classes[:-1], 1))
+    return y.dtype.kind in "iu" and bool(classes) and classes[-1] > 1 and labels
+
+
+def new_axes() -> Any:
+    """Return new matplotlib axes."""
+    return require(
+        "matplotlib.pyplot", "Figures", "'keras-spectral-tl[plot]'"
+    ).subplots()[1]
+
+
+def provenance(
+    data: Samples,
+    selection: freezing.LayerSelection,
+    options: RetrainOptions,
+    optimizer: keras.optimizers.Optimizer,
+) -> dict[str, Any]:
+    """Return versions, data, choices and options of one retraining.
+
+    Args:
+        data: The samples trained with, normalized.
+        selection: What was trained.
+        options: How.
+        optimizer: The optimizer that was used.
+
+    Returns:
+        A nest of dicts, lists, strings and numbers. Objects without such a form appear
+        as their type and name.
+    """
+    config = plain(optimizer.get_config())
+    config.pop("name", None)  # Keras counts the optimizers of the process there
+    return {
+        "versions": versions(),
+        "backend": keras.backend.backend(),
+        "floatx": keras.config.floatx(),
+        "seed": options.seed,
+        "data": {
+            "sha256": data.fingerprint(),
+            "num_samples": len(data),
+            "normalization": plain(options.normalization),
+            "statistics": plain(data.statistics),
+        },
+        "layers": list(selection.names),
+        "weights": list(selection.variables),
+        "statistics": list(selection.statistics),
+        "num_trainable": selection.num_trainable,
+        "num_frozen": selection.num_frozen,
+        "optimizer": {"class": type(optimizer).__name__, "config": config},
+        "loss": plain(options.loss),
+        "compile_options": plain(dict(options.compile_options)),
+        "fit_options": plain(dict(options.fit_options)),
+        "early_stopping": plain(options.early_stopping),
+        "learning_rates": plain(options.learning_rates),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide bits."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _quality(row: Mapping[str, Any]) -> tuple[float, float]:
+    cc, error = row["cc"], row.get("relative_rmse", math.inf)
+    return (
+        -math.inf if math.isnan(cc) else cc,
+        -math.inf if math.isnan(error) else -error,
+    )
+
+
+def _recorded_hash(record: pathlib.Path) -> Any:
+    try:
+        return json.loads(record.read_bytes())["model_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{record} is damaged, or older than the checksums of models: expected a "
+            f"JSON document with model_sha256, received {type(error).__name__}. Save "
+            "the result of the retraining again."
+        ) from error
+
+
+def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(name for name in before if before[name] != after[name])

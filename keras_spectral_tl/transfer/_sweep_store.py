@@ -1,0 +1,305 @@
+"""Finished rows of a sweep on disk: a killed sweep resumes where it stopped."""
+
+import dataclasses
+import hashlib
+import inspect
+import io
+import json
+import math
+import os
+import pathlib
+import re
+import types
+import urllib.parse
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl._files import sha256, sha256_of_arrays, write_bytes, write_json
+from keras_spectral_tl.transfer._samples import Samples
+
+# Packages whose objects are described by their configuration.
+_KNOWN = ("keras", "keras_spectral_tl")
+_LONGEST_NAME = 120  # of a file, in bytes of its quoted label
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """Layers to be retrained together.
+
+    Attributes:
+        names: Their names, in the order of the model.
+        places: Their places among the weight-bearing layers: copies of a subclassed
+            model may have other names.
+    """
+
+    names: tuple[str, ...]
+    places: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """The name of the row."""
+        return "+".join(self.names)
+
+    @classmethod
+    def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
+        """Return the chosen layers of a model."""
+        names = freezing.select_layers(model, selector).names
+        everything = list(introspection.layers_with_weights(model))
+        return cls(names, tuple(everything.index(name) for name in names))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SweepRow:
+    """Outcome of retraining one candidate.
+
+    Attributes:
+        values: layer, cc, relative_rmse, num_parameters, seconds.
+        weights: For each layer of the candidate its weights after training.
+    """
+
+    values: dict[str, Any]
+    weights: list[list[NDArray[Any]]]
+
+
+def fingerprint(
+    model: keras.Model,
+    target: Samples,
+    test: Samples,
+    options: Mapping[str, Any],
+    recipe: str | None = None,
+) -> dict[str, str]:
+    """Describe everything that decides the rows of a sweep, by value.
+
+    Args:
+        model: The model.
+        target: Samples to train with.
+        test: Samples to evaluate on.
+        options: Arguments of `retrain`. Numbers, text, arrays and dataclasses of such
+            count by value, objects and functions of Keras by name and configuration.
+        recipe: The caller's name of all other options: functions, callbacks and
+            objects of other kinds.
+
+    Returns:
+        Short texts: equal ones mean an equal sweep.
+
+    Raises:
+        ValueError: If an option cannot be described and there is no `recipe`.
+    """
+    weights = freezing.layer_hashes(model)
+    found = {
+        "model": _digest(type(model).__name__, _architecture(model), weights),
+        "target_data": _samples(target),
+        "test_data": _samples(test),
+        "backend": keras.backend.backend(),
+    }
+    unnamed = []
+    for name, value in sorted(options.items()):
+        try:
+            found[f"{name}="] = _described(value)
+        except _UndescribedError as error:
+            unnamed.append(f"{name} ({error})")
+            found[f"{name}="] = f"as named by recipe: {type(value).__qualname__}"
+    if unnamed and recipe is None:
+        raise ValueError(
+            "A folder could not tell this sweep from another: "
+            f"{', '.join(unnamed)} cannot be described by value. Pass recipe='a name "
+            "of your own', and another name whenever what it stands for changes; or "
+            "sweep without a directory."
+        )
+    if recipe is not None:
+        found["recipe="] = repr(str(recipe))
+    return found
+
+
+class SweepDirectory:
+    """Rows of one sweep in a folder, each complete or absent.
+
+    Args:
+        path: The folder; made if need be.
+        contents: Description of the sweep, see `fingerprint`.
+
+    Raises:
+        ValueError: If the folder holds rows of another sweep; the message says what
+            differs.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], contents: Mapping[str, str]
+    ) -> None:
+        self.path = pathlib.Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        record = self.path / "sweep.json"
+        if not record.exists():
+            write_json(record, dict(contents))
+        found = json.loads(record.read_text())
+        names = sorted(found.keys() | contents.keys())
+        other = [name for name in names if found.get(name) != contents.get(name)]
+        if other:
+            changes = "; ".join(
+                f"{name.rstrip('=')}: {found.get(name)} there, {contents.get(name)} now"
+                for name in other
+            )
+            raise ValueError(
+                f"The folder {os.fspath(self.path)!r} holds rows of another sweep. "
+                f"What differs: {changes}. Use another directory, or remove this one."
+            )
+
+    def load(self, candidate: Candidate) -> SweepRow | None:
+        """Return the finished row of a candidate; None if there is none, or no more.
+
+        Warns and returns None if a checksum does not match.
+        """
+        text, arrays = self._files(candidate)
+        if not text.exists():
+            return None
+        try:
+            return _row(json.loads(text.read_bytes()), arrays.read_bytes(), candidate)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            warnings.warn(
+                f"The row {text.stem!r} of {os.fspath(self.path)!r} is damaged "
+                f"({error}): its layers are retrained again.",
+                stacklevel=2,
+            )
+            return None
+
+    def save(self, candidate: Candidate, row: SweepRow) -> None:
+        """Keep a finished row."""
+        text, arrays = self._files(candidate)
+        named = {
+            f"{layer}_{number}": value
+            for layer, values in enumerate(row.weights)
+            for number, value in enumerate(values)
+        }
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **named)
+        write_bytes(arrays, content.getvalue())
+        values = {
+            key: None if isinstance(v, float) and not math.isfinite(v) else v
+            for key, v in row.values.items()
+        }
+        checked = {"values": values, "weights_sha256": sha256(content.getvalue())}
+        # Last: its presence says that the row is whole.
+        write_json(text, {**checked, "sha256": _digest(checked)})
+
+    def _files(self, candidate: Candidate) -> tuple[pathlib.Path, pathlib.Path]:
+        # The sign "=" keeps a layer called "sweep" apart from sweep.json.
+        label = urllib.parse.quote(candidate.label, safe="")
+        if len(label) > _LONGEST_NAME:
+            label = f"{label[:40]}={sha256(candidate.label.encode())[:32]}"
+        return self.path / f"row={label}.json", self.path / f"row={label}.npz"
+
+
+def _row(document: Any, content: bytes, candidate: Candidate) -> SweepRow:
+    """Return the row that the two files of `SweepDirectory.save` hold, if whole."""
+    checked = {key: document[key] for key in ("values", "weights_sha256")}
+    if document["sha256"] != _digest(checked):
+        raise ValueError("the checksum of its values does not match")
+    if checked["weights_sha256"] != sha256(content):
+        raise ValueError("the checksum of its weights does not match")
+    values = {k: math.nan if v is None else v for k, v in checked["values"].items()}
+    if values["layer"] != candidate.label:
+        raise ValueError(f"it is the row of {values['layer']!r}")
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        weights: list[list[Any]] = [[] for _ in candidate.names]
+        for key in file.files:  # in the order in which they were written
+            weights[int(key.split("_")[0])].append(file[key])
+    return SweepRow(values, weights)
+
+
+def _samples(samples: Samples) -> str:
+    text = samples.fingerprint()[:16]
+    return text if samples.statistics is None else f"{text} normalized"
+
+
+def _architecture(model: keras.Model) -> str:
+    try:
+        text = json.dumps(model.get_config(), sort_keys=True, default=_loosely)
+    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        return ""  # a subclassed model counts by its class and weights
+    # Keras numbers the names it gives, so the same model may come with other names.
+    layers = introspection.parents_first(model)
+    places = {layer.name: f'"#{place}"' for place, layer in enumerate(layers)}
+    return re.sub(r'"([^"]*)"', lambda found: places.get(found[1], found[0]), text)
+
+
+def _loosely(value: Any) -> str:
+    try:
+        return _described(value)
+    except _UndescribedError:
+        return type(value).__qualname__
+
+
+class _UndescribedError(TypeError):
+    """A value of which nothing says whether it equals another one."""
+
+
+def _described(value: Any) -> str:
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if isinstance(value, np.generic):
+        return _described(value.item())
+    if isinstance(value, np.ndarray):
+        return sha256_of_arrays([value])[:16]
+    if isinstance(value, tuple | list):
+        return _digest(*(f"{i}:{_described(item)}" for i, item in enumerate(value)))
+    if isinstance(value, dict):
+        return _digest(*(f"{key}:{_described(item)}" for key, item in value.items()))
+    if isinstance(value, re.Pattern | slice):
+        return repr(value)
+    if isinstance(value, Samples):
+        return _samples(value)
+    if isinstance(value, type | types.FunctionType):
+        if _is_known(value):
+            return f"{value.__module__}.{value.__qualname__}"
+        raise _UndescribedError(f"{value!r:.100}")
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"{type(value).__qualname__}({_digest(name, *_contents(value))})"
+
+
+def _contents(value: Any) -> list[str]:
+    """Return descriptions of all that an object holds."""
+    if isinstance(value, keras.Model):
+        optimizer = getattr(value, "optimizer", None)
+        moments = [np.asarray(v) for v in getattr(optimizer, "variables", ())]
+        hashes = freezing.layer_hashes(value)
+        return [_described(hashes), _described(optimizer), _described(moments)]
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+        if set(getattr(value, "__dict__", names)) <= set(names):
+            return [_described(getattr(value, name)) for name in names]
+    elif hasattr(value, "get_config") and _is_known(type(value)):
+        return _configuration(value)
+    raise _UndescribedError(f"{value!r:.100}")
+
+
+def _configuration(value: Any) -> list[str]:
+    config = {**getattr(value, "_fn_kwargs", {}), **value.get_config()}
+    config.pop("name", None)
+    for held in vars(value).values():
+        kind = held if isinstance(held, type | types.FunctionType) else type(held)
+        if callable(held) and not _is_known(kind):
+            raise _UndescribedError(f"{held!r:.100} in {value!r:.100}")
+    for name, parameter in inspect.signature(type(value).__init__).parameters.items():
+        if name in ("self", "name") or name in config:
+            continue
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if not hasattr(value, name):  # Keras leaves some arguments out
+            raise _UndescribedError(f"{name} of {value!r:.100}")
+        config[name] = getattr(value, name)
+    return [f"{key}:{_described(part)}" for key, part in sorted(config.items())]
+
+
+def _is_known(thing: Any) -> bool:
+    return str(thing.__module__).split(".")[0] in _KNOWN
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
