@@ -95,11 +95,11 @@ def read_metadata(folder: Path) -> Any:
 
 def read_sweep(folder: Path) -> Any:
     from faults.killed_jobs import network
-    from keras_spectral_tl.transfer import sweep_directory
-    from keras_spectral_tl.transfer.sweep_row import Candidate
+    from keras_spectral_tl.transfer import _sweep_store
+    from keras_spectral_tl.transfer._sweep_store import Candidate
 
     contents = json.loads((folder / "sweep" / "sweep.json").read_text())
-    store = sweep_directory.SweepDirectory(folder / "sweep", contents)
+    store = _sweep_store.SweepDirectory(folder / "sweep", contents)
     row = store.load(Candidate.of(network(), "last"))
     return None if row is None else (row.values, row.weights)
 

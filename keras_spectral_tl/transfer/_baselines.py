@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_spectral_tl import freezing, introspection, metrics, models
 from keras_spectral_tl.freezing.hashes import layer_hashes
-from keras_spectral_tl.transfer._learning_rates import LearningRates
+from keras_spectral_tl.transfer._learning_rates import LearningRates, called_layers
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
 from keras_spectral_tl.transfer._retrain import (
@@ -274,14 +274,6 @@ def from_scratch(
     return _scratch(model, samples, options)
 
 
-def last_layer(model: keras.Model) -> str:
-    """Return the name of the last layer, in call order, with trainable weights."""
-    try:
-        return freezing.select_layers(model, freezing.Depth(-1)).names[0]
-    except ValueError:  # the shape of a sample is not known, so no call can be traced
-        return introspection.trainable_layer_names(model)[-1]
-
-
 def _applicable(model: keras.Model) -> list[str]:
     weights = introspection.named_weights(introspection.layers_with_weights(model))
     biased = any(path.endswith("bias") for path in weights)
@@ -328,7 +320,7 @@ def _biases(
 
 
 def _last(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
-    return retrain_prepared(model, last_layer(model), data, options)
+    return retrain_prepared(model, called_layers(model)[-1], data, options)
 
 
 def _all(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
@@ -351,7 +343,7 @@ def _probe(model: keras.Model, data: Samples, options: RetrainOptions) -> Retrai
         options.with_fit_options(epochs=first),
         options.with_fit_options(epochs=options.epochs - first),
     )
-    probe = retrain_prepared(model, last_layer(model), data, stages[0])
+    probe = retrain_prepared(model, called_layers(model)[-1], data, stages[0])
     result = retrain_prepared(probe.model, None, data, stages[1])
     return _joined(probe, result, "probe_then_all")
 

@@ -49,7 +49,7 @@ class LearningRates:
 
     @classmethod
     def decaying(cls, model: keras.Model, decay: float = 0.7) -> "LearningRates":
-        """Return factors that fall by `decay` from each layer to the one before it.
+        """Return factors that fall by `decay` from each layer to the one called before.
 
         The last layer has the factor 1, the first of n layers decay^(n - 1).
 
@@ -57,7 +57,7 @@ class LearningRates:
             Howard, Ruder, "Universal Language Model Fine-tuning for Text
             Classification", https://doi.org/10.18653/v1/P18-1031
         """
-        names = introspection.trainable_layer_names(model)
+        names = called_layers(model)
         return cls([(name, decay**i) for i, name in enumerate(reversed(names))])
 
     def by_variable(self, model: keras.Model) -> dict[str, float]:
@@ -109,6 +109,15 @@ class LearningRates:
         default = next(iter(copies.values()))
         table = keras.optimizers.OptimizerMap(default, by_path)
         return keras.optimizers.MultiOptimizer(table)
+
+
+def called_layers(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of the layers with trainable weights, in call order."""
+    try:
+        layers = introspection.layers_with_weights(model)
+        return freezing.Depth(1, -1).names(model, layers)
+    except ValueError:  # the shape of a sample is not known, so no call can be traced
+        return introspection.trainable_layer_names(model)
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")

@@ -106,8 +106,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "transfer.LearningRates": (
         transfer.LearningRates, {"factors": {"conv_1": 0.1}, "default": 1.0},
     ),
-    "transfer.Training": (
-        transfer.Training,
+    "transfer.RetrainOptions": (
+        transfer.RetrainOptions,
         {
             "seed": 0, "fit_options": {"epochs": 2}, "compile_options": {},
             "early_stopping": None, "learning_rates": None,

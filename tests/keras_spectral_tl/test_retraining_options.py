@@ -16,8 +16,8 @@ from keras_spectral_tl.transfer import (
     LearningRates,
     RefitNormalizationLayers,
     RefitOnTarget,
+    RetrainOptions,
     Samples,
-    Training,
 )
 
 SINGLE = 1e-5  # float32 against float64, or another order of sums
@@ -156,15 +156,6 @@ def test_a_normalization_that_does_not_fit_is_refused(normalization, error, mess
         transfer.retrain(_plain(), (X, Y), "c", normalization=normalization, **QUICK)
 
 
-def test_activations_that_missed_the_normalization_are_refused():
-    data, network = Samples.of((X, Y)), _normalizing()
-    with pytest.raises(ValueError, match=r"RefitOnTarget\(\) was not applied"):
-        Training(normalization=RefitOnTarget()).adapt(network, data)
-    with pytest.raises(ValueError, match=r"train the whole network"):
-        training = Training(normalization=RefitNormalizationLayers())
-        training.adapt(network, training.prepared(data), whole=False)
-
-
 def test_statistics_of_a_constant_channel_are_refused():
     with pytest.raises(ValueError, match=r"y_std=\(0.0,\)"):
         ChannelStatistics.of((X, np.ones_like(Y)))
@@ -301,9 +292,11 @@ def test_unknown_options_propose_the_right_one():
     with pytest.raises(TypeError, match=r"'jit_compil'.*Did you mean 'jit_compile'"):
         transfer.retrain(_plain(), (X, Y), None, jit_compil=True)
     with pytest.raises(TypeError, match=r"holds out samples itself.*validation_split"):
-        Training.of({"early_stopping": HeldOutStopping(), "validation_split": 0.5})
+        RetrainOptions.of(
+            {"early_stopping": HeldOutStopping(), "validation_split": 0.5}
+        )
     with pytest.raises(TypeError, match=r"early_stopping as a HeldOutStopping.*True"):
-        Training.of({"early_stopping": True})
+        RetrainOptions.of({"early_stopping": True})
 
 
 def test_the_record_is_json_and_repeats(tmp_path):

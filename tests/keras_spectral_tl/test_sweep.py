@@ -1,6 +1,7 @@
 """A sweep on cached activations equals whole retrainings, resumes, runs anywhere."""
 
 import concurrent.futures
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -12,11 +13,17 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
-from keras_spectral_tl.transfer.sweep_directory import SweepDirectory, fingerprint
-from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer, SweepRow
 
 from keras_spectral_tl import freezing, introspection, transfer
+from keras_spectral_tl.losses import SpectralLoss
 from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._sweep import RowTrainer
+from keras_spectral_tl.transfer._sweep_store import (
+    Candidate,
+    SweepDirectory,
+    SweepRow,
+    fingerprint,
+)
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 
 # Float32 training of a few steps on tiny networks: whole and cached runs differ where a
@@ -263,12 +270,14 @@ def _main(directory):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     transfer.oracle_sweep(
-        _chain(), (X, Y), TEST, directory=directory, callbacks=Killer(), **QUICK
+        _chain(),
+        (X, Y),
+        TEST,
+        directory=directory,
+        callbacks=Killer(),
+        recipe="with a killer",
+        **QUICK,
     )
-
-
-class Killer(keras.callbacks.Callback):
-    """Of the same name: what is left after a kill is to be taken up, not killed."""
 
 
 def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
@@ -285,14 +294,13 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
     seconds = json.loads(finished.read_text())["values"]["seconds"]
     seen, trained = [], []
 
-    class Killer(keras.callbacks.Callback):
+    class Counter(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             trained.append(1)
 
-    Killer.__qualname__ = "_main.<locals>.Killer"
     resumed = transfer.oracle_sweep(
         _chain(), (X, Y), TEST, directory=tmp_path, progress=seen.append,
-        callbacks=Killer(), **QUICK,
+        callbacks=Counter(), recipe="with a killer", **QUICK,
     )  # fmt: skip
     assert len(trained) == 2 and [row["layer"] for row in seen] == ["a", "b", "c"]
     assert resumed.rows[0]["seconds"] == seconds
@@ -343,7 +351,7 @@ def test_rows_come_back_from_disk_as_they_were(tmp_path):
 
 def test_rows_do_not_depend_on_those_before():
     model = _chain()
-    training = transfer.Training.of(dict(QUICK))
+    training = transfer.RetrainOptions.of(dict(QUICK))
     data = transfer.Samples.of((X, Y))
     trainer = RowTrainer(model, data, data, training, PrefixCache())
     last = Candidate.of(model, "c")
@@ -355,22 +363,130 @@ def test_rows_do_not_depend_on_those_before():
         np.testing.assert_array_equal(one, two)
 
 
+def _falling(steps):
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
+    return keras.optimizers.Adam(rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted:
+    """A normalization of the caller's own, described by its field."""
+
+    shift: float
+
+    def normalize(self, x, y):
+        return x - self.shift, y
+
+    def denormalize(self, x, y):
+        return x + self.shift, y
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         ({"epochs": np.int64(1)}, {"epochs": np.int64(30)}),
         (
-            {"loss": partial(_power, 2)},
-            {"loss": partial(_power, 4)},
+            {"loss": keras.losses.Huber(1.0)},
+            {"loss": keras.losses.Huber(1e-3)},
         ),
-        ({"loss": lambda y, p: (y - p) ** 2}, {"loss": lambda y, p: (y - p) ** 4}),
-        ({"loss": _closure(2)}, {"loss": _closure(4)}),
+        (
+            {
+                "optimizer": keras.optimizers.Adam(
+                    keras.optimizers.schedules.CosineDecay(1e-3, n)
+                )
+            }
+            for n in (10, 20)
+        ),
+        ({"normalization": Shifted(1.0)}, {"normalization": Shifted(2.0)}),
+        ({"validation_data": (X, Y)}, {"validation_data": (X, Y + 1)}),
+        (
+            {"learning_rates": transfer.LearningRates({"a": 0.1})},
+            {"learning_rates": transfer.LearningRates({"b": 0.1})},
+        ),
+        ({"loss": "mse"}, {"loss": keras.losses.mean_absolute_error}),
     ],
 )
 def test_options_that_differ_make_another_sweep(one, other):
     data = Samples.of((X, Y))
     prints = [fingerprint(_chain(), data, data, o) for o in (one, other, one)]
     assert prints[0] == prints[2] != prints[1]
+
+
+class Own(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return abs(y_true - y_pred) ** 3
+
+
+class Opaque:
+    """A normalization without anything to compare."""
+
+    normalize = denormalize = staticmethod(lambda x, y: (x, y))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"loss": _power},
+        {"loss": partial(_power, 2)},
+        {"loss": lambda y, p: (y - p) ** 2},
+        {"loss": Own()},
+        {"callbacks": [keras.callbacks.TerminateOnNaN()]},
+        {"normalization": Opaque()},
+        {"loss": SpectralLoss(mismatch=_power)},
+    ],
+)
+def test_options_that_cannot_be_compared_must_be_named(option):
+    data = Samples.of((X, Y))
+    with pytest.raises(ValueError, match=r"cannot be described by value\. Pass recipe"):
+        fingerprint(_chain(), data, data, option)
+    prints = [fingerprint(_chain(), data, data, option, name) for name in "aab"]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_long_names_of_combinations_are_kept(tmp_path):
+    names = tuple(f"{'layer_with_a_long_name_é':28}{n}" for n in range(12))
+    other = Candidate((*names[:-1], "other"), tuple(range(12)))
+    store, candidate = SweepDirectory(tmp_path, {}), Candidate(names, tuple(range(12)))
+    values = {"layer": candidate.label, "cc": 0.5}
+    store.save(candidate, SweepRow(values, [[np.ones(2)]] * 12))
+    assert store.load(candidate).values == values
+    assert store.load(other) is None
+    assert max(len(path.name) for path in tmp_path.iterdir()) < 140
+
+
+def test_an_executor_needs_a_loss_that_can_be_sent():
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    with executor, pytest.raises(TypeError, match=r"loss=<function .*cannot be sent"):
+        transfer.oracle_sweep(
+            _chain(), (X, Y), TEST, executor=executor, loss=_closure(2), **QUICK
+        )
+
+
+def _tokens(units):
+    keras.utils.set_random_seed(1)
+    table = keras.layers.Embedding(20, 6, mask_zero=True, name="table")
+    inputs = keras.Input((8,), dtype="int32")
+    hidden = keras.layers.Dense(6, "relu", name="d")(table(inputs))
+    return keras.Model(inputs, keras.layers.Dense(units, name="out")(hidden))
+
+
+def test_rows_of_masked_sequences_leave_the_padding_out_of_the_loss():
+    model = _tokens(2)
+    x = RNG.integers(1, 20, size=(16, 8))
+    y = RNG.normal(size=(16, 8, 2)).astype("float32")
+    x[:, 4:], y[:, 4:] = 0, 5.0  # whatever stands in the padding
+    options = {"epochs": 8, "batch_size": 8}
+    sweep = transfer.oracle_sweep(model, (x, y), (x, y), layers=["d", "out"], **options)
+    for row in sweep.rows:
+        alone = transfer.retrain(model, (x, y), row["layer"], **options).row((x, y))
+        assert row["relative_rmse"] == pytest.approx(alone["relative_rmse"], rel=SINGLE)
+    other = transfer.oracle_sweep(
+        model, (x, np.where(x[..., None] == 0, 0.0, y)), (x, y), layers="out", **options
+    )
+    for one, two in zip(
+        other.weights["out"]["out"], sweep.weights["out"]["out"], strict=True
+    ):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_a_numpy_number_is_the_number():

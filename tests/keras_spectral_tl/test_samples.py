@@ -1,0 +1,245 @@
+"""Samples are checked once, normalized once, and tell raw from normalized."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_spectral_tl import metrics, transfer
+from keras_spectral_tl.transfer import (
+    ChannelStatistics,
+    NormalizedSamples,
+    RefitOnTarget,
+    Samples,
+    _samples,
+)
+
+SINGLE = 1e-5  # float32 predictions
+QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True}
+RNG = np.random.default_rng(8)
+X = RNG.normal(size=(8, 4)).astype("float32")
+Y = (X[:, :3] * X[:, 1:] + 0.1).astype("float32")
+SCALE, SHIFT = 1000.0, 5.0
+TARGET = (SCALE * X + SHIFT, SCALE * Y + SHIFT)
+TEST = (SCALE * X[::-1] + SCALE + SHIFT, SCALE * Y[::-1] + SHIFT)
+BASE = ChannelStatistics((5.0,) * 4, (1000.0,) * 4, (5.0,) * 3, (1000.0,) * 3, "base")
+
+
+class Own:
+    """Statistics of the caller's own, without an equality."""
+
+    normalize = staticmethod(lambda x, y: ((x - SHIFT) / SCALE, (y - SHIFT) / SCALE))
+    denormalize = staticmethod(lambda x, y: (SCALE * x + SHIFT, SCALE * y + SHIFT))
+
+
+def _model():
+    keras.utils.set_random_seed(1)
+    dense = keras.layers.Dense(4, "tanh", name="a"), keras.layers.Dense(3, name="b")
+    return keras.Sequential([keras.Input((4,)), *dense])
+
+
+OWN = Own()
+WAYS = {
+    "own": (RefitOnTarget(), ChannelStatistics.of(TARGET)),
+    "base": (BASE, BASE),
+    "own statistics": (OWN, OWN),
+    "none": (None, None),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("given", ["raw", "normalized"])
+def test_test_samples_are_normalized_once_in_retrain_sweep_and_baselines(way, given):
+    """On data of mean 5 and deviation 1000, where twice is far off."""
+    model, (option, statistics) = _model(), WAYS[way]
+    data = Samples.of(TARGET).normalized(statistics)
+    test = Samples.of(TEST).normalized(statistics)
+    expected = transfer.retrain(model, (data.x, data.y), "a", **QUICK)
+    outputs = expected.model.predict(test.x, verbose=0)
+    truth = test.y
+    if given == "raw":
+        options = {**QUICK, "normalization": option}
+        pair = Samples.of(TARGET), Samples.of(TEST)
+        if statistics is not None:
+            _, outputs = statistics.denormalize(test.x, outputs)
+            truth = TEST[1]
+    else:
+        options, pair = QUICK, (data, test)
+    figures = {
+        "cc": metrics.pattern_correlation(truth, outputs),
+        "relative_rmse": metrics.relative_rmse(truth, outputs),
+    }
+    result = transfer.retrain(model, pair[0], "a", **options)
+    assert result.hashes_after == expected.hashes_after
+    sweep = transfer.oracle_sweep(model, *pair, layers="a", **options).rows[0]
+    whole = transfer.oracle_sweep(model, *pair, layers="a", cache=None, **options)
+    table = transfer.baselines(model, *pair, include=["unchanged", "all"], **options)
+    for name, value in figures.items():
+        for row in (result.row(pair[1]), sweep, whole.rows[0]):
+            assert row[name] == pytest.approx(value, rel=SINGLE), name
+    before = model.predict(test.x, verbose=0)
+    if given == "raw" and statistics is not None:
+        _, before = statistics.denormalize(test.x, before)
+    cc = metrics.pattern_correlation(truth, before)
+    assert table.cc["unchanged"] == pytest.approx(cc, rel=SINGLE)
+    alone = transfer.retrain_all(model, pair[0], **options).row(pair[1])
+    assert table.cc["all"] == alone["cc"]
+
+
+def test_samples_cannot_be_normalized_twice():
+    samples = Samples.of(TARGET).normalized(BASE)
+    assert isinstance(samples, NormalizedSamples) and samples.statistics is BASE
+    assert samples.normalized(BASE) is samples
+    with pytest.raises(ValueError, match="normalized already"):
+        samples.normalized(ChannelStatistics.of(TARGET))
+    with pytest.raises(ValueError, match="normalized already"):
+        ChannelStatistics.of(samples)
+    with pytest.raises(ValueError, match="normalized already"):
+        transfer.retrain(_model(), samples, "a", normalization=RefitOnTarget())
+    with pytest.raises(ValueError, match="normalized already"):
+        transfer.oracle_sweep(_model(), TARGET, samples, **QUICK)
+    assert Samples.of(samples) is samples
+
+
+def test_statistics_are_equal_by_value_whatever_their_source():
+    twin = ChannelStatistics(BASE.x_mean, BASE.x_std, BASE.y_mean, BASE.y_std, "file")
+    samples = Samples.of(TARGET).normalized(BASE)
+    assert samples.normalized(twin) is samples
+
+
+def test_subsets_stay_what_they_are():
+    samples = Samples.of(TARGET).normalized(BASE)
+    part = samples.subset(slice(0, 3))
+    assert isinstance(part, NormalizedSamples) and len(part) == 3
+
+
+@pytest.mark.parametrize("given", [TARGET, Samples.of(TARGET), (*TARGET, np.ones(8))])
+@pytest.mark.parametrize("option", [BASE, RefitOnTarget(), OWN])
+def test_validation_data_are_normalized_like_the_data(option, given):
+    result = transfer.retrain(
+        _model(), TARGET, "b", normalization=option, validation_data=given,
+        optimizer=keras.optimizers.SGD(1e-9), **QUICK,
+    )  # fmt: skip
+    # The weights hardly move, so the loss is that of the very same samples.
+    loss, held_out = (result.history[name][-1] for name in ("loss", "val_loss"))
+    assert held_out == pytest.approx(loss, rel=1e-4)
+
+
+def test_validation_data_of_a_sweep_are_normalized():
+    options = {"normalization": BASE, "validation_data": TARGET, "layers": "b"}
+    stop = keras.callbacks.EarlyStopping("val_loss", restore_best_weights=True)
+    rows = [
+        transfer.oracle_sweep(
+            _model(), TARGET, TEST, callbacks=stop, cache=cache, **options, **QUICK
+        ).rows[0]
+        for cache in (transfer.PrefixCache(), None)
+    ]
+    assert rows[0]["cc"] == pytest.approx(rows[1]["cc"], rel=SINGLE)
+
+
+# Forms of data
+
+
+def _siamese():
+    keras.utils.set_random_seed(1)
+    inputs = {name: keras.Input((4,), name=name) for name in ("u", "v")}
+    shared = keras.layers.Dense(4, "tanh", name="a")
+    joined = keras.layers.Concatenate()([shared(part) for part in inputs.values()])
+    return inputs, keras.layers.Dense(3, name="b")(joined)
+
+
+@pytest.mark.parametrize("form", [list, tuple, dict])
+def test_several_inputs_as_list_tuple_and_dict(form):
+    inputs, outputs = _siamese()
+    symbolic = inputs if form is dict else list(inputs.values())
+    model = keras.Model(symbolic, outputs)
+    x = {"u": X, "v": 2 * X} if form is dict else form([X, 2 * X])
+    options = {"epochs": 2, "batch_size": 4}
+    result = transfer.retrain(model, (x, Y), "b", **options)
+    assert result.changed == ("b",)
+    row = transfer.oracle_sweep(model, (x, Y), (x, Y), layers="b", **options).rows[0]
+    assert row["cc"] == pytest.approx(result.row((x, Y))["cc"], abs=SINGLE)
+    named = transfer.retrain(model, ((X, 2 * X) if form is not dict else x, Y), "b",
+                             **options)  # fmt: skip
+    assert named.hashes_after == result.hashes_after
+
+
+def test_targets_of_rank_one():
+    keras.utils.set_random_seed(1)
+    layers = keras.layers.Dense(4, "tanh", name="a"), keras.layers.Dense(1, name="b")
+    flat = keras.layers.Reshape(())
+    model = keras.Sequential([keras.Input((4,)), *layers, flat])
+    y = Y[:, 0]
+    result = transfer.retrain(model, (X, y), "b", **QUICK)
+    outputs = result.model.predict(X, verbose=0)
+    row = result.row((X, y))
+    assert row["cc"] == pytest.approx(np.corrcoef(y, outputs)[0, 1], abs=SINGLE)
+    sweep = transfer.oracle_sweep(model, (X, y), (X, y), **QUICK)
+    assert sweep.cc["b"] == pytest.approx(row["cc"], abs=SINGLE)
+    scaled = transfer.retrain(model, (X, 1e3 * y), "b", normalization=RefitOnTarget(),
+                              **QUICK)  # fmt: skip
+    assert len(scaled.normalization.y_mean) == 1
+
+
+def test_of_equal_correlations_the_least_error_is_best():
+    rows = [
+        {"layer": "a", "cc": 0.0, "relative_rmse": 2.0},
+        {"layer": "b", "cc": 0.0, "relative_rmse": 1.0},
+    ]
+    assert transfer.SweepResult(tuple(rows)).best == "b"
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 1)])
+def test_integer_labels_go_with_a_sparse_loss(shape):
+    keras.utils.set_random_seed(1)
+    layers = keras.layers.Dense(4, "tanh", name="a"), keras.layers.Dense(3, "softmax")
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    labels = np.argmax(Y, axis=1)
+    options = {"epochs": 2, "batch_size": 4, "seed": 1}
+    result = transfer.retrain(
+        model, (X, labels.reshape(shape)), "a",
+        loss="sparse_categorical_crossentropy", **options,
+    )  # fmt: skip
+    one_hot = np.eye(3, dtype="float32")[labels]
+    other = transfer.retrain(
+        model, (X, one_hot), "a", loss="categorical_crossentropy", **options
+    )
+    rows = result.row((X, labels.reshape(shape))), other.row((X, one_hot))
+    assert rows[0]["cc"] == pytest.approx(rows[1]["cc"], abs=SINGLE)
+    with pytest.raises(ValueError, match=r"to_categorical\(y, 3\).*sparse loss"):
+        transfer.retrain(model, (X, labels.reshape(shape)), "a")
+
+
+def test_a_dataset_without_end_and_without_a_length_is_refused(monkeypatch):
+    def endless():
+        while True:
+            yield X, Y
+
+    signature = tuple(tf.TensorSpec(part.shape, part.dtype) for part in (X, Y))
+    dataset = tf.data.Dataset.from_generator(endless, output_signature=signature)
+    assert int(dataset.cardinality()) == -2
+    monkeypatch.setattr(_samples, "_MOST_BATCHES", 100)
+    with pytest.raises(ValueError, match=r"no end after 101 batches .*take\(10\)"):
+        transfer.retrain(_model(), dataset, "a")
+    assert len(Samples.of(dataset.take(3))) == 24
+    monkeypatch.setattr(_samples, "_MOST_BYTES", 10 * (X.nbytes + Y.nbytes))
+    with pytest.raises(ValueError, match="no end after 11 batches"):
+        Samples.of(dataset)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ((X, Y, Y), TypeError, "tuple of 3 .*weights are not used"),
+        ((np.ma.masked_array(X, X > 0), Y), ValueError, "masked NumPy array"),
+        (tf.data.Dataset.from_tensor_slices((X[:, 0], Y)), ValueError, r"batch\(32\)"),
+    ],
+)
+def test_data_of_other_forms_are_refused_in_words(data, error, message):
+    with pytest.raises(error, match=message):
+        Samples.of(data)
+
+
+def test_lists_of_numbers_are_one_array():
+    samples = Samples.of(([[1.0, 2.0], [3.0, 4.0]], [[1.0], [2.0]]))
+    assert samples.x.shape == (2, 2)
