@@ -104,7 +104,7 @@ def fingerprint(
             found[f"{name}="] = _described(value)
         except _UndescribedError as error:
             unnamed.append(f"{name} ({error})")
-            found[f"{name}="] = f"as named by recipe: {type(value).__qualname__}"
+            found[f"{name}="] = "as named by recipe"
     if unnamed and recipe is None:
         raise ValueError(
             "A folder could not tell this sweep from another: "

@@ -34,7 +34,10 @@ class Own:
 
 def _model():
     keras.utils.set_random_seed(1)
-    dense = keras.layers.Dense(4, "tanh", name="a"), keras.layers.Dense(3, name="b")
+    dense = (
+        keras.layers.Dense(4, "leaky_relu", name="a"),
+        keras.layers.Dense(3, name="b"),
+    )
     return keras.Sequential([keras.Input((4,)), *dense])
 
 

@@ -389,14 +389,7 @@ class Shifted:
             {"loss": keras.losses.Huber(1.0)},
             {"loss": keras.losses.Huber(1e-3)},
         ),
-        (
-            {
-                "optimizer": keras.optimizers.Adam(
-                    keras.optimizers.schedules.CosineDecay(1e-3, n)
-                )
-            }
-            for n in (10, 20)
-        ),
+        ({"optimizer": _falling(10)}, {"optimizer": _falling(20)}),
         ({"normalization": Shifted(1.0)}, {"normalization": Shifted(2.0)}),
         ({"validation_data": (X, Y)}, {"validation_data": (X, Y + 1)}),
         (
