@@ -21,8 +21,9 @@ from keras_spectral_tl.scoring._result import layers_to_score
 from keras_spectral_tl.transfer import Samples
 from keras_spectral_tl.transfer.prefix import LayerGraph
 from keras_spectral_tl.transfer.prefix_activations import PrefixCache
-from keras_spectral_tl.transfer.sweep_row import Candidate, RowTrainer
-from keras_spectral_tl.transfer.training import Training
+from keras_spectral_tl.transfer._sweep import RowTrainer
+from keras_spectral_tl.transfer._sweep_store import Candidate
+from keras_spectral_tl.transfer._options import RetrainOptions
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class _Probes:
         epochs = math.ceil(steps / math.ceil(len(self.fit) / batch))
         taken = epochs * math.ceil(len(self.fit) / batch)
         rate = keras.optimizers.schedules.CosineDecay(self.config.learning_rate, taken)
-        training = Training.of(
+        training = RetrainOptions.of(
             {
                 "optimizer": keras.optimizers.Adam(rate),
                 "epochs": epochs,

@@ -244,7 +244,7 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
             test share samples; if base samples are needed and not given.
     """
     from keras_spectral_tl.transfer import ChannelStatistics
-    from keras_spectral_tl.transfer.retraining import check_fit
+    from keras_spectral_tl.transfer._retrain import check_fit
 
     named = {role: getattr(options, role, None) for role in ("base", "target", "test")}
     named["data"] = getattr(options, "data", None)

@@ -28,7 +28,7 @@ from keras_spectral_tl.scoring._network_parts import (
 )
 from keras_spectral_tl.scoring._result import Cost, ScorerResult, layers_to_score
 from keras_spectral_tl.transfer._samples import Samples
-from keras_spectral_tl.transfer.training import Training
+from keras_spectral_tl.transfer._options import RetrainOptions
 
 Rows = NDArray[np.intp]
 Progress = Callable[[Mapping[str, Any]], None]
@@ -344,7 +344,7 @@ def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
     """
     options = dict(recipe)
     steps, rate = options.pop("steps", None), options.pop("learning_rate", None)
-    Training.of(options)
+    RetrainOptions.of(options)
     if steps is None:
         epochs, size = options.get("epochs", _EPOCHS), options.get("batch_size")
         whole_number("epochs", epochs, 1)

@@ -36,8 +36,8 @@ from keras_spectral_tl.scoring._result import (
     layers_to_score,
 )
 from keras_spectral_tl.transfer._samples import Samples
-from keras_spectral_tl.transfer.provenance import versions
-from keras_spectral_tl.transfer.retraining import check_fit
+from keras_spectral_tl.transfer._result import versions
+from keras_spectral_tl.transfer._retrain import check_fit
 
 
 def score_layers(
