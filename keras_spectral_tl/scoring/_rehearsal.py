@@ -27,8 +27,8 @@ from keras_spectral_tl.scoring._network_parts import (
     spatial_axes,
 )
 from keras_spectral_tl.scoring._result import Cost, ScorerResult, layers_to_score
-from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._options import RetrainOptions
+from keras_spectral_tl.transfer._samples import Samples
 
 Rows = NDArray[np.intp]
 Progress = Callable[[Mapping[str, Any]], None]

@@ -35,9 +35,9 @@ from keras_spectral_tl.scoring._result import (
     TogetherScorer,
     layers_to_score,
 )
-from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import check_fit
+from keras_spectral_tl.transfer._samples import Samples
 
 
 def score_layers(

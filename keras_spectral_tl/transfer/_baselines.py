@@ -9,15 +9,13 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, introspection, metrics, models
-from keras_spectral_tl.freezing.hashes import layer_hashes
+from keras_spectral_tl.introspection import ModelLayers
 from keras_spectral_tl.transfer._learning_rates import LearningRates, called_layers
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
 from keras_spectral_tl.transfer._retrain import (
     check_fit,
-    hashes_of,
     retrain_prepared,
-    weights_by_place,
 )
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep import Progress, check_progress, report
@@ -142,20 +140,19 @@ def fit_output_gain(
             f"on the target data is {float(np.sum(output**2))}. Expected a finite, "
             "positive number."
         )
-    layers = introspection.corresponding_layers(model, copy)
-    after = hashes_of(weights_by_place(model, copy))
+    layers = ModelLayers.of(model).of_copy(copy)
     return RetrainResult(
         model=_scaled(copy, data, gain),
         history={"gain": [gain]},
         trained=(),
         hashes_before=freezing.layer_hashes(model),
-        hashes_after=layer_hashes(layers),
+        hashes_after=freezing.layer_hashes(layers),
         num_trainable=1,
         num_frozen=introspection.count_parameters(model.weights),
         seconds=time.perf_counter() - start,
         label="gain_only",
         weight_hashes_before=freezing.weight_hashes(model),
-        weight_hashes_after=after,
+        weight_hashes_after=freezing.weight_hashes(layers),
         normalization=data.statistics,
     )
 

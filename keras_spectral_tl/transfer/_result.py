@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, introspection, layers, metrics, models
+from keras_spectral_tl import freezing, introspection, metrics, models
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
 from keras_spectral_tl.transfer._options import RetrainOptions
@@ -26,8 +26,6 @@ Metric = Callable[[Any, Any], float]
 Weights = Mapping[str, Sequence[NDArray[Any]]]
 _MOST_ROWS = 20  # that a printed sweep shows
 
-# Loading this module registers the package's own layers, which a saved model may hold.
-_REGISTERED = layers.__all__
 _PACKAGES = ("keras-spectral-tl", "keras", "numpy", "tensorflow", "jax", "torch")
 
 

@@ -1,8 +1,9 @@
 """Retraining of chosen layers in a copy of a model, with the proof of what moved."""
 
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,8 +11,9 @@ import numpy as np
 
 from keras_spectral_tl import freezing, introspection, models
 from keras_spectral_tl.freezing.flags import switch
-from keras_spectral_tl.freezing.hashes import hash_of, layer_hashes
+from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
 from keras_spectral_tl.freezing.selection import choose, select_from
+from keras_spectral_tl.introspection import ModelLayers
 from keras_spectral_tl.transfer._loop import check_finite_weights, fit
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import (
@@ -92,7 +94,7 @@ def retrain_prepared(
     samples: Samples,
     options: RetrainOptions,
     label: str | None = None,
-    copy: Callable[[keras.Model], keras.Model] = models.copy_model,
+    copy: Callable[[keras.Model], keras.Model] | None = None,
 ) -> RetrainResult:
     """Retrain a copy of `model` on samples that are in the units of the network.
 
@@ -102,7 +104,8 @@ def retrain_prepared(
         samples: Samples from `RetrainOptions.prepare`.
         options: Options from there.
         label: Name for a row of a table; that of the layers if not given.
-        copy: Function that makes the network to train of the model.
+        copy: Function that makes the network to train of the model, with other weights;
+            an exact copy if not given.
 
     Raises:
         FloatingPointError, RuntimeError, TypeError, ValueError: As `retrain`.
@@ -110,19 +113,20 @@ def retrain_prepared(
     start = time.perf_counter()
     check_weights(model)
     check_fit(model, samples, options.loss)
-    trainee = Trainee.of(model, layers, copy)
-    before = freezing.weight_hashes(model)
-    start_hashes = before if copy is models.copy_model else None
-    fitted = trainee.fit(samples, options, before=start_hashes)
-    network, selection = trainee.network, trainee.selection
-    record = provenance(samples, selection, options, network.optimizer)
+    sample, _ = samples.take(slice(0, 1))
+    exact = functools.partial(models.copy_model, sample=sample)
+    trainee = Trainee.of(model, layers, copy or exact)
+    before = weight_hashes(trainee.original)
+    fitted = trainee.fit(samples, options, before=before if copy is None else None)
+    named, selection = trainee.network, trainee.selection
+    record = provenance(samples, selection, options, named.model.optimizer)
     record |= {"refitted": list(fitted.refitted), "moments": list(fitted.moments)}
     return RetrainResult(
-        model=network,
+        model=named.model,
         history=fitted.history,
         trained=selection.names,
-        hashes_before=freezing.layer_hashes(model),
-        hashes_after=layer_hashes(introspection.corresponding_layers(model, network)),
+        hashes_before=layer_hashes(trainee.original),
+        hashes_after=layer_hashes(named),
         num_trainable=selection.num_trainable,
         num_frozen=selection.num_frozen,
         seconds=time.perf_counter() - start,
@@ -153,22 +157,16 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trainee:
-    """A copy of a model to train, with all its weights under the paths of the model.
-
-    Weights of model and copy are matched by their place, since automatic names differ
-    between the two.
+    """A copy of a model to train, and the weights to train in it.
 
     Attributes:
         original: The input model.
-        network: The copy; changed in place.
-        weights: Weights of the copy by path in the input model; those it has in
-            addition (a low-rank update, an output gain) under their own.
-        selection: What to train, in names of the input model.
+        network: The copy, under the names of the input model; changed in place.
+        selection: The layers and weights to train.
     """
 
-    original: keras.Model
-    network: keras.Model
-    weights: Mapping[str, keras.Variable]
+    original: ModelLayers
+    network: ModelLayers
     selection: freezing.LayerSelection
 
     @classmethod
@@ -190,13 +188,14 @@ class Trainee:
         items = [layers]
         if isinstance(layers, Sequence) and not isinstance(layers, str):
             items = list(layers)
+        original = ModelLayers.of(model)
         if any(isinstance(item, _ADDED) for item in items):
-            network, selection = _with_added_parts(model, items, copy(model))
+            network, selection = _with_added_parts(original, items, copy(model))
         else:
             selection = freezing.select_layers(model, layers)
-            network = copy(model)
+            network = original.of_copy(copy(model))
         check_trainable(model, selection)
-        return cls(model, network, weights_by_place(model, network), selection)
+        return cls(original, network, selection)
 
     def fit(
         self,
@@ -218,52 +217,48 @@ class Trainee:
             FloatingPointError, TypeError, ValueError: As `retrain`.
             RuntimeError: If a frozen weight moved, or no chosen one.
         """
-        trained = self.network if suffix is None else suffix
+        network = self.network.model
+        trained = network if suffix is None else suffix
         refitted: tuple[str, ...] = ()
         if options.refits_layers:
-            refitted = options.normalization.adapt(self.network, samples)
+            refitted = options.normalization.adapt(network, samples)
         if before is None or refitted:
-            before = hashes_of(self.weights)
+            before = weight_hashes(self.network)
         self._set_flags(trained)
-        models.seed_random_states(self.network, options.seed)
+        models.seed_random_states(network, options.seed)
         moments = self._compile(trained, options)
         history = fit(trained, samples, options)
-        check_finite_weights(self.network)
-        hashes = self._checked_hashes(before)
-        if _must_move(trained, history):
-            self._check_moved(before, hashes)
-        return Fitted(history, hashes, refitted, moments)
+        check_finite_weights(network)
+        after = weight_hashes(self.network)
+        self._check_unmoved(before, after)
+        if any(history.get("loss", [1.0])):  # else there was nothing to learn
+            self._check_moved(before, after, trained)
+        return Fitted(history, after, refitted, moments)
 
     def _set_flags(self, trained: keras.Model) -> None:
-        layers = introspection.corresponding_layers(self.original, self.network)
-        wanted = {id(self.weights[path]) for path in self.selection.variables}
-        choice = {}
-        for name in self.selection.names:
-            own = introspection.named_weights({name: layers[name]})
-            paths = [path for path, variable in own.items() if id(variable) in wanted]
-            choice[name] = tuple(path.rsplit("/", 1)[1] for path in paths)
-        switch(self.network, layers, choice)
+        switch(self.network, choose(self.network, self.selection))
+        wanted = {id(self.network.weights[path]) for path in self.selection.variables}
         active = {id(variable) for variable in trained.trainable_variables}
         if active != wanted:
-            names = {id(v): path for path, v in self.weights.items()}
+            names = {id(v): path for path, v in self.network.weights.items()}
             found = sorted(names.get(key, "another weight") for key in active)
             raise RuntimeError(
                 f"Training would change other weights of {trained.name!r} than those "
                 f"chosen: expected {sorted(self.selection.variables)}, found {found}. "
-                "Weights that layers share, or a layer with its own rules for "
-                "`trainable`, lead to this."
+                "A layer with its own rules for `trainable` leads to this."
             )
 
     def _compile(
         self, trained: keras.Model, options: RetrainOptions
     ) -> tuple[str, ...]:
         """Compile with a fresh optimizer; return the weights that got old moments."""
+        weights = self.network.weights
         optimizer = options.fresh_optimizer()
         if options.learning_rates is not None:
             optimizer = options.learning_rates.optimizer(
                 optimizer,
-                options.learning_rates.by_variable(self.original),
-                {path: self.weights[path] for path in self.selection.variables},
+                options.learning_rates.by_variable(self.original.model),
+                {path: weights[path] for path in self.selection.variables},
             )
         trained.compile(optimizer, options.loss, **options.compile_options)
         # TensorFlow traces a step that creates variables twice.
@@ -271,81 +266,70 @@ class Trainee:
         source = options.optimizer_state_from
         if source is None:
             return ()
-        origins = weights_by_place(self.original, source)
-        same = {id(v): (path, origins.get(path)) for path, v in self.weights.items()}
+        origins = self.original.of_copy(source).weights
+        same = {id(v): (path, origins.get(path)) for path, v in weights.items()}
         return carry_state(source, trained.optimizer, same)
 
-    def _checked_hashes(self, before: Hashes) -> Hashes:
-        """Return the hashes of all weights now; refuse moved ones that are frozen."""
-        after = hashes_of(self.weights)
+    def _check_unmoved(self, before: Hashes, after: Hashes) -> None:
+        """Refuse moved weights that were not chosen."""
         chosen = [*self.selection.variables, *self.selection.statistics]
-        free = {id(self.weights[path]) for path in chosen}
+        weights = self.network.weights
+        free = {id(weights[path]) for path in chosen}
         moved = [
             path
-            for path, variable in self.weights.items()
-            if id(variable) not in free and after[path] != before[path]
+            for path, variable in weights.items()
+            if id(variable) not in free and after[path] != before.get(path)
         ]
         if not moved:
-            return after
+            return
         names = list(dict.fromkeys(path.rsplit("/", 1)[0] for path in moved))
         what = f"Frozen layer(s) {', '.join(names)} changed"
         if set(names) & set(self.selection.names):
             what = f"Frozen weight(s) {', '.join(moved)} changed"
+        classes = {type(self.network.layers[name]).__name__ for name in names}
         raise RuntimeError(
             f"{what} while only {', '.join(self.selection.names)} should train: the "
             f"weights {', '.join(moved)} moved, of those allowed "
             f"{', '.join(sorted(chosen))}. Something outside the optimizer writes "
-            "weights: a layer that updates its own state while it is frozen (a "
-            "counter, SpectralNormalization), a callback, or a custom train_step."
+            "weights. That may be the layer itself, whatever its flags say "
+            f"({', '.join(sorted(classes))}: a counter, a moving average, spectral "
+            f"normalization); then choose {', '.join(names)} as well. Else check "
+            "callbacks and custom train_step methods."
         )
 
-    def _check_moved(self, before: Hashes, after: Hashes) -> None:
-        chosen = self.selection.variables
-        if any(before.get(path) != after[path] for path in chosen):
+    def _check_moved(self, before: Hashes, after: Hashes, trained: keras.Model) -> None:
+        """Refuse a training that left every chosen weight as it was.
+
+        A learning rate of zero asks for just that.
+        """
+        optimizer, chosen = trained.optimizer, self.selection.variables
+        if any(after[path] != before.get(path) for path in chosen):
             return
+        if not np.any(_learning_rates(optimizer)):
+            return
+        steps = int(introspection.fetch(optimizer.iterations))
+        dtypes = {variable.dtype for variable in trained.trainable_variables}
+        if not steps:
+            why = (
+                "gradients are accumulated over more batches than there were: lower "
+                "the optimizer's gradient_accumulation_steps or train for more epochs"
+            )
+        elif dtypes & {"bfloat16", "float16"}:
+            why = (
+                f"steps of this size vanish in {', '.join(sorted(dtypes))}: raise the "
+                "learning rate, or keep the weights in float32 (dtype policy mixed_"
+                "bfloat16 or mixed_float16)"
+            )
+        else:
+            why = (
+                "their gradients are zero, because the outputs do not depend on them, "
+                "the loss is at its minimum, or units are dead; or the learning rate "
+                "is below round-off"
+            )
         raise RuntimeError(
-            f"None of the chosen weights {', '.join(chosen)} of model "
-            f"{self.original.name!r} has moved, although the loss is not zero. Either "
-            "their gradients vanish (no output depends on them, units are dead), or "
-            "the steps are too small for their precision (bfloat16), or there were "
-            "fewer batches than gradient_accumulation_steps. Choose other layers, or "
-            "a larger learning rate."
+            f"No weight of {', '.join(self.selection.names)} has moved in {steps} "
+            f"step(s): {why}. Expected at least one of {', '.join(chosen)} to change."
         )
-
-
-def weights_by_place(
-    model: keras.Model, other: keras.Model
-) -> dict[str, keras.Variable]:
-    """Return the weights of `other` by the paths that they have in `model`.
-
-    Args:
-        model: A built Keras model.
-        other: The model itself, or a copy, possibly with weights added.
-
-    Returns:
-        Weights by path, in the order of `introspection.named_weights`.
-    """
-    layers = introspection.layers_with_weights(model)
-    found: dict[str, keras.Variable] = {}
-    for name, layer in introspection.corresponding_layers(model, other).items():
-        paths: dict[int, str] = {}
-        if name in layers:
-            known = introspection.named_weights({name: layers[name]})
-            by_id = {id(variable): path for path, variable in known.items()}
-            for own in (
-                introspection.own_trainable_variables,
-                introspection.own_statistics,
-            ):
-                pairs = zip(own(layers[name]), own(layer), strict=False)
-                paths |= {id(new): by_id[id(old)] for old, new in pairs}
-        for path, variable in introspection.named_weights({name: layer}).items():
-            found[paths.get(id(variable), path)] = variable
-    return found
-
-
-def hashes_of(weights: Mapping[str, keras.Variable]) -> Hashes:
-    """Return the SHA-256 of each weight, by path."""
-    return {path: hash_of([variable]) for path, variable in weights.items()}
 
 
 def check_weights(model: keras.Model) -> None:
@@ -377,11 +361,8 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     inputs = getattr(model, "inputs", None) or [None]
     count = getattr(inputs[0], "shape", (None,))[0] or 1
     x, y = data.take(slice(0, count))
-    state = [introspection.fetch(v).copy() for v in model.non_trainable_variables]
-    outputs = model(x, training=False)
-    for variable, value in zip(model.non_trainable_variables, state, strict=True):
-        if not np.array_equal(introspection.fetch(variable), value, equal_nan=True):
-            variable.assign(value)  # a counter, or the state of a recurrent layer
+    with keras.StatelessScope():  # states and counters of the model stay as they are
+        outputs = model(x, training=False)
     if not hasattr(outputs, "shape"):
         raise ValueError(
             f"Model {model.name!r} returns a {type(outputs).__name__} of "
@@ -407,10 +388,9 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     )
 
 
-def _must_move(trained: keras.Model, history: Mapping[str, list[float]]) -> bool:
-    optimizer = getattr(trained.optimizer, "inner_optimizer", trained.optimizer)
-    rate = optimizer.get_config().get("learning_rate", 1.0)
-    return rate != 0.0 and any(history.get("loss", [1.0]))
+def _learning_rates(optimizer: Any) -> list[float]:
+    inner = getattr(optimizer, "optimizers", None) or [optimizer]
+    return [float(keras.ops.convert_to_numpy(part.learning_rate)) for part in inner]
 
 
 def _name(loss: Any) -> str:
@@ -419,13 +399,13 @@ def _name(loss: Any) -> str:
 
 
 def _with_added_parts(
-    model: keras.Model, items: Sequence[Any], network: keras.Model
-) -> tuple[keras.Model, freezing.LayerSelection]:
+    original: ModelLayers, items: Sequence[Any], network: keras.Model
+) -> tuple[ModelLayers, freezing.LayerSelection]:
     # The rest is chosen on the input model, to which objects and predicates refer.
+    model = original.model
     rest = [item for item in items if not isinstance(item, _ADDED)]
-    chosen = freezing.select_layers(model, rest) if rest else None
-    layers = introspection.corresponding_layers(model, network)
-    plan: list[Any] = []
+    plan: list[Any] = [freezing.select_layers(model, rest)] if rest else []
+    layers = original.of_copy(network).layers
     for item in items:
         if isinstance(item, freezing.LowRankOf):
             # Of all layers only those that have kernels; an explicit choice is taken
@@ -437,20 +417,5 @@ def _with_added_parts(
     if any(isinstance(item, freezing.OutputGain) for item in items):
         network = freezing.OutputGain().prepare(network)
         plan.append(freezing.OutputGain())
-    layers = introspection.corresponding_layers(model, network)
-    own = {id(v): path for path, v in introspection.named_weights(layers).items()}
-    paths = {path: own[id(v)] for path, v in weights_by_place(model, network).items()}
-    if chosen is not None:
-        plan.insert(0, _renamed(chosen, paths))
-    selection = select_from(network, layers, choose(network, layers, plan))
-    return network, _renamed(selection, {new: old for old, new in paths.items()})
-
-
-def _renamed(
-    selection: freezing.LayerSelection, paths: Mapping[str, str]
-) -> freezing.LayerSelection:
-    return dataclasses.replace(
-        selection,
-        variables=tuple(paths[path] for path in selection.variables),
-        statistics=tuple(paths[path] for path in selection.statistics),
-    )
+    named = original.of_copy(network)
+    return named, select_from(named, choose(named, plan))

@@ -14,7 +14,9 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, introspection, layers, models
+from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl.freezing.hashes import weight_hashes
+from keras_spectral_tl.introspection import ModelLayers
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult, measured
 from keras_spectral_tl.transfer._retrain import (
@@ -22,8 +24,6 @@ from keras_spectral_tl.transfer._retrain import (
     check_fit,
     check_trainable,
     check_weights,
-    hashes_of,
-    weights_by_place,
 )
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep_store import (
@@ -40,9 +40,6 @@ from keras_spectral_tl.transfer.prefix_activations import (
 )
 
 Progress = Callable[[Mapping[str, Any]], None]
-
-# Loading this module registers the package's own layers, which a saved model may hold.
-_REGISTERED = layers.__all__
 
 
 def oracle_sweep(
@@ -192,9 +189,11 @@ class RowTrainer:
         self.target, options = options.prepare(target)
         self.test_inputs = test.normalized(self.target.statistics).x
         self.options = dataclasses.replace(options, epoch_history=False)
-        self._network = models.copy_model(model)
-        self._weights = weights_by_place(model, self._network)
-        self._hashes = hashes_of(self._weights)
+        self._sample, _ = self.target.take(slice(0, 1))
+        self._original = ModelLayers.of(model)
+        self._network = models.copy_model(model, self._sample)
+        self._named = self._original.of_copy(self._network)
+        self._hashes = weight_hashes(self._named)
         self._start = [introspection.fetch(v).copy() for v in self._network.weights]
         self._activations = self._prepared_activations()
 
@@ -206,17 +205,16 @@ class RowTrainer:
         """
         selection = freezing.select_layers(self.model, list(candidate.places))
         check_trainable(self.model, selection)
-        part = self._part(candidate)
-        network, weights = self._network, self._weights
+        part, named = self._part(selection), self._named
         if part is None:
-            network = models.copy_model(self.model)
-            weights = weights_by_place(self.model, network)
-        trainee = Trainee(self.model, network, weights, selection)
+            network = models.copy_model(self.model, self._sample)
+            named = self._original.of_copy(network)
+        trainee = Trainee(self._original, named, selection)
         start = time.perf_counter()
         if part is None:
             trainee.fit(self.target, self.options, before=self._hashes)
             seconds = time.perf_counter() - start
-            outputs = network.predict(self.test_inputs, batch_size=32, verbose=0)
+            outputs = named.model.predict(self.test_inputs, batch_size=32, verbose=0)
         else:
             trainee.fit(part.target, part.options, part.suffix, self._hashes)
             seconds = time.perf_counter() - start
@@ -227,9 +225,12 @@ class RowTrainer:
             "num_parameters": selection.num_trainable,
             "seconds": seconds,
         }
-        layers = list(introspection.layers_with_weights(network).values())
-        chosen = [layers[place] for place in candidate.places]
-        return SweepRow(values, [_copied(layer) for layer in chosen])
+        layers = list(named.layers.values())
+        weights = [
+            [introspection.fetch(v).copy() for v in introspection.own_weights(layer)]
+            for layer in (layers[place] for place in candidate.places)
+        ]
+        return SweepRow(values, weights)
 
     def _prepared_activations(self) -> Activations | None:
         graph = None if self.cache is None else LayerGraph.of(self._network)
@@ -247,12 +248,17 @@ class RowTrainer:
             return None
         return Activations(graph, known, self.cache)
 
-    def _part(self, candidate: Candidate) -> "_Part | None":
+    def _part(self, selection: freezing.LayerSelection) -> "_Part | None":
         for variable, value in zip(self._network.weights, self._start, strict=True):
             variable.assign(value)
         if self._activations is None or self.cache is None:
             return None
-        graph, places = self._activations.graph, list(candidate.places)
+        weights = [self._named.weights[path] for path in selection.variables]
+        holders = {path.rsplit("/", 1)[0] for path in self._named.paths(weights)}
+        if not holders <= set(selection.names):
+            return None  # a layer in front of the cut may share a weight
+        graph, everything = self._activations.graph, self._named.names
+        places = [everything.index(name) for name in selection.names]
         names = freezing.select_layers(self._network, places).names
         freezing.set_trainable(self._network, names)
         cut = graph.cut(names)
@@ -289,10 +295,6 @@ def _masked(tensors: Iterable[Any]) -> bool:
 
 def _single(parts: list[Any]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)  # tf.data knows no lists
-
-
-def _copied(layer: keras.Layer) -> list[NDArray[Any]]:
-    return [introspection.fetch(v).copy() for v in introspection.own_weights(layer)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

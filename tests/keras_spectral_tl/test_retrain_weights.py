@@ -75,7 +75,7 @@ def test_a_retraining_that_moved_nothing_is_an_error(options):
     model = _unnamed()
     model.layers[-1].w.assign(np.full((4, 2), 7.0))
     model.layers[-1].b.assign(np.full(2, 9.0))
-    with pytest.raises(RuntimeError, match="None of the chosen weights l/"):
+    with pytest.raises(RuntimeError, match="No weight of l has moved"):
         transfer.retrain(model, (X, Y), "l", **options, **QUICK)
 
 
@@ -130,7 +130,7 @@ def test_checking_the_shape_leaves_the_state_of_the_model():
     layers = [Counter(name="ctr"), keras.layers.Dense(2, name="out")]
     model = keras.Sequential([keras.Input((3,)), *layers])
     before = freezing.weight_hashes(model)
-    with pytest.raises(RuntimeError, match=r"ctr changed.*updates its own state while"):
+    with pytest.raises(RuntimeError, match=r"ctr changed.*choose ctr as well"):
         transfer.retrain(model, (X, Y), "out", **QUICK)
     assert freezing.weight_hashes(model) == before
 
