@@ -30,7 +30,7 @@ import quickstart
 import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl import metrics
-from keras_spectral_tl.reporting.records import system_record
+from keras_spectral_tl.report import system_record
 from turbulence_data.a_posteriori import (
     Comparison,
     Reference,

@@ -25,8 +25,9 @@ import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl import plotting
 from keras_spectral_tl.metrics import pattern_correlation
-from keras_spectral_tl.reporting.records import (
+from keras_spectral_tl.report import (
     figures_row,
+    picture_record,
     spectra_record,
     system_record,
 )
@@ -35,6 +36,7 @@ from keras_spectral_tl.transfer import RetrainResult, SweepResult, retrain_all
 BASE, TARGET = "mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"
 NUM_TARGET = 16
 BASE_EPOCHS = 40
+CHANNELS = {"x": ["streamfunction", "vorticity"], "y": ["sgs_forcing"]}
 RETRAIN = {"epochs": 60, "batch_size": 4}
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -273,7 +275,9 @@ def study_of(
     return kst.Study(
         title=f"From {base.name} to {target.name}",
         systems={
-            role: system_record(system.train, system.name, "its own train samples")
+            role: system_record(
+                system.train, system.name, "its own train samples", CHANNELS
+            )
             for role, system in systems.items()
         },
         a_priori=figures_of(base, target, model, results),
@@ -287,6 +291,11 @@ def study_of(
                 "target": (model, target.test[0]),
                 "target, retrained": (retrained.model, target.test[0]),
             },
+        ),
+        pictures=picture_record(
+            {"base": base.test, "target": target.test},
+            {"before": model, f"after: {retrained.label} retrained": retrained.model},
+            CHANNELS,
         ),
         provenance={f"{r} data, as made": data_record(s) for r, s in systems.items()},
     )
@@ -319,9 +328,8 @@ def show(study: kst.Study, out: Path) -> None:
     """Writes the study, and its page where Jinja2 is installed."""
     study.write(out)
     try:
-        print(
-            f"   the whole study on one page: {kst.report(study, out / 'report.html')}"
-        )
+        page = kst.write_report(study, out / "report.html")
+        print(f"   the whole study on one page: {page}")
     except ImportError as error:
         print(f"   no report.html: {error}")
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
         layers_with_weights as layers_with_weights,
     )
     from keras_spectral_tl.models import build_sgs_cnn as build_sgs_cnn
-    from keras_spectral_tl.reporting import Study as Study
-    from keras_spectral_tl.reporting import report as report
+    from keras_spectral_tl.report import Study as Study
+    from keras_spectral_tl.report import write_report as write_report
     from keras_spectral_tl.scoring import HeldOutRetraining as HeldOutRetraining
     from keras_spectral_tl.scoring import LayerScores as LayerScores
     from keras_spectral_tl.scoring import score_layers as score_layers
@@ -43,8 +43,8 @@ _HOME = {
     "KerasClosure": "closure",
     "HeldOutRetraining": "scoring",
     "LayerScores": "scoring",
-    "Study": "reporting",
-    "report": "reporting",
+    "Study": "report",
+    "write_report": "report",
     "score_layers": "scoring",
     "RetrainResult": "transfer",
     "SweepResult": "transfer",
@@ -77,7 +77,7 @@ _MODULES = (
     "metrics",
     "models",
     "plotting",
-    "reporting",
+    "report",
     "scoring",
     "spectra",
     "transfer",

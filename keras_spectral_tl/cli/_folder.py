@@ -83,7 +83,7 @@ def keep(
     Args:
         folder: Where; nothing is written if None.
         step: Name of what was done.
-        parts: Name of a part of `reporting.Study` to its content.
+        parts: Name of a part of `report.Study` to its content.
         record: What it was made from.
     """
     if folder is None:

@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
     """Write the page."""
-    from keras_spectral_tl.reporting import Study, report
+    from keras_spectral_tl.report import Study, write_report
 
     study = Study.read(options.folder)
-    path = report(study, options.out or f"{options.folder}/report.html")
+    path = write_report(study, options.out or f"{options.folder}/report.html")
     return 0, {
         "page": str(path),
         "bytes": path.stat().st_size,

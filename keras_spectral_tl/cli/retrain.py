@@ -94,6 +94,7 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     rows = _rows(model, result, systems)
     parts["a_priori"] = _folder.merged_rows(folder, rows)
     parts["spectra"] = _folder.merged_spectra(folder, _spectra(model, result, systems))
+    parts["pictures"] = _pictures(model, result, systems)
     _folder.keep(folder, "retrain", parts, record)
     known = result.to_dict()
     return 0, {
@@ -202,7 +203,7 @@ def _rows(
     model: Any, result: Any, systems: Mapping[str, System]
 ) -> list[dict[str, Any]]:
     """Return both networks' figures on the samples to test with."""
-    from keras_spectral_tl.reporting.records import figures_row
+    from keras_spectral_tl.report import figures_row
 
     if "test" not in systems:
         return []
@@ -216,13 +217,25 @@ def _rows(
 
 def _spectra(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str, Any]:
     """Return kernels and activations, before and after."""
-    from keras_spectral_tl.reporting.records import spectra_record
+    from keras_spectral_tl.report import spectra_record
 
     x, _ = systems["test" if "test" in systems else "target"].data
     runs = {"target": (model, x), "target, retrained": (result.model, x)}
     if "base" in systems:
         runs = {"base": (model, systems["base"].data[0]), **runs}
     return spectra_record({"before": model, "after": result.model}, runs)
+
+
+def _pictures(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str, Any]:
+    """Return maps of samples, and of what both networks make of one."""
+    from keras_spectral_tl.report import picture_record
+
+    shown = [role for role in ("base", "target") if role in systems]
+    tested = "test" if "test" in systems else "target"
+    data = {role: systems[role].data for role in shown if role != tested}
+    data["target"] = systems[tested].data
+    networks = {"before": model, f"after: {result.label} retrained": result.model}
+    return picture_record(data, networks, systems[tested].channels)
 
 
 def _recommended(folder: pathlib.Path) -> list[str]:

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     _folder.refuse_other_model(folder, options.model)
     model = read_model(options.model, options.modules)
     systems = read_systems(model, options)
-    from keras_spectral_tl.reporting.records import figures_row, system_record
+    from keras_spectral_tl.report import figures_row, system_record
     from keras_spectral_tl.scoring import score_layers
 
     rows = [

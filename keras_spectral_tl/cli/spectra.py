@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
     _folder.refuse_other_model(folder, options.model)
     model = read_model(options.model, options.modules)
     systems = read_systems(model, options)
-    from keras_spectral_tl.reporting.records import spectra_record
+    from keras_spectral_tl.report import spectra_record
 
     runs = {system.source: (model, system.data[0]) for system in systems.values()}
     found = spectra_record({options.model: model}, runs, options.num_points)

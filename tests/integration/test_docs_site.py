@@ -23,7 +23,7 @@ PACKAGES = (
             "loss_landscape",
             "metrics",
             "plotting",
-            "reporting",
+            "report",
             "scoring",
             "spectra",
             "transfer",

@@ -15,7 +15,7 @@ import pytest
 
 import keras_spectral_tl as kst
 from keras_spectral_tl.__main__ import main, parser
-from keras_spectral_tl.reporting import Study
+from keras_spectral_tl.report import Study
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What is known of a transfer study, as plain values in memory and on disk."""
+"""A transfer study as plain values, in memory and on disk."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ Rows = Sequence[Document]
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Everything that a report shows; what is not known is left empty.
+    """Everything that a report shows; unknown parts are empty.
 
     On disk each part but the title is a file of its own, `<part>.json`, complete or
     absent: this is what the commands and `examples/quickstart.py` write. The retraining
@@ -23,12 +23,13 @@ class Study:
 
     Attributes:
         title: Heading of the page.
-        systems: "base" and "target" to `records.system_record`.
+        systems: "base" and "target" to `system_record`.
         a_priori: Rows with network, data, and figures of merit.
         scores: `LayerScores.to_dict`.
         sweep: `SweepResult.to_dict`.
         retraining: `RetrainResult.to_dict`.
-        spectra: `records.spectra_record`: kernels and activations by layer.
+        spectra: `spectra_record`: kernels and activations by layer.
+        pictures: `picture_record`: maps of samples and predictions.
         a_posteriori: Rows of figures of an LES, such as those of
             `turbulence_data.a_posteriori.compare`.
         provenance: Name of a step to a record of what it was made from.
@@ -36,8 +37,8 @@ class Study:
     Example:
         >>> study = Study(sweep={"best": "conv_1", "rows": []})
         >>> study.missing
-        ('systems', 'a_priori', 'scores', 'retraining', 'spectra', 'a_posteriori', \
-'provenance')
+        ('systems', 'a_priori', 'scores', 'retraining', 'spectra', 'pictures', \
+'a_posteriori', 'provenance')
     """
 
     title: str = "Transfer study"
@@ -47,6 +48,7 @@ class Study:
     sweep: Document = dataclasses.field(default_factory=dict)
     retraining: Document = dataclasses.field(default_factory=dict)
     spectra: Document = dataclasses.field(default_factory=dict)
+    pictures: Document = dataclasses.field(default_factory=dict)
     a_posteriori: Rows = ()
     provenance: Document = dataclasses.field(default_factory=dict)
 
@@ -101,6 +103,23 @@ class Study:
                 path.parent.mkdir(exist_ok=True)
                 write_json(path, part)
         return place
+
+
+def channel_names(
+    known: Mapping[str, Sequence[str]] | None, num_inputs: int, num_outputs: int
+) -> dict[str, list[str]]:
+    """Return a name for each channel of "x" and "y": those known, else numbers.
+
+    Example:
+        >>> channel_names({"y": ["sgs_forcing"]}, 2, 1)
+        {'x': ['input 1', 'input 2'], 'y': ['sgs forcing']}
+    """
+    found = {}
+    for side, what, count in (("x", "input", num_inputs), ("y", "output", num_outputs)):
+        names = [name.replace("_", " ") for name in (known or {}).get(side, ())]
+        numbered = [f"{what} {i + 1}" for i in range(count)] if count > 1 else [what]
+        found[side] = names if len(names) == count else numbered
+    return found
 
 
 def file_of(part: str) -> str:

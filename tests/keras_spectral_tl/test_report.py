@@ -1,6 +1,7 @@
 """The HTML page: whole, self-contained, escaped, and honest about what is missing."""
 
 import dataclasses
+import html
 import html.parser
 import json
 import math
@@ -11,13 +12,17 @@ import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
-from keras_spectral_tl.reporting import Study, report
-from keras_spectral_tl.reporting.axis import Axis
-from keras_spectral_tl.reporting.page import html as html_of
-from keras_spectral_tl.reporting.records import spectra_record, system_record
+from keras_spectral_tl.report import (
+    Study,
+    picture_record,
+    spectra_record,
+    system_record,
+    write_report,
+)
+from keras_spectral_tl.report._page import html as html_of
 
 pytest.importorskip("jinja2")
-VOID = {"meta", "link", "path", "rect"}
+VOID = {"meta", "link", "path", "use", "image", "rect"}
 
 
 class Page(html.parser.HTMLParser):
@@ -36,9 +41,12 @@ class Page(html.parser.HTMLParser):
             self.stack.append(tag)
 
     def handle_endtag(self, tag):
-        if tag in VOID:
+        if tag in VOID and self.stack[-1] != tag:
             return
         assert self.stack.pop() == tag
+
+    def charts(self):
+        return [svg for svg in self.all("svg") if svg.get("class") == "chart"]
 
     def all(self, tag):
         return [attrs for name, attrs in self.elements if name == tag]
@@ -66,7 +74,8 @@ def scores():
 
 def study():
     x, y = np.random.default_rng(0).normal(size=(2, 3, 16, 16, 1))
-    record = system_record((x, y))
+    names = {"x": ["vorticity"], "y": ["sgs_forcing"]}
+    record = system_record((x, y), channels=names)
     hashes = {"conv_1": "a" * 64, "conv_2": "b" * 64}
     return Study(
         title="A & B <test>",
@@ -92,42 +101,48 @@ def study():
             "kernels": {"conv_2": {"before": spectrum(-1), "after": spectrum(-2)}},
             "activations": {"conv_2": {"base": spectrum(-3), "target": spectrum(-4)}},
         },
+        pictures=picture_record({"base": (x, y), "target": (x, y)}, channels=names),
         a_posteriori=[{"closure": "none", "energy error": 0.25}],
         provenance={"score": {"model_sha256": "d" * 64}},
     )
 
 
-def test_a_whole_study_is_one_page_with_everything_on_it():
-    text = html_of(study())
-    page = Page(text)
+@pytest.fixture(scope="module")
+def page():
+    """The text of a whole page."""
+    return html_of(study())
+
+
+def test_a_whole_study_is_one_page_with_everything_on_it(page):
+    text, page = page, Page(page)
     assert page.stack == []
     assert len(page.ids) == len(set(page.ids))
     for part in ("A &amp; B &lt;test&gt;", "conv_2 removes most", "reason of conv_1"):
         assert part in text
     for part in ("0.5678", "98%", "d" * 64, "3.x", "energy error"):
         assert part in text
-    # Two of the systems; scores; sweep; history, kernels, activations.
-    charts = [svg for svg in page.all("svg") if svg.get("class") == "chart"]
-    assert len(charts) == 7
-    assert all(json.loads(chart["data-axes"])["x"]["high"] > 0 for chart in charts)
-    assert len(page.all("figcaption")) == len(page.all("details")) == 7
+    # Maps and spectra of two channels; maps of two systems; scores; sweep; truth,
+    # history, kernels, activations.
+    assert len(page.charts()) == 2 + 4 + 2 + 4
+    assert len(page.all("figcaption")) == len(page.charts())
+    assert len(page.all("details")) == 4  # the numbers of spectra
 
 
-def test_the_page_needs_no_network():
-    text = html_of(study())
-    page = Page(text)
-    assert re.findall(r"https?:|//[a-z]|@import|url\(", text) == []
+def test_the_page_needs_no_network(page):
+    text, page = page, Page(page)
+    text = re.sub(r"data:image/png;base64,[^\"]+", "", text)
+    assert re.findall(r"https?:|//[a-z]|@import|url\((?!#)", text) == []
     assert all("src" not in script for script in page.all("script"))
     assert [link["href"] for link in page.all("link")] == ["data:,"]
     (policy,) = [m["content"] for m in page.all("meta") if "http-equiv" in m]
     assert "default-src 'none'" in policy
 
 
-def test_links_lead_to_sections_and_every_chart_and_table_is_named():
-    page = Page(html_of(study()))
+def test_links_lead_to_sections_and_every_chart_and_table_is_named(page):
+    page = Page(page)
     for link in page.all("a"):
         assert link["href"].removeprefix("#") in page.ids
-    assert all(svg.get("aria-label") for svg in page.all("svg") if "role" in svg)
+    assert all(svg["aria-label"] for svg in page.charts())
     named = [div for div in page.all("div") if div.get("role") == "region"]
     assert all(div["aria-label"] for div in named)
     assert len(named) == len(page.all("table"))
@@ -135,19 +150,95 @@ def test_links_lead_to_sections_and_every_chart_and_table_is_named():
 
 
 @pytest.mark.parametrize("part", list(Study().parts))
-def test_every_part_may_be_missing_and_is_said_to_be(part):
+def test_every_part_may_be_missing_and_is_said_to_be(part, page):
     empty = getattr(Study(), part)
     lacking = dataclasses.replace(study(), **{part: empty})
     assert lacking.missing == (part,)
-    page = Page(html_of(lacking))
-    assert len(page.all("section")) == 8
+    text = html_of(lacking)
+    assert len(Page(text).all("section")) == 5
+    assert ABSENT[part] in text
+    assert ABSENT[part] not in page
 
 
-def test_an_empty_study_says_so_eight_times():
+ABSENT = {
+    "systems": "Nothing is known of the systems",
+    "a_priori": "No network was tested on samples",
+    "scores": "The layers were not scored.</p>",
+    "sweep": "The layers were not retrained in turn",
+    "retraining": "No layer was retrained and kept",
+    "spectra": "No spectra of kernels",
+    "pictures": "No maps of samples were kept",
+    "a_posteriori": "No network was run inside an LES",
+    "provenance": "Nothing is known of how this was made",
+}
+
+
+def test_an_empty_study_says_so_of_every_part():
     text = html_of(Study())
-    found = re.findall(r"<p>[^<]*(?:[Nn]othing|not|No )[^<]*</p>", text)
-    assert len(found) == 8
+    assert all(sentence in text for sentence in ABSENT.values())
+    assert "Not known: score the layers first." in text
     assert "<svg" not in text
+
+
+def answer(one):
+    """The three lines that the page begins with."""
+    start = r'<main id="main">\s*<dl class="answer">(.*?)</dl>'
+    (found,) = re.findall(start, html_of(one), re.DOTALL)
+    lines = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", found)
+    return {name: html.unescape(line) for name, line in lines}
+
+
+def test_the_page_begins_with_the_answer_in_three_lines():
+    one = study()
+    figures = {"base": 0.641, "conv_2 retrained": 0.8, "all layers": 0.9}
+    rows = [
+        {"network": name, "data": "target test samples", "cc": cc}
+        for name, cc in figures.items()
+    ]
+    lines = answer(dataclasses.replace(one, a_priori=rows))
+    assert list(lines) == ["What to do", "How sure", "Gain"]
+    assert lines["What to do"] == "Retrain conv_2."
+    assert lines["How sure"].startswith("conv_2 removes most")
+    assert "confirms it as the best" in lines["How sure"]
+    assert "0.641 → 0.800" in lines["Gain"]
+    assert "all layers 0.900" in lines["Gain"]
+
+
+def test_the_answer_tells_where_the_sweep_disagrees_or_nothing_is_recommended():
+    one = study()
+    rows = [{"layer": "conv_1", "cc": 0.81}, {"layer": "conv_2", "cc": 0.8}]
+    other = {"best": "conv_1", "rows": rows}
+    lines = answer(dataclasses.replace(one, sweep=other))
+    assert "finds conv_1 better, by 0.010 in CC" in lines["How sure"]
+    none = {**scores(), "recommended": [], "abstained": True, "reason": "too few"}
+    lines = answer(dataclasses.replace(one, scores=none, retraining={}, sweep={}))
+    assert lines["What to do"].startswith("No single layer is sure")
+    assert lines["How sure"] == "Too few"
+    assert lines["Gain"].endswith("0.568 before, not measured after.")
+
+
+def test_channels_have_their_names(page):
+    for label in ("spectrum of vorticity", "base: vorticity", "base: sgs forcing"):
+        assert f"<figcaption>{label}</figcaption>" in page
+
+
+def test_the_names_of_eleven_layers_do_not_overlap():
+    names = [f"conv_{number}" for number in range(1, 12)]
+    values = {"probe": dict.fromkeys(names, 0.1)}
+    known = {**scores()["provenance"], "deciding_scorer": "probe"}
+    many = {**scores(), "ranking": names, "scores": values, "provenance": known}
+    text = html_of(Study(scores=many))
+    heights = [
+        float(re.findall(rf'<text [^>]*y="([\d.]+)"[^>]*>{name}</text>', text)[0])
+        for name in names
+    ]
+    assert np.diff(heights).min() > 12  # letters are 10 high
+
+
+def test_colours_of_drawings_follow_the_theme(page):
+    drawn = "".join(re.findall(r'<svg class="chart".*?</svg>', page, re.DOTALL))
+    assert "var(--blue)" in drawn and "currentColor" in drawn
+    assert re.findall(r"(?:fill|stroke): #(?:000000|010203|0072b2|d55e00)", drawn) == []
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
@@ -167,7 +258,7 @@ def test_what_is_no_number_leaves_a_gap(value):
         )
     )
     Page(text)
-    shown = text.split("<main")[1].split("<script")[0]
+    shown = re.sub(r"base64,[^\"]+", "", text.split("<main")[1].split("<script")[0])
     assert re.search(r"\b(nan|NaN|inf|Infinity|None|null)\b", shown) is None
     assert "–" in text
 
@@ -191,8 +282,8 @@ def test_a_study_on_disk_is_the_study(tmp_path):
     read = Study.read(tmp_path)
     assert read.title == "Transfer study: from arrays to arrays"
     assert json.dumps(read.parts) == json.dumps(one.parts)
-    assert report(tmp_path) == tmp_path / "report.html"
-    assert kst.report(one, tmp_path / "other.html").read_text() == html_of(one)
+    assert write_report(tmp_path) == tmp_path / "report.html"
+    assert kst.write_report(one, tmp_path / "other.html").read_text() == html_of(one)
 
 
 def test_what_is_no_study_is_refused(tmp_path):
@@ -207,7 +298,7 @@ def test_what_is_no_study_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must hold a JSON object"):
         Study.read(tmp_path)
     with pytest.raises(TypeError, match="path to write"):
-        report(Study())
+        write_report(Study())
 
 
 def test_without_jinja2_one_is_told_what_to_install(monkeypatch):
@@ -216,22 +307,18 @@ def test_without_jinja2_one_is_told_what_to_install(monkeypatch):
         html_of(Study())
 
 
-def test_axes_place_values_and_ticks():
-    linear = Axis("", -1.0, 3.0)
-    assert linear.position(0.0) == 0.25
-    assert linear.ticks() == [
-        (0.0, "-1"),
-        (0.25, "0"),
-        (0.5, "1"),
-        (0.75, "2"),
-        (1.0, "3"),
-    ]
-    assert Axis.around("", [2.0, None, 2.0]).position(2.0) == 0.5
-    assert Axis.around("", []).position(0.5) == 0.5
-    narrow = Axis("", 2.0, 6.0, logarithmic=True)
-    assert [label for _, label in narrow.ticks()] == ["2", "3", "4", "5", "6"]
-    names = Axis.of_names("", ["a", "b"])
-    assert names.ticks() == [(0.25, "a"), (0.75, "b")]
+def test_pictures_are_of_fields_and_of_few_points():
+    x, y = np.random.default_rng(0).normal(size=(2, 3, 100, 60, 1))
+    network = kst.build_sgs_cnn((100, 60, 1), num_layers=1, num_filters=1)
+    found = picture_record({"base": (x, y), "target": (x, y)}, {"after": network})
+    titles = [one["title"] for one in found["fields"]]
+    assert titles == ["base: input", "base: output", "target: input", "target: output"]
+    assert [one["title"] for one in found["predictions"]] == ["truth", "after"]
+    np.testing.assert_allclose(found["fields"][0]["values"], x[0, ::2, :, 0], rtol=5e-3)
+    outputs = network.predict(x[:1], verbose=0)[0, ::2, :, 0]
+    np.testing.assert_allclose(found["predictions"][1]["values"], outputs, rtol=5e-3)
+    line = x[:, :, 0]
+    assert picture_record({"base": (line, line)})["fields"] == []
 
 
 def test_spectra_of_a_network_with_and_without_fields():

@@ -1,4 +1,4 @@
-"""From data and networks to the plain values that a study keeps."""
+"""Plain values that a study keeps of samples and networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import metrics
 from keras_spectral_tl.introspection import layers_with_weights
+from keras_spectral_tl.report._study import channel_names
 from keras_spectral_tl.spectra import (
     activation_spectra,
     kernel_spectra,
@@ -18,6 +19,7 @@ from keras_spectral_tl.spectra._activations import NoSpatialLayerError
 from keras_spectral_tl.transfer._samples import Samples
 
 _MOST_SAMPLES = 64  # of which spectra are taken
+_MOST_POINTS = 64  # of a picture, along either axis
 
 
 def system_record(
@@ -26,7 +28,7 @@ def system_record(
     normalization: str = "as given",
     channels: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """What a study keeps of the samples of one system.
+    """Return what a study keeps of the samples of one system.
 
     Args:
         data: `(x, y)`, as for `score_layers`; fields are (samples, nx, ny, channels).
@@ -67,7 +69,7 @@ def figures_row(
     normalization: Any = None,
     batch_size: int = 32,
 ) -> dict[str, Any]:
-    """One row of the a priori table.
+    """Return one row of the table of figures on samples.
 
     Args:
         network: What the network is called; "base" before any retraining.
@@ -102,7 +104,7 @@ def spectra_record(
     runs: Mapping[str, tuple[keras.Model, Any]],
     num_points: int | None = None,
 ) -> dict[str, Any]:
-    """Spectra of kernels and activations, layer by layer.
+    """Return spectra of kernels and activations, layer by layer.
 
     Args:
         networks: Label to a network, whose kernels are looked at.
@@ -129,6 +131,57 @@ def spectra_record(
         for layer, spectrum in _activations(network, x).items():
             found["activations"].setdefault(layer, {})[label] = spectrum.tolist()
     return {kind: layers for kind, layers in found.items() if layers}
+
+
+def picture_record(
+    systems: Mapping[str, Any],
+    networks: Mapping[str, keras.Model] | None = None,
+    channels: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Return maps of the first sample of each system, and what networks make of it.
+
+    Args:
+        systems: Name to `(x, y)`, as the networks take them; the last one is predicted.
+        networks: Label to a network.
+        channels: "x" and "y" to the names of their channels, where they are known.
+
+    Returns:
+        "fields" and "predictions": lists of title and values, (nx, ny) with at most 64
+        points along an axis; empty where samples are not fields (nx, ny, channels).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> data = {"base": (x, x[..., :1])}
+        >>> found = picture_record(data, channels={"y": ["forcing"]})
+        >>> [picture["title"] for picture in found["fields"]]
+        ['base: input 1', 'base: input 2', 'base: forcing']
+    """
+    found: dict[str, list[dict[str, Any]]] = {"fields": [], "predictions": []}
+    for role, data in systems.items():
+        samples = Samples.of(data)
+        x, y = keras.tree.flatten(samples.x)[0], samples.y
+        if x.ndim != 4 or y.ndim != 4:
+            continue
+        names = channel_names(channels, x.shape[-1], y.shape[-1])
+        for side, fields in (("x", x), ("y", y)):
+            found["fields"] += [
+                _picture(f"{role}: {name}", fields[0, ..., channel])
+                for channel, name in enumerate(names[side])
+            ]
+        if networks and role == list(systems)[-1]:
+            found["predictions"].append(_picture("truth", y[0, ..., 0]))
+            first = keras.tree.map_structure(lambda part: part[:1], samples.x)
+            found["predictions"] += [
+                _picture(label, network.predict(first, verbose=0)[0, ..., 0])
+                for label, network in networks.items()
+            ]
+    return found
+
+
+def _picture(title: str, field: NDArray[Any]) -> dict[str, Any]:
+    steps = [max(1, -(-size // _MOST_POINTS)) for size in field.shape]
+    values = np.asarray(field[:: steps[0], :: steps[1]], float)
+    return {"title": title, "values": [[float(f"{v:.3g}") for v in r] for r in values]}
 
 
 def _kernel_profiles(

@@ -1,0 +1,450 @@
+"""A study as one self-contained HTML page: nothing on it comes from elsewhere."""
+
+import dataclasses
+import importlib.resources
+import io
+import math
+import os
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keras_spectral_tl import plotting
+from keras_spectral_tl._checks import require
+from keras_spectral_tl._files import write_bytes
+from keras_spectral_tl.report._study import Study, channel_names
+
+_INSTALL = "keras-spectral-tl[report]"
+# Colours that figures are drawn in, and what stands for them in either theme.
+_INK, _FAINT = "#010203", "#c1c2c3"
+_THEME = {
+    _INK: "currentColor",
+    "#000000": "currentColor",
+    _FAINT: "var(--line)",
+    "#0072b2": "var(--blue)",
+    "#d55e00": "var(--orange)",
+    "#009e73": "var(--green)",
+    "#cc79a7": "var(--pink)",
+    "#e69f00": "var(--yellow)",
+    "#56b4e9": "var(--sky)",
+    "#7f7f7f": "var(--grey)",
+}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "grid.color": _FAINT,
+    "legend.frameon": False,
+    **{f"{part}.facecolor": "none" for part in ("figure", "axes", "savefig")},
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), _INK),
+    **dict.fromkeys(("xtick.color", "ytick.color"), _INK),
+}
+_CONVENTIONS = {
+    "spectra of fields and activations": "sum over the shell [k − 1/2, k + 1/2)",
+    "spectra of kernels": "mean over the same shell of |F[kernel]|",
+    "wavenumbers k": "integers: waves in the length 2π of the domain",
+    "order of fields": "(samples, x, y, channels)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """Rows of text under column names; the first column names the row."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: Sequence[int] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chart:
+    """A drawing, and its numbers where they are not too many."""
+
+    title: str
+    svg: str
+    numbers: _Table | None = None
+
+
+def write_report(
+    study: "Study | str | os.PathLike[str]",
+    path: str | os.PathLike[str] | None = None,
+) -> pathlib.Path:
+    """Write a study as one HTML page that opens anywhere, without a network.
+
+    The page begins with what to retrain, how sure that is, and what it gives. Parts
+    that a study lacks are said to be missing.
+
+    Args:
+        study: What to show, or the folder that holds it (`Study.read`).
+        path: The page to write; `report.html` in that folder if not given.
+
+    Returns:
+        The path of the page. It appears complete or not at all.
+
+    Raises:
+        ImportError: If Jinja2 or matplotlib is not installed.
+        TypeError: If a `Study` comes without a path.
+        NotADirectoryError, ValueError: As `Study.read`.
+
+    Example:
+        >>> import tempfile
+        >>> study = Study(a_priori=[{"network": "base", "data": "target", "cc": 0.57}])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = write_report(study, f"{folder}/report.html")
+        ...     "0.57" in page.read_text()
+        True
+    """
+    if isinstance(study, str | os.PathLike):
+        path = pathlib.Path(study) / "report.html" if path is None else path
+        study = Study.read(study)
+    if path is None:
+        raise TypeError("Expected a path to write the page to. Received a study alone.")
+    return write_bytes(path, html(study).encode())
+
+
+def html(study: Study) -> str:
+    """Return the page as text.
+
+    Raises:
+        ImportError: If Jinja2 or matplotlib is not installed.
+    """
+    jinja2 = require("jinja2", "Reports", _INSTALL)
+    matplotlib = require("matplotlib", "Reports", _INSTALL)
+    template = importlib.resources.files("keras_spectral_tl.report") / "page.html.j2"
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    with matplotlib.rc_context(_STYLE):
+        charts = {
+            "systems": _system_charts(study),
+            "layers": _layer_charts(study),
+            "retrained": _retrained_charts(study),
+        }
+    page: str = environment.from_string(template.read_text(encoding="utf-8")).render(
+        study=study,
+        answer=_answer(study),
+        charts=charts,
+        tables={
+            "systems": _system_tables(study),
+            "layers": _layer_tables(study),
+            "retrained": _hash_tables(study),
+            "figures": _figure_tables(study),
+            "provenance": _provenance_tables(study),
+        },
+        shown=_shown,
+    )
+    # Elements need names of their own where several drawings share a page.
+    numbers = iter(range(page.count('<svg class="chart"')))
+    return re.sub(
+        r"<svg class=\"chart\".*?</svg>",
+        lambda found: found[0].replace("CHART-", f"c{next(numbers)}-"),
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def _answer(study: Study) -> dict[str, str]:
+    """Return what to do, how sure that is, and the correlation before and after."""
+    scores, sweep = study.scores, study.sweep
+    chosen = list(scores.get("recommended") or study.retraining.get("trained") or ())
+    if scores and not scores["recommended"]:
+        chosen = list(study.retraining.get("trained") or ())
+        what = "No single layer is sure to be worth retraining."
+    elif chosen:
+        what = f"Retrain {' and '.join(chosen)}."
+    elif sweep:
+        chosen = [sweep["best"]]
+        what = f"Retrain {chosen[0]}, the best of the layers tried."
+    else:
+        what = "Not known: score the layers first."
+    sure = "Nothing was said beforehand: the layers were not scored."
+    if scores:
+        first, _, rest = scores["reason"].partition(" ")
+        first = first if first.strip(":,") in scores["ranking"] else first.capitalize()
+        sure = f"{first} {rest}".strip()
+    cc = {row["layer"]: row["cc"] for row in sweep.get("rows", ())}
+    best = sweep.get("best")
+    if len(chosen) == 1 and None not in (cc.get(chosen[0]), cc.get(best)):
+        lost = cc[best] - cc[chosen[0]]
+        sure += f" Retraining each of {len(cc)} layers in turn "
+        sure += (
+            "confirms it as the best."
+            if best == chosen[0]
+            else f"finds {best} better, by {lost:.3f} in CC."
+        )
+    return {
+        "What to do": what,
+        "How sure": sure,
+        "Gain": _gain(study, "+".join(chosen)),
+    }
+
+
+def _gain(study: Study, chosen: str) -> str:
+    on_target = [row for row in study.a_priori if "target" in str(row.get("data"))]
+    places = dict.fromkeys(str(row["data"]) for row in on_target)
+    place = next((p for p in places if "test" in p), next(iter(places), None))
+    cc = {
+        str(row["network"]).removesuffix(" retrained"): row["cc"]
+        for row in on_target
+        if row["data"] == place and isinstance(row.get("cc"), float)
+    }
+    swept = {row["layer"]: row["cc"] for row in study.sweep.get("rows", ())}
+    after = cc.get(chosen, swept.get(chosen))
+    if "base" not in cc or after is None:
+        before = f"{cc['base']:.3f} before" if "base" in cc else "not measured before"
+        return f"Correlation with the truth (CC): {before}, not measured after."
+    others = [
+        f"{name} {cc[name]:.3f}"
+        for name in cc
+        if name not in ("base", chosen) and name not in swept
+    ]
+    beside = f" For comparison: {', '.join(others)}." if others else ""
+    return (
+        f"Correlation with the truth (CC) on {place.split(', ')[-1] if place else ''}: "
+        f"{cc['base']:.3f} → {after:.3f}.{beside}"
+    )
+
+
+def _chart(
+    title: str, draw: Callable[..., Any], *arguments: Any, numbers: _Table | None = None
+) -> _Chart:
+    """Draw one panel with a function of `plotting`, as SVG in the page's colours."""
+    drawn = draw(*arguments)
+    axes = drawn[0] if isinstance(drawn, list) else drawn
+    axes.set_title("")  # the page has a caption
+    file = io.StringIO()
+    axes.get_figure(root=True).savefig(file, format="svg", bbox_inches="tight")
+    text = file.getvalue()
+    text = re.sub(
+        r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S
+    )
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
+    text = re.sub(
+        r' id="([^"]+)"',
+        lambda name: f' id="CHART-{name[1]}"' if name[1] in used else "",
+        text,
+    )
+    text = re.sub(r'(url\(#|href="#)', r"\1CHART-", text)
+    text = re.sub(r"font-family: [^;\"]+", "font-family: system-ui, sans-serif", text)
+    for colour, name in _THEME.items():
+        text = text.replace(colour, name)
+    box = re.findall(r'viewBox="([^"]+)"', text)[0]
+    width = 1.4 * float(box.split()[2])  # so that letters are of one size
+    label = title.replace('"', "").replace("<", "").replace("&", "")
+    head = f'<svg class="chart" role="img" aria-label="{label}" viewBox="{box}" '
+    head += f'style="max-width: {width:.0f}px">'
+    return _Chart(title, head + text[text.index(">") + 1 :], numbers)
+
+
+def _spectra_chart(title: str, spectra: Mapping[str, Any], ylabel: str) -> list[_Chart]:
+    """Draw spectra over the wavenumber, which is the index; gaps where unknown."""
+    known = {label: [_number(v) for v in values] for label, values in spectra.items()}
+    known = {k: v for k, v in known.items() if any(one > 0 for one in v[1:])}
+    if not known:
+        return []
+    length = max(map(len, known.values()))
+    rows = [
+        [str(k), *(_shown(v[k]) if k < len(v) else "–" for v in known.values())]
+        for k in range(length)
+    ]
+    numbers = _Table(title, ["k", *known], rows)
+    draw = plotting.plot_energy_spectra
+    return [_chart(title, draw, known, ylabel, numbers=numbers)]
+
+
+def _pictures(study: Study, kind: str) -> list[_Chart]:
+    return [
+        _chart(one["title"], plotting.plot_fields, {"": one["values"]})
+        for one in study.pictures.get(kind, ())
+    ]
+
+
+def _system_charts(study: Study) -> list[_Chart]:
+    charts = _pictures(study, "fields")
+    records = study.systems
+    for side in ("x", "y"):
+        found = {role: record[f"{side}_spectra"] for role, record in records.items()}
+        count = max(map(len, found.values()), default=0)
+        known = [record.get("channels") for record in records.values()]
+        names = channel_names(next(iter(known), None), count, count)[side]
+        for channel in range(count):
+            spectra = {k: s[channel] for k, s in found.items() if channel < len(s)}
+            label = f"spectrum of {names[channel]}"
+            charts += _spectra_chart(label, spectra, "mean square a shell")
+    return charts
+
+
+def _layer_charts(study: Study) -> list[_Chart]:
+    scores, rows = study.scores, study.sweep.get("rows", ())
+    order = list(scores.get("ranking") or [row["layer"] for row in rows])
+    charts = []
+    if scores:
+        scorer = scores["provenance"]["deciding_scorer"]
+        values = {_short(n): _number(scores["scores"][scorer].get(n)) for n in order}
+        spans = {_short(n): scores["intervals"].get(n) for n in order}
+        whole = {
+            name: span
+            for name, span in spans.items()
+            if span and all(math.isfinite(_number(end)) for end in span)
+        }
+        title = f"before retraining: {scorer.replace('_', ' ')}"
+        draw = plotting.plot_layer_scores
+        charts.append(_chart(title, draw, {scorer: values}, {scorer: whole}))
+    cc = {row["layer"]: _number(row["cc"]) for row in rows}
+    shown = {_short(name): cc[name] for name in [*order, *cc] if name in cc}
+    if shown:
+        title = "after retraining: CC on test samples"
+        charts.append(_chart(title, plotting.plot_layer_scores, {"CC": shown}))
+    return charts
+
+
+def _layer_tables(study: Study) -> list[_Table]:
+    """Return one row a layer: what was said of it, and what retraining it gave."""
+    scores = study.scores
+    swept = {row["layer"]: row for row in study.sweep.get("rows", ())}
+    order = list(dict.fromkeys([*scores.get("ranking", ()), *swept]))
+    if not order:
+        return []
+    columns, rows = ["layer"], [[name] for name in order]
+    if scores:
+        for scorer, values in scores["scores"].items():
+            columns.append(scorer.replace("_", " "))
+            rows = [[*row, _shown(values.get(row[0]))] for row in rows]
+        chances = scores["chances"]
+        columns.append("comes first in")
+        rows = [
+            [*row, f"{chances[row[0]]:.0%}" if row[0] in chances else "–"]
+            for row in rows
+        ]
+    for key in dict.fromkeys(key for row in swept.values() for key in row):
+        if key != "layer":
+            columns.append({"cc": "CC after"}.get(key, key.replace("_", " ")))
+            rows = [[*row, _shown(swept.get(row[0], {}).get(key))] for row in rows]
+    best = {study.sweep.get("best"), *scores.get("recommended", ())}
+    marked = [place for place, name in enumerate(order) if name in best]
+    tables = [_Table("Layers, best score first", columns, rows, marked)]
+    reasons = scores.get("explanations", {})
+    why = [[name, _shown(reasons.get(name, {}).get("why"))] for name in order]
+    return [*tables, _Table("Why", ["layer", "why"], why)] if reasons else tables
+
+
+def _retrained_charts(study: Study) -> list[_Chart]:
+    result, spectra = study.retraining, study.spectra
+    charts = _pictures(study, "predictions")
+    losses = {
+        name.replace("_", " "): (range(1, len(v) + 1), list(map(_number, v)))
+        for name, v in result.get("history", {}).items()
+        if "loss" in name and v
+    }
+    if losses:
+        arguments = {"": losses}, "epoch", "loss", "y"
+        charts.append(_chart("training", plotting.plot_curves, *arguments))
+    labels = {"kernels": "mean |F[kernel]|", "activations": "mean square a shell"}
+    layers = dict.fromkeys(n for kind in labels for n in spectra.get(kind, {}))
+    chosen = [name for name in result.get("trained", ()) if name in layers]
+    for layer in chosen or layers:
+        for kind, label in labels.items():
+            curves = spectra.get(kind, {}).get(layer, {})
+            charts += _spectra_chart(f"{layer}, {kind}", curves, label)
+    return charts
+
+
+def _system_tables(study: Study) -> list[_Table]:
+    rows = [
+        {
+            "system": name,
+            "data": record["source"],
+            "samples": record["num_samples"],
+            "x": " × ".join(map(str, record["x_shape"])),
+            "y": " × ".join(map(str, record["y_shape"])),
+            "normalized by": record["normalization"],
+        }
+        for name, record in study.systems.items()
+    ]
+    return [_table("Samples", rows)] if rows else []
+
+
+def _hash_tables(study: Study) -> list[_Table]:
+    result = study.retraining
+    before, after = result.get("hashes_before", {}), result.get("hashes_after", {})
+    rows = [
+        [name, old[:16], after[name][:16], "no" if old == after[name] else "yes"]
+        for name, old in before.items()
+    ]
+    marked = [place for place, row in enumerate(rows) if row[-1] == "yes"]
+    columns = ["layer", "SHA-256 before", "after", "changed"]
+    title = "Weights, first digits of their hashes"
+    return [_Table(title, columns, rows, marked)] if rows else []
+
+
+def _figure_tables(study: Study) -> list[_Table]:
+    """Return the figures of all networks but those that the sweep's table holds."""
+    swept = {row["layer"] for row in study.sweep.get("rows", ())}
+    rows = [row for row in study.a_priori if row.get("network") not in swept]
+    named = {"On samples": rows, "Inside an LES": study.a_posteriori}
+    return [_table(title, part) for title, part in named.items() if part]
+
+
+def _provenance_tables(study: Study) -> list[_Table]:
+    parts = {
+        **{k: v for k, v in study.provenance.items() if isinstance(v, dict)},
+        "scores": study.scores.get("provenance"),
+        "retraining": study.retraining.get("provenance"),
+        **{f"{k} data": {"SHA-256": r["sha256"]} for k, r in study.systems.items()},
+        "conventions": _CONVENTIONS,
+    }
+    return [
+        _Table(name.replace("_", " "), ("entry", "value"), _entries(record))
+        for name, record in parts.items()
+        if record
+    ]
+
+
+def _entries(record: Mapping[str, Any], above: str = "") -> list[list[str]]:
+    rows: list[list[str]] = []
+    for key, value in record.items():
+        name = f"{above}{str(key).replace('_', ' ')}"
+        if isinstance(value, dict) and value:
+            rows += _entries(value, f"{name}: ")
+        else:
+            rows.append([name, _shown(value)])
+    return rows
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> _Table:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[_shown(row.get(key)) for key in columns] for row in rows]
+    return _Table(title, [name.replace("_", " ") for name in columns], cells)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:10]}…{name[-11:]}"
+
+
+def _number(value: Any) -> float:
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) else math.nan
+
+
+def _shown(value: Any) -> str:
+    """Return a value as text: four digits of a number, a dash for what is not known.
+
+    Example:
+        >>> _shown(0.123456), _shown(None), _shown(float("nan")), _shown(-0.0)
+        ('0.1235', '–', '–', '0')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value + 0.0:.4g}" if math.isfinite(value) else "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    return str(value)
