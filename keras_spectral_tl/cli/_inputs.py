@@ -201,6 +201,27 @@ def _check_weights(model: keras.Model, path: str) -> None:
         )
 
 
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add how layers are retrained, or will be: scores depend on it as well."""
+    parser.add_argument("--epochs", type=whole(1), default=100, help="default: 100")
+    parser.add_argument("--batch-size", type=whole(1), default=32, help="default: 32")
+    parser.add_argument(
+        "--learning-rate", type=positive, default=1e-3, help="of Adam; default: 0.001"
+    )
+
+
+def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `retrain` that the options of `add_recipe` stand for."""
+    import keras
+
+    return {
+        "optimizer": keras.optimizers.Adam(options.learning_rate),
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+    }
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class System:
     """Samples of one system in their own units, and what normalizes them.

@@ -15,10 +15,10 @@ from keras_spectral_tl.cli._inputs import (
     System,
     add_model,
     add_reading,
-    positive,
+    add_recipe,
     read_model,
     read_systems,
-    whole,
+    recipe_of,
 )
 from keras_spectral_tl.cli._samples import DATA
 
@@ -48,11 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sweep", action="store_true", help="retrain every layer in turn; needs --test"
     )
-    parser.add_argument("--epochs", type=whole(1), default=50, help="default: 50")
-    parser.add_argument("--batch-size", type=whole(1), default=32, help="default: 32")
-    parser.add_argument(
-        "--learning-rate", type=positive, default=1e-3, help="of Adam; default: 0.001"
-    )
+    add_recipe(parser)
     parser.add_argument(
         "--loss",
         default="mean_squared_error",
@@ -142,16 +138,8 @@ def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
 
 
 def _how(options: argparse.Namespace, target: System) -> dict[str, Any]:
-    import keras
-
-    return {
-        "optimizer": keras.optimizers.Adam(options.learning_rate),
-        "loss": options.loss,
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
-        "seed": options.seed,
-        "normalization": target.statistics,
-    }
+    loss, statistics = options.loss, target.statistics
+    return recipe_of(options) | {"loss": loss, "normalization": statistics}
 
 
 def _retrained(

@@ -13,8 +13,10 @@ from keras_spectral_tl.cli._inputs import (
     System,
     add_model,
     add_reading,
+    add_recipe,
     read_model,
     read_systems,
+    recipe_of,
     whole,
 )
 from keras_spectral_tl.cli._samples import DATA
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--base", required=True, metavar="DATA", help=DATA)
     parser.add_argument("--target", required=True, metavar="DATA", help="likewise")
+    add_recipe(parser)
     add_reading(parser)
     parser.add_argument(
         "--max-layers",
@@ -69,8 +72,8 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
         model,
         systems["base"].data,
         systems["target"].data,
-        seed=options.seed,
         max_layers=options.max_layers,
+        **recipe_of(options),
     )
     document = scores.to_dict()
     parts = {

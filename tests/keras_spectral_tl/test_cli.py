@@ -39,7 +39,8 @@ def run_dir(files):
     data = ["--target", str(files / "target.npz"), "--out", str(out)]
     data += ["--base", str(files / "base.npz")]
     model = str(files / "base.keras")
-    assert main(["score", model, *data, "--max-layers", "2"]) in (0, 1)
+    how = ["--max-layers", "2", "--epochs", "30"]
+    assert main(["score", model, *data, *how]) in (0, 1)
     test = ["--test", str(files / "test.npz"), "--layers", "conv_2", "--sweep"]
     assert main(["retrain", model, *data, *test, "--epochs", "1"]) == 0
     return out
@@ -75,7 +76,7 @@ def test_scores_are_those_of_the_function(files, run_dir):
             for f in (base, target)
         ]
     model = keras.models.load_model(files / "base.keras")
-    scores = kst.score_layers(model, *pairs, max_layers=2)
+    scores = kst.score_layers(model, *pairs, max_layers=2, epochs=30, batch_size=32)
     found = json.loads((run_dir / "scores.json").read_text())
     assert found["ranking"] == list(scores.ranking)
     for name, values in scores.scores.items():
@@ -331,9 +332,9 @@ def test_every_normalization_gives_the_numbers_of_python(far_files, choice, tmp_
     arguments = ["--target", paths["target"], "--base", paths["base"]]
     arguments += ["--normalize", choice, "--out", tmp_path]
     command = [far_files / "base.keras", *arguments]
+    command += ["--epochs", how["epochs"], "--batch-size", how["batch_size"]]
     assert run("score", *command) in (0, 1)
     test = ["--test", paths["test"], "--layers", "conv_2", "--sweep"]
-    test += ["--epochs", how["epochs"], "--batch-size", how["batch_size"]]
     assert run("retrain", *command, *test) == 0
     found = Study.read(tmp_path)
 
@@ -341,7 +342,7 @@ def test_every_normalization_gives_the_numbers_of_python(far_files, choice, tmp_
         data[role] if used[role] is None else used[role].normalize(*data[role])
         for role in ("base", "target")
     ]
-    scores = kst.score_layers(model, *pairs).scores
+    scores = kst.score_layers(model, *pairs, **how).scores
     for name, values in found.scores["scores"].items():
         assert values == pytest.approx(scores[name], rel=1e-4, nan_ok=True)
     by_hand = pairs[1], data["test"]
