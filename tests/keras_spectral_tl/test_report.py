@@ -121,9 +121,9 @@ def test_a_whole_study_is_one_page_with_everything_on_it(page):
         assert part in text
     for part in ("0.5678", "98%", "d" * 64, "3.x", "energy error"):
         assert part in text
-    # Maps and spectra of two channels; maps of two systems; scores; sweep; truth,
+    # Spectra of two channels; maps of two systems; scores and sweep;
     # history, kernels, activations.
-    assert len(page.charts()) == 2 + 4 + 2 + 4
+    assert len(page.charts()) == 2 + 4 + 2 + 3
     assert len(page.all("figcaption")) == len(page.charts())
     assert len(page.all("details")) == 4  # the numbers of spectra
 
