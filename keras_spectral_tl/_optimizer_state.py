@@ -1,4 +1,4 @@
-"""Show an optimizer only some of the weights that it was built for.
+"""The state of optimizers, weight by weight: shown in part, or carried over.
 
 Keras builds an optimizer once, for the weights that are trainable then. Here it keeps
 the state (slots) of all of them, and what it iterates over is cut to the weights that
@@ -9,7 +9,7 @@ complete and has the same layout whatever trains.
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -141,15 +141,70 @@ def carry_state(source: Any, target: Any) -> None:
     """Copy counters and, for the weights that both know, slots."""
     for name, variable in _globals(source).items():
         getattr(target, name).assign(introspection.fetch(variable))
-    old, new = OptimizerView.of(source), OptimizerView.of(target)
-    place = {id(variable): i for i, variable in enumerate(old.variables)}
-    for i, variable in enumerate(new.variables):
-        for name, entries in old.slots.items() if id(variable) in place else ():
-            value = entries[place[id(variable)]]
-            if value is not None:
-                new.slots[name][i].assign(introspection.fetch(value))
-    for inner_old, inner_new in zip(old.parts, new.parts, strict=True):
-        carry_state(inner_old.optimizer, inner_new.optimizer)
+    _carry_slots(source, target, lambda variable: variable)
+    pairs = zip(_inner_optimizers(source), _inner_optimizers(target), strict=True)
+    for inner_source, inner_target in pairs:
+        carry_state(inner_source, inner_target)
+
+
+def carry_moments(
+    source: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    same: Mapping[int, tuple[str, keras.Variable]],
+) -> tuple[str, ...]:
+    """Copy step count and, weight by weight, moments from the optimizer of `source`.
+
+    The step count decides the bias correction of Adam and the place in a schedule.
+    Weights that the source did not train start with zero moments.
+
+    Args:
+        source: A compiled model that has been trained.
+        optimizer: A built optimizer of the same class; changed in place.
+        same: For the id of each weight of `optimizer`: its path, and the weight of
+            `source` that corresponds to it.
+
+    Returns:
+        The paths of the weights whose moments were carried.
+
+    Raises:
+        TypeError: If the classes differ or the state is not kept weight by weight.
+        ValueError: If the source has no optimizer, or one that was never used.
+    """
+    used = getattr(source, "optimizer", None)
+    given, new = (getattr(o, "inner_optimizer", o) for o in (used, optimizer))
+    if given is None or not given.built:
+        raise ValueError(
+            f"optimizer_state_from={source.name!r} has no moments: its optimizer is "
+            f"{given!r}. Pass a model that was compiled and trained."
+        )
+    if type(given) is not type(new) or getattr(given, "optimizers", None):
+        raise TypeError(
+            f"The moments of a {type(given).__name__} cannot be carried into a "
+            f"{type(new).__name__}. Use the same, single optimizer, or leave "
+            "`optimizer` out to take its configuration too."
+        )
+    _refuse_unknown_state(given, "Use another optimizer.")
+    carried = _carry_slots(given, new, lambda variable: same[id(variable)][1])
+    new.iterations.assign(introspection.fetch(given.iterations))
+    return tuple(same[id(variable)][0] for variable in carried)
+
+
+def _carry_slots(
+    source: Any, target: Any, origin: Callable[[keras.Variable], keras.Variable]
+) -> list[keras.Variable]:
+    """Copy the slots of all weights whose origin the source knows; return them."""
+    old, new = _slots(source), _slots(target)
+    places = {id(v): place for place, v in enumerate(source._trainable_variables)}
+    carried = []
+    for place, variable in enumerate(target._trainable_variables):
+        before = places.get(id(origin(variable)))
+        if before is None:
+            continue
+        carried.append(variable)
+        for name, entries in old.items():
+            if entries[before] is not None:
+                new[name][place].assign(introspection.fetch(entries[before]))
+    return carried
 
 
 def _copy_settings(old: Any, new: Any) -> None:
@@ -207,6 +262,6 @@ def _refuse_unknown_state(optimizer: Any, way_out: str) -> None:
     if lost:
         kind = type(optimizer).__name__
         raise TypeError(
-            f"FreezeLayers cannot carry over the state of a {kind}: it is not known to "
-            f"which weight {', '.join(lost)} belong. {way_out}"
+            f"The state of a {kind} cannot be carried over: it is not known to which "
+            f"weight {', '.join(lost)} belong. {way_out}"
         )

@@ -1,4 +1,4 @@
-"""Change which layers train while a fit is running."""
+"""FreezeLayers: other layers train in other epochs of one fit."""
 
 import dataclasses
 import warnings
@@ -21,7 +21,7 @@ _OWN = freeze_schedules.OWN_FLAGS
 
 @dataclasses.dataclass
 class _Run:
-    """What one fit needs to remember; a phase is a selection or the model's own flags.
+    """State of one fit; a phase is a selection or the model's own flags.
 
     `entered` is the epoch for which the schedule gave the phase that trains now. `due`
     is an epoch and its phase, which has yet to begin: accumulated gradients wait.
@@ -48,12 +48,10 @@ class _Run:
 class FreezeLayers(keras.callbacks.Callback):
     """Trains other layers from given epochs on, inside one `fit`.
 
-    Keras fixes the trainable weights when a fit begins. At the beginning of an epoch
-    this callback asks its schedule, sets the flags, lets the optimizer work on the
-    weights that train now, and has the training function made anew, without `compile`.
-    Frozen weights stay as they are, bit for bit; their moments wait in the optimizer,
-    which holds the state of all layers of the schedule at all times. When the fit ends
-    all flags and the optimizer are as they were before.
+    At the beginning of an epoch this callback asks its schedule, sets the flags, lets
+    the optimizer work on the weights that train now, and has the training function made
+    anew, without `compile`. Frozen weights stay as they are, bit for bit; their moments
+    wait in the optimizer. When the fit ends all flags and the optimizer are as before.
 
     **Checked.** After the first and after the last epoch of each phase, hashes of the
     frozen weights are compared with those at its beginning. A layer that writes its own
@@ -62,29 +60,26 @@ class FreezeLayers(keras.callbacks.Callback):
 
     **Optimizers.** All of Keras, also inside a `LossScaleOptimizer` or a
     `MultiOptimizer`. With gradient accumulation a phase begins at the first batch of
-    its epoch at which no gradient waits to be applied, so none is lost. A layer that
-    trains for the first time late in a fit starts with zero moments while `iterations`
-    is large already, so Adam does not correct their bias: its first steps are up to
-    three times the learning rate. With `use_ema` the average of a layer begins at its
-    weights whenever it is unfrozen; a layer that is frozen keeps its weights, not their
-    average.
+    its epoch at which no gradient waits to be applied. A layer that trains for the
+    first time late in a fit starts with zero moments while `iterations` is large, so
+    Adam does not correct their bias: its first steps are up to three times the learning
+    rate. With `use_ema` the average of a layer begins at its weights whenever it is
+    unfrozen; a frozen layer keeps its weights, not their average.
 
-    **Resuming.** Put this callback before `keras.callbacks.BackupAndRestore`. The phase
-    and the logs that the schedule has seen are saved with the weights, in the same
-    file. With `save_freq="epoch"` a fit that was killed ends with the same weights as
-    one that was not, bit for bit, given the same data in each epoch. The states of
-    random generators are part of it: those of layers, and on torch that of torch
-    itself, which layers without a seed draw from. The states of other callbacks are
-    not: as in Keras, `ReduceLROnPlateau` or `EarlyStopping` begin to count anew. With
-    an integer `save_freq` Keras begins the epoch of the backup again, from its first
-    batch, with the weights of the backup; phase and moments are then those of the
-    backup.
+    **Resuming.** Put this callback before `CheckedBackup` or `BackupAndRestore`. Phase,
+    logs and the states of random generators (of layers; on torch also of torch itself,
+    which layers without a seed draw from) are saved in the file of the weights. With a
+    backup every epoch a fit that was killed ends with the same weights as one that was
+    not, bit for bit, given the same data in each epoch. States of other callbacks are
+    not saved: as in Keras, `ReduceLROnPlateau` or `EarlyStopping` begin to count anew.
+    With an integer `save_freq` Keras begins the epoch of the backup again, from its
+    first batch, with the weights, phase and moments of the backup.
 
     A model saved as a whole during the fit has the optimizer state of all layers of the
     schedule: Keras warns and leaves it out if the loaded model has some of them frozen.
 
-    An exception inside `fit` ends it without a word to callbacks. The flags are then
-    put back by the next `fit` with a `FreezeLayers`, or by calling `restore()`.
+    Callbacks are not told of an exception inside `fit`. The flags are then put back by
+    the next `fit` with a `FreezeLayers`, or by calling `restore()`.
 
     Args:
         schedule: The layers that are trainable from an epoch on, by epoch (counted from
