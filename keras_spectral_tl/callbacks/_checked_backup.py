@@ -1,6 +1,5 @@
 """Backups of a fit: whole files of weights, and the state that belongs in them."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import introspection
-from keras_spectral_tl._files import write_json
+from keras_spectral_tl._files import sha256, write_json
 
 _RECORD = "backup.json"
 _WEIGHTS = "epoch-{:06d}.weights.h5"
@@ -67,7 +66,7 @@ class CheckedBackup(keras.callbacks.Callback):
         try:
             found = json.loads(record.read_bytes())
             weights = self.directory / found["file"]
-            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            digest = sha256(weights)
             whole = digest == found["sha256"] and weights.name == _name(found["epoch"])
         except (KeyError, OSError, TypeError, ValueError):
             whole = False
@@ -89,7 +88,7 @@ class CheckedBackup(keras.callbacks.Callback):
         partial = self.directory / "partial.weights.h5"
         try:
             self.model.save_weights(partial, overwrite=True)
-            digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+            digest = sha256(partial)
             partial.replace(weights)
         finally:
             partial.unlink(missing_ok=True)
