@@ -150,7 +150,7 @@ def carry_state(source: Any, target: Any) -> None:
 def carry_moments(
     source: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    same: Mapping[int, tuple[str, keras.Variable]],
+    same: Mapping[int, tuple[str, keras.Variable | None]],
 ) -> tuple[str, ...]:
     """Copy step count and, weight by weight, moments from the optimizer of `source`.
 
@@ -161,7 +161,7 @@ def carry_moments(
         source: A compiled model that has been trained.
         optimizer: A built optimizer of the same class; changed in place.
         same: For the id of each weight of `optimizer`: its path, and the weight of
-            `source` that corresponds to it.
+            `source` that corresponds to it, if there is one.
 
     Returns:
         The paths of the weights whose moments were carried.
@@ -190,7 +190,7 @@ def carry_moments(
 
 
 def _carry_slots(
-    source: Any, target: Any, origin: Callable[[keras.Variable], keras.Variable]
+    source: Any, target: Any, origin: Callable[[keras.Variable], keras.Variable | None]
 ) -> list[keras.Variable]:
     """Copy the slots of all weights whose origin the source knows; return them."""
     old, new = _slots(source), _slots(target)

@@ -176,7 +176,7 @@ def _torch_states() -> list[np.ndarray]:
 
 
 def _set_torch_states(store: Any) -> None:
-    states = []
+    states: list[np.ndarray] = []
     while f"{_TORCH}{len(states)}" in store.keys():  # noqa: SIM118
         states.append(np.asarray(store[f"{_TORCH}{len(states)}"], np.uint8))
     if keras.backend.backend() != "torch" or not states:

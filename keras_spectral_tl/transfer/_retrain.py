@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl._optimizer_state import carry_moments
 from keras_spectral_tl.freezing.flags import switch
 from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
 from keras_spectral_tl.freezing.selection import choose, select_from
@@ -22,7 +23,6 @@ from keras_spectral_tl.transfer._result import (
     provenance,
 )
 from keras_spectral_tl.transfer._samples import Samples
-from keras_spectral_tl.transfer.optimizer_state import carry_state
 
 Hashes = dict[str, str]
 _ADDED = (freezing.LowRankOf, freezing.OutputGain)
@@ -268,7 +268,7 @@ class Trainee:
             return ()
         origins = self.original.of_copy(source).weights
         same = {id(v): (path, origins.get(path)) for path, v in weights.items()}
-        return carry_state(source, trained.optimizer, same)
+        return carry_moments(source, trained.optimizer, same)
 
     def _check_unmoved(self, before: Hashes, after: Hashes) -> None:
         """Refuse moved weights that were not chosen."""
