@@ -147,7 +147,7 @@ def plant(setting: PlantedSetting) -> Planted:
     base_x = random_fields(NUM_BASE, network)
     calibrate(model, base_x, network)
     base_y = _answers(model, base_x, network)
-    names = kst.introspection.trainable_layer_names(model)
+    names = kst.freezing.trainable_layer_names(model)
     # Changes of one network are planted in different layers.
     places = network.permutation(len(names))
     name = names[places[list(CHANGES).index(setting.change)]]

@@ -15,12 +15,10 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
     from keras_spectral_tl.closure import KerasClosure as KerasClosure
     from keras_spectral_tl.freezing import freeze_layers as freeze_layers
     from keras_spectral_tl.freezing import layer_hashes as layer_hashes
+    from keras_spectral_tl.freezing import layers_with_weights as layers_with_weights
     from keras_spectral_tl.freezing import only_trainable as only_trainable
     from keras_spectral_tl.freezing import select_layers as select_layers
     from keras_spectral_tl.freezing import unfreeze_layers as unfreeze_layers
-    from keras_spectral_tl.introspection import (
-        layers_with_weights as layers_with_weights,
-    )
     from keras_spectral_tl.models import build_sgs_cnn as build_sgs_cnn
     from keras_spectral_tl.report import Study as Study
     from keras_spectral_tl.report import write_report as write_report
@@ -58,7 +56,7 @@ _HOME = {
     "select_layers": "freezing",
     "unfreeze_layers": "freezing",
     "layer_hashes": "freezing",
-    "layers_with_weights": "introspection",
+    "layers_with_weights": "freezing",
     "activation_spectra": "spectra",
     "kernel_spectra": "spectra",
     "radial_spectrum": "spectra",
@@ -69,7 +67,6 @@ _MODULES = (
     "callbacks",
     "closure",
     "freezing",
-    "introspection",
     "layers",
     "linearization",
     "loss_landscape",

@@ -12,7 +12,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import introspection
+from keras_spectral_tl._graph.layers import (
+    fetch,
+    own_weights,
+    paired_weights,
+    parents_first,
+    seed_generators,
+    symbolic_inputs,
+)
+from keras_spectral_tl._keras_internals import (
+    give_seed,
+    own_trainable_variables,
+    sublayers,
+)
 from keras_spectral_tl.layers import PeriodicConv2D
 
 _MOST_WEIGHTS = 2 * 10**9
@@ -188,7 +200,7 @@ def fresh_model(model: keras.Model, seed: int) -> keras.Model:
             "Implement get_config() and build() on its class."
         )
     for old, new in _pairs(model, fresh):
-        if not introspection.own_trainable_variables(old):
+        if not own_trainable_variables(old):
             _carry_layer(old, new)
     return fresh
 
@@ -196,20 +208,16 @@ def fresh_model(model: keras.Model, seed: int) -> keras.Model:
 def seed_random_states(model: keras.Model, seed: int) -> None:
     """Set the state of every random generator (dropout, noise, ...) in `model`.
 
-    On torch, Keras lets a dropout layer without a seed draw from the global generator;
-    here it gets a seed of its own.
-
     Args:
         model: A built Keras model; changed in place.
         seed: A non-negative int; every generator starts from it and from its number.
     """
-    for number, generator in enumerate(introspection.seed_generators(model)):
+    for number, generator in enumerate(seed_generators(model)):
         words = np.random.SeedSequence((seed, number)).generate_state(2)
         state = generator.state
         # 31 bits: the state is a signed int on some backends.
         state.assign((words >> 1).astype(keras.backend.standardize_dtype(state.dtype)))
-        if generator._initial_seed is None:
-            generator._initial_seed = seed
+        give_seed(generator, seed)
 
 
 def computes_alike(model: keras.Model, other: keras.Model, sample: Any = None) -> bool:
@@ -268,9 +276,7 @@ def _drawn_samples(model: keras.Model) -> Iterator[Any]:
 
     for size in _OPEN_SIZES:
         try:
-            yield keras.tree.map_structure(
-                drawn, introspection.symbolic_inputs(model, unknown=size)
-            )
+            yield keras.tree.map_structure(drawn, symbolic_inputs(model, unknown=size))
         except (TypeError, ValueError):  # unknown shape, or text
             return
 
@@ -317,7 +323,7 @@ def _adapt_layers(model: keras.Model, copy: keras.Model) -> None:
         return
     for old, new in zip(old_layers, new_layers, strict=True):
         mode = getattr(old, "quantization_mode", None)
-        leaf = not introspection.sublayers(old) and new.built
+        leaf = not sublayers(old) and new.built
         if mode and leaf and getattr(new, "quantization_mode", None) is None:
             new.quantize(mode)
         rank = getattr(old, "lora_rank", None)
@@ -356,14 +362,14 @@ def _save_and_load(model: keras.Model) -> keras.Model:
 def _carry_state(model: keras.Model, copy: keras.Model) -> None:
     for old, new in _pairs(model, copy):
         _carry_layer(old, new)
-    generators = map(introspection.seed_generators, (model, copy))
+    generators = map(seed_generators, (model, copy))
     for old, new in zip(*generators, strict=False):
-        new.state.assign(introspection.fetch(old.state))
+        new.state.assign(fetch(old.state))
 
 
 def _carry_layer(old: keras.Layer, new: keras.Layer) -> None:
-    for value, weight in introspection.paired_weights(old, new):
-        weight.assign(introspection.fetch(value))
+    for value, weight in paired_weights(old, new):
+        weight.assign(fetch(value))
     # Layers that say how to save more than their weights are asked to. Those that can
     # have low-rank updates would merge them.
     if hasattr(old, "lora_enabled"):
@@ -380,7 +386,7 @@ def _carry_layer(old: keras.Layer, new: keras.Layer) -> None:
 
 
 def _all_layers(model: keras.Model) -> list[keras.Layer]:
-    return introspection.parents_first(model)
+    return parents_first(model)
 
 
 def _pairs(
@@ -402,10 +408,8 @@ def _same_structure(model: keras.Model, other: keras.Model) -> bool:
         return False
     partner: dict[int, keras.Variable] = {}
     for old, new in zip(*layers, strict=True):
-        pairs = introspection.paired_weights(old, new)
-        if any(
-            len(introspection.own_weights(part)) != len(pairs) for part in (old, new)
-        ):
+        pairs = paired_weights(old, new)
+        if any(len(own_weights(part)) != len(pairs) for part in (old, new)):
             return False
         for weight, copied in pairs:
             tied = partner.setdefault(id(weight), copied)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._explanation import activation_shifts
 from keras_spectral_tl.scoring._result import layers_to_score
-from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 from keras_spectral_tl.transfer import Samples
 
 Array = NDArray[np.float64]
@@ -151,7 +151,7 @@ def _activations(model: keras.Model, x: Any, rank: int) -> dict[str, NDArray[Any
     """Outputs of the layers on one batch, channels last; the last of several uses."""
     seen: dict[str, NDArray[Any]] = {}
 
-    def read(name: str, call: LayerCall) -> None:
+    def read(name: str, call: LayerFields) -> None:
         outputs = call.post_activation
         if rank == 0:
             seen[name] = outputs.mean(axis=tuple(range(2, outputs.ndim)))

@@ -8,11 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl.introspection import (
-    fetch,
-    layers_with_weights,
-    own_trainable_variables,
-)
+from keras_spectral_tl._graph.layers import fetch, layers_with_weights
+from keras_spectral_tl._keras_internals import own_trainable_variables
 from keras_spectral_tl.linearization import LayerLinearization
 from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._result import layers_to_score

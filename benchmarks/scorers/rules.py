@@ -9,11 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.introspection import (
-    fetch,
-    layers_with_weights,
-    own_trainable_variables,
-)
+from keras_spectral_tl._graph.layers import fetch, layers_with_weights
+from keras_spectral_tl._keras_internals import own_trainable_variables
 from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._result import layers_to_score
 from keras_spectral_tl.transfer import Samples

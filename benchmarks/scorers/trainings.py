@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._graph.activations import PrefixCache
+from keras_spectral_tl._graph.cut import LayerGraph
+from keras_spectral_tl._graph.layers import SampleShape
 from keras_spectral_tl.loss_landscape import (
     LayerLoss,
     gradient_direction,
@@ -22,8 +25,6 @@ from keras_spectral_tl.transfer import Samples
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._sweep import RowTrainer
 from keras_spectral_tl.transfer._sweep_store import Candidate
-from keras_spectral_tl.transfer.prefix import LayerGraph
-from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def sweep_cost(
     num_target: int,
     num_test: int,
     epochs: int,
-    input_shape: introspection.SampleShape | None = None,
+    input_shape: SampleShape | None = None,
 ) -> Cost:
     """Passes of one sample that `oracle_sweep` over all layers takes.
 
@@ -264,7 +265,7 @@ def sweep_cost(
 def training_passes(
     model: keras.Model,
     layers: freezing.Selector,
-    input_shape: introspection.SampleShape | None = None,
+    input_shape: SampleShape | None = None,
 ) -> float:
     """Forward passes that one sample takes in one step of retraining some layers.
 
@@ -278,7 +279,7 @@ def training_passes(
 def share_after(
     model: keras.Model,
     layers: freezing.Selector,
-    input_shape: introspection.SampleShape | None = None,
+    input_shape: SampleShape | None = None,
 ) -> float:
     """Share of a forward pass from the layers on; all of it without a graph."""
     if LayerGraph.of(model) is None:

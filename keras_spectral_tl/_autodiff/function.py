@@ -9,12 +9,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.introspection import (
+from keras_spectral_tl._graph.layers import (
     fetch,
     layers_with_weights,
-    own_trainable_variables,
     resolve_layer_name,
 )
+from keras_spectral_tl._keras_internals import own_trainable_variables
 
 Array = NDArray[np.float64]
 

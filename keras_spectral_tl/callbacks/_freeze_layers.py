@@ -9,11 +9,18 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import _optimizer_state as optimizer_state
-from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl import freezing
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    layers_with_weights,
+    named_weights,
+    trainable_layer_names,
+)
+from keras_spectral_tl._keras_internals import own_statistics
 from keras_spectral_tl.callbacks import _freeze_schedules as freeze_schedules
 from keras_spectral_tl.callbacks._checked_backup import SavedSchedule
-from keras_spectral_tl.freezing.flags import trainable_choice
-from keras_spectral_tl.freezing.hashes import hash_of
+from keras_spectral_tl.freezing._flags import trainable_choice
+from keras_spectral_tl.freezing._hashes import hash_of
 
 _STATE = "freeze_layers_state"  # attribute of the optimizer during the fit
 _OWN = freeze_schedules.OWN_FLAGS
@@ -149,7 +156,7 @@ class FreezeLayers(keras.callbacks.Callback):
                 f"optimizer of epoch {model._initial_epoch} before its phase was "
                 "known. Pass callbacks=[FreezeLayers(...), BackupAndRestore(...)]."
             )
-        layers = introspection.trainable_layer_names(model)
+        layers = trainable_layer_names(model)
         flags = freezing.TrainableFlags.of(model)
         variables = self._ever_trained(model, layers, flags)
         original, used = _optimizers(model, variables)
@@ -288,9 +295,7 @@ class FreezeLayers(keras.callbacks.Callback):
         before, run.checked = run.frozen, True
         if not before:
             return
-        weights = introspection.named_weights(
-            introspection.layers_with_weights(self.model)
-        )
+        weights = named_weights(layers_with_weights(self.model))
         moved = [p for p in before if hash_of([weights[p]]) != before[p]]
         if moved:
             self.restore()
@@ -353,11 +358,11 @@ def _enter(run: _Run) -> None:
 
 def _frozen_hashes(model: keras.Model) -> dict[str, str]:
     """Return the hashes of all weights that training must leave as they are."""
-    named = introspection.ModelLayers.of(model)
+    named = ModelLayers.of(model)
     choice = trainable_choice(named)
     found = {}
     for name, layer in named.layers.items():
-        statistics = {id(weight) for weight in introspection.own_statistics(layer)}
+        statistics = {id(weight) for weight in own_statistics(layer)}
         for path, weight in named.weights_of(name).items():
             is_statistic = id(weight) in statistics
             moves = name in choice if is_statistic else path in choice.get(name, ())
@@ -367,7 +372,7 @@ def _frozen_hashes(model: keras.Model) -> dict[str, str]:
 
 
 def _moved(model: keras.Model, paths: list[str]) -> str:
-    named = introspection.layers_with_weights(model)
+    named = layers_with_weights(model)
     layers = dict.fromkeys(path.rsplit("/", 1)[0] for path in paths)
     held = ", ".join(f"{name} ({type(named[name]).__name__})" for name in layers)
     return (

@@ -1,29 +1,28 @@
 """Choose layers of a model, freeze and unfreeze them, and prove what did not move."""
 
-from keras_spectral_tl.freezing.changes import (
+from keras_spectral_tl._graph.layers import layers_with_weights, trainable_layer_names
+from keras_spectral_tl.freezing._changes import (
     FreezeRecord,
     freeze_layers,
     only_trainable,
-    unfreeze_layers,
-)
-from keras_spectral_tl.freezing.costs import TrainingCost
-from keras_spectral_tl.freezing.depth import Depth
-from keras_spectral_tl.freezing.flags import (
-    TrainableFlags,
     set_trainable,
     trainable_names,
+    unfreeze_layers,
 )
-from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
-from keras_spectral_tl.freezing.low_rank import LowRankOf
-from keras_spectral_tl.freezing.output_gain import OutputGain
-from keras_spectral_tl.freezing.parts import (
+from keras_spectral_tl.freezing._costs import TrainingCost
+from keras_spectral_tl.freezing._flags import TrainableFlags
+from keras_spectral_tl.freezing._hashes import layer_hashes, weight_hashes
+from keras_spectral_tl.freezing._parts import (
     BiasesOf,
+    Depth,
     KernelsOf,
+    LowRankOf,
     NormalizationOf,
+    OutputGain,
     Part,
     StatisticsOf,
 )
-from keras_spectral_tl.freezing.selection import (
+from keras_spectral_tl.freezing._selection import (
     LayerSelection,
     Selector,
     select_layers,
@@ -45,9 +44,11 @@ __all__ = [
     "TrainingCost",
     "freeze_layers",
     "layer_hashes",
+    "layers_with_weights",
     "only_trainable",
     "select_layers",
     "set_trainable",
+    "trainable_layer_names",
     "trainable_names",
     "unfreeze_layers",
     "weight_hashes",

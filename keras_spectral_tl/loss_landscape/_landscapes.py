@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl.introspection import trainable_layer_names
+from keras_spectral_tl._graph.layers import trainable_layer_names
 from keras_spectral_tl.loss_landscape._directions import (
     filter_scales,
     gradient_direction,

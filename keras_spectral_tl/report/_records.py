@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl import metrics
-from keras_spectral_tl.introspection import layers_with_weights
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.report._study import channel_names
 from keras_spectral_tl.spectra import (
     activation_spectra,

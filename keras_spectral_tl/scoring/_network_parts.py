@@ -7,11 +7,17 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl import freezing, models
 from keras_spectral_tl._autodiff.function import LayerGradient, batches
+from keras_spectral_tl._graph.activations import Activations, PrefixCache
+from keras_spectral_tl._graph.cut import LayerGraph
+from keras_spectral_tl._graph.layers import (
+    SampleShape,
+    layers_with_weights,
+    named_weights,
+    paired_weights,
+)
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
-from keras_spectral_tl.transfer.prefix import LayerGraph
-from keras_spectral_tl.transfer.prefix_activations import Activations, PrefixCache
 
 # Of the largest output: more than round-off of half precision.
 _TOLERANCE = 1e-2
@@ -63,16 +69,14 @@ class PartedNetwork:
                 masks.append(mask.reshape(mask.shape + (1,) * (found.ndim - mask.ndim)))
         self.outputs = np.concatenate(outputs)
         self.mask = np.concatenate(masks) if masks else None
-        layers = introspection.layers_with_weights(model)
-        copied = introspection.layers_with_weights(self._copy)
+        layers = layers_with_weights(model)
+        copied = layers_with_weights(self._copy)
         self._names = dict(zip(layers, copied, strict=True))
-        self._weights = introspection.named_weights(layers)
+        self._weights = named_weights(layers)
         self._copied = {
             id(old): new
             for name, layer in layers.items()
-            for old, new in introspection.paired_weights(
-                layer, copied[self._names[name]]
-            )
+            for old, new in paired_weights(layer, copied[self._names[name]])
         }
 
     def parts(self, choices: Sequence[tuple[str, ...]]) -> Iterator[NetworkPart]:
@@ -170,7 +174,7 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
     rank = ndim - 2
     kernels = [
         (layer, convolution_kernel(layer))
-        for layer in introspection.layers_with_weights(model).values()
+        for layer in layers_with_weights(model).values()
     ]
     formats = [
         layer.data_format
@@ -183,7 +187,7 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
     return tuple(range(first, first + rank))
 
 
-def shape_of_sample(x: Any) -> introspection.SampleShape:
+def shape_of_sample(x: Any) -> SampleShape:
     """Return the shape of one sample; of several inputs a list of shapes."""
     if isinstance(x, dict | list | tuple):
         return [tuple(part.shape[1:]) for part in keras.tree.flatten(x)]

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import introspection
 from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.scoring._holdout import (
     Array,
     Sizes,
@@ -377,7 +377,7 @@ def _rate_of(optimizer: Any) -> Any:
     rate = optimizer._learning_rate
     if callable(rate) and not isinstance(rate, keras.Variable):
         return rate
-    return float(introspection.fetch(rate))
+    return float(fetch(rate))
 
 
 def _rows_of(nest: Any, rows: Rows) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_spectral_tl import freezing, plotting
 from keras_spectral_tl._files import write_json
-from keras_spectral_tl.introspection import trainable_layer_names
+from keras_spectral_tl._graph.layers import trainable_layer_names
 from keras_spectral_tl.scoring._explanation import explain_spectra
 from keras_spectral_tl.transfer._samples import Samples
 

@@ -7,16 +7,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spectral_tl._graph.calls import LayerFields, read_calls
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl.freezing import Selector, select_layers
-from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra._fields import (
     Array,
     last_complete_shell,
     radial_spectrum,
     spectral_ratio,
 )
-from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 
 Spectra = dict[str, Array]
 
@@ -186,7 +186,7 @@ class _Totals:
     uses: dict[str, int] = field(default_factory=dict)
     grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def add(self, name: str, call: LayerCall) -> None:
+    def add(self, name: str, call: LayerFields) -> None:
         """Add the spectra of every sample of a call."""
         grid = call.post_activation.shape[2:]
         if self.grids.setdefault(name, grid) != grid:
@@ -305,7 +305,7 @@ def layer_gains(
     totals: dict[str, list[Array]] = {}
     uses: dict[str, int] = {}
 
-    def accumulate(name: str, call: LayerCall) -> None:
+    def accumulate(name: str, call: LayerFields) -> None:
         if call.inputs is None:
             return
         grids = call.inputs.shape[2:], call.post_activation.shape[2:]

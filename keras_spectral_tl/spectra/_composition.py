@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import Result
-from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.linearization import LayerLinearization
 from keras_spectral_tl.spectra._convolutions import (
     Array,

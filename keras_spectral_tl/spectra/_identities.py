@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.layers import PeriodicConv2D
@@ -26,7 +27,6 @@ from keras_spectral_tl.spectra._fields import (
     mode_multiplicity,
     radial_spectrum,
 )
-from keras_spectral_tl.spectra.recording import LayerCall, read_calls
 
 _RANKS = (1, 2, 3)
 
@@ -109,7 +109,7 @@ def convolution_residuals(
     left_out: dict[str, str] = {}
     kernels: dict[str, ConvolutionKernel | None] = {}
 
-    def accumulate(name: str, call: LayerCall) -> None:
+    def accumulate(name: str, call: LayerFields) -> None:
         kernel = kernels.setdefault(name, convolution_kernel(call.layer))
         if kernel is None:
             return
@@ -136,7 +136,9 @@ def _root_ratio(error: float, norm: float) -> float:
     return float(np.sqrt(error / norm)) if norm > 0 else float(np.sqrt(error))
 
 
-def _squared_errors(call: LayerCall, kernel: ConvolutionKernel, field: Array) -> Array:
+def _squared_errors(
+    call: LayerFields, kernel: ConvolutionKernel, field: Array
+) -> Array:
     """Squared norms of (actual - predicted) and of actual, for one call."""
     axes = tuple(range(2 - field.ndim, 0))
     grid = field.shape[2:]
@@ -224,7 +226,7 @@ class _Axis:
         return (self.extent - 1) // 2
 
 
-def _periodic_inputs(call: LayerCall, kernel: ConvolutionKernel) -> Array:
+def _periodic_inputs(call: LayerFields, kernel: ConvolutionKernel) -> Array:
     """Return the input of a call as a periodic field for a centred kernel.
 
     Along each axis, with strides s, dilation d, m output points and n = s m:
@@ -380,7 +382,7 @@ def relu_residuals(
     num_wavenumbers = whole_number("num_wavenumbers", num_wavenumbers, 1)
     sums: dict[str, Array] = {}
 
-    def accumulate(name: str, call: LayerCall) -> None:
+    def accumulate(name: str, call: LayerFields) -> None:
         if not _is_relu(call):
             return
         modes = _random_modes(call.post_activation.shape[2:], num_wavenumbers)
@@ -432,7 +434,7 @@ def relu_energy_moved(
     moved: dict[str, Array] = {}
     totals: dict[str, Array] = {}
 
-    def accumulate(name: str, call: LayerCall) -> None:
+    def accumulate(name: str, call: LayerFields) -> None:
         if not _is_relu(call):
             return
         for pre, post in zip(call.pre_activation, call.post_activation, strict=True):
@@ -457,7 +459,7 @@ def relu_energy_moved(
     return ByLayer(result)
 
 
-def _is_relu(call: LayerCall) -> bool:
+def _is_relu(call: LayerFields) -> bool:
     """Whether the output is exactly max(pre-activation, 0)."""
     if call.pre_activation is call.post_activation:
         return False

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from keras_spectral_tl._checks import real_number
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
-from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra._convolutions import (
     Array,
     ConvolutionKernel,

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl.freezing import Selector, select_layers
-from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra._clusters import (
     KernelClusters,
     cluster_kernels,

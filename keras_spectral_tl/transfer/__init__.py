@@ -1,5 +1,6 @@
 """Retrain chosen layers of a model on new data, and the controls to compare with."""
 
+from keras_spectral_tl._graph.activations import PrefixCache
 from keras_spectral_tl.transfer._baselines import (
     baselines,
     fit_output_gain,
@@ -22,7 +23,6 @@ from keras_spectral_tl.transfer._result import (
 from keras_spectral_tl.transfer._retrain import retrain
 from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
 from keras_spectral_tl.transfer._sweep import oracle_sweep
-from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 
 __all__ = [
     "ChannelStatistics",

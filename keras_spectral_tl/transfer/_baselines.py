@@ -8,8 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing, introspection, metrics, models
-from keras_spectral_tl.introspection import ModelLayers
+from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    count_parameters,
+    layers_with_weights,
+    named_weights,
+)
 from keras_spectral_tl.transfer._learning_rates import LearningRates, called_layers
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
@@ -148,7 +153,7 @@ def fit_output_gain(
         hashes_before=freezing.layer_hashes(model),
         hashes_after=freezing.layer_hashes(layers),
         num_trainable=1,
-        num_frozen=introspection.count_parameters(model.weights),
+        num_frozen=count_parameters(model.weights),
         seconds=time.perf_counter() - start,
         label="gain_only",
         weight_hashes_before=freezing.weight_hashes(model),
@@ -272,7 +277,7 @@ def from_scratch(
 
 
 def _applicable(model: keras.Model) -> list[str]:
-    weights = introspection.named_weights(introspection.layers_with_weights(model))
+    weights = named_weights(layers_with_weights(model))
     biased = any(path.endswith("bias") for path in weights)
     return [name for name in _BASELINES if biased or name != "bias_only"]
 
@@ -297,7 +302,7 @@ def _unchanged(
         hashes_before=hashes,
         hashes_after=hashes,
         num_trainable=0,
-        num_frozen=introspection.count_parameters(model.weights),
+        num_frozen=count_parameters(model.weights),
         seconds=0.0,
         label="unchanged",
         weight_hashes_before=weights,

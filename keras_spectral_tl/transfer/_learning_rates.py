@@ -8,7 +8,12 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl import freezing
+from keras_spectral_tl._graph.layers import (
+    layers_with_weights,
+    named_weights,
+    trainable_layer_names,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +71,8 @@ class LearningRates:
         Raises:
             KeyError, TypeError, ValueError: As `freezing.select_layers`.
         """
-        layers = introspection.layers_with_weights(model)
-        found = dict.fromkeys(introspection.named_weights(layers), self.default)
+        layers = layers_with_weights(model)
+        found = dict.fromkeys(named_weights(layers), self.default)
         for selector, factor in self.factors:
             for path in freezing.select_layers(model, selector).variables:
                 found[path] = factor
@@ -114,10 +119,10 @@ class LearningRates:
 def called_layers(model: keras.Model) -> tuple[str, ...]:
     """Return the names of the layers with trainable weights, in call order."""
     try:
-        layers = introspection.layers_with_weights(model)
+        layers = layers_with_weights(model)
         return freezing.Depth(1, -1).names(model, layers)
     except ValueError:  # the shape of a sample is not known, so no call can be traced
-        return introspection.trainable_layer_names(model)
+        return trainable_layer_names(model)
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")

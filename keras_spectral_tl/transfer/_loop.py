@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import introspection
+from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
 from keras_spectral_tl.transfer._options import RetrainOptions, listed
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -122,8 +122,8 @@ def check_finite_weights(network: keras.Model) -> None:
     Raises:
         FloatingPointError: With the name of the layer and the mend.
     """
-    for name, layer in introspection.layers_with_weights(network).items():
-        values = [introspection.fetch(v) for v in introspection.own_weights(layer)]
+    for name, layer in layers_with_weights(network).items():
+        values = [fetch(v) for v in own_weights(layer)]
         if not all(np.isfinite(value).all() for value in values):
             raise FloatingPointError(
                 f"The weights of layer {name!r} are not finite after the last epoch. "

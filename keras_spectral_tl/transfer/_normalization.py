@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import introspection
 from keras_spectral_tl._checks import real_array
+from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
 
 
@@ -124,7 +124,7 @@ class RefitNormalizationLayers:
         """Adapt the layers of `network` in place and return their names."""
         found = {
             layer.name: layer
-            for layer in introspection.sublayers(network)
+            for layer in sublayers(network)
             if isinstance(layer, keras.layers.Normalization)
         }
         if not found or not getattr(network, "inputs", None):

@@ -15,9 +15,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, introspection, metrics, models
+from keras_spectral_tl import freezing, metrics, models
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
+from keras_spectral_tl._graph.layers import layers_with_weights, own_weights
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -251,13 +252,13 @@ class SweepResult:
             )
         copy = models.copy_model(original)
         pairs = zip(
-            introspection.layers_with_weights(original),
-            introspection.layers_with_weights(copy).values(),
+            layers_with_weights(original),
+            layers_with_weights(copy).values(),
             strict=True,
         )
         layers = dict(pairs)
         for name, values in self.weights[label].items():
-            own = introspection.own_weights(layers[name])
+            own = own_weights(layers[name])
             for variable, value in zip(own, values, strict=True):
                 variable.assign(value)
         return copy

@@ -14,9 +14,21 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, introspection, models
-from keras_spectral_tl.freezing.hashes import weight_hashes
-from keras_spectral_tl.introspection import ModelLayers
+from keras_spectral_tl import freezing, models
+from keras_spectral_tl._graph.activations import (
+    Activations,
+    PrefixCache,
+    evaluated,
+)
+from keras_spectral_tl._graph.cut import LayerGraph
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    fetch,
+    own_weights,
+    parents_first,
+    trainable_layer_names,
+)
+from keras_spectral_tl.freezing._hashes import weight_hashes
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult, measured
 from keras_spectral_tl.transfer._retrain import (
@@ -31,12 +43,6 @@ from keras_spectral_tl.transfer._sweep_store import (
     SweepDirectory,
     SweepRow,
     fingerprint,
-)
-from keras_spectral_tl.transfer.prefix import LayerGraph
-from keras_spectral_tl.transfer.prefix_activations import (
-    Activations,
-    PrefixCache,
-    evaluated,
 )
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -194,7 +200,7 @@ class RowTrainer:
         self._network = models.copy_model(model, self._sample)
         self._named = self._original.of_copy(self._network)
         self._hashes = weight_hashes(self._named)
-        self._start = [introspection.fetch(v).copy() for v in self._network.weights]
+        self._start = [fetch(v).copy() for v in self._network.weights]
         self._activations = self._prepared_activations()
 
     def row(self, candidate: Candidate) -> SweepRow:
@@ -227,7 +233,7 @@ class RowTrainer:
         }
         layers = list(named.layers.values())
         weights = [
-            [introspection.fetch(v).copy() for v in introspection.own_weights(layer)]
+            [fetch(v).copy() for v in own_weights(layer)]
             for layer in (layers[place] for place in candidate.places)
         ]
         return SweepRow(values, weights)
@@ -318,7 +324,7 @@ class PackedModel:
         Raises:
             ValueError: If Keras cannot save it.
         """
-        parts = introspection.parents_first(model)
+        parts = parents_first(model)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "model.keras"
             try:
@@ -402,7 +408,7 @@ def _candidates(
 ) -> list[Candidate]:
     items: list[Any] = [selector]
     if selector is None:
-        items = list(introspection.trainable_layer_names(model))
+        items = list(trainable_layer_names(model))
     elif isinstance(selector, Sequence) and not isinstance(selector, str):
         items = list(selector)
     together = [item for item in items if isinstance(item, tuple)]

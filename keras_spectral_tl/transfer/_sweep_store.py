@@ -19,8 +19,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl import freezing
 from keras_spectral_tl._files import sha256, sha256_of_arrays, write_bytes, write_json
+from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
 from keras_spectral_tl.transfer._samples import Samples
 
 # Packages whose objects are described by their configuration.
@@ -50,7 +51,7 @@ class Candidate:
     def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
         """Return the chosen layers of a model."""
         names = freezing.select_layers(model, selector).names
-        everything = list(introspection.layers_with_weights(model))
+        everything = list(layers_with_weights(model))
         return cls(names, tuple(everything.index(name) for name in names))
 
 
@@ -223,7 +224,7 @@ def _architecture(model: keras.Model) -> str:
     except (AttributeError, NotImplementedError, TypeError, ValueError):
         return ""  # a subclassed model counts by its class and weights
     # Keras numbers the names it gives, so the same model may come with other names.
-    layers = introspection.parents_first(model)
+    layers = parents_first(model)
     places = {layer.name: f'"#{place}"' for place, layer in enumerate(layers)}
     return re.sub(r'"([^"]*)"', lambda found: places.get(found[1], found[0]), text)
 

@@ -7,7 +7,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, introspection
+from keras_spectral_tl import freezing
+from keras_spectral_tl._graph.layers import (
+    count_parameters,
+    layers_with_weights,
+    own_weights,
+    parents_first,
+)
 
 
 def _dense(name, units=2):
@@ -40,7 +46,7 @@ class _Scaled(keras.layers.Layer):
 
 
 def _flags(model):
-    layers = introspection.parents_first(model)
+    layers = parents_first(model)
     return [layer.trainable for layer in layers], [w.trainable for w in model.weights]
 
 
@@ -49,7 +55,7 @@ def _trained_weights(model):
 
 
 def _own(model, *names):
-    layers = introspection.layers_with_weights(model)
+    layers = layers_with_weights(model)
     return {id(w) for name in names for w in layers[name].weights}
 
 
@@ -152,11 +158,11 @@ def test_layer_with_own_weight_and_sublayer_is_switched_apart(name):
     model = keras.Sequential(
         [keras.Input((2,)), _Scaled(name="scaled"), _dense("other")]
     )
-    layers = introspection.layers_with_weights(model)
+    layers = layers_with_weights(model)
     with freezing.only_trainable(model, name) as selection:
-        expected = {id(w) for w in introspection.own_weights(layers[name])}
+        expected = {id(w) for w in own_weights(layers[name])}
         assert _trained_weights(model) == expected
-        count = introspection.count_parameters(model.trainable_weights)
+        count = count_parameters(model.trainable_weights)
         assert selection.num_trainable == count
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.introspection import layers_with_weights
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.loss_landscape import (
     LayerLoss,
     filter_scales,

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl import freezing, models
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.layers import PeriodicConv2D
 
 RNG = np.random.default_rng(2)
@@ -104,9 +105,7 @@ def test_default_network_has_the_published_size_and_weight_order():
     assert [w.path for w in model.weights] == [
         f"conv_{n}/{name}" for n in range(1, 12) for name in ("kernel", "bias")
     ]
-    assert list(introspection.layers_with_weights(model)) == [
-        f"conv_{n}" for n in range(1, 12)
-    ]
+    assert list(layers_with_weights(model)) == [f"conv_{n}" for n in range(1, 12)]
 
 
 @pytest.mark.parametrize("periodic", [True, False])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import transfer
+from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.freezing import select_layers
-from keras_spectral_tl.introspection import fetch
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
 from keras_spectral_tl.scoring._network_parts import PartedNetwork
 from keras_spectral_tl.transfer import Samples

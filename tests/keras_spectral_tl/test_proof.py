@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, introspection, models, transfer
+from keras_spectral_tl import freezing, models, transfer
+from keras_spectral_tl._graph.layers import fetch, layers_with_weights
 from keras_spectral_tl.freezing import (
     BiasesOf,
     KernelsOf,
@@ -125,7 +126,7 @@ def test_flags_set_before_compile_hold_in_a_plain_fit(build):
 @pytest.mark.parametrize("build", [_plain, _nested])
 def test_flags_changed_after_a_fit_hold_after_compiling_again(build):
     model = build()
-    last = list(introspection.layers_with_weights(model))[-1]
+    last = list(layers_with_weights(model))[-1]
     model.compile("sgd", "mse")
     model.fit(X, Y, epochs=1, verbose=0)
     with pytest.warns(UserWarning, match="compile"):
@@ -136,7 +137,7 @@ def test_flags_changed_after_a_fit_hold_after_compiling_again(build):
     model.fit(X, Y, epochs=1, verbose=0)
     after = freezing.weight_hashes(model)
     still = {path for path in before if after[path] == before[path]}
-    first = next(iter(introspection.layers_with_weights(model)))
+    first = next(iter(layers_with_weights(model)))
     assert still == {f"{first}/kernel", f"{first}/bias", f"{last}/kernel"}
 
 
@@ -284,7 +285,7 @@ def test_one_newton_step_of_the_output_gain_is_the_closed_form():
         model, (X, Y), OutputGain(), optimizer=keras.optimizers.SGD(step), epochs=1,
         batch_size=8,
     )  # fmt: skip
-    gain = float(introspection.fetch(result.model.get_layer("output_gain").gain))
+    gain = float(fetch(result.model.get_layer("output_gain").gain))
     closed = transfer.fit_output_gain(model, (X, Y)).history["gain"][0]
     assert gain == pytest.approx(closed, abs=SINGLE)
     assert result.changed == () and result.num_trainable == 1
@@ -322,7 +323,7 @@ def test_a_u_net_goes_through_the_workflow(layer):
     model, x = _u_net(), IMAGES[:, :16, :16, :2]
     result = transfer.retrain(model, (x, x[..., :1]), layer, **QUICK)
     assert result.changed == (layer,)
-    copy = [list(introspection.layers_with_weights(m)) for m in (model, result.model)]
+    copy = [list(layers_with_weights(m)) for m in (model, result.model)]
     assert copy[0] == copy[1] == ["down", "bottom", "norm", "up", "out"]
 
 
@@ -382,7 +383,7 @@ def test_a_layer_that_counts_its_calls_stays_in_the_input_model():
     ):
         transfer.retrain(model, (X, Y), "c", **QUICK)
     assert transfer.retrain(model, (X, Y), ["c", "n"], **QUICK).changed == ("n", "c")
-    assert float(introspection.fetch(model.get_layer("n").calls)) == 0.0
+    assert float(fetch(model.get_layer("n").calls)) == 0.0
 
 
 def test_a_layer_with_spectral_normalization_is_retrained_as_a_whole():

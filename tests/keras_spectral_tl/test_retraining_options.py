@@ -7,7 +7,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, introspection, metrics, models, transfer
+from keras_spectral_tl import freezing, metrics, models, transfer
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    fetch,
+    layers_with_weights,
+    named_weights,
+)
 from keras_spectral_tl.callbacks import CheckedBackup
 from keras_spectral_tl.freezing import BiasesOf, OutputGain
 from keras_spectral_tl.transfer import (
@@ -50,8 +56,8 @@ def _normalizing():
 
 
 def _weights(model):
-    named = introspection.named_weights(introspection.layers_with_weights(model))
-    return {path: introspection.fetch(v).copy() for path, v in named.items()}
+    named = named_weights(layers_with_weights(model))
+    return {path: fetch(v).copy() for path, v in named.items()}
 
 
 # Early stopping
@@ -140,7 +146,7 @@ def test_normalization_layers_are_kept_unless_asked_for():
     result = transfer.retrain(model, (X, Y), "c", normalization=refit, **QUICK)
     assert result.changed == ("scale", "c")
     assert result.provenance["refitted"] == ["scale"]
-    mean = introspection.fetch(result.model.get_layer("scale").adapt_mean)
+    mean = fetch(result.model.get_layer("scale").adapt_mean)
     np.testing.assert_allclose(mean, X.mean(axis=0), atol=SINGLE)
 
 
@@ -412,7 +418,7 @@ def test_models_without_biases_have_no_bias_row_and_errors_name_the_baseline():
 def test_every_weight_of_a_copy_has_its_name_in_the_model():
     model = _plain()
     copy = models.copy_model(model)
-    assert list(introspection.corresponding_layers(model, copy)) == ["a", "b", "c"]
+    assert list(ModelLayers.of(model).of_copy(copy).layers) == ["a", "b", "c"]
     scaled = OutputGain().prepare(copy)
-    names = list(introspection.corresponding_layers(model, scaled))
+    names = list(ModelLayers.of(model).of_copy(scaled).layers)
     assert names == ["a", "b", "c", "output_gain"]

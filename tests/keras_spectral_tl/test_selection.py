@@ -7,7 +7,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl import freezing, models
+from keras_spectral_tl._graph.calls import trace_calls
+from keras_spectral_tl._graph.layers import (
+    count_parameters,
+    layers_with_weights,
+    named_weights,
+)
 from keras_spectral_tl.freezing import (
     BiasesOf,
     Depth,
@@ -18,7 +24,6 @@ from keras_spectral_tl.freezing import (
     StatisticsOf,
     select_layers,
 )
-from keras_spectral_tl.freezing.call_trace import trace_calls
 
 
 def _dense(name, units=2):
@@ -83,10 +88,10 @@ def test_parts_choose_exactly_their_weights(part, paths):
     assert selection.variables == paths
     assert select_layers(model, selection) == selection
     with freezing.only_trainable(model, part):
-        weights = introspection.named_weights(introspection.layers_with_weights(model))
+        weights = named_weights(layers_with_weights(model))
         active = {id(variable) for variable in model.trainable_weights}
         assert active == {id(weights[path]) for path in paths}
-        count = introspection.count_parameters(model.trainable_weights)
+        count = count_parameters(model.trainable_weights)
         assert count == selection.num_trainable
     assert selection.num_trainable + selection.num_frozen == model.count_params()
 
@@ -128,7 +133,7 @@ def test_a_part_that_the_model_lacks_is_explained(part, message):
 )
 def test_depth_counts_calls_not_attributes(depth, names):
     assert select_layers(_backwards(), depth).names == names
-    assert next(iter(introspection.layers_with_weights(_backwards()))) == "third"
+    assert next(iter(layers_with_weights(_backwards()))) == "third"
 
 
 def test_depth_goes_into_nested_and_subclassed_models():
@@ -148,7 +153,7 @@ def test_depth_skips_layers_that_cannot_train():
     ("make", "error", "message"),
     [
         (lambda: Depth(0), ValueError, r"from 1.*Depth\(first=0"),
-        (lambda: Depth(1.5), TypeError, "Received 1.5"),
+        (lambda: Depth(1.5), TypeError, "Received first=1.5"),
         (lambda: select_layers(_mixed(), Depth(5)), ValueError, r"1 \.\.\. 4"),
         (lambda: select_layers(_mixed(), Depth(3, 2)), ValueError, "no range"),
         (lambda: LowRankOf("out", rank=0), ValueError, "rank=0"),

@@ -14,7 +14,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, introspection, transfer
+from keras_spectral_tl import freezing, transfer
+from keras_spectral_tl._graph.activations import PrefixCache
+from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.losses import SpectralLoss
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep import RowTrainer
@@ -24,7 +26,6 @@ from keras_spectral_tl.transfer._sweep_store import (
     SweepRow,
     fingerprint,
 )
-from keras_spectral_tl.transfer.prefix_activations import PrefixCache
 
 # Float32 training of a few steps on tiny networks: whole and cached runs differ where a
 # compiler fuses operations otherwise. Far below what one step moves (1e-2).
@@ -139,9 +140,7 @@ def test_frozen_layers_stay_and_the_best_model_is_at_hand():
         assert [name for name in before if before[name] != after[name]] == [label]
         result = transfer.retrain(model, (X, Y), label, **QUICK)
         for one, two in zip(trained.weights, result.model.weights, strict=True):
-            np.testing.assert_allclose(
-                introspection.fetch(one), introspection.fetch(two), atol=SINGLE
-            )
+            np.testing.assert_allclose(fetch(one), fetch(two), atol=SINGLE)
     best = freezing.layer_hashes(sweep.model(model))
     assert best == freezing.layer_hashes(sweep.model(model, sweep.best))
     with pytest.raises(KeyError, match=r"no weights of 'z'\. It has those of: a, b, c"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_spectral_tl import freezing, introspection, metrics, models, transfer
+from keras_spectral_tl import freezing, metrics, models, transfer
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.transfer import _loop
 from keras_spectral_tl.transfer._retrain import Trainee
 
@@ -421,12 +422,12 @@ def test_gain_of_a_zero_output_is_refused():
 def test_from_scratch_forgets_the_model_and_repeats(build):
     model = build()
     first = transfer.from_scratch(model, (X, Y), seed=2, **QUICK)
-    for weight in introspection.layers_with_weights(model).values():
+    for weight in layers_with_weights(model).values():
         for variable in weight.weights:
             variable.assign(RNG.uniform(0.5, 1.0, variable.shape))
     again = transfer.from_scratch(model, (X, Y), seed=2, **QUICK)
     assert first.hashes_after == again.hashes_after
-    assert again.changed == tuple(introspection.layers_with_weights(model))
+    assert again.changed == tuple(layers_with_weights(model))
 
 
 def test_all_kinds_of_results_make_one_table():

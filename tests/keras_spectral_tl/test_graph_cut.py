@@ -4,14 +4,19 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, introspection
-from keras_spectral_tl.transfer import prefix_activations
-from keras_spectral_tl.transfer.prefix import LayerGraph, split
-from keras_spectral_tl.transfer.prefix_activations import (
+from keras_spectral_tl import freezing
+from keras_spectral_tl._graph import activations as prefix_activations
+from keras_spectral_tl._graph.activations import (
     Activations,
     PrefixCache,
     acts_alike,
     evaluated,
+)
+from keras_spectral_tl._graph.cut import LayerGraph, split
+from keras_spectral_tl._graph.layers import (
+    layers_with_weights,
+    own_weights,
+    parents_first,
 )
 
 # Float32 activations of order one, summed in another order for another batch size.
@@ -93,7 +98,7 @@ def _samples(network):
 @pytest.mark.parametrize("build", BUILDS)
 def test_the_parts_make_up_the_network_bit_for_bit(build):
     network = build()
-    x, layers = _samples(network), introspection.layers_with_weights(network)
+    x, layers = _samples(network), layers_with_weights(network)
     cuts = 0
     for name in layers:
         parts = None if name == "block/u" else split(network, name)
@@ -104,7 +109,7 @@ def test_the_parts_make_up_the_network_bit_for_bit(build):
         expected = _array(network(x, training=False))
         outputs = suffix(prefix(x, training=False), training=False)
         np.testing.assert_array_equal(_array(outputs), expected)
-        own = {id(v) for v in introspection.own_weights(layers[name])}
+        own = {id(v) for v in own_weights(layers[name])}
         assert own <= {id(v) for v in suffix.weights}
         assert not own & {id(v) for v in prefix.weights}
         everything = {id(v) for v in network.weights}
@@ -347,13 +352,13 @@ def test_nested_models_may_hold_layers_of_one_name():
 
     inputs = keras.Input((4,))
     network = keras.Model(inputs, _dense("d")(encoder("B")(encoder("A")(inputs))))
-    names = [layer.name for layer in introspection.parents_first(network)]
+    names = [layer.name for layer in parents_first(network)]
     prefix, suffix = split(network, "B/d")
     assert np.array_equal(suffix(prefix(X)), network(X))
     graph = LayerGraph.of(network)
     _, whole = graph.part(graph.inputs, graph.outputs)
     assert np.array_equal(whole(X), network(X))
-    assert [layer.name for layer in introspection.parents_first(network)] == names
+    assert [layer.name for layer in parents_first(network)] == names
 
 
 class _Multiplicative(keras.layers.Layer):

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 import keras
 
-from keras_spectral_tl import introspection
-from keras_spectral_tl.introspection import ModelLayers
+from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 
 
 def layer_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
@@ -31,7 +30,7 @@ def layer_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
         False
     """
     return {
-        name: hash_of(introspection.own_weights(layer))
+        name: hash_of(own_weights(layer))
         for name, layer in _named(layers).layers.items()
     }
 
@@ -43,7 +42,7 @@ def weight_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
         layers: A built Keras model, or its layers by name.
 
     Returns:
-        Hexadecimal digests by path, as in `introspection.named_weights`.
+        Hexadecimal digests by path, as in `named_weights`.
 
     Example:
         >>> import keras
@@ -63,7 +62,7 @@ def hash_of(weights: Iterable[keras.Variable]) -> str:
     """Return one SHA-256 of the dtypes, shapes and values of some weights."""
     digest = hashlib.sha256()
     for weight in weights:
-        values = introspection.fetch(weight)
+        values = fetch(weight)
         digest.update(f"{weight.dtype}{values.shape}".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()

@@ -1,10 +1,6 @@
-"""Which layers of a Keras model hold weights, and what they are called.
-
-This is the only module that looks at how Keras keeps track of sublayers and variables.
-"""
+"""Layers of a Keras model that hold weights, and the names of both."""
 
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from keras_spectral_tl._checks import did_you_mean
+from keras_spectral_tl._keras_internals import (
+    own_seed_generators,
+    own_statistics,
+    own_trainable_variables,
+    sublayers,
+)
 
 SampleShape = Sequence[int] | Sequence[Sequence[int]]
 """Shape of one sample without the batch axis; of several inputs one each."""
@@ -23,48 +27,12 @@ OWN = "own"
 _AUTOMATIC = re.compile(r"variable(_\d+)?")
 
 
-def sublayers(layer: keras.Layer) -> list[keras.Layer]:
-    """Return the layers that `layer` tracks directly, in the order it tracks them."""
-    return list(layer._layers)
-
-
-def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the variables `layer` itself created as trainable, whatever its flags say.
-
-    Sublayers' variables are not included, nor are the moving statistics of a
-    normalization layer, which no gradient ever updates.
-    """
-    return list(layer._trainable_variables)
-
-
 def own_weights(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights `layer` itself holds: trainable ones first, then statistics.
 
     Sublayers' weights and the states of random generators are not included.
     """
-    return [*layer._trainable_variables, *layer._non_trainable_variables]
-
-
-def own_statistics(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the weights of `layer` itself that no gradient updates: moving averages.
-
-    A layer that is frozen as a whole leaves them as they are.
-    """
-    return list(layer._non_trainable_variables)
-
-
-def low_rank_base(layer: keras.Layer) -> keras.Variable | None:
-    """Return the kernel beside a low-rank update, which stays as it is, or None."""
-    if not getattr(layer, "lora_enabled", False):
-        return None
-    base = getattr(layer, "_kernel", None)
-    return getattr(layer, "_embeddings", None) if base is None else base
-
-
-def call_name(layer: keras.Layer) -> str:
-    """Return the name of the method in which Keras runs the layer."""
-    quantized = getattr(layer, "quantization_mode", None) is not None
-    return "quantized_call" if quantized else "call"
+    return [*own_trainable_variables(layer), *own_statistics(layer)]
 
 
 def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
@@ -72,7 +40,7 @@ def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
     found = {
         id(generator): generator
         for layer in parents_first(model)
-        for generator in layer._seed_generators
+        for generator in own_seed_generators(layer)
     }
     return list(found.values())
 
@@ -80,24 +48,6 @@ def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
 def optimizer_is_built(model: keras.Model) -> bool:
     """Whether `model` has an optimizer that was built for certain weights already."""
     return bool(getattr(getattr(model, "optimizer", None), "built", False))
-
-
-def drop_compiled_functions(model: keras.Model) -> bool:
-    """Let the next `fit`, `evaluate` and `predict` compile their functions anew.
-
-    A function compiled before the flags changed trains the old weights. On JAX the
-    other two are concerned as well: they take the weights as a list of trainable ones
-    and one of others, so those of equal shapes would be swapped.
-
-    Returns:
-        Whether the model had a training function.
-    """
-    if keras.backend.backend() == "jax" and isinstance(model, keras.Model):
-        model.test_function = model.predict_function = None
-    if getattr(model, "train_function", None) is None:
-        return False
-    model.train_function = None
-    return True
 
 
 def fetch(variable: keras.Variable) -> NDArray[Any]:
@@ -356,16 +306,6 @@ def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
     return next(attributes, "variable").lstrip("_")
 
 
-def corresponding_layers(
-    model: keras.Model, other: keras.Model
-) -> dict[str, keras.Layer]:
-    """Return the weight-bearing layers of a copy under their names in `model`.
-
-    See `ModelLayers.of_copy`.
-    """
-    return dict(ModelLayers.of(model).of_copy(other).layers)
-
-
 def symbolic_inputs(
     model: keras.Model,
     input_shape: SampleShape | None = None,
@@ -468,9 +408,8 @@ def known_name(name: str, names: Collection[str], model_name: str) -> str:
     """
     if name in names:
         return name
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise KeyError(
-        f"Model {model_name!r} has no weight-bearing layer named {name!r}.{hint} "
+        f"Model {model_name!r} has no weight-bearing layer named {name!r}."
+        f"{did_you_mean(name, names)} "
         f"Its layers with weights are: {', '.join(names) or 'none'}."
     )

@@ -8,15 +8,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import introspection
-from keras_spectral_tl.freezing.costs import TrainingCost, training_cost
-from keras_spectral_tl.freezing.depth import Depth
-from keras_spectral_tl.freezing.held import held_weights
-from keras_spectral_tl.freezing.parts import Part
-from keras_spectral_tl.introspection import ModelLayers, SampleShape
-
-# Layer name -> paths of its weights that are to train.
-Choice = dict[str, tuple[str, ...]]
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    SampleShape,
+    count_parameters,
+    parents_first,
+)
+from keras_spectral_tl._keras_internals import own_statistics, own_trainable_variables
+from keras_spectral_tl.freezing._costs import TrainingCost, training_cost
+from keras_spectral_tl.freezing._flags import Choice, held_weights
+from keras_spectral_tl.freezing._parts import Depth, Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class LayerSelection:
         names: Names as in `layers_with_weights`, in the order of the model.
         num_trainable: Trainable parameters chosen.
         num_frozen: All other parameters of the model, moving statistics included.
-        variables: Paths of the chosen weights, as in `introspection.named_weights`.
+        variables: Paths of the chosen weights, as in `named_weights`.
         statistics: Paths of the moving statistics that are updated beside them.
         source: The layers of the model; not kept in a pickled selection.
     """
@@ -155,9 +156,9 @@ def select_from(named: ModelLayers, choice: Choice) -> LayerSelection:
     """Return the choice with its counts, in the order of the model."""
     names = tuple(name for name in named.names if name in choice)
     chosen = [named.weights[path] for paths in choice.values() for path in paths]
-    running = [v for n in names for v in introspection.own_statistics(named.layers[n])]
-    count = introspection.count_parameters({id(v): v for v in chosen}.values())
-    total = introspection.count_parameters(named.model.weights)
+    running = [v for n in names for v in own_statistics(named.layers[n])]
+    count = count_parameters({id(v): v for v in chosen}.values())
+    total = count_parameters(named.model.weights)
     return LayerSelection(
         names=names,
         num_trainable=count,
@@ -183,7 +184,7 @@ def choose(named: ModelLayers, selector: Any, thawed: bool = False) -> Choice:
     choice = _chosen(named, selector, thawed)
     if choice:
         return choice
-    hint = f" {selector.mend()}" if isinstance(selector, Part) else ""
+    hint = f" {selector.advice()}" if isinstance(selector, Part) else ""
     raise ValueError(
         f"The selector {selector!r} chose no layer of model {named.model.name!r}. Its "
         f"layers with weights are: {', '.join(named.names) or 'none'}.{hint}"
@@ -207,7 +208,7 @@ def _chosen(named: ModelLayers, selector: Any, thawed: bool) -> Choice:
 def _of_selection(named: ModelLayers, selection: LayerSelection) -> Choice:
     choice: Choice = {}
     for name in selection.names:
-        introspection.known_name(name, named.names, named.model.name)
+        named.known(name)
         inside = named.weights_of(name)
         choice[name] = tuple(path for path in selection.variables if path in inside)
     return choice
@@ -217,7 +218,7 @@ def _of_part(named: ModelLayers, names: Sequence[str], part: Part) -> Choice:
     choice: Choice = {}
     for name in names:
         layer = named.layers[name]
-        own = {id(v) for v in introspection.own_trainable_variables(layer)}
+        own = {id(v) for v in own_trainable_variables(layer)}
         accepted = {
             path: weight
             for path, weight in named.weights_of(name).items()
@@ -230,7 +231,7 @@ def _of_part(named: ModelLayers, names: Sequence[str], part: Part) -> Choice:
 
 def _whole(named: ModelLayers, name: str, thawed: bool) -> tuple[str, ...]:
     layer = named.layers[name]
-    own = introspection.own_trainable_variables(layer)
+    own = own_trainable_variables(layer)
     # A user may have frozen one weight; a layer frozen as a whole has no such.
     active = [] if thawed else [v for v in own if v.trainable]
     if not active:
@@ -277,7 +278,7 @@ def _as_predicate(
         return lambda name, layer: selector.search(name) is not None
     if isinstance(selector, type) and issubclass(selector, keras.Layer):
         # Recurrent and attention layers hold their weights in layers inside.
-        parts = introspection.parents_first(model)[1:]
+        parts = parents_first(model)[1:]
         inside = _inside([part for part in parts if isinstance(part, selector)])
         return lambda name, layer: isinstance(layer, selector) or id(layer) in inside
     if isinstance(selector, keras.Layer):
@@ -294,8 +295,4 @@ def _as_predicate(
 
 
 def _inside(containers: Sequence[keras.Layer]) -> set[int]:
-    return {
-        id(layer)
-        for container in containers
-        for layer in introspection.parents_first(container)
-    }
+    return {id(layer) for container in containers for layer in parents_first(container)}

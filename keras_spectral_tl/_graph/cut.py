@@ -6,40 +6,14 @@ computed once, they stand in for the prefix, and training costs only what comes 
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
-from keras_spectral_tl import freezing, introspection
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LayerCall:
-    """One call of a layer or operation in the graph of a network.
-
-    Attributes:
-        operation: The layer or operation; a shared layer has several calls.
-        arguments: (args, kwargs), with symbolic tensors in them.
-        outputs: The symbolic tensors it returned, flattened.
-    """
-
-    operation: Any
-    arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    outputs: tuple[keras.KerasTensor, ...]
-
-    @property
-    def inputs(self) -> list[keras.KerasTensor]:
-        """The symbolic tensors among the arguments."""
-        leaves = keras.tree.flatten(self.arguments)
-        return [leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor)]
-
-    def renamed(self, table: Mapping[int, keras.KerasTensor]) -> "LayerCall":
-        """Return the call on other tensors: `table` maps the id of one to another."""
-        arguments = keras.tree.map_structure(
-            lambda leaf: table.get(id(leaf), leaf), self.arguments
-        )
-        return dataclasses.replace(self, arguments=arguments)
+from keras_spectral_tl import freezing
+from keras_spectral_tl._graph.calls import LayerCall
+from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,13 +74,13 @@ class LayerGraph:
         Raises:
             KeyError, TypeError, ValueError: As `freezing.select_layers`.
         """
-        named = introspection.layers_with_weights(self.network)
+        named = layers_with_weights(self.network)
         names = freezing.select_layers(self.network, layers).names
         trained = {id(named[name]) for name in names}
         after: set[int] = set()
         crossing: dict[int, keras.KerasTensor] = {}
         for call in self.calls:
-            inputs = {id(tensor): tensor for tensor in call.inputs}
+            inputs = {id(tensor): tensor for tensor in _symbolic(call)}
             if after & inputs.keys() or _holds(call, trained) or _draws(call):
                 after.update(id(tensor) for tensor in call.outputs)
                 crossing.update((i, t) for i, t in inputs.items() if i not in after)
@@ -133,7 +107,7 @@ class LayerGraph:
         for call in reversed(self.calls):
             if (needed - available).intersection(map(id, call.outputs)):
                 calls.append(call)
-                needed.update(map(id, call.inputs))
+                needed.update(map(id, _symbolic(call)))
         starts = tuple(tensor for tensor in known if id(tensor) in needed)
         table = {id(old): _input_like(old) for old in starts}
         inputs = list(table.values())
@@ -233,7 +207,7 @@ def _opened(model: keras.Model) -> LayerGraph:
             calls.append(call)
             continue
         inner = _opened(call.operation)
-        names = dict(zip(map(id, inner.inputs), call.inputs, strict=True))
+        names = dict(zip(map(id, inner.inputs), _symbolic(call), strict=True))
         calls.extend(inner_call.renamed(names) for inner_call in inner.calls)
         for old, new in zip(call.outputs, inner.outputs, strict=True):
             table[id(old)] = names.get(id(new), new)
@@ -246,7 +220,7 @@ def _without_loose_ends(graph: LayerGraph) -> LayerGraph:
     needed, calls = {id(tensor) for tensor in graph.outputs}, []
     for call in reversed(graph.calls):
         if needed.intersection(map(id, call.outputs)):
-            needed.update(map(id, call.inputs))
+            needed.update(map(id, _symbolic(call)))
             calls.append(call)
     return dataclasses.replace(graph, calls=tuple(reversed(calls)))
 
@@ -265,7 +239,7 @@ def _can_be_opened(call: LayerCall) -> bool:
 def _holds(call: LayerCall, layers: set[int]) -> bool:
     if not isinstance(call.operation, keras.Layer):
         return False
-    return not layers.isdisjoint(map(id, introspection.parents_first(call.operation)))
+    return not layers.isdisjoint(map(id, parents_first(call.operation)))
 
 
 def _draws(call: LayerCall) -> bool:
@@ -289,6 +263,11 @@ def _different_names(operations: Sequence[Any]) -> Iterator[None]:
     finally:
         for key, operation in by_id.items():
             operation.name = names[key]
+
+
+def _symbolic(call: LayerCall) -> list[keras.KerasTensor]:
+    """Return the symbolic tensors among the arguments; others are constants."""
+    return [part for part in call.inputs if isinstance(part, keras.KerasTensor)]
 
 
 def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 import keras
 
-from keras_spectral_tl import introspection
-from keras_spectral_tl.freezing.call_trace import LayerCall, trace_calls
-from keras_spectral_tl.introspection import ModelLayers
+from keras_spectral_tl._graph.calls import LayerCall, trace_calls
+from keras_spectral_tl._graph.layers import ModelLayers, SampleShape, own_weights
+from keras_spectral_tl._keras_internals import sublayers
 
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -61,7 +61,7 @@ class TrainingCost:
 def training_cost(
     named: ModelLayers,
     trained: Iterable[keras.Variable],
-    input_shape: introspection.SampleShape | None = None,
+    input_shape: SampleShape | None = None,
 ) -> TrainingCost:
     """Count the multiply-adds of a training step that changes the given weights.
 
@@ -78,22 +78,25 @@ def training_cost(
     training_ids = {id(variable) for variable in trained}
     whole: dict[int, bool] = {}
     for layer in named.layers.values():
-        active = [v for v in introspection.own_weights(layer) if id(v) in training_ids]
+        active = [v for v in own_weights(layer) if id(v) in training_ids]
         if active:
             whole[id(layer)] = any(len(v.shape) > 1 for v in active)
-    training = [place for place, call in enumerate(calls) if id(call.layer) in whole]
+    training = [
+        place for place, call in enumerate(calls) if id(call.operation) in whole
+    ]
     first = min(training, default=len(calls))
     through = sum(costs[first + 1 :])
     # A bias or a gain is a sum over the outputs; a kernel costs what it costs forward.
     weights = sum(
-        costs[k] if whole[id(calls[k].layer)] else _values(calls[k]) for k in training
+        costs[k] if whole[id(calls[k].operation)] else _values(calls[k])
+        for k in training
     )
     forward = sum(costs)
     names = {id(layer): name for name, layer in named.layers.items()}
     by_layer = dict.fromkeys(named.names, 0)
     for call, cost in zip(calls, costs, strict=True):
-        if id(call.layer) in names:
-            by_layer[names[id(call.layer)]] += cost
+        if id(call.operation) in names:
+            by_layer[names[id(call.operation)]] += cost
     return TrainingCost(
         layers=by_layer,
         forward=forward,
@@ -103,26 +106,26 @@ def training_cost(
 
 
 def _multiply_adds(call: LayerCall) -> int:
-    layer = call.layer
+    layer = call.operation
     kernels: int = sum(
         math.prod(weight.shape)
-        for weight in introspection.own_weights(layer)
+        for weight in own_weights(layer)
         if weight.name.endswith("kernel")
     )
     if isinstance(layer, keras.layers.Dense):  # quantized kernels may be packed
-        return math.prod(call.outputs[0][1:]) * call.inputs[0][-1]
+        return math.prod(call.output_shapes[0][1:]) * call.input_shapes[0][-1]
     if isinstance(layer, _TRANSPOSED):  # each input point meets the whole kernel
-        return math.prod(_spatial(layer, call.inputs[0])) * kernels
+        return math.prod(_spatial(layer, call.input_shapes[0])) * kernels
     if isinstance(layer, _CONVOLUTIONS):
-        return math.prod(_spatial(layer, call.outputs[0])) * kernels
+        return math.prod(_spatial(layer, call.output_shapes[0])) * kernels
     if isinstance(layer, keras.layers.EinsumDense):
         return _values(call) * _contracted(layer)
     # What a container does beside its layers is left out, or all would count twice.
-    return 0 if introspection.sublayers(layer) else _values(call)
+    return 0 if sublayers(layer) else _values(call)
 
 
 def _values(call: LayerCall) -> int:
-    return sum(math.prod(shape[1:]) for shape in call.outputs)
+    return sum(math.prod(shape[1:]) for shape in call.output_shapes)
 
 
 def _spatial(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:

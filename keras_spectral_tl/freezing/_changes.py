@@ -3,20 +3,24 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 
-from keras_spectral_tl import introspection
-from keras_spectral_tl.freezing import flags
-from keras_spectral_tl.freezing.selection import (
+from keras_spectral_tl._graph.layers import ModelLayers, optimizer_is_built
+from keras_spectral_tl._keras_internals import drop_compiled_functions
+from keras_spectral_tl.freezing._flags import (
     Choice,
+    TrainableFlags,
+    switch,
+    trainable_choice,
+)
+from keras_spectral_tl.freezing._selection import (
     LayerSelection,
     Selector,
     choose,
     select_layers,
 )
-from keras_spectral_tl.introspection import ModelLayers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +77,7 @@ def freeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeR
     chosen = choose(named, layers, thawed=True)
     stopped = {id(named.weights[p]) for paths in chosen.values() for p in paths}
     left: Choice = {}
-    for name, paths in flags.trainable_choice(named).items():
+    for name, paths in trainable_choice(named).items():
         kept = tuple(p for p in paths if id(named.weights[p]) not in stopped)
         if kept or (name not in chosen and not paths):
             left[name] = kept
@@ -98,7 +102,7 @@ def unfreeze_layers(model: keras.Model, layers: Selector | None = None) -> Freez
         KeyError, TypeError, ValueError: As `select_layers`.
     """
     named = ModelLayers.of(model)
-    after = flags.trainable_choice(named)
+    after = trainable_choice(named)
     for name, paths in choose(named, layers, thawed=True).items():
         after[name] = (*after.get(name, ()), *paths)
     return _change(named, after)
@@ -136,25 +140,46 @@ def only_trainable(
         4
     """
     selection = select_layers(model, layers)
-    before = flags.TrainableFlags.of(model)
+    before = TrainableFlags.of(model)
     try:
-        flags.set_trainable(model, selection)
-        introspection.drop_compiled_functions(model)
+        set_trainable(model, selection)
+        drop_compiled_functions(model)
         yield selection
     finally:
         before.restore()
-        introspection.drop_compiled_functions(model)
+        drop_compiled_functions(model)
+
+
+def trainable_names(model: keras.Model) -> tuple[str, ...]:
+    """Return the weight-bearing layers that training would change now.
+
+    A layer without trainable weights (statistics only) counts by its flag.
+    """
+    return tuple(trainable_choice(ModelLayers.of(model)))
+
+
+def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> None:
+    """Make exactly the given layers, or parts, trainable; compile is up to you.
+
+    Args:
+        model: A built Keras model; changed in place.
+        names: Names as in `layers_with_weights`, for whole layers (a weight frozen by
+            itself stays so), or a selection, of which exactly the chosen weights train.
+    """
+    named = ModelLayers.of(model)
+    selector = names if isinstance(names, LayerSelection) else list(names)
+    switch(named, choose(named, selector) if selector else {})
 
 
 def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:
     model = named.model
-    before = flags.trainable_choice(named)
-    flags.switch(named, choice)
-    now = flags.trainable_choice(named)
+    before = trainable_choice(named)
+    switch(named, choice)
+    now = trainable_choice(named)
     changed = tuple(
         name for name in named.names if _state(before, name) != _state(now, name)
     )
-    if changed and introspection.drop_compiled_functions(model):
+    if changed and drop_compiled_functions(model):
         warnings.warn(
             f"Model {model.name!r} has been trained since it was compiled, before "
             f"layers changed ({', '.join(changed)}). Call model.compile(...) before "
@@ -167,7 +192,7 @@ def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:
         changed=changed,
         trainable=tuple(now),
         frozen=tuple(name for name in named.names if name not in now),
-        compile_again=bool(changed) and introspection.optimizer_is_built(model),
+        compile_again=bool(changed) and optimizer_is_built(model),
         variables=tuple(path for path in named.weights if path in switched),
     )
 

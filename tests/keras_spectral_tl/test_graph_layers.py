@@ -4,7 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import introspection
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    count_parameters,
+    fetch,
+    layers_with_weights,
+    own_weights,
+    parents_first,
+    resolve_layer_name,
+)
+from keras_spectral_tl._keras_internals import own_trainable_variables, sublayers
 
 
 def _dense(name, units=2, **options):
@@ -49,7 +58,7 @@ def _nested():
 def test_sequential_lists_layers_with_weights_only():
     layers = [_dense("a"), keras.layers.ReLU(), keras.layers.Dropout(0.1), _dense("b")]
     model = keras.Sequential([keras.Input((3,)), *layers])
-    assert introspection.layers_with_weights(model) == {"a": layers[0], "b": layers[3]}
+    assert layers_with_weights(model) == {"a": layers[0], "b": layers[3]}
 
 
 def test_functional_order_is_graph_order_with_a_skip_connection():
@@ -57,19 +66,19 @@ def test_functional_order_is_graph_order_with_a_skip_connection():
     first = _dense("z_first", 3)(inputs)
     second = _dense("a_second", 3)(first)
     outputs = _dense("m_last")(keras.layers.Add()([inputs, second]))
-    names = list(introspection.layers_with_weights(keras.Model(inputs, outputs)))
+    names = list(layers_with_weights(keras.Model(inputs, outputs)))
     assert names == ["z_first", "a_second", "m_last"]
 
 
 def test_nested_models_are_flattened_in_order_with_paths():
-    names = list(introspection.layers_with_weights(_nested()))
+    names = list(layers_with_weights(_nested()))
     assert names == ["encoder/first", "encoder/second", "first"]
 
 
 def test_subclassed_model_with_equal_names_gets_unique_keys():
     model = _Subclassed()
     model(np.zeros((1, 2)))
-    names = list(introspection.layers_with_weights(model))
+    names = list(layers_with_weights(model))
     assert names == ["block", "block_2", "head/inner"]
 
 
@@ -77,7 +86,7 @@ def test_shared_layer_appears_once():
     shared = _dense("shared", 3)
     inputs = keras.Input((3,))
     model = keras.Model(inputs, shared(shared(inputs)))
-    assert introspection.layers_with_weights(model) == {"shared": shared}
+    assert layers_with_weights(model) == {"shared": shared}
 
 
 def test_recurrent_cell_and_wrapped_layer_own_the_weights():
@@ -86,15 +95,15 @@ def test_recurrent_cell_and_wrapped_layer_own_the_weights():
         keras.layers.TimeDistributed(_dense("point"), name="each"),
     ]
     model = keras.Sequential([keras.Input((4, 3)), *layers])
-    names = list(introspection.layers_with_weights(model))
+    names = list(layers_with_weights(model))
     assert names == ["rnn/simple_rnn_cell", "each/point"]
 
 
 def test_layer_with_weight_and_sublayer_lists_both():
     model = keras.Sequential([keras.Input((3,)), _Scaled(name="scaled")])
-    layers = introspection.layers_with_weights(model)
+    layers = layers_with_weights(model)
     assert list(layers) == ["scaled/own", "scaled/inner"]
-    own = introspection.own_weights(layers["scaled/own"])
+    own = own_weights(layers["scaled/own"])
     assert [w.name for w in own] == ["scale"]
 
 
@@ -108,8 +117,8 @@ def test_own_weights_cover_the_model_exactly_once():
             keras.layers.Dropout(0.5),
         ]
     )
-    layers = introspection.layers_with_weights(model).values()
-    found = [id(w) for layer in layers for w in introspection.own_weights(layer)]
+    layers = layers_with_weights(model).values()
+    found = [id(w) for layer in layers for w in own_weights(layer)]
     assert sorted(found) == sorted(id(w) for w in model.weights)
 
 
@@ -117,10 +126,10 @@ def test_batch_normalization_statistics_are_weights_but_not_trainable():
     layer = keras.layers.BatchNormalization(name="norm")
     model = keras.Sequential([keras.Input((3,)), layer])
     model.trainable = False
-    assert list(introspection.layers_with_weights(model)) == ["norm"]
-    own = introspection.own_trainable_variables(layer)
-    assert introspection.count_parameters(own) == 6
-    assert introspection.count_parameters(introspection.own_weights(layer)) == 12
+    assert list(layers_with_weights(model)) == ["norm"]
+    own = own_trainable_variables(layer)
+    assert count_parameters(own) == 6
+    assert count_parameters(own_weights(layer)) == 12
 
 
 def test_parents_come_before_contents_also_when_shared():
@@ -128,42 +137,40 @@ def test_parents_come_before_contents_also_when_shared():
     outer = keras.Sequential([keras.Input((3,)), shared], name="outer")
     inputs = keras.Input((3,))
     model = keras.Model(inputs, outer(shared(inputs)))
-    order = introspection.parents_first(model)
+    order = parents_first(model)
     assert len(order) == len({id(layer) for layer in order})
     for layer in order:
-        for inner in introspection.sublayers(layer):
+        for inner in sublayers(layer):
             assert order.index(layer) < order.index(inner)
 
 
 def test_fetch_returns_the_values():
     variable = keras.Variable(np.arange(3.0, dtype="float32"))
-    np.testing.assert_array_equal(introspection.fetch(variable), [0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(fetch(variable), [0.0, 1.0, 2.0])
 
 
 def test_model_without_weights_has_no_layers():
     model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
-    assert introspection.layers_with_weights(model) == {}
+    assert layers_with_weights(model) == {}
 
 
 def test_unbuilt_model_is_refused():
     with pytest.raises(ValueError, match="'later' is not built"):
-        introspection.layers_with_weights(keras.Sequential([_dense("a")], name="later"))
+        layers_with_weights(keras.Sequential([_dense("a")], name="later"))
 
 
 def test_not_a_model_is_refused():
     with pytest.raises(TypeError, match="Received 'conv_1' of type str"):
-        introspection.layers_with_weights("conv_1")
+        layers_with_weights("conv_1")
 
 
 def test_resolve_layer_name_accepts_paths():
-    assert introspection.resolve_layer_name(_nested(), "encoder/second") == (
-        "encoder/second"
-    )
+    assert resolve_layer_name(_nested(), "encoder/second") == ("encoder/second")
 
 
 def test_resolve_layer_name_proposes_near_names_and_lists_all():
     with pytest.raises(KeyError) as caught:
-        introspection.resolve_layer_name(_nested(), "frist")
+        resolve_layer_name(_nested(), "frist")
     message = str(caught.value)
     assert "'frist'" in message and "Did you mean 'first'" in message
     assert "encoder/first, encoder/second, first" in message
@@ -171,7 +178,7 @@ def test_resolve_layer_name_proposes_near_names_and_lists_all():
 
 def test_resolve_layer_name_without_near_names():
     with pytest.raises(KeyError) as caught:
-        introspection.resolve_layer_name(_nested(), "qqqq")
+        resolve_layer_name(_nested(), "qqqq")
     assert "Did you mean" not in str(caught.value)
 
 
@@ -198,7 +205,7 @@ def _nameless(names=_Nameless.names):
 def test_weights_without_a_name_are_called_by_their_attribute():
     for _ in range(2):
         model, layer = _nameless()
-        weights = introspection.ModelLayers.of(model).weights
+        weights = ModelLayers.of(model).weights
         assert list(weights) == ["l/first", "l/variable", "l/variable_2"]
         assert list(weights.values()) == [layer.first, *layer.several]
 
@@ -206,7 +213,7 @@ def test_weights_without_a_name_are_called_by_their_attribute():
 def test_a_copy_has_the_same_paths_in_the_same_places():
     model, _ = _nameless()
     other, layer = _nameless(("a", "b", "c"))
-    weights = introspection.ModelLayers.of(model).of_copy(other).weights
+    weights = ModelLayers.of(model).of_copy(other).weights
     assert list(weights) == ["l/first", "l/variable", "l/variable_2"]
     assert list(weights.values()) == [layer.first, *layer.several]
 
@@ -215,7 +222,7 @@ def test_a_model_with_fewer_weights_is_no_copy():
     model, _ = _nameless()
     other = keras.Sequential([keras.Input((3,)), _dense("l", 2)])
     with pytest.raises(ValueError, match=r"not a copy.*places of l/variable_2"):
-        introspection.ModelLayers.of(model).of_copy(other)
+        ModelLayers.of(model).of_copy(other)
 
 
 def test_a_shared_weight_has_a_path_in_each_layer():
@@ -225,7 +232,7 @@ def test_a_shared_weight_has_a_path_in_each_layer():
             keras.layers.SpectralNormalization(_dense("d", 2), name="s"),
         ]
     )
-    named = introspection.ModelLayers.of(model)
+    named = ModelLayers.of(model)
     kernel = named.weights["s/d/kernel"]
     assert named.weights["s/own/kernel"] is kernel
     assert named.paths([kernel]) == ("s/own/kernel", "s/d/kernel")

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.transfer.prefix import LayerGraph
+from keras_spectral_tl._graph.cut import LayerGraph
 
 Arrays = list[NDArray[Any]]
 _COMPARED = 8  # samples on which training and inference are compared

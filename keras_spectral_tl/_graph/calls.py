@@ -1,0 +1,390 @@
+"""Calls of the layers of a model, recorded while data or shapes pass through."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import wraps
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._graph.layers import (
+    SampleShape,
+    layers_with_weights,
+    parents_first,
+    resolve_layer_name,
+    symbolic_inputs,
+)
+from keras_spectral_tl._keras_internals import calling_method, replaced, sublayers
+
+Shape = tuple[int, ...]
+
+# Sizes along axes that a model leaves open are of no account for the order of its
+# calls; this one stays positive behind the usual strides and poolings.
+_OPEN_SIZE = 64
+
+# Layers that are an activation and keep it elsewhere than in an `activation` attribute.
+_ACTIVATION_LAYERS = (
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ELU,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerCall:
+    """One call of a layer or operation; a shared layer has several.
+
+    Attributes:
+        operation: The layer or operation.
+        arguments: (args, kwargs), with tensors in them: symbolic or real.
+        outputs: The tensors it returned, flattened.
+        activated: What its `activation` received, where that was recorded.
+    """
+
+    operation: Any
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    outputs: tuple[Any, ...]
+    activated: tuple[Any, ...] = ()
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The tensors among the arguments."""
+        leaves = keras.tree.flatten(self.arguments)
+        return [leaf for leaf in leaves if hasattr(leaf, "shape")]
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the tensors that went in, batch axis included."""
+        return tuple(map(_shape, self.inputs))
+
+    @property
+    def output_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the tensors that came out, batch axis included."""
+        return tuple(_shape(part) for part in self.outputs if hasattr(part, "shape"))
+
+    def renamed(self, table: Mapping[int, Any]) -> "LayerCall":
+        """Return the call on other tensors: `table` maps the id of one to another."""
+        arguments = keras.tree.map_structure(
+            lambda leaf: table.get(id(leaf), leaf), self.arguments
+        )
+        return dataclasses.replace(self, arguments=arguments)
+
+
+def trace_calls(
+    model: keras.Model,
+    input_shape: SampleShape | None = None,
+    unknown: int = 0,
+) -> tuple[LayerCall, ...]:
+    """Trace one sample through `model`, in inference mode, without computing anything.
+
+    Works for functional, sequential, nested, subclassed and quantized models, since the
+    calls themselves are recorded. A layer that is used twice is recorded twice, a
+    container after what is in it.
+
+    Args:
+        model: A built Keras model; not changed.
+        input_shape: Shape of one sample; that of the model if not given.
+        unknown: Size assumed where the model leaves one open; 0 refuses.
+
+    Returns:
+        The calls in order.
+
+    Raises:
+        ValueError: If the shape of a sample is not known.
+
+    Example:
+        >>> layers = [keras.layers.Dense(n, name=f"dense_{n}") for n in (4, 2)]
+        >>> model = keras.Sequential([keras.Input((3,)), *layers])
+        >>> calls = trace_calls(model)[:2]
+        >>> [(call.operation.name, call.output_shapes) for call in calls]
+        [('dense_4', ((1, 4),)), ('dense_2', ((1, 2),))]
+    """
+    inputs = symbolic_inputs(model, input_shape, unknown)
+    calls: list[LayerCall] = []
+    with _watched(parents_first(model), calls.append):
+        _Whole(model).compute_output_spec(inputs)
+    return tuple(calls)
+
+
+def in_call_order(
+    model: keras.Model, layers: Mapping[str, keras.Layer]
+) -> tuple[str, ...]:
+    """Return the names of layers by their first call; never called ones come last.
+
+    The order in which layers became attributes of a subclassed model may be another.
+
+    Args:
+        model: A built Keras model.
+        layers: Layers of it by name.
+
+    Raises:
+        ValueError: If the shape of a sample of `model` is not known.
+
+    Example:
+        >>> layers = {name: keras.layers.Dense(2, name=name) for name in "ba"}
+        >>> model = keras.Sequential([keras.Input((2,)), layers["a"], layers["b"]])
+        >>> in_call_order(model, layers)
+        ('a', 'b')
+    """
+    order: dict[int, int] = {}
+    for place, call in enumerate(trace_calls(model, unknown=_OPEN_SIZE)):
+        order.setdefault(id(call.operation), place)
+    return tuple(sorted(layers, key=lambda n: order.get(id(layers[n]), len(order))))
+
+
+class _Whole(keras.layers.Layer):
+    """A model as one opaque layer: its shapes are found by really calling it."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__()
+        self.function: Callable[..., Any] = lambda x: model(x, training=False)
+
+    def call(self, inputs: Any) -> Any:
+        return self.function(inputs)
+
+
+@contextmanager
+def _watched(
+    layers: Iterable[keras.Layer],
+    watcher: Callable[[LayerCall], None],
+    activations: bool = False,
+) -> Iterator[None]:
+    """Hand every call of the layers to a watcher, when it has ended."""
+    with ExitStack() as stack:
+        for layer in layers:
+            name, method = calling_method(layer)
+            watched = _watched_method(layer, method, watcher, activations)
+            stack.enter_context(replaced(layer, name, watched))
+        yield
+
+
+def _watched_method(
+    layer: keras.Layer,
+    method: Callable[..., Any],
+    watcher: Callable[[LayerCall], None],
+    activations: bool,
+) -> Callable[..., Any]:
+    activation = getattr(layer, "activation", None) if activations else None
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        received: list[Any] = []
+
+        def activate(values: Any, *rest: Any, **options: Any) -> Any:
+            received.append(values)
+            return activation(values, *rest, **options)  # type: ignore[misc]
+
+        watching = activation is not None
+        with replaced(layer, "activation", activate) if watching else nullcontext():
+            outputs = method(*args, **kwargs)
+        flat = tuple(keras.tree.flatten(outputs))
+        watcher(LayerCall(layer, (args, kwargs), flat, tuple(received)))
+        return outputs
+
+    return call
+
+
+def _shape(tensor: Any) -> Shape:
+    return tuple(int(size) for size in tensor.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFields:
+    """Arrays of one call of a layer with a spatial output, channels moved to axis 1.
+
+    Attributes:
+        layer: The layer.
+        inputs: (samples, channels, nx, ny), or None if the input is not such an array.
+        pre_activation: (samples, channels, nx, ny): what the activation received. For
+            a layer without an activation this is the output, the very same array.
+        post_activation: (samples, channels, nx, ny): the output. One or three spatial
+            axes are read where asked for.
+    """
+
+    layer: keras.Layer
+    inputs: NDArray[Any] | None
+    pre_activation: NDArray[Any]
+    post_activation: NDArray[Any]
+
+
+CallReader = Callable[[str, LayerFields], None]
+
+
+def read_calls(
+    model: keras.Model,
+    x: Any,
+    reader: CallReader,
+    layers: Sequence[str] | None = None,
+    batch_size: int = 32,
+    ranks: tuple[int, ...] = (2,),
+) -> int:
+    """Run a model on data and hand every layer call to a reader as it happens.
+
+    Only one batch of one layer is held at a time. The model runs eagerly in inference
+    mode, whatever its type (sequential, functional, nested, subclassed); while it runs
+    the `call` and the `activation` of its layers are replaced, and both are put back
+    exactly, also after an exception.
+
+    Args:
+        model: A built model.
+        x: Array (samples, ...), or an iterable of batches; a batch that is a tuple is
+            taken as (inputs, targets).
+        reader: Called with the layer's name and the `LayerFields`.
+        layers: Names of the layers to read; by default all of them.
+        batch_size: Samples a batch when `x` is an array.
+        ranks: Numbers of spatial axes of the outputs to read: any of 1, 2, 3. With 1,
+            every output (samples, steps, channels) counts as a field.
+
+    Returns:
+        The number of samples read.
+
+    Raises:
+        KeyError: If a name is not one of a layer of the model.
+        ValueError: If `x` is empty or not finite, or a named layer was not called or
+            has no spatial output of these ranks.
+
+    Example:
+        >>> import keras
+        >>> conv = keras.layers.Conv2D(3, 3, activation="relu", name="conv")
+        >>> model = keras.Sequential([keras.Input((6, 6, 1)), conv])
+        >>> def show(name, call):
+        ...     print(name, call.pre_activation.shape)
+        >>> read_calls(model, np.ones((2, 6, 6, 1)), show)
+        conv (2, 3, 4, 4)
+        2
+    """
+    chosen = _chosen_layers(model, layers)
+    default_format = _model_data_format(chosen.values())
+    names = {id(layer): name for name, layer in chosen.items()}
+    seen: set[str] = set()
+
+    def watch(call: LayerCall) -> None:
+        if len(call.outputs) == 1 and _rank(call.outputs[0]) in ranks:
+            name = names[id(call.operation)]
+            seen.add(name)
+            layout = getattr(call.operation, "data_format", None) or default_format
+            reader(name, _fields(call, layout))
+
+    num_samples = 0
+    with _watched(chosen.values(), watch, activations=True):
+        for batch in _batches(x, batch_size):
+            with keras.StatelessScope():  # counters and states stay as they are
+                model(batch, training=False)
+            num_samples += len(keras.tree.flatten(batch)[0])
+    if num_samples == 0:
+        raise ValueError("x holds no samples. Pass at least one.")
+    missing = [name for name in layers or () if name not in seen]
+    if missing:
+        raise ValueError(
+            f"These layers were not called or have no output with {ranks} spatial axes "
+            f"(2: samples, nx, ny, channels): {missing}. Layers that have: "
+            f"{sorted(seen)}."
+        )
+    return num_samples
+
+
+def _fields(call: LayerCall, data_format: str) -> LayerFields:
+    """Fetch one call as NumPy arrays."""
+    layer, outputs, received = call.operation, call.outputs[0], list(call.activated)
+    args, kwargs = call.arguments
+    inputs = next(iter([*args, *kwargs.values()]), None)
+    if isinstance(layer, _ACTIVATION_LAYERS):
+        received.append(inputs)
+    post = _channels_first(outputs, data_format)
+    pre = post
+    # A layer that applies its activation more than once has no one pre-activation.
+    is_applied_once = len(received) == 1 and received[0] is not outputs
+    if is_applied_once and tuple(received[0].shape) == tuple(outputs.shape):
+        pre = _channels_first(received[0], data_format)
+    same_rank = _rank(inputs) == _rank(outputs)
+    fetched = _channels_first(inputs, data_format) if same_rank else None
+    return LayerFields(layer, fetched, pre, post)
+
+
+def _chosen_layers(
+    model: keras.Model, names: Sequence[str] | None
+) -> dict[str, keras.Layer]:
+    """Return the layers to read: those asked for, or all that are no containers."""
+    if isinstance(names, str):
+        raise TypeError(
+            f"layers must be a sequence of names. Received layers={names!r}; pass "
+            f"[{names!r}]."
+        )
+    readable = _readable_layers(model)
+    if names is None:
+        return readable
+    for name in names:
+        if name not in readable:
+            resolve_layer_name(model, name)
+    return {name: readable[name] for name in names}
+
+
+def _readable_layers(model: keras.Model) -> dict[str, keras.Layer]:
+    """Return layers with weights by their usual names, those without by their paths."""
+    readable = layers_with_weights(model)
+    seen = {id(layer) for layer in readable.values()}
+
+    def visit(container: keras.Layer, prefix: str) -> None:
+        for layer in sublayers(container):
+            name = prefix + layer.name
+            is_leaf = not sublayers(layer)
+            is_new = id(layer) not in seen and name not in readable
+            if is_leaf and is_new and not isinstance(layer, keras.layers.InputLayer):
+                readable[name] = layer
+            seen.add(id(layer))
+            visit(layer, f"{name}/")
+
+    visit(model, "")
+    return {name: layer for name, layer in readable.items() if layer is not model}
+
+
+def _model_data_format(layers: Iterable[keras.Layer]) -> str:
+    """Return the layout of layers without one: that of the first layer with one."""
+    for layer in layers:
+        data_format = getattr(layer, "data_format", None)
+        if data_format is not None:
+            return str(data_format)
+    return str(keras.config.image_data_format())
+
+
+def _batches(x: Any, batch_size: int) -> Iterator[Any]:
+    """Yield batches of inputs; refuse values that are not finite."""
+    whole_number("batch_size", batch_size, at_least=1)
+    if isinstance(x, tuple):
+        raise ValueError(
+            f"x is a tuple of {len(x)}. Pass the inputs alone, without the targets, or "
+            "an iterable of batches such as a tf.data.Dataset."
+        )
+    if hasattr(x, "shape"):
+        starts = range(0, len(x), batch_size)
+        stream: Iterable[Any] = (x[start : start + batch_size] for start in starts)
+    else:
+        stream = x
+    for batch in stream:
+        inputs = batch[0] if isinstance(batch, tuple) else batch
+        for values in keras.tree.flatten(inputs):
+            fetched = keras.ops.convert_to_numpy(values)
+            bad = int(np.count_nonzero(~np.isfinite(fetched)))
+            if bad:
+                raise ValueError(f"x has {bad} values that are NaN or infinite.")
+        yield inputs
+
+
+def _rank(values: Any) -> int:
+    """Return the number of spatial axes of a tensor; below 1 for anything else."""
+    return len(getattr(values, "shape", ())) - 2
+
+
+def _channels_first(values: Any, data_format: str) -> NDArray[Any]:
+    """Fetch a tensor and move its channels to axis 1 (a view)."""
+    if keras.backend.standardize_dtype(values.dtype) == "bfloat16":
+        values = keras.ops.cast(values, "float32")  # NumPy has no bfloat16.
+    fetched = np.asarray(keras.ops.convert_to_numpy(values))
+    if data_format == "channels_last":
+        return np.moveaxis(fetched, -1, 1)
+    return fetched

@@ -1,0 +1,304 @@
+"""Parts of layers to choose: kernels, biases, normalization, statistics, additions."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._graph.calls import in_call_order
+from keras_spectral_tl._graph.layers import symbolic_inputs
+from keras_spectral_tl._keras_internals import own_trainable_variables
+
+_GAIN = "output_gain"
+
+
+@dataclasses.dataclass(frozen=True)
+class Depth:
+    """The layers from one depth to another, in the order in which they are called.
+
+    Depth 1 is the first layer with trainable weights, -1 the last one; both ends are
+    included. The order is that of the calls, also in nested and subclassed models,
+    whose attributes may come in any order.
+
+    Args:
+        first: Depth of the first layer, not 0.
+        last: Depth of the last layer; that of `first` if not given.
+
+    Raises:
+        TypeError: If a depth is not an int.
+        ValueError: If a depth is 0; on use, if the model is not that deep.
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> layers = [keras.layers.Dense(2, name=name) for name in "abcd"]
+        >>> model = keras.Sequential([keras.Input((3,)), *layers])
+        >>> select_layers(model, Depth(2, -2)).names
+        ('b', 'c')
+    """
+
+    first: int
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.last is None:
+            object.__setattr__(self, "last", self.first)
+        for name in ("first", "last"):
+            if not whole_number(name, getattr(self, name)):
+                raise ValueError(
+                    "Depths count from 1, the first layer, or from -1, the last. "
+                    f"Received {self}."
+                )
+
+    def names(
+        self, model: keras.Model, layers: Mapping[str, keras.Layer]
+    ) -> tuple[str, ...]:
+        """Return the names of the chosen ones among the layers of `model`.
+
+        Raises:
+            ValueError: If the model is not that deep, or cannot be traced.
+        """
+        ordered = in_call_order(model, layers)
+        deep = [n for n in ordered if own_trainable_variables(layers[n])]
+        places = [
+            depth - 1 if depth > 0 else len(deep) + depth
+            for depth in (self.first, self.last or self.first)
+        ]
+        chosen = tuple(deep[max(places[0], 0) : places[1] + 1])
+        if not chosen or not all(0 <= place < len(deep) for place in places):
+            raise ValueError(
+                f"{self} chose no range of layers: model {model.name!r} has depths "
+                f"1 ... {len(deep)} or -{len(deep)} ... -1: {', '.join(deep)}."
+            )
+        return chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Part(abc.ABC):
+    """Some weights of some layers.
+
+    Attributes:
+        layers: The layers, see `freezing.select_layers`; None means all.
+    """
+
+    layers: Any = None
+
+    @abc.abstractmethod
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether the weight of this name, of this layer, belongs to it."""
+
+    def advice(self) -> str:
+        """Return what to do where a model has no such part."""
+        return "Choose other layers or another part."
+
+
+class KernelsOf(Part):
+    """The kernels and embeddings of layers, without biases.
+
+    Args:
+        layers: The layers, see `freezing.select_layers`; None means all.
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> dense = keras.layers.Dense(2, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> select_layers(model, KernelsOf("hidden")).variables
+        ('hidden/kernel',)
+    """
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether the name ends in "kernel" (also of one stage or gate)."""
+        return weight.endswith("kernel") or weight == "embeddings"
+
+
+class BiasesOf(Part):
+    """The biases of layers. The shifts of normalization layers are not among them.
+
+    Args:
+        layers: The layers, see `freezing.select_layers`; None means all.
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> dense = keras.layers.Dense(2, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> select_layers(model, BiasesOf()).variables
+        ('hidden/bias',)
+    """
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether the name ends in "bias"."""
+        return weight.endswith("bias")
+
+
+class NormalizationOf(Part):
+    """The scales and shifts (gamma, beta) of normalization layers.
+
+    A BatchNormalization that trains runs in training mode, so its moving statistics
+    are updated too: `LayerSelection.statistics` lists them.
+
+    Args:
+        layers: The layers, see `freezing.select_layers`; None means all.
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> norm = keras.layers.LayerNormalization(name="norm")
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), norm])
+        >>> select_layers(model, NormalizationOf()).variables
+        ('norm/gamma', 'norm/beta')
+    """
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether it is a gamma or beta, or a normalization layer's scale."""
+        normalizes = type(layer).__name__.endswith("Normalization")
+        return weight in ("gamma", "beta") or (normalizes and weight == "scale")
+
+
+class StatisticsOf(Part):
+    """The moving statistics of BatchNormalization, without its scale and shift.
+
+    A frozen BatchNormalization runs in inference mode, with the statistics it has. A
+    layer chosen by this part keeps gamma and beta frozen but normalizes each batch by
+    itself and goes on updating its moving mean and variance.
+
+    Args:
+        layers: The layers, see `freezing.select_layers`; None means all.
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> norm = keras.layers.BatchNormalization(name="norm")
+        >>> model = keras.Sequential([keras.Input((3,)), norm])
+        >>> selection = select_layers(model, StatisticsOf("norm"))
+        >>> selection.variables, selection.statistics
+        ((), ('norm/moving_mean', 'norm/moving_variance'))
+    """
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether it is a moving average."""
+        return weight.startswith("moving_")
+
+
+@dataclasses.dataclass(frozen=True)
+class LowRankOf(Part):
+    """A trainable update of low rank, beside kernels that stay as they are.
+
+    kernel + (alpha / rank) a b, with a of shape (..., rank), b of shape (rank, outputs)
+    and b = 0 at first. Keras offers it for Dense, EinsumDense, Embedding, and in newer
+    versions for convolutions (their `enable_lora`). `transfer.retrain` adds the update
+    to its copy of the model; elsewhere call `prepare` first.
+
+    Args:
+        layers: The layers, see `freezing.select_layers`; None means all.
+        rank: Rank of the update, at least 1.
+
+    Raises:
+        TypeError, ValueError: If the rank is not a positive int; on use, if a layer
+            cannot have such an update.
+
+    References:
+        Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
+        https://doi.org/10.48550/arXiv.2106.09685
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> dense = keras.layers.Dense(4, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> update = LowRankOf("hidden", rank=2)
+        >>> update.prepare({"hidden": dense})
+        >>> select_layers(model, update).num_trainable == 3 * 2 + 2 * 4
+        True
+    """
+
+    rank: int = 4
+
+    def __post_init__(self) -> None:
+        whole_number("rank", self.rank, at_least=1)
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether it is one of the two factors."""
+        return weight.startswith("lora_")
+
+    def advice(self) -> str:
+        """Return what to do where a model has no such part."""
+        return (
+            "No low-rank update is enabled there. transfer.retrain adds it to its copy "
+            "of the model; elsewhere call layer.enable_lora(rank) after building."
+        )
+
+    def prepare(self, layers: dict[str, keras.Layer]) -> None:
+        """Enable the update in the given layers, which are changed in place.
+
+        Raises:
+            ValueError: If Keras offers none for a layer.
+        """
+        for name, layer in layers.items():
+            if not hasattr(layer, "enable_lora"):
+                raise ValueError(
+                    f"Keras {keras.__version__} offers no low-rank update for layer "
+                    f"{name!r} ({type(layer).__name__}). Choose layers that have an "
+                    "enable_lora method, such as Dense and EinsumDense."
+                )
+        for layer in layers.values():
+            if not layer.lora_enabled:
+                layer.enable_lora(self.rank)
+
+
+class OutputGain(Part):
+    """The gain of a model's output alone: outputs = gain * model(inputs).
+
+    `transfer.retrain` puts the gain, 1 at first, behind its copy of the model;
+    elsewhere call `prepare` first. The closed form for the mean squared error is
+    `transfer.fit_output_gain`.
+
+    Args:
+        layers: Not needed: there is one output.
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> scaled = OutputGain().prepare(model)
+        >>> select_layers(scaled, OutputGain()).num_trainable
+        1
+    """
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether it is the gain."""
+        return weight == _GAIN
+
+    def advice(self) -> str:
+        """Return what to do where a model has no such part."""
+        return (
+            "The model has no output gain. transfer.retrain puts one behind its copy; "
+            "elsewhere use OutputGain().prepare(model)."
+        )
+
+    def prepare(self, model: keras.Model) -> keras.Model:
+        """Return a model that multiplies the output of `model`, whose layers it shares.
+
+        Raises:
+            ValueError: If the input shape of `model` is not known.
+        """
+        inputs = keras.tree.map_structure(
+            lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
+            symbolic_inputs(model, unknown=None),
+        )
+        outputs = ScalarGain(name=_GAIN)(model(inputs))
+        return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class ScalarGain(keras.layers.Layer):
+    """Multiplies its input by one trainable number, 1 at first."""
+
+    def build(self, input_shape: Any) -> None:
+        """Create the gain."""
+        self.gain = self.add_weight(shape=(), name=_GAIN, initializer="ones")
+
+    def call(self, inputs: Any) -> Any:
+        """Return gain * inputs."""
+        return inputs * keras.ops.cast(self.gain, inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the input."""
+        return input_shape

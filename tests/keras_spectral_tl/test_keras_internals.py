@@ -1,0 +1,94 @@
+"""Private attributes of Keras that the package relies on: a test for each."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import _keras_internals as internals
+
+
+def _model(*layers):
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def test_sublayers_are_tracked_in_order():
+    first, second = keras.layers.Dense(2), keras.layers.Dense(1)
+    assert internals.sublayers(_model(first, second))[-2:] == [first, second]
+    assert internals.sublayers(first) == []
+    wrapper = keras.layers.TimeDistributed(first)
+    assert internals.sublayers(wrapper) == [first]
+
+
+def test_own_weights_are_listed_whatever_the_flags_say():
+    norm = keras.layers.BatchNormalization()
+    model = _model(norm)
+    for flag in (True, False):
+        model.trainable = flag
+        assert internals.own_trainable_variables(norm) == [norm.gamma, norm.beta]
+        moving = [norm.moving_mean, norm.moving_variance]
+        assert internals.own_statistics(norm) == moving
+
+
+def test_random_generators_and_their_seeds():
+    dropout = keras.layers.Dropout(0.5)
+    _model(dropout)
+    (generator,) = internals.own_seed_generators(dropout)
+    internals.give_seed(generator, 3)
+    internals.give_seed(generator, 4)
+    assert generator._initial_seed == 3
+
+
+def test_the_kernel_beside_a_low_rank_update():
+    dense, embedding = keras.layers.Dense(3), keras.layers.Embedding(5, 3)
+    dense.build((None, 4))
+    embedding.build(None)
+    for layer, base in ((dense, dense.kernel), (embedding, embedding.embeddings)):
+        assert internals.low_rank_base(layer) is None
+        layer.enable_lora(1)
+        assert internals.low_rank_base(layer) is base
+        assert not base.trainable
+
+
+def test_a_fit_begins_at_the_initial_epoch():
+    class Resume(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            assert internals.initial_epoch(self.model) == 0
+            internals.set_initial_epoch(self.model, 2)
+
+    model = _model(keras.layers.Dense(1))
+    model.compile("sgd", "mse")
+    x = np.ones((2, 4))
+    history = model.fit(x, x[:, :1], epochs=4, verbose=0, callbacks=[Resume()])
+    assert history.epoch == [2, 3]
+
+
+def test_compiled_functions_are_dropped():
+    model = _model(keras.layers.Dense(1))
+    model.compile("sgd", "mse")
+    assert not internals.drop_compiled_functions(model)
+    x = np.ones((2, 4))
+    model.fit(x, x[:, :1], verbose=0)
+    model.predict(x, verbose=0)
+    assert internals.drop_compiled_functions(model)
+    assert model.train_function is None
+    if keras.backend.backend() == "jax":
+        assert model.predict_function is None
+
+
+@pytest.mark.parametrize("mode", [None, "int8", "float8"])
+def test_the_method_in_which_a_layer_is_called(mode):
+    dense = keras.layers.Dense(2)
+    model = _model(dense)
+    if mode:
+        dense.quantize(mode)
+    name, method = internals.calling_method(dense)
+    seen = []
+
+    def call(*args, **kwargs):
+        seen.append(name)
+        return method(*args, **kwargs)
+
+    with internals.replaced(dense, name, call):
+        model(np.ones((1, 4), "float32"))
+    assert len(seen) == 1
+    assert name not in vars(dense)
