@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl import introspection
+from keras_spectral_tl._graph.layers import fetch
 
 _AVERAGE = "_model_variables_moving_average"
 _NOT_SLOTS = ("_variables", "_trainable_variables")
@@ -82,7 +82,7 @@ class OptimizerView:
             averages = view.slots.get(_AVERAGE, ())
             for variable, average in zip(view.variables, averages, strict=False):
                 if id(variable) in wanted and average is not None:
-                    average.assign(introspection.fetch(variable))
+                    average.assign(fetch(variable))
 
     def steps_per_update(self) -> int:
         """Return the number of batches after which no gradient is left over."""
@@ -92,7 +92,7 @@ class OptimizerView:
     def holds_gradients(self) -> bool:
         """Whether accumulated gradients wait for the end of their window."""
         return any(
-            int(introspection.fetch(view.optimizer._iterations))
+            int(fetch(view.optimizer._iterations))
             % (view.optimizer.gradient_accumulation_steps or 1)
             for view in self._all()
         )
@@ -140,7 +140,7 @@ def building_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]
 def carry_state(source: Any, target: Any) -> None:
     """Copy counters and, for the weights that both know, slots."""
     for name, variable in _globals(source).items():
-        getattr(target, name).assign(introspection.fetch(variable))
+        getattr(target, name).assign(fetch(variable))
     _carry_slots(source, target, lambda variable: variable)
     pairs = zip(_inner_optimizers(source), _inner_optimizers(target), strict=True)
     for inner_source, inner_target in pairs:
@@ -185,7 +185,7 @@ def carry_moments(
         )
     _refuse_unknown_state(given, "Use another optimizer.")
     carried = _carry_slots(given, new, lambda variable: same[id(variable)][1])
-    new.iterations.assign(introspection.fetch(given.iterations))
+    new.iterations.assign(fetch(given.iterations))
     return tuple(same[id(variable)][0] for variable in carried)
 
 
@@ -203,7 +203,7 @@ def _carry_slots(
         carried.append(variable)
         for name, entries in old.items():
             if entries[before] is not None:
-                new[name][place].assign(introspection.fetch(entries[before]))
+                new[name][place].assign(fetch(entries[before]))
     return carried
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import introspection
 from keras_spectral_tl._files import sha256, write_json
+from keras_spectral_tl._graph.layers import fetch
 
 _RECORD = "backup.json"
 _WEIGHTS = "epoch-{:06d}.weights.h5"
@@ -151,7 +151,7 @@ class SavedSchedule(keras.Layer):
     def save_own_variables(self, store: Any) -> None:
         store[_JSON] = np.frombuffer(self._text.encode(), dtype=np.uint8)
         for i, variable in enumerate(self._random_states()):
-            store[f"{_STATE_OF}{i}"] = introspection.fetch(variable)
+            store[f"{_STATE_OF}{i}"] = fetch(variable)
         for i, state in enumerate(_torch_states()):
             store[f"{_TORCH}{i}"] = state
 

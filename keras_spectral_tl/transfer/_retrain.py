@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing, introspection, models
+from keras_spectral_tl import freezing, models
+from keras_spectral_tl._graph.layers import ModelLayers, fetch, layers_with_weights
 from keras_spectral_tl._optimizer_state import carry_moments
-from keras_spectral_tl.freezing.flags import switch
-from keras_spectral_tl.freezing.hashes import layer_hashes, weight_hashes
-from keras_spectral_tl.freezing.selection import choose, select_from
-from keras_spectral_tl.introspection import ModelLayers
+from keras_spectral_tl.freezing._flags import switch
+from keras_spectral_tl.freezing._hashes import layer_hashes, weight_hashes
+from keras_spectral_tl.freezing._selection import choose, select_from
 from keras_spectral_tl.transfer._loop import check_finite_weights, fit
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import (
@@ -307,7 +307,7 @@ class Trainee:
             return
         if not np.any(_learning_rates(optimizer)):
             return
-        steps = int(introspection.fetch(optimizer.iterations))
+        steps = int(fetch(optimizer.iterations))
         dtypes = {variable.dtype for variable in trained.trainable_variables}
         if not steps:
             why = (
@@ -334,7 +334,7 @@ class Trainee:
 
 def check_weights(model: keras.Model) -> None:
     """Refuse a model without weights."""
-    if not introspection.layers_with_weights(model):
+    if not layers_with_weights(model):
         raise ValueError(f"Model {model.name!r} has no weights: nothing to retrain.")
 
 
