@@ -52,7 +52,7 @@ from turbulence_data.closures import (
     evaluate,
 )
 from turbulence_data.filtering import les_flow
-from turbulence_data.generation._pool import run_trajectories
+from turbulence_data.generation import run_trajectories
 
 CASES = {
     "forcing": ("mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"),

@@ -33,7 +33,7 @@ _HOME = {
     "SteadyForcing": "solver._forcing",
     "SubgridStresses": "filtering",
     "TrajectoryFailedError": "generation._pool",
-    "TurbulenceConfig": "turbulence_data_dataset_builder",
+    "TurbulenceConfig": "flows",
     "TwoLayerConfig": "two_layer",
     "UnstableTimeStepError": "solver._simulation",
     "__version__": "generation._statistics",

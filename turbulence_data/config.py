@@ -1,4 +1,4 @@
-"""The physics of a flow, as a frozen value that is checked when it is made."""
+"""Physical parameters and resolution of a flow, checked at construction."""
 
 from __future__ import annotations
 
@@ -117,12 +117,12 @@ class FlowConfig:
         return as_pair(self.num_points)
 
     def to_dict(self) -> dict[str, Any]:
-        """The parameters as plain values, in the order of the signature."""
+        """Return the parameters as plain values, in the order of the signature."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FlowConfig:
-        """The inverse of `to_dict`; lists (from JSON) become tuples."""
+        """Return the config of such values; lists (from JSON) become tuples."""
         arguments: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values.items()

@@ -1,4 +1,4 @@
-"""The named flows of the dataset.
+"""Named flows of the dataset, and configs that give a name to an own one.
 
 Full size for a cluster or an accelerator, mini for a CPU in minutes, tiny for trying
 out and for tests in seconds.
@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import tensorflow_datasets as tfds
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.solver._initial_conditions import RandomVorticity
+
+
+@dataclass(eq=False)
+class TurbulenceConfig(tfds.core.BuilderConfig):
+    """A name for an ensemble: flow, filter, sampling and seed."""
+
+    ensemble: EnsembleConfig = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ensemble, EnsembleConfig):
+            raise TypeError(f"expected an EnsembleConfig; received {self.ensemble!r}.")
 
 
 def _full(
@@ -110,7 +123,7 @@ NAMED_FLOWS: dict[str, EnsembleConfig] = {
 
 
 def named_flow(name: str) -> EnsembleConfig:
-    """Returns the ensemble of a named flow.
+    """Return the ensemble of a named flow.
 
     Raises:
         KeyError: for an unknown name; the message lists the names.

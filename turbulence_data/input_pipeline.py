@@ -1,6 +1,6 @@
-"""From the examples of the dataset to what a network takes: channels and batches.
+"""Normalization, arrays and batches of examples, as a network takes them.
 
-Everything here happens at read time; nothing of it is on disk.
+All of it happens at read time; nothing of it is on disk.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Normalization:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Normalization:
-        """Returns the normalization by the train split, from `info.metadata`.
+        """Return the normalization by the train split, from `info.metadata`.
 
         Raises:
             KeyError: when the metadata are not those of this dataset.
@@ -84,7 +84,7 @@ class Normalization:
 
     @classmethod
     def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Normalization:
-        """Returns the normalization by the given arrays, of channels as `to_arrays`.
+        """Return the normalization by the given arrays, of channels as `to_arrays`.
 
         Raises:
             ValueError: for arrays of other channels, or a field that does not vary.
@@ -112,12 +112,12 @@ class Normalization:
         return cls(**pairs)
 
     def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Returns `(field - mean) / std` of inputs and outputs, channels last."""
+        """Return `(field - mean) / std` of inputs and outputs, channels last."""
         (mean_x, std_x), (mean_y, std_y) = self._channels()
         return (x - mean_x) / std_x, (y - mean_y) / std_y
 
     def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """The inverse of `normalize`."""
+        """Return `field * std + mean`, the inverse of `normalize`."""
         (mean_x, std_x), (mean_y, std_y) = self._channels()
         return x * std_x + mean_x, y * std_y + mean_y
 
@@ -134,7 +134,7 @@ class Normalization:
 def to_arrays(
     examples: Iterable[Example], normalization: Normalization | None = None
 ) -> tuple[Array, Array]:
-    """Returns all examples as one pair of arrays.
+    """Return all examples as one pair of arrays.
 
     Args:
         examples: single, decoded examples: a `tf.data.Dataset`, a TFDS data source, or
@@ -170,7 +170,7 @@ def to_arrays(
 
 
 def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
-    """Returns a small subset, part of every larger one.
+    """Return a small subset, part of every larger one.
 
     The examples are put in one fixed order and the first `num_examples` returned. The
     order visits the trajectories in turn. Within a trajectory, times come in the order
@@ -203,7 +203,7 @@ def batches(
     normalization: Normalization | None,
     shuffle_seed: int | None = None,
 ) -> Any:
-    """Returns a `tf.data.Dataset` of batches `(x, y)`, laid out as by `to_arrays`.
+    """Return a `tf.data.Dataset` of batches `(x, y)`, laid out as by `to_arrays`.
 
     Args:
         dataset: `tf.data.Dataset` of single examples.
@@ -249,13 +249,13 @@ def _few_shot_order(labels: Sequence[tuple[int, float]]) -> list[int]:
 
 
 def _halving_order(count: int) -> list[int]:
-    """Returns 0 ... count - 1 in an order that keeps halving the gaps."""
+    """Return 0 ... count - 1 in an order that keeps halving the gaps."""
     size = 1 << (count - 1).bit_length()
     steps = [int(_radical_inverse(number) * size) for number in range(size)]
     return [step for step in steps if step < count]
 
 
 def _radical_inverse(number: int) -> float:
-    """Returns 0, 1/2, 1/4, 3/4, 1/8, ...: binary digits mirrored at the point."""
+    """Return 0, 1/2, 1/4, 3/4, 1/8, ...: binary digits mirrored at the point."""
     digits = f"{number:b}"[::-1]
     return int(digits, 2) / 2.0 ** len(digits)

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from turbulence_data.flows import NAMED_FLOWS
-from turbulence_data.generation._ensemble import (
-    EXTRA_FIELDS,
-    FIELDS,
-    SPLITS,
-    EnsembleConfig,
-    config_hash,
+from turbulence_data.flows import NAMED_FLOWS, TurbulenceConfig
+from turbulence_data.generation._ensemble import SPLITS, EnsembleConfig, config_hash
+from turbulence_data.generation._records import RecordsBuilder, load_tensorflow
+from turbulence_data.generation._store import (
+    GeneratedExamples,
+    check_metadata,
+    features_of,
 )
-from turbulence_data.generation._examples import GeneratedExamples, check_metadata
-from turbulence_data.generation._records import RecordsBuilder
-from turbulence_data.generation._trajectory import SCALARS
 from turbulence_data.input_pipeline import few_shot
-
-
-@dataclasses.dataclass(eq=False)
-class TurbulenceConfig(tfds.core.BuilderConfig):
-    """A name for an ensemble: flow, filter, sampling and seed."""
-
-    ensemble: EnsembleConfig = dataclasses.field(kw_only=True)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.ensemble, EnsembleConfig):
-            raise TypeError(f"expected an EnsembleConfig; received {self.ensemble!r}.")
 
 
 class _Configs(dict[str, TurbulenceConfig]):
@@ -111,7 +94,7 @@ class Builder(RecordsBuilder):
     def _info(self) -> Any:
         features = None  # of an own flow that was opened by its name: those on disk
         if isinstance(self.builder_config, TurbulenceConfig):
-            features = tfds.features.FeaturesDict(_features(self.ensemble))
+            features = tfds.features.FeaturesDict(features_of(self.ensemble))
         inputs = {name: name for name in ("streamfunction", "vorticity")}
         return self.dataset_info_from_configs(
             features=features,
@@ -136,6 +119,7 @@ class Builder(RecordsBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         title = f"Simulating {self.builder_config.name}..."
         self._examples.simulate(self._executor, self._checkpoint_seconds, title)
+        load_tensorflow()  # which writes the records
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split: str) -> Any:
@@ -156,19 +140,3 @@ class Builder(RecordsBuilder):
                 f"{self.data_dir} was made from another ensemble (hash {made_from}) "
                 f"than {self.ensemble}. Choose another name, or delete that directory."
             )
-
-
-def _features(ensemble: EnsembleConfig) -> Mapping[str, Any]:
-    # BYTES keeps every bit of a float64; TFDS's default goes through float32.
-    bits = {"encoding": tfds.features.Encoding.BYTES}
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FIELDS, ensemble.les_shape)
-    for name in ensemble.extra_fields:
-        shapes[name] = (*ensemble.les_shape, EXTRA_FIELDS[name])
-    fields = {
-        name: tfds.features.Tensor(shape=shape, dtype=np.float32, **bits)
-        for name, shape in shapes.items()
-    }
-    return fields | {
-        name: tfds.features.Tensor(shape=(), dtype=kind, doc=doc, **bits)
-        for name, (kind, doc) in SCALARS.items()
-    }

@@ -39,9 +39,9 @@ class Noise(InProcessExecutor):
 
 
 def _history(rng: Any) -> Any:
+    from turbulence_data import EnsembleConfig
     from turbulence_data.config import FlowConfig
     from turbulence_data.generation import sample_trajectory
-    from turbulence_data.generation._ensemble import EnsembleConfig
 
     tiny = EnsembleConfig(
         flow=FlowConfig(32, reynolds=100.0), num_points_les=16,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import json
 import logging
 import os
@@ -15,10 +16,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from turbulence_data.cli import _export, _generate, _info, _list
+from turbulence_data.cli._commands import Export, Generate, Info, List
 from turbulence_data.generation._pool import TrajectoryFailedError
 
-_COMMANDS = (_list, _generate, _info, _export)
+_COMMANDS = (List(), Generate(), Info(), Export())
 _EXPECTED = (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
@@ -32,11 +33,11 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
-        example = f"example:\n  python -m turbulence_data {command.EXAMPLE}"
+        example = f"example:\n  python -m turbulence_data {command.example}"
         one = commands.add_parser(
-            command.NAME,
+            command.name,
             help=(command.__doc__ or "").split("\n")[0],
-            description=command.__doc__,
+            description=inspect.getdoc(command),
             epilog=example,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -78,6 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_expected(error: Exception) -> bool:
-    """Whether input or disk is to blame, TFDS' errors of damaged files included."""
+    """Return whether input or disk is to blame, errors of TFDS included."""
     of_tensorflow = type(error).__module__.startswith("tensorflow.")
     return isinstance(error, (TrajectoryFailedError, *_EXPECTED)) or of_tensorflow

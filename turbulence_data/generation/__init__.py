@@ -7,10 +7,15 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "CheckpointFile": "_store",
+    "CheckpointedSampling": "_store",
+    "HISTORY": "_trajectory",
     "InProcessExecutor": "_pool",
     "Trajectory": "_trajectory",
+    "TrajectoryStore": "_store",
     "content_hash": "_statistics",
     "process_pool": "_pool",
+    "run_trajectories": "_pool",
     "sample_trajectory": "_trajectory",
 }
 __all__ = sorted(_HOME)

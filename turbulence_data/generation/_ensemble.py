@@ -54,7 +54,7 @@ _RECORDED_MODULES = {
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """Everything that decides the bytes of a dataset: flow, filter, sampling, seeds.
+    """Configuration of a dataset, which decides its bytes.
 
     Attributes:
         flow: physics and DNS resolution.
@@ -133,7 +133,7 @@ class EnsembleConfig:
         self._check_numerics()
 
     def __repr__(self) -> str:
-        """The call that makes it, but for defaults; functions by their names."""
+        """Return the call that makes it, but for defaults; functions by their names."""
         values = {entry: getattr(self, entry.name) for entry in fields(self)}
         shown = (
             f"{entry.name}={getattr(value, '__name__', repr(value))}"
@@ -196,7 +196,7 @@ class EnsembleConfig:
         object.__setattr__(self, "dtype", modes.dtype.type)
 
     def coarse_flow(self) -> FlowConfig:
-        """The flow at half the resolution, on which the spin-up starts.
+        """Return the flow at half the resolution, on which the spin-up starts.
 
         Raises:
             ValueError: when that grid is too coarse, for the forcing for example.
@@ -228,7 +228,7 @@ class EnsembleConfig:
         return snapshots * channels * nx * ny * np.dtype(np.float32).itemsize
 
     def trajectory_ids(self, split: str) -> list[int]:
-        """Numbers of the trajectories of a split; no number is in two splits.
+        """Return the numbers of the trajectories of a split; none is in two splits.
 
         Raises:
             ValueError: for an unknown split.
@@ -240,7 +240,7 @@ class EnsembleConfig:
         return list(range(first, first + count))
 
     def to_dict(self) -> dict[str, Any]:
-        """All values as plain, JSON-ready types; functions by their names.
+        """Return all values as plain, JSON-ready types; functions by their names.
 
         The default engine is left out, as from configs older than the choice.
         """
@@ -276,7 +276,7 @@ def plain_config(ensemble: EnsembleConfig) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """Returns numbers, strings, lists and dictionaries that say what a value is.
+    """Return JSON-ready numbers, strings, lists and dictionaries for a value.
 
     An infinite number becomes a string, a dtype its name, a function or class of a
     module its qualified name, a dataclass a dictionary of its class and its values.

@@ -1,4 +1,4 @@
-"""Runs the trajectories of an ensemble through any `concurrent.futures.Executor`."""
+"""Execution of trajectories on any `concurrent.futures.Executor`, and a pool."""
 
 from __future__ import annotations
 

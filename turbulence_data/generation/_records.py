@@ -6,6 +6,8 @@ import dataclasses
 import json
 import logging
 import os
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +33,9 @@ _NOISE = (
 )
 
 
-class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
     """TFDS builder that one process at a time runs, in the format asked for.
 
     Args:
@@ -111,6 +115,13 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         names = [document["fileFormat"], *document.get("alternativeFileFormats", [])]
         return [FileFormat.from_value(name) for name in names]
 
+    def _log_download_bytes(self) -> None:
+        print(
+            f"Making {self.info.full_name} in {self.data_dir}: nothing is downloaded, "
+            f"some {self._needed_bytes() / 1e6:.0f} MB are written.",
+            flush=True,
+        )
+
     def _download_and_prepare(self, **kwargs: Any) -> None:
         first, *others = self._formats
         self.info.set_file_format(first, override=True, override_if_initialized=True)
@@ -172,6 +183,7 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """Return the examples as `tf.data.Dataset`, as every TFDS builder."""
+        load_tensorflow()
         if self.info.initialized:
             self._select("as_dataset")
         with _quiet():
@@ -229,6 +241,30 @@ def _records(path: str, file_format: FileFormat) -> Iterator[bytes]:
     with ArrayRecordDataSource([path]) as source:
         for index in range(len(source)):
             yield source[index]
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow with a word of it, and without what its C++ writes to stderr.
+
+    If the import fails, all of that is written after all.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    print("Loading TensorFlow ...", file=sys.stderr, flush=True)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.constant(0)  # looks for devices
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 @contextmanager

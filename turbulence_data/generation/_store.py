@@ -1,4 +1,4 @@
-"""Finished trajectories and checkpoints of unfinished ones, on disk."""
+"""Trajectories on disk, finished or not, and the examples made of them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,34 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from turbulence_data._checks import check_at_least_zero
-from turbulence_data._files import DamagedFileError, read_arrays, write_arrays
+from turbulence_data._files import (
+    DamagedFileError,
+    json_hash,
+    read_arrays,
+    write_arrays,
+)
 from turbulence_data.generation._ensemble import (
+    EXTRA_FIELDS,
     FIELDS,
+    SPLITS,
     EnsembleConfig,
     config_hash,
     trajectory_key,
 )
+from turbulence_data.generation._pool import run_trajectories
+from turbulence_data.generation._statistics import ContentHash, EnsembleStatistics
 from turbulence_data.generation._trajectory import (
+    SCALARS,
     Progress,
     Trajectory,
     examples_of,
@@ -31,6 +43,7 @@ from turbulence_data.solver._engine import State
 
 _logger = logging.getLogger(__name__)
 _ARRAYS = ("times", *FIELDS, "history")
+_CHECKSUM = "metadata_sha256"
 
 
 class TrajectoryStore:
@@ -210,3 +223,103 @@ class CheckpointFile:
             except OSError as error:
                 _logger.warning("no checkpoint: %s", error)
         self._last = time.monotonic()
+
+
+class GeneratedExamples:
+    """Examples of an ensemble; statistics and content hash grow as they are written.
+
+    Args:
+        parent: directory that holds finished trajectories until the dataset is there.
+        ensemble: ensemble to simulate.
+    """
+
+    def __init__(self, parent: str | os.PathLike[str], ensemble: EnsembleConfig):
+        self._ensemble = ensemble
+        self._store = TrajectoryStore(parent, ensemble)
+        self._statistics = EnsembleStatistics(ensemble)
+        self._content = ContentHash()
+
+    def simulate(
+        self, executor: Executor | None, checkpoint_seconds: float, title: str
+    ) -> None:
+        """Simulate the trajectories that are not stored yet.
+
+        Args:
+            executor: where to run them; None for one process a core.
+            checkpoint_seconds: least time between two checkpoints of a trajectory.
+            title: of the progress bar.
+
+        Raises:
+            TrajectoryFailedError: when a trajectory fails.
+        """
+        store, ensemble = self._store, self._ensemble
+        every = [i for split in SPLITS for i in ensemble.trajectory_ids(split)]
+        missing = store.missing(every)
+        work = CheckpointedSampling(str(store.directory.absolute()), checkpoint_seconds)
+        store.directory.mkdir(parents=True, exist_ok=True)
+        with tfds.core.utils.tqdm(
+            total=len(every),
+            initial=len(every) - len(missing),
+            desc=title,
+            unit=" trajectories",
+        ) as progress:
+            for trajectory in run_trajectories(ensemble, missing, executor, work):
+                store.save(trajectory)
+                work.path(trajectory.trajectory_id).unlink(missing_ok=True)
+                progress.update()
+
+    def of_split(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the examples of a split with their keys, and take them into account."""
+        # TFDS puts a key k < 2^128 of a large split into bucket `1000 k / 2^128` on
+        # disk and reads bucket by bucket: keys all over that range, in order, keep the
+        # order and let no bucket become large.
+        numbers = self._ensemble.trajectory_ids(split)
+        size, count = self._ensemble.num_snapshots * len(numbers), 0
+        for trajectory in map(self._store.load, numbers):
+            self._statistics.add(split, trajectory)
+            for example in examples_of(self._ensemble, trajectory):
+                self._content.add(example)
+                yield (count << 128) // size, example
+                count += 1
+
+    def metadata(self) -> dict[str, Any]:
+        """Return statistics and hashes of the examples yielded, with a checksum."""
+        metadata = self._statistics.to_dict()
+        metadata["content_sha256"] = self._content.hexdigest()
+        metadata[_CHECKSUM] = json_hash(metadata)
+        return metadata
+
+    def remove_store(self) -> None:
+        """Delete the stored trajectories."""
+        self._store.remove()
+
+
+def features_of(ensemble: EnsembleConfig) -> dict[str, Any]:
+    """Return the TFDS features of the examples of an ensemble."""
+    # BYTES keeps every bit of a float64; TFDS's default goes through float32.
+    bits = {"encoding": tfds.features.Encoding.BYTES}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FIELDS, ensemble.les_shape)
+    for name in ensemble.extra_fields:
+        shapes[name] = (*ensemble.les_shape, EXTRA_FIELDS[name])
+    fields = {
+        name: tfds.features.Tensor(shape=shape, dtype=np.float32, **bits)
+        for name, shape in shapes.items()
+    }
+    return fields | {
+        name: tfds.features.Tensor(shape=(), dtype=kind, doc=doc, **bits)
+        for name, (kind, doc) in SCALARS.items()
+    }
+
+
+def check_metadata(metadata: Mapping[str, Any], directory: str) -> None:
+    """Raise DamagedFileError unless metadata have the checksum they were written with.
+
+    Metadata of before the checksum have none.
+    """
+    values = {key: metadata[key] for key in metadata if key != _CHECKSUM}
+    if metadata.get(_CHECKSUM) not in (None, json_hash(values)):
+        raise DamagedFileError(
+            f"the metadata in {directory} are not those that were written: their "
+            "checksum does not match. Delete that directory to have the data made "
+            "again, or put back metadata.json from a copy."
+        )

@@ -1,4 +1,4 @@
-"""Do foreign fields obey the conventions of this package? Recomputed, not believed."""
+"""Check of the conventions of foreign fields, by recomputing them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _SQUARE: Lengths = (TWO_PI, TWO_PI)
 
 
 class ConventionError(ValueError):
-    """The streamfunction and the vorticity do not belong together as they should."""
+    """Streamfunction and vorticity that do not belong together."""
 
 
 @dataclass(frozen=True)
 class ConventionReport:
-    """What examples say of their conventions.
+    """Result of a check of conventions.
 
     Attributes:
-        num_examples: how many were looked at.
+        num_examples: number of examples checked.
         laplacian_residual: `rms(lap(psi) + vorticity) / rms(vorticity)`, 0 when right.
         laplacian_factor: c of the best fit `lap(psi) = c vorticity`, -1 when right.
         fit_residual: what the best fit leaves of lap(psi), relative to its rms.
@@ -60,7 +60,7 @@ class ConventionReport:
 def check_conventions(
     examples: Iterable[Example], lengths: Lengths = _SQUARE, tolerance: float = 1e-2
 ) -> ConventionReport:
-    """Recomputes what can be recomputed without the DNS.
+    """Check streamfunction and vorticity against each other.
 
     `lap(streamfunction) = -vorticity` must hold, also for filtered fields. The sign of
     sgs_forcing is only reported, by its correlation with `gradient_model`.
@@ -109,7 +109,7 @@ def check_conventions(
 
 
 def gradient_model(vorticity: ArrayLike, lengths: Lengths = _SQUARE) -> Field:
-    """Returns the leading term of the subgrid forcing, up to its positive factor.
+    """Return the leading term of the subgrid forcing, up to its positive factor.
 
         sgs_forcing = -(width^2 / 12) d_k u_j d_k d_j vorticity + ...
 

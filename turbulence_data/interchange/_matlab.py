@@ -108,7 +108,7 @@ class MatlabLayout:
 
 
 TL_FOR_SGS_MODELS = MatlabLayout(axes=("example", "y", "x"), sgs_forcing_sign=-1)
-"""The files that the scripts of github.com/envfluids/TL_for_SGS_Models read.
+"""Layout of the files that github.com/envfluids/TL_for_SGS_Models reads.
 
 The scripts transpose what h5py shows and find examples first; their LES subtracts the
 network's output from the right-hand side and feeds it a streamfunction of
@@ -119,7 +119,7 @@ Derived from the scripts alone, so let `check_conventions` decide for your files
 
 
 class MatlabExamples(Sequence[dict[str, Any]]):
-    """The fields of MATLAB v7.3 files as examples of this package, read as needed.
+    """Sequence of examples from the fields of MATLAB v7.3 files, read as needed.
 
     An example holds vorticity, streamfunction and sgs_forcing, float32 of shape
     `(nx, ny)` and with this package's signs, `trajectory`, `time` and what `scalars`
@@ -174,14 +174,14 @@ class MatlabExamples(Sequence[dict[str, Any]]):
     def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
 
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        """Returns one example, or a list of them for a slice."""
+        """Return one example, or a list of them for a slice."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
         return next(iter(self._block(number, number + 1)))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yields all examples; no more than a block of them is in memory."""
+        """Yield all examples; no more than a block of them is in memory."""
         for start in range(0, len(self), _BLOCK):
             yield from self._block(start, min(start + _BLOCK, len(self)))
 
@@ -239,7 +239,7 @@ class MatlabExamples(Sequence[dict[str, Any]]):
 
 
 def _home(files: Sequence[Path], name: str) -> tuple[Path, tuple[int, ...]]:
-    """Returns the first file that holds an array, and the shape h5py shows."""
+    """Return the first file that holds an array, and the shape h5py shows."""
     h5py = require("h5py")
     held = []
     for path in files:

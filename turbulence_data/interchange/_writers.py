@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from turbulence_data._files import new_path
 from turbulence_data.input_pipeline import to_arrays
-from turbulence_data.interchange._source import ExportSource
-from turbulence_data.interchange._tables import (
+from turbulence_data.interchange._source import (
     AXES,
     SPLIT,
+    ExportSource,
     Table,
     trajectory_tables,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def require(name: str) -> Any:
-    """Returns a module of the extra `[interchange]`.
+    """Return a module of the extra `[interchange]`.
 
     Raises:
         ImportError: when it is not installed; says what to install.
@@ -48,7 +48,7 @@ def require(name: str) -> Any:
 
 
 def write_zarr(source: ExportSource, path: str | os.PathLike[str]) -> None:
-    """Writes a dataset as a Zarr store, one chunk of each field a trajectory.
+    """Write a dataset as a Zarr store, one chunk of each field a trajectory.
 
     Read it with `xarray.open_zarr(path, consolidated=False)`. Fields have the
     dimensions `(trajectory, time, x, y)`; the flag variable `split` says which
@@ -85,7 +85,7 @@ def write_zarr(source: ExportSource, path: str | os.PathLike[str]) -> None:
 
 
 def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
-    """Writes a dataset as one netCDF-4 file, `trajectory` its unlimited dimension.
+    """Write a dataset as one netCDF-4 file, `trajectory` its unlimited dimension.
 
     Read it with `xarray.open_dataset(path)`; see `write_zarr` for what it holds.
 
@@ -113,7 +113,7 @@ def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
 
 
 def write_npz(source: ExportSource, path: str | os.PathLike[str]) -> None:
-    """Writes a dataset as an npz file; unlike the other formats it is held in memory.
+    """Write a dataset as an npz file; unlike the other formats it is held in memory.
 
     Read it with `numpy.load(path)`: `x` and `y` as by `to_arrays`, in physical units;
     `trajectory`, `time` and `split` of each example; `metadata`, a text in JSON.
@@ -133,7 +133,7 @@ def write_npz(source: ExportSource, path: str | os.PathLike[str]) -> None:
 def examples_of(
     dataset: xarray.Dataset, split: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yields the examples of an exported dataset, as they were before the export.
+    """Yield the examples of an exported dataset, as they were before the export.
 
     Args:
         dataset: what xarray opened.

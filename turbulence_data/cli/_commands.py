@@ -1,0 +1,332 @@
+"""The commands: list, generate, info and export."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from turbulence_data.cli._datasets import (
+    add_dataset,
+    builder_of,
+    how_to_make,
+    place_of,
+    size_of,
+    table,
+)
+from turbulence_data.flows import NAMED_FLOWS
+from turbulence_data.generation._ensemble import SPLITS
+from turbulence_data.generation._pool import process_pool
+from turbulence_data.generation._statistics import content_hash
+from turbulence_data.interchange import (
+    ExportSource,
+    write_netcdf,
+    write_npz,
+    write_zarr,
+)
+
+_AS_MADE = "as made"
+_FIGURES = (
+    "k_max_eta",
+    "interval_in_turnover_times",
+    "decorrelation_in_turnover_times",
+    "largest_courant_ratio",
+    "largest_budget_residual",
+)
+_WRITERS = {".zarr": write_zarr, ".nc": write_netcdf, ".npz": write_npz}
+
+
+class Command:
+    """A command: its documentation is the help that it prints."""
+
+    name: str
+    example: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments of the command."""
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        """Return the exit code and the document that is printed."""
+        raise NotImplementedError
+
+    def text(self, document: Any) -> str:
+        """Return the document as text."""
+        raise NotImplementedError
+
+
+class List(Command):
+    """List the named flows, with their resolution and size on disk."""
+
+    name = "list"
+    example = "list"
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        return 0, [_row(name) for name in NAMED_FLOWS]
+
+    def text(self, document: Any) -> str:
+        header = ["flow", "Re", "forced at", "beta", "DNS", "LES", "trajectories"]
+        header += ["snapshots", "MB on disk"]
+        rows = [
+            [
+                row["flow"],
+                "inviscid" if row["reynolds"] is None else f"{row['reynolds']:g}",
+                "decaying"
+                if row["forcing_wavenumber"] is None
+                else f"k = {row['forcing_wavenumber']}",
+                f"{row['beta']:g}",
+                " x ".join(map(str, row["dns_points"])),
+                " x ".join(map(str, row["les_points"])),
+                " + ".join(map(str, row["trajectories"])),
+                str(row["snapshots"]),
+                f"{row['megabytes']:g}",
+            ]
+            for row in document
+        ]
+        note = "trajectories: train + validation + test; snapshots: of each trajectory."
+        return f"{table(header, rows)}\n\n{note}"
+
+
+class Generate(Command):
+    """Make a dataset: simulate its flow, filter it, store it for TFDS.
+
+    A run that was stopped goes on where it stopped; data that are there are kept.
+    """
+
+    name = "generate"
+    example = "generate tiny_forced_re2e2_kf4 --data-dir data --processes 2"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_dataset(parser)
+        parser.add_argument(
+            "--processes",
+            type=int,
+            metavar="N",
+            help="trajectories made at once (default: one a core)",
+        )
+        parser.add_argument(
+            "--file-format",
+            choices=("tfrecord", "array_record"),
+            help="tfrecord for tfds.load (default), array_record for tfds.data_source; "
+            "where the data are there in the other format, it is added",
+        )
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        with process_pool(options.processes) as executor:
+            builder = builder_of(
+                options, executor=executor, file_format=options.file_format
+            )
+            builder.download_and_prepare()
+        return 0, {
+            "dataset": builder.info.full_name,
+            "directory": str(builder.data_dir),
+            "file_formats": builder.file_formats,
+            "examples": {n: s.num_examples for n, s in builder.info.splits.items()},
+            "bytes": size_of(Path(builder.data_dir)),
+            "content_sha256": builder.info.metadata["content_sha256"],
+        }
+
+    def text(self, document: Any) -> str:
+        examples = ", ".join(
+            f"{n} {split}" for split, n in document["examples"].items()
+        )
+        return (
+            f"{document['dataset']}: {examples}; {document['bytes'] / 1e6:.1f} MB as "
+            f"{' and '.join(document['file_formats'])} in {document['directory']}"
+        )
+
+
+class Info(Command):
+    """Show what a dataset on disk holds: sizes, statistics, provenance.
+
+    Exit code 1 where it is not on disk, or `--check` finds other content than was made.
+    """
+
+    name = "info"
+    example = "info tiny_forced_re2e2_kf4 --data-dir data --check"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_dataset(parser)
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="read all examples, compare their SHA-256",
+        )
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        builder = builder_of(options)
+        place = place_of(builder)
+        if not place["is_prepared"]:
+            return 1, place
+        metadata = dict(builder.info.metadata)
+        document = {
+            **place,
+            "file_formats": builder.file_formats,
+            "examples": {n: s.num_examples for n, s in builder.info.splits.items()},
+            "bytes": size_of(Path(builder.data_dir)),
+            "statistics": metadata,
+        }
+        if options.check:
+            document["content_read"] = _content_read(
+                builder, metadata["content_sha256"]
+            )
+            document["is_unchanged"] = document["content_read"] == _AS_MADE
+        return int(not document.get("is_unchanged", True)), document
+
+    def text(self, document: Any) -> str:
+        if not document["is_prepared"]:
+            return how_to_make(document)
+        statistics = document["statistics"]
+        examples = ", ".join(
+            f"{n} {split}" for split, n in document["examples"].items()
+        )
+        lines = [
+            f"{document['dataset']} in {document['directory']}",
+            f"{examples}; {document['bytes'] / 1e6:.1f} MB as "
+            + " and ".join(document["file_formats"]),
+            "",
+            table(
+                ["field, train split", "mean", "std", "rms"],
+                [
+                    [name, *(f"{row[key]:.4g}" for key in ("mean", "std", "rms"))]
+                    for name, row in statistics["fields"].items()
+                ],
+            ),
+            "",
+            *(
+                f"{name.replace('_', ' ')}: {_number(statistics[name])}"
+                for name in _FIGURES
+            ),
+            "",
+            *(f"{key}: {value}" for key, value in statistics["conventions"].items()),
+            f"pi_convention: {statistics['pi_convention']}",
+            "made with: "
+            + ", ".join(f"{name} {v}" for name, v in statistics["versions"].items()),
+            f"config SHA-256: {statistics['config_hash']}",
+            f"content SHA-256: {statistics['content_sha256']}",
+        ]
+        if "is_unchanged" in document:
+            lines.append(f"content read: {document['content_read']}")
+        return "\n".join(lines)
+
+
+class Export(Command):
+    """Write a split of a dataset as a Zarr store, a netCDF file or a NumPy file.
+
+    The ending of FILE decides: .zarr, .nc (both for xarray) or .npz. Fields are in
+    physical units.
+    """
+
+    name = "export"
+    example = "export tiny_forced_re2e2_kf4 target.npz --data-dir data --split train"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_dataset(parser)
+        parser.add_argument("file", type=Path, metavar="FILE", help="what to write")
+        parser.add_argument(
+            "--split",
+            choices=SPLITS,
+            default=SPLITS[0],
+            help=f"one of {', '.join(SPLITS)} (default: train)",
+        )
+        parser.add_argument(
+            "--mix-splits",
+            nargs="+",
+            choices=SPLITS,
+            metavar="SPLIT",
+            help="several splits in one file, where training and test samples lie side "
+            "by side; the file says which is which",
+        )
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        writer = _WRITERS.get(options.file.suffix)
+        if writer is None:
+            raise ValueError(
+                f"FILE must end in one of {', '.join(_WRITERS)}; received "
+                f"{options.file}."
+            )
+        builder = builder_of(options)
+        place = place_of(builder)
+        if not place["is_prepared"]:
+            return 1, place
+        splits = options.mix_splits or [options.split]
+        source = ExportSource.from_builder(builder, splits)
+        total = sum(builder.info.splits[name].num_examples for name in splits)
+        writer(_with_progress(source, total), options.file)
+        path = options.file
+        return 0, {
+            **place,
+            "file": str(path),
+            "splits": splits,
+            "bytes": size_of(path) if path.is_dir() else path.stat().st_size,
+        }
+
+    def text(self, document: Any) -> str:
+        if not document["is_prepared"]:
+            return how_to_make(document)
+        splits = ", ".join(document["splits"])
+        size = f"{document['bytes'] / 1e6:.1f} MB"
+        return f"{document['dataset']} ({splits}), {size}: {document['file']}"
+
+
+def _row(name: str) -> dict[str, Any]:
+    ensemble = NAMED_FLOWS[name]
+    flow = ensemble.flow
+    return {
+        "flow": name,
+        "reynolds": flow.reynolds if flow.viscosity > 0.0 else None,
+        "forcing_wavenumber": flow.forcing_wavenumber,
+        "beta": flow.beta,
+        "dns_points": list(flow.shape),
+        "les_points": list(ensemble.les_shape),
+        "trajectories": list(ensemble.num_trajectories),
+        "snapshots": ensemble.num_snapshots,
+        "megabytes": round(ensemble.num_bytes / 1e6, 1),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
+
+
+def _content_read(builder: Any, expected: str) -> str:
+    """Return what reading all examples says, in each format they are stored in."""
+    from tensorflow_datasets import as_numpy
+
+    readers = {
+        "array_record": builder.as_data_source,
+        "tfrecord": lambda split: as_numpy(builder.as_dataset(split=split)),
+    }
+    for name in builder.file_formats:
+        try:
+            found = _hash_of(builder, readers[name], name)
+        except Exception as error:  # of whatever reads the files
+            return f"CANNOT BE READ ({name}): {' '.join(str(error).split())[:200]}"
+        if found != expected:
+            return f"NOT WHAT WAS MADE ({name})"
+    return _AS_MADE
+
+
+def _hash_of(builder: Any, read: Callable[[str], Iterable[Any]], name: str) -> str:
+    from tqdm import tqdm
+
+    total = sum(split.num_examples for split in builder.info.splits.values())
+    examples = chain.from_iterable(map(read, SPLITS))
+    title = f"Reading {name}"
+    return content_hash(tqdm(examples, total=total, desc=title, unit=" examples"))
+
+
+def _with_progress(source: ExportSource, total: int) -> ExportSource:
+    from tqdm import tqdm
+
+    bar = tqdm(total=total, desc="Writing", unit=" examples")
+
+    def counted(examples: Iterable[Any]) -> Iterator[Any]:
+        for example in examples:
+            yield example
+            bar.update()
+
+    examples = {split: counted(part) for split, part in source.examples.items()}
+    return dataclasses.replace(source, examples=examples)
