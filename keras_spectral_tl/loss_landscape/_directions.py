@@ -20,7 +20,7 @@ _TRANSPOSED = (
 
 
 def filter_scales(loss: LayerLoss) -> Array:
-    """For each weight the norm of the filter it belongs to.
+    """Return for each weight the norm of the filter it belongs to.
 
     A filter is what makes one output: the weights of one output channel (of one channel
     of a depthwise kernel). Biases and other vectors are not moved by the directions of
@@ -48,7 +48,7 @@ def filter_scales(loss: LayerLoss) -> Array:
 
 
 def random_direction(loss: LayerLoss, seed: int = 0) -> Array:
-    """A random direction, every filter as long as the filter it moves.
+    """Draw a random direction, every filter as long as the filter it moves.
 
     Args:
         loss: The loss whose layer is meant.
@@ -70,7 +70,7 @@ def random_direction(loss: LayerLoss, seed: int = 0) -> Array:
 
 
 def gradient_direction(loss: LayerLoss) -> Array:
-    """The direction of steepest ascent, every filter as long as the filter it moves.
+    """Return the direction of steepest ascent in units of the filters it moves.
 
     The gradient of each filter keeps its direction; how the filters share the step is
     that of the normalization. The loss rises along it (at first), as
@@ -86,7 +86,7 @@ def gradient_direction(loss: LayerLoss) -> Array:
 
 
 def normalized(loss: LayerLoss, direction: Array) -> Array:
-    """Scales each filter of a direction to the norm of the filter it moves.
+    """Scale each filter of a direction to the norm of the filter it moves.
 
     Args:
         loss: The loss whose layer is meant.
@@ -101,7 +101,7 @@ def normalized(loss: LayerLoss, direction: Array) -> Array:
 
 
 def _filter_norms(loss: LayerLoss, flat: Array) -> Array:
-    """For each weight the norm of its filter in a flat vector; 0 for vectors."""
+    """Return for each weight the norm of its filter in a flat vector; 0 for vectors."""
     function = loss.function
     has_filters = any(value.ndim > 1 for value in function.values)
     norms, start = [], 0

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+from keras_spectral_tl._results import Result
 from keras_spectral_tl.loss_landscape._layer_loss import LayerLoss
 
 Array = NDArray[np.float64]
@@ -15,7 +16,7 @@ _DENSE = 32
 
 
 @dataclass(frozen=True)
-class HessianEnds:
+class HessianEnds(Result):
     """Eigenvalues of a Hessian: the largest, and the smallest.
 
     Attributes:
@@ -48,7 +49,7 @@ def hessian_ends(
     tolerance: float = 1e-3,
     seed: int = 0,
 ) -> HessianEnds:
-    """Largest and smallest eigenvalues of the Hessian of one layer's weights.
+    """Compute the extreme eigenvalues of the Hessian of one layer's weights.
 
     ``D H D`` with D the diagonal of ``scales``. Without scales this is H itself, whose
     eigenvalues change when a ReLU network is rescaled from layer to layer without

@@ -1,6 +1,6 @@
 """Loss landscapes: lines, planes, curvature and convexity, layer by layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,10 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_spectral_tl._checks import require
 from keras_spectral_tl._graph.layers import trainable_layer_names
+from keras_spectral_tl._results import ByLayer, Result
+from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.loss_landscape._directions import (
     filter_scales,
     gradient_direction,
@@ -23,7 +26,7 @@ _NUM_STEPS = 17
 
 
 @dataclass(frozen=True)
-class LayerLandscape:
+class LayerLandscape(Result):
     """The loss L around a model, one layer moving by ``step * direction``.
 
     Every filter of a direction is as long as the filter it moves, so that a step of 1
@@ -49,8 +52,17 @@ class LayerLandscape:
         values = [line_convexity(self.steps, line) for line in self.lines.values()]
         return float(np.mean(values))
 
+    def summary(self) -> dict[str, float]:
+        """Return the numbers that sum up the layer."""
+        return {
+            "convexity": self.convexity,
+            "largest_eigenvalue": float(self.curvature.largest[0]),
+            "smallest_eigenvalue": self.curvature.smallest,
+            "loss": self.loss,
+        }
+
     def to_dict(self) -> dict[str, Any]:
-        """The numbers as lists, for JSON."""
+        """Return the numbers as lists, for JSON."""
         return {
             "num_parameters": self.num_parameters,
             "loss": self.loss,
@@ -62,6 +74,18 @@ class LayerLandscape:
             "convexity": self.convexity,
         }
 
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame with a column for each line, indexed by step."""
+        pandas = require("pandas", "Data frames", "pandas")
+        return pandas.DataFrame(self.lines, pandas.Index(self.steps, name="step"))
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the lines and return the axes."""
+        from keras_spectral_tl.plotting import plot_loss_lines
+
+        (axes,) = plot_loss_lines(self.steps, {"": self.lines}, ax=ax)
+        return axes
+
 
 def layer_landscape(
     loss: LayerLoss,
@@ -71,7 +95,7 @@ def layer_landscape(
     num_eigenvalues: int = 3,
     seed: int = 0,
 ) -> LayerLandscape:
-    """The loss along the gradient and random directions, and its curvature.
+    """Compute the loss along the gradient and random directions, and its curvature.
 
     Args:
         loss: The loss of the layer.
@@ -114,19 +138,19 @@ def loss_landscapes(
     model: keras.Model,
     x: Any,
     y: Any,
-    layers: Sequence[str] | None = None,
+    layers: Selector | None = None,
     *,
     loss: Callable[[Any, Any], Any] = keras.losses.mean_squared_error,
     batch_size: int = 32,
     seed: int = 0,
-) -> dict[str, LayerLandscape]:
-    """`layer_landscape` of several layers of a model, on the same samples.
+) -> ByLayer[LayerLandscape]:
+    """Compute `layer_landscape` of several layers of a model, on the same samples.
 
     Args:
         model: A built model.
         x: Inputs, shape `(samples, ...)`, or a nest of such arrays.
         y: Targets.
-        layers: Names of layers; by default all with trainable weights.
+        layers: A selector of layers; by default all with trainable weights.
         loss: `(y, outputs) -> values`, see `LayerLoss`.
         batch_size: Samples computed at once.
         seed: Of the directions.
@@ -134,15 +158,20 @@ def loss_landscapes(
     Returns:
         Layer name to its landscape, in the order of the model.
     """
-    names = trainable_layer_names(model) if layers is None else tuple(layers)
-    return {
-        name: layer_landscape(LayerLoss(model, name, x, y, loss, batch_size), seed=seed)
-        for name in names
-    }
+    chosen = select_layers(model, layers).names
+    return ByLayer(
+        {
+            name: layer_landscape(
+                LayerLoss(model, name, x, y, loss, batch_size), seed=seed
+            )
+            for name in trainable_layer_names(model)
+            if name in chosen
+        }
+    )
 
 
 def loss_surface(loss: LayerLoss, first: Array, second: Array, steps: Array) -> Array:
-    """The loss on a plane through the model.
+    """Compute the loss on a plane through the model.
 
     Args:
         loss: The loss of a layer.
@@ -159,13 +188,13 @@ def loss_surface(loss: LayerLoss, first: Array, second: Array, steps: Array) -> 
 
 
 def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
-    """``1 - max(L - hull) / (max L - min L)`` of samples of a function of one variable.
+    """Return the convexity of samples of a function of one variable.
 
-    ``hull`` is the largest convex function below the samples (their lower convex hull):
-    1 if the samples are those of a convex function, smaller the higher a barrier stands
-    above the chord under it, relative to all the relief there is. At least 0. It does
-    not change with the units of either axis, so it compares layers. 1 where the losses
-    are constant.
+    ``1 - max(L - hull) / (max L - min L)``, where ``hull`` is the largest convex
+    function below the samples (their lower convex hull). 1 if the samples are those of
+    a convex function, smaller the higher a barrier stands above the chord under it,
+    relative to all the relief there is, and at least 0. It does not change with the
+    units of either axis, so it compares layers. 1 where the losses are constant.
 
     Args:
         steps: (points,) places, rising, at least three.

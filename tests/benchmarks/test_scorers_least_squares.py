@@ -102,7 +102,7 @@ def test_the_residual_of_cgls_never_grows():
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_kept_activations_give_the_products_of_the_linearisation(layer):
+def test_kept_activations_give_the_products_of_the_linearization(layer):
     model, x = network(), fields(5)
     kept = SavedJacobian(LayerFunction(model, layer), x, batch_size=2)
     plain = LayerLinearization(model, layer, batch_size=2)

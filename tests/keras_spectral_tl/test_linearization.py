@@ -54,7 +54,7 @@ def test_the_two_products_are_adjoint(layer):
     assert abs(np.sum(image * cotangent) - pulled @ direction) < SINGLE * scale
 
 
-def test_the_last_layer_is_linear_so_its_linearisation_is_exact():
+def test_the_last_layer_is_linear_so_its_linearization_is_exact():
     model, x = network(), fields()
     jacobian = LayerLinearization(model, "conv_3")
     direction = np.random.default_rng(2).standard_normal(jacobian.num_parameters)

@@ -1,5 +1,7 @@
 """Loss landscapes of one layer against closed forms: values, Hessians, convexity."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -226,6 +228,27 @@ def test_every_layer_of_a_network_on_the_same_samples_and_nothing_moves():
         np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)
     )
     assert model.trainable and not model.get_layer("conv_2").trainable
+
+
+def test_landscapes_are_tables_files_and_figures(tmp_path):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    pytest.importorskip("pandas")
+    model = two_layers(4, "tanh")
+    chosen = model.layers[1:]  # a layer is a selector, as its name is
+    found = loss_landscapes(model, normal(4, 6), normal(4, 1), chosen)
+    assert len(found) == 1
+    (name,), (landscape,) = found, found.values()
+    frame = landscape.to_frame()
+    assert list(frame) == list(landscape.lines)
+    np.testing.assert_array_equal(frame.index, landscape.steps)
+    np.testing.assert_array_equal(frame["gradient"], landscape.lines["gradient"])
+    assert found.to_frame().loc[name, "convexity"] == landscape.convexity
+    assert json.loads(landscape.to_json(tmp_path / "l.json").read_text()) == (
+        landscape.to_dict()
+    )
+    _, axes = plt.subplots()
+    assert landscape.plot(axes) is axes and len(axes.lines) == len(landscape.lines)
+    plt.close("all")
 
 
 def test_a_layer_without_influence_has_a_flat_landscape():
