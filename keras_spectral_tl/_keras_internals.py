@@ -4,11 +4,12 @@
 version of Keras that changes one of them is noticed by name.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
@@ -63,6 +64,50 @@ def initial_epoch(model: keras.Model) -> int:
 def set_initial_epoch(model: keras.Model, epoch: int) -> None:
     """Let the `fit` that is beginning start at an epoch, as `BackupAndRestore` does."""
     model._initial_epoch = epoch
+
+
+MOVING_AVERAGES = "_model_variables_moving_average"
+"""Slot of the averages that an optimizer with `use_ema` keeps of the weights."""
+
+_NOT_SLOTS = ("_variables", "_trainable_variables")
+
+
+def optimizer_weights(optimizer: Any) -> Sequence[keras.Variable]:
+    """Return the weights that a built optimizer works on."""
+    weights: Sequence[keras.Variable] = optimizer._trainable_variables
+    return weights
+
+
+def optimizer_slots(optimizer: Any) -> dict[str, list[Any]]:
+    """Return the lists of a built optimizer with one entry a weight, by attribute."""
+    # By place in the lists: layers of two nested models may have equal variable paths.
+    count = len(optimizer_weights(optimizer))
+    return {
+        name: value
+        for name, value in vars(optimizer).items()
+        if isinstance(value, list)
+        and name not in _NOT_SLOTS
+        and len(value) == count
+        and any(isinstance(entry, keras.Variable) for entry in value)
+    }
+
+
+def set_optimizer_weights(
+    optimizer: Any, weights: Sequence[keras.Variable], slots: Mapping[str, list[Any]]
+) -> None:
+    """Make a built optimizer work on these weights with these slots."""
+    # Not by setattr: it would track the lists again as if they were new state.
+    attributes = vars(optimizer)
+    attributes["_trainable_variables"] = weights
+    attributes["_trainable_variables_indices"] = {
+        optimizer._var_key(weight): place for place, weight in enumerate(weights)
+    }
+    attributes.update(slots)
+
+
+def optimizer_batches(optimizer: Any) -> int:
+    """Return the number of batches an optimizer has seen, accumulated ones too."""
+    return int(np.asarray(optimizer._iterations))
 
 
 def drop_compiled_functions(model: keras.Model) -> bool:

@@ -15,9 +15,13 @@ from typing import Any
 import keras
 
 from keras_spectral_tl._graph.layers import fetch
-
-_AVERAGE = "_model_variables_moving_average"
-_NOT_SLOTS = ("_variables", "_trainable_variables")
+from keras_spectral_tl._keras_internals import (
+    MOVING_AVERAGES,
+    optimizer_batches,
+    optimizer_slots,
+    optimizer_weights,
+    set_optimizer_weights,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +46,8 @@ class OptimizerView:
         """Remember what a whole, built optimizer holds."""
         return cls(
             optimizer,
-            optimizer._trainable_variables,
-            _slots(optimizer),
+            optimizer_weights(optimizer),
+            optimizer_slots(optimizer),
             tuple(cls.of(inner) for inner in _inner_optimizers(optimizer)),
         )
 
@@ -65,21 +69,17 @@ class OptimizerView:
             view._cut(view.variables, None)
 
     def _cut(self, shown: Sequence[keras.Variable], places: list[int] | None) -> None:
-        # Not by setattr: it would track the lists again as if they were new state.
-        attributes = vars(self.optimizer)
-        attributes["_trainable_variables"] = shown
-        attributes["_trainable_variables_indices"] = {
-            self.optimizer._var_key(variable): i for i, variable in enumerate(shown)
+        slots = {
+            name: entries if places is None else [entries[i] for i in places]
+            for name, entries in self.slots.items()
         }
-        for name, entries in self.slots.items():
-            cut = entries if places is None else [entries[i] for i in places]
-            attributes[name] = cut
+        set_optimizer_weights(self.optimizer, shown, slots)
 
     def start_averages(self, variables: Iterable[keras.Variable]) -> None:
         """Let the moving averages of these weights begin at the weights."""
         wanted = {id(variable) for variable in variables}
         for view in self._all():
-            averages = view.slots.get(_AVERAGE, ())
+            averages = view.slots.get(MOVING_AVERAGES, ())
             for variable, average in zip(view.variables, averages, strict=False):
                 if id(variable) in wanted and average is not None:
                     average.assign(fetch(variable))
@@ -92,7 +92,7 @@ class OptimizerView:
     def holds_gradients(self) -> bool:
         """Whether accumulated gradients wait for the end of their window."""
         return any(
-            int(fetch(view.optimizer._iterations))
+            optimizer_batches(view.optimizer)
             % (view.optimizer.gradient_accumulation_steps or 1)
             for view in self._all()
         )
@@ -193,10 +193,10 @@ def _carry_slots(
     source: Any, target: Any, origin: Callable[[keras.Variable], keras.Variable | None]
 ) -> list[keras.Variable]:
     """Copy the slots of all weights whose origin the source knows; return them."""
-    old, new = _slots(source), _slots(target)
-    places = {id(v): place for place, v in enumerate(source._trainable_variables)}
+    old, new = optimizer_slots(source), optimizer_slots(target)
+    places = {id(v): place for place, v in enumerate(optimizer_weights(source))}
     carried = []
-    for place, variable in enumerate(target._trainable_variables):
+    for place, variable in enumerate(optimizer_weights(target)):
         before = places.get(id(origin(variable)))
         if before is None:
             continue
@@ -233,19 +233,6 @@ def _holds_variables(value: Any) -> bool:
     return any(isinstance(item, keras.Variable) for item in items)
 
 
-def _slots(optimizer: Any) -> dict[str, list[Any]]:
-    # By place in the lists: layers of two nested models may have equal variable paths.
-    count = len(optimizer._trainable_variables)
-    return {
-        name: value
-        for name, value in vars(optimizer).items()
-        if isinstance(value, list)
-        and name not in _NOT_SLOTS
-        and len(value) == count
-        and _holds_variables(value)
-    }
-
-
 def _globals(optimizer: Any) -> dict[str, keras.Variable]:
     values = vars(optimizer).items()
     return {name: value for name, value in values if isinstance(value, keras.Variable)}
@@ -253,7 +240,7 @@ def _globals(optimizer: Any) -> dict[str, keras.Variable]:
 
 def _refuse_unknown_state(optimizer: Any, way_out: str) -> None:
     known = {id(value) for value in _globals(optimizer).values()}
-    for entries in _slots(optimizer).values():
+    for entries in optimizer_slots(optimizer).values():
         known.update(id(entry) for entry in entries)
     for inner in _inner_optimizers(optimizer):
         _refuse_unknown_state(inner, way_out)

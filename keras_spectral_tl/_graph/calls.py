@@ -17,6 +17,7 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
     resolve_layer_name,
     symbolic_inputs,
+    trainable_layer_names,
 )
 from keras_spectral_tl._keras_internals import calling_method, replaced, sublayers
 
@@ -135,6 +136,27 @@ def in_call_order(
     for place, call in enumerate(trace_calls(model, unknown=_OPEN_SIZE)):
         order.setdefault(id(call.operation), place)
     return tuple(sorted(layers, key=lambda n: order.get(id(layers[n]), len(order))))
+
+
+def called_layers(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of the layers with trainable weights by their first call.
+
+    Where the shape of a sample is not known, so that no call can be traced, they come
+    in the order of `layers_with_weights`.
+
+    Args:
+        model: A built Keras model.
+
+    Example:
+        >>> layers = [keras.layers.Dense(2, name=name) for name in ("first", "last")]
+        >>> called_layers(keras.Sequential([keras.Input((3,)), *layers]))[-1]
+        'last'
+    """
+    layers = {n: layers_with_weights(model)[n] for n in trainable_layer_names(model)}
+    try:
+        return in_call_order(model, layers)
+    except ValueError:
+        return tuple(layers)
 
 
 class _Whole(keras.layers.Layer):

@@ -300,8 +300,9 @@ def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
 
     `add_weight` without a name gives "variable_5", another one in every copy.
     """
-    if not _AUTOMATIC.fullmatch(weight.name):
-        return weight.name
+    name: str = weight.name
+    if not _AUTOMATIC.fullmatch(name):
+        return name
     attributes = (name for name, value in vars(layer).items() if value is weight)
     return next(attributes, "variable").lstrip("_")
 

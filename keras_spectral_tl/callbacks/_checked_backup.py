@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_spectral_tl._files import sha256, write_json
 from keras_spectral_tl._graph.layers import fetch
+from keras_spectral_tl._keras_internals import set_initial_epoch
 
 _RECORD = "backup.json"
 _WEIGHTS = "epoch-{:06d}.weights.h5"
@@ -80,7 +81,7 @@ class CheckedBackup(keras.callbacks.Callback):
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.model.trainable_variables)
         self.model.load_weights(weights)
-        self.model._initial_epoch = found["epoch"]
+        set_initial_epoch(self.model, found["epoch"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,13 @@ import numpy as np
 
 from keras_spectral_tl import _optimizer_state as optimizer_state
 from keras_spectral_tl import freezing
+from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     layers_with_weights,
     named_weights,
-    trainable_layer_names,
 )
-from keras_spectral_tl._keras_internals import own_statistics
+from keras_spectral_tl._keras_internals import initial_epoch, own_statistics
 from keras_spectral_tl.callbacks import _freeze_schedules as freeze_schedules
 from keras_spectral_tl.callbacks._checked_backup import SavedSchedule
 from keras_spectral_tl.freezing._flags import trainable_choice
@@ -136,7 +136,7 @@ class FreezeLayers(keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        self._epoch_before_fit = model._initial_epoch
+        self._epoch_before_fit = initial_epoch(model)
         # Of an earlier fit, which an exception has ended.
         self.restore()
         left_behind = getattr(getattr(model, "optimizer", None), _STATE, None)
@@ -153,10 +153,10 @@ class FreezeLayers(keras.callbacks.Callback):
         if self._resumed(model):
             raise ValueError(
                 "BackupAndRestore came before FreezeLayers and so restored the "
-                f"optimizer of epoch {model._initial_epoch} before its phase was "
+                f"optimizer of epoch {initial_epoch(model)} before its phase was "
                 "known. Pass callbacks=[FreezeLayers(...), BackupAndRestore(...)]."
             )
-        layers = trainable_layer_names(model)
+        layers = called_layers(model)
         flags = freezing.TrainableFlags.of(model)
         variables = self._ever_trained(model, layers, flags)
         original, used = _optimizers(model, variables)
@@ -216,7 +216,7 @@ class FreezeLayers(keras.callbacks.Callback):
             _make_functions_anew(run.model)
 
     def _resumed(self, model: keras.Model) -> bool:
-        return bool(model._initial_epoch != self._epoch_before_fit)
+        return initial_epoch(model) != self._epoch_before_fit
 
     def _ever_trained(
         self,

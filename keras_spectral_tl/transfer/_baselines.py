@@ -9,13 +9,14 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     count_parameters,
     layers_with_weights,
     named_weights,
 )
-from keras_spectral_tl.transfer._learning_rates import LearningRates, called_layers
+from keras_spectral_tl.transfer._learning_rates import LearningRates
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
 from keras_spectral_tl.transfer._retrain import (

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 
 from keras_spectral_tl import freezing
+from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     layers_with_weights,
     named_weights,
-    trainable_layer_names,
 )
 
 
@@ -114,15 +114,6 @@ class LearningRates:
         default = next(iter(copies.values()))
         table = keras.optimizers.OptimizerMap(default, by_path)
         return keras.optimizers.MultiOptimizer(table)
-
-
-def called_layers(model: keras.Model) -> tuple[str, ...]:
-    """Return the names of the layers with trainable weights, in call order."""
-    try:
-        layers = layers_with_weights(model)
-        return freezing.Depth(1, -1).names(model, layers)
-    except ValueError:  # the shape of a sample is not known, so no call can be traced
-        return trainable_layer_names(model)
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")

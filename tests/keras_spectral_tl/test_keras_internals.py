@@ -62,6 +62,28 @@ def test_a_fit_begins_at_the_initial_epoch():
     assert history.epoch == [2, 3]
 
 
+def test_weights_slots_and_batches_of_an_optimizer():
+    first, last = keras.layers.Dense(2), keras.layers.Dense(1)
+    model = _model(first, last)
+    options = {"use_ema": True, "gradient_accumulation_steps": 2}
+    optimizer = keras.optimizers.Adam(**options)
+    model.compile(optimizer, "mse")
+    x = np.ones((6, 4))
+    model.fit(x, x[:, :1], batch_size=2, verbose=0)
+    assert internals.optimizer_batches(optimizer) == 3
+    weights = internals.optimizer_weights(optimizer)
+    assert list(weights) == model.trainable_variables
+    slots = internals.optimizer_slots(optimizer)
+    names = {"_momentums", "_velocities", "_accumulated_gradients"}
+    assert slots.keys() == names | {internals.MOVING_AVERAGES}
+    cut = {name: entries[2:] for name, entries in slots.items()}
+    internals.set_optimizer_weights(optimizer, weights[2:], cut)
+    before = [np.array(weight) for weight in weights]
+    optimizer.apply([keras.ops.ones_like(weight) for weight in last.weights])
+    moved = [not np.array_equal(b, w) for b, w in zip(before, weights, strict=True)]
+    assert moved == [False, False, True, True]
+
+
 def test_compiled_functions_are_dropped():
     model = _model(keras.layers.Dense(1))
     model.compile("sgd", "mse")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing, transfer
-from keras_spectral_tl.transfer._learning_rates import called_layers
+from keras_spectral_tl._graph.calls import called_layers
 
 QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True}
 RNG = np.random.default_rng(3)
