@@ -20,6 +20,7 @@ from keras_spectral_tl.spectra._fields import (
     spectral_ratio,
     spectrum_rmse,
 )
+from keras_spectral_tl.spectra._filters import principal_filters
 from keras_spectral_tl.spectra._gabor import (
     fit_gabor,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "linear_composition",
     "mean_spectrum",
     "measured_composition",
+    "principal_filters",
     "radial_spectrum",
     "relu_energy_moved",
     "relu_residuals",

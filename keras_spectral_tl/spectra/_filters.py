@@ -1,0 +1,400 @@
+"""Principal filters of kernels: the few patterns that many kernels are made of."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, overload
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from keras_spectral_tl._checks import one_of, real_array, real_number, whole_number
+from keras_spectral_tl._results import Result
+from keras_spectral_tl.freezing import Selector, select_layers
+from keras_spectral_tl.introspection import layers_with_weights
+from keras_spectral_tl.spectra._convolutions import (
+    Array,
+    Grid,
+    convolution_kernel,
+    fine_grid,
+    mode_wavenumbers,
+    mode_weights,
+    transfer_chunks,
+)
+from keras_spectral_tl.spectra._fields import shell_sum_matrix
+from keras_spectral_tl.spectra._kernel_shapes import classify_kernels
+
+FILTER_CLASSES = (
+    "low-pass",
+    "gradient",
+    "Gabor",
+    "saddle",
+    "Laplacian",
+    "high-pass",
+    "all-pass",
+    "unstructured",
+)
+# Of |F| and |k|^2 over the zone: 0.98 for the Laplacian of five points, 0.8 for a
+# Gaussian that is chequered.
+_LAPLACIAN_COSINE = 0.9
+# Shares of symmetries that round filters and saddles have; those of noise are a quarter.
+_ROUND, _SADDLE = 0.9, 0.7
+_MOST_DRAWN = 6
+
+
+@dataclass(frozen=True)
+class PrincipalFilters(Result):
+    """Principal filters of kernels, the strongest first.
+
+    ``kernel_io = sum_r coefficients[r, i, o] filters[r]``: the singular vectors of the
+    matrix whose rows are the kernels, so that each filter takes the largest share of
+    the energy that the ones before it leave.
+
+    Attributes:
+        filters: (r, *size) orthonormal; the entry of largest modulus is positive.
+        shares: (r,) of the energy ``sum(kernels**2)``.
+        noise_shares: (r,) of the energy that the first filter of white noise reaches at
+            the level, once the stronger filters are taken away; NaN after the first
+            filter that does not.
+        significant: (r,) whether the filter and all stronger ones exceed noise.
+        classes: (r,) strings, each one of low-pass, gradient (odd under inversion),
+            Gabor (band-pass, even), saddle (as ``x^2 - y^2`` or ``x y``), Laplacian
+            (high-pass as ``|k|^2``, or band-pass and round), high-pass, all-pass, and
+            unstructured (no more like a Gabor function than white noise is).
+        parities: (r, 5) shares of the symmetries of the square: A1 even under all, A2
+            odd under reflections, B1 as ``x^2 - y^2``, B2 as ``x y``, E odd under
+            inversion as a gradient. (r, 2), even and odd, unless kernels are square.
+        profiles: (r, num_shells) radial MEAN of ``|F|`` on a grid of 32 points an axis
+            (16 is the Nyquist wavenumber); wider for kernels of more than 8 points.
+        coefficients: (r, inputs, outputs) of the filters in each kernel.
+        level: Chance of any significant filter in white noise.
+    """
+
+    filters: Array
+    shares: Array
+    noise_shares: Array
+    significant: NDArray[np.bool_]
+    classes: NDArray[np.str_]
+    parities: Array
+    profiles: Array
+    coefficients: Array
+    level: float
+
+    def kernels(self, number: int | None = None) -> Array:
+        """Return the kernels (*size, inputs, outputs) made of the first filters.
+
+        Of a change of kernels this is the part to add to the kernels before: the rest
+        of the network's gain is what the filters left out are worth.
+
+        Args:
+            number: How many; by default the significant ones.
+        """
+        count = int(self.significant.sum()) if number is None else number
+        count = whole_number("number", count, 0, len(self.filters))
+        return np.tensordot(
+            np.moveaxis(self.filters[:count], 0, -1), self.coefficients[:count], 1
+        )
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the significant filters, at least three, and all shares."""
+        from keras_spectral_tl.plotting import plot_filters
+
+        count = min(max(int(self.significant.sum()), 3), len(self.filters), _MOST_DRAWN)
+        names = self.classes[:count].tolist()
+        return plot_filters(
+            self.filters[:count], self.shares.tolist(), names, self.noise_shares, ax=ax
+        )
+
+    def __str__(self) -> str:
+        lines = ["filter  share  noise  stands out  class"]
+        for number in range(min(len(self.shares), 24)):
+            noise = self.noise_shares[number]
+            lines.append(
+                f"{number + 1:6}  {self.shares[number]:.3f}  "
+                f"{'  -  ' if np.isnan(noise) else f'{noise:.3f}'}  "
+                f"{'yes' if self.significant[number] else 'no':10}  "
+                f"{self.classes[number]}"
+            )
+        return "\n".join(lines)
+
+
+@overload
+def principal_filters(
+    kernels: ArrayLike | keras.Model,
+    other: Any = None,
+    layer: Selector | None = None,
+    *,
+    number: int | None = None,
+    per: Literal["layer"] = "layer",
+    level: float = 0.01,
+    seed: int = 0,
+) -> PrincipalFilters: ...
+
+
+@overload
+def principal_filters(
+    kernels: ArrayLike | keras.Model,
+    other: Any = None,
+    layer: Selector | None = None,
+    *,
+    number: int | None = None,
+    per: Literal["input", "output"],
+    level: float = 0.01,
+    seed: int = 0,
+) -> tuple[PrincipalFilters, ...]: ...
+
+
+def principal_filters(
+    kernels: ArrayLike | keras.Model,
+    other: Any = None,
+    layer: Selector | None = None,
+    *,
+    number: int | None = None,
+    per: Literal["layer", "input", "output"] = "layer",
+    level: float = 0.01,
+    seed: int = 0,
+) -> PrincipalFilters | tuple[PrincipalFilters, ...]:
+    """Find the filters that kernels, or changes of kernels, are combinations of.
+
+    Singular value decomposition of the matrix of kernels (rows) by points (columns).
+    A filter stands out from noise if its singular value exceeds the largest one of all
+    of ``1 / level - 1`` matrices with random signs: what the stronger filters leave,
+    the sign of each entry drawn at random, which keeps the size of every kernel and of
+    every point (https://arxiv.org/abs/2012.02985). They are scaled by the dimension
+    that the stronger filters took. The first filter that does not stand out ends the
+    test, so that white noise gives any at all with a chance of ``level``. Noise that is
+    not white, such as that of training on smooth inputs, has filters too: compare with
+    the change between two seeds.
+
+    Args:
+        kernels: Array (*size, inputs, outputs) such as (5, 5, inputs, outputs), with
+            one to three axes of points; or a built model.
+        other: Of an array, the array after a change: its difference is analysed. Of a
+            model, a selector of one convolution layer, or the model after a change.
+        layer: The layer of two models.
+        number: How many filters to return; by default all, one for each point.
+        per: "layer" for all kernels together; "input" or "output" for those of each
+            input or output channel by themselves, each at the level.
+        level: Chance of a false filter in white noise, from 0.001 to 0.5.
+        seed: Of the signs.
+
+    Returns:
+        The filters; with per="input" or "output" a tuple, one for each channel.
+
+    Raises:
+        TypeError: If two arguments do not belong together.
+        ValueError: If the layer is no convolution, kernels have a single point, hold
+            NaN or are all zero, shapes differ, or more filters are asked for than
+            kernels have points.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> kernels = 0.1 * rng.normal(size=(5, 5, 8, 8))
+        >>> x = np.exp(-(np.arange(5) - 2.0) ** 2 / 4)
+        >>> kernels += rng.normal(size=(8, 8)) * np.outer(x, x)[..., None, None]
+        >>> found = principal_filters(kernels)
+        >>> found.significant[:3], str(found.classes[0])
+        (array([ True, False, False]), 'low-pass')
+    """
+    weights, dilation = _kernels_of(kernels, other, layer)
+    one_of("per", per, ("layer", "input", "output"))
+    level = real_number("level", level, at_least=0.001, at_most=0.5)
+    points = int(np.prod(weights.shape[:-2]))
+    if number is not None:
+        number = whole_number("number", number, 1)
+        if number > points:
+            raise ValueError(
+                f"Kernels of {points} points are combinations of {points} filters. "
+                f"Received number={number}; expected at most {points}."
+            )
+    if per == "layer":
+        return _found(weights, dilation, number, level, seed)
+    axis = -2 if per == "input" else -1
+    parts = np.split(weights, weights.shape[axis], axis)
+    return tuple(_found(part, dilation, number, level, seed) for part in parts)
+
+
+def _kernels_of(kernels: Any, other: Any, layer: Any) -> tuple[Array, Grid]:
+    """Kernels or their change, (*size, inputs, outputs), and their dilation."""
+    if isinstance(kernels, keras.Model):
+        selector = layer if isinstance(other, keras.Model) else other
+        if selector is None or (layer is not None and selector is other):
+            raise TypeError(
+                "Expected principal_filters(model, layer), or (before, after, layer) "
+                f"of two models. Received {type(other).__name__} and layer={layer!r}."
+            )
+        weights, dilation = _of_layer(kernels, selector)
+        if isinstance(other, keras.Model):
+            weights = _change(weights, _of_layer(other, selector)[0])
+    else:
+        if layer is not None or isinstance(other, keras.Model):
+            raise TypeError(
+                "layer= belongs to models. Received an array of kernels first; pass "
+                "(before, after) as arrays, or two models and the layer."
+            )
+        weights = real_array("kernels", kernels)
+        if other is not None:
+            weights = _change(weights, real_array("other", other))
+        dilation = (1,) * max(weights.ndim - 2, 0)
+    if not 3 <= weights.ndim <= 5 or weights.size == 0:
+        raise ValueError(
+            "Expected kernels (*size, inputs, outputs) with one to three axes of "
+            f"points, such as (5, 5, 64, 64). Received shape {weights.shape}."
+        )
+    if np.prod(weights.shape[:-2]) == 1:
+        raise ValueError(
+            f"Kernels of shape {weights.shape} have a single point, a gain: there is "
+            "no pattern to find. Choose a layer with wider kernels."
+        )
+    if not np.isfinite(weights).all() or not weights.any():
+        raise ValueError(
+            "Expected finite kernels that are not all zero. Received "
+            f"{np.count_nonzero(~np.isfinite(weights))} values that are NaN or "
+            f"infinite and {np.count_nonzero(weights)} others that are not zero. Zero "
+            "is also the change of a layer that did not change."
+        )
+    return weights, dilation
+
+
+def _change(before: Array, after: Array) -> Array:
+    if before.shape != after.shape:
+        raise ValueError(
+            "Kernels before and after a change must have one shape. Received "
+            f"{before.shape} and {after.shape}."
+        )
+    return after - before
+
+
+def _of_layer(model: keras.Model, selector: Any) -> tuple[Array, Grid]:
+    names = select_layers(model, selector).names
+    layer = layers_with_weights(model)[names[0]]
+    kernel = convolution_kernel(layer)
+    if kernel is None or len(names) > 1:
+        raise ValueError(
+            f"Expected one convolution layer of model {model.name!r}. Received "
+            f"{', '.join(names)} ({type(layer).__name__}), chosen by {selector!r}."
+        )
+    return kernel.weights, kernel.dilation
+
+
+def _found(
+    weights: Array, dilation: Grid, number: int | None, level: float, seed: int
+) -> PrincipalFilters:
+    size, channels = weights.shape[:-2], weights.shape[-2:]
+    rows = weights.reshape(-1, int(np.prod(channels))).T
+    left, singular, right = np.linalg.svd(rows, full_matrices=False)
+    noise, significant = _against_noise(rows, left, singular, right, level, seed)
+    filters = right.reshape(-1, *size)
+    signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
+    signs = np.where(signs == 0, 1.0, signs)
+    filters = filters * signs.reshape(-1, *[1] * len(size))
+    grid = fine_grid(size)
+    transfer = np.concatenate([t for _, t in transfer_chunks(filters, grid)])
+    summing = shell_sum_matrix(*grid)
+    parities = _parities(filters)
+    found = PrincipalFilters(
+        filters=filters,
+        shares=singular**2 / np.sum(singular**2),
+        noise_shares=noise,
+        significant=significant,
+        classes=_classes(filters, dilation, transfer, parities),
+        parities=parities,
+        profiles=(summing @ transfer.T).T / summing.sum(axis=1),
+        coefficients=((left * singular * signs).T).reshape(-1, *channels),
+        level=level,
+    )
+    if number is None:
+        return found
+    kept = {
+        name: values[:number]
+        for name, values in vars(found).items()
+        if isinstance(values, np.ndarray)
+    }
+    return replace(found, **kept)
+
+
+def _against_noise(
+    rows: Array, left: Array, singular: Array, right: Array, level: float, seed: int
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Shares reached by noise, and which filters exceed them one after the other."""
+    draws = int(np.ceil(1 / level)) - 1
+    rng = np.random.default_rng(seed)
+    total = float(np.sum(singular**2))
+    noise = np.full(len(singular), np.nan)
+    significant = np.zeros(len(singular), bool)
+    for step in range(len(singular)):
+        rest = rows - (left[:, :step] * singular[:step]) @ right[:step]
+        if singular[step] ** 2 <= 1e-20 * total:
+            break
+        largest = max(_flipped_norm(rest, rng) for _ in range(draws))
+        noise[step] = (largest * _edge_ratio(rows.shape, step)) ** 2 / total
+        significant[step] = singular[step] ** 2 / total > noise[step] * (1 + 1e-9)
+        if not significant[step]:
+            break
+    return noise, significant
+
+
+def _flipped_norm(rows: Array, rng: np.random.Generator) -> float:
+    """Largest singular value after the sign of every entry is drawn at random."""
+    bits = np.frombuffer(rng.bytes(-(-rows.size // 8)), np.uint8)
+    signs = np.unpackbits(bits, count=rows.size).reshape(rows.shape)
+    flipped = np.where(signs, rows, -rows)
+    if len(flipped) < flipped.shape[1]:
+        flipped = flipped.T
+    return float(np.sqrt(np.linalg.eigvalsh(flipped.T @ flipped)[-1]))
+
+
+def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
+    """Edge of the spectrum of noise in fewer dimensions over that in all, same energy.
+
+    White noise of energy E in n x p entries has its largest singular value near
+    ``sqrt(E / (n p)) (sqrt(n) + sqrt(p))``; flipped signs fill all dimensions again.
+    """
+
+    def edge(n: int, p: int) -> float:
+        return float((np.sqrt(n) + np.sqrt(p)) / np.sqrt(n * p))
+
+    return edge(shape[0] - removed, shape[1] - removed) / edge(*shape)
+
+
+def _parities(filters: Array) -> Array:
+    """Shares of the symmetries, see `PrincipalFilters`."""
+    axes = tuple(range(1, filters.ndim))
+    energy = np.sum(filters**2, axis=axes)
+
+    def share(part: Array) -> Array:
+        return np.asarray(np.sum(part**2, axis=axes) / energy)
+
+    inverted = np.flip(filters, axes)
+    odd = share((filters - inverted) / 2)
+    if filters.ndim != 3 or filters.shape[1] != filters.shape[2]:
+        return np.stack([1 - odd, odd], axis=-1)
+    even = (filters + inverted) / 2
+    mirrored, turned = np.flip(even, 1), even.swapaxes(1, 2)
+    both = np.flip(turned, 1)
+    parts = [
+        (even + a * mirrored + b * turned + a * b * both) / 4
+        for a, b in ((1, 1), (-1, -1), (1, -1), (-1, 1))
+    ]
+    return np.stack([*map(share, parts), odd], axis=-1)
+
+
+def _classes(
+    filters: Array, dilation: Grid, transfer: Array, parities: Array
+) -> NDArray[np.str_]:
+    """Class of each filter, see `PrincipalFilters`."""
+    kinds = classify_kernels(filters, dilation)
+    grid = fine_grid(filters.shape[1:])
+    weights = mode_weights(grid)
+    square = np.sum(mode_wavenumbers(grid) ** 2, axis=1)
+    norms = np.sqrt((transfer**2 @ weights) * (square**2 @ weights))
+    is_laplacian = (transfer * square) @ weights > _LAPLACIAN_COSINE * norms
+    found = np.array(kinds, dtype="<U12")
+    found[kinds == "band-pass"] = "Gabor"
+    found[(kinds == "high-pass") & is_laplacian] = "Laplacian"
+    if parities.shape[1] == 5:
+        is_round, saddle = parities[:, 0] > _ROUND, parities[:, 2] + parities[:, 3]
+        found[(kinds == "band-pass") & is_round] = "Laplacian"
+        few = np.isin(kinds, ("band-pass", "unstructured"))
+        found[few & (saddle > _SADDLE)] = "saddle"
+    found[(kinds != "unstructured") & (parities[:, -1] > 0.5)] = "gradient"
+    return found

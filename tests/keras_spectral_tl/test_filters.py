@@ -1,0 +1,275 @@
+"""Principal filters: planted ones come back as theory says, none are found in noise."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.spectra import principal_filters
+
+POINTS = np.arange(5) - 2.0
+X, Y = np.meshgrid(POINTS, POINTS, indexing="ij")
+GAUSSIAN = np.exp(-(X**2 + Y**2) / 2)
+LAPLACIAN = np.zeros((5, 5))
+LAPLACIAN[1:4, 1:4] = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
+PATTERNS = {
+    "low-pass": GAUSSIAN,
+    "gradient": X * GAUSSIAN,
+    "Laplacian": LAPLACIAN,
+}
+# Singular vectors of float64 matrices.
+ROUND_OFF = 1e-10
+
+
+def orthonormal(patterns: list[np.ndarray]) -> np.ndarray:
+    """(patterns, 25), by Gram and Schmidt: the first is kept as it is."""
+    basis, triangle = np.linalg.qr(np.stack([p.ravel() for p in patterns], axis=-1))
+    return (basis * np.sign(np.diag(triangle))).T
+
+
+def planted(
+    strengths: list[float], shape: tuple[int, int], seed: int, noise: float = 1.0
+) -> np.ndarray:
+    """Patterns with these singular values in white noise of standard deviation 1."""
+    rng = np.random.default_rng(seed)
+    count = shape[0] * shape[1]
+    left, _ = np.linalg.qr(rng.normal(size=(count, len(strengths))))
+    right = orthonormal(list(PATTERNS.values())[: len(strengths)])
+    rows = left * strengths @ right + noise * rng.normal(size=(count, 25))
+    return rows.T.reshape(5, 5, *shape)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("shape", [(2, 16), (8, 8)])
+def test_noise_has_a_filter_as_often_as_the_level_says(shape, uneven) -> None:
+    """Also where kernels differ in size, which flips of signs keep."""
+    rng = np.random.default_rng(0)
+    found = 0
+    for trial in range(200):
+        kernels = rng.normal(size=(5, 5, *shape))
+        if uneven:
+            kernels *= rng.lognormal(0.0, 1.0, size=shape)
+        filters = principal_filters(kernels, level=0.05, seed=trial)
+        found += bool(filters.significant.any())
+    # Binomial(200, 0.05): 10 +- 3.1; three standard deviations.
+    assert found <= 19
+
+
+def test_no_filter_too_many_is_found_beside_planted_ones() -> None:
+    shape, count = (8, 8), 64
+    threshold = (count * 25) ** 0.25
+    strengths = [6 * threshold, 4 * threshold, 3 * threshold]
+    numbers = [
+        principal_filters(
+            planted(strengths, shape, seed), level=0.05, seed=seed
+        ).significant.sum()
+        for seed in range(100)
+    ]
+    assert min(numbers) == 3
+    # A fourth by chance: Binomial(100, 0.05), three standard deviations.
+    assert np.sum(np.array(numbers) > 3) <= 11
+
+
+@pytest.mark.parametrize("shape", [(2, 16), (16, 16), (64, 64)])
+@pytest.mark.parametrize("strength", [1.5, 2.0, 4.0])
+def test_a_planted_filter_is_recovered_as_far_as_random_matrices_allow(
+    shape, strength
+) -> None:
+    """Benaych-Georges and Nadakuditi, https://doi.org/10.1016/j.jmva.2012.04.019.
+
+    Of n x p white noise and one pattern of singular value t sqrt(n), c = p / n, the
+    squared cosine to the pattern is 1 - c (1 + t^2) / (t^2 (t^2 + c)).
+    """
+    n, ratio = shape[0] * shape[1], 25 / (shape[0] * shape[1])
+    t = strength * ratio**0.25  # in units of the least that can be seen
+    cosines = []
+    for seed in range(20):
+        kernels = planted([t * np.sqrt(n)], shape, seed)
+        found = principal_filters(kernels, level=0.05)
+        pattern = orthonormal([GAUSSIAN])[0]
+        cosines.append(float(found.filters[0].ravel() @ pattern) ** 2)
+    expected = 1 - ratio * (1 + t**2) / (t**2 * (t**2 + ratio))
+    # The limit of many points, of which a kernel has 25: off by the order of 1 / 25,
+    # and by four standard errors of the mean.
+    error = 4 * np.std(cosines, ddof=1) / np.sqrt(len(cosines)) + 1 / 25
+    assert abs(np.mean(cosines) - expected) < error
+
+
+def test_what_is_weaker_than_noise_allows_is_not_found() -> None:
+    n = 16 * 16
+    weakest = (n * 25) ** 0.25
+    found = [
+        [
+            bool(
+                principal_filters(planted([s * weakest], (16, 16), seed)).significant[0]
+            )
+            for seed in range(30)
+        ]
+        for s in (0.5, 2.0)
+    ]
+    assert sum(found[0]) <= 3
+    assert sum(found[1]) == 30
+
+
+def test_planted_filters_have_their_class_parity_and_share() -> None:
+    strengths = [100.0, 70.0, 40.0]
+    kernels = planted(strengths, (16, 16), 0, noise=0.1)
+    found = principal_filters(kernels)
+    assert found.significant.tolist()[:4] == [True, True, True, False]
+    assert found.classes[:3].tolist() == list(PATTERNS)
+    total = np.sum(kernels**2)
+    np.testing.assert_allclose(
+        found.shares[:3], np.square(strengths) / total, rtol=0.01
+    )
+    assert found.shares.sum() == pytest.approx(1.0)
+    # Even under all symmetries, odd under inversion, even under all.
+    parities = found.parities[:3, [0, 4, 0]]
+    assert np.all(np.diag(parities) > 0.99)
+    peaks = found.profiles[:3].argmax(axis=1)
+    assert peaks[0] == 0 < peaks[1] < peaks[2]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "symmetry"),
+    [
+        (np.ones((5, 5)), "low-pass", 0),
+        ((X + Y) * GAUSSIAN, "gradient", 4),
+        ((X**2 - Y**2) * GAUSSIAN, "saddle", 2),
+        (X * Y * GAUSSIAN, "saddle", 3),
+        (X * Y * (X**2 - Y**2), "unstructured", 1),
+        ((X**2 + Y**2 - 2) * GAUSSIAN, "Laplacian", 0),
+        (GAUSSIAN * (-1.0) ** (X + Y), "high-pass", 0),
+        (GAUSSIAN * np.cos(1.6 * X), "Gabor", 0),
+    ],
+)
+def test_classes_and_symmetries_of_known_patterns(pattern, name, symmetry) -> None:
+    found = principal_filters(-3.0 * pattern[..., None, None], number=1)
+    assert found.classes.tolist() == [name]
+    assert found.parities[0].argmax() == symmetry
+    assert found.parities[0].sum() == pytest.approx(1.0)
+    assert not found.significant[0]  # one kernel is no evidence
+
+
+def test_the_first_filters_are_the_best_approximation() -> None:
+    """Eckart and Young: what r filters leave is the energy of the others."""
+    kernels = np.random.default_rng(0).normal(size=(5, 3, 4, 6))
+    found = principal_filters(kernels)
+    np.testing.assert_allclose(found.kernels(15), kernels, atol=ROUND_OFF)
+    total = np.sum(kernels**2)
+    for number in (0, 1, 4):
+        left = np.sum((kernels - found.kernels(number)) ** 2) / total
+        assert left == pytest.approx(found.shares[number:].sum(), rel=1e-9)
+    flat = found.filters.reshape(15, -1)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(15), atol=ROUND_OFF)
+    assert found.parities.shape == (15, 2)  # not square: even and odd
+    assert found.kernels().shape == kernels.shape
+
+
+def test_turned_kernels_have_turned_filters() -> None:
+    kernels = planted([60.0, 40.0], (8, 8), 1)
+    turned = np.rot90(kernels)
+    first, second = principal_filters(kernels), principal_filters(turned)
+    np.testing.assert_allclose(second.shares, first.shares, rtol=1e-9)
+    np.testing.assert_allclose(second.parities, first.parities, atol=1e-8)
+    np.testing.assert_array_equal(
+        first.shares, principal_filters(kernels.copy()).shares
+    )
+
+
+def model(seed: int = 0) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            keras.layers.Conv2D(12, 5, name="conv_1"),
+            keras.layers.SeparableConv2D(6, 3, name="separable"),
+            keras.layers.Conv2D(3, 1, name="pointwise"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, name="dense"),
+        ]
+    )
+
+
+def test_layers_and_changes_of_models() -> None:
+    base = model()
+    kernel, bias = base.get_layer("conv_1").get_weights()
+    found = principal_filters(base, "conv_1")
+    np.testing.assert_array_equal(found.shares, principal_filters(kernel).shares)
+    assert principal_filters(base, 0).coefficients.shape == (24, 2, 12)
+    assert principal_filters(base, "separable").filters.shape == (9, 3, 3)
+    after = keras.models.clone_model(base)
+    after.set_weights(base.get_weights())
+    rng = np.random.default_rng(0)
+    change = GAUSSIAN[..., None, None] * rng.normal(size=(2, 12))
+    after.get_layer("conv_1").set_weights([kernel + change, bias])
+    moved = principal_filters(base, after, "conv_1")
+    assert moved.shares[0] == pytest.approx(1.0, abs=1e-9)
+    assert moved.significant.tolist()[:2] == [True, False]
+    assert moved.classes[0] == "low-pass"
+    np.testing.assert_allclose(moved.kernels(1), change, atol=1e-6)
+    same = principal_filters(kernel, kernel + change)
+    np.testing.assert_allclose(same.filters[0], moved.filters[0], atol=1e-6)
+
+
+def test_channels_by_themselves() -> None:
+    """A filter planted in one input channel is found there and nowhere else."""
+    rng = np.random.default_rng(0)
+    kernels = rng.normal(size=(5, 5, 3, 40))
+    kernels[:, :, 1] += 2 * GAUSSIAN[..., None] * rng.normal(size=40)
+    found = principal_filters(kernels, per="input")
+    assert [bool(f.significant.any()) for f in found] == [False, True, False]
+    outputs = principal_filters(kernels, per="output", number=2)
+    assert len(outputs) == 40 and outputs[0].filters.shape == (2, 5, 5)
+
+
+@pytest.mark.parametrize("size", [(9,), (3, 3, 3), (5, 3)])
+def test_kernels_with_other_axes(size) -> None:
+    rng = np.random.default_rng(0)
+    kernels = 0.1 * rng.normal(size=(*size, 8, 8)) + rng.normal(size=(8, 8))
+    found = principal_filters(kernels)
+    assert found.classes[0] == "low-pass"
+    assert found.significant.tolist()[:2] == [True, False]
+    assert found.parities[0, 0] > 0.95
+
+
+def test_a_result_can_be_read_kept_and_drawn() -> None:
+    found = principal_filters(planted([60.0, 40.0], (8, 8), 1))
+    assert len(str(found).splitlines()) <= 25
+    assert "low-pass" in str(found).splitlines()[1]
+    assert json.dumps(found.to_dict())
+    frame = found.to_frame()
+    assert len(frame) == 25 and frame["classes"][0] == "low-pass"
+    axes = found.plot()
+    assert [a.get_title() for a in axes[:2]] == [
+        f"low-pass\n{found.shares[0]:.0%}",
+        f"gradient\n{found.shares[1]:.0%}",
+    ]
+    assert len(axes[-1].patches) == 25
+
+
+def test_what_has_no_filters_is_refused() -> None:
+    base, kernels = model(), np.random.default_rng(0).normal(size=(5, 5, 2, 3))
+    with pytest.raises(ValueError, match=r"dense \(Dense\)"):
+        principal_filters(base, "dense")
+    with pytest.raises(ValueError, match="a single point"):
+        principal_filters(base, "pointwise")
+    with pytest.raises(ValueError, match="conv_1, separable"):
+        principal_filters(base, ["conv_1", "separable"])
+    with pytest.raises(ValueError, match=r"25 points .*number=26"):
+        principal_filters(kernels, number=26)
+    with pytest.raises(ValueError, match=r"\(5, 5, 2, 3\) and \(5, 5, 3, 2\)"):
+        principal_filters(kernels, kernels.swapaxes(2, 3))
+    with pytest.raises(ValueError, match="did not change"):
+        principal_filters(kernels, kernels)
+    with pytest.raises(ValueError, match="1 values that are NaN"):
+        kernels[0, 0, 0, 0] = np.nan
+        principal_filters(kernels)
+    with pytest.raises(ValueError, match=r"shape \(5, 5\)"):
+        principal_filters(np.ones((5, 5)))
+    with pytest.raises(TypeError, match=r"principal_filters\(model, layer\)"):
+        principal_filters(base)
+    with pytest.raises(TypeError, match="belongs to models"):
+        principal_filters(np.ones((5, 5, 1, 1)), None, "conv_1")
+    with pytest.raises(ValueError, match="Did you mean 'input'"):
+        principal_filters(np.ones((5, 5, 1, 1)), per="inputs")
