@@ -1,15 +1,16 @@
-"""Planted filters under noise: how many are classified right, and fitted how well.
+"""Planted filters under noise: classified right, fitted well, and found as principal.
 
     python benchmarks/planted_kernels.py
 
 Gaussians (low-pass), Gabor functions (band-pass), Laplacians and chequered Gaussians
 (high-pass) of 5 x 5 points and norm 1, 1,000 of each, with any orientation and phase,
-plus white noise of a given norm. Prints the table of docs/spectra.md.
+plus white noise of a given norm; then three patterns that kernels of a layer are
+combinations of, in white noise. Prints the two tables of docs/spectra.md.
 """
 
 import numpy as np
 
-from keras_spectral_tl.spectra import classify_kernels, fit_gabor
+from keras_spectral_tl.spectra import classify_kernels, fit_gabor, principal_filters
 
 COUNT = 1000
 NOISE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -60,6 +61,43 @@ def unit(kernels: np.ndarray) -> np.ndarray:
     return kernels / np.linalg.norm(kernels, axis=(1, 2), keepdims=True)
 
 
+def layer_of_three(
+    shape: tuple[int, int], energy: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernels of three orthonormal patterns and noise of energy 1, and the patterns."""
+    smooth = np.exp(-(X**2 + Y**2) / 2)
+    cross = np.where(np.abs(X) + np.abs(Y) == 1, 1.0, 0.0)
+    patterns = np.stack([smooth, X * smooth, cross - 4 * DELTA]).reshape(3, 25)
+    basis = np.linalg.qr(patterns.T)[0].T
+    count = shape[0] * shape[1]
+    weights = np.linalg.qr(rng.normal(size=(count, 3)))[0] * np.array([1.0, 0.7, 0.5])
+    signal, noise = weights @ basis, rng.normal(size=(count, 25))
+    signal *= np.sqrt(energy) / np.linalg.norm(signal)
+    rows = signal + noise / np.linalg.norm(noise)
+    return rows.T.reshape(5, 5, *shape), basis
+
+
+def principal() -> None:
+    """Numbers of filters found over 100 layers each, level 0.05."""
+    print("\n| channels | energy | filters found: 0 | 1 | 2 | 3 | more | cos² |")
+    print("|---" * 8 + "|")
+    for shape in ((2, 16), (16, 16), (64, 64)):
+        for energy in (0.0, 0.1, 0.2, 0.5, 1.0):
+            counts, cosines = np.zeros(5, int), []
+            for seed in range(100):
+                rng = np.random.default_rng(seed)
+                kernels, basis = layer_of_three(shape, energy, rng)
+                found = principal_filters(kernels, level=0.05, seed=seed)
+                counts[min(int(found.significant.sum()), 4)] += 1
+                flat = found.filters[:3].reshape(3, 25)
+                cosines.append(np.sum(flat * basis, axis=1) ** 2)
+            mean = "-"
+            if energy:
+                mean = " ".join(f"{value:.2f}" for value in np.mean(cosines, axis=0))
+            cells = " | ".join(map(str, counts))
+            print(f"| {shape[0]} x {shape[1]} | {energy:g} | {cells} | {mean} |")
+
+
 def main() -> None:
     rng = np.random.default_rng(0)
     waves, carriers = gabors(rng)
@@ -86,6 +124,7 @@ def main() -> None:
                     f"{np.median(fits.residuals):.3f}",
                 ]
         print(f"| {noise:g} | {' | '.join([*cells, *cells_of_fit])} |")
+    principal()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ FILTER_CLASSES = (
 # Of |F| and |k|^2 over the zone: 0.98 for the Laplacian of five points, 0.8 for a
 # Gaussian that is chequered.
 _LAPLACIAN_COSINE = 0.9
-# Shares of symmetries that round filters and saddles have; those of noise are a quarter.
+# Shares of symmetries that round filters and saddles have; noise has a quarter each.
 _ROUND, _SADDLE = 0.9, 0.7
 _MOST_DRAWN = 6
 
