@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from keras_spectral_tl._checks import one_of, real_array, real_number, whole_number
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import Result
 from keras_spectral_tl.freezing import Selector, select_layers
-from keras_spectral_tl.introspection import layers_with_weights
 from keras_spectral_tl.spectra._convolutions import (
     Array,
     Grid,
