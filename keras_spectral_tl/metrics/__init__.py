@@ -1,18 +1,19 @@
-"""How well a predicted field agrees with the true one, in NumPy and while training."""
+"""Figures of merit of predicted fields, in NumPy and as Keras metrics."""
 
-from keras_spectral_tl.metrics.backscatter_correlation import BackscatterCorrelation
-from keras_spectral_tl.metrics.conditioned_correlation import conditioned_correlation
-from keras_spectral_tl.metrics.forward_transfer_correlation import (
-    ForwardTransferCorrelation,
-)
-from keras_spectral_tl.metrics.least_squares_gain import least_squares_gain
-from keras_spectral_tl.metrics.pattern_correlation import (
-    PatternCorrelation,
+from keras_spectral_tl.metrics._functions import (
+    conditioned_correlation,
+    least_squares_gain,
     pattern_correlation,
+    relative_rmse,
 )
-from keras_spectral_tl.metrics.relative_rmse import RelativeRMSE, relative_rmse
-from keras_spectral_tl.metrics.spectrum_rmse import SpectrumRMSE
-from keras_spectral_tl.spectra._fields import spectrum_rmse
+from keras_spectral_tl.metrics._streaming import (
+    BackscatterCorrelation,
+    ForwardTransferCorrelation,
+    PatternCorrelation,
+    RelativeRMSE,
+    SpectrumRMSE,
+)
+from keras_spectral_tl.spectra import spectrum_rmse
 
 __all__ = [
     "BackscatterCorrelation",

@@ -153,6 +153,15 @@ def test_metric_counts_constant_samples_as_zero_and_shows_nan():
     assert np.isnan(float(metric.result()))
 
 
+@pytest.mark.parametrize(("mean", "error"), [(1e2, SINGLE), (1e4, SINGLE), (1e6, 1e-2)])
+def test_correlation_of_fields_with_a_large_mean(mean, error):
+    true, pred = (np.asarray(part + mean, "float32") for part in (TRUE, PRED))
+    metric = metrics.PatternCorrelation()
+    metric.update_state(true, pred)
+    expected = metrics.pattern_correlation(true, pred)
+    assert abs(float(metric.result()) - expected) < error
+
+
 def test_metric_before_any_update_is_zero():
     assert float(metrics.PatternCorrelation().result()) == 0.0
     assert float(metrics.SpectrumRMSE().result()) == 0.0

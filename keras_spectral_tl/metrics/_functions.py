@@ -1,0 +1,266 @@
+"""Figures of merit of arrays: correlations, relative error, least-squares gain."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+from numpy.typing import ArrayLike, NDArray
+
+from keras_spectral_tl._checks import real_array
+
+Samples = NDArray[np.float64]
+
+
+def pattern_correlation(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the mean over samples of the correlation of each sample with its truth.
+
+    With t and p the values of one sample at all its points and channels, less their
+    means, its Pearson correlation is sum(t p) / sqrt(sum(t^2) sum(p^2)), in [-1, 1].
+    It does not see a wrong amplitude. A sample in which the truth or the prediction is
+    constant has correlation 0. NaN or infinite values make the result NaN.
+
+    Args:
+        y_true: True values, shape (num_samples, ...).
+        y_pred: Predicted values, same shape.
+
+    Returns:
+        The mean correlation, in float64.
+
+    Raises:
+        ValueError: If the shapes differ or there is nothing to correlate.
+
+    Example:
+        >>> round(pattern_correlation([[0.0, 1.0, 2.0]], [[5.0, 7.0, 9.0]]), 12)
+        1.0
+        >>> pattern_correlation([[0.0, 1.0, 2.0]], [[3.0, 3.0, 3.0]])
+        0.0
+    """
+    true, pred = matching_samples(y_true, y_pred)
+    return float(np.mean(correlations(true, pred, np.ones(true.shape, bool))))
+
+
+def relative_rmse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the root-mean-square error over the root-mean-square of the truth.
+
+    sqrt(sum((y_pred - y_true)^2) / sum(y_true^2)), sums over all samples and points: 0
+    is perfect, 1 is what predicting zero gives.
+
+    Args:
+        y_true: True values, shape (num_samples, ...).
+        y_pred: Predicted values, same shape.
+
+    Returns:
+        The relative error, in float64.
+
+    Raises:
+        ValueError: If the shapes differ, there are no values, or the truth is zero
+            everywhere.
+
+    Example:
+        >>> relative_rmse([[3.0, 4.0]], [[3.0, 9.0]])
+        1.0
+    """
+    true, pred = matching_samples(y_true, y_pred)
+    scale = np.max(np.abs(true))
+    if scale == 0:
+        raise ValueError(
+            "The relative error is undefined: y_true is zero at all "
+            f"{true.size} points of {len(true)} samples."
+        )
+    true, pred = true / scale, pred / scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt(np.sum((pred - true) ** 2) / np.sum(true**2)))
+
+
+def conditioned_correlation(
+    y_true: ArrayLike, y_pred: ArrayLike, condition: ArrayLike
+) -> float:
+    """Return the mean correlation of each sample with its truth at chosen points.
+
+    Means, variances and covariance run over the points of a sample at which the
+    condition holds. The usual conditions are those on the transfer by the TRUE subgrid
+    forcing Pi, which is added to the right-hand side of the vorticity equation: with
+    lap(streamfunction) = -vorticity,
+
+        d(energy)/dt gets + <streamfunction Pi>,  d(enstrophy)/dt + <vorticity Pi>,
+
+    so ``streamfunction * y_true > 0`` chooses backscatter of energy and ``< 0`` its
+    forward transfer; ``vorticity`` instead of ``streamfunction`` that of enstrophy. The
+    field has to have its physical zero: normalized by its scale alone.
+
+    Args:
+        y_true: True values, shape (num_samples, ...).
+        y_pred: Predicted values, same shape.
+        condition: Booleans, same shape.
+
+    Returns:
+        The mean over the samples in which the condition holds anywhere, in float64. A
+        sample in which truth or prediction is constant at the chosen points counts 0.
+
+    Raises:
+        ValueError: If the shapes differ, or the condition holds nowhere.
+
+    Example:
+        >>> true = np.array([[1.0, 2.0, -1.0, -2.0]])
+        >>> pred = np.array([[1.0, 2.0, -2.0, -1.0]])
+        >>> round(conditioned_correlation(true, pred, true > 0), 12)
+        1.0
+        >>> round(conditioned_correlation(true, pred, true < 0), 12)
+        -1.0
+    """
+    true, pred = matching_samples(y_true, y_pred)
+    chosen = np.asarray(condition, bool)
+    if chosen.shape != np.shape(y_true):
+        raise ValueError(
+            "Expected a condition of the shape of y_true, "
+            f"{np.shape(y_true)}. Received shape {chosen.shape}."
+        )
+    chosen = chosen.reshape(true.shape)
+    counted = chosen.any(axis=1)
+    if not counted.any():
+        raise ValueError(
+            f"The condition holds at none of {true.size} points of {len(true)} samples:"
+            " there is nothing to correlate."
+        )
+    rows = correlations(true[counted], pred[counted], chosen[counted])
+    return float(np.mean(rows))
+
+
+def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the factor of the prediction that fits the truth best.
+
+    sum(y_true y_pred) / sum(y_pred^2), sums over all values, minimises
+    sum((gain y_pred - y_true)^2).
+
+    Args:
+        y_true: True values.
+        y_pred: Predicted values, same shape.
+
+    Returns:
+        The gain, in float64; NaN where y_pred is zero throughout, or not finite.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> least_squares_gain([2.0, 4.0], [1.0, 2.0])
+        2.0
+    """
+    true, pred = real_array("y_true", y_true), real_array("y_pred", y_pred)
+    if true.shape != pred.shape:
+        raise ValueError(
+            "Expected y_true and y_pred of one shape. Received shapes "
+            f"{true.shape} and {pred.shape}."
+        )
+    power = float(np.sum(pred**2))
+    if power == 0.0 or not np.isfinite(power):
+        return float("nan")
+    return float(np.sum(true * pred)) / power
+
+
+def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Samples]:
+    """Truth and prediction as float64 arrays (num_samples, values of a sample).
+
+    Args:
+        y_true: True values, shape (num_samples, ...).
+        y_pred: Predicted values, same shape.
+
+    Raises:
+        ValueError: If the shapes differ or there are no values.
+
+    Example:
+        >>> matching_samples([[[1.0], [2.0]]], [[[3.0], [4.0]]])
+        (array([[1., 2.]]), array([[3., 4.]]))
+    """
+    true, pred = real_array("y_true", y_true), real_array("y_pred", y_pred)
+    if true.shape != pred.shape or true.ndim < 2 or true.size == 0:
+        raise ValueError(
+            "Expected y_true and y_pred of one shape (num_samples, ...) with at least "
+            f"one value. Received shapes {true.shape} and {pred.shape}."
+        )
+    return true.reshape(len(true), -1), pred.reshape(len(pred), -1)
+
+
+def correlations(true: Samples, pred: Samples, chosen: NDArray[np.bool_]) -> Samples:
+    """Pearson correlation of each row over its chosen points, in float64.
+
+    Args:
+        true: Array (num_samples, points).
+        pred: The same of the prediction.
+        chosen: Which points count, same shape, at least one a row.
+
+    Returns:
+        Array (num_samples,): 0 where truth or prediction is constant.
+
+    Example:
+        >>> rows = np.array([[0.0, 1.0, 9.0]])
+        >>> correlations(rows, -rows, np.array([[True, True, False]]))
+        array([-1.])
+    """
+    with np.errstate(invalid="ignore"):
+        constant = (_range(true, chosen) == 0) | (_range(pred, chosen) == 0)
+        product = np.sum(_direction(true, chosen) * _direction(pred, chosen), axis=1)
+    return np.where(constant, 0.0, product)
+
+
+def tensor_correlations(true: Any, pred: Any, chosen: Any) -> Any:
+    """`correlations` of tensors on any backend, in their own precision.
+
+    Args:
+        true: Tensor (num_samples, points).
+        pred: The same of the prediction.
+        chosen: Boolean tensor of the same shape. A row without any gives 0.
+
+    Returns:
+        Tensor (num_samples,); NaN where a chosen value is NaN.
+
+    Example:
+        >>> rows = np.array([[0.0, 1.0, 9.0]], "float32")
+        >>> points = np.array([[True, True, False]])
+        >>> round(float(tensor_correlations(rows, 2 * rows, points)[0]), 6)
+        1.0
+    """
+    true, pred = ops.convert_to_tensor(true), ops.convert_to_tensor(pred)
+    spread = _tensor_range(true, chosen), _tensor_range(pred, chosen)
+    # A sum of NaN must stay visible: only truly constant samples count as zero.
+    undefined = ops.isnan(spread[0] + spread[1])
+    varies = ops.logical_and(spread[0] > 0, spread[1] > 0)
+    directions = _tensor_direction(true, chosen) * _tensor_direction(pred, chosen)
+    product = ops.sum(directions, axis=1)
+    keep = ops.logical_or(varies, undefined)
+    return ops.where(keep, product, ops.zeros_like(product))
+
+
+def _range(rows: Samples, chosen: NDArray[np.bool_]) -> Samples:
+    largest: Samples = np.max(np.where(chosen, rows, -np.inf), axis=1)
+    smallest: Samples = np.min(np.where(chosen, rows, np.inf), axis=1)
+    return largest - smallest
+
+
+def _direction(rows: Samples, chosen: NDArray[np.bool_]) -> Samples:
+    # Scaled before squaring, so that no amplitude over- or underflows.
+    rows = np.where(chosen, rows, 0.0)
+    mean = rows.sum(axis=1, keepdims=True) / chosen.sum(axis=1, keepdims=True)
+    centred = np.where(chosen, rows - mean, 0.0)
+    largest = np.max(np.abs(centred), axis=1, keepdims=True)
+    centred = centred / np.where(largest == 0, 1.0, largest)
+    norm = np.sqrt(np.sum(centred**2, axis=1, keepdims=True))
+    return centred / np.where(norm == 0, 1.0, norm)
+
+
+def _tensor_range(rows: Any, chosen: Any) -> Any:
+    infinite = ops.full_like(rows, float("inf"))
+    largest = ops.max(ops.where(chosen, rows, -infinite), axis=1)
+    return largest - ops.min(ops.where(chosen, rows, infinite), axis=1)
+
+
+def _tensor_direction(rows: Any, chosen: Any) -> Any:
+    zeros = ops.zeros_like(rows)
+    rows = ops.where(chosen, rows, zeros)
+    count = ops.sum(ops.cast(chosen, rows.dtype), axis=1, keepdims=True)
+    mean = ops.sum(rows, axis=1, keepdims=True) / ops.maximum(count, 1.0)
+    centred = ops.where(chosen, rows - mean, zeros)
+    largest = ops.max(ops.abs(centred), axis=1, keepdims=True)
+    centred = centred / ops.where(largest == 0, ops.ones_like(largest), largest)
+    norm = ops.sqrt(ops.sum(ops.square(centred), axis=1, keepdims=True))
+    return centred / ops.where(norm == 0, ops.ones_like(norm), norm)

@@ -1,0 +1,411 @@
+"""Keras metrics: figures of merit as running sums over batches."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_spectral_tl._checks import one_of, whole_numbers
+from keras_spectral_tl.layers._spectra import tensor_spectra
+from keras_spectral_tl.metrics._functions import tensor_correlations
+
+
+class CompensatedSum:
+    """A running sum whose rounding errors are kept and added at the end.
+
+    Two variables of a metric hold the sum and what its roundings lost (Neumaier's
+    variant of Kahan's sum, https://doi.org/10.1002/zamm.19740540106). Its error is a
+    rounding or two of the result, however many terms there are, where a plain float32
+    sum stops growing once a term is 6e-8 of it. What remains is the error of each
+    term. Works inside compiled steps of every backend, none of which reorders sums.
+
+    Args:
+        metric: The metric that is to own the variables.
+        name: Prefix of their names.
+        shape: Shape of the terms.
+
+    Example:
+        >>> total = CompensatedSum(keras.metrics.Metric(), "sum")
+        >>> for term in (2.0**24, 1.0, 1.0, 1.0):
+        ...     total.add(term)
+        >>> int(total.value()) - 2**24
+        4
+    """
+
+    def __init__(
+        self, metric: keras.Metric, name: str, shape: tuple[int, ...] = ()
+    ) -> None:
+        self.total = metric.add_weight(name=name, shape=shape, initializer="zeros")
+        self.lost = metric.add_weight(
+            name=f"{name}_lost", shape=shape, initializer="zeros"
+        )
+
+    def add(self, term: Any) -> None:
+        """Add a term of the shape and precision of the sum."""
+        term = ops.cast(term, self.total.dtype)
+        total = ops.convert_to_tensor(self.total)
+        grown = total + term
+        added = grown - total
+        error = (total - (grown - added)) + (term - added)
+        self.lost.assign(self.lost + error)
+        self.total.assign(grown)
+
+    def value(self) -> Any:
+        """Return the sum."""
+        return self.total + self.lost
+
+
+class RatioMetric(keras.Metric):
+    """Accumulates a numerator and a denominator over batches, each exactly.
+
+    The ratio is taken at the end, so neither the size nor the order of the batches
+    matters beyond the rounding of each batch's own sums.
+
+    Args:
+        name: Name of the metric in logs and histories.
+        dtype: Precision of the sums.
+    """
+
+    def __init__(self, name: str, dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.numerator = CompensatedSum(self, "numerator")
+        self.denominator = CompensatedSum(self, "denominator")
+
+    def samples(self, values: Any) -> Any:
+        """Return `values` as (num_samples, values of a sample) in the own precision."""
+        values = ops.cast(values, self.dtype)
+        return ops.reshape(values, (ops.shape(values)[0], -1))
+
+    def accumulate(self, above: Any, below: Any, sample_weight: Any) -> None:
+        """Add one number a sample to each sum, weighted."""
+        if sample_weight is not None:
+            weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1,))
+            above, below = above * weight, below * weight
+        self.numerator.add(ops.sum(above))
+        self.denominator.add(ops.sum(below))
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class PatternCorrelation(RatioMetric):
+    """Keras metric: mean over samples of the correlation with the truth.
+
+    The streaming form of `pattern_correlation`, in the metric's own precision. In
+    float32, the default, it is within 2e-6 of it for any number of samples whose mean
+    is at most 1e4 of their standard deviations. Beyond, what float32 keeps of the
+    values decides: at 1e6 the result is some 1e-3 off. Normalize such fields before. Before
+    any update the result is 0.
+
+    Args:
+        name: Name of the metric in logs and histories.
+        dtype: Precision of the sums.
+
+    Example:
+        >>> metric = PatternCorrelation()
+        >>> metric.update_state([[0.0, 1.0, 2.0]], [[5.0, 7.0, 9.0]])
+        >>> round(float(metric.result()), 6)
+        1.0
+    """
+
+    def __init__(self, name: str = "pattern_correlation", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch; `sample_weight` holds one weight a sample."""
+        true, pred = self.samples(y_true), self.samples(y_pred)
+        correlation = tensor_correlations(true, pred, ops.ones_like(true, dtype="bool"))
+        self.accumulate(correlation, ops.ones_like(correlation), sample_weight)
+
+    def result(self) -> Any:
+        """Return the mean correlation so far."""
+        return ops.divide_no_nan(self.numerator.value(), self.denominator.value())
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class RelativeRMSE(RatioMetric):
+    """Keras metric: root-mean-square error over root-mean-square of the truth.
+
+    The streaming form of `relative_rmse`: both sums run over all batches before the
+    ratio is taken, so the batch size does not matter (float32 by default: within 2e-6
+    of it, relatively, for any number of samples). While the truth seen so far is zero
+    everywhere the result is NaN, or infinite if the prediction is not zero.
+
+    Args:
+        name: Name of the metric in logs and histories.
+        dtype: Precision of the sums.
+
+    Example:
+        >>> metric = RelativeRMSE()
+        >>> metric.update_state([[3.0, 4.0]], [[3.0, 9.0]])
+        >>> float(metric.result())
+        1.0
+    """
+
+    def __init__(self, name: str = "relative_rmse", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch; `sample_weight` holds one weight a sample."""
+        true, pred = self.samples(y_true), self.samples(y_pred)
+        error = ops.sum(ops.square(pred - true), axis=1)
+        self.accumulate(error, ops.sum(ops.square(true), axis=1), sample_weight)
+
+    def result(self) -> Any:
+        """Return the relative error so far."""
+        return ops.sqrt(self.numerator.value() / self.denominator.value())
+
+
+class ConditionedCorrelation(RatioMetric):
+    """Base of the metrics of `conditioned_correlation`; a subclass says the condition.
+
+    Args:
+        data_format: "channels_last", "channels_first" or None (the Keras setting).
+        name: Name of the metric in logs and histories.
+        dtype: Precision of the sums.
+
+    Raises:
+        ValueError: If ``data_format`` is unknown, or at an update if `y_true` has not
+            one channel more than `y_pred`.
+    """
+
+    def __init__(self, data_format: str | None, name: str, dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.data_format = _data_format(data_format)
+
+    @abstractmethod
+    def condition(self, transfer: Any) -> Any:
+        """Return at which points the transfer is of the wanted kind."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch; the last channel of `y_true` is the field that transfers."""
+        axis = -1 if self.data_format == "channels_last" else 1
+        y_true = ops.convert_to_tensor(y_true)
+        y_pred = ops.convert_to_tensor(y_pred)
+        channels = y_pred.shape[axis]
+        if len(y_true.shape) != len(y_pred.shape) or y_true.shape[axis] != channels + 1:
+            raise ValueError(
+                f"{type(self).__name__} needs y_true with the channels of y_pred and "
+                "one more, the streamfunction or the vorticity. Received shapes "
+                f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}."
+            )
+        true, field = ops.split(y_true, [channels], axis=axis)
+        transfer = self.samples(true * field)
+        chosen = self.condition(transfer)
+        true, pred = self.samples(true), self.samples(y_pred)
+        counted = ops.cast(ops.any(chosen, axis=1), self.dtype)
+        correlation = tensor_correlations(true, pred, chosen)
+        self.accumulate(correlation, counted, sample_weight)
+
+    def result(self) -> Any:
+        """Return the mean so far; NaN before the condition held anywhere."""
+        return self.numerator.value() / self.denominator.value()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make this metric again."""
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class BackscatterCorrelation(ConditionedCorrelation):
+    """Keras metric: correlation with the truth at the points of backscatter.
+
+    The streaming form of `conditioned_correlation` with ``field * sgs_forcing > 0``,
+    the transfer by the TRUE forcing; with the streamfunction as field this is
+    backscatter of energy, with the vorticity that of enstrophy. A metric sees no model
+    inputs, so the field travels as one more, last channel of ``y_true``:
+    (batch, nx, ny, 2) beside a prediction (batch, nx, ny, 1). It counts by its sign
+    alone, so any positive scaling will do, but not a shift of its zero. Samples without
+    such points are left out; before any the result is NaN.
+
+    Args:
+        data_format: "channels_last", "channels_first" or None (the Keras setting).
+        name: Name of the metric in logs and histories.
+        dtype: Precision of the sums.
+
+    Raises:
+        ValueError: If `y_true` has not one channel more than the prediction.
+
+    Example:
+        A loss takes the channel of the truth alone:
+
+        >>> import numpy as np
+        >>> layers = keras.Input((8, 8, 2)), keras.layers.Conv2D(1, 1)
+        >>> model = keras.Sequential(layers)
+        >>> def loss(y_true, y_pred):
+        ...     return keras.losses.mean_squared_error(y_true[..., :1], y_pred)
+        >>> model.compile("adam", loss, metrics=[BackscatterCorrelation()])
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> sgs_forcing, streamfunction = x[..., 1:] - x[..., :1], x[..., :1]
+        >>> y = np.concatenate([sgs_forcing, streamfunction], axis=-1)
+        >>> sorted(model.evaluate(x, y, verbose=0, return_dict=True))
+        ['backscatter_correlation', 'loss']
+    """
+
+    def __init__(
+        self,
+        data_format: str | None = None,
+        name: str = "backscatter_correlation",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(data_format, name, dtype)
+
+    def condition(self, transfer: Any) -> Any:
+        """Return where the transfer to the resolved scales is positive."""
+        return transfer > 0
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class ForwardTransferCorrelation(ConditionedCorrelation):
+    """Keras metric: correlation with the truth at the points of forward transfer.
+
+    The counterpart of `BackscatterCorrelation`, which tells how the conditioning field
+    is passed: ``field * sgs_forcing < 0``, where the resolved flow loses energy (field
+    the streamfunction) or enstrophy (the vorticity).
+
+    Args:
+        data_format: "channels_last", "channels_first" or None (the Keras setting).
+        name: Name of the metric in logs and histories.
+        dtype: Precision of the sums.
+
+    Raises:
+        ValueError: If `y_true` has not one channel more than the prediction.
+
+    Example:
+        >>> import numpy as np
+        >>> forcing = np.array([1.0, 2.0, -1.0, -2.0]).reshape(1, 4, 1, 1)
+        >>> streamfunction = np.ones_like(forcing)
+        >>> y_true = np.concatenate([forcing, streamfunction], axis=-1)
+        >>> metric = ForwardTransferCorrelation()
+        >>> metric.update_state(y_true, forcing**2)
+        >>> round(float(metric.result()), 6)  # over the last two points
+        -1.0
+    """
+
+    def __init__(
+        self,
+        data_format: str | None = None,
+        name: str = "forward_transfer_correlation",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(data_format, name, dtype)
+
+    def condition(self, transfer: Any) -> Any:
+        """Return where the transfer to the resolved scales is negative."""
+        return transfer < 0
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class SpectrumRMSE(keras.Metric):
+    """Keras metric: mean relative error of the spectrum, which no correlation sees.
+
+    ``mean over k of |P(k) - T(k)| / T(k)`` with T and P the radial spectra (shell SUM)
+    of truth and prediction, the streaming form of `spectrum_rmse`: both are summed over
+    ALL samples, channels and batches before the ratio is taken.
+
+    Spectra are computed in float32 and summed without loss. The result is within 1e-5
+    of float64 where each shell used holds at least 1e-6 of the energy; below some 1e-12
+    a shell holds the round-off of float32 transforms: leave it out by `wavenumbers`. A
+    truth without any energy at one of them makes the result NaN or infinite. Before any
+    update it is 0.
+
+    Args:
+        wavenumbers: The k to average over. By default 1 .. ``(min(nx, ny) - 1) // 2``:
+            every complete shell below the Nyquist wavenumber.
+        data_format: "channels_last", "channels_first" or None (the Keras setting).
+        name: Name of the metric in logs and histories.
+        dtype: Precision of the sums.
+
+    Raises:
+        ValueError: If ``data_format`` is unknown or ``wavenumbers`` is empty or
+            negative; at an update if a wavenumber is not on the grid, or the fields are
+            not of one shape, rank 4 and known sizes.
+
+    Source: the score used in arXiv:2504.15487.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.random.default_rng(0).normal(size=(4, 16, 16, 1))
+        >>> metric = SpectrumRMSE()
+        >>> metric.update_state(truth[:3], 2 * truth[:3])
+        >>> metric.update_state(truth[3:], 2 * truth[3:])
+        >>> round(float(metric.result()), 4)
+        3.0
+    """
+
+    def __init__(
+        self,
+        wavenumbers: Sequence[int] | None = None,
+        data_format: str | None = None,
+        name: str = "spectrum_rmse",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.wavenumbers = (
+            None if wavenumbers is None else whole_numbers("wavenumbers", wavenumbers)
+        )
+        self.data_format = _data_format(data_format)
+        self._true: CompensatedSum | None = None
+        self._predicted: CompensatedSum | None = None
+        self._chosen: list[int] = []
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch; `sample_weight` holds one weight a sample."""
+        shape = tuple(y_pred.shape)
+        if len(shape) != 4 or None in shape[1:] or tuple(y_true.shape[1:]) != shape[1:]:
+            raise ValueError(
+                "SpectrumRMSE needs a truth and a prediction of one shape, rank 4 and "
+                f"known sizes. Received {tuple(y_true.shape)} and {shape}."
+            )
+        true, predicted = self._spectra(y_true), self._spectra(y_pred)
+        if self._true is None or self._predicted is None:
+            self._build(int(true.shape[-1]), shape)
+        for total, spectra in ((self._true, true), (self._predicted, predicted)):
+            if total is not None:
+                total.add(self._summed(spectra, sample_weight))
+
+    def result(self) -> Any:
+        """Return the error of the spectra summed so far."""
+        if self._true is None or self._predicted is None:
+            return ops.zeros((), self.dtype)
+        true = ops.take(self._true.value(), self._chosen)
+        predicted = ops.take(self._predicted.value(), self._chosen)
+        return ops.mean(ops.abs(predicted / true - 1.0))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make this metric again."""
+        config = {"wavenumbers": self.wavenumbers, "data_format": self.data_format}
+        return {**super().get_config(), **config}
+
+    def _build(self, num_shells: int, shape: tuple[int, ...]) -> None:
+        """Makes the sums; their size is known from the first batch on."""
+        spatial = shape[1:3] if self.data_format == "channels_last" else shape[2:]
+        default = range(1, (min(spatial) - 1) // 2 + 1)
+        self._chosen = list(default if self.wavenumbers is None else self.wavenumbers)
+        if not self._chosen or max(self._chosen) >= num_shells:
+            raise ValueError(
+                f"wavenumbers must lie in 0 .. {num_shells - 1} and not be empty. "
+                f"Received {self._chosen} for fields of {spatial} points."
+            )
+        self._true = CompensatedSum(self, "true_spectrum", (num_shells,))
+        self._predicted = CompensatedSum(self, "predicted_spectrum", (num_shells,))
+
+    def _spectra(self, fields: Any) -> Any:
+        fields = ops.convert_to_tensor(fields)
+        if self.data_format == "channels_last":
+            fields = ops.transpose(fields, (0, 3, 1, 2))
+        return tensor_spectra(fields)
+
+    def _summed(self, spectra: Any, sample_weight: Any) -> Any:
+        """Sum over samples and channels."""
+        by_sample = ops.cast(ops.sum(spectra, axis=1), self.dtype)
+        if sample_weight is not None:
+            weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
+            by_sample = by_sample * weight
+        return ops.sum(by_sample, axis=0)
+
+
+def _data_format(given: str | None) -> str:
+    known = ("channels_last", "channels_first")
+    found: str = one_of("data_format", given or keras.config.image_data_format(), known)
+    return found
