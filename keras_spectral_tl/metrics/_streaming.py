@@ -94,8 +94,8 @@ class PatternCorrelation(RatioMetric):
     The streaming form of `pattern_correlation`, in the metric's own precision. In
     float32, the default, it is within 2e-6 of it for any number of samples whose mean
     is at most 1e4 of their standard deviations. Beyond, what float32 keeps of the
-    values decides: at 1e6 the result is some 1e-3 off. Normalize such fields before. Before
-    any update the result is 0.
+    values decides: at 1e6 the result is some 1e-3 off. Normalize such fields first.
+    Before any update the result is 0.
 
     Args:
         name: Name of the metric in logs and histories.
