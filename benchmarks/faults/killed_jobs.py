@@ -169,7 +169,7 @@ class Sweep:
 
         sweep = transfer.oracle_sweep(
             network(), (X, Y), (X[:8], Y[:8]), directory=folder / "sweep",
-            callbacks=Noted(), epochs=3, batch_size=4,
+            callbacks=Noted(), recipe="notes every row", epochs=3, batch_size=4,
         )  # fmt: skip
         layers = [layer for row in sweep.weights.values() for layer in row.values()]
         return digest([weight for layer in layers for weight in layer])
