@@ -300,7 +300,7 @@ def _tail_of_nested(network):
 
 def _train_nested(model, build_suffix):
     trainee = Trainee.of(model, "c")
-    suffix, samples = build_suffix(trainee.network)
+    suffix, samples = build_suffix(trainee.network.model)
     options = transfer.RetrainOptions.of(QUICK)
     return trainee, suffix, trainee.fit(samples, options, suffix)
 
@@ -319,7 +319,8 @@ def test_a_suffix_behind_a_frozen_prefix_trains_the_network():
         "c/kernel",
         "c/bias",
     }
-    for new, old in zip(trainee.network.weights, whole.model.weights, strict=True):
+    pairs = zip(trainee.network.model.weights, whole.model.weights, strict=True)
+    for new, old in pairs:
         np.testing.assert_allclose(np.asarray(new), np.asarray(old), atol=SINGLE)
     assert int(suffix.optimizer.iterations) == 4
 
