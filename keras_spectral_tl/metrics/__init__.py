@@ -13,7 +13,7 @@ from keras_spectral_tl.metrics._streaming import (
     RelativeRMSE,
     SpectrumRMSE,
 )
-from keras_spectral_tl.spectra import spectrum_rmse
+from keras_spectral_tl.spectra._fields import spectrum_rmse
 
 __all__ = [
     "BackscatterCorrelation",
