@@ -11,8 +11,10 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, plotting
+from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import write_json
 from keras_spectral_tl._graph.layers import trainable_layer_names
+from keras_spectral_tl._results import as_lists
 from keras_spectral_tl.scoring._explanation import explain_spectra
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -241,12 +243,7 @@ class LayerScores:
         Raises:
             ImportError: If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_frame needs pandas: pip install pandas, or use .scores"
-            ) from error
+        pandas = require("pandas", "Data frames", "pandas")
         frame = pandas.DataFrame({k: dict(v) for k, v in self.scores.items()})
         frame = frame.loc[list(self.ranking)]
         frame.insert(0, "recommended", [n in self.recommended for n in self.ranking])
@@ -273,9 +270,9 @@ class LayerScores:
                 "passes": self.together.cost.total,
             },
             "explanations": self._explanations(),
-            "systems": _listed(self.systems),
-            "kernels": _listed(self.kernels),
-            "shifts": {name: _listed(shift) for name, shift in self.shifts.items()},
+            "systems": as_lists(self.systems),
+            "kernels": as_lists(self.kernels),
+            "shifts": as_lists(self.shifts),
             "provenance": dict(self.provenance),
         }
 
@@ -323,7 +320,3 @@ class LayerScores:
         return explain_spectra(
             evidence, self.systems, self.kernels.get(layer), self.shifts.get(layer)
         )
-
-
-def _listed(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: np.asarray(values).tolist() for name, values in arrays.items()}
