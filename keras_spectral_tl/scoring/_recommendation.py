@@ -149,10 +149,11 @@ def _refusal(
             f"{best} removes most, {value:.0%} of the error. Add samples."
         )
     if value < _WORTH:
+        found = f"removes {value:.1%} of" if value > 0.0 else "removes nothing of"
         return (
-            f"No layer is worth retraining: the best, {best}, removes {value:.1%} of "
-            "the error on target samples held out that rescaling the output, by a gain "
-            "and an offset, leaves."
+            f"No layer is worth retraining: the best, {best}, {found} the error on "
+            "target samples held out that rescaling the output, by a gain and an "
+            "offset, leaves."
         )
     width = half_width(error, count, level)
     if value > width:
