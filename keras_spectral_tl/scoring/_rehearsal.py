@@ -173,9 +173,9 @@ class HeldOutRetraining:
                 "inflation": variance_inflation(splits),
             }
             self._report(part.label, evidence[part.label], number, len(choices))
-        values = {name: found["error_removed"] for name, found in evidence.items()}
+        scores = {name: found["error_removed"] for name, found in evidence.items()}
         cost = Cost(math.ceil(passes) if math.isfinite(passes) else passes)
-        return ScorerResult(values, cost, evidence)
+        return ScorerResult(scores, cost, evidence)
 
     def _report(
         self, layer: str, evidence: Mapping[str, Any], done: int, total: int
