@@ -28,27 +28,23 @@ class ActivationSpectra(SpectralCallback):
     `keras_spectral_tl.activation_spectra` and
 
     - adds ``"<layer>/pre_activation_energy"``, the mean square of the pre-activation,
-      to the logs, where History and other callbacks listed after it see it (History
-      has NaN in epochs without a record);
+      to the logs (the history of the fit has NaN in epochs without a record);
     - keeps the spectra in ``history``;
-    - writes ``activation_spectra_epoch_0001.npz`` (epochs count from 1) when a
-      directory is given, with ``<layer>/pre_activation`` and
-      ``<layer>/post_activation``. The file appears complete or not at all;
-    - writes TensorBoard event files when ``log_dir`` is given: the scalar of the logs,
-      the mean wavenumber of the pre-activation, and an image a layer: the spectrum of
-      each channel before the activation, a row a channel, k to the right, six powers
-      of ten from dark to bright.
+    - with a directory, writes ``activation_spectra_epoch_0001.npz`` (epochs from 1)
+      with ``<layer>/pre_activation`` and ``<layer>/post_activation``;
+    - with a ``log_dir``, writes TensorBoard event files: the scalar of the logs, the
+      mean wavenumber of the pre-activation, and an image a layer: the spectrum of each
+      channel before the activation, a row a channel, k to the right, over six decades.
 
-    The model runs in inference mode: weights, flags, statistics and random states stay
-    as they are, and activations are put back also after an exception. The cost is one
-    eager forward pass of ``x`` and as many FFTs as there are activation maps. Time is
-    bounded: the first record is always made, later ones only while all of them take at
-    most ``most_share`` of the rest of the fit.
+    The model runs in inference mode and is left unchanged, also after an exception. The
+    cost is one eager forward pass of ``x`` and as many FFTs as there are activation
+    maps. Time is bounded: the first record is always made, later ones only while all of
+    them take at most ``most_share`` of the rest of the fit.
 
     Args:
         x: Inputs (samples, ...); few samples are enough, as spectra average fast.
         every_n_epochs: Epochs between two records.
-        layers: Names of the layers; by default all with a 2-D spatial output.
+        layers: A selector of layers; by default all with a 2-D spatial output.
         directory: A directory for npz files, made if missing. By default no arrays are
             written.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra

@@ -28,14 +28,13 @@ class KernelSpectra(SpectralCallback):
     `keras_spectral_tl.kernel_spectra` and
 
     - adds ``"<layer>/peak_wavenumber"``, the mean of k* over the kernels of the layer,
-      to the logs, where History and other callbacks listed after it see it (History
-      has NaN in epochs without a record);
+      to the logs (the history of the fit has NaN in epochs without a record);
     - keeps the mean radial profile of each layer in ``history``;
-    - writes ``kernel_spectra_epoch_0001.npz`` (epochs count from 1) when a directory is
-      given, with ``<layer>/profiles``, ``/peak_wavenumbers``, ``/peak_fractions``,
-      ``/classes`` and ``/mean_transfer``. The file appears complete or not at all;
-    - writes TensorBoard event files when ``log_dir`` is given: the scalar of the logs,
-      the share of each class, and two images a layer with two axes: the mean transfer
+    - with a directory, writes ``kernel_spectra_epoch_0001.npz`` (epochs from 1) with
+      ``<layer>/profiles``, ``/peak_wavenumbers``, ``/peak_fractions``, ``/classes`` and
+      ``/mean_transfer``;
+    - with a ``log_dir``, writes TensorBoard event files: the scalar of the logs, the
+      share of each class, and two images a layer with two axes: the mean transfer
       function over the plane, k = 0 in the middle, and the profile of each kernel, a
       row a kernel, k to the right.
 
