@@ -170,8 +170,7 @@ def carry_moments(
         TypeError: If the classes differ or the state is not kept weight by weight.
         ValueError: If the source has no optimizer, or one that was never used.
     """
-    used = getattr(source, "optimizer", None)
-    given, new = (getattr(o, "inner_optimizer", o) for o in (used, optimizer))
+    given, new = _plain(getattr(source, "optimizer", None)), _plain(optimizer)
     if given is None or not given.built:
         raise ValueError(
             f"optimizer_state_from={source.name!r} has no moments: its optimizer is "
@@ -187,6 +186,10 @@ def carry_moments(
     carried = _carry_slots(given, new, lambda variable: same[id(variable)][1])
     new.iterations.assign(fetch(given.iterations))
     return tuple(same[id(variable)][0] for variable in carried)
+
+
+def _plain(optimizer: Any) -> Any:
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _carry_slots(
