@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.resources
 import io
+import itertools
 import math
 import os
 import pathlib
@@ -128,19 +129,15 @@ def html(study: Study) -> str:
         study=study,
         answer=_answer(study),
         charts=charts,
-        tables={
-            "systems": _system_tables(study),
-            "layers": _layer_tables(study),
-            "retrained": _hash_tables(study),
-            "figures": _figure_tables(study),
-            "provenance": _provenance_tables(study),
-        },
+        layers=_layer_table(study),
+        figures=_figure_tables(study),
+        provenance=_provenance_tables(study),
         shown=_shown,
     )
     # Elements need names of their own where several drawings share a page.
-    numbers = iter(range(page.count('<svg class="chart"')))
+    numbers = itertools.count()
     return re.sub(
-        r"<svg class=\"chart\".*?</svg>",
+        r'<svg class="chart".*?</svg>',
         lambda found: found[0].replace("CHART-", f"c{next(numbers)}-"),
         page,
         flags=re.DOTALL,
@@ -210,12 +207,17 @@ def _gain(study: Study, chosen: str) -> str:
 
 
 def _chart(
-    title: str, draw: Callable[..., Any], *arguments: Any, numbers: _Table | None = None
+    title: str,
+    draw: Callable[..., Any],
+    *arguments: Any,
+    xlabel: str = "",
+    numbers: _Table | None = None,
 ) -> _Chart:
     """Draw one panel with a function of `plotting`, as SVG in the page's colours."""
     drawn = draw(*arguments)
     axes = drawn[0] if isinstance(drawn, list) else drawn
     axes.set_title("")  # the page has a caption
+    axes.set_xlabel(xlabel or axes.get_xlabel())
     file = io.StringIO()
     axes.get_figure(root=True).savefig(file, format="svg", bbox_inches="tight")
     text = file.getvalue()
@@ -292,44 +294,38 @@ def _layer_charts(study: Study) -> list[_Chart]:
             if span and all(math.isfinite(_number(end)) for end in span)
         }
         title = f"before retraining: {scorer.replace('_', ' ')}"
+        said = {scorer: values}, {scorer: whole}
         draw = plotting.plot_layer_scores
-        charts.append(_chart(title, draw, {scorer: values}, {scorer: whole}))
+        charts.append(_chart(title, draw, *said, xlabel="score (◆ best)"))
     cc = {row["layer"]: _number(row["cc"]) for row in rows}
     shown = {_short(name): cc[name] for name in [*order, *cc] if name in cc}
     if shown:
         title = "after retraining: CC on test samples"
-        charts.append(_chart(title, plotting.plot_layer_scores, {"CC": shown}))
+        draw = plotting.plot_layer_scores
+        charts.append(_chart(title, draw, {"CC": shown}, xlabel="CC (◆ best)"))
     return charts
 
 
-def _layer_tables(study: Study) -> list[_Table]:
+def _layer_table(study: Study) -> _Table | None:
     """Return one row a layer: what was said of it, and what retraining it gave."""
     scores = study.scores
     swept = {row["layer"]: row for row in study.sweep.get("rows", ())}
     order = list(dict.fromkeys([*scores.get("ranking", ()), *swept]))
-    if not order:
-        return []
-    columns, rows = ["layer"], [[name] for name in order]
-    if scores:
-        for scorer, values in scores["scores"].items():
-            columns.append(scorer.replace("_", " "))
-            rows = [[*row, _shown(values.get(row[0]))] for row in rows]
-        chances = scores["chances"]
-        columns.append("comes first in")
-        rows = [
-            [*row, f"{chances[row[0]]:.0%}" if row[0] in chances else "–"]
-            for row in rows
-        ]
-    for key in dict.fromkeys(key for row in swept.values() for key in row):
-        if key != "layer":
-            columns.append({"cc": "CC after"}.get(key, key.replace("_", " ")))
-            rows = [[*row, _shown(swept.get(row[0], {}).get(key))] for row in rows]
+    decisive = scores["provenance"]["deciding_scorer"] if scores else ""
+    rows: dict[str, dict[str, Any]] = {name: {"layer": name} for name in order}
+    for name, row in rows.items():
+        for key, said in scores.get("scores", {}).items():
+            row["score" if key == decisive else key] = said.get(name)
+        if scores:
+            chance = scores["chances"].get(name)
+            row["comes first in"] = None if chance is None else f"{chance:.0%}"
+        row |= {
+            "CC after" if k == "cc" else k: v for k, v in swept.get(name, {}).items()
+        }
     best = {study.sweep.get("best"), *scores.get("recommended", ())}
     marked = [place for place, name in enumerate(order) if name in best]
-    tables = [_Table("Layers, best score first", columns, rows, marked)]
-    reasons = scores.get("explanations", {})
-    why = [[name, _shown(reasons.get(name, {}).get("why"))] for name in order]
-    return [*tables, _Table("Why", ["layer", "why"], why)] if reasons else tables
+    table = _table("Layers, best score first", list(rows.values()))
+    return dataclasses.replace(table, marked=marked) if rows else None
 
 
 def _retrained_charts(study: Study) -> list[_Chart]:
@@ -351,34 +347,6 @@ def _retrained_charts(study: Study) -> list[_Chart]:
             curves = spectra.get(kind, {}).get(layer, {})
             charts += _spectra_chart(f"{layer}, {kind}", curves, label)
     return charts
-
-
-def _system_tables(study: Study) -> list[_Table]:
-    rows = [
-        {
-            "system": name,
-            "data": record["source"],
-            "samples": record["num_samples"],
-            "x": " × ".join(map(str, record["x_shape"])),
-            "y": " × ".join(map(str, record["y_shape"])),
-            "normalized by": record["normalization"],
-        }
-        for name, record in study.systems.items()
-    ]
-    return [_table("Samples", rows)] if rows else []
-
-
-def _hash_tables(study: Study) -> list[_Table]:
-    result = study.retraining
-    before, after = result.get("hashes_before", {}), result.get("hashes_after", {})
-    rows = [
-        [name, old[:16], after[name][:16], "no" if old == after[name] else "yes"]
-        for name, old in before.items()
-    ]
-    marked = [place for place, row in enumerate(rows) if row[-1] == "yes"]
-    columns = ["layer", "SHA-256 before", "after", "changed"]
-    title = "Weights, first digits of their hashes"
-    return [_Table(title, columns, rows, marked)] if rows else []
 
 
 def _figure_tables(study: Study) -> list[_Table]:
