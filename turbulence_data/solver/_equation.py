@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -187,39 +188,46 @@ class RightHandSide:
     def __init__(
         self, equation: Equation, operations: Operations, num_fields: int = 1
     ) -> None:
-        self._equation, self._operations = equation, operations
         self._shape = (num_fields, *equation.shape)
+        self._nonlinear_terms = partial(equation.nonlinear_terms, operations)
+        self._drive = equation.drive
         self.linear_operator = equation.linear_operator
         if num_fields > 1:
             tiled = np.broadcast_to(equation.linear_operator, self._shape)
             self.linear_operator = np.ascontiguousarray(tiled)
-        on_modes = getattr(equation.closure, "on", None)
-        self._add_spectral: AddForcing | None = (
-            None if on_modes is None else on_modes(equation.modes)
-        )
+        self._add_spectral: AddForcing | None = None
+        self._add_physical: AddForcing | None = None
+        if hasattr(equation.closure, "on"):
+            self._add_spectral = equation.closure.on(equation.modes)
+        elif equation.closure is not None:
+            self._add_physical = partial(_add_forcing, equation, equation.closure)
 
     def nonlinear_terms(self, state_hat: FieldHat, time: float, out: FieldHat) -> None:
         """Write advection, closure and drive into `out`; the argument is kept."""
-        equation = self._equation
-        states, results = state_hat.reshape(self._shape), out.reshape(self._shape)
+        if self._shape[0] == 1:
+            states, results = [state_hat], [out]
+        else:
+            states = list(state_hat.reshape(self._shape))
+            results = list(out.reshape(self._shape))
         for state, result in zip(states, results, strict=True):
-            equation.nonlinear_terms(self._operations, state, result)
+            self._nonlinear_terms(state, result)
             if self._add_spectral is not None:
                 self._add_spectral(state, result)
-        if equation.closure is not None and self._add_spectral is None:
-            one = states if len(states) > 1 else states[0]
-            results += closure_hat(equation, equation.closure, one)
+        if self._add_physical is not None:
+            self._add_physical(state_hat, out)
         for result in results:
-            equation.drive.add_source(result, time)
+            self._drive.add_source(result, time)
 
 
-def closure_hat(equation: Equation, closure: Closure, state_hat: FieldHat) -> FieldHat:
-    """Return the coefficients of the forcing of a closure of physical fields."""
+def _add_forcing(
+    equation: Equation, closure: Closure, state_hat: FieldHat, out: FieldHat
+) -> None:
+    """Add the coefficients of the forcing of a closure of physical fields."""
     modes = equation.modes
     vorticity = modes.to_physical(state_hat)
     streamfunction = modes.to_physical(equation.streamfunction_hat(state_hat))
     num_axes = len(equation.shape)
-    return modes.from_physical(evaluate(closure, vorticity, streamfunction, num_axes))
+    out += modes.from_physical(evaluate(closure, vorticity, streamfunction, num_axes))
 
 
 def evaluate(
