@@ -142,12 +142,13 @@ def test_advancing_backwards_is_refused():
         simulation.advance(simulation.start(start_field(), 1.0), -0.5, 0.01)
 
 
-def test_chosen_steps_repeat_exactly_and_are_about_an_eighth_of_the_limit():
+def test_chosen_steps_repeat_exactly_and_are_a_given_part_of_the_limit():
     simulation = Simulation(FLOW)
     state = simulation.start(10.0 * start_field())
     chosen = simulation.suggested_time_step(state)
-    eighth = simulation.largest_time_step(state) / 8.0
-    assert 2**-0.125 <= chosen / eighth <= 2**0.125
+    part = 32.0**0.25 / 8.0  # of the fourth root of the tolerance over 1e-5 / 32
+    expected = part * simulation.largest_time_step(state)
+    assert 2**-0.125 <= chosen / expected <= 2**0.125
     first, second = (evolve(10.0 * start_field(), FLOW, 0.3) for _ in range(2))
     assert np.array_equal(first, second)
 
@@ -190,12 +191,36 @@ def test_a_fluid_at_rest_has_no_limit_and_is_set_in_motion_by_the_forcing():
 @pytest.mark.parametrize(
     ("beta", "amplitude"), [(300.0, 0.1), (100.0, 1.0)], ids=["weak", "strong"]
 )
-def test_chosen_steps_resolve_fast_rossby_waves(beta, amplitude):
-    # Without a time step the error over a few turnover times is to stay below 1e-6.
+@pytest.mark.parametrize(("tolerance", "largest"), [(3e-7, 1e-6), (1e-5, 3e-5)])
+def test_chosen_steps_resolve_fast_rossby_waves(beta, amplitude, tolerance, largest):
     flow = FlowConfig(32, 1000.0, 0.0, None, beta)
     start, duration = amplitude * start_field(), 2.0 / amplitude**0.5
     reference = evolve(start, flow, duration, 5e-4)
-    assert relative_error(evolve(start, flow, duration), reference) < 1e-6
+    numerics = Numerics(tolerance=tolerance)
+    end = evolve(start, flow, duration, numerics=numerics)
+    assert relative_error(end, reference) < largest
+
+
+@pytest.mark.parametrize("num_points", [32, 96])
+def test_the_error_of_chosen_steps_is_of_the_order_of_the_tolerance(num_points):
+    """Over five turnovers; a sixteenth of the tolerance halves the steps."""
+    flow = FlowConfig(num_points, 1000.0, 0.0, None)
+    draw = RandomVorticity(energy=200.0, peak_wavenumber=4.0)
+    start = draw(Grid(flow.shape), np.random.default_rng(0))
+    duration = 5.0 / float(np.std(start))
+    reference = evolve(start, flow, duration, numerics=Numerics(tolerance=1e-9))
+    coarse, fine = (
+        relative_error(evolve(start, flow, duration, numerics=numerics), reference)
+        for numerics in (Numerics(), Numerics(tolerance=1e-5 / 16.0))
+    )
+    assert 1e-7 < coarse < 1e-4
+    assert 4.0 < coarse / fine < 64.0
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1e-5, math.inf, "fine"])
+def test_a_tolerance_is_positive(tolerance):
+    with pytest.raises(ValueError, match="tolerance must be positive"):
+        Numerics(tolerance=tolerance)
 
 
 def test_chosen_steps_shrink_as_the_flow_speeds_up():
@@ -218,7 +243,10 @@ def test_chosen_steps_resolve_a_forcing_balanced_by_strong_viscosity():
     flow = FlowConfig(32, 0.1, 0.0, 4)
     x = Grid((32, 32)).x
     balanced = -4.0 / 160.0 * (np.cos(4 * x) + np.cos(4 * x.T))
-    assert relative_error(evolve(balanced, flow, 0.5), balanced) < 1e-6
+    numerics = Numerics(tolerance=3e-7)
+    end = evolve(balanced, flow, 0.5, numerics=numerics)
+    assert relative_error(end, balanced) < 1e-6
+    assert relative_error(evolve(balanced, flow, 0.5), balanced) < 3e-5
 
 
 # Stability

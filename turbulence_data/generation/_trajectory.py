@@ -19,6 +19,7 @@ from turbulence_data.solver._evolve import advance_to
 from turbulence_data.solver._forcing import as_forcing
 from turbulence_data.solver._grid import resample
 from turbulence_data.solver._simulation import (
+    FINE_TOLERANCE,
     Numerics,
     Simulation,
     UnstableTimeStepError,
@@ -208,7 +209,7 @@ def _simulation(
         flow,
         forcing=forcing,
         numerics=Numerics(
-            scheme=ensemble.scheme, dtype=ensemble.dtype, engine=ensemble.engine
+            ensemble.scheme, ensemble.dtype, ensemble.engine, FINE_TOLERANCE
         ),
     )
 

@@ -77,12 +77,15 @@ class Equation(ABC):
         linear_operator: the diagonal of the linear terms, shape `shape`, or one that
             broadcasts to it; real where nothing oscillates.
         layers: leading axes of one state, `()` for a single plane.
+        step_part: part of the stability limit at which chosen steps are accurate to
+            about 1e-6.
 
     Raises:
         TypeError: for a closure that is no callable.
     """
 
     layers: ClassVar[tuple[int, ...]] = ()
+    step_part: ClassVar[float] = 0.125
     linear_operator: NDArray[np.inexact]
 
     def __init__(

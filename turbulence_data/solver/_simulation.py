@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from turbulence_data._checks import check_kind
+from turbulence_data._checks import check_kind, check_positive
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver._engine import Engine, Integrator, State, check_engine
@@ -36,9 +36,11 @@ from turbulence_data.two_layer import TwoLayerConfig
 
 # Steps between two looks at the speed and the energy of the flow.
 CHECK_EVERY = 25
-# Without a given time step: this part of the stability limit, where the error of
-# the fourth-order scheme over a few turnover times is below 1e-6.
-_SAFETY = 0.125
+# Chosen steps are the `step_part` of an equation at this tolerance, where the relative
+# error over ten turnover times was 1e-7 (256 x 256 points) to 2e-6 (64 x 64), and grow
+# as the fourth root of the tolerance, to at most this part of the stability limit.
+FINE_TOLERANCE = 3.125e-7
+_LARGEST_PART = 0.7
 # Chosen steps are powers of 2^(1/4), the nearest to what accuracy asks for, so that
 # they repeat, and with them the factors of a scheme.
 _CHOICES_PER_OCTAVE = 4
@@ -73,10 +75,12 @@ class Numerics:
             `(equation, time_step) -> step`.
         dtype: precision of the computation, `np.float64` or `np.float32`.
         engine: what computes, `FftwEngine()` or `JaxEngine()`.
+        tolerance: relative error that chosen time steps aim at, over a few turnover
+            times: an order of magnitude, no bound. Without influence on given steps.
 
     Raises:
         TypeError: for a scheme or an engine of another kind.
-        ValueError: for another dtype.
+        ValueError: for another dtype or a tolerance that is not positive.
 
     Example:
         >>> Numerics(dtype="float32").dtype
@@ -86,6 +90,7 @@ class Numerics:
     scheme: Scheme = integrating_factor_rk4
     dtype: DTypeLike = np.float64
     engine: Engine = field(default_factory=FftwEngine)
+    tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
         if not callable(self.scheme):
@@ -94,6 +99,7 @@ class Numerics:
                 f"integrating_factor_rk4 or etdrk4; received {self.scheme!r}."
             )
         check_engine(self.engine)
+        check_positive("tolerance", self.tolerance)
         object.__setattr__(self, "dtype", as_real_dtype(self.dtype))
 
 
@@ -289,18 +295,21 @@ class Simulation:
     def suggested_time_step(self, state: State) -> float:
         """Return a step that is accurate, from the speed of this state and the flow.
 
-        About an eighth of the stability limit; and short against Rossby waves and
-        against the damping of the forced wavenumbers, which the integrating factor
+        A part of the stability limit, by the tolerance; and short against Rossby waves
+        and against the damping of the forced wavenumbers, which the integrating factor
         solves exactly but the other terms then see as fast changes. How fast a forcing
         changes by itself is not known here: give a step where that is what counts.
         """
+        longer = (self.numerics.tolerance / FINE_TOLERANCE) ** 0.25
+        shorter = min(longer, 1.0)  # for tolerances below the finest calibrated one
+        part = min(longer * self.equation.step_part, _LARGEST_PART)
         limits = [
-            (_SAFETY * RK4_IMAGINARY_LIMIT, self._advection_rate(state)),
-            (_WAVE_PHASE, self.equation.wave_rate),
-            (_DAMPING, self.equation.source_damping(state.time)),
+            (part * RK4_IMAGINARY_LIMIT, self._advection_rate(state)),
+            (shorter * _WAVE_PHASE, self.equation.wave_rate),
+            (longer * _DAMPING, self.equation.source_damping(state.time)),
             (_DAMPING_OF_KICKS, self.equation.noise_damping()),
         ]
-        longest = self.equation.longest_time_step
+        longest = shorter * self.equation.longest_time_step
         step = min([longest, *(part / rate for part, rate in limits if rate > 0)])
         if not step > 0.0:
             return step

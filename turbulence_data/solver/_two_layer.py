@@ -41,6 +41,7 @@ class TwoLayerEquation(Equation):
     """
 
     layers = (2,)
+    step_part = 0.0625
     flow: TwoLayerConfig
 
     def __init__(
