@@ -200,8 +200,9 @@ class RightHandSide:
             self.linear_operator = np.ascontiguousarray(tiled)
         self._add_spectral: AddForcing | None = None
         self._add_physical: AddForcing | None = None
-        if hasattr(equation.closure, "on"):
-            self._add_spectral = equation.closure.on(equation.modes)
+        on_modes = getattr(equation.closure, "on", None)
+        if on_modes is not None:
+            self._add_spectral = on_modes(equation.modes)
         elif equation.closure is not None:
             self._add_physical = partial(_add_forcing, equation, equation.closure)
 

@@ -300,7 +300,7 @@ class Simulation:
         solves exactly but the other terms then see as fast changes. How fast a forcing
         changes by itself is not known here: give a step where that is what counts.
         """
-        longer = (self.numerics.tolerance / FINE_TOLERANCE) ** 0.25
+        longer = math.sqrt(math.sqrt(self.numerics.tolerance / FINE_TOLERANCE))
         shorter = min(longer, 1.0)  # for tolerances below the finest calibrated one
         part = min(longer * self.equation.step_part, _LARGEST_PART)
         limits = [
