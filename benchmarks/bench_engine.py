@@ -30,9 +30,7 @@ from jax_transforms import TRANSFORMS, packed_transforms
 from plain_jax_solver import plain_run
 
 from turbulence_data import FlowConfig, JaxEngine, RandomVorticity
-from turbulence_data.solver._engine import State
-from turbulence_data.solver._grid import Grid
-from turbulence_data.solver._simulation import Numerics, Simulation
+from turbulence_data.solver import Grid, Numerics, Simulation, State
 
 TIME_STEP = 6.25e-4
 # Two runs of float32 part by this much over the steps compared.

@@ -28,11 +28,13 @@ from turbulence_data.closures import (
     NoClosure,
     Smagorinsky,
 )
-from turbulence_data.solver._grid import Grid
-from turbulence_data.solver._modes import padded_modes
-from turbulence_data.solver._schemes import integrating_factor_rk4
-from turbulence_data.solver._vorticity import VorticityEquation
-from turbulence_data.solver.fftw._engine import FftwEngine
+from turbulence_data.solver import (
+    FftwEngine,
+    Grid,
+    VorticityEquation,
+    integrating_factor_rk4,
+    padded_modes,
+)
 
 CLASSIC = (
     Smagorinsky(),

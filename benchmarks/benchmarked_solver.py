@@ -9,13 +9,16 @@ import pyfftw
 from numpy.typing import NDArray
 
 from turbulence_data import FlowConfig
-from turbulence_data.solver._evolve import advance_to
-from turbulence_data.solver._grid import Grid
-from turbulence_data.solver._modes import truncated_modes
-from turbulence_data.solver._schemes import integrating_factor_rk4
-from turbulence_data.solver._simulation import Numerics, Simulation
-from turbulence_data.solver._vorticity import VorticityEquation
-from turbulence_data.solver.fftw._engine import FftwEngine
+from turbulence_data.solver import (
+    FftwEngine,
+    Grid,
+    Numerics,
+    Simulation,
+    VorticityEquation,
+    advance_to,
+    integrating_factor_rk4,
+    truncated_modes,
+)
 
 Field = NDArray[np.float64]
 

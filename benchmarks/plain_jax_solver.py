@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from turbulence_data import FlowConfig
-from turbulence_data.solver._grid import Grid
-from turbulence_data.solver._vorticity import damping_rate
+from turbulence_data.solver import Grid, damping_rate
 
 
 def plain_run(

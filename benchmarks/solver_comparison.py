@@ -15,7 +15,7 @@ from benchmarked_solver import (
 from interleaved_timing import Effort, interleaved
 
 from turbulence_data import RandomVorticity
-from turbulence_data.solver._grid import Grid
+from turbulence_data.solver import Grid
 
 MakeSolver = Callable[[Case], BenchmarkedSolver]
 
