@@ -24,7 +24,7 @@ Row = dict[str, float | str]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How LES with several closures compare with filtered DNS.
+    """Comparison of LES with several closures against filtered DNS.
 
     Attributes:
         rows: one mapping a closure, metric -> value, see `compare`.
@@ -146,7 +146,7 @@ def default_bands(flow: FlowConfig) -> Bands:
 
 
 def _definition(closure: Closure) -> str:
-    """What a closure is; where objects in it lie in memory says nothing."""
+    """The repr of a closure, without the addresses of objects in it."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(closure))
 
 

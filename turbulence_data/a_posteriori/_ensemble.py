@@ -24,7 +24,7 @@ _SAFETY = 0.4
 
 @dataclass(frozen=True)
 class EnsembleRun:
-    """What an ensemble of LES did.
+    """Results of an ensemble of LES.
 
     Attributes:
         times: of the snapshots, shape `(T,)`.

@@ -1,4 +1,4 @@
-"""How an ensemble of LES compares with filtered DNS: pure functions of fields."""
+"""Metrics of an ensemble of LES against filtered DNS: pure functions of fields."""
 
 from __future__ import annotations
 

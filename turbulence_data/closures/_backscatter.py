@@ -50,7 +50,7 @@ def enstrophy_backscatter(
 
 @dataclass(frozen=True)
 class ClippedBackscatter:
-    """Sets sgs_forcing to zero wherever it gives back.
+    """A closure whose sgs_forcing is set to zero wherever it gives back.
 
     A stabilizer: it buys robustness with a wrong transfer. The mean of the result is
     not zero; the solver drops it.

@@ -1,4 +1,4 @@
-"""What changes energy and enstrophy, term by term; per unit area."""
+"""Budgets of energy and enstrophy, term by term, per unit area."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def skewness(values: ArrayLike) -> float:
     Raises:
         ValueError: for values that are not finite, or all equal.
     """
-    return _standardised_moment(values, 3)
+    return _standardized_moment(values, 3)
 
 
 def kurtosis(values: ArrayLike) -> float:
@@ -102,14 +102,14 @@ def kurtosis(values: ArrayLike) -> float:
         >>> kurtosis([-1.0, 1.0])
         1.0
     """
-    return _standardised_moment(values, 4)
+    return _standardized_moment(values, 4)
 
 
-def _standardised_moment(values: ArrayLike, order: int) -> float:
+def _standardized_moment(values: ArrayLike, order: int) -> float:
     flat = _finite(values)
     if flat.min() == flat.max():
         raise ValueError(
-            "values that are all equal have no standardised moments; expected some "
+            "values that are all equal have no standardized moments; expected some "
             f"spread, but all are {flat[0]}."
         )
     centred = flat - flat.mean()

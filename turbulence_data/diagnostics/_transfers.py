@@ -1,4 +1,4 @@
-"""How energy and enstrophy move between scales; per unit area and time.
+"""Transfers of energy and enstrophy between scales, per unit area and time.
 
 Transfers are SUMS over shells `[k - 1/2, k + 1/2)`, so they add up to the integral
 exactly: to zero for the advection, which moves both quantities and changes neither.

@@ -54,7 +54,7 @@ def evolve(
         flow: resolution and physical parameters.
         duration: time to advance, at least 0.
         time_step: largest step; steps are equal and end exactly at `duration`. None
-            chooses one from the speed of the flow, anew every few steps.
+            chooses one from the speed of the flow, again every 100 steps.
         closure: `(vorticity, streamfunction) -> sgs_forcing` for an LES; None for a
             DNS, whose wavenumbers beyond two thirds of the grid are cut off.
         forcing: a source of vorticity `(x, y, time) -> field`, a `SteadyForcing` or a

@@ -94,7 +94,7 @@ class Drive:
 
 @runtime_checkable
 class Forcing(Protocol):
-    """What drives a flow, before it is put on a grid."""
+    """A source of vorticity, before it is put on a grid."""
 
     def on(self, modes: Modes) -> Drive:
         """Return the forcing on the modes of a simulation."""

@@ -91,7 +91,7 @@ class Grid:
 
     @cached_property
     def hermitian_weights(self) -> NDArray[np.float64]:
-        """How often a stored coefficient stands in the full spectrum: 1 or 2.
+        """Multiplicity of a stored coefficient in the full spectrum: 1 or 2.
 
         Shape `(1, ny // 2 + 1)`; with it a sum over stored modes is a sum over all.
         """
@@ -140,7 +140,7 @@ def to_physical(field_hat: FieldHat, num_points: tuple[int, int]) -> Field:
 
     Args:
         field_hat: coefficients, shape `(..., nx, ny // 2 + 1)`.
-        num_points: `(nx, ny)`; ny cannot be told from the coefficients alone.
+        num_points: `(nx, ny)`; the coefficients alone leave ny open.
     """
     field: Field = scipy.fft.irfft2(field_hat, s=num_points, norm="forward")
     return field

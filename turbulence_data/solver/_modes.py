@@ -1,4 +1,4 @@
-"""Which wavenumbers a simulation resolves, and the grid on which it forms products."""
+"""Resolved wavenumbers of a simulation, and the grid on which it forms products."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Modes:
 
     @cached_property
     def hermitian_weights(self) -> NDArray[np.float64]:
-        """How often a stored mode stands in the full spectrum, shape `(1, Ky + 1)`."""
+        """Multiplicity of a stored mode in the full spectrum, shape `(1, Ky + 1)`."""
         return self.quadrature.hermitian_weights[:, : self.shape[1]]
 
     @cached_property

@@ -51,7 +51,7 @@ def integrating_factor_rk4(equation: Tendency, time_step: float) -> Step:
     half = np.exp(in_double(operator) * (0.5 * time_step)).astype(operator.dtype)
     slope = _coefficients_like(operator)
     state, total = np.empty_like(slope), np.empty_like(slope)
-    # Real factors act alike on real and imaginary parts: work on plain real arrays.
+    # Real factors act equally on real and imaginary parts: work on plain real arrays.
     real = not np.iscomplexobj(half)
     factor = np.repeat(half, 2, axis=-1).ravel() if real else half.ravel()
 

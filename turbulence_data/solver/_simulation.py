@@ -68,7 +68,7 @@ class SimulationDivergedError(FloatingPointError):
 
 @dataclass(frozen=True)
 class Numerics:
-    """How a flow is computed, apart from its time step.
+    """Scheme, precision, engine and tolerance of a computation.
 
     Attributes:
         scheme: time stepping scheme, `integrating_factor_rk4`, `etdrk4` or another

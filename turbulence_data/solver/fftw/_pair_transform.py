@@ -39,7 +39,7 @@ _FEWEST_POINTS_FOR_THREADS = 512**2
 
 
 class PairTransform:
-    """Takes two spectral fields to physical space, changes them there, and back.
+    """Transforms of two spectral fields to physical space and back.
 
     Two real fields a and b travel as one complex field `z = a + i b`; the coefficients
     of `a + i b` and of `a - i b` on half of the wavenumbers hold all of it.
@@ -61,12 +61,12 @@ class PairTransform:
         planner: str = "FFTW_ESTIMATE",
         threads: int = 1,
     ) -> None:
-        """Plan the transforms and lays out their buffers.
+        """Plan the transforms and lay out their buffers.
 
         Args:
             modes: resolved wavenumbers and their precision.
             kernels: module with `pack_rows` and `unpack_rows`.
-            planner: of FFTW. FFTW_ESTIMATE plans alike in every run; with a measured
+            planner: of FFTW. FFTW_ESTIMATE plans the same in every run; with a measured
                 plan the last bits change, which turbulence amplifies.
             threads: how many work on one grid, where it is large enough to be worth it.
 
@@ -241,7 +241,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Share:
-    """What one thread works on, with buffers of its own."""
+    """The work of one thread, with buffers of its own."""
 
     panels: list[_Panel]
     blocks: list[_Block]

@@ -64,7 +64,7 @@ def _by_formula(closure: ClassicClosure, layout: Layout) -> ForcingHat:
 
 
 class JaxOperators(SpectralOperators):
-    """What formulas of closures are written in, on arrays of JAX."""
+    """Operators of the formulas of closures, on arrays of JAX."""
 
     @property
     def array_namespace(self) -> Any:

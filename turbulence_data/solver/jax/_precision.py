@@ -31,7 +31,7 @@ def import_jax() -> ModuleType:
 def precision(dtype: np.dtype[Any]) -> Iterator[None]:
     """Let JAX compute in a dtype, in this thread and for as long as this lasts.
 
-    JAX takes float64 for float32 unless told otherwise.
+    By default JAX takes float64 for float32.
     """
     jax = import_jax()
     # It was a part of jax.experimental before JAX 0.8.

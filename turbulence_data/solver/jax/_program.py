@@ -68,7 +68,7 @@ class ByIdentity:
 
 @dataclass(frozen=True)
 class Program:
-    """What decides the code, where `FlowTables` hold the numbers.
+    """All that decides the compiled code; `FlowTables` hold the numbers.
 
     Attributes:
         layout: where the modes stand.
@@ -110,7 +110,7 @@ class FlowTables(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What a run of steps is given from outside, by number of the step.
+    """Inputs of a run of steps from outside, by number of the step.
 
     Attributes:
         kicks: random kicks at the places, shape `(steps, ..., m)`, or None.
