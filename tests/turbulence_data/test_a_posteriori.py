@@ -1,8 +1,10 @@
 """A posteriori tests: an LES with the true forcing is the filtered DNS; its scores."""
 
+import json
 import math
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -372,7 +374,7 @@ def test_default_bands_part_the_wavenumbers_of_any_domain(lengths):
         band_errors(k, k, k, {"none": (0.3 * k[1], 0.6 * k[1])})
 
 
-def test_the_comparison_scores_every_closure(reference):
+def test_the_comparison_scores_every_closure(reference, tmp_path):
     closures = {
         "none": None,
         "much": Smagorinsky(0.3),
@@ -398,6 +400,19 @@ def test_the_comparison_scores_every_closure(reference):
     table = result.to_markdown(["closure", "stable"]).splitlines()
     assert table[0] == "| closure | stable |"
     assert len(table) == 2 + len(closures)
+    _check_results(result, tmp_path)
+
+
+def _check_results(result, folder):
+    """The same table as text, JSON, frame and picture."""
+    assert str(result).splitlines()[0].startswith("| closure | stable | lasted |")
+    result.to_json(folder / "comparison.json")
+    stored = json.loads((folder / "comparison.json").read_text())
+    assert stored["rows"][0]["energy"] == result.rows[0]["energy"]
+    assert stored["bands"]["large scales"] == list(result.bands["large scales"])
+    assert result.to_frame().loc["none", "stable"] == 1.0
+    matplotlib.use("agg")
+    assert len(result.plot().lines) == len(result.statistics)
 
 
 def test_statistics_are_over_all_fields_of_all_members(reference):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from turbulence_data._files import write_bytes
 from turbulence_data.a_posteriori._ensemble import EnsembleRun, run_ensemble
 from turbulence_data.a_posteriori._reference import Reference
 from turbulence_data.a_posteriori._scores import Bands, correlations, thirds
 from turbulence_data.a_posteriori._statistics import ReferenceStatistics, RunStatistics
 from turbulence_data.closures import NoClosure
 from turbulence_data.config import FlowConfig
+from turbulence_data.generation._ensemble import plain_value
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._grid import Grid
 
@@ -53,6 +59,46 @@ class Comparison:
             columns: which, in order; all by default.
         """
         return markdown_table(self.rows, columns, self.standard_errors)
+
+    def __str__(self) -> str:
+        return self.to_markdown([n for n in self.rows[0] if n != "definition"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as JSON-ready values; infinite ones as strings."""
+        names = ("rows", "standard_errors", "turnover_time", "bands")
+        values: dict[str, Any] = plain_value({n: getattr(self, n) for n in names})
+        return values
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_dict` to a file, whole or not at all."""
+        text = json.dumps(self.to_dict(), indent=2) + "\n"
+        write_bytes(Path(path), text.encode())
+
+    def to_frame(self) -> Any:
+        """Return the rows as a pandas DataFrame, indexed by closure."""
+        import pandas
+
+        return pandas.DataFrame(self.rows).set_index("closure")
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the energy spectra of all closures and of the filtered DNS.
+
+        Args:
+            ax: matplotlib axes; new ones by default.
+
+        Returns:
+            The axes.
+        """
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots(layout="constrained")[1]
+        for name, found in self.statistics.items():
+            style = {"color": "black", "linewidth": 2} if name == "filtered DNS" else {}
+            ax.loglog(found.wavenumbers, found.energy_spectrum, label=name, **style)
+        ax.set(xlabel="wavenumber (2 pi / length)", ylabel="energy in a shell")
+        ax.legend()
+        return ax
 
 
 def compare(
