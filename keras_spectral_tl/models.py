@@ -1,7 +1,6 @@
 """The convolutional closure, and exact or fresh copies of any Keras model."""
 
 import contextlib
-import numbers
 import pathlib
 import random
 import tempfile
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.layers import (
     fetch,
     own_weights,
@@ -57,8 +57,9 @@ def build_sgs_cnn(
         An uncompiled model with layers conv_1 ... conv_n.
 
     Raises:
-        ValueError: If `input_shape` is not (n, m, channels), a number is not a positive
-            int, or there would be more than 2e9 weights.
+        TypeError: If a number is not an int.
+        ValueError: If `input_shape` is not (n, m, channels), a number is not positive,
+            or there would be more than 2e9 weights.
 
     References:
         Architecture after Guan, Chattopadhyay, Subel, Hassanzadeh, "Stable a
@@ -98,8 +99,7 @@ def build_sgs_cnn(
 
 def _check_sizes(sizes: Mapping[str, Any], channels: int) -> None:
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
-            raise ValueError(f"Expected {name} as a positive int. Received {size!r}.")
+        whole_number(name, size, at_least=1)
     layers, filters, taps = map(int, sizes.values())
     hidden = (layers - 2) * filters**2 + (channels + 1) * filters
     if (hidden if layers > 1 else channels) * taps**2 > _MOST_WEIGHTS:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.cut import LayerGraph
 
 Arrays = list[NDArray[Any]]
@@ -23,14 +24,15 @@ class PrefixCache:
 
     Attributes:
         memory_limit: Bytes of activations held in memory at a time. What does not fit
-            is written to a temporary file and mapped; the system removes the file with
-            its last user, even when the process is killed.
+            is written to a temporary file and mapped, with 0 everything; the system
+            removes the file with its last user, even when the process is killed.
         directory: Folder of the temporary files; None means the system's.
         batch_size: Samples computed at a time. It decides the memory needed beside the
             activations kept, and the last bits where a library sums in another order
             for other sizes.
 
     Raises:
+        TypeError: If a number is not an int.
         ValueError: If a number is negative or the batch size zero.
 
     Example:
@@ -43,15 +45,8 @@ class PrefixCache:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if self.memory_limit < 0:
-            raise ValueError(
-                "Expected memory_limit >= 0 in bytes; 0 keeps everything on disk. "
-                f"Received memory_limit={self.memory_limit}."
-            )
-        if self.batch_size < 1:
-            raise ValueError(
-                f"Expected batch_size >= 1. Received batch_size={self.batch_size}."
-            )
+        whole_number("memory_limit", self.memory_limit, at_least=0)
+        whole_number("batch_size", self.batch_size, at_least=1)
 
     def empty(self, shape: tuple[int, ...], dtype: Any, held: int) -> NDArray[Any]:
         """Return an array to be filled, in memory if it fits beside `held` bytes."""

@@ -3,11 +3,9 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
-from keras_spectral_tl.shells import shell_numbers
+from keras_spectral_tl._shells import shells_of_all_modes
 
 Shape = tuple[int | None, ...]
 
@@ -124,23 +122,3 @@ def tensor_spectra(fields: Any) -> Any:
     # A segment sum, not a product with a matrix: accelerators round those to TF32.
     spectra = ops.segment_sum(by_mode, shells, num_segments=num_shells)
     return ops.reshape(ops.transpose(spectra), (-1, channels, num_shells))
-
-
-def shells_of_all_modes(nx: int, ny: int) -> NDArray[np.int32]:
-    """Shell ``floor(|k| + 1/2)`` of every mode of the full plane, flattened.
-
-    Args:
-        nx: Number of points along x.
-        ny: Number of points along y.
-
-    Returns:
-        Array (nx * ny,), in the layout of a flattened FFT.
-
-    Example:
-        >>> shells_of_all_modes(2, 3)
-        array([0, 1, 1, 1, 1, 1], dtype=int32)
-    """
-    kx = np.fft.fftfreq(nx, d=1 / nx)[:, None]
-    ky = np.fft.fftfreq(ny, d=1 / ny)[None, :]
-    shells: NDArray[np.int32] = shell_numbers(kx, ky).astype(np.int32)
-    return shells.ravel()

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from keras_spectral_tl._checks import real_array
-from keras_spectral_tl.shells import shell_numbers
+from keras_spectral_tl._shells import shell_numbers
 
 Array = NDArray[np.float64]
 # The spatial axes: one, two (x, y) or three.

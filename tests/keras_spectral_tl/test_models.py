@@ -136,9 +136,8 @@ def test_only_the_periodic_network_commutes_with_shifts():
         ({"input_shape": (8, 8)}, r"Received input_shape=\(8, 8\)"),
         ({"input_shape": (8, 8, None)}, r"Received input_shape=\(8, 8, None\)"),
         ({"input_shape": (0, 8, 2)}, r"Received input_shape=\(0, 8, 2\)"),
-        ({"num_layers": 0}, "num_layers as a positive int. Received 0"),
-        ({"num_filters": 2.5}, "num_filters as a positive int. Received 2.5"),
-        ({"kernel_size": -3}, "kernel_size as a positive int. Received -3"),
+        ({"num_layers": 0}, "at least 1. Received num_layers=0"),
+        ({"kernel_size": -3}, "at least 1. Received kernel_size=-3"),
         ({"num_layers": 10**30}, r"at most 2e\+09 weights"),
         ({"kernel_size": 10**5, "num_layers": 1}, r"at most 2e\+09 weights"),
     ],
@@ -146,6 +145,8 @@ def test_only_the_periodic_network_commutes_with_shifts():
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         models.build_sgs_cnn(**{"input_shape": (8, 8, 2), **arguments})
+    with pytest.raises(TypeError, match=r"num_filters=2\.5"):
+        models.build_sgs_cnn((8, 8, 2), num_filters=2.5)
 
 
 @pytest.mark.parametrize("build", KINDS)
