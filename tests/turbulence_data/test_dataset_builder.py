@@ -27,6 +27,7 @@ from turbulence_data import (
 from turbulence_data._files import DamagedFileError
 from turbulence_data.generation import (
     InProcessExecutor,
+    TrajectoryStore,
     _records,
     content_hash,
     process_pool,
@@ -378,6 +379,24 @@ def test_data_that_are_there_are_not_made_again(prepared):
     again = builder(prepared.data_dir_root, executor=Forbidden())
     again.download_and_prepare()
     assert len(again.as_data_source("train")) == 6
+
+
+def test_each_trajectory_is_read_once_while_the_dataset_is_written(
+    tmp_path, monkeypatch, capsys
+):
+    read, load = [], TrajectoryStore.load
+
+    def counted(store, number):
+        trajectory = load(store, number)
+        read.append(number)
+        return trajectory
+
+    monkeypatch.setattr(TrajectoryStore, "load", counted)
+    builder(tmp_path).download_and_prepare()
+    assert read == [0, 1, 100_000, 200_000]
+    told = capsys.readouterr().out
+    assert "nothing is downloaded, some 0 MB are written" in told
+    assert "Unknown size" not in told
 
 
 class DiesAfter(InProcessExecutor):
