@@ -83,7 +83,9 @@ def test_a_learning_rate_of_zero_and_a_loss_of_zero_may_move_nothing():
     model = _unnamed()
     still = keras.optimizers.SGD(0.0)
     assert transfer.retrain(model, (X, Y), "l", optimizer=still, **QUICK).changed == ()
-    exact = (X, model.predict(X, verbose=0))
+    for weight in model.weights[-2:]:
+        weight.assign(np.zeros(weight.shape))
+    exact = (X, np.zeros_like(Y))
     result = transfer.retrain(
         model, exact, "l", optimizer=keras.optimizers.SGD(), batch_size=8, epochs=1,
         run_eagerly=True,
