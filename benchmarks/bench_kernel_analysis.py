@@ -9,6 +9,7 @@ that classes, fits and clusters have something to find. Timed are
 - transfer functions, profiles, peaks and classes on the grid (`kernel_spectra`),
 - shapes, classes, Gabor fits and clusters (`analyse_kernels`),
 - what changed, against a reseeded retraining (`kernel_changes`),
+- the filters of the change of each layer (`principal_filters`),
 - activation spectra of one sample (`activation_spectra`), its forward pass apart.
 
 Peak memory is that of NumPy and Python (tracemalloc) above what there was before,
@@ -27,7 +28,11 @@ import keras
 import numpy as np
 
 import keras_spectral_tl as kst
-from keras_spectral_tl.spectra import analyse_kernels, kernel_changes
+from keras_spectral_tl.spectra import (
+    analyse_kernels,
+    kernel_changes,
+    principal_filters,
+)
 
 
 def network(num_layers: int, num_filters: int, num_points: int) -> keras.Model:
@@ -95,6 +100,10 @@ def main() -> None:
         "kernel_spectra": lambda: kst.kernel_spectra(model, options.points),
         "analyse_kernels": lambda: analyse_kernels(model),
         "kernel_changes": lambda: kernel_changes(model, *others),
+        "principal_filters": lambda: [
+            principal_filters(model, others[0], name)
+            for name in kst.layers_with_weights(model)
+        ],
         "activation_spectra": lambda: kst.activation_spectra(model, x),
     }
     rows = {name: measure(work) for name, work in works.items()}

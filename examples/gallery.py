@@ -35,7 +35,9 @@ def kernel_figures(found: Networks) -> Figures:
     changes = spectra.kernel_changes(
         *(found[name] for name in ("base", "retrained", "reseeded"))
     ).layers[LAYER]
-    best = np.argsort(analysis.gabor.residuals)[:: len(analysis.classes) // 8][:8]
+    best = np.argsort(analysis.gabor.residuals)[:: len(analysis.fitted) // 8][:8]
+    change = spectra.principal_filters(found["base"], found["retrained"], LAYER)
+    print(f"filters of the change of {LAYER}:\n{change}")
     return {
         "kernel_spectra": plotting.plot_kernel_spectra(
             {name: layer.profiles for name, layer in transfer.items()}
@@ -50,7 +52,7 @@ def kernel_figures(found: Networks) -> Figures:
             analysis.clusters.centres, analysis.clusters.sizes
         ),
         "gabor_fits": plotting.plot_gabor_fits(
-            kernels_of(found["base"])[best],
+            kernels_of(found["base"])[analysis.fitted[best]],
             analysis.gabor.kernels()[best],
             analysis.gabor.residuals[best],
         ),
@@ -191,7 +193,7 @@ def main() -> None:
     }
     for group in options.only or groups:
         for name, axes in groups[group]().items():
-            plotting.save_figure(axes, options.out / f"{name}.png", dpi=70)
+            plotting.save_figure(axes, options.out / f"{name}.png", dpi=140)
 
 
 if __name__ == "__main__":
