@@ -154,7 +154,7 @@ def summary_of(
     scores: kst.LayerScores,
     seconds: dict[str, float],
 ) -> dict:
-    sweep = {name: correlations[name] for name in sorted(scores.ranking)}
+    sweep = {name: cc for name, cc in correlations.items() if name in scores.ranking}
     best = max(sweep, key=sweep.__getitem__)
     chosen = scores.recommended[0] if scores.recommended else None
     return {

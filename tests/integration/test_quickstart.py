@@ -51,7 +51,7 @@ def test_the_whole_job(quickstart, tmp_path, monkeypatch, capsys):
 
     assert list(summary["sweep"]) == LAYERS
     assert summary["best_layer"] == max(LAYERS, key=summary["sweep"].get)
-    assert len(summary["scores"]) >= 3
+    assert list(summary["scores"]) == ["held_out_retraining"]
     assert all(list(values) == LAYERS for values in summary["scores"].values())
     correlations = ["base", "target_cc_before", "all_layers", "gain_only", "scratch"]
     for name in correlations:
@@ -74,7 +74,7 @@ def test_the_whole_job(quickstart, tmp_path, monkeypatch, capsys):
     assert (out / "report.html").exists()
 
     # A second run finds the data.
-    files = {path: path.stat().st_mtime_ns for path in data.rglob("*.array_record*")}
-    assert len(files) == 6
+    files = {path: path.stat().st_mtime_ns for path in data.rglob("*-of-*")}
+    assert files
     quickstart.load_system(quickstart.BASE, data)
     assert files == {path: path.stat().st_mtime_ns for path in files}
