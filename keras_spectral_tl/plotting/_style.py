@@ -214,9 +214,9 @@ def to_rgb(
     bottom = float(known.min()) if low is None else low
     top = float(known.max()) if high is None else high
     share = (np.where(finite, array, bottom) - bottom) / ((top - bottom) or 1.0)
-    colours = np.transpose(colormaps[MAGNITUDES].colors)
-    places = np.linspace(0, 1, colours.shape[1])
-    channels = [np.interp(share, places, colour) for colour in colours]
+    places = np.linspace(0, 1, 256)
+    colours = np.asarray(colormaps[MAGNITUDES](places))[:, :3]
+    channels = [np.interp(share, places, colour) for colour in colours.T]
     image = 255.0 * np.stack(channels, axis=-1)
     image[~finite] = 255.0
     return image.round().astype(np.uint8)

@@ -101,7 +101,11 @@ class PrincipalFilters(Result):
         count = min(max(int(self.significant.sum()), 3), len(self.filters), _MOST_DRAWN)
         names = self.classes[:count].tolist()
         return plot_filters(
-            self.filters[:count], self.shares.tolist(), names, self.noise_shares, ax=ax
+            self.filters[:count],
+            self.shares.tolist(),
+            names,
+            self.noise_shares.tolist(),
+            ax=ax,
         )
 
     def __str__(self) -> str:
@@ -304,7 +308,7 @@ def _found(
     )
     if number is None:
         return found
-    kept = {
+    kept: dict[str, Any] = {
         name: values[:number]
         for name, values in vars(found).items()
         if isinstance(values, np.ndarray)
