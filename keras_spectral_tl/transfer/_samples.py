@@ -130,7 +130,7 @@ def same_statistics(one: Any, other: Any) -> bool:
 
 
 def _as_pair(data: Any) -> tuple[Any, Any]:
-    if isinstance(data, str | os.PathLike):
+    if isinstance(data, str | os.PathLike) and os.fspath(data).endswith(".npz"):
         return _from_npz(data)
     if hasattr(data, "as_numpy_iterator"):
         data = _from_dataset(data)
@@ -140,8 +140,8 @@ def _as_pair(data: Any) -> tuple[Any, Any]:
     if isinstance(data, tuple | list):
         what += f" of {len(data)} (sample weights are not used)"
     raise TypeError(
-        "Expected data as a pair (x, y) of arrays or a batched tf.data.Dataset of such "
-        f"pairs. Received {what}."
+        "Expected data as a pair (x, y) of arrays, a batched tf.data.Dataset of such "
+        f"pairs, or the path of an .npz file with x and y. Received {what}."
     )
 
 
