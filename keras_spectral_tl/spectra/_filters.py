@@ -39,6 +39,8 @@ _LAPLACIAN_COSINE = 0.9
 # Shares of symmetries that round filters and saddles have; noise has a quarter each.
 _ROUND, _SADDLE = 0.9, 0.7
 _MOST_DRAWN = 6
+# Share of the energy that is round-off of float32 weights, which is not random.
+_ROUND_OFF = 1e-12
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,10 @@ def _change(before: Array, after: Array) -> Array:
             "Kernels before and after a change must have one shape. Received "
             f"{before.shape} and {after.shape}."
         )
-    return after - before
+    change = after - before
+    # What float32 weights round is no change, and is not random either.
+    left = 2.0**-22 * np.maximum(np.abs(before), np.abs(after))
+    return np.asarray(np.where(np.abs(change) <= left, 0.0, change))
 
 
 def _of_layer(model: keras.Model, selector: Any) -> tuple[Array, Grid]:
@@ -327,7 +332,7 @@ def _against_noise(
     significant = np.zeros(len(singular), bool)
     for step in range(len(singular)):
         rest = rows - (left[:, :step] * singular[:step]) @ right[:step]
-        if singular[step] ** 2 <= 1e-20 * total:
+        if singular[step] ** 2 <= _ROUND_OFF * total:
             break
         largest = max(_flipped_norm(rest, rng) for _ in range(draws))
         noise[step] = (largest * _edge_ratio(rows.shape, step)) ** 2 / total
