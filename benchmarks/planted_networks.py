@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import keras_spectral_tl as kst
-from keras_spectral_tl._graph.calls import read_calls
+from keras_spectral_tl.spectra import read_calls
 
 NUM_POINTS = 32
 NUM_FILTERS = 8

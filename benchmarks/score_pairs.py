@@ -18,7 +18,7 @@ import score_settings
 from score_sweeps import Workshop, read_json, retrain_options, write_json
 
 import keras_spectral_tl as kst
-from keras_spectral_tl._graph.layers import trainable_layer_names
+from keras_spectral_tl.freezing import trainable_layer_names
 
 KEPT = Path(__file__).with_name("scores") / "turbulence_pairs.json"
 NUM_BASE = 24

@@ -31,7 +31,7 @@ from quickstart import (
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import spectra
-from keras_spectral_tl._graph.calls import read_calls
+from keras_spectral_tl.spectra import read_calls
 
 LAYER = "conv_2"  # the one that the quickstart recommends, with every seed
 NETWORKS = ("base", "retrained", "reseeded", "control")

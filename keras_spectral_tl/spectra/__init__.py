@@ -1,5 +1,6 @@
 """Spectra of fields, kernels, activations and predictions, and their identities."""
 
+from keras_spectral_tl._graph.calls import read_calls
 from keras_spectral_tl.spectra._activations import (
     activation_spectra,
     layer_gains,
@@ -72,6 +73,7 @@ __all__ = [
     "measured_composition",
     "principal_filters",
     "radial_spectrum",
+    "read_calls",
     "relu_energy_moved",
     "relu_residuals",
     "retraining_shifts",
