@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # The release that the tests are known to pass with.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-tensorflow test-jax test-torch wheel-test lint types docs \
+.PHONY: demo test quick test-tensorflow test-jax test-torch wheel-test lint types docs \
 	notebooks fuzz faults clean
 
 demo: .venv/demo.stamp
@@ -15,21 +15,26 @@ demo: .venv/demo.stamp
 
 # Of Keras; torch is another that works: a large installation on most machines.
 BACKENDS ?= tensorflow jax
+# A file of tests stays in one process, whose networks it shares.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+KERAS_TESTS := tests/keras_spectral_tl keras_spectral_tl
 
-# Most of the time goes into compiling small networks on one core: run two at once.
 test: .venv/dev.stamp $(if $(filter torch,$(BACKENDS)),.venv/torch.stamp) lint types
-	$(MAKE) --jobs=2 --output-sync=target $(addprefix test-,$(BACKENDS))
+	$(MAKE) $(addprefix test-,$(BACKENDS))
 
 test-tensorflow: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-jax: .venv/dev.stamp
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -p no:cacheprovider \
-		tests/keras_spectral_tl keras_spectral_tl
+	KERAS_BACKEND=jax $(PYTEST) -p no:cacheprovider $(KERAS_TESTS)
 
 test-torch: .venv/torch.stamp
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -p no:cacheprovider \
-		tests/keras_spectral_tl keras_spectral_tl
+	KERAS_BACKEND=torch $(PYTEST) -p no:cacheprovider $(KERAS_TESTS)
+
+# The inner loop, without installing: what takes less than ten seconds a test.
+quick:
+	$(PYTEST) -x -m "not slow" tests/test_architecture.py tests/solver \
+		tests/turbulence_data
 
 # Minutes, most of them installing: the wheel in an environment of its own, first
 # without any extra, then with what the examples import.
