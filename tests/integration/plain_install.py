@@ -47,6 +47,8 @@ class NotInstalled(importlib.abc.MetaPathFinder):
 NEEDS_AN_EXTRA = (
     "turbulence_data.solver.jax._",
     "turbulence_data.solver.fftw._pointwise_numba",
+    "keras_spectral_tl._autodiff.jax",
+    "keras_spectral_tl._autodiff.torch",
 )
 
 

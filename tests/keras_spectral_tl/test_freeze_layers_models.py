@@ -135,7 +135,7 @@ class Counts(keras.layers.Layer):
         return inputs
 
 
-def _normalized():
+def _spectrally_normalized():
     inner = keras.layers.Dense(4, name="d")
     return [keras.layers.SpectralNormalization(inner, name="s")]
 
@@ -143,7 +143,10 @@ def _normalized():
 @pytest.mark.parametrize(
     ("first", "named"),
     [
-        (_normalized, r"s/.*s/d/kernel.*SpectralNormalization.*whatever their flags"),
+        (
+            _spectrally_normalized,
+            r"s/.*s/d/kernel.*SpectralNormalization.*whatever their flags",
+        ),
         (lambda: [Counts(name="n")], r"n/calls.*n \(Counts\)"),
     ],
 )
