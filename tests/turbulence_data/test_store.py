@@ -173,7 +173,9 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize(
+    "change", CHANGES, ids=lambda change: f"{next(iter(change))}{CHANGES.index(change)}"
+)
 def test_every_part_of_the_config_changes_its_hash(change):
     assert config_hash(replace(ENSEMBLE, **change)) != config_hash(ENSEMBLE)
 
