@@ -34,7 +34,7 @@ _HOME = {
     "SubgridStresses": "filtering",
     "TrajectoryFailedError": "generation._pool",
     "TurbulenceConfig": "flows",
-    "TwoLayerConfig": "two_layer",
+    "TwoLayerConfig": "config",
     "UnstableTimeStepError": "solver._simulation",
     "__version__": "generation._statistics",
     "batches": "input_pipeline",

@@ -1,9 +1,9 @@
-"""Physical parameters and resolution of a flow, checked at construction."""
+"""The physics of flows in one plane or two layers: frozen values, checked when made."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -123,6 +123,155 @@ class FlowConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FlowConfig:
         """Return the config of such values; lists (from JSON) become tuples."""
+        arguments: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+        }
+        return cls(**arguments)
+
+
+@dataclass(frozen=True)
+class TwoLayerConfig:
+    """Two layers of quasi-geostrophic flow under a steady shear, in SI units.
+
+        d(q_i)/dt + u_i . grad(q_i) + U_i d(q_i)/dx + Q_i v_i
+            = -bottom_drag zeta_2 [i = 2] - nu_h (-lap)^p q_i + closure
+        q_1 = zeta_1 + F_1 (psi_1 - psi_2),   q_2 = zeta_2 + F_2 (psi_2 - psi_1)
+        Q_1 = beta + F_1 (U_1 - U_2),         Q_2 = beta + F_2 (U_2 - U_1)
+        F_1 = rd^-2 / (1 + delta),  F_2 = delta F_1,  delta = H_1 / H_2
+
+    Layer 1 is the upper one. As elsewhere in this package `lap(psi) = -zeta`,
+    `u = d(psi)/dy`, `v = -d(psi)/dx`: psi has the opposite sign of that of pyqg, q and
+    the velocities are the same. Fields have the shape `(2, nx, ny)`; axis 1 is x.
+    Equations as in pyqg (Abernathey et al., doi:10.5281/zenodo.6563667); see Vallis
+    (2017), section 5.3.2.
+
+    Attributes:
+        num_points: points per direction, one number or `(nx, ny)`; stored as a pair.
+        deformation_radius: rd in m.
+        beta: gradient of the Coriolis parameter along y, 1 / (m s).
+        bottom_drag: rate of the linear drag on the lower layer's velocity, 1 / s.
+        layer_ratio: delta, the depth of the upper layer over that of the lower one.
+        mean_velocities: (U_1, U_2) along x in m / s, which the shear does not spend.
+        length: side of the domain in m; `(Lx, Ly)` where they differ.
+        hyperviscosity: coefficient nu_h, at least 0.
+        hyperviscosity_order: power p of the Laplacian, at least 2.
+        exponential_filter: strength a of the factor `exp(-a (s - 0.65 pi)^4)` on modes
+            with `s = |k| dx > 0.65 pi` after every step, the small-scale dissipation of
+            pyqg (23.6 there); 0 for none. What it removes depends on the time step.
+        aliased_products: form products on the grid itself and keep all wavenumbers
+            below Nyquist, as pyqg does. For comparison: by default the upper third of
+            the wavenumbers is cut off, and products are exact.
+
+    Raises:
+        ValueError: when a value is out of range.
+
+    Example:
+        >>> eddies = TwoLayerConfig(64, 15e3, beta=1.5e-11, bottom_drag=5.787e-7)
+        >>> round(eddies.stretching[0] * 1e9, 6)
+        3.555556
+    """
+
+    num_points: int | tuple[int, int]
+    deformation_radius: float
+    beta: float
+    bottom_drag: float
+    layer_ratio: float = 0.25
+    mean_velocities: tuple[float, float] = (0.025, 0.0)
+    length: float | tuple[float, float] = 1e6
+    hyperviscosity: float = 0.0
+    hyperviscosity_order: int = 2
+    exponential_filter: float = 0.0
+    aliased_products: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_points", as_pair(self.num_points))
+        for name in ("deformation_radius", "layer_ratio"):
+            check_positive(name, getattr(self, name))
+        for name in ("bottom_drag", "hyperviscosity", "exponential_filter"):
+            check_at_least_zero(name, getattr(self, name))
+        if not is_finite_number(self.beta):
+            raise ValueError(f"beta must be a finite number; received {self.beta!r}.")
+        check_whole("hyperviscosity_order", self.hyperviscosity_order, at_least=2)
+        if not isinstance(self.aliased_products, bool):
+            raise ValueError(
+                "aliased_products must be True or False; received "
+                f"{self.aliased_products!r}."
+            )
+        self._store_pairs()
+        for name in (
+            "deformation_radius",
+            "beta",
+            "bottom_drag",
+            "layer_ratio",
+            "hyperviscosity",
+            "exponential_filter",
+        ):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        order = int(self.hyperviscosity_order)
+        object.__setattr__(self, "hyperviscosity_order", order)
+
+    def _store_pairs(self) -> None:
+        """Check and store what belongs to layers and directions, as pairs of floats."""
+        velocities: Any = self.mean_velocities
+        if (
+            not isinstance(velocities, Sequence)
+            or len(velocities) != 2
+            or not all(map(is_finite_number, velocities))
+        ):
+            raise ValueError(
+                "mean_velocities must be two finite numbers (U_1, U_2), of the upper "
+                f"and the lower layer; received {velocities!r}."
+            )
+        pair = tuple(float(velocity) for velocity in velocities)
+        object.__setattr__(self, "mean_velocities", pair)
+        sides = self.length if isinstance(self.length, Sequence) else [self.length] * 2
+        if len(sides) != 2:
+            raise ValueError(
+                f"length must be one number or a pair (Lx, Ly); received "
+                f"{self.length!r}."
+            )
+        for side in sides:
+            check_positive("length", side)
+        object.__setattr__(self, "length", (float(sides[0]), float(sides[1])))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`num_points` as the pair `(nx, ny)`."""
+        return as_pair(self.num_points)
+
+    @property
+    def lengths(self) -> tuple[float, float]:
+        """`length` as the pair `(Lx, Ly)`."""
+        x, y = self.length if isinstance(self.length, tuple) else (self.length,) * 2
+        return x, y
+
+    @property
+    def stretching(self) -> tuple[float, float]:
+        """`(F_1, F_2)` in 1 / m^2."""
+        first = self.deformation_radius**-2 / (1.0 + self.layer_ratio)
+        return first, self.layer_ratio * first
+
+    @property
+    def depth_fractions(self) -> tuple[float, float]:
+        """`(H_1, H_2)` over their sum."""
+        upper = self.layer_ratio / (1.0 + self.layer_ratio)
+        return upper, 1.0 - upper
+
+    @property
+    def mean_gradients(self) -> tuple[float, float]:
+        """`(Q_1, Q_2)`: gradients along y of the mean potential vorticity."""
+        (first, second), (upper, lower) = self.stretching, self.mean_velocities
+        shear = upper - lower
+        return self.beta + first * shear, self.beta - second * shear
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters as plain values, in the order of the signature."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TwoLayerConfig:
+        """The inverse of `to_dict`; lists (from JSON) become tuples."""
         arguments: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values.items()

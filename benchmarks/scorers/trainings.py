@@ -8,8 +8,7 @@ import numpy as np
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
-from keras_spectral_tl._graph.activations import PrefixCache
-from keras_spectral_tl._graph.cut import LayerGraph
+from keras_spectral_tl._graph.cut import LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import SampleShape
 from keras_spectral_tl.loss_landscape import (
     LayerLoss,

@@ -4,14 +4,15 @@ from keras_spectral_tl._graph.layers import layers_with_weights, trainable_layer
 from keras_spectral_tl.freezing._changes import (
     FreezeRecord,
     freeze_layers,
+    layer_hashes,
     only_trainable,
     set_trainable,
     trainable_names,
     unfreeze_layers,
+    weight_hashes,
 )
 from keras_spectral_tl.freezing._costs import TrainingCost
 from keras_spectral_tl.freezing._flags import TrainableFlags
-from keras_spectral_tl.freezing._hashes import layer_hashes, weight_hashes
 from keras_spectral_tl.freezing._parts import (
     BiasesOf,
     Depth,

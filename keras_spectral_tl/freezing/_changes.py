@@ -1,13 +1,19 @@
-"""Freeze and unfreeze layers of a model, and say what changed."""
+"""SHA-256 of weights; freezing and unfreezing layers, with a record of what changed."""
 
 import contextlib
 import dataclasses
+import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 
-from keras_spectral_tl._graph.layers import ModelLayers, optimizer_is_built
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    fetch,
+    optimizer_is_built,
+    own_weights,
+)
 from keras_spectral_tl._keras_internals import drop_compiled_functions
 from keras_spectral_tl.freezing._flags import (
     Choice,
@@ -21,6 +27,70 @@ from keras_spectral_tl.freezing._selection import (
     choose,
     select_layers,
 )
+
+
+def layer_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
+    """Return the SHA-256 of the weights of each weight-bearing layer.
+
+    Moving statistics are included. Two equal hashes mean that the weights are equal bit
+    for bit, with the same shapes and dtypes.
+
+    Args:
+        layers: A built Keras model, or its layers by name.
+
+    Returns:
+        Hexadecimal digests by layer name, as in `layers_with_weights`.
+
+    Example:
+        >>> import keras
+        >>> dense = keras.layers.Dense(2, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> before = layer_hashes(model)
+        >>> _ = dense.bias.assign([0.0, 1.0])
+        >>> layer_hashes(model) == before
+        False
+    """
+    return {
+        name: hash_of(own_weights(layer))
+        for name, layer in _named(layers).layers.items()
+    }
+
+
+def weight_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
+    """Return the SHA-256 of each single weight, statistics included.
+
+    Args:
+        layers: A built Keras model, or its layers by name.
+
+    Returns:
+        Hexadecimal digests by path, as in `named_weights`.
+
+    Example:
+        >>> import keras
+        >>> dense = keras.layers.Dense(2, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> before = weight_hashes(model)
+        >>> _ = dense.bias.assign([0.0, 1.0])
+        >>> [path for path, digest in weight_hashes(model).items()
+        ...  if digest != before[path]]
+        ['hidden/bias']
+    """
+    weights = _named(layers).weights
+    return {path: hash_of([weight]) for path, weight in weights.items()}
+
+
+def hash_of(weights: Iterable[keras.Variable]) -> str:
+    """Return one SHA-256 of the dtypes, shapes and values of some weights."""
+    digest = hashlib.sha256()
+    for weight in weights:
+        values = fetch(weight)
+        digest.update(f"{weight.dtype}{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
+    return layers if isinstance(layers, ModelLayers) else ModelLayers.of(layers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,14 +7,14 @@ _HOME = {
     "HessianEnds": "_hessian",
     "LayerLandscape": "_landscapes",
     "LayerLoss": "_layer_loss",
-    "filter_scales": "_directions",
-    "gradient_direction": "_directions",
+    "filter_scales": "_landscapes",
+    "gradient_direction": "_landscapes",
     "hessian_ends": "_hessian",
     "layer_landscape": "_landscapes",
     "line_convexity": "_landscapes",
     "loss_landscapes": "_landscapes",
     "loss_surface": "_landscapes",
-    "random_direction": "_directions",
+    "random_direction": "_landscapes",
 }
 __all__ = list(_HOME)
 

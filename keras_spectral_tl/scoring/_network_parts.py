@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, models
 from keras_spectral_tl._autodiff.function import LayerGradient, batches
-from keras_spectral_tl._graph.activations import Activations, PrefixCache
-from keras_spectral_tl._graph.cut import LayerGraph
+from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import (
     SampleShape,
     layers_with_weights,

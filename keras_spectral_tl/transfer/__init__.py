@@ -1,6 +1,6 @@
 """Retrain chosen layers of a model on new data, and the controls to compare with."""
 
-from keras_spectral_tl._graph.activations import PrefixCache
+from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl.transfer._baselines import (
     baselines,
     fit_output_gain,

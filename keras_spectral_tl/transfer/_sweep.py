@@ -15,12 +15,12 @@ import keras
 from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, models
-from keras_spectral_tl._graph.activations import (
+from keras_spectral_tl._graph.cut import (
     Activations,
+    LayerGraph,
     PrefixCache,
     evaluated,
 )
-from keras_spectral_tl._graph.cut import LayerGraph
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     fetch,
@@ -28,7 +28,7 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
     trainable_layer_names,
 )
-from keras_spectral_tl.freezing._hashes import weight_hashes
+from keras_spectral_tl.freezing._changes import weight_hashes
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult, measured
 from keras_spectral_tl.transfer._retrain import (

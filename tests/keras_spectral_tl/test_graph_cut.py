@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl._graph import activations as prefix_activations
-from keras_spectral_tl._graph.activations import (
+from keras_spectral_tl._graph import cut as prefix_activations
+from keras_spectral_tl._graph.cut import (
     Activations,
+    LayerGraph,
     PrefixCache,
     acts_alike,
     evaluated,
+    split,
 )
-from keras_spectral_tl._graph.cut import LayerGraph, split
 from keras_spectral_tl._graph.layers import (
     layers_with_weights,
     own_weights,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing, transfer
-from keras_spectral_tl._graph.activations import PrefixCache
+from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.losses import SpectralLoss
 from keras_spectral_tl.transfer._samples import Samples

@@ -25,7 +25,7 @@ from turbulence_data.a_posteriori import (
     with_uncertainty,
 )
 from turbulence_data.a_posteriori._comparison import default_bands
-from turbulence_data.a_posteriori._ensemble import EnsembleRun
+from turbulence_data.a_posteriori._reference import EnsembleRun
 from turbulence_data.a_posteriori._statistics import ReferenceStatistics
 from turbulence_data.closures import (
     ClippedBackscatter,

@@ -10,8 +10,12 @@ from turbulence_data.a_posteriori._comparison import (
     markdown_table,
     with_uncertainty,
 )
-from turbulence_data.a_posteriori._ensemble import EnsembleRun, run_ensemble
-from turbulence_data.a_posteriori._reference import Reference, reference_ensemble
+from turbulence_data.a_posteriori._reference import (
+    EnsembleRun,
+    Reference,
+    reference_ensemble,
+    run_ensemble,
+)
 from turbulence_data.a_posteriori._scores import (
     band_errors,
     correlations,

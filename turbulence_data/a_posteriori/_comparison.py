@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data._files import write_bytes
-from turbulence_data.a_posteriori._ensemble import EnsembleRun, run_ensemble
-from turbulence_data.a_posteriori._reference import Reference
+from turbulence_data.a_posteriori._reference import EnsembleRun, Reference, run_ensemble
 from turbulence_data.a_posteriori._scores import Bands, correlations, thirds
 from turbulence_data.a_posteriori._statistics import ReferenceStatistics, RunStatistics
 from turbulence_data.closures import NoClosure

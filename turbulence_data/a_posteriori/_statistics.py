@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.a_posteriori._ensemble import EnsembleRun
-from turbulence_data.a_posteriori._reference import Reference
+from turbulence_data.a_posteriori._reference import EnsembleRun, Reference
 from turbulence_data.a_posteriori._scores import (
     Bands,
     Spectrum,

@@ -31,22 +31,20 @@ from turbulence_data.diagnostics._scales import (
 from turbulence_data.diagnostics._spectra import (
     Lengths,
     Spectrum,
-    energy,
-    energy_spectrum,
-    enstrophy,
-    enstrophy_spectrum,
-    palinstrophy,
-    shell_sum,
-    variance_spectrum,
-)
-from turbulence_data.diagnostics._transfers import (
     advective_energy_transfer,
     advective_enstrophy_transfer,
     cumulative_flux,
+    energy,
     energy_flux,
+    energy_spectrum,
+    enstrophy,
     enstrophy_flux,
+    enstrophy_spectrum,
     enstrophy_transfer_spectrum,
+    palinstrophy,
+    shell_sum,
     transfer_spectrum,
+    variance_spectrum,
 )
 
 __all__ = [

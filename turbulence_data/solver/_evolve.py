@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from turbulence_data._checks import check_positive, is_finite_number
-from turbulence_data.config import FlowConfig
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.solver._engine import State
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._forcing import ForcingLike
@@ -23,7 +23,6 @@ from turbulence_data.solver._simulation import (
     SimulationDivergedError,
     UnstableTimeStepError,
 )
-from turbulence_data.two_layer import TwoLayerConfig
 
 # A leg that is too long for a flow gaining speed is shortened by four this many times.
 _SHORTENINGS = 8

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from turbulence_data._checks import check_kind, check_positive
-from turbulence_data.config import FlowConfig
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver._engine import Engine, Integrator, State, check_engine
 from turbulence_data.solver._equation import Closure, Equation, Integrals
@@ -32,7 +32,6 @@ from turbulence_data.solver._schemes import (
 from turbulence_data.solver._two_layer import TwoLayerEquation
 from turbulence_data.solver._vorticity import VorticityEquation
 from turbulence_data.solver.fftw._engine import FftwEngine
-from turbulence_data.two_layer import TwoLayerConfig
 
 # Steps between two looks at the speed and the energy of the flow.
 CHECK_EVERY = 25

@@ -7,12 +7,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._equation import Closure, Equation, Integrals, Operations
 from turbulence_data.solver._fields import check_field
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat
 from turbulence_data.solver._modes import Modes
-from turbulence_data.two_layer import TwoLayerConfig
 
 # The filter of pyqg begins at this part of the Nyquist wavenumber.
 _FILTER_START = 0.65

@@ -15,8 +15,7 @@ from turbulence_data.solver._equation import Equation, Integrals, RightHandSide
 from turbulence_data.solver._grid import Field, FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver._schemes import Scheme, Step
-from turbulence_data.solver.fftw._advection import Advection
-from turbulence_data.solver.fftw._transport import Transport
+from turbulence_data.solver.fftw._advection import Advection, Transport
 
 _KEPT_STEPS = 3
 
