@@ -40,6 +40,7 @@ class KerasClosure:
             1) in normalized units.
 
     Raises:
+        TypeError: If the model is no Keras layer or model.
         ValueError: If statistics are missing, not finite or not positive, or if the
             model takes another number of channels or has several outputs; in use, if
             the model does not return one channel on the grid of its input.
@@ -61,6 +62,11 @@ class KerasClosure:
         statistics: Any,
         input_fields: Sequence[str] = ("streamfunction", "vorticity"),
     ) -> None:
+        if not isinstance(model, keras.Layer):
+            raise TypeError(
+                "model must be a built Keras model, which maps (batch, nx, ny, "
+                f"channels) to (batch, nx, ny, 1). Received {model!r:.100}."
+            )
         self.model = model
         self.input_fields = tuple(input_fields)
         unknown = sorted(set(self.input_fields) - {"streamfunction", "vorticity"})

@@ -42,6 +42,7 @@ class RadialSpectrum2D(keras.layers.Layer):
             known nx and ny.
 
     Example:
+        >>> import numpy as np
         >>> x = 2 * np.pi * np.arange(8) / 8
         >>> field = np.sin(2 * x)[None, :, None, None] * np.ones((1, 8, 8, 1))
         >>> spectrum = RadialSpectrum2D()(field)
@@ -108,6 +109,7 @@ def tensor_spectra(fields: Any) -> Any:
         Tensor (batch, channels, num_shells): shell SUM, as in `RadialSpectrum2D`.
 
     Example:
+        >>> import numpy as np
         >>> ops.convert_to_numpy(tensor_spectra(np.ones((1, 1, 4, 4)))).tolist()
         [[[1.0, 0.0, 0.0, 0.0]]]
     """

@@ -339,7 +339,7 @@ def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
         >>> path_of({}, num_samples=16)  # 50 epochs of two steps of 1e-3
         0.1
         >>> fall = keras.optimizers.schedules.CosineDecay(1e-3, 400)
-        >>> round(path_of({"learning_rate": fall, "steps": 400}, 16), 3)
+        >>> round(path_of({"learning_rate": fall, "steps": 400}, 16), 2)
         0.2
     """
     options = dict(recipe)
