@@ -96,7 +96,8 @@ def trace_calls(
         The calls in order.
 
     Raises:
-        ValueError: If the shape of a sample is not known.
+        ValueError: If the shape of a sample is not known, or the model does not take
+            one of this shape.
 
     Example:
         >>> layers = [keras.layers.Dense(n, name=f"dense_{n}") for n in (4, 2)]
@@ -107,8 +108,17 @@ def trace_calls(
     """
     inputs = symbolic_inputs(model, input_shape, unknown)
     calls: list[LayerCall] = []
-    with _watched(parents_first(model), calls.append):
-        _Whole(model).compute_output_spec(inputs)
+    try:
+        with _watched(parents_first(model), calls.append):
+            _Whole(model).compute_output_spec(inputs)
+    except Exception as error:
+        shapes = [tuple(part.shape[1:]) for part in keras.tree.flatten(inputs)]
+        raise ValueError(
+            f"Model {model.name!r} could not be called on a sample of shape "
+            f"{', '.join(map(str, shapes))}, from which the order and the cost of its "
+            "layers are found. Where its input leaves a size open, pass input_shape= "
+            "or choose layers by name."
+        ) from error
     return tuple(calls)
 
 

@@ -343,3 +343,11 @@ def test_the_name_of_a_block_is_all_of_it_in_every_spelling():
         names = freezing.select_layers(model, selector).names
         assert names == ("block/own", "block/inner"), selector
     assert freezing.select_layers(model, "block/own").variables == ("block/own/gamma",)
+
+
+def test_a_depth_of_a_model_that_cannot_take_an_open_size_is_explained():
+    inputs = keras.Input((None,))
+    eight = keras.layers.Reshape((8,))(inputs)  # a sample must have eight values
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(eight))
+    with pytest.raises(ValueError, match=r"sample of shape \(64,\).*layers by name"):
+        select_layers(model, Depth(1))
