@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_expected(error: Exception) -> bool:
-    """Whether the input is to blame, TensorFlow's errors of damaged files included."""
+    """Return whether the input is to blame, damaged files of TensorFlow included."""
     of_tensorflow = type(error).__module__.startswith("tensorflow.")
     return isinstance(error, _EXPECTED) or of_tensorflow
 

@@ -52,7 +52,7 @@ class OptimizerView:
         )
 
     def covers(self, variables: Iterable[keras.Variable]) -> bool:
-        """Whether the optimizer was built for all these weights."""
+        """Return whether the optimizer was built for all these weights."""
         known = {id(variable) for variable in self.variables}
         return all(id(variable) in known for variable in variables)
 
@@ -90,7 +90,7 @@ class OptimizerView:
         return math.lcm(*(step or 1 for step in steps))
 
     def holds_gradients(self) -> bool:
-        """Whether accumulated gradients wait for the end of their window."""
+        """Return whether accumulated gradients wait for the end of their window."""
         return any(
             optimizer_batches(view.optimizer)
             % (view.optimizer.gradient_accumulation_steps or 1)

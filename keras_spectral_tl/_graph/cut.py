@@ -291,7 +291,7 @@ _COMPARED = 8  # samples on which training and inference are compared
 
 @dataclasses.dataclass(frozen=True)
 class PrefixCache:
-    """Where the activations of frozen layers are kept and how they are computed.
+    """Storage and computation of the activations of frozen layers.
 
     Attributes:
         memory_limit: Bytes of activations held in memory at a time. What does not fit

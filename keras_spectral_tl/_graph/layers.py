@@ -46,7 +46,7 @@ def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
 
 
 def optimizer_is_built(model: keras.Model) -> bool:
-    """Whether `model` has an optimizer that was built for certain weights already."""
+    """Return whether `model` has an optimizer that was built already."""
     return bool(getattr(getattr(model, "optimizer", None), "built", False))
 
 

@@ -114,7 +114,7 @@ def _name(epoch: Any) -> str:
 
 
 class SavedSchedule(keras.Layer):
-    """Where a fit stands in its schedule, as part of every file of weights.
+    """Place of a fit in its schedule, as part of every file of weights.
 
     Keras saves each object that a model or optimizer holds as an attribute. Kept there,
     the state is in the same file as the weights it belongs to, so no kill can part the

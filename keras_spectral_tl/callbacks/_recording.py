@@ -195,7 +195,7 @@ class TimeBudget:
         self._last: float | None = None
 
     def is_affordable(self) -> bool:
-        """Whether doing the work now keeps to the budget."""
+        """Return whether doing the work now keeps to the budget."""
         if self.most_share is None or self._last is None:
             return True
         rest = self._clock() - self._start - self.spent

@@ -95,7 +95,7 @@ def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
 
 @dataclasses.dataclass(frozen=True)
 class FreezeRecord:
-    """What `freeze_layers` or `unfreeze_layers` did.
+    """Record of what `freeze_layers` or `unfreeze_layers` did.
 
     Attributes:
         changed: Layers whose state changed, also where only some weights did.

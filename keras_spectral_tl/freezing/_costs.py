@@ -1,4 +1,4 @@
-"""What a model costs per sample in multiply-adds: forward, and in a training step."""
+"""Multiply-adds of a model per sample: forward, and in a training step."""
 
 import dataclasses
 import math

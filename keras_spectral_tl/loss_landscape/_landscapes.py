@@ -352,6 +352,6 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
 
 
 def _is_above(x: np.ndarray, y: np.ndarray, first: int, middle: int, last: int) -> bool:
-    """Whether the middle point lies on or above the chord of the other two."""
+    """Return whether the middle point lies on or above the chord of the others."""
     rise = (y[last] - y[first]) * (x[middle] - x[first])
     return bool((y[middle] - y[first]) * (x[last] - x[first]) >= rise)

@@ -177,7 +177,7 @@ def _refusal(
 
 
 def _apart(best: Array, other: Array, evidence: Mapping[str, Any]) -> bool:
-    """Whether the best layer is sure to remove more than another, at 5 %."""
+    """Return whether the best layer is sure to remove more, at 5 %."""
     gap = best - other
     error = standard_error(gap, evidence.get("inflation", 1.0))
     return bool(gap[0] > half_width(error, len(gap) - 1, _LEVEL))

@@ -35,7 +35,7 @@ _SHIFT = "input_shift"
 
 @dataclass(frozen=True)
 class ShellComposition(Result):
-    """Which input wavenumbers feed which output wavenumbers.
+    """Transfer of input wavenumbers to output wavenumbers.
 
     Attributes:
         gains: (input channels, output shells, input shells): energy (mean square,

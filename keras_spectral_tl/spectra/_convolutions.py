@@ -70,7 +70,7 @@ class ConvolutionKernel:
         return extent_of(self.size, self.dilation)
 
     def fits(self, grid: Grid) -> bool:
-        """Whether it spans no more points than a grid has, along every axis."""
+        """Return whether it spans no more points than a grid has, along each axis."""
         return all(n <= points for n, points in zip(self.extent, grid, strict=True))
 
     def check_fits(self, name: str, grid: Grid) -> None:

@@ -442,6 +442,6 @@ def _orthonormal_basis(size: Grid) -> Array:
 
 
 def _is_first(carrier: tuple[float, ...]) -> bool:
-    """Whether a carrier, and not its negative modulo 2 pi, stands for the pair."""
+    """Return whether a carrier, not its negative modulo 2 pi, stands for both."""
     mirrored = tuple(math.pi if abs(k - math.pi) < _SAME else -k for k in carrier)
     return tuple(carrier) >= mirrored

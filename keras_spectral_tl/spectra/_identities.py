@@ -288,7 +288,7 @@ def _points_before(sizes: _Axis, layer: object) -> int | None:
 
 
 def _pads_itself(sizes: _Axis, layer: object) -> bool:
-    """Whether a layer that calls its padding "valid" must have padded inside."""
+    """Return whether a layer with "valid" padding must have padded inside."""
     if str(getattr(layer, "padding", "valid")) != "valid":
         return False
     plain = (sizes.num_inputs - sizes.extent) // sizes.stride + 1
@@ -460,7 +460,7 @@ def relu_energy_moved(
 
 
 def _is_relu(call: LayerFields) -> bool:
-    """Whether the output is exactly max(pre-activation, 0)."""
+    """Return whether the output is exactly max(pre-activation, 0)."""
     if call.pre_activation is call.post_activation:
         return False
     rectified = np.maximum(call.pre_activation, 0)

@@ -174,7 +174,7 @@ class RetrainOptions:
 
     @property
     def refits_layers(self) -> bool:
-        """Whether normalization layers of the network follow the target data."""
+        """Return whether normalization layers of the network follow the target data."""
         return isinstance(self.normalization, RefitNormalizationLayers)
 
     def with_fit_options(self, **changes: Any) -> "RetrainOptions":

@@ -68,7 +68,7 @@ class Integrator(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Where and with what a flow is computed; `FftwEngine` or `JaxEngine`."""
+    """Computing of a flow on some machine; `FftwEngine` or `JaxEngine`."""
 
     def integrator(self, equation: Equation, scheme: Scheme) -> Integrator:
         """Return an equation, ready to be advanced by a scheme.

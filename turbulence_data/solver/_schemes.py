@@ -13,7 +13,7 @@ from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 RK4_IMAGINARY_LIMIT = 2.0 * math.sqrt(2.0)
-"""Where the stability region of the classical RK4 ends on the imaginary axis."""
+"""End of the stability region of the classical RK4 on the imaginary axis."""
 
 
 class Tendency(Protocol):

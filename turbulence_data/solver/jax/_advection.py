@@ -25,7 +25,7 @@ Points = tuple[int, int]
 
 
 class Layout(NamedTuple):
-    """Where the resolved modes of a flow stand, see `solver.modes.Modes`.
+    """Places of the resolved modes of a flow, see `solver.Modes`.
 
     Attributes:
         points: of the grid of the physical fields.

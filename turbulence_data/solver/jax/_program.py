@@ -125,7 +125,7 @@ class Inputs(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """Where a run of steps leads.
+    """End of a run of steps.
 
     Attributes:
         vorticity_hat: coefficients, shape `(..., nx, Ky + 1)`.
