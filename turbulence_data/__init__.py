@@ -50,10 +50,16 @@ _HOME = {
     "subgrid_stresses": "filtering",
     "to_arrays": "input_pipeline",
 }
+_MODULES = {
+    *("a_posteriori", "closures", "diagnostics", "generation", "interchange"),
+    *("solver", "symmetries"),
+}
 __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -38,6 +38,7 @@ PACKAGES = (
             "diagnostics",
             "generation",
             "interchange",
+            "symmetries",
         ]
     ),
 )

@@ -14,6 +14,8 @@ import turbulence_data
 import tensorflow_datasets as tfds
 print(json.dumps({
     "modules": sorted(sys.modules),
+    "folders": [turbulence_data.closures.Leith.__name__,
+                turbulence_data.symmetries.square[0].turns],
     "registered": tfds.builder_cls("turbulence_data").name == "turbulence_data",
     "configs": sorted(tfds.builder_cls("turbulence_data").builder_configs),
 }))
@@ -47,6 +49,10 @@ def test_no_heavy_library_is_imported(probe, heavy):
 def test_the_dataset_is_registered_with_a_config_for_every_named_flow(probe):
     assert probe["registered"]
     assert probe["configs"] == sorted(turbulence_data.NAMED_FLOWS)
+
+
+def test_folders_are_there_without_an_import_of_their_own(probe):
+    assert probe["folders"] == ["Leith", 0]
 
 
 def test_every_public_name_is_there():

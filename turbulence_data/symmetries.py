@@ -1,0 +1,216 @@
+"""Symmetries of the flow, as transformations of the samples of a network.
+
+Streamfunction, vorticity and sgs_forcing are pseudoscalars: they turn with the plane,
+and change sign where it is reflected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from turbulence_data._checks import TWO_PI, as_pair, check_whole
+from turbulence_data.config import FlowConfig, TwoLayerConfig
+from turbulence_data.solver._forcing import ForcingLike, drive_of
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import truncated_modes
+
+__all__ = ["Symmetry", "of", "quarter_turns", "square"]
+
+_NAMES = {
+    (0, False): "identity",
+    (1, False): "quarter turn",
+    (2, False): "half turn",
+    (3, False): "three-quarter turn",
+    (0, True): "reflection y -> -y",
+    (1, True): "reflection x <-> y",
+    (2, True): "reflection x -> -x",
+    (3, True): "reflection x <-> -y",
+}
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A rotation or reflection of the plane, and perhaps a shift: `(x, y) -> (x, y)`.
+
+    Applied to samples of shape `(n, nx, ny, channels)`, in this order: the reflection
+    `y -> -y`, by which every channel changes sign; quarter turns, counter-clockwise
+    about the point (0, 0); the shift. All move values between grid points of the
+    periodic domain and change none but its sign.
+
+    Attributes:
+        turns: number of quarter turns, 0 to 3.
+        reflected: whether the plane is reflected.
+        shift: along x and y, as fractions of the sides of the domain.
+
+    Raises:
+        ValueError: for other turns. When called: for samples that are no arrays of
+            fields, a quarter turn of fields that are not square, a shift that is no
+            whole number of their points.
+
+    Example:
+        >>> x = np.zeros((1, 4, 4, 2))
+        >>> x[0, 1, 0] = 5.0  # at (x, y) = (1, 0)
+        >>> turned, _ = Symmetry(turns=1)(x, x[..., :1])
+        >>> turned[0, 0, 1].tolist()  # at (0, 1)
+        [5.0, 5.0]
+        >>> print(Symmetry(turns=2, reflected=True))
+        reflection x -> -x
+    """
+
+    turns: int = 0
+    reflected: bool = False
+    shift: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0))
+
+    def __post_init__(self) -> None:
+        check_whole("turns", self.turns, at_least=0)
+        if self.turns > 3:
+            raise ValueError(f"turns must be 0, 1, 2 or 3; received {self.turns!r}.")
+        along_x, along_y = map(Fraction, self.shift)
+        object.__setattr__(self, "shift", (along_x, along_y))
+
+    def __str__(self) -> str:
+        shifted = f", shift by ({self.shift[0]}, {self.shift[1]}) of the sides"
+        return _NAMES[self.turns, self.reflected] + (shifted if any(self.shift) else "")
+
+    def __call__(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return inputs and targets, both transformed."""
+        return self._moved("x", x), self._moved("y", y)
+
+    def fits(self, num_points: int | tuple[int, int]) -> bool:
+        """Return whether it takes the points of such a grid to points of it."""
+        nx, ny = as_pair(num_points)
+        is_whole = all(
+            (part * n).denominator == 1
+            for part, n in zip(self.shift, (nx, ny), strict=True)
+        )
+        return is_whole and (nx == ny or self.turns % 2 == 0)
+
+    def _moved(self, name: str, samples: ArrayLike) -> NDArray[Any]:
+        fields = np.asarray(samples)
+        if fields.ndim != 4:
+            raise ValueError(
+                f"{name} must be samples of shape (n, nx, ny, channels); received the "
+                f"shape {fields.shape}."
+            )
+        nx, ny = fields.shape[1:3]
+        if not self.fits((nx, ny)):
+            raise ValueError(
+                f"{self} does not take {nx} x {ny} points to themselves; received "
+                f"{name} of shape {fields.shape}. symmetries.of(flow, num_points) "
+                "lists those that do."
+            )
+        if self.reflected:
+            fields = -_mirrored(fields, axis=2)
+        for _ in range(self.turns):
+            fields = _mirrored(np.swapaxes(fields, 1, 2), axis=1)
+        shift = [int(part * n) for part, n in zip(self.shift, (nx, ny), strict=True)]
+        return np.ascontiguousarray(np.roll(fields, shift, axis=(1, 2)))
+
+
+quarter_turns: tuple[Symmetry, ...] = tuple(Symmetry(turns) for turns in range(4))
+"""The four rotations of the square, the identity among them."""
+
+square: tuple[Symmetry, ...] = (
+    *quarter_turns,
+    *(Symmetry(turns, reflected=True) for turns in range(4)),
+)
+"""All eight rotations and reflections of the square.
+
+The map from a DNS field to its filtered fields and `sgs_forcing` has all of them,
+whatever the flow: they take exact pairs of input and target to exact pairs.
+"""
+
+
+def of(
+    flow: FlowConfig | TwoLayerConfig,
+    num_points: int | tuple[int, int] | None = None,
+    forcing: ForcingLike | None = None,
+) -> tuple[Symmetry, ...]:
+    """Return those symmetries that take every solution of a flow to a solution.
+
+    Only these leave the distribution of the samples as it is; any of `square` still
+    makes exact pairs of fields and sgs_forcing, of another flow.
+
+    - Unforced, or driven by isotropic noise, on a square: all eight.
+    - With the cosines of `forcing_wavenumber`: quarter turns; a reflection changes the
+      sign of the forcing, which a shift by half a wavelength along both axes mends.
+    - With beta, or of two layers with their shear along x: `y -> -y`.
+    - On a domain or a grid that is not square: no odd number of quarter turns.
+
+    Args:
+        flow: the flow.
+        num_points: of the samples; those of the flow by default. Symmetries that do
+            not take these points to themselves are left out.
+        forcing: what was given to drive the flow, steady or stochastic, as to `evolve`.
+
+    Raises:
+        ValueError: for a forcing that changes in time, which is known at single times
+            only.
+
+    Example:
+        >>> flow = FlowConfig(64, reynolds=1e3, forcing_wavenumber=4)
+        >>> len(of(flow)), len(of(FlowConfig(64, 1e3, forcing_wavenumber=4, beta=2.0)))
+        (8, 2)
+        >>> print(of(flow)[4])
+        reflection y -> -y, shift by (1/8, 1/8) of the sides
+        >>> len(of(flow, num_points=12))  # an eighth of 12 points is no whole number
+        4
+    """
+    is_square = len(set(flow.shape)) == 1 and len(set(flow.lengths)) == 1
+    is_isotropic = isinstance(flow, FlowConfig) and flow.beta == 0.0
+    found = [
+        symmetry
+        for symmetry in square
+        if (is_isotropic or symmetry.turns == 0)
+        and (is_square or symmetry.turns % 2 == 0)
+    ]
+    if isinstance(flow, FlowConfig):
+        modes = truncated_modes(Grid(flow.shape, flow.lengths))
+        drive = drive_of(flow, forcing, modes)
+        if drive.varying is not None:
+            raise ValueError(
+                "the symmetries of a forcing that changes in time cannot be found from "
+                f"its values at single times; received {forcing!r}. Choose among those "
+                "of the flow without a forcing, or use a SteadyForcing."
+            )
+        if flow.forcing_wavenumber is not None:
+            found = [_with_shift(symmetry, flow) for symmetry in found]
+        elif drive.steady is not None:
+            source = modes.to_physical(drive.steady)
+            found = [symmetry for symmetry in found if _keeps(symmetry, source)]
+        if drive.noise is not None:  # kicks of both signs are equally likely
+            covariance = modes.to_physical(drive.noise.variance.astype(complex))
+            found = [
+                symmetry
+                for symmetry in found
+                if _keeps(symmetry, covariance, sign=-1.0 if symmetry.reflected else 1)
+            ]
+    points = flow.shape if num_points is None else num_points
+    return tuple(symmetry for symmetry in found if symmetry.fits(points))
+
+
+def _with_shift(symmetry: Symmetry, flow: FlowConfig) -> Symmetry:
+    """Return a reflection with the shift by which the sum of cosines changes sign."""
+    if not symmetry.reflected or flow.forcing_wavenumber is None:
+        return symmetry
+    along_x, along_y = (
+        Fraction(1, 2 * round(flow.forcing_wavenumber * side / TWO_PI))
+        for side in flow.lengths
+    )
+    return replace(symmetry, shift=(along_x, along_y))
+
+
+def _keeps(symmetry: Symmetry, field: NDArray[Any], sign: float = 1.0) -> bool:
+    samples = field[None, :, :, None]
+    change = sign * symmetry(samples, samples)[0] - samples
+    return bool(np.abs(change).max() <= 1e-10 * np.abs(samples).max())
+
+
+def _mirrored(fields: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Return fields at minus the coordinate, modulo the period."""
+    return np.roll(np.flip(fields, axis), 1, axis)
