@@ -81,6 +81,29 @@ def check_field(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
     return field
 
 
+def check_layers(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
+    """Return fields of two layers as float64, shape `(2, nx, ny)`, checked.
+
+    Args:
+        name: what errors call them.
+        values: the fields, upper layer first.
+        shape: `(nx, ny)`.
+
+    Raises:
+        ValueError: for a wrong shape, complex or non-finite values, a mean that is not
+            zero.
+    """
+    if np.shape(values) != (2, *shape):
+        raise ValueError(
+            f"{name} must have the shape (2, nx, ny) = {(2, *shape)} of the flow, "
+            f"upper layer first; received {np.shape(values)}."
+        )
+    layers = zip(("upper", "lower"), np.asarray(values), strict=True)
+    return np.stack(
+        [check_field(f"{name} of the {layer} layer", v, shape) for layer, v in layers]
+    )
+
+
 def streamfunction_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     """Solve `lap(streamfunction) = -vorticity`; the mean of both is zero."""
     result: FieldHat = vorticity_hat * grid.inverse_k_squared

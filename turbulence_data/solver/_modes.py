@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._fields import padded_points
 from turbulence_data.solver._grid import (
     Field,
@@ -152,6 +153,25 @@ def aliased_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
     """
     nx, ny = grid.num_points
     return Modes(grid, grid, ((nx - 1) // 2, (ny - 1) // 2), as_real_dtype(dtype))
+
+
+def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
+    """Return the matrix `psi_hat = matrix q_hat` of each mode.
+
+        1 / (k^2 (k^2 + F_1 + F_2)) [[k^2 + F_2, F_1], [F_2, k^2 + F_1]]
+
+    Returns:
+        Array (2, 2, nx, Ky + 1); 0 at the mean.
+    """
+    first, second = flow.stretching
+    k_squared = modes.k_squared
+    inverse = modes.inverse_k_squared / (k_squared + first + second)
+    return np.array(
+        [
+            [(k_squared + second) * inverse, first * inverse],
+            [second * inverse, (k_squared + first) * inverse],
+        ]
+    )
 
 
 def as_real_dtype(dtype: DTypeLike) -> np.dtype[Any]:

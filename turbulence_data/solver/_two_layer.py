@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._equation import Closure, Equation, Integrals, Operations
-from turbulence_data.solver._fields import check_field
+from turbulence_data.solver._fields import check_layers
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat
-from turbulence_data.solver._modes import Modes
+from turbulence_data.solver._modes import Modes, inversion
 
 # The filter of pyqg begins at this part of the Nyquist wavenumber.
 _FILTER_START = 0.65
@@ -96,19 +96,7 @@ class TwoLayerEquation(Equation):
 
     def check_start(self, field: ArrayLike) -> Field:
         """Return the physical potential vorticity `(2, nx, ny)` as float64, checked."""
-        shape = self.modes.grid.num_points
-        if np.shape(field) != (2, *shape):
-            raise ValueError(
-                f"potential_vorticity must have the shape (2, nx, ny) = {(2, *shape)} "
-                f"of the flow, upper layer first; received {np.shape(field)}."
-            )
-        layers = ("upper", "lower")
-        return np.stack(
-            [
-                check_field(f"potential_vorticity of the {name} layer", layer, shape)
-                for name, layer in zip(layers, np.asarray(field), strict=True)
-            ]
-        )
+        return check_layers("potential_vorticity", field, self.modes.grid.num_points)
 
     def energy(self, state_hat: FieldHat) -> float:
         """Return kinetic and available potential energy per unit mass of one state."""
@@ -155,25 +143,6 @@ class TwoLayerEquation(Equation):
         by_layer = np.reshape(self.flow.depth_fractions, (2, 1, 1))
         density = by_layer * (a_hat.conj() * b_hat).real
         return float(np.sum(self.modes.hermitian_weights * density))
-
-
-def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
-    """Return the matrix `psi_hat = matrix q_hat` of each mode.
-
-        1 / (k^2 (k^2 + F_1 + F_2)) [[k^2 + F_2, F_1], [F_2, k^2 + F_1]]
-
-    Returns:
-        Array (2, 2, nx, Ky + 1); 0 at the mean.
-    """
-    first, second = flow.stretching
-    k_squared = modes.k_squared
-    inverse = modes.inverse_k_squared / (k_squared + first + second)
-    return np.array(
-        [
-            [(k_squared + second) * inverse, first * inverse],
-            [second * inverse, (k_squared + first) * inverse],
-        ]
-    )
 
 
 def linear_matrix(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.complex128]:

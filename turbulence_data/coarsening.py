@@ -1,0 +1,324 @@
+"""Coarsening operators of two-layer flow, and the subgrid forcing that each leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from turbulence_data._checks import as_pair, check_kind
+from turbulence_data.config import TwoLayerConfig
+from turbulence_data.solver._fields import check_layers
+from turbulence_data.solver._grid import (
+    Field,
+    FieldHat,
+    Grid,
+    resize,
+    to_physical,
+    to_spectral,
+)
+from turbulence_data.solver._modes import (
+    Modes,
+    aliased_modes,
+    inversion,
+    padded_modes,
+)
+
+# The exponential filter of pyqg: where it begins, as a part of the Nyquist wavenumber,
+# and its strength.
+_FILTER_START, _FILTER_STRENGTH = 0.65, 23.6
+
+Transfer = Callable[[Grid, Grid], NDArray[np.float64]]
+"""`(fine grid, coarse grid) -> transfer function` on the modes of the fine grid."""
+
+
+def exponential_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
+    """Transfer function of the small-scale filter of pyqg on the coarse grid.
+
+    exp(-23.6 (s - 0.65 pi)^4) where s = sqrt((kx dx)^2 + (ky dy)^2) > 0.65 pi
+    """
+    dx, dy = coarse.spacing
+    scaled = np.sqrt((fine.kx * dx) ** 2 + (fine.ky * dy) ** 2)
+    beyond = np.maximum(scaled - _FILTER_START * math.pi, 0.0)
+    result: NDArray[np.float64] = np.exp(-_FILTER_STRENGTH * beyond**4)
+    return result
+
+
+def gaussian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
+    """Transfer function `exp(-k^2 (2 dx)^2 / 24)`, dx of the coarse grid."""
+    width = 2.0 * max(coarse.spacing)
+    result: NDArray[np.float64] = np.exp(-fine.k_squared * (width**2 / 24.0))
+    return result
+
+
+def laplacian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
+    """Transfer function `exp(-s r^2 / 24)` of a Gaussian made of discrete Laplacians.
+
+    s is `4 sin^2(kx dx / 2) + 4 sin^2(ky dy / 2)` on the fine grid, the symbol of minus
+    the five-point Laplacian in grid units, and r the ratio of the resolutions: the
+    target that GCM-Filters (doi:10.21105/joss.03947) approximates by a polynomial.
+    """
+    dx, dy = fine.spacing
+    symbol = 4.0 * (np.sin(0.5 * fine.kx * dx) ** 2 + np.sin(0.5 * fine.ky * dy) ** 2)
+    ratio = max(n / m for n, m in zip(fine.num_points, coarse.num_points, strict=True))
+    result: NDArray[np.float64] = np.exp(-symbol * (ratio**2 / 24.0))
+    return result
+
+
+@dataclass(frozen=True)
+class CoarseningOperator:
+    """A filter and a way to a coarser grid, known by a name.
+
+    The forcings of one snapshot under two operators have little in common, a
+    correlation of 0.1 to 0.6: data and results must name theirs.
+
+    Attributes:
+        name: what data are labelled with.
+        transfer: transfer function of the filter.
+        block_mean: go to the coarse grid by means over blocks of points, whose centre
+            is the place of the coarse point; else by cutting off wavenumbers.
+        aliased_products: form the products of both grids without padding, as in the
+            published data; the flow must be of that kind too.
+
+    Raises:
+        ValueError: for an operator without a name.
+
+    Example:
+        >>> OPERATORS["operator_2"](np.zeros((2, 64, 64)), 16).shape
+        (2, 16, 16)
+    """
+
+    name: str
+    transfer: Transfer
+    block_mean: bool = False
+    aliased_products: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(
+                "an operator must have a name, which labels its data; received "
+                f"{self.name!r}."
+            )
+
+    def __call__(
+        self,
+        fields: ArrayLike,
+        num_points: int | tuple[int, int],
+        lengths: tuple[float, float] = (1.0, 1.0),
+    ) -> Field:
+        """Return physical fields, shape `(..., nx, ny)`, filtered on the coarse grid.
+
+        The Nyquist wavenumbers of the coarse grid come out as zero, as from `resize`.
+
+        Raises:
+            ValueError: for a grid that is not coarser, or none that blocks can cover.
+        """
+        values = np.asarray(fields, np.float64)
+        fine, coarse = (
+            Grid(values.shape[-2:], lengths),
+            Grid(as_pair(num_points), lengths),
+        )
+        self._check_grids(fine.num_points, coarse.num_points)
+        filtered = self.transfer(fine, coarse) * to_spectral(values)
+        if not self.block_mean:
+            hat = resize(filtered, fine.num_points, coarse.num_points)
+            return to_physical(hat, coarse.num_points)
+        (nx, ny), (fine_x, fine_y) = coarse.num_points, fine.num_points
+        blocks = to_physical(filtered, fine.num_points).reshape(
+            *values.shape[:-2], nx, fine_x // nx, ny, fine_y // ny
+        )
+        hat = to_spectral(blocks.mean(axis=(-3, -1)))
+        hat = resize(hat, coarse.num_points, coarse.num_points)
+        return to_physical(hat, coarse.num_points)
+
+    def _check_grids(self, fine: tuple[int, int], coarse: tuple[int, int]) -> None:
+        if any(c >= f for c, f in zip(coarse, fine, strict=True)):
+            raise ValueError(
+                "the LES grid must be coarser than the DNS grid in both directions; "
+                f"received {coarse} for fields of {fine} points."
+            )
+        if self.block_mean and any(f % c for c, f in zip(coarse, fine, strict=True)):
+            raise ValueError(
+                f"{self.name} takes means over blocks: the points of the DNS must be "
+                f"a multiple of those of the LES; received {fine} and {coarse}."
+            )
+
+
+_PLAIN = (
+    CoarseningOperator("operator_1", exponential_response),
+    CoarseningOperator("operator_2", gaussian_response),
+    CoarseningOperator("operator_3", laplacian_response, block_mean=True),
+)
+OPERATORS: dict[str, CoarseningOperator] = {
+    operator.name: operator
+    for plain in _PLAIN
+    for operator in (
+        plain,
+        replace(plain, name=f"{plain.name}_aliased", aliased_products=True),
+    )
+}
+"""The operators of Ross et al. (2023, doi:10.1029/2022MS003258), by name.
+
+    operator_1   cut-off, times the exponential filter of the coarse model
+    operator_2   cut-off, times exp(-k^2 (2 dx)^2 / 24)
+    operator_3   Gaussian of width dx, by discrete Laplacians; means over blocks
+
+Their products are free of aliasing; with `_aliased` behind the name they are formed on
+the grids themselves, as in the published data.
+"""
+
+
+@dataclass(frozen=True)
+class FilteredLayers:
+    """Filtered fields of two layers on the LES grid, float64, upper layer first.
+
+    Attributes:
+        potential_vorticity: shape `(2, nx, ny)`.
+        streamfunction: of the filtered potential vorticity, likewise.
+        velocity: `(u, v)` of this streamfunction, without the mean flow, shape
+            `(2, 2, nx, ny)`: axis 0 is the layer, axis 1 the component.
+        sgs_forcing: `div(u_bar q_bar) - bar(div(u q))`, to be ADDED to the right-hand
+            side of the LES, shape `(2, nx, ny)`.
+    """
+
+    potential_vorticity: Field
+    streamfunction: Field
+    velocity: Field
+    sgs_forcing: Field
+
+
+def filtered_layers(
+    potential_vorticity: ArrayLike,
+    flow: TwoLayerConfig,
+    num_points: int | tuple[int, int],
+    operator: str | CoarseningOperator,
+) -> FilteredLayers:
+    """Return the filtered fields of a two-layer DNS and the forcing of its LES.
+
+        S_i = div((u_i_bar + U_i) q_i_bar) - bar(div((u_i + U_i) q_i))
+
+    The velocities of the LES are those of its own potential vorticity. Products are
+    free of aliasing (3/2 padding) unless operator and flow say otherwise. Under a
+    filter that cuts off wavenumbers S is all that an LES on `replace(flow, num_points=
+    ...)` lacks; means over blocks do not commute with derivatives, which leaves linear
+    terms outside S.
+
+    Args:
+        potential_vorticity: physical field of the DNS, shape `(2, nx, ny)`, upper layer
+            first, axis 1 is x.
+        flow: physics and grid of the DNS.
+        num_points: LES points, one number or a pair, fewer than the DNS has.
+        operator: a name in `OPERATORS`, or an operator; there is no default.
+
+    Raises:
+        TypeError: for a flow of another kind.
+        ValueError: for an unusable field, an LES grid that is not coarser, an unknown
+            operator, or one whose products are not those of the flow.
+
+    Example:
+        >>> flow = TwoLayerConfig(32, 15e3, beta=1.5e-11, bottom_drag=5.787e-7)
+        >>> x = np.arange(32) * 2 * np.pi / 32
+        >>> wave = 1e-6 * np.cos(3 * x)[:, None] * np.ones((2, 1, 32))
+        >>> forcing = filtered_layers(wave, flow, 16, "operator_2").sgs_forcing
+        >>> bool(np.abs(forcing).max() < 1e-24)  # a plane wave does not advect itself
+        True
+    """
+    check_kind("flow", flow, TwoLayerConfig)
+    operator = operator_named(operator)
+    check_products(flow, operator)
+    fine = check_layers("potential_vorticity", potential_vorticity, flow.shape)
+    coarse_flow = replace(flow, num_points=num_points)
+    coarse = operator(fine, coarse_flow.shape, flow.lengths)
+    psi, velocity, resolved = _advected(coarse, coarse_flow)
+    forcing = resolved - operator(
+        _advected(fine, flow)[2], coarse_flow.shape, flow.lengths
+    )
+    return FilteredLayers(coarse, psi, velocity, forcing)
+
+
+def operator_named(operator: str | CoarseningOperator) -> CoarseningOperator:
+    """Return an operator, by its name where one is given.
+
+    Raises:
+        ValueError: for an unknown name, or a callable without one.
+    """
+    if isinstance(operator, CoarseningOperator):
+        return operator
+    if not isinstance(operator, str) or operator not in OPERATORS:
+        raise ValueError(
+            "operator must be the name of a coarsening operator, since forcings of "
+            f"different operators hardly correlate: one of {sorted(OPERATORS)}, or a "
+            f"CoarseningOperator(name, ...); received {operator!r}."
+        )
+    return OPERATORS[operator]
+
+
+def check_products(flow: TwoLayerConfig, operator: CoarseningOperator) -> None:
+    """Raise ValueError unless flow and operator form products the same way."""
+    if flow.aliased_products == operator.aliased_products:
+        return
+    ways = {True: "are aliased", False: "are free of aliasing"}
+    raise ValueError(
+        f"the products of the flow {ways[flow.aliased_products]}, those of "
+        f"{operator.name} {ways[operator.aliased_products]}: the forcing would not be "
+        "that of the flow. Choose an operator with '_aliased' behind its name for "
+        "aliased_products=True, and one without for False."
+    )
+
+
+def layer_modes(flow: TwoLayerConfig) -> Modes:
+    """Return all modes of a flow's grid below Nyquist, with the products it forms."""
+    modes_of = aliased_modes if flow.aliased_products else padded_modes
+    return modes_of(Grid(flow.shape, flow.lengths))
+
+
+def transport_hat(
+    potential_vorticity_hat: FieldHat, flow: TwoLayerConfig, modes: Modes
+) -> tuple[FieldHat, FieldHat]:
+    """Return streamfunction and `div((u_i + U_i) q_i)` of two layers, on the modes.
+
+    Args:
+        potential_vorticity_hat: coefficients, shape `(2, *modes.shape)`.
+        flow: physics.
+        modes: wavenumbers, and the grid of the products.
+    """
+    matrix = inversion(flow, modes)
+    psi_hat = np.einsum("ijkl,jkl->ikl", matrix, potential_vorticity_hat)
+    u, v, q = (
+        _on_points(hat, modes)
+        for hat in (
+            1j * modes.ky * psi_hat,
+            -1j * modes.kx * psi_hat,
+            potential_vorticity_hat,
+        )
+    )
+    u += np.reshape(flow.mean_velocities, (2, 1, 1))
+    flux_x, flux_y = (
+        to_spectral(flux)[..., : modes.shape[1]] * modes.mask for flux in (u * q, v * q)
+    )
+    return psi_hat, 1j * (modes.kx * flux_x + modes.ky * flux_y)
+
+
+def _advected(
+    potential_vorticity: Field, flow: TwoLayerConfig
+) -> tuple[Field, Field, Field]:
+    """Return streamfunction, velocities and the divergence of the fluxes, physical."""
+    modes = layer_modes(flow)
+    q_hat = modes.from_physical(potential_vorticity)
+    psi_hat, divergence_hat = transport_hat(q_hat, flow, modes)
+    velocity_hat = np.stack([1j * modes.ky * psi_hat, -1j * modes.kx * psi_hat], axis=1)
+    psi, velocity, divergence = map(
+        modes.to_physical, (psi_hat, velocity_hat, divergence_hat)
+    )
+    return psi, velocity, divergence
+
+
+def _on_points(field_hat: FieldHat, modes: Modes) -> Field:
+    """Return fields on the grid of the products."""
+    points = modes.quadrature.num_points
+    full = np.zeros((*field_hat.shape[:-1], points[1] // 2 + 1), complex)
+    full[..., : modes.shape[1]] = field_hat
+    return to_physical(full, points)
