@@ -32,6 +32,7 @@ HOMES = {
     "ScalarGain": ("freezing", "OutputGain"),
     "ScaledSchedule": ("transfer", "LearningRates"),
     "SpectralLoss": ("losses", "SpectralLoss"),
+    "WeightedMeanSquaredError": ("losses", "WeightedMeanSquaredError"),
     "SpectrumRMSE": ("metrics", "SpectrumRMSE"),
     "UnrolledLES": ("layers", "UnrolledLES"),
 }

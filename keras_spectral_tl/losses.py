@@ -1,10 +1,11 @@
-"""Losses that compare spectra instead of points."""
+"""Losses that compare spectra instead of points, or weigh points by their areas."""
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_spectral_tl._checks import real_array, whole_numbers
@@ -193,6 +194,61 @@ class SpectralLoss(keras.losses.Loss):
                 "data_format must be 'channels_last', 'channels_first' or None. "
                 f"Received data_format={self.data_format!r}."
             )
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class WeightedMeanSquaredError(keras.losses.Loss):
+    """Mean squared error with a weight for each point of a sample.
+
+    ``loss = sum(w (y_pred - y_true)^2) / sum(w)`` over the points and channels of a
+    sample: with areas of cells as weights, the mean over the area of a sphere instead
+    of the mean over a latitude-longitude grid.
+
+    Args:
+        weights: Array that broadcasts to the shape of a sample of y, finite, at least
+            0, not all 0: ``cos(latitude)[:, None, None]`` for fields (latitude,
+            longitude, channels).
+        reduction: How samples are put together, as in every Keras loss.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If the weights are anything else.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = WeightedMeanSquaredError(np.array([[1.0], [3.0]]))
+        >>> true = np.zeros((1, 2, 1))
+        >>> float(loss(true, np.array([[[2.0], [0.0]]])))  # (1 * 4 + 3 * 0) / 4
+        1.0
+    """
+
+    def __init__(
+        self,
+        weights: Any,
+        reduction: str = "sum_over_batch_size",
+        name: str = "weighted_mean_squared_error",
+    ) -> None:
+        super().__init__(name=name, reduction=reduction)
+        self.weights = real_array("weights", weights)
+        given = self.weights
+        if not (np.isfinite(given).all() and given.min() >= 0 and given.max() > 0):
+            raise ValueError(
+                "Expected finite weights of at least 0, not all 0. Received weights "
+                f"from {given.min():.4g} to {given.max():.4g}."
+            )
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the weighted mean of each sample."""
+        error = ops.square(y_pred - y_true)
+        axes = tuple(range(1, len(error.shape)))
+        weights = ops.cast(ops.convert_to_tensor(self.weights), error.dtype)
+        weights = weights * ops.ones_like(error)
+        return ops.sum(weights * error, axis=axes) / ops.sum(weights, axis=axes)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make this loss again."""
+        settings = {"reduction": self.reduction, "name": self.name}
+        return {"weights": self.weights.tolist(), **settings}
 
 
 def _checked_range(wavenumbers: Any) -> tuple[int, int | None]:

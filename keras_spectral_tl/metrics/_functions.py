@@ -11,7 +11,9 @@ from keras_spectral_tl._checks import real_array
 Samples = NDArray[np.float64]
 
 
-def pattern_correlation(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+def pattern_correlation(
+    y_true: ArrayLike, y_pred: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Return the mean over samples of the correlation of each sample with its truth.
 
     With t and p the values of one sample at all its points and channels, less their
@@ -22,24 +24,35 @@ def pattern_correlation(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Args:
         y_true: True values, shape (num_samples, ...).
         y_pred: Predicted values, same shape.
+        weights: Weights of the points in means and sums, at least 0, that broadcast to
+            the shape of y: areas of cells on a sphere,
+            ``cos(latitude)[:, None, None]`` for (num_samples, latitude, longitude,
+            channels). None weighs all alike.
 
     Returns:
         The mean correlation, in float64.
 
     Raises:
-        ValueError: If the shapes differ or there is nothing to correlate.
+        ValueError: If the shapes differ or there is nothing to correlate, or weights
+            are negative, not finite, or all zero in a sample.
 
     Example:
         >>> round(pattern_correlation([[0.0, 1.0, 2.0]], [[5.0, 7.0, 9.0]]), 12)
         1.0
         >>> pattern_correlation([[0.0, 1.0, 2.0]], [[3.0, 3.0, 3.0]])
         0.0
+        >>> true, pred = [[0.0, 1.0, 2.0, 9.0]], [[0.0, 1.0, 2.0, -9.0]]
+        >>> round(pattern_correlation(true, pred, weights=[1.0, 1.0, 1.0, 0.0]), 12)
+        1.0
     """
     true, pred = matching_samples(y_true, y_pred)
-    return float(np.mean(correlations(true, pred, np.ones(true.shape, bool))))
+    chosen = _point_weights(weights, np.shape(y_true)).reshape(true.shape)
+    return float(np.mean(correlations(true, pred, chosen)))
 
 
-def relative_rmse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+def relative_rmse(
+    y_true: ArrayLike, y_pred: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Return the root-mean-square error over the root-mean-square of the truth.
 
     sqrt(sum((y_pred - y_true)^2) / sum(y_true^2)), sums over all samples and points: 0
@@ -48,13 +61,14 @@ def relative_rmse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Args:
         y_true: True values, shape (num_samples, ...).
         y_pred: Predicted values, same shape.
+        weights: Weights of the points in both sums, see `pattern_correlation`.
 
     Returns:
         The relative error, in float64.
 
     Raises:
-        ValueError: If the shapes differ, there are no values, or the truth is zero
-            everywhere.
+        ValueError: If the shapes differ, there are no values, the truth is zero
+            everywhere, or weights are as refused by `pattern_correlation`.
 
     Example:
         >>> relative_rmse([[3.0, 4.0]], [[3.0, 9.0]])
@@ -68,8 +82,10 @@ def relative_rmse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
             f"{true.size} points of {len(true)} samples."
         )
     true, pred = true / scale, pred / scale
+    weight = _point_weights(weights, np.shape(y_true)).reshape(true.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.sqrt(np.sum((pred - true) ** 2) / np.sum(true**2)))
+        error = np.sum(weight * (pred - true) ** 2)
+        return float(np.sqrt(error / np.sum(weight * true**2)))
 
 
 def conditioned_correlation(
@@ -181,13 +197,13 @@ def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Sam
     return true.reshape(len(true), -1), pred.reshape(len(pred), -1)
 
 
-def correlations(true: Samples, pred: Samples, chosen: NDArray[np.bool_]) -> Samples:
+def correlations(true: Samples, pred: Samples, chosen: NDArray[Any]) -> Samples:
     """Pearson correlation of each row over its chosen points, in float64.
 
     Args:
         true: Array (num_samples, points).
         pred: The same of the prediction.
-        chosen: Which points count, same shape, at least one a row.
+        chosen: Which points count, or with what weight; same shape, one above 0 a row.
 
     Returns:
         Array (num_samples,): 0 where truth or prediction is constant.
@@ -198,8 +214,9 @@ def correlations(true: Samples, pred: Samples, chosen: NDArray[np.bool_]) -> Sam
         array([-1.])
     """
     with np.errstate(invalid="ignore"):
-        constant = (_range(true, chosen) == 0) | (_range(pred, chosen) == 0)
-        product = np.sum(_direction(true, chosen) * _direction(pred, chosen), axis=1)
+        counted, weight = chosen > 0, np.asarray(chosen, np.float64)
+        constant = (_range(true, counted) == 0) | (_range(pred, counted) == 0)
+        product = np.sum(_direction(true, weight) * _direction(pred, weight), axis=1)
     return np.where(constant, 0.0, product)
 
 
@@ -237,11 +254,33 @@ def _range(rows: Samples, chosen: NDArray[np.bool_]) -> Samples:
     return largest - smallest
 
 
-def _direction(rows: Samples, chosen: NDArray[np.bool_]) -> Samples:
+def _point_weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> Samples:
+    """Return weights of all points of samples of this shape, 1 for None."""
+    if weights is None:
+        return np.ones(shape)
+    given = real_array("weights", weights)
+    try:
+        full = np.broadcast_to(given, shape)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected weights that broadcast to the shape of y_true, {shape}. "
+            f"Received shape {given.shape}."
+        ) from error
+    largest = full.reshape(shape[0], -1).max(axis=1)
+    if not (np.isfinite(given).all() and given.min() >= 0 and (largest > 0).all()):
+        raise ValueError(
+            "Expected finite weights of at least 0, one above 0 in each sample. "
+            f"Received weights from {given.min():.4g} to {given.max():.4g}."
+        )
+    return full
+
+
+def _direction(rows: Samples, weight: Samples) -> Samples:
     # Scaled before squaring, so that no amplitude over- or underflows.
-    rows = np.where(chosen, rows, 0.0)
-    mean = rows.sum(axis=1, keepdims=True) / chosen.sum(axis=1, keepdims=True)
-    centred = np.where(chosen, rows - mean, 0.0)
+    rows = np.where(weight > 0, rows, 0.0)
+    total = weight.sum(axis=1, keepdims=True)
+    mean = (weight * rows).sum(axis=1, keepdims=True) / total
+    centred = np.sqrt(weight) * np.where(weight > 0, rows - mean, 0.0)
     largest = np.max(np.abs(centred), axis=1, keepdims=True)
     centred = centred / np.where(largest == 0, 1.0, largest)
     norm = np.sqrt(np.sum(centred**2, axis=1, keepdims=True))

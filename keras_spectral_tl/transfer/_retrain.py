@@ -364,10 +364,12 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     with keras.StatelessScope():  # states and counters of the model stay as they are
         outputs = model(x, training=False)
     if not hasattr(outputs, "shape"):
+        first = next(iter(outputs)) if isinstance(outputs, dict) else 0
         raise ValueError(
             f"Model {model.name!r} returns a {type(outputs).__name__} of "
-            f"{len(keras.tree.flatten(outputs))} output(s); expected one tensor. Wrap "
-            "the output to retrain in a keras.Model of its own."
+            f"{len(keras.tree.flatten(outputs))} output(s); expected one tensor. Make "
+            "a model of the output to retrain, which shares all layers: "
+            f"keras.Model(model.input, model.output[{first!r}])."
         )
     shape = tuple(outputs.shape)
     if shape == y.shape:

@@ -1,7 +1,10 @@
 """Checked samples: raw ones, and normalized ones with their statistics."""
 
 import dataclasses
+import itertools
+import operator
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import keras
@@ -13,6 +16,7 @@ from keras_spectral_tl._files import sha256_of_arrays
 # Bounds for datasets that do not tell their length, which may be endless.
 _MOST_BATCHES = 10_000
 _MOST_BYTES = 2**33
+_LIMIT = "Limit it, for example dataset.take(10), or itertools.islice(generator, 10)."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,8 +77,10 @@ class Samples:
 
         Args:
             data: `(x, y)` arrays, where x may be a list, tuple or dict of arrays; a
-                finite, batched `tf.data.Dataset` of such pairs; the path of an npz file
-                with arrays x and y; or `Samples`, which are returned as they are.
+                finite source of batches of such pairs, read once and held in memory: a
+                `tf.data.Dataset`, `keras.utils.PyDataset`, torch `DataLoader`,
+                generator or other iterable; the path of an npz file with arrays x and
+                y; or `Samples`, which are returned as they are.
 
         Raises:
             KeyError, OSError: If a file does not hold them or cannot be read.
@@ -132,17 +138,63 @@ def same_statistics(one: Any, other: Any) -> bool:
 def _as_pair(data: Any) -> tuple[Any, Any]:
     if isinstance(data, str | os.PathLike) and os.fspath(data).endswith(".npz"):
         return _from_npz(data)
-    if hasattr(data, "as_numpy_iterator"):
-        data = _from_dataset(data)
+    source = _batches(data)
+    if source is not None:
+        batches = list(source)
+        if not batches:
+            raise ValueError("The data hold no samples. Received an empty dataset.")
+        data = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
     what = type(data).__name__
     if isinstance(data, tuple | list):
-        what += f" of {len(data)} (sample weights are not used)"
+        what += (
+            f" of {len(data)} (sample weights are not used: repeat samples, or weigh "
+            "points by a loss, losses.WeightedMeanSquaredError)"
+        )
     raise TypeError(
-        "Expected data as a pair (x, y) of arrays, a batched tf.data.Dataset of such "
-        f"pairs, or the path of an .npz file with x and y. Received {what}."
+        "Expected data as a pair (x, y) of arrays, a source of batches of such pairs "
+        "(tf.data.Dataset, keras.utils.PyDataset, torch DataLoader, generator), or the "
+        f"path of an .npz file with x and y. Received {what}."
     )
+
+
+def _batches(data: Any) -> Iterator[Any] | None:
+    """Return the batches of what is a source of them, None for anything else."""
+    if hasattr(data, "as_numpy_iterator"):
+        count = int(data.cardinality()) if hasattr(data, "cardinality") else -2
+        if count == -1:
+            raise ValueError(f"The dataset never ends. {_LIMIT}")
+        return _bounded(data.as_numpy_iterator(), count)
+    if isinstance(data, keras.utils.PyDataset):
+        count = data.num_batches
+        order = itertools.count() if count is None else range(count)
+        return _bounded((data[i] for i in order), -1 if count is None else count)
+    if hasattr(data, "shape") or not isinstance(data, Iterable):
+        return None
+    if isinstance(data, str | bytes | dict | tuple | list):
+        return None
+    return _bounded(data, operator.length_hint(data, -1))
+
+
+def _bounded(batches: Iterable[Any], count: int) -> Iterator[Any]:
+    """Pass on checked batches; refuse to go on for ever where `count` is below 0."""
+    size = 0
+    for number, batch in enumerate(batches, start=1):
+        parts = _as_arrays(batch)
+        flat = keras.tree.flatten(parts)
+        if any(part.ndim == 0 for part in flat):
+            raise ValueError(
+                "Expected a dataset of batches. Received single samples: put them into "
+                "batches, for example dataset.batch(32)."
+            )
+        size += sum(part.nbytes for part in flat)
+        if count < 0 and (number > _MOST_BATCHES or size > _MOST_BYTES):
+            raise ValueError(
+                "The dataset does not tell its length, and had no end after "
+                f"{number:,} batches ({size / 1e6:,.0f} MB). {_LIMIT}"
+            )
+        yield parts
 
 
 def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
@@ -155,31 +207,6 @@ def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
                 "Write it with numpy.savez(path, x=inputs, y=outputs)."
             )
         return file["x"], file["y"]
-
-
-def _from_dataset(dataset: Any) -> Any:
-    cardinality = int(dataset.cardinality()) if hasattr(dataset, "cardinality") else -2
-    endless = "Limit it, for example dataset.take(10)."
-    if cardinality == -1:
-        raise ValueError(f"The dataset never ends. {endless}")
-    batches, size = [], 0
-    for batch in dataset.as_numpy_iterator():
-        batches.append(batch)
-        size += sum(np.asarray(part).nbytes for part in keras.tree.flatten(batch))
-        too_long = len(batches) > _MOST_BATCHES or size > _MOST_BYTES
-        if cardinality < 0 and too_long:
-            raise ValueError(
-                f"The dataset does not tell its length, and had no end after "
-                f"{len(batches):,} batches ({size / 1e6:,.0f} MB). {endless}"
-            )
-    if not batches:
-        raise ValueError("The data hold no samples. Received an empty dataset.")
-    if any(np.ndim(part) == 0 for part in keras.tree.flatten(batches[0])):
-        raise ValueError(
-            "Expected a dataset of batches. Received single samples: add "
-            "dataset.batch(32)."
-        )
-    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
 
 
 def _as_arrays(x: Any) -> Any:
@@ -200,6 +227,8 @@ def _as_array(values: Any) -> NDArray[Any]:
             "Received a masked NumPy array, whose mask a training would lose. Fill it "
             "or drop the masked samples."
         )
+    if hasattr(values, "detach"):  # a torch tensor, perhaps of an accelerator
+        values = values.detach().cpu()
     return np.asarray(values)
 
 

@@ -40,6 +40,48 @@ def test_correlation_of_orthogonal_waves_is_zero():
     assert abs(value) < ROUND_OFF
 
 
+def test_weights_of_whole_numbers_are_repeated_points():
+    rng = np.random.default_rng(3)
+    true, pred = rng.normal(size=(2, 4, 5, 6, 2))
+    counts = rng.integers(0, 4, size=(5, 1, 1))
+    rows = np.repeat(np.arange(5), counts[:, 0, 0])
+    for function in (metrics.pattern_correlation, metrics.relative_rmse):
+        weighted = function(true, pred, weights=counts)
+        repeated = function(true[:, rows], pred[:, rows])
+        assert weighted == pytest.approx(repeated, rel=1e-13)
+        assert function(true, pred, np.full(pred.shape, 0.5)) == pytest.approx(
+            function(true, pred), rel=1e-13
+        )
+
+
+def test_areas_of_cells_make_a_mean_over_the_sphere():
+    """sin(latitude) and longitude waves are orthogonal on the sphere."""
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    longitude = 2 * np.pi * np.arange(16) / 16
+    wave = np.sqrt(1 - nodes[:, None] ** 2) * np.cos(longitude)
+    zonal = np.broadcast_to(nodes[:, None], wave.shape)
+    pair = zonal[None], (0.6 * zonal + 0.8 * wave)[None]
+    # On the sphere the mean square of each is 1/3.
+    areas = weights[:, None]
+    assert metrics.pattern_correlation(*pair, areas) == pytest.approx(0.6, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(5), r"broadcast to the shape of y_true, \(2, 4\).*\(5,\)"),
+        ([-1.0, 1.0, 1.0, 1.0], "at least 0"),
+        ([0.0] * 4, "one above 0 in each sample"),
+        ([np.nan, 1.0, 1.0, 1.0], "finite"),
+    ],
+)
+def test_bad_weights_are_refused(weights, message):
+    rows = np.arange(8.0).reshape(2, 4)
+    for function in (metrics.pattern_correlation, metrics.relative_rmse):
+        with pytest.raises(ValueError, match=message):
+            function(rows, rows, weights)
+
+
 def test_constant_samples_count_as_zero():
     true, pred = TRUE.copy(), TRUE.copy()
     pred[0], true[1] = 0.1, 0.1

@@ -1,10 +1,13 @@
 """Samples are checked once, normalized once, and tell raw from normalized."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_spectral_tl as kst
 from keras_spectral_tl import metrics, transfer
 from keras_spectral_tl.transfer import (
     ChannelStatistics,
@@ -230,12 +233,102 @@ def test_a_dataset_without_end_and_without_a_length_is_refused(monkeypatch):
         Samples.of(dataset)
 
 
+@pytest.mark.parametrize("form", [list, dict])
+def test_an_output_of_several_is_retrained_as_the_error_says(form):
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(4, "tanh", name="a")(inputs)
+    heads = [keras.layers.Dense(3, name=name)(hidden) for name in ("u", "v")]
+    model = keras.Model(
+        inputs, heads if form is list else {"u": heads[0], "v": heads[1]}
+    )
+    for function in (
+        lambda model: transfer.retrain(model, (X, Y), "a", **QUICK),
+        lambda model: kst.score_layers(model, (X, Y), (X, Y), epochs=1),
+    ):
+        with pytest.raises(ValueError, match=r"2 output.* shares all layers") as error:
+            function(model)
+    given = str(error.value).partition("layers: ")[2].removesuffix(".")
+    key = 0 if form is list else "u"
+    assert given == f"keras.Model(model.input, model.output[{key!r}])"
+    one = keras.Model(model.input, model.output[key])
+    result = transfer.retrain(one, (X, Y), "u", **QUICK)
+    assert result.changed == ("u",)
+
+
+class Sequence(keras.utils.PyDataset):
+    """Samples in batches of three, as many as are asked for, or without end."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    num_batches = property(lambda self: self.count)
+
+    def __getitem__(self, index):
+        rows = slice(3 * index, 3 * index + 3)
+        return X[rows], Y[rows]
+
+
+def _torch_loader():
+    data = pytest.importorskip("torch.utils.data")
+    torch = pytest.importorskip("torch")
+    pairs = data.TensorDataset(torch.from_numpy(X).requires_grad_(), torch.tensor(Y))
+    return data.DataLoader(pairs, batch_size=3)
+
+
+SOURCES = {
+    "tf.data": lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(3),
+    "PyDataset": lambda: Sequence(3),
+    "generator": lambda: ((X[i : i + 3], Y[i : i + 3]) for i in (0, 3, 6)),
+    "DataLoader": _torch_loader,
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_sources_of_batches_are_read_once_into_arrays(source):
+    samples = Samples.of(source())
+    np.testing.assert_array_equal(samples.x, X)
+    np.testing.assert_array_equal(samples.y, Y)
+
+
+def test_batches_of_several_inputs_keep_their_structure():
+    samples = Samples.of(({"u": X, "v": (Y, X)}, Y) for _ in range(2))
+    assert samples.x["u"].shape == (16, 4) and samples.x["v"][0].shape == (16, 3)
+
+
+def test_retrain_and_scores_take_a_generator_and_a_py_dataset():
+    model = _model()
+    expected = transfer.retrain(model, (X, Y), "a", **QUICK)
+    for source in (Sequence(3), SOURCES["generator"]()):
+        result = transfer.retrain(model, source, "a", **QUICK)
+        assert result.hashes_after == expected.hashes_after
+    scores = kst.score_layers(model, Sequence(3), SOURCES["generator"](), epochs=2)
+    assert sorted(scores.ranking) == ["a", "b"]
+
+
+def test_endless_generators_and_py_datasets_are_refused(monkeypatch):
+    monkeypatch.setattr(_samples, "_MOST_BATCHES", 100)
+    endless = ((X, Y) for _ in itertools.count())
+    with pytest.raises(ValueError, match=r"no end after 101 batches .*islice"):
+        transfer.retrain(_model(), endless, "a")
+    monkeypatch.setattr(Sequence, "__getitem__", lambda self, index: (X, Y))
+    with pytest.raises(ValueError, match="no end after 101 batches"):
+        kst.score_layers(_model(), Sequence(None), (X, Y))
+    assert len(Samples.of(itertools.islice(endless, 3))) == 24
+
+
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
         ((X, Y, Y), TypeError, "tuple of 3 .*weights are not used"),
         ((np.ma.masked_array(X, X > 0), Y), ValueError, "masked NumPy array"),
         (tf.data.Dataset.from_tensor_slices((X[:, 0], Y)), ValueError, r"batch\(32\)"),
+        (((x, 1.0) for x in X), ValueError, r"batch\(32\)"),
+        (({"x": X, "y": Y} for _ in range(2)), TypeError, "generator.*Received dict"),
+        (((X, Y, Y) for _ in range(2)), TypeError, "tuple of 3 .*weights are not used"),
+        (iter(()), ValueError, "hold no samples"),
+        ({"x": X, "y": Y}, TypeError, "Received dict"),
+        (X, TypeError, "Received ndarray"),
     ],
 )
 def test_data_of_other_forms_are_refused_in_words(data, error, message):

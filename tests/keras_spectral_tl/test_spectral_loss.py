@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_spectral_tl import transfer
 from keras_spectral_tl.losses import (
     SpectralLoss,
+    WeightedMeanSquaredError,
     squared_log_ratio,
     squared_relative_error,
 )
@@ -192,3 +194,46 @@ def test_bad_mismatch_and_fields_are_refused() -> None:
         SpectralLoss()(TRUE, PREDICTED[..., :1])
     with pytest.raises(ValueError, match=r"\(3, 12, 10\)"):
         SpectralLoss()(TRUE[..., 0], PREDICTED[..., 0])
+
+
+# WeightedMeanSquaredError
+
+
+def test_weighted_loss_is_the_mean_over_areas_on_every_backend() -> None:
+    rng = np.random.default_rng(0)
+    true, pred = rng.normal(size=(2, 3, 4, 5, 2)).astype("float32")
+    areas = rng.uniform(size=(4, 1, 1))
+    expected = np.mean(areas * (pred - true) ** 2) / areas.mean()
+    loss = WeightedMeanSquaredError(areas)
+    assert float(loss(true, pred)) == pytest.approx(expected, rel=1e-6)
+    uniform = WeightedMeanSquaredError(2.0)(true, pred)
+    assert float(uniform) == pytest.approx(np.mean((pred - true) ** 2), rel=1e-6)
+
+
+def test_points_without_weight_do_not_train_and_the_loss_is_saved(tmp_path) -> None:
+    inputs = keras.Input((4, 1))
+    model = keras.Model(inputs, keras.layers.Dense(1, name="gain")(inputs))
+    x = np.random.default_rng(1).normal(size=(8, 4, 1))
+    y = 3 * x
+    y[:, 0] = 1e6  # nonsense where the weight is 0
+    weights = np.array([0.0, 1.0, 1.0, 2.0])[:, None]
+    loss = WeightedMeanSquaredError(weights)
+    result = transfer.retrain(
+        model,
+        (x, y),
+        "gain",
+        loss=loss,
+        optimizer=keras.optimizers.Adam(0.2),
+        epochs=300,
+    )
+    kernel = float(ops.squeeze(result.model.get_layer("gain").kernel))
+    assert kernel == pytest.approx(3, rel=1e-2)
+    result.model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.loss.weights, weights)
+
+
+@pytest.mark.parametrize("weights", [[-1.0, 1.0], [0.0, 0.0], [np.inf, 1.0]])
+def test_bad_point_weights_are_refused(weights) -> None:
+    with pytest.raises(ValueError, match="at least 0, not all 0"):
+        WeightedMeanSquaredError(weights)
