@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from turbulence_data._checks import (
     TWO_PI,
@@ -17,17 +17,39 @@ from turbulence_data._checks import (
     is_finite_number,
 )
 
-_REAL_FIELDS = (
-    "reynolds",
-    "linear_drag",
-    "beta",
-    "forcing_amplitude",
-    "hyperviscosity",
-)
+
+@dataclass(frozen=True)
+class _Flow:
+    """The points of a flow, and the round trip of all its parameters."""
+
+    num_points: int | tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`num_points` as the pair `(nx, ny)`."""
+        return as_pair(self.num_points)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters as plain values, in the order of the signature."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the config of such values; lists (from JSON) become tuples."""
+        arguments: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+        }
+        return cls(**arguments)
+
+    def _store(self, kind: type[int] | type[float], *names: str) -> None:
+        """Store numbers as Python's: NumPy scalars would not survive a round trip."""
+        for name in names:
+            object.__setattr__(self, name, kind(getattr(self, name)))
 
 
 @dataclass(frozen=True)
-class FlowConfig:
+class FlowConfig(_Flow):
     """A flow on a doubly periodic domain: resolution and physical parameters.
 
         d(vorticity)/dt + J = nu lap(vorticity) - nu_h (-lap)^p vorticity
@@ -55,7 +77,6 @@ class FlowConfig:
         0.0005
     """
 
-    num_points: int | tuple[int, int]
     reynolds: float
     linear_drag: float = 0.1
     forcing_wavenumber: int | None = 4
@@ -80,11 +101,10 @@ class FlowConfig:
         check_whole("hyperviscosity_order", self.hyperviscosity_order, at_least=2)
         if self.forcing_wavenumber is not None:
             self._check_forcing()
-            object.__setattr__(self, "forcing_wavenumber", int(self.forcing_wavenumber))
-        for name in _REAL_FIELDS:  # NumPy scalars would not survive a round trip
-            object.__setattr__(self, name, float(getattr(self, name)))
-        order = int(self.hyperviscosity_order)
-        object.__setattr__(self, "hyperviscosity_order", order)
+            self._store(int, "forcing_wavenumber")
+        self._store(int, "hyperviscosity_order")
+        self._store(float, "reynolds", "linear_drag", "beta")
+        self._store(float, "forcing_amplitude", "hyperviscosity")
 
     def _check_forcing(self) -> None:
         check_whole("forcing_wavenumber", self.forcing_wavenumber, at_least=1)
@@ -111,27 +131,9 @@ class FlowConfig:
         """`nu = 1 / reynolds`."""
         return 1.0 / self.reynolds
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """`num_points` as the pair `(nx, ny)`."""
-        return as_pair(self.num_points)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the parameters as plain values, in the order of the signature."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FlowConfig:
-        """Return the config of such values; lists (from JSON) become tuples."""
-        arguments: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in values.items()
-        }
-        return cls(**arguments)
-
 
 @dataclass(frozen=True)
-class TwoLayerConfig:
+class TwoLayerConfig(_Flow):
     """Two layers of quasi-geostrophic flow under a steady shear, in SI units.
 
         d(q_i)/dt + u_i . grad(q_i) + U_i d(q_i)/dx + Q_i v_i
@@ -172,7 +174,6 @@ class TwoLayerConfig:
         3.555556
     """
 
-    num_points: int | tuple[int, int]
     deformation_radius: float
     beta: float
     bottom_drag: float
@@ -199,17 +200,9 @@ class TwoLayerConfig:
                 f"{self.aliased_products!r}."
             )
         self._store_pairs()
-        for name in (
-            "deformation_radius",
-            "beta",
-            "bottom_drag",
-            "layer_ratio",
-            "hyperviscosity",
-            "exponential_filter",
-        ):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        order = int(self.hyperviscosity_order)
-        object.__setattr__(self, "hyperviscosity_order", order)
+        self._store(int, "hyperviscosity_order")
+        self._store(float, "deformation_radius", "beta", "bottom_drag", "layer_ratio")
+        self._store(float, "hyperviscosity", "exponential_filter")
 
     def _store_pairs(self) -> None:
         """Check and store what belongs to layers and directions, as pairs of floats."""
@@ -236,11 +229,6 @@ class TwoLayerConfig:
         object.__setattr__(self, "length", (float(sides[0]), float(sides[1])))
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """`num_points` as the pair `(nx, ny)`."""
-        return as_pair(self.num_points)
-
-    @property
     def lengths(self) -> tuple[float, float]:
         """`length` as the pair `(Lx, Ly)`."""
         x, y = self.length if isinstance(self.length, tuple) else (self.length,) * 2
@@ -264,16 +252,3 @@ class TwoLayerConfig:
         (first, second), (upper, lower) = self.stretching, self.mean_velocities
         shear = upper - lower
         return self.beta + first * shear, self.beta - second * shear
-
-    def to_dict(self) -> dict[str, Any]:
-        """The parameters as plain values, in the order of the signature."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TwoLayerConfig:
-        """The inverse of `to_dict`; lists (from JSON) become tuples."""
-        arguments: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in values.items()
-        }
-        return cls(**arguments)

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from turbulence_data._checks import check_kind
 from turbulence_data.solver._fields import check_field
 from turbulence_data.solver._forcing import Drive, ForcingLike
-from turbulence_data.solver._grid import Field, FieldHat
-from turbulence_data.solver._modes import Modes
+from turbulence_data.solver._grid import Field, FieldHat, Grid
+from turbulence_data.solver._modes import Modes, padded_modes, truncated_modes
 
 Closure = Callable[[Field, Field], Field]
 """`(vorticity, streamfunction) -> sgs_forcing`, physical fields of one shape."""
@@ -103,6 +103,12 @@ class Equation(ABC):
             )
         self.flow, self.modes, self.drive = flow, modes, drive
         self.closure, self.forcing = closure, forcing
+
+    @classmethod
+    def modes_of(cls, flow: Any, is_les: bool, dtype: DTypeLike) -> Modes:
+        """Return the modes on which a flow is solved, all below Nyquist for an LES."""
+        grid = Grid(flow.shape, flow.lengths)
+        return padded_modes(grid, dtype) if is_les else truncated_modes(grid, dtype)
 
     @abstractmethod
     def nonlinear_terms(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -17,13 +17,8 @@ from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver._engine import Engine, Integrator, State, check_engine
 from turbulence_data.solver._equation import Closure, Equation, Integrals
 from turbulence_data.solver._forcing import ForcingLike
-from turbulence_data.solver._grid import Field, Grid
-from turbulence_data.solver._modes import (
-    aliased_modes,
-    as_real_dtype,
-    padded_modes,
-    truncated_modes,
-)
+from turbulence_data.solver._grid import Field
+from turbulence_data.solver._modes import as_real_dtype
 from turbulence_data.solver._schemes import (
     RK4_IMAGINARY_LIMIT,
     Scheme,
@@ -50,8 +45,8 @@ _DAMPING = 0.2
 # Kicks are first order: right after one, forced modes are this much above balance.
 _DAMPING_OF_KICKS = 0.02
 
-# The equation of each kind of flow, `(flow, modes, closure, forcing) -> Equation`.
-_EQUATIONS: dict[type, Callable[..., Equation]] = {
+# The equation of each kind of flow; made by `(flow, modes, closure, forcing)`.
+_EQUATIONS: dict[type, Any] = {
     FlowConfig: VorticityEquation,
     TwoLayerConfig: TwoLayerEquation,
 }
@@ -119,11 +114,10 @@ def equation_of(
     if type(flow) not in _EQUATIONS:
         known = " or ".join(kind.__name__ for kind in _EQUATIONS)
         raise TypeError(f"flow must be a {known}(num_points, ...); received {flow!r}.")
-    modes_of = truncated_modes if closure is None else padded_modes
-    if getattr(flow, "aliased_products", False):
-        modes_of = aliased_modes
-    modes = modes_of(Grid(flow.shape, flow.lengths), dtype)
-    return _EQUATIONS[type(flow)](flow, modes, closure, forcing)
+    kind = _EQUATIONS[type(flow)]
+    modes = kind.modes_of(flow, closure is not None, dtype)
+    equation: Equation = kind(flow, modes, closure, forcing)
+    return equation
 
 
 class Simulation:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._equation import Closure, Equation, Integrals, Operations
 from turbulence_data.solver._fields import check_layers
 from turbulence_data.solver._forcing import Drive, ForcingLike
-from turbulence_data.solver._grid import Field, FieldHat
-from turbulence_data.solver._modes import Modes, inversion
+from turbulence_data.solver._grid import Field, FieldHat, Grid
+from turbulence_data.solver._modes import Modes, aliased_modes, inversion
 
 # The filter of pyqg begins at this part of the Nyquist wavenumber.
 _FILTER_START = 0.65
@@ -68,6 +68,13 @@ class TwoLayerEquation(Equation):
         exchange = math.sqrt(np.abs(coupling[0] * coupling[1]).max(initial=0.0))
         self._wave_rate = float(max(waves, exchange))
         self._filter = step_filter(flow, modes)
+
+    @classmethod
+    def modes_of(cls, flow: TwoLayerConfig, is_les: bool, dtype: DTypeLike) -> Modes:
+        """Return the modes of the flow, those of pyqg where it is asked for."""
+        if flow.aliased_products:
+            return aliased_modes(Grid(flow.shape, flow.lengths), dtype)
+        return super().modes_of(flow, is_les, dtype)
 
     def nonlinear_terms(
         self, operations: Operations, state_hat: FieldHat, out: FieldHat
