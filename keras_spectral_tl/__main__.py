@@ -63,11 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code.
-
-    Args:
-        arguments: Of the command line; None for those of this process.
-    """
+    """Run one command and return its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for name in ("absl", "tensorflow"):  # they warn of every new model's prediction
         logging.getLogger(name).setLevel(logging.ERROR)

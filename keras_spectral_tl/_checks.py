@@ -17,22 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 def whole_number(
     name: str, value: Any, at_least: int | None = None, at_most: int | None = None
 ) -> int:
-    """Return a whole number as an int.
-
-    Args:
-        name: The argument's name, for errors.
-        value: The argument. A bool is refused, integers of NumPy are taken.
-        at_least: The lowest value allowed.
-        at_most: The highest value allowed.
-
-    Raises:
-        TypeError: If it is not a whole number.
-        ValueError: If it is out of range.
-
-    Example:
-        >>> whole_number("batch_size", np.int64(8), at_least=1)
-        8
-    """
+    """Return a whole number as an int."""
     expected = f"Expected {name} as a whole number (int){_range(at_least, at_most)}."
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{expected} Received {name}={value!r:.100}.")
@@ -44,20 +29,7 @@ def whole_number(
 
 
 def whole_numbers(name: str, values: Any, at_least: int = 0) -> list[int]:
-    """Return a sequence of at least one whole number as a list of ints.
-
-    Args:
-        name: The argument's name, for errors.
-        values: The argument. Fractions, text and empty sequences are refused.
-        at_least: The lowest value allowed.
-
-    Raises:
-        ValueError: If it is anything else.
-
-    Example:
-        >>> whole_numbers("wavenumbers", (1, np.int64(2)))
-        [1, 2]
-    """
+    """Return a sequence of at least one whole number as a list of ints."""
     try:
         found = [whole_number(name, value, at_least) for value in values]
     except (TypeError, ValueError):
@@ -79,24 +51,7 @@ def real_number(
     at_most: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Return a finite real number as a float.
-
-    Args:
-        name: The argument's name, for errors.
-        value: The argument. A bool is refused, scalars of NumPy are taken.
-        at_least: The lowest value allowed.
-        above: Bound that the value must exceed.
-        at_most: The highest value allowed.
-        below: Bound that the value must not reach.
-
-    Raises:
-        TypeError: If it is not a real number.
-        ValueError: If it is not finite or out of range.
-
-    Example:
-        >>> real_number("validation_split", 0.25, at_least=0, below=1)
-        0.25
-    """
+    """Return a finite real number as a float."""
     bounds = _range(at_least, at_most, above, below)
     expected = f"Expected {name} as a finite number{bounds}."
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -115,20 +70,7 @@ def real_number(
 
 
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
-    """Return a value that is among the choices.
-
-    Args:
-        name: The argument's name, for errors.
-        value: The argument.
-        choices: The values allowed.
-
-    Raises:
-        ValueError: If it is not; a near choice is proposed.
-
-    Example:
-        >>> one_of("mode", "min", ("min", "max"))
-        'min'
-    """
+    """Return a value that is among the choices."""
     if any(value is choice or value == choice for choice in choices):
         return value
     listed = ", ".join(map(repr, choices))
@@ -139,30 +81,13 @@ def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def did_you_mean(value: Any, choices: Collection[Any]) -> str:
-    """Return the sentence " Did you mean 'x'?" for near names, or nothing.
-
-    Example:
-        >>> did_you_mean("con_1", ["conv_1", "dense"])
-        " Did you mean 'conv_1'?"
-    """
+    """Return the sentence " Did you mean 'x'?" for near names, or nothing."""
     near = difflib.get_close_matches(str(value), list(map(str, choices)), 3, 0.5)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Return an array of float64; complex numbers, text and objects are refused.
-
-    Args:
-        name: The argument's name, for errors.
-        values: Anything that NumPy makes an array of numbers of.
-
-    Raises:
-        ValueError: If the values are not real numbers.
-
-    Example:
-        >>> real_array("weights", [1, 2])
-        array([1., 2.])
-    """
+    """Return an array of float64; complex numbers, text and objects are refused."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise ValueError(
@@ -173,20 +98,7 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def require(module: str, purpose: str, install: str) -> Any:
-    """Import an optional dependency and return the module.
-
-    Args:
-        module: Its import name.
-        purpose: What needs it, in the plural, for the error.
-        install: What pip is to install.
-
-    Raises:
-        ImportError: If it is not installed, with the command that installs it.
-
-    Example:
-        >>> require("json", "Reports", "nothing").dumps([1])
-        '[1]'
-    """
+    """Import an optional dependency and return the module."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -20,17 +20,6 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
     After an exception the temporary file is removed and `path` is as it was. The
     temporary name keeps the suffix, which some writers look at.
-
-    Args:
-        path: The file to write; its folder must exist.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(pathlib.Path(folder) / "notes.txt") as partial:
-        ...         _ = partial.write_text("whole")
-        ...     [file.name for file in pathlib.Path(folder).iterdir()]
-        ['notes.txt']
     """
     target = pathlib.Path(path)
     temporary = target.with_name(f".partial-{target.name}")
@@ -42,12 +31,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> pathlib.Path:
-    """Write a file that appears whole or not at all, and return its path.
-
-    Args:
-        path: The file to write; its folder must exist.
-        content: The bytes.
-    """
+    """Write a file that appears whole or not at all, and return its path."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return pathlib.Path(path)
@@ -57,22 +41,13 @@ def write_json(path: str | os.PathLike[str], document: Any) -> pathlib.Path:
     """Write a document of plain values as JSON and return its path.
 
     JSON has no nan and no infinity: both become null.
-
-    Args:
-        path: The file to write; its folder must exist.
-        document: Mappings, sequences, strings and numbers (see `plain`).
     """
     text = json.dumps(_finite(document), indent=2, allow_nan=False)
     return write_bytes(path, (text + "\n").encode())
 
 
 def sha256(content: bytes | os.PathLike[str]) -> str:
-    """Return the SHA-256 of bytes, or of a file, as hexadecimal digits.
-
-    Example:
-        >>> sha256(b"")[:16]
-        'e3b0c44298fc1c14'
-    """
+    """Return the SHA-256 of bytes, or of a file, as hexadecimal digits."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
     with pathlib.Path(content).open("rb") as file:
@@ -80,13 +55,7 @@ def sha256(content: bytes | os.PathLike[str]) -> str:
 
 
 def sha256_of_arrays(arrays: Iterable[Any]) -> str:
-    """Return one SHA-256 of the types, shapes and values of arrays, in order.
-
-    Example:
-        >>> whole, parts = np.zeros(2), np.zeros((2, 1))
-        >>> sha256_of_arrays([whole]) == sha256_of_arrays(parts)
-        False
-    """
+    """Return one SHA-256 of the types, shapes and values of arrays, in order."""
     digest = hashlib.sha256()
     for values in map(np.asarray, arrays):
         digest.update(f"{values.dtype}{values.shape}".encode())
@@ -99,10 +68,6 @@ def plain(value: Any) -> Any:
 
     Arrays appear as their shape, dataclasses as their class and fields, functions and
     other objects as their name or that of their class.
-
-    Example:
-        >>> plain({"seed": np.int64(1), "x": np.zeros((2, 3))})
-        {'seed': 1, 'x': 'array of shape (2, 3)'}
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value

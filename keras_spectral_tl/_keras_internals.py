@@ -116,9 +116,6 @@ def drop_compiled_functions(model: keras.Model) -> bool:
     A function compiled before the flags changed trains the old weights. On JAX the
     other two are concerned as well: they take the weights as a list of trainable ones
     and one of others, so those of equal shapes would be swapped.
-
-    Returns:
-        Whether the model had a training function.
     """
     if keras.backend.backend() == "jax" and isinstance(model, keras.Model):
         model.test_function = model.predict_function = None

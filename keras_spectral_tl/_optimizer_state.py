@@ -102,12 +102,7 @@ class OptimizerView:
 
 
 def rebuilt(optimizer: Any, model: keras.Model, variables: Sequence[Any]) -> Any:
-    """Return an optimizer like this one, with its state, built for other weights.
-
-    Raises:
-        TypeError: If its state cannot be told apart by weight, or it cannot be made
-            again from its configuration.
-    """
+    """Return an optimizer like this one, with its state, built for other weights."""
     kind = type(optimizer).__name__
     way_out = (
         "The schedule trains weights that were frozen when the optimizer was built, so "
@@ -155,20 +150,9 @@ def carry_moments(
     """Copy step count and, weight by weight, moments from the optimizer of `source`.
 
     The step count decides the bias correction of Adam and the place in a schedule.
-    Weights that the source did not train start with zero moments.
-
-    Args:
-        source: A compiled model that has been trained.
-        optimizer: A built optimizer of the same class; changed in place.
-        same: For the id of each weight of `optimizer`: its path, and the weight of
-            `source` that corresponds to it, if there is one.
-
-    Returns:
-        The paths of the weights whose moments were carried.
-
-    Raises:
-        TypeError: If the classes differ or the state is not kept weight by weight.
-        ValueError: If the source has no optimizer, or one that was never used.
+    Weights that the source did not train start with zero moments. `same` maps the id of
+    each weight of the optimizer to its path and to the weight of `source` that
+    corresponds to it, if there is one. Returned are the paths of the weights carried.
     """
     given, new = _plain(getattr(source, "optimizer", None)), _plain(optimizer)
     if given is None or not given.built:

@@ -17,12 +17,7 @@ _MOST_LINES = 25
 
 
 def as_lists(value: Any) -> Any:
-    """Return a value with arrays as lists and dataclasses as dicts, for JSON.
-
-    Example:
-        >>> as_lists({"k": np.arange(3), 4: np.float64(0.5)})
-        {'k': [0, 1, 2], '4': 0.5}
-    """
+    """Return a value with arrays as lists and dataclasses as dicts, for JSON."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value) and not isinstance(value, type):
@@ -70,18 +65,8 @@ class Result:
 class ByLayer(Mapping[str, Item], Generic[Item]):
     """Results of the layers of a model by name, in the order of execution.
 
-    A read-only mapping. `print` and `to_frame` show the numbers that sum up a layer.
-
-    Args:
-        layers: Layer name to its result: a number, or a dataclass whose `summary`
-            gives a dict of numbers.
-        column: What numbers are called in a table.
-
-    Example:
-        >>> ByLayer({"conv_1": 0.5, "conv_2": 0.25}, "residual")
-        layer   residual
-        conv_1  0.5
-        conv_2  0.25
+    A read-only mapping. `print` and `to_frame` show the numbers that sum up a layer:
+    the item itself, called `column`, or what its `summary` gives.
     """
 
     def __init__(self, layers: Mapping[str, Item], column: str = "value") -> None:

@@ -10,33 +10,13 @@ def shell_numbers(
     """Return ``floor(|k| + 1/2)``: shell n holds |k| in [n - 1/2, n + 1/2).
 
     |k| is the root of an integer and never a half-integer, so no mode sits on an edge.
-
-    Args:
-        kx: Whole wavenumbers along x.
-        ky: Whole wavenumbers along y, broadcast against ``kx``.
-
-    Example:
-        >>> shell_numbers(np.array([1.0, 1.0]), np.array([1.0, 2.0]))
-        array([1., 2.])
     """
     shells: NDArray[np.floating] = np.floor(np.hypot(kx, ky) + 0.5)
     return shells
 
 
 def shells_of_all_modes(nx: int, ny: int) -> NDArray[np.int32]:
-    """Return the shell of every mode of the full plane, flattened.
-
-    Args:
-        nx: Number of points along x.
-        ny: Number of points along y.
-
-    Returns:
-        Array (nx * ny,), in the layout of a flattened FFT.
-
-    Example:
-        >>> shells_of_all_modes(2, 3)
-        array([0, 1, 1, 1, 1, 1], dtype=int32)
-    """
+    """Return the shell of every mode of the full plane, flattened."""
     kx = np.fft.fftfreq(nx, d=1 / nx)[:, None]
     ky = np.fft.fftfreq(ny, d=1 / ny)[None, :]
     shells: NDArray[np.int32] = shell_numbers(kx, ky).astype(np.int32)

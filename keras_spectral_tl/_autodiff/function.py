@@ -24,28 +24,14 @@ BACKENDS = ("tensorflow", "jax", "torch")
 class LayerFunction:
     """`(weights of some layers, x) -> output` of a model in inference mode.
 
-    Args:
-        model: A built Keras model; not changed.
-        layers: Name of a layer with trainable weights, or several.
-        variables: The weights, where they are not all that the layers have; then the
-            names of the layers are for messages only.
+    `variables` are the weights, where they are not all that the layers have; then the
+    names of the layers are for messages only.
 
     Attributes:
         layers: The layers; empty if `variables` are given.
         label: Their names, for messages.
         variables: The weights that training changes, frozen or not.
         values: Their values when this was made.
-
-    Raises:
-        KeyError: If there is no such layer.
-        ValueError: If the layers have no weights that training changes.
-
-    Example:
-        >>> dense = keras.layers.Dense(1, name="linear")
-        >>> model = keras.Sequential([keras.Input((2,)), dense])
-        >>> function = LayerFunction(model, "linear")
-        >>> [part.shape for part in function.split(np.zeros(function.num_parameters))]
-        [(2, 1), (1,)]
     """
 
     def __init__(
@@ -112,26 +98,8 @@ class LayerGradient:
 
     The other layers stay as they are. Inference mode (no dropout, frozen statistics).
 
-    Args:
-        model: A built Keras model; not changed.
-        layers: Name of a layer with trainable weights, or several.
-        variables: As for `LayerFunction`.
-
     Attributes:
         function: The model as a function of the weights.
-
-    Raises:
-        KeyError: If there is no such layer.
-        ValueError: If they have no weights that training changes; when called, if the
-            backend cannot differentiate the model.
-
-    Example:
-        >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
-        >>> model = keras.Sequential([keras.Input((2,)), dense])
-        >>> gradient = LayerGradient(model, "linear")
-        >>> x, y = np.array([[1.0, 2.0]]), np.array([[1.0]])
-        >>> gradient(np.zeros(2), x, y, weight=np.ones((1, 1)))
-        array([-2., -4.])
     """
 
     def __init__(
@@ -156,14 +124,7 @@ class LayerGradient:
         return self.function.outputs(values, x, batch_size)
 
     def __call__(self, values: Array, x: Any, y: Array, weight: Array) -> Array:
-        """Return the gradient, flat, in double precision.
-
-        Args:
-            values: Weights of the layers, flat.
-            x: Inputs of the model, the first axis counts samples.
-            y: Targets.
-            weight: Weight of every point of `y`.
-        """
+        """Return the gradient, flat, in double precision."""
         y, weight = y.astype("float32"), weight.astype("float32")
         parts = self.function.split(values)
         try:
@@ -177,11 +138,7 @@ class LayerGradient:
 
 
 def backend() -> Any:
-    """Return the module with the derivatives for the Keras backend in use.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Return the module with the derivatives for the Keras backend in use."""
     name = keras.backend.backend()
     if name not in BACKENDS:
         raise ValueError(
@@ -196,18 +153,6 @@ def compiled_forward(model: keras.Model) -> Callable[[Any], NDArray[np.float32]]
 
     Compiled on TensorFlow and JAX, eager without gradients on torch. Weights are read
     at each call, so training the model further changes what the function returns.
-
-    Args:
-        model: A built Keras model with one input and one output, which may be the only
-            entry of a dict or list.
-
-    Raises:
-        ValueError: If the model has several outputs.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
-        >>> compiled_forward(model)(np.array([[-1.0, 0.0, 2.0]], "float32"))
-        array([[0., 0., 2.]], dtype=float32)
     """
 
     def only(outputs: Any) -> Any:

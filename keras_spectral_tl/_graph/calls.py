@@ -85,26 +85,8 @@ def trace_calls(
 
     Works for functional, sequential, nested, subclassed and quantized models, since the
     calls themselves are recorded. A layer that is used twice is recorded twice, a
-    container after what is in it.
-
-    Args:
-        model: A built Keras model; not changed.
-        input_shape: Shape of one sample; that of the model if not given.
-        unknown: Size assumed where the model leaves one open; 0 refuses.
-
-    Returns:
-        The calls in order.
-
-    Raises:
-        ValueError: If the shape of a sample is not known, or the model does not take
-            one of this shape.
-
-    Example:
-        >>> layers = [keras.layers.Dense(n, name=f"dense_{n}") for n in (4, 2)]
-        >>> model = keras.Sequential([keras.Input((3,)), *layers])
-        >>> calls = trace_calls(model)[:2]
-        >>> [(call.operation.name, call.output_shapes) for call in calls]
-        [('dense_4', ((1, 4),)), ('dense_2', ((1, 2),))]
+    container after what is in it. Axes that the model leaves open get size `unknown`, 0
+    refuses.
     """
     inputs = symbolic_inputs(model, input_shape, unknown)
     calls: list[LayerCall] = []
@@ -128,19 +110,6 @@ def in_call_order(
     """Return the names of layers by their first call; never called ones come last.
 
     The order in which layers became attributes of a subclassed model may be another.
-
-    Args:
-        model: A built Keras model.
-        layers: Layers of it by name.
-
-    Raises:
-        ValueError: If the shape of a sample of `model` is not known.
-
-    Example:
-        >>> layers = {name: keras.layers.Dense(2, name=name) for name in "ba"}
-        >>> model = keras.Sequential([keras.Input((2,)), layers["a"], layers["b"]])
-        >>> in_call_order(model, layers)
-        ('a', 'b')
     """
     order: dict[int, int] = {}
     for place, call in enumerate(trace_calls(model, unknown=_OPEN_SIZE)):
@@ -153,14 +122,6 @@ def called_layers(model: keras.Model) -> tuple[str, ...]:
 
     Where the shape of a sample is not known, so that no call can be traced, they come
     in the order of `layers_with_weights`.
-
-    Args:
-        model: A built Keras model.
-
-    Example:
-        >>> layers = [keras.layers.Dense(2, name=name) for name in ("first", "last")]
-        >>> called_layers(keras.Sequential([keras.Input((3,)), *layers]))[-1]
-        'last'
     """
     layers = {n: layers_with_weights(model)[n] for n in trainable_layer_names(model)}
     try:

@@ -70,16 +70,7 @@ class LayerGraph:
 
         All other layers are taken as frozen. What draws random numbers (dropout) counts
         as dependent: the cut lies before it. Masks are tensors and cross as others do.
-
-        Args:
-            layers: The layers to train, see `freezing.select_layers`.
-
-        Returns:
-            The tensors that calls after the cut need from before it, in the order of
-            their use; None if some output of the network does not depend on `layers`.
-
-        Raises:
-            KeyError, TypeError, ValueError: As `freezing.select_layers`.
+        None if some output of the network does not depend on `layers`.
         """
         named = layers_with_weights(self.network)
         names = freezing.select_layers(self.network, layers).names
@@ -98,16 +89,7 @@ class LayerGraph:
     def part(
         self, known: Sequence[keras.KerasTensor], wanted: Sequence[keras.KerasTensor]
     ) -> tuple[tuple[keras.KerasTensor, ...], keras.Model]:
-        """Return the model that computes the wanted tensors from the known ones.
-
-        Args:
-            known: Tensors of the graph from which the wanted ones can be computed.
-            wanted: Tensors of the graph.
-
-        Returns:
-            Those of the known tensors that are needed, and the model from these to the
-            wanted ones. It consists of the layers of the network.
-        """
+        """Return the known tensors needed, and the model from these to the wanted."""
         available = {id(tensor) for tensor in known}
         needed = {id(tensor) for tensor in wanted}
         calls = []
@@ -138,28 +120,8 @@ def split(
     Both parts are built from the very layers of the network, so training the suffix
     trains the network. The prefix has an output, and the suffix an input, for every
     tensor that crosses the cut: skip connections do, and so do those inputs of the
-    network that the suffix needs.
-
-    Args:
-        network: A built Keras model. All layers but the given ones are taken as frozen
-            (a frozen BatchNormalization uses its moving statistics).
-        layers: The layers to train, see `freezing.select_layers`.
-
-    Returns:
-        Prefix and suffix; None if there is nothing to save (the cut is at the inputs)
-        or the network has no graph to cut (subclassed models).
-
-    Raises:
-        KeyError, TypeError, ValueError: As `freezing.select_layers`.
-
-    Example:
-        >>> from keras_spectral_tl.models import build_sgs_cnn
-        >>> network = build_sgs_cnn((8, 8, 2), num_layers=4, num_filters=3)
-        >>> prefix, suffix = split(network, "conv_3")
-        >>> prefix.output_shape, [layer.name for layer in suffix.layers[1:]]
-        ((None, 8, 8, 3), ['conv_3', 'conv_4'])
-        >>> split(network, "conv_1") is None
-        True
+    network that the suffix needs. None if there is nothing to save (the cut is at the
+    inputs) or the network has no graph to cut (subclassed models).
     """
     selection = freezing.select_layers(network, layers)
     graph = LayerGraph.of(network)
@@ -333,11 +295,6 @@ class Activations:
 
     Those at a new cut are computed from those at hand, so walking through all cuts of a
     network in order costs one forward pass in all. Only those at the last cut are kept.
-
-    Args:
-        graph: The graph of the network; its frozen weights must not change meanwhile.
-        sets: For each set of samples one array for each input of the graph.
-        cache: Where activations are kept.
     """
 
     def __init__(
@@ -350,15 +307,11 @@ class Activations:
         self._known: dict[int, keras.KerasTensor] = {}
 
     def at(self, cut: Sequence[keras.KerasTensor]) -> list[Arrays] | None:
-        """Return the arrays at the cut for each set of samples.
+        """Return the arrays (num_samples, ...) at the cut for each set of samples.
 
-        Args:
-            cut: Tensors of the graph, as `LayerGraph.cut` returns them.
-
-        Returns:
-            For each set one array (num_samples, ...) for each tensor. None if what
-            comes before the cut acts differently in training than in inference, draws
-            random numbers, adds a loss or changes variables: found out by doing it.
+        None if what comes before the cut acts differently in training than in
+        inference, draws random numbers, adds a loss or changes variables: found out by
+        doing it.
         """
         known = {id(tensor): tensor for tensor in self.graph.inputs} | self._known
         missing = [tensor for tensor in cut if id(tensor) not in known]
@@ -402,12 +355,6 @@ def evaluated(
     """Return the outputs of a model in inference mode, batch by batch.
 
     The model is called without compiling it: each part of a network is used only once.
-
-    Args:
-        model: A built Keras model.
-        arrays: One array (num_samples, ...) for each input.
-        cache: Where the outputs are kept.
-        held: Bytes in memory already.
     """
     results: Arrays = []
     for start, batch in _batches(arrays, cache.batch_size):

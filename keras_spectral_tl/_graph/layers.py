@@ -100,19 +100,7 @@ class ModelLayers:
 
     @classmethod
     def of(cls, model: keras.Model) -> "ModelLayers":
-        """Read the layers of a built model.
-
-        Raises:
-            TypeError: If `model` is not a Keras layer or model.
-            ValueError: If it is not built and so has no weights yet.
-
-        Example:
-            >>> import keras
-            >>> dense = keras.layers.Dense(2, name="hidden")
-            >>> model = keras.Sequential([keras.Input((3,)), dense])
-            >>> list(ModelLayers.of(model).weights)
-            ['hidden/kernel', 'hidden/bias']
-        """
+        """Read the layers of a built model."""
         layers = layers_with_weights(model)
         return cls(model, layers, named_weights(layers))
 
@@ -120,14 +108,6 @@ class ModelLayers:
         """Return the layers and weights of a copy under their names here, by place.
 
         Automatic names of layers and weights differ in a copy; places do not.
-
-        Args:
-            other: A copy of the model, possibly with layers added at the end or wrapped
-                around, or with weights added to layers (low-rank updates). What it has
-                in addition keeps its own name.
-
-        Raises:
-            ValueError: If it has fewer layers or weights: it is not a copy.
         """
         theirs = list(layers_with_weights(other).items())
         names = [*self.layers, *(name for name, _ in theirs[len(self.layers) :])]
@@ -169,11 +149,7 @@ class ModelLayers:
         }
 
     def known(self, name: str) -> str:
-        """Return `name` if a layer has it.
-
-        Raises:
-            KeyError: If none has; the message proposes the nearest names.
-        """
+        """Return `name` if a layer has it."""
         return known_name(name, self.layers, self.model.name)
 
 
@@ -271,22 +247,7 @@ def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
 
 
 def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable]:
-    """Return the weights that the layers hold themselves, by path.
-
-    Args:
-        layers: Layers by name, as from `layers_with_weights`.
-
-    Returns:
-        Weights by "layer name/weight name", layer by layer. Should a layer have two
-        weights of one name, the later ones end in `_2`, `_3`, ...
-
-    Example:
-        >>> import keras
-        >>> dense = keras.layers.Dense(2, name="hidden")
-        >>> model = keras.Sequential([keras.Input((3,)), dense])
-        >>> list(named_weights(layers_with_weights(model)))
-        ['hidden/kernel', 'hidden/bias']
-    """
+    """Return the weights that the layers themselves hold, by "layer/weight"."""
     found: dict[str, keras.Variable] = {}
     for name, layer in layers.items():
         for weight in own_weights(layer):
@@ -314,17 +275,7 @@ def symbolic_inputs(
 ) -> Any:
     """Return one symbolic sample of what `model` takes, to call or trace it with.
 
-    Args:
-        model: A built Keras model.
-        input_shape: Shape of one sample; of several inputs a list, in their order.
-        unknown: Size to assume along axes the model leaves open; None leaves them
-            open, 0 refuses.
-
-    Returns:
-        A nest of `keras.KerasTensor` with a batch axis of 1.
-
-    Raises:
-        ValueError: If the shape is not known.
+    Axes left open by the model get size `unknown`; None leaves them open, 0 refuses.
     """
 
     def sample(shape: Sequence[int | None], dtype: Any = None) -> Any:
@@ -378,35 +329,12 @@ def _unique(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def resolve_layer_name(model: keras.Model, name: str) -> str:
-    """Return `name` if it is a key of `layers_with_weights(model)`, else explain.
-
-    Args:
-        model: A built Keras model.
-        name: The name to look up.
-
-    Returns:
-        The name itself.
-
-    Raises:
-        KeyError: If no weight-bearing layer has this name; the message proposes the
-            nearest names and lists all of them.
-
-    Example:
-        >>> import keras
-        >>> dense = keras.layers.Dense(2, name="hidden")
-        >>> model = keras.Sequential([keras.Input((3,)), dense])
-        >>> resolve_layer_name(model, "hidden")
-        'hidden'
-    """
+    """Return `name` if it is a key of `layers_with_weights(model)`, else explain."""
     return known_name(name, list(layers_with_weights(model)), model.name)
 
 
 def known_name(name: str, names: Collection[str], model_name: str) -> str:
-    """Return `name` if it is one of `names`, else explain as `resolve_layer_name`.
-
-    Raises:
-        KeyError: If it is not; the message proposes the nearest names.
-    """
+    """Return `name` if it is one of `names`, else explain as `resolve_layer_name`."""
     if name in names:
         return name
     raise KeyError(

@@ -121,11 +121,6 @@ class SavedSchedule(keras.Layer):
     two. It is a layer only because layers may say how they are saved. The states of the
     random generators (of dropout) are saved too, which Keras leaves out; on torch also
     those of torch itself, from which Keras draws where a layer has no seed.
-
-    Args:
-        random_states: Returns these states, always in the same order.
-        undo: Puts the model back as it was before the fit; for the next fit, should an
-            exception end this one.
     """
 
     def __init__(

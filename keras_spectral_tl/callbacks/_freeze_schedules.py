@@ -96,15 +96,7 @@ class LayersByEpoch:
 
 @dataclasses.dataclass(frozen=True)
 class _EveryFewEpochs:
-    """Base of schedules that change by one layer every few epochs.
-
-    Args:
-        every_n_epochs: Epochs between two layers.
-
-    Raises:
-        TypeError: If it is not an int.
-        ValueError: If it is below 1.
-    """
+    """Base of schedules that change by one layer every few epochs."""
 
     every_n_epochs: int = 1
 

@@ -161,21 +161,6 @@ class TimeBudget:
     stays within ``most_share`` of the rest. The first time its length is not known, and
     it is always affordable: after that, ``spent <= max(first, most_share * rest)`` up
     to the difference between one piece of work and the one before.
-
-    Args:
-        most_share: The share, above 0; None for no limit.
-        clock: Function that returns the seconds that have passed.
-
-    Raises:
-        ValueError: If the share is not above 0.
-
-    Example:
-        >>> now = iter([0.0, 10.0, 11.0, 50.0, 201.0])
-        >>> budget = TimeBudget(0.01, clock=lambda: next(now))  # at 0 s
-        >>> with budget.work():  # 10 to 11 s
-        ...     pass
-        >>> budget.is_affordable(), budget.is_affordable()  # at 50 and at 201 s
-        (False, True)
     """
 
     def __init__(

@@ -12,11 +12,7 @@ from keras_spectral_tl.cli._inputs import System
 
 
 def prepared(path: str | None) -> pathlib.Path | None:
-    """The folder, made if need be; refused before any work if nothing can be written.
-
-    Raises:
-        OSError: If it cannot be made or written to.
-    """
+    """Return the folder, made if need be; refuse one that cannot be written to."""
     if path is None:
         return None
     folder = pathlib.Path(path)
@@ -33,11 +29,7 @@ def prepared(path: str | None) -> pathlib.Path | None:
 
 
 def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
-    """Keep findings on two networks out of one folder.
-
-    Raises:
-        ValueError: If the folder holds what was found of another network.
-    """
+    """Keep findings on two networks out of one folder."""
     known = {} if folder is None else _read(folder / "provenance.json", {})
     if not known or not pathlib.Path(model).is_file():
         return
@@ -53,16 +45,7 @@ def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
 def refuse_other_samples(
     folder: pathlib.Path, step: str, record: Mapping[str, Any]
 ) -> None:
-    """Keep figures on different samples out of one table.
-
-    Args:
-        folder: Where findings are kept.
-        step: Name of what is to be done.
-        record: What it will be made from, with target, test and normalization.
-
-    Raises:
-        ValueError: If the same step was done there with other samples.
-    """
+    """Keep figures on different samples out of one table."""
     known = _read(folder / "provenance.json", {}).get(step, {})
     if not known:
         return
@@ -78,14 +61,7 @@ def refuse_other_samples(
 def keep(
     folder: pathlib.Path | None, step: str, parts: Mapping[str, Any], record: Any
 ) -> None:
-    """Write parts of a study, and add where they come from.
-
-    Args:
-        folder: Where; nothing is written if None.
-        step: Name of what was done.
-        parts: Name of a part of `report.Study` to its content.
-        record: What it was made from.
-    """
+    """Write parts of a study, and add where they come from."""
     if folder is None:
         return
     for name, part in parts.items():
@@ -97,13 +73,7 @@ def keep(
 def model_record(
     options: argparse.Namespace, model: Any, systems: Mapping[str, System]
 ) -> dict[str, Any]:
-    """Return where a network and its samples come from, and what decides its outputs.
-
-    Args:
-        options: Of the command line.
-        model: The network.
-        systems: Its samples, by role.
-    """
+    """Return the origin of a network and its samples, and what decides its outputs."""
     import keras
 
     from keras_spectral_tl import freezing

@@ -79,13 +79,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_reading(
     parser: argparse.ArgumentParser, of: str = "target", base: bool = True
 ) -> None:
-    """Add the options of how samples are read.
-
-    Args:
-        parser: Of the command.
-        of: The samples that `--num-samples` counts.
-        base: Whether the command knows base samples to normalize by.
-    """
+    """Add the options of how samples are read."""
     parser.add_argument(
         "--num-samples",
         type=whole(1),
@@ -118,18 +112,7 @@ def add_reading(
 
 
 def read_model(path: str, modules: Sequence[str] = ()) -> Any:
-    """Load a `.keras` file in Keras' safe mode, without its optimizer and loss.
-
-    Args:
-        path: The file.
-        modules: Names of modules to import first, from the working directory too.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ImportError: If a module cannot be imported.
-        ValueError: If it is not a `.keras` file, is damaged, has weights that are not
-            finite, or needs code of its own (a Lambda layer, an unregistered class).
-    """
+    """Load a `.keras` file in Keras' safe mode, without its optimizer and loss."""
     file = pathlib.Path(path)
     if file.suffix != ".keras":
         raise ValueError(
@@ -249,21 +232,7 @@ class System:
 
 
 def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, System]:
-    """Read and check the samples of all systems that the options name.
-
-    Args:
-        model: The network that is to take them.
-        options: With `base`, `target`, `test` or `data` as names of samples, and the
-            options of `add_reading`.
-
-    Returns:
-        The same roles to their systems; those without samples are left out.
-
-    Raises:
-        FileNotFoundError, KeyError, ValueError: If there are no such samples, not
-            enough of them, or of another shape than the network takes; if target and
-            test share samples; if base samples are needed and not given.
-    """
+    """Read and check the samples of all systems that the options name."""
     from keras_spectral_tl.transfer import ChannelStatistics
     from keras_spectral_tl.transfer._retrain import check_fit
 

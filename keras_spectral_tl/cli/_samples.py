@@ -32,10 +32,6 @@ def read_samples(
 
     A few are spread evenly, unless the builder of the dataset has a function
     `few_shot(examples, number)` which chooses them.
-
-    Raises:
-        FileNotFoundError, KeyError, ValueError: If there are no such samples, or not
-            enough; the message says what was found.
     """
     from keras_spectral_tl.transfer import Samples
 

@@ -20,11 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
-    """Write the page.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-    """
+    """Write the page."""
     from keras_spectral_tl.report import Study, write_report
 
     study = Study.read(options.folder)

@@ -63,16 +63,7 @@ def training_cost(
     trained: Iterable[keras.Variable],
     input_shape: SampleShape | None = None,
 ) -> TrainingCost:
-    """Count the multiply-adds of a training step that changes the given weights.
-
-    Args:
-        named: The weight-bearing layers of a built model.
-        trained: The weights that train.
-        input_shape: Shape of one sample; that of the model if not given.
-
-    Raises:
-        ValueError: If the shape of a sample is not known.
-    """
+    """Count the multiply-adds of a training step that changes the given weights."""
     calls = trace_calls(named.model, input_shape)
     costs = [_multiply_adds(call) for call in calls]
     training_ids = {id(variable) for variable in trained}

@@ -172,14 +172,8 @@ def select_from(named: ModelLayers, choice: Choice) -> LayerSelection:
 def choose(named: ModelLayers, selector: Any, thawed: bool = False) -> Choice:
     """Return the paths of the weights that a selector chooses, by layer.
 
-    Args:
-        named: The weight-bearing layers of a model.
-        selector: See `select_layers`.
-        thawed: Whether a whole layer stands for all that unfreezing it makes trainable,
-            not for what is trainable in it now.
-
-    Raises:
-        KeyError, TypeError, ValueError: As `select_layers`.
+    `thawed`: a whole layer stands for all that unfreezing it makes trainable, not for
+    what is trainable in it now.
     """
     choice = _chosen(named, selector, thawed)
     if choice:

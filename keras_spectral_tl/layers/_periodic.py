@@ -21,22 +21,6 @@ def pad_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
 
     Indices count modulo n. Built from slices and one concatenation, which every
     backend does exactly.
-
-    Args:
-        inputs: A tensor whose size along `axis` is n.
-        before: Number of points added in front; may exceed n.
-        after: Number of points added behind; may exceed n.
-        axis: The axis, not negative.
-
-    Returns:
-        A tensor of size before + n + after along `axis`.
-
-    Raises:
-        ValueError: If there is nothing to repeat (n = 0).
-
-    Example:
-        >>> [int(i) for i in pad_periodically(np.arange(3), 4, 1, axis=0)]
-        [2, 0, 1, 2, 0, 1, 2, 0]
     """
     size = inputs.shape[axis]
     if size is None:

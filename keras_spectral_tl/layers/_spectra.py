@@ -100,19 +100,7 @@ class RadialSpectrum2D(keras.layers.Layer):
 
 
 def tensor_spectra(fields: Any) -> Any:
-    """Radial spectrum of each field of a tensor, on any backend, in float32.
-
-    Args:
-        fields: Tensor (batch, channels, nx, ny) with known channels, nx and ny.
-
-    Returns:
-        Tensor (batch, channels, num_shells): shell SUM, as in `RadialSpectrum2D`.
-
-    Example:
-        >>> import numpy as np
-        >>> ops.convert_to_numpy(tensor_spectra(np.ones((1, 1, 4, 4)))).tolist()
-        [[[1.0, 0.0, 0.0, 0.0]]]
-    """
+    """Return spectra (batch, channels, shells) of (batch, channels, nx, ny) tensors."""
     channels, nx, ny = fields.shape[1:]
     # Dividing first keeps the squares of large fields within float32.
     fields = ops.cast(fields, "float32") / float(nx * ny)

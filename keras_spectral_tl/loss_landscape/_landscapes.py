@@ -95,15 +95,7 @@ def gradient_direction(loss: LayerLoss) -> Array:
 
 
 def normalized(loss: LayerLoss, direction: Array) -> Array:
-    """Scale each filter of a direction to the norm of the filter it moves.
-
-    Args:
-        loss: The loss whose layer is meant.
-        direction: Flat, (num_parameters,).
-
-    Returns:
-        The direction; 0 where `filter_scales` is, or the filter of the direction.
-    """
+    """Scale each filter of a direction to the norm of the filter it moves."""
     size = _filter_norms(loss, direction)
     unit = direction / np.where(size > 0, size, 1.0)
     return np.asarray(np.where(size > 0, unit, 0.0) * filter_scales(loss))

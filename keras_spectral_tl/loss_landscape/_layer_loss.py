@@ -110,11 +110,7 @@ class LayerLoss:
             ) from error
 
     def _check_backend(self) -> None:
-        """Refuse second derivatives that TensorFlow takes for zero, without a word.
-
-        Raises:
-            ValueError: From the adjoint test of a `LayerLinearization`.
-        """
+        """Refuse second derivatives that TensorFlow takes for zero, without a word."""
         if not self._checked and keras.backend.backend() == "tensorflow":
             first = next(batches(self._x, self.batch_size))[1]
             jacobian = LayerLinearization(self._model, self.layer, self.batch_size)

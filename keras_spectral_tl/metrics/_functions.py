@@ -175,19 +175,7 @@ def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Samples]:
-    """Truth and prediction as float64 arrays (num_samples, values of a sample).
-
-    Args:
-        y_true: True values, shape (num_samples, ...).
-        y_pred: Predicted values, same shape.
-
-    Raises:
-        ValueError: If the shapes differ or there are no values.
-
-    Example:
-        >>> matching_samples([[[1.0], [2.0]]], [[[3.0], [4.0]]])
-        (array([[1., 2.]]), array([[3., 4.]]))
-    """
+    """Truth and prediction as float64 arrays (num_samples, values of a sample)."""
     true, pred = real_array("y_true", y_true), real_array("y_pred", y_pred)
     if true.shape != pred.shape or true.ndim < 2 or true.size == 0:
         raise ValueError(
@@ -198,21 +186,7 @@ def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Sam
 
 
 def correlations(true: Samples, pred: Samples, chosen: NDArray[Any]) -> Samples:
-    """Pearson correlation of each row over its chosen points, in float64.
-
-    Args:
-        true: Array (num_samples, points).
-        pred: The same of the prediction.
-        chosen: Which points count, or with what weight; same shape, one above 0 a row.
-
-    Returns:
-        Array (num_samples,): 0 where truth or prediction is constant.
-
-    Example:
-        >>> rows = np.array([[0.0, 1.0, 9.0]])
-        >>> correlations(rows, -rows, np.array([[True, True, False]]))
-        array([-1.])
-    """
+    """Pearson correlation of each row over its chosen, or weighted, points."""
     with np.errstate(invalid="ignore"):
         counted, weight = chosen > 0, np.asarray(chosen, np.float64)
         constant = (_range(true, counted) == 0) | (_range(pred, counted) == 0)
@@ -221,22 +195,7 @@ def correlations(true: Samples, pred: Samples, chosen: NDArray[Any]) -> Samples:
 
 
 def tensor_correlations(true: Any, pred: Any, chosen: Any) -> Any:
-    """`correlations` of tensors on any backend, in their own precision.
-
-    Args:
-        true: Tensor (num_samples, points).
-        pred: The same of the prediction.
-        chosen: Boolean tensor of the same shape. A row without any gives 0.
-
-    Returns:
-        Tensor (num_samples,); NaN where a chosen value is NaN.
-
-    Example:
-        >>> rows = np.array([[0.0, 1.0, 9.0]], "float32")
-        >>> points = np.array([[True, True, False]])
-        >>> round(float(tensor_correlations(rows, 2 * rows, points)[0]), 6)
-        1.0
-    """
+    """`correlations` of tensors on any backend, in their own precision."""
     true, pred = ops.convert_to_tensor(true), ops.convert_to_tensor(pred)
     spread = _tensor_range(true, chosen), _tensor_range(pred, chosen)
     # A sum of NaN must stay visible: only truly constant samples count as zero.

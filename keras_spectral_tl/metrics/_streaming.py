@@ -20,18 +20,6 @@ class CompensatedSum:
     rounding or two of the result, however many terms there are, where a plain float32
     sum stops growing once a term is 6e-8 of it. What remains is the error of each
     term. Works inside compiled steps of every backend, none of which reorders sums.
-
-    Args:
-        metric: The metric that is to own the variables.
-        name: Prefix of their names.
-        shape: Shape of the terms.
-
-    Example:
-        >>> total = CompensatedSum(keras.metrics.Metric(), "sum")
-        >>> for term in (2.0**24, 1.0, 1.0, 1.0):
-        ...     total.add(term)
-        >>> int(total.value()) - 2**24
-        4
     """
 
     def __init__(
@@ -62,10 +50,6 @@ class RatioMetric(keras.Metric):
 
     The ratio is taken at the end, so neither the size nor the order of the batches
     matters beyond the rounding of each batch's own sums.
-
-    Args:
-        name: Name of the metric in logs and histories.
-        dtype: Precision of the sums.
     """
 
     def __init__(self, name: str, dtype: Any = None) -> None:
@@ -157,17 +141,7 @@ class RelativeRMSE(RatioMetric):
 
 
 class ConditionedCorrelation(RatioMetric):
-    """Base of the metrics of `conditioned_correlation`; a subclass says the condition.
-
-    Args:
-        data_format: "channels_last", "channels_first" or None (the Keras setting).
-        name: Name of the metric in logs and histories.
-        dtype: Precision of the sums.
-
-    Raises:
-        ValueError: If ``data_format`` is unknown, or at an update if `y_true` has not
-            one channel more than `y_pred`.
-    """
+    """Base of metrics of `conditioned_correlation`; a subclass says the condition."""
 
     def __init__(self, data_format: str | None, name: str, dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)

@@ -35,11 +35,6 @@ def line_looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
 
     The usual labels look the same in every figure; the others take the first colours
     unused, and the next line style each, for readers in grey.
-
-    Example:
-        >>> looks = line_looks(["retrained", "other", "base"])
-        >>> [look["color"] for look in looks.values()]
-        ['#009E73', '#D55E00', '#0072B2']
     """
     names = list(dict.fromkeys(labels))
     taken = [_USUAL[name][0] for name in names if name in _USUAL]
@@ -60,18 +55,7 @@ def line_looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
 def panels(
     count: int, columns: int, size: tuple[float, float], ax: Any = None
 ) -> "tuple[Figure, list[Axes]]":
-    """Return a figure with panels of ``size`` inches in rows, or the axes given.
-
-    Args:
-        count: Number of panels.
-        columns: In a row, at most.
-        size: Width and height of a panel.
-        ax: Axes to draw in, as many as panels; None makes a figure.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-        ValueError: If ``ax`` holds another number of axes.
-    """
+    """Return a figure with panels of ``size`` inches in rows, or the axes given."""
     if ax is not None:
         given = list(np.ravel(ax))
         require(
@@ -192,20 +176,7 @@ def require(condition: bool, message: str) -> None:
 def to_rgb(
     values: ArrayLike, low: float | None = None, high: float | None = None
 ) -> NDArray[np.uint8]:
-    """Return the colours of an array, dark blue for the smallest value to yellow.
-
-    Args:
-        values: (height, width).
-        low: The value at the dark end; by default the smallest finite one.
-        high: The value at the bright end; by default the largest finite one.
-
-    Returns:
-        (height, width, 3). Values that are not finite are white.
-
-    Example:
-        >>> to_rgb([[0.0, 1.0, np.nan]]).tolist()
-        [[[0, 34, 78], [254, 232, 56], [255, 255, 255]]]
-    """
+    """Return the colours of an array, dark blue for the smallest value to yellow."""
     from matplotlib import colormaps
 
     array = np.asarray(values, float)
@@ -223,28 +194,13 @@ def to_rgb(
 
 
 def enlarged(image: NDArray[np.uint8], num_pixels: int = 192) -> NDArray[np.uint8]:
-    """Repeat pixels until the longer side has about ``num_pixels``; none are mixed.
-
-    Example:
-        >>> enlarged(np.zeros((2, 4, 3), np.uint8), 8).shape
-        (4, 8, 3)
-    """
+    """Repeat pixels until the longer side has about ``num_pixels``; none are mixed."""
     factor = max(1, num_pixels // max(image.shape[:2]))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def centred_plane(half: ArrayLike, num_columns: int) -> NDArray[np.float64]:
-    """Return a function even in k on the full plane, k = 0 at index n // 2.
-
-    Args:
-        half: (nx, ny // 2 + 1), in the layout of ``numpy.fft.rfft2``.
-        num_columns: ny.
-
-    Example:
-        >>> centred_plane(np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]), 4)
-        array([[5., 4., 3., 4.],
-               [2., 1., 0., 1.]])
-    """
+    """Return a function even in k on the full plane, k = 0 at index n // 2."""
     values = np.asarray(half, float)
     columns = np.arange(values.shape[1], num_columns)
     rows = -np.arange(len(values)) % len(values)

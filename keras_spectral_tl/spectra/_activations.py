@@ -155,16 +155,7 @@ def activation_spectra(
 
 
 def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None:
-    """Return the names of the layers that a selector chooses, None for all.
-
-    Args:
-        model: A built model.
-        layers: A selector, see `select_layers`; a string may also name a layer without
-            weights, such as a ReLU.
-
-    Raises:
-        KeyError, TypeError, ValueError: As `select_layers`.
-    """
+    """Return the names of the chosen layers, None for all; a string may name a ReLU."""
     if layers is None:
         return None
     if isinstance(layers, str):

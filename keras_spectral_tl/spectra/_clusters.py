@@ -144,15 +144,6 @@ def count_spectra(kernels: Array, dilation: Grid | None = None) -> int:
     """Return the number of different normalized transfer functions.
 
     Counted among at most 1,000 kernels.
-
-    Args:
-        kernels: (kernels, *size).
-        dilation: Grid spacings between the kernel points; by default 1.
-
-    Example:
-        >>> smooth, delta = np.array([1.0, 2.0, 1.0]), np.array([0.0, 1.0, 0.0])
-        >>> count_spectra(np.stack([smooth, -2 * smooth, delta]))
-        2
     """
     return _num_distinct(_sample(_features(kernels, dilation)[0], 0))
 

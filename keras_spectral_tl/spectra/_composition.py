@@ -83,25 +83,13 @@ class ShellComposition(Result):
 def transfer_matrices(
     kernel: ConvolutionKernel, wavenumbers: Array
 ) -> NDArray[np.complex128]:
-    """Return the matrix of a layer from input to output channels, mode by mode.
+    """Return the matrices (modes, outputs, inputs) of a layer between its channels.
 
     ``T[k, o, i] = conj(F[kernel_io](k))``, without ``conj`` for a transposed layer, 0
     where no kernel connects the channels (groups, depthwise layers). With periodic
     padding and stride 1, ``F[output](k) = T(k) F[input](k)`` but for the bias; a
     transposed layer may shift its output by less than its kernel, which changes the
     phase of all entries of T(k) alike.
-
-    Args:
-        kernel: A convolution layer's kernel.
-        wavenumbers: (modes, rank) in radians a grid spacing.
-
-    Returns:
-        (modes, outputs, inputs) of the whole layer.
-
-    Example:
-        >>> kernel = ConvolutionKernel(np.full((1, 2, 3), 0.5), (1,))
-        >>> transfer_matrices(kernel, np.zeros((1, 1))).shape
-        (1, 3, 2)
     """
     points = points_of(kernel.size, kernel.dilation)
     waves = np.exp(-1j * (wavenumbers @ points.T))

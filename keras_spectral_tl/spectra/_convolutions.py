@@ -94,18 +94,6 @@ def convolution_kernel(layer: keras.Layer) -> ConvolutionKernel | None:
     channels first or last: Keras keeps one layout of kernels for all), the depthwise
     and transposed layers, and the separable ones, whose two kernels are multiplied into
     one: ``kernel[x, i, o] = sum_m depthwise[x, i, m] pointwise[i, m, o]``.
-
-    Args:
-        layer: Any built layer.
-
-    Returns:
-        The kernel in float64, or None if the layer is not a convolution.
-
-    Example:
-        >>> layer = keras.layers.Conv2D(4, 3)
-        >>> layer.build((None, 8, 8, 2))
-        >>> convolution_kernel(layer).weights.shape
-        (3, 3, 2, 4)
     """
     depthwise, transposed = (isinstance(layer, k) for k in (_DEPTHWISE, _TRANSPOSED))
     if isinstance(layer, _SEPARABLE):
@@ -143,19 +131,8 @@ def kernel_transform(
 
     ``F(k) = sum_a kernel[a] exp(-i k . x_a)``, along each axis with
     ``x_a = 2 pi (dilation a - (dilation (size - 1)) // 2) / n``: the origin is the
-    point that "same" padding centres. Not divided by the number of points.
-
-    Args:
-        kernels: (..., *size), one axis of points for each axis of the grid.
-        num_points: (nx,), (nx, ny) or (nx, ny, nz) of the grid.
-        dilation: Spacing of the kernel points; by default 1.
-
-    Returns:
-        Array (..., nx, ny // 2 + 1), in the layout of ``numpy.fft.rfftn``.
-
-    Example:
-        >>> kernel_transform(np.array([0.0, 2.0, 0.0]), (4,)).real
-        array([2., 2., 2.])
+    point that "same" padding centres. Not divided by the number of points. Shapes
+    (..., *size) to (..., nx, ny // 2 + 1), the layout of ``numpy.fft.rfftn``.
     """
     rank = len(num_points)
     steps = spacings(dilation, rank)
@@ -181,13 +158,7 @@ def kernel_transform(
 def transfer_chunks(
     kernels: Array, num_points: Grid, dilation: Grid | None = None
 ) -> Iterator[tuple[slice, Array]]:
-    """Yield blocks of rows and ``|F|`` of them, (rows, modes), in some 10 MB.
-
-    Args:
-        kernels: (kernels, *size).
-        num_points: Points of the grid.
-        dilation: Spacing of the kernel points.
-    """
+    """Yield blocks of rows and ``|F|`` of them, (rows, modes), in some 10 MB."""
     modes = math.prod(num_points[:-1]) * (num_points[-1] // 2 + 1)
     step = max(1, _VALUES_AT_ONCE // modes)
     for start in range(0, len(kernels), step):
@@ -197,15 +168,7 @@ def transfer_chunks(
 
 
 def spacings(dilation: Grid | None, rank: int) -> Grid:
-    """Return the grid spacings between kernel points along each axis, checked.
-
-    Args:
-        dilation: One whole number, from 1 on, for each axis; by default 1.
-        rank: How many axes there are.
-
-    Raises:
-        ValueError: If they are other numbers, or more or fewer.
-    """
+    """Return the grid spacings between kernel points along each axis, checked."""
     steps = (1,) * rank if dilation is None else whole_numbers("dilation", dilation, 1)
     if len(steps) != rank:
         raise ValueError(
@@ -221,12 +184,7 @@ def extent_of(size: Grid, dilation: Grid) -> Grid:
 
 
 def point_offsets(size: int, dilation: int = 1) -> Array:
-    """Return the distances of kernel points from the point that "same" padding centres.
-
-    Example:
-        >>> point_offsets(4), point_offsets(3, dilation=2)
-        (array([-1.,  0.,  1.,  2.]), array([-2.,  0.,  2.]))
-    """
+    """Return the distances of kernel points from that which "same" padding centres."""
     return dilation * np.arange(size, dtype=np.float64) - (dilation * (size - 1)) // 2
 
 
@@ -242,13 +200,6 @@ def fine_grid(extent: Grid) -> Grid:
 
     Per axis the power of two that is at least 32 and four times the kernel's extent, so
     that ``|F|^2``, a trigonometric polynomial, is sampled twice as finely as needed.
-
-    Raises:
-        ValueError: If the grid would have more than 4 million points.
-
-    Example:
-        >>> fine_grid((5, 5)), fine_grid((9,))
-        ((32, 32), (64,))
     """
     grid = tuple(max(_FINE, 2 ** math.ceil(math.log2(4 * span))) for span in extent)
     if math.prod(grid) > _MOST_POINTS:
@@ -264,10 +215,6 @@ def mode_wavenumbers(num_points: Grid) -> Array:
     """Return the wavenumber vectors (modes, rank) of the half plane, flattened.
 
     In radians a grid spacing, each entry in [-pi, pi]. Read-only.
-
-    Example:
-        >>> mode_wavenumbers((4,)).round(3).ravel()
-        array([0.   , 1.571, 3.142])
     """
     *first, last = num_points
     axes = [*map(np.fft.fftfreq, first), np.fft.rfftfreq(last)]
@@ -283,10 +230,6 @@ def mode_weights(num_points: Grid) -> Array:
 
     They sum to 1: a mean over the Brillouin zone is the product with them, and of
     ``|F[kernel]|^2`` that mean is ``sum(kernel**2)`` (Parseval). Read-only.
-
-    Example:
-        >>> mode_weights((4,))
-        array([0.25, 0.5 , 0.25])
     """
     counts = mode_multiplicity(num_points[-1])
     shape = (*num_points[:-1], counts.size)
@@ -296,18 +239,7 @@ def mode_weights(num_points: Grid) -> Array:
 
 
 def full_plane(half: Array, num_columns: int) -> Array:
-    """Return a function even in k on the full plane, k = 0 at index n // 2.
-
-    Args:
-        half: (..., nx, ny // 2 + 1), in the layout of ``numpy.fft.rfft2``; or one or
-            three axes, leading axes apart.
-        num_columns: ny.
-
-    Example:
-        >>> full_plane(np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]), 4)
-        array([[5., 4., 3., 4.],
-               [2., 1., 0., 1.]])
-    """
+    """Return a function even in k on the full plane, k = 0 at index n // 2."""
     axes = tuple(range(half.ndim - 1))
     inner = half[..., 1 : (num_columns + 1) // 2]
     # Index n - j holds -k_j; flipping sends j to n - 1 - j, so shift by one.

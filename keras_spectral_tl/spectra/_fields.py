@@ -104,12 +104,7 @@ def cross_spectrum(first: ArrayLike, second: ArrayLike, axes: Axes = (-2, -1)) -
 
 
 def last_complete_shell(*shape: int) -> int:
-    """Return the last shell that lies below Nyquist: ``(min(n) - 1) // 2``.
-
-    Example:
-        >>> last_complete_shell(16, 12)
-        5
-    """
+    """Return the last shell that lies below Nyquist: ``(min(n) - 1) // 2``."""
     return (min(shape) - 1) // 2
 
 
@@ -118,13 +113,6 @@ def shell_indices(*shape: int) -> NDArray[np.intp]:
     """Return the shell ``floor(|k| + 1/2)`` of every mode of the half plane.
 
     A read-only array (nx, ny // 2 + 1), in the layout of ``numpy.fft.rfftn``.
-
-    Example:
-        >>> shell_indices(4, 4)
-        array([[0, 1, 2],
-               [1, 1, 2],
-               [2, 2, 3],
-               [1, 1, 2]])
     """
     axes = [np.fft.fftfreq(n, d=1 / n) for n in shape[:-1]]
     axes.append(np.fft.rfftfreq(shape[-1], d=1 / shape[-1]))
@@ -140,10 +128,6 @@ def mode_multiplicity(ny: int) -> Array:
     """Return how many modes of the full plane each half-plane column stands for.
 
     A read-only array (ny // 2 + 1,): 1 for ky = 0 and for Nyquist, else 2.
-
-    Example:
-        >>> mode_multiplicity(6)
-        array([1., 2., 2., 1.])
     """
     multiplicity = np.full(ny // 2 + 1, 2.0)
     multiplicity[0] = 1.0
@@ -159,10 +143,6 @@ def shell_sum_matrix(*shape: int) -> sparse.csr_array:
 
     Its product with flattened half-plane values, even in k, is their sum over each
     shell of the full plane.
-
-    Example:
-        >>> shell_sum_matrix(4, 4).sum(axis=1)  # modes in each shell, 16 in all
-        array([1., 8., 6., 1.])
     """
     shells = shell_indices(*shape)
     weights = np.broadcast_to(mode_multiplicity(shape[-1]), shells.shape)

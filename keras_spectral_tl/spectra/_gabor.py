@@ -344,17 +344,8 @@ def atom_parameters(size: Grid) -> Array:
     An atom is the pair ``exp(-|x - c|^2 / (2 s^2)) cos(k . (x - c))`` and ``... sin``.
     Centres c are the middle of the kernel and its neighbours, carriers k a grid of
     spacing pi / 4 over half the Brillouin zone (pi / 2 with three axes), widths s five
-    values in geometric progression from 0.3 to 0.6 of the largest size.
-
-    Args:
-        size: Points of the kernel along each axis.
-
-    Returns:
-        Read-only array (atoms, 2 rank + 1): centre, carrier, width; in kernel points.
-
-    Example:
-        >>> atom_parameters((5,)).shape  # 3 centres x 5 carriers x 5 widths
-        (75, 3)
+    values in geometric progression from 0.3 to 0.6 of the largest size. Read-only
+    (atoms, 2 rank + 1): centre, carrier, width; in kernel points.
     """
     rank = len(size)
     steps = 4 if rank < 3 else 2
@@ -384,21 +375,8 @@ def explained_shares(
     ``share = |projection of the kernel on (cos, sin)|^2 / |kernel|^2``: amplitude and
     phase are linear, so each atom is fitted exactly, and one matrix product fits all
     atoms to all kernels. The best atoms returned differ in width, so that they are
-    different starts for a fit.
-
-    Args:
-        kernels: (kernels, *size).
-        num_best: How many atoms to return for each kernel, at most 5.
-
-    Returns:
-        Shares in [0, 1], (kernels, num_best), best first (0 for a kernel of zeros), and
-        the rows of `atom_parameters` they belong to.
-
-    Example:
-        >>> delta = np.zeros((1, 5, 5))
-        >>> delta[0, 2, 2] = -3.0
-        >>> explained_shares(delta)[0].round(3)
-        array([[1.]])
+    different starts for a fit. Shares in [0, 1], (kernels, num_best), best first, and
+    the rows of `atom_parameters` they belong to.
     """
     flat = kernels.reshape(len(kernels), -1)
     basis = _orthonormal_basis(kernels.shape[1:])

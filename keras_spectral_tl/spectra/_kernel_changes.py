@@ -121,14 +121,6 @@ def sign_flip_p_value(agreements: Array, seed: int = 0) -> float:
 
     ``(1 + number of flips with a mean at least as large) / (1 + 999)``, so at least
     0.001, and larger for a few kernels alone.
-
-    Args:
-        agreements: (kernels,).
-        seed: Of the signs.
-
-    Example:
-        >>> sign_flip_p_value(np.full(20, 0.3)), sign_flip_p_value(np.full(20, -0.3))
-        (0.001, 1.0)
     """
     rng = np.random.default_rng(seed)
     observed = agreements.sum() - 1e-12 * np.abs(agreements).sum()
@@ -410,11 +402,7 @@ def kernel_changes(
 
 
 def same_kernels(models: list[keras.Model]) -> list[dict[str, ConvolutionKernel]]:
-    """Return the convolution kernels of each model by layer, which must be the same.
-
-    Raises:
-        ValueError: If names or shapes differ, or there are none.
-    """
+    """Return the convolution kernels of each model by layer, which must be the same."""
     found = []
     for model in models:
         layers = layers_with_weights(model).items()

@@ -44,16 +44,7 @@ _NUM_SECTORS = 12
 
 
 def peak_modes(transfer: Array, modulus: Array) -> NDArray[np.intp]:
-    """Return the mode with the largest transfer; of equal ones the smallest ``|k|``.
-
-    Args:
-        transfer: (kernels, modes), non-negative.
-        modulus: (modes,) ``|k|``.
-
-    Example:
-        >>> peak_modes(np.array([[1.0, 2.0, 2.0]]), np.array([0.0, 5.0, 4.0]))
-        array([2])
-    """
+    """Return the mode with the largest transfer; of equal ones the smallest ``|k|``."""
     largest = transfer.max(axis=1, keepdims=True)
     # Along the ridge of a derivative kernel all peaks are equal but for round-off.
     is_peak = transfer >= largest * (1.0 - _TIE)
@@ -64,21 +55,8 @@ def refine_peaks(kernels: Array, starts: Array, reach: float) -> tuple[Array, Ar
     """Climb from grid points to the nearby maxima of ``|F(k)|^2``, k continuous.
 
     Newton's method with the moduli of the curvatures, so that every step goes uphill;
-    steps are at most ``reach`` long and taken only if they gain.
-
-    Args:
-        kernels: (kernels, *size).
-        starts: (kernels, rank) wavenumbers in radians a kernel point.
-        reach: Length of the longest step.
-
-    Returns:
-        Wavenumbers (kernels, rank) and the power there, (kernels,).
-
-    Example:
-        >>> kernel = np.array([[1.0, 0.0, -1.0]])  # |F| = 2 sin(k), largest at pi / 2
-        >>> k, power = refine_peaks(kernel, np.array([[1.5]]), 0.1)
-        >>> bool(abs(k[0, 0] - np.pi / 2) < 1e-9), power.round(9)
-        (True, array([4.]))
+    steps are at most ``reach`` long and taken only if they gain. Returned are the
+    wavenumbers (kernels, rank), in radians a kernel point, and the power there.
     """
     points = points_of(kernels.shape[1:])
     flat = kernels.reshape(len(kernels), -1)
@@ -334,13 +312,6 @@ def noise_share(size: Grid) -> float:
     Kernels of few points always look like some atom: where the quantile is above 0.9,
     as for 5 or 3 x 3 points, 0 is returned, and no kernel of that size is called
     unstructured.
-
-    Args:
-        size: Points of the kernel along each axis.
-
-    Example:
-        >>> round(noise_share((5, 5)), 1), noise_share((3, 3))
-        (0.6, 0.0)
     """
     noise = np.random.default_rng(0).standard_normal((_NUM_NOISE, *size))
     share = float(np.quantile(explained_shares(noise)[0], 1 - _LEVEL))
@@ -348,10 +319,5 @@ def noise_share(size: Grid) -> float:
 
 
 def class_counts(classes: NDArray[np.str_]) -> dict[str, int]:
-    """Return the number of kernels in each class, for classes of any shape.
-
-    Example:
-        >>> class_counts(np.array(["low-pass", "low-pass"]))["low-pass"]
-        2
-    """
+    """Return the number of kernels in each class, for classes of any shape."""
     return {name: int(np.count_nonzero(classes == name)) for name in KERNEL_CLASSES}

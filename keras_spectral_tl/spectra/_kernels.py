@@ -152,18 +152,7 @@ def kernel_spectra(
 def layer_kernel_spectra(
     name: str, kernel: ConvolutionKernel, grid: Grid
 ) -> LayerKernelSpectra:
-    """Summarize the transfer functions of one layer in bounded memory.
-
-    Args:
-        name: Name of the layer, for messages.
-        kernel: Its kernel.
-        grid: Points of the grid along each axis of the kernel.
-
-    Example:
-        >>> kernel = ConvolutionKernel(np.ones((3, 1, 1)), (1,))
-        >>> layer_kernel_spectra("conv", kernel, (4,)).mean_profile.round(9)
-        array([3., 1., 1.])
-    """
+    """Summarize the transfer functions of one layer in bounded memory."""
     kernel.check_fits(name, grid)
     kernels = kernel.stacked()
     vectors = mode_wavenumbers(grid)
@@ -193,15 +182,7 @@ def layer_kernel_spectra(
 def convolutions_on(
     model: keras.Model, num_points: int | Grid
 ) -> tuple[dict[str, tuple[ConvolutionKernel, Grid]], tuple[str, ...]]:
-    """Return the convolution layers of a model that fit a grid.
-
-    Args:
-        model: A built model.
-        num_points: As in `kernel_spectra`, whose errors are these.
-
-    Returns:
-        Layer name to its kernel and the grid for it; names of the layers left out.
-    """
+    """Return the convolution layers of a model that fit a grid."""
     grid = grid_shape(num_points)
     layers: dict[str, tuple[ConvolutionKernel, Grid]] = {}
     left_out: dict[str, str] = {}
@@ -224,19 +205,7 @@ def convolutions_on(
 
 
 def grid_shape(num_points: int | Grid) -> Grid:
-    """Return the numbers of points along the axes of a grid.
-
-    Args:
-        num_points: One number, taken as (n, n), or a tuple of one to three numbers.
-
-    Raises:
-        TypeError: If it is not an integer or a tuple of one to three integers.
-        ValueError: If a number is below 2.
-
-    Example:
-        >>> grid_shape(64)
-        (64, 64)
-    """
+    """Return the numbers of points along the axes of a grid."""
     sizes = num_points if isinstance(num_points, tuple) else (num_points, num_points)
     if not 1 <= len(sizes) <= 3 or not all(
         isinstance(n, int | np.integer) for n in sizes
@@ -251,15 +220,7 @@ def grid_shape(num_points: int | Grid) -> Grid:
 
 
 def input_grid(model: keras.Model) -> Grid:
-    """Return the points along the spatial axes of a model's input.
-
-    Args:
-        model: A built model with one input (batch, *grid, channels), or with channels
-            first.
-
-    Raises:
-        ValueError: If the model has no such input or leaves a size open.
-    """
+    """Return the points along the spatial axes of a model's input."""
     shape = getattr(model, "input_shape", None)
     shape = tuple(shape) if isinstance(shape, tuple) else ()
     layers = layers_with_weights(model).values()
@@ -291,19 +252,6 @@ def rms_transfer(name: str, kernel: ConvolutionKernel, grid: Grid) -> Array:
     Khinchin), so one transform on the grid is enough for any number of kernels. White
     noise in every input channel, of variance 1 and independent, leaves with spectral
     density ``inputs T(k)^2`` in the mean output channel.
-
-    Args:
-        name: Name of the layer, for messages.
-        kernel: Its kernels.
-        grid: Points of the grid along each axis.
-
-    Returns:
-        Array (num_shells,); the wavenumber is the index.
-
-    Example:
-        >>> kernel = ConvolutionKernel(np.array([3.0, 4.0]).reshape(1, 1, 2), (1,))
-        >>> rms_transfer("conv", kernel, (4,)) ** 2  # (9 + 16) / 2 at every k
-        array([12.5, 12.5, 12.5])
     """
     kernel.check_fits(name, grid)
     kernels, lags = kernel.stacked(), tuple(2 * size - 1 for size in kernel.size)
