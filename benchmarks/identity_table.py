@@ -21,8 +21,7 @@ from keras_spectral_tl.layers import (
 )
 from keras_spectral_tl.spectra import (
     convolution_residuals,
-    relu_energy_moved,
-    relu_residuals,
+    relu_identity,
 )
 
 _PADDINGS = (PeriodicPadding1D, PeriodicPadding2D, PeriodicPadding3D)
@@ -103,13 +102,14 @@ def _row(
     if not inside:
         same = _model([_layer(kind, {"padding": "same", **name})], shape, rng)
         zero = convolution_residuals(same, x)["layer"]
+    relu = relu_identity(model, x, ["layer"])["layer"]
     return IdentityRow(
         layer=kind.__name__,
         options=", ".join(f"{key}={value!r}" for key, value in options.items()),
         periodic=convolution_residuals(model, x)["layer"],
         zero=zero,
-        relu=relu_residuals(model, x, ["layer"])["layer"],
-        moved=relu_energy_moved(model, x, ["layer"])["layer"].share,
+        relu=relu.residual,
+        moved=relu.share,
     )
 
 

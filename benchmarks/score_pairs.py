@@ -18,7 +18,7 @@ import score_settings
 from score_sweeps import Workshop, read_json, retrain_options, write_json
 
 import keras_spectral_tl as kst
-from keras_spectral_tl.freezing import trainable_layer_names
+from keras_spectral_tl.freezing import layers_with_weights
 
 KEPT = Path(__file__).with_name("scores") / "turbulence_pairs.json"
 NUM_BASE = 24
@@ -37,7 +37,7 @@ def measure(workshop: Workshop, setting: score_settings.Setting) -> dict[str, An
     some = tuple(part[:NUM_BASE] for part in base)
     scorer = kst.HeldOutRetraining()
     scores = kst.score_layers(model, some, target, [scorer], setting.seed, max_layers=2)
-    names = trainable_layer_names(model)
+    names = list(layers_with_weights(model, trainable=True))
     first = scores.ranking[0]
     if not scores.together.values:
         return {"ranking": list(scores.ranking), "recommended": [], "together": {}}

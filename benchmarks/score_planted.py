@@ -147,7 +147,7 @@ def plant(setting: PlantedSetting) -> Planted:
     base_x = random_fields(NUM_BASE, network)
     calibrate(model, base_x, network)
     base_y = _answers(model, base_x, network)
-    names = kst.freezing.trainable_layer_names(model)
+    names = list(kst.layers_with_weights(model, trainable=True))
     # Changes of one network are planted in different layers.
     places = network.permutation(len(names))
     name = names[places[list(CHANGES).index(setting.change)]]

@@ -35,6 +35,7 @@ from keras_spectral_tl.spectra import read_calls
 
 LAYER = "conv_2"  # the one that the quickstart recommends, with every seed
 NETWORKS = ("base", "retrained", "reseeded", "control")
+CLASSES = ("low-pass", "band-pass", "high-pass", "all-pass", "unstructured")
 # Bands of wavenumbers: the base's forcing is at 16, the target's at 4.
 BANDS = ((1, 4), (5, 10), (11, 20), (21, 31))
 
@@ -144,7 +145,7 @@ def kernel_numbers(found: Networks) -> dict[str, Any]:
     control = spectra.kernel_changes(found["base"], found["control"]).layers[LAYER]
     noise = changes.significance
     counts = {
-        when: {name: int(np.sum(kinds == name)) for name in spectra.KERNEL_CLASSES}
+        when: {name: int(np.sum(kinds == name)) for name in CLASSES}
         for when, kinds in (
             ("before", changes.classes_before),
             ("after", changes.classes_after),

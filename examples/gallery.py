@@ -156,12 +156,7 @@ def landscape_figures(found: Networks, target: System) -> Figures:
         )
     loss = loss_landscape.LayerLoss(found["base"], LAYER, x, y)
     steps = np.linspace(-0.5, 0.5, 13)
-    surface = loss_landscape.loss_surface(
-        loss,
-        loss_landscape.gradient_direction(loss),
-        loss_landscape.random_direction(loss),
-        steps,
-    )
+    surface = loss.surface(loss.gradient_direction(), loss.random_direction(), steps)
     lines = {name: landscape.lines for name, landscape in around.items()}
     steps_of_lines = next(iter(around.values())).steps
     return {

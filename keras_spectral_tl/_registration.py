@@ -19,8 +19,6 @@ PACKAGE = "keras_spectral_tl"
 
 # Registered name -> subpackage and the public name in it whose import registers it.
 HOMES = {
-    "BackscatterCorrelation": ("metrics", "BackscatterCorrelation"),
-    "ForwardTransferCorrelation": ("metrics", "ForwardTransferCorrelation"),
     "LESStep": ("layers", "LESStep"),
     "PatternCorrelation": ("metrics", "PatternCorrelation"),
     "PeriodicConv2D": ("layers", "PeriodicConv2D"),
@@ -34,6 +32,7 @@ HOMES = {
     "SpectralLoss": ("losses", "SpectralLoss"),
     "WeightedMeanSquaredError": ("losses", "WeightedMeanSquaredError"),
     "SpectrumRMSE": ("metrics", "SpectrumRMSE"),
+    "TransferCorrelation": ("metrics", "TransferCorrelation"),
     "UnrolledLES": ("layers", "UnrolledLES"),
 }
 FUNCTIONS = {

@@ -1,7 +1,10 @@
-"""Shells of wavenumbers that every radial spectrum sums or averages over."""
+"""Wavenumbers of discrete Fourier transforms, and the shells that spectra sum over."""
+
+from functools import lru_cache, reduce
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 
 def shell_numbers(
@@ -21,3 +24,60 @@ def shells_of_all_modes(nx: int, ny: int) -> NDArray[np.int32]:
     ky = np.fft.fftfreq(ny, d=1 / ny)[None, :]
     shells: NDArray[np.int32] = shell_numbers(kx, ky).astype(np.int32)
     return shells.ravel()
+
+
+def last_complete_shell(*shape: int) -> int:
+    """Return the last shell that lies below Nyquist: ``(min(n) - 1) // 2``."""
+    return (min(shape) - 1) // 2
+
+
+@lru_cache(maxsize=32)
+def shell_indices(*shape: int) -> NDArray[np.intp]:
+    """Return the shell of every mode (nx, ny // 2 + 1) of the half plane, read-only."""
+    axes = [np.fft.fftfreq(n, d=1 / n) for n in shape[:-1]]
+    axes.append(np.fft.rfftfreq(shape[-1], d=1 / shape[-1]))
+    wavenumbers = np.meshgrid(*axes, indexing="ij", sparse=True)
+    others = reduce(np.hypot, wavenumbers[:-1], np.zeros(1))
+    shells: NDArray[np.intp] = shell_numbers(others, wavenumbers[-1]).astype(np.intp)
+    shells.flags.writeable = False
+    return shells
+
+
+@lru_cache(maxsize=32)
+def mode_multiplicity(ny: int) -> NDArray[np.float64]:
+    """Return how many modes of the full plane each half-plane column stands for.
+
+    A read-only array (ny // 2 + 1,): 1 for ky = 0 and for Nyquist, else 2.
+    """
+    multiplicity = np.full(ny // 2 + 1, 2.0)
+    multiplicity[0] = 1.0
+    if ny % 2 == 0:
+        multiplicity[-1] = 1.0
+    multiplicity.flags.writeable = False
+    return multiplicity
+
+
+@lru_cache(maxsize=32)
+def shell_sum_matrix(*shape: int) -> sparse.csr_array:
+    """Return the sparse matrix (num_shells, half-plane modes) that sums each shell.
+
+    Its product with flattened half-plane values, even in k, is their sum over each
+    shell of the full plane.
+    """
+    shells = shell_indices(*shape)
+    weights = np.broadcast_to(mode_multiplicity(shape[-1]), shells.shape)
+    positions = np.arange(shells.size)
+    return sparse.csr_array((weights.ravel(), (shells.ravel(), positions)))
+
+
+def full_plane(half: ArrayLike, num_columns: int) -> NDArray[np.float64]:
+    """Return a function even in k on the full plane, k = 0 at index n // 2.
+
+    ``half`` is (..., nx, ny // 2 + 1), as from ``numpy.fft.rfft2``, with ny columns.
+    """
+    values = np.asarray(half, float)
+    axes = tuple(range(values.ndim - 1))
+    inner = values[..., 1 : (num_columns + 1) // 2]
+    # Index n - j holds -k_j; flipping sends j to n - 1 - j, so shift by one.
+    mirrored = np.roll(np.flip(inner), (1,) * len(axes), axes) if axes else inner[::-1]
+    return np.fft.fftshift(np.concatenate([values, mirrored], axis=-1))

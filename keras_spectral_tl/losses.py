@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_spectral_tl._checks import real_array, whole_numbers
-from keras_spectral_tl.layers._spectra import tensor_spectra
+from keras_spectral_tl.layers._spectra import data_format_of, tensor_spectra
 
 # Keeps the logarithm of a shell finite where truth and prediction are both zero.
 _SMALLEST = 1e-30
@@ -118,7 +118,7 @@ class SpectralLoss(keras.losses.Loss):
         self.wavenumbers = _checked_range(wavenumbers)
         self.weights = None if weights is None else _checked_weights(weights)
         self.floor = floor
-        self.data_format = data_format or keras.config.image_data_format()
+        self.data_format = data_format_of(data_format)
         self._check()
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -189,11 +189,6 @@ class SpectralLoss(keras.losses.Loss):
             )
         if not self.floor > 0.0:
             raise ValueError(f"floor must be above 0. Received floor={self.floor!r}.")
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "data_format must be 'channels_last', 'channels_first' or None. "
-                f"Received data_format={self.data_format!r}."
-            )
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")

@@ -12,9 +12,7 @@ from keras_spectral_tl._graph.cut import LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import SampleShape
 from keras_spectral_tl.loss_landscape import (
     LayerLoss,
-    gradient_direction,
     line_convexity,
-    random_direction,
 )
 from keras_spectral_tl.metrics import relative_rmse
 from keras_spectral_tl.scoring import Cost, ScorerResult
@@ -198,10 +196,10 @@ class LossConvexity:
         values, evidence = {}, {}
         for name in layers_to_score(model):
             loss = LayerLoss(model, name, target.x, target.y, batch_size=16)
-            directions = {"gradient": gradient_direction(loss)}
+            directions = {"gradient": loss.gradient_direction()}
             for number in range(self.num_random):
                 seed = int(rng.integers(2**31))
-                directions[f"random {number + 1}"] = random_direction(loss, seed)
+                directions[f"random {number + 1}"] = loss.random_direction(seed)
             lines = {
                 kind: np.array([loss.value(step * direction) for step in steps])
                 for kind, direction in directions.items()
@@ -225,7 +223,7 @@ def sweep_cost(
     """Passes of one sample that `oracle_sweep` over all layers takes.
 
     Everything is counted as forward passes of the whole network by multiply-adds
-    (`freezing.TrainingCost`), so `scored.cost.total / sweep_cost(...).total` is the
+    (`select_layers(...).cost()`), so `scored.cost.total / sweep_cost(...).total` is the
     share of the sweep that a score costs. The sweep computes the activations before a
     layer once; then each sample of each epoch costs what comes after, backward through
     the layers behind the trained one only. `Cost.total` counts the backward passes of a

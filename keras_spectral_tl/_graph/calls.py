@@ -17,7 +17,6 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
     resolve_layer_name,
     symbolic_inputs,
-    trainable_layer_names,
 )
 from keras_spectral_tl._keras_internals import calling_method, replaced, sublayers
 
@@ -123,7 +122,7 @@ def called_layers(model: keras.Model) -> tuple[str, ...]:
     Where the shape of a sample is not known, so that no call can be traced, they come
     in the order of `layers_with_weights`.
     """
-    layers = {n: layers_with_weights(model)[n] for n in trainable_layer_names(model)}
+    layers = layers_with_weights(model, trainable=True)
     try:
         return in_call_order(model, layers)
     except ValueError:

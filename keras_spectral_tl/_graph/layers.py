@@ -24,6 +24,15 @@ SampleShape = Sequence[int] | Sequence[Sequence[int]]
 OWN = "own"
 """Last part of the name under which a container's own weights are listed."""
 
+PLAIN = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
 _AUTOMATIC = re.compile(r"variable(_\d+)?")
 
 
@@ -174,7 +183,9 @@ def paired_weights(
     return pairs
 
 
-def layers_with_weights(model: keras.Model) -> dict[str, keras.Layer]:
+def layers_with_weights(
+    model: keras.Model, trainable: bool = False
+) -> dict[str, keras.Layer]:
     """Return every layer that directly owns weights, keyed by a unique name.
 
     Nested and subclassed models, wrappers and recurrent cells are flattened: a
@@ -190,6 +201,8 @@ def layers_with_weights(model: keras.Model) -> dict[str, keras.Layer]:
 
     Args:
         model: A built Keras model.
+        trainable: Whether to leave out layers that hold statistics alone, such as
+            Normalization, which no training changes.
 
     Returns:
         The layers by name, in order.
@@ -220,6 +233,8 @@ def layers_with_weights(model: keras.Model) -> dict[str, keras.Layer]:
         if own_weights(layer):
             name = f"{path}/{OWN}" if path and _holds_others(layer) else path
             found[_unique(name or layer.name, found)] = layer
+    if trainable:
+        return {n: each for n, each in found.items() if own_trainable_variables(each)}
     return found
 
 
@@ -228,22 +243,8 @@ def _holds_others(layer: keras.Layer) -> bool:
 
 
 def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
-    """Return the names of the layers that training can change, in order.
-
-    Layers that hold statistics alone, such as Normalization, are left out.
-
-    Args:
-        model: A built Keras model.
-
-    Example:
-        >>> import keras
-        >>> dense = keras.layers.Dense(2, name="hidden")
-        >>> norm = keras.layers.Normalization(mean=0.0, variance=1.0)
-        >>> trainable_layer_names(keras.Sequential([keras.Input((3,)), norm, dense]))
-        ('hidden',)
-    """
-    layers = layers_with_weights(model).items()
-    return tuple(name for name, layer in layers if own_trainable_variables(layer))
+    """Return the names of the layers that training can change, in order."""
+    return tuple(layers_with_weights(model, trainable=True))
 
 
 def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable]:

@@ -19,8 +19,8 @@ from keras_spectral_tl._graph.layers import (
 from keras_spectral_tl._keras_internals import initial_epoch, own_statistics
 from keras_spectral_tl.callbacks import _freeze_schedules as freeze_schedules
 from keras_spectral_tl.callbacks._checked_backup import SavedSchedule
-from keras_spectral_tl.freezing._changes import hash_of
-from keras_spectral_tl.freezing._flags import trainable_choice
+from keras_spectral_tl.freezing._changes import hash_of, set_trainable
+from keras_spectral_tl.freezing._flags import TrainableFlags, trainable_choice
 
 _STATE = "freeze_layers_state"  # attribute of the optimizer during the fit
 _OWN = freeze_schedules.OWN_FLAGS
@@ -36,7 +36,7 @@ class _Run:
     """
 
     model: keras.Model
-    flags: freezing.TrainableFlags
+    flags: TrainableFlags
     layers: tuple[str, ...]
     original: Any
     view: optimizer_state.OptimizerView
@@ -157,7 +157,7 @@ class FreezeLayers(keras.callbacks.Callback):
                 "known. Pass callbacks=[FreezeLayers(...), BackupAndRestore(...)]."
             )
         layers = called_layers(model)
-        flags = freezing.TrainableFlags.of(model)
+        flags = TrainableFlags.of(model)
         variables = self._ever_trained(model, layers, flags)
         original, used = _optimizers(model, variables)
         view = optimizer_state.OptimizerView.of(used)
@@ -222,7 +222,7 @@ class FreezeLayers(keras.callbacks.Callback):
         self,
         model: keras.Model,
         layers: tuple[str, ...],
-        flags: freezing.TrainableFlags,
+        flags: TrainableFlags,
     ) -> list[keras.Variable]:
         """Return all weights that any phase trains, in the order of the model."""
         listed = getattr(self.schedule, "phases", lambda layers: (layers,))
@@ -266,7 +266,7 @@ class FreezeLayers(keras.callbacks.Callback):
     def _phase(self, run: _Run, epoch: int) -> Any:
         history = {key: logs for key, logs in run.history.items() if key < epoch}
         selector = self.schedule(epoch, run.layers, history)
-        now = freezing.TrainableFlags.of(run.model)
+        now = TrainableFlags.of(run.model)
         # What a selector chooses may depend on flags: on the model's own ones, always.
         run.flags.restore()
         try:
@@ -334,11 +334,11 @@ def _resolved(model: keras.Model, selector: freeze_schedules.Phase) -> Any:
     return selection
 
 
-def _set_phase(model: keras.Model, phase: Any, flags: freezing.TrainableFlags) -> None:
+def _set_phase(model: keras.Model, phase: Any, flags: TrainableFlags) -> None:
     # From the model's own flags every time: a phase depends on no phase before it.
     flags.restore()
     if phase is not _OWN:
-        freezing.set_trainable(model, phase)
+        set_trainable(model, phase)
 
 
 def _show(run: _Run) -> None:

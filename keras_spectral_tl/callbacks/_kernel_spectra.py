@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._shells import full_plane
 from keras_spectral_tl.callbacks._recording import Record, SpectralCallback
-from keras_spectral_tl.plotting._style import centred_plane, enlarged, to_rgb
+from keras_spectral_tl.plotting._style import enlarged, to_rgb
 from keras_spectral_tl.spectra._kernel_shapes import noise_share
 from keras_spectral_tl.spectra._kernels import (
     LayerKernelSpectra,
@@ -121,7 +122,7 @@ def _images(
     """The mean transfer function over the plane, and a row of colours a kernel."""
     if spectra.mean_transfer.ndim == 2:
         num_columns = spectra.grid[-1]
-        plane = centred_plane(spectra.mean_transfer, num_columns)
+        plane = full_plane(spectra.mean_transfer, num_columns)
         # Axis 0 is x, to the right.
         yield f"{name}/mean_transfer", enlarged(to_rgb(plane.T[::-1], low=0.0))
     rows = spectra.profiles.reshape(-1, spectra.profiles.shape[-1])[:_MOST_ROWS]

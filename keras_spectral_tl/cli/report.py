@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
-    """Write the page."""
+    """Write the page.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
     from keras_spectral_tl.report import Study, write_report
 
     study = Study.read(options.folder)

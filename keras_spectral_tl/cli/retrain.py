@@ -171,7 +171,7 @@ def _swept(
     """
     from tqdm import tqdm
 
-    from keras_spectral_tl.freezing import trainable_layer_names
+    from keras_spectral_tl._graph.layers import trainable_layer_names
     from keras_spectral_tl.transfer import oracle_sweep
 
     target = systems["target"]

@@ -1,18 +1,13 @@
 """Choose layers of a model, freeze and unfreeze them, and prove what did not move."""
 
-from keras_spectral_tl._graph.layers import layers_with_weights, trainable_layer_names
+from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.freezing._changes import (
-    FreezeRecord,
     freeze_layers,
     layer_hashes,
     only_trainable,
-    set_trainable,
-    trainable_names,
     unfreeze_layers,
     weight_hashes,
 )
-from keras_spectral_tl.freezing._costs import TrainingCost
-from keras_spectral_tl.freezing._flags import TrainableFlags
 from keras_spectral_tl.freezing._parts import (
     BiasesOf,
     Depth,
@@ -20,7 +15,6 @@ from keras_spectral_tl.freezing._parts import (
     LowRankOf,
     NormalizationOf,
     OutputGain,
-    Part,
     StatisticsOf,
 )
 from keras_spectral_tl.freezing._selection import (
@@ -32,25 +26,18 @@ from keras_spectral_tl.freezing._selection import (
 __all__ = [
     "BiasesOf",
     "Depth",
-    "FreezeRecord",
     "KernelsOf",
     "LayerSelection",
     "LowRankOf",
     "NormalizationOf",
     "OutputGain",
-    "Part",
     "Selector",
     "StatisticsOf",
-    "TrainableFlags",
-    "TrainingCost",
     "freeze_layers",
     "layer_hashes",
     "layers_with_weights",
     "only_trainable",
     "select_layers",
-    "set_trainable",
-    "trainable_layer_names",
-    "trainable_names",
     "unfreeze_layers",
     "weight_hashes",
 ]

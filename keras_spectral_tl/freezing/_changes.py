@@ -220,14 +220,6 @@ def only_trainable(
         drop_compiled_functions(model)
 
 
-def trainable_names(model: keras.Model) -> tuple[str, ...]:
-    """Return the weight-bearing layers that training would change now.
-
-    A layer without trainable weights (statistics only) counts by its flag.
-    """
-    return tuple(trainable_choice(ModelLayers.of(model)))
-
-
 def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> None:
     """Make exactly the given layers, or parts, trainable; compile is up to you.
 

@@ -7,23 +7,18 @@ from collections.abc import Iterable, Mapping
 import keras
 
 from keras_spectral_tl._graph.calls import LayerCall, trace_calls
-from keras_spectral_tl._graph.layers import ModelLayers, SampleShape, own_weights
+from keras_spectral_tl._graph.layers import (
+    DEPTHWISE,
+    PLAIN,
+    SEPARABLE,
+    TRANSPOSED,
+    ModelLayers,
+    SampleShape,
+    own_weights,
+)
 from keras_spectral_tl._keras_internals import sublayers
 
-_CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
+_CONVOLUTIONS = (*PLAIN, *DEPTHWISE, *SEPARABLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +100,7 @@ def _multiply_adds(call: LayerCall) -> int:
     )
     if isinstance(layer, keras.layers.Dense):  # quantized kernels may be packed
         return math.prod(call.output_shapes[0][1:]) * call.input_shapes[0][-1]
-    if isinstance(layer, _TRANSPOSED):  # each input point meets the whole kernel
+    if isinstance(layer, TRANSPOSED):  # each input point meets the whole kernel
         return math.prod(_spatial(layer, call.input_shapes[0])) * kernels
     if isinstance(layer, _CONVOLUTIONS):
         return math.prod(_spatial(layer, call.output_shapes[0])) * kernels

@@ -49,7 +49,7 @@ class LayerSelection:
             input_shape: Shape of one sample, where the model leaves it open.
 
         Returns:
-            The counts; `freezing.TrainingCost` says what they hold.
+            The counts; `forward`, `step` and `cached_step`.
 
         Raises:
             ValueError: If the shape of a sample is not known, or the model is not.

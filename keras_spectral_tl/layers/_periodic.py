@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spectral_tl.layers._spectra import data_format_of
+
 _INTEGERS = (int, np.integer)
 _FORMS = {
     1: "a non-negative int or (before, after)",
@@ -62,12 +64,7 @@ class PeriodicPadding(keras.layers.Layer):
         super().__init__(**kwargs)
         self._sides = _standardize(padding, self.rank)
         self.padding = self._sides[0] if self.rank == 1 else self._sides
-        self.data_format = data_format or keras.config.image_data_format()
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "Expected data_format 'channels_last', 'channels_first' or None. "
-                f"Received data_format={data_format!r}."
-            )
+        self.data_format = data_format_of(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
 
     @property

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spectral_tl._checks import one_of
 from keras_spectral_tl._shells import shells_of_all_modes
 
 Shape = tuple[int | None, ...]
@@ -53,13 +54,7 @@ class RadialSpectrum2D(keras.layers.Layer):
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        formats = ("channels_last", "channels_first")
-        self.data_format = data_format or keras.config.image_data_format()
-        if self.data_format not in formats:
-            raise ValueError(
-                f"data_format must be one of {formats}. Received "
-                f"data_format={data_format!r}."
-            )
+        self.data_format = data_format_of(data_format)
 
     def build(self, input_shape: Shape) -> None:
         self._spatial_shape(input_shape)
@@ -112,3 +107,10 @@ def tensor_spectra(fields: Any) -> Any:
     # A segment sum, not a product with a matrix: accelerators round those to TF32.
     spectra = ops.segment_sum(by_mode, shells, num_segments=num_shells)
     return ops.reshape(ops.transpose(spectra), (-1, channels, num_shells))
+
+
+def data_format_of(given: str | None) -> str:
+    """Return a layout that Keras knows, by default that of its configuration."""
+    known = ("channels_last", "channels_first")
+    found: str = one_of("data_format", given or keras.config.image_data_format(), known)
+    return found

@@ -1,133 +1,104 @@
-"""Loss landscapes, layer by layer: directions, lines, planes, curvature, convexity."""
+"""Ends of the spectrum of a Hessian, and the loss along lines with its convexity."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from keras_spectral_tl._checks import require
-from keras_spectral_tl._graph.layers import trainable_layer_names
-from keras_spectral_tl._results import ByLayer, Result
-from keras_spectral_tl.freezing import Selector, select_layers
-from keras_spectral_tl.loss_landscape._hessian import HessianEnds, hessian_ends
-from keras_spectral_tl.loss_landscape._layer_loss import LayerLoss
+from keras_spectral_tl._results import Result
 
 Array = NDArray[np.float64]
 
-_DEPTHWISE = (
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
+# As few columns as this cost less than a Lanczos iteration.
+_DENSE = 32
 
 
-def filter_scales(loss: LayerLoss) -> Array:
-    """Return for each weight the norm of the filter it belongs to.
+@dataclass(frozen=True)
+class HessianEnds(Result):
+    """Eigenvalues of a Hessian: the largest, and the smallest.
 
-    A filter is what makes one output: the weights of one output channel (of one channel
-    of a depthwise kernel). Biases and other vectors are not moved by the directions of
-    this module and get 0, unless the layer has nothing else; then each vector counts as
-    one filter.
-
-    Args:
-        loss: The loss whose layer is meant.
-
-    Returns:
-        Flat, (num_parameters,).
-
-    References:
-        Li, Xu, Taylor, Studer and Goldstein, Visualizing the Loss Landscape of Neural
-        Nets (2018), https://arxiv.org/abs/1712.09913
-
-    Example:
-        >>> dense = keras.layers.Dense(2, name="dense")
-        >>> model = keras.Sequential([keras.Input((2,)), dense])
-        >>> dense.set_weights([np.array([[3.0, 0.0], [4.0, 1.0]]), np.ones(2)])
-        >>> filter_scales(LayerLoss(model, "dense", np.ones((1, 2)), np.ones((1, 2))))
-        array([5., 1., 5., 1., 0., 0.])
+    Attributes:
+        largest: (count,) the largest eigenvalues, falling.
+        vectors: (parameters, count) their eigenvectors, of norm 1.
+        smallest: The smallest (most negative) eigenvalue.
+        num_products: Hessian products that it took.
     """
-    return _filter_norms(loss, loss.weights)
+
+    largest: Array
+    vectors: Array
+    smallest: float
+    num_products: int
+
+    @property
+    def negative_share(self) -> float:
+        """``max(-smallest, 0) / max |eigenvalue|``: 0 if locally convex, at most 1.
+
+        0 of a Hessian of zeros.
+        """
+        scale = max(abs(float(self.largest[0])), abs(self.smallest))
+        return max(-self.smallest, 0.0) / scale if scale > 0 else 0.0
 
 
-def random_direction(loss: LayerLoss, seed: int = 0) -> Array:
-    """Draw a random direction, every filter as long as the filter it moves.
+def hessian_ends(
+    product: Callable[[Array], Array],
+    scales: Array,
+    count: int,
+    tolerance: float,
+    seed: int,
+) -> HessianEnds:
+    """Compute the ends of ``D H D`` from `product`, v -> H v; D has `scales` on it."""
+    number, calls = len(scales), 0
 
-    Args:
-        loss: The loss whose layer is meant.
-        seed: Of the direction.
+    def scaled(vector: Array) -> Array:
+        nonlocal calls
+        calls += 1
+        # Of length 1: the loss may be huge or tiny, and single precision has an end.
+        flat = np.ravel(vector) * scales
+        length = float(np.linalg.norm(flat)) or 1.0
+        return np.asarray(product(flat / length) * length * scales)
 
-    Returns:
-        Flat, (num_parameters,).
-
-    Example:
-        >>> dense = keras.layers.Dense(2, use_bias=False, name="dense")
-        >>> model = keras.Sequential([keras.Input((2,)), dense])
-        >>> dense.set_weights([np.array([[3.0, 0.0], [4.0, 1.0]])])
-        >>> loss = LayerLoss(model, "dense", np.ones((1, 2)), np.ones((1, 2)))
-        >>> np.linalg.norm(random_direction(loss).reshape(2, 2), axis=0).round(6)
-        array([5., 1.])
-    """
-    draws = np.random.default_rng(seed).standard_normal(loss.function.num_parameters)
-    return normalized(loss, draws)
-
-
-def gradient_direction(loss: LayerLoss) -> Array:
-    """Return the direction of steepest ascent in units of the filters it moves.
-
-    The gradient of each filter keeps its direction; how the filters share the step is
-    that of the normalization. The loss rises along it (at first), as
-    ``<gradient, d> = sum |gradient of filter| |filter|``. 0 where the gradient is.
-
-    Args:
-        loss: The loss whose layer is meant.
-
-    Returns:
-        Flat, (num_parameters,).
-    """
-    return normalized(loss, loss.gradient())
-
-
-def normalized(loss: LayerLoss, direction: Array) -> Array:
-    """Scale each filter of a direction to the norm of the filter it moves."""
-    size = _filter_norms(loss, direction)
-    unit = direction / np.where(size > 0, size, 1.0)
-    return np.asarray(np.where(size > 0, unit, 0.0) * filter_scales(loss))
+    start = np.random.default_rng(seed).standard_normal(number)
+    if number <= max(_DENSE, 2 * count):
+        columns = np.stack([scaled(row) for row in np.eye(number)])
+        values, vectors = np.linalg.eigh((columns + columns.T) / 2)
+        smallest = float(values[0])
+        values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
+    elif not np.any(scaled(start)):
+        values, vectors, smallest = np.zeros(count), np.eye(number)[:, :count], 0.0
+    else:
+        values, vectors = _largest(scaled, count, start, tolerance)
+        top = max(float(values[0]), 0.0)
+        # Of top - H the largest is top - smallest. Without curvature upwards -H does.
+        turned, _ = _largest(
+            lambda v: top * np.ravel(v) - scaled(v), 1, start, tolerance
+        )
+        smallest = top - float(turned[0])
+    values, vectors = map(np.ascontiguousarray, (values, vectors))
+    return HessianEnds(values, vectors, smallest, calls)
 
 
-def _filter_norms(loss: LayerLoss, flat: Array) -> Array:
-    """Return for each weight the norm of its filter in a flat vector; 0 for vectors."""
-    function = loss.function
-    has_filters = any(value.ndim > 1 for value in function.values)
-    norms, start = [], 0
-    for variable, value in zip(function.variables, function.values, strict=True):
-        part = flat[start : start + value.size].reshape(value.shape)
-        start += value.size
-        axes = _axes_within(function.layers[0], variable.name, value.ndim)
-        squares = np.sum(part**2, axis=axes, keepdims=True)
-        is_moved = value.ndim > 1 or not has_filters
-        size = np.broadcast_to(np.sqrt(squares) * is_moved, value.shape)
-        norms.append(size.ravel())
-    return np.concatenate(norms)
-
-
-def _axes_within(layer: keras.Layer, name: str, rank: int) -> tuple[int, ...]:
-    """The axes of a weight along which one filter extends; all of a vector's."""
-    outputs = {rank - 1} if rank > 1 else set()
-    if isinstance(layer, _DEPTHWISE) or name == "depthwise_kernel":
-        outputs = {rank - 2, rank - 1}
-    elif isinstance(layer, _TRANSPOSED):
-        outputs = {rank - 2}
-    return tuple(axis for axis in range(rank) if rank == 1 or axis not in outputs)
-
-
-_NUM_STEPS = 17
+def _largest(
+    products: Callable[[Array], Array], count: int, start: Array, tolerance: float
+) -> tuple[Array, Array]:
+    """The largest eigenvalues, falling, and their vectors."""
+    number = len(start)
+    operator = LinearOperator((number, number), matvec=products, dtype=np.float64)
+    try:
+        values, vectors = eigsh(
+            operator, k=count, which="LA", v0=start, tol=tolerance, maxiter=50 * count
+        )
+    except ArpackNoConvergence as error:
+        raise RuntimeError(
+            f"The Lanczos iteration found {len(error.eigenvalues)} of {count} "
+            f"eigenvalues of {number} x {number}. Ask for fewer, or pass a larger "
+            f"tolerance than {tolerance}."
+        ) from error
+    order = np.argsort(-values)
+    return values[order], vectors[:, order]
 
 
 @dataclass(frozen=True)
@@ -190,106 +161,6 @@ class LayerLandscape(Result):
 
         (axes,) = plot_loss_lines(self.steps, {"": self.lines}, ax=ax)
         return axes
-
-
-def layer_landscape(
-    loss: LayerLoss,
-    steps: Array | None = None,
-    *,
-    num_random: int = 2,
-    num_eigenvalues: int = 3,
-    seed: int = 0,
-) -> LayerLandscape:
-    """Compute the loss along the gradient and random directions, and its curvature.
-
-    Args:
-        loss: The loss of the layer.
-        steps: Rising, at least three; by default 17 in [-1, 1].
-        num_random: Number of random directions.
-        num_eigenvalues: Number of largest eigenvalues of the Hessian.
-        seed: Of the directions.
-
-    Returns:
-        The landscape.
-
-    Raises:
-        ValueError: If the loss is not finite along a line, and as in `hessian_ends`.
-
-    Example:
-        >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
-        >>> model = keras.Sequential([keras.Input((2,)), dense])
-        >>> x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
-        >>> loss = LayerLoss(model, "linear", x, np.ones((8, 1)))
-        >>> around = layer_landscape(loss, num_eigenvalues=1)
-        >>> sorted(around.lines), round(around.convexity, 4)
-        (['gradient', 'random 1', 'random 2'], 1.0)
-    """
-    places = np.linspace(-1, 1, _NUM_STEPS) if steps is None else np.asarray(steps)
-    directions = {"gradient": gradient_direction(loss)}
-    for number in range(num_random):
-        directions[f"random {number + 1}"] = random_direction(loss, seed + number)
-    lines = {
-        name: np.array([loss.value(step * direction) for step in places])
-        for name, direction in directions.items()
-    }
-    count = min(num_eigenvalues, loss.function.num_parameters)
-    curvature = hessian_ends(loss, count, filter_scales(loss), seed=seed)
-    return LayerLandscape(
-        loss.function.num_parameters, loss.value(), places, lines, curvature
-    )
-
-
-def loss_landscapes(
-    model: keras.Model,
-    x: Any,
-    y: Any,
-    layers: Selector | None = None,
-    *,
-    loss: Callable[[Any, Any], Any] = keras.losses.mean_squared_error,
-    batch_size: int = 32,
-    seed: int = 0,
-) -> ByLayer[LayerLandscape]:
-    """Compute `layer_landscape` of several layers of a model, on the same samples.
-
-    Args:
-        model: A built model.
-        x: Inputs, shape `(samples, ...)`, or a nest of such arrays.
-        y: Targets.
-        layers: A selector of layers; by default all with trainable weights.
-        loss: `(y, outputs) -> values`, see `LayerLoss`.
-        batch_size: Samples computed at once.
-        seed: Of the directions.
-
-    Returns:
-        Layer name to its landscape, in the order of the model.
-    """
-    chosen = select_layers(model, layers).names
-    return ByLayer(
-        {
-            name: layer_landscape(
-                LayerLoss(model, name, x, y, loss, batch_size), seed=seed
-            )
-            for name in trainable_layer_names(model)
-            if name in chosen
-        }
-    )
-
-
-def loss_surface(loss: LayerLoss, first: Array, second: Array, steps: Array) -> Array:
-    """Compute the loss on a plane through the model.
-
-    Args:
-        loss: The loss of a layer.
-        first: Direction of axis 0, flat.
-        second: Direction of axis 1, flat.
-        steps: (steps,) along each.
-
-    Returns:
-        ``L(theta + steps[i] first + steps[j] second)``, (steps, steps).
-    """
-    return np.array(
-        [[loss.value(a * first + b * second) for b in steps] for a in steps]
-    )
 
 
 def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:

@@ -1,4 +1,4 @@
-"""The loss of a model as a function of the weights of one layer."""
+"""The loss of a model as a function of the weights of one layer, and directions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,15 @@ from keras_spectral_tl._autodiff.function import (
     batches,
     flatten,
 )
+from keras_spectral_tl._graph.layers import DEPTHWISE, TRANSPOSED, trainable_layer_names
+from keras_spectral_tl._results import ByLayer
+from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.linearization import LayerLinearization
+from keras_spectral_tl.loss_landscape._landscapes import (
+    HessianEnds,
+    LayerLandscape,
+    hessian_ends,
+)
 
 Array = NDArray[np.float64]
 Loss = Callable[[Any, Any], Any]
@@ -109,6 +117,162 @@ class LayerLoss:
                 "resizing, a transposed convolution) or set KERAS_BACKEND=jax."
             ) from error
 
+    def hessian_ends(
+        self,
+        count: int = 3,
+        scales: Array | None = None,
+        *,
+        tolerance: float = 1e-3,
+        seed: int = 0,
+    ) -> HessianEnds:
+        """Compute the extreme eigenvalues of the Hessian of the layer's weights.
+
+        ``D H D`` with D the diagonal of ``scales``. Without scales this is H itself,
+        whose eigenvalues change when a ReLU network is rescaled from layer to layer
+        without changing what it computes. With `filter_scales` they are the curvatures
+        for changes relative to the filters, which do not: compare layers by these.
+
+        Lanczos iteration (ARPACK, https://doi.org/10.1137/1.9780898719628) on Hessian
+        products. The smallest eigenvalue is that of ``largest - H`` from its large end,
+        so its error, too, is relative to the largest.
+
+        Args:
+            count: Number of largest eigenvalues.
+            scales: (num_parameters,); by default ones.
+            tolerance: Relative error at which the iteration stops; products are in
+                single precision.
+            seed: Of the start vector.
+
+        Returns:
+            The largest eigenvalues and their vectors, and the smallest eigenvalue.
+
+        Raises:
+            ValueError: If there are fewer weights than ``count``.
+            RuntimeError: If the iteration does not converge.
+
+        Example:
+            >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
+            >>> model = keras.Sequential([keras.Input((2,)), dense])
+            >>> x = np.array([[2.0, 0.0], [0.0, 1.0]], "float32")
+            >>> ends = LayerLoss(model, "linear", x, np.ones((2, 1))).hessian_ends(1)
+            >>> ends.largest.round(5), round(ends.smallest, 5)  # mean of x^2, twice
+            (array([4.]), 1.0)
+        """
+        number = self.function.num_parameters
+        if not 1 <= count <= number:
+            raise ValueError(
+                f"Layer {self.layer!r} has {number} weights and so as many "
+                f"eigenvalues. Received count={count}."
+            )
+        diagonal = np.ones(number) if scales is None else scales
+        return hessian_ends(self.hessian_product, diagonal, count, tolerance, seed)
+
+    def filter_scales(self) -> Array:
+        """Return for each weight the norm of the filter it belongs to, flat.
+
+        A filter is what makes one output: the weights of one output channel (of one
+        channel of a depthwise kernel), after Li et al. 2018,
+        https://arxiv.org/abs/1712.09913. Biases and other vectors are not moved by the
+        directions of this class and get 0, unless the layer has nothing else; then each
+        vector counts as one filter.
+
+        Example:
+            >>> dense = keras.layers.Dense(2, name="dense")
+            >>> model = keras.Sequential([keras.Input((2,)), dense])
+            >>> dense.set_weights([np.array([[3.0, 0.0], [4.0, 1.0]]), np.ones(2)])
+            >>> ones = np.ones((1, 2))
+            >>> LayerLoss(model, "dense", ones, ones).filter_scales()
+            array([5., 1., 5., 1., 0., 0.])
+        """
+        return self._filter_norms(self.weights)
+
+    def random_direction(self, seed: int = 0) -> Array:
+        """Draw a random direction, flat, every filter as long as the one it moves."""
+        draws = np.random.default_rng(seed).standard_normal(
+            self.function.num_parameters
+        )
+        return self._normalized(draws)
+
+    def gradient_direction(self) -> Array:
+        """Return the direction of steepest ascent in units of the filters it moves.
+
+        The gradient of each filter keeps its direction; how the filters share the step
+        is that of the normalization. The loss rises along it (at first), as
+        ``<gradient, d> = sum |gradient of filter| |filter|``. 0 where the gradient is.
+        """
+        return self._normalized(self.gradient())
+
+    def surface(self, first: Array, second: Array, steps: Array) -> Array:
+        """Compute the loss on a plane through the model.
+
+        Args:
+            first: Direction of axis 0, flat.
+            second: Direction of axis 1, flat.
+            steps: (steps,) along each.
+
+        Returns:
+            ``L(theta + steps[i] first + steps[j] second)``, (steps, steps).
+        """
+        return np.array(
+            [[self.value(a * first + b * second) for b in steps] for a in steps]
+        )
+
+    def landscape(
+        self,
+        steps: Array | None = None,
+        *,
+        num_random: int = 2,
+        num_eigenvalues: int = 3,
+        seed: int = 0,
+    ) -> LayerLandscape:
+        """Compute the loss along the gradient and random directions, and its curvature.
+
+        Args:
+            steps: Rising, at least three; by default 17 in [-1, 1].
+            num_random: Number of random directions.
+            num_eigenvalues: Number of largest eigenvalues of the Hessian.
+            seed: Of the directions.
+
+        Returns:
+            The landscape.
+
+        Raises:
+            ValueError: If the loss is not finite along a line, and as `hessian_ends`.
+        """
+        places = np.linspace(-1, 1, 17) if steps is None else np.asarray(steps)
+        directions = {"gradient": self.gradient_direction()}
+        for number in range(num_random):
+            directions[f"random {number + 1}"] = self.random_direction(seed + number)
+        lines = {
+            name: np.array([self.value(step * direction) for step in places])
+            for name, direction in directions.items()
+        }
+        size = self.function.num_parameters
+        count = min(num_eigenvalues, size)
+        curvature = self.hessian_ends(count, self.filter_scales(), seed=seed)
+        return LayerLandscape(size, self.value(), places, lines, curvature)
+
+    def _normalized(self, direction: Array) -> Array:
+        """Scale each filter of a direction to the norm of the filter it moves."""
+        size = self._filter_norms(direction)
+        unit = direction / np.where(size > 0, size, 1.0)
+        return np.asarray(np.where(size > 0, unit, 0.0) * self.filter_scales())
+
+    def _filter_norms(self, flat: Array) -> Array:
+        """Return for each weight the norm of its filter in a flat vector."""
+        function = self.function
+        has_filters = any(value.ndim > 1 for value in function.values)
+        norms, start = [], 0
+        for variable, value in zip(function.variables, function.values, strict=True):
+            part = flat[start : start + value.size].reshape(value.shape)
+            start += value.size
+            axes = _axes_within(function.layers[0], variable.name, value.ndim)
+            squares = np.sum(part**2, axis=axes, keepdims=True)
+            is_moved = value.ndim > 1 or not has_filters
+            size = np.broadcast_to(np.sqrt(squares) * is_moved, value.shape)
+            norms.append(size.ravel())
+        return np.concatenate(norms)
+
     def _check_backend(self) -> None:
         """Refuse second derivatives that TensorFlow takes for zero, without a word."""
         if not self._checked and keras.backend.backend() == "tensorflow":
@@ -146,3 +310,55 @@ def _checked_count(x: Any, y: NDArray[Any]) -> int:
                 "infinite."
             )
     return counts.pop()
+
+
+def _axes_within(layer: keras.Layer, name: str, rank: int) -> tuple[int, ...]:
+    """Return the axes of a weight along which one filter extends; all of a vector's."""
+    outputs = {rank - 1} if rank > 1 else set()
+    if isinstance(layer, DEPTHWISE) or name == "depthwise_kernel":
+        outputs = {rank - 2, rank - 1}
+    elif isinstance(layer, TRANSPOSED):
+        outputs = {rank - 2}
+    return tuple(axis for axis in range(rank) if rank == 1 or axis not in outputs)
+
+
+def loss_landscapes(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    layers: Selector | None = None,
+    *,
+    loss: Loss = keras.losses.mean_squared_error,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> ByLayer[LayerLandscape]:
+    """Compute `LayerLoss.landscape` of several layers of a model, on the same samples.
+
+    Args:
+        model: A built model.
+        x: Inputs, shape `(samples, ...)`, or a nest of such arrays.
+        y: Targets.
+        layers: A selector of layers; by default all with trainable weights.
+        loss: `(y, outputs) -> values`, see `LayerLoss`.
+        batch_size: Samples computed at once.
+        seed: Of the directions.
+
+    Returns:
+        Layer name to its landscape, in the order of the model.
+
+    Example:
+        >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
+        >>> model = keras.Sequential([keras.Input((2,)), dense])
+        >>> x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
+        >>> around = loss_landscapes(model, x, np.ones((8, 1)))["linear"]
+        >>> sorted(around.lines), round(around.convexity, 4)
+        (['gradient', 'random 1', 'random 2'], 1.0)
+    """
+    chosen = select_layers(model, layers).names
+    return ByLayer(
+        {
+            name: LayerLoss(model, name, x, y, loss, batch_size).landscape(seed=seed)
+            for name in trainable_layer_names(model)
+            if name in chosen
+        }
+    )

@@ -7,20 +7,18 @@ from keras_spectral_tl.metrics._functions import (
     relative_rmse,
 )
 from keras_spectral_tl.metrics._streaming import (
-    BackscatterCorrelation,
-    ForwardTransferCorrelation,
     PatternCorrelation,
     RelativeRMSE,
     SpectrumRMSE,
+    TransferCorrelation,
 )
 from keras_spectral_tl.spectra._fields import spectrum_rmse
 
 __all__ = [
-    "BackscatterCorrelation",
-    "ForwardTransferCorrelation",
     "PatternCorrelation",
     "RelativeRMSE",
     "SpectrumRMSE",
+    "TransferCorrelation",
     "conditioned_correlation",
     "least_squares_gain",
     "pattern_correlation",

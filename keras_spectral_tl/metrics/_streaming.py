@@ -1,6 +1,5 @@
 """Keras metrics: figures of merit as running sums over batches."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_spectral_tl._checks import one_of, whole_numbers
-from keras_spectral_tl.layers._spectra import tensor_spectra
+from keras_spectral_tl.layers._spectra import data_format_of, tensor_spectra
 from keras_spectral_tl.metrics._functions import tensor_correlations
 
 
@@ -140,16 +139,55 @@ class RelativeRMSE(RatioMetric):
         return ops.sqrt(self.numerator.value() / self.denominator.value())
 
 
-class ConditionedCorrelation(RatioMetric):
-    """Base of metrics of `conditioned_correlation`; a subclass says the condition."""
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class TransferCorrelation(RatioMetric):
+    """Keras metric: correlation with the truth where the transfer has one direction.
 
-    def __init__(self, data_format: str | None, name: str, dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.data_format = _data_format(data_format)
+    The streaming form of `conditioned_correlation` with ``field * sgs_forcing > 0`` for
+    backscatter and ``< 0`` for forward transfer, the transfer by the TRUE forcing; with
+    the streamfunction as field this is transfer of energy, with the vorticity that of
+    enstrophy. A metric sees no model inputs, so the field travels as one more, last
+    channel of ``y_true``: (batch, nx, ny, 2) beside a prediction (batch, nx, ny, 1). It
+    counts by its sign alone, so any positive scaling will do, but not a shift of its
+    zero. Samples without such points are left out; before any the result is NaN.
 
-    @abstractmethod
-    def condition(self, transfer: Any) -> Any:
-        """Return at which points the transfer is of the wanted kind."""
+    Args:
+        direction: "backscatter", to the resolved scales, or "forward", from them.
+        data_format: "channels_last", "channels_first" or None (the Keras setting).
+        name: Name of the metric in logs and histories; by default
+            "backscatter_correlation" or "forward_correlation".
+        dtype: Precision of the sums.
+
+    Raises:
+        ValueError: If ``direction`` or ``data_format`` is unknown, or at an update if
+            `y_true` has not one channel more than the prediction.
+
+    Example:
+        A loss takes the channel of the truth alone:
+
+        >>> import numpy as np
+        >>> layers = keras.Input((8, 8, 2)), keras.layers.Conv2D(1, 1)
+        >>> model = keras.Sequential(layers)
+        >>> def loss(y_true, y_pred):
+        ...     return keras.losses.mean_squared_error(y_true[..., :1], y_pred)
+        >>> model.compile("adam", loss, metrics=[TransferCorrelation("backscatter")])
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> sgs_forcing, streamfunction = x[..., 1:] - x[..., :1], x[..., :1]
+        >>> y = np.concatenate([sgs_forcing, streamfunction], axis=-1)
+        >>> sorted(model.evaluate(x, y, verbose=0, return_dict=True))
+        ['backscatter_correlation', 'loss']
+    """
+
+    def __init__(
+        self,
+        direction: str,
+        data_format: str | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.direction = one_of("direction", direction, ("backscatter", "forward"))
+        super().__init__(name=name or f"{direction}_correlation", dtype=dtype)
+        self.data_format = data_format_of(data_format)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch; the last channel of `y_true` is the field that transfers."""
@@ -159,13 +197,13 @@ class ConditionedCorrelation(RatioMetric):
         channels = y_pred.shape[axis]
         if len(y_true.shape) != len(y_pred.shape) or y_true.shape[axis] != channels + 1:
             raise ValueError(
-                f"{type(self).__name__} needs y_true with the channels of y_pred and "
-                "one more, the streamfunction or the vorticity. Received shapes "
+                "TransferCorrelation needs y_true with the channels of y_pred and one "
+                "more, the streamfunction or the vorticity. Received shapes "
                 f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}."
             )
         true, field = ops.split(y_true, [channels], axis=axis)
         transfer = self.samples(true * field)
-        chosen = self.condition(transfer)
+        chosen = transfer > 0 if self.direction == "backscatter" else transfer < 0
         true, pred = self.samples(true), self.samples(y_pred)
         counted = ops.cast(ops.any(chosen, axis=1), self.dtype)
         correlation = tensor_correlations(true, pred, chosen)
@@ -177,96 +215,8 @@ class ConditionedCorrelation(RatioMetric):
 
     def get_config(self) -> dict[str, Any]:
         """Return what is needed to make this metric again."""
-        return {**super().get_config(), "data_format": self.data_format}
-
-
-@keras.saving.register_keras_serializable(package="keras_spectral_tl")
-class BackscatterCorrelation(ConditionedCorrelation):
-    """Keras metric: correlation with the truth at the points of backscatter.
-
-    The streaming form of `conditioned_correlation` with ``field * sgs_forcing > 0``,
-    the transfer by the TRUE forcing; with the streamfunction as field this is
-    backscatter of energy, with the vorticity that of enstrophy. A metric sees no model
-    inputs, so the field travels as one more, last channel of ``y_true``:
-    (batch, nx, ny, 2) beside a prediction (batch, nx, ny, 1). It counts by its sign
-    alone, so any positive scaling will do, but not a shift of its zero. Samples without
-    such points are left out; before any the result is NaN.
-
-    Args:
-        data_format: "channels_last", "channels_first" or None (the Keras setting).
-        name: Name of the metric in logs and histories.
-        dtype: Precision of the sums.
-
-    Raises:
-        ValueError: If `y_true` has not one channel more than the prediction.
-
-    Example:
-        A loss takes the channel of the truth alone:
-
-        >>> import numpy as np
-        >>> layers = keras.Input((8, 8, 2)), keras.layers.Conv2D(1, 1)
-        >>> model = keras.Sequential(layers)
-        >>> def loss(y_true, y_pred):
-        ...     return keras.losses.mean_squared_error(y_true[..., :1], y_pred)
-        >>> model.compile("adam", loss, metrics=[BackscatterCorrelation()])
-        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
-        >>> sgs_forcing, streamfunction = x[..., 1:] - x[..., :1], x[..., :1]
-        >>> y = np.concatenate([sgs_forcing, streamfunction], axis=-1)
-        >>> sorted(model.evaluate(x, y, verbose=0, return_dict=True))
-        ['backscatter_correlation', 'loss']
-    """
-
-    def __init__(
-        self,
-        data_format: str | None = None,
-        name: str = "backscatter_correlation",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(data_format, name, dtype)
-
-    def condition(self, transfer: Any) -> Any:
-        """Return where the transfer to the resolved scales is positive."""
-        return transfer > 0
-
-
-@keras.saving.register_keras_serializable(package="keras_spectral_tl")
-class ForwardTransferCorrelation(ConditionedCorrelation):
-    """Keras metric: correlation with the truth at the points of forward transfer.
-
-    The counterpart of `BackscatterCorrelation`, which tells how the conditioning field
-    is passed: ``field * sgs_forcing < 0``, where the resolved flow loses energy (field
-    the streamfunction) or enstrophy (the vorticity).
-
-    Args:
-        data_format: "channels_last", "channels_first" or None (the Keras setting).
-        name: Name of the metric in logs and histories.
-        dtype: Precision of the sums.
-
-    Raises:
-        ValueError: If `y_true` has not one channel more than the prediction.
-
-    Example:
-        >>> import numpy as np
-        >>> forcing = np.array([1.0, 2.0, -1.0, -2.0]).reshape(1, 4, 1, 1)
-        >>> streamfunction = np.ones_like(forcing)
-        >>> y_true = np.concatenate([forcing, streamfunction], axis=-1)
-        >>> metric = ForwardTransferCorrelation()
-        >>> metric.update_state(y_true, forcing**2)
-        >>> round(float(metric.result()), 6)  # over the last two points
-        -1.0
-    """
-
-    def __init__(
-        self,
-        data_format: str | None = None,
-        name: str = "forward_transfer_correlation",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(data_format, name, dtype)
-
-    def condition(self, transfer: Any) -> Any:
-        """Return where the transfer to the resolved scales is negative."""
-        return transfer < 0
+        config = {"direction": self.direction, "data_format": self.data_format}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
@@ -318,7 +268,7 @@ class SpectrumRMSE(keras.Metric):
         self.wavenumbers = (
             None if wavenumbers is None else whole_numbers("wavenumbers", wavenumbers)
         )
-        self.data_format = _data_format(data_format)
+        self.data_format = data_format_of(data_format)
         self._true: CompensatedSum | None = None
         self._predicted: CompensatedSum | None = None
         self._chosen: list[int] = []
@@ -377,9 +327,3 @@ class SpectrumRMSE(keras.Metric):
             weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
             by_sample = by_sample * weight
         return ops.sum(by_sample, axis=0)
-
-
-def _data_format(given: str | None) -> str:
-    known = ("channels_last", "channels_first")
-    found: str = one_of("data_format", given or keras.config.image_data_format(), known)
-    return found

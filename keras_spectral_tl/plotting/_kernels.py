@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_spectral_tl._shells import full_plane
 from keras_spectral_tl.plotting._style import (
     BLACK,
     BLUE,
@@ -16,7 +17,6 @@ from keras_spectral_tl.plotting._style import (
     PINK,
     SIGNS,
     SKY,
-    centred_plane,
     draw_map,
     finish,
     panels,
@@ -71,7 +71,7 @@ def plot_transfer_functions(
             f"Received {values.shape}.",
         )
         extent = (-nx / 2 - 0.5, nx / 2 - 0.5, -ny / 2 - 0.5, ny / 2 - 0.5)
-        plane = centred_plane(values, ny)
+        plane = full_plane(values, ny)
         image = draw_map(axes, plane, extent=extent, cmap=MAGNITUDES, vmin=0)
         figure.colorbar(image, ax=axes, shrink=0.8, label="mean |F|")
         axes.set(title=label, xlabel="$k_x$", ylabel="$k_y$")

@@ -197,12 +197,3 @@ def enlarged(image: NDArray[np.uint8], num_pixels: int = 192) -> NDArray[np.uint
     """Repeat pixels until the longer side has about ``num_pixels``; none are mixed."""
     factor = max(1, num_pixels // max(image.shape[:2]))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def centred_plane(half: ArrayLike, num_columns: int) -> NDArray[np.float64]:
-    """Return a function even in k on the full plane, k = 0 at index n // 2."""
-    values = np.asarray(half, float)
-    columns = np.arange(values.shape[1], num_columns)
-    rows = -np.arange(len(values)) % len(values)
-    mirrored = values[rows][:, num_columns - columns]
-    return np.fft.fftshift(np.concatenate([values, mirrored], axis=1))

@@ -14,8 +14,6 @@ from keras_spectral_tl.spectra._composition import (
 )
 from keras_spectral_tl.spectra._fields import (
     coherence,
-    cross_spectrum,
-    energy_gain,
     mean_spectrum,
     radial_spectrum,
     spectral_ratio,
@@ -27,16 +25,12 @@ from keras_spectral_tl.spectra._gabor import (
 )
 from keras_spectral_tl.spectra._identities import (
     convolution_residuals,
-    relu_energy_moved,
-    relu_residuals,
+    relu_identity,
 )
 from keras_spectral_tl.spectra._kernel_changes import (
-    change_significance,
     kernel_changes,
-    layer_kernel_changes,
 )
 from keras_spectral_tl.spectra._kernel_shapes import (
-    KERNEL_CLASSES,
     classify_kernels,
     kernel_shapes,
 )
@@ -51,31 +45,25 @@ from keras_spectral_tl.spectra._shifts import (
 )
 
 __all__ = [
-    "KERNEL_CLASSES",
     "activation_spectra",
     "analyse_kernels",
     "change_consistency",
-    "change_significance",
     "classify_kernels",
     "cluster_kernels",
     "coherence",
     "convolution_residuals",
-    "cross_spectrum",
-    "energy_gain",
     "fit_gabor",
     "kernel_changes",
     "kernel_shapes",
     "kernel_spectra",
     "layer_gains",
-    "layer_kernel_changes",
     "linear_composition",
     "mean_spectrum",
     "measured_composition",
     "principal_filters",
     "radial_spectrum",
     "read_calls",
-    "relu_energy_moved",
-    "relu_residuals",
+    "relu_identity",
     "retraining_shifts",
     "spectral_ratio",
     "spectral_shift",

@@ -10,10 +10,10 @@ import numpy as np
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
+from keras_spectral_tl._shells import last_complete_shell
 from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.spectra._fields import (
     Array,
-    last_complete_shell,
     radial_spectrum,
     spectral_ratio,
 )

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_array, require
 from keras_spectral_tl._results import Result
+from keras_spectral_tl._shells import full_plane
 from keras_spectral_tl.spectra._convolutions import (
     Array,
     Grid,
-    full_plane,
     mode_weights,
     transfer_chunks,
 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import Result
+from keras_spectral_tl._shells import shell_indices, shell_sum_matrix
 from keras_spectral_tl.linearization import LayerLinearization
 from keras_spectral_tl.spectra._convolutions import (
     Array,
@@ -22,11 +23,7 @@ from keras_spectral_tl.spectra._convolutions import (
     mode_wavenumbers,
     points_of,
 )
-from keras_spectral_tl.spectra._fields import (
-    radial_spectrum,
-    shell_indices,
-    shell_sum_matrix,
-)
+from keras_spectral_tl.spectra._fields import radial_spectrum
 
 # Matrix entries held at once: 128 modes of 64 x 64 channels take 8 MB.
 _ENTRIES_AT_ONCE = 128 * 64 * 64

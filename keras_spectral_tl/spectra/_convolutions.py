@@ -10,19 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_numbers
-from keras_spectral_tl.spectra._fields import mode_multiplicity
+from keras_spectral_tl._graph.layers import DEPTHWISE, PLAIN, SEPARABLE, TRANSPOSED
+from keras_spectral_tl._shells import mode_multiplicity
 
 Array = NDArray[np.float64]
 Grid = tuple[int, ...]
-
-_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-_PLAIN = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 # Complex values held at once: 64 kernels on 128 x 128 points, 9 MB, fit the cache.
 _VALUES_AT_ONCE = 64 * 128 * 65
@@ -95,14 +87,14 @@ def convolution_kernel(layer: keras.Layer) -> ConvolutionKernel | None:
     and transposed layers, and the separable ones, whose two kernels are multiplied into
     one: ``kernel[x, i, o] = sum_m depthwise[x, i, m] pointwise[i, m, o]``.
     """
-    depthwise, transposed = (isinstance(layer, k) for k in (_DEPTHWISE, _TRANSPOSED))
-    if isinstance(layer, _SEPARABLE):
+    depthwise, transposed = (isinstance(layer, k) for k in (DEPTHWISE, TRANSPOSED))
+    if isinstance(layer, SEPARABLE):
         first = to_numpy(layer.depthwise_kernel)
         pointwise = to_numpy(layer.pointwise_kernel).reshape(*first.shape[-2:], -1)
         weights = np.einsum("...im,imo->...io", first, pointwise)
     elif transposed:
         weights = to_numpy(layer.kernel).swapaxes(-1, -2)
-    elif depthwise or isinstance(layer, _PLAIN):
+    elif depthwise or isinstance(layer, PLAIN):
         weights = to_numpy(layer.kernel)
     else:
         return None
@@ -236,12 +228,3 @@ def mode_weights(num_points: Grid) -> Array:
     weights = np.broadcast_to(counts, shape).ravel() / math.prod(num_points)
     weights.flags.writeable = False
     return weights
-
-
-def full_plane(half: Array, num_columns: int) -> Array:
-    """Return a function even in k on the full plane, k = 0 at index n // 2."""
-    axes = tuple(range(half.ndim - 1))
-    inner = half[..., 1 : (num_columns + 1) // 2]
-    # Index n - j holds -k_j; flipping sends j to n - 1 - j, so shift by one.
-    mirrored = np.roll(np.flip(inner), (1,) * len(axes), axes) if axes else inner[::-1]
-    return np.fft.fftshift(np.concatenate([half, mirrored], axis=-1))

@@ -1,14 +1,12 @@
 """Radial spectra of periodic fields, and comparisons of two fields by wavenumber."""
 
 from collections.abc import Sequence
-from functools import lru_cache, reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from keras_spectral_tl._checks import real_array
-from keras_spectral_tl._shells import shell_numbers
+from keras_spectral_tl._shells import last_complete_shell, shell_sum_matrix
 
 Array = NDArray[np.float64]
 # The spatial axes: one, two (x, y) or three.
@@ -101,53 +99,6 @@ def cross_spectrum(first: ArrayLike, second: ArrayLike, axes: Axes = (-2, -1)) -
     )
     product = first_hat.real * second_hat.real + first_hat.imag * second_hat.imag
     return _sum_over_shells(product, first_values.shape[-len(axes) :])
-
-
-def last_complete_shell(*shape: int) -> int:
-    """Return the last shell that lies below Nyquist: ``(min(n) - 1) // 2``."""
-    return (min(shape) - 1) // 2
-
-
-@lru_cache(maxsize=32)
-def shell_indices(*shape: int) -> NDArray[np.intp]:
-    """Return the shell ``floor(|k| + 1/2)`` of every mode of the half plane.
-
-    A read-only array (nx, ny // 2 + 1), in the layout of ``numpy.fft.rfftn``.
-    """
-    axes = [np.fft.fftfreq(n, d=1 / n) for n in shape[:-1]]
-    axes.append(np.fft.rfftfreq(shape[-1], d=1 / shape[-1]))
-    wavenumbers = np.meshgrid(*axes, indexing="ij", sparse=True)
-    others = reduce(np.hypot, wavenumbers[:-1], np.zeros(1))
-    shells: NDArray[np.intp] = shell_numbers(others, wavenumbers[-1]).astype(np.intp)
-    shells.flags.writeable = False
-    return shells
-
-
-@lru_cache(maxsize=32)
-def mode_multiplicity(ny: int) -> Array:
-    """Return how many modes of the full plane each half-plane column stands for.
-
-    A read-only array (ny // 2 + 1,): 1 for ky = 0 and for Nyquist, else 2.
-    """
-    multiplicity = np.full(ny // 2 + 1, 2.0)
-    multiplicity[0] = 1.0
-    if ny % 2 == 0:
-        multiplicity[-1] = 1.0
-    multiplicity.flags.writeable = False
-    return multiplicity
-
-
-@lru_cache(maxsize=32)
-def shell_sum_matrix(*shape: int) -> sparse.csr_array:
-    """Return the sparse matrix (num_shells, half-plane modes) that sums each shell.
-
-    Its product with flattened half-plane values, even in k, is their sum over each
-    shell of the full plane.
-    """
-    shells = shell_indices(*shape)
-    weights = np.broadcast_to(mode_multiplicity(shape[-1]), shells.shape)
-    positions = np.arange(shells.size)
-    return sparse.csr_array((weights.ravel(), (shells.ravel(), positions)))
 
 
 def _sum_over_shells(values: Array, shape: tuple[int, ...]) -> Array:
@@ -273,40 +224,12 @@ def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Arra
     return np.asarray(np.clip(ratio, -1.0, 1.0))
 
 
-def energy_gain(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Array:
-    """Return the energy of the prediction over that of the truth by wavenumber.
-
-    ``P(k) / T(k)`` with both spectra averaged over samples and channels before the
-    ratio: 1 is right, below 1 the prediction is too weak there. It is blind to phases,
-    which `coherence` sees.
-
-    Args:
-        y_true: Truth, (samples, nx, ny) or (samples, nx, ny, channels).
-        y_pred: Prediction, same shape.
-        axes: The axes along x and y.
-
-    Returns:
-        Array (num_shells,); the wavenumber is the index. NaN where the truth has no
-        energy.
-
-    Raises:
-        ValueError: If the shapes differ or values are not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> truth = np.random.default_rng(0).normal(size=(4, 8, 8))
-        >>> energy_gain(truth, -3 * truth).round(12)
-        array([9., 9., 9., 9., 9., 9., 9.])
-    """
-    truth, prediction = _matching_fields(y_true, y_pred, axes)
-    true_spectrum, predicted_spectrum = (
-        mean_spectrum(field, axes) for field in (truth, prediction)
-    )
-    return spectral_ratio(predicted_spectrum, true_spectrum)
-
-
 def spectral_ratio(above: Array, below: Array) -> Array:
     """Return the ratio of two spectra, NaN where the lower one holds round-off.
+
+    That of a prediction's `mean_spectrum` over the truth's is its gain of energy by
+    wavenumber: 1 is right, below 1 it is too weak there. It is blind to phases, which
+    `coherence` sees.
 
     Args:
         above: Spectrum (num_shells,).

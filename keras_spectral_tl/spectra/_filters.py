@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from keras_spectral_tl._checks import one_of, real_array, real_number, whole_number
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import Result
+from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.spectra._convolutions import (
     Array,
@@ -20,7 +21,6 @@ from keras_spectral_tl.spectra._convolutions import (
     mode_weights,
     transfer_chunks,
 )
-from keras_spectral_tl.spectra._fields import shell_sum_matrix
 from keras_spectral_tl.spectra._kernel_shapes import classify_kernels
 
 FILTER_CLASSES = (

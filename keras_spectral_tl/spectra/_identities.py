@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._results import ByLayer, Result
+from keras_spectral_tl._shells import mode_multiplicity
 from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.layers import PeriodicConv2D
 from keras_spectral_tl.spectra._activations import layer_names
@@ -24,7 +25,6 @@ from keras_spectral_tl.spectra._convolutions import (
 )
 from keras_spectral_tl.spectra._fields import (
     cross_spectrum,
-    mode_multiplicity,
     radial_spectrum,
 )
 
@@ -121,7 +121,7 @@ def convolution_residuals(
         sums[name] = sums.get(name, np.zeros(2)) + _squared_errors(call, kernel, field)
 
     names = layer_names(model, layers)
-    read_calls(model, x, accumulate, names, batch_size, ranks=(1, 2, 3))
+    read_calls(model, x, accumulate, names, batch_size, _RANKS)
     if not sums and not left_out:
         raise ValueError(
             f"No convolution was called in model {model.name!r}; layers called: "
@@ -319,93 +319,47 @@ def _resized(field: Array, axis: int, size: int) -> Array:
 
 
 @dataclass(frozen=True)
-class EnergyMoved(Result):
-    """Energy that a ReLU moves between wavenumbers.
+class ReluIdentity(Result):
+    """A ReLU as a circular convolution, and the energy that it moves.
 
     Attributes:
-        share: Moved energy over the energy of the output, in [0, 1].
+        residual: ``||actual - predicted|| / ||actual||`` of the convolution over the
+            modes tried, channels and samples: round-off of float64.
+        share: Energy moved between wavenumbers over that of the output, in [0, 1].
         by_wavenumber: (num_shells,) the same, at the wavenumber it arrives at; sums to
             ``share``.
         active_fraction: Share of the points at which the ReLU is active.
     """
 
+    residual: float
     share: float
     by_wavenumber: Array
     active_fraction: float
 
     def summary(self) -> dict[str, float]:
-        """Return the share moved and the active fraction."""
-        return {"share moved": self.share, "active fraction": self.active_fraction}
+        """Return the residual, the share moved and the active fraction."""
+        return {
+            "residual": self.residual,
+            "share moved": self.share,
+            "active fraction": self.active_fraction,
+        }
 
 
-def relu_residuals(
+def relu_identity(
     model: keras.Model,
     x: Any,
     layers: Selector | None = None,
     *,
     num_wavenumbers: int = 32,
     batch_size: int = 32,
-) -> ByLayer[float]:
-    """Compute the residual of the ReLU written as a circular convolution.
+) -> ByLayer[ReluIdentity]:
+    """Compute the residual of each ReLU as a convolution, and the energy it moves.
 
     ``F[ReLU(h)](k) = (1 / N) sum_p F[h](p) F[h > 0](k - p)`` on N = nx ny points: a
     ReLU multiplies by the indicator of its active set, so it couples every wavenumber
     to every other. The sum is evaluated as written, in float64, at ``num_wavenumbers``
     modes k chosen at random (seeded, k = 0 among them), as all of them would cost N^2.
     Fields may have one, two or three axes.
-
-    A layer counts as a ReLU if its output is exactly ``max(h, 0)`` of its
-    pre-activation.
-
-    Args:
-        model: A built model.
-        x: Inputs, or an iterable of batches, as in `activation_spectra`.
-        layers: A selector or names, as in `activation_spectra`; by default all.
-        num_wavenumbers: Modes at which the sum is evaluated.
-        batch_size: Samples a batch when ``x`` is an array.
-
-    Returns:
-        Layer name to ``||actual - predicted|| / ||actual||`` over those modes, channels
-        and samples: round-off of float64. Layers that are not a ReLU are absent.
-
-    Raises:
-        ValueError: If ``num_wavenumbers`` is below 1.
-
-    Example:
-        >>> import keras
-        >>> conv = keras.layers.Conv2D(2, 1, activation="relu", name="conv")
-        >>> model = keras.Sequential([keras.Input((8, 8, 1)), conv])
-        >>> x = np.random.default_rng(0).normal(size=(2, 8, 8, 1))
-        >>> relu_residuals(model, x)["conv"] < 1e-12
-        True
-    """
-    num_wavenumbers = whole_number("num_wavenumbers", num_wavenumbers, 1)
-    sums: dict[str, Array] = {}
-
-    def accumulate(name: str, call: LayerFields) -> None:
-        if not _is_relu(call):
-            return
-        modes = _random_modes(call.post_activation.shape[2:], num_wavenumbers)
-        for pre, post in zip(call.pre_activation, call.post_activation, strict=True):
-            errors = _relu_squared_errors(
-                pre.astype(np.float64), post.astype(np.float64), modes
-            )
-            sums[name] = sums.get(name, np.zeros(2)) + errors
-
-    names = layer_names(model, layers)
-    read_calls(model, x, accumulate, names, batch_size, _RANKS)
-    found = {name: _root_ratio(*totals) for name, totals in sums.items()}
-    return ByLayer(found, "residual")
-
-
-def relu_energy_moved(
-    model: keras.Model,
-    x: Any,
-    layers: Selector | None = None,
-    *,
-    batch_size: int = 32,
-) -> ByLayer[EnergyMoved]:
-    """Compute the share of energy that each ReLU moves between wavenumbers.
 
     For one sample and channel the output splits as ``ReLU(h) = g h + moved`` with
     ``g = mean(ReLU(h)^2) / mean(h^2)``, the least-squares gain. A gain keeps every mode
@@ -417,27 +371,37 @@ def relu_energy_moved(
         model: A built model.
         x: Inputs, or an iterable of batches, as in `activation_spectra`.
         layers: A selector or names, as in `activation_spectra`; by default all.
+        num_wavenumbers: Modes at which the sum is evaluated.
         batch_size: Samples a batch when ``x`` is an array.
 
     Returns:
-        Layer name to `EnergyMoved`, energies summed over samples and channels. Layers
-        that are not a ReLU are absent; one that is never active moves nothing.
+        Layer name to residual and energy moved, summed over samples and channels. A
+        layer counts as a ReLU if its output is exactly ``max(h, 0)`` of its
+        pre-activation; others are absent. One that is never active moves nothing.
+
+    Raises:
+        ValueError: If ``num_wavenumbers`` is below 1.
 
     Example:
         >>> import keras
-        >>> model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.ReLU()])
+        >>> relu = keras.layers.ReLU(name="relu")
+        >>> model = keras.Sequential([keras.Input((16, 16, 1)), relu])
         >>> wave = np.cos(2 * np.pi * np.arange(16) / 16)
         >>> x = np.broadcast_to(wave[:, None, None], (1, 16, 16, 1))
-        >>> round(list(relu_energy_moved(model, x).values())[0].share, 6)
-        0.5
+        >>> found = relu_identity(model, x)["relu"]
+        >>> found.residual < 1e-12, round(found.share, 6)
+        (True, 0.5)
     """
+    num_wavenumbers = whole_number("num_wavenumbers", num_wavenumbers, 1)
     moved: dict[str, Array] = {}
     totals: dict[str, Array] = {}
 
     def accumulate(name: str, call: LayerFields) -> None:
         if not _is_relu(call):
             return
-        for pre, post in zip(call.pre_activation, call.post_activation, strict=True):
+        modes = _random_modes(call.post_activation.shape[2:], num_wavenumbers)
+        for pair in zip(call.pre_activation, call.post_activation, strict=True):
+            pre, post = (fields.astype(np.float64) for fields in pair)
             axes = tuple(range(1, pre.ndim))
             before, after = radial_spectrum(pre, axes), radial_spectrum(post, axes)
             energy = before.sum(axis=-1, keepdims=True)
@@ -445,17 +409,19 @@ def relu_energy_moved(
             gain = np.divide(kept, energy, out=np.zeros_like(kept), where=energy > 0)
             rest = after - 2 * gain * cross_spectrum(pre, post, axes) + gain**2 * before
             moved[name] = moved.get(name, 0.0) + rest.sum(axis=0)
-            counts = np.array([after.sum(), np.count_nonzero(post > 0), post.size])
-            totals[name] = totals.get(name, np.zeros(3)) + counts
+            counts = [after.sum(), np.count_nonzero(post > 0), post.size]
+            sums = np.array([*counts, *_relu_squared_errors(pre, post, modes)])
+            totals[name] = totals.get(name, np.zeros(5)) + sums
 
     names = layer_names(model, layers)
     read_calls(model, x, accumulate, names, batch_size, _RANKS)
     result = {}
-    for name, (energy, active, points) in totals.items():
+    for name, (energy, active, points, error, norm) in totals.items():
         # Round-off may leave a negative 1e-17 in a shell without energy.
         by_wavenumber = np.maximum(moved[name], 0.0) / (energy if energy > 0 else 1.0)
         share = float(min(by_wavenumber.sum(), 1.0))
-        result[name] = EnergyMoved(share, by_wavenumber, float(active / points))
+        residual, fraction = _root_ratio(error, norm), float(active / points)
+        result[name] = ReluIdentity(residual, share, by_wavenumber, fraction)
     return ByLayer(result)
 
 

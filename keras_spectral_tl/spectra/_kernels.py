@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
+from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.spectra._clusters import (
     KernelClusters,
@@ -25,7 +26,6 @@ from keras_spectral_tl.spectra._convolutions import (
     mode_wavenumbers,
     transfer_chunks,
 )
-from keras_spectral_tl.spectra._fields import shell_sum_matrix
 from keras_spectral_tl.spectra._gabor import GaborFits, fit_gabor
 from keras_spectral_tl.spectra._kernel_shapes import (
     KERNEL_CLASSES,

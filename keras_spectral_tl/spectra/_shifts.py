@@ -11,6 +11,7 @@ from scipy import stats
 
 from keras_spectral_tl._checks import real_array
 from keras_spectral_tl._results import ByLayer, Result
+from keras_spectral_tl._shells import last_complete_shell, shell_indices
 from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.spectra._activations import (
     ModelActivationSpectra,
@@ -18,7 +19,6 @@ from keras_spectral_tl.spectra._activations import (
     activation_spectra,
 )
 from keras_spectral_tl.spectra._convolutions import Array, Grid, points_of
-from keras_spectral_tl.spectra._fields import last_complete_shell, shell_indices
 
 
 @dataclass(frozen=True)

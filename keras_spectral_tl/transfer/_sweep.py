@@ -28,7 +28,7 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
     trainable_layer_names,
 )
-from keras_spectral_tl.freezing._changes import weight_hashes
+from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult, measured
 from keras_spectral_tl.transfer._retrain import (
@@ -266,7 +266,7 @@ class RowTrainer:
         graph, everything = self._activations.graph, self._named.names
         places = [everything.index(name) for name in selection.names]
         names = freezing.select_layers(self._network, places).names
-        freezing.set_trainable(self._network, names)
+        set_trainable(self._network, names)
         cut = graph.cut(names)
         sets = None if cut is None else self._activations.at(cut)
         if cut is None or sets is None:

@@ -33,7 +33,7 @@ def test_the_split_is_the_one_written_down(planted):
 def test_networks_are_as_deep_as_they_say(planted, architecture):
     for depth in planted.DEPTHS:
         model = planted.ARCHITECTURES[architecture](depth)
-        names = kst.freezing.trainable_layer_names(model)
+        names = list(kst.layers_with_weights(model, trainable=True))
         assert sorted(names) == sorted(f"conv_{i}" for i in range(1, depth + 1))
         assert model.output_shape == (None, 32, 32, 1)
 
@@ -65,7 +65,7 @@ def test_the_target_is_the_base_network_with_one_layer_changed(
 def test_every_channel_of_a_calibrated_network_is_of_size_one(planted):
     case = planted.plant(planted.PlantedSetting("residual", 6, "rescaled", 0))
     spectra = kst.activation_spectra(case.model, case.base[0]).pre_activation
-    for name in kst.freezing.trainable_layer_names(case.model):
+    for name in list(kst.layers_with_weights(case.model, trainable=True)):
         # A spectrum sums to the mean square.
         assert spectra[name].sum() == pytest.approx(1.0, rel=1e-3)
         assert spectra[name][0] < 0.5

@@ -21,6 +21,7 @@ from keras_spectral_tl import (
     spectra,
     transfer,
 )  # fmt: skip
+from keras_spectral_tl.spectra._fields import cross_spectrum
 from tests.fuzz.junk import DOCUMENTED, call, fuzz
 
 RNG = np.random.default_rng(0)
@@ -41,11 +42,9 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "metrics.SpectrumRMSE": (
         metrics.SpectrumRMSE, {"wavenumbers": [1, 2], "data_format": "channels_last"},
     ),
-    "metrics.BackscatterCorrelation": (
-        metrics.BackscatterCorrelation, {"data_format": "channels_last"},
-    ),
-    "metrics.ForwardTransferCorrelation": (
-        metrics.ForwardTransferCorrelation, {"data_format": "channels_last"},
+    "metrics.TransferCorrelation": (
+        metrics.TransferCorrelation,
+        {"direction": "forward", "data_format": "channels_last"},
     ),
     "losses.SpectralLoss": (
         losses.SpectralLoss,
@@ -58,7 +57,6 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         spectra.spectrum_rmse, {**PAIR, "axes": (1, 2), "wavenumbers": None},
     ),
     "spectra.coherence": (spectra.coherence, {**PAIR, "axes": (1, 2)}),
-    "spectra.energy_gain": (spectra.energy_gain, {**PAIR, "axes": (1, 2)}),
     "spectra.spectral_ratio": (
         spectra.spectral_ratio, {"above": SPECTRUM, "below": SPECTRUM[::-1]},
     ),
@@ -70,7 +68,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         spectra.radial_spectrum, {"field": FIELDS[..., 0], "axes": (-2, -1)},
     ),
     "spectra.cross_spectrum": (
-        spectra.cross_spectrum,
+        cross_spectrum,
         {"first": FIELDS[..., 0], "second": OTHERS[..., 0], "axes": (-2, -1)},
     ),
     "spectra.kernel_spectra": (

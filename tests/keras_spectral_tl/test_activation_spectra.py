@@ -17,7 +17,7 @@ from keras_spectral_tl.spectra import (
     convolution_residuals,
     layer_gains,
     radial_spectrum,
-    relu_residuals,
+    relu_identity,
     retraining_shifts,
     spectral_shift,
 )
@@ -353,7 +353,7 @@ def test_layers_are_a_selector_everywhere(selector: object, names: list[str]) ->
     assert list(layer_gains(model, x, selector)) == convolutions
     found = convolution_residuals(model, x, selector)
     assert list(found) == convolutions
-    assert set(relu_residuals(model, x, selector)) == set(names) & {"conv_1"}
+    assert set(relu_identity(model, x, selector)) == set(names) & {"conv_1"}
 
 
 def test_a_container_stands_for_the_layers_in_it() -> None:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_spectral_tl._shells import shell_indices
 from keras_spectral_tl.layers import PeriodicConv2D
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.spectra._composition import (
@@ -16,7 +17,6 @@ from keras_spectral_tl.spectra._convolutions import (
     convolution_kernel,
     mode_wavenumbers,
 )
-from keras_spectral_tl.spectra._fields import shell_indices
 
 # Networks run in float32, a few thousand terms are added.
 SINGLE = 1e-4

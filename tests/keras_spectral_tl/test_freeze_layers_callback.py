@@ -6,6 +6,8 @@ import pytest
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import FreezeLayers, UnfreezeFromTop
+from keras_spectral_tl.freezing._flags import TrainableFlags
+from tests.keras_spectral_tl.common import trainable_names
 
 RNG = np.random.default_rng(9)
 X = RNG.normal(size=(8, 3)).astype("float32")
@@ -179,10 +181,10 @@ def test_flags_come_back_and_training_goes_on_with_all_moments():
     model = _model()
     model.get_layer("c").trainable = False
     model.compile(keras.optimizers.Adam(0.01), "mse")
-    before = freezing.TrainableFlags.of(model)
+    before = TrainableFlags.of(model)
     recorder = Recorder()
     _fit(model, FreezeLayers({0: "a", 1: "c"}), epochs=2)
-    assert freezing.TrainableFlags.of(model) == before
+    assert TrainableFlags.of(model) == before
     _fit(model, recorder)
     assert recorder.moved(0) == ("a", "b")
     assert recorder.iterations == [3 * STEPS]
@@ -195,7 +197,7 @@ def test_an_instance_can_be_used_again_and_on_another_model():
             recorder = Recorder()
             _fit(model, callback, recorder)
             assert recorder.moved(0) == ("a",)
-            assert freezing.trainable_names(model) == ALL
+            assert trainable_names(model) == ALL
 
 
 class Bomb(keras.callbacks.Callback):
@@ -207,9 +209,9 @@ def test_restore_after_an_exception():
     model, callback = _model(), FreezeLayers({0: "a"})
     with pytest.raises(ZeroDivisionError):
         _fit(model, callback, Bomb())
-    assert freezing.trainable_names(model) == ("a",)
+    assert trainable_names(model) == ("a",)
     callback.restore()
-    assert freezing.trainable_names(model) == ALL
+    assert trainable_names(model) == ALL
     recorder = Recorder()
     _fit(model, recorder)
     assert recorder.moved(0) == ALL
@@ -221,7 +223,7 @@ def test_the_next_fit_after_an_exception_begins_with_the_own_flags(compile_again
 
     class LateBomb(Bomb):
         def on_train_batch_end(self, batch, logs=None):
-            if freezing.trainable_names(self.model) == ("a",):
+            if trainable_names(self.model) == ("a",):
                 raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -230,7 +232,7 @@ def test_the_next_fit_after_an_exception_begins_with_the_own_flags(compile_again
         model.compile(keras.optimizers.Adam(0.01), "mse")
     _fit(model, callback, recorder, epochs=2)
     assert [recorder.moved(0), recorder.moved(1)] == [ALL, ("a",)]
-    assert freezing.trainable_names(model) == ALL
+    assert trainable_names(model) == ALL
 
 
 def test_frozen_statistics_do_not_move():
@@ -267,10 +269,10 @@ def test_nested_models_with_equal_variable_paths_keep_their_own_moments():
 
 def test_evaluate_and_predict_leave_everything_alone():
     model, callback = _model(), FreezeLayers({0: "a"})
-    before = freezing.layer_hashes(model), freezing.TrainableFlags.of(model)
+    before = freezing.layer_hashes(model), TrainableFlags.of(model)
     model.evaluate(X, Y, verbose=0, callbacks=[callback])
     model.predict(X, verbose=0, callbacks=[callback])
-    after = freezing.layer_hashes(model), freezing.TrainableFlags.of(model)
+    after = freezing.layer_hashes(model), TrainableFlags.of(model)
     assert after == before
 
 
@@ -306,7 +308,7 @@ def test_unknown_layers_are_told_before_any_training():
     with pytest.raises(KeyError, match=r"'aa'.*Did you mean 'a'"):
         _fit(model, FreezeLayers({0: "a", 1: "aa"}), epochs=2)
     assert freezing.layer_hashes(model) == before
-    assert freezing.trainable_names(model) == ALL
+    assert trainable_names(model) == ALL
 
 
 def test_a_phase_that_trains_nothing_is_refused():
@@ -343,11 +345,11 @@ def test_a_class_of_schedules_is_no_schedule():
 
 def test_two_freeze_layers_in_one_fit_are_refused():
     model, callback = _model(), FreezeLayers({0: "a"})
-    before = freezing.layer_hashes(model), freezing.TrainableFlags.of(model)
+    before = freezing.layer_hashes(model), TrainableFlags.of(model)
     for callbacks in ([callback, FreezeLayers({0: "b"})], [callback, callback]):
         with pytest.raises(ValueError, match=r"two FreezeLayers.*Pass one"):
             _fit(model, *callbacks)
     recorder = Recorder()
     _fit(model, callback, recorder)  # the fit before was ended by an exception
     assert recorder.moved(0) == ("a",)
-    assert freezing.TrainableFlags.of(model) == before[1]
+    assert TrainableFlags.of(model) == before[1]

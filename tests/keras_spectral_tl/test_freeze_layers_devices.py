@@ -17,6 +17,7 @@ import pytest
 
 from keras_spectral_tl import freezing, transfer
 from keras_spectral_tl.callbacks import FreezeLayers
+from tests.keras_spectral_tl.common import trainable_names
 
 RNG = np.random.default_rng(29)
 X = RNG.normal(size=(16, 3)).astype("float32")
@@ -81,7 +82,7 @@ def train(scope):
     )  # fmt: skip
     return {
         "moved": recorder.moved,
-        "trainable": freezing.trainable_names(model),
+        "trainable": trainable_names(model),
         "retrained": result.changed,
         "weights": [
             np.asarray(weight).tolist()

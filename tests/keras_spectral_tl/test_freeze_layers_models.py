@@ -8,6 +8,7 @@ import pytest
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import FreezeLayers
+from keras_spectral_tl.freezing._flags import TrainableFlags
 
 RNG = np.random.default_rng(31)
 X = RNG.normal(size=(8, 3)).astype("float32")
@@ -157,10 +158,10 @@ def test_a_layer_that_writes_its_own_weights_is_noticed(first, named, schedule):
     )
     model.compile("adam", "mse")
     x, y = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
-    flags = freezing.TrainableFlags.of(model)
+    flags = TrainableFlags.of(model)
     with pytest.raises(RuntimeError, match=named):
         model.fit(x, y, epochs=3, verbose=0, callbacks=[FreezeLayers(schedule)])
-    assert freezing.TrainableFlags.of(model) == flags
+    assert TrainableFlags.of(model) == flags
     # Where it may move, it does.
     everywhere = FreezeLayers({0: None})
     model.fit(x, y, epochs=2, verbose=0, callbacks=[everywhere])

@@ -9,6 +9,8 @@ import pytest
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import FreezeLayers
+from keras_spectral_tl.freezing._changes import set_trainable
+from tests.keras_spectral_tl.common import trainable_names
 
 RNG = np.random.default_rng(17)
 X = RNG.normal(size=(6, 3)).astype("float32")
@@ -46,7 +48,7 @@ def _by_hand(make_optimizer, phases):
     """Compile for each phase, copy what is known of the state by path, train."""
     model, state = _model(make_optimizer()), {}
     for names, batches in phases:
-        freezing.set_trainable(model, names)
+        set_trainable(model, names)
         model.compile(make_optimizer(), "mse", **FAST)
         model.optimizer.build(model.trainable_variables)
         for variable in model.optimizer.variables:
@@ -115,13 +117,13 @@ def test_a_layer_frozen_at_compile_joins_with_new_moments(make):
     phases = [(("b",), BATCHES), (("a", "b"), BATCHES)]
     expected = _by_hand(make, phases)
     model = _model(make())
-    freezing.set_trainable(model, ["b"])
+    set_trainable(model, ["b"])
     model.compile(make(), "mse", **FAST)
     optimizer = model.optimizer
     _fit(model, FreezeLayers({1: ["a", "b"]}), epochs=2)
     _assert_close(model, expected)
     assert model.optimizer is optimizer
-    assert freezing.trainable_names(model) == ("b",)
+    assert trainable_names(model) == ("b",)
     assert len(optimizer._trainable_variables) == 2
 
 

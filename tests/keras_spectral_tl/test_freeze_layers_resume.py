@@ -15,12 +15,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import (
     CheckedBackup,
     FreezeLayers,
     NextPhaseOnPlateau,
 )
+from keras_spectral_tl.freezing._changes import set_trainable
+from tests.keras_spectral_tl.common import trainable_names
 
 RNG = np.random.default_rng(23)
 X = RNG.normal(size=(12, 3)).astype("float32")
@@ -113,7 +114,7 @@ def _by_hand(phases):
     """Compile for each phase, copy what is known of the state by path, train."""
     state, model = {}, _model(_adam())
     for names, batches in phases:
-        freezing.set_trainable(model, names)
+        set_trainable(model, names)
         model.compile(_adam(gradient_accumulation_steps=4), "mse", **FAST)
         model.optimizer.build(model.trainable_variables)
         for variable in model.optimizer.variables:
@@ -233,7 +234,7 @@ def test_two_crashes_of_one_model_in_one_process(tmp_path):
             _fit(model, FreezeLayers(_schedule()), _backup(tmp_path), Stop(_crash))
     _fit(model, FreezeLayers(_schedule()), _backup(tmp_path))
     assert _equal(model, undisturbed) == []
-    assert freezing.trainable_names(model) == ("a", "norm", "b", "c")
+    assert trainable_names(model) == ("a", "norm", "b", "c")
 
 
 def test_a_kill_between_the_two_files_of_keras_is_told(tmp_path):

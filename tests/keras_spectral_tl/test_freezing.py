@@ -14,6 +14,8 @@ from keras_spectral_tl._graph.layers import (
     own_weights,
     parents_first,
 )
+from keras_spectral_tl.freezing._changes import FreezeRecord
+from tests.keras_spectral_tl.common import trainable_names
 
 
 def _dense(name, units=2):
@@ -124,7 +126,7 @@ def test_bad_selectors_are_explained(selector, error, message):
 def test_freeze_and_unfreeze_report_what_changed():
     model = _sequential("a", "b", "c")
     record = freezing.freeze_layers(model, ["a", "b"])
-    assert record == freezing.FreezeRecord(
+    assert record == FreezeRecord(
         changed=("a", "b"),
         trainable=("c",),
         frozen=("a", "b"),
@@ -183,7 +185,7 @@ def test_only_trainable_restores_every_flag(layers):
     model.get_layer("last").bias.trainable = False
     before = _flags(model)
     with freezing.only_trainable(model, layers) as selection:
-        assert freezing.trainable_names(model) == selection.names
+        assert trainable_names(model) == selection.names
     assert _flags(model) == before
 
 

@@ -19,6 +19,7 @@ from keras_spectral_tl._graph.layers import (
     own_weights,
     parents_first,
 )
+from keras_spectral_tl.freezing._changes import set_trainable
 
 # Float32 activations of order one, summed in another order for another batch size.
 BATCHING = 1e-5
@@ -250,7 +251,7 @@ class Penalty(keras.layers.Layer):
 def test_what_acts_differently_in_training_is_found_out(layer):
     network = keras.Sequential([keras.Input((4,)), _dense("a"), layer(), _dense("b")])
     graph = LayerGraph.of(network)
-    freezing.set_trainable(network, ["b"])
+    set_trainable(network, ["b"])
     before = [_array(v) for v in network.weights]
     assert Activations(graph, [[X]], PrefixCache()).at(graph.cut("b")) is None
     for variable, value in zip(network.weights, before, strict=True):
@@ -267,7 +268,7 @@ def test_only_a_frozen_batch_normalization_acts_alike():
 def test_activations_are_those_of_the_network():
     network, cache = _resnet(), PrefixCache(batch_size=5)
     graph = LayerGraph.of(network)
-    freezing.set_trainable(network, ["head"])
+    set_trainable(network, ["head"])
     prefix, _ = split(network, "head")
     ((found,),) = Activations(graph, [[FIELDS]], cache).at(graph.cut("head"))
     np.testing.assert_array_equal(found, _array(prefix(FIELDS, training=False)))

@@ -15,8 +15,7 @@ from keras_spectral_tl.layers import (
 )
 from keras_spectral_tl.spectra import (
     convolution_residuals,
-    relu_energy_moved,
-    relu_residuals,
+    relu_identity,
 )
 
 DOCS = Path(__file__).parents[2] / "docs" / "identities.md"
@@ -233,23 +232,22 @@ def test_relu_is_a_circular_convolution_with_its_active_set(
         keras.layers.ReLU(name="relu"),
         keras.layers.Activation("tanh", name="tanh"),
     )
-    residuals = relu_residuals(
-        model, noise(2, 14, 12, 4), num_wavenumbers=num_wavenumbers
-    )
-    assert set(residuals) == {"conv", "relu"}
-    assert max(residuals.values()) < FLOAT64
+    x = noise(2, 14, 12, 4)
+    found = relu_identity(model, x, num_wavenumbers=num_wavenumbers)
+    assert set(found) == {"conv", "relu"}
+    assert max(layer.residual for layer in found.values()) < FLOAT64
 
 
 def test_number_of_wavenumbers_is_checked() -> None:
     with pytest.raises(ValueError, match="num_wavenumbers=0"):
-        relu_residuals(model_of(), noise(1, 14, 12, 4), num_wavenumbers=0)
+        relu_identity(model_of(), noise(1, 14, 12, 4), num_wavenumbers=0)
 
 
 @pytest.mark.parametrize("grid", [(15,), (4, 5, 6)])
 def test_relu_of_one_and_three_axes(grid: tuple[int, ...]) -> None:
     x = noise(2, *grid, 2)
-    assert relu_residuals(relu_model((*grid, 2)), x)["relu"] < FLOAT64
-    moved = relu_energy_moved(relu_model((*grid, 2)), x)["relu"]
+    moved = relu_identity(relu_model((*grid, 2)), x)["relu"]
+    assert moved.residual < FLOAT64
     total = np.sum(x.clip(0) ** 2)
     gains = np.sum(x.clip(0) ** 2, axis=1) if len(grid) == 1 else None
     assert 0.0 < moved.share < 1.0
@@ -266,7 +264,7 @@ def test_relu_of_a_wave_moves_half_its_energy_to_known_wavenumbers() -> None:
     n, k = 64, 2
     wave = np.cos(2 * np.pi * k * (np.arange(n) + 0.5) / n)
     x = np.broadcast_to(wave[None, :, None, None], (1, n, 4, 1)).astype("float32")
-    moved = relu_energy_moved(relu_model((n, 4, 1)), x)["relu"]
+    moved = relu_identity(relu_model((n, 4, 1)), x)["relu"]
     # max(cos, 0) = 1 / pi + cos / 2 + (2 / 3 pi) cos(2 .) - ..., mean square 1 / 4;
     # aliases of the n / k = 32 points a period change this by 1 %.
     assert moved.share == pytest.approx(0.5, abs=FLOAT32)
@@ -279,7 +277,7 @@ def test_relu_of_a_wave_moves_half_its_energy_to_known_wavenumbers() -> None:
 
 def test_moved_share_is_one_minus_the_energy_ratio() -> None:
     x = noise(1, 12, 10, 1) + 0.4
-    moved = relu_energy_moved(relu_model((12, 10, 1)), x)["relu"]
+    moved = relu_identity(relu_model((12, 10, 1)), x)["relu"]
     ratio = np.mean(x.clip(0) ** 2) / np.mean(x**2)
     assert moved.share == pytest.approx(1 - ratio, abs=FLOAT32)
     assert moved.by_wavenumber.sum() == pytest.approx(moved.share)
@@ -289,6 +287,6 @@ def test_moved_share_is_one_minus_the_energy_ratio() -> None:
 def test_relu_that_is_always_or_never_active_moves_nothing() -> None:
     positive = np.abs(noise(1, 8, 8, 1)) + 0.1
     for x, fraction in ((positive, 1.0), (-positive, 0.0)):
-        moved = relu_energy_moved(relu_model((8, 8, 1)), x)["relu"]
+        moved = relu_identity(relu_model((8, 8, 1)), x)["relu"]
         assert moved.share == pytest.approx(0.0, abs=1e-12)
         assert moved.active_fraction == fraction

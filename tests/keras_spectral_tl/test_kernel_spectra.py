@@ -4,14 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.layers import PeriodicConv2D
-from keras_spectral_tl.spectra import KERNEL_CLASSES, kernel_spectra
+from keras_spectral_tl.spectra import kernel_spectra
 from keras_spectral_tl.spectra._convolutions import (
     ConvolutionKernel,
     convolution_kernel,
     kernel_transform,
 )
-from keras_spectral_tl.spectra._fields import shell_sum_matrix
+from keras_spectral_tl.spectra._kernel_shapes import KERNEL_CLASSES
 from keras_spectral_tl.spectra._kernels import layer_kernel_spectra, rms_transfer
 
 # Weights are stored in float32 (relative 6e-8), up to 25 of them are added.

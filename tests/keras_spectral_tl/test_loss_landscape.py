@@ -9,14 +9,8 @@ import pytest
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.loss_landscape import (
     LayerLoss,
-    filter_scales,
-    gradient_direction,
-    hessian_ends,
-    layer_landscape,
     line_convexity,
     loss_landscapes,
-    loss_surface,
-    random_direction,
 )
 from keras_spectral_tl.models import build_sgs_cnn
 
@@ -56,7 +50,7 @@ def test_a_linear_model_has_the_hessian_of_least_squares(inputs, outputs):
         product, exact @ direction, atol=SINGLE * np.linalg.norm(product)
     )
     values = np.linalg.eigvalsh(exact)[::-1]
-    ends = hessian_ends(loss, 3)
+    ends = loss.hessian_ends(3)
     np.testing.assert_allclose(ends.largest, values[:3], rtol=2 * LANCZOS)
     assert abs(ends.smallest - values[-1]) < 2 * LANCZOS * values[0]
     residual = exact @ ends.vectors - ends.vectors * ends.largest
@@ -68,14 +62,14 @@ def test_a_quadratic_loss_is_the_quadratic_along_every_line():
     """L(a d) = L(0) + a <g, d> + a^2 <d, H d> / 2, exactly."""
     x, y = normal(9, 5), normal(9, 3, seed=2)
     loss = LayerLoss(linear_model(5, 3), "linear", x, y, batch_size=4)
-    direction, exact = random_direction(loss, 4), linear_hessian(x, 3)
+    direction, exact = loss.random_direction(4), linear_hessian(x, 3)
     steps = np.linspace(-2, 2, 9)
     found = np.array([loss.value(step * direction) for step in steps])
     slope, curvature = loss.gradient() @ direction, direction @ exact @ direction
     expected = loss.value() + steps * slope + steps**2 * curvature / 2
     np.testing.assert_allclose(found, expected, rtol=SINGLE)
-    gradient = gradient_direction(loss)
-    surface = loss_surface(loss, direction, gradient, steps[::4])
+    gradient = loss.gradient_direction()
+    surface = loss.surface(direction, gradient, steps[::4])
     np.testing.assert_allclose(surface[:, 1], found[::4], rtol=SINGLE)
     assert surface.shape == (3, 3)
 
@@ -116,7 +110,7 @@ def test_both_ends_of_a_hessian_that_is_not_convex():
     x, y = normal(20, 6), 5 * normal(20, 1, seed=1)
     exact = hidden_hessian(model, x, y)
     values = np.linalg.eigvalsh(exact)
-    ends = hessian_ends(LayerLoss(model, "hidden", x, y, batch_size=7), 2)
+    ends = LayerLoss(model, "hidden", x, y, batch_size=7).hessian_ends(2)
     assert values[0] < -0.1 * values[-1]  # else nothing would be tested
     np.testing.assert_allclose(ends.largest, values[:-3:-1], rtol=2 * LANCZOS)
     assert abs(ends.smallest - values[0]) < 2 * LANCZOS * values[-1]
@@ -132,16 +126,14 @@ def test_rescaling_a_relu_network_changes_no_landscape():
     kernel, bias = rescaled.layers[1].get_weights()
     rescaled.layers[1].set_weights([kernel / 4, bias])
     for layer in ("hidden", "out"):
-        one, other = (
-            layer_landscape(LayerLoss(m, layer, x, y)) for m in (model, rescaled)
-        )
+        one, other = (LayerLoss(m, layer, x, y).landscape() for m in (model, rescaled))
         for name, line in one.lines.items():
             np.testing.assert_allclose(other.lines[name], line, rtol=1e-3)
         np.testing.assert_allclose(
             one.curvature.largest, other.curvature.largest, rtol=5 * LANCZOS
         )
     plain, moved = (
-        hessian_ends(LayerLoss(m, "hidden", x, y), 1).largest[0]
+        LayerLoss(m, "hidden", x, y).hessian_ends(1).largest[0]
         for m in (model, rescaled)
     )
     assert moved < plain / 8
@@ -166,7 +158,7 @@ def kernel_of(layer, shape):
 def test_filters_are_what_makes_one_output(layer, filters):
     loss, (kernel, bias) = kernel_of(layer, (6, 6, 2))
     size = int(np.prod(kernel))
-    for flat in (random_direction(loss), gradient_direction(loss)):
+    for flat in (loss.random_direction(), loss.gradient_direction()):
         moved = np.linalg.norm(flat[:size].reshape(kernel), axis=filters[:2] or None)
         assert not flat[size:].any()
         assert len(flat) == size + bias[0]
@@ -183,7 +175,7 @@ def test_a_layer_of_vectors_moves_as_one_filter():
     layer = keras.layers.LayerNormalization(name="norm")
     loss, shapes = kernel_of(layer, (5,))
     assert shapes == [(5,), (5,)]
-    np.testing.assert_allclose(filter_scales(loss), [np.sqrt(5)] * 5 + [0.0] * 5)
+    np.testing.assert_allclose(loss.filter_scales(), [np.sqrt(5)] * 5 + [0.0] * 5)
 
 
 def test_the_loss_rises_along_the_gradient_and_batches_do_not_matter():
@@ -191,7 +183,7 @@ def test_the_loss_rises_along_the_gradient_and_batches_do_not_matter():
     one, many = (LayerLoss(model, "hidden", x, y, batch_size=n) for n in (3, 7))
     assert one.value() == pytest.approx(many.value(), rel=SINGLE)
     np.testing.assert_allclose(one.gradient(), many.gradient(), atol=SINGLE)
-    uphill = gradient_direction(one)
+    uphill = one.gradient_direction()
     assert one.gradient() @ uphill > 0
     assert one.value(1e-3 * uphill) > one.value() > one.value(-1e-3 * uphill)
     assert one.value() == pytest.approx(
@@ -255,10 +247,10 @@ def test_a_layer_without_influence_has_a_flat_landscape():
     model = two_layers(8, "tanh")
     model.layers[1].set_weights([np.zeros((8, 1)), np.zeros(1)])
     loss = LayerLoss(model, "hidden", normal(4, 6), normal(4, 1))
-    ends = hessian_ends(loss)
+    ends = loss.hessian_ends()
     assert not ends.largest.any() and ends.smallest == 0.0
     assert ends.negative_share == 0.0
-    assert layer_landscape(loss).convexity == 1.0
+    assert loss.landscape().convexity == 1.0
 
 
 def test_bad_input_is_refused():
@@ -270,7 +262,7 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="1 values that are NaN"):
         LayerLoss(model, "linear", x, np.where(np.arange(4)[:, None] == 2, np.nan, y))
     with pytest.raises(ValueError, match="count=9"):
-        hessian_ends(LayerLoss(model, "linear", x, y), 9)
+        LayerLoss(model, "linear", x, y).hessian_ends(9)
     with pytest.raises(ValueError, match="steps that rise"):
         line_convexity([0, 0, 1], [1, 2, 3])
     with pytest.raises(ValueError, match="1 values that are NaN"):
@@ -290,7 +282,7 @@ def test_an_operation_without_a_second_derivative_is_refused(interpolation):
     loss = LayerLoss(
         keras.Model(inputs, outputs), "conv", normal(2, 8, 8, 1), normal(2, 8, 8, 1)
     )
-    direction = random_direction(loss)
+    direction = loss.random_direction()
     if interpolation == "bilinear" and keras.backend.backend() == "tensorflow":
         with pytest.raises(ValueError, match=r"'conv'.*bilinear"):
             loss.hessian_product(direction)

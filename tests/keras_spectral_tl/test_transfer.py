@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_spectral_tl import freezing, metrics, models, transfer
 from keras_spectral_tl._graph.layers import layers_with_weights
+from keras_spectral_tl.freezing._flags import TrainableFlags
 from keras_spectral_tl.transfer import _loop
 from keras_spectral_tl.transfer._retrain import Trainee
 
@@ -85,14 +86,14 @@ def _data_for(build):
 def test_exactly_the_chosen_layer_moves(build):
     model = build()
     before = freezing.layer_hashes(model)
-    flags = freezing.TrainableFlags.of(model)
+    flags = TrainableFlags.of(model)
     chosen = list(before)[len(before) // 2]
     result = transfer.retrain(model, _data_for(build), chosen, **QUICK)
     assert result.trained == result.changed == (chosen,)
     assert result.hashes_before == before == freezing.layer_hashes(model)
     after = list(freezing.layer_hashes(result.model).values())
     assert list(result.hashes_after.values()) == after
-    assert freezing.TrainableFlags.of(model) == flags
+    assert TrainableFlags.of(model) == flags
     assert len(result.history["loss"]) == QUICK["epochs"]
     total = result.num_trainable + result.num_frozen
     assert total == model.count_params() and result.label == chosen
