@@ -342,7 +342,7 @@ def test_conditioned_metric_refuses_bad_input():
         metrics.TransferCorrelation("backscatter").update_state(TRUE, PRED)
     with pytest.raises(ValueError, match="'NHWC'"):
         metrics.TransferCorrelation("forward", "NHWC")
-    with pytest.raises(ValueError, match="direction='back'.*'backscatter'"):
+    with pytest.raises(ValueError, match=r"direction='back'.*'backscatter'"):
         metrics.TransferCorrelation("back")
 
 
