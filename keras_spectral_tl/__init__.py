@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
     from keras_spectral_tl.models import build_sgs_cnn as build_sgs_cnn
     from keras_spectral_tl.report import Study as Study
     from keras_spectral_tl.report import write_report as write_report
+    from keras_spectral_tl.scoring import Forecast as Forecast
     from keras_spectral_tl.scoring import HeldOutRetraining as HeldOutRetraining
     from keras_spectral_tl.scoring import LayerScores as LayerScores
+    from keras_spectral_tl.scoring import forecast as forecast
     from keras_spectral_tl.scoring import score_layers as score_layers
     from keras_spectral_tl.spectra import activation_spectra as activation_spectra
     from keras_spectral_tl.spectra import kernel_spectra as kernel_spectra
@@ -39,10 +41,12 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
 
 _HOME = {
     "KerasClosure": "closure",
+    "Forecast": "scoring",
     "HeldOutRetraining": "scoring",
     "LayerScores": "scoring",
     "Study": "report",
     "write_report": "report",
+    "forecast": "scoring",
     "score_layers": "scoring",
     "RetrainResult": "transfer",
     "SweepResult": "transfer",

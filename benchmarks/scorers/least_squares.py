@@ -88,7 +88,7 @@ class HeldOutLeastSquares:
         tested = np.unique(np.concatenate([split.held for split in splits]))
         truth = np.asarray(target.y, np.float64)
         evidence, passes = {}, float(len(target))
-        for part in network.parts([(name,) for name in names]):
+        for part in network.parts({name: name for name in names}):
             fields = np.stack([network.outputs] * (len(self.marks) + 1))
             for split in splits:
                 outputs = self._outputs(part, split, truth)

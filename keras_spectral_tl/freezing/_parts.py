@@ -287,6 +287,39 @@ class OutputGain(Part):
         return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
 
 
+@dataclasses.dataclass(frozen=True)
+class NewWeights(Part):
+    """All weights of layers, trained from newly drawn values.
+
+    `transfer.retrain` draws them in its copy of the model, each by the initializer of
+    its layer. Of all layers it is a training from scratch.
+
+    Args:
+        layers: The layers, see `freezing.select_layers`; None means all.
+        seed: A non-negative int, from which the values follow.
+
+    Raises:
+        TypeError, ValueError: If the seed is not a non-negative int.
+
+    Example:
+        >>> from keras_spectral_tl.transfer import retrain
+        >>> dense = keras.layers.Dense(1, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> x = keras.ops.ones((4, 3))
+        >>> retrain(model, (x, x[:, :1]), NewWeights(), epochs=1).trained
+        ('hidden',)
+    """
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole_number("seed", self.seed, at_least=0)
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether training changes it."""
+        return not weight.startswith("moving_")
+
+
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 class ScalarGain(keras.layers.Layer):
     """Multiplies its input by one trainable number, 1 at first."""

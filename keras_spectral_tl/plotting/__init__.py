@@ -21,6 +21,7 @@ from keras_spectral_tl.plotting._kernels import (
 )
 from keras_spectral_tl.plotting._scores import (
     plot_bars,
+    plot_forecast,
     plot_layer_scores,
     plot_loss_lines,
     plot_loss_surface,
@@ -47,6 +48,7 @@ __all__ = [
     "plot_energy_spectra",
     "plot_fields",
     "plot_filters",
+    "plot_forecast",
     "plot_gabor_fits",
     "plot_kernel_changes",
     "plot_kernel_classes",

@@ -116,6 +116,51 @@ def plot_layer_scores(
     return all_axes
 
 
+def plot_forecast(
+    forecast: Any, measured: Mapping[str, float] | None = None, *, ax: Any = None
+) -> "Axes":
+    """Draw the predicted correlation of each arm, and what it gave where that is known.
+
+    Args:
+        forecast: A `Forecast`.
+        measured: Label of an arm to its measured correlation.
+        ax: Axes to draw in; by default a new figure.
+
+    Returns:
+        The axes, arms from top to bottom, the best prediction first.
+
+    Example:
+        >>> from types import SimpleNamespace as Row
+        >>> row = Row(label="conv_1", correlation=0.8, correlation_low=0.7,
+        ...           correlation_high=0.9)
+        >>> plot_forecast(Row(rows=[row], best_row=row), {"conv_1": 0.82}).get_xlabel()
+        'correlation on unseen target samples'
+    """
+    rows = list(forecast.rows)
+    require(bool(rows), "plot_forecast needs at least one arm.")
+    _, (axes,) = panels(1, 1, (5.0, 0.26 * len(rows) + 1.1), ax)
+    for place, row in enumerate(rows):
+        best = row.label == forecast.best_row.label
+        colour = ORANGE if best else BLUE
+        ends = (row.correlation_low, row.correlation_high)
+        axes.plot(ends, (place, place), color=colour, linewidth=2, alpha=0.5)
+        label = "predicted, 90 % interval" if place == 0 else None
+        axes.plot(
+            row.correlation, place, "D" if best else "o", color=colour, label=label
+        )
+        if measured and row.label in measured:
+            axes.plot(measured[row.label], place, "x", color="black")
+    if measured:
+        axes.plot([], [], "x", color="black", label="measured")
+        axes.legend(loc="lower right")
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("correlation on unseen target samples")
+    axes.set_title("Forecast (◆ the arm to choose)")
+    return axes
+
+
 def plot_bars(values: Mapping[str, float], xlabel: str, *, ax: Any = None) -> "Axes":
     """Draw one number a layer as bars, from top to bottom.
 

@@ -93,6 +93,60 @@ def explain_spectra(
     return {"why": _sentence(found, share), **found}
 
 
+def forecast_reason(
+    best: Any,
+    ties: Iterable[Any],
+    rows: Iterable[Any],
+    spectra: Mapping[str, Any],
+    num_samples: int,
+    before: Any,
+) -> str:
+    """Return what to do, how sure that is, what it gives, and at which wavenumbers.
+
+    Args:
+        best: Row of the arm that was chosen.
+        ties: Rows of those that cannot be told from it.
+        rows: Rows of all arms.
+        spectra: Of the error on samples held out before and after, and of the systems.
+        num_samples: Target samples.
+        before: Trial of the unchanged network.
+    """
+    known = np.isfinite(before.base_correlation)
+    on_base = f"{before.base_correlation:.3f} on the base system and " if known else ""
+    text = [
+        f"The network has a correlation of {on_base}{before.correlation:.3f} on target "
+        "samples."
+    ]
+    low, high = best.correlation_low, best.correlation_high
+    samples = f"{num_samples} target sample{'' if num_samples == 1 else 's'}"
+    if not best.steps:
+        text.append(f"Leave it as it is: with {samples} no retraining is sure to help.")
+    else:
+        text.append(
+            f"Retrain {best.label} ({best.parameters:,} weights, Adam from "
+            f"{best.learning_rate:.2g}, {best.steps} steps of {best.batch_size}): with "
+            f"{samples} it is to give {best.correlation:.3f} (90 % interval {low:.3f} "
+            f"to {high:.3f})"
+        )
+        if known:
+            text[-1] += f", and leave {best.base_correlation:.3f} on the base system"
+        text[-1] += "."
+    labels = [row.label for row in ties]
+    if labels:
+        shown = ", ".join(labels[:3]) + (" and others" if len(labels) > 3 else "")
+        text.append(f"It cannot be told from {shown}; it trains the fewest weights.")
+        if all(best.parameters <= row.parameters for row in ties) is False:
+            text[-1] = f"It cannot be told from {shown}."
+    every = {row.label: row for row in rows}
+    whole = every.get("all layers")
+    if whole is not None and whole is not best and best.steps:
+        text.append(f"All layers would give {whole.correlation:.3f}.")
+    if best.steps and "residual_spectrum_before" in spectra:
+        found = explain_spectra(spectra, spectra.get("systems", {}))
+        text.append(found["why"])
+    return " ".join(text)
+
+
 def activation_shifts(
     model: keras.Model, base: Samples, target: Samples, axes: tuple[int, ...]
 ) -> dict[str, dict[str, Any]]:

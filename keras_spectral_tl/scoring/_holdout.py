@@ -92,6 +92,51 @@ def splits_of(
     return splits
 
 
+def grouped_splits(
+    shape: tuple[int, ...], groups: Any, sizes: Sizes, rng: np.random.Generator
+) -> list[Split]:
+    """Divide target samples so that no group is both fitted and tested.
+
+    Groups are dealt to four folds, or one a group where there are fewer, the largest
+    first to the smallest fold. Folds are tested as in `splits_of`.
+
+    Args:
+        shape: Shape of the outputs, samples first.
+        groups: Label of the group of each sample.
+        sizes: Numbers of samples to fit and to test.
+        rng: Draws the order.
+
+    Raises:
+        ValueError: If there is not one label a sample, or one group only.
+    """
+    labels = np.asarray(groups)
+    if labels.shape != shape[:1]:
+        raise ValueError(
+            f"groups must be one label for each of the {shape[0]} target samples. "
+            f"Received an array of shape {labels.shape}."
+        )
+    names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(
+            "groups must be two or more, so that one can be fitted and another tested. "
+            f"Received only {names[0]!r}: leave groups out, or add a trajectory."
+        )
+    folds: list[list[int]] = [[] for _ in range(min(_FOLDS, len(names)))]
+    drawn = rng.permutation(len(names))
+    for group in drawn[np.argsort(-counts[drawn], kind="stable")]:
+        min(folds, key=lambda fold: counts[fold].sum() if fold else 0).append(group)
+    whole, splits, tested = np.ones(shape[1:]), [], 0
+    for fold in folds:
+        if tested >= sizes.tested:
+            break
+        inside = np.isin(places, fold)
+        held = rng.permutation(np.flatnonzero(inside))[: sizes.held]
+        fit = rng.permutation(np.flatnonzero(~inside))[: sizes.fit]
+        splits.append(Split(fit, held, whole, whole))
+        tested += len(held)
+    return splits
+
+
 def _halves(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Split]:
     sides = [shape[axis - 1] for axis in axes]
     if max(sides, default=0) < 2:

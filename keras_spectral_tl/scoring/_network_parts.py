@@ -1,6 +1,6 @@
 """Parts of a network from each layer on, with the activations in front of them kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -26,7 +26,7 @@ class NetworkPart(NamedTuple):
     """The part of a network that some layers act on.
 
     Attributes:
-        label: Names of the layers in the whole network, joined by "+".
+        label: What trains.
         gradient: Outputs and gradients in the weights that retraining would train.
         inputs: Inputs of the part for all samples.
         share: Share of a forward pass that the part takes, nan where not known.
@@ -78,16 +78,19 @@ class PartedNetwork:
             for old, new in paired_weights(layer, copied[self._names[name]])
         }
 
-    def parts(self, choices: Sequence[tuple[str, ...]]) -> Iterator[NetworkPart]:
-        """Yield the part of the network that each choice of layers acts on.
+    def parts(
+        self, choices: Mapping[str, freezing.Selector | None]
+    ) -> Iterator[NetworkPart]:
+        """Yield the part of the network that each choice of weights acts on.
 
         Frozen layers in front of a choice are evaluated once in all. Networks without a
         graph (subclassed ones), and those whose part does not give what the whole does
         (a mask is lost at the cut), stay whole.
 
         Args:
-            choices: Names of layers; best in the order of the model, so that
-                activations at one cut are computed from those at the last.
+            choices: Label to what trains, see `freezing.select_layers`; best in the
+                order of the model, so that activations at one cut are computed from
+                those at the last.
         """
         graph = LayerGraph.of(self._copy)
         arrays = None if graph is None else graph.arrays(self._x)
@@ -95,16 +98,15 @@ class PartedNetwork:
         if graph is not None and arrays is not None:
             cache = PrefixCache(batch_size=self._batch_size)
             activations = Activations(graph, [arrays], cache)
-        for choice in choices:
-            selection = freezing.select_layers(self._model, list(choice))
+        for label, choice in choices.items():
+            selection = freezing.select_layers(self._model, choice)
             trained = [
                 self._copied[id(self._weights[path])] for path in selection.variables
             ]
-            there = [self._names[name] for name in choice]
+            there = [self._names[name] for name in selection.names]
             part = activations and self._cut(activations, there, trained)
             model, inputs = part or (self._copy, self._x)
             share, step = self._passes(selection, cached=graph is not None)
-            label = "+".join(choice)
             gradient = LayerGradient(model, label, trained)
             yield NetworkPart(label, gradient, inputs, share, step)
 

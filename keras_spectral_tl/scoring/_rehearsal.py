@@ -121,7 +121,7 @@ class HeldOutRetraining:
         Args:
             path: Sum of the learning rates of all steps, see `path_of`.
         """
-        shape = float(np.sum(self._rates())) / self.learning_rate
+        shape = float(np.sum(rising_and_falling(self.steps)))
         rate = min(path / shape, _HIGHEST_RATE)
         return dataclasses.replace(self, learning_rate=rate)
 
@@ -156,20 +156,23 @@ class HeldOutRetraining:
         if not splits:
             unknown = {"+".join(names): float("nan") for names in choices}
             return ScorerResult(unknown, Cost(0))
-        orders = [self._order(split, rng) for split in splits]
+        orders = [
+            step_order(split, self.steps, self.num_points, rng) for split in splits
+        ]
         rows = np.unique(np.concatenate([(*s.fit, *s.held) for s in splits]))
         network = PartedNetwork(model, target.take(rows)[0], self.batch_size)
-        trial = _Trial(network, rows, target.y[rows], self.batch_size)
+        bench = Workbench(network, rows, target.y[rows], self.batch_size)
         evidence: dict[str, dict[str, Any]] = {}
         passes = float(len(rows))
-        for number, part in enumerate(network.parts(choices), start=1):
+        chosen = {"+".join(names): list(names) for names in choices}
+        for number, part in enumerate(network.parts(chosen), start=1):
             after = np.array(network.outputs)
             for split, order in zip(splits, orders, strict=True):
-                values = trial.retrained(part, split, order, self._rates())
-                trial.test(part, split, values, after)
+                values = bench.retrained(part, split, order, self._rates())
+                bench.test(part, split, values, after)
                 passes += order.size * part.step + len(split.held) * part.share
             evidence[part.label] = {
-                **trial.evidence(splits, after, axes, self.offset),
+                **bench.evidence(splits, after, axes, self.offset),
                 "inflation": variance_inflation(splits),
             }
             self._report(part.label, evidence[part.label], number, len(choices))
@@ -208,24 +211,11 @@ class HeldOutRetraining:
             )
         return found
 
-    def _order(self, split: Split, rng: np.random.Generator) -> Rows:
-        """Return rows of `split.fit`, shape (steps, samples a step), all in turn."""
-        num_fit = len(split.fit)
-        points = int(np.sum(split.fit_mask))
-        count = min(-(-self.num_points // points), num_fit)
-        rounds = -(-self.steps * count // num_fit)
-        order = np.concatenate([rng.permutation(num_fit) for _ in range(rounds)])
-        return order[: self.steps * count].reshape(self.steps, count)
-
     def _rates(self) -> Array:
-        rise = self.steps // 4
-        step = np.arange(self.steps)
-        fall = np.maximum(step - rise, 0) / (self.steps - rise)
-        rates: Array = np.minimum((step + 1) / (rise + 1), 1.0)
-        return self.learning_rate * rates * (1.0 + np.cos(np.pi * fall)) / 2.0
+        return self.learning_rate * rising_and_falling(self.steps)
 
 
-class _Trial:
+class Workbench:
     """Target samples, on which parts of a network are retrained and tested.
 
     Args:
@@ -233,10 +223,17 @@ class _Trial:
         rows: The target samples that it holds, sorted.
         y: True outputs there.
         batch_size: Samples computed at once where nothing is trained.
+        sized: Places of the samples whose variance is the unit of the loss; all if not
+            given.
     """
 
     def __init__(
-        self, network: PartedNetwork, rows: Rows, y: NDArray[Any], batch_size: int
+        self,
+        network: PartedNetwork,
+        rows: Rows,
+        y: NDArray[Any],
+        batch_size: int,
+        sized: Any = slice(None),
     ) -> None:
         self._network, self._rows, self._batch_size = network, rows, batch_size
         self._y = np.asarray(y)
@@ -244,8 +241,9 @@ class _Trial:
         self._weight = None
         if network.mask is not None:
             self._weight = np.broadcast_to(network.mask, truth.shape)
-        mean = np.average(truth, weights=self._weight)
-        variance = float(np.average((truth - mean) ** 2, weights=self._weight))
+        weight = None if self._weight is None else self._weight[sized]
+        mean = np.average(truth[sized], weights=weight)
+        variance = float(np.average((truth[sized] - mean) ** 2, weights=weight))
         # A constant target has a size all the same.
         self._size = variance or float(mean**2) or 1.0
 
@@ -293,6 +291,27 @@ class _Trial:
 
     def _places(self, rows: Rows) -> Rows:
         return np.searchsorted(self._rows, rows)
+
+
+def step_order(
+    split: Split, steps: int, num_points: int, rng: np.random.Generator
+) -> Rows:
+    """Return places in `split.fit`, shape (steps, samples a step), all in turn."""
+    num_fit = len(split.fit)
+    points = int(np.sum(split.fit_mask))
+    count = min(-(-num_points // points), num_fit)
+    rounds = -(-steps * count // num_fit)
+    order = np.concatenate([rng.permutation(num_fit) for _ in range(rounds)])
+    return order[: steps * count].reshape(steps, count)
+
+
+def rising_and_falling(steps: int) -> Array:
+    """Return factors of the rate: up to 1 in a quarter of the steps, then a cosine."""
+    rise = steps // 4
+    step = np.arange(steps)
+    fall = np.maximum(step - rise, 0) / (steps - rise)
+    rates: Array = np.minimum((step + 1) / (rise + 1), 1.0)
+    return rates * (1.0 + np.cos(np.pi * fall)) / 2.0
 
 
 def adam(

@@ -25,7 +25,7 @@ from keras_spectral_tl.transfer._result import (
 from keras_spectral_tl.transfer._samples import Samples
 
 Hashes = dict[str, str]
-_ADDED = (freezing.LowRankOf, freezing.OutputGain)
+_ADDED = (freezing.LowRankOf, freezing.OutputGain, freezing.NewWeights)
 
 
 def retrain(
@@ -332,6 +332,12 @@ class Trainee:
         )
 
 
+def adds_parts(layers: Any) -> bool:
+    """Return whether a selector needs weights that the model itself does not have."""
+    items = layers if isinstance(layers, tuple | list) else [layers]
+    return any(isinstance(item, _ADDED) for item in items)
+
+
 def check_weights(model: keras.Model) -> None:
     """Refuse a model without weights."""
     if not layers_with_weights(model):
@@ -416,8 +422,22 @@ def _with_added_parts(
             names = list(freezing.select_layers(model, selector).names)
             item.prepare({name: layers[name] for name in names})
             plan.append(freezing.LowRankOf(names, item.rank))
+        if isinstance(item, freezing.NewWeights):
+            plan.append(_drawn(original, item, network))
     if any(isinstance(item, freezing.OutputGain) for item in items):
         network = freezing.OutputGain().prepare(network)
         plan.append(freezing.OutputGain())
     named = original.of_copy(network)
     return named, select_from(named, choose(named, plan))
+
+
+def _drawn(
+    original: ModelLayers, part: freezing.NewWeights, network: keras.Model
+) -> list[str]:
+    """Draw weights of a copy anew; return the names of their layers."""
+    fresh = original.of_copy(models.fresh_model(original.model, part.seed))
+    chosen = freezing.select_layers(original.model, part.layers)
+    weights = original.of_copy(network).weights
+    for path in (*chosen.variables, *chosen.statistics):
+        weights[path].assign(fresh.weights[path])
+    return list(chosen.names)

@@ -31,7 +31,7 @@ def dense(*names, units=4):
 
 def parts_of(model, x, names):
     network = PartedNetwork(model, x, batch_size=4)
-    return network, list(network.parts([(name,) for name in names]))
+    return network, list(network.parts({name: name for name in names}))
 
 
 def test_each_part_computes_what_the_network_computes():

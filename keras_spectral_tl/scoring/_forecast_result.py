@@ -1,0 +1,250 @@
+"""Result of a forecast: a row for every arm, the best one and its recipe."""
+
+import dataclasses
+import math
+import os
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_spectral_tl import plotting
+from keras_spectral_tl._checks import real_number, require
+from keras_spectral_tl._files import write_json
+from keras_spectral_tl._results import as_lists
+from keras_spectral_tl.scoring._arms import Arm
+from keras_spectral_tl.scoring._holdout import Array
+
+_ROWS = 14
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmForecast:
+    """What one arm is predicted to give on target samples that it has not seen.
+
+    Attributes:
+        arm: The arm.
+        correlation: Mean pattern correlation.
+        correlation_low: Lower end of its 90 % interval.
+        correlation_high: Upper end.
+        relative_rmse: Root of the mean square error over that of the truth.
+        base_correlation: Mean pattern correlation on the base system afterwards, nan
+            without base data.
+        parameters: Weights that train.
+        learning_rate: Highest learning rate of Adam, falling to 0 as a cosine.
+        steps: Steps of the retraining.
+        batch_size: Samples a step.
+        cost: Forward passes of one sample that the retraining takes.
+        measured_steps: Steps of the longest trial behind the prediction, 0 for none.
+        normalization: Whose statistics normalize the target, "" where there is no
+            choice.
+    """
+
+    arm: Arm
+    correlation: float
+    correlation_low: float
+    correlation_high: float
+    relative_rmse: float
+    base_correlation: float
+    parameters: int
+    learning_rate: float
+    steps: int
+    batch_size: int
+    cost: float
+    measured_steps: int
+    normalization: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name of the row: of the arm, and whose statistics normalize."""
+        if not self.normalization:
+            return self.arm.label
+        return f"{self.arm.label} ({self.normalization} statistics)"
+
+    def row(self) -> dict[str, Any]:
+        """Return the numbers of the row by name."""
+        names = [f.name for f in dataclasses.fields(self)]
+        skipped = ("arm", "normalization")
+        return {name: getattr(self, name) for name in names if name not in skipped}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SampleCurve:
+    """Error of an arm against the number of target samples.
+
+        1 - correlation = a + b n^(-1/2),    a, b >= 0
+
+    fitted to trials with fewer and fewer of the samples.
+
+    Attributes:
+        num_samples: Samples fitted in each trial, rising.
+        correlations: Mean correlation on samples held out.
+        asymptote: a.
+        slope: b.
+        spread: Standard error of the error at the most samples.
+    """
+
+    num_samples: Array
+    correlations: Array
+    asymptote: float
+    slope: float
+    spread: float
+
+    def at(self, num_samples: int) -> tuple[float, float, float]:
+        """Return the predicted correlation with its 90 % interval.
+
+        The interval has the scatter of the samples tested, and half of what is added or
+        taken off by going beyond the samples at hand.
+
+        Args:
+            num_samples: Target samples, at least 1.
+        """
+        real_number("num_samples", num_samples, at_least=1)
+        error = self.asymptote + self.slope * num_samples**-0.5
+        here = self.asymptote + self.slope * float(self.num_samples[-1]) ** -0.5
+        half = 1.64 * math.hypot(self.spread, 0.5 * (error - here))
+        low, high = max(1 - error - half, -1.0), min(1 - error + half, 1.0)
+        return 1.0 - error, low, high
+
+    def samples_for(self, correlation: float) -> int | None:
+        """Return how many samples reach a correlation, None where none would.
+
+        Args:
+            correlation: Between 0 and 1.
+        """
+        real_number("correlation", correlation, above=0, below=1)
+        room = 1.0 - correlation - self.asymptote
+        if room <= 0.0 or self.slope <= 0.0:
+            reached = 1.0 - self.asymptote - self.slope >= correlation
+            return 1 if reached else None
+        return max(1, math.ceil((self.slope / room) ** 2))
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class Forecast:
+    """Predictions for every arm, made before any retraining; printing shows a table.
+
+    Attributes:
+        rows: The arms, highest predicted correlation first.
+        best: The arm to choose: of those that cannot be told from the one with the
+            highest correlation, the cheapest.
+        recipe: Keyword arguments of `retrain` that do it; None where nothing is to be
+            retrained.
+        reason: What to do, how sure it is, what it gives, and at which wavenumbers.
+        abstained: Whether the best arms cannot be told apart.
+        ties: Labels of the arms that cannot be told from the best.
+        spectra: Mean spectrum of the error on samples held out, "before" and "after"
+            the best arm, and of the true outputs of both "systems"; of fields only.
+        provenance: Numbers and hashes of samples and weights, seed, versions, passes.
+    """
+
+    rows: tuple[ArmForecast, ...]
+    best: Arm
+    recipe: Mapping[str, Any] | None
+    reason: str
+    abstained: bool
+    ties: tuple[str, ...]
+    spectra: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    _curve: Callable[[], SampleCurve] = dataclasses.field(repr=False)
+
+    def __getitem__(self, label: str) -> ArmForecast:
+        """Return the row of an arm.
+
+        Raises:
+            KeyError: For an unknown label; the message lists them.
+        """
+        for row in self.rows:
+            if row.label == label:
+                return row
+        known = [row.label for row in self.rows]
+        raise KeyError(f"there is no arm {label!r}; forecast: {known}.")
+
+    @property
+    def best_row(self) -> ArmForecast:
+        """The row of the best arm."""
+        chosen = self.provenance["best"]
+        return self[chosen]
+
+    def sample_curve(self) -> SampleCurve:
+        """Return the error of the best arm against the number of target samples.
+
+        Trials with a quarter, a half and all of the samples fitted are made when this
+        is called, so it takes about as long as three trials of the best arm.
+
+        Raises:
+            ValueError: For fewer than four target samples.
+        """
+        return self._curve()
+
+    def samples_for(self, correlation: float) -> int | None:
+        """Return how many target samples the best arm needs for a correlation.
+
+        None where no number would do; see `SampleCurve`.
+        """
+        return self.sample_curve().samples_for(correlation)
+
+    def to_frame(self) -> Any:
+        """Return a pandas.DataFrame: a row an arm, by label, the best first.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        pandas = require("pandas", "Data frames", "pandas")
+        frame = pandas.DataFrame({row.label: row.row() for row in self.rows}).T
+        frame = frame.astype({"parameters": int, "steps": int, "batch_size": int})
+        frame = frame.astype(dict.fromkeys(["correlation", "base_correlation"], float))
+        return frame.infer_objects().rename_axis("arm")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "best": self.provenance["best"],
+            "reason": self.reason,
+            "abstained": self.abstained,
+            "ties": list(self.ties),
+            "arms": {row.label: as_lists(row.row()) for row in self.rows},
+            "spectra": as_lists(self.spectra),
+            "provenance": as_lists(self.provenance),
+        }
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write `to_dict` to a JSON file and return its path."""
+        return write_json(path, self.to_dict())
+
+    def plot(self, measured: Mapping[str, float] | None = None, ax: Any = None) -> Any:
+        """Draw the predicted correlation of each arm with its interval.
+
+        Args:
+            measured: Label of an arm to the correlation that retraining it gave.
+            ax: Axes of matplotlib to draw on; new ones if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        return plotting.plot_forecast(self, measured, ax=ax)
+
+    def __repr__(self) -> str:
+        """What to do, and a table of the arms; at most 25 lines."""
+        text = textwrap.wrap(self.reason, 80)[:8]
+        shown = self.rows[: _ROWS if len(text) < 8 else _ROWS - 1]
+        width = max(len("arm"), *(len(row.label) for row in shown))
+        head = f"{'arm':{width}}  correlation  90 % interval   on the base   weights"
+        lines = [head]
+        for row in shown:
+            base = row.base_correlation
+            known = f"{base:11.3f}" if np.isfinite(base) else f"{'-':>11}"
+            mark = "  <- best" if row.label == self.provenance["best"] else ""
+            lines.append(
+                f"{row.label:{width}}  {row.correlation:11.3f}  "
+                f"{row.correlation_low:5.3f} to {row.correlation_high:5.3f}"
+                f"   {known} {row.parameters:9,d}{mark}"
+            )
+        if len(self.rows) > len(shown):
+            lines.append(f"... and {len(self.rows) - len(shown)} more arms")
+        return "\n".join([*text, "", *lines])

@@ -1,0 +1,255 @@
+"""From short trials of arms to what their retraining will give, and the choice."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl.scoring._arms import Arm
+from keras_spectral_tl.scoring._forecast_result import ArmForecast
+from keras_spectral_tl.scoring._holdout import Array
+from keras_spectral_tl.scoring._rehearsal import path_of
+from keras_spectral_tl.scoring._trials import Trial, Trials
+
+# Of the error that more passes remove: (1 - correlation) falls as passes^-.8.
+_EXPONENT = 0.8
+# No more than this share of the error is taken off beyond the longest trial.
+_MOST_BEYOND = 0.4
+# Standard error of what is taken off beyond the longest trial, as a share of it.
+_UNSURE = 0.4
+# Standard error of any prediction: seeds of a retraining scatter by as much.
+_SCATTER = 0.004
+# Of the error 1 - correlation, where fewer than three samples are tested.
+_FEW = 0.15
+# A gain in correlation that is not worth more weights.
+_NOT_WORTH = 0.002
+_LEVEL = 0.05
+_STEPS, _BATCH_SIZE = 500, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """Effort of the retraining that a forecast is about.
+
+    Attributes:
+        steps: Steps of Adam.
+        batch_size: Samples a step.
+        rate: Highest learning rate, falling as a cosine; None for that which suits
+            each arm.
+    """
+
+    steps: int
+    batch_size: int
+    rate: float | None = None
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], num_samples: int) -> "Effort":
+        """Read it off keyword arguments of `retrain`, 500 steps of 8 by default.
+
+        A learning rate or an optimizer counts by the sum of its rates, see `path_of`.
+
+        Raises:
+            TypeError, ValueError: As `path_of`.
+        """
+        size = recipe.get("batch_size") or _BATCH_SIZE
+        whole_number("batch_size", size, 1)
+        size = min(size, num_samples)
+        path = path_of(recipe, num_samples)
+        steps = recipe.get("steps")
+        if steps is None and recipe.get("epochs"):
+            steps = recipe["epochs"] * -(-num_samples // size)
+        steps = whole_number("steps", steps or _STEPS, 1)
+        if recipe.get("optimizer") is None and recipe.get("learning_rate") is None:
+            return cls(steps, size)
+        if recipe.get("steps") is None and recipe.get("epochs") is None:
+            path = path_of({**recipe, "steps": steps}, num_samples)
+        return cls(steps, size, 2.0 * path / steps)
+
+    def rate_of_trial(self, rate: float, steps: int) -> float:
+        """Return the highest rate of a trial that stands for a retraining at `rate`.
+
+        rate sqrt(steps of the retraining / steps of the trial): the best rate falls as
+        the square root of the number of steps, as it has to both get far and settle.
+        """
+        return rate * math.sqrt(self.steps / steps)
+
+    def beyond(self, short: int, long: int) -> float:
+        """Return how much is still to come, as a share of what the long trial added.
+
+        (long^-.8 - passes^-.8) / (short^-.8 - long^-.8)
+        """
+        passes = max(self.steps * self.batch_size, long)
+        a, b, c = (float(n) ** -_EXPONENT for n in (short, long, passes))
+        return (b - c) / (a - b) if a > b else 0.0
+
+
+@dataclasses.dataclass(eq=False)
+class Candidate:
+    """An arm with its trials.
+
+    Attributes:
+        arm: The arm.
+        trials: The bench on which it is tried.
+        normalization: Whose statistics normalize there, or "".
+        rate: Learning rate of a retraining for the factor 1.
+        parameters: Weights that train.
+        step: Forward passes that one training step of a sample takes.
+        short: Trial of few steps by factor of the rate.
+        long: Trial of more steps at the best of these, or None.
+        gain: Gain of the output, where that is the arm.
+        reached: Correlation that is predicted for it in the end.
+    """
+
+    arm: Arm
+    trials: Trials
+    normalization: str
+    rate: float = 0.0
+    parameters: int = 0
+    step: float = 0.0
+    short: dict[float, Trial] = dataclasses.field(default_factory=dict)
+    long: Trial | None = None
+    gain: float = 1.0
+    reached: float = math.nan
+
+    @property
+    def factor(self) -> float:
+        """Factor of the rate that did best in short trials."""
+        return max(self.short, key=lambda factor: self.short[factor].correlation)
+
+    @property
+    def trial(self) -> Trial:
+        """The longest trial, of the best rate."""
+        return self.long or self.short[self.factor]
+
+
+def progressed(candidate: Candidate, before: Trial, effort: Effort) -> Array:
+    """Return the correlation of each sample tested after the whole retraining.
+
+    What a short and a long trial differ by goes on as `Effort.beyond` says.
+    """
+    long = candidate.long
+    if long is None or not candidate.short:
+        return candidate.trial.correlations
+    short = candidate.short[candidate.factor]
+    share = effort.beyond(short.steps, long.steps)
+    added = max(share * (long.correlation - short.correlation), 0.0)
+    added = min(added, _MOST_BEYOND * (1.0 - long.correlation))
+    return long.correlations + added
+
+
+def typical_progress(candidates: Sequence[Candidate], effort: Effort) -> float:
+    """Return by how much arms with a long trial get further than their short one.
+
+    The median of added / (removed by the short trial), both in 1 - correlation.
+    """
+    found = []
+    for candidate in candidates:
+        if candidate.long is None or not candidate.short:
+            continue
+        before = candidate.trials.unchanged()
+        short = candidate.short[candidate.factor].correlation
+        removed = short - before.correlation
+        reached = float(np.mean(progressed(candidate, before, effort)))
+        if removed > 0.0:
+            found.append((reached - short) / removed)
+    return float(np.clip(np.median(found), 0.0, 1.0)) if found else 0.0
+
+
+def row_of(
+    candidate: Candidate, effort: Effort, typical: float, inflation: float
+) -> tuple[ArmForecast, Array]:
+    """Return the prediction for an arm, and the correlation of each sample tested."""
+    before = candidate.trials.unchanged()
+    trial = candidate.trial
+    each, sure = trial.correlations, 0.0
+    if candidate.long is not None:
+        each = progressed(candidate, before, effort)
+        sure = _UNSURE
+    elif trial.steps:
+        # Arms that learn from nothing have no correlation to begin with.
+        start = min(before.correlation, max(trial.correlation, 0.0))
+        added = typical * (trial.correlation - start)
+        each = each + min(added, _MOST_BEYOND * (1.0 - trial.correlation))
+        sure = 2.0 * _UNSURE
+    correlation = float(np.mean(each))
+    beyond = correlation - trial.correlation
+    half = math.hypot(
+        half_interval(each, inflation),
+        special.ndtri(1.0 - _LEVEL)
+        * math.hypot(sure * beyond, _SCATTER if trial.steps else 0.0),
+    )
+    # What gain and pattern leave of the error falls with the pattern's.
+    left = math.sqrt(max(1.0 - correlation**2, 0.0))
+    now = math.sqrt(max(1.0 - trial.correlation**2, 1e-12))
+    rmse = math.sqrt(float(np.mean(trial.errors))) * left / now
+    steps = effort.steps if candidate.arm.trains else 0
+    row = ArmForecast(
+        arm=candidate.arm,
+        correlation=correlation,
+        correlation_low=max(correlation - half, -1.0),
+        correlation_high=min(correlation + half, 1.0),
+        relative_rmse=rmse,
+        base_correlation=trial.base_correlation,
+        parameters=candidate.parameters,
+        learning_rate=candidate.rate * (candidate.factor if candidate.short else 1.0),
+        steps=steps,
+        batch_size=effort.batch_size,
+        cost=steps * effort.batch_size * candidate.step,
+        measured_steps=trial.steps,
+        normalization=candidate.normalization,
+    )
+    return row, each
+
+
+def half_interval(each: Array, inflation: float) -> float:
+    """Return half of the 90 % interval of a mean over samples, by Student's t."""
+    count = len(each)
+    if count < 3:
+        return float(special.ndtri(1.0 - _LEVEL)) * _FEW * (1.0 - float(np.mean(each)))
+    error = math.sqrt(inflation / count) * float(np.std(each, ddof=1))
+    return float(special.stdtrit(count - 1, 1.0 - _LEVEL)) * error
+
+
+def choose(
+    rows: Sequence[ArmForecast], each: Sequence[Array], inflation: float, keep: float
+) -> tuple[int, list[int], bool]:
+    """Return the place of the arm to choose, those that tie with it, and if unsure.
+
+    The value of an arm is its correlation, and with `keep` its share of that on the
+    base. Arms tie with the first where the difference, sample by sample, is below both
+    its standard error and .002; of those the one with the fewest weights is chosen.
+
+    Args:
+        rows: Predictions.
+        each: Correlation of each sample tested, of each arm.
+        inflation: Factor on the variance, see `variance_inflation`.
+        keep: Weight of the correlation on the base, from 0 to 1.
+    """
+
+    def value(row: ArmForecast) -> float:
+        if not keep:
+            return row.correlation
+        return (1.0 - keep) * row.correlation + keep * row.base_correlation
+
+    values = [value(row) for row in rows]
+    first = int(np.argmax(values))
+    ties, near = [first], []
+    for place, row in enumerate(rows):
+        if place == first:
+            continue
+        behind = values[first] - values[place]
+        difference = each[first] - each[place]
+        error = _FEW * behind
+        if len(difference) > 2:
+            error = math.sqrt(inflation / len(difference)) * float(np.std(difference))
+        error = math.hypot(error, _SCATTER if row.measured_steps else 0.0)
+        if behind <= min(error, _NOT_WORTH):
+            ties.append(place)
+        if behind <= special.ndtri(1.0 - _LEVEL) * error:
+            near.append(place)
+    best = min(ties, key=lambda place: (rows[place].parameters, -values[place]))
+    return best, sorted({*ties, *near} - {best}), bool(near)

@@ -1,0 +1,291 @@
+"""Trials of arms: short retrainings, tested on samples held out and on the base."""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl._autodiff.function import LayerGradient
+from keras_spectral_tl.metrics._functions import correlations
+from keras_spectral_tl.scoring._arms import Arm
+from keras_spectral_tl.scoring._holdout import Array, Split
+from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
+from keras_spectral_tl.scoring._rehearsal import (
+    Workbench,
+    rising_and_falling,
+    step_order,
+)
+from keras_spectral_tl.transfer._retrain import Trainee, adds_parts
+from keras_spectral_tl.transfer._samples import Samples
+
+Run = Callable[[float, int], "Trial"]
+"""`(highest learning rate, steps) -> Trial` of one arm."""
+
+# Fewest output values a step, as for the scores of layers.
+_NUM_POINTS = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pool:
+    """All samples of the trials of one forecast, in one array.
+
+    Attributes:
+        x: Inputs: target samples, their images under symmetries, base samples to fit
+            again, base samples to test.
+        y: True outputs.
+        target: Rows of the target samples.
+        images: Rows of the images of each target sample, (target samples, images).
+        replayed: Rows of base samples that are fitted beside those of the target.
+        base: Rows of base samples to test.
+    """
+
+    x: Any
+    y: NDArray[Any]
+    target: NDArray[np.intp]
+    images: NDArray[np.intp]
+    replayed: NDArray[np.intp]
+    base: NDArray[np.intp]
+
+    @classmethod
+    def of(
+        cls,
+        target: Samples,
+        images: Sequence[Samples],
+        replayed: Samples | None,
+        base: Samples | None,
+    ) -> "Pool":
+        """Join samples; `images` are all target samples under one symmetry each."""
+        parts = [target, *images, *(p for p in (replayed, base) if p is not None)]
+        ends = np.cumsum([0, *map(len, parts)])
+        rows = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
+        count = len(images)
+        none = np.arange(0)
+        return cls(
+            keras.tree.map_structure(
+                lambda *arrays: np.concatenate(arrays), *(part.x for part in parts)
+            ),
+            np.concatenate([part.y for part in parts]),
+            rows[0],
+            np.stack([rows[0], *rows[1 : 1 + count]], axis=1),
+            none if replayed is None else rows[1 + count],
+            none if base is None else rows[-1],
+        )
+
+    def fitted(self, split: Split) -> Split:
+        """Return a split that fits images and replayed samples of what it fits."""
+        rows = self.images[split.fit].ravel()
+        # As many of the base as of the target, so that each weighs the same.
+        replayed = np.resize(self.replayed, len(rows) if len(self.replayed) else 0)
+        return dataclasses.replace(split, fit=np.concatenate([rows, replayed]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """Outcome of a short retraining, on target samples held out and on base samples.
+
+    Attributes:
+        rate: Its highest learning rate.
+        steps: Its steps, of one sample.
+        correlations: Of each target sample tested.
+        errors: Mean square error of each, relative to the mean square of all.
+        base_correlations: Of each base sample tested; empty without any.
+        outputs: Outputs for the target samples tested.
+    """
+
+    rate: float
+    steps: int
+    correlations: Array
+    errors: Array
+    base_correlations: Array
+    outputs: Array
+
+    @property
+    def correlation(self) -> float:
+        """Mean correlation on target samples held out."""
+        return float(np.mean(self.correlations))
+
+    @property
+    def base_correlation(self) -> float:
+        """Mean correlation on the base system, nan where none is tested."""
+        known = self.base_correlations
+        return float(np.mean(known)) if len(known) else math.nan
+
+
+class Trials:
+    """Short retrainings of the arms of one network, on the same samples and divisions.
+
+    Frozen layers in front of an arm are evaluated once. All trials of one length take
+    the samples in the same order, so that arms are compared in pairs.
+
+    Args:
+        model: A built network; not changed.
+        pool: The samples.
+        splits: Divisions of the target samples.
+        seed: Seed of the order of the samples.
+        batch_size: Samples computed at once where nothing is trained.
+
+    Attributes:
+        passes: Forward passes of one sample so far; nan where they cannot be counted.
+        tested: Target samples tested, in order.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        pool: Pool,
+        splits: Sequence[Split],
+        seed: np.random.SeedSequence,
+        batch_size: int = 4,
+    ) -> None:
+        self._model, self._pool, self._seed = model, pool, seed
+        self._tested_splits = list(splits)
+        self._splits = [pool.fitted(split) for split in splits]
+        self._network = PartedNetwork(model, pool.x, batch_size)
+        rows = np.arange(len(pool.y))
+        self._bench = Workbench(self._network, rows, pool.y, batch_size, pool.target)
+        self.tested = np.unique(np.concatenate([split.held for split in splits]))
+        weight = np.zeros(pool.y.shape)
+        for split in splits:
+            weight[split.held] += split.held_mask
+        if self._network.mask is not None:
+            weight = weight * np.broadcast_to(self._network.mask, weight.shape)
+        weight[pool.base] = 1.0
+        self._weight = weight
+        self.passes = float(len(rows))
+
+    @property
+    def weight(self) -> Array:
+        """Weight of each point of the target samples tested."""
+        return self._weight[self.tested]
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """True outputs of the target samples tested."""
+        return self._pool.y[self.tested]
+
+    def unchanged(self) -> Trial:
+        """Return the trial of a network that is not retrained."""
+        return self._outcome(self._network.outputs, 0.0, 0)
+
+    def with_gain(self) -> tuple[Trial, float]:
+        """Return the trial of the output times its best gain, and that gain.
+
+        The gain of each division follows in closed form from what is fitted.
+        """
+        outputs, truth = np.array(self._network.outputs), self._pool.y
+        gains = []
+        for split in self._splits:
+            weight = split.fit_mask
+            q, y = outputs[split.fit], truth[split.fit]
+            power = float(np.sum(weight * q * q))
+            gains.append(float(np.sum(weight * q * y)) / power if power > 0 else 1.0)
+        changed = np.array(outputs)
+        for split, gain in zip(self._tested_splits, gains, strict=True):
+            changed[split.held] = gain * outputs[split.held]
+        return self._outcome(changed, 0.0, 0), float(np.mean(gains))
+
+    def of(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, NetworkPart, Run]]:
+        """Yield each arm with its part of the network and what runs a trial of it.
+
+        Arms that train weights of the network itself come first, in the order in which
+        frozen layers in front of them are evaluated only once.
+        """
+        plain = {arm.label: arm for arm in arms if not adds_parts(arm.layers)}
+        choices = {label: arm.layers for label, arm in plain.items()}
+        for part in self._network.parts(choices):
+            yield plain[part.label], part, functools.partial(self._run, part)
+        for arm in arms:
+            if adds_parts(arm.layers):
+                part = self._whole(arm)
+                yield arm, part, functools.partial(self._run, part)
+
+    def _whole(self, arm: Arm) -> NetworkPart:
+        """Return the whole network with the parts that an arm adds to it."""
+        trainee = Trainee.of(self._model, arm.layers)
+        named = trainee.network
+        trained = [named.weights[path] for path in trainee.selection.variables]
+        gradient = LayerGradient(named.model, arm.label, trained)
+        return NetworkPart(arm.label, gradient, self._pool.x, 1.0, 3.0)
+
+    def _run(self, part: NetworkPart, rate: float, steps: int) -> Trial:
+        fields = np.array(self._network.outputs)
+        rates = rate * rising_and_falling(steps)
+        whole = np.ones(fields.shape[1:])
+        for number, split in enumerate(self._splits):
+            key = (*self._seed.spawn_key, number, steps)
+            rng = np.random.default_rng(
+                np.random.SeedSequence(self._seed.entropy, spawn_key=key)
+            )
+            order = step_order(split, steps, _NUM_POINTS, rng)
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = self._bench.retrained(part, split, order, rates)
+            tested = [split]
+            if not number and len(self._pool.base):
+                tested.append(Split(split.fit, self._pool.base, whole, whole))
+            for other in tested:
+                self._bench.test(part, other, values, fields)
+                self.passes += len(other.held) * part.share
+            self.passes += order.size * part.step
+        return self._outcome(fields, rate, steps)
+
+    def _outcome(self, fields: Array, rate: float, steps: int) -> Trial:
+        fields = np.where(np.isfinite(fields), fields, 0.0)
+        found, errors = self._compared(fields, self.tested)
+        base, _ = self._compared(fields, self._pool.base)
+        return Trial(rate, steps, found, errors, base, fields[self.tested])
+
+    def _compared(self, fields: Array, rows: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return correlation and relative mean square error of each sample."""
+        if not len(rows):
+            return np.zeros(0), np.zeros(0)
+        y, q, w = (
+            np.asarray(part[rows], np.float64).reshape(len(rows), -1)
+            for part in (self._pool.y, fields, self._weight)
+        )
+        if y.shape[1] == 1:  # one number a sample has no pattern: all are one
+            y, q, w = y.T, q.T, w.T
+        power = float(np.sum(w * y * y)) / len(y) or 1.0
+        errors = np.sum(w * (y - q) ** 2, axis=1) / power
+        found = np.asarray(correlations(y, q, w), np.float64)
+        return found, np.asarray(errors, np.float64)
+
+
+def usual_rate(
+    values: Sequence[NDArray[Any]], kernels: Sequence[NDArray[Any]]
+) -> float:
+    """Return the learning rate of Adam that suits the weights that train.
+
+        rate = .046 exp(mean of log rms(w)) / sqrt(number of w)
+
+    over the kernels w among them, or factors, which are 1 at first. Adam moves each
+    weight by about the rate, so relative to its size a weight moves alike in narrow and
+    in wide layers, and in ReLU layers scaled by c and 1 / c; and what many layers do to
+    the output adds up. Biases have no size of their own: there it is the rate of all
+    kernels.
+
+    Args:
+        values: Weights that train, as they are at first.
+        kernels: All kernels of the network.
+
+    Example:
+        >>> kernel = np.full((3, 3, 4, 4), 0.05)
+        >>> one, two = usual_rate([kernel], []), usual_rate([kernel, kernel], [])
+        >>> round(one, 6), round(one / two, 6)
+        (0.0023, 1.414214)
+    """
+    sized = [v for v in values if (np.ndim(v) > 1 or np.all(v == 1.0)) and np.any(v)]
+    sized = sized or [v for v in kernels if np.any(v)]
+    if not sized:
+        return 1e-3
+    logs = [0.5 * math.log(float(np.mean(np.square(v, dtype=float)))) for v in sized]
+    return _RELATIVE_RATE * math.exp(float(np.mean(logs))) / math.sqrt(len(sized))
+
+
+# Measured on networks of 6 layers of 16 channels (docs/forecast.md).
+_RELATIVE_RATE = 0.046
