@@ -29,6 +29,8 @@ Run = Callable[[float, int], "Trial"]
 
 # Fewest output values a step, as for the scores of layers.
 _NUM_POINTS = 64
+# Samples of the base tested; images of each target sample; most samples fitted.
+_BASE_TESTED, _MOST_IMAGES, _MOST_FITTED = 8, 8, 48
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -289,3 +291,57 @@ def usual_rate(
 
 # Measured on networks of 6 layers of 16 channels (docs/forecast.md).
 _RELATIVE_RATE = 0.046
+
+
+def pool_of(
+    target: Samples,
+    base: Samples | None,
+    replay: Any,
+    symmetries: Sequence[Any],
+    rng: np.random.Generator,
+) -> Pool:
+    """Return the samples of trials: the target's, images, replayed ones, some to test.
+
+    Raises:
+        TypeError, ValueError: If a symmetry is no callable, or changes shapes; if the
+            replayed samples are bad.
+    """
+    replayed = None
+    if replay is not None:
+        replayed = _some(Samples.of(replay), _MOST_FITTED, rng)
+    tested = None if base is None else _some(base, _BASE_TESTED, rng)
+    return Pool.of(target, _images(target, symmetries, rng), replayed, tested)
+
+
+def _some(samples: Samples, most: int, rng: np.random.Generator) -> Samples:
+    rows = rng.permutation(len(samples))[:most]
+    return Samples(*samples.take(np.sort(rows)))
+
+
+def _images(
+    target: Samples, symmetries: Sequence[Any], rng: np.random.Generator
+) -> list[Samples]:
+    """Return the target samples under some of the symmetries, fewer of many samples."""
+    if not all(map(callable, symmetries)):
+        raise TypeError(
+            "symmetries must be callables (x, y) -> (x, y). Received "
+            f"{symmetries!r:.100}."
+        )
+    count = min(len(symmetries), _MOST_IMAGES - 1, max(_MOST_FITTED // len(target), 1))
+    chosen = np.sort(rng.permutation(len(symmetries))[:count])
+    found = []
+    for place in chosen:
+        x, y = symmetries[place](target.x, target.y)
+        image = Samples.of((x, y))
+        shapes = [
+            [np.shape(a) for a in keras.tree.flatten((s.x, s.y))]
+            for s in (image, target)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"The symmetry {symmetries[place]!r} changes the shapes of samples "
+                f"from {shapes[1]} to {shapes[0]}. Leave out quarter turns of fields "
+                "that are not square."
+            )
+        found.append(image)
+    return found

@@ -1,19 +1,28 @@
-"""From short trials of arms to what their retraining will give, and the choice."""
+"""Contest of arms: their trials, what follows for the retraining, and the choice."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from scipy import special
 
+from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl.scoring._arms import Arm
+from keras_spectral_tl._graph.layers import (
+    fetch,
+    layers_with_weights,
+    named_weights,
+)
+from keras_spectral_tl.scoring._arms import Arm, joined_arms
+from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import Array
+from keras_spectral_tl.scoring._network_parts import NetworkPart
 from keras_spectral_tl.scoring._rehearsal import path_of
-from keras_spectral_tl.scoring._trials import Trial, Trials
+from keras_spectral_tl.scoring._trials import Run, Trial, Trials, usual_rate
 
 # Of the error that more passes remove: (1 - correlation) falls as passes^-.8.
 _EXPONENT = 0.8
@@ -29,6 +38,10 @@ _FEW = 0.15
 _NOT_WORTH = 0.002
 _LEVEL = 0.05
 _STEPS, _BATCH_SIZE = 500, 8
+# Steps of one sample: of every arm, and of those that lead; and other rates.
+_SHORT, LONG = 48, 160
+_FACTORS = (3.0, 1.0 / 3.0)
+_WITH_RATES, _WITH_LONG = 6, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +114,6 @@ class Candidate:
         short: Trial of few steps by factor of the rate.
         long: Trial of more steps at the best of these, or None.
         gain: Gain of the output, where that is the arm.
-        reached: Correlation that is predicted for it in the end.
     """
 
     arm: Arm
@@ -113,7 +125,6 @@ class Candidate:
     short: dict[float, Trial] = dataclasses.field(default_factory=dict)
     long: Trial | None = None
     gain: float = 1.0
-    reached: float = math.nan
 
     @property
     def factor(self) -> float:
@@ -253,3 +264,145 @@ def choose(
             near.append(place)
     best = min(ties, key=lambda place: (rows[place].parameters, -values[place]))
     return best, sorted({*ties, *near} - {best}), bool(near)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Verdict:
+    """Predictions for all candidates, and the choice among them.
+
+    Attributes:
+        rows: Predictions.
+        chosen: The candidate to choose.
+        row: Its prediction.
+        ties: Predictions of those that cannot be told from it.
+        unsure: Whether there are any.
+    """
+
+    rows: Sequence[ArmForecast]
+    chosen: Candidate
+    row: ArmForecast
+    ties: Sequence[ArmForecast]
+    unsure: bool
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Sequence[Candidate],
+        effort: Effort,
+        inflation: float,
+        keep: float,
+    ) -> "Verdict":
+        """Predict what each candidate will give, and choose; see `choose`."""
+        typical = typical_progress(candidates, effort)
+        found = [row_of(c, effort, typical, inflation) for c in candidates]
+        rows = [row for row, _ in found]
+        best, ties, unsure = choose(rows, [each for _, each in found], inflation, keep)
+        tied = [rows[place] for place in ties]
+        return cls(rows, candidates[best], rows[best], tied, unsure)
+
+    def reason(self, spectra: Mapping[str, Any], num_samples: int) -> str:
+        """Return what to do and why, see `forecast_reason`."""
+        before = self.chosen.trials.unchanged()
+        return forecast_reason(
+            self.row, self.ties, self.rows, spectra, num_samples, before
+        )
+
+
+class Contest:
+    """Trials of all candidates: short ones, then rates and longer ones of the best."""
+
+    def __init__(self, model: keras.Model, effort: Effort, watch: Any) -> None:
+        self._effort, self._watch = effort, watch
+        weights = named_weights(layers_with_weights(model)).values()
+        self._kernels = [fetch(w) for w in weights if len(w.shape) > 1]
+        self._model = model
+
+    def run(self, candidates: list[Candidate], joined: bool) -> None:
+        """Try all, and add pairs and blocks of the best layers where they are asked."""
+        with self._watch as move:
+            self._move, self._done = move, 0
+            self._total = len(candidates) + len(_FACTORS) * _WITH_RATES + _WITH_LONG
+            self._each(candidates, self._first)
+            if joined:
+                more = self._joined(candidates)
+                self._total += len(more)
+                self._each(more, self._first)
+                candidates += more
+            trained = [c for c in candidates if c.short]
+            self._each(_leading(trained, _WITH_RATES), self._rates)
+            self._each(_leading(trained, _WITH_LONG), self._longer)
+
+    def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        found = []
+        known = {(c.normalization, c.arm.label) for c in candidates}
+        for name, bench in {c.normalization: c.trials for c in candidates}.items():
+            own = [c for c in candidates if c.normalization == name and c.short]
+            ranked = [c.arm.label for c in _leading(own, len(own))]
+            for arm in joined_arms(self._model, ranked):
+                if (name, arm.label) not in known:
+                    found.append(Candidate(arm, bench, name))
+        return found
+
+    def _each(self, candidates: Sequence[Candidate], plan: Any) -> None:
+        for bench in dict.fromkeys(c.trials for c in candidates):
+            own = {c.arm.label: c for c in candidates if c.trials is bench}
+            fixed = [c for c in own.values() if not _trained(c.arm)]
+            for candidate in fixed:
+                self._fixed(candidate)
+            arms = [c.arm for c in own.values() if _trained(c.arm)]
+            for arm, part, run in bench.of(arms):
+                plan(own[arm.label], part, run)
+
+    def _fixed(self, candidate: Candidate) -> None:
+        if not candidate.arm.trains:
+            candidate.long = candidate.trials.unchanged()
+        else:
+            candidate.long, candidate.gain = candidate.trials.with_gain()
+            candidate.parameters, candidate.step = 1, 1.0
+            # Twice the way that the gain has to go.
+            way = max(abs(candidate.gain - 1.0), 0.01)
+            candidate.rate = 4.0 * way / self._effort.steps
+        self._report(candidate, candidate.long)
+
+    def _first(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
+        values = part.gradient.function.values
+        candidate.parameters = part.gradient.function.num_parameters
+        candidate.step = part.step
+        candidate.rate = self._effort.rate or usual_rate(values, self._kernels)
+        self._try(candidate, run, 1.0)
+
+    def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
+        for factor in _FACTORS:
+            self._try(candidate, run, factor)
+
+    def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
+        rate = candidate.rate * candidate.factor
+        candidate.long = run(self._effort.rate_of_trial(rate, LONG), LONG)
+        self._report(candidate, candidate.long)
+
+    def _try(self, candidate: Candidate, run: Run, factor: float) -> None:
+        rate = self._effort.rate_of_trial(candidate.rate * factor, _SHORT)
+        candidate.short[factor] = run(rate, _SHORT)
+        self._report(candidate, candidate.short[factor])
+
+    def _report(self, candidate: Candidate, trial: Trial) -> None:
+        self._done += 1
+        self._move(
+            {
+                "arm": candidate.arm.label,
+                "correlation": trial.correlation,
+                "done": self._done,
+                "total": max(self._total, self._done),
+            }
+        )
+
+
+def _trained(arm: Arm) -> bool:
+    return arm.trains and not isinstance(arm.layers, freezing.OutputGain)
+
+
+def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    def key(candidate: Candidate) -> float:
+        return -candidate.short[candidate.factor].correlation
+
+    return sorted(candidates, key=key)[:count]
