@@ -56,6 +56,17 @@ def low_rank_base(layer: keras.Layer) -> keras.Variable | None:
     return getattr(layer, "_embeddings", None) if base is None else base
 
 
+def add_weight_when_built(
+    layer: keras.Layer, name: str, shape: Sequence[int], initializer: str
+) -> keras.Variable:
+    """Add a trainable weight to a layer that is built, which Keras locks then."""
+    layer._tracker.unlock()
+    try:
+        return layer.add_weight(name=name, shape=shape, initializer=initializer)
+    finally:
+        layer._tracker.lock()
+
+
 def initial_epoch(model: keras.Model) -> int:
     """Return the epoch at which the next `fit` begins, if a callback set it."""
     return int(model._initial_epoch or 0)

@@ -1,6 +1,7 @@
 """Choose layers of a model, freeze and unfreeze them, and prove what did not move."""
 
 from keras_spectral_tl._graph.layers import layers_with_weights
+from keras_spectral_tl.freezing._added_parts import LowRankOf, NewWeights, OutputGain
 from keras_spectral_tl.freezing._changes import (
     freeze_layers,
     layer_hashes,
@@ -8,14 +9,12 @@ from keras_spectral_tl.freezing._changes import (
     unfreeze_layers,
     weight_hashes,
 )
+from keras_spectral_tl.freezing._kernel_parts import ChannelGainsOf, FiltersOf
 from keras_spectral_tl.freezing._parts import (
     BiasesOf,
     Depth,
     KernelsOf,
-    LowRankOf,
-    NewWeights,
     NormalizationOf,
-    OutputGain,
     StatisticsOf,
 )
 from keras_spectral_tl.freezing._selection import (
@@ -26,7 +25,9 @@ from keras_spectral_tl.freezing._selection import (
 
 __all__ = [
     "BiasesOf",
+    "ChannelGainsOf",
     "Depth",
+    "FiltersOf",
     "KernelsOf",
     "LayerSelection",
     "LowRankOf",

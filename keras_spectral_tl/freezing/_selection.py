@@ -121,8 +121,9 @@ def select_layers(model: keras.Model, selector: Selector | None) -> LayerSelecti
             expression, searched in the names; a subclass of `keras.Layer`, for its
             instances and the layers inside them; a layer of the model, likewise; a
             callable from layer to bool; a part such as `freezing.KernelsOf`,
-            `BiasesOf`, `NormalizationOf`, `StatisticsOf`, `LowRankOf` or `OutputGain`;
-            an earlier `LayerSelection`; or a sequence of any of these. None means all.
+            `BiasesOf`, `NormalizationOf`, `StatisticsOf`, `LowRankOf`, `FiltersOf`,
+            `ChannelGainsOf` or `OutputGain`; an earlier `LayerSelection`; or a sequence
+            of any of these. None means all.
 
     Returns:
         What was chosen, with parameter counts and multiply-adds. A whole layer stands

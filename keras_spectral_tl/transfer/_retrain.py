@@ -12,6 +12,7 @@ import numpy as np
 from keras_spectral_tl import freezing, models
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, layers_with_weights
 from keras_spectral_tl._optimizer_state import carry_moments
+from keras_spectral_tl.freezing._added_parts import AddedPart
 from keras_spectral_tl.freezing._changes import layer_hashes, weight_hashes
 from keras_spectral_tl.freezing._flags import switch
 from keras_spectral_tl.freezing._selection import choose, select_from
@@ -25,7 +26,7 @@ from keras_spectral_tl.transfer._result import (
 from keras_spectral_tl.transfer._samples import Samples
 
 Hashes = dict[str, str]
-_ADDED = (freezing.LowRankOf, freezing.OutputGain, freezing.NewWeights)
+_ADDED = (AddedPart, freezing.OutputGain, freezing.NewWeights)
 
 
 def retrain(
@@ -51,7 +52,8 @@ def retrain(
         target_data: `(x, y)` arrays, or a finite, batched `tf.data.Dataset` of pairs.
             Integer labels are taken with a sparse loss.
         layers: Layers to train, see `freezing.select_layers`; None means all layers.
-            `freezing.LowRankOf` and `freezing.OutputGain` are added to the copy.
+            `freezing.LowRankOf`, `FiltersOf`, `ChannelGainsOf` and `OutputGain` are
+            added to the copy.
         optimizer: A name or an instance, of which a fresh copy is made; Adam(1e-3) if
             not given.
         loss: A Keras loss.
@@ -178,12 +180,13 @@ class Trainee:
     ) -> "Trainee":
         """Copy a model and resolve the layers to train.
 
-        Where the selector has parts that the model lacks (`LowRankOf`, `OutputGain`),
-        the copy gets them; all weights of the input model are in it, with equal bits.
+        Where the selector has parts that the model lacks (`LowRankOf`, `FiltersOf`,
+        `ChannelGainsOf`, `OutputGain`), the copy gets them; all weights of the input
+        model are in it, with equal bits.
 
         Raises:
             KeyError, TypeError, ValueError: As `freezing.select_layers`; also if
-                nothing chosen is trainable, or a layer has no low-rank update.
+                nothing chosen is trainable, or a layer cannot have such a part.
         """
         items = [layers]
         if isinstance(layers, Sequence) and not isinstance(layers, str):
@@ -224,6 +227,9 @@ class Trainee:
             refitted = options.normalization.adapt(network, samples)
         if before is None or refitted:
             before = weight_hashes(self.network)
+        elif before.keys() != self.network.weights.keys():
+            # Also what a part has added and keeps frozen must stay as it is.
+            before = weight_hashes(self.network) | before
         self._set_flags(trained)
         models.seed_random_states(network, options.seed)
         moments = self._compile(trained, options)
@@ -415,13 +421,13 @@ def _with_added_parts(
     plan: list[Any] = [freezing.select_layers(model, rest)] if rest else []
     layers = original.of_copy(network).layers
     for item in items:
-        if isinstance(item, freezing.LowRankOf):
-            # Of all layers only those that have kernels; an explicit choice is taken
-            # at its word, so that layers without an update are refused by name.
-            selector = freezing.KernelsOf() if item.layers is None else item.layers
+        if isinstance(item, AddedPart):
+            # Of all layers those that the part is meant for; an explicit choice is
+            # taken at its word, so that layers that cannot have it are refused by name.
+            selector = item.everywhere() if item.layers is None else item.layers
             names = list(freezing.select_layers(model, selector).names)
             item.prepare({name: layers[name] for name in names})
-            plan.append(freezing.LowRankOf(names, item.rank))
+            plan.append(dataclasses.replace(item, layers=names))
         if isinstance(item, freezing.NewWeights):
             plan.append(_drawn(original, item, network))
     if any(isinstance(item, freezing.OutputGain) for item in items):

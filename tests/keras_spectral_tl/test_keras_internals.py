@@ -38,6 +38,16 @@ def test_random_generators_and_their_seeds():
     assert generator._initial_seed == 3
 
 
+def test_a_weight_added_to_a_layer_that_is_built():
+    dense = keras.layers.Dense(3)
+    model = _model(dense)
+    weight = internals.add_weight_when_built(dense, "more", (3,), "ones")
+    assert internals.own_trainable_variables(dense)[-1] is weight
+    assert any(found is weight for found in model.trainable_variables)
+    with pytest.raises(ValueError, match="cannot add new elements of state"):
+        dense.add_weight(name="locked", shape=(3,))
+
+
 def test_the_kernel_beside_a_low_rank_update():
     dense, embedding = keras.layers.Dense(3), keras.layers.Embedding(5, 3)
     dense.build((None, 4))
