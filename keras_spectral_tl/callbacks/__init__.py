@@ -1,27 +1,19 @@
 """Keras callbacks: switch layers during a fit and record spectra on the way."""
 
-import importlib
-from typing import Any
+from keras_spectral_tl.callbacks._activation_spectra import ActivationSpectra
+from keras_spectral_tl.callbacks._checked_backup import CheckedBackup
+from keras_spectral_tl.callbacks._freeze_layers import FreezeLayers
+from keras_spectral_tl.callbacks._freeze_schedules import (
+    LayerByLayer,
+    NextPhaseOnPlateau,
+)
+from keras_spectral_tl.callbacks._kernel_spectra import KernelSpectra
 
-_HOME = {
-    "ActivationSpectra": "_activation_spectra",
-    "CheckedBackup": "_checked_backup",
-    "FreezeFromBottom": "_freeze_schedules",
-    "FreezeLayers": "_freeze_layers",
-    "KernelSpectra": "_kernel_spectra",
-    "LayersByEpoch": "_freeze_schedules",
-    "NextPhaseOnPlateau": "_freeze_schedules",
-    "UnfreezeFromBottom": "_freeze_schedules",
-    "UnfreezeFromTop": "_freeze_schedules",
-}
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__all__ = [
+    "ActivationSpectra",
+    "CheckedBackup",
+    "FreezeLayers",
+    "KernelSpectra",
+    "LayerByLayer",
+    "NextPhaseOnPlateau",
+]

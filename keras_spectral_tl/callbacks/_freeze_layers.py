@@ -92,7 +92,8 @@ class FreezeLayers(keras.callbacks.Callback):
         schedule: The layers that are trainable from an epoch on, by epoch (counted from
             0): `{0: "conv_2", 10: ["conv_1", "conv_2"], 20: None}`, where a value is a
             selector of `freezing.select_layers` and None means all layers; or any
-            `freeze_schedules.FreezeSchedule`, such as `UnfreezeFromTop`.
+            `freeze_schedules.FreezeSchedule`, such as `LayerByLayer`. Before the first
+            epoch of a mapping the model trains with its own flags.
 
     Raises:
         TypeError: If the schedule is neither a mapping from int nor callable; when the

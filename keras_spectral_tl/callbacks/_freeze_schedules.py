@@ -53,22 +53,7 @@ class FreezeSchedule(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LayersByEpoch:
-    """Chosen layers from given epochs on.
-
-    Args:
-        by_epoch: The layers that train from an epoch on, as in
-            `{0: "conv_2", 10: ["conv_1", "conv_2"], 20: None}`. Before the first epoch
-            given the model trains with its own flags.
-
-    Raises:
-        TypeError: If it is not a mapping from int.
-        ValueError: If it is empty or an epoch is negative.
-
-    Example:
-        >>> schedule = LayersByEpoch({0: "first", 5: None})
-        >>> schedule(4, ("first", "last"), {})
-        'first'
-    """
+    """Chosen layers from given epochs on; before the first, the model's own flags."""
 
     by_epoch: Mapping[int, freezing.Selector | None]
 
@@ -95,73 +80,50 @@ class LayersByEpoch:
 
 
 @dataclasses.dataclass(frozen=True)
-class _EveryFewEpochs:
-    """Base of schedules that change by one layer every few epochs."""
+class LayerByLayer:
+    """One layer more, or one fewer, every few epochs.
 
+    - "unfreeze_from_top": the last layer first, then one more each time (gradual
+      unfreezing, Howard and Ruder 2018, https://doi.org/10.18653/v1/P18-1031, 3.3);
+    - "unfreeze_from_bottom": the first layer first, then one more each time;
+    - "freeze_from_bottom": all layers first, then one fewer each time, the last stays
+      (freeze-out, Brock et al. 2017, https://doi.org/10.48550/arXiv.1706.04983, here
+      with equal steps and without its learning rates).
+
+    Args:
+        change: One of these.
+        every_n_epochs: Epochs between two layers, at least 1.
+
+    Raises:
+        TypeError: If the number is not an int.
+        ValueError: If it is below 1, or the change unknown.
+
+    Example:
+        >>> schedule = LayerByLayer("unfreeze_from_top", every_n_epochs=2)
+        >>> [schedule(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 2, 9)]
+        [('c',), ('c',), ('b', 'c'), ('a', 'b', 'c')]
+    """
+
+    change: str
     every_n_epochs: int = 1
 
     def __post_init__(self) -> None:
+        known = ("unfreeze_from_top", "unfreeze_from_bottom", "freeze_from_bottom")
+        one_of("change", self.change, known)
         whole_number("every_n_epochs", self.every_n_epochs, at_least=1)
+
+    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
+        """Return the layers that train after so many changes."""
+        turn = epoch // self.every_n_epochs
+        if self.change == "unfreeze_from_top":
+            return tuple(layers[-1 - turn :])
+        if self.change == "unfreeze_from_bottom":
+            return tuple(layers[: 1 + turn])
+        return tuple(layers[min(turn, len(layers) - 1) :])
 
     def phases(self, layers: Sequence[str]) -> tuple[Phase, ...]:
         """Return all layers, the largest phase."""
         return (tuple(layers),)
-
-
-@dataclasses.dataclass(frozen=True)
-class UnfreezeFromTop(_EveryFewEpochs):
-    """Gradual unfreezing: the last layer first, then one more every few epochs.
-
-    Source: Howard and Ruder 2018, https://doi.org/10.18653/v1/P18-1031, section 3.3.
-
-    Args:
-        every_n_epochs: Epochs between two layers, at least 1.
-
-    Example:
-        >>> [UnfreezeFromTop(2)(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 2, 9)]
-        [('c',), ('c',), ('b', 'c'), ('a', 'b', 'c')]
-    """
-
-    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
-        """Return the last layers, one more after each interval."""
-        return tuple(layers[-1 - epoch // self.every_n_epochs :])
-
-
-@dataclasses.dataclass(frozen=True)
-class UnfreezeFromBottom(_EveryFewEpochs):
-    """Gradual unfreezing: the first layer first, then one more every few epochs.
-
-    Args:
-        every_n_epochs: Epochs between two layers, at least 1.
-
-    Example:
-        >>> [UnfreezeFromBottom()(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 9)]
-        [('a',), ('a', 'b'), ('a', 'b', 'c')]
-    """
-
-    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
-        """Return the first layers, one more after each interval."""
-        return tuple(layers[: 1 + epoch // self.every_n_epochs])
-
-
-@dataclasses.dataclass(frozen=True)
-class FreezeFromBottom(_EveryFewEpochs):
-    """Freeze-out: all layers first, then one fewer every few epochs; the last stays.
-
-    Source: Brock et al. 2017, https://doi.org/10.48550/arXiv.1706.04983, here with
-    equal steps and without its learning rates.
-
-    Args:
-        every_n_epochs: Epochs between two layers, at least 1.
-
-    Example:
-        >>> [FreezeFromBottom()(epoch, ("a", "b", "c"), {}) for epoch in (0, 1, 9)]
-        [('a', 'b', 'c'), ('b', 'c'), ('c',)]
-    """
-
-    def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
-        """Return the layers without the first ones, one fewer after each interval."""
-        return tuple(layers[min(epoch // self.every_n_epochs, len(layers) - 1) :])
 
 
 @dataclasses.dataclass(frozen=True)

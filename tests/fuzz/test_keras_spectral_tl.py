@@ -112,12 +112,10 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
             "optimizer_state_from": None,
         },
     ),
-    "callbacks.UnfreezeFromTop": (callbacks.UnfreezeFromTop, {"every_n_epochs": 1}),
-    "callbacks.UnfreezeFromBottom": (
-        callbacks.UnfreezeFromBottom, {"every_n_epochs": 1},
+    "callbacks.LayerByLayer": (
+        callbacks.LayerByLayer,
+        {"change": "unfreeze_from_top", "every_n_epochs": 1},
     ),
-    "callbacks.FreezeFromBottom": (callbacks.FreezeFromBottom, {"every_n_epochs": 1}),
-    "callbacks.LayersByEpoch": (callbacks.LayersByEpoch, {"by_epoch": {0: "conv_1"}}),
     "callbacks.FreezeLayers": (callbacks.FreezeLayers, {"schedule": {0: "conv_1"}}),
     "callbacks.NextPhaseOnPlateau": (
         callbacks.NextPhaseOnPlateau,

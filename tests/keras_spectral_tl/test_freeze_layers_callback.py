@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl.callbacks import FreezeLayers, UnfreezeFromTop
+from keras_spectral_tl.callbacks import FreezeLayers, LayerByLayer
 from keras_spectral_tl.freezing._flags import TrainableFlags
 from tests.keras_spectral_tl.common import trainable_names
 
@@ -339,8 +339,8 @@ def test_state_of_unknown_weights_is_refused_only_where_it_would_be_lost():
 
 
 def test_a_class_of_schedules_is_no_schedule():
-    with pytest.raises(TypeError, match=r"pass UnfreezeFromTop\(\.\.\.\)"):
-        FreezeLayers(UnfreezeFromTop)
+    with pytest.raises(TypeError, match=r"pass LayerByLayer\(\.\.\.\)"):
+        FreezeLayers(LayerByLayer)
 
 
 def test_two_freeze_layers_in_one_fit_are_refused():

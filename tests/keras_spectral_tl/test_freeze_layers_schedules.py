@@ -8,16 +8,14 @@ import pytest
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import (
-    FreezeFromBottom,
     FreezeLayers,
-    LayersByEpoch,
+    LayerByLayer,
     NextPhaseOnPlateau,
-    UnfreezeFromBottom,
-    UnfreezeFromTop,
 )
-from keras_spectral_tl.callbacks._freeze_schedules import OWN_FLAGS
+from keras_spectral_tl.callbacks._freeze_schedules import OWN_FLAGS, LayersByEpoch
 
 LAYERS = ("a", "b", "c")
+TOP = "unfreeze_from_top"
 
 
 def _sizes(schedule, epochs=8):
@@ -25,15 +23,15 @@ def _sizes(schedule, epochs=8):
 
 
 def test_gradual_unfreezing_adds_a_layer_each_interval_and_keeps_all():
-    assert _sizes(UnfreezeFromTop(2)) == [1, 1, 2, 2, 3, 3, 3, 3]
-    assert _sizes(UnfreezeFromBottom(2)) == [1, 1, 2, 2, 3, 3, 3, 3]
-    assert UnfreezeFromTop(2)(2, LAYERS, {}) == ("b", "c")
-    assert UnfreezeFromBottom(2)(2, LAYERS, {}) == ("a", "b")
+    assert _sizes(LayerByLayer(TOP, 2)) == [1, 1, 2, 2, 3, 3, 3, 3]
+    assert _sizes(LayerByLayer("unfreeze_from_bottom", 2)) == [1, 1, 2, 2, 3, 3, 3, 3]
+    assert LayerByLayer(TOP, 2)(2, LAYERS, {}) == ("b", "c")
+    assert LayerByLayer("unfreeze_from_bottom", 2)(2, LAYERS, {}) == ("a", "b")
 
 
 def test_freeze_out_takes_a_layer_each_interval_and_leaves_the_last():
-    assert _sizes(FreezeFromBottom(2)) == [3, 3, 2, 2, 1, 1, 1, 1]
-    assert FreezeFromBottom(2)(7, LAYERS, {}) == ("c",)
+    assert _sizes(LayerByLayer("freeze_from_bottom", 2)) == [3, 3, 2, 2, 1, 1, 1, 1]
+    assert LayerByLayer("freeze_from_bottom", 2)(7, LAYERS, {}) == ("c",)
 
 
 def test_chosen_layers_last_until_the_next_are_given():
@@ -101,8 +99,8 @@ def _moved(schedule, epochs):
 
 
 def test_a_fit_follows_its_schedule():
-    assert _moved(UnfreezeFromTop(), 3) == ["c", "bc", "abc"]
-    assert _moved(FreezeFromBottom(), 3) == ["abc", "bc", "c"]
+    assert _moved(LayerByLayer(TOP), 3) == ["c", "bc", "abc"]
+    assert _moved(LayerByLayer("freeze_from_bottom"), 3) == ["abc", "bc", "c"]
     plateau = NextPhaseOnPlateau(["a", "b"], "loss", min_delta=1e9)
     assert _moved(plateau, 4) == ["a", "a", "b", "b"]
 
@@ -123,9 +121,10 @@ def test_a_quantity_that_is_never_logged_is_told():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: UnfreezeFromTop(0), ValueError, "every_n_epochs=0"),
-        (lambda: UnfreezeFromBottom(1.5), TypeError, "every_n_epochs=1.5"),
-        (lambda: FreezeFromBottom(True), TypeError, "every_n_epochs=True"),
+        (lambda: LayerByLayer(TOP, 0), ValueError, "every_n_epochs=0"),
+        (lambda: LayerByLayer(TOP, 1.5), TypeError, "every_n_epochs=1.5"),
+        (lambda: LayerByLayer(TOP, True), TypeError, "every_n_epochs=True"),
+        (lambda: LayerByLayer("from_top"), ValueError, "change='from_top'"),
         (lambda: NextPhaseOnPlateau("conv_1"), TypeError, "Received 'conv_1'"),
         (lambda: NextPhaseOnPlateau([]), ValueError, r"Received \[\]"),
         (lambda: NextPhaseOnPlateau(["a"], patience=0), ValueError, "patience=0"),
