@@ -21,13 +21,10 @@ from keras_spectral_tl.spectra import (
     retraining_shifts,
     spectral_shift,
 )
+from tests.keras_spectral_tl.common import noise
 
 # Activations are computed in float32 (relative 6e-8) and squared.
 FLOAT32 = 1e-6
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def conv(name: str, activation: str | None = "relu", filters: int = 3) -> keras.Layer:

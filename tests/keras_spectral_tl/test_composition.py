@@ -17,15 +17,12 @@ from keras_spectral_tl.spectra._convolutions import (
     convolution_kernel,
     mode_wavenumbers,
 )
+from tests.keras_spectral_tl.common import noise
 
 # Networks run in float32, a few thousand terms are added.
 SINGLE = 1e-4
 # Products of matrices in float64.
 ROUND_OFF = 1e-10
-
-
-def samples(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def chain() -> keras.Model:
@@ -42,14 +39,14 @@ def chain() -> keras.Model:
 def test_linear_network_is_the_product_of_its_transfer_matrices() -> None:
     model = chain()
     exact = linear_composition(model.layers, (10, 8))
-    measured = measured_composition(model, samples(1, 10, 8, 2))
+    measured = measured_composition(model, noise(1, 10, 8, 2))
     scale = exact.gains.max()
     np.testing.assert_allclose(measured.gains, exact.gains, atol=SINGLE * scale)
     np.testing.assert_allclose(exact.moved_shares, 0.0, atol=ROUND_OFF)
 
 
 def test_transfer_matrices_move_the_fourier_modes_of_a_layer() -> None:
-    model, x = chain(), samples(3, 10, 8, 2)
+    model, x = chain(), noise(3, 10, 8, 2)
     field = x
     for layer in model.layers:
         kernel = convolution_kernel(layer)
@@ -114,7 +111,7 @@ def dense_jacobian(model: keras.Model, x: np.ndarray) -> np.ndarray:
 def test_relu_network_obeys_parseval_and_the_frobenius_norm() -> None:
     """Sum over all shells of n_i gains[o, i] is ||J||^2, each block ||P_o J P_i||^2."""
     model = build_sgs_cnn((6, 6, 1), num_layers=2, num_filters=4, kernel_size=3)
-    x = samples(1, 6, 6, 1, seed=3)
+    x = noise(1, 6, 6, 1, seed=3)
     jacobian = dense_jacobian(model, x)
     shells = shell_indices(6, 6)
     hat = np.fft.fft2(np.eye(36).reshape(36, 6, 6), norm="ortho").reshape(36, 36)
@@ -138,7 +135,7 @@ def test_relu_network_obeys_parseval_and_the_frobenius_norm() -> None:
 
 def test_an_activation_moves_energy_and_a_linear_layer_none() -> None:
     model = build_sgs_cnn((12, 12, 2), num_layers=3, num_filters=6, kernel_size=3)
-    found = measured_composition(model, samples(3, 12, 12, 2), [1, 4])
+    found = measured_composition(model, noise(3, 12, 12, 2), [1, 4])
     assert found.gains.shape == (2, shell_indices(12, 12).max() + 1, 2)
     assert np.all(found.moved_shares > 0.1)
     assert np.all(np.isfinite(found.standard_errors))
@@ -146,7 +143,7 @@ def test_an_activation_moves_energy_and_a_linear_layer_none() -> None:
 
 
 def test_the_model_is_only_read_and_the_result_the_same_again() -> None:
-    model, x = chain(), samples(1, 10, 8, 2)
+    model, x = chain(), noise(1, 10, 8, 2)
     weights = [w.copy() for w in model.get_weights()]
     first = measured_composition(model, x, [0, 3])
     second = measured_composition(model, x, [0, 3], batch_size=1)
@@ -160,14 +157,14 @@ def test_the_model_is_only_read_and_the_result_the_same_again() -> None:
 def test_another_output_grid_has_its_own_shells() -> None:
     pool = keras.layers.AveragePooling2D(2)
     model = keras.Sequential([keras.Input((8, 8, 1)), pool])
-    found = measured_composition(model, samples(1, 8, 8, 1), [0, 5])
+    found = measured_composition(model, noise(1, 8, 8, 1), [0, 5])
     assert found.gains.shape == (1, shell_indices(4, 4).max() + 1, 2)
     assert found.gains[0, 0, 0] == pytest.approx(1.0, rel=1e-5)
     assert found.moved_shares[0, 1] == 1.0  # shell 5 does not exist on the coarse grid
 
 
 def test_bad_arguments_are_refused() -> None:
-    model, x = chain(), samples(1, 10, 8, 2)
+    model, x = chain(), noise(1, 10, 8, 2)
     with pytest.raises(ValueError, match=r"shape \(10, 8, 2\)"):
         measured_composition(model, x[0])
     with pytest.raises(ValueError, match=r"between 0 and 6.*\(7,\)"):

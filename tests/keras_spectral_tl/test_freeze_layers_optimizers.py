@@ -10,7 +10,7 @@ import pytest
 from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import FreezeLayers
 from keras_spectral_tl.freezing._changes import set_trainable
-from tests.keras_spectral_tl.common import trainable_names
+from tests.keras_spectral_tl.common import adam, trainable_names
 
 RNG = np.random.default_rng(17)
 X = RNG.normal(size=(6, 3)).astype("float32")
@@ -76,20 +76,16 @@ def _hashes_by_epoch(model):
     return note, hashes
 
 
-def _adam(**options):
-    return keras.optimizers.Adam(0.01, name="adam", **options)
-
-
 def _scaled():
     # Grows after two steps, so that a scale which began anew would show.
     return keras.optimizers.LossScaleOptimizer(
-        _adam(), initial_scale=4.0, dynamic_growth_steps=2, name="scaled"
+        adam(), initial_scale=4.0, dynamic_growth_steps=2, name="scaled"
     )
 
 
 def _multi():
     rates = keras.optimizers.OptimizerMap(
-        keras.optimizers.SGD(0.1, momentum=0.9, name="sgd"), {".*/a/.*": _adam()}
+        keras.optimizers.SGD(0.1, momentum=0.9, name="sgd"), {".*/a/.*": adam()}
     )
     return keras.optimizers.MultiOptimizer(rates, name="multi")
 
@@ -131,7 +127,7 @@ def test_accumulated_gradients_are_applied_before_a_phase_begins():
     """Three batches an epoch, an update every two: epoch 1 begins in a window."""
 
     def make():
-        return _adam(gradient_accumulation_steps=2)
+        return adam(gradient_accumulation_steps=2)
 
     batches = BATCHES * 4
     expected = _by_hand(make, [(("a",), batches[:4]), (("b", "c"), batches[4:])])
@@ -162,7 +158,7 @@ def test_frozen_weights_keep_every_bit_with_and_without_jit(jit_compile, monkeyp
         # Traced as always, without the minutes that its C++ compiler takes.
         fast = functools.partial(torch.compile, backend="eager")
         monkeypatch.setattr(torch, "compile", fast)
-    model = _model(_adam(), jit_compile=jit_compile)
+    model = _model(adam(), jit_compile=jit_compile)
     start, note, hashes = freezing.layer_hashes(model), *_hashes_by_epoch(model)
     _fit(model, FreezeLayers({0: "b", 1: ["a", "c"]}), note, epochs=2)
     moved = [

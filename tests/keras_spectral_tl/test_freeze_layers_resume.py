@@ -21,7 +21,7 @@ from keras_spectral_tl.callbacks import (
     NextPhaseOnPlateau,
 )
 from keras_spectral_tl.freezing._changes import set_trainable
-from tests.keras_spectral_tl.common import trainable_names
+from tests.keras_spectral_tl.common import adam, trainable_names
 
 RNG = np.random.default_rng(23)
 X = RNG.normal(size=(12, 3)).astype("float32")
@@ -51,10 +51,6 @@ def _model(optimizer, frozen=(), seed=1):
         model.get_layer(name).trainable = False
     model.compile(optimizer, "mse", **FAST)
     return model
-
-
-def _adam(**options):
-    return keras.optimizers.Adam(0.01, name="adam", **options)
 
 
 def _schedule():
@@ -105,17 +101,17 @@ def _value(variable):
 
 def train_until_killed(folder):
     """Accumulate over four batches: both backups are made within such a window."""
-    model = _model(_adam(gradient_accumulation_steps=4))
+    model = _model(adam(gradient_accumulation_steps=4))
     epochs, batches = _backup(folder / "epochs"), _backup(folder / "batches", 2)
     _fit(model, FreezeLayers(_schedule()), epochs, batches, Stop(_kill))
 
 
 def _by_hand(phases):
     """Compile for each phase, copy what is known of the state by path, train."""
-    state, model = {}, _model(_adam())
+    state, model = {}, _model(adam())
     for names, batches in phases:
         set_trainable(model, names)
-        model.compile(_adam(gradient_accumulation_steps=4), "mse", **FAST)
+        model.compile(adam(gradient_accumulation_steps=4), "mse", **FAST)
         model.optimizer.build(model.trainable_variables)
         for variable in model.optimizer.variables:
             if variable.path in state:
@@ -137,9 +133,9 @@ def test_a_fit_killed_within_an_epoch_goes_on_as_if_it_had_not_been(tmp_path):
     assert run.returncode == -signal.SIGKILL, run.stderr.decode()
 
     # A backup at the end of every epoch: equal bit for bit.
-    undisturbed = _model(_adam(gradient_accumulation_steps=4))
+    undisturbed = _model(adam(gradient_accumulation_steps=4))
     _fit(undisturbed, FreezeLayers(_schedule()))
-    resumed = _model(_adam(gradient_accumulation_steps=4))
+    resumed = _model(adam(gradient_accumulation_steps=4))
     history = _fit(resumed, FreezeLayers(_schedule()), _backup(tmp_path / "epochs"))
     assert history.epoch == [3, 4, 5]
     assert _equal(resumed, undisturbed) == []
@@ -154,7 +150,7 @@ def test_a_fit_killed_within_an_epoch_goes_on_as_if_it_had_not_been(tmp_path):
             (("c",), BATCHES),
         ]
     )
-    resumed = _model(_adam(gradient_accumulation_steps=4))
+    resumed = _model(adam(gradient_accumulation_steps=4))
     history = _fit(resumed, FreezeLayers(_schedule()), _backup(tmp_path / "batches", 2))
     assert history.epoch == [3, 4, 5]
     for weight, other in zip(resumed.weights, expected.weights, strict=True):
@@ -166,7 +162,7 @@ def test_a_fit_killed_within_an_epoch_goes_on_as_if_it_had_not_been(tmp_path):
 def _scaled_multi():
     """Every kind of state: averages, two optimizers, a loss scale that grows."""
     inner = keras.optimizers.OptimizerMap(
-        keras.optimizers.SGD(0.1, 0.9, use_ema=True, name="sgd"), {".*/a/.*": _adam()}
+        keras.optimizers.SGD(0.1, 0.9, use_ema=True, name="sgd"), {".*/a/.*": adam()}
     )
     multi = keras.optimizers.MultiOptimizer(inner, name="multi")
     return keras.optimizers.LossScaleOptimizer(
@@ -175,7 +171,7 @@ def _scaled_multi():
 
 
 @pytest.mark.parametrize(
-    ("make", "frozen"), [(lambda: _adam(use_ema=True), ()), (_scaled_multi, ("c",))]
+    ("make", "frozen"), [(lambda: adam(use_ema=True), ()), (_scaled_multi, ("c",))]
 )
 def test_a_crash_goes_on_with_every_optimizer(tmp_path, make, frozen):
     schedule = {0: "a", 1: ["a", "b"], 4: ["norm", "c"]}
@@ -196,38 +192,38 @@ def test_a_crash_goes_on_with_every_optimizer(tmp_path, make, frozen):
 def test_dropout_without_a_seed_draws_the_same_after_a_crash(tmp_path, backup):
     """On torch Keras draws it from torch itself, elsewhere from a state of its own."""
     keras.utils.set_random_seed(7)
-    undisturbed = _model(_adam(), seed=None)
+    undisturbed = _model(adam(), seed=None)
     _fit(undisturbed, FreezeLayers(_schedule()))
     keras.utils.set_random_seed(7)
-    crashing = _model(_adam(), seed=None)
+    crashing = _model(adam(), seed=None)
     with pytest.raises(ZeroDivisionError):
         _fit(crashing, FreezeLayers(_schedule()), backup(tmp_path), Stop(_crash))
     keras.utils.set_random_seed(8)  # another process would stand elsewhere
-    resumed = _model(_adam(), seed=None)
+    resumed = _model(adam(), seed=None)
     _fit(resumed, FreezeLayers(_schedule()), backup(tmp_path))
     assert _equal(resumed, undisturbed) == []
 
 
 def _crashed(folder, *callbacks):
     with pytest.raises(ZeroDivisionError):
-        _fit(_model(_adam()), *callbacks, _backup(folder), Stop(_crash))
+        _fit(_model(adam()), *callbacks, _backup(folder), Stop(_crash))
 
 
 def test_backup_before_freeze_layers_is_refused(tmp_path):
     _crashed(tmp_path, FreezeLayers({0: "a"}))
     with pytest.raises(ValueError, match=r"BackupAndRestore came before.*epoch 3"):
-        _fit(_model(_adam()), _backup(tmp_path), FreezeLayers({0: "a"}))
+        _fit(_model(adam()), _backup(tmp_path), FreezeLayers({0: "a"}))
 
 
 def test_a_backup_written_without_the_callback_is_refused(tmp_path):
     _crashed(tmp_path)
     with pytest.raises(ValueError, match=r"resumes at epoch 3.*holds no state"):
-        _fit(_model(_adam()), FreezeLayers({0: "a"}), _backup(tmp_path))
+        _fit(_model(adam()), FreezeLayers({0: "a"}), _backup(tmp_path))
 
 
 def test_two_crashes_of_one_model_in_one_process(tmp_path):
     """The model keeps the flags of the crash and the epoch it was resumed at."""
-    undisturbed, model = _model(_adam()), _model(_adam())
+    undisturbed, model = _model(adam()), _model(adam())
     _fit(undisturbed, FreezeLayers(_schedule()))
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
@@ -242,16 +238,16 @@ def test_a_kill_between_the_two_files_of_keras_is_told(tmp_path):
     path = tmp_path / "training_metadata.json"
     path.write_text(json.dumps({"epoch": 2, "batch": 0}))
     with pytest.warns(UserWarning, match=r"epoch 3, but .* resumes at epoch 2"):
-        _fit(_model(_adam()), FreezeLayers({0: "a"}), _backup(tmp_path))
+        _fit(_model(adam()), FreezeLayers({0: "a"}), _backup(tmp_path))
 
 
 def test_a_backup_leaves_no_trace_in_the_optimizer(tmp_path):
-    model = _model(_adam())
+    model = _model(adam())
     _fit(model, FreezeLayers({0: "a"}), _backup(tmp_path))
     path = tmp_path / "after.weights.h5"
     tmp_path.mkdir(exist_ok=True)
     model.save_weights(path)
-    plain = _model(_adam())
+    plain = _model(adam())
     plain.optimizer.build(plain.trainable_variables)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Keras warns if the layout differs

@@ -17,6 +17,7 @@ from keras_spectral_tl.spectra import (
     convolution_residuals,
     relu_identity,
 )
+from tests.keras_spectral_tl.common import noise
 
 DOCS = Path(__file__).parents[2] / "docs" / "identities.md"
 
@@ -27,10 +28,6 @@ FLOAT32 = 1e-6
 FLOAT64 = 1e-13
 # Zero padding is wrong on the border: here a sixth of the points at least.
 CLEARLY_WRONG = 0.05
-
-
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
 def model_of(

@@ -7,13 +7,10 @@ import pytest
 from keras_spectral_tl.layers import PeriodicConv2D
 from keras_spectral_tl.spectra import layer_gains, retraining_shifts
 from keras_spectral_tl.spectra._convolutions import kernel_transform
+from tests.keras_spectral_tl.common import noise
 
 # Activations are computed in float32 (relative 6e-8) and squared.
 FLOAT32 = 1e-5
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def test_gain_of_a_single_mode_is_the_kernel_transform_squared() -> None:

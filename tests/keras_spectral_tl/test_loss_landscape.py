@@ -13,6 +13,7 @@ from keras_spectral_tl.loss_landscape import (
     loss_landscapes,
 )
 from keras_spectral_tl.models import build_sgs_cnn
+from tests.keras_spectral_tl.common import noise
 
 # Sums of a few hundred terms in single precision.
 SINGLE = 1e-4
@@ -20,14 +21,10 @@ SINGLE = 1e-4
 LANCZOS = 1e-3
 
 
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
-
-
 def linear_model(num_inputs, num_outputs):
     dense = keras.layers.Dense(num_outputs, name="linear")
     model = keras.Sequential([keras.Input((num_inputs,)), dense])
-    dense.set_weights([normal(num_inputs, num_outputs, seed=1), normal(num_outputs)])
+    dense.set_weights([noise(num_inputs, num_outputs, seed=1), noise(num_outputs)])
     return model
 
 
@@ -41,10 +38,10 @@ def linear_hessian(x, num_outputs):
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 2), (12, 4)])  # dense, Lanczos
 def test_a_linear_model_has_the_hessian_of_least_squares(inputs, outputs):
-    x, y = normal(10, inputs), normal(10, outputs, seed=2)
+    x, y = noise(10, inputs), noise(10, outputs, seed=2)
     loss = LayerLoss(linear_model(inputs, outputs), "linear", x, y, batch_size=4)
     exact = linear_hessian(x, outputs)
-    direction = normal(len(exact), seed=3).astype(np.float64)
+    direction = noise(len(exact), seed=3).astype(np.float64)
     product = loss.hessian_product(direction)
     np.testing.assert_allclose(
         product, exact @ direction, atol=SINGLE * np.linalg.norm(product)
@@ -60,7 +57,7 @@ def test_a_linear_model_has_the_hessian_of_least_squares(inputs, outputs):
 
 def test_a_quadratic_loss_is_the_quadratic_along_every_line():
     """L(a d) = L(0) + a <g, d> + a^2 <d, H d> / 2, exactly."""
-    x, y = normal(9, 5), normal(9, 3, seed=2)
+    x, y = noise(9, 5), noise(9, 3, seed=2)
     loss = LayerLoss(linear_model(5, 3), "linear", x, y, batch_size=4)
     direction, exact = loss.random_direction(4), linear_hessian(x, 3)
     steps = np.linspace(-2, 2, 9)
@@ -107,7 +104,7 @@ def hidden_hessian(model, x, y):
 
 def test_both_ends_of_a_hessian_that_is_not_convex():
     model = two_layers(8, "tanh")
-    x, y = normal(20, 6), 5 * normal(20, 1, seed=1)
+    x, y = noise(20, 6), 5 * noise(20, 1, seed=1)
     exact = hidden_hessian(model, x, y)
     values = np.linalg.eigvalsh(exact)
     ends = LayerLoss(model, "hidden", x, y, batch_size=7).hessian_ends(2)
@@ -120,7 +117,7 @@ def test_both_ends_of_a_hessian_that_is_not_convex():
 
 def test_rescaling_a_relu_network_changes_no_landscape():
     """Filters times c, the next layer over c: the same function, another Hessian."""
-    x, y = normal(12, 6), normal(12, 1, seed=1)
+    x, y = noise(12, 6), noise(12, 1, seed=1)
     model, rescaled = two_layers(8, "relu"), two_layers(8, "relu")
     rescaled.layers[0].set_weights([4 * w for w in rescaled.layers[0].get_weights()])
     kernel, bias = rescaled.layers[1].get_weights()
@@ -142,7 +139,7 @@ def test_rescaling_a_relu_network_changes_no_landscape():
 def kernel_of(layer, shape):
     model = keras.Sequential([keras.Input(shape), layer])
     outputs = model.compute_output_shape((None, *shape))[1:]
-    loss = LayerLoss(model, layer.name, normal(2, *shape), normal(2, *outputs))
+    loss = LayerLoss(model, layer.name, noise(2, *shape), noise(2, *outputs))
     return loss, [value.shape for value in loss.function.values]
 
 
@@ -179,7 +176,7 @@ def test_a_layer_of_vectors_moves_as_one_filter():
 
 
 def test_the_loss_rises_along_the_gradient_and_batches_do_not_matter():
-    model, x, y = two_layers(5, "tanh"), normal(7, 6), normal(7, 1, seed=1)
+    model, x, y = two_layers(5, "tanh"), noise(7, 6), noise(7, 1, seed=1)
     one, many = (LayerLoss(model, "hidden", x, y, batch_size=n) for n in (3, 7))
     assert one.value() == pytest.approx(many.value(), rel=SINGLE)
     np.testing.assert_allclose(one.gradient(), many.gradient(), atol=SINGLE)
@@ -208,7 +205,7 @@ def test_every_layer_of_a_network_on_the_same_samples_and_nothing_moves():
     model = build_sgs_cnn((6, 8, 2), num_layers=3, num_filters=3, kernel_size=3)
     before = model.get_weights()
     model.get_layer("conv_2").trainable = False
-    found = loss_landscapes(model, normal(3, 6, 8, 2), normal(3, 6, 8, 1, seed=1))
+    found = loss_landscapes(model, noise(3, 6, 8, 2), noise(3, 6, 8, 1, seed=1))
     assert list(found) == list(layers_with_weights(model))
     # The network is linear in its last layer, so its loss is convex there.
     assert found["conv_3"].convexity == pytest.approx(1.0, abs=1e-3)
@@ -227,7 +224,7 @@ def test_landscapes_are_tables_files_and_figures(tmp_path):
     pytest.importorskip("pandas")
     model = two_layers(4, "tanh")
     chosen = model.layers[1:]  # a layer is a selector, as its name is
-    found = loss_landscapes(model, normal(4, 6), normal(4, 1), chosen)
+    found = loss_landscapes(model, noise(4, 6), noise(4, 1), chosen)
     assert len(found) == 1
     (name,), (landscape,) = found, found.values()
     frame = landscape.to_frame()
@@ -246,7 +243,7 @@ def test_landscapes_are_tables_files_and_figures(tmp_path):
 def test_a_layer_without_influence_has_a_flat_landscape():
     model = two_layers(8, "tanh")
     model.layers[1].set_weights([np.zeros((8, 1)), np.zeros(1)])
-    loss = LayerLoss(model, "hidden", normal(4, 6), normal(4, 1))
+    loss = LayerLoss(model, "hidden", noise(4, 6), noise(4, 1))
     ends = loss.hessian_ends()
     assert not ends.largest.any() and ends.smallest == 0.0
     assert ends.negative_share == 0.0
@@ -254,7 +251,7 @@ def test_a_layer_without_influence_has_a_flat_landscape():
 
 
 def test_bad_input_is_refused():
-    model, x, y = linear_model(2, 1), normal(4, 2), normal(4, 1)
+    model, x, y = linear_model(2, 1), noise(4, 2), noise(4, 1)
     with pytest.raises(KeyError, match="linear"):
         LayerLoss(model, "line", x, y)
     with pytest.raises(ValueError, match=r"\[3, 4\] samples"):
@@ -280,7 +277,7 @@ def test_an_operation_without_a_second_derivative_is_refused(interpolation):
     up = keras.layers.UpSampling2D(interpolation=interpolation)(pooled)
     outputs = keras.layers.Conv2D(1, 1, activation="tanh")(up)
     loss = LayerLoss(
-        keras.Model(inputs, outputs), "conv", normal(2, 8, 8, 1), normal(2, 8, 8, 1)
+        keras.Model(inputs, outputs), "conv", noise(2, 8, 8, 1), noise(2, 8, 8, 1)
     )
     direction = loss.random_direction()
     if interpolation == "bilinear" and keras.backend.backend() == "tensorflow":

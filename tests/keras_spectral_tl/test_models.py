@@ -9,6 +9,7 @@ import pytest
 from keras_spectral_tl import freezing, models
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.layers import PeriodicConv2D
+from tests.keras_spectral_tl.common import values
 
 RNG = np.random.default_rng(2)
 
@@ -86,10 +87,6 @@ def _subclassed_with_tripled():
 KINDS = [_functional_with_skip, _nested, _subclassed, _subclassed_with_tripled]
 
 
-def _values(tensor):
-    return keras.ops.convert_to_numpy(tensor)
-
-
 def _hashes(model):
     return list(freezing.layer_hashes(model).values())
 
@@ -124,8 +121,8 @@ def test_only_the_periodic_network_commutes_with_shifts():
     errors = []
     for periodic in (True, False):
         model = models.build_sgs_cnn((8, 8, 2), 3, 4, 3, periodic)
-        shifted = _values(model(np.roll(field, 3, axis=1)))
-        expected = np.roll(_values(model(field)), 3, axis=1)
+        shifted = values(model(np.roll(field, 3, axis=1)))
+        expected = np.roll(values(model(field)), 3, axis=1)
         errors.append(np.max(np.abs(shifted - expected)) / np.max(np.abs(expected)))
     assert errors[0] < 1e-5 < 1e-2 < errors[1]  # float32 round-off against order one
 
@@ -156,8 +153,8 @@ def test_copy_is_equal_and_independent(build):
     before, x = _hashes(model), RNG.normal(size=(5, 4)).astype("float32")
     copy = models.copy_model(model)
     assert _hashes(copy) == before
-    outputs = _values(copy(x, training=False))
-    np.testing.assert_array_equal(outputs, _values(model(x, training=False)))
+    outputs = values(copy(x, training=False))
+    np.testing.assert_array_equal(outputs, values(model(x, training=False)))
     _randomise(copy)
     assert _hashes(model) == before
 
@@ -211,7 +208,7 @@ def test_seeded_random_states_repeat_dropout():
     outputs = []
     for seed in (3, 3, 4):
         models.seed_random_states(model, seed)
-        outputs.append(_values(model(x, training=True)))
+        outputs.append(values(model(x, training=True)))
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert not np.array_equal(outputs[0], outputs[2])
 

@@ -10,13 +10,10 @@ from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
 from keras_spectral_tl.scoring._network_parts import PartedNetwork
 from keras_spectral_tl.transfer import Samples
+from tests.keras_spectral_tl.common import noise
 
 L = keras.layers
 FEW = HeldOutRetraining(steps=3)
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 
 
 def values(model, data, scorer=FEW):
@@ -35,7 +32,7 @@ def parts_of(model, x, names):
 
 
 def test_each_part_computes_what_the_network_computes():
-    model, x = dense("a", "b", "c"), normal(5, 4)
+    model, x = dense("a", "b", "c"), noise(5, 4)
     network, parts = parts_of(model, x, ("a", "b", "c", "out"))
     expected = keras.ops.convert_to_numpy(model(x))
     np.testing.assert_allclose(network.outputs, expected, atol=1e-6)
@@ -47,7 +44,7 @@ def test_each_part_computes_what_the_network_computes():
 @pytest.mark.parametrize("frozen", ["kernel", "low rank"])
 def test_a_rehearsal_trains_what_retraining_trains(frozen):
     """A kernel frozen alone stays; of a low-rank update the base does."""
-    model, x = dense("a", "b"), normal(8, 4)
+    model, x = dense("a", "b"), noise(8, 4)
     layer = model.get_layer("b")
     if frozen == "kernel":
         layer.kernel.trainable = False
@@ -56,7 +53,7 @@ def test_a_rehearsal_trains_what_retraining_trains(frozen):
     (part,) = parts_of(model, x, ("b",))[1]
     shapes = [value.shape for value in part.gradient.function.values]
     result = transfer.retrain(
-        model, (x, normal(8, 1, seed=1)), "b", epochs=1, batch_size=8
+        model, (x, noise(8, 1, seed=1)), "b", epochs=1, batch_size=8
     )
     trained = [tuple(v.shape) for v in result.model.trainable_variables]
     assert sorted(shapes) == sorted(trained)
@@ -72,7 +69,7 @@ def sequences():
     rng = np.random.default_rng(0)
     x = rng.integers(1, 20, (8, 8)).astype("int32")
     x[:, 4:] = 0
-    return model, x, normal(8, 8, 2)
+    return model, x, noise(8, 8, 2)
 
 
 def test_padding_has_no_influence():
@@ -115,11 +112,11 @@ def test_embeddings_are_scored():
 def test_several_inputs_are_scored_as_they_are_trained(kind):
     inputs = [keras.Input((3,), name=name) for name in "ab"]
     hidden = L.Dense(4, "relu", name="d")(L.Concatenate()(inputs))
-    x = [normal(8, 3, seed=seed) for seed in range(2)]
+    x = [noise(8, 3, seed=seed) for seed in range(2)]
     given = dict(zip("ab", inputs, strict=True)) if kind is dict else inputs
     model = keras.Model(given, L.Dense(1, name="out")(hidden))
     x = dict(zip("ab", x, strict=True)) if kind is dict else kind(x)
-    found = values(model, (x, normal(8, 1)))
+    found = values(model, (x, noise(8, 1)))
     assert set(found) == {"d", "out"}
     assert np.isfinite(list(found.values())).all()
 
@@ -129,7 +126,7 @@ def test_targets_of_one_number_a_sample_are_scored():
     inputs = keras.Input((4,))
     outputs = L.Reshape(())(L.Dense(1, name="out")(L.Dense(3, name="d")(inputs)))
     model = keras.Model(inputs, outputs)
-    x, y = normal(12, 4), normal(12)
+    x, y = noise(12, 4), noise(12)
     column = keras.Sequential([keras.Input((4,)), *model.layers[1:3]])
     ranked, columns = values(model, (x, y)), values(column, (x, y[:, None]))
     for name in ("d", "out"):
@@ -144,7 +141,7 @@ def test_two_nested_models_of_one_factory_are_scored(shape):
 
     inputs = keras.Input(shape)
     model = keras.Model(inputs, encoder("B")(encoder("A")(inputs)))
-    x = normal(4, *shape)
+    x = noise(4, *shape)
     assert set(values(model, (x, 2 * x))) == {"A/d", "B/d"}
 
 
@@ -166,7 +163,7 @@ def test_layers_that_count_their_calls_stay_as_they_are():
     layers = [L.Dense(4, name="a"), Counting(name="counter"), L.Dense(1, name="out")]
     model = keras.Sequential([keras.Input((4,)), *layers])
     before = float(fetch(model.get_layer("counter").calls))
-    found = values(model, (normal(8, 4), normal(8, 1)))
+    found = values(model, (noise(8, 4), noise(8, 1)))
     assert set(found) == {"a", "out"}
     assert float(fetch(model.get_layer("counter").calls)) == before
 
@@ -174,7 +171,7 @@ def test_layers_that_count_their_calls_stay_as_they_are():
 def test_networks_for_one_number_of_samples_are_refused_in_words():
     inputs = keras.Input(batch_shape=(4, 5, 2))
     model = keras.Model(inputs, L.Dense(1)(L.LSTM(3, stateful=True)(inputs)))
-    x, y = normal(8, 5, 2), normal(8, 1)
+    x, y = noise(8, 5, 2), noise(8, 1)
     with pytest.raises(ValueError, match="batches of 4 samples only"):
         score_layers(model, (x, y), (x, y))
 
@@ -182,7 +179,7 @@ def test_networks_for_one_number_of_samples_are_refused_in_words():
 def test_one_sample_is_cut_along_space_in_either_layout():
     if keras.backend.backend() == "tensorflow":
         return  # no such convolutions on a CPU
-    x, y = normal(1, 8, 12, 2), normal(1, 8, 12, 6, seed=1)
+    x, y = noise(1, 8, 12, 2), noise(1, 8, 12, 6, seed=1)
     found = []
     for layout in ("channels_last", "channels_first"):
         first = layout == "channels_first"
@@ -202,11 +199,11 @@ def test_one_sample_is_cut_along_space_in_either_layout():
 
 def test_a_cost_is_that_of_the_steps_of_the_part():
     """Dense layers: 4 x 4 forward each; behind the cut a step costs what is left."""
-    model, x = dense("a", "b"), normal(8, 4)
+    model, x = dense("a", "b"), noise(8, 4)
     for part in parts_of(model, x, ("a", "b", "out"))[1]:
         cost = select_layers(model, part.label).cost()
         assert part.step == pytest.approx(cost.cached_step / cost.forward)
-    data = Samples.of((x, normal(8, 1)))
+    data = Samples.of((x, noise(8, 1)))
     scorer = HeldOutRetraining(steps=10, num_points=1, num_tested=1)
     cost = scorer.rehearse(model, data, [("out",)], np.random.default_rng(0)).cost
     share = 4 / (16 + 16 + 4)

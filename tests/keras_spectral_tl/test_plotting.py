@@ -5,25 +5,16 @@ import sys
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl.plotting._style import line_looks
+from tests.keras_spectral_tl.common import rendered
 
 FALLING = 1.0 / np.arange(1.0, 20.0) ** 3
 SCORES = {"probe": {"conv_1": 0.3, "conv_2": 0.9, "conv_3": 0.1}}
-
-
-def rendered(axes: Axes | list[Axes]) -> np.ndarray:
-    """Pixels of the figure; raises if a warning or an error occurs on the way."""
-    first = axes[0] if isinstance(axes, list) else axes
-    canvas = FigureCanvasAgg(first.figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())
 
 
 def test_maps_have_x_to_the_right_and_a_scale_symmetric_about_zero() -> None:

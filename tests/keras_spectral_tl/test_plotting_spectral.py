@@ -2,20 +2,11 @@
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.spectra._convolutions import kernel_transform
-
-
-def rendered(axes: Axes | list[Axes]) -> np.ndarray:
-    """Pixels of the figure; raises if a warning or an error occurs on the way."""
-    first = axes[0] if isinstance(axes, list) else axes
-    canvas = FigureCanvasAgg(first.figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())
+from tests.keras_spectral_tl.common import rendered
 
 
 def test_a_transfer_function_lies_where_its_waves_are() -> None:

@@ -16,6 +16,9 @@ from keras_spectral_tl.freezing import (
     OutputGain,
     StatisticsOf,
 )
+from tests.keras_spectral_tl.common import dense, nested, plain, shared
+
+pytestmark = pytest.mark.usefixtures("same_start")
 
 SINGLE = 1e-5  # float32 against float64
 QUICK = {"epochs": 2, "batch_size": 4}
@@ -25,40 +28,15 @@ Y = (X[:, :1] * X[:, 1:2] + 0.3).astype("float32")
 IMAGES = RNG.normal(size=(4, 32, 32, 3)).astype("float32")
 
 
-def _dense(name, units=4, activation="tanh"):
-    return keras.layers.Dense(units, activation=activation, name=name)
-
-
-def _plain():
-    layers = [_dense("a"), _dense("b"), _dense("c", 1, None)]
-    return keras.Sequential([keras.Input((4,)), *layers])
-
-
-def _nested():
-    inner = keras.Sequential([keras.Input((4,)), _dense("a"), _dense("b")], name="in")
-    inputs = keras.Input((4,))
-    return keras.Model(inputs, _dense("c", 1, None)(inner(inputs)))
-
-
-def _shared():
-    shared, inputs = _dense("shared"), keras.Input((4,))
-    return keras.Model(inputs, _dense("c", 1, None)(shared(shared(inputs))))
-
-
 def _batch_normalized():
     norm = keras.layers.BatchNormalization(name="norm")
-    layers = [_dense("a"), norm, _dense("c", 1, None)]
+    layers = [dense("a"), norm, dense("c", 1, None)]
     return keras.Sequential([keras.Input((4,)), *layers])
 
 
 def _half_precision():
     with _policy("mixed_bfloat16"):
         return _batch_normalized()
-
-
-@pytest.fixture(autouse=True)
-def _same_start():
-    keras.utils.set_random_seed(3)
 
 
 @contextlib.contextmanager
@@ -78,20 +56,20 @@ def _accumulating():
 @pytest.mark.parametrize(
     ("build", "chosen", "options"),
     [
-        (_plain, "b", {}),
-        (_plain, BiasesOf("b"), {}),
-        (_plain, [KernelsOf("a"), BiasesOf("c")], {}),
-        (_nested, "in/b", {}),
-        (_nested, KernelsOf("in/b"), {}),
-        (_shared, "shared", {}),
-        (_shared, KernelsOf("shared"), {}),
+        (plain, "b", {}),
+        (plain, BiasesOf("b"), {}),
+        (plain, [KernelsOf("a"), BiasesOf("c")], {}),
+        (nested, "in/b", {}),
+        (nested, KernelsOf("in/b"), {}),
+        (shared, "shared", {}),
+        (shared, KernelsOf("shared"), {}),
         (_batch_normalized, "a", {}),
         (_batch_normalized, NormalizationOf(), {}),
         (_half_precision, ["a", BiasesOf("c")], {}),
-        (_plain, KernelsOf("b"), "accumulating"),
-        (_plain, BiasesOf(["a", "b"]), {"jit_compile": True}),
-        (_plain, BiasesOf(["a", "b"]), {"jit_compile": False}),
-        (_plain, "b", {"steps_per_execution": 2}),
+        (plain, KernelsOf("b"), "accumulating"),
+        (plain, BiasesOf(["a", "b"]), {"jit_compile": True}),
+        (plain, BiasesOf(["a", "b"]), {"jit_compile": False}),
+        (plain, "b", {"steps_per_execution": 2}),
     ],
 )
 def test_chosen_weights_move_and_all_others_keep_their_bits(build, chosen, options):
@@ -110,7 +88,7 @@ def test_chosen_weights_move_and_all_others_keep_their_bits(build, chosen, optio
     assert result.trained == result.changed == selection.names
 
 
-@pytest.mark.parametrize("build", [_plain, _nested, _shared, _batch_normalized])
+@pytest.mark.parametrize("build", [plain, nested, shared, _batch_normalized])
 def test_flags_set_before_compile_hold_in_a_plain_fit(build):
     model = build()
     weights = list(freezing.weight_hashes(model))
@@ -123,7 +101,7 @@ def test_flags_set_before_compile_hold_in_a_plain_fit(build):
         assert (after[path] == before[path]) == path.endswith("kernel"), path
 
 
-@pytest.mark.parametrize("build", [_plain, _nested])
+@pytest.mark.parametrize("build", [plain, nested])
 def test_flags_changed_after_a_fit_hold_after_compiling_again(build):
     model = build()
     last = list(layers_with_weights(model))[-1]
@@ -142,7 +120,7 @@ def test_flags_changed_after_a_fit_hold_after_compiling_again(build):
 
 
 def _trained(tmp_path, loaded):
-    model = _plain()
+    model = plain()
     model.get_layer("b").trainable = False
     model.compile("sgd", "mse")
     model.fit(X, Y, epochs=1, verbose=0)
@@ -185,7 +163,7 @@ def test_a_change_that_keras_would_ignore_is_told_and_never_silent(tmp_path, loa
 
 
 def test_a_training_function_lasts_no_longer_than_a_block_of_only_trainable_layers():
-    model = _plain()
+    model = plain()
     model.compile("sgd", "mse")
     model.fit(X, Y, epochs=1, verbose=0)
     before = freezing.layer_hashes(model)
@@ -214,12 +192,12 @@ class _Meddler(keras.callbacks.Callback):
 def test_a_frozen_weight_of_a_trained_layer_is_proven_too():
     with pytest.raises(RuntimeError, match=r"Frozen weight\(s\) c/bias changed.*c/k"):
         transfer.retrain(
-            _plain(), (X, Y), KernelsOf("c"), callbacks=[_Meddler()], **QUICK
+            plain(), (X, Y), KernelsOf("c"), callbacks=[_Meddler()], **QUICK
         )
 
 
 def test_low_rank_updates_leave_every_weight_of_the_model():
-    model = _nested()
+    model = nested()
     # Two more steps: the second factor starts at zero, so the first moves later.
     result = transfer.retrain(
         model, (X, Y), LowRankOf(["in/b", "c"], rank=1), epochs=4, batch_size=4
@@ -238,7 +216,7 @@ def _tokens():
         keras.layers.Embedding(7, 5, name="words"),
         keras.layers.EinsumDense("abc,cd->abd", (3, 4), name="mixed"),
         keras.layers.Flatten(),
-        _dense("out", 1),
+        dense("out", 1),
     ]
     return keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
 
@@ -272,13 +250,13 @@ def test_low_rank_updates_of_every_layer_that_keras_offers_them_for(build, x, ke
 
 def test_low_rank_beside_a_bias_and_with_an_output_gain():
     parts = [BiasesOf("a"), LowRankOf("b", rank=2), OutputGain()]
-    result = transfer.retrain(_plain(), (X, Y), parts, epochs=4, batch_size=4)
+    result = transfer.retrain(plain(), (X, Y), parts, epochs=4, batch_size=4)
     assert result.changed_weights == ("a/bias",)
     assert result.trained == ("a", "b", "output_gain")
 
 
 def test_one_newton_step_of_the_output_gain_is_the_closed_form():
-    model = _plain()
+    model = plain()
     outputs = model.predict(X, verbose=0)
     step = 1.0 / (2.0 * float(np.mean(outputs**2)))  # the loss is a parabola
     result = transfer.retrain(
@@ -349,7 +327,7 @@ def test_weights_without_a_name_are_retrained_and_only_those_chosen():
 
 
 def test_a_retraining_that_moves_nothing_is_refused():
-    model = _plain()
+    model = plain()
     waiting = keras.optimizers.Adam(1e-3, gradient_accumulation_steps=5)
     with pytest.raises(RuntimeError, match=r"No weight of c has moved in 0.*accumul"):
         transfer.retrain(model, (X, Y), "c", optimizer=waiting, **QUICK)
@@ -377,7 +355,7 @@ class _Counter(keras.layers.Layer):
 
 
 def test_a_layer_that_counts_its_calls_stays_in_the_input_model():
-    model = keras.Sequential([keras.Input((4,)), _Counter(name="n"), _dense("c", 1)])
+    model = keras.Sequential([keras.Input((4,)), _Counter(name="n"), dense("c", 1)])
     with pytest.raises(
         RuntimeError, match=r"n changed.*\(_Counter: .*choose n as well"
     ):
@@ -387,8 +365,8 @@ def test_a_layer_that_counts_its_calls_stays_in_the_input_model():
 
 
 def test_a_layer_with_spectral_normalization_is_retrained_as_a_whole():
-    normalized = keras.layers.SpectralNormalization(_dense("d"), name="s")
-    model = keras.Sequential([keras.Input((4,)), normalized, _dense("c", 1)])
+    normalized = keras.layers.SpectralNormalization(dense("d"), name="s")
+    model = keras.Sequential([keras.Input((4,)), normalized, dense("c", 1)])
     result = transfer.retrain(model, (X, Y), "s", **QUICK)
     assert result.changed == ("s/own", "s/d")
     with pytest.raises(

@@ -7,14 +7,11 @@ from keras import ops
 
 from keras_spectral_tl.layers import RadialSpectrum2D
 from keras_spectral_tl.spectra import radial_spectrum
+from tests.keras_spectral_tl.common import noise
 
 # float32 FFTs of up to 1,000 points, squared: a few units of 1.2e-7 of the total.
 FLOAT32 = 2e-6
 SHAPES = [(16, 16), (16, 12), (9, 14), (7, 5)]
-
-
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -25,6 +25,9 @@ from keras_spectral_tl.transfer import (
     RetrainOptions,
     Samples,
 )
+from tests.keras_spectral_tl.common import dense, plain
+
+pytestmark = pytest.mark.usefixtures("same_start")
 
 SINGLE = 1e-5  # float32 against float64, or another order of sums
 QUICK = {"epochs": 2, "batch_size": 4}
@@ -35,24 +38,10 @@ X = RNG.normal(size=(8, 4)).astype("float32")
 Y = (X[:, :1] * X[:, 1:2] + 0.3).astype("float32")
 
 
-@pytest.fixture(autouse=True)
-def _same_start():
-    keras.utils.set_random_seed(3)
-
-
-def _dense(name, units=4, activation="tanh"):
-    return keras.layers.Dense(units, activation=activation, name=name)
-
-
-def _plain():
-    layers = [_dense("a"), _dense("b"), _dense("c", 1, None)]
-    return keras.Sequential([keras.Input((4,)), *layers])
-
-
 def _normalizing():
     scale = keras.layers.Normalization(name="scale")
     scale.adapt(X + 5.0)
-    return keras.Sequential([keras.Input((4,)), scale, _dense("c", 1, None)])
+    return keras.Sequential([keras.Input((4,)), scale, dense("c", 1, None)])
 
 
 def _weights(model):
@@ -67,7 +56,7 @@ def test_early_stopping_returns_the_weights_of_the_best_epoch():
     stopping = HeldOutStopping(fraction=0.25, patience=2)
     options = {"optimizer": keras.optimizers.SGD(0.4), "batch_size": 3, "seed": 1}
     result = transfer.retrain(
-        _plain(), (X, Y), None, early_stopping=stopping, epochs=30, **options
+        plain(), (X, Y), None, early_stopping=stopping, epochs=30, **options
     )
     held_out = result.history["val_loss"]
     assert len(held_out) < 30 and result.best_epoch == int(np.argmin(held_out))
@@ -118,7 +107,7 @@ def test_channel_statistics_are_exact_and_invertible():
 
 def test_base_statistics_are_kept_and_figures_are_in_physical_units():
     base = ChannelStatistics((1.0,) * 4, (2.0,) * 4, (0.5,), (0.25,), source="base")
-    model = _plain()
+    model = plain()
     normalized = base.normalize(X, Y)
     expected = transfer.retrain(model, normalized, "c", **QUICK)
     result = transfer.retrain(model, (X, Y), "c", normalization=base, **QUICK)
@@ -131,7 +120,7 @@ def test_base_statistics_are_kept_and_figures_are_in_physical_units():
 
 def test_refitting_on_the_target_is_recorded():
     result = transfer.retrain(
-        _plain(), (X, Y), "c", normalization=RefitOnTarget(), **QUICK
+        plain(), (X, Y), "c", normalization=RefitOnTarget(), **QUICK
     )
     record = result.provenance["data"]
     assert record["normalization"] == {"class": "RefitOnTarget"}
@@ -159,7 +148,7 @@ def test_normalization_layers_are_kept_unless_asked_for():
 )
 def test_a_normalization_that_does_not_fit_is_refused(normalization, error, message):
     with pytest.raises(error, match=message):
-        transfer.retrain(_plain(), (X, Y), "c", normalization=normalization, **QUICK)
+        transfer.retrain(plain(), (X, Y), "c", normalization=normalization, **QUICK)
 
 
 def test_statistics_of_a_constant_channel_are_refused():
@@ -177,7 +166,7 @@ def test_statistics_are_a_number_for_each_channel(x_mean):
 
 
 def _trained(optimizer):
-    model = _plain()
+    model = plain()
     model.compile(optimizer, "mse")
     model.fit(X, Y, epochs=3, batch_size=8, verbose=0, shuffle=False)
     return model
@@ -211,7 +200,7 @@ def test_moments_of_the_chosen_weights_alone_are_carried():
 @pytest.mark.parametrize(
     ("source", "options", "error", "message"),
     [
-        (_plain, {}, ValueError, "has no moments"),
+        (plain, {}, ValueError, "has no moments"),
         (lambda: _trained("sgd"), {"optimizer": "adam"}, TypeError, "of a SGD .* Adam"),
         (lambda: "base", {}, TypeError, "optimizer_state_from as a Model"),
         (
@@ -225,7 +214,7 @@ def test_moments_of_the_chosen_weights_alone_are_carried():
 def test_moments_that_cannot_be_carried_are_refused(source, options, error, message):
     with pytest.raises(error, match=message):
         transfer.retrain(
-            _plain(), (X, Y), None, optimizer_state_from=source(), **options, **QUICK
+            plain(), (X, Y), None, optimizer_state_from=source(), **options, **QUICK
         )
 
 
@@ -233,23 +222,23 @@ def test_moments_that_cannot_be_carried_are_refused(source, options, error, mess
 
 
 def test_layers_step_by_their_own_learning_rates():
-    model = _plain()
+    model = plain()
     rates = LearningRates([("a", 0.5), (BiasesOf(), 0.25)], default=2.0)
     step = {"epochs": 1, "batch_size": 8, "optimizer": keras.optimizers.SGD(0.1)}
     start = _weights(model)
-    plain = _weights(transfer.retrain(model, (X, Y), None, **step).model)
+    uniform = _weights(transfer.retrain(model, (X, Y), None, **step).model)
     scaled = transfer.retrain(model, (X, Y), None, learning_rates=rates, **step)
     for path, value in _weights(scaled.model).items():
         factor = 0.25 if "bias" in path else 0.5 if path.startswith("a/") else 2.0
-        expected = factor * (plain[path] - start[path])
+        expected = factor * (uniform[path] - start[path])
         np.testing.assert_allclose(value - start[path], expected, atol=SINGLE)
 
 
 def test_learning_rates_scale_schedules_and_can_be_saved(tmp_path):
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
-    rates = LearningRates.decaying(_plain(), decay=0.5)
+    rates = LearningRates.decaying(plain(), decay=0.5)
     result = transfer.retrain(
-        _plain(), (X, Y), "b", learning_rates=rates,
+        plain(), (X, Y), "b", learning_rates=rates,
         optimizer=keras.optimizers.SGD(schedule), **QUICK,
     )  # fmt: skip
     assert result.changed == ("b",)
@@ -263,7 +252,7 @@ def test_learning_rates_scale_schedules_and_can_be_saved(tmp_path):
 
 
 def test_decaying_rates_fall_towards_the_input():
-    factors = LearningRates.decaying(_plain(), decay=0.5).by_variable(_plain())
+    factors = LearningRates.decaying(plain(), decay=0.5).by_variable(plain())
     kernels = [factors[f"{name}/kernel"] for name in "abc"]
     assert kernels == [0.25, 0.5, 1.0]
 
@@ -273,7 +262,7 @@ def test_early_stopping_and_a_backup_are_refused_together(tmp_path):
     for backup in backups:
         with pytest.raises(TypeError, match="would end with others"):
             transfer.retrain(
-                _plain(), (X, Y), "c", early_stopping=HeldOutStopping(),
+                plain(), (X, Y), "c", early_stopping=HeldOutStopping(),
                 callbacks=[backup],
             )  # fmt: skip
 
@@ -296,7 +285,7 @@ def test_bad_factors_are_refused(factor):
 
 def test_unknown_options_propose_the_right_one():
     with pytest.raises(TypeError, match=r"'jit_compil'.*Did you mean 'jit_compile'"):
-        transfer.retrain(_plain(), (X, Y), None, jit_compil=True)
+        transfer.retrain(plain(), (X, Y), None, jit_compil=True)
     with pytest.raises(TypeError, match=r"holds out samples itself.*validation_split"):
         RetrainOptions.of(
             {"early_stopping": HeldOutStopping(), "validation_split": 0.5}
@@ -306,7 +295,7 @@ def test_unknown_options_propose_the_right_one():
 
 
 def test_the_record_is_json_and_repeats(tmp_path):
-    model, documents = _plain(), []
+    model, documents = plain(), []
     for name in ("one", "two"):
         result = transfer.retrain(
             model, (X, Y), BiasesOf(), early_stopping=HeldOutStopping(), **QUICK,
@@ -328,7 +317,7 @@ def test_the_record_is_json_and_repeats(tmp_path):
 
 
 def test_a_saved_result_can_be_loaded(tmp_path):
-    result = transfer.retrain(_plain(), (X, Y), OutputGain(), **QUICK)
+    result = transfer.retrain(plain(), (X, Y), OutputGain(), **QUICK)
     folder = result.save(tmp_path / "new" / "folder")
     assert sorted(path.name for path in folder.iterdir()) == [
         "model.keras",
@@ -349,7 +338,7 @@ def test_data_hash_sees_shapes_and_values():
 
 
 def test_extra_figures_of_merit():
-    result = transfer.fit_output_gain(_plain(), (X, Y))
+    result = transfer.fit_output_gain(plain(), (X, Y))
     bias = {"bias": lambda true, outputs: np.mean(outputs - true)}
     figures = result.figures_of_merit((X, Y), extra=bias)
     expected = np.mean(result.model.predict(X, verbose=0) - Y)
@@ -360,7 +349,7 @@ def test_extra_figures_of_merit():
 
 
 def test_baselines_are_the_single_calls_in_one_table():
-    model, seen = _plain(), []
+    model, seen = plain(), []
     options = {"seed": 3, **EAGER}
     table = transfer.baselines(model, (X, Y), (X, Y), progress=seen.append, **options)
     assert list(table.rows) == seen
@@ -380,18 +369,18 @@ def test_baselines_are_the_single_calls_in_one_table():
 
 def test_baselines_follow_the_normalization():
     table = transfer.baselines(
-        _plain(), (X, Y), (X, Y), include=["unchanged", "gain_only", "all"],
+        plain(), (X, Y), (X, Y), include=["unchanged", "gain_only", "all"],
         normalization=RefitOnTarget(), **QUICK,
     )  # fmt: skip
     gain = transfer.fit_output_gain(
-        _plain(), Samples.of((X, Y)).normalized(ChannelStatistics.of((X, Y)))
+        plain(), Samples.of((X, Y)).normalized(ChannelStatistics.of((X, Y)))
     )
     assert np.isfinite(gain.row((X, Y))["cc"])
     assert all(np.isfinite(row["relative_rmse"]) for row in table.rows)
 
 
 def test_probe_then_all_is_both_stages_one_after_the_other():
-    model = _plain()
+    model = plain()
     result = transfer.probe_then_all(model, (X, Y), epochs=3, batch_size=4)
     probe = transfer.retrain(model, (X, Y), "c", epochs=1, batch_size=4)
     whole = transfer.retrain_all(probe.model, (X, Y), epochs=2, batch_size=4)
@@ -416,7 +405,7 @@ def test_models_without_biases_have_no_bias_row_and_errors_name_the_baseline():
 
 
 def test_every_weight_of_a_copy_has_its_name_in_the_model():
-    model = _plain()
+    model = plain()
     copy = models.copy_model(model)
     assert list(ModelLayers.of(model).of_copy(copy).layers) == ["a", "b", "c"]
     scaled = OutputGain().prepare(copy)

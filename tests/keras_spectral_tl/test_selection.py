@@ -24,14 +24,11 @@ from keras_spectral_tl.freezing import (
     StatisticsOf,
     select_layers,
 )
+from tests.keras_spectral_tl.common import values
 
 
 def _dense(name, units=2):
     return keras.layers.Dense(units, name=name)
-
-
-def _values(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def _mixed():
@@ -167,9 +164,9 @@ def test_bad_depths_and_ranks_are_refused(make, error, message):
 def test_tracing_leaves_the_model_as_it_was():
     model = _nested_backwards()
     x = np.ones((3, 2), "float32")
-    before, state = _values(model(x)), [dict(vars(v)) for v in model.layers]
+    before, state = values(model(x)), [dict(vars(v)) for v in model.layers]
     trace_calls(model)
-    np.testing.assert_array_equal(_values(model(x)), before)
+    np.testing.assert_array_equal(values(model(x)), before)
     assert [vars(layer).keys() for layer in model.layers] == [s.keys() for s in state]
 
 
@@ -273,19 +270,19 @@ def test_statistics_follow_the_policy_that_was_asked_for():
 def test_output_gain_multiplies_the_output():
     model, x = _mixed(), np.ones((2, 5, 5, 2), "float32")
     scaled = OutputGain().prepare(model)
-    before = _values(scaled(x))
-    np.testing.assert_array_equal(before, _values(model(x)))
+    before = values(scaled(x))
+    np.testing.assert_array_equal(before, values(model(x)))
     selection = select_layers(scaled, OutputGain())
     assert selection.variables == ("output_gain/output_gain",)
     scaled.get_layer("output_gain").gain.assign(2.0)
-    np.testing.assert_array_equal(_values(scaled(x)), 2.0 * before)
+    np.testing.assert_array_equal(values(scaled(x)), 2.0 * before)
 
 
 def test_low_rank_updates_start_at_zero_and_are_refused_by_name():
     model, x = _mixed(), np.ones((2, 5, 5, 2), "float32")
-    before = _values(model(x))
+    before = values(model(x))
     LowRankOf(rank=2).prepare({"out": model.get_layer("out")})
-    np.testing.assert_array_equal(_values(model(x)), before)
+    np.testing.assert_array_equal(values(model(x)), before)
     weights = select_layers(model, LowRankOf()).variables
     assert weights == ("out/lora_kernel_a", "out/lora_kernel_b")
     with pytest.raises(ValueError, match=r"no low-rank update for layer 'batch'"):

@@ -9,12 +9,9 @@ import pytest
 from keras_spectral_tl.callbacks import ActivationSpectra, KernelSpectra
 from keras_spectral_tl.callbacks._recording import write_arrays
 from keras_spectral_tl.spectra import activation_spectra, kernel_spectra
+from tests.keras_spectral_tl.common import noise
 
 SHAPE = (8, 6, 2)
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def build() -> keras.Model:

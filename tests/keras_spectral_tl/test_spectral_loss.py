@@ -13,15 +13,12 @@ from keras_spectral_tl.losses import (
     squared_relative_error,
 )
 from keras_spectral_tl.spectra import radial_spectrum
+from tests.keras_spectral_tl.common import noise
 
 # float32 spectra of 100 points, relative; a log or ratio of them squared.
 FLOAT32 = 2e-5
 # Central differences of a float32 loss: the better of truncation and cancellation.
 FINITE_DIFFERENCE = 5e-3
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def value(loss: SpectralLoss, true: np.ndarray, predicted: np.ndarray) -> float:

@@ -14,12 +14,9 @@ from keras_spectral_tl.callbacks import ActivationSpectra, KernelSpectra, _recor
 from keras_spectral_tl.callbacks._recording import TimeBudget
 from keras_spectral_tl.plotting._style import enlarged, to_rgb
 from keras_spectral_tl.spectra import activation_spectra, kernel_spectra
+from tests.keras_spectral_tl.common import noise
 
 SHAPE = (8, 6, 2)
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def build() -> keras.Model:

@@ -13,6 +13,7 @@ from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.freezing._flags import TrainableFlags
 from keras_spectral_tl.transfer import _loop
 from keras_spectral_tl.transfer._retrain import Trainee
+from tests.keras_spectral_tl.common import dense, nested, shared
 
 SINGLE = 1e-5  # float32 predictions against float64 sums
 QUICK = {"epochs": 2, "batch_size": 4}
@@ -34,31 +35,16 @@ class Subclassed(keras.Model):
         return self.last(self.first(inputs))
 
 
-def _dense(name, units=4, activation="tanh"):
-    return keras.layers.Dense(units, activation=activation, name=name)
-
-
 def _sequential():
-    layers = [_dense("a"), keras.layers.Dropout(0.2), _dense("b"), _dense("c", 1, None)]
+    layers = [dense("a"), keras.layers.Dropout(0.2), dense("b"), dense("c", 1, None)]
     return keras.Sequential([keras.Input((4,)), *layers])
 
 
 def _skip():
     inputs = keras.Input((4,))
-    hidden = keras.layers.Add()([inputs, _dense("a")(inputs)])
+    hidden = keras.layers.Add()([inputs, dense("a")(inputs)])
     hidden = keras.layers.BatchNormalization(name="norm")(hidden)
-    return keras.Model(inputs, _dense("c", 1, None)(hidden))
-
-
-def _nested():
-    inner = keras.Sequential([keras.Input((4,)), _dense("a"), _dense("b")], name="in")
-    inputs = keras.Input((4,))
-    return keras.Model(inputs, _dense("c", 1, None)(inner(inputs)))
-
-
-def _shared():
-    shared, inputs = _dense("shared"), keras.Input((4,))
-    return keras.Model(inputs, _dense("c", 1, None)(shared(shared(inputs))))
+    return keras.Model(inputs, dense("c", 1, None)(hidden))
 
 
 def _subclassed():
@@ -81,7 +67,7 @@ def _data_for(build):
 
 
 @pytest.mark.parametrize(
-    "build", [_sequential, _skip, _nested, _shared, _subclassed, _depthwise]
+    "build", [_sequential, _skip, nested, shared, _subclassed, _depthwise]
 )
 def test_exactly_the_chosen_layer_moves(build):
     model = build()
@@ -166,7 +152,7 @@ def test_epochs_that_run_through_take_the_same_steps():
 
 
 def test_without_shuffling_one_step_equals_keras_fit():
-    model = _nested()
+    model = nested()
     expected = models.copy_model(model)
     expected.compile(keras.optimizers.SGD(0.1), "mean_squared_error")
     expected.fit(X, Y, batch_size=8, epochs=1, verbose=0, shuffle=False)
@@ -181,14 +167,14 @@ def test_without_shuffling_one_step_equals_keras_fit():
 def test_the_given_optimizer_is_a_pattern_and_stays_unused():
     optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
     for _ in range(2):
-        result = transfer.retrain(_nested(), (X, Y), "c", optimizer=optimizer, **QUICK)
+        result = transfer.retrain(nested(), (X, Y), "c", optimizer=optimizer, **QUICK)
     assert not optimizer.built
     assert isinstance(result.model.optimizer, keras.optimizers.SGD)
     assert float(result.model.optimizer.learning_rate) == pytest.approx(0.05)
 
 
 def test_validation_split_takes_the_last_samples():
-    result = transfer.retrain(_nested(), (X, Y), "c", validation_split=0.5, **QUICK)
+    result = transfer.retrain(nested(), (X, Y), "c", validation_split=0.5, **QUICK)
     assert len(result.history["val_loss"]) == QUICK["epochs"]
     loss = result.model.evaluate(X[4:], Y[4:], verbose=0)
     assert result.history["val_loss"][-1] == pytest.approx(loss, rel=1e-5)
@@ -196,7 +182,7 @@ def test_validation_split_takes_the_last_samples():
 
 def test_dataset_and_arrays_train_alike():
     dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(3)
-    model = _nested()
+    model = nested()
     one = transfer.retrain(model, dataset, "c", **QUICK)
     two = transfer.retrain(model, (X, Y), "c", **QUICK)
     assert one.hashes_after == two.hashes_after
@@ -246,7 +232,7 @@ def test_a_model_without_weights_is_refused():
 
 def test_layers_without_trainable_weights_are_refused():
     normalize = keras.layers.Normalization(name="scale")
-    model = keras.Sequential([keras.Input((4,)), normalize, _dense("c", 1)])
+    model = keras.Sequential([keras.Input((4,)), normalize, dense("c", 1)])
     normalize.adapt(X)
     with pytest.raises(ValueError, match=r"scale .*no trainable weights"):
         transfer.retrain(model, (X, Y), "scale")
@@ -312,7 +298,7 @@ def _behind_the_encoder(network):
 
 
 def test_a_suffix_behind_a_frozen_prefix_trains_the_network():
-    model = _nested()
+    model = nested()
     trainee, suffix, fitted = _train_nested(model, _behind_the_encoder)
     whole = transfer.retrain(model, (X, Y), "c", **QUICK)
     before = whole.weight_hashes_before
@@ -327,13 +313,13 @@ def test_a_suffix_behind_a_frozen_prefix_trains_the_network():
 
 
 def test_a_suffix_with_other_weights_is_refused():
-    other = models.copy_model(_nested())
+    other = models.copy_model(nested())
     with pytest.raises(RuntimeError, match=r"expected .*c/kernel.*another weight"):
-        _train_nested(_nested(), lambda network: _behind_the_encoder(other))
+        _train_nested(nested(), lambda network: _behind_the_encoder(other))
 
 
 def test_sweep_rows_are_single_retrainings():
-    model, seen = _nested(), []
+    model, seen = nested(), []
     sweep = transfer.oracle_sweep(
         model, (X, Y), (X, Y), progress=seen.append, seed=5, **QUICK
     )
@@ -353,7 +339,7 @@ def test_sweep_rows_are_single_retrainings():
 
 def test_sweep_tries_chosen_layers_and_skips_statistics():
     normalize = keras.layers.Normalization(name="scale")
-    layers = [normalize, _dense("a"), _dense("c", 1, None)]
+    layers = [normalize, dense("a"), dense("c", 1, None)]
     model = keras.Sequential([keras.Input((4,)), *layers])
     normalize.adapt(X)
     assert list(transfer.oracle_sweep(model, (X, Y), (X, Y), epochs=1).cc) == ["a", "c"]
@@ -398,7 +384,7 @@ def test_missing_pandas_is_explained(monkeypatch):
         transfer.SweepResult(ROWS).to_frame()
 
 
-@pytest.mark.parametrize("build", [_nested, _subclassed, _depthwise])
+@pytest.mark.parametrize("build", [nested, _subclassed, _depthwise])
 def test_gain_is_the_least_squares_one(build):
     model, (x, y) = build(), _data_for(build)
     outputs = model.predict(x, verbose=0).astype(np.float64)
@@ -413,7 +399,7 @@ def test_gain_is_the_least_squares_one(build):
 
 
 def test_gain_of_a_zero_output_is_refused():
-    model = _nested()
+    model = nested()
     for weight in model.weights:
         weight.assign(np.zeros(weight.shape))
     with pytest.raises(ValueError, match=r"No gain fits.* is 0.0"):
@@ -433,7 +419,7 @@ def test_from_scratch_forgets_the_model_and_repeats(build):
 
 
 def test_all_kinds_of_results_make_one_table():
-    model = _nested()
+    model = nested()
     results = [
         transfer.retrain(model, (X, Y), "c", **QUICK),
         transfer.fit_output_gain(model, (X, Y)),
