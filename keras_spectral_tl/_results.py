@@ -105,7 +105,7 @@ class ByLayer(Mapping[str, Item], Generic[Item]):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the first number of each layer as a bar and return the axes."""
-        from keras_spectral_tl.plotting import plot_bars
+        from keras_spectral_tl.plotting._scores import plot_bars
 
         rows = self.rows()
         name = next(iter(next(iter(rows.values()), {self._column: 0})))

@@ -11,16 +11,13 @@ usual labels look the same in every figure.
 
 from keras_spectral_tl.plotting._fields import plot_fields, plot_predictions
 from keras_spectral_tl.plotting._kernels import (
-    plot_filters,
     plot_gabor_fits,
     plot_kernel_changes,
     plot_kernel_classes,
     plot_kernel_clusters,
     plot_transfer_functions,
-    plot_wavenumber_plane,
 )
 from keras_spectral_tl.plotting._scores import (
-    plot_bars,
     plot_forecast,
     plot_layer_scores,
     plot_loss_lines,
@@ -41,13 +38,11 @@ from keras_spectral_tl.plotting._style import save_figure
 
 __all__ = [
     "plot_activation_spectra",
-    "plot_bars",
     "plot_coherence",
     "plot_composition",
     "plot_curves",
     "plot_energy_spectra",
     "plot_fields",
-    "plot_filters",
     "plot_forecast",
     "plot_gabor_fits",
     "plot_kernel_changes",
@@ -61,7 +56,6 @@ __all__ = [
     "plot_scores_against_sweep",
     "plot_spectral_shifts",
     "plot_transfer_functions",
-    "plot_wavenumber_plane",
     "plot_wavenumber_ratios",
     "save_figure",
 ]

@@ -81,19 +81,7 @@ def plot_transfer_functions(
 def plot_wavenumber_plane(
     vectors: Mapping[str, ArrayLike], *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw wavenumber vectors, such as peaks of kernels, in the Brillouin zone.
-
-    Args:
-        vectors: Label to (kernels, 2), or (kernels, 1), in radians a grid spacing.
-        ax: Axes to draw in, one a label; by default a new figure.
-
-    Returns:
-        The axes, one a label.
-
-    Example:
-        >>> plot_wavenumber_plane({"peaks": np.zeros((3, 2))})[0].get_title()
-        'peaks'
-    """
+    """Draw wavenumbers (kernels, 1 or 2), radians a spacing, in the Brillouin zone."""
     require(bool(vectors), "plot_wavenumber_plane needs at least one label.")
     _, all_axes = panels(len(vectors), 4, (2.9, 2.7), ax)
     for axes, (label, values) in zip(all_axes, vectors.items(), strict=True):
@@ -303,22 +291,7 @@ def plot_filters(
 ) -> "list[Axes]":
     """Draw filters as images, their transfer functions below, and all shares.
 
-    Args:
-        filters: (filters, nx, ny), strongest first.
-        shares: (filters,) share of each, and of further ones that are not drawn.
-        names: (filters,) title of each, such as its class.
-        noise_shares: Shares that noise would reach, beside the others.
-        ax: Axes to draw in, two a filter and one; by default a new figure.
-
-    Returns:
-        The axes: images, transfer functions, shares.
-
-    Raises:
-        ValueError: If the shapes do not fit.
-
-    Example:
-        >>> len(plot_filters(np.ones((2, 5, 5)), [0.5, 0.2], ["low-pass", "Gabor"]))
-        5
+    Further shares than filters are drawn too, and beside them those noise would reach.
     """
     images, heights = np.asarray(filters, float), np.asarray(shares, float)
     require(

@@ -162,20 +162,7 @@ def plot_forecast(
 
 
 def plot_bars(values: Mapping[str, float], xlabel: str, *, ax: Any = None) -> "Axes":
-    """Draw one number a layer as bars, from top to bottom.
-
-    Args:
-        values: Layer name to its number.
-        xlabel: What the numbers are.
-        ax: Axes to draw in; by default a new figure.
-
-    Returns:
-        The axes.
-
-    Example:
-        >>> plot_bars({"conv_1": 0.5}, "relative change").get_xlabel()
-        'relative change'
-    """
+    """Draw one number a layer as bars, from top to bottom."""
     require(bool(values), "plot_bars needs at least one layer.")
     _, (axes,) = panels(1, 1, (4.2, 0.28 * len(values) + 0.9), ax)
     axes.barh(np.arange(len(values)), list(values.values()), color=BLUE)

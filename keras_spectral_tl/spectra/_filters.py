@@ -98,7 +98,7 @@ class PrincipalFilters(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the significant filters, at least three, and all shares."""
-        from keras_spectral_tl.plotting import plot_filters
+        from keras_spectral_tl.plotting._kernels import plot_filters
 
         count = min(max(int(self.significant.sum()), 3), len(self.filters), _MOST_DRAWN)
         names = self.classes[:count].tolist()

@@ -84,7 +84,7 @@ class GaborFits(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the carriers in the plane of wavenumbers and return the axes."""
-        from keras_spectral_tl.plotting import plot_wavenumber_plane
+        from keras_spectral_tl.plotting._kernels import plot_wavenumber_plane
 
         return plot_wavenumber_plane({"Gabor carriers": self.wavenumbers}, ax=ax)
 

@@ -143,7 +143,7 @@ class KernelShapes(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the peaks in the plane of wavenumbers and return the axes."""
-        from keras_spectral_tl.plotting import plot_wavenumber_plane
+        from keras_spectral_tl.plotting._kernels import plot_wavenumber_plane
 
         return plot_wavenumber_plane({"peaks": self.peak_wavenumbers}, ax=ax)
 

@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from keras_spectral_tl import plotting
+from keras_spectral_tl.plotting._scores import plot_bars
 from keras_spectral_tl.plotting._style import line_looks
 from tests.keras_spectral_tl.common import rendered
 
@@ -122,7 +123,7 @@ def test_figures_are_drawn_in_the_axes_given() -> None:
 
 
 def test_a_saved_figure_has_220_dots_an_inch(tmp_path) -> None:
-    axes = plotting.plot_bars({"conv_1": 0.5, "conv_2": 0.1}, "relative change")
+    axes = plot_bars({"conv_1": 0.5, "conv_2": 0.1}, "relative change")
     path = plotting.save_figure(axes, tmp_path / "bars.png")
     inches = axes.figure.get_size_inches()[0]
     assert imread(path).shape[1] > 0.8 * 220 * inches
