@@ -318,7 +318,7 @@ def _rebuild(model: keras.Model) -> keras.Model:
 
 def _adapt_layers(model: keras.Model, copy: keras.Model) -> None:
     """Add low-rank updates and quantization that a configuration does not hold."""
-    old_layers, new_layers = _all_layers(model), _all_layers(copy)
+    old_layers, new_layers = parents_first(model), parents_first(copy)
     if list(map(type, old_layers)) != list(map(type, new_layers)):
         return
     for old, new in zip(old_layers, new_layers, strict=True):
@@ -335,7 +335,7 @@ def _adapt_layers(model: keras.Model, copy: keras.Model) -> None:
 
 def _save_and_load(model: keras.Model) -> keras.Model:
     # The file holds the caller's own model, so loading its code is no risk.
-    classes = {type(layer).__name__: type(layer) for layer in _all_layers(model)}
+    classes = {type(layer).__name__: type(layer) for layer in parents_first(model)}
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "model.keras"
@@ -385,14 +385,10 @@ def _carry_layer(old: keras.Layer, new: keras.Layer) -> None:
             new.load_assets(folder)
 
 
-def _all_layers(model: keras.Model) -> list[keras.Layer]:
-    return parents_first(model)
-
-
 def _pairs(
     model: keras.Model, copy: keras.Model
 ) -> Iterator[tuple[keras.Layer, keras.Layer]]:
-    return zip(_all_layers(model), _all_layers(copy), strict=True)
+    return zip(parents_first(model), parents_first(copy), strict=True)
 
 
 def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
@@ -401,7 +397,7 @@ def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
 
 def _same_structure(model: keras.Model, other: keras.Model) -> bool:
     """Return whether layers, shapes of weights and tied weights agree, by place."""
-    layers = _all_layers(model), _all_layers(other)
+    layers = parents_first(model), parents_first(other)
     # The class of the whole may differ, see `_rebuild`.
     types = [[type(layer) for layer in part[1:]] for part in layers]
     if not other.built or types[0] != types[1]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.layers import (
     SampleShape,
+    data_format_of_layers,
     layers_with_weights,
     parents_first,
     resolve_layer_name,
@@ -251,7 +252,7 @@ def read_calls(
         2
     """
     chosen = _chosen_layers(model, layers)
-    default_format = _model_data_format(chosen.values())
+    default_format = data_format_of_layers(chosen.values())
     names = {id(layer): name for name, layer in chosen.items()}
     seen: set[str] = set()
 
@@ -333,15 +334,6 @@ def _readable_layers(model: keras.Model) -> dict[str, keras.Layer]:
 
     visit(model, "")
     return {name: layer for name, layer in readable.items() if layer is not model}
-
-
-def _model_data_format(layers: Iterable[keras.Layer]) -> str:
-    """Return the layout of layers without one: that of the first layer with one."""
-    for layer in layers:
-        data_format = getattr(layer, "data_format", None)
-        if data_format is not None:
-            return str(data_format)
-    return str(keras.config.image_data_format())
 
 
 def _batches(x: Any, batch_size: int) -> Iterator[Any]:

@@ -98,7 +98,10 @@ class LayerGraph:
                 calls.append(call)
                 needed.update(map(id, _symbolic(call)))
         starts = tuple(tensor for tensor in known if id(tensor) in needed)
-        table = {id(old): _input_like(old) for old in starts}
+        table = {
+            id(old): keras.Input(batch_shape=old.shape, dtype=old.dtype)
+            for old in starts
+        }
         inputs = list(table.values())
         for call in reversed(calls):
             args, kwargs = call.renamed(table).arguments
@@ -237,10 +240,6 @@ def _different_names(operations: Sequence[Any]) -> Iterator[None]:
 def _symbolic(call: LayerCall) -> list[keras.KerasTensor]:
     """Return the symbolic tensors among the arguments; others are constants."""
     return [part for part in call.inputs if isinstance(part, keras.KerasTensor)]
-
-
-def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
 
 
 def _single(parts: Sequence[Any]) -> Any:

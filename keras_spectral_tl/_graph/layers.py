@@ -54,11 +54,6 @@ def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
     return list(found.values())
 
 
-def optimizer_is_built(model: keras.Model) -> bool:
-    """Return whether `model` has an optimizer that was built already."""
-    return bool(getattr(getattr(model, "optimizer", None), "built", False))
-
-
 def fetch(variable: keras.Variable) -> NDArray[Any]:
     """Return the value of `variable` as a NumPy array."""
     # Not convert_to_numpy: it copies in a way that NumPy 2 deprecates for variables.
@@ -231,15 +226,13 @@ def layers_with_weights(
     found: dict[str, keras.Layer] = {}
     for path, layer in _walk(model, "", set()):
         if own_weights(layer):
-            name = f"{path}/{OWN}" if path and _holds_others(layer) else path
+            inside = parents_first(layer)[1:] if path else []
+            holds_others = any(own_weights(inner) for inner in inside)
+            name = f"{path}/{OWN}" if holds_others else path
             found[_unique(name or layer.name, found)] = layer
     if trainable:
         return {n: each for n, each in found.items() if own_trainable_variables(each)}
     return found
-
-
-def _holds_others(layer: keras.Layer) -> bool:
-    return any(own_weights(inner) for inner in parents_first(layer)[1:])
 
 
 def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
@@ -308,6 +301,12 @@ def symbolic_inputs(
             "known. Pass input_shape, or wrap it in a functional keras.Model."
         )
     return sample(shape[1:])
+
+
+def data_format_of_layers(layers: Iterable[keras.Layer]) -> str:
+    """Return the layout of the first layer with one, or that of the Keras setting."""
+    formats = (getattr(layer, "data_format", None) for layer in layers)
+    return str(next(filter(None, formats), keras.config.image_data_format()))
 
 
 def _walk(

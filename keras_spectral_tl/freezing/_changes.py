@@ -11,7 +11,6 @@ import keras
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     fetch,
-    optimizer_is_built,
     own_weights,
 )
 from keras_spectral_tl._keras_internals import drop_compiled_functions
@@ -250,11 +249,12 @@ def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:
             stacklevel=3,
         )
     switched = _paths(before) ^ _paths(now)
+    built = getattr(getattr(model, "optimizer", None), "built", False)
     return FreezeRecord(
         changed=changed,
         trainable=tuple(now),
         frozen=tuple(name for name in named.names if name not in now),
-        compile_again=bool(changed) and optimizer_is_built(model),
+        compile_again=bool(changed and built),
         variables=tuple(path for path in named.weights if path in switched),
     )
 

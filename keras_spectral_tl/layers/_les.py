@@ -81,7 +81,10 @@ class LESStep(keras.layers.Layer):
                 "A closure needs the statistics it was trained with, (mean, std) of "
                 f"{_FIELDS}. Received {statistics!r} without {missing}."
             )
-        self.flow = {key: _plain(value) for key, value in flow.items()}
+        self.flow = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in flow.items()
+        }
         self.time_step = float(time_step)
         self.closure = closure
         self.statistics = (
@@ -284,10 +287,6 @@ def _forcing_hat(
         other = np.isclose(np.abs(ky), wavenumber) & (kx == 0.0)
         hat[one | other] = -0.5 * wavenumber * flow.get("forcing_amplitude", 1.0)
     return hat
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def _to_spectral(field: Tensor) -> Pair:

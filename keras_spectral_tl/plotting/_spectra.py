@@ -1,6 +1,6 @@
 """Curves by wavenumber: spectra, ratios, coherence, shifts, composition."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -367,7 +367,7 @@ def plot_curves(
         logarithmic in ("", "x", "y", "xy"),
         f"logarithmic must be '', 'x', 'y' or 'xy'. Received {logarithmic!r}.",
     )
-    looks = line_looks(_labels(curves.values()))
+    looks = line_looks(label for group in curves.values() for label in group)
     _, all_axes = panels(len(curves), 2, (5.2, 3.6), ax)
     for axes, (title, group) in zip(all_axes, curves.items(), strict=True):
         for label, (x, y) in group.items():
@@ -385,7 +385,3 @@ def plot_curves(
         axes.legend(fontsize=7)
     finish(all_axes, xlabel, ylabel, ax=ax)
     return all_axes
-
-
-def _labels(groups: Iterable[Mapping[str, Any]]) -> list[str]:
-    return [label for group in groups for label in group]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl._graph.layers import layers_with_weights
+from keras_spectral_tl._graph.layers import data_format_of_layers, layers_with_weights
 from keras_spectral_tl._results import Result
 from keras_spectral_tl._shells import shell_indices, shell_sum_matrix
 from keras_spectral_tl.linearization import LayerLinearization
@@ -249,7 +249,8 @@ def measured_composition(
             "Expected samples of shape (samples, nx, ny, channels), or channels first. "
             f"Received shape {fields.shape}."
         )
-    channel_axis = 3 if _channels_last(model) else 1
+    layout = data_format_of_layers(layers_with_weights(model).values())
+    channel_axis = 3 if layout == "channels_last" else 1
     channels, *grid = np.moveaxis(fields, channel_axis, 1).shape[1:]
     chosen = _chosen_shells(wavenumbers, tuple(grid))
     product = LayerLinearization(_Perturbed.around(model, fields), _SHIFT, batch_size)
@@ -314,15 +315,6 @@ def _mean_and_error(probes: list[Array]) -> tuple[Array, Array]:
     if count == 1:
         return energies[0], np.full_like(energies[0], np.nan)
     return energies.mean(axis=0), energies.std(axis=0, ddof=1) / np.sqrt(count)
-
-
-def _channels_last(model: keras.Model) -> bool:
-    """Layout of the first layer that states one."""
-    for layer in layers_with_weights(model).values():
-        data_format = getattr(layer, "data_format", None)
-        if data_format is not None:
-            return bool(data_format == "channels_last")
-    return bool(keras.config.image_data_format() == "channels_last")
 
 
 class _Shift(keras.Layer):

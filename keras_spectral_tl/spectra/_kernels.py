@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl._graph.layers import layers_with_weights
+from keras_spectral_tl._graph.layers import data_format_of_layers, layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
@@ -223,10 +223,8 @@ def input_grid(model: keras.Model) -> Grid:
     """Return the points along the spatial axes of a model's input."""
     shape = getattr(model, "input_shape", None)
     shape = tuple(shape) if isinstance(shape, tuple) else ()
-    layers = layers_with_weights(model).values()
-    formats = [getattr(layer, "data_format", None) for layer in layers]
-    known = next(filter(None, formats), keras.config.image_data_format())
-    grid = shape[1:-1] if known == "channels_last" else shape[2:]
+    layout = data_format_of_layers(layers_with_weights(model).values())
+    grid = shape[1:-1] if layout == "channels_last" else shape[2:]
     if not 1 <= len(grid) <= 3 or not all(isinstance(n, int) for n in grid):
         raise ValueError(
             f"The grid of model {model.name!r} is not known: expected one input "
