@@ -222,10 +222,7 @@ def only_trainable(
 def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> None:
     """Make exactly the given layers, or parts, trainable; compile is up to you.
 
-    Args:
-        model: A built Keras model; changed in place.
-        names: Names as in `layers_with_weights`, for whole layers (a weight frozen by
-            itself stays so), or a selection, of which exactly the chosen weights train.
+    Names stand for whole layers: a weight frozen by itself stays so.
     """
     named = ModelLayers.of(model)
     selector = names if isinstance(names, LayerSelection) else list(names)

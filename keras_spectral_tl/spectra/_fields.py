@@ -65,25 +65,6 @@ def cross_spectrum(first: ArrayLike, second: ArrayLike, axes: Axes = (-2, -1)) -
     `radial_spectrum`, so ``sum(co) == mean(first * second)`` and
     ``cross_spectrum(f, f) == radial_spectrum(f)``. The imaginary parts of a mode and
     of its mirror image cancel, so the shell sum of two real fields is real.
-
-    Args:
-        first: Real array.
-        second: Real array of the same shape.
-        axes: The spatial axes, by default x and y; all others are kept.
-
-    Returns:
-        Array of float64 (..., num_shells); the last index is the wavenumber.
-
-    Raises:
-        TypeError: If a field is not real.
-        ValueError: If the shapes differ, or ``axes`` are not axes of the fields.
-
-    Example:
-        >>> import numpy as np
-        >>> x = 2 * np.pi * np.arange(8) / 8
-        >>> wave = np.sin(2 * x)[:, None] * np.ones(8)
-        >>> cross_spectrum(wave, -wave).round(12)[:4]
-        array([-0. , -0. , -0.5, -0. ])
     """
     first_values = _spatial_last(first, axes)
     second_values = _spatial_last(second, axes)

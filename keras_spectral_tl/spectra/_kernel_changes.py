@@ -78,23 +78,7 @@ class ChangeSignificance(Result):
 def change_significance(
     first_changes: Array, second_changes: Array, seed: int = 0
 ) -> ChangeSignificance:
-    """Compare two retrainings of the same kernels.
-
-    Args:
-        first_changes: (kernels, *size) d_1.
-        second_changes: (kernels, *size) d_2.
-        seed: Of the sign flips.
-
-    Returns:
-        The agreement of each kernel and of all.
-
-    Example:
-        >>> common = np.random.default_rng(0).normal(size=(50, 5, 5))
-        >>> noise = 0.3 * np.random.default_rng(1).normal(size=(2, 50, 5, 5))
-        >>> found = change_significance(*(common + noise))
-        >>> found.layer_agreement > 0.8, found.layer_p_value
-        (True, 0.001)
-    """
+    """Compare two retrainings d_1, d_2 (kernels, *size) of the same kernels."""
     first, second = (
         changes.reshape(len(changes), -1) for changes in (first_changes, second_changes)
     )
@@ -242,28 +226,7 @@ def layer_kernel_changes(
     dilation: Grid | None = None,
     seed: int = 0,
 ) -> LayerKernelChanges:
-    """Compare the kernels of one layer before and after retraining.
-
-    Args:
-        before: (kernels, *size) K_0.
-        after: K_1, of the same shape.
-        reseeded: K_2 of a retraining with another seed.
-        shape: (inputs, outputs); by default (1, kernels).
-        dilation: Grid spacings between the kernel points; by default 1.
-        seed: Of the sign-flip test.
-
-    Returns:
-        The changes.
-
-    Raises:
-        ValueError: If the shapes differ.
-
-    Example:
-        >>> before = np.random.default_rng(0).normal(size=(4, 5, 5))
-        >>> changes = layer_kernel_changes(before, -3 * before)
-        >>> changes.norm_changes.round(6), changes.spectral_distances.round(6)
-        (array([2., 2., 2., 2.]), array([0., 0., 0., 0.]))
-    """
+    """Compare the kernels (kernels, *size) of one layer before and after retraining."""
     others = [after] if reseeded is None else [after, reseeded]
     if any(other.shape != before.shape for other in others):
         raise ValueError(
