@@ -414,6 +414,7 @@ def test_target_and_test_may_not_share_samples(files, tmp_path, capsys):
     assert "share 2 samples" in line
 
 
+@pytest.mark.slow
 def test_layers_of_ones_own_are_imported_by_name(tmp_path, monkeypatch, capsys):
     (tmp_path / "my_own_layers.py").write_text(
         "import keras\n"
@@ -468,6 +469,7 @@ def test_both_programs_are_installed_under_their_names():
         assert callable(entry.load())
 
 
+@pytest.mark.slow
 def test_a_program_of_its_own_prints_nothing_but_its_result(files):
     """No log lines of TensorFlow, which come from C++, on stderr."""
     script = "import sys; from keras_spectral_tl.__main__ import main; sys.exit(main())"

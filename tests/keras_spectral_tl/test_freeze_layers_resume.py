@@ -215,6 +215,7 @@ def test_backup_before_freeze_layers_is_refused(tmp_path):
         _fit(_model(adam()), _backup(tmp_path), FreezeLayers({0: "a"}))
 
 
+@pytest.mark.slow
 def test_a_backup_written_without_the_callback_is_refused(tmp_path):
     _crashed(tmp_path)
     with pytest.raises(ValueError, match=r"resumes at epoch 3.*holds no state"):

@@ -150,6 +150,7 @@ def test_the_gradient_is_that_of_finite_differences():
     assert abs(gradient / by_difference - 1.0) < 0.02
 
 
+@pytest.mark.slow
 def test_training_on_trajectories_finds_the_closure():
     """The data come from a drag of 0.5; the closure starts from none."""
     flow = {"num_points": (10, 10), "reynolds": 100.0}

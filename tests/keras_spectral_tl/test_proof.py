@@ -296,6 +296,7 @@ def _u_net():
     return keras.Model(inputs, keras.layers.Conv2D(1, 1, name="out")(joined))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["down", "up"])
 def test_a_u_net_goes_through_the_workflow(layer):
     model, x = _u_net(), IMAGES[:, :16, :16, :2]
@@ -316,6 +317,7 @@ class _Linear(keras.layers.Layer):
         return keras.ops.matmul(inputs, self.w) + self.v
 
 
+@pytest.mark.slow
 def test_weights_without_a_name_are_retrained_and_only_those_chosen():
     layers = [_Linear(name="l1"), _Linear(name="l2")]
     model = keras.Sequential([keras.Input((4,)), *layers])

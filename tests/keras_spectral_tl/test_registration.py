@@ -52,6 +52,7 @@ def saved_model(path):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keras_first", [False, True])
 def test_importing_the_package_is_enough_to_load_its_models(tmp_path, keras_first):
     """In a new process, with Keras imported before the package or after it."""

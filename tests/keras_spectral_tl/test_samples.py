@@ -53,6 +53,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("given", ["raw", "normalized"])
 def test_test_samples_are_normalized_once_in_retrain_sweep_and_baselines(way, given):

@@ -207,6 +207,7 @@ def test_samples_from_a_file(tmp_path):
         transfer.oracle_sweep(model, str(tmp_path / "bad.npz"), TEST, **options)
 
 
+@pytest.mark.slow
 def test_a_process_pool_gives_the_same_rows():
     model, seen = _chain(), []
     context = multiprocessing.get_context("spawn")
@@ -279,6 +280,7 @@ def _main(directory):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
     script = (
         "import importlib.util, pathlib, sys\n"
@@ -462,6 +464,7 @@ def _tokens(units):
     return keras.Model(inputs, keras.layers.Dense(units, name="out")(hidden))
 
 
+@pytest.mark.slow
 def test_rows_of_masked_sequences_leave_the_padding_out_of_the_loss():
     model = _tokens(2)
     x = RNG.integers(1, 20, size=(16, 8))
