@@ -115,29 +115,6 @@ class LayerGraph:
         return starts, model
 
 
-def split(
-    network: keras.Model, layers: freezing.Selector
-) -> tuple[keras.Model, keras.Model] | None:
-    """Split a network before the layers that are trained: network = suffix o prefix.
-
-    Both parts are built from the very layers of the network, so training the suffix
-    trains the network. The prefix has an output, and the suffix an input, for every
-    tensor that crosses the cut: skip connections do, and so do those inputs of the
-    network that the suffix needs. None if there is nothing to save (the cut is at the
-    inputs) or the network has no graph to cut (subclassed models).
-    """
-    selection = freezing.select_layers(network, layers)
-    graph = LayerGraph.of(network)
-    cut = graph.cut(selection) if graph else None
-    if graph is None or cut is None:
-        return None
-    if {id(tensor) for tensor in cut} <= {id(tensor) for tensor in graph.inputs}:
-        return None
-    _, prefix = graph.part(graph.inputs, cut)
-    _, suffix = graph.part(cut, graph.outputs)
-    return prefix, suffix
-
-
 def _has_graph(model: Any) -> bool:
     by_keras = type(model).__module__.split(".")[0] == "keras"
     graph = isinstance(model, keras.Sequential) or hasattr(model, "operations")

@@ -12,7 +12,6 @@ from keras_spectral_tl._graph.cut import (
     PrefixCache,
     acts_alike,
     evaluated,
-    split,
 )
 from keras_spectral_tl._graph.layers import (
     layers_with_weights,
@@ -27,6 +26,23 @@ BATCHING = 1e-5
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(7, 4)).astype("float32")
 FIELDS = RNG.normal(size=(5, 8, 8, 2)).astype("float32")
+
+
+def split(network, layers):
+    """Prefix and suffix of a network at the cut before some layers.
+
+    None if the cut is at the inputs or there is no graph to cut.
+    """
+    selection = freezing.select_layers(network, layers)
+    graph = LayerGraph.of(network)
+    cut = graph.cut(selection) if graph else None
+    if graph is None or cut is None:
+        return None
+    if {id(tensor) for tensor in cut} <= {id(tensor) for tensor in graph.inputs}:
+        return None
+    _, prefix = graph.part(graph.inputs, cut)
+    _, suffix = graph.part(cut, graph.outputs)
+    return prefix, suffix
 
 
 def _dense(name, units=4):
