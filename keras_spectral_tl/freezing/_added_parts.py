@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.layers import symbolic_inputs
 from keras_spectral_tl.freezing._parts import KernelsOf, Part
 
@@ -98,23 +98,38 @@ class LowRankOf(AddedPart):
                 layer.enable_lora(self.rank)
 
 
+@dataclasses.dataclass(frozen=True)
 class OutputGain(Part):
     """The gain of a model's output alone: outputs = gain * model(inputs).
 
-    `transfer.retrain` puts the gain, 1 at first, behind its copy of the model;
-    elsewhere call `prepare` first. The closed form for the mean squared error is
-    `transfer.fit_output_gain`.
+    `transfer.retrain` puts the gain behind its copy of the model; elsewhere call
+    `prepare` first. Together with layers it lets their training begin at the right
+    amplitude. The closed form for the mean squared error is `transfer.fit_output_gain`.
 
     Args:
         layers: Not needed: there is one output.
+        initial: First value of the gain, not 0.
+
+    Raises:
+        TypeError: If the first value is not a number.
+        ValueError: If it is 0, with which nothing in front could learn, or not finite.
 
     Example:
         >>> from keras_spectral_tl.freezing import select_layers
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-        >>> scaled = OutputGain().prepare(model)
+        >>> scaled = OutputGain(initial=0.5).prepare(model)
         >>> select_layers(scaled, OutputGain()).num_trainable
         1
     """
+
+    initial: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not real_number("initial", self.initial):
+            raise ValueError(
+                "Expected initial, the first value of the gain, as a number other than "
+                "0: behind a gain of 0 nothing can learn. Received 0."
+            )
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
         """Return whether it is the gain."""
@@ -137,7 +152,7 @@ class OutputGain(Part):
             lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
             symbolic_inputs(model, unknown=None),
         )
-        outputs = ScalarGain(name=_GAIN)(model(inputs))
+        outputs = ScalarGain(self.initial, name=_GAIN)(model(inputs))
         return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
 
 
@@ -176,11 +191,20 @@ class NewWeights(Part):
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 class ScalarGain(keras.layers.Layer):
-    """Multiplies its input by one trainable number, 1 at first."""
+    """Multiplies its input by one trainable number."""
+
+    def __init__(self, initial: float = 1.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.initial = float(initial)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make this layer again."""
+        return {**super().get_config(), "initial": self.initial}
 
     def build(self, input_shape: Any) -> None:
         """Create the gain."""
-        self.gain = self.add_weight(shape=(), name=_GAIN, initializer="ones")
+        start = keras.initializers.Constant(self.initial)
+        self.gain = self.add_weight(shape=(), name=_GAIN, initializer=start)
 
     def call(self, inputs: Any) -> Any:
         """Return gain * inputs."""

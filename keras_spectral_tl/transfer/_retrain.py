@@ -430,9 +430,12 @@ def _with_added_parts(
             plan.append(dataclasses.replace(item, layers=names))
         if isinstance(item, freezing.NewWeights):
             plan.append(_drawn(original, item, network))
-    if any(isinstance(item, freezing.OutputGain) for item in items):
-        network = freezing.OutputGain().prepare(network)
-        plan.append(freezing.OutputGain())
+    gains = [item for item in items if isinstance(item, freezing.OutputGain)]
+    if len({gain.initial for gain in gains}) > 1:
+        raise ValueError(f"Expected one OutputGain. Received {gains}.")
+    if gains:
+        network = gains[0].prepare(network)
+        plan.append(gains[0])
     named = original.of_copy(network)
     return named, select_from(named, choose(named, plan))
 

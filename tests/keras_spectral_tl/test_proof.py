@@ -269,6 +269,49 @@ def test_one_newton_step_of_the_output_gain_is_the_closed_form():
     assert result.changed == () and result.num_trainable == 1
 
 
+def test_a_training_begins_at_the_first_value_of_the_output_gain(tmp_path):
+    """outputs = g f(x): a step of the last bias b is -rate dL/db = -2 rate g mean(r)."""
+    model, rate, gain = _plain(), 0.125, 0.5
+    residual = gain * model.predict(X, verbose=0) - Y
+    result = transfer.retrain(
+        model, (X, Y), [BiasesOf("c"), OutputGain(initial=gain)], epochs=1,
+        optimizer=keras.optimizers.SGD(rate), batch_size=len(X),
+    )  # fmt: skip
+    assert result.history["loss"][0] == pytest.approx(np.mean(residual**2), rel=1e-5)
+    moved = fetch(result.model.layers[1].get_layer("c").bias) - fetch(
+        model.get_layer("c").bias
+    )
+    expected = -2.0 * rate * gain * np.sum(residual, axis=0) / residual.size
+    np.testing.assert_allclose(moved, expected, atol=SINGLE)
+    assert result.changed_weights == ("c/bias",)
+    assert result.trained == ("c", "output_gain")
+    loaded = transfer.load_retrained(result.save(tmp_path / "run"))
+    assert loaded.get_layer("output_gain").initial == gain
+    np.testing.assert_array_equal(
+        loaded.predict(X, verbose=0), result.model.predict(X, verbose=0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("initial", "error", "match"),
+    [
+        (0.0, ValueError, "other than 0"),
+        (np.nan, ValueError, "finite"),
+        (-np.inf, ValueError, "finite"),
+        ("1", TypeError, "finite"),
+        (True, TypeError, "finite"),
+    ],
+)
+def test_first_values_of_a_gain_with_which_nothing_can_learn(initial, error, match):
+    with pytest.raises(error, match=match):
+        OutputGain(initial=initial)
+
+
+def test_two_output_gains_contradict_each_other():
+    with pytest.raises(ValueError, match="Expected one OutputGain"):
+        transfer.retrain(_plain(), (X, Y), [OutputGain(), OutputGain(initial=2.0)])
+
+
 @pytest.mark.slow
 def test_an_applications_network_goes_through_the_workflow():
     model = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None, classes=3)
