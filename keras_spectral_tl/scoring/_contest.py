@@ -32,6 +32,8 @@ _MOST_BEYOND = 0.4
 _UNSURE = 0.4
 # Standard error of any prediction: seeds of a retraining scatter by as much.
 _SCATTER = 0.004
+# Likewise of what follows from a short trial alone.
+_SHORT_SCATTER = 0.02
 # Of the error 1 - correlation, where fewer than three samples are tested.
 _FEW = 0.15
 # A gain in correlation that is not worth more weights.
@@ -40,7 +42,7 @@ _LEVEL = 0.05
 _STEPS, _BATCH_SIZE = 500, 8
 # Steps of one sample: of every arm, and of those that lead; and other rates.
 _SHORT, LONG = 48, 160
-_FACTORS = (3.0, 1.0 / 3.0)
+_FACTORS, _LOWER = (3.0, 1.0 / 3.0), (1.0 / 3.0, 1.0 / 9.0)
 _WITH_RATES, _WITH_LONG = 6, 4
 
 
@@ -176,7 +178,7 @@ def row_of(
     """Return the prediction for an arm, and the correlation of each sample tested."""
     before = candidate.trials.unchanged()
     trial = candidate.trial
-    each, sure = trial.correlations, 0.0
+    each, sure, scatter = trial.correlations, 0.0, _SCATTER
     if candidate.long is not None:
         each = progressed(candidate, before, effort)
         sure = _UNSURE
@@ -185,13 +187,13 @@ def row_of(
         start = min(before.correlation, max(trial.correlation, 0.0))
         added = typical * (trial.correlation - start)
         each = each + min(added, _MOST_BEYOND * (1.0 - trial.correlation))
-        sure = 2.0 * _UNSURE
+        sure, scatter = _UNSURE, _SHORT_SCATTER
     correlation = float(np.mean(each))
     beyond = correlation - trial.correlation
     half = math.hypot(
         half_interval(each, inflation),
         special.ndtri(1.0 - _LEVEL)
-        * math.hypot(sure * beyond, _SCATTER if trial.steps else 0.0),
+        * math.hypot(sure * beyond, scatter if trial.steps else 0.0),
     )
     # What gain and pattern leave of the error falls with the pattern's.
     left = math.sqrt(max(1.0 - correlation**2, 0.0))
@@ -330,7 +332,10 @@ class Contest:
                 candidates += more
             trained = [c for c in candidates if c.short]
             self._each(_leading(trained, _WITH_RATES), self._rates)
-            self._each(_leading(trained, _WITH_LONG), self._longer)
+            longer = _leading(trained, _WITH_LONG)
+            # A training from new weights has hardly begun after a short trial.
+            longer += [c for c in trained if is_new(c.arm.layers) and c not in longer]
+            self._each(longer, self._longer)
 
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         found = []
@@ -370,10 +375,15 @@ class Contest:
         candidate.step = part.step
         candidate.rate = self._effort.rate or usual_rate(values, self._kernels)
         self._try(candidate, run, 1.0)
+        # A rate that spoils what the network knows is too high for its inputs.
+        for factor in _LOWER if not is_new(candidate.arm.layers) else ():
+            if candidate.trial.correlation < candidate.trials.unchanged().correlation:
+                self._try(candidate, run, factor)
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
         for factor in _FACTORS:
-            self._try(candidate, run, factor)
+            if factor not in candidate.short:
+                self._try(candidate, run, factor)
 
     def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
         rate = candidate.rate * candidate.factor
@@ -406,3 +416,9 @@ def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
         return -candidate.short[candidate.factor].correlation
 
     return sorted(candidates, key=key)[:count]
+
+
+def is_new(layers: Any) -> bool:
+    """Return whether weights are drawn anew."""
+    items = layers if isinstance(layers, tuple | list) else [layers]
+    return any(isinstance(item, freezing.NewWeights) for item in items)

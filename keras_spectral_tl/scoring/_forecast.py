@@ -22,6 +22,7 @@ from keras_spectral_tl.scoring._contest import (
     Effort,
     Verdict,
     half_interval,
+    is_new,
 )
 from keras_spectral_tl.scoring._explanation import system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
@@ -246,12 +247,20 @@ class _Task:
             "normalization": self.normalizations[chosen.normalization],
         }
         return {
-            "layers": chosen.arm.layers,
+            "layers": self._started(chosen),
             "optimizer": keras.optimizers.Adam(schedule),
             "epochs": -(-row.steps // batches),
             "batch_size": row.batch_size,
             **{name: value for name, value in given.items() if value is not None},
         }
+
+    def _started(self, chosen: Candidate) -> Any:
+        """Return what trains, with the gain of the output from which it starts."""
+        layers, gain = chosen.arm.layers, chosen.trials.gain
+        if gain == 1.0 or is_new(layers) or isinstance(layers, freezing.OutputGain):
+            return layers
+        items = layers if isinstance(layers, tuple | list) else [layers]
+        return [*items, freezing.OutputGain(initial=gain)]
 
     def spectra(self, chosen: Candidate) -> dict[str, Any]:
         """Return spectra of the held-out error, and of the outputs of both systems."""

@@ -31,6 +31,8 @@ Run = Callable[[float, int], "Trial"]
 _NUM_POINTS = 64
 # Samples of the base tested; images of each target sample; most samples fitted.
 _BASE_TESTED, _MOST_IMAGES, _MOST_FITTED = 8, 8, 48
+# Amplitudes within this factor are right; correlations below that are no pattern.
+_NEAR_ONE, _PATTERN = 1.25, 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,7 +124,10 @@ class Trial:
 class Trials:
     """Short retrainings of the arms of one network, on the same samples and divisions.
 
-    Frozen layers in front of an arm are evaluated once. All trials of one length take
+    Frozen layers in front of an arm are evaluated once. Where the outputs have another
+    amplitude than the truth, they are multiplied by their best gain before anything is
+    trained: otherwise the first steps mend the amplitude and spoil the pattern. All
+    trials of one length take
     the samples in the same order, so that arms are compared in pairs.
 
     Args:
@@ -134,6 +139,8 @@ class Trials:
 
     Attributes:
         passes: Forward passes of one sample so far; nan where they cannot be counted.
+        gain: Gain of the output that trials, and a retraining, start from; 1 where the
+            amplitude is right.
         tested: Target samples tested, in order.
     """
 
@@ -146,11 +153,24 @@ class Trials:
         batch_size: int = 4,
     ) -> None:
         self._model, self._pool, self._seed = model, pool, seed
-        self._tested_splits = list(splits)
         self._splits = [pool.fitted(split) for split in splits]
         self._network = PartedNetwork(model, pool.x, batch_size)
-        rows = np.arange(len(pool.y))
-        self._bench = Workbench(self._network, rows, pool.y, batch_size, pool.target)
+        gains = [self._best_gain(split) for split in self._splits]
+        self.gain = float(np.median(gains))
+        far = self.gain <= 0.0 or abs(math.log(self.gain)) > math.log(_NEAR_ONE)
+        if not far or not self._patterned():
+            self.gain, gains = 1.0, [1.0] * len(gains)
+        self._gains = gains
+        self._benches = [
+            Workbench(
+                self._network,
+                np.arange(len(pool.y)),
+                pool.y / gain,
+                batch_size,
+                pool.target,
+            )
+            for gain in gains
+        ]
         self.tested = np.unique(np.concatenate([split.held for split in splits]))
         weight = np.zeros(pool.y.shape)
         for split in splits:
@@ -159,7 +179,7 @@ class Trials:
             weight = weight * np.broadcast_to(self._network.mask, weight.shape)
         weight[pool.base] = 1.0
         self._weight = weight
-        self.passes = float(len(rows))
+        self.passes = float(len(pool.y))
 
     @property
     def weight(self) -> Array:
@@ -180,17 +200,23 @@ class Trials:
 
         The gain of each division follows in closed form from what is fitted.
         """
-        outputs, truth = np.array(self._network.outputs), self._pool.y
-        gains = []
-        for split in self._splits:
-            weight = split.fit_mask
-            q, y = outputs[split.fit], truth[split.fit]
-            power = float(np.sum(weight * q * q))
-            gains.append(float(np.sum(weight * q * y)) / power if power > 0 else 1.0)
-        changed = np.array(outputs)
-        for split, gain in zip(self._tested_splits, gains, strict=True):
-            changed[split.held] = gain * outputs[split.held]
+        changed = np.array(self._network.outputs)
+        gains = [self._best_gain(split) for split in self._splits]
+        for split, gain in zip(self._splits, gains, strict=True):
+            changed[split.held] = gain * self._network.outputs[split.held]
         return self._outcome(changed, 0.0, 0), float(np.mean(gains))
+
+    def _best_gain(self, split: Split) -> float:
+        """Return the gain with the least squared error on what is fitted."""
+        weight = split.fit_mask
+        q, y = self._network.outputs[split.fit], self._pool.y[split.fit]
+        power = float(np.sum(weight * q * q))
+        return float(np.sum(weight * q * y)) / power if power > 0.0 else 1.0
+
+    def _patterned(self) -> bool:
+        """Return whether the outputs have a pattern of the truth to scale at all."""
+        found, _ = self._compared(self._network.outputs, self._pool.target, whole=True)
+        return bool(np.mean(found) > _PATTERN)
 
     def of(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, NetworkPart, Run]]:
         """Yield each arm with its part of the network and what runs a trial of it.
@@ -220,18 +246,20 @@ class Trials:
         rates = rate * rising_and_falling(steps)
         whole = np.ones(fields.shape[1:])
         for number, split in enumerate(self._splits):
+            bench, gain = self._benches[number], self._gains[number]
             key = (*self._seed.spawn_key, number, steps)
             rng = np.random.default_rng(
                 np.random.SeedSequence(self._seed.entropy, spawn_key=key)
             )
             order = step_order(split, steps, _NUM_POINTS, rng)
             with np.errstate(over="ignore", invalid="ignore"):
-                values = self._bench.retrained(part, split, order, rates)
+                values = bench.retrained(part, split, order, rates)
             tested = [split]
             if not number and len(self._pool.base):
                 tested.append(Split(split.fit, self._pool.base, whole, whole))
             for other in tested:
-                self._bench.test(part, other, values, fields)
+                bench.test(part, other, values, fields)
+                fields[other.held] *= np.where(other.held_mask > 0.0, gain, 1.0)
                 self.passes += len(other.held) * part.share
             self.passes += order.size * part.step
         return self._outcome(fields, rate, steps)
@@ -242,13 +270,16 @@ class Trials:
         base, _ = self._compared(fields, self._pool.base)
         return Trial(rate, steps, found, errors, base, fields[self.tested])
 
-    def _compared(self, fields: Array, rows: NDArray[np.intp]) -> tuple[Array, Array]:
+    def _compared(
+        self, fields: Array, rows: NDArray[np.intp], whole: bool = False
+    ) -> tuple[Array, Array]:
         """Return correlation and relative mean square error of each sample."""
         if not len(rows):
             return np.zeros(0), np.zeros(0)
+        weight = np.ones_like(fields) if whole else self._weight
         y, q, w = (
             np.asarray(part[rows], np.float64).reshape(len(rows), -1)
-            for part in (self._pool.y, fields, self._weight)
+            for part in (self._pool.y, fields, weight)
         )
         if y.shape[1] == 1:  # one number a sample has no pattern: all are one
             y, q, w = y.T, q.T, w.T
