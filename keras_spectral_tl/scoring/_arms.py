@@ -67,6 +67,8 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
     """
     arms = [Arm("unchanged", ()), Arm("output gain", freezing.OutputGain())]
     names = called_layers(model)
+    if applies(model, freezing.ChannelGainsOf()):
+        arms.append(Arm("channel gains", freezing.ChannelGainsOf()))
     if any(p.endswith("bias") for p in named_weights(layers_with_weights(model))):
         arms.append(Arm("biases", freezing.BiasesOf()))
     places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))

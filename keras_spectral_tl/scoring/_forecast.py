@@ -141,7 +141,6 @@ def forecast(
     return Forecast(
         rows=tuple(sorted(verdict.rows, key=lambda row: -row.correlation)),
         best=chosen.arm,
-        recipe=task.recipe(row, chosen),
         reason=verdict.reason(spectra, len(task.target)),
         abstained=verdict.unsure,
         ties=tuple(tied.label for tied in verdict.ties),
@@ -153,6 +152,10 @@ def forecast(
             "num_tested": len(chosen.trials.tested),
             "passes": sum(bench.passes for bench in benches),
             **task.provenance(),
+        },
+        _recipes={
+            row.label: task.recipe(row, candidate)
+            for row, candidate in zip(verdict.rows, candidates, strict=True)
         },
         _curve=functools.partial(_curve, verdict, task),
     )

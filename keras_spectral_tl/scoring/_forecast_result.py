@@ -130,8 +130,6 @@ class Forecast:
         rows: The arms, highest predicted correlation first.
         best: The arm to choose: of those that cannot be told from the one with the
             highest correlation, the cheapest.
-        recipe: Keyword arguments of `retrain` that do it; None where nothing is to be
-            retrained.
         reason: What to do, how sure it is, what it gives, and at which wavenumbers.
         abstained: Whether the best arms cannot be told apart.
         ties: Labels of the arms that cannot be told from the best.
@@ -142,13 +140,13 @@ class Forecast:
 
     rows: tuple[ArmForecast, ...]
     best: Arm
-    recipe: Mapping[str, Any] | None
     reason: str
     abstained: bool
     ties: tuple[str, ...]
     spectra: Mapping[str, Any]
     provenance: Mapping[str, Any]
-    _curve: Callable[[], SampleCurve] = dataclasses.field(repr=False)
+    _recipes: Mapping[str, dict[str, Any] | None]
+    _curve: Callable[[], SampleCurve]
 
     def __getitem__(self, label: str) -> ArmForecast:
         """Return the row of an arm.
@@ -167,6 +165,26 @@ class Forecast:
         """The row of the best arm."""
         chosen = self.provenance["best"]
         return self[chosen]
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """Keyword arguments of `retrain` for the best arm, None to leave it as it is.
+
+        `retrain(model, target_data, **forecast.recipe)` does what was forecast.
+        """
+        return self.recipe_for(self.provenance["best"])
+
+    def recipe_for(self, label: str) -> dict[str, Any] | None:
+        """Return the keyword arguments of `retrain` for an arm, None where it has none.
+
+        Args:
+            label: Of the arm.
+
+        Raises:
+            KeyError: For an unknown label.
+        """
+        recipe = self._recipes[self[label].label]
+        return None if recipe is None else dict(recipe)
 
     def sample_curve(self) -> SampleCurve:
         """Return the error of the best arm against the number of target samples.
