@@ -23,6 +23,7 @@ from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.scoring._network_parts import NetworkPart
 from keras_spectral_tl.scoring._rehearsal import path_of
 from keras_spectral_tl.scoring._trials import Run, Trial, Trials, usual_rate
+from keras_spectral_tl.transfer._retrain import adds_parts
 
 # Of the error that more passes remove: (1 - correlation) falls as passes^-.8.
 _EXPONENT = 0.8
@@ -339,12 +340,17 @@ class Contest:
 
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         found = []
-        known = {(c.normalization, c.arm.label) for c in candidates}
+        known = {
+            freezing.select_layers(self._model, c.arm.layers).names
+            for c in candidates
+            if c.short and not adds_parts(c.arm.layers)
+        }
         for name, bench in {c.normalization: c.trials for c in candidates}.items():
             own = [c for c in candidates if c.normalization == name and c.short]
             ranked = [c.arm.label for c in _leading(own, len(own))]
             for arm in joined_arms(self._model, ranked):
-                if (name, arm.label) not in known:
+                names = freezing.select_layers(self._model, arm.layers).names
+                if names not in known:
                     found.append(Candidate(arm, bench, name))
         return found
 

@@ -263,6 +263,7 @@ class _Task:
         if gain == 1.0 or is_new(layers) or isinstance(layers, freezing.OutputGain):
             return layers
         items = layers if isinstance(layers, tuple | list) else [layers]
+        items = [slice(None) if item is None else item for item in items]
         return [*items, freezing.OutputGain(initial=gain)]
 
     def spectra(self, chosen: Candidate) -> dict[str, Any]:
