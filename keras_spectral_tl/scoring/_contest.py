@@ -341,7 +341,7 @@ class Contest:
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         found = []
         known = {
-            freezing.select_layers(self._model, c.arm.layers).names
+            freezing.select_layers(self._model, c.arm.layers).variables
             for c in candidates
             if c.short and not adds_parts(c.arm.layers)
         }
@@ -349,7 +349,7 @@ class Contest:
             own = [c for c in candidates if c.normalization == name and c.short]
             ranked = [c.arm.label for c in _leading(own, len(own))]
             for arm in joined_arms(self._model, ranked):
-                names = freezing.select_layers(self._model, arm.layers).names
+                names = freezing.select_layers(self._model, arm.layers).variables
                 if names not in known:
                     found.append(Candidate(arm, bench, name))
         return found
