@@ -332,11 +332,12 @@ class Contest:
                 self._each(more, self._first)
                 candidates += more
             trained = [c for c in candidates if c.short]
-            self._each(_leading(trained, _WITH_RATES), self._rates)
-            longer = _leading(trained, _WITH_LONG)
-            # A training from new weights has hardly begun after a short trial.
-            longer += [c for c in trained if is_new(c.arm.layers) and c not in longer]
-            self._each(longer, self._longer)
+            # What has the most weights has hardly begun after a short trial.
+            most = max((c.parameters for c in trained), default=0)
+            slow = [c for c in trained if c.parameters == most]
+            known = [c for c in slow if not is_new(c.arm.layers)]
+            self._each(_with(_leading(trained, _WITH_RATES), known), self._rates)
+            self._each(_with(_leading(trained, _WITH_LONG), slow), self._longer)
 
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         found = []
@@ -422,6 +423,10 @@ def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
         return -candidate.short[candidate.factor].correlation
 
     return sorted(candidates, key=key)[:count]
+
+
+def _with(some: Sequence[Candidate], others: Sequence[Candidate]) -> list[Candidate]:
+    return [*some, *(other for other in others if other not in some)]
 
 
 def is_new(layers: Any) -> bool:
