@@ -11,18 +11,13 @@ from scipy import special
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl._graph.layers import (
-    fetch,
-    layers_with_weights,
-    named_weights,
-)
 from keras_spectral_tl.scoring._arms import Arm, joined_arms
 from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import Array
-from keras_spectral_tl.scoring._network_parts import NetworkPart
-from keras_spectral_tl.scoring._rehearsal import path_of
-from keras_spectral_tl.scoring._trials import Run, Trial, Trials, usual_rate
+from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
+from keras_spectral_tl.scoring._rehearsal import path_of, usual_rate
+from keras_spectral_tl.scoring._trials import Run, Trial, Trials
 from keras_spectral_tl.transfer._retrain import adds_parts
 
 # Of the error that more passes remove: (1 - correlation) falls as passes^-.8.
@@ -316,8 +311,7 @@ class Contest:
 
     def __init__(self, model: keras.Model, effort: Effort, watch: Any) -> None:
         self._effort, self._watch = effort, watch
-        weights = named_weights(layers_with_weights(model)).values()
-        self._kernels = [fetch(w) for w in weights if len(w.shape) > 1]
+        self._kernels = kernels_of(model)
         self._model = model
 
     def run(self, candidates: list[Candidate], joined: bool) -> None:

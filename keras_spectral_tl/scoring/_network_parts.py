@@ -188,6 +188,12 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
     return tuple(range(first, first + rank))
 
 
+def kernels_of(model: keras.Model) -> list[NDArray[Any]]:
+    """Return the weights of a model that have more than one axis."""
+    weights = named_weights(layers_with_weights(model)).values()
+    return [_fetched(weight) for weight in weights if len(weight.shape) > 1]
+
+
 def shape_of_sample(x: Any) -> SampleShape:
     """Return the shape of one sample; of several inputs a list of shapes."""
     if isinstance(x, dict | list | tuple):

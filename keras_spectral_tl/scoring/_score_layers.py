@@ -19,6 +19,7 @@ from keras_spectral_tl.scoring._explanation import (
     system_spectra,
 )
 from keras_spectral_tl.scoring._network_parts import (
+    kernels_of,
     refuse_fixed_batches,
     spatial_axes,
 )
@@ -27,6 +28,7 @@ from keras_spectral_tl.scoring._rehearsal import (
     HeldOutRetraining,
     Progress,
     path_of,
+    usual_path,
 )
 from keras_spectral_tl.scoring._result import (
     LayerScores,
@@ -38,6 +40,9 @@ from keras_spectral_tl.scoring._result import (
 from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import check_fit
 from keras_spectral_tl.transfer._samples import Samples
+
+# Arguments of `retrain` that say how far it goes.
+_EFFORT = {"optimizer", "learning_rate", "epochs", "steps", "batch_size"}
 
 
 def score_layers(
@@ -72,10 +77,11 @@ def score_layers(
             the first layers are among them.
         layers: Those to score, see `freezing.select_layers`; None means all.
         **recipe: Keyword arguments of the `retrain` that is to follow: optimizer,
-            epochs, batch_size, ... (defaults as there), of which the sum of the
-            learning rates counts; or learning_rate, a number or a schedule of Adam, and
-            steps. Also `progress`, called with a mapping of layer, score, done and
-            total after each layer; without it, a bar in terminals, and False: none.
+            epochs, batch_size, ..., of which the sum of the learning rates counts; or
+            learning_rate, a number or a schedule of Adam, and steps. Without any: 500
+            steps at a rate that fits the width, see `usual_path`. Also `progress`,
+            called with a mapping of layer, score, done and total after each layer;
+            without it, a bar in terminals, and False: none.
 
     Returns:
         Scores, ranking and recommendation.
@@ -106,6 +112,8 @@ def score_layers(
     base, target = _samples(model, base_data), _samples(model, target_data)
     names = layers_to_score(model, layers)
     path = path_of(recipe, len(target))
+    if not recipe.keys() & _EFFORT:
+        path = usual_path(kernels_of(model)) or path
     given = (HeldOutRetraining().matching(path),) if scorers is None else scorers
     chosen = _checked_scorers(given)
     _check_max_layers(max_layers, chosen[0])

@@ -289,41 +289,6 @@ class Trials:
         return found, np.asarray(errors, np.float64)
 
 
-def usual_rate(
-    values: Sequence[NDArray[Any]], kernels: Sequence[NDArray[Any]]
-) -> float:
-    """Return the learning rate of Adam that suits the weights that train.
-
-        rate = .046 exp(mean of log rms(w)) / sqrt(number of w)
-
-    over the kernels w among them, or factors, which are 1 at first. Adam moves each
-    weight by about the rate, so relative to its size a weight moves alike in narrow and
-    in wide layers, and in ReLU layers scaled by c and 1 / c; and what many layers do to
-    the output adds up. Biases have no size of their own: there it is the rate of all
-    kernels.
-
-    Args:
-        values: Weights that train, as they are at first.
-        kernels: All kernels of the network.
-
-    Example:
-        >>> kernel = np.full((3, 3, 4, 4), 0.05)
-        >>> one, two = usual_rate([kernel], []), usual_rate([kernel, kernel], [])
-        >>> round(one, 6), round(one / two, 6)
-        (0.0023, 1.414214)
-    """
-    sized = [v for v in values if (np.ndim(v) > 1 or np.all(v == 1.0)) and np.any(v)]
-    sized = sized or [v for v in kernels if np.any(v)]
-    if not sized:
-        return 1e-3
-    logs = [0.5 * math.log(float(np.mean(np.square(v, dtype=float)))) for v in sized]
-    return _RELATIVE_RATE * math.exp(float(np.mean(logs))) / math.sqrt(len(sized))
-
-
-# Measured on networks of 6 layers of 16 channels (docs/forecast.md).
-_RELATIVE_RATE = 0.046
-
-
 def pool_of(
     target: Samples,
     base: Samples | None,

@@ -270,7 +270,7 @@ def test_one_newton_step_of_the_output_gain_is_the_closed_form():
 
 
 def test_a_training_begins_at_the_first_value_of_the_output_gain(tmp_path):
-    """outputs = g f(x): a step of the last bias b is -rate dL/db = -2 rate g mean(r)."""
+    """outputs = g f(x): a step of the last bias b is -2 rate g mean(residual)."""
     model, rate, gain = _plain(), 0.125, 0.5
     residual = gain * model.predict(X, verbose=0) - Y
     result = transfer.retrain(
