@@ -271,7 +271,7 @@ def test_one_newton_step_of_the_output_gain_is_the_closed_form():
 
 def test_a_training_begins_at_the_first_value_of_the_output_gain(tmp_path):
     """outputs = g f(x): a step of the last bias b is -2 rate g mean(residual)."""
-    model, rate, gain = _plain(), 0.125, 0.5
+    model, rate, gain = plain(), 0.125, 0.5
     residual = gain * model.predict(X, verbose=0) - Y
     result = transfer.retrain(
         model, (X, Y), [BiasesOf("c"), OutputGain(initial=gain)], epochs=1,
@@ -309,7 +309,7 @@ def test_first_values_of_a_gain_with_which_nothing_can_learn(initial, error, mat
 
 def test_two_output_gains_contradict_each_other():
     with pytest.raises(ValueError, match="Expected one OutputGain"):
-        transfer.retrain(_plain(), (X, Y), [OutputGain(), OutputGain(initial=2.0)])
+        transfer.retrain(plain(), (X, Y), [OutputGain(), OutputGain(initial=2.0)])
 
 
 @pytest.mark.slow
