@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -223,13 +224,26 @@ def draw(
         "activation_spectra": plotting.plot_activation_spectra(
             activation_panels(networks, base.test[0], x)
         ),
-        "scores_and_sweep": plotting.plot_scores_against_sweep(scores.scores, sweep),
+        "scores_and_sweep": told_and_measured(scores.scores, sweep),
         "predictions": plotting.plot_predictions(
             y[:3], networks["retrained"].predict(x[:3], verbose=0)
         ),
     }
     for name, axes in figures.items():
         plotting.save_figure(axes, out / f"{name}.png")
+
+
+def told_and_measured(
+    scores: dict[str, dict[str, float]], sweep: dict[str, float]
+) -> list[Any]:
+    """Scores against the sweep, with words for those who know neither."""
+    (axes,) = plotting.plot_scores_against_sweep(scores, sweep)
+    axes.set(
+        title="Which layer should be retrained?",
+        xlabel="told before: share of the error\nthat retraining the layer removes",
+        ylabel="measured: correlation with the\ntruth after retraining the layer",
+    )
+    return [axes]
 
 
 def first_fields(system: System) -> dict[str, np.ndarray]:

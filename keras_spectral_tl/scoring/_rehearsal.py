@@ -35,7 +35,7 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 _BETAS = 0.9, 0.99
 _EPSILON = 1e-7
-# Above this rate the order of wide layers gets worse (docs/scores.md).
+# Above this rate the order of wide layers gets worse (docs/scores_benchmark.md).
 _HIGHEST_RATE = 1e-2
 # The defaults of `retrain`.
 _RATE, _EPOCHS, _BATCH_SIZE = 1e-3, 50, 8

@@ -14,7 +14,7 @@ import pytest
 SCRIPT = Path(__file__).with_name("scores_of_a_backend.py")
 BACKENDS = ("tensorflow", "jax", "torch")
 
-# Of the largest score, as docs/scores.md states it.
+# Of the largest score, as docs/scores_benchmark.md states it.
 TOLERANCE = 1e-5
 
 
