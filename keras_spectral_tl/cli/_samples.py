@@ -75,6 +75,11 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
     except KeyError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy have errors of their own
+        if "allow_pickle" in str(error):
+            raise ValueError(
+                f"{path} holds an array of Python objects, such as samples of unequal "
+                "shapes. Expected arrays x and y of numbers."
+            ) from error
         raise ValueError(f"{path} is not a whole npz file ({error}).") from error
 
 

@@ -189,7 +189,7 @@ WRONG_DATA = {
     "flat.npz": "y[..., None]",
     "short.npz": "one length",
     "constant.npz": "standard deviation positive",
-    "objects.npz": "allow_pickle=False",
+    "objects.npz": "array of Python objects",
     "cut_target.npz": "not a whole npz file",
     "flipped_target.npz": "not a whole npz file",
     "missing.zarr": "no file",

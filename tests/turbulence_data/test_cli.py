@@ -1,5 +1,6 @@
 """`python -m turbulence_data`: what is printed, written and answered."""
 
+import importlib.metadata
 import json
 import re
 import shutil
@@ -232,3 +233,10 @@ def test_readers_of_the_builder_find_its_few_shot_order(made):
         [e["time"] for e in pick(examples, 5)] for pick in (made.few_shot, few_shot)
     ]
     assert times[0] == times[1]
+
+
+def test_the_version_is_that_of_the_distribution(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    version = importlib.metadata.version("keras-spectral-tl")
+    assert capsys.readouterr().out.split() == ["turbulence-data", version]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import inspect
 import json
 import logging
@@ -30,6 +31,10 @@ def parser() -> argparse.ArgumentParser:
         description="Make and look at datasets of filtered 2-D turbulence.",
         epilog="exit codes: 0 done; 1 no such data; 2 wrong usage or input; "
         "3 a fault of the program; 130 interrupted",
+    )
+    version = importlib.metadata.version("keras-spectral-tl")  # one distribution
+    top.add_argument(
+        "--version", action="version", version=f"turbulence-data {version}"
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
