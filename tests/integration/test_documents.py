@@ -83,7 +83,8 @@ def check_readme(names):
     )
     row = names["result"].row(names["test"])
     assert base > 0.8
-    assert names["result"].changed == (names["scores"].ranking[0],)
+    assert set(names["result"].changed) == set(names["result"].trained)
+    assert names["forecast"].best_row.correlation > target
     assert row["cc"] > target + 0.1
 
 
