@@ -14,18 +14,12 @@ from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._fields import check_layers
 from turbulence_data.solver._grid import (
     Field,
-    FieldHat,
     Grid,
     resize,
     to_physical,
     to_spectral,
 )
-from turbulence_data.solver._modes import (
-    Modes,
-    aliased_modes,
-    inversion,
-    padded_modes,
-)
+from turbulence_data.solver._modes import inverted, layer_modes, transport_hat
 
 # The exponential filter of pyqg: where it begins, as a part of the Nyquist wavenumber,
 # and its strength.
@@ -269,56 +263,18 @@ def check_products(flow: TwoLayerConfig, operator: CoarseningOperator) -> None:
     )
 
 
-def layer_modes(flow: TwoLayerConfig) -> Modes:
-    """Return all modes of a flow's grid below Nyquist, with the products it forms."""
-    modes_of = aliased_modes if flow.aliased_products else padded_modes
-    return modes_of(Grid(flow.shape, flow.lengths))
-
-
-def transport_hat(
-    potential_vorticity_hat: FieldHat, flow: TwoLayerConfig, modes: Modes
-) -> tuple[FieldHat, FieldHat]:
-    """Return streamfunction and `div((u_i + U_i) q_i)` of two layers, on the modes.
-
-    Args:
-        potential_vorticity_hat: coefficients, shape `(2, *modes.shape)`.
-        flow: physics.
-        modes: wavenumbers, and the grid of the products.
-    """
-    matrix = inversion(flow, modes)
-    psi_hat = np.einsum("ijkl,jkl->ikl", matrix, potential_vorticity_hat)
-    u, v, q = (
-        _on_points(hat, modes)
-        for hat in (
-            1j * modes.ky * psi_hat,
-            -1j * modes.kx * psi_hat,
-            potential_vorticity_hat,
-        )
-    )
-    u += np.reshape(flow.mean_velocities, (2, 1, 1))
-    flux_x, flux_y = (
-        to_spectral(flux)[..., : modes.shape[1]] * modes.mask for flux in (u * q, v * q)
-    )
-    return psi_hat, 1j * (modes.kx * flux_x + modes.ky * flux_y)
-
-
 def _advected(
     potential_vorticity: Field, flow: TwoLayerConfig
 ) -> tuple[Field, Field, Field]:
     """Return streamfunction, velocities and the divergence of the fluxes, physical."""
     modes = layer_modes(flow)
     q_hat = modes.from_physical(potential_vorticity)
-    psi_hat, divergence_hat = transport_hat(q_hat, flow, modes)
+    psi_hat = inverted(q_hat, flow, modes)
+    divergence_hat = transport_hat(
+        psi_hat, q_hat, modes, mean_velocities=flow.mean_velocities
+    )
     velocity_hat = np.stack([1j * modes.ky * psi_hat, -1j * modes.kx * psi_hat], axis=1)
     psi, velocity, divergence = map(
         modes.to_physical, (psi_hat, velocity_hat, divergence_hat)
     )
     return psi, velocity, divergence
-
-
-def _on_points(field_hat: FieldHat, modes: Modes) -> Field:
-    """Return fields on the grid of the products."""
-    points = modes.quadrature.num_points
-    full = np.zeros((*field_hat.shape[:-1], points[1] // 2 + 1), complex)
-    full[..., : modes.shape[1]] = field_hat
-    return to_physical(full, points)

@@ -1,11 +1,13 @@
 """Two-layer quasi-geostrophic flow against its equations, exact waves and pyqg."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from turbulence_data import FlowConfig, TwoLayerConfig, evolve
+from turbulence_data.closures import ByLayer, NoClosure, Smagorinsky
 from turbulence_data.solver import (
     FftwEngine,
     Numerics,
@@ -309,11 +311,43 @@ def test_the_error_of_a_step_falls_with_its_fourth_power():
     assert math.log2(errors[0] / errors[1]) == pytest.approx(4.0, abs=0.4)
 
 
+def test_hyperviscosity_is_solved_exactly_and_does_not_shorten_the_steps():
+    damped = replace(EDDY, hyperviscosity=1e22, hyperviscosity_order=4)
+    assert equation_of(damped).wave_rate == equation_of(EDDY).wave_rate
+
+
 def test_steps_chosen_are_accurate():
     start = noise(size=2e-5)
     exact = evolve(start, EDDY, 5.0 * DAY, 450.0)
     chosen = evolve(start, EDDY, 5.0 * DAY)
     assert np.abs(chosen - exact).max() < 1e-4 * np.abs(exact).max()
+
+
+def test_a_classic_closure_acts_layer_by_layer_and_drains_energy():
+    plane = Smagorinsky(coefficient=0.15, lengths=EDDY.lengths)
+    closure = ByLayer(plane, lengths=EDDY.lengths)
+    simulation = Simulation(EDDY, closure)
+    state = simulation.start(noise())
+    modes = simulation.modes
+    psi_hat = simulation.equation.streamfunction_hat(state.vorticity_hat)
+    psi = modes.to_physical(psi_hat)
+    zeta = modes.to_physical(modes.k_squared * psi_hat)
+    found = closure(simulation.vorticity(state), psi)
+    for layer in range(2):
+        expected = plane(zeta[layer], psi[layer])
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found[layer], expected, rtol=0, atol=1e-12 * scale)
+        assert np.mean(psi[layer] * found[layer]) < 0.0
+    end = evolve(noise(), EDDY, 2.0 * DAY, 3600.0, closure)
+    without = evolve(noise(), EDDY, 2.0 * DAY, 3600.0, NoClosure(lengths=EDDY.lengths))
+    assert Simulation(EDDY).energy(Simulation(EDDY).start(end)) < Simulation(
+        EDDY
+    ).energy(Simulation(EDDY).start(without))
+
+
+def test_a_closure_of_one_plane_is_refused_in_words():
+    with pytest.raises(TypeError, match="ByLayer"):
+        evolve(noise(), EDDY, DAY, closure=Smagorinsky(0.1, lengths=EDDY.lengths))
 
 
 @pytest.mark.slow

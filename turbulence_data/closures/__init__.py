@@ -20,10 +20,15 @@ from turbulence_data.closures._eddy_viscosity import (
 )
 from turbulence_data.closures._formulas import SpectralOperators
 from turbulence_data.closures._gradient import GradientModel2, GradientModel4
-from turbulence_data.closures._wrappers import SpectralFilter, SumOfClosures
+from turbulence_data.closures._wrappers import (
+    ByLayer,
+    SpectralFilter,
+    SumOfClosures,
+)
 from turbulence_data.solver._equation import evaluate
 
 __all__ = [
+    "ByLayer",
     "ClassicClosure",
     "ClippedBackscatter",
     "DynamicLeith",

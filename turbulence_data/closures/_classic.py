@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -97,6 +98,9 @@ class NoClosure(ClassicClosure):
         >>> NoClosure()(*fields).any()
         np.False_
     """
+
+    # The flow may have layers, unlike that of a formula for one plane.
+    any_layers: ClassVar[bool] = True
 
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators

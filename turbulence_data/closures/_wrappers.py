@@ -1,4 +1,4 @@
-"""Wrappers of any closures: without its small scales, or a weighted sum."""
+"""Wrappers of any closures: without small scales, a weighted sum, layer by layer."""
 
 from __future__ import annotations
 
@@ -109,6 +109,48 @@ class SumOfClosures:
         for weight, closure in zip(self.weights, self.closures, strict=True):
             total = total + weight * evaluate(closure, vorticity, streamfunction)
         return total
+
+
+@dataclass(frozen=True)
+class ByLayer:
+    """A closure of one plane on the relative vorticity of each layer of a flow.
+
+        Pi_i = closure(-lap(psi_i), psi_i)
+
+    For what acts on momentum, such as an eddy viscosity or a backscatter: the curl of a
+    force is the same source of relative and of potential vorticity.
+
+    Attributes:
+        closure: closure of one plane.
+        lengths: domain size, of the closure too.
+
+    Example:
+        >>> x = np.arange(16) * 2 * np.pi / 16
+        >>> psi = np.cos(4 * x)[:, None] * np.ones((2, 1, 16))
+        >>> drag = ByLayer(lambda vorticity, psi: -vorticity)
+        >>> bool(np.allclose(drag(psi, psi), -16.0 * psi))
+        True
+    """
+
+    closure: Closure
+    lengths: tuple[float, float] = (TWO_PI, TWO_PI)
+
+    accepts_batches = True
+
+    def __post_init__(self) -> None:
+        if not callable(self.closure):
+            raise TypeError(
+                "closure must be a callable (vorticity, streamfunction) -> "
+                f"sgs_forcing; received {self.closure!r}."
+            )
+        object.__setattr__(self, "lengths", as_lengths(self.lengths))
+
+    def __call__(self, potential_vorticity: Field, streamfunction: Field) -> Field:
+        """Return the forcing of potential vorticity, shape `(..., 2, nx, ny)`."""
+        points = as_pair(streamfunction.shape[-2:])
+        k_squared = Grid(points, self.lengths).k_squared
+        vorticity = to_physical(k_squared * to_spectral(streamfunction), points)
+        return evaluate(self.closure, vorticity, streamfunction)
 
 
 @lru_cache(maxsize=16)

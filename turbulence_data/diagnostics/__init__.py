@@ -20,6 +20,12 @@ from turbulence_data.diagnostics._distributions import (
     structure_functions,
     velocity,
 )
+from turbulence_data.diagnostics._layers import (
+    barotropic_conversion,
+    layer_energy_budget,
+    layer_enstrophy_budget,
+    layer_spectra,
+)
 from turbulence_data.diagnostics._scales import (
     eddy_turnover_time,
     enstrophy_dissipation_scale,
@@ -56,6 +62,7 @@ __all__ = [
     "StructureFunctions",
     "advective_energy_transfer",
     "advective_enstrophy_transfer",
+    "barotropic_conversion",
     "cumulative_flux",
     "eddy_turnover_time",
     "energy",
@@ -71,6 +78,9 @@ __all__ = [
     "integral_scale",
     "kurtosis",
     "large_eddy_turnover_time",
+    "layer_energy_budget",
+    "layer_enstrophy_budget",
+    "layer_spectra",
     "palinstrophy",
     "probability_density",
     "scalar_structure_function",

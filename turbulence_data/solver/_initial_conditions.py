@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,3 +56,52 @@ class RandomVorticity:
             )
         shaped *= np.sqrt(self.energy / unscaled)
         return modes.to_physical(shaped)
+
+
+@dataclass(frozen=True)
+class RandomPotentialVorticity:
+    """Random potential vorticity of two layers, as large as that of developed eddies.
+
+        <|q_i_hat|^2> ~ r^5 exp(-2 r^2),   r = k / k_p
+
+    From a start of this size turbulence is there within months, where small noise needs
+    years to grow by the instability of the shear: an e-folding takes up to a year.
+
+    Attributes:
+        rms: of the upper and the lower layer, 1 / s.
+        peak_mode: k_p as a number of waves along the shorter side of the domain.
+    """
+
+    rms: tuple[float, float] = (8e-6, 1e-6)
+    peak_mode: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rms, Sequence) or len(self.rms) != 2:
+            raise ValueError(
+                "rms must be two numbers, of the upper and the lower layer; received "
+                f"{self.rms!r}."
+            )
+        for value in self.rms:
+            check_positive("rms (each layer)", value)
+        check_positive("peak_mode", self.peak_mode)
+        object.__setattr__(self, "rms", tuple(map(float, self.rms)))
+
+    def __call__(self, grid: Grid, rng: np.random.Generator) -> Field:
+        """Return fields of shape `(2, nx, ny)` drawn with `rng`.
+
+        Raises:
+            ValueError: when the grid does not resolve the peak.
+        """
+        modes = truncated_modes(grid)
+        peak = self.peak_mode * grid.shell_width
+        if peak > min(modes.largest_wavenumbers):
+            raise ValueError(
+                f"peak_mode={self.peak_mode} is not resolved: a grid of "
+                f"{grid.num_points} points holds modes up to {modes.cutoff} in x and "
+                "y. Lower it, or use more points."
+            )
+        ratio = np.sqrt(modes.k_squared) / peak
+        white = modes.from_physical(rng.standard_normal((2, *grid.num_points)))
+        field = modes.to_physical(white * np.sqrt(ratio**5 * np.exp(-2.0 * ratio**2)))
+        drawn: Field = np.sqrt(np.mean(field**2, axis=(1, 2), keepdims=True))
+        return field * (np.reshape(self.rms, (2, 1, 1)) / drawn)

@@ -174,6 +174,49 @@ def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
     )
 
 
+def layer_modes(flow: TwoLayerConfig) -> Modes:
+    """Return all modes of a flow's grid below Nyquist, with the products it forms."""
+    modes_of = aliased_modes if flow.aliased_products else padded_modes
+    return modes_of(Grid(flow.shape, flow.lengths))
+
+
+def inverted(q_hat: FieldHat, flow: TwoLayerConfig, modes: Modes) -> FieldHat:
+    """Return the streamfunctions of potential vorticity, shape `(2, nx, Ky + 1)`."""
+    psi_hat: FieldHat = np.einsum("ijkl,jkl->ikl", inversion(flow, modes), q_hat)
+    return psi_hat
+
+
+def transport_hat(
+    psi_hat: FieldHat,
+    scalar_hat: FieldHat,
+    modes: Modes,
+    mean_velocities: tuple[float, float] = (0.0, 0.0),
+) -> FieldHat:
+    """Return `div((u_i + U_i) s_i)` of two layers on the modes, by NumPy alone.
+
+    Args:
+        psi_hat: streamfunctions of the layers, shape `(2, nx, Ky + 1)`.
+        scalar_hat: what they carry, likewise.
+        modes: wavenumbers, and the grid of the products.
+        mean_velocities: (U_1, U_2) along x.
+    """
+    points = modes.quadrature.num_points
+
+    def on_points(field_hat: FieldHat) -> Field:
+        full = np.zeros((2, points[0], points[1] // 2 + 1), complex)
+        full[..., : modes.shape[1]] = field_hat
+        return to_physical(full, points)
+
+    scalar = on_points(scalar_hat)
+    u = on_points(1j * modes.ky * psi_hat) + np.reshape(mean_velocities, (2, 1, 1))
+    v = on_points(-1j * modes.kx * psi_hat)
+    flux_x, flux_y = (
+        to_spectral(velocity * scalar)[..., : modes.shape[1]] for velocity in (u, v)
+    )
+    divergence: FieldHat = 1j * (modes.kx * flux_x + modes.ky * flux_y)
+    return divergence * modes.mask
+
+
 def as_real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return float64 or float32 as a dtype."""
     # np.dtype(None) is float64, but nobody means that.

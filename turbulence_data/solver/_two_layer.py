@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -37,6 +38,7 @@ class TwoLayerEquation(Equation):
         forcing: None; the shear drives the flow.
 
     Raises:
+        TypeError: for a closure of one plane.
         ValueError: for a forcing.
     """
 
@@ -56,17 +58,25 @@ class TwoLayerEquation(Equation):
                 "two-layer flow is driven by its shear and takes no forcing; received "
                 f"{forcing!r}. Change mean_velocities instead."
             )
+        if hasattr(closure, "on") and not getattr(closure, "any_layers", False):
+            raise TypeError(
+                f"{closure!r} is a closure of one plane, of its vorticity; for two "
+                "layers pass closures.ByLayer(closure, lengths=flow.lengths), or a "
+                "callable (potential_vorticity, streamfunction) -> sgs_forcing of "
+                "fields (2, nx, ny)."
+            )
         super().__init__(flow, modes, Drive(), closure)
         self._inversion = inversion(flow, modes).astype(modes.dtype)
         matrix = linear_matrix(flow, modes)
         diagonal = np.stack([matrix[0, 0], matrix[1, 1]])
         self.linear_operator = diagonal.astype(modes.complex_dtype)
+        matrix = linear_matrix(replace(flow, hyperviscosity=0.0), modes)
         coupling = np.stack([matrix[0, 1], matrix[1, 0]])
         self._coupling = coupling.astype(modes.complex_dtype)
         advection = -1j * modes.kx * np.reshape(flow.mean_velocities, (2, 1, 1))
-        waves = np.abs(diagonal - advection).max(initial=0.0)
+        waves = np.stack([matrix[0, 0], matrix[1, 1]]) - modes.mask * advection
         exchange = math.sqrt(np.abs(coupling[0] * coupling[1]).max(initial=0.0))
-        self._wave_rate = float(max(waves, exchange))
+        self._wave_rate = float(max(np.abs(waves).max(initial=0.0), exchange))
         self._filter = step_filter(flow, modes)
 
     @classmethod
