@@ -29,11 +29,15 @@ class KerasClosure:
     A closure can be pickled, for solvers that run in other processes.
 
     Args:
-        model: Built Keras model from (batch, nx, ny, channels) to (batch, nx, ny, 1),
-            bare or as the only entry of a dict or list.
+        model: Built Keras model from (batch, nx, ny, channels) to (batch, nx, ny,
+            layers), bare or as the only entry of a dict or list.
         statistics: Field name to `(mean, std)`, for every input field and
-            "sgs_forcing"; or an object with these attributes.
-        input_fields: The channels of the input, in order.
+            "sgs_forcing"; or an object with these attributes. Of several layers of
+            fluid one pair each.
+        input_fields: The channels of the input, in order; of several layers all
+            layers of the first field, then those of the next.
+        layers: Layers of fluid: fields have the shape (..., layers, nx, ny) if there
+            are more than one.
 
     Attributes:
         forward: The compiled forward pass, (batch, nx, ny, channels) to (batch, nx, ny,
@@ -61,6 +65,7 @@ class KerasClosure:
         model: keras.Model,
         statistics: Any,
         input_fields: Sequence[str] = ("streamfunction", "vorticity"),
+        layers: int = 1,
     ) -> None:
         if not isinstance(model, keras.Layer):
             raise TypeError(
@@ -75,29 +80,39 @@ class KerasClosure:
                 "input_fields must be some of 'streamfunction' and 'vorticity', which "
                 f"is what a solver gives. Received {input_fields!r}."
             )
-        self.statistics = {
-            name: _mean_and_std(name, statistics)
+        if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
+            raise ValueError(
+                f"layers must be a whole number of at least 1. Received {layers!r}."
+            )
+        self.layers = layers
+        pairs = {
+            name: _means_and_stds(name, statistics, layers)
             for name in (*self.input_fields, "sgs_forcing")
         }
-        self._mean, self._std = (
-            np.array([self.statistics[f][i] for f in self.input_fields], np.float32)
-            for i in (0, 1)
-        )
-        mean, std = self.statistics["sgs_forcing"]
-        self._output_mean, self._output_std = np.float32(mean), np.float32(std)
-        _check_channels(model, len(self.input_fields))
+        self.statistics = {
+            name: of_layers[0] if layers == 1 else of_layers
+            for name, of_layers in pairs.items()
+        }
+        channels = [pair for name in self.input_fields for pair in pairs[name]]
+        self._mean, self._std = np.array(channels, np.float32).T
+        self._output_mean, self._output_std = np.array(
+            pairs["sgs_forcing"], np.float32
+        ).T
+        _check_channels(model, len(channels))
         self.forward = compiled_forward(model)
 
     def __call__(self, vorticity: Array, streamfunction: Array) -> Array:
         """Return sgs_forcing of fields (..., nx, ny), in their own precision."""
         outputs = self.forward(self.inputs(vorticity, streamfunction))
-        expected = (*_batch_shape(vorticity), 1)
+        batch, _, nx, ny = self._batch_shape(vorticity)
+        expected = (batch, nx, ny, self.layers)
         if outputs.shape != expected:
             raise ValueError(
-                f"Model {self.model.name!r} must return one channel on the grid of its "
-                f"input, {expected}. Received {outputs.shape}."
+                f"Model {self.model.name!r} must return one channel for each of "
+                f"{self.layers} layer(s) on the grid of its input, {expected}. "
+                f"Received {outputs.shape}."
             )
-        forcing = outputs * self._output_std + self._output_mean
+        forcing = np.moveaxis(outputs * self._output_std + self._output_mean, -1, 1)
         dtype = np.result_type(vorticity.dtype, np.float32)
         in_shape: Array = forcing.reshape(vorticity.shape).astype(dtype)
         return in_shape
@@ -105,14 +120,30 @@ class KerasClosure:
     def inputs(self, vorticity: Array, streamfunction: Array) -> NDArray[np.float32]:
         """Return what the model receives, (batch, nx, ny, channels), normalized."""
         fields = {"vorticity": vorticity, "streamfunction": streamfunction}
-        shape = _batch_shape(vorticity)
-        x = np.empty((*shape, len(self.input_fields)), np.float32)
-        for channel, name in enumerate(self.input_fields):
-            plane = fields[name].reshape(shape).astype(np.float32)
-            plane -= self._mean[channel]
-            plane /= self._std[channel]
-            x[..., channel] = plane
+        shape = self._batch_shape(vorticity)
+        batch, layers, nx, ny = shape
+        x = np.empty((batch, nx, ny, len(self._mean)), np.float32)
+        for number, name in enumerate(self.input_fields):
+            field = fields[name].reshape(shape)
+            for layer in range(layers):
+                channel = number * layers + layer
+                plane = field[:, layer].astype(np.float32)
+                plane -= self._mean[channel]
+                plane /= self._std[channel]
+                x[..., channel] = plane
         return x
+
+    def _batch_shape(self, fields: Array) -> tuple[int, ...]:
+        """Return (batch, layers, nx, ny)."""
+        leading = fields.shape[:-2]
+        if self.layers > 1:
+            if not leading or leading[-1] != self.layers:
+                raise ValueError(
+                    f"Fields of {self.layers} layers have the shape (..., "
+                    f"{self.layers}, nx, ny). Received {fields.shape}."
+                )
+            leading = leading[:-1]
+        return (int(np.prod(leading)), self.layers, *fields.shape[-2:])
 
     def __repr__(self) -> str:
         return f"KerasClosure({self.model.name!r})"
@@ -125,24 +156,24 @@ class KerasClosure:
         self.forward = compiled_forward(self.model)
 
 
-def _batch_shape(fields: Array) -> tuple[int, ...]:
-    return (int(np.prod(fields.shape[:-2])), *fields.shape[-2:])
-
-
-def _mean_and_std(name: str, statistics: Any) -> Pair:
+def _means_and_stds(name: str, statistics: Any, layers: int) -> tuple[Pair, ...]:
+    """Return (mean, std) of a field in each layer, checked."""
     values = (
         statistics.get(name)
         if isinstance(statistics, Mapping)
         else getattr(statistics, name, None)
     )
     numbers = np.ravel(np.asarray(np.nan if values is None else values, np.float64))
-    if numbers.size != 2 or not np.all(np.isfinite(numbers)) or not numbers[1] > 0.0:
+    if numbers.size != 2 * layers or not np.all(np.isfinite(numbers)):
+        numbers = np.zeros(2 * layers)
+    pairs = numbers.reshape(layers, 2)
+    if not np.all(pairs[:, 1] > 0.0):
         raise ValueError(
             f"statistics must hold (mean, std) of {name!r}, finite and with a positive "
-            f"std. Received {values!r} in {statistics!r}. Pass those of the data that "
-            "the model was trained on."
+            f"std, for {layers} layer(s). Received {values!r} in {statistics!r}. Pass "
+            "those of the data that the model was trained on."
         )
-    return float(numbers[0]), float(numbers[1])
+    return tuple((float(mean), float(std)) for mean, std in pairs)
 
 
 def _check_channels(model: keras.Model, channels: int) -> None:

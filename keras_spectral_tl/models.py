@@ -37,13 +37,15 @@ def build_sgs_cnn(
     num_filters: int = 64,
     kernel_size: int = 5,
     periodic: bool = True,
+    num_outputs: int = 1,
 ) -> keras.Model:
     """Build a convolutional network from resolved fields to the subgrid forcing.
 
     (streamfunction, vorticity) -> conv_1 -> ReLU -> ... -> conv_n -> sgs_forcing: all
     convolutions keep the grid, hidden ones have ReLU, the last is linear with one
-    channel. The only weights are [kernel_1, bias_1, kernel_2, bias_2, ...]; with the
-    default sizes and two input channels they are 927,041 parameters.
+    channel, or one for each layer of fluid. The only weights are [kernel_1, bias_1,
+    kernel_2, bias_2, ...]; with the default sizes and two input channels they are
+    927,041 parameters.
 
     Args:
         input_shape: (n, m, channels) of one sample; n and m may be None.
@@ -52,6 +54,7 @@ def build_sgs_cnn(
         kernel_size: Taps along each axis.
         periodic: Whether the fields are doubly periodic (`layers.PeriodicConv2D`);
             otherwise they are continued by zeros (`Conv2D(padding="same")`).
+        num_outputs: Channels of the output.
 
     Returns:
         An uncompiled model with layers conv_1 ... conv_n.
@@ -80,6 +83,7 @@ def build_sgs_cnn(
         )
     sizes = {"num_filters": num_filters, "kernel_size": kernel_size}
     _check_sizes({"num_layers": num_layers, **sizes}, channels=shape[2])
+    whole_number("num_outputs", num_outputs, at_least=1)
     convolution = PeriodicConv2D if periodic else keras.layers.Conv2D
     options = {} if periodic else {"padding": "same"}
     inputs = keras.Input(shape, name="fields")
@@ -87,7 +91,7 @@ def build_sgs_cnn(
     for number in range(1, num_layers + 1):
         last = number == num_layers
         outputs = convolution(
-            1 if last else num_filters,
+            num_outputs if last else num_filters,
             kernel_size,
             activation=None if last else "relu",
             data_format="channels_last",
