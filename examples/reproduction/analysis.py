@@ -1,10 +1,12 @@
 """What retraining did to kernels and activations, and what the network does online."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 import keras_spectral_tl as kst
+import turbulence_data
 from keras_spectral_tl.spectra import (
     analyse_kernels,
     kernel_changes,
@@ -14,6 +16,8 @@ from reproduction.stages import figures_of, retrain_options, swept
 from reproduction.study import Study
 from reproduction.tiers import Setting
 from turbulence_data import a_posteriori
+from turbulence_data.closures import NoClosure
+from turbulence_data.diagnostics import layer_spectra
 from turbulence_data.filtering import les_flow
 
 _NUM_SAMPLES = 16
@@ -87,9 +91,48 @@ def _online(study: Study, setting: Setting) -> dict[str, Any]:
     statistics = study.target_normalization(setting)
     closures: dict[str, Any] = {"no closure": None}
     for name, network in networks.items():
-        closures[name] = kst.KerasClosure(network, statistics)
+        layers = 2 if study.has_layers else 1
+        closures[name] = kst.KerasClosure(network, statistics, layers=layers)
+    if study.has_layers:
+        return {"rows": layer_rows(closures, study)}
     comparison = a_posteriori.compare(closures, _reference(study))
     return {"rows": comparison.rows, "turnover_time": comparison.turnover_time}
+
+
+def layer_rows(closures: dict[str, Any], study: Study) -> list[dict[str, Any]]:
+    """Energies of two-layer LES over the time of the test split, against its DNS.
+
+    Ratios of kinetic energy by layer in the mean over the snapshots; nan where an LES
+    blew up.
+    """
+    examples = list(study.builder(study.target_system).as_data_source(split="test"))
+    number = study.ensemble(study.target_system).num_snapshots
+    x, _ = turbulence_data.to_arrays(examples[:number])
+    truth = np.moveaxis(x[..., 2:], -1, 1).astype(np.float64)
+    truth -= truth.mean(axis=(2, 3), keepdims=True)
+    ensemble = study.ensemble(study.target_system)
+    flow = dataclasses.replace(ensemble.flow, num_points=ensemble.les_shape)
+
+    def energies(fields: list[np.ndarray]) -> np.ndarray:
+        spectra = [layer_spectra(field, flow).kinetic_energy for field in fields]
+        return np.mean([spectrum.sum(axis=1) for spectrum in spectra], axis=0)
+
+    rows = []
+    for name, closure in closures.items():
+        closure = closure or NoClosure(lengths=flow.lengths)
+        fields = [truth[0]]
+        try:
+            for _ in truth[1:]:
+                fields.append(
+                    turbulence_data.evolve(
+                        fields[-1], flow, ensemble.interval, closure=closure
+                    )
+                )
+            upper, lower = (energies(fields) / energies(list(truth))).tolist()
+        except (FloatingPointError, ValueError):
+            upper = lower = float("nan")
+        rows.append({"closure": name, "energy_upper": upper, "energy_lower": lower})
+    return rows
 
 
 def _reference(study: Study) -> a_posteriori.Reference:

@@ -97,7 +97,11 @@ def _data_table(data: dict[str, Any]) -> str:
     return table(
         ["flow", "k_max eta", "resolved"],
         [
-            [name, f"{d['k_max_eta']:.2f}", "yes" if d["is_resolved"] else "no"]
+            [
+                name,
+                "" if d["k_max_eta"] is None else f"{d['k_max_eta']:.2f}",
+                {True: "yes", False: "no", None: ""}[d["is_resolved"]],
+            ]
             for name, d in data.items()
         ],
     )

@@ -25,7 +25,7 @@ def make_data(study: Study) -> None:
     for system in (study.base_system, study.target_system):
         flow = study.tier.flows[system]
         found = study.once("data", flow, _data_record, system)
-        if not found["is_resolved"]:
+        if found["is_resolved"] is False:
             print(f"   {flow} is under-resolved: k_max eta = {found['k_max_eta']:.2f}")
 
 
@@ -36,7 +36,7 @@ def _data_record(study: Study, system: str) -> dict[str, Any]:
     return {
         "flow": study.tier.flows[system],
         "k_max_eta": reached,
-        "is_resolved": reached is not None and reached >= RESOLVED,
+        "is_resolved": None if reached is None else reached >= RESOLVED,
         "energy_of_trajectories": levels,
         "largest_courant_ratio": metadata["largest_courant_ratio"],
         "content_sha256": metadata["content_sha256"],

@@ -28,9 +28,15 @@ from reproduction.tiers import (
     Tier,
     ensemble_of,
 )
-from turbulence_data import EnsembleConfig, Normalization, TrajectoryFailedError
+from turbulence_data import (
+    EnsembleConfig,
+    Normalization,
+    TrajectoryFailedError,
+    TwoLayerNormalization,
+)
 
 Arrays = tuple[np.ndarray, np.ndarray]
+Scaling = Normalization | TwoLayerNormalization
 
 
 @dataclass
@@ -140,10 +146,20 @@ class Study:
             self._loaded[system] = {"x": x, "y": y, "test_x": test_x, "test_y": test_y}
         return self._loaded[system]
 
-    def base_normalization(self) -> Normalization:
+    @property
+    def has_layers(self) -> bool:
+        """Whether the flows are of two layers."""
+        return self.ensemble(self.base_system).features.num_layers == 2
+
+    def normalization(self, x: np.ndarray, y: np.ndarray) -> Scaling:
+        """That of these samples."""
+        kind = TwoLayerNormalization if self.has_layers else Normalization
+        return kind.from_arrays(x, y)
+
+    def base_normalization(self) -> Scaling:
         """That of the samples the base network was trained with."""
         fields, number = self.fields(self.base_system), self.tier.num_base
-        return Normalization.from_arrays(fields["x"][:number], fields["y"][:number])
+        return self.normalization(fields["x"][:number], fields["y"][:number])
 
     def base_data(self) -> tuple[Arrays, Arrays]:
         """Normalized train and test samples of the base system."""
@@ -152,11 +168,11 @@ class Study:
         train = scale(fields["x"][:number], fields["y"][:number])
         return train, scale(fields["test_x"], fields["test_y"])
 
-    def target_normalization(self, setting: Setting) -> Normalization:
+    def target_normalization(self, setting: Setting) -> Scaling:
         """That of the few target samples, or of the base."""
         if setting.normalization == "base":
             return self.base_normalization()
-        return Normalization.from_arrays(*self.few(setting))
+        return self.normalization(*self.few(setting))
 
     def few(self, setting: Setting) -> Arrays:
         """The target samples, physical; the seed says where in the order they start."""
@@ -181,11 +197,12 @@ class Study:
 
     def new_network(self) -> keras.Model:
         """An untrained network of the tier."""
-        nx, ny = self.ensemble(self.base_system).les_shape
+        ensemble = self.ensemble(self.base_system)
         return kst.build_sgs_cnn(
-            (nx, ny, 2),
+            (*ensemble.les_shape, len(ensemble.features.inputs)),
             num_layers=self.tier.num_layers,
             num_filters=self.tier.num_filters,
+            num_outputs=len(ensemble.features.outputs),
         )
 
     def base_network(self, seed: int) -> keras.Model:

@@ -1,4 +1,4 @@
-"""What is reproduced: three transfer cases and their reverses, in three sizes."""
+"""What is reproduced: transfer cases of one plane and of two layers, in three sizes."""
 
 from dataclasses import dataclass, replace
 
@@ -11,12 +11,16 @@ CASES = {
     "reynolds_1e5_to_1e3": ("high_reynolds", "low_reynolds"),
     "k25_to_k4": ("small_scales", "forced"),
     "k4_to_k25": ("forced", "small_scales"),
+    "qg_eddy_to_jet": ("qg_eddy", "qg_jet"),
+    "qg_eddy_to_3jet": ("qg_eddy", "qg_3jet"),
+    "qg_eddy_to_rd20": ("qg_eddy", "qg_rd20"),
 }
 """Name of a case -> systems of base and target, keys of `Tier.flows`.
 
 The names say the full tier; the smaller ones have smaller numbers in the same order.
 """
 NORMALIZATIONS = ("own", "base")
+_TWO_LAYERS = ("qg_eddy", "qg_jet", "qg_3jet", "qg_rd20")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ TIERS = {
             "low_reynolds": "forced_re1e3_kf4",
             "high_reynolds": "forced_re1e5_kf4",
             "small_scales": "forced_re2e4_kf25",
+            **{name: name for name in _TWO_LAYERS},
         },
         num_layers=11,
         num_filters=64,
@@ -110,6 +115,7 @@ TIERS = {
             "low_reynolds": "mini_forced_re5e2_kf4",
             "high_reynolds": "mini_forced_re4e3_kf4",
             "small_scales": "mini_forced_re2e3_kf16",
+            **{name: f"mini_{name}" for name in _TWO_LAYERS},
         },
         num_layers=6,
         num_filters=16,
@@ -128,6 +134,7 @@ TIERS = {
             "low_reynolds": "tiny_low_reynolds",
             "high_reynolds": "tiny_high_reynolds",
             "small_scales": "tiny_kf4",
+            **{name: f"tiny_{name}" for name in _TWO_LAYERS},
         },
         num_layers=2,
         num_filters=4,
@@ -160,10 +167,24 @@ def _tiny(reynolds: float, forcing_wavenumber: int | None) -> EnsembleConfig:
     )
 
 
+def _tiny_layers(name: str) -> EnsembleConfig:
+    """A named flow's physics on the grid of the tiny one."""
+    tiny, physics = named_flow("tiny_qg_eddy"), named_flow(name).flow
+    return replace(
+        tiny,
+        flow=replace(physics, num_points=32, hyperviscosity=tiny.flow.hyperviscosity),
+        num_trajectories=(2, 1, 1),
+        num_snapshots=4,
+        spin_up=tiny.interval,
+        seed=_TWO_LAYERS.index(name),
+    )
+
+
 _TINY = {
     "tiny_decaying": replace(_tiny(100.0, None), seed=1),
     "tiny_kf2": _tiny(100.0, 2),
     "tiny_low_reynolds": _tiny(50.0, 2),
     "tiny_high_reynolds": _tiny(200.0, 2),
     "tiny_kf4": _tiny(100.0, 4),
+    **{f"tiny_{name}": _tiny_layers(name) for name in _TWO_LAYERS},
 }

@@ -108,3 +108,18 @@ def test_one_thread_means_one_thread(bench):
     (row,) = import_module("thread_pools").measure([("none", 1, "")], 1)
     assert row.get("left_out") is None
     assert row["cpu_over_main_thread"] == pytest.approx(1.0, abs=HIDDEN_CPU)
+
+
+@pytest.mark.slow
+def test_two_layers_are_timed_against_their_transforms(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    bench_layers = import_module("bench_layers")
+    file = tmp_path / "layers.json"
+    arguments = ["--quick", "--sizes", "16", "32", "--json", str(file)]
+    assert bench_layers.main(arguments) == 0
+    rows = json.loads(file.read_text())
+    assert [row["num_points"] for row in rows] == [16, 32]
+    for row in rows:
+        assert row["floor_seconds"] > 0.0
+        assert row["step_over_floor"] > row["own_over_floor"] > 0.0
+    assert "own_over_floor" in capsys.readouterr().out

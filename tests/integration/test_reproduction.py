@@ -171,3 +171,18 @@ def test_calls_that_come_too_late_are_not_made(reproduce):
         early = clock.DeadlineExecutor(pool, clock.Deadline())
         assert early.submit(pow, 2, 3).result() == 8
     assert clock.Deadline(1.0).at > time.time()
+
+
+@pytest.mark.slow
+def test_two_layers_go_through_every_stage_in_pieces(reproduce, tmp_path):
+    common = ["--case", "qg_eddy_to_3jet", "--tier", "tiny"]
+    common += ["--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "runs")]
+    assert reproduce.main([*common, "--stop-after", "0"]) == reproduce.STOPPED
+    assert reproduce.main([*common, "--stages", "data", "base"]) == 0
+    assert reproduce.main(common) == 0
+    folder = tmp_path / "runs" / "tiny" / "qg_eddy_to_3jet"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [list(t["cc"]) for t in summary["transfers"]] == [LAYERS, LAYERS]
+    (online,) = summary["online"].values()
+    assert online["rows"][0]["closure"] == "no closure"
+    assert all(math.isfinite(row["energy_upper"]) for row in online["rows"])

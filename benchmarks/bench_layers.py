@@ -1,0 +1,132 @@
+"""Cost of two-layer flow against its transforms and against a peer, pyqg, in one run.
+
+    pip install -e ".[bench]" pyqg
+    python benchmarks/bench_layers.py --json runs/layers.json
+
+One right-hand side takes potential vorticity and velocities of both layers to physical
+space and four fluxes back: ten real two-dimensional transforms are its floor. pyqg
+forms the same products, on the same grid where this solver keeps what pyqg keeps
+(`aliased_products`). Times are CPU times of one thread, medians of interleaved
+repetitions; only the ratios are worth quoting.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarked_solver import four_transforms
+from interleaved_timing import Effort, Run, interleaved
+
+from turbulence_data import TwoLayerConfig
+from turbulence_data.solver import FftwEngine, Simulation
+
+SIZES = (64, 128, 256)
+EDDY = {"deformation_radius": 15e3, "beta": 1.5e-11, "bottom_drag": 5.787e-7}
+FILTER = 23.6
+# Steps that are timed, not solved: so short that no state ever changes visibly.
+TINY_STEP = 1.0
+
+
+def start_field(num_points: int) -> np.ndarray:
+    field = np.random.default_rng(0).normal(size=(2, num_points, num_points))
+    return 1e-6 * (field - field.mean(axis=(1, 2), keepdims=True))
+
+
+def own_runs(num_points: int) -> dict[str, Run]:
+    """A right-hand side as this solver has it, one as pyqg has it, and a step."""
+    right_hand_side, step = _own(num_points, aliased=False)
+    return {
+        "own": right_hand_side,
+        "own_aliased": _own(num_points, aliased=True)[0],
+        "own_step": step,
+    }
+
+
+def _own(num_points: int, aliased: bool) -> tuple[Run, Run]:
+    flow = TwoLayerConfig(
+        num_points, **EDDY, exponential_filter=FILTER, aliased_products=aliased
+    )
+    simulation = Simulation(flow)
+    state = simulation.start(start_field(num_points))
+    q_hat, out = state.vorticity_hat.copy(), np.empty_like(state.vorticity_hat)
+    side = FftwEngine().right_hand_side(simulation.equation)
+    integrator = FftwEngine().integrator(
+        simulation.equation, simulation.numerics.scheme
+    )
+    one = range(1)
+    return (
+        lambda: side.nonlinear_terms(q_hat, 0.0, out),
+        lambda: integrator.steps(q_hat, state, TINY_STEP, one),
+    )
+
+
+def peer_runs(num_points: int) -> dict[str, Run]:
+    """A right-hand side and a step of pyqg; nothing where it is not installed."""
+    if find_spec("pyqg") is None:
+        return {}
+    import pyqg
+
+    model = pyqg.QGModel(
+        nx=num_points,
+        rd=15e3,
+        beta=1.5e-11,
+        rek=5.787e-7,
+        dt=TINY_STEP,
+        tmax=1e12,
+        tavestart=1e12,
+        twrite=10**12,
+        ntd=1,
+        log_level=0,
+    )
+    model.set_q1q2(*np.swapaxes(start_field(num_points), 1, 2))  # axis 2 is x there
+
+    def right_hand_side() -> None:
+        model._invert()
+        model._do_advection()
+        model._do_friction()
+
+    return {"peer": right_hand_side, "peer_step": model._step_forward}
+
+
+def cost_row(num_points: int, effort: Effort) -> dict[str, Any]:
+    runs = own_runs(num_points) | peer_runs(num_points)
+    runs["floor"] = four_transforms(num_points, threads=1, pairs=5)
+    times = interleaved(runs, effort)
+    row: dict[str, Any] = {"num_points": num_points}
+    row |= {f"{name}_seconds": times.median(name) for name in runs}
+    row["own_over_floor"] = times.ratio("own", "floor")
+    row["step_over_floor"] = times.ratio("own_step", "floor")
+    if "peer" in runs:
+        row["peer_over_own"] = times.ratio("peer", "own")
+        row["peer_over_own_aliased"] = times.ratio("peer", "own_aliased")
+        row["step_over_peer_step"] = times.ratio("own_step", "peer_step")
+    return row
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--quick", action="store_true", help="a smoke test of seconds")
+    options = parser.parse_args(arguments)
+    effort = Effort(clock=time.process_time)
+    if options.quick:
+        effort = Effort(3, 0.005, time.process_time)
+    rows = [cost_row(size, effort) for size in options.sizes]
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(rows, indent=1))
+    names = list(rows[0])
+    print(" | ".join(names))
+    for row in rows:
+        print(" | ".join(f"{row[name]:.4g}" for name in names))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
