@@ -13,9 +13,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from turbulence_data.config import FlowConfig
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.generation._ensemble import EnsembleConfig
-from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._initial_conditions import (
+    RandomPotentialVorticity,
+    RandomVorticity,
+)
 
 
 @dataclass(eq=False)
@@ -89,8 +92,85 @@ def _tiny(forcing_wavenumber: int) -> EnsembleConfig:
     )
 
 
+_DAY, _YEAR = 86_400.0, 360 * 86_400.0  # the year of the published runs
+# Name -> physics of the published regimes: eddies and jets of the ocean, in SI units.
+_TWO_LAYERS: dict[str, dict[str, Any]] = {
+    "eddy": {"deformation_radius": 15e3, "beta": 1.5e-11, "bottom_drag": 5.787e-7},
+    "jet": {
+        **{"deformation_radius": 15e3, "beta": 1e-11, "bottom_drag": 7e-8},
+        "layer_ratio": 0.1,
+    },
+    "3jet": {
+        **{"deformation_radius": 15e3, "beta": 5e-12, "bottom_drag": 3.5e-8},
+        "layer_ratio": 0.05,
+    },
+    "rd20": {"deformation_radius": 20e3, "beta": 1.5e-11, "bottom_drag": 5.787e-7},
+}
+# nu_h k^8 that damps the smallest scales at 1e-4 / s, ten times faster than they turn.
+_HYPERVISCOSITY = {256: 1.51e22, 128: 4.25e24, 32: 4.12e29}
+
+
+def _two_layers(name: str, num_points: int, **sampling: Any) -> EnsembleConfig:
+    """Return a published regime; jets need years to settle, eddies months."""
+    spin_up = _YEAR * (5.0 if "jet" in name else 1.0)
+    options: dict[str, Any] = {
+        "spin_up": spin_up,
+        "coarse_spin_up": spin_up - 36 * _DAY,
+        "start": RandomPotentialVorticity(),
+        "operator": "operator_2",
+        "extra_fields": ("velocity", "operator_1", "operator_3"),
+    }
+    flow = TwoLayerConfig(
+        num_points,
+        **_TWO_LAYERS[name],
+        hyperviscosity=_HYPERVISCOSITY[num_points],
+        hyperviscosity_order=4,
+    )
+    return EnsembleConfig(flow, num_points // 4, **(options | sampling))
+
+
+def _two_layer_flows() -> dict[str, EnsembleConfig]:
+    flows = {
+        f"qg_{name}": _two_layers(
+            name,
+            256,
+            num_trajectories=(20, 4, 4),
+            num_snapshots=100,
+            interval=20 * _DAY,
+            time_step=3600.0,
+        )
+        for name in _TWO_LAYERS
+    }
+    flows |= {
+        f"mini_qg_{name}": _two_layers(
+            name,
+            128,
+            num_trajectories=(8, 1, 2),
+            num_snapshots=25,
+            interval=10 * _DAY,
+            time_step=7200.0,
+        )
+        for name in _TWO_LAYERS
+    }
+    flows["tiny_qg_eddy"] = replace(
+        _two_layers(
+            "eddy",
+            32,
+            num_trajectories=(4, 1, 1),
+            num_snapshots=8,
+            interval=5 * _DAY,
+            time_step=14_400.0,
+            coarse_spin_up=0.0,
+        ),
+        num_points_les=16,
+        spin_up=60 * _DAY,
+    )
+    return flows
+
+
 def _with(ensemble: EnsembleConfig, **physics: Any) -> EnsembleConfig:
-    return replace(ensemble, flow=replace(ensemble.flow, **physics))
+    flow: Any = ensemble.flow
+    return replace(ensemble, flow=replace(flow, **physics))
 
 
 # Inviscid but for nu_h k^8, which ends the enstrophy cascade some 1.3 times below the
@@ -118,6 +198,7 @@ NAMED_FLOWS: dict[str, EnsembleConfig] = {
     ),
     "tiny_forced_re2e2_kf4": _tiny(4),
     "tiny_forced_re2e2_kf8": _tiny(8),
+    **_two_layer_flows(),
 }
 """Name of a dataset config -> the ensemble it stands for."""
 

@@ -22,6 +22,13 @@ from turbulence_data._checks import (
 
 INPUT_FIELDS = ("streamfunction", "vorticity")
 OUTPUT_FIELDS = ("sgs_forcing",)
+_LAYERS = ("upper", "lower")
+_LAYER_INPUTS = tuple(
+    f"{name}_{layer}"
+    for name in ("streamfunction", "potential_vorticity")
+    for layer in _LAYERS
+)
+_LAYER_OUTPUTS = tuple(f"sgs_forcing_{layer}" for layer in _LAYERS)
 Array = NDArray[np.float32]
 Example = Mapping[str, Any]
 
@@ -131,8 +138,123 @@ class Normalization:
         ]
 
 
+Pairs = tuple[tuple[float, float], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class TwoLayerNormalization:
+    """Mean and standard deviation of each field of each layer, of one train split.
+
+        normalized = (field - mean) / std
+
+    Attributes:
+        streamfunction: `(mean, std)` of the upper and the lower layer.
+        vorticity: of potential vorticity, likewise.
+        sgs_forcing: likewise.
+
+    Raises:
+        ValueError: for a mean that is not finite or a std that is not positive.
+
+    Example:
+        >>> one = ((0.0, 1.0), (0.0, 2.0))
+        >>> normalization = TwoLayerNormalization(one, one, one)
+        >>> x, y = np.ones((1, 8, 8, 4)), np.ones((1, 8, 8, 2))
+        >>> normalization.normalize(x, y)[1][0, 0, 0].tolist()
+        [1.0, 0.5]
+    """
+
+    streamfunction: Pairs
+    vorticity: Pairs
+    sgs_forcing: Pairs
+
+    def __post_init__(self) -> None:
+        for name in ("streamfunction", "vorticity", "sgs_forcing"):
+            values = np.asarray(getattr(self, name), np.float64)
+            if values.shape != (2, 2) or not np.all(np.isfinite(values)):
+                raise ValueError(
+                    f"{name} must be (mean, std) of the upper and of the lower layer, "
+                    f"finite; received {getattr(self, name)!r}."
+                )
+            for layer, (_, std) in zip(_LAYERS, values.tolist(), strict=True):
+                check_positive(f"the standard deviation of {name}, {layer}", std)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> TwoLayerNormalization:
+        """Return the normalization by the train split, from `info.metadata`.
+
+        Raises:
+            KeyError: when the metadata are not those of a two-layer dataset.
+        """
+        moments = metadata.get("fields", {})
+        missing = sorted({*_LAYER_INPUTS, *_LAYER_OUTPUTS} - set(moments))
+        if missing:
+            raise KeyError(
+                "metadata must be the `info.metadata` of a dataset of two layers; its "
+                f"'fields' lack {missing}."
+            )
+        return cls._of(
+            [
+                (float(moments[name]["mean"]), float(moments[name]["std"]))
+                for name in (*_LAYER_INPUTS, *_LAYER_OUTPUTS)
+            ]
+        )
+
+    @classmethod
+    def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> TwoLayerNormalization:
+        """Return the normalization by the given arrays, of channels as `to_arrays`.
+
+        Raises:
+            ValueError: for arrays of other channels, or a field that does not vary.
+        """
+        x, y = np.asarray(x), np.asarray(y)
+        check_real("x", x)
+        check_real("y", y)
+        if x.shape[-1:] + y.shape[-1:] != (4, 2):
+            raise ValueError(
+                f"x and y must have the channels {_LAYER_INPUTS} and {_LAYER_OUTPUTS} "
+                f"on their last axis; received the shapes {x.shape} and {y.shape}."
+            )
+        channels = [x[..., i] for i in range(4)] + [y[..., i] for i in range(2)]
+        return cls._of(
+            [
+                (float(np.mean(one, dtype=float)), float(np.std(one, dtype=float)))
+                for one in channels
+            ]
+        )
+
+    @classmethod
+    def _of(cls, pairs: Sequence[tuple[float, float]]) -> TwoLayerNormalization:
+        """Return that of six channels, in the order of inputs and outputs."""
+        return cls(
+            streamfunction=(pairs[0], pairs[1]),
+            vorticity=(pairs[2], pairs[3]),
+            sgs_forcing=(pairs[4], pairs[5]),
+        )
+
+    def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return `(field - mean) / std` of inputs and outputs, channels last."""
+        (mean_x, std_x), (mean_y, std_y) = self._channels()
+        return (x - mean_x) / std_x, (y - mean_y) / std_y
+
+    def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return `field * std + mean`, the inverse of `normalize`."""
+        (mean_x, std_x), (mean_y, std_y) = self._channels()
+        return x * std_x + mean_x, y * std_y + mean_y
+
+    def _channels(self) -> list[tuple[Array, Array]]:
+        inputs = np.array([*self.streamfunction, *self.vorticity], np.float32)
+        outputs = np.array(self.sgs_forcing, np.float32)
+        return [(pairs[:, 0], pairs[:, 1]) for pairs in (inputs, outputs)]
+
+
+AnyNormalization = Normalization | TwoLayerNormalization
+
+
 def to_arrays(
-    examples: Iterable[Example], normalization: Normalization | None = None
+    examples: Iterable[Example],
+    normalization: AnyNormalization | None = None,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> tuple[Array, Array]:
     """Return all examples as one pair of arrays.
 
@@ -140,10 +262,14 @@ def to_arrays(
         examples: single, decoded examples: a `tf.data.Dataset`, a TFDS data source, or
             a list.
         normalization: how to scale the fields; None leaves them in physical units.
+        inputs: features that are the channels of x; by default streamfunction and
+            vorticity, of two layers those of the upper, then of the lower layer each.
+        outputs: features that are the channels of y; by default the sgs_forcing.
 
     Returns:
         `x` of shape `(n, nx, ny, 2)` with channels (streamfunction, vorticity), and `y`
-        of shape `(n, nx, ny, 1)` with sgs_forcing; float32.
+        of shape `(n, nx, ny, 1)` with sgs_forcing; float32. Of two layers they have 4
+        and 2 channels.
 
     Raises:
         ValueError: when there are no examples, or batches of them.
@@ -153,14 +279,15 @@ def to_arrays(
             f"normalization must be a Normalization or None; received {normalization!r}"
             ". Make one with Normalization.from_metadata or .from_arrays."
         )
-    inputs, outputs = [], []
+    every_x, every_y = [], []
     for example in examples:
         check_example(example)
-        inputs.append(_stack(example, INPUT_FIELDS))
-        outputs.append(_stack(example, OUTPUT_FIELDS))
-    if not inputs:
+        of_x, of_y = _channels_of(example, inputs, outputs)
+        every_x.append(_stack(example, of_x))
+        every_y.append(_stack(example, of_y))
+    if not every_x:
         raise ValueError("the dataset holds no examples; pass a split that has some.")
-    x, y = np.stack(inputs), np.stack(outputs)
+    x, y = np.stack(every_x), np.stack(every_y)
     if x.ndim != 4:
         raise ValueError(
             "expected single examples with fields of shape (nx, ny); received "
@@ -200,8 +327,10 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
 def batches(
     dataset: Any,
     batch_size: int,
-    normalization: Normalization | None,
+    normalization: AnyNormalization | None,
     shuffle_seed: int | None = None,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> Any:
     """Return a `tf.data.Dataset` of batches `(x, y)`, laid out as by `to_arrays`.
 
@@ -211,12 +340,15 @@ def batches(
         normalization: how to scale the fields; None leaves them in physical units.
         shuffle_seed: shuffles all examples anew in each epoch, the same way in each
             run, and holds them in memory for it; None keeps their order.
+        inputs: features that are the channels of x, as of `to_arrays`.
+        outputs: features that are the channels of y.
     """
     import tensorflow as tf
 
     def channels(example: Example) -> tuple[Any, Any]:
-        x = tf.stack([example[name] for name in INPUT_FIELDS], axis=-1)
-        y = tf.stack([example[name] for name in OUTPUT_FIELDS], axis=-1)
+        of_x, of_y = _channels_of(example, inputs, outputs)
+        x = tf.stack([example[name] for name in of_x], axis=-1)
+        y = tf.stack([example[name] for name in of_y], axis=-1)
         return normalization.normalize(x, y) if normalization else (x, y)
 
     check_whole("batch_size", batch_size, at_least=1)
@@ -224,6 +356,21 @@ def batches(
         dataset = dataset.shuffle(max(1, int(dataset.cardinality())), seed=shuffle_seed)
     dataset = dataset.map(channels, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _channels_of(
+    example: Example, inputs: Sequence[str] | None, outputs: Sequence[str] | None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the features of x and y: those asked for, or those of the kind of flow."""
+    has_layers = _LAYER_INPUTS[-1] in example
+    inputs = inputs or (_LAYER_INPUTS if has_layers else INPUT_FIELDS)
+    outputs = outputs or (_LAYER_OUTPUTS if has_layers else OUTPUT_FIELDS)
+    missing = [name for name in (*inputs, *outputs) if name not in example]
+    if missing and (has_layers or INPUT_FIELDS[-1] in example):
+        raise KeyError(
+            f"the examples have no feature {missing}; they have {sorted(example)}."
+        )
+    return inputs, outputs
 
 
 def _stack(example: Example, names: Sequence[str]) -> Array:

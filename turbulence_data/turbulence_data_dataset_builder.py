@@ -15,8 +15,9 @@ from turbulence_data.generation._store import (
     GeneratedExamples,
     check_metadata,
     features_of,
+    supervised_keys_of,
 )
-from turbulence_data.input_pipeline import few_shot
+from turbulence_data.input_pipeline import INPUT_FIELDS, OUTPUT_FIELDS, few_shot
 
 
 class _Configs(dict[str, TurbulenceConfig]):
@@ -27,7 +28,7 @@ class _Configs(dict[str, TurbulenceConfig]):
 
 
 class Builder(RecordsBuilder):
-    """Filtered 2-D turbulence and its subgrid forcing, simulated on demand.
+    """Filtered turbulence and its subgrid forcing, simulated on demand.
 
     Args:
         executor: where trajectories run; one process a core by default.
@@ -93,12 +94,13 @@ class Builder(RecordsBuilder):
 
     def _info(self) -> Any:
         features = None  # of an own flow that was opened by its name: those on disk
+        keys: Any = ({name: name for name in INPUT_FIELDS}, *OUTPUT_FIELDS)
         if isinstance(self.builder_config, TurbulenceConfig):
             features = tfds.features.FeaturesDict(features_of(self.ensemble))
-        inputs = {name: name for name in ("streamfunction", "vorticity")}
+            keys = supervised_keys_of(self.ensemble)
         return self.dataset_info_from_configs(
             features=features,
-            supervised_keys=(inputs, "sgs_forcing"),
+            supervised_keys=keys,
             disable_shuffling=True,  # examples stay in order: trajectory, then time
             metadata=tfds.core.MetadataDict(),
         )

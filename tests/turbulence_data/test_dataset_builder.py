@@ -33,8 +33,7 @@ from turbulence_data.generation import (
     process_pool,
     sample_trajectory,
 )
-from turbulence_data.generation._ensemble import EXTRA_FIELDS, FIELDS
-from turbulence_data.generation._trajectory import SCALARS
+from turbulence_data.generation._features import EXTRA_FIELDS, FIELDS, SCALARS
 
 TINY = EnsembleConfig(
     flow=FlowConfig((32, 48), reynolds=100.0, beta=0.1),

@@ -10,7 +10,7 @@ import xarray
 
 from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
 from turbulence_data.generation import InProcessExecutor, content_hash
-from turbulence_data.generation._trajectory import SCALARS
+from turbulence_data.generation._features import SCALARS
 from turbulence_data.interchange import (
     ExportSource,
     examples_of,

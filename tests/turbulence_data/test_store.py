@@ -10,13 +10,13 @@ from turbulence_data import _files
 from turbulence_data._files import DamagedFileError
 from turbulence_data.config import FlowConfig
 from turbulence_data.generation._ensemble import (
-    FIELDS,
     EnsembleConfig,
     config_hash,
     plain_config,
 )
+from turbulence_data.generation._features import FIELDS, SCALARS
 from turbulence_data.generation._store import TrajectoryStore
-from turbulence_data.generation._trajectory import SCALARS, Trajectory
+from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._forcing import RingForcing
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._schemes import etdrk4

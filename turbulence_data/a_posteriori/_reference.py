@@ -78,6 +78,7 @@ class Reference:
             trajectories: of `sampling.sample_trajectory`; as many members.
 
         Raises:
+            TypeError: for an ensemble of two layers.
             ValueError: without trajectories.
         """
         if not trajectories:
@@ -85,9 +86,11 @@ class Reference:
                 "a reference needs at least one trajectory; received none."
             )
         times = trajectories[0].times
-        width = ensemble.filter_width
+        width, flow = ensemble.filter_width, ensemble.flow
+        if not isinstance(flow, FlowConfig):
+            raise TypeError(f"a reference is of one plane of fluid; received {flow!r}.")
         return cls(
-            les_flow(ensemble.flow, ensemble.num_points_les, filter_width=width),
+            les_flow(flow, ensemble.num_points_les, filter_width=width),
             times - times[0],
             np.stack([each.vorticity for each in trajectories], axis=1),
             np.stack([each.sgs_forcing for each in trajectories], axis=1),

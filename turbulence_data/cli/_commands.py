@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,7 @@ class List(Command):
         rows = [
             [
                 row["flow"],
-                "inviscid" if row["reynolds"] is None else f"{row['reynolds']:g}",
-                "decaying"
-                if row["forcing_wavenumber"] is None
-                else f"k = {row['forcing_wavenumber']}",
+                *_driven(row),
                 f"{row['beta']:g}",
                 " x ".join(map(str, row["dns_points"])),
                 " x ".join(map(str, row["les_points"])),
@@ -274,10 +272,12 @@ class Export(Command):
 def _row(name: str) -> dict[str, Any]:
     ensemble = NAMED_FLOWS[name]
     flow = ensemble.flow
+    reynolds = getattr(flow, "reynolds", math.inf)
     return {
         "flow": name,
-        "reynolds": flow.reynolds if flow.viscosity > 0.0 else None,
-        "forcing_wavenumber": flow.forcing_wavenumber,
+        "layers": ensemble.features.num_layers,
+        "reynolds": reynolds if math.isfinite(reynolds) else None,
+        "forcing_wavenumber": getattr(flow, "forcing_wavenumber", None),
         "beta": flow.beta,
         "dns_points": list(flow.shape),
         "les_points": list(ensemble.les_shape),
@@ -285,6 +285,17 @@ def _row(name: str) -> dict[str, Any]:
         "snapshots": ensemble.num_snapshots,
         "megabytes": round(ensemble.num_bytes / 1e6, 1),
     }
+
+
+def _driven(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the columns of Reynolds number and forcing."""
+    wavenumber = row["forcing_wavenumber"]
+    if row["layers"] == 2:
+        return "inviscid", "shear"
+    return (
+        "inviscid" if row["reynolds"] is None else f"{row['reynolds']:g}",
+        "decaying" if wavenumber is None else f"k = {wavenumber}",
+    )
 
 
 def _number(value: float | None) -> str:

@@ -19,20 +19,21 @@ from turbulence_data._checks import (
     check_whole,
 )
 from turbulence_data._files import json_hash
-from turbulence_data.config import FlowConfig
+from turbulence_data.coarsening import check_products, operator_named
+from turbulence_data.config import FlowConfig, TwoLayerConfig
+from turbulence_data.generation._features import Features, features_of_flow
 from turbulence_data.solver._engine import Engine, check_engine
 from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import Grid
-from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._initial_conditions import (
+    RandomPotentialVorticity,
+    RandomVorticity,
+)
 from turbulence_data.solver._modes import truncated_modes
 from turbulence_data.solver._schemes import Scheme, integrating_factor_rk4
 from turbulence_data.solver.fftw._engine import FftwEngine
 
 SPLITS = ("train", "validation", "test")
-FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
-"""Fields of every snapshot, float32, shape `(nx, ny)`."""
-EXTRA_FIELDS = {"velocity": 2, "tau": 3, "sigma": 2}
-"""Fields on request, float32, shape `(nx, ny, channels)`; the number of channels."""
 # Part of every key: raise it when the layout of the files, or the numbers that the
 # solver gives for the same config, change.
 _FORMAT_VERSION = 4
@@ -57,7 +58,7 @@ class EnsembleConfig:
     """Configuration of a dataset, which decides its bytes.
 
     Attributes:
-        flow: physics and DNS resolution.
+        flow: physics and DNS resolution, of one plane or of two layers.
         num_points_les: LES points, one number or a pair.
         num_trajectories: independent trajectories of the (train, validation, test)
             splits.
@@ -70,10 +71,12 @@ class EnsembleConfig:
             most, where the flow is too fast for it. None lets the solver choose from
             the speed of the flow, as in `evolve`. Snapshots come at their exact times
             all the same.
-        start: draws the start field.
+        start: draws the start field; a `RandomPotentialVorticity` for two layers.
         seed: seed of the ensemble; a trajectory's own derives from it and its number.
         filter_width: width of the Gaussian filter; None for two LES cells.
-        extra_fields: names from `EXTRA_FIELDS`, see `stresses.SubgridStresses`.
+        extra_fields: fields on request: "velocity", "tau", "sigma", see
+            `SubgridStresses`; of two layers "velocity", and other operators, which add
+            their potential vorticity and forcing.
         forcing: what drives the flow, as of `evolve`, if `flow.forcing_wavenumber` is
             None. Each trajectory has its own stream of a stochastic forcing. A function
             must be one of a module: processes find it, and the data name it, by that
@@ -82,13 +85,15 @@ class EnsembleConfig:
         dtype: precision of the DNS, `np.float64` or `np.float32`.
         engine: what computes the DNS, `FftwEngine()` or `JaxEngine()`; on the latter
             see there for the executor that it wants.
+        operator: name in `OPERATORS` of what filters two layers, which has no default;
+            None for one plane, whose filter is a Gaussian.
 
     Raises:
         ValueError: when a value is out of range or values contradict each other.
         TypeError: for a forcing or a scheme that has no name or value to be known by.
     """
 
-    flow: FlowConfig
+    flow: FlowConfig | TwoLayerConfig
     num_points_les: int | tuple[int, int]
     num_trajectories: tuple[int, int, int]
     num_snapshots: int
@@ -96,7 +101,9 @@ class EnsembleConfig:
     interval: float
     time_step: float | None = None
     coarse_spin_up: float = 0.0
-    start: RandomVorticity = field(default_factory=RandomVorticity)
+    start: RandomVorticity | RandomPotentialVorticity = field(
+        default_factory=RandomVorticity
+    )
     seed: int = 0
     filter_width: float | None = None
     extra_fields: tuple[str, ...] = ()
@@ -104,12 +111,15 @@ class EnsembleConfig:
     scheme: Scheme = integrating_factor_rk4
     dtype: DTypeLike = np.float64
     engine: Engine = field(default_factory=FftwEngine)
+    operator: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.flow, FlowConfig) or not callable(self.start):
+        if not isinstance(self.flow, FlowConfig | TwoLayerConfig) or not callable(
+            self.start
+        ):
             raise ValueError(
-                "flow must be a FlowConfig and start a callable (grid, rng) -> "
-                f"vorticity; received {self.flow!r} and {self.start!r}."
+                "flow must be a FlowConfig or TwoLayerConfig and start a callable "
+                f"(grid, rng) -> vorticity; received {self.flow!r} and {self.start!r}."
             )
         les_shape = as_pair(self.num_points_les, "num_points_les")
         object.__setattr__(self, "num_points_les", les_shape)
@@ -130,6 +140,7 @@ class EnsembleConfig:
         if self.filter_width is not None:
             check_filter_width(self.filter_width, self.flow.lengths)
         self._check_extra_fields()
+        self._check_operator()
         self._check_numerics()
 
     def __repr__(self) -> str:
@@ -145,14 +156,42 @@ class EnsembleConfig:
     def _check_extra_fields(self) -> None:
         names: Any = self.extra_fields
         is_tuple = isinstance(names, Sequence) and not isinstance(names, str)
-        if not is_tuple or any(name not in tuple(EXTRA_FIELDS) for name in names):
+        known = tuple(self.features.extra_fields)
+        if not is_tuple or any(name not in known for name in names):
             raise ValueError(
-                f"extra_fields must be a tuple of names from {tuple(EXTRA_FIELDS)}; "
+                f"extra_fields must be a tuple of names from {known}; "
                 f"received {names!r}."
             )
         # One order, once each: the same fields are the same ensemble.
-        ordered = tuple(name for name in EXTRA_FIELDS if name in names)
+        ordered = tuple(name for name in known if name in names)
         object.__setattr__(self, "extra_fields", ordered)
+
+    def _check_operator(self) -> None:
+        """Two layers are filtered by operators, one plane by its Gaussian."""
+        if isinstance(self.flow, FlowConfig):
+            if self.operator is not None:
+                raise ValueError(
+                    "operator filters two layers; one plane has its Gaussian filter of "
+                    f"filter_width. Received operator={self.operator!r}."
+                )
+            return
+        for name, value in (
+            ("filter_width", self.filter_width),
+            ("forcing", self.forcing),
+        ):
+            if value is not None:
+                raise ValueError(
+                    f"{name} must be None for two layers, which have a shear and an "
+                    f"operator; received {value!r}."
+                )
+        if isinstance(self.start, RandomVorticity):
+            raise ValueError(
+                "start must draw potential vorticity of two layers, such as "
+                f"RandomPotentialVorticity(); received {self.start!r}."
+            )
+        for name in (self.operator, *self.extra_fields):
+            if name != "velocity":
+                check_products(self.flow, operator_named(name))
 
     def _check_trajectories(self) -> None:
         numbers = self.num_trajectories
@@ -192,17 +231,29 @@ class EnsembleConfig:
             plain_value(getattr(self, name))
         flow = self.coarse_flow() if self.coarse_spin_up > 0.0 else self.flow
         modes = truncated_modes(Grid(flow.shape, flow.lengths), self.dtype)
-        drive_of(flow, self.forcing, modes)
+        if isinstance(flow, FlowConfig):
+            drive_of(flow, self.forcing, modes)
         object.__setattr__(self, "dtype", modes.dtype.type)
 
-    def coarse_flow(self) -> FlowConfig:
+    def coarse_flow(self) -> FlowConfig | TwoLayerConfig:
         """Return the flow at half the resolution, on which the spin-up starts.
+
+        Two layers keep the damping rate of the smallest scales there.
 
         Raises:
             ValueError: when that grid is too coarse, for the forcing for example.
         """
         nx, ny = self.flow.shape
-        return replace(self.flow, num_points=(nx // 2, ny // 2))
+        half = replace(self.flow, num_points=(nx // 2, ny // 2))
+        if isinstance(half, FlowConfig):
+            return half
+        steeper = 2.0 ** (2 * half.hyperviscosity_order)
+        return replace(half, hyperviscosity=steeper * half.hyperviscosity)
+
+    @property
+    def features(self) -> Features:
+        """What an example holds."""
+        return features_of_flow(self.flow)
 
     @property
     def les_shape(self) -> tuple[int, int]:
@@ -222,10 +273,10 @@ class EnsembleConfig:
     @property
     def num_bytes(self) -> int:
         """Size of the fields of all snapshots, once."""
-        channels = len(FIELDS) + sum(EXTRA_FIELDS[name] for name in self.extra_fields)
+        shapes = self.features.shapes(self.les_shape, self.extra_fields).values()
+        values = sum(math.prod(shape) for shape in shapes)
         snapshots = sum(self.num_trajectories) * self.num_snapshots
-        nx, ny = self.les_shape
-        return snapshots * channels * nx * ny * np.dtype(np.float32).itemsize
+        return snapshots * values * np.dtype(np.float32).itemsize
 
     def trajectory_ids(self, split: str) -> list[int]:
         """Return the numbers of the trajectories of a split; none is in two splits.
@@ -242,7 +293,8 @@ class EnsembleConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return all values as plain, JSON-ready types; functions by their names.
 
-        The default engine is left out, as from configs older than the choice.
+        The default engine, and the operator of one plane, are left out, as from configs
+        older than the choice.
         """
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         by_name = {name: plain_value(values[name]) for name in _BY_NAME}
@@ -250,6 +302,8 @@ class EnsembleConfig:
         plain = values | by_name | {"flow": self.flow.to_dict(), "start": start}
         if self.engine == FftwEngine():
             del plain["engine"]
+        if self.operator is None:
+            del plain["operator"]
         return plain
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,13 @@ import scipy
 from numpy.typing import NDArray
 
 from turbulence_data._checks import check_example
-from turbulence_data.diagnostics import energy_spectrum, variance_spectrum
+from turbulence_data.config import FlowConfig, TwoLayerConfig
+from turbulence_data.diagnostics import (
+    energy_spectrum,
+    layer_spectra,
+    variance_spectrum,
+)
 from turbulence_data.generation._ensemble import (
-    FIELDS,
     EnsembleConfig,
     config_hash,
     plain_config,
@@ -27,18 +32,6 @@ from turbulence_data.solver._modes import truncated_modes
 
 _DISTRIBUTION = "keras-spectral-tl"
 _LIBRARIES = ("numpy", "scipy", "pyfftw", "tensorflow-datasets")
-_CONVENTIONS = {
-    "axes": "axis 0 is x, axis 1 is y",
-    "velocity": "u = d(streamfunction)/dy, v = -d(streamfunction)/dx",
-    "streamfunction": "laplacian(streamfunction) = -vorticity",
-    "filter": "gaussian exp(-k^2 filter_width^2 / 24), then spectral truncation",
-    "spectra": "sum over the shell [k - 1/2, k + 1/2)",
-    "turnover_time": "1 / rms(vorticity of the DNS)",
-    "work": "of a stochastic forcing the expected injection, whatever the flow does",
-    "k_max_eta": "nu / eta^2 + nu_h / eta^2p = eta_Z^(1/3), eta_Z: of the enstrophy",
-    "tau": "filter(u_i u_j) - filter(u_i) filter(u_j), channels xx, xy, yy",
-    "sigma": "filter(u_i omega) - filter(u_i) filter(omega), channels x, y",
-}
 
 
 def package_version() -> str:
@@ -104,9 +97,9 @@ class EnsembleStatistics:
 
     def __init__(self, ensemble: EnsembleConfig) -> None:
         self._ensemble = ensemble
-        names = (*FIELDS, *ensemble.extra_fields)
+        names = ensemble.features.shapes(ensemble.les_shape, ensemble.extra_fields)
         self._moments = {name: _Moments() for name in names}
-        self._spectra = _MeanSpectra(ensemble.flow.lengths)
+        self._spectra = _MeanSpectra(ensemble)
         self._balance = _Balance()
         self._levels: list[dict[str, Any]] = []
         self._courant: list[float] = []
@@ -122,7 +115,8 @@ class EnsembleStatistics:
         self._balance.add(rows)
         if split != "train":
             return
-        for name, values in trajectory.fields().items():
+        features = ensemble.features.split(trajectory.fields())
+        for name, values in features.items():
             self._moments[name].add(values)
         self._spectra.add(trajectory)
         self._autocorrelations.append(autocorrelation(trajectory.vorticity))
@@ -134,7 +128,7 @@ class EnsembleStatistics:
         correlation = np.mean(self._autocorrelations, axis=0)
         return {
             "pi_convention": "rhs_add",
-            "conventions": _CONVENTIONS,
+            "conventions": dict(ensemble.features.conventions),
             "fields": {name: m.to_dict() for name, m in self._moments.items()},
             "spectra": self._spectra.to_dict(),
             "largest_courant_ratio": max(self._courant),
@@ -221,6 +215,8 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
             but for drag.
     """
     flow = ensemble.flow
+    if not isinstance(flow, FlowConfig):
+        return None
     lost = -_column(history, "enstrophy_dissipation")
     by_drag = 2.0 * flow.linear_drag * _column(history, "enstrophy")
     rate = max(0.0, float(np.mean(lost - by_drag))) ** (1.0 / 3.0)
@@ -357,8 +353,10 @@ class _Moments:
 class _MeanSpectra:
     """Mean spectra over snapshots."""
 
-    def __init__(self, lengths: tuple[float, float]) -> None:
-        self.lengths = lengths
+    def __init__(self, ensemble: EnsembleConfig) -> None:
+        self._flow = ensemble.flow
+        if isinstance(self._flow, TwoLayerConfig):
+            self._flow = replace(self._flow, num_points=ensemble.les_shape)
         self.count = 0
         self.wavenumbers: list[float] = []
         self.sums: dict[str, NDArray[np.float64]] = {}
@@ -367,10 +365,15 @@ class _MeanSpectra:
         for vorticity, sgs_forcing in zip(
             trajectory.vorticity, trajectory.sgs_forcing, strict=True
         ):
-            wavenumbers, energy = energy_spectrum(vorticity, self.lengths)
-            _, variance = variance_spectrum(sgs_forcing, self.lengths)
+            if isinstance(self._flow, TwoLayerConfig):
+                wavenumbers, spectra = _layers(vorticity, sgs_forcing, self._flow)
+            else:
+                lengths = self._flow.lengths
+                wavenumbers, energy = energy_spectrum(vorticity, lengths)
+                _, variance = variance_spectrum(sgs_forcing, lengths)
+                spectra = {"energy": energy, "sgs_forcing": variance}
             self.wavenumbers = [float(k) for k in wavenumbers]
-            for name, one in (("energy", energy), ("sgs_forcing", variance)):
+            for name, one in spectra.items():
                 self.sums[name] = one + self.sums.get(name, 0.0)
             self.count += 1
 
@@ -380,6 +383,23 @@ class _MeanSpectra:
             "wavenumbers": self.wavenumbers,
             **{name: [float(entry) for entry in mean] for name, mean in means.items()},
         }
+
+
+def _layers(
+    potential_vorticity: NDArray[np.floating],
+    sgs_forcing: NDArray[np.floating],
+    flow: TwoLayerConfig,
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Return wavenumbers and the spectra of one snapshot of two layers."""
+    centred = potential_vorticity - potential_vorticity.mean((1, 2), keepdims=True)
+    of_flow = layer_spectra(centred, flow)
+    spectra = {"potential_energy": of_flow.potential_energy}
+    size = of_flow.wavenumbers.size
+    for number, layer in enumerate(("upper", "lower")):
+        spectra[f"energy_{layer}"] = of_flow.kinetic_energy[number]
+        _, variance = variance_spectrum(sgs_forcing[number], flow.lengths)
+        spectra[f"sgs_forcing_{layer}"] = variance[:size]
+    return of_flow.wavenumbers, spectra
 
 
 def _versions() -> dict[str, str]:

@@ -23,17 +23,15 @@ from turbulence_data._files import (
     write_arrays,
 )
 from turbulence_data.generation._ensemble import (
-    EXTRA_FIELDS,
-    FIELDS,
     SPLITS,
     EnsembleConfig,
     config_hash,
     trajectory_key,
 )
+from turbulence_data.generation._features import FIELDS
 from turbulence_data.generation._pool import run_trajectories
 from turbulence_data.generation._statistics import ContentHash, EnsembleStatistics
 from turbulence_data.generation._trajectory import (
-    SCALARS,
     Progress,
     Trajectory,
     examples_of,
@@ -298,17 +296,23 @@ def features_of(ensemble: EnsembleConfig) -> dict[str, Any]:
     """Return the TFDS features of the examples of an ensemble."""
     # BYTES keeps every bit of a float64; TFDS's default goes through float32.
     bits = {"encoding": tfds.features.Encoding.BYTES}
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FIELDS, ensemble.les_shape)
-    for name in ensemble.extra_fields:
-        shapes[name] = (*ensemble.les_shape, EXTRA_FIELDS[name])
+    features = ensemble.features
+    shapes = features.shapes(ensemble.les_shape, ensemble.extra_fields)
     fields = {
         name: tfds.features.Tensor(shape=shape, dtype=np.float32, **bits)
         for name, shape in shapes.items()
     }
     return fields | {
         name: tfds.features.Tensor(shape=(), dtype=kind, doc=doc, **bits)
-        for name, (kind, doc) in SCALARS.items()
+        for name, (kind, doc) in features.scalars.items()
     }
+
+
+def supervised_keys_of(ensemble: EnsembleConfig) -> tuple[Any, Any]:
+    """Return the features that a network takes and gives, as TFDS has them."""
+    inputs, outputs = ensemble.features.inputs, ensemble.features.outputs
+    one = outputs[0] if len(outputs) == 1 else {name: name for name in outputs}
+    return {name: name for name in inputs}, one
 
 
 def check_metadata(metadata: Mapping[str, Any], directory: str) -> None:

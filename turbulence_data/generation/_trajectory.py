@@ -11,13 +11,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.config import FlowConfig
+from turbulence_data.coarsening import FilteredLayers, filtered_layers
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import subgrid_stresses
-from turbulence_data.generation._ensemble import FIELDS, EnsembleConfig
+from turbulence_data.generation._ensemble import EnsembleConfig
+from turbulence_data.generation._features import FIELDS, scalars_of_flow
 from turbulence_data.solver._engine import State
 from turbulence_data.solver._evolve import advance_to
 from turbulence_data.solver._forcing import as_forcing
-from turbulence_data.solver._grid import resample
+from turbulence_data.solver._grid import Field, resample
 from turbulence_data.solver._simulation import (
     FINE_TOLERANCE,
     Numerics,
@@ -35,20 +37,6 @@ HISTORY = (
     "dissipation",
 )
 """Columns of a trajectory's history, see `Trajectory`."""
-SCALARS: dict[str, tuple[type[np.generic], str]] = {
-    "trajectory": (np.int64, "Number of the trajectory; no number is in two splits."),
-    "time": (np.float64, "Time since the start field."),
-    "seed": (np.int64, "Seed of the ensemble; streams are seeded (seed, trajectory)."),
-    "reynolds": (np.float64, "Inverse viscosity; inf for an inviscid flow."),
-    "linear_drag": (np.float64, "Rate of the linear drag."),
-    "beta": (np.float64, "Gradient of the Coriolis parameter."),
-    "filter_width": (np.float64, "Width of the Gaussian filter."),
-    "forcing_wavenumber": (
-        np.int64,
-        "Wavenumber of the cosine forcing; 0 for none, or another forcing.",
-    ),
-}
-"""Scalar features of an example: type and meaning."""
 # How often a leg that is too fast for its time step is run again with half of it.
 _HALVINGS = 2
 
@@ -62,7 +50,8 @@ class Trajectory:
     Attributes:
         trajectory_id: number of the trajectory.
         times: times of the snapshots, shape `(n,)`.
-        vorticity: filtered vorticity, shape `(n, nx, ny)`, float32.
+        vorticity: filtered vorticity, shape `(n, nx, ny)`, float32; of two layers the
+            potential vorticity, shape `(n, 2, nx, ny)`.
         streamfunction: filtered streamfunction, likewise.
         sgs_forcing: subgrid forcing, likewise.
         history: columns `HISTORY` of the DNS from the start field on, spin-up included,
@@ -70,7 +59,8 @@ class Trajectory:
             work and dissipation (at most 0, drag included) add up to d(energy)/dt, for
             a stochastic forcing in the mean over realisations; enstrophy_dissipation
             (at most 0) includes drag too.
-        extra_fields: name -> field of shape `(n, nx, ny, channels)`, float32.
+        extra_fields: name -> field of shape `(n, nx, ny, channels)`, float32; of two
+            layers `(n, channels, nx, ny)`.
     """
 
     trajectory_id: int
@@ -116,7 +106,7 @@ class Checkpoints(Protocol):
 class _Leg(NamedTuple):
     """Uninterrupted part of a simulation, whose ends decide its time steps."""
 
-    flow: FlowConfig
+    flow: FlowConfig | TwoLayerConfig
     time_step: float | None
     end: float
     is_noted: bool = False
@@ -127,22 +117,18 @@ def examples_of(
     ensemble: EnsembleConfig, trajectory: Trajectory
 ) -> Iterator[dict[str, Any]]:
     """Yield the examples of the dataset that a trajectory makes, in order of time."""
-    flow = ensemble.flow
     constants = {
         "trajectory": trajectory.trajectory_id,
         "seed": ensemble.seed,
-        "reynolds": flow.reynolds,
-        "linear_drag": flow.linear_drag,
-        "beta": flow.beta,
-        "filter_width": ensemble.width,
-        "forcing_wavenumber": flow.forcing_wavenumber or 0,
+        **scalars_of_flow(ensemble.flow, ensemble.width),
     }
-    fields = trajectory.fields()
+    fields = ensemble.features.split(trajectory.fields())
+    scalars = ensemble.features.scalars
     for number, time in enumerate(trajectory.times):
         values = {"time": time, **constants}
         yield {
             **{name: field[number] for name, field in fields.items()},
-            **{name: SCALARS[name][0](values[name]) for name in SCALARS},
+            **{name: scalars[name][0](values[name]) for name in scalars},
         }
 
 
@@ -200,7 +186,7 @@ def sample_trajectory(
 
 
 def _simulation(
-    ensemble: EnsembleConfig, trajectory_id: int, flow: FlowConfig
+    ensemble: EnsembleConfig, trajectory_id: int, flow: FlowConfig | TwoLayerConfig
 ) -> Simulation:
     forcing = ensemble.forcing
     if forcing is not None:
@@ -253,7 +239,7 @@ def _legs(ensemble: EnsembleConfig) -> list[_Leg]:
     interval, time_step = ensemble.interval, ensemble.time_step
 
     def spin_up(
-        flow: FlowConfig, step: float | None, start: float, end: float
+        flow: FlowConfig | TwoLayerConfig, step: float | None, start: float, end: float
     ) -> list[_Leg]:
         noted = _times_before(end, start, interval)
         legs = [_Leg(flow, step, time, is_noted=True) for time in noted]
@@ -295,6 +281,17 @@ def _record(
 def _snapshot(
     ensemble: EnsembleConfig, simulation: Simulation, state: State
 ) -> dict[str, NDArray[np.float32]]:
+    flow = ensemble.flow
+    if isinstance(flow, TwoLayerConfig):
+        fields = _layer_fields(ensemble, flow, simulation.vorticity(state))
+    else:
+        fields = _plane_fields(ensemble, simulation, state)
+    return {name: values.astype(np.float32) for name, values in fields.items()}
+
+
+def _plane_fields(
+    ensemble: EnsembleConfig, simulation: Simulation, state: State
+) -> dict[str, Field]:
     lengths, width = ensemble.flow.lengths, ensemble.width
     filtered = simulation.filtered(state, ensemble.les_shape, width)
     fields = {name: getattr(filtered, name) for name in FIELDS}
@@ -304,4 +301,28 @@ def _snapshot(
             vorticity, ensemble.les_shape, filter_width=width, lengths=lengths
         )
         fields |= {name: getattr(stresses, name) for name in ensemble.extra_fields}
-    return {name: values.astype(np.float32) for name, values in fields.items()}
+    return fields
+
+
+def _layer_fields(
+    ensemble: EnsembleConfig, flow: TwoLayerConfig, potential_vorticity: Field
+) -> dict[str, Field]:
+    def filtered_by(operator: str | None) -> FilteredLayers:
+        return filtered_layers(
+            potential_vorticity, flow, ensemble.les_shape, str(operator)
+        )
+
+    filtered = filtered_by(ensemble.operator)
+    fields = {
+        "vorticity": filtered.potential_vorticity,
+        "streamfunction": filtered.streamfunction,
+        "sgs_forcing": filtered.sgs_forcing,
+    }
+    for name in ensemble.extra_fields:
+        if name == "velocity":
+            fields[name] = filtered.velocity.reshape(4, *ensemble.les_shape)
+        else:
+            other = filtered_by(name)
+            both = other.potential_vorticity, other.sgs_forcing
+            fields[name] = np.concatenate(both)
+    return fields

@@ -16,8 +16,7 @@ from turbulence_data._checks import (
     check_positive,
     is_finite_number,
 )
-from turbulence_data.generation._ensemble import FIELDS
-from turbulence_data.generation._trajectory import SCALARS
+from turbulence_data.generation._features import FIELDS, SCALARS
 from turbulence_data.interchange._conventions import (
     ConventionReport,
     check_conventions,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from turbulence_data._checks import TWO_PI, as_lengths
 from turbulence_data.generation._ensemble import SPLITS
-from turbulence_data.generation._trajectory import SCALARS
+from turbulence_data.generation._features import SCALARS
 from turbulence_data.solver._grid import Grid
 
 Example = Mapping[str, Any]
@@ -112,13 +112,17 @@ class ExportSource:
         if tuple(splits) != SPLITS:
             del kept["content_sha256"]
         # Names of x and y of a network; in the file x and y are coordinates.
-        inputs, output = builder.info.supervised_keys
-        kept["inputs"], kept["outputs"] = " ".join(inputs.values()), output
-        kept["title"] = f"{builder.info.full_name}: filtered 2-D turbulence"
+        inputs, outputs = builder.info.supervised_keys
+        if not isinstance(outputs, str):
+            outputs = " ".join(outputs.values())
+        kept["inputs"], kept["outputs"] = " ".join(inputs.values()), outputs
+        flow = metadata["config"]["flow"]
+        kind = "2-D" if "lengths" in flow else "two-layer"
+        kept["title"] = f"{builder.info.full_name}: filtered {kind} turbulence"
         return cls(
             {split: builder.read(split) for split in splits},
             kept,
-            tuple(metadata["config"]["flow"]["lengths"]),
+            tuple(flow["lengths"] if "lengths" in flow else flow["length"]),
         )
 
     def attributes(self) -> dict[str, str | int | float]:
@@ -193,6 +197,8 @@ def trajectory_tables(source: ExportSource) -> Iterator[Table]:
             seen.add(trajectory)
             table = _table(list(examples), trajectory, source.lengths)
             table[SPLIT] = _split_column(number, names)
+            if "units" in source.metadata.get("conventions", {}):
+                table = {key: _without_unit(column) for key, column in table.items()}
             first = first or {
                 key: Column(column.dims, _kept(column), {})
                 for key, column in table.items()
@@ -252,10 +258,16 @@ def _data_column(name: str, values: NDArray[Any], trajectory: int) -> Column:
 
 def _column(name: str, dims: tuple[str, ...], values: NDArray[Any]) -> Column:
     attributes = {"long_name": _LONG_NAMES.get(name, name.replace("_", " "))}
-    attributes["units"] = "1"  # every quantity is dimensionless
+    attributes["units"] = "1"  # dimensionless, where the metadata name no units
     if name in _CF_AXES:
         attributes["axis"] = _CF_AXES[name]
     return Column(dims, values, attributes)
+
+
+def _without_unit(column: Column) -> Column:
+    """Return a column of data in units that the metadata name."""
+    kept = {key: v for key, v in column.attributes.items() if key != "units"}
+    return Column(column.dims, column.values, kept)
 
 
 def _split_column(number: int, names: list[str]) -> Column:
