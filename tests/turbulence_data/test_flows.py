@@ -161,7 +161,10 @@ def test_a_name_near_to_nothing_gets_the_list_alone():
             "qg_eddy",
             "04961bae05cf9364893a6b60fd2ffb5b60e71853b4aed620817c4d898590ac4b",
         ),
-        ("mini_qg_3jet", "QG_3JET"),
+        (
+            "mini_qg_3jet",
+            "d91505c3d7e6e7acdd5a6aa2fcc012d52b8eb8d2d2dd0b061dc76924603b441a",
+        ),
     ],
 )
 def test_data_of_the_first_version_are_still_those_of_the_name(name, expected):
