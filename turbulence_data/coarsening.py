@@ -233,7 +233,7 @@ def filtered_layers(
     return FilteredLayers(coarse, psi, velocity, forcing)
 
 
-def operator_named(operator: str | CoarseningOperator) -> CoarseningOperator:
+def operator_named(operator: str | CoarseningOperator | None) -> CoarseningOperator:
     """Return an operator, by its name where one is given.
 
     Raises:

@@ -40,7 +40,8 @@ class LayerSpectra:
         """Return the total energy in each shell, `1/2 sum_i d_i <psi_i q_i>` in sum."""
         upper, lower = flow.depth_fractions
         kinetic = upper * self.kinetic_energy[0] + lower * self.kinetic_energy[1]
-        return kinetic + self.potential_energy
+        total: Spectrum = kinetic + self.potential_energy
+        return total
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class SpectralBudget:
     @property
     def total(self) -> Spectrum:
         """The time derivative in each shell: the sum of all terms."""
-        return np.sum(list(self.terms.values()), axis=0)
+        total: Spectrum = np.sum(list(self.terms.values()), axis=0)
+        return total
 
     def integrals(self) -> dict[str, float]:
         """Return each term summed over all wavenumbers; transfers give 0."""

@@ -175,10 +175,8 @@ class EnsembleConfig:
                     f"filter_width. Received operator={self.operator!r}."
                 )
             return
-        for name, value in (
-            ("filter_width", self.filter_width),
-            ("forcing", self.forcing),
-        ):
+        given = {"filter_width": self.filter_width, "forcing": self.forcing}
+        for name, value in given.items():
             if value is not None:
                 raise ValueError(
                     f"{name} must be None for two layers, which have a shear and an "
@@ -189,9 +187,9 @@ class EnsembleConfig:
                 "start must draw potential vorticity of two layers, such as "
                 f"RandomPotentialVorticity(); received {self.start!r}."
             )
-        for name in (self.operator, *self.extra_fields):
-            if name != "velocity":
-                check_products(self.flow, operator_named(name))
+        others = [name for name in self.extra_fields if name != "velocity"]
+        for operator in (self.operator, *others):
+            check_products(self.flow, operator_named(operator))
 
     def _check_trajectories(self) -> None:
         numbers = self.num_trajectories
