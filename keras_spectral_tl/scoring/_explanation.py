@@ -134,16 +134,17 @@ def forecast_reason(
     labels = [row.label for row in ties]
     if labels:
         shown = ", ".join(labels[:3]) + (" and others" if len(labels) > 3 else "")
-        text.append(f"It cannot be told from {shown}; it trains the fewest weights.")
-        if all(best.parameters <= row.parameters for row in ties) is False:
-            text[-1] = f"It cannot be told from {shown}."
+        fewest = all(best.parameters <= row.parameters for row in ties)
+        why = "; of these it trains the fewest weights." if fewest else "."
+        text.append(f"It cannot be told from {shown}{why}")
     every = {row.label: row for row in rows}
     whole = every.get("all layers")
     if whole is not None and whole is not best and best.steps:
         text.append(f"All layers would give {whole.correlation:.3f}.")
     if best.steps and "residual_spectrum_before" in spectra:
         found = explain_spectra(spectra, spectra.get("systems", {}))
-        text.append(found["why"])
+        why = found["why"]
+        text.append(f"On samples held out, {why[0].lower()}{why[1:]}")
     return " ".join(text)
 
 
