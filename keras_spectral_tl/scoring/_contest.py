@@ -38,7 +38,7 @@ _LEVEL = 0.05
 _STEPS, _BATCH_SIZE = 500, 8
 # Steps of one sample: of every arm, and of those that lead; and other rates.
 _SHORT, LONG = 48, 160
-_FACTORS, _LOWER = (3.0, 1.0 / 3.0), (1.0 / 3.0, 1.0 / 9.0)
+_FACTOR, _MOST_LOWER = 3.0, 2
 _WITH_RATES, _WITH_LONG = 6, 4
 
 
@@ -106,10 +106,10 @@ class Candidate:
         arm: The arm.
         trials: The bench on which it is tried.
         normalization: Whose statistics normalize there, or "".
-        rate: Learning rate of a retraining for the factor 1.
+        rate: Usual learning rate of a retraining.
         parameters: Weights that train.
         step: Forward passes that one training step of a sample takes.
-        short: Trial of few steps by factor of the rate.
+        short: Trial of few steps by power of 3, at the usual rate times that.
         long: Trial of more steps at the best of these, or None.
         gain: Gain of the output, where that is the arm.
     """
@@ -120,19 +120,24 @@ class Candidate:
     rate: float = 0.0
     parameters: int = 0
     step: float = 0.0
-    short: dict[float, Trial] = dataclasses.field(default_factory=dict)
+    short: dict[int, Trial] = dataclasses.field(default_factory=dict)
     long: Trial | None = None
     gain: float = 1.0
 
     @property
-    def factor(self) -> float:
-        """Factor of the rate that did best in short trials."""
-        return max(self.short, key=lambda factor: self.short[factor].correlation)
+    def power(self) -> int:
+        """Power of 3 that did best in short trials."""
+        return max(self.short, key=lambda power: self.short[power].correlation)
+
+    @property
+    def best_rate(self) -> float:
+        """Learning rate of a retraining that did best in short trials."""
+        return self.rate * (_FACTOR**self.power if self.short else 1.0)
 
     @property
     def trial(self) -> Trial:
         """The longest trial, of the best rate."""
-        return self.long or self.short[self.factor]
+        return self.long or self.short[self.power]
 
 
 def progressed(candidate: Candidate, before: Trial, effort: Effort) -> Array:
@@ -143,7 +148,7 @@ def progressed(candidate: Candidate, before: Trial, effort: Effort) -> Array:
     long = candidate.long
     if long is None or not candidate.short:
         return candidate.trial.correlations
-    short = candidate.short[candidate.factor]
+    short = candidate.short[candidate.power]
     share = effort.beyond(short.steps, long.steps)
     added = max(share * (long.correlation - short.correlation), 0.0)
     added = min(added, _MOST_BEYOND * (1.0 - long.correlation))
@@ -160,7 +165,7 @@ def typical_progress(candidates: Sequence[Candidate], effort: Effort) -> float:
         if candidate.long is None or not candidate.short:
             continue
         before = candidate.trials.unchanged()
-        short = candidate.short[candidate.factor].correlation
+        short = candidate.short[candidate.power].correlation
         removed = short - before.correlation
         reached = float(np.mean(progressed(candidate, before, effort)))
         if removed > 0.0:
@@ -204,7 +209,7 @@ def row_of(
         relative_rmse=rmse,
         base_correlation=trial.base_correlation,
         parameters=candidate.parameters,
-        learning_rate=candidate.rate * (candidate.factor if candidate.short else 1.0),
+        learning_rate=candidate.best_rate,
         steps=steps,
         batch_size=effort.batch_size,
         cost=steps * effort.batch_size * candidate.step,
@@ -318,7 +323,7 @@ class Contest:
         """Try all, and add pairs and blocks of the best layers where they are asked."""
         with self._watch as move:
             self._move, self._done = move, 0
-            self._total = len(candidates) + len(_FACTORS) * _WITH_RATES + _WITH_LONG
+            self._total = len(candidates) + 2 * _WITH_RATES + _WITH_LONG
             self._each(candidates, self._first)
             if joined:
                 more = self._joined(candidates)
@@ -375,26 +380,29 @@ class Contest:
         candidate.parameters = part.gradient.function.num_parameters
         candidate.step = part.step
         candidate.rate = self._effort.rate or usual_rate(values, self._kernels)
-        self._try(candidate, run, 1.0)
+        self._try(candidate, run, 0)
         # A rate that spoils what the network knows is too high for its inputs.
-        for factor in _LOWER if not is_new(candidate.arm.layers) else ():
+        lower = 0 if is_new(candidate.arm.layers) else _MOST_LOWER
+        for power in range(1, 1 + lower):
             if candidate.trial.correlation < candidate.trials.unchanged().correlation:
-                self._try(candidate, run, factor)
+                self._try(candidate, run, -power)
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        for factor in _FACTORS:
-            if factor not in candidate.short:
-                self._try(candidate, run, factor)
+        """Try three times the best rate so far, and a third if that is no better."""
+        best = candidate.power
+        for power in (best + 1, best - 1):
+            if power not in candidate.short and candidate.power == best:
+                self._try(candidate, run, power)
 
     def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        rate = candidate.rate * candidate.factor
-        candidate.long = run(self._effort.rate_of_trial(rate, LONG), LONG)
+        rate = self._effort.rate_of_trial(candidate.best_rate, LONG)
+        candidate.long = run(rate, LONG)
         self._report(candidate, candidate.long)
 
-    def _try(self, candidate: Candidate, run: Run, factor: float) -> None:
-        rate = self._effort.rate_of_trial(candidate.rate * factor, _SHORT)
-        candidate.short[factor] = run(rate, _SHORT)
-        self._report(candidate, candidate.short[factor])
+    def _try(self, candidate: Candidate, run: Run, power: int) -> None:
+        rate = candidate.rate * _FACTOR**power
+        candidate.short[power] = run(self._effort.rate_of_trial(rate, _SHORT), _SHORT)
+        self._report(candidate, candidate.short[power])
 
     def _report(self, candidate: Candidate, trial: Trial) -> None:
         self._done += 1
@@ -414,7 +422,7 @@ def _trained(arm: Arm) -> bool:
 
 def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
     def key(candidate: Candidate) -> float:
-        return -candidate.short[candidate.factor].correlation
+        return -candidate.short[candidate.power].correlation
 
     return sorted(candidates, key=key)[:count]
 

@@ -383,7 +383,7 @@ def _curve(verdict: Verdict, task: _Task) -> SampleCurve:
     for count in counts:
         fewer = [dataclasses.replace(s, fit=s.fit[:count]) for s in splits]
         for _, _, run in task.bench(chosen.normalization, fewer).of([chosen.arm]):
-            rate = chosen.rate * chosen.factor
+            rate = chosen.best_rate
             found.append(run(task.effort.rate_of_trial(rate, LONG), LONG))
     errors = np.array([1.0 - trial.correlation for trial in found])
     terms = np.stack([np.ones(len(counts)), np.array(counts, float) ** -0.5], axis=1)
