@@ -1,5 +1,6 @@
 """Principal filters of kernels: the few patterns that many kernels are made of."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
@@ -9,35 +10,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_spectral_tl._checks import one_of, real_array, real_number, whole_number
 from keras_spectral_tl._graph.layers import layers_with_weights
+from keras_spectral_tl._keras_internals import low_rank_base
 from keras_spectral_tl._results import Result
 from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
+from keras_spectral_tl.metrics._functions import pattern_correlation
+from keras_spectral_tl.models import copy_model
 from keras_spectral_tl.spectra._convolutions import (
     Array,
     Grid,
     convolution_kernel,
     fine_grid,
-    mode_wavenumbers,
-    mode_weights,
+    to_numpy,
     transfer_chunks,
 )
-from keras_spectral_tl.spectra._kernel_shapes import classify_kernels
+from keras_spectral_tl.spectra._kernel_shapes import filter_classes, filter_parities
 
-FILTER_CLASSES = (
-    "low-pass",
-    "gradient",
-    "Gabor",
-    "saddle",
-    "Laplacian",
-    "high-pass",
-    "all-pass",
-    "unstructured",
-)
-# Of |F| and |k|^2 over the zone: 0.98 for the Laplacian of five points, 0.8 for a
-# Gaussian that is chequered.
-_LAPLACIAN_COSINE = 0.9
-# Shares of symmetries that round filters and saddles have; noise has a quarter each.
-_ROUND, _SADDLE = 0.9, 0.7
 _MOST_DRAWN = 6
 # Share of the energy that is round-off of float32 weights, which is not random.
 _ROUND_OFF = 1e-12
@@ -121,6 +109,39 @@ class PrincipalFilters(Result):
                 f"{self.classes[number]}"
             )
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class FilterEffects(Result):
+    """Accuracy of a network with the first filters only of a layer's change.
+
+    Attributes:
+        numbers: (n,) how many filters of the change are applied.
+        scores: (n,) accuracy with them.
+        effects: (n,) share of the gain: ``(score - before) / (after - before)``.
+        before: Accuracy of the network before the change.
+        after: Accuracy of the network after it.
+    """
+
+    numbers: NDArray[np.int_]
+    scores: Array
+    effects: Array
+    before: float
+    after: float
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the share of the gain over the number of filters."""
+        from keras_spectral_tl.plotting import plot_curves
+
+        curve = {"first filters": (self.numbers, self.effects)}
+        return plot_curves(
+            {"": curve}, "filters of the change", "share of the gain", ax=ax
+        )[0]
+
+    def __str__(self) -> str:
+        lines = [f"before {self.before:.3f}, after {self.after:.3f}", "filters  share"]
+        rows = zip(self.numbers, self.effects, strict=True)
+        return "\n".join([*lines, *(f"{n:7}  {share:5.2f}" for n, share in rows)][:25])
 
 
 @overload
@@ -299,13 +320,13 @@ def _found(
     grid = fine_grid(size)
     transfer = np.concatenate([t for _, t in transfer_chunks(filters, grid)])
     summing = shell_sum_matrix(*grid)
-    parities = _parities(filters)
+    parities = filter_parities(filters)
     found = PrincipalFilters(
         filters=filters,
         shares=singular**2 / np.sum(singular**2),
         noise_shares=noise,
         significant=significant,
-        classes=_classes(filters, dilation, transfer, parities),
+        classes=filter_classes(filters, dilation, transfer, parities),
         parities=parities,
         profiles=(summing @ transfer.T).T / summing.sum(axis=1),
         coefficients=((left * singular * signs).T).reshape(-1, *channels),
@@ -365,45 +386,73 @@ def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
     return edge(shape[0] - removed, shape[1] - removed) / edge(*shape)
 
 
-def _parities(filters: Array) -> Array:
-    """Shares of the symmetries, see `PrincipalFilters`."""
-    axes = tuple(range(1, filters.ndim))
-    energy = np.sum(filters**2, axis=axes)
+def filter_effects(
+    before: keras.Model,
+    after: keras.Model,
+    layer: Selector,
+    data: tuple[ArrayLike, ArrayLike],
+    *,
+    numbers: Sequence[int] = (0, 1, 2, 3, 4, 6, 8, 12),
+    metric: Callable[[Any, Any], float] = pattern_correlation,
+    batch_size: int = 32,
+) -> FilterEffects:
+    """Measure how much of a network's gain the first filters of a change are worth.
 
-    def share(part: Array) -> Array:
-        return np.asarray(np.sum(part**2, axis=axes) / energy)
+    In the network after the change, the kernels of one layer are those before, plus the
+    first r principal filters of their change. Its bias and the other layers are those
+    after, so that no filter leaves what the bias alone gives, and all filters give the
+    network after the change.
 
-    inverted = np.flip(filters, axes)
-    odd = share((filters - inverted) / 2)
-    if filters.ndim != 3 or filters.shape[1] != filters.shape[2]:
-        return np.stack([1 - odd, odd], axis=-1)
-    even = (filters + inverted) / 2
-    mirrored, turned = np.flip(even, 1), even.swapaxes(1, 2)
-    both = np.flip(turned, 1)
-    parts = [
-        (even + a * mirrored + b * turned + a * b * both) / 4
-        for a, b in ((1, 1), (-1, -1), (1, -1), (-1, 1))
-    ]
-    return np.stack([*map(share, parts), odd], axis=-1)
+    Args:
+        before: The network before, such as the one that was retrained.
+        after: The network after.
+        layer: The convolution, with kernels of its own (not depthwise or separable).
+        data: Inputs and true outputs to measure with.
+        numbers: The numbers r of filters, up to the points of a kernel.
+        metric: Function of (true, predicted outputs), the larger the better.
+        batch_size: Samples computed at once.
 
+    Raises:
+        TypeError, ValueError: As `principal_filters`; if the kernels are of another
+            kind, or the change gains nothing.
 
-def _classes(
-    filters: Array, dilation: Grid, transfer: Array, parities: Array
-) -> NDArray[np.str_]:
-    """Class of each filter, see `PrincipalFilters`."""
-    kinds = classify_kernels(filters, dilation)
-    grid = fine_grid(filters.shape[1:])
-    weights = mode_weights(grid)
-    square = np.sum(mode_wavenumbers(grid) ** 2, axis=1)
-    norms = np.sqrt((transfer**2 @ weights) * (square**2 @ weights))
-    is_laplacian = (transfer * square) @ weights > _LAPLACIAN_COSINE * norms
-    found = np.array(kinds, dtype="<U12")
-    found[kinds == "band-pass"] = "Gabor"
-    found[(kinds == "high-pass") & is_laplacian] = "Laplacian"
-    if parities.shape[1] == 5:
-        is_round, saddle = parities[:, 0] > _ROUND, parities[:, 2] + parities[:, 3]
-        found[(kinds == "band-pass") & is_round] = "Laplacian"
-        few = np.isin(kinds, ("band-pass", "unstructured"))
-        found[few & (saddle > _SADDLE)] = "saddle"
-    found[(kinds != "unstructured") & (parities[:, -1] > 0.5)] = "gradient"
-    return found
+    Example:
+        >>> from keras_spectral_tl import build_sgs_cnn, retrain
+        >>> before = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
+        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+        >>> y = before.predict(x + 0.5, verbose=0)
+        >>> after = retrain(before, (x, y), "conv_2", epochs=20, batch_size=4).model
+        >>> found = filter_effects(before, after, "conv_2", (x, y), numbers=(25,))
+        >>> round(float(found.effects[0]), 3)
+        1.0
+    """
+    found = principal_filters(before, after, layer)
+    network = copy_model(after)
+    target = layers_with_weights(network)[select_layers(network, layer).names[0]]
+    base = low_rank_base(target)
+    variable = target.kernel if base is None else base
+    first = _of_layer(before, layer)[0]
+    if not isinstance(variable, keras.Variable) or variable.shape != first.shape:
+        raise ValueError(
+            f"Expected a layer with a kernel of its own, such as Conv2D. Received "
+            f"{target.name!r} ({type(target).__name__})."
+        )
+    # Beside a low-rank update, which stays, the base is what is left of the kernel.
+    update = _of_layer(after, layer)[0] - to_numpy(variable)
+    x, y = np.asarray(data[0]), np.asarray(data[1])
+
+    def score(model: keras.Model) -> float:
+        return float(metric(y, model.predict(x, batch_size=batch_size, verbose=0)))
+
+    scores = []
+    for number in numbers:
+        variable.assign(first + found.kernels(number) - update)
+        scores.append(score(network))
+    low, high = score(before), score(after)
+    if not high > low:
+        raise ValueError(
+            f"The change gains nothing on these data, so there is nothing to share: "
+            f"{low:.4g} before, {high:.4g} after."
+        )
+    effects = (np.array(scores) - low) / (high - low)
+    return FilterEffects(np.array(numbers), np.array(scores), effects, low, high)

@@ -25,6 +25,22 @@ from keras_spectral_tl.spectra._gabor import explained_shares
 
 KERNEL_CLASSES = ("low-pass", "band-pass", "high-pass", "all-pass", "unstructured")
 
+FILTER_CLASSES = (
+    "low-pass",
+    "gradient",
+    "Gabor",
+    "saddle",
+    "Laplacian",
+    "high-pass",
+    "all-pass",
+    "unstructured",
+)
+# Of |F| and |k|^2 over the zone: 0.98 for the Laplacian of five points, 0.8 for a
+# Gaussian that is chequered.
+_LAPLACIAN_COSINE = 0.9
+# Shares of symmetries that round filters and saddles have; noise has a quarter each.
+_ROUND, _SADDLE = 0.9, 0.7
+
 # The usual edge of a passband, -3 dB.
 HALF_POWER = 0.5
 # Of white-noise kernels, this share is called structured by mistake.
@@ -321,3 +337,47 @@ def noise_share(size: Grid) -> float:
 def class_counts(classes: NDArray[np.str_]) -> dict[str, int]:
     """Return the number of kernels in each class, for classes of any shape."""
     return {name: int(np.count_nonzero(classes == name)) for name in KERNEL_CLASSES}
+
+
+def filter_parities(filters: Array) -> Array:
+    """Return the shares (r, 5) or (r, 2) of the symmetries, see `PrincipalFilters`."""
+    axes = tuple(range(1, filters.ndim))
+    energy = np.sum(filters**2, axis=axes)
+
+    def share(part: Array) -> Array:
+        return np.asarray(np.sum(part**2, axis=axes) / energy)
+
+    inverted = np.flip(filters, axes)
+    odd = share((filters - inverted) / 2)
+    if filters.ndim != 3 or filters.shape[1] != filters.shape[2]:
+        return np.stack([1 - odd, odd], axis=-1)
+    even = (filters + inverted) / 2
+    mirrored, turned = np.flip(even, 1), even.swapaxes(1, 2)
+    both = np.flip(turned, 1)
+    parts = [
+        (even + a * mirrored + b * turned + a * b * both) / 4
+        for a, b in ((1, 1), (-1, -1), (1, -1), (-1, 1))
+    ]
+    return np.stack([*map(share, parts), odd], axis=-1)
+
+
+def filter_classes(
+    filters: Array, dilation: Grid, transfer: Array, parities: Array
+) -> NDArray[np.str_]:
+    """Return the class of each filter, see `PrincipalFilters`."""
+    kinds = classify_kernels(filters, dilation)
+    grid = fine_grid(filters.shape[1:])
+    weights = mode_weights(grid)
+    square = np.sum(mode_wavenumbers(grid) ** 2, axis=1)
+    norms = np.sqrt((transfer**2 @ weights) * (square**2 @ weights))
+    is_laplacian = (transfer * square) @ weights > _LAPLACIAN_COSINE * norms
+    found = np.array(kinds, dtype="<U12")
+    found[kinds == "band-pass"] = "Gabor"
+    found[(kinds == "high-pass") & is_laplacian] = "Laplacian"
+    if parities.shape[1] == 5:
+        is_round, saddle = parities[:, 0] > _ROUND, parities[:, 2] + parities[:, 3]
+        found[(kinds == "band-pass") & is_round] = "Laplacian"
+        few = np.isin(kinds, ("band-pass", "unstructured"))
+        found[few & (saddle > _SADDLE)] = "saddle"
+    found[(kinds != "unstructured") & (parities[:, -1] > 0.5)] = "gradient"
+    return found

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.spectra import principal_filters
+from keras_spectral_tl.freezing import FiltersOf
+from keras_spectral_tl.spectra import filter_effects, principal_filters
 
 POINTS = np.arange(5) - 2.0
 X, Y = np.meshgrid(POINTS, POINTS, indexing="ij")
@@ -268,3 +269,66 @@ def test_what_has_no_filters_is_refused() -> None:
         principal_filters(np.ones((5, 5, 1, 1)), None, "conv_1")
     with pytest.raises(ValueError, match="Did you mean 'input'"):
         principal_filters(np.ones((5, 5, 1, 1)), per="inputs")
+
+
+def _planted_change() -> tuple[keras.Model, keras.Model, np.ndarray]:
+    """A linear layer and what a change of two filters makes of it."""
+    keras.utils.set_random_seed(1)
+    before = keras.Sequential(
+        [keras.Input((6, 6, 2)), keras.layers.Conv2D(2, 3, padding="same", name="conv")]
+    )
+    after = keras.models.clone_model(before)
+    kernel, bias = before.get_layer("conv").get_weights()
+    rng = np.random.default_rng(5)
+    rows = orthonormal([rng.normal(size=9) for _ in range(2)])
+    # Rank two, of unequal sizes, the larger one first.
+    change = rows.T * [2.0, 0.5] @ np.linalg.qr(rng.normal(size=(4, 4)))[0][:2]
+    moved = kernel + change.reshape(kernel.shape)
+    after.get_layer("conv").set_weights([moved, bias + 0.1])
+    return before, after, rng.normal(size=(3, 6, 6, 2)).astype("float32")
+
+
+def _negative_error(true: np.ndarray, predicted: np.ndarray) -> float:
+    return -float(np.mean((true - predicted) ** 2))
+
+
+def test_all_filters_are_the_change_and_fewer_are_what_they_leave() -> None:
+    before, after, x = _planted_change()
+    y = after.predict(x, verbose=0)
+    found = filter_effects(
+        before, after, "conv", (x, y), numbers=(0, 1, 2, 9), metric=_negative_error
+    )
+    np.testing.assert_allclose(found.effects[2:], 1.0, atol=1e-5)
+    # By hand: the kernel lacks the second filter; no filter leaves the bias alone.
+    change = principal_filters(before, after, "conv")
+    for number, effect in zip((0, 1), found.effects[:2], strict=True):
+        kernel, bias = after.get_layer("conv").get_weights()
+        lacking = keras.models.clone_model(before)
+        left = change.kernels(9) - change.kernels(number)
+        lacking.get_layer("conv").set_weights([kernel - left, bias])
+        error = _negative_error(y, lacking.predict(x, verbose=0))
+        assert effect == pytest.approx(1 - error / found.before, abs=1e-5)
+    assert found.effects[0] < found.effects[1] < 1.0
+    assert str(found).splitlines()[2].split() == ["0", f"{found.effects[0]:.2f}"]
+    assert len(found.plot().lines) == 1
+    kernels = [model.get_layer("conv").get_weights()[0] for model in (before, after)]
+    np.testing.assert_allclose(
+        kernels[1] - kernels[0], change.kernels(2), atol=1e-6
+    )  # neither model was changed
+
+
+def test_effects_of_a_retrained_low_rank_update_and_of_none() -> None:
+    before, after, x = _planted_change()
+    y = after.predict(x, verbose=0)
+    updated = keras.models.clone_model(before)
+    updated.set_weights(before.get_weights())
+    layer = updated.get_layer("conv")
+    FiltersOf("conv", number=9).prepare({"conv": layer})
+    layer.lora_kernel_b.assign(0.1 * np.ones(layer.lora_kernel_b.shape))
+    with pytest.raises(ValueError, match="gains nothing"):
+        filter_effects(after, before, "conv", (x, y), metric=_negative_error)
+    y = updated.predict(x, verbose=0)
+    found = filter_effects(
+        before, updated, "conv", (x, y), numbers=(9,), metric=_negative_error
+    )
+    assert found.effects[0] == pytest.approx(1.0, abs=1e-5)

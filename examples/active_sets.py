@@ -1,0 +1,106 @@
+"""Which of kernels and active sets mend a prediction: each exchanged by itself.
+
+Runs a network of ReLUs with its own kernels, but lets through at each ReLU the points
+at which another network, on the same inputs, lets through. Base network, retrained
+network, and one trained on the target from the start; prints the table of
+docs/explanation.md.
+
+    python examples/active_sets.py [--data-dir data] [--out runs/explain] [--seeds 0]
+
+Networks that are in the output directory already are not trained again.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import keras
+import numpy as np
+from explain import BANDS, mean_spectrum, networks
+from quickstart import BASE, NUM_TARGET, TARGET, System, load_system, train_base
+
+import keras_spectral_tl as kst
+from keras_spectral_tl.metrics import pattern_correlation
+
+
+def with_active_sets(
+    model: keras.Model, other: keras.Model, x: np.ndarray, batch_size: int = 16
+) -> np.ndarray:
+    """Outputs of a chain of convolutions whose ReLUs are switched by another one.
+
+    Where `other` is the model itself these are its own outputs. With the active sets
+    held, the outputs are affine in the kernels of any one layer.
+
+    Args:
+        model: its layers are convolutions, channels last, with ReLU or linear.
+        other: of the same architecture.
+        x: inputs of both.
+        batch_size: samples computed at once.
+    """
+    pairs = list(
+        zip(*(kst.layers_with_weights(m).values() for m in (model, other)), strict=True)
+    )
+    parts = []
+    for start in range(0, len(x), batch_size):
+        own = theirs = keras.ops.convert_to_tensor(x[start : start + batch_size])
+        for mine, switch in pairs:
+            own, theirs = _linear_part(mine, own), _linear_part(switch, theirs)
+            if mine.activation is keras.activations.relu:
+                is_open = keras.ops.cast(theirs > 0, own.dtype)
+                own, theirs = own * is_open, theirs * is_open
+        parts.append(keras.ops.convert_to_numpy(own))
+    return np.concatenate(parts)
+
+
+def _linear_part(layer: keras.Layer, inputs: object) -> object:
+    return layer.convolution_op(inputs, layer.kernel) + layer.bias
+
+
+def figures(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Correlation, and energy by band of wavenumbers over that of the truth."""
+    ratio = mean_spectrum(predicted) / mean_spectrum(truth)
+    bands = {f"{a}-{b}": float(np.mean(ratio[a : b + 1])) for a, b in BANDS}
+    return {"CC": pattern_correlation(truth, predicted), **bands}
+
+
+def exchange(base: System, target: System, whole: System, seed: int, out: Path) -> None:
+    """Prints figures on the target of all pairs of kernels and active sets.
+
+    Args:
+        base: the base system.
+        target: the target, its few samples.
+        whole: the target, all its samples.
+        seed: of the networks.
+        out: directory of the networks.
+    """
+    found = networks(base, target, seed, out)
+    file = out / "target.keras"
+    if not file.exists():
+        train_base(whole.train, seed).save(file)
+    nets = {name: found[name] for name in ("base", "retrained")}
+    nets["target"] = keras.models.load_model(file)
+    x, truth = (part[::4] for part in target.test)
+    for kernels, active in itertools.product(nets, nets):
+        row = figures(truth, with_active_sets(nets[kernels], nets[active], x))
+        shown = " | ".join(f"{value:.3f}" for value in row.values())
+        print(f"| {kernels} | {active} | {shown} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/explain"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    options = parser.parse_args()
+    base = load_system(BASE, options.data_dir)
+    target = load_system(TARGET, options.data_dir, NUM_TARGET)
+    whole = load_system(TARGET, options.data_dir)
+    for seed in options.seeds:
+        bands = " | ".join(f"energy, k = {a}-{b}" for a, b in BANDS)
+        print(f"| kernels of | active sets of | CC | {bands} |")
+        print("|---" * (len(BANDS) + 3) + "|")
+        exchange(base, target, whole, seed, options.out / f"seed_{seed}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The exchange of active sets between two networks is exact."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spectral_tl as kst
+
+ROOT = Path(__file__).parents[2]
+SINGLE = 1e-5  # float32
+
+
+@pytest.fixture(scope="module")
+def example():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "examples"))
+        yield import_module("active_sets")
+        for path in (ROOT / "examples").glob("*.py"):
+            sys.modules.pop(path.stem, None)
+
+
+def networks():
+    keras.utils.set_random_seed(6)
+    models = [kst.build_sgs_cnn((8, 8, 2), 3, 3, kernel_size=3) for _ in range(2)]
+    return (*models, np.random.default_rng(6).normal(size=(5, 8, 8, 2)).astype("f4"))
+
+
+def test_a_network_with_its_own_active_sets_is_itself(example):
+    model, _, x = networks()
+    found = example.with_active_sets(model, model, x, batch_size=2)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=SINGLE)
+
+
+def test_active_sets_are_those_of_the_other_network(example):
+    """A network whose ReLUs are all open is linear: its own negative stays open."""
+    model, other, x = networks()
+    for layer in kst.layers_with_weights(other).values():
+        kernel, bias = layer.get_weights()
+        layer.set_weights([0.0 * kernel, np.abs(bias) + 1.0])
+    found = example.with_active_sets(model, other, x)
+    linear = keras.models.clone_model(model)
+    linear.set_weights(model.get_weights())
+    for layer in kst.layers_with_weights(linear).values():
+        layer.activation = keras.activations.linear
+    np.testing.assert_allclose(found, linear.predict(x, verbose=0), atol=SINGLE)
+    layer = other.layers[1]
+    layer.set_weights([layer.get_weights()[0], -np.ones(3)])  # closed from there on
+    closed = example.with_active_sets(model, other, np.zeros_like(x))
+    bias = [layer.get_weights()[1] for layer in model.layers[1:]]
+    assert not bias[0].any() and not np.any(closed)
+
+
+def test_outputs_are_affine_in_the_kernels_of_a_layer_while_sets_are_held(example):
+    model, other, x = networks()
+    kernel, bias = model.layers[2].get_weights()
+    outputs = []
+    for factor in (0.0, 1.0, 3.0):
+        model.layers[2].set_weights([factor * kernel, bias])
+        outputs.append(example.with_active_sets(model, other, x))
+    np.testing.assert_allclose(
+        outputs[2] - outputs[0], 3.0 * (outputs[1] - outputs[0]), atol=SINGLE
+    )
