@@ -39,6 +39,7 @@ def kernel_figures(found: Networks) -> Figures:
     change = spectra.principal_filters(found["base"], found["retrained"], LAYER)
     print(f"filters of the change of {LAYER}:\n{change}")
     return {
+        "filters": change.plot(),
         "kernel_spectra": plotting.plot_kernel_spectra(
             {name: layer.profiles for name, layer in transfer.items()}
         ),

@@ -408,7 +408,7 @@ def filter_effects(
         after: The network after.
         layer: The convolution, with kernels of its own (not depthwise or separable).
         data: Inputs and true outputs to measure with.
-        numbers: The numbers r of filters, up to the points of a kernel.
+        numbers: The numbers r of filters; larger ones than there are stand for all.
         metric: Function of (true, predicted outputs), the larger the better.
         batch_size: Samples computed at once.
 
@@ -446,7 +446,8 @@ def filter_effects(
 
     scores = []
     for number in numbers:
-        variable.assign(first + found.kernels(number) - update)
+        some = found.kernels(min(number, len(found.filters)))
+        variable.assign(first + some - update)
         scores.append(score(network))
     low, high = score(before), score(after)
     if not high > low:

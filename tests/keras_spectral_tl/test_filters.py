@@ -304,7 +304,7 @@ def test_all_filters_are_the_change_and_fewer_are_what_they_leave() -> None:
     for number, effect in zip((0, 1), found.effects[:2], strict=True):
         kernel, bias = after.get_layer("conv").get_weights()
         lacking = keras.models.clone_model(before)
-        left = change.kernels(9) - change.kernels(number)
+        left = change.kernels(2) - change.kernels(number)
         lacking.get_layer("conv").set_weights([kernel - left, bias])
         error = _negative_error(y, lacking.predict(x, verbose=0))
         assert effect == pytest.approx(1 - error / found.before, abs=1e-5)
