@@ -19,7 +19,7 @@ from keras_spectral_tl.spectra._fields import (
     spectral_ratio,
     spectrum_rmse,
 )
-from keras_spectral_tl.spectra._filters import filter_effects, principal_filters
+from keras_spectral_tl.spectra._filters import principal_filters
 from keras_spectral_tl.spectra._gabor import (
     fit_gabor,
 )
@@ -52,7 +52,6 @@ __all__ = [
     "cluster_kernels",
     "coherence",
     "convolution_residuals",
-    "filter_effects",
     "fit_gabor",
     "kernel_changes",
     "kernel_shapes",

@@ -1,6 +1,6 @@
 """Principal filters of kernels: the few patterns that many kernels are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
@@ -83,6 +83,52 @@ class PrincipalFilters(Result):
         return np.tensordot(
             np.moveaxis(self.filters[:count], 0, -1), self.coefficients[:count], 1
         )
+
+    def effects(
+        self,
+        before: keras.Model,
+        after: keras.Model,
+        layer: Selector,
+        data: tuple[ArrayLike, ArrayLike],
+        *,
+        numbers: Sequence[int] = (0, 1, 2, 3, 4, 6, 8, 12),
+        metric: Callable[[Any, Any], float] = pattern_correlation,
+        batch_size: int = 32,
+    ) -> "FilterEffects":
+        """Measure how much of a network's gain the first filters of a change are worth.
+
+        In the network after the change, the kernels of one layer are those before, plus
+        the first r filters. Its bias and the other layers are those after, so that no
+        filter leaves what the bias alone gives, and all filters give the network after.
+
+        Args:
+            before: The network before, such as the one that was retrained.
+            after: The network after, of whose change in the layer these are the filters
+                (`principal_filters(before, after, layer)`).
+            layer: The convolution, with kernels of its own (not separable).
+            data: Inputs and true outputs to measure with.
+            numbers: The numbers r; larger ones than there are filters stand for all.
+            metric: Function of (true, predicted outputs), the larger the better.
+            batch_size: Samples computed at once.
+
+        Raises:
+            TypeError, ValueError: As `principal_filters`; if the kernels are of another
+                kind, or the change gains nothing.
+
+        Example:
+            >>> from keras_spectral_tl import build_sgs_cnn, retrain
+            >>> old = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
+            >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
+            >>> y = old.predict(x + 0.5, verbose=0)
+            >>> new = retrain(old, (x, y), "conv_2", epochs=20, batch_size=4).model
+            >>> found = principal_filters(old, new, "conv_2")
+            >>> shares = found.effects(old, new, "conv_2", (x, y), numbers=(25,))
+            >>> round(float(shares.effects[0]), 3)
+            1.0
+        """
+        networks = {"before": before, "after": after}
+        settings = (numbers, metric, batch_size)
+        return _effects(self, networks, layer, data, *settings)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the significant filters, at least three, and all shares."""
@@ -386,47 +432,16 @@ def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
     return edge(shape[0] - removed, shape[1] - removed) / edge(*shape)
 
 
-def filter_effects(
-    before: keras.Model,
-    after: keras.Model,
+def _effects(
+    found: PrincipalFilters,
+    networks: Mapping[str, keras.Model],
     layer: Selector,
     data: tuple[ArrayLike, ArrayLike],
-    *,
-    numbers: Sequence[int] = (0, 1, 2, 3, 4, 6, 8, 12),
-    metric: Callable[[Any, Any], float] = pattern_correlation,
-    batch_size: int = 32,
+    numbers: Sequence[int],
+    metric: Callable[[Any, Any], float],
+    batch_size: int,
 ) -> FilterEffects:
-    """Measure how much of a network's gain the first filters of a change are worth.
-
-    In the network after the change, the kernels of one layer are those before, plus the
-    first r principal filters of their change. Its bias and the other layers are those
-    after, so that no filter leaves what the bias alone gives, and all filters give the
-    network after the change.
-
-    Args:
-        before: The network before, such as the one that was retrained.
-        after: The network after.
-        layer: The convolution, with kernels of its own (not depthwise or separable).
-        data: Inputs and true outputs to measure with.
-        numbers: The numbers r of filters; larger ones than there are stand for all.
-        metric: Function of (true, predicted outputs), the larger the better.
-        batch_size: Samples computed at once.
-
-    Raises:
-        TypeError, ValueError: As `principal_filters`; if the kernels are of another
-            kind, or the change gains nothing.
-
-    Example:
-        >>> from keras_spectral_tl import build_sgs_cnn, retrain
-        >>> before = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
-        >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
-        >>> y = before.predict(x + 0.5, verbose=0)
-        >>> after = retrain(before, (x, y), "conv_2", epochs=20, batch_size=4).model
-        >>> found = filter_effects(before, after, "conv_2", (x, y), numbers=(25,))
-        >>> round(float(found.effects[0]), 3)
-        1.0
-    """
-    found = principal_filters(before, after, layer)
+    before, after = networks["before"], networks["after"]
     network = copy_model(after)
     target = layers_with_weights(network)[select_layers(network, layer).names[0]]
     base = low_rank_base(target)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.freezing import FiltersOf
-from keras_spectral_tl.spectra import filter_effects, principal_filters
+from keras_spectral_tl.spectra import principal_filters
 
 POINTS = np.arange(5) - 2.0
 X, Y = np.meshgrid(POINTS, POINTS, indexing="ij")
@@ -295,7 +295,7 @@ def _negative_error(true: np.ndarray, predicted: np.ndarray) -> float:
 def test_all_filters_are_the_change_and_fewer_are_what_they_leave() -> None:
     before, after, x = _planted_change()
     y = after.predict(x, verbose=0)
-    found = filter_effects(
+    found = principal_filters(before, after, "conv").effects(
         before, after, "conv", (x, y), numbers=(0, 1, 2, 9), metric=_negative_error
     )
     np.testing.assert_allclose(found.effects[2:], 1.0, atol=1e-5)
@@ -326,9 +326,11 @@ def test_effects_of_a_retrained_low_rank_update_and_of_none() -> None:
     FiltersOf("conv", number=9).prepare({"conv": layer})
     layer.lora_kernel_b.assign(0.1 * np.ones(layer.lora_kernel_b.shape))
     with pytest.raises(ValueError, match="gains nothing"):
-        filter_effects(after, before, "conv", (x, y), metric=_negative_error)
+        principal_filters(after, before, "conv").effects(
+            after, before, "conv", (x, y), metric=_negative_error
+        )
     y = updated.predict(x, verbose=0)
-    found = filter_effects(
+    found = principal_filters(before, updated, "conv").effects(
         before, updated, "conv", (x, y), numbers=(9,), metric=_negative_error
     )
     assert found.effects[0] == pytest.approx(1.0, abs=1e-5)
