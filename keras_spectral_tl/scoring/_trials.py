@@ -31,6 +31,8 @@ Run = Callable[[float, int], "Trial"]
 _NUM_POINTS = 64
 # Samples of the base tested; images of each target sample; most samples fitted.
 _BASE_TESTED, _MOST_IMAGES, _MOST_FITTED = 8, 8, 48
+# Samples of the base on which the unchanged network is known.
+_BASE_KNOWN = 32
 # Amplitudes within this factor are right; correlations below that are no pattern.
 _NEAR_ONE, _PATTERN = 1.25, 0.1
 
@@ -180,6 +182,12 @@ class Trials:
         weight[pool.base] = 1.0
         self._weight = weight
         self.passes = float(len(pool.y))
+        # What these few samples of the base are above its level is taken off.
+        self._base = pool.base[:_BASE_TESTED]
+        known, _ = self._compared(self._network.outputs, pool.base)
+        self._above = (
+            float(np.mean(known[:_BASE_TESTED] - np.mean(known))) if len(known) else 0.0
+        )
 
     @property
     def weight(self) -> Array:
@@ -255,8 +263,8 @@ class Trials:
             with np.errstate(over="ignore", invalid="ignore"):
                 values = bench.retrained(part, split, order, rates)
             tested = [split]
-            if not number and len(self._pool.base):
-                tested.append(Split(split.fit, self._pool.base, whole, whole))
+            if not number and len(self._base):
+                tested.append(Split(split.fit, self._base, whole, whole))
             for other in tested:
                 bench.test(part, other, values, fields)
                 fields[other.held] *= np.where(other.held_mask > 0.0, gain, 1.0)
@@ -267,7 +275,8 @@ class Trials:
     def _outcome(self, fields: Array, rate: float, steps: int) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)
         found, errors = self._compared(fields, self.tested)
-        base, _ = self._compared(fields, self._pool.base)
+        base, _ = self._compared(fields, self._base)
+        base = base - self._above
         return Trial(rate, steps, found, errors, base, fields[self.tested])
 
     def _compared(
@@ -305,13 +314,13 @@ def pool_of(
     replayed = None
     if replay is not None:
         replayed = _some(Samples.of(replay), _MOST_FITTED, rng)
-    tested = None if base is None else _some(base, _BASE_TESTED, rng)
+    tested = None if base is None else _some(base, _BASE_KNOWN, rng)
     return Pool.of(target, _images(target, symmetries, rng), replayed, tested)
 
 
 def _some(samples: Samples, most: int, rng: np.random.Generator) -> Samples:
     rows = rng.permutation(len(samples))[:most]
-    return Samples(*samples.take(np.sort(rows)))
+    return Samples(*samples.take(rows))
 
 
 def _images(
