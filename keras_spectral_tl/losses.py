@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_spectral_tl._checks import real_array, whole_numbers
-from keras_spectral_tl.layers._spectra import data_format_of, tensor_spectra
+from keras_spectral_tl.layers._periodic import data_format_of, tensor_spectra
 
 # Keeps the logarithm of a shell finite where truth and prediction are both zero.
 _SMALLEST = 1e-30

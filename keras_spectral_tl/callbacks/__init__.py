@@ -1,13 +1,12 @@
 """Keras callbacks: switch layers during a fit and record spectra on the way."""
 
-from keras_spectral_tl.callbacks._activation_spectra import ActivationSpectra
 from keras_spectral_tl.callbacks._checked_backup import CheckedBackup
 from keras_spectral_tl.callbacks._freeze_layers import FreezeLayers
 from keras_spectral_tl.callbacks._freeze_schedules import (
     LayerByLayer,
     NextPhaseOnPlateau,
 )
-from keras_spectral_tl.callbacks._kernel_spectra import KernelSpectra
+from keras_spectral_tl.callbacks._spectra import ActivationSpectra, KernelSpectra
 
 __all__ = [
     "ActivationSpectra",

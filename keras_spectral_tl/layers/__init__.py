@@ -6,8 +6,8 @@ from keras_spectral_tl.layers._periodic import (
     PeriodicPadding1D,
     PeriodicPadding2D,
     PeriodicPadding3D,
+    RadialSpectrum2D,
 )
-from keras_spectral_tl.layers._spectra import RadialSpectrum2D
 
 __all__ = [
     "LESStep",

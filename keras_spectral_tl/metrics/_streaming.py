@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_spectral_tl._checks import one_of, whole_numbers
-from keras_spectral_tl.layers._spectra import data_format_of, tensor_spectra
+from keras_spectral_tl.layers._periodic import data_format_of, tensor_spectra
 from keras_spectral_tl.metrics._functions import tensor_correlations
 
 
