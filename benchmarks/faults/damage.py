@@ -99,7 +99,7 @@ def read_metadata(folder: Path) -> Any:
 def read_sweep(folder: Path) -> Any:
     from faults.killed_jobs import network
     from keras_spectral_tl.transfer import _sweep_store
-    from keras_spectral_tl.transfer._sweep_store import Candidate
+    from keras_spectral_tl.transfer._arms import Candidate
 
     contents = json.loads((folder / "sweep" / "sweep.json").read_text())
     store = _sweep_store.SweepDirectory(folder / "sweep", contents)

@@ -19,9 +19,9 @@ from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._network_parts import shape_of_sample
 from keras_spectral_tl.scoring._result import layers_to_score
 from keras_spectral_tl.transfer import Samples
+from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._options import RetrainOptions
-from keras_spectral_tl.transfer._sweep import RowTrainer
-from keras_spectral_tl.transfer._sweep_store import Candidate
+from keras_spectral_tl.transfer._sweep_rows import RowTrainer
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Scores that tell, before any retraining, which layer to retrain."""
 
-from keras_spectral_tl.scoring._arms import Arm, default_arms
+from keras_spectral_tl.scoring._arms import default_arms
 from keras_spectral_tl.scoring._forecast import forecast
 from keras_spectral_tl.scoring._forecast_result import (
     ArmForecast,
@@ -16,6 +16,7 @@ from keras_spectral_tl.scoring._result import (
     TogetherScorer,
 )
 from keras_spectral_tl.scoring._score_layers import score_layers
+from keras_spectral_tl.transfer._arms import Arm
 
 __all__ = [
     "Arm",

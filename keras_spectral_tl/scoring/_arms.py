@@ -1,7 +1,6 @@
-"""Arms of a forecast: ways to retrain a network, from nothing to everything."""
+"""Arms that a forecast tries: ways to retrain, from nothing to everything."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -10,42 +9,11 @@ import numpy as np
 from keras_spectral_tl import freezing
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import layers_with_weights, named_weights
+from keras_spectral_tl.transfer._arms import Arm
 from keras_spectral_tl.transfer._retrain import Trainee
 
 # More layers than these are sampled at equal distances first.
 _MOST_LAYERS = 16
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to retrain a network.
-
-    Attributes:
-        label: Its name in tables.
-        layers: What trains, as `retrain` takes it: a layer, several, a part such as
-            `freezing.BiasesOf()`, None for all layers; an empty tuple for nothing.
-
-    Raises:
-        TypeError: If the label is not a text with a letter.
-
-    Example:
-        >>> Arm("last two", freezing.Depth(-2, -1)).trains
-        True
-        >>> Arm("unchanged", ()).trains
-        False
-    """
-
-    label: str
-    layers: freezing.Selector | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.label, str) or not self.label.strip():
-            raise TypeError(f"Expected a label for an arm. Received {self.label!r}.")
-
-    @property
-    def trains(self) -> bool:
-        """Whether anything is retrained."""
-        return not (isinstance(self.layers, tuple | list) and not self.layers)
 
 
 def default_arms(model: keras.Model) -> tuple[Arm, ...]:

@@ -11,13 +11,14 @@ from scipy import special
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl.scoring._arms import Arm, joined_arms
+from keras_spectral_tl.scoring._arms import joined_arms
 from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
 from keras_spectral_tl.scoring._rehearsal import path_of, usual_rate
 from keras_spectral_tl.scoring._trials import Run, Trial, Trials
+from keras_spectral_tl.transfer._arms import Arm
 from keras_spectral_tl.transfer._retrain import adds_parts
 
 # Of the error that more passes remove: (1 - correlation) falls as passes^-.8.

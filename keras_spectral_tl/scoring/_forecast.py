@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
-from keras_spectral_tl.scoring._arms import Arm, default_arms
+from keras_spectral_tl.scoring._arms import default_arms
 from keras_spectral_tl.scoring._contest import (
     LONG,
     Candidate,
@@ -43,6 +43,7 @@ from keras_spectral_tl.scoring._network_parts import (
 )
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.spectra import radial_spectrum
+from keras_spectral_tl.transfer._arms import Arm
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import check_fit

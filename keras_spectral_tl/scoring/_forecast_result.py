@@ -14,8 +14,8 @@ from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import real_number, require
 from keras_spectral_tl._files import write_json
 from keras_spectral_tl._results import as_lists
-from keras_spectral_tl.scoring._arms import Arm
 from keras_spectral_tl.scoring._holdout import Array
+from keras_spectral_tl.transfer._arms import Arm
 
 _ROWS = 14
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._autodiff.function import LayerGradient
 from keras_spectral_tl.metrics._functions import correlations
-from keras_spectral_tl.scoring._arms import Arm
 from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
 from keras_spectral_tl.scoring._rehearsal import (
@@ -21,6 +20,7 @@ from keras_spectral_tl.scoring._rehearsal import (
     rising_and_falling,
     step_order,
 )
+from keras_spectral_tl.transfer._arms import Arm
 from keras_spectral_tl.transfer._retrain import Trainee, adds_parts
 from keras_spectral_tl.transfer._samples import Samples
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl import freezing, models
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -25,6 +24,7 @@ from keras_spectral_tl.transfer._retrain import (
 )
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep import Progress, check_progress, report
+from keras_spectral_tl.transfer._sweep_rows import closed_form_gain, predicted
 
 Baseline = Callable[[keras.Model, Samples, RetrainOptions], RetrainResult]
 
@@ -137,15 +137,8 @@ def fit_output_gain(
     data = Samples.of(target_data)
     check_fit(model, data)
     copy = models.copy_model(model)
-    output = copy.predict(data.x, batch_size=batch_size, verbose=0)
-    output = np.asarray(output, np.float64)
-    gain = metrics.least_squares_gain(data.y, output)
-    if not np.isfinite(gain):
-        raise ValueError(
-            f"No gain fits: the sum of squares of the output of model {model.name!r} "
-            f"on the target data is {float(np.sum(output**2))}. Expected a finite, "
-            "positive number."
-        )
+    output = predicted(copy, data.x, batch_size)
+    gain = closed_form_gain(model.name, data.y, output)
     layers = ModelLayers.of(model).of_copy(copy)
     return RetrainResult(
         model=_scaled(copy, data, gain),

@@ -105,7 +105,7 @@ class LearningRates:
         for path, weight in weights.items():
             factor = factors.get(path, self.default)
             if factor not in copies:
-                copies[factor] = _scaled(pattern, factor)
+                copies[factor] = scaled_optimizer(pattern, factor)
             if by_path.setdefault(weight.path, copies[factor]) is not copies[factor]:
                 raise ValueError(
                     f"Two weights have the path {weight.path!r} and two learning "
@@ -134,14 +134,23 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": schedule, "factor": self.factor}
 
 
-def _scaled(
+def scaled_optimizer(
     pattern: keras.optimizers.Optimizer, factor: float
 ) -> keras.optimizers.Optimizer:
+    """Return a new optimizer whose learning rate, or schedule, is `factor` times it."""
     config = pattern.get_config()
     rate = config["learning_rate"]
     constant = isinstance(rate, (int, float))
     scaled = rate * factor if constant else ScaledSchedule(rate, factor)
     return type(pattern).from_config({**config, "learning_rate": scaled})
+
+
+def first_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """Return the learning rate of the first step."""
+    rate = optimizer.get_config()["learning_rate"]
+    if isinstance(rate, (int, float)):
+        return float(rate)
+    return float(keras.optimizers.schedules.deserialize(rate)(0))
 
 
 def _pairs(factors: Any) -> tuple[tuple[Any, Any], ...]:

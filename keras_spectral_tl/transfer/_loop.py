@@ -1,5 +1,6 @@
 """Deterministic fit: equal calls give equal bits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -28,6 +29,14 @@ class Batches(keras.utils.PyDataset):
         seed: Of the orders.
         shuffle: Whether the samples change their order.
         num_epochs: How many epochs follow each other, from the one that was set.
+        symmetries: Callables `(x, y) -> (x, y)`. Every epoch each sample is replaced by
+            its image under one of them or the identity, drawn by (seed, epoch, row).
+        replay: Samples of the base, like `data`. Every epoch as many of them as there
+            are in `data` are mixed in, drawn by (seed, epoch): an epoch has twice the
+            samples.
+
+    Raises:
+        TypeError, ValueError: If a symmetry changes the shapes of samples, or is none.
     """
 
     def __init__(
@@ -37,11 +46,17 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         shuffle: bool,
         num_epochs: int = 1,
+        symmetries: Sequence[Any] = (),
+        replay: Samples | None = None,
     ) -> None:
         super().__init__()
         self.data, self.batch_size, self.seed = data, batch_size, seed
         self.shuffle, self.num_epochs = shuffle, num_epochs
-        self._batches_an_epoch = -(-len(data) // batch_size)
+        self.symmetries, self.replay = tuple(symmetries), replay
+        for symmetry in self.symmetries:  # refused here, not within a fit
+            data.image(symmetry)
+        self._samples_an_epoch = len(data) if replay is None else 2 * len(data)
+        self._batches_an_epoch = -(-self._samples_an_epoch // batch_size)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -53,11 +68,40 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, NDArray[Any]]:
         epoch, batch = divmod(index, self._batches_an_epoch)
-        order = np.arange(len(self.data))
+        epoch += self._epoch
+        order = np.arange(self._samples_an_epoch)
         if self.shuffle:
-            np.random.default_rng((self.seed, self._epoch + epoch)).shuffle(order)
-        start = batch * self.batch_size
-        return self.data.take(order[start : start + self.batch_size])
+            np.random.default_rng((self.seed, epoch)).shuffle(order)
+        start, count = batch * self.batch_size, len(self.data)
+        rows = order[start : start + self.batch_size]
+        own = self._images(rows[rows < count], epoch)
+        if self.replay is None:
+            return own
+        # Four words: other streams than the orders, (seed, epoch).
+        rng = np.random.default_rng((self.seed, epoch, 0, 2))
+        drawn = np.resize(rng.permutation(len(self.replay)), count)
+        base = self.replay.take(drawn[rows[rows >= count] - count])
+        x, y = keras.tree.map_structure(lambda *parts: np.concatenate(parts), own, base)
+        return x, y
+
+    def _images(self, rows: NDArray[np.intp], epoch: int) -> tuple[Any, NDArray[Any]]:
+        """Return samples, each under the symmetry that was drawn for it."""
+        x, y = self.data.take(rows)
+        if not self.symmetries:
+            return x, y
+        rng = np.random.default_rng((self.seed, epoch, 0, 1))
+        drawn = rng.integers(len(self.symmetries) + 1, size=len(self.data))[rows]
+        for number, symmetry in enumerate(self.symmetries, start=1):
+            chosen = np.flatnonzero(drawn == number)
+            if len(chosen):
+                image = self.data.subset(rows[chosen]).image(symmetry)
+                for part, new in zip(
+                    keras.tree.flatten((x, y)),
+                    keras.tree.flatten((image.x, image.y)),
+                    strict=True,
+                ):
+                    part[chosen] = new
+        return x, y
 
 
 class _EpochWatch(keras.callbacks.Callback):
@@ -103,6 +147,8 @@ def fit(
         "batch_size": arguments.pop("batch_size", None) or 8,
         "seed": options.seed,
         "shuffle": arguments.pop("shuffle", True),
+        "symmetries": options.symmetries,
+        "replay": options.replay,
     }
     watched = callbacks or arguments["verbose"] or arguments.keys() - _PLAIN
     if not (options.epoch_history or watched):

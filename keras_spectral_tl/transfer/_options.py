@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -106,6 +106,13 @@ class RetrainOptions:
         learning_rates: Factors of the learning rate by layer, or None.
         optimizer_state_from: A compiled, trained model of the same architecture whose
             moments and step count the optimizer takes over, or None.
+        symmetries: Symmetries of the target system, callables `(x, y) -> (x, y)` on
+            whole arrays of raw samples, such as those of `turbulence_data.symmetries`.
+            Every epoch each sample is replaced by its image under one of them or the
+            identity, drawn by (seed, epoch, row).
+        replay: Samples `(x, y)` of the base system, in the units of the network, that
+            are mixed in against forgetting: every epoch as many as there are target
+            samples, drawn by (seed, epoch), so that an epoch has twice the batches.
         epoch_history: Whether every epoch has its entry in the history. Without, and
             where no callback, validation or progress bar asks what an epoch is, all of
             them are one epoch of Keras: the same steps, less to begin each time. On
@@ -124,6 +131,8 @@ class RetrainOptions:
     normalization: Any = None
     learning_rates: LearningRates | None = None
     optimizer_state_from: keras.Model | None = None
+    symmetries: Sequence[Any] = ()
+    replay: Any = None
     epoch_history: bool = True
 
     @classmethod
@@ -145,6 +154,9 @@ class RetrainOptions:
         if all(part is None for part in keras.tree.flatten(self.loss)):
             raise ValueError(f"Expected a loss. Received loss={self.loss!r}.")
         _check_fit_options(self.fit_options)
+        object.__setattr__(self, "symmetries", _callables(self.symmetries))
+        if self.replay is not None:
+            object.__setattr__(self, "replay", _replayed(self.replay))
         for name, kind in (
             ("early_stopping", HeldOutStopping),
             ("learning_rates", LearningRates),
@@ -196,12 +208,14 @@ class RetrainOptions:
             statistics = self.normalization.of_target(samples)
         elif not self.refits_layers and self.normalization is not None:
             statistics = self.normalization
-        samples = samples.normalized(statistics)
+        samples, options = samples.normalized(statistics), self
+        if self.replay is not None:
+            options = dataclasses.replace(self, replay=self.replay.like(samples))
         validation = self.fit_options.get("validation_data")
         if validation is None:
-            return samples, self
+            return samples, options
         validation = _normalized_pair(validation, statistics)
-        return samples, self.with_fit_options(validation_data=validation)
+        return samples, options.with_fit_options(validation_data=validation)
 
     def fresh_optimizer(self) -> keras.optimizers.Optimizer:
         """Return a new optimizer of the chosen configuration, not built."""
@@ -220,6 +234,24 @@ def listed(callbacks: Any) -> list[Any]:
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+
+
+def _callables(symmetries: Any) -> tuple[Any, ...]:
+    found = () if symmetries is None else symmetries
+    if not isinstance(found, Sequence) or not all(map(callable, found)):
+        raise TypeError(
+            "Expected symmetries as a sequence of callables (x, y) -> (x, y). Received "
+            f"{symmetries!r:.100}."
+        )
+    return tuple(found)
+
+
+def _replayed(replay: Any) -> Samples:
+    try:
+        return Samples.of(replay)
+    except Exception as error:
+        error.add_note("This happened with the samples of replay=.")
+        raise
 
 
 def _normalized_pair(validation: Any, statistics: Any) -> Any:

@@ -201,13 +201,15 @@ class RetrainResult:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SweepResult:
-    """One row for each layer, or combination of layers, that was retrained alone.
+    """One row for each layer, combination of layers or arm that was retrained alone.
 
     Attributes:
-        rows: Dicts with layer, cc, relative_rmse, num_parameters and seconds (of the
-            training alone): single layers in the order of the model, then combinations
-            in the order in which they were asked for.
-        weights: For each row, under its `layer`, the trained weights by layer name.
+        rows: Dicts with layer (or the label of an arm), cc, relative_rmse,
+            num_parameters and seconds (of the training alone): single layers in the
+            order of the model, then combinations in the order in which they were asked
+            for. Further columns are those of `oracle_sweep`.
+        weights: For each row, under its `layer`, the trained weights by layer name;
+            none of rows that have other weights than the model.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -221,11 +223,11 @@ class SweepResult:
     @property
     def best(self) -> str:
         """The layer with the highest correlation; of equals that of least error."""
-        return str(max(self.rows, key=_quality)["layer"])
+        return str(max(self.rows, key=quality)["layer"])
 
     def __repr__(self) -> str:
         lines = [f"{'layer':24}    CC  relative RMSE  parameters"]
-        for row in sorted(self.rows, key=_quality, reverse=True)[:_MOST_ROWS]:
+        for row in sorted(self.rows, key=quality, reverse=True)[:_MOST_ROWS]:
             lines.append(
                 f"{row['layer']:24} {row['cc']:5.3f}  {row['relative_rmse']:13.3f}  "
                 f"{row.get('num_parameters', 0):10,}"
@@ -264,13 +266,14 @@ class SweepResult:
         return copy
 
     def to_frame(self) -> Any:
-        """Return the rows as a pandas.DataFrame.
+        """Return the rows as a pandas.DataFrame, indexed by their label.
 
         Raises:
             ImportError: If pandas is not installed.
         """
         pandas = require("pandas", "Data frames", "pandas")
-        return pandas.DataFrame([dict(row) for row in self.rows])
+        frame = pandas.DataFrame([dict(row) for row in self.rows])
+        return frame.set_index("layer", drop=False).rename_axis("label")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the best layer and the rows, without weights, as plain values."""
@@ -409,6 +412,7 @@ def provenance(
         A nest of dicts, lists, strings and numbers. Objects without such a form appear
         as their type and name.
     """
+    replay = options.replay
     config = plain(optimizer.get_config())
     config.pop("name", None)  # Keras counts the optimizers of the process there
     return {
@@ -421,6 +425,9 @@ def provenance(
             "num_samples": len(data),
             "normalization": plain(options.normalization),
             "statistics": plain(data.statistics),
+            "symmetries": [repr(symmetry) for symmetry in options.symmetries],
+            "replay_sha256": None if replay is None else replay.fingerprint(),
+            "num_replay": 0 if replay is None else len(replay),
         },
         "layers": list(selection.names),
         "weights": list(selection.variables),
@@ -447,7 +454,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _quality(row: Mapping[str, Any]) -> tuple[float, float]:
+def quality(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return what rows are ordered by: the correlation, then the least error."""
     cc, error = row["cc"], row.get("relative_rmse", math.inf)
     return (
         -math.inf if math.isnan(cc) else cc,

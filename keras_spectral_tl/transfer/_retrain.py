@@ -61,7 +61,7 @@ def retrain(
         **fit_options: Arguments of `model.fit`; epochs=50, batch_size=8, shuffle=True
             and verbose=0 if not given. Also those of `model.compile` (`jit_compile`,
             `steps_per_execution`, ...), and `early_stopping`, `normalization`,
-            `learning_rates` and `optimizer_state_from`, which
+            `learning_rates`, `optimizer_state_from`, `symmetries` and `replay`, which
             `transfer.RetrainOptions` explains.
 
     Returns:

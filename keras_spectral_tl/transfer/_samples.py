@@ -67,6 +67,66 @@ class Samples:
         x, y = statistics.normalize(self.x, self.y)
         return NormalizedSamples(x, y, statistics)
 
+    def image(self, symmetry: Any) -> "Samples":
+        """Return the images of the samples under a symmetry of their system.
+
+        Args:
+            symmetry: A callable `(x, y) -> (x, y)` on whole arrays, in the units of the
+                raw samples.
+
+        Raises:
+            TypeError: If it does not return a pair.
+            ValueError: If it changes shapes, or returns NaN or infinite values.
+        """
+        raw = self.x, self.y
+        if self.statistics is not None:
+            raw = self.statistics.denormalize(*raw)
+        pair = symmetry(*raw)
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(
+                f"Expected a pair (x, y) of the symmetry {symmetry!r:.100}. Received "
+                f"{type(pair).__name__}."
+            )
+        image = Samples.of(pair).normalized(self.statistics)
+        found, expected = (
+            [part.shape for part in keras.tree.flatten((samples.x, samples.y))]
+            for samples in (image, self)
+        )
+        if found != expected:
+            raise ValueError(
+                f"The symmetry {symmetry!r:.100} changes the shapes of samples from "
+                f"{expected} to {found}. Leave out quarter turns of fields that are "
+                "not square."
+            )
+        return image.like(self)
+
+    def like(self, other: "Samples") -> "Samples":
+        """Return the samples in the number formats of others, one by one as large.
+
+        Raises:
+            ValueError: If they are other arrays than those, or of other numbers.
+        """
+        own, others = (
+            keras.tree.flatten((samples.x, samples.y)) for samples in (self, other)
+        )
+        pairs = list(zip(own, others, strict=False))
+        if len(own) != len(others) or any(
+            one.shape[1:] != two.shape[1:]
+            or not np.can_cast(one.dtype, two.dtype, "same_kind")
+            for one, two in pairs
+        ):
+            found, expected = (
+                ", ".join(f"{part.shape[1:]} {part.dtype}" for part in parts)
+                for parts in (own, others)
+            )
+            raise ValueError(
+                "Expected samples like those of the target, of the shapes and types "
+                f"{expected}. Received {found}."
+            )
+        parts = [one.astype(two.dtype, copy=False) for one, two in pairs]
+        x = keras.tree.pack_sequence_as(self.x, parts[:-1])
+        return dataclasses.replace(self, x=x, y=parts[-1])
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of all samples, with their shapes and types."""
         return sha256_of_arrays([*keras.tree.flatten(self.x), self.y])

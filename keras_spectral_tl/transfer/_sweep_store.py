@@ -1,6 +1,7 @@
 """Finished rows of a sweep on disk: a killed sweep resumes where it stopped."""
 
 import dataclasses
+import fractions
 import hashlib
 import inspect
 import io
@@ -21,38 +22,13 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._files import sha256, sha256_of_arrays, write_bytes, write_json
-from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
+from keras_spectral_tl._graph.layers import parents_first
+from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._samples import Samples
 
 # Packages whose objects are described by their configuration.
 _KNOWN = ("keras", "keras_spectral_tl")
 _LONGEST_NAME = 120  # of a file, in bytes of its quoted label
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """Layers to be retrained together.
-
-    Attributes:
-        names: Their names, in the order of the model.
-        places: Their places among the weight-bearing layers: copies of a subclassed
-            model may have other names.
-    """
-
-    names: tuple[str, ...]
-    places: tuple[int, ...]
-
-    @property
-    def label(self) -> str:
-        """The name of the row."""
-        return "+".join(self.names)
-
-    @classmethod
-    def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
-        """Return the chosen layers of a model."""
-        names = freezing.select_layers(model, selector).names
-        everything = list(layers_with_weights(model))
-        return cls(names, tuple(everything.index(name) for name in names))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,6 +161,8 @@ class SweepDirectory:
             for key, v in row.values.items()
         }
         checked = {"values": values, "weights_sha256": sha256(content.getvalue())}
+        if candidate.record:
+            checked["trained"] = candidate.record
         # Last: its presence says that the row is whole.
         write_json(text, {**checked, "sha256": _digest(checked)})
 
@@ -199,6 +177,7 @@ class SweepDirectory:
 def _row(document: Any, content: bytes, candidate: Candidate) -> SweepRow:
     """Return the row that the two files of `SweepDirectory.save` hold, if whole."""
     checked = {key: document[key] for key in ("values", "weights_sha256")}
+    checked |= {key: document[key] for key in ("trained",) if key in document}
     if document["sha256"] != _digest(checked):
         raise ValueError("the checksum of its values does not match")
     if checked["weights_sha256"] != sha256(content):
@@ -206,6 +185,8 @@ def _row(document: Any, content: bytes, candidate: Candidate) -> SweepRow:
     values = {k: math.nan if v is None else v for k, v in checked["values"].items()}
     if values["layer"] != candidate.label:
         raise ValueError(f"it is the row of {values['layer']!r}")
+    if document.get("trained", "") != candidate.record:
+        raise ValueError("other weights were trained for it")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         weights: list[list[Any]] = [[] for _ in candidate.names]
         for key in file.files:  # in the order in which they were written
@@ -251,7 +232,7 @@ def _described(value: Any) -> str:
         return _digest(*(f"{i}:{_described(item)}" for i, item in enumerate(value)))
     if isinstance(value, dict):
         return _digest(*(f"{key}:{_described(item)}" for key, item in value.items()))
-    if isinstance(value, re.Pattern | slice):
+    if isinstance(value, re.Pattern | slice | fractions.Fraction):
         return repr(value)
     if isinstance(value, Samples):
         return _samples(value)

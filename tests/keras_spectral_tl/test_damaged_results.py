@@ -9,11 +9,8 @@ import pytest
 
 from keras_spectral_tl import transfer
 from keras_spectral_tl.models import build_sgs_cnn
-from keras_spectral_tl.transfer._sweep_store import (
-    Candidate,
-    SweepDirectory,
-    SweepRow,
-)
+from keras_spectral_tl.transfer._arms import Candidate
+from keras_spectral_tl.transfer._sweep_store import SweepDirectory, SweepRow
 
 CANDIDATE = Candidate(("b",), (1,))
 X = np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype("float32")

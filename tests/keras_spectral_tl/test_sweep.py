@@ -18,10 +18,10 @@ from keras_spectral_tl import freezing, transfer
 from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.losses import SpectralLoss
+from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._samples import Samples
-from keras_spectral_tl.transfer._sweep import RowTrainer
+from keras_spectral_tl.transfer._sweep_rows import RowTrainer
 from keras_spectral_tl.transfer._sweep_store import (
-    Candidate,
     SweepDirectory,
     SweepRow,
     fingerprint,

@@ -375,7 +375,7 @@ def test_best_ignores_nan_and_json_is_strict(tmp_path):
 
 def test_frame_has_one_row_a_layer():
     frame = transfer.SweepResult(ROWS).to_frame()
-    assert list(frame["layer"]) == ["a", "b", "c"] and frame["cc"][1] == 0.5
+    assert list(frame["layer"]) == ["a", "b", "c"] and frame["cc"]["b"] == 0.5
 
 
 def test_missing_pandas_is_explained(monkeypatch):

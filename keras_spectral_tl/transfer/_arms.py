@@ -1,0 +1,171 @@
+"""Arms, ways to retrain a network, and the rows of a sweep that they stand for."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_spectral_tl import freezing
+from keras_spectral_tl._graph.layers import layers_with_weights, trainable_layer_names
+from keras_spectral_tl.transfer._retrain import Trainee, adds_parts, check_trainable
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One way to retrain a network.
+
+    Attributes:
+        label: Its name in tables.
+        layers: What trains, as `retrain` takes it: a layer, several, a part such as
+            `freezing.BiasesOf()`, None for all layers; an empty tuple for nothing.
+
+    Raises:
+        TypeError: If the label is not a text with a letter.
+
+    Example:
+        >>> Arm("last two", freezing.Depth(-2, -1)).trains
+        True
+        >>> Arm("unchanged", ()).trains
+        False
+    """
+
+    label: str
+    layers: freezing.Selector | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.label, str) or not self.label.strip():
+            raise TypeError(f"Expected a label for an arm. Received {self.label!r}.")
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is retrained."""
+        return not (isinstance(self.layers, tuple | list) and not self.layers)
+
+
+def as_arms(arms: Any) -> list[Arm]:
+    """Return arms of `Arm` objects and of what `retrain` takes as layers.
+
+    Raises:
+        TypeError: If `arms` is no sequence, or empty.
+        ValueError: If two have one label.
+    """
+    if isinstance(arms, str | Arm) or not isinstance(arms, Sequence) or not arms:
+        raise TypeError(
+            "arms must be a sequence of Arm objects or of what retrain takes as "
+            f"layers, at least one. Received {arms!r:.100}."
+        )
+    found = [arm if isinstance(arm, Arm) else Arm(_label(arm), arm) for arm in arms]
+    labels = [arm.label for arm in found]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"arms must have different labels. Received {labels}.")
+    return found
+
+
+def _label(layers: Any) -> str:
+    if isinstance(layers, tuple | list):
+        return "+".join(map(_label, layers)) or "unchanged"
+    return "all layers" if layers is None else str(layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """What is to be retrained for one row of a sweep.
+
+    Attributes:
+        names: Names of the layers whose weights the row keeps, in the order of the
+            model; none of an arm with other weights than the model has.
+        places: Their places among the weight-bearing layers: copies of a subclassed
+            model may have other names.
+        title: The name of the row; that of the layers if empty.
+        selector: What trains, where these are not the whole layers.
+        record: What trains, in words: rows on disk of something else do not count.
+    """
+
+    names: tuple[str, ...]
+    places: tuple[int, ...]
+    title: str = ""
+    selector: Any = dataclasses.field(default=None, compare=False)
+    record: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name of the row."""
+        return self.title or "+".join(self.names)
+
+    @property
+    def layers(self) -> Any:
+        """What trains, as `freezing.select_layers` or `retrain` take it."""
+        return list(self.places) if self.selector is None else self.selector
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing trains: the network unchanged, or times a gain."""
+        return isinstance(self.selector, freezing.OutputGain) or (
+            self.selector is not None and not Arm(self.label, self.selector).trains
+        )
+
+    @classmethod
+    def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
+        """Return the chosen layers of a model."""
+        names = freezing.select_layers(model, selector).names
+        everything = list(layers_with_weights(model))
+        return cls(names, tuple(everything.index(name) for name in names))
+
+    @classmethod
+    def of_arm(cls, model: keras.Model, arm: Arm) -> "Candidate":
+        """Return what an arm trains of a model.
+
+        Raises:
+            KeyError, TypeError, ValueError: As `retrain` for its layers; a note names
+                the arm.
+        """
+        try:
+            if not arm.trains or adds_parts(arm.layers):
+                if arm.trains:
+                    Trainee.of(model, arm.layers)
+                return cls((), (), arm.label, arm.layers, repr(arm.layers))
+            selection = freezing.select_layers(model, arm.layers)
+            check_trainable(model, selection)
+        except (KeyError, TypeError, ValueError) as error:
+            error.add_note(f"This happened with the arm {arm.label!r}.")
+            raise
+        found = cls.of(model, list(selection.names))
+        paths = (*selection.variables, *selection.statistics)
+        whole = freezing.select_layers(model, list(found.places))
+        part = None if whole == selection else arm.layers
+        if part is None and found.label == arm.label:
+            return found
+        return dataclasses.replace(
+            found, title=arm.label, selector=part, record=", ".join(paths)
+        )
+
+
+def candidates_of(
+    model: keras.Model, layers: freezing.Selector | None, arms: Any
+) -> list[Candidate]:
+    """Return the rows of a sweep over layers, or over arms.
+
+    Args:
+        model: A built Keras model.
+        layers: The layers, of which tuples are trained together; None means each.
+        arms: Arms, see `as_arms`, or None.
+
+    Raises:
+        KeyError, TypeError, ValueError: As `freezing.select_layers` and `as_arms`; also
+            for both layers and arms.
+    """
+    if arms is not None:
+        if layers is not None:
+            raise TypeError("Expected layers or arms. Received both: leave one out.")
+        return [Candidate.of_arm(model, arm) for arm in as_arms(arms)]
+    items: list[Any] = [layers]
+    if layers is None:
+        items = list(trainable_layer_names(model))
+    elif isinstance(layers, Sequence) and not isinstance(layers, str):
+        items = list(layers)
+    together = [item for item in items if isinstance(item, tuple)]
+    alone = [item for item in items if not isinstance(item, tuple)]
+    names = freezing.select_layers(model, alone).names if alone or not items else ()
+    found = [Candidate.of(model, item) for item in (*names, *together)]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,459 @@
+"""Training of the rows of a sweep, here or in another process."""
+
+import dataclasses
+import math
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl._checks import real_number
+from keras_spectral_tl._graph.cut import (
+    Activations,
+    LayerGraph,
+    PrefixCache,
+    evaluated,
+)
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    fetch,
+    own_weights,
+    parents_first,
+)
+from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
+from keras_spectral_tl.transfer._arms import Candidate
+from keras_spectral_tl.transfer._learning_rates import first_rate, scaled_optimizer
+from keras_spectral_tl.transfer._options import RetrainOptions
+from keras_spectral_tl.transfer._result import measured, quality
+from keras_spectral_tl.transfer._retrain import (
+    Trainee,
+    adds_parts,
+    check_trainable,
+    retrain_prepared,
+)
+from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._sweep_store import SweepRow
+
+Outputs = Callable[[str], NDArray[Any]]
+"""`"target", "test" or "base" -> outputs` of a network for these samples."""
+
+_VALIDATION = "validation_data"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Search:
+    """Search over learning rates, and the base samples to test with.
+
+    Attributes:
+        base_test: Samples of the base system in the units of the network, or None.
+        rates: Label of an arm to its learning rate (of a schedule, the first one);
+            others have that of the optimizer.
+        factors: Of these rates, each of which is tried.
+
+    Raises:
+        TypeError, ValueError: If a rate or factor is no number, or out of range.
+    """
+
+    base_test: Samples | None = None
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    factors: Sequence[float] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rates, Mapping):
+            raise TypeError(
+                "Expected rates as a mapping of labels of arms to learning rates. "
+                f"Received {self.rates!r:.100}."
+            )
+        for label, rate in self.rates.items():
+            real_number(f"rates[{label!r}]", rate, at_least=0)
+        if not isinstance(self.factors, Sequence) or not self.factors:
+            raise TypeError(
+                "Expected rate_factors as a sequence of numbers, at least one. "
+                f"Received {self.factors!r:.100}."
+            )
+        for factor in self.factors:
+            real_number("each of rate_factors", factor, above=0)
+
+    @property
+    def chooses_rates(self) -> bool:
+        """Whether rows differ in their learning rates."""
+        return bool(self.rates) or list(self.factors) != [1.0]
+
+    def options(
+        self, given: RetrainOptions, label: str, factor: float
+    ) -> RetrainOptions:
+        """Return options with the learning rate of an arm times a factor.
+
+        Raises:
+            ValueError: If that rate, or the first one of a schedule, is 0.
+        """
+        if not self.chooses_rates:
+            return given
+        optimizer = given.fresh_optimizer()
+        first = first_rate(optimizer)
+        rate = self.rates.get(label, first)
+        if not (first > 0.0 and rate > 0.0):
+            raise ValueError(
+                f"Expected a positive learning rate for {label!r}, and one of the "
+                f"optimizer. Received {rate} and {first}."
+            )
+        scaled = scaled_optimizer(optimizer, factor * rate / first)
+        return dataclasses.replace(given, optimizer=scaled)
+
+
+class RowTrainer:
+    """Training of one candidate after another, each time from the weights of `model`.
+
+    Where the network can be cut, the frozen layers in front are not evaluated again:
+    all candidates share one copy of the network and the activations at the last cut.
+    Where weights are added or drawn anew, and with symmetries, whole copies are
+    trained. The unchanged network and the gain of its output take no training.
+    A row holds no history: where nothing watches the epochs of a fit, they run through.
+
+    Args:
+        model: A built Keras model; not changed.
+        target: Samples to train with.
+        test: Samples to evaluate on.
+        options: How to train.
+        cache: Where activations are kept; None retrains whole copies of the model.
+        search: Base samples to evaluate on, and learning rates to try.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        target: Samples,
+        test: Samples,
+        options: RetrainOptions,
+        cache: PrefixCache | None,
+        search: Search | None = None,
+    ) -> None:
+        self.model, self.test, self.cache = model, test, cache
+        self.search = search or Search()
+        self.target, options = options.prepare(target)
+        self.test_inputs = test.normalized(self.target.statistics).x
+        self.options = dataclasses.replace(options, epoch_history=False)
+        self._sample, _ = self.target.take(slice(0, 1))
+        self._original = ModelLayers.of(model)
+        self._network = models.copy_model(model, self._sample)
+        self._named = self._original.of_copy(self._network)
+        self._hashes = weight_hashes(self._named)
+        self._start = [fetch(v).copy() for v in self._network.weights]
+        self._activations: Activations | None = None
+        self._places: dict[str, int] = {}
+        self._prepare_activations()
+
+    def row(self, candidate: Candidate) -> SweepRow:
+        """Retrain the layers of `candidate` and test the result.
+
+        Of several learning rates the row is that with the highest correlation, and
+        holds the correlations of all.
+
+        Raises:
+            FloatingPointError, RuntimeError, ValueError: As `retrain`.
+        """
+        if candidate.is_fixed:
+            return self._fixed(candidate)
+        found: dict[float, SweepRow] = {}
+        for factor in self.search.factors:
+            options = self.search.options(self.options, candidate.label, factor)
+            try:
+                found[factor] = self._trained(candidate, options)
+            except FloatingPointError:
+                if not found and factor == self.search.factors[-1]:
+                    raise
+                continue
+            if self.search.chooses_rates:
+                rate = first_rate(options.fresh_optimizer())
+                found[factor].values["learning_rate"] = rate
+        best = max(found, key=lambda factor: quality(found[factor].values))
+        if len(self.search.factors) > 1:
+            for factor in self.search.factors:
+                cc = found[factor].values["cc"] if factor in found else math.nan
+                found[best].values[f"cc_at_{factor:.3g}"] = cc
+        return found[best]
+
+    def _fixed(self, candidate: Candidate) -> SweepRow:
+        """Return the row of the network as it is, or times the best gain."""
+        self._reset()
+        inputs = self._inputs()
+
+        def outputs(name: str) -> NDArray[Any]:
+            return predicted(self._network, inputs[name])
+
+        gain, count = 1.0, 0
+        if isinstance(candidate.selector, freezing.OutputGain):
+            count = 1
+            gain = closed_form_gain(self.model.name, self.target.y, outputs("target"))
+        values = self._values(candidate, lambda name: gain * outputs(name), count, 0.0)
+        return SweepRow(values, [])
+
+    def _trained(self, candidate: Candidate, options: RetrainOptions) -> SweepRow:
+        inputs = self._inputs()
+        if adds_parts(candidate.layers):
+            result = retrain_prepared(
+                self.model, candidate.layers, self.target, options
+            )
+            values = self._values(
+                candidate,
+                lambda name: predicted(result.model, inputs[name]),
+                result.num_trainable,
+                result.seconds,
+            )
+            return SweepRow(values, [])
+        selection = freezing.select_layers(self.model, candidate.layers)
+        check_trainable(self.model, selection)
+        part, named = self._part(selection, options), self._named
+        if part is None:
+            network = models.copy_model(self.model, self._sample)
+            named = self._original.of_copy(network)
+        trainee = Trainee(self._original, named, selection)
+        start = time.perf_counter()
+        if part is None:
+            trainee.fit(self.target, options, before=self._hashes)
+        else:
+            trainee.fit(part.target, part.options, part.suffix, self._hashes)
+        seconds = time.perf_counter() - start
+
+        def outputs(name: str) -> NDArray[Any]:
+            if part is None:
+                return predicted(named.model, inputs[name])
+            (found,) = evaluated(part.suffix, part.inputs[name], part.cache)
+            return found
+
+        values = self._values(candidate, outputs, selection.num_trainable, seconds)
+        layers = list(named.layers.values())
+        weights = [
+            [fetch(v).copy() for v in own_weights(layer)]
+            for layer in (layers[place] for place in candidate.places)
+        ]
+        return SweepRow(values, weights)
+
+    def _values(
+        self, candidate: Candidate, outputs: Outputs, count: int, seconds: float
+    ) -> dict[str, Any]:
+        found = {
+            "layer": candidate.label,
+            **measured(self.test, outputs("test"), self.target.statistics),
+            "num_parameters": count,
+            "seconds": seconds,
+        }
+        base = self.search.base_test
+        if base is not None:
+            found["base_correlation"] = measured(base, outputs("base"), None)["cc"]
+        return found
+
+    def _inputs(self) -> dict[str, Any]:
+        """Return the inputs of all samples by name, in the units of the network."""
+        found = {"target": self.target.x, "test": self.test_inputs}
+        if self.search.base_test is not None:
+            found["base"] = self.search.base_test.x
+        return found
+
+    def _prepare_activations(self) -> None:
+        """Keep the activations of all samples, where nothing forbids it."""
+        options = self.options
+        graph = None if self.cache is None else LayerGraph.of(self._network)
+        if graph is None or self.cache is None:
+            return
+        if options.refits_layers or options.symmetries:
+            return
+        inputs = self._inputs()
+        if options.replay is not None:
+            inputs["replay"] = options.replay.x
+        validation = options.fit_options.get("validation_data")
+        if validation is not None:
+            if not isinstance(validation, tuple) or len(validation) != 2:
+                return
+            inputs["validation"] = validation[0]
+        sets = [graph.arrays(x) for x in inputs.values()]
+        known = [arrays for arrays in sets if arrays is not None]
+        if len(known) == len(sets):
+            self._places = {name: place for place, name in enumerate(inputs)}
+            self._activations = Activations(graph, known, self.cache)
+
+    def _reset(self) -> None:
+        for variable, value in zip(self._network.weights, self._start, strict=True):
+            variable.assign(value)
+
+    def _part(
+        self, selection: freezing.LayerSelection, options: RetrainOptions
+    ) -> "_Part | None":
+        self._reset()
+        if self._activations is None or self.cache is None:
+            return None
+        weights = [self._named.weights[path] for path in selection.variables]
+        holders = {path.rsplit("/", 1)[0] for path in self._named.paths(weights)}
+        if not holders <= set(selection.names):
+            return None  # a layer in front of the cut may share a weight
+        graph, everything = self._activations.graph, self._named.names
+        places = [everything.index(name) for name in selection.names]
+        names = freezing.select_layers(self._network, places).names
+        set_trainable(self._network, names)
+        cut = graph.cut(names)
+        sets = None if cut is None else self._activations.at(cut)
+        if cut is None or sets is None:
+            return None
+        _, suffix = graph.part(cut, graph.outputs)
+        if _masked([*self._network.outputs, *graph.outputs]) != _masked(suffix.outputs):
+            return None  # Keras weighs the loss by a mask that the cut would lose
+        inputs = {name: sets[place] for name, place in self._places.items()}
+        if "validation" in inputs:
+            pair = _single(inputs["validation"]), options.fit_options[_VALIDATION][1]
+            options = options.with_fit_options(**{_VALIDATION: pair})
+        if "replay" in inputs:
+            x = _single(inputs["replay"])
+            replay = dataclasses.replace(options.replay, x=x)
+            options = dataclasses.replace(options, replay=replay)
+        target = dataclasses.replace(self.target, x=_single(inputs["target"]))
+        return _Part(suffix, target, inputs, options, self.cache)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Part:
+    """The part of a network behind a cut, with the activations that go into it."""
+
+    suffix: keras.Model
+    target: Samples
+    inputs: Mapping[str, list[NDArray[Any]]]
+    options: RetrainOptions
+    cache: PrefixCache
+
+
+def predicted(network: keras.Model, x: Any, batch_size: int = 32) -> NDArray[Any]:
+    """Return the outputs of a network, batch after batch."""
+    return np.asarray(network.predict(x, batch_size=batch_size, verbose=0))
+
+
+def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """Return the gain of the outputs that fits best, sum(y m) / sum(m^2).
+
+    Raises:
+        ValueError: If the outputs are zero everywhere; the message names the model.
+    """
+    outputs = np.asarray(outputs, np.float64)
+    gain = float(metrics.least_squares_gain(truth, outputs))
+    if not np.isfinite(gain):
+        raise ValueError(
+            f"No gain fits: the sum of squares of the output of model {name!r} "
+            f"on the target data is {float(np.sum(outputs**2))}. Expected a finite, "
+            "positive number."
+        )
+    return gain
+
+
+def _masked(tensors: Iterable[Any]) -> bool:
+    return any(getattr(t, "_keras_mask", None) is not None for t in tensors)
+
+
+def _single(parts: list[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else tuple(parts)  # tf.data knows no lists
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedModel:
+    """A model as bytes, with the hashes that prove that it was unpacked unchanged.
+
+    Attributes:
+        content: The model in the .keras format.
+        classes: Its classes by name, so that the user's own are found again.
+        hashes: SHA-256 of each of its layers, in order.
+    """
+
+    content: bytes
+    classes: Mapping[str, type]
+    hashes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "PackedModel":
+        """Pack a model.
+
+        Raises:
+            ValueError: If Keras cannot save it.
+        """
+        parts = parents_first(model)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "model.keras"
+            try:
+                model.save(path)
+            except Exception as error:
+                raise ValueError(
+                    f"Model {model.name!r} ({type(model).__name__}) cannot be saved, "
+                    "so it cannot be sent to an executor. Implement get_config() on "
+                    f"its class, or sweep without an executor. Keras said: {error}"
+                ) from error
+            return cls(
+                path.read_bytes(),
+                {type(layer).__name__: type(layer) for layer in parts},
+                tuple(freezing.layer_hashes(model).values()),
+            )
+
+    def model(self) -> keras.Model:
+        """Unpack the model.
+
+        Raises:
+            ValueError: If it came back with other weights.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "model.keras"
+            path.write_bytes(self.content)
+            # The bytes are those of the caller's own model: no code is new to him.
+            model = keras.models.load_model(
+                path, custom_objects=dict(self.classes), compile=False, safe_mode=False
+            )
+        if tuple(freezing.layer_hashes(model).values()) != self.hashes:
+            raise ValueError(
+                f"Model {model.name!r} ({type(model).__name__}) came back from its "
+                "saved file with other weights. Implement build() or "
+                "get_build_config() on its class, or sweep without an executor."
+            )
+        return model
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SweepUnit:
+    """One row as a unit of work, to be done in any process.
+
+    Attributes:
+        model: The model.
+        candidate: The layers to train.
+        target: Samples to train with, or the path of an npz file with them.
+        test: Samples to evaluate on, likewise.
+        backend: The Keras backend to use.
+        options: How.
+        cache: Where activations are kept.
+        search: Base samples to evaluate on, and learning rates to try.
+    """
+
+    model: PackedModel
+    candidate: Candidate
+    target: Samples | str
+    test: Samples | str
+    backend: str
+    options: RetrainOptions
+    cache: PrefixCache | None
+    search: Search
+
+    def run(self) -> SweepRow:
+        """Do the work.
+
+        Raises:
+            RuntimeError: If this process runs another Keras backend.
+            FloatingPointError, ValueError: As `retrain`.
+        """
+        if keras.backend.backend() != self.backend:
+            raise RuntimeError(
+                f"The sweep runs on the Keras backend {self.backend!r}, this worker on "
+                f"{keras.backend.backend()!r}. Start the workers with the environment "
+                f"variable KERAS_BACKEND={self.backend}."
+            )
+        target, test = Samples.of(self.target), Samples.of(self.test)
+        model = self.model.model()
+        trainer = RowTrainer(model, target, test, self.options, self.cache, self.search)
+        return trainer.row(self.candidate)

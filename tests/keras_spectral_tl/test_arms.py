@@ -1,0 +1,181 @@
+"""Rows of arms are those of plain retrainings with the same recipe."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import metrics, scoring, transfer
+from keras_spectral_tl.freezing import (
+    BiasesOf,
+    ChannelGainsOf,
+    LowRankOf,
+    NewWeights,
+    OutputGain,
+)
+from keras_spectral_tl.scoring import Arm
+from keras_spectral_tl.transfer._arms import as_arms
+from keras_spectral_tl.transfer._sweep_rows import RowTrainer
+
+SINGLE = 1e-5  # float32 of whole and of cut networks, a few steps
+QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True, "seed": 3}
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(8, 4)).astype("float32")
+Y = (X[:, :3] * X[:, 1:] + 0.1).astype("float32")
+TEST = (X[::-1] + 0.1, Y[::-1])
+BASE = (X - 0.2, np.tanh(Y))
+ARMS = (
+    Arm("nothing", ()),
+    Arm("gain", OutputGain()),
+    "b",
+    Arm("biases", BiasesOf()),
+    Arm("everything"),
+    Arm("low rank", LowRankOf("a", 2)),
+    Arm("channels", ChannelGainsOf("a")),
+    Arm("scratch", NewWeights(seed=1)),
+    Arm("last and gain", ["c", OutputGain(initial=0.5)]),
+)
+
+
+def _chain():
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(4, activation="tanh", name=name) for name in "ab"]
+    return keras.Sequential(
+        [keras.Input((4,)), *layers, keras.layers.Dense(3, name="c")]
+    )
+
+
+def _assert_row(row, result, base):
+    alone = result.row(TEST)
+    for name in ("cc", "relative_rmse", "num_parameters"):
+        assert row[name] == pytest.approx(alone[name], rel=SINGLE, abs=SINGLE), name
+    outputs = result.model.predict(base[0], verbose=0)
+    expected = metrics.pattern_correlation(base[1], outputs)
+    assert row["base_correlation"] == pytest.approx(expected, abs=SINGLE)
+
+
+def test_rows_of_arms_are_single_retrainings():
+    model = _chain()
+    sweep = transfer.oracle_sweep(
+        model, (X, Y), TEST, arms=ARMS, base_test=BASE, **QUICK
+    )
+    arms = as_arms(ARMS)
+    assert [row["layer"] for row in sweep.rows] == [arm.label for arm in arms]
+    frame = sweep.to_frame()
+    assert list(frame.index) == list(sweep.cc) and frame.index.name == "label"
+    rows = dict(zip(sweep.cc, sweep.rows, strict=True))
+    names = ["unchanged", "gain_only"]
+    controls = transfer.baselines(model, (X, Y), TEST, include=names).rows
+    for label, control in zip(("nothing", "gain"), controls, strict=True):
+        for name in ("cc", "relative_rmse", "num_parameters"):
+            assert rows[label][name] == pytest.approx(control[name], rel=SINGLE)
+    for arm in arms[2:]:
+        result = transfer.retrain(model, (X, Y), arm.layers, **QUICK)
+        _assert_row(rows[arm.label], result, BASE)
+    kept = {"nothing", "b", "biases", "everything"}
+    assert set(sweep.weights) == kept  # the others have more weights than the model
+    outputs = sweep.model(model, "biases").predict(TEST[0], verbose=0)
+    found = metrics.pattern_correlation(TEST[1], outputs)
+    assert found == pytest.approx(rows["biases"]["cc"], abs=SINGLE)
+
+
+def test_frozen_arms_cost_nothing_and_base_samples_are_in_units_of_the_network():
+    """Unchanged, the base skill is the model's, whatever normalizes the target."""
+    model = _chain()
+    row = transfer.oracle_sweep(
+        model, (X, Y), TEST, arms=[()], base_test=BASE, epochs=1,
+        normalization=transfer.RefitOnTarget(),
+    ).rows[0]  # fmt: skip
+    expected = metrics.pattern_correlation(BASE[1], model.predict(BASE[0], verbose=0))
+    assert row["layer"] == "unchanged" and row["seconds"] == 0.0
+    assert row["base_correlation"] == pytest.approx(expected, abs=SINGLE)
+
+
+def test_the_row_is_the_best_of_all_rates():
+    model, factors = _chain(), (0.5, 1.0, 4.0)
+    rates = {"b": 0.01, "unchanged": 0.0}
+    row = transfer.oracle_sweep(
+        model, (X, Y), TEST, arms=["b"], rates=rates, rate_factors=factors, **QUICK
+    ).rows[0]
+    found = {}
+    for factor in factors:
+        optimizer = keras.optimizers.Adam(0.01 * factor)
+        result = transfer.retrain(model, (X, Y), "b", optimizer=optimizer, **QUICK)
+        found[factor] = result.row(TEST)["cc"]
+        assert row[f"cc_at_{factor:.3g}"] == pytest.approx(found[factor], abs=SINGLE)
+    best = max(found, key=found.get)
+    assert row["cc"] == row[f"cc_at_{best:.3g}"]
+    assert row["learning_rate"] == pytest.approx(0.01 * best, rel=SINGLE)
+
+
+def test_rates_are_the_first_of_a_schedule_and_may_diverge():
+    model = _chain()
+
+    def falling(rate):
+        return keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(rate, 4))
+
+    row = transfer.oracle_sweep(
+        model, (X, Y), TEST, arms=["b"], optimizer=falling(0.5), rates={"b": 0.02},
+        rate_factors=(1.0, 1e30), **QUICK,
+    ).rows[0]  # fmt: skip
+    result = transfer.retrain(model, (X, Y), "b", optimizer=falling(0.02), **QUICK)
+    assert row["cc"] == pytest.approx(result.row(TEST)["cc"], abs=SINGLE)
+    assert math.isnan(row["cc_at_1e+30"])
+    with pytest.raises(FloatingPointError):
+        transfer.oracle_sweep(
+            model, (X, Y), TEST, arms=["b"], optimizer=falling(1e30), **QUICK
+        )
+
+
+def test_arms_on_disk_are_read_again_unless_the_label_means_another(
+    tmp_path, monkeypatch
+):
+    model, trained = _chain(), []
+    options = {**QUICK, "directory": tmp_path, "base_test": BASE}
+    row = RowTrainer.row
+
+    def watched(self, candidate):
+        trained.append(candidate.label)
+        return row(self, candidate)
+
+    monkeypatch.setattr(RowTrainer, "row", watched)
+    arms = [Arm("nothing", ()), Arm("mine", BiasesOf("a")), "b"]
+    first = transfer.oracle_sweep(model, (X, Y), TEST, arms=arms, **options)
+    again = transfer.oracle_sweep(model, (X, Y), TEST, arms=arms, **options)
+    assert first.rows == again.rows and trained == ["nothing", "mine", "b"]
+    transfer.oracle_sweep(model, (X, Y), TEST, layers="b", **options)
+    assert len(trained) == 3  # one layer is the same row, by whatever way it was asked
+    with pytest.warns(UserWarning, match="other weights"):
+        transfer.oracle_sweep(
+            model, (X, Y), TEST, arms=[Arm("mine", BiasesOf("b"))], **options
+        )
+    assert trained[3:] == ["mine"]
+    with pytest.raises(ValueError, match="base_test"):
+        transfer.oracle_sweep(
+            model, (X, Y), TEST, arms=arms, **{**options, "base_test": TEST}
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"arms": "b"}, TypeError, "sequence of Arm"),
+        ({"arms": []}, TypeError, "at least one"),
+        ({"arms": ["b", Arm("b", "c")]}, ValueError, "different labels"),
+        ({"arms": ["b"], "layers": ["c"]}, TypeError, "Received both"),
+        ({"arms": [Arm("mine", "z")]}, KeyError, "no layer"),
+        ({"arms": ["b"], "rates": [1.0]}, TypeError, "mapping"),
+        ({"arms": ["b"], "rates": {"b": 0.0}}, ValueError, "positive learning rate"),
+        ({"arms": ["b"], "rate_factors": (0.0,)}, ValueError, "rate_factors"),
+        ({"arms": ["b"], "rate_factors": 2.0}, TypeError, "sequence"),
+        ({"arms": ["b"], "base_test": (X, X)}, ValueError, "shape"),
+    ],
+)
+def test_bad_arms_rates_and_base_samples_are_refused(options, error, match):
+    with pytest.raises(error, match=match):
+        transfer.oracle_sweep(_chain(), (X, Y), TEST, **QUICK, **options)
+
+
+def test_scoring_offers_the_same_arm():
+    assert scoring.Arm is Arm
