@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,9 +94,11 @@ class LowRankOf(AddedPart):
                     f"{name!r} ({type(layer).__name__}). Choose layers that have an "
                     "enable_lora method, such as Dense and EinsumDense."
                 )
-        for layer in layers.values():
-            if not layer.lora_enabled:
-                layer.enable_lora(self.rank)
+        for name, layer in layers.items():
+            if not layer.lora_enabled:  # by its name: equal calls give equal bits
+                seed = zlib.crc32(name.encode())
+                first = keras.initializers.HeUniform(seed)
+                layer.enable_lora(self.rank, a_initializer=first)
 
 
 @dataclasses.dataclass(frozen=True)

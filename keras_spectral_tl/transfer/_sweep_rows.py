@@ -34,6 +34,7 @@ from keras_spectral_tl.transfer._result import measured, quality
 from keras_spectral_tl.transfer._retrain import (
     Trainee,
     adds_parts,
+    check_fit,
     check_trainable,
     retrain_prepared,
 )
@@ -189,6 +190,7 @@ class RowTrainer:
 
         gain, count = 1.0, 0
         if isinstance(candidate.selector, freezing.OutputGain):
+            check_fit(self.model, self.target)
             count = 1
             gain = closed_form_gain(self.model.name, self.target.y, outputs("target"))
         values = self._values(candidate, lambda name: gain * outputs(name), count, 0.0)

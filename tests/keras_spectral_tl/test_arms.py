@@ -116,15 +116,15 @@ def test_rates_are_the_first_of_a_schedule_and_may_diverge():
         return keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(rate, 4))
 
     row = transfer.oracle_sweep(
-        model, (X, Y), TEST, arms=["b"], optimizer=falling(0.5), rates={"b": 0.02},
+        model, (X, Y), TEST, arms=["c"], optimizer=falling(0.5), rates={"c": 0.02},
         rate_factors=(1.0, 1e30), **QUICK,
     ).rows[0]  # fmt: skip
-    result = transfer.retrain(model, (X, Y), "b", optimizer=falling(0.02), **QUICK)
+    result = transfer.retrain(model, (X, Y), "c", optimizer=falling(0.02), **QUICK)
     assert row["cc"] == pytest.approx(result.row(TEST)["cc"], abs=SINGLE)
     assert math.isnan(row["cc_at_1e+30"])
     with pytest.raises(FloatingPointError):
         transfer.oracle_sweep(
-            model, (X, Y), TEST, arms=["b"], optimizer=falling(1e30), **QUICK
+            model, (X, Y), TEST, arms=["c"], optimizer=falling(1e30), **QUICK
         )
 
 
@@ -164,7 +164,7 @@ def test_arms_on_disk_are_read_again_unless_the_label_means_another(
         ({"arms": []}, TypeError, "at least one"),
         ({"arms": ["b", Arm("b", "c")]}, ValueError, "different labels"),
         ({"arms": ["b"], "layers": ["c"]}, TypeError, "Received both"),
-        ({"arms": [Arm("mine", "z")]}, KeyError, "no layer"),
+        ({"arms": [Arm("mine", "z")]}, KeyError, "named 'z'"),
         ({"arms": ["b"], "rates": [1.0]}, TypeError, "mapping"),
         ({"arms": ["b"], "rates": {"b": 0.0}}, ValueError, "positive learning rate"),
         ({"arms": ["b"], "rate_factors": (0.0,)}, ValueError, "rate_factors"),
