@@ -31,6 +31,8 @@ _UNSURE = 0.4
 _SCATTER = 0.004
 # Likewise of what follows from a short trial alone.
 _SHORT_SCATTER = 0.02
+# Correlation on the base that a retraining loses beyond its longest trial.
+_FORGOTTEN = 0.01
 # Of the error 1 - correlation, where fewer than three samples are tested.
 _FEW = 0.15
 # A gain in correlation that is not worth more weights.
@@ -208,7 +210,7 @@ def row_of(
         correlation_low=max(correlation - half, -1.0),
         correlation_high=min(correlation + half, 1.0),
         relative_rmse=rmse,
-        base_correlation=trial.base_correlation,
+        base_correlation=trial.base_correlation - (_FORGOTTEN if trial.steps else 0.0),
         parameters=candidate.parameters,
         learning_rate=candidate.best_rate,
         steps=steps,
