@@ -19,10 +19,11 @@ _MOST_LAYERS = 16
 def default_arms(model: keras.Model) -> tuple[Arm, ...]:
     """Return the arms that are tried where none are given.
 
-    Nothing; the gain of the output; gains of the channels of convolutions; biases; each
-    layer (of more than 16, that many at equal distances); the first and the last half
-    of the layers; all layers; and all layers from new weights. The best layers are
-    joined to a pair and a block once they are known.
+    Nothing; the gain of the output; gains of the channels of convolutions; kernels in
+    the span of a few smooth filters (`freezing.FiltersOf`); biases; each layer (of more
+    than 16, that many at equal distances); the first and the last half of the layers;
+    all layers; and all layers from new weights. The best layers are joined to a pair
+    and a block once they are known.
 
     Args:
         model: A built network.
@@ -37,6 +38,8 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
     names = called_layers(model)
     if applies(model, freezing.ChannelGainsOf()):
         arms.append(Arm("channel gains", freezing.ChannelGainsOf()))
+    if applies(model, freezing.FiltersOf()):
+        arms.append(Arm("filters", freezing.FiltersOf()))
     if any(p.endswith("bias") for p in named_weights(layers_with_weights(model))):
         arms.append(Arm("biases", freezing.BiasesOf()))
     places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -94,11 +94,13 @@ class Effort:
     def beyond(self, short: int, long: int) -> float:
         """Return how much is still to come, as a share of what the long trial added.
 
+        Negative where the retraining is shorter than that.
+
         (long^-.8 - passes^-.8) / (short^-.8 - long^-.8)
         """
-        passes = max(self.steps * self.batch_size, long)
+        passes = self.steps * self.batch_size
         a, b, c = (float(n) ** -_EXPONENT for n in (short, long, passes))
-        return (b - c) / (a - b) if a > b else 0.0
+        return max((b - c) / (a - b), -1.0) if a > b else 0.0
 
 
 @dataclasses.dataclass(eq=False)
@@ -152,8 +154,8 @@ def progressed(candidate: Candidate, before: Trial, effort: Effort) -> Array:
     if long is None or not candidate.short:
         return candidate.trial.correlations
     short = candidate.short[candidate.power]
-    share = effort.beyond(short.steps, long.steps)
-    added = max(share * (long.correlation - short.correlation), 0.0)
+    share = effort.beyond(short.passes, long.passes)
+    added = share * max(long.correlation - short.correlation, 0.0)
     added = min(added, _MOST_BEYOND * (1.0 - long.correlation))
     return long.correlations + added
 
@@ -177,27 +179,32 @@ def typical_progress(candidates: Sequence[Candidate], effort: Effort) -> float:
 
 
 def row_of(
-    candidate: Candidate, effort: Effort, typical: float, inflation: float
+    candidate: Candidate,
+    effort: Effort,
+    typical: float,
+    inflation: float,
+    groups: Any = None,
 ) -> tuple[ArmForecast, Array]:
-    """Return the prediction for an arm, and the correlation of each sample tested."""
+    """Return the prediction for an arm, and the correlation of each group tested."""
     before = candidate.trials.unchanged()
     trial = candidate.trial
     each, sure, scatter = trial.correlations, 0.0, _SCATTER
     if candidate.long is not None:
         each = progressed(candidate, before, effort)
         sure = _UNSURE
-    elif trial.steps:
+    elif trial.passes:
         # Arms that learn from nothing have no correlation to begin with.
         start = min(before.correlation, max(trial.correlation, 0.0))
         added = typical * (trial.correlation - start)
         each = each + min(added, _MOST_BEYOND * (1.0 - trial.correlation))
         sure, scatter = _UNSURE, _SHORT_SCATTER
     correlation = float(np.mean(each))
+    each = _by_group(each, groups)
     beyond = correlation - trial.correlation
     half = math.hypot(
         half_interval(each, inflation),
         special.ndtri(1.0 - _LEVEL)
-        * math.hypot(sure * beyond, scatter if trial.steps else 0.0),
+        * math.hypot(sure * beyond, scatter if trial.passes else 0.0),
     )
     # What gain and pattern leave of the error falls with the pattern's.
     left = math.sqrt(max(1.0 - correlation**2, 0.0))
@@ -210,13 +217,13 @@ def row_of(
         correlation_low=max(correlation - half, -1.0),
         correlation_high=min(correlation + half, 1.0),
         relative_rmse=rmse,
-        base_correlation=trial.base_correlation - (_FORGOTTEN if trial.steps else 0.0),
+        base_correlation=trial.base_correlation - (_FORGOTTEN if trial.passes else 0.0),
         parameters=candidate.parameters,
         learning_rate=candidate.best_rate,
         steps=steps,
         batch_size=effort.batch_size,
         cost=steps * effort.batch_size * candidate.step,
-        measured_steps=trial.steps,
+        measured_steps=trial.passes,
         normalization=candidate.normalization,
     )
     return row, each
@@ -224,26 +231,41 @@ def row_of(
 
 def half_interval(each: Array, inflation: float) -> float:
     """Return half of the 90 % interval of a mean over samples, by Student's t."""
-    count = len(each)
-    if count < 3:
-        return float(special.ndtri(1.0 - _LEVEL)) * _FEW * (1.0 - float(np.mean(each)))
-    error = math.sqrt(inflation / count) * float(np.std(each, ddof=1))
-    return float(special.stdtrit(count - 1, 1.0 - _LEVEL)) * error
+    error = _error(each, inflation, _FEW * (1.0 - float(np.mean(each))))
+    if len(each) < 3:
+        return float(special.ndtri(1.0 - _LEVEL)) * error
+    return float(special.stdtrit(len(each) - 1, 1.0 - _LEVEL)) * error
+
+
+def _error(each: Array, inflation: float, few: float) -> float:
+    """Return the standard error of a mean; `few` for fewer than three values."""
+    if len(each) < 3:
+        return few
+    return math.sqrt(inflation / len(each)) * float(np.std(each, ddof=1))
+
+
+def _by_group(each: Array, groups: Any) -> Array:
+    """Return the means of groups of values; the values where there are no groups."""
+    if groups is None:
+        return each
+    return np.array([np.mean(each[groups == name]) for name in np.unique(groups)])
 
 
 def choose(
-    rows: Sequence[ArmForecast], each: Sequence[Array], inflation: float, keep: float
+    rows: Sequence[ArmForecast],
+    scatter: Callable[[int, int], float],
+    keep: float,
 ) -> tuple[int, list[int], bool]:
     """Return the place of the arm to choose, those that tie with it, and if unsure.
 
     The value of an arm is its correlation, and with `keep` its share of that on the
-    base. Arms tie with the first where the difference, sample by sample, is below both
-    its standard error and .002; of those the one with the fewest weights is chosen.
+    base. Arms tie with the first where they are behind by less than both the standard
+    error of the difference and .002. Of those whose amplitude is right too, the one
+    with the fewest weights is chosen.
 
     Args:
         rows: Predictions.
-        each: Correlation of each sample tested, of each arm.
-        inflation: Factor on the variance, see `variance_inflation`.
+        scatter: Standard error of the difference in value of two rows, by their places.
         keep: Weight of the correlation on the base, from 0 to 1.
     """
 
@@ -255,20 +277,15 @@ def choose(
     values = [value(row) for row in rows]
     first = int(np.argmax(values))
     ties, near = [first], []
-    for place, row in enumerate(rows):
-        if place == first:
-            continue
-        behind = values[first] - values[place]
-        difference = each[first] - each[place]
-        error = _FEW * behind
-        if len(difference) > 2:
-            error = math.sqrt(inflation / len(difference)) * float(np.std(difference))
-        error = math.hypot(error, _SCATTER if row.measured_steps else 0.0)
-        if behind <= min(error, _NOT_WORTH):
+    for place in range(len(rows)):
+        behind, error = values[first] - values[place], scatter(first, place)
+        if place != first and behind <= min(error, _NOT_WORTH):
             ties.append(place)
-        if behind <= special.ndtri(1.0 - _LEVEL) * error:
+        if place != first and behind <= special.ndtri(1.0 - _LEVEL) * error:
             near.append(place)
-    best = min(ties, key=lambda place: (rows[place].parameters, -values[place]))
+    least = min(rows[place].relative_rmse for place in ties)
+    right = [p for p in ties if rows[p].relative_rmse <= 1.05 * least + 0.01]
+    best = min(right, key=lambda place: (rows[place].parameters, -values[place]))
     return best, sorted({*ties, *near} - {best}), bool(near)
 
 
@@ -297,20 +314,42 @@ class Verdict:
         effort: Effort,
         inflation: float,
         keep: float,
+        groups: Any = None,
     ) -> "Verdict":
-        """Predict what each candidate will give, and choose; see `choose`."""
+        """Predict what each candidate will give, and choose; see `choose`.
+
+        Args:
+            candidates: Arms with their trials.
+            effort: Of the retraining.
+            inflation: Factor on the variance, see `variance_inflation`.
+            keep: Weight of the correlation on the base.
+            groups: Group of each sample tested, or None; samples of a group are not
+                independent, so they count as one.
+        """
         typical = typical_progress(candidates, effort)
-        found = [row_of(c, effort, typical, inflation) for c in candidates]
-        rows = [row for row, _ in found]
-        best, ties, unsure = choose(rows, [each for _, each in found], inflation, keep)
+        found = [row_of(c, effort, typical, inflation, groups) for c in candidates]
+        rows, each = [row for row, _ in found], [values for _, values in found]
+        on_base = [c.trial.base_correlations for c in candidates]
+
+        def scatter(one: int, other: int) -> float:
+            few = _FEW * (1.0 - rows[one].correlation)
+            target = _error(each[one] - each[other], inflation, few)
+            base = _error(on_base[one] - on_base[other], 1.0, few) if keep else 0.0
+            seeds = any(rows[place].measured_steps for place in (one, other))
+            return math.hypot(
+                (1.0 - keep) * target, keep * base, _SCATTER if seeds else 0.0
+            )
+
+        best, ties, unsure = choose(rows, scatter, keep)
         tied = [rows[place] for place in ties]
         return cls(rows, candidates[best], rows[best], tied, unsure)
 
-    def reason(self, spectra: Mapping[str, Any], num_samples: int) -> str:
+    def reason(self, spectra: Mapping[str, Any], num_samples: int, keep: float) -> str:
         """Return what to do and why, see `forecast_reason`."""
-        before = self.chosen.trials.unchanged()
+        before, own = self.chosen.trials.unchanged(), self.chosen.normalization
+        rows = [row for row in self.rows if row.normalization == own]
         return forecast_reason(
-            self.row, self.ties, self.rows, spectra, num_samples, before
+            self.row, self.ties, rows, spectra, num_samples, before, keep > 0.0
         )
 
 
@@ -337,8 +376,9 @@ class Contest:
             # What has the most weights has hardly begun after a short trial.
             most = max((c.parameters for c in trained), default=0)
             slow = [c for c in trained if c.parameters == most]
-            known = [c for c in slow if not is_new(c.arm.layers)]
-            self._each(_with(_leading(trained, _WITH_RATES), known), self._rates)
+            known = [c for c in slow if not c.arm.is_new]
+            if self._effort.rate is None:
+                self._each(_with(_leading(trained, _WITH_RATES), known), self._rates)
             self._each(_with(_leading(trained, _WITH_LONG), slow), self._longer)
 
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -385,7 +425,8 @@ class Contest:
         candidate.rate = self._effort.rate or usual_rate(values, self._kernels)
         self._try(candidate, run, 0)
         # A rate that spoils what the network knows is too high for its inputs.
-        lower = 0 if is_new(candidate.arm.layers) else _MOST_LOWER
+        free = self._effort.rate is None and not candidate.arm.is_new
+        lower = _MOST_LOWER if free else 0
         for power in range(1, 1 + lower):
             if candidate.trial.correlation < candidate.trials.unchanged().correlation:
                 self._try(candidate, run, -power)
@@ -432,9 +473,3 @@ def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
 
 def _with(some: Sequence[Candidate], others: Sequence[Candidate]) -> list[Candidate]:
     return [*some, *(other for other in others if other not in some)]
-
-
-def is_new(layers: Any) -> bool:
-    """Return whether weights are drawn anew."""
-    items = layers if isinstance(layers, tuple | list) else [layers]
-    return any(isinstance(item, freezing.NewWeights) for item in items)

@@ -100,6 +100,7 @@ def forecast_reason(
     spectra: Mapping[str, Any],
     num_samples: int,
     before: Any,
+    keeps: bool = False,
 ) -> str:
     """Return what to do, how sure that is, what it gives, and at which wavenumbers.
 
@@ -110,6 +111,7 @@ def forecast_reason(
         spectra: Of the error on samples held out before and after, and of the systems.
         num_samples: Target samples.
         before: Trial of the unchanged network.
+        keeps: Whether the skill on the base counts in the choice.
     """
     known = np.isfinite(before.base_correlation)
     on_base = f"{before.base_correlation:.3f} on the base system and " if known else ""
@@ -120,10 +122,16 @@ def forecast_reason(
     low, high = best.correlation_low, best.correlation_high
     samples = f"{num_samples} target sample{'' if num_samples == 1 else 's'}"
     if not best.steps:
-        text.append(f"Leave it as it is: with {samples} no retraining is sure to help.")
+        whose = f" ({best.normalization} statistics)" if best.normalization else ""
+        why = f"with {samples} no retraining is sure to help."
+        if keeps:
+            why = "no retraining gains on the target what it loses on the base."
+        text.append(f"Leave it as it is{whose}: {why}")
     else:
+        count = "1 weight" if best.parameters == 1 else f"{best.parameters:,} weights"
+        article = "the " if best.label.startswith("output gain") else ""
         text.append(
-            f"Retrain {best.label} ({best.parameters:,} weights, Adam from "
+            f"Retrain {article}{best.label} ({count}, Adam from "
             f"{best.learning_rate:.2g}, {best.steps} steps of {best.batch_size}): with "
             f"{samples} it is to give {best.correlation:.3f} (90 % interval {low:.3f} "
             f"to {high:.3f})"
@@ -137,14 +145,15 @@ def forecast_reason(
         fewest = all(best.parameters <= row.parameters for row in ties)
         why = "; of these it trains the fewest weights." if fewest else "."
         text.append(f"It cannot be told from {shown}{why}")
-    every = {row.label: row for row in rows}
+    every = {row.arm.label: row for row in rows}
     whole = every.get("all layers")
     if whole is not None and whole is not best and best.steps:
         text.append(f"All layers would give {whole.correlation:.3f}.")
     if best.steps and "residual_spectrum_before" in spectra:
         found = explain_spectra(spectra, spectra.get("systems", {}))
         why = found["why"]
-        text.append(f"On samples held out, {why[0].lower()}{why[1:]}")
+        if found["band"] is not None:
+            text.append(f"On samples held out, {why[0].lower()}{why[1:]}")
     return " ".join(text)
 
 

@@ -22,7 +22,6 @@ from keras_spectral_tl.scoring._contest import (
     Effort,
     Verdict,
     half_interval,
-    is_new,
 )
 from keras_spectral_tl.scoring._explanation import system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
@@ -43,7 +42,8 @@ from keras_spectral_tl.scoring._network_parts import (
 )
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.spectra import radial_spectrum
-from keras_spectral_tl.transfer._arms import Arm
+from keras_spectral_tl.transfer._arms import Arm, as_arms
+from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import check_fit
@@ -89,8 +89,9 @@ def forecast(
             group is both fitted and tested.
         keep: From 0 to 1, the weight of the correlation on the base in the choice.
         **recipe: Keyword arguments of the `retrain` that is to follow, of which
-            optimizer, epochs and batch_size count; or learning_rate and steps. Without:
-            500 steps of 8 samples, at the rate that suits each arm (`usual_rate`).
+            optimizer, epochs and batch_size count; or learning_rate and steps. A rate
+            that is given is that of all arms. Without: 500 steps of 8 samples, each arm
+            at the rate that suits it (`usual_rate`, and trials of others).
             Besides: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
             arrays (see `turbulence_data.symmetries`), whose images of the samples are
             fitted too; `replay`, base samples `(x, y)` that are fitted beside those of
@@ -135,14 +136,16 @@ def forecast(
     ]
     Contest(model, task.effort, watch).run(candidates, joined=arms is None)
     inflation = variance_inflation(list(task.splits))
-    verdict = Verdict.of(candidates, task.effort, inflation, keep)
+    tested = candidates[0].trials.tested
+    labels = None if groups is None else np.asarray(groups)[tested]
+    verdict = Verdict.of(candidates, task.effort, inflation, keep, labels)
     chosen, row = verdict.chosen, verdict.row
     spectra = task.spectra(chosen)
     benches = {candidate.trials for candidate in candidates}
     return Forecast(
         rows=tuple(sorted(verdict.rows, key=lambda row: -row.correlation)),
         best=chosen.arm,
-        reason=verdict.reason(spectra, len(task.target)),
+        reason=verdict.reason(spectra, len(task.target), keep),
         abstained=verdict.unsure,
         ties=tuple(tied.label for tied in verdict.ties),
         spectra=spectra,
@@ -261,7 +264,7 @@ class _Task:
     def _started(self, chosen: Candidate) -> Any:
         """Return what trains, with the gain of the output from which it starts."""
         layers, gain = chosen.arm.layers, chosen.trials.gain
-        if gain == 1.0 or is_new(layers) or isinstance(layers, freezing.OutputGain):
+        if gain == 1.0 or chosen.arm.is_new or isinstance(layers, freezing.OutputGain):
             return layers
         items = layers if isinstance(layers, tuple | list) else [layers]
         items = [slice(None) if item is None else item for item in items]
@@ -281,7 +284,7 @@ class _Task:
             spectra = radial_spectrum(error, axes=self.axes)
             found[f"residual_spectrum_{name}"] = spectra.mean(axis=(0, 1))
         if self.base is not None:
-            found["systems"] = system_spectra(self.base.y, self.target.y, self.axes)
+            found["systems"] = system_spectra(self.base.y, trials.targets, self.axes)
         return found
 
     def provenance(self) -> dict[str, Any]:
@@ -303,24 +306,12 @@ def _arms(model: keras.Model, arms: Any) -> list[Arm]:
     """Return the arms, with the unchanged network first; all apply to the model."""
     if arms is None:
         return list(default_arms(model))
-    if isinstance(arms, str | Arm) or not isinstance(arms, Sequence) or not arms:
-        raise TypeError(
-            "arms must be a sequence of Arm objects or of what retrain takes as "
-            f"layers, at least one. Received {arms!r:.100}."
-        )
-    found = [arm if isinstance(arm, Arm) else Arm(_label(arm), arm) for arm in arms]
+    found = as_arms(arms)
+    for arm in found:
+        SweepCandidate.of_arm(model, arm)  # refuses what does not apply
     if all(arm.trains for arm in found):
         found.insert(0, Arm("unchanged", ()))
-    labels = [arm.label for arm in found]
-    if len(set(labels)) < len(labels):
-        raise ValueError(f"arms must have different labels. Received {labels}.")
     return found
-
-
-def _label(layers: Any) -> str:
-    if isinstance(layers, tuple | list):
-        return "+".join(map(_label, layers)) or "unchanged"
-    return "all layers" if layers is None else str(layers)
 
 
 def _splits(
@@ -377,7 +368,7 @@ def _curve(verdict: Verdict, task: _Task) -> SampleCurve:
     if fewest < 3:
         raise ValueError(
             "A curve against the number of samples needs four target samples or more, "
-            f"so that some can be left out. Received {fewest + 1}."
+            f"so that some can be left out. Received {len(task.target)}."
         )
     counts = sorted({max(fewest // 4, 1), max(fewest // 2, 2), fewest})
     found = []
@@ -390,7 +381,7 @@ def _curve(verdict: Verdict, task: _Task) -> SampleCurve:
     terms = np.stack([np.ones(len(counts)), np.array(counts, float) ** -0.5], axis=1)
     (level, slope), _ = optimize.nnls(terms, errors)
     # The whole retraining gets as much further as the longest trial says.
-    scale = (1.0 - verdict.row.correlation) / errors[-1]
+    scale = (1.0 - verdict.row.correlation) / max(errors[-1], 1e-9)
     half = half_interval(found[-1].correlations, variance_inflation(list(splits)))
     return SampleCurve(
         num_samples=np.array(counts),

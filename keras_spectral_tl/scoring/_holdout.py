@@ -126,7 +126,7 @@ def grouped_splits(
     for group in drawn[np.argsort(-counts[drawn], kind="stable")]:
         min(folds, key=lambda fold: counts[fold].sum() if fold else 0).append(group)
     whole, splits, tested = np.ones(shape[1:]), [], 0
-    for fold in folds:
+    for fold in sorted(folds, key=lambda fold: int(counts[fold].sum())):
         if tested >= sizes.tested:
             break
         inside = np.isin(places, fold)

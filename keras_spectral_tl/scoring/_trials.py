@@ -85,7 +85,9 @@ class Pool:
 
     def fitted(self, split: Split) -> Split:
         """Return a split that fits images and replayed samples of what it fits."""
-        rows = self.images[split.fit].ravel()
+        # Halves of one sample: an image may hold points of the half to be tested.
+        whole = not np.intersect1d(split.fit, split.held).size
+        rows = self.images[split.fit].ravel() if whole else split.fit
         # As many of the base as of the target, so that each weighs the same.
         replayed = np.resize(self.replayed, len(rows) if len(self.replayed) else 0)
         return dataclasses.replace(split, fit=np.concatenate([rows, replayed]))
@@ -97,7 +99,7 @@ class Trial:
 
     Attributes:
         rate: Its highest learning rate.
-        steps: Its steps, of one sample.
+        passes: Samples that it took one after another.
         correlations: Of each target sample tested.
         errors: Mean square error of each, relative to the mean square of all.
         base_correlations: Of each base sample tested; empty without any.
@@ -105,7 +107,7 @@ class Trial:
     """
 
     rate: float
-    steps: int
+    passes: int
     correlations: Array
     errors: Array
     base_correlations: Array
@@ -156,23 +158,16 @@ class Trials:
     ) -> None:
         self._model, self._pool, self._seed = model, pool, seed
         self._splits = [pool.fitted(split) for split in splits]
+        self._batch_size = batch_size
         self._network = PartedNetwork(model, pool.x, batch_size)
         gains = [self._best_gain(split) for split in self._splits]
         self.gain = float(np.median(gains))
-        far = self.gain <= 0.0 or abs(math.log(self.gain)) > math.log(_NEAR_ONE)
+        far = self.gain > 0.0 and abs(math.log(self.gain)) > math.log(_NEAR_ONE)
         if not far or not self._patterned():
             self.gain, gains = 1.0, [1.0] * len(gains)
-        self._gains = gains
-        self._benches = [
-            Workbench(
-                self._network,
-                np.arange(len(pool.y)),
-                pool.y / gain,
-                batch_size,
-                pool.target,
-            )
-            for gain in gains
-        ]
+        gains = [gain if gain > 0.0 else self.gain for gain in gains]
+        self._benches = [(self._scaled(gain), gain) for gain in gains]
+        self._plain = self._scaled(1.0)
         self.tested = np.unique(np.concatenate([split.held for split in splits]))
         weight = np.zeros(pool.y.shape)
         for split in splits:
@@ -189,6 +184,13 @@ class Trials:
             float(np.mean(known[:_BASE_TESTED] - np.mean(known))) if len(known) else 0.0
         )
 
+    def _scaled(self, gain: float) -> Workbench:
+        """Return a bench on which the outputs count as multiplied by a gain."""
+        pool, rows = self._pool, np.arange(len(self._pool.y))
+        return Workbench(
+            self._network, rows, pool.y / gain, self._batch_size, pool.target
+        )
+
     @property
     def weight(self) -> Array:
         """Weight of each point of the target samples tested."""
@@ -198,6 +200,11 @@ class Trials:
     def truth(self) -> NDArray[Any]:
         """True outputs of the target samples tested."""
         return self._pool.y[self.tested]
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """True outputs of all target samples, in the units of the network."""
+        return self._pool.y[self._pool.target]
 
     def unchanged(self) -> Trial:
         """Return the trial of a network that is not retrained."""
@@ -211,13 +218,17 @@ class Trials:
         changed = np.array(self._network.outputs)
         gains = [self._best_gain(split) for split in self._splits]
         for split, gain in zip(self._splits, gains, strict=True):
-            changed[split.held] = gain * self._network.outputs[split.held]
+            changed[split.held] *= np.where(split.held_mask > 0.0, gain, 1.0)
+        changed[self._pool.base] *= gains[0]
         return self._outcome(changed, 0.0, 0), float(np.mean(gains))
 
     def _best_gain(self, split: Split) -> float:
         """Return the gain with the least squared error on what is fitted."""
-        weight = split.fit_mask
-        q, y = self._network.outputs[split.fit], self._pool.y[split.fit]
+        rows = split.fit[np.isin(split.fit, self._pool.images)]
+        weight = np.broadcast_to(split.fit_mask, self._network.outputs[rows].shape)
+        if self._network.mask is not None:
+            weight = weight * self._network.mask[rows]
+        q, y = self._network.outputs[rows], self._pool.y[rows]
         power = float(np.sum(weight * q * q))
         return float(np.sum(weight * q * y)) / power if power > 0.0 else 1.0
 
@@ -235,11 +246,14 @@ class Trials:
         plain = {arm.label: arm for arm in arms if not adds_parts(arm.layers)}
         choices = {label: arm.layers for label, arm in plain.items()}
         for part in self._network.parts(choices):
-            yield plain[part.label], part, functools.partial(self._run, part)
+            run = functools.partial(self._run, part, self._benches)
+            yield plain[part.label], part, run
         for arm in arms:
             if adds_parts(arm.layers):
-                part = self._whole(arm)
-                yield arm, part, functools.partial(self._run, part)
+                part, benches = self._whole(arm), self._benches
+                if arm.is_new:  # which has no amplitude of its own
+                    benches = [(self._plain, 1.0)] * len(self._splits)
+                yield arm, part, functools.partial(self._run, part, benches)
 
     def _whole(self, arm: Arm) -> NetworkPart:
         """Return the whole network with the parts that an arm adds to it."""
@@ -249,12 +263,18 @@ class Trials:
         gradient = LayerGradient(named.model, arm.label, trained)
         return NetworkPart(arm.label, gradient, self._pool.x, 1.0, 3.0)
 
-    def _run(self, part: NetworkPart, rate: float, steps: int) -> Trial:
+    def _run(
+        self,
+        part: NetworkPart,
+        benches: Sequence[tuple[Workbench, float]],
+        rate: float,
+        steps: int,
+    ) -> Trial:
         fields = np.array(self._network.outputs)
         rates = rate * rising_and_falling(steps)
         whole = np.ones(fields.shape[1:])
         for number, split in enumerate(self._splits):
-            bench, gain = self._benches[number], self._gains[number]
+            bench, gain = benches[number]
             key = (*self._seed.spawn_key, number, steps)
             rng = np.random.default_rng(
                 np.random.SeedSequence(self._seed.entropy, spawn_key=key)
@@ -270,14 +290,14 @@ class Trials:
                 fields[other.held] *= np.where(other.held_mask > 0.0, gain, 1.0)
                 self.passes += len(other.held) * part.share
             self.passes += order.size * part.step
-        return self._outcome(fields, rate, steps)
+        return self._outcome(fields, rate, order.size)
 
-    def _outcome(self, fields: Array, rate: float, steps: int) -> Trial:
+    def _outcome(self, fields: Array, rate: float, passes: int) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)
         found, errors = self._compared(fields, self.tested)
         base, _ = self._compared(fields, self._base)
         base = base - self._above
-        return Trial(rate, steps, found, errors, base, fields[self.tested])
+        return Trial(rate, passes, found, errors, base, fields[self.tested])
 
     def _compared(
         self, fields: Array, rows: NDArray[np.intp], whole: bool = False
@@ -314,6 +334,13 @@ def pool_of(
     replayed = None
     if replay is not None:
         replayed = _some(Samples.of(replay), _MOST_FITTED, rng)
+    for name, samples in (("base_data", base), ("replay", replayed)):
+        if samples is not None and _shapes(samples) != _shapes(target):
+            raise ValueError(
+                f"{name} must have samples of the shapes of target_data, "
+                f"{_shapes(target)}. Received {_shapes(samples)}: interpolate them to "
+                "the same grid."
+            )
     tested = None if base is None else _some(base, _BASE_KNOWN, rng)
     return Pool.of(target, _images(target, symmetries, rng), replayed, tested)
 
@@ -338,11 +365,8 @@ def _images(
     for place in chosen:
         x, y = symmetries[place](target.x, target.y)
         image = Samples.of((x, y))
-        shapes = [
-            [np.shape(a) for a in keras.tree.flatten((s.x, s.y))]
-            for s in (image, target)
-        ]
-        if shapes[0] != shapes[1]:
+        shapes = [_shapes(image), _shapes(target)]
+        if shapes[0] != shapes[1] or len(image) != len(target):
             raise ValueError(
                 f"The symmetry {symmetries[place]!r} changes the shapes of samples "
                 f"from {shapes[1]} to {shapes[0]}. Leave out quarter turns of fields "
@@ -350,3 +374,8 @@ def _images(
             )
         found.append(image)
     return found
+
+
+def _shapes(samples: Samples) -> list[tuple[int, ...]]:
+    """Return the shape of one sample, of each input and of the output."""
+    return [np.shape(a)[1:] for a in keras.tree.flatten((samples.x, samples.y))]

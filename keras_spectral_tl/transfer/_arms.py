@@ -42,6 +42,12 @@ class Arm:
         """Whether anything is retrained."""
         return not (isinstance(self.layers, tuple | list) and not self.layers)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether weights are drawn anew."""
+        items = self.layers if isinstance(self.layers, tuple | list) else [self.layers]
+        return any(isinstance(item, freezing.NewWeights) for item in items)
+
 
 def as_arms(arms: Any) -> list[Arm]:
     """Return arms of `Arm` objects and of what `retrain` takes as layers.
