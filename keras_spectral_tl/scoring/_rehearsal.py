@@ -371,7 +371,8 @@ def usual_rate(
     if not sized:
         return 1e-3
     logs = [0.5 * math.log(float(np.mean(np.square(v, dtype=float)))) for v in sized]
-    return _RELATIVE_RATE * math.exp(float(np.mean(logs))) / len(sized) ** 0.75
+    size = math.exp(float(np.mean(logs)))
+    return float(_RELATIVE_RATE * size / len(sized) ** 0.75)
 
 
 def usual_path(kernels: Sequence[NDArray[Any]]) -> float:
@@ -385,7 +386,7 @@ def usual_path(kernels: Sequence[NDArray[Any]]) -> float:
         kernels: All kernels of the network.
     """
     single = usual_rate(kernels, kernels) * max(len(kernels), 1) ** 0.75
-    return 500 / 2 * single / 4
+    return float(500 / 2 * single / 4)
 
 
 def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:

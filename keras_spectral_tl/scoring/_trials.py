@@ -194,12 +194,14 @@ class Trials:
     @property
     def weight(self) -> Array:
         """Weight of each point of the target samples tested."""
-        return self._weight[self.tested]
+        found: Array = self._weight[self.tested]
+        return found
 
     @property
     def truth(self) -> NDArray[Any]:
         """True outputs of the target samples tested."""
-        return self._pool.y[self.tested]
+        found: NDArray[Any] = self._pool.y[self.tested]
+        return found
 
     @property
     def targets(self) -> NDArray[Any]:
