@@ -109,9 +109,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     **{
         f"diagnostics.{name}": (getattr(diagnostics, name), ON_FIELDS)
         for name in (
-            "advective_energy_transfer", "advective_enstrophy_transfer", "energy",
-            "energy_flux", "energy_spectrum", "enstrophy_flux", "enstrophy_spectrum",
-            "integral_scale", "large_eddy_turnover_time", "palinstrophy",
+            "energy", "energy_flux", "energy_spectrum", "enstrophy_flux",
+            "enstrophy_spectrum", "integral_scale", "large_eddy_turnover_time", "palinstrophy",
             "taylor_scale", "turnover_time_spectrum", "velocity",
         )
     },
@@ -127,9 +126,6 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         )
         for name in ("energy_budget", "enstrophy_budget")
     },
-    "diagnostics.cumulative_flux": (
-        diagnostics.cumulative_flux, {"transfer": FIELD[0]},
-    ),
     "diagnostics.eddy_turnover_time": (
         diagnostics.eddy_turnover_time, {"vorticity": FIELD},
     ),
@@ -141,10 +137,6 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "diagnostics.skewness": (diagnostics.skewness, {"values": FIELD}),
     "diagnostics.probability_density": (
         diagnostics.probability_density, {"values": FIELD, "bins": 5},
-    ),
-    "diagnostics.scalar_structure_function": (
-        diagnostics.scalar_structure_function,
-        {"field": FIELD, "axis": 0, "orders": (2,), "lengths": LENGTHS},
     ),
     "diagnostics.structure_functions": (
         diagnostics.structure_functions,

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from turbulence_data.diagnostics import energy, energy_spectrum, shell_sum
+from turbulence_data.diagnostics import energy, energy_spectrum
+from turbulence_data.diagnostics._spectra import shell_sum
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._modes import truncated_modes

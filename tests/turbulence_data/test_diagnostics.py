@@ -13,10 +13,10 @@ from turbulence_data.diagnostics import (
     enstrophy,
     enstrophy_spectrum,
     palinstrophy,
-    shell_sum,
     transfer_spectrum,
     variance_spectrum,
 )
+from turbulence_data.diagnostics._spectra import shell_sum
 from turbulence_data.solver._fields import jacobian_hat, streamfunction_of
 from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
 

@@ -15,13 +15,13 @@ from turbulence_data.diagnostics import (
     kurtosis,
     large_eddy_turnover_time,
     probability_density,
-    scalar_structure_function,
     skewness,
     structure_functions,
     taylor_scale,
     turnover_time_spectrum,
     velocity,
 )
+from turbulence_data.diagnostics._distributions import scalar_structure_function
 from turbulence_data.solver._grid import Grid, resample, to_spectral
 
 ROUND_OFF = 1e-12  # relative; sums over a few thousand values

@@ -19,9 +19,7 @@ from turbulence_data.interchange import (
     MatlabVariable,
     check_conventions,
 )
-from turbulence_data.interchange._conventions import gradient_model
-from turbulence_data.solver._fields import jacobian_hat
-from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
+from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._initial_conditions import RandomVorticity
 
 SINGLE_PRECISION = 1e-4  # relative residual of float32 fields after two derivatives
@@ -188,27 +186,6 @@ def test_fields_that_do_not_belong_together_are_refused(wrong, rectangle, tmp_pa
 
 
 # The sign of the subgrid forcing ---------------------------------------------------
-
-
-def test_the_gradient_model_is_the_limit_of_the_subgrid_forcing():
-    """-(width^2 / 12) d_k u_j d_k d_j vorticity, for a narrow filter: to O(width^2)."""
-    grid = Grid((64, 64))
-    vorticity = RandomVorticity(energy=0.5, peak_wavenumber=3.0)(
-        grid, np.random.default_rng(0)
-    )
-    vorticity = resample(resample(vorticity, (20, 20)), (64, 64))
-    hat = to_spectral(vorticity)
-    errors = []
-    for width in (0.02, 0.01):
-        transfer = np.exp(-grid.k_squared * width**2 / 24)
-        jacobians = jacobian_hat(transfer * hat, grid) - transfer * jacobian_hat(
-            hat, grid
-        )
-        exact = to_physical(jacobians, (64, 64)) / (width**2 / 12)
-        model = gradient_model(vorticity)
-        errors.append(np.abs(exact - model).max() / np.abs(model).max())
-    assert errors[1] < 0.01
-    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.1)
 
 
 def test_a_flipped_sign_of_the_forcing_is_detected_and_reported(square, tmp_path):

@@ -23,13 +23,13 @@ from turbulence_data.a_posteriori._scores import (
 from turbulence_data.closures import evaluate
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import (
-    Distribution,
     energy_spectrum,
     enstrophy_spectrum,
     enstrophy_transfer_spectrum,
     probability_density,
     transfer_spectrum,
 )
+from turbulence_data.diagnostics._distributions import Distribution
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._fields import streamfunction_of
 from turbulence_data.solver._grid import Grid

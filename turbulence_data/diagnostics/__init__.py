@@ -5,17 +5,12 @@ SUMS over shells `[k - 1/2, k + 1/2)` and add up to the integral exactly.
 """
 
 from turbulence_data.diagnostics._budgets import (
-    Budget,
-    EnergyBudget,
     energy_budget,
     enstrophy_budget,
 )
 from turbulence_data.diagnostics._distributions import (
-    Distribution,
-    StructureFunctions,
     kurtosis,
     probability_density,
-    scalar_structure_function,
     skewness,
     structure_functions,
     velocity,
@@ -35,11 +30,6 @@ from turbulence_data.diagnostics._scales import (
     turnover_time_spectrum,
 )
 from turbulence_data.diagnostics._spectra import (
-    Lengths,
-    Spectrum,
-    advective_energy_transfer,
-    advective_enstrophy_transfer,
-    cumulative_flux,
     energy,
     energy_flux,
     energy_spectrum,
@@ -48,22 +38,12 @@ from turbulence_data.diagnostics._spectra import (
     enstrophy_spectrum,
     enstrophy_transfer_spectrum,
     palinstrophy,
-    shell_sum,
     transfer_spectrum,
     variance_spectrum,
 )
 
 __all__ = [
-    "Budget",
-    "Distribution",
-    "EnergyBudget",
-    "Lengths",
-    "Spectrum",
-    "StructureFunctions",
-    "advective_energy_transfer",
-    "advective_enstrophy_transfer",
     "barotropic_conversion",
-    "cumulative_flux",
     "eddy_turnover_time",
     "energy",
     "energy_budget",
@@ -83,8 +63,6 @@ __all__ = [
     "layer_spectra",
     "palinstrophy",
     "probability_density",
-    "scalar_structure_function",
-    "shell_sum",
     "skewness",
     "structure_functions",
     "taylor_scale",

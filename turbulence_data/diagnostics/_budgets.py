@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from turbulence_data._checks import check_kind
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics._spectra import spectral
-from turbulence_data.solver._forcing import Drive, ForcingLike, drive_of
+from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import FieldHat, Grid, resize
 from turbulence_data.solver._modes import Modes, padded_modes
 
@@ -46,9 +46,6 @@ class Budget:
         return self.work - self.dissipation + self.drag + self.subgrid
 
 
-EnergyBudget = Budget
-
-
 def energy_budget(
     vorticity: ArrayLike,
     flow: FlowConfig,
@@ -76,12 +73,7 @@ def energy_budget(
         ValueError: for fields of another shape than the flow's, or a forcing that does
             not fit.
     """
-    check_kind("flow", flow, FlowConfig)
-    hat, grid = _checked("vorticity", vorticity, flow)
-    weight = grid.inverse_k_squared
-    drive = drive_of(flow, forcing, padded_modes(grid))
-    work = _work(hat, weight, grid, drive, time)
-    return _budget(hat, weight, grid, flow, work, sgs_forcing)
+    return _budget(True, vorticity, flow, sgs_forcing, forcing, time)
 
 
 def enstrophy_budget(
@@ -100,18 +92,7 @@ def enstrophy_budget(
         drag = -drag <vorticity^2>           = -drag sum |vorticity_hat|^2
 
     So viscosity takes `2 nu` times the palinstrophy, drag `2 drag` times the enstrophy.
-
-    Args:
-        vorticity: physical field of the shape of the flow.
-        flow: the physics.
-        sgs_forcing: what an LES adds to the right-hand side, same shape.
-        forcing: what drives the flow, as of `evolve`; None for the flow's own forcing.
-            Its source is exact, its noise enters by its expected variance.
-        time: of the field, for a forcing that depends on it.
-
-    Raises:
-        ValueError: for fields of another shape than the flow's, or a forcing that does
-            not fit.
+    Arguments and errors as of `energy_budget`.
 
     Example:
         >>> flow = FlowConfig(16, 10.0, linear_drag=0.5, forcing_wavenumber=None)
@@ -120,74 +101,66 @@ def enstrophy_budget(
         >>> round(budget.viscosity, 12), round(budget.drag, 12)  # -nu 9/2, -drag/2
         (-0.45, -0.25)
     """
-    check_kind("flow", flow, FlowConfig)
-    hat, grid = _checked("vorticity", vorticity, flow)
-    # The mean is no part of the solution: its inverse is 0 in the energy, 0 here too.
-    weight = np.where(grid.k_squared > 0.0, 1.0, 0.0)
-    drive = drive_of(flow, forcing, padded_modes(grid))
-    work = _work(hat, weight, grid, drive, time)
-    return _budget(hat, weight, grid, flow, work, sgs_forcing)
+    return _budget(False, vorticity, flow, sgs_forcing, forcing, time)
 
 
 def _budget(
-    hat: FieldHat,
-    weight: NDArray[np.float64],
-    grid: Grid,
+    is_of_energy: bool,
+    vorticity: ArrayLike,
     flow: FlowConfig,
-    work: float,
     sgs_forcing: ArrayLike | None,
+    forcing: ForcingLike | None,
+    time: float,
 ) -> Budget:
-    """Return `<(weight vorticity) x term>` of each term of the equation."""
+    """Return the mean product of psi or vorticity with each term of the equation."""
+    check_kind("flow", flow, FlowConfig)
+    hat, grid = _checked("vorticity", vorticity, flow)
+    # The mean is no part of the solution: its inverse is 0 in the energy, 0 here too.
+    weight = (
+        grid.inverse_k_squared
+        if is_of_energy
+        else np.where(grid.k_squared > 0.0, 1.0, 0.0)
+    )
+
+    def mean(density: NDArray[np.float64]) -> float:
+        # The sum over all modes: a mean over the domain, by Parseval.
+        return float(np.sum(grid.hermitian_weights * density))
 
     def product(term_hat: FieldHat) -> float:
-        return _mean(grid, weight * (np.conj(hat) * term_hat).real)
+        return mean(weight * (np.conj(hat) * term_hat).real)
 
-    def given() -> FieldHat:
-        return _checked("sgs_forcing", sgs_forcing, flow)[0]
-
+    modes = padded_modes(grid)
+    drive = drive_of(flow, forcing, modes)
+    source = np.zeros(modes.shape, complex)
+    drive.add_source(source, time)
+    work = product(_on_grid(source, modes))
+    if drive.noise is not None:
+        work += 0.5 * mean(weight * _on_grid(drive.noise.variance, modes).real)
     steep = grid.k_squared**flow.hyperviscosity_order
+    subgrid = 0.0
+    if sgs_forcing is not None:
+        subgrid = product(_checked("sgs_forcing", sgs_forcing, flow)[0])
     return Budget(
         work=work,
         viscosity=-flow.viscosity * product(grid.k_squared * hat),
         hyperviscosity=-flow.hyperviscosity * product(steep * hat),
         drag=-flow.linear_drag * product(hat),
-        subgrid=0.0 if sgs_forcing is None else product(given()),
+        subgrid=subgrid,
     )
 
 
-def _work(
-    hat: FieldHat, weight: NDArray[np.float64], grid: Grid, drive: Drive, time: float
-) -> float:
-    """Return the work of the source, and the expected injection by the noise."""
-    modes = padded_modes(grid)
-    source = np.zeros(modes.shape, complex)
-    drive.add_source(source, time)
-    work = _mean(grid, weight * (np.conj(hat) * _on_grid(source, modes)).real)
-    if drive.noise is None:
-        return work
-    variance = _on_grid(drive.noise.variance, modes).real
-    return work + 0.5 * _mean(grid, weight * variance)
-
-
-def _mean(grid: Grid, density: NDArray[np.float64]) -> float:
-    """Return the sum over all modes: a mean over the domain, by Parseval."""
-    return float(np.sum(grid.hermitian_weights * density))
-
-
 def _on_grid(values: NDArray[Any], modes: Modes) -> NDArray[Any]:
-    """Moves coefficients from the layout of the modes to that of their grid."""
+    """Return coefficients in the layout of the grid of their modes."""
     points = modes.quadrature.num_points
     full = np.zeros((points[0], points[1] // 2 + 1), complex)
     full[:, : modes.shape[1]] = values
     return resize(full, points, modes.grid.num_points)
 
 
-def _checked(
-    name: str, field: ArrayLike | None, flow: FlowConfig
-) -> tuple[FieldHat, Grid]:
-    if field is None or np.shape(field) != flow.shape:
+def _checked(name: str, field: ArrayLike, flow: FlowConfig) -> tuple[FieldHat, Grid]:
+    if np.shape(field) != flow.shape:
         raise ValueError(
             f"{name} must have the shape {flow.shape} of the flow; received "
-            f"{np.shape(np.asarray(field))}."
+            f"{np.shape(field)}."
         )
     return spectral(field, flow.lengths)

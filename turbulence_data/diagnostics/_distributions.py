@@ -199,17 +199,7 @@ def scalar_structure_function(
     orders: Sequence[int] = (2,),
     lengths: Lengths = SQUARE,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return separations and `<[field(x + r e) - field(x)]^p>`, a row for each order.
-
-    Args:
-        field: physical field, shape `(nx, ny)`.
-        axis: 0 for separations along x, 1 along y.
-        orders: whole powers, at least 1.
-        lengths: domain size.
-
-    Raises:
-        ValueError: for an unknown axis or an order that is not a whole number.
-    """
+    """Return separations and `<[field(x + r e) - field(x)]^p>`, a row an order."""
     if axis not in (0, 1):
         raise ValueError(f"axis must be 0 (x) or 1 (y); received {axis!r}.")
     for order in orders:

@@ -20,11 +20,7 @@ Spectrum = NDArray[np.float64]
 
 
 def spectral(field: ArrayLike, lengths: Lengths) -> tuple[FieldHat, Grid]:
-    """Return the coefficients of a physical field and the grid they belong to.
-
-    Raises:
-        ValueError: for anything but one plane field.
-    """
+    """Return the coefficients of one plane field and the grid they belong to."""
     grid = Grid(field_shape(field, "the field"), lengths)
     return to_spectral(real_array("the field", field)), grid
 
@@ -49,15 +45,9 @@ def palinstrophy(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:
 
 
 def shell_sum(density: NDArray[np.float64], grid: Grid) -> tuple[Spectrum, Spectrum]:
-    """Sums a real density over spectral shells.
+    """Return the wavenumbers of shells and the sum in each, both signs of ky counted.
 
-    Args:
-        density: one value a stored mode, shape `(nx, ny // 2 + 1)`.
-        grid: the grid of the modes.
-
-    Returns:
-        Wavenumbers of the shells (0, dk, 2 dk, ...) and the sums, which add up to the
-        sum over all modes, both signs of ky counted.
+    `density` has one real value a stored mode, shape `(nx, ny // 2 + 1)`.
     """
     weights = (density * grid.hermitian_weights).ravel()
     sums: Spectrum = np.asarray(np.bincount(grid.shells.ravel(), weights), np.float64)
@@ -105,72 +95,51 @@ def enstrophy_spectrum(
 
 
 def transfer_spectrum(
-    vorticity: ArrayLike, sgs_forcing: ArrayLike, lengths: Lengths = SQUARE
+    vorticity: ArrayLike,
+    sgs_forcing: ArrayLike | None = None,
+    lengths: Lengths = SQUARE,
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the energy that `sgs_forcing` puts into each shell.
+    """Return wavenumbers and the energy that a term puts into each shell.
 
-        T(k) = sum over the shell of Re(conj(psi_hat) sgs_forcing_hat)
+        T_E(k) = sum over the shell of Re(conj(psi_hat) term_hat)
 
-    Negative where the subgrid drains resolved energy; sums to `<psi Pi>`.
-    """
-    hat, grid = spectral(vorticity, lengths)
-    forcing_hat = _same_grid(sgs_forcing, grid)
-    return _product(streamfunction_hat(hat, grid), forcing_hat, grid)
-
-
-def enstrophy_transfer_spectrum(
-    vorticity: ArrayLike, sgs_forcing: ArrayLike, lengths: Lengths = SQUARE
-) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the enstrophy that `sgs_forcing` puts into each shell.
-
-        T(k) = sum over the shell of Re(conj(vorticity_hat) sgs_forcing_hat)
-
-    Negative where the subgrid drains resolved enstrophy; sums to `<vorticity Pi>`.
-    """
-    hat, grid = spectral(vorticity, lengths)
-    return _product(hat, _same_grid(sgs_forcing, grid), grid)
-
-
-def advective_energy_transfer(
-    vorticity: ArrayLike, lengths: Lengths = SQUARE
-) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the energy that advection brings into each shell.
-
-        T_E(k) = -sum over the shell of Re(conj(psi_hat) J_hat),   sum_k T_E = -<psi J>
-
-    J is formed without aliasing, so the sum over all shells is zero to round-off.
-    Nyquist wavenumbers are ignored, as in `solver.operators.jacobian_hat`.
+    The term is `sgs_forcing`: negative where the subgrid drains resolved energy, sums
+    to `<psi Pi>`. Or, where none is given, the advection `-J`, formed without aliasing,
+    so that the sum over all shells is zero to round-off; it ignores Nyquist
+    wavenumbers.
 
     Args:
         vorticity: physical field, shape `(nx, ny)`.
+        sgs_forcing: of the same shape; None for the transfer by the advection.
         lengths: domain size.
+
+    Raises:
+        ValueError: for an sgs_forcing of another shape.
 
     Example:
         >>> field = np.random.default_rng(0).standard_normal((16, 16))
-        >>> _, transfer = advective_energy_transfer(field)
+        >>> _, transfer = transfer_spectrum(field)
         >>> bool(abs(transfer.sum()) < 1e-14)
         True
     """
     hat, grid = spectral(vorticity, lengths)
-    return _product(streamfunction_hat(hat, grid), -jacobian_hat(hat, grid), grid)
+    return _transfer(streamfunction_hat(hat, grid), hat, sgs_forcing, grid)
 
 
-def advective_enstrophy_transfer(
-    vorticity: ArrayLike, lengths: Lengths = SQUARE
+def enstrophy_transfer_spectrum(
+    vorticity: ArrayLike,
+    sgs_forcing: ArrayLike | None = None,
+    lengths: Lengths = SQUARE,
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the enstrophy that advection brings into each shell.
+    """Return wavenumbers and the enstrophy that a term puts into each shell.
 
-        T_Z(k) = -sum over the shell of Re(conj(vorticity_hat) J_hat),
-        sum_k T_Z = -<vorticity J>
+        T_Z(k) = sum over the shell of Re(conj(vorticity_hat) term_hat)
 
-    Zero in sum, as `advective_energy_transfer`.
-
-    Args:
-        vorticity: physical field, shape `(nx, ny)`.
-        lengths: domain size.
+    Of `sgs_forcing`, which sums to `<vorticity Pi>`, or of the advection, which sums to
+    zero; arguments and errors as of `transfer_spectrum`.
     """
     hat, grid = spectral(vorticity, lengths)
-    return _product(hat, -jacobian_hat(hat, grid), grid)
+    return _transfer(hat, hat, sgs_forcing, grid)
 
 
 def energy_flux(
@@ -187,8 +156,8 @@ def energy_flux(
         vorticity: physical field, shape `(nx, ny)`.
         lengths: domain size.
     """
-    wavenumbers, transfer = advective_energy_transfer(vorticity, lengths)
-    return wavenumbers, cumulative_flux(transfer)
+    wavenumbers, transfer = transfer_spectrum(vorticity, None, lengths)
+    return wavenumbers, 0.0 - np.cumsum(transfer)
 
 
 def enstrophy_flux(
@@ -196,39 +165,23 @@ def enstrophy_flux(
 ) -> tuple[Spectrum, Spectrum]:
     """Return wavenumbers and the enstrophy that advection carries beyond each shell.
 
-        Pi_Z(k) = -sum_{k' <= k} T_Z(k')
-
-    Signed and bounded as `energy_flux`.
-
-    Args:
-        vorticity: physical field, shape `(nx, ny)`.
-        lengths: domain size.
+    `Pi_Z(k) = -sum_{k' <= k} T_Z(k')`; signed and bounded as `energy_flux`.
     """
-    wavenumbers, transfer = advective_enstrophy_transfer(vorticity, lengths)
-    return wavenumbers, cumulative_flux(transfer)
+    wavenumbers, transfer = enstrophy_transfer_spectrum(vorticity, None, lengths)
+    return wavenumbers, 0.0 - np.cumsum(transfer)
 
 
-def cumulative_flux(transfer: ArrayLike) -> Spectrum:
-    """Return `-sum_{k' <= k} T(k')`: what leaves the shells up to each k.
-
-    Example:
-        >>> cumulative_flux([0.0, 1.0, -3.0, 2.0]).tolist()
-        [0.0, -1.0, 2.0, 0.0]
-    """
-    flux: Spectrum = 0.0 - np.cumsum(real_array("transfer", transfer, at_least=0))
-    return flux
-
-
-def _product(
-    field_hat: FieldHat, term_hat: FieldHat, grid: Grid
+def _transfer(
+    field_hat: FieldHat, vorticity_hat: FieldHat, term: ArrayLike | None, grid: Grid
 ) -> tuple[Spectrum, Spectrum]:
-    return shell_sum((np.conj(field_hat) * term_hat).real, grid)
-
-
-def _same_grid(sgs_forcing: ArrayLike, grid: Grid) -> FieldHat:
-    if np.shape(sgs_forcing) != grid.num_points:
+    """Return the shell sums of a field times a term, None for the advection."""
+    if term is None:
+        term_hat = -jacobian_hat(vorticity_hat, grid)
+    elif np.shape(term) != grid.num_points:
         raise ValueError(
             f"sgs_forcing must have the shape {grid.num_points} of the vorticity; "
-            f"received {np.shape(sgs_forcing)}."
+            f"received {np.shape(term)}."
         )
-    return spectral(sgs_forcing, grid.lengths)[0]
+    else:
+        term_hat = spectral(term, grid.lengths)[0]
+    return shell_sum((np.conj(field_hat) * term_hat).real, grid)

@@ -6,22 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from turbulence_data._checks import TWO_PI, check_example, real_array
-from turbulence_data.diagnostics import Lengths
+from turbulence_data._checks import check_example, real_array
+from turbulence_data.closures import GradientModel2
+from turbulence_data.diagnostics._spectra import SQUARE, Lengths
 from turbulence_data.interchange._source import Example
-from turbulence_data.solver._fields import streamfunction_hat, velocity_hat
-from turbulence_data.solver._grid import (
-    Field,
-    FieldHat,
-    Grid,
-    resize,
-    to_physical,
-    to_spectral,
-)
-
-_SQUARE: Lengths = (TWO_PI, TWO_PI)
+from turbulence_data.solver._grid import Field, Grid, to_spectral
 
 
 class ConventionError(ValueError):
@@ -58,12 +48,12 @@ class ConventionReport:
 
 
 def check_conventions(
-    examples: Iterable[Example], lengths: Lengths = _SQUARE, tolerance: float = 1e-2
+    examples: Iterable[Example], lengths: Lengths = SQUARE, tolerance: float = 1e-2
 ) -> ConventionReport:
     """Check streamfunction and vorticity against each other.
 
     `lap(streamfunction) = -vorticity` must hold, also for filtered fields. The sign of
-    sgs_forcing is only reported, by its correlation with `gradient_model`.
+    sgs_forcing is only reported, by its correlation with `GradientModel2`.
 
     Args:
         examples: examples of this package's features.
@@ -96,7 +86,7 @@ def check_conventions(
             )
         ]
         forcings.append(np.asarray(example["sgs_forcing"], np.float64))
-        models.append(gradient_model(vorticity, lengths))
+        models.append(GradientModel2(lengths=lengths)(vorticity, vorticity))
     if not forcings or not sums[0] > 0.0 or not sums[2] > 0.0:
         raise ValueError(
             f"expected examples whose fields vary; received {len(forcings)} examples "
@@ -106,35 +96,6 @@ def check_conventions(
     if report.laplacian_residual > tolerance:
         raise ConventionError(_explanation(report, tolerance))
     return report
-
-
-def gradient_model(vorticity: ArrayLike, lengths: Lengths = _SQUARE) -> Field:
-    """Return the leading term of the subgrid forcing, up to its positive factor.
-
-        sgs_forcing = -(width^2 / 12) d_k u_j d_k d_j vorticity + ...
-
-    with the filtered fields on the right, for a filter of second moment
-    `width^2 / 12`; after Leonard (1974), doi:10.1016/S0065-2687(08)60464-1.
-
-    Args:
-        vorticity: filtered vorticity, shape `(nx, ny)`.
-        lengths: domain size.
-    """
-    values = real_array("vorticity", vorticity)
-    grid = Grid((values.shape[0], values.shape[1]), lengths)
-    # Without the Nyquist wavenumber, which holds no derivative.
-    hat = resize(to_spectral(values), grid.num_points, grid.num_points)
-    wavenumbers = (grid.kx, grid.ky)
-    velocity = velocity_hat(streamfunction_hat(hat, grid), grid)
-
-    def physical(field_hat: FieldHat) -> Field:
-        return to_physical(field_hat, grid.num_points)
-
-    model = np.zeros(grid.num_points)
-    for k in wavenumbers:
-        for component, j in zip(velocity, wavenumbers, strict=True):
-            model += physical(1j * k * component) * physical(k * j * hat)
-    return model
 
 
 def _correlation(first: list[Field], second: list[Field]) -> float:
