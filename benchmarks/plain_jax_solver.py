@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from turbulence_data import FlowConfig
-from turbulence_data.solver import Grid, damping_rate
+from turbulence_data.solver import Grid
 
 
 def plain_run(
@@ -26,7 +26,7 @@ def plain_run(
         (np.abs(grid.kx) < cutoffs[0]) & (grid.ky < cutoffs[1]) & (grid.k_squared > 0)
     )
     inverse = jnp.asarray(grid.inverse_k_squared, dtype)
-    decay = np.exp(-0.5 * time_step * damping_rate(flow, grid.k_squared))
+    decay = np.exp(-0.5 * time_step * flow.damping_rate(grid.k_squared))
     half = jnp.asarray(decay, dtype)
     k_f = float(flow.forcing_wavenumber or 0.0)
     x, y = (jnp.asarray(axis, dtype) for axis in (grid.x, grid.y))

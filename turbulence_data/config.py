@@ -131,6 +131,14 @@ class FlowConfig(_Flow):
         """`nu = 1 / reynolds`."""
         return 1.0 / self.reynolds
 
+    def damping_rate(self, k_squared: Any) -> Any:
+        """Return `nu k^2 + nu_h k^2p + drag`, the decay rate of a mode by itself."""
+        return (
+            self.viscosity * k_squared
+            + self.hyperviscosity * k_squared**self.hyperviscosity_order
+            + self.linear_drag
+        )
+
 
 @dataclass(frozen=True)
 class TwoLayerConfig(_Flow):

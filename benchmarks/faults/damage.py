@@ -38,11 +38,8 @@ def prepare_dataset(folder: Path) -> None:
 
 def prepare_trajectories(folder: Path) -> None:
     from faults.killed_jobs import ENSEMBLE
-    from turbulence_data.generation import (
-        CheckpointedSampling,
-        TrajectoryStore,
-        sample_trajectory,
-    )
+    from turbulence_data.generation import sample_trajectory
+    from turbulence_data.generation._store import CheckpointedSampling, TrajectoryStore
 
     store = TrajectoryStore(folder, ENSEMBLE)
     store.save(sample_trajectory(ENSEMBLE, 0))
@@ -58,14 +55,14 @@ def prepare_results(folder: Path) -> None:
 
 def read_trajectory(folder: Path) -> Any:
     from faults.killed_jobs import ENSEMBLE
-    from turbulence_data.generation import TrajectoryStore
+    from turbulence_data.generation._store import TrajectoryStore
 
     return TrajectoryStore(folder, ENSEMBLE).load(0).fields()
 
 
 def read_checkpoint(folder: Path) -> Any:
     from faults.killed_jobs import ENSEMBLE
-    from turbulence_data.generation import CheckpointedSampling, CheckpointFile
+    from turbulence_data.generation._store import CheckpointedSampling, CheckpointFile
 
     (place,) = folder.glob(".trajectories-*")
     path = CheckpointedSampling(str(place)).path(0)

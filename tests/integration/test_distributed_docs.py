@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from turbulence_data import named_flow
-from turbulence_data.generation import TrajectoryStore, content_hash, sample_trajectory
+from turbulence_data.generation import content_hash, sample_trajectory
 from turbulence_data.generation._ensemble import SPLITS
+from turbulence_data.generation._store import TrajectoryStore
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "distributed.md"
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import pytest
 
 from turbulence_data import EnsembleConfig, FlowConfig
-from turbulence_data.generation import TrajectoryStore, content_hash, sample_trajectory
+from turbulence_data.generation import content_hash, sample_trajectory
 from turbulence_data.generation._ensemble import SPLITS
+from turbulence_data.generation._store import TrajectoryStore
 
 PATIENCE_SECONDS = 120.0
 ENSEMBLE = EnsembleConfig(

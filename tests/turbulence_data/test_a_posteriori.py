@@ -10,22 +10,23 @@ import pytest
 
 from turbulence_data.a_posteriori import (
     Reference,
-    band_errors,
     compare,
     correlations,
-    decorrelation_times,
-    integral_series,
-    jackknife_error,
     markdown_table,
     mean_spectrum,
     reference_ensemble,
     run_ensemble,
+)
+from turbulence_data.a_posteriori._comparison import default_bands, with_uncertainty
+from turbulence_data.a_posteriori._reference import EnsembleRun
+from turbulence_data.a_posteriori._scores import (
+    band_errors,
+    decorrelation_times,
+    integral_series,
+    jackknife_error,
     tail_probability,
     thirds,
-    with_uncertainty,
 )
-from turbulence_data.a_posteriori._comparison import default_bands
-from turbulence_data.a_posteriori._reference import EnsembleRun
 from turbulence_data.a_posteriori._statistics import ReferenceStatistics
 from turbulence_data.closures import (
     ClippedBackscatter,

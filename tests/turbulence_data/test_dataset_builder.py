@@ -27,13 +27,13 @@ from turbulence_data import (
 from turbulence_data._files import DamagedFileError
 from turbulence_data.generation import (
     InProcessExecutor,
-    TrajectoryStore,
     _records,
     content_hash,
     process_pool,
     sample_trajectory,
 )
 from turbulence_data.generation._features import EXTRA_FIELDS, FIELDS, SCALARS
+from turbulence_data.generation._store import TrajectoryStore
 
 TINY = EnsembleConfig(
     flow=FlowConfig((32, 48), reynolds=100.0, beta=0.1),

@@ -11,12 +11,7 @@ import xarray
 from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
 from turbulence_data.generation import InProcessExecutor, content_hash
 from turbulence_data.generation._features import SCALARS
-from turbulence_data.interchange import (
-    ExportSource,
-    examples_of,
-    write_netcdf,
-    write_zarr,
-)
+from turbulence_data.interchange import ExportSource, examples_of, export
 
 ENSEMBLE = EnsembleConfig(
     flow=FlowConfig((32, 48), 100.0, beta=0.1, lengths=(2 * np.pi, 4 * np.pi)),
@@ -29,7 +24,7 @@ ENSEMBLE = EnsembleConfig(
     extra_fields=("velocity", "tau"),
 )
 METADATA = {"pi_convention": "rhs_add"}
-WRITERS = {"zarr": write_zarr, "nc": write_netcdf}
+SUFFIXES = ("nc", "zarr")
 
 
 def opened(path):
@@ -62,10 +57,10 @@ def prepared(tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope="module", params=sorted(WRITERS))
+@pytest.fixture(scope="module", params=SUFFIXES)
 def exported(prepared, request, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / f"tiny.{request.param}"
-    WRITERS[request.param](ExportSource.from_builder(prepared), path)
+    export(ExportSource.from_builder(prepared), path)
     return path
 
 
@@ -138,7 +133,7 @@ def test_a_dataset_that_is_not_there_is_refused(tmp_path):
         ExportSource.from_builder(absent)
 
 
-@pytest.mark.parametrize("suffix", sorted(WRITERS))
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_awkward_values_survive(suffix, tmp_path):
     """Infinities, NaN, -0, denormals, the ends of int64; other types."""
     awkward = np.array([[np.inf, np.nan, -0.0, 1e-45, -np.inf, 3.4e38]] * 8, np.float32)
@@ -147,12 +142,12 @@ def test_awkward_values_survive(suffix, tmp_path):
     )
     given = [{**example, "vorticity": awkward} for example in given]
     path = tmp_path / f"awkward.{suffix}"
-    WRITERS[suffix](ExportSource({"all": given}, METADATA), path)
+    export(ExportSource({"all": given}, METADATA), path)
     with opened(path) as dataset:
         assert content_hash(examples_of(dataset)) == content_hash(given)
 
 
-@pytest.mark.parametrize("suffix", sorted(WRITERS))
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_no_more_than_two_trajectories_are_in_memory(suffix, tmp_path):
     alive: list[weakref.ref] = []
     most = 0
@@ -167,21 +162,21 @@ def test_no_more_than_two_trajectories_are_in_memory(suffix, tmp_path):
                 del example
 
     source = ExportSource({"train": stream()}, METADATA)
-    WRITERS[suffix](source, tmp_path / f"stream.{suffix}")
+    export(source, tmp_path / f"stream.{suffix}")
     assert len(alive) == 16
     assert most <= 4  # two trajectories of two snapshots
 
 
-@pytest.mark.parametrize("suffix", sorted(WRITERS))
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_failed_export_leaves_nothing_and_nothing_is_overwritten(suffix, tmp_path):
     path = tmp_path / "made" / f"data.{suffix}"
     bad = ExportSource({"a": [*snapshots(0), *snapshots(1, (0.0, 0.7))]}, METADATA)
     with pytest.raises(ValueError, match="same times"):
-        WRITERS[suffix](bad, path)
+        export(bad, path)
     assert list(path.parent.iterdir()) == []
-    WRITERS[suffix](ExportSource({"a": snapshots()}, METADATA), path)
+    export(ExportSource({"a": snapshots()}, METADATA), path)
     with pytest.raises(FileExistsError, match=f"data.{suffix} exists already"):
-        WRITERS[suffix](ExportSource({"a": snapshots()}, METADATA), path)
+        export(ExportSource({"a": snapshots()}, METADATA), path)
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -201,7 +196,7 @@ def test_a_failed_export_leaves_nothing_and_nothing_is_overwritten(suffix, tmp_p
 def test_examples_that_do_not_fit_together_are_refused(examples, message, tmp_path):
     source = ExportSource({"all": examples}, METADATA)
     with pytest.raises(ValueError, match=message):
-        write_netcdf(source, tmp_path / "data.nc")
+        export(source, tmp_path / "data.nc")
 
 
 @pytest.mark.parametrize(
@@ -233,4 +228,4 @@ def test_a_missing_library_is_named_with_the_extra(
 ):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=rf"{missing}.*keras-spectral-tl\[interch"):
-        WRITERS[suffix](ExportSource({"a": snapshots()}, METADATA), tmp_path / "x")
+        export(ExportSource({"a": snapshots()}, METADATA), tmp_path / f"x.{suffix}")

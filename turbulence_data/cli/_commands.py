@@ -22,12 +22,8 @@ from turbulence_data.flows import NAMED_FLOWS
 from turbulence_data.generation._ensemble import SPLITS
 from turbulence_data.generation._pool import process_pool
 from turbulence_data.generation._statistics import content_hash
-from turbulence_data.interchange import (
-    ExportSource,
-    write_netcdf,
-    write_npz,
-    write_zarr,
-)
+from turbulence_data.interchange._source import ExportSource
+from turbulence_data.interchange._writers import check_ending, export
 
 _AS_MADE = "as made"
 _FIGURES = (
@@ -37,7 +33,6 @@ _FIGURES = (
     "largest_courant_ratio",
     "largest_budget_residual",
 )
-_WRITERS = {".zarr": write_zarr, ".nc": write_netcdf, ".npz": write_npz}
 
 
 class Command:
@@ -239,12 +234,7 @@ class Export(Command):
         )
 
     def run(self, options: argparse.Namespace) -> tuple[int, Any]:
-        writer = _WRITERS.get(options.file.suffix)
-        if writer is None:
-            raise ValueError(
-                f"FILE must end in one of {', '.join(_WRITERS)}; received "
-                f"{options.file}."
-            )
+        check_ending(options.file)
         builder = builder_of(options)
         place = place_of(builder)
         if not place["is_prepared"]:
@@ -252,7 +242,7 @@ class Export(Command):
         splits = options.mix_splits or [options.split]
         source = ExportSource.from_builder(builder, splits)
         total = sum(builder.info.splits[name].num_examples for name in splits)
-        writer(_with_progress(source, total), options.file)
+        export(_with_progress(source, total), options.file)
         path = options.file
         return 0, {
             **place,

@@ -7,18 +7,14 @@ fields; these are frozen values, and every coefficient is an attribute.
 from turbulence_data.closures._backscatter import (
     ClippedBackscatter,
     JansenHeld,
-    energy_backscatter,
-    enstrophy_backscatter,
-    negative_eddy_viscosity,
 )
-from turbulence_data.closures._classic import ClassicClosure, NoClosure
+from turbulence_data.closures._classic import NoClosure
 from turbulence_data.closures._eddy_viscosity import (
     DynamicLeith,
     DynamicSmagorinsky,
     Leith,
     Smagorinsky,
 )
-from turbulence_data.closures._formulas import SpectralOperators
 from turbulence_data.closures._gradient import GradientModel2, GradientModel4
 from turbulence_data.closures._wrappers import (
     ByLayer,
@@ -29,7 +25,6 @@ from turbulence_data.solver._equation import evaluate
 
 __all__ = [
     "ByLayer",
-    "ClassicClosure",
     "ClippedBackscatter",
     "DynamicLeith",
     "DynamicSmagorinsky",
@@ -40,10 +35,6 @@ __all__ = [
     "NoClosure",
     "Smagorinsky",
     "SpectralFilter",
-    "SpectralOperators",
     "SumOfClosures",
-    "energy_backscatter",
-    "enstrophy_backscatter",
     "evaluate",
-    "negative_eddy_viscosity",
 ]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_at_least_zero
 from turbulence_data.closures._classic import ClassicClosure
@@ -23,29 +22,18 @@ Criterion = Callable[[Field, Field, Field, Grid], Any]
 """`(vorticity, streamfunction, sgs_forcing, grid) -> field`, positive if it feeds."""
 
 
-def negative_eddy_viscosity(
+def _against_viscosity(
     vorticity: Field, streamfunction: Field, sgs_forcing: Field, grid: Grid
 ) -> Field:
-    """`-sgs_forcing lap(vorticity)`: positive where `Pi / lap(vorticity) < 0`.
-
-    Maulik et al. (2019), doi:10.1017/jfm.2018.770, clip by it.
-    """
     laplacian_hat = -grid.k_squared * to_spectral(vorticity)
     return -sgs_forcing * to_physical(laplacian_hat, grid.num_points)
 
 
-def energy_backscatter(
-    vorticity: Field, streamfunction: Field, sgs_forcing: Field, grid: Grid
-) -> Field:
-    """`streamfunction sgs_forcing`: energy given to the resolved flow at a point."""
-    return streamfunction * sgs_forcing
-
-
-def enstrophy_backscatter(
-    vorticity: Field, streamfunction: Field, sgs_forcing: Field, grid: Grid
-) -> Field:
-    """`vorticity sgs_forcing`: enstrophy given to the resolved flow at a point."""
-    return vorticity * sgs_forcing
+CRITERIA: dict[str, Criterion] = {
+    "viscosity": _against_viscosity,
+    "energy": lambda vorticity, streamfunction, forcing, grid: streamfunction * forcing,
+    "enstrophy": lambda vorticity, streamfunction, forcing, grid: vorticity * forcing,
+}
 
 
 @dataclass(frozen=True)
@@ -57,8 +45,14 @@ class ClippedBackscatter:
 
     Attributes:
         closure: what is clipped.
-        criterion: what is positive at points of backscatter.
+        criterion: where it gives back: "viscosity" where `Pi / lap(vorticity) < 0`
+            (Maulik et al. 2019, doi:10.1017/jfm.2018.770), "energy" where
+            `psi Pi > 0`, "enstrophy" where `vorticity Pi > 0`, or what is positive
+            there: `(vorticity, streamfunction, sgs_forcing, grid) -> field`.
         lengths: domain size.
+
+    Raises:
+        ValueError: for an unknown criterion.
 
     Example:
         >>> import numpy as np
@@ -70,21 +64,27 @@ class ClippedBackscatter:
     """
 
     closure: Closure
-    criterion: Criterion = negative_eddy_viscosity
+    criterion: str | Criterion = "viscosity"
     lengths: tuple[float, float] = (TWO_PI, TWO_PI)
 
     accepts_batches = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths", as_lengths(self.lengths))
+        if not callable(self.criterion) and self.criterion not in tuple(CRITERIA):
+            raise ValueError(
+                f"criterion must be one of {sorted(CRITERIA)} or a callable "
+                "(vorticity, streamfunction, sgs_forcing, grid) -> field; received "
+                f"{self.criterion!r}."
+            )
 
     def __call__(self, vorticity: Field, streamfunction: Field) -> Field:
         """Return the clipped forcing, shape `(..., nx, ny)`."""
         sgs_forcing = evaluate(self.closure, vorticity, streamfunction)
         grid = Grid(as_pair(vorticity.shape[-2:]), self.lengths)
-        back: NDArray[np.bool_] = (
-            self.criterion(vorticity, streamfunction, sgs_forcing, grid) > 0.0
-        )
+        given = self.criterion
+        criterion = given if callable(given) else CRITERIA[given]
+        back = criterion(vorticity, streamfunction, sgs_forcing, grid) > 0.0
         return np.where(back, 0.0, sgs_forcing)
 
 

@@ -7,12 +7,9 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "CheckpointFile": "_store",
-    "CheckpointedSampling": "_store",
     "HISTORY": "_trajectory",
     "InProcessExecutor": "_pool",
     "Trajectory": "_trajectory",
-    "TrajectoryStore": "_store",
     "content_hash": "_statistics",
     "process_pool": "_pool",
     "run_trajectories": "_pool",

@@ -8,17 +8,14 @@ from typing import Any
 
 _HOME = {
     "ConventionError": "_conventions",
-    "ConventionReport": "_conventions",
     "ExportSource": "_source",
     "MatlabExamples": "_matlab",
     "MatlabLayout": "_matlab",
     "MatlabVariable": "_matlab",
     "TL_FOR_SGS_MODELS": "_matlab",
     "check_conventions": "_conventions",
+    "export": "_writers",
     "examples_of": "_writers",
-    "write_netcdf": "_writers",
-    "write_npz": "_writers",
-    "write_zarr": "_writers",
 }
 __all__ = sorted(_HOME)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turbulence_data._files import new_path
 from turbulence_data.input_pipeline import to_arrays
@@ -30,13 +29,11 @@ from turbulence_data.interchange._source import (
 if TYPE_CHECKING:
     import xarray
 
+Attributes = dict[str, str | int | float]
+
 
 def require(name: str) -> Any:
-    """Return a module of the extra `[interchange]`.
-
-    Raises:
-        ImportError: when it is not installed; says what to install.
-    """
+    """Return a module of the extra `[interchange]`; say what to install without it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -47,61 +44,65 @@ def require(name: str) -> Any:
         ) from error
 
 
-def write_zarr(source: ExportSource, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as a Zarr store, one chunk of each field a trajectory.
+def export(source: ExportSource, path: str | os.PathLike[str]) -> None:
+    """Write a dataset as Zarr, netCDF or npz, by the ending of the path.
 
-    Read it with `xarray.open_zarr(path, consolidated=False)`. Fields have the
-    dimensions `(trajectory, time, x, y)`; the flag variable `split` says which
-    trajectory belongs to which split.
+    - `.zarr`, for `xarray.open_zarr(path, consolidated=False)`, and `.nc`, netCDF-4 for
+      `xarray.open_dataset(path)`: fields have the dimensions `(trajectory, time, x,
+      y)`, one chunk a trajectory; the flag variable `split` says which trajectory
+      belongs to which split. `examples_of` reads them back.
+    - `.npz`, for `numpy.load(path)`, held in memory meanwhile: `x` and `y` as by
+      `to_arrays`, in physical units; `trajectory`, `time` and `split` of each example;
+      `metadata`, a text in JSON.
 
     Args:
         source: what to write.
-        path: directory to make.
+        path: file or directory to make.
 
     Raises:
         FileExistsError: when something is there already.
-        ImportError: when xarray or zarr is not installed.
-        ValueError: for examples that do not fit together.
+        ImportError: when xarray and zarr, or h5netcdf, are not installed.
+        ValueError: for another ending, or examples that do not fit together.
     """
+    path = Path(path)
+    check_ending(path)
+    attributes = source.attributes()
+    with new_path(path) as target:
+        _WRITERS[path.suffix](source, attributes, target)
+
+
+def check_ending(path: Path) -> None:
+    """Raise ValueError for a file whose ending names no format."""
+    if path.suffix not in _WRITERS:
+        raise ValueError(
+            f"FILE must end in one of {', '.join(_WRITERS)}; received {path}."
+        )
+
+
+def _write_zarr(source: ExportSource, attributes: Attributes, target: Path) -> None:
     require("zarr")
     xarray = require("xarray")
-    attributes = source.attributes()
+    for number, table in enumerate(trajectory_tables(source)):
+        # The attributes each time: what is appended brings its own.
+        dataset = xarray.Dataset(
+            {n: (c.dims, c.values, dict(c.attributes)) for n, c in table.items()},
+            attrs=attributes,
+        )
+        if number == 0:
+            # No fill value: it would stand for NaN, which no field holds.
+            encoding = {
+                name: {"chunks": column.values.shape, "_FillValue": None}
+                for name, column in table.items()
+            }
+            dataset.to_zarr(target, mode="w", encoding=encoding, consolidated=False)
+        else:
+            constant = [n for n, c in table.items() if AXES[0] not in c.dims]
+            part = dataset.drop_vars(constant)
+            part.to_zarr(target, append_dim=AXES[0], consolidated=False)
 
-    with new_path(Path(path)) as target:
-        for number, table in enumerate(trajectory_tables(source)):
-            # The attributes each time: what is appended brings its own.
-            dataset = _dataset(xarray, table).assign_attrs(attributes)
-            if number == 0:
-                # No fill value: it would stand for NaN, which no field holds.
-                encoding = {
-                    name: {"chunks": column.values.shape, "_FillValue": None}
-                    for name, column in table.items()
-                }
-                dataset.to_zarr(target, mode="w", encoding=encoding, consolidated=False)
-            else:
-                constant = [n for n, c in table.items() if AXES[0] not in c.dims]
-                part = dataset.drop_vars(constant)
-                part.to_zarr(target, append_dim=AXES[0], consolidated=False)
 
-
-def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as one netCDF-4 file, `trajectory` its unlimited dimension.
-
-    Read it with `xarray.open_dataset(path)`; see `write_zarr` for what it holds.
-
-    Args:
-        source: what to write.
-        path: file to make.
-
-    Raises:
-        FileExistsError: when something is there already.
-        ImportError: when h5netcdf is not installed.
-        ValueError: for examples that do not fit together.
-    """
-    h5netcdf = require("h5netcdf")
-    attributes = source.attributes()
-
-    with new_path(Path(path)) as target, h5netcdf.File(target, "w") as file:
+def _write_netcdf(source: ExportSource, attributes: Attributes, target: Path) -> None:
+    with require("h5netcdf").File(target, "w") as file:
         file.attrs.update(attributes)
         for number, table in enumerate(trajectory_tables(source)):
             if number == 0:
@@ -112,22 +113,23 @@ def write_netcdf(source: ExportSource, path: str | os.PathLike[str]) -> None:
                     file.variables[name][number] = column.values[0]
 
 
-def write_npz(source: ExportSource, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as an npz file; unlike the other formats it is held in memory.
+def _write_npz(source: ExportSource, attributes: Attributes, target: Path) -> None:
+    splits = {name: list(part) for name, part in source.examples.items()}
+    examples = list(chain.from_iterable(splits.values()))
+    x, y = to_arrays(examples)
+    np.savez(
+        target,
+        allow_pickle=False,
+        x=x,
+        y=y,
+        trajectory=np.array([example["trajectory"] for example in examples]),
+        time=np.array([example["time"] for example in examples]),
+        split=np.repeat(list(splits), [len(part) for part in splits.values()]),
+        metadata=np.array(json.dumps(attributes, sort_keys=True)),
+    )
 
-    Read it with `numpy.load(path)`: `x` and `y` as by `to_arrays`, in physical units;
-    `trajectory`, `time` and `split` of each example; `metadata`, a text in JSON.
 
-    Args:
-        source: what to write.
-        path: file to make.
-
-    Raises:
-        FileExistsError: when something is there already.
-        ValueError: when there are no examples.
-    """
-    with new_path(Path(path)) as target, target.open("wb") as file:
-        np.savez(file, allow_pickle=False, **_arrays(source))
+_WRITERS = {".zarr": _write_zarr, ".nc": _write_netcdf, ".npz": _write_npz}
 
 
 def examples_of(
@@ -162,12 +164,6 @@ def examples_of(
             }
 
 
-def _dataset(xarray: Any, table: Table) -> Any:
-    return xarray.Dataset(
-        {name: (c.dims, c.values, dict(c.attributes)) for name, c in table.items()}
-    )
-
-
 def _define(file: Any, table: Table) -> None:
     for column in table.values():
         for name, size in zip(column.dims, column.values.shape, strict=True):
@@ -184,17 +180,3 @@ def _define(file: Any, table: Table) -> None:
         variable.attrs.update(column.attributes)
         if not grows:
             variable[...] = column.values
-
-
-def _arrays(source: ExportSource) -> dict[str, NDArray[Any]]:
-    splits = {name: list(part) for name, part in source.examples.items()}
-    examples = list(chain.from_iterable(splits.values()))
-    x, y = to_arrays(examples)
-    return {
-        "x": x,
-        "y": y,
-        "trajectory": np.array([example["trajectory"] for example in examples]),
-        "time": np.array([example["time"] for example in examples]),
-        "split": np.repeat(list(splits), [len(part) for part in splits.values()]),
-        "metadata": np.array(json.dumps(source.attributes(), sort_keys=True)),
-    }

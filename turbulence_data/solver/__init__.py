@@ -7,18 +7,12 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Advection": "fftw._advection",
-    "Closure": "_equation",
     "Drive": "_forcing",
-    "Engine": "_engine",
     "Equation": "_equation",
     "FftwEngine": "fftw._engine",
-    "FieldHat": "_grid",
     "Grid": "_grid",
-    "Modes": "_modes",
     "Numerics": "_simulation",
     "RandomVorticity": "_initial_conditions",
-    "RightHandSide": "_equation",
     "RingForcing": "_forcing",
     "Simulation": "_simulation",
     "SimulationDivergedError": "_simulation",
@@ -27,21 +21,14 @@ _HOME = {
     "UnstableTimeStepError": "_simulation",
     "VorticityEquation": "_vorticity",
     "advance_to": "_evolve",
-    "damping_rate": "_vorticity",
     "etdrk4": "_schemes",
     "evolve": "_evolve",
     "integrating_factor_rk4": "_schemes",
-    "jacobian_hat": "_fields",
     "padded_modes": "_modes",
     "resample": "_grid",
-    "resize": "_grid",
-    "streamfunction_hat": "_fields",
     "streamfunction_of": "_fields",
-    "to_physical": "_grid",
-    "to_spectral": "_grid",
     "trajectory": "_evolve",
     "truncated_modes": "_modes",
-    "velocity_hat": "_fields",
 }
 __all__ = sorted(_HOME)
 

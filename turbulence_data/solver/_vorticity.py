@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turbulence_data._checks import TWO_PI
 from turbulence_data.config import FlowConfig
@@ -15,8 +13,6 @@ from turbulence_data.solver._equation import Closure, Equation, Integrals, Opera
 from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
-
-T = TypeVar("T", float, NDArray[np.float64])
 
 
 class VorticityEquation(Equation):
@@ -42,7 +38,7 @@ class VorticityEquation(Equation):
         forcing: ForcingLike | None = None,
     ) -> None:
         super().__init__(flow, modes, drive_of(flow, forcing, modes), closure, forcing)
-        decay = -damping_rate(flow, modes.k_squared)
+        decay = -flow.damping_rate(modes.k_squared)
         if flow.beta == 0.0:
             self.linear_operator = decay.astype(modes.dtype)
         else:
@@ -84,12 +80,3 @@ class VorticityEquation(Equation):
     def wave_rate(self) -> float:
         """The fastest Rossby wave, the longest one: `beta / k`."""
         return abs(self.flow.beta) * max(self.flow.lengths) / TWO_PI
-
-
-def damping_rate(flow: FlowConfig, k_squared: T) -> T:
-    """Return `nu k^2 + nu_h k^2p + drag`, the decay rate of a mode by itself."""
-    return (
-        flow.viscosity * k_squared
-        + flow.hyperviscosity * k_squared**flow.hyperviscosity_order
-        + flow.linear_drag
-    )
