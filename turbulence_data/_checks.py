@@ -57,15 +57,7 @@ def is_finite_number(value: Any) -> bool:
 
 
 def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:
-    """Return `(nx, ny)` for one number (a square grid) or a pair.
-
-    Args:
-        num_points: the number or pair.
-        name: argument name for error messages.
-
-    Raises:
-        ValueError: for anything but one or two whole numbers of at least 4.
-    """
+    """Return `(nx, ny)` for one number (a square grid) or a pair."""
     pair = (
         num_points
         if isinstance(num_points, Sequence) and not isinstance(num_points, str)
@@ -82,11 +74,7 @@ def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:
 
 
 def as_lengths(lengths: Any) -> tuple[float, float]:
-    """Return the domain size `(Lx, Ly)` as floats.
-
-    Raises:
-        ValueError: for anything but two positive, finite numbers.
-    """
+    """Return the domain size `(Lx, Ly)` as floats."""
     if not isinstance(lengths, Sequence) or len(lengths) != 2:
         raise ValueError(
             f"lengths must be a pair of numbers (Lx, Ly); received {lengths!r}."
@@ -97,16 +85,7 @@ def as_lengths(lengths: Any) -> tuple[float, float]:
 
 
 def real_array(name: str, values: ArrayLike, at_least: int = 1) -> NDArray[np.float64]:
-    """Return an array of float64; complex values raise, where NumPy only warns.
-
-    Args:
-        name: argument name for error messages.
-        values: anything that NumPy converts to an array of real numbers.
-        at_least: least number of values.
-
-    Raises:
-        ValueError: for complex numbers, text, objects, or too few values.
-    """
+    """Return an array of float64; complex values raise, where NumPy only warns."""
     array = np.asarray(values)
     if array.dtype.kind == "O":
         array = np.asarray(values, np.float64)  # of Fractions, say

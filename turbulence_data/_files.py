@@ -41,9 +41,6 @@ def new_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or directory to; then rename it.
 
     Nothing stands under the final name until the block has ended without an error.
-
-    Raises:
-        FileExistsError: when `path` exists.
     """
     if path.exists():
         raise FileExistsError(
@@ -60,9 +57,6 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file, or replace it, by way of a flushed temporary file and a rename.
 
     A process that is killed at any moment leaves the old file or the new one.
-
-    Raises:
-        OSError: when the disk is full or the directory does not exist.
     """
     descriptor, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
     try:
@@ -77,16 +71,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], key: str) -> None:
-    """Write a NumPy `.npz` archive followed by the SHA-256 of its bytes, atomically.
-
-    Args:
-        path: file to write; its directory must exist.
-        arrays: arrays by name.
-        key: identifies the owner of the arrays; `read_arrays` checks it.
-
-    Raises:
-        OSError: when the disk is full or the directory does not exist.
-    """
+    """Write a NumPy `.npz` archive followed by the SHA-256 of its bytes, atomically."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{**arrays, "key": np.array(key)})
     content = buffer.getvalue()
@@ -125,10 +110,6 @@ def exclusive_lock(path: Path, purpose: str) -> Iterator[None]:
     removed at the end. Between hosts it works where the file system passes locks on
     (NFS, Lustre with `-o flock`); where it knows no locks, a warning is logged and
     nothing is locked.
-
-    Args:
-        path: the file; its directory is made.
-        purpose: what the holder does, for the message to those who wait.
     """
     import filelock
 

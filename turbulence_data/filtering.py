@@ -18,7 +18,7 @@ from turbulence_data._checks import (
 )
 from turbulence_data.config import FlowConfig
 from turbulence_data.solver._fields import (
-    check_vorticity,
+    check_field,
     field_shape,
     jacobian_hat,
     padded_points,
@@ -71,18 +71,7 @@ FILTERS: dict[str, Filter] = {
 def filter_response(
     filter: str | Filter, grid: Grid, width: float
 ) -> NDArray[np.float64]:
-    """Return the transfer function of a filter on the modes of a grid, checked.
-
-    Args:
-        filter: as in `filtered_dns`.
-        grid: the grid.
-        width: width of the filter.
-
-    Raises:
-        ValueError: for an unknown filter, one that does not return finite values of
-            the shape of the modes, a width that is not positive or above the length of
-            the domain.
-    """
+    """Return the transfer function of a filter on the modes of a grid, checked."""
     check_filter_width(width, grid.lengths)
     transfer = np.asarray(_filter_named(filter)(grid, width))
     shape = grid.k_squared.shape
@@ -268,7 +257,7 @@ class _FilteredPair:
         if filter_width is None:
             filter_width = default_width(self.coarse)
         self._transfer = filter_response(filter, self.fine, filter_width)
-        self.vorticity_hat = to_spectral(check_vorticity(vorticity, self.fine))
+        self.vorticity_hat = to_spectral(check_field("vorticity", vorticity, fine))
         self.resolved_hat = self.filtered(self.vorticity_hat)
 
     def filtered(self, field_hat: FieldHat) -> FieldHat:

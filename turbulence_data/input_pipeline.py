@@ -79,15 +79,8 @@ class Normalization:
                 "metadata must be the `info.metadata` of a turbulence_data dataset, "
                 f"with the key 'fields'; received the keys {sorted(metadata)}."
             )
-        return cls(
-            **{
-                name: (
-                    metadata["fields"][name]["mean"],
-                    metadata["fields"][name]["std"],
-                )
-                for name in (*INPUT_FIELDS, *OUTPUT_FIELDS)
-            }
-        )
+        fields = [metadata["fields"][name] for name in (*INPUT_FIELDS, *OUTPUT_FIELDS)]
+        return cls(*((field["mean"], field["std"]) for field in fields))
 
     @classmethod
     def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Normalization:
@@ -105,18 +98,10 @@ class Normalization:
                 f"x and y must have the channels {INPUT_FIELDS} and {OUTPUT_FIELDS} on "
                 f"their last axis; received the shapes {x.shape} and {y.shape}."
             )
-        pairs = {
-            name: (
-                float(np.mean(channel, dtype=float)),
-                float(np.std(channel, dtype=float)),
-            )
-            for name, channel in (
-                ("streamfunction", x[..., 0]),
-                ("vorticity", x[..., 1]),
-                ("sgs_forcing", y[..., 0]),
-            )
-        }
-        return cls(**pairs)
+        fields = [x[..., 0], x[..., 1], y[..., 0]]
+        means = [float(np.mean(field, dtype=float)) for field in fields]
+        stds = [float(np.std(field, dtype=float)) for field in fields]
+        return cls(*zip(means, stds, strict=True))
 
     def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return `(field - mean) / std` of inputs and outputs, channels last."""

@@ -51,13 +51,6 @@ def mean_spectrum(
 def thirds(num_points: int, first: float = 1.0) -> dict[str, tuple[float, float]]:
     """Return three bands of wavenumbers below Nyquist, equally wide on a log axis.
 
-    Args:
-        num_points: of the grid, along an axis.
-        first: the lowest wavenumber, above 0 and so low that no band is empty.
-
-    Raises:
-        ValueError: for no such wavenumbers.
-
     Example:
         >>> thirds(128)
         {'large scales': (1.0, 3.0), 'middle scales': (4.0, 15.0), 'small scales': \
@@ -84,9 +77,6 @@ def band_errors(
     wavenumbers: Spectrum, spectrum: Spectrum, reference: Spectrum, bands: Bands
 ) -> dict[str, float]:
     """Return the mean over the shells of each band of `|S / S_reference - 1|`.
-
-    Raises:
-        ValueError: for a band without a shell.
 
     Example:
         >>> k = np.arange(1.0, 5.0)
@@ -124,14 +114,6 @@ def decorrelation_times(
 
     The first crossing, linear between the times; NaN correlations of members that have
     blown up count as lost. inf where it stays above.
-
-    Args:
-        times: shape `(T,)`.
-        correlation: shape `(T, E)`.
-        threshold: the correlation.
-
-    Raises:
-        ValueError: for other shapes, or a threshold that is no finite number.
 
     Example:
         >>> decorrelation_times([0, 1, 2], [[1, 1], [0.8, 1], [0.4, 0.9]]).tolist()
@@ -185,9 +167,6 @@ def jackknife_error(without: Sequence[float]) -> float:
         sqrt((E - 1) / E sum_i (s_i - mean(s))^2)
 
     NaN for less than two members.
-
-    Args:
-        without: the statistic with each member in turn left out.
 
     Source: Efron and Stein, Annals of Statistics 9 (1981), doi:10.1214/aos/1176345462.
 

@@ -205,11 +205,6 @@ Members = Sequence[RunStatistics]
 class ReferenceStatistics:
     """Statistics of one reference, and the metrics of runs against it.
 
-    Args:
-        reference: filtered DNS.
-        bands: wavenumbers of the spectral errors.
-        discard: first part of the time that statistics leave out.
-
     Attributes:
         truth: statistics of each member of the reference.
     """

@@ -27,9 +27,6 @@ class ClassicClosure(ABC):
     Attributes:
         filter_width: D, of the filter of the LES; None is two cells of its grid.
         lengths: domain size.
-
-    Raises:
-        ValueError: for a width that is not positive.
     """
 
     filter_width: float | None = None
@@ -56,11 +53,7 @@ class ClassicClosure(ABC):
         return operators.to_physical(hat).astype(values.dtype, copy=False)
 
     def on(self, modes: Modes) -> AddForcing:
-        """Return `(vorticity_hat, out)`, which adds sgs_forcing on these modes.
-
-        Raises:
-            ValueError: when the domain is not that of the closure.
-        """
+        """Return `(vorticity_hat, out)`, which adds sgs_forcing on these modes."""
         self.check_domain(modes)
         points, wide = modes.grid.num_points, modes.quadrature.num_points
         operators = self.operators(points)

@@ -57,11 +57,7 @@ class PlannedEddies:
         self._part = np.empty_like(self._forcing)
 
     def __call__(self, vorticity_hat: FieldHat) -> FieldHat:
-        """Return the forcing, valid until the next call.
-
-        Args:
-            vorticity_hat: coefficients in the layout of the simulation.
-        """
+        """Return the forcing, valid until the next call."""
         cutoff = self.modes.cutoff[0]
 
         def read(columns: slice, pair: Pair) -> None:
@@ -152,11 +148,6 @@ class PlannedDynamic:
 
     The solver has written the advection `-J` of the same vorticity already. What is
     left is one transform each way on the LES grid and two on half as many points.
-
-    Args:
-        modes: of the simulation.
-        operators: of the LES grid.
-        make: the closure for a coefficient of 1.
     """
 
     def __init__(
@@ -187,13 +178,7 @@ class PlannedDynamic:
     def coefficient(
         self, vorticity_hat: FieldHat, advection_hat: FieldHat, forcing_hat: FieldHat
     ) -> float:
-        """Return c.
-
-        Args:
-            vorticity_hat: coefficients.
-            advection_hat: their advection `-J`.
-            forcing_hat: their forcing for a coefficient of 1.
-        """
+        """Return c."""
         self._filter(vorticity_hat, self._test_vorticity)
         self._test_advection(self._test_vorticity, self._test_advected)
         test_forcing_hat = self._test_eddies(self._test_vorticity)
@@ -228,12 +213,7 @@ def _doubled(table: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.floating
 
 
 class PlannedJacobians:
-    """Add `-sum_n J(c_n psi, c_n w)` for derivatives with symbols c_n.
-
-    Args:
-        modes: of the simulation.
-        derivatives: the symbols, with the square root of the weight of each.
-    """
+    """Add `-sum_n J(c_n psi, c_n w)` for derivatives with symbols c_n."""
 
     def __init__(self, modes: Modes, derivatives: Sequence[Derivative]) -> None:
         self._symbols = [symbol.astype(modes.complex_dtype) for symbol in derivatives]

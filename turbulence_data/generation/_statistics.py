@@ -90,9 +90,6 @@ class EnsembleStatistics:
 
     Moments and spectra are those of the train split alone; the largest Courant ratio,
     the energy history and the budgets cover every split.
-
-    Args:
-        ensemble: the ensemble that was simulated.
     """
 
     def __init__(self, ensemble: EnsembleConfig) -> None:
@@ -180,9 +177,6 @@ def budget_residual(history: NDArray[np.float64]) -> float | None:
     of the injection, a martingale, makes up the residual of one trajectory, and it is
     the mean over trajectories, or over a long time, that must be small. None for a
     single row, or when nothing went through.
-
-    Args:
-        history: rows of `Trajectory.history`.
     """
     missing, through = _imbalance(history)
     return abs(missing) / through if through else None

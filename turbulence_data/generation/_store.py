@@ -49,10 +49,6 @@ class TrajectoryStore:
 
     Files are written atomically and with a checksum, so that a generation that was
     killed goes on where it was.
-
-    Args:
-        parent: directory in which the store makes its own, named after the config.
-        ensemble: ensemble that the trajectories belong to.
     """
 
     def __init__(self, parent: str | os.PathLike[str], ensemble: EnsembleConfig):
@@ -65,11 +61,7 @@ class TrajectoryStore:
         return self.directory / f"trajectory-{trajectory_id:06d}.npz"
 
     def save(self, trajectory: Trajectory) -> None:
-        """Write a trajectory.
-
-        Raises:
-            ValueError: when a value is not finite: such data never reach the disk.
-        """
+        """Write a trajectory, unless a value of it is not finite."""
         arrays = {name: getattr(trajectory, name) for name in _ARRAYS}
         arrays |= trajectory.extra_fields
         for name, array in arrays.items():
@@ -84,12 +76,7 @@ class TrajectoryStore:
         write_arrays(self.path(number), arrays, trajectory_key(self.ensemble, number))
 
     def load(self, trajectory_id: int) -> Trajectory:
-        """Read a trajectory back, bit for bit.
-
-        Raises:
-            FileNotFoundError: when it was never stored.
-            DamagedFileError: when the file is not what was written.
-        """
+        """Read a trajectory back, bit for bit; refuse a damaged file."""
         key = trajectory_key(self.ensemble, trajectory_id)
         arrays: dict[str, Any] = read_arrays(self.path(trajectory_id), key)
         extra_fields = {name: arrays[name] for name in self.ensemble.extra_fields}
@@ -133,9 +120,6 @@ class CheckpointedSampling:
         directory: where checkpoints are.
         every_seconds: least time between two checkpoints of a trajectory, which fall on
             instants that are `ensemble.interval` apart.
-
-    Raises:
-        ValueError: for a negative time.
     """
 
     directory: str
@@ -157,14 +141,7 @@ class CheckpointedSampling:
 
 
 class CheckpointFile:
-    """Checkpoint of one trajectory, replaced by every newer one.
-
-    Args:
-        path: the file.
-        ensemble: ensemble that the trajectory belongs to.
-        trajectory_id: its number.
-        every_seconds: least time between two writes.
-    """
+    """Checkpoint of one trajectory, replaced by every newer one."""
 
     def __init__(
         self,
@@ -224,12 +201,7 @@ class CheckpointFile:
 
 
 class GeneratedExamples:
-    """Examples of an ensemble; statistics and content hash grow as they are written.
-
-    Args:
-        parent: directory that holds finished trajectories until the dataset is there.
-        ensemble: ensemble to simulate.
-    """
+    """Examples of an ensemble; statistics and content hash grow as they are written."""
 
     def __init__(self, parent: str | os.PathLike[str], ensemble: EnsembleConfig):
         self._ensemble = ensemble
@@ -240,16 +212,7 @@ class GeneratedExamples:
     def simulate(
         self, executor: Executor | None, checkpoint_seconds: float, title: str
     ) -> None:
-        """Simulate the trajectories that are not stored yet.
-
-        Args:
-            executor: where to run them; None for one process a core.
-            checkpoint_seconds: least time between two checkpoints of a trajectory.
-            title: of the progress bar.
-
-        Raises:
-            TrajectoryFailedError: when a trajectory fails.
-        """
+        """Simulate the trajectories that are not stored yet."""
         store, ensemble = self._store, self._ensemble
         every = [i for split in SPLITS for i in ensemble.trajectory_ids(split)]
         missing = store.missing(every)

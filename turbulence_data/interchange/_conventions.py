@@ -77,13 +77,10 @@ def check_conventions(
                 ("vorticity", grid.k_squared > 0.0),
             )
         )
+        pairs = [laplacian, laplacian, vorticity_hat], [laplacian, *[vorticity_hat] * 2]
         sums += [
             float(np.sum(grid.hermitian_weights * (np.conj(a) * b).real))
-            for a, b in (
-                (laplacian, laplacian),
-                (laplacian, vorticity_hat),
-                (vorticity_hat, vorticity_hat),
-            )
+            for a, b in zip(*pairs, strict=True)
         ]
         forcings.append(np.asarray(example["sgs_forcing"], np.float64))
         models.append(GradientModel2(lengths=lengths)(vorticity, vorticity))
@@ -92,7 +89,16 @@ def check_conventions(
             f"expected examples whose fields vary; received {len(forcings)} examples "
             f"with mean squares of laplacian and vorticity {sums[0]}, {sums[2]}."
         )
-    report = _report(sums, _correlation(forcings, models), len(forcings))
+    laplacian_square, product, vorticity_square = (float(value) for value in sums)
+    residual = max(0.0, laplacian_square + 2.0 * product + vorticity_square)
+    unfit = max(0.0, laplacian_square - product**2 / vorticity_square)
+    report = ConventionReport(
+        num_examples=len(forcings),
+        laplacian_residual=float(np.sqrt(residual / vorticity_square)),
+        laplacian_factor=product / vorticity_square,
+        fit_residual=float(np.sqrt(unfit / laplacian_square)),
+        gradient_model_correlation=_correlation(forcings, models),
+    )
     if report.laplacian_residual > tolerance:
         raise ConventionError(_explanation(report, tolerance))
     return report
@@ -102,21 +108,6 @@ def _correlation(first: list[Field], second: list[Field]) -> float:
     a, b = (np.stack(fields) - np.mean(fields) for fields in (first, second))
     norm = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
     return float(np.sum(a * b)) / norm if norm > 0.0 else float("nan")
-
-
-def _report(
-    sums: np.ndarray[tuple[int], np.dtype[np.float64]], correlation: float, number: int
-) -> ConventionReport:
-    laplacian, product, vorticity = (float(value) for value in sums)
-    residual = max(0.0, laplacian + 2.0 * product + vorticity)
-    fit = max(0.0, laplacian - product**2 / vorticity)
-    return ConventionReport(
-        num_examples=number,
-        laplacian_residual=float(np.sqrt(residual / vorticity)),
-        laplacian_factor=product / vorticity,
-        fit_residual=float(np.sqrt(fit / laplacian)),
-        gradient_model_correlation=correlation,
-    )
 
 
 def _explanation(report: ConventionReport, tolerance: float) -> str:

@@ -156,13 +156,7 @@ def _as_json(key: str, value: Any) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One array of a table.
-
-    Attributes:
-        dims: name of each axis.
-        values: the array.
-        attributes: what CF wants to be said of it.
-    """
+    """One array of a table."""
 
     dims: tuple[str, ...]
     values: NDArray[Any]
@@ -177,9 +171,6 @@ def trajectory_tables(source: ExportSource) -> Iterator[Table]:
 
     Fields have the dimensions `(trajectory, time, x, y)`, those of more channels one
     more; scalars that are constant along a trajectory have `(trajectory,)`.
-
-    Raises:
-        ValueError: when trajectories are not in order or differ in times or features.
     """
     names = list(source.examples)
     seen: set[int] = set()

@@ -71,11 +71,7 @@ class Engine(Protocol):
     """Computing of a flow on some machine; `FftwEngine` or `JaxEngine`."""
 
     def integrator(self, equation: Equation, scheme: Scheme) -> Integrator:
-        """Return an equation, ready to be advanced by a scheme.
-
-        Raises:
-            ValueError: for a scheme or an equation that the engine does not have.
-        """
+        """Return an equation, ready to be advanced by a scheme."""
 
 
 def check_engine(engine: object) -> None:

@@ -284,11 +284,7 @@ def evaluate(
 
 
 def check_forcing(given: Any, shape: tuple[int, ...]) -> None:
-    """Check what a closure gave, an array or its abstract shape and dtype.
-
-    Raises:
-        ValueError: when it is not real or has another shape than its arguments.
-    """
+    """Check what a closure gave, an array or its abstract shape and dtype."""
     received = getattr(given, "shape", None), getattr(given, "dtype", type(given))
     if received[0] != shape or np.iscomplexobj(given):
         raise ValueError(

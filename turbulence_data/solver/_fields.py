@@ -20,22 +20,8 @@ from turbulence_data.solver._grid import (
 )
 
 
-def check_vorticity(vorticity: ArrayLike, grid: Grid) -> Field:
-    """Return the field as float64 after checking that a simulation can start from it.
-
-    Raises:
-        ValueError: for a wrong shape, complex or non-finite values, a mean that is not
-            zero.
-    """
-    return check_field("vorticity", vorticity, grid.num_points)
-
-
 def field_shape(field: ArrayLike, name: str = "vorticity") -> tuple[int, int]:
-    """Return the shape of one plane field.
-
-    Raises:
-        ValueError: for another number of axes, or fewer than 4 points in one.
-    """
+    """Return the shape of one plane field."""
     shape = np.shape(field)
     if len(shape) != 2:
         raise ValueError(
@@ -46,17 +32,7 @@ def field_shape(field: ArrayLike, name: str = "vorticity") -> tuple[int, int]:
 
 
 def check_field(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
-    """Return a field that a periodic domain can hold as vorticity, as float64.
-
-    Args:
-        name: what errors call it.
-        values: the field.
-        shape: what it must have.
-
-    Raises:
-        ValueError: for a wrong shape, complex or non-finite values, a mean that is not
-            zero.
-    """
+    """Return a field that a periodic domain can hold as vorticity, as float64."""
     field = np.asarray(values)
     if field.shape != shape:
         raise ValueError(
@@ -82,17 +58,7 @@ def check_field(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
 
 
 def check_layers(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
-    """Return fields of two layers as float64, shape `(2, nx, ny)`, checked.
-
-    Args:
-        name: what errors call them.
-        values: the fields, upper layer first.
-        shape: `(nx, ny)`.
-
-    Raises:
-        ValueError: for a wrong shape, complex or non-finite values, a mean that is not
-            zero.
-    """
+    """Return fields of two layers as float64, shape `(2, nx, ny)`, checked."""
     if np.shape(values) != (2, *shape):
         raise ValueError(
             f"{name} must have the shape (2, nx, ny) = {(2, *shape)} of the flow, "
@@ -136,10 +102,6 @@ def jacobian_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     products are formed on a grid padded by 3/2 and truncated to `grid`, so J is the
     exact advection of the given modes, restricted to the modes of the grid. Nyquist
     wavenumbers are ignored and come out as zero.
-
-    Args:
-        vorticity_hat: coefficients of shape `(..., nx, ny // 2 + 1)`.
-        grid: the grid they belong to.
     """
     points = padded_points(grid.num_points)
     u, v = (

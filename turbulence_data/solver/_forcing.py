@@ -114,10 +114,6 @@ class CosineForcing(_Deterministic):
     """The steady source `-amplitude k_f [cos(k_f x) + cos(k_f y)]`, after Kolmogorov.
 
     Has four coefficients, so its cost does not grow with the grid.
-
-    Attributes:
-        wavenumber: k_f.
-        amplitude: factor.
     """
 
     wavenumber: float
@@ -169,9 +165,6 @@ class TimeDependentForcing(_Deterministic):
     """A source of vorticity that changes in time; a plain callable becomes one.
 
     Evaluated at each of the times that the stages of a step need, once for each.
-
-    Attributes:
-        source: `(x, y, time) -> source of vorticity`, real, of mean zero.
     """
 
     source: VorticitySource
@@ -192,11 +185,7 @@ class TimeDependentForcing(_Deterministic):
 
 
 class VaryingSource:
-    """`time -> coefficients` of a source that changes in time, checked.
-
-    Attributes:
-        source: `(x, y, time) -> source of vorticity`.
-    """
+    """`time -> coefficients` of a source that changes in time, checked."""
 
     def __init__(self, source: VorticitySource, modes: Modes) -> None:
         self.source, self._modes = source, modes
@@ -392,20 +381,12 @@ ForcingLike = Forcing | VorticitySource
 
 
 def as_forcing(forcing: ForcingLike) -> Forcing:
-    """Return a forcing for anything that can be one.
-
-    Raises:
-        TypeError: for anything else.
-    """
+    """Return a forcing for anything that can be one."""
     return forcing if isinstance(forcing, Forcing) else TimeDependentForcing(forcing)
 
 
 def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Drive:
-    """Return what drives a flow: the forcing given, or else the flow's own.
-
-    Raises:
-        ValueError: when there are both.
-    """
+    """Return what drives a flow: the forcing given, or else the flow's own."""
     if flow.forcing_wavenumber is None:
         return Drive() if forcing is None else as_forcing(forcing).on(modes)
     if forcing is not None:

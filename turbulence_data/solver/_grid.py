@@ -123,9 +123,6 @@ def inverse_or_zero(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def to_spectral(field: Field) -> FieldHat:
     """Return the coefficients of real fields, shape `(..., nx, ny // 2 + 1)`.
 
-    Args:
-        field: real array of shape `(..., nx, ny)`.
-
     Example:
         >>> x = np.arange(8) * 2 * np.pi / 8
         >>> to_spectral(np.cos(3 * x)[:, None] * np.ones((1, 8)))[3, 0].real.round(12)
@@ -136,12 +133,7 @@ def to_spectral(field: Field) -> FieldHat:
 
 
 def to_physical(field_hat: FieldHat, num_points: tuple[int, int]) -> Field:
-    """Return real fields of shape `(..., nx, ny)`; the argument is left unchanged.
-
-    Args:
-        field_hat: coefficients, shape `(..., nx, ny // 2 + 1)`.
-        num_points: `(nx, ny)`; the coefficients alone leave ny open.
-    """
+    """Return real fields of shape `(..., nx, ny)`; the argument is left unchanged."""
     field: Field = scipy.fft.irfft2(field_hat, s=num_points, norm="forward")
     return field
 

@@ -123,12 +123,7 @@ _CONTOUR_POINTS = 32
 def etdrk4_coefficients(
     linear_operator: NDArray[np.inexact], time_step: float
 ) -> list[NDArray[Any]]:
-    """Return `exp(L h)`, `exp(L h / 2)` and the weights of the stages q, f1, f2, f3.
-
-    Args:
-        linear_operator: L, in double precision.
-        time_step: h.
-    """
+    """Return `exp(L h)`, `exp(L h / 2)` and the weights of the stages q, f1, f2, f3."""
     scaled = linear_operator * time_step
     if np.iscomplexobj(scaled):
         weights = _stage_weights(scaled)

@@ -106,11 +106,7 @@ def equation_of(
     forcing: ForcingLike | None = None,
     dtype: DTypeLike = np.float64,
 ) -> Equation:
-    """Return the equation of a flow on its modes, those of an LES with a closure.
-
-    Raises:
-        TypeError: for a flow of another kind.
-    """
+    """Return the equation of a flow on its modes, those of an LES with a closure."""
     if type(flow) not in _EQUATIONS:
         known = " or ".join(kind.__name__ for kind in _EQUATIONS)
         raise TypeError(f"flow must be a {known}(num_points, ...); received {flow!r}.")

@@ -20,11 +20,7 @@ class Advection:
 
     This is the form of Basdevant (1983, doi:10.1016/0021-9991(83)90064-5) of
     `J = u . grad(vorticity)`: two fields to physical space, two back.
-
-    Args:
-        modes: resolved wavenumbers and their precision.
-        planner: of FFTW; a planner that measures gives other bits each run.
-        threads: how many work on one grid, where it is large enough to be worth it.
+    A planner of FFTW that measures gives other bits each run.
     """
 
     def __init__(
@@ -76,11 +72,6 @@ class Transport:
     Both scalars travel to physical space as one complex field, the velocities of each
     layer as another one, there and back: ten real transforms. The flux form makes the
     layer mean of q exact whatever the aliasing.
-
-    Args:
-        modes: resolved wavenumbers and their precision.
-        planner: of FFTW; a planner that measures gives other bits each run.
-        threads: how many work on one grid, where it is large enough to be worth it.
     """
 
     def __init__(

@@ -59,13 +59,7 @@ class FftwEngine:
 
 
 class FftwOperations:
-    """The nonlinear work of equations on pyFFTW, planned at the first use.
-
-    Args:
-        modes: resolved wavenumbers and their precision.
-        threads: how many work on one grid, where it is large enough to be worth it.
-        planner: of FFTW; one that measures gives other bits each run.
-    """
+    """The nonlinear work of equations on pyFFTW, planned at the first use."""
 
     def __init__(
         self, modes: Modes, threads: int = 1, planner: str = "FFTW_ESTIMATE"

@@ -61,18 +61,7 @@ class PairTransform:
         planner: str = "FFTW_ESTIMATE",
         threads: int = 1,
     ) -> None:
-        """Plan the transforms and lay out their buffers.
-
-        Args:
-            modes: resolved wavenumbers and their precision.
-            kernels: module with `pack_rows` and `unpack_rows`.
-            planner: of FFTW. FFTW_ESTIMATE plans the same in every run; with a measured
-                plan the last bits change, which turbulence amplifies.
-            threads: how many work on one grid, where it is large enough to be worth it.
-
-        Raises:
-            ValueError: for fewer than one thread.
-        """
+        """Plan the transforms and lay out their buffers."""
         check_whole("threads", threads, at_least=1)
         (nx, ny), columns = modes.quadrature.num_points, modes.shape[1]
         self.panels, blocks = batches(columns, nx), batches(nx, ny)
@@ -124,13 +113,7 @@ class PairTransform:
         self._apply(read, lambda block: change(block.points), write)
 
     def times(self, read: Columns, fields: NDArray[Any], write: Columns) -> None:
-        """Multiply z by real fields on the quadrature grid, see `apply`.
-
-        Args:
-            read: as of `apply`.
-            fields: shape (nx, ny).
-            write: as of `apply`.
-        """
+        """Multiply z by real fields on the quadrature grid, see `apply`."""
         multiply = self._kernels.times_real
 
         def change(block: _Block) -> None:
@@ -295,13 +278,6 @@ def plan(
 
     Out of place and with contiguous lines on at least one side, FFTW plans within some
     10 % of a measured plan without measuring.
-
-    Args:
-        source: complex array; the transform keeps it.
-        target: complex array of the same shape.
-        axis: of the transform.
-        way: "FORWARD" or "BACKWARD"; neither is normalized.
-        planner: of FFTW; one that measures gives other bits each run.
     """
     transform = _pyfftw().FFTW(source, target, (axis,), "FFTW_" + way, (planner,))
     execute: Execute = transform.execute

@@ -110,15 +110,7 @@ def times_real(z: Complex, field: Real) -> None:
 def real_pair(
     a_hat: Complex, b_hat: Complex, first: int, cutoff: int, pair: Complex
 ) -> None:
-    """Write `a + i b` and `a - i b` of the coefficients of two real fields.
-
-    Args:
-        a_hat: coefficients, of which some columns are read.
-        b_hat: likewise.
-        first: the first of these columns.
-        cutoff: largest resolved mode number along x; rows beyond are left alone.
-        pair: shape `(2, nx, columns)` or wider.
-    """
+    """Write `a + i b` and `a - i b` of the coefficients of two real fields."""
     width = min(pair.shape[2], a_hat.shape[1] - first)
     for rows in _resolved_rows(cutoff):
         a, b = (hat[rows, first : first + width] for hat in (a_hat, b_hat))
@@ -151,12 +143,7 @@ def times_modulus(z: Complex) -> None:
 
 
 def unpack_rows(rows: Complex, pair: Complex) -> None:
-    """Write coefficients over y of `p + i q` and of `p - i q`, p and q real.
-
-    Args:
-        rows: coefficients of `p + i q` for both signs of ky, shape `(rows, ny)`.
-        pair: for ky = 0 ... Ky, shape `(2, rows, Ky + 1)`.
-    """
+    """Write coefficients over y of `p + i q` and of `p - i q`, p and q real."""
     total, difference = pair
     total[...] = rows[:, : total.shape[1]]
     np.conjugate(rows[:, 0], out=difference[:, 0])

@@ -29,12 +29,7 @@ ForcingHat = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def subgrid_forcing(closure: Callable[..., Any], layout: Layout) -> ForcingHat:
-    """Return a closure as a function of the coefficients of an LES.
-
-    Args:
-        closure: `(vorticity, streamfunction) -> sgs_forcing`.
-        layout: where the modes of the LES stand.
-    """
+    """Return a closure as a function of the coefficients of an LES."""
     if isinstance(closure, ClassicClosure):
         return _by_formula(closure, layout)
 
@@ -126,15 +121,7 @@ class JaxOperators(SpectralOperators):
 
 
 def on_device(closure: Callable[..., Any], like: jax.Array) -> Callable[..., jax.Array]:
-    """Return a closure as JAX can use it: traced, or else called back on the host.
-
-    Args:
-        closure: `(vorticity, streamfunction) -> sgs_forcing`.
-        like: an array of the shape (of its last two axes) and dtype of a field.
-
-    Raises:
-        ValueError: when it returns another shape.
-    """
+    """Return a closure as JAX can use it: traced, or else called back on the host."""
     field: Any = jax.eval_shape(lambda: jnp.zeros(like.shape[-2:], like.dtype))
     try:
         result = jax.eval_shape(closure, field, field)

@@ -54,15 +54,7 @@ _compiled_to_physical = jax.jit(to_physical, static_argnums=0)
 
 
 class JaxIntegrator:
-    """One flow on JAX, an `Integrator`.
-
-    Args:
-        equation: the flow.
-        scheme: one that `jax_scheme` knows.
-        transforms: how advection is transformed.
-        gathering: joins the steps of several flows in several threads, or None.
-        batch_size: how many at most.
-    """
+    """One flow on JAX, an `Integrator`."""
 
     def __init__(
         self,

@@ -12,11 +12,7 @@ import numpy as np
 
 
 def import_jax() -> ModuleType:
-    """Return `jax`.
-
-    Raises:
-        ImportError: where it is not installed; the message names the extra.
-    """
+    """Return `jax`."""
     try:
         import jax
     except ImportError as error:

@@ -250,11 +250,7 @@ def traceable_source(equation: VorticityEquation) -> ByIdentity | None:
 def make_program(
     equation: VorticityEquation, scheme: Scheme, transforms: Transforms
 ) -> Program:
-    """Return the program of an equation.
-
-    Raises:
-        ValueError: for a scheme that there is not in JAX.
-    """
+    """Return the program of an equation."""
     modes, closure = equation.modes, equation.closure
     return Program(
         layout_of(modes),
@@ -267,11 +263,7 @@ def make_program(
 
 
 def jax_scheme(scheme: Scheme) -> JaxScheme:
-    """Return the JAX form of one of the solver's schemes.
-
-    Raises:
-        ValueError: for another one.
-    """
+    """Return the JAX form of one of the solver's schemes."""
     if scheme not in _SCHEMES:
         known = [function.__name__ for function in _SCHEMES]
         raise ValueError(
