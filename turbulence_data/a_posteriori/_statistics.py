@@ -21,7 +21,6 @@ from turbulence_data.a_posteriori._scores import (
     tail_probability,
 )
 from turbulence_data.closures import evaluate
-from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import (
     energy_spectrum,
     enstrophy_spectrum,
@@ -68,7 +67,7 @@ class RunStatistics:
         enstrophy_transfer: likewise for enstrophy.
         distribution: of the vorticity.
         raw_moments: means of the first four powers of the vorticity.
-        tails: part of the vorticity beyond the threshold of `member_statistics`.
+        tails: part of the vorticity beyond three standard deviations of the reference.
     """
 
     times: NDArray[np.float64]
@@ -109,57 +108,6 @@ class RunStatistics:
             distribution=_pooled([part.distribution for part in finite]),
             **means,
         )
-
-
-def member_statistics(
-    times: NDArray[np.float64],
-    vorticity: Fields,
-    forcing_of: ForcingOf,
-    flow: FlowConfig,
-    edges: NDArray[np.float64],
-    threshold: float,
-    used: NDArray[np.bool_],
-) -> list[RunStatistics]:
-    """Return the statistics of each member of fields of shape `(T, E, nx, ny)`.
-
-    Args:
-        times: shape `(T,)`.
-        vorticity: the fields; NaN ones are left out.
-        forcing_of: `(fields, which of all) -> sgs_forcing` of chosen fields of one
-            member, which is evaluated on the finite ones only.
-        flow: of the LES.
-        edges: of the bins of the vorticity.
-        threshold: beyond which `|vorticity|` is in the tails.
-        used: which times count, shape `(T,)`.
-    """
-    lengths = flow.lengths
-    series = integral_series(vorticity, lengths)
-    result = []
-    for member in range(vorticity.shape[1]):
-        chosen = np.zeros(vorticity.shape[:2], bool)
-        chosen[:, member] = used & np.isfinite(vorticity[:, member, 0, 0])
-        fields = vorticity[chosen].astype(np.float64)
-        of_used = vorticity[used, member]
-        wavenumbers, energies = mean_spectrum(of_used, lengths, energy_spectrum)
-        _, enstrophies = mean_spectrum(of_used, lengths, enstrophy_spectrum)
-        forcing = forcing_of(fields, chosen) if len(fields) else fields
-        result.append(
-            RunStatistics(
-                times,
-                series["energy"][:, [member]],
-                series["enstrophy"][:, [member]],
-                len(fields),
-                wavenumbers,
-                energies,
-                enstrophies,
-                _mean_transfer(fields, forcing, lengths, transfer_spectrum),
-                _mean_transfer(fields, forcing, lengths, enstrophy_transfer_spectrum),
-                _distribution(fields, edges),
-                np.array([_mean(fields**power) for power in (1, 2, 3, 4)]),
-                tail_probability(fields, threshold),
-            )
-        )
-    return result
 
 
 def _mean(values: Fields) -> float:
@@ -239,16 +187,40 @@ class ReferenceStatistics:
         return self._statistics(vorticity, forcing_of)
 
     def _statistics(self, vorticity: Fields, forcing_of: ForcingOf) -> Members:
-        reference, std = self.reference, self._std
-        return member_statistics(
-            reference.times,
-            vorticity,
-            forcing_of,
-            reference.flow,
-            _EDGES * std,
-            _TAIL * std,
-            self._used,
-        )
+        """Statistics of each member of fields `(T, E, nx, ny)`; NaN ones are left out.
+
+        `forcing_of(fields, which of all)` is asked for the finite fields of one member.
+        """
+        lengths = self.reference.flow.lengths
+        series = integral_series(vorticity, lengths)
+        result = []
+        for member in range(vorticity.shape[1]):
+            chosen = np.zeros(vorticity.shape[:2], bool)
+            chosen[:, member] = self._used & np.isfinite(vorticity[:, member, 0, 0])
+            fields = vorticity[chosen].astype(np.float64)
+            of_used = vorticity[self._used, member]
+            wavenumbers, energies = mean_spectrum(of_used, lengths, energy_spectrum)
+            _, enstrophies = mean_spectrum(of_used, lengths, enstrophy_spectrum)
+            forcing = forcing_of(fields, chosen) if len(fields) else fields
+            transfers = (
+                _mean_transfer(fields, forcing, lengths, transfer)
+                for transfer in (transfer_spectrum, enstrophy_transfer_spectrum)
+            )
+            statistics = RunStatistics(
+                self.reference.times,
+                series["energy"][:, [member]],
+                series["enstrophy"][:, [member]],
+                len(fields),
+                wavenumbers,
+                energies,
+                enstrophies,
+                *transfers,
+                distribution=_distribution(fields, _EDGES * self._std),
+                raw_moments=np.array([_mean(fields**power) for power in (1, 2, 3, 4)]),
+                tails=tail_probability(fields, _TAIL * self._std),
+            )
+            result.append(statistics)
+        return result
 
     def scores(
         self, run: EnsembleRun, found: Members, correlation: NDArray[np.float64]
