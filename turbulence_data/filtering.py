@@ -73,7 +73,13 @@ def filter_response(
 ) -> NDArray[np.float64]:
     """Return the transfer function of a filter on the modes of a grid, checked."""
     check_filter_width(width, grid.lengths)
-    transfer = np.asarray(_filter_named(filter)(grid, width))
+    if not (callable(filter) or (isinstance(filter, str) and filter in FILTERS)):
+        raise ValueError(
+            f"unknown filter {filter!r}; expected one of {sorted(FILTERS)} or a "
+            "callable (grid, width) -> transfer function."
+        )
+    response = filter if callable(filter) else FILTERS[filter]
+    transfer = np.asarray(response(grid, width))
     shape = grid.k_squared.shape
     if transfer.shape != shape or not np.all(np.isfinite(transfer)):
         raise ValueError(
@@ -82,17 +88,6 @@ def filter_response(
             f"{np.count_nonzero(~np.isfinite(transfer))} values not finite."
         )
     return transfer
-
-
-def _filter_named(filter_or_name: str | Filter) -> Filter:
-    if callable(filter_or_name):
-        return filter_or_name
-    if not isinstance(filter_or_name, str) or filter_or_name not in FILTERS:
-        raise ValueError(
-            f"unknown filter {filter_or_name!r}; expected one of {sorted(FILTERS)} or "
-            "a callable (grid, width) -> transfer function."
-        )
-    return FILTERS[filter_or_name]
 
 
 @dataclass(frozen=True)

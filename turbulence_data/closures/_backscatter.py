@@ -71,7 +71,8 @@ class ClippedBackscatter:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths", as_lengths(self.lengths))
-        if not callable(self.criterion) and self.criterion not in tuple(CRITERIA):
+        known = isinstance(self.criterion, str) and self.criterion in CRITERIA
+        if not (callable(self.criterion) or known):
             raise ValueError(
                 f"criterion must be one of {sorted(CRITERIA)} or a callable "
                 "(vorticity, streamfunction, sgs_forcing, grid) -> field; received "

@@ -156,7 +156,9 @@ def sample_trajectory(
     progress = checkpoints.load() if checkpoints is not None else None
     if progress is None:
         simulation = _simulation(ensemble, trajectory_id, legs[0].flow)
-        progress = _beginning(ensemble, trajectory_id, simulation)
+        rng = np.random.default_rng([ensemble.seed, trajectory_id])
+        start = ensemble.start(simulation.grid, rng)
+        progress = Progress(0, simulation.start(start))
     else:
         flow = legs[max(progress.num_legs - 1, 0)].flow
         simulation = _simulation(ensemble, trajectory_id, flow)
@@ -227,13 +229,6 @@ def _advanced(
         ) from error
 
 
-def _beginning(
-    ensemble: EnsembleConfig, trajectory_id: int, simulation: Simulation
-) -> Progress:
-    rng = np.random.default_rng([ensemble.seed, trajectory_id])
-    return Progress(0, simulation.start(ensemble.start(simulation.grid, rng)))
-
-
 def _legs(ensemble: EnsembleConfig) -> list[_Leg]:
     """Return the plan of a simulation: coarse spin-up, spin-up, sampling."""
     interval, time_step = ensemble.interval, ensemble.time_step
@@ -241,7 +236,8 @@ def _legs(ensemble: EnsembleConfig) -> list[_Leg]:
     def spin_up(
         flow: FlowConfig | TwoLayerConfig, step: float | None, start: float, end: float
     ) -> list[_Leg]:
-        noted = _times_before(end, start, interval)
+        num_noted = math.ceil((end - start) / interval * (1.0 - 1e-12))
+        noted = (start + interval * np.arange(num_noted)).tolist()
         legs = [_Leg(flow, step, time, is_noted=True) for time in noted]
         return [*legs, _Leg(flow, step, end)]
 
@@ -254,13 +250,6 @@ def _legs(ensemble: EnsembleConfig) -> list[_Leg]:
     counts = np.arange(ensemble.num_snapshots, dtype=np.float64)
     times: list[float] = (ensemble.spin_up + interval * counts).tolist()
     return legs + [_Leg(fine, time_step, time, True, True) for time in times]
-
-
-def _times_before(end: float, start: float, interval: float) -> list[float]:
-    """Return the times start, start + interval, ... below `end`."""
-    num_times = math.ceil((end - start) / interval * (1.0 - 1e-12))
-    times: list[float] = (start + interval * np.arange(num_times)).tolist()
-    return times
 
 
 def _record(

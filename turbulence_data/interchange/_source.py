@@ -175,6 +175,11 @@ def trajectory_tables(source: ExportSource) -> Iterator[Table]:
     names = list(source.examples)
     seen: set[int] = set()
     first: Table | None = None
+    flags = {
+        "long_name": "split of the trajectory",
+        "flag_values": np.arange(len(names), dtype=np.int8),
+        "flag_meanings": " ".join(names),
+    }
     for number, name in enumerate(names):
         groups = itertools.groupby(
             source.examples[name], lambda example: int(example["trajectory"])
@@ -187,7 +192,7 @@ def trajectory_tables(source: ExportSource) -> Iterator[Table]:
                 )
             seen.add(trajectory)
             table = _table(list(examples), trajectory, source.lengths)
-            table[SPLIT] = _split_column(number, names)
+            table[SPLIT] = Column(("trajectory",), np.array([number], np.int8), flags)
             if "units" in source.metadata.get("conventions", {}):
                 table = {key: _without_unit(column) for key, column in table.items()}
             first = first or {
@@ -259,15 +264,6 @@ def _without_unit(column: Column) -> Column:
     """Return a column of data in units that the metadata name."""
     kept = {key: v for key, v in column.attributes.items() if key != "units"}
     return Column(column.dims, column.values, kept)
-
-
-def _split_column(number: int, names: list[str]) -> Column:
-    attributes = {
-        "long_name": "split of the trajectory",
-        "flag_values": np.arange(len(names), dtype=np.int8),
-        "flag_meanings": " ".join(names),
-    }
-    return Column(("trajectory",), np.array([number], np.int8), attributes)
 
 
 def _kept(column: Column) -> NDArray[Any]:

@@ -112,7 +112,10 @@ def packed_transforms(
     sign end with a pass over memory that divides by the number of points.
     """
     number = vorticity_hat.shape[-1]
-    z = jnp.fft.fft2(_with_gap(_all_columns(tables, vorticity_hat), number, points[1]))
+    columns = _all_columns(tables, vorticity_hat)
+    gap = jnp.zeros((*columns.shape[:-1], points[1] - columns.shape[-1]), columns.dtype)
+    parts = [columns[..., :number], gap, columns[..., number:]]
+    z = jnp.fft.fft2(jnp.concatenate(parts, axis=-1))
     mirrored = jnp.fft.fft2(z * z)
     return _advection(tables, *_halves(mirrored, number))
 
@@ -124,7 +127,8 @@ def velocity(
     u_hat = 1j * (tables.to_velocity.imag * vorticity_hat)
     v_hat = -1j * (tables.to_velocity.real * vorticity_hat)
     hats = jnp.stack([u_hat, v_hat])
-    padded = _at_end(hats, points[1] // 2 + 1)
+    missing = points[1] // 2 + 1 - hats.shape[-1]
+    padded = jnp.pad(hats, [(0, 0)] * (hats.ndim - 1) + [(0, missing)])
     both: jax.Array = jnp.fft.irfft2(padded, s=points, norm="forward")
     return both
 
@@ -154,16 +158,3 @@ def _advection(
 def _flip_rows(hat: jax.Array) -> jax.Array:
     """Row kx becomes row -kx."""
     return jnp.concatenate([hat[..., :1, :], hat[..., :0:-1, :]], axis=-2)
-
-
-def _with_gap(columns: jax.Array, number: int, size: int) -> jax.Array:
-    """Zeros between the columns of ky >= 0 and those of ky < 0."""
-    gap = jnp.zeros((*columns.shape[:-1], size - columns.shape[-1]), columns.dtype)
-    parts = [columns[..., :number], gap, columns[..., number:]]
-    return jnp.concatenate(parts, axis=-1)
-
-
-def _at_end(hat: jax.Array, size: int) -> jax.Array:
-    """Zeros after the last column."""
-    gap = [(0, 0)] * (hat.ndim - 1) + [(0, size - hat.shape[-1])]
-    return jnp.pad(hat, gap)
