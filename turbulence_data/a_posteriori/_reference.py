@@ -75,7 +75,7 @@ class Reference:
 
         Args:
             ensemble: what they were sampled from, see `reference_ensemble`.
-            trajectories: of `sampling.sample_trajectory`; as many members.
+            trajectories: of `generation.sample_trajectory`; as many members.
 
         Raises:
             TypeError: for an ensemble of two layers.

@@ -115,19 +115,13 @@ class Generate(Command):
         return 0, {
             "dataset": builder.info.full_name,
             "directory": str(builder.data_dir),
-            "file_formats": builder.file_formats,
-            "examples": {n: s.num_examples for n, s in builder.info.splits.items()},
-            "bytes": size_of(Path(builder.data_dir)),
+            **_stored(builder),
             "content_sha256": builder.info.metadata["content_sha256"],
         }
 
     def text(self, document: Any) -> str:
-        examples = ", ".join(
-            f"{n} {split}" for split, n in document["examples"].items()
-        )
         return (
-            f"{document['dataset']}: {examples}; {document['bytes'] / 1e6:.1f} MB as "
-            f"{' and '.join(document['file_formats'])} in {document['directory']}"
+            f"{document['dataset']}: {_contents(document)} in {document['directory']}"
         )
 
 
@@ -156,9 +150,7 @@ class Info(Command):
         metadata = dict(builder.info.metadata)
         document = {
             **place,
-            "file_formats": builder.file_formats,
-            "examples": {n: s.num_examples for n, s in builder.info.splits.items()},
-            "bytes": size_of(Path(builder.data_dir)),
+            **_stored(builder),
             "statistics": metadata,
         }
         if options.check:
@@ -172,13 +164,9 @@ class Info(Command):
         if not document["is_prepared"]:
             return how_to_make(document)
         statistics = document["statistics"]
-        examples = ", ".join(
-            f"{n} {split}" for split, n in document["examples"].items()
-        )
         lines = [
             f"{document['dataset']} in {document['directory']}",
-            f"{examples}; {document['bytes'] / 1e6:.1f} MB as "
-            + " and ".join(document["file_formats"]),
+            _contents(document),
             "",
             table(
                 ["field, train split", "mean", "std", "rms"],
@@ -286,6 +274,20 @@ def _driven(row: Mapping[str, Any]) -> tuple[str, str]:
         "inviscid" if row["reynolds"] is None else f"{row['reynolds']:g}",
         "decaying" if wavenumber is None else f"k = {wavenumber}",
     )
+
+
+def _stored(builder: Any) -> dict[str, Any]:
+    return {
+        "file_formats": builder.file_formats,
+        "examples": {n: s.num_examples for n, s in builder.info.splits.items()},
+        "bytes": size_of(Path(builder.data_dir)),
+    }
+
+
+def _contents(document: dict[str, Any]) -> str:
+    examples = ", ".join(f"{n} {split}" for split, n in document["examples"].items())
+    formats = " and ".join(document["file_formats"])
+    return f"{examples}; {document['bytes'] / 1e6:.1f} MB as {formats}"
 
 
 def _number(value: float | None) -> str:

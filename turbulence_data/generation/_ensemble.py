@@ -76,7 +76,7 @@ class EnsembleConfig:
         seed: seed of the ensemble; a trajectory's own derives from it and its number.
         filter_width: width of the Gaussian filter; None for two LES cells.
         extra_fields: fields on request: "velocity", "tau", "sigma", see
-            `SubgridStresses`; of two layers "velocity", and other operators, which add
+            `subgrid_stresses`; of two layers "velocity", and other operators, which add
             their potential vorticity and forcing.
         forcing: what drives the flow, as of `evolve`, if `flow.forcing_wavenumber` is
             None. Each trajectory has its own stream of a stochastic forcing. A function

@@ -127,7 +127,7 @@ class MatlabExamples(Sequence[dict[str, Any]]):
     Args:
         paths: one file, or several that share the arrays out among them.
         layout: what the arrays mean.
-        scalars: features from `trajectory_store.SCALARS`, each a number, or one number
+        scalars: scalar features of the dataset by name, each a number, or one number
             an example. A file tells no times: by default `trajectory` is 0 and `time`
             the number of the example.
         num_checked: how many examples, spread over the file, `check_conventions` looks
