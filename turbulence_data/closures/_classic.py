@@ -11,6 +11,7 @@ import numpy as np
 
 from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_positive
 from turbulence_data.closures._formulas import SpectralOperators
+from turbulence_data.filtering import default_width
 from turbulence_data.solver._equation import AddForcing
 from turbulence_data.solver._grid import Field, FieldHat, Grid, resize
 from turbulence_data.solver._modes import Modes
@@ -113,4 +114,4 @@ def _operators(
     filter_width: float | None,
 ) -> SpectralOperators:
     grid = Grid(num_points, lengths)
-    return SpectralOperators(grid, filter_width or 2.0 * max(grid.spacing))
+    return SpectralOperators(grid, filter_width or default_width(grid))

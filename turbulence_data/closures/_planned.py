@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from turbulence_data.closures._formulas import SpectralOperators, strain_hat
 from turbulence_data.solver._grid import FieldHat
-from turbulence_data.solver._modes import Modes, padded_modes
+from turbulence_data.solver._modes import Modes, aliased_modes, padded_modes
 from turbulence_data.solver.fftw._advection import Advection
 from turbulence_data.solver.fftw._pair_transform import Pair, PairTransform
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
@@ -28,7 +28,7 @@ class PlannedEddies:
     Args:
         modes: of the simulation.
         read: what makes a and b of the vorticity.
-        fields: the two tables of `read`, of the shape of `below_nyquist`.
+        fields: the two tables of `read`, on all modes below Nyquist.
         weights: alpha and gamma.
         scale: a factor, real or imaginary.
 
@@ -44,14 +44,17 @@ class PlannedEddies:
         weights: Tables,
         scale: complex,
     ) -> None:
-        self.modes = below_nyquist(modes)
+        self.modes = aliased_modes(modes.grid, modes.dtype)
         self._kernels = pointwise_kernels()
         self._pair = PairTransform(self.modes, self._kernels)
         self._read_pair = read
-        self._read = self._factors(fields)
+        mask = self.modes.mask
+        a, b = fields
+        self._read = self._pair.factors(self.modes, a * mask, b * mask)
         # Coefficients come back nx ny times too large, and the kernel doubles them.
         size = 0.5 * abs(scale) / float(np.prod(modes.grid.num_points))
-        self._write = self._factors((size * weights[0], size * weights[1]))
+        alpha, gamma = size * weights[0] * mask, size * weights[1] * mask
+        self._write = self._pair.factors(self.modes, alpha, gamma)
         self._phase = scale / abs(scale)  # 1, -1 or i
         self._forcing = np.zeros(self.modes.shape, modes.complex_dtype)
         self._part = np.empty_like(self._forcing)
@@ -86,31 +89,15 @@ class PlannedEddies:
         cutoff = self.modes.cutoff[0]
         return slice(0, cutoff + 1), slice(-cutoff, None)
 
-    def _factors(self, tables: Tables) -> dict[int, Table]:
-        """Two tables on resolved modes, by the first column of a panel."""
-        both = (np.stack(tables) * self.modes.mask).astype(self.modes.dtype)
-        return {
-            panel.start: self._kernels.factors_of(
-                np.ascontiguousarray(both[:, :, panel])
-            )
-            for panel in self._pair.panels
-        }
-
 
 Derivative = NDArray[np.complexfloating]
 MakeEddies = Callable[[Modes, float], PlannedEddies]
 """`(modes, filter_width) -> ` the closure for a coefficient of 1."""
 
 
-def below_nyquist(modes: Modes) -> Modes:
-    """Return the same wavenumbers with products on the LES grid itself."""
-    nx, ny = modes.grid.num_points
-    return Modes(modes.grid, modes.grid, ((nx - 1) // 2, (ny - 1) // 2), modes.dtype)
-
-
 def smagorinsky_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
     """Return `-curl(div(-2 D^2 |S| S_ij))`, where `|S| = 2 |S_xx + i S_xy|`."""
-    narrow = below_nyquist(modes)
+    narrow = aliased_modes(modes.grid, modes.dtype)
     s_xx, s_xy = strain_hat(narrow.mask.astype(np.complex128), narrow)
     weights = narrow.k_squared * s_xx.real, narrow.k_squared * s_xy.real
     return PlannedEddies(
@@ -124,7 +111,7 @@ def smagorinsky_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
 
 def leith_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
     """Return `div(D^3 |grad(w)| grad(w))`."""
-    narrow = below_nyquist(modes)
+    narrow = aliased_modes(modes.grid, modes.dtype)
     kx, ky = np.broadcast_arrays(narrow.kx, narrow.ky)
     # The kernel makes i c w and -i d w.
     read = pointwise_kernels().velocity

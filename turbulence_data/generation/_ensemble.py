@@ -21,6 +21,7 @@ from turbulence_data._checks import (
 from turbulence_data._files import json_hash
 from turbulence_data.coarsening import check_products, operator_named
 from turbulence_data.config import FlowConfig, TwoLayerConfig
+from turbulence_data.filtering import default_width
 from turbulence_data.generation._features import Features, features_of_flow
 from turbulence_data.solver._engine import Engine
 from turbulence_data.solver._forcing import ForcingLike, drive_of
@@ -259,10 +260,7 @@ class EnsembleConfig:
         """The filter width in use: two LES cells where none is given."""
         if self.filter_width is not None:
             return self.filter_width
-        return 2.0 * max(
-            length / n
-            for length, n in zip(self.flow.lengths, self.les_shape, strict=True)
-        )
+        return default_width(Grid(self.les_shape, self.flow.lengths))
 
     @property
     def num_bytes(self) -> int:

@@ -97,7 +97,7 @@ class EnsembleStatistics:
         names = ensemble.features.shapes(ensemble.les_shape, ensemble.extra_fields)
         self._moments = {name: _Moments() for name in names}
         self._spectra = _MeanSpectra(ensemble)
-        self._balance = _Balance()
+        self._imbalances: list[tuple[float, float]] = []
         self._levels: list[dict[str, Any]] = []
         self._courant: list[float] = []
         self._autocorrelations: list[NDArray[np.float64]] = []
@@ -109,7 +109,7 @@ class EnsembleStatistics:
         self._courant.append(float(_column(history, "courant").max()))
         self._levels.append({"split": split, **energy_levels(ensemble, trajectory)})
         rows = history[_column(history, "time") >= ensemble.spin_up]
-        self._balance.add(rows)
+        self._imbalances.append(_imbalance(rows))
         if split != "train":
             return
         features = ensemble.features.split(trajectory.fields())
@@ -123,13 +123,18 @@ class EnsembleStatistics:
         """Return statistics, conventions and versions as JSON-ready values."""
         ensemble, sampled = self._ensemble, self._sampled
         correlation = np.mean(self._autocorrelations, axis=0)
+        residuals = [
+            abs(lost) / through for lost, through in self._imbalances if through
+        ]
+        lost, through = np.sum(self._imbalances, axis=0).tolist()
         return {
             "pi_convention": "rhs_add",
             "conventions": dict(ensemble.features.conventions),
             "fields": {name: m.to_dict() for name, m in self._moments.items()},
             "spectra": self._spectra.to_dict(),
             "largest_courant_ratio": max(self._courant),
-            **self._balance.to_dict(),
+            "largest_budget_residual": max(residuals, default=None),
+            "budget_residual_of_the_mean": abs(lost) / through if through else None,
             "energy_history": self._levels,
             "k_max_eta": k_max_eta(ensemble, np.concatenate(sampled)),
             **_time_scales(ensemble, sampled, correlation),
@@ -294,29 +299,6 @@ def _time_scales(
 
 def _column(history: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     return history[:, HISTORY.index(name)]
-
-
-class _Balance:
-    """Budget residuals: the largest of all trajectories, and that of their mean."""
-
-    def __init__(self) -> None:
-        self.largest: float | None = None
-        self.missing, self.through = 0.0, 0.0
-
-    def add(self, history: NDArray[np.float64]) -> None:
-        missing, through = _imbalance(history)
-        self.missing += missing
-        self.through += through
-        residual = budget_residual(history)
-        if residual is not None:
-            self.largest = max(residual, self.largest or 0.0)
-
-    def to_dict(self) -> dict[str, float | None]:
-        of_the_mean = abs(self.missing) / self.through if self.through else None
-        return {
-            "largest_budget_residual": self.largest,
-            "budget_residual_of_the_mean": of_the_mean,
-        }
 
 
 class _Moments:

@@ -222,8 +222,7 @@ def propagator(
     with precision(modes.dtype):
         program = make_program(equation, scheme, transforms)
         tables = flow_tables(equation)
-        made = program.scheme.factors(equation.linear_operator, time_step)
-        factors = tuple(map(jnp.asarray, made))
+        factors = _factors(program, equation.linear_operator, time_step)
     start = State(np.zeros(modes.shape, modes.complex_dtype))
     inputs = step_inputs(equation, program, start, time_step, range(num_steps))
 
