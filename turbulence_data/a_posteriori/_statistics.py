@@ -202,7 +202,7 @@ class ReferenceStatistics:
             wavenumbers, energies = mean_spectrum(of_used, lengths, energy_spectrum)
             _, enstrophies = mean_spectrum(of_used, lengths, enstrophy_spectrum)
             forcing = forcing_of(fields, chosen) if len(fields) else fields
-            transfers = (
+            energy_transfer, enstrophy_transfer = (
                 _mean_transfer(fields, forcing, lengths, transfer)
                 for transfer in (transfer_spectrum, enstrophy_transfer_spectrum)
             )
@@ -214,10 +214,11 @@ class ReferenceStatistics:
                 wavenumbers,
                 energies,
                 enstrophies,
-                *transfers,
-                distribution=_distribution(fields, _EDGES * self._std),
-                raw_moments=np.array([_mean(fields**power) for power in (1, 2, 3, 4)]),
-                tails=tail_probability(fields, _TAIL * self._std),
+                energy_transfer,
+                enstrophy_transfer,
+                _distribution(fields, _EDGES * self._std),
+                np.array([_mean(fields**power) for power in (1, 2, 3, 4)]),
+                tail_probability(fields, _TAIL * self._std),
             )
             result.append(statistics)
         return result

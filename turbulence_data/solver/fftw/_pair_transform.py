@@ -83,7 +83,7 @@ class PairTransform:
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
     def factors(
-        self, modes: Modes, *tables: NDArray[np.float64]
+        self, modes: Modes, *tables: NDArray[np.floating]
     ) -> dict[int, NDArray[np.floating]]:
         """Return two tables in the precision of the modes, by a panel's first column.
 
