@@ -24,9 +24,11 @@ from turbulence_data.generation import (
     process_pool,
     sample_trajectory,
 )
+from turbulence_data.generation._features import in_order
 from turbulence_data.generation._statistics import EnsembleStatistics
 from turbulence_data.generation._trajectory import examples_of
 from turbulence_data.input_pipeline import batches
+from turbulence_data.interchange._source import ExportSource, trajectory_tables
 from turbulence_data.solver._grid import Grid, resample
 
 DAY = 86_400.0
@@ -293,7 +295,13 @@ def test_tfds_holds_the_trajectories_of_any_executor(tmp_path):
     assert content_hash(read) == found
     assert made.info.metadata["config"]["operator"] == "operator_2"
     inputs, outputs = made.info.supervised_keys
-    assert (tuple(inputs), tuple(outputs)) == (INPUTS, OUTPUTS)
+    assert (in_order(inputs), in_order(outputs)) == (INPUTS, OUTPUTS)
+    source = ExportSource.from_builder(made, ("test",))
+    assert source.metadata["inputs"] == " ".join(INPUTS)
+    assert source.metadata["outputs"] == " ".join(OUTPUTS)
+    (table,) = trajectory_tables(source)
+    assert table["sgs_forcing_upper"].values.shape == (1, 2, 16, 16)
+    assert "units" not in table["time"].attributes
     normalization = TwoLayerNormalization.from_metadata(made.info.metadata)
     x, y = next(iter(batches(made.as_dataset(split="train"), 4, normalization)))
     assert (x.shape, y.shape) == ((4, 16, 16, 4), (4, 16, 16, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,6 +144,15 @@ _TWO_LAYERS = Features(
     },
     num_layers=2,
 )
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return features in the order of channels, where TFDS has sorted them by name."""
+    given = tuple(names)
+    for channels in (_TWO_LAYERS.inputs, _TWO_LAYERS.outputs):
+        if set(given) == set(channels):
+            return channels
+    return given
 
 
 def features_of_flow(flow: FlowConfig | TwoLayerConfig) -> Features:

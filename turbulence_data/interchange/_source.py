@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from turbulence_data._checks import TWO_PI, as_lengths
 from turbulence_data.generation._ensemble import SPLITS
-from turbulence_data.generation._features import SCALARS
+from turbulence_data.generation._features import SCALARS, in_order
 from turbulence_data.solver._grid import Grid
 
 Example = Mapping[str, Any]
@@ -113,9 +113,9 @@ class ExportSource:
             del kept["content_sha256"]
         # Names of x and y of a network; in the file x and y are coordinates.
         inputs, outputs = builder.info.supervised_keys
-        if not isinstance(outputs, str):
-            outputs = " ".join(outputs.values())
-        kept["inputs"], kept["outputs"] = " ".join(inputs.values()), outputs
+        kept["inputs"] = " ".join(in_order(inputs.values()))
+        several = {} if isinstance(outputs, str) else outputs
+        kept["outputs"] = " ".join(in_order(several.values())) or outputs
         flow = metadata["config"]["flow"]
         kind = "2-D" if "lengths" in flow else "two-layer"
         kept["title"] = f"{builder.info.full_name}: filtered {kind} turbulence"
