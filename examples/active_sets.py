@@ -20,6 +20,7 @@ from explain import BANDS, mean_spectrum, networks
 from quickstart import BASE, NUM_TARGET, TARGET, System, load_system, train_base
 
 import keras_spectral_tl as kst
+from keras_spectral_tl import spectra
 from keras_spectral_tl.metrics import pattern_correlation
 
 
@@ -57,10 +58,18 @@ def _linear_part(layer: keras.Layer, inputs: object) -> object:
 
 
 def figures(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Correlation, and energy by band of wavenumbers over that of the truth."""
-    ratio = mean_spectrum(predicted) / mean_spectrum(truth)
-    bands = {f"{a}-{b}": float(np.mean(ratio[a : b + 1])) for a, b in BANDS}
-    return {"CC": pattern_correlation(truth, predicted), **bands}
+    """Correlation, energy by band over that of the truth, coherence in the last band.
+
+    The coherence says whether that energy is where it belongs.
+    """
+    energies = [mean_spectrum(fields) for fields in (predicted, truth)]
+    found = {"CC": pattern_correlation(truth, predicted)}
+    for a, b in BANDS:
+        ours, true = (energy[a : b + 1].sum() for energy in energies)
+        found[f"energy, k = {a}-{b}"] = float(ours / true)
+    coherent = spectra.coherence(truth, predicted)[a : b + 1]
+    found[f"coherence, k = {a}-{b}"] = float(coherent.mean())
+    return found
 
 
 def exchange(base: System, target: System, whole: System, seed: int, out: Path) -> None:
@@ -80,6 +89,9 @@ def exchange(base: System, target: System, whole: System, seed: int, out: Path) 
     nets = {name: found[name] for name in ("base", "retrained")}
     nets["target"] = keras.models.load_model(file)
     x, truth = (part[::4] for part in target.test)
+    names = " | ".join(figures(truth, truth))
+    print(f"| kernels of | active sets of | {names} |")
+    print("|---" * (names.count("|") + 3) + "|")
     for kernels, active in itertools.product(nets, nets):
         row = figures(truth, with_active_sets(nets[kernels], nets[active], x))
         shown = " | ".join(f"{value:.3f}" for value in row.values())
@@ -96,9 +108,6 @@ def main() -> None:
     target = load_system(TARGET, options.data_dir, NUM_TARGET)
     whole = load_system(TARGET, options.data_dir)
     for seed in options.seeds:
-        bands = " | ".join(f"energy, k = {a}-{b}" for a, b in BANDS)
-        print(f"| kernels of | active sets of | CC | {bands} |")
-        print("|---" * (len(BANDS) + 3) + "|")
         exchange(base, target, whole, seed, options.out / f"seed_{seed}")
 
 

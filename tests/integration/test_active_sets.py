@@ -64,3 +64,12 @@ def test_outputs_are_affine_in_the_kernels_of_a_layer_while_sets_are_held(exampl
     np.testing.assert_allclose(
         outputs[2] - outputs[0], 3.0 * (outputs[1] - outputs[0]), atol=SINGLE
     )
+
+
+def test_figures_of_half_and_of_opposite_fields(example):
+    x = np.random.default_rng(2).normal(size=(2, 64, 64, 1))
+    half, opposite = example.figures(x, x / 2), example.figures(x, -x)
+    assert half.pop("CC") == pytest.approx(1) == -opposite.pop("CC")
+    *energies, coherence = half.values()
+    np.testing.assert_allclose(energies, 0.25)
+    assert coherence == pytest.approx(1) == -opposite["coherence, k = 21-31"]
