@@ -1,6 +1,6 @@
 """The program `keras-spectral-tl`, also `python -m keras_spectral_tl`.
 
-Exit codes: 0 done; 1 no layer is recommended; 2 wrong usage or input: one line on
+Exit codes: 0 done; 1 nothing is recommended; 2 wrong usage or input: one line on
 stderr says what; 3 a fault of the program; 130 interrupted.
 """
 
@@ -14,9 +14,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from keras_spectral_tl.cli import report, retrain, score, spectra
+from keras_spectral_tl.cli import forecast, report, retrain, score, spectra
 
 _COMMANDS = {
+    "forecast": forecast,
     "score": score,
     "retrain": retrain,
     "spectra": spectra,
@@ -37,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(
         prog="python -m keras_spectral_tl",
-        description="Which layer of a trained network to retrain for a new system.",
-        epilog="exit codes: 0 done; 1 no layer is recommended; 2 wrong usage or input; "
+        description="How to retrain a trained network for a new system, if at all.",
+        epilog="exit codes: 0 done; 1 nothing is recommended; 2 wrong usage or input; "
         "3 a fault of the program; 130 interrupted",
     )
     version = importlib.metadata.version("keras-spectral-tl")

@@ -1,1 +1,1 @@
-"""The command line: `python -m keras_spectral_tl {score,retrain,spectra,report}`."""
+"""The command line: `python -m keras_spectral_tl {forecast,score,retrain,...}`."""

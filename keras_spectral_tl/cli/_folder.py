@@ -3,12 +3,16 @@
 import argparse
 import json
 import pathlib
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_spectral_tl._files import plain, sha256, write_json
 from keras_spectral_tl.cli._inputs import System
+
+_LEAST_CC = 0.5  # of a base network that has learned its own system
+_LARGEST_RATIO = 10.0  # of the scales of the two systems
 
 
 def prepared(path: str | None) -> pathlib.Path | None:
@@ -56,6 +60,41 @@ def refuse_other_samples(
                 f"{folder} holds what {step} gave with another {name}: "
                 f"{before[name]!r}; received {value!r}. Choose another --out."
             )
+
+
+def base_network(
+    folder: pathlib.Path | None, model: Any, systems: Mapping[str, System]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Test the base network, and warn on stderr of what speaks against it.
+
+    Returns:
+        Parts of a study (systems and a_priori), and what a command tells of it.
+    """
+    from keras_spectral_tl.report import figures_row, system_record
+
+    rows = [
+        figures_row("base", f"{role} samples", model, system.raw, system.statistics)
+        for role, system in systems.items()
+    ]
+    warnings = _doubts(rows[0]["cc"], systems)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    records = {
+        role: system_record(
+            system.data, system.source, system.normalized_by, system.channels
+        )
+        for role, system in systems.items()
+    }
+    parts = {"systems": records, "a_priori": merged_rows(folder, rows)}
+    return parts, {"base_network": rows, "warnings": warnings}
+
+
+def base_line(document: Mapping[str, Any]) -> str:
+    """Return the correlations of the base network, one line."""
+    tested = [
+        f"CC {row['cc']:.3f} on {row['data']}" for row in document["base_network"]
+    ]
+    return f"base network: {', '.join(tested)}"
 
 
 def keep(
@@ -113,6 +152,34 @@ def merged_spectra(folder: pathlib.Path | None, found: Mapping[str, Any]) -> Any
             for layer, curves in layers.items():
                 merged.setdefault(kind, {}).setdefault(layer, {}).update(curves)
     return merged
+
+
+def _doubts(cc: float, systems: Mapping[str, System]) -> list[str]:
+    """Return what speaks against findings on this network and these samples."""
+    import numpy as np
+
+    found = []
+    if "base" not in systems:
+        return found
+    if not cc >= _LEAST_CC:
+        found.append(
+            f"the base network reaches CC {cc:.2f} on its own base samples. Findings "
+            "on a network that does not work there say little: check its training, the "
+            "order of channels, and --normalize."
+        )
+    for side in ("x", "y"):
+        base, target = (
+            np.asarray(getattr(systems[role].raw, side), float)
+            for role in ("base", "target")
+        )
+        spread = [a.reshape(-1, a.shape[-1]).std(axis=0) for a in (base, target)]
+        for channel, (one, other) in enumerate(zip(*spread, strict=False)):
+            if other > _LARGEST_RATIO * one or one > _LARGEST_RATIO * other:
+                found.append(
+                    f"{side} of the target has {other / one:.3g} times the standard "
+                    f"deviation of the base in channel {channel}: check its units."
+                )
+    return found
 
 
 def _decisive(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,10 +35,7 @@ def read_samples(
     """
     from keras_spectral_tl.transfer import Samples
 
-    file, _, split = name.rpartition("@") if "@" in name else (name, "", "")
-    if pathlib.Path(name).exists():
-        file, split = name, ""
-    path = pathlib.Path(file)
+    path, split = _file_of(name)
     if path.suffix not in (".npz", ".zarr"):
         if path.exists():
             raise ValueError(f"DATA must be {DATA}; received the file {name}.")
@@ -52,6 +49,53 @@ def read_samples(
     if num_samples is not None:
         samples = Samples.of(samples.take(_spread(len(samples), num_samples, name)))
     return samples, channels
+
+
+def read_groups(name: str, array: str, num_samples: int | None = None) -> Any:
+    """Read a label for each of the samples that `read_samples` takes of an npz file.
+
+    Args:
+        name: What `read_samples` takes.
+        array: Name of the array of labels, one a sample.
+        num_samples: As there.
+
+    Raises:
+        ValueError: If the samples are in no npz file, or there is not one label a
+            sample.
+        KeyError: If the file has no such array.
+    """
+    import numpy as np
+
+    path, split = _file_of(name)
+    if path.suffix != ".npz":
+        raise ValueError(
+            f"--groups needs an npz file that holds the array {array!r}; received "
+            f"{name}."
+        )
+    with np.load(path, allow_pickle=False) as file:
+        if array not in file.files:
+            raise KeyError(
+                f"{path} has no array {array!r} for --groups; it holds "
+                f"{', '.join(sorted(file.files))}."
+            )
+        labels, count = file[array], len(file["x"])
+        if labels.shape != (count,):
+            raise ValueError(
+                f"{array} of {path} must be one label for each of the {count} samples; "
+                f"received an array of shape {labels.shape}."
+            )
+        labels = labels[file["split"] == split] if split else labels
+    if num_samples is None:
+        return labels
+    return labels[_spread(len(labels), num_samples, name)]
+
+
+def _file_of(name: str) -> tuple[pathlib.Path, str]:
+    """Return the path of a file and the split of it that a name asks for."""
+    file, _, split = name.rpartition("@") if "@" in name else (name, "", "")
+    if pathlib.Path(name).exists():
+        file, split = name, ""
+    return pathlib.Path(file), split
 
 
 def _of_split(x: Any, y: Any, splits: Any, split: str, path: pathlib.Path) -> Any:

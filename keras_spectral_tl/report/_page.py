@@ -14,6 +14,12 @@ from typing import Any
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import write_bytes
+from keras_spectral_tl.report._forecast import (
+    forecast_answer,
+    forecast_rows,
+    forecast_view,
+    number,
+)
 from keras_spectral_tl.report._study import Study, channel_names
 
 _INSTALL = "keras-spectral-tl[report]"
@@ -121,6 +127,7 @@ def html(study: Study) -> str:
     )
     with matplotlib.rc_context(_STYLE):
         charts = {
+            "forecast": _forecast_charts(study),
             "systems": _system_charts(study),
             "layers": _layer_charts(study),
             "retrained": _retrained_charts(study),
@@ -129,6 +136,7 @@ def html(study: Study) -> str:
         study=study,
         answer=_answer(study),
         charts=charts,
+        forecast=_forecast_table(study),
         layers=_layer_table(study),
         figures=_figure_tables(study),
         provenance=_provenance_tables(study),
@@ -146,6 +154,8 @@ def html(study: Study) -> str:
 
 def _answer(study: Study) -> dict[str, str]:
     """Return what to do, how sure that is, and the correlation before and after."""
+    if study.forecast:
+        return forecast_answer(study.forecast, _tested(study)[1])
     scores, sweep = study.scores, study.sweep
     chosen = list(scores.get("recommended") or study.retraining.get("trained") or ())
     if scores and not scores["recommended"]:
@@ -180,28 +190,40 @@ def _answer(study: Study) -> dict[str, str]:
     }
 
 
-def _gain(study: Study, chosen: str) -> str:
+def _tested(study: Study) -> tuple[str, dict[str, float]]:
+    """Return where networks were tested, and the correlation of each there.
+
+    Networks are named by what was retrained, "base" and "unchanged" where nothing was.
+    """
     on_target = [row for row in study.a_priori if "target" in str(row.get("data"))]
     places = dict.fromkeys(str(row["data"]) for row in on_target)
-    place = next((p for p in places if "test" in p), next(iter(places), None))
-    cc = {
+    place = next((p for p in places if "test" in p), next(iter(places), ""))
+    cc = {row["layer"]: row["cc"] for row in study.sweep.get("rows", ())}
+    cc |= {
         str(row["network"]).removesuffix(" retrained"): row["cc"]
         for row in on_target
         if row["data"] == place and isinstance(row.get("cc"), float)
     }
-    swept = {row["layer"]: row["cc"] for row in study.sweep.get("rows", ())}
-    after = cc.get(chosen, swept.get(chosen))
+    if "base" in cc:
+        cc["unchanged"] = cc["base"]
+    return place, cc
+
+
+def _gain(study: Study, chosen: str) -> str:
+    place, cc = _tested(study)
+    swept = {row["layer"] for row in study.sweep.get("rows", ())}
+    after = cc.get(chosen)
     if "base" not in cc or after is None:
         before = f"{cc['base']:.3f} before" if "base" in cc else "not measured before"
         return f"Correlation with the truth (CC): {before}, not measured after."
     others = [
         f"{name} {cc[name]:.3f}"
         for name in cc
-        if name not in ("base", chosen) and name not in swept
+        if name not in ("base", "unchanged", chosen) and name not in swept
     ]
     beside = f" For comparison: {', '.join(others)}." if others else ""
     return (
-        f"Correlation with the truth (CC) on {place.split(', ')[-1] if place else ''}: "
+        f"Correlation with the truth (CC) on {place.split(', ')[-1]}: "
         f"{cc['base']:.3f} → {after:.3f}.{beside}"
     )
 
@@ -244,7 +266,7 @@ def _chart(
 
 def _spectra_chart(title: str, spectra: Mapping[str, Any], ylabel: str) -> list[_Chart]:
     """Draw spectra over the wavenumber, which is the index; gaps where unknown."""
-    known = {label: [_number(v) for v in values] for label, values in spectra.items()}
+    known = {label: [number(v) for v in values] for label, values in spectra.items()}
     known = {k: v for k, v in known.items() if any(one > 0 for one in v[1:])}
     if not known:
         return []
@@ -263,6 +285,27 @@ def _pictures(study: Study, kind: str) -> list[_Chart]:
         _chart(one["title"], plotting.plot_fields, {"": one["values"]})
         for one in study.pictures.get(kind, ())
     ]
+
+
+def _forecast_charts(study: Study) -> list[_Chart]:
+    if not study.forecast:
+        return []
+    measured = _tested(study)[1].items()
+    known = {name: cc for name, cc in measured if not math.isnan(number(cc))}
+    said = forecast_view(study.forecast), known
+    title = "every way to retrain: forecast, and what was measured"
+    return [
+        _chart(title, plotting.plot_forecast, *said, xlabel="CC (◆ the one to take)")
+    ]
+
+
+def _forecast_table(study: Study) -> _Table | None:
+    if not study.forecast:
+        return None
+    rows = forecast_rows(study.forecast, _tested(study)[1])
+    best = list(study.forecast["arms"]).index(study.forecast["best"])
+    table = _table("Ways to retrain, best forecast first", rows)
+    return dataclasses.replace(table, marked=[best])
 
 
 def _system_charts(study: Study) -> list[_Chart]:
@@ -286,18 +329,18 @@ def _layer_charts(study: Study) -> list[_Chart]:
     charts = []
     if scores:
         scorer = scores["provenance"]["deciding_scorer"]
-        values = {_short(n): _number(scores["scores"][scorer].get(n)) for n in order}
+        values = {_short(n): number(scores["scores"][scorer].get(n)) for n in order}
         spans = {_short(n): scores["intervals"].get(n) for n in order}
         whole = {
             name: span
             for name, span in spans.items()
-            if span and all(math.isfinite(_number(end)) for end in span)
+            if span and all(math.isfinite(number(end)) for end in span)
         }
         title = f"before retraining: {scorer.replace('_', ' ')}"
         said = {scorer: values}, {scorer: whole}
         draw = plotting.plot_layer_scores
         charts.append(_chart(title, draw, *said, xlabel="score (◆ best)"))
-    cc = {row["layer"]: _number(row["cc"]) for row in rows}
+    cc = {row["layer"]: number(row["cc"]) for row in rows}
     shown = {_short(name): cc[name] for name in [*order, *cc] if name in cc}
     if shown:
         title = "after retraining: CC on test samples"
@@ -332,7 +375,7 @@ def _retrained_charts(study: Study) -> list[_Chart]:
     result, spectra = study.retraining, study.spectra
     charts = _pictures(study, "predictions")
     losses = {
-        name.replace("_", " "): (range(1, len(v) + 1), list(map(_number, v)))
+        name.replace("_", " "): (range(1, len(v) + 1), list(map(number, v)))
         for name, v in result.get("history", {}).items()
         if "loss" in name and v
     }
@@ -360,6 +403,7 @@ def _figure_tables(study: Study) -> list[_Table]:
 def _provenance_tables(study: Study) -> list[_Table]:
     parts = {
         **{k: v for k, v in study.provenance.items() if isinstance(v, dict)},
+        "forecast, as made": study.forecast.get("provenance"),
         "scores": study.scores.get("provenance"),
         "retraining": study.retraining.get("provenance"),
         **{f"{k} data": {"SHA-256": r["sha256"]} for k, r in study.systems.items()},
@@ -391,11 +435,6 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> _Table:
 
 def _short(name: str) -> str:
     return name if len(name) <= 22 else f"{name[:10]}…{name[-11:]}"
-
-
-def _number(value: Any) -> float:
-    number = math.nan if value is None else float(value)
-    return number if math.isfinite(number) else math.nan
 
 
 def _shown(value: Any) -> str:

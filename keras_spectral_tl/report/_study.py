@@ -25,6 +25,7 @@ class Study:
         title: Heading of the page.
         systems: "base" and "target" to `system_record`.
         a_priori: Rows with network, data, and figures of merit.
+        forecast: `Forecast.to_dict`.
         scores: `LayerScores.to_dict`.
         sweep: `SweepResult.to_dict`.
         retraining: `RetrainResult.to_dict`.
@@ -37,13 +38,14 @@ class Study:
     Example:
         >>> study = Study(sweep={"best": "conv_1", "rows": []})
         >>> study.missing
-        ('systems', 'a_priori', 'scores', 'retraining', 'spectra', 'pictures', \
-'a_posteriori', 'provenance')
+        ('systems', 'a_priori', 'forecast', 'scores', 'retraining', 'spectra', \
+'pictures', 'a_posteriori', 'provenance')
     """
 
     title: str = "Transfer study"
     systems: Document = dataclasses.field(default_factory=dict)
     a_priori: Rows = ()
+    forecast: Document = dataclasses.field(default_factory=dict)
     scores: Document = dataclasses.field(default_factory=dict)
     sweep: Document = dataclasses.field(default_factory=dict)
     retraining: Document = dataclasses.field(default_factory=dict)
@@ -76,7 +78,8 @@ class Study:
         if not place.is_dir():
             raise NotADirectoryError(
                 f"There is no folder {str(place)!r}. Expected one that the commands "
-                "score or retrain, or examples/quickstart.py, have written to."
+                "forecast, score or retrain, or examples/quickstart.py, have "
+                "written to."
             )
         found = {name: _read(place / file_of(name)) for name in cls().parts}
         known = {name: part for name, part in found.items() if part}

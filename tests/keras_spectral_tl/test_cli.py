@@ -28,7 +28,9 @@ def files(tmp_path_factory):
     rng = np.random.default_rng(0)
     for name, scale in (("base", 1.0), ("target", 3.0), ("test", 3.0)):
         x = scale * rng.normal(size=(6, 8, 8, 2)).astype("float32")
-        np.savez(folder / f"{name}.npz", x=x, y=np.roll(x[..., :1], 1, axis=1))
+        trajectory = np.repeat(["first", "second", "third"], 2)
+        y = np.roll(x[..., :1], 1, axis=1)
+        np.savez(folder / f"{name}.npz", x=x, y=y, trajectory=trajectory)
     return folder
 
 
@@ -39,6 +41,8 @@ def run_dir(files):
     data = ["--target", str(files / "target.npz"), "--out", str(out)]
     data += ["--base", str(files / "base.npz")]
     model = str(files / "base.keras")
+    steps = ["--steps", "40", "--batch-size", "4", "--groups", "trajectory"]
+    assert main(["forecast", model, *data, *steps]) in (0, 1)
     how = ["--max-layers", "2", "--epochs", "30"]
     assert main(["score", model, *data, *how]) in (0, 1)
     test = ["--test", str(files / "test.npz"), "--layers", "conv_2", "--sweep"]
@@ -60,7 +64,7 @@ def test_help_imports_no_keras():
 
 
 def test_the_example_of_every_command_is_one(capsys):
-    for command in ("score", "retrain", "spectra", "report"):
+    for command in ("forecast", "score", "retrain", "spectra", "report"):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         example = capsys.readouterr().out.split("example:\n")[1].split()
@@ -86,6 +90,75 @@ def test_scores_are_those_of_the_function(files, run_dir):
     assert together == pytest.approx(scores.together.values, rel=1e-5)
 
 
+def test_a_forecast_is_that_of_the_function(files, run_dir):
+    pairs = []
+    for name in ("base", "target"):
+        with np.load(files / f"{name}.npz") as file:
+            pair, groups = (file["x"], file["y"]), file["trajectory"]
+        pairs.append(kst.transfer.ChannelStatistics.of(pair).normalize(*pair))
+    model = keras.models.load_model(files / "base.keras")
+    result = kst.forecast(model, *pairs, groups=groups, steps=40, batch_size=4)
+    found = json.loads((run_dir / "forecast.json").read_text())
+    assert found["best"] == result.best_row.label
+    assert list(found["arms"]) == [row.label for row in result.rows]
+    for row in result.rows:
+        known = found["arms"][row.label]
+        assert known["correlation"] == pytest.approx(row.correlation, rel=1e-5)
+        assert (known["steps"], known["batch_size"]) == (row.steps, row.batch_size)
+        assert known["base_correlation"] == pytest.approx(
+            row.base_correlation, rel=1e-5
+        )
+    assert found["provenance"]["num_tested"] == result.provenance["num_tested"]
+
+
+def test_a_forecast_is_printed_with_its_trials_where_asked(files, capsys):
+    """Without base samples; the number of steps decides how many trials there are."""
+    target = ["--target", files / "target.npz", "--steps", 10, "--progress"]
+    code = run("forecast", files / "base.keras", *target, "--normalize", "none")
+    captured = capsys.readouterr()
+    table = captured.out.splitlines()
+    assert table[0].startswith("base network: CC ")
+    (head,) = [place for place, line in enumerate(table) if line.startswith("arm ")]
+    labels = ["unchanged", "output gain", "biases", "conv_1", "conv_2", "all layers"]
+    rows = table[head + 1 :]
+    assert all(any(row.startswith(label) for row in rows) for label in labels)
+    (best,) = [row for row in rows if row.endswith("<- best")]
+    assert code == int(best.startswith("unchanged"))
+    told = [line for line in captured.err.splitlines() if " CC " in line]
+    assert len(told) >= len(rows)
+    assert told[0].split()[0].startswith("1/")
+
+
+WRONG_FORECASTS = {
+    "no such array": (["--groups", "number"], "has no array 'number'"),
+    "no label a sample": (["--groups", "x"], "one label for each of the 6 samples"),
+    "one group": (["--groups", "trajectory", "--num-samples", "1"], "two or more"),
+    "nothing to keep": (["--keep", "0.5"], "keep needs base_data"),
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "part"), WRONG_FORECASTS.values(), ids=list(WRONG_FORECASTS)
+)
+def test_a_forecast_that_cannot_be_made_is_refused(files, options, part, capsys):
+    target = ["--target", files / "target.npz", *options]
+    assert part in one_line(capsys, "forecast", files / "base.keras", *target)
+
+
+def test_groups_are_those_of_the_samples_taken(files, tmp_path):
+    from keras_spectral_tl.cli._samples import read_groups, read_samples
+
+    with np.load(files / "target.npz") as file:
+        arrays = dict(file)
+    splits = np.array(["train", "test", "train", "train", "test", "train"])
+    name = f"{tmp_path / 'split.npz'}@train"
+    np.savez(tmp_path / "split.npz", **arrays, split=splits, number=np.arange(6))
+    samples, _ = read_samples(name, num_samples=3)
+    numbers = read_groups(name, "number", 3)
+    np.testing.assert_array_equal(samples.x, arrays["x"][numbers])
+    assert set(splits[numbers]) == {"train"}
+
+
 def test_the_retrained_network_differs_in_one_layer(files, run_dir):
     networks = (
         keras.models.load_model(files / "base.keras"),
@@ -100,7 +173,7 @@ def test_what_is_left_behind_is_a_whole_study(run_dir, capsys):
     assert study.missing == ("a_posteriori",)
     assert [row["layer"] for row in study.sweep["rows"]] == ["conv_1", "conv_2"]
     assert {row["network"] for row in study.a_priori} == {"base", "conv_2 retrained"}
-    assert set(study.provenance) == {"score", "retrain"}
+    assert set(study.provenance) == {"forecast", "score", "retrain"}
     pytest.importorskip("jinja2")
     assert main(["report", str(run_dir), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -270,6 +343,7 @@ def test_findings_on_two_networks_are_kept_apart(files, run_dir, capsys):
     assert "another network" in line
 
 
+FORECAST = ["forecast", "m.keras", "--target", "b"]
 SCORE = ["score", "m.keras", "--base", "a", "--target", "b"]
 WRONG_USAGE = {
     "no command": [],
@@ -278,6 +352,8 @@ WRONG_USAGE = {
     "negative seed": [*SCORE, "--seed", "-1"],
     "no layers": [*SCORE, "--max-layers", "0"],
     "no epochs": ["retrain", "m.keras", "--target", "b", "--out", "c", "--epochs", "0"],
+    "no share": [*FORECAST, "--keep", "2"],
+    "steps and epochs": [*FORECAST, "--steps", "1", "--epochs", "1"],
     "no number": ["spectra", "m.keras", "--num-points", "many"],
 }
 

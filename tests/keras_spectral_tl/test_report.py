@@ -72,6 +72,32 @@ def scores():
     }
 
 
+def forecast():
+    """Two ways to retrain beside none."""
+    names = ("correlation", "correlation_low", "correlation_high", "base_correlation")
+    values = {
+        "conv_2": (0.79, 0.76, 0.82, 0.7),
+        "all layers": (0.78, 0.75, 0.81, 0.6),
+        "unchanged": (0.57, 0.55, 0.59, 0.93),
+    }
+    arms = {
+        label: dict(zip(names, row, strict=True))
+        | {"relative_rmse": 0.6, "parameters": 1234, "learning_rate": 0.002}
+        | {"steps": 500, "batch_size": 8}
+        for label, row in values.items()
+    }
+    arms["unchanged"] |= {"parameters": 0, "steps": 0, "learning_rate": 0.0}
+    return {
+        "best": "conv_2",
+        "reason": "what the forecast says",
+        "abstained": True,
+        "ties": ["all layers"],
+        "arms": arms,
+        "spectra": {},
+        "provenance": {"num_target_samples": 16},
+    }
+
+
 def study():
     x, y = np.random.default_rng(0).normal(size=(2, 3, 16, 16, 1))
     names = {"x": ["vorticity"], "y": ["sgs_forcing"]}
@@ -81,6 +107,7 @@ def study():
         title="A & B <test>",
         systems={"base": record, "target": record},
         a_priori=[{"network": "base", "data": "target", "samples": 3, "cc": 0.5678}],
+        forecast=forecast(),
         scores=scores(),
         sweep={
             "best": "conv_2",
@@ -121,9 +148,9 @@ def test_a_whole_study_is_one_page_with_everything_on_it(page):
         assert part in text
     for part in ("0.5678", "98%", "d" * 64, "3.x", "energy error"):
         assert part in text
-    # Spectra of two channels; maps of two systems; scores and sweep;
+    # A forecast; spectra of two channels; maps of two systems; scores and sweep;
     # history, kernels, activations.
-    assert len(page.charts()) == 2 + 4 + 2 + 3
+    assert len(page.charts()) == 1 + 2 + 4 + 2 + 3
     assert len(page.all("figcaption")) == len(page.charts())
     assert len(page.all("details")) == 4  # the numbers of spectra
 
@@ -155,7 +182,7 @@ def test_every_part_may_be_missing_and_is_said_to_be(part, page):
     lacking = dataclasses.replace(study(), **{part: empty})
     assert lacking.missing == (part,)
     text = html_of(lacking)
-    assert len(Page(text).all("section")) == 5
+    assert len(Page(text).all("section")) == 6
     assert ABSENT[part] in text
     assert ABSENT[part] not in page
 
@@ -163,6 +190,7 @@ def test_every_part_may_be_missing_and_is_said_to_be(part, page):
 ABSENT = {
     "systems": "Nothing is known of the systems",
     "a_priori": "No network was tested on samples",
+    "forecast": "No ways to retrain were compared",
     "scores": "The layers were not scored.</p>",
     "sweep": "The layers were not retrained in turn",
     "retraining": "No layer was retrained and kept",
@@ -188,8 +216,30 @@ def answer(one):
     return {name: html.unescape(line) for name, line in lines}
 
 
-def test_the_page_begins_with_the_answer_in_three_lines():
-    one = study()
+def test_a_forecast_is_the_answer_in_three_lines():
+    lines = answer(study())
+    assert list(lines) == ["What to do", "How sure", "Gain"]
+    what = lines["What to do"]
+    assert "CC 0.930 on the base system and 0.570 on the target" in what
+    assert "Retrain conv_2: 1,234 weights, Adam from 0.002, 500 steps of 8." in what
+    assert "cannot be told from all layers" in lines["How sure"]
+    gain = lines["Gain"]
+    assert "0.570 → 0.790 forecast (90 % interval 0.760 to 0.820)" in gain
+    assert gain.endswith("0.700 left on the base system; measured 0.800.")
+
+
+def test_a_forecast_may_leave_a_network_as_it_is():
+    known = {**forecast(), "best": "unchanged", "ties": []}
+    for row in known["arms"].values():
+        row["base_correlation"] = None
+    lines = answer(dataclasses.replace(study(), forecast=known))
+    assert lines["What to do"].endswith("CC 0.570 on the target. Leave it as it is.")
+    assert "ahead of the other 2 ways" in lines["How sure"]
+    assert lines["Gain"].endswith("; measured 0.568.")
+
+
+def test_without_a_forecast_the_answer_is_that_of_the_scores():
+    one = dataclasses.replace(study(), forecast={})
     figures = {"base": 0.641, "conv_2 retrained": 0.8, "all layers": 0.9}
     rows = [
         {"network": name, "data": "target test samples", "cc": cc}
@@ -205,7 +255,7 @@ def test_the_page_begins_with_the_answer_in_three_lines():
 
 
 def test_the_answer_tells_where_the_sweep_disagrees_or_nothing_is_recommended():
-    one = study()
+    one = dataclasses.replace(study(), forecast={})
     rows = [{"layer": "conv_1", "cc": 0.81}, {"layer": "conv_2", "cc": 0.8}]
     other = {"best": "conv_1", "rows": rows}
     lines = answer(dataclasses.replace(one, sweep=other))

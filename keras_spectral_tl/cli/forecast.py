@@ -1,0 +1,132 @@
+"""Forecast what each way to retrain a network will give, before any retraining.
+
+Output gain, biases, each layer, several or all of them, new weights: predicted
+correlation on target samples not seen, skill left on the base system, and the learning
+rate to use. Exit code 1 where nothing is to be retrained. The network is not changed.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from keras_spectral_tl.cli._inputs import (
+    add_model,
+    add_reading,
+    fraction,
+    positive,
+    read_model,
+    read_systems,
+    whole,
+)
+from keras_spectral_tl.cli._samples import DATA, read_groups
+
+EXAMPLE = (
+    "forecast base.keras --base base.npz --target target.npz --num-samples 16 "
+    "--steps 500 --out runs/mine"
+)
+_EFFORT = ("steps", "epochs", "batch_size", "learning_rate")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the network, the samples of both systems, the retraining and the folder."""
+    add_model(parser)
+    parser.add_argument("--target", required=True, metavar="DATA", help=DATA)
+    parser.add_argument(
+        "--base", metavar="DATA", help="likewise, for the skill left there"
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--steps", type=whole(1), metavar="N", help="of the retraining; default: 500"
+    )
+    length.add_argument(
+        "--epochs", type=whole(1), metavar="N", help="in place of steps"
+    )
+    parser.add_argument("--batch-size", type=whole(1), metavar="N", help="default: 8")
+    parser.add_argument(
+        "--learning-rate",
+        type=positive,
+        metavar="RATE",
+        help="of Adam (default: what suits each way)",
+    )
+    parser.add_argument(
+        "--groups",
+        metavar="NAME",
+        help="array of the target's npz file with a label a sample, such as its "
+        "trajectory: no group is both fitted and tested",
+    )
+    parser.add_argument(
+        "--keep",
+        type=fraction,
+        default=0.0,
+        metavar="SHARE",
+        help="weight of the skill on the base in the choice, 0 to 1; default: 0",
+    )
+    parser.add_argument(
+        "--progress", action="store_true", help="print a line on stderr for each trial"
+    )
+    add_reading(parser)
+    parser.add_argument(
+        "--out",
+        metavar="RUN_DIR",
+        help="folder for forecast.json and what a report shows",
+    )
+
+
+def run(options: argparse.Namespace) -> tuple[int, Any]:
+    """Test the base network, forecast, and keep what a report shows."""
+    from keras_spectral_tl.cli import _folder
+
+    folder = _folder.prepared(options.out)
+    _folder.refuse_other_model(folder, options.model)
+    model = read_model(options.model, options.modules)
+    systems = read_systems(model, options)
+    groups = None
+    if options.groups is not None:
+        groups = read_groups(options.target, options.groups, options.num_samples)
+    from keras_spectral_tl.scoring import forecast
+
+    parts, found = _folder.base_network(folder, model, systems)
+    chosen = {name: getattr(options, name) for name in _EFFORT}
+    result = forecast(
+        model,
+        systems["base"].data if "base" in systems else None,
+        systems["target"].data,
+        seed=options.seed,
+        groups=groups,
+        keep=options.keep,
+        progress=_told if options.progress else None,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+    document = result.to_dict()
+    record = _folder.model_record(options, model, systems)
+    _folder.keep(folder, "forecast", {"forecast": document, **parts}, record)
+    return int(result.recipe is None), {**found, **document}
+
+
+def text(document: Any) -> str:
+    """Return the base network's figures, what to do and why, and the arms in order."""
+    from keras_spectral_tl.cli import _folder
+
+    lines = [_folder.base_line(document), "", document["reason"], ""]
+    width = max(map(len, ["arm", *document["arms"]]))
+    lines.append(
+        f"{'arm':{width}}  correlation  90 % interval  on the base    weights  rate"
+    )
+    for label, row in document["arms"].items():
+        low, high = row["correlation_low"], row["correlation_high"]
+        base, rate = row["base_correlation"], row["learning_rate"]
+        kept = "-" if base is None or math.isnan(base) else f"{base:.3f}"
+        best = "  <- best" if label == document["best"] else ""
+        lines.append(
+            f"{label:{width}}  {row['correlation']:11.3f}  {low:5.3f} to {high:5.3f}  "
+            f"{kept:>11}  {row['parameters']:9,d}  {rate:.2g}{best}"
+        )
+    return "\n".join(lines)
+
+
+def _told(row: Mapping[str, Any]) -> None:
+    place = f"{row['done']}/{row['total']}"
+    told = f"{place:>7}  {row['arm']}  CC {row['correlation']:.3f}"
+    print(told, file=sys.stderr, flush=True)
