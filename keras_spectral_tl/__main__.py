@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from keras_spectral_tl.cli import forecast, report, retrain, score, spectra
 
@@ -82,12 +83,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    text = json.dumps(document, indent=2) if options.json else ""
+    text = _as_json(document) if options.json else ""
     try:
         print(text or options.command.text(document), flush=True)
     except BrokenPipeError:  # whoever reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(code)
+
+
+def _as_json(document: Any) -> str:
+    from keras_spectral_tl._files import finite
+
+    return json.dumps(finite(document), indent=2, allow_nan=False)
 
 
 def _is_expected(error: Exception) -> bool:

@@ -42,7 +42,7 @@ def write_json(path: str | os.PathLike[str], document: Any) -> pathlib.Path:
 
     JSON has no nan and no infinity: both become null.
     """
-    text = json.dumps(_finite(document), indent=2, allow_nan=False)
+    text = json.dumps(finite(document), indent=2, allow_nan=False)
     return write_bytes(path, (text + "\n").encode())
 
 
@@ -90,9 +90,10 @@ def plain(value: Any) -> Any:
     return getattr(value, "__name__", None) or type(value).__name__
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain values with null in place of nan and infinity, for JSON."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

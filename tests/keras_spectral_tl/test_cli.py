@@ -112,7 +112,7 @@ def test_a_forecast_is_that_of_the_function(files, run_dir):
 
 
 def test_a_forecast_is_printed_with_its_trials_where_asked(files, capsys):
-    """Without base samples; the number of steps decides how many trials there are."""
+    """Without base samples, whose skill is then not known."""
     target = ["--target", files / "target.npz", "--steps", 10, "--progress"]
     code = run("forecast", files / "base.keras", *target, "--normalize", "none")
     captured = capsys.readouterr()

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keras_spectral_tl.scoring._holdout import (
     Sizes,
+    grouped_splits,
     held_out_evidence,
     moments,
     samples_needed,
@@ -30,6 +33,49 @@ def test_samples_are_never_fitted_and_tested_at_once(num_samples):
         assert len(part.fit) >= min(12, num_samples // 2, num_samples - 1)
         assert len(part.fit) <= 12
         assert len(part.held) <= 6
+
+
+@given(
+    groups=st.lists(st.integers(0, 9), min_size=2, max_size=40).filter(
+        lambda groups: len(set(groups)) > 1
+    ),
+    fit=st.integers(1, 40),
+    held=st.integers(1, 40),
+    tested=st.integers(1, 60),
+    seed=st.integers(0, 99),
+)
+def test_no_group_is_on_both_sides(groups, fit, held, tested, seed):
+    sizes, labels = Sizes(fit, held, tested), np.array(groups)
+    shape = (len(groups), 4, 1)
+    splits = grouped_splits(shape, groups, sizes, np.random.default_rng(seed))
+    assert 1 <= len(splits) <= min(4, len(set(groups)))
+    everything = [i for split in splits for i in split.held]
+    assert len(set(everything)) == len(everything)
+    for split in splits:
+        assert not set(labels[split.fit]) & set(labels[split.held])
+        assert 1 <= len(set(split.fit)) == len(split.fit) <= fit
+        assert 1 <= len(split.held) <= held
+        assert split.fit_mask.shape == split.held_mask.shape == shape[1:]
+    if held == 40 and tested == 60:
+        assert sorted(everything) == list(range(len(groups)))
+
+
+def test_groups_of_any_names_are_all_tested_once_where_there_is_room():
+    groups = ["b", "a", "b", "c", "a", "d", "e", "b"]
+    rng = np.random.default_rng(0)
+    splits = grouped_splits((8, 3), groups, Sizes(48, 32, 8), rng)
+    assert len(splits) == 4
+    assert sorted(np.concatenate([s.held for s in splits])) == list(range(8))
+    for split in splits:
+        assert len(split.fit) + len(split.held) == 8
+
+
+def test_one_group_and_labels_of_another_length_are_refused():
+    rng, sizes = np.random.default_rng(0), Sizes(48, 32, 8)
+    with pytest.raises(ValueError, match="Received only 3"):
+        grouped_splits((2, 4), [3, 3], sizes, rng)
+    with pytest.raises(ValueError, match="each of the 3 target samples"):
+        grouped_splits((3, 4), [3, 4], sizes, rng)
 
 
 @pytest.mark.parametrize("num_samples", range(2, 33))
