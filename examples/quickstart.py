@@ -1,9 +1,9 @@
-"""The whole job in a few minutes on a CPU: data, base network, scores, transfer.
+"""The whole job in a few minutes on a CPU: data, base network, forecast, transfer.
 
 A network learns the subgrid forcing of turbulence forced at wavenumber 16. It is then
 to work on turbulence forced at wavenumber 4, of which only 16 snapshots are given.
-Which layer should be retrained? The scores say it beforehand; the sweep, which retrains
-every layer in turn, says whether they were right.
+What should be retrained? The forecast and the scores of layers say it beforehand; the
+sweep, which retrains every layer in turn, says whether they were right.
 
     python examples/quickstart.py [--data-dir data] [--out runs/demo] [--seed 0]
 """
@@ -133,12 +133,56 @@ def compare(
         results[layer] = kst.retrain(model, target.train, layer, **options)
         print(f"   {layer}: CC {correlation(results[layer].model, target.test):.3f}")
     results["all layers"] = retrain_all(model, target.train, **options)
-    results["gain only"] = kst.fit_output_gain(model, target.train)
+    results["output gain"] = kst.fit_output_gain(model, target.train)
     results["from scratch"] = kst.from_scratch(model, target.train, **options)
     correlations = {
         name: correlation(result.model, target.test) for name, result in results.items()
     }
     return results, correlations
+
+
+def carry_out(
+    model: keras.Model, target: System, forecast: kst.Forecast, seed: int
+) -> RetrainResult | None:
+    """Retrains what the forecast says, by its recipe; nothing where it says so."""
+    if forecast.recipe is None:
+        return None
+    return kst.retrain(model, target.train, seed=seed, **forecast.recipe)
+
+
+def compare_forecast(
+    forecast: kst.Forecast, before: float, correlations: dict[str, float]
+) -> dict[str, dict]:
+    """What was forecast of each arm, and what it gave where it was retrained.
+
+    The best arm was retrained by the recipe of the forecast, all others by `RETRAIN`.
+    """
+    best = forecast.best_row.label
+    measured = {
+        **correlations,
+        "unchanged": before,
+    }
+    measured[best] = correlations.get(f"{best}, as forecast", measured.get(best))
+    return {
+        row.label: {
+            "predicted": row.correlation,
+            "interval": [row.correlation_low, row.correlation_high],
+            "measured": measured.get(row.label),
+        }
+        for row in forecast.rows
+    }
+
+
+def print_forecast(forecast: kst.Forecast, compared: dict[str, dict]) -> None:
+    print(f"\n{'':16}{'forecast':>9}   90 % interval    measured")
+    for label, row in compared.items():
+        low, high = row["interval"]
+        cc = row["measured"]
+        given = "       -" if cc is None else f"{cc:8.3f}"
+        mark = "  to be chosen" if label == forecast.best_row.label else ""
+        predicted = f"{row['predicted']:9.3f}   {low:5.3f} to {high:5.3f}"
+        print(f"{label:16}{predicted}    {given}{mark}")
+    print(f"\n{forecast.reason}")
 
 
 def check_nothing_else_moved(results: dict[str, RetrainResult], layers: list[str]):
@@ -163,7 +207,7 @@ def summary_of(
         "target_cc_before": before,
         "sweep": sweep,
         "all_layers_cc": correlations["all layers"],
-        "gain_only_cc": correlations["gain only"],
+        "gain_only_cc": correlations["output gain"],
         "scratch_cc": correlations["from scratch"],
         "recommended_layer": chosen,
         "recommended_cc": sweep[chosen] if chosen else None,
@@ -280,6 +324,7 @@ def study_of(
     target: System,
     model: keras.Model,
     scores: kst.LayerScores,
+    forecast: kst.Forecast,
     results: dict[str, RetrainResult],
 ) -> kst.Study:
     """All that a report shows; the retrained layer is the best-scored one."""
@@ -295,6 +340,7 @@ def study_of(
             for role, system in systems.items()
         },
         a_priori=figures_of(base, target, model, results),
+        forecast=forecast.to_dict(),
         scores=scores.to_dict(),
         sweep=SweepResult(tuple(rows)).to_dict(),
         retraining=retrained.to_dict(),
@@ -383,25 +429,39 @@ def main() -> None:
         some_of_base = tuple(part[::8] for part in base.train)  # of every trajectory
         scores = kst.score_layers(model, some_of_base, target.train, **RETRAIN)
         print(f"   {scores.reason}")
+    with watch.stage("forecast"):
+        forecast = kst.forecast(model, some_of_base, target.train, **RETRAIN)
     with watch.stage("retraining"):
         results, correlations = compare(model, target, options.seed)
         check_nothing_else_moved(results, list(kst.layers_with_weights(model)))
         print("   frozen layers unchanged in every retraining (SHA-256)")
+        done = carry_out(model, target, forecast, options.seed)
+        if done is not None:
+            name = f"{forecast.best_row.label}, as forecast"
+            results[name] = done
+            correlations[name] = correlation(done.model, target.test)
+        compared = compare_forecast(forecast, before, correlations)
     with watch.stage("figures"):
         networks = {"base": model, "retrained": results[scores.ranking[0]].model}
         draw(options.out, base, target, networks, scores, correlations)
-        study = study_of(base, target, model, scores, results)
+        measured = {k: row["measured"] for k, row in compared.items()}
+        drawn = forecast.plot({k: cc for k, cc in measured.items() if cc is not None})
+        plotting.save_figure(drawn, options.out / "forecast.png")
+        study = study_of(base, target, model, scores, forecast, results)
         results[scores.ranking[0]].save(options.out / "retrained")
         show(study, options.out)
 
     normalization = {s.name: asdict(s.normalization) for s in (base, target)}
     summary = {
         **summary_of(base_cc, before, correlations, scores, watch.seconds),
+        "forecast": compared,
+        "forecast_best": forecast.best_row.label,
         "normalization": normalization,
         "seed": options.seed,
     }
     model.save(options.out / "base.keras")
     publish(options.out, summary)
+    print_forecast(forecast, compared)
 
 
 if __name__ == "__main__":

@@ -200,7 +200,9 @@ def _tested(study: Study) -> tuple[str, dict[str, float]]:
     place = next((p for p in places if "test" in p), next(iter(places), ""))
     cc = {row["layer"]: row["cc"] for row in study.sweep.get("rows", ())}
     cc |= {
-        str(row["network"]).removesuffix(" retrained"): row["cc"]
+        str(row["network"])
+        .removesuffix(" retrained")
+        .removesuffix(", as forecast"): row["cc"]
         for row in on_target
         if row["data"] == place and isinstance(row.get("cc"), float)
     }

@@ -119,7 +119,7 @@ def grouped_splits(
     if len(names) < 2:
         raise ValueError(
             "groups must be two or more, so that one can be fitted and another tested. "
-            f"Received only {names[0]!r}: leave groups out, or add a trajectory."
+            f"Received only {names[0].item()!r}: leave groups out, or add a trajectory."
         )
     folds: list[list[int]] = [[] for _ in range(min(_FOLDS, len(names)))]
     drawn = rng.permutation(len(names))

@@ -16,6 +16,7 @@ FIGURES = {
     "activation_spectra",
     "energy_spectra",
     "fields",
+    "forecast",
     "kernel_spectra",
     "predictions",
     "scores_and_sweep",
@@ -65,10 +66,22 @@ def test_the_whole_job(quickstart, tmp_path, monkeypatch, capsys):
         assert summary["recommended_cc"] == chosen
         best = summary["sweep"][summary["best_layer"]]
         assert summary["regret"] == pytest.approx(best - chosen)
-    stages = {"data", "base network", "scores", "retraining", "figures"}
+    stages = {"data", "base network", "scores", "forecast", "retraining", "figures"}
     assert set(summary["wall_seconds"]) == stages
     assert {path.stem for path in out.glob("*.png")} == FIGURES
-    assert "pattern correlation" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "pattern correlation" in printed
+    rows = summary["forecast"]
+    assert {"unchanged", "output gain", *LAYERS, "all layers"} <= set(rows)
+    for label in LAYERS:
+        if label != summary["forecast_best"]:
+            assert rows[label]["measured"] == summary["sweep"][label]
+    assert rows[summary["forecast_best"]]["measured"] is not None
+    assert rows["unchanged"]["measured"] == summary["target_cc_before"]
+    for label, row in rows.items():
+        low, high = row["interval"]
+        assert low <= row["predicted"] <= high
+        assert f"{label:16}{row['predicted']:9.3f}" in printed
     study = kst.Study.read(out)
     assert study.missing == ("a_posteriori",)
     assert (out / "report.html").exists()
