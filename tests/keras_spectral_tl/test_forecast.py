@@ -125,7 +125,7 @@ def test_the_network_is_left_as_it_was(question, found):
     model, *_, before = question
     assert freezing.layer_hashes(model) == before
     assert found.provenance["weights_sha256"] == before
-    assert model.optimizer is None
+    assert not model.compiled
     assert all(layer.trainable for layer in model.layers)
 
 
@@ -207,8 +207,8 @@ def test_what_is_measured_is_drawn_beside_the_forecast(found):
     axes = found.plot(measured={"conv_2": 0.9})
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == [row.label for row in found.rows]
-    marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "x"]
-    assert 0.9 in marks
+    marks = [line.get_xdata() for line in axes.lines if line.get_marker() == "x"]
+    assert [0.9] in [list(mark) for mark in marks]
 
 
 def test_an_unknown_arm_is_refused_with_the_known_ones(found):
@@ -232,7 +232,7 @@ def test_one_sample_is_fitted_and_tested_by_halves(question):
     assert "1 target sample" in result.reason
     row = result["unchanged"]
     expected = metrics.pattern_correlation(y[:1], answer(model, x[:1]))
-    assert row.correlation == pytest.approx(expected)
+    assert row.correlation == pytest.approx(expected, rel=1e-5)
     assert row.correlation_low < row.correlation < row.correlation_high
     why = "four target samples or more" if result.recipe else "Nothing is retrained"
     with pytest.raises(ValueError, match=why):
@@ -269,18 +269,14 @@ def two_inputs():
 def test_models_of_every_kind_are_forecast(build):
     keras.utils.set_random_seed(0)
     model = build()
-    shapes = keras.tree.map_structure(lambda t: (5, *t.shape[1:]), model.input)
-    if isinstance(shapes, dict):
-        x = {k: noise(*s, seed=i) for i, (k, s) in enumerate(shapes.items())}
-    else:
-        x = noise(5, *model.input.shape[1:])
+    x = keras.tree.map_structure(lambda t: noise(5, *t.shape[1:]), model.input)
     y = noise(5, *model.output.shape[1:], seed=9)
     last = list(freezing.layers_with_weights(model))[-1]
     result = kst.forecast(model, None, (x, y), [last, Arm("whole")], **STEPS)
     assert {row.label for row in result.rows} == {"unchanged", last, "whole"}
     count = sum(math.prod(w.shape) for w in model.trainable_weights)
     assert result["whole"].parameters == count
-    assert 0 < result[last].parameters < count or last == "dense"
+    assert 0 < result[last].parameters <= count
     assert all(np.isfinite(row.relative_rmse) for row in result.rows)
 
 
@@ -589,20 +585,11 @@ def test_the_curve_of_a_forecast_ends_at_its_prediction(found):
 # Planted problems, where the answer is known.
 
 
-def measured(model, row, target, test):
+def measured(model, recipe, target, test):
     """The correlation on other samples after the retraining that a row stands for."""
     network = model
-    if row.arm.trains:
-        schedule = keras.optimizers.schedules.CosineDecay(row.learning_rate, row.steps)
-        epochs = -(-row.steps // -(-len(target[0]) // row.batch_size))
-        network = kst.retrain(
-            model,
-            target,
-            row.arm.layers,
-            optimizer=keras.optimizers.Adam(schedule),
-            epochs=epochs,
-            batch_size=row.batch_size,
-        ).model
+    if recipe is not None:
+        network = kst.retrain(model, target, **recipe).model
     return metrics.pattern_correlation(test[1], answer(network, test[0]))
 
 
@@ -613,20 +600,27 @@ def test_the_best_arm_of_a_planted_problem_is_found(layer):
     target, test = (x[:8], y[:8]), (x[8:], y[8:])
     arms = ["conv_1", "conv_2", "conv_3", Arm("all layers")]
     result = kst.forecast(model, base, target, arms, **STEPS | {"steps": 150})
-    gave = {row.label: measured(model, row, target, test) for row in result.rows}
+    gave = {
+        row.label: measured(model, result.recipe_for(row.label), target, test)
+        for row in result.rows
+    }
     assert gave[result.best_row.label] >= max(gave.values()) - 0.01
 
 
 def test_a_target_of_other_amplitude_needs_a_gain_at_most(question):
-    """Twice the output: the pattern is right, the amplitude is half."""
+    """Twice the output and a little noise: the amplitude is half of what it should."""
     model, base, *_ = question
     x, y = base
+    y = 2.0 * (y + 0.05 * np.std(y) * noise(*y.shape, seed=4))
     arms = [Arm("output gain", freezing.OutputGain()), "conv_2"]
-    result = kst.forecast(model, base, (x, 2.0 * y), arms, **STEPS)
-    assert result.best_row.label in ("unchanged", "output gain")
-    assert result["unchanged"].correlation == pytest.approx(1.0)
-    assert result["unchanged"].relative_rmse == pytest.approx(0.5)
-    assert result["output gain"].relative_rmse == pytest.approx(0.0, abs=1e-6)
+    result = kst.forecast(model, base, (x, y), arms, **STEPS)
+    before, gain = result["unchanged"], result["output gain"]
+    assert result.best_row.correlation >= before.correlation
+    assert gain.correlation == pytest.approx(before.correlation, abs=1e-5)
+    assert before.relative_rmse == pytest.approx(
+        metrics.relative_rmse(y, answer(model, x)), rel=1e-4
+    )
+    assert gain.relative_rmse == pytest.approx(0.05, rel=0.2)
 
 
 # What is refused, in words.
@@ -675,7 +669,7 @@ def test_samples_without_an_end_are_refused(question):
     model, _, (x, y), _ = question
     tf = pytest.importorskip("tensorflow")
     endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(2).repeat()
-    with pytest.raises(ValueError, match="infinite"):
+    with pytest.raises(ValueError, match="never ends"):
         kst.forecast(model, None, endless, ["conv_1"], **STEPS)
 
 
