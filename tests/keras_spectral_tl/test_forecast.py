@@ -7,7 +7,6 @@ import math
 import keras
 import numpy as np
 import pytest
-from common import noise
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing, metrics, models
@@ -24,6 +23,7 @@ from keras_spectral_tl.scoring._contest import (
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.transfer import Samples
+from tests.keras_spectral_tl.common import noise
 
 SHAPE = (8, 8, 2)
 STEPS = {"steps": 30, "batch_size": 4, "progress": False}
