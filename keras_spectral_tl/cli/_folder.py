@@ -158,7 +158,7 @@ def _doubts(cc: float, systems: Mapping[str, System]) -> list[str]:
     """Return what speaks against findings on this network and these samples."""
     import numpy as np
 
-    found = []
+    found: list[str] = []
     if "base" not in systems:
         return found
     if not cc >= _LEAST_CC:
