@@ -6,9 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-import keras_spectral_tl as kst
-from keras_spectral_tl import freezing, metrics, models
-from keras_spectral_tl.scoring import Arm, ArmForecast, SampleCurve, default_arms
+from keras_spectral_tl import models
+from keras_spectral_tl.scoring import Arm, ArmForecast, SampleCurve
 from keras_spectral_tl.scoring._arms import joined_arms
 from keras_spectral_tl.scoring._contest import (
     _NOT_WORTH,
@@ -21,108 +20,8 @@ from keras_spectral_tl.scoring._holdout import Sizes, splits_of
 from keras_spectral_tl.scoring._trials import pool_of
 from keras_spectral_tl.transfer import Samples
 
+
 SHAPE = (8, 8, 2)
-STEPS = {"steps": 30, "batch_size": 4, "progress": False}
-
-
-def network(biases=0.1):
-    """Three convolutions with the same weights on every backend."""
-    model = models.build_sgs_cnn(SHAPE, num_layers=3, num_filters=4)
-    rng = np.random.default_rng(0)
-    model.set_weights(
-        [
-            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
-            if w.ndim > 1
-            else biases * rng.standard_normal(w.shape)
-            for w in model.get_weights()
-        ]
-    )
-    return model
-
-
-def answer(model, x):
-    return np.array(keras.ops.convert_to_numpy(model(x)))
-
-
-def planted(layer="conv_2", count=6):
-    """A network, base samples that it answers, target samples of a changed layer."""
-    model, rng = network(), np.random.default_rng(1)
-    teacher = models.copy_model(model)
-    changed = teacher.get_layer(layer)
-    changed.set_weights(
-        [w + 0.3 * rng.standard_normal(w.shape) for w in changed.get_weights()]
-    )
-    x = rng.standard_normal((count, *SHAPE)).astype("float32")
-    return model, (x[:4], answer(model, x[:4])), (x, answer(teacher, x))
-
-
-@pytest.fixture(scope="module")
-def question():
-    """A network and samples of both systems, with hashes of the network before."""
-    model, base, target = planted()
-    return model, base, target, freezing.layer_hashes(model)
-
-
-@pytest.fixture(scope="module")
-def found(question):
-    """A forecast of all default arms."""
-    model, base, target, _ = question
-    return kst.forecast(model, base, target, **STEPS)
-
-
-def test_every_arm_has_a_row_with_its_numbers(question, found):
-    model = question[0]
-    labels = {arm.label for arm in default_arms(model)}
-    assert labels >= {
-        *("unchanged", "output gain", "biases", "all layers", "from scratch"),
-        *("conv_1", "conv_2", "conv_3"),
-    }
-    frame = found.to_frame()
-    assert labels <= set(frame.index)
-    assert frame.index.name == "arm"
-    assert list(frame.columns) == [
-        *("correlation", "correlation_low", "correlation_high", "relative_rmse"),
-        *("base_correlation", "parameters", "learning_rate", "steps", "batch_size"),
-        *("cost", "measured_steps"),
-    ]
-    assert list(frame["correlation"]) == sorted(frame["correlation"], reverse=True)
-    assert (frame["correlation_low"] <= frame["correlation"]).all()
-    assert (frame["correlation"] <= frame["correlation_high"]).all()
-    assert frame.drop(columns="arm", errors="ignore").notna().all(axis=None)
-    for row in found.rows:
-        assert found[row.label] is row
-    weights = {w.path: math.prod(w.shape) for w in model.trainable_weights}
-    counts = frame["parameters"]
-    assert counts["unchanged"] == 0 and counts["output gain"] == 1
-    assert counts["all layers"] == counts["from scratch"] == sum(weights.values())
-    assert counts["biases"] == sum(n for p, n in weights.items() if "bias" in p)
-    assert counts["conv_2"] == sum(n for p, n in weights.items() if "conv_2" in p)
-
-
-def test_the_unchanged_network_is_evaluated_on_all_samples(question, found):
-    model, _, target, _ = question
-    row = found["unchanged"]
-    x, y = target
-    outputs = answer(model, x)
-    assert row.correlation == pytest.approx(metrics.pattern_correlation(y, outputs))
-    assert row.relative_rmse == pytest.approx(metrics.relative_rmse(y, outputs))
-    assert row.base_correlation == pytest.approx(1.0)
-    assert (row.steps, row.cost, row.measured_steps) == (0, 0.0, 0)
-    assert found.provenance["num_tested"] == len(x)
-
-
-def test_a_gain_changes_no_pattern(question, found):
-    row, before = found["output gain"], found["unchanged"]
-    assert row.correlation == pytest.approx(before.correlation, abs=1e-6)
-    assert row.relative_rmse < before.relative_rmse
-
-
-def test_the_network_is_left_as_it_was(question, found):
-    model, *_, before = question
-    assert freezing.layer_hashes(model) == before
-    assert found.provenance["weights_sha256"] == before
-    assert not model.compiled
-    assert all(layer.trainable for layer in model.layers)
 
 
 def dense():
@@ -140,9 +39,6 @@ def test_the_best_layers_are_joined_to_a_pair_and_a_block():
         *("conv_1", "conv_2", "conv_3"),
     )
     assert joined_arms(dense(), ["dense", "dense_1"]) == ()
-
-
-# Trials under changes of the network and its samples that change no function.
 
 
 def rng_of(seed):
@@ -177,8 +73,11 @@ def test_progress_beyond_the_trials_is_that_of_a_power_law():
 
 def test_no_more_is_to_come_than_there_are_passes():
     assert Effort(steps=20, batch_size=8).beyond(48, 160) == 0.0
-    assert Effort(steps=10, batch_size=1).beyond(48, 160) == 0.0
     assert Effort(steps=500, batch_size=8).beyond(48, 48) == 0.0
+    # A shorter retraining does not get as far, but at least as the short trial did.
+    assert -1.0 < Effort(steps=10, batch_size=8).beyond(48, 160) < 0.0
+    assert Effort(steps=6, batch_size=8).beyond(48, 160) == -1.0
+    assert Effort(steps=10, batch_size=1).beyond(48, 160) == -1.0
     more = [Effort(steps, 8).beyond(48, 160) for steps in (30, 100, 1000, 10**9)]
     assert more == sorted(more)
     assert more[-1] == pytest.approx(160**-0.8 / (48**-0.8 - 160**-0.8), rel=1e-4)
@@ -199,66 +98,60 @@ def test_the_effort_is_read_off_the_recipe():
 
 
 def rows_of(*rows):
-    """Rows of (correlation, on the base, weights, steps of the trial)."""
+    """Rows of (correlation, on the base, weights, relative error)."""
     return [
         ArmForecast(
             arm=Arm(f"arm {place}"),
             correlation=correlation,
             correlation_low=correlation,
             correlation_high=correlation,
-            relative_rmse=0.5,
+            relative_rmse=rmse,
             base_correlation=base,
             parameters=parameters,
             learning_rate=1e-3,
             steps=100,
             batch_size=4,
             cost=1.0,
-            measured_steps=measured,
+            measured_steps=48,
         )
-        for place, (correlation, base, parameters, measured) in enumerate(rows)
+        for place, (correlation, base, parameters, rmse) in enumerate(rows)
     ]
 
 
-def chosen(rows, keep=0.0, each=None, inflation=1.0):
-    each = [np.full(8, row.correlation) for row in rows] if each is None else each
-    return choose(rows, each, inflation, keep)
+def chosen(rows, keep=0.0, error=_SCATTER):
+    return choose(rows, lambda _one, _other: error, keep)
 
 
 def test_of_arms_that_tie_the_cheapest_is_chosen():
-    least = min(_SCATTER, _NOT_WORTH)
-    rows = rows_of((0.9, 1, 100, 48), (0.9 - 0.5 * least, 1, 10, 48), (0.5, 1, 1, 48))
+    least = 0.5 * min(_SCATTER, _NOT_WORTH)
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - least, 1, 10, 0.5), (0.5, 1, 1, 0.5))
     assert chosen(rows) == (1, [0], True)
 
 
+def test_an_arm_of_another_amplitude_does_not_tie_for_its_few_weights():
+    rows = rows_of((0.9, 1, 1, 0.5), (0.9, 1, 0, 0.8), (0.5, 1, 9, 0.5))
+    assert chosen(rows) == (0, [1], True)
+
+
 def test_a_difference_that_is_sure_decides():
-    rows = rows_of((0.9, 1, 100, 48), (0.9 - 5 * _SCATTER, 1, 10, 48))
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - 5 * _SCATTER, 1, 10, 0.5))
     assert chosen(rows) == (0, [], False)
 
 
 def test_a_difference_that_is_worth_it_but_not_sure_is_told():
     behind = 1.5 * max(_SCATTER, _NOT_WORTH)
-    rows = rows_of((0.9, 1, 100, 48), (0.9 - behind, 1, 10, 48))
-    assert chosen(rows) == (0, [1], True)
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - behind, 1, 10, 0.5))
+    assert chosen(rows, error=behind / 1.5) == (0, [1], True)
+    assert chosen(rows, error=behind / 1.7) == (0, [], False)  # 1.645 for 5 %
 
 
-def test_what_was_measured_without_training_has_no_scatter_of_seeds():
-    rows = rows_of((0.9, 1, 100, 48), (0.9 - 0.25 * _NOT_WORTH, 1, 0, 0))
-    assert chosen(rows) == (0, [], False)
-
-
-def test_differences_are_taken_sample_by_sample():
-    """Two arms that differ by the same on every sample, whatever samples differ by."""
-    rows = rows_of((0.8, 1, 100, 48), (0.8 - 5 * _SCATTER, 1, 10, 48))
-    samples = np.linspace(-0.1, 0.1, 8)
-    paired = [row.correlation + samples for row in rows]
-    assert chosen(rows, each=paired) == (0, [], False)
-    crossed = [rows[0].correlation + samples, rows[1].correlation - samples]
-    assert chosen(rows, each=crossed)[1:] == ([1], True)
-    assert chosen(rows, each=paired, inflation=1e6) == (0, [], False)
+def test_a_difference_without_error_decides_however_small_it_is():
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - 0.25 * _NOT_WORTH, 1, 0, 0.5))
+    assert chosen(rows, error=0.0) == (0, [], False)
 
 
 def test_the_base_counts_by_its_weight():
-    rows = rows_of((0.9, 0.2, 1, 48), (0.7, 0.8, 1, 48))
+    rows = rows_of((0.9, 0.2, 1, 0.5), (0.7, 0.8, 1, 0.5))
     assert chosen(rows)[0] == 0
     assert chosen(rows, keep=0.2)[0] == 0  # .76 against .72
     assert chosen(rows, keep=0.3)[0] == 1  # .69 against .73
@@ -311,12 +204,6 @@ def test_what_is_no_number_of_samples_is_refused(bad):
 def test_what_is_no_correlation_is_refused(bad):
     with pytest.raises(ValueError, match="correlation"):
         curve().samples_for(bad)
-
-
-# Planted problems, where the answer is known.
-
-
-# What is refused, in words.
 
 
 @pytest.mark.parametrize("label", ["", "  ", None, 3])
