@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import models
+import keras_spectral_tl as kst
+from keras_spectral_tl import freezing, models
 from keras_spectral_tl.scoring import Arm, ArmForecast, SampleCurve
 from keras_spectral_tl.scoring._arms import joined_arms
 from keras_spectral_tl.scoring._contest import (
@@ -19,9 +20,48 @@ from keras_spectral_tl.scoring._contest import (
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
 from keras_spectral_tl.scoring._trials import pool_of
 from keras_spectral_tl.transfer import Samples
-
+from tests.keras_spectral_tl.common import noise
 
 SHAPE = (8, 8, 2)
+STEPS = {"steps": 30, "batch_size": 4, "progress": False}
+
+
+def network(biases=0.1):
+    """Three convolutions with the same weights on every backend."""
+    model = models.build_sgs_cnn(SHAPE, num_layers=3, num_filters=4)
+    rng = np.random.default_rng(0)
+    model.set_weights(
+        [
+            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
+            if w.ndim > 1
+            else biases * rng.standard_normal(w.shape)
+            for w in model.get_weights()
+        ]
+    )
+    return model
+
+
+def answer(model, x):
+    return np.array(keras.ops.convert_to_numpy(model(x)))
+
+
+def planted(layer="conv_2", count=6):
+    """A network, base samples that it answers, target samples of a changed layer."""
+    model, rng = network(), np.random.default_rng(1)
+    teacher = models.copy_model(model)
+    changed = teacher.get_layer(layer)
+    changed.set_weights(
+        [w + 0.3 * rng.standard_normal(w.shape) for w in changed.get_weights()]
+    )
+    x = rng.standard_normal((count, *SHAPE)).astype("float32")
+    return model, (x[:4], answer(model, x[:4])), (x, answer(teacher, x))
+
+
+@pytest.fixture(scope="module")
+def question():
+    """A network and samples of both systems, with hashes of the network before."""
+    model, base, target = planted()
+    return model, base, target, freezing.layer_hashes(model)
 
 
 def dense():
@@ -204,6 +244,68 @@ def test_what_is_no_number_of_samples_is_refused(bad):
 def test_what_is_no_correlation_is_refused(bad):
     with pytest.raises(ValueError, match="correlation"):
         curve().samples_for(bad)
+
+
+# What is refused, in words.
+
+WRONG = {
+    "no arms": ({"arms": []}, TypeError, "arms must be a sequence"),
+    "a name for arms": ({"arms": "conv_1"}, TypeError, "arms must be a sequence"),
+    "equal labels": ({"arms": ["conv_1", "conv_1"]}, ValueError, "different labels"),
+    "unknown layer": ({"arms": ["conv_9"]}, KeyError, "conv_9"),
+    "keep without base": ({"keep": 0.5}, ValueError, "keep needs base_data"),
+    "keep too large": ({"keep": 1.5}, ValueError, "keep"),
+    "a seed below 0": ({"seed": -1}, ValueError, "seed"),
+    "one trajectory": ({"groups": [7] * 6}, ValueError, "two or more"),
+    "too few labels": ({"groups": [1, 2]}, ValueError, "each of the 6 target samples"),
+    "unknown option": ({"learning_rat": 1.0}, TypeError, "learning_rat"),
+    "no steps": ({"steps": 0}, ValueError, "steps"),
+    "no batch": ({"batch_size": -1}, ValueError, "batch_size"),
+    "no symmetry": ({"symmetries": [3]}, TypeError, "must be callables"),
+    "no normalization": ({"normalization": {}}, ValueError, "at least one"),
+    "shapes that change": (
+        {"symmetries": [lambda x, y: (x[:, :4], y[:, :4])]},
+        ValueError,
+        "changes the shapes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "kind", "match"), WRONG.values(), ids=list(WRONG))
+def test_bad_input_is_refused_in_words(question, options, kind, match):
+    model, _, target, before = question
+    with pytest.raises(kind, match=match):
+        kst.forecast(model, None, target, **{**STEPS, "arms": ["conv_1"], **options})
+    assert freezing.layer_hashes(model) == before
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_samples_that_are_not_finite_are_refused(question, value):
+    model, base, (x, y), _ = question
+    y = y.copy()
+    y[2, 1, 1, 0] = value
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        kst.forecast(model, base, (x, y), ["conv_1"], **STEPS)
+
+
+def test_samples_without_an_end_are_refused(question):
+    model, _, (x, y), _ = question
+    tf = pytest.importorskip("tensorflow")
+    endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(2).repeat()
+    with pytest.raises(ValueError, match="never ends"):
+        kst.forecast(model, None, endless, ["conv_1"], **STEPS)
+
+
+def test_one_sample_without_space_is_refused():
+    one = noise(1, 3), noise(1, 2)
+    with pytest.raises(ValueError, match="cannot be divided"):
+        kst.forecast(dense(), None, one, **STEPS)
+
+
+def test_data_of_another_shape_are_refused(question):
+    model, *_ = question
+    with pytest.raises(ValueError, match="shape"):
+        kst.forecast(model, None, (noise(4, 8, 8, 3), noise(4, 8, 8, 1)), **STEPS)
 
 
 @pytest.mark.parametrize("label", ["", "  ", None, 3])
