@@ -102,7 +102,7 @@ def _online(study: Study, setting: Setting) -> dict[str, Any]:
 def layer_rows(closures: dict[str, Any], study: Study) -> list[dict[str, Any]]:
     """Energies of two-layer LES over the time of the test split, against its DNS.
 
-    Ratios of kinetic energy by layer in the mean over the snapshots; nan where an LES
+    Ratios of kinetic energy by layer in the mean over the snapshots; None where an LES
     blew up.
     """
     examples = list(study.builder(study.target_system).as_data_source(split="test"))
@@ -130,7 +130,7 @@ def layer_rows(closures: dict[str, Any], study: Study) -> list[dict[str, Any]]:
                 )
             upper, lower = (energies(fields) / energies(list(truth))).tolist()
         except (FloatingPointError, ValueError):
-            upper = lower = float("nan")
+            upper = lower = None
         rows.append({"closure": name, "energy_upper": upper, "energy_lower": lower})
     return rows
 

@@ -134,7 +134,7 @@ TIERS = {
             "low_reynolds": "tiny_low_reynolds",
             "high_reynolds": "tiny_high_reynolds",
             "small_scales": "tiny_kf4",
-            **{name: f"tiny_{name}" for name in _TWO_LAYERS},
+            **{name: f"tiny_case_{name}" for name in _TWO_LAYERS},
         },
         num_layers=2,
         num_filters=4,
@@ -186,5 +186,5 @@ _TINY = {
     "tiny_low_reynolds": _tiny(50.0, 2),
     "tiny_high_reynolds": _tiny(200.0, 2),
     "tiny_kf4": _tiny(100.0, 4),
-    **{f"tiny_{name}": _tiny_layers(name) for name in _TWO_LAYERS},
+    **{f"tiny_case_{name}": _tiny_layers(name) for name in _TWO_LAYERS},
 }

@@ -185,4 +185,4 @@ def test_two_layers_go_through_every_stage_in_pieces(reproduce, tmp_path):
     assert [list(t["cc"]) for t in summary["transfers"]] == [LAYERS, LAYERS]
     (online,) = summary["online"].values()
     assert online["rows"][0]["closure"] == "no closure"
-    assert all(math.isfinite(row["energy_upper"]) for row in online["rows"])
+    assert 0.0 < online["rows"][0]["energy_upper"] < 10.0
