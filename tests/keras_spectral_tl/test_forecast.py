@@ -1,5 +1,7 @@
 """Forecasts: what is predicted, chosen and refused, and what they leave alone."""
 
+import dataclasses
+import json
 import math
 
 import keras
@@ -7,8 +9,8 @@ import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
-from keras_spectral_tl import freezing, models
-from keras_spectral_tl.scoring import Arm, ArmForecast, SampleCurve
+from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl.scoring import Arm, ArmForecast, SampleCurve, default_arms
 from keras_spectral_tl.scoring._arms import joined_arms
 from keras_spectral_tl.scoring._contest import (
     _NOT_WORTH,
@@ -62,6 +64,131 @@ def question():
     """A network and samples of both systems, with hashes of the network before."""
     model, base, target = planted()
     return model, base, target, freezing.layer_hashes(model)
+
+
+@pytest.fixture(scope="module")
+def found(question):
+    """A forecast of a gain, a layer and all layers."""
+    model, base, target, _ = question
+    arms = [Arm("output gain", freezing.OutputGain()), "conv_2", Arm("all layers")]
+    return kst.forecast(model, base, target, arms, **STEPS)
+
+
+def test_there_are_arms_from_nothing_to_everything(question):
+    labels = [arm.label for arm in default_arms(question[0])]
+    assert labels[:2] == ["unchanged", "output gain"]
+    assert labels[-2:] == ["all layers", "from scratch"]
+    assert {"biases", "conv_1", "conv_2", "conv_3"} < set(labels)
+
+
+def test_every_arm_has_a_row_with_its_numbers(question, found):
+    model = question[0]
+    frame = found.to_frame()
+    assert set(frame.index) == {"unchanged", "output gain", "conv_2", "all layers"}
+    assert frame.index.name == "arm"
+    assert list(frame.columns) == [
+        *("correlation", "correlation_low", "correlation_high", "relative_rmse"),
+        *("base_correlation", "parameters", "learning_rate", "steps", "batch_size"),
+        *("cost", "measured_steps"),
+    ]
+    assert list(frame["correlation"]) == sorted(frame["correlation"], reverse=True)
+    assert (frame["correlation_low"] <= frame["correlation"]).all()
+    assert (frame["correlation"] <= frame["correlation_high"]).all()
+    assert frame.drop(columns="arm", errors="ignore").notna().all(axis=None)
+    for row in found.rows:
+        assert found[row.label] is row
+    weights = {w.path: math.prod(w.shape) for w in model.trainable_weights}
+    counts = frame["parameters"]
+    assert counts["unchanged"] == 0 and counts["output gain"] == 1
+    assert counts["all layers"] == sum(weights.values())
+    assert counts["conv_2"] == sum(n for p, n in weights.items() if "conv_2" in p)
+
+
+def test_the_unchanged_network_is_evaluated_on_all_samples(question, found):
+    model, _, target, _ = question
+    row = found["unchanged"]
+    x, y = target
+    outputs = answer(model, x)
+    assert row.correlation == pytest.approx(metrics.pattern_correlation(y, outputs))
+    assert row.relative_rmse == pytest.approx(metrics.relative_rmse(y, outputs))
+    assert row.base_correlation == pytest.approx(1.0)
+    assert (row.steps, row.cost, row.measured_steps) == (0, 0.0, 0)
+    assert found.provenance["num_tested"] == len(x)
+
+
+def test_a_gain_changes_no_pattern(question, found):
+    row, before = found["output gain"], found["unchanged"]
+    assert row.correlation == pytest.approx(before.correlation, abs=1e-6)
+    assert row.relative_rmse < before.relative_rmse
+
+
+def test_the_network_is_left_as_it_was(question, found):
+    model, *_, before = question
+    assert freezing.layer_hashes(model) == before
+    assert found.provenance["weights_sha256"] == before
+    assert not model.compiled
+    assert all(layer.trainable for layer in model.layers)
+
+
+def test_the_recipe_retrains_what_it_says(question, found):
+    model, _, target, before = question
+    row = found.best_row
+    assert found.best is row.arm
+    result = kst.retrain(model, target, **found.recipe)
+    # Beside the arm the gain of the output may train.
+    assert result.num_trainable - row.parameters in (0, 1)
+    batches = -(-len(target[0]) // row.batch_size)
+    steps = len(result.history["loss"]) * batches
+    assert row.steps <= steps < row.steps + batches
+    if isinstance(row.arm.layers, str | tuple | None | freezing.BiasesOf):
+        chosen = freezing.select_layers(model, row.arm.layers)
+        assert set(result.changed_weights) == set(chosen.variables)
+    schedule = found.recipe["optimizer"].get_config()["learning_rate"]["config"]
+    assert schedule["initial_learning_rate"] == pytest.approx(row.learning_rate)
+    assert schedule["decay_steps"] == row.steps
+    assert freezing.layer_hashes(model) == before
+
+
+def test_the_json_file_holds_everything(found, tmp_path):
+    document = json.loads(found.to_json(tmp_path / "forecast.json").read_text())
+    assert set(document) == {
+        *("best", "reason", "abstained", "ties", "arms", "spectra", "provenance"),
+    }
+    assert document["best"] == found.best_row.label
+    assert document["abstained"] is found.abstained is bool(document["ties"])
+    frame = found.to_frame()
+    for label, row in document["arms"].items():
+        assert row == {k: pytest.approx(v) for k, v in frame.loc[label].items()}
+    assert document["spectra"].keys() >= {"residual_spectrum_before", "systems"}
+    assert document["provenance"]["num_target_samples"] == 6
+
+
+def test_at_most_twenty_five_lines_are_printed(found):
+    rows = [
+        dataclasses.replace(row, arm=Arm(f"{row.label} {number}"))
+        for number in range(5)
+        for row in found.rows
+    ]
+    many = dataclasses.replace(found, rows=(*found.rows, *rows), reason="word " * 400)
+    for one in (found, many):
+        lines = repr(one).splitlines()
+        assert len(lines) <= 25
+        assert max(map(len, lines)) <= 100
+    assert "<- best" in repr(found)
+    assert "more arms" in repr(many)
+
+
+def test_what_is_measured_is_drawn_beside_the_forecast(found):
+    axes = found.plot(measured={"conv_2": 0.9})
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == [row.label for row in found.rows]
+    marks = [line.get_xdata() for line in axes.lines if line.get_marker() == "x"]
+    assert [0.9] in [list(mark) for mark in marks]
+
+
+def test_an_unknown_arm_is_refused_with_the_known_ones(found):
+    with pytest.raises(KeyError, match=r"no arm 'conv_9'.*unchanged"):
+        found["conv_9"]
 
 
 def dense():
