@@ -175,7 +175,7 @@ def public_names(package: str) -> set[str]:
 
 def test_public_names_do_not_become_more():
     """An object listed in two places counts once; 220 are to be reached."""
-    assert sum(len(public_names(package)) for package in PACKAGES) <= 240
+    assert sum(len(public_names(package)) for package in PACKAGES) <= 238
 
 
 def private_imports(source: str) -> list[str]:
