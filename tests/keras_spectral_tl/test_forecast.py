@@ -10,6 +10,7 @@ import pytest
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl._graph.layers import fetch, layers_with_weights, named_weights
 from keras_spectral_tl.scoring import Arm, ArmForecast, SampleCurve, default_arms
 from keras_spectral_tl.scoring._arms import joined_arms
 from keras_spectral_tl.scoring._contest import (
@@ -20,7 +21,7 @@ from keras_spectral_tl.scoring._contest import (
     usual_rate,
 )
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
-from keras_spectral_tl.scoring._trials import pool_of
+from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
 
@@ -130,6 +131,20 @@ def test_the_network_is_left_as_it_was(question, found):
     assert all(layer.trainable for layer in model.layers)
 
 
+def test_a_seed_decides_everything(question):
+    model, base, target, _ = question
+    keras.utils.set_random_seed(5)
+    one = kst.forecast(model, base, target, ["conv_3"], 3, **STEPS)
+    keras.utils.set_random_seed(6)
+    same = kst.forecast(model, base, target, ["conv_3"], 3, **STEPS)
+    assert one.to_dict()["arms"] == same.to_dict()["arms"]
+    other = kst.forecast(model, base, target, ["conv_3"], 4, **STEPS)
+    assert one["conv_3"].correlation != other["conv_3"].correlation
+    assert one["unchanged"].correlation == pytest.approx(
+        other["unchanged"].correlation, rel=1e-6
+    )
+
+
 def test_the_recipe_retrains_what_it_says(question, found):
     model, _, target, before = question
     row = found.best_row
@@ -147,6 +162,18 @@ def test_the_recipe_retrains_what_it_says(question, found):
     assert schedule["initial_learning_rate"] == pytest.approx(row.learning_rate)
     assert schedule["decay_steps"] == row.steps
     assert freezing.layer_hashes(model) == before
+
+
+def test_nothing_to_retrain_has_no_recipe(question):
+    """The network is right on these samples already."""
+    model, base, *_ = question
+    result = kst.forecast(model, None, base, ["conv_1"], **STEPS)
+    assert result.best_row.label == "unchanged"
+    assert result.recipe is None
+    assert "Leave it as it is" in result.reason
+    assert math.isnan(result["conv_1"].base_correlation)
+    with pytest.raises(ValueError, match="Nothing is retrained"):
+        result.sample_curve()
 
 
 def test_the_json_file_holds_everything(found, tmp_path):
@@ -191,9 +218,82 @@ def test_an_unknown_arm_is_refused_with_the_known_ones(found):
         found["conv_9"]
 
 
+def test_progress_is_called_after_each_trial(question):
+    model, base, target, _ = question
+    rows = []
+    kst.forecast(model, base, target, ["conv_3"], **STEPS | {"progress": rows.append})
+    assert [row["done"] for row in rows] == list(range(1, len(rows) + 1))
+    assert {row["arm"] for row in rows} == {"unchanged", "conv_3"}
+    assert rows[-1]["total"] >= len(rows)
+
+
+def test_one_sample_is_fitted_and_tested_by_halves(question):
+    model, base, (x, y), _ = question
+    result = kst.forecast(model, base, (x[:1], y[:1]), ["conv_2"], **STEPS)
+    assert result.provenance["num_tested"] == 1
+    assert "1 target sample" in result.reason
+    row = result["unchanged"]
+    expected = metrics.pattern_correlation(y[:1], answer(model, x[:1]))
+    assert row.correlation == pytest.approx(expected, rel=1e-5)
+    assert row.correlation_low < row.correlation < row.correlation_high
+    why = "four target samples or more" if result.recipe else "Nothing is retrained"
+    with pytest.raises(ValueError, match=why):
+        result.sample_curve()
+
+
+def nested():
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, padding="same")],
+        name="inner",
+    )
+    inputs = keras.Input(SHAPE)
+    hidden = keras.layers.Conv2D(3, 3, padding="same", activation="relu")(inputs)
+    return keras.Model(inputs, inner(hidden))
+
+
 def dense():
     layers = [keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(2)]
     return keras.Sequential([keras.Input((3,)), *layers])
+
+
+def one_dimension():
+    layers = [keras.layers.Conv1D(n, 3, padding="same") for n in (3, 1)]
+    return keras.Sequential([keras.Input((10, 2)), *layers])
+
+
+def two_inputs():
+    inputs = {name: keras.Input((4,), name=name) for name in ("first", "second")}
+    joined = keras.layers.Concatenate()(list(inputs.values()))
+    return keras.Model(inputs, keras.layers.Dense(2)(joined))
+
+
+@pytest.mark.parametrize("build", [nested, dense, one_dimension, two_inputs])
+def test_models_of_every_kind_are_forecast(build):
+    keras.utils.set_random_seed(0)
+    model = build()
+    x = keras.tree.map_structure(lambda t: noise(5, *t.shape[1:]), model.input)
+    y = noise(5, *model.output.shape[1:], seed=9)
+    last = list(freezing.layers_with_weights(model))[-1]
+    result = kst.forecast(model, None, (x, y), [last, Arm("whole")], **STEPS)
+    assert {row.label for row in result.rows} == {"unchanged", last, "whole"}
+    count = sum(math.prod(w.shape) for w in model.trainable_weights)
+    assert result["whole"].parameters == count
+    assert 0 < result[last].parameters <= count
+    assert all(np.isfinite(row.relative_rmse) for row in result.rows)
+
+
+def test_arms_are_ones_own_or_what_retrain_takes(question):
+    model, base, target, _ = question
+    arms = [
+        Arm("ends", ("conv_1", "conv_3")),
+        ("conv_1", "conv_2"),
+        Arm("biases of the last", freezing.BiasesOf(freezing.Depth(-1))),
+        Arm("nothing", ()),
+    ]
+    result = kst.forecast(model, base, target, arms, **STEPS)
+    known = {"ends", "conv_1+conv_2", "biases of the last", "nothing"}
+    assert {row.label for row in result.rows} == known
+    assert result["biases of the last"].parameters == 1
 
 
 def test_the_best_layers_are_joined_to_a_pair_and_a_block():
@@ -208,8 +308,105 @@ def test_the_best_layers_are_joined_to_a_pair_and_a_block():
     assert joined_arms(dense(), ["dense", "dense_1"]) == ()
 
 
+# Trials under changes of the network and its samples that change no function.
+
+
+def tried(model, target):
+    """Rate and trial of each layer, and the unchanged network's."""
+    samples = Samples.of(target)
+    splits = splits_of(np.shape(target[1]), (1, 2), Sizes(4, 2, 2), rng_of(0))
+    pool = pool_of(samples, None, None, (), rng_of(0))
+    trials = Trials(model, pool, splits, np.random.SeedSequence(0))
+    weights = named_weights(layers_with_weights(model)).values()
+    kernels = [fetch(w) for w in weights if len(w.shape) > 1]
+    found = {}
+    arms = [Arm(name, name) for name in ("conv_1", "conv_2", "conv_3")]
+    for arm, part, run in trials.of(arms):
+        rate = usual_rate(part.gradient.function.values, kernels)
+        found[arm.label] = rate, run(rate, 12)
+    return found
+
+
 def rng_of(seed):
     return np.random.default_rng(seed)
+
+
+def rescaled(model, target):
+    """Two ReLU layers times c and 1 / c, with the bias in between."""
+    first, second = (model.get_layer(name) for name in ("conv_1", "conv_2"))
+    first.set_weights([4.0 * w for w in first.get_weights()])
+    kernel, bias = second.get_weights()
+    second.set_weights([kernel / 4.0, bias])
+    return target, {"conv_1": 4.0, "conv_3": 1.0}
+
+
+def units_of_y(model, target):
+    last = model.get_layer("conv_3")
+    last.set_weights([8.0 * w for w in last.get_weights()])
+    return (target[0], 8.0 * target[1]), {"conv_1": 1.0, "conv_2": 1.0, "conv_3": 8.0}
+
+
+def units_of_x(model, target):
+    first = model.get_layer("conv_1")
+    kernel, bias = first.get_weights()
+    first.set_weights([kernel / 2.0, bias])
+    return (2.0 * target[0], target[1]), {"conv_2": 1.0, "conv_3": 1.0}
+
+
+def channels_in_another_order(model, target):
+    order = [2, 0, 3, 1]
+    first, second = (model.get_layer(name) for name in ("conv_1", "conv_2"))
+    kernel, bias = first.get_weights()
+    first.set_weights([kernel[..., order], bias[order]])
+    kernel, bias = second.get_weights()
+    second.set_weights([kernel[:, :, order], bias])
+    return target, dict.fromkeys(("conv_1", "conv_2", "conv_3"), 1.0)
+
+
+@pytest.fixture(scope="module")
+def before():
+    model, _, target = planted()
+    return tried(model, target)
+
+
+@pytest.mark.parametrize(
+    "change", [rescaled, units_of_y, units_of_x, channels_in_another_order]
+)
+def test_trials_do_not_depend_on_how_a_function_is_written(before, change):
+    """The rate follows the size of the kernels, so Adam takes the same way.
+
+    Not so where weights of one layer scale differently: the second of two rescaled
+    layers, and the first where the units of x change, have a bias that does not scale.
+    """
+    model, _, target = planted()
+    target, factors = change(model, target)
+    after = tried(model, target)
+    for label, factor in factors.items():
+        (rate, trial), (scaled, other) = before[label], after[label]
+        assert scaled == pytest.approx(factor * rate, rel=1e-6)
+        np.testing.assert_allclose(other.correlations, trial.correlations, atol=2e-4)
+        np.testing.assert_allclose(other.errors, trial.errors, rtol=2e-3, atol=1e-5)
+
+
+def test_without_biases_both_rescaled_layers_take_the_same_way():
+    trials = []
+    for factor in (1.0, 4.0):
+        layers = [
+            keras.layers.Conv2D(
+                n, 3, padding="same", activation=a, use_bias=False, name=f"conv_{i}"
+            )
+            for i, (n, a) in enumerate([(3, "relu"), (2, "relu"), (1, None)], 1)
+        ]
+        model = keras.Sequential([keras.Input(SHAPE), *layers])
+        rng = rng_of(3)
+        model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+        for layer, scale in ((layers[0], factor), (layers[1], 1.0 / factor)):
+            layer.set_weights([scale * w for w in layer.get_weights()])
+        x = noise(6, *SHAPE).astype("float32")
+        trials.append(tried(model, (x, noise(6, 8, 8, 1, seed=1))))
+    for label in ("conv_1", "conv_2", "conv_3"):
+        one, other = (found[label][1] for found in trials)
+        np.testing.assert_allclose(other.correlations, one.correlations, atol=2e-4)
 
 
 def test_the_rate_is_that_of_the_kernels_alone():
@@ -371,6 +568,58 @@ def test_what_is_no_number_of_samples_is_refused(bad):
 def test_what_is_no_correlation_is_refused(bad):
     with pytest.raises(ValueError, match="correlation"):
         curve().samples_for(bad)
+
+
+def test_the_curve_of_a_forecast_ends_at_its_prediction(found):
+    assert found.recipe is not None
+    one = found.sample_curve()
+    assert one.num_samples[-1] == 4  # six samples, of which two are tested at a time
+    assert list(one.num_samples) == [1, 2, 4]
+    assert one.correlations[-1] == pytest.approx(found.best_row.correlation)
+    low, high = one.asymptote, one.asymptote + one.slope
+    assert 0.0 <= low <= high
+    assert found.samples_for(0.05) == 1
+
+
+# Planted problems, where the answer is known.
+
+
+def measured(model, recipe, target, test):
+    """The correlation on other samples after the retraining that a row stands for."""
+    network = model
+    if recipe is not None:
+        network = kst.retrain(model, target, **recipe).model
+    return metrics.pattern_correlation(test[1], answer(network, test[0]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["conv_1", "conv_2"])
+def test_the_best_arm_of_a_planted_problem_is_found(layer):
+    model, base, (x, y) = planted(layer, count=24)
+    target, test = (x[:8], y[:8]), (x[8:], y[8:])
+    arms = ["conv_1", "conv_2", "conv_3", Arm("all layers")]
+    result = kst.forecast(model, base, target, arms, **STEPS | {"steps": 150})
+    gave = {
+        row.label: measured(model, result.recipe_for(row.label), target, test)
+        for row in result.rows
+    }
+    assert gave[result.best_row.label] >= max(gave.values()) - 0.01
+
+
+def test_a_target_of_other_amplitude_needs_a_gain_at_most(question):
+    """Twice the output and a little noise: the amplitude is half of what it should."""
+    model, base, *_ = question
+    x, y = base
+    y = 2.0 * (y + 0.05 * np.std(y) * noise(*y.shape, seed=4))
+    arms = [Arm("output gain", freezing.OutputGain()), "conv_2"]
+    result = kst.forecast(model, base, (x, y), arms, **STEPS)
+    before, gain = result["unchanged"], result["output gain"]
+    assert result.best_row.correlation >= before.correlation
+    assert gain.correlation == pytest.approx(before.correlation, abs=1e-5)
+    assert before.relative_rmse == pytest.approx(
+        metrics.relative_rmse(y, answer(model, x)), rel=1e-4
+    )
+    assert gain.relative_rmse == pytest.approx(0.05, rel=0.2)
 
 
 # What is refused, in words.
