@@ -206,10 +206,11 @@ def row_of(
         special.ndtri(1.0 - _LEVEL)
         * math.hypot(sure * beyond, scatter if trial.passes else 0.0),
     )
-    # What gain and pattern leave of the error falls with the pattern's.
-    left = math.sqrt(max(1.0 - correlation**2, 0.0))
-    now = math.sqrt(max(1.0 - trial.correlation**2, 1e-12))
-    rmse = math.sqrt(float(np.mean(trial.errors))) * left / now
+    rmse = math.sqrt(float(np.mean(trial.errors)))
+    if beyond and trial.correlation < 1.0:
+        # What gain and pattern leave of the error falls with the pattern's.
+        left, now = (1.0 - c**2 for c in (correlation, trial.correlation))
+        rmse *= math.sqrt(max(left, 0.0) / now)
     steps = effort.steps if candidate.arm.trains else 0
     row = ArmForecast(
         arm=candidate.arm,

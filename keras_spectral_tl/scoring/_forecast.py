@@ -247,7 +247,9 @@ class _Task:
         if not chosen.arm.trains:
             return None
         schedule = keras.optimizers.schedules.CosineDecay(row.learning_rate, row.steps)
-        batches = -(-len(self.target) // row.batch_size)
+        # Replayed samples come on top, as many as there are of the target.
+        samples = len(self.target) * (1 if self.replay is None else 2)
+        batches = -(-samples // row.batch_size)
         given = {
             "symmetries": self.symmetries or None,
             "replay": self.replay,

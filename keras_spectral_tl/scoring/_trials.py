@@ -363,19 +363,7 @@ def _images(
         )
     count = min(len(symmetries), _MOST_IMAGES - 1, max(_MOST_FITTED // len(target), 1))
     chosen = np.sort(rng.permutation(len(symmetries))[:count])
-    found = []
-    for place in chosen:
-        x, y = symmetries[place](target.x, target.y)
-        image = Samples.of((x, y))
-        shapes = [_shapes(image), _shapes(target)]
-        if shapes[0] != shapes[1] or len(image) != len(target):
-            raise ValueError(
-                f"The symmetry {symmetries[place]!r} changes the shapes of samples "
-                f"from {shapes[1]} to {shapes[0]}. Leave out quarter turns of fields "
-                "that are not square."
-            )
-        found.append(image)
-    return found
+    return [target.image(symmetries[place]) for place in chosen]
 
 
 def _shapes(samples: Samples) -> list[tuple[int, ...]]:
