@@ -191,7 +191,7 @@ def row_of(
     each, sure, scatter = trial.correlations, 0.0, _SCATTER
     if candidate.long is not None:
         each = progressed(candidate, before, effort)
-        sure = _UNSURE
+        sure = 1.0 if candidate.arm.is_new else _UNSURE
     elif trial.passes:
         # Arms that learn from nothing have no correlation to begin with.
         start = min(before.correlation, max(trial.correlation, 0.0))
@@ -379,8 +379,28 @@ class Contest:
             slow = [c for c in trained if c.parameters == most]
             known = [c for c in slow if not c.arm.is_new]
             if self._effort.rate is None:
-                self._each(_with(_leading(trained, _WITH_RATES), known), self._rates)
+                more = [*known, *self._spoiled(trained)]
+                self._each(_with(_leading(trained, _WITH_RATES), more), self._rates)
             self._each(_with(_leading(trained, _WITH_LONG), slow), self._longer)
+
+    def _spoiled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return arms that are behind a part of themselves: their rate is too high."""
+        weights = {
+            id(c): set(freezing.select_layers(self._model, c.arm.layers).variables)
+            for c in candidates
+            if not adds_parts(c.arm.layers)
+        }
+        plain = [c for c in candidates if id(c) in weights]
+        return [
+            c
+            for c in plain
+            if any(
+                other.trials is c.trials
+                and weights[id(other)] < weights[id(c)]
+                and other.trial.correlation > c.trial.correlation
+                for other in plain
+            )
+        ]
 
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         found = []
