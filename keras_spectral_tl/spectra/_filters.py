@@ -117,9 +117,10 @@ class PrincipalFilters(Result):
 
         Example:
             >>> from keras_spectral_tl import build_sgs_cnn, retrain
+            >>> keras.utils.set_random_seed(0)
             >>> old = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
             >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
-            >>> y = old.predict(x + 0.5, verbose=0)
+            >>> y = np.roll(old.predict(x, verbose=0), 1, axis=1)
             >>> new = retrain(old, (x, y), "conv_2", epochs=20, batch_size=4).model
             >>> found = principal_filters(old, new, "conv_2")
             >>> shares = found.effects(old, new, "conv_2", (x, y), numbers=(25,))

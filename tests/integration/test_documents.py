@@ -84,7 +84,8 @@ def check_readme(names):
     )
     row = names["result"].row(names["test"])
     assert base > 0.8
-    assert set(names["result"].changed) == set(names["result"].trained)
+    added = {"output_gain"}  # from which a retraining may start
+    assert set(names["result"].changed) == set(names["result"].trained) - added
     assert names["forecast"].best_row.correlation > target
     assert row["cc"] > target + 0.1
 

@@ -14,7 +14,8 @@ import keras_spectral_tl as kst
 from keras_spectral_tl import plotting
 
 ROOT = Path(__file__).parents[2]
-SAVED_BY = {"scores_and_sweep": "quickstart"}  # shown, but drawn elsewhere
+# Shown, but drawn elsewhere.
+SAVED_BY = {"scores_and_sweep": "quickstart", "forecast": "quickstart"}
 
 
 @pytest.fixture(scope="module")

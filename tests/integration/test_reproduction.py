@@ -146,7 +146,8 @@ def test_every_case_has_its_flows_and_fits_its_samples(reproduce, tier):
     tiers = import_module("reproduction.tiers")
     chosen = tiers.TIERS[tier]
     for base, target in tiers.CASES.values():
-        assert (target, base) in tiers.CASES.values()
+        # The published cases of two layers go one way.
+        assert base == "qg_eddy" or (target, base) in tiers.CASES.values()
         for system in (base, target):
             ensemble = tiers.ensemble_of(chosen.flows[system])
             samples = ensemble.num_trajectories[0] * ensemble.num_snapshots

@@ -271,8 +271,10 @@ def two_inputs():
 def test_models_of_every_kind_are_forecast(build):
     keras.utils.set_random_seed(0)
     model = build()
-    x = keras.tree.map_structure(lambda t: noise(5, *t.shape[1:]), model.input)
-    y = noise(5, *model.output.shape[1:], seed=9)
+    sequential = isinstance(model, keras.Sequential)  # has a list of inputs only
+    inputs = model.inputs[0] if sequential else model.input
+    x = keras.tree.map_structure(lambda t: noise(5, *t.shape[1:]), inputs)
+    y = noise(5, *model.outputs[0].shape[1:], seed=9)
     last = list(freezing.layers_with_weights(model))[-1]
     result = kst.forecast(model, None, (x, y), [last, Arm("whole")], **STEPS)
     assert {row.label for row in result.rows} == {"unchanged", last, "whole"}
