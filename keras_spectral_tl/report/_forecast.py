@@ -25,7 +25,8 @@ def forecast_answer(
     """
     arms, best = document["arms"], document["best"]
     row = arms[best]
-    before = next((r for r in arms.values() if not r["parameters"]), {})
+    unchanged = (r for r in arms.values() if not r["parameters"])
+    before: dict[str, Any] = next(unchanged, {})
     now, on_base = (
         number(before.get(name)) for name in ("correlation", "base_correlation")
     )
