@@ -114,7 +114,7 @@ def table(out: Path) -> str:
         best = {
             label: max((v for v in rates.values() if v), key=lambda v: v["correlation"])
             for label, rates in done["arms"].items()
-            if any(rates.values())
+            if any(rates.values()) and label in predicted
         }
         gives = {label: found["correlation"] for label, found in best.items()}
         top, choice = max(gives.values()), done["forecast"]["best"]
