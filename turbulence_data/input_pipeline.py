@@ -5,6 +5,7 @@ All of it happens at read time; nothing of it is on disk.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,8 +34,26 @@ Array = NDArray[np.float32]
 Example = Mapping[str, Any]
 
 
+class _ByChannel(abc.ABC):
+    """Normalization of inputs and outputs by mean and deviation of each channel."""
+
+    def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return `(field - mean) / std` of inputs and outputs, channels last."""
+        (mean_x, std_x), (mean_y, std_y) = self._channels()
+        return (x - mean_x) / std_x, (y - mean_y) / std_y
+
+    def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return `field * std + mean`, the inverse of `normalize`."""
+        (mean_x, std_x), (mean_y, std_y) = self._channels()
+        return x * std_x + mean_x, y * std_y + mean_y
+
+    @abc.abstractmethod
+    def _channels(self) -> list[tuple[Array, Array]]:
+        """Return means and deviations of the channels of inputs, and of outputs."""
+
+
 @dataclass(frozen=True)
-class Normalization:
+class Normalization(_ByChannel):
     """Mean and standard deviation of each field, of one train split.
 
         normalized = (field - mean) / std
@@ -103,16 +122,6 @@ class Normalization:
         stds = [float(np.std(field, dtype=float)) for field in fields]
         return cls(*zip(means, stds, strict=True))
 
-    def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return `(field - mean) / std` of inputs and outputs, channels last."""
-        (mean_x, std_x), (mean_y, std_y) = self._channels()
-        return (x - mean_x) / std_x, (y - mean_y) / std_y
-
-    def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return `field * std + mean`, the inverse of `normalize`."""
-        (mean_x, std_x), (mean_y, std_y) = self._channels()
-        return x * std_x + mean_x, y * std_y + mean_y
-
     def _channels(self) -> list[tuple[Array, Array]]:
         return [
             (
@@ -127,7 +136,7 @@ Pairs = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class TwoLayerNormalization:
+class TwoLayerNormalization(_ByChannel):
     """Mean and standard deviation of each field of each layer, of one train split.
 
         normalized = (field - mean) / std
@@ -215,16 +224,6 @@ class TwoLayerNormalization:
             vorticity=(pairs[2], pairs[3]),
             sgs_forcing=(pairs[4], pairs[5]),
         )
-
-    def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return `(field - mean) / std` of inputs and outputs, channels last."""
-        (mean_x, std_x), (mean_y, std_y) = self._channels()
-        return (x - mean_x) / std_x, (y - mean_y) / std_y
-
-    def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return `field * std + mean`, the inverse of `normalize`."""
-        (mean_x, std_x), (mean_y, std_y) = self._channels()
-        return x * std_x + mean_x, y * std_y + mean_y
 
     def _channels(self) -> list[tuple[Array, Array]]:
         inputs = np.array([*self.streamfunction, *self.vorticity], np.float32)

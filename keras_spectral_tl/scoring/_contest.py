@@ -116,7 +116,6 @@ class Candidate:
         step: Forward passes that one training step of a sample takes.
         short: Trial of few steps by power of 3, at the usual rate times that.
         long: Trial of more steps at the best of these, or None.
-        gain: Gain of the output, where that is the arm.
     """
 
     arm: Arm
@@ -127,7 +126,6 @@ class Candidate:
     step: float = 0.0
     short: dict[int, Trial] = dataclasses.field(default_factory=dict)
     long: Trial | None = None
-    gain: float = 1.0
 
     @property
     def power(self) -> int:
@@ -145,7 +143,7 @@ class Candidate:
         return self.long or self.short[self.power]
 
 
-def progressed(candidate: Candidate, before: Trial, effort: Effort) -> Array:
+def progressed(candidate: Candidate, effort: Effort) -> Array:
     """Return the correlation of each sample tested after the whole retraining.
 
     What a short and a long trial differ by goes on as `Effort.beyond` says.
@@ -172,7 +170,7 @@ def typical_progress(candidates: Sequence[Candidate], effort: Effort) -> float:
         before = candidate.trials.unchanged()
         short = candidate.short[candidate.power].correlation
         removed = short - before.correlation
-        reached = float(np.mean(progressed(candidate, before, effort)))
+        reached = float(np.mean(progressed(candidate, effort)))
         if removed > 0.0:
             found.append((reached - short) / removed)
     return float(np.clip(np.median(found), 0.0, 1.0)) if found else 0.0
@@ -190,7 +188,7 @@ def row_of(
     trial = candidate.trial
     each, sure, scatter = trial.correlations, 0.0, _SCATTER
     if candidate.long is not None:
-        each = progressed(candidate, before, effort)
+        each = progressed(candidate, effort)
         sure = 1.0 if candidate.arm.is_new else _UNSURE
     elif trial.passes:
         # Arms that learn from nothing have no correlation to begin with.
@@ -432,10 +430,10 @@ class Contest:
         if not candidate.arm.trains:
             candidate.long = candidate.trials.unchanged()
         else:
-            candidate.long, candidate.gain = candidate.trials.with_gain()
+            candidate.long, gain = candidate.trials.with_gain()
             candidate.parameters, candidate.step = 1, 1.0
             # Twice the way that the gain has to go.
-            way = max(abs(candidate.gain - 1.0), 0.01)
+            way = max(abs(gain - 1.0), 0.01)
             candidate.rate = 4.0 * way / self._effort.steps
         self._report(candidate, candidate.long)
 

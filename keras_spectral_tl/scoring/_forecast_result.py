@@ -22,7 +22,7 @@ _ROWS = 14
 
 @dataclasses.dataclass(frozen=True)
 class ArmForecast:
-    """What one arm is predicted to give on target samples that it has not seen.
+    """Prediction for one arm on target samples that it has not seen.
 
     Attributes:
         arm: The arm.
@@ -248,7 +248,7 @@ class Forecast:
         return plotting.plot_forecast(self, measured, ax=ax)
 
     def __repr__(self) -> str:
-        """What to do, and a table of the arms; at most 25 lines."""
+        """Return the reason and a table of the arms, at most 25 lines."""
         text = textwrap.wrap(self.reason, 80)[:8]
         shown = self.rows[: _ROWS if len(text) < 8 else _ROWS - 1]
         width = max(len("arm"), *(len(row.label) for row in shown))

@@ -131,8 +131,8 @@ class Trials:
     Frozen layers in front of an arm are evaluated once. Where the outputs have another
     amplitude than the truth, they are multiplied by their best gain before anything is
     trained: otherwise the first steps mend the amplitude and spoil the pattern. All
-    trials of one length take
-    the samples in the same order, so that arms are compared in pairs.
+    trials of one length take the samples in the same order, so that arms are compared
+    in pairs.
 
     Args:
         model: A built network; not changed.
@@ -166,8 +166,9 @@ class Trials:
         if not far or not self._patterned():
             self.gain, gains = 1.0, [1.0] * len(gains)
         gains = [gain if gain > 0.0 else self.gain for gain in gains]
-        self._benches = [(self._scaled(gain), gain) for gain in gains]
-        self._plain = self._scaled(1.0)
+        by_gain = {gain: self._scaled(gain) for gain in {1.0, *gains}}
+        self._benches = [(by_gain[gain], gain) for gain in gains]
+        self._plain = by_gain[1.0]
         self.tested = np.unique(np.concatenate([split.held for split in splits]))
         weight = np.zeros(pool.y.shape)
         for split in splits:
@@ -183,6 +184,7 @@ class Trials:
         self._above = (
             float(np.mean(known[:_BASE_TESTED] - np.mean(known))) if len(known) else 0.0
         )
+        self._unchanged = self._outcome(self._network.outputs, 0.0, 0)
 
     def _scaled(self, gain: float) -> Workbench:
         """Return a bench on which the outputs count as multiplied by a gain."""
@@ -210,7 +212,7 @@ class Trials:
 
     def unchanged(self) -> Trial:
         """Return the trial of a network that is not retrained."""
-        return self._outcome(self._network.outputs, 0.0, 0)
+        return self._unchanged
 
     def with_gain(self) -> tuple[Trial, float]:
         """Return the trial of the output times its best gain, and that gain.

@@ -39,12 +39,12 @@ class Arm:
 
     @property
     def trains(self) -> bool:
-        """Whether anything is retrained."""
+        """Return whether anything is retrained."""
         return not (isinstance(self.layers, tuple | list) and not self.layers)
 
     @property
     def is_new(self) -> bool:
-        """Whether weights are drawn anew."""
+        """Return whether weights are drawn anew."""
         items = self.layers if isinstance(self.layers, tuple | list) else [self.layers]
         return any(isinstance(item, freezing.NewWeights) for item in items)
 
@@ -76,7 +76,7 @@ def _label(layers: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """What is to be retrained for one row of a sweep.
+    """Choice of weights to retrain for one row of a sweep.
 
     Attributes:
         names: Names of the layers whose weights the row keeps, in the order of the
