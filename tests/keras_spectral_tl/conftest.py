@@ -1,10 +1,10 @@
-"""Fixtures that several test files share; networks and samples are in `common`."""
+"""What holds before every test here; networks and samples are in `common`."""
 
 import keras
 import pytest
 
 
-@pytest.fixture
-def same_start() -> None:
-    """The weights that are drawn next are the same in every test."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Draw the same weights in every run, in fixtures too, whatever ran before."""
     keras.utils.set_random_seed(3)

@@ -27,7 +27,6 @@ from keras_spectral_tl.transfer import (
 )
 from tests.keras_spectral_tl.common import dense, plain
 
-pytestmark = pytest.mark.usefixtures("same_start")
 
 SINGLE = 1e-5  # float32 against float64, or another order of sums
 QUICK = {"epochs": 2, "batch_size": 4}
