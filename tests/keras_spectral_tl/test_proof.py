@@ -18,7 +18,6 @@ from keras_spectral_tl.freezing import (
 )
 from tests.keras_spectral_tl.common import dense, nested, plain, shared
 
-
 SINGLE = 1e-5  # float32 against float64
 QUICK = {"epochs": 2, "batch_size": 4}
 RNG = np.random.default_rng(5)

@@ -27,7 +27,6 @@ from keras_spectral_tl.transfer import (
 )
 from tests.keras_spectral_tl.common import dense, plain
 
-
 SINGLE = 1e-5  # float32 against float64, or another order of sums
 QUICK = {"epochs": 2, "batch_size": 4}
 # For tables of many fits, most of whose time would go into compiling.
