@@ -1,19 +1,17 @@
 """Forecast: what every way to retrain will give, before any retraining."""
 
-import contextlib
 import dataclasses
 import functools
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from scipy import optimize
-from tqdm import tqdm
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._progress import watched
 from keras_spectral_tl.scoring._arms import default_arms
 from keras_spectral_tl.scoring._contest import (
     LONG,
@@ -123,7 +121,7 @@ def forecast(
     whole_number("seed", seed, 0)
     real_number("keep", keep, at_least=0, at_most=1)
     refuse_fixed_batches(model)
-    watch = _watch(recipe.pop("progress", None))
+    watch = watched(recipe.pop("progress", None), "Forecast", "trials", "arm")
     tried = _arms(model, arms)
     task = _Task.of(model, base_data, target_data, groups, seed, recipe)
     if task.base is None and keep:
@@ -338,27 +336,6 @@ def _named(normalization: Any) -> dict[str, Any]:
     if not normalization:
         raise ValueError("normalization must name at least one. Received none.")
     return {str(name): value for name, value in normalization.items()}
-
-
-def _watch(progress: Any) -> Any:
-    """Return a context that yields what is called after each trial."""
-    if callable(progress):
-        return contextlib.nullcontext(progress)
-    shown = progress is not False and sys.stderr.isatty()
-    return _bar(shown)
-
-
-@contextlib.contextmanager
-def _bar(shown: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    # Nothing is shown of what takes less than two seconds.
-    with tqdm(desc="Forecast", unit=" trials", delay=2, disable=not shown) as bar:
-
-        def move(row: Mapping[str, Any]) -> None:
-            bar.total = row["total"]
-            bar.set_postfix_str(row["arm"], refresh=False)
-            bar.update()
-
-        yield move
 
 
 def _curve(verdict: Verdict, task: _Task) -> SampleCurve:

@@ -17,6 +17,7 @@ from keras_spectral_tl._graph.layers import (
     paired_weights,
 )
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
+from keras_spectral_tl.transfer._retrain import Trainee
 
 # Of the largest output: more than round-off of half precision.
 _TOLERANCE = 1e-2
@@ -109,6 +110,14 @@ class PartedNetwork:
             share, step = self._passes(selection, cached=graph is not None)
             gradient = LayerGradient(model, label, trained)
             yield NetworkPart(label, gradient, inputs, share, step)
+
+    def with_added(self, label: str, layers: freezing.Selector | None) -> NetworkPart:
+        """Return the whole of another copy, with the parts that a choice adds to it."""
+        trainee = Trainee.of(self._model, layers)
+        named = trainee.network
+        trained = [named.weights[path] for path in trainee.selection.variables]
+        gradient = LayerGradient(named.model, label, trained)
+        return NetworkPart(label, gradient, self._x, 1.0, 3.0)
 
     def _cut(
         self, activations: Activations, names: list[str], trained: list[Any]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.layers import fetch
+from keras_spectral_tl._progress import Progress
 from keras_spectral_tl.scoring._holdout import (
     Array,
     Sizes,
@@ -31,7 +32,6 @@ from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
 
 Rows = NDArray[np.intp]
-Progress = Callable[[Mapping[str, Any]], None]
 
 _BETAS = 0.9, 0.99
 _EPSILON = 1e-7

@@ -1,17 +1,15 @@
 """Scores of all layers of a network before any retraining, and a recommendation."""
 
-import contextlib
 import dataclasses
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._progress import Progress, watched
 from keras_spectral_tl.scoring import _recommendation as recommendation
 from keras_spectral_tl.scoring._explanation import (
     activation_shifts,
@@ -26,7 +24,6 @@ from keras_spectral_tl.scoring._network_parts import (
 from keras_spectral_tl.scoring._recommendation import Rehearse
 from keras_spectral_tl.scoring._rehearsal import (
     HeldOutRetraining,
-    Progress,
     path_of,
     usual_path,
 )
@@ -118,16 +115,17 @@ def score_layers(
     chosen = _checked_scorers(given)
     _check_max_layers(max_layers, chosen[0])
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
-    with _reporting(chosen, progress) as watched:
+    with watched(progress, "Scoring", "layers", "layer") as move:
+        telling = _with_progress(chosen, move)
         results = {
             scorer.name: _scored(scorer, model, base, target, names, child)
-            for scorer, child in zip(watched, seeds, strict=False)
+            for scorer, child in zip(telling, seeds, strict=False)
         }
         decisive = results[chosen[0].name]
         found = recommendation.recommend(
             decisive, len(target), np.random.default_rng(seeds[-1])
         )
-        rehearse = _rehearse(watched[0], model, target, seeds[0])
+        rehearse = _rehearse(telling[0], model, target, seeds[0])
         known = [name for name in names if name in decisive.values]
         further = recommendation.further_layers(
             rehearse, found.recommended, known, max_layers
@@ -191,30 +189,10 @@ def _provenance(
     }
 
 
-@contextlib.contextmanager
-def _reporting(
-    scorers: tuple[Scorer, ...], progress: Progress | bool | None
-) -> Iterator[tuple[Scorer, ...]]:
-    """Give the scorers that rehearse a callback: the user's, or a bar in terminals."""
-    if callable(progress):
-        yield _with_progress(scorers, progress)
-        return
-    # Nothing is shown of what takes less than two seconds.
-    shown = progress is not False and sys.stderr.isatty()
-    with tqdm(desc="Scoring", unit=" layers", delay=2, disable=not shown) as bar:
-
-        def move(row: Mapping[str, Any]) -> None:
-            if row["done"] == 1:
-                bar.reset(total=row["total"])
-            bar.set_postfix_str(row["layer"], refresh=False)
-            bar.update()
-
-        yield _with_progress(scorers, move)
-
-
 def _with_progress(
     scorers: tuple[Scorer, ...], progress: Progress
 ) -> tuple[Scorer, ...]:
+    """Give the scorers that rehearse something to call after each layer."""
     return tuple(
         dataclasses.replace(scorer, progress=progress)
         if isinstance(scorer, HeldOutRetraining) and scorer.progress is None

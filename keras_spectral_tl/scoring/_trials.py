@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._autodiff.function import LayerGradient
 from keras_spectral_tl.metrics._functions import correlations
 from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
@@ -21,7 +20,7 @@ from keras_spectral_tl.scoring._rehearsal import (
     step_order,
 )
 from keras_spectral_tl.transfer._arms import Arm
-from keras_spectral_tl.transfer._retrain import Trainee, adds_parts
+from keras_spectral_tl.transfer._retrain import adds_parts
 from keras_spectral_tl.transfer._samples import Samples
 
 Run = Callable[[float, int], "Trial"]
@@ -156,7 +155,7 @@ class Trials:
         seed: np.random.SeedSequence,
         batch_size: int = 4,
     ) -> None:
-        self._model, self._pool, self._seed = model, pool, seed
+        self._pool, self._seed = pool, seed
         self._splits = [pool.fitted(split) for split in splits]
         self._batch_size = batch_size
         self._network = PartedNetwork(model, pool.x, batch_size)
@@ -254,18 +253,11 @@ class Trials:
             yield plain[part.label], part, run
         for arm in arms:
             if adds_parts(arm.layers):
-                part, benches = self._whole(arm), self._benches
+                part = self._network.with_added(arm.label, arm.layers)
+                benches = self._benches
                 if arm.is_new:  # which has no amplitude of its own
                     benches = [(self._plain, 1.0)] * len(self._splits)
                 yield arm, part, functools.partial(self._run, part, benches)
-
-    def _whole(self, arm: Arm) -> NetworkPart:
-        """Return the whole network with the parts that an arm adds to it."""
-        trainee = Trainee.of(self._model, arm.layers)
-        named = trainee.network
-        trained = [named.weights[path] for path in trainee.selection.variables]
-        gradient = LayerGradient(named.model, arm.label, trained)
-        return NetworkPart(arm.label, gradient, self._pool.x, 1.0, 3.0)
 
     def _run(
         self,

@@ -4,13 +4,14 @@ import concurrent.futures
 import contextlib
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._graph.cut import PrefixCache
+from keras_spectral_tl._progress import check_progress, report
 from keras_spectral_tl.transfer._arms import Candidate, candidates_of
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult
@@ -27,8 +28,6 @@ from keras_spectral_tl.transfer._sweep_store import (
     SweepRow,
     fingerprint,
 )
-
-Progress = Callable[[Mapping[str, Any]], None]
 
 
 def oracle_sweep(
@@ -163,25 +162,6 @@ def _search(
     )
     rest = {k: v for k, v in arguments.items() if k not in ("rates", "rate_factors")}
     return search, RetrainOptions.of(rest)
-
-
-def check_progress(progress: Any) -> None:
-    """Refuse a `progress` that cannot be called, before any work is done.
-
-    Raises:
-        TypeError: If it is neither callable nor None.
-    """
-    if progress is not None and not callable(progress):
-        raise TypeError(
-            "Expected progress as a callable that takes the mapping of a row, or None. "
-            f"Received {progress!r:.100}."
-        )
-
-
-def report(progress: Progress | None, row: Mapping[str, Any]) -> None:
-    """Call `progress`, if there is one, with a row."""
-    if progress is not None:
-        progress(row)
 
 
 def _result(
