@@ -7,29 +7,37 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # The release that the tests are known to pass with.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test quick test-tensorflow test-jax test-torch wheel-test lint types docs \
-	notebooks fuzz faults clean
+.PHONY: demo test quick all test-tensorflow test-jax test-torch test-examples wheel-test \
+	lint types docs notebooks fuzz faults clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/quickstart.py
 
-# Of Keras; torch is another that works: a large installation on most machines.
-BACKENDS ?= tensorflow jax
-# A file of tests stays in one process, whose networks it shares.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-KERAS_TESTS := tests/keras_spectral_tl keras_spectral_tl
+# A file of tests stays in one process, whose networks it shares; the longest first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# What a user runs: examples, pages, notebooks, the site, the wheel, benchmarks.
+PROGRAMS := tests/examples tests/benchmarks
+# What touches no backend, and doctests, run once, with TensorFlow.
+KERAS_TESTS := -m "not once" -p no:cacheprovider tests/keras_spectral_tl
 
-test: .venv/dev.stamp $(if $(filter torch,$(BACKENDS)),.venv/torch.stamp) lint types
-	$(MAKE) $(addprefix test-,$(BACKENDS))
+test: .venv/dev.stamp lint types
+	$(MAKE) test-tensorflow test-jax
+
+# `make test`, and what takes longer: torch, and all that a user runs.
+all: .venv/torch.stamp lint types
+	$(MAKE) test-tensorflow test-jax test-torch test-examples
 
 test-tensorflow: .venv/dev.stamp
-	$(PYTEST)
+	$(PYTEST) $(addprefix --ignore=,$(PROGRAMS))
 
 test-jax: .venv/dev.stamp
-	KERAS_BACKEND=jax $(PYTEST) -p no:cacheprovider $(KERAS_TESTS)
+	KERAS_BACKEND=jax $(PYTEST) $(KERAS_TESTS)
 
 test-torch: .venv/torch.stamp
-	KERAS_BACKEND=torch $(PYTEST) -p no:cacheprovider $(KERAS_TESTS)
+	KERAS_BACKEND=torch $(PYTEST) $(KERAS_TESTS)
+
+test-examples: .venv/dev.stamp
+	$(PYTEST) $(PROGRAMS)
 
 # The inner loop, without installing: what takes less than ten seconds a test.
 quick:
@@ -44,10 +52,10 @@ wheel-test:
 	$(WHEEL)/env/bin/python -m pip install --quiet build
 	$(WHEEL)/env/bin/python -m build --outdir $(WHEEL)/dist
 	$(WHEEL)/env/bin/python -m pip install --quiet --no-compile $(WHEEL)/dist/*.whl
-	cd $(WHEEL) && env -u PYTHONPATH env/bin/python ../../tests/integration/plain_install.py
+	cd $(WHEEL) && env -u PYTHONPATH env/bin/python ../../tests/examples/plain_install.py
 	$(WHEEL)/env/bin/python -m pip install --quiet --no-compile \
 		"$$(ls $(WHEEL)/dist/*.whl)[plot,report,dask,interchange]"
-	cd $(WHEEL) && env -u PYTHONPATH env/bin/python ../../tests/integration/plain_install.py \
+	cd $(WHEEL) && env -u PYTHONPATH env/bin/python ../../tests/examples/plain_install.py \
 		--examples ../../examples
 
 lint: .venv/dev.stamp
@@ -57,7 +65,7 @@ lint: .venv/dev.stamp
 types: .venv/dev.stamp
 	$(BIN)/mypy
 
-# The site, in site/; `make test` builds it too, as one of the tests.
+# The site, in site/; `make all` builds it too, as one of the tests.
 docs: .venv/dev.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

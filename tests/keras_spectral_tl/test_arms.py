@@ -92,6 +92,7 @@ def test_frozen_arms_cost_nothing_and_base_samples_are_in_units_of_the_network()
     assert row["base_correlation"] == pytest.approx(expected, abs=SINGLE)
 
 
+@pytest.mark.once
 def test_the_row_is_the_best_of_all_rates():
     model, factors = _chain(), (0.5, 1.0, 4.0)
     rates = {"b": 0.01, "unchanged": 0.0}
@@ -128,6 +129,7 @@ def test_rates_are_the_first_of_a_schedule_and_may_diverge():
         )
 
 
+@pytest.mark.once
 def test_arms_on_disk_are_read_again_unless_the_label_means_another(
     tmp_path, monkeypatch
 ):
@@ -157,6 +159,7 @@ def test_arms_on_disk_are_read_again_unless_the_label_means_another(
         )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
@@ -177,5 +180,6 @@ def test_bad_arms_rates_and_base_samples_are_refused(options, error, match):
         transfer.oracle_sweep(_chain(), (X, Y), TEST, **QUICK, **options)
 
 
+@pytest.mark.once
 def test_scoring_offers_the_same_arm():
     assert scoring.Arm is Arm

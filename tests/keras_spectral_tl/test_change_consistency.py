@@ -6,6 +6,8 @@ import pytest
 from keras_spectral_tl.spectra import change_consistency, radial_spectrum
 from keras_spectral_tl.spectra._convolutions import kernel_transform
 
+pytestmark = pytest.mark.once
+
 GRID = (24, 20)
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from keras_spectral_tl import _checks
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("value", [1.0, True, "1", None, np.float64(1), [1]])
 def test_whole_number_takes_integers_only(value):

@@ -17,6 +17,8 @@ import keras_spectral_tl as kst
 from keras_spectral_tl.__main__ import main, parser
 from keras_spectral_tl.report import Study
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):

@@ -12,6 +12,8 @@ from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._sweep_store import SweepDirectory, SweepRow
 
+pytestmark = pytest.mark.once
+
 CANDIDATE = Candidate(("b",), (1,))
 X = np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype("float32")
 

@@ -8,6 +8,8 @@ import pytest
 
 from keras_spectral_tl import _files
 
+pytestmark = pytest.mark.once
+
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = _files.write_json(tmp_path / "one.json", {"a": 1})

@@ -9,6 +9,8 @@ import pytest
 from keras_spectral_tl.freezing import FiltersOf
 from keras_spectral_tl.spectra import principal_filters
 
+pytestmark = pytest.mark.once
+
 POINTS = np.arange(5) - 2.0
 X, Y = np.meshgrid(POINTS, POINTS, indexing="ij")
 GAUSSIAN = np.exp(-(X**2 + Y**2) / 2)

@@ -218,6 +218,7 @@ def test_an_unknown_arm_is_refused_with_the_known_ones(found):
         found["conv_9"]
 
 
+@pytest.mark.once
 def test_progress_is_called_after_each_trial(question):
     model, base, target, _ = question
     rows = []
@@ -371,6 +372,7 @@ def before():
     return tried(model, target)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "change", [rescaled, units_of_y, units_of_x, channels_in_another_order]
 )
@@ -390,6 +392,7 @@ def test_trials_do_not_depend_on_how_a_function_is_written(before, change):
         np.testing.assert_allclose(other.errors, trial.errors, rtol=2e-3, atol=1e-5)
 
 
+@pytest.mark.once
 def test_without_biases_both_rescaled_layers_take_the_same_way():
     trials = []
     for factor in (1.0, 4.0):
@@ -594,6 +597,7 @@ def measured(model, recipe, target, test):
     return metrics.pattern_correlation(test[1], answer(network, test[0]))
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", ["conv_1", "conv_2"])
 def test_the_best_arm_of_a_planted_problem_is_found(layer):
@@ -608,6 +612,7 @@ def test_the_best_arm_of_a_planted_problem_is_found(layer):
     assert gave[result.best_row.label] >= max(gave.values()) - 0.01
 
 
+@pytest.mark.once
 def test_a_target_of_other_amplitude_needs_a_gain_at_most(question):
     """Twice the output and a little noise: the amplitude is half of what it should."""
     model, base, *_ = question
@@ -649,6 +654,7 @@ WRONG = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("options", "kind", "match"), WRONG.values(), ids=list(WRONG))
 def test_bad_input_is_refused_in_words(question, options, kind, match):
     model, _, target, before = question
@@ -657,6 +663,7 @@ def test_bad_input_is_refused_in_words(question, options, kind, match):
     assert freezing.layer_hashes(model) == before
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_samples_that_are_not_finite_are_refused(question, value):
     model, base, (x, y), _ = question
@@ -666,6 +673,7 @@ def test_samples_that_are_not_finite_are_refused(question, value):
         kst.forecast(model, base, (x, y), ["conv_1"], **STEPS)
 
 
+@pytest.mark.once
 def test_samples_without_an_end_are_refused(question):
     model, _, (x, y), _ = question
     tf = pytest.importorskip("tensorflow")
@@ -680,6 +688,7 @@ def test_one_sample_without_space_is_refused():
         kst.forecast(dense(), None, one, **STEPS)
 
 
+@pytest.mark.once
 def test_data_of_another_shape_are_refused(question):
     model, *_ = question
     with pytest.raises(ValueError, match="shape"):

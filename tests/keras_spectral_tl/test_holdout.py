@@ -18,6 +18,8 @@ from keras_spectral_tl.scoring._holdout import (
     variance_inflation,
 )
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("num_samples", [2, 5, 7, 8, 9, 16, 24, 100])
 def test_samples_are_never_fitted_and_tested_at_once(num_samples):

@@ -13,6 +13,8 @@ from keras_spectral_tl.spectra._kernel_changes import (
 )
 from keras_spectral_tl.spectra._kernels import analyse_kernels
 
+pytestmark = pytest.mark.once
+
 # Sums of squares in float64.
 ROUND_OFF = 1e-9
 

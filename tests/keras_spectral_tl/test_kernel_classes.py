@@ -14,6 +14,8 @@ from keras_spectral_tl.spectra._kernel_shapes import (
     noise_share,
 )
 
+pytestmark = pytest.mark.once
+
 POINTS = np.arange(5) - 2.0
 X, Y = np.meshgrid(POINTS, POINTS, indexing="ij")
 DELTA = np.where((X == 0) & (Y == 0), 1.0, 0.0)

@@ -8,6 +8,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from keras_spectral_tl.spectra._clusters import cluster_kernels, count_spectra
 
+pytestmark = pytest.mark.once
+
 # Transforms of float64 kernels.
 ROUND_OFF = 1e-12
 

@@ -10,6 +10,8 @@ from keras_spectral_tl.spectra._gabor import (
     fit_gabor,
 )
 
+pytestmark = pytest.mark.once
+
 # The fit of an exact Gabor stops when a step gains less than 1e-5 of the misfit left.
 EXACT = 1e-3
 # Central differences with a step of 1e-6.

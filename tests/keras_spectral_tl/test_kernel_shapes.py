@@ -10,6 +10,8 @@ from keras_spectral_tl.spectra._convolutions import (
 )
 from keras_spectral_tl.spectra._kernel_shapes import kernel_shapes, refine_peaks
 
+pytestmark = pytest.mark.once
+
 # Transforms of float64 kernels.
 ROUND_OFF = 1e-12
 # Newton's method stops where a step no longer gains: half the digits of the power.

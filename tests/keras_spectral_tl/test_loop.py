@@ -45,6 +45,7 @@ def _signs(batches, epoch):
     return np.sign(x[order, 0])
 
 
+@pytest.mark.once
 def test_images_are_drawn_by_seed_epoch_and_row_alone():
     data, given = transfer.Samples.of((X, Y)), {"symmetries": (negated,)}
     one = Batches(data, 3, seed=1, shuffle=True, **given)
@@ -59,6 +60,7 @@ def test_images_are_drawn_by_seed_epoch_and_row_alone():
     np.testing.assert_array_equal(data.x, X)
 
 
+@pytest.mark.once
 def test_a_network_learns_from_images_what_one_sample_does_not_tell():
     """f = w x + b from x = y = 1 alone ends at w = b = 1/2, an odd one at w = 1, b = 0.
 
@@ -97,6 +99,7 @@ def test_symmetries_act_on_raw_samples():
     np.testing.assert_allclose(found[1], -Y, atol=10 * SINGLE)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("count", [5, 8, 20])
 def test_an_epoch_holds_as_many_base_samples_as_target_samples(count):
     x = -100.0 - np.arange(count, dtype="float32")[:, None]
@@ -116,6 +119,7 @@ def test_an_epoch_holds_as_many_base_samples_as_target_samples(count):
     assert np.any(drawn[0] != drawn[1])
 
 
+@pytest.mark.once
 def test_replay_keeps_the_base_in_the_loss():
     """With x = 1, y = 2 and 0 on the base, ((w - 2)^2 + w^2) / 2 is least at 1.
 
@@ -161,6 +165,7 @@ def _short(x, y):
     return x[:, :0], y
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
@@ -191,6 +196,7 @@ class Shift:
         return x, y
 
 
+@pytest.mark.once
 def test_sweeps_tell_symmetries_apart_by_value():
     data = transfer.Samples.of((X, Y))
     prints = [

@@ -14,6 +14,8 @@ from keras_spectral_tl.plotting._scores import plot_bars
 from keras_spectral_tl.plotting._style import line_looks
 from tests.keras_spectral_tl.common import rendered
 
+pytestmark = pytest.mark.once
+
 FALLING = 1.0 / np.arange(1.0, 20.0) ** 3
 SCORES = {"probe": {"conv_1": 0.3, "conv_2": 0.9, "conv_3": 0.1}}
 

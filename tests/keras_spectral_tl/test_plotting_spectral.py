@@ -8,6 +8,8 @@ from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.spectra._convolutions import kernel_transform
 from tests.keras_spectral_tl.common import rendered
 
+pytestmark = pytest.mark.once
+
 
 def test_a_transfer_function_lies_where_its_waves_are() -> None:
     """A difference along x is largest at kx = +-n / 4, whatever ky."""

@@ -47,6 +47,7 @@ def changed(*layers, num_layers=3, num_samples=8):
     return student, (x, np.array(keras.ops.convert_to_numpy(teacher(x))))
 
 
+@pytest.mark.once
 def test_two_layers_that_were_changed_are_recommended_together():
     model, data = changed("conv_1", "conv_4", num_layers=4)
     scores = score_layers(model, data, data, [SCORER], max_layers=2)
@@ -60,6 +61,7 @@ def test_two_layers_that_were_changed_are_recommended_together():
     assert scores.to_dict()["together"]["values"] == scores.together.values
 
 
+@pytest.mark.once
 def test_a_layer_that_is_enough_is_recommended_alone():
     """Behind a last layer that is linear, noise is all that is left."""
     model, (x, y) = changed("conv_3")
@@ -71,6 +73,7 @@ def test_a_layer_that_is_enough_is_recommended_alone():
     assert "No further layer" in scores.reason
 
 
+@pytest.mark.once
 def test_noise_leads_to_no_second_layer():
     """A gain is all that the target needs, so there is not even a first."""
     model, (x, _) = changed("conv_1")
@@ -92,6 +95,7 @@ def test_the_gradient_in_several_layers_is_that_of_each():
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.once
 def test_more_steps_are_tried_before_more_layers():
     """In few steps any second layer helps; one that was changed needs only more."""
     model, data = changed("conv_2", num_layers=4)
@@ -159,6 +163,7 @@ def dense(*names):
 DATA = np.ones((8, 2), "float32"), np.ones((8, 2), "float32")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("reverse", [False, True])
 def test_layers_are_added_while_they_help_whatever_their_names(reverse):
     """Names may hold the sign that joins them; the order of the answers is free."""
@@ -173,6 +178,7 @@ def test_layers_are_added_while_they_help_whatever_their_names(reverse):
     assert [e for _, e in scorer.asked] == [1, 2, 1, 2, 1, 2, 1]
 
 
+@pytest.mark.once
 def test_there_are_no_more_layers_than_there_are():
     scorer = Together({"a": 0.3, "b": 0.2})
     scores = score_layers(dense("a", "b"), DATA, DATA, [scorer], max_layers=9)
@@ -181,6 +187,7 @@ def test_there_are_no_more_layers_than_there_are():
     assert one.recommended == ("a",)
 
 
+@pytest.mark.once
 def test_answers_to_other_questions_are_refused():
     class Short(Together):
         def rehearse(self, model, target, choices, rng, effort=1):
@@ -220,6 +227,7 @@ class Alone:
         return ScorerResult({"conv_1": 1.0}, Cost(0))
 
 
+@pytest.mark.once
 def test_a_scorer_of_single_layers_cannot_recommend_several():
     model, data = changed("conv_1", num_samples=2)
     with pytest.raises(TypeError, match="rehearse"):

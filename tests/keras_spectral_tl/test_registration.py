@@ -14,6 +14,8 @@ import keras_spectral_tl
 from keras_spectral_tl import _registration, layers, losses, metrics
 from keras_spectral_tl.freezing import OutputGain
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(keras_spectral_tl.__file__).parent
 
 LOADS = """

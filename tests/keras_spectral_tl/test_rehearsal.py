@@ -163,6 +163,7 @@ def test_a_retraining_that_diverges_is_a_bad_one():
     assert max(result.values.values()) <= 0.0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("num_points", "expected"), [(1, 1), (6, 2), (64, 9)])
 def test_small_samples_are_taken_together(num_points, expected):
     """12 samples of 3 outputs: 9 are fitted."""
@@ -180,6 +181,7 @@ def test_small_samples_are_taken_together(num_points, expected):
     assert costs[1] - costs[0] == 5 * expected * 2
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "divisions"),
     [({"num_tested": 1}, 1), ({"num_tested": 4}, 2), ({}, 4)],
@@ -206,6 +208,7 @@ def test_scores_repeat_and_the_model_is_untouched():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "options",
     [{"steps": 0}, {"learning_rate": 0.0}, {"num_points": 0}, {"batch_size": 1.5}],
@@ -247,6 +250,7 @@ def test_the_defaults_are_those_of_retraining():
     assert path_of({}, 40) == pytest.approx(steps * rate, rel=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("steps", [1, 40, 150])
 def test_the_rates_of_a_rehearsal_sum_to_the_path_it_stands_for(steps):
     """For every size of network: only the highest rate is scaled."""
@@ -262,6 +266,7 @@ def test_the_rates_of_a_rehearsal_sum_to_the_path_it_stands_for(steps):
     assert scorer.matching(1e9).learning_rate == 1e-2
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "recipe", [{"epochs": 0}, {"steps": 1.5}, {"learning_rate": -1.0}, {"epoch": 3}]
 )

@@ -21,6 +21,8 @@ from keras_spectral_tl.report import (
 )
 from keras_spectral_tl.report._page import html as html_of
 
+pytestmark = pytest.mark.once
+
 pytest.importorskip("jinja2")
 VOID = {"meta", "link", "path", "use", "image", "rect"}
 

@@ -53,6 +53,7 @@ WAYS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("given", ["raw", "normalized"])
@@ -120,6 +121,7 @@ def test_subsets_stay_what_they_are():
     assert isinstance(part, NormalizedSamples) and len(part) == 3
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("given", [TARGET, Samples.of(TARGET), (*TARGET, np.ones(8))])
 @pytest.mark.parametrize("option", [BASE, RefitOnTarget(), OWN])
 def test_validation_data_are_normalized_like_the_data(option, given):

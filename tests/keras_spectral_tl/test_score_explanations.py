@@ -136,6 +136,7 @@ def test_layers_without_a_spectrum_have_no_profile():
     assert kernel_profiles(model, names, ()) == {}
 
 
+@pytest.mark.once
 def test_the_bound_on_what_is_removed_holds_as_often_as_it_says():
     """Six changes that remove nothing: the best seems to, in one of twenty at most."""
     rng, trials, wrong = np.random.default_rng(2), 400, 0
@@ -153,6 +154,7 @@ def test_the_bound_on_what_is_removed_holds_as_often_as_it_says():
     assert wrong / trials < 0.05 + 5 * np.sqrt(0.05 * 0.95 / trials)
 
 
+@pytest.mark.once
 def test_the_bound_comes_near_to_what_is_removed():
     y = np.random.default_rng(3).normal(size=(4, 50_000))
     noise = np.random.default_rng(4).normal(size=y.shape)
@@ -166,6 +168,7 @@ def test_the_bound_comes_near_to_what_is_removed():
     assert least_removed({k: v[:1] for k, v in evidence.items()}, 0.01) == -np.inf
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("num_samples", [2, 8])
 def test_noise_is_no_reason_to_retrain(num_samples):
     model = keras.Sequential(

@@ -136,6 +136,7 @@ def test_the_explanation_names_the_wavenumbers_that_are_mended():
     assert evidence["kernels_pass"] == pytest.approx(profile[5])
 
 
+@pytest.mark.once
 def test_chances_are_shares_of_resamplings():
     model, base, target = planted("conv_2")
     scores = score_layers(model, base, target, [QUICK])
@@ -143,6 +144,7 @@ def test_chances_are_shares_of_resamplings():
     assert scores.chances["conv_2"] == max(scores.chances.values())
 
 
+@pytest.mark.once
 def test_results_are_written(tmp_path):
     model, base, target = planted("conv_2", num_samples=4)
     scorers = [HeldOutRetraining(steps=2), Deepest()]
@@ -170,6 +172,7 @@ def test_a_scorer_of_ones_own():
     assert fewer.ranking == ("conv_2", "conv_1")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "scorers",
     ["abc", 3, Deepest(), [Deepest], [Deepest(), "a"], [len]],
@@ -180,6 +183,7 @@ def test_what_is_no_scorer_is_refused_before_any_work(scorers):
         score_layers(model, base, target, scorers)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("returned", [None, {"conv_1": 1.0}, ScorerResult({}, Cost(0))])
 def test_what_a_scorer_returns_is_checked(returned):
     class Mistaken:
@@ -193,6 +197,7 @@ def test_what_a_scorer_returns_is_checked(returned):
         score_layers(model, base, target, [Mistaken()])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("seed", [-1, 0.5, None, "0", True])
 def test_a_seed_is_a_whole_number(seed):
     model, base, target = planted("conv_1", num_samples=2)
@@ -200,6 +205,7 @@ def test_a_seed_is_a_whole_number(seed):
         score_layers(model, base, target, seed=seed)
 
 
+@pytest.mark.once
 def test_bad_input_is_refused():
     model, base, (x, y) = planted("conv_1", num_samples=2)
     with pytest.raises(ValueError, match="at least one"):
@@ -218,6 +224,7 @@ def test_bad_input_is_refused():
         score_layers(model, base, (x, y), [Deepest()]).explain("conv_9")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("scale", [1.0, 0.0])
 def test_a_model_that_is_right_already_is_left_alone(scale):
     model, x = network(), fields(6)
@@ -240,6 +247,7 @@ def test_models_without_2d_layers_are_scored_by_default():
     assert len(scores.ranking) == 2
 
 
+@pytest.mark.once
 def test_a_numpy_seed_is_written_too(tmp_path):
     model, base, target = planted("conv_1", num_samples=2)
     scores = score_layers(model, base, target, [Deepest()], np.int64(3))
@@ -269,6 +277,7 @@ def test_the_spectral_shift_is_part_of_the_explanation():
     np.testing.assert_allclose(ratio, 9.0, rtol=1e-4)
 
 
+@pytest.mark.once
 def test_a_printed_table_has_at_most_25_lines():
     layers = [keras.layers.Dense(3, name=f"dense_{n}") for n in range(40)]
     model = keras.Sequential([keras.Input((3,)), *layers])
@@ -286,6 +295,7 @@ def test_a_printed_table_has_at_most_25_lines():
     assert any("25 more" in line for line in lines)
 
 
+@pytest.mark.once
 def test_progress_is_told_layer_by_layer():
     model, base, target = planted("conv_1", num_samples=2)
     rows = []
@@ -317,6 +327,7 @@ def test_the_recipe_is_that_of_the_retraining_to_follow():
         score_layers(model, base, target, epoch=3)
 
 
+@pytest.mark.once
 def test_scores_do_not_depend_on_the_units_of_the_target():
     """SI units are often 1e-6: Adam's constants must not decide."""
     model, base, (x, y) = planted("conv_1", num_samples=8)
@@ -332,6 +343,7 @@ def test_scores_do_not_depend_on_the_units_of_the_target():
         assert found[1][name] == pytest.approx(found[0][name], abs=1e-4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("offset", [1.0, 20.0, 1e4])
 def test_an_offset_of_the_target_is_no_layers_merit(offset):
     """A correlation does not see it, and the output bias mends it."""
@@ -348,6 +360,7 @@ def test_an_offset_of_the_target_is_no_layers_merit(offset):
     assert errors[1] == pytest.approx(errors[0], rel=1e-6 * offset)
 
 
+@pytest.mark.once
 def test_a_share_too_small_to_be_worth_it_is_not_recommended():
     """Sure to be there, but half a percent: the samples hardly differ."""
     sums = np.ones((8, 1, 6)) * np.array([1.0, 0.0, 0.0, 1.0, 0.0, 1.0])
@@ -365,6 +378,7 @@ def test_a_share_too_small_to_be_worth_it_is_not_recommended():
     assert "No layer is worth retraining" in scores.reason
 
 
+@pytest.mark.once
 def test_no_reason_asks_for_more_than_there_is():
     """Two samples of noise: the bound is far above the whole error."""
     model, x = network(), fields(2)

@@ -26,6 +26,8 @@ from keras_spectral_tl.freezing import (
 )
 from tests.keras_spectral_tl.common import values
 
+pytestmark = pytest.mark.once
+
 
 def _dense(name, units=2):
     return keras.layers.Dense(units, name=name)

@@ -12,6 +12,8 @@ from keras_spectral_tl.spectra import (
 )
 from keras_spectral_tl.spectra._fields import cross_spectrum, mean_spectrum
 
+pytestmark = pytest.mark.once
+
 # Sums of up to 1,000 float64 terms: a few units of round-off.
 ROUND_OFF = 1e-13
 SHAPES = [(16, 16), (16, 12), (9, 14), (12, 9), (7, 7), (1, 8)]

@@ -197,6 +197,7 @@ def test_models_without_a_graph_are_swept_as_a_whole():
     assert sweep.cc["last"] == row["cc"]
 
 
+@pytest.mark.once
 def test_samples_from_a_file(tmp_path):
     np.savez(tmp_path / "target.npz", x=X, y=Y)
     np.savez(tmp_path / "bad.npz", x=X, z=Y)
@@ -207,6 +208,7 @@ def test_samples_from_a_file(tmp_path):
         transfer.oracle_sweep(model, str(tmp_path / "bad.npz"), TEST, **options)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_process_pool_gives_the_same_rows():
     model, seen = _chain(), []
@@ -229,6 +231,7 @@ def test_a_process_pool_gives_the_same_rows():
     assert any("'c' was retrained alone" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["progress", "executor"])
 def test_what_cannot_be_called_is_refused_before_any_work(name):
     for call in (transfer.oracle_sweep, transfer.baselines):
@@ -280,6 +283,7 @@ def _main(directory):
     )
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
     script = (
@@ -308,6 +312,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
     _assert_equal_rows(resumed, transfer.oracle_sweep(_chain(), (X, Y), TEST, **QUICK))
 
 
+@pytest.mark.once
 def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path):
     options = {"layers": "c", "directory": tmp_path, **QUICK}
     first = transfer.oracle_sweep(_chain(), (X, Y), TEST, **options)
@@ -332,6 +337,7 @@ def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path):
             transfer.oracle_sweep(**arguments)
 
 
+@pytest.mark.once
 def test_rows_come_back_from_disk_as_they_were(tmp_path):
     store = SweepDirectory(tmp_path / "new", {"model": "x"})
     candidate = Candidate(("in/a", "b"), (0, 1))
@@ -484,6 +490,7 @@ def test_rows_of_masked_sequences_leave_the_padding_out_of_the_loss():
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.once
 def test_a_numpy_number_is_the_number():
     data = Samples.of((X, Y))
     prints = [
