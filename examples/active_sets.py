@@ -12,7 +12,12 @@ Networks that are in the output directory already are not trained again.
 
 import argparse
 import itertools
+import sys
 from pathlib import Path
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 import keras
 import numpy as np

@@ -1,9 +1,18 @@
 # %% [markdown]
-# # Attached to a training script that exists
-#
-# Somebody's training script, any Keras model. Three lines are added: an import, and a
-# callback or two in the list that `fit` is given anyway. Nothing else of the package is
-# used, the model is only read, and weights end up as they would have without the lines.
+"""
+# Attached to a training script that exists
+
+Somebody's training script, any Keras model. Three lines are added: an import, and a
+callback or two in the list that `fit` is given anyway. Nothing else of the package is
+used, the model is only read, and weights end up as they would have without the lines.
+"""
+
+# %% tags=["remove-cell"]
+import sys
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 # %%
 import keras

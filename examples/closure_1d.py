@@ -1,16 +1,25 @@
 # %% [markdown]
-# # A closure in one dimension: Kuramoto-Sivashinsky
-#
-#     u_t + (u^2 / 2)_x + u_xx + nu u_xxxx = 0,    x periodic
-#
-# is chaotic. Filtered to a coarser grid it lacks a term, the closure
-#
-#     Pi = P (v^2 / 2)_x - filter((u^2 / 2)_x),    v = filter(u),
-#
-# which goes on the right-hand side (P cuts off what the coarse grid cannot hold). A
-# one-dimensional network learns Pi from v for one viscosity, and is then to work for
-# another one. Nothing here knows of turbulence: layers, scores and spectra are for any
-# network and any number of dimensions.
+"""
+# A closure in one dimension: Kuramoto-Sivashinsky
+
+    u_t + (u^2 / 2)_x + u_xx + nu u_xxxx = 0,    x periodic
+
+is chaotic. Filtered to a coarser grid it lacks a term, the closure
+
+    Pi = P (v^2 / 2)_x - filter((u^2 / 2)_x),    v = filter(u),
+
+which goes on the right-hand side (P cuts off what the coarse grid cannot hold). A
+one-dimensional network learns Pi from v for one viscosity, and is then to work for
+another one. Nothing here knows of turbulence: layers, scores and spectra are for any
+network and any number of dimensions.
+"""
+
+# %% tags=["remove-cell"]
+import sys
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 # %%
 import keras

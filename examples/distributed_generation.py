@@ -1,11 +1,20 @@
 # %% [markdown]
-# # A dataset made by a cluster
-#
-# One simulation is one unit of work, so any `concurrent.futures.Executor` makes a
-# dataset: processes of this machine, Dask on many, MPI. Here a Dask cluster of two
-# processes makes the tiny flow, and one process makes it again: the content is the
-# same, bit for bit. For Slurm and Kubernetes only the cluster is another one, see
-# `docs/distributed.md`. Dask comes with the extra `dask`.
+"""
+# A dataset made by a cluster
+
+One simulation is one unit of work, so any `concurrent.futures.Executor` makes a
+dataset: processes of this machine, Dask on many, MPI. Here a Dask cluster of two
+processes makes the tiny flow, and one process makes it again: the content is the
+same, bit for bit. For Slurm and Kubernetes only the cluster is another one, see
+`docs/distributed.md`. Dask comes with the extra `dask`.
+"""
+
+# %% tags=["remove-cell"]
+import sys
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 # %%
 import tempfile

@@ -8,6 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
+
 import jupytext
 import nbformat
 from nbclient import NotebookClient
@@ -26,8 +30,13 @@ NAMES = (
 
 
 def cells_of(name: str) -> Any:
-    """The script as a notebook that was not executed."""
+    """The script as a notebook that was not executed, without its --help."""
     notebook = jupytext.read(HERE / f"{name}.py")
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if "remove-cell" not in cell.metadata.get("tags", ())
+    ]
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{number}", {}
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}

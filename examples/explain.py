@@ -13,8 +13,13 @@ Networks that are in the output directory already are not trained again.
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 import keras
 import numpy as np

@@ -1,14 +1,23 @@
 # %% [markdown]
-# # Five minutes
-#
-# A network learns the subgrid forcing of one flow, the base. On another flow, the
-# target, it is wrong, and few snapshots of that are at hand. Which layer should be
-# retrained? The scores say it from those snapshots; retraining every layer in turn says
-# whether they were right.
-#
-# The flows are tiny, so that all of this takes a minute: it shows how things work, not
-# what turbulence does. `examples/quickstart.py` is the same at a size that means
-# something.
+"""
+# Five minutes
+
+A network learns the subgrid forcing of one flow, the base. On another flow, the
+target, it is wrong, and few snapshots of that are at hand. Which layer should be
+retrained? The scores say it from those snapshots; retraining every layer in turn says
+whether they were right.
+
+The flows are tiny, so that all of this takes a minute: it shows how things work, not
+what turbulence does. `examples/quickstart.py` is the same at a size that means
+something.
+"""
+
+# %% tags=["remove-cell"]
+import sys
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 # %%
 import keras

@@ -12,8 +12,13 @@ Takes about ten minutes on two cores; `--arms conv_2` takes three.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 from model_zoo import load
 

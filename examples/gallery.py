@@ -1,14 +1,20 @@
 """Every figure of `keras_spectral_tl.plotting`, drawn from the networks of explain.py.
 
     python examples/explain.py --seeds 0
-    python examples/gallery.py [--out docs/figures]
+    python examples/gallery.py [--data-dir data] [--networks runs/explain/seed_0]
+                               [--out docs/figures] [--only kernels activations ...]
 
 docs/figures.md says what each shows.
 """
 
 import argparse
 import logging
+import sys
 from pathlib import Path
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 import numpy as np
 from explain import (

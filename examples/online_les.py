@@ -7,20 +7,26 @@ fields. One table holds both what is measured on snapshots (a priori) and what c
 of the LES (a posteriori).
 
     python examples/online_les.py [--case forcing] [--turnovers 12] [--members 5]
-                                  [--seeds 0 1 2]
+                                  [--time-step 0.01] [--seeds 0 1 2]
+                                  [--data-dir data] [--out runs/online]
 
-Of several seeds of the networks the table holds the mean. Uncertainties are over the
-start fields, and over the seeds. Data, networks and the filtered DNS are kept in
---data-dir and --out for the next run.
+Without a time step it is 0.4 of the CFL limit. Of several seeds of the networks the
+table holds the mean. Uncertainties are over the start fields, and over the seeds. Data,
+networks and the filtered DNS are kept in --data-dir and --out for the next run.
 """
 
 import argparse
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 import keras
 import numpy as np

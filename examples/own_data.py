@@ -1,11 +1,20 @@
 # %% [markdown]
-# # Your own data: npz, Zarr, xarray
-#
-# Everything in `keras_spectral_tl` takes pairs `(x, y)` of NumPy arrays, samples first
-# and channels last, or a batched `tf.data.Dataset` of such pairs. So a file is read by
-# whatever reads it. Here the same made-up samples go through three formats; a network
-# is trained on one system, and scored and retrained on the other. xarray and Zarr come
-# with the extra `interchange`.
+"""
+# Your own data: npz, Zarr, xarray
+
+Everything in `keras_spectral_tl` takes pairs `(x, y)` of NumPy arrays, samples first
+and channels last, or a batched `tf.data.Dataset` of such pairs. So a file is read by
+whatever reads it. Here the same made-up samples go through three formats; a network
+is trained on one system, and scored and retrained on the other. xarray and Zarr come
+with the extra `interchange`.
+"""
+
+# %% tags=["remove-cell"]
+import sys
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 # %%
 import tempfile

@@ -1,10 +1,19 @@
 # %% [markdown]
-# # Your own model: a U-Net, and a network of Keras
-#
-# For each model: see what a selection holds and costs, retrain it on the target data
-# with proof that nothing else moved, and measure what every candidate gives when it is
-# retrained alone. Made-up data and hardly trained networks, so that it takes less than
-# a minute on a CPU: the figures show that it works, not what is best.
+"""
+# Your own model: a U-Net, and a network of Keras
+
+For each model: see what a selection holds and costs, retrain it on the target data
+with proof that nothing else moved, and measure what every candidate gives when it is
+retrained alone. Made-up data and hardly trained networks, so that it takes less than
+a minute on a CPU: the figures show that it works, not what is best.
+"""
+
+# %% tags=["remove-cell"]
+import sys
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 # %%
 from typing import Any

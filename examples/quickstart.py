@@ -12,11 +12,16 @@ import argparse
 import contextlib
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 import keras
 import numpy as np

@@ -8,6 +8,11 @@ each network is run inside an LES.
     python examples/reproduce.py --case k25_to_k4 --tier mini
     python examples/reproduce.py --case k25_to_k4 --tier full --engine jax
 
+    --case    two flows, see docs/reproduction.md      --tier    mini, medium or full
+    --stages  data base scores sweep baselines analysis online report (default: all)
+    --seeds N   --data-dir data   --out runs/reproduction   --stop-after MINUTES
+    --export-zoo DIR   --engine fftw (default) or jax
+
 What is finished is on disk: the same command goes on where it stopped, on any machine
 that sees the directories. `--stop-after 9` works for nine minutes and ends with code
 124 if there is more to do; `--stages data base` does a part. With `--export-zoo DIR`
@@ -20,6 +25,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 import numpy as np
 from model_zoo.export import export_entry

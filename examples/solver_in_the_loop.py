@@ -6,13 +6,21 @@ is the error of its vorticity after 1, ..., n steps, differentiated through the 
 What n does to the LES is then measured as in online_les.py.
 
     python examples/solver_in_the_loop.py [--case forcing] [--steps 1 4 8] [--seeds 0 1]
+                                          [--turnovers 12] [--members 5]
+                                          [--time-step 0.01]
+                                          [--data-dir data] [--out runs/online]
 """
 
 import argparse
 import json
 import logging
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before anything slow is imported
+    sys.exit()
 
 import keras
 import numpy as np

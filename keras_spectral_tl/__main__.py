@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.ERROR)
     options = parser().parse_args(arguments)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where libraries report
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            # Libraries report on stderr; doubts are printed in words.
+            warnings.filterwarnings("ignore", "Check the network and its data")
             code, document = options.command.run(options)
     except Exception as error:
         if not _is_expected(error):

@@ -11,9 +11,6 @@ from typing import Any
 from keras_spectral_tl._files import plain, sha256, write_json
 from keras_spectral_tl.cli._inputs import System
 
-_LEAST_CC = 0.5  # of a base network that has learned its own system
-_LARGEST_RATIO = 10.0  # of the scales of the two systems
-
 
 def prepared(path: str | None) -> pathlib.Path | None:
     """Return the folder, made if need be; refuse one that cannot be written to."""
@@ -76,7 +73,7 @@ def base_network(
         figures_row("base", f"{role} samples", model, system.raw, system.statistics)
         for role, system in systems.items()
     ]
-    warnings = _doubts(rows[0]["cc"], systems)
+    warnings = _doubts(model, systems)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     records = {
@@ -154,31 +151,17 @@ def merged_spectra(folder: pathlib.Path | None, found: Mapping[str, Any]) -> Any
     return merged
 
 
-def _doubts(cc: float, systems: Mapping[str, System]) -> list[str]:
+def _doubts(model: Any, systems: Mapping[str, System]) -> list[str]:
     """Return what speaks against findings on this network and these samples."""
-    import numpy as np
+    from keras_spectral_tl.metrics._plausibility import network_doubts, scale_doubts
 
-    found: list[str] = []
     if "base" not in systems:
-        return found
-    if not cc >= _LEAST_CC:
-        found.append(
-            f"the base network reaches CC {cc:.2f} on its own base samples. Findings "
-            "on a network that does not work there say little: check its training, the "
-            "order of channels, and --normalize."
-        )
-    for side in ("x", "y"):
-        base, target = (
-            np.asarray(getattr(systems[role].raw, side), float)
-            for role in ("base", "target")
-        )
-        spread = [a.reshape(-1, a.shape[-1]).std(axis=0) for a in (base, target)]
-        for channel, (one, other) in enumerate(zip(*spread, strict=False)):
-            if other > _LARGEST_RATIO * one or one > _LARGEST_RATIO * other:
-                found.append(
-                    f"{side} of the target has {other / one:.3g} times the standard "
-                    f"deviation of the base in channel {channel}: check its units."
-                )
+        return []
+    base, target = systems["base"], systems["target"]
+    found = network_doubts(model, base.data, target.data)
+    found += scale_doubts(base.raw, target.raw)
+    if base.statistics is not None and any("normalizes" in text for text in found):
+        found.append("Add --normalize none.")
     return found
 
 

@@ -12,6 +12,7 @@ from scipy import optimize
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._progress import watched
+from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring._arms import default_arms
 from keras_spectral_tl.scoring._contest import (
     LONG,
@@ -126,6 +127,8 @@ def forecast(
     task = _Task.of(model, base_data, target_data, groups, seed, recipe)
     if task.base is None and keep:
         raise ValueError("keep needs base_data. Received None.")
+    used = task.normalizations.values()
+    doubts = warn_of_doubts(model, task.base, task.target, used)
     candidates = [
         Candidate(arm, bench, name)
         for name in task.normalizations
@@ -143,7 +146,7 @@ def forecast(
     return Forecast(
         rows=tuple(sorted(verdict.rows, key=lambda row: -row.correlation)),
         best=chosen.arm,
-        reason=verdict.reason(spectra, len(task.target), keep),
+        reason=doubts + verdict.reason(spectra, len(task.target), keep),
         abstained=verdict.unsure,
         ties=tuple(tied.label for tied in verdict.ties),
         spectra=spectra,

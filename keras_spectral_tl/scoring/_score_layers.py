@@ -10,6 +10,7 @@ import numpy as np
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._progress import Progress, watched
+from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring import _recommendation as recommendation
 from keras_spectral_tl.scoring._explanation import (
     activation_shifts,
@@ -107,6 +108,7 @@ def score_layers(
     progress = recipe.pop("progress", None)
     refuse_fixed_batches(model)
     base, target = _samples(model, base_data), _samples(model, target_data)
+    doubts = warn_of_doubts(model, base, target)
     names = layers_to_score(model, layers)
     path = path_of(recipe, len(target))
     if not recipe.keys() & _EFFORT:
@@ -136,7 +138,7 @@ def score_layers(
         ranking=found.ranking,
         recommended=further.names,
         abstained=not found.recommended,
-        reason=found.reason + further.reason,
+        reason=doubts + found.reason + further.reason,
         scores={name: dict(result.values) for name, result in results.items()},
         intervals=found.intervals,
         chances=found.chances,

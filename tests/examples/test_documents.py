@@ -6,6 +6,7 @@ a title is not run: the title says what it needs.
 
 import re
 import runpy
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -115,3 +116,17 @@ def test_few_blocks_are_not_run():
     ]
     assert all(re.fullmatch(r' title="\w.* \(not run here\)"', t) for t in titles)
     assert len(titles) <= 6
+
+
+SCRIPTS = {path.name for path in (ROOT / "examples").glob("*.py")}
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS - {"online_figures.py"}))
+def test_help_of_an_example_needs_no_library_and_runs_nothing(script, tmp_path):
+    """Nothing installed is found, so that nothing slow can be imported."""
+    command = [sys.executable, "-I", "-S", str(ROOT / "examples" / script), "--help"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert len(done.stdout.splitlines()) >= 3
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,180 @@
+"""Doubts about a network and its data: skill on its own system, units, channels."""
+
+import itertools
+import operator
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl._keras_internals import sublayers
+from keras_spectral_tl.metrics._functions import pattern_correlation
+
+_LEAST = 0.5  # correlation of a network that has learned its own system
+_LARGEST_RATIO = 10.0  # of the scales of two systems
+_CLEARER = 0.3  # correlation that an exchange of channels must add to be told
+_MOST_CHANNELS = 4  # whose exchanges are tried
+_SAMPLES, _BATCH = 32, 8
+_FEWEST = 8  # samples of one number each
+INTRODUCTION = "Check the network and its data."
+
+
+def warn_of_doubts(
+    model: keras.Model, base: Any, target: Any, normalizations: Iterable[Any] = ()
+) -> str:
+    """Warn once of what speaks against findings on a network and its data.
+
+    Args:
+        model: A built network, trained on the base system.
+        base: Samples of the base system with `x` and `y`, or None.
+        target: Samples of the target system, likewise.
+        normalizations: What will normalize the target; without any, it is compared with
+            the base as it is.
+
+    Returns:
+        The doubts, as sentences to put in front of others; empty if there are none.
+    """
+    if base is None:
+        return ""
+    as_is = all(one is None for one in normalizations)
+    found = network_doubts(model, base, target if as_is else None)
+    found += scale_doubts(base, target) if as_is else []
+    if not found:
+        return ""
+    text = " ".join(found)
+    warnings.warn(f"{INTRODUCTION} {text}", UserWarning, stacklevel=3)
+    return f"{text} "
+
+
+def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
+    """Return sentences on whether a network works on its data, as they are.
+
+    At most 32 samples of each system are looked at.
+
+    Args:
+        model: A built network, trained on the base system.
+        base: Samples of the base system in the units of the network.
+        target: Samples of the target system likewise, or None.
+    """
+    found = []
+    reached = _correlation(model, base)
+    if reached is not None and not reached >= _LEAST:
+        found.append(
+            f"The base network reaches a correlation of {reached:.2f} on its own base "
+            "samples, and findings on a network that does not work there say little."
+        )
+        reason = _reason(model, base, reached)
+        found.append(
+            reason or "Look at its training, the order of channels and normalization."
+        )
+    if target is None or found:
+        return found
+    reached = _correlation(model, target)
+    swapped = None if reached is None else _exchange(model, target, reached)
+    return [f"In the target, {swapped}"] if swapped else []
+
+
+def scale_doubts(base: Any, target: Any) -> list[str]:
+    """Return sentences on standard deviations that differ by more than ten times.
+
+    Args:
+        base: Samples of the base system.
+        target: Samples of the target system in the same units.
+    """
+    found = []
+    for side in "xy":
+        parts = [keras.tree.flatten(getattr(data, side)) for data in (base, target)]
+        for one, other in zip(*parts, strict=False):
+            spread, others = _spread(one), _spread(other)
+            if side == "y" and not np.any(others):
+                found.append("y of the target is constant: there is nothing to learn.")
+            if spread.shape != others.shape:
+                continue
+            with np.errstate(divide="ignore", invalid="ignore"):
+                away = np.abs(np.log(others / spread))
+            away[~np.isfinite(away)] = 0.0
+            channel = int(np.argmax(away))
+            if away[channel] > np.log(_LARGEST_RATIO):
+                where = f" in channel {channel}" if len(spread) > 1 else ""
+                found.append(
+                    f"{side} of the target has {others[channel] / spread[channel]:.3g} "
+                    f"times the standard deviation of the base{where}: look at units "
+                    "and normalization."
+                )
+    return found
+
+
+def _reason(model: keras.Model, base: Any, reached: float) -> str:
+    """Return why a network may not work on its own system, empty if unknown."""
+    if reached < -_LEAST:
+        return "The sign of y looks opposite to that of its training."
+    swapped = _exchange(model, base, reached)
+    if swapped:
+        return f"In the base, {swapped}"
+    for layer in sublayers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            return (
+                f"It normalizes its inputs itself, in the layer {layer.name!r}: give "
+                "it samples in their own units."
+            )
+    return ""
+
+
+def _exchange(model: keras.Model, data: Any, reached: float) -> str:
+    """Return that two channels of x look exchanged, empty if they do not."""
+    fields = isinstance(data.x, np.ndarray) and data.x.ndim > 2
+    channels = data.x.shape[-1] if fields else 0
+    if reached >= _LEAST or channels > _MOST_CHANNELS:
+        return ""
+    for one, other in itertools.combinations(range(channels), 2):
+        order = list(range(channels))
+        order[one], order[other] = other, one
+        found = _correlation(model, data, order) or 0.0
+        if found > max(_LEAST, reached + _CLEARER):
+            return (
+                f"channels {one} and {other} of x look exchanged: the other way round "
+                f"the network reaches a correlation of {found:.2f}, as it is one of "
+                f"{reached:.2f}."
+            )
+    return ""
+
+
+def _correlation(
+    model: keras.Model, data: Any, order: list[int] | None = None
+) -> float | None:
+    """Return the correlation with the truth, None where there is none to speak of.
+
+    Args:
+        model: A built network.
+        data: Samples in its units.
+        order: Of the channels of x, if not their own.
+    """
+    count = len(data.y)
+    rows = np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int)
+    found, true = [], []
+    for some in np.array_split(rows, -(-len(rows) // _BATCH)):
+        x = keras.tree.map_structure(operator.itemgetter(some), data.x)
+        x = x if order is None else x[..., order]
+        with keras.StatelessScope():  # states and counters stay as they are
+            outputs = model(x, training=False)
+        found.append(keras.ops.convert_to_numpy(outputs).astype(np.float64))
+        true.append(np.asarray(data.y[some], np.float64))
+    predicted, y = np.concatenate(found), np.concatenate(true)
+    if predicted.shape != y.shape:
+        return None  # integer labels
+    if y[0].size > 1:
+        return pattern_correlation(y, predicted)
+    # One number a sample: over the samples.
+    if len(y) < _FEWEST:
+        return None
+    return pattern_correlation(y.reshape(1, -1), predicted.reshape(1, -1))
+
+
+def _spread(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the standard deviation of each channel of fields, of all else as one."""
+    few = values.ndim > 2 and values.shape[-1] <= _MOST_CHANNELS
+    flat = values.reshape(-1, values.shape[-1] if few else 1)
+    return np.std(flat, axis=0, dtype=np.float64)

@@ -1,0 +1,128 @@
+"""Doubts about a network and its data: each is planted, and none is made up."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spectral_tl as kst
+from keras_spectral_tl.metrics._plausibility import (
+    INTRODUCTION,
+    network_doubts,
+    scale_doubts,
+)
+from keras_spectral_tl.scoring import Arm
+from keras_spectral_tl.transfer import Samples
+
+ARMS = [Arm("all layers")]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network that gives y = x_0 + x_1 / 5 exactly."""
+    inputs = keras.Input((8, 8, 2))
+    layer = keras.layers.Conv2D(1, 1, name="sum")
+    found = keras.Model(inputs, layer(inputs))
+    layer.set_weights([np.array([1.0, 0.2]).reshape(1, 1, 2, 1), np.zeros(1)])
+    return found
+
+
+def system(seed, count=12, scale=1.0, order=(0, 1), sign=1.0):
+    x = np.random.default_rng(seed).normal(size=(count, 8, 8, 2)).astype("float32")
+    y = x[..., :1] + 0.2 * x[..., 1:]
+    return scale * x[..., list(order)], sign * scale * y
+
+
+def doubts(model, base, target):
+    pairs = Samples.of(base), Samples.of(target)
+    return network_doubts(model, *pairs) + scale_doubts(*pairs)
+
+
+def doubts_in(warnings):
+    return [w for w in warnings if str(w.message).startswith(INTRODUCTION)]
+
+
+def test_a_network_that_works_is_not_doubted(model):
+    assert doubts(model, system(0), system(1, scale=9.0)) == []
+
+
+def test_scales_apart_by_more_than_ten_are_told_with_the_ratio(model):
+    inputs, outputs = doubts(model, system(0), system(1, scale=1000.0))
+    ratio = np.std(system(1)[0], axis=(0, 1, 2)) / np.std(system(0)[0], axis=(0, 1, 2))
+    assert any(f"{1000 * r:.3g} times the standard deviation" in inputs for r in ratio)
+    assert outputs.startswith("y of the target")
+
+
+def test_exchanged_channels_are_found_in_each_system(model):
+    """The correlation of x_1 + x_0 / 5 with x_0 + x_1 / 5 is 0.4 / 1.04."""
+    skill, reason = doubts(model, system(0, 32, order=(1, 0)), system(1))
+    reached = float(re.search(r"correlation of (\S+)", skill)[1])
+    assert reached == pytest.approx(0.4 / 1.04, abs=0.05)
+    assert reason.startswith("In the base, channels 0 and 1 of x look exchanged")
+    assert "1.00" in reason
+    (found,) = doubts(model, system(0), system(1, order=(1, 0)))
+    assert found.startswith("In the target, channels 0 and 1")
+
+
+def test_a_sign_is_found(model):
+    skill, reason = doubts(model, system(0, sign=-1.0), system(1))
+    assert "-1.00" in skill
+    assert "sign of y" in reason
+
+
+def test_a_constant_target_is_told(model):
+    x, y = system(1)
+    assert any("constant" in text for text in doubts(model, system(0), (x, 0 * y)))
+
+
+def test_layers_that_normalize_are_named():
+    inputs = keras.Input((8, 8, 1))
+    norm = keras.layers.Normalization(mean=100.0, variance=1.0, name="norm")
+    outputs = keras.layers.Conv2D(1, 1)(keras.ops.relu(norm(inputs)))
+    network = keras.Model(inputs, outputs)
+    x, _ = system(0)
+    pair = x[..., :1], x[..., :1]
+    assert any("'norm'" in text for text in doubts(network, pair, pair))
+
+
+def test_numbers_are_correlated_over_the_samples():
+    """A network for one number a sample; of few samples nothing is said."""
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    weights = np.array([[1.0], [-2.0], [0.5]])
+    network.layers[0].set_weights([weights, np.zeros(1)])
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    assert doubts(network, (x, x @ weights), (x, x @ weights)) == []
+    wrong = (x, np.random.default_rng(1).normal(size=(20, 1)))
+    assert "own base samples" in doubts(network, wrong, wrong)[0]
+    few = tuple(part[:4] for part in wrong)
+    assert doubts(network, few, few) == []
+
+
+def test_nests_and_labels_are_no_matter():
+    one, two = keras.Input((4,)), keras.Input((4,))
+    joined = keras.layers.Concatenate()([one, two])
+    network = keras.Model([one, two], keras.layers.Dense(3)(joined))
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+    labels = np.arange(6) % 3
+    assert doubts(network, ((x, x), labels), ((x, x), labels)) == []
+
+
+def test_scores_and_forecasts_warn_once_and_say_so_first(model):
+    base, target = system(0, order=(1, 0)), system(1, order=(1, 0))
+    with pytest.warns(UserWarning, match=INTRODUCTION) as seen:
+        found = kst.forecast(model, base, target, ARMS, steps=4)
+    assert len(doubts_in(seen)) == 1
+    assert found.reason.startswith("The base network reaches a correlation of 0.")
+    assert "look exchanged" in found.reason
+    with pytest.warns(UserWarning, match="look exchanged") as seen:
+        scores = kst.score_layers(model, base, target, steps=4)
+    assert len(doubts_in(seen)) == 1
+    assert scores.reason.startswith("The base network reaches")
+
+
+def test_raw_samples_that_will_be_normalized_are_not_compared(model, recwarn):
+    how = {"steps": 4, "normalization": kst.transfer.RefitOnTarget()}
+    found = kst.forecast(model, system(0), system(1, scale=1e6), ARMS, **how)
+    assert not doubts_in(recwarn.list)
+    assert "standard deviation" not in found.reason
