@@ -75,6 +75,13 @@ class _Renamed(argparse.Action):
         parser.error(f"{self.option_strings[0]} is now spelled {self.const}")
 
 
+_RECIPE: dict[str, tuple[Callable[[str], Any], Any]] = {
+    "epochs": (whole(1), 100),
+    "batch_size": (whole(1), 32),
+    "learning_rate": (positive, 0.001),
+}
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the network, and where its own layers are registered."""
     parser.add_argument("model", metavar="MODEL", help="a network, a .keras file")
@@ -197,23 +204,55 @@ def _check_weights(model: keras.Model, path: str) -> None:
         )
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Add how layers are retrained, or will be: scores depend on it as well."""
-    parser.add_argument("--epochs", type=whole(1), default=100, help="default: 100")
-    parser.add_argument("--batch-size", type=whole(1), default=32, help="default: 32")
-    parser.add_argument(
-        "--learning-rate", type=positive, default=1e-3, help="of Adam; default: 0.001"
-    )
+def add_recipe(parser: argparse.ArgumentParser, default: str = "") -> None:
+    """Add how layers are retrained, or will be: scores depend on it as well.
+
+    Args:
+        parser: Of a command.
+        default: What the defaults give way to, in words.
+    """
+    for name, (number, value) in _RECIPE.items():
+        what = "of Adam; " if number is positive else ""
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            type=number,
+            help=f"{what}default: {default}{value}",
+        )
 
 
-def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of `retrain` that the options of `add_recipe` stand for."""
+def numbers_of(options: argparse.Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return epochs, batch size, learning rate and, if they are given, steps.
+
+    Args:
+        options: Of the command line; those set there go before all else.
+        given: What goes before the defaults.
+    """
+    found = {name: default for name, (_, default) in _RECIPE.items()} | dict(given)
+    chosen = {name: getattr(options, name) for name in _RECIPE}
+    found |= {name: value for name, value in chosen.items() if value is not None}
+    if "steps" in found:  # as many more as there are epochs
+        longer = found["epochs"] / given["epochs"]
+        found["steps"] = max(round(found["steps"] * longer), 1)
+    return found
+
+
+def recipe_of(
+    options: argparse.Namespace, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the arguments of `retrain` that the options of `add_recipe` stand for.
+
+    The learning rate falls as a cosine over the steps, where these are given.
+    """
     import keras
 
+    numbers = numbers_of(options, given or {})
+    rate = numbers["learning_rate"]
+    if "steps" in numbers:
+        rate = keras.optimizers.schedules.CosineDecay(rate, numbers["steps"])
     return {
-        "optimizer": keras.optimizers.Adam(options.learning_rate),
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
+        "optimizer": keras.optimizers.Adam(rate),
+        "epochs": numbers["epochs"],
+        "batch_size": numbers["batch_size"],
         "seed": options.seed,
     }
 

@@ -1,21 +1,24 @@
 """Retrain chosen layers of a network on a target system; the rest stays bit for bit.
 
-Without --layers, what `score` has recommended in RUN_DIR is retrained; exit code 1 if
-that is nothing. With --sweep every layer is retrained in turn as well, which checks the
-scores; a sweep that was stopped goes on.
+Without --layers, the way of --arm, else the best one, is retrained that `forecast` has
+found in RUN_DIR, with its learning rate and steps; without a forecast, what `score` has
+recommended there. Exit code 1 if that is nothing. With --sweep every layer is retrained
+in turn as well, which checks the scores; a sweep that was stopped goes on.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras_spectral_tl.cli._inputs import (
     System,
     add_model,
     add_reading,
     add_recipe,
+    numbers_of,
     read_model,
     read_systems,
     recipe_of,
@@ -42,13 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="base samples, for the spectra of a report and --normalize base",
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--layers", nargs="+", metavar="NAME", help="layers to retrain together"
+    )
+    what.add_argument(
+        "--arm",
+        metavar="LABEL",
+        help='a way to retrain of the forecast in RUN_DIR, such as "all layers"',
     )
     parser.add_argument(
         "--sweep", action="store_true", help="retrain every layer in turn; needs --test"
     )
-    add_recipe(parser)
+    add_recipe(parser, "that of the forecast, else ")
     parser.add_argument(
         "--loss",
         default="mean_squared_error",
@@ -72,21 +81,26 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
         raise ValueError("--sweep compares layers on samples to test with: add --test.")
     folder = pathlib.Path(_folder.prepared(options.out) or "")
     _folder.refuse_other_model(folder, options.model)
-    layers = options.layers or _recommended(folder)
-    if not layers:
+    plan = _planned(options, folder)
+    if plan is None:
         return 1, {"trained": []}
     model = read_model(options.model, options.modules)
     systems = read_systems(model, options)
     record = _folder.model_record(options, model, systems) | {
-        name: getattr(options, name)
-        for name in ("epochs", "batch_size", "learning_rate", "loss")
+        **numbers_of(options, plan.recipe),
+        "loss": options.loss,
+        "arm": plan.label,
     }
     _folder.refuse_other_samples(folder, "retrain", record)
-    result = _retrained(model, systems["target"], layers, options)
+    how = recipe_of(options, plan.recipe) | {
+        "loss": options.loss,
+        "normalization": systems["target"].statistics,
+    }
+    result = _retrained(model, systems["target"], plan, how)
     result.save(folder / "retrained")
     parts: dict[str, Any] = {}
     if options.sweep:
-        parts["sweep"] = _swept(model, systems, options, folder).to_dict()
+        parts["sweep"] = _swept(model, systems, how, folder).to_dict()
     rows = _rows(model, result, systems)
     parts["a_priori"] = _folder.merged_rows(folder, rows)
     parts["spectra"] = _folder.merged_spectra(folder, _spectra(model, result, systems))
@@ -104,7 +118,10 @@ def run(options: argparse.Namespace) -> tuple[int, Any]:
 def text(document: Any) -> str:
     """Return what moved, what that gave, and the sweep, best layer first."""
     if not document["trained"]:
-        return "No layer is recommended, so none is retrained; choose with --layers."
+        return (
+            "Nothing is recommended, so nothing is retrained; choose with --layers or "
+            "--arm."
+        )
     lines = [
         f"changed: {', '.join(document['changed'])}; "
         f"{document['num_frozen']:,} other parameters have the same SHA-256 as before"
@@ -137,31 +154,75 @@ def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
     return [*lines, f"best: {best}{regret}"]
 
 
-def _how(options: argparse.Namespace, target: System) -> dict[str, Any]:
-    loss, statistics = options.loss, target.statistics
-    return recipe_of(options) | {"loss": loss, "normalization": statistics}
+class _Plan(NamedTuple):
+    """What to retrain, what that is called, and numbers of a forecast."""
+
+    layers: Any
+    label: str | None = None
+    recipe: Mapping[str, Any] = {}
 
 
-def _retrained(
-    model: Any, target: System, layers: list[str], options: argparse.Namespace
-) -> Any:
+def _planned(options: argparse.Namespace, folder: pathlib.Path) -> _Plan | None:
+    """Return what was asked for or recommended, None if that is nothing.
+
+    Raises:
+        FileNotFoundError: If the folder has neither a forecast nor scores.
+        KeyError: If the forecast has no such arm.
+    """
+    forecast, scores = folder / "forecast.json", folder / "scores.json"
+    if options.layers:
+        return _Plan(list(options.layers))
+    if forecast.exists():
+        return _forecast_plan(json.loads(forecast.read_text()), options.arm, forecast)
+    if options.arm is not None or not scores.exists():
+        needed = "forecast.json" if options.arm else "forecast.json or scores.json"
+        raise FileNotFoundError(
+            f"{folder} has no {needed}. Say with --layers what to retrain, or ask "
+            "first: keras-spectral-tl forecast ... --out RUN_DIR."
+        )
+    recommended = list(json.loads(scores.read_text())["recommended"])
+    return _Plan(recommended) if recommended else None
+
+
+def _forecast_plan(
+    document: Any, label: str | None, path: pathlib.Path
+) -> _Plan | None:
+    from keras_spectral_tl.transfer._arms import layers_from_json
+
+    chosen = document["best"] if label is None else label
+    recipes = document.get("recipes", {})
+    if chosen not in recipes:
+        raise KeyError(
+            f"{path} has no recipe of an arm {chosen!r}; it has "
+            f"{', '.join(map(repr, recipes)) or 'none: forecast anew'}."
+        )
+    recipe = recipes[chosen]
+    if recipe is None:
+        return None
+    numbers = {name: value for name, value in recipe.items() if name != "layers"}
+    return _Plan(layers_from_json(recipe["layers"]), chosen, numbers)
+
+
+def _retrained(model: Any, target: System, plan: _Plan, how: Mapping[str, Any]) -> Any:
     import keras
     from tqdm import tqdm
 
     from keras_spectral_tl.transfer import retrain
 
-    with tqdm(total=options.epochs, desc="Retraining", unit=" epochs") as bar:
+    with tqdm(total=how["epochs"], desc="Retraining", unit=" epochs") as bar:
         moved = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda _epoch, _logs: bar.update()
         )
-        how = _how(options, target)
-        return retrain(model, target.raw, list(layers), callbacks=[moved], **how)
+        result = retrain(model, target.raw, plan.layers, callbacks=[moved], **how)
+    if plan.label is None:
+        return result
+    return dataclasses.replace(result, label=plan.label)
 
 
 def _swept(
     model: Any,
     systems: Mapping[str, System],
-    options: argparse.Namespace,
+    how: Mapping[str, Any],
     folder: pathlib.Path,
 ) -> Any:
     """Retrain every layer in turn, or go on with that.
@@ -183,7 +244,7 @@ def _swept(
             systems["test"].raw,
             directory=folder / "sweep",
             progress=lambda _row: bar.update(),
-            **_how(options, target),
+            **how,
         )
 
 
@@ -224,13 +285,3 @@ def _pictures(model: Any, result: Any, systems: Mapping[str, System]) -> dict[st
     data["target"] = systems[tested].data
     networks = {"before": model, f"after: {result.label} retrained": result.model}
     return picture_record(data, networks, systems[tested].channels)
-
-
-def _recommended(folder: pathlib.Path) -> list[str]:
-    scores = folder / "scores.json"
-    if not scores.exists():
-        raise FileNotFoundError(
-            f"{folder} has no scores.json. Say with --layers what to retrain, or score "
-            "the layers first: python -m keras_spectral_tl score ... --out RUN_DIR."
-        )
-    return list(json.loads(scores.read_text())["recommended"])

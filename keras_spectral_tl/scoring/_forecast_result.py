@@ -15,7 +15,7 @@ from keras_spectral_tl._checks import real_number, require
 from keras_spectral_tl._files import write_json
 from keras_spectral_tl._results import as_lists
 from keras_spectral_tl.scoring._holdout import Array
-from keras_spectral_tl.transfer._arms import Arm
+from keras_spectral_tl.transfer._arms import Arm, layers_to_json
 
 _ROWS = 14
 
@@ -65,9 +65,8 @@ class ArmForecast:
 
     def row(self) -> dict[str, Any]:
         """Return the numbers of the row by name."""
-        names = [f.name for f in dataclasses.fields(self)]
-        skipped = ("arm", "normalization")
-        return {name: getattr(self, name) for name in names if name not in skipped}
+        names = [f.name for f in dataclasses.fields(self) if f.name != "arm"]
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -224,8 +223,22 @@ class Forecast:
             "abstained": self.abstained,
             "ties": list(self.ties),
             "arms": {row.label: as_lists(row.row()) for row in self.rows},
+            "recipes": {row.label: self._plain_recipe(row) for row in self.rows},
             "spectra": as_lists(self.spectra),
             "provenance": as_lists(self.provenance),
+        }
+
+    def _plain_recipe(self, row: ArmForecast) -> dict[str, Any] | None:
+        """Return what trains, from which rate, for how long; None for nothing."""
+        recipe = self._recipes.get(row.label)
+        if recipe is None:
+            return None
+        return {
+            "layers": layers_to_json(recipe["layers"]),
+            "learning_rate": float(row.learning_rate),
+            "steps": int(row.steps),
+            "epochs": int(recipe["epochs"]),
+            "batch_size": int(row.batch_size),
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:

@@ -8,7 +8,20 @@ import keras
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._graph.layers import layers_with_weights, trainable_layer_names
+from keras_spectral_tl._results import as_lists
 from keras_spectral_tl.transfer._retrain import Trainee, adds_parts, check_trainable
+
+_PARTS: dict[type, str] = {
+    freezing.BiasesOf: "biases",
+    freezing.ChannelGainsOf: "channel gains",
+    freezing.FiltersOf: "filters",
+    freezing.KernelsOf: "kernels",
+    freezing.LowRankOf: "low rank",
+    freezing.NewWeights: "new weights",
+    freezing.NormalizationOf: "normalization",
+    freezing.OutputGain: "output gain",
+    freezing.StatisticsOf: "statistics",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +82,76 @@ def as_arms(arms: Any) -> list[Arm]:
 
 
 def _label(layers: Any) -> str:
+    """Return a short name of what trains."""
+    if layers is None:
+        return "all layers"
     if isinstance(layers, tuple | list):
         return "+".join(map(_label, layers)) or "unchanged"
-    return "all layers" if layers is None else str(layers)
+    if isinstance(layers, freezing.LayerSelection):
+        return "+".join(layers.names)
+    if isinstance(layers, freezing.Depth):
+        return f"depth {layers.first} to {layers.last}"
+    if isinstance(layers, keras.layers.Layer):
+        return str(layers.name)
+    name = _PARTS.get(type(layers))
+    if name is None:
+        return str(layers)
+    where = getattr(layers, "layers", None)
+    if where is not None:
+        name = f"{name} of {_label(where)}"
+    settings = [
+        f"{field.name}={getattr(layers, field.name)!r}"
+        for field in dataclasses.fields(layers)
+        if field.repr
+        and field.name != "layers"
+        and getattr(layers, field.name) != field.default
+    ]
+    return f"{name} ({', '.join(settings)})" if settings else name
+
+
+def layers_to_json(layers: Any) -> Any:
+    """Return what trains as plain values, which `layers_from_json` reads.
+
+    Names and numbers stand for themselves, null for all layers, and a part is
+    `{"BiasesOf": {"layers": null}}`. What has no such form is `{"python": ...}`.
+    """
+    if layers is None or isinstance(layers, str | int) or layers == slice(None):
+        return None if isinstance(layers, slice) else layers
+    if isinstance(layers, tuple | list):
+        return list(map(layers_to_json, layers))
+    kind = type(layers)
+    if kind not in _PARTS and kind is not freezing.Depth:
+        return {"python": repr(layers)}
+    values = {f.name: getattr(layers, f.name) for f in dataclasses.fields(layers)}
+    if "layers" in values:
+        values["layers"] = layers_to_json(values["layers"])
+    return {kind.__name__: as_lists(values)}
+
+
+def layers_from_json(document: Any) -> Any:
+    """Return what `retrain` takes as layers.
+
+    Args:
+        document: What `layers_to_json` has returned, perhaps read from a file.
+
+    Raises:
+        ValueError: If it is nothing of that kind.
+    """
+    if document is None or isinstance(document, str | int):
+        return document
+    if isinstance(document, list):
+        items = map(layers_from_json, document)
+        return [slice(None) if item is None else item for item in items]
+    kinds = {kind.__name__: kind for kind in (*_PARTS, freezing.Depth)}
+    name, values = next(iter(document.items()), ("", {}))
+    if name not in kinds:
+        raise ValueError(
+            f"What trains, {document!r:.200}, cannot be read from a file: expected "
+            f"names of layers, or one of {', '.join(kinds)}. Retrain it from Python."
+        )
+    if "layers" in values:
+        values = {**values, "layers": layers_from_json(values["layers"])}
+    return kinds[name](**values)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Rows of arms are those of plain retrainings with the same recipe."""
 
+import json
 import math
 
 import keras
@@ -10,12 +11,19 @@ from keras_spectral_tl import metrics, scoring, transfer
 from keras_spectral_tl.freezing import (
     BiasesOf,
     ChannelGainsOf,
+    Depth,
+    FiltersOf,
+    KernelsOf,
     LowRankOf,
     NewWeights,
     OutputGain,
 )
 from keras_spectral_tl.scoring import Arm
-from keras_spectral_tl.transfer._arms import as_arms
+from keras_spectral_tl.transfer._arms import (
+    as_arms,
+    layers_from_json,
+    layers_to_json,
+)
 from keras_spectral_tl.transfer._sweep_rows import RowTrainer
 
 SINGLE = 1e-5  # float32 of whole and of cut networks, a few steps
@@ -178,6 +186,48 @@ def test_arms_on_disk_are_read_again_unless_the_label_means_another(
 def test_bad_arms_rates_and_base_samples_are_refused(options, error, match):
     with pytest.raises(error, match=match):
         transfer.oracle_sweep(_chain(), (X, Y), TEST, **QUICK, **options)
+
+
+LABELS = {
+    "all layers": None,
+    "unchanged": (),
+    "a+b": ("a", "b"),
+    "biases": BiasesOf(),
+    "biases of conv_1": BiasesOf("conv_1"),
+    "kernels of a+b": KernelsOf(["a", "b"]),
+    "low rank of a (rank=2)": LowRankOf("a", 2),
+    "channel gains": ChannelGainsOf(),
+    "filters of a (number=3)": FiltersOf("a", number=3),
+    "new weights (seed=1)": NewWeights(seed=1),
+    "a+output gain (initial=0.5)": ["a", OutputGain(initial=0.5)],
+    "depth -2 to -1": Depth(-2, -1),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("label", LABELS)
+def test_selectors_have_short_labels_and_come_back_from_json(label):
+    (arm,) = as_arms([LABELS[label]])
+    assert arm.label == label
+    document = json.loads(json.dumps(layers_to_json(arm.layers)))
+    layers = arm.layers
+    assert layers_from_json(document) == (
+        list(layers) if isinstance(layers, tuple) else layers
+    )
+
+
+@pytest.mark.once
+def test_all_layers_beside_a_gain_come_back_from_json():
+    layers = [slice(None), OutputGain(initial=0.5)]
+    assert layers_from_json(layers_to_json(layers)) == layers
+
+
+@pytest.mark.once
+def test_what_has_no_form_in_json_is_refused_when_it_is_read():
+    document = layers_to_json(["a", len])
+    assert document[0] == "a"
+    with pytest.raises(ValueError, match="Retrain it from Python"):
+        layers_from_json(document)
 
 
 @pytest.mark.once

@@ -16,6 +16,7 @@ import pytest
 import keras_spectral_tl as kst
 from keras_spectral_tl.__main__ import main, parser
 from keras_spectral_tl.report import Study
+from keras_spectral_tl.transfer._arms import layers_from_json
 
 pytestmark = pytest.mark.once
 
@@ -168,6 +169,83 @@ def test_the_retrained_network_differs_in_one_layer(files, run_dir):
     )
     before, after = map(kst.layer_hashes, networks)
     assert [name for name in before if before[name] != after[name]] == ["conv_2"]
+
+
+def retrained_from(forecast, files, out, *options):
+    """Retrains what a forecast says that lies in a folder; returns code and record."""
+    out.mkdir()
+    (out / "forecast.json").write_text(json.dumps(forecast))
+    data = ["--target", files / "target.npz", "--out", out]
+    code = run("retrain", files / "base.keras", *data, *options)
+    record = out / "provenance.json"
+    return code, json.loads(record.read_text())["retrain"] if record.exists() else {}
+
+
+def test_a_forecast_is_followed_with_its_rate_and_steps(files, run_dir, tmp_path):
+    """The best arm, or one by its label; numbers on the command line go first."""
+    forecast = json.loads((run_dir / "forecast.json").read_text())
+    forecast["best"] = "conv_2"
+    code, record = retrained_from(forecast, files, tmp_path / "best")
+    recipe = forecast["recipes"]["conv_2"]
+    assert code == 0
+    assert record["arm"] == "conv_2"
+    for name in ("learning_rate", "steps", "epochs", "batch_size"):
+        assert record[name] == recipe[name]
+    label = ["--arm", "biases", "--epochs", 2 * recipe["epochs"]]
+    code, record = retrained_from(forecast, files, tmp_path / "arm", *label)
+    assert code == 0
+    assert record["epochs"] == 2 * recipe["epochs"]
+    assert record["steps"] == 2 * recipe["steps"]
+    before = keras.models.load_model(files / "base.keras")
+    after = kst.transfer.load_retrained(tmp_path / "arm" / "retrained")
+    for one, other in zip(before.layers, after.layers, strict=False):
+        for old, new in zip(one.weights, other.weights, strict=True):
+            same = np.array_equal(*map(keras.ops.convert_to_numpy, (old, new)))
+            assert same == (old.name != "bias")
+
+
+def test_the_forecast_retraining_is_that_of_python(files, run_dir, tmp_path):
+    with np.load(files / "target.npz") as file:
+        pair = file["x"], file["y"]
+    statistics = kst.transfer.ChannelStatistics.of(pair)
+    forecast = json.loads((run_dir / "forecast.json").read_text())
+    recipe = forecast["recipes"]["conv_2"]
+    code, _ = retrained_from(forecast, files, tmp_path / "run", "--arm", "conv_2")
+    assert code == 0
+    rate = keras.optimizers.schedules.CosineDecay(
+        recipe["learning_rate"], recipe["steps"]
+    )
+    expected = kst.retrain(
+        keras.models.load_model(files / "base.keras"),
+        pair,
+        layers_from_json(recipe["layers"]),
+        optimizer=keras.optimizers.Adam(rate),
+        epochs=recipe["epochs"],
+        batch_size=recipe["batch_size"],
+        normalization=statistics,
+    )
+    found = kst.transfer.load_retrained(tmp_path / "run" / "retrained")
+    for one, other in zip(expected.model.weights, found.weights, strict=True):
+        np.testing.assert_allclose(
+            *map(keras.ops.convert_to_numpy, (one, other)), atol=1e-5
+        )
+
+
+def test_a_forecast_of_nothing_or_without_the_arm_retrains_nothing(
+    files, run_dir, tmp_path, capsys
+):
+    forecast = json.loads((run_dir / "forecast.json").read_text())
+    forecast["best"] = "unchanged"
+    assert retrained_from(forecast, files, tmp_path / "none") == (1, {})
+    assert "Nothing is recommended" in capsys.readouterr().out
+    code, _ = retrained_from(forecast, files, tmp_path / "other", "--arm", "conv_9")
+    assert code == 2
+    assert "no recipe of an arm 'conv_9'" in capsys.readouterr().err
+    data = ["--target", files / "target.npz", "--out", tmp_path / "empty"]
+    empty = ["--arm", "biases"]
+    assert "no forecast.json" in one_line(
+        capsys, "retrain", files / "base.keras", *data, *empty
+    )
 
 
 def test_what_is_left_behind_is_a_whole_study(run_dir, capsys):

@@ -90,7 +90,7 @@ def test_every_arm_has_a_row_with_its_numbers(question, found):
     assert list(frame.columns) == [
         *("correlation", "correlation_low", "correlation_high", "relative_rmse"),
         *("base_correlation", "parameters", "learning_rate", "steps", "batch_size"),
-        *("cost", "measured_steps"),
+        *("cost", "measured_steps", "normalization"),
     ]
     assert list(frame["correlation"]) == sorted(frame["correlation"], reverse=True)
     assert (frame["correlation_low"] <= frame["correlation"]).all()
@@ -179,7 +179,8 @@ def test_nothing_to_retrain_has_no_recipe(question):
 def test_the_json_file_holds_everything(found, tmp_path):
     document = json.loads(found.to_json(tmp_path / "forecast.json").read_text())
     assert set(document) == {
-        *("best", "reason", "abstained", "ties", "arms", "spectra", "provenance"),
+        *("best", "reason", "abstained", "ties", "arms", "recipes", "spectra"),
+        "provenance",
     }
     assert document["best"] == found.best_row.label
     assert document["abstained"] is found.abstained is bool(document["ties"])
