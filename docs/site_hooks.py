@@ -1,6 +1,7 @@
 """For the site made of `docs`: files and links outside it, lists of public names."""
 
 import ast
+import configparser
 import json
 import re
 from pathlib import Path
@@ -19,6 +20,14 @@ INWARD = re.compile(r"\]\((?:\.\./\.\./)?docs/([^)]+)\)")
 NOTEBOOK = re.compile(r"^@notebook (\S+)$", re.MULTILINE)
 INCLUDED = re.compile(r"^@include (\S+)$", re.MULTILINE)
 ALL_OF = re.compile(r"^::: ([\w.]+)\.\*$", re.MULTILINE)
+
+
+def on_config(config: Any) -> Any:
+    """Writes the version of the package into the foot of every page."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg")
+    config["copyright"] = f"Version {parser['metadata']['version']}, Apache-2.0"
+    return config
 
 
 def on_page_markdown(markdown: str, page: Any, **options: Any) -> str:

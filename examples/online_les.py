@@ -18,6 +18,7 @@ networks and the filtered DNS are kept in --data-dir and --out for the next run.
 import argparse
 import json
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -95,7 +96,8 @@ TABLE = (
     "decorrelation",
     "enstrophy transfer",
 )
-
+# What fits a terminal; the whole table is in table.md.
+SHORT = ("closure", "CC", "stable", "energy", "E error small scales", "decorrelation")
 
 Row = dict[str, float | str]
 
@@ -329,14 +331,23 @@ def report_of(study: Study, rows: Sequence[Row]) -> kst.Study:
     )
 
 
-def print_summary(summary: dict) -> None:
-    rows = summary["rows"]
-    print("\n" + markdown_table(rows, TABLE, summary["uncertainties"]) + "\n")
-    for row in rows:
-        print(f"{row['closure']}: {row['definition']}")
+def print_summary(summary: dict, out: Path) -> None:
+    """Prints the columns that decide; writes all of them, and what each closure is."""
+    turnovers = summary["turnovers"]
+    rows = [
+        {**row, "decorrelation": f"> {turnovers:.3g}"}
+        if row["decorrelation"] == math.inf
+        else row
+        for row in summary["rows"]
+    ]
+    errors = summary["uncertainties"]
+    definitions = "\n".join(f"- {row['closure']}: {row['definition']}" for row in rows)
+    table = markdown_table(rows, TABLE, errors)
+    (out / "table.md").write_text(f"{table}\n\n{definitions}\n")
+    print("\n" + markdown_table(rows, SHORT, errors))
     print(
-        f"\n{summary['turnovers']:.1f} turnovers of {summary['turnover_time']:.4f} "
-        "(1 / rms(vorticity) of the filtered DNS)"
+        f"\n{turnovers:.1f} turnovers of {summary['turnover_time']:.4f} "
+        "(1 / rms(vorticity) of the filtered DNS); decorrelation is in turnovers"
     )
 
 
@@ -360,8 +371,8 @@ def main() -> None:
     document = {**summary, "wall_seconds": watch.seconds}
     (out / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
     quickstart.show(report_of(study, summary["rows"]), out)
-    print_summary(summary)
-    print(f"summary.json and figures: {out}/")
+    print_summary(summary, out)
+    print(f"table.md with all columns and closures, summary.json, figures: {out}/")
 
 
 if __name__ == "__main__":

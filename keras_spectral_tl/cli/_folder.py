@@ -158,7 +158,8 @@ def _doubts(model: Any, systems: Mapping[str, System]) -> list[str]:
     if "base" not in systems:
         return []
     base, target = systems["base"], systems["target"]
-    found = network_doubts(model, base.data, target.data)
+    pairs = [system.raw.normalized(system.statistics) for system in (base, target)]
+    found = network_doubts(model, *pairs)
     found += scale_doubts(base.raw, target.raw)
     if base.statistics is not None and any("normalizes" in text for text in found):
         found.append("Add --normalize none.")

@@ -79,12 +79,12 @@ def forecast_rows(
                 "way to retrain": label,
                 "CC forecast": number(row["correlation"]),
                 "90 % interval": f"{low:.3f} to {high:.3f}",
-                "CC measured": measured.get(label),
-                "relative RMSE": row["relative_rmse"],
-                "CC on the base": row["base_correlation"],
+                "measured": measured.get(label),
+                "on the base": row["base_correlation"],
                 "weights": f"{row['parameters']:,}",
-                "learning rate": row["learning_rate"],
+                "rate": row["learning_rate"],
                 "steps": row["steps"],
+                "relative RMSE": row["relative_rmse"],
             }
         )
     return found

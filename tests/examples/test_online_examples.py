@@ -72,8 +72,11 @@ def test_the_table_of_closures_and_training_through_the_solver(
     assert shown.provenance["closures"]["retrained, clipped"] == clipped
     assert "Jansen-Held" in (out / "report.html").read_text()
     printed = capsys.readouterr().out
-    assert "| closure | CC |" in printed
-    assert f"retrained, clipped: {clipped}" in printed
+    (head,) = [line for line in printed.splitlines() if line.startswith("| closure")]
+    assert [cell.strip() for cell in head[2:-1].split("|")] == list(online.SHORT)
+    assert len(head) <= 120
+    table = (out / "table.md").read_text()
+    assert f"retrained, clipped: {clipped}" in table
     by_seed = [summary["rows_by_seed"][seed][0]["CC"] for seed in ("0", "1")]
     assert rows[0]["CC"] == pytest.approx(sum(by_seed) / 2)
     spread = abs(by_seed[0] - by_seed[1]) / 2**0.5

@@ -451,13 +451,14 @@ def test_standard_errors_are_those_of_the_jackknife(reference):
     assert all(math.isnan(error) for error in errors.values())
 
 
-def test_uncertainties_are_in_units_of_the_last_digit():
+def test_uncertainties_leave_the_digits_that_are_certain():
     rows = [{"closure": "a", "cc": 0.8604, "E": 13.52, "t": math.inf, "stable": 1.0}]
     errors = [{"cc": 0.00096, "E": 2.4, "t": math.nan, "stable": 0.0}]
-    last = markdown_table(rows, standard_errors=errors).splitlines()[-1]
-    assert last == "| a | 0.8604(10) | 14(2) | inf | 1 |"
+    head, rule, last = markdown_table(rows, standard_errors=errors).splitlines()
+    assert last == "| a       | 0.8604 ± 0.0010 | 14 ± 2 | inf | 1      |"
+    assert len(head) == len(rule) == len(last)
     rounded = [with_uncertainty(13.52, error) for error in (1.94, 1.96, 23.0, 0.05)]
-    assert rounded == ["13.5(19)", "14(2)", "14(23)", "13.52(5)"]
+    assert rounded == ["13.5 ± 1.9", "14 ± 2", "14 ± 23", "13.52 ± 0.05"]
 
 
 def test_the_jackknife_sees_no_spread_where_there_is_none():

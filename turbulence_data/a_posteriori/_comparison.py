@@ -200,7 +200,7 @@ def markdown_table(
     columns: Sequence[str] | None = None,
     standard_errors: Sequence[Mapping[str, float]] | None = None,
 ) -> str:
-    """Return rows as a Markdown table; numbers with three digits.
+    """Return rows as a Markdown table with aligned columns; three digits a number.
 
     Args:
         rows: mappings of equal keys.
@@ -210,16 +210,19 @@ def markdown_table(
     Example:
         >>> print(markdown_table([{"closure": "none", "stable": 0.25}]))
         | closure | stable |
-        |---|---|
-        | none | 0.25 |
+        |---------|--------|
+        | none    | 0.25   |
     """
     names = list(columns or rows[0])
     errors = standard_errors or [{}] * len(rows)
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    for row, of_row in zip(rows, errors, strict=True):
-        cells = [_cell(row[name], of_row.get(name, math.nan)) for name in names]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    cells = [names] + [
+        [_cell(row[name], of_row.get(name, math.nan)) for name in names]
+        for row, of_row in zip(rows, errors, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells]
+    rule = "-|-".join("-" * width for width in widths)
+    return "\n".join([lines[0], f"|-{rule}-|", *lines[1:]])
 
 
 def _cell(value: float | str, error: float) -> str:
@@ -227,14 +230,14 @@ def _cell(value: float | str, error: float) -> str:
 
 
 def with_uncertainty(value: float, error: float) -> str:
-    """Return a number with its standard error in units of the last digit shown.
+    """Return a number with its standard error, rounded to what that leaves certain.
 
     One digit of the error, two where the first is 1; three digits of the number where
     the error is zero or not finite.
 
     Example:
         >>> with_uncertainty(0.8604, 0.0031), with_uncertainty(0.04, 0.098)
-        ('0.860(3)', '0.04(10)')
+        ('0.860 ± 0.003', '0.04 ± 0.10')
         >>> with_uncertainty(13.52, 0.0)
         '13.5'
     """
@@ -243,4 +246,4 @@ def with_uncertainty(value: float, error: float) -> str:
     exponent = math.floor(math.log10(error / 0.95))  # 0.096 is 0.10
     digits = 2 if error < 1.95 * 10.0**exponent else 1
     decimals = max(0, digits - 1 - exponent)
-    return f"{value:.{decimals}f}({round(error * 10.0**decimals)})"
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
