@@ -195,7 +195,7 @@ def main() -> None:
     }
     for group in options.only or groups:
         for name, axes in groups[group]().items():
-            plotting.save_figure(axes, options.out / f"{name}.png", dpi=140)
+            plotting.save_figure(axes, options.out / f"{name}.png")
 
 
 if __name__ == "__main__":
