@@ -177,4 +177,4 @@ def _spread(values: NDArray[Any]) -> NDArray[np.float64]:
     """Return the standard deviation of each channel of fields, of all else as one."""
     few = values.ndim > 2 and values.shape[-1] <= _MOST_CHANNELS
     flat = values.reshape(-1, values.shape[-1] if few else 1)
-    return np.std(flat, axis=0, dtype=np.float64)
+    return np.asarray(np.std(flat, axis=0, dtype=np.float64))

@@ -19,6 +19,7 @@ from keras_spectral_tl import freezing, metrics, models
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
 from keras_spectral_tl._graph.layers import layers_with_weights, own_weights
+from keras_spectral_tl._keras_internals import own_trainable_variables
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -188,12 +189,20 @@ class RetrainResult:
 
         The folder is made if it is not there; each file appears complete or not at all.
         The record holds the SHA-256 of the model's file, which `load_retrained` checks.
-        Keras saves a low-rank update merged into its kernel.
+        Keras saves a low-rank update merged into its kernel. Where parts of layers were
+        trained, the model is saved without its optimizer: files of Keras know which
+        layers train, not which of their weights, and do not load with an optimizer of
+        some of these.
         """
         target = pathlib.Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        with replacing(target / MODEL) as partial:
-            self.model.save(partial)
+        compiled = self.model.compiled
+        try:
+            self.model.compiled = compiled and not _trains_parts(self.model)
+            with replacing(target / MODEL) as partial:
+                self.model.save(partial)
+        finally:
+            self.model.compiled = compiled
         digest = sha256(target / MODEL)
         write_json(target / RECORD, {**self.to_dict(), "model_sha256": digest})
         return target
@@ -299,6 +308,15 @@ class SweepResult:
         return axes
 
 
+def _trains_parts(model: keras.Model) -> bool:
+    """Return whether a layer trains some of its weights and not others."""
+    return any(
+        layer.trainable and not variable.trainable
+        for layer in layers_with_weights(model).values()
+        for variable in own_trainable_variables(layer)
+    )
+
+
 def load_retrained(
     folder: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None
 ) -> keras.Model:
@@ -312,7 +330,7 @@ def load_retrained(
         custom_objects: Your own classes by name, as of `keras.models.load_model`.
 
     Returns:
-        The model, compiled as it was.
+        The model, compiled as it was saved.
 
     Raises:
         FileNotFoundError: If the folder does not hold both files.

@@ -134,9 +134,6 @@ def test_retraining_moves_the_part_and_nothing_else(part, free):
     assert result.history["loss"][-1] < result.history["loss"][0]
 
 
-# Keras saves the flags of layers, not those of single weights, so a loaded optimizer
-# expects more of them.
-@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 @pytest.mark.parametrize("part", [part for part, _ in ADDED])
 def test_a_retrained_part_is_copied_saved_and_loaded(part, tmp_path):
     model = _cnn()
@@ -157,7 +154,6 @@ def test_a_part_goes_on_from_where_it_was(part):
     assert again.history["loss"][0] < first.history["loss"][0]
 
 
-@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 def test_gains_keep_the_bits_of_the_kernel_in_a_saved_model(tmp_path):
     result = transfer.retrain(_cnn(), (X, Y), ChannelGainsOf(), **QUICK)
     loaded = transfer.load_retrained(result.save(tmp_path))
