@@ -4,12 +4,14 @@
 version of Keras that changes one of them is noticed by name.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
@@ -75,6 +77,23 @@ def initial_epoch(model: keras.Model) -> int:
 def set_initial_epoch(model: keras.Model, epoch: int) -> None:
     """Let the `fit` that is beginning start at an epoch, as `BackupAndRestore` does."""
     model._initial_epoch = epoch
+
+
+def predicted(model: keras.Model, x: Any, batch_size: int = 32) -> NDArray[Any]:
+    """Return the outputs of a model, batch after batch.
+
+    TensorFlow warns of every sixth model that is traced, as if one were traced anew.
+    """
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_no_retracing)
+    try:
+        return np.asarray(model.predict(x, batch_size=batch_size, verbose=0))
+    finally:
+        logger.removeFilter(_is_no_retracing)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 MOVING_AVERAGES = "_model_variables_moving_average"

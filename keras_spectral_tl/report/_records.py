@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import metrics
 from keras_spectral_tl._graph.layers import layers_with_weights
+from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.report._study import channel_names
 from keras_spectral_tl.spectra import (
     activation_spectra,
@@ -87,7 +88,7 @@ def figures_row(
     x = samples.x
     if normalization is not None:
         x, _ = normalization.normalize(x, samples.y)
-    outputs = model.predict(x, batch_size=batch_size, verbose=0)
+    outputs = predicted(model, x, batch_size)
     if normalization is not None:
         _, outputs = normalization.denormalize(x, outputs)
     return {
@@ -172,7 +173,7 @@ def picture_record(
             found["predictions"].append(_picture("truth", y[0, ..., 0]))
             first = keras.tree.map_structure(lambda part: part[:1], samples.x)
             found["predictions"] += [
-                _picture(label, network.predict(first, verbose=0)[0, ..., 0])
+                _picture(label, predicted(network, first)[0, ..., 0])
                 for label, network in networks.items()
             ]
     return found

@@ -15,6 +15,7 @@ from keras_spectral_tl._graph.layers import (
     layers_with_weights,
     named_weights,
 )
+from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, report
 from keras_spectral_tl.transfer._learning_rates import LearningRates
 from keras_spectral_tl.transfer._options import RetrainOptions
@@ -24,6 +25,8 @@ from keras_spectral_tl.transfer._retrain import (
     retrain_prepared,
 )
 from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._sweep import Progress, check_progress, report
+from keras_spectral_tl.transfer._sweep_rows import closed_form_gain
 from keras_spectral_tl.transfer._sweep_rows import closed_form_gain, predicted
 
 Baseline = Callable[[keras.Model, Samples, RetrainOptions], RetrainResult]

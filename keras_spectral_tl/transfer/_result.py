@@ -19,7 +19,7 @@ from keras_spectral_tl import freezing, metrics, models
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
 from keras_spectral_tl._graph.layers import layers_with_weights, own_weights
-from keras_spectral_tl._keras_internals import own_trainable_variables
+from keras_spectral_tl._keras_internals import own_trainable_variables, predicted
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -118,7 +118,7 @@ class RetrainResult:
         """
         test = Samples.of(test_data)
         x = test.normalized(self.normalization).x
-        outputs = self.model.predict(x, batch_size=batch_size, verbose=0)
+        outputs = predicted(self.model, x, batch_size)
         return measured(test, outputs, self.normalization, extra)
 
     def row(self, test_data: Any, batch_size: int = 32) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from keras_spectral_tl._graph.layers import (
     own_weights,
     parents_first,
 )
+from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._learning_rates import first_rate, scaled_optimizer
@@ -326,11 +327,6 @@ class _Part:
     inputs: Mapping[str, list[NDArray[Any]]]
     options: RetrainOptions
     cache: PrefixCache
-
-
-def predicted(network: keras.Model, x: Any, batch_size: int = 32) -> NDArray[Any]:
-    """Return the outputs of a network, batch after batch."""
-    return np.asarray(network.predict(x, batch_size=batch_size, verbose=0))
 
 
 def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> float:
