@@ -31,6 +31,25 @@ def as_lists(value: Any) -> Any:
     return value
 
 
+def by_shapes(value: Any) -> str:
+    """Return the fields of a dataclass on one line, arrays by their type and shape.
+
+    For `__repr__` of what holds many numbers.
+    """
+    parts = (f"{f.name}={_shown(getattr(value, f.name))}" for f in fields(value))
+    return f"{type(value).__name__}({', '.join(parts)})"
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype} {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k!r}: {_shown(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, tuple | list) and len(value) <= 4:
+        return "(" + ", ".join(map(_shown, value)) + ")"
+    return repr(value)
+
+
 class Result:
     """Base of results that are dataclasses of numbers and arrays."""
 

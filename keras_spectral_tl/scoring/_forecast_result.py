@@ -13,7 +13,7 @@ import numpy as np
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import real_number, require
 from keras_spectral_tl._files import write_json
-from keras_spectral_tl._results import as_lists
+from keras_spectral_tl._results import Result, as_lists
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.transfer._arms import Arm, layers_to_json
 
@@ -70,7 +70,7 @@ class ArmForecast:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SampleCurve:
+class SampleCurve(Result):
     """Error of an arm against the number of target samples.
 
         1 - correlation = a + b n^(-1/2),    a, b >= 0
@@ -119,6 +119,28 @@ class SampleCurve:
             reached = 1.0 - self.asymptote - self.slope >= correlation
             return 1 if reached else None
         return max(1, math.ceil((self.slope / room) ** 2))
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw what was measured and the curve to ten times the samples at hand.
+
+        Args:
+            ax: Axes of matplotlib to draw on; new ones if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        first, last = float(self.num_samples[0]), float(self.num_samples[-1])
+        counts = np.geomspace(first, 10.0 * last, 50)
+        curve = 1.0 - self.asymptote - self.slope * counts**-0.5
+        lines = {
+            "measured": (self.num_samples, self.correlations),
+            "a + b / sqrt(n)": (counts, curve),
+        }
+        labels = "target samples", "correlation on unseen target samples"
+        return plotting.plot_curves({"": lines}, *labels, "x", ax=ax)[0]
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)

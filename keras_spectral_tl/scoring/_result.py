@@ -66,7 +66,7 @@ class ScorerResult:
 
     values: Mapping[str, float]
     cost: Cost
-    evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
 
 class Scorer(Protocol):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._files import sha256_of_arrays
+from keras_spectral_tl._results import by_shapes
 
 # Bounds for datasets that do not tell their length, which may be endless.
 _MOST_BATCHES = 10_000
@@ -32,6 +33,8 @@ class Samples:
     x: Any
     y: NDArray[Any]
     statistics: Any = dataclasses.field(default=None, init=False)
+
+    __repr__ = by_shapes
 
     def __len__(self) -> int:
         return len(self.y)
@@ -169,6 +172,8 @@ class NormalizedSamples(Samples):
     """
 
     statistics: Any = dataclasses.field(default=None, init=True)
+
+    __repr__ = by_shapes
 
     def normalized(self, statistics: Any) -> "Samples":
         """Return the samples themselves, if these are their statistics.

@@ -548,6 +548,18 @@ def test_a_sample_curve_is_read_both_ways():
     assert one.at(needed)[0] >= 0.8 > one.at(needed - 1)[0]
 
 
+def test_a_sample_curve_has_the_forms_of_a_result(tmp_path):
+    one = curve()
+    assert list(one.to_frame()["num_samples"]) == list(one.num_samples)
+    document = json.loads(one.to_json(tmp_path / "curve.json").read_text())
+    assert document["asymptote"] == 0.125 and document["slope"] == 0.5
+    pytest.importorskip("matplotlib")
+    measured, fitted = one.plot().lines
+    np.testing.assert_array_equal(measured.get_ydata(), one.correlations)
+    last = int(fitted.get_xdata()[-1])
+    assert fitted.get_ydata()[-1] == pytest.approx(one.at(last)[0])
+
+
 def test_samples_that_bring_nothing_are_not_asked_for():
     flat = curve(slope=0.0)
     assert flat.at(10**6)[0] == flat.at(1)[0] == 0.875

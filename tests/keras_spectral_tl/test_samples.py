@@ -342,3 +342,12 @@ def test_data_of_other_forms_are_refused_in_words(data, error, message):
 def test_lists_of_numbers_are_one_array():
     samples = Samples.of(([[1.0, 2.0], [3.0, 4.0]], [[1.0], [2.0]]))
     assert samples.x.shape == (2, 2)
+
+
+def test_printed_samples_tell_types_and_shapes():
+    assert repr(Samples.of(TARGET)) == (
+        "Samples(x=float32 (8, 4), y=float32 (8, 3), statistics=None)"
+    )
+    several = Samples.of(((X, X), Y)).normalized(None)
+    assert repr(several).startswith("Samples(x=(float32 (8, 4), float32 (8, 4)), y=")
+    assert len(repr(Samples.of(TARGET).normalized(BASE)).splitlines()) == 1

@@ -427,3 +427,10 @@ def test_an_unusable_time_step_is_refused(bad):
 def test_a_state_is_frozen():
     with pytest.raises(AttributeError):
         State(np.zeros((4, 3), complex)).time = 1.0
+
+
+def test_a_printed_state_tells_the_shape_of_its_coefficients():
+    state = State(np.zeros((4, 3), complex), time=0.5)
+    assert repr(state) == (
+        "State(vorticity_hat=complex128 (4, 3), time=0.5, step_number=0)"
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import check_positive
+from turbulence_data._checks import by_shapes, check_positive
 from turbulence_data.closures import NoClosure
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import les_flow
@@ -40,6 +40,8 @@ class Reference:
     times: NDArray[np.float64]
     vorticity: NDArray[np.float32]
     sgs_forcing: NDArray[np.float32]
+
+    __repr__ = by_shapes
 
     def __post_init__(self) -> None:
         if len(self.times) < 2 or self.times[0] != 0.0:

@@ -280,3 +280,12 @@ def _quiet() -> Iterator[None]:
 
 def _is_news(record: logging.LogRecord) -> bool:
     return not any(part in record.getMessage() for part in _NOISE)
+
+
+def _is_no_unmade_dataset(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    return "has no dataset_info.json" not in text or "turbulence_data" not in text
+
+
+# `tfds.load` looks for a dataset before it asks for the builder, and warns of none.
+logging.getLogger("absl").addFilter(_is_no_unmade_dataset)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from turbulence_data._checks import by_shapes
 from turbulence_data.coarsening import FilteredLayers, filtered_layers
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import subgrid_stresses
@@ -70,6 +71,8 @@ class Trajectory:
     sgs_forcing: NDArray[np.float32]
     history: NDArray[np.float64]
     extra_fields: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    __repr__ = by_shapes
 
     def fields(self) -> dict[str, NDArray[np.float32]]:
         """Return all fields of the snapshots by name, extra ones last."""

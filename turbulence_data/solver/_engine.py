@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from turbulence_data._checks import by_shapes
 from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver._equation import Equation, Integrals
 from turbulence_data.solver._grid import Field, FieldHat
@@ -27,6 +28,8 @@ class State:
     vorticity_hat: FieldHat
     time: float = 0.0
     step_number: int = 0
+
+    __repr__ = by_shapes
 
 
 class Integrator(Protocol):
