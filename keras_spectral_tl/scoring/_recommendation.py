@@ -255,9 +255,10 @@ def further_layers(
             zip(others, choices, strict=True),
             key=lambda pair: np.nan_to_num(scored.values[_label(pair[1])], nan=-np.inf),
         )
-        gain = (
-            f"{scored.values[_label(together)]:.1%} of the error; without it, in "
-            f"twice as many steps, it is {before.values[_label(so_far)]:.1%}."
+        more = scored.values[_label(together)]
+        alone = (
+            f"{_label(so_far)} alone removes {before.values[_label(so_far)]:.0%}, even "
+            "in twice as many steps."
         )
         beyond = {
             "moments_before": before.evidence[_label(so_far)]["moments_after"],
@@ -266,11 +267,12 @@ def further_layers(
         }
         if least_removed(beyond, _LEVEL / len(choices)) <= 0.0:
             reason += (
-                " No further layer is sure to remove more. With the best of them, "
+                " No further layer is sure to remove more: with the best of them, "
+                f"{other}, it is {more:.0%}; {alone}"
             )
-            return FurtherLayers(chosen, f"{reason}{other}, it is {gain}", found)
+            return FurtherLayers(chosen, reason, found)
         chosen = (*chosen, other)
-        reason += f" Retraining {other} as well removes {gain}"
+        reason += f" Retraining {other} as well removes {more:.0%}; {alone}"
     return FurtherLayers(chosen, reason, found)
 
 

@@ -171,7 +171,7 @@ def test_layers_are_added_while_they_help_whatever_their_names(reverse):
     model = dense(*scorer.removed)
     scores = score_layers(model, DATA, DATA, [scorer], max_layers=9)
     assert scores.recommended == ("a", "b+c", "e")
-    assert "60.0%" in scores.reason
+    assert "60%" in scores.reason
     assert "No further layer" in scores.reason
     asked = [set(choices) for choices, effort in scorer.asked if effort == 1]
     assert asked[1] == {("a", "b+c"), ("a", "d"), ("a", "e")}
