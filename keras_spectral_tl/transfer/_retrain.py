@@ -390,6 +390,12 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     if labels and "sparse" in _name(loss).lower():
         return
     mend = "Reshape y, for example y[..., None]."
+    if isinstance(x, np.ndarray) and x.ndim == len(getattr(inputs[0], "shape", ())) - 1:
+        mend = (
+            f"x has {x.ndim} axes, the first of which counts samples, where the model "
+            "takes one more: put single samples into batches, for example "
+            "dataset.batch(32)."
+        )
     if labels:
         mend = (
             "y looks like integer labels: pass them one-hot, "

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import operator
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import keras
@@ -212,6 +212,8 @@ def _as_pair(data: Any) -> tuple[Any, Any]:
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
     what = type(data).__name__
+    if isinstance(data, Mapping):
+        what += ": take the pair out of it, for example (data['x'], data['y'])"
     if isinstance(data, tuple | list):
         what += (
             f" of {len(data)} (sample weights are not used: repeat samples, or weigh "
@@ -237,7 +239,7 @@ def _batches(data: Any) -> Iterator[Any] | None:
         return _bounded((data[i] for i in order), -1 if count is None else count)
     if hasattr(data, "shape") or not isinstance(data, Iterable):
         return None
-    if isinstance(data, str | bytes | dict | tuple | list):
+    if isinstance(data, str | bytes | tuple | list | Mapping):
         return None
     return _bounded(data, operator.length_hint(data, -1))
 

@@ -1,6 +1,7 @@
 """Samples are checked once, normalized once, and tell raw from normalized."""
 
 import itertools
+import types
 
 import keras
 import numpy as np
@@ -330,13 +331,26 @@ def test_endless_generators_and_py_datasets_are_refused(monkeypatch):
         (({"x": X, "y": Y} for _ in range(2)), TypeError, "generator.*Received dict"),
         (((X, Y, Y) for _ in range(2)), TypeError, "tuple of 3 .*weights are not used"),
         (iter(()), ValueError, "hold no samples"),
-        ({"x": X, "y": Y}, TypeError, "Received dict"),
+        ({"x": X, "y": Y}, TypeError, r"Received dict: take the pair.*data\['x'\]"),
+        (types.MappingProxyType({"x": X, "y": Y}), TypeError, "take the pair"),
         (X, TypeError, "Received ndarray"),
     ],
 )
 def test_data_of_other_forms_are_refused_in_words(data, error, message):
     with pytest.raises(error, match=message):
         Samples.of(data)
+
+
+def test_fields_that_come_one_by_one_are_to_be_put_into_batches():
+    """Each is taken for a batch of its rows."""
+    inputs = keras.Input((16, 1))
+    model = keras.Model(inputs, keras.layers.Conv1D(1, 3, padding="same")(inputs))
+    x = np.zeros((4, 16, 1), "float32")
+    single = tf.data.Dataset.from_tensor_slices((x, x))
+    with pytest.raises(ValueError, match=r"dataset\.batch\(32\)"):
+        transfer.retrain(model, single, epochs=1)
+    with pytest.raises(ValueError, match="Reshape y"):
+        transfer.retrain(model, (x, x[..., 0]), epochs=1)
 
 
 def test_lists_of_numbers_are_one_array():
