@@ -348,9 +348,9 @@ def test_fields_that_come_one_by_one_are_to_be_put_into_batches():
     x = np.zeros((4, 16, 1), "float32")
     single = tf.data.Dataset.from_tensor_slices((x, x))
     with pytest.raises(ValueError, match=r"dataset\.batch\(32\)"):
-        transfer.retrain(model, single, epochs=1)
+        transfer.retrain(model, single, None, epochs=1)
     with pytest.raises(ValueError, match="Reshape y"):
-        transfer.retrain(model, (x, x[..., 0]), epochs=1)
+        transfer.retrain(model, (x, x[..., 0]), None, epochs=1)
 
 
 def test_lists_of_numbers_are_one_array():
