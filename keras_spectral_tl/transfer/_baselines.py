@@ -25,9 +25,7 @@ from keras_spectral_tl.transfer._retrain import (
     retrain_prepared,
 )
 from keras_spectral_tl.transfer._samples import Samples
-from keras_spectral_tl.transfer._sweep import Progress, check_progress, report
 from keras_spectral_tl.transfer._sweep_rows import closed_form_gain
-from keras_spectral_tl.transfer._sweep_rows import closed_form_gain, predicted
 
 Baseline = Callable[[keras.Model, Samples, RetrainOptions], RetrainResult]
 
