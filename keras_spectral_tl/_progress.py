@@ -15,30 +15,28 @@ def check_progress(progress: Any) -> None:
     """Refuse a `progress` that cannot be called, before any work is done.
 
     Raises:
-        TypeError: If it is neither callable nor None.
+        TypeError: If it is neither callable nor None or False.
     """
-    if progress is not None and not callable(progress):
+    if progress is not None and progress is not False and not callable(progress):
         raise TypeError(
-            "Expected progress as a callable that takes the mapping of a row, or None. "
-            f"Received {progress!r:.100}."
+            "Expected progress as a callable that takes the mapping of a row, None for "
+            f"a bar in terminals, or False. Received {progress!r:.100}."
         )
 
 
-def report(progress: Progress | None, row: Mapping[str, Any]) -> None:
-    """Call `progress`, if there is one, with a row."""
-    if progress is not None:
-        progress(row)
-
-
 @contextlib.contextmanager
-def watched(progress: Any, title: str, unit: str, name: str) -> Iterator[Progress]:
-    """Yield what is called with a row of `name`, done and total after each piece.
+def watched(
+    progress: Any, title: str, unit: str, name: str, total: int | None = None
+) -> Iterator[Progress]:
+    """Yield what is called with a row after each piece of work.
 
     Args:
         progress: A callable of the user; None for a bar in terminals; False: no bar.
         title: Name of the work.
         unit: What its pieces are.
         name: Entry of a row that names a piece.
+        total: Number of pieces; where it is not known before, rows tell it as "total",
+            and as "done" those that are.
     """
     if callable(progress):
         yield progress
@@ -48,9 +46,9 @@ def watched(progress: Any, title: str, unit: str, name: str) -> Iterator[Progres
     with tqdm(desc=title, unit=f" {unit}", delay=2, disable=not shown) as bar:
 
         def move(row: Mapping[str, Any]) -> None:
-            if row["done"] == 1:  # again, where there are several rounds
+            if row.get("done") == 1:  # again, where there are several rounds
                 bar.reset()
-            bar.total = row["total"]
+            bar.total = row["total"] if total is None else total
             bar.set_postfix_str(row[name], refresh=False)
             bar.update()
 

@@ -16,7 +16,7 @@ from keras_spectral_tl._graph.layers import (
     named_weights,
 )
 from keras_spectral_tl._keras_internals import predicted
-from keras_spectral_tl._progress import Progress, check_progress, report
+from keras_spectral_tl._progress import Progress, check_progress, watched
 from keras_spectral_tl.transfer._learning_rates import LearningRates
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
@@ -36,7 +36,7 @@ def baselines(
     test_data: Any,
     *,
     include: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **retrain_options: Any,
 ) -> SweepResult:
     """Train every control with the same data and options, and test it.
@@ -57,7 +57,8 @@ def baselines(
         test_data: Samples to evaluate on, of the same kind.
         include: Names of the controls, in the order of the rows; None means all that
             apply (a model without biases has no bias_only).
-        progress: Called with each row as soon as it is known.
+        progress: Called with each row as soon as it is known; None for a bar in
+            terminals, False for none.
         **retrain_options: Arguments of `retrain`: optimizer, loss, seed, epochs, ...
 
     Returns:
@@ -93,14 +94,15 @@ def baselines(
     check_fit(model, data, options.loss)
     check_fit(model, test.normalized(data.statistics), options.loss)
     rows = []
-    for name in names:
-        try:
-            result = _BASELINES[name](model, data, options)
-        except Exception as error:
-            error.add_note(f"This happened in the baseline {name!r}.")
-            raise
-        rows.append({**result.row(test), "layer": name})
-        report(progress, rows[-1])
+    with watched(progress, "Baselines", "controls", "layer", len(names)) as move:
+        for name in names:
+            try:
+                result = _BASELINES[name](model, data, options)
+            except Exception as error:
+                error.add_note(f"This happened in the baseline {name!r}.")
+                raise
+            rows.append({**result.row(test), "layer": name})
+            move(rows[-1])
     return SweepResult(tuple(rows))
 
 

@@ -11,7 +11,7 @@ import keras
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._graph.cut import PrefixCache
-from keras_spectral_tl._progress import check_progress, report
+from keras_spectral_tl._progress import check_progress, watched
 from keras_spectral_tl.transfer._arms import Candidate, candidates_of
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult
@@ -70,7 +70,8 @@ def oracle_sweep(
         directory: Folder that keeps each finished row. A sweep that was killed resumes
             there; another model, other data or options are refused.
         **retrain_options: Arguments of `retrain`: optimizer, loss, seed, epochs, ...
-            Besides, `progress` is called with each row as soon as it is known.
+            Besides, `progress` is called with each row as soon as it is known; without,
+            a bar in terminals, and False: none.
             `executor` is where the rows are computed: a `ProcessPoolExecutor` with the
             "spawn" context, `client.get_executor()` of Dask, ...; the units of work are
             pickled. None means here, one after the other.
@@ -124,8 +125,6 @@ def oracle_sweep(
         store = SweepDirectory(directory, contents)
         rows = {candidate: store.load(candidate) for candidate in candidates}
         found = {c: row for c, row in rows.items() if row is not None}
-    for row in found.values():
-        report(progress, row.values)
     left = [candidate for candidate in candidates if candidate not in found]
     if executor is None:
         computed = _here(left, model, target, test, options, cache, search)
@@ -134,11 +133,14 @@ def oracle_sweep(
         sources = _source(target_data, target), _source(test_data, test)
         units = _units(left, PackedModel.of(model), sources, options, cache, search)
         computed = _through(executor, units)
-    for candidate, row in computed:
-        found[candidate] = row
-        if store is not None:
-            store.save(candidate, row)
-        report(progress, row.values)
+    with watched(progress, "Sweep", "layers", "layer", len(candidates)) as move:
+        for row in list(found.values()):
+            move(row.values)
+        for candidate, row in computed:
+            found[candidate] = row
+            if store is not None:
+                store.save(candidate, row)
+            move(row.values)
     return _result(candidates, found)
 
 
