@@ -142,8 +142,9 @@ def layers_from_json(document: Any) -> Any:
     if isinstance(document, list):
         items = map(layers_from_json, document)
         return [slice(None) if item is None else item for item in items]
-    kinds = {kind.__name__: kind for kind in (*_PARTS, freezing.Depth)}
-    name, values = next(iter(document.items()), ("", {}))
+    kinds: dict[str, Any] = {k.__name__: k for k in (*_PARTS, freezing.Depth)}
+    nothing: tuple[str, Any] = ("", {})
+    name, values = next(iter(document.items()), nothing)
     if name not in kinds:
         raise ValueError(
             f"What trains, {document!r:.200}, cannot be read from a file: expected "
