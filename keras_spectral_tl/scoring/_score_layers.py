@@ -124,9 +124,8 @@ def score_layers(
             for scorer, child in zip(telling, seeds, strict=False)
         }
         decisive = results[chosen[0].name]
-        found = recommendation.recommend(
-            decisive, len(target), np.random.default_rng(seeds[-1])
-        )
+        rng = np.random.default_rng(seeds[-1])
+        found = recommendation.recommend(decisive, len(target), rng)
         rehearse = _rehearse(telling[0], model, target, seeds[0])
         known = [name for name in names if name in decisive.values]
         further = recommendation.further_layers(
