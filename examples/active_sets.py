@@ -87,11 +87,10 @@ def exchange(base: System, target: System, whole: System, seed: int, out: Path) 
         seed: of the networks.
         out: directory of the networks.
     """
-    found = networks(base, target, seed, out)
+    nets = networks(base, target, seed, out, ("base", "retrained"))
     file = out / "target.keras"
     if not file.exists():
         train_base(whole.train, seed).save(file)
-    nets = {name: found[name] for name in ("base", "retrained")}
     nets["target"] = keras.models.load_model(file)
     x, truth = (part[::4] for part in target.test)
     names = " | ".join(figures(truth, truth))

@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,13 @@ SECTIONS = {
 Networks = dict[str, keras.Model]
 
 
-def networks(base: System, target: System, seed: int, out: Path) -> Networks:
+def networks(
+    base: System,
+    target: System,
+    seed: int,
+    out: Path,
+    names: Sequence[str] = NETWORKS,
+) -> Networks:
     """The base network and retrainings of its layer; from disk if they are there.
 
     "control" is retrained on as many snapshots of the base system: what retraining does
@@ -73,10 +80,10 @@ def networks(base: System, target: System, seed: int, out: Path) -> Networks:
         "control": (some_of_base, seed),
     }
     for name, (data, its_seed) in retrainings.items():
-        if not files[name].exists():
+        if name in names and not files[name].exists():
             result = kst.retrain(model, data, LAYER, seed=its_seed, **RETRAIN)
             result.model.save(files[name])
-    return {name: keras.models.load_model(file) for name, file in files.items()}
+    return {name: keras.models.load_model(files[name]) for name in names}
 
 
 def accuracy(found: Networks, base: System, target: System) -> dict[str, float]:

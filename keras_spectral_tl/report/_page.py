@@ -14,6 +14,7 @@ from typing import Any
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import write_bytes
+from keras_spectral_tl.plotting._kernels import plot_filters
 from keras_spectral_tl.report._forecast import (
     forecast_answer,
     forecast_rows,
@@ -131,6 +132,7 @@ def html(study: Study) -> str:
             "systems": _system_charts(study),
             "layers": _layer_charts(study),
             "retrained": _retrained_charts(study),
+            "filters": _filter_charts(study),
         }
     page: str = environment.from_string(template.read_text(encoding="utf-8")).render(
         study=study,
@@ -239,8 +241,9 @@ def _chart(
 ) -> _Chart:
     """Draw one panel with a function of `plotting`, as SVG in the page's colours."""
     drawn = draw(*arguments)
-    axes = drawn[0] if isinstance(drawn, list) else drawn
-    axes.set_title("")  # the page has a caption
+    axes, *others = drawn if isinstance(drawn, list) else [drawn]
+    if not others:
+        axes.set_title("")  # the page has a caption
     axes.set_xlabel(xlabel or axes.get_xlabel())
     file = io.StringIO()
     axes.get_figure(root=True).savefig(file, format="svg", bbox_inches="tight")
@@ -392,6 +395,20 @@ def _retrained_charts(study: Study) -> list[_Chart]:
             curves = spectra.get(kind, {}).get(layer, {})
             charts += _spectra_chart(f"{layer}, {kind}", curves, label)
     return charts
+
+
+def _filter_charts(study: Study) -> list[_Chart]:
+    return [
+        _chart(
+            f"{layer}: what retraining changed, as filters",
+            plot_filters,
+            change["images"],
+            change["shares"],
+            change["classes"],
+            list(map(number, change["noise_shares"])),
+        )
+        for layer, change in study.spectra.get("filters", {}).items()
+    ]
 
 
 def _figure_tables(study: Study) -> list[_Table]:

@@ -14,6 +14,7 @@ from keras_spectral_tl.report._study import channel_names
 from keras_spectral_tl.spectra import (
     activation_spectra,
     kernel_spectra,
+    principal_filters,
     radial_spectrum,
 )
 from keras_spectral_tl.spectra._activations import NoSpatialLayerError
@@ -21,6 +22,7 @@ from keras_spectral_tl.transfer._samples import Samples
 
 _MOST_SAMPLES = 64  # of which spectra are taken
 _MOST_POINTS = 64  # of a picture, along either axis
+_MOST_FILTERS = 4  # of a layer, as images
 
 
 def system_record(
@@ -116,12 +118,13 @@ def spectra_record(
     Returns:
         "kernels" and "activations": layer to label to its mean profile, the wavenumber
         being the index. Layers that are not convolutions have no kernels here, networks
-        without fields no activations.
+        without fields no activations. "filters": layer to the principal filters of what
+        changed between the first and the last network, where kernels (nx, ny) did.
 
     Raises:
         ValueError: If kernels do not fit a grid that was asked for.
     """
-    found: dict[str, dict[str, dict[str, list[float]]]] = {
+    found: dict[str, dict[str, dict[str, Any]]] = {
         "kernels": {},
         "activations": {},
     }
@@ -131,6 +134,7 @@ def spectra_record(
     for label, (network, x) in runs.items():
         for layer, spectrum in _activations(network, x).items():
             found["activations"].setdefault(layer, {})[label] = spectrum.tolist()
+    found["filters"] = _filters_of_change(list(networks.values()))
     return {kind: layers for kind, layers in found.items() if layers}
 
 
@@ -197,6 +201,26 @@ def _kernel_profiles(
             raise
         return {}
     return {name: layer.mean_profile for name, layer in layers.items()}
+
+
+def _filters_of_change(networks: Sequence[keras.Model]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name in layers_with_weights(networks[0]) if len(networks) > 1 else ():
+        try:
+            change = principal_filters(networks[0], networks[-1], name)
+        except (KeyError, ValueError):  # no convolution, or it did not change
+            continue
+        if change.filters.ndim == 3:
+            count = min(max(int(change.significant.sum()), 1), _MOST_FILTERS)
+            found[name] = {
+                "classes": change.classes[:count].tolist(),
+                "images": change.filters[:count].round(4).tolist(),
+                "shares": change.shares.tolist(),
+                "noise_shares": [
+                    None if np.isnan(s) else float(s) for s in change.noise_shares
+                ],
+            }
+    return found
 
 
 def _activations(network: keras.Model, x: Any) -> dict[str, NDArray[np.float64]]:

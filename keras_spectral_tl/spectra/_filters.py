@@ -24,11 +24,11 @@ from keras_spectral_tl.spectra._convolutions import (
     to_numpy,
     transfer_chunks,
 )
+from keras_spectral_tl.spectra._kernel_changes import filters_against_noise
 from keras_spectral_tl.spectra._kernel_shapes import filter_classes, filter_parities
+from keras_spectral_tl.spectra._shifts import ChangeConsistency, filter_consistency
 
 _MOST_DRAWN = 6
-# Share of the energy that is round-off of float32 weights, which is not random.
-_ROUND_OFF = 1e-12
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,44 @@ class PrincipalFilters(Result):
         networks = {"before": before, "after": after}
         settings = (numbers, metric, batch_size)
         return _effects(self, networks, layer, data, *settings)
+
+    def consistency(
+        self,
+        before: keras.Model,
+        layer: Selector,
+        difference: ArrayLike,
+        num_points: Grid,
+        *,
+        degree: int = 0,
+        seed: int = 0,
+    ) -> tuple[ChangeConsistency, ...]:
+        """Compare what each filter does to the layer with a difference of systems.
+
+        As `change_consistency`, for the kernels before plus one filter of the change,
+        against random filters of the same norm and coefficients.
+
+        Args:
+            before: The network before the change.
+            layer: The layer of whose change these are the filters.
+            difference: (num_shells,) logarithm of the ratio of two spectra.
+            num_points: Points of the grid along each axis.
+            degree: Of a polynomial in k that is first taken from both curves: 1 to look
+                beyond a common slope.
+            seed: Of the random filters.
+
+        Returns:
+            The comparison for each filter, the strongest first.
+        """
+        kernels = np.moveaxis(_of_layer(before, layer)[0], (-2, -1), (0, 1))
+        count = kernels.shape[0] * kernels.shape[1]
+        return filter_consistency(
+            kernels.reshape(count, *kernels.shape[2:]),
+            (self.filters, self.coefficients.reshape(-1, count)),
+            difference,
+            num_points,
+            degree,
+            seed,
+        )
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the significant filters, at least three, and all shares."""
@@ -359,7 +397,7 @@ def _found(
     size, channels = weights.shape[:-2], weights.shape[-2:]
     rows = weights.reshape(-1, int(np.prod(channels))).T
     left, singular, right = np.linalg.svd(rows, full_matrices=False)
-    noise, significant = _against_noise(rows, left, singular, right, level, seed)
+    noise, significant = filters_against_noise(rows, left, singular, right, level, seed)
     filters = right.reshape(-1, *size)
     signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
     signs = np.where(signs == 0, 1.0, signs)
@@ -387,50 +425,6 @@ def _found(
         if isinstance(values, np.ndarray)
     }
     return replace(found, **kept)
-
-
-def _against_noise(
-    rows: Array, left: Array, singular: Array, right: Array, level: float, seed: int
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Shares reached by noise, and which filters exceed them one after the other."""
-    draws = int(np.ceil(1 / level)) - 1
-    rng = np.random.default_rng(seed)
-    total = float(np.sum(singular**2))
-    noise = np.full(len(singular), np.nan)
-    significant = np.zeros(len(singular), bool)
-    for step in range(len(singular)):
-        rest = rows - (left[:, :step] * singular[:step]) @ right[:step]
-        if singular[step] ** 2 <= _ROUND_OFF * total:
-            break
-        largest = max(_flipped_norm(rest, rng) for _ in range(draws))
-        noise[step] = (largest * _edge_ratio(rows.shape, step)) ** 2 / total
-        significant[step] = singular[step] ** 2 / total > noise[step] * (1 + 1e-9)
-        if not significant[step]:
-            break
-    return noise, significant
-
-
-def _flipped_norm(rows: Array, rng: np.random.Generator) -> float:
-    """Largest singular value after the sign of every entry is drawn at random."""
-    bits = np.frombuffer(rng.bytes(-(-rows.size // 8)), np.uint8)
-    signs = np.unpackbits(bits, count=rows.size).reshape(rows.shape)
-    flipped = np.where(signs, rows, -rows)
-    if len(flipped) < flipped.shape[1]:
-        flipped = flipped.T
-    return float(np.sqrt(np.linalg.eigvalsh(flipped.T @ flipped)[-1]))
-
-
-def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
-    """Edge of the spectrum of noise in fewer dimensions over that in all, same energy.
-
-    White noise of energy E in n x p entries has its largest singular value near
-    ``sqrt(E / (n p)) (sqrt(n) + sqrt(p))``; flipped signs fill all dimensions again.
-    """
-
-    def edge(n: int, p: int) -> float:
-        return float((np.sqrt(n) + np.sqrt(p)) / np.sqrt(n * p))
-
-    return edge(shape[0] - removed, shape[1] - removed) / edge(*shape)
 
 
 def _effects(

@@ -24,6 +24,8 @@ from keras_spectral_tl.spectra._convolutions import (
 )
 from keras_spectral_tl.spectra._kernel_shapes import KERNEL_CLASSES, classify_kernels
 
+# Share of the energy that is round-off of float32 weights, which is not random.
+_ROUND_OFF = 1e-12
 _NUM_FLIPS = 999
 # Signs held at once: 999 x 4,096 of them take 33 MB.
 _SIGNS_AT_ONCE = 4_000_000
@@ -116,6 +118,50 @@ def sign_flip_p_value(agreements: Array, seed: int = 0) -> float:
         sums = 2.0 * (signs @ agreements) - agreements.sum()
         reached += int(np.count_nonzero(sums >= observed))
     return (1 + reached) / (1 + _NUM_FLIPS)
+
+
+def filters_against_noise(
+    rows: Array, left: Array, singular: Array, right: Array, level: float, seed: int
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return shares reached by noise, and which filters exceed them one by one."""
+    draws = int(np.ceil(1 / level)) - 1
+    rng = np.random.default_rng(seed)
+    total = float(np.sum(singular**2))
+    noise = np.full(len(singular), np.nan)
+    significant = np.zeros(len(singular), bool)
+    for step in range(len(singular)):
+        rest = rows - (left[:, :step] * singular[:step]) @ right[:step]
+        if singular[step] ** 2 <= _ROUND_OFF * total:
+            break
+        largest = max(_flipped_norm(rest, rng) for _ in range(draws))
+        noise[step] = (largest * _edge_ratio(rows.shape, step)) ** 2 / total
+        significant[step] = singular[step] ** 2 / total > noise[step] * (1 + 1e-9)
+        if not significant[step]:
+            break
+    return noise, significant
+
+
+def _flipped_norm(rows: Array, rng: np.random.Generator) -> float:
+    """Largest singular value after the sign of every entry is drawn at random."""
+    bits = np.frombuffer(rng.bytes(-(-rows.size // 8)), np.uint8)
+    signs = np.unpackbits(bits, count=rows.size).reshape(rows.shape)
+    flipped = np.where(signs, rows, -rows)
+    if len(flipped) < flipped.shape[1]:
+        flipped = flipped.T
+    return float(np.sqrt(np.linalg.eigvalsh(flipped.T @ flipped)[-1]))
+
+
+def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
+    """Edge of the spectrum of noise in fewer dimensions over that in all, same energy.
+
+    White noise of energy E in n x p entries has its largest singular value near
+    ``sqrt(E / (n p)) (sqrt(n) + sqrt(p))``; flipped signs fill all dimensions again.
+    """
+
+    def edge(n: int, p: int) -> float:
+        return float((np.sqrt(n) + np.sqrt(p)) / np.sqrt(n * p))
+
+    return edge(shape[0] - removed, shape[1] - removed) / edge(*shape)
 
 
 def _p_values(cosines: Array, num_points: int) -> Array:

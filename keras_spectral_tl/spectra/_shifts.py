@@ -1,6 +1,6 @@
 """Spectral shifts between data or networks, and whether kernels follow them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from keras_spectral_tl._checks import real_array
+from keras_spectral_tl._checks import real_array, whole_number
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl._shells import last_complete_shell, shell_indices
 from keras_spectral_tl.freezing import Selector
@@ -252,7 +252,7 @@ class ChangeConsistency(Result):
         power_changes: (shells,) ``log(P_1 / P_0)``, P the MEAN over a shell and over
             the kernels of ``|F[K](k)|^2``, before (0) and after (1).
         correlation: Spearman's rank correlation of ``power_changes`` with the
-            difference, over the wavenumbers.
+            difference, over the wavenumbers, once the polynomial is taken from both.
         p_value: Two-sided: share of changes of random direction, each kernel's as long
             as its own, whose ``power_changes`` have a covariance with the difference at
             least as large. A covariance and not a correlation: a few points a kernel
@@ -280,6 +280,7 @@ def change_consistency(
     difference: ArrayLike,
     num_points: Grid,
     *,
+    degree: int = 0,
     num_draws: int = 999,
     seed: int = 0,
 ) -> ChangeConsistency:
@@ -294,6 +295,8 @@ def change_consistency(
         difference: (num_shells,) by wavenumber, which is the index: the logarithm of
             the ratio of two spectra on the grid, target over base.
         num_points: Points of the grid along each axis.
+        degree: Of a polynomial in k that is first taken from both curves by least
+            squares: 0 for their means, 1 to look beyond a common slope.
         num_draws: Random changes.
         seed: Of these.
 
@@ -317,32 +320,6 @@ def change_consistency(
     first, second = (real_array("kernels", kernels) for kernels in (before, after))
     shells = np.arange(1, last_complete_shell(*num_points) + 1)
     wanted = real_array("difference", difference)[1 : len(shells) + 1]
-    _check(first, second, wanted, shells)
-    start = first.reshape(len(first), -1)
-    change = second.reshape(len(second), -1) - start
-    forms = _shell_forms(first.shape[1:], num_points)[shells]
-
-    def response(moved: Array) -> Array:
-        return np.asarray(np.log(_power(start + moved, forms) / _power(start, forms)))
-
-    observed = response(change)
-    correlation = float(stats.spearmanr(observed, wanted).statistic)
-    weights = wanted - wanted.mean()
-    covariance = abs(float(weights @ observed))
-    rng = np.random.default_rng(seed)
-    lengths = np.linalg.norm(change, axis=1, keepdims=True)
-    reached = 0
-    for _ in range(num_draws):
-        drawn = rng.standard_normal(change.shape)
-        drawn *= lengths / np.linalg.norm(drawn, axis=1, keepdims=True)
-        reached += abs(float(weights @ response(drawn))) >= covariance
-    p_value = (1 + reached) / (1 + num_draws)
-    return ChangeConsistency(shells, observed, correlation, p_value)
-
-
-def _check(
-    first: Array, second: Array, wanted: Array, shells: NDArray[np.intp]
-) -> None:
     if first.shape != second.shape or first.ndim < 2:
         raise ValueError(
             "Expected two stacks (kernels, *size) of one shape. Received "
@@ -350,6 +327,120 @@ def _check(
         )
     if np.array_equal(first, second):
         raise ValueError("The kernels did not change: there is nothing to compare.")
+    _check(wanted, shells, degree)
+    start = first.reshape(len(first), -1)
+    change = second.reshape(len(second), -1) - start
+    lengths = np.linalg.norm(change, axis=1, keepdims=True)
+
+    def gram(moved: Array) -> Array:
+        return np.asarray((start + moved).T @ (start + moved))
+
+    def draw(rng: np.random.Generator) -> Array:
+        drawn = rng.standard_normal(change.shape)
+        return gram(drawn * lengths / np.linalg.norm(drawn, axis=1, keepdims=True))
+
+    forms = _shell_forms(first.shape[1:], num_points)[shells]
+    compare = _Comparison(shells, forms, start.T @ start, wanted, degree)
+    return compare.result(gram(change), draw, num_draws, seed)
+
+
+def filter_consistency(
+    kernels: Array,
+    change: tuple[Array, Array],
+    difference: ArrayLike,
+    num_points: Grid,
+    degree: int,
+    seed: int,
+) -> tuple[ChangeConsistency, ...]:
+    """Return what `change_consistency` says of each filter of a change by itself.
+
+    Args:
+        kernels: (kernels, *size) before the change.
+        change: Its filters (r, *size) and their coefficients (r, kernels).
+        difference: As for `change_consistency`.
+        num_points: Points of the grid along each axis.
+        degree: As for `change_consistency`.
+        seed: Of 999 random filters for each, of its norm and with its coefficients.
+    """
+    shells = np.arange(1, last_complete_shell(*num_points) + 1)
+    wanted = real_array("difference", difference)[1 : len(shells) + 1]
+    _check(wanted, shells, degree)
+    start = kernels.reshape(len(kernels), -1)
+    power = start.T @ start
+    forms = _shell_forms(kernels.shape[1:], num_points)[shells]
+    compare = _Comparison(shells, forms, power, wanted, degree)
+
+    def result(pattern: Array, its: Array, seed: int) -> ChangeConsistency:
+        beside, length = start.T @ its, float(its @ its)
+        norm = np.linalg.norm(pattern)
+
+        def gram(row: Array) -> Array:
+            crossed = np.outer(beside, row)
+            return np.asarray(power + crossed + crossed.T + length * np.outer(row, row))
+
+        def draw(rng: np.random.Generator) -> Array:
+            drawn = rng.standard_normal(pattern.size)
+            return gram(drawn * norm / np.linalg.norm(drawn))
+
+        return compare.result(gram(pattern.ravel()), draw, 999, seed)
+
+    pairs = zip(*change, strict=True)
+    return tuple(result(*pair, seed + place) for place, pair in enumerate(pairs))
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A difference of spectra, without its polynomial, and kernels to start from.
+
+    Attributes:
+        shells: (shells,) wavenumbers that are compared.
+        forms: (shells, points, points) from `_shell_forms`.
+        power: (points, points) sum over the kernels before of ``K K^T``.
+        wanted: (shells,) the difference.
+        degree: Of the polynomial in k that is taken from both curves.
+    """
+
+    shells: NDArray[np.intp]
+    forms: Array
+    power: Array
+    wanted: Array
+    degree: int
+
+    def result(
+        self,
+        after: Array,
+        draw: Callable[[np.random.Generator], Array],
+        num_draws: int,
+        seed: int,
+    ) -> ChangeConsistency:
+        """Compare the change to ``after``, and as many random ones, as ``power``."""
+        terms = np.vander(self.shells / self.shells[-1], self.degree + 1)
+        basis = np.linalg.qr(terms)[0]
+        before = _power(self.power, self.forms)
+
+        def response(moved: Array) -> Array:
+            return np.asarray(np.log(_power(moved, self.forms) / before))
+
+        def rest(curve: Array) -> Array:
+            return np.asarray(curve - basis @ (basis.T @ curve))
+
+        weights, observed = rest(self.wanted), response(after)
+        covariance = abs(float(weights @ observed))
+        rng = np.random.default_rng(seed)
+        reached = sum(
+            abs(float(weights @ response(draw(rng)))) >= covariance
+            for _ in range(num_draws)
+        )
+        return ChangeConsistency(
+            self.shells,
+            observed,
+            float(stats.spearmanr(rest(observed), weights).statistic),
+            (1 + reached) / (1 + num_draws),
+        )
+
+
+def _check(wanted: Array, shells: NDArray[np.intp], degree: int) -> None:
+    whole_number("degree", degree, 0, len(shells) - 2)
     if len(wanted) < len(shells) or not np.isfinite(wanted).all():
         raise ValueError(
             f"The difference must be finite at k = 1 .. {len(shells)}. Received "
@@ -362,9 +453,9 @@ def _check(
         )
 
 
-def _power(flat: Array, forms: Array) -> Array:
-    """Mean power in each shell of kernels (kernels, points)."""
-    return np.asarray(np.einsum("sab,ab->s", forms, flat.T @ flat)) / len(flat)
+def _power(gram: Array, forms: Array) -> Array:
+    """Power in each shell, summed over kernels whose ``K K^T`` sum to ``gram``."""
+    return np.asarray(np.einsum("sab,ab->s", forms, gram))
 
 
 def _shell_forms(size: Grid, grid: Grid) -> Array:

@@ -77,3 +77,25 @@ def test_bad_input_is_refused() -> None:
         change_consistency(kernels, 2 * kernels, np.ones(30), GRID)
     with pytest.raises(ValueError, match=r"\(40, 5, 3\) and \(39, 5, 3\)"):
         change_consistency(kernels, kernels[1:], np.arange(30.0), GRID)
+
+
+def test_beyond_a_slope_a_slope_is_nothing_and_a_bump_is_found() -> None:
+    """Any slope added to the difference changes neither correlation nor p-value."""
+    before = random_kernels(60)
+    waves = np.cos(0.55 * np.pi * np.arange(5))[:, None] * np.hanning(5)[1:4]
+    after = before + np.sign(before.sum(axis=(1, 2)))[:, None, None] * waves
+    k = np.arange(30.0)
+    bump = np.exp(-((k - 4.3) ** 2) / 6)
+    plain = change_consistency(before, after, bump, GRID, degree=1)
+    tilted = change_consistency(before, after, bump - 3 * k, GRID, degree=1)
+    assert tilted.correlation == pytest.approx(plain.correlation)
+    assert tilted.p_value == plain.p_value
+    without = change_consistency(before, after, bump - 3 * k, GRID)
+    np.testing.assert_allclose(without.power_changes, plain.power_changes)
+    assert without.correlation != pytest.approx(plain.correlation)
+
+
+def test_the_degree_leaves_two_wavenumbers_at_least() -> None:
+    before, after = random_kernels(), random_kernels(seed=1)
+    with pytest.raises(ValueError, match="degree"):
+        change_consistency(before, after, np.arange(30.0), GRID, degree=8)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.freezing import FiltersOf
-from keras_spectral_tl.spectra import principal_filters
+from keras_spectral_tl.spectra import change_consistency, principal_filters
 
 pytestmark = pytest.mark.once
 
@@ -336,3 +336,44 @@ def test_effects_of_a_retrained_low_rank_update_and_of_none() -> None:
         before, updated, "conv", (x, y), numbers=(9,), metric=_negative_error
     )
     assert found.effects[0] == pytest.approx(1.0, abs=1e-5)
+
+
+def convolution(kernels: np.ndarray) -> keras.Model:
+    layer = keras.layers.Conv2D(kernels.shape[-1], 5, use_bias=False, name="conv")
+    model = keras.Sequential([keras.Input((16, 16, kernels.shape[-2])), layer])
+    model.set_weights([kernels])
+    return model
+
+
+def test_a_filter_alone_is_as_consistent_as_the_change_that_it_makes() -> None:
+    """One planted filter: the same power as `change_consistency` of the kernels."""
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=(5, 5, 4, 6)).astype("float32")
+    after = before + GAUSSIAN[..., None, None] * np.abs(rng.normal(size=(4, 6)))
+    nets = [convolution(kernels) for kernels in (before, after)]
+    found = principal_filters(*nets, "conv")
+    falling = -np.arange(17.0)
+    first = found.consistency(nets[0], "conv", falling, (32, 32))[0]
+    rows = (np.moveaxis(k, (2, 3), (0, 1)).reshape(24, 5, 5) for k in (before, after))
+    whole = change_consistency(*rows, falling, (32, 32))
+    np.testing.assert_allclose(first.power_changes, whole.power_changes, atol=1e-5)
+    assert first.correlation == pytest.approx(whole.correlation, abs=0.02)
+    assert first.p_value == whole.p_value == 0.001
+    assert found.kernels(1).shape == before.shape
+
+
+def test_p_values_of_random_filters_are_uniform() -> None:
+    """At or below 0.1 in a tenth of 75 filters, within three standard deviations."""
+    rng = np.random.default_rng(1)
+    p_values = []
+    for trial in range(3):
+        before = rng.normal(size=(5, 5, 3, 8))
+        change = rng.normal(size=(5, 5, 3, 8))
+        nets = [convolution(kernels) for kernels in (before, before + 0.3 * change)]
+        found = principal_filters(*nets, "conv")
+        rows = found.consistency(
+            nets[0], "conv", -(np.arange(17.0) ** 0.5), (32, 32), degree=1, seed=trial
+        )
+        p_values += [row.p_value for row in rows]
+    assert len(p_values) == 75
+    assert np.sum(np.array(p_values) <= 0.1) <= 7.5 + 3 * np.sqrt(75 * 0.1 * 0.9)

@@ -100,6 +100,15 @@ def forecast():
     }
 
 
+def filters():
+    return {
+        "classes": ["low-pass", "gradient"],
+        "images": np.random.default_rng(0).normal(size=(2, 5, 5)).tolist(),
+        "shares": [0.6, 0.3, 0.1],
+        "noise_shares": [0.2, 0.15, None],
+    }
+
+
 def study():
     x, y = np.random.default_rng(0).normal(size=(2, 3, 16, 16, 1))
     names = {"x": ["vorticity"], "y": ["sgs_forcing"]}
@@ -129,6 +138,7 @@ def study():
         spectra={
             "kernels": {"conv_2": {"before": spectrum(-1), "after": spectrum(-2)}},
             "activations": {"conv_2": {"base": spectrum(-3), "target": spectrum(-4)}},
+            "filters": {"conv_2": filters()},
         },
         pictures=picture_record({"base": (x, y), "target": (x, y)}, channels=names),
         a_posteriori=[{"closure": "none", "energy error": 0.25}],
@@ -151,8 +161,9 @@ def test_a_whole_study_is_one_page_with_everything_on_it(page):
     for part in ("0.5678", "98%", "d" * 64, "3.x", "energy error"):
         assert part in text
     # A forecast; spectra of two channels; maps of two systems; scores and sweep;
-    # history, kernels, activations.
-    assert len(page.charts()) == 1 + 2 + 4 + 2 + 3
+    # history, kernels, activations; filters of the change.
+    assert len(page.charts()) == 1 + 2 + 4 + 2 + 3 + 1
+    assert "low-pass" in text and "30%" in text
     assert len(page.all("figcaption")) == len(page.charts())
     assert len(page.all("details")) == 4  # the numbers of spectra
 
@@ -388,6 +399,25 @@ def test_spectra_of_a_network_with_and_without_fields():
     assert spectra_record({"before": dense}, {"target": (dense, np.ones((2, 4)))}) == {}
     with pytest.raises(ValueError, match="num_points"):
         spectra_record({"before": network}, {}, num_points=2)
+
+
+def test_filters_of_a_change_are_kept_of_the_layer_that_changed():
+    """A constant added to all kernels of conv_2 is its first filter, alone."""
+    before = kst.build_sgs_cnn((8, 8, 2), num_layers=3, num_filters=4, kernel_size=3)
+    after = kst.build_sgs_cnn((8, 8, 2), num_layers=3, num_filters=4, kernel_size=3)
+    weights = before.get_weights()
+    weights[2] = weights[2] + 0.5
+    after.set_weights(weights)
+    found = spectra_record({"before": before, "after": after}, {})["filters"]
+    assert list(found) == ["conv_2"]
+    change = found["conv_2"]
+    assert change["classes"] == ["low-pass"]
+    np.testing.assert_allclose(change["images"], np.full((1, 3, 3), 1 / 3), atol=1e-4)
+    assert change["shares"][0] == pytest.approx(1.0)
+    json.dumps(found, allow_nan=False)
+    assert "filters" not in spectra_record({"before": before}, {})
+    page = html_of(Study(spectra={"filters": found}))
+    assert "The change as filters" in page
 
 
 def test_the_record_of_a_system_obeys_parseval():
