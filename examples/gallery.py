@@ -26,7 +26,15 @@ from explain import (
     networks,
     predictions,
 )
-from quickstart import BASE, NUM_TARGET, TARGET, System, activation_panels, load_system
+from quickstart import (
+    BASE,
+    NUM_TARGET,
+    TARGET,
+    System,
+    activation_panels,
+    load_system,
+    new_network,
+)
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import loss_landscape, plotting, spectra
@@ -44,8 +52,12 @@ def kernel_figures(found: Networks) -> Figures:
     best = np.argsort(analysis.gabor.residuals)[:: len(analysis.fitted) // 8][:8]
     change = spectra.principal_filters(found["base"], found["retrained"], LAYER)
     print(f"filters of the change of {LAYER}:\n{change}")
+    start = new_network(found["base"].input_shape[1:], 0)
+    learned = spectra.principal_filters(start, found["base"], LAYER)
+    print(f"filters of what {LAYER} learned on the base:\n{learned}")
     return {
         "filters": change.plot(),
+        "filters_learned": learned.plot(),
         "kernel_spectra": plotting.plot_kernel_spectra(
             {name: layer.profiles for name, layer in transfer.items()}
         ),

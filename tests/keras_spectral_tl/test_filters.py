@@ -367,8 +367,8 @@ def test_p_values_of_random_filters_are_uniform() -> None:
     rng = np.random.default_rng(1)
     p_values = []
     for trial in range(3):
-        before = rng.normal(size=(5, 5, 3, 8))
-        change = rng.normal(size=(5, 5, 3, 8))
+        before = rng.normal(size=(5, 5, 3, 9))
+        change = rng.normal(size=(5, 5, 3, 9))
         nets = [convolution(kernels) for kernels in (before, before + 0.3 * change)]
         found = principal_filters(*nets, "conv")
         rows = found.consistency(
