@@ -9,7 +9,7 @@ Written down before the first table: every arm has its own rate, of `RATES`, cho
 seed 0 and 16 samples by the correlation on 32 other training samples of the target.
 Seeds 3 and 7 (of base network, choice of samples, random filters and order of batches)
 and the other numbers of samples choose nothing. Reported: correlation and spectrum RMSE
-on every third of the 150 test samples, of which no choice is made. (The first arm chose
+on every third of the 50 test samples, of which no choice is made. (The first arm chose
 3e-3, the largest of three rates then; the rates of filters were moved up by a factor of
 3.3 before anything else was run. Batches were of four samples then.)
 

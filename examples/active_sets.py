@@ -13,6 +13,7 @@ Networks that are in the output directory already are not trained again.
 import argparse
 import itertools
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
@@ -30,7 +31,11 @@ from keras_spectral_tl.metrics import pattern_correlation
 
 
 def with_active_sets(
-    model: keras.Model, other: keras.Model, x: np.ndarray, batch_size: int = 16
+    model: keras.Model,
+    other: keras.Model,
+    x: np.ndarray,
+    layers: Collection[str] | None = None,
+    batch_size: int = 16,
 ) -> np.ndarray:
     """Outputs of a chain of convolutions whose ReLUs are switched by another one.
 
@@ -41,19 +46,23 @@ def with_active_sets(
         model: its layers are convolutions, channels last, with ReLU or linear.
         other: of the same architecture.
         x: inputs of both.
+        layers: those whose ReLUs are switched; all if not given.
         batch_size: samples computed at once.
     """
-    pairs = list(
-        zip(*(kst.layers_with_weights(m).values() for m in (model, other)), strict=True)
-    )
+    pairs = kst.layers_with_weights(model), kst.layers_with_weights(other)
     parts = []
     for start in range(0, len(x), batch_size):
         own = theirs = keras.ops.convert_to_tensor(x[start : start + batch_size])
-        for mine, switch in pairs:
+        for (name, mine), switch in zip(
+            pairs[0].items(), pairs[1].values(), strict=True
+        ):
             own, theirs = _linear_part(mine, own), _linear_part(switch, theirs)
             if mine.activation is keras.activations.relu:
-                is_open = keras.ops.cast(theirs > 0, own.dtype)
-                own, theirs = own * is_open, theirs * is_open
+                switched = layers is None or name in layers
+                own, theirs = (
+                    own * keras.ops.cast((theirs if switched else own) > 0, own.dtype),
+                    theirs * keras.ops.cast(theirs > 0, own.dtype),
+                )
         parts.append(keras.ops.convert_to_numpy(own))
     return np.concatenate(parts)
 
@@ -100,6 +109,11 @@ def exchange(base: System, target: System, whole: System, seed: int, out: Path) 
         row = figures(truth, with_active_sets(nets[kernels], nets[active], x))
         shown = " | ".join(f"{value:.3f}" for value in row.values())
         print(f"| {kernels} | {active} | {shown} |", flush=True)
+    for name in kst.layers_with_weights(nets["base"]):
+        mixed = with_active_sets(nets["base"], nets["retrained"], x, [name])
+        row = figures(truth, mixed)
+        shown = " | ".join(f"{value:.3f}" for value in row.values())
+        print(f"| base | base, but retrained at {name} | {shown} |", flush=True)
 
 
 def main() -> None:

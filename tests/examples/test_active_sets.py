@@ -35,6 +35,17 @@ def test_a_network_with_its_own_active_sets_is_itself(example):
     np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=SINGLE)
 
 
+def test_layers_that_are_not_named_keep_their_active_sets(example):
+    """None named is the network itself; all named is the exchange of all."""
+    model, other, x = networks()
+    none = example.with_active_sets(model, other, x, [])
+    np.testing.assert_allclose(none, model.predict(x, verbose=0), atol=SINGLE)
+    every = example.with_active_sets(model, other, x, ["conv_1", "conv_2", "conv_3"])
+    np.testing.assert_array_equal(every, example.with_active_sets(model, other, x))
+    first = example.with_active_sets(model, other, x, ["conv_1"])
+    assert np.abs(first - none).max() > 1e-3 < np.abs(first - every).max()
+
+
 def test_active_sets_are_those_of_the_other_network(example):
     """A network whose ReLUs are all open is linear: its own negative stays open."""
     model, other, x = networks()
