@@ -144,7 +144,8 @@ def plot_forecast(
         colour = ORANGE if best else BLUE
         ends = (row.correlation_low, row.correlation_high)
         axes.plot(ends, (place, place), color=colour, linewidth=2, alpha=0.5)
-        label = "predicted, 90 % interval" if place == 0 else None
+        last = place == len(rows) - 1
+        label = "predicted, 90 % interval" if last else None
         axes.plot(
             row.correlation, place, "D" if best else "o", color=colour, label=label
         )

@@ -77,14 +77,19 @@ def forecast_rows(
         found.append(
             {
                 "way to retrain": label,
-                "CC forecast": number(row["correlation"]),
+                "CC forecast": _digits(row["correlation"]),
                 "90 % interval": f"{low:.3f} to {high:.3f}",
-                "measured": measured.get(label),
-                "on the base": row["base_correlation"],
+                "measured": _digits(measured.get(label)),
+                "on the base": _digits(row["base_correlation"]),
                 "weights": f"{row['parameters']:,}",
-                "rate": row["learning_rate"],
+                "rate": f"{row['learning_rate']:.2g}",
                 "steps": row["steps"],
-                "relative RMSE": row["relative_rmse"],
+                "relative RMSE": _digits(row["relative_rmse"]),
             }
         )
     return found
+
+
+def _digits(value: Any) -> str | None:
+    found = number(value)
+    return None if math.isnan(found) else f"{found:.3f}"
