@@ -64,7 +64,8 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
     if reached is not None and not reached >= _LEAST:
         found.append(
             f"The base network reaches a correlation of {round(reached, 2) + 0.0:.2f} "
-            "on its own base samples, and findings on a network that does not work there say little."
+            "on its own base samples, and findings on a network that does not work "
+            "there say little."
         )
         reason = _reason(model, base, reached)
         found.append(
