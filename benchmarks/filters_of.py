@@ -40,7 +40,8 @@ SEEDS = (0, 3, 7)
 STEPS = 240
 HELD_OUT = slice(128, 160)  # of the nested order; the few are its first
 NUM_FILTERS = 6
-ARMS = ("smooth filters", "random filters", "conv_2", "all layers")
+CONTROL = "random filters"
+ARMS = ("smooth filters", CONTROL, "conv_2", "all layers")
 ZOO = Path(__file__).parents[1] / "examples/model_zoo/mini_k25_to_k4/weights.npz"
 
 
@@ -157,10 +158,13 @@ def run(workshop: Workshop, path: Path) -> dict[str, Any]:
     for arm in ARMS:
         for rate in rates_of(arm):
             result(arm, CHOOSING, SEEDS[0], rate, data)
-    for num, seed in itertools.product((CHOOSING, *NUMBERS), SEEDS):
-        data = data_of(workshop, num, seed)
-        for arm in ARMS:
-            result(arm, num, seed, chosen_rate(done, arm), data)
+    others = [num for num in NUMBERS if num != CHOOSING]
+    few_arms = [arm for arm in ARMS if arm != CONTROL]
+    for nums, arms in (([CHOOSING], ARMS), (others, few_arms), (others, [CONTROL])):
+        for num, seed in itertools.product(nums, SEEDS):
+            data = data_of(workshop, num, seed)
+            for arm in arms:
+                result(arm, num, seed, chosen_rate(done, arm), data)
     return done
 
 
@@ -178,10 +182,14 @@ def table(done: dict[str, Any], figure: str = "cc") -> str:
         cells = []
         for num in NUMBERS:
             rate = chosen_rate(done, arm)
-            rows = [done[f"{arm}, {num}, {seed}, {rate:g}"] for seed in SEEDS]
+            keys = (f"{arm}, {num}, {seed}, {rate:g}" for seed in SEEDS)
+            rows = [done[key] for key in keys if key in done]
             values = [row[figure] for row in rows]
-            cells.append(f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}")
-        lines.append(f"| {arm} | {rows[0]['weights']:,} | {' | '.join(cells)} |")
+            whole = len(rows) == len(SEEDS)
+            spread = f" ± {np.std(values, ddof=1):.3f}" if whole else ""
+            cells.append(f"{np.mean(values):.3f}{spread}" if rows else "not run")
+        weights = done[f"{arm}, {CHOOSING}, {SEEDS[0]}, {rate:g}"]["weights"]
+        lines.append(f"| {arm} | {weights:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
