@@ -16,6 +16,7 @@ if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
     print(__doc__)  # before anything slow is imported
     sys.exit()
 
+import keras
 import numpy as np
 from explain import (
     LAYER,
@@ -33,7 +34,6 @@ from quickstart import (
     System,
     activation_panels,
     load_system,
-    new_network,
 )
 
 import keras_spectral_tl as kst
@@ -52,7 +52,8 @@ def kernel_figures(found: Networks) -> Figures:
     best = np.argsort(analysis.gabor.residuals)[:: len(analysis.fitted) // 8][:8]
     change = spectra.principal_filters(found["base"], found["retrained"], LAYER)
     print(f"filters of the change of {LAYER}:\n{change}")
-    start = new_network(found["base"].input_shape[1:], 0)
+    keras.utils.set_random_seed(0)
+    start = keras.models.clone_model(found["base"])  # as it was drawn
     learned = spectra.principal_filters(start, found["base"], LAYER)
     print(f"filters of what {LAYER} learned on the base:\n{learned}")
     return {

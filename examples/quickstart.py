@@ -112,15 +112,10 @@ def print_energy_levels(system: System) -> None:
     )
 
 
-def new_network(shape: tuple[int, ...], seed: int) -> keras.Model:
-    """The network as it is drawn, before any training."""
-    keras.utils.set_random_seed(seed)
-    return kst.build_sgs_cnn(shape, num_layers=6, num_filters=16)
-
-
 def train_base(data: Arrays, seed: int) -> keras.Model:
     """Plain Keras: compile and fit."""
-    model = new_network(data[0].shape[1:], seed)
+    keras.utils.set_random_seed(seed)
+    model = kst.build_sgs_cnn(data[0].shape[1:], num_layers=6, num_filters=16)
     steps = BASE_EPOCHS * -(-len(data[0]) // 8)
     schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse")
