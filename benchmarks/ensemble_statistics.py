@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,6 @@ from turbulence_data import NAMED_FLOWS, EnsembleConfig
 from turbulence_data.diagnostics import variance_spectrum
 from turbulence_data.generation import (
     HISTORY,
-    Trajectory,
     process_pool,
     run_trajectories,
 )
@@ -48,7 +48,7 @@ def ensemble_of(name: str, snapshots: int, num_points: int | None) -> EnsembleCo
     )
 
 
-def keep(trajectory: Trajectory, path: Path) -> None:
+def keep(trajectory: Any, path: Path) -> None:
     """Writes what the statistics need of one simulation, whole or not at all."""
     partial = path.with_suffix(".partial.npz")
     np.savez(

@@ -9,7 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from turbulence_data.solver.jax import AdvectionTables, packed_transforms, velocity
+from turbulence_data.solver.jax._advection import (
+    AdvectionTables,
+    packed_transforms,
+    velocity,
+)
 
 Points = tuple[int, int]
 

@@ -174,8 +174,8 @@ def public_names(package: str) -> set[str]:
 
 
 def test_public_names_do_not_become_more():
-    """An object listed in two places counts once; 220 are to be reached."""
-    assert sum(len(public_names(package)) for package in PACKAGES) <= 238
+    """An object listed in two places counts once."""
+    assert sum(len(public_names(package)) for package in PACKAGES) <= 220
 
 
 def private_imports(source: str) -> list[str]:
@@ -197,8 +197,9 @@ def private_imports(source: str) -> list[str]:
 
 
 # Scorers of the literature are built on the machinery of `scoring`, and faults are
-# planted in the middle of what is written.
-INSIDERS = ("scorers", "faults")
+# planted in the middle of what is written; other transforms are built on the tables of
+# the JAX engine.
+INSIDERS = {"scorers", "faults", "jax_transforms"}
 
 
 def scripts() -> list[tuple[str, str]]:
@@ -207,7 +208,7 @@ def scripts() -> list[tuple[str, str]]:
         (str(path.relative_to(ROOT)), path.read_text())
         for folder in ("examples", "benchmarks")
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if path.parent.name not in INSIDERS
+        if not {path.parent.name, path.stem} & INSIDERS
     ]
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     for path in documents:

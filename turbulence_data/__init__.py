@@ -23,7 +23,6 @@ _HOME = {
     "JaxEngine": "solver.jax._engine",
     "Normalization": "input_pipeline",
     "Numerics": "solver._simulation",
-    "OPERATORS": "coarsening",
     "RandomPotentialVorticity": "solver._initial_conditions",
     "RandomVorticity": "solver._initial_conditions",
     "RingForcing": "solver._forcing",

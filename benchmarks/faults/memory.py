@@ -26,7 +26,7 @@ class Noise(InProcessExecutor):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         import numpy as np
 
-        from turbulence_data.generation import Trajectory
+        from turbulence_data.generation._trajectory import Trajectory
 
         ensemble, number = args[-2:]
         rng = np.random.default_rng(number)

@@ -10,10 +10,8 @@ from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.cut import LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import SampleShape
-from keras_spectral_tl.loss_landscape import (
-    LayerLoss,
-    line_convexity,
-)
+from keras_spectral_tl.loss_landscape import LayerLoss
+from keras_spectral_tl.loss_landscape._landscapes import line_convexity
 from keras_spectral_tl.metrics import relative_rmse
 from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._network_parts import shape_of_sample
@@ -158,7 +156,7 @@ class LossConvexity:
         score = mean over directions of line_convexity(L(theta + t d)),  |t| <= reach
 
     along the gradient and random directions whose filters are as long as the filters
-    they move (`loss_landscape.line_convexity`). 1 where every line is convex, which
+    they move (`line_convexity`). 1 where every line is convex, which
     several layers may well be: ties are common. nan where the loss is not finite. The
     hypothesis, that layers with a convex landscape retrain best, is discussed by Subel
     et al. 2023, doi:10.1093/pnasnexus/pgad015.

@@ -17,11 +17,7 @@ from keras_spectral_tl.freezing._parts import (
     NormalizationOf,
     StatisticsOf,
 )
-from keras_spectral_tl.freezing._selection import (
-    LayerSelection,
-    Selector,
-    select_layers,
-)
+from keras_spectral_tl.freezing._selection import Selector, select_layers
 
 __all__ = [
     "BiasesOf",
@@ -29,7 +25,6 @@ __all__ = [
     "Depth",
     "FiltersOf",
     "KernelsOf",
-    "LayerSelection",
     "LowRankOf",
     "NewWeights",
     "NormalizationOf",

@@ -16,6 +16,7 @@ from keras_spectral_tl._graph.layers import (
     named_weights,
     paired_weights,
 )
+from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
 from keras_spectral_tl.transfer._retrain import Trainee
 
@@ -143,9 +144,7 @@ class PartedNetwork:
         same = np.allclose(given, expected, 0.0, tolerance, equal_nan=True)
         return (part, inputs) if same else None
 
-    def _passes(
-        self, selection: freezing.LayerSelection, cached: bool
-    ) -> tuple[float, float]:
+    def _passes(self, selection: LayerSelection, cached: bool) -> tuple[float, float]:
         """Return the share of a forward pass and the passes of a training step."""
         try:
             cost = selection.cost(shape_of_sample(self._x))

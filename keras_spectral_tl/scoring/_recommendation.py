@@ -293,7 +293,8 @@ def _checked(scored: Any, choices: list[tuple[str, ...]]) -> ScorerResult:
     if not known:
         raise TypeError(
             "rehearse must return ScorerResult with a value and moments_after for each "
-            f"choice, {labels}; received {scored!r:.200}. See TogetherScorer."
+            f"choice, {labels}; received {scored!r:.200}. See "
+            "HeldOutRetraining.rehearse."
         )
     result: ScorerResult = scored
     return result

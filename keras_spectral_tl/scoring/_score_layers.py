@@ -207,7 +207,7 @@ def _check_max_layers(max_layers: int, decisive: Scorer) -> None:
     if max_layers > 1 and not isinstance(decisive, TogetherScorer):
         raise TypeError(
             f"max_layers = {max_layers} needs a first scorer that scores layers "
-            "together, with a method rehearse, see TogetherScorer; received "
+            "together, with a method rehearse as it has; received "
             f"{decisive.name!r}. Use HeldOutRetraining, or max_layers=1."
         )
 

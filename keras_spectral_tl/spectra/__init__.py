@@ -14,7 +14,6 @@ from keras_spectral_tl.spectra._composition import (
 )
 from keras_spectral_tl.spectra._fields import (
     coherence,
-    mean_spectrum,
     radial_spectrum,
     spectral_ratio,
     spectrum_rmse,
@@ -58,7 +57,6 @@ __all__ = [
     "kernel_spectra",
     "layer_gains",
     "linear_composition",
-    "mean_spectrum",
     "measured_composition",
     "principal_filters",
     "radial_spectrum",

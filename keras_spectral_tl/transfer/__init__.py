@@ -5,7 +5,6 @@ from keras_spectral_tl.transfer._baselines import (
     baselines,
     fit_output_gain,
     from_scratch,
-    probe_then_all,
     retrain_all,
 )
 from keras_spectral_tl.transfer._learning_rates import LearningRates
@@ -21,14 +20,13 @@ from keras_spectral_tl.transfer._result import (
     load_retrained,
 )
 from keras_spectral_tl.transfer._retrain import retrain
-from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep import oracle_sweep
 
 __all__ = [
     "ChannelStatistics",
     "HeldOutStopping",
     "LearningRates",
-    "NormalizedSamples",
     "PrefixCache",
     "RefitNormalizationLayers",
     "RefitOnTarget",
@@ -41,7 +39,6 @@ __all__ = [
     "from_scratch",
     "load_retrained",
     "oracle_sweep",
-    "probe_then_all",
     "retrain",
     "retrain_all",
 ]

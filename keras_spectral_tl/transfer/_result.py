@@ -15,11 +15,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl import metrics, models
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
 from keras_spectral_tl._graph.layers import layers_with_weights, own_weights
 from keras_spectral_tl._keras_internals import own_trainable_variables, predicted
+from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -414,7 +415,7 @@ def new_axes() -> Any:
 
 def provenance(
     data: Samples,
-    selection: freezing.LayerSelection,
+    selection: LayerSelection,
     options: RetrainOptions,
     optimizer: keras.optimizers.Optimizer,
 ) -> dict[str, Any]:

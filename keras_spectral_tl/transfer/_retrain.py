@@ -15,7 +15,7 @@ from keras_spectral_tl._optimizer_state import carry_moments
 from keras_spectral_tl.freezing._added_parts import AddedPart
 from keras_spectral_tl.freezing._changes import layer_hashes, weight_hashes
 from keras_spectral_tl.freezing._flags import switch
-from keras_spectral_tl.freezing._selection import choose, select_from
+from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
 from keras_spectral_tl.transfer._loop import check_finite_weights, fit
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import (
@@ -169,7 +169,7 @@ class Trainee:
 
     original: ModelLayers
     network: ModelLayers
-    selection: freezing.LayerSelection
+    selection: LayerSelection
 
     @classmethod
     def of(
@@ -350,7 +350,7 @@ def check_weights(model: keras.Model) -> None:
         raise ValueError(f"Model {model.name!r} has no weights: nothing to retrain.")
 
 
-def check_trainable(model: keras.Model, selection: freezing.LayerSelection) -> None:
+def check_trainable(model: keras.Model, selection: LayerSelection) -> None:
     """Refuse a selection that no gradient changes."""
     if not selection.num_trainable:
         raise ValueError(
@@ -420,7 +420,7 @@ def _name(loss: Any) -> str:
 
 def _with_added_parts(
     original: ModelLayers, items: Sequence[Any], network: keras.Model
-) -> tuple[ModelLayers, freezing.LayerSelection]:
+) -> tuple[ModelLayers, LayerSelection]:
     # The rest is chosen on the input model, to which objects and predicates refer.
     model = original.model
     rest = [item for item in items if not isinstance(item, _ADDED)]

@@ -28,6 +28,7 @@ from keras_spectral_tl._graph.layers import (
 )
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
+from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._learning_rates import first_rate, scaled_optimizer
 from keras_spectral_tl.transfer._options import RetrainOptions
@@ -286,7 +287,7 @@ class RowTrainer:
             variable.assign(value)
 
     def _part(
-        self, selection: freezing.LayerSelection, options: RetrainOptions
+        self, selection: LayerSelection, options: RetrainOptions
     ) -> "_Part | None":
         self._reset()
         if self._activations is None or self.cache is None:

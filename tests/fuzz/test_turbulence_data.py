@@ -7,7 +7,8 @@ import pytest
 
 import turbulence_data as td
 from tests.fuzz.junk import DOCUMENTED, fuzz
-from turbulence_data import a_posteriori, closures, diagnostics, generation, interchange
+from turbulence_data import closures, diagnostics, generation, interchange
+from turbulence_data.a_posteriori._scores import correlations
 
 RNG = np.random.default_rng(0)
 FIELD = RNG.normal(size=(8, 8))
@@ -172,7 +173,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         {"closure": closures.Leith(), "vorticity": FIELD, "streamfunction": OTHER},
     ),
     "a_posteriori.correlations": (
-        a_posteriori.correlations,
+        correlations,
         {"fields": np.stack([FIELD, OTHER]), "reference": np.stack([OTHER, FIELD])},
     ),
     "interchange.MatlabVariable": (

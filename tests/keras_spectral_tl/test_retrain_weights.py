@@ -6,6 +6,7 @@ import pytest
 
 from keras_spectral_tl import freezing, transfer
 from keras_spectral_tl._graph.calls import called_layers
+from keras_spectral_tl.transfer._baselines import probe_then_all
 
 QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True}
 RNG = np.random.default_rng(3)
@@ -111,7 +112,7 @@ def test_the_last_layer_is_the_last_one_called():
     assert called_layers(model) == ("a", "o")
     table = transfer.baselines(model, (X, Y), (X, Y), include=["last_layer"], **QUICK)
     assert table.rows[0]["num_parameters"] == 3 * 2 + 2
-    probe = transfer.probe_then_all(model, (X, Y), **QUICK)
+    probe = probe_then_all(model, (X, Y), **QUICK)
     assert probe.provenance["first_stage"]["layers"] == ["o"]
     factors = transfer.LearningRates.decaying(model, decay=0.5).by_variable(model)
     assert factors["a/kernel"] == 0.5 and factors["o/kernel"] == 1.0

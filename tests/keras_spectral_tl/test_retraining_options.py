@@ -25,6 +25,7 @@ from keras_spectral_tl.transfer import (
     RetrainOptions,
     Samples,
 )
+from keras_spectral_tl.transfer._baselines import probe_then_all
 from tests.keras_spectral_tl.common import dense, plain
 
 SINGLE = 1e-5  # float32 against float64, or another order of sums
@@ -379,7 +380,7 @@ def test_baselines_follow_the_normalization():
 
 def test_probe_then_all_is_both_stages_one_after_the_other():
     model = plain()
-    result = transfer.probe_then_all(model, (X, Y), epochs=3, batch_size=4)
+    result = probe_then_all(model, (X, Y), epochs=3, batch_size=4)
     probe = transfer.retrain(model, (X, Y), "c", epochs=1, batch_size=4)
     whole = transfer.retrain_all(probe.model, (X, Y), epochs=2, batch_size=4)
     assert result.hashes_after == whole.hashes_after
@@ -387,7 +388,7 @@ def test_probe_then_all_is_both_stages_one_after_the_other():
     losses = [*probe.history["loss"], *whole.history["loss"]]
     assert result.history["loss"] == losses and result.changed == ("a", "b", "c")
     with pytest.raises(ValueError, match="epochs=1"):
-        transfer.probe_then_all(model, (X, Y), epochs=1)
+        probe_then_all(model, (X, Y), epochs=1)
 
 
 def test_models_without_biases_have_no_bias_row_and_errors_name_the_baseline():

@@ -12,11 +12,11 @@ import keras_spectral_tl as kst
 from keras_spectral_tl import metrics, transfer
 from keras_spectral_tl.transfer import (
     ChannelStatistics,
-    NormalizedSamples,
     RefitOnTarget,
     Samples,
     _samples,
 )
+from keras_spectral_tl.transfer._samples import NormalizedSamples
 
 SINGLE = 1e-5  # float32 predictions
 QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True}

@@ -11,9 +11,7 @@ import pytest
 from turbulence_data.a_posteriori import (
     Reference,
     compare,
-    correlations,
     markdown_table,
-    mean_spectrum,
     reference_ensemble,
     run_ensemble,
 )
@@ -21,9 +19,11 @@ from turbulence_data.a_posteriori._comparison import default_bands, with_uncerta
 from turbulence_data.a_posteriori._reference import EnsembleRun
 from turbulence_data.a_posteriori._scores import (
     band_errors,
+    correlations,
     decorrelation_times,
     integral_series,
     jackknife_error,
+    mean_spectrum,
     tail_probability,
     thirds,
 )

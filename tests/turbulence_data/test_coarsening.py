@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from turbulence_data import (
-    OPERATORS,
     TwoLayerConfig,
     evolve,
     filtered_layers,
 )
-from turbulence_data.coarsening import CoarseningOperator
+from turbulence_data.coarsening import OPERATORS, CoarseningOperator
 from turbulence_data.solver import FftwEngine
 from turbulence_data.solver._simulation import equation_of
 

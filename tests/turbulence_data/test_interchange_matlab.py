@@ -13,12 +13,12 @@ from turbulence_data import FlowConfig, evolve, filtered_dns, to_arrays
 from turbulence_data.generation import content_hash
 from turbulence_data.interchange import (
     TL_FOR_SGS_MODELS,
-    ConventionError,
     MatlabExamples,
     MatlabLayout,
     MatlabVariable,
     check_conventions,
 )
+from turbulence_data.interchange._conventions import ConventionError
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._initial_conditions import RandomVorticity
 

@@ -14,18 +14,12 @@ from turbulence_data.a_posteriori._reference import (
     reference_ensemble,
     run_ensemble,
 )
-from turbulence_data.a_posteriori._scores import (
-    correlations,
-    mean_spectrum,
-)
 
 __all__ = [
     "Comparison",
     "Reference",
     "compare",
-    "correlations",
     "markdown_table",
-    "mean_spectrum",
     "reference_ensemble",
     "run_ensemble",
 ]

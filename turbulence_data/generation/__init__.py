@@ -9,7 +9,6 @@ from typing import Any
 _HOME = {
     "HISTORY": "_trajectory",
     "InProcessExecutor": "_pool",
-    "Trajectory": "_trajectory",
     "content_hash": "_statistics",
     "process_pool": "_pool",
     "run_trajectories": "_pool",

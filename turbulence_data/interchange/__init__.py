@@ -7,7 +7,6 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "ConventionError": "_conventions",
     "ExportSource": "_source",
     "MatlabExamples": "_matlab",
     "MatlabLayout": "_matlab",
@@ -15,7 +14,6 @@ _HOME = {
     "TL_FOR_SGS_MODELS": "_matlab",
     "check_conventions": "_conventions",
     "export": "_writers",
-    "examples_of": "_writers",
 }
 __all__ = sorted(_HOME)
 

@@ -7,10 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "AdvectionTables": "_advection",
     "JaxEngine": "_engine",
-    "packed_transforms": "_advection",
-    "velocity": "_advection",
 }
 __all__ = sorted(_HOME)
 
