@@ -9,6 +9,7 @@ import keras
 from keras_spectral_tl import freezing
 from keras_spectral_tl._graph.layers import layers_with_weights, trainable_layer_names
 from keras_spectral_tl._results import as_lists
+from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._retrain import Trainee, adds_parts, check_trainable
 
 _PARTS: dict[type, str] = {
@@ -87,7 +88,7 @@ def _label(layers: Any) -> str:
         return "all layers"
     if isinstance(layers, tuple | list):
         return "+".join(map(_label, layers)) or "unchanged"
-    if isinstance(layers, freezing.LayerSelection):
+    if isinstance(layers, LayerSelection):
         return "+".join(layers.names)
     if isinstance(layers, freezing.Depth):
         return f"depth {layers.first} to {layers.last}"
