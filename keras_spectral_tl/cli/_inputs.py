@@ -307,6 +307,11 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
         statistics, words = None, "nothing"
         if options.normalize != "none":
             owner = owner if owner in read else role
+            if isinstance(read[owner][0].x, dict):
+                raise ValueError(
+                    "Several inputs are not normalized here: write them as the network "
+                    "takes them, and add --normalize none."
+                )
             statistics = ChannelStatistics.of(read[owner][0], source=str(named[owner]))
             words = "its own samples" if owner == role else f"the {owner} samples"
         systems[role] = System(str(named[role]), raw, statistics, words, channels)
@@ -314,12 +319,17 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
 
 
 def _refuse_shared(read: Mapping[str, tuple[Samples, Channels]]) -> None:
+    import keras
+
     from keras_spectral_tl._files import sha256_of_arrays
 
     if not {"target", "test"} <= read.keys():
         return
     target, test = (
-        [sha256_of_arrays((x, y)) for x, y in zip(samples.x, samples.y, strict=True)]
+        [
+            sha256_of_arrays(keras.tree.flatten(samples.take(row)))
+            for row in range(len(samples))
+        ]
         for samples in (read["target"][0], read["test"][0])
     )
     shared = len(set(target) & set(test))
@@ -333,9 +343,22 @@ def _refuse_shared(read: Mapping[str, tuple[Samples, Channels]]) -> None:
 
 def _check_inputs(model: keras.Model, samples: Samples, name: str) -> None:
     wanted = getattr(model, "input_shape", None)
-    given = samples.x.shape
-    if not isinstance(wanted, tuple):  # several inputs, or known by calling only
+    names = {tensor.name for tensor in getattr(model, "inputs", None) or ()}
+    if isinstance(samples.x, dict):
+        if names and set(samples.x) != names:
+            raise ValueError(
+                f"The network takes the inputs {', '.join(sorted(names))}; {name} "
+                f"holds {', '.join(sorted(samples.x))}."
+            )
         return
+    if not isinstance(wanted, tuple):  # several inputs, or known by calling only
+        if len(names) > 1:
+            raise ValueError(
+                f"The network takes several inputs; {name} holds one, x. Write them as "
+                f"{', '.join(f'x_{one}' for one in sorted(names))}."
+            )
+        return
+    given = samples.x.shape
     fits = len(wanted) == len(given) and all(
         size in (None, number)
         for size, number in zip(wanted[1:], given[1:], strict=True)

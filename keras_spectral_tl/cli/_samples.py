@@ -78,7 +78,7 @@ def read_groups(name: str, array: str, num_samples: int | None = None) -> Any:
                 f"{path} has no array {array!r} for --groups; it holds "
                 f"{', '.join(sorted(file.files))}."
             )
-        labels, count = file[array], len(file["x"])
+        labels, count = file[array], len(file["y"])
         if labels.shape != (count,):
             raise ValueError(
                 f"{array} of {path} must be one label for each of the {count} samples; "
@@ -104,7 +104,9 @@ def _of_split(x: Any, y: Any, splits: Any, split: str, path: pathlib.Path) -> An
         raise KeyError(
             f"{path} has no split {split!r}; it has {', '.join(names) or 'none'}."
         )
-    return x[splits == split], y[splits == split]
+    import keras
+
+    return keras.tree.map_structure(lambda part: part[splits == split], (x, y))
 
 
 def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
@@ -115,7 +117,7 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
             _check_names(path, file.files)
             splits = file["split"] if "split" in file.files else None
             known = json.loads(str(file["metadata"])) if "metadata" in file else {}
-            return file["x"], file["y"], splits, _channels(known)
+            return _inputs(file, file.files), file["y"], splits, _channels(known)
     except KeyError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy have errors of their own
@@ -141,8 +143,8 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
     names, channels = list(group.array_keys()), _channels(group.attrs)
     if not channels:
         _check_names(path, names)
-        x, y = (np.asarray(group[name]) for name in "xy")
-        if 1 in (x.ndim, y.ndim) and len(names) > 2:
+        x, y = _inputs(group, names), np.asarray(group["y"])
+        if "x" in names and 1 in (x.ndim, y.ndim) and len(names) > 2:
             raise ValueError(
                 f"x and y of {path} are coordinates, of shape {x.shape} and {y.shape}. "
                 "Name its fields in two attributes, such as inputs='streamfunction "
@@ -176,13 +178,24 @@ def _channels(attributes: Mapping[str, Any]) -> Channels:
     return {side: str(attributes[name]).split() for side, name in sides}
 
 
+def _inputs(arrays: Any, names: Sequence[str]) -> Any:
+    """Return x, or of several inputs each array x_NAME under the name of its input."""
+    import numpy as np
+
+    if "x" in names:
+        return np.asarray(arrays["x"])
+    several = [name for name in names if name.startswith("x_")]
+    return {name.removeprefix("x_"): np.asarray(arrays[name]) for name in several}
+
+
 def _check_names(path: pathlib.Path, names: list[str]) -> None:
-    missing = sorted({"x", "y"} - set(names))
+    several = any(name.startswith("x_") for name in names)
+    missing = sorted({"y"} - set(names) if several else {"x", "y"} - set(names))
     if missing:
         raise KeyError(
             f"{path} lacks the array(s) {', '.join(missing)}; it holds "
             f"{', '.join(sorted(names)) or 'none'}. Write it with "
-            "numpy.savez(path, x=inputs, y=outputs)."
+            "numpy.savez(path, x=inputs, y=outputs); of several inputs, each as x_NAME."
         )
 
 

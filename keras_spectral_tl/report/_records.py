@@ -192,7 +192,8 @@ def _picture(title: str, field: NDArray[Any]) -> dict[str, Any]:
 def _kernel_profiles(
     network: keras.Model, num_points: int | None
 ) -> dict[str, NDArray[np.float64]]:
-    shape = tuple(getattr(network, "input_shape", None) or ())
+    shape = getattr(network, "input_shape", None)
+    shape = shape if isinstance(shape, tuple) else ()  # of several inputs, none
     points = num_points or (shape[1] if len(shape) > 2 else None) or 64
     try:
         layers = kernel_spectra(network, int(points)).layers

@@ -286,6 +286,51 @@ def test_zarr_files_are_read_as_npz_files(files):
     np.testing.assert_array_equal(few.y, found[0].y[[0, 2, 5]])
 
 
+@pytest.fixture(scope="module")
+def two_inputs(tmp_path_factory):
+    """A network of two inputs by name, and samples for it."""
+    folder = tmp_path_factory.mktemp("two_inputs")
+    one, two = keras.Input((4,), name="one"), keras.Input((3,), name="two")
+    joined = keras.layers.Concatenate()([one, two])
+    hidden = keras.layers.Dense(4, activation="relu", name="hidden")(joined)
+    network = keras.Model([one, two], keras.layers.Dense(2, name="last")(hidden))
+    network.save(folder / "base.keras")
+    rng = np.random.default_rng(0)
+    for name in ("target", "test"):
+        x, z = rng.normal(size=(8, 4)), rng.normal(size=(8, 3))
+        arrays = {"x_one": x, "x_two": z, "y": x[:, :2] * z[:, 1:]}
+        np.savez(folder / f"{name}.npz", split=["train", "test"] * 4, **arrays)
+    return folder
+
+
+def test_several_inputs_are_arrays_by_their_names(two_inputs, tmp_path, capsys):
+    target = f"{two_inputs / 'target.npz'}@train"
+    data = ["--target", target, "--test", two_inputs / "test.npz", "--layers", "hidden"]
+    how = ["--normalize", "none", "--epochs", 1, "--out", tmp_path / "run"]
+    assert run("retrain", two_inputs / "base.keras", *data, *how) == 0
+    assert "changed: hidden" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "part"),
+    [
+        (("x_one", "x_two", "y"), [], "add --normalize none"),
+        (("x_one", "y"), ["--normalize", "none"], "takes the inputs one, two"),
+        (("x", "y"), ["--normalize", "none"], "Write them as x_one, x_two"),
+        (("x_one", "x_two"), ["--normalize", "none"], "lacks the array(s) y"),
+    ],
+)
+def test_inputs_that_do_not_fit_the_network_are_told_by_name(
+    two_inputs, tmp_path, arrays, options, part, capsys
+):
+    with np.load(two_inputs / "target.npz") as file:
+        known = {**file, "x": file["x_one"]}
+    np.savez(tmp_path / "other.npz", **{name: known[name] for name in arrays})
+    data = ["--target", tmp_path / "other.npz", "--layers", "hidden"]
+    command = [two_inputs / "base.keras", *data, "--out", tmp_path / "run", *options]
+    assert part in one_line(capsys, "retrain", *command)
+
+
 def test_no_recommendation_is_exit_code_1(files, capsys):
     """One sample cannot tell how samples differ."""
     out = files / "abstained"
