@@ -42,8 +42,10 @@ def watched(
         yield progress
         return
     shown = progress is not False and sys.stderr.isatty()
-    # Nothing is shown of what takes less than two seconds.
-    with tqdm(desc=title, unit=f" {unit}", delay=2, disable=not shown) as bar:
+    # Nothing is shown of what takes less than two seconds; bars in bars go when done.
+    with tqdm(
+        desc=title, unit=f" {unit}", delay=2, leave=None, disable=not shown
+    ) as bar:
 
         def move(row: Mapping[str, Any]) -> None:
             if row.get("done") == 1:  # again, where there are several rounds

@@ -1,6 +1,7 @@
 """Calls of the layers of a model, recorded while data or shapes pass through."""
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
@@ -344,9 +345,10 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
             f"x is a tuple of {len(x)}. Pass the inputs alone, without the targets, or "
             "an iterable of batches such as a tf.data.Dataset."
         )
-    if hasattr(x, "shape"):
-        starts = range(0, len(x), batch_size)
-        stream: Iterable[Any] = (x[start : start + batch_size] for start in starts)
+    if hasattr(x, "shape") or isinstance(x, dict):
+        starts = range(0, len(keras.tree.flatten(x)[0]), batch_size)
+        rows = (operator.itemgetter(slice(n, n + batch_size)) for n in starts)
+        stream: Iterable[Any] = (keras.tree.map_structure(some, x) for some in rows)
     else:
         stream = x
     for batch in stream:

@@ -213,7 +213,8 @@ def _retrained(model: Any, target: System, plan: _Plan, how: Mapping[str, Any]) 
         moved = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda _epoch, _logs: bar.update()
         )
-        result = retrain(model, target.raw, plan.layers, callbacks=[moved], **how)
+        options = {**how, "callbacks": [moved], "verbose": 0}  # its bar is the one here
+        result = retrain(model, target.raw, plan.layers, **options)
     if plan.label is None:
         return result
     return dataclasses.replace(result, label=plan.label)

@@ -227,7 +227,8 @@ def _filters_of_change(networks: Sequence[keras.Model]) -> dict[str, dict[str, A
 def _activations(network: keras.Model, x: Any) -> dict[str, NDArray[np.float64]]:
     names = list(layers_with_weights(network))
     try:
-        spectra = activation_spectra(network, _some(np.asarray(x))).pre_activation
+        few = keras.tree.map_structure(lambda part: _some(np.asarray(part)), x)
+        spectra = activation_spectra(network, few).pre_activation
     except NoSpatialLayerError:
         return {}
     return {name: spectra[name] for name in names if name in spectra}

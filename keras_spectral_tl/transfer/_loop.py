@@ -1,5 +1,6 @@
 """Deterministic fit: equal calls give equal bits."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
+from keras_spectral_tl._progress import Progress, watched
 from keras_spectral_tl.transfer._options import RetrainOptions, listed
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -122,6 +124,17 @@ class _EpochWatch(keras.callbacks.Callback):
             raise FloatingPointError(f"The loss became {loss} {when}. {_MEND}")
 
 
+class _Steps(keras.callbacks.Callback):
+    """Reports every step with the loss so far."""
+
+    def __init__(self, move: Progress) -> None:
+        super().__init__()
+        self.move = move
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.move({"loss": f"loss {float((logs or {}).get('loss', np.nan)):.3g}"})
+
+
 def fit(
     network: keras.Model, data: Samples, options: RetrainOptions
 ) -> dict[str, list[float]]:
@@ -150,12 +163,16 @@ def fit(
         "symmetries": options.symmetries,
         "replay": options.replay,
     }
-    watched = callbacks or arguments["verbose"] or arguments.keys() - _PLAIN
-    if not (options.epoch_history or watched):
+    by_epoch = callbacks or arguments["verbose"] or arguments.keys() - _PLAIN
+    if not (options.epoch_history or by_epoch):
         order["num_epochs"], arguments["epochs"] = arguments["epochs"], 1
     batches = Batches(data, **order)
     callbacks = [_EpochWatch(batches), *callbacks]
-    fitted = network.fit(batches, shuffle=False, callbacks=callbacks, **arguments)
+    shown = "verbose" not in options.fit_options and sys.stderr.isatty()
+    steps = len(batches) * arguments["epochs"]
+    with watched(shown and None, "Retraining", "steps", "loss", steps) as move:
+        callbacks += [_Steps(move)] if shown else []
+        fitted = network.fit(batches, shuffle=False, callbacks=callbacks, **arguments)
     return {
         name: [float(value) for value in values]
         for name, values in fitted.history.items()

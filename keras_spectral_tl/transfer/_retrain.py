@@ -59,7 +59,8 @@ def retrain(
         loss: A Keras loss.
         seed: A non-negative int.
         **fit_options: Arguments of `model.fit`; epochs=50, batch_size=8, shuffle=True
-            and verbose=0 if not given. Also those of `model.compile` (`jit_compile`,
+            and verbose=0 if not given, with a bar in terminals of what takes more than
+            two seconds. Also those of `model.compile` (`jit_compile`,
             `steps_per_execution`, ...), and `early_stopping`, `normalization`,
             `learning_rates`, `optimizer_state_from`, `symmetries` and `replay`, which
             `transfer.RetrainOptions` explains.

@@ -2,12 +2,14 @@
 
 import dataclasses
 import fractions
+import io
 
 import keras
 import numpy as np
 import pytest
+from tqdm import tqdm
 
-from keras_spectral_tl import transfer
+from keras_spectral_tl import _progress, transfer
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.transfer._loop import Batches
 from keras_spectral_tl.transfer._sweep_store import fingerprint
@@ -206,3 +208,31 @@ def test_sweeps_tell_symmetries_apart_by_value():
         for f in ("1/2", "1/2", "1/4")
     ]
     assert prints[0] == prints[1] != prints[2]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("epoch_history", [True, False])
+def test_a_training_in_a_terminal_has_a_bar_and_the_same_bits(
+    epoch_history, monkeypatch
+):
+    options = {"epochs": 3, "batch_size": 4, "epoch_history": epoch_history}
+    silent = transfer.retrain(_deep(), (X, Y), None, **options)
+    terminal = Terminal()
+
+    def at_once(**options):
+        return tqdm(**{**options, "delay": 0, "mininterval": 0, "file": terminal})
+
+    monkeypatch.setattr(_progress, "tqdm", at_once)
+    monkeypatch.setattr("sys.stderr", terminal)
+    watched = transfer.retrain(_deep(), (X, Y), None, **options)
+    assert "Retraining" in terminal.getvalue()
+    assert "6/6" in terminal.getvalue() and "loss" in terminal.getvalue()
+    assert watched.history == silent.history
+    assert watched.hashes_after == silent.hashes_after
+    before = len(terminal.getvalue())
+    transfer.retrain(_deep(), (X, Y), None, **options, verbose=0)
+    assert len(terminal.getvalue()) == before
