@@ -399,7 +399,7 @@ def test_a_dict_of_several_inputs_is_cut_into_batches() -> None:
     one, two = keras.Input((8, 8, 1), name="one"), keras.Input((8, 8, 1), name="two")
     joined = keras.layers.Concatenate()([one, two])
     model = keras.Model([one, two], conv("read")(joined))
-    x = {"one": noise((5, 8, 8, 1), 0), "two": noise((5, 8, 8, 1), 1)}
+    x = {"one": noise(5, 8, 8, 1), "two": noise(5, 8, 8, 1, seed=1)}
     found = activation_spectra(model, x, batch_size=2).pre_activation["read"]
     whole = activation_spectra(model, [x]).pre_activation["read"]
     np.testing.assert_allclose(found, whole, rtol=FLOAT32)

@@ -220,7 +220,8 @@ def test_a_training_in_a_terminal_has_a_bar_and_the_same_bits(
     epoch_history, monkeypatch
 ):
     options = {"epochs": 3, "batch_size": 4, "epoch_history": epoch_history}
-    silent = transfer.retrain(_deep(), (X, Y), None, **options)
+    model = _deep()
+    silent = transfer.retrain(model, (X, Y), None, **options)
     terminal = Terminal()
 
     def at_once(**options):
@@ -228,11 +229,11 @@ def test_a_training_in_a_terminal_has_a_bar_and_the_same_bits(
 
     monkeypatch.setattr(_progress, "tqdm", at_once)
     monkeypatch.setattr("sys.stderr", terminal)
-    watched = transfer.retrain(_deep(), (X, Y), None, **options)
+    watched = transfer.retrain(model, (X, Y), None, **options)
     assert "Retraining" in terminal.getvalue()
     assert "6/6" in terminal.getvalue() and "loss" in terminal.getvalue()
     assert watched.history == silent.history
     assert watched.hashes_after == silent.hashes_after
     before = len(terminal.getvalue())
-    transfer.retrain(_deep(), (X, Y), None, **options, verbose=0)
+    transfer.retrain(model, (X, Y), None, **options, verbose=0)
     assert len(terminal.getvalue()) == before
