@@ -39,8 +39,7 @@ _FEW = 0.15
 _NOT_WORTH = 0.002
 _LEVEL = 0.05
 _STEPS, _BATCH_SIZE = 500, 8
-# Steps of one sample: of every arm, and of those that lead; and other rates.
-_SHORT, LONG = 48, 160
+# Rates to try, and how many arms are tried at others and for longer.
 _FACTOR, _MOST_LOWER = 3.0, 2
 _WITH_RATES, _WITH_LONG = 6, 4
 
@@ -441,7 +440,11 @@ class Contest:
         values = part.gradient.function.values
         candidate.parameters = part.gradient.function.num_parameters
         candidate.step = part.step
-        candidate.rate = self._effort.rate or usual_rate(values, self._kernels)
+        usual = usual_rate(values, self._kernels)
+        if any(np.ndim(value) > 1 for value in values) and not candidate.arm.is_new:
+            # Kernels change their outputs by as much as their inputs are large.
+            usual /= candidate.trials.larger_inputs(part)
+        candidate.rate = self._effort.rate or usual
         self._try(candidate, run, 0)
         # A rate that spoils what the network knows is too high for its inputs.
         free = self._effort.rate is None and not candidate.arm.is_new
@@ -458,13 +461,15 @@ class Contest:
                 self._try(candidate, run, power)
 
     def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        rate = self._effort.rate_of_trial(candidate.best_rate, LONG)
-        candidate.long = run(rate, LONG)
+        steps = candidate.trials.long
+        rate = self._effort.rate_of_trial(candidate.best_rate, steps)
+        candidate.long = run(rate, steps)
         self._report(candidate, candidate.long)
 
     def _try(self, candidate: Candidate, run: Run, power: int) -> None:
         rate = candidate.rate * _FACTOR**power
-        candidate.short[power] = run(self._effort.rate_of_trial(rate, _SHORT), _SHORT)
+        steps = candidate.trials.short
+        candidate.short[power] = run(self._effort.rate_of_trial(rate, steps), steps)
         self._report(candidate, candidate.short[power])
 
     def _report(self, candidate: Candidate, trial: Trial) -> None:

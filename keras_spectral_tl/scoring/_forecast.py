@@ -15,7 +15,6 @@ from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring._arms import default_arms
 from keras_spectral_tl.scoring._contest import (
-    LONG,
     Candidate,
     Contest,
     Effort,
@@ -67,8 +66,8 @@ def forecast(
 
     The model is not changed. Every arm is tried for 48 steps of one sample on some of
     the target samples and tested on others; the best six also at three times and a
-    third of the rate, the best four for 160 steps. From what the longer trials add
-    follows what the whole retraining will:
+    third of the rate, the best four for 160 steps (fewer on fields of more than 4,096
+    points). From what the longer trials add follows what the whole retraining will:
 
         E(n) = E(160) - (E(48) - E(160)) (160^-.8 - n^-.8) / (48^-.8 - 160^-.8)
 
@@ -356,9 +355,10 @@ def _curve(verdict: Verdict, task: _Task) -> SampleCurve:
     found = []
     for count in counts:
         fewer = [dataclasses.replace(s, fit=s.fit[:count]) for s in splits]
-        for _, _, run in task.bench(chosen.normalization, fewer).of([chosen.arm]):
-            rate = chosen.best_rate
-            found.append(run(task.effort.rate_of_trial(rate, LONG), LONG))
+        bench = task.bench(chosen.normalization, fewer)
+        rate = task.effort.rate_of_trial(chosen.best_rate, bench.long)
+        for _, _, run in bench.of([chosen.arm]):
+            found.append(run(rate, bench.long))
     errors = np.array([1.0 - trial.correlation for trial in found])
     terms = np.stack([np.ones(len(counts)), np.array(counts, float) ** -0.5], axis=1)
     (level, slope), _ = optimize.nnls(terms, errors)

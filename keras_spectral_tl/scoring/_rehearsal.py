@@ -37,6 +37,9 @@ _BETAS = 0.9, 0.99
 _EPSILON = 1e-7
 # Above this rate the order of wide layers gets worse (docs/scores_benchmark.md).
 _HIGHEST_RATE = 1e-2
+# Of a field of the networks on which numbers of steps were chosen.
+_POINTS = 64 * 64
+_FEWEST_TESTED = 8
 # The defaults of `retrain`.
 _RATE, _EPOCHS, _BATCH_SIZE = 1e-3, 50, 8
 # Measured on networks of 6 layers of 16 channels and of 11 of 64 (docs/forecast.md).
@@ -114,6 +117,20 @@ class HeldOutRetraining:
             if isinstance(field.default, int) and field.name != "offset":
                 whole_number(field.name, getattr(self, field.name), 1)
         real_number("learning_rate", self.learning_rate, above=0)
+
+    def on_fields(self, shape: tuple[int, ...]) -> "HeldOutRetraining":
+        """Return the rehearsal for outputs of this shape, samples first.
+
+        On fields of more than 4,096 points it takes fewer steps, see `steps_on`, and
+        tests as many points on fewer samples, but at least eight.
+        """
+        points = math.prod(shape[1:])
+        tested = max(round(self.num_tested * min(_POINTS / points, 1.0)), 1)
+        return dataclasses.replace(
+            self,
+            steps=steps_on(shape, self.steps),
+            num_tested=max(tested, min(self.num_tested, _FEWEST_TESTED)),
+        )
 
     def matching(self, path: float) -> "HeldOutRetraining":
         """Return the rehearsal whose learning rates sum to those of a retraining.
@@ -254,7 +271,7 @@ class Workbench:
     ) -> Array:
         """Return the weights of a part after the steps of Adam on what is fitted."""
         fit = self._places(split.fit)
-        inputs = _rows_of(part.inputs, fit)
+        inputs = rows_of(part.inputs, fit)
 
         def slope(values: Array, rows: Rows) -> Array:
             weight = np.broadcast_to(split.fit_mask, (len(rows), *split.fit_mask.shape))
@@ -262,7 +279,7 @@ class Workbench:
                 weight = weight * self._weight[fit[rows]]
             weight = weight / max(float(np.sum(weight)), 1.0) / self._size
             return part.gradient(
-                values, _rows_of(inputs, rows), self._y[fit[rows]], weight
+                values, rows_of(inputs, rows), self._y[fit[rows]], weight
             )
 
         return adam(slope, part.gradient.values, order, rates)
@@ -272,7 +289,7 @@ class Workbench:
     ) -> None:
         """Write the outputs for some weights to where a split tests, in `fields`."""
         held = self._places(split.held)
-        inputs = _rows_of(part.inputs, held)
+        inputs = rows_of(part.inputs, held)
         outputs = part.gradient.outputs(values, inputs, self._batch_size)
         fields[held] = np.where(split.held_mask > 0.0, outputs, fields[held])
 
@@ -305,6 +322,21 @@ def step_order(
     rounds = -(-steps * count // num_fit)
     order = np.concatenate([rng.permutation(num_fit) for _ in range(rounds)])
     return order[: steps * count].reshape(steps, count)
+
+
+def steps_on(fields: tuple[int, ...], steps: int) -> int:
+    """Return how many steps of a sample tell as much as `steps` of 4,096 points each.
+
+        steps sqrt(4096 / points), at most `steps`
+
+    as the gradient of a field of more points has less noise.
+
+    Args:
+        fields: Shape of the outputs, samples first and channels included.
+        steps: Number of steps on small fields.
+    """
+    points = math.prod(fields[1:])
+    return max(round(steps * min(math.sqrt(_POINTS / points), 1.0)), 1)
 
 
 def rising_and_falling(steps: int) -> Array:
@@ -447,5 +479,6 @@ def _rate_of(optimizer: Any) -> Any:
     return float(fetch(rate))
 
 
-def _rows_of(nest: Any, rows: Rows) -> Any:
+def rows_of(nest: Any, rows: Rows) -> Any:
+    """Return some rows of each array of a nest."""
     return keras.tree.map_structure(operator.itemgetter(rows), nest)

@@ -113,7 +113,8 @@ def score_layers(
     path = path_of(recipe, len(target))
     if not recipe.keys() & _EFFORT:
         path = usual_path(kernels_of(model)) or path
-    given = (HeldOutRetraining().matching(path),) if scorers is None else scorers
+    usual = HeldOutRetraining().on_fields(np.shape(target.y)).matching(path)
+    given = (usual,) if scorers is None else scorers
     chosen = _checked_scorers(given)
     _check_max_layers(max_layers, chosen[0])
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)

@@ -17,7 +17,9 @@ from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
 from keras_spectral_tl.scoring._rehearsal import (
     Workbench,
     rising_and_falling,
+    rows_of,
     step_order,
+    steps_on,
 )
 from keras_spectral_tl.transfer._arms import Arm
 from keras_spectral_tl.transfer._retrain import adds_parts
@@ -26,6 +28,8 @@ from keras_spectral_tl.transfer._samples import Samples
 Run = Callable[[float, int], "Trial"]
 """`(highest learning rate, steps) -> Trial` of one arm."""
 
+# Steps of trials on small fields: of every arm, and of those that lead.
+_SHORT, _LONG = 48, 160
 # Fewest output values a step, as for the scores of layers.
 _NUM_POINTS = 64
 # Samples of the base tested; images of each target sample; most samples fitted.
@@ -145,6 +149,8 @@ class Trials:
         gain: Gain of the output that trials, and a retraining, start from; 1 where the
             amplitude is right.
         tested: Target samples tested, in order.
+        short: Steps of a trial of every arm, see `steps_on`.
+        long: Steps of a trial of arms that lead.
     """
 
     def __init__(
@@ -156,6 +162,7 @@ class Trials:
         batch_size: int = 4,
     ) -> None:
         self._pool, self._seed = pool, seed
+        self.short, self.long = (steps_on(pool.y.shape, n) for n in (_SHORT, _LONG))
         self._splits = [pool.fitted(split) for split in splits]
         self._batch_size = batch_size
         self._network = PartedNetwork(model, pool.x, batch_size)
@@ -258,6 +265,24 @@ class Trials:
                 if arm.is_new:  # which has no amplitude of its own
                     benches = [(self._plain, 1.0)] * len(self._splits)
                 yield arm, part, functools.partial(self._run, part, benches)
+
+    def larger_inputs(self, part: NetworkPart) -> float:
+        """Return by how much inputs of a part are larger on the target, at least 1.
+
+        The ratio of root mean squares on target samples and on those of the base; 1
+        where none of the base are known.
+        """
+        pool = self._pool
+        if not len(pool.base):
+            return 1.0
+
+        def size(rows: NDArray[np.intp]) -> float:
+            taken = keras.tree.flatten(rows_of(part.inputs, rows))
+            return math.sqrt(max(float(np.mean(np.square(a))) for a in taken))
+
+        on_base = size(pool.base[:_BASE_TESTED])
+        ratio = size(pool.target[:_BASE_TESTED]) / on_base if on_base > 0.0 else 1.0
+        return max(ratio, 1.0) if math.isfinite(ratio) else 1.0
 
     def _run(
         self,

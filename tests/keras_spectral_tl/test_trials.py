@@ -1,0 +1,83 @@
+"""Trials: how many steps they take, and at which rates they begin."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import models
+from keras_spectral_tl.scoring import Arm, HeldOutRetraining
+from keras_spectral_tl.scoring._contest import Candidate, Contest, Effort
+from keras_spectral_tl.scoring._holdout import Sizes, splits_of
+from keras_spectral_tl.scoring._rehearsal import steps_on
+from keras_spectral_tl.scoring._trials import Trials, pool_of
+from keras_spectral_tl.transfer import Samples
+from tests.keras_spectral_tl.common import noise
+
+SHAPE = (8, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("grid", "steps"), [((4, 4), 48), ((64, 64), 48), ((128, 128), 24), ((256, 64), 24)]
+)
+def test_fields_of_four_times_the_points_take_half_the_steps(grid, steps):
+    """The noise of a mean falls as the root of the number of points."""
+    assert steps_on((3, *grid, 1), 48) == steps
+
+
+def test_there_is_a_step_on_any_field():
+    assert steps_on((1, 10**6, 10**6, 1), 48) == 1
+
+
+def test_a_rehearsal_tests_as_many_points_on_larger_fields():
+    usual = HeldOutRetraining()
+    assert usual.on_fields((16, 64, 64, 1)) == usual
+    larger = usual.on_fields((16, 96, 96, 1))
+    assert larger.num_tested == round(32 * 64**2 / 96**2)
+    assert larger.steps == 100
+    assert usual.on_fields((16, 512, 512, 1)).num_tested == 8
+    one = HeldOutRetraining(num_tested=1)
+    assert one.on_fields((16, 512, 512, 1)).num_tested == 1
+
+
+def trials(size_of_target, with_base=True):
+    """A bench for fields of the target that are so many times those of the base."""
+    keras.utils.set_random_seed(3)
+    model = models.build_sgs_cnn(SHAPE, num_layers=3, num_filters=4)
+    x = noise(6, *SHAPE).astype("float32")
+    target = Samples.of((size_of_target * x, x[..., :1]))
+    base = Samples.of((x, x[..., :1])) if with_base else None
+    pool = pool_of(target, base, None, (), np.random.default_rng(0))
+    splits = splits_of((6, 8, 8, 1), (1, 2), Sizes(48, 32, 8), np.random.default_rng(1))
+    return model, Trials(model, pool, splits, np.random.SeedSequence(2))
+
+
+@pytest.mark.parametrize(
+    ("size", "with_base", "expected"),
+    [(1.0, True, 1.0), (5.0, True, 5.0), (0.2, True, 1.0), (5.0, False, 1.0)],
+)
+def test_inputs_are_compared_with_those_of_the_base(size, with_base, expected):
+    _, bench = trials(size, with_base)
+    for _, part, _ in bench.of([Arm("conv_1", ("conv_1",))]):
+        assert bench.larger_inputs(part) == pytest.approx(expected, rel=1e-6)
+
+
+def first_rates(size, **options):
+    """The rate of each arm at which its first trial ran."""
+    model, bench = trials(size)
+    arms = [Arm(name, (name,)) for name in ("conv_1", "conv_2", "conv_3")]
+    candidates = [Candidate(arm, bench, "") for arm in arms]
+    nothing = contextlib.nullcontext(lambda row: None)
+    contest = Contest(model, Effort(30, 4, **options), nothing)
+    contest.run(candidates, joined=False)
+    return np.array([candidate.rate for candidate in candidates])
+
+
+def test_rates_fall_with_the_size_of_the_inputs():
+    """Without biases all layers of ReLU see inputs that are as many times larger."""
+    np.testing.assert_allclose(first_rates(5.0), first_rates(1.0) / 5.0, rtol=1e-5)
+
+
+def test_a_rate_that_is_given_is_kept():
+    np.testing.assert_array_equal(first_rates(5.0, rate=1e-3), 1e-3)
