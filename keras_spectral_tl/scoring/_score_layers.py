@@ -110,12 +110,9 @@ def score_layers(
     base, target = _samples(model, base_data), _samples(model, target_data)
     doubts = warn_of_doubts(model, base, target)
     names = layers_to_score(model, layers)
-    path = path_of(recipe, len(target))
-    if not recipe.keys() & _EFFORT:
-        path = usual_path(kernels_of(model)) or path
+    path = _path_of(model, target, recipe)
     usual = HeldOutRetraining().on_fields(np.shape(target.y)).matching(path)
-    given = (usual,) if scorers is None else scorers
-    chosen = _checked_scorers(given)
+    chosen = _checked_scorers((usual,) if scorers is None else scorers)
     _check_max_layers(max_layers, chosen[0])
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
     with watched(progress, "Scoring", "layers", "layer") as move:
@@ -155,6 +152,14 @@ def score_layers(
         shifts=activation_shifts(model, base, target, axes),
         together=further.scored,
     )
+
+
+def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> float:
+    """Return the path of a recipe, or without any that which suits the network."""
+    path = path_of(recipe, len(target))
+    if recipe.keys() & _EFFORT:
+        return path
+    return usual_path(kernels_of(model)) or path
 
 
 def _samples(model: keras.Model, data: Any) -> Samples:
