@@ -1,6 +1,5 @@
 """Scores that tell, before any retraining, which layer to retrain."""
 
-from keras_spectral_tl.scoring._arms import default_arms
 from keras_spectral_tl.scoring._forecast import forecast
 from keras_spectral_tl.scoring._forecast_result import Forecast
 from keras_spectral_tl.scoring._rehearsal import HeldOutRetraining
@@ -11,7 +10,7 @@ from keras_spectral_tl.scoring._result import (
     ScorerResult,
 )
 from keras_spectral_tl.scoring._score_layers import score_layers
-from keras_spectral_tl.transfer._arms import Arm
+from keras_spectral_tl.transfer._arms import Arm, default_arms
 
 __all__ = [
     "Arm",

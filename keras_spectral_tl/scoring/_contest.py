@@ -10,19 +10,15 @@ import numpy as np
 from scipy import special
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl.scoring._arms import joined_arms
+from keras_spectral_tl.scoring._effort import Effort, usual_rate
 from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
-from keras_spectral_tl.scoring._rehearsal import path_of, usual_rate
 from keras_spectral_tl.scoring._trials import Run, Trial, Trials
-from keras_spectral_tl.transfer._arms import Arm
+from keras_spectral_tl.transfer._arms import Arm, joined_arms
 from keras_spectral_tl.transfer._retrain import adds_parts
 
-# Of the error that more passes remove: (1 - correlation) falls as passes^-.8.
-_EXPONENT = 0.8
 # No more than this share of the error is taken off beyond the longest trial.
 _MOST_BEYOND = 0.4
 # Standard error of what is taken off beyond the longest trial, as a share of it.
@@ -38,68 +34,9 @@ _FEW = 0.15
 # A gain in correlation that is not worth more weights.
 _NOT_WORTH = 0.002
 _LEVEL = 0.05
-_STEPS, _BATCH_SIZE = 500, 8
 # Rates to try, and how many arms are tried at others and for longer.
 _FACTOR, _MOST_LOWER = 3.0, 2
 _WITH_RATES, _WITH_LONG = 6, 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Effort:
-    """Effort of the retraining that a forecast is about.
-
-    Attributes:
-        steps: Steps of Adam.
-        batch_size: Samples a step.
-        rate: Highest learning rate, falling as a cosine; None for that which suits
-            each arm.
-    """
-
-    steps: int
-    batch_size: int
-    rate: float | None = None
-
-    @classmethod
-    def of(cls, recipe: Mapping[str, Any], num_samples: int) -> "Effort":
-        """Read it off keyword arguments of `retrain`, 500 steps of 8 by default.
-
-        A learning rate or an optimizer counts by the sum of its rates, see `path_of`.
-
-        Raises:
-            TypeError, ValueError: As `path_of`.
-        """
-        size = recipe.get("batch_size") or _BATCH_SIZE
-        whole_number("batch_size", size, 1)
-        size = min(size, num_samples)
-        path = path_of(recipe, num_samples)
-        steps = recipe.get("steps")
-        if steps is None and recipe.get("epochs"):
-            steps = recipe["epochs"] * -(-num_samples // size)
-        steps = whole_number("steps", steps or _STEPS, 1)
-        if recipe.get("optimizer") is None and recipe.get("learning_rate") is None:
-            return cls(steps, size)
-        if recipe.get("steps") is None and recipe.get("epochs") is None:
-            path = path_of({**recipe, "steps": steps}, num_samples)
-        return cls(steps, size, 2.0 * path / steps)
-
-    def rate_of_trial(self, rate: float, steps: int) -> float:
-        """Return the highest rate of a trial that stands for a retraining at `rate`.
-
-        rate sqrt(steps of the retraining / steps of the trial): the best rate falls as
-        the square root of the number of steps, as it has to both get far and settle.
-        """
-        return rate * math.sqrt(self.steps / steps)
-
-    def beyond(self, short: int, long: int) -> float:
-        """Return how much is still to come, as a share of what the long trial added.
-
-        Negative where the retraining is shorter than that.
-
-        (long^-.8 - passes^-.8) / (short^-.8 - long^-.8)
-        """
-        passes = self.steps * self.batch_size
-        a, b, c = (float(n) ** -_EXPONENT for n in (short, long, passes))
-        return max((b - c) / (a - b), -1.0) if a > b else 0.0
 
 
 @dataclasses.dataclass(eq=False)
@@ -445,20 +382,20 @@ class Contest:
             # Kernels change their outputs by as much as their inputs are large.
             usual /= candidate.trials.larger_inputs(part)
         candidate.rate = self._effort.rate or usual
-        self._try(candidate, run, 0)
         # A rate that spoils what the network knows is too high for its inputs.
         free = self._effort.rate is None and not candidate.arm.is_new
         lower = _MOST_LOWER if free else 0
-        for power in range(1, 1 + lower):
-            if candidate.trial.correlation < candidate.trials.unchanged().correlation:
-                self._try(candidate, run, -power)
+        known = candidate.trials.unchanged().correlation
+        for power in range(1 + lower):
+            if not power or candidate.trial.correlation < known:
+                self._try(candidate, run, -power, give_up=power < lower)
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
         """Try three times the best rate so far, and a third if that is no better."""
         best = candidate.power
         for power in (best + 1, best - 1):
             if power not in candidate.short and candidate.power == best:
-                self._try(candidate, run, power)
+                self._try(candidate, run, power, give_up=not candidate.arm.is_new)
 
     def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
         steps = candidate.trials.long
@@ -466,10 +403,11 @@ class Contest:
         candidate.long = run(rate, steps)
         self._report(candidate, candidate.long)
 
-    def _try(self, candidate: Candidate, run: Run, power: int) -> None:
-        rate = candidate.rate * _FACTOR**power
+    def _try(self, candidate: Candidate, run: Run, power: int, give_up: bool) -> None:
         steps = candidate.trials.short
-        candidate.short[power] = run(self._effort.rate_of_trial(rate, steps), steps)
+        rate = candidate.rate * _FACTOR**power
+        rate = self._effort.rate_of_trial(rate, steps)
+        candidate.short[power] = run(rate, steps, give_up)
         self._report(candidate, candidate.short[power])
 
     def _report(self, candidate: Candidate, trial: Trial) -> None:

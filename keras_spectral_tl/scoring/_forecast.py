@@ -13,14 +13,13 @@ from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
-from keras_spectral_tl.scoring._arms import default_arms
 from keras_spectral_tl.scoring._contest import (
     Candidate,
     Contest,
-    Effort,
     Verdict,
     half_interval,
 )
+from keras_spectral_tl.scoring._effort import Effort
 from keras_spectral_tl.scoring._explanation import system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
     ArmForecast,
@@ -40,7 +39,7 @@ from keras_spectral_tl.scoring._network_parts import (
 )
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.spectra import radial_spectrum
-from keras_spectral_tl.transfer._arms import Arm, as_arms
+from keras_spectral_tl.transfer._arms import Arm, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import versions

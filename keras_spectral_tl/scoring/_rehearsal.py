@@ -3,8 +3,7 @@
 import dataclasses
 import math
 import operator
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_number, whole_number
-from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._progress import Progress
+from keras_spectral_tl.scoring._effort import (
+    POINTS,
+    Rows,
+    adam,
+    rising_and_falling,
+    step_order,
+    steps_on,
+)
 from keras_spectral_tl.scoring._holdout import (
     Array,
     Sizes,
@@ -28,22 +34,14 @@ from keras_spectral_tl.scoring._network_parts import (
     spatial_axes,
 )
 from keras_spectral_tl.scoring._result import Cost, ScorerResult, layers_to_score
-from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
 
-Rows = NDArray[np.intp]
-
-_BETAS = 0.9, 0.99
-_EPSILON = 1e-7
 # Above this rate the order of wide layers gets worse (docs/scores_benchmark.md).
 _HIGHEST_RATE = 1e-2
-# Of a field of the networks on which numbers of steps were chosen.
-_POINTS = 64 * 64
+# Samples tested on the largest fields.
 _FEWEST_TESTED = 8
-# The defaults of `retrain`.
-_RATE, _EPOCHS, _BATCH_SIZE = 1e-3, 50, 8
-# Measured on networks of 6 layers of 16 channels and of 11 of 64 (docs/forecast.md).
-_RELATIVE_RATE = 0.046
+# Samples on which a rate is checked, and the factor on their error that is too much.
+_CHECKED, _HOPELESS = 2, 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +123,7 @@ class HeldOutRetraining:
         tests as many points on fewer samples, but at least eight.
         """
         points = math.prod(shape[1:])
-        tested = max(round(self.num_tested * min(_POINTS / points, 1.0)), 1)
+        tested = max(round(self.num_tested * min(POINTS / points, 1.0)), 1)
         return dataclasses.replace(
             self,
             steps=steps_on(shape, self.steps),
@@ -234,6 +232,10 @@ class HeldOutRetraining:
         return self.learning_rate * rising_and_falling(self.steps)
 
 
+class RateTooHighError(Exception):
+    """A rehearsal was stopped as its learning rate spoils the network."""
+
+
 class Workbench:
     """Target samples, on which parts of a network are retrained and tested.
 
@@ -267,9 +269,26 @@ class Workbench:
         self._size = variance or float(mean**2) or 1.0
 
     def retrained(
-        self, part: NetworkPart, split: Split, order: Rows, rates: Array
+        self,
+        part: NetworkPart,
+        split: Split,
+        order: Rows,
+        rates: Array,
+        give_up: bool = False,
     ) -> Array:
-        """Return the weights of a part after the steps of Adam on what is fitted."""
+        """Return the weights of a part after the steps of Adam on what is fitted.
+
+        Args:
+            part: What trains.
+            split: What is fitted.
+            order: Places in `split.fit` of the samples of each step.
+            rates: Learning rate of each step.
+            give_up: Whether to stop if the error is larger by half after a third of the
+                steps, on the samples that were taken first.
+
+        Raises:
+            RateTooHighError: If it was stopped, with the number of steps.
+        """
         fit = self._places(split.fit)
         inputs = rows_of(part.inputs, fit)
 
@@ -282,7 +301,25 @@ class Workbench:
                 values, rows_of(inputs, rows), self._y[fit[rows]], weight
             )
 
-        return adam(slope, part.gradient.values, order, rates)
+        first = np.unique(order)[:_CHECKED]
+
+        def error(outputs: Array) -> float:
+            with np.errstate(over="ignore", invalid="ignore"):
+                difference = (outputs - self._y[fit[first]]) * split.fit_mask
+                return float(np.mean(difference**2))
+
+        before = error(self._network.outputs[fit[first]])
+
+        def watch(number: int, values: Array) -> None:
+            if not give_up or number != len(rates) // 3:
+                return
+            now = part.gradient.outputs(
+                values, rows_of(inputs, first), self._batch_size
+            )
+            if not error(now) <= _HOPELESS * before:
+                raise RateTooHighError(number)
+
+        return adam(slope, part.gradient.values, order, rates, watch)
 
     def test(
         self, part: NetworkPart, split: Split, values: Array, fields: Array
@@ -310,173 +347,6 @@ class Workbench:
 
     def _places(self, rows: Rows) -> Rows:
         return np.searchsorted(self._rows, rows)
-
-
-def step_order(
-    split: Split, steps: int, num_points: int, rng: np.random.Generator
-) -> Rows:
-    """Return places in `split.fit`, shape (steps, samples a step), all in turn."""
-    num_fit = len(split.fit)
-    points = int(np.sum(split.fit_mask))
-    count = min(-(-num_points // points), num_fit)
-    rounds = -(-steps * count // num_fit)
-    order = np.concatenate([rng.permutation(num_fit) for _ in range(rounds)])
-    return order[: steps * count].reshape(steps, count)
-
-
-def steps_on(fields: tuple[int, ...], steps: int) -> int:
-    """Return how many steps of a sample tell as much as `steps` of 4,096 points each.
-
-        steps sqrt(4096 / points), at most `steps`
-
-    as the gradient of a field of more points has less noise.
-
-    Args:
-        fields: Shape of the outputs, samples first and channels included.
-        steps: Number of steps on small fields.
-    """
-    points = math.prod(fields[1:])
-    return max(round(steps * min(math.sqrt(_POINTS / points), 1.0)), 1)
-
-
-def rising_and_falling(steps: int) -> Array:
-    """Return factors of the rate: up to 1 in a quarter of the steps, then a cosine."""
-    rise = steps // 4
-    step = np.arange(steps)
-    fall = np.maximum(step - rise, 0) / (steps - rise)
-    rates: Array = np.minimum((step + 1) / (rise + 1), 1.0)
-    return rates * (1.0 + np.cos(np.pi * fall)) / 2.0
-
-
-def adam(
-    gradient: Callable[[Array, Rows], Array], start: Array, order: Rows, rates: Array
-) -> Array:
-    """Return weights after as many steps of Adam as there are rates.
-
-        m = .9 m + .1 g,   s = .99 s + .01 g^2
-        theta = theta - rate m' / (sqrt(s') + 1e-7)
-
-    with ' for the correction of the bias towards the first values, 0.
-
-    Args:
-        gradient: `(weights, rows) -> g` of the loss over those samples.
-        start: Weights to begin with.
-        order: Rows of the samples of every step.
-        rates: Learning rate of every step.
-    """
-    reached, mean, square = start, np.zeros_like(start), np.zeros_like(start)
-    for number, (rows, rate) in enumerate(zip(order, rates, strict=True), start=1):
-        slope = gradient(reached, rows)
-        mean = _BETAS[0] * mean + (1.0 - _BETAS[0]) * slope
-        square = _BETAS[1] * square + (1.0 - _BETAS[1]) * slope**2
-        unbiased = mean / (1.0 - _BETAS[0] ** number)
-        size = np.sqrt(square / (1.0 - _BETAS[1] ** number))
-        reached = reached - rate * unbiased / (size + _EPSILON)
-    return reached
-
-
-def usual_rate(
-    values: Sequence[NDArray[Any]], kernels: Sequence[NDArray[Any]]
-) -> float:
-    """Return the learning rate of Adam that suits the weights that train.
-
-        rate = .046 exp(mean of log rms(w)) / (number of w)^(3/4)
-
-    over the kernels w among them, or factors, which are 1 at first. Adam moves each
-    weight by about the rate, so relative to its size a weight moves alike in narrow and
-    in wide layers, and in ReLU layers scaled by c and 1 / c; and what many layers do to
-    the output adds up. Biases have no size of their own: there it is the rate of all
-    kernels.
-
-    Args:
-        values: Weights that train, as they are at first.
-        kernels: All kernels of the network.
-
-    Example:
-        >>> kernel = np.full((3, 3, 4, 4), 0.05)
-        >>> one, two = usual_rate([kernel], []), usual_rate([kernel, kernel], [])
-        >>> round(one, 6), round(one / two, 6)
-        (0.0023, 1.681793)
-    """
-    sized = [v for v in values if (np.ndim(v) > 1 or np.all(v == 1.0)) and np.any(v)]
-    sized = sized or [v for v in kernels if np.any(v)]
-    if not sized:
-        return 1e-3
-    logs = [0.5 * math.log(float(np.mean(np.square(v, dtype=float)))) for v in sized]
-    size = math.exp(float(np.mean(logs)))
-    return float(_RELATIVE_RATE * size / len(sized) ** 0.75)
-
-
-def usual_path(kernels: Sequence[NDArray[Any]]) -> float:
-    """Return the path of the retraining that scores stand for where none is named.
-
-    500 steps of an Adam that falls as a cosine from a quarter of `usual_rate` of one
-    kernel: 3e-4 for 64 channels of 5 x 5 points, 7e-4 for 16. From there a network
-    that has to mend its amplitude first does not lose its pattern.
-
-    Args:
-        kernels: All kernels of the network.
-    """
-    single = usual_rate(kernels, kernels) * max(len(kernels), 1) ** 0.75
-    return float(500 / 2 * single / 4)
-
-
-def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
-    """Return the sum of the learning rates of all steps of a retraining.
-
-    Args:
-        recipe: Keyword arguments of `retrain`, of which optimizer, epochs and
-            batch_size count; and `learning_rate`, a number or a schedule, for an Adam
-            of that rate, and `steps` in place of epochs.
-        num_samples: Target samples.
-
-    Raises:
-        TypeError: If `retrain` knows no such argument.
-        ValueError: If a number is not a finite one above 0.
-
-    Example:
-        >>> path_of({}, num_samples=16)  # 50 epochs of two steps of 1e-3
-        0.1
-        >>> fall = keras.optimizers.schedules.CosineDecay(1e-3, 400)
-        >>> round(path_of({"learning_rate": fall, "steps": 400}, 16), 2)
-        0.2
-    """
-    options = dict(recipe)
-    steps, rate = options.pop("steps", None), options.pop("learning_rate", None)
-    RetrainOptions.of(options)
-    if steps is None:
-        epochs, size = options.get("epochs", _EPOCHS), options.get("batch_size")
-        whole_number("epochs", epochs, 1)
-        steps = epochs * -(-num_samples // (size or _BATCH_SIZE))
-    whole_number("steps", steps, 1)
-    if rate is None:
-        rate = _rate_of(options.get("optimizer"))
-    if callable(rate):
-        path = float(sum(float(rate(step)) for step in range(steps)))
-    else:
-        real_number("learning_rate", rate, above=0)
-        path = round(float(steps * rate), 12)
-    real_number("the sum of the learning rates", path, above=0)
-    return path
-
-
-def _rate_of(optimizer: Any) -> Any:
-    """Return the learning rate of an optimizer, a number or a schedule."""
-    if optimizer is None:
-        return _RATE
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        optimizer = keras.optimizers.get(optimizer)
-    if isinstance(optimizer, (keras.optimizers.SGD, keras.optimizers.Adagrad)):
-        warnings.warn(
-            f"{type(optimizer).__name__} moves weights by rate times gradient, not by "
-            "about the rate as Adam does, and the scores rehearse Adam. Pass the "
-            "learning_rate of an Adam that gets as far.",
-            stacklevel=4,
-        )
-    rate = optimizer._learning_rate
-    if callable(rate) and not isinstance(rate, keras.Variable):
-        return rate
-    return float(fetch(rate))
 
 
 def rows_of(nest: Any, rows: Rows) -> Any:

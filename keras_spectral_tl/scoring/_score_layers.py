@@ -12,6 +12,7 @@ from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._progress import Progress, watched
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring import _recommendation as recommendation
+from keras_spectral_tl.scoring._effort import path_of, usual_path
 from keras_spectral_tl.scoring._explanation import (
     activation_shifts,
     kernel_profiles,
@@ -23,11 +24,7 @@ from keras_spectral_tl.scoring._network_parts import (
     spatial_axes,
 )
 from keras_spectral_tl.scoring._recommendation import Rehearse
-from keras_spectral_tl.scoring._rehearsal import (
-    HeldOutRetraining,
-    path_of,
-    usual_path,
-)
+from keras_spectral_tl.scoring._rehearsal import HeldOutRetraining
 from keras_spectral_tl.scoring._result import (
     LayerScores,
     Scorer,

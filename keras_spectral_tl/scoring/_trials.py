@@ -12,21 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl.metrics._functions import correlations
+from keras_spectral_tl.scoring._effort import rising_and_falling, step_order, steps_on
 from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
-from keras_spectral_tl.scoring._rehearsal import (
-    Workbench,
-    rising_and_falling,
-    rows_of,
-    step_order,
-    steps_on,
-)
+from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench, rows_of
 from keras_spectral_tl.transfer._arms import Arm
 from keras_spectral_tl.transfer._retrain import adds_parts
 from keras_spectral_tl.transfer._samples import Samples
 
-Run = Callable[[float, int], "Trial"]
-"""`(highest learning rate, steps) -> Trial` of one arm."""
+Run = Callable[..., "Trial"]
+"""`(highest learning rate, steps, give_up=False) -> Trial` of one arm.
+
+With `give_up` a trial ends early, without any correlation, if its rate spoils the
+network.
+"""
 
 # Steps of trials on small fields: of every arm, and of those that lead.
 _SHORT, _LONG = 48, 160
@@ -290,6 +289,7 @@ class Trials:
         benches: Sequence[tuple[Workbench, float]],
         rate: float,
         steps: int,
+        give_up: bool = False,
     ) -> Trial:
         fields = np.array(self._network.outputs)
         rates = rate * rising_and_falling(steps)
@@ -302,7 +302,12 @@ class Trials:
             )
             order = step_order(split, steps, _NUM_POINTS, rng)
             with np.errstate(over="ignore", invalid="ignore"):
-                values = bench.retrained(part, split, order, rates)
+                try:
+                    values = bench.retrained(part, split, order, rates, give_up)
+                except RateTooHighError as stopped:
+                    (taken,) = stopped.args
+                    self.passes += taken * order.shape[1] * part.step
+                    return self._spoiled(rate, taken * order.shape[1])
             tested = [split]
             if not number and len(self._base):
                 tested.append(Split(split.fit, self._base, whole, whole))
@@ -312,6 +317,12 @@ class Trials:
                 self.passes += len(other.held) * part.share
             self.passes += order.size * part.step
         return self._outcome(fields, rate, order.size)
+
+    def _spoiled(self, rate: float, passes: int) -> Trial:
+        """Return a trial without any correlation."""
+        none, base = np.zeros(len(self.tested)), np.zeros(len(self._base))
+        outputs = np.zeros_like(self._network.outputs[self.tested])
+        return Trial(rate, passes, none, none + 1.0, base, outputs)
 
     def _outcome(self, fields: Array, rate: float, passes: int) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)

@@ -12,18 +12,17 @@ import keras_spectral_tl as kst
 from keras_spectral_tl import freezing, metrics, models
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, named_weights
 from keras_spectral_tl.scoring import Arm, default_arms
-from keras_spectral_tl.scoring._arms import joined_arms
 from keras_spectral_tl.scoring._contest import (
     _NOT_WORTH,
     _SCATTER,
-    Effort,
     choose,
-    usual_rate,
 )
+from keras_spectral_tl.scoring._effort import Effort, usual_rate
 from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.transfer import Samples
+from keras_spectral_tl.transfer._arms import joined_arms
 from tests.keras_spectral_tl.common import noise
 
 SHAPE = (8, 8, 2)

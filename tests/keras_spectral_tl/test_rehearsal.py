@@ -9,7 +9,7 @@ from keras_spectral_tl.linearization import LayerGradient
 from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
-from keras_spectral_tl.scoring._rehearsal import adam, path_of
+from keras_spectral_tl.scoring._effort import adam, path_of
 from keras_spectral_tl.transfer import Samples, retrain
 
 SHAPE = (16, 12, 2)

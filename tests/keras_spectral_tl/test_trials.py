@@ -8,9 +8,9 @@ import pytest
 
 from keras_spectral_tl import models
 from keras_spectral_tl.scoring import Arm, HeldOutRetraining
-from keras_spectral_tl.scoring._contest import Candidate, Contest, Effort
+from keras_spectral_tl.scoring._contest import Candidate, Contest
+from keras_spectral_tl.scoring._effort import Effort, steps_on
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
-from keras_spectral_tl.scoring._rehearsal import steps_on
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
@@ -81,3 +81,23 @@ def test_rates_fall_with_the_size_of_the_inputs():
 
 def test_a_rate_that_is_given_is_kept():
     np.testing.assert_array_equal(first_rates(5.0, rate=1e-3), 1e-3)
+
+
+def test_a_rate_that_spoils_the_network_ends_a_trial():
+    """It is stopped after a third of its steps, and has no correlation."""
+    _, bench = trials(1.0)
+    for _, part, run in bench.of([Arm("conv_2", ("conv_2",))]):
+        before = bench.passes
+        spoiled = run(1e3, 30, give_up=True)
+        assert bench.passes - before == pytest.approx(10 * part.step)
+        assert spoiled.passes == 10
+        assert spoiled.correlation == 0.0
+        np.testing.assert_array_equal(spoiled.errors, 1.0)
+
+
+def test_a_rate_that_does_not_changes_no_trial():
+    _, bench = trials(1.0)
+    for _, _, run in bench.of([Arm("conv_2", ("conv_2",))]):
+        one, other = run(1e-4, 30, give_up=True), run(1e-4, 30)
+        np.testing.assert_array_equal(one.outputs, other.outputs)
+        assert one.passes == other.passes == 30

@@ -1,0 +1,261 @@
+"""Effort of a retraining and of its rehearsals: steps, learning rates, Adam."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._graph.layers import fetch
+from keras_spectral_tl.scoring._holdout import Array, Split
+from keras_spectral_tl.transfer._options import RetrainOptions
+
+Rows = NDArray[np.intp]
+
+# Points of a field of the networks on which numbers of steps were chosen.
+POINTS = 64 * 64
+_BETAS = 0.9, 0.99
+_EPSILON = 1e-7
+# The defaults of `retrain`, and of a forecast.
+_RATE, _EPOCHS, _BATCH_SIZE = 1e-3, 50, 8
+_STEPS = 500
+# Of the error that more passes remove: (1 - correlation) falls as passes^-.8.
+_EXPONENT = 0.8
+# Measured on networks of 6 layers of 16 channels and of 11 of 64 (docs/forecast.md).
+_RELATIVE_RATE = 0.046
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """Effort of the retraining that a forecast is about.
+
+    Attributes:
+        steps: Steps of Adam.
+        batch_size: Samples a step.
+        rate: Highest learning rate, falling as a cosine; None for that which suits
+            each arm.
+    """
+
+    steps: int
+    batch_size: int
+    rate: float | None = None
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], num_samples: int) -> "Effort":
+        """Read it off keyword arguments of `retrain`, 500 steps of 8 by default.
+
+        A learning rate or an optimizer counts by the sum of its rates, see `path_of`.
+
+        Raises:
+            TypeError, ValueError: As `path_of`.
+        """
+        size = recipe.get("batch_size") or _BATCH_SIZE
+        whole_number("batch_size", size, 1)
+        size = min(size, num_samples)
+        path = path_of(recipe, num_samples)
+        steps = recipe.get("steps")
+        if steps is None and recipe.get("epochs"):
+            steps = recipe["epochs"] * -(-num_samples // size)
+        steps = whole_number("steps", steps or _STEPS, 1)
+        if recipe.get("optimizer") is None and recipe.get("learning_rate") is None:
+            return cls(steps, size)
+        if recipe.get("steps") is None and recipe.get("epochs") is None:
+            path = path_of({**recipe, "steps": steps}, num_samples)
+        return cls(steps, size, 2.0 * path / steps)
+
+    def rate_of_trial(self, rate: float, steps: int) -> float:
+        """Return the highest rate of a trial that stands for a retraining at `rate`.
+
+        rate sqrt(steps of the retraining / steps of the trial): the best rate falls as
+        the square root of the number of steps, as it has to both get far and settle.
+        """
+        return rate * math.sqrt(self.steps / steps)
+
+    def beyond(self, short: int, long: int) -> float:
+        """Return how much is still to come, as a share of what the long trial added.
+
+        Negative where the retraining is shorter than that.
+
+        (long^-.8 - passes^-.8) / (short^-.8 - long^-.8)
+        """
+        passes = self.steps * self.batch_size
+        a, b, c = (float(n) ** -_EXPONENT for n in (short, long, passes))
+        return max((b - c) / (a - b), -1.0) if a > b else 0.0
+
+
+def step_order(
+    split: Split, steps: int, num_points: int, rng: np.random.Generator
+) -> Rows:
+    """Return places in `split.fit`, shape (steps, samples a step), all in turn."""
+    num_fit = len(split.fit)
+    points = int(np.sum(split.fit_mask))
+    count = min(-(-num_points // points), num_fit)
+    rounds = -(-steps * count // num_fit)
+    order = np.concatenate([rng.permutation(num_fit) for _ in range(rounds)])
+    return order[: steps * count].reshape(steps, count)
+
+
+def steps_on(fields: tuple[int, ...], steps: int) -> int:
+    """Return how many steps of a sample tell as much as `steps` of 4,096 points each.
+
+        steps sqrt(4096 / points), at most `steps`
+
+    as the gradient of a field of more points has less noise.
+
+    Args:
+        fields: Shape of the outputs, samples first and channels included.
+        steps: Number of steps on small fields.
+    """
+    points = math.prod(fields[1:])
+    return max(round(steps * min(math.sqrt(POINTS / points), 1.0)), 1)
+
+
+def rising_and_falling(steps: int) -> Array:
+    """Return factors of the rate: up to 1 in a quarter of the steps, then a cosine."""
+    rise = steps // 4
+    step = np.arange(steps)
+    fall = np.maximum(step - rise, 0) / (steps - rise)
+    rates: Array = np.minimum((step + 1) / (rise + 1), 1.0)
+    return rates * (1.0 + np.cos(np.pi * fall)) / 2.0
+
+
+def adam(
+    gradient: Callable[[Array, Rows], Array],
+    start: Array,
+    order: Rows,
+    rates: Array,
+    watch: Callable[[int, Array], None] = lambda number, weights: None,
+) -> Array:
+    """Return weights after as many steps of Adam as there are rates.
+
+        m = .9 m + .1 g,   s = .99 s + .01 g^2
+        theta = theta - rate m' / (sqrt(s') + 1e-7)
+
+    with ' for the correction of the bias towards the first values, 0.
+
+    Args:
+        gradient: `(weights, rows) -> g` of the loss over those samples.
+        start: Weights to begin with.
+        order: Rows of the samples of every step.
+        rates: Learning rate of every step.
+        watch: Called with the number of steps and the weights after each.
+    """
+    reached, mean, square = start, np.zeros_like(start), np.zeros_like(start)
+    for number, (rows, rate) in enumerate(zip(order, rates, strict=True), start=1):
+        slope = gradient(reached, rows)
+        mean = _BETAS[0] * mean + (1.0 - _BETAS[0]) * slope
+        square = _BETAS[1] * square + (1.0 - _BETAS[1]) * slope**2
+        unbiased = mean / (1.0 - _BETAS[0] ** number)
+        size = np.sqrt(square / (1.0 - _BETAS[1] ** number))
+        reached = reached - rate * unbiased / (size + _EPSILON)
+        watch(number, reached)
+    return reached
+
+
+def usual_rate(
+    values: Sequence[NDArray[Any]], kernels: Sequence[NDArray[Any]]
+) -> float:
+    """Return the learning rate of Adam that suits the weights that train.
+
+        rate = .046 exp(mean of log rms(w)) / (number of w)^(3/4)
+
+    over the kernels w among them, or factors, which are 1 at first. Adam moves each
+    weight by about the rate, so relative to its size a weight moves alike in narrow and
+    in wide layers, and in ReLU layers scaled by c and 1 / c; and what many layers do to
+    the output adds up. Biases have no size of their own: there it is the rate of all
+    kernels.
+
+    Args:
+        values: Weights that train, as they are at first.
+        kernels: All kernels of the network.
+
+    Example:
+        >>> kernel = np.full((3, 3, 4, 4), 0.05)
+        >>> one, two = usual_rate([kernel], []), usual_rate([kernel, kernel], [])
+        >>> round(one, 6), round(one / two, 6)
+        (0.0023, 1.681793)
+    """
+    sized = [v for v in values if (np.ndim(v) > 1 or np.all(v == 1.0)) and np.any(v)]
+    sized = sized or [v for v in kernels if np.any(v)]
+    if not sized:
+        return 1e-3
+    logs = [0.5 * math.log(float(np.mean(np.square(v, dtype=float)))) for v in sized]
+    size = math.exp(float(np.mean(logs)))
+    return float(_RELATIVE_RATE * size / len(sized) ** 0.75)
+
+
+def usual_path(kernels: Sequence[NDArray[Any]]) -> float:
+    """Return the path of the retraining that scores stand for where none is named.
+
+    500 steps of an Adam that falls as a cosine from a quarter of `usual_rate` of one
+    kernel: 3e-4 for 64 channels of 5 x 5 points, 7e-4 for 16. From there a network
+    that has to mend its amplitude first does not lose its pattern.
+
+    Args:
+        kernels: All kernels of the network.
+    """
+    single = usual_rate(kernels, kernels) * max(len(kernels), 1) ** 0.75
+    return float(500 / 2 * single / 4)
+
+
+def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
+    """Return the sum of the learning rates of all steps of a retraining.
+
+    Args:
+        recipe: Keyword arguments of `retrain`, of which optimizer, epochs and
+            batch_size count; and `learning_rate`, a number or a schedule, for an Adam
+            of that rate, and `steps` in place of epochs.
+        num_samples: Target samples.
+
+    Raises:
+        TypeError: If `retrain` knows no such argument.
+        ValueError: If a number is not a finite one above 0.
+
+    Example:
+        >>> path_of({}, num_samples=16)  # 50 epochs of two steps of 1e-3
+        0.1
+        >>> fall = keras.optimizers.schedules.CosineDecay(1e-3, 400)
+        >>> round(path_of({"learning_rate": fall, "steps": 400}, 16), 2)
+        0.2
+    """
+    options = dict(recipe)
+    steps, rate = options.pop("steps", None), options.pop("learning_rate", None)
+    RetrainOptions.of(options)
+    if steps is None:
+        epochs, size = options.get("epochs", _EPOCHS), options.get("batch_size")
+        whole_number("epochs", epochs, 1)
+        steps = epochs * -(-num_samples // (size or _BATCH_SIZE))
+    whole_number("steps", steps, 1)
+    if rate is None:
+        rate = _rate_of(options.get("optimizer"))
+    if callable(rate):
+        path = float(sum(float(rate(step)) for step in range(steps)))
+    else:
+        real_number("learning_rate", rate, above=0)
+        path = round(float(steps * rate), 12)
+    real_number("the sum of the learning rates", path, above=0)
+    return path
+
+
+def _rate_of(optimizer: Any) -> Any:
+    """Return the learning rate of an optimizer, a number or a schedule."""
+    if optimizer is None:
+        return _RATE
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        optimizer = keras.optimizers.get(optimizer)
+    if isinstance(optimizer, (keras.optimizers.SGD, keras.optimizers.Adagrad)):
+        warnings.warn(
+            f"{type(optimizer).__name__} moves weights by rate times gradient, not by "
+            "about the rate as Adam does, and the scores rehearse Adam. Pass the "
+            "learning_rate of an Adam that gets as far.",
+            stacklevel=4,
+        )
+    rate = optimizer._learning_rate
+    if callable(rate) and not isinstance(rate, keras.Variable):
+        return rate
+    return float(fetch(rate))
