@@ -36,6 +36,8 @@ _NOT_WORTH = 0.002
 _LEVEL = 0.05
 # Rates to try, and how many arms are tried at others and for longer.
 _FACTOR, _MOST_LOWER = 3.0, 2
+# By how much a higher rate may make the error larger for a time.
+_HOPELESS = 1.5
 _WITH_RATES, _WITH_LONG = 6, 4
 
 
@@ -384,18 +386,22 @@ class Contest:
         candidate.rate = self._effort.rate or usual
         # A rate that spoils what the network knows is too high for its inputs.
         free = self._effort.rate is None and not candidate.arm.is_new
-        lower = _MOST_LOWER if free else 0
+        lowest = -_MOST_LOWER if free else 0
         known = candidate.trials.unchanged().correlation
-        for power in range(1 + lower):
-            if not power or candidate.trial.correlation < known:
-                self._try(candidate, run, -power, give_up=power < lower)
+        for power in range(0, lowest - 1, -1):
+            trial = self._try(
+                candidate, run, power, 1.0 if power > lowest else math.inf
+            )
+            if trial.correlation >= known:
+                break
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
         """Try three times the best rate so far, and a third if that is no better."""
         best = candidate.power
         for power in (best + 1, best - 1):
             if power not in candidate.short and candidate.power == best:
-                self._try(candidate, run, power, give_up=not candidate.arm.is_new)
+                new = candidate.arm.is_new
+                self._try(candidate, run, power, math.inf if new else _HOPELESS)
 
     def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
         steps = candidate.trials.long
@@ -403,12 +409,14 @@ class Contest:
         candidate.long = run(rate, steps)
         self._report(candidate, candidate.long)
 
-    def _try(self, candidate: Candidate, run: Run, power: int, give_up: bool) -> None:
+    def _try(self, candidate: Candidate, run: Run, power: int, give_up: float) -> Trial:
         steps = candidate.trials.short
         rate = candidate.rate * _FACTOR**power
-        rate = self._effort.rate_of_trial(rate, steps)
-        candidate.short[power] = run(rate, steps, give_up)
-        self._report(candidate, candidate.short[power])
+        trial = run(self._effort.rate_of_trial(rate, steps), steps, give_up)
+        if not trial.stopped:
+            candidate.short[power] = trial
+        self._report(candidate, trial)
+        return trial
 
     def _report(self, candidate: Candidate, trial: Trial) -> None:
         self._done += 1

@@ -28,6 +28,8 @@ _STEPS = 500
 _EXPONENT = 0.8
 # Measured on networks of 6 layers of 16 channels and of 11 of 64 (docs/forecast.md).
 _RELATIVE_RATE = 0.046
+# Inputs of one output, of kernels of 5 x 5 points and 16 channels.
+_INPUTS = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,13 +164,14 @@ def usual_rate(
 ) -> float:
     """Return the learning rate of Adam that suits the weights that train.
 
-        rate = .046 exp(mean of log rms(w)) / (number of w)^(3/4)
+        rate = .046 exp(mean of log rms(w)) / (number of w)^(3/4) min(1, 20 / sqrt(m))
 
-    over the kernels w among them, or factors, which are 1 at first. Adam moves each
-    weight by about the rate, so relative to its size a weight moves alike in narrow and
-    in wide layers, and in ReLU layers scaled by c and 1 / c; and what many layers do to
-    the output adds up. Biases have no size of their own: there it is the rate of all
-    kernels.
+    over the kernels w among them, or factors, which are 1 at first, and with the median
+    number m of inputs of one output of all kernels. Adam moves each weight by about the
+    rate, so relative to its size a weight moves alike in ReLU layers scaled by c and
+    1 / c; and what many weights of one sign do to an output, or many layers to the
+    result, adds up (Yang et al. 2022, arXiv:2203.03466). Biases have no size of their
+    own: there it is the rate of all kernels.
 
     Args:
         values: Weights that train, as they are at first.
@@ -186,7 +189,9 @@ def usual_rate(
         return 1e-3
     logs = [0.5 * math.log(float(np.mean(np.square(v, dtype=float)))) for v in sized]
     size = math.exp(float(np.mean(logs)))
-    return float(_RELATIVE_RATE * size / len(sized) ** 0.75)
+    inputs = [np.size(v) / np.shape(v)[-1] for v in kernels if np.ndim(v) > 1]
+    width = math.sqrt(_INPUTS / max(float(np.median(inputs or [1])), _INPUTS))
+    return float(_RELATIVE_RATE * size * width / len(sized) ** 0.75)
 
 
 def usual_path(kernels: Sequence[NDArray[Any]]) -> float:

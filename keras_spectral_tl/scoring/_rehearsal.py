@@ -40,8 +40,8 @@ from keras_spectral_tl.transfer._samples import Samples
 _HIGHEST_RATE = 1e-2
 # Samples tested on the largest fields.
 _FEWEST_TESTED = 8
-# Samples on which a rate is checked, and the factor on their error that is too much.
-_CHECKED, _HOPELESS = 2, 1.5
+# Samples on which a rate is checked.
+_CHECKED = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,7 +274,7 @@ class Workbench:
         split: Split,
         order: Rows,
         rates: Array,
-        give_up: bool = False,
+        give_up: float = math.inf,
     ) -> Array:
         """Return the weights of a part after the steps of Adam on what is fitted.
 
@@ -283,8 +283,8 @@ class Workbench:
             split: What is fitted.
             order: Places in `split.fit` of the samples of each step.
             rates: Learning rate of each step.
-            give_up: Whether to stop if the error is larger by half after a third of the
-                steps, on the samples that were taken first.
+            give_up: Most by which the error may be larger after a third of the steps,
+                as a factor, on two of the samples; beyond it the rest is left out.
 
         Raises:
             RateTooHighError: If it was stopped, with the number of steps.
@@ -311,12 +311,12 @@ class Workbench:
         before = error(self._network.outputs[fit[first]])
 
         def watch(number: int, values: Array) -> None:
-            if not give_up or number != len(rates) // 3:
+            if give_up == math.inf or number != len(rates) // 3:
                 return
             now = part.gradient.outputs(
                 values, rows_of(inputs, first), self._batch_size
             )
-            if not error(now) <= _HOPELESS * before:
+            if not error(now) <= give_up * before:
                 raise RateTooHighError(number)
 
         return adam(slope, part.gradient.values, order, rates, watch)

@@ -21,10 +21,10 @@ from keras_spectral_tl.transfer._retrain import adds_parts
 from keras_spectral_tl.transfer._samples import Samples
 
 Run = Callable[..., "Trial"]
-"""`(highest learning rate, steps, give_up=False) -> Trial` of one arm.
+"""`(highest learning rate, steps, give_up=inf) -> Trial` of one arm.
 
-With `give_up` a trial ends early, without any correlation, if its rate spoils the
-network.
+A trial is stopped where after a third of its steps the error on what is fitted is more
+than `give_up` times that before.
 """
 
 # Steps of trials on small fields: of every arm, and of those that lead.
@@ -106,6 +106,8 @@ class Trial:
         errors: Mean square error of each, relative to the mean square of all.
         base_correlations: Of each base sample tested; empty without any.
         outputs: Outputs for the target samples tested.
+        stopped: Whether it ended early, as its rate spoils the network; then without
+            any correlation.
     """
 
     rate: float
@@ -114,6 +116,7 @@ class Trial:
     errors: Array
     base_correlations: Array
     outputs: Array
+    stopped: bool = False
 
     @property
     def correlation(self) -> float:
@@ -289,7 +292,7 @@ class Trials:
         benches: Sequence[tuple[Workbench, float]],
         rate: float,
         steps: int,
-        give_up: bool = False,
+        give_up: float = math.inf,
     ) -> Trial:
         fields = np.array(self._network.outputs)
         rates = rate * rising_and_falling(steps)
@@ -319,10 +322,10 @@ class Trials:
         return self._outcome(fields, rate, order.size)
 
     def _spoiled(self, rate: float, passes: int) -> Trial:
-        """Return a trial without any correlation."""
+        """Return a trial that was stopped."""
         none, base = np.zeros(len(self.tested)), np.zeros(len(self._base))
         outputs = np.zeros_like(self._network.outputs[self.tested])
-        return Trial(rate, passes, none, none + 1.0, base, outputs)
+        return Trial(rate, passes, none, none + 1.0, base, outputs, stopped=True)
 
     def _outcome(self, fields: Array, rate: float, passes: int) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)
