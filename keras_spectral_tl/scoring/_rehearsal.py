@@ -119,8 +119,8 @@ class HeldOutRetraining:
     def on_fields(self, shape: tuple[int, ...]) -> "HeldOutRetraining":
         """Return the rehearsal for outputs of this shape, samples first.
 
-        On fields of more than 4,096 points it takes fewer steps, see `steps_on`, and
-        tests as many points on fewer samples, but at least eight.
+        On fields of more than 4,096 points it takes fewer steps at the same rates, see
+        `steps_on`, and tests as many points on fewer samples, but at least eight.
         """
         points = math.prod(shape[1:])
         tested = max(round(self.num_tested * min(POINTS / points, 1.0)), 1)

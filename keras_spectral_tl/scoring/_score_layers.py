@@ -108,7 +108,7 @@ def score_layers(
     doubts = warn_of_doubts(model, base, target)
     names = layers_to_score(model, layers)
     path = _path_of(model, target, recipe)
-    usual = HeldOutRetraining().on_fields(np.shape(target.y)).matching(path)
+    usual = HeldOutRetraining().matching(path).on_fields(np.shape(target.y))
     chosen = _checked_scorers((usual,) if scorers is None else scorers)
     _check_max_layers(max_layers, chosen[0])
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
