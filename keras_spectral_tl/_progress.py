@@ -48,7 +48,7 @@ def watched(
     ) as bar:
 
         def move(row: Mapping[str, Any]) -> None:
-            if row.get("done") == 1:  # again, where there are several rounds
+            if row.get("done") == 1 and bar.n:  # of the next of several rounds
                 bar.reset()
             bar.total = row["total"] if total is None else total
             bar.set_postfix_str(row[name], refresh=False)

@@ -42,6 +42,16 @@ def test_rows_may_tell_how_many_there_are(monkeypatch):
     assert "2/7" in written(monkeypatch, Terminal(), None, rows)
 
 
+def test_what_is_done_at_once_has_no_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    rows = [{**row, "done": n + 1, "total": 2} for n, row in enumerate(ROWS)]
+    with watched(None, "Sweep", "layers", "layer") as move:
+        for row in rows:
+            move(row)
+    assert terminal.getvalue() == ""
+
+
 @pytest.mark.parametrize(
     ("stream", "progress"), [(io.StringIO(), None), (Terminal(), False)]
 )
