@@ -9,7 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_spectral_tl._files import plain, sha256, write_json
-from keras_spectral_tl.cli._inputs import System
+from keras_spectral_tl.cli._inputs import System, read_model, read_systems
+
+
+def opened(
+    options: argparse.Namespace,
+) -> tuple[pathlib.Path | None, Any, dict[str, System]]:
+    """Return the folder, the network and the samples of a command, all checked."""
+    folder = prepared(options.out)
+    refuse_other_model(folder, options.model)
+    model = read_model(options.model, options.modules)
+    return folder, model, read_systems(model, options)
 
 
 def prepared(path: str | None) -> pathlib.Path | None:

@@ -131,6 +131,13 @@ def add_reading(
     parser.add_argument("--seed", type=whole(0), default=0, help="of all randomness")
 
 
+def add_out(parser: argparse.ArgumentParser, what: str, required: bool = False) -> None:
+    """Add the folder that a command writes to."""
+    parser.add_argument(
+        "--out", required=required, metavar="RUN_DIR", help=f"folder for {what}"
+    )
+
+
 def read_model(path: str, modules: Sequence[str] = ()) -> Any:
     """Load a `.keras` file in Keras' safe mode, without its optimizer and loss."""
     file = pathlib.Path(path)

@@ -13,11 +13,10 @@ from typing import Any
 
 from keras_spectral_tl.cli._inputs import (
     add_model,
+    add_out,
     add_reading,
     fraction,
     positive,
-    read_model,
-    read_systems,
     whole,
 )
 from keras_spectral_tl.cli._samples import DATA, read_groups
@@ -67,21 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--progress", action="store_true", help="print a line on stderr for each trial"
     )
     add_reading(parser)
-    parser.add_argument(
-        "--out",
-        metavar="RUN_DIR",
-        help="folder for forecast.json and what a report shows",
-    )
+    add_out(parser, "forecast.json and what a report shows")
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
     """Test the base network, forecast, and keep what a report shows."""
     from keras_spectral_tl.cli import _folder
 
-    folder = _folder.prepared(options.out)
-    _folder.refuse_other_model(folder, options.model)
-    model = read_model(options.model, options.modules)
-    systems = read_systems(model, options)
+    folder, model, systems = _folder.opened(options)
     groups = None
     if options.groups is not None:
         groups = read_groups(options.target, options.groups, options.num_samples)

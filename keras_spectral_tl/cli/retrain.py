@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from keras_spectral_tl.cli._inputs import (
     System,
     add_model,
+    add_out,
     add_reading,
     add_recipe,
     numbers_of,
@@ -65,12 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of Keras, or registered by --import (default: mean_squared_error)",
     )
     add_reading(parser)
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="RUN_DIR",
-        help="folder for retrained/model.keras and what a report shows",
-    )
+    add_out(parser, "retrained/model.keras and what a report shows", required=True)
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:

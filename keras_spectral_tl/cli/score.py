@@ -9,10 +9,9 @@ from typing import Any
 
 from keras_spectral_tl.cli._inputs import (
     add_model,
+    add_out,
     add_reading,
     add_recipe,
-    read_model,
-    read_systems,
     recipe_of,
     whole,
 )
@@ -38,21 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="most layers to recommend; each costs as much as all scores (default: 1)",
     )
-    parser.add_argument(
-        "--out",
-        metavar="RUN_DIR",
-        help="folder for scores.json and what a report shows",
-    )
+    add_out(parser, "scores.json and what a report shows")
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
     """Test the base network, score its layers, and keep what a report shows."""
     from keras_spectral_tl.cli import _folder
 
-    folder = _folder.prepared(options.out)
-    _folder.refuse_other_model(folder, options.model)
-    model = read_model(options.model, options.modules)
-    systems = read_systems(model, options)
+    folder, model, systems = _folder.opened(options)
     from keras_spectral_tl.scoring import score_layers
 
     parts, found = _folder.base_network(folder, model, systems)

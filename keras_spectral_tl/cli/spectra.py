@@ -5,9 +5,8 @@ from typing import Any
 
 from keras_spectral_tl.cli._inputs import (
     add_model,
+    add_out,
     add_reading,
-    read_model,
-    read_systems,
     whole,
 )
 from keras_spectral_tl.cli._samples import DATA
@@ -26,17 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="grid that kernels are padded to (default: that of the network's inputs)",
     )
     add_reading(parser, "of these", base=False)
-    parser.add_argument("--out", metavar="RUN_DIR", help="folder for spectra.json")
+    add_out(parser, "spectra.json")
 
 
 def run(options: argparse.Namespace) -> tuple[int, Any]:
     """Compute the spectra."""
     from keras_spectral_tl.cli import _folder
 
-    folder = _folder.prepared(options.out)
-    _folder.refuse_other_model(folder, options.model)
-    model = read_model(options.model, options.modules)
-    systems = read_systems(model, options)
+    folder, model, systems = _folder.opened(options)
     from keras_spectral_tl.report import spectra_record
 
     runs = {system.source: (model, system.data[0]) for system in systems.values()}

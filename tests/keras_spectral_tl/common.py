@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spectral_tl import models
+from keras_spectral_tl.__main__ import main
 from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl.freezing._flags import trainable_choice
 
@@ -58,3 +60,52 @@ def adam(**options: Any) -> keras.optimizers.Optimizer:
 def trainable_names(model: keras.Model) -> tuple[str, ...]:
     """Names of the layers that a fit would change now."""
     return tuple(trainable_choice(ModelLayers.of(model)))
+
+
+SHAPE = (8, 8, 2)
+
+
+def network(biases=0.1):
+    """Three convolutions with the same weights on every backend."""
+    model = models.build_sgs_cnn(SHAPE, num_layers=3, num_filters=4)
+    rng = np.random.default_rng(0)
+    model.set_weights(
+        [
+            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
+            if w.ndim > 1
+            else biases * rng.standard_normal(w.shape)
+            for w in model.get_weights()
+        ]
+    )
+    return model
+
+
+def answer(model, x):
+    return np.array(keras.ops.convert_to_numpy(model(x)))
+
+
+def planted(layer="conv_2", count=6):
+    """A network, base samples that it answers, target samples of a changed layer."""
+    model, rng = network(), np.random.default_rng(1)
+    teacher = models.copy_model(model)
+    changed = teacher.get_layer(layer)
+    changed.set_weights(
+        [w + 0.3 * rng.standard_normal(w.shape) for w in changed.get_weights()]
+    )
+    x = rng.standard_normal((count, *SHAPE)).astype("float32")
+    return model, (x[:4], answer(model, x[:4])), (x, answer(teacher, x))
+
+
+def run(*arguments):
+    """The exit code of a command with arguments of any type."""
+    return main([str(part) for part in arguments])
+
+
+def one_line(capsys, *arguments):
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    line = captured.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line

@@ -17,24 +17,9 @@ import keras_spectral_tl as kst
 from keras_spectral_tl.__main__ import main, parser
 from keras_spectral_tl.report import Study
 from keras_spectral_tl.transfer._arms import layers_from_json
+from tests.keras_spectral_tl.common import one_line, run
 
 pytestmark = pytest.mark.once
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """A small network and samples of two systems."""
-    folder = tmp_path_factory.mktemp("files")
-    keras.utils.set_random_seed(0)
-    model = kst.build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
-    model.save(folder / "base.keras")
-    rng = np.random.default_rng(0)
-    for name, scale in (("base", 1.0), ("target", 3.0), ("test", 3.0)):
-        x = scale * rng.normal(size=(6, 8, 8, 2)).astype("float32")
-        trajectory = np.repeat(["first", "second", "third"], 2)
-        y = np.roll(x[..., :1], 1, axis=1)
-        np.savez(folder / f"{name}.npz", x=x, y=y, trajectory=trajectory)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -130,22 +115,6 @@ def test_a_forecast_is_printed_with_its_trials_where_asked(files, capsys):
     told = [line for line in captured.err.splitlines() if " CC " in line]
     assert len(told) >= len(rows)
     assert told[0].split()[0].startswith("1/")
-
-
-WRONG_FORECASTS = {
-    "no such array": (["--groups", "number"], "has no array 'number'"),
-    "no label a sample": (["--groups", "x"], "one label for each of the 6 samples"),
-    "one group": (["--groups", "trajectory", "--num-samples", "1"], "two or more"),
-    "nothing to keep": (["--keep", "0.5"], "keep needs base_data"),
-}
-
-
-@pytest.mark.parametrize(
-    ("options", "part"), WRONG_FORECASTS.values(), ids=list(WRONG_FORECASTS)
-)
-def test_a_forecast_that_cannot_be_made_is_refused(files, options, part, capsys):
-    target = ["--target", files / "target.npz", *options]
-    assert part in one_line(capsys, "forecast", files / "base.keras", *target)
 
 
 def test_groups_are_those_of_the_samples_taken(files, tmp_path):
@@ -343,109 +312,6 @@ def test_no_recommendation_is_exit_code_1(files, capsys):
     assert not (out / "retrained").exists()
 
 
-@pytest.fixture(scope="module")
-def damaged(files):
-    """Files that are not what they should be."""
-    with np.load(files / "target.npz") as file:
-        x, y = file["x"], file["y"]
-    gap = x.copy()
-    gap[1, 2, 3, 0] = np.nan
-    wrong = {
-        "no_y": {"x": x},
-        "gap": {"x": gap, "y": y},
-        "channels": {"x": x[..., :1], "y": y},
-        "flat": {"x": x, "y": y[..., 0]},
-        "short": {"x": x, "y": y[:2]},
-        "constant": {"x": 0 * x, "y": y},
-        "objects": {"x": np.array([object()] * 6), "y": y},
-    }
-    for name, arrays in wrong.items():
-        np.savez(files / f"{name}.npz", **arrays)
-    for name in ("base.keras", "target.npz"):
-        whole = (files / name).read_bytes()
-        (files / f"cut_{name}").write_bytes(whole[: len(whole) // 2])
-        flipped = bytearray(whole)
-        flipped[len(whole) // 2] ^= 1
-        (files / f"flipped_{name}").write_bytes(flipped)
-    (files / "text.keras").write_text("hello")
-    (files / "data.csv").write_text("1,2")
-    diverged = keras.models.load_model(files / "base.keras")
-    diverged.layers[-1].set_weights(
-        [np.nan * w for w in diverged.layers[-1].get_weights()]
-    )
-    diverged.save(files / "diverged.keras")
-    dangerous = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Lambda(abs)])
-    dangerous.save(files / "lambda.keras")
-    return files
-
-
-WRONG_DATA = {
-    "missing.npz": "no file",
-    "no_y.npz": "lacks the array(s) y",
-    "gap.npz": "NaN",
-    "channels.npz": "takes inputs of shape (8, 8, 2)",
-    "flat.npz": "y[..., None]",
-    "short.npz": "one length",
-    "constant.npz": "standard deviation positive",
-    "objects.npz": "array of Python objects",
-    "cut_target.npz": "not a whole npz file",
-    "flipped_target.npz": "not a whole npz file",
-    "missing.zarr": "no file",
-    "data.csv": "NAME/CONFIG",
-    "base.keras": "NAME/CONFIG",
-}
-WRONG_MODELS = {
-    "missing.keras": "no file",
-    "cut_base.keras": "not a whole .keras file",
-    "flipped_base.keras": "flipped_base.keras",
-    "text.keras": "not a whole .keras file",
-    "data.csv": "must be a .keras file",
-    "lambda.keras": "safe mode",
-    "diverged.keras": "NaN or infinite weights in conv_2",
-}
-
-
-def run(*arguments):
-    """The exit code of a command with arguments of any type."""
-    return main([str(part) for part in arguments])
-
-
-def one_line(capsys, *arguments):
-    assert run(*arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "Traceback" not in captured.err
-    line = captured.err.splitlines()[-1]
-    assert line.startswith("error: ")
-    return line
-
-
-@pytest.mark.parametrize(("name", "part"), WRONG_DATA.items(), ids=list(WRONG_DATA))
-def test_wrong_data_are_one_line_and_exit_code_2(damaged, name, part, capsys):
-    arguments = ["--base", damaged / "base.npz", "--target", damaged / name]
-    line = one_line(capsys, "score", damaged / "base.keras", *arguments)
-    assert part in line
-
-
-@pytest.mark.parametrize(("name", "part"), WRONG_MODELS.items(), ids=list(WRONG_MODELS))
-def test_wrong_networks_are_one_line_and_exit_code_2(damaged, name, part, capsys):
-    assert part in one_line(capsys, "spectra", damaged / name)
-
-
-def test_code_in_a_model_file_is_not_run(damaged, monkeypatch, capsys):
-    """A Lambda layer holds marshalled code; loading the file must not reach it."""
-    monkeypatch.setattr("marshal.loads", lambda *_: pytest.fail("code was loaded"))
-    one_line(capsys, "spectra", damaged / "lambda.keras")
-
-
-def test_folders_are_refused_before_any_work(files, capsys):
-    data = ["--base", "none.npz", "--target", "none.npz"]
-    out = ["--out", "/dev/null/run"]
-    line = one_line(capsys, "score", files / "base.keras", *data, *out)
-    assert "Nothing can be written to --out" in line
-    assert "no folder" in one_line(capsys, "report", files / "none")
-
-
 def test_figures_on_different_samples_are_kept_apart(files, tmp_path, capsys):
     options = ["--layers", "conv_1", "--epochs", "1", "--out", tmp_path / "run"]
     first = [files / "base.keras", "--target", files / "target.npz", *options]
@@ -466,28 +332,6 @@ def test_findings_on_two_networks_are_kept_apart(files, run_dir, capsys):
     kst.build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2).save(other)
     line = one_line(capsys, "spectra", other, "--out", run_dir)
     assert "another network" in line
-
-
-FORECAST = ["forecast", "m.keras", "--target", "b"]
-SCORE = ["score", "m.keras", "--base", "a", "--target", "b"]
-WRONG_USAGE = {
-    "no command": [],
-    "unknown command": ["train"],
-    "no samples": [*SCORE, "--num-samples", "0"],
-    "negative seed": [*SCORE, "--seed", "-1"],
-    "no layers": [*SCORE, "--max-layers", "0"],
-    "no epochs": ["retrain", "m.keras", "--target", "b", "--out", "c", "--epochs", "0"],
-    "no share": [*FORECAST, "--keep", "2"],
-    "steps and epochs": [*FORECAST, "--steps", "1", "--epochs", "1"],
-    "no number": ["spectra", "m.keras", "--num-points", "many"],
-}
-
-
-@pytest.mark.parametrize("arguments", WRONG_USAGE.values(), ids=list(WRONG_USAGE))
-def test_wrong_usage_is_exit_code_2(arguments, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    assert "error: " in capsys.readouterr().err
 
 
 def test_libraries_do_not_write_between_the_json(files, monkeypatch):
@@ -564,19 +408,6 @@ def test_every_normalization_gives_the_numbers_of_python(far_files, choice, tmp_
     assert words in found.systems["target"]["normalization"]
 
 
-def test_the_old_spelling_is_refused_with_the_new_one(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["spectra", "m.keras", "--normalise", "none"])
-    assert "--normalise is now spelled --normalize" in capsys.readouterr().err
-
-
-def test_base_statistics_need_base_samples(files, capsys):
-    target = ["--target", files / "target.npz", "--out", files / "none"]
-    arguments = [files / "base.keras", *target, "--layers", "conv_1"]
-    line = one_line(capsys, "retrain", *arguments, "--normalize", "base")
-    assert "add --base" in line
-
-
 def test_a_sweep_is_printed_best_layer_first(files, run_dir, capsys):
     """With the best layer and what retraining the chosen one loses against it."""
     data = ["--target", files / "target.npz", "--test", files / "test.npz"]
@@ -603,16 +434,6 @@ def test_a_base_network_that_does_not_work_is_told(far_files, capsys):
     assert re.match(r"base network: CC -?\d\.\d+ on base samples, CC ", captured.out)
     assert "on its own base samples" in captured.err
     assert "times the standard deviation of the base" in captured.err
-
-
-def test_target_and_test_may_not_share_samples(files, tmp_path, capsys):
-    with np.load(files / "target.npz") as one, np.load(files / "test.npz") as other:
-        mixed = {side: np.concatenate([other[side], one[side][:2]]) for side in "xy"}
-    np.savez(tmp_path / "mixed.npz", **mixed)
-    data = ["--target", files / "target.npz", "--test", tmp_path / "mixed.npz"]
-    how = ["--layers", "conv_1", "--out", tmp_path / "run"]
-    line = one_line(capsys, "retrain", files / "base.keras", *data, *how)
-    assert "share 2 samples" in line
 
 
 @pytest.mark.slow

@@ -220,6 +220,7 @@ def importable(tmp_path, monkeypatch):
     return write
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_end_with_the_same_content(tmp_path, importable):
     importable("killed_ensemble", ENSEMBLE_MODULE)
     rng = random.Random(SEED)
@@ -251,6 +252,7 @@ def test_kills_at_any_moment_end_with_the_same_content(tmp_path, importable):
     ]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_loses_one_checkpoint_interval(
     tmp_path, importable, monkeypatch
 ):

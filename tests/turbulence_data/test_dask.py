@@ -51,6 +51,7 @@ def die(ensemble, trajectory_id):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_the_same_content_from_one_process_two_and_dask_and_again(client, tmp_path):
     expected = content(tmp_path / "one", InProcessExecutor())
     for number in (1, 2):

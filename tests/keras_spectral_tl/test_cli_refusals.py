@@ -1,0 +1,159 @@
+"""Wrong files, networks and usage: one line on stderr, and exit code 2."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.__main__ import main
+from tests.keras_spectral_tl.common import one_line
+
+pytestmark = pytest.mark.once
+
+
+WRONG_FORECASTS = {
+    "no such array": (["--groups", "number"], "has no array 'number'"),
+    "no label a sample": (["--groups", "x"], "one label for each of the 6 samples"),
+    "one group": (["--groups", "trajectory", "--num-samples", "1"], "two or more"),
+    "nothing to keep": (["--keep", "0.5"], "keep needs base_data"),
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "part"), WRONG_FORECASTS.values(), ids=list(WRONG_FORECASTS)
+)
+def test_a_forecast_that_cannot_be_made_is_refused(files, options, part, capsys):
+    target = ["--target", files / "target.npz", *options]
+    assert part in one_line(capsys, "forecast", files / "base.keras", *target)
+
+
+@pytest.fixture(scope="module")
+def damaged(files):
+    """Files that are not what they should be."""
+    with np.load(files / "target.npz") as file:
+        x, y = file["x"], file["y"]
+    gap = x.copy()
+    gap[1, 2, 3, 0] = np.nan
+    wrong = {
+        "no_y": {"x": x},
+        "gap": {"x": gap, "y": y},
+        "channels": {"x": x[..., :1], "y": y},
+        "flat": {"x": x, "y": y[..., 0]},
+        "short": {"x": x, "y": y[:2]},
+        "constant": {"x": 0 * x, "y": y},
+        "objects": {"x": np.array([object()] * 6), "y": y},
+    }
+    for name, arrays in wrong.items():
+        np.savez(files / f"{name}.npz", **arrays)
+    for name in ("base.keras", "target.npz"):
+        whole = (files / name).read_bytes()
+        (files / f"cut_{name}").write_bytes(whole[: len(whole) // 2])
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        (files / f"flipped_{name}").write_bytes(flipped)
+    (files / "text.keras").write_text("hello")
+    (files / "data.csv").write_text("1,2")
+    diverged = keras.models.load_model(files / "base.keras")
+    diverged.layers[-1].set_weights(
+        [np.nan * w for w in diverged.layers[-1].get_weights()]
+    )
+    diverged.save(files / "diverged.keras")
+    dangerous = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Lambda(abs)])
+    dangerous.save(files / "lambda.keras")
+    return files
+
+
+WRONG_DATA = {
+    "missing.npz": "no file",
+    "no_y.npz": "lacks the array(s) y",
+    "gap.npz": "NaN",
+    "channels.npz": "takes inputs of shape (8, 8, 2)",
+    "flat.npz": "y[..., None]",
+    "short.npz": "one length",
+    "constant.npz": "standard deviation positive",
+    "objects.npz": "array of Python objects",
+    "cut_target.npz": "not a whole npz file",
+    "flipped_target.npz": "not a whole npz file",
+    "missing.zarr": "no file",
+    "data.csv": "NAME/CONFIG",
+    "base.keras": "NAME/CONFIG",
+}
+WRONG_MODELS = {
+    "missing.keras": "no file",
+    "cut_base.keras": "not a whole .keras file",
+    "flipped_base.keras": "flipped_base.keras",
+    "text.keras": "not a whole .keras file",
+    "data.csv": "must be a .keras file",
+    "lambda.keras": "safe mode",
+    "diverged.keras": "NaN or infinite weights in conv_2",
+}
+
+
+@pytest.mark.parametrize(("name", "part"), WRONG_DATA.items(), ids=list(WRONG_DATA))
+def test_wrong_data_are_one_line_and_exit_code_2(damaged, name, part, capsys):
+    arguments = ["--base", damaged / "base.npz", "--target", damaged / name]
+    line = one_line(capsys, "score", damaged / "base.keras", *arguments)
+    assert part in line
+
+
+@pytest.mark.parametrize(("name", "part"), WRONG_MODELS.items(), ids=list(WRONG_MODELS))
+def test_wrong_networks_are_one_line_and_exit_code_2(damaged, name, part, capsys):
+    assert part in one_line(capsys, "spectra", damaged / name)
+
+
+def test_code_in_a_model_file_is_not_run(damaged, monkeypatch, capsys):
+    """A Lambda layer holds marshalled code; loading the file must not reach it."""
+    monkeypatch.setattr("marshal.loads", lambda *_: pytest.fail("code was loaded"))
+    one_line(capsys, "spectra", damaged / "lambda.keras")
+
+
+def test_folders_are_refused_before_any_work(files, capsys):
+    data = ["--base", "none.npz", "--target", "none.npz"]
+    out = ["--out", "/dev/null/run"]
+    line = one_line(capsys, "score", files / "base.keras", *data, *out)
+    assert "Nothing can be written to --out" in line
+    assert "no folder" in one_line(capsys, "report", files / "none")
+
+
+FORECAST = ["forecast", "m.keras", "--target", "b"]
+SCORE = ["score", "m.keras", "--base", "a", "--target", "b"]
+WRONG_USAGE = {
+    "no command": [],
+    "unknown command": ["train"],
+    "no samples": [*SCORE, "--num-samples", "0"],
+    "negative seed": [*SCORE, "--seed", "-1"],
+    "no layers": [*SCORE, "--max-layers", "0"],
+    "no epochs": ["retrain", "m.keras", "--target", "b", "--out", "c", "--epochs", "0"],
+    "no share": [*FORECAST, "--keep", "2"],
+    "steps and epochs": [*FORECAST, "--steps", "1", "--epochs", "1"],
+    "no number": ["spectra", "m.keras", "--num-points", "many"],
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_USAGE.values(), ids=list(WRONG_USAGE))
+def test_wrong_usage_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_the_old_spelling_is_refused_with_the_new_one(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["spectra", "m.keras", "--normalise", "none"])
+    assert "--normalise is now spelled --normalize" in capsys.readouterr().err
+
+
+def test_base_statistics_need_base_samples(files, capsys):
+    target = ["--target", files / "target.npz", "--out", files / "none"]
+    arguments = [files / "base.keras", *target, "--layers", "conv_1"]
+    line = one_line(capsys, "retrain", *arguments, "--normalize", "base")
+    assert "add --base" in line
+
+
+def test_target_and_test_may_not_share_samples(files, tmp_path, capsys):
+    with np.load(files / "target.npz") as one, np.load(files / "test.npz") as other:
+        mixed = {side: np.concatenate([other[side], one[side][:2]]) for side in "xy"}
+    np.savez(tmp_path / "mixed.npz", **mixed)
+    data = ["--target", files / "target.npz", "--test", tmp_path / "mixed.npz"]
+    how = ["--layers", "conv_1", "--out", tmp_path / "run"]
+    line = one_line(capsys, "retrain", files / "base.keras", *data, *how)
+    assert "share 2 samples" in line

@@ -1,0 +1,177 @@
+"""What follows from trials: progress beyond them, the choice, the sample curve."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl.scoring import Arm
+from keras_spectral_tl.scoring._contest import (
+    _NOT_WORTH,
+    _SCATTER,
+    choose,
+)
+from keras_spectral_tl.scoring._effort import Effort
+from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
+
+pytestmark = pytest.mark.once
+
+
+def test_progress_beyond_the_trials_is_that_of_a_power_law():
+    """Two points of a + b n^-.8 determine the third."""
+    effort = Effort(steps=500, batch_size=8)
+
+    def error(passes):
+        return 0.1 + 2.0 * passes**-0.8
+
+    added = effort.beyond(48, 160) * (error(48) - error(160))
+    assert error(160) - added == pytest.approx(error(4000))
+
+
+def test_no_more_is_to_come_than_there_are_passes():
+    assert Effort(steps=20, batch_size=8).beyond(48, 160) == 0.0
+    assert Effort(steps=500, batch_size=8).beyond(48, 48) == 0.0
+    # A shorter retraining does not get as far, but at least as the short trial did.
+    assert -1.0 < Effort(steps=10, batch_size=8).beyond(48, 160) < 0.0
+    assert Effort(steps=6, batch_size=8).beyond(48, 160) == -1.0
+    assert Effort(steps=10, batch_size=1).beyond(48, 160) == -1.0
+    more = [Effort(steps, 8).beyond(48, 160) for steps in (30, 100, 1000, 10**9)]
+    assert more == sorted(more)
+    assert more[-1] == pytest.approx(160**-0.8 / (48**-0.8 - 160**-0.8), rel=1e-4)
+
+
+def test_the_effort_is_read_off_the_recipe():
+    assert Effort.of({}, 100) == Effort(500, 8)
+    assert Effort.of({}, 3) == Effort(500, 3)
+    assert Effort.of({"epochs": 60, "batch_size": 4}, 18) == Effort(300, 4)
+    assert Effort.of({"steps": 7}, 16) == Effort(7, 8)
+    # A constant rate counts as a cosine of the same sum, which is half as high.
+    assert Effort.of({"steps": 100, "learning_rate": 1e-3}, 16).rate == 2e-3
+    adam = {"optimizer": keras.optimizers.Adam(1e-3), "epochs": 50, "batch_size": 8}
+    found = Effort.of(adam, 16)
+    assert (found.steps, found.batch_size) == (100, 8)
+    assert found.rate == pytest.approx(2e-3)
+    assert Effort(480, 8).rate_of_trial(1e-3, 120) == pytest.approx(2e-3)
+
+
+def rows_of(*rows):
+    """Rows of (correlation, on the base, weights, relative error)."""
+    return [
+        ArmForecast(
+            arm=Arm(f"arm {place}"),
+            correlation=correlation,
+            correlation_low=correlation,
+            correlation_high=correlation,
+            relative_rmse=rmse,
+            base_correlation=base,
+            parameters=parameters,
+            learning_rate=1e-3,
+            steps=100,
+            batch_size=4,
+            cost=1.0,
+            measured_steps=48,
+        )
+        for place, (correlation, base, parameters, rmse) in enumerate(rows)
+    ]
+
+
+def chosen(rows, keep=0.0, error=_SCATTER):
+    return choose(rows, lambda _one, _other: error, keep)
+
+
+def test_of_arms_that_tie_the_cheapest_is_chosen():
+    least = 0.5 * min(_SCATTER, _NOT_WORTH)
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - least, 1, 10, 0.5), (0.5, 1, 1, 0.5))
+    assert chosen(rows) == (1, [0], True)
+
+
+def test_an_arm_of_another_amplitude_does_not_tie_for_its_few_weights():
+    rows = rows_of((0.9, 1, 1, 0.5), (0.9, 1, 0, 0.8), (0.5, 1, 9, 0.5))
+    assert chosen(rows) == (0, [1], True)
+
+
+def test_a_difference_that_is_sure_decides():
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - 5 * _SCATTER, 1, 10, 0.5))
+    assert chosen(rows) == (0, [], False)
+
+
+def test_a_difference_that_is_worth_it_but_not_sure_is_told():
+    behind = 1.5 * max(_SCATTER, _NOT_WORTH)
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - behind, 1, 10, 0.5))
+    assert chosen(rows, error=behind / 1.5) == (0, [1], True)
+    assert chosen(rows, error=behind / 1.7) == (0, [], False)  # 1.645 for 5 %
+
+
+def test_a_difference_without_error_decides_however_small_it_is():
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - 0.25 * _NOT_WORTH, 1, 0, 0.5))
+    assert chosen(rows, error=0.0) == (0, [], False)
+
+
+def test_the_base_counts_by_its_weight():
+    rows = rows_of((0.9, 0.2, 1, 0.5), (0.7, 0.8, 1, 0.5))
+    assert chosen(rows)[0] == 0
+    assert chosen(rows, keep=0.2)[0] == 0  # .76 against .72
+    assert chosen(rows, keep=0.3)[0] == 1  # .69 against .73
+    assert chosen(rows, keep=1.0)[0] == 1
+
+
+def curve(asymptote=0.125, slope=0.5, spread=0.0):
+    counts = np.array([4, 8, 16])
+    correlations = 1.0 - asymptote - slope * counts**-0.5
+    return SampleCurve(counts, correlations, asymptote, slope, spread)
+
+
+def test_a_sample_curve_is_read_both_ways():
+    """1 - .125 - .5 / sqrt(n)."""
+    one = curve()
+    assert one.at(16)[0] == 0.75
+    assert one.at(64)[0] == 0.8125
+    assert one.samples_for(0.75) == 16
+    assert one.samples_for(0.8125) == 64
+    assert one.samples_for(0.1) == 1
+    assert one.samples_for(0.875) is None  # not even with infinitely many
+    assert one.samples_for(0.9) is None
+    needed = one.samples_for(0.8)
+    assert one.at(needed)[0] >= 0.8 > one.at(needed - 1)[0]
+
+
+def test_a_sample_curve_has_the_forms_of_a_result(tmp_path):
+    one = curve()
+    assert list(one.to_frame()["num_samples"]) == list(one.num_samples)
+    document = json.loads(one.to_json(tmp_path / "curve.json").read_text())
+    assert document["asymptote"] == 0.125 and document["slope"] == 0.5
+    pytest.importorskip("matplotlib")
+    measured, fitted = one.plot().lines
+    np.testing.assert_array_equal(measured.get_ydata(), one.correlations)
+    last = int(fitted.get_xdata()[-1])
+    assert fitted.get_ydata()[-1] == pytest.approx(one.at(last)[0])
+
+
+def test_samples_that_bring_nothing_are_not_asked_for():
+    flat = curve(slope=0.0)
+    assert flat.at(10**6)[0] == flat.at(1)[0] == 0.875
+    assert flat.samples_for(0.8) == 1
+    assert flat.samples_for(0.9) is None
+
+
+def test_the_interval_of_a_sample_curve_widens_away_from_the_samples():
+    low, high = curve(spread=0.01).at(16)[1:]
+    assert high - low == pytest.approx(2 * 1.64 * 0.01)
+    found = curve().at(64)
+    assert found[2] - found[0] == pytest.approx(1.64 * 0.5 * 0.0625)
+    widths = [np.ptp(curve(spread=0.01).at(n)[1:]) for n in (16, 32, 64, 1024)]
+    assert widths == sorted(widths)
+
+
+@pytest.mark.parametrize("bad", [0, -1, math.nan, "many"])
+def test_what_is_no_number_of_samples_is_refused(bad):
+    with pytest.raises((TypeError, ValueError), match="num_samples"):
+        curve().at(bad)
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, 1.5, math.nan])
+def test_what_is_no_correlation_is_refused(bad):
+    with pytest.raises(ValueError, match="correlation"):
+        curve().samples_for(bad)

@@ -1,0 +1,146 @@
+"""Trials of ways to retrain: the same however a function is written."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl._graph.layers import fetch, layers_with_weights, named_weights
+from keras_spectral_tl.scoring import Arm
+from keras_spectral_tl.scoring._effort import usual_rate
+from keras_spectral_tl.scoring._holdout import Sizes, splits_of
+from keras_spectral_tl.scoring._trials import Trials, pool_of
+from keras_spectral_tl.transfer import Samples
+from tests.keras_spectral_tl.common import SHAPE, noise, planted
+
+# Trials under changes of the network and its samples that change no function.
+
+
+def tried(model, target):
+    """Rate and trial of each layer, and the unchanged network's."""
+    samples = Samples.of(target)
+    splits = splits_of(np.shape(target[1]), (1, 2), Sizes(4, 2, 2), rng_of(0))
+    pool = pool_of(samples, None, None, (), rng_of(0))
+    trials = Trials(model, pool, splits, np.random.SeedSequence(0))
+    weights = named_weights(layers_with_weights(model)).values()
+    kernels = [fetch(w) for w in weights if len(w.shape) > 1]
+    found = {}
+    arms = [Arm(name, name) for name in ("conv_1", "conv_2", "conv_3")]
+    for arm, part, run in trials.of(arms):
+        rate = usual_rate(part.gradient.function.values, kernels)
+        found[arm.label] = rate, run(rate, 12)
+    return found
+
+
+def rng_of(seed):
+    return np.random.default_rng(seed)
+
+
+def rescaled(model, target):
+    """Two ReLU layers times c and 1 / c, with the bias in between."""
+    first, second = (model.get_layer(name) for name in ("conv_1", "conv_2"))
+    first.set_weights([4.0 * w for w in first.get_weights()])
+    kernel, bias = second.get_weights()
+    second.set_weights([kernel / 4.0, bias])
+    return target, {"conv_1": 4.0, "conv_3": 1.0}
+
+
+def units_of_y(model, target):
+    last = model.get_layer("conv_3")
+    last.set_weights([8.0 * w for w in last.get_weights()])
+    return (target[0], 8.0 * target[1]), {"conv_1": 1.0, "conv_2": 1.0, "conv_3": 8.0}
+
+
+def units_of_x(model, target):
+    first = model.get_layer("conv_1")
+    kernel, bias = first.get_weights()
+    first.set_weights([kernel / 2.0, bias])
+    return (2.0 * target[0], target[1]), {"conv_2": 1.0, "conv_3": 1.0}
+
+
+def channels_in_another_order(model, target):
+    order = [2, 0, 3, 1]
+    first, second = (model.get_layer(name) for name in ("conv_1", "conv_2"))
+    kernel, bias = first.get_weights()
+    first.set_weights([kernel[..., order], bias[order]])
+    kernel, bias = second.get_weights()
+    second.set_weights([kernel[:, :, order], bias])
+    return target, dict.fromkeys(("conv_1", "conv_2", "conv_3"), 1.0)
+
+
+@pytest.fixture(scope="module")
+def before():
+    model, _, target = planted()
+    return tried(model, target)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "change", [rescaled, units_of_y, units_of_x, channels_in_another_order]
+)
+def test_trials_do_not_depend_on_how_a_function_is_written(before, change):
+    """The rate follows the size of the kernels, so Adam takes the same way.
+
+    Not so where weights of one layer scale differently: the second of two rescaled
+    layers, and the first where the units of x change, have a bias that does not scale.
+    """
+    model, _, target = planted()
+    target, factors = change(model, target)
+    after = tried(model, target)
+    for label, factor in factors.items():
+        (rate, trial), (scaled, other) = before[label], after[label]
+        assert scaled == pytest.approx(factor * rate, rel=1e-6)
+        np.testing.assert_allclose(other.correlations, trial.correlations, atol=2e-4)
+        np.testing.assert_allclose(other.errors, trial.errors, rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.once
+def test_without_biases_both_rescaled_layers_take_the_same_way():
+    trials = []
+    for factor in (1.0, 4.0):
+        layers = [
+            keras.layers.Conv2D(
+                n, 3, padding="same", activation=a, use_bias=False, name=f"conv_{i}"
+            )
+            for i, (n, a) in enumerate([(3, "relu"), (2, "relu"), (1, None)], 1)
+        ]
+        model = keras.Sequential([keras.Input(SHAPE), *layers])
+        rng = rng_of(3)
+        model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+        for layer, scale in ((layers[0], factor), (layers[1], 1.0 / factor)):
+            layer.set_weights([scale * w for w in layer.get_weights()])
+        x = noise(6, *SHAPE).astype("float32")
+        trials.append(tried(model, (x, noise(6, 8, 8, 1, seed=1))))
+    for label in ("conv_1", "conv_2", "conv_3"):
+        one, other = (found[label][1] for found in trials)
+        np.testing.assert_allclose(other.correlations, one.correlations, atol=2e-4)
+
+
+def test_the_rate_is_that_of_the_kernels_alone():
+    kernel, bias = 0.05 * np.ones((3, 3, 2, 2)), np.zeros(2)
+    alone = usual_rate([kernel], [kernel])
+    assert usual_rate([kernel, bias], [kernel]) == alone
+    assert usual_rate([bias], [kernel]) == alone  # biases have no size of their own
+    assert usual_rate([], []) == usual_rate([bias], [bias.reshape(1, 2)]) == 1e-3
+    assert usual_rate([3.0 * kernel], []) == pytest.approx(3.0 * alone)
+    # The mean is geometric: factors c and 1 / c cancel.
+    both = usual_rate([kernel, kernel], [])
+    assert usual_rate([5.0 * kernel, kernel / 5.0], []) == pytest.approx(both)
+
+
+def test_every_image_of_a_sample_is_on_its_side():
+    """Symmetries and replayed samples are fitted; what is tested is not among them."""
+    target = Samples.of((np.arange(8.0).reshape(8, 1), np.arange(8.0).reshape(8, 1)))
+    replay = (np.arange(20.0, 24).reshape(4, 1), np.zeros((4, 1)))
+    flips = [lambda x, y: (x + 100.0, y), lambda x, y: (x + 200.0, y)]
+    base = Samples.of((np.array([[50.0], [51.0]]), np.zeros((2, 1))))
+    pool = pool_of(target, base, replay, flips, rng_of(0))
+    for split in splits_of((8, 1), (), Sizes(48, 32, 8), rng_of(1)):
+        fitted = pool.fitted(split)
+        values = pool.x[fitted.fit].ravel()
+        own = values[(values < 20.0) | (values >= 100.0)] % 100
+        assert set(own) == set(split.fit.astype(float))
+        assert not set(own) & set(split.held.astype(float))
+        replayed = values[(values >= 20.0) & (values < 100.0)]
+        assert len(replayed) == len(own) and set(replayed) == {20.0, 21.0, 22.0, 23.0}
+        assert len(own) == 3 * len(split.fit)
+    assert sorted(pool.x[pool.base].ravel()) == [50.0, 51.0]

@@ -1,0 +1,95 @@
+"""Clipped, filtered and summed closures."""
+
+import numpy as np
+import pytest
+
+from turbulence_data.closures import (
+    ClippedBackscatter,
+    DynamicSmagorinsky,
+    GradientModel2,
+    SpectralFilter,
+    SumOfClosures,
+    evaluate,
+)
+from turbulence_data.solver._grid import Grid
+
+ROUND_OFF = 1e-12
+
+
+def axes(n):
+    grid = Grid((n, n))
+    return grid.x, grid.y
+
+
+def test_clipping_leaves_no_backscatter_and_nothing_else_changes(turbulence):
+    vorticity, psi, true_pi = turbulence
+
+    def perfect(*_):
+        return true_pi
+
+    cosine = np.cos(Grid(vorticity.shape).x)
+    given = {
+        "energy": psi * true_pi,
+        "enstrophy": vorticity * true_pi,
+        lambda w, psi, pi, grid: psi * pi * np.cos(grid.x): psi * true_pi * cosine,
+    }
+    for criterion, feeds in given.items():
+        pi = ClippedBackscatter(perfect, criterion)(vorticity, psi)
+        back = feeds > 0.0
+        assert 0.1 < back.mean() < 0.9
+        assert not pi[back].any()
+        assert np.array_equal(pi[~back], true_pi[~back])
+
+
+def test_the_default_clips_negative_eddy_viscosity():
+    """Pi = nu(x) lap(w) with nu of both signs: what is left is max(nu, 0) lap(w)."""
+    x, y = axes(32)
+    vorticity = np.cos(2 * x) * np.sin(y)
+    viscosity = 0.1 * np.sin(x) + 0.0 * y
+    closure = ClippedBackscatter(lambda w, psi: viscosity * (-5.0 * w))
+    expected = np.maximum(viscosity, 0.0) * (-5.0 * vorticity)
+    assert np.abs(closure(vorticity, vorticity / 5.0) - expected).max() < 1e-13
+
+
+def test_the_spectral_filter_halves_its_cutoff_and_spares_large_scales():
+    x, y = axes(32)
+    wave = {k: np.cos(k * x) + 0.0 * y for k in (2, 8, 15)}
+    closure = SpectralFilter(lambda w, psi: w, cutoff=0.5, order=8)
+    gain = {k: np.mean(closure(w, w) * w) / np.mean(w**2) for k, w in wave.items()}
+    assert abs(gain[8] - 0.5) < ROUND_OFF
+    assert gain[2] > 0.9999
+    assert gain[15] < 1e-10
+
+
+def test_wrappers_compose_and_say_what_they_wrap(turbulence):
+    vorticity, psi, _ = turbulence
+    weights = np.array([1.0, 0.5])
+    mixed = SumOfClosures(GradientModel2(), DynamicSmagorinsky(), weights=weights)
+    stabilised = ClippedBackscatter(SpectralFilter(mixed))
+    for name in (
+        "ClippedBackscatter",
+        "SpectralFilter",
+        "SumOfClosures",
+        "GradientModel2",
+    ):
+        assert name in repr(stabilised)
+    parts = GradientModel2()(vorticity, psi) + 0.5 * DynamicSmagorinsky()(
+        vorticity, psi
+    )
+    error = np.abs(mixed(vorticity, psi) - parts).max()
+    assert error < ROUND_OFF * np.abs(parts).max()
+    assert stabilised(vorticity, psi).shape == vorticity.shape
+
+
+def test_a_closure_for_one_field_serves_an_ensemble_member_by_member():
+    seen = []
+
+    def single(vorticity, streamfunction):
+        seen.append(vorticity.shape)
+        return -vorticity
+
+    fields = np.random.default_rng(0).standard_normal((3, 8, 8))
+    assert np.array_equal(evaluate(single, fields, fields), -fields)
+    assert seen == [(8, 8)] * 3
+    with pytest.raises(ValueError, match="expected shape"):
+        evaluate(lambda w, psi: w[:4], fields, fields)
