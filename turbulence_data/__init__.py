@@ -12,6 +12,7 @@ import importlib
 from typing import Any
 
 from turbulence_data import turbulence_data_dataset_builder  # noqa: F401
+from turbulence_data._lazy import lazy
 
 _HOME = {
     "NAMED_FLOWS": "flows",
@@ -50,20 +51,15 @@ _HOME = {
     "subgrid_stresses": "filtering",
     "to_arrays": "input_pipeline",
 }
-_MODULES = {
+_MODULES = (
     *("a_posteriori", "closures", "diagnostics", "generation", "interchange"),
     *("solver", "symmetries"),
-}
+)
 __all__ = sorted(_HOME)
+_named, __dir__ = lazy(__name__, _HOME)
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+    return _named(name)

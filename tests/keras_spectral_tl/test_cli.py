@@ -312,21 +312,6 @@ def test_no_recommendation_is_exit_code_1(files, capsys):
     assert not (out / "retrained").exists()
 
 
-def test_figures_on_different_samples_are_kept_apart(files, tmp_path, capsys):
-    options = ["--layers", "conv_1", "--epochs", "1", "--out", tmp_path / "run"]
-    first = [files / "base.keras", "--target", files / "target.npz", *options]
-    assert main([str(part) for part in ("retrain", *first)]) == 0
-    assert main([str(part) for part in ("retrain", *first)]) == 0  # the same again
-    before = (tmp_path / "run" / "provenance.json").read_bytes()
-    capsys.readouterr()
-    other = [files / "base.keras", "--target", files / "base.npz", *options]
-    line = one_line(capsys, "retrain", *other)
-    assert "another target" in line
-    line = one_line(capsys, "retrain", *first, "--normalize", "none")
-    assert "another normalization" in line
-    assert (tmp_path / "run" / "provenance.json").read_bytes() == before
-
-
 def test_findings_on_two_networks_are_kept_apart(files, run_dir, capsys):
     other = files / "other.keras"
     kst.build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2).save(other)

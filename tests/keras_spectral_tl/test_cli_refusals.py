@@ -157,3 +157,18 @@ def test_target_and_test_may_not_share_samples(files, tmp_path, capsys):
     how = ["--layers", "conv_1", "--out", tmp_path / "run"]
     line = one_line(capsys, "retrain", files / "base.keras", *data, *how)
     assert "share 2 samples" in line
+
+
+def test_figures_on_different_samples_are_kept_apart(files, tmp_path, capsys):
+    options = ["--layers", "conv_1", "--epochs", "1", "--out", tmp_path / "run"]
+    first = [files / "base.keras", "--target", files / "target.npz", *options]
+    assert main([str(part) for part in ("retrain", *first)]) == 0
+    assert main([str(part) for part in ("retrain", *first)]) == 0  # the same again
+    before = (tmp_path / "run" / "provenance.json").read_bytes()
+    capsys.readouterr()
+    other = [files / "base.keras", "--target", files / "base.npz", *options]
+    line = one_line(capsys, "retrain", *other)
+    assert "another target" in line
+    line = one_line(capsys, "retrain", *first, "--normalize", "none")
+    assert "another normalization" in line
+    assert (tmp_path / "run" / "provenance.json").read_bytes() == before

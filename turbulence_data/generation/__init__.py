@@ -3,8 +3,7 @@
 from turbulence_data.generation import process_pool, sample_trajectory
 """
 
-import importlib
-from typing import Any
+from turbulence_data._lazy import lazy
 
 _HOME = {
     "HISTORY": "_trajectory",
@@ -15,13 +14,4 @@ _HOME = {
     "sample_trajectory": "_trajectory",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(__name__, _HOME)

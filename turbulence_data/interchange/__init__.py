@@ -3,8 +3,7 @@
 Needs the extra `[interchange]`; importing the package alone does not.
 """
 
-import importlib
-from typing import Any
+from turbulence_data._lazy import lazy
 
 _HOME = {
     "ExportSource": "_source",
@@ -16,13 +15,4 @@ _HOME = {
     "export": "_writers",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(__name__, _HOME)

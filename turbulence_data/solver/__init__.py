@@ -3,8 +3,7 @@
 Names are imported at first use, so that a part needs only what it uses.
 """
 
-from importlib import import_module
-from typing import Any
+from turbulence_data._lazy import lazy
 
 _HOME = {
     "Drive": "_forcing",
@@ -31,9 +30,4 @@ _HOME = {
     "truncated_modes": "_modes",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy(__name__, _HOME)

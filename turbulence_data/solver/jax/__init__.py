@@ -3,16 +3,8 @@
 Names are imported at first use, since most of them need JAX.
 """
 
-from importlib import import_module
-from typing import Any
+from turbulence_data._lazy import lazy
 
-_HOME = {
-    "JaxEngine": "_engine",
-}
+_HOME = {"JaxEngine": "_engine"}
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy(__name__, _HOME)
