@@ -78,6 +78,19 @@ def test_every_entry_of_the_table_exists(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_the_drawing_shows_every_folder_and_public_module(package):
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    drawing = text.split("```text\n")[1].split("```")[0]
+    drawn = set(re.findall(r"[\w./]+", drawing))
+    folders = {
+        f"{init.parent.name}/" for init in (ROOT / package).glob("*/__init__.py")
+    }
+    modules = {path.stem for path in (ROOT / package).glob("[!_]*.py")}
+    builder = {"turbulence_data_dataset_builder"}  # of TFDS, whose name is too long
+    assert (folders | modules) - builder - drawn == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_imports_go_down(package):
     table = levels(package)
     wrong = []
