@@ -1,10 +1,8 @@
 """The example with models of one's own: what was chosen moves, all candidates run."""
 
-import functools
 import importlib.util
 from pathlib import Path
 
-import keras
 import pytest
 
 SCRIPT = Path(__file__).parent.parent.parent / "examples" / "own_model.py"
@@ -16,9 +14,6 @@ def test_both_models_go_through_the_workflow(monkeypatch, capsys):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "EPOCHS", 1)
-    # For a few steps, compiling networks of this depth takes most of the time.
-    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
-    monkeypatch.setattr(keras.Model, "compile", eager)
     module.main()
     lines = capsys.readouterr().out.splitlines()
     moved = [line for line in lines if line.startswith("moved: ")]
