@@ -3,7 +3,8 @@
 The mini tier, k_f = 16: the base networks of benchmarks/forecasts.py, seeds 0 and 3,
 trained on for 480 steps of two of their 192 samples, the rate falling from 3e-3 to 0 as
 a cosine, by AdamW with a decay of 0 (Adam) or 4 a unit of summed rate, so that
-``exp(-0.72 x 4) = .06`` is left of what no gradient holds. Nothing is chosen.
+``exp(-0.72 x 4) = .06`` is left of what no gradient holds. Nothing is chosen. "Left of
+the start" is the projection on the weights as drawn, for networks that were drawn here.
 
     python benchmarks/weight_decay.py --data data --out runs/filters
 
