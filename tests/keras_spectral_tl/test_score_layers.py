@@ -16,9 +16,15 @@ from keras_spectral_tl.scoring import (
     score_layers,
 )
 from keras_spectral_tl.scoring._holdout import unexplained
+from tests.keras_spectral_tl.planted_layers import (
+    LAYERS,
+    SHAPE,
+    answer,
+    fields,
+    network,
+    planted,
+)
 
-SHAPE = (16, 16, 2)
-LAYERS = ("conv_1", "conv_2", "conv_3")
 QUICK = HeldOutRetraining(steps=40, learning_rate=1e-2)
 
 
@@ -29,44 +35,6 @@ class Deepest:
 
     def __call__(self, model, base, target, rng):
         return ScorerResult({n: float(i) for i, n in enumerate(LAYERS)}, Cost(0))
-
-
-def network(seed=0):
-    model = build_sgs_cnn(SHAPE, num_layers=3, num_filters=4, kernel_size=3)
-    rng = np.random.default_rng(seed)
-    model.set_weights(
-        [
-            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
-            for w in model.get_weights()
-        ]
-    )
-    return model
-
-
-def answer(model, x):
-    return keras.ops.convert_to_numpy(model(x))
-
-
-def fields(num_samples, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((num_samples, *SHAPE)).astype("float32")
-
-
-def planted(layer, num_samples=12, size=0.3):
-    """Target data of a teacher that differs from the network in one layer only."""
-    student, teacher = network(), network()
-    rng = np.random.default_rng(7)
-    changed = teacher.get_layer(layer)
-    changed.set_weights(
-        [
-            w + size * w.std() * rng.standard_normal(w.shape)
-            for w in changed.get_weights()
-        ]
-    )
-    x = fields(num_samples, seed=8)
-    base_x = fields(4, seed=9)
-    base = base_x, answer(student, base_x)
-    return student, base, (x, answer(teacher, x))
 
 
 def test_one_target_sample_abstains():
