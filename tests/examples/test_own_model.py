@@ -4,8 +4,15 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from keras.src.trainers.trainer import Trainer
 
 SCRIPT = Path(__file__).parent.parent.parent / "examples" / "own_model.py"
+COMPILE = Trainer.compile
+
+
+def compiled(trainer, *arguments, **options):
+    """For a few steps, compiling networks of this depth takes most of the time."""
+    COMPILE(trainer, *arguments, **{"run_eagerly": True} | options)
 
 
 @pytest.mark.slow
@@ -14,6 +21,7 @@ def test_both_models_go_through_the_workflow(monkeypatch, capsys):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "EPOCHS", 1)
+    monkeypatch.setattr(Trainer, "compile", compiled)
     module.main()
     lines = capsys.readouterr().out.splitlines()
     moved = [line for line in lines if line.startswith("moved: ")]
