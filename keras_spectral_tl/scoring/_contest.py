@@ -302,22 +302,32 @@ class Contest:
         """Try all, and add pairs and blocks of the best layers where they are asked."""
         with self._watch as move:
             self._move, self._done = move, 0
-            self._total = len(candidates) + 2 * _WITH_RATES + _WITH_LONG
+            self._total = len(candidates) + 2 * (_WITH_RATES + _WITH_LONG)
             self._each(candidates, self._first)
+            self._refine(candidates)
             if joined:
                 more = self._joined(candidates)
-                self._total += len(more)
+                self._total = self._done + 4 * len(more)
                 self._each(more, self._first)
+                self._refine(more)
                 candidates += more
-            trained = [c for c in candidates if c.short]
-            # What has the most weights has hardly begun after a short trial.
-            most = max((c.parameters for c in trained), default=0)
-            slow = [c for c in trained if c.parameters == most]
-            known = [c for c in slow if not c.arm.is_new]
-            if self._effort.rate is None:
-                more = [*known, *self._spoiled(trained)]
-                self._each(_with(_leading(trained, _WITH_RATES), more), self._rates)
-            self._each(_with(_leading(trained, _WITH_LONG), slow), self._longer)
+
+    def _refine(self, candidates: Sequence[Candidate]) -> None:
+        """Try other rates and more steps where that may decide.
+
+        Longer trials are for the best arms and the best single layers, which need more
+        steps the further they are from the output, and for whatever has the most
+        weights, which has hardly begun after a short trial.
+        """
+        trained = [c for c in candidates if c.short]
+        most = max((c.parameters for c in trained), default=0)
+        slow = [c for c in trained if c.parameters == most]
+        if self._effort.rate is None:
+            more = [c for c in slow if not c.arm.is_new] + self._spoiled(trained)
+            self._each(_with(_leading(trained, _WITH_RATES), more), self._rates)
+        layers = [c for c in trained if isinstance(c.arm.layers, str)]
+        more = [*_leading(layers, _WITH_LONG), *slow]
+        self._each(_with(_leading(trained, _WITH_LONG), more), self._longer)
 
     def _spoiled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return arms that are behind a part of themselves: their rate is too high."""
@@ -347,12 +357,18 @@ class Contest:
         }
         for name, bench in {c.normalization: c.trials for c in candidates}.items():
             own = [c for c in candidates if c.normalization == name and c.short]
-            ranked = [c.arm.label for c in _leading(own, len(own))]
+            own = sorted(own, key=self._reached, reverse=True)
+            ranked = [c.arm.label for c in own]
             for arm in joined_arms(self._model, ranked):
                 names = freezing.select_layers(self._model, arm.layers).variables
                 if names not in known:
                     found.append(Candidate(arm, bench, name))
         return found
+
+    def _reached(self, candidate: Candidate) -> tuple[bool, float]:
+        """Return whether there is a long trial, and what the retraining would reach."""
+        reached = float(np.mean(progressed(candidate, self._effort)))
+        return candidate.long is not None, reached
 
     def _each(self, candidates: Sequence[Candidate], plan: Any) -> None:
         for bench in dict.fromkeys(c.trials for c in candidates):
