@@ -65,8 +65,9 @@ def forecast(
 
     The model is not changed. Every arm is tried for 48 steps of one sample on some of
     the target samples and tested on others; the best six also at three times and a
-    third of the rate, the best four for 160 steps (fewer on fields of more than 4,096
-    points). From what the longer trials add follows what the whole retraining will:
+    third of the rate, the best four and the best four single layers for 160 steps
+    (fewer on fields of more than 4,096 points). From what the longer trials add follows
+    what the whole retraining will:
 
         E(n) = E(160) - (E(48) - E(160)) (160^-.8 - n^-.8) / (48^-.8 - 160^-.8)
 
