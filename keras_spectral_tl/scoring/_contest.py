@@ -408,7 +408,7 @@ class Contest:
             trial = self._try(
                 candidate, run, power, 1.0 if power > lowest else math.inf
             )
-            if trial.correlation >= known:
+            if not trial.stopped and trial.correlation >= known:
                 break
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
