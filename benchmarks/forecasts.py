@@ -2,7 +2,7 @@
 
 For each setting: the forecast, made first; then every arm retrained by its recipe;
 those within .03 of the best also at a third and three times the rate. Correlation on
-150 unseen target snapshots and on unseen base snapshots. Choices (the relative rate,
+50 unseen target snapshots and on unseen base snapshots. Choices (the relative rate,
 the exponent, lengths of trials, the scatter) were made with seed 0 in view; seed 3 was
 first forecast after that.
 
