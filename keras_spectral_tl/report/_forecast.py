@@ -43,7 +43,7 @@ def forecast_answer(
     sure = (
         f"It cannot be told from {', '.join(ties[:3])}{more}, so the cheapest is taken."
         if ties
-        else f"Sample by sample it is ahead of the other {len(arms) - 1} ways to retrain."
+        else f"Sample by sample it is ahead of the other {len(arms) - 1} ways."
     )
     low, high = (number(row[f"correlation_{end}"]) for end in ("low", "high"))
     gain = (
