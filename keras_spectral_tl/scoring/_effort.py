@@ -198,7 +198,7 @@ def usual_path(kernels: Sequence[NDArray[Any]]) -> float:
     """Return the path of the retraining that scores stand for where none is named.
 
     500 steps of an Adam that falls as a cosine from a quarter of `usual_rate` of one
-    kernel: 3e-4 for 64 channels of 5 x 5 points, 7e-4 for 16. From there a network
+    kernel: 1.5e-4 for 64 channels of 5 x 5 points, 7e-4 for 16. From there a network
     that has to mend its amplitude first does not lose its pattern.
 
     Args:
