@@ -223,7 +223,7 @@ def test_points_without_weight_do_not_train_and_the_loss_is_saved(tmp_path) -> N
         optimizer=keras.optimizers.Adam(0.2),
         epochs=300,
     )
-    kernel = float(ops.squeeze(result.model.get_layer("gain").kernel))
+    kernel = ops.convert_to_numpy(result.model.get_layer("gain").kernel).item()
     assert kernel == pytest.approx(3, rel=1e-2)
     result.model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
