@@ -12,8 +12,6 @@ the curves are, once without the slope in k that they share. No choice is made h
 Results that are in the output directory already are not made again.
 """
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -27,7 +25,7 @@ from filters_of import (
     retrained,
     with_weights,
 )
-from score_sweeps import Workshop, read_json, write_json
+from score_sweeps import Workshop, opened, read_json, write_json
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import spectra
@@ -108,14 +106,10 @@ def table(done: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, default=Path("runs/filters"))
-    arguments = parser.parse_args()
-    workshop = Workshop(arguments.data, arguments.out)
-    path = arguments.out / "filter_consistency.json"
+    workshop, out = opened(__doc__, "runs/filters")
+    path = out / "filter_consistency.json"
     done = read_json(path)
-    rate = chosen_rate(read_json(arguments.out / "filters_of.json"), LAYER)
+    rate = chosen_rate(read_json(out / "filters_of.json"), LAYER)
     for seed in map(str, SEEDS):
         if seed not in done:
             found = networks(workshop, int(seed), rate)

@@ -18,7 +18,6 @@ on every third of the 50 test samples, of which no choice is made. (The first ar
 Results that are in the output directory already are not made again.
 """
 
-import argparse
 import itertools
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from typing import Any
 import keras
 import numpy as np
 from score_settings import Setting
-from score_sweeps import Arrays, Workshop, read_json, write_arrays, write_json
+from score_sweeps import Arrays, Workshop, opened, read_json, write_arrays, write_json
 
 import keras_spectral_tl as kst
 import turbulence_data
@@ -194,12 +193,8 @@ def table(done: dict[str, Any], figure: str = "cc") -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, default=Path("runs/filters"))
-    arguments = parser.parse_args()
-    workshop = Workshop(arguments.data, arguments.out)
-    done = run(workshop, arguments.out / "filters_of.json")
+    workshop, out = opened(__doc__, "runs/filters")
+    done = run(workshop, out / "filters_of.json")
     for figure in ("cc", "spectrum_rmse"):
         print(f"\n{figure}\n{table(done, figure)}")
 

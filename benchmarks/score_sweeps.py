@@ -1,5 +1,6 @@
 """Base networks, target samples and measured sweeps of the settings, kept on disk."""
 
+import argparse
 import fcntl
 import json
 import math
@@ -114,6 +115,15 @@ class Workshop:
             "controls": {row["layer"]: _figures(row) for row in controls},
             "parameters": {row["layer"]: row["num_parameters"] for row in rows},
         }
+
+
+def opened(description: str, out: str) -> tuple[Workshop, Path]:
+    """The workshop and the folder of results that the command line names."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path(out))
+    arguments = parser.parse_args()
+    return Workshop(arguments.data, arguments.out), arguments.out
 
 
 def retrain_options(setting: Setting) -> dict[str, Any]:

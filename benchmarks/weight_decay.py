@@ -11,14 +11,13 @@ the start" is the projection on the weights as drawn, for networks that were dra
 Networks and results that are in the output directory already are not made again.
 """
 
-import argparse
 import itertools
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from score_sweeps import Workshop, read_json, write_arrays, write_json
+from score_sweeps import Workshop, opened, read_json, write_arrays, write_json
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import spectra
@@ -117,12 +116,8 @@ def table(done: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, default=Path("runs/filters"))
-    arguments = parser.parse_args()
-    workshop = Workshop(arguments.data, arguments.out)
-    print(table(run(workshop, arguments.out / "weight_decay.json")))
+    workshop, out = opened(__doc__, "runs/filters")
+    print(table(run(workshop, out / "weight_decay.json")))
 
 
 if __name__ == "__main__":

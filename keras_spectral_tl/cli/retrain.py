@@ -151,7 +151,7 @@ def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
 
 
 class _Plan(NamedTuple):
-    """What to retrain, what that is called, and numbers of a forecast."""
+    """Layers to retrain, with the label and the numbers of a forecast."""
 
     layers: Any
     label: str | None = None

@@ -395,13 +395,13 @@ class Contest:
         values = part.gradient.function.values
         candidate.parameters = part.gradient.function.num_parameters
         candidate.step = part.step
-        usual = usual_rate(values, self._kernels)
-        if any(np.ndim(value) > 1 for value in values) and not candidate.arm.is_new:
+        new, given = candidate.arm.is_new, self._effort.rate
+        candidate.rate = given or usual_rate(values, self._kernels)
+        if given is None and not new and any(np.ndim(value) > 1 for value in values):
             # Kernels change their outputs by as much as their inputs are large.
-            usual /= candidate.trials.larger_inputs(part)
-        candidate.rate = self._effort.rate or usual
+            candidate.rate /= candidate.trials.larger_inputs(part)
         # A rate that spoils what the network knows is too high for its inputs.
-        free = self._effort.rate is None and not candidate.arm.is_new
+        free = given is None and not new
         lowest = -_MOST_LOWER if free else 0
         known = candidate.trials.unchanged().correlation
         for power in range(0, lowest - 1, -1):

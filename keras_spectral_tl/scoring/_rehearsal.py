@@ -292,31 +292,31 @@ class Workbench:
         fit = self._places(split.fit)
         inputs = rows_of(part.inputs, fit)
 
-        def slope(values: Array, rows: Rows) -> Array:
+        def weight_of(rows: Rows) -> Array:
             weight = np.broadcast_to(split.fit_mask, (len(rows), *split.fit_mask.shape))
-            if self._weight is not None:
-                weight = weight * self._weight[fit[rows]]
+            return weight if self._weight is None else weight * self._weight[fit[rows]]
+
+        def slope(values: Array, rows: Rows) -> Array:
+            weight = weight_of(rows)
             weight = weight / max(float(np.sum(weight)), 1.0) / self._size
             return part.gradient(
                 values, rows_of(inputs, rows), self._y[fit[rows]], weight
             )
 
-        first = np.unique(order)[:_CHECKED]
-
-        def error(outputs: Array) -> float:
+        def error(outputs: Array, rows: Rows) -> float:
             with np.errstate(over="ignore", invalid="ignore"):
-                difference = (outputs - self._y[fit[first]]) * split.fit_mask
-                return float(np.mean(difference**2))
-
-        before = error(self._network.outputs[fit[first]])
+                difference = outputs - self._y[fit[rows]]
+                return float(np.sum(weight_of(rows) * difference**2))
 
         def watch(number: int, values: Array) -> None:
             if give_up == math.inf or number != len(rates) // 3:
                 return
+            first = np.unique(order)[:_CHECKED]
+            before = error(self._network.outputs[fit[first]], first)
             now = part.gradient.outputs(
                 values, rows_of(inputs, first), self._batch_size
             )
-            if not error(now) <= give_up * before:
+            if not error(now, first) <= give_up * before:
                 raise RateTooHighError(number)
 
         return adam(slope, part.gradient.values, order, rates, watch)

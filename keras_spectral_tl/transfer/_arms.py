@@ -192,12 +192,12 @@ class Candidate:
 
     @property
     def layers(self) -> Any:
-        """What trains, as `freezing.select_layers` or `retrain` take it."""
+        """Selector of what trains, for `freezing.select_layers` or `retrain`."""
         return list(self.places) if self.selector is None else self.selector
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing trains: the network unchanged, or times a gain."""
+        """True where nothing trains: the network unchanged, or times a gain."""
         return isinstance(self.selector, freezing.OutputGain) or (
             self.selector is not None and not Arm(self.label, self.selector).trains
         )

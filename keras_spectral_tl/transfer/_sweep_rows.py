@@ -85,7 +85,7 @@ class Search:
 
     @property
     def chooses_rates(self) -> bool:
-        """Whether rows differ in their learning rates."""
+        """True where rows differ in their learning rates."""
         return bool(self.rates) or list(self.factors) != [1.0]
 
     def options(

@@ -247,7 +247,7 @@ class EnsembleConfig:
 
     @property
     def features(self) -> Features:
-        """What an example holds."""
+        """Features of an example."""
         return features_of_flow(self.flow)
 
     @property
