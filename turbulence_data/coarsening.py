@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import as_pair, check_kind
 from turbulence_data.config import TwoLayerConfig
-from turbulence_data.solver._fields import check_layers
 from turbulence_data.solver._grid import (
     Field,
     Grid,
+    check_layers,
     resize,
     to_physical,
     to_spectral,

@@ -17,22 +17,20 @@ from turbulence_data._checks import (
     check_positive,
 )
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver._fields import (
-    check_field,
-    field_shape,
-    jacobian_hat,
-    padded_points,
-    streamfunction_hat,
-    velocity_hat,
-)
 from turbulence_data.solver._forcing import Drive, Forcing, ForcingLike, as_forcing
 from turbulence_data.solver._grid import (
     Field,
     FieldHat,
     Grid,
+    check_field,
+    field_shape,
+    jacobian_hat,
+    padded_points,
     resize,
+    streamfunction_hat,
     to_physical,
     to_spectral,
+    velocity_hat,
 )
 from turbulence_data.solver._modes import Modes, truncated_modes
 

@@ -1,7 +1,6 @@
 """Choose layers of a model, freeze and unfreeze them, and prove what did not move."""
 
 from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl.freezing._added_parts import LowRankOf, NewWeights, OutputGain
 from keras_spectral_tl.freezing._changes import (
     freeze_layers,
     layer_hashes,
@@ -14,7 +13,10 @@ from keras_spectral_tl.freezing._parts import (
     BiasesOf,
     Depth,
     KernelsOf,
+    LowRankOf,
+    NewWeights,
     NormalizationOf,
+    OutputGain,
     StatisticsOf,
 )
 from keras_spectral_tl.freezing._selection import Selector, select_layers

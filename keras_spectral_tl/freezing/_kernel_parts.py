@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import real_array, whole_number
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._keras_internals import add_weight_when_built
-from keras_spectral_tl.freezing._added_parts import AddedPart
+from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.layers import PeriodicConv2D
 
 Array = NDArray[np.float64]

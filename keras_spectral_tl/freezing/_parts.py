@@ -1,14 +1,16 @@
-"""Parts of layers to choose: kernels, biases, normalization, statistics."""
+"""Parts of layers to choose: their own weights, and some made for a retraining."""
 
 import abc
 import dataclasses
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.calls import in_call_order
+from keras_spectral_tl._graph.layers import symbolic_inputs
 from keras_spectral_tl._keras_internals import own_trainable_variables
 
 
@@ -174,3 +176,209 @@ class StatisticsOf(Part):
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
         """Return whether it is a moving average."""
         return weight.startswith("moving_")
+
+
+_GAIN = "output_gain"
+
+
+@dataclasses.dataclass(frozen=True)
+class AddedPart(Part):
+    """Weights that layers do not have of themselves and are given to be trained."""
+
+    @abc.abstractmethod
+    def prepare(self, layers: Mapping[str, keras.Layer]) -> None:
+        """Give the weights to these layers, by name, which are changed in place.
+
+        They compute the same afterwards.
+
+        Raises:
+            ValueError: If a layer cannot have them.
+        """
+
+    def everywhere(self) -> Any:
+        """Return the selector of all layers that the part is meant for."""
+        return KernelsOf()
+
+
+@dataclasses.dataclass(frozen=True)
+class LowRankOf(AddedPart):
+    """A trainable update of low rank, beside kernels that stay as they are.
+
+    kernel + (alpha / rank) a b, with a of shape (..., rank), b of shape (rank, outputs)
+    and b = 0 at first. Keras offers it for Dense, EinsumDense, Embedding, and in newer
+    versions for convolutions (their `enable_lora`). `transfer.retrain` adds the update
+    to its copy of the model; elsewhere call `prepare` first.
+
+    Args:
+        layers: The layers, see `freezing.select_layers`; None means all.
+        rank: Rank of the update, at least 1.
+
+    Raises:
+        TypeError, ValueError: If the rank is not a positive int; on use, if a layer
+            cannot have such an update.
+
+    References:
+        Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
+        https://doi.org/10.48550/arXiv.2106.09685
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> dense = keras.layers.Dense(4, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> update = LowRankOf("hidden", rank=2)
+        >>> update.prepare({"hidden": dense})
+        >>> select_layers(model, update).num_trainable == 3 * 2 + 2 * 4
+        True
+    """
+
+    rank: int = 4
+
+    def __post_init__(self) -> None:
+        whole_number("rank", self.rank, at_least=1)
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether it is one of the two factors."""
+        return weight.startswith("lora_")
+
+    def advice(self) -> str:
+        """Return what to do where a model has no such part."""
+        return (
+            "No low-rank update is enabled there. transfer.retrain adds it to its copy "
+            "of the model; elsewhere call layer.enable_lora(rank) after building."
+        )
+
+    def prepare(self, layers: Mapping[str, keras.Layer]) -> None:
+        """Enable the update in the given layers, which are changed in place.
+
+        Raises:
+            ValueError: If Keras offers none for a layer.
+        """
+        for name, layer in layers.items():
+            if not hasattr(layer, "enable_lora"):
+                raise ValueError(
+                    f"Keras {keras.__version__} offers no low-rank update for layer "
+                    f"{name!r} ({type(layer).__name__}). Choose layers that have an "
+                    "enable_lora method, such as Dense and EinsumDense."
+                )
+        for name, layer in layers.items():
+            if not layer.lora_enabled:  # by its name: equal calls give equal bits
+                seed = zlib.crc32(name.encode())
+                first = keras.initializers.HeUniform(seed)
+                layer.enable_lora(self.rank, a_initializer=first)
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputGain(Part):
+    """The gain of a model's output alone: outputs = gain * model(inputs).
+
+    `transfer.retrain` puts the gain behind its copy of the model; elsewhere call
+    `prepare` first. Together with layers it lets their training begin at the right
+    amplitude. The closed form for the mean squared error is `transfer.fit_output_gain`.
+
+    Args:
+        layers: Not needed: there is one output.
+        initial: First value of the gain, not 0.
+
+    Raises:
+        TypeError: If the first value is not a number.
+        ValueError: If it is 0, with which nothing in front could learn, or not finite.
+
+    Example:
+        >>> from keras_spectral_tl.freezing import select_layers
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> scaled = OutputGain(initial=0.5).prepare(model)
+        >>> select_layers(scaled, OutputGain()).num_trainable
+        1
+    """
+
+    initial: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not real_number("initial", self.initial):
+            raise ValueError(
+                "Expected initial, the first value of the gain, as a number other than "
+                "0: behind a gain of 0 nothing can learn. Received 0."
+            )
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether it is the gain."""
+        return weight == _GAIN
+
+    def advice(self) -> str:
+        """Return what to do where a model has no such part."""
+        return (
+            "The model has no output gain. transfer.retrain puts one behind its copy; "
+            "elsewhere use OutputGain().prepare(model)."
+        )
+
+    def prepare(self, model: keras.Model) -> keras.Model:
+        """Return a model that multiplies the output of `model`, whose layers it shares.
+
+        Raises:
+            ValueError: If the input shape of `model` is not known.
+        """
+        inputs = keras.tree.map_structure(
+            lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
+            symbolic_inputs(model, unknown=None),
+        )
+        outputs = ScalarGain(self.initial, name=_GAIN)(model(inputs))
+        return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
+
+
+@dataclasses.dataclass(frozen=True)
+class NewWeights(Part):
+    """All weights of layers, trained from newly drawn values.
+
+    `transfer.retrain` draws them in its copy of the model, each by the initializer of
+    its layer. Of all layers it is a training from scratch.
+
+    Args:
+        layers: The layers, see `freezing.select_layers`; None means all.
+        seed: A non-negative int, from which the values follow.
+
+    Raises:
+        TypeError, ValueError: If the seed is not a non-negative int.
+
+    Example:
+        >>> from keras_spectral_tl.transfer import retrain
+        >>> dense = keras.layers.Dense(1, name="hidden")
+        >>> model = keras.Sequential([keras.Input((3,)), dense])
+        >>> x = keras.ops.ones((4, 3))
+        >>> retrain(model, (x, x[:, :1]), NewWeights(), epochs=1).trained
+        ('hidden',)
+    """
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole_number("seed", self.seed, at_least=0)
+
+    def accepts(self, layer: keras.Layer, weight: str) -> bool:
+        """Return whether training changes it."""
+        return not weight.startswith("moving_")
+
+
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class ScalarGain(keras.layers.Layer):
+    """Multiplies its input by one trainable number."""
+
+    def __init__(self, initial: float = 1.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.initial = float(initial)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make this layer again."""
+        return {**super().get_config(), "initial": self.initial}
+
+    def build(self, input_shape: Any) -> None:
+        """Create the gain."""
+        start = keras.initializers.Constant(self.initial)
+        self.gain = self.add_weight(shape=(), name=_GAIN, initializer=start)
+
+    def call(self, inputs: Any) -> Any:
+        """Return gain * inputs."""
+        return inputs * keras.ops.cast(self.gain, inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the input."""
+        return input_shape

@@ -7,20 +7,23 @@ from keras_spectral_tl.transfer._baselines import (
     from_scratch,
     retrain_all,
 )
-from keras_spectral_tl.transfer._learning_rates import LearningRates
-from keras_spectral_tl.transfer._normalization import (
-    ChannelStatistics,
-    RefitNormalizationLayers,
-    RefitOnTarget,
+from keras_spectral_tl.transfer._options import (
+    HeldOutStopping,
+    LearningRates,
+    RetrainOptions,
 )
-from keras_spectral_tl.transfer._options import HeldOutStopping, RetrainOptions
 from keras_spectral_tl.transfer._result import (
     RetrainResult,
     SweepResult,
     load_retrained,
 )
 from keras_spectral_tl.transfer._retrain import retrain
-from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._samples import (
+    ChannelStatistics,
+    RefitNormalizationLayers,
+    RefitOnTarget,
+    Samples,
+)
 from keras_spectral_tl.transfer._sweep import oracle_sweep
 
 __all__ = [

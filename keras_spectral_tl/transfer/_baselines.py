@@ -17,8 +17,7 @@ from keras_spectral_tl._graph.layers import (
 )
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, watched
-from keras_spectral_tl.transfer._learning_rates import LearningRates
-from keras_spectral_tl.transfer._options import RetrainOptions
+from keras_spectral_tl.transfer._options import LearningRates, RetrainOptions
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
 from keras_spectral_tl.transfer._retrain import (
     check_fit,

@@ -30,8 +30,11 @@ from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._arms import Candidate
-from keras_spectral_tl.transfer._learning_rates import first_rate, scaled_optimizer
-from keras_spectral_tl.transfer._options import RetrainOptions
+from keras_spectral_tl.transfer._options import (
+    RetrainOptions,
+    first_rate,
+    scaled_optimizer,
+)
 from keras_spectral_tl.transfer._result import measured, quality
 from keras_spectral_tl.transfer._retrain import (
     Trainee,

@@ -8,7 +8,7 @@ import pytest
 import turbulence_data as td
 from tests.fuzz.junk import DOCUMENTED, fuzz
 from turbulence_data import closures, diagnostics, generation, interchange
-from turbulence_data.a_posteriori._scores import correlations
+from turbulence_data.a_posteriori._statistics import correlations
 
 RNG = np.random.default_rng(0)
 FIELD = RNG.normal(size=(8, 8))

@@ -11,8 +11,7 @@ from turbulence_data import FlowConfig, Normalization, RandomVorticity, evolve
 from turbulence_data.a_posteriori import run_ensemble
 from turbulence_data.closures import ClippedBackscatter
 from turbulence_data.filtering import les_flow
-from turbulence_data.solver._fields import streamfunction_of
-from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._grid import Grid, streamfunction_of
 
 FLOW = les_flow(FlowConfig(64, 300.0, forcing_wavenumber=4, beta=1.0), 24)
 NORMALIZATION = Normalization((0.01, 0.4), (-0.02, 2.5), (0.03, 1.5))

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from turbulence_data.solver.jax._gathering import Gathering
+from turbulence_data.solver.jax._engine import Gathering
 
 
 def calls_together(gathering, members, rounds, work, key="same"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.callbacks import ActivationSpectra, KernelSpectra
-from keras_spectral_tl.callbacks._recording import write_arrays
+from keras_spectral_tl.callbacks._spectra import write_arrays
 from keras_spectral_tl.spectra import activation_spectra, kernel_spectra
 from tests.keras_spectral_tl.common import noise
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_spectral_tl.callbacks import ActivationSpectra, KernelSpectra, _recording
-from keras_spectral_tl.callbacks._recording import TimeBudget
+from keras_spectral_tl.callbacks import ActivationSpectra, KernelSpectra, _spectra
+from keras_spectral_tl.callbacks._spectra import TimeBudget
 from keras_spectral_tl.plotting._style import enlarged, to_rgb
 from keras_spectral_tl.spectra import activation_spectra, kernel_spectra
 from tests.keras_spectral_tl.common import noise
@@ -157,7 +157,7 @@ def test_an_exception_leaves_the_model_exactly_as_it_was(
     if where == "activation":
         vars(model.layers[0])["activation"] = failing
     else:
-        monkeypatch.setattr(_recording, "write_arrays", failing)
+        monkeypatch.setattr(_spectra, "write_arrays", failing)
     before = state_of(model)
     with pytest.raises(Stop):
         callback.on_epoch_end(0, {})

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from turbulence_data.solver._fields import jacobian_hat, padded_points
-from turbulence_data.solver._grid import Grid, to_spectral
+from turbulence_data.solver._grid import Grid, jacobian_hat, padded_points, to_spectral
 from turbulence_data.solver._modes import padded_modes, truncated_modes
+from turbulence_data.solver.fftw import _advection
 from turbulence_data.solver.fftw import _advection as advection
-from turbulence_data.solver.fftw import _pair_transform as pair_transform
 from turbulence_data.solver.fftw import _pointwise as kernels
 from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
 from turbulence_data.solver.fftw._advection import Advection
@@ -101,7 +100,7 @@ def test_a_column_major_field_gives_the_same_bits(monkeypatch, module):
 
 @pytest.mark.parametrize("shape", [(256, 256), (301, 264)])
 def test_threads_do_not_change_a_bit(monkeypatch, shape):
-    monkeypatch.setattr(pair_transform, "_FEWEST_POINTS_FOR_THREADS", 0)
+    monkeypatch.setattr(_advection, "_FEWEST_POINTS_FOR_THREADS", 0)
     modes, hat = modes_and_field(shape, truncated_modes)
     one, two = (tendency(modes, hat, threads=threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)

@@ -7,8 +7,7 @@ import pytest
 
 from turbulence_data.config import FlowConfig
 from turbulence_data.solver._equation import RightHandSide
-from turbulence_data.solver._fields import jacobian_hat
-from turbulence_data.solver._grid import Grid, resize, to_spectral
+from turbulence_data.solver._grid import Grid, jacobian_hat, resize, to_spectral
 from turbulence_data.solver._modes import padded_modes, truncated_modes
 from turbulence_data.solver._vorticity import VorticityEquation
 from turbulence_data.solver.fftw._engine import FftwEngine, FftwOperations

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from turbulence_data.solver._fields import (
+from turbulence_data.solver._grid import (
+    Grid,
     jacobian_hat,
     padded_points,
+    resize,
     streamfunction_hat,
     streamfunction_of,
+    to_physical,
+    to_spectral,
     velocity_hat,
 )
-from turbulence_data.solver._grid import Grid, resize, to_physical, to_spectral
 
 ROUND_OFF = 1e-13  # relative to the largest term; a handful of FFTs
 SHAPES = [(32, 32), (33, 33), (48, 32), (24, 35)]

@@ -8,10 +8,10 @@ import pytest
 
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._modes import padded_modes, truncated_modes
-from turbulence_data.solver.fftw import _pair_transform as pair_transform
+from turbulence_data.solver.fftw import _advection
 from turbulence_data.solver.fftw import _pointwise as kernels
 from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
-from turbulence_data.solver.fftw._pair_transform import PairTransform, batches
+from turbulence_data.solver.fftw._advection import PairTransform, batches
 
 ROUND_OFF = 1e-13  # two transforms of O(1) fields
 # From 100 rows or 100 resolved columns on there are several batches, equal or not.
@@ -63,7 +63,7 @@ def nothing(z):
 @pytest.fixture
 def any_grid(monkeypatch):
     """Threads are used on grids of any size."""
-    monkeypatch.setattr(pair_transform, "_FEWEST_POINTS_FOR_THREADS", 0)
+    monkeypatch.setattr(_advection, "_FEWEST_POINTS_FOR_THREADS", 0)
 
 
 @pytest.mark.parametrize("number", [1, 2, 31, 33, 86, 171, 1000])
@@ -230,13 +230,13 @@ def test_what_the_process_measured_before_is_not_used_and_not_forgotten(monkeypa
     lines = pyfftw.zeros_aligned((130, 301), complex)
     pyfftw.FFTW(lines, lines.copy(), (1,), flags=("FFTW_MEASURE",))
     measured, seen = pyfftw.export_wisdom(), []
-    real_plan = pair_transform.plan
+    real_plan = _advection.plan
 
     def watched_plan(*arguments):
         seen.append(pyfftw.export_wisdom())
         return real_plan(*arguments)
 
-    monkeypatch.setattr(pair_transform, "plan", watched_plan)
+    monkeypatch.setattr(_advection, "plan", watched_plan)
     Loaded((130, 301))
     assert wisdom(pyfftw.export_wisdom()) == wisdom(measured)
     pyfftw.forget_wisdom()

@@ -5,8 +5,8 @@ import pytest
 
 from turbulence_data.solver._grid import Grid, to_physical, to_spectral
 from turbulence_data.solver._modes import Modes, padded_modes, truncated_modes
+from turbulence_data.solver.fftw import _advection
 from turbulence_data.solver.fftw import _advection as advection
-from turbulence_data.solver.fftw import _pair_transform as pair_transform
 from turbulence_data.solver.fftw import _pointwise as kernels
 from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
 from turbulence_data.solver.fftw._advection import Advection
@@ -121,7 +121,7 @@ def test_numpy_and_numba_give_the_same_bits(monkeypatch, shape, dtype):
 
 
 def test_threads_do_not_change_a_bit_in_single_precision(monkeypatch):
-    monkeypatch.setattr(pair_transform, "_FEWEST_POINTS_FOR_THREADS", 0)
+    monkeypatch.setattr(_advection, "_FEWEST_POINTS_FOR_THREADS", 0)
     modes = truncated_modes(Grid((256, 300)), "float32")
     hat = modes.from_physical(np.random.default_rng(1).standard_normal((256, 300)))
     one, two = (tendency(modes, hat, threads=threads) for threads in (1, 2))

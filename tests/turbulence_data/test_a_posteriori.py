@@ -17,7 +17,8 @@ from turbulence_data.a_posteriori import (
 )
 from turbulence_data.a_posteriori._comparison import default_bands, with_uncertainty
 from turbulence_data.a_posteriori._reference import EnsembleRun
-from turbulence_data.a_posteriori._scores import (
+from turbulence_data.a_posteriori._statistics import (
+    ReferenceStatistics,
     band_errors,
     correlations,
     decorrelation_times,
@@ -27,7 +28,6 @@ from turbulence_data.a_posteriori._scores import (
     tail_probability,
     thirds,
 )
-from turbulence_data.a_posteriori._statistics import ReferenceStatistics
 from turbulence_data.closures import (
     ClippedBackscatter,
     DynamicSmagorinsky,

@@ -19,8 +19,7 @@ from turbulence_data.closures import (
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import filtered_dns
 from turbulence_data.solver._evolve import evolve
-from turbulence_data.solver._fields import streamfunction_of
-from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._grid import Grid, streamfunction_of
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._modes import padded_modes
 from turbulence_data.solver._vorticity import VorticityEquation

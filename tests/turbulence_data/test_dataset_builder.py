@@ -32,7 +32,7 @@ from turbulence_data.generation import (
     process_pool,
     sample_trajectory,
 )
-from turbulence_data.generation._features import EXTRA_FIELDS, FIELDS, SCALARS
+from turbulence_data.generation._records import EXTRA_FIELDS, FIELDS, SCALARS
 from turbulence_data.generation._store import TrajectoryStore
 
 TINY = EnsembleConfig(

@@ -17,8 +17,14 @@ from turbulence_data.diagnostics import (
     variance_spectrum,
 )
 from turbulence_data.diagnostics._spectra import shell_sum
-from turbulence_data.solver._fields import jacobian_hat, streamfunction_of
-from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
+from turbulence_data.solver._grid import (
+    Grid,
+    jacobian_hat,
+    resample,
+    streamfunction_of,
+    to_physical,
+    to_spectral,
+)
 
 ROUND_OFF = 1e-12  # relative; sums over a few thousand modes
 SHAPES = [(32, 32), (33, 33), (48, 32), (24, 35)]

@@ -15,8 +15,13 @@ from turbulence_data.diagnostics import (
     transfer_spectrum,
 )
 from turbulence_data.solver._evolve import evolve
-from turbulence_data.solver._fields import jacobian_hat
-from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
+from turbulence_data.solver._grid import (
+    Grid,
+    jacobian_hat,
+    resample,
+    to_physical,
+    to_spectral,
+)
 
 ROUND_OFF = 1e-12  # relative to the sum of magnitudes, over a few thousand modes
 TWO_PI = 2 * np.pi

@@ -16,8 +16,14 @@ from turbulence_data.filtering import (
     sharp_filter,
 )
 from turbulence_data.flows import named_flow
-from turbulence_data.solver._fields import jacobian_hat, streamfunction_of
-from turbulence_data.solver._grid import Grid, resize, to_physical, to_spectral
+from turbulence_data.solver._grid import (
+    Grid,
+    jacobian_hat,
+    resize,
+    streamfunction_of,
+    to_physical,
+    to_spectral,
+)
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._modes import padded_modes, truncated_modes
 from turbulence_data.solver._vorticity import VorticityEquation

@@ -10,9 +10,9 @@ import xarray
 
 from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfig
 from turbulence_data.generation import InProcessExecutor, content_hash
-from turbulence_data.generation._features import SCALARS
+from turbulence_data.generation._records import SCALARS
 from turbulence_data.interchange import ExportSource, export
-from turbulence_data.interchange._writers import examples_of
+from turbulence_data.interchange._export import examples_of
 
 ENSEMBLE = EnsembleConfig(
     flow=FlowConfig((32, 48), 100.0, beta=0.1, lengths=(2 * np.pi, 4 * np.pi)),

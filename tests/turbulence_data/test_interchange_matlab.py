@@ -18,7 +18,7 @@ from turbulence_data.interchange import (
     MatlabVariable,
     check_conventions,
 )
-from turbulence_data.interchange._conventions import ConventionError
+from turbulence_data.interchange._matlab import ConventionError
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._initial_conditions import RandomVorticity
 

@@ -9,7 +9,7 @@ import pytest
 from turbulence_data.config import FlowConfig
 from turbulence_data.diagnostics import energy
 from turbulence_data.generation._ensemble import EnsembleConfig, config_hash
-from turbulence_data.generation._features import FIELDS
+from turbulence_data.generation._records import FIELDS
 from turbulence_data.generation._statistics import (
     EnsembleStatistics,
     autocorrelation,

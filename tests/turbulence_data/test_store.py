@@ -14,7 +14,7 @@ from turbulence_data.generation._ensemble import (
     config_hash,
     plain_config,
 )
-from turbulence_data.generation._features import FIELDS, SCALARS
+from turbulence_data.generation._records import FIELDS, SCALARS
 from turbulence_data.generation._store import TrajectoryStore
 from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._forcing import RingForcing

@@ -10,8 +10,13 @@ from turbulence_data.filtering import (
     sharp_filter,
     subgrid_stresses,
 )
-from turbulence_data.solver._fields import streamfunction_of
-from turbulence_data.solver._grid import Grid, resample, to_physical, to_spectral
+from turbulence_data.solver._grid import (
+    Grid,
+    resample,
+    streamfunction_of,
+    to_physical,
+    to_spectral,
+)
 from turbulence_data.solver._initial_conditions import RandomVorticity
 
 # Sums over some thousand modes, two derivatives: relative to the largest value.

@@ -24,11 +24,11 @@ from turbulence_data.generation import (
     process_pool,
     sample_trajectory,
 )
-from turbulence_data.generation._features import in_order
+from turbulence_data.generation._records import in_order
 from turbulence_data.generation._statistics import EnsembleStatistics
 from turbulence_data.generation._trajectory import examples_of
 from turbulence_data.input_pipeline import batches
-from turbulence_data.interchange._source import ExportSource, trajectory_tables
+from turbulence_data.interchange._export import ExportSource, trajectory_tables
 from turbulence_data.solver._grid import Grid, resample
 
 DAY = 86_400.0

@@ -16,8 +16,13 @@ from numpy.typing import NDArray
 
 from turbulence_data._files import write_bytes
 from turbulence_data.a_posteriori._reference import EnsembleRun, Reference, run_ensemble
-from turbulence_data.a_posteriori._scores import Bands, correlations, thirds
-from turbulence_data.a_posteriori._statistics import ReferenceStatistics, RunStatistics
+from turbulence_data.a_posteriori._statistics import (
+    Bands,
+    ReferenceStatistics,
+    RunStatistics,
+    correlations,
+    thirds,
+)
 from turbulence_data.closures import NoClosure
 from turbulence_data.config import FlowConfig
 from turbulence_data.generation._ensemble import plain_value

@@ -16,9 +16,8 @@ from turbulence_data.filtering import les_flow
 from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._equation import Closure
-from turbulence_data.solver._fields import check_field
 from turbulence_data.solver._forcing import ForcingLike
-from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._grid import Grid, check_field
 from turbulence_data.solver._simulation import Simulation
 
 

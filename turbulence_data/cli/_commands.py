@@ -15,8 +15,7 @@ from turbulence_data.flows import NAMED_FLOWS
 from turbulence_data.generation._ensemble import SPLITS
 from turbulence_data.generation._pool import process_pool
 from turbulence_data.generation._statistics import content_hash
-from turbulence_data.interchange._source import ExportSource
-from turbulence_data.interchange._writers import check_ending, export
+from turbulence_data.interchange._export import ExportSource, check_ending, export
 
 PACKAGE = "turbulence_data"
 _AS_MADE = "as made"

@@ -4,15 +4,16 @@ A closure is any callable `(vorticity, streamfunction) -> sgs_forcing` of physic
 fields; these are frozen values, and every coefficient is an attribute.
 """
 
-from turbulence_data.closures._classic import NoClosure
-from turbulence_data.closures._eddy_viscosity import (
+from turbulence_data.closures._formulas import NoClosure
+from turbulence_data.closures._models import (
     DynamicLeith,
     DynamicSmagorinsky,
+    GradientModel2,
+    GradientModel4,
     JansenHeld,
     Leith,
     Smagorinsky,
 )
-from turbulence_data.closures._gradient import GradientModel2, GradientModel4
 from turbulence_data.closures._wrappers import (
     ByLayer,
     ClippedBackscatter,

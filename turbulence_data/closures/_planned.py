@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from turbulence_data.closures._formulas import SpectralOperators, strain_hat
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes, aliased_modes, padded_modes
-from turbulence_data.solver.fftw._advection import Advection
-from turbulence_data.solver.fftw._pair_transform import Pair, PairTransform
+from turbulence_data.solver.fftw._advection import Advection, Pair, PairTransform
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 Table = NDArray[np.floating]

@@ -5,8 +5,14 @@ SUMS over shells `[k - 1/2, k + 1/2)` and add up to the integral exactly.
 """
 
 from turbulence_data.diagnostics._budgets import (
+    eddy_turnover_time,
     energy_budget,
     enstrophy_budget,
+    enstrophy_dissipation_scale,
+    integral_scale,
+    large_eddy_turnover_time,
+    taylor_scale,
+    turnover_time_spectrum,
 )
 from turbulence_data.diagnostics._distributions import (
     kurtosis,
@@ -20,14 +26,6 @@ from turbulence_data.diagnostics._layers import (
     layer_energy_budget,
     layer_enstrophy_budget,
     layer_spectra,
-)
-from turbulence_data.diagnostics._scales import (
-    eddy_turnover_time,
-    enstrophy_dissipation_scale,
-    integral_scale,
-    large_eddy_turnover_time,
-    taylor_scale,
-    turnover_time_spectrum,
 )
 from turbulence_data.diagnostics._spectra import (
     energy,

@@ -10,8 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import check_whole, real_array
 from turbulence_data.diagnostics._spectra import SQUARE, Lengths, spectral
-from turbulence_data.solver._fields import streamfunction_hat, velocity_hat
-from turbulence_data.solver._grid import Field, resize, to_physical
+from turbulence_data.solver._grid import (
+    Field,
+    resize,
+    streamfunction_hat,
+    to_physical,
+    velocity_hat,
+)
 
 
 @dataclass(frozen=True)

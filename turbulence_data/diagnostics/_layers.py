@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from turbulence_data._checks import check_kind
 from turbulence_data.config import TwoLayerConfig
 from turbulence_data.diagnostics._spectra import Spectrum
-from turbulence_data.solver._fields import check_layers
-from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._grid import FieldHat, check_layers
 from turbulence_data.solver._modes import Modes, inverted, layer_modes, transport_hat
 
 

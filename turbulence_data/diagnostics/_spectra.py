@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import TWO_PI, real_array
-from turbulence_data.solver._fields import field_shape, jacobian_hat, streamfunction_hat
-from turbulence_data.solver._grid import FieldHat, Grid, to_spectral
+from turbulence_data.solver._grid import (
+    FieldHat,
+    Grid,
+    field_shape,
+    jacobian_hat,
+    streamfunction_hat,
+    to_spectral,
+)
 
 Lengths = tuple[float, float]
 SQUARE: Lengths = (TWO_PI, TWO_PI)

@@ -28,8 +28,8 @@ from turbulence_data.generation._ensemble import (
     config_hash,
     trajectory_key,
 )
-from turbulence_data.generation._features import FIELDS
 from turbulence_data.generation._pool import run_trajectories
+from turbulence_data.generation._records import FIELDS
 from turbulence_data.generation._statistics import ContentHash, EnsembleStatistics
 from turbulence_data.generation._trajectory import (
     Progress,

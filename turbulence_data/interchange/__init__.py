@@ -6,13 +6,13 @@ Needs the extra `[interchange]`; importing the package alone does not.
 from turbulence_data._lazy import lazy
 
 _HOME = {
-    "ExportSource": "_source",
+    "ExportSource": "_export",
     "MatlabExamples": "_matlab",
     "MatlabLayout": "_matlab",
     "MatlabVariable": "_matlab",
     "TL_FOR_SGS_MODELS": "_matlab",
-    "check_conventions": "_conventions",
-    "export": "_writers",
+    "check_conventions": "_matlab",
+    "export": "_export",
 }
 __all__ = sorted(_HOME)
 __getattr__, __dir__ = lazy(__name__, _HOME)

@@ -25,7 +25,7 @@ _HOME = {
     "integrating_factor_rk4": "_schemes",
     "padded_modes": "_modes",
     "resample": "_grid",
-    "streamfunction_of": "_fields",
+    "streamfunction_of": "_grid",
     "trajectory": "_evolve",
     "truncated_modes": "_modes",
 }

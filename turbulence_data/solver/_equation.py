@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from turbulence_data._checks import check_kind
-from turbulence_data.solver._fields import check_field
 from turbulence_data.solver._forcing import Drive, ForcingLike
-from turbulence_data.solver._grid import Field, FieldHat, Grid
+from turbulence_data.solver._grid import Field, FieldHat, Grid, check_field
 from turbulence_data.solver._modes import Modes, padded_modes, truncated_modes
 
 Closure = Callable[[Field, Field], Field]

@@ -17,8 +17,7 @@ from turbulence_data._checks import (
     check_whole,
 )
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver._fields import check_field
-from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._grid import FieldHat, check_field
 from turbulence_data.solver._modes import Modes
 
 Coordinates = NDArray[np.float64]

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from turbulence_data.config import TwoLayerConfig
-from turbulence_data.solver._fields import padded_points
 from turbulence_data.solver._grid import (
     Field,
     FieldHat,
     Grid,
     inverse_or_zero,
+    padded_points,
     resize,
     to_physical,
     to_spectral,

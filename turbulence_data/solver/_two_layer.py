@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._equation import Closure, Equation, Integrals, Operations
-from turbulence_data.solver._fields import check_layers
 from turbulence_data.solver._forcing import Drive, ForcingLike
-from turbulence_data.solver._grid import Field, FieldHat, Grid
+from turbulence_data.solver._grid import Field, FieldHat, Grid, check_layers
 from turbulence_data.solver._modes import Modes, aliased_modes, inversion
 
 # The filter of pyqg begins at this part of the Nyquist wavenumber.

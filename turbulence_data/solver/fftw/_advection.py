@@ -1,18 +1,329 @@
-"""The nonlinear terms: advection of vorticity, and of two layers by their own flows."""
+"""The four transforms of a right-hand side, and the nonlinear terms made with them."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data._checks import check_whole
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
-from turbulence_data.solver.fftw._pair_transform import (
-    Columns,
-    Pair,
-    PairTransform,
-    zeros,
-)
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
+
+T = TypeVar("T")
+
+Pair = NDArray[np.complexfloating]
+Columns = Callable[[slice, Pair], None]
+"""`(columns, pair)`: reads or writes coefficients of `a + i b` and of `a - i b`.
+
+`pair` has shape `(2, nx, columns + padding)` and is contiguous in memory.
+"""
+
+Execute = Callable[[], None]
+
+# A batch of this many lines, or of this many points where lines are short, fits the
+# second-level cache with its result, and is worth the calls it takes.
+_LINES = 32
+_POINTS = 8192
+
+# Appended to each line: a power-of-two distance between lines thrashes the cache.
+_PADDING_BYTES = 64
+# Threads meet three times a call; on smaller grids that costs what they gain.
+_FEWEST_POINTS_FOR_THREADS = 512**2
+
+
+class PairTransform:
+    """Transforms of two spectral fields to physical space and back.
+
+    Two real fields a and b travel as one complex field `z = a + i b`; the coefficients
+    of `a + i b` and of `a - i b` on half of the wavenumbers hold all of it.
+
+    Transforms run out of place in batches that stay in cache: along x over panels of
+    columns, only those of resolved modes, into lines that are contiguous along x; along
+    y over blocks of rows gathered from these lines.
+
+    Threads divide the batches, not a transform, so they do not change a bit.
+
+    Attributes:
+        panels: the columns of each panel.
+    """
+
+    def __init__(
+        self,
+        modes: Modes,
+        kernels: Any,
+        planner: str = "FFTW_ESTIMATE",
+        threads: int = 1,
+    ) -> None:
+        """Plan the transforms and lay out their buffers."""
+        check_whole("threads", threads, at_least=1)
+        (nx, ny), columns = modes.quadrature.num_points, modes.shape[1]
+        self.panels, blocks = batches(columns, nx), batches(nx, ny)
+        threads = min(threads, len(self.panels), len(blocks))
+        if nx * ny < _FEWEST_POINTS_FOR_THREADS:
+            threads = 1
+        dtype = modes.complex_dtype
+        lines = zeros((2, columns, padded(nx, dtype)), dtype)
+        stage = lines[:, :, :nx].transpose(0, 2, 1)
+        self._kernels = kernels
+        with without_wisdom():
+            self._shares = [
+                _Share(
+                    _panels(stage, self.panels[first::threads], planner),
+                    _blocks(stage, blocks[first::threads], ny, planner),
+                )
+                for first in range(threads)
+            ]
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+
+    def factors(
+        self, modes: Modes, *tables: NDArray[np.floating]
+    ) -> dict[int, NDArray[np.floating]]:
+        """Return two tables in the precision of the modes, by a panel's first column.
+
+        In the form that the kernels take, see `factors_of` there.
+        """
+        both = np.stack(np.broadcast_arrays(*tables, modes.mask)[:-1])
+        both = both.astype(modes.dtype)
+        return {
+            panel.start: self._kernels.factors_of(
+                np.ascontiguousarray(both[:, :, panel])
+            )
+            for panel in self.panels
+        }
+
+    def apply(
+        self, read: Columns, change: Callable[[Pair], None], write: Columns
+    ) -> None:
+        """Apply `change` to blocks of rows of z, in place.
+
+        Args:
+            read: puts coefficients into `pair`, which holds zeros where no earlier call
+                put anything.
+            change: pointwise function of z.
+            write: takes coefficients of the result, `nx ny` times as large as
+                normalized ones, from `pair`.
+        """
+        self._apply(read, lambda block: change(block.points), write)
+
+    def times(self, read: Columns, fields: NDArray[Any], write: Columns) -> None:
+        """Multiply z by real fields on the quadrature grid, see `apply`."""
+        multiply = self._kernels.times_real
+
+        def change(block: _Block) -> None:
+            multiply(block.points, fields[block.rows])
+
+        self._apply(read, change, write)
+
+    def to_points(self, read: Columns, real: NDArray[Any], imag: NDArray[Any]) -> None:
+        """Write real and imaginary part of z, shape (nx, ny) each."""
+
+        def copy_rows(share: _Share) -> None:
+            for block in share.blocks:
+                self._to_points(block)
+                real[block.rows], imag[block.rows] = (
+                    block.points.real,
+                    block.points.imag,
+                )
+
+        self._read(read)
+        self._together(copy_rows)
+
+    def _apply(
+        self, read: Columns, change: Callable[[_Block], None], write: Columns
+    ) -> None:
+        def change_rows(share: _Share) -> None:
+            for block in share.blocks:
+                self._to_points(block)
+                change(block)
+                block.forward()
+                self._kernels.unpack_rows(block.products, block.stage)
+
+        def write_columns(share: _Share) -> None:
+            for panel in share.panels:
+                panel.forward()
+                write(panel.columns, panel.result)
+
+        self._read(read)
+        self._together(change_rows)
+        self._together(write_columns)
+
+    def largest(self, read: Columns, function: Callable[[Pair], float]) -> float:
+        """Return the largest value of `function` over the blocks of z; nan wins."""
+
+        def largest_of(share: _Share) -> float:
+            values = []
+            for block in share.blocks:
+                self._to_points(block)
+                values.append(function(block.points))
+            return float(np.max(values))
+
+        self._read(read)
+        return float(np.max(self._together(largest_of)))
+
+    def _read(self, read: Columns) -> None:
+        def read_columns(share: _Share) -> None:
+            for panel in share.panels:
+                read(panel.columns, panel.source)
+                panel.inverse()
+
+        self._together(read_columns)
+
+    def _to_points(self, block: _Block) -> None:
+        self._kernels.pack_rows(block.stage, block.packed)
+        block.inverse()
+
+    def _together(self, work: Callable[[_Share], T]) -> list[T]:
+        """Return the results of `work` on each share, one thread a share."""
+        if self._pool is None:
+            return [work(share) for share in self._shares]
+        waiting = [
+            # NumPy's error state belongs to a context, which threads do not inherit.
+            self._pool.submit(copy_context().run, work, share)
+            for share in self._shares[1:]
+        ]
+        try:
+            first = work(self._shares[0])
+        finally:
+            wait(waiting)  # nobody may go on writing after an error
+        return [first, *(future.result() for future in waiting)]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Columns whose transforms along x are done in one go, in lines with padding."""
+
+    columns: slice
+    source: Pair
+    inverse: Execute
+    forward: Execute
+    result: Pair
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows whose transforms along y are done in one go.
+
+    Its three buffers differ so that the unresolved columns of `packed` stay zero.
+    """
+
+    rows: slice
+    stage: Pair
+    packed: Pair
+    inverse: Execute
+    points: Pair
+    forward: Execute
+    products: Pair
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The work of one thread, with buffers of its own."""
+
+    panels: list[_Panel]
+    blocks: list[_Block]
+
+
+def _panels(stage: Pair, spans: list[slice], planner: str) -> list[_Panel]:
+    shape = (2, stage.shape[1], padded(_longest(spans), stage.dtype))
+    source, result = (zeros(shape, stage.dtype) for _ in range(2))
+    panels = []
+    for span in spans:
+        columns, target = slice(0, span.stop - span.start), stage[:, :, span]
+        inverse = plan(source[:, :, columns], target, 1, "BACKWARD", planner)
+        forward = plan(target, result[:, :, columns], 1, "FORWARD", planner)
+        panels.append(_Panel(span, source, inverse, forward, result))
+    source[...] = 0.0  # a planner that measures has written into it
+    return panels
+
+
+def _blocks(stage: Pair, spans: list[slice], ny: int, planner: str) -> list[_Block]:
+    height, length = _longest(spans), padded(ny, stage.dtype)
+    lines = [zeros((height, n), stage.dtype) for n in (length, ny, length)]
+    buffers = [array[:, :ny] for array in lines]
+    blocks = []
+    for span in spans:
+        rows = slice(0, span.stop - span.start)
+        packed, points, products = (buffer[rows] for buffer in buffers)
+        inverse = plan(packed, points, 1, "BACKWARD", planner)
+        forward = plan(points, products, 1, "FORWARD", planner)
+        blocks.append(
+            _Block(span, stage[:, span], packed, inverse, points, forward, products)
+        )
+    buffers[0][...] = 0.0
+    return blocks
+
+
+def _longest(spans: list[slice]) -> int:
+    return int(max(span.stop - span.start for span in spans))
+
+
+def _pyfftw() -> Any:
+    """Imported at the first plan: it imports dask.array where there is one, seconds."""
+    import pyfftw
+
+    return pyfftw
+
+
+def plan(
+    source: NDArray[Any], target: NDArray[Any], axis: int, way: str, planner: str
+) -> Execute:
+    """Return a function that transforms `source` along an axis into `target`.
+
+    Out of place and with contiguous lines on at least one side, FFTW plans within some
+    10 % of a measured plan without measuring.
+    """
+    transform = _pyfftw().FFTW(source, target, (axis,), "FFTW_" + way, (planner,))
+    execute: Execute = transform.execute
+    return execute
+
+
+@contextmanager
+def without_wisdom() -> Iterator[None]:
+    """Plans made within depend on nothing that this process planned before.
+
+    FFTW remembers what it measured, and then uses it for plans that are not to be
+    measured too: one measured plan elsewhere in a process would change the last bits of
+    everything computed after it. What was known before is known again afterwards.
+    """
+    pyfftw = _pyfftw()
+    known = pyfftw.export_wisdom()
+    pyfftw.forget_wisdom()
+    try:
+        yield
+    finally:
+        pyfftw.forget_wisdom()
+        pyfftw.import_wisdom(known)
+
+
+def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return aligned zeros, contiguous in memory."""
+    array: NDArray[Any] = _pyfftw().zeros_aligned(shape, dtype)
+    return array
+
+
+def padded(length: int, dtype: np.dtype[Any]) -> int:
+    """Return the length of a line with a gap behind it."""
+    return length + _PADDING_BYTES // dtype.itemsize
+
+
+def batches(number: int, length: int) -> list[slice]:
+    """Divide a number of lines of some length into nearly equal batches.
+
+    Where there are several, their number is even, for two threads.
+    """
+    size = max(_LINES, _POINTS // length)
+    count = 1 if number <= size else 2 * max(1, round(number / (2 * size)))
+    edges = [number * place // count for place in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]
 
 
 class Advection:

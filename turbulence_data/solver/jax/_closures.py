@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from turbulence_data.closures._classic import ClassicClosure
-from turbulence_data.closures._formulas import SpectralOperators
+from turbulence_data.closures._formulas import ClassicClosure, SpectralOperators
 from turbulence_data.solver._equation import check_forcing
-from turbulence_data.solver._fields import padded_points
+from turbulence_data.solver._grid import padded_points
 from turbulence_data.solver.jax._advection import (
     Layout,
     from_physical,

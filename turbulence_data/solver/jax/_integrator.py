@@ -30,8 +30,7 @@ from turbulence_data.solver.jax._advection import (
     place_modes,
     to_physical,
 )
-from turbulence_data.solver.jax._gathering import Gathering
-from turbulence_data.solver.jax._precision import check_precision, precision
+from turbulence_data.solver.jax._engine import Gathering, check_precision, precision
 from turbulence_data.solver.jax._program import (
     FlowTables,
     Inputs,
