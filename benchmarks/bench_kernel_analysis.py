@@ -28,11 +28,7 @@ import keras
 import numpy as np
 
 import keras_spectral_tl as kst
-from keras_spectral_tl.spectra import (
-    analyse_kernels,
-    kernel_changes,
-    principal_filters,
-)
+from keras_spectral_tl.spectra import analyse_kernels, kernel_changes, principal_filters
 
 
 def network(num_layers: int, num_filters: int, num_points: int) -> keras.Model:

@@ -21,11 +21,7 @@ import numpy as np
 
 from turbulence_data import NAMED_FLOWS, EnsembleConfig
 from turbulence_data.diagnostics import variance_spectrum
-from turbulence_data.generation import (
-    HISTORY,
-    process_pool,
-    run_trajectories,
-)
+from turbulence_data.generation import HISTORY, process_pool, run_trajectories
 
 REFERENCE = Path(__file__).with_name("reference_statistics.json")
 SIMULATIONS_OF_REFERENCE = 8

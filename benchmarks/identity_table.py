@@ -19,10 +19,7 @@ from keras_spectral_tl.layers import (
     PeriodicPadding2D,
     PeriodicPadding3D,
 )
-from keras_spectral_tl.spectra import (
-    convolution_residuals,
-    relu_identity,
-)
+from keras_spectral_tl.spectra import convolution_residuals, relu_identity
 
 _PADDINGS = (PeriodicPadding1D, PeriodicPadding2D, PeriodicPadding3D)
 # Not one size for all axes, so that swapped axes fail.

@@ -27,14 +27,7 @@ from explain import (
     networks,
     predictions,
 )
-from quickstart import (
-    BASE,
-    NUM_TARGET,
-    TARGET,
-    System,
-    activation_panels,
-    load_system,
-)
+from quickstart import BASE, NUM_TARGET, TARGET, System, activation_panels, load_system
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import loss_landscape, plotting, spectra

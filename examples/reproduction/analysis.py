@@ -7,11 +7,7 @@ import numpy as np
 
 import keras_spectral_tl as kst
 import turbulence_data
-from keras_spectral_tl.spectra import (
-    analyse_kernels,
-    kernel_changes,
-    retraining_shifts,
-)
+from keras_spectral_tl.spectra import analyse_kernels, kernel_changes, retraining_shifts
 from reproduction.stages import figures_of, retrain_options, swept
 from reproduction.study import Study
 from reproduction.tiers import Setting

@@ -13,21 +13,8 @@ import numpy as np
 
 import keras_spectral_tl as kst
 import turbulence_data
-from reproduction.clock import (
-    Deadline,
-    DeadlineExecutor,
-    OutOfTime,
-    Times,
-    write_json,
-)
-from reproduction.tiers import (
-    CASES,
-    NORMALIZATIONS,
-    TIERS,
-    Setting,
-    Tier,
-    ensemble_of,
-)
+from reproduction.clock import Deadline, DeadlineExecutor, OutOfTime, Times, write_json
+from reproduction.tiers import CASES, NORMALIZATIONS, TIERS, Setting, Tier, ensemble_of
 from turbulence_data import (
     EnsembleConfig,
     Normalization,

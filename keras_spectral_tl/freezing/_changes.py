@@ -8,11 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 
-from keras_spectral_tl._graph.layers import (
-    ModelLayers,
-    fetch,
-    own_weights,
-)
+from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 from keras_spectral_tl._keras_internals import drop_compiled_functions
 from keras_spectral_tl.freezing._flags import (
     Choice,

@@ -12,11 +12,7 @@ from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl._shells import last_complete_shell
 from keras_spectral_tl.freezing import Selector, select_layers
-from keras_spectral_tl.spectra._fields import (
-    Array,
-    radial_spectrum,
-    spectral_ratio,
-)
+from keras_spectral_tl.spectra._fields import Array, radial_spectrum, spectral_ratio
 
 Spectra = dict[str, Array]
 

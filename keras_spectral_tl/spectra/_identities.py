@@ -23,10 +23,7 @@ from keras_spectral_tl.spectra._convolutions import (
     kernel_transform,
     to_numpy,
 )
-from keras_spectral_tl.spectra._fields import (
-    cross_spectrum,
-    radial_spectrum,
-)
+from keras_spectral_tl.spectra._fields import cross_spectrum, radial_spectrum
 
 _RANKS = (1, 2, 3)
 

@@ -14,10 +14,7 @@ import numpy as np
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.calls import called_layers
-from keras_spectral_tl._graph.layers import (
-    layers_with_weights,
-    named_weights,
-)
+from keras_spectral_tl._graph.layers import layers_with_weights, named_weights
 from keras_spectral_tl.transfer._samples import (
     NormalizedSamples,
     RefitNormalizationLayers,

@@ -18,11 +18,7 @@ from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
 from keras_spectral_tl.transfer._loop import check_finite_weights, fit
 from keras_spectral_tl.transfer._options import RetrainOptions
-from keras_spectral_tl.transfer._result import (
-    RetrainResult,
-    is_labels_of,
-    provenance,
-)
+from keras_spectral_tl.transfer._result import RetrainResult, is_labels_of, provenance
 from keras_spectral_tl.transfer._samples import Samples
 
 Hashes = dict[str, str]

@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, metrics, models
 from keras_spectral_tl._checks import real_number
-from keras_spectral_tl._graph.cut import (
-    Activations,
-    LayerGraph,
-    PrefixCache,
-    evaluated,
-)
+from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     fetch,

@@ -19,11 +19,7 @@ from keras_spectral_tl.freezing import (
     OutputGain,
 )
 from keras_spectral_tl.scoring import Arm
-from keras_spectral_tl.transfer._arms import (
-    as_arms,
-    layers_from_json,
-    layers_to_json,
-)
+from keras_spectral_tl.transfer._arms import as_arms, layers_from_json, layers_to_json
 from keras_spectral_tl.transfer._sweep_rows import RowTrainer
 
 SINGLE = 1e-5  # float32 of whole and of cut networks, a few steps

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.scoring import Arm
-from keras_spectral_tl.scoring._contest import (
-    _NOT_WORTH,
-    _SCATTER,
-    choose,
-)
+from keras_spectral_tl.scoring._contest import _NOT_WORTH, _SCATTER, choose
 from keras_spectral_tl.scoring._effort import Effort
 from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
 

@@ -15,11 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.callbacks import (
-    CheckedBackup,
-    FreezeLayers,
-    NextPhaseOnPlateau,
-)
+from keras_spectral_tl.callbacks import CheckedBackup, FreezeLayers, NextPhaseOnPlateau
 from keras_spectral_tl.freezing._changes import set_trainable
 from tests.keras_spectral_tl.common import adam, trainable_names
 

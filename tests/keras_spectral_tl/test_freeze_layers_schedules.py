@@ -7,11 +7,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl.callbacks import (
-    FreezeLayers,
-    LayerByLayer,
-    NextPhaseOnPlateau,
-)
+from keras_spectral_tl.callbacks import FreezeLayers, LayerByLayer, NextPhaseOnPlateau
 from keras_spectral_tl.callbacks._freeze_schedules import OWN_FLAGS, LayersByEpoch
 
 LAYERS = ("a", "b", "c")

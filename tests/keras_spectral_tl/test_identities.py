@@ -13,10 +13,7 @@ from keras_spectral_tl.layers import (
     PeriodicPadding2D,
     PeriodicPadding3D,
 )
-from keras_spectral_tl.spectra import (
-    convolution_residuals,
-    relu_identity,
-)
+from keras_spectral_tl.spectra import convolution_residuals, relu_identity
 from tests.keras_spectral_tl.common import noise
 
 DOCS = Path(__file__).parents[2] / "docs" / "identities.md"

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl.loss_landscape import (
-    LayerLoss,
-    loss_landscapes,
-)
+from keras_spectral_tl.loss_landscape import LayerLoss, loss_landscapes
 from keras_spectral_tl.loss_landscape._landscapes import line_convexity
 from keras_spectral_tl.models import build_sgs_cnn
 from tests.keras_spectral_tl.common import noise

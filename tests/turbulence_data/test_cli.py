@@ -13,13 +13,7 @@ import numpy as np
 import pytest
 import xarray
 
-from turbulence_data import (
-    NAMED_FLOWS,
-    Builder,
-    TurbulenceConfig,
-    few_shot,
-    to_arrays,
-)
+from turbulence_data import NAMED_FLOWS, Builder, TurbulenceConfig, few_shot, to_arrays
 from turbulence_data.cli import main, parser
 from turbulence_data.generation import InProcessExecutor
 

@@ -6,11 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from turbulence_data import (
-    TwoLayerConfig,
-    evolve,
-    filtered_layers,
-)
+from turbulence_data import TwoLayerConfig, evolve, filtered_layers
 from turbulence_data.coarsening import OPERATORS, CoarseningOperator
 from turbulence_data.solver import FftwEngine
 from turbulence_data.solver._simulation import equation_of

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from turbulence_data.input_pipeline import (
-    Normalization,
-    batches,
-    few_shot,
-    to_arrays,
-)
+from turbulence_data.input_pipeline import Normalization, batches, few_shot, to_arrays
 
 # One rounding of float32 each way.
 FLOAT32_ROUND_OFF = 1e-6

@@ -4,11 +4,7 @@
 scores them against filtered DNS.
 """
 
-from turbulence_data.a_posteriori._comparison import (
-    Comparison,
-    compare,
-    markdown_table,
-)
+from turbulence_data.a_posteriori._comparison import Comparison, compare, markdown_table
 from turbulence_data.a_posteriori._reference import (
     Reference,
     reference_ensemble,
