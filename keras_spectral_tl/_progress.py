@@ -12,11 +12,7 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 
 def check_progress(progress: Any) -> None:
-    """Refuse a `progress` that cannot be called, before any work is done.
-
-    Raises:
-        TypeError: If it is neither callable nor None or False.
-    """
+    """Refuse a `progress` that cannot be called, before any work is done."""
     if progress is not None and progress is not False and not callable(progress):
         raise TypeError(
             "Expected progress as a callable that takes the mapping of a row, None for "

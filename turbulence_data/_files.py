@@ -79,12 +79,7 @@ def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], key: str) -> None:
 
 
 def read_arrays(path: Path, key: str) -> dict[str, NDArray[np.generic]]:
-    """Read arrays written by `write_arrays`, bit for bit.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        DamagedFileError: when the checksum or the key does not match.
-    """
+    """Read arrays written by `write_arrays`, bit for bit."""
     stored = path.read_bytes()
     content, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
@@ -148,9 +143,6 @@ def explain_disk_errors(name: str, directory: Path, num_bytes: int) -> Iterator[
         name: of the dataset that is written.
         directory: where it is written.
         num_bytes: disk space that it takes.
-
-    Raises:
-        OSError: with the number of the original error.
     """
     try:
         yield

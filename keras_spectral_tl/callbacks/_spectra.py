@@ -54,13 +54,6 @@ class Record:
 class SpectralCallback(keras.callbacks.Callback, abc.ABC):
     """Base of callbacks that record a model every few epochs, in bounded time.
 
-    Args:
-        every_n_epochs: Epochs between two records.
-        directory: Directory of npz files, or None.
-        log_dir: Directory of TensorBoard event files, or None.
-        most_share: Largest share of the time of the fit to spend, see `TimeBudget`; an
-            epoch that would exceed it is not recorded.
-
     Attributes:
         history: ``{epoch: value}``, epochs from 0 as Keras counts them.
         skipped: Epochs that were due but would have cost too much.

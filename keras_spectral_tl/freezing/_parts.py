@@ -190,9 +190,6 @@ class AddedPart(Part):
         """Give the weights to these layers, by name, which are changed in place.
 
         They compute the same afterwards.
-
-        Raises:
-            ValueError: If a layer cannot have them.
         """
 
     def everywhere(self) -> Any:

@@ -73,12 +73,7 @@ class Arm:
 
 
 def as_arms(arms: Any) -> list[Arm]:
-    """Return arms of `Arm` objects and of what `retrain` takes as layers.
-
-    Raises:
-        TypeError: If `arms` is no sequence, or empty.
-        ValueError: If two have one label.
-    """
+    """Return arms of `Arm` objects and of what `retrain` takes, with unequal labels."""
     if isinstance(arms, str | Arm) or not isinstance(arms, Sequence) or not arms:
         raise TypeError(
             "arms must be a sequence of Arm objects or of what retrain takes as "
@@ -139,14 +134,7 @@ def layers_to_json(layers: Any) -> Any:
 
 
 def layers_from_json(document: Any) -> Any:
-    """Return what `retrain` takes as layers.
-
-    Args:
-        document: What `layers_to_json` has returned, perhaps read from a file.
-
-    Raises:
-        ValueError: If it is nothing of that kind.
-    """
+    """Return what `retrain` takes as layers, of what `layers_to_json` has returned."""
     if document is None or isinstance(document, str | int):
         return document
     if isinstance(document, list):
@@ -211,12 +199,7 @@ class Candidate:
 
     @classmethod
     def of_arm(cls, model: keras.Model, arm: Arm) -> "Candidate":
-        """Return what an arm trains of a model.
-
-        Raises:
-            KeyError, TypeError, ValueError: As `retrain` for its layers; a note names
-                the arm.
-        """
+        """Return what an arm trains of a model."""
         try:
             if not arm.trains or adds_parts(arm.layers):
                 if arm.trains:
@@ -247,10 +230,6 @@ def candidates_of(
         model: A built Keras model.
         layers: The layers, of which tuples are trained together; None means each.
         arms: Arms, see `as_arms`, or None.
-
-    Raises:
-        KeyError, TypeError, ValueError: As `freezing.select_layers` and `as_arms`; also
-            for both layers and arms.
     """
     if arms is not None:
         if layers is not None:
@@ -306,12 +285,7 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
 
 
 def joined_arms(model: keras.Model, ranked: Sequence[str]) -> tuple[Arm, ...]:
-    """Return a pair and a block of layers around the best one.
-
-    Args:
-        model: A built network.
-        ranked: Names of layers, the best first.
-    """
+    """Return a pair and a block around the first of `ranked`, names of layers."""
     names = called_layers(model)
     order = {name: place for place, name in enumerate(names)}
     known = [name for name in ranked if name in order]

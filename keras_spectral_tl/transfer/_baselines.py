@@ -44,7 +44,7 @@ def baselines(
     - all: all layers (`retrain_all`).
     - layerwise_rates: all layers, learning rates falling towards the input
       (`LearningRates.decaying`).
-    - probe_then_all: the last layer, then all (`probe_then_all`).
+    - probe_then_all: the last layer for half of the epochs, then all.
     - from_scratch: all layers from new weights (`from_scratch`).
 
     Args:
@@ -184,37 +184,7 @@ def retrain_all(
         FloatingPointError, TypeError, ValueError: As `retrain`.
     """
     samples, options = RetrainOptions.of(retrain_options).prepare(target_data)
-    return _all(model, samples, options)
-
-
-def probe_then_all(
-    model: keras.Model, target_data: Any, **retrain_options: Any
-) -> RetrainResult:
-    """Retrain the last layer first, then all layers: a linear probe, then fine-tuning.
-
-    The first half of the epochs goes to the last layer, in call order, with
-    trainable weights, the rest
-    to all layers, so the work is no more than that of `retrain_all`.
-
-    Args:
-        model: A built Keras model; not changed.
-        target_data: As for `retrain`.
-        **retrain_options: Arguments of `retrain`.
-
-    Returns:
-        The result of both stages, labelled "probe_then_all"; its history goes through
-        both.
-
-    Raises:
-        FloatingPointError, TypeError, ValueError: As `retrain`; also ValueError for
-            fewer than two epochs.
-
-    References:
-        Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
-        Out-of-Distribution", https://doi.org/10.48550/arXiv.2202.10054
-    """
-    samples, options = RetrainOptions.of(retrain_options).prepare(target_data)
-    return _probe(model, samples, options)
+    return retrain_prepared(model, None, samples, options, "all")
 
 
 def _joined(first: RetrainResult, second: RetrainResult, label: str) -> RetrainResult:
@@ -304,24 +274,6 @@ def _unchanged(
     )
 
 
-def _gain(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
-    return fit_output_gain(model, data)
-
-
-def _biases(
-    model: keras.Model, data: Samples, options: RetrainOptions
-) -> RetrainResult:
-    return retrain_prepared(model, freezing.BiasesOf(), data, options)
-
-
-def _last(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
-    return retrain_prepared(model, called_layers(model)[-1], data, options)
-
-
-def _all(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
-    return retrain_prepared(model, None, data, options, "all")
-
-
 def _layerwise(
     model: keras.Model, data: Samples, options: RetrainOptions
 ) -> RetrainResult:
@@ -331,7 +283,18 @@ def _layerwise(
     return retrain_prepared(model, None, data, options)
 
 
-def _probe(model: keras.Model, data: Samples, options: RetrainOptions) -> RetrainResult:
+def probe_then_all(
+    model: keras.Model, data: Samples, options: RetrainOptions
+) -> RetrainResult:
+    """Retrain the last layer first, then all layers: a linear probe, then fine-tuning.
+
+    The first half of the epochs goes to the last layer, in call order, with trainable
+    weights, the rest to all layers, so the work is no more than that of `retrain_all`.
+
+    References:
+        Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+        Out-of-Distribution", https://doi.org/10.48550/arXiv.2202.10054
+    """
     _check_two_stages(options)
     first = options.epochs // 2
     stages = (
@@ -354,11 +317,17 @@ def _scratch(
 
 _BASELINES: dict[str, Baseline] = {
     "unchanged": _unchanged,
-    "gain_only": _gain,
-    "bias_only": _biases,
-    "last_layer": _last,
-    "all": _all,
+    "gain_only": lambda model, data, options: fit_output_gain(model, data),
+    "bias_only": lambda model, data, options: retrain_prepared(
+        model, freezing.BiasesOf(), data, options
+    ),
+    "last_layer": lambda model, data, options: retrain_prepared(
+        model, called_layers(model)[-1], data, options
+    ),
+    "all": lambda model, data, options: retrain_prepared(
+        model, None, data, options, "all"
+    ),
     "layerwise_rates": _layerwise,
-    "probe_then_all": _probe,
+    "probe_then_all": probe_then_all,
     "from_scratch": _scratch,
 }

@@ -36,9 +36,6 @@ class Batches(keras.utils.PyDataset):
         replay: Samples of the base, like `data`. Every epoch as many of them as there
             are in `data` are mixed in, drawn by (seed, epoch): an epoch has twice the
             samples.
-
-    Raises:
-        TypeError, ValueError: If a symmetry changes the shapes of samples, or is none.
     """
 
     def __init__(
@@ -138,12 +135,7 @@ class _Steps(keras.callbacks.Callback):
 def fit(
     network: keras.Model, data: Samples, options: RetrainOptions
 ) -> dict[str, list[float]]:
-    """Fit the compiled `network` and return the history.
-
-    Raises:
-        FloatingPointError: If the loss stops being finite.
-        ValueError: If too few samples are left beside those held out.
-    """
+    """Fit the compiled `network` and return the history."""
     arguments = {"epochs": 50, "verbose": 0, **options.fit_options}
     callbacks = listed(arguments.pop("callbacks", None))
     stopping = options.early_stopping
@@ -180,11 +172,7 @@ def fit(
 
 
 def check_finite_weights(network: keras.Model) -> None:
-    """Refuse NaN and infinite weights, which a last step can leave behind.
-
-    Raises:
-        FloatingPointError: With the name of the layer and the mend.
-    """
+    """Refuse NaN and infinite weights, which a last step can leave behind."""
     for name, layer in layers_with_weights(network).items():
         values = [fetch(v) for v in own_weights(layer)]
         if not all(np.isfinite(value).all() for value in values):

@@ -376,9 +376,6 @@ def measured(
         outputs: Outputs of the network for them.
         statistics: Statistics that normalized the inputs of the network, or None.
         extra: More figures: functions of (true, predicted outputs), by name.
-
-    Returns:
-        cc, relative_rmse and the extra figures.
     """
     if statistics is not None and test.statistics is None:
         _, outputs = statistics.denormalize(test.normalized(statistics).x, outputs)
@@ -419,18 +416,7 @@ def provenance(
     options: RetrainOptions,
     optimizer: keras.optimizers.Optimizer,
 ) -> dict[str, Any]:
-    """Return versions, data, choices and options of one retraining.
-
-    Args:
-        data: The samples trained with, normalized.
-        selection: What was trained.
-        options: How.
-        optimizer: The optimizer that was used.
-
-    Returns:
-        A nest of dicts, lists, strings and numbers. Objects without such a form appear
-        as their type and name.
-    """
+    """Return versions, data, choices and options of one retraining, for JSON."""
     replay = options.replay
     config = plain(optimizer.get_config())
     config.pop("name", None)  # Keras counts the optimizers of the process there

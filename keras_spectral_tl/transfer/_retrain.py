@@ -105,9 +105,6 @@ def retrain_prepared(
         label: Name for a row of a table; that of the layers if not given.
         copy: Function that makes the network to train of the model, with other weights;
             an exact copy if not given.
-
-    Raises:
-        FloatingPointError, RuntimeError, TypeError, ValueError: As `retrain`.
     """
     start = time.perf_counter()
     check_weights(model)
@@ -180,10 +177,6 @@ class Trainee:
         Where the selector has parts that the model lacks (`LowRankOf`, `FiltersOf`,
         `ChannelGainsOf`, `OutputGain`), the copy gets them; all weights of the input
         model are in it, with equal bits.
-
-        Raises:
-            KeyError, TypeError, ValueError: As `freezing.select_layers`; also if
-                nothing chosen is trainable, or a layer cannot have such a part.
         """
         items = [layers]
         if isinstance(layers, Sequence) and not isinstance(layers, str):
@@ -212,10 +205,6 @@ class Trainee:
             suffix: The part of the network behind a frozen prefix, to be trained in
                 place of the whole; it shares the chosen weights. Callbacks see it.
             before: Hashes of the weights before, where they are known.
-
-        Raises:
-            FloatingPointError, TypeError, ValueError: As `retrain`.
-            RuntimeError: If a frozen weight moved, or no chosen one.
         """
         network = self.network.model
         trained = network if suffix is None else suffix
@@ -363,9 +352,6 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
         model: A built Keras model; called on a few samples without lasting effect.
         data: Samples in the units of the model.
         loss: The loss they are to be trained with; a sparse one takes integer labels.
-
-    Raises:
-        ValueError: If the model has several outputs, or y does not fit its output.
     """
     inputs = getattr(model, "inputs", None) or [None]
     count = getattr(inputs[0], "shape", (None,))[0] or 1

@@ -56,9 +56,6 @@ class Search:
         rates: Label of an arm to its learning rate (of a schedule, the first one);
             others have that of the optimizer.
         factors: Of these rates, each of which is tried.
-
-    Raises:
-        TypeError, ValueError: If a rate or factor is no number, or out of range.
     """
 
     base_test: Samples | None = None
@@ -89,11 +86,7 @@ class Search:
     def options(
         self, given: RetrainOptions, label: str, factor: float
     ) -> RetrainOptions:
-        """Return options with the learning rate of an arm times a factor.
-
-        Raises:
-            ValueError: If that rate, or the first one of a schedule, is 0.
-        """
+        """Return options with the learning rate of an arm times a factor."""
         if not self.chooses_rates:
             return given
         optimizer = given.fresh_optimizer()
@@ -155,9 +148,6 @@ class RowTrainer:
 
         Of several learning rates the row is that with the highest correlation, and
         holds the correlations of all.
-
-        Raises:
-            FloatingPointError, RuntimeError, ValueError: As `retrain`.
         """
         if candidate.is_fixed:
             return self._fixed(candidate)
@@ -329,11 +319,7 @@ class _Part:
 
 
 def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> float:
-    """Return the gain of the outputs that fits best, sum(y m) / sum(m^2).
-
-    Raises:
-        ValueError: If the outputs are zero everywhere; the message names the model.
-    """
+    """Return the gain of the outputs that fits best, sum(y m) / sum(m^2)."""
     outputs = np.asarray(outputs, np.float64)
     gain = float(metrics.least_squares_gain(truth, outputs))
     if not np.isfinite(gain):
@@ -369,11 +355,7 @@ class PackedModel:
 
     @classmethod
     def of(cls, model: keras.Model) -> "PackedModel":
-        """Pack a model.
-
-        Raises:
-            ValueError: If Keras cannot save it.
-        """
+        """Pack a model."""
         parts = parents_first(model)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "model.keras"
@@ -392,11 +374,7 @@ class PackedModel:
             )
 
     def model(self) -> keras.Model:
-        """Unpack the model.
-
-        Raises:
-            ValueError: If it came back with other weights.
-        """
+        """Unpack the model; one that came back with other weights is refused."""
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "model.keras"
             path.write_bytes(self.content)
@@ -415,18 +393,7 @@ class PackedModel:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SweepUnit:
-    """One row as a unit of work, to be done in any process.
-
-    Attributes:
-        model: The model.
-        candidate: The layers to train.
-        target: Samples to train with, or the path of an npz file with them.
-        test: Samples to evaluate on, likewise.
-        backend: The Keras backend to use.
-        options: How.
-        cache: Where activations are kept.
-        search: Base samples to evaluate on, and learning rates to try.
-    """
+    """One row as a unit of work, to be done in any process on the same backend."""
 
     model: PackedModel
     candidate: Candidate
@@ -438,12 +405,7 @@ class SweepUnit:
     search: Search
 
     def run(self) -> SweepRow:
-        """Do the work.
-
-        Raises:
-            RuntimeError: If this process runs another Keras backend.
-            FloatingPointError, ValueError: As `retrain`.
-        """
+        """Train the row and return it, see `RowTrainer.row`."""
         if keras.backend.backend() != self.backend:
             raise RuntimeError(
                 f"The sweep runs on the Keras backend {self.backend!r}, this worker on "

@@ -51,7 +51,7 @@ def fingerprint(
     options: Mapping[str, Any],
     recipe: str | None = None,
 ) -> dict[str, str]:
-    """Describe everything that decides the rows of a sweep, by value.
+    """Describe what decides the rows of a sweep: equal texts mean an equal sweep.
 
     Args:
         model: The model.
@@ -61,12 +61,6 @@ def fingerprint(
             count by value, objects and functions of Keras by name and configuration.
         recipe: The caller's name of all other options: functions, callbacks and
             objects of other kinds.
-
-    Returns:
-        Short texts: equal ones mean an equal sweep.
-
-    Raises:
-        ValueError: If an option cannot be described and there is no `recipe`.
     """
     weights = freezing.layer_hashes(model)
     found = {
@@ -96,10 +90,6 @@ def fingerprint(
 
 class SweepDirectory:
     """Rows of one sweep in a folder, each complete or absent.
-
-    Args:
-        path: The folder; made if need be.
-        contents: Description of the sweep, see `fingerprint`.
 
     Raises:
         ValueError: If the folder holds rows of another sweep; the message says what

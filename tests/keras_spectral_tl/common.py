@@ -9,6 +9,7 @@ from keras_spectral_tl import models
 from keras_spectral_tl.__main__ import main
 from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl.freezing._flags import trainable_choice
+from keras_spectral_tl.transfer import RetrainOptions, _baselines
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -109,3 +110,9 @@ def one_line(capsys, *arguments):
     line = captured.err.splitlines()[-1]
     assert line.startswith("error: ")
     return line
+
+
+def probe_then_all(model, data, **options):
+    """The last layer, then all, as a baseline does it."""
+    samples, prepared = RetrainOptions.of(options).prepare(data)
+    return _baselines.probe_then_all(model, samples, prepared)

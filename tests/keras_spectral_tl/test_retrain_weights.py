@@ -6,7 +6,7 @@ import pytest
 
 from keras_spectral_tl import freezing, transfer
 from keras_spectral_tl._graph.calls import called_layers
-from keras_spectral_tl.transfer._baselines import probe_then_all
+from tests.keras_spectral_tl.common import probe_then_all
 
 QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True}
 RNG = np.random.default_rng(3)

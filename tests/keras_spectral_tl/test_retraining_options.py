@@ -25,8 +25,7 @@ from keras_spectral_tl.transfer import (
     RetrainOptions,
     Samples,
 )
-from keras_spectral_tl.transfer._baselines import probe_then_all
-from tests.keras_spectral_tl.common import dense, plain
+from tests.keras_spectral_tl.common import dense, plain, probe_then_all
 
 SINGLE = 1e-5  # float32 against float64, or another order of sums
 QUICK = {"epochs": 2, "batch_size": 4}

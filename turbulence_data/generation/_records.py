@@ -213,9 +213,6 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
             `"array_record"`, read by `as_data_source`. Where the data are there in the
             other format alone, `download_and_prepare` adds this one.
         **kwargs: as of every TFDS builder.
-
-    Raises:
-        ValueError: for another format.
     """
 
     def __init__(self, *, file_format: Any = None, **kwargs: Any) -> None:
@@ -247,10 +244,6 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
 
         If another process is making it, waits; then finds the data, or takes over. Who
         writes over data that are there, as asked for in a `download_config`, waits too.
-
-        Args:
-            file_format: as in the constructor.
-            **kwargs: as of every TFDS builder.
 
         Raises:
             ValueError: when the other process made them from another config.

@@ -414,9 +414,6 @@ def examples_of(
     Args:
         dataset: what xarray opened.
         split: name of a split; None for all, one after the other.
-
-    Raises:
-        ValueError: for an unknown split.
     """
     names = dataset[SPLIT].attrs["flag_meanings"].split()
     if split is not None and split not in names:

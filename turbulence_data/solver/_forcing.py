@@ -172,12 +172,7 @@ class TimeDependentForcing(_Deterministic):
         _check_callable(self.source, "(x, y, time)")
 
     def on(self, modes: Modes) -> Drive:
-        """Return a drive that evaluates the source at each time.
-
-        Raises:
-            ValueError: for a source that at time 0 does not fit the grid, is complex or
-                not finite, or has a mean. The drive checks every other time likewise.
-        """
+        """Return a drive that evaluates the source at each time."""
         varying = VaryingSource(self.source, modes)
         varying(0.0)
         return Drive(varying=varying)

@@ -157,11 +157,6 @@ def resize(
 
     Only wavenumbers with `|k| < n / 2` of the smaller grid survive, in each direction:
     the Nyquist wavenumber of an even grid cannot hold a derivative and is set to zero.
-
-    Args:
-        field_hat: coefficients on the grid `from_points`.
-        from_points: `(nx, ny)` of the argument.
-        to_points: `(nx, ny)` of the result.
     """
     kept_x = (min(from_points[0], to_points[0]) - 1) // 2
     kept_y = (min(from_points[1], to_points[1]) - 1) // 2

@@ -43,9 +43,6 @@ class Modes:
         cutoff: `(Kx, Ky)` as mode numbers.
         dtype: of fields, float64 or float32; coefficients are the complex of it.
 
-    Raises:
-        ValueError: for another dtype.
-
     Example:
         >>> modes = truncated_modes(Grid((8, 8)), "float32")
         >>> modes.from_physical(np.zeros((8, 8))).dtype

@@ -35,10 +35,6 @@ class TwoLayerEquation(Equation):
         closure: subgrid forcing of potential vorticity, `(potential_vorticity,
             streamfunction) -> sgs_forcing` on fields `(2, nx, ny)`, or None.
         forcing: None; the shear drives the flow.
-
-    Raises:
-        TypeError: for a closure of one plane.
-        ValueError: for a forcing.
     """
 
     layers = (2,)
@@ -165,10 +161,6 @@ def linear_matrix(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.complex128]:
     """Return the 2 x 2 matrix of the linear terms of each mode, in double precision.
 
     Its eigenvalues are growth rates and frequencies: `exp(lambda t)`.
-
-    Args:
-        flow: physical parameters.
-        modes: wavenumbers.
 
     Returns:
         Array (2, 2, nx, Ky + 1): time derivative of layer i due to layer j.
