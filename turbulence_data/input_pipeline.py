@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,52 @@ Example = Mapping[str, Any]
 class _ByChannel(abc.ABC):
     """Normalization of inputs and outputs by mean and deviation of each channel."""
 
+    flow: ClassVar[str]
+    input_names: ClassVar[tuple[str, ...]]
+    output_names: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Self:
+        """Return the normalization by the train split, from `info.metadata`.
+
+        Raises:
+            KeyError: when the metadata are not those of such a dataset.
+        """
+        moments = metadata.get("fields", {})
+        names = (*cls.input_names, *cls.output_names)
+        missing = sorted(set(names) - set(moments))
+        if missing:
+            raise KeyError(
+                "metadata must be the `info.metadata` of a turbulence_data dataset of "
+                f"{cls.flow}, with the key 'fields'; received the keys "
+                f"{sorted(metadata)}, and no {missing} in 'fields'."
+            )
+        return cls._of([(moments[n]["mean"], moments[n]["std"]) for n in names])
+
+    @classmethod
+    def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Self:
+        """Return the normalization by the given arrays, of channels as `to_arrays`.
+
+        Raises:
+            ValueError: for arrays of other channels, or a field that does not vary.
+        """
+        x, y = np.asarray(x), np.asarray(y)
+        check_real("x", x)
+        check_real("y", y)
+        if x.shape[-1:] + y.shape[-1:] != (len(cls.input_names), len(cls.output_names)):
+            raise ValueError(
+                f"x and y must have the channels {cls.input_names} and "
+                f"{cls.output_names} on their last axis; received the shapes {x.shape} "
+                f"and {y.shape}."
+            )
+        channels = [part[..., i] for part in (x, y) for i in range(part.shape[-1])]
+        return cls._of(
+            [
+                (float(np.mean(one, dtype=float)), float(np.std(one, dtype=float)))
+                for one in channels
+            ]
+        )
+
     def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return `(field - mean) / std` of inputs and outputs, channels last."""
         (mean_x, std_x), (mean_y, std_y) = self._channels()
@@ -47,9 +93,20 @@ class _ByChannel(abc.ABC):
         (mean_x, std_x), (mean_y, std_y) = self._channels()
         return x * std_x + mean_x, y * std_y + mean_y
 
+    def _channels(self) -> list[Array]:
+        """Return (means, deviations) of the channels of inputs, and of outputs."""
+        pairs = np.array(self._pairs(), np.float32).T
+        count = len(self.input_names)
+        return [pairs[:, :count], pairs[:, count:]]
+
+    @classmethod
     @abc.abstractmethod
-    def _channels(self) -> list[tuple[Array, Array]]:
-        """Return means and deviations of the channels of inputs, and of outputs."""
+    def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
+        """Return that of these (mean, std) of the channels, inputs first."""
+
+    @abc.abstractmethod
+    def _pairs(self) -> Sequence[tuple[float, float]]:
+        """Return (mean, std) of each channel, inputs first."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +137,10 @@ class Normalization(_ByChannel):
     vorticity: tuple[float, float]
     sgs_forcing: tuple[float, float]
 
+    flow = "one plane"
+    input_names = INPUT_FIELDS
+    output_names = OUTPUT_FIELDS
+
     def __post_init__(self) -> None:
         for name, (mean, std) in asdict(self).items():
             if not is_finite_number(mean):
@@ -87,49 +148,11 @@ class Normalization(_ByChannel):
             check_positive(f"the standard deviation of {name}", std)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Normalization:
-        """Return the normalization by the train split, from `info.metadata`.
+    def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
+        return cls(*pairs)
 
-        Raises:
-            KeyError: when the metadata are not those of this dataset.
-        """
-        if "fields" not in metadata:
-            raise KeyError(
-                "metadata must be the `info.metadata` of a turbulence_data dataset, "
-                f"with the key 'fields'; received the keys {sorted(metadata)}."
-            )
-        fields = [metadata["fields"][name] for name in (*INPUT_FIELDS, *OUTPUT_FIELDS)]
-        return cls(*((field["mean"], field["std"]) for field in fields))
-
-    @classmethod
-    def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Normalization:
-        """Return the normalization by the given arrays, of channels as `to_arrays`.
-
-        Raises:
-            ValueError: for arrays of other channels, or a field that does not vary.
-        """
-        x, y = np.asarray(x), np.asarray(y)
-        check_real("x", x)
-        check_real("y", y)
-        channels = x.shape[-1:] + y.shape[-1:]
-        if channels != (len(INPUT_FIELDS), len(OUTPUT_FIELDS)):
-            raise ValueError(
-                f"x and y must have the channels {INPUT_FIELDS} and {OUTPUT_FIELDS} on "
-                f"their last axis; received the shapes {x.shape} and {y.shape}."
-            )
-        fields = [x[..., 0], x[..., 1], y[..., 0]]
-        means = [float(np.mean(field, dtype=float)) for field in fields]
-        stds = [float(np.std(field, dtype=float)) for field in fields]
-        return cls(*zip(means, stds, strict=True))
-
-    def _channels(self) -> list[tuple[Array, Array]]:
-        return [
-            (
-                np.array([getattr(self, name)[0] for name in names], np.float32),
-                np.array([getattr(self, name)[1] for name in names], np.float32),
-            )
-            for names in (INPUT_FIELDS, OUTPUT_FIELDS)
-        ]
+    def _pairs(self) -> Sequence[tuple[float, float]]:
+        return self.streamfunction, self.vorticity, self.sgs_forcing
 
 
 Pairs = tuple[tuple[float, float], tuple[float, float]]
@@ -161,6 +184,10 @@ class TwoLayerNormalization(_ByChannel):
     vorticity: Pairs
     sgs_forcing: Pairs
 
+    flow = "two layers"
+    input_names = _LAYER_INPUTS
+    output_names = _LAYER_OUTPUTS
+
     def __post_init__(self) -> None:
         for name in ("streamfunction", "vorticity", "sgs_forcing"):
             values = np.asarray(getattr(self, name), np.float64)
@@ -173,62 +200,11 @@ class TwoLayerNormalization(_ByChannel):
                 check_positive(f"the standard deviation of {name}, {layer}", std)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> TwoLayerNormalization:
-        """Return the normalization by the train split, from `info.metadata`.
+    def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
+        return cls((pairs[0], pairs[1]), (pairs[2], pairs[3]), (pairs[4], pairs[5]))
 
-        Raises:
-            KeyError: when the metadata are not those of a two-layer dataset.
-        """
-        moments = metadata.get("fields", {})
-        missing = sorted({*_LAYER_INPUTS, *_LAYER_OUTPUTS} - set(moments))
-        if missing:
-            raise KeyError(
-                "metadata must be the `info.metadata` of a dataset of two layers; its "
-                f"'fields' lack {missing}."
-            )
-        return cls._of(
-            [
-                (float(moments[name]["mean"]), float(moments[name]["std"]))
-                for name in (*_LAYER_INPUTS, *_LAYER_OUTPUTS)
-            ]
-        )
-
-    @classmethod
-    def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> TwoLayerNormalization:
-        """Return the normalization by the given arrays, of channels as `to_arrays`.
-
-        Raises:
-            ValueError: for arrays of other channels, or a field that does not vary.
-        """
-        x, y = np.asarray(x), np.asarray(y)
-        check_real("x", x)
-        check_real("y", y)
-        if x.shape[-1:] + y.shape[-1:] != (4, 2):
-            raise ValueError(
-                f"x and y must have the channels {_LAYER_INPUTS} and {_LAYER_OUTPUTS} "
-                f"on their last axis; received the shapes {x.shape} and {y.shape}."
-            )
-        channels = [x[..., i] for i in range(4)] + [y[..., i] for i in range(2)]
-        return cls._of(
-            [
-                (float(np.mean(one, dtype=float)), float(np.std(one, dtype=float)))
-                for one in channels
-            ]
-        )
-
-    @classmethod
-    def _of(cls, pairs: Sequence[tuple[float, float]]) -> TwoLayerNormalization:
-        """Return that of six channels, in the order of inputs and outputs."""
-        return cls(
-            streamfunction=(pairs[0], pairs[1]),
-            vorticity=(pairs[2], pairs[3]),
-            sgs_forcing=(pairs[4], pairs[5]),
-        )
-
-    def _channels(self) -> list[tuple[Array, Array]]:
-        inputs = np.array([*self.streamfunction, *self.vorticity], np.float32)
-        outputs = np.array(self.sgs_forcing, np.float32)
-        return [(pairs[:, 0], pairs[:, 1]) for pairs in (inputs, outputs)]
+    def _pairs(self) -> Sequence[tuple[float, float]]:
+        return [*self.streamfunction, *self.vorticity, *self.sgs_forcing]
 
 
 AnyNormalization = Normalization | TwoLayerNormalization
