@@ -39,7 +39,7 @@ test-torch: .venv/torch.stamp
 test-examples: .venv/dev.stamp
 	$(PYTEST) $(PROGRAMS)
 
-# The inner loop, without installing: what takes less than ten seconds a test.
+# The inner loop, without installing: what takes less than two seconds a test.
 quick:
 	$(PYTEST) -x -m "not slow" tests/test_architecture.py tests/solver \
 		tests/turbulence_data

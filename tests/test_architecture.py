@@ -1,6 +1,7 @@
 """Imports between modules go one way, down the table in docs/architecture.md."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -33,10 +34,17 @@ def place_of(module: str, table: dict[str, int]) -> str | None:
     return None
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of the syntax tree of a file."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Absolute names of the modules that a file imports, also inside functions."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    found: set[str] = set()
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -127,7 +135,7 @@ def test_no_function_has_more_than_sixty_lines(folder):
     long = [
         f"{path.name}: {node.name}"
         for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef) and length_without_docstring(node) > 60
     ]
     assert long == []
@@ -250,7 +258,7 @@ def test_nothing_that_is_read_can_run_code(package):
     """No shell, no eval, nothing unpickled, models from files in safe mode only."""
     for path in files(package):
         assert not {name.split(".")[0] for name in imports(path)} & RUNS_CODE_MODULES
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)

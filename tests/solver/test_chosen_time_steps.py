@@ -18,6 +18,7 @@ def start_field():
     return draw(Grid((32, 32)), np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_chosen_steps_follow_a_flow_that_gains_speed_quickly():
     """A run with small given steps succeeds, so the run with chosen steps must too."""
 

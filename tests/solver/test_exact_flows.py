@@ -95,6 +95,7 @@ def _centroid_x(vorticity):
     return np.angle(np.sum(weight * np.exp(1j * angle))) % (2 * np.pi)
 
 
+@pytest.mark.slow
 def test_close_vortices_merge_and_distant_ones_do_not():
     def num_peaks(separation):
         start = two_vortices(Grid((96, 96)), separation=separation)

@@ -45,6 +45,7 @@ def weights(modes):
 # What it injects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time_step", [0.02, None])
 def test_the_energy_of_an_inviscid_flow_grows_by_the_injection_in_the_mean(time_step):
     """Over 200 seeds; nothing else than the kicks changes the energy."""
@@ -89,6 +90,7 @@ def test_kicks_have_the_variance_stated_and_grow_with_the_root_of_the_step():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [integrating_factor_rk4, etdrk4])
 def test_injection_and_dissipation_balance_in_a_stationary_flow(scheme):
     flow = FlowConfig(24, 100.0, linear_drag=0.5, forcing_wavenumber=None)
@@ -105,6 +107,7 @@ def test_injection_and_dissipation_balance_in_a_stationary_flow(scheme):
     assert np.std(losses.reshape(12, 50).mean(axis=1)) < 0.3 * INJECTION
 
 
+@pytest.mark.slow
 def test_a_damped_mode_has_the_variance_of_its_ornstein_uhlenbeck_process():
     """Right after a kick: h sigma^2 / (1 - exp(-2 a h)), a the rate of the drag."""
     rate, step, number = 5.0, 0.1, 4000

@@ -39,6 +39,7 @@ def printed(capsys, *arguments):
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_list_shows_every_flow_and_imports_no_tensorflow():
     script = (
         "import sys; from turbulence_data.cli import main; main(['list']);"

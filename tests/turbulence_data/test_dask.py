@@ -60,6 +60,7 @@ def test_the_same_content_from_one_process_two_and_dask_and_again(client, tmp_pa
     assert content(tmp_path / "again", client.get_executor()) == expected
 
 
+@pytest.mark.slow
 def test_work_that_kills_every_worker_ends_with_its_number(client):
     with (
         client.get_executor() as executor,

@@ -230,6 +230,7 @@ assert tfds.builder(name).info.metadata["config"]["seed"] == 7
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", READERS)
 def test_an_own_flow_is_read_by_its_name_in_a_new_process(first, tmp_path):
     made = builder(tmp_path, file_format=first)
@@ -264,6 +265,7 @@ def test_reading_as_a_data_source_needs_no_tensorflow(prepared):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_content(prepared, tmp_path):
     with process_pool(2) as pool:
         made = builder(tmp_path, executor=pool)

@@ -50,6 +50,7 @@ def start(path):
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["returns", "killed"])
 def test_the_second_process_waits_and_says_for_whom(start, path, end):
     first = start()

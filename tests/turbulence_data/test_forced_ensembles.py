@@ -124,6 +124,7 @@ def test_a_pickled_ensemble_gives_the_same_bits(name):
     )
 
 
+@pytest.mark.slow
 def test_other_processes_give_the_same_bits():
     with process_pool(1) as pool:
         (made,) = run_trajectories(ENSEMBLE, [1], pool)
@@ -239,6 +240,7 @@ def test_the_work_of_a_varying_source_is_that_of_its_time():
     assert work[4] == pytest.approx(budget.work, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_budget_of_a_stochastic_flow_closes_in_the_mean_and_not_in_each():
     ensemble = replace(
         ENSEMBLE,

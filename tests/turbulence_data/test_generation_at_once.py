@@ -73,6 +73,7 @@ for process in (first, second):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "simulated"), [("finished", "0"), ("killed", "3")])
 def test_the_second_finds_the_data_or_takes_over(tmp_path, end, simulated):
     result = subprocess.run(

@@ -80,6 +80,7 @@ def content(trajectories):
     }
 
 
+@pytest.mark.slow
 def test_every_executor_gives_the_same_bits(monkeypatch):
     monkeypatch.setattr(_pool, "available_cores", lambda: 2)
     ids = [0, 1, 100_000]
@@ -90,6 +91,7 @@ def test_every_executor_gives_the_same_bits(monkeypatch):
         assert content(run_trajectories(TINY, ids, pool)) == expected
 
 
+@pytest.mark.slow
 def test_work_of_a_worker_that_dies_is_done_again(work):
     trajectories = content(run_trajectories(TINY, [0, 1, 2], work=work.die_once))
     assert trajectories == content(sample_trajectory(TINY, i) for i in [0, 1, 2])
@@ -127,6 +129,7 @@ def test_an_error_in_a_trajectory_names_it_and_stops_the_rest():
     assert done == [0, 1]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_process_ends_the_workers(monkeypatch):
     monkeypatch.setattr(_pool, "available_cores", lambda: 2)
     unstable = replace(TINY, time_step=1.0, spin_up=2.0, interval=1.0)
@@ -210,6 +213,7 @@ def test_refuses_an_impossible_number_of_processes(number):
         process_pool(number)
 
 
+@pytest.mark.slow
 def test_a_script_without_main_guard_is_not_run_again_by_its_workers(tmp_path):
     script = tmp_path / "unguarded.py"
     script.write_text(SCRIPT + "pool.shutdown()\n")
@@ -276,6 +280,7 @@ for executor in (None, InProcessExecutor()):
 """
 
 
+@pytest.mark.slow
 def test_a_config_of_the_main_script_runs_in_processes_too(tmp_path):
     script = tmp_path / "main_script.py"
     script.write_text(MAIN_SCRIPT)
