@@ -296,17 +296,10 @@ class FiltersOf(AddedPart):
 
 
 def smooth_filters(size: Sequence[int], number: int | None = None) -> Array:
-    """Return orthonormal cosines (DCT-II) on the points of a kernel, the lowest first.
+    """Return orthonormal cosines (DCT-II) on a kernel, the lowest first: (r, *size).
 
     ``prod_d cos(pi n_d (x_d + 1/2) / size_d)``, ordered by ``sum n_d`` and then by
-    ``sum n_d^2``.
-
-    Args:
-        size: Points along each axis.
-        number: How many; by default those with ``sum n_d <= 2``.
-
-    Returns:
-        Array (number, *size).
+    ``sum n_d^2``; by default those with ``sum n_d <= 2``.
 
     Example:
         >>> smooth_filters((3,)).round(3)

@@ -176,12 +176,6 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
         steps: (points,) places, rising, at least three.
         losses: (points,) values there, finite.
 
-    Returns:
-        The convexity, in [0, 1].
-
-    Raises:
-        ValueError: If the shapes are not as above, or values are not finite.
-
     Example:
         >>> steps = np.linspace(-1.5, 1.5, 31)
         >>> line_convexity(steps, steps**2)

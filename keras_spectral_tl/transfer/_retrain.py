@@ -97,14 +97,8 @@ def retrain_prepared(
 ) -> RetrainResult:
     """Retrain a copy of `model` on samples that are in the units of the network.
 
-    Args:
-        model: The input model; not changed.
-        layers: Layers to train.
-        samples: Samples from `RetrainOptions.prepare`.
-        options: Options from there.
-        label: Name for a row of a table; that of the layers if not given.
-        copy: Function that makes the network to train of the model, with other weights;
-            an exact copy if not given.
+    Samples and options are those of `RetrainOptions.prepare`; `copy` makes the network
+    to train of the model, by default an exact copy.
     """
     start = time.perf_counter()
     check_weights(model)

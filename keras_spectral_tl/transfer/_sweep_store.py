@@ -89,12 +89,7 @@ def fingerprint(
 
 
 class SweepDirectory:
-    """Rows of one sweep in a folder, each complete or absent.
-
-    Raises:
-        ValueError: If the folder holds rows of another sweep; the message says what
-            differs.
-    """
+    """Rows of one sweep in a folder, each complete or absent."""
 
     def __init__(
         self, path: str | os.PathLike[str], contents: Mapping[str, str]

@@ -72,7 +72,7 @@ def test_info_tells_what_the_metadata_tell(made, data_dir, capsys):
 
 
 def test_other_content_than_was_made_is_told(made, data_dir, capsys, monkeypatch):
-    monkeypatch.setattr("turbulence_data.cli._commands.content_hash", lambda _: "other")
+    monkeypatch.setattr("turbulence_data.cli.content_hash", lambda _: "other")
     assert main(["info", FLOW, "--data-dir", data_dir, "--check"]) == 1
     assert "NOT WHAT WAS MADE" in capsys.readouterr().out
 
@@ -95,7 +95,7 @@ def test_a_fault_of_the_program_is_not_the_users(monkeypatch, capsys):
     def broken(self, options):
         raise AssertionError("a fault")
 
-    monkeypatch.setattr("turbulence_data.cli._commands.List.run", broken)
+    monkeypatch.setattr("turbulence_data.cli.List.run", broken)
     assert main(["list"]) == 3
     assert "AssertionError: a fault" in capsys.readouterr().err
 

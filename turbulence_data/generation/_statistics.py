@@ -244,11 +244,7 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
 def autocorrelation(fields: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the mean correlation of fields that are 0, 1, 2 ... snapshots apart.
 
-    Args:
-        fields: one field a snapshot, shape `(n, nx, ny)`.
-
-    Returns:
-        Shape `(n,)`; the first is 1.
+    Of fields of shape `(n, nx, ny)` it has the shape `(n,)`; the first is 1.
     """
     flat = np.asarray(fields, np.float64).reshape(len(fields), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
