@@ -39,26 +39,34 @@ if TYPE_CHECKING:  # what type checkers see; at run time names are resolved lazi
     from keras_spectral_tl.transfer import retrain as retrain
     from keras_spectral_tl.transfer import retrain_all as retrain_all
 
-_NAMES = {
-    "closure": ("KerasClosure",),
-    "freezing": (
-        *("freeze_layers", "layer_hashes", "layers_with_weights", "only_trainable"),
-        *("select_layers", "unfreeze_layers"),
-    ),
-    "models": ("build_sgs_cnn",),
-    "report": ("Study", "write_report"),
-    "scoring": (
-        *("Forecast", "HeldOutRetraining", "LayerScores", "forecast", "score_layers"),
-    ),
-    "spectra": (
-        *("activation_spectra", "kernel_spectra", "radial_spectrum", "spectral_shift"),
-    ),
-    "transfer": (
-        *("RetrainResult", "SweepResult", "fit_output_gain", "from_scratch"),
-        *("oracle_sweep", "retrain", "retrain_all"),
-    ),
+_HOME = {
+    "KerasClosure": "closure",
+    "Forecast": "scoring",
+    "HeldOutRetraining": "scoring",
+    "LayerScores": "scoring",
+    "Study": "report",
+    "write_report": "report",
+    "forecast": "scoring",
+    "score_layers": "scoring",
+    "RetrainResult": "transfer",
+    "SweepResult": "transfer",
+    "from_scratch": "transfer",
+    "fit_output_gain": "transfer",
+    "oracle_sweep": "transfer",
+    "retrain": "transfer",
+    "retrain_all": "transfer",
+    "freeze_layers": "freezing",
+    "only_trainable": "freezing",
+    "select_layers": "freezing",
+    "unfreeze_layers": "freezing",
+    "layer_hashes": "freezing",
+    "layers_with_weights": "freezing",
+    "activation_spectra": "spectra",
+    "kernel_spectra": "spectra",
+    "radial_spectrum": "spectra",
+    "spectral_shift": "spectra",
+    "build_sgs_cnn": "models",
 }
-_HOME = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = (
     *("callbacks", "closure", "freezing", "layers", "linearization", "loss_landscape"),
     *("losses", "metrics", "models", "plotting", "report", "scoring", "spectra"),

@@ -197,7 +197,9 @@ def _carry_slots(
 def _copy_settings(old: Any, new: Any) -> None:
     # Settings made by methods, such as exclude_from_weight_decay.
     for name, value in vars(old).items():
-        if name not in vars(new) and not _holds_variables(value):
+        items = value if isinstance(value, list) else [value]
+        is_state = any(isinstance(item, keras.Variable) for item in items)
+        if name not in vars(new) and not is_state:
             setattr(new, name, value)
     for inner_old, inner_new in zip(
         _inner_optimizers(old), _inner_optimizers(new), strict=True
@@ -213,11 +215,6 @@ def _inner_optimizers(optimizer: Any) -> list[Any]:
         if isinstance(item, keras.optimizers.Optimizer)
     }
     return list(found.values())
-
-
-def _holds_variables(value: Any) -> bool:
-    items = value if isinstance(value, list) else [value]
-    return any(isinstance(item, keras.Variable) for item in items)
 
 
 def _globals(optimizer: Any) -> dict[str, keras.Variable]:
