@@ -48,7 +48,7 @@ class _ByChannel(abc.ABC):
         Raises:
             KeyError: when the metadata are not those of such a dataset.
         """
-        moments = metadata.get("fields", {})
+        moments = dict(metadata).get("fields", {})
         names = (*cls.input_names, *cls.output_names)
         missing = sorted(set(names) - set(moments))
         if missing:

@@ -36,10 +36,7 @@ def pad_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
     """
     size = inputs.shape[axis]
     if size is None:
-        # A size known only at run time does not tell how many periods are needed.
-        size = ops.shape(inputs)[axis]
-        places = ops.mod(ops.arange(-before, size + after, dtype="int32"), size)
-        return ops.take(inputs, places, axis=axis)
+        return _gather_periodically(inputs, before, after, axis)
     if size == 0:
         raise ValueError(
             "Cannot continue an empty axis periodically. Expected at least one point "
@@ -57,6 +54,13 @@ def pad_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
     if rest_after:
         pieces.append(part(0, rest_after))
     return ops.concatenate(pieces, axis=axis) if len(pieces) > 1 else inputs
+
+
+def _gather_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
+    # A size known only at run time does not tell how many whole periods are needed.
+    size = ops.shape(inputs)[axis]
+    places = ops.mod(ops.arange(-before, size + after, dtype="int32"), size)
+    return ops.take(inputs, places, axis=axis)
 
 
 class PeriodicPadding(keras.layers.Layer):
