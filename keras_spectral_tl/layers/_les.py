@@ -343,14 +343,22 @@ def _resized(pair: Pair, points: tuple[int, int]) -> Pair:
 
 
 def _along(part: Tensor, axis: int, size: int) -> Tensor:
-    number, before = int(part.shape[axis]), (slice(None),) * axis
-    kept = (min(number, size) - 1) // 2
-    low = part[(*before, slice(0, kept + 1))]
-    high = part[(*before, slice(number - kept, None))]
-    gap = size - 2 * kept - 1
-    if not gap:
-        return ops.concatenate([low, high], axis=axis)
+    kept = (min(int(part.shape[axis]), size) - 1) // 2
+    low, high = _ends(part, axis, kept)
+    return _joined(low, high, axis, size - 2 * kept - 1)
+
+
+def _ends(part: Tensor, axis: int, kept: int) -> Pair:
+    whole = slice(None)
+    low = [whole, whole, whole]
+    high = [whole, whole, whole]
+    low[axis] = slice(0, kept + 1)
+    high[axis] = slice(int(part.shape[axis]) - kept, None)
+    return part[tuple(low)], part[tuple(high)]
+
+
+def _joined(low: Tensor, high: Tensor, axis: int, gap: int) -> Tensor:
     shape = [1, 1, 1]
     shape[axis] = gap
     middle = ops.zeros_like(ops.take(low, [0], axis=axis)) * ops.zeros(shape, "float32")
-    return ops.concatenate([low, middle, high], axis=axis)
+    return ops.concatenate([low, middle, high] if gap else [low, high], axis=axis)
