@@ -40,6 +40,16 @@ def by_shapes(value: Any) -> str:
     return f"{type(value).__name__}({', '.join(parts)})"
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share of 1 in percent.
+
+    Example:
+        >>> percent(0.523), percent(0.0047, 1)
+        ('52 %', '0.5 %')
+    """
+    return f"{100.0 * share:.{digits}f} %"
+
+
 def _shown(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype} {tuple(value.shape)}"

@@ -14,6 +14,7 @@ from typing import Any
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import write_bytes
+from keras_spectral_tl._results import percent
 from keras_spectral_tl.plotting._kernels import plot_filters
 from keras_spectral_tl.report._forecast import (
     forecast_answer,
@@ -286,10 +287,20 @@ def _spectra_chart(title: str, spectra: Mapping[str, Any], ylabel: str) -> list[
 
 
 def _pictures(study: Study, kind: str) -> list[_Chart]:
-    return [
-        _chart(one["title"], plotting.plot_fields, {"": one["values"]})
-        for one in study.pictures.get(kind, ())
-    ]
+    charts = []
+    lines: dict[str, dict[str, Any]] = {}
+    for one in study.pictures.get(kind, ()):
+        if isinstance(one["values"][0], list):
+            fields = {"": one["values"]}
+            charts.append(_chart(one["title"], plotting.plot_fields, fields))
+            continue
+        x = [2.0 * math.pi * i / len(one["values"]) for i in range(len(one["values"]))]
+        title = "predictions" if kind == "predictions" else one["title"]
+        lines.setdefault(title, {})[one["title"]] = x, one["values"]
+    for title, curves in lines.items():
+        said = {"": curves}, "x", "value"
+        charts.append(_chart(title, plotting.plot_curves, *said))
+    return charts
 
 
 def _forecast_charts(study: Study) -> list[_Chart]:
@@ -366,7 +377,7 @@ def _layer_table(study: Study) -> _Table | None:
             row["score" if key == decisive else key] = said.get(name)
         if scores:
             chance = scores["chances"].get(name)
-            row["comes first in"] = None if chance is None else f"{chance:.0%}"
+            row["comes first in"] = None if chance is None else percent(chance)
         row |= {
             "CC after" if k == "cc" else k: v for k, v in swept.get(name, {}).items()
         }

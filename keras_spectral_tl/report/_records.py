@@ -34,7 +34,8 @@ def system_record(
     """Return what a study keeps of the samples of one system.
 
     Args:
-        data: `(x, y)`, as for `score_layers`; fields are (samples, nx, ny, channels).
+        data: `(x, y)`, as for `score_layers`; fields are (samples, nx, channels),
+            (samples, nx, ny, channels) or (samples, nx, ny, nz, channels).
         source: Where they come from.
         normalization: What they were normalized by.
         channels: "x" and "y" to the names of their channels, where they are known.
@@ -152,7 +153,8 @@ def picture_record(
 
     Returns:
         "fields" and "predictions": lists of title and values, (nx, ny) with at most 64
-        points along an axis; empty where samples are not fields (nx, ny, channels).
+        points along an axis, or (nx,) with all; empty where samples are not fields
+        (nx, ny, channels) or (nx, channels).
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
@@ -165,7 +167,7 @@ def picture_record(
     for role, data in systems.items():
         samples = Samples.of(data)
         x, y = keras.tree.flatten(samples.x)[0], samples.y
-        if x.ndim != 4 or y.ndim != 4:
+        if not all(_is_field(part) and part.ndim < 5 for part in (x, y)):
             continue
         names = channel_names(channels, x.shape[-1], y.shape[-1])
         for side, fields in (("x", x), ("y", y)):
@@ -184,9 +186,11 @@ def picture_record(
 
 
 def _picture(title: str, field: NDArray[Any]) -> dict[str, Any]:
-    steps = [max(1, -(-size // _MOST_POINTS)) for size in field.shape]
-    values = np.asarray(field[:: steps[0], :: steps[1]], float)
-    return {"title": title, "values": [[float(f"{v:.3g}") for v in r] for r in values]}
+    if field.ndim == 2:
+        steps = [max(1, -(-size // _MOST_POINTS)) for size in field.shape]
+        field = field[:: steps[0], :: steps[1]]
+    values = [float(f"{value:.3g}") for value in field.flat]
+    return {"title": title, "values": np.reshape(values, field.shape).tolist()}
 
 
 def _kernel_profiles(
@@ -240,9 +244,21 @@ def _some(values: NDArray[Any]) -> NDArray[Any]:
     return chosen
 
 
+def _is_field(values: NDArray[Any]) -> bool:
+    """Return whether arrays are (samples, space, channels).
+
+    Of three axes, which may be (samples, nx, ny) as well, if there are fewer channels
+    than points.
+    """
+    return values.ndim in (4, 5) or (
+        values.ndim == 3 and values.shape[2] < values.shape[1]
+    )
+
+
 def _mean_spectra(fields: NDArray[Any]) -> list[list[float]]:
-    if fields.ndim != 4:
+    if not _is_field(fields):
         return []
-    spectra = radial_spectrum(np.asarray(_some(fields), np.float64), axes=(1, 2))
+    axes = tuple(range(1, fields.ndim - 1))
+    spectra = radial_spectrum(np.asarray(_some(fields), np.float64), axes=axes)
     mean: list[list[float]] = spectra.mean(axis=0).tolist()
     return mean

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._autodiff.function import batches
 from keras_spectral_tl._graph.layers import layers_with_weights
+from keras_spectral_tl._results import percent
 from keras_spectral_tl.scoring._network_parts import spatial_axes
 from keras_spectral_tl.spectra import (
     activation_spectra,
@@ -284,7 +285,8 @@ def _sentence(found: Mapping[str, Any], share: float) -> str:
         return "It removes nothing of the error on held-out samples."
     low, high = found["band"]
     text = (
-        f"It removes {share:.0%} of the error, 80 % of that at wavenumbers {low}-{high}"
+        f"It removes {percent(share)} of the error, 80 % of that at wavenumbers "
+        f"{low}-{high}"
     )
     clauses = [text]
     follows, passed = found["follows_systems"], found["kernels_pass"]
@@ -302,6 +304,6 @@ def _sentence(found: Mapping[str, Any], share: float) -> str:
         shift = found["spectral_shift"]
         clauses.append(
             f"on the target its pre-activations have {np.exp(shift['gain']):.2g} times "
-            f"the energy, {shift['shape_distance']:.0%} of it at other wavenumbers"
+            f"the energy, {percent(shift['shape_distance'])} of it at other wavenumbers"
         )
     return "; ".join(clauses) + "."

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from keras_spectral_tl._results import percent
 from keras_spectral_tl.scoring._holdout import (
     Array,
     half_width,
@@ -124,9 +125,9 @@ def recommend(
     ]
     low, high = intervals[best]
     reason = (
-        f"Retraining {best} removes {value:.0%} of the error on target samples held "
-        f"out (90 % interval {low:.0%} to {high:.0%}), beyond what rescaling the "
-        "output would."
+        f"Retraining {best} removes {percent(value)} of the error on target samples "
+        f"held out (90 % interval {percent(low)} to {percent(high)}), beyond what "
+        "rescaling the output would."
     )
     if near:
         reason += f" These samples do not tell it from {_listed(near)}."
@@ -146,10 +147,12 @@ def _refusal(
     if num_samples == 1:
         return (
             "1 target sample says nothing of how samples differ. On its two halves "
-            f"{best} removes most, {value:.0%} of the error. Add samples."
+            f"{best} removes most, {percent(value)} of the error. Add samples."
         )
     if value < _WORTH:
-        found = f"removes {value:.1%} of" if value > 0.0 else "removes nothing of"
+        found = (
+            f"removes {percent(value, 1)} of" if value > 0.0 else "removes nothing of"
+        )
         return (
             f"No layer is worth retraining: the best, {best}, {found} the error on "
             "target samples held out that rescaling the output, by a gain and an "
@@ -159,15 +162,16 @@ def _refusal(
     if value > width:
         return ""
     found = (
-        f"{best} seems best, with {value:.0%} of the error on target samples held out "
-        "removed beyond what rescaling the output (a gain and an offset) would, but "
+        f"{best} seems best, with {percent(value)} of the error on target samples held "
+        "out removed beyond what rescaling the output (a gain and an offset) would, "
+        "but "
         f"{_samples(num_samples)} do not show that this is more than chance: "
     )
     needed = samples_needed(value, error, count, level) if np.isfinite(error) else None
     if width < 1.0:
         found += (
             f"with {count} of them tested, the best of {num_layers} layers would have "
-            f"to remove {width:.0%}. "
+            f"to remove {percent(width)}. "
         )
     else:
         found += f"with {count} of them tested, no score could. "
@@ -257,8 +261,8 @@ def further_layers(
         )
         more = scored.values[_label(together)]
         alone = (
-            f"{_label(so_far)} alone removes {before.values[_label(so_far)]:.0%}, even "
-            "in twice as many steps."
+            f"{_label(so_far)} alone removes "
+            f"{percent(before.values[_label(so_far)])}, even in twice as many steps."
         )
         beyond = {
             "moments_before": before.evidence[_label(so_far)]["moments_after"],
@@ -268,11 +272,11 @@ def further_layers(
         if least_removed(beyond, _LEVEL / len(choices)) <= 0.0:
             reason += (
                 " No further layer is sure to remove more: with the best of them, "
-                f"{other}, it is {more:.0%}; {alone}"
+                f"{other}, it is {percent(more)}; {alone}"
             )
             return FurtherLayers(chosen, reason, found)
         chosen = (*chosen, other)
-        reason += f" Retraining {other} as well removes {more:.0%}; {alone}"
+        reason += f" Retraining {other} as well removes {percent(more)}; {alone}"
     return FurtherLayers(chosen, reason, found)
 
 

@@ -57,7 +57,7 @@ def test_two_layers_that_were_changed_are_recommended_together():
     together = scores.together.values["conv_1+conv_4"]
     assert together > max(alone.values()) + 0.1
     assert f"Retraining {scores.recommended[1]} as well" in scores.reason
-    assert f"removes {together:.0%}" in scores.reason
+    assert f"removes {100 * together:.0f} %" in scores.reason
     assert scores.to_dict()["together"]["values"] == scores.together.values
 
 
@@ -171,7 +171,7 @@ def test_layers_are_added_while_they_help_whatever_their_names(reverse):
     model = dense(*scorer.removed)
     scores = score_layers(model, DATA, DATA, [scorer], max_layers=9)
     assert scores.recommended == ("a", "b+c", "e")
-    assert "60%" in scores.reason
+    assert "60 %" in scores.reason
     assert "No further layer" in scores.reason
     asked = [set(choices) for choices, effort in scorer.asked if effort == 1]
     assert asked[1] == {("a", "b+c"), ("a", "d"), ("a", "e")}

@@ -8,6 +8,7 @@ import math
 import re
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -158,7 +159,7 @@ def test_a_whole_study_is_one_page_with_everything_on_it(page):
     assert len(page.ids) == len(set(page.ids))
     for part in ("A &amp; B &lt;test&gt;", "conv_2 removes most", "reason of conv_1"):
         assert part in text
-    for part in ("0.5678", "98%", "d" * 64, "3.x", "energy error"):
+    for part in ("0.5678", "98 %", "d" * 64, "3.x", "energy error"):
         assert part in text
     # A forecast; spectra of two channels; maps of two systems; scores and sweep;
     # history, kernels, activations; filters of the change.
@@ -382,13 +383,34 @@ def test_pictures_are_of_fields_and_of_few_points():
     np.testing.assert_allclose(found["fields"][0]["values"], x[0, ::2, :, 0], rtol=5e-3)
     outputs = network.predict(x[:1], verbose=0)[0, ::2, :, 0]
     np.testing.assert_allclose(found["predictions"][1]["values"], outputs, rtol=5e-3)
-    line = x[:, :, 0]
-    assert picture_record({"base": (line, line)})["fields"] == []
+    row = x[:, :, 0, 0]
+    assert picture_record({"base": (row, row)})["fields"] == []
+
+
+def test_fields_of_one_dimension_have_spectra_and_pictures():
+    x = np.sin(3 * 2 * np.pi * np.arange(16) / 16)[None, :, None] * np.ones((4, 1, 2))
+    record = system_record((x, x[..., :1]))
+    expected = np.where(np.arange(9) == 3, 0.5, 0.0)
+    np.testing.assert_allclose(record["x_spectra"], [expected] * 2, atol=1e-12)
+    np.testing.assert_allclose(record["y_spectra"], [expected], atol=1e-12)
+    network = keras.Sequential([keras.Input((16, 2)), keras.layers.Conv1D(1, 3)])
+    systems = {"base": (x, x[..., :1]), "target": (x, x[..., :1])}
+    found = picture_record(systems, {"after": network})
+    np.testing.assert_allclose(found["fields"][0]["values"], x[0, :, 0], rtol=5e-3)
+    assert [one["title"] for one in found["predictions"]] == ["truth", "after"]
+    study = Study(systems={"base": record, "target": record}, pictures=found)
+    page = Page(html_of(study))
+    # Two inputs and one output of both systems; their spectra; predictions.
+    assert len(page.charts()) == 6 + 3 + 1
+
+
+def test_three_axes_with_more_channels_than_points_are_no_fields():
+    wide = np.ones((4, 8, 16))
+    assert system_record((wide, wide))["x_spectra"] == []
+    assert picture_record({"base": (wide, wide)})["fields"] == []
 
 
 def test_spectra_of_a_network_with_and_without_fields():
-    import keras
-
     network = kst.build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
     x = np.random.default_rng(0).normal(size=(3, 8, 8, 2))
     found = spectra_record({"before": network}, {"target": (network, x)})

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data._files import write_bytes
+from turbulence_data._progress import Progress, check_progress, watched
 from turbulence_data.a_posteriori._reference import EnsembleRun, Reference, run_ensemble
 from turbulence_data.a_posteriori._statistics import (
     Bands,
@@ -111,8 +112,9 @@ def compare(
     time_step: float | None = None,
     bands: Bands | None = None,
     discard: float = 0.5,
+    progress: Progress | bool | None = None,
 ) -> Comparison:
-    """Run an LES with every closure from every start field, and scores them.
+    """Run an LES with every closure from every start field, and score them.
 
     Each row holds the name of the closure, what it is (its wrappers included), and
 
@@ -139,11 +141,16 @@ def compare(
         time_step: as in `run_ensemble`, the same for all.
         bands: wavenumbers of the spectral errors; by default `default_bands`.
         discard: part of the duration, at least 0 and below 1.
+        progress: None for a bar in terminals where it takes more than two seconds,
+            False for none; or a callable, called after each snapshot of each LES with a
+            mapping of "closure", "done" and "total", how many snapshots.
 
     Raises:
         ValueError: without closures, for a part out of range, or a band in which there
             is no wavenumber.
+        TypeError: for a progress of another kind.
     """
+    check_progress(progress)
     if not closures or not 0.0 <= discard < 1.0:
         raise ValueError(
             "compare needs closures and a part of the time from 0 to below 1 to "
@@ -155,19 +162,29 @@ def compare(
     standard_errors = []
     runs, correlation = {}, {}
     statistics = {"filtered DNS": RunStatistics.together(scored.truth)}
-    for name, closure in closures.items():
-        used: Closure = (
-            NoClosure(lengths=reference.flow.lengths) if closure is None else closure
-        )
-        run = run_ensemble(
-            reference.start, reference.flow, used, list(reference.times), time_step
-        )
-        members = scored.statistics(used, run.vorticity)
-        runs[name], statistics[name] = run, RunStatistics.together(members)
-        correlation[name] = correlations(run.vorticity, reference.vorticity)
-        scores, errors = scored.scores(run, members, correlation[name])
-        rows.append({"closure": name, **scores, "definition": _definition(used)})
-        standard_errors.append(errors)
+    times = list(reference.times)
+    with watched(progress, "LES", "snapshots", "closure") as move:
+        for number, (name, closure) in enumerate(closures.items()):
+            used: Closure = (
+                NoClosure(lengths=reference.flow.lengths)
+                if closure is None
+                else closure
+            )
+
+            run = run_ensemble(
+                reference.start,
+                reference.flow,
+                used,
+                times,
+                time_step,
+                progress=_moved(move, name, number, len(closures)),
+            )
+            members = scored.statistics(used, run.vorticity)
+            runs[name], statistics[name] = run, RunStatistics.together(members)
+            correlation[name] = correlations(run.vorticity, reference.vorticity)
+            scores, errors = scored.scores(run, members, correlation[name])
+            rows.append({"closure": name, **scores, "definition": _definition(used)})
+            standard_errors.append(errors)
     turnover_time = reference.turnover_time
     return Comparison(
         rows,
@@ -177,6 +194,17 @@ def compare(
         correlation,
         turnover_time,
         scored.bands,
+    )
+
+
+def _moved(move: Progress, closure: str, number: int, num_closures: int) -> Progress:
+    """Return the progress of one LES as a part of that of all."""
+    return lambda row: move(
+        {
+            "closure": closure,
+            "done": number * row["total"] + row["done"],
+            "total": num_closures * row["total"],
+        }
     )
 
 

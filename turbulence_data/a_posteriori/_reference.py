@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import by_shapes, check_positive
+from turbulence_data._progress import Progress, check_progress, watched
 from turbulence_data.closures import NoClosure
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import les_flow
@@ -161,6 +162,7 @@ def run_ensemble(
     times: Sequence[float],
     time_step: float | None = None,
     forcing: ForcingLike | None = None,
+    progress: Progress | bool | None = None,
 ) -> EnsembleRun:
     """Run an LES from every start field and keeps its vorticity at given times.
 
@@ -176,9 +178,13 @@ def run_ensemble(
         times: rising, at least 0, counted from the start.
         time_step: the largest; None is 0.4 of the CFL limit of the fastest start field.
         forcing: as of `evolve`, not stochastic.
+        progress: None for a bar in terminals where it takes more than two seconds,
+            False for none; or a callable, called after each of the times with a mapping
+            of "done" and "total", how many of them.
 
     Raises:
         ValueError: for fields or times that do not fit.
+        TypeError: for a progress of another kind.
 
     Example:
         >>> flow = FlowConfig(16, reynolds=10, linear_drag=0, forcing_wavenumber=None)
@@ -195,6 +201,7 @@ def run_ensemble(
         raise ValueError(f"times must be at least one, from 0 on; received {times!r}.")
     if np.any(np.diff(moments) <= 0.0) or not np.all(np.isfinite(moments)):
         raise ValueError(f"times must be finite and rise; received {times!r}.")
+    check_progress(progress)
     closure = NoClosure(lengths=flow.lengths) if closure is None else closure
     simulation = Simulation(flow, closure, forcing)
     state = simulation.start(_checked_start(start, simulation.grid))
@@ -204,14 +211,16 @@ def run_ensemble(
     check_positive("time_step", time_step)
     failure_times = np.full(len(state.vorticity_hat), math.inf)
     snapshots = []
-    for moment in moments:
-        duration = float(moment) - state.time
-        state, failed = simulation.advance_members(state, duration, time_step)
-        state = replace(state, time=float(moment))
-        failure_times = np.minimum(failure_times, failed)
-        fields = simulation.vorticity(state)
-        fields[np.isfinite(failure_times)] = np.nan
-        snapshots.append(fields.astype(np.float32))
+    with watched(progress, "LES", "snapshots") as move:
+        for moment in moments:
+            duration = float(moment) - state.time
+            state, failed = simulation.advance_members(state, duration, time_step)
+            state = replace(state, time=float(moment))
+            failure_times = np.minimum(failure_times, failed)
+            fields = simulation.vorticity(state)
+            fields[np.isfinite(failure_times)] = np.nan
+            snapshots.append(fields.astype(np.float32))
+            move({"done": len(snapshots), "total": len(moments)})
     return EnsembleRun(moments, np.stack(snapshots), failure_times, time_step)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from turbulence_data._checks import check_positive, is_finite_number
+from turbulence_data._progress import watched
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.solver._engine import State
 from turbulence_data.solver._equation import Closure
@@ -28,6 +29,8 @@ from turbulence_data.solver._simulation import (
 _SHORTENINGS = 8
 # A step below this part of the whole duration means a flow that runs away.
 _SHORTEST_STEP = 1e-6
+
+Reached = Callable[[float], None]
 
 
 def evolve(
@@ -62,7 +65,8 @@ def evolve(
             `Simulation`, whose `State` numbers the steps: a second `evolve` would meet
             the same kicks again.
         numerics: scheme, precision and engine, for example
-            `Numerics(etdrk4, np.float32, JaxEngine())`.
+            `Numerics(etdrk4, np.float32, JaxEngine())`; and its `progress`, a bar in
+            terminals where none is given.
 
     Returns:
         Physical vorticity of the same shape and of the dtype computed with.
@@ -89,25 +93,36 @@ def evolve(
     if time_step is not None:
         check_positive("time_step", time_step)
     simulation = Simulation(flow, closure, forcing, numerics)
-    state = simulation.start(vorticity)
-    return simulation.vorticity(
-        advance_to(simulation, state, float(duration), time_step)
-    )
+    state, end = simulation.start(vorticity), float(duration)
+    with watched(numerics.progress, "Simulating", "units of time") as move:
+        final = advance_to(
+            simulation,
+            state,
+            end,
+            time_step,
+            lambda time: move({"done": time, "total": end}),
+        )
+    return simulation.vorticity(final)
 
 
 # A field too fast to be squared is reported by the checks, as an error.
 @np.errstate(over="ignore", invalid="ignore")
 def advance_to(
-    simulation: Simulation, state: State, end: float, time_step: float | None
+    simulation: Simulation,
+    state: State,
+    end: float,
+    time_step: float | None,
+    reached: Reached | None = None,
 ) -> State:
     """Return the state at time `end`, choosing the steps where none is given.
 
     Chosen steps depend on nothing but the state, so a run can be repeated exactly.
+    `reached` is called with the time that is reached, every few steps.
     """
     if time_step is not None or end <= state.time:
         time_step = time_step or simulation.equation.longest_time_step
-        reached = simulation.advance(state, end - state.time, time_step)
-        return replace(reached, time=max(end, state.time))
+        final = simulation.advance(state, end - state.time, time_step, reached)
+        return replace(final, time=max(end, state.time))
     leg, shortest = math.inf, _SHORTEST_STEP * (end - state.time)
     while state.time < end:
         chosen = simulation.suggested_time_step(state)
@@ -123,6 +138,8 @@ def advance_to(
         if end - state.time - leg < chosen:
             leg = end - state.time
         state, leg = _advance_cautiously(simulation, state, leg, chosen)
+        if reached is not None:
+            reached(state.time)
         if end - state.time < 1e-12 * max(1.0, abs(end)):
             return replace(state, time=end)
     return state

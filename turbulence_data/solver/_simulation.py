@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from turbulence_data._checks import check_kind, check_positive
+from turbulence_data._progress import Progress, check_progress
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver._engine import Engine, Integrator, State, check_engine
@@ -71,9 +73,12 @@ class Numerics:
         engine: what computes, `FftwEngine()` or `JaxEngine()`.
         tolerance: relative error that chosen time steps aim at, over a few turnover
             times: an order of magnitude, no bound. Without influence on given steps.
+        progress: display of `evolve`: None for a bar in terminals where it takes more
+            than two seconds, False for none; or a callable, called every few steps with
+            a mapping of "done" and "total", the times advanced and to be advanced.
 
     Raises:
-        TypeError: for a scheme or an engine of another kind.
+        TypeError: for a scheme, an engine or a progress of another kind.
         ValueError: for another dtype or a tolerance that is not positive.
 
     Example:
@@ -85,6 +90,7 @@ class Numerics:
     dtype: DTypeLike = np.float64
     engine: Engine = field(default_factory=FftwEngine)
     tolerance: float = 1e-5
+    progress: Progress | bool | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not callable(self.scheme):
@@ -94,6 +100,7 @@ class Numerics:
             )
         check_engine(self.engine)
         check_positive("tolerance", self.tolerance)
+        check_progress(self.progress)
         object.__setattr__(self, "dtype", as_real_dtype(self.dtype))
 
 
@@ -186,8 +193,20 @@ class Simulation:
         checked = np.stack([self.equation.check_start(field) for field in rows])
         return checked.reshape(fields.shape)
 
-    def advance(self, state: State, duration: float, time_step: float) -> State:
+    def advance(
+        self,
+        state: State,
+        duration: float,
+        time_step: float,
+        reached: Callable[[float], None] | None = None,
+    ) -> State:
         """Return the state `duration` later, in equal steps of at most `time_step`.
+
+        Args:
+            state: where to start.
+            duration: at least 0.
+            time_step: the largest.
+            reached: called with the time that is reached, every 25 steps.
 
         Raises:
             ValueError: for a negative duration or a step that is not positive.
@@ -210,6 +229,8 @@ class Simulation:
                 vorticity_hat = self._integrator.steps(
                     vorticity_hat, state, time_step, numbers
                 )
+                if reached is not None:
+                    reached(state.time + numbers.stop * time_step)
             final = State(
                 vorticity_hat, state.time + duration, state.step_number + num_steps
             )
