@@ -30,7 +30,7 @@ from explain import (
 from quickstart import BASE, NUM_TARGET, TARGET, System, activation_panels, load_system
 
 import keras_spectral_tl as kst
-from keras_spectral_tl import loss_landscape, plotting, spectra
+from keras_spectral_tl import loss_landscape, metrics, plotting, spectra
 
 Figures = dict[str, object]
 LAST = 32  # shells beyond are incomplete on 64 x 64 points
@@ -123,14 +123,20 @@ def prediction_figures(found: Networks, base: System, target: System) -> Figures
     predicted = {
         name: predictions(found[name], target) for name in ("base", "retrained")
     }
+    cc = metrics.pattern_correlation(truth, predicted["retrained"])
     wanted = differences(found, base, target)
     ratios = {label: np.exp(ratio[:LAST]) for label, ratio in wanted.items()}
+    compared = plotting.plot_wavenumber_ratios(
+        {"target over base": dict(list(ratios.items())[:3])}
+    )
+    compared[0].set_ylim(top=3e3)  # room for the legend
     return {
         "fields": plotting.plot_fields(
             {
-                "vorticity, base": base.test[0][0, ..., 1],
-                "vorticity, target": target.test[0][0, ..., 1],
-            }
+                "vorticity, base (forced at k = 16)": base.test[0][0, ..., 1],
+                "vorticity, target (forced at k = 4)": target.test[0][0, ..., 1],
+            },
+            "standard deviations",
         ),
         "energy_spectra": plotting.plot_energy_spectra(
             {
@@ -143,17 +149,19 @@ def prediction_figures(found: Networks, base: System, target: System) -> Figures
                 "truth": mean_spectrum(truth),
                 **{name: mean_spectrum(fields) for name, fields in predicted.items()},
             },
-            "spectrum of sgs forcing on the target",
+            "spectrum of sgs_forcing on the target",
         ),
         "predictions": plotting.plot_predictions(
-            truth, predicted["retrained"], num_samples=1
+            truth,
+            predicted["retrained"],
+            num_samples=1,
+            title=f"one target snapshot, standard deviations; {LAYER} retrained, "
+            f"CC of all {cc:.2f}",
         ),
         "coherence": plotting.plot_coherence(
             {name: spectra.coherence(truth, p) for name, p in predicted.items()}
         ),
-        "wavenumber_ratios": plotting.plot_wavenumber_ratios(
-            {"target over base": dict(list(ratios.items())[:3])}
-        ),
+        "wavenumber_ratios": compared,
     }
 
 

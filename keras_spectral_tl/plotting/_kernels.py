@@ -62,7 +62,7 @@ def plot_transfer_functions(
     """
     require(bool(halves), "plot_transfer_functions needs at least one label.")
     nx, ny = num_points
-    figure, all_axes = panels(len(halves), 4, (2.5, 2.3), ax)
+    figure, all_axes = panels(len(halves), 3, (3.2, 2.4), ax)
     for axes, (label, half) in zip(all_axes, halves.items(), strict=True):
         values = np.asarray(half, float)
         require(
@@ -141,9 +141,8 @@ def plot_kernel_classes(
     axes.margins(x=0)
     axes.set_xlabel("share of the kernels")
     axes.legend(
-        ncols=len(kinds), loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False,
-        fontsize=8,
-    )  # fmt: skip
+        ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, fontsize=8
+    )
     return axes
 
 

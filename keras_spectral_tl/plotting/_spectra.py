@@ -209,10 +209,23 @@ def plot_wavenumber_ratios(
             drawn[label] = _draw_line(axes, label, values, looks)
         axes.axhline(1, color=GREY, linewidth=0.8)
         axes.set_yscale("log")
+        _plain_ticks(axes)
         axes.grid(alpha=0.3)
         axes.set_title(name, fontsize=10)
     finish(all_axes, _K, ylabel, drawn, ax)
     return all_axes
+
+
+def _plain_ticks(axes: "Axes") -> None:
+    """Write the ticks of a logarithmic axis y as 0.5, 1, 2 instead of powers of ten."""
+    low, high = axes.get_ylim()
+    between = "25" if high < 100 * low else ""
+
+    def minor(value: float, _: Any) -> str:
+        return f"{value:g}" if f"{value:e}"[0] in between else ""
+
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(minor)
 
 
 def plot_coherence(curves: Mapping[str, ArrayLike], *, ax: Any = None) -> "Axes":

@@ -102,7 +102,7 @@ def finish(
         return
     figure = figure_of(all_axes[0])
     for axes in all_axes:
-        axes.tick_params(labelsize=8)
+        axes.tick_params(which="both", labelsize=8)
     figure.supxlabel(xlabel, fontsize=10)
     figure.supylabel(ylabel, fontsize=10)
     if lines:

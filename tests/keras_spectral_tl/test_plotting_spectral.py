@@ -68,6 +68,23 @@ def test_ratios_and_coherence_leave_k_0_out() -> None:
     rendered(axes)
 
 
+def test_ticks_of_ratios_are_plain_numbers() -> None:
+    (axes,) = plotting.plot_wavenumber_ratios({"conv": {"gain": [1.0, 0.4, 6.0]}})
+    rendered(axes)
+    texts = [label.get_text() for label in axes.get_yticklabels(which="both")]
+    assert {"0.5", "1", "2", "5"} <= set(texts)
+    assert not any("10" in text for text in texts if text not in ("10", "0.1"))
+
+
+def test_the_classes_of_kernels_fit_above_their_bars() -> None:
+    kinds = ("low-pass", "band-pass", "high-pass", "all-pass", "unstructured")
+    axes = plotting.plot_kernel_classes({"conv_1": dict.fromkeys(kinds, 0.2)})
+    rendered(axes)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().x1 <= axes.get_window_extent().x1
+
+
 def test_composition_rows_are_shares() -> None:
     field = np.random.default_rng(0).normal(size=(4, 8, 8))
     matrix = radial_spectrum(field, (1, 2))
