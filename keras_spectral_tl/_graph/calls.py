@@ -374,3 +374,50 @@ def _channels_first(values: Any, data_format: str) -> NDArray[Any]:
     if data_format == "channels_last":
         return np.moveaxis(fetched, -1, 1)
     return fetched
+
+
+def misfit_of_inputs(model: keras.Model, x: Any) -> str:
+    """Return in what inputs do not fit a model; empty if they do or it is not known.
+
+    Args:
+        model: A network; of one that is subclassed nothing is known.
+        x: An array, or a list, tuple or dict of arrays, samples first.
+    """
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        return ""
+    # A sequential model that was never called has inputs, but no input.
+    mapping = getattr(model, "input", None)
+    if not isinstance(mapping, dict):
+        mapping = {tensor.name: tensor for tensor in tensors}
+    wanted = {name: tuple(tensor.shape[1:]) for name, tensor in mapping.items()}
+    takes = ", ".join(f"{name!r} {shape}" for name, shape in wanted.items())
+    head = f"Model {model.name!r} takes"
+    if isinstance(x, dict):
+        missing = [name for name in wanted if name not in x]
+        if missing:
+            return (
+                f"{head} the inputs {takes}, but x has no {', '.join(missing)}. "
+                f"Received a dict with {', '.join(map(str, x))}."
+            )
+        parts = [x[name] for name in wanted]
+    else:
+        parts = keras.tree.flatten(x)
+    if len(parts) != len(wanted):
+        mend = (
+            "Pass a dict of arrays by these names."
+            if len(wanted) > 1
+            else "Pass one array."
+        )
+        return f"{head} {takes}, but x holds {len(parts)} array(s). {mend}"
+    for (name, shape), part in zip(wanted.items(), parts, strict=True):
+        found = tuple(part.shape[1:])
+        fits = [size in (None, n) for size, n in zip(shape, found, strict=False)]
+        if len(found) != len(shape) or not all(fits):
+            of = f" of input {name!r}" if len(wanted) > 1 else ""
+            return (
+                f"{head} samples of shape {shape}{of}, but x has samples of shape "
+                f"{found}. Pass them on the grid and with the channels that the model "
+                "was built for (None: any size)."
+            )
+    return ""

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing, models
+from keras_spectral_tl._graph.calls import misfit_of_inputs
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, layers_with_weights
 from keras_spectral_tl._optimizer_state import carry_moments
 from keras_spectral_tl.freezing._changes import layer_hashes, weight_hashes
@@ -345,13 +346,20 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     Args:
         model: A built Keras model; called on a few samples without lasting effect.
         data: Samples in the units of the model.
-        loss: The loss they are to be trained with; a sparse one takes integer labels.
-    """
+        loss: The loss they are to be trained with; a sparse one takes integer labels.    """
     inputs = getattr(model, "inputs", None) or [None]
     count = getattr(inputs[0], "shape", (None,))[0] or 1
     x, y = data.take(slice(0, count))
-    with keras.StatelessScope():  # states and counters of the model stay as they are
-        outputs = model(x, training=False)
+    try:
+        with (
+            keras.StatelessScope()
+        ):  # states and counters of the model stay as they are
+            outputs = model(x, training=False)
+    except Exception:
+        misfit = misfit_of_inputs(model, x)
+        if misfit:  # in place of Keras' message, which holds the data
+            raise ValueError(misfit) from None
+        raise
     if not hasattr(outputs, "shape"):
         first = next(iter(outputs)) if isinstance(outputs, dict) else 0
         raise ValueError(

@@ -365,3 +365,63 @@ def test_printed_samples_tell_types_and_shapes():
     several = Samples.of(((X, X), Y)).normalized(None)
     assert repr(several).startswith("Samples(x=(float32 (8, 4), float32 (8, 4)), y=")
     assert len(repr(Samples.of(TARGET).normalized(BASE)).splitlines()) == 1
+
+
+def two_inputs(named=False):
+    """Of a field and two parameters, as a list or a dict."""
+    field = keras.Input((8, 1), name="field")
+    params = keras.Input((2,), name="params")
+    factor = keras.layers.Reshape((8, 1))(keras.layers.Dense(8)(params))
+    outputs = keras.layers.Multiply()([keras.layers.Conv1D(1, 1)(field), factor])
+    inputs = {"field": field, "params": params} if named else [field, params]
+    return keras.Model(inputs, outputs)
+
+
+FIELD, PARAMS, TRUTH = np.ones((3, 8, 1)), np.ones((3, 2)), np.ones((3, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("named", "x", "message"),
+    [
+        (False, FIELD, r"takes 'field' \(8, 1\), 'params' \(2,\), but x holds 1 array"),
+        (True, FIELD, "Pass a dict of arrays by these names"),
+        (True, {"field": FIELD}, "x has no params. Received a dict with field"),
+        (
+            True,
+            {"field": FIELD, "par": PARAMS},
+            "no params. Received a dict with f.*par",
+        ),
+        (False, (FIELD, FIELD), r"shape \(2,\) of input 'params', but x .* \(8, 1\)"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(named, x, message):
+    with pytest.raises(ValueError, match=message):
+        kst.retrain(two_inputs(named), (x, TRUTH), "dense")
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 1), (3, 8, 2), (3, 8, 8, 1)])
+def test_a_wrong_shape_is_one_short_line_without_the_data(shape):
+    """Keras' own message holds all values of a sample."""
+    layer = keras.layers.Dense(1, name="dense")
+    model = keras.Sequential([keras.Input((8, 1)), keras.layers.Flatten(), layer])
+    with pytest.raises(ValueError, match=r"takes samples of shape \(8, 1\)") as found:
+        kst.retrain(model, (np.full(shape, 0.123), np.ones((3, 1))), "dense")
+    assert str(shape[1:]) in str(found.value)
+    assert "0.123" not in str(found.value) and "\n" not in str(found.value)
+    assert found.value.__suppress_context__
+
+
+def test_an_error_of_a_layer_itself_is_not_hidden():
+    @keras.saving.register_keras_serializable("tests")
+    class Broken(keras.layers.Layer):
+        def call(self, x, training=None):
+            raise RuntimeError("a fault of the layer")
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    inputs = keras.Input((8, 1))
+    dense = keras.layers.Dense(1, name="dense")(inputs)
+    model = keras.Model(inputs, Broken()(dense))
+    with pytest.raises(RuntimeError, match="a fault of the layer"):
+        kst.retrain(model, (FIELD, TRUTH), "dense")
