@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import reprlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -215,8 +216,8 @@ def layers_with_weights(
     """
     if not isinstance(model, keras.Layer):
         raise TypeError(
-            "Expected a Keras model (or layer). Received "
-            f"{model!r} of type {type(model).__name__}."
+            "Expected a Keras model (or layer) as the first argument. Received "
+            f"{type(model).__name__}: {reprlib.repr(model)}."
         )
     if not model.built:
         raise ValueError(

@@ -304,7 +304,7 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
             read[role] = read_samples(name, options.data_dir, few)
             _check_inputs(model, read[role][0], name)
             if role != "data":
-                check_fit(model, read[role][0])
+                check_fit(model, read[role][0], getattr(options, "loss", None))
     _refuse_shared(read)
     if options.normalize == "base" and "base" not in read:
         raise ValueError("--normalize base needs the base samples: add --base DATA.")

@@ -371,8 +371,7 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     shape = tuple(outputs.shape)
     if shape == y.shape:
         return
-    labels = is_labels_of(y, shape)
-    if labels and "sparse" in _name(loss).lower():
+    if is_labels_of(y, shape) and "sparse" in _name(loss).lower():
         return
     mend = "Reshape y, for example y[..., None]."
     if isinstance(x, np.ndarray) and x.ndim == len(getattr(inputs[0], "shape", ())) - 1:
@@ -381,12 +380,17 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
             "takes one more: put single samples into batches, for example "
             "dataset.batch(32)."
         )
-    if labels:
+    whole = y.dtype.kind in "iuf" and np.array_equal(y, np.round(y))
+    if whole and is_labels_of(y.astype(int), shape):
         mend = (
             "y looks like integer labels: pass them one-hot, "
-            f"keras.utils.to_categorical(y, {shape[-1]}), or retrain with a sparse "
-            "loss, for example loss='sparse_categorical_crossentropy'."
+            f"keras.utils.to_categorical(y, {shape[-1]})."
         )
+        if loss is not None:  # scores compare outputs with y itself
+            mend = (
+                f"{mend[:-1]}, or as integers with a sparse loss, for example "
+                "loss='sparse_categorical_crossentropy'."
+            )
     raise ValueError(
         f"Model {model.name!r} turns one sample into shape {shape[1:]}, but y has "
         f"samples of shape {y.shape[1:]}. {mend}"

@@ -214,6 +214,8 @@ def _as_pair(data: Any) -> tuple[Any, Any]:
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
     what = type(data).__name__
+    if isinstance(data, keras.Layer):
+        what += ": the model comes before the data"
     if isinstance(data, Mapping):
         what += ": take the pair out of it, for example (data['x'], data['y'])"
     if isinstance(data, tuple | list):

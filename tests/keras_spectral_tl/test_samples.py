@@ -216,8 +216,12 @@ def test_integer_labels_go_with_a_sparse_loss(shape):
     )
     rows = result.row((X, labels.reshape(shape))), other.row((X, one_hot))
     assert rows[0]["cc"] == pytest.approx(rows[1]["cc"], abs=SINGLE)
-    with pytest.raises(ValueError, match=r"to_categorical\(y, 3\).*sparse loss"):
-        transfer.retrain(model, (X, labels.reshape(shape)), "a")
+    for given in (labels, labels.astype("float32")):
+        with pytest.raises(ValueError, match=r"to_categorical\(y, 3\).*sparse loss"):
+            transfer.retrain(model, (X, given.reshape(shape)), "a")
+    # Scores compare outputs with y itself, so that a loss does not help.
+    with pytest.raises(ValueError, match=r"to_categorical\(y, 3\)\.$"):
+        kst.score_layers(model, (X, labels.reshape(shape)), (X, one_hot))
 
 
 def test_a_dataset_without_end_and_without_a_length_is_refused(monkeypatch):
@@ -397,6 +401,17 @@ FIELD, PARAMS, TRUTH = np.ones((3, 8, 1)), np.ones((3, 2)), np.ones((3, 8, 1))
 def test_inputs_that_do_not_fit_are_named(named, x, message):
     with pytest.raises(ValueError, match=message):
         kst.retrain(two_inputs(named), (x, TRUTH), "dense")
+
+
+def test_a_model_and_data_in_the_wrong_order_are_told_in_one_line():
+    model = two_inputs()
+    with pytest.raises(TypeError, match="Functional: the model comes before the data"):
+        kst.retrain((FIELD, TRUTH), model, "dense")
+    with pytest.raises(
+        TypeError, match=r"as the first argument\. Received tuple"
+    ) as found:
+        kst.layers_with_weights((FIELD, TRUTH))
+    assert len(str(found.value)) < 300
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 1), (3, 8, 2), (3, 8, 8, 1)])
