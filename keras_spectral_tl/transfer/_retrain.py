@@ -346,14 +346,13 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     Args:
         model: A built Keras model; called on a few samples without lasting effect.
         data: Samples in the units of the model.
-        loss: The loss they are to be trained with; a sparse one takes integer labels.    """
+        loss: The loss they are to be trained with; a sparse one takes integer labels.
+    """
     inputs = getattr(model, "inputs", None) or [None]
     count = getattr(inputs[0], "shape", (None,))[0] or 1
     x, y = data.take(slice(0, count))
     try:
-        with (
-            keras.StatelessScope()
-        ):  # states and counters of the model stay as they are
+        with keras.StatelessScope():  # states and counters stay as they are
             outputs = model(x, training=False)
     except Exception:
         misfit = misfit_of_inputs(model, x)
