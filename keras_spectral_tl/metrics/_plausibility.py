@@ -17,7 +17,7 @@ _LEAST = 0.5  # correlation of a network that has learned its own system
 _LARGEST_RATIO = 10.0  # of the scales of two systems
 _CLEARER = 0.3  # correlation that an exchange of channels must add to be told
 _MOST_CHANNELS = 4  # whose exchanges are tried
-_SAMPLES, _BATCH = 32, 8
+_FIELDS, _NUMBERS, _BATCH = 8, 32, 8  # most samples looked at, and at once
 _FEWEST = 8  # samples of one number each
 INTRODUCTION = "Check the network and its data."
 
@@ -52,7 +52,7 @@ def warn_of_doubts(
 def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
     """Return sentences on whether a network works on its data, as they are.
 
-    At most 32 samples of each system are looked at.
+    At most 8 fields of each system are looked at, or 32 samples of one number.
 
     Args:
         model: A built network, trained on the base system.
@@ -153,8 +153,8 @@ def _correlation(
         data: Samples in its units.
         order: Of the channels of x, if not their own.
     """
-    count = len(data.y)
-    rows = np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int)
+    count, most = len(data.y), _FIELDS if np.size(data.y[0]) > 1 else _NUMBERS
+    rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     found, true = [], []
     for some in np.array_split(rows, -(-len(rows) // _BATCH)):
         x = keras.tree.map_structure(operator.itemgetter(some), data.x)

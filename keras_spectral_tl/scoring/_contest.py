@@ -21,8 +21,9 @@ from keras_spectral_tl.transfer._retrain import adds_parts
 
 # No more than this share of the error is taken off beyond the longest trial.
 _MOST_BEYOND = 0.4
-# Standard error of what is taken off beyond the longest trial, as a share of it.
-_UNSURE = 0.4
+# Standard error of what is taken off beyond the longest trial, as a share of it, and
+# where a network is trained from new weights.
+_UNSURE, _UNSURE_IF_NEW = 0.4, 0.5
 # Standard error of any prediction: seeds of a retraining scatter by as much.
 _SCATTER = 0.004
 # Likewise of what follows from a short trial alone.
@@ -38,7 +39,7 @@ _LEVEL = 0.05
 _FACTOR, _MOST_LOWER = 3.0, 2
 # By how much a higher rate may make the error larger for a time.
 _HOPELESS = 1.5
-_WITH_RATES, _WITH_LONG = 6, 4
+_WITH_RATES, _WITH_LONG = 4, 4
 
 
 @dataclasses.dataclass(eq=False)
@@ -49,6 +50,7 @@ class Candidate:
         arm: The arm.
         trials: The bench on which it is tried.
         normalization: Whose statistics normalize there, or "".
+        first_power: Power of 3 of the rate of its first trial.
         rate: Usual learning rate of a retraining.
         parameters: Weights that train.
         step: Forward passes that one training step of a sample takes.
@@ -59,6 +61,7 @@ class Candidate:
     arm: Arm
     trials: Trials
     normalization: str
+    first_power: int = 0
     rate: float = 0.0
     parameters: int = 0
     step: float = 0.0
@@ -84,12 +87,19 @@ class Candidate:
 def progressed(candidate: Candidate, effort: Effort) -> Array:
     """Return the correlation of each sample tested after the whole retraining.
 
-    What a short and a long trial differ by goes on as `Effort.beyond` says.
+    What a short and a long trial differ by goes on as `Effort.beyond` says. A network
+    from new weights has hardly begun after a long trial: there 1 - correlation falls as
+    that power of the passes with which it fell from the one trial to the other.
     """
     long = candidate.long
     if long is None or not candidate.short:
         return candidate.trial.correlations
     short = candidate.short[candidate.power]
+    if candidate.arm.is_new and long.passes > short.passes:
+        left, before = 1.0 - long.correlation, 1.0 - short.correlation
+        power = math.log(max(before / left, 1.0)) / math.log(long.passes / short.passes)
+        more = max(effort.passes / long.passes, 1.0)
+        return long.correlations + left * (1.0 - more**-power)
     share = effort.beyond(short.passes, long.passes)
     added = share * max(long.correlation - short.correlation, 0.0)
     added = min(added, _MOST_BEYOND * (1.0 - long.correlation))
@@ -127,7 +137,7 @@ def row_of(
     each, sure, scatter = trial.correlations, 0.0, _SCATTER
     if candidate.long is not None:
         each = progressed(candidate, effort)
-        sure = 1.0 if candidate.arm.is_new else _UNSURE
+        sure = _UNSURE_IF_NEW if candidate.arm.is_new else _UNSURE
     elif trial.passes:
         # Arms that learn from nothing have no correlation to begin with.
         start = min(before.correlation, max(trial.correlation, 0.0))
@@ -307,9 +317,9 @@ class Contest:
             self._refine(candidates)
             if joined:
                 more = self._joined(candidates)
-                self._total = self._done + 4 * len(more)
+                self._total = self._done + 2 * len(more)
                 self._each(more, self._first)
-                self._refine(more)
+                self._each(more, self._longer)
                 candidates += more
 
     def _refine(self, candidates: Sequence[Candidate]) -> None:
@@ -325,7 +335,7 @@ class Contest:
         if self._effort.rate is None:
             more = [c for c in slow if not c.arm.is_new] + self._spoiled(trained)
             self._each(_with(_leading(trained, _WITH_RATES), more), self._rates)
-        layers = [c for c in trained if isinstance(c.arm.layers, str)]
+        layers = [c for c in trained if _single(c)]
         more = [*_leading(layers, _WITH_LONG), *slow]
         self._each(_with(_leading(trained, _WITH_LONG), more), self._longer)
 
@@ -349,6 +359,7 @@ class Contest:
         ]
 
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return pairs and blocks; their rates are as much lower as those of members."""
         found = []
         known = {
             freezing.select_layers(self._model, c.arm.layers).variables
@@ -359,10 +370,13 @@ class Contest:
             own = [c for c in candidates if c.normalization == name and c.short]
             own = sorted(own, key=self._reached, reverse=True)
             ranked = [c.arm.label for c in own]
+            powers = {c.arm.layers: c.power for c in own if _single(c)}
             for arm in joined_arms(self._model, ranked):
                 names = freezing.select_layers(self._model, arm.layers).variables
                 if names not in known:
-                    found.append(Candidate(arm, bench, name))
+                    members = [powers[layer] for layer in arm.layers if layer in powers]
+                    power = round(float(np.mean(members or [0])))
+                    found.append(Candidate(arm, bench, name, power))
         return found
 
     def _reached(self, candidate: Candidate) -> tuple[bool, float]:
@@ -402,9 +416,10 @@ class Contest:
             candidate.rate /= candidate.trials.larger_inputs(part)
         # A rate that spoils what the network knows is too high for its inputs.
         free = given is None and not new
-        lowest = -_MOST_LOWER if free else 0
+        highest = candidate.first_power if free else 0
+        lowest = highest - _MOST_LOWER if free else 0
         known = candidate.trials.unchanged().correlation
-        for power in range(0, lowest - 1, -1):
+        for power in range(highest, lowest - 1, -1):
             trial = self._try(
                 candidate, run, power, 1.0 if power > lowest else math.inf
             )
@@ -444,6 +459,10 @@ class Contest:
                 "total": max(self._total, self._done),
             }
         )
+
+
+def _single(candidate: Candidate) -> bool:
+    return isinstance(candidate.arm.layers, str)
 
 
 def _trained(arm: Arm) -> bool:

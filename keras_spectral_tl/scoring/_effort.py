@@ -70,6 +70,11 @@ class Effort:
             path = path_of({**recipe, "steps": steps}, num_samples)
         return cls(steps, size, 2.0 * path / steps)
 
+    @property
+    def passes(self) -> int:
+        """Samples that the retraining takes one after another."""
+        return self.steps * self.batch_size
+
     def rate_of_trial(self, rate: float, steps: int) -> float:
         """Return the highest rate of a trial that stands for a retraining at `rate`.
 
@@ -85,8 +90,7 @@ class Effort:
 
         (long^-.8 - passes^-.8) / (short^-.8 - long^-.8)
         """
-        passes = self.steps * self.batch_size
-        a, b, c = (float(n) ** -_EXPONENT for n in (short, long, passes))
+        a, b, c = (float(n) ** -_EXPONENT for n in (short, long, self.passes))
         return max((b - c) / (a - b), -1.0) if a > b else 0.0
 
 

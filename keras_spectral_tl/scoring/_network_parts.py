@@ -1,6 +1,8 @@
 """Parts of a network from each layer on, with the activations in front of them kept."""
 
+import functools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -22,6 +24,8 @@ from keras_spectral_tl.transfer._retrain import Trainee
 
 # Of the largest output: more than round-off of half precision.
 _TOLERANCE = 1e-2
+# Numbers of half precision in a register of 512 bits.
+_WIDE = 32
 
 
 class NetworkPart(NamedTuple):
@@ -45,6 +49,9 @@ class NetworkPart(NamedTuple):
 class PartedNetwork:
     """A copy of a network, cut in front of one choice of layers after another.
 
+    Wide convolutions of the copy compute in half precision where that is faster, see
+    `compute_in_half_precision`.
+
     Args:
         model: A built network; not changed, counters and states included.
         x: Inputs of all samples that are needed.
@@ -60,6 +67,7 @@ class PartedNetwork:
         self._model, self._x, self._batch_size = model, x, batch_size
         sample = next(batches(x, 2))[1]
         self._copy = models.copy_model(model, sample)
+        compute_in_half_precision(self._copy)
         outputs, masks = [], []
         for _, batch in batches(x, batch_size):
             found = called(self._copy, batch)
@@ -116,6 +124,7 @@ class PartedNetwork:
         """Return the whole of another copy, with the parts that a choice adds to it."""
         trainee = Trainee.of(self._model, layers)
         named = trainee.network
+        compute_in_half_precision(named.model)
         trained = [named.weights[path] for path in trainee.selection.variables]
         gradient = LayerGradient(named.model, label, trained)
         return NetworkPart(label, gradient, self._x, 1.0, 3.0)
@@ -154,6 +163,37 @@ class PartedNetwork:
             return 1.0 - saved / cost.forward, (cost.step - saved) / cost.forward
         except Exception:  # a figure beside the scores must not cost them
             return float("nan"), float("nan")
+
+
+def compute_in_half_precision(model: keras.Model) -> None:
+    """Let wide convolutions of a model compute in bfloat16 where that is faster.
+
+    That is on TensorFlow, on a processor with instructions for it, for kernels between
+    32 channels or more: there a pass takes half the time. Weights, their updates and
+    all other layers stay in single precision, so outputs of eleven layers are off by
+    some 1 % (docs/forecast.md).
+
+    Args:
+        model: A copy; layers with a precision of their own keep it.
+    """
+    if keras.backend.backend() != "tensorflow" or not _has_bfloat16():
+        return
+    for layer in layers_with_weights(model).values():
+        kernel = convolution_kernel(layer)
+        if kernel is None or kernel.depthwise or min(kernel.channels) < _WIDE:
+            continue
+        if layer.dtype_policy.name == "float32":
+            layer.dtype_policy = "mixed_bfloat16"
+
+
+@functools.cache
+def _has_bfloat16() -> bool:
+    """Return whether the processor multiplies matrices in bfloat16."""
+    known = Path("/proc/cpuinfo")
+    if not known.exists():
+        return False
+    flags = known.read_text().split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def called(model: keras.Model, x: Any) -> Any:
