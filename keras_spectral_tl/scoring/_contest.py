@@ -96,7 +96,7 @@ def progressed(candidate: Candidate, effort: Effort) -> Array:
         return candidate.trial.correlations
     short = candidate.short[candidate.power]
     if candidate.arm.is_new and long.passes > short.passes:
-        left, before = 1.0 - long.correlation, 1.0 - short.correlation
+        left, before = (max(1.0 - t.correlation, 1e-9) for t in (long, short))
         power = math.log(max(before / left, 1.0)) / math.log(long.passes / short.passes)
         more = max(effort.passes / long.passes, 1.0)
         return long.correlations + left * (1.0 - more**-power)
