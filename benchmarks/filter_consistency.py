@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 from filters_of import (
+    KEPT,
     SEEDS,
     base_network,
     chosen_rate,
@@ -109,7 +110,7 @@ def main() -> None:
     workshop, out = opened(__doc__, "runs/filters")
     path = out / "filter_consistency.json"
     done = read_json(path)
-    rate = chosen_rate(read_json(out / "filters_of.json"), LAYER)
+    rate = chosen_rate(read_json(out / "filters_of.json"), LAYER, KEPT)
     for seed in map(str, SEEDS):
         if seed not in done:
             found = networks(workshop, int(seed), rate)
