@@ -73,10 +73,23 @@ class Candidate:
         """Power of 3 that did best in short trials."""
         return max(self.short, key=lambda power: self.short[power].correlation)
 
-    @property
-    def best_rate(self) -> float:
-        """Learning rate of a retraining that did best in short trials."""
-        return self.rate * (_FACTOR**self.power if self.short else 1.0)
+    def retraining_rate(self, effort: Effort) -> float:
+        """Return the learning rate to retrain with: what did best in short trials.
+
+        Where that is below the usual one, it is because these few steps have to be
+        larger than those of the retraining, which may go as high as they could, up to
+        the usual rate.
+        """
+        if not self.short:
+            return self.rate
+        factor = _FACTOR**self.power
+        possible = effort.rate_of_trial(factor, self.trials.short)
+        return self.rate * max(factor, min(possible, 1.0))
+
+    def long_rate(self, effort: Effort) -> float:
+        """Return the rate of a long trial: no higher than what a short one bore."""
+        rate = effort.rate_of_trial(self.retraining_rate(effort), self.trials.long)
+        return min(rate, self.short[self.power].rate)
 
     @property
     def trial(self) -> Trial:
@@ -166,7 +179,7 @@ def row_of(
         relative_rmse=rmse,
         base_correlation=trial.base_correlation - (_FORGOTTEN if trial.passes else 0.0),
         parameters=candidate.parameters,
-        learning_rate=candidate.best_rate,
+        learning_rate=candidate.retraining_rate(effort),
         steps=steps,
         batch_size=effort.batch_size,
         cost=steps * effort.batch_size * candidate.step,
@@ -435,9 +448,8 @@ class Contest:
                 self._try(candidate, run, power, math.inf if new else _HOPELESS)
 
     def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        steps = candidate.trials.long
-        rate = self._effort.rate_of_trial(candidate.best_rate, steps)
-        candidate.long = run(rate, steps)
+        rate = candidate.long_rate(self._effort)
+        candidate.long = run(rate, candidate.trials.long)
         self._report(candidate, candidate.long)
 
     def _try(self, candidate: Candidate, run: Run, power: int, give_up: float) -> Trial:

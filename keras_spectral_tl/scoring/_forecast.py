@@ -64,7 +64,7 @@ def forecast(
     """Predict what each way to retrain a network will give on unseen target samples.
 
     The model is not changed. Every arm is tried for 48 steps of one sample on some of
-    the target samples and tested on others; the best six also at three times and a
+    the target samples and tested on others; the best four also at three times and a
     third of the rate, the best four and the best four single layers for 160 steps
     (fewer on fields of more than 4,096 points). From what the longer trials add follows
     what the whole retraining will:
@@ -356,9 +356,8 @@ def _curve(verdict: Verdict, task: _Task) -> SampleCurve:
     for count in counts:
         fewer = [dataclasses.replace(s, fit=s.fit[:count]) for s in splits]
         bench = task.bench(chosen.normalization, fewer)
-        rate = task.effort.rate_of_trial(chosen.best_rate, bench.long)
         for _, _, run in bench.of([chosen.arm]):
-            found.append(run(rate, bench.long))
+            found.append(run(chosen.long_rate(task.effort), bench.long))
     errors = np.array([1.0 - trial.correlation for trial in found])
     terms = np.stack([np.ones(len(counts)), np.array(counts, float) ** -0.5], axis=1)
     (level, slope), _ = optimize.nnls(terms, errors)

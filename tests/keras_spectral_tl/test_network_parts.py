@@ -7,7 +7,8 @@ import pytest
 from keras_spectral_tl import transfer
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.freezing import select_layers
-from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
+from keras_spectral_tl.models import build_sgs_cnn
+from keras_spectral_tl.scoring import HeldOutRetraining, _network_parts, score_layers
 from keras_spectral_tl.scoring._network_parts import PartedNetwork
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
@@ -209,3 +210,36 @@ def test_a_cost_is_that_of_the_steps_of_the_part():
     share = 4 / (16 + 16 + 4)
     # All samples to the cut, ten steps (forward and gradient) and two samples tested.
     assert cost.total == np.ceil(8 + 10 * 2 * share + 2 * share)
+
+
+@pytest.mark.parametrize("channels", [31, 32])
+def test_wide_convolutions_of_the_copy_compute_in_half_precision(channels, monkeypatch):
+    model = build_sgs_cnn((8, 8, 2), num_layers=3, num_filters=channels)
+    x = noise(4, 8, 8, 2, seed=3)
+    exact = model.predict(x, verbose=0)
+    monkeypatch.setattr(_network_parts, "_has_bfloat16", lambda: True)
+    network = PartedNetwork(model, x, 2)
+    off = np.max(np.abs(network.outputs - exact)) / np.std(exact)
+    # A number of bfloat16 has 8 bits: products of conv_2 alone are rounded.
+    rounded = channels == 32 and keras.backend.backend() == "tensorflow"
+    assert (1e-5 < off < 2.0**-6) if rounded else off < 1e-5
+    (part,) = network.parts({"conv_2": "conv_2"})
+    order = np.zeros(1, int)
+    slope = part.gradient(
+        part.gradient.values,
+        part.inputs[order],
+        np.zeros((1, 8, 8, 1)),
+        np.ones((1, 8, 8, 1)),
+    )
+    assert slope.shape == (channels**2 * 25 + channels,)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    np.testing.assert_array_equal(model.predict(x, verbose=0), exact)
+
+
+def test_layers_with_a_precision_of_their_own_keep_it(monkeypatch):
+    monkeypatch.setattr(_network_parts, "_has_bfloat16", lambda: True)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 32)), keras.layers.Conv2D(32, 3, dtype="float64")]
+    )
+    _network_parts.compute_in_half_precision(model)
+    assert model.layers[-1].compute_dtype == "float64"
