@@ -89,7 +89,7 @@ class Candidate:
     def long_rate(self, effort: Effort) -> float:
         """Return the rate of a long trial: no higher than what a short one bore."""
         rate = effort.rate_of_trial(self.retraining_rate(effort), self.trials.long)
-        return min(rate, self.short[self.power].rate)
+        return min(rate, self.short[self.power].rate) if self.short else rate
 
     @property
     def trial(self) -> Trial:
