@@ -372,7 +372,7 @@ class Contest:
         ]
 
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return pairs and blocks; their rates are as much lower as those of members."""
+        """Return pairs and blocks, whose rates start from those of their members."""
         found = []
         known = {
             freezing.select_layers(self._model, c.arm.layers).variables

@@ -2,13 +2,21 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
+from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring import Arm
-from keras_spectral_tl.scoring._contest import _NOT_WORTH, _SCATTER, choose
+from keras_spectral_tl.scoring._contest import (
+    _NOT_WORTH,
+    _SCATTER,
+    Candidate,
+    choose,
+    progressed,
+)
 from keras_spectral_tl.scoring._effort import Effort
 from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
 
@@ -50,6 +58,68 @@ def test_the_effort_is_read_off_the_recipe():
     assert (found.steps, found.batch_size) == (100, 8)
     assert found.rate == pytest.approx(2e-3)
     assert Effort(480, 8).rate_of_trial(1e-3, 120) == pytest.approx(2e-3)
+
+
+def candidate(short, long=None, selector="conv_1", effort=None, rate=1e-3):
+    """An arm after trials of 48 and 160 steps; `short` maps a power of 3 to 1 - E."""
+
+    def trial(correlation, passes, peak):
+        return SimpleNamespace(
+            correlation=correlation,
+            correlations=np.array([correlation - 0.01, correlation + 0.01]),
+            passes=passes,
+            rate=peak,
+        )
+
+    found = Candidate(
+        Arm("arm", selector), SimpleNamespace(short=48, long=160), "", rate=rate
+    )
+    for power, correlation in short.items():
+        peak = rate * 3.0**power
+        peak = peak if effort is None else effort.rate_of_trial(peak, 48)
+        found.short[power] = trial(correlation, 48, peak)
+    found.long = None if long is None else trial(long, 160, 0.0)
+    return found
+
+
+def test_a_network_from_new_weights_learns_on_by_its_own_power_law():
+    def correlation(passes):
+        return 1.0 - 2.0 * passes**-0.3
+
+    found = candidate(
+        {0: correlation(48)}, correlation(160), freezing.NewWeights(), Effort(500, 8)
+    )
+    reached = progressed(found, Effort(500, 8))
+    assert np.mean(reached) == pytest.approx(correlation(4000))
+    assert np.ptp(reached) == pytest.approx(0.02)
+    # A shorter retraining gets as far as the long trial, and no further.
+    assert np.mean(progressed(found, Effort(5, 8))) == pytest.approx(correlation(160))
+
+
+@pytest.mark.parametrize(
+    ("powers", "share"),
+    [
+        ({0: 0.8}, 1.0),
+        ({0: 0.8, 1: 0.9}, 3.0),
+        ({-1: 0.8}, 1.0),  # bore sqrt(1200 / 48) / 3, more than the usual rate
+        ({-2: 0.8, -1: 0.7}, 5.0 / 9.0),
+    ],
+)
+def test_a_retraining_goes_as_high_as_the_trials_bore(powers, share):
+    effort = Effort(1200, 8)
+    found = candidate(powers, effort=effort)
+    rate = found.retraining_rate(effort)
+    assert rate == pytest.approx(share * 1e-3)
+    bore = effort.rate_of_trial(1e-3 * 3.0**found.power, 48)
+    assert rate <= bore
+    expected = min(effort.rate_of_trial(rate, 160), bore)
+    assert found.long_rate(effort) == pytest.approx(expected)
+
+
+def test_a_retraining_shorter_than_the_trials_keeps_their_best_rate():
+    effort = Effort(12, 8)
+    found = candidate({-1: 0.8}, effort=effort)
+    assert found.retraining_rate(effort) == pytest.approx(1e-3 / 3.0)
 
 
 def rows_of(*rows):
