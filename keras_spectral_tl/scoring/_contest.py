@@ -21,9 +21,8 @@ from keras_spectral_tl.transfer._retrain import adds_parts
 
 # No more than this share of the error is taken off beyond the longest trial.
 _MOST_BEYOND = 0.4
-# Standard error of what is taken off beyond the longest trial, as a share of it, and
-# where a network is trained from new weights.
-_UNSURE, _UNSURE_IF_NEW = 0.4, 0.5
+# Standard error of what is taken off beyond the longest trial, as a share of it.
+_UNSURE = 0.4
 # Standard error of any prediction: seeds of a retraining scatter by as much.
 _SCATTER = 0.004
 # Likewise of what follows from a short trial alone.
@@ -39,7 +38,7 @@ _LEVEL = 0.05
 _FACTOR, _MOST_LOWER = 3.0, 2
 # By how much a higher rate may make the error larger for a time.
 _HOPELESS = 1.5
-_WITH_RATES, _WITH_LONG = 4, 4
+_WITH_RATES, _WITH_LONG = 6, 4
 
 
 @dataclasses.dataclass(eq=False)
@@ -100,23 +99,37 @@ class Candidate:
 def progressed(candidate: Candidate, effort: Effort) -> Array:
     """Return the correlation of each sample tested after the whole retraining.
 
-    What a short and a long trial differ by goes on as `Effort.beyond` says. A network
-    from new weights has hardly begun after a long trial: there 1 - correlation falls as
-    that power of the passes with which it fell from the one trial to the other.
+    What a short and a long trial differ by goes on as `Effort.beyond` says. A part of
+    it, by the logarithm, is due to rates where the long trial went further than by the
+    square root of its steps.
     """
     long = candidate.long
     if long is None or not candidate.short:
         return candidate.trial.correlations
     short = candidate.short[candidate.power]
-    if candidate.arm.is_new and long.passes > short.passes:
-        left, before = (max(1.0 - t.correlation, 1e-9) for t in (long, short))
-        power = math.log(max(before / left, 1.0)) / math.log(long.passes / short.passes)
-        more = max(effort.passes / long.passes, 1.0)
-        return long.correlations + left * (1.0 - more**-power)
     share = effort.beyond(short.passes, long.passes)
+    longer = math.log(long.passes / short.passes) / 2.0
+    further = 2.0 * longer + math.log(long.rate / short.rate)
+    share *= min(longer / further, 1.0) if further > 0.0 else 1.0
     added = share * max(long.correlation - short.correlation, 0.0)
     added = min(added, _MOST_BEYOND * (1.0 - long.correlation))
     return long.correlations + added
+
+
+def learned_from_nothing(candidate: Candidate, effort: Effort) -> float:
+    """Return what new weights reach if they go on to learn as fast as in their trials.
+
+    1 - correlation falls as that power of the passes with which it fell from the short
+    to the long trial: for a network that has hardly begun. With few samples it will not
+    go on for long, so this is an upper bound.
+    """
+    short, long = candidate.short[candidate.power], candidate.trial
+    left, before = (max(1.0 - trial.correlation, 1e-9) for trial in (long, short))
+    if long.passes <= short.passes or before <= left:
+        return long.correlation
+    power = math.log(before / left) / math.log(long.passes / short.passes)
+    more = max(effort.passes / long.passes, 1.0)
+    return 1.0 - left * float(more**-power)
 
 
 def typical_progress(candidates: Sequence[Candidate], effort: Effort) -> float:
@@ -150,7 +163,7 @@ def row_of(
     each, sure, scatter = trial.correlations, 0.0, _SCATTER
     if candidate.long is not None:
         each = progressed(candidate, effort)
-        sure = _UNSURE_IF_NEW if candidate.arm.is_new else _UNSURE
+        sure = 1.0 if candidate.arm.is_new else _UNSURE
     elif trial.passes:
         # Arms that learn from nothing have no correlation to begin with.
         start = min(before.correlation, max(trial.correlation, 0.0))
@@ -165,6 +178,9 @@ def row_of(
         special.ndtri(1.0 - _LEVEL)
         * math.hypot(sure * beyond, scatter if trial.passes else 0.0),
     )
+    highest = correlation
+    if candidate.arm.is_new and candidate.long is not None and candidate.short:
+        highest = max(highest, learned_from_nothing(candidate, effort))
     rmse = math.sqrt(float(np.mean(trial.errors)))
     if beyond and trial.correlation < 1.0:
         # What gain and pattern leave of the error falls with the pattern's.
@@ -175,7 +191,7 @@ def row_of(
         arm=candidate.arm,
         correlation=correlation,
         correlation_low=max(correlation - half, -1.0),
-        correlation_high=min(correlation + half, 1.0),
+        correlation_high=min(highest + half, 1.0),
         relative_rmse=rmse,
         base_correlation=trial.base_correlation - (_FORGOTTEN if trial.passes else 0.0),
         parameters=candidate.parameters,

@@ -15,6 +15,7 @@ from keras_spectral_tl.scoring._contest import (
     _SCATTER,
     Candidate,
     choose,
+    learned_from_nothing,
     progressed,
 )
 from keras_spectral_tl.scoring._effort import Effort
@@ -76,24 +77,35 @@ def candidate(short, long=None, selector="conv_1", effort=None, rate=1e-3):
     )
     for power, correlation in short.items():
         peak = rate * 3.0**power
-        peak = peak if effort is None else effort.rate_of_trial(peak, 48)
+        peak = (Effort(48, 1) if effort is None else effort).rate_of_trial(peak, 48)
         found.short[power] = trial(correlation, 48, peak)
-    found.long = None if long is None else trial(long, 160, 0.0)
+    if long is not None:
+        peak = found.long_rate(Effort(48, 1) if effort is None else effort)
+        found.long = trial(long, 160, peak)
     return found
 
 
-def test_a_network_from_new_weights_learns_on_by_its_own_power_law():
+def test_new_weights_may_go_on_to_learn_by_their_own_power_law():
     def correlation(passes):
         return 1.0 - 2.0 * passes**-0.3
 
-    found = candidate(
-        {0: correlation(48)}, correlation(160), freezing.NewWeights(), Effort(500, 8)
-    )
-    reached = progressed(found, Effort(500, 8))
-    assert np.mean(reached) == pytest.approx(correlation(4000))
-    assert np.ptp(reached) == pytest.approx(0.02)
+    found = candidate({0: correlation(48)}, correlation(160), freezing.NewWeights())
+    reached = learned_from_nothing(found, Effort(500, 8))
+    assert reached == pytest.approx(correlation(4000))
     # A shorter retraining gets as far as the long trial, and no further.
-    assert np.mean(progressed(found, Effort(5, 8))) == pytest.approx(correlation(160))
+    reached = learned_from_nothing(found, Effort(5, 8))
+    assert reached == pytest.approx(correlation(160))
+
+
+def test_what_a_higher_rate_adds_is_not_taken_for_what_steps_add():
+    effort = Effort(1200, 8)
+    usual = candidate({0: 0.8}, 0.85, effort=effort)
+    lowered = candidate({-1: 0.8}, 0.85, effort=effort)
+    # Rates fall by sqrt(48 / 160) for the one, and not at all for the other.
+    assert lowered.long_rate(effort) == pytest.approx(lowered.short[-1].rate)
+    whole, part = (np.mean(progressed(arm, effort)) - 0.85 for arm in (usual, lowered))
+    assert whole == pytest.approx(effort.beyond(48, 160) * 0.05)
+    assert part == pytest.approx(whole / 2.0)
 
 
 @pytest.mark.parametrize(
