@@ -54,6 +54,7 @@ class Candidate:
         parameters: Weights that train.
         step: Forward passes that one training step of a sample takes.
         short: Trial of few steps by power of 3, at the usual rate times that.
+        stopped: Powers of which the trial was stopped.
         long: Trial of more steps at the best of these, or None.
     """
 
@@ -65,6 +66,7 @@ class Candidate:
     parameters: int = 0
     step: float = 0.0
     short: dict[int, Trial] = dataclasses.field(default_factory=dict)
+    stopped: set[int] = dataclasses.field(default_factory=set)
     long: Trial | None = None
 
     @property
@@ -346,9 +348,9 @@ class Contest:
             self._refine(candidates)
             if joined:
                 more = self._joined(candidates)
-                self._total = self._done + 2 * len(more)
+                self._total = self._done + 4 * len(more)
                 self._each(more, self._first)
-                self._each(more, self._longer)
+                self._refine(more)
                 candidates += more
 
     def _refine(self, candidates: Sequence[Candidate]) -> None:
@@ -456,8 +458,13 @@ class Contest:
                 break
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        """Try three times the best rate so far, and a third if that is no better."""
+        """Try three times the best rate so far, and a third if that is no better.
+
+        Not where the rate had to be lowered until a trial was not stopped.
+        """
         best = candidate.power
+        if best + 1 in candidate.stopped:
+            return
         for power in (best + 1, best - 1):
             if power not in candidate.short and candidate.power == best:
                 new = candidate.arm.is_new
@@ -472,7 +479,9 @@ class Contest:
         steps = candidate.trials.short
         rate = candidate.rate * _FACTOR**power
         trial = run(self._effort.rate_of_trial(rate, steps), steps, give_up)
-        if not trial.stopped:
+        if trial.stopped:
+            candidate.stopped.add(power)
+        else:
             candidate.short[power] = trial
         self._report(candidate, trial)
         return trial

@@ -64,7 +64,7 @@ def forecast(
     """Predict what each way to retrain a network will give on unseen target samples.
 
     The model is not changed. Every arm is tried for 48 steps of one sample on some of
-    the target samples and tested on others; the best four also at three times and a
+    the target samples and tested on others; the best six also at three times and a
     third of the rate, the best four and the best four single layers for 160 steps
     (fewer on fields of more than 4,096 points). From what the longer trials add follows
     what the whole retraining will:
