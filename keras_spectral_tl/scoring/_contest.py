@@ -13,7 +13,14 @@ from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring._effort import Effort, usual_rate
 from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
-from keras_spectral_tl.scoring._holdout import Array
+from keras_spectral_tl.scoring._holdout import (
+    FEW,
+    LEVEL,
+    Array,
+    error_of_mean,
+    half_interval,
+    means_of_groups,
+)
 from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
 from keras_spectral_tl.scoring._trials import Run, Trial, Trials
 from keras_spectral_tl.transfer._arms import Arm, joined_arms
@@ -29,11 +36,8 @@ _SCATTER = 0.004
 _SHORT_SCATTER = 0.02
 # Correlation on the base that a retraining loses beyond its longest trial.
 _FORGOTTEN = 0.01
-# Of the error 1 - correlation, where fewer than three samples are tested.
-_FEW = 0.15
 # A gain in correlation that is not worth more weights.
 _NOT_WORTH = 0.002
-_LEVEL = 0.05
 # Rates to try, and how many arms are tried at others and for longer.
 _FACTOR, _MOST_LOWER = 3.0, 2
 # By how much a higher rate may make the error larger for a time.
@@ -173,11 +177,11 @@ def row_of(
         each = each + min(added, _MOST_BEYOND * (1.0 - trial.correlation))
         sure, scatter = _UNSURE, _SHORT_SCATTER
     correlation = float(np.mean(each))
-    each = _by_group(each, groups)
+    each = means_of_groups(each, groups)
     beyond = correlation - trial.correlation
     half = math.hypot(
         half_interval(each, inflation),
-        special.ndtri(1.0 - _LEVEL)
+        special.ndtri(1.0 - LEVEL)
         * math.hypot(sure * beyond, scatter if trial.passes else 0.0),
     )
     highest = correlation
@@ -205,28 +209,6 @@ def row_of(
         normalization=candidate.normalization,
     )
     return row, each
-
-
-def half_interval(each: Array, inflation: float) -> float:
-    """Return half of the 90 % interval of a mean over samples, by Student's t."""
-    error = _error(each, inflation, _FEW * (1.0 - float(np.mean(each))))
-    if len(each) < 3:
-        return float(special.ndtri(1.0 - _LEVEL)) * error
-    return float(special.stdtrit(len(each) - 1, 1.0 - _LEVEL)) * error
-
-
-def _error(each: Array, inflation: float, few: float) -> float:
-    """Return the standard error of a mean; `few` for fewer than three values."""
-    if len(each) < 3:
-        return few
-    return math.sqrt(inflation / len(each)) * float(np.std(each, ddof=1))
-
-
-def _by_group(each: Array, groups: Any) -> Array:
-    """Return the means of groups of values; the values where there are no groups."""
-    if groups is None:
-        return each
-    return np.array([np.mean(each[groups == name]) for name in np.unique(groups)])
 
 
 def choose(
@@ -259,7 +241,7 @@ def choose(
         behind, error = values[first] - values[place], scatter(first, place)
         if place != first and behind <= min(error, _NOT_WORTH):
             ties.append(place)
-        if place != first and behind <= special.ndtri(1.0 - _LEVEL) * error:
+        if place != first and behind <= special.ndtri(1.0 - LEVEL) * error:
             near.append(place)
     least = min(rows[place].relative_rmse for place in ties)
     right = [p for p in ties if rows[p].relative_rmse <= 1.05 * least + 0.01]
@@ -310,9 +292,11 @@ class Verdict:
         on_base = [c.trial.base_correlations for c in candidates]
 
         def scatter(one: int, other: int) -> float:
-            few = _FEW * (1.0 - rows[one].correlation)
-            target = _error(each[one] - each[other], inflation, few)
-            base = _error(on_base[one] - on_base[other], 1.0, few) if keep else 0.0
+            few = FEW * (1.0 - rows[one].correlation)
+            target = error_of_mean(each[one] - each[other], inflation, few)
+            base = (
+                error_of_mean(on_base[one] - on_base[other], 1.0, few) if keep else 0.0
+            )
             seeds = any(rows[place].measured_steps for place in (one, other))
             return math.hypot(
                 (1.0 - keep) * target, keep * base, _SCATTER if seeds else 0.0

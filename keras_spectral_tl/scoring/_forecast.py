@@ -13,12 +13,7 @@ from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
-from keras_spectral_tl.scoring._contest import (
-    Candidate,
-    Contest,
-    Verdict,
-    half_interval,
-)
+from keras_spectral_tl.scoring._contest import Candidate, Contest, Verdict
 from keras_spectral_tl.scoring._effort import Effort
 from keras_spectral_tl.scoring._explanation import system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
@@ -30,6 +25,7 @@ from keras_spectral_tl.scoring._holdout import (
     Sizes,
     Split,
     grouped_splits,
+    half_interval,
     splits_of,
     variance_inflation,
 )

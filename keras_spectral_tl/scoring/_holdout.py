@@ -14,6 +14,11 @@ from keras_spectral_tl.spectra import radial_spectrum
 
 Array = NDArray[np.float64]
 
+# Chance on either side of a 90 % interval.
+LEVEL = 0.05
+# Standard error of a mean correlation c of fewer than three samples, over 1 - c.
+FEW = 0.15
+
 # A quarter of the samples is tested at a time.
 _FOLDS = 4
 # Of squares of single precision outputs, relative.
@@ -354,6 +359,28 @@ def half_width(error: float, count: int, level: float) -> float:
     if count < 2:
         return math.inf
     return float(special.stdtrit(count - 1, 1.0 - level)) * error
+
+
+def half_interval(each: Array, inflation: float) -> float:
+    """Return half of the 90 % interval of a mean correlation, by Student's t."""
+    error = error_of_mean(each, inflation, FEW * (1.0 - float(np.mean(each))))
+    if len(each) < 3:
+        return float(special.ndtri(1.0 - LEVEL)) * error
+    return half_width(error, len(each), LEVEL)
+
+
+def error_of_mean(each: Array, inflation: float, few: float) -> float:
+    """Return the standard error of a mean; `few` for fewer than three values."""
+    if len(each) < 3:
+        return few
+    return math.sqrt(inflation / len(each)) * float(np.std(each, ddof=1))
+
+
+def means_of_groups(each: Array, groups: Any) -> Array:
+    """Return the means of groups of values; the values where there are no groups."""
+    if groups is None:
+        return each
+    return np.array([np.mean(each[groups == name]) for name in np.unique(groups)])
 
 
 def samples_needed(
