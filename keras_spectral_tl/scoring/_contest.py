@@ -389,9 +389,8 @@ class Contest:
             for arm in joined_arms(self._model, ranked):
                 names = freezing.select_layers(self._model, arm.layers).variables
                 if names not in known:
-                    members = [powers[layer] for layer in arm.layers if layer in powers]
-                    power = round(float(np.mean(members or [0])))
-                    found.append(Candidate(arm, bench, name, power))
+                    members = [powers.get(layer, 0) for layer in arm.layers]
+                    found.append(Candidate(arm, bench, name, round(np.mean(members))))
         return found
 
     def _reached(self, candidate: Candidate) -> tuple[bool, float]:
