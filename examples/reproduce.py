@@ -9,8 +9,11 @@ each network is run inside an LES.
     python examples/reproduce.py --case k25_to_k4 --tier full --engine jax
 
     --case    two flows, see docs/reproduction.md      --tier    mini, medium or full
-    --stages  data base scores sweep baselines analysis online report (default: all)
-    --seeds N   --data-dir data   --out runs/reproduction   --stop-after MINUTES
+    --stages  data base scores forecast sweep baselines analysis online report
+              (default: all)
+    --samples N [N ...]       --normalizations own base    (default: of the tier, both)
+    --seeds N   --pairs N   --stop-after MINUTES   --data-dir data
+    --out runs/reproduction
     --export-zoo DIR   --engine fftw (default) or jax
 
 What is finished is on disk: the same command goes on where it stopped, on any machine
@@ -35,7 +38,7 @@ from model_zoo.export import export_entry
 from reproduction import analysis, report, stages
 from reproduction.clock import Deadline, OutOfTime
 from reproduction.study import Study
-from reproduction.tiers import CASES, TIERS
+from reproduction.tiers import CASES, NORMALIZATIONS, TIERS
 
 from turbulence_data import JaxEngine
 
@@ -43,6 +46,7 @@ STAGES = {
     "data": stages.make_data,
     "base": stages.train_bases,
     "scores": stages.score,
+    "forecast": stages.forecast,
     "sweep": stages.sweep,
     "baselines": stages.compare_baselines,
     "analysis": analysis.analyse,
@@ -64,6 +68,11 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=STAGES)
     parser.add_argument("--stop-after", type=float, metavar="MINUTES")
     parser.add_argument("--seeds", type=int, help="how many; of the tier by default")
+    parser.add_argument("--pairs", type=int, help="of the best single layers")
+    parser.add_argument("--samples", type=int, nargs="+", help="of the target")
+    parser.add_argument(
+        "--normalizations", nargs="+", choices=NORMALIZATIONS, default=NORMALIZATIONS
+    )
     parser.add_argument("--engine", choices=["fftw", "jax"], default="fftw")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"))
@@ -88,6 +97,9 @@ def study_of(options: argparse.Namespace) -> Study:
         options.out / options.tier,
         options.seeds,
         Deadline(options.stop_after),
+        num_target=tuple(options.samples or ()),
+        normalizations=tuple(options.normalizations),
+        num_pairs=options.pairs,
         **engine,
     )
 

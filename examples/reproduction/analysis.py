@@ -27,8 +27,8 @@ def analyse(study: Study) -> None:
 
 
 def _first(study: Study, seed: int) -> Setting:
-    """With the target's own normalization and the most samples."""
-    return Setting("own", study.tier.num_target[-1], seed)
+    """With the first normalization and the most samples."""
+    return Setting(study.normalizations[0], max(study.num_target), seed)
 
 
 def _analysis(study: Study, setting: Setting) -> dict[str, Any]:

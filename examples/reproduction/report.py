@@ -8,15 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from keras_spectral_tl import plotting
 from reproduction.clock import write_json
 from reproduction.study import Study
 from reproduction.tiers import NORMALIZATIONS, Setting
 
 CONTROLS = ("unchanged", "gain_only", "bias_only", "all", "from_scratch")
+_LINES = {
+    "unchanged": "not retrained",
+    "gain_by_output": "a gain for each output",
+    "all": "all layers",
+    "from_scratch": "from scratch",
+}
+_MEASURED = ("loss", "cc", "cc_by_output", "base_cc")
 
 
 def write(study: Study) -> None:
-    """Writes `report.md` and `summary.json` from whatever stages are finished."""
+    """Writes `report.md`, `summary.json` and `transfer.png` of finished stages."""
     summary = {
         "case": study.case,
         "tier": study.tier_name,
@@ -29,25 +37,63 @@ def write(study: Study) -> None:
     write_json(study.folder / "summary.json", summary)
     text = "\n\n".join([f"# {study.case}, {study.tier_name} tier", *_parts(summary)])
     (study.folder / "report.md").write_text(text + "\n")
+    if complete := [t for t in summary["transfers"] if t["controls"]]:
+        plotting.save_figure(draw(complete), study.folder / "transfer.png", dpi=110)
     print(text)
+
+
+def draw(transfers: list[dict[str, Any]]) -> Any:
+    """Draws what each layer alone gives, in the mean over seeds, and the controls."""
+    layers = list(transfers[0]["cc"])
+    panels: dict[str, dict[str, Any]] = {}
+    for first in transfers:
+        normalization, number = first["normalization"], first["num_target"]
+        seeds = [
+            t["measured"]
+            for t in transfers
+            if (t["normalization"], t["num_target"]) == (normalization, number)
+        ]
+
+        def loss(name: str, seeds: Any = seeds) -> float:
+            return float(np.mean([measured[name]["loss"] for measured in seeds]))
+
+        title = f"{number} samples, normalization: {normalization}"
+        places = np.arange(1, len(layers) + 1)
+        panels[title] = {"one layer alone": (places, [loss(n) for n in layers])}
+        for name, label in _LINES.items():
+            if name in seeds[0]:
+                panels[title][label] = (places, np.full(len(places), loss(name)))
+    return plotting.plot_curves(
+        dict(sorted(panels.items(), key=lambda item: int(item[0].split()[0]))),
+        "retrained layer",
+        "mean square error over variance",
+        logarithmic="y",
+    )
 
 
 def transfer(study: Study, setting: Setting) -> dict[str, Any] | None:
     """What is known of one setting; None before its sweep is done."""
     found = {
         stage: _read(study.folder / stage / f"{setting.label}.json")
-        for stage in ("scores", "sweep", "baselines")
+        for stage in ("scores", "forecast", "sweep", "baselines")
     }
     swept = found["sweep"]
     if swept is None:
         return None
     cc = {name: row["cc"] for name, row in swept["layers"].items()}
     scores = found["scores"] or {"scores": {}, "ranking": []}
+    controls = found["baselines"] or {}
+    measured = {**controls, **swept["layers"], **swept["pairs"]}
     return {
         **vars(setting),
         "cc": cc,
         "pairs": {name: row["cc"] for name, row in swept["pairs"].items()},
-        "controls": {n: row["cc"] for n, row in (found["baselines"] or {}).items()},
+        "controls": {name: row["cc"] for name, row in controls.items()},
+        "measured": {
+            name: {figure: row[figure] for figure in _MEASURED}
+            for name, row in measured.items()
+        },
+        "forecast": _forecast(found["forecast"], measured),
         "best": swept["best"],
         "depth_tau": kendall_tau(list(cc.values()), range(len(cc), 0, -1)),
         "scorers": {
@@ -57,6 +103,27 @@ def transfer(study: Study, setting: Setting) -> dict[str, Any] | None:
             }
             for name, values in scores["scores"].items()
         },
+    }
+
+
+def _forecast(
+    found: dict[str, Any] | None, measured: dict[str, Any]
+) -> dict[str, Any] | None:
+    """How good a forecast was, over the arms that were retrained."""
+    if found is None:
+        return None
+    cc = {name: row["cc"] for name, row in measured.items() if name in found["arms"]}
+    rows = {name: found["arms"][name] for name in cc}
+    inside = [
+        row["correlation_low"] <= cc[name] <= row["correlation_high"]
+        for name, row in rows.items()
+    ]
+    chosen = found["best"]
+    return {
+        "best": chosen,
+        "regret": max(cc.values()) - cc[chosen] if chosen in cc else None,
+        "inside_intervals": [sum(inside), len(inside)],
+        "correlation": {name: row["correlation"] for name, row in rows.items()},
     }
 
 
@@ -118,13 +185,43 @@ def _transfer_tables(
             rows[name] = ["" if v is None else f"{v:.3f}" for v in values]
     columns = ["", *(f"seed {t['seed']}" for t in chosen)]
     cc = table(columns, [[name, *values] for name, values in rows.items()])
+    names = dict.fromkeys(n for t in chosen for n in t["measured"])
+    figures = table(
+        ["mean ± sd of seeds", "loss", "CC by output", "CC on the base"],
+        [
+            [name, *_over_seeds([t["measured"][name] for t in chosen])]
+            for name in names
+            if all(name in t["measured"] for t in chosen)
+        ],
+    )
+    forecasts = [t["forecast"] for t in chosen]
+    told = [
+        f"Forecast: {f['best']}, regret "
+        + ("unknown" if f["regret"] is None else f"{f['regret']:.4f}")
+        + ", {} of {} inside their intervals.".format(*f["inside_intervals"])
+        for f in forecasts
+        if f is not None
+    ]
     judged = [
         [name, *(_judgement(t["scorers"].get(name)) for t in chosen)]
         for name in dict.fromkeys(n for t in chosen for n in t["scorers"])
     ]
     depth = ["the shallower the better", *(f"{t['depth_tau']:.2f}" for t in chosen)]
     scores = table(["Kendall tau / regret", *columns[1:]], [*judged, depth])
-    return [title, cc, scores]
+    return [title, cc, figures, *told, scores]
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:
+    def cell(values: Any) -> str:
+        values = np.asarray(values)
+        return f"{values.mean():.3f} ± {values.std(ddof=min(1, len(values) - 1)):.3f}"
+
+    by_output = np.asarray([row["cc_by_output"] for row in rows]).T
+    return [
+        cell([row["loss"] for row in rows]),
+        ", ".join(cell(values) for values in by_output),
+        cell([row["base_cc"] for row in rows]),
+    ]
 
 
 def _judgement(found: dict[str, float] | None) -> str:

@@ -8,16 +8,14 @@ import keras
 import numpy as np
 
 import keras_spectral_tl as kst
-from keras_spectral_tl import metrics
-from keras_spectral_tl.transfer import baselines
+from keras_spectral_tl import freezing, metrics
+from keras_spectral_tl.scoring import Arm
 from reproduction.clock import Deadline
 from reproduction.study import Arrays, Study
 from reproduction.tiers import Setting, Training
 
 RESOLVED = 1.3
 """Least k_max eta of a DNS that resolves its dissipation range."""
-BASELINES = ("unchanged", "gain_only", "bias_only", "all", "from_scratch")
-_FIGURES = ("cc", "relative_rmse", "num_parameters", "seconds")
 
 
 def make_data(study: Study) -> None:
@@ -130,6 +128,32 @@ def _scores(study: Study, setting: Setting) -> dict[str, Any]:
     }
 
 
+def forecast(study: Study) -> None:
+    """Forecasts every way to retrain, before anything is retrained."""
+    for setting in study.settings():
+        study.once("forecast", setting.label, _forecast, setting)
+
+
+def _forecast(study: Study, setting: Setting) -> dict[str, Any]:
+    (x, y), _ = study.base_data()
+    some = np.linspace(0, len(x) - 1, study.tier.num_scored).astype(int)
+    found = kst.forecast(
+        study.base_network(setting.seed),
+        (x[some], y[some]),
+        study.target_data(setting)[0],
+        arms=[
+            Arm("gain_only", freezing.OutputGain()),
+            Arm("bias_only", freezing.BiasesOf()),
+            *(layer.name for layer in study.new_network().layers[1:]),
+            Arm("all"),
+            Arm("from_scratch", freezing.NewWeights()),
+        ],
+        progress=False,
+        **retrain_options(study, setting),
+    )
+    return found.to_dict()
+
+
 def sweep(study: Study) -> None:
     """Retrains every single layer, then pairs of the best ones."""
     for setting in study.settings():
@@ -140,13 +164,22 @@ def _sweep(study: Study, setting: Setting) -> dict[str, Any]:
     singles = swept(study, setting)
     best = sorted(singles.cc, key=lambda name: -singles.cc[name])
     pairs = [(a, b) for i, b in enumerate(best) for a in best[:i]]
-    chosen = [tuple(sorted(pair)) for pair in pairs[: study.tier.num_pairs]]
-    together = swept(study, setting, chosen)
+    chosen = [tuple(sorted(pair)) for pair in pairs[: study.num_pairs]]
+    together = swept(study, setting, chosen) if chosen else kst.SweepResult(())
+    model = study.base_network(setting.seed)
     return {
-        "layers": _rows(singles.rows),
-        "pairs": _rows(together.rows),
-        "best": singles.best,
-    }
+        name: {
+            row["layer"]: _row(
+                study,
+                setting,
+                result.model(model, row["layer"]),
+                int(row["num_parameters"]),
+                float(row["seconds"]),
+            )
+            for row in result.rows
+        }
+        for name, result in (("layers", singles), ("pairs", together))
+    } | {"best": singles.best}
 
 
 def swept(study: Study, setting: Setting, layers: Any = None) -> kst.SweepResult:
@@ -167,24 +200,70 @@ def swept(study: Study, setting: Setting, layers: Any = None) -> kst.SweepResult
     )
 
 
-def _rows(rows: Any) -> dict[str, dict[str, float]]:
-    return {row["layer"]: {name: float(row[name]) for name in _FIGURES} for row in rows}
+def _row(
+    study: Study,
+    setting: Setting,
+    model: keras.Model,
+    num_parameters: int = 0,
+    seconds: float = 0.0,
+) -> dict[str, Any]:
+    """What a network can do on the target, by output, and on the base.
+
+    The loss of an output is its mean square error over the variance of the truth: what
+    a network that is trained on normalized samples minimises.
+    """
+    (x, y), base = study.target_data(setting)[1], study.base_data()[1]
+    predicted = model.predict(x, batch_size=16, verbose=0)
+    losses = np.mean((predicted - y) ** 2, (0, 1, 2)) / np.var(y, (0, 1, 2))
+    outputs = range(y.shape[-1])
+    return {
+        **figures_of(model, (x, y)),
+        "loss": float(losses.mean()),
+        "loss_by_output": losses.tolist(),
+        "cc_by_output": [
+            metrics.pattern_correlation(y[..., i], predicted[..., i]) for i in outputs
+        ],
+        "base_cc": figures_of(model, base)["cc"],
+        "num_parameters": num_parameters,
+        "seconds": seconds,
+    }
 
 
 def compare_baselines(study: Study) -> None:
-    """What a layer has to beat: nothing, a gain, biases, everything, no transfer."""
+    """What a layer has to beat: nothing, gains, biases, everything, no transfer."""
     for setting in study.settings():
         study.once("baselines", setting.label, _baselines, setting)
 
 
 def _baselines(study: Study, setting: Setting) -> dict[str, Any]:
-    found = baselines(
-        study.base_network(setting.seed),
-        *study.target_data(setting),
-        include=BASELINES,
-        **retrain_options(study, setting),
-    )
-    return _rows(found.rows)
+    before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
+    options = retrain_options(study, setting)
+    results = {
+        "gain_only": kst.fit_output_gain(before, target),
+        "bias_only": kst.retrain(before, target, freezing.BiasesOf(), **options),
+        "all": kst.retrain_all(before, target, **options),
+        "from_scratch": kst.from_scratch(before, target, **options),
+    }
+    rows = {"unchanged": _row(study, setting, before)}
+    if study.has_layers:
+        gained = with_gains(before, target)
+        rows["gain_by_output"] = _row(study, setting, gained, target[1].shape[-1])
+    for name, result in results.items():
+        rows[name] = _row(
+            study, setting, result.model, result.num_trainable, result.seconds
+        )
+    return rows
+
+
+def with_gains(model: keras.Model, data: Arrays) -> keras.Model:
+    """The network with each output times the gain that fits it best."""
+    predicted = model.predict(data[0], batch_size=16, verbose=0)
+    gains = [
+        metrics.least_squares_gain(data[1][..., i], predicted[..., i])
+        for i in range(predicted.shape[-1])
+    ]
+    inputs = keras.Input(model.input_shape[1:])
+    return keras.Model(inputs, keras.layers.Rescaling(gains)(model(inputs)))
 
 
 def retrain_options(study: Study, setting: Setting) -> dict[str, Any]:

@@ -37,6 +37,9 @@ class Study:
         out: directory of the results of the tier.
         num_seeds: how many seeds; None for those of the tier.
         deadline: when to stop.
+        num_target: numbers of target samples; those of the tier if empty.
+        normalizations: whose statistics scale the target, of `NORMALIZATIONS`.
+        num_pairs: how many pairs of layers are retrained; None for those of the tier.
         numerics: engine and precision of the DNS, fields of `EnsembleConfig`.
         executor: makes the executor of trajectories; None for one process a core.
     """
@@ -47,11 +50,17 @@ class Study:
     out: Path
     num_seeds: int | None = None
     deadline: Deadline = field(default_factory=Deadline)
+    num_target: tuple[int, ...] = ()
+    normalizations: tuple[str, ...] = NORMALIZATIONS
+    num_pairs: int | None = None
     numerics: dict[str, Any] = field(default_factory=dict)
     executor: Callable[[], Executor] | None = None
 
     def __post_init__(self) -> None:
         self.base_system, self.target_system = CASES[self.case]
+        self.num_target = self.num_target or self.tier.num_target
+        if self.num_pairs is None:
+            self.num_pairs = self.tier.num_pairs
         self.folder = self.out / self.case
         self.folder.mkdir(parents=True, exist_ok=True)
         self.times = Times(self.folder / "times.json")
@@ -70,7 +79,7 @@ class Study:
     def settings(self) -> Iterator[Setting]:
         """All transfers of the case, seed by seed."""
         for seed, number, norm in itertools.product(
-            self.seeds, self.tier.num_target, NORMALIZATIONS
+            self.seeds, self.num_target, self.normalizations
         ):
             yield Setting(norm, number, seed)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import keras_spectral_tl as kst
+
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 CASE, SETTING = "k25_to_k4", "own-n4-seed0"
 LAYERS = ["conv_1", "conv_2"]
@@ -72,6 +74,38 @@ def test_every_transfer_has_its_sweep_its_controls_and_its_scores(summary, repro
         assert abs(gain) == pytest.approx(abs(before), abs=1e-5)
 
 
+def test_every_network_has_its_loss_and_what_is_left_on_the_base(finished, summary):
+    folder = finished / "runs" / "tiny" / CASE
+    base = json.loads((folder / "base" / "seed0.json").read_text())["base"]
+    for transfer in summary["transfers"]:
+        for name, row in transfer["measured"].items():
+            cc = {**transfer["controls"], **transfer["cc"], **transfer["pairs"]}[name]
+            assert row["cc_by_output"] == pytest.approx([cc], abs=1e-5)
+        for name in ("unchanged", "gain_only"):
+            left = transfer["measured"][name]["base_cc"]
+            assert abs(left) == pytest.approx(abs(base["cc"]), abs=1e-5)
+
+
+def test_every_forecast_is_of_the_networks_that_were_measured(summary):
+    for transfer in summary["transfers"]:
+        found = transfer["forecast"]
+        measured = {**transfer["controls"], **transfer["cc"]}
+        assert set(found["correlation"]) == set(measured)
+        assert found["regret"] == pytest.approx(
+            max(t["cc"] for n, t in transfer["measured"].items() if n in measured)
+            - measured[found["best"]]
+        )
+
+
+def test_every_output_has_the_gain_that_was_taken_from_it(reproduce):
+    stages = import_module("reproduction.stages")
+    model = kst.build_sgs_cnn((8, 8, 4), num_layers=2, num_filters=3, num_outputs=2)
+    x = np.random.default_rng(0).normal(size=(3, 8, 8, 4)).astype("float32")
+    y = model.predict(x, verbose=0) * np.float32([2.0, 0.5])
+    found = stages.with_gains(model, (x, y)).predict(x, verbose=0)
+    np.testing.assert_allclose(found, y, rtol=1e-5, atol=1e-6)
+
+
 def test_the_analysis_is_of_the_best_layer(summary):
     found, transfer = summary["analysis"][SETTING], summary["transfers"][0]
     assert found["layer"] == transfer["best"]
@@ -98,9 +132,10 @@ def test_every_network_has_run_online(summary):
 def test_scores_are_older_than_the_sweep_and_all_times_are_kept(finished, summary):
     entries = json.loads((finished / "runs" / "tiny" / CASE / "times.json").read_text())
     order = [entry["stage"] for entry in entries]
-    assert order.index("sweep") > max(i for i, s in enumerate(order) if s == "scores")
-    stages = {"data", "base", "scores", "sweep", "baselines", "analysis", "online"}
-    assert set(summary["seconds_by_stage"]) == stages
+    foretold = [i for i, s in enumerate(order) if s in ("scores", "forecast")]
+    assert order.index("sweep") > max(foretold)
+    stages = {"data", "base", "scores", "forecast", "sweep", "baselines", "analysis"}
+    assert set(summary["seconds_by_stage"]) == {*stages, "online"}
     assert {entry["status"] for entry in entries} == {"done"}
 
 
@@ -178,12 +213,23 @@ def test_calls_that_come_too_late_are_not_made(reproduce):
 def test_two_layers_go_through_every_stage_in_pieces(reproduce, tmp_path):
     common = ["--case", "qg_eddy_to_3jet", "--tier", "tiny"]
     common += ["--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "runs")]
+    common += ["--samples", "1", "4", "--normalizations", "own", "--pairs", "0"]
     assert reproduce.main([*common, "--stop-after", "0"]) == reproduce.STOPPED
     assert reproduce.main([*common, "--stages", "data", "base"]) == 0
     assert reproduce.main(common) == 0
     folder = tmp_path / "runs" / "tiny" / "qg_eddy_to_3jet"
     summary = json.loads((folder / "summary.json").read_text())
-    assert [list(t["cc"]) for t in summary["transfers"]] == [LAYERS, LAYERS]
+    assert [t["num_target"] for t in summary["transfers"]] == [1, 4]
+    for transfer in summary["transfers"]:
+        assert list(transfer["cc"]) == LAYERS
+        before, gained = (
+            transfer["measured"][n] for n in ("unchanged", "gain_by_output")
+        )
+        for one, other in zip(
+            before["cc_by_output"], gained["cc_by_output"], strict=True
+        ):
+            assert abs(one) == pytest.approx(abs(other), abs=1e-5)
+        assert transfer["pairs"] == {}
     (online,) = summary["online"].values()
     assert online["rows"][0]["closure"] == "no closure"
     assert 0.0 < online["rows"][0]["energy_upper"] < 10.0

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig
+from turbulence_data.flows import named_flow
 from turbulence_data.generation import _pool, _store
 from turbulence_data.generation._ensemble import SPLITS, EnsembleConfig
 from turbulence_data.generation._pool import run_trajectories
@@ -35,6 +36,14 @@ ENSEMBLE = EnsembleConfig(
     time_step=0.005,
     extra_fields=("tau",),
 )
+DAY = 86_400.0
+TWO_LAYERS = replace(
+    named_flow("tiny_qg_eddy"),
+    num_trajectories=(2, 1, 1),
+    num_snapshots=3,
+    spin_up=3 * DAY,
+    interval=DAY / 2,
+)
 SEED = 20
 # Imports once, then forks one process after the other and has each killed: a number is
 # an operation on the disk at which it kills itself, a fraction a time in seconds after
@@ -53,6 +62,11 @@ def generate():
         config=TurbulenceConfig(name="tiny", ensemble=ENSEMBLE), data_dir=sys.argv[2],
         executor=InProcessExecutor(), checkpoint_seconds=0.0,
     ).download_and_prepare()
+
+def built():
+    return Builder(
+        config=TurbulenceConfig(name="tiny", ensemble=ENSEMBLE), data_dir=sys.argv[2]
+    )
 
 def kill_at(operation):
     count = 0
@@ -78,19 +92,17 @@ for moment in json.loads(sys.argv[3]):
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     files = sum(len(names) for _, _, names in os.walk(sys.argv[2]))
-    print("\\nrun", moment, os.waitstatus_to_exitcode(status), files, flush=True)
+    code, prepared = os.waitstatus_to_exitcode(status), built().is_prepared()
+    print("\\nrun", moment, code, files, prepared, flush=True)
 generate()
-built = Builder(config=TurbulenceConfig(name="tiny", ensemble=ENSEMBLE),
-                data_dir=sys.argv[2])
-print("\\nhash", built.info.metadata["content_sha256"])
+print("\\nhash", built().info.metadata["content_sha256"])
 """
 
-ENSEMBLE_MODULE = f"""
+ENSEMBLE_MODULE = """
 from turbulence_data.config import FlowConfig
 from turbulence_data.solver._initial_conditions import RandomVorticity
-from turbulence_data import EnsembleConfig
-ENSEMBLE = {ENSEMBLE!r}
-"""
+from turbulence_data import EnsembleConfig, RandomPotentialVorticity, TwoLayerConfig
+ENSEMBLE = """
 # Dies in trajectory 1, twice, just after a checkpoint; notes from where it starts.
 DEADLY = """
 import os, pathlib, signal
@@ -221,8 +233,9 @@ def importable(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_kills_at_any_moment_end_with_the_same_content(tmp_path, importable):
-    importable("killed_ensemble", ENSEMBLE_MODULE)
+@pytest.mark.parametrize("ensemble", [ENSEMBLE, TWO_LAYERS], ids=["plane", "layers"])
+def test_kills_at_any_moment_end_with_the_same_content(ensemble, tmp_path, importable):
+    importable("killed_ensemble", f"{ENSEMBLE_MODULE}{ensemble!r}")
     rng = random.Random(SEED)
     # Odd: before a file is flushed; even: before it gets its name.
     operations = [1, 2, 3, 4, *(rng.randrange(5, 16) for _ in range(3))]
@@ -238,13 +251,16 @@ def test_kills_at_any_moment_end_with_the_same_content(tmp_path, importable):
     )
     assert result.returncode == 0, result.stderr
     lines = [line.split() for line in result.stdout.splitlines()]
-    codes = [line[2] for line in lines if line[:1] == ["run"]]
+    runs = [line for line in lines if line[:1] == ["run"]]
+    codes = [run[2] for run in runs]
+    # What was killed while it wrote a file has left nothing that can be loaded.
+    assert [run[4] for run in runs[: len(operations)]] == ["False"] * len(operations)
     assert codes[: len(operations)] == ["-9"] * len(operations)
     assert codes[len(operations) :].count("-9") >= 1
-    store = TrajectoryStore(tmp_path / "expected", ENSEMBLE)
+    store = TrajectoryStore(tmp_path / "expected", ensemble)
     for split in SPLITS:
-        for number in ENSEMBLE.trajectory_ids(split):
-            store.save(sample_trajectory(ENSEMBLE, number))
+        for number in ensemble.trajectory_ids(split):
+            store.save(sample_trajectory(ensemble, number))
     examples = chain.from_iterable(map(store.examples, SPLITS))
     assert lines[-1] == ["hash", content_hash(examples)]
     assert [path.name for path in (data / "turbulence_data" / "tiny").iterdir()] == [
