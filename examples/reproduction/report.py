@@ -187,7 +187,12 @@ def _transfer_tables(
     cc = table(columns, [[name, *values] for name, values in rows.items()])
     names = dict.fromkeys(n for t in chosen for n in t["measured"])
     figures = table(
-        ["mean ± sd of seeds", "loss", "CC by output", "CC on the base"],
+        [
+            "mean ± standard deviation of seeds",
+            "loss",
+            "CC by output",
+            "CC on the base",
+        ],
         [
             [name, *_over_seeds([t["measured"][name] for t in chosen])]
             for name in names
@@ -213,8 +218,8 @@ def _transfer_tables(
 
 def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:
     def cell(values: Any) -> str:
-        values = np.asarray(values)
-        return f"{values.mean():.3f} ± {values.std(ddof=min(1, len(values) - 1)):.3f}"
+        spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+        return f"{np.mean(values):.3f}{spread}"
 
     by_output = np.asarray([row["cc_by_output"] for row in rows]).T
     return [
