@@ -38,7 +38,7 @@ def write(study: Study) -> None:
     text = "\n\n".join([f"# {study.case}, {study.tier_name} tier", *_parts(summary)])
     (study.folder / "report.md").write_text(text + "\n")
     if complete := [t for t in summary["transfers"] if t["controls"]]:
-        plotting.save_figure(draw(complete), study.folder / "transfer.png", dpi=110)
+        plotting.save_figure(draw(complete), study.folder / "transfer.png")
     print(text)
 
 
@@ -67,7 +67,6 @@ def draw(transfers: list[dict[str, Any]]) -> Any:
         dict(sorted(panels.items(), key=lambda item: int(item[0].split()[0]))),
         "retrained layer",
         "mean square error over variance",
-        logarithmic="y",
     )
 
 
