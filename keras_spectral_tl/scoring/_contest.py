@@ -385,11 +385,11 @@ class Contest:
             own = [c for c in candidates if c.normalization == name and c.short]
             own = sorted(own, key=self._reached, reverse=True)
             ranked = [c.arm.label for c in own]
-            powers = {c.arm.layers: c.power for c in own if _single(c)}
+            powers = {c.arm.label: c.power for c in own}
             for arm in joined_arms(self._model, ranked):
-                names = freezing.select_layers(self._model, arm.layers).variables
-                if names not in known:
-                    members = [powers.get(layer, 0) for layer in arm.layers]
+                chosen = freezing.select_layers(self._model, arm.layers)
+                if chosen.variables not in known:
+                    members = [powers.get(name, 0) for name in chosen.names]
                     found.append(Candidate(arm, bench, name, round(np.mean(members))))
         return found
 
