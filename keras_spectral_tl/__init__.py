@@ -68,8 +68,19 @@ _HOME = {
     "build_sgs_cnn": "models",
 }
 _MODULES = (
-    *("callbacks", "closure", "freezing", "layers", "linearization", "loss_landscape"),
-    *("losses", "metrics", "models", "plotting", "report", "scoring", "spectra"),
+    "callbacks",
+    "closure",
+    "freezing",
+    "layers",
+    "linearization",
+    "loss_landscape",
+    "losses",
+    "metrics",
+    "models",
+    "plotting",
+    "report",
+    "scoring",
+    "spectra",
     "transfer",
 )
 

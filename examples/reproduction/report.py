@@ -83,6 +83,11 @@ def transfer(study: Study, setting: Setting) -> dict[str, Any] | None:
     scores = found["scores"] or {"scores": {}, "ranking": []}
     controls = found["baselines"] or {}
     measured = {**controls, **swept["layers"], **swept["pairs"]}
+    if any(figure not in row for row in measured.values() for figure in _MEASURED):
+        raise ValueError(
+            f"Results in {study.folder} are of an earlier version, which kept no loss: "
+            "delete its folders sweep and baselines, and run these stages again."
+        )
     return {
         **vars(setting),
         "cc": cc,

@@ -61,6 +61,11 @@ class Study:
         self.num_target = self.num_target or self.tier.num_target
         if self.num_pairs is None:
             self.num_pairs = self.tier.num_pairs
+        if self.num_pairs < 0 or min(self.num_target) < 1:
+            raise ValueError(
+                "Expected no fewer than 0 pairs and 1 sample. Received pairs "
+                f"{self.num_pairs} and samples {list(self.num_target)}."
+            )
         self.folder = self.out / self.case
         self.folder.mkdir(parents=True, exist_ok=True)
         self.times = Times(self.folder / "times.json")

@@ -78,12 +78,17 @@ class Candidate:
         """Power of 3 that did best in short trials."""
         return max(self.short, key=lambda power: self.short[power].correlation)
 
-    def retraining_rate(self, effort: Effort) -> float:
-        """Return the learning rate to retrain with: what did best in short trials.
+    @property
+    def was_lowered(self) -> bool:
+        """Whether the trial at three times the best rate was stopped."""
+        return self.power + 1 in self.stopped
 
-        Where that is below the usual one, it is because these few steps have to be
-        larger than those of the retraining, which may go as high as they could, up to
-        the usual rate.
+    def retraining_rate(self, effort: Effort) -> float:
+        """Return the learning rate to retrain with.
+
+        The usual rate times the power of 3 that did best in short trials. A trial goes
+        higher than the retraining, by the square root of their steps; so where a lower
+        power did best, the retraining goes as high as that trial, up to the usual rate.
         """
         if not self.short:
             return self.rate
@@ -105,9 +110,12 @@ class Candidate:
 def progressed(candidate: Candidate, effort: Effort) -> Array:
     """Return the correlation of each sample tested after the whole retraining.
 
-    What a short and a long trial differ by goes on as `Effort.beyond` says. A part of
-    it, by the logarithm, is due to rates where the long trial went further than by the
-    square root of its steps.
+    What a short and a long trial differ by goes on as `Effort.beyond` says, times
+
+        min(ln(n / m) / 2 / ln(n rate_n / (m rate_m)), 1)
+
+    with m, n their steps and rate_m, rate_n their rates: 1 where rates fall with the
+    square root of the steps. Where they do not, the rate adds the rest.
     """
     long = candidate.long
     if long is None or not candidate.short:
@@ -173,7 +181,7 @@ def row_of(
     elif trial.passes:
         # Arms that learn from nothing have no correlation to begin with.
         start = min(before.correlation, max(trial.correlation, 0.0))
-        added = typical * (trial.correlation - start)
+        added = typical * max(trial.correlation - start, 0.0)
         each = each + min(added, _MOST_BEYOND * (1.0 - trial.correlation))
         sure, scatter = _UNSURE, _SHORT_SCATTER
     correlation = float(np.mean(each))
@@ -294,9 +302,8 @@ class Verdict:
         def scatter(one: int, other: int) -> float:
             few = FEW * (1.0 - rows[one].correlation)
             target = error_of_mean(each[one] - each[other], inflation, few)
-            base = (
-                error_of_mean(on_base[one] - on_base[other], 1.0, few) if keep else 0.0
-            )
+            gap = on_base[one] - on_base[other]
+            base = error_of_mean(gap, 1.0, few) if keep else 0.0
             seeds = any(rows[place].measured_steps for place in (one, other))
             return math.hypot(
                 (1.0 - keep) * target, keep * base, _SCATTER if seeds else 0.0
@@ -349,7 +356,8 @@ class Contest:
         slow = [c for c in trained if c.parameters == most]
         if self._effort.rate is None:
             more = [c for c in slow if not c.arm.is_new] + self._spoiled(trained)
-            self._each(_with(_leading(trained, _WITH_RATES), more), self._rates)
+            some = [c for c in _leading(trained, _WITH_RATES) if not c.was_lowered]
+            self._each(_with(some, more), self._rates)
         layers = [c for c in trained if _single(c)]
         more = [*_leading(layers, _WITH_LONG), *slow]
         self._each(_with(_leading(trained, _WITH_LONG), more), self._longer)
@@ -395,8 +403,8 @@ class Contest:
 
     def _reached(self, candidate: Candidate) -> tuple[bool, float]:
         """Return whether there is a long trial, and what the retraining would reach."""
-        reached = float(np.mean(progressed(candidate, self._effort)))
-        return candidate.long is not None, reached
+        reached = np.mean(progressed(candidate, self._effort))
+        return candidate.long is not None, float(reached)
 
     def _each(self, candidates: Sequence[Candidate], plan: Any) -> None:
         for bench in dict.fromkeys(c.trials for c in candidates):
@@ -423,33 +431,27 @@ class Contest:
         values = part.gradient.function.values
         candidate.parameters = part.gradient.function.num_parameters
         candidate.step = part.step
-        new, given = candidate.arm.is_new, self._effort.rate
+        given = self._effort.rate
         candidate.rate = given or usual_rate(values, self._kernels)
-        if given is None and not new and any(np.ndim(value) > 1 for value in values):
+        free = given is None and not candidate.arm.is_new
+        if free and any(np.ndim(value) > 1 for value in values):
             # Kernels change their outputs by as much as their inputs are large.
             candidate.rate /= candidate.trials.larger_inputs(part)
         # A rate that spoils what the network knows is too high for its inputs.
-        free = given is None and not new
         highest = candidate.first_power if free else 0
-        lowest = highest - _MOST_LOWER if free else 0
+        lowest = highest - _MOST_LOWER * free
         known = candidate.trials.unchanged().correlation
         for power in range(highest, lowest - 1, -1):
-            trial = self._try(
-                candidate, run, power, 1.0 if power > lowest else math.inf
-            )
+            give_up = 1.0 if power > lowest else math.inf
+            trial = self._try(candidate, run, power, give_up)
             if not trial.stopped and trial.correlation >= known:
                 break
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        """Try three times the best rate so far, and a third if that is no better.
-
-        Not where the rate had to be lowered until a trial was not stopped.
-        """
-        best = candidate.power
-        if best + 1 in candidate.stopped:
-            return
+        """Try three times the best rate so far, and a third if that is no better."""
+        best, known = candidate.power, {*candidate.short, *candidate.stopped}
         for power in (best + 1, best - 1):
-            if power not in candidate.short and candidate.power == best:
+            if power not in known and candidate.power == best:
                 new = candidate.arm.is_new
                 self._try(candidate, run, power, math.inf if new else _HOPELESS)
 
@@ -490,10 +492,8 @@ def _trained(arm: Arm) -> bool:
 
 
 def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    def key(candidate: Candidate) -> float:
-        return -candidate.short[candidate.power].correlation
-
-    return sorted(candidates, key=key)[:count]
+    best = sorted(candidates, key=lambda c: -c.short[c.power].correlation)
+    return best[:count]
 
 
 def _with(some: Sequence[Candidate], others: Sequence[Candidate]) -> list[Candidate]:

@@ -30,6 +30,7 @@ from keras_spectral_tl.scoring._holdout import (
     variance_inflation,
 )
 from keras_spectral_tl.scoring._network_parts import (
+    layers_in_half_precision,
     refuse_fixed_batches,
     spatial_axes,
 )
@@ -60,10 +61,10 @@ def forecast(
     """Predict what each way to retrain a network will give on unseen target samples.
 
     The model is not changed. Every arm is tried for 48 steps of one sample on some of
-    the target samples and tested on others; the best six also at three times and a
-    third of the rate, the best four and the best four single layers for 160 steps
-    (fewer on fields of more than 4,096 points). From what the longer trials add follows
-    what the whole retraining will:
+    the target samples and tested on others; the best six also at three times the rate,
+    or at a third if that is no better; the best four, the best four single layers and
+    whatever has the most weights for 160 steps (fewer on fields of more than 4,096
+    points). From what the longer trials add follows what the whole retraining will:
 
         E(n) = E(160) - (E(48) - E(160)) (160^-.8 - n^-.8) / (48^-.8 - 160^-.8)
 
@@ -296,6 +297,7 @@ class _Task:
             "target_data_sha256": self.target.fingerprint(),
             "weights_sha256": freezing.layer_hashes(self.model),
             "backend": keras.backend.backend(),
+            "half_precision": bool(layers_in_half_precision(self.model)),
             "versions": versions(),
         }
 

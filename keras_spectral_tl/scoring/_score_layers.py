@@ -20,6 +20,7 @@ from keras_spectral_tl.scoring._explanation import (
 )
 from keras_spectral_tl.scoring._network_parts import (
     kernels_of,
+    layers_in_half_precision,
     refuse_fixed_batches,
     spatial_axes,
 )
@@ -189,6 +190,7 @@ def _provenance(
         "target_data_sha256": target.fingerprint(),
         "weights_sha256": freezing.layer_hashes(model),
         "backend": keras.backend.backend(),
+        "half_precision": bool(layers_in_half_precision(model)),
         "versions": versions(),
     }
 

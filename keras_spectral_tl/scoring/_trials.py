@@ -280,7 +280,9 @@ class Trials:
 
         def size(rows: NDArray[np.intp]) -> float:
             taken = keras.tree.flatten(rows_of(part.inputs, rows))
-            return math.sqrt(max(float(np.mean(np.square(a))) for a in taken))
+            # As sums of half precision stop growing.
+            powers = [np.mean(np.square(np.asarray(a, float))) for a in taken]
+            return math.sqrt(max(map(float, powers)))
 
         on_base = size(pool.base[:_BASE_TESTED])
         ratio = size(pool.target[:_BASE_TESTED]) / on_base if on_base > 0.0 else 1.0

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import models
-from keras_spectral_tl.scoring import Arm, HeldOutRetraining
+from keras_spectral_tl.scoring import Arm, HeldOutRetraining, _network_parts
 from keras_spectral_tl.scoring._contest import Candidate, Contest
 from keras_spectral_tl.scoring._effort import Effort, steps_on
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
-
-SHAPE = (8, 8, 2)
 
 
 @pytest.mark.parametrize(
@@ -41,21 +39,24 @@ def test_a_rehearsal_tests_as_many_points_on_larger_fields():
     assert one.on_fields((16, 512, 512, 1)).num_tested == 1
 
 
-def trials(size_of_target, with_base=True, known=False):
+def trials(size_of_target, with_base=True, known=False, channels=4, grid=(8, 8)):
     """A bench for fields of the target that are so many times those of the base.
 
     A `known` target is nearly what the network gives already.
     """
     keras.utils.set_random_seed(3)
-    model = models.build_sgs_cnn(SHAPE, num_layers=3, num_filters=4)
-    x = noise(6, *SHAPE).astype("float32")
+    shape = (*grid, 2)
+    model = models.build_sgs_cnn(shape, num_layers=3, num_filters=channels)
+    x = noise(6, *shape).astype("float32")
     y = x[..., :1]
     if known:
         y = 0.1 * y + keras.ops.convert_to_numpy(model(size_of_target * x))
     target = Samples.of((size_of_target * x, y))
     base = Samples.of((x, x[..., :1])) if with_base else None
     pool = pool_of(target, base, None, (), np.random.default_rng(0))
-    splits = splits_of((6, 8, 8, 1), (1, 2), Sizes(48, 32, 8), np.random.default_rng(1))
+    splits = splits_of(
+        (6, *grid, 1), (1, 2), Sizes(48, 32, 8), np.random.default_rng(1)
+    )
     return model, Trials(model, pool, splits, np.random.SeedSequence(2))
 
 
@@ -67,6 +68,14 @@ def test_inputs_are_compared_with_those_of_the_base(size, with_base, expected):
     _, bench = trials(size, with_base)
     for _, part, _ in bench.of([Arm("conv_1", ("conv_1",))]):
         assert bench.larger_inputs(part) == pytest.approx(expected, rel=1e-6)
+
+
+def test_sizes_are_those_of_inputs_in_half_precision_too(monkeypatch):
+    """A sum of 8 bits stops growing after some hundred terms; here are 200,000."""
+    monkeypatch.setattr(_network_parts, "_has_bfloat16", lambda: True)
+    _, bench = trials(5.0, channels=32, grid=(32, 32))
+    for _, part, _ in bench.of([Arm("conv_3", ("conv_3",))]):
+        assert bench.larger_inputs(part) == pytest.approx(5.0, rel=0.01)
 
 
 def first_rates(size, **options):
