@@ -160,7 +160,7 @@ def test_unbuilt_model_is_refused():
 
 
 def test_not_a_model_is_refused():
-    with pytest.raises(TypeError, match="Received 'conv_1' of type str"):
+    with pytest.raises(TypeError, match="Received str: 'conv_1'"):
         layers_with_weights("conv_1")
 
 
