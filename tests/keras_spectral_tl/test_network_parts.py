@@ -239,7 +239,7 @@ def test_wide_convolutions_of_the_copy_compute_in_half_precision(channels, monke
 def test_layers_with_a_precision_of_their_own_keep_it(monkeypatch):
     monkeypatch.setattr(_network_parts, "_has_bfloat16", lambda: True)
     model = keras.Sequential(
-        [keras.Input((8, 8, 32)), keras.layers.Conv2D(32, 3, dtype="float64")]
+        [keras.Input((8, 8, 32)), keras.layers.Conv2D(32, 3, dtype="mixed_float16")]
     )
     _network_parts.compute_in_half_precision(model)
-    assert model.layers[-1].compute_dtype == "float64"
+    assert model.layers[-1].compute_dtype == "float16"
