@@ -80,7 +80,7 @@ class Candidate:
 
     @property
     def was_lowered(self) -> bool:
-        """Whether the trial at three times the best rate was stopped."""
+        """True where the trial at three times the best rate was stopped."""
         return self.power + 1 in self.stopped
 
     def retraining_rate(self, effort: Effort) -> float:

@@ -50,7 +50,7 @@ _LAYERS = ("upper", "lower")
 
 @dataclass(frozen=True)
 class Features:
-    """What the examples of one kind of flow hold.
+    """Contents of the examples of one kind of flow.
 
     Attributes:
         of_field: field of a snapshot -> the features it becomes, one a channel; fields
