@@ -106,12 +106,12 @@ def score_layers(
     progress = recipe.pop("progress", None)
     refuse_fixed_batches(model)
     base, target = _samples(model, base_data), _samples(model, target_data)
-    doubts = warn_of_doubts(model, base, target)
     names = layers_to_score(model, layers)
     path = _path_of(model, target, recipe)
     usual = HeldOutRetraining().matching(path).on_fields(np.shape(target.y))
     chosen = _checked_scorers((usual,) if scorers is None else scorers)
     _check_max_layers(max_layers, chosen[0])
+    doubts = warn_of_doubts(model, base, target)
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
     with watched(progress, "Scoring", "layers", "layer") as move:
         telling = _with_progress(chosen, move)

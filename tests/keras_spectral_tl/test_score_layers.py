@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from keras_spectral_tl.metrics._plausibility import INTRODUCTION
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import (
     Cost,
@@ -190,6 +191,27 @@ def test_bad_input_is_refused():
         HeldOutRetraining(num_fit=0)
     with pytest.raises(KeyError, match="conv_9"):
         score_layers(model, base, (x, y), [Deepest()]).explain("conv_9")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"batch_size": 0}, ValueError),
+        ({"epochs": 0}, ValueError),
+        ({"epoch": 3}, TypeError),
+        ({"scorers": []}, ValueError),
+        ({"max_layers": 0}, ValueError),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_said_of_the_data(
+    options, error, recwarn
+):
+    model, base, (x, y) = planted("conv_1", num_samples=2)
+    with pytest.raises(error):
+        score_layers(model, base, (1000.0 * x, y), **options)
+    messages = [str(warning.message) for warning in recwarn.list]
+    assert not [text for text in messages if text.startswith(INTRODUCTION)]
 
 
 @pytest.mark.once
