@@ -38,13 +38,8 @@ def forecast_answer(
             f"{has} Retrain {best}: {row['parameters']:,} weights, Adam from "
             f"{row['learning_rate']:.2g}, {row['steps']} steps of {row['batch_size']}."
         )
-    ties = document["ties"]
-    more = f" and {len(ties) - 3} others" if len(ties) > 3 else ""
-    sure = (
-        f"It cannot be told from {', '.join(ties[:3])}{more}, so the cheapest is taken."
-        if ties
-        else f"Sample by sample it is ahead of the other {len(arms) - 1} ways."
-    )
+    sure = _how_sure(row, {label: arms[label] for label in document["ties"]})
+    sure = sure or f"Sample by sample it is ahead of the other {len(arms) - 1} ways."
     low, high = (number(row[f"correlation_{end}"]) for end in ("low", "high"))
     gain = (
         f"CC on unseen target samples {now:.3f} → {number(row['correlation']):.3f} "
@@ -55,6 +50,22 @@ def forecast_answer(
     if not math.isnan(number(measured.get(best))):
         gain += f"; measured {measured[best]:.3f}"
     return {"What to do": what, "How sure": sure, "Gain": f"{gain}."}
+
+
+def _how_sure(row: Document, ties: Mapping[str, Document]) -> str:
+    """Return which arms cannot be told from the best, and what decided; or nothing."""
+    if not ties:
+        return ""
+    more = f" and {len(ties) - 3} others" if len(ties) > 3 else ""
+    text = f"It cannot be told from {', '.join([*ties][:3])}{more}"
+    if all(row["parameters"] <= tied["parameters"] for tied in ties.values()):
+        return f"{text}, so the cheapest is taken."
+    cheaper = min(ties.values(), key=lambda tied: tied["parameters"])
+    errors = (number(cheaper["relative_rmse"]), number(row["relative_rmse"]))
+    if errors[0] > errors[1]:
+        before, after = (f"{error:.3f}" for error in errors)
+        return f"{text} by the correlation; relative RMSE {before} → {after} decides."
+    return f"{text}."
 
 
 def forecast_view(document: Document) -> SimpleNamespace:

@@ -1,6 +1,6 @@
 """Explanation of a layer's score in the terms of the two systems' physics."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -96,7 +96,7 @@ def explain_spectra(
 
 def forecast_reason(
     best: Any,
-    ties: Iterable[Any],
+    ties: Sequence[Any],
     rows: Iterable[Any],
     spectra: Mapping[str, Any],
     num_samples: int,
@@ -140,12 +140,8 @@ def forecast_reason(
         if known:
             text[-1] += f", and leave {best.base_correlation:.3f} on the base system"
         text[-1] += "."
-    labels = [row.label for row in ties]
-    if labels:
-        shown = ", ".join(labels[:3]) + (" and others" if len(labels) > 3 else "")
-        fewest = all(best.parameters <= row.parameters for row in ties)
-        why = "; of these it trains the fewest weights." if fewest else "."
-        text.append(f"It cannot be told from {shown}{why}")
+    if ties:
+        text.append(_not_told_from(best, ties))
     every = {row.arm.label: row for row in rows}
     whole = every.get("all layers")
     if whole is not None and whole is not best and best.steps:
@@ -156,6 +152,22 @@ def forecast_reason(
         if found["band"] is not None:
             text.append(f"On samples held out, {why[0].lower()}{why[1:]}")
     return " ".join(text)
+
+
+def _not_told_from(best: Any, ties: Sequence[Any]) -> str:
+    """Return which arms tie with the best, and what decided among them."""
+    labels, cheaper = [row.label for row in ties], min(ties, key=lambda r: r.parameters)
+    shown = ", ".join(labels[:3]) + (" and others" if len(labels) > 3 else "")
+    text = f"It cannot be told from {shown}"
+    if best.parameters <= cheaper.parameters:
+        return f"{text}; of these it trains the fewest weights."
+    if best.relative_rmse < cheaper.relative_rmse:
+        return (
+            f"{text} by the correlation; what it mends is the amplitude: relative RMSE "
+            f"{best.relative_rmse:.3f}, and {cheaper.relative_rmse:.3f} with "
+            f"{cheaper.label}."
+        )
+    return f"{text}."
 
 
 def activation_shifts(

@@ -19,6 +19,7 @@ from keras_spectral_tl.scoring._contest import (
     progressed,
 )
 from keras_spectral_tl.scoring._effort import Effort
+from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
 
 pytestmark = pytest.mark.once
@@ -168,6 +169,25 @@ def test_of_arms_that_tie_the_cheapest_is_chosen():
 def test_an_arm_of_another_amplitude_does_not_tie_for_its_few_weights():
     rows = rows_of((0.9, 1, 1, 0.5), (0.9, 1, 0, 0.8), (0.5, 1, 9, 0.5))
     assert chosen(rows) == (0, [1], True)
+
+
+def reason(best, *ties):
+    before = SimpleNamespace(correlation=0.9, base_correlation=math.nan)
+    return forecast_reason(best, ties, (best, *ties), {}, 16, before)
+
+
+def test_the_reason_says_that_the_amplitude_decided():
+    best, unchanged = rows_of((0.901, 1, 9, 0.5), (0.9, 1, 0, 0.75))
+    text = reason(best, unchanged)
+    assert "cannot be told from arm 1 by the correlation" in text
+    assert "relative RMSE 0.500, and 0.750 with arm 1" in text
+
+
+def test_the_reason_says_that_few_weights_decided():
+    best, other = rows_of((0.9, 1, 9, 0.5), (0.901, 1, 10, 0.4))
+    assert "of these it trains the fewest weights" in reason(best, other)
+    better = rows_of((0.9, 1, 9, 0.5), (0.899, 1, 3, 0.4))
+    assert reason(*better).endswith("It cannot be told from arm 1.")
 
 
 def test_a_difference_that_is_sure_decides():

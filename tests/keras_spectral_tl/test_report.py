@@ -254,6 +254,22 @@ def test_a_forecast_may_leave_a_network_as_it_is():
     assert lines["Gain"].endswith("; measured 0.568.")
 
 
+@pytest.mark.parametrize(
+    ("weights", "error", "part"),
+    [
+        (2000, 0.4, "from unchanged, so the cheapest is taken."),
+        (0, 0.9, "by the correlation; relative RMSE 0.900 → 0.500 decides."),
+        (0, 0.4, "cannot be told from unchanged."),
+    ],
+)
+def test_the_answer_says_what_decides_between_arms_that_tie(weights, error, part):
+    known = {**forecast(), "ties": ["unchanged"]}
+    known["arms"][known["best"]]["relative_rmse"] = 0.5
+    known["arms"]["unchanged"] |= {"parameters": weights, "relative_rmse": error}
+    sure = answer(dataclasses.replace(study(), forecast=known))["How sure"]
+    assert sure.endswith(part)
+
+
 def test_without_a_forecast_the_answer_is_that_of_the_scores():
     one = dataclasses.replace(study(), forecast={})
     figures = {"base": 0.641, "conv_2 retrained": 0.8, "all layers": 0.9}
