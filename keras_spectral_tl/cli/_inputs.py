@@ -147,7 +147,10 @@ def read_model(path: str, modules: Sequence[str] = ()) -> Any:
             f"received {path}. Other formats may hold code and are not read."
         )
     if not file.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
+        raise FileNotFoundError(
+            f"There is no file {path}. MODEL is a network that was trained on the base "
+            "system, saved with model.save('name.keras')."
+        )
     _check_archive(file)
     with quiet():
         import keras

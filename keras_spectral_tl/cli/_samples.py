@@ -40,8 +40,7 @@ def read_samples(
         if path.exists():
             raise ValueError(f"DATA must be {DATA}; received the file {name}.")
         return _from_tfds(name, data_dir, num_samples)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
+    _check_exists(path)
     x, y, splits, channels = (_npz if path.suffix == ".npz" else _zarr)(path)
     if split:
         x, y = _of_split(x, y, splits, split, path)
@@ -72,6 +71,7 @@ def read_groups(name: str, array: str, num_samples: int | None = None) -> Any:
             f"--groups needs an npz file that holds the array {array!r}; received "
             f"{name}."
         )
+    _check_exists(path)
     with np.load(path, allow_pickle=False) as file:
         if array not in file.files:
             raise KeyError(
@@ -96,6 +96,21 @@ def _file_of(name: str) -> tuple[pathlib.Path, str]:
     if pathlib.Path(name).exists():
         file, split = name, ""
     return pathlib.Path(file), split
+
+
+def _check_exists(path: pathlib.Path) -> None:
+    """Say of a file that is missing what it should hold, and how to make it."""
+    if path.exists():
+        return
+    made = f"write it with turbulence-data export FLOW {path.name}"
+    if path.suffix == ".npz":
+        made = (
+            f"write it with numpy.savez({path.name!r}, x=inputs, y=outputs), or {made}"
+        )
+    raise FileNotFoundError(
+        f"There is no file {path.absolute()}. Expected inputs x and "
+        f"outputs y, (samples, ..., channels): {made}."
+    )
 
 
 def _of_split(x: Any, y: Any, splits: Any, split: str, path: pathlib.Path) -> Any:

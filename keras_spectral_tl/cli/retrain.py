@@ -24,7 +24,7 @@ from keras_spectral_tl.cli._inputs import (
     read_systems,
     recipe_of,
 )
-from keras_spectral_tl.cli._samples import DATA
+from keras_spectral_tl.cli._samples import DATA, quiet
 
 EXAMPLE = (
     "retrain base.keras --target target.npz --test test.npz --layers conv_2 "
@@ -183,7 +183,8 @@ def _planned(options: argparse.Namespace, folder: pathlib.Path) -> _Plan | None:
 def _forecast_plan(
     document: Any, label: str | None, path: pathlib.Path
 ) -> _Plan | None:
-    from keras_spectral_tl.transfer._arms import layers_from_json
+    with quiet():  # Keras is imported here first
+        from keras_spectral_tl.transfer._arms import layers_from_json
 
     chosen = document["best"] if label is None else label
     recipes = document.get("recipes", {})

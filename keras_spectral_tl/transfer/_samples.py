@@ -269,6 +269,11 @@ def _bounded(batches: Iterable[Any], count: int) -> Iterator[Any]:
 
 
 def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"There is no file {os.fspath(path)!r}. Expected an npz file with arrays x "
+            "and y: write it with numpy.savez(path, x=inputs, y=outputs)."
+        )
     with np.load(path) as file:
         missing = {"x", "y"} - set(file.files)
         if missing:

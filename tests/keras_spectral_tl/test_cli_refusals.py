@@ -63,7 +63,7 @@ def damaged(files):
 
 
 WRONG_DATA = {
-    "missing.npz": "no file",
+    "missing.npz": "write it with numpy.savez('missing.npz', x=inputs, y=outputs)",
     "no_y.npz": "lacks the array(s) y",
     "gap.npz": "NaN",
     "channels.npz": "takes inputs of shape (8, 8, 2)",
@@ -73,7 +73,7 @@ WRONG_DATA = {
     "objects.npz": "array of Python objects",
     "cut_target.npz": "not a whole npz file",
     "flipped_target.npz": "not a whole npz file",
-    "missing.zarr": "no file",
+    "missing.zarr": "write it with turbulence-data export FLOW missing.zarr",
     "data.csv": "NAME/CONFIG",
     "base.keras": "NAME/CONFIG",
 }
