@@ -255,7 +255,10 @@ def draw(
     layers = kst.layers_with_weights(networks["base"])
     sweep = {layer: correlations[layer] for layer in layers}
     figures = {
-        "fields": plotting.plot_fields({**first_fields(base), **first_fields(target)}),
+        "fields": plotting.plot_fields(
+            {**first_fields("base", base), **first_fields("target", target)},
+            "standard deviations",
+        ),
         "energy_spectra": plotting.plot_energy_spectra(
             {
                 label: np.asarray(system.metadata["spectra"]["energy"])
@@ -275,7 +278,10 @@ def draw(
         ),
         "scores_and_sweep": told_and_measured(scores.scores, sweep),
         "predictions": plotting.plot_predictions(
-            y[:3], networks["retrained"].predict(x[:3], verbose=0)
+            y[:3],
+            networks["retrained"].predict(x[:3], verbose=0),
+            title=f"three target snapshots, standard deviations; {scores.ranking[0]} "
+            f"retrained, CC of all {sweep[scores.ranking[0]]:.2f}",
         ),
     }
     for name, axes in figures.items():
@@ -295,13 +301,13 @@ def told_and_measured(
     return [axes]
 
 
-def first_fields(system: System) -> dict[str, np.ndarray]:
+def first_fields(role: str, system: System) -> dict[str, np.ndarray]:
     """The first test snapshot of a system, labelled by its forcing wavenumber."""
     x, y = system.test
-    label = system.name.split("_")[-1]
+    label = f"{role} (forced at k = {system.name.split('_kf')[-1]})"
     return {
         f"vorticity, {label}": x[0, ..., 1],
-        f"sgs_forcing, {label}": y[0, ..., 0],
+        f"subgrid forcing, {label}": y[0, ..., 0],
     }
 
 

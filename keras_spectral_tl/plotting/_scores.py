@@ -138,27 +138,27 @@ def plot_forecast(
     """
     rows = list(forecast.rows)
     require(bool(rows), "plot_forecast needs at least one arm.")
-    _, (axes,) = panels(1, 1, (5.0, 0.26 * len(rows) + 1.1), ax)
+    figure, (axes,) = panels(1, 1, (5.0, 0.26 * len(rows) + 1.4), ax)
     for place, row in enumerate(rows):
         best = row.label == forecast.best_row.label
         colour = ORANGE if best else BLUE
         ends = (row.correlation_low, row.correlation_high)
         axes.plot(ends, (place, place), color=colour, linewidth=2, alpha=0.5)
-        last = place == len(rows) - 1
-        label = "predicted, 90 % interval" if last else None
-        axes.plot(
-            row.correlation, place, "D" if best else "o", color=colour, label=label
-        )
+        axes.plot(row.correlation, place, "D" if best else "o", color=colour)
         if measured and row.label in measured:
             axes.plot(measured[row.label], place, "x", color="black")
+    axes.plot([], [], "-o", color=BLUE, label="predicted, 90 % interval")
     if measured:
-        axes.plot([], [], "x", color="black", label="measured")
-        axes.legend(loc="lower right")
+        axes.plot([], [], "x", color="black", label="measured afterwards")
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("correlation on unseen target samples")
-    axes.set_title("Forecast (◆ the arm to choose)")
+    axes.set_title("Ways to retrain (◆ the one to choose)")
+    if ax is None:  # below, as points may be anywhere
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    else:
+        axes.legend(fontsize=8)
     return axes
 
 

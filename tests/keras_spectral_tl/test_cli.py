@@ -479,17 +479,3 @@ def test_both_programs_are_installed_under_their_names():
     for name, place in scripts.items():
         entry = importlib.metadata.EntryPoint(name, place, "console_scripts")
         assert callable(entry.load())
-
-
-@pytest.mark.slow
-def test_a_program_of_its_own_prints_nothing_but_its_result(files):
-    """No log lines of TensorFlow, which come from C++, on stderr."""
-    script = "import sys; from keras_spectral_tl.__main__ import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", script, "spectra", str(files / "base.keras")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == ""
-    assert "conv_1" in done.stdout

@@ -1,0 +1,40 @@
+"""The program in a process of its own: what it writes beside its result."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = "import sys; from keras_spectral_tl.__main__ import main; sys.exit(main())"
+
+
+@pytest.mark.slow
+def test_a_program_of_its_own_prints_nothing_but_its_result(files):
+    """No log lines of TensorFlow, which come from C++, on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "spectra", str(files / "base.keras")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert "conv_1" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_program_that_follows_a_forecast_writes_progress_only(files, tmp_path):
+    recipe = {"layers": ["conv_1"], "learning_rate": 1e-3, "steps": 1}
+    recipe |= {"epochs": 1, "batch_size": 8}
+    forecast = {"best": "conv_1", "recipes": {"conv_1": recipe}}
+    (tmp_path / "forecast.json").write_text(json.dumps(forecast))
+    arguments = ["retrain", files / "base.keras", "--target", files / "target.npz"]
+    arguments += ["--out", tmp_path]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stderr.replace("\r", "\n").split("\n")
+    assert not [line for line in lines if line and not line.startswith("Retraining:")]
