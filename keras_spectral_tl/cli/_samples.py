@@ -102,14 +102,12 @@ def _check_exists(path: pathlib.Path) -> None:
     """Say of a file that is missing what it should hold, and how to make it."""
     if path.exists():
         return
-    made = f"write it with turbulence-data export FLOW {path.name}"
+    made = f"turbulence-data export FLOW {path.name}"
     if path.suffix == ".npz":
-        made = (
-            f"write it with numpy.savez({path.name!r}, x=inputs, y=outputs), or {made}"
-        )
+        made = f"numpy.savez({path.name!r}, x=inputs, y=outputs), or with {made}"
     raise FileNotFoundError(
-        f"There is no file {path.absolute()}. Expected inputs x and "
-        f"outputs y, (samples, ..., channels): {made}."
+        f"There is no file {path.absolute()}. Expected inputs x and outputs y, "
+        f"(samples, ..., channels): write it with {made}."
     )
 
 

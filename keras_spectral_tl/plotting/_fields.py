@@ -48,7 +48,7 @@ def plot_fields(
     for axes, (label, field) in zip(all_axes, maps.items(), strict=True):
         image = _draw_field(axes, field, symmetric_limit(field))
         figure.colorbar(image, ax=axes, shrink=0.85, label=unit)
-        axes.set_title(label.replace("_", " "))
+        axes.set_title(label.replace("_", " "), fontsize=10)
     return all_axes
 
 

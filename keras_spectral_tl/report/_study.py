@@ -97,14 +97,22 @@ class Study:
         return cls(title=title, **known)
 
     def write(self, folder: str | os.PathLike[str]) -> pathlib.Path:
-        """Write every part that is not empty and return the folder, made if need be."""
+        """Write every part that is not empty and return the folder, made if need be.
+
+        A checksum of the retrained model stays where `RetrainResult.save` has written
+        it beside the same record.
+        """
         place = pathlib.Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         for name, part in self.parts.items():
             if part:
                 path = place / file_of(name)
                 path.parent.mkdir(exist_ok=True)
+                known = _read(path) if name == "retraining" else None
+                digest = (known or {}).pop("model_sha256", None)
                 write_json(path, part)
+                if digest is not None and _read(path) == known:
+                    write_json(path, {**part, "model_sha256": digest})
         return place
 
 

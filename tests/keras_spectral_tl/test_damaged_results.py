@@ -9,6 +9,7 @@ import pytest
 
 from keras_spectral_tl import transfer
 from keras_spectral_tl.models import build_sgs_cnn
+from keras_spectral_tl.report import Study
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._sweep_store import SweepDirectory, SweepRow
 
@@ -71,6 +72,16 @@ def test_a_retrained_model_comes_back(saved):
     loaded = transfer.load_retrained(folder)
     for weight, other in zip(loaded.weights, result.model.weights, strict=True):
         np.testing.assert_array_equal(weight.numpy(), other.numpy())
+
+
+def test_a_study_written_beside_a_result_keeps_its_checksum(saved, tmp_path):
+    _, result = saved
+    place = result.save(tmp_path / "retrained")
+    Study(retraining=result.to_dict()).write(tmp_path)
+    transfer.load_retrained(place)
+    Study(retraining=result.to_dict() | {"label": "another"}).write(tmp_path)
+    with pytest.raises(ValueError, match="expected a JSON document with model_sha256"):
+        transfer.load_retrained(place)
 
 
 def test_a_flipped_bit_of_a_weight_is_seen(saved):
