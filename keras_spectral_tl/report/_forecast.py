@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 Document = Mapping[str, Any]
+# A gain in correlation that decides nothing, as in a forecast.
+_NOT_WORTH = 0.002
 
 
 def number(value: Any) -> float:
@@ -62,7 +64,8 @@ def _how_sure(row: Document, ties: Mapping[str, Document]) -> str:
         return f"{text}, so the cheapest is taken."
     cheaper = min(ties.values(), key=lambda tied: tied["parameters"])
     errors = (number(cheaper["relative_rmse"]), number(row["relative_rmse"]))
-    if errors[0] > errors[1]:
+    gained = number(row["correlation"]) - number(cheaper["correlation"])
+    if gained < _NOT_WORTH and errors[0] > errors[1]:
         before, after = (f"{error:.3f}" for error in errors)
         return f"{text} by the correlation; relative RMSE {before} → {after} decides."
     return f"{text}."

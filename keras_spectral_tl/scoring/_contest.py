@@ -11,7 +11,7 @@ from scipy import special
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring._effort import Effort, usual_rate
-from keras_spectral_tl.scoring._explanation import forecast_reason
+from keras_spectral_tl.scoring._explanation import NOT_WORTH, forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import (
     FEW,
@@ -36,8 +36,6 @@ _SCATTER = 0.004
 _SHORT_SCATTER = 0.02
 # Correlation on the base that a retraining loses beyond its longest trial.
 _FORGOTTEN = 0.01
-# A gain in correlation that is not worth more weights.
-_NOT_WORTH = 0.002
 # Rates to try, and how many arms are tried at others and for longer.
 _FACTOR, _MOST_LOWER = 3.0, 2
 # By how much a higher rate may make the error larger for a time.
@@ -247,7 +245,7 @@ def choose(
     ties, near = [first], []
     for place in range(len(rows)):
         behind, error = values[first] - values[place], scatter(first, place)
-        if place != first and behind <= min(error, _NOT_WORTH):
+        if place != first and behind <= min(error, NOT_WORTH):
             ties.append(place)
         if place != first and behind <= special.ndtri(1.0 - LEVEL) * error:
             near.append(place)

@@ -22,6 +22,9 @@ from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
 
+# A gain in correlation that is not worth more weights.
+NOT_WORTH = 0.002
+
 
 def system_spectra(
     base_y: Any, target_y: Any, axes: tuple[int, ...]
@@ -161,7 +164,8 @@ def _not_told_from(best: Any, ties: Sequence[Any]) -> str:
     text = f"It cannot be told from {shown}"
     if best.parameters <= cheaper.parameters:
         return f"{text}; of these it trains the fewest weights."
-    if best.relative_rmse < cheaper.relative_rmse:
+    gained = best.correlation - cheaper.correlation
+    if gained < NOT_WORTH and best.relative_rmse < cheaper.relative_rmse:
         return (
             f"{text} by the correlation; what it mends is the amplitude: relative RMSE "
             f"{best.relative_rmse:.3f}, and {cheaper.relative_rmse:.3f} with "

@@ -285,7 +285,9 @@ class Forecast:
     def __repr__(self) -> str:
         """Return the reason and a table of the arms, at most 25 lines."""
         text = textwrap.wrap(self.reason, 80)[:8]
-        shown = self.rows[: _ROWS if len(text) < 8 else _ROWS - 1]
+        shown = list(self.rows[: _ROWS if len(text) < 8 else _ROWS - 1])
+        if self.best_row not in shown:
+            shown[-1] = self.best_row
         width = max(len("arm"), *(len(row.label) for row in shown))
         head = f"{'arm':{width}}  correlation  90 % interval   on the base   weights"
         lines = [head]

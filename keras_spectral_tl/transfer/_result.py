@@ -87,9 +87,12 @@ class RetrainResult:
     def __repr__(self) -> str:
         losses = self.history.get("loss", [])
         moved = f", loss {losses[0]:.4g} to {losses[-1]:.4g}" if losses else ""
+        changed = ", ".join(self.changed[:5]) or "nothing"
+        if len(self.changed) > 5:
+            changed += f" and {len(self.changed) - 5} others"
         return (
-            f"RetrainResult({self.label!r}: {len(losses)} epochs{moved}; changed "
-            f"{', '.join(self.changed) or 'nothing'}; {self.num_trainable:,} "
+            f"RetrainResult({_short(self.label, 60)!r}: {len(losses)} epochs{moved}; "
+            f"changed {changed}; {self.num_trainable:,} "
             f"parameters trained, {self.num_frozen:,} frozen; {self.seconds:.1f} s)"
         )
 
@@ -209,6 +212,11 @@ class RetrainResult:
         return target
 
 
+def _short(label: str, length: int) -> str:
+    """Return a label, cut where it names many layers."""
+    return label if len(label) <= length else f"{label[: length - 3]}..."
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SweepResult:
     """One row for each layer, combination of layers or arm that was retrained alone.
@@ -239,7 +247,8 @@ class SweepResult:
         lines = [f"{'layer':24}    CC  relative RMSE  parameters"]
         for row in sorted(self.rows, key=quality, reverse=True)[:_MOST_ROWS]:
             lines.append(
-                f"{row['layer']:24} {row['cc']:5.3f}  {row['relative_rmse']:13.3f}  "
+                f"{_short(row['layer'], 40):24} {row['cc']:5.3f}  "
+                f"{row['relative_rmse']:13.3f}  "
                 f"{row.get('num_parameters', 0):10,}"
             )
         if len(self.rows) > _MOST_ROWS:

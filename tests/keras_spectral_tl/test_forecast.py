@@ -154,12 +154,12 @@ def test_at_most_twenty_five_lines_are_printed(found):
         for number in range(5)
         for row in found.rows
     ]
-    many = dataclasses.replace(found, rows=(*found.rows, *rows), reason="word " * 400)
+    many = dataclasses.replace(found, rows=(*rows, *found.rows), reason="word " * 400)
     for one in (found, many):
         lines = repr(one).splitlines()
         assert len(lines) <= 25
         assert max(map(len, lines)) <= 100
-    assert "<- best" in repr(found)
+        assert "<- best" in repr(one)
     assert "more arms" in repr(many)
 
 

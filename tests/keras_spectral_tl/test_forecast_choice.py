@@ -11,7 +11,6 @@ import pytest
 from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.scoring._contest import (
-    _NOT_WORTH,
     _SCATTER,
     Candidate,
     choose,
@@ -19,7 +18,7 @@ from keras_spectral_tl.scoring._contest import (
     progressed,
 )
 from keras_spectral_tl.scoring._effort import Effort
-from keras_spectral_tl.scoring._explanation import forecast_reason
+from keras_spectral_tl.scoring._explanation import NOT_WORTH, forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
 
 pytestmark = pytest.mark.once
@@ -161,7 +160,7 @@ def chosen(rows, keep=0.0, error=_SCATTER):
 
 
 def test_of_arms_that_tie_the_cheapest_is_chosen():
-    least = 0.5 * min(_SCATTER, _NOT_WORTH)
+    least = 0.5 * min(_SCATTER, NOT_WORTH)
     rows = rows_of((0.9, 1, 100, 0.5), (0.9 - least, 1, 10, 0.5), (0.5, 1, 1, 0.5))
     assert chosen(rows) == (1, [0], True)
 
@@ -179,6 +178,8 @@ def reason(best, *ties):
 def test_the_reason_says_that_the_amplitude_decided():
     best, unchanged = rows_of((0.901, 1, 9, 0.5), (0.9, 1, 0, 0.75))
     text = reason(best, unchanged)
+    ahead, behind = rows_of((0.94, 1, 9, 0.5), (0.9, 1, 3, 0.75))  # but not for sure
+    assert "amplitude" not in reason(ahead, behind)
     assert "cannot be told from arm 1 by the correlation" in text
     assert "relative RMSE 0.500, and 0.750 with arm 1" in text
 
@@ -196,14 +197,14 @@ def test_a_difference_that_is_sure_decides():
 
 
 def test_a_difference_that_is_worth_it_but_not_sure_is_told():
-    behind = 1.5 * max(_SCATTER, _NOT_WORTH)
+    behind = 1.5 * max(_SCATTER, NOT_WORTH)
     rows = rows_of((0.9, 1, 100, 0.5), (0.9 - behind, 1, 10, 0.5))
     assert chosen(rows, error=behind / 1.5) == (0, [1], True)
     assert chosen(rows, error=behind / 1.7) == (0, [], False)  # 1.645 for 5 %
 
 
 def test_a_difference_without_error_decides_however_small_it_is():
-    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - 0.25 * _NOT_WORTH, 1, 0, 0.5))
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - 0.25 * NOT_WORTH, 1, 0, 0.5))
     assert chosen(rows, error=0.0) == (0, [], False)
 
 

@@ -266,6 +266,7 @@ def test_the_answer_says_what_decides_between_arms_that_tie(weights, error, part
     known = {**forecast(), "ties": ["unchanged"]}
     known["arms"][known["best"]]["relative_rmse"] = 0.5
     known["arms"]["unchanged"] |= {"parameters": weights, "relative_rmse": error}
+    known["arms"]["unchanged"]["correlation"] = 0.789
     sure = answer(dataclasses.replace(study(), forecast=known))["How sure"]
     assert sure.endswith(part)
 

@@ -1,5 +1,6 @@
 """Retraining moves the chosen layers only, repeats bit for bit, refuses bad input."""
 
+import dataclasses
 import json
 import sys
 
@@ -440,3 +441,16 @@ def test_training_lowers_the_error():
         model, (FIELDS, FORCING), "conv_2", optimizer=optimizer, epochs=20, batch_size=4
     )
     assert result.row((FIELDS, FORCING))["relative_rmse"] < 0.9 * before
+
+
+def test_a_result_of_a_hundred_layers_is_printed_in_a_few_lines():
+    result = transfer.retrain(_skip(), (X, Y), "a", **QUICK)
+    names = [f"block_{number}_convolution" for number in range(100)]
+    before, after = ({name: value for name in names} for value in "ab")
+    many = dataclasses.replace(
+        result, label="+".join(names), hashes_before=before, hashes_after=after
+    )
+    assert "block_4_convolution and 95 others" in repr(many)
+    row = {"layer": many.label, "cc": 0.5, "relative_rmse": 0.5}
+    sweep = transfer.SweepResult((row,))
+    assert max(len(repr(one)) for one in (many, sweep)) < 400
