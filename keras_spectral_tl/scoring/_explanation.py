@@ -119,9 +119,11 @@ def forecast_reason(
     """
     known = np.isfinite(before.base_correlation)
     on_base = f"{before.base_correlation:.3f} on the base system and " if known else ""
+    tested = len(before.correlations)
+    some = f"{tested} of the " if tested < num_samples else ""
     text = [
-        f"The network has a correlation of {on_base}{before.correlation:.3f} on target "
-        "samples."
+        f"The network has a correlation of {on_base}{before.correlation:.3f} on "
+        f"{some}target samples."
     ]
     low, high = best.correlation_low, best.correlation_high
     samples = f"{num_samples} target sample{'' if num_samples == 1 else 's'}"

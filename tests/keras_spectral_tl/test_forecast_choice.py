@@ -171,7 +171,9 @@ def test_an_arm_of_another_amplitude_does_not_tie_for_its_few_weights():
 
 
 def reason(best, *ties):
-    before = SimpleNamespace(correlation=0.9, base_correlation=math.nan)
+    before = SimpleNamespace(
+        correlation=0.9, base_correlation=math.nan, correlations=np.full(8, 0.9)
+    )
     return forecast_reason(best, ties, (best, *ties), {}, 16, before)
 
 
@@ -182,6 +184,11 @@ def test_the_reason_says_that_the_amplitude_decided():
     assert "amplitude" not in reason(ahead, behind)
     assert "cannot be told from arm 1 by the correlation" in text
     assert "relative RMSE 0.500, and 0.750 with arm 1" in text
+
+
+def test_the_reason_says_on_how_many_samples_the_network_was_tested():
+    text = reason(*rows_of((0.9, 1, 9, 0.5)))
+    assert text.startswith("The network has a correlation of 0.900 on 8 of the target")
 
 
 def test_the_reason_says_that_few_weights_decided():
