@@ -14,7 +14,9 @@ demo: .venv/demo.stamp
 	$(BIN)/python examples/quickstart.py
 
 # A file of tests stays in one process, whose networks it shares; the longest first.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Pools of threads of two processes on two cores would wait for each other, spinning.
+PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What a user runs: examples, pages, notebooks, the site, the wheel, benchmarks.
 PROGRAMS := tests/examples tests/benchmarks
 # What touches no backend, and doctests, run once, with TensorFlow.
