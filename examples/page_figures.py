@@ -184,9 +184,9 @@ def torch_figure() -> Figure:
             ("samples", "x", "y", "channels"),
         ),
     }
-    figure = Figure(figsize=(7.2, 2.0), layout="constrained")
+    figure = Figure(figsize=(4.4, 3.4), layout="constrained")
     for axes, (title, (before, after)) in zip(
-        figure.subplots(1, 2), panels.items(), strict=True
+        figure.subplots(2, 1), panels.items(), strict=True
     ):
         for height, names in ((1.0, before), (0.0, after)):
             for place, name in enumerate(names):
