@@ -6,6 +6,7 @@ a title is not run: the title says what it needs.
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import keras_spectral_tl.__main__
+import turbulence_data.cli
 from keras_spectral_tl import metrics
 
 ROOT = Path(__file__).parent.parent.parent
@@ -116,6 +119,35 @@ def test_few_blocks_are_not_run():
     ]
     assert all(re.fullmatch(r' title="\w.* \(not run here\)"', t) for t in titles)
     assert len(titles) <= 6
+
+
+PROGRAMS = {
+    "keras-spectral-tl": keras_spectral_tl.__main__.parser,
+    "turbulence-data": turbulence_data.cli.parser,
+}
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.S | re.M)
+
+
+def command_lines(page):
+    """Command lines of the two programs in the shell blocks of a page, as words."""
+    for block in SHELL.findall(page.read_text()):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "-m"]:
+                words = [words[2].replace("_", "-"), *words[3:]]
+            if words and words[0] in PROGRAMS:
+                yield words[0], words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_command_lines_are_what_the_programs_take(page):
+    for program, arguments in command_lines(page):
+        PROGRAMS[program]().parse_args(arguments)  # exits where it does not know one
+
+
+def test_command_lines_are_found():
+    assert len([*command_lines(README)]) == 3
+    assert len([*command_lines(ROOT / "turbulence_data" / "README.md")]) == 4
 
 
 SCRIPTS = {path.name for path in (ROOT / "examples").glob("*.py")}
