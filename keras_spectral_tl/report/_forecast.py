@@ -62,10 +62,12 @@ def _how_sure(row: Document, ties: Mapping[str, Document]) -> str:
     text = f"It cannot be told from {', '.join([*ties][:3])}{more}"
     if all(row["parameters"] <= tied["parameters"] for tied in ties.values()):
         return f"{text}, so the cheapest is taken."
-    cheaper = min(ties.values(), key=lambda tied: tied["parameters"])
-    errors = (number(cheaper["relative_rmse"]), number(row["relative_rmse"]))
-    gained = number(row["correlation"]) - number(cheaper["correlation"])
-    if gained < _NOT_WORTH and errors[0] > errors[1]:
+    label = min(ties, key=lambda name: ties[name]["parameters"])
+    gained = number(row["correlation"]) - number(ties[label]["correlation"])
+    if gained >= _NOT_WORTH:
+        return f"{text} for sure; {label} is cheaper and {gained:.3f} behind."
+    errors = (number(ties[label]["relative_rmse"]), number(row["relative_rmse"]))
+    if errors[0] > errors[1]:
         before, after = (f"{error:.3f}" for error in errors)
         return f"{text} by the correlation; relative RMSE {before} → {after} decides."
     return f"{text}."

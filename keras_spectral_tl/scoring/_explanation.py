@@ -167,7 +167,12 @@ def _not_told_from(best: Any, ties: Sequence[Any]) -> str:
     if best.parameters <= cheaper.parameters:
         return f"{text}; of these it trains the fewest weights."
     gained = best.correlation - cheaper.correlation
-    if gained < NOT_WORTH and best.relative_rmse < cheaper.relative_rmse:
+    if gained >= NOT_WORTH:
+        return (
+            f"{text} for sure; {cheaper.label}, with the fewest weights of these, is "
+            f"{gained:.3f} behind."
+        )
+    if best.relative_rmse < cheaper.relative_rmse:
         return (
             f"{text} by the correlation; what it mends is the amplitude: relative RMSE "
             f"{best.relative_rmse:.3f}, and {cheaper.relative_rmse:.3f} with "

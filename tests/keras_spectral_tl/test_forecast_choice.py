@@ -180,10 +180,14 @@ def reason(best, *ties):
 def test_the_reason_says_that_the_amplitude_decided():
     best, unchanged = rows_of((0.901, 1, 9, 0.5), (0.9, 1, 0, 0.75))
     text = reason(best, unchanged)
-    ahead, behind = rows_of((0.94, 1, 9, 0.5), (0.9, 1, 3, 0.75))  # but not for sure
-    assert "amplitude" not in reason(ahead, behind)
     assert "cannot be told from arm 1 by the correlation" in text
     assert "relative RMSE 0.500, and 0.750 with arm 1" in text
+
+
+def test_the_reason_says_how_far_a_cheaper_arm_is_behind():
+    ahead, behind = rows_of((0.94, 1, 9, 0.5), (0.9, 1, 3, 0.75))
+    text = reason(ahead, behind)
+    assert text.endswith("arm 1, with the fewest weights of these, is 0.040 behind.")
 
 
 def test_the_reason_says_on_how_many_samples_the_network_was_tested():

@@ -255,18 +255,21 @@ def test_a_forecast_may_leave_a_network_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("weights", "error", "part"),
+    ("weights", "error", "correlation", "part"),
     [
-        (2000, 0.4, "from unchanged, so the cheapest is taken."),
-        (0, 0.9, "by the correlation; relative RMSE 0.900 → 0.500 decides."),
-        (0, 0.4, "cannot be told from unchanged."),
+        (2000, 0.4, 0.789, "from unchanged, so the cheapest is taken."),
+        (0, 0.9, 0.789, "by the correlation; relative RMSE 0.900 → 0.500 decides."),
+        (0, 0.4, 0.789, "cannot be told from unchanged."),
+        (0, 0.9, 0.78, "for sure; unchanged is cheaper and 0.010 behind."),
     ],
 )
-def test_the_answer_says_what_decides_between_arms_that_tie(weights, error, part):
+def test_the_answer_says_what_decides_between_arms_that_tie(
+    weights, error, correlation, part
+):
     known = {**forecast(), "ties": ["unchanged"]}
     known["arms"][known["best"]]["relative_rmse"] = 0.5
     known["arms"]["unchanged"] |= {"parameters": weights, "relative_rmse": error}
-    known["arms"]["unchanged"]["correlation"] = 0.789
+    known["arms"]["unchanged"]["correlation"] = correlation
     sure = answer(dataclasses.replace(study(), forecast=known))["How sure"]
     assert sure.endswith(part)
 
