@@ -13,6 +13,23 @@ def pytest_runtest_setup() -> None:
     keras.utils.set_random_seed(3)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """On JAX, what one test has compiled another loads, in the same process.
+
+    Not in a folder of all processes: JAX writes its files in place.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+        from jax.experimental.compilation_cache import compilation_cache
+
+        folder = tmp_path_factory.mktemp("compiled")
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        compilation_cache.reset_cache()  # programs came before without one
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
     """A small network and samples of two systems."""
