@@ -270,6 +270,16 @@ class RetrainOptions:
         replay: Samples `(x, y)` of the base system, in the units of the network, that
             are mixed in against forgetting: every epoch as many as there are target
             samples, drawn by (seed, epoch), so that an epoch has twice the batches.
+        pull: Strength s of a pull of the trained weights w to their start w0 (L2-SP,
+            Li et al. 2018, arXiv:1802.01483), which adds to the loss
+
+                s L0 / 2 sum over layers l of |w_l - w_l0|^2 / |theta_l0|^2
+
+            with the loss L0 on the target before, and all trainable weights theta_l0
+            of the layer then. So s = 1 means the same at every size: to move a layer by
+            as much as its weights are costs half of the loss before, whatever the
+            units of y, and whether ReLU layers without biases are scaled by c and
+            1 / c. The history holds the sum.
         epoch_history: Whether every epoch has its entry in the history. Without, and
             where no callback, validation or progress bar asks what an epoch is, all of
             them are one epoch of Keras: the same steps, less to begin each time. On
@@ -290,6 +300,7 @@ class RetrainOptions:
     optimizer_state_from: keras.Model | None = None
     symmetries: Sequence[Any] = ()
     replay: Any = None
+    pull: float = 0.0
     epoch_history: bool = True
 
     @classmethod
@@ -308,6 +319,7 @@ class RetrainOptions:
     def __post_init__(self) -> None:
         seed = whole_number("seed", self.seed, at_least=0)
         object.__setattr__(self, "seed", seed)
+        real_number("pull", self.pull, at_least=0)
         if all(part is None for part in keras.tree.flatten(self.loss)):
             raise ValueError(f"Expected a loss. Received loss={self.loss!r}.")
         _check_fit_options(self.fit_options)

@@ -454,6 +454,7 @@ def provenance(
         "fit_options": plain(dict(options.fit_options)),
         "early_stopping": plain(options.early_stopping),
         "learning_rates": plain(options.learning_rates),
+        "pull": float(options.pull),
     }
 
 

@@ -19,6 +19,7 @@ from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
 from keras_spectral_tl.transfer._loop import check_finite_weights, fit
 from keras_spectral_tl.transfer._options import RetrainOptions
+from keras_spectral_tl.transfer._pull import loss_before, pulled
 from keras_spectral_tl.transfer._result import RetrainResult, is_labels_of, provenance
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -59,8 +60,8 @@ def retrain(
             and verbose=0 if not given, with a bar in terminals of what takes more than
             two seconds. Also those of `model.compile` (`jit_compile`,
             `steps_per_execution`, ...), and `early_stopping`, `normalization`,
-            `learning_rates`, `optimizer_state_from`, `symmetries` and `replay`, which
-            `transfer.RetrainOptions` explains.
+            `learning_rates`, `optimizer_state_from`, `symmetries`, `replay` and `pull`
+            (to the start, L2-SP), which `transfer.RetrainOptions` explains.
 
     Returns:
         The new model, its history, the proof and the provenance.
@@ -214,7 +215,11 @@ class Trainee:
         self._set_flags(trained)
         models.seed_random_states(network, options.seed)
         moments = self._compile(trained, options)
-        history = fit(trained, samples, options)
+        size = 0.0
+        if options.pull:
+            size = options.pull * loss_before(trained, samples, options.loss)
+        with pulled(self.network, self.selection, size):
+            history = fit(trained, samples, options)
         check_finite_weights(network)
         after = weight_hashes(self.network)
         self._check_unmoved(before, after)
