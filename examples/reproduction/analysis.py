@@ -76,13 +76,18 @@ def run_online(study: Study) -> None:
 
 def _online(study: Study, setting: Setting) -> dict[str, Any]:
     before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
-    options = retrain_options(study, setting)
+
+    def options(arm: str) -> dict[str, Any]:
+        return retrain_options(study, setting, arm)
+
     networks = {
         "base network": before,
         "gain only": kst.fit_output_gain(before, target).model,
         "best layer": swept(study, setting).model(before),
-        "all layers": kst.retrain_all(before, target, **options).model,
-        "from scratch": kst.from_scratch(before, target, **options).model,
+        "all layers": kst.retrain_all(before, target, **options("all")).model,
+        "from scratch": kst.from_scratch(
+            before, target, **options("from_scratch")
+        ).model,
     }
     statistics = study.target_normalization(setting)
     closures: dict[str, Any] = {"no closure": None}

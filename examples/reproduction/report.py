@@ -13,7 +13,17 @@ from reproduction.clock import write_json
 from reproduction.study import Study
 from reproduction.tiers import NORMALIZATIONS, Setting
 
-CONTROLS = ("unchanged", "gain_only", "bias_only", "all", "from_scratch")
+CONTROLS = ("unchanged", "gain_only", "bias_only", "filters", "all", "from_scratch")
+# Curves against the number of samples, of the arms named or chosen in each transfer.
+_CHOICES = {
+    "best single layer": lambda t: t["best"],
+    "layer put first by score_layers": lambda t: t["first"],
+    "choice of the forecast": lambda t: (t["forecast"] or {}).get("best"),
+    "six filters in all layers": lambda t: "filters",
+    "all layers": lambda t: "all",
+    "from scratch": lambda t: "from_scratch",
+    "not retrained": lambda t: "unchanged",
+}
 _LINES = {
     "unchanged": "not retrained",
     "gain_by_output": "a gain for each output",
@@ -24,7 +34,12 @@ _MEASURED = ("loss", "cc", "cc_by_output", "base_cc")
 
 
 def write(study: Study) -> None:
-    """Writes `report.md`, `summary.json` and `transfer.png` of finished stages."""
+    """Writes `report.md`, `summary.json` and the figures of finished stages.
+
+    `transfer.png` has the error by retrained layer; where there are several numbers of
+    samples, `samples.png` and `forgotten.png` have the correlation on the target, and
+    on the base, against them.
+    """
     summary = {
         "case": study.case,
         "tier": study.tier_name,
@@ -39,6 +54,13 @@ def write(study: Study) -> None:
     (study.folder / "report.md").write_text(text + "\n")
     if complete := [t for t in summary["transfers"] if t["controls"]]:
         plotting.save_figure(draw(complete), study.folder / "transfer.png")
+        if len({t["num_target"] for t in complete}) > 1:
+            for figure, name, label in (
+                ("cc", "samples", "CC on the target"),
+                ("base_cc", "forgotten", "CC on the base afterwards"),
+            ):
+                axes = draw_against_samples(complete, figure, label)
+                plotting.save_figure(axes, study.folder / f"{name}.png")
     print(text)
 
 
@@ -70,6 +92,33 @@ def draw(transfers: list[dict[str, Any]]) -> Any:
     )
 
 
+def draw_against_samples(
+    transfers: list[dict[str, Any]], figure: str, ylabel: str
+) -> Any:
+    """Draws a figure of the chosen arms against the number of samples.
+
+    In the mean over seeds; numbers where a choice was not retrained are left out.
+    """
+    panels: dict[str, dict[str, Any]] = {}
+    for normalization in dict.fromkeys(t["normalization"] for t in transfers):
+        own = [t for t in transfers if t["normalization"] == normalization]
+        numbers = sorted({t["num_target"] for t in own})
+        curves = panels[f"normalization: {normalization}"] = {}
+        for label, choice in _CHOICES.items():
+            values = []
+            for number in numbers:
+                rows = [
+                    t["measured"].get(choice(t))
+                    for t in own
+                    if t["num_target"] == number
+                ]
+                known = [np.nan if row is None else row[figure] for row in rows]
+                values.append(np.mean(known))
+            if np.isfinite(values).any():
+                curves[label] = (numbers, values)
+    return plotting.plot_curves(panels, "target samples", ylabel, "x")
+
+
 def transfer(study: Study, setting: Setting) -> dict[str, Any] | None:
     """What is known of one setting; None before its sweep is done."""
     found = {
@@ -99,6 +148,7 @@ def transfer(study: Study, setting: Setting) -> dict[str, Any] | None:
         },
         "forecast": _forecast(found["forecast"], measured),
         "best": swept["best"],
+        "first": scores["ranking"][0] if scores["ranking"] else None,
         "depth_tau": kendall_tau(list(cc.values()), range(len(cc), 0, -1)),
         "scorers": {
             name: {

@@ -1,7 +1,10 @@
 """The stages up to the sweep: data, base networks, scores, sweeps, baselines."""
 
+import itertools
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -127,7 +130,7 @@ def _scores(study: Study, setting: Setting) -> dict[str, Any]:
     some = np.linspace(0, len(x) - 1, study.tier.num_scored).astype(int)
     target, _ = study.target_data(setting)
     model = study.base_network(setting.seed)
-    options = retrain_options(study, setting)
+    options = foretold_options(study, setting)
     found = kst.score_layers(model, (x[some], y[some]), target, **options)
     return {
         "ranking": found.ranking,
@@ -155,12 +158,13 @@ def _forecast(study: Study, setting: Setting) -> dict[str, Any]:
         arms=[
             Arm("gain_only", freezing.OutputGain()),
             Arm("bias_only", freezing.BiasesOf()),
+            Arm("filters", freezing.FiltersOf()),
             *(layer.name for layer in study.new_network().layers[1:]),
             Arm("all"),
             Arm("from_scratch", freezing.NewWeights()),
         ],
         progress=False,
-        **retrain_options(study, setting),
+        **foretold_options(study, setting),
     )
     return found.to_dict()
 
@@ -200,6 +204,15 @@ def swept(study: Study, setting: Setting, layers: Any = None) -> kst.SweepResult
     def finished(row: Mapping[str, Any]) -> None:
         study.deadline.check()
 
+    options, rates = (
+        retrain_options(study, setting, None),
+        foretold_rates(study, setting),
+    )
+    if rates:  # a pair at the lower one of its layers
+        names = [layer.name for layer in study.new_network().layers[1:]]
+        pairs = itertools.permutations(names, 2)
+        lower = {"+".join(pair): min(rates[name] for name in pair) for pair in pairs}
+        options["rates"] = rates | lower
     return kst.oracle_sweep(
         study.base_network(setting.seed),
         target,
@@ -207,7 +220,7 @@ def swept(study: Study, setting: Setting, layers: Any = None) -> kst.SweepResult
         layers=layers,
         directory=study.folder / "sweep" / setting.label,
         progress=finished,
-        **retrain_options(study, setting),
+        **options,
     )
 
 
@@ -248,12 +261,16 @@ def compare_baselines(study: Study) -> None:
 
 def _baselines(study: Study, setting: Setting) -> dict[str, Any]:
     before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
-    options = retrain_options(study, setting)
+
+    def options(arm: str) -> dict[str, Any]:
+        return retrain_options(study, setting, arm)
+
+    parts = {"bias_only": freezing.BiasesOf(), "filters": freezing.FiltersOf()}
     results = {
         "gain_only": kst.fit_output_gain(before, target),
-        "bias_only": kst.retrain(before, target, freezing.BiasesOf(), **options),
-        "all": kst.retrain_all(before, target, **options),
-        "from_scratch": kst.from_scratch(before, target, **options),
+        **{n: kst.retrain(before, target, p, **options(n)) for n, p in parts.items()},
+        "all": kst.retrain_all(before, target, **options("all")),
+        "from_scratch": kst.from_scratch(before, target, **options("from_scratch")),
     }
     rows = {"unchanged": _row(study, setting, before)}
     if study.has_layers:
@@ -277,9 +294,40 @@ def with_gains(model: keras.Model, data: Arrays) -> keras.Model:
     return keras.Model(inputs, keras.layers.Rescaling(gains)(model(inputs)))
 
 
-def retrain_options(study: Study, setting: Setting) -> dict[str, Any]:
-    """How everything of a setting is retrained."""
+def foretold_rates(study: Study, setting: Setting) -> dict[str, float]:
+    """Rates that the forecast found for the arms, where the tier has none of its own.
+
+    Raises:
+        FileNotFoundError: before the stage "forecast" has found them.
+    """
+    if study.tier.retraining.rate is not None:
+        return {}
+    path = study.folder / "forecast" / f"{setting.label}.json"
+    recipes = json.loads(path.read_text())["recipes"]
+    rates = {
+        name: recipe["learning_rate"] for name, recipe in recipes.items() if recipe
+    }
+    return {name: rate for name, rate in rates.items() if rate > 0}
+
+
+def foretold_options(study: Study, setting: Setting) -> dict[str, Any]:
+    """What scores and forecast are told of the retraining."""
     plan = study.tier.retraining
+    if plan.rate is not None:
+        return retrain_options(study, setting, None)
+    return {
+        "steps": plan.steps,
+        "batch_size": min(plan.batch_size, setting.num_target),
+        "seed": setting.seed,
+    }
+
+
+def retrain_options(study: Study, setting: Setting, arm: str | None) -> dict[str, Any]:
+    """How an arm of a setting is retrained; None for any, where each has its rate."""
+    plan = study.tier.retraining
+    if plan.rate is None:
+        rates = foretold_rates(study, setting)
+        plan = replace(plan, rate=rates[arm] if arm else min(rates.values()))
     return {
         "optimizer": _optimizer(plan),
         "epochs": _epochs(plan, setting.num_target),

@@ -199,12 +199,15 @@ class Study:
     def new_network(self) -> keras.Model:
         """An untrained network of the tier."""
         ensemble = self.ensemble(self.base_system)
-        return kst.build_sgs_cnn(
+        model = kst.build_sgs_cnn(
             (*ensemble.les_shape, len(ensemble.features.inputs)),
             num_layers=self.tier.num_layers,
             num_filters=self.tier.num_filters,
             num_outputs=len(ensemble.features.outputs),
         )
+        for layer in model.layers[2:-1]:  # neither few inputs nor few outputs
+            layer.dtype_policy = self.tier.precision
+        return model
 
     def base_network(self, seed: int) -> keras.Model:
         """The trained base network.

@@ -30,12 +30,13 @@ class Training:
     Attributes:
         steps: steps of the optimizer, rounded up to whole epochs.
         batch_size: samples in a step, or all where there are fewer.
-        rate: learning rate at the start.
+        rate: learning rate at the start; None for that which the forecast found for
+            each arm on held-out samples.
     """
 
     steps: int
     batch_size: int
-    rate: float
+    rate: float | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Tier:
         num_pairs: pairs of the best single layers that are retrained too.
         base_training: of the base network.
         retraining: of everything that is retrained.
+        precision: in which its wide convolutions compute, a dtype policy of Keras;
+            weights are float32.
         num_seeds: of base network, target samples and retraining, by default.
     """
 
@@ -64,6 +67,7 @@ class Tier:
     num_pairs: int
     base_training: Training
     retraining: Training
+    precision: str = "float32"
     num_seeds: int = 3
 
 
@@ -126,6 +130,27 @@ TIERS = {
         base_training=Training(960, 8, 2e-3),
         retraining=Training(400, 4, 1e-3),
     ),
+    # The depth of the full tier, on a CPU; every arm at a rate of its own.
+    "deep": Tier(
+        flows={
+            "decaying": "deep_decaying_re2e3",
+            "forced": "deep_forced_re2e3_kf4",
+            "low_reynolds": "deep_forced_re5e2_kf4",
+            "high_reynolds": "deep_forced_re4e3_kf4",
+            "small_scales": "deep_forced_re2e3_kf16",
+            **{name: f"mini_{name}" for name in _TWO_LAYERS},
+        },
+        num_layers=11,
+        num_filters=32,
+        num_base=800,
+        num_target=(16, 4, 1, 64),
+        num_scored=32,
+        num_pairs=3,
+        base_training=Training(4000, 8, 1e-3),
+        retraining=Training(400, 4, None),
+        precision="mixed_bfloat16",
+        num_seeds=2,
+    ),
     # Says nothing of physics: does every stage run?
     "tiny": Tier(
         flows={
@@ -151,7 +176,28 @@ TIERS = {
 
 def ensemble_of(name: str) -> EnsembleConfig:
     """Returns the ensemble of a flow of a tier."""
-    return _TINY[name] if name in _TINY else named_flow(name)
+    if name in _TINY:
+        return _TINY[name]
+    return _deep(name) if name.startswith("deep_") else named_flow(name)
+
+
+def _deep(name: str) -> EnsembleConfig:
+    """Four times the trajectories of a mini flow, on a grid that resolves it."""
+    ensemble = named_flow(name.replace("deep_", "mini_", 1))
+    num_points, time_step = _FINER.get(name, (ensemble.flow.num_points, None))
+    return replace(
+        ensemble,
+        flow=replace(ensemble.flow, num_points=num_points),
+        time_step=time_step or ensemble.time_step,
+        num_trajectories=(32, 1, 3),
+    )
+
+
+# Points and time step where k_max eta of the mini flow is below 1.3.
+_FINER = {
+    "deep_forced_re2e3_kf16": (320, 1 / 320),
+    "deep_forced_re4e3_kf4": (320, 2e-3),
+}
 
 
 def _tiny(reynolds: float, forcing_wavenumber: int | None) -> EnsembleConfig:

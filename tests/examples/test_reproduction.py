@@ -1,5 +1,6 @@
 """The transfer experiment at its smallest: every stage, in pieces, what it leaves."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -176,7 +177,39 @@ def test_an_entry_of_the_zoo_is_the_network_that_was_packed(finished, reproduce)
         zoo.load("no_such", finished / "zoo")
 
 
-@pytest.mark.parametrize("tier", ["full", "mini"])
+@pytest.mark.slow
+def test_a_tier_without_a_rate_retrains_every_arm_at_that_of_its_forecast(
+    finished, reproduce, tmp_path, monkeypatch
+):
+    tiers, stages = (import_module(f"reproduction.{n}") for n in ("tiers", "stages"))
+    tiny = tiers.TIERS["tiny"]
+    plan = dataclasses.replace(tiny.retraining, rate=None)
+    monkeypatch.setitem(
+        tiers.TIERS, "tiny", dataclasses.replace(tiny, retraining=plan)
+    )
+    options = ["--case", CASE, "--tier", "tiny", "--normalizations", "own"]
+    options += ["--data-dir", str(finished / "data"), "--out", str(tmp_path)]
+    wanted = ["base", "scores", "forecast", "sweep", "baselines", "report"]
+    assert reproduce.main([*options, "--stages", *wanted]) == 0
+    study = reproduce.study_of(reproduce.parse_options(options))
+    (setting,) = study.settings()
+    record = tmp_path / "tiny" / CASE / "forecast" / f"{SETTING}.json"
+    arms = json.loads(record.read_text())["arms"]
+    rows = stages.swept(study, setting).rows
+    assert [row["layer"] for row in rows] == LAYERS
+    for row in rows:
+        found = arms[row["layer"]]["learning_rate"]
+        assert row["learning_rate"] == pytest.approx(found, rel=1e-6)
+    for name in ("bias_only", "filters", "all", "from_scratch"):
+        optimizer = stages.retrain_options(study, setting, name)["optimizer"]
+        rate = optimizer.get_config()["learning_rate"]["config"]
+        assert rate["initial_learning_rate"] == arms[name]["learning_rate"]
+    pair = stages.swept(study, setting, [tuple(LAYERS)]).rows[0]
+    lower = min(arms[name]["learning_rate"] for name in LAYERS)
+    assert pair["learning_rate"] == pytest.approx(lower, rel=1e-6)
+
+
+@pytest.mark.parametrize("tier", ["full", "deep", "mini"])
 def test_every_case_has_its_flows_and_fits_its_samples(reproduce, tier):
     tiers = import_module("reproduction.tiers")
     chosen = tiers.TIERS[tier]
