@@ -2,15 +2,17 @@
 
     python examples/page_figures.py [--docs docs]
 
-Writes cost_of_flows.png, faults.png, how_many_samples.png, normalization.png,
-schedules.png, solver_speed.png and torch_axes.png into the folder `figures` of the
-documents.
+Writes cost_of_flows.png, faults.png, forecast.png, how_many_samples.png,
+normalization.png, schedules.png, solver_speed.png and torch_axes.png into the folder
+`figures` of the documents.
 """
 
 import argparse
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
     print(__doc__)  # before anything slow is imported
@@ -20,9 +22,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_spectral_tl.callbacks import LayerByLayer
-from keras_spectral_tl.plotting import save_figure
+from keras_spectral_tl.plotting import plot_forecast, save_figure
 
+# Chosen by the forecast of the page on forecasts, which it tied with all layers.
+CHOSEN = "filters"
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#CFCFCF"
+
+
+class Way(NamedTuple):
+    """A way to retrain, as it was forecast."""
+
+    label: str
+    correlation: float
+    correlation_low: float
+    correlation_high: float
 
 
 def table_of(page: Path, first_columns: str) -> list[list[str]]:
@@ -50,6 +63,16 @@ def samples_figure(page: Path) -> Figure:
         axes.set_xlabel("target samples")
         axes.grid(alpha=0.3)
     return figure
+
+
+def forecast_figure(page: Path) -> Any:
+    rows, measured = [], {}
+    for label, predicted, interval, found, *_ in table_of(page, "way to retrain"):
+        low, high = map(float, interval.split(" to "))
+        rows.append(Way(label, float(predicted), low, high))
+        measured[label] = float(found)
+    forecast = SimpleNamespace(rows=rows, best_row=Way(CHOSEN, 0.0, 0.0, 0.0))
+    return plot_forecast(forecast, measured)
 
 
 def normalization_figure(page: Path) -> Figure:
@@ -212,6 +235,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     docs = parser.parse_args().docs
     figures = {
+        "forecast": forecast_figure(docs / "forecast.md").figure,
         "cost_of_flows": cost_figure(docs / "distributed.md"),
         "faults": faults_figure(docs / "faults.md"),
         "how_many_samples": samples_figure(docs / "how_many_samples.md"),

@@ -1,6 +1,7 @@
 """Packing a base network of a finished study as an entry of the zoo."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import keras
 import numpy as np
 from reproduction.stages import figures_of
 from reproduction.study import Study
-from reproduction.tiers import Setting
+from reproduction.tiers import NORMALIZATIONS, Setting
 
 import turbulence_data
 from model_zoo.entries import load
 
+# Groups of rows of a sweep, and what other entries call the controls.
+_GROUPS = ("layers", "pairs")
+_NAMES = {"all": "all layers", "from_scratch": "from scratch", "bias_only": "biases"}
 _NUM_BASE, _NUM_TARGET, _NUM_TEST = 24, 16, 8
 
 
@@ -50,8 +54,32 @@ def export_entry(study: Study, folder: Path, seed: int = 0) -> Path:
         "on_packed_test_samples": figures_of(entry.model, entry.test),
     }
     document = json.loads((place / "provenance.json").read_text())
-    _write(place, document | {"figures": figures})
+    document |= {"figures": figures}
+    if measured := _sweep(study, setting):
+        document["sweep"] = measured
+    _write(place, document)
     return place
+
+
+def _sweep(study: Study, setting: Setting) -> dict[str, Any]:
+    """What was measured of the transfers with these samples, if anything was."""
+    found: dict[str, Any] = {}
+    for normalization in NORMALIZATIONS:
+        label = replace(setting, normalization=normalization).label
+        rows: dict[str, Any] = {}
+        for stage, groups in (("baselines", None), ("sweep", _GROUPS)):
+            path = study.folder / stage / f"{label}.json"
+            result = json.loads(path.read_text()) if path.exists() else {}
+            for part in [result] if groups is None else map(result.get, groups):
+                rows |= {_NAMES.get(n, n): row for n, row in (part or {}).items()}
+        if rows:
+            figures = ("cc", "relative_rmse", "base_cc")
+            found[normalization] = {
+                name: {figure: row[figure] for figure in figures}
+                for name, row in rows.items()
+            }
+    plan = vars(study.tier.retraining) | {"num_target_samples": setting.num_target}
+    return {"training": plan, "normalization": found} if found else {}
 
 
 def _provenance(study: Study, setting: Setting, model: keras.Model) -> dict[str, Any]:

@@ -173,6 +173,16 @@ def test_an_entry_of_the_zoo_is_the_network_that_was_packed(finished, reproduce)
     x, y = entry.target_normalization.denormalize(*entry.target)
     rescaled = entry.target_normalization.normalize(x, y)
     np.testing.assert_allclose(rescaled[0], entry.target[0], atol=1e-5)
+    summary = json.loads(
+        (finished / "runs" / "tiny" / CASE / "summary.json").read_text()
+    )
+    for transfer in summary["transfers"]:  # what retraining gave comes with it
+        packed = entry.sweep[transfer["normalization"]]
+        assert {n: row["cc"] for n, row in packed.items() if n in LAYERS} == {
+            n: transfer["cc"][n] for n in LAYERS
+        }
+        assert packed["all layers"]["cc"] == transfer["controls"]["all"]
+        assert packed["conv_1+conv_2"]["cc"] == transfer["pairs"]["conv_1+conv_2"]
     with pytest.raises(KeyError, match=f"no_such.*{name}"):
         zoo.load("no_such", finished / "zoo")
 
@@ -184,9 +194,7 @@ def test_a_tier_without_a_rate_retrains_every_arm_at_that_of_its_forecast(
     tiers, stages = (import_module(f"reproduction.{n}") for n in ("tiers", "stages"))
     tiny = tiers.TIERS["tiny"]
     plan = dataclasses.replace(tiny.retraining, rate=None)
-    monkeypatch.setitem(
-        tiers.TIERS, "tiny", dataclasses.replace(tiny, retraining=plan)
-    )
+    monkeypatch.setitem(tiers.TIERS, "tiny", dataclasses.replace(tiny, retraining=plan))
     options = ["--case", CASE, "--tier", "tiny", "--normalizations", "own"]
     options += ["--data-dir", str(finished / "data"), "--out", str(tmp_path)]
     wanted = ["base", "scores", "forecast", "sweep", "baselines", "report"]
