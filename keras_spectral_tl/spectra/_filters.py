@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_spectral_tl._checks import one_of, real_array, real_number, whole_number
 from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl._keras_internals import low_rank_base
+from keras_spectral_tl._keras_internals import low_rank_base, predicted
 from keras_spectral_tl._results import Result
 from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
@@ -452,7 +452,7 @@ def _effects(
     x, y = np.asarray(data[0]), np.asarray(data[1])
 
     def score(model: keras.Model) -> float:
-        return float(metric(y, model.predict(x, batch_size=batch_size, verbose=0)))
+        return float(metric(y, predicted(model, x, batch_size)))
 
     scores = []
     for number in numbers:

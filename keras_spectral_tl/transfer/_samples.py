@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_array
 from keras_spectral_tl._files import sha256_of_arrays
-from keras_spectral_tl._keras_internals import sublayers
+from keras_spectral_tl._keras_internals import predicted, sublayers
 from keras_spectral_tl._results import by_shapes
 
 # Bounds for datasets that do not tell their length, which may be endless.
@@ -456,7 +456,7 @@ class RefitNormalizationLayers:
             )
         for layer in found.values():
             before = keras.Model(network.inputs, layer.input)
-            layer.adapt(before.predict(data.x, verbose=0))
+            layer.adapt(predicted(before, data.x))
         return tuple(found)
 
 
