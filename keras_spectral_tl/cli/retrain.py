@@ -206,6 +206,8 @@ def _retrained(model: Any, target: System, plan: _Plan, how: Mapping[str, Any]) 
 
     from keras_spectral_tl.transfer import retrain
 
+    with quiet():  # Keras' fit imports it with any backend
+        import tensorflow  # noqa: F401
     with tqdm(total=how["epochs"], desc="Retraining", unit=" epochs") as bar:
         moved = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda _epoch, _logs: bar.update()
