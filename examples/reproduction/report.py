@@ -116,7 +116,14 @@ def draw_against_samples(
                 values.append(np.mean(known))
             if np.isfinite(values).any():
                 curves[label] = (numbers, values)
-    return plotting.plot_curves(panels, "target samples", ylabel, "x")
+    found = plotting.plot_curves(panels, "target samples", ylabel, "x")
+    numbers = sorted({t["num_target"] for t in transfers})
+    for axes in found:
+        axes.set_xticks(numbers, [str(number) for number in numbers])
+        axes.minorticks_off()
+        for line in axes.lines:
+            line.set_marker("o")
+    return found
 
 
 def transfer(study: Study, setting: Setting) -> dict[str, Any] | None:
