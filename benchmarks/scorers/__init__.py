@@ -12,6 +12,12 @@ from scorers.activations import (
 )
 from scorers.gradients import FisherTrace, GradientNorm, GradientSNR, NewtonGain
 from scorers.least_squares import HeldOutLeastSquares
+from scorers.placement import (
+    FeatureNorms,
+    KernelCondition,
+    KindOfShift,
+    TangentCondition,
+)
 from scorers.rules import (
     FirstLayer,
     FixedDepth,
@@ -24,12 +30,15 @@ from scorers.trainings import LossConvexity, SuccessiveHalving, sweep_cost
 
 __all__ = [
     "ActivationEvidence",
+    "FeatureNorms",
     "FirstLayer",
     "FisherTrace",
     "FixedDepth",
     "GradientNorm",
     "GradientSNR",
     "HeldOutLeastSquares",
+    "KernelCondition",
+    "KindOfShift",
     "LastLayer",
     "LossConvexity",
     "MeasuredOrder",
@@ -40,5 +49,6 @@ __all__ = [
     "SpectralShapeScore",
     "SpectralShiftScore",
     "SuccessiveHalving",
+    "TangentCondition",
     "sweep_cost",
 ]
