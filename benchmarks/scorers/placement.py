@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights
-from keras_spectral_tl.linearization import LayerLinearization
+from keras_spectral_tl._keras_internals import own_trainable_variables
+from keras_spectral_tl.linearization import LayerFunction, backend, flatten
 from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._result import layers_to_score
 from keras_spectral_tl.transfer import Samples
@@ -158,23 +159,32 @@ class TangentCondition:
         # The same points for all layers, and none of them twice.
         places = np.empty(count, int)
         for sample in np.unique(samples):
-            rows = samples == sample
-            places[rows] = rng.choice(size, int(rows.sum()), replace=False)
-        values = {}
-        for name in layers_to_score(model):
-            jacobian = LayerLinearization(model, name, batch_size=1)
-            rows_of_j = []
-            for sample, place in zip(samples, places, strict=True):
-                cotangent = np.zeros((1, *target.y.shape[1:]))
-                cotangent.flat[place] = 1.0
-                x = target.take(slice(sample, sample + 1))[0]
-                rows_of_j.append(jacobian.apply_transpose(cotangent, x))
-            singular = np.linalg.svd(np.stack(rows_of_j), compute_uv=False)
-            full = len(singular) == count and singular[-1] > 0.0
-            ratio = singular[-1] / singular[0] if full else 0.0
-            values[name] = 2.0 * float(np.log10(ratio)) if ratio else -np.inf
-        passes = count * len(values)
-        return ScorerResult(values, Cost(passes, passes))
+            here = samples == sample
+            places[here] = rng.choice(size, int(here.sum()), replace=False)
+        names = layers_to_score(model)
+        function = LayerFunction(model, names)
+        # One pass back gives the derivatives in the weights of every layer.
+        pull = backend().products(function, function.values)[1]
+        rows = []
+        for sample, place in zip(samples, places, strict=True):
+            cotangent = np.zeros((1, *target.y.shape[1:]), "float32")
+            cotangent.flat[place] = 1.0
+            rows.append(pull(cotangent, target.take(slice(sample, sample + 1))[0]))
+        layers, values = layers_with_weights(model), {}
+        for name in names:
+            own = set(map(id, own_trainable_variables(layers[name])))
+            chosen = [i for i, v in enumerate(function.variables) if id(v) in own]
+            jacobian = np.stack([flatten([row[i] for i in chosen]) for row in rows])
+            values[name] = -_condition(jacobian)
+        return ScorerResult(values, Cost(count, count))
+
+
+def _condition(jacobian: Array) -> float:
+    """The logarithm of the condition number of `J J^T`; inf if it is singular."""
+    singular = np.linalg.svd(jacobian, compute_uv=False)
+    if len(singular) < len(jacobian) or not singular[-1] > 0.0:
+        return np.inf
+    return 2.0 * float(np.log10(singular[0] / singular[-1]))
 
 
 @dataclass(frozen=True)
