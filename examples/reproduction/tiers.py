@@ -138,7 +138,7 @@ TIERS = {
             "low_reynolds": "deep_forced_re5e2_kf4",
             "high_reynolds": "deep_forced_re4e3_kf4",
             "small_scales": "deep_forced_re2e3_kf16",
-            **{name: f"mini_{name}" for name in _TWO_LAYERS},
+            **{name: f"deep_{name}" for name in _TWO_LAYERS},
         },
         num_layers=11,
         num_filters=32,
