@@ -4,13 +4,12 @@ None of them moves a weight or tests anything on samples held out.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._checks import one_of, whole_number
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights
 from keras_spectral_tl._keras_internals import own_trainable_variables
@@ -208,11 +207,7 @@ class KindOfShift:
     kind: str = "input"
 
     def __post_init__(self) -> None:
-        given: Any = self.kind
-        if given not in _PLACES:
-            raise ValueError(
-                f"kind must be one of {list(_PLACES)}; received {given!r}."
-            )
+        one_of("kind", self.kind, _PLACES)
 
     @property
     def name(self) -> str:
