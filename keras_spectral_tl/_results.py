@@ -13,6 +13,9 @@ from keras_spectral_tl._files import write_json
 
 Item = TypeVar("Item")
 
+# A gain in correlation that is not worth more weights.
+NOT_WORTH = 0.002
+
 _MOST_LINES = 25
 
 

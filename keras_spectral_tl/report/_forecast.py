@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from keras_spectral_tl._results import NOT_WORTH
+
 Document = Mapping[str, Any]
-# A gain in correlation that decides nothing, as in a forecast.
-_NOT_WORTH = 0.002
 
 
 def number(value: Any) -> float:
@@ -64,7 +64,7 @@ def _how_sure(row: Document, ties: Mapping[str, Document]) -> str:
         return f"{text}, so the cheapest is taken."
     label = min(ties, key=lambda name: ties[name]["parameters"])
     gained = number(row["correlation"]) - number(ties[label]["correlation"])
-    if gained >= _NOT_WORTH:
+    if gained >= NOT_WORTH:
         return f"{text} for sure; {label} is cheaper and {gained:.3f} behind."
     errors = (number(ties[label]["relative_rmse"]), number(row["relative_rmse"]))
     if errors[0] > errors[1]:

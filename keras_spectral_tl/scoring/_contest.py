@@ -10,8 +10,9 @@ import numpy as np
 from scipy import special
 
 from keras_spectral_tl import freezing
+from keras_spectral_tl._results import NOT_WORTH
 from keras_spectral_tl.scoring._effort import Effort, usual_rate
-from keras_spectral_tl.scoring._explanation import NOT_WORTH, forecast_reason
+from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import (
     FEW,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._autodiff.function import batches
 from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl._results import percent
+from keras_spectral_tl._results import NOT_WORTH, percent
 from keras_spectral_tl.scoring._network_parts import spatial_axes
 from keras_spectral_tl.spectra import (
     activation_spectra,
@@ -21,9 +21,6 @@ from keras_spectral_tl.spectra._kernels import rms_transfer
 from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
-
-# A gain in correlation that is not worth more weights.
-NOT_WORTH = 0.002
 
 
 def system_spectra(
