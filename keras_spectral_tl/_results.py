@@ -53,6 +53,41 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100.0 * share:.{digits}f} %"
 
 
+def not_told_from(
+    best: Mapping[str, Any], ties: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return which arms of a forecast tie with the best, and what decided among them.
+
+    Args:
+        best: Numbers of the row that was chosen, of which parameters, correlation and
+            relative_rmse count.
+        ties: Label to the same of those that cannot be told from it; without any,
+            there is nothing to say.
+    """
+    if not ties:
+        return ""
+    more = len(ties) - 3
+    others = f" and {more} other{'s' if more > 1 else ''}" if more > 0 else ""
+    text = f"It cannot be told from {', '.join([*ties][:3])}{others}"
+    label = min(ties, key=lambda name: ties[name]["parameters"])
+    cheaper = ties[label]
+    if best["parameters"] <= cheaper["parameters"]:
+        return f"{text}; of these it trains the fewest weights."
+    gained = best["correlation"] - cheaper["correlation"]
+    if gained >= NOT_WORTH:
+        return (
+            f"{text} for sure; {label}, with the fewest weights of these, is "
+            f"{gained:.3f} behind."
+        )
+    if best["relative_rmse"] < cheaper["relative_rmse"]:
+        return (
+            f"{text} by the correlation; what it mends is the amplitude: relative RMSE "
+            f"{best['relative_rmse']:.3f}, and {cheaper['relative_rmse']:.3f} with "
+            f"{label}."
+        )
+    return f"{text}."
+
+
 def _shown(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype} {tuple(value.shape)}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from keras_spectral_tl._results import NOT_WORTH
+from keras_spectral_tl._results import not_told_from
 
 Document = Mapping[str, Any]
 
@@ -40,7 +40,8 @@ def forecast_answer(
             f"{has} Retrain {best}: {row['parameters']:,} weights, Adam from "
             f"{row['learning_rate']:.2g}, {row['steps']} steps of {row['batch_size']}."
         )
-    sure = _how_sure(row, {label: arms[label] for label in document["ties"]})
+    ties = {label: _numbers(arms[label]) for label in document["ties"]}
+    sure = not_told_from(_numbers(row), ties)
     sure = sure or f"Sample by sample it is ahead of the other {len(arms) - 1} ways."
     low, high = (number(row[f"correlation_{end}"]) for end in ("low", "high"))
     gain = (
@@ -54,23 +55,9 @@ def forecast_answer(
     return {"What to do": what, "How sure": sure, "Gain": f"{gain}."}
 
 
-def _how_sure(row: Document, ties: Mapping[str, Document]) -> str:
-    """Return which arms cannot be told from the best, and what decided; or nothing."""
-    if not ties:
-        return ""
-    more = f" and {len(ties) - 3} others" if len(ties) > 3 else ""
-    text = f"It cannot be told from {', '.join([*ties][:3])}{more}"
-    if all(row["parameters"] <= tied["parameters"] for tied in ties.values()):
-        return f"{text}, so the cheapest is taken."
-    label = min(ties, key=lambda name: ties[name]["parameters"])
-    gained = number(row["correlation"]) - number(ties[label]["correlation"])
-    if gained >= NOT_WORTH:
-        return f"{text} for sure; {label} is cheaper and {gained:.3f} behind."
-    errors = (number(ties[label]["relative_rmse"]), number(row["relative_rmse"]))
-    if errors[0] > errors[1]:
-        before, after = (f"{error:.3f}" for error in errors)
-        return f"{text} by the correlation; relative RMSE {before} → {after} decides."
-    return f"{text}."
+def _numbers(row: Document) -> dict[str, float]:
+    names = ("parameters", "correlation", "relative_rmse")
+    return {name: number(row[name]) for name in names}
 
 
 def forecast_view(document: Document) -> SimpleNamespace:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._autodiff.function import batches
 from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl._results import NOT_WORTH, percent
+from keras_spectral_tl._results import not_told_from, percent
 from keras_spectral_tl.scoring._network_parts import spatial_axes
 from keras_spectral_tl.spectra import (
     activation_spectra,
@@ -143,7 +143,7 @@ def forecast_reason(
             text[-1] += f", and leave {best.base_correlation:.3f} on the base system"
         text[-1] += "."
     if ties:
-        text.append(_not_told_from(best, ties))
+        text.append(not_told_from(best.row(), {row.label: row.row() for row in ties}))
     every = {row.arm.label: row for row in rows}
     whole = every.get("all layers")
     if whole is not None and whole is not best and best.steps:
@@ -154,28 +154,6 @@ def forecast_reason(
         if found["band"] is not None:
             text.append(f"On samples held out, {why[0].lower()}{why[1:]}")
     return " ".join(text)
-
-
-def _not_told_from(best: Any, ties: Sequence[Any]) -> str:
-    """Return which arms tie with the best, and what decided among them."""
-    labels, cheaper = [row.label for row in ties], min(ties, key=lambda r: r.parameters)
-    shown = ", ".join(labels[:3]) + (" and others" if len(labels) > 3 else "")
-    text = f"It cannot be told from {shown}"
-    if best.parameters <= cheaper.parameters:
-        return f"{text}; of these it trains the fewest weights."
-    gained = best.correlation - cheaper.correlation
-    if gained >= NOT_WORTH:
-        return (
-            f"{text} for sure; {cheaper.label}, with the fewest weights of these, is "
-            f"{gained:.3f} behind."
-        )
-    if best.relative_rmse < cheaper.relative_rmse:
-        return (
-            f"{text} by the correlation; what it mends is the amplitude: relative RMSE "
-            f"{best.relative_rmse:.3f}, and {cheaper.relative_rmse:.3f} with "
-            f"{cheaper.label}."
-        )
-    return f"{text}."
 
 
 def activation_shifts(

@@ -13,7 +13,9 @@ from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
-from keras_spectral_tl.scoring._contest import Candidate, Contest, Verdict
+from keras_spectral_tl.scoring._contest.candidate import Candidate
+from keras_spectral_tl.scoring._contest.contest import Contest
+from keras_spectral_tl.scoring._contest.verdict import Verdict
 from keras_spectral_tl.scoring._effort import Effort
 from keras_spectral_tl.scoring._explanation import system_spectra
 from keras_spectral_tl.scoring._forecast_result import (

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing
+from keras_spectral_tl._results import NOT_WORTH
 from keras_spectral_tl.scoring import Arm
-from keras_spectral_tl.scoring._contest import (
-    _SCATTER,
+from keras_spectral_tl.scoring._contest.candidate import (
     Candidate,
-    choose,
     learned_from_nothing,
     progressed,
 )
+from keras_spectral_tl.scoring._contest.verdict import SCATTER, choose
 from keras_spectral_tl.scoring._effort import Effort
-from keras_spectral_tl.scoring._explanation import NOT_WORTH, forecast_reason
+from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
 
 pytestmark = pytest.mark.once
@@ -155,12 +155,12 @@ def rows_of(*rows):
     ]
 
 
-def chosen(rows, keep=0.0, error=_SCATTER):
+def chosen(rows, keep=0.0, error=SCATTER):
     return choose(rows, lambda _one, _other: error, keep)
 
 
 def test_of_arms_that_tie_the_cheapest_is_chosen():
-    least = 0.5 * min(_SCATTER, NOT_WORTH)
+    least = 0.5 * min(SCATTER, NOT_WORTH)
     rows = rows_of((0.9, 1, 100, 0.5), (0.9 - least, 1, 10, 0.5), (0.5, 1, 1, 0.5))
     assert chosen(rows) == (1, [0], True)
 
@@ -202,13 +202,22 @@ def test_the_reason_says_that_few_weights_decided():
     assert reason(*better).endswith("It cannot be told from arm 1.")
 
 
+@pytest.mark.parametrize(
+    ("count", "part"),
+    [(3, "arm 1, arm 2, arm 3;"), (4, "arm 3 and 1 other;"), (5, "and 2 others;")],
+)
+def test_the_reason_names_three_arms_that_tie_and_counts_the_others(count, part):
+    best, *ties = rows_of(*[(0.9, 1, 9, 0.5)] * (1 + count))
+    assert part in reason(best, *ties)
+
+
 def test_a_difference_that_is_sure_decides():
-    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - 5 * _SCATTER, 1, 10, 0.5))
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - 5 * SCATTER, 1, 10, 0.5))
     assert chosen(rows) == (0, [], False)
 
 
 def test_a_difference_that_is_worth_it_but_not_sure_is_told():
-    behind = 1.5 * max(_SCATTER, NOT_WORTH)
+    behind = 1.5 * max(SCATTER, NOT_WORTH)
     rows = rows_of((0.9, 1, 100, 0.5), (0.9 - behind, 1, 10, 0.5))
     assert chosen(rows, error=behind / 1.5) == (0, [1], True)
     assert chosen(rows, error=behind / 1.7) == (0, [], False)  # 1.645 for 5 %

@@ -257,10 +257,10 @@ def test_a_forecast_may_leave_a_network_as_it_is():
 @pytest.mark.parametrize(
     ("weights", "error", "correlation", "part"),
     [
-        (2000, 0.4, 0.789, "from unchanged, so the cheapest is taken."),
-        (0, 0.9, 0.789, "by the correlation; relative RMSE 0.900 → 0.500 decides."),
+        (2000, 0.4, 0.789, "from unchanged; of these it trains the fewest weights."),
+        (0, 0.9, 0.789, "relative RMSE 0.500, and 0.900 with unchanged."),
         (0, 0.4, 0.789, "cannot be told from unchanged."),
-        (0, 0.9, 0.78, "for sure; unchanged is cheaper and 0.010 behind."),
+        (0, 0.9, 0.78, "unchanged, with the fewest weights of these, is 0.010 behind."),
     ],
 )
 def test_the_answer_says_what_decides_between_arms_that_tie(

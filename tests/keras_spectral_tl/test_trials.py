@@ -8,7 +8,8 @@ import pytest
 
 from keras_spectral_tl import models
 from keras_spectral_tl.scoring import Arm, HeldOutRetraining, _network_parts
-from keras_spectral_tl.scoring._contest import Candidate, Contest
+from keras_spectral_tl.scoring._contest.candidate import Candidate
+from keras_spectral_tl.scoring._contest.contest import Contest
 from keras_spectral_tl.scoring._effort import Effort, steps_on
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
 from keras_spectral_tl.scoring._trials import Trials, pool_of

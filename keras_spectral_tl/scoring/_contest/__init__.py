@@ -1,0 +1,1 @@
+"""Contest of arms: their trials, what follows from them, and the choice."""

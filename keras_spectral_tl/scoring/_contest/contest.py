@@ -1,0 +1,199 @@
+"""Contest of arms: which trials are made, at which rates and how long."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spectral_tl import freezing
+from keras_spectral_tl.scoring._contest.candidate import FACTOR, Candidate, progressed
+from keras_spectral_tl.scoring._effort import Effort, usual_rate
+from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
+from keras_spectral_tl.scoring._trials import Run, Trial
+from keras_spectral_tl.transfer._arms import Arm, joined_arms
+from keras_spectral_tl.transfer._retrain import adds_parts
+
+# How many arms are tried at other rates and for longer; lower rates at first.
+_WITH_RATES, _WITH_LONG, _MOST_LOWER = 6, 4, 2
+# By how much a higher rate may make the error larger for a time.
+_HOPELESS = 1.5
+
+
+class Contest:
+    """Trials of all candidates: short ones, then rates and longer ones of the best."""
+
+    def __init__(self, model: keras.Model, effort: Effort, watch: Any) -> None:
+        self._effort, self._watch = effort, watch
+        self._kernels = kernels_of(model)
+        self._model = model
+
+    def run(self, candidates: list[Candidate], joined: bool) -> None:
+        """Try all, and add pairs and blocks of the best layers where they are asked."""
+        with self._watch as move:
+            self._move, self._done = move, 0
+            self._total = len(candidates) + 2 * (_WITH_RATES + _WITH_LONG)
+            self._each(candidates, self._first)
+            self._refine(candidates)
+            if joined:
+                more = self._joined(candidates)
+                self._total = self._done + 4 * len(more)
+                self._each(more, self._first)
+                self._refine(more)
+                candidates += more
+
+    def _refine(self, candidates: Sequence[Candidate]) -> None:
+        """Try other rates and more steps where that may decide.
+
+        Longer trials are for the best arms and the best single layers, which need more
+        steps the further they are from the output, and for whatever has the most
+        weights, which has hardly begun after a short trial.
+        """
+        trained = [c for c in candidates if c.short]
+        most = max((c.parameters for c in trained), default=0)
+        slow = [c for c in trained if c.parameters == most]
+        if self._effort.rate is None:
+            more = [c for c in slow if not c.arm.is_new] + self._spoiled(trained)
+            some = [c for c in _leading(trained, _WITH_RATES) if not c.was_lowered]
+            self._each(_with(some, more), self._rates)
+        layers = [c for c in trained if _single(c)]
+        more = [*_leading(layers, _WITH_LONG), *slow]
+        self._each(_with(_leading(trained, _WITH_LONG), more), self._longer)
+
+    def _spoiled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return arms that are behind a part of themselves: their rate is too high."""
+        weights = {
+            id(c): set(freezing.select_layers(self._model, c.arm.layers).variables)
+            for c in candidates
+            if not adds_parts(c.arm.layers)
+        }
+        plain = [c for c in candidates if id(c) in weights]
+        return [
+            c
+            for c in plain
+            if any(
+                other.trials is c.trials
+                and weights[id(other)] < weights[id(c)]
+                and other.trial.correlation > c.trial.correlation
+                for other in plain
+            )
+        ]
+
+    def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return pairs and blocks, whose rates start from those of their members."""
+        found = []
+        known = {
+            freezing.select_layers(self._model, c.arm.layers).variables
+            for c in candidates
+            if c.short and not adds_parts(c.arm.layers)
+        }
+        for name, bench in {c.normalization: c.trials for c in candidates}.items():
+            own = [c for c in candidates if c.normalization == name and c.short]
+            own = sorted(own, key=self._reached, reverse=True)
+            ranked = [c.arm.label for c in own]
+            powers = {c.arm.label: c.power for c in own}
+            for arm in joined_arms(self._model, ranked):
+                chosen = freezing.select_layers(self._model, arm.layers)
+                if chosen.variables not in known:
+                    members = [powers.get(name, 0) for name in chosen.names]
+                    found.append(Candidate(arm, bench, name, round(np.mean(members))))
+        return found
+
+    def _reached(self, candidate: Candidate) -> tuple[bool, float]:
+        """Return whether there is a long trial, and what the retraining would reach."""
+        reached = np.mean(progressed(candidate, self._effort))
+        return candidate.long is not None, float(reached)
+
+    def _each(self, candidates: Sequence[Candidate], plan: Any) -> None:
+        for bench in dict.fromkeys(c.trials for c in candidates):
+            own = {c.arm.label: c for c in candidates if c.trials is bench}
+            fixed = [c for c in own.values() if not _trained(c.arm)]
+            for candidate in fixed:
+                self._fixed(candidate)
+            arms = [c.arm for c in own.values() if _trained(c.arm)]
+            for arm, part, run in bench.of(arms):
+                plan(own[arm.label], part, run)
+
+    def _fixed(self, candidate: Candidate) -> None:
+        if not candidate.arm.trains:
+            candidate.long = candidate.trials.unchanged()
+        else:
+            candidate.long, gain = candidate.trials.with_gain()
+            candidate.parameters, candidate.step = 1, 1.0
+            # Twice the way that the gain has to go.
+            way = max(abs(gain - 1.0), 0.01)
+            candidate.rate = 4.0 * way / self._effort.steps
+        self._report(candidate, candidate.long)
+
+    def _first(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
+        values = part.gradient.function.values
+        candidate.parameters = part.gradient.function.num_parameters
+        candidate.step = part.step
+        given = self._effort.rate
+        candidate.rate = given or usual_rate(values, self._kernels)
+        free = given is None and not candidate.arm.is_new
+        if free and any(np.ndim(value) > 1 for value in values):
+            # Kernels change their outputs by as much as their inputs are large.
+            candidate.rate /= candidate.trials.larger_inputs(part)
+        # A rate that spoils what the network knows is too high for its inputs.
+        highest = candidate.first_power if free else 0
+        lowest = highest - _MOST_LOWER * free
+        known = candidate.trials.unchanged().correlation
+        for power in range(highest, lowest - 1, -1):
+            give_up = 1.0 if power > lowest else math.inf
+            trial = self._try(candidate, run, power, give_up)
+            if not trial.stopped and trial.correlation >= known:
+                break
+
+    def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
+        """Try three times the best rate so far, and a third if that is no better."""
+        best, known = candidate.power, {*candidate.short, *candidate.stopped}
+        for power in (best + 1, best - 1):
+            if power not in known and candidate.power == best:
+                new = candidate.arm.is_new
+                self._try(candidate, run, power, math.inf if new else _HOPELESS)
+
+    def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
+        rate = candidate.long_rate(self._effort)
+        candidate.long = run(rate, candidate.trials.long)
+        self._report(candidate, candidate.long)
+
+    def _try(self, candidate: Candidate, run: Run, power: int, give_up: float) -> Trial:
+        steps = candidate.trials.short
+        rate = candidate.rate * FACTOR**power
+        trial = run(self._effort.rate_of_trial(rate, steps), steps, give_up)
+        if trial.stopped:
+            candidate.stopped.add(power)
+        else:
+            candidate.short[power] = trial
+        self._report(candidate, trial)
+        return trial
+
+    def _report(self, candidate: Candidate, trial: Trial) -> None:
+        self._done += 1
+        self._move(
+            {
+                "arm": candidate.arm.label,
+                "correlation": trial.correlation,
+                "done": self._done,
+                "total": max(self._total, self._done),
+            }
+        )
+
+
+def _single(candidate: Candidate) -> bool:
+    return isinstance(candidate.arm.layers, str)
+
+
+def _trained(arm: Arm) -> bool:
+    return arm.trains and not isinstance(arm.layers, freezing.OutputGain)
+
+
+def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    best = sorted(candidates, key=lambda c: -c.short[c.power].correlation)
+    return best[:count]
+
+
+def _with(some: Sequence[Candidate], others: Sequence[Candidate]) -> list[Candidate]:
+    return [*some, *(other for other in others if other not in some)]

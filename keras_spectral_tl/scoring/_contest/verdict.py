@@ -1,0 +1,196 @@
+"""Predictions for all candidates, and the choice among them."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from keras_spectral_tl._results import NOT_WORTH
+from keras_spectral_tl.scoring._contest.candidate import (
+    MOST_BEYOND,
+    Candidate,
+    learned_from_nothing,
+    progressed,
+    typical_progress,
+)
+from keras_spectral_tl.scoring._effort import Effort
+from keras_spectral_tl.scoring._explanation import forecast_reason
+from keras_spectral_tl.scoring._forecast_result import ArmForecast
+from keras_spectral_tl.scoring._holdout import (
+    FEW,
+    LEVEL,
+    Array,
+    error_of_mean,
+    half_interval,
+    means_of_groups,
+)
+
+# Standard error of what is taken off beyond the longest trial, as a share of it.
+_UNSURE = 0.4
+# Standard error of any prediction: seeds of a retraining scatter by as much.
+SCATTER = 0.004
+# Likewise of what follows from a short trial alone.
+_SHORT_SCATTER = 0.02
+# Correlation on the base that a retraining loses beyond its longest trial.
+_FORGOTTEN = 0.01
+
+
+def row_of(
+    candidate: Candidate,
+    effort: Effort,
+    typical: float,
+    inflation: float,
+    groups: Any = None,
+) -> tuple[ArmForecast, Array]:
+    """Return the prediction for an arm, and the correlation of each group tested."""
+    before = candidate.trials.unchanged()
+    trial = candidate.trial
+    each, sure, scatter = trial.correlations, 0.0, SCATTER
+    if candidate.long is not None:
+        each = progressed(candidate, effort)
+        sure = 1.0 if candidate.arm.is_new else _UNSURE
+    elif trial.passes:
+        # Arms that learn from nothing have no correlation to begin with.
+        start = min(before.correlation, max(trial.correlation, 0.0))
+        added = typical * max(trial.correlation - start, 0.0)
+        each = each + min(added, MOST_BEYOND * (1.0 - trial.correlation))
+        sure, scatter = _UNSURE, _SHORT_SCATTER
+    correlation = float(np.mean(each))
+    each = means_of_groups(each, groups)
+    beyond = correlation - trial.correlation
+    half = math.hypot(
+        half_interval(each, inflation),
+        special.ndtri(1.0 - LEVEL)
+        * math.hypot(sure * beyond, scatter if trial.passes else 0.0),
+    )
+    highest = correlation
+    if candidate.arm.is_new and candidate.long is not None and candidate.short:
+        highest = max(highest, learned_from_nothing(candidate, effort))
+    rmse = math.sqrt(float(np.mean(trial.errors)))
+    if beyond and trial.correlation < 1.0:
+        # What gain and pattern leave of the error falls with the pattern's.
+        left, now = (1.0 - c**2 for c in (correlation, trial.correlation))
+        rmse *= math.sqrt(max(left, 0.0) / now)
+    steps = effort.steps if candidate.arm.trains else 0
+    row = ArmForecast(
+        arm=candidate.arm,
+        correlation=correlation,
+        correlation_low=max(correlation - half, -1.0),
+        correlation_high=min(highest + half, 1.0),
+        relative_rmse=rmse,
+        base_correlation=trial.base_correlation - (_FORGOTTEN if trial.passes else 0.0),
+        parameters=candidate.parameters,
+        learning_rate=candidate.retraining_rate(effort),
+        steps=steps,
+        batch_size=effort.batch_size,
+        cost=steps * effort.batch_size * candidate.step,
+        measured_steps=trial.passes,
+        normalization=candidate.normalization,
+    )
+    return row, each
+
+
+def choose(
+    rows: Sequence[ArmForecast],
+    scatter: Callable[[int, int], float],
+    keep: float,
+) -> tuple[int, list[int], bool]:
+    """Return the place of the arm to choose, those that tie with it, and if unsure.
+
+    The value of an arm is its correlation, and with `keep` its share of that on the
+    base. Arms tie with the first where they are behind by less than both the standard
+    error of the difference and .002. Of those whose amplitude is right too, the one
+    with the fewest weights is chosen.
+
+    Args:
+        rows: Predictions.
+        scatter: Standard error of the difference in value of two rows, by their places.
+        keep: Weight of the correlation on the base, from 0 to 1.
+    """
+
+    def value(row: ArmForecast) -> float:
+        if not keep:
+            return row.correlation
+        return (1.0 - keep) * row.correlation + keep * row.base_correlation
+
+    values = [value(row) for row in rows]
+    first = int(np.argmax(values))
+    ties, near = [first], []
+    for place in range(len(rows)):
+        behind, error = values[first] - values[place], scatter(first, place)
+        if place != first and behind <= min(error, NOT_WORTH):
+            ties.append(place)
+        if place != first and behind <= special.ndtri(1.0 - LEVEL) * error:
+            near.append(place)
+    least = min(rows[place].relative_rmse for place in ties)
+    right = [p for p in ties if rows[p].relative_rmse <= 1.05 * least + 0.01]
+    best = min(right, key=lambda place: (rows[place].parameters, -values[place]))
+    return best, sorted({*ties, *near} - {best}), bool(near)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Verdict:
+    """Predictions for all candidates, and the choice among them.
+
+    Attributes:
+        rows: Predictions.
+        chosen: The candidate to choose.
+        row: Its prediction.
+        ties: Predictions of those that cannot be told from it.
+        unsure: Whether there are any.
+    """
+
+    rows: Sequence[ArmForecast]
+    chosen: Candidate
+    row: ArmForecast
+    ties: Sequence[ArmForecast]
+    unsure: bool
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Sequence[Candidate],
+        effort: Effort,
+        inflation: float,
+        keep: float,
+        groups: Any = None,
+    ) -> "Verdict":
+        """Predict what each candidate will give, and choose; see `choose`.
+
+        Args:
+            candidates: Arms with their trials.
+            effort: Of the retraining.
+            inflation: Factor on the variance, see `variance_inflation`.
+            keep: Weight of the correlation on the base.
+            groups: Group of each sample tested, or None; samples of a group are not
+                independent, so they count as one.
+        """
+        typical = typical_progress(candidates, effort)
+        found = [row_of(c, effort, typical, inflation, groups) for c in candidates]
+        rows, each = [row for row, _ in found], [values for _, values in found]
+        on_base = [c.trial.base_correlations for c in candidates]
+
+        def scatter(one: int, other: int) -> float:
+            few = FEW * (1.0 - rows[one].correlation)
+            target = error_of_mean(each[one] - each[other], inflation, few)
+            gap = on_base[one] - on_base[other]
+            base = error_of_mean(gap, 1.0, few) if keep else 0.0
+            seeds = any(rows[place].measured_steps for place in (one, other))
+            return math.hypot(
+                (1.0 - keep) * target, keep * base, SCATTER if seeds else 0.0
+            )
+
+        best, ties, unsure = choose(rows, scatter, keep)
+        tied = [rows[place] for place in ties]
+        return cls(rows, candidates[best], rows[best], tied, unsure)
+
+    def reason(self, spectra: Mapping[str, Any], num_samples: int, keep: float) -> str:
+        """Return what to do and why, see `forecast_reason`."""
+        before, own = self.chosen.trials.unchanged(), self.chosen.normalization
+        rows = [row for row in self.rows if row.normalization == own]
+        return forecast_reason(
+            self.row, self.ties, rows, spectra, num_samples, before, keep > 0.0
+        )
