@@ -32,10 +32,16 @@ class TurbulenceConfig(tfds.core.BuilderConfig):
             raise TypeError(f"expected an EnsembleConfig; received {self.ensemble!r}.")
 
 
-def _full(
-    reynolds: float, forcing_wavenumber: int | None, num_points: int, time_step: float
+def _plane(
+    reynolds: float,
+    forcing_wavenumber: int | None,
+    num_points: int,
+    time_step: float,
+    interval: float,
+    is_full: bool,
 ) -> EnsembleConfig:
     decaying = forcing_wavenumber is None
+    spin_up, coarse_spin_up = (50.0, 40.0) if is_full else (24.0, 20.0)
     return EnsembleConfig(
         flow=FlowConfig(
             num_points=num_points,
@@ -43,15 +49,22 @@ def _full(
             linear_drag=0.0 if decaying else 0.1,
             forcing_wavenumber=forcing_wavenumber,
         ),
-        num_points_les=128,
-        num_trajectories=(20, 4, 4),
-        num_snapshots=100,
-        spin_up=5.0 if decaying else 50.0,
-        coarse_spin_up=0.0 if decaying else 40.0,
-        interval=0.2 if decaying else 1.0,
+        num_points_les=128 if is_full else 64,
+        num_trajectories=(20, 4, 4) if is_full else (8, 1, 2),
+        num_snapshots=100 if is_full else 25,
+        spin_up=5.0 if decaying else spin_up,
+        coarse_spin_up=0.0 if decaying else coarse_spin_up,
+        interval=interval,
         time_step=time_step,
         start=RandomVorticity(energy=0.5, peak_wavenumber=6.0),
     )
+
+
+def _full(
+    reynolds: float, forcing_wavenumber: int | None, num_points: int, time_step: float
+) -> EnsembleConfig:
+    interval = 0.2 if forcing_wavenumber is None else 1.0
+    return _plane(reynolds, forcing_wavenumber, num_points, time_step, interval, True)
 
 
 def _mini(
@@ -60,23 +73,7 @@ def _mini(
     time_step: float,
     interval: float = 0.4,
 ) -> EnsembleConfig:
-    decaying = forcing_wavenumber is None
-    return EnsembleConfig(
-        flow=FlowConfig(
-            num_points=256,
-            reynolds=reynolds,
-            linear_drag=0.0 if decaying else 0.1,
-            forcing_wavenumber=forcing_wavenumber,
-        ),
-        num_points_les=64,
-        num_trajectories=(8, 1, 2),
-        num_snapshots=25,
-        spin_up=5.0 if decaying else 24.0,
-        coarse_spin_up=0.0 if decaying else 20.0,
-        interval=interval,
-        time_step=time_step,
-        start=RandomVorticity(energy=0.5, peak_wavenumber=6.0),
-    )
+    return _plane(reynolds, forcing_wavenumber, 256, time_step, interval, False)
 
 
 def _tiny(forcing_wavenumber: int) -> EnsembleConfig:

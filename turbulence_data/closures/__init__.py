@@ -4,7 +4,6 @@ A closure is any callable `(vorticity, streamfunction) -> sgs_forcing` of physic
 fields; these are frozen values, and every coefficient is an attribute.
 """
 
-from turbulence_data.closures._formulas import NoClosure
 from turbulence_data.closures._models import (
     DynamicLeith,
     DynamicSmagorinsky,
@@ -12,6 +11,7 @@ from turbulence_data.closures._models import (
     GradientModel4,
     JansenHeld,
     Leith,
+    NoClosure,
     Smagorinsky,
 )
 from turbulence_data.closures._wrappers import (

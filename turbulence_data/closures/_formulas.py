@@ -1,31 +1,28 @@
-"""Formulas of closures, their operators, and the base that both share."""
+"""Formulas of closures: in operators, and inside a simulation on its own transforms."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_positive
-from turbulence_data.filtering import default_width
-from turbulence_data.solver._equation import AddForcing
 from turbulence_data.solver._grid import (
     Field,
     FieldHat,
     Grid,
     jacobian_hat,
-    padded_points,
     resize,
     to_physical,
     to_spectral,
     velocity_hat,
 )
-from turbulence_data.solver._modes import Modes
+from turbulence_data.solver._modes import Modes, aliased_modes, padded_modes
+from turbulence_data.solver.fftw._advection import Advection, Pair, PairTransform
+from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 Two = tuple[FieldHat, FieldHat]
 
@@ -90,15 +87,6 @@ class SpectralOperators:
     def velocity_hat(self, vorticity_hat: FieldHat) -> tuple[FieldHat, FieldHat]:
         """Return `u = d psi / dy` and `v = -d psi / dx`."""
         return velocity_hat(vorticity_hat * self.grid.inverse_k_squared, self.grid)
-
-    def product_hat(self, a_hat: FieldHat, b_hat: FieldHat) -> FieldHat:
-        """Return the coefficients of `a b`, formed on a grid padded by 3/2."""
-        points = padded_points(self.grid.num_points)
-        a, b = (
-            to_physical(resize(hat, self.grid.num_points, points), points)
-            for hat in (a_hat, b_hat)
-        )
-        return resize(to_spectral(a * b), points, self.grid.num_points)
 
     def mean_product(self, a_hat: FieldHat, b_hat: FieldHat) -> Any:
         """Return `<a b>`, shape `(..., 1, 1)`, as the sum over all wavenumbers."""
@@ -199,101 +187,203 @@ def _physical(two: Two, operators: SpectralOperators) -> tuple[Any, Any]:
     return operators.to_physical(two[0]), operators.to_physical(two[1])
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassicClosure(ABC):
-    """A closure given by a formula: `(vorticity, streamfunction) -> sgs_forcing`.
+Table = NDArray[np.floating]
+Tables = tuple[Table, Table]
+ReadPair = Callable[[FieldHat, int, Table, int, Pair], None]
+"""A kernel: writes `a + i b` and `a - i b` from vorticity and two real tables."""
 
-    Called with physical fields of shape `(..., nx, ny)`, so with ensembles too. In a
-    simulation the solver asks `on(modes)` for a function of coefficients instead, which
-    saves the transforms between.
+
+class PlannedEddies:
+    """Compute `scale (alpha F[|z| a] + gamma F[|z| b])`, z = a + i b.
+
+    Both fields a and b travel to physical space as one, and `|z| z` comes back as one.
+
+    Args:
+        modes: of the simulation.
+        read: what makes a and b of the vorticity.
+        fields: the two tables of `read`, on all modes below Nyquist.
+        weights: alpha and gamma.
+        scale: a factor, real or imaginary.
 
     Attributes:
-        filter_width: D, of the filter of the LES; None is two cells of its grid.
-        lengths: domain size.
+        modes: the same wavenumbers, with the LES grid for the products.
     """
 
-    filter_width: float | None = None
-    lengths: tuple[float, float] = (TWO_PI, TWO_PI)
+    def __init__(
+        self,
+        modes: Modes,
+        read: ReadPair,
+        fields: Tables,
+        weights: Tables,
+        scale: complex,
+    ) -> None:
+        self.modes = aliased_modes(modes.grid, modes.dtype)
+        self._kernels = pointwise_kernels()
+        self._pair = PairTransform(self.modes, self._kernels)
+        self._read_pair = read
+        mask = self.modes.mask
+        a, b = fields
+        self._read = self._pair.factors(self.modes, a * mask, b * mask)
+        # Coefficients come back nx ny times too large, and the kernel doubles them.
+        size = 0.5 * abs(scale) / float(np.prod(modes.grid.num_points))
+        alpha, gamma = size * weights[0] * mask, size * weights[1] * mask
+        self._write = self._pair.factors(self.modes, alpha, gamma)
+        self._phase = scale / abs(scale)  # 1, -1 or i
+        self._forcing = np.zeros(self.modes.shape, modes.complex_dtype)
+        self._part = np.empty_like(self._forcing)
 
-    accepts_batches = True
+    def __call__(self, vorticity_hat: FieldHat) -> FieldHat:
+        """Return the forcing, valid until the next call."""
+        cutoff = self.modes.cutoff[0]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "lengths", as_lengths(self.lengths))
-        if self.filter_width is not None:
-            check_positive("filter_width", self.filter_width)
+        def read(columns: slice, pair: Pair) -> None:
+            first = columns.start
+            self._read_pair(vorticity_hat, first, self._read[first], cutoff, pair)
 
-    @abstractmethod
-    def forcing_hat(
-        self, vorticity_hat: FieldHat, operators: SpectralOperators
-    ) -> FieldHat:
-        """Return the coefficients of sgs_forcing, shape `(..., nx, ny // 2 + 1)`."""
+        def write(columns: slice, products: Pair) -> None:
+            first = columns.start
+            factors = self._write[first]
+            self._kernels.advection(products, factors, cutoff, first, self._forcing)
 
-    def __call__(self, vorticity: Field, streamfunction: Field) -> Field:
-        """Return sgs_forcing, to be added to the right-hand side of the LES."""
-        values = np.asarray(vorticity)
-        operators = self.operators(as_pair(values.shape[-2:]))
-        hat = self.forcing_hat(operators.to_spectral(values), operators)
-        return operators.to_physical(hat).astype(values.dtype, copy=False)
+        self._pair.apply(read, self._kernels.times_modulus, write)
+        if self._phase != 1.0:
+            self._forcing *= self._phase
+        return self._forcing
 
-    def on(self, modes: Modes) -> AddForcing:
-        """Return `(vorticity_hat, out)`, which adds sgs_forcing on these modes."""
-        self.check_domain(modes)
-        points, wide = modes.grid.num_points, modes.quadrature.num_points
-        operators = self.operators(points)
-        columns = modes.shape[1]
+    def add(self, factor: float, forcing_hat: FieldHat, out: FieldHat) -> None:
+        """Add `factor` times a forcing of this grid in the simulation's layout."""
+        np.multiply(forcing_hat, factor, out=self._part)
+        for rows in self.halves:
+            out[rows] += self._part[rows]
 
-        def add_forcing(vorticity_hat: FieldHat, out: FieldHat) -> None:
-            hat = self.forcing_hat(resize(vorticity_hat, wide, points), operators)
-            out += resize(hat, points, wide)[:, :columns]
+    @property
+    def halves(self) -> tuple[slice, slice]:
+        """The rows of resolved wavenumbers, at both ends of every layout."""
+        cutoff = self.modes.cutoff[0]
+        return slice(0, cutoff + 1), slice(-cutoff, None)
 
-        return add_forcing
 
-    def check_domain(self, modes: Modes) -> None:
-        """Raise ValueError when the domain of the modes is not `lengths`."""
-        if modes.grid.lengths != self.lengths:
-            raise ValueError(
-                f"{type(self).__name__} was made for a domain of {self.lengths}; the "
-                f"flow's is {modes.grid.lengths}. Give it lengths=flow.lengths."
+Derivative = NDArray[np.complexfloating]
+MakeEddies = Callable[[Modes, float], PlannedEddies]
+"""`(modes, filter_width) -> ` the closure for a coefficient of 1."""
+
+
+def smagorinsky_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
+    """Return `-curl(div(-2 D^2 |S| S_ij))`, where `|S| = 2 |S_xx + i S_xy|`."""
+    narrow = aliased_modes(modes.grid, modes.dtype)
+    s_xx, s_xy = strain_hat(narrow.mask.astype(np.complex128), narrow)
+    weights = narrow.k_squared * s_xx.real, narrow.k_squared * s_xy.real
+    return PlannedEddies(
+        modes,
+        pointwise_kernels().strain,
+        (s_xx.real, s_xy.real),
+        weights,
+        -8.0 * filter_width**2,
+    )
+
+
+def leith_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
+    """Return `div(D^3 |grad(w)| grad(w))`."""
+    narrow = aliased_modes(modes.grid, modes.dtype)
+    kx, ky = np.broadcast_arrays(narrow.kx, narrow.ky)
+    # The kernel makes i c w and -i d w.
+    read = pointwise_kernels().velocity
+    return PlannedEddies(modes, read, (kx, -ky), (kx, ky), 1j * filter_width**3)
+
+
+def with_coefficient(
+    make: MakeEddies, modes: Modes, filter_width: float, coefficient: float
+) -> Callable[[FieldHat, FieldHat], None]:
+    """Return `(vorticity_hat, out)`, which adds `coefficient` times the forcing."""
+    eddies = make(modes, filter_width)
+
+    def add_forcing(vorticity_hat: FieldHat, out: FieldHat) -> None:
+        eddies.add(coefficient, eddies(vorticity_hat), out)
+
+    return add_forcing
+
+
+class PlannedDynamic:
+    """Add the subgrid forcing of an eddy viscosity with a dynamic coefficient.
+
+    The solver has written the advection `-J` of the same vorticity already. What is
+    left is one transform each way on the LES grid and two on half as many points.
+    """
+
+    def __init__(
+        self, modes: Modes, operators: SpectralOperators, make: MakeEddies
+    ) -> None:
+        test_modes = padded_modes(operators.test_level.grid, modes.dtype)
+        self._eddies = make(modes, operators.filter_width)
+        self._test_eddies = make(test_modes, 2.0 * operators.filter_width)
+        self._test_advection = Advection(test_modes)
+        narrow = self._test_eddies.modes
+        response = np.exp(-narrow.k_squared * (3.0 * operators.filter_width**2 / 24.0))
+        self._response = _doubled(response * narrow.mask, modes.dtype)
+        weights = narrow.hermitian_weights * narrow.inverse_k_squared
+        self._weights = _doubled(weights, modes.dtype)
+        self._test_vorticity = np.zeros(test_modes.shape, modes.complex_dtype)
+        self._test_advected = np.zeros_like(self._test_vorticity)
+        self._resolved, self._modelled = (
+            np.zeros(narrow.shape, modes.complex_dtype) for _ in range(2)
+        )
+
+    def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
+        """Add the forcing to `out`, which holds the advection of the vorticity."""
+        forcing_hat = self._eddies(vorticity_hat)
+        coefficient = self.coefficient(vorticity_hat, out, forcing_hat)
+        if coefficient > 0.0:
+            self._eddies.add(coefficient, forcing_hat, out)
+
+    def coefficient(
+        self, vorticity_hat: FieldHat, advection_hat: FieldHat, forcing_hat: FieldHat
+    ) -> float:
+        """Return c."""
+        self._filter(vorticity_hat, self._test_vorticity)
+        self._test_advection(self._test_vorticity, self._test_advected)
+        test_forcing_hat = self._test_eddies(self._test_vorticity)
+        self._filter(advection_hat, self._resolved)
+        self._filter(forcing_hat, self._modelled)
+        for rows in self._test_eddies.halves:
+            self._resolved[rows] -= self._test_advected[rows]
+        np.subtract(test_forcing_hat, self._modelled, out=self._modelled)
+        modelled = self._modelled.view(self._weights.dtype)
+        weighted = (modelled * self._weights).ravel()
+        numerator = float(weighted @ self._resolved.view(self._weights.dtype).ravel())
+        if not numerator > 0.0:
+            return 0.0
+        return numerator / float(weighted @ modelled.ravel())
+
+    def _filter(self, field_hat: FieldHat, out: FieldHat) -> None:
+        """Write the test-filtered coefficients; layouts differ in their middle rows.
+
+        The factors are real: coefficients are multiplied as plain real numbers.
+        """
+        real, columns = self._weights.dtype, self._response.shape[1] // 2
+        for rows in self._test_eddies.halves:
+            np.multiply(
+                field_hat[rows, :columns].view(real),
+                self._response[rows],
+                out=out[rows].view(real),
             )
 
-    def operators(self, num_points: tuple[int, int]) -> SpectralOperators:
-        """Return the operators on a grid of this domain."""
-        return _operators(num_points, self.lengths, self.filter_width)
+
+def _doubled(table: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.floating]:
+    return np.repeat(table, 2, axis=1).astype(dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoClosure(ClassicClosure):
-    """No subgrid forcing: `Pi = 0`.
+class PlannedJacobians:
+    """Add `-sum_n J(c_n psi, c_n w)` for derivatives with symbols c_n."""
 
-    The floor of every comparison. Unlike `closure=None`, which makes a DNS with a third
-    of its wavenumbers cut off, this is an LES on all wavenumbers below Nyquist.
+    def __init__(self, modes: Modes, derivatives: Sequence[Derivative]) -> None:
+        self._symbols = [symbol.astype(modes.complex_dtype) for symbol in derivatives]
+        self._advection = Advection(modes)
+        self._field = np.zeros(modes.shape, modes.complex_dtype)
+        self._advected = np.empty_like(self._field)
 
-    Example:
-        >>> import numpy as np
-        >>> fields = np.ones((2, 8, 8))
-        >>> NoClosure()(*fields).any()
-        np.False_
-    """
-
-    # The flow may have layers, unlike that of a formula for one plane.
-    any_layers: ClassVar[bool] = True
-
-    def forcing_hat(
-        self, vorticity_hat: FieldHat, operators: SpectralOperators
-    ) -> FieldHat:
-        """Return zeros."""
-        return 0.0 * vorticity_hat
-
-    def on(self, modes: Modes) -> AddForcing:
-        """Return a function that does nothing."""
-        return lambda vorticity_hat, out: None
-
-
-@lru_cache(maxsize=16)
-def _operators(
-    num_points: tuple[int, int],
-    lengths: tuple[float, float],
-    filter_width: float | None,
-) -> SpectralOperators:
-    grid = Grid(num_points, lengths)
-    return SpectralOperators(grid, filter_width or default_width(grid))
+    def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
+        """Add the forcing to `out`."""
+        for symbol in self._symbols:
+            np.multiply(symbol, vorticity_hat, out=self._field)
+            self._advection(self._field, self._advected)
+            out += self._advected

@@ -29,9 +29,9 @@ from turbulence_data.solver.jax._advection import (
     advection_tables,
     from_physical,
     layout_of,
+    subgrid_forcing,
     velocity,
 )
-from turbulence_data.solver.jax._closures import subgrid_forcing
 
 _logger = logging.getLogger(__name__)
 _KEPT_PROGRAMS = 32
