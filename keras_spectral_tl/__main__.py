@@ -7,6 +7,7 @@ stderr says what; 3 a fault of the program; 130 interrupted.
 import argparse
 import contextlib
 import importlib.metadata
+import inspect
 import json
 import logging
 import os
@@ -16,14 +17,16 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from keras_spectral_tl.cli import forecast, report, retrain, score, spectra
+from keras_spectral_tl.cli._choosing import Forecast, Score
+from keras_spectral_tl.cli._retraining import Retrain
+from keras_spectral_tl.cli._showing import Report, Spectra
 
-_COMMANDS = {
-    "forecast": forecast,
-    "score": score,
-    "retrain": retrain,
-    "spectra": spectra,
-    "report": report,
+_COMMANDS: dict[str, Any] = {
+    "forecast": Forecast(),
+    "score": Score(),
+    "retrain": Retrain(),
+    "spectra": Spectra(),
+    "report": Report(),
 }
 _EXPECTED = (
     FloatingPointError,
@@ -53,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
         one = commands.add_parser(
             name,
             help=(command.__doc__ or "").split("\n")[0],
-            description=command.__doc__,
-            epilog=f"example:\n  python -m keras_spectral_tl {command.EXAMPLE}",
+            description=inspect.getdoc(command),
+            epilog=f"example:\n  python -m keras_spectral_tl {command.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(one)

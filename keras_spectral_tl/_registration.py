@@ -17,33 +17,24 @@ from typing import Any
 
 PACKAGE = "keras_spectral_tl"
 
-# Registered name -> subpackage and the public name in it whose import registers it.
-HOMES = {
-    "LESStep": ("layers", "LESStep"),
-    "PatternCorrelation": ("metrics", "PatternCorrelation"),
-    "PeriodicConv2D": ("layers", "PeriodicConv2D"),
-    "PeriodicPadding1D": ("layers", "PeriodicPadding1D"),
-    "PeriodicPadding2D": ("layers", "PeriodicPadding2D"),
-    "PeriodicPadding3D": ("layers", "PeriodicPadding3D"),
-    "RadialSpectrum2D": ("layers", "RadialSpectrum2D"),
-    "RelativeRMSE": ("metrics", "RelativeRMSE"),
-    "ScalarGain": ("freezing", "OutputGain"),
-    "ScaledConv1D": ("freezing", "ChannelGainsOf"),
-    "ScaledConv2D": ("freezing", "ChannelGainsOf"),
-    "ScaledConv3D": ("freezing", "ChannelGainsOf"),
-    "ScaledDense": ("freezing", "ChannelGainsOf"),
-    "ScaledPeriodicConv2D": ("freezing", "ChannelGainsOf"),
-    "ScaledSchedule": ("transfer", "LearningRates"),
-    "SpectralLoss": ("losses", "SpectralLoss"),
-    "WeightedMeanSquaredError": ("losses", "WeightedMeanSquaredError"),
-    "SpectrumRMSE": ("metrics", "SpectrumRMSE"),
-    "TransferCorrelation": ("metrics", "TransferCorrelation"),
-    "UnrolledLES": ("layers", "UnrolledLES"),
+# Subpackage -> registered names of its classes, which its import registers.
+_CLASSES = {
+    "freezing": (
+        *("ScalarGain", "ScaledConv1D", "ScaledConv2D", "ScaledConv3D"),
+        *("ScaledDense", "ScaledPeriodicConv2D"),
+    ),
+    "layers": (
+        *("LESStep", "PeriodicConv2D", "PeriodicPadding1D", "PeriodicPadding2D"),
+        *("PeriodicPadding3D", "RadialSpectrum2D", "UnrolledLES"),
+    ),
+    "losses": ("SpectralLoss", "WeightedMeanSquaredError"),
+    "metrics": (
+        *("PatternCorrelation", "RelativeRMSE", "SpectrumRMSE", "TransferCorrelation"),
+    ),
+    "transfer": ("ScaledSchedule",),
 }
-FUNCTIONS = {
-    "squared_log_ratio": ("losses", "squared_log_ratio"),
-    "squared_relative_error": ("losses", "squared_relative_error"),
-}
+HOMES = {name: package for package, names in _CLASSES.items() for name in names}
+FUNCTIONS = {"squared_log_ratio": "losses", "squared_relative_error": "losses"}
 
 
 class StandIn:
@@ -54,8 +45,7 @@ class StandIn:
 
     def from_config(self, config: dict[str, Any]) -> Any:
         """Return the instance of the real class that the configuration describes."""
-        package, public = HOMES[self.name]
-        getattr(importlib.import_module(f"{PACKAGE}.{package}"), public)
+        importlib.import_module(f"{PACKAGE}.{HOMES[self.name]}")
         # Not get_registered_object: while Keras loads, it sees a copy made before.
         known = importlib.import_module("keras").saving.get_custom_objects()
         return known[f"{PACKAGE}>{self.name}"].from_config(config)
@@ -113,8 +103,7 @@ def register_stand_ins() -> None:
 
 def _function(name: str) -> Any:
     def call(*arguments: Any) -> Any:
-        module, public = FUNCTIONS[name]
-        real = getattr(importlib.import_module(f"{PACKAGE}.{module}"), public)
-        return real(*arguments)
+        module = importlib.import_module(f"{PACKAGE}.{FUNCTIONS[name]}")
+        return getattr(module, name)(*arguments)
 
     return call

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import math
@@ -27,47 +28,29 @@ if TYPE_CHECKING:
 _OWNERS = {"test": "target"}  # whose statistics normalize a system, if not its own
 
 
-def whole(at_least: int) -> Callable[[str], int]:
-    """Return a type of argument: whole numbers from `at_least` on."""
+def _number(
+    kind: Callable[[str], Any], fits: Callable[[Any], bool], expected: str
+) -> Callable[[str], Any]:
+    """Return a type of argument: numbers of a kind that fit."""
 
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = at_least - 1
-        if value < at_least:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number of at least {at_least}; received {text!r}"
-            )
-        return value
+    def number(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if fits(value):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {expected}; received {text!r}")
 
     return number
 
 
-def positive(text: str) -> float:
-    """Return a finite number above 0, as a type of argument."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(
-            f"expected a number above 0; received {text!r}"
-        )
-    return value
+def whole(at_least: int) -> Callable[[str], int]:
+    """Return a type of argument: whole numbers from `at_least` on."""
+    expected = f"a whole number of at least {at_least}"
+    return _number(int, lambda value: value >= at_least, expected)
 
 
-def fraction(text: str) -> float:
-    """Return a number from 0 to 1, as a type of argument."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(
-            f"expected a number from 0 to 1; received {text!r}"
-        )
-    return value
+positive = _number(float, lambda value: 0.0 < value < math.inf, "a number above 0")
+fraction = _number(float, lambda value: 0.0 <= value <= 1.0, "a number from 0 to 1")
 
 
 class _Renamed(argparse.Action):

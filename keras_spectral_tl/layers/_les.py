@@ -343,22 +343,15 @@ def _resized(pair: Pair, points: tuple[int, int]) -> Pair:
 
 
 def _along(part: Tensor, axis: int, size: int) -> Tensor:
-    kept = (min(int(part.shape[axis]), size) - 1) // 2
-    low, high = _ends(part, axis, kept)
-    return _joined(low, high, axis, size - 2 * kept - 1)
+    length = int(part.shape[axis])
+    kept = (min(length, size) - 1) // 2
 
+    def cut(start: int, stop: int) -> Tensor:
+        return part[(slice(None),) * axis + (slice(start, stop),)]
 
-def _ends(part: Tensor, axis: int, kept: int) -> Pair:
-    whole = slice(None)
-    low = [whole, whole, whole]
-    high = [whole, whole, whole]
-    low[axis] = slice(0, kept + 1)
-    high[axis] = slice(int(part.shape[axis]) - kept, None)
-    return part[tuple(low)], part[tuple(high)]
-
-
-def _joined(low: Tensor, high: Tensor, axis: int, gap: int) -> Tensor:
+    low, high = cut(0, kept + 1), cut(length - kept, length)
     shape = [1, 1, 1]
-    shape[axis] = gap
-    middle = ops.zeros_like(ops.take(low, [0], axis=axis)) * ops.zeros(shape, "float32")
-    return ops.concatenate([low, middle, high] if gap else [low, high], axis=axis)
+    shape[axis] = size - 2 * kept - 1
+    middle = ops.zeros_like(cut(0, 1)) * ops.zeros(shape, "float32")
+    pieces = [low, middle, high] if shape[axis] else [low, high]
+    return ops.concatenate(pieces, axis=axis)

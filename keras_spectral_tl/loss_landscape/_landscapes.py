@@ -25,13 +25,11 @@ class HessianEnds(Result):
         largest: (count,) the largest eigenvalues, falling.
         vectors: (parameters, count) their eigenvectors, of norm 1.
         smallest: The smallest (most negative) eigenvalue.
-        num_products: Hessian products that it took.
     """
 
     largest: Array
     vectors: Array
     smallest: float
-    num_products: int
 
     @property
     def negative_share(self) -> float:
@@ -51,11 +49,9 @@ def hessian_ends(
     seed: int,
 ) -> HessianEnds:
     """Compute the ends of ``D H D`` from `product`, v -> H v; D has `scales` on it."""
-    number, calls = len(scales), 0
+    number = len(scales)
 
     def scaled(vector: Array) -> Array:
-        nonlocal calls
-        calls += 1
         # Of length 1: the loss may be huge or tiny, and single precision has an end.
         flat = np.ravel(vector) * scales
         length = float(np.linalg.norm(flat)) or 1.0
@@ -78,7 +74,7 @@ def hessian_ends(
         )
         smallest = top - float(turned[0])
     values, vectors = map(np.ascontiguousarray, (values, vectors))
-    return HessianEnds(values, vectors, smallest, calls)
+    return HessianEnds(values, vectors, smallest)
 
 
 def _largest(

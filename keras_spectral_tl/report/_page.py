@@ -16,13 +16,14 @@ from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import write_bytes
 from keras_spectral_tl._results import percent
 from keras_spectral_tl.plotting._kernels import plot_filters
-from keras_spectral_tl.report._forecast import (
+from keras_spectral_tl.report._study import (
+    Study,
+    channel_names,
     forecast_answer,
     forecast_rows,
     forecast_view,
     number,
 )
-from keras_spectral_tl.report._study import Study, channel_names
 
 _INSTALL = "keras-spectral-tl[report]"
 # Colours that figures are drawn in, and what stands for them in either theme.

@@ -253,7 +253,9 @@ def measured_composition(
     channel_axis = 3 if layout == "channels_last" else 1
     channels, *grid = np.moveaxis(fields, channel_axis, 1).shape[1:]
     chosen = _chosen_shells(wavenumbers, tuple(grid))
-    product = LayerLinearization(_Perturbed.around(model, fields), _SHIFT, batch_size)
+    perturbed = _Perturbed(model)
+    perturbed.build(fields.shape)
+    product = LayerLinearization(perturbed, _SHIFT, batch_size)
     rng = np.random.default_rng(seed)
 
     def energies(channel: int, wavenumber: int) -> Array:
@@ -335,13 +337,6 @@ class _Perturbed(keras.Model):
         super().__init__(name="perturbed")
         self.shift = _Shift(name=_SHIFT, dtype="float32")
         self.model = model
-
-    @classmethod
-    def around(cls, model: keras.Model, fields: NDArray[Any]) -> "_Perturbed":
-        """The model, built for samples like these."""
-        perturbed = cls(model)
-        perturbed.build(fields.shape)
-        return perturbed
 
     def build(self, input_shape: Sequence[int]) -> None:
         self.shift.build(input_shape)

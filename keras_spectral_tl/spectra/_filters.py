@@ -1,6 +1,6 @@
 """Principal filters of kernels: the few patterns that many kernels are made of."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
@@ -127,9 +127,36 @@ class PrincipalFilters(Result):
             >>> round(float(shares.effects[0]), 3)
             1.0
         """
-        networks = {"before": before, "after": after}
-        settings = (numbers, metric, batch_size)
-        return _effects(self, networks, layer, data, *settings)
+        network = copy_model(after)
+        target = layers_with_weights(network)[select_layers(network, layer).names[0]]
+        base = low_rank_base(target)
+        variable = target.kernel if base is None else base
+        first = _of_layer(before, layer)[0]
+        if not isinstance(variable, keras.Variable) or variable.shape != first.shape:
+            raise ValueError(
+                f"Expected a layer with a kernel of its own, such as Conv2D. Received "
+                f"{target.name!r} ({type(target).__name__})."
+            )
+        # Beside a low-rank update, which stays, the base is what is left of the kernel.
+        update = _of_layer(after, layer)[0] - to_numpy(variable)
+        x, y = np.asarray(data[0]), np.asarray(data[1])
+
+        def score(model: keras.Model) -> float:
+            return float(metric(y, predicted(model, x, batch_size)))
+
+        scores = []
+        for number in numbers:
+            some = self.kernels(min(number, len(self.filters)))
+            variable.assign(first + some - update)
+            scores.append(score(network))
+        low, high = score(before), score(after)
+        if not high > low:
+            raise ValueError(
+                f"The change gains nothing on these data, so there is nothing to share:"
+                f" {low:.4g} before, {high:.4g} after."
+            )
+        effects = (np.array(scores) - low) / (high - low)
+        return FilterEffects(np.array(numbers), np.array(scores), effects, low, high)
 
     def consistency(
         self,
@@ -425,45 +452,3 @@ def _found(
         if isinstance(values, np.ndarray)
     }
     return replace(found, **kept)
-
-
-def _effects(
-    found: PrincipalFilters,
-    networks: Mapping[str, keras.Model],
-    layer: Selector,
-    data: tuple[ArrayLike, ArrayLike],
-    numbers: Sequence[int],
-    metric: Callable[[Any, Any], float],
-    batch_size: int,
-) -> FilterEffects:
-    before, after = networks["before"], networks["after"]
-    network = copy_model(after)
-    target = layers_with_weights(network)[select_layers(network, layer).names[0]]
-    base = low_rank_base(target)
-    variable = target.kernel if base is None else base
-    first = _of_layer(before, layer)[0]
-    if not isinstance(variable, keras.Variable) or variable.shape != first.shape:
-        raise ValueError(
-            f"Expected a layer with a kernel of its own, such as Conv2D. Received "
-            f"{target.name!r} ({type(target).__name__})."
-        )
-    # Beside a low-rank update, which stays, the base is what is left of the kernel.
-    update = _of_layer(after, layer)[0] - to_numpy(variable)
-    x, y = np.asarray(data[0]), np.asarray(data[1])
-
-    def score(model: keras.Model) -> float:
-        return float(metric(y, predicted(model, x, batch_size)))
-
-    scores = []
-    for number in numbers:
-        some = found.kernels(min(number, len(found.filters)))
-        variable.assign(first + some - update)
-        scores.append(score(network))
-    low, high = score(before), score(after)
-    if not high > low:
-        raise ValueError(
-            f"The change gains nothing on these data, so there is nothing to share: "
-            f"{low:.4g} before, {high:.4g} after."
-        )
-    effects = (np.array(scores) - low) / (high - low)
-    return FilterEffects(np.array(numbers), np.array(scores), effects, low, high)

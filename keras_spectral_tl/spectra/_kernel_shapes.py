@@ -24,17 +24,6 @@ from keras_spectral_tl.spectra._convolutions import (
 from keras_spectral_tl.spectra._gabor import explained_shares
 
 KERNEL_CLASSES = ("low-pass", "band-pass", "high-pass", "all-pass", "unstructured")
-
-FILTER_CLASSES = (
-    "low-pass",
-    "gradient",
-    "Gabor",
-    "saddle",
-    "Laplacian",
-    "high-pass",
-    "all-pass",
-    "unstructured",
-)
 # Of |F| and |k|^2 over the zone: 0.98 for the Laplacian of five points, 0.8 for a
 # Gaussian that is chequered.
 _LAPLACIAN_COSINE = 0.9

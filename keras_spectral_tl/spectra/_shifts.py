@@ -318,8 +318,6 @@ def change_consistency(
         (True, 0.001)
     """
     first, second = (real_array("kernels", kernels) for kernels in (before, after))
-    shells = np.arange(1, last_complete_shell(*num_points) + 1)
-    wanted = real_array("difference", difference)[1 : len(shells) + 1]
     if first.shape != second.shape or first.ndim < 2:
         raise ValueError(
             "Expected two stacks (kernels, *size) of one shape. Received "
@@ -327,7 +325,7 @@ def change_consistency(
         )
     if np.array_equal(first, second):
         raise ValueError("The kernels did not change: there is nothing to compare.")
-    _check(wanted, shells, degree)
+    compare = _Comparison.of(first, difference, num_points, degree)
     start = first.reshape(len(first), -1)
     change = second.reshape(len(second), -1) - start
     lengths = np.linalg.norm(change, axis=1, keepdims=True)
@@ -339,8 +337,6 @@ def change_consistency(
         drawn = rng.standard_normal(change.shape)
         return gram(drawn * lengths / np.linalg.norm(drawn, axis=1, keepdims=True))
 
-    forms = _shell_forms(first.shape[1:], num_points)[shells]
-    compare = _Comparison(shells, forms, start.T @ start, wanted, degree)
     return compare.result(gram(change), draw, num_draws, seed)
 
 
@@ -354,21 +350,11 @@ def filter_consistency(
 ) -> tuple[ChangeConsistency, ...]:
     """Return what `change_consistency` says of each filter of a change by itself.
 
-    Args:
-        kernels: (kernels, *size) before the change.
-        change: Its filters (r, *size) and their coefficients (r, kernels).
-        difference: As for `change_consistency`.
-        num_points: Points of the grid along each axis.
-        degree: As for `change_consistency`.
-        seed: Of 999 random filters for each, of its norm and with its coefficients.
+    The change is its filters (r, *size) and their coefficients (r, kernels); there are
+    999 random filters for each, of its norm and with its coefficients.
     """
-    shells = np.arange(1, last_complete_shell(*num_points) + 1)
-    wanted = real_array("difference", difference)[1 : len(shells) + 1]
-    _check(wanted, shells, degree)
-    start = kernels.reshape(len(kernels), -1)
-    power = start.T @ start
-    forms = _shell_forms(kernels.shape[1:], num_points)[shells]
-    compare = _Comparison(shells, forms, power, wanted, degree)
+    compare = _Comparison.of(kernels, difference, num_points, degree)
+    start, power = kernels.reshape(len(kernels), -1), compare.power
 
     def result(pattern: Array, its: Array, seed: int) -> ChangeConsistency:
         beside, length = start.T @ its, float(its @ its)
@@ -406,6 +392,28 @@ class _Comparison:
     wanted: Array
     degree: int
 
+    @classmethod
+    def of(
+        cls, kernels: Array, difference: ArrayLike, num_points: Grid, degree: int
+    ) -> "_Comparison":
+        """Return the comparison of kernels (kernels, *size) with a difference."""
+        shells = np.arange(1, last_complete_shell(*num_points) + 1)
+        wanted = real_array("difference", difference)[1 : len(shells) + 1]
+        whole_number("degree", degree, 0, len(shells) - 2)
+        if len(wanted) < len(shells) or not np.isfinite(wanted).all():
+            raise ValueError(
+                f"The difference must be finite at k = 1 .. {len(shells)}. Received "
+                f"{wanted.tolist()} there."
+            )
+        if np.ptp(wanted) == 0:
+            raise ValueError(
+                "The difference is the same at every wavenumber, a gain: it has no "
+                f"shape that a change could follow. Received {wanted[0]} throughout."
+            )
+        start = kernels.reshape(len(kernels), -1)
+        forms = _shell_forms(kernels.shape[1:], num_points)[shells]
+        return cls(shells, forms, start.T @ start, wanted, degree)
+
     def result(
         self,
         after: Array,
@@ -436,20 +444,6 @@ class _Comparison:
             observed,
             float(stats.spearmanr(rest(observed), weights).statistic),
             (1 + reached) / (1 + num_draws),
-        )
-
-
-def _check(wanted: Array, shells: NDArray[np.intp], degree: int) -> None:
-    whole_number("degree", degree, 0, len(shells) - 2)
-    if len(wanted) < len(shells) or not np.isfinite(wanted).all():
-        raise ValueError(
-            f"The difference must be finite at k = 1 .. {len(shells)}. Received "
-            f"{wanted.tolist()} there."
-        )
-    if np.ptp(wanted) == 0:
-        raise ValueError(
-            "The difference is the same at every wavenumber, a gain: it has no shape "
-            f"that a change could follow. Received {wanted[0]} throughout."
         )
 
 

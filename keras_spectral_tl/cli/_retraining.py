@@ -1,10 +1,4 @@
-"""Retrain chosen layers of a network on a target system; the rest stays bit for bit.
-
-Without --layers, the way of --arm, else the best one, is retrained that `forecast` has
-found in RUN_DIR, with its learning rate and steps; without a forecast, what `score` has
-recommended there. Exit code 1 if that is nothing. With --sweep every layer is retrained
-in turn as well, which checks the scores; a sweep that was stopped goes on.
-"""
+"""The command that retrains layers, and the sweep that checks the scores."""
 
 import argparse
 import dataclasses
@@ -26,111 +20,124 @@ from keras_spectral_tl.cli._inputs import (
 )
 from keras_spectral_tl.cli._samples import DATA, quiet
 
-EXAMPLE = (
-    "retrain base.keras --target target.npz --test test.npz --layers conv_2 "
-    "--epochs 60 --out runs/mine"
-)
 _OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
 _TESTED = "target test samples"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the network, the samples, what to train and how."""
-    add_model(parser)
-    parser.add_argument("--target", required=True, metavar="DATA", help=DATA)
-    parser.add_argument(
-        "--test", metavar="DATA", help="target samples to test with (default: none)"
-    )
-    parser.add_argument(
-        "--base",
-        metavar="DATA",
-        help="base samples, for the spectra of a report and --normalize base",
-    )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--layers", nargs="+", metavar="NAME", help="layers to retrain together"
-    )
-    what.add_argument(
-        "--arm",
-        metavar="LABEL",
-        help='a way to retrain of the forecast in RUN_DIR, such as "all layers"',
-    )
-    parser.add_argument(
-        "--sweep", action="store_true", help="retrain every layer in turn; needs --test"
-    )
-    add_recipe(parser, "that of the forecast, else ")
-    parser.add_argument(
-        "--loss",
-        default="mean_squared_error",
-        metavar="NAME",
-        help="of Keras, or registered by --import (default: mean_squared_error)",
-    )
-    add_reading(parser)
-    add_out(parser, "retrained/model.keras and what a report shows", required=True)
+class Retrain:
+    """Retrain chosen layers on a target system; the rest stays bit for bit.
 
+    Without --layers, the way of --arm, else the best one, is retrained that `forecast`
+    has found in RUN_DIR, with its learning rate and steps; without a forecast, what
+    `score` has recommended there. Exit code 1 if that is nothing. With --sweep every
+    layer is retrained in turn as well, which checks the scores; a sweep that was
+    stopped goes on.
+    """
 
-def run(options: argparse.Namespace) -> tuple[int, Any]:
-    """Retrain, test, and keep what a report shows."""
-    from keras_spectral_tl.cli import _folder
+    example = (
+        "retrain base.keras --target target.npz --test test.npz --layers conv_2 "
+        "--epochs 60 --out runs/mine"
+    )
 
-    if options.sweep and options.test is None:
-        raise ValueError("--sweep compares layers on samples to test with: add --test.")
-    folder = pathlib.Path(_folder.prepared(options.out) or "")
-    _folder.refuse_other_model(folder, options.model)
-    plan = _planned(options, folder)
-    if plan is None:
-        return 1, {"trained": []}
-    model = read_model(options.model, options.modules)
-    systems = read_systems(model, options)
-    record = _folder.model_record(options, model, systems) | {
-        **numbers_of(options, plan.recipe),
-        "loss": options.loss,
-        "arm": plan.label,
-    }
-    _folder.refuse_other_samples(folder, "retrain", record)
-    how = recipe_of(options, plan.recipe) | {
-        "loss": options.loss,
-        "normalization": systems["target"].statistics,
-    }
-    result = _retrained(model, systems["target"], plan, how)
-    result.save(folder / "retrained")
-    parts: dict[str, Any] = {}
-    if options.sweep:
-        parts["sweep"] = _swept(model, systems, how, folder).to_dict()
-    rows = _rows(model, result, systems)
-    parts["a_priori"] = _folder.merged_rows(folder, rows)
-    parts["spectra"] = _folder.merged_spectra(folder, _spectra(model, result, systems))
-    parts["pictures"] = _pictures(model, result, systems)
-    _folder.keep(folder, "retrain", parts, record)
-    known = result.to_dict()
-    return 0, {
-        **{name: known[name] for name in _OUTCOME},
-        "model": str(folder / "retrained" / "model.keras"),
-        "a_priori": rows,
-        "sweep": parts.get("sweep"),
-    }
-
-
-def text(document: Any) -> str:
-    """Return what moved, what that gave, and the sweep, best layer first."""
-    if not document["trained"]:
-        return (
-            "Nothing is recommended, so nothing is retrained; choose with --layers or "
-            "--arm."
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_model(parser)
+        parser.add_argument("--target", required=True, metavar="DATA", help=DATA)
+        parser.add_argument(
+            "--test", metavar="DATA", help="target samples to test with (default: none)"
         )
-    lines = [
-        f"changed: {', '.join(document['changed'])}; "
-        f"{document['num_frozen']:,} other parameters have the same SHA-256 as before"
-    ]
-    lines += [
-        f"{row['network']:24} CC {row['cc']:.4f}  relative RMSE "
-        f"{row['relative_rmse']:.4f}"
-        for row in document["a_priori"]
-    ]
-    if document["sweep"]:
-        lines += ["", *_sweep_lines(document["sweep"], document["trained"]), ""]
-    lines.append(f"network: {document['model']}")
-    return "\n".join(lines)
+        parser.add_argument(
+            "--base",
+            metavar="DATA",
+            help="base samples, for the spectra of a report and --normalize base",
+        )
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument(
+            "--layers", nargs="+", metavar="NAME", help="layers to retrain together"
+        )
+        what.add_argument(
+            "--arm",
+            metavar="LABEL",
+            help='a way to retrain of the forecast in RUN_DIR, such as "all layers"',
+        )
+        parser.add_argument(
+            "--sweep",
+            action="store_true",
+            help="retrain every layer in turn; needs --test",
+        )
+        add_recipe(parser, "that of the forecast, else ")
+        parser.add_argument(
+            "--loss",
+            default="mean_squared_error",
+            metavar="NAME",
+            help="of Keras, or registered by --import (default: mean_squared_error)",
+        )
+        add_reading(parser)
+        add_out(parser, "retrained/model.keras and what a report shows", required=True)
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        from keras_spectral_tl.cli import _folder
+
+        if options.sweep and options.test is None:
+            raise ValueError(
+                "--sweep compares layers on samples to test with: add --test."
+            )
+        folder = pathlib.Path(_folder.prepared(options.out) or "")
+        _folder.refuse_other_model(folder, options.model)
+        plan = _planned(options, folder)
+        if plan is None:
+            return 1, {"trained": []}
+        model = read_model(options.model, options.modules)
+        systems = read_systems(model, options)
+        record = _folder.model_record(options, model, systems) | {
+            **numbers_of(options, plan.recipe),
+            "loss": options.loss,
+            "arm": plan.label,
+        }
+        _folder.refuse_other_samples(folder, "retrain", record)
+        how = recipe_of(options, plan.recipe) | {
+            "loss": options.loss,
+            "normalization": systems["target"].statistics,
+        }
+        result = _retrained(model, systems["target"], plan, how)
+        result.save(folder / "retrained")
+        parts: dict[str, Any] = {}
+        if options.sweep:
+            parts["sweep"] = _swept(model, systems, how, folder).to_dict()
+        rows = _rows(model, result, systems)
+        parts["a_priori"] = _folder.merged_rows(folder, rows)
+        parts["spectra"] = _folder.merged_spectra(
+            folder, _spectra(model, result, systems)
+        )
+        parts["pictures"] = _pictures(model, result, systems)
+        _folder.keep(folder, "retrain", parts, record)
+        known = result.to_dict()
+        return 0, {
+            **{name: known[name] for name in _OUTCOME},
+            "model": str(folder / "retrained" / "model.keras"),
+            "a_priori": rows,
+            "sweep": parts.get("sweep"),
+        }
+
+    def text(self, document: Any) -> str:
+        if not document["trained"]:
+            return (
+                "Nothing is recommended, so nothing is retrained; choose with --layers "
+                "or --arm."
+            )
+        lines = [
+            f"changed: {', '.join(document['changed'])}; "
+            f"{document['num_frozen']:,} other parameters have the same SHA-256 as "
+            "before"
+        ]
+        lines += [
+            f"{row['network']:24} CC {row['cc']:.4f}  relative RMSE "
+            f"{row['relative_rmse']:.4f}"
+            for row in document["a_priori"]
+        ]
+        if document["sweep"]:
+            lines += ["", *_sweep_lines(document["sweep"], document["trained"]), ""]
+        lines.append(f"network: {document['model']}")
+        return "\n".join(lines)
 
 
 def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:

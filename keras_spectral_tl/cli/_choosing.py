@@ -1,0 +1,194 @@
+"""The commands that say what to retrain, before it is done: forecast and score."""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from keras_spectral_tl.cli._inputs import (
+    add_model,
+    add_out,
+    add_reading,
+    add_recipe,
+    fraction,
+    positive,
+    recipe_of,
+    whole,
+)
+from keras_spectral_tl.cli._samples import DATA, read_groups
+
+_EFFORT = ("steps", "epochs", "batch_size", "learning_rate")
+
+
+class Forecast:
+    """Forecast what each way to retrain a network will give, before any retraining.
+
+    Output gain, biases, each layer, several or all of them, new weights: predicted
+    correlation on target samples not seen, skill left on the base system, and the
+    learning rate to use. Exit code 1 where nothing is to be retrained. The network is
+    not changed.
+    """
+
+    example = (
+        "forecast base.keras --base base.npz --target target.npz --num-samples 16 "
+        "--steps 500 --out runs/mine"
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_model(parser)
+        parser.add_argument("--target", required=True, metavar="DATA", help=DATA)
+        parser.add_argument(
+            "--base", metavar="DATA", help="likewise, for the skill left there"
+        )
+        length = parser.add_mutually_exclusive_group()
+        length.add_argument(
+            "--steps",
+            type=whole(1),
+            metavar="N",
+            help="of the retraining; default: 500",
+        )
+        length.add_argument(
+            "--epochs", type=whole(1), metavar="N", help="in place of steps"
+        )
+        parser.add_argument(
+            "--batch-size", type=whole(1), metavar="N", help="default: 8"
+        )
+        parser.add_argument(
+            "--learning-rate",
+            type=positive,
+            metavar="RATE",
+            help="of Adam (default: what suits each way)",
+        )
+        parser.add_argument(
+            "--groups",
+            metavar="NAME",
+            help="array of the target's npz file with a label a sample, such as its "
+            "trajectory: no group is both fitted and tested",
+        )
+        parser.add_argument(
+            "--keep",
+            type=fraction,
+            default=0.0,
+            metavar="SHARE",
+            help="weight of the skill on the base in the choice, 0 to 1; default: 0",
+        )
+        parser.add_argument(
+            "--progress",
+            action="store_true",
+            help="print a line on stderr for each trial",
+        )
+        add_reading(parser)
+        add_out(parser, "forecast.json and what a report shows")
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        from keras_spectral_tl.cli import _folder
+
+        folder, model, systems = _folder.opened(options)
+        groups = None
+        if options.groups is not None:
+            groups = read_groups(options.target, options.groups, options.num_samples)
+        from keras_spectral_tl.scoring import forecast
+
+        parts, found = _folder.base_network(folder, model, systems)
+        chosen = {name: getattr(options, name) for name in _EFFORT}
+        result = forecast(
+            model,
+            systems["base"].data if "base" in systems else None,
+            systems["target"].data,
+            seed=options.seed,
+            groups=groups,
+            keep=options.keep,
+            progress=_told if options.progress else None,
+            **{name: value for name, value in chosen.items() if value is not None},
+        )
+        document = result.to_dict()
+        record = _folder.model_record(options, model, systems)
+        _folder.keep(folder, "forecast", {"forecast": document, **parts}, record)
+        return int(result.recipe is None), {**found, **document}
+
+    def text(self, document: Any) -> str:
+        from keras_spectral_tl.cli import _folder
+
+        lines = [_folder.base_line(document), "", document["reason"], ""]
+        width = max(map(len, ["arm", *document["arms"]]))
+        lines.append(
+            f"{'arm':{width}}  correlation  90 % interval  on the base    weights  rate"
+        )
+        for label, row in document["arms"].items():
+            low, high = row["correlation_low"], row["correlation_high"]
+            base, rate = row["base_correlation"], row["learning_rate"]
+            kept = "-" if base is None or math.isnan(base) else f"{base:.3f}"
+            best = "  <- best" if label == document["best"] else ""
+            lines.append(
+                f"{label:{width}}  {row['correlation']:11.3f}  {low:5.3f} to "
+                f"{high:5.3f}  {kept:>11}  {row['parameters']:9,d}  {rate:.2g}{best}"
+            )
+        return "\n".join(lines)
+
+
+def _told(row: Mapping[str, Any]) -> None:
+    place = f"{row['done']}/{row['total']}"
+    told = f"{place:>7}  {row['arm']}  CC {row['correlation']:.3f}"
+    print(told, file=sys.stderr, flush=True)
+
+
+class Score:
+    """Score the layers of a network for transfer: which one to retrain, and why.
+
+    Before it, the base network is tested on both systems. Exit code 1 where no layer is
+    recommended. The network is not changed.
+    """
+
+    example = (
+        "score base.keras --base base.npz --target target.npz --num-samples 16 "
+        "--out runs/mine"
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_model(parser)
+        parser.add_argument("--base", required=True, metavar="DATA", help=DATA)
+        parser.add_argument("--target", required=True, metavar="DATA", help="likewise")
+        add_recipe(parser)
+        add_reading(parser)
+        parser.add_argument(
+            "--max-layers",
+            type=whole(1),
+            default=1,
+            metavar="N",
+            help="most layers to recommend; each costs as much as all scores (default: "
+            "1)",
+        )
+        add_out(parser, "scores.json and what a report shows")
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        from keras_spectral_tl.cli import _folder
+
+        folder, model, systems = _folder.opened(options)
+        from keras_spectral_tl.scoring import score_layers
+
+        parts, found = _folder.base_network(folder, model, systems)
+        scores = score_layers(
+            model,
+            systems["base"].data,
+            systems["target"].data,
+            max_layers=options.max_layers,
+            **recipe_of(options),
+        )
+        document = scores.to_dict()
+        record = _folder.model_record(options, model, systems)
+        _folder.keep(folder, "score", {"scores": document, **parts}, record)
+        return int(scores.abstained), {**found, **document}
+
+    def text(self, document: Any) -> str:
+        from keras_spectral_tl.cli import _folder
+
+        scorers = list(document["scores"])
+        width = max(map(len, ["layer", *document["ranking"]]))
+        lines = [_folder.base_line(document), ""]
+        lines += ["layer".ljust(width) + "".join(f"{name:>24}" for name in scorers)]
+        for layer in document["ranking"]:
+            values = "".join(f"{document['scores'][s][layer]:24.4g}" for s in scorers)
+            mark = "  recommended" if layer in document["recommended"] else ""
+            lines.append(layer.ljust(width) + values + mark)
+        return "\n".join([*lines, "", document["reason"]])

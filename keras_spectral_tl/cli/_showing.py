@@ -1,0 +1,113 @@
+"""The commands that show a network or a study: spectra and report."""
+
+import argparse
+from typing import Any
+
+from keras_spectral_tl.cli._inputs import add_model, add_out, add_reading, whole
+from keras_spectral_tl.cli._samples import DATA
+
+
+class Spectra:
+    """Show the spectra of a network: kernels by layer, and activations on samples."""
+
+    example = "spectra base.keras --data target.npz --num-samples 16"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_model(parser)
+        parser.add_argument("--data", metavar="DATA", help=DATA)
+        parser.add_argument(
+            "--num-points",
+            type=whole(2),
+            metavar="N",
+            help="grid that kernels are padded to (default: that of the network's "
+            "inputs)",
+        )
+        add_reading(parser, "of these", base=False)
+        add_out(parser, "spectra.json")
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        from keras_spectral_tl.cli import _folder
+
+        folder, model, systems = _folder.opened(options)
+        from keras_spectral_tl.report import spectra_record
+
+        runs = {system.source: (model, system.data[0]) for system in systems.values()}
+        found = spectra_record({options.model: model}, runs, options.num_points)
+        missing = {"kernels", *(["activations"] if runs else [])} - found.keys()
+        if not found:
+            raise ValueError(
+                f"{options.model} has no convolution, so it has no spectra of kernels; "
+                "pass fields (samples, nx, ny, channels) with --data for those of "
+                "activations."
+            )
+        if missing:
+            names = ", ".join(sorted(missing))
+            print(f"note: no spectra of {names}, which need layers of 2-D fields.")
+        record = _folder.model_record(options, model, systems)
+        _folder.keep(
+            folder,
+            "spectra",
+            {"spectra": _folder.merged_spectra(folder, found)},
+            record,
+        )
+        return 0, found
+
+    def text(self, document: Any) -> str:
+        lines = []
+        for kind, layers in document.items():
+            width = max(map(len, ["layer", *layers]))
+            lines += [
+                "",
+                f"{kind} (k: wavenumber; up to N/√2 in the corners of a grid)",
+            ]
+            lines.append(
+                f"{'layer':{width}}  {'peak k':>6}  {'mean, k <= peak':>15}  "
+                f"{'mean, k > peak':>14}"
+            )
+            for layer, curves in layers.items():
+                for values in curves.values():
+                    peak = max(range(len(values)), key=values.__getitem__)
+                    below, above = _mean(values[: peak + 1]), _mean(values[peak + 1 :])
+                    lines.append(
+                        f"{layer:{width}}  {peak:6d}  {below:15.4g}  {above:14.4g}"
+                    )
+        return "\n".join(lines[1:])
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+class Report:
+    """Show what a folder holds of a study as one HTML page, which needs no network.
+
+    Parts that are not there are said to be missing.
+    """
+
+    example = "report runs/demo"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "folder",
+            metavar="RUN_DIR",
+            help="what score, retrain or `make demo` wrote to",
+        )
+        parser.add_argument(
+            "--out", metavar="FILE", help="page to write (default: RUN_DIR/report.html)"
+        )
+
+    def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        from keras_spectral_tl.report import Study, write_report
+
+        study = Study.read(options.folder)
+        path = write_report(study, options.out or f"{options.folder}/report.html")
+        return 0, {
+            "page": str(path),
+            "bytes": path.stat().st_size,
+            "missing": list(study.missing),
+        }
+
+    def text(self, document: Any) -> str:
+        lacks = ", ".join(document["missing"]) or "nothing"
+        size = document["bytes"] / 1e3
+        return f"{document['page']} ({size:.0f} kB); missing: {lacks}"
