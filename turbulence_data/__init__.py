@@ -29,7 +29,7 @@ _HOME = {
     "RingForcing": "solver._forcing",
     "Simulation": "solver._simulation",
     "SimulationDivergedError": "solver._simulation",
-    "State": "solver._engine",
+    "State": "solver._equation",
     "SteadyForcing": "solver._forcing",
     "TrajectoryFailedError": "generation._pool",
     "TurbulenceConfig": "flows",

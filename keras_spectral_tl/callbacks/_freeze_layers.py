@@ -19,8 +19,12 @@ from keras_spectral_tl._graph.layers import (
 from keras_spectral_tl._keras_internals import initial_epoch, own_statistics
 from keras_spectral_tl.callbacks import _freeze_schedules as freeze_schedules
 from keras_spectral_tl.callbacks._checked_backup import SavedSchedule
-from keras_spectral_tl.freezing._changes import hash_of, set_trainable
-from keras_spectral_tl.freezing._flags import TrainableFlags, trainable_choice
+from keras_spectral_tl.freezing._changes import (
+    TrainableFlags,
+    hash_of,
+    set_trainable,
+    trainable_choice,
+)
 
 _STATE = "freeze_layers_state"  # attribute of the optimizer during the fit
 _OWN = freeze_schedules.OWN_FLAGS

@@ -1,4 +1,4 @@
-"""SHA-256 of weights; freezing and unfreezing layers, with a record of what changed."""
+"""SHA-256 of weights; flags, frozen and thawed, with a record of what changed."""
 
 import contextlib
 import dataclasses
@@ -8,18 +8,25 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 
-from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
-from keras_spectral_tl._keras_internals import drop_compiled_functions
-from keras_spectral_tl.freezing._flags import (
-    Choice,
-    TrainableFlags,
-    switch,
-    trainable_choice,
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    fetch,
+    own_weights,
+    parents_first,
+)
+from keras_spectral_tl._keras_internals import (
+    drop_compiled_functions,
+    own_statistics,
+    own_trainable_variables,
+    sublayers,
 )
 from keras_spectral_tl.freezing._selection import (
+    Choice,
     LayerSelection,
     Selector,
     choose,
+    note,
+    remember,
     select_layers,
 )
 
@@ -86,6 +93,78 @@ def hash_of(weights: Iterable[keras.Variable]) -> str:
 
 def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
     return layers if isinstance(layers, ModelLayers) else ModelLayers.of(layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainableFlags:
+    """Every `trainable` flag of a model at one moment, to be put back exactly."""
+
+    layers: tuple[tuple[keras.Layer, bool], ...]
+    variables: tuple[tuple[keras.Variable, bool], ...]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "TrainableFlags":
+        """Read the flags of all layers and weights of `model`."""
+        layers = parents_first(model)
+        weights = [v for layer in layers for v in own_weights(layer)]
+        return cls(
+            layers=tuple((layer, layer.trainable) for layer in layers),
+            variables=tuple((weight, weight.trainable) for weight in weights),
+        )
+
+    def restore(self) -> None:
+        """Write the flags back: containers, then what is in them, then weights."""
+        for layer, flag in self.layers:
+            layer.trainable = flag
+        for variable, flag in self.variables:
+            variable.trainable = flag
+
+
+def trainable_choice(named: ModelLayers) -> Choice:
+    """Return what training would change now: paths of weights by layer.
+
+    A layer without trainable weights (statistics only), and one whose scale and shift
+    are frozen one by one, counts by its flag: its statistics move.
+    """
+    active = {id(variable) for variable in named.model.trainable_weights}
+    choice: Choice = {}
+    for name, layer in named.layers.items():
+        own = own_trainable_variables(layer)
+        inside = named.weights_of(name)
+        moving = tuple(path for path, v in inside.items() if id(v) in active)
+        leaf = not sublayers(layer)
+        by_flag = not own or (leaf and bool(own_statistics(layer)))
+        if moving or (by_flag and layer.trainable):
+            choice[name] = moving
+    return choice
+
+
+def switch(named: ModelLayers, choice: Choice) -> None:
+    """Make exactly the chosen weights trainable.
+
+    A container that holds weights beside sublayers is switched weight by weight, since
+    its flag would switch the sublayers too. A layer with any chosen weight runs in
+    training mode, every other one in inference mode. A weight that several layers share
+    trains if it is chosen in one of them.
+    """
+    running = {id(named.layers[name]) for name in choice}
+    training = {id(named.weights[path]) for paths in choice.values() for path in paths}
+    layers = parents_first(named.model)
+    for layer in layers:
+        if sublayers(layer):
+            inside = {id(inner) for inner in parents_first(layer)}
+            if inside & running and not layer.trainable:
+                layer.trainable = True
+        elif own_weights(layer) and (layer.trainable != (id(layer) in running)):
+            if layer.trainable:
+                remember(layer)
+            layer.trainable = id(layer) in running
+    for layer in layers:
+        for variable in own_trainable_variables(layer):
+            wanted = id(variable) in training
+            if variable.trainable != wanted:
+                variable.trainable = wanted
+                note(layer, variable, frozen=layer.trainable and not wanted)
 
 
 @dataclasses.dataclass(frozen=True)

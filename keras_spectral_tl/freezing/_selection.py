@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,14 +23,17 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
 )
 from keras_spectral_tl._keras_internals import (
+    low_rank_base,
     own_statistics,
     own_trainable_variables,
     sublayers,
 )
-from keras_spectral_tl.freezing._flags import Choice, held_weights
 from keras_spectral_tl.freezing._parts import Depth, Part
 
 _CONVOLUTIONS = (*PLAIN, *DEPTHWISE, *SEPARABLE)
+
+Choice = dict[str, tuple[str, ...]]
+"""Layer name -> paths of those of its weights that are to train."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -408,3 +412,44 @@ def _as_predicate(
 
 def _inside(containers: Sequence[keras.Layer]) -> set[int]:
     return {id(layer) for container in containers for layer in parents_first(container)}
+
+
+# Freezing a layer overwrites the flags of its weights, in Keras. Which of them were
+# frozen one by one before is kept here as long as the layer lives, so that unfreezing
+# does not thaw the kernel beside a low-rank update or a weight that the user froze.
+# Places among a layer's own trainable weights: frozen by the user when the layer was
+# frozen here; and frozen by functions of this package, weight by weight.
+_BY_USER: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
+_BY_US: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
+
+
+def held_weights(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the weights that unfreezing the whole layer leaves frozen."""
+    own = own_trainable_variables(layer)
+    base = low_rank_base(layer)
+    if layer.trainable:
+        ours = _BY_US.get(layer, ())
+        places = {i for i, v in enumerate(own) if not v.trainable and i not in ours}
+    else:
+        places = _BY_USER.get(layer, set())
+    if len(places) == len(own):
+        places = set()  # frozen as a whole, one by one
+    return [v for i, v in enumerate(own) if i in places or v is base]
+
+
+def remember(layer: keras.Layer) -> None:
+    """Note which weights of a layer are frozen one by one, before it is frozen."""
+    held = {id(variable) for variable in held_weights(layer)}
+    own = own_trainable_variables(layer)
+    _BY_USER[layer] = {i for i, v in enumerate(own) if id(v) in held}
+
+
+def note(layer: keras.Layer, variable: keras.Variable, frozen: bool) -> None:
+    """Note that a weight was frozen here by itself, or is not any more."""
+    own = own_trainable_variables(layer)
+    place = next(i for i, v in enumerate(own) if v is variable)
+    ours = _BY_US.setdefault(layer, set())
+    if frozen:
+        ours.add(place)
+    else:
+        ours.discard(place)

@@ -13,8 +13,7 @@ from keras_spectral_tl import freezing, models
 from keras_spectral_tl._graph.calls import misfit_of_inputs
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, layers_with_weights
 from keras_spectral_tl._optimizer_state import carry_moments
-from keras_spectral_tl.freezing._changes import layer_hashes, weight_hashes
-from keras_spectral_tl.freezing._flags import switch
+from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
 from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
 from keras_spectral_tl.transfer._loop import check_finite_weights, fit

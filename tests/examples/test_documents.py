@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import keras_spectral_tl.__main__
-import turbulence_data.cli
+import turbulence_data.__main__
 from keras_spectral_tl import metrics
 
 ROOT = Path(__file__).parent.parent.parent
@@ -123,7 +123,7 @@ def test_few_blocks_are_not_run():
 
 PROGRAMS = {
     "keras-spectral-tl": keras_spectral_tl.__main__.parser,
-    "turbulence-data": turbulence_data.cli.parser,
+    "turbulence-data": turbulence_data.__main__.parser,
 }
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.S | re.M)
 

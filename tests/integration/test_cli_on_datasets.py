@@ -9,7 +9,7 @@ import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl.__main__ import main
 from keras_spectral_tl.cli._samples import read_samples
-from turbulence_data.cli import main as data_main
+from turbulence_data.__main__ import main as data_main
 
 FLOW = "tiny_forced_re2e2_kf4"
 NAME = f"turbulence_data/{FLOW}"

@@ -8,7 +8,7 @@ import numpy as np
 from keras_spectral_tl import models
 from keras_spectral_tl.__main__ import main
 from keras_spectral_tl._graph.layers import ModelLayers
-from keras_spectral_tl.freezing._flags import trainable_choice
+from keras_spectral_tl.freezing._changes import trainable_choice
 from keras_spectral_tl.transfer import RetrainOptions, _baselines
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import FreezeLayers, LayerByLayer
-from keras_spectral_tl.freezing._flags import TrainableFlags
+from keras_spectral_tl.freezing._changes import TrainableFlags
 from tests.keras_spectral_tl.common import trainable_names
 
 RNG = np.random.default_rng(9)

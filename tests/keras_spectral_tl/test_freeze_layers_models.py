@@ -8,7 +8,7 @@ import pytest
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import FreezeLayers
-from keras_spectral_tl.freezing._flags import TrainableFlags
+from keras_spectral_tl.freezing._changes import TrainableFlags
 
 RNG = np.random.default_rng(31)
 X = RNG.normal(size=(8, 3)).astype("float32")

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_spectral_tl import freezing, metrics, models, transfer
 from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl.freezing._flags import TrainableFlags
+from keras_spectral_tl.freezing._changes import TrainableFlags
 from keras_spectral_tl.transfer import _loop
 from keras_spectral_tl.transfer._retrain import Trainee
 from tests.keras_spectral_tl.common import dense, nested, shared

@@ -9,7 +9,7 @@ import pytest
 from turbulence_data.config import FlowConfig
 from turbulence_data.solver import _schemes as time_stepping
 from turbulence_data.solver import _vorticity as equations
-from turbulence_data.solver._engine import State
+from turbulence_data.solver._equation import State
 from turbulence_data.solver._evolve import advance_to, evolve, trajectory
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._initial_conditions import RandomVorticity

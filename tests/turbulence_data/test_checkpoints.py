@@ -23,7 +23,7 @@ from turbulence_data.generation._store import (
     TrajectoryStore,
 )
 from turbulence_data.generation._trajectory import Progress, sample_trajectory
-from turbulence_data.solver._engine import State
+from turbulence_data.solver._equation import State
 
 ENSEMBLE = EnsembleConfig(
     flow=FlowConfig(32, reynolds=100.0),

@@ -14,7 +14,7 @@ import pytest
 import xarray
 
 from turbulence_data import NAMED_FLOWS, Builder, TurbulenceConfig, few_shot, to_arrays
-from turbulence_data.cli import main, parser
+from turbulence_data.__main__ import main, parser
 from turbulence_data.generation import InProcessExecutor
 
 FLOW = "tiny_forced_re2e2_kf4"
@@ -42,7 +42,7 @@ def printed(capsys, *arguments):
 @pytest.mark.slow
 def test_list_shows_every_flow_and_imports_no_tensorflow():
     script = (
-        "import sys; from turbulence_data.cli import main; main(['list']);"
+        "import sys; from turbulence_data.__main__ import main; main(['list']);"
         "sys.exit('tensorflow' in sys.modules)"
     )
     done = subprocess.run(
@@ -72,7 +72,7 @@ def test_info_tells_what_the_metadata_tell(made, data_dir, capsys):
 
 
 def test_other_content_than_was_made_is_told(made, data_dir, capsys, monkeypatch):
-    monkeypatch.setattr("turbulence_data.cli.content_hash", lambda _: "other")
+    monkeypatch.setattr("turbulence_data.__main__.content_hash", lambda _: "other")
     assert main(["info", FLOW, "--data-dir", data_dir, "--check"]) == 1
     assert "NOT WHAT WAS MADE" in capsys.readouterr().out
 
@@ -95,7 +95,7 @@ def test_a_fault_of_the_program_is_not_the_users(monkeypatch, capsys):
     def broken(self, options):
         raise AssertionError("a fault")
 
-    monkeypatch.setattr("turbulence_data.cli.List.run", broken)
+    monkeypatch.setattr("turbulence_data.__main__.List.run", broken)
     assert main(["list"]) == 3
     assert "AssertionError: a fault" in capsys.readouterr().err
 

@@ -23,7 +23,7 @@ from turbulence_data.coarsening import check_products, operator_named
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import default_width
 from turbulence_data.generation._records import Features, features_of_flow
-from turbulence_data.solver._engine import Engine
+from turbulence_data.solver._equation import Engine
 from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._initial_conditions import (

@@ -37,7 +37,7 @@ from turbulence_data.generation._trajectory import (
     examples_of,
     sample_trajectory,
 )
-from turbulence_data.solver._engine import State
+from turbulence_data.solver._equation import State
 
 _logger = logging.getLogger(__name__)
 _ARRAYS = ("times", *FIELDS, "history")

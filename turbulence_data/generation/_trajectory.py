@@ -17,7 +17,7 @@ from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import subgrid_stresses
 from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.generation._records import FIELDS, scalars_of_flow
-from turbulence_data.solver._engine import State
+from turbulence_data.solver._equation import State
 from turbulence_data.solver._evolve import advance_to
 from turbulence_data.solver._forcing import as_forcing
 from turbulence_data.solver._grid import Field, resample

@@ -15,7 +15,7 @@ _HOME = {
     "RingForcing": "_forcing",
     "Simulation": "_simulation",
     "SimulationDivergedError": "_simulation",
-    "State": "_engine",
+    "State": "_equation",
     "SteadyForcing": "_forcing",
     "UnstableTimeStepError": "_simulation",
     "VorticityEquation": "_vorticity",

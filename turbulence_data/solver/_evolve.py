@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 from turbulence_data._checks import check_positive, is_finite_number
 from turbulence_data._progress import watched
 from turbulence_data.config import FlowConfig, TwoLayerConfig
-from turbulence_data.solver._engine import State
-from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._equation import Closure, State
 from turbulence_data.solver._forcing import ForcingLike
 from turbulence_data.solver._grid import Field
 from turbulence_data.solver._simulation import (

@@ -16,8 +16,15 @@ from turbulence_data._checks import check_kind, check_positive
 from turbulence_data._progress import Progress, check_progress
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import FilteredFields
-from turbulence_data.solver._engine import Engine, Integrator, State, check_engine
-from turbulence_data.solver._equation import Closure, Equation, Integrals
+from turbulence_data.solver._equation import (
+    Closure,
+    Engine,
+    Equation,
+    Integrals,
+    Integrator,
+    State,
+    check_engine,
+)
 from turbulence_data.solver._forcing import ForcingLike
 from turbulence_data.solver._grid import Field
 from turbulence_data.solver._modes import as_real_dtype

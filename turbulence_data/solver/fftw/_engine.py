@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 from turbulence_data._checks import check_whole
 from turbulence_data.filtering import FilteredFields, filtered_dns
-from turbulence_data.solver._engine import Integrator, State
-from turbulence_data.solver._equation import Equation, Integrals, RightHandSide
+from turbulence_data.solver._equation import (
+    Equation,
+    Integrals,
+    Integrator,
+    RightHandSide,
+    State,
+)
 from turbulence_data.solver._grid import Field, FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver._schemes import Scheme, Step

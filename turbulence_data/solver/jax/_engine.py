@@ -17,8 +17,7 @@ import numpy as np
 
 from turbulence_data._checks import check_positive, check_whole
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver._engine import Integrator
-from turbulence_data.solver._equation import Closure, Equation
+from turbulence_data.solver._equation import Closure, Equation, Integrator
 from turbulence_data.solver._forcing import ForcingLike
 from turbulence_data.solver._schemes import Scheme
 from turbulence_data.solver._simulation import DEFAULT_NUMERICS, Numerics, equation_of

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from turbulence_data.filtering import FilteredFields, gaussian_filter
-from turbulence_data.solver._engine import State
-from turbulence_data.solver._equation import Integrals
+from turbulence_data.solver._equation import Integrals, State
 from turbulence_data.solver._grid import Field, Grid
 from turbulence_data.solver._modes import Modes, padded_modes
 from turbulence_data.solver._schemes import Scheme
