@@ -97,6 +97,22 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(array, np.float64)
 
 
+def check_finite(name: str, values: Any, mend: str = "") -> None:
+    """Refuse values that are NaN or infinite."""
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        raise ValueError(f"{name} has {bad} values that are NaN or infinite.{mend}")
+
+
+def check_one_shape(names: str, first: NDArray[Any], second: NDArray[Any]) -> None:
+    """Refuse two arrays of different shapes."""
+    if first.shape != second.shape:
+        raise ValueError(
+            f"Expected {names} of one shape. Received shapes {first.shape} and "
+            f"{second.shape}."
+        )
+
+
 def require(module: str, purpose: str, install: str) -> Any:
     """Import an optional dependency and return the module."""
     try:

@@ -26,13 +26,8 @@ def watched(
 ) -> Iterator[Progress]:
     """Yield what is called with a row after each piece of work.
 
-    Args:
-        progress: A callable of the user; None for a bar in terminals; False: no bar.
-        title: Name of the work.
-        unit: What its pieces are.
-        name: Entry of a row that names a piece.
-        total: Number of pieces; where it is not known before, rows tell it as "total",
-            and as "done" those that are.
+    `name` is the entry of a row that names a piece. Where the total is not known
+    before, rows tell it as "total", and as "done" the pieces that are.
     """
     if callable(progress):
         yield progress

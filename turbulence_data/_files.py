@@ -137,13 +137,7 @@ def exclusive_lock(path: Path, purpose: str) -> Iterator[None]:
 
 @contextmanager
 def explain_disk_errors(name: str, directory: Path, num_bytes: int) -> Iterator[None]:
-    """Add to disk errors what was written, where, and how to mend it.
-
-    Args:
-        name: of the dataset that is written.
-        directory: where it is written.
-        num_bytes: disk space that it takes.
-    """
+    """Add to disk errors what was written, where, and how to mend it."""
     try:
         yield
     except Exception as error:

@@ -31,11 +31,7 @@ def watched(
 ) -> Iterator[Progress]:
     """Yield the callable to be called after each piece of work.
 
-    Args:
-        progress: a callable of the user; None for a bar in terminals; False: no bar.
-        title: name of the work.
-        unit: of "done" and "total".
-        name: entry of the mapping to be shown beside the bar.
+    `unit` is that of "done" and "total", `name` the entry to be shown beside the bar.
     """
     if callable(progress):
         yield progress

@@ -19,26 +19,33 @@ from turbulence_data.solver._grid import (
     to_physical,
     to_spectral,
 )
-from turbulence_data.solver._modes import inverted, layer_modes, transport_hat
+from turbulence_data.solver._modes import Modes, inverted, layer_modes, transport_hat
 
 # The exponential filter of pyqg: where it begins, as a part of the Nyquist wavenumber,
 # and its strength.
 _FILTER_START, _FILTER_STRENGTH = 0.65, 23.6
+
+
+def small_scale_filter(
+    on: Grid | Modes, spacing: tuple[float, float], strength: float
+) -> NDArray[np.float64]:
+    """Return the filter of pyqg: `exp(-strength (s - 0.65 pi)^4)` beyond 0.65 pi.
+
+    s = sqrt((kx dx)^2 + (ky dy)^2) of the wavenumbers, with the spacing of a grid.
+    """
+    scaled = np.sqrt((on.kx * spacing[0]) ** 2 + (on.ky * spacing[1]) ** 2)
+    beyond = np.maximum(scaled - _FILTER_START * math.pi, 0.0)
+    result: NDArray[np.float64] = np.exp(-strength * beyond**4)
+    return result
+
 
 Transfer = Callable[[Grid, Grid], NDArray[np.float64]]
 """`(fine grid, coarse grid) -> transfer function` on the modes of the fine grid."""
 
 
 def exponential_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
-    """Transfer function of the small-scale filter of pyqg on the coarse grid.
-
-    exp(-23.6 (s - 0.65 pi)^4) where s = sqrt((kx dx)^2 + (ky dy)^2) > 0.65 pi
-    """
-    dx, dy = coarse.spacing
-    scaled = np.sqrt((fine.kx * dx) ** 2 + (fine.ky * dy) ** 2)
-    beyond = np.maximum(scaled - _FILTER_START * math.pi, 0.0)
-    result: NDArray[np.float64] = np.exp(-_FILTER_STRENGTH * beyond**4)
-    return result
+    """Transfer function of the small-scale filter of pyqg on the coarse grid."""
+    return small_scale_filter(fine, coarse.spacing, _FILTER_STRENGTH)
 
 
 def gaussian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:

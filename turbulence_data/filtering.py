@@ -247,9 +247,8 @@ class _FilteredPair:
                 "the LES grid must be coarser than the DNS grid in both directions; "
                 f"received {coarse} for a field of {fine} points."
             )
-        if filter_width is None:
-            filter_width = default_width(self.coarse)
-        self._transfer = filter_response(filter, self.fine, filter_width)
+        width = width_of(self.coarse, filter_width)
+        self._transfer = filter_response(filter, self.fine, width)
         self.vorticity_hat = to_spectral(check_field("vorticity", vorticity, fine))
         self.resolved_hat = self.filtered(self.vorticity_hat)
 
@@ -259,9 +258,9 @@ class _FilteredPair:
         return resize(self._transfer * field_hat, *points)
 
 
-def default_width(coarse: Grid) -> float:
-    """Return the filter width where none is given: two cells of the LES grid."""
-    return 2.0 * max(coarse.spacing)
+def width_of(coarse: Grid, filter_width: float | None) -> float:
+    """Return the filter width, two cells of the LES grid where none is given."""
+    return 2.0 * max(coarse.spacing) if filter_width is None else filter_width
 
 
 def les_flow(
@@ -284,12 +283,11 @@ def les_flow(
         filter_width: as in `filtered_dns`.
     """
     coarse = Grid(as_pair(num_points), flow.lengths)
-    if filter_width is None:
-        filter_width = default_width(coarse)
     amplitude = flow.forcing_amplitude
     replace(flow, num_points=coarse.num_points)  # refuses an unresolved forcing
     if flow.forcing_wavenumber is not None:
-        transfer = filter_response(filter, coarse, filter_width)
+        width = width_of(coarse, filter_width)
+        transfer = filter_response(filter, coarse, width)
         mode = round(flow.forcing_wavenumber * flow.lengths[0] / TWO_PI)
         amplitude *= float(transfer[mode, 0])
     return replace(flow, num_points=coarse.num_points, forcing_amplitude=amplitude)
@@ -328,10 +326,8 @@ def les_forcing(
         True
     """
     check_kind("flow", flow, FlowConfig)
-    coarse = Grid(as_pair(num_points), flow.lengths)
-    if filter_width is None:
-        filter_width = default_width(coarse)
-    return FilteredForcing(as_forcing(forcing), flow.shape, filter, filter_width)
+    width = width_of(Grid(as_pair(num_points), flow.lengths), filter_width)
+    return FilteredForcing(as_forcing(forcing), flow.shape, filter, width)
 
 
 @dataclass(frozen=True)

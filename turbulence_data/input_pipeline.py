@@ -20,16 +20,10 @@ from turbulence_data._checks import (
     check_whole,
     is_finite_number,
 )
+from turbulence_data.generation._records import LAYERS, PLANE, TWO_LAYERS
 
-INPUT_FIELDS = ("streamfunction", "vorticity")
-OUTPUT_FIELDS = ("sgs_forcing",)
-_LAYERS = ("upper", "lower")
-_LAYER_INPUTS = tuple(
-    f"{name}_{layer}"
-    for name in ("streamfunction", "potential_vorticity")
-    for layer in _LAYERS
-)
-_LAYER_OUTPUTS = tuple(f"sgs_forcing_{layer}" for layer in _LAYERS)
+INPUT_FIELDS, OUTPUT_FIELDS = PLANE.inputs, PLANE.outputs
+_LAYER_INPUTS, _LAYER_OUTPUTS = TWO_LAYERS.inputs, TWO_LAYERS.outputs
 Array = NDArray[np.float32]
 Example = Mapping[str, Any]
 
@@ -196,7 +190,7 @@ class TwoLayerNormalization(_ByChannel):
                     f"{name} must be (mean, std) of the upper and of the lower layer, "
                     f"finite; received {getattr(self, name)!r}."
                 )
-            for layer, (_, std) in zip(_LAYERS, values.tolist(), strict=True):
+            for layer, (_, std) in zip(LAYERS, values.tolist(), strict=True):
                 check_positive(f"the standard deviation of {name}, {layer}", std)
 
     @classmethod

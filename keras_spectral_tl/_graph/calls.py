@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._checks import check_finite, whole_number
 from keras_spectral_tl._graph.layers import (
     SampleShape,
     data_format_of_layers,
@@ -354,10 +354,7 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
     for batch in stream:
         inputs = batch[0] if isinstance(batch, tuple) else batch
         for values in keras.tree.flatten(inputs):
-            fetched = keras.ops.convert_to_numpy(values)
-            bad = int(np.count_nonzero(~np.isfinite(fetched)))
-            if bad:
-                raise ValueError(f"x has {bad} values that are NaN or infinite.")
+            check_finite("x", keras.ops.convert_to_numpy(values))
         yield inputs
 
 
@@ -377,12 +374,7 @@ def _channels_first(values: Any, data_format: str) -> NDArray[Any]:
 
 
 def misfit_of_inputs(model: keras.Model, x: Any) -> str:
-    """Return in what inputs do not fit a model; empty if they do or it is not known.
-
-    Args:
-        model: A network; of one that is subclassed nothing is known.
-        x: An array, or a list, tuple or dict of arrays, samples first.
-    """
+    """Return in what inputs do not fit a model; empty if they do or it is not known."""
     tensors = getattr(model, "inputs", None)
     if not tensors:
         return ""

@@ -198,12 +198,7 @@ def _check_weights(model: keras.Model, path: str) -> None:
 
 
 def add_recipe(parser: argparse.ArgumentParser, default: str = "") -> None:
-    """Add how layers are retrained, or will be: scores depend on it as well.
-
-    Args:
-        parser: Of a command.
-        default: What the defaults give way to, in words.
-    """
+    """Add how layers are retrained; `default` says in words what goes before."""
     for name, (number, value) in _RECIPE.items():
         what = "of Adam; " if number is positive else ""
         parser.add_argument(
@@ -216,9 +211,7 @@ def add_recipe(parser: argparse.ArgumentParser, default: str = "") -> None:
 def numbers_of(options: argparse.Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return epochs, batch size, learning rate and, if they are given, steps.
 
-    Args:
-        options: Of the command line; those set there go before all else.
-        given: What goes before the defaults.
+    Options that are set go before what is given, and that before the defaults.
     """
     found = {name: default for name, (_, default) in _RECIPE.items()} | dict(given)
     chosen = {name: getattr(options, name) for name in _RECIPE}

@@ -166,12 +166,7 @@ class _Plan(NamedTuple):
 
 
 def _planned(options: argparse.Namespace, folder: pathlib.Path) -> _Plan | None:
-    """Return what was asked for or recommended, None if that is nothing.
-
-    Raises:
-        FileNotFoundError: If the folder has neither a forecast nor scores.
-        KeyError: If the forecast has no such arm.
-    """
+    """Return what was asked for or recommended, None if that is nothing."""
     forecast, scores = folder / "forecast.json", folder / "scores.json"
     if options.layers:
         return _Plan(list(options.layers))

@@ -51,18 +51,7 @@ def read_samples(
 
 
 def read_groups(name: str, array: str, num_samples: int | None = None) -> Any:
-    """Read a label for each of the samples that `read_samples` takes of an npz file.
-
-    Args:
-        name: What `read_samples` takes.
-        array: Name of the array of labels, one a sample.
-        num_samples: As there.
-
-    Raises:
-        ValueError: If the samples are in no npz file, or there is not one label a
-            sample.
-        KeyError: If the file has no such array.
-    """
+    """Read a label for each of the samples that `read_samples` takes of an npz file."""
     import numpy as np
 
     path, split = _file_of(name)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._checks import real_array, whole_number
+from keras_spectral_tl._checks import check_finite, real_array, whole_number
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._keras_internals import add_weight_when_built
 from keras_spectral_tl.freezing._parts import AddedPart
@@ -39,11 +39,10 @@ class ChannelScaled(keras.layers.Layer):
         return keras.ops.multiply(super().kernel, self.channel_gain)
 
     def save_own_variables(self, store: Any) -> None:
-        """Save kernel, bias and gain one by one, not merged."""
+        # Kernel, bias and gain one by one, not merged.
         keras.Layer.save_own_variables(self, store)
 
     def load_own_variables(self, store: Any) -> None:
-        """Load kernel, bias and gain."""
         keras.Layer.load_own_variables(self, store)
 
 
@@ -282,8 +281,7 @@ class FiltersOf(AddedPart):
                 f"{filters.shape} and {count} of them to take."
             )
         rows = filters[:count].reshape(count, -1)
-        if not np.isfinite(rows).all():
-            raise ValueError("Expected finite filters. Received NaN or infinity.")
+        check_finite("basis", rows, " Expected finite filters.")
         scale = np.linalg.norm(rows, axis=1, keepdims=True)
         columns = (rows / np.where(scale > 0, scale, 1.0)).T
         if count > len(columns) or np.min(_singular(columns)) < _INDEPENDENT:

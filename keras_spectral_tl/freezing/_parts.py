@@ -364,18 +364,14 @@ class ScalarGain(keras.layers.Layer):
         self.initial = float(initial)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what is needed to make this layer again."""
         return {**super().get_config(), "initial": self.initial}
 
     def build(self, input_shape: Any) -> None:
-        """Create the gain."""
         start = keras.initializers.Constant(self.initial)
         self.gain = self.add_weight(shape=(), name=_GAIN, initializer=start)
 
     def call(self, inputs: Any) -> Any:
-        """Return gain * inputs."""
         return inputs * keras.ops.cast(self.gain, inputs.dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the shape of the input."""
         return input_shape

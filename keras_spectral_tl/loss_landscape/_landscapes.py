@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from keras_spectral_tl._checks import require
+from keras_spectral_tl._checks import check_finite, require
 from keras_spectral_tl._results import Result
 
 Array = NDArray[np.float64]
@@ -185,11 +185,8 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
             "A line needs steps that rise and a loss at each, at least three. Received "
             f"shapes {x.shape} and {y.shape}."
         )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError(
-            f"The losses hold {int(np.count_nonzero(~np.isfinite(y)))} values that are "
-            "NaN or infinite. Take shorter steps."
-        )
+    check_finite("steps", x)
+    check_finite("losses", y, " Take shorter steps.")
     relief = float(np.ptp(y))
     if relief == 0.0:
         return 1.0

@@ -13,6 +13,7 @@ from keras_spectral_tl._autodiff.function import (
     batches,
     flatten,
 )
+from keras_spectral_tl._checks import check_finite
 from keras_spectral_tl._graph.layers import DEPTHWISE, TRANSPOSED, trainable_layer_names
 from keras_spectral_tl._results import ByLayer
 from keras_spectral_tl.freezing import Selector, select_layers
@@ -302,13 +303,9 @@ def _checked_count(x: Any, y: NDArray[Any]) -> int:
             "A loss needs as many targets as inputs, at least one. Received "
             f"{sorted(counts)} samples."
         )
-    for part in [*keras.tree.flatten(x), y]:
-        if not np.isfinite(part).all():
-            raise ValueError(
-                "A loss needs finite samples. Received "
-                f"{int(np.count_nonzero(~np.isfinite(part)))} values that are NaN or "
-                "infinite."
-            )
+    for name, parts in (("x", keras.tree.flatten(x)), ("y", [y])):
+        for part in parts:
+            check_finite(name, part, " A loss needs finite samples.")
     return counts.pop()
 
 

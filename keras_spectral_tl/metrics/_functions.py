@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl._checks import real_array
+from keras_spectral_tl._checks import check_one_shape, real_array
 
 Samples = NDArray[np.float64]
 
@@ -163,11 +163,7 @@ def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
         2.0
     """
     true, pred = real_array("y_true", y_true), real_array("y_pred", y_pred)
-    if true.shape != pred.shape:
-        raise ValueError(
-            "Expected y_true and y_pred of one shape. Received shapes "
-            f"{true.shape} and {pred.shape}."
-        )
+    check_one_shape("y_true and y_pred", true, pred)
     power = float(np.sum(pred**2))
     if power == 0.0 or not np.isfinite(power):
         return float("nan")

@@ -27,15 +27,8 @@ def warn_of_doubts(
 ) -> str:
     """Warn once of what speaks against findings on a network and its data.
 
-    Args:
-        model: A built network, trained on the base system.
-        base: Samples of the base system with `x` and `y`, or None.
-        target: Samples of the target system, likewise.
-        normalizations: What will normalize the target; without any, it is compared with
-            the base as it is.
-
-    Returns:
-        The doubts, as sentences to put in front of others; empty if there are none.
+    Without normalizations of the target, it is compared with the base as it is.
+    Returned are sentences to put in front of others; empty if there are none.
     """
     if base is None:
         return ""
@@ -52,12 +45,8 @@ def warn_of_doubts(
 def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
     """Return sentences on whether a network works on its data, as they are.
 
-    At most 8 fields of each system are looked at, or 32 samples of one number.
-
-    Args:
-        model: A built network, trained on the base system.
-        base: Samples of the base system in the units of the network.
-        target: Samples of the target system likewise, or None.
+    At most 8 fields of each system are looked at, or 32 samples of one number, in the
+    units of the network.
     """
     found = []
     reached = _correlation(model, base)
@@ -79,12 +68,7 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
 
 
 def scale_doubts(base: Any, target: Any) -> list[str]:
-    """Return sentences on standard deviations that differ by more than ten times.
-
-    Args:
-        base: Samples of the base system.
-        target: Samples of the target system in the same units.
-    """
+    """Return sentences on standard deviations that differ by more than ten times."""
     found = []
     for side in "xy":
         parts = [keras.tree.flatten(getattr(data, side)) for data in (base, target)]
@@ -146,13 +130,7 @@ def _exchange(model: keras.Model, data: Any, reached: float) -> str:
 def _correlation(
     model: keras.Model, data: Any, order: list[int] | None = None
 ) -> float | None:
-    """Return the correlation with the truth, None where there is none to speak of.
-
-    Args:
-        model: A built network.
-        data: Samples in its units.
-        order: Of the channels of x, if not their own.
-    """
+    """Return the correlation with the truth, None where there is none to speak of."""
     count, most = len(data.y), _FIELDS if np.size(data.y[0]) > 1 else _NUMBERS
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     found, true = [], []

@@ -95,13 +95,11 @@ class PatternCorrelation(RatioMetric):
         super().__init__(name=name, dtype=dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch; `sample_weight` holds one weight a sample."""
         true, pred = self.samples(y_true), self.samples(y_pred)
         correlation = tensor_correlations(true, pred, ops.ones_like(true, dtype="bool"))
         self.accumulate(correlation, ops.ones_like(correlation), sample_weight)
 
     def result(self) -> Any:
-        """Return the mean correlation so far."""
         return ops.divide_no_nan(self.numerator.value(), self.denominator.value())
 
 
@@ -129,13 +127,11 @@ class RelativeRMSE(RatioMetric):
         super().__init__(name=name, dtype=dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch; `sample_weight` holds one weight a sample."""
         true, pred = self.samples(y_true), self.samples(y_pred)
         error = ops.sum(ops.square(pred - true), axis=1)
         self.accumulate(error, ops.sum(ops.square(true), axis=1), sample_weight)
 
     def result(self) -> Any:
-        """Return the relative error so far."""
         return ops.sqrt(self.numerator.value() / self.denominator.value())
 
 
@@ -210,11 +206,9 @@ class TransferCorrelation(RatioMetric):
         self.accumulate(correlation, counted, sample_weight)
 
     def result(self) -> Any:
-        """Return the mean so far; NaN before the condition held anywhere."""
         return self.numerator.value() / self.denominator.value()
 
     def get_config(self) -> dict[str, Any]:
-        """Return what is needed to make this metric again."""
         config = {"direction": self.direction, "data_format": self.data_format}
         return {**super().get_config(), **config}
 
@@ -274,7 +268,6 @@ class SpectrumRMSE(keras.Metric):
         self._chosen: list[int] = []
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch; `sample_weight` holds one weight a sample."""
         shape = tuple(y_pred.shape)
         if len(shape) != 4 or None in shape[1:] or tuple(y_true.shape[1:]) != shape[1:]:
             raise ValueError(
@@ -289,7 +282,6 @@ class SpectrumRMSE(keras.Metric):
                 total.add(self._summed(spectra, sample_weight))
 
     def result(self) -> Any:
-        """Return the error of the spectra summed so far."""
         if self._true is None or self._predicted is None:
             return ops.zeros((), self.dtype)
         true = ops.take(self._true.value(), self._chosen)
@@ -297,7 +289,6 @@ class SpectrumRMSE(keras.Metric):
         return ops.mean(ops.abs(predicted / true - 1.0))
 
     def get_config(self) -> dict[str, Any]:
-        """Return what is needed to make this metric again."""
         config = {"wavenumbers": self.wavenumbers, "data_format": self.data_format}
         return {**super().get_config(), **config}
 

@@ -114,11 +114,7 @@ def write_report(
 
 
 def html(study: Study) -> str:
-    """Return the page as text.
-
-    Raises:
-        ImportError: If Jinja2 or matplotlib is not installed.
-    """
+    """Return the page as text."""
     jinja2 = require("jinja2", "Reports", _INSTALL)
     matplotlib = require("matplotlib", "Reports", _INSTALL)
     template = importlib.resources.files("keras_spectral_tl.report") / "page.html.j2"

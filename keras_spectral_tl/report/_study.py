@@ -168,12 +168,7 @@ def number(value: Any) -> float:
 def forecast_answer(
     document: Document, measured: Mapping[str, float]
 ) -> dict[str, str]:
-    """Return what to do, how sure that is, and what it gives.
-
-    Args:
-        document: `Forecast.to_dict`.
-        measured: Label of an arm to the correlation that retraining it gave.
-    """
+    """Return what to do, how sure that is, and what it gives, where it was measured."""
     arms, best = document["arms"], document["best"]
     row = arms[best]
     unchanged = (r for r in arms.values() if not r["parameters"])

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import whole_numbers
-from keras_spectral_tl._graph.layers import DEPTHWISE, PLAIN, SEPARABLE, TRANSPOSED
+from keras_spectral_tl._graph.layers import (
+    DEPTHWISE,
+    PLAIN,
+    SEPARABLE,
+    TRANSPOSED,
+    layers_with_weights,
+)
 from keras_spectral_tl._shells import mode_multiplicity
 
 Array = NDArray[np.float64]
@@ -106,6 +112,13 @@ def convolution_kernel(layer: keras.Layer) -> ConvolutionKernel | None:
     )
     groups = int(getattr(layer, "groups", 1))
     return ConvolutionKernel(weights, dilation, depthwise, transposed, groups, strides)
+
+
+def convolution_kernels(model: keras.Model) -> dict[str, ConvolutionKernel]:
+    """Return the kernels of all convolution layers of a model, by layer."""
+    layers = layers_with_weights(model).items()
+    found = {name: convolution_kernel(layer) for name, layer in layers}
+    return {name: kernel for name, kernel in found.items() if kernel is not None}
 
 
 def to_numpy(variable: keras.Variable) -> Array:

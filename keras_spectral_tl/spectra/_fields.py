@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl._checks import real_array
+from keras_spectral_tl._checks import check_finite, check_one_shape, real_array
 from keras_spectral_tl._shells import last_complete_shell, shell_sum_matrix
 
 Array = NDArray[np.float64]
@@ -68,11 +68,7 @@ def cross_spectrum(first: ArrayLike, second: ArrayLike, axes: Axes = (-2, -1)) -
     """
     first_values = _spatial_last(first, axes)
     second_values = _spatial_last(second, axes)
-    if first_values.shape != second_values.shape:
-        raise ValueError(
-            "A cross spectrum needs two fields of one shape. Received "
-            f"{np.shape(first)} and {np.shape(second)}."
-        )
+    check_one_shape("the fields of a cross spectrum", first_values, second_values)
     last = tuple(range(-len(axes), 0))
     first_hat, second_hat = (
         np.fft.rfftn(values, axes=last, norm="forward")
@@ -224,11 +220,7 @@ def spectral_ratio(above: Array, below: Array) -> Array:
         array([0.25,  nan])
     """
     above, below = real_array("above", above), real_array("below", below)
-    if above.shape != below.shape:
-        raise ValueError(
-            f"Expected two spectra of one shape. Received {above.shape} and "
-            f"{below.shape}."
-        )
+    check_one_shape("two spectra", above, below)
     holds = below > _ROUND_OFF_SHARE * below.sum()
     empty = np.full(below.shape, np.nan)
     return np.asarray(np.divide(above, below, out=empty, where=holds))
@@ -249,18 +241,12 @@ def _matching_fields(
     """Checks that truth and prediction are finite, of one shape, and have ``axes``."""
     truth = real_array("y_true", y_true)
     prediction = real_array("y_pred", y_pred)
-    if truth.shape != prediction.shape:
-        raise ValueError(
-            "y_true and y_pred must have one shape. Received "
-            f"{truth.shape} and {prediction.shape}."
-        )
+    check_one_shape("y_true and y_pred", truth, prediction)
     if truth.size == 0 or max(axes) >= truth.ndim:
         raise ValueError(
             "Expected (samples, nx, ny) or (samples, nx, ny, channels) with the "
             f"spatial axes {axes}. Received shape {truth.shape}."
         )
-    for name, values in (("y_true", truth), ("y_pred", prediction)):
-        bad = int(np.count_nonzero(~np.isfinite(values)))
-        if bad:
-            raise ValueError(f"{name} has {bad} values that are NaN or infinite.")
+    check_finite("y_true", truth)
+    check_finite("y_pred", prediction)
     return truth, prediction

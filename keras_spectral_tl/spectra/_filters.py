@@ -8,7 +8,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl._checks import one_of, real_array, real_number, whole_number
+from keras_spectral_tl._checks import (
+    check_one_shape,
+    one_of,
+    real_array,
+    real_number,
+    whole_number,
+)
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._keras_internals import low_rank_base, predicted
 from keras_spectral_tl._results import Result
@@ -395,11 +401,7 @@ def _kernels_of(kernels: Any, other: Any, layer: Any) -> tuple[Array, Grid]:
 
 
 def _change(before: Array, after: Array) -> Array:
-    if before.shape != after.shape:
-        raise ValueError(
-            "Kernels before and after a change must have one shape. Received "
-            f"{before.shape} and {after.shape}."
-        )
+    check_one_shape("kernels before and after a change", before, after)
     change = after - before
     # What float32 weights round is no change, and is not random either.
     left = 2.0**-22 * np.maximum(np.abs(before), np.abs(after))

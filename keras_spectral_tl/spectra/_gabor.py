@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from keras_spectral_tl._checks import real_array
+from keras_spectral_tl._checks import check_finite, real_array
 from keras_spectral_tl._results import Result
 from keras_spectral_tl.spectra._convolutions import Array, Grid, points_of
 
@@ -127,11 +127,7 @@ def fit_gabor(kernels: Array) -> GaborFits:
             f"(kernels, nx, ny). Received shape {values.shape}; select a plane of a "
             "kernel with three axes."
         )
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"The kernels hold {np.count_nonzero(~np.isfinite(values))} values that "
-            "are NaN or infinite; expected finite weights."
-        )
+    check_finite("kernels", values, " Expected finite weights.")
     size = values.shape[1:]
     flat = values.reshape(len(values), -1)
     norms = np.linalg.norm(flat, axis=1)

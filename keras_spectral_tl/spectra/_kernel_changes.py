@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from keras_spectral_tl._checks import real_number
-from keras_spectral_tl._graph.layers import layers_with_weights
+from keras_spectral_tl._checks import check_one_shape, real_number
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl.spectra._convolutions import (
     Array,
     ConvolutionKernel,
     Grid,
-    convolution_kernel,
+    convolution_kernels,
     extent_of,
     fine_grid,
     mode_weights,
@@ -273,12 +272,8 @@ def layer_kernel_changes(
     seed: int = 0,
 ) -> LayerKernelChanges:
     """Compare the kernels (kernels, *size) of one layer before and after retraining."""
-    others = [after] if reseeded is None else [after, reseeded]
-    if any(other.shape != before.shape for other in others):
-        raise ValueError(
-            "Kernels before and after retraining must have one shape. Received "
-            f"{before.shape} and {[other.shape for other in others]}."
-        )
+    for other in (after,) if reseeded is None else (after, reseeded):
+        check_one_shape("kernels before and after retraining", before, other)
     distances, power_changes = _spectral_changes(before, after, dilation)
     noise = None
     if reseeded is not None:
@@ -412,11 +407,7 @@ def kernel_changes(
 
 def same_kernels(models: list[keras.Model]) -> list[dict[str, ConvolutionKernel]]:
     """Return the convolution kernels of each model by layer, which must be the same."""
-    found = []
-    for model in models:
-        layers = layers_with_weights(model).items()
-        kernels = {name: convolution_kernel(layer) for name, layer in layers}
-        found.append({n: k for n, k in kernels.items() if k is not None})
+    found = [convolution_kernels(model) for model in models]
     shapes = [{n: k.weights.shape for n, k in kernels.items()} for kernels in found]
     if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):
         raise ValueError(

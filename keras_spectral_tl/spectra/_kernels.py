@@ -23,6 +23,7 @@ from keras_spectral_tl.spectra._convolutions import (
     ConvolutionKernel,
     Grid,
     convolution_kernel,
+    convolution_kernels,
     mode_wavenumbers,
     transfer_chunks,
 )
@@ -346,9 +347,8 @@ def analyse_kernels(
     names = None if layers is None else select_layers(model, layers).names
     kernels = {
         name: kernel
-        for name, layer in layers_with_weights(model).items()
-        if (kernel := convolution_kernel(layer)) is not None
-        and (names is None or name in names)
+        for name, kernel in convolution_kernels(model).items()
+        if names is None or name in names
     }
     missing = [name for name in names or () if name not in kernels]
     if missing or not kernels:

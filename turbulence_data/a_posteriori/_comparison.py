@@ -162,15 +162,10 @@ def compare(
     standard_errors = []
     runs, correlation = {}, {}
     statistics = {"filtered DNS": RunStatistics.together(scored.truth)}
-    times = list(reference.times)
+    times, lengths = list(reference.times), reference.flow.lengths
     with watched(progress, "LES", "snapshots", "closure") as move:
         for number, (name, closure) in enumerate(closures.items()):
-            used: Closure = (
-                NoClosure(lengths=reference.flow.lengths)
-                if closure is None
-                else closure
-            )
-
+            used = NoClosure(lengths=lengths) if closure is None else closure
             run = run_ensemble(
                 reference.start,
                 reference.flow,
@@ -185,16 +180,8 @@ def compare(
             scores, errors = scored.scores(run, members, correlation[name])
             rows.append({"closure": name, **scores, "definition": _definition(used)})
             standard_errors.append(errors)
-    turnover_time = reference.turnover_time
-    return Comparison(
-        rows,
-        standard_errors,
-        runs,
-        statistics,
-        correlation,
-        turnover_time,
-        scored.bands,
-    )
+    found = rows, standard_errors, runs, statistics, correlation
+    return Comparison(*found, reference.turnover_time, scored.bands)
 
 
 def _moved(move: Progress, closure: str, number: int, num_closures: int) -> Progress:

@@ -40,23 +40,20 @@ def mean_spectrum(
     fields: ArrayLike,
     lengths: Lengths = (TWO_PI, TWO_PI),
     spectrum: Callable[..., tuple[Spectrum, Spectrum]] = energy_spectrum,
+    *others: ArrayLike,
 ) -> tuple[Spectrum, Spectrum]:
     """Return wavenumbers and the mean spectrum of fields; NaN ones are left out.
 
-    Args:
-        fields: vorticity, shape `(..., nx, ny)`.
-        lengths: domain size.
-        spectrum: `diagnostics.energy_spectrum`, `enstrophy_spectrum`, or another
-            `(field, lengths) -> wavenumbers, spectrum`.
-
-    Returns:
-        NaN everywhere where no field is finite.
+    `spectrum` is one of `diagnostics`, `(field, *others, lengths) -> wavenumbers,
+    spectrum`; the mean is NaN everywhere where no field of shape `(..., nx, ny)` is
+    finite.
     """
-    values = real_array("fields", fields)
-    flat = values.reshape(-1, *values.shape[-2:])
-    pairs = [spectrum(field, lengths) for field in flat if np.isfinite(field[0, 0])]
+    values = [real_array("fields", each, at_least=0) for each in (fields, *others)]
+    shape = values[0].shape[-2:]
+    rows = zip(*(each.reshape(-1, *shape) for each in values), strict=True)
+    pairs = [spectrum(*row, lengths) for row in rows if np.isfinite(row[0][0, 0])]
     if not pairs:
-        wavenumbers, one = spectrum(np.zeros(values.shape[-2:]), lengths)
+        wavenumbers, one = spectrum(*[np.zeros(shape)] * len(values), lengths)
         return wavenumbers, np.full_like(one, np.nan)
     return pairs[0][0], np.mean([pair[1] for pair in pairs], axis=0)
 
@@ -294,21 +291,6 @@ def _mean(values: Fields) -> float:
     return float(np.mean(values)) if values.size else float("nan")
 
 
-def _mean_transfer(
-    fields: Fields,
-    forcing: Fields,
-    lengths: tuple[float, float],
-    transfer: Callable[..., tuple[Spectrum, Spectrum]],
-) -> Spectrum:
-    if not len(fields):
-        zero = np.zeros(fields.shape[-2:])
-        return np.full_like(transfer(zero, zero, lengths)[1], np.nan)
-    spectra = [
-        transfer(w, pi, lengths)[1] for w, pi in zip(fields, forcing, strict=True)
-    ]
-    return np.asarray(np.mean(spectra, axis=0))
-
-
 def _distribution(fields: Fields, edges: NDArray[np.float64]) -> Distribution | None:
     inside = fields.size and fields.min() < edges[-1] and fields.max() > edges[0]
     return probability_density(fields, edges) if inside else None
@@ -378,12 +360,11 @@ class ReferenceStatistics:
             chosen = np.zeros(vorticity.shape[:2], bool)
             chosen[:, member] = self._used & np.isfinite(vorticity[:, member, 0, 0])
             fields = vorticity[chosen].astype(np.float64)
-            of_used = vorticity[self._used, member]
-            wavenumbers, energies = mean_spectrum(of_used, lengths, energy_spectrum)
-            _, enstrophies = mean_spectrum(of_used, lengths, enstrophy_spectrum)
+            wavenumbers, energies = mean_spectrum(fields, lengths)
+            _, enstrophies = mean_spectrum(fields, lengths, enstrophy_spectrum)
             forcing = forcing_of(fields, chosen) if len(fields) else fields
             energy_transfer, enstrophy_transfer = (
-                _mean_transfer(fields, forcing, lengths, transfer)
+                mean_spectrum(fields, lengths, transfer, forcing)[1]
                 for transfer in (transfer_spectrum, enstrophy_transfer_spectrum)
             )
             statistics = RunStatistics(

@@ -154,15 +154,7 @@ def germano_coefficient(
 
     L is what the forcing at twice the filter width has more than the test-filtered
     forcing at D, whatever the closure is. The norm is that of the flux of vorticity.
-
-    Args:
-        vorticity_hat: coefficients of w.
-        forcing_hat: N_D of it.
-        model: `(vorticity_hat, operators) -> N_hat`, the closure for c = 1.
-        operators: of the LES grid.
-
-    Returns:
-        c, shape `(..., 1, 1)`.
+    The forcing is N_D of w, by the model for c = 1; c has the shape `(..., 1, 1)`.
     """
     test = operators.test_level
     test_hat = operators.test_filtered(vorticity_hat)

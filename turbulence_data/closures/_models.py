@@ -33,7 +33,7 @@ from turbulence_data.closures._formulas import (
     strain_rate,
     with_coefficient,
 )
-from turbulence_data.filtering import default_width
+from turbulence_data.filtering import width_of
 from turbulence_data.solver._equation import AddForcing
 from turbulence_data.solver._grid import Field, FieldHat, Grid, resize
 from turbulence_data.solver._modes import Modes
@@ -121,11 +121,9 @@ class NoClosure(ClassicClosure):
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
     ) -> FieldHat:
-        """Return zeros."""
         return 0.0 * vorticity_hat
 
     def on(self, modes: Modes) -> AddForcing:
-        """Return a function that does nothing."""
         return lambda vorticity_hat, out: None
 
 
@@ -136,7 +134,7 @@ def _operators(
     filter_width: float | None,
 ) -> SpectralOperators:
     grid = Grid(num_points, lengths)
-    return SpectralOperators(grid, filter_width or default_width(grid))
+    return SpectralOperators(grid, width_of(grid, filter_width))
 
 
 Derivatives = Callable[[Grid | Modes, float], list[Derivative]]
@@ -269,7 +267,6 @@ class _EddyViscosity(ClassicClosure):
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
     ) -> FieldHat:
-        """Return the coefficients of the forcing."""
         factor: float = self.coefficient**self.unit.power
         return factor * self.unit.hat(vorticity_hat, operators)
 
@@ -295,7 +292,6 @@ class _Dynamic(ClassicClosure):
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
     ) -> FieldHat:
-        """Return the coefficients of `c N_D`."""
         unit_hat = self.unit.hat(vorticity_hat, operators)
         forcing: FieldHat = unit_hat * germano_coefficient(
             vorticity_hat, unit_hat, self.unit.hat, operators
@@ -475,7 +471,6 @@ class JansenHeld(ClassicClosure):
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
     ) -> FieldHat:
-        """Return the coefficients of drain and backscatter."""
         grid, size = operators.grid, strain_rate(vorticity_hat, operators)
         laplacian = operators.to_physical(-grid.k_squared * vorticity_hat)
         viscosity = (self.coefficient * operators.filter_width) ** 4 * size

@@ -21,7 +21,7 @@ from turbulence_data._checks import (
 from turbulence_data._files import json_hash
 from turbulence_data.coarsening import check_products, operator_named
 from turbulence_data.config import FlowConfig, TwoLayerConfig
-from turbulence_data.filtering import default_width
+from turbulence_data.filtering import width_of
 from turbulence_data.generation._records import Features, features_of_flow
 from turbulence_data.solver._equation import Engine
 from turbulence_data.solver._forcing import ForcingLike, drive_of
@@ -258,9 +258,7 @@ class EnsembleConfig:
     @property
     def width(self) -> float:
         """The filter width in use: two LES cells where none is given."""
-        if self.filter_width is not None:
-            return self.filter_width
-        return default_width(Grid(self.les_shape, self.flow.lengths))
+        return width_of(Grid(self.les_shape, self.flow.lengths), self.filter_width)
 
     @property
     def num_bytes(self) -> int:

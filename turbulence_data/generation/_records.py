@@ -45,7 +45,7 @@ SCALARS: dict[str, tuple[type[np.generic], str]] = {
     ),
 }
 """Scalar features of an example: type and meaning."""
-_LAYERS = ("upper", "lower")
+LAYERS = ("upper", "lower")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Features:
 
 
 def _by_layer(*fields: str) -> tuple[str, ...]:
-    return tuple(f"{field}_{layer}" for field in fields for layer in _LAYERS)
+    return tuple(f"{field}_{layer}" for field in fields for layer in LAYERS)
 
 
 _PLANE_CONVENTIONS = {
@@ -113,14 +113,14 @@ _PLANE_CONVENTIONS = {
     "tau": "filter(u_i u_j) - filter(u_i) filter(u_j), channels xx, xy, yy",
     "sigma": "filter(u_i omega) - filter(u_i) filter(omega), channels x, y",
 }
-_PLANE = Features(
+PLANE = Features(
     extra_fields=EXTRA_FIELDS,
     scalars=SCALARS,
     inputs=("streamfunction", "vorticity"),
     outputs=("sgs_forcing",),
     conventions=_PLANE_CONVENTIONS,
 )
-_TWO_LAYERS = Features(
+TWO_LAYERS = Features(
     of_field={
         "vorticity": _by_layer("potential_vorticity"),
         "streamfunction": _by_layer("streamfunction"),
@@ -161,7 +161,7 @@ _TWO_LAYERS = Features(
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return features in the order of channels, where TFDS has sorted them by name."""
     given = tuple(names)
-    for channels in (_TWO_LAYERS.inputs, _TWO_LAYERS.outputs):
+    for channels in (TWO_LAYERS.inputs, TWO_LAYERS.outputs):
         if set(given) == set(channels):
             return channels
     return given
@@ -169,7 +169,7 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 def features_of_flow(flow: FlowConfig | TwoLayerConfig) -> Features:
     """Return what the examples of a flow hold."""
-    return _TWO_LAYERS if isinstance(flow, TwoLayerConfig) else _PLANE
+    return TWO_LAYERS if isinstance(flow, TwoLayerConfig) else PLANE
 
 
 def scalars_of_flow(flow: FlowConfig | TwoLayerConfig, width: float) -> dict[str, Any]:

@@ -157,8 +157,7 @@ def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
 
         1 / (k^2 (k^2 + F_1 + F_2)) [[k^2 + F_2, F_1], [F_2, k^2 + F_1]]
 
-    Returns:
-        Array (2, 2, nx, Ky + 1); 0 at the mean.
+    An array (2, 2, nx, Ky + 1), 0 at the mean.
     """
     first, second = flow.stretching
     k_squared = modes.k_squared
@@ -189,14 +188,7 @@ def transport_hat(
     modes: Modes,
     mean_velocities: tuple[float, float] = (0.0, 0.0),
 ) -> FieldHat:
-    """Return `div((u_i + U_i) s_i)` of two layers on the modes, by NumPy alone.
-
-    Args:
-        psi_hat: streamfunctions of the layers, shape `(2, nx, Ky + 1)`.
-        scalar_hat: what they carry, likewise.
-        modes: wavenumbers, and the grid of the products.
-        mean_velocities: (U_1, U_2) along x.
-    """
+    """Return `div((u_i + U_i) s_i)` of two layers on the modes, by NumPy alone."""
     points = modes.quadrature.num_points
 
     def on_points(field_hat: FieldHat) -> Field:

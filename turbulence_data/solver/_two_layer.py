@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from turbulence_data.coarsening import small_scale_filter
 from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._equation import Closure, Equation, Integrals, Operations
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat, Grid, check_layers
 from turbulence_data.solver._modes import Modes, aliased_modes, inversion
 
-# The filter of pyqg begins at this part of the Nyquist wavenumber.
-_FILTER_START = 0.65
 # A flow that nothing drives has no time scale of its own; a day then.
 _DAY = 86400.0
 
@@ -72,7 +71,10 @@ class TwoLayerEquation(Equation):
         waves = np.stack([matrix[0, 0], matrix[1, 1]]) - modes.mask * advection
         exchange = math.sqrt(np.abs(coupling[0] * coupling[1]).max(initial=0.0))
         self._wave_rate = float(max(np.abs(waves).max(initial=0.0), exchange))
-        self._filter = step_filter(flow, modes)
+        self._filter: NDArray[np.floating] | None = None
+        if flow.exponential_filter != 0.0:
+            given = modes.grid.spacing, flow.exponential_filter
+            self._filter = small_scale_filter(modes, *given).astype(modes.dtype)
 
     @classmethod
     def modes_of(cls, flow: TwoLayerConfig, is_les: bool, dtype: DTypeLike) -> Modes:
@@ -173,13 +175,3 @@ def linear_matrix(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.complex128]:
     for layer, velocity in enumerate(flow.mean_velocities):
         matrix[layer, layer] -= 1j * modes.kx * velocity + decay
     return np.where(modes.mask, matrix, 0.0)
-
-
-def step_filter(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.floating] | None:
-    """Return the factor of each mode after a step, None where there is no filter."""
-    if flow.exponential_filter == 0.0:
-        return None
-    dx, dy = modes.grid.spacing
-    scaled = np.sqrt((modes.kx * dx) ** 2 + (modes.ky * dy) ** 2)
-    beyond = np.maximum(scaled - _FILTER_START * math.pi, 0.0)
-    return np.exp(-flow.exponential_filter * beyond**4).astype(modes.dtype)

@@ -52,7 +52,6 @@ class VorticityEquation(Equation):
         operations.advection(state_hat, out)
 
     def advection_rate(self, operations: Operations, state_hat: FieldHat) -> float:
-        """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
         return operations.advection_rate(state_hat)
 
     def streamfunction_hat(self, state_hat: FieldHat) -> FieldHat:
@@ -60,7 +59,6 @@ class VorticityEquation(Equation):
         return np.asarray(state_hat * self.modes.inverse_k_squared)
 
     def energy(self, state_hat: FieldHat) -> float:
-        """Return the kinetic energy of one field per unit area."""
         return self.modes.energy(state_hat)
 
     def integrals(self, state_hat: FieldHat, time: float) -> Integrals:

@@ -71,10 +71,7 @@ def place_modes(
 ) -> jax.Array:
     """Return the modes up to a cutoff in an array of another shape, zeros elsewhere.
 
-    Args:
-        hat: coefficients, shape `(..., nx, columns)`.
-        cutoff: largest mode numbers that are kept, below Nyquist on both sides.
-        shape: `(nx, columns)` of the result.
+    The cutoff is below Nyquist on both sides.
     """
     kx, ky = cutoff
     kept = hat[..., : ky + 1]
@@ -204,11 +201,10 @@ def _by_formula(closure: ClassicClosure, layout: Layout) -> ForcingHat:
 
 
 class JaxOperators(SpectralOperators):
-    """Operators of the formulas of closures, on arrays of JAX."""
+    """The operators of formulas on arrays of JAX, each as its base says."""
 
     @property
     def array_namespace(self) -> Any:
-        """The module of `sqrt` and `maximum`."""
         return jnp
 
     @property
@@ -225,26 +221,21 @@ class JaxOperators(SpectralOperators):
 
     @cached_property
     def test_level(self) -> JaxOperators:
-        """The operators of a grid of half the points and a filter twice as wide."""
         made = SpectralOperators(self.grid, self.filter_width).test_level
         return JaxOperators(made.grid, made.filter_width)
 
     def to_physical(self, field_hat: Any) -> Any:
-        """Return real fields."""
         return jnp.fft.irfft2(field_hat, s=self.grid.num_points, norm="forward")
 
     def to_spectral(self, field: Any) -> Any:
-        """Return coefficients, zero at Nyquist wavenumbers."""
         hat = jnp.fft.rfft2(field, norm="forward")
         return place_modes(hat, self.cutoff, self.shape)
 
     def test_filtered(self, field_hat: Any) -> Any:
-        """Return the coefficients at the test level: filtered, then truncated."""
         test = self.test_level
         return place_modes(field_hat * self.test_response, test.cutoff, test.shape)
 
     def jacobian_hat(self, vorticity_hat: Any) -> Any:
-        """Return `J = u . grad(vorticity)` of the flow of a vorticity, alias-free."""
         kx, ky = self.grid.kx, self.grid.ky
         u, v = (self._padded(hat) for hat in self.velocity_hat(vorticity_hat))
         product_hat, difference_hat = map(self._truncated, (u * v, (v - u) * (v + u)))

@@ -161,12 +161,8 @@ class Gathering:
     """Join calls of several threads that ask for the same work on their own items.
 
     A group of calls goes off when it is full, or when every member that is at work
-    waits in some group: nobody is left to wait for. A member that has not called for a
-    while is not waited for until it calls again.
-
-    Args:
-        size: most calls in one group.
-        patience: seconds without a call after which who has not called is left out.
+    waits in some group: nobody is left to wait for. A member that has not called for
+    `patience` seconds is not waited for until it calls again.
     """
 
     def __init__(self, size: int, patience: float = _PATIENCE) -> None:
@@ -196,11 +192,7 @@ class Gathering:
     ) -> Any:
         """Return the result for one item of `work` on all items of a group.
 
-        Args:
-            member: who calls.
-            key: calls with equal keys may be joined.
-            item: what the caller has.
-            work: items of a group to their results; that of its first caller is used.
+        Calls with equal keys may be joined; the work of the first caller is done.
         """
         with self._changed:
             self._at_work.add(member)

@@ -103,22 +103,18 @@ class JaxIntegrator:
         return reached.vorticity_hat
 
     def advection_rates(self, vorticity_hat: Any) -> Any:
-        """Return the fastest frequency of each field."""
         return np.ravel(self._vitals(vorticity_hat).rate).astype(np.float64)
 
     def energy(self, vorticity_hat: Any) -> float:
-        """Return the kinetic energy per unit area, the mean over all fields."""
         return float(np.mean(np.asarray(self._vitals(vorticity_hat).energy)))
 
     def to_physical(self, vorticity_hat: Any) -> Field:
-        """Return the fields on the grid, as NumPy arrays."""
         with precision(self._modes.dtype):
             hat = jnp.asarray(vorticity_hat)
             field: Field = np.array(_compiled_to_physical(self._program.layout, hat))
             return field
 
     def integrals(self, vorticity_hat: Any, time: float) -> Integrals:
-        """Return the integrals of one field."""
         modes, drive = self._modes, self._equation.drive
         source = np.zeros(modes.shape, modes.complex_dtype)
         drive.add_source(source, time)
@@ -244,13 +240,7 @@ def propagator(
 def spectral_sums(
     tables: FlowTables, source: jax.Array, hat: jax.Array
 ) -> list[jax.Array]:
-    """Return energy, enstrophy, its loss, work and dissipation as spectral sums.
-
-    Args:
-        tables: of the flow.
-        source: coefficients of what drives it at this time.
-        hat: vorticity coefficients of one field.
-    """
+    """Return energy, enstrophy, its loss, work and dissipation as spectral sums."""
     inverse = tables.inverse_k_squared
     power = tables.weights * (hat * hat.conj()).real
     work = tables.weights * inverse * (hat.conj() * source).real
