@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from keras_spectral_tl._checks import check_one_shape, real_number
+from keras_spectral_tl._checks import real_number
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl.spectra._convolutions import (
     Array,
@@ -272,8 +272,12 @@ def layer_kernel_changes(
     seed: int = 0,
 ) -> LayerKernelChanges:
     """Compare the kernels (kernels, *size) of one layer before and after retraining."""
-    for other in (after,) if reseeded is None else (after, reseeded):
-        check_one_shape("kernels before and after retraining", before, other)
+    others = [after] if reseeded is None else [after, reseeded]
+    if any(other.shape != before.shape for other in others):
+        raise ValueError(
+            "Kernels before and after retraining must have one shape. Received "
+            f"{before.shape} and {[other.shape for other in others]}."
+        )
     distances, power_changes = _spectral_changes(before, after, dilation)
     noise = None
     if reseeded is not None:
