@@ -131,9 +131,6 @@ def copy_model(model: keras.Model, sample: Any = None) -> keras.Model:
         model: A built Keras model; not changed.
         sample: Inputs of the model, (samples, ...), to compare the outputs on.
 
-    Returns:
-        The copy.
-
     Raises:
         ValueError: If Keras can neither clone nor save and load the model, or the copy
             computes something else.
@@ -177,9 +174,6 @@ def fresh_model(model: keras.Model, seed: int) -> keras.Model:
     Args:
         model: A built Keras model; not changed.
         seed: A non-negative int.
-
-    Returns:
-        The new model.
 
     Raises:
         ValueError: If the model cannot be built again from its configuration.

@@ -361,10 +361,9 @@ class FilteredForcing:
         response = filter_response(self.filter, fine.grid, self.filter_width)
 
         def filtered(source_hat: FieldHat) -> FieldHat:
-            full = np.zeros(response.shape, complex)
-            full[:, : fine.shape[1]] = source_hat
-            full *= response
-            wide = resize(full, fine.grid.num_points, modes.quadrature.num_points)
+            filtered_hat = source_hat * response[:, : fine.shape[1]]
+            points = fine.grid.num_points, modes.quadrature.num_points
+            wide = resize(filtered_hat, *points)
             kept = wide[:, : modes.shape[1]] * modes.mask
             return kept.astype(modes.complex_dtype)
 

@@ -169,9 +169,6 @@ class LayerSelection:
         Args:
             input_shape: Shape of one sample, where the model leaves it open.
 
-        Returns:
-            The counts; `forward`, `step` and `cached_step`.
-
         Raises:
             ValueError: If the shape of a sample is not known, or the model is not.
 

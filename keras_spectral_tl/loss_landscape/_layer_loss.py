@@ -144,9 +144,6 @@ class LayerLoss:
                 single precision.
             seed: Of the start vector.
 
-        Returns:
-            The largest eigenvalues and their vectors, and the smallest eigenvalue.
-
         Raises:
             ValueError: If there are fewer weights than ``count``.
             RuntimeError: If the iteration does not converge.
@@ -233,9 +230,6 @@ class LayerLoss:
             num_random: Number of random directions.
             num_eigenvalues: Number of largest eigenvalues of the Hessian.
             seed: Of the directions.
-
-        Returns:
-            The landscape.
 
         Raises:
             ValueError: If the loss is not finite along a line, and as `hessian_ends`.

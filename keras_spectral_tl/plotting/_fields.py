@@ -24,9 +24,6 @@ def plot_fields(
         unit: What the values are, such as "standard deviations"; beside the scale.
         ax: Axes to draw in, one a field; by default a new figure.
 
-    Returns:
-        The axes of the maps, one a field.
-
     Raises:
         ValueError: If there is no field, or one is not 2-D.
 
@@ -68,9 +65,6 @@ def plot_predictions(
         num_samples: Rows, at most.
         title: Network and flow, for example.
         ax: Axes to draw in, three a row; by default a new figure.
-
-    Returns:
-        The axes of the maps, row by row, three a row.
 
     Raises:
         ValueError: If the shapes differ or are not as above.

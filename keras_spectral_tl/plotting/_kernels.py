@@ -49,9 +49,6 @@ def plot_transfer_functions(
         num_points: (nx, ny) of the grid.
         ax: Axes to draw in, one a label; by default a new figure.
 
-    Returns:
-        The axes of the maps, one a label.
-
     Raises:
         ValueError: If there is none, or one does not fit the grid.
 
@@ -113,9 +110,6 @@ def plot_kernel_classes(
         shares: Layer name to {class: share}, as ``class_shares``.
         ax: Axes to draw in; by default a new figure.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: If there is no layer.
 
@@ -155,9 +149,6 @@ def plot_kernel_clusters(
         centres: (clusters, n, n), k = 0 in the middle.
         sizes: (clusters,) kernels in each.
         ax: Axes to draw in, one a cluster; by default a new figure.
-
-    Returns:
-        The axes of the maps, one a cluster.
 
     Raises:
         ValueError: If the shapes are not as above.
@@ -238,9 +229,6 @@ def plot_kernel_changes(
         changes: Layer name to (relative change, agreement, class) of its kernels, as
             ``relative_changes``, ``significance.agreements``, ``classes_before``.
         ax: Axes to draw in, one a layer; by default a new figure.
-
-    Returns:
-        The axes of the panels, one a layer.
 
     Raises:
         ValueError: If there is no layer, or its three arrays differ in length.

@@ -186,9 +186,6 @@ def plot_loss_lines(
         lines: Layer name to {direction: losses (steps,)}.
         ax: Axes to draw in, one a layer; by default a new figure.
 
-    Returns:
-        The axes of the panels, one a layer.
-
     Raises:
         ValueError: If there is no layer, or lengths differ.
 
@@ -236,9 +233,6 @@ def plot_loss_surface(
         surface: (steps, steps), axis 0 along the first direction (to the right).
         labels: What the two directions are.
         ax: Axes to draw in; by default a new figure.
-
-    Returns:
-        The axes.
 
     Raises:
         ValueError: If the shapes do not fit or a loss is not above 0.

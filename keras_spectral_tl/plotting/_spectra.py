@@ -38,9 +38,6 @@ def plot_energy_spectra(
         ylabel: What the spectra are.
         ax: Axes to draw in; by default a new figure.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: If there is no spectrum, or one is not 1-D.
 
@@ -70,9 +67,6 @@ def plot_activation_spectra(
             drawn.
         ylabel: What the spectra are.
         ax: Axes to draw in, one a layer; by default a new figure.
-
-    Returns:
-        The axes of the panels, one a layer.
 
     Raises:
         ValueError: If there is no layer, or a spectrum is not 1-D.
@@ -138,9 +132,6 @@ def plot_kernel_spectra(
             the single kernels, and its peak k* is marked.
         ax: Axes to draw in, one a layer; by default a new figure.
 
-    Returns:
-        The axes of the panels, one a layer.
-
     Raises:
         ValueError: If there is no layer.
 
@@ -184,9 +175,6 @@ def plot_wavenumber_ratios(
             is not drawn, nor what is not above 0.
         ylabel: What the ratios are.
         ax: Axes to draw in, one a name; by default a new figure.
-
-    Returns:
-        The axes of the panels.
 
     Raises:
         ValueError: If there is no panel, or one has no line.
@@ -235,9 +223,6 @@ def plot_coherence(curves: Mapping[str, ArrayLike], *, ax: Any = None) -> "Axes"
         curves: Label to coherence in [-1, 1]; the index is the wavenumber.
         ax: Axes to draw in; by default a new figure.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: If there is no curve.
 
@@ -269,9 +254,6 @@ def plot_composition(
         matrices: Name to a matrix (output shells, input shells) of energies; each row
             is drawn as shares of its sum.
         ax: Axes to draw in, one a matrix; by default a new figure.
-
-    Returns:
-        The axes of the maps.
 
     Raises:
         ValueError: If there is none, or one is not a matrix.
@@ -361,9 +343,6 @@ def plot_curves(
         ylabel: What y is.
         logarithmic: The logarithmic axes: "", "x", "y" or "xy".
         ax: Axes to draw in, one a group; by default a new figure.
-
-    Returns:
-        The axes of each panel.
 
     Raises:
         ValueError: If there is no curve, x and y differ in shape, or an axis is

@@ -153,9 +153,6 @@ def save_figure(
         path: The file; its ending says the format.
         dpi: Pixels an inch, for formats that have any.
 
-    Returns:
-        The path.
-
     Raises:
         ValueError: If there are no axes.
     """

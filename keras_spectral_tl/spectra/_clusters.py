@@ -79,9 +79,6 @@ def cluster_kernels(
             kernels less one are left out.
         seeds: At least two.
 
-    Returns:
-        The clusters.
-
     Raises:
         ImportError: If scikit-learn is not installed.
         ValueError: If fewer than two seeds or numbers below 2 are given, or there are

@@ -127,9 +127,6 @@ def linear_composition(
             enter.
         num_points: Points of the grid along each axis.
 
-    Returns:
-        The gains of all shells, with standard errors of 0.
-
     Raises:
         ValueError: If there is no layer, one is not a convolution, a stride is not 1,
             or channels or axes do not fit.
@@ -224,9 +221,6 @@ def measured_composition(
         num_probes: Perturbations of each shell and channel.
         batch_size: Samples computed at once.
         seed: Of the phases.
-
-    Returns:
-        The gains and their standard errors over samples and probes.
 
     Raises:
         ValueError: If inputs or outputs are not 2-D fields, a wavenumber is not a shell

@@ -106,9 +106,6 @@ def fit_gabor(kernels: Array) -> GaborFits:
     Args:
         kernels: (kernels, points) or (kernels, nx, ny), real.
 
-    Returns:
-        One row a kernel.
-
     Raises:
         ValueError: If there are no kernels, they have not one or two axes of points, or
             hold NaN or infinity.

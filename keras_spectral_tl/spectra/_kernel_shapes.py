@@ -160,9 +160,6 @@ def kernel_shapes(kernels: Array, dilation: Grid | None = None) -> KernelShapes:
         kernels: (kernels, *size) with one to three axes of points.
         dilation: Grid spacings between the kernel points; by default 1.
 
-    Returns:
-        One row a kernel.
-
     Raises:
         ValueError: If there is no kernel, none of its axes of points, or `dilation` is
             not one whole number from 1 on for each axis.

@@ -300,9 +300,6 @@ def change_consistency(
         num_draws: Random changes.
         seed: Of these.
 
-    Returns:
-        The comparison.
-
     Raises:
         ValueError: If the shapes do not fit, nothing changed, or the difference is not
             finite at a wavenumber that is compared.

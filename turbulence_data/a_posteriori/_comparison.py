@@ -90,9 +90,6 @@ class Comparison:
 
         Args:
             ax: matplotlib axes; new ones by default.
-
-        Returns:
-            The axes.
         """
         if ax is None:
             from matplotlib import pyplot

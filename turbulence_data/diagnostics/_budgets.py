@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +21,7 @@ from turbulence_data.diagnostics._spectra import (
 )
 from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import FieldHat, Grid, resize
-from turbulence_data.solver._modes import Modes, padded_modes
+from turbulence_data.solver._modes import padded_modes
 
 
 @dataclass(frozen=True)
@@ -142,9 +141,11 @@ def _budget(
     drive = drive_of(flow, forcing, modes)
     source = np.zeros(modes.shape, complex)
     drive.add_source(source, time)
-    work = product(_on_grid(source, modes))
+    points = modes.quadrature.num_points, grid.num_points
+    work = product(resize(source, *points))
     if drive.noise is not None:
-        work += 0.5 * mean(weight * _on_grid(drive.noise.variance, modes).real)
+        variance = resize(drive.noise.variance.astype(complex), *points)
+        work += 0.5 * mean(weight * variance.real)
     steep = grid.k_squared**flow.hyperviscosity_order
     subgrid = 0.0
     if sgs_forcing is not None:
@@ -156,14 +157,6 @@ def _budget(
         drag=-flow.linear_drag * product(hat),
         subgrid=subgrid,
     )
-
-
-def _on_grid(values: NDArray[Any], modes: Modes) -> NDArray[Any]:
-    """Return coefficients in the layout of the grid of their modes."""
-    points = modes.quadrature.num_points
-    full = np.zeros((points[0], points[1] // 2 + 1), complex)
-    full[:, : modes.shape[1]] = values
-    return resize(full, points, modes.grid.num_points)
 
 
 def _checked(name: str, field: ArrayLike, flow: FlowConfig) -> tuple[FieldHat, Grid]:

@@ -157,15 +157,14 @@ def resize(
 
     Only wavenumbers with `|k| < n / 2` of the smaller grid survive, in each direction:
     the Nyquist wavenumber of an even grid cannot hold a derivative and is set to zero.
+    Columns that are left out, as in the layout of `Modes`, are zeros.
     """
     kept_x = (min(from_points[0], to_points[0]) - 1) // 2
-    kept_y = (min(from_points[1], to_points[1]) - 1) // 2
+    columns = min((min(from_points[1], to_points[1]) + 1) // 2, field_hat.shape[-1])
     shape = (*field_hat.shape[:-2], to_points[0], to_points[1] // 2 + 1)
     resized = np.zeros(shape, field_hat.dtype)
-    resized[..., : kept_x + 1, : kept_y + 1] = field_hat[
-        ..., : kept_x + 1, : kept_y + 1
-    ]
-    resized[..., -kept_x:, : kept_y + 1] = field_hat[..., -kept_x:, : kept_y + 1]
+    for rows in (slice(kept_x + 1), slice(-kept_x, None)):
+        resized[..., rows, :columns] = field_hat[..., rows, :columns]
     return resized
 
 

@@ -115,13 +115,9 @@ class Modes:
 
     def to_physical(self, field_hat: FieldHat) -> Field:
         """Return the fields on `grid`, shape `(..., nx, ny)`."""
-        points = self.quadrature.num_points
-        shape = (*field_hat.shape[:-1], points[1] // 2 + 1)
-        full = np.zeros(shape, self.complex_dtype)
-        full[..., : self.shape[1]] = field_hat
-        return to_physical(
-            resize(full, points, self.grid.num_points), self.grid.num_points
-        )
+        points = self.grid.num_points
+        hat = resize(field_hat, self.quadrature.num_points, points)
+        return to_physical(hat.astype(self.complex_dtype, copy=False), points)
 
     def energy(self, vorticity_hat: FieldHat) -> float:
         """Kinetic energy per unit area, `sum_k |vorticity_hat|^2 / (2 k^2)`."""
@@ -192,9 +188,7 @@ def transport_hat(
     points = modes.quadrature.num_points
 
     def on_points(field_hat: FieldHat) -> Field:
-        full = np.zeros((2, points[0], points[1] // 2 + 1), complex)
-        full[..., : modes.shape[1]] = field_hat
-        return to_physical(full, points)
+        return to_physical(resize(field_hat, points, points), points)
 
     scalar = on_points(scalar_hat)
     u = on_points(1j * modes.ky * psi_hat) + np.reshape(mean_velocities, (2, 1, 1))
