@@ -14,8 +14,7 @@ def shell_numbers(
 
     |k| is the root of an integer and never a half-integer, so no mode sits on an edge.
     """
-    shells: NDArray[np.floating] = np.floor(np.hypot(kx, ky) + 0.5)
-    return shells
+    return np.asarray(np.floor(np.hypot(kx, ky) + 0.5))
 
 
 def shells_of_all_modes(nx: int, ny: int) -> NDArray[np.int32]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._autodiff.function import compiled_forward
+from keras_spectral_tl._checks import whole_number
 
 __all__ = ["KerasClosure", "compiled_forward"]
 
@@ -44,7 +45,7 @@ class KerasClosure:
             1) in normalized units.
 
     Raises:
-        TypeError: If the model is no Keras layer or model.
+        TypeError: If the model is no Keras layer or model, or `layers` no int.
         ValueError: If statistics are missing, not finite or not positive, or if the
             model takes another number of channels or has several outputs; in use, if
             the model does not return one channel on the grid of its input.
@@ -80,11 +81,7 @@ class KerasClosure:
                 "input_fields must be some of 'streamfunction' and 'vorticity', which "
                 f"is what a solver gives. Received {input_fields!r}."
             )
-        if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
-            raise ValueError(
-                f"layers must be a whole number of at least 1. Received {layers!r}."
-            )
-        self.layers = layers
+        self.layers = layers = whole_number("layers", layers, at_least=1)
         pairs = {
             name: _means_and_stds(name, statistics, layers)
             for name in (*self.input_fields, "sgs_forcing")
@@ -114,8 +111,7 @@ class KerasClosure:
             )
         forcing = np.moveaxis(outputs * self._output_std + self._output_mean, -1, 1)
         dtype = np.result_type(vorticity.dtype, np.float32)
-        in_shape: Array = forcing.reshape(vorticity.shape).astype(dtype)
-        return in_shape
+        return np.asarray(forcing.reshape(vorticity.shape).astype(dtype))
 
     def inputs(self, vorticity: Array, streamfunction: Array) -> NDArray[np.float32]:
         """Return what the model receives, (batch, nx, ny, channels), normalized."""

@@ -9,7 +9,11 @@ import numpy as np
 from keras import ops
 
 from keras_spectral_tl._checks import real_array, whole_numbers
-from keras_spectral_tl.layers._periodic import data_format_of, tensor_spectra
+from keras_spectral_tl.layers._periodic import (
+    check_alike,
+    data_format_of,
+    tensor_spectra,
+)
 
 # Keeps the logarithm of a shell finite where truth and prediction are both zero.
 _SMALLEST = 1e-30
@@ -119,20 +123,23 @@ class SpectralLoss(keras.losses.Loss):
         self.weights = None if weights is None else _checked_weights(weights)
         self.floor = floor
         self.data_format = data_format_of(data_format)
-        self._check()
+        if not callable(mismatch):
+            raise TypeError(
+                "mismatch must be a callable (true, predicted) -> mismatch. Received "
+                f"{mismatch!r}."
+            )
+        if not floor > 0.0:
+            raise ValueError(f"floor must be above 0. Received floor={floor!r}.")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mismatch of each sample."""
-        shape = tuple(y_pred.shape)
+        shape = check_alike("SpectralLoss", y_true, y_pred)
         spatial = shape[1:3] if self.data_format == "channels_last" else shape[2:]
-        if len(shape) != 4 or None in shape[1:] or tuple(y_true.shape[1:]) != shape[1:]:
-            raise ValueError(
-                "SpectralLoss needs a truth and a prediction of one shape, rank 4 and "
-                f"known sizes. Received {tuple(y_true.shape)} and {shape}."
-            )
         first, last = self._range(min(spatial))
-        true = self._spectra(y_true)[:, :, first : last + 1]
-        predicted = self._spectra(y_pred)[:, :, first : last + 1]
+        true, predicted = (
+            tensor_spectra(fields, self.data_format)[:, :, first : last + 1]
+            for fields in (y_true, y_pred)
+        )
         floor = self.floor * ops.mean(true, axis=-1, keepdims=True) + _SMALLEST
         mismatch = self.mismatch(true + floor, predicted + floor)
         by_wavenumber = ops.mean(mismatch, axis=1)
@@ -159,11 +166,6 @@ class SpectralLoss(keras.losses.Loss):
         mismatch = keras.saving.deserialize_keras_object(config["mismatch"])
         return cls(**{**config, "mismatch": mismatch})
 
-    def _spectra(self, fields: Any) -> Any:
-        if self.data_format == "channels_last":
-            fields = ops.transpose(fields, (0, 3, 1, 2))
-        return tensor_spectra(fields)
-
     def _range(self, num_points: int) -> tuple[int, int]:
         """First and last wavenumber on a grid whose shorter side is `num_points`."""
         first, last = self.wavenumbers
@@ -180,15 +182,6 @@ class SpectralLoss(keras.losses.Loss):
                 f"{last - first + 1}. Received {len(self.weights)}."
             )
         return first, last
-
-    def _check(self) -> None:
-        if not callable(self.mismatch):
-            raise TypeError(
-                "mismatch must be a callable (true, predicted) -> mismatch. Received "
-                f"{self.mismatch!r}."
-            )
-        if not self.floor > 0.0:
-            raise ValueError(f"floor must be above 0. Received floor={self.floor!r}.")
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")

@@ -35,8 +35,7 @@ def small_scale_filter(
     """
     scaled = np.sqrt((on.kx * spacing[0]) ** 2 + (on.ky * spacing[1]) ** 2)
     beyond = np.maximum(scaled - _FILTER_START * math.pi, 0.0)
-    result: NDArray[np.float64] = np.exp(-strength * beyond**4)
-    return result
+    return np.asarray(np.exp(-strength * beyond**4))
 
 
 Transfer = Callable[[Grid, Grid], NDArray[np.float64]]
@@ -51,8 +50,7 @@ def exponential_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
 def gaussian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
     """Transfer function `exp(-k^2 (2 dx)^2 / 24)`, dx of the coarse grid."""
     width = 2.0 * max(coarse.spacing)
-    result: NDArray[np.float64] = np.exp(-fine.k_squared * (width**2 / 24.0))
-    return result
+    return np.asarray(np.exp(-fine.k_squared * (width**2 / 24.0)))
 
 
 def laplacian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
@@ -65,8 +63,7 @@ def laplacian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
     dx, dy = fine.spacing
     symbol = 4.0 * (np.sin(0.5 * fine.kx * dx) ** 2 + np.sin(0.5 * fine.ky * dy) ** 2)
     ratio = max(n / m for n, m in zip(fine.num_points, coarse.num_points, strict=True))
-    result: NDArray[np.float64] = np.exp(-symbol * (ratio**2 / 24.0))
-    return result
+    return np.asarray(np.exp(-symbol * (ratio**2 / 24.0)))
 
 
 @dataclass(frozen=True)

@@ -40,15 +40,13 @@ Filter = Callable[[Grid, float], NDArray[np.float64]]
 
 def gaussian_filter(grid: Grid, width: float) -> NDArray[np.float64]:
     """Transfer function `exp(-k^2 width^2 / 24)` (Pope 2000, table 13.2)."""
-    result: NDArray[np.float64] = np.exp(-grid.k_squared * (width**2 / 24.0))
-    return result
+    return np.asarray(np.exp(-grid.k_squared * (width**2 / 24.0)))
 
 
 def box_filter(grid: Grid, width: float) -> NDArray[np.float64]:
     """Mean over a square of side `width`: `sinc(kx width / 2) sinc(ky width / 2)`."""
     scale = width / TWO_PI  # np.sinc(x) = sin(pi x) / (pi x)
-    result: NDArray[np.float64] = np.sinc(grid.kx * scale) * np.sinc(grid.ky * scale)
-    return result
+    return np.asarray(np.sinc(grid.kx * scale) * np.sinc(grid.ky * scale))
 
 
 def sharp_filter(grid: Grid, width: float) -> NDArray[np.float64]:

@@ -350,10 +350,7 @@ class RadialSpectrum2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         self._spatial_shape(inputs.shape)
-        fields = inputs
-        if self.data_format == "channels_last":
-            fields = ops.transpose(fields, (0, 3, 1, 2))
-        spectra = tensor_spectra(fields)
+        spectra = tensor_spectra(inputs, self.data_format)
         if self.data_format == "channels_last":
             spectra = ops.transpose(spectra, (0, 2, 1))
         return ops.cast(spectra, self.compute_dtype)
@@ -382,8 +379,21 @@ class RadialSpectrum2D(keras.layers.Layer):
         return int(shape[axes[0]] or 0), int(shape[axes[1]] or 0)
 
 
-def tensor_spectra(fields: Any) -> Any:
-    """Return spectra (batch, channels, shells) of (batch, channels, nx, ny) tensors."""
+def check_alike(name: str, y_true: Any, y_pred: Any) -> tuple[int, ...]:
+    """Return the shape of fields of known sizes, the same in truth and prediction."""
+    shape = tuple(y_pred.shape)
+    if len(shape) != 4 or None in shape[1:] or tuple(y_true.shape[1:]) != shape[1:]:
+        raise ValueError(
+            f"{name} needs a truth and a prediction of one shape, rank 4 and "
+            f"known sizes. Received {tuple(y_true.shape)} and {shape}."
+        )
+    return shape
+
+
+def tensor_spectra(fields: Any, data_format: str) -> Any:
+    """Return spectra (batch, channels, shells) of a batch of fields."""
+    if data_format == "channels_last":
+        fields = ops.transpose(fields, (0, 3, 1, 2))
     channels, nx, ny = fields.shape[1:]
     # Dividing first keeps the squares of large fields within float32.
     fields = ops.cast(fields, "float32") / float(nx * ny)

@@ -7,7 +7,11 @@ import keras
 from keras import ops
 
 from keras_spectral_tl._checks import one_of, whole_numbers
-from keras_spectral_tl.layers._periodic import data_format_of, tensor_spectra
+from keras_spectral_tl.layers._periodic import (
+    check_alike,
+    data_format_of,
+    tensor_spectra,
+)
 from keras_spectral_tl.metrics._functions import tensor_correlations
 
 
@@ -268,13 +272,11 @@ class SpectrumRMSE(keras.Metric):
         self._chosen: list[int] = []
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        shape = tuple(y_pred.shape)
-        if len(shape) != 4 or None in shape[1:] or tuple(y_true.shape[1:]) != shape[1:]:
-            raise ValueError(
-                "SpectrumRMSE needs a truth and a prediction of one shape, rank 4 and "
-                f"known sizes. Received {tuple(y_true.shape)} and {shape}."
-            )
-        true, predicted = self._spectra(y_true), self._spectra(y_pred)
+        shape = check_alike("SpectrumRMSE", y_true, y_pred)
+        true, predicted = (
+            tensor_spectra(ops.convert_to_tensor(fields), self.data_format)
+            for fields in (y_true, y_pred)
+        )
         if self._true is None or self._predicted is None:
             self._build(int(true.shape[-1]), shape)
         for total, spectra in ((self._true, true), (self._predicted, predicted)):
@@ -304,12 +306,6 @@ class SpectrumRMSE(keras.Metric):
             )
         self._true = CompensatedSum(self, "true_spectrum", (num_shells,))
         self._predicted = CompensatedSum(self, "predicted_spectrum", (num_shells,))
-
-    def _spectra(self, fields: Any) -> Any:
-        fields = ops.convert_to_tensor(fields)
-        if self.data_format == "channels_last":
-            fields = ops.transpose(fields, (0, 3, 1, 2))
-        return tensor_spectra(fields)
 
     def _summed(self, spectra: Any, sample_weight: Any) -> Any:
         """Sum over samples and channels."""

@@ -240,8 +240,7 @@ def _activations(network: keras.Model, x: Any) -> dict[str, NDArray[np.float64]]
 
 def _some(values: NDArray[Any]) -> NDArray[Any]:
     rows = np.linspace(0, len(values) - 1, min(len(values), _MOST_SAMPLES))
-    chosen: NDArray[Any] = values[rows.astype(int)]
-    return chosen
+    return np.asarray(values[rows.astype(int)])
 
 
 def _is_field(values: NDArray[Any]) -> bool:

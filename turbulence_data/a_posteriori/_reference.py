@@ -61,8 +61,7 @@ class Reference:
     def start(self) -> NDArray[np.float64]:
         """Vorticity that an LES starts from, shape `(E, nx, ny)`, of mean zero."""
         fields = self.vorticity[0].astype(np.float64)
-        centred: NDArray[np.float64] = fields - fields.mean((-2, -1), keepdims=True)
-        return centred
+        return np.asarray(fields - fields.mean((-2, -1), keepdims=True))
 
     @property
     def turnover_time(self) -> float:

@@ -113,8 +113,7 @@ def correlations(fields: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]
     a = a - a.mean((-2, -1), keepdims=True)
     b = b - b.mean((-2, -1), keepdims=True)
     norms = np.sqrt(np.sum(a**2, (-2, -1)) * np.sum(b**2, (-2, -1)))
-    result: NDArray[np.float64] = np.sum(a * b, (-2, -1)) / np.where(norms, norms, 1.0)
-    return result
+    return np.asarray(np.sum(a * b, (-2, -1)) / np.where(norms, norms, 1.0))
 
 
 def decorrelation_times(

@@ -231,5 +231,4 @@ def _response(
 ) -> NDArray[np.float64]:
     grid = Grid(points, lengths)
     scaled = np.sqrt(grid.k_squared) * (max(grid.spacing) / (math.pi * cutoff))
-    response: NDArray[np.float64] = np.exp(-math.log(2.0) * scaled**order)
-    return response
+    return np.asarray(np.exp(-math.log(2.0) * scaled**order))

@@ -39,8 +39,7 @@ class LayerSpectra:
         """Return the total energy in each shell, `1/2 sum_i d_i <psi_i q_i>` in sum."""
         upper, lower = flow.depth_fractions
         kinetic = upper * self.kinetic_energy[0] + lower * self.kinetic_energy[1]
-        total: Spectrum = kinetic + self.potential_energy
-        return total
+        return np.asarray(kinetic + self.potential_energy)
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,7 @@ class SpectralBudget:
     @property
     def total(self) -> Spectrum:
         """The time derivative in each shell: the sum of all terms."""
-        total: Spectrum = np.sum(list(self.terms.values()), axis=0)
-        return total
+        return np.asarray(np.sum(list(self.terms.values()), axis=0))
 
     def integrals(self) -> dict[str, float]:
         """Return each term summed over all wavenumbers; transfers give 0."""

@@ -129,14 +129,12 @@ def to_spectral(field: Field) -> FieldHat:
         >>> to_spectral(np.cos(3 * x)[:, None] * np.ones((1, 8)))[3, 0].real.round(12)
         np.float64(0.5)
     """
-    hat: FieldHat = scipy.fft.rfft2(field, norm="forward")
-    return hat
+    return np.asarray(scipy.fft.rfft2(field, norm="forward"))
 
 
 def to_physical(field_hat: FieldHat, num_points: tuple[int, int]) -> Field:
     """Return real fields of shape `(..., nx, ny)`; the argument is left unchanged."""
-    field: Field = scipy.fft.irfft2(field_hat, s=num_points, norm="forward")
-    return field
+    return np.asarray(scipy.fft.irfft2(field_hat, s=num_points, norm="forward"))
 
 
 def resample(field: Field, num_points: tuple[int, int]) -> Field:
@@ -220,8 +218,7 @@ def check_layers(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
 
 def streamfunction_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     """Solve `lap(streamfunction) = -vorticity`; the mean of both is zero."""
-    result: FieldHat = vorticity_hat * grid.inverse_k_squared
-    return result
+    return np.asarray(vorticity_hat * grid.inverse_k_squared)
 
 
 def velocity_hat(streamfunction: FieldHat, grid: Grid) -> tuple[FieldHat, FieldHat]:

@@ -174,8 +174,7 @@ def layer_modes(flow: TwoLayerConfig) -> Modes:
 
 def inverted(q_hat: FieldHat, flow: TwoLayerConfig, modes: Modes) -> FieldHat:
     """Return the streamfunctions of potential vorticity, shape `(2, nx, Ky + 1)`."""
-    psi_hat: FieldHat = np.einsum("ijkl,jkl->ikl", inversion(flow, modes), q_hat)
-    return psi_hat
+    return np.asarray(np.einsum("ijkl,jkl->ikl", inversion(flow, modes), q_hat))
 
 
 def transport_hat(
