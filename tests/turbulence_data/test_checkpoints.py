@@ -45,17 +45,19 @@ TWO_LAYERS = replace(
     interval=DAY / 2,
 )
 SEED = 20
-# Imports once, then forks one process after the other and has each killed: a number is
+# Imports once, also what a generation imports when it needs it, so that kills meet the
+# generation. Then forks one process after the other and has each killed: a number is
 # an operation on the disk at which it kills itself, a fraction a time in seconds after
 # its start at which its parent does. Says how each of them ended and what they left.
 RUNS = """
 import json, os, signal, sys, time
 from turbulence_data import Builder, TurbulenceConfig
 from turbulence_data.generation import InProcessExecutor
-from turbulence_data.generation._store import CheckpointedSampling
-import tensorflow_datasets as tfds
+from turbulence_data.generation import sample_trajectory
+import tensorflow, tensorflow_datasets
 sys.path.insert(0, sys.argv[1])
 from killed_ensemble import ENSEMBLE
+sample_trajectory(ENSEMBLE, 0)
 
 def generate():
     Builder(
@@ -239,7 +241,8 @@ def test_kills_at_any_moment_end_with_the_same_content(ensemble, tmp_path, impor
     rng = random.Random(SEED)
     # Odd: before a file is flushed; even: before it gets its name.
     operations = [1, 2, 3, 4, *(rng.randrange(5, 16) for _ in range(3))]
-    times = [rng.uniform(0.02, 0.3) for _ in range(4)]
+    # Shortest first, and at first well before any machine is done.
+    times = sorted(rng.uniform(0.005, 0.1) for _ in range(4))
     moments = [*operations, *times]
     data = tmp_path / "data"
     result = subprocess.run(
