@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Installed without bytecode, see below: the first process that imports a module writes
+# it, and dozens of others need not compile TensorFlow again. Containers may forbid it.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The release that the tests are known to pass with.
 TORCH ?= torch==2.13.0
@@ -22,6 +25,14 @@ PROGRAMS := tests/examples tests/benchmarks
 # What touches no backend, and doctests, run once, with TensorFlow.
 KERAS_TESTS := -m "not once" -p no:cacheprovider tests/keras_spectral_tl
 
+# The tests compile hundreds of programs for arrays of a few points, and most of their
+# time on JAX was that: so without optimizations, with the generator of code that is
+# quick to compile, in one piece. Operations and precision are the same, and
+# test_backends_agree.py compares JAX as users run it with the other backends. XLA ends
+# a process at a flag that its release does not know: then the tests take longer.
+XLA_FLAGS_OF_TESTS := --xla_cpu_use_fusion_emitters=false \
+	--xla_cpu_parallel_codegen_split_count=1
+
 test: .venv/dev.stamp lint types
 	$(MAKE) test-tensorflow test-jax
 
@@ -33,7 +44,10 @@ test-tensorflow: .venv/dev.stamp
 	$(PYTEST) $(addprefix --ignore=,$(PROGRAMS))
 
 test-jax: .venv/dev.stamp
-	KERAS_BACKEND=jax $(PYTEST) $(KERAS_TESTS)
+	flags="$(XLA_FLAGS_OF_TESTS)"; \
+	XLA_FLAGS="$$flags" $(BIN)/python -c "import jax; jax.devices()" || flags=; \
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$$flags" \
+		$(PYTEST) $(KERAS_TESTS)
 
 test-torch: .venv/torch.stamp
 	KERAS_BACKEND=torch $(PYTEST) $(KERAS_TESTS)
@@ -85,18 +99,22 @@ faults: .venv/dev.stamp
 
 # --no-compile: most modules of TensorFlow are never imported, so compiling them all
 # costs more time than it saves.
-.venv/demo.stamp: setup.cfg pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[fast,plot,report]"
+INSTALL = (test -x $(BIN)/python || $(PYTHON) -m venv .venv) && \
+	$(BIN)/python -m pip install --quiet --no-compile --editable
+.venv/demo.stamp .venv/dev.stamp .venv/torch.stamp: setup.cfg pyproject.toml
+
+.venv/demo.stamp:
+	$(INSTALL) ".[fast,plot,report]"
 	touch $@
 
-.venv/dev.stamp: .venv/demo.stamp
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
-	touch $@
+# What comes first installs all it needs at once, with what those above would install.
+.venv/dev.stamp:
+	$(INSTALL) ".[dev]"
+	touch .venv/demo.stamp $@
 
-.venv/torch.stamp: .venv/dev.stamp
-	$(BIN)/python -m pip install --quiet --no-compile "$(TORCH)"
-	touch $@
+.venv/torch.stamp:
+	$(INSTALL) ".[dev]" "$(TORCH)"
+	touch .venv/demo.stamp .venv/dev.stamp $@
 
 clean:
 	rm -rf .venv build dist runs *.egg-info .mypy_cache .pytest_cache .ruff_cache
