@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._autodiff.function import compiled_forward
 from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl.linearization import compiled_forward
 
 __all__ = ["KerasClosure", "compiled_forward"]
 

@@ -1,31 +1,193 @@
-"""A model linearized in the weights of one layer: products with its Jacobian."""
+"""A model as a function of some layers' weights: its gradient and its Jacobian."""
 
-from collections.abc import Callable
+import importlib
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._autodiff.function import (
-    Array,
-    LayerFunction,
-    LayerGradient,
-    backend,
-    batches,
-    flatten,
+from keras_spectral_tl._graph.layers import (
+    fetch,
+    layers_with_weights,
+    resolve_layer_name,
 )
+from keras_spectral_tl._keras_internals import own_trainable_variables
 
-__all__ = [
-    "LayerFunction",
-    "LayerGradient",
-    "LayerLinearization",
-    "batches",
-    "check_adjoint",
-    "flatten",
-]
+Array = NDArray[np.float64]
 
 # Half precision keeps two to three digits; a missing branch of a network is more.
 _ADJOINT = 0.05
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+class LayerFunction:
+    """`(weights of some layers, x) -> output` of a model in inference mode.
+
+    `variables` are the weights, where they are not all that the layers have; then the
+    names of the layers are for messages only.
+
+    Attributes:
+        layers: The layers; empty if `variables` are given.
+        label: Their names, for messages.
+        variables: The weights that training changes, frozen or not.
+        values: Their values when this was made.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: str | Sequence[str],
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        names = [layers] if isinstance(layers, str) else layers
+        self.layers: tuple[keras.Layer, ...] = ()
+        if variables is None:
+            named = layers_with_weights(model)
+            self.layers = tuple(named[resolve_layer_name(model, n)] for n in names)
+            variables = [v for la in self.layers for v in own_trainable_variables(la)]
+        own = set(map(id, variables))
+        # Frozen flags move variables between Keras' two lists, so ask for all.
+        self.variables = [v for v in model.variables if id(v) in own]
+        self.label = ", ".join(map(repr, names))
+        if not self.variables:
+            raise ValueError(
+                f"Layer {self.label} of model {model.name!r} holds statistics but no "
+                "trainable weights, so there is nothing to linearize. Choose another."
+            )
+        # Copies: on some backends `fetch` gives a view that training writes to.
+        self.values = [np.array(fetch(variable)) for variable in self.variables]
+        self._model = model
+        self._sizes = [int(np.prod(value.shape)) for value in self.values]
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, the length of a direction."""
+        return sum(self._sizes)
+
+    def __call__(self, values: Sequence[Any], x: Any) -> Any:
+        """Return the output for these values of the weights, in single precision."""
+        # Not stateless_call: it hands `training` to models that do not take it.
+        mapping = list(zip(self.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            outputs = self._model(x, training=False)
+        # Mixed precision models answer in half precision; sums of products need more.
+        return keras.ops.cast(outputs, "float32")
+
+    def split(self, flat: Array) -> list[NDArray[Any]]:
+        """Return a flat vector as arrays of the shapes and type of the weights."""
+        dtype = keras.backend.standardize_dtype(self.variables[0].dtype)
+        pieces = np.split(flat.astype(dtype), np.cumsum(self._sizes)[:-1])
+        return [
+            piece.reshape(value.shape)
+            for piece, value in zip(pieces, self.values, strict=True)
+        ]
+
+    def outputs(self, values: Array, x: Any, batch_size: int) -> Array:
+        """Return the output for flat values of the weights, in double precision."""
+        parts = [keras.ops.convert_to_tensor(part) for part in self.split(values)]
+        fetched = [
+            keras.ops.convert_to_numpy(self(parts, batch))
+            for _, batch in batches(x, batch_size)
+        ]
+        return np.concatenate(fetched).astype(np.float64)
+
+
+class LayerGradient:
+    """The gradient of `sum w (f(x; v) - y)^2` in the weights v of some layers.
+
+    The other layers stay as they are. Inference mode (no dropout, frozen statistics).
+
+    Attributes:
+        function: The model as a function of the weights.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: str | Sequence[str],
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        def squared_error(outputs: Any, y: Any, weight: Any) -> Any:
+            return keras.ops.sum(weight * (outputs - y) ** 2)
+
+        self.function = LayerFunction(model, layers, variables)
+        self._gradient = backend().derivatives(self.function, squared_error)[1]
+
+    @property
+    def values(self) -> Array:
+        """The weights when this was made, flat."""
+        return flatten(self.function.values)
+
+    def outputs(self, values: Array, x: Any, batch_size: int = 8) -> Array:
+        """Return `f(x; v)` in double precision."""
+        return self.function.outputs(values, x, batch_size)
+
+    def __call__(self, values: Array, x: Any, y: Array, weight: Array) -> Array:
+        """Return the gradient, flat, in double precision."""
+        y, weight = y.astype("float32"), weight.astype("float32")
+        parts = self.function.split(values)
+        try:
+            return flatten(self._gradient(parts, x, y, weight))
+        except Exception as error:
+            raise ValueError(
+                f"the {keras.backend.backend()} backend failed to differentiate the "
+                f"model in the weights of layer {self.function.label}: "
+                f"{type(error).__name__}: {str(error) or 'no message'!s:.300}"
+            ) from error
+
+
+def backend() -> Any:
+    """Return the module with the derivatives for the Keras backend in use."""
+    name = keras.backend.backend()
+    if name not in BACKENDS:
+        raise ValueError(
+            f"The Keras backend {name!r} has no automatic differentiation here; "
+            f"expected one of {BACKENDS}. Set KERAS_BACKEND before importing keras."
+        )
+    return importlib.import_module(f"keras_spectral_tl._autodiff.{name}")
+
+
+def compiled_forward(model: keras.Model) -> Callable[[Any], NDArray[np.float32]]:
+    """Return the inference pass of a model as a compiled function of arrays.
+
+    Compiled on TensorFlow and JAX, eager without gradients on torch. Weights are read
+    at each call, so training the model further changes what the function returns.
+    """
+
+    def only(outputs: Any) -> Any:
+        tensors = keras.tree.flatten(outputs)
+        if len(tensors) != 1:
+            raise ValueError(
+                f"Model {model.name!r} has {len(tensors)} outputs; expected one. Make "
+                "a model of the one to use: keras.Model(model.inputs, model.outputs[0])"
+            )
+        return tensors[0]
+
+    def forward(x: Any) -> Any:
+        return keras.ops.cast(only(model(x, training=False)), "float32")
+
+    if getattr(model, "outputs", None):
+        only(model.outputs)
+    compiled: Callable[[Any], NDArray[np.float32]]
+    compiled = backend().inference(forward, list(model.variables))
+    return compiled
+
+
+def flatten(parts: Sequence[Any]) -> Array:
+    """Return arrays as one flat vector in double precision."""
+    return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+
+
+def batches(x: Any, batch_size: int) -> Iterator[tuple[slice, Any]]:
+    """Yield rows and inputs of each batch; `x` is an array or a nest of arrays."""
+    num_samples = len(keras.tree.flatten(x)[0])
+    for start in range(0, num_samples, batch_size):
+        rows = slice(start, start + batch_size)
+        yield rows, keras.tree.map_structure(operator.itemgetter(rows), x)
 
 
 class LayerLinearization:

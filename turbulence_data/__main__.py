@@ -153,11 +153,7 @@ class Info(Command):
         if not place["is_prepared"]:
             return 1, place
         metadata = dict(builder.info.metadata)
-        document = {
-            **place,
-            **_stored(builder),
-            "statistics": metadata,
-        }
+        document = {**place, **_stored(builder), "statistics": metadata}
         if options.check:
             document["content_read"] = _content_read(
                 builder, metadata["content_sha256"]

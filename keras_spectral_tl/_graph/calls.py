@@ -78,9 +78,7 @@ class LayerCall:
 
 
 def trace_calls(
-    model: keras.Model,
-    input_shape: SampleShape | None = None,
-    unknown: int = 0,
+    model: keras.Model, input_shape: SampleShape | None = None, unknown: int = 0
 ) -> tuple[LayerCall, ...]:
     """Trace one sample through `model`, in inference mode, without computing anything.
 

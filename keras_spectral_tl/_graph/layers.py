@@ -264,9 +264,7 @@ def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
 
 
 def symbolic_inputs(
-    model: keras.Model,
-    input_shape: SampleShape | None = None,
-    unknown: int | None = 0,
+    model: keras.Model, input_shape: SampleShape | None = None, unknown: int | None = 0
 ) -> Any:
     """Return one symbolic sample of what `model` takes, to call or trace it with.
 

@@ -224,10 +224,7 @@ class FreezeLayers(keras.callbacks.Callback):
         return initial_epoch(model) != self._epoch_before_fit
 
     def _ever_trained(
-        self,
-        model: keras.Model,
-        layers: tuple[str, ...],
-        flags: TrainableFlags,
+        self, model: keras.Model, layers: tuple[str, ...], flags: TrainableFlags
     ) -> list[keras.Variable]:
         """Return all weights that any phase trains, in the order of the model."""
         listed = getattr(self.schedule, "phases", lambda layers: (layers,))

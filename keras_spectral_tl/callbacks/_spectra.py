@@ -171,9 +171,7 @@ class TimeBudget:
     """
 
     def __init__(
-        self,
-        most_share: float | None,
-        clock: Callable[[], float] = time.perf_counter,
+        self, most_share: float | None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         if most_share is not None and not most_share > 0:
             raise ValueError(

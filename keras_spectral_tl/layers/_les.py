@@ -201,11 +201,7 @@ class UnrolledLES(keras.layers.Layer):
     """
 
     def __init__(
-        self,
-        step: LESStep,
-        num_snapshots: int,
-        steps_between: int = 1,
-        **kwargs: Any,
+        self, step: LESStep, num_snapshots: int, steps_between: int = 1, **kwargs: Any
     ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)

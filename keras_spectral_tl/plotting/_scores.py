@@ -174,10 +174,7 @@ def plot_bars(values: Mapping[str, float], xlabel: str, *, ax: Any = None) -> "A
 
 
 def plot_loss_lines(
-    steps: ArrayLike,
-    lines: Mapping[str, Mapping[str, ArrayLike]],
-    *,
-    ax: Any = None,
+    steps: ArrayLike, lines: Mapping[str, Mapping[str, ArrayLike]], *, ax: Any = None
 ) -> "list[Axes]":
     """Draw the loss along lines through a model, a panel a layer, one scale for all.
 

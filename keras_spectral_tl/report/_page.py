@@ -77,8 +77,7 @@ class _Chart:
 
 
 def write_report(
-    study: "Study | str | os.PathLike[str]",
-    path: str | os.PathLike[str] | None = None,
+    study: "Study | str | os.PathLike[str]", path: str | os.PathLike[str] | None = None
 ) -> pathlib.Path:
     """Write a study as one HTML page that opens anywhere, without a network.
 

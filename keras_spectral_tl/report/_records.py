@@ -125,10 +125,7 @@ def spectra_record(
     Raises:
         ValueError: If kernels do not fit a grid that was asked for.
     """
-    found: dict[str, dict[str, dict[str, Any]]] = {
-        "kernels": {},
-        "activations": {},
-    }
+    found: dict[str, dict[str, dict[str, Any]]] = {"kernels": {}, "activations": {}}
     for label, network in networks.items():
         for layer, profile in _kernel_profiles(network, num_points).items():
             found["kernels"].setdefault(layer, {})[label] = profile.tolist()

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._autodiff.function import batches
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import not_told_from, percent
+from keras_spectral_tl.linearization import batches
 from keras_spectral_tl.scoring._network_parts import spatial_axes
 from keras_spectral_tl.spectra import (
     activation_spectra,

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, models
-from keras_spectral_tl._autodiff.function import LayerGradient, batches
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import (
     SampleShape,
@@ -19,6 +18,7 @@ from keras_spectral_tl._graph.layers import (
     paired_weights,
 )
 from keras_spectral_tl.freezing._selection import LayerSelection
+from keras_spectral_tl.linearization import LayerGradient, batches
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
 from keras_spectral_tl.transfer._retrain import Trainee
 

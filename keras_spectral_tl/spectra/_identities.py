@@ -48,11 +48,7 @@ class ConvolutionResiduals(ByLayer[float]):
 
 
 def convolution_residuals(
-    model: keras.Model,
-    x: Any,
-    layers: Selector | None = None,
-    *,
-    batch_size: int = 32,
+    model: keras.Model, x: Any, layers: Selector | None = None, *, batch_size: int = 32
 ) -> ConvolutionResiduals:
     """Compute the residual of the convolution theorem through each convolution.
 
@@ -439,9 +435,7 @@ def _random_modes(shape: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
 
 
 def _relu_squared_errors(
-    pre: Array,
-    post: Array,
-    modes: list[tuple[int, ...]],
+    pre: Array, post: Array, modes: list[tuple[int, ...]]
 ) -> Array:
     """Squared norms of (actual - predicted) and of actual at some modes."""
     shape, axes = pre.shape[1:], tuple(range(1, pre.ndim))

@@ -261,9 +261,7 @@ def _sign(vectors: Array) -> Array:
 
 
 def classify_kernels(
-    kernels: Array,
-    dilation: Grid | None = None,
-    shapes: KernelShapes | None = None,
+    kernels: Array, dilation: Grid | None = None, shapes: KernelShapes | None = None
 ) -> NDArray[np.str_]:
     """Return the class of each kernel by what its passband contains.
 

@@ -97,10 +97,7 @@ class SpectralOperators:
 def strain_hat(vorticity_hat: FieldHat, grid: Any) -> Two:
     """Return `S_xx = psi_xy` and `S_xy = (psi_yy - psi_xx) / 2`; `S_yy = -S_xx`."""
     psi_hat = vorticity_hat * grid.inverse_k_squared
-    return (
-        -grid.kx * grid.ky * psi_hat,
-        0.5 * (grid.kx**2 - grid.ky**2) * psi_hat,
-    )
+    return (-grid.kx * grid.ky * psi_hat, 0.5 * (grid.kx**2 - grid.ky**2) * psi_hat)
 
 
 def strain_rate(vorticity_hat: FieldHat, operators: SpectralOperators) -> Any:

@@ -199,10 +199,7 @@ def structure_functions(
 
 
 def scalar_structure_function(
-    field: ArrayLike,
-    axis: int,
-    orders: Sequence[int] = (2,),
-    lengths: Lengths = SQUARE,
+    field: ArrayLike, axis: int, orders: Sequence[int] = (2,), lengths: Lengths = SQUARE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return separations and `<[field(x + r e) - field(x)]^p>`, a row an order."""
     if axis not in (0, 1):

@@ -136,9 +136,7 @@ def examples_of(
 
 
 def sample_trajectory(
-    ensemble: EnsembleConfig,
-    trajectory_id: int,
-    checkpoints: Checkpoints | None = None,
+    ensemble: EnsembleConfig, trajectory_id: int, checkpoints: Checkpoints | None = None
 ) -> Trajectory:
     """Run one DNS and return its filtered snapshots.
 

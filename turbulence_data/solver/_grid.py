@@ -147,9 +147,7 @@ def resample(field: Field, num_points: tuple[int, int]) -> Field:
 
 
 def resize(
-    field_hat: FieldHat,
-    from_points: tuple[int, int],
-    to_points: tuple[int, int],
+    field_hat: FieldHat, from_points: tuple[int, int], to_points: tuple[int, int]
 ) -> FieldHat:
     """Move coefficients to another grid: pads with zeros, or truncates sharply.
 

@@ -228,6 +228,7 @@ class JaxOperators(SpectralOperators):
         return jnp.fft.irfft2(field_hat, s=self.grid.num_points, norm="forward")
 
     def to_spectral(self, field: Any) -> Any:
+        # Also of fields on finer grids.
         hat = jnp.fft.rfft2(field, norm="forward")
         return place_modes(hat, self.cutoff, self.shape)
 
@@ -238,7 +239,7 @@ class JaxOperators(SpectralOperators):
     def jacobian_hat(self, vorticity_hat: Any) -> Any:
         kx, ky = self.grid.kx, self.grid.ky
         u, v = (self._padded(hat) for hat in self.velocity_hat(vorticity_hat))
-        product_hat, difference_hat = map(self._truncated, (u * v, (v - u) * (v + u)))
+        product_hat, difference_hat = map(self.to_spectral, (u * v, (v - u) * (v + u)))
         return (ky**2 - kx**2) * product_hat - kx * ky * difference_hat
 
     def _padded(self, hat: Any) -> jax.Array:
@@ -246,10 +247,6 @@ class JaxOperators(SpectralOperators):
         wide = place_modes(hat, self.cutoff, (nx, ny // 2 + 1))
         field: jax.Array = jnp.fft.irfft2(wide, s=(nx, ny), norm="forward")
         return field
-
-    def _truncated(self, product: jax.Array) -> jax.Array:
-        hat = jnp.fft.rfft2(product, norm="forward")
-        return place_modes(hat, self.cutoff, self.shape)
 
 
 def on_device(closure: Callable[..., Any], like: jax.Array) -> Callable[..., jax.Array]:

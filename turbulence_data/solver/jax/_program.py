@@ -190,11 +190,7 @@ def vitals(program: Program, tables: FlowTables, hat: jax.Array) -> Reached:
 
 
 def one_step(
-    program: Program,
-    tables: FlowTables,
-    factors: Any,
-    time_step: Any,
-    inputs: Inputs,
+    program: Program, tables: FlowTables, factors: Any, time_step: Any, inputs: Inputs
 ) -> Callable[[Any, jax.Array], jax.Array]:
     """Return `(number, vorticity_hat) -> vorticity_hat`, one step of the inputs."""
 
