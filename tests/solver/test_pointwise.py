@@ -55,6 +55,18 @@ def assert_same_bits(name, arguments, differs=lambda module, argument: argument)
                 np.testing.assert_array_equal(first, second, err_msg=message)
 
 
+def assert_calls_same_bits(call, arguments):
+    """As `assert_same_bits`, of a kernel whose arguments `call` puts into tuples."""
+    for given in (arguments, [single(argument) for argument in arguments]):
+        ends = []
+        for module in (kernels, fused_kernels):
+            copies = [argument.copy() for argument in given]
+            call(module, *copies)
+            ends.append(copies)
+        for one, other in zip(*ends, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def with_factors(module, argument):
     """Tables, the only real arrays of three axes, in the module's own form."""
     if isinstance(argument, np.ndarray) and argument.dtype.kind == "f":
@@ -84,6 +96,52 @@ def test_spectral_kernels_same_bits(shape, first):
         assert_same_bits("strain", given, with_factors)
     pair = complex_(rng, pair.shape)
     assert_same_bits("advection", [pair, factors, cutoff, first, field], with_factors)
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kernels_of_two_layers_same_bits(shape, first):
+    rng, cutoff = np.random.default_rng(2), (shape[0] - 1) // 3
+    (nx, columns), bounds = shape, (cutoff, first, first + shape[1])
+    whole = (nx, first + columns + 2)
+    q_hat, coupling = complex_(rng, (2, *whole)), complex_(rng, whole)
+    matrix, stretching = real(rng, (2, *whole)), real(rng, whole)
+    wavenumbers = real(rng, nx), real(rng, whole[1])
+    pair, product = (
+        complex_(rng, (2, nx, columns + 4)),
+        complex_(rng, (nx, columns + 4)),
+    )
+    out = complex_(rng, whole)
+
+    def velocity(module, q_hat, matrix, kx, ky, pair):
+        module.layer_velocity(q_hat, matrix, (kx, ky), bounds, pair)
+
+    def exchange(module, product, stretching, q_hat, coupling, out):
+        module.add_exchange((product, stretching), (q_hat, coupling), bounds, out)
+
+    assert_calls_same_bits(velocity, [q_hat, matrix, *wavenumbers, pair])
+    assert_calls_same_bits(exchange, [product, stretching, q_hat[0], coupling, out])
+    z1, z2 = complex_(rng, (2, *shape))
+    half = -(-nx // 2)
+    assert_same_bits("layer_products", [z1, z2, complex_(rng, (half, columns))])
+    rows = complex_(rng, (half, 2 * columns))
+    assert_same_bits("unpack_row_pairs", [rows, complex_(rng, shape)])
+
+
+@pytest.mark.parametrize("module", [kernels, fused_kernels])
+@pytest.mark.parametrize(("height", "ny"), [(4, 8), (5, 9), (1, 7)])
+def test_products_of_two_layers_and_their_coefficients(module, height, ny):
+    rng, cutoff = np.random.default_rng(6), 3
+    u1, v1, u2, v2 = real(rng, (4, height, ny))
+    z1, z2 = u1 + 1j * v1, u2 + 1j * v2
+    cross = complex_(rng, (-(-height // 2), ny))
+    module.layer_products(z1, z2, cross)
+    np.testing.assert_allclose(z1, u1**2 - v1**2 + 1j * u1 * v1, rtol=1e-13)
+    np.testing.assert_allclose(z2, u2**2 - v2**2 + 1j * u2 * v2, rtol=1e-13)
+    found = np.empty((height, cutoff + 1), complex)
+    module.unpack_row_pairs(np.fft.fft(cross), found)
+    expected = 2.0 * np.fft.fft(v1 * u2 - u1 * v2)[:, : cutoff + 1]
+    np.testing.assert_allclose(found, expected, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -47,6 +47,20 @@ class Integrals(NamedTuple):
     dissipation: float
 
 
+class LayerTerms(NamedTuple):
+    """What two layers, of coefficients q_hat (2, nx, Ky + 1), do to each other.
+
+    Attributes:
+        inversion: the streamfunctions of q, real, shape (2, 2, nx, Ky + 1).
+        stretching: F_1 and F_2 of `q_i = -lap(psi_i) + F_i (psi_i - psi_j)`.
+        coupling: linear change of layer i by q_j, complex, shape (2, nx, Ky + 1).
+    """
+
+    inversion: NDArray[np.floating]
+    stretching: tuple[float, float]
+    coupling: NDArray[np.complexfloating]
+
+
 class Operations(Protocol):
     """The nonlinear work that an engine does for an equation, with own transforms."""
 
@@ -58,10 +72,10 @@ class Operations(Protocol):
     def advection_rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
 
-    def transport(
-        self, streamfunction_hat: FieldHat, scalar_hat: FieldHat, out: FieldHat
+    def layered_advection(
+        self, terms: LayerTerms, q_hat: FieldHat, out: FieldHat
     ) -> None:
-        """Write `-div(u_i q_i)` of two layers, each with its own streamfunction."""
+        """Write `-div(u_i q_i) + coupling_i q_j` of two layers; `q_hat` is kept."""
 
 
 class Equation(ABC):

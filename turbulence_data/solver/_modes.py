@@ -67,6 +67,12 @@ class Modes:
         """Shape of a coefficient array."""
         return self.quadrature.num_points[0], self.cutoff[1] + 1
 
+    @property
+    def products_are_exact(self) -> bool:
+        """Whether no product of two resolved modes is folded onto a resolved one."""
+        points, cutoff = self.quadrature.num_points, self.cutoff
+        return all(n > 3 * k for n, k in zip(points, cutoff, strict=True))
+
     @cached_property
     def kx(self) -> NDArray[np.float64]:
         """Wavenumbers along axis 0, shape `(nx, 1)`."""

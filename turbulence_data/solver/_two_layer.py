@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from turbulence_data.coarsening import small_scale_filter
 from turbulence_data.config import TwoLayerConfig
-from turbulence_data.solver._equation import Closure, Equation, Integrals, Operations
+from turbulence_data.solver._equation import (
+    Closure,
+    Equation,
+    Integrals,
+    LayerTerms,
+    Operations,
+)
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat, Grid, check_layers
 from turbulence_data.solver._modes import Modes, aliased_modes, inversion
@@ -66,7 +72,9 @@ class TwoLayerEquation(Equation):
         self.linear_operator = diagonal.astype(modes.complex_dtype)
         matrix = linear_matrix(replace(flow, hyperviscosity=0.0), modes)
         coupling = np.stack([matrix[0, 1], matrix[1, 0]])
-        self._coupling = coupling.astype(modes.complex_dtype)
+        self._terms = LayerTerms(
+            self._inversion, flow.stretching, coupling.astype(modes.complex_dtype)
+        )
         advection = -1j * modes.kx * np.reshape(flow.mean_velocities, (2, 1, 1))
         waves = np.stack([matrix[0, 0], matrix[1, 1]]) - modes.mask * advection
         exchange = math.sqrt(np.abs(coupling[0] * coupling[1]).max(initial=0.0))
@@ -87,8 +95,7 @@ class TwoLayerEquation(Equation):
         self, operations: Operations, state_hat: FieldHat, out: FieldHat
     ) -> None:
         """Write `-div(u_i q_i)` and what the layers do to each other."""
-        operations.transport(self.streamfunction_hat(state_hat), state_hat, out)
-        out += self._coupling * state_hat[::-1]
+        operations.layered_advection(self._terms, state_hat, out)
 
     def end_step(self, state_hat: FieldHat) -> None:
         """Apply the exponential filter, in place."""

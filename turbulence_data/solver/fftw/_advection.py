@@ -1,14 +1,15 @@
-"""The four transforms of a right-hand side, and the nonlinear terms made with them."""
+"""Transforms of pairs of fields, and the advection of one plane made with them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 Pair = NDArray[np.complexfloating]
@@ -38,6 +40,46 @@ _POINTS = 8192
 _PADDING_BYTES = 64
 # Threads meet three times a call; on smaller grids that costs what they gain.
 _FEWEST_POINTS_FOR_THREADS = 512**2
+
+
+class Team(Generic[S]):
+    """Call work on every share, one thread a share.
+
+    Args:
+        shares: what each thread has to itself.
+    """
+
+    def __init__(self, shares: list[S]) -> None:
+        self._shares = shares
+        more = len(shares) - 1
+        self._pool = ThreadPoolExecutor(more) if more else None
+
+    def __call__(self, work: Callable[[S], T]) -> list[T]:
+        """Return the results of `work` on each share."""
+        if self._pool is None:
+            return [work(share) for share in self._shares]
+        waiting = [
+            # NumPy's error state belongs to a context, which threads do not inherit.
+            self._pool.submit(copy_context().run, work, share)
+            for share in self._shares[1:]
+        ]
+        try:
+            first = work(self._shares[0])
+        finally:
+            wait(waiting)  # nobody may go on writing after an error
+        return [first, *(future.result() for future in waiting)]
+
+
+def threads_for(modes: Modes, threads: int, *batches: int) -> int:
+    """Return how many threads are worth it, no more than there are batches.
+
+    Raises:
+        ValueError: for fewer than one thread.
+    """
+    check_whole("threads", threads, at_least=1)
+    if math.prod(modes.quadrature.num_points) < _FEWEST_POINTS_FOR_THREADS:
+        return 1
+    return min(threads, *batches)
 
 
 class PairTransform:
@@ -64,25 +106,22 @@ class PairTransform:
         threads: int = 1,
     ) -> None:
         """Plan the transforms and lay out their buffers."""
-        check_whole("threads", threads, at_least=1)
         (nx, ny), columns = modes.quadrature.num_points, modes.shape[1]
         self.panels, blocks = batches(columns, nx), batches(nx, ny)
-        threads = min(threads, len(self.panels), len(blocks))
-        if nx * ny < _FEWEST_POINTS_FOR_THREADS:
-            threads = 1
+        threads = threads_for(modes, threads, len(self.panels), len(blocks))
         dtype = modes.complex_dtype
         lines = zeros((2, columns, padded(nx, dtype)), dtype)
         stage = lines[:, :, :nx].transpose(0, 2, 1)
         self._kernels = kernels
         with without_wisdom():
-            self._shares = [
+            shares = [
                 _Share(
                     _panels(stage, self.panels[first::threads], planner),
                     _blocks(stage, blocks[first::threads], ny, planner),
                 )
                 for first in range(threads)
             ]
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._together = Team(shares)
 
     def factors(
         self, modes: Modes, *tables: NDArray[np.floating]
@@ -180,21 +219,6 @@ class PairTransform:
     def _to_points(self, block: _Block) -> None:
         self._kernels.pack_rows(block.stage, block.packed)
         block.inverse()
-
-    def _together(self, work: Callable[[_Share], T]) -> list[T]:
-        """Return the results of `work` on each share, one thread a share."""
-        if self._pool is None:
-            return [work(share) for share in self._shares]
-        waiting = [
-            # NumPy's error state belongs to a context, which threads do not inherit.
-            self._pool.submit(copy_context().run, work, share)
-            for share in self._shares[1:]
-        ]
-        try:
-            first = work(self._shares[0])
-        finally:
-            wait(waiting)  # nobody may go on writing after an error
-        return [first, *(future.result() for future in waiting)]
 
 
 @dataclass(frozen=True)
@@ -375,62 +399,3 @@ class Advection:
             )
 
         return read
-
-
-class Transport:
-    """Write `-div(u_i q_i) = -(i kx F[u_i q_i] + i ky F[v_i q_i])` of two layers.
-
-    Both scalars travel to physical space as one complex field, the velocities of each
-    layer as another one, there and back: ten real transforms. The flux form makes the
-    layer mean of q exact whatever the aliasing.
-    """
-
-    def __init__(
-        self, modes: Modes, planner: str = "FFTW_ESTIMATE", threads: int = 1
-    ) -> None:
-        self._kernels = pointwise_kernels()
-        self._pair = PairTransform(modes, self._kernels, planner, threads)
-        self._cutoff = modes.cutoff[0]
-        shape = (2, *modes.quadrature.num_points)
-        self._scalars = zeros(shape, modes.dtype)
-        # Coefficients come back 2 nx ny times too large.
-        scale = modes.mask / (-2.0 * float(np.prod(modes.quadrature.num_points)))
-        self._velocity = self._pair.factors(modes, modes.ky, modes.kx)
-        self._fluxes = self._pair.factors(modes, modes.kx * scale, modes.ky * scale)
-
-    def __call__(
-        self, streamfunction_hat: FieldHat, scalar_hat: FieldHat, out: FieldHat
-    ) -> None:
-        """Write `-div(u_i q_i)` into `out`, (2, nx, Ky + 1); arguments are kept."""
-        self._pair.to_points(self._both(scalar_hat), *self._scalars)
-        for psi_hat, scalar, result in zip(
-            streamfunction_hat, self._scalars, out, strict=True
-        ):
-            self._pair.times(self._velocities(psi_hat), scalar, self._writer(result))
-
-    def _both(self, scalar_hat: FieldHat) -> Columns:
-        def read(columns: slice, pair: Pair) -> None:
-            width = columns.stop - columns.start
-            self._kernels.real_pair(
-                *scalar_hat, columns.start, self._cutoff, pair[:, :, :width]
-            )
-
-        return read
-
-    def _velocities(self, streamfunction_hat: FieldHat) -> Columns:
-        def read(columns: slice, pair: Pair) -> None:
-            first = columns.start
-            self._kernels.velocity(
-                streamfunction_hat, first, self._velocity[first], self._cutoff, pair
-            )
-
-        return read
-
-    def _writer(self, out: FieldHat) -> Columns:
-        def write(columns: slice, fluxes: Pair) -> None:
-            first = columns.start
-            self._kernels.divergence(
-                fluxes, self._fluxes[first], self._cutoff, first, out
-            )
-
-        return write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -14,13 +15,15 @@ from turbulence_data.solver._equation import (
     Equation,
     Integrals,
     Integrator,
+    LayerTerms,
     RightHandSide,
     State,
 )
 from turbulence_data.solver._grid import Field, FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver._schemes import Scheme, Step
-from turbulence_data.solver.fftw._advection import Advection, Transport
+from turbulence_data.solver.fftw._advection import Advection
+from turbulence_data.solver.fftw._layers import layered_advection
 
 _KEPT_STEPS = 3
 
@@ -70,16 +73,24 @@ class FftwOperations:
         self, modes: Modes, threads: int = 1, planner: str = "FFTW_ESTIMATE"
     ) -> None:
         self.modes, self._threads, self._planner = modes, threads, planner
+        self._layers: tuple[LayerTerms, Callable[[FieldHat, FieldHat], None]] | None
+        self._layers = None
 
     @cached_property
     def advection(self) -> Advection:
         """`(vorticity_hat, out)`: writes `-J(streamfunction, vorticity)`."""
         return Advection(self.modes, self._planner, self._threads)
 
-    @cached_property
-    def transport(self) -> Transport:
-        """`(streamfunction_hat, scalar_hat, out)`: writes `-div(u_i q_i)`."""
-        return Transport(self.modes, self._planner, self._threads)
+    def layered_advection(
+        self, terms: LayerTerms, q_hat: FieldHat, out: FieldHat
+    ) -> None:
+        """Write `-div(u_i q_i) + coupling_i q_j` of two layers; `q_hat` is kept."""
+        if self._layers is None or self._layers[0] is not terms:
+            of_terms = layered_advection(
+                self.modes, terms, self._planner, self._threads
+            )
+            self._layers = terms, of_terms
+        self._layers[1](q_hat, out)
 
     def advection_rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""

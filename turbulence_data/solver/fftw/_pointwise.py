@@ -119,6 +119,89 @@ def real_pair(
         target[1].real, target[1].imag = a.real + b.imag, a.imag - b.real
 
 
+def layer_velocity(
+    q_hat: Complex,
+    matrix: Real,
+    wavenumbers: tuple[Real, Real],
+    bounds: tuple[int, int, int],
+    pair: Complex,
+) -> None:
+    """Write `u + i v` and `u - i v` of one layer of `psi = a q_1 + b q_2`.
+
+    Args:
+        q_hat: coefficients of both layers, shape `(2, nx, Ky + 1)`.
+        matrix: a and b of all modes.
+        wavenumbers: kx and ky, along one axis each.
+        bounds: cutoff of `velocity`, first column and the one behind the last.
+        pair: as that of `velocity`.
+    """
+    (kx, ky), (cutoff, first, stop) = wavenumbers, bounds
+    y = ky[first:stop]
+    for rows in _resolved_rows(cutoff):
+        (a, b), (one, two) = (t[:, rows, first:stop] for t in (matrix, q_hat))
+        real, imag = a * one.real + b * two.real, a * one.imag + b * two.imag
+        x, target = kx[rows, None], pair[:, rows, : stop - first]
+        target[0].real, target[0].imag = x * real - y * imag, x * imag + y * real
+        target[1].real, target[1].imag = -(x * real) - y * imag, y * real - x * imag
+
+
+def layer_products(z1: Complex, z2: Complex, cross: Complex) -> None:
+    """Write `v_1 u_2 - u_1 v_2`, and replace each z as `products` does.
+
+    Args:
+        z1: velocities `u_1 + i v_1`.
+        z2: velocities `u_2 + i v_2`.
+        cross: the first half of the rows as its real part, the others as imaginary.
+    """
+    half = len(cross)
+    found = z1.imag * z2.real - z1.real * z2.imag
+    cross.real, cross.imag = found[:half], 0.0
+    cross.imag[: len(found) - half] = found[half:]
+    products(z1)
+    products(z2)
+
+
+def unpack_row_pairs(rows: Complex, lines: Complex) -> None:
+    """Write coefficients over y, twice as large, of the rows that two share.
+
+    Args:
+        rows: transforms of what `layer_products` wrote.
+        lines: the first columns of all rows.
+    """
+    half, width = len(rows), lines.shape[1]
+    rest = len(lines) - half
+    lines[:half, 0], lines[half:, 0] = 2.0 * rows[:, 0].real, 2.0 * rows[:rest, 0].imag
+    t, d = rows[:, 1:width], rows[:, : rows.shape[1] - width : -1]
+    one, other = lines[:half, 1:], lines[half:, 1:]
+    one.real, one.imag = t.real + d.real, t.imag - d.imag
+    other.real, other.imag = (t.imag + d.imag)[:rest], (d.real - t.real)[:rest]
+
+
+def add_exchange(
+    cross: tuple[Complex, Real],
+    coupled: tuple[Complex, Complex],
+    bounds: tuple[int, int, int],
+    out: Complex,
+) -> None:
+    """Add `s c + m q` of a product c and of the other layer's q, in resolved rows.
+
+    Args:
+        cross: c of some columns, and s of all.
+        coupled: q and m, complex, of all columns.
+        bounds: as those of `layer_velocity`.
+        out: all columns of one layer.
+    """
+    (product, stretching), (q_hat, matrix) = cross, coupled
+    cutoff, first, stop = bounds
+    for rows in _resolved_rows(cutoff):
+        there = rows, slice(first, stop)
+        s, c = stretching[there], product[rows, : stop - first]
+        added = _times(matrix[there], q_hat[there])
+        added.real += s * c.real
+        added.imag += s * c.imag
+        out[there] += added
+
+
 def divergence(
     pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
 ) -> None:

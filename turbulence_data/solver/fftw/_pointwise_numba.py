@@ -129,6 +129,95 @@ def real_pair(
 
 
 @_compile
+def layer_velocity(
+    q_hat: Complex,
+    matrix: Real,
+    wavenumbers: tuple[Real, Real],
+    bounds: tuple[int, int, int],
+    pair: Complex,
+) -> None:
+    """Write `u + i v` and `u - i v` of one layer of `psi = a q_1 + b q_2`."""
+    kx, ky = wavenumbers
+    cutoff, first, stop = bounds
+    start, columns, nx = np.uint64(first), np.uint64(stop - first), len(kx)
+    for i in range(nx):
+        if i <= cutoff or i >= nx - cutoff:
+            x = kx[i]
+            for j in range(columns):
+                a, b = matrix[0, i, start + j], matrix[1, i, start + j]
+                one, two = q_hat[0, i, start + j], q_hat[1, i, start + j]
+                real, imag = a * one.real + b * two.real, a * one.imag + b * two.imag
+                y = ky[start + j]
+                pair[0, i, j] = complex(x * real - y * imag, x * imag + y * real)
+                pair[1, i, j] = complex(-(x * real) - y * imag, y * real - x * imag)
+
+
+@_compile
+def layer_products(z1: Complex, z2: Complex, cross: Complex) -> None:
+    """Write `v_1 u_2 - u_1 v_2`, and replace each z as `products` does."""
+    height, width = z1.shape
+    half = cross.shape[0]
+    for i in range(half):
+        for j in range(width):
+            cross[i, j] = z1[i, j].imag * z2[i, j].real - z1[i, j].real * z2[i, j].imag
+    for i in range(half, height):
+        row = np.uint64(i - half)
+        for j in range(width):
+            c = z1[i, j].imag * z2[i, j].real - z1[i, j].real * z2[i, j].imag
+            cross[row, j] = complex(cross[row, j].real, c)
+    for i in range(height):
+        for j in range(width):
+            u, v = z1[i, j].real, z1[i, j].imag
+            z1[i, j] = complex(u * u - v * v, u * v)
+        for j in range(width):
+            u, v = z2[i, j].real, z2[i, j].imag
+            z2[i, j] = complex(u * u - v * v, u * v)
+
+
+@_compile
+def unpack_row_pairs(rows: Complex, lines: Complex) -> None:
+    """Write coefficients over y, twice as large, of the rows that two share."""
+    height, width = lines.shape
+    half, ny = rows.shape
+    for i in range(half):
+        lines[i, 0] = 2.0 * rows[i, 0].real
+    for i in range(half, height):
+        lines[i, 0] = 2.0 * rows[np.uint64(i - half), 0].imag
+    for j in range(1, width):
+        other = np.uint64(ny - j)
+        for i in range(half):
+            t, d = rows[i, j], rows[i, other]
+            lines[i, j] = complex(t.real + d.real, t.imag - d.imag)
+        for i in range(half, height):
+            row = np.uint64(i - half)
+            t, d = rows[row, j], rows[row, other]
+            lines[i, j] = complex(t.imag + d.imag, d.real - t.real)
+
+
+@_compile
+def add_exchange(
+    cross: tuple[Complex, Real],
+    coupled: tuple[Complex, Complex],
+    bounds: tuple[int, int, int],
+    out: Complex,
+) -> None:
+    """Add `s c + m q` of a product c and of the other layer's q, in resolved rows."""
+    product, stretching = cross
+    q_hat, matrix = coupled
+    cutoff, first, stop = bounds
+    start, columns, nx = np.uint64(first), np.uint64(stop - first), out.shape[0]
+    for i in range(nx):
+        if i <= cutoff or i >= nx - cutoff:
+            for j in range(columns):
+                s, c = stretching[i, start + j], product[i, j]
+                m, q = matrix[i, start + j], q_hat[i, start + j]
+                out[i, start + j] += complex(
+                    s * c.real + (m.real * q.real - m.imag * q.imag),
+                    s * c.imag + (m.real * q.imag + m.imag * q.real),
+                )
+
+
+@_compile
 def divergence(
     pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
 ) -> None:

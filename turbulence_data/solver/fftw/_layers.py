@@ -1,0 +1,301 @@
+"""The advection of two layers: exact products by velocities alone, or as pyqg's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbulence_data.solver._equation import LayerTerms
+from turbulence_data.solver._grid import FieldHat
+from turbulence_data.solver._modes import Modes
+from turbulence_data.solver.fftw._advection import (
+    Columns,
+    Execute,
+    Pair,
+    PairTransform,
+    Team,
+    batches,
+    padded,
+    plan,
+    threads_for,
+    without_wisdom,
+    zeros,
+)
+from turbulence_data.solver.fftw._pointwise import pointwise_kernels
+
+
+def layered_advection(
+    modes: Modes, terms: LayerTerms, planner: str = "FFTW_ESTIMATE", threads: int = 1
+) -> Callable[[FieldHat, FieldHat], None]:
+    """Return `(q_hat, out)`, which writes `-div(u_i q_i) + coupling_i q_j`."""
+    form = VelocityForm if modes.products_are_exact else FluxForm
+    return form(modes, terms, planner, threads)
+
+
+class VelocityForm:
+    """Write `-div(u_i q_i)` of two layers from products of their velocities alone.
+
+    With `q_i = -lap(psi_i) + F_i (psi_i - psi_j)` the vortex stretching of its own
+    layer is not advected, and that of the other one is one product for both:
+
+        -div(u_1 q_1) = -J(psi_1, -lap(psi_1)) + F_1 (v_1 u_2 - u_1 v_2)
+        -div(u_2 q_2) = -J(psi_2, -lap(psi_2)) - F_2 (v_1 u_2 - u_1 v_2)
+
+    with J in Basdevant's form, see `Advection`: four real fields to physical space and
+    five back, where fluxes of q take six and four. The same but for round-off, as long
+    as products are free of aliasing.
+    """
+
+    def __init__(
+        self, modes: Modes, terms: LayerTerms, planner: str, threads: int
+    ) -> None:
+        self._kernels = pointwise_kernels()
+        (nx, ny), columns = modes.quadrature.num_points, modes.shape[1]
+        panels, blocks = batches(columns, nx), batches(nx, ny)
+        threads = threads_for(modes, threads, len(panels), len(blocks))
+        dtype, self._cutoff = modes.complex_dtype, modes.cutoff[0]
+        lines = zeros((5, columns, padded(nx, dtype)), dtype)
+        stages = lines[:, :, :nx].transpose(0, 2, 1)
+        first, second, cross = stages[:2], stages[2:4], stages[4]
+        with without_wisdom():
+            shares = [
+                _Share(
+                    _panels((first, second), cross, panels[start::threads], planner),
+                    _blocks(
+                        (first, second), cross, blocks[start::threads], ny, planner
+                    ),
+                )
+                for start in range(threads)
+            ]
+        self._together = Team(shares)
+        self._coupling, self._inversion = terms.coupling, terms.inversion
+        axes = modes.kx[:, 0], modes.ky[0]
+        self._wavenumbers = tuple(np.ascontiguousarray(k, modes.dtype) for k in axes)
+        # Coefficients come back 2 nx ny times too large.
+        scale = modes.mask / (2.0 * float(np.prod(modes.quadrature.num_points)))
+        a, b = -modes.kx * modes.ky * scale, (modes.kx**2 - modes.ky**2) * scale
+        tables = np.stack([a, b]).astype(modes.dtype)
+        self._products = {
+            panel.start: self._kernels.factors_of(
+                np.ascontiguousarray(tables[:, :, panel])
+            )
+            for panel in panels
+        }
+        stretching = np.array(terms.stretching) * (1.0, -1.0)
+        self._stretching = [
+            (factor * scale).astype(modes.dtype) for factor in stretching
+        ]
+
+    def __call__(self, q_hat: FieldHat, out: FieldHat) -> None:
+        """Write the terms of `q_hat`, shape (2, nx, Ky + 1), into `out`."""
+        self._together(partial(self._read_columns, q_hat))
+        self._together(self._multiply_rows)
+        self._together(partial(self._write_columns, q_hat, out))
+
+    def _read_columns(self, q_hat: FieldHat, share: _Share) -> None:
+        for panel in share.panels:
+            bounds = self._cutoff, panel.columns.start, panel.columns.stop
+            for matrix, inverse in zip(self._inversion, panel.inverse, strict=True):
+                self._kernels.layer_velocity(
+                    q_hat, matrix, self._wavenumbers, bounds, panel.source
+                )
+                inverse()
+
+    def _multiply_rows(self, share: _Share) -> None:
+        kernels = self._kernels
+        for block in share.blocks:
+            for stage, inverse in zip(block.stages, block.inverse, strict=True):
+                kernels.pack_rows(stage, block.packed)
+                inverse()
+            kernels.layer_products(*block.points, block.cross)
+            for stage, forward in zip(block.stages, block.forward, strict=True):
+                forward()
+                kernels.unpack_rows(block.products, stage)
+            block.cross_forward()
+            kernels.unpack_row_pairs(block.cross_products, block.cross_stage)
+
+    def _write_columns(self, q_hat: FieldHat, out: FieldHat, share: _Share) -> None:
+        kernels, cutoff = self._kernels, self._cutoff
+        for panel in share.panels:
+            first, stop = panel.columns.start, panel.columns.stop
+            panel.cross_forward()
+            for layer, forward in enumerate(panel.forward):
+                forward()
+                kernels.advection(
+                    panel.result, self._products[first], cutoff, first, out[layer]
+                )
+                kernels.add_exchange(
+                    (panel.cross_result, self._stretching[layer]),
+                    (q_hat[1 - layer], self._coupling[layer]),
+                    (cutoff, first, stop),
+                    out[layer],
+                )
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Columns whose transforms along x are done in one go, layer by layer."""
+
+    columns: slice
+    source: Pair
+    inverse: list[Execute]
+    forward: list[Execute]
+    result: Pair
+    cross_forward: Execute
+    cross_result: NDArray[np.complexfloating]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows whose transforms along y are done in one go, layer by layer.
+
+    The unresolved columns of `packed` stay zero.
+    """
+
+    stages: list[Pair]
+    packed: Pair
+    inverse: list[Execute]
+    points: list[Pair]
+    forward: list[Execute]
+    products: Pair
+    cross: NDArray[np.complexfloating]
+    cross_forward: Execute
+    cross_products: NDArray[np.complexfloating]
+    cross_stage: NDArray[np.complexfloating]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The work of one thread, with buffers of its own."""
+
+    panels: list[_Panel]
+    blocks: list[_Block]
+
+
+def _panels(
+    stages: tuple[Pair, Pair], cross: Pair, spans: list[slice], planner: str
+) -> list[_Panel]:
+    nx, dtype = cross.shape[0], cross.dtype
+    width = padded(max(span.stop - span.start for span in spans), dtype)
+    source, result = (zeros((2, nx, width), dtype) for _ in range(2))
+    cross_result = zeros((nx, width), dtype)
+    panels = []
+    for span in spans:
+        columns = slice(0, span.stop - span.start)
+        targets = [stage[:, :, span] for stage in stages]
+        panels.append(
+            _Panel(
+                span,
+                source,
+                [
+                    plan(source[:, :, columns], t, 1, "BACKWARD", planner)
+                    for t in targets
+                ],
+                [
+                    plan(t, result[:, :, columns], 1, "FORWARD", planner)
+                    for t in targets
+                ],
+                result,
+                plan(cross[:, span], cross_result[:, columns], 0, "FORWARD", planner),
+                cross_result,
+            )
+        )
+    source[...] = 0.0  # a planner that measures has written into it
+    return panels
+
+
+def _blocks(
+    stages: tuple[Pair, Pair], cross: Pair, spans: list[slice], ny: int, planner: str
+) -> list[_Block]:
+    dtype = cross.dtype
+    height = max(span.stop - span.start for span in spans)
+    packed, products = (zeros((height, padded(ny, dtype)), dtype) for _ in range(2))
+    points, cross_points = zeros((2, height, ny), dtype), zeros((height, ny), dtype)
+    blocks = []
+    for span in spans:
+        rows = slice(0, span.stop - span.start)
+        line, product = packed[rows, :ny], products[rows, :ny]
+        layers = [layer[rows] for layer in points]
+        # Two rows of the real product share one of complex numbers.
+        half = slice(0, -(-rows.stop // 2))
+        fields, coefficients = cross_points[half], products[half, :ny]
+        blocks.append(
+            _Block(
+                [stage[:, span] for stage in stages],
+                line,
+                [plan(line, layer, 1, "BACKWARD", planner) for layer in layers],
+                layers,
+                [plan(layer, product, 1, "FORWARD", planner) for layer in layers],
+                product,
+                fields,
+                plan(fields, coefficients, 1, "FORWARD", planner),
+                coefficients,
+                cross[span],
+            )
+        )
+    packed[...] = 0.0
+    return blocks
+
+
+class FluxForm:
+    """Write `-div(u_i q_i) = -(i kx F[u_i q_i] + i ky F[v_i q_i])` of two layers.
+
+    Both scalars travel to physical space as one complex field, the velocities of each
+    layer as another one, there and back: ten real transforms, of the products that
+    pyqg forms.
+    """
+
+    def __init__(
+        self, modes: Modes, terms: LayerTerms, planner: str, threads: int
+    ) -> None:
+        self._terms, self._kernels = terms, pointwise_kernels()
+        self._pair = PairTransform(modes, self._kernels, planner, threads)
+        self._cutoff = modes.cutoff[0]
+        shape = (2, *modes.quadrature.num_points)
+        self._scalars = zeros(shape, modes.dtype)
+        # Coefficients come back 2 nx ny times too large.
+        scale = modes.mask / (-2.0 * float(np.prod(modes.quadrature.num_points)))
+        self._velocity = self._pair.factors(modes, modes.ky, modes.kx)
+        self._fluxes = self._pair.factors(modes, modes.kx * scale, modes.ky * scale)
+
+    def __call__(self, q_hat: FieldHat, out: FieldHat) -> None:
+        """Write the terms of `q_hat`, shape (2, nx, Ky + 1), into `out`."""
+        self._pair.to_points(self._both(q_hat), *self._scalars)
+        for layer, ((a, b), scalar) in enumerate(
+            zip(self._terms.inversion, self._scalars, strict=True)
+        ):
+            psi_hat = a * q_hat[0] + b * q_hat[1]
+            write = self._writer(out[layer])
+            self._pair.times(self._velocities(psi_hat), scalar, write)
+        out += self._terms.coupling * q_hat[::-1]
+
+    def _both(self, q_hat: FieldHat) -> Columns:
+        def read(columns: slice, pair: Pair) -> None:
+            width = columns.stop - columns.start
+            self._kernels.real_pair(
+                *q_hat, columns.start, self._cutoff, pair[:, :, :width]
+            )
+
+        return read
+
+    def _velocities(self, streamfunction_hat: FieldHat) -> Columns:
+        def read(columns: slice, pair: Pair) -> None:
+            first = columns.start
+            self._kernels.velocity(
+                streamfunction_hat, first, self._velocity[first], self._cutoff, pair
+            )
+
+        return read
+
+    def _writer(self, out: FieldHat) -> Columns:
+        def write(columns: slice, fluxes: Pair) -> None:
+            first = columns.start
+            self._kernels.divergence(
+                fluxes, self._fluxes[first], self._cutoff, first, out
+            )
+
+        return write
