@@ -261,7 +261,7 @@ class LayerLinearization:
         try:
             shape = np.shape(push(np.zeros(self.num_parameters)))
         except Exception as error:
-            raise ValueError(_refusal("failed to compute", self._layer)) from error
+            raise ValueError(refusal("failed to compute", self._layer)) from error
         check_adjoint(
             push, lambda c: self.apply_transpose(c, batch), shape, self._layer
         )
@@ -292,13 +292,14 @@ def check_adjoint(
         gradient = pull(cotangent)
         image = np.asarray(push(gradient), np.float64)
     except Exception as error:
-        raise ValueError(_refusal("failed to compute", layer)) from error
+        raise ValueError(refusal("failed to compute", layer)) from error
     square = float(gradient @ gradient)
     if abs(float(np.sum(cotangent * image)) - square) > _ADJOINT * square:
-        raise ValueError(_refusal("wrongly computes", layer))
+        raise ValueError(refusal("wrongly computes", layer))
 
 
-def _refusal(what: str, layer: str) -> str:
+def refusal(what: str, layer: str) -> str:
+    """Return why a derivative is refused, and what to do about it."""
     return (
         f"the {keras.backend.backend()} backend {what} the derivative of the "
         f"output in the direction of layer {layer!r}: it has no second "

@@ -349,12 +349,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def builder_of(options: argparse.Namespace, **arguments: Any) -> Any:
-    """Return the TFDS builder of the dataset that the arguments name.
-
-    Raises:
-        KeyError: for a name that is neither that of a named flow nor of an own flow
-            whose data are on disk.
-    """
+    """Return the TFDS builder of the dataset that the arguments name."""
     from turbulence_data.turbulence_data_dataset_builder import Builder
 
     name = options.flow.removeprefix(f"{PACKAGE}/")
@@ -448,11 +443,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code.
-
-    Args:
-        arguments: of the command line; None for those of this process.
-    """
+    """Run one command and return its exit code."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS looks for many files
     options = parser().parse_args(arguments)
     try:

@@ -14,6 +14,7 @@ from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._grid import (
     Field,
     Grid,
+    check_coarser,
     check_layers,
     resize,
     to_physical,
@@ -119,30 +120,24 @@ class CoarseningOperator:
             Grid(values.shape[-2:], lengths),
             Grid(as_pair(num_points), lengths),
         )
-        self._check_grids(fine.num_points, coarse.num_points)
+        check_coarser(coarse, fine)
+        (nx, ny), (fine_x, fine_y) = coarse.num_points, fine.num_points
+        if self.block_mean and (fine_x % nx or fine_y % ny):
+            raise ValueError(
+                f"{self.name} takes means over blocks: the points of the DNS must be a "
+                f"multiple of those of the LES; received {fine.num_points} and "
+                f"{coarse.num_points}."
+            )
         filtered = self.transfer(fine, coarse) * to_spectral(values)
         if not self.block_mean:
             hat = resize(filtered, fine.num_points, coarse.num_points)
             return to_physical(hat, coarse.num_points)
-        (nx, ny), (fine_x, fine_y) = coarse.num_points, fine.num_points
         blocks = to_physical(filtered, fine.num_points).reshape(
             *values.shape[:-2], nx, fine_x // nx, ny, fine_y // ny
         )
         hat = to_spectral(blocks.mean(axis=(-3, -1)))
         hat = resize(hat, coarse.num_points, coarse.num_points)
         return to_physical(hat, coarse.num_points)
-
-    def _check_grids(self, fine: tuple[int, int], coarse: tuple[int, int]) -> None:
-        if any(c >= f for c, f in zip(coarse, fine, strict=True)):
-            raise ValueError(
-                "the LES grid must be coarser than the DNS grid in both directions; "
-                f"received {coarse} for fields of {fine} points."
-            )
-        if self.block_mean and any(f % c for c, f in zip(coarse, fine, strict=True)):
-            raise ValueError(
-                f"{self.name} takes means over blocks: the points of the DNS must be "
-                f"a multiple of those of the LES; received {fine} and {coarse}."
-            )
 
 
 _PLAIN = (

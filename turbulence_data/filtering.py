@@ -22,6 +22,7 @@ from turbulence_data.solver._grid import (
     Field,
     FieldHat,
     Grid,
+    check_coarser,
     check_field,
     field_shape,
     jacobian_hat,
@@ -239,15 +240,11 @@ class _FilteredPair:
     ) -> None:
         self.fine = Grid(field_shape(vorticity), lengths)
         self.coarse = Grid(as_pair(num_points), lengths)
-        coarse, fine = self.coarse.num_points, self.fine.num_points
-        if any(c >= f for c, f in zip(coarse, fine, strict=True)):
-            raise ValueError(
-                "the LES grid must be coarser than the DNS grid in both directions; "
-                f"received {coarse} for a field of {fine} points."
-            )
+        check_coarser(self.coarse, self.fine)
         width = width_of(self.coarse, filter_width)
         self._transfer = filter_response(filter, self.fine, width)
-        self.vorticity_hat = to_spectral(check_field("vorticity", vorticity, fine))
+        field = check_field("vorticity", vorticity, self.fine.num_points)
+        self.vorticity_hat = to_spectral(field)
         self.resolved_hat = self.filtered(self.vorticity_hat)
 
     def filtered(self, field_hat: FieldHat) -> FieldHat:

@@ -72,10 +72,9 @@ def refuse_other_samples(
 def base_network(
     folder: pathlib.Path | None, model: Any, systems: Mapping[str, System]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Test the base network, and warn on stderr of what speaks against it.
+    """Test the base network; return parts of a study, and what a command tells.
 
-    Returns:
-        Parts of a study (systems and a_priori), and what a command tells of it.
+    What speaks against the network is a warning on stderr.
     """
     from keras_spectral_tl.report import figures_row, system_record
 

@@ -17,6 +17,7 @@ from keras_spectral_tl.linearization import (
     backend,
     batches,
     flatten,
+    refusal,
 )
 from keras_spectral_tl.loss_landscape._landscapes import (
     HessianEnds,
@@ -111,12 +112,7 @@ class LayerLoss:
         try:
             return self._mean(self._product, self._moved(change), tangents)
         except (LookupError, NotImplementedError) as error:
-            raise ValueError(
-                f"the {keras.backend.backend()} backend has no second derivative of "
-                f"some operation behind layer {self.layer!r}, on TensorFlow bilinear "
-                "resizing for example. Use another operation (nearest-neighbour "
-                "resizing, a transposed convolution) or set KERAS_BACKEND=jax."
-            ) from error
+            raise ValueError(refusal("failed to compute", self.layer)) from error
 
     def hessian_ends(
         self,

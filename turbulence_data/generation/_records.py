@@ -206,14 +206,7 @@ _NOISE = (
 class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
-    """TFDS builder that one process at a time runs, in the format asked for.
-
-    Args:
-        file_format: `"tfrecord"` (the default), read by `as_dataset`, or
-            `"array_record"`, read by `as_data_source`. Where the data are there in the
-            other format alone, `download_and_prepare` adds this one.
-        **kwargs: as of every TFDS builder.
-    """
+    """TFDS builder that one process at a time runs, in the format asked for."""
 
     def __init__(self, *, file_format: Any = None, **kwargs: Any) -> None:
         self._wanted = _checked_format(file_format)

@@ -206,12 +206,8 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
     The length at which damping is as fast as the direct cascade of enstrophy, which is
     (nu^3 / eta_Z)^(1/6) without hyperviscosity; above 1 the dissipation range begins
     within the resolved wavenumbers, of which those beyond two thirds of the grid are
-    not counted. None where nothing damps or nothing moves.
-
-    Args:
-        ensemble: the ensemble that was simulated.
-        history: rows of `Trajectory.history`; eta_Z is their mean loss of enstrophy
-            but for drag.
+    not counted. eta_Z is the mean loss of enstrophy in a history, but for drag. None
+    where nothing damps or nothing moves.
     """
     flow = ensemble.flow
     if not isinstance(flow, FlowConfig):

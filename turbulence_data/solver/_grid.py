@@ -214,6 +214,16 @@ def check_layers(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
     )
 
 
+def check_coarser(coarse: Grid, fine: Grid) -> None:
+    """Raise ValueError unless an LES grid is coarser than that of its DNS."""
+    points = zip(coarse.num_points, fine.num_points, strict=True)
+    if any(les >= dns for les, dns in points):
+        raise ValueError(
+            "the LES grid must be coarser than the DNS grid in both directions; "
+            f"received {coarse.num_points} for a field of {fine.num_points} points."
+        )
+
+
 def streamfunction_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     """Solve `lap(streamfunction) = -vorticity`; the mean of both is zero."""
     return np.asarray(vorticity_hat * grid.inverse_k_squared)

@@ -32,14 +32,8 @@ class TwoLayerEquation(Equation):
 
     The linear terms of a mode are a 2 x 2 matrix. Its diagonal, with the mean advection
     and most of waves and drag, is solved exactly by the schemes; what couples the
-    layers is a nonlinear term to them. See `TwoLayerConfig` for all terms.
-
-    Args:
-        flow: physical parameters.
-        modes: resolved wavenumbers.
-        closure: subgrid forcing of potential vorticity, `(potential_vorticity,
-            streamfunction) -> sgs_forcing` on fields `(2, nx, ny)`, or None.
-        forcing: None; the shear drives the flow.
+    layers is a nonlinear term to them. See `TwoLayerConfig` for all terms. A closure is
+    one of potential vorticity, of fields `(2, nx, ny)`.
     """
 
     layers = (2,)
