@@ -5,42 +5,26 @@ a title is not run: the title says what it needs.
 """
 
 import re
-import runpy
 import shlex
 import subprocess
 import sys
-import warnings
-from pathlib import Path
 
 import pytest
 
 import keras_spectral_tl.__main__
 import turbulence_data.__main__
-from keras_spectral_tl import metrics
+from tests.examples.documents import BLOCK, PAGES, README, ROOT, run, runnable
 
-ROOT = Path(__file__).parent.parent.parent
-README = ROOT / "README.md"
-PAGES = [
-    README,
-    ROOT / "turbulence_data" / "README.md",
-    ROOT / "examples" / "model_zoo" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-# A script of its own, with processes of Dask, runs in test_distributed_docs.py.
-OWN_TEST = "distributed.md"
+# Run in test_readme.py, as long as all others, and, with processes of Dask, in
+# test_distributed_docs.py.
+OWN_TESTS = (README, ROOT / "docs" / "distributed.md")
 # What `make test` does not install for every backend.
 LIBRARIES = {"torch_models.md": ["torch"]}
-BLOCK = re.compile(r"^```python(?P<title> [^\n]*)?\n(?P<code>.*?)^```$", re.S | re.M)
 # Python that is not in a fence begins with what it imports.
 UNFENCED = re.compile(r"^ {4,}(?:import \w|from [\w.]+ import ).*", re.M)
 
 
-def runnable(page):
-    found = BLOCK.finditer(page.read_text())
-    return [block["code"] for block in found if not block["title"]]
-
-
-RUN = [page for page in PAGES if page.name != OWN_TEST and runnable(page)]
+RUN = [page for page in PAGES if page not in OWN_TESTS and runnable(page)]
 
 
 def name(page):
@@ -53,54 +37,12 @@ def flows(tmp_path_factory):
     return tmp_path_factory.mktemp("flows")
 
 
-def run(page, folder):
-    """Runs the blocks of a page as a script in `folder`; returns its names."""
-    script = folder / "page.py"
-    script.write_text("\n".join(runnable(page)))
-    (folder / "examples").symlink_to(ROOT / "examples")
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")  # a user's process goes on after a warning
-        return runpy.run_path(str(script), run_name="__main__")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_blocks_of_a_page_run_as_printed(page, flows, tmp_path, monkeypatch):
     for library in LIBRARIES.get(page.name, ()):
         pytest.importorskip(library)
-    monkeypatch.chdir(tmp_path)
-    # What TFDS_DATA_DIR sets, which TFDS reads but once.
-    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(flows))
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    names = run(page, tmp_path)
-    pyplot.close("all")
-    if page == README:
-        check_readme(names)
-
-
-def check_readme(names):
-    """The base network works, what was chosen moved, and that mended much."""
-    base, target = (
-        metrics.pattern_correlation(y, names["model"].predict(x, verbose=0))
-        for x, y in (names["base"], names["test"])
-    )
-    row = names["result"].row(names["test"])
-    assert base > 0.8
-    added = {"output_gain"}  # from which a retraining may start
-    assert set(names["result"].changed) == set(names["result"].trained) - added
-    assert names["forecast"].best_row.correlation > target
-    assert row["cc"] > target + 0.1
-
-
-def test_the_readme_fits_two_screens_and_names_the_two_commands():
-    text = README.read_text()
-    assert len(text.splitlines()) <= 80
-    targets = (ROOT / "Makefile").read_text()
-    for command in ("demo", "test"):
-        assert f"make {command}" in text
-        assert f"\n{command}:" in targets
+    run(page, tmp_path, flows, monkeypatch)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
