@@ -227,7 +227,8 @@ def recipe_of(
 ) -> dict[str, Any]:
     """Return the arguments of `retrain` that the options of `add_recipe` stand for.
 
-    The learning rate falls as a cosine over the steps, where these are given.
+    The learning rate falls as a cosine over the steps, where these are given, and what
+    trains is pulled to its start, where that is.
     """
     import keras
 
@@ -235,12 +236,13 @@ def recipe_of(
     rate = numbers["learning_rate"]
     if "steps" in numbers:
         rate = keras.optimizers.schedules.CosineDecay(rate, numbers["steps"])
-    return {
+    found = {
         "optimizer": keras.optimizers.Adam(rate),
         "epochs": numbers["epochs"],
         "batch_size": numbers["batch_size"],
         "seed": options.seed,
     }
+    return found | ({"pull": numbers["pull"]} if numbers.get("pull") else {})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

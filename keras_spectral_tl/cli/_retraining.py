@@ -22,6 +22,8 @@ from keras_spectral_tl.cli._samples import DATA, quiet
 
 _OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
 _TESTED = "target test samples"
+# What the recipe of a forecast may hold.
+_KNOWN = {"layers", "learning_rate", "steps", "epochs", "batch_size", "pull"}
 
 
 class Retrain:
@@ -198,6 +200,14 @@ def _forecast_plan(
     recipe = recipes[chosen]
     if recipe is None:
         return None
+    unknown = sorted(recipe.keys() - _KNOWN)
+    if unknown:
+        raise ValueError(
+            f"The recipe of {chosen!r} in {path} has {', '.join(unknown)}, which this "
+            "version does not know: it would retrain otherwise than was forecast. "
+            f"Expected {', '.join(sorted(_KNOWN))}. Forecast anew, or retrain from "
+            "Python with forecast.recipe."
+        )
     numbers = {name: value for name, value in recipe.items() if name != "layers"}
     return _Plan(layers_from_json(recipe["layers"]), chosen, numbers)
 

@@ -170,15 +170,16 @@ def usual_rate(
 
         rate = .046 exp(mean of log rms(w)) / (number of w)^(3/4) min(1, 20 / sqrt(m))
 
-    over the kernels w among them, or factors, which are 1 at first, and with the median
-    number m of inputs of one output of all kernels. Adam moves each weight by about the
-    rate, so relative to its size a weight moves alike in ReLU layers scaled by c and
-    1 / c; and what many weights of one sign do to an output, or many layers to the
-    result, adds up (Yang et al. 2022, arXiv:2203.03466). Biases have no size of their
-    own: there it is the rate of all kernels.
+    over the kernels w among them, or factors, which are 1 at first, or, of a low-rank
+    update, the kernel beside it over how far that reaches (`low_rank_size`), and with
+    the median number m of inputs of one output of all kernels. Adam moves each weight
+    by about the rate, so relative to its size a weight moves alike in ReLU layers
+    scaled by c and 1 / c; and what many weights of one sign do to an output, or many
+    layers to the result, adds up (Yang et al. 2022, arXiv:2203.03466). Biases have no
+    size of their own: there it is the rate of all kernels.
 
     Args:
-        values: Weights that train, as they are at first.
+        values: Weights that train, as they are at first, see `NetworkPart.sizes`.
         kernels: All kernels of the network.
 
     Example:
@@ -196,6 +197,24 @@ def usual_rate(
     inputs = [np.size(v) / np.shape(v)[-1] for v in kernels if np.ndim(v) > 1]
     width = math.sqrt(_INPUTS / max(float(np.median(inputs or [1])), _INPUTS))
     return float(_RELATIVE_RATE * size * width / len(sized) ** 0.75)
+
+
+def low_rank_size(kernel: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
+    """Return what the rate of a low-rank update kernel + a b is to be relative to.
+
+        kernel / (rms(a) sqrt(rank))
+
+    as b, which is 0 at first, moves by about the rate, and the kernel by as much times
+    the root of rank mean(a^2): so with `usual_rate` of this the kernel moves relative
+    to its size as it does where it trains itself, whatever the rank and the size of a.
+
+    Args:
+        kernel: The kernel, which does not train.
+        factor: a, of shape (..., rank).
+    """
+    rank = np.shape(factor)[-1]
+    reach = math.sqrt(rank * float(np.mean(np.square(factor, dtype=float))))
+    return np.asarray(kernel, float) / (reach or 1.0)
 
 
 def usual_path(kernels: Sequence[NDArray[Any]]) -> float:

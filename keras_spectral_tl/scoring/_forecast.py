@@ -66,7 +66,9 @@ def forecast(
     the target samples and tested on others; the best six also at three times the rate,
     or at a third if that is no better; the best four, the best four single layers and
     whatever has the most weights for 160 steps (fewer on fields of more than 4,096
-    points). From what the longer trials add follows what the whole retraining will:
+    points). Of the default arms all layers pulled to their start, and the low-rank
+    update, go on only where their 48 steps are ahead of all others. From what the
+    longer trials add follows what the whole retraining will:
 
         E(n) = E(160) - (E(48) - E(160)) (160^-.8 - n^-.8) / (48^-.8 - 160^-.8)
 
@@ -253,6 +255,7 @@ class _Task:
             "symmetries": self.symmetries or None,
             "replay": self.replay,
             "normalization": self.normalizations[chosen.normalization],
+            "pull": chosen.arm.pull or None,
         }
         return {
             "layers": self._started(chosen),

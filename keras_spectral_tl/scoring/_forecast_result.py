@@ -64,9 +64,10 @@ class ArmForecast:
         return f"{self.arm.label} ({self.normalization} statistics)"
 
     def row(self) -> dict[str, Any]:
-        """Return the numbers of the row by name."""
+        """Return the numbers of the row by name, and the pull of its arm."""
         names = [f.name for f in dataclasses.fields(self) if f.name != "arm"]
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        return {**found, "pull": float(self.arm.pull)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -251,7 +252,7 @@ class Forecast:
         }
 
     def _plain_recipe(self, row: ArmForecast) -> dict[str, Any] | None:
-        """Return what trains, from which rate, for how long; None for nothing."""
+        """Return what trains, how pulled, from which rate; None for nothing."""
         recipe = self._recipes.get(row.label)
         if recipe is None:
             return None
@@ -261,6 +262,7 @@ class Forecast:
             "steps": int(row.steps),
             "epochs": int(recipe["epochs"]),
             "batch_size": int(row.batch_size),
+            "pull": float(row.arm.pull),
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:

@@ -1,7 +1,7 @@
 """Parts of a network from each layer on, with the activations in front of them kept."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from keras_spectral_tl import freezing, models
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import (
+    ModelLayers,
     SampleShape,
     layers_with_weights,
     named_weights,
     paired_weights,
 )
+from keras_spectral_tl._keras_internals import low_rank_base
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.linearization import LayerGradient, batches
+from keras_spectral_tl.scoring._effort import low_rank_size
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
+from keras_spectral_tl.transfer._pull import squared_norms
 from keras_spectral_tl.transfer._retrain import Trainee
 
 # Of the largest output: more than round-off of half precision.
@@ -37,6 +41,9 @@ class NetworkPart(NamedTuple):
         inputs: Inputs of the part for all samples.
         share: Share of a forward pass that the part takes, nan where not known.
         step: Forward passes that a training step of one sample takes, or nan.
+        norms: |theta_l0|^2 of the layer l of each weight, see `squared_norms`.
+        sizes: Arrays to whose size the learning rate is relative, see `usual_rate`: the
+            weights that train; of a low-rank update `low_rank_size`.
     """
 
     label: str
@@ -44,6 +51,13 @@ class NetworkPart(NamedTuple):
     inputs: Any
     share: float
     step: float
+    norms: tuple[float, ...]
+    sizes: Sequence[NDArray[Any]]
+
+    def stiffness(self) -> NDArray[np.float64]:
+        """Return 1 / |theta_l0|^2 for each number in the weights, flat."""
+        sizes = [value.size for value in self.gradient.function.values]
+        return np.repeat(1.0 / np.array(self.norms), sizes)
 
 
 class PartedNetwork:
@@ -78,13 +92,12 @@ class PartedNetwork:
                 masks.append(mask.reshape(mask.shape + (1,) * (found.ndim - mask.ndim)))
         self.outputs = np.concatenate(outputs)
         self.mask = np.concatenate(masks) if masks else None
-        layers = layers_with_weights(model)
+        self._named = ModelLayers.of(model)
         copied = layers_with_weights(self._copy)
-        self._names = dict(zip(layers, copied, strict=True))
-        self._weights = named_weights(layers)
+        self._names = dict(zip(self._named.names, copied, strict=True))
         self._copied = {
             id(old): new
-            for name, layer in layers.items()
+            for name, layer in self._named.layers.items()
             for old, new in paired_weights(layer, copied[self._names[name]])
         }
 
@@ -110,15 +123,16 @@ class PartedNetwork:
             activations = Activations(graph, [arrays], cache)
         for label, choice in choices.items():
             selection = freezing.select_layers(self._model, choice)
-            trained = [
-                self._copied[id(self._weights[path])] for path in selection.variables
-            ]
+            weights = self._named.weights
+            trained = [self._copied[id(weights[path])] for path in selection.variables]
             there = [self._names[name] for name in selection.names]
             part = activations and self._cut(activations, there, trained)
             model, inputs = part or (self._copy, self._x)
             share, step = self._passes(selection, cached=graph is not None)
             gradient = LayerGradient(model, label, trained)
-            yield NetworkPart(label, gradient, inputs, share, step)
+            norms = _norms(gradient, self._named, selection, trained)
+            values = gradient.function.values
+            yield NetworkPart(label, gradient, inputs, share, step, norms, values)
 
     def with_added(self, label: str, layers: freezing.Selector | None) -> NetworkPart:
         """Return the whole of another copy, with the parts that a choice adds to it."""
@@ -127,7 +141,9 @@ class PartedNetwork:
         compute_in_half_precision(named.model)
         trained = [named.weights[path] for path in trainee.selection.variables]
         gradient = LayerGradient(named.model, label, trained)
-        return NetworkPart(label, gradient, self._x, 1.0, 3.0)
+        norms = _norms(gradient, named, trainee.selection, trained)
+        sizes = _sizes(gradient, named, trainee.selection)
+        return NetworkPart(label, gradient, self._x, 1.0, 3.0, norms, sizes)
 
     def _cut(
         self, activations: Activations, names: list[str], trained: list[Any]
@@ -163,6 +179,34 @@ class PartedNetwork:
             return 1.0 - saved / cost.forward, (cost.step - saved) / cost.forward
         except Exception:  # a figure beside the scores must not cost them
             return float("nan"), float("nan")
+
+
+def _norms(
+    gradient: LayerGradient,
+    network: ModelLayers,
+    selection: LayerSelection,
+    trained: Sequence[keras.Variable],
+) -> tuple[float, ...]:
+    """Return `squared_norms` of the weights `trained`, in the order of a gradient."""
+    norms = squared_norms(network, selection.variables)
+    known = {id(v): norm for v, norm in zip(trained, norms.values(), strict=True)}
+    return tuple(known[id(variable)] for variable in gradient.function.variables)
+
+
+def _sizes(
+    gradient: LayerGradient, network: ModelLayers, selection: LayerSelection
+) -> list[NDArray[Any]]:
+    """Return the weights to train, in place of the factor a of an update its size."""
+    paths = {id(network.weights[path]): path for path in selection.variables}
+    found = []
+    for variable in gradient.function.variables:
+        name, weight = paths[id(variable)].rsplit("/", 1)
+        kernel = low_rank_base(network.layers[name])
+        value = _fetched(variable)
+        if weight.startswith("lora_") and weight.endswith("_a") and kernel is not None:
+            value = low_rank_size(_fetched(kernel), value)
+        found.append(value)
+    return found
 
 
 def compute_in_half_precision(model: keras.Model) -> None:

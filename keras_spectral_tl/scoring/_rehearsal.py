@@ -258,6 +258,7 @@ class Workbench:
     ) -> None:
         self._network, self._rows, self._batch_size = network, rows, batch_size
         self._y = np.asarray(y)
+        self._sized = np.arange(len(self._y))[sized]
         truth = self._y.astype(np.float64)
         self._weight = None
         if network.mask is not None:
@@ -275,8 +276,12 @@ class Workbench:
         order: Rows,
         rates: Array,
         give_up: float = math.inf,
+        pull: float = 0.0,
     ) -> Array:
         """Return the weights of a part after the steps of Adam on what is fitted.
+
+        A pull adds to the loss of each step what it adds in `retrain`, in units of the
+        loss here: with L0 that of the unchanged network on the target's own samples.
 
         Args:
             part: What trains.
@@ -285,6 +290,7 @@ class Workbench:
             rates: Learning rate of each step.
             give_up: Most by which the error may be larger after a third of the steps,
                 as a factor, on two of the samples; beyond it the rest is left out.
+            pull: Strength s of a pull to the start.
 
         Raises:
             RateTooHighError: If it was stopped, with the number of steps.
@@ -299,9 +305,10 @@ class Workbench:
         def slope(values: Array, rows: Rows) -> Array:
             weight = weight_of(rows)
             weight = weight / max(float(np.sum(weight)), 1.0) / self._size
-            return part.gradient(
+            found = part.gradient(
                 values, rows_of(inputs, rows), self._y[fit[rows]], weight
             )
+            return found + stiffness * (values - start) if pull else found
 
         def error(outputs: Array, rows: Rows) -> float:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -319,7 +326,13 @@ class Workbench:
             if not error(now, first) <= give_up * before:
                 raise RateTooHighError(number)
 
-        return adam(slope, part.gradient.values, order, rates, watch)
+        start, stiffness = part.gradient.values, np.zeros(0)
+        if pull:
+            own = np.flatnonzero(np.isin(fit, self._sized))
+            before = error(self._network.outputs[fit[own]], own)
+            total = max(float(np.sum(weight_of(own))), 1.0)
+            stiffness = pull * before / total / self._size * part.stiffness()
+        return adam(slope, start, order, rates, watch)
 
     def test(
         self, part: NetworkPart, split: Split, values: Array, fields: Array

@@ -258,15 +258,15 @@ class Trials:
         plain = {arm.label: arm for arm in arms if not adds_parts(arm.layers)}
         choices = {label: arm.layers for label, arm in plain.items()}
         for part in self._network.parts(choices):
-            run = functools.partial(self._run, part, self._benches)
-            yield plain[part.label], part, run
+            arm = plain[part.label]
+            yield arm, part, functools.partial(self._run, part, self._benches, arm.pull)
         for arm in arms:
             if adds_parts(arm.layers):
                 part = self._network.with_added(arm.label, arm.layers)
                 benches = self._benches
                 if arm.is_new:  # which has no amplitude of its own
                     benches = [(self._plain, 1.0)] * len(self._splits)
-                yield arm, part, functools.partial(self._run, part, benches)
+                yield arm, part, functools.partial(self._run, part, benches, arm.pull)
 
     def larger_inputs(self, part: NetworkPart) -> float:
         """Return by how much inputs of a part are larger on the target, at least 1.
@@ -292,6 +292,7 @@ class Trials:
         self,
         part: NetworkPart,
         benches: Sequence[tuple[Workbench, float]],
+        pull: float,
         rate: float,
         steps: int,
         give_up: float = math.inf,
@@ -308,7 +309,7 @@ class Trials:
             order = step_order(split, steps, _NUM_POINTS, rng)
             with np.errstate(over="ignore", invalid="ignore"):
                 try:
-                    values = bench.retrained(part, split, order, rates, give_up)
+                    values = bench.retrained(part, split, order, rates, give_up, pull)
                 except RateTooHighError as stopped:
                     (taken,) = stopped.args
                     self.passes += taken * order.shape[1] * part.step

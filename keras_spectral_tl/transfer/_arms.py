@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing
+from keras_spectral_tl._checks import real_number
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     layers_with_weights,
@@ -20,6 +21,10 @@ from keras_spectral_tl.transfer._retrain import Trainee, adds_parts, check_train
 
 # More layers than these are sampled at equal distances first.
 _MOST_LAYERS = 16
+
+# To move every weight by a tenth of its size costs half a percent of the loss before
+# for each layer: chosen among 0, 1, 10 and 100 (docs/forecast.md).
+_PULL = 1.0
 
 _PARTS: dict[type, str] = {
     freezing.BiasesOf: "biases",
@@ -42,9 +47,14 @@ class Arm:
         label: Its name in tables.
         layers: What trains, as `retrain` takes it: a layer, several, a part such as
             `freezing.BiasesOf()`, None for all layers; an empty tuple for nothing.
+        pull: Strength of a pull of what trains to its start (L2-SP), as `retrain` takes
+            it; 0 for none.
 
     Raises:
-        TypeError: If the label is not a text with a letter.
+        TypeError: If the label is not a text with a letter, or the pull no number.
+        ValueError: If the pull is negative or not finite, or there is nothing to pull:
+            nothing trains, or the output gain alone, which has a closed form, or
+            weights are drawn anew, whose start means nothing.
 
     Example:
         >>> Arm("last two", freezing.Depth(-2, -1)).trains
@@ -55,10 +65,20 @@ class Arm:
 
     label: str
     layers: freezing.Selector | None = None
+    pull: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.label, str) or not self.label.strip():
             raise TypeError(f"Expected a label for an arm. Received {self.label!r}.")
+        pull = real_number("pull", self.pull, at_least=0)
+        fixed = isinstance(self.layers, freezing.OutputGain) or not self.trains
+        if pull and (fixed or self.is_new):
+            raise ValueError(
+                f"The arm {self.label!r} has nothing to pull to its start: expected "
+                "layers or parts of the network that train from where they are. "
+                f"Received layers={self.layers!r:.100} and pull={self.pull}. Leave "
+                "pull out."
+            )
 
     @property
     def trains(self) -> bool:
@@ -165,6 +185,7 @@ class Candidate:
         title: The name of the row; that of the layers if empty.
         selector: What trains, where these are not the whole layers.
         record: What trains, in words: rows on disk of something else do not count.
+        pull: Strength of a pull to the start; 0 leaves that of the sweep.
     """
 
     names: tuple[str, ...]
@@ -172,6 +193,7 @@ class Candidate:
     title: str = ""
     selector: Any = dataclasses.field(default=None, compare=False)
     record: str = ""
+    pull: float = 0.0
 
     @property
     def label(self) -> str:
@@ -200,11 +222,14 @@ class Candidate:
     @classmethod
     def of_arm(cls, model: keras.Model, arm: Arm) -> "Candidate":
         """Return what an arm trains of a model."""
+        pull = float(arm.pull)
+        pulled = f"; pull={pull}" if pull else ""
         try:
             if not arm.trains or adds_parts(arm.layers):
                 if arm.trains:
                     Trainee.of(model, arm.layers)
-                return cls((), (), arm.label, arm.layers, repr(arm.layers))
+                record = f"{arm.layers!r}{pulled}"
+                return cls((), (), arm.label, arm.layers, record, pull)
             selection = freezing.select_layers(model, arm.layers)
             check_trainable(model, selection)
         except (KeyError, TypeError, ValueError) as error:
@@ -214,10 +239,11 @@ class Candidate:
         paths = (*selection.variables, *selection.statistics)
         whole = freezing.select_layers(model, list(found.places))
         part = None if whole == selection else arm.layers
-        if part is None and found.label == arm.label:
+        if part is None and found.label == arm.label and not pulled:
             return found
+        record = ", ".join(paths) + pulled
         return dataclasses.replace(
-            found, title=arm.label, selector=part, record=", ".join(paths)
+            found, title=arm.label, selector=part, record=record, pull=pull
         )
 
 
@@ -251,10 +277,11 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
     """Return the arms that are tried where none are given.
 
     Nothing; the gain of the output; gains of the channels of convolutions; kernels in
-    the span of a few smooth filters (`freezing.FiltersOf`); biases; each layer (of more
-    than 16, that many at equal distances); the first and the last half of the layers;
-    all layers; and all layers from new weights. The best layers are joined to a pair
-    and a block once they are known.
+    the span of a few smooth filters (`freezing.FiltersOf`); a low-rank update of all
+    kernels (`freezing.LowRankOf`); biases; each layer (of more than 16, that many at
+    equal distances); the first and the last half of the layers; all layers; all layers
+    pulled to their start with the strength 1; and all layers from new weights. The best
+    layers are joined to a pair and a block once they are known.
 
     Args:
         model: A built network.
@@ -263,7 +290,7 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
         >>> from keras_spectral_tl.models import build_sgs_cnn
         >>> model = build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=2)
         >>> [arm.label for arm in default_arms(model)][-4:]
-        ['conv_1', 'conv_2', 'all layers', 'from scratch']
+        ['conv_2', 'all layers', 'all layers pulled', 'from scratch']
     """
     arms = [Arm("unchanged", ()), Arm("output gain", freezing.OutputGain())]
     names = called_layers(model)
@@ -271,6 +298,8 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
         arms.append(Arm("channel gains", freezing.ChannelGainsOf()))
     if applies(model, freezing.FiltersOf()):
         arms.append(Arm("filters", freezing.FiltersOf()))
+    if applies(model, freezing.LowRankOf()):
+        arms.append(Arm("low rank", freezing.LowRankOf()))
     if any(p.endswith("bias") for p in named_weights(layers_with_weights(model))):
         arms.append(Arm("biases", freezing.BiasesOf()))
     places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))
@@ -280,7 +309,7 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
         arms.append(Arm("first half", tuple(names[:half])))
         arms.append(Arm("last half", tuple(names[half:])))
     if len(names) > 1:
-        arms.append(Arm("all layers"))
+        arms += [Arm("all layers"), Arm("all layers pulled", pull=_PULL)]
     return (*arms, Arm("from scratch", freezing.NewWeights()))
 
 

@@ -1,7 +1,7 @@
 """Pull of the trained weights to their start (L2-SP)."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -26,6 +26,26 @@ def loss_before(network: keras.Model, samples: Samples, loss: Any) -> float:
     return float(fetch(keras.ops.mean(found)))
 
 
+def squared_norms(network: ModelLayers, paths: Iterable[str]) -> dict[str, float]:
+    """Return |theta_l0|^2 of the layer l of each weight, 1 where all of it is 0.
+
+    Args:
+        network: The network as it is at the start.
+        paths: Of the weights.
+    """
+    found: dict[str, float] = {}
+    by_layer: dict[str, float] = {}
+    for path in paths:
+        name = path.rsplit("/", 1)[0]
+        if name not in by_layer:
+            by_layer[name] = sum(
+                float(np.sum(np.square(fetch(v), dtype=float)))
+                for v in own_trainable_variables(network.layers[name])
+            )
+        found[path] = by_layer[name] or 1.0
+    return found
+
+
 @contextlib.contextmanager
 def pulled(
     network: ModelLayers, selection: LayerSelection, size: float
@@ -46,14 +66,9 @@ def pulled(
     chosen = [] if size == 0.0 else list(selection.variables)
     before = {path: network.weights[path].regularizer for path in chosen}
     try:
-        for path in chosen:
-            layer = network.layers[path.rsplit("/", 1)[0]]
-            norm = sum(
-                float(np.sum(np.square(fetch(v), dtype=float)))
-                for v in own_trainable_variables(layer)
-            )
+        for path, norm in squared_norms(network, chosen).items():
             variable = network.weights[path]
-            variable.regularizer = _Pull(variable, size / (norm or 1.0), before[path])
+            variable.regularizer = _Pull(variable, size / norm, before[path])
         yield
     finally:
         for path, own in before.items():

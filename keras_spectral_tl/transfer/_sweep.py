@@ -64,7 +64,8 @@ def oracle_sweep(
             pairs. None means every layer with trainable weights.
         arms: In place of layers, ways to retrain: `scoring.Arm` objects, or what
             `retrain` takes as layers. `Arm("unchanged", ())` is the model as it is;
-            `OutputGain()` alone is fitted in closed form (`fit_output_gain`).
+            `OutputGain()` alone is fitted in closed form (`fit_output_gain`). The pull
+            of an arm goes before one that is given for all rows.
         base_test: Samples `(x, y)` of the base system in the units of the network: each
             row has the correlation on them, base_correlation.
         directory: Folder that keeps each finished row. A sweep that was killed resumes

@@ -152,8 +152,11 @@ class RowTrainer:
         if candidate.is_fixed:
             return self._fixed(candidate)
         found: dict[float, SweepRow] = {}
+        given = self.options
+        if candidate.pull:
+            given = dataclasses.replace(given, pull=candidate.pull)
         for factor in self.search.factors:
-            options = self.search.options(self.options, candidate.label, factor)
+            options = self.search.options(given, candidate.label, factor)
             try:
                 found[factor] = self._trained(candidate, options)
             except FloatingPointError:

@@ -178,14 +178,17 @@ def test_a_forecast_is_followed_with_its_rate_and_steps(files, run_dir, tmp_path
             assert same == (old.name != "bias")
 
 
-def test_the_forecast_retraining_is_that_of_python(files, run_dir, tmp_path):
+@pytest.mark.parametrize("pull", [0.0, 3.0])
+def test_the_forecast_retraining_is_that_of_python(files, run_dir, tmp_path, pull):
     with np.load(files / "target.npz") as file:
         pair = file["x"], file["y"]
     statistics = kst.transfer.ChannelStatistics.of(pair)
     forecast = json.loads((run_dir / "forecast.json").read_text())
     recipe = forecast["recipes"]["conv_2"]
-    code, _ = retrained_from(forecast, files, tmp_path / "run", "--arm", "conv_2")
-    assert code == 0
+    assert recipe["pull"] == 0.0
+    recipe["pull"] = pull
+    code, record = retrained_from(forecast, files, tmp_path / "run", "--arm", "conv_2")
+    assert code == 0 and record["pull"] == pull
     rate = keras.optimizers.schedules.CosineDecay(
         recipe["learning_rate"], recipe["steps"]
     )
@@ -197,12 +200,24 @@ def test_the_forecast_retraining_is_that_of_python(files, run_dir, tmp_path):
         epochs=recipe["epochs"],
         batch_size=recipe["batch_size"],
         normalization=statistics,
+        pull=pull,
     )
     found = kst.transfer.load_retrained(tmp_path / "run" / "retrained")
     for one, other in zip(expected.model.weights, found.weights, strict=True):
         np.testing.assert_allclose(
             *map(keras.ops.convert_to_numpy, (one, other)), atol=1e-5
         )
+
+
+def test_a_recipe_that_holds_what_is_not_known_is_refused(
+    files, run_dir, tmp_path, capsys
+):
+    forecast = json.loads((run_dir / "forecast.json").read_text())
+    forecast["recipes"]["conv_2"] |= {"dropout": 0.5}
+    code, record = retrained_from(forecast, files, tmp_path / "new", "--arm", "conv_2")
+    assert (code, record) == (2, {})
+    said = capsys.readouterr().err
+    assert "the recipe of 'conv_2'" in said.lower() and "has dropout, which" in said
 
 
 def test_a_forecast_of_nothing_or_without_the_arm_retrains_nothing(

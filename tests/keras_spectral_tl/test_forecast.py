@@ -35,8 +35,8 @@ def found(question):
 def test_there_are_arms_from_nothing_to_everything(question):
     labels = [arm.label for arm in default_arms(question[0])]
     assert labels[:2] == ["unchanged", "output gain"]
-    assert labels[-2:] == ["all layers", "from scratch"]
-    assert {"biases", "conv_1", "conv_2", "conv_3"} < set(labels)
+    assert labels[-3:] == ["all layers", "all layers pulled", "from scratch"]
+    assert {"biases", "low rank", "conv_1", "conv_2", "conv_3"} < set(labels)
 
 
 def test_every_arm_has_a_row_with_its_numbers(question, found):
@@ -47,7 +47,7 @@ def test_every_arm_has_a_row_with_its_numbers(question, found):
     assert list(frame.columns) == [
         *("correlation", "correlation_low", "correlation_high", "relative_rmse"),
         *("base_correlation", "parameters", "learning_rate", "steps", "batch_size"),
-        *("cost", "measured_steps", "normalization"),
+        *("cost", "measured_steps", "normalization", "pull"),
     ]
     assert list(frame["correlation"]) == sorted(frame["correlation"], reverse=True)
     assert (frame["correlation_low"] <= frame["correlation"]).all()

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, named_weights
+from keras_spectral_tl.freezing import LowRankOf
 from keras_spectral_tl.scoring import Arm
-from keras_spectral_tl.scoring._effort import usual_rate
+from keras_spectral_tl.scoring._effort import low_rank_size, usual_rate
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
+from keras_spectral_tl.scoring._network_parts import PartedNetwork
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import SHAPE, noise, planted
@@ -125,6 +127,42 @@ def test_the_rate_is_that_of_the_kernels_alone():
     # The mean is geometric: factors c and 1 / c cancel.
     both = usual_rate([kernel, kernel], [])
     assert usual_rate([5.0 * kernel, kernel / 5.0], []) == pytest.approx(both)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 64])
+@pytest.mark.parametrize(("size", "reach"), [(0.05, 0.1), (2.0, 0.1), (0.05, 3.0)])
+def test_a_low_rank_update_moves_a_kernel_as_it_moves_itself(rank, size, reach):
+    """By .046 of its size a step of Adam, whatever the rank and what it reaches.
+
+    The first step moves each weight of the factor that is 0 by the rate, either way.
+    """
+    rng = rng_of(rank)
+    kernel = size * rng.normal(size=(5, 5, 16, 64))
+    factor = reach * rng.normal(size=(5, 5, 16, rank))
+    own = usual_rate([kernel], [kernel])
+    rate = usual_rate([low_rank_size(kernel, factor)], [kernel])
+    moved = factor @ (rate * rng.choice([-1.0, 1.0], size=(rank, 64)))
+    # Columns of 400 numbers and rows of 64 signs are orthogonal to 1 / sqrt(400 64).
+    assert np.sqrt(np.mean(moved**2)) == pytest.approx(own, rel=0.03)
+
+
+def test_the_rate_of_a_low_rank_arm_follows_the_kernel_beside_it():
+    """Read off the network, and of several kernels the geometric mean."""
+    rates = []
+    for scale in (1.0, 4.0):
+        model, _, target = planted()
+        layer = model.get_layer("conv_2")
+        kernel, bias = layer.get_weights()
+        layer.set_weights([scale * kernel, bias])
+        network = PartedNetwork(model, target[0], 2)
+        both = LowRankOf(("conv_1", "conv_2"), 2)
+        one, two = (
+            usual_rate(network.with_added("", part).sizes, [kernel])
+            for part in (LowRankOf("conv_2", 2), both)
+        )
+        rates.append((one, two))
+    assert rates[1][0] == pytest.approx(4.0 * rates[0][0])
+    assert rates[1][1] == pytest.approx(2.0 * rates[0][1])
 
 
 def test_every_image_of_a_sample_is_on_its_side():

@@ -51,6 +51,11 @@ class Candidate:
         return max(self.short, key=lambda power: self.short[power].correlation)
 
     @property
+    def best_short(self) -> float:
+        """Correlation of the best of short trials."""
+        return self.short[self.power].correlation
+
+    @property
     def was_lowered(self) -> bool:
         """True where the trial at three times the best rate was stopped."""
         return self.power + 1 in self.stopped

@@ -30,18 +30,45 @@ class Contest:
         self._model = model
 
     def run(self, candidates: list[Candidate], joined: bool) -> None:
-        """Try all, and add pairs and blocks of the best layers where they are asked."""
+        """Try all, and add pairs and blocks of the best layers where they are asked.
+
+        Then arms that are pulled, or of low rank, come last, see `_briefly`.
+        """
+        last = [c for c in candidates if joined and _is_brief(c.arm)]
+        others = [c for c in candidates if c not in last]
         with self._watch as move:
             self._move, self._done = move, 0
             self._total = len(candidates) + 2 * (_WITH_RATES + _WITH_LONG)
-            self._each(candidates, self._first)
-            self._refine(candidates)
+            self._each(others, self._first)
+            self._refine(others)
             if joined:
-                more = self._joined(candidates)
-                self._total = self._done + 4 * len(more)
+                more = self._joined(others)
+                self._total = self._done + 4 * len(more) + len(last)
                 self._each(more, self._first)
                 self._refine(more)
                 candidates += more
+                self._briefly(last, [*others, *more])
+
+    def _briefly(
+        self, candidates: Sequence[Candidate], others: Sequence[Candidate]
+    ) -> None:
+        """Try arms for few steps, and further only what is then ahead of all others.
+
+        They train about as many weights as the largest of the others, so that each step
+        is as dear; what is pulled starts from the rate that did best without the pull.
+        """
+        others = [c for c in others if c.short]
+        for candidate in candidates:
+            for other in others:
+                if other.trials is candidate.trials and _same(other.arm, candidate.arm):
+                    candidate.first_power = other.power
+        self._each(candidates, self._first)
+        highest = max((c.best_short for c in others), default=-math.inf)
+        ahead = [c for c in candidates if c.short and c.best_short > highest]
+        if self._effort.rate is None:
+            free = [c for c in ahead if not c.arm.pull and not c.was_lowered]
+            self._each(free, self._rates)
+        self._each(ahead, self._longer)
 
     def _refine(self, candidates: Sequence[Candidate]) -> None:
         """Try other rates and more steps where that may decide.
@@ -127,7 +154,7 @@ class Contest:
         self._report(candidate, candidate.long)
 
     def _first(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        values = part.gradient.function.values
+        values = part.sizes
         candidate.parameters = part.gradient.function.num_parameters
         candidate.step = part.step
         given = self._effort.rate
@@ -190,9 +217,17 @@ def _trained(arm: Arm) -> bool:
     return arm.trains and not isinstance(arm.layers, freezing.OutputGain)
 
 
+def _is_brief(arm: Arm) -> bool:
+    return arm.pull > 0.0 or isinstance(arm.layers, freezing.LowRankOf)
+
+
+def _same(arm: Arm, pulled: Arm) -> bool:
+    """Return whether an arm is another one without its pull."""
+    return not arm.pull and bool(pulled.pull) and arm.layers == pulled.layers
+
+
 def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    best = sorted(candidates, key=lambda c: -c.short[c.power].correlation)
-    return best[:count]
+    return sorted(candidates, key=lambda c: -c.best_short)[:count]
 
 
 def _with(some: Sequence[Candidate], others: Sequence[Candidate]) -> list[Candidate]:
