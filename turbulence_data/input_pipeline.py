@@ -269,7 +269,10 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
     """
     check_whole("num_examples", num_examples, at_least=1)
     every = examples if isinstance(examples, Sequence) else list(examples)
-    labels = [_trajectory_and_time(every[index]) for index in range(len(every))]
+    labels = []
+    for index in range(len(every)):  # of a data source each is read anew
+        check_example(example := every[index])
+        labels.append((int(example["trajectory"]), float(example["time"])))
     if num_examples > len(every):
         raise ValueError(
             f"num_examples={num_examples} is more than the {len(every)} examples given."
@@ -329,11 +332,6 @@ def _channels_of(
 
 def _stack(example: Example, names: Sequence[str]) -> Array:
     return np.stack([np.asarray(example[name], np.float32) for name in names], axis=-1)
-
-
-def _trajectory_and_time(example: Example) -> tuple[int, float]:
-    check_example(example)
-    return int(example["trajectory"]), float(example["time"])
 
 
 def _few_shot_order(labels: Sequence[tuple[int, float]]) -> list[int]:

@@ -175,7 +175,8 @@ def compare(
             runs[name], statistics[name] = run, RunStatistics.together(members)
             correlation[name] = correlations(run.vorticity, reference.vorticity)
             scores, errors = scored.scores(run, members, correlation[name])
-            rows.append({"closure": name, **scores, "definition": _definition(used)})
+            definition = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(used))  # no addresses
+            rows.append({"closure": name, **scores, "definition": definition})
             standard_errors.append(errors)
     found = rows, standard_errors, runs, statistics, correlation
     return Comparison(*found, reference.turnover_time, scored.bands)
@@ -205,11 +206,6 @@ def default_bands(flow: FlowConfig) -> Bands:
     last = min((n - 1) // 2 * 2.0 * np.pi / length for n, length in sides)
     shells = thirds(2 * int(last / width + 1e-9) + 1)
     return {name: (low * width, high * width) for name, (low, high) in shells.items()}
-
-
-def _definition(closure: Closure) -> str:
-    """The repr of a closure, without the addresses of objects in it."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(closure))
 
 
 def markdown_table(

@@ -173,7 +173,7 @@ class Column:
 
     dims: tuple[str, ...]
     values: NDArray[Any]
-    attributes: Mapping[str, Any]
+    attributes: dict[str, Any]
 
 
 Table = dict[str, Column]
@@ -207,7 +207,8 @@ def trajectory_tables(source: ExportSource) -> Iterator[Table]:
             table = _table(list(examples), trajectory, source.lengths)
             table[SPLIT] = Column(("trajectory",), np.array([number], np.int8), flags)
             if "units" in source.metadata.get("conventions", {}):
-                table = {key: _without_unit(column) for key, column in table.items()}
+                for column in table.values():
+                    column.attributes.pop("units", None)
             first = first or {
                 key: Column(column.dims, _kept(column), {})
                 for key, column in table.items()
@@ -271,12 +272,6 @@ def _column(name: str, dims: tuple[str, ...], values: NDArray[Any]) -> Column:
     if name in _CF_AXES:
         attributes["axis"] = _CF_AXES[name]
     return Column(dims, values, attributes)
-
-
-def _without_unit(column: Column) -> Column:
-    """Return a column of data in units that the metadata name."""
-    kept = {key: v for key, v in column.attributes.items() if key != "units"}
-    return Column(column.dims, column.values, kept)
 
 
 def _kept(column: Column) -> NDArray[Any]:
