@@ -22,6 +22,8 @@ PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 \
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What a user runs: examples, pages, notebooks, the site, the wheel, benchmarks.
 PROGRAMS := tests/examples tests/benchmarks
+# JAX without Keras; these too compile quickly, see below.
+JAX_TESTS := tests/jax_engine
 # What touches no backend, and doctests, run once, with TensorFlow.
 KERAS_TESTS := -m "not once" -p no:cacheprovider tests/keras_spectral_tl
 
@@ -41,13 +43,13 @@ all: .venv/torch.stamp lint types
 	$(MAKE) test-tensorflow test-jax test-torch test-examples
 
 test-tensorflow: .venv/dev.stamp
-	$(PYTEST) $(addprefix --ignore=,$(PROGRAMS))
+	$(PYTEST) $(addprefix --ignore=,$(PROGRAMS) $(JAX_TESTS))
 
 test-jax: .venv/dev.stamp
 	flags="$(XLA_FLAGS_OF_TESTS)"; \
 	XLA_FLAGS="$$flags" $(BIN)/python -c "import jax; jax.devices()" || flags=; \
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$$flags" \
-		$(PYTEST) $(KERAS_TESTS)
+		$(PYTEST) $(KERAS_TESTS) $(JAX_TESTS)
 
 test-torch: .venv/torch.stamp
 	KERAS_BACKEND=torch $(PYTEST) $(KERAS_TESTS)

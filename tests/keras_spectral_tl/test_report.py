@@ -5,6 +5,7 @@ import html
 import html.parser
 import json
 import math
+import pickle
 import re
 import sys
 
@@ -15,6 +16,7 @@ import pytest
 import keras_spectral_tl as kst
 from keras_spectral_tl.report import (
     Study,
+    _page,
     picture_record,
     spectra_record,
     system_record,
@@ -26,6 +28,22 @@ pytestmark = pytest.mark.once
 
 pytest.importorskip("jinja2")
 VOID = {"meta", "link", "path", "use", "image", "rect"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once():
+    """Most pages here differ in one part: each chart of the others is drawn once."""
+    charts, draw = {}, _page._chart
+
+    def known(*arguments, **options):
+        key = pickle.dumps((arguments, options))
+        if key not in charts:
+            charts[key] = draw(*arguments, **options)
+        return charts[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_page, "_chart", known)
+        yield
 
 
 class Page(html.parser.HTMLParser):

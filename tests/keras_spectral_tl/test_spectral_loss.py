@@ -221,7 +221,8 @@ def test_points_without_weight_do_not_train_and_the_loss_is_saved(tmp_path) -> N
         "gain",
         loss=loss,
         optimizer=keras.optimizers.Adam(0.2),
-        epochs=300,
+        epochs=75,
+        batch_size=2,
     )
     kernel = ops.convert_to_numpy(result.model.get_layer("gain").kernel).item()
     assert kernel == pytest.approx(3, rel=1e-2)
