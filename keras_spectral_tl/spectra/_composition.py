@@ -90,22 +90,18 @@ def transfer_matrices(
     """
     points = points_of(kernel.size, kernel.dilation)
     waves = np.exp(-1j * (wavenumbers @ points.T))
-    num_inputs, num_outputs = kernel.channels
+    (num_inputs, num_outputs), groups = kernel.channels, kernel.groups
+    if kernel.depthwise:  # each input is a group of its own
+        groups, num_inputs, num_outputs = num_inputs, 1, num_inputs * num_outputs
     entries = waves @ kernel.weights.reshape(len(points), -1)
     blocks = entries.reshape(-1, num_inputs, num_outputs).swapaxes(1, 2)
     if not kernel.transposed:
         blocks = blocks.conj()
-    if kernel.depthwise:
-        matrices = np.zeros((len(waves), num_inputs * num_outputs, num_inputs), complex)
-        for source in range(num_inputs):
-            rows = slice(source * num_outputs, (source + 1) * num_outputs)
-            matrices[:, rows, source] = blocks[:, :, source]
-        return matrices
-    if kernel.groups == 1:
+    if groups == 1:
         return np.asarray(blocks)
-    per_group = num_outputs // kernel.groups
-    matrices = np.zeros((len(waves), num_outputs, num_inputs * kernel.groups), complex)
-    for group in range(kernel.groups):
+    per_group = num_outputs // groups
+    matrices = np.zeros((len(waves), num_outputs, num_inputs * groups), complex)
+    for group in range(groups):
         rows = slice(group * per_group, (group + 1) * per_group)
         columns = slice(group * num_inputs, (group + 1) * num_inputs)
         matrices[:, rows, columns] = blocks[:, rows]

@@ -11,7 +11,7 @@ from scipy import stats
 
 from keras_spectral_tl._checks import real_array, whole_number
 from keras_spectral_tl._results import ByLayer, Result
-from keras_spectral_tl._shells import last_complete_shell, shell_indices
+from keras_spectral_tl._shells import last_complete_shell
 from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.spectra._activations import (
     ModelActivationSpectra,
@@ -458,11 +458,8 @@ def _shell_forms(size: Grid, grid: Grid) -> Array:
     frequencies = np.meshgrid(*map(np.fft.fftfreq, grid), indexing="ij")
     vectors = 2 * np.pi * np.stack([axis.ravel() for axis in frequencies], axis=-1)
     waves = np.exp(-1j * vectors @ points.T)
-    half = shell_indices(*grid)
-    columns = np.arange(grid[-1])
-    mirror = np.where(columns < half.shape[-1], columns, grid[-1] - columns)
-    # |k| is the same for k and -k, and for each sign of a component.
-    shell = half[..., mirror].ravel()
+    modulus = np.linalg.norm(vectors * np.array(grid) / (2 * np.pi), axis=1)
+    shell = np.floor(modulus + 0.5).astype(int)  # |k| is no half-integer
     forms = np.zeros((shell.max() + 1, len(points), len(points)))
     for number in range(len(forms)):
         inside = waves[shell == number]
