@@ -32,6 +32,10 @@ class TurbulenceConfig(tfds.core.BuilderConfig):
             raise TypeError(f"expected an EnsembleConfig; received {self.ensemble!r}.")
 
 
+_FULL: dict[str, Any] = {"num_trajectories": (20, 4, 4), "num_snapshots": 100}
+_MINI: dict[str, Any] = {"num_trajectories": (8, 1, 2), "num_snapshots": 25}
+
+
 def _plane(
     reynolds: float,
     forcing_wavenumber: int | None,
@@ -50,8 +54,7 @@ def _plane(
             forcing_wavenumber=forcing_wavenumber,
         ),
         num_points_les=128 if is_full else 64,
-        num_trajectories=(20, 4, 4) if is_full else (8, 1, 2),
-        num_snapshots=100 if is_full else 25,
+        **(_FULL if is_full else _MINI),
         spin_up=5.0 if decaying else spin_up,
         coarse_spin_up=0.0 if decaying else coarse_spin_up,
         interval=interval,
@@ -127,26 +130,13 @@ def _two_layers(name: str, num_points: int, **sampling: Any) -> EnsembleConfig:
 
 
 def _two_layer_flows() -> dict[str, EnsembleConfig]:
-    flows = {
-        f"qg_{name}": _two_layers(
-            name,
-            256,
-            num_trajectories=(20, 4, 4),
-            num_snapshots=100,
-            interval=20 * _DAY,
-            time_step=3600.0,
-        )
-        for name in _TWO_LAYERS
+    sizes: dict[str, tuple[int, dict[str, Any]]] = {
+        "qg": (256, _FULL | {"interval": 20 * _DAY, "time_step": 3600.0}),
+        "mini_qg": (128, _MINI | {"interval": 10 * _DAY, "time_step": 7200.0}),
     }
-    flows |= {
-        f"mini_qg_{name}": _two_layers(
-            name,
-            128,
-            num_trajectories=(8, 1, 2),
-            num_snapshots=25,
-            interval=10 * _DAY,
-            time_step=7200.0,
-        )
+    flows = {
+        f"{size}_{name}": _two_layers(name, num_points, **sampling)
+        for size, (num_points, sampling) in sizes.items()
         for name in _TWO_LAYERS
     }
     flows["tiny_qg_eddy"] = replace(
