@@ -24,10 +24,10 @@ _EFFORT = ("steps", "epochs", "batch_size", "learning_rate")
 class Forecast:
     """Forecast what each way to retrain a network will give, before any retraining.
 
-    Output gain, biases, each layer, several or all of them, new weights: predicted
-    correlation on target samples not seen, skill left on the base system, and the
-    learning rate to use. Exit code 1 where nothing is to be retrained. The network is
-    not changed.
+    Output gain, biases, each layer, several or all of them, all pulled to their start,
+    an update of low rank, new weights: predicted correlation on target samples not
+    seen, skill left on the base system, and the learning rate to use. Exit code 1 where
+    nothing is to be retrained. The network is not changed.
     """
 
     example = (
