@@ -97,10 +97,11 @@ def test_two_devices_train_the_phases_of_one():
     jax = keras.backend.backend() == "jax"
     kind, backend = ("data_parallel", "jax") if jax else ("mirrored", "tensorflow")
     root = str(pathlib.Path(__file__).parents[2])
+    flags = os.environ.get("XLA_FLAGS", "")
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=2",
         "PYTHONPATH": os.pathsep.join([root, *sys.path]),
     }
     command = [sys.executable, __file__, kind]
