@@ -1,4 +1,4 @@
-"""The transfer experiment of one case, in pieces if need be, at four sizes.
+"""The transfer experiment of one case, in pieces if need be, at some sizes.
 
 A network learns the subgrid forcing of one system and is to work on another, of which
 few snapshots exist. Every layer is scored, and then retrained alone; so are pairs of

@@ -1,4 +1,4 @@
-"""What is reproduced: transfer cases of one plane and of two layers, in three sizes."""
+"""What is reproduced: transfer cases of one plane and of two layers, in some sizes."""
 
 from dataclasses import dataclass, replace
 
@@ -172,6 +172,14 @@ TIERS = {
         num_seeds=1,
     ),
 }
+
+# The small networks, every arm at the rate of its forecast: how good forecasts are.
+TIERS["calibration"] = replace(
+    TIERS["mini"],
+    num_target=(16, 4, 1),
+    num_pairs=0,
+    retraining=replace(TIERS["mini"].retraining, rate=None),
+)
 
 
 def ensemble_of(name: str) -> EnsembleConfig:

@@ -217,7 +217,7 @@ def test_a_tier_without_a_rate_retrains_every_arm_at_that_of_its_forecast(
     assert pair["learning_rate"] == pytest.approx(lower, rel=1e-6)
 
 
-@pytest.mark.parametrize("tier", ["full", "deep", "mini"])
+@pytest.mark.parametrize("tier", ["full", "deep", "mini", "calibration"])
 def test_every_case_has_its_flows_and_fits_its_samples(reproduce, tier):
     tiers = import_module("reproduction.tiers")
     chosen = tiers.TIERS[tier]

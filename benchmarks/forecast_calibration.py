@@ -1,0 +1,248 @@
+"""How good forecasts are over many settings: levels, intervals, choices.
+
+The small networks of six convolutions, the six transfers of one plane of fluid, some
+base networks, 16, 4 and 1 target samples in their own statistics. Every arm is
+forecast, then retrained at the rate of its forecast and tested on unseen simulations.
+
+    for case in decaying_to_forced forced_to_decaying reynolds_1e3_to_1e5 \\
+            reynolds_1e5_to_1e3 k25_to_k4 k4_to_k25; do
+        python examples/reproduce.py --case $case --tier calibration \\
+            --normalizations own --seeds 3 \\
+            --stages data base scores forecast sweep baselines
+    done
+    python benchmarks/forecast_calibration.py --runs runs/reproduction/calibration
+
+Constants of the forecast were chosen with the cases k25_to_k4 and k4_to_k25, seed 0, in
+view: these are left out. All others had no part in it. `--runs` packs what is found
+into `benchmarks/scores/forecast_calibration.json`; without it the kept results are
+read. `--figure` draws what was measured against what was predicted.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from reproduction.report import kendall_tau
+
+from keras_spectral_tl.plotting import save_figure
+
+KEPT = Path(__file__).parent / "scores" / "forecast_calibration.json"
+USED_FOR_CHOICES = {("k25_to_k4", 0), ("k4_to_k25", 0)}
+NAMES = {
+    "all": "all layers",
+    "bias_only": "biases",
+    "from_scratch": "from scratch",
+    "gain_only": "output gain",
+}
+COLOURS = {16: "#0072B2", 4: "#009E73", 1: "#D55E00"}
+# What a rule would choose, of arms that were all measured.
+RULES = {
+    "`forecast.best`": lambda s: s["best"],
+    "always all layers": lambda s: "all layers",
+    "always filters": lambda s: "filters",
+    "always the first layer": lambda s: "conv_1",
+    "always the second layer": lambda s: "conv_2",
+    "the layer that `score_layers` puts first": lambda s: s["first"],
+    "the best single layer, measured": lambda s: max(
+        layers_of(s), key=lambda name: layers_of(s)[name]["measured"]
+    ),
+    "never retrain": lambda s: "unchanged",
+}
+
+Setting = dict[str, Any]
+
+
+def pack(runs: Path) -> list[Setting]:
+    """Read what was forecast and measured of all settings that are complete."""
+    settings = []
+    for path in sorted(runs.glob("*/baselines/own-n*-seed*.json")):
+        case, (_, count, seed) = path.parents[1].name, path.stem.split("-")
+        if (case, int(seed[4:])) in USED_FOR_CHOICES:
+            continue
+        forecast, scores, sweep, controls = (
+            json.loads((path.parents[1] / stage / path.name).read_text())
+            for stage in ("forecast", "scores", "sweep", "baselines")
+        )
+        arms = {}
+        for label, row in {**sweep["layers"], **controls}.items():
+            said = forecast["arms"].get(label)
+            if said is not None:
+                arms[NAMES.get(label, label)] = {
+                    "predicted": said["correlation"],
+                    "low": said["correlation_low"],
+                    "high": said["correlation_high"],
+                    "measured": row["cc"],
+                    "base_predicted": said["base_correlation"],
+                    "base_measured": row["base_cc"],
+                }
+        settings.append(
+            {
+                "case": case,
+                "samples": int(count[1:]),
+                "seed": int(seed[4:]),
+                "best": NAMES.get(forecast["best"], forecast["best"]),
+                "first": scores["ranking"][0],
+                "arms": {
+                    label: {key: round(value, 5) for key, value in row.items()}
+                    for label, row in arms.items()
+                },
+            }
+        )
+    return settings
+
+
+def layers_of(setting: Setting) -> dict[str, dict[str, float]]:
+    """The arms of single layers."""
+    arms = setting["arms"].items()
+    return {label: row for label, row in arms if label.startswith("conv_")}
+
+
+def regret(setting: Setting, label: str) -> float:
+    """What an arm gives away of the correlation of the best one."""
+    arms = setting["arms"]
+    best = max(row["measured"] for row in arms.values())
+    return float(best - arms[label]["measured"])
+
+
+def levels(settings: list[Setting]) -> dict[str, float]:
+    """How near predicted levels and intervals are to what was measured.
+
+    "from scratch" counts in the share of intervals alone: its level is no forecast but
+    a bound.
+    """
+    rows = [
+        (label, row) for setting in settings for label, row in setting["arms"].items()
+    ]
+    known = [row for label, row in rows if label != "from scratch"]
+    off = np.array([row["predicted"] - row["measured"] for row in known])
+    base = np.array([row["base_predicted"] - row["base_measured"] for row in known])
+    inside = [row["low"] <= row["measured"] <= row["high"] for _, row in rows]
+    taus = [
+        kendall_tau(
+            [row["predicted"] for row in layers_of(setting).values()],
+            [row["measured"] for row in layers_of(setting).values()],
+        )
+        for setting in settings
+    ]
+    return {
+        "settings": len(settings),
+        "arms": len(rows),
+        "inside": sum(inside),
+        "covered": float(np.mean(inside)),
+        "off": float(np.mean(np.abs(off))),
+        "bias": float(np.mean(off)),
+        "base_off": float(np.mean(np.abs(base))),
+        "tau": float(np.nanmean(taus)),
+    }
+
+
+def levels_table(settings: list[Setting]) -> str:
+    """A row a number of samples."""
+    lines = [
+        "| samples | settings | arms in their 90 % interval | levels off by | "
+        "bias | base off by | order of the layers, tau |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for number, some in by_samples(settings).items():
+        found = levels(some)
+        lines.append(
+            f"| {number} | {found['settings']} | {found['inside']} of {found['arms']}, "
+            f"{100 * found['covered']:.0f} % | {_short(found['off'])} | "
+            f"{found['bias']:+.3f} | {_short(found['base_off'])} | "
+            f"{found['tau']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def rules_table(settings: list[Setting]) -> str:
+    """What each rule gives away, in the mean and at most, by the number of samples."""
+    groups = by_samples(settings)
+    heads = " | ".join(
+        "1 sample" if number == 1 else f"{number} samples" for number in groups
+    )
+    lines = [f"| regret in CC | {heads} |", f"|---|{'---|' * len(groups)}"]
+    for rule, choose in RULES.items():
+        cells = []
+        for some in groups.values():
+            found = [regret(setting, choose(setting)) for setting in some]
+            cells.append(f"{_short(np.mean(found), 4)} (max {_short(max(found))})")
+        lines.append(f"| {rule} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_samples(settings: list[Setting]) -> dict[int, list[Setting]]:
+    """Settings by their number of target samples, most first."""
+    numbers = sorted({setting["samples"] for setting in settings}, reverse=True)
+    return {n: [s for s in settings if s["samples"] == n] for n in numbers}
+
+
+def figure(settings: list[Setting]) -> Figure:
+    """Draw what was measured against what was predicted, and shares in intervals."""
+    drawn = Figure(figsize=(8.4, 3.9), layout="constrained")
+    left, right = drawn.subplots(1, 2, width_ratios=(1.15, 1))
+    for number, some in by_samples(settings).items():
+        rows = [
+            row
+            for setting in some
+            for label, row in setting["arms"].items()
+            if label != "from scratch"
+        ]
+        said, low, high, found = (
+            np.array([row[key] for row in rows])
+            for key in ("predicted", "low", "high", "measured")
+        )
+        colour = COLOURS.get(number, "black")
+        label = f"{number} sample" + "s" * (number > 1)
+        left.plot(said, found, ".", color=colour, ms=4, alpha=0.7, label=label)
+        # Where in its interval a measured level is: 0 in the middle, 1 at the edge.
+        place = np.where(found > said, (found - said) / (high - said), 0.0)
+        place = np.where(found < said, (said - found) / (said - low), place)
+        order = np.sort(place)
+        share = np.arange(1, len(order) + 1) / len(order)
+        right.step(order, share, where="post", color=colour, label=label)
+    ends = left.get_xlim()
+    left.plot(ends, ends, color="grey", lw=0.8, zorder=0)
+    left.set(xlabel="CC predicted", ylabel="CC measured", aspect="equal")
+    right.axvline(1.0, color="grey", lw=0.8)
+    right.axhline(0.9, color="grey", lw=0.8, ls=":")
+    right.set(
+        xlabel="distance from the prediction over half the 90 % interval",
+        ylabel="share of the arms",
+        xlim=(0, 2),
+        ylim=(0, 1),
+    )
+    left.legend(frameon=False, fontsize=9)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return drawn
+
+
+def _short(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, help="folder of the tier, to pack")
+    parser.add_argument("--kept", type=Path, default=KEPT)
+    parser.add_argument("--figure", type=Path, help="file to draw into")
+    options = parser.parse_args()
+    if options.runs:
+        text = json.dumps(pack(options.runs), indent=0)
+        options.kept.write_text(text + "\n")
+    settings = json.loads(options.kept.read_text())
+    print(levels_table(settings), rules_table(settings), sep="\n\n")
+    if options.figure:
+        save_figure(figure(settings), options.figure)
+
+
+if __name__ == "__main__":
+    main()
