@@ -204,6 +204,7 @@ class Study:
             num_layers=self.tier.num_layers,
             num_filters=self.tier.num_filters,
             num_outputs=len(ensemble.features.outputs),
+            periodic=self.tier.periodic,
         )
         for layer in model.layers[2:-1]:  # neither few inputs nor few outputs
             layer.dtype_policy = self.tier.precision

@@ -55,6 +55,7 @@ class Tier:
         retraining: of everything that is retrained.
         precision: in which its wide convolutions compute, a dtype policy of Keras;
             weights are float32.
+        periodic: whether convolutions go on behind the edges, or see zeros there.
         num_seeds: of base network, target samples and retraining, by default.
     """
 
@@ -68,6 +69,7 @@ class Tier:
     base_training: Training
     retraining: Training
     precision: str = "float32"
+    periodic: bool = True
     num_seeds: int = 3
 
 
@@ -180,6 +182,9 @@ TIERS["calibration"] = replace(
     num_pairs=0,
     retraining=replace(TIERS["mini"].retraining, rate=None),
 )
+
+# Padded with zeros, as the published networks of two-layer flow.
+TIERS["zero_padding"] = replace(TIERS["mini"], periodic=False)
 
 
 def ensemble_of(name: str) -> EnsembleConfig:
