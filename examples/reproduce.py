@@ -8,7 +8,7 @@ each network is run inside an LES.
     python examples/reproduce.py --case k25_to_k4 --tier mini
     python examples/reproduce.py --case k25_to_k4 --tier full --engine jax
 
-    --case    two flows, see docs/reproduction.md      --tier    mini, medium or full
+    --case    two flows, see docs/reproduction.md      --tier    mini, deep, full ...
     --stages  data base scores forecast sweep baselines analysis online report
               (default: all)
     --samples N [N ...]       --normalizations own base    (default: of the tier, both)
