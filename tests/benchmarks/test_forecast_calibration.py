@@ -1,0 +1,94 @@
+"""Calibration counts levels, intervals and choices; the page shows the kept ones."""
+
+import json
+from pathlib import Path
+
+import forecast_calibration as calibration
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "forecast.md"
+
+
+def row(predicted, measured, base_predicted=0.9, base_measured=0.9, half=0.1):
+    return {
+        "predicted": predicted,
+        "low": predicted - half,
+        "high": predicted + half,
+        "measured": measured,
+        "base_predicted": base_predicted,
+        "base_measured": base_measured,
+    }
+
+
+SETTING = {
+    "case": "one_to_two",
+    "samples": 4,
+    "seed": 0,
+    "best": "filters",
+    "first": "conv_2",
+    "arms": {
+        "unchanged": row(0.5, 0.5),
+        "conv_1": row(0.8, 0.75, base_measured=0.84),
+        "conv_2": row(0.7, 0.85, base_predicted=0.88),
+        "filters": row(0.86, 0.9),
+        "all layers": row(0.84, 0.88),
+        "from scratch": row(0.3, 0.6, half=0.4),
+    },
+}
+
+
+def test_levels_are_means_over_arms_and_from_scratch_counts_in_intervals_alone():
+    found = calibration.levels([SETTING])
+    assert (found["settings"], found["arms"], found["inside"]) == (1, 6, 5)
+    assert found["off"] == pytest.approx((0.05 + 0.15 + 0.04 + 0.04) / 5)
+    assert found["bias"] == pytest.approx((0.05 - 0.15 - 0.04 - 0.04) / 5)
+    assert found["base_off"] == pytest.approx((0.06 + 0.02) / 5)
+    assert found["tau"] == -1.0  # two layers, predicted the wrong way round
+
+
+def test_regrets_of_rules_are_differences_to_the_best_arm():
+    expected = {
+        "`forecast.best`": 0.0,
+        "always all layers": 0.02,
+        "always the first layer": 0.15,
+        "the layer that `score_layers` puts first": 0.05,
+        "the best single layer, measured": 0.05,
+        "never retrain": 0.4,
+    }
+    for rule, regret in expected.items():
+        choice = calibration.RULES[rule](SETTING)
+        assert calibration.regret(SETTING, choice) == pytest.approx(regret)
+
+
+def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
+    for case, seed in (("k25_to_k4", 0), ("k25_to_k4", 1), ("decaying_to_forced", 0)):
+        said = {
+            "correlation": 0.5,
+            "correlation_low": 0.4,
+            "correlation_high": 0.6,
+            "base_correlation": 0.9,
+        }
+        measured = {"cc": 0.55, "base_cc": 0.8}
+        documents = {
+            "forecast": {"best": "all", "arms": {"all": said, "conv_1": said}},
+            "scores": {"ranking": ["conv_1"]},
+            "sweep": {"layers": {"conv_1": measured}},
+            "baselines": {"all": measured, "gain_by_output": measured},
+        }
+        for stage, document in documents.items():
+            path = tmp_path / case / stage / f"own-n4-seed{seed}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(document))
+    packed = calibration.pack(tmp_path)
+    found = [(setting["case"], setting["seed"]) for setting in packed]
+    assert found == [("decaying_to_forced", 0), ("k25_to_k4", 1)]
+    assert set(packed[0]["arms"]) == {"conv_1", "all layers"}
+    assert packed[0]["best"] == "all layers"
+
+
+def test_the_page_shows_the_kept_results():
+    settings = json.loads(calibration.KEPT.read_text())
+    page = PAGE.read_text()
+    assert calibration.levels_table(settings) in page
+    assert calibration.rules_table(settings) in page
+    assert not {(s["case"], s["seed"]) for s in settings} & calibration.USED_FOR_CHOICES
