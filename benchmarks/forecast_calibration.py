@@ -9,6 +9,7 @@ forecast, then retrained at the rate of its forecast and tested on unseen simula
         python examples/reproduce.py --case $case --tier calibration \\
             --normalizations own --seeds 3 \\
             --stages data base scores forecast sweep baselines
+        python benchmarks/auto_rgn.py --case $case
     done
     python benchmarks/forecast_calibration.py --runs runs/reproduction/calibration
 
@@ -54,6 +55,7 @@ RULES = {
     ),
     "never retrain": lambda s: "unchanged",
 }
+AUTO_RGN = "all layers at the learning rates of Auto-RGN, the better of two"
 
 Setting = dict[str, Any]
 
@@ -88,6 +90,7 @@ def pack(runs: Path) -> list[Setting]:
                 "seed": int(seed[4:]),
                 "best": NAMES.get(forecast["best"], forecast["best"]),
                 "first": scores["ranking"][0],
+                "auto_rgn": _auto_rgn(path.parents[1] / "auto_rgn" / path.name),
                 "arms": {
                     label: {key: round(value, 5) for key, value in row.items()}
                     for label, row in arms.items()
@@ -95,6 +98,12 @@ def pack(runs: Path) -> list[Setting]:
             }
         )
     return settings
+
+
+def _auto_rgn(path: Path) -> float | None:
+    """The best correlation that `auto_rgn.py` has found; None without any."""
+    found = json.loads(path.read_text()).values() if path.exists() else []
+    return round(max(v for v in found if v is not None), 5) if found else None
 
 
 def layers_of(setting: Setting) -> dict[str, dict[str, float]]:
@@ -171,8 +180,18 @@ def rules_table(settings: list[Setting]) -> str:
         cells = []
         for some in groups.values():
             found = [regret(setting, choose(setting)) for setting in some]
-            cells.append(f"{_short(np.mean(found), 4)} (max {_short(max(found))})")
+            cells.append(_cell(found))
         lines.append(f"| {rule} | {' | '.join(cells)} |")
+    if all(setting["auto_rgn"] is not None for setting in settings):
+        cells = []
+        for some in groups.values():
+            # No arm: it may be better than all of them, and then regret is negative.
+            found = [
+                max(row["measured"] for row in s["arms"].values()) - s["auto_rgn"]
+                for s in some
+            ]
+            cells.append(_cell(found))
+        lines.append(f"| {AUTO_RGN} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -223,8 +242,12 @@ def figure(settings: list[Setting]) -> Figure:
     return drawn
 
 
+def _cell(regrets: list[float]) -> str:
+    return f"{_short(float(np.mean(regrets)), 4)} (max {_short(max(regrets))})"
+
+
 def _short(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}".removeprefix("0")
+    return f"{value:.{digits}f}".replace("0.", ".", 1)
 
 
 def main() -> None:

@@ -41,7 +41,6 @@ from model_zoo import load
 
 KEPT = Path(__file__).parent / "scores" / "forecasts"
 CHOICES = "layers_by_scorer.json"
-AUTO_RGN = "auto_rgn.json"
 DEEP = "deep_k25_to_k4"
 NAMES = {
     "all": "all layers",
@@ -148,23 +147,15 @@ def pack(folder: Path, kept: Path) -> None:
         (kept / f"forecast-{DEEP}-{path.name}").write_text(text + "\n")
 
 
-def regrets(
-    document: dict[str, Any],
-    chosen: dict[str, str],
-    auto_rgn: dict[str, float | None] | None = None,
-) -> dict[str, float]:
+def regrets(document: dict[str, Any], chosen: dict[str, str]) -> dict[str, float]:
     """Return what each rule gives away of the correlation of the best arm.
 
-    nan for a rule whose arm was not measured. Learning rates of Auto-RGN are no arm:
-    where they give more than the best arm, their regret is negative.
+    nan for a rule whose arm was not measured.
 
     Args:
         document: a kept forecast with what its arms gave.
         chosen: scorer to the layer that it chose.
-        auto_rgn: factor of the learning rate to what all layers gave with the rates of
-            Auto-RGN.
     """
-    by_rates = [value for value in (auto_rgn or {}).values() if value is not None]
     gives = {
         label: max(found["correlation"] for found in rates.values() if found)
         for label, rates in document["arms"].items()
@@ -181,7 +172,6 @@ def regrets(
             label: gives.get(chosen.get(scorer.name), np.nan)
             for scorer, label in SCORERS.items()
         },
-        "all layers at the learning rates of Auto-RGN": max(by_rates, default=np.nan),
         "any layer, mean": float(np.mean(list(layers.values()))),
         "any arm, mean": float(np.mean(list(gives.values()))),
     }
@@ -193,13 +183,9 @@ def table(kept: Path) -> str:
     """A row a rule, a column a setting, and the mean of those where all are known."""
     chosen = json.loads((kept / CHOICES).read_text())
     names = sorted(chosen, key=_order)
-    path = kept / AUTO_RGN
-    by_rates = json.loads(path.read_text()) if path.exists() else {}
     columns = {
         name: regrets(
-            json.loads((kept / f"forecast-{name}.json").read_text()),
-            chosen[name],
-            by_rates.get(name),
+            json.loads((kept / f"forecast-{name}.json").read_text()), chosen[name]
         )
         for name in names
     }

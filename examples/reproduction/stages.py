@@ -322,12 +322,18 @@ def foretold_options(study: Study, setting: Setting) -> dict[str, Any]:
     }
 
 
-def retrain_options(study: Study, setting: Setting, arm: str | None) -> dict[str, Any]:
-    """How an arm of a setting is retrained; None for any, where each has its rate."""
+def retrain_options(
+    study: Study, setting: Setting, arm: str | None, factor: float = 1.0
+) -> dict[str, Any]:
+    """How an arm of a setting is retrained; None for any, where each has its rate.
+
+    A factor multiplies the rate.
+    """
     plan = study.tier.retraining
     if plan.rate is None:
         rates = foretold_rates(study, setting)
-        plan = replace(plan, rate=rates[arm] if arm else min(rates.values()))
+        rate = rates[arm] if arm else min(rates.values())
+        plan = replace(plan, rate=factor * rate)
     return {
         "optimizer": _optimizer(plan),
         "epochs": _epochs(plan, setting.num_target),

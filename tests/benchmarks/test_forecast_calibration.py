@@ -26,6 +26,7 @@ SETTING = {
     "seed": 0,
     "best": "filters",
     "first": "conv_2",
+    "auto_rgn": 0.91,
     "arms": {
         "unchanged": row(0.5, 0.5),
         "conv_1": row(0.8, 0.75, base_measured=0.84),
@@ -58,6 +59,12 @@ def test_regrets_of_rules_are_differences_to_the_best_arm():
     for rule, regret in expected.items():
         choice = calibration.RULES[rule](SETTING)
         assert calibration.regret(SETTING, choice) == pytest.approx(regret)
+
+
+def test_rates_of_auto_rgn_may_be_better_than_every_arm():
+    _, _, *rows = calibration.rules_table([SETTING]).splitlines()
+    assert rows[0] == "| `forecast.best` | .0000 (max .000) |"
+    assert rows[-1] == f"| {calibration.AUTO_RGN} | -.0100 (max -.010) |"
 
 
 def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
