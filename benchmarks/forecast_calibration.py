@@ -9,7 +9,7 @@ forecast, then retrained at the rate of its forecast and tested on unseen simula
         python examples/reproduce.py --case $case --tier calibration \\
             --normalizations own --seeds 3 \\
             --stages data base scores forecast sweep baselines
-        python benchmarks/auto_rgn.py --case $case
+        python benchmarks/retraining_variants.py --case $case
     done
     python benchmarks/forecast_calibration.py --runs runs/reproduction/calibration
 
@@ -55,7 +55,6 @@ RULES = {
     ),
     "never retrain": lambda s: "unchanged",
 }
-AUTO_RGN = "all layers at the learning rates of Auto-RGN, the better of two"
 
 Setting = dict[str, Any]
 
@@ -90,7 +89,7 @@ def pack(runs: Path) -> list[Setting]:
                 "seed": int(seed[4:]),
                 "best": NAMES.get(forecast["best"], forecast["best"]),
                 "first": scores["ranking"][0],
-                "auto_rgn": _auto_rgn(path.parents[1] / "auto_rgn" / path.name),
+                "variants": _variants(path.parents[1] / "variants" / path.name),
                 "arms": {
                     label: {key: round(value, 5) for key, value in row.items()}
                     for label, row in arms.items()
@@ -100,10 +99,14 @@ def pack(runs: Path) -> list[Setting]:
     return settings
 
 
-def _auto_rgn(path: Path) -> float | None:
-    """The best correlation that `auto_rgn.py` has found; None without any."""
-    found = json.loads(path.read_text()).values() if path.exists() else []
-    return round(max(v for v in found if v is not None), 5) if found else None
+def _variants(path: Path) -> dict[str, dict[str, float]]:
+    """What `retraining_variants.py` has measured; nothing where it was not run."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return {
+        name: {key: round(value, 5) for key, value in row.items()}
+        for name, row in found.items()
+        if row is not None
+    }
 
 
 def layers_of(setting: Setting) -> dict[str, dict[str, float]]:
@@ -172,27 +175,42 @@ def levels_table(settings: list[Setting]) -> str:
 def rules_table(settings: list[Setting]) -> str:
     """What each rule gives away, in the mean and at most, by the number of samples."""
     groups = by_samples(settings)
-    heads = " | ".join(
-        "1 sample" if number == 1 else f"{number} samples" for number in groups
-    )
-    lines = [f"| regret in CC | {heads} |", f"|---|{'---|' * len(groups)}"]
+    lines = [f"| regret in CC | {_heads(groups)} |", f"|---|{'---|' * len(groups)}"]
     for rule, choose in RULES.items():
         cells = []
         for some in groups.values():
             found = [regret(setting, choose(setting)) for setting in some]
             cells.append(_cell(found))
         lines.append(f"| {rule} | {' | '.join(cells)} |")
-    if all(setting["auto_rgn"] is not None for setting in settings):
-        cells = []
-        for some in groups.values():
-            # No arm: it may be better than all of them, and then regret is negative.
-            found = [
-                max(row["measured"] for row in s["arms"].values()) - s["auto_rgn"]
-                for s in some
-            ]
-            cells.append(_cell(found))
-        lines.append(f"| {AUTO_RGN} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def variants_table(settings: list[Setting]) -> str:
+    """What each variant adds to its arm, on the target and on the base."""
+    groups = by_samples(settings)
+    lines = [
+        f"| change in CC, on the base | {_heads(groups)} |",
+        f"|---|{'---|' * len(groups)}",
+    ]
+    for name in settings[0]["variants"]:
+        arm, cells = name.split(",")[0], []
+        for some in groups.values():
+            known = [s for s in some if name in s["variants"]]
+            target, base = (
+                np.array(
+                    [s["variants"][name][key] - s["arms"][arm][measured] for s in known]
+                )
+                for key, measured in (("cc", "measured"), ("base_cc", "base_measured"))
+            )
+            cells.append(
+                f"{target.mean():+.3f} ± {target.std(ddof=1):.3f}, {base.mean():+.3f}"
+            )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _heads(groups: dict[int, list[Setting]]) -> str:
+    return " | ".join(f"{n} sample" + "s" * (n > 1) for n in groups)
 
 
 def by_samples(settings: list[Setting]) -> dict[int, list[Setting]]:
@@ -262,7 +280,8 @@ def main() -> None:
         text = json.dumps(pack(options.runs), indent=0)
         options.kept.write_text(text + "\n")
     settings = json.loads(options.kept.read_text())
-    print(levels_table(settings), rules_table(settings), sep="\n\n")
+    tables = levels_table, rules_table, variants_table
+    print(*(table(settings) for table in tables), sep="\n\n")
     if options.figure:
         save_figure(figure(settings), options.figure)
 

@@ -26,7 +26,7 @@ SETTING = {
     "seed": 0,
     "best": "filters",
     "first": "conv_2",
-    "auto_rgn": 0.91,
+    "variants": {"all layers, pull 1": {"cc": 0.91, "base_cc": 0.94}},
     "arms": {
         "unchanged": row(0.5, 0.5),
         "conv_1": row(0.8, 0.75, base_measured=0.84),
@@ -61,10 +61,11 @@ def test_regrets_of_rules_are_differences_to_the_best_arm():
         assert calibration.regret(SETTING, choice) == pytest.approx(regret)
 
 
-def test_rates_of_auto_rgn_may_be_better_than_every_arm():
-    _, _, *rows = calibration.rules_table([SETTING]).splitlines()
-    assert rows[0] == "| `forecast.best` | .0000 (max .000) |"
-    assert rows[-1] == f"| {calibration.AUTO_RGN} | -.0100 (max -.010) |"
+def test_what_a_variant_adds_is_the_mean_difference_to_its_arm():
+    other = {**SETTING, "variants": {"all layers, pull 1": {"cc": 0.87, "base_cc": 1}}}
+    *_, row = calibration.variants_table([SETTING, other]).splitlines()
+    # +.03 and -.01 on the target, +.04 and +.1 on the base.
+    assert row == "| all layers, pull 1 | +0.010 ± 0.028, +0.070 |"
 
 
 def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
@@ -98,4 +99,5 @@ def test_the_page_shows_the_kept_results():
     page = PAGE.read_text()
     assert calibration.levels_table(settings) in page
     assert calibration.rules_table(settings) in page
+    assert calibration.variants_table(settings) in page
     assert not {(s["case"], s["seed"]) for s in settings} & calibration.USED_FOR_CHOICES

@@ -1,0 +1,110 @@
+"""What symmetries, a pull to the start and layerwise rates add to a retraining.
+
+In the settings of the calibration (`forecast_calibration.py`), at the rate that the
+forecast found for the arm without the addition:
+
+- images of the samples under the symmetries of the target flow,
+- L2-SP, a pull to the start of strength 1 and 10,
+- the learning rates of Auto-RGN (Lee et al. 2022, arXiv:2210.11466): the rate of a
+  layer is that of all layers times its relative gradient norm over the largest of them,
+  taken once, at the start (the paper takes it anew in each epoch); also from three times
+  the rate, as these factors are 1 at most.
+
+Correlation on the same unseen target snapshots as all arms, and on the base; resumes.
+
+    python benchmarks/retraining_variants.py --case k25_to_k4 --seeds 3
+
+`--out` and `--data-dir` are those of `examples/reproduce.py --tier calibration`, whose
+stages up to "forecast" have to be there.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scorers import GradientNorm
+
+import keras_spectral_tl as kst
+from keras_spectral_tl.metrics import pattern_correlation
+from keras_spectral_tl.transfer import LearningRates, Samples
+from turbulence_data import symmetries
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from reproduction import stages
+from reproduction.study import Study
+from reproduction.tiers import CASES, Setting
+
+
+def layer_rates(norms: Mapping[str, float]) -> LearningRates:
+    """Factors of the rate: relative gradient norms over the largest of them."""
+    largest = max(norms.values())
+    # A layer without a gradient stays where it is; a factor has to be positive.
+    return LearningRates([(n, max(v / largest, 1e-9)) for n, v in norms.items()])
+
+
+def variants(study: Study, setting: Setting) -> dict[str, tuple[Any, float, dict]]:
+    """Name to layers, factor of the rate, and arguments of `retrain`."""
+    model, (target, _) = study.base_network(setting.seed), study.target_data(setting)
+    samples = Samples.of(target)
+    norms = GradientNorm()(model, samples, samples, np.random.default_rng(0)).values
+    rates = {"learning_rates": layer_rates(norms)}
+    flow = study.ensemble(study.target_system).flow
+    images = {"symmetries": symmetries.of(flow, num_points=target[0].shape[1])}
+    return {
+        "all layers, symmetries": (None, 1.0, images),
+        "conv_2, symmetries": ("conv_2", 1.0, images),
+        "all layers, pull 1": (None, 1.0, {"pull": 1.0}),
+        "all layers, pull 10": (None, 1.0, {"pull": 10.0}),
+        "all layers, Auto-RGN": (None, 1.0, rates),
+        "all layers, Auto-RGN at three times the rate": (None, 3.0, rates),
+    }
+
+
+def measured(study: Study, setting: Setting) -> dict[str, Any]:
+    """Correlation on both systems by variant; None where a retraining diverged."""
+    model, (target, test) = study.base_network(setting.seed), study.target_data(setting)
+    base_x, base_y = study.base_data()[1]
+    found: dict[str, Any] = {}
+    for name, (layers, factor, extra) in variants(study, setting).items():
+        arm = name.split(",")[0].replace("all layers", "all")
+        options = stages.retrain_options(study, setting, arm, factor)
+        try:
+            after = kst.retrain(model, target, layers, **options, **extra).model
+        except FloatingPointError:
+            found[name] = None
+            continue
+        on_target, on_base = (stages.outputs_of(after, x) for x in (test[0], base_x))
+        found[name] = {
+            "cc": float(pattern_correlation(test[1], on_target)),
+            "base_cc": float(pattern_correlation(base_y, on_base)),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--case", choices=sorted(CASES), required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduction"))
+    options = parser.parse_args()
+    study = Study(
+        options.case,
+        "calibration",
+        options.data_dir,
+        options.out / "calibration",
+        options.seeds,
+        normalizations=("own",),
+    )
+    for setting in study.settings():
+        study.once("variants", setting.label, measured, setting)
+        print(options.case, setting.label, flush=True)
+
+
+if __name__ == "__main__":
+    main()
