@@ -7,8 +7,8 @@ forecast found for the arm without the addition:
 - L2-SP, a pull to the start of strength 1 and 10,
 - the learning rates of Auto-RGN (Lee et al. 2022, arXiv:2210.11466): the rate of a
   layer is that of all layers times its relative gradient norm over the largest of them,
-  taken once, at the start (the paper takes it anew in each epoch); also from three times
-  the rate, as these factors are 1 at most.
+  taken once, at the start (the paper takes it anew in each epoch); also from three
+  times the rate, as these factors are 1 at most.
 
 Correlation on the same unseen target snapshots as all arms, and on the base; resumes.
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import forecast_controls
 import pytest
 
-
 PAGE = Path(__file__).parents[2] / "docs" / "forecast.md"
 
 
