@@ -81,7 +81,7 @@ def test_statistics_or_fields_of_one_layer_are_refused():
         kst.KerasClosure(model, one, layers=2)
     with pytest.raises(ValueError, match="channels"):
         kst.KerasClosure(model, one)
-    with pytest.raises(ValueError, match="layers must be"):
+    with pytest.raises(ValueError, match="Expected layers as a whole number"):
         kst.KerasClosure(model, NORMALIZATION, layers=0)
     closure = kst.KerasClosure(model, NORMALIZATION, layers=2)
     with pytest.raises(ValueError, match=r"\(\.\.\., 2, nx, ny\)"):
