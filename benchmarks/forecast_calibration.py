@@ -192,7 +192,7 @@ def variants_table(settings: list[Setting]) -> str:
         f"| change in CC, on the base | {_heads(groups)} |",
         f"|---|{'---|' * len(groups)}",
     ]
-    for name in settings[0]["variants"]:
+    for name in dict.fromkeys(n for s in settings for n in s["variants"]):
         arm, cells = name.split(",")[0], []
         for some in groups.values():
             known = [s for s in some if name in s["variants"]]
@@ -202,9 +202,8 @@ def variants_table(settings: list[Setting]) -> str:
                 )
                 for key, measured in (("cc", "measured"), ("base_cc", "base_measured"))
             )
-            cells.append(
-                f"{target.mean():+.3f} ± {target.std(ddof=1):.3f}, {base.mean():+.3f}"
-            )
+            spread = f"{target.std(ddof=1):.3f}" if len(known) > 1 else "?"
+            cells.append(f"{target.mean():+.3f} ± {spread}, {base.mean():+.3f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
