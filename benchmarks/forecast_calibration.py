@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from forecast_controls import NAMES
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -35,12 +36,6 @@ from keras_spectral_tl.plotting import save_figure
 
 KEPT = Path(__file__).parent / "scores" / "forecast_calibration.json"
 USED_FOR_CHOICES = {("k25_to_k4", 0), ("k4_to_k25", 0)}
-NAMES = {
-    "all": "all layers",
-    "bias_only": "biases",
-    "from_scratch": "from scratch",
-    "gain_only": "output gain",
-}
 COLOURS = {16: "#0072B2", 4: "#009E73", 1: "#D55E00"}
 # What a rule would choose, of arms that were all measured.
 RULES = {
@@ -209,7 +204,11 @@ def variants_table(settings: list[Setting]) -> str:
 
 
 def _heads(groups: dict[int, list[Setting]]) -> str:
-    return " | ".join(f"{n} sample" + "s" * (n > 1) for n in groups)
+    return " | ".join(map(_samples, groups))
+
+
+def _samples(number: int) -> str:
+    return f"{number} sample" + "s" * (number > 1)
 
 
 def by_samples(settings: list[Setting]) -> dict[int, list[Setting]]:
@@ -234,12 +233,11 @@ def figure(settings: list[Setting]) -> Figure:
             for key in ("predicted", "low", "high", "measured")
         )
         colour = COLOURS.get(number, "black")
-        label = f"{number} sample" + "s" * (number > 1)
+        label = _samples(number)
         left.plot(said, found, ".", color=colour, ms=4, alpha=0.7, label=label)
         # Where in its interval a measured level is: 0 in the middle, 1 at the edge.
-        place = np.where(found > said, (found - said) / (high - said), 0.0)
-        place = np.where(found < said, (said - found) / (said - low), place)
-        order = np.sort(place)
+        half = np.where(found > said, high - said, said - low)
+        order = np.sort(np.abs(found - said) / half)
         share = np.arange(1, len(order) + 1) / len(order)
         right.step(order, share, where="post", color=colour, label=label)
     ends = left.get_xlim()

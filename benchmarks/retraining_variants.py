@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from scorers import GradientNorm
 
@@ -34,7 +35,7 @@ from turbulence_data import symmetries
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from reproduction import stages
-from reproduction.study import Study
+from reproduction.study import Arrays, Study
 from reproduction.tiers import CASES, Setting
 
 
@@ -45,9 +46,10 @@ def layer_rates(norms: Mapping[str, float]) -> LearningRates:
     return LearningRates([(n, max(v / largest, 1e-9)) for n, v in norms.items()])
 
 
-def variants(study: Study, setting: Setting) -> dict[str, tuple[Any, float, dict]]:
+def variants(
+    study: Study, model: keras.Model, target: Arrays
+) -> dict[str, tuple[Any, float, dict]]:
     """Name to layers, factor of the rate, and arguments of `retrain`."""
-    model, (target, _) = study.base_network(setting.seed), study.target_data(setting)
     samples = Samples.of(target)
     norms = GradientNorm()(model, samples, samples, np.random.default_rng(0)).values
     rates = {"learning_rates": layer_rates(norms)}
@@ -68,7 +70,7 @@ def measured(study: Study, setting: Setting) -> dict[str, Any]:
     model, (target, test) = study.base_network(setting.seed), study.target_data(setting)
     base_x, base_y = study.base_data()[1]
     found: dict[str, Any] = {}
-    for name, (layers, factor, extra) in variants(study, setting).items():
+    for name, (layers, factor, extra) in variants(study, model, target).items():
         arm = name.split(",")[0].replace("all layers", "all")
         options = stages.retrain_options(study, setting, arm, factor)
         try:

@@ -48,7 +48,7 @@ class Integrals(NamedTuple):
 
 
 class LayerTerms(NamedTuple):
-    """What two layers, of coefficients q_hat (2, nx, Ky + 1), do to each other.
+    """Inversion, stretching and linear coupling of two layers, by their coefficients.
 
     Attributes:
         inversion: the streamfunctions of q, real, shape (2, 2, nx, Ky + 1).

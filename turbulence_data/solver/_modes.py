@@ -69,7 +69,7 @@ class Modes:
 
     @property
     def products_are_exact(self) -> bool:
-        """Whether no product of two resolved modes is folded onto a resolved one."""
+        """True where products of two resolved modes are free of aliasing."""
         points, cutoff = self.quadrature.num_points, self.cutoff
         return all(n > 3 * k for n, k in zip(points, cutoff, strict=True))
 

@@ -60,14 +60,15 @@ class TwoLayerEquation(Equation):
                 "fields (2, nx, ny)."
             )
         super().__init__(flow, modes, Drive(), closure)
-        self._inversion = inversion(flow, modes).astype(modes.dtype)
         matrix = linear_matrix(flow, modes)
         diagonal = np.stack([matrix[0, 0], matrix[1, 1]])
         self.linear_operator = diagonal.astype(modes.complex_dtype)
         matrix = linear_matrix(replace(flow, hyperviscosity=0.0), modes)
         coupling = np.stack([matrix[0, 1], matrix[1, 0]])
         self._terms = LayerTerms(
-            self._inversion, flow.stretching, coupling.astype(modes.complex_dtype)
+            inversion(flow, modes).astype(modes.dtype),
+            flow.stretching,
+            coupling.astype(modes.complex_dtype),
         )
         advection = -1j * modes.kx * np.reshape(flow.mean_velocities, (2, 1, 1))
         waves = np.stack([matrix[0, 0], matrix[1, 1]]) - modes.mask * advection
@@ -106,7 +107,7 @@ class TwoLayerEquation(Equation):
     def streamfunction_hat(self, state_hat: FieldHat) -> FieldHat:
         """Return the streamfunctions of states, shape `(..., 2, nx, Ky + 1)`."""
         first, second = state_hat[..., 0, :, :], state_hat[..., 1, :, :]
-        (a, b), (c, d) = self._inversion
+        (a, b), (c, d) = self._terms.inversion
         return np.stack([a * first + b * second, c * first + d * second], axis=-3)
 
     def check_start(self, field: ArrayLike) -> Field:

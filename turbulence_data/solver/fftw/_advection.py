@@ -82,6 +82,18 @@ def threads_for(modes: Modes, threads: int, *batches: int) -> int:
     return min(threads, *batches)
 
 
+def panel_factors(
+    kernels: Any, panels: list[slice], modes: Modes, *tables: NDArray[np.floating]
+) -> dict[int, NDArray[np.floating]]:
+    """Return tables as the kernels take them, by a panel's first column."""
+    both = np.stack(np.broadcast_arrays(*tables, modes.mask)[:-1])
+    both = both.astype(modes.dtype)
+    return {
+        panel.start: kernels.factors_of(np.ascontiguousarray(both[:, :, panel]))
+        for panel in panels
+    }
+
+
 class PairTransform:
     """Transforms of two spectral fields to physical space and back.
 
@@ -130,14 +142,7 @@ class PairTransform:
 
         In the form that the kernels take, see `factors_of` there.
         """
-        both = np.stack(np.broadcast_arrays(*tables, modes.mask)[:-1])
-        both = both.astype(modes.dtype)
-        return {
-            panel.start: self._kernels.factors_of(
-                np.ascontiguousarray(both[:, :, panel])
-            )
-            for panel in self.panels
-        }
+        return panel_factors(self._kernels, self.panels, modes, *tables)
 
     def apply(
         self, read: Columns, change: Callable[[Pair], None], write: Columns
@@ -257,7 +262,7 @@ class _Share:
 
 
 def _panels(stage: Pair, spans: list[slice], planner: str) -> list[_Panel]:
-    shape = (2, stage.shape[1], padded(_longest(spans), stage.dtype))
+    shape = (2, stage.shape[1], padded(longest(spans), stage.dtype))
     source, result = (zeros(shape, stage.dtype) for _ in range(2))
     panels = []
     for span in spans:
@@ -270,7 +275,7 @@ def _panels(stage: Pair, spans: list[slice], planner: str) -> list[_Panel]:
 
 
 def _blocks(stage: Pair, spans: list[slice], ny: int, planner: str) -> list[_Block]:
-    height, length = _longest(spans), padded(ny, stage.dtype)
+    height, length = longest(spans), padded(ny, stage.dtype)
     lines = [zeros((height, n), stage.dtype) for n in (length, ny, length)]
     buffers = [array[:, :ny] for array in lines]
     blocks = []
@@ -286,7 +291,8 @@ def _blocks(stage: Pair, spans: list[slice], ny: int, planner: str) -> list[_Blo
     return blocks
 
 
-def _longest(spans: list[slice]) -> int:
+def longest(spans: list[slice]) -> int:
+    """Return the length of the longest span."""
     return int(max(span.stop - span.start for span in spans))
 
 
@@ -350,6 +356,18 @@ def batches(number: int, length: int) -> list[slice]:
     return [slice(*pair) for pair in pairwise(edges)]
 
 
+def scale_of_pairs(modes: Modes) -> NDArray[np.float64]:
+    """Return what normalizes coefficients, which come back 2 nx ny times too large."""
+    points = float(np.prod(modes.quadrature.num_points))
+    return np.asarray(modes.mask / (2.0 * points))
+
+
+def advection_tables(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the factors of `u^2 - v^2` and of `u v`, see `Advection`."""
+    kx, ky, scale = modes.kx, modes.ky, scale_of_pairs(modes)
+    return -kx * ky * scale, (kx**2 - ky**2) * scale
+
+
 class Advection:
     """Write `-J = (kx^2 - ky^2) F[u v] - kx ky F[u^2 - v^2]`.
 
@@ -365,12 +383,8 @@ class Advection:
         self._pair = PairTransform(modes, self._kernels, planner, threads)
         self._cutoff, self._largest = modes.cutoff[0], modes.largest_wavenumbers
         kx, ky, inverse = modes.kx, modes.ky, modes.inverse_k_squared
-        # Coefficients come back 2 nx ny times too large.
-        scale = modes.mask / (2.0 * float(np.prod(modes.quadrature.num_points)))
         self._velocity = self._pair.factors(modes, ky * inverse, kx * inverse)
-        self._products = self._pair.factors(
-            modes, -kx * ky * scale, (kx**2 - ky**2) * scale
-        )
+        self._products = self._pair.factors(modes, *advection_tables(modes))
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Write `-J` into `out`; the argument is kept."""

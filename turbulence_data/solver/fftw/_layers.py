@@ -18,9 +18,13 @@ from turbulence_data.solver.fftw._advection import (
     Pair,
     PairTransform,
     Team,
+    advection_tables,
     batches,
+    longest,
     padded,
+    panel_factors,
     plan,
+    scale_of_pairs,
     threads_for,
     without_wisdom,
     zeros,
@@ -75,19 +79,12 @@ class VelocityForm:
         self._coupling, self._inversion = terms.coupling, terms.inversion
         axes = modes.kx[:, 0], modes.ky[0]
         self._wavenumbers = tuple(np.ascontiguousarray(k, modes.dtype) for k in axes)
-        # Coefficients come back 2 nx ny times too large.
-        scale = modes.mask / (2.0 * float(np.prod(modes.quadrature.num_points)))
-        a, b = -modes.kx * modes.ky * scale, (modes.kx**2 - modes.ky**2) * scale
-        tables = np.stack([a, b]).astype(modes.dtype)
-        self._products = {
-            panel.start: self._kernels.factors_of(
-                np.ascontiguousarray(tables[:, :, panel])
-            )
-            for panel in panels
-        }
-        stretching = np.array(terms.stretching) * (1.0, -1.0)
+        self._products = panel_factors(
+            self._kernels, panels, modes, *advection_tables(modes)
+        )
+        scale, (upper, lower) = scale_of_pairs(modes), terms.stretching
         self._stretching = [
-            (factor * scale).astype(modes.dtype) for factor in stretching
+            (factor * scale).astype(modes.dtype) for factor in (upper, -lower)
         ]
 
     def __call__(self, q_hat: FieldHat, out: FieldHat) -> None:
@@ -180,7 +177,7 @@ def _panels(
     stages: tuple[Pair, Pair], cross: Pair, spans: list[slice], planner: str
 ) -> list[_Panel]:
     nx, dtype = cross.shape[0], cross.dtype
-    width = padded(max(span.stop - span.start for span in spans), dtype)
+    width = padded(longest(spans), dtype)
     source, result = (zeros((2, nx, width), dtype) for _ in range(2))
     cross_result = zeros((nx, width), dtype)
     panels = []
@@ -212,7 +209,7 @@ def _blocks(
     stages: tuple[Pair, Pair], cross: Pair, spans: list[slice], ny: int, planner: str
 ) -> list[_Block]:
     dtype = cross.dtype
-    height = max(span.stop - span.start for span in spans)
+    height = longest(spans)
     packed, products = (zeros((height, padded(ny, dtype)), dtype) for _ in range(2))
     points, cross_points = zeros((2, height, ny), dtype), zeros((height, ny), dtype)
     blocks = []
@@ -257,8 +254,7 @@ class FluxForm:
         self._cutoff = modes.cutoff[0]
         shape = (2, *modes.quadrature.num_points)
         self._scalars = zeros(shape, modes.dtype)
-        # Coefficients come back 2 nx ny times too large.
-        scale = modes.mask / (-2.0 * float(np.prod(modes.quadrature.num_points)))
+        scale = -scale_of_pairs(modes)
         self._velocity = self._pair.factors(modes, modes.ky, modes.kx)
         self._fluxes = self._pair.factors(modes, modes.kx * scale, modes.ky * scale)
 
