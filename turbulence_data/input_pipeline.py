@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,6 +204,23 @@ class TwoLayerNormalization(_ByChannel):
 AnyNormalization = Normalization | TwoLayerNormalization
 
 
+class _Arrays(NamedTuple):
+    """Arrays as a pair that JAX, TensorFlow and Keras take apart and join again."""
+
+    x: Array
+    y: Array
+
+
+class _GroupedArrays(_Arrays):
+    """The same with an attribute, which whatever joins a new pair leaves at None.
+
+    Attributes:
+        groups: Number of the trajectory of each example, or None.
+    """
+
+    groups: NDArray[Any] | None = None
+
+
 def to_arrays(
     examples: Iterable[Example],
     normalization: AnyNormalization | None = None,
@@ -223,7 +240,9 @@ def to_arrays(
     Returns:
         `x` of shape `(n, nx, ny, 2)` with channels (streamfunction, vorticity), and `y`
         of shape `(n, nx, ny, 1)` with sgs_forcing; float32. Of two layers they have 4
-        and 2 channels.
+        and 2 channels. The pair has an attribute `groups`: the trajectory of each
+        example, or None where they do not tell. It is lost with a pair made anew, as by
+        `normalize(x, y)` or a slice: take examples before, and pass `normalization`.
 
     Raises:
         ValueError: when there are no examples, or batches of them.
@@ -233,12 +252,14 @@ def to_arrays(
             f"normalization must be a Normalization or None; received {normalization!r}"
             ". Make one with Normalization.from_metadata or .from_arrays."
         )
-    every_x, every_y = [], []
+    every_x, every_y, trajectories = [], [], []
     for example in examples:
         check_example(example)
         of_x, of_y = _channels_of(example, inputs, outputs)
         every_x.append(_stack(example, of_x))
         every_y.append(_stack(example, of_y))
+        if "trajectory" in example:
+            trajectories.append(np.asarray(example["trajectory"]))
     if not every_x:
         raise ValueError("the dataset holds no examples; pass a split that has some.")
     x, y = np.stack(every_x), np.stack(every_y)
@@ -247,7 +268,10 @@ def to_arrays(
             "expected single examples with fields of shape (nx, ny); received "
             f"{x.shape[1:-1]}. Pass the dataset without batch_size."
         )
-    return normalization.normalize(x, y) if normalization else (x, y)
+    pair = _GroupedArrays(*(normalization.normalize(x, y) if normalization else (x, y)))
+    if len(trajectories) == len(x):
+        pair.groups = np.stack(trajectories)
+    return pair
 
 
 def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:

@@ -1,5 +1,7 @@
 """What reaches a network: channels, scales, subsets and batches."""
 
+import copy
+import pickle
 import weakref
 from collections import UserDict
 from collections.abc import Sequence
@@ -130,6 +132,42 @@ def test_the_first_examples_differ_in_trajectory_and_time():
     assert [float(one["time"]) for one in chosen] == [0.0, 4.0, 2.0, 6.0]
 
 
+@pytest.mark.parametrize("normalization", [None, GIVEN])
+def test_the_pair_brings_the_trajectory_of_each_example(normalization):
+    chosen = few_shot(EXAMPLES, 13)
+    pair = to_arrays(chosen, normalization)
+    assert isinstance(pair, tuple) and len(pair) == 2
+    x, y = pair
+    assert x.shape == (13, 8, 12, 2) and y.shape == (13, 8, 12, 1)
+    assert list(pair.groups) == [key(one)[0] for one in chosen]
+    assert len(set(pair.groups)) == 5
+
+
+def test_without_trajectories_there_are_no_groups():
+    named = [dict(one) for one in EXAMPLES[:3]]
+    del named[1]["trajectory"]  # one that does not tell is enough
+    assert to_arrays(named).groups is None
+
+
+def test_a_copy_keeps_groups_and_a_new_pair_of_the_kind_does_not():
+    """Those of fewer samples would be of other length."""
+    pair = to_arrays(EXAMPLES[14:18])
+    for same in (copy.copy(pair), pickle.loads(pickle.dumps(pair))):
+        assert list(same.groups) == [0, 0, 1, 1]
+    assert pair._replace(x=pair[0][:2], y=pair[1][:2]).groups is None
+    assert type(pair)(*(part[::2] for part in pair)).groups is None
+
+
+def test_keras_and_tensorflow_take_the_pair_as_one():
+    keras, tf = map(pytest.importorskip, ("keras", "tensorflow"))
+    pair = to_arrays(EXAMPLES[:4])
+    halved = keras.tree.map_structure(lambda part: part[::2], pair)
+    assert [part.shape[0] for part in halved] == [2, 2] and halved.groups is None
+    ((x, y),) = tf.data.Dataset.from_tensor_slices(pair).batch(4)
+    for found, expected in zip((x, y), pair, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 class Source(Sequence):
     """Examples read when asked for, as of a TFDS data source; counts those alive."""
 
@@ -149,6 +187,12 @@ class Source(Sequence):
 def test_of_a_source_on_disk_only_the_chosen_examples_are_kept():
     chosen = few_shot(Source(), 4)
     assert [key(one) for one in chosen] == [key(one) for one in few_shot(EXAMPLES, 4)]
+
+
+def test_a_source_on_disk_tells_its_trajectories():
+    np.testing.assert_array_equal(
+        to_arrays(Source()).groups, [key(one)[0] for one in EXAMPLES]
+    )
 
 
 @pytest.mark.parametrize(("number", "shown"), [(0, "received 0"), (81, "81 .* 80")])
@@ -190,5 +234,7 @@ def test_shuffled_batches_hold_every_example_in_a_repeatable_order(dataset):
 
 
 def test_arrays_can_be_made_from_a_tensorflow_dataset(dataset):
-    for made, expected in zip(to_arrays(dataset), to_arrays(EXAMPLES), strict=True):
+    found, from_list = to_arrays(dataset), to_arrays(EXAMPLES)
+    for made, expected in zip(found, from_list, strict=True):
         np.testing.assert_array_equal(made, expected)
+    np.testing.assert_array_equal(found.groups, from_list.groups)
