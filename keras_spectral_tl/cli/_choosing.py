@@ -60,12 +60,7 @@ class Forecast:
             metavar="RATE",
             help="of Adam (default: what suits each way)",
         )
-        parser.add_argument(
-            "--groups",
-            metavar="NAME",
-            help="array of the target's npz file with a label a sample, such as its "
-            "trajectory: no group is both fitted and tested",
-        )
+        _add_groups(parser)
         parser.add_argument(
             "--keep",
             type=fraction,
@@ -85,9 +80,7 @@ class Forecast:
         from keras_spectral_tl.cli import _folder
 
         folder, model, systems = _folder.opened(options)
-        groups = None
-        if options.groups is not None:
-            groups = read_groups(options.target, options.groups, options.num_samples)
+        groups = _groups_of(options)
         from keras_spectral_tl.scoring import forecast
 
         parts, found = _folder.base_network(folder, model, systems)
@@ -95,7 +88,7 @@ class Forecast:
         result = forecast(
             model,
             systems["base"].data if "base" in systems else None,
-            systems["target"].data,
+            systems["target"].samples,
             seed=options.seed,
             groups=groups,
             keep=options.keep,
@@ -133,6 +126,23 @@ def _told(row: Mapping[str, Any]) -> None:
     print(told, file=sys.stderr, flush=True)
 
 
+def _add_groups(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--groups",
+        metavar="NAME",
+        help="array of the target's npz file with a label a sample: no group is both "
+        "fitted and tested (default: trajectory, also of a dataset, where there are "
+        "two or more)",
+    )
+
+
+def _groups_of(options: argparse.Namespace) -> Any:
+    """Return the groups asked for; None leaves those that the samples bring."""
+    if options.groups is None:
+        return None
+    return read_groups(options.target, options.groups, options.num_samples)
+
+
 class Score:
     """Score the layers of a network for transfer: which one to retrain, and why.
 
@@ -150,6 +160,7 @@ class Score:
         parser.add_argument("--base", required=True, metavar="DATA", help=DATA)
         parser.add_argument("--target", required=True, metavar="DATA", help="likewise")
         add_recipe(parser)
+        _add_groups(parser)
         add_reading(parser)
         parser.add_argument(
             "--max-layers",
@@ -165,14 +176,16 @@ class Score:
         from keras_spectral_tl.cli import _folder
 
         folder, model, systems = _folder.opened(options)
+        groups = _groups_of(options)
         from keras_spectral_tl.scoring import score_layers
 
         parts, found = _folder.base_network(folder, model, systems)
         scores = score_layers(
             model,
             systems["base"].data,
-            systems["target"].data,
+            systems["target"].samples,
             max_layers=options.max_layers,
+            groups=groups,
             **recipe_of(options),
         )
         document = scores.to_dict()

@@ -270,6 +270,13 @@ class System:
         pair = self.raw.x, self.raw.y
         return pair if self.statistics is None else self.statistics.normalize(*pair)
 
+    @property
+    def samples(self) -> Samples:
+        """The same with their groups, for what holds some of them out."""
+        from keras_spectral_tl.transfer import Samples
+
+        return dataclasses.replace(Samples.of(self.data), groups=self.raw.groups)
+
 
 def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, System]:
     """Read and check the samples of all systems that the options name."""

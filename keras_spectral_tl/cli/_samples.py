@@ -6,6 +6,7 @@ Nothing heavy is imported before samples are read.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -23,6 +24,8 @@ DATA = (
     "of its splits (a dataset's default: train, a file's: all)"
 )
 Channels = Mapping[str, Sequence[str]]
+# Array of a file, or feature of a dataset, with the group of each sample.
+_GROUPS = "trajectory"
 
 
 def read_samples(
@@ -41,13 +44,29 @@ def read_samples(
             raise ValueError(f"DATA must be {DATA}; received the file {name}.")
         return _from_tfds(name, data_dir, num_samples)
     _check_exists(path)
-    x, y, splits, channels = (_npz if path.suffix == ".npz" else _zarr)(path)
+    x, y, groups, splits, channels = (_npz if path.suffix == ".npz" else _zarr)(path)
     if split:
-        x, y = _of_split(x, y, splits, split, path)
+        x, y, groups = _of_split((x, y, groups), splits, split, path)
     samples = Samples.of((x, y))
     if num_samples is not None:
-        samples = Samples.of(samples.take(_spread(len(samples), num_samples, name)))
-    return samples, channels
+        rows = _spread(len(samples), num_samples, name)
+        samples, groups = Samples.of(samples.take(rows)), groups[rows]
+    return _grouped(samples, groups), channels
+
+
+def _grouped(samples: Samples, groups: Any) -> Samples:
+    from keras_spectral_tl.transfer._groups import telling_groups
+
+    return dataclasses.replace(samples, groups=telling_groups(groups))
+
+
+def _labels(groups: Any, y: Any) -> Any:
+    """Return a label for each sample, all the same where `groups` are not that."""
+    import numpy as np
+
+    count = np.shape(y)[:1]
+    fits = groups is not None and np.shape(groups) == count
+    return np.asarray(groups) if fits else np.zeros(count, int)
 
 
 def read_groups(name: str, array: str, num_samples: int | None = None) -> Any:
@@ -100,7 +119,7 @@ def _check_exists(path: pathlib.Path) -> None:
     )
 
 
-def _of_split(x: Any, y: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
+def _of_split(arrays: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
     names = [] if splits is None else list(dict.fromkeys(map(str, splits)))
     if split not in names:
         raise KeyError(
@@ -108,10 +127,10 @@ def _of_split(x: Any, y: Any, splits: Any, split: str, path: pathlib.Path) -> An
         )
     import keras
 
-    return keras.tree.map_structure(lambda part: part[splits == split], (x, y))
+    return keras.tree.map_structure(lambda part: part[splits == split], arrays)
 
 
-def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
+def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     import numpy as np
 
     try:
@@ -119,7 +138,9 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
             _check_names(path, file.files)
             splits = file["split"] if "split" in file.files else None
             known = json.loads(str(file["metadata"])) if "metadata" in file else {}
-            return _inputs(file, file.files), file["y"], splits, _channels(known)
+            x, y = _inputs(file, file.files), file["y"]
+            groups = file[_GROUPS] if _GROUPS in file.files else None
+            return x, y, _labels(groups, y), splits, _channels(known)
     except KeyError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy have errors of their own
@@ -131,7 +152,7 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
         raise ValueError(f"{path} is not a whole npz file ({error}).") from error
 
 
-def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
+def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     """Read arrays x and y, or fields that the attributes call inputs and outputs."""
     import numpy as np
 
@@ -143,6 +164,7 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
     except Exception as error:
         raise ValueError(f"{path} is not a Zarr group ({error}).") from error
     names, channels = list(group.array_keys()), _channels(group.attrs)
+    groups: Any = np.asarray(group[_GROUPS]) if _GROUPS in names else None
     if not channels:
         _check_names(path, names)
         x, y = _inputs(group, names), np.asarray(group["y"])
@@ -152,7 +174,7 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
                 "Name its fields in two attributes, such as inputs='streamfunction "
                 "vorticity' and outputs='sgs_forcing'."
             )
-        return x, y, None, {}
+        return x, y, _labels(groups, y), None, {}
     missing = {*channels["x"], *channels["y"]} - set(names)
     if missing:
         raise KeyError(
@@ -165,12 +187,14 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Channels]:
         for fields in channels.values()
     ]
     x, y = (side.reshape(-1, *side.shape[-3:]) for side in sides)
+    if np.ndim(groups) == 1 and len(groups) == len(sides[1]):  # of each trajectory
+        groups = np.repeat(groups, len(y) // len(groups))
     splits = None
     if "split" in names:  # a flag of each trajectory
         meanings = str(group["split"].attrs["flag_meanings"]).split()
         flags = np.asarray(group["split"])
         splits = np.repeat(np.array(meanings)[flags], len(x) // len(flags))
-    return x, y, splits, channels
+    return x, y, _labels(groups, y), splits, channels
 
 
 def _channels(attributes: Mapping[str, Any]) -> Channels:
@@ -237,7 +261,10 @@ def _from_tfds(
         _spread(number, num_samples, name)
     fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
     pair = tuple(_stacked(examples, names) for names in fields.values())
-    return Samples.of(pair), fields
+    samples, groups = Samples.of(pair), None
+    if _GROUPS in examples[0]:
+        groups = [example[_GROUPS] for example in examples]
+    return _grouped(samples, _labels(groups, samples.y)), fields
 
 
 def _builder(name: str, data_dir: str | None) -> Any:

@@ -26,9 +26,9 @@ from keras_spectral_tl.scoring._forecast_result import (
 from keras_spectral_tl.scoring._holdout import (
     Sizes,
     Split,
-    grouped_splits,
+    folds_of,
     half_interval,
-    splits_of,
+    in_groups,
     variance_inflation,
 )
 from keras_spectral_tl.scoring._network_parts import (
@@ -85,7 +85,9 @@ def forecast(
             given.
         seed: Seed of all randomness.
         groups: A label for each target sample, such as the number of its trajectory: no
-            group is both fitted and tested.
+            group is both fitted and tested. If not given, those that `target_data`
+            bring as an attribute `groups`, as of `turbulence_data.to_arrays`, unless
+            they are all one; see `provenance` for which it was.
         keep: From 0 to 1, the weight of the correlation on the base in the choice.
         **recipe: Keyword arguments of the `retrain` that is to follow, of which
             optimizer, epochs and batch_size count; or learning_rate and steps. A rate
@@ -138,7 +140,7 @@ def forecast(
     Contest(model, task.effort, watch).run(candidates, joined=arms is None)
     inflation = variance_inflation(list(task.splits))
     tested = candidates[0].trials.tested
-    labels = None if groups is None else np.asarray(groups)[tested]
+    labels = None if task.target.groups is None else task.target.groups[tested]
     verdict = Verdict.of(candidates, task.effort, inflation, keep, labels)
     chosen, row = verdict.chosen, verdict.row
     spectra = task.spectra(chosen)
@@ -174,6 +176,7 @@ class _Task:
         model: The network.
         base: Samples of the base system, or None.
         target: Samples of the target system.
+        grouped: Where their groups come from, and how many there are.
         effort: Effort of the retraining.
         symmetries: Of the system.
         replay: Base samples that are fitted too, or None.
@@ -186,6 +189,7 @@ class _Task:
     model: keras.Model
     base: Samples | None
     target: Samples
+    grouped: Mapping[str, Any]
     effort: Effort
     symmetries: tuple[Any, ...]
     replay: Any
@@ -208,18 +212,20 @@ class _Task:
         symmetries = tuple(recipe.pop("symmetries", ()))
         replay = recipe.pop("replay", None)
         normalizations = _named(recipe.pop("normalization", None))
-        target, base = Samples.of(target_data), None
+        target, grouped = in_groups(Samples.of(target_data), groups)
+        base = None
         if base_data is not None:
             base = Samples.of(base_data)
             check_fit(model, base)
         effort = Effort.of(recipe, len(target))
         axes = spatial_axes(model, np.ndim(target.y))
         seeds = np.random.SeedSequence(seed).spawn(3)
-        splits = _splits(target, axes, groups, np.random.default_rng(seeds[0]))
+        splits = _splits(target, axes, np.random.default_rng(seeds[0]))
         return cls(
             model,
             base,
             target,
+            grouped,
             effort,
             symmetries,
             replay,
@@ -296,6 +302,7 @@ class _Task:
         return {
             "num_base_samples": 0 if self.base is None else len(self.base),
             "num_target_samples": len(self.target),
+            **self.grouped,
             "steps": self.effort.steps,
             "batch_size": self.effort.batch_size,
             "rate": self.effort.rate,
@@ -320,12 +327,9 @@ def _arms(model: keras.Model, arms: Any) -> list[Arm]:
 
 
 def _splits(
-    target: Samples, axes: tuple[int, ...], groups: Any, rng: np.random.Generator
+    target: Samples, axes: tuple[int, ...], rng: np.random.Generator
 ) -> list[Split]:
-    if groups is not None:
-        splits = grouped_splits(np.shape(target.y), groups, _SIZES, rng)
-    else:
-        splits = splits_of(np.shape(target.y), axes, _SIZES, rng)
+    splits = folds_of(target, axes, _SIZES, rng)
     if not splits:
         raise ValueError(
             "One target sample without space cannot be divided into a part to fit and "

@@ -157,7 +157,8 @@ class Forecast:
         ties: Labels of the arms that cannot be told from the best.
         spectra: Mean spectrum of the error on samples held out, "before" and "after"
             the best arm, and of the true outputs of both "systems"; of fields only.
-        provenance: Numbers and hashes of samples and weights, seed, versions, passes.
+        provenance: Numbers and hashes of samples and weights, where their `groups` come
+            from and how many there are, seed, versions, passes.
     """
 
     rows: tuple[ArmForecast, ...]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from scipy import special
 
 from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.spectra import radial_spectrum
+from keras_spectral_tl.transfer._groups import checked_groups, given_groups
+from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
 
@@ -21,6 +23,8 @@ FEW = 0.15
 
 # A quarter of the samples is tested at a time.
 _FOLDS = 4
+# Fewest groups tested, where there are as many.
+_FEWEST_GROUPS = 4
 # Of squares of single precision outputs, relative.
 _ROUND_OFF = 1e-11
 
@@ -97,13 +101,47 @@ def splits_of(
     return splits
 
 
+def in_groups(target: Samples, groups: Any) -> tuple[Samples, dict[str, Any]]:
+    """Return target samples in the groups given, or else in those that they bring.
+
+    Args:
+        target: The samples.
+        groups: A label for each, or None.
+
+    Returns:
+        The samples, and for the record where the groups come from and how many.
+
+    Raises:
+        ValueError: If there is not one label a sample, or one group only.
+    """
+    source = "given"
+    if groups is None:
+        source = "none" if target.groups is None else "of the target data"
+        groups = target.groups
+    else:
+        target = replace(target, groups=given_groups(groups, len(target)))
+    number = 0 if groups is None else len(np.unique(groups))
+    return target, {"groups": source, "num_groups": number}
+
+
+def folds_of(
+    target: Samples, axes: tuple[int, ...], sizes: Sizes, rng: np.random.Generator
+) -> list[Split]:
+    """Divide target samples by `grouped_splits`, or `splits_of` without groups."""
+    if target.groups is None:
+        return splits_of(np.shape(target.y), axes, sizes, rng)
+    return grouped_splits(np.shape(target.y), target.groups, sizes, rng)
+
+
 def grouped_splits(
     shape: tuple[int, ...], groups: Any, sizes: Sizes, rng: np.random.Generator
 ) -> list[Split]:
     """Divide target samples so that no group is both fitted and tested.
 
     Groups are dealt to four folds, or one a group where there are fewer, the largest
-    first to the smallest fold. Folds are tested as in `splits_of`.
+    first to the smallest fold. Folds are tested as in `splits_of`, but on until there
+    are samples of four groups (of `sizes.tested`, if that is less, or all): one or two
+    say little of how groups differ.
 
     Args:
         shape: Shape of the outputs, samples first.
@@ -114,31 +152,22 @@ def grouped_splits(
     Raises:
         ValueError: If there is not one label a sample, or one group only.
     """
-    labels = np.asarray(groups)
-    if labels.shape != shape[:1]:
-        raise ValueError(
-            f"groups must be one label for each of the {shape[0]} target samples. "
-            f"Received an array of shape {labels.shape}."
-        )
+    labels = checked_groups(groups, shape[0])
     names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(names) < 2:
-        raise ValueError(
-            "groups must be two or more, so that one can be fitted and another tested. "
-            f"Received only {names[0].item()!r}: leave groups out, or add a trajectory."
-        )
     folds: list[list[int]] = [[] for _ in range(min(_FOLDS, len(names)))]
     drawn = rng.permutation(len(names))
     for group in drawn[np.argsort(-counts[drawn], kind="stable")]:
         min(folds, key=lambda fold: counts[fold].sum() if fold else 0).append(group)
-    whole, splits, tested = np.ones(shape[1:]), [], 0
+    whole, splits, tested = np.ones(shape[1:]), [], np.arange(0)
+    fewest = min(_FEWEST_GROUPS, sizes.tested)
     for fold in sorted(folds, key=lambda fold: int(counts[fold].sum())):
-        if tested >= sizes.tested:
+        if len(tested) >= sizes.tested and len(np.unique(places[tested])) >= fewest:
             break
         inside = np.isin(places, fold)
         held = rng.permutation(np.flatnonzero(inside))[: sizes.held]
         fit = rng.permutation(np.flatnonzero(~inside))[: sizes.fit]
         splits.append(Split(fit, held, whole, whole))
-        tested += len(held)
+        tested = np.concatenate([tested, held])
     return splits
 
 
@@ -173,6 +202,7 @@ def held_out_evidence(
     axes: tuple[int, ...] = (),
     weight: Array | None = None,
     offset: bool = True,
+    groups: Any = None,
 ) -> dict[str, Any]:
     """Compare predictions of more and more changed networks with the truth.
 
@@ -182,13 +212,16 @@ def held_out_evidence(
         axes: Axes of the truth that are space; none where it is no field.
         weight: Weight of each point, of a shape that broadcasts with the truth.
         offset: Whether an offset is fitted beside the gain, see `moments`.
+        groups: Label of the group of each sample: the samples of a group are not
+            independent, so their sums are added.
 
     Returns:
         error_removed: Share of the error that no gain removes which the last step does.
         error_by_step: What is left of that error after each step, 1 at first.
         cc_by_step: Mean pattern correlation after each step; nan where a sample has one
             value, or where points are weighted.
-        moments_before, moments_after: Sums of each sample, see `moments`.
+        moments_before, moments_after: Sums of each sample, or group, see `moments`.
+        by_group: True where these are of groups; absent elsewhere.
         residual_spectrum_before, residual_spectrum_after: Mean spectrum of the error
             (shell SUM over `[k - 1/2, k + 1/2)`) that the best gain leaves, where
             outputs are fields.
@@ -198,7 +231,10 @@ def held_out_evidence(
         counted = None if weight is None else np.broadcast_to(weight, truth.shape)
         mean = np.average(truth, axis=others, weights=counted, keepdims=True)
         truth, predictions = truth - mean, predictions - mean
-    by_step = [moments(truth, step, axes, weight, offset) for step in predictions]
+    by_step = [
+        _sums_of_groups(moments(truth, step, axes, weight, offset), groups)
+        for step in predictions
+    ]
     errors = [float(unexplained(step.sum(axis=0))) for step in by_step]
     # Nothing to remove: a model that is right to round-off gains nothing.
     floor = _ROUND_OFF * float(np.sum(by_step[0][..., 3]))
@@ -216,6 +252,8 @@ def held_out_evidence(
         "moments_before": by_step[0],
         "moments_after": by_step[-1],
     }
+    if groups is not None:
+        evidence["by_group"] = True
     if axes:
         for key, step, sums in (
             ("before", predictions[0], by_step[0]),
@@ -256,6 +294,12 @@ def moments(
     if offset:
         first = [np.sum(w * part, axis=2) for part in (np.ones_like(y), y, q)]
     return np.stack([*first, *(np.sum(w * a * b, axis=2) for a, b in pairs)], axis=2)
+
+
+def _sums_of_groups(sums: Array, groups: Any) -> Array:
+    if groups is None:
+        return sums
+    return np.stack([sums[groups == name].sum(axis=0) for name in np.unique(groups)])
 
 
 def unexplained(sums: Array) -> Array:

@@ -115,7 +115,10 @@ def recommend(
         if np.isfinite(errors[name])
     }
     chances = _chances(rows, rng)
-    refusal = _refusal(best, value, shares[best], errors[best], len(rows), num_samples)
+    unit = " groups" if rows[best].get("by_group") else ""
+    refusal = _refusal(
+        best, value, shares[best], errors[best], len(rows), num_samples, unit
+    )
     if refusal:
         return Recommendation(ranking, (), refusal, intervals, chances)
     near = [
@@ -141,8 +144,12 @@ def _refusal(
     error: float,
     num_layers: int,
     num_samples: int,
+    unit: str,
 ) -> str:
-    """Return why the best layer is not recommended; empty if it is."""
+    """Return why the best layer is not recommended; empty if it is.
+
+    Samples count, or what `unit` names.
+    """
     count, level = len(shares) - 1, _LEVEL / num_layers
     if num_samples == 1:
         return (
@@ -170,14 +177,14 @@ def _refusal(
     needed = samples_needed(value, error, count, level) if np.isfinite(error) else None
     if width < 1.0:
         found += (
-            f"with {count} of them tested, the best of {num_layers} layers would have "
-            f"to remove {percent(width)}. "
+            f"with {count}{unit} of them tested, the best of {num_layers} layers would "
+            f"have to remove {percent(width)}. "
         )
     else:
-        found += f"with {count} of them tested, no score could. "
+        found += f"with {count}{unit} of them tested, no score could. "
     if needed is None:
         return found + "More samples are needed than can be foreseen."
-    return found + f"About {needed} would, if the score stays."
+    return found + f"About {needed}{unit} would, if the score stays."
 
 
 def _apart(best: Array, other: Array, evidence: Mapping[str, Any]) -> bool:

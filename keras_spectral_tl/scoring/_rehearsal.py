@@ -24,8 +24,8 @@ from keras_spectral_tl.scoring._holdout import (
     Array,
     Sizes,
     Split,
+    folds_of,
     held_out_evidence,
-    splits_of,
     variance_inflation,
 )
 from keras_spectral_tl.scoring._network_parts import (
@@ -66,7 +66,8 @@ class HeldOutRetraining:
 
     Samples are divided into four folds (one a sample, if there are fewer), each of
     which is tested with the others fitted, until `num_tested` samples are; a single one
-    is cut in two halves. The score is beyond what a gain and an offset on the output
+    is cut in two halves. Where the target samples have groups, none of these is both
+    fitted and tested. The score is beyond what a gain and an offset on the output
     do, as a correlation sees it, and negative where a retraining would spoil more than
     it mends. It does not change with the units of y, but for the last layer, whose
     weights carry them. Where the outputs have a mask, points without it count neither
@@ -90,8 +91,8 @@ class HeldOutRetraining:
             make the interval narrower, and cost as many times more; 1 is one fold.
         batch_size: Samples computed at once where nothing is trained.
         offset: Whether E allows an offset of each channel beside the gain.
-        splits: Pairs (rows to fit, rows to test) of target samples instead of folds,
-            such as those of scikit-learn's GroupKFold; no row may be tested twice.
+        splits: Pairs (rows to fit, rows to test) of target samples instead of folds and
+            groups; no row may be tested twice.
         progress: Called with a mapping of layer, score, done and total after each
             layer, or None.
     """
@@ -169,7 +170,7 @@ class HeldOutRetraining:
             longer = dataclasses.replace(self, steps=effort * self.steps)
             return longer.rehearse(model, target, choices, rng)
         axes = spatial_axes(model, target.y.ndim)
-        splits = self._splits(target.y.shape, axes, rng)
+        splits = self._splits(target, axes, rng)
         if not splits:
             unknown = {"+".join(names): float("nan") for names in choices}
             return ScorerResult(unknown, Cost(0))
@@ -179,6 +180,7 @@ class HeldOutRetraining:
         rows = np.unique(np.concatenate([(*s.fit, *s.held) for s in splits]))
         network = PartedNetwork(model, target.take(rows)[0], self.batch_size)
         bench = Workbench(network, rows, target.y[rows], self.batch_size)
+        groups = target.groups if self.splits is None else None
         evidence: dict[str, dict[str, Any]] = {}
         passes = float(len(rows))
         chosen = {"+".join(names): list(names) for names in choices}
@@ -189,7 +191,7 @@ class HeldOutRetraining:
                 bench.test(part, split, values, after)
                 passes += order.size * part.step + len(split.held) * part.share
             evidence[part.label] = {
-                **bench.evidence(splits, after, axes, self.offset),
+                **bench.evidence(splits, after, axes, self.offset, groups),
                 "inflation": variance_inflation(splits),
             }
             self._report(part.label, evidence[part.label], number, len(choices))
@@ -207,12 +209,12 @@ class HeldOutRetraining:
             )
 
     def _splits(
-        self, shape: tuple[int, ...], axes: tuple[int, ...], rng: np.random.Generator
+        self, target: Samples, axes: tuple[int, ...], rng: np.random.Generator
     ) -> list[Split]:
         if self.splits is None:
             sizes = Sizes(self.num_fit, self.num_held, self.num_tested)
-            return splits_of(shape, axes, sizes, rng)
-        whole = np.ones(shape[1:])
+            return folds_of(target, axes, sizes, rng)
+        whole = np.ones(target.y.shape[1:])
         found = [
             Split(np.asarray(fit, int), np.asarray(held, int), whole, whole)
             for fit, held in self.splits
@@ -349,14 +351,16 @@ class Workbench:
         after: Array,
         axes: tuple[int, ...],
         offset: bool,
+        groups: Any = None,
     ) -> dict[str, Any]:
         """Return what was removed on the samples tested, see `held_out_evidence`."""
-        tested = self._places(np.unique(np.concatenate([s.held for s in splits])))
+        held = np.unique(np.concatenate([split.held for split in splits]))
+        tested, groups = self._places(held), None if groups is None else groups[held]
         fields = np.stack([self._network.outputs[tested], after[tested]])
         fields = np.where(np.isfinite(fields), fields, 0.0)
         truth = np.asarray(self._y[tested], np.float64)
         weight = None if self._weight is None else self._weight[tested]
-        return held_out_evidence(truth, fields, axes, weight, offset)
+        return held_out_evidence(truth, fields, axes, weight, offset, groups)
 
     def _places(self, rows: Rows) -> Rows:
         return np.searchsorted(self._rows, rows)

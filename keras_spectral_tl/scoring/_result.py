@@ -163,11 +163,13 @@ class LayerScores:
         reason: A sentence or two on why these layers, or why none.
         scores: Scorer name to {layer name: value}; higher is better.
         intervals: Layer name to (low, high) of the deciding score, 90 % by Student's t
-            over the target samples tested, corrected for the samples that folds share.
+            over the target samples tested, or over their groups, corrected for the
+            samples that folds share.
         chances: Layer name to share of resamplings in which it comes first.
         results: Scorer name to values, cost and evidence in full.
-        provenance: Numbers and hashes of samples and weights, seed, versions, the
-            deciding scorer, the path of the recipe (sum of its learning rates).
+        provenance: Numbers, groups and hashes of samples, hashes of weights, seed,
+            versions, the deciding scorer, the path of the recipe (sum of its learning
+            rates).
         systems: Mean spectra of the true outputs, "base" and "target", of fields.
         kernels: Layer name to how strongly its kernels pass each wavenumber, relative
             to white noise; convolutions only.

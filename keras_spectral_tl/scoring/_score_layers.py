@@ -18,6 +18,7 @@ from keras_spectral_tl.scoring._explanation import (
     kernel_profiles,
     system_spectra,
 )
+from keras_spectral_tl.scoring._holdout import in_groups
 from keras_spectral_tl.scoring._network_parts import (
     kernels_of,
     layers_in_half_precision,
@@ -75,9 +76,11 @@ def score_layers(
         **recipe: Keyword arguments of the `retrain` that is to follow: optimizer,
             epochs, batch_size, ..., of which the sum of the learning rates counts; or
             learning_rate, a number or a schedule of Adam, and steps. Without any: 500
-            steps at a rate that fits the width, see `usual_path`. Also `progress`,
-            called with a mapping of layer, score, done and total after each layer;
-            without it, a bar in terminals, and False: none.
+            steps at a rate that fits the width, see `usual_path`. Also `groups`, a
+            label for each target sample, as of `forecast`: by default those that
+            `target_data` bring; and `progress`, called with a mapping of layer, score,
+            done and total after each layer; without it, a bar in terminals, and False:
+            none.
 
     Returns:
         Scores, ranking and recommendation.
@@ -86,7 +89,7 @@ def score_layers(
         ValueError: For empty or non-finite data, data that do not fit the model, a
             model without trainable weights or for one number of samples only, no
             scorers or two of one name, a seed that is not a whole number from 0 on,
-            `max_layers` below 1, a recipe without any steps.
+            `max_layers` below 1, a recipe without any steps, one group only.
         TypeError: If `scorers` is no sequence of scorers, or one of them returns
             something else than a `ScorerResult` with values, or the first one is no
             `TogetherScorer` where `max_layers` is above 1; or if `retrain` does not
@@ -103,9 +106,10 @@ def score_layers(
         ['conv_1', 'conv_2']
     """
     whole_number("seed", seed, 0)
-    progress = recipe.pop("progress", None)
+    progress, groups = recipe.pop("progress", None), recipe.pop("groups", None)
     refuse_fixed_batches(model)
     base, target = _samples(model, base_data), _samples(model, target_data)
+    target, grouped = in_groups(target, groups)
     names = layers_to_score(model, layers)
     path = _path_of(model, target, recipe)
     usual = HeldOutRetraining().matching(path).on_fields(np.shape(target.y))
@@ -140,6 +144,7 @@ def score_layers(
         results=results,
         provenance={
             **_provenance(chosen[0], model, base, target),
+            **grouped,
             "grid": list(grid),
             "seed": int(seed),
             "max_layers": int(max_layers),

@@ -15,6 +15,7 @@ from keras_spectral_tl._checks import real_array
 from keras_spectral_tl._files import sha256_of_arrays
 from keras_spectral_tl._keras_internals import predicted, sublayers
 from keras_spectral_tl._results import by_shapes
+from keras_spectral_tl.transfer._groups import own_groups
 
 # Bounds for datasets that do not tell their length, which may be endless.
 _MOST_BATCHES = 10_000
@@ -30,11 +31,13 @@ class Samples:
         x: Inputs, (num_samples, ...), or a tuple or dict of such arrays.
         y: True outputs, (num_samples, ...).
         statistics: None, since these are raw; see `NormalizedSamples`.
+        groups: Label of the group of each, such as its trajectory; or None.
     """
 
     x: Any
     y: NDArray[Any]
     statistics: Any = dataclasses.field(default=None, init=False)
+    groups: NDArray[Any] | None = None
 
     __repr__ = by_shapes
 
@@ -48,7 +51,8 @@ class Samples:
     def subset(self, rows: Any) -> Self:
         """Return the given rows as samples of the same kind."""
         x, y = self.take(rows)
-        return dataclasses.replace(self, x=x, y=y)
+        groups = None if self.groups is None else self.groups[rows]
+        return dataclasses.replace(self, x=x, y=y, groups=groups)
 
     def normalized(self, statistics: Any) -> "Samples":
         """Return the samples after `statistics.normalize(x, y)`, never twice.
@@ -70,7 +74,7 @@ class Samples:
                     f"denormalize(x, y). Received {statistics!r}."
                 )
         x, y = statistics.normalize(self.x, self.y)
-        return NormalizedSamples(x, y, statistics)
+        return NormalizedSamples(x, y, statistics, self.groups)
 
     def image(self, symmetry: Any) -> "Samples":
         """Return the images of the samples under a symmetry of their system.
@@ -141,7 +145,8 @@ class Samples:
         """Read and check samples.
 
         Args:
-            data: `(x, y)` arrays, where x may be a list, tuple or dict of arrays; a
+            data: `(x, y)` arrays, where x may be a list, tuple or dict of arrays, and
+                the pair may have an attribute `groups`, a label for each sample; a
                 finite source of batches of such pairs, read once and held in memory: a
                 `tf.data.Dataset`, `keras.utils.PyDataset`, torch `DataLoader`,
                 generator or other iterable; the path of an npz file with arrays x and
@@ -158,7 +163,8 @@ class Samples:
         x, y = _as_pair(data)
         samples = Samples(_as_arrays(x), _as_array(y))
         _check(samples)
-        return samples
+        groups = own_groups(data, len(samples))
+        return dataclasses.replace(samples, groups=groups)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

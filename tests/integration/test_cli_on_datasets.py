@@ -33,6 +33,9 @@ def test_a_name_gives_the_arrays_of_the_package(data_dir):
             (found.x, found.y), turbulence_data.to_arrays(chosen), strict=True
         ):
             np.testing.assert_array_equal(array, expected)
+        trajectories = turbulence_data.to_arrays(chosen).groups
+        np.testing.assert_array_equal(found.groups, trajectories)
+        assert len(set(trajectories)) == 4
         assert channels == {"x": ["streamfunction", "vorticity"], "y": ["sgs_forcing"]}
     assert len(read_samples(f"{NAME}@test", data_dir)[0]) == 8
 
@@ -46,6 +49,8 @@ def test_an_exported_file_gives_the_same(ending, data_dir, tmp_path):
         filed = read_samples(f"{path}@{split}")
         assert named[0].fingerprint() == filed[0].fingerprint()
         assert named[1] == filed[1]
+        np.testing.assert_array_equal(named[0].groups, filed[0].groups)
+        assert (named[0].groups is None) == (split != "train")  # of one trajectory
     assert len(read_samples(str(path))[0]) == 32 + 8 + 8
     with pytest.raises(KeyError, match="it has train, validation, test"):
         read_samples(f"{path}@none")

@@ -30,9 +30,9 @@ def run_dir(files):
     data = ["--target", str(files / "target.npz"), "--out", str(out)]
     data += ["--base", str(files / "base.npz")]
     model = str(files / "base.keras")
-    steps = ["--steps", "40", "--batch-size", "4", "--groups", "trajectory"]
+    steps = ["--steps", "40", "--batch-size", "4"]  # in groups by themselves
     assert main(["forecast", model, *data, *steps]) in (0, 1)
-    how = ["--max-layers", "2", "--epochs", "30"]
+    how = ["--max-layers", "2", "--epochs", "30", "--groups", "trajectory"]
     assert main(["score", model, *data, *how]) in (0, 1)
     test = ["--test", str(files / "test.npz"), "--layers", "conv_2", "--sweep"]
     assert main(["retrain", model, *data, *test, "--epochs", "1"]) == 0
@@ -68,13 +68,16 @@ def test_scores_are_those_of_the_function(files, run_dir):
             )
             for f in (base, target)
         ]
+        how = {"epochs": 30, "batch_size": 32, "groups": target["trajectory"]}
     model = keras.models.load_model(files / "base.keras")
-    scores = kst.score_layers(model, *pairs, max_layers=2, epochs=30, batch_size=32)
+    scores = kst.score_layers(model, *pairs, max_layers=2, **how)
     found = json.loads((run_dir / "scores.json").read_text())
     assert found["ranking"] == list(scores.ranking)
     for name, values in scores.scores.items():
         assert found["scores"][name] == pytest.approx(values, rel=1e-5)
     assert found["recommended"] == list(scores.recommended)
+    groups = {k: found["provenance"][k] for k in ("groups", "num_groups")}
+    assert groups == {"groups": "given", "num_groups": 3}
     together = found["together"]["values"]
     assert together == pytest.approx(scores.together.values, rel=1e-5)
 
@@ -98,6 +101,9 @@ def test_a_forecast_is_that_of_the_function(files, run_dir):
             row.base_correlation, rel=1e-5
         )
     assert found["provenance"]["num_tested"] == result.provenance["num_tested"]
+    # The trajectories of the file, without being asked for.
+    assert found["provenance"]["groups"] == "of the target data"
+    assert found["provenance"]["num_groups"] == result.provenance["num_groups"] == 3
 
 
 def test_a_forecast_is_printed_with_its_trials_where_asked(files, monkeypatch, capsys):
@@ -134,6 +140,20 @@ def test_groups_are_those_of_the_samples_taken(files, tmp_path):
     numbers = read_groups(name, "number", 3)
     np.testing.assert_array_equal(samples.x, arrays["x"][numbers])
     assert set(splits[numbers]) == {"train"}
+    assert samples.groups is None  # each is of another trajectory
+    every, _ = read_samples(name)
+    np.testing.assert_array_equal(every.groups, ["first", "second", "second", "third"])
+
+
+def test_an_array_trajectory_of_another_meaning_is_no_group(files, tmp_path):
+    from keras_spectral_tl.cli._samples import read_samples
+
+    with np.load(files / "target.npz") as file:
+        arrays = dict(file)
+    for number, other in enumerate((np.zeros((6, 2)), np.arange(3), np.array(4.0))):
+        path = tmp_path / f"{number}.npz"
+        np.savez(path, **arrays | {"trajectory": other})
+        assert read_samples(str(path))[0].groups is None
 
 
 def test_the_retrained_network_differs_in_one_layer(files, run_dir):

@@ -72,6 +72,29 @@ def test_groups_of_any_names_are_all_tested_once_where_there_is_room():
         assert len(split.fit) + len(split.held) == 8
 
 
+@pytest.mark.parametrize(
+    ("sizes", "folds"),
+    [
+        (Sizes(48, 32, 8), 4),  # one fold has eight samples, of a single group
+        (Sizes(48, 32, 2), 2),
+        (Sizes(48, 32, 1), 1),
+        (Sizes(48, 1, 8), 4),
+    ],
+)
+def test_more_folds_are_tested_where_one_has_few_groups(sizes, folds):
+    groups, rng = np.repeat(np.arange(4), 8), np.random.default_rng(0)
+    splits = grouped_splits((32, 3), groups, sizes, rng)
+    assert len(splits) == folds
+    tested = np.concatenate([split.held for split in splits])
+    assert len(set(groups[tested])) == folds
+
+
+def test_groups_of_which_enough_are_tested_need_no_more_folds():
+    groups, rng = np.repeat(np.arange(8), 2), np.random.default_rng(0)
+    splits = grouped_splits((16, 3), groups, Sizes(48, 32, 8), rng)
+    assert [len(split.held) for split in splits] == [4, 4]
+
+
 def test_one_group_and_labels_of_another_length_are_refused():
     rng, sizes = np.random.default_rng(0), Sizes(48, 32, 8)
     with pytest.raises(ValueError, match="Received only 3"):
@@ -163,6 +186,27 @@ def test_the_jackknife_leaves_one_sample_out_at_a_time():
     expected = np.sqrt(4 / 5 * np.sum((shares[1:] - shares[1:].mean()) ** 2))
     assert standard_error(shares) == pytest.approx(expected)
     assert standard_error(shares, 4.0) == pytest.approx(2.0 * expected)
+
+
+def test_the_jackknife_leaves_one_group_out_at_a_time():
+    """Samples of a group are no independent evidence."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((6, 5, 1))
+    steps = np.stack([truth + noise * rng.standard_normal(truth.shape)
+                      for noise in (1.0, 0.5)])  # fmt: skip
+    groups = np.array(["b", "a", "c", "b", "a", "b"])
+    each = held_out_evidence(truth, steps)
+    found = held_out_evidence(truth, steps, groups=groups)
+    assert found["error_removed"] == pytest.approx(each["error_removed"])
+    assert (found["by_group"], "by_group" in each) == (True, False)
+    expected = [
+        1.0 - np.divide(*(
+            unexplained(each[f"moments_{when}"][groups != name].sum(axis=0))
+            for when in ("after", "before")
+        ))
+        for name in "abc"
+    ]  # fmt: skip
+    np.testing.assert_allclose(shares_removed(found)[1:], expected)
 
 
 def test_folds_that_share_samples_are_not_taken_as_independent():

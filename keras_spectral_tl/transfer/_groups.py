@@ -1,0 +1,67 @@
+"""Groups of samples, such as trajectories, none of which is both fitted and tested."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[Any]
+
+
+def own_groups(data: Any, count: int) -> Labels | None:
+    """Return the groups that a pair `(x, y)` brings in its attribute `groups`, if any.
+
+    A source of batches has none: it may give its samples in another order.
+
+    Args:
+        data: What a user passed as samples.
+        count: Number of samples.
+
+    Raises:
+        ValueError: If there is not one label a sample.
+    """
+    groups = getattr(data, "groups", None) if isinstance(data, tuple | list) else None
+    if groups is None:
+        return None
+    labels = _one_each("the attribute groups of the data", groups, count)
+    return telling_groups(labels)
+
+
+def given_groups(groups: Any, count: int) -> Labels | None:
+    """Return the groups of target samples that a user gave, if they say anything.
+
+    Raises:
+        ValueError: If there is not one label a sample, or one group only.
+    """
+    return telling_groups(checked_groups(groups, count))
+
+
+def telling_groups(labels: Labels) -> Labels | None:
+    """Return labels of samples, or None where they make no difference.
+
+    That is where there is one group, which cannot be held out, and where each sample is
+    a group, so that samples are held out as without groups.
+    """
+    return labels if 1 < len(np.unique(labels)) < len(labels) else None
+
+
+def checked_groups(groups: Any, count: int) -> Labels:
+    """Return two groups or more of target samples as an array of labels."""
+    labels = _one_each("groups", groups, count, "target ")
+    names = np.unique(labels)
+    if len(names) < 2:
+        raise ValueError(
+            "groups must be two or more, so that one can be fitted and another tested. "
+            f"Received only {names[0].item()!r}: leave groups out, or add a trajectory."
+        )
+    return labels
+
+
+def _one_each(name: str, groups: Any, count: int, of: str = "") -> Labels:
+    labels = np.asarray(groups)
+    if labels.shape != (count,):
+        raise ValueError(
+            f"{name} must be one label for each of the {count} {of}samples. Received "
+            f"an array of shape {labels.shape}."
+        )
+    return labels
