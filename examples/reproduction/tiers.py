@@ -186,12 +186,40 @@ TIERS["calibration"] = replace(
 # Padded with zeros, as the published networks of two-layer flow.
 TIERS["zero_padding"] = replace(TIERS["mini"], periodic=False)
 
+# Resolution, samples and width of the published two-layer experiment, in the hours of
+# a CPU: snapshots closer in time, fewer steps, every arm at a rate of its own.
+TIERS["published"] = replace(
+    TIERS["full"],
+    flows={name: f"published_{name}" for name in _TWO_LAYERS},
+    num_layers=8,
+    num_target=(200, 40, 1),
+    num_pairs=0,
+    base_training=Training(5000, 8, 1e-3),
+    retraining=Training(400, 4, None),
+    precision="mixed_bfloat16",
+    num_seeds=1,
+)
+
 
 def ensemble_of(name: str) -> EnsembleConfig:
     """Returns the ensemble of a flow of a tier."""
     if name in _TINY:
         return _TINY[name]
+    if name.startswith("published_"):
+        return _published(name)
     return _deep(name) if name.startswith("deep_") else named_flow(name)
+
+
+def _published(name: str) -> EnsembleConfig:
+    """2,000 train snapshots of the base and 200 of a target, in a fifth of the time."""
+    days = 86_400.0
+    size, number, interval = (20, 100, 5) if name.endswith("eddy") else (4, 50, 10)
+    return replace(
+        named_flow(name.removeprefix("published_")),
+        num_trajectories=(size, 1, 2),
+        num_snapshots=number,
+        interval=interval * days,
+    )
 
 
 def _deep(name: str) -> EnsembleConfig:
