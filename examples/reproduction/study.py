@@ -58,6 +58,12 @@ class Study:
 
     def __post_init__(self) -> None:
         self.base_system, self.target_system = CASES[self.case]
+        has = {name for name, pair in CASES.items() if {*pair} <= {*self.tier.flows}}
+        if self.case not in has:
+            raise ValueError(
+                f"The tier {self.tier_name!r} has the cases {sorted(has)}. Received "
+                f"{self.case!r}: choose another tier for it."
+            )
         self.num_target = self.num_target or self.tier.num_target
         if self.num_pairs is None:
             self.num_pairs = self.tier.num_pairs

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
+from turbulence_data import named_flow
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 CASE, SETTING = "k25_to_k4", "own-n4-seed0"
@@ -228,6 +229,33 @@ def test_every_case_has_its_flows_and_fits_its_samples(reproduce, tier):
             ensemble = tiers.ensemble_of(chosen.flows[system])
             samples = ensemble.num_trajectories[0] * ensemble.num_snapshots
             assert samples >= max(chosen.num_base, *chosen.num_target)
+
+
+def test_the_published_tier_has_the_sizes_of_the_published_experiment(
+    reproduce, tmp_path
+):
+    tiers = import_module("reproduction.tiers")
+    published, days = tiers.TIERS["published"], 86_400.0
+    for system, ensemble in (
+        (name, tiers.ensemble_of(flow)) for name, flow in published.flows.items()
+    ):
+        assert ensemble.flow == named_flow(system).flow
+        assert ensemble.flow.num_points == (256, 256)
+        assert ensemble.les_shape == (64, 64)
+        assert ensemble.interval >= 5 * days
+        samples = ensemble.num_trajectories[0] * ensemble.num_snapshots
+        assert samples == (2000 if system == "qg_eddy" else 200)
+    assert published.num_target == (200, 40, 1)  # 10 % and 2 % of 2,000, and one
+    study = import_module("reproduction.study").Study
+    network = study("qg_eddy_to_jet", "published", tmp_path, tmp_path).new_network()
+    kernels = [w.shape for w in network.trainable_weights if len(w.shape) == 4]
+    assert kernels == [(5, 5, 4, 64), *[(5, 5, 64, 64)] * 6, (5, 5, 64, 2)]
+
+
+def test_a_case_of_plane_flow_is_refused_by_the_published_tier(reproduce, tmp_path):
+    study = import_module("reproduction.study").Study
+    with pytest.raises(ValueError, match="has the cases.*qg_eddy_to_rd20.*another"):
+        study("k25_to_k4", "published", tmp_path, tmp_path)
 
 
 def test_kendall_tau_is_one_for_equal_order_and_discounts_ties(reproduce):
