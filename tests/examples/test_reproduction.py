@@ -254,7 +254,7 @@ def test_the_published_tier_has_the_sizes_of_the_published_experiment(
 
 def test_a_case_of_plane_flow_is_refused_by_the_published_tier(reproduce, tmp_path):
     study = import_module("reproduction.study").Study
-    with pytest.raises(ValueError, match="has the cases.*qg_eddy_to_rd20.*another"):
+    with pytest.raises(ValueError, match=r"has the cases.*qg_eddy_to_rd20.*another"):
         study("k25_to_k4", "published", tmp_path, tmp_path)
 
 
