@@ -1,0 +1,128 @@
+"""Is the curve against samples right at four times the samples?
+
+In the settings of the calibration (`forecast_calibration.py`) with 16 and 4 samples:
+the curve of retraining all layers, made with these samples; then all layers retrained
+with four times as many, by the recipe that is forecast with them, and tested on unseen
+simulations. Nothing of the curve was chosen with these in view but with k25_to_k4, seed
+3, in another version of the data.
+
+    python benchmarks/sample_curves.py --runs runs/reproduction --data-dir data
+    python benchmarks/sample_curves.py          # the table of the kept results
+
+The base networks have to be there (`examples/reproduce.py --tier calibration`); what is
+finished is not made again.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import keras_spectral_tl as kst
+from keras_spectral_tl.metrics import pattern_correlation
+from keras_spectral_tl.scoring import Arm
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from reproduction import stages
+from reproduction.study import Study
+from reproduction.tiers import CASES, Setting
+
+KEPT = Path(__file__).parent / "scores" / "sample_curves.json"
+NUMBERS, TIMES = (16, 4), 4
+ALL = Arm("all layers")
+
+
+def forecast_of(study: Study, setting: Setting) -> kst.Forecast:
+    """Forecast retraining all layers, and nothing else."""
+    (x, y), _ = study.base_data()
+    some = np.linspace(0, len(x) - 1, study.tier.num_scored).astype(int)
+    model, (target, _) = study.base_network(setting.seed), study.target_data(setting)
+    options = stages.foretold_options(study, setting)
+    base = x[some], y[some]
+    return kst.forecast(model, base, target, arms=[ALL], progress=False, **options)
+
+
+def retrained(study: Study, setting: Setting, found: kst.Forecast) -> float:
+    """Correlation of all layers, retrained by their recipe, on unseen simulations."""
+    model, (target, test) = study.base_network(setting.seed), study.target_data(setting)
+    after = kst.retrain(model, target, **(found.recipe_for(ALL.label) or {})).model
+    return float(pattern_correlation(test[1], stages.outputs_of(after, test[0])))
+
+
+def measured(study: Study, setting: Setting) -> dict[str, Any]:
+    """The curve, and what more samples gave."""
+    more = Setting(setting.normalization, TIMES * setting.num_target, setting.seed)
+    curve = forecast_of(study, setting).sample_curve()
+    expected, low, high = curve.at(more.num_target)
+    return {
+        "case": study.case,
+        "seed": setting.seed,
+        "samples": setting.num_target,
+        "fitted": curve.num_samples.tolist(),
+        "correlations": curve.correlations.tolist(),
+        "here": retrained(study, setting, forecast_of(study, setting)),
+        "expected": expected,
+        "low": low,
+        "high": high,
+        "measured": retrained(study, more, forecast_of(study, more)),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A row a setting: what was expected of more samples, and what they gave."""
+    lines = [
+        "| transfer, seed | samples | all layers give | with four times as many: "
+        "expected | measured | error over that expected |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: (-row["samples"], row["case"])):
+        expected = f"{row['expected']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        lines.append(
+            f"| {row['case']}, {row['seed']} | {row['samples']} | {row['here']:.3f} | "
+            f"{expected} | {row['measured']:.3f} | {ratio(row):.2f} |".replace(
+                "0.", "."
+            )
+        )
+    return "\n".join(lines)
+
+
+def ratio(row: dict[str, Any]) -> float:
+    """Error measured over error expected."""
+    return float((1.0 - row["measured"]) / (1.0 - row["expected"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, help="folder of the tiers, to run in")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--cases", nargs="+", choices=sorted(CASES))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--kept", type=Path, default=KEPT)
+    options = parser.parse_args()
+    plane = [case for case in CASES if not case.startswith("qg_")]
+    if options.runs:
+        rows = []
+        for case in options.cases or plane:
+            study = Study(
+                case,
+                "calibration",
+                options.data_dir,
+                options.runs / "calibration",
+                options.seeds,
+                num_target=NUMBERS,
+                normalizations=("own",),
+            )
+            for setting in study.settings():
+                rows.append(study.once("curves", setting.label, measured, setting))
+                print(table(rows[-1:]).splitlines()[-1], flush=True)
+        options.kept.write_text(json.dumps(rows, indent=0) + "\n")
+    print(table(json.loads(options.kept.read_text())))
+
+
+if __name__ == "__main__":
+    main()
