@@ -164,7 +164,14 @@ def forecast(
             row.label: task.recipe(row, candidate)
             for row, candidate in zip(verdict.rows, candidates, strict=True)
         },
-        _curve=functools.partial(_curve, verdict, task),
+        _curve=functools.partial(
+            _curve,
+            task,
+            {
+                row.label: (candidate, row)
+                for row, candidate in zip(verdict.rows, candidates, strict=True)
+            },
+        ),
     )
 
 
@@ -347,11 +354,13 @@ def _named(normalization: Any) -> dict[str, Any]:
     return {str(name): value for name, value in normalization.items()}
 
 
-def _curve(verdict: Verdict, task: _Task) -> SampleCurve:
-    """Return the curve of the chosen arm from trials with fewer samples."""
-    chosen, splits = verdict.chosen, task.splits
+def _curve(
+    task: _Task, tried: Mapping[str, tuple[Candidate, ArmForecast]], label: str
+) -> SampleCurve:
+    """Return the curve of an arm from trials with fewer samples."""
+    (candidate, row), splits = tried[label], task.splits
     fewest = min(len(split.fit) for split in splits)
-    if not chosen.arm.trains:
+    if not candidate.arm.trains:
         raise ValueError("Nothing is retrained, so samples make no difference.")
     if fewest < 3:
         raise ValueError(
@@ -362,17 +371,22 @@ def _curve(verdict: Verdict, task: _Task) -> SampleCurve:
     found = []
     for count in counts:
         fewer = [dataclasses.replace(s, fit=s.fit[:count]) for s in splits]
-        bench = task.bench(chosen.normalization, fewer)
-        for _, _, run in bench.of([chosen.arm]):
-            found.append(run(chosen.long_rate(task.effort), bench.long))
+        bench = task.bench(candidate.normalization, fewer)
+        if not candidate.takes_steps:
+            found.append(bench.with_gain()[0])
+            continue
+        for _, _, run in bench.of([candidate.arm]):
+            found.append(run(candidate.long_rate(task.effort), bench.long))
     errors = np.array([1.0 - trial.correlation for trial in found])
-    terms = np.stack([np.ones(len(counts)), np.array(counts, float) ** -0.5], axis=1)
+    # What is forecast with the samples fitted stands for all samples at hand.
+    samples = np.array(counts) * (len(task.target) / fewest)
+    terms = np.stack([np.ones(len(counts)), samples**-0.5], axis=1)
     (level, slope), _ = optimize.nnls(terms, errors)
     # The whole retraining gets as much further as the longest trial says.
-    scale = (1.0 - verdict.row.correlation) / max(errors[-1], 1e-9)
+    scale = (1.0 - row.correlation) / max(errors[-1], 1e-9)
     half = half_interval(found[-1].correlations, variance_inflation(list(splits)))
     return SampleCurve(
-        num_samples=np.array(counts),
+        num_samples=samples,
         correlations=1.0 - scale * errors,
         asymptote=float(scale * level),
         slope=float(scale * slope),

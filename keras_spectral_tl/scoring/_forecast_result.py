@@ -76,10 +76,12 @@ class SampleCurve(Result):
 
         1 - correlation = a + b n^(-1/2),    a, b >= 0
 
-    fitted to trials with fewer and fewer of the samples.
+    fitted to trials with fewer and fewer of the samples. In each some are held out; the
+    trial that fits all others stands for all samples at hand.
 
     Attributes:
-        num_samples: Samples fitted in each trial, rising.
+        num_samples: Samples that each trial stands for, rising; the last is the number
+            at hand.
         correlations: Mean correlation on samples held out.
         asymptote: a.
         slope: b.
@@ -169,7 +171,7 @@ class Forecast:
     spectra: Mapping[str, Any]
     provenance: Mapping[str, Any]
     _recipes: Mapping[str, dict[str, Any] | None]
-    _curve: Callable[[], SampleCurve]
+    _curve: Callable[[str], SampleCurve]
 
     def __getitem__(self, label: str) -> ArmForecast:
         """Return the row of an arm.
@@ -209,23 +211,33 @@ class Forecast:
         recipe = self._recipes[self[label].label]
         return None if recipe is None else dict(recipe)
 
-    def sample_curve(self) -> SampleCurve:
-        """Return the error of the best arm against the number of target samples.
+    def sample_curve(self, label: str | None = None) -> SampleCurve:
+        """Return the error of an arm against the number of target samples.
 
         Trials with a quarter, a half and all of the samples fitted are made when this
-        is called, so it takes about as long as three trials of the best arm.
+        is called, so it takes about as long as three trials of the arm.
+
+        Args:
+            label: Of the arm; None for the best.
 
         Raises:
-            ValueError: For fewer than four target samples.
+            KeyError: For an unknown label.
+            ValueError: For an arm that trains nothing, or fewer than four target
+                samples.
         """
-        return self._curve()
+        row = self.best_row if label is None else self[label]
+        return self._curve(row.label)
 
-    def samples_for(self, correlation: float) -> int | None:
-        """Return how many target samples the best arm needs for a correlation.
+    def samples_for(self, correlation: float, label: str | None = None) -> int | None:
+        """Return how many target samples an arm needs for a correlation.
 
         None where no number would do; see `SampleCurve`.
+
+        Args:
+            correlation: Between 0 and 1.
+            label: Of the arm; None for the best.
         """
-        return self.sample_curve().samples_for(correlation)
+        return self.sample_curve(label).samples_for(correlation)
 
     def to_frame(self) -> Any:
         """Return a pandas.DataFrame: a row an arm, by label, the best first.

@@ -272,12 +272,25 @@ def test_the_best_layers_are_joined_to_a_pair_and_a_block():
 def test_the_curve_of_a_forecast_ends_at_its_prediction(found):
     assert found.recipe is not None
     one = found.sample_curve()
-    assert one.num_samples[-1] == 4  # six samples, of which two are tested at a time
-    assert list(one.num_samples) == [1, 2, 4]
+    # Two of six samples are tested at a time: 1, 2 and 4 fitted stand for all six.
+    assert list(one.num_samples) == [1.5, 3.0, 6.0]
     assert one.correlations[-1] == pytest.approx(found.best_row.correlation)
     low, high = one.asymptote, one.asymptote + one.slope
     assert 0.0 <= low <= high
     assert found.samples_for(0.05) == 1
+
+
+def test_every_arm_that_trains_has_a_curve(found):
+    for row in found.rows:
+        if not row.arm.trains:
+            with pytest.raises(ValueError, match="Nothing is retrained"):
+                found.sample_curve(row.label)
+            continue
+        one = found.sample_curve(row.label)
+        assert one.correlations[-1] == pytest.approx(row.correlation, abs=1e-6)
+        assert found.samples_for(0.05, row.label) == one.samples_for(0.05)
+    with pytest.raises(KeyError, match="no arm 'conv_99'"):
+        found.sample_curve("conv_99")
 
 
 # Planted problems, where the answer is known.

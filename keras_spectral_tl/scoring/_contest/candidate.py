@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_spectral_tl.freezing import OutputGain
 from keras_spectral_tl.scoring._effort import Effort
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.scoring._trials import Trial, Trials
@@ -44,6 +45,11 @@ class Candidate:
     short: dict[int, Trial] = dataclasses.field(default_factory=dict)
     stopped: set[int] = dataclasses.field(default_factory=set)
     long: Trial | None = None
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the arm is trained step by step; gains follow in closed form."""
+        return self.arm.trains and not isinstance(self.arm.layers, OutputGain)
 
     @property
     def power(self) -> int:

@@ -135,10 +135,10 @@ class Contest:
     def _each(self, candidates: Sequence[Candidate], plan: Any) -> None:
         for bench in dict.fromkeys(c.trials for c in candidates):
             own = {c.arm.label: c for c in candidates if c.trials is bench}
-            fixed = [c for c in own.values() if not _trained(c.arm)]
+            fixed = [c for c in own.values() if not c.takes_steps]
             for candidate in fixed:
                 self._fixed(candidate)
-            arms = [c.arm for c in own.values() if _trained(c.arm)]
+            arms = [c.arm for c in own.values() if c.takes_steps]
             for arm, part, run in bench.of(arms):
                 plan(own[arm.label], part, run)
 
@@ -211,10 +211,6 @@ class Contest:
 
 def _single(candidate: Candidate) -> bool:
     return isinstance(candidate.arm.layers, str)
-
-
-def _trained(arm: Arm) -> bool:
-    return arm.trains and not isinstance(arm.layers, freezing.OutputGain)
 
 
 def _is_brief(arm: Arm) -> bool:
