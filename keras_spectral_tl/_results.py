@@ -98,17 +98,29 @@ def _shown(value: Any) -> str:
     return repr(value)
 
 
-class Result:
+class AsJson:
+    """Base of results that can be written as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as lists, for JSON."""
+        raise NotImplementedError
+
+    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Write `to_dict` to a JSON file and return its path.
+
+        A value that is not a number becomes null. The file appears complete or not at
+        all.
+        """
+        return write_json(path, self.to_dict())
+
+
+class Result(AsJson):
     """Base of results that are dataclasses of numbers and arrays."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as lists, for JSON."""
         names = (field.name for field in fields(self))  # type: ignore[arg-type]
         return {name: as_lists(getattr(self, name)) for name in names}
-
-    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Write `to_dict` as JSON and return the path."""
-        return write_json(path, self.to_dict())
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame: a column for each number, or a row a place.
@@ -129,7 +141,7 @@ class Result:
         return pandas.DataFrame(columns)
 
 
-class ByLayer(Mapping[str, Item], Generic[Item]):
+class ByLayer(AsJson, Mapping[str, Item], Generic[Item]):
     """Results of the layers of a model by name, in the order of execution.
 
     A read-only mapping. `print` and `to_frame` show the numbers that sum up a layer:
@@ -159,10 +171,6 @@ class ByLayer(Mapping[str, Item], Generic[Item]):
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as lists, for JSON."""
         return {name: as_lists(item) for name, item in self.layers.items()}
-
-    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Write `to_dict` as JSON and return the path."""
-        return write_json(path, self.to_dict())
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of `rows`, indexed by layer."""

@@ -2,18 +2,15 @@
 
 import dataclasses
 import math
-import os
 import textwrap
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import real_number, require
-from keras_spectral_tl._files import write_json
-from keras_spectral_tl._results import Result, as_lists
+from keras_spectral_tl._results import AsJson, Result, as_lists
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.transfer._arms import Arm, layers_to_json
 
@@ -147,7 +144,7 @@ class SampleCurve(Result):
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class Forecast:
+class Forecast(AsJson):
     """Predictions for every arm, made before any retraining; printing shows a table.
 
     Attributes:
@@ -277,10 +274,6 @@ class Forecast:
             "batch_size": int(row.batch_size),
             "pull": float(row.arm.pull),
         }
-
-    def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write `to_dict` to a JSON file and return its path."""
-        return write_json(path, self.to_dict())
 
     def plot(self, measured: Mapping[str, float] | None = None, ax: Any = None) -> Any:
         """Draw the predicted correlation of each arm with its interval.

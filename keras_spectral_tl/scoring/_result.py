@@ -1,10 +1,8 @@
 """Results of scorers and of `score_layers`, and the protocol of a scorer."""
 
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import keras
@@ -12,9 +10,8 @@ import numpy as np
 
 from keras_spectral_tl import freezing, plotting
 from keras_spectral_tl._checks import require
-from keras_spectral_tl._files import write_json
 from keras_spectral_tl._graph.layers import trainable_layer_names
-from keras_spectral_tl._results import as_lists
+from keras_spectral_tl._results import AsJson, as_lists
 from keras_spectral_tl.scoring._explanation import explain_spectra
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -152,7 +149,7 @@ def layers_to_score(
 
 
 @dataclass(frozen=True, repr=False)
-class LayerScores:
+class LayerScores(AsJson):
     """Scores of every layer, made before any retraining; printing them shows a table.
 
     Attributes:
@@ -277,14 +274,6 @@ class LayerScores:
             "shifts": as_lists(self.shifts),
             "provenance": dict(self.provenance),
         }
-
-    def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write `to_dict` to a JSON file and return its path.
-
-        A value that is not a number becomes null. The file appears complete or not at
-        all.
-        """
-        return write_json(path, self.to_dict())
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the deciding score of each layer with its interval; return the axes.

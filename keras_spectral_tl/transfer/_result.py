@@ -20,6 +20,7 @@ from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
 from keras_spectral_tl._graph.layers import layers_with_weights, own_weights
 from keras_spectral_tl._keras_internals import own_trainable_variables, predicted
+from keras_spectral_tl._results import AsJson
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
@@ -33,7 +34,7 @@ _PACKAGES = ("keras-spectral-tl", "keras", "numpy", "tensorflow", "jax", "torch"
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class RetrainResult:
+class RetrainResult(AsJson):
     """A retrained model and the proof of what moved.
 
     Attributes:
@@ -158,10 +159,6 @@ class RetrainResult:
             "provenance": dict(self.provenance),
         }
 
-    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Write `to_dict` to `path` as JSON and return it."""
-        return write_json(path, self.to_dict())
-
     def to_frame(self) -> Any:
         """Return the history as a pandas.DataFrame, one row an epoch.
 
@@ -218,7 +215,7 @@ def _short(label: str, length: int) -> str:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class SweepResult:
+class SweepResult(AsJson):
     """One row for each layer, combination of layers or arm that was retrained alone.
 
     Attributes:
@@ -297,10 +294,6 @@ class SweepResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the best layer and the rows, without weights, as plain values."""
         return {"best": self.best, "rows": [dict(row) for row in self.rows]}
-
-    def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Write `to_dict` to `path` as JSON, not-a-number as null, and return it."""
-        return write_json(path, self.to_dict())
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the correlation of each row as a bar and return the matplotlib axes.
