@@ -143,6 +143,8 @@ def forecast(
     labels = None if task.target.groups is None else task.target.groups[tested]
     verdict = Verdict.of(candidates, task.effort, inflation, keep, labels)
     chosen, row = verdict.chosen, verdict.row
+    pairs = zip(verdict.rows, candidates, strict=True)
+    predicted = {row.label: (row, candidate) for row, candidate in pairs}
     spectra = task.spectra(chosen)
     benches = {candidate.trials for candidate in candidates}
     return Forecast(
@@ -160,18 +162,8 @@ def forecast(
             "passes": sum(bench.passes for bench in benches),
             **task.provenance(),
         },
-        _recipes={
-            row.label: task.recipe(row, candidate)
-            for row, candidate in zip(verdict.rows, candidates, strict=True)
-        },
-        _curve=functools.partial(
-            _curve,
-            task,
-            {
-                row.label: (candidate, row)
-                for row, candidate in zip(verdict.rows, candidates, strict=True)
-            },
-        ),
+        _recipes={label: task.recipe(*one) for label, one in predicted.items()},
+        _curve=functools.partial(_curve, task, predicted),
     )
 
 
@@ -355,10 +347,10 @@ def _named(normalization: Any) -> dict[str, Any]:
 
 
 def _curve(
-    task: _Task, tried: Mapping[str, tuple[Candidate, ArmForecast]], label: str
+    task: _Task, predicted: Mapping[str, tuple[ArmForecast, Candidate]], label: str
 ) -> SampleCurve:
     """Return the curve of an arm from trials with fewer samples."""
-    (candidate, row), splits = tried[label], task.splits
+    (row, candidate), splits = predicted[label], task.splits
     fewest = min(len(split.fit) for split in splits)
     if not candidate.arm.trains:
         raise ValueError("Nothing is retrained, so samples make no difference.")
