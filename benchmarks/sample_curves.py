@@ -35,6 +35,7 @@ from reproduction.tiers import CASES, Setting
 KEPT = Path(__file__).parent / "scores" / "sample_curves.json"
 NUMBERS, TIMES = (16, 4), 4
 ALL = Arm("all layers")
+SEEN = {("k25_to_k4", 0), ("k4_to_k25", 0), ("reynolds_1e3_to_1e5", 0)}
 
 
 def forecast_of(study: Study, setting: Setting) -> kst.Forecast:
@@ -81,14 +82,21 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (-row["samples"], row["case"])):
+        name = f"{row['case']}, {row['seed']}" + ", seen" * was_seen(row)
         expected = f"{row['expected']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-        lines.append(
-            f"| {row['case']}, {row['seed']} | {row['samples']} | {row['here']:.3f} | "
-            f"{expected} | {row['measured']:.3f} | {ratio(row):.2f} |".replace(
-                "0.", "."
-            )
-        )
+        gave = f"{row['here']:.3f} | {expected} | {row['measured']:.3f}"
+        line = f"| {name} | {row['samples']} | {gave} | {ratio(row):.2f} |"
+        lines.append(line.replace("0.", "."))
+    errors = [abs(ratio(row) - 1.0) for row in rows if not was_seen(row)]
+    if errors:
+        name = f"mean deviation from 1, {len(errors)} settings not seen"
+        lines.append(f"| {name} | | | | | {np.mean(errors):.2f} |".replace("0.", "."))
     return "\n".join(lines)
+
+
+def was_seen(row: dict[str, Any]) -> bool:
+    """Whether what the curve counts was chosen with this setting in view."""
+    return (row["case"], row["seed"]) in SEEN
 
 
 def ratio(row: dict[str, Any]) -> float:
@@ -108,20 +116,21 @@ def main() -> None:
     options = parser.parse_args()
     plane = [case for case in CASES if not case.startswith("qg_")]
     if options.runs:
-        rows = []
+        folder = options.runs / "calibration"
         for case in options.cases or plane:
             study = Study(
                 case,
                 "calibration",
                 options.data_dir,
-                options.runs / "calibration",
+                folder,
                 options.seeds,
                 num_target=NUMBERS,
                 normalizations=("own",),
             )
             for setting in study.settings():
-                rows.append(study.once("curves", setting.label, measured, setting))
-                print(table(rows[-1:]).splitlines()[-1], flush=True)
+                row = study.once("curves", setting.label, measured, setting)
+                print(table([row]).splitlines()[-1], flush=True)
+        rows = [json.loads(p.read_text()) for p in sorted(folder.glob("*/curves/*"))]
         options.kept.write_text(json.dumps(rows, indent=0) + "\n")
     print(table(json.loads(options.kept.read_text())))
 
