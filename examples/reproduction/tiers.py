@@ -11,7 +11,7 @@ CASES = {
     "reynolds_1e5_to_1e3": ("high_reynolds", "low_reynolds"),
     "k25_to_k4": ("small_scales", "forced"),
     "k4_to_k25": ("forced", "small_scales"),
-    "qg_eddy_to_jet": ("qg_eddy", "qg_jet"),
+    "qg_eddy_to_4jet": ("qg_eddy", "qg_jet"),
     "qg_eddy_to_3jet": ("qg_eddy", "qg_3jet"),
     "qg_eddy_to_rd20": ("qg_eddy", "qg_rd20"),
 }

@@ -247,7 +247,7 @@ def test_the_published_tier_has_the_sizes_of_the_published_experiment(
         assert samples == (2000 if system == "qg_eddy" else 200)
     assert published.num_target == (200, 40, 1)  # 10 % and 2 % of 2,000, and one
     study = import_module("reproduction.study").Study
-    network = study("qg_eddy_to_jet", "published", tmp_path, tmp_path).new_network()
+    network = study("qg_eddy_to_4jet", "published", tmp_path, tmp_path).new_network()
     kernels = [w.shape for w in network.trainable_weights if len(w.shape) == 4]
     assert kernels == [(5, 5, 4, 64), *[(5, 5, 64, 64)] * 6, (5, 5, 64, 2)]
 
@@ -256,6 +256,13 @@ def test_a_case_of_plane_flow_is_refused_by_the_published_tier(reproduce, tmp_pa
     study = import_module("reproduction.study").Study
     with pytest.raises(ValueError, match=r"has the cases.*qg_eddy_to_rd20.*another"):
         study("k25_to_k4", "published", tmp_path, tmp_path)
+
+
+def test_two_layers_are_refused_on_the_jax_engine_before_any_work(reproduce, tmp_path):
+    options = ["--case", "qg_eddy_to_4jet", "--engine", "jax", "--out", str(tmp_path)]
+    with pytest.raises(ValueError, match=r"one plane.*qg_eddy_to_4jet.*leave out"):
+        reproduce.main(options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_kendall_tau_is_one_for_equal_order_and_discounts_ties(reproduce):
