@@ -211,6 +211,42 @@ class TwoLayerConfig(_Flow):
         self._store(int, "hyperviscosity_order")
         self._store(float, "deformation_radius", "beta", "bottom_drag", "layer_ratio")
         self._store(float, "hyperviscosity", "exponential_filter")
+        self._check_coefficients()
+
+    def _check_coefficients(self) -> None:
+        """Refuse values, each in range, of which the equations give no numbers."""
+        try:
+            first, second = self.stretching
+            upper, lower = self.depth_fractions
+            sides, points = self.lengths, self.shape
+            squares = [(TWO_PI / max(sides)) ** 2, (math.pi * max(points)) ** 2]
+            squares[1] /= min(sides) ** 2
+            positive = {"F_1": first, "F_2": second, "H_1 / H": upper, "H_2 / H": lower}
+            # Inversion divides by this for every wavenumber k.
+            positive |= {
+                f"k^2 (k^2 + F_1 + F_2) for k^2 = {square:.3g}": square
+                * (square + first + second)
+                for square in squares
+            }
+        except (OverflowError, ZeroDivisionError):
+            positive = {"F_1 = rd^-2 / (1 + delta) or k^2": math.inf}
+        for name, value in positive.items():
+            if not (value > 0.0 and math.isfinite(value)):
+                raise ValueError(
+                    f"{name} must be positive and finite; it is {value:.3g} for "
+                    f"deformation_radius={self.deformation_radius!r}, layer_ratio="
+                    f"{self.layer_ratio!r} and length={self.length!r}. Give lengths "
+                    "in m, such as 15e3 and 1e6, and layer_ratio as H_1 / H_2, such "
+                    "as 0.25."
+                )
+        waves = [gradient / squares[0] for gradient in self.mean_gradients]
+        if not all(map(math.isfinite, waves)):
+            raise ValueError(
+                f"mean gradients (Q_1, Q_2) must give finite speeds of waves, "
+                f"Q / k^2; received beta={self.beta!r}, mean_velocities="
+                f"{self.mean_velocities!r}, deformation_radius="
+                f"{self.deformation_radius!r}. Give SI units, such as beta=1.5e-11."
+            )
 
     def _store_pairs(self) -> None:
         """Check and store what belongs to layers and directions, as pairs of floats."""

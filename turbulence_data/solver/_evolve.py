@@ -46,12 +46,13 @@ def evolve(
         d(vorticity)/dt + J = nu lap(vorticity) - beta v - drag vorticity
                               + forcing + closure
 
-    Of a `TwoLayerConfig` it is the potential vorticity of both layers, in SI units.
+    Of a `TwoLayerConfig` the first argument is the potential vorticity of both layers,
+    shape `(2, nx, ny)`, in SI units: pass it by position, `evolve(q, flow, ...)`.
 
     Args:
         vorticity: physical field of shape `flow.shape`, axis 0 is x; mean zero. Several
             along leading axes are advanced side by side, with the same steps. Of two
-            layers potential vorticity `(2, nx, ny)`, axis 1 is x.
+            layers potential vorticity, shape `(2, nx, ny)`, axis 1 is x.
         flow: resolution and physical parameters.
         duration: time to advance, at least 0.
         time_step: largest step; steps are equal and end exactly at `duration`. None
