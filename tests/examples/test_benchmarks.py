@@ -1,5 +1,6 @@
 """The benchmark of the solver measures what it says, and refuses to compare unlikes."""
 
+import itertools
 import json
 import sys
 from importlib import import_module
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from turbulence_data import TwoLayerConfig, evolve
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
@@ -123,3 +126,28 @@ def test_two_layers_are_timed_against_their_transforms(monkeypatch, tmp_path, ca
         assert row["floor_seconds"] > 0.0
         assert row["step_over_floor"] > row["own_over_floor"] > 0.0
     assert "own_over_floor" in capsys.readouterr().out
+
+
+def test_steps_for_the_comparison_with_pyqg_converge_to_those_of_evolve(monkeypatch):
+    """Of second order, as the first step of three is Euler's; the filter is off."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    bench_layers = import_module("bench_layers")
+    monkeypatch.setattr(bench_layers, "FILTER", 0.0)
+    start, day = bench_layers.smooth_field(32), 86_400.0
+    flow = TwoLayerConfig(32, **bench_layers.EDDY, aliased_products=True)
+    exact = evolve(start, flow, day, time_step=600.0)
+    errors = []
+    for steps in (48, 96):
+        fields = bench_layers.adams_bashforth(start, day / steps)
+        last = next(itertools.islice(fields, steps - 1, None))
+        errors.append(np.abs(last - exact).max() / np.abs(exact).max())
+    assert errors[1] < 1e-3
+    assert 3.5 < errors[0] / errors[1] < 9.0
+
+
+def test_a_comparison_without_pyqg_says_how_to_install_it(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    bench_layers = import_module("bench_layers")
+    monkeypatch.setattr(bench_layers, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"pyqg.*docs/benchmarks\.md"):
+        bench_layers.main(["--agree"])
