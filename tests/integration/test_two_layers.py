@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
+from keras_spectral_tl import freezing
+from keras_spectral_tl.scoring import Arm
 from turbulence_data import (
     RandomPotentialVorticity,
     TwoLayerConfig,
@@ -103,3 +105,30 @@ def test_scores_and_retraining_take_four_inputs_and_two_outputs():
         *(False, False),
         *(True, True),
     ]
+
+
+def mean_correlation(model, x, y):
+    """Correlation of both outputs together, mean over the samples."""
+    pairs = zip(model.predict(x, verbose=0), y, strict=True)
+    return np.mean([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs])
+
+
+@pytest.mark.slow
+def test_a_forecast_takes_four_inputs_and_two_outputs():
+    model, base, target = network(), samples(0), samples(1)
+    arms = ["conv_2", Arm("output gain", freezing.OutputGain())]
+    recipe = {"learning_rate": 1e-3, "steps": 4, "batch_size": 2, "progress": False}
+    found = kst.forecast(model, base, target, arms, **recipe)
+    assert {row.label for row in found.rows} == {"unchanged", "conv_2", "output gain"}
+    assert found["conv_2"].parameters == 3 * 3 * 4 * 2 + 2
+    # What is left alone is known, and one gain does not change a correlation.
+    for label in ("unchanged", "output gain"):
+        row = found[label]
+        expected = mean_correlation(model, *target)
+        assert row.correlation == pytest.approx(expected, abs=1e-5)
+        expected = mean_correlation(model, *base)
+        assert row.base_correlation == pytest.approx(expected, abs=1e-5)
+    result = kst.retrain(model, target, **found.recipe_for("conv_2"))
+    assert result.model.predict(target[0], verbose=0).shape == (2, 16, 16, 2)
+    same = zip(model.get_weights(), result.model.get_weights(), strict=True)
+    assert [np.array_equal(a, b) for a, b in same] == [True, True, False, False]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from turbulence_data import FlowConfig, TwoLayerConfig, evolve
-from turbulence_data.closures import ByLayer, NoClosure, Smagorinsky
 from turbulence_data.solver import (
     FftwEngine,
     Numerics,
     Simulation,
     UnstableTimeStepError,
+    etdrk4,
 )
 from turbulence_data.solver._simulation import equation_of
 from turbulence_data.solver._two_layer import linear_matrix
@@ -128,6 +128,60 @@ def test_streamfunctions_solve_their_definition():
     np.testing.assert_allclose(
         found, expected, rtol=0, atol=ROUND_OFF * np.abs(expected).max()
     )
+
+
+def by_depth(field, flow):
+    """Root mean square of both layers, weighted by their depths."""
+    return math.sqrt(np.mean(field**2, axis=(1, 2)) @ flow.depth_fractions)
+
+
+def manufactured(flow):
+    """A state of five waves, its tendency, and the largest gradient of the state."""
+    x, y = (2.0 * np.pi / 32 * axis for axis in np.ogrid[:32, :32])
+    upper = np.cos(2 * x) * np.cos(3 * y) + 0.5 * np.sin(3 * x - y + 0.4)
+    q = 1e-5 * np.stack([upper, 0.3 * np.cos(2 * x + y) + 0.2 * np.sin(3 * y + 0 * x)])
+    q_hat = np.fft.rfft2(q, norm="forward")
+    rate = np.fft.irfft2(tendency(q_hat, flow, (64, 64)), norm="forward")
+    gradient = [
+        np.fft.irfft2(1j * k * q_hat, norm="forward") for k in wavenumbers(flow)
+    ]
+    return q, rate, math.sqrt(np.sum(np.square(gradient), axis=0).max())
+
+
+def test_a_forcing_against_its_tendency_holds_a_nonlinear_state():
+    """To round-off, which grows no faster than the equation lets differences grow.
+
+    Let d be the difference from the state. Advection of d by any flow keeps `|d|`, root
+    mean square by depth; what its velocity does to the gradients of q and to the mean
+    ones adds at most `max|grad| |d| / k_1`, k_1 the smallest wavenumber, since
+    inversion divides by k^2 at least; drag adds at most `drag |d|`. ETDRK4 has steady
+    states of the equation as its own, so each step adds round-off alone.
+    """
+    flow = TwoLayerConfig(32, 15e3, 1.5e-11, DRAG)
+    q, rate, gradient = manufactured(flow)
+    steps, time_step = 200, 900.0
+    duration, numerics = steps * time_step, Numerics(scheme=etdrk4)
+    arguments = (q, flow, duration, time_step)
+    found = evolve(*arguments, lambda q, psi: -rate, numerics=numerics)
+    free = evolve(*arguments, lambda q, psi: 0.0 * q, numerics=numerics)
+    assert by_depth(free - q, flow) > 0.3 * by_depth(q, flow)
+    growth = (gradient + max(map(abs, flow.mean_gradients))) / (2e-6 * np.pi) + DRAG
+    source = steps * np.finfo(float).eps * by_depth(q, flow)
+    source += ROUND_OFF * duration * by_depth(rate, flow)
+    bound = source * math.exp(growth * duration)
+    assert bound < 1e-6 * by_depth(q, flow)
+    assert by_depth(found - q, flow) < bound
+
+
+def test_integrating_factors_hold_it_to_fourth_order():
+    """They solve the linear terms apart, so that their balance is one of the step."""
+    flow = TwoLayerConfig(32, 15e3, 1.5e-11, DRAG)
+    q, rate, _ = manufactured(flow)
+    drifts = [
+        by_depth(evolve(q, flow, 96_000.0, step, lambda q, psi: -rate) - q, flow)
+        for step in (9600.0, 4800.0)
+    ]
+    assert math.log2(drifts[0] / drifts[1]) == pytest.approx(4.0, abs=0.4)
 
 
 def growth_rates(flow):
@@ -323,33 +377,6 @@ def test_steps_chosen_are_accurate():
     assert np.abs(chosen - exact).max() < 1e-4 * np.abs(exact).max()
 
 
-def test_a_classic_closure_acts_layer_by_layer_and_drains_energy():
-    plane = Smagorinsky(coefficient=0.15, lengths=EDDY.lengths)
-    closure = ByLayer(plane, lengths=EDDY.lengths)
-    simulation = Simulation(EDDY, closure)
-    state = simulation.start(noise())
-    modes = simulation.modes
-    psi_hat = simulation.equation.streamfunction_hat(state.vorticity_hat)
-    psi = modes.to_physical(psi_hat)
-    zeta = modes.to_physical(modes.k_squared * psi_hat)
-    found = closure(simulation.vorticity(state), psi)
-    for layer in range(2):
-        expected = plane(zeta[layer], psi[layer])
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(found[layer], expected, rtol=0, atol=1e-12 * scale)
-        assert np.mean(psi[layer] * found[layer]) < 0.0
-    end = evolve(noise(), EDDY, 2.0 * DAY, 3600.0, closure)
-    without = evolve(noise(), EDDY, 2.0 * DAY, 3600.0, NoClosure(lengths=EDDY.lengths))
-    assert Simulation(EDDY).energy(Simulation(EDDY).start(end)) < Simulation(
-        EDDY
-    ).energy(Simulation(EDDY).start(without))
-
-
-def test_a_closure_of_one_plane_is_refused_in_words():
-    with pytest.raises(TypeError, match="ByLayer"):
-        evolve(noise(), EDDY, DAY, closure=Smagorinsky(0.1, lengths=EDDY.lengths))
-
-
 def test_runs_side_by_side_and_in_pieces_have_the_same_bits():
     simulation = Simulation(EDDY)
     starts = np.stack([noise(seed=1), noise(seed=2)])
@@ -369,22 +396,6 @@ def test_threads_change_no_bit_and_single_precision_is_near():
     single = evolve(start, EDDY, DAY, 3600.0, numerics=Numerics(dtype="float32"))
     assert single.dtype == np.float32
     assert np.abs(single - double).max() < 1e-4 * np.abs(double).max()
-
-
-def test_a_closure_receives_both_layers():
-    flow = TwoLayerConfig(32, 15e3, 0.0, 0.0, mean_velocities=(0.0, 0.0))
-    start = noise((2, 32, 32), size=1e-13)
-    rate = 1e-6
-
-    def damping(potential_vorticity, streamfunction):
-        assert potential_vorticity.shape == streamfunction.shape == (2, 32, 32)
-        return -rate * potential_vorticity
-
-    les = equation_of(flow, damping).modes
-    smooth = les.to_physical(les.from_physical(start))  # without Nyquist wavenumbers
-    end = evolve(smooth, flow, DAY, 3600.0, closure=damping)
-    free = evolve(smooth, flow, DAY, 3600.0, closure=lambda q, psi: 0.0 * q)
-    np.testing.assert_allclose(end, free * math.exp(-rate * DAY), rtol=0, atol=1e-21)
 
 
 @pytest.mark.filterwarnings("error")  # a refusal, before any overflow

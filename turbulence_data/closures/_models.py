@@ -157,6 +157,7 @@ class _GradientModel(ClassicClosure):
     """`Pi = -sum_n J(c_n psi, c_n w)` of weighted derivatives c_n."""
 
     terms: ClassVar[tuple[Derivatives, ...]]
+    models_vorticity_flux: ClassVar[bool] = True  # and not a force
 
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators

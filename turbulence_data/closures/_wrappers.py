@@ -18,7 +18,7 @@ from turbulence_data._checks import (
     check_positive,
     is_finite_number,
 )
-from turbulence_data.solver._equation import Closure, evaluate
+from turbulence_data.solver._equation import Closure, evaluate, parts_of
 from turbulence_data.solver._grid import Field, Grid, to_physical, to_spectral
 
 Criterion = Callable[[Field, Field, Field, Grid], Any]
@@ -190,11 +190,17 @@ class ByLayer:
         Pi_i = closure(-lap(psi_i), psi_i)
 
     For what acts on momentum, such as an eddy viscosity or a backscatter: the curl of a
-    force is the same source of relative and of potential vorticity.
+    force is the same source of relative and of potential vorticity. Gradient models are
+    refused: theirs is the filtered flux of relative vorticity, while the flux of
+    potential vorticity has a part of the stretching, which they would lack.
 
     Attributes:
         closure: closure of one plane.
         lengths: domain size, of the closure too.
+
+    Raises:
+        TypeError: for what cannot be called, and for gradient models.
+        ValueError: for a closure of another domain.
 
     Example:
         >>> x = np.arange(16) * 2 * np.pi / 16
@@ -208,6 +214,7 @@ class ByLayer:
     lengths: tuple[float, float] = (TWO_PI, TWO_PI)
 
     accepts_batches = True
+    any_layers = True  # not of one plane, unlike what it wraps
 
     def __post_init__(self) -> None:
         if not callable(self.closure):
@@ -216,6 +223,24 @@ class ByLayer:
                 f"sgs_forcing; received {self.closure!r}."
             )
         object.__setattr__(self, "lengths", as_lengths(self.lengths))
+        for part in parts_of(self.closure):
+            self._check_part(part)
+
+    def _check_part(self, part: Any) -> None:
+        if getattr(part, "models_vorticity_flux", False):
+            raise TypeError(
+                f"{part!r} models the flux of relative vorticity, not that of "
+                "potential vorticity, whose stretching it would leave out. Use an "
+                "eddy viscosity or JansenHeld by layer, or a callable "
+                "(potential_vorticity, streamfunction) -> sgs_forcing of fields "
+                "(2, nx, ny) as the closure."
+            )
+        lengths = getattr(part, "lengths", self.lengths)
+        if lengths != self.lengths and not getattr(part, "any_layers", False):
+            raise ValueError(
+                f"{type(part).__name__} was made for a domain of {lengths}, ByLayer "
+                f"for one of {self.lengths}. Give both lengths=flow.lengths."
+            )
 
     def __call__(self, potential_vorticity: Field, streamfunction: Field) -> Field:
         """Return the forcing of potential vorticity, shape `(..., 2, nx, ny)`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -259,6 +259,17 @@ def _add_forcing(
     streamfunction = modes.to_physical(equation.streamfunction_hat(state_hat))
     num_axes = len(equation.shape)
     out += modes.from_physical(evaluate(closure, vorticity, streamfunction, num_axes))
+
+
+def parts_of(closure: Any) -> Iterator[Any]:
+    """Yield a closure and what it wraps, as `closure` or `closures`, within layers."""
+    yield closure
+    if getattr(closure, "any_layers", False):
+        return
+    inner = getattr(closure, "closures", ())
+    for one in (getattr(closure, "closure", None), *inner):
+        if one is not None:
+            yield from parts_of(one)
 
 
 def evaluate(

@@ -16,6 +16,7 @@ from turbulence_data.solver._equation import (
     Integrals,
     LayerTerms,
     Operations,
+    parts_of,
 )
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat, Grid, check_layers
@@ -52,13 +53,7 @@ class TwoLayerEquation(Equation):
                 "two-layer flow is driven by its shear and takes no forcing; received "
                 f"{forcing!r}. Change mean_velocities instead."
             )
-        if hasattr(closure, "on") and not getattr(closure, "any_layers", False):
-            raise TypeError(
-                f"{closure!r} is a closure of one plane, of its vorticity; for two "
-                "layers pass closures.ByLayer(closure, lengths=flow.lengths), or a "
-                "callable (potential_vorticity, streamfunction) -> sgs_forcing of "
-                "fields (2, nx, ny)."
-            )
+        _check_closure(closure, flow)
         super().__init__(flow, modes, Drive(), closure)
         matrix = linear_matrix(flow, modes)
         diagonal = np.stack([matrix[0, 0], matrix[1, 1]])
@@ -159,6 +154,24 @@ class TwoLayerEquation(Equation):
         by_layer = np.reshape(self.flow.depth_fractions, (2, 1, 1))
         density = by_layer * (a_hat.conj() * b_hat).real
         return float(np.sum(self.modes.hermitian_weights * density))
+
+
+def _check_closure(closure: Closure | None, flow: TwoLayerConfig) -> None:
+    """Refuse closures of one plane, wrapped or not, and those of another domain."""
+    for part in parts_of(closure):
+        if hasattr(part, "on") and not getattr(part, "any_layers", False):
+            raise TypeError(
+                f"{part!r} is a closure of one plane, of its vorticity; for two "
+                "layers pass closures.ByLayer(closure, lengths=flow.lengths), or a "
+                "callable (potential_vorticity, streamfunction) -> sgs_forcing of "
+                "fields (2, nx, ny)."
+            )
+        lengths = getattr(part, "lengths", flow.lengths)
+        if not hasattr(part, "on") and lengths != flow.lengths:
+            raise ValueError(
+                f"{type(part).__name__} was made for a domain of {lengths}; the flow's "
+                f"is {flow.lengths}. Give it lengths=flow.lengths."
+            )
 
 
 def linear_matrix(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.complex128]:
