@@ -1,4 +1,4 @@
-"""Four jobs to be killed, what they may leave behind, and what they must end with.
+"""Jobs to be killed, what they may leave behind, and what they must end with.
 
 Each job works in a folder and returns a digest of its result. What it has begun is
 noted line by line in `begun`, so that work done twice can be counted.
@@ -78,11 +78,12 @@ def backup(folder: Path) -> keras.callbacks.Callback:
 
 @dataclass(frozen=True)
 class Generation:
-    """A dataset of five simulations, with a checkpoint at every sampling instant."""
+    """A dataset of eight snapshots a simulation, with a checkpoint at each of them."""
 
     name: str = "generation of a dataset"
     units: int = 5
     most_again: int = 1
+    named_flow: str | None = None
 
     def run(self, folder: Path) -> str:
         class Submitting(InProcessExecutor):
@@ -96,15 +97,17 @@ class Generation:
 
     def broken(self, folder: Path) -> str | None:
         """Under its name there is a whole dataset or none."""
-        if not (folder / "turbulence_data" / "tiny" / "1.0.0").exists():
+        name = self.named_flow or "tiny"
+        if not (folder / "turbulence_data" / name / "1.0.0").exists():
             return None
         builder = self._builder(folder, InProcessExecutor())
-        lengths = [len(list(builder.read(name))) for name in builder.info.splits]
-        return None if sum(lengths) == 5 * 8 else f"a dataset of {lengths} examples"
+        lengths = [len(list(builder.read(split))) for split in builder.info.splits]
+        whole = sum(lengths) == self.units * 8
+        return None if whole else f"a dataset of {lengths} examples"
 
     def _builder(self, folder: Path, executor: Any) -> Builder:
         return Builder(
-            config=TurbulenceConfig(name="tiny", ensemble=ENSEMBLE),
+            config=self.named_flow or TurbulenceConfig(name="tiny", ensemble=ENSEMBLE),
             data_dir=folder,
             executor=executor,
             checkpoint_seconds=0.0,
@@ -213,4 +216,12 @@ class Retraining:
         return None
 
 
-JOBS = (Generation(), PooledGeneration(), BaseTraining(), Sweep(), Retraining())
+TWO_LAYERS = Generation("generation of two layers", 6, named_flow="tiny_qg_eddy")
+JOBS = (
+    Generation(),
+    PooledGeneration(),
+    TWO_LAYERS,
+    BaseTraining(),
+    Sweep(),
+    Retraining(),
+)
