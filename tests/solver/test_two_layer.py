@@ -215,14 +215,8 @@ def test_growth_without_drag_is_that_of_phillips():
     k_squared = (kx**2 + ky**2)[1:22, :22]
     deformation, rhines = rd**-2.0, beta / (0.5 * shear)
     # Stretching is 1 / (2 rd^2) here, so the deformation wavenumber squared is rd^-2.
-    d = (
-        rhines**2 * deformation**2 / 4.0 * 0
-        + 1.0
-        + 4.0
-        * k_squared**2
-        * (k_squared**2 - deformation**2)
-        / (rhines**2 * deformation**2)
-    )
+    ratio = 4.0 * k_squared**2 / (rhines**2 * deformation**2)
+    d = 1.0 + ratio * (k_squared**2 - deformation**2)
     rate = (
         kx[1:22]
         * beta
