@@ -1,11 +1,13 @@
 """Symmetries of the flow, as transformations of the samples of a network.
 
 Streamfunction, vorticity and sgs_forcing are pseudoscalars: they turn with the plane,
-and change sign where it is reflected.
+and change sign where it is reflected. Velocities are vectors, whose components are
+exchanged as well: say which channels they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -38,19 +40,22 @@ class Symmetry:
     """A rotation or reflection of the plane, and perhaps a shift: `(x, y) -> (x, y)`.
 
     Applied to samples of shape `(n, nx, ny, channels)`, in this order: the reflection
-    `y -> -y`, by which every channel changes sign; quarter turns, counter-clockwise
+    `y -> -y`, by which pseudoscalars change sign; quarter turns, counter-clockwise
     about the point (0, 0); the shift. All move values between grid points of the
-    periodic domain and change none but its sign.
+    periodic domain and change none but its sign. Channels of x are pseudoscalars, but
+    for `vectors`; those of y are.
 
     Attributes:
         turns: number of quarter turns, 0 to 3.
         reflected: whether the plane is reflected.
         shift: along x and y, as fractions of the sides of the domain.
+        vectors: pairs of channels of x that are the components of a vector along x and
+            y, such as velocities: ((0, 2), (1, 3)) for u1, u2, v1, v2.
 
     Raises:
-        ValueError: for other turns. When called: for samples that are no arrays of
-            fields, a quarter turn of fields that are not square, a shift that is no
-            whole number of their points.
+        ValueError: for other turns, or pairs that are none. When called: for samples
+            that are no arrays of fields or lack a channel, a quarter turn of fields
+            that are not square, a shift that is no whole number of their points.
 
     Example:
         >>> x = np.zeros((1, 4, 4, 2))
@@ -65,6 +70,7 @@ class Symmetry:
     turns: int = 0
     reflected: bool = False
     shift: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0))
+    vectors: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         check_whole("turns", self.turns, at_least=0)
@@ -72,6 +78,16 @@ class Symmetry:
             raise ValueError(f"turns must be 0, 1, 2 or 3; received {self.turns!r}.")
         along_x, along_y = map(Fraction, self.shift)
         object.__setattr__(self, "shift", (along_x, along_y))
+        pairs = tuple(map(tuple, self.vectors))
+        channels = [channel for pair in pairs for channel in pair]
+        if any(len(pair) != 2 for pair in pairs) or len({*channels}) < len(channels):
+            raise ValueError(
+                "vectors must be pairs of channels, each channel once, such as "
+                f"((0, 2), (1, 3)); received {self.vectors!r}."
+            )
+        for channel in channels:
+            check_whole("a channel of vectors", channel, at_least=0)
+        object.__setattr__(self, "vectors", pairs)
 
     def __str__(self) -> str:
         shifted = f", shift by ({self.shift[0]}, {self.shift[1]}) of the sides"
@@ -79,7 +95,20 @@ class Symmetry:
 
     def __call__(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return inputs and targets, both transformed."""
-        return self._moved("x", x), self._moved("y", y)
+        moved = self._moved("x", x)
+        for pair in self.vectors:
+            if max(pair) >= moved.shape[-1]:
+                raise ValueError(
+                    f"vectors name the channels {pair}; received x of shape "
+                    f"{moved.shape}, whose last axis has {moved.shape[-1]}."
+                )
+            along_x, along_y = (moved[..., channel] for channel in pair)
+            if self.reflected:  # pseudoscalars have changed sign, u does not
+                along_x = -along_x
+            for _ in range(self.turns):
+                along_x, along_y = -along_y, along_x
+            moved[..., pair] = np.stack([along_x, along_y], axis=-1)
+        return moved, self._moved("y", y)
 
     def fits(self, num_points: int | tuple[int, int]) -> bool:
         """Return whether it takes the points of such a grid to points of it."""
@@ -130,6 +159,7 @@ def of(
     flow: FlowConfig | TwoLayerConfig,
     num_points: int | tuple[int, int] | None = None,
     forcing: ForcingLike | None = None,
+    vectors: Sequence[tuple[int, int]] = (),
 ) -> tuple[Symmetry, ...]:
     """Return those symmetries that take every solution of a flow to a solution.
 
@@ -147,6 +177,7 @@ def of(
         num_points: of the samples; those of the flow by default. Symmetries that do
             not take these points to themselves are left out.
         forcing: what was given to drive the flow, steady or stochastic, as to `evolve`.
+        vectors: pairs of channels of x that are vectors, see `Symmetry`.
 
     Raises:
         ValueError: for a forcing that changes in time, which is known at single times
@@ -191,7 +222,11 @@ def of(
                 if _keeps(symmetry, covariance, sign=-1.0 if symmetry.reflected else 1)
             ]
     points = flow.shape if num_points is None else num_points
-    return tuple(symmetry for symmetry in found if symmetry.fits(points))
+    return tuple(
+        replace(symmetry, vectors=tuple(vectors))
+        for symmetry in found
+        if symmetry.fits(points)
+    )
 
 
 def _with_shift(symmetry: Symmetry, flow: FlowConfig) -> Symmetry:

@@ -40,7 +40,7 @@ from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.transfer._arms import Arm, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
-from keras_spectral_tl.transfer._options import RetrainOptions
+from keras_spectral_tl.transfer._options import RetrainOptions, as_callables
 from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import check_fit
 from keras_spectral_tl.transfer._samples import Samples
@@ -208,7 +208,7 @@ class _Task:
         recipe: dict[str, Any],
     ) -> "_Task":
         """Check and divide the samples; options leave `recipe` that are no effort."""
-        symmetries = tuple(recipe.pop("symmetries", ()))
+        symmetries = as_callables(recipe.pop("symmetries", None))
         replay = recipe.pop("replay", None)
         normalizations = _named(recipe.pop("normalization", None))
         target, grouped = in_groups(Samples.of(target_data), groups)

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import real_number, require
-from keras_spectral_tl._results import AsJson, Result, as_lists
+from keras_spectral_tl._results import NOT_WORTH, AsJson, Result, as_lists
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.transfer._arms import Arm, layers_to_json
 
@@ -67,14 +67,15 @@ class ArmForecast:
         return {**found, "pull": float(self.arm.pull)}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SampleCurve(Result):
     """Error of an arm against the number of target samples.
 
         1 - correlation = a + b n^(-1/2),    a, b >= 0
 
     fitted to trials with fewer and fewer of the samples. In each some are held out; the
-    trial that fits all others stands for all samples at hand.
+    trial that fits all others stands for all samples at hand. Printing says whether
+    more data would help.
 
     Attributes:
         num_samples: Samples that each trial stands for, rising; the last is the number
@@ -119,6 +120,18 @@ class SampleCurve(Result):
             reached = 1.0 - self.asymptote - self.slope >= correlation
             return 1 if reached else None
         return max(1, math.ceil((self.slope / room) ** 2))
+
+    def __repr__(self) -> str:
+        """Say whether more data would help, and how much."""
+        number = round(float(self.num_samples[-1]))
+        here, (there, low, high) = self.at(number)[0], self.at(4 * number)
+        help_ = "would help" if there - here >= NOT_WORTH else "would no longer help"
+        return (
+            f"{number} target samples are to give {here:.3f}. With four times as many, "
+            f"{4 * number}, it would be {there:.3f} (90 % interval {low:.3f} to "
+            f"{high:.3f}), with any number {1.0 - self.asymptote:.3f} at most: more "
+            f"data {help_}."
+        )
 
     def plot(self, ax: Any = None) -> Any:
         """Draw what was measured and the curve to ten times the samples at hand.

@@ -392,11 +392,6 @@ def _images(
     target: Samples, symmetries: Sequence[Any], rng: np.random.Generator
 ) -> list[Samples]:
     """Return the target samples under some of the symmetries, fewer of many samples."""
-    if not all(map(callable, symmetries)):
-        raise TypeError(
-            "symmetries must be callables (x, y) -> (x, y). Received "
-            f"{symmetries!r:.100}."
-        )
     count = min(len(symmetries), _MOST_IMAGES - 1, max(_MOST_FITTED // len(target), 1))
     chosen = np.sort(rng.permutation(len(symmetries))[:count])
     return [target.image(symmetries[place]) for place in chosen]

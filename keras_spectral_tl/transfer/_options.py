@@ -323,7 +323,7 @@ class RetrainOptions:
         if all(part is None for part in keras.tree.flatten(self.loss)):
             raise ValueError(f"Expected a loss. Received loss={self.loss!r}.")
         _check_fit_options(self.fit_options)
-        object.__setattr__(self, "symmetries", _callables(self.symmetries))
+        object.__setattr__(self, "symmetries", as_callables(self.symmetries))
         if self.replay is not None:
             object.__setattr__(self, "replay", _replayed(self.replay))
         for name, kind in (
@@ -405,7 +405,8 @@ def listed(callbacks: Any) -> list[Any]:
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
 
 
-def _callables(symmetries: Any) -> tuple[Any, ...]:
+def as_callables(symmetries: Any) -> tuple[Any, ...]:
+    """Return symmetries as a tuple, none for None; refuse what is no sequence."""
     found = () if symmetries is None else symmetries
     if not isinstance(found, Sequence) or not all(map(callable, found)):
         raise TypeError(

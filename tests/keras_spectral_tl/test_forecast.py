@@ -351,7 +351,9 @@ WRONG = {
     "unknown option": ({"learning_rat": 1.0}, TypeError, "learning_rat"),
     "no steps": ({"steps": 0}, ValueError, "steps"),
     "no batch": ({"batch_size": -1}, ValueError, "batch_size"),
-    "no symmetry": ({"symmetries": [3]}, TypeError, "must be callables"),
+    "no symmetry": ({"symmetries": [3]}, TypeError, "sequence of callables"),
+    "a symmetry alone": ({"symmetries": max}, TypeError, "sequence of callables"),
+    "no weights": ({"arms": ["fields"]}, KeyError, "fields"),
     "no normalization": ({"normalization": {}}, ValueError, "at least one"),
     "shapes that change": (
         {"symmetries": [lambda x, y: (x[:, :4], y[:, :4])]},

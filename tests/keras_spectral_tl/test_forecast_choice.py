@@ -275,6 +275,15 @@ def test_samples_that_bring_nothing_are_not_asked_for():
     assert flat.samples_for(0.9) is None
 
 
+def test_a_sample_curve_says_whether_more_data_would_help():
+    assert str(curve()) == (
+        "16 target samples are to give 0.750. With four times as many, 64, it would "
+        "be 0.812 (90 % interval 0.761 to 0.864), with any number 0.875 at most: more "
+        "data would help."
+    )
+    assert str(curve(slope=0.01)).endswith("more data would no longer help.")
+
+
 def test_the_interval_of_a_sample_curve_widens_away_from_the_samples():
     low, high = curve(spread=0.01).at(16)[1:]
     assert high - low == pytest.approx(2 * 1.64 * 0.01)

@@ -112,6 +112,42 @@ def test_sgs_forcing_of_a_transformed_field_is_the_transformed_one(symmetry, fil
     assert error(new_y[0, :, :, 0], moved.sgs_forcing) < ROUND_OFF
 
 
+def velocities(streamfunction) -> np.ndarray:
+    """(d psi / dy, -d psi / dx), by Fourier transforms."""
+    wavenumbers = 1j * np.fft.fftfreq(POINTS, 1.0 / POINTS)
+    hat = np.fft.fft2(streamfunction)
+    parts = wavenumbers[None, :] * hat, -wavenumbers[:, None] * hat
+    return np.stack([np.fft.ifft2(part).real for part in parts], axis=-1)
+
+
+@pytest.mark.parametrize("symmetry", symmetries.square, ids=names)
+def test_velocities_of_a_transformed_flow_are_the_transformed_vectors(symmetry):
+    streamfunction = noise(6)
+    u, v = np.moveaxis(velocities(streamfunction), -1, 0)
+    x = np.stack([u, streamfunction, v], axis=-1)[None]
+    of_vectors = replace(symmetry, vectors=((0, 2),))
+    moved, _ = of_vectors(x, x)
+    expected = velocities(moved[0, :, :, 1])
+    assert error(moved[0, :, :, 0], expected[..., 0]) < ROUND_OFF
+    assert error(moved[0, :, :, 2], expected[..., 1]) < ROUND_OFF
+    if symmetry.turns or symmetry.reflected:  # and pseudoscalars would be wrong
+        wrong = symmetry(x, x)[0][0, :, :, ::2]
+        assert error(wrong, expected) > 0.1
+
+
+def test_vectors_are_passed_on_and_checked():
+    pairs = ((0, 2), (1, 3))
+    assert {one.vectors for one in symmetries.of(UNFORCED, vectors=pairs)} == {pairs}
+    for wrong in (((0, 1, 2),), ((0, 0),), ((0, 1), (1, 2))):
+        with pytest.raises(ValueError, match="each channel once"):
+            symmetries.Symmetry(vectors=wrong)
+    with pytest.raises(ValueError, match="a channel of vectors"):
+        symmetries.Symmetry(vectors=((0, -1),))
+    x = np.zeros((1, 4, 4, 2))
+    with pytest.raises(ValueError, match="whose last axis has 2"):
+        symmetries.Symmetry(vectors=((0, 2),))(x, x)
+
+
 @pytest.mark.parametrize("symmetry", symmetries.square[4:], ids=names[4:])
 def test_a_reflection_without_the_change_of_sign_is_none(symmetry):
     vorticity = noise(2)
