@@ -35,7 +35,13 @@ from turbulence_data.closures._formulas import (
 )
 from turbulence_data.filtering import width_of
 from turbulence_data.solver._equation import AddForcing
-from turbulence_data.solver._grid import Field, FieldHat, Grid, resize
+from turbulence_data.solver._grid import (
+    Field,
+    FieldHat,
+    Grid,
+    advection_hat,
+    resize,
+)
 from turbulence_data.solver._modes import Modes
 
 
@@ -157,7 +163,6 @@ class _GradientModel(ClassicClosure):
     """`Pi = -sum_n J(c_n psi, c_n w)` of weighted derivatives c_n."""
 
     terms: ClassVar[tuple[Derivatives, ...]]
-    models_vorticity_flux: ClassVar[bool] = True  # and not a force
 
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
@@ -170,6 +175,21 @@ class _GradientModel(ClassicClosure):
         jacobians = [operators.jacobian_hat(c * vorticity_hat) for c in symbols]
         forcing: FieldHat = -sum(jacobians[1:], jacobians[0])
         return forcing
+
+    def of_tracer(self, tracer: Field, streamfunction: Field) -> Field:
+        """Return `-sum_n J(c_n psi, c_n q)` of a field q that the flow carries.
+
+        Args:
+            tracer: q, shape `(..., nx, ny)`.
+            streamfunction: psi, likewise.
+        """
+        operators = self.operators(as_pair(tracer.shape[-2:]))
+        psi_hat, tracer_hat = map(operators.to_spectral, (streamfunction, tracer))
+        symbols = self._symbols(operators.grid, operators.filter_width)
+        fluxes = [
+            advection_hat(c * psi_hat, c * tracer_hat, operators.grid) for c in symbols
+        ]
+        return operators.to_physical(-sum(fluxes[1:], fluxes[0]))
 
     def on(self, modes: Modes) -> AddForcing:
         """Return the same with the planned advection of the solver."""

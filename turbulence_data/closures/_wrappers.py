@@ -18,11 +18,16 @@ from turbulence_data._checks import (
     check_positive,
     is_finite_number,
 )
+from turbulence_data.closures._models import GradientModel2, GradientModel4
 from turbulence_data.solver._equation import Closure, evaluate, parts_of
 from turbulence_data.solver._grid import Field, Grid, to_physical, to_spectral
 
 Criterion = Callable[[Field, Field, Field, Grid], Any]
 """`(vorticity, streamfunction, sgs_forcing, grid) -> field`, positive if it feeds."""
+
+
+# Models of the flux of what a flow carries, not of a force.
+_FLUXES = (GradientModel2, GradientModel4)
 
 
 def _against_viscosity(
@@ -185,21 +190,23 @@ class SumOfClosures:
 
 @dataclass(frozen=True)
 class ByLayer:
-    """A closure of one plane on the relative vorticity of each layer of a flow.
+    """A closure of one plane on each layer of a flow.
 
         Pi_i = closure(-lap(psi_i), psi_i)
 
     For what acts on momentum, such as an eddy viscosity or a backscatter: the curl of a
-    force is the same source of relative and of potential vorticity. Gradient models are
-    refused: theirs is the filtered flux of relative vorticity, while the flux of
-    potential vorticity has a part of the stretching, which they would lack.
+    force is the same source of relative and of potential vorticity. A gradient model,
+    which is a flux of what the flow carries, takes potential vorticity in its place:
+
+        Pi_i = -sum_n J(c_n psi_i, c_n q_i)
 
     Attributes:
         closure: closure of one plane.
         lengths: domain size, of the closure too.
 
     Raises:
-        TypeError: for what cannot be called, and for gradient models.
+        TypeError: for what cannot be called, and for a gradient model within another
+            closure: put `ByLayer` around each part of a sum.
         ValueError: for a closure of another domain.
 
     Example:
@@ -227,13 +234,11 @@ class ByLayer:
             self._check_part(part)
 
     def _check_part(self, part: Any) -> None:
-        if getattr(part, "models_vorticity_flux", False):
+        if part is not self.closure and isinstance(part, _FLUXES):
             raise TypeError(
-                f"{part!r} models the flux of relative vorticity, not that of "
-                "potential vorticity, whose stretching it would leave out. Use an "
-                "eddy viscosity or JansenHeld by layer, or a callable "
-                "(potential_vorticity, streamfunction) -> sgs_forcing of fields "
-                "(2, nx, ny) as the closure."
+                f"{part!r} acts on potential vorticity, other closures on relative "
+                f"vorticity, so ByLayer cannot go around {self.closure!r}. Put it "
+                "around each: SumOfClosures(ByLayer(gradient_model), ByLayer(other))."
             )
         lengths = getattr(part, "lengths", self.lengths)
         if lengths != self.lengths and not getattr(part, "any_layers", False):
@@ -244,6 +249,8 @@ class ByLayer:
 
     def __call__(self, potential_vorticity: Field, streamfunction: Field) -> Field:
         """Return the forcing of potential vorticity, shape `(..., 2, nx, ny)`."""
+        if isinstance(self.closure, _FLUXES):
+            return self.closure.of_tracer(potential_vorticity, streamfunction)
         points = as_pair(streamfunction.shape[-2:])
         k_squared = Grid(points, self.lengths).k_squared
         vorticity = to_physical(k_squared * to_spectral(streamfunction), points)

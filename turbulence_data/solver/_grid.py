@@ -269,6 +269,26 @@ def jacobian_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     return result
 
 
+def advection_hat(
+    streamfunction_hat: FieldHat, tracer_hat: FieldHat, grid: Grid
+) -> FieldHat:
+    """Return `div(u q)` of any field q, free of aliasing as `jacobian_hat`.
+
+    With the velocity `u = (d psi / dy, -d psi / dx)` of a streamfunction psi that need
+    not be that of q.
+    """
+    points = padded_points(grid.num_points)
+    u, v, tracer = (
+        to_physical(resize(field_hat, grid.num_points, points), points)
+        for field_hat in (*velocity_hat(streamfunction_hat, grid), tracer_hat)
+    )
+    flux_x, flux_y = (
+        resize(to_spectral(part * tracer), points, grid.num_points) for part in (u, v)
+    )
+    result: FieldHat = 1j * (grid.kx * flux_x + grid.ky * flux_y)
+    return result
+
+
 def streamfunction_of(vorticity: Field, grid: Grid) -> Field:
     """Return the streamfunction of a physical vorticity field."""
     return to_physical(
