@@ -1,6 +1,8 @@
 """Standard deviations of the two-layer flows, with their scatter over trajectories.
 
-    python benchmarks/two_layer_statistics.py --data data [--size mini_]
+    python benchmarks/two_layer_statistics.py --data data [--size mini_] [--flows eddy]
+
+Those of the tier `published` of `examples/reproduce.py` are `--size published_`.
 
 Over space, time and all trajectories of all splits, of which each is a run of its own;
 behind ±, the standard deviation over trajectories of that of one. Then the correlation
@@ -35,9 +37,15 @@ NAMES = [f"{field}_{layer}" for field in FIELDS for layer in LAYERS]
 def trajectories(name: str, data: Path) -> dict[tuple[str, int], list[Any]]:
     """Returns the snapshots of each trajectory of a flow."""
     found: dict[tuple[str, int], list[Any]] = {}
+    builder = tfds.builder(f"turbulence_data/{name}", data_dir=data)
+    builder.download_and_prepare()
+    is_random_access = builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD
     for split in ("train", "validation", "test"):
-        source = tfds.load(f"turbulence_data/{name}", split=split, data_dir=data)
-        for example in tfds.as_numpy(source):
+        if is_random_access:
+            examples = builder.as_data_source(split=split)
+        else:
+            examples = tfds.as_numpy(builder.as_dataset(split=split))
+        for example in examples:
             found.setdefault((split, int(example["trajectory"])), []).append(example)
     return found
 
@@ -68,9 +76,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--size", choices=["mini_", ""], default="mini_")
+    parser.add_argument("--size", choices=["mini_", "published_", ""], default="mini_")
+    parser.add_argument("--flows", nargs="+", choices=FLOWS, default=FLOWS)
     arguments = parser.parse_args()
-    for flow in FLOWS:
+    for flow in arguments.flows:
         name = f"{arguments.size}qg_{flow}"
         runs = list(trajectories(name, arguments.data).values())
         print(f"{name}, {len(runs)} trajectories")
