@@ -60,11 +60,34 @@ class ArmForecast:
             return self.arm.label
         return f"{self.arm.label} ({self.normalization} statistics)"
 
+    @property
+    def relative_rmse_interval(self) -> tuple[float, float]:
+        """90 % interval of the relative RMSE, which follows from the correlation's.
+
+            relative_rmse sqrt((1 - c^2) / (1 - correlation^2))
+
+        with c the ends of its interval, at least 0: what a gain leaves of the error.
+        """
+        left = 1.0 - self.correlation**2
+        if not left > 0.0:
+            return self.relative_rmse, self.relative_rmse
+        ends = (max(self.correlation_high, 0.0), max(self.correlation_low, 0.0))
+        low, high = (
+            self.relative_rmse * math.sqrt(max(1.0 - c**2, 0.0) / left) for c in ends
+        )
+        return min(low, self.relative_rmse), max(high, self.relative_rmse)
+
     def row(self) -> dict[str, Any]:
         """Return the numbers of the row by name, and the pull of its arm."""
         names = [f.name for f in dataclasses.fields(self) if f.name != "arm"]
         found = {name: getattr(self, name) for name in names}
-        return {**found, "pull": float(self.arm.pull)}
+        low, high = self.relative_rmse_interval
+        return {
+            **found,
+            "pull": float(self.arm.pull),
+            "relative_rmse_low": low,
+            "relative_rmse_high": high,
+        }
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

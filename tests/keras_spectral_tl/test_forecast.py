@@ -48,6 +48,7 @@ def test_every_arm_has_a_row_with_its_numbers(question, found):
         *("correlation", "correlation_low", "correlation_high", "relative_rmse"),
         *("base_correlation", "parameters", "learning_rate", "steps", "batch_size"),
         *("cost", "measured_steps", "normalization", "pull"),
+        *("relative_rmse_low", "relative_rmse_high"),
     ]
     assert list(frame["correlation"]) == sorted(frame["correlation"], reverse=True)
     assert (frame["correlation_low"] <= frame["correlation"]).all()

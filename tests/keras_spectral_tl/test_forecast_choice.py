@@ -1,5 +1,6 @@
 """What follows from trials: progress beyond them, the choice, the sample curve."""
 
+import dataclasses
 import json
 import math
 from types import SimpleNamespace
@@ -153,6 +154,16 @@ def rows_of(*rows):
         )
         for place, (correlation, base, parameters, rmse) in enumerate(rows)
     ]
+
+
+def test_the_interval_of_the_error_follows_from_that_of_the_correlation():
+    """With the best gain the error is sqrt(1 - c^2): .8 at .6, .6 at .8, 1 at 0."""
+    (row,) = rows_of((0.6, 0.9, 10, 0.8))
+    row = dataclasses.replace(row, correlation_low=-0.2, correlation_high=0.8)
+    assert row.relative_rmse_interval == pytest.approx((0.6, 1.0))
+    assert row.row()["relative_rmse_high"] == row.relative_rmse_interval[1]
+    (right,) = rows_of((1.0, 0.9, 10, 0.1))
+    assert right.relative_rmse_interval == (0.1, 0.1)
 
 
 def chosen(rows, keep=0.0, error=SCATTER):
