@@ -35,13 +35,7 @@ from turbulence_data.closures._formulas import (
 )
 from turbulence_data.filtering import width_of
 from turbulence_data.solver._equation import AddForcing
-from turbulence_data.solver._grid import (
-    Field,
-    FieldHat,
-    Grid,
-    advection_hat,
-    resize,
-)
+from turbulence_data.solver._grid import Field, FieldHat, Grid, advection_hat, resize
 from turbulence_data.solver._modes import Modes
 
 
@@ -177,12 +171,7 @@ class _GradientModel(ClassicClosure):
         return forcing
 
     def of_tracer(self, tracer: Field, streamfunction: Field) -> Field:
-        """Return `-sum_n J(c_n psi, c_n q)` of a field q that the flow carries.
-
-        Args:
-            tracer: q, shape `(..., nx, ny)`.
-            streamfunction: psi, likewise.
-        """
+        """Return `-sum_n J(c_n psi, c_n q)` of a field q that the flow carries."""
         operators = self.operators(as_pair(tracer.shape[-2:]))
         psi_hat, tracer_hat = map(operators.to_spectral, (streamfunction, tracer))
         symbols = self._symbols(operators.grid, operators.filter_width)
