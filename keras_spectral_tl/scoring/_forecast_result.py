@@ -148,12 +148,12 @@ class SampleCurve(Result):
         """Say whether more data would help, and how much."""
         number = round(float(self.num_samples[-1]))
         here, (there, low, high) = self.at(number)[0], self.at(4 * number)
-        help_ = "would help" if there - here >= NOT_WORTH else "would no longer help"
+        outlook = "would help" if there - here >= NOT_WORTH else "would no longer help"
         return (
             f"{number} target samples are to give {here:.3f}. With four times as many, "
             f"{4 * number}, it would be {there:.3f} (90 % interval {low:.3f} to "
             f"{high:.3f}), with any number {1.0 - self.asymptote:.3f} at most: more "
-            f"data {help_}."
+            f"data {outlook}."
         )
 
     def plot(self, ax: Any = None) -> Any:
