@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.solver.common import DAY, DRAG, EDDY, noise
 from turbulence_data import FlowConfig, TwoLayerConfig, evolve
 from turbulence_data.solver import (
     FftwEngine,
@@ -17,9 +18,6 @@ from turbulence_data.solver import (
 from turbulence_data.solver._simulation import equation_of
 from turbulence_data.solver._two_layer import linear_matrix
 
-DAY = 86_400.0
-DRAG = 5.787e-7
-EDDY = TwoLayerConfig(64, 15e3, beta=1.5e-11, bottom_drag=DRAG)
 # Flow -> largest growth rate, 1/s, and where, from a 2 x 2 eigenvalue problem in the
 # streamfunctions (not in potential vorticity, as the solver has it).
 NAMED = {
@@ -29,11 +27,6 @@ NAMED = {
     "rd20": TwoLayerConfig(64, 20e3, 1.5e-11, DRAG),
 }
 ROUND_OFF = 1e-13  # relative, of sums over some thousand modes
-
-
-def noise(shape=(2, 64, 64), seed=0, size=1e-5):
-    field = np.random.default_rng(seed).normal(size=shape)
-    return size * (field - field.mean(axis=(-2, -1), keepdims=True))
 
 
 def wavenumbers(flow):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.solver.common import DAY, EDDY, noise
 from turbulence_data import TwoLayerConfig, evolve
 from turbulence_data.closures import (
     ByLayer,
@@ -24,14 +25,6 @@ from turbulence_data.solver._grid import (
     to_spectral,
 )
 from turbulence_data.solver._simulation import equation_of
-
-DAY = 86_400.0
-EDDY = TwoLayerConfig(64, 15e3, beta=1.5e-11, bottom_drag=5.787e-7)
-
-
-def noise(shape=(2, 64, 64), size=1e-5):
-    field = np.random.default_rng(0).normal(size=shape)
-    return size * (field - field.mean(axis=(-2, -1), keepdims=True))
 
 
 def test_a_classic_closure_acts_layer_by_layer_and_drains_energy():

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.solver.common import DRAG
 from turbulence_data import TwoLayerConfig
 from turbulence_data.diagnostics import (
     layer_energy_budget,
@@ -23,7 +24,6 @@ from turbulence_data.solver._simulation import equation_of
 from turbulence_data.solver._two_layer import linear_matrix
 
 YEAR = 31_104_000.0
-DRAG = 5.787e-7
 
 
 def plane(flow):
