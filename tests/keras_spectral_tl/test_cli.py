@@ -1,13 +1,10 @@
 """`python -m keras_spectral_tl`: on files, with right and with wrong input."""
 
-import configparser
-import importlib.metadata
 import io
 import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -497,20 +494,3 @@ def test_the_loss_is_chosen_by_name(files, tmp_path, capsys):
     capsys.readouterr()
     other = ["--out", tmp_path / "other", "--loss", "no_loss"]
     assert "no_loss" in one_line(capsys, "retrain", *arguments, *other)
-
-
-def test_the_version_is_that_of_the_package(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["--version"])
-    assert capsys.readouterr().out.split() == ["keras-spectral-tl", kst.__version__]
-
-
-def test_both_programs_are_installed_under_their_names():
-    config = configparser.ConfigParser()
-    config.read(Path(__file__).parents[2] / "setup.cfg")
-    lines = config["options.entry_points"]["console_scripts"].split("\n")
-    scripts = dict(line.split(" = ") for line in lines if line)
-    assert set(scripts) == {"keras-spectral-tl", "turbulence-data"}
-    for name, place in scripts.items():
-        entry = importlib.metadata.EntryPoint(name, place, "console_scripts")
-        assert callable(entry.load())

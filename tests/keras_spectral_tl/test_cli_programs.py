@@ -1,10 +1,16 @@
-"""The program in a process of its own: what it writes beside its result."""
+"""The programs as installed, and what one in a process of its own writes."""
 
+import configparser
+import importlib.metadata
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import keras_spectral_tl as kst
+from keras_spectral_tl.__main__ import main
 
 SCRIPT = "import sys; from keras_spectral_tl.__main__ import main; sys.exit(main())"
 
@@ -38,3 +44,22 @@ def test_a_program_that_follows_a_forecast_writes_progress_only(files, tmp_path)
     )
     lines = done.stderr.replace("\r", "\n").split("\n")
     assert not [line for line in lines if line and not line.startswith("Retraining:")]
+
+
+@pytest.mark.once
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.split() == ["keras-spectral-tl", kst.__version__]
+
+
+@pytest.mark.once
+def test_both_programs_are_installed_under_their_names():
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parents[2] / "setup.cfg")
+    lines = config["options.entry_points"]["console_scripts"].split("\n")
+    scripts = dict(line.split(" = ") for line in lines if line)
+    assert set(scripts) == {"keras-spectral-tl", "turbulence-data"}
+    for name, place in scripts.items():
+        entry = importlib.metadata.EntryPoint(name, place, "console_scripts")
+        assert callable(entry.load())
