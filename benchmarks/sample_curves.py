@@ -40,11 +40,9 @@ SEEN = {("k25_to_k4", 0), ("k4_to_k25", 0), ("reynolds_1e3_to_1e5", 0)}
 
 def forecast_of(study: Study, setting: Setting) -> kst.Forecast:
     """Forecast retraining all layers, and nothing else."""
-    (x, y), _ = study.base_data()
-    some = np.linspace(0, len(x) - 1, study.tier.num_scored).astype(int)
     model, (target, _) = study.base_network(setting.seed), study.target_data(setting)
     options = stages.foretold_options(study, setting)
-    base = x[some], y[some]
+    base = study.scored_base_data()
     return kst.forecast(model, base, target, arms=[ALL], progress=False, **options)
 
 
@@ -58,7 +56,8 @@ def retrained(study: Study, setting: Setting, found: kst.Forecast) -> float:
 def measured(study: Study, setting: Setting) -> dict[str, Any]:
     """The curve, and what more samples gave."""
     more = Setting(setting.normalization, TIMES * setting.num_target, setting.seed)
-    curve = forecast_of(study, setting).sample_curve(ALL.label)
+    found = forecast_of(study, setting)
+    curve = found.sample_curve(ALL.label)
     expected, low, high = curve.at(more.num_target)
     return {
         "case": study.case,
@@ -66,7 +65,7 @@ def measured(study: Study, setting: Setting) -> dict[str, Any]:
         "samples": setting.num_target,
         "stand_for": curve.num_samples.tolist(),
         "correlations": curve.correlations.tolist(),
-        "here": retrained(study, setting, forecast_of(study, setting)),
+        "here": retrained(study, setting, found),
         "expected": expected,
         "low": low,
         "high": high,

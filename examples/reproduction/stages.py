@@ -126,12 +126,10 @@ def score(study: Study) -> None:
 
 
 def _scores(study: Study, setting: Setting) -> dict[str, Any]:
-    (x, y), _ = study.base_data()
-    some = np.linspace(0, len(x) - 1, study.tier.num_scored).astype(int)
     target, _ = study.target_data(setting)
     model = study.base_network(setting.seed)
     options = foretold_options(study, setting)
-    found = kst.score_layers(model, (x[some], y[some]), target, **options)
+    found = kst.score_layers(model, study.scored_base_data(), target, **options)
     return {
         "ranking": found.ranking,
         "recommended": found.recommended,
@@ -149,11 +147,9 @@ def forecast(study: Study) -> None:
 
 
 def _forecast(study: Study, setting: Setting) -> dict[str, Any]:
-    (x, y), _ = study.base_data()
-    some = np.linspace(0, len(x) - 1, study.tier.num_scored).astype(int)
     found = kst.forecast(
         study.base_network(setting.seed),
-        (x[some], y[some]),
+        study.scored_base_data(),
         study.target_data(setting)[0],
         arms=[
             Arm("gain_only", freezing.OutputGain()),

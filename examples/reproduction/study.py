@@ -181,6 +181,12 @@ class Study:
         train = scale(fields["x"][:number], fields["y"][:number])
         return train, scale(fields["test_x"], fields["test_y"])
 
+    def scored_base_data(self) -> Arrays:
+        """The train samples of the base that scores and forecasts are shown."""
+        (x, y), _ = self.base_data()
+        rows = np.linspace(0, len(x) - 1, self.tier.num_scored).astype(int)
+        return x[rows], y[rows]
+
     def target_normalization(self, setting: Setting) -> Scaling:
         """That of the few target samples, or of the base."""
         if setting.normalization == "base":
