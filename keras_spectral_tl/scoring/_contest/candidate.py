@@ -48,7 +48,7 @@ class Candidate:
 
     @property
     def takes_steps(self) -> bool:
-        """Whether the arm is trained step by step; gains follow in closed form."""
+        """True where the arm trains step by step, not in closed form as gains."""
         return self.arm.trains and not isinstance(self.arm.layers, OutputGain)
 
     @property
