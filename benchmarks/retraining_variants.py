@@ -35,6 +35,7 @@ from turbulence_data import symmetries
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from reproduction import stages
+from reproduction.recipes import recipes_of
 from reproduction.study import Arrays, Study
 from reproduction.tiers import CASES, Setting
 
@@ -67,14 +68,15 @@ def variants(
 
 def measured(study: Study, setting: Setting) -> dict[str, Any]:
     """Correlation on both systems by variant; None where a retraining diverged."""
-    model, (target, test) = study.base_network(setting.seed), study.target_data(setting)
+    recipes, (target, test) = recipes_of(study, setting), study.target_data(setting)
+    model = recipes.network
     base_x, base_y = study.base_data()[1]
     found: dict[str, Any] = {}
     for name, (layers, factor, extra) in variants(study, model, target).items():
         arm = name.split(",")[0].replace("all layers", "all")
-        options = stages.retrain_options(study, setting, arm, factor)
+        options = recipes.options(arm, factor) | extra
         try:
-            after = kst.retrain(model, target, layers, **options, **extra).model
+            after = kst.retrain(model, target, recipes.layers(layers), **options).model
         except FloatingPointError:
             found[name] = None
             continue

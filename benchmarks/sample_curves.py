@@ -29,6 +29,7 @@ from keras_spectral_tl.scoring import Arm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from reproduction import stages
+from reproduction.recipes import foretold_options
 from reproduction.study import Study
 from reproduction.tiers import CASES, Setting
 
@@ -41,7 +42,7 @@ SEEN = {("k25_to_k4", 0), ("k4_to_k25", 0), ("reynolds_1e3_to_1e5", 0)}
 def forecast_of(study: Study, setting: Setting) -> kst.Forecast:
     """Forecast retraining all layers, and nothing else."""
     model, (target, _) = study.base_network(setting.seed), study.target_data(setting)
-    options = stages.foretold_options(study, setting)
+    options = foretold_options(study, setting)
     base = study.scored_base_data()
     return kst.forecast(model, base, target, arms=[ALL], progress=False, **options)
 

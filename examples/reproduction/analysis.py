@@ -8,7 +8,8 @@ import numpy as np
 import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl.spectra import analyse_kernels, kernel_changes, retraining_shifts
-from reproduction.stages import figures_of, retrain_options, swept
+from reproduction.recipes import recipes_of
+from reproduction.stages import figures_of, from_scratch, retrained, swept
 from reproduction.study import Study
 from reproduction.tiers import Setting
 from turbulence_data import a_posteriori
@@ -32,12 +33,12 @@ def _first(study: Study, seed: int) -> Setting:
 
 
 def _analysis(study: Study, setting: Setting) -> dict[str, Any]:
-    before = study.base_network(setting.seed)
-    result = swept(study, setting)
+    recipes, result = recipes_of(study, setting), swept(study, setting)
+    before = recipes.network
     after = result.model(before)
     (base_x, _), _ = study.base_data()
     test = study.target_data(setting)[1]
-    changes = kernel_changes(before, after).layers[result.best]
+    changes = kernel_changes(before, after).layers[f"{recipes.inside}{result.best}"]
     shifts = retraining_shifts(
         before, after, base_x[:_NUM_SAMPLES], test[0][:_NUM_SAMPLES]
     )
@@ -46,7 +47,7 @@ def _analysis(study: Study, setting: Setting) -> dict[str, Any]:
         "figures_before": figures_of(before, test),
         "figures_after": figures_of(after, test),
         "kernel_classes": {
-            name: kernels["class_counts"]
+            name.removeprefix(recipes.inside): kernels["class_counts"]
             for name, found in analyse_kernels(before, with_clusters=False).items()
             if (kernels := found.to_dict())
         },
@@ -55,7 +56,7 @@ def _analysis(study: Study, setting: Setting) -> dict[str, Any]:
             "by_class": changes.by_class(),
         },
         "activations": {
-            name: {
+            name.removeprefix(recipes.inside): {
                 "data_gain": shift.data.gain,
                 "data_distance": shift.data.distance,
                 "retraining_gain": shift.retraining.gain,
@@ -76,18 +77,13 @@ def run_online(study: Study) -> None:
 
 def _online(study: Study, setting: Setting) -> dict[str, Any]:
     before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
-
-    def options(arm: str) -> dict[str, Any]:
-        return retrain_options(study, setting, arm)
-
+    recipes = recipes_of(study, setting)
     networks = {
         "base network": before,
         "gain only": kst.fit_output_gain(before, target).model,
-        "best layer": swept(study, setting).model(before),
-        "all layers": kst.retrain_all(before, target, **options("all")).model,
-        "from scratch": kst.from_scratch(
-            before, target, **options("from_scratch")
-        ).model,
+        "best layer": swept(study, setting).model(recipes.network),
+        "all layers": retrained(study, setting, "all", None).model,
+        "from scratch": from_scratch(study, setting).model,
     }
     statistics = study.target_normalization(setting)
     closures: dict[str, Any] = {"no closure": None}

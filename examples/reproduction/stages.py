@@ -1,10 +1,7 @@
 """The stages up to the sweep: data, base networks, scores, sweeps, baselines."""
 
-import itertools
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -14,8 +11,9 @@ import keras_spectral_tl as kst
 from keras_spectral_tl import freezing, metrics
 from keras_spectral_tl.scoring import Arm
 from reproduction.clock import Deadline
+from reproduction.recipes import epochs, foretold_options, recipes_of
 from reproduction.study import Arrays, Study
-from reproduction.tiers import Setting, Training
+from reproduction.tiers import Setting
 
 RESOLVED = 1.3
 """Least k_max eta of a DNS that resolves its dissipation range."""
@@ -62,12 +60,13 @@ def _train_base(study: Study, seed: int) -> None:
     data, _ = study.base_data()
     keras.utils.set_random_seed(seed)
     model, plan = study.new_network(), study.tier.base_training
-    model.compile(optimizer=_optimizer(plan), loss="mse")
+    rate = keras.optimizers.schedules.CosineDecay(plan.rate, plan.steps)
+    model.compile(optimizer=keras.optimizers.Adam(rate), loss="mse")
     backup = keras.callbacks.BackupAndRestore(str(path) + ".backup")
     model.fit(
         *data,
         batch_size=plan.batch_size,
-        epochs=_epochs(plan, len(data[0])),
+        epochs=epochs(plan, len(data[0])),
         verbose=0,
         callbacks=[backup, _StopInTime(study.deadline)],
     )
@@ -177,13 +176,13 @@ def _sweep(study: Study, setting: Setting) -> dict[str, Any]:
     pairs = [(a, b) for i, b in enumerate(best) for a in best[:i]]
     chosen = [tuple(sorted(pair)) for pair in pairs[: study.num_pairs]]
     together = swept(study, setting, chosen) if chosen else kst.SweepResult(())
-    model = study.base_network(setting.seed)
+    network = recipes_of(study, setting).network
     return {
         name: {
             row["layer"]: _row(
                 study,
                 setting,
-                result.model(model, row["layer"]),
+                result.model(network, row["layer"]),
                 int(row["num_parameters"]),
                 float(row["seconds"]),
             )
@@ -194,29 +193,27 @@ def _sweep(study: Study, setting: Setting) -> dict[str, Any]:
 
 
 def swept(study: Study, setting: Setting, layers: Any = None) -> kst.SweepResult:
-    """A sweep of a setting; rows that are on disk are not computed again."""
+    """A sweep of a setting; rows that are on disk are not computed again.
+
+    Its `model` takes the network of `recipes_of`, from which the rows started.
+    """
     target, test = study.target_data(setting)
+    recipes = recipes_of(study, setting)
+    names = layers or [layer.name for layer in study.new_network().layers[1:]]
+    chosen = [(name,) if isinstance(name, str) else name for name in names]
 
     def finished(row: Mapping[str, Any]) -> None:
         study.deadline.check()
 
-    options, rates = (
-        retrain_options(study, setting, None),
-        foretold_rates(study, setting),
-    )
-    if rates:  # a pair at the lower one of its layers
-        names = [layer.name for layer in study.new_network().layers[1:]]
-        pairs = itertools.permutations(names, 2)
-        lower = {"+".join(pair): min(rates[name] for name in pair) for pair in pairs}
-        options["rates"] = rates | lower
     return kst.oracle_sweep(
-        study.base_network(setting.seed),
+        recipes.network,
         target,
         test,
-        layers=layers,
+        arms=[Arm("+".join(group), recipes.layers(group)) for group in chosen],
         directory=study.folder / "sweep" / setting.label,
         progress=finished,
-        **options,
+        rates=recipes.rates_of_pairs(),
+        **recipes.options(None),
     )
 
 
@@ -257,16 +254,15 @@ def compare_baselines(study: Study) -> None:
 
 def _baselines(study: Study, setting: Setting) -> dict[str, Any]:
     before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
-
-    def options(arm: str) -> dict[str, Any]:
-        return retrain_options(study, setting, arm)
-
-    parts = {"bias_only": freezing.BiasesOf(), "filters": freezing.FiltersOf()}
+    parts = {
+        "bias_only": freezing.BiasesOf(),
+        "filters": freezing.FiltersOf(),
+        "all": None,
+    }
     results = {
         "gain_only": kst.fit_output_gain(before, target),
-        **{n: kst.retrain(before, target, p, **options(n)) for n, p in parts.items()},
-        "all": kst.retrain_all(before, target, **options("all")),
-        "from_scratch": kst.from_scratch(before, target, **options("from_scratch")),
+        **{name: retrained(study, setting, name, part) for name, part in parts.items()},
+        "from_scratch": from_scratch(study, setting),
     }
     rows = {"unchanged": _row(study, setting, before)}
     if study.has_layers:
@@ -279,6 +275,22 @@ def _baselines(study: Study, setting: Setting) -> dict[str, Any]:
     return rows
 
 
+def retrained(
+    study: Study, setting: Setting, label: str, layers: Any
+) -> kst.RetrainResult:
+    """Layers, or parts, retrained by the recipe of an arm."""
+    recipes, (target, _) = recipes_of(study, setting), study.target_data(setting)
+    chosen = recipes.layers(layers)
+    return kst.retrain(recipes.network, target, chosen, **recipes.options(label))
+
+
+def from_scratch(study: Study, setting: Setting) -> kst.RetrainResult:
+    """A network with new weights, trained at the rate of its forecast."""
+    before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
+    options = recipes_of(study, setting).options("from_scratch")
+    return kst.from_scratch(before, target, **options)
+
+
 def with_gains(model: keras.Model, data: Arrays) -> keras.Model:
     """The network with each output times the gain that fits it best."""
     predicted = outputs_of(model, data[0])
@@ -288,61 +300,3 @@ def with_gains(model: keras.Model, data: Arrays) -> keras.Model:
     ]
     inputs = keras.Input(model.input_shape[1:])
     return keras.Model(inputs, keras.layers.Rescaling(gains)(model(inputs)))
-
-
-def foretold_rates(study: Study, setting: Setting) -> dict[str, float]:
-    """Rates that the forecast found for the arms, where the tier has none of its own.
-
-    Raises:
-        FileNotFoundError: before the stage "forecast" has found them.
-    """
-    if study.tier.retraining.rate is not None:
-        return {}
-    path = study.folder / "forecast" / f"{setting.label}.json"
-    recipes = json.loads(path.read_text())["recipes"]
-    rates = {
-        name: recipe["learning_rate"] for name, recipe in recipes.items() if recipe
-    }
-    return {name: rate for name, rate in rates.items() if rate > 0}
-
-
-def foretold_options(study: Study, setting: Setting) -> dict[str, Any]:
-    """What scores and forecast are told of the retraining."""
-    plan = study.tier.retraining
-    if plan.rate is not None:
-        return retrain_options(study, setting, None)
-    return {
-        "steps": plan.steps,
-        "batch_size": min(plan.batch_size, setting.num_target),
-        "seed": setting.seed,
-    }
-
-
-def retrain_options(
-    study: Study, setting: Setting, arm: str | None, factor: float = 1.0
-) -> dict[str, Any]:
-    """How an arm of a setting is retrained; None for any, where each has its rate.
-
-    A factor multiplies the rate.
-    """
-    plan = study.tier.retraining
-    if plan.rate is None:
-        rates = foretold_rates(study, setting)
-        rate = rates[arm] if arm else min(rates.values())
-        plan = replace(plan, rate=factor * rate)
-    return {
-        "optimizer": _optimizer(plan),
-        "epochs": _epochs(plan, setting.num_target),
-        "batch_size": min(plan.batch_size, setting.num_target),
-        "seed": setting.seed,
-    }
-
-
-def _optimizer(plan: Training) -> keras.optimizers.Optimizer:
-    schedule = keras.optimizers.schedules.CosineDecay(plan.rate, plan.steps)
-    return keras.optimizers.Adam(schedule)
-
-
-def _epochs(plan: Training, num_samples: int) -> int:
-    steps_an_epoch = -(-num_samples // min(plan.batch_size, num_samples))
-    return -(-plan.steps // steps_an_epoch)

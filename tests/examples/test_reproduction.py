@@ -3,16 +3,19 @@
 import dataclasses
 import json
 import math
+import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
+from keras_spectral_tl.freezing import BiasesOf, FiltersOf, OutputGain
 from turbulence_data import named_flow
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -188,34 +191,85 @@ def test_an_entry_of_the_zoo_is_the_network_that_was_packed(finished, reproduce)
         zoo.load("no_such", finished / "zoo")
 
 
-@pytest.mark.slow
-def test_a_tier_without_a_rate_retrains_every_arm_at_that_of_its_forecast(
-    finished, reproduce, tmp_path, monkeypatch
-):
-    tiers, stages = (import_module(f"reproduction.{n}") for n in ("tiers", "stages"))
+@pytest.fixture(scope="module")
+def foretold(finished, reproduce, tmp_path_factory):
+    """A study of the tiny tier without a rate, and what its forecast recorded."""
+    tiers, out = (
+        import_module("reproduction.tiers"),
+        tmp_path_factory.mktemp("foretold"),
+    )
     tiny = tiers.TIERS["tiny"]
     plan = dataclasses.replace(tiny.retraining, rate=None)
-    monkeypatch.setitem(tiers.TIERS, "tiny", dataclasses.replace(tiny, retraining=plan))
     options = ["--case", CASE, "--tier", "tiny", "--normalizations", "own"]
-    options += ["--data-dir", str(finished / "data"), "--out", str(tmp_path)]
-    wanted = ["base", "scores", "forecast", "sweep", "baselines", "report"]
+    options += ["--data-dir", str(finished / "data"), "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch:
+        changed = dataclasses.replace(tiny, retraining=plan)
+        patch.setitem(tiers.TIERS, "tiny", changed)
+        study = reproduce.study_of(reproduce.parse_options(options))
+        wanted = ["base", "scores", "forecast"]
+        assert reproduce.main([*options, "--stages", *wanted]) == 0
+        path = out / "tiny" / CASE / "forecast" / f"{SETTING}.json"
+        yield study, path, options
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gain", [None, 0.3])
+def test_a_tier_without_a_rate_retrains_every_arm_by_the_recipe_of_its_forecast(
+    gain, foretold, reproduce
+):
+    """With the user's own call of `retrain`, which the gain of a recipe goes to."""
+    study, path, options = foretold
+    stages = import_module("reproduction.stages")
+    told = json.loads(path.read_text())
+    _start_from(told["recipes"], gain)
+    path.write_text(json.dumps(told))
+    for stage in ("sweep", "baselines", "analysis"):
+        shutil.rmtree(study.folder / stage, ignore_errors=True)
+    wanted = ["sweep", "baselines", "analysis", "report"]
     assert reproduce.main([*options, "--stages", *wanted]) == 0
-    study = reproduce.study_of(reproduce.parse_options(options))
     (setting,) = study.settings()
-    record = tmp_path / "tiny" / CASE / "forecast" / f"{SETTING}.json"
-    arms = json.loads(record.read_text())["arms"]
-    rows = stages.swept(study, setting).rows
-    assert [row["layer"] for row in rows] == LAYERS
-    for row in rows:
-        found = arms[row["layer"]]["learning_rate"]
-        assert row["learning_rate"] == pytest.approx(found, rel=1e-6)
-    for name in ("bias_only", "filters", "all", "from_scratch"):
-        optimizer = stages.retrain_options(study, setting, name)["optimizer"]
-        rate = optimizer.get_config()["learning_rate"]["config"]
-        assert rate["initial_learning_rate"] == arms[name]["learning_rate"]
+    target, test = study.target_data(setting)
+    base, parts = study.base_network(setting.seed), _PARTS | {n: n for n in LAYERS}
+    measured = {
+        **json.loads((study.folder / "sweep" / path.name).read_text())["layers"],
+        **json.loads((study.folder / "baselines" / path.name).read_text()),
+    }
+    for label, layers in parts.items():
+        recipe = told["recipes"][label]
+        rate = keras.optimizers.schedules.CosineDecay(
+            recipe["learning_rate"], recipe["steps"]
+        )
+        result = kst.retrain(
+            base,
+            target,
+            layers if gain is None else [layers, OutputGain(initial=gain)],
+            optimizer=keras.optimizers.Adam(rate),
+            epochs=recipe["epochs"],
+            batch_size=recipe["batch_size"],
+            seed=setting.seed,
+        )
+        expected = stages.figures_of(result.model, test)
+        for figure, value in expected.items():
+            assert measured[label][figure] == pytest.approx(value, abs=1e-6), label
     pair = stages.swept(study, setting, [tuple(LAYERS)]).rows[0]
-    lower = min(arms[name]["learning_rate"] for name in LAYERS)
+    lower = min(told["recipes"][name]["learning_rate"] for name in LAYERS)
     assert pair["learning_rate"] == pytest.approx(lower, rel=1e-6)
+
+
+_PARTS = {"all": slice(None), "bias_only": BiasesOf(), "filters": FiltersOf()}
+
+
+def _start_from(recipes, gain):
+    """Give the recipes of a forecast a first value of the output gain, or none."""
+    for label, recipe in recipes.items():
+        if label in (*LAYERS, *_PARTS):
+            items = recipe["layers"]
+            items = items if isinstance(items, list) else [items]
+            items = [
+                i for i in items if not (isinstance(i, dict) and "OutputGain" in i)
+            ]
+            more = [] if gain is None else [{"OutputGain": {"initial": gain}}]
+            recipe["layers"] = [*items, *more]
 
 
 @pytest.mark.parametrize("tier", ["full", "deep", "mini", "calibration"])
