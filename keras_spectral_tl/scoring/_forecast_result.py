@@ -2,17 +2,23 @@
 
 import dataclasses
 import math
+import os
+import pathlib
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
-from keras_spectral_tl import plotting
+from keras_spectral_tl import freezing, plotting
 from keras_spectral_tl._checks import real_number, require
 from keras_spectral_tl._results import NOT_WORTH, AsJson, Result, as_lists
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.transfer._arms import Arm, layers_to_json
+from keras_spectral_tl.transfer._result import SweepResult, Weights
+from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._sweep import oracle_sweep
 
 _ROWS = 14
 
@@ -243,6 +249,92 @@ class Forecast(AsJson):
         """
         recipe = self._recipes[self[label].label]
         return None if recipe is None else dict(recipe)
+
+    def measure(
+        self,
+        model: keras.Model,
+        target_data: Any,
+        test_data: Any,
+        *,
+        arms: Sequence[str] | None = None,
+        base_test: Any = None,
+        directory: str | os.PathLike[str] | None = None,
+        **sweep_options: Any,
+    ) -> SweepResult:
+        """Retrain arms by their recipes and test them: did it happen as forecast?
+
+        `forecast.plot(measured=result.cc)` draws both.
+
+        Args:
+            model: The network that was forecast; not changed.
+            target_data: The samples that it was forecast with.
+            test_data: Samples to test with, of the same kind, which nothing has seen.
+            arms: Labels of the arms; None means all.
+            base_test: Samples of the base system in the units of the network: rows
+                have the correlation on them, base_correlation.
+            directory: Folder that keeps each finished row, see `oracle_sweep`.
+            **sweep_options: progress, executor, cache and rate_factors of
+                `oracle_sweep`.
+
+        Returns:
+            A row an arm, as of `oracle_sweep`, the best forecast first.
+
+        Raises:
+            KeyError: For an unknown label.
+            ValueError: If the network or the samples are not those of the forecast.
+        """
+        rows = self.rows if arms is None else [self[label] for label in arms]
+        self._check_question(model, target_data)
+        found: dict[str, Mapping[str, Any]] = {}
+        weights: dict[str, Weights] = {}
+        for name in dict.fromkeys(row.normalization for row in rows):
+            some = [row for row in rows if row.normalization == name]
+            swept = oracle_sweep(
+                model,
+                target_data,
+                test_data,
+                arms=[self._as_in_recipe(row) for row in some],
+                base_test=base_test,
+                directory=directory and pathlib.Path(directory, name),
+                **self._options(name),
+                **sweep_options,
+            )
+            found |= {row["layer"]: row for row in swept.rows}
+            weights |= swept.weights
+        return SweepResult(tuple(found[row.label] for row in rows), weights)
+
+    def _check_question(self, model: keras.Model, target_data: Any) -> None:
+        """Refuse another network, and other samples, than those of the forecast."""
+        given = {
+            "weights": freezing.layer_hashes(model),
+            "target_data": Samples.of(target_data).fingerprint(),
+        }
+        for name, value in given.items():
+            if value != self.provenance[f"{name}_sha256"]:
+                what = {"weights": "network", "target_data": "target samples"}[name]
+                raise ValueError(
+                    f"Expected the {what} of the forecast. Received others, with "
+                    f"another SHA-256 of {name}: forecast these, or pass those."
+                )
+
+    def _as_in_recipe(self, row: ArmForecast) -> Arm:
+        """Return an arm with the gain of the output from which its recipe starts."""
+        recipe = self._recipes[row.label]
+        layers = () if recipe is None else recipe["layers"]
+        return Arm(row.label, layers, row.arm.pull)
+
+    def _options(self, normalization: str) -> dict[str, Any]:
+        """Return how `oracle_sweep` follows the recipes of arms of one normalization.
+
+        These differ in what trains, in the pull and in the rate alone.
+        """
+        found: dict[str, Any] = {"seed": self.provenance["seed"], "rates": {}}
+        for row in self.rows:
+            recipe = self.recipe_for(row.label)
+            if recipe is not None and row.normalization == normalization:
+                found |= {k: recipe[k] for k in recipe if k not in ("layers", "pull")}
+                found["rates"][row.label] = recipe["optimizer"]
+        return found
 
     def sample_curve(self, label: str | None = None) -> SampleCurve:
         """Return the error of an arm against the number of target samples.

@@ -81,8 +81,8 @@ def oracle_sweep(
             see the part of the model behind the frozen layers. `recipe="..."` is your
             name of the options that a folder cannot describe by value (callbacks,
             functions, objects of other libraries), needed to keep rows in one.
-            `rates`, label of an arm to its learning rate, such as those of a forecast,
-            replaces the optimizer's (of a schedule, the first one).
+            `rates`, label of an arm to its learning rate, replaces the optimizer's (of
+            a schedule, the first one), and so does an optimizer in its place.
             `rate_factors=(1/3, 1, 3)` retrains each arm at each of these times its
             rate: the row is the best of them, and has its learning_rate and the
             correlations of all, cc_at_0.333, cc_at_1, ... (nan where it diverged).

@@ -53,13 +53,13 @@ class Search:
 
     Attributes:
         base_test: Samples of the base system in the units of the network, or None.
-        rates: Label of an arm to its learning rate (of a schedule, the first one);
-            others have that of the optimizer.
+        rates: Label of an arm to its learning rate (of a schedule, the first one), or
+            to an optimizer of its own; others have that of the optimizer.
         factors: Of these rates, each of which is tried.
     """
 
     base_test: Samples | None = None
-    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    rates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     factors: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
@@ -69,7 +69,8 @@ class Search:
                 f"Received {self.rates!r:.100}."
             )
         for label, rate in self.rates.items():
-            real_number(f"rates[{label!r}]", rate, at_least=0)
+            if not isinstance(rate, keras.optimizers.Optimizer):
+                real_number(f"rates[{label!r}]", rate, at_least=0)
         if not isinstance(self.factors, Sequence) or not self.factors:
             raise TypeError(
                 "Expected rate_factors as a sequence of numbers, at least one. "
@@ -89,14 +90,19 @@ class Search:
         """Return options with the learning rate of an arm times a factor."""
         if not self.chooses_rates:
             return given
+        rate = self.rates.get(label)
+        if isinstance(rate, keras.optimizers.Optimizer):
+            given, rate = dataclasses.replace(given, optimizer=rate), None
         optimizer = given.fresh_optimizer()
         first = first_rate(optimizer)
-        rate = self.rates.get(label, first)
+        rate = first if rate is None else rate
         if not (first > 0.0 and rate > 0.0):
             raise ValueError(
                 f"Expected a positive learning rate for {label!r}, and one of the "
                 f"optimizer. Received {rate} and {first}."
             )
+        if factor * rate == first:
+            return given
         scaled = scaled_optimizer(optimizer, factor * rate / first)
         return dataclasses.replace(given, optimizer=scaled)
 

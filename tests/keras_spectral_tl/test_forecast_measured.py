@@ -1,0 +1,119 @@
+"""What was forecast is measured by the recipes of the forecast, and by no others."""
+
+import numpy as np
+import pytest
+
+import keras_spectral_tl as kst
+from keras_spectral_tl import freezing
+from keras_spectral_tl.scoring import Arm
+from keras_spectral_tl.transfer import ChannelStatistics
+from tests.keras_spectral_tl.common import planted
+
+STEPS = {"steps": 30, "batch_size": 4, "progress": False}
+ARMS = (
+    Arm("output gain", freezing.OutputGain()),
+    "conv_2",
+    Arm("filters", freezing.FiltersOf()),
+    Arm("pulled", pull=1.0),
+    Arm("from scratch", freezing.NewWeights()),
+)
+
+
+@pytest.fixture(scope="module")
+def question():
+    """A network and samples of both systems, the target at a third of the amplitude."""
+    model, base, (x, y) = planted(count=16)
+    return model, base, (x[:8], y[:8] / 3.0), (x[8:], y[8:] / 3.0)
+
+
+@pytest.fixture(scope="module")
+def found(question):
+    model, base, target, _ = question
+    return kst.forecast(model, base, target, ARMS, seed=2, **STEPS)
+
+
+def by_hand(model, target, recipe, seed):
+    """The call that the recipe is for."""
+    if recipe is None:
+        return None
+    if isinstance(recipe["layers"], freezing.OutputGain):
+        return kst.fit_output_gain(model, target)
+    return kst.retrain(model, target, seed=seed, **recipe)
+
+
+def starts_from_a_gain(recipe):
+    layers = recipe["layers"] if recipe else []
+    return isinstance(layers, list) and isinstance(layers[-1], freezing.OutputGain)
+
+
+@pytest.mark.slow
+def test_every_arm_is_retrained_by_its_recipe(question, found):
+    model, base, target, test = question
+    result = found.measure(model, target, test, base_test=base, progress=False)
+    assert [row["layer"] for row in result.rows] == [row.label for row in found.rows]
+    assert starts_from_a_gain(found.recipe_for("conv_2"))  # amplitudes differ
+    for row in result.rows:
+        label = row["layer"]
+        alone = by_hand(model, target, found.recipe_for(label), seed=2)
+        if alone is None:
+            continue
+        expected = alone.row(test)
+        for figure in ("cc", "relative_rmse"):
+            assert row[figure] == pytest.approx(expected[figure], abs=1e-5), label
+        left = alone.row(base)["cc"]
+        assert row["base_correlation"] == pytest.approx(left, abs=1e-5), label
+    recipe = found.recipe_for("conv_2")
+    at_once = kst.retrain(model, target, seed=2, **{**recipe, "layers": "conv_2"})
+    slower = kst.retrain(model, target, seed=2, **{**recipe, "epochs": 12})
+    for other in (at_once, slower):  # without the gain, and with fewer steps
+        assert abs(other.row(test)["cc"] - result.cc["conv_2"]) > 1e-3
+    before = result.cc["unchanged"]
+    assert result.cc["output gain"] == pytest.approx(before, abs=1e-6)
+
+
+def test_some_arms_are_measured_in_the_order_asked_for(question, found, tmp_path):
+    model, _, target, test = question
+    options = {"directory": tmp_path / "rows", "progress": False}
+    result = found.measure(model, target, test, arms=["unchanged", "conv_2"], **options)
+    assert list(result.cc) == ["unchanged", "conv_2"]
+    again = found.measure(model, target, test, arms=["conv_2"], **options)
+    assert again.rows[0] == result.rows[1]  # from disk: its seconds too
+    axes = found.plot(measured=result.cc)
+    assert axes is not None
+    with pytest.raises(KeyError, match="no arm 'conv_9'"):
+        found.measure(model, target, test, arms=["conv_9"])
+
+
+@pytest.mark.slow
+def test_every_normalization_is_measured_with_its_statistics(question):
+    model, base, target, test = question
+    scaled = ChannelStatistics.of((target[0] * 3.0, target[1] * 3.0))
+    both = {"few": ChannelStatistics.of(target), "wide": scaled}
+    found = kst.forecast(
+        model, base, target, ["conv_2"], normalization=both, seed=1, **STEPS
+    )
+    result = found.measure(model, target, test, progress=False)
+    assert len(result.rows) == len(found.rows) == 4
+    labels = [row.label for row in found.rows if not row.steps]
+    fixed = found.measure(model, target, test, arms=labels, progress=False)
+    assert fixed.cc == pytest.approx({label: result.cc[label] for label in labels})
+    assert len(set(fixed.cc.values())) == 2
+    for row in result.rows:
+        recipe = found.recipe_for(row["layer"])
+        if recipe is None:
+            continue
+        expected = kst.retrain(model, target, seed=1, **recipe).row(test)
+        assert row["cc"] == pytest.approx(expected["cc"], abs=1e-5)
+    cc = {row["layer"]: row["cc"] for row in result.rows if "conv_2" in row["layer"]}
+    assert len(cc) == 2 and np.ptp(list(cc.values())) > 1e-4
+
+
+def test_another_network_and_other_samples_are_refused(question, found):
+    model, _, (x, y), test = question
+    other = kst.models.copy_model(model)
+    weight = other.trainable_weights[0]
+    weight.assign(weight + 0.5)
+    with pytest.raises(ValueError, match=r"network of the forecast.*SHA-256"):
+        found.measure(other, (x, y), test)
+    with pytest.raises(ValueError, match=r"target samples of the forecast"):
+        found.measure(model, (x[1:], y[1:]), test)
