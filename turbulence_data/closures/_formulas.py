@@ -21,7 +21,13 @@ from turbulence_data.solver._grid import (
     velocity_hat,
 )
 from turbulence_data.solver._modes import Modes, aliased_modes, padded_modes
-from turbulence_data.solver.fftw._advection import Advection, Pair, PairTransform
+from turbulence_data.solver.fftw._advection import (
+    Advection,
+    Pair,
+    PairTransform,
+    reader,
+    writer,
+)
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 Two = tuple[FieldHat, FieldHat]
@@ -57,11 +63,8 @@ class SpectralOperators:
 
     @cached_property
     def test_response(self) -> NDArray[np.float64]:
-        """`exp(-k^2 (4 D^2 - D^2) / 24)`: makes the Gaussian filter twice as wide."""
-        response: NDArray[np.float64] = np.exp(
-            -self.grid.k_squared * (3.0 * self.filter_width**2 / 24.0)
-        )
-        return response
+        """Of the filter between the two levels, see `test_response`."""
+        return test_response(self.grid, self.filter_width)
 
     def to_physical(self, field_hat: FieldHat) -> Field:
         """Return real fields."""
@@ -92,6 +95,11 @@ class SpectralOperators:
         """Return `<a b>`, shape `(..., 1, 1)`, as the sum over all wavenumbers."""
         density = (a_hat * b_hat.conj()).real * self.grid.hermitian_weights
         return density.sum((-2, -1), keepdims=True)
+
+
+def test_response(on: Grid | Modes, filter_width: float) -> NDArray[np.float64]:
+    """Return `exp(-k^2 (4 D^2 - D^2) / 24)`: makes a Gaussian filter twice as wide."""
+    return np.asarray(np.exp(-on.k_squared * (3.0 * filter_width**2 / 24.0)))
 
 
 def strain_hat(vorticity_hat: FieldHat, grid: Any) -> Two:
@@ -223,18 +231,10 @@ class PlannedEddies:
 
     def __call__(self, vorticity_hat: FieldHat) -> FieldHat:
         """Return the forcing, valid until the next call."""
-        cutoff = self.modes.cutoff[0]
-
-        def read(columns: slice, pair: Pair) -> None:
-            first = columns.start
-            self._read_pair(vorticity_hat, first, self._read[first], cutoff, pair)
-
-        def write(columns: slice, products: Pair) -> None:
-            first = columns.start
-            factors = self._write[first]
-            self._kernels.advection(products, factors, cutoff, first, self._forcing)
-
-        self._pair.apply(read, self._kernels.times_modulus, write)
+        kernels, cutoff = self._kernels, self.modes.cutoff[0]
+        read = reader(self._read_pair, vorticity_hat, self._read, cutoff)
+        write = writer(kernels.advection, self._write, cutoff, self._forcing)
+        self._pair.apply(read, kernels.times_modulus, write)
         if self._phase != 1.0:
             self._forcing *= self._phase
         return self._forcing
@@ -280,18 +280,6 @@ def leith_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
     return PlannedEddies(modes, read, (kx, -ky), (kx, ky), 1j * filter_width**3)
 
 
-def with_coefficient(
-    make: MakeEddies, modes: Modes, filter_width: float, coefficient: float
-) -> Callable[[FieldHat, FieldHat], None]:
-    """Return `(vorticity_hat, out)`, which adds `coefficient` times the forcing."""
-    eddies = make(modes, filter_width)
-
-    def add_forcing(vorticity_hat: FieldHat, out: FieldHat) -> None:
-        eddies.add(coefficient, eddies(vorticity_hat), out)
-
-    return add_forcing
-
-
 class PlannedDynamic:
     """Add the subgrid forcing of an eddy viscosity with a dynamic coefficient.
 
@@ -307,7 +295,7 @@ class PlannedDynamic:
         self._test_eddies = make(test_modes, 2.0 * operators.filter_width)
         self._test_advection = Advection(test_modes)
         narrow = self._test_eddies.modes
-        response = np.exp(-narrow.k_squared * (3.0 * operators.filter_width**2 / 24.0))
+        response = test_response(narrow, operators.filter_width)
         self._response = _doubled(response * narrow.mask, modes.dtype)
         weights = narrow.hermitian_weights * narrow.inverse_k_squared
         self._weights = _doubled(weights, modes.dtype)

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -31,10 +31,9 @@ from turbulence_data.closures._formulas import (
     smagorinsky_eddies,
     smagorinsky_hat,
     strain_rate,
-    with_coefficient,
 )
 from turbulence_data.filtering import width_of
-from turbulence_data.solver._equation import AddForcing
+from turbulence_data.solver._equation import AddForcing, check_domain
 from turbulence_data.solver._grid import Field, FieldHat, Grid, advection_hat, resize
 from turbulence_data.solver._modes import Modes
 
@@ -77,10 +76,8 @@ class ClassicClosure(ABC):
 
     def on(self, modes: Modes) -> AddForcing:
         """Return `(vorticity_hat, out)`, which adds sgs_forcing on these modes."""
-        self.check_domain(modes)
+        operators, columns = self.operators_on(modes), modes.shape[1]
         points, wide = modes.grid.num_points, modes.quadrature.num_points
-        operators = self.operators(points)
-        columns = modes.shape[1]
 
         def add_forcing(vorticity_hat: FieldHat, out: FieldHat) -> None:
             hat = self.forcing_hat(resize(vorticity_hat, wide, points), operators)
@@ -88,13 +85,10 @@ class ClassicClosure(ABC):
 
         return add_forcing
 
-    def check_domain(self, modes: Modes) -> None:
-        """Raise ValueError when the domain of the modes is not `lengths`."""
-        if modes.grid.lengths != self.lengths:
-            raise ValueError(
-                f"{type(self).__name__} was made for a domain of {self.lengths}; the "
-                f"flow's is {modes.grid.lengths}. Give it lengths=flow.lengths."
-            )
+    def operators_on(self, modes: Modes) -> SpectralOperators:
+        """Return the operators on the grid of a flow, whose domain must be this one."""
+        check_domain(self, modes.grid.lengths)
+        return self.operators(modes.grid.num_points)
 
     def operators(self, num_points: tuple[int, int]) -> SpectralOperators:
         """Return the operators on a grid of this domain."""
@@ -161,29 +155,29 @@ class _GradientModel(ClassicClosure):
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
     ) -> FieldHat:
-        """Return the coefficients of all terms.
-
-        The derivative of w is the vorticity of that of psi: each term is an advection.
-        """
-        symbols = self._symbols(operators.grid, operators.filter_width)
-        jacobians = [operators.jacobian_hat(c * vorticity_hat) for c in symbols]
-        forcing: FieldHat = -sum(jacobians[1:], jacobians[0])
-        return forcing
+        # A derivative of w is the vorticity of that of psi: an advection.
+        return self._sum(operators.jacobian_hat, operators, vorticity_hat)
 
     def of_tracer(self, tracer: Field, streamfunction: Field) -> Field:
         """Return `-sum_n J(c_n psi, c_n q)` of a field q that the flow carries."""
         operators = self.operators(as_pair(tracer.shape[-2:]))
-        psi_hat, tracer_hat = map(operators.to_spectral, (streamfunction, tracer))
+        hats = map(operators.to_spectral, (streamfunction, tracer))
+        jacobian = partial(advection_hat, grid=operators.grid)
+        return operators.to_physical(self._sum(jacobian, operators, *hats))
+
+    def _sum(
+        self,
+        jacobian: Callable[..., FieldHat],
+        operators: SpectralOperators,
+        *fields_hat: FieldHat,
+    ) -> FieldHat:
         symbols = self._symbols(operators.grid, operators.filter_width)
-        fluxes = [
-            advection_hat(c * psi_hat, c * tracer_hat, operators.grid) for c in symbols
-        ]
-        return operators.to_physical(-sum(fluxes[1:], fluxes[0]))
+        first, *others = (jacobian(*(c * hat for hat in fields_hat)) for c in symbols)
+        return -sum(others, first)
 
     def on(self, modes: Modes) -> AddForcing:
         """Return the same with the planned advection of the solver."""
-        self.check_domain(modes)
-        width = self.operators(modes.grid.num_points).filter_width
+        width = self.operators_on(modes).filter_width
         return PlannedJacobians(modes, self._symbols(modes, width))
 
     def _symbols(self, on: Grid | Modes, width: float) -> list[Derivative]:
@@ -282,10 +276,10 @@ class _EddyViscosity(ClassicClosure):
 
     def on(self, modes: Modes) -> AddForcing:
         """Return the same with planned transforms: about a third of the work."""
-        self.check_domain(modes)
-        width = self.operators(modes.grid.num_points).filter_width
+        operators = self.operators_on(modes)
+        eddies = self.unit.planned(modes, operators.filter_width)
         factor = self.coefficient**self.unit.power
-        return with_coefficient(self.unit.planned, modes, width, factor)
+        return lambda hat, out: eddies.add(factor, eddies(hat), out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,9 +304,7 @@ class _Dynamic(ClassicClosure):
 
     def on(self, modes: Modes) -> AddForcing:
         """Return the same with planned transforms and the advection of the solver."""
-        self.check_domain(modes)
-        operators = self.operators(modes.grid.num_points)
-        return PlannedDynamic(modes, operators, self.unit.planned)
+        return PlannedDynamic(modes, self.operators_on(modes), self.unit.planned)
 
 
 @dataclass(frozen=True)

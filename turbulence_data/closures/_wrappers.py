@@ -15,11 +15,16 @@ from turbulence_data._checks import (
     TWO_PI,
     as_lengths,
     as_pair,
+    check_finite,
     check_positive,
-    is_finite_number,
 )
 from turbulence_data.closures._models import GradientModel2, GradientModel4
-from turbulence_data.solver._equation import Closure, evaluate, parts_of
+from turbulence_data.solver._equation import (
+    Closure,
+    check_domain,
+    evaluate,
+    parts_of,
+)
 from turbulence_data.solver._grid import Field, Grid, to_physical, to_spectral
 
 Criterion = Callable[[Field, Field, Field, Grid], Any]
@@ -175,8 +180,8 @@ class SumOfClosures:
                 "a sum needs closures and one weight each; received "
                 f"{len(closures)} closures and weights={weights!r}."
             )
-        if not all(is_finite_number(weight) for weight in given):
-            raise ValueError(f"weights must be finite numbers; received {weights!r}.")
+        for weight in given:
+            check_finite("weights (each)", weight)
         object.__setattr__(self, "closures", closures)
         object.__setattr__(self, "weights", given)
 
@@ -240,12 +245,8 @@ class ByLayer:
                 f"vorticity, so ByLayer cannot go around {self.closure!r}. Put it "
                 "around each: SumOfClosures(ByLayer(gradient_model), ByLayer(other))."
             )
-        lengths = getattr(part, "lengths", self.lengths)
-        if lengths != self.lengths and not getattr(part, "any_layers", False):
-            raise ValueError(
-                f"{type(part).__name__} was made for a domain of {lengths}, ByLayer "
-                f"for one of {self.lengths}. Give both lengths=flow.lengths."
-            )
+        if not getattr(part, "any_layers", False):
+            check_domain(part, self.lengths)
 
     def __call__(self, potential_vorticity: Field, streamfunction: Field) -> Field:
         """Return the forcing of potential vorticity, shape `(..., 2, nx, ny)`."""

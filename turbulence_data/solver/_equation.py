@@ -272,6 +272,16 @@ def parts_of(closure: Any) -> Iterator[Any]:
             yield from parts_of(one)
 
 
+def check_domain(closure: Any, lengths: tuple[float, float]) -> None:
+    """Raise ValueError where a closure has lengths and they are not those of a flow."""
+    own = getattr(closure, "lengths", lengths)
+    if own != lengths:
+        raise ValueError(
+            f"{type(closure).__name__} was made for a domain of {own}; the one here is "
+            f"{lengths}. Give it, and what wraps it, lengths=flow.lengths."
+        )
+
+
 def evaluate(
     closure: Closure, vorticity: Field, streamfunction: Field, num_axes: int = 2
 ) -> Field:

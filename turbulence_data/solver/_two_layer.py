@@ -16,6 +16,7 @@ from turbulence_data.solver._equation import (
     Integrals,
     LayerTerms,
     Operations,
+    check_domain,
     parts_of,
 )
 from turbulence_data.solver._forcing import Drive, ForcingLike
@@ -166,12 +167,8 @@ def _check_closure(closure: Closure | None, flow: TwoLayerConfig) -> None:
                 "callable (potential_vorticity, streamfunction) -> sgs_forcing of "
                 "fields (2, nx, ny)."
             )
-        lengths = getattr(part, "lengths", flow.lengths)
-        if not hasattr(part, "on") and lengths != flow.lengths:
-            raise ValueError(
-                f"{type(part).__name__} was made for a domain of {lengths}; the flow's "
-                f"is {flow.lengths}. Give it lengths=flow.lengths."
-            )
+        if not hasattr(part, "on"):
+            check_domain(part, flow.lengths)
 
 
 def linear_matrix(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.complex128]:

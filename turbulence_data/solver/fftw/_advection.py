@@ -29,6 +29,9 @@ Columns = Callable[[slice, Pair], None]
 `pair` has shape `(2, nx, columns + padding)` and is contiguous in memory.
 """
 
+Factors = dict[int, NDArray[np.floating]]
+"""Tables in the form that the kernels take, by a panel's first column."""
+
 Execute = Callable[[], None]
 
 # A batch of this many lines, or of this many points where lines are short, fits the
@@ -84,8 +87,8 @@ def threads_for(modes: Modes, threads: int, *batches: int) -> int:
 
 def panel_factors(
     kernels: Any, panels: list[slice], modes: Modes, *tables: NDArray[np.floating]
-) -> dict[int, NDArray[np.floating]]:
-    """Return tables as the kernels take them, by a panel's first column."""
+) -> Factors:
+    """Return tables in the precision of the modes."""
     both = np.stack(np.broadcast_arrays(*tables, modes.mask)[:-1])
     both = both.astype(modes.dtype)
     return {
@@ -135,13 +138,8 @@ class PairTransform:
             ]
         self._together = Team(shares)
 
-    def factors(
-        self, modes: Modes, *tables: NDArray[np.floating]
-    ) -> dict[int, NDArray[np.floating]]:
-        """Return two tables in the precision of the modes, by a panel's first column.
-
-        In the form that the kernels take, see `factors_of` there.
-        """
+    def factors(self, modes: Modes, *tables: NDArray[np.floating]) -> Factors:
+        """Return two tables in the precision of the modes."""
         return panel_factors(self._kernels, self.panels, modes, *tables)
 
     def apply(
@@ -362,6 +360,33 @@ def scale_of_pairs(modes: Modes) -> NDArray[np.float64]:
     return np.asarray(modes.mask / (2.0 * points))
 
 
+def reader(
+    kernel: Callable[..., None],
+    field_hat: FieldHat,
+    factors: Factors,
+    cutoff: int,
+) -> Columns:
+    """Return what reads columns of a field by a kernel such as `velocity`."""
+
+    def read(columns: slice, pair: Pair) -> None:
+        first = columns.start
+        kernel(field_hat, first, factors[first], cutoff, pair)
+
+    return read
+
+
+def writer(
+    kernel: Callable[..., None], factors: Factors, cutoff: int, out: FieldHat
+) -> Columns:
+    """Return what writes columns of `out` by a kernel such as `advection`."""
+
+    def write(columns: slice, pair: Pair) -> None:
+        first = columns.start
+        kernel(pair, factors[first], cutoff, first, out)
+
+    return write
+
+
 def advection_tables(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the factors of `u^2 - v^2` and of `u v`, see `Advection`."""
     kx, ky, scale = modes.kx, modes.ky, scale_of_pairs(modes)
@@ -388,14 +413,9 @@ class Advection:
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Write `-J` into `out`; the argument is kept."""
-
-        def write(columns: slice, products: Pair) -> None:
-            first = columns.start
-            self._kernels.advection(
-                products, self._products[first], self._cutoff, first, out
-            )
-
-        self._pair.apply(self._reader(vorticity_hat), self._kernels.products, write)
+        kernels, read = self._kernels, self._reader(vorticity_hat)
+        write = writer(kernels.advection, self._products, self._cutoff, out)
+        self._pair.apply(read, kernels.products, write)
 
     def rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
@@ -406,10 +426,5 @@ class Advection:
         )
 
     def _reader(self, vorticity_hat: FieldHat) -> Columns:
-        def read(columns: slice, velocity: Pair) -> None:
-            first = columns.start
-            self._kernels.velocity(
-                vorticity_hat, first, self._velocity[first], self._cutoff, velocity
-            )
-
-        return read
+        velocity = self._kernels.velocity
+        return reader(velocity, vorticity_hat, self._velocity, self._cutoff)

@@ -24,9 +24,11 @@ from turbulence_data.solver.fftw._advection import (
     padded,
     panel_factors,
     plan,
+    reader,
     scale_of_pairs,
     threads_for,
     without_wisdom,
+    writer,
     zeros,
 )
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
@@ -264,9 +266,10 @@ class FluxForm:
         for layer, ((a, b), scalar) in enumerate(
             zip(self._terms.inversion, self._scalars, strict=True)
         ):
-            psi_hat = a * q_hat[0] + b * q_hat[1]
-            write = self._writer(out[layer])
-            self._pair.times(self._velocities(psi_hat), scalar, write)
+            psi_hat, cutoff = a * q_hat[0] + b * q_hat[1], self._cutoff
+            read = reader(self._kernels.velocity, psi_hat, self._velocity, cutoff)
+            write = writer(self._kernels.divergence, self._fluxes, cutoff, out[layer])
+            self._pair.times(read, scalar, write)
         out += self._terms.coupling * q_hat[::-1]
 
     def _both(self, q_hat: FieldHat) -> Columns:
@@ -277,21 +280,3 @@ class FluxForm:
             )
 
         return read
-
-    def _velocities(self, streamfunction_hat: FieldHat) -> Columns:
-        def read(columns: slice, pair: Pair) -> None:
-            first = columns.start
-            self._kernels.velocity(
-                streamfunction_hat, first, self._velocity[first], self._cutoff, pair
-            )
-
-        return read
-
-    def _writer(self, out: FieldHat) -> Columns:
-        def write(columns: slice, fluxes: Pair) -> None:
-            first = columns.start
-            self._kernels.divergence(
-                fluxes, self._fluxes[first], self._cutoff, first, out
-            )
-
-        return write
