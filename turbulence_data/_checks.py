@@ -23,6 +23,12 @@ def check_whole(name: str, value: Any, at_least: int) -> None:
         )
 
 
+def check_finite(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a finite number."""
+    if not is_finite_number(value):
+        raise ValueError(f"{name} must be a finite number; received {value!r}.")
+
+
 def check_positive(name: str, value: Any) -> None:
     """Raise ValueError unless `value` is a positive, finite number."""
     if not is_finite_number(value) or not value > 0:
@@ -32,9 +38,13 @@ def check_positive(name: str, value: Any) -> None:
 def check_at_least_zero(name: str, value: Any) -> None:
     """Raise ValueError unless `value` is a finite number of at least 0."""
     if not is_finite_number(value) or not value >= 0:
-        raise ValueError(
-            f"{name} must be finite and at least 0 (it damps); received {value!r}."
-        )
+        raise ValueError(f"{name} must be finite and at least 0; received {value!r}.")
+
+
+def check_moments(name: str, mean: Any, std: Any) -> None:
+    """Raise ValueError unless a field can be normalized by mean and deviation."""
+    check_finite(f"the mean of {name}", mean)
+    check_positive(f"the std of {name}", std)
 
 
 def check_filter_width(value: Any, lengths: tuple[float, float]) -> None:

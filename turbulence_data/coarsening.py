@@ -20,7 +20,7 @@ from turbulence_data.solver._grid import (
     to_physical,
     to_spectral,
 )
-from turbulence_data.solver._modes import Modes, inverted, layer_modes, transport_hat
+from turbulence_data.solver._modes import Modes, layers_hat, transport_hat
 
 # The exponential filter of pyqg: where it begins, as a part of the Nyquist wavenumber,
 # and its strength.
@@ -266,12 +266,8 @@ def _advected(
     potential_vorticity: Field, flow: TwoLayerConfig
 ) -> tuple[Field, Field, Field]:
     """Return streamfunction, velocities and the divergence of the fluxes, physical."""
-    modes = layer_modes(flow)
-    q_hat = modes.from_physical(potential_vorticity)
-    psi_hat = inverted(q_hat, flow, modes)
-    divergence_hat = transport_hat(
-        psi_hat, q_hat, modes, mean_velocities=flow.mean_velocities
-    )
+    modes, q_hat, psi_hat = layers_hat(potential_vorticity, flow)
+    divergence_hat = transport_hat(psi_hat, q_hat, modes, flow.mean_velocities)
     velocity_hat = np.stack([1j * modes.ky * psi_hat, -1j * modes.kx * psi_hat], axis=1)
     psi, velocity, divergence = map(
         modes.to_physical, (psi_hat, velocity_hat, divergence_hat)

@@ -12,6 +12,7 @@ from turbulence_data._checks import (
     as_lengths,
     as_pair,
     check_at_least_zero,
+    check_finite,
     check_positive,
     check_whole,
     is_finite_number,
@@ -94,10 +95,7 @@ class FlowConfig(_Flow):
         for name in ("linear_drag", "hyperviscosity"):
             check_at_least_zero(name, getattr(self, name))
         for name in ("beta", "forcing_amplitude"):
-            if not is_finite_number(getattr(self, name)):
-                raise ValueError(
-                    f"{name} must be a finite number; received {getattr(self, name)!r}."
-                )
+            check_finite(name, getattr(self, name))
         check_whole("hyperviscosity_order", self.hyperviscosity_order, at_least=2)
         if self.forcing_wavenumber is not None:
             self._check_forcing()
@@ -199,8 +197,7 @@ class TwoLayerConfig(_Flow):
             check_positive(name, getattr(self, name))
         for name in ("bottom_drag", "hyperviscosity", "exponential_filter"):
             check_at_least_zero(name, getattr(self, name))
-        if not is_finite_number(self.beta):
-            raise ValueError(f"beta must be a finite number; received {self.beta!r}.")
+        check_finite("beta", self.beta)
         check_whole("hyperviscosity_order", self.hyperviscosity_order, at_least=2)
         if not isinstance(self.aliased_products, bool):
             raise ValueError(

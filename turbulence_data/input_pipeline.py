@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from turbulence_data._checks import (
     check_example,
-    check_positive,
+    check_moments,
     check_real,
     check_whole,
-    is_finite_number,
 )
 from turbulence_data.generation._records import LAYERS, PLANE, TWO_LAYERS
 
@@ -137,9 +136,7 @@ class Normalization(_ByChannel):
 
     def __post_init__(self) -> None:
         for name, (mean, std) in asdict(self).items():
-            if not is_finite_number(mean):
-                raise ValueError(f"the mean of {name} must be finite; got {mean!r}.")
-            check_positive(f"the standard deviation of {name}", std)
+            check_moments(name, mean, std)
 
     @classmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
@@ -185,13 +182,13 @@ class TwoLayerNormalization(_ByChannel):
     def __post_init__(self) -> None:
         for name in ("streamfunction", "vorticity", "sgs_forcing"):
             values = np.asarray(getattr(self, name), np.float64)
-            if values.shape != (2, 2) or not np.all(np.isfinite(values)):
+            if values.shape != (2, 2):
                 raise ValueError(
-                    f"{name} must be (mean, std) of the upper and of the lower layer, "
-                    f"finite; received {getattr(self, name)!r}."
+                    f"{name} must be (mean, std) of the upper and of the lower layer; "
+                    f"received {getattr(self, name)!r}."
                 )
-            for layer, (_, std) in zip(LAYERS, values.tolist(), strict=True):
-                check_positive(f"the standard deviation of {name}, {layer}", std)
+            for layer, moments in zip(LAYERS, values.tolist(), strict=True):
+                check_moments(f"{name} of the {layer} layer", *moments)
 
     @classmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:

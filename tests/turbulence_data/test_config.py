@@ -47,7 +47,7 @@ BAD_FLOWS = [
     ("reynolds", "100", "received '100'"),
     ("reynolds", None, "received None"),
     # damping
-    ("linear_drag", -0.1, "linear_drag must be finite and at least 0 (it damps); "),
+    ("linear_drag", -0.1, "linear_drag must be finite and at least 0; "),
     ("linear_drag", -0.1, "received -0.1"),
     ("linear_drag", math.inf, "received inf"),
     ("linear_drag", None, "received None"),

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import (
     TWO_PI,
+    check_finite,
     check_positive,
     check_whole,
-    is_finite_number,
     real_array,
 )
 from turbulence_data.a_posteriori._reference import EnsembleRun, Reference
@@ -135,8 +135,7 @@ def decorrelation_times(
             "times and correlation must have the shapes (T,) and (T, E); received "
             f"{moments.shape} and {values.shape}."
         )
-    if not is_finite_number(threshold):
-        raise ValueError(f"threshold must be a finite number; received {threshold!r}.")
+    check_finite("threshold", threshold)
     lost = np.full(values.shape[1], math.inf)
     for member, series in enumerate(values.T):
         below = np.flatnonzero(~(series >= threshold))
@@ -161,8 +160,7 @@ def tail_probability(fields: ArrayLike, threshold: float) -> float:
         >>> tail_probability([[0.0, 1.0], [-3.0, 2.0]], 1.5)
         0.5
     """
-    if not is_finite_number(threshold):
-        raise ValueError(f"threshold must be a finite number; received {threshold!r}.")
+    check_finite("threshold", threshold)
     values = real_array("fields", fields, at_least=0)
     values = values[np.isfinite(values)]
     if not values.size:

@@ -15,7 +15,7 @@ from turbulence_data._checks import check_kind
 from turbulence_data.config import TwoLayerConfig
 from turbulence_data.diagnostics._spectra import Spectrum
 from turbulence_data.solver._grid import FieldHat, check_layers
-from turbulence_data.solver._modes import Modes, inverted, layer_modes, transport_hat
+from turbulence_data.solver._modes import Modes, layers_hat, transport_hat
 
 
 @dataclass(frozen=True)
@@ -218,10 +218,8 @@ def _spectral(
 ) -> tuple[Modes, FieldHat, FieldHat]:
     """Return modes and the coefficients of potential vorticity and streamfunction."""
     check_kind("flow", flow, TwoLayerConfig)
-    modes = layer_modes(flow)
     fields = check_layers("potential_vorticity", potential_vorticity, flow.shape)
-    q_hat = modes.from_physical(fields)
-    return modes, q_hat, inverted(q_hat, flow, modes)
+    return layers_hat(fields, flow)
 
 
 def _losses(

@@ -14,8 +14,7 @@ from turbulence_data._checks import (
     TWO_PI,
     as_lengths,
     check_example,
-    check_positive,
-    is_finite_number,
+    check_moments,
     real_array,
 )
 from turbulence_data.closures import GradientModel2
@@ -172,9 +171,7 @@ class MatlabVariable:
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        if not is_finite_number(self.mean):
-            raise ValueError(f"mean of {self.name} must be finite; got {self.mean!r}.")
-        check_positive(f"std of {self.name}", self.std)
+        check_moments(self.name, self.mean, self.std)
 
 
 @dataclass(frozen=True)

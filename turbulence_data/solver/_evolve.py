@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from turbulence_data._checks import check_positive, is_finite_number
+from turbulence_data._checks import check_at_least_zero, check_positive
 from turbulence_data._progress import watched
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.solver._equation import Closure, State
@@ -86,10 +86,7 @@ def evolve(
         >>> bool(np.allclose(evolve(start, flow, 1.0), start * np.exp(-0.1)))
         True
     """
-    if not is_finite_number(duration) or float(duration) < 0.0:
-        raise ValueError(
-            f"duration must be finite and at least 0; received {duration!r}."
-        )
+    check_at_least_zero("duration", duration)
     if time_step is not None:
         check_positive("time_step", time_step)
     simulation = Simulation(flow, closure, forcing, numerics)

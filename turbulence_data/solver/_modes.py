@@ -172,15 +172,18 @@ def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
     )
 
 
-def layer_modes(flow: TwoLayerConfig) -> Modes:
-    """Return all modes of a flow's grid below Nyquist, with the products it forms."""
+def layers_hat(
+    potential_vorticity: Field, flow: TwoLayerConfig
+) -> tuple[Modes, FieldHat, FieldHat]:
+    """Return modes, and potential vorticity and streamfunction by their coefficients.
+
+    All modes of the flow's grid below Nyquist, with the products that it forms.
+    """
     modes_of = aliased_modes if flow.aliased_products else padded_modes
-    return modes_of(Grid(flow.shape, flow.lengths))
-
-
-def inverted(q_hat: FieldHat, flow: TwoLayerConfig, modes: Modes) -> FieldHat:
-    """Return the streamfunctions of potential vorticity, shape `(2, nx, Ky + 1)`."""
-    return np.asarray(np.einsum("ijkl,jkl->ikl", inversion(flow, modes), q_hat))
+    modes = modes_of(Grid(flow.shape, flow.lengths))
+    q_hat = modes.from_physical(potential_vorticity)
+    psi_hat = np.einsum("ijkl,jkl->ikl", inversion(flow, modes), q_hat)
+    return modes, q_hat, np.asarray(psi_hat)
 
 
 def transport_hat(
