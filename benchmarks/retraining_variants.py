@@ -1,8 +1,10 @@
-"""What symmetries, a pull to the start and layerwise rates add to a retraining.
+"""What a gain first, symmetries, a pull and layerwise rates add to a retraining.
 
 In the settings of the calibration (`forecast_calibration.py`), at the rate that the
 forecast found for the arm without the addition:
 
+- the same without the gain of the output from which recipes start where amplitudes
+  differ,
 - images of the samples under the symmetries of the target flow,
 - L2-SP, a pull to the start of strength 1 and 10,
 - the learning rates of Auto-RGN (Lee et al. 2022, arXiv:2210.11466): the rate of a
@@ -19,12 +21,12 @@ stages up to "forecast" have to be there.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from scorers import GradientNorm
 
@@ -35,7 +37,7 @@ from turbulence_data import symmetries
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from reproduction import stages
-from reproduction.recipes import recipes_of
+from reproduction.recipes import Recipes, recipes_of
 from reproduction.study import Arrays, Study
 from reproduction.tiers import CASES, Setting
 
@@ -47,36 +49,46 @@ def layer_rates(norms: Mapping[str, float]) -> LearningRates:
     return LearningRates([(n, max(v / largest, 1e-9)) for n, v in norms.items()])
 
 
-def variants(
-    study: Study, model: keras.Model, target: Arrays
-) -> dict[str, tuple[Any, float, dict]]:
-    """Name to layers, factor of the rate, and arguments of `retrain`."""
-    samples = Samples.of(target)
-    norms = GradientNorm()(model, samples, samples, np.random.default_rng(0)).values
+Variant = tuple[Recipes, Any, float, dict[str, Any]]
+"""Where it starts, layers, factor of the rate, and arguments of `retrain`."""
+
+
+def variants(study: Study, setting: Setting, target: Arrays) -> dict[str, Variant]:
+    """Every variant by its name, which begins with that of its arm."""
+    recipes, samples = recipes_of(study, setting), Samples.of(target)
+    rng = np.random.default_rng(0)
+    norms = GradientNorm()(recipes.network, samples, samples, rng).values
     rates = {"learning_rates": layer_rates(norms)}
     flow = study.ensemble(study.target_system).flow
     images = {"symmetries": symmetries.of(flow, num_points=target[0].shape[1])}
-    return {
-        "all layers, symmetries": (None, 1.0, images),
-        "conv_2, symmetries": ("conv_2", 1.0, images),
-        "all layers, pull 1": (None, 1.0, {"pull": 1.0}),
-        "all layers, pull 10": (None, 1.0, {"pull": 10.0}),
-        "all layers, Auto-RGN": (None, 1.0, rates),
-        "all layers, Auto-RGN at three times the rate": (None, 3.0, rates),
+    found: dict[str, Variant] = {
+        "all layers, symmetries": (recipes, None, 1.0, images),
+        "conv_2, symmetries": (recipes, "conv_2", 1.0, images),
+        "all layers, pull 1": (recipes, None, 1.0, {"pull": 1.0}),
+        "all layers, pull 10": (recipes, None, 1.0, {"pull": 10.0}),
+        "all layers, Auto-RGN": (recipes, None, 1.0, rates),
+        "all layers, Auto-RGN at three times the rate": (recipes, None, 3.0, rates),
     }
+    if recipes.gain:
+        base = study.base_network(setting.seed)
+        plain = dataclasses.replace(recipes, network=base, inside="", gain="")
+        found["all layers, no gain first"] = (plain, None, 1.0, {})
+        found["conv_2, no gain first"] = (plain, "conv_2", 1.0, {})
+    return found
 
 
 def measured(study: Study, setting: Setting) -> dict[str, Any]:
     """Correlation on both systems by variant; None where a retraining diverged."""
-    recipes, (target, test) = recipes_of(study, setting), study.target_data(setting)
-    model = recipes.network
+    target, test = study.target_data(setting)
     base_x, base_y = study.base_data()[1]
     found: dict[str, Any] = {}
-    for name, (layers, factor, extra) in variants(study, model, target).items():
+    chosen = variants(study, setting, target)
+    for name, (recipes, layers, factor, extra) in chosen.items():
         arm = name.split(",")[0].replace("all layers", "all")
         options = recipes.options(arm, factor) | extra
+        start, part = recipes.network, recipes.layers(layers)
         try:
-            after = kst.retrain(model, target, recipes.layers(layers), **options).model
+            after = kst.retrain(start, target, part, **options).model
         except FloatingPointError:
             found[name] = None
             continue
