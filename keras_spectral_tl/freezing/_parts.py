@@ -270,14 +270,16 @@ class OutputGain(Part):
 
     `transfer.retrain` puts the gain behind its copy of the model; elsewhere call
     `prepare` first. Together with layers it lets their training begin at the right
-    amplitude. The closed form for the mean squared error is `transfer.fit_output_gain`.
+    amplitude: `["conv_2", OutputGain(initial=None)]`. That value alone, the closed form
+    for the mean squared error, is `transfer.fit_output_gain`.
 
     Args:
         layers: Not needed: there is one output.
-        initial: First value of the gain, not 0.
+        initial: First value of the gain, not 0; None for the one with which the output
+            fits the samples of `transfer.retrain` best (1 where there are none).
 
     Raises:
-        TypeError: If the first value is not a number.
+        TypeError: If the first value is neither a number nor None.
         ValueError: If it is 0, with which nothing in front could learn, or not finite.
 
     Example:
@@ -288,10 +290,10 @@ class OutputGain(Part):
         1
     """
 
-    initial: float = 1.0
+    initial: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if not real_number("initial", self.initial):
+        if self.initial is not None and not real_number("initial", self.initial):
             raise ValueError(
                 "Expected initial, the first value of the gain, as a number other than "
                 "0: behind a gain of 0 nothing can learn. Received 0."
@@ -318,7 +320,7 @@ class OutputGain(Part):
             lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
             symbolic_inputs(model, unknown=None),
         )
-        outputs = ScalarGain(self.initial, name=_GAIN)(model(inputs))
+        outputs = ScalarGain(self.initial or 1.0, name=_GAIN)(model(inputs))
         return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
 
 

@@ -276,8 +276,9 @@ class _Task:
         if gain == 1.0 or chosen.arm.is_new or isinstance(layers, freezing.OutputGain):
             return layers
         items = layers if isinstance(layers, tuple | list) else [layers]
-        items = [slice(None) if item is None else item for item in items]
-        return [*items, freezing.OutputGain(initial=gain)]
+        kept = [i for i in items if not isinstance(i, freezing.OutputGain)]
+        named = [slice(None) if item is None else item for item in kept]
+        return [*named, freezing.OutputGain(initial=gain)]
 
     def spectra(self, chosen: Candidate) -> dict[str, Any]:
         """Return spectra of the held-out error, and of the outputs of both systems."""

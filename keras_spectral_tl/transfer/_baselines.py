@@ -19,9 +19,12 @@ from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, watched
 from keras_spectral_tl.transfer._options import LearningRates, RetrainOptions
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
-from keras_spectral_tl.transfer._retrain import check_fit, retrain_prepared
+from keras_spectral_tl.transfer._retrain import (
+    check_fit,
+    closed_form_gain,
+    retrain_prepared,
+)
 from keras_spectral_tl.transfer._samples import Samples
-from keras_spectral_tl.transfer._sweep_rows import closed_form_gain
 
 Baseline = Callable[[keras.Model, Samples, RetrainOptions], RetrainResult]
 

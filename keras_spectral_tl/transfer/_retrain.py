@@ -8,10 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, models
+from keras_spectral_tl import freezing, metrics, models
 from keras_spectral_tl._graph.calls import misfit_of_inputs
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, layers_with_weights
+from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._optimizer_state import carry_moments
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
 from keras_spectral_tl.freezing._parts import AddedPart
@@ -106,7 +108,7 @@ def retrain_prepared(
     check_fit(model, samples, options.loss)
     sample, _ = samples.take(slice(0, 1))
     exact = functools.partial(models.copy_model, sample=sample)
-    trainee = Trainee.of(model, layers, copy or exact)
+    trainee = Trainee.of(model, _from_best_gain(model, layers, samples), copy or exact)
     before = weight_hashes(trainee.original)
     fitted = trainee.fit(samples, options, before=before if copy is None else None)
     named, selection = trainee.network, trainee.selection
@@ -398,6 +400,32 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
         f"Model {model.name!r} turns one sample into shape {shape[1:]}, but y has "
         f"samples of shape {y.shape[1:]}. {mend}"
     )
+
+
+def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """Return the gain of the outputs that fits best, sum(y m) / sum(m^2)."""
+    outputs = np.asarray(outputs, np.float64)
+    gain = float(metrics.least_squares_gain(truth, outputs))
+    if not np.isfinite(gain):
+        raise ValueError(
+            f"No gain fits: the sum of squares of the output of model {name!r} "
+            f"on the target data is {float(np.sum(outputs**2))}. Expected a finite, "
+            "positive number."
+        )
+    return gain
+
+
+def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
+    """Return what trains, with the best gain as first value of one that has none."""
+    items = layers if isinstance(layers, tuple | list) else [layers]
+    free = [isinstance(i, freezing.OutputGain) and i.initial is None for i in items]
+    if not any(free):
+        return layers
+    outputs = predicted(model, samples.x)
+    best = freezing.OutputGain(initial=closed_form_gain(model.name, samples.y, outputs))
+    return [
+        best if is_free else item for item, is_free in zip(items, free, strict=True)
+    ]
 
 
 def _learning_rates(optimizer: Any) -> list[float]:

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl import freezing, models
 from keras_spectral_tl._checks import real_number
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import (
@@ -36,6 +35,7 @@ from keras_spectral_tl.transfer._retrain import (
     adds_parts,
     check_fit,
     check_trainable,
+    closed_form_gain,
     retrain_prepared,
 )
 from keras_spectral_tl.transfer._samples import Samples
@@ -325,19 +325,6 @@ class _Part:
     inputs: Mapping[str, list[NDArray[Any]]]
     options: RetrainOptions
     cache: PrefixCache
-
-
-def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> float:
-    """Return the gain of the outputs that fits best, sum(y m) / sum(m^2)."""
-    outputs = np.asarray(outputs, np.float64)
-    gain = float(metrics.least_squares_gain(truth, outputs))
-    if not np.isfinite(gain):
-        raise ValueError(
-            f"No gain fits: the sum of squares of the output of model {name!r} "
-            f"on the target data is {float(np.sum(outputs**2))}. Expected a finite, "
-            "positive number."
-        )
-    return gain
 
 
 def _masked(tensors: Iterable[Any]) -> bool:

@@ -122,6 +122,18 @@ def test_the_recipe_retrains_what_it_says(question, found):
     assert freezing.layer_hashes(model) == before
 
 
+def test_an_arm_with_a_gain_of_its_own_has_one_gain_in_its_recipe(question):
+    """The gain from which it starts where amplitudes differ, and no second one."""
+    model, base, (x, y), _ = question
+    target = x, y / 3.0
+    arms = [Arm("both", ["conv_2", freezing.OutputGain()])]
+    recipe = kst.forecast(model, base, target, arms, **STEPS).recipe_for("both")
+    name, gain = recipe["layers"]
+    assert name == "conv_2" and abs(gain.initial) < 0.5
+    result = kst.retrain(model, target, **recipe | {"epochs": 1})
+    assert result.trained == ("conv_2", "output_gain")
+
+
 def test_nothing_to_retrain_has_no_recipe(question):
     """The network is right on these samples already."""
     model, base, *_ = question

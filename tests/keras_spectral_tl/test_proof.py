@@ -290,6 +290,30 @@ def test_a_training_begins_at_the_first_value_of_the_output_gain(tmp_path):
     )
 
 
+def test_a_gain_without_a_first_value_begins_where_the_loss_is_least():
+    """The loss of the first step is the least that a gain alone can reach."""
+    model = plain()
+    outputs = np.float64(model.predict(X, verbose=0))
+    result = transfer.retrain(
+        model, (X, Y), ["c", OutputGain(initial=None)], epochs=1, batch_size=len(X)
+    )
+    least = min(
+        np.mean((gain * outputs - Y) ** 2) for gain in np.linspace(-5.0, 5.0, 10_001)
+    )
+    assert result.history["loss"][0] == pytest.approx(least, rel=1e-5)
+    assert result.trained == ("c", "output_gain")
+    initial = result.model.get_layer("output_gain").initial
+    closed = transfer.fit_output_gain(model, (X, Y)).history["gain"][0]
+    assert initial == pytest.approx(closed, rel=1e-5)
+
+
+def test_no_gain_is_best_where_the_output_is_zero():
+    model = plain()
+    model.get_layer("c").set_weights([np.zeros((4, 1)), np.zeros(1)])
+    with pytest.raises(ValueError, match="No gain fits"):
+        transfer.retrain(model, (X, Y), ["a", OutputGain(initial=None)], epochs=1)
+
+
 @pytest.mark.parametrize(
     ("initial", "error", "match"),
     [
