@@ -1,4 +1,4 @@
-"""How every arm of a setting is retrained: at the tier's rate, or by its forecast."""
+"""How every arm of a setting is retrained: by the recipe of its forecast."""
 
 import itertools
 import json
@@ -16,10 +16,9 @@ from reproduction.tiers import Setting, Training
 class Recipes:
     """Where the retraining of a setting starts, what trains, and at what rate.
 
-    A tier that has a rate retrains every arm from the base network at this rate. Where
-    it has none, each arm follows the recipe of its forecast: at its own rate, and, if
-    the amplitudes of the two systems differ, with a gain of the output that starts from
-    its best value and trains too.
+    Each arm follows the recipe of its forecast: at its own rate, but where the tier has
+    one for all, and, if the amplitudes of the two systems differ, with a gain of the
+    output that starts from its best value and trains too.
 
     Attributes:
         network: The base network, behind it the gain if there is one.
@@ -61,7 +60,7 @@ class Recipes:
 
         A factor multiplies the rate.
         """
-        rate = self.rate("+".join(self.rates) if label is None else label)
+        rate = self.rate(label or "+".join(self.rates))
         schedule = keras.optimizers.schedules.CosineDecay(
             factor * rate, self.plan.steps
         )
@@ -90,15 +89,15 @@ def recipes_of(study: Study, setting: Setting) -> Recipes:
     """Returns how the arms of a setting are retrained.
 
     Raises:
-        FileNotFoundError: before the stage "forecast", where the tier has no rate.
+        FileNotFoundError: before the stage "forecast".
     """
     base, plan = study.base_network(setting.seed), study.tier.retraining
-    if plan.rate is not None:
-        return Recipes(base, plan, setting)
     path = study.folder / "forecast" / f"{setting.label}.json"
     told = {k: v for k, v in json.loads(path.read_text())["recipes"].items() if v}
-    rates = {name: recipe["learning_rate"] for name, recipe in told.items()}
-    rates = {name: rate for name, rate in rates.items() if rate > 0}
+    rates = {}
+    if plan.rate is None:
+        rates = {name: recipe["learning_rate"] for name, recipe in told.items()}
+        rates = {name: rate for name, rate in rates.items() if rate > 0}
     gains = {gain for recipe in told.values() for gain in _gains(recipe["layers"])}
     if not gains:
         return Recipes(base, plan, setting, rates)

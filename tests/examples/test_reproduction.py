@@ -192,14 +192,14 @@ def test_an_entry_of_the_zoo_is_the_network_that_was_packed(finished, reproduce)
 
 
 @pytest.fixture(scope="module")
-def foretold(finished, reproduce, tmp_path_factory):
-    """A study of the tiny tier without a rate, and what its forecast recorded."""
+def foretold(request, finished, reproduce, tmp_path_factory):
+    """A study of the tiny tier without a rate, and with one, and its forecast."""
     tiers, out = (
         import_module("reproduction.tiers"),
         tmp_path_factory.mktemp("foretold"),
     )
     tiny = tiers.TIERS["tiny"]
-    plan = dataclasses.replace(tiny.retraining, rate=None)
+    plan = dataclasses.replace(tiny.retraining, rate=request.param)
     options = ["--case", CASE, "--tier", "tiny", "--normalizations", "own"]
     options += ["--data-dir", str(finished / "data"), "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
@@ -213,8 +213,12 @@ def foretold(finished, reproduce, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gain", [None, 0.3])
-def test_a_tier_without_a_rate_retrains_every_arm_by_the_recipe_of_its_forecast(
+@pytest.mark.parametrize(
+    ("foretold", "gain"),
+    [(None, None), (None, 0.3), (1e-2, 0.3)],
+    indirect=["foretold"],
+)
+def test_every_arm_is_retrained_by_the_recipe_of_its_forecast(
     gain, foretold, reproduce
 ):
     """With the user's own call of `retrain`, which the gain of a recipe goes to."""
@@ -236,9 +240,8 @@ def test_a_tier_without_a_rate_retrains_every_arm_by_the_recipe_of_its_forecast(
     }
     for label, layers in parts.items():
         recipe = told["recipes"][label]
-        rate = keras.optimizers.schedules.CosineDecay(
-            recipe["learning_rate"], recipe["steps"]
-        )
+        first = study.tier.retraining.rate or recipe["learning_rate"]
+        rate = keras.optimizers.schedules.CosineDecay(first, recipe["steps"])
         result = kst.retrain(
             base,
             target,
@@ -251,6 +254,8 @@ def test_a_tier_without_a_rate_retrains_every_arm_by_the_recipe_of_its_forecast(
         expected = stages.figures_of(result.model, test)
         for figure, value in expected.items():
             assert measured[label][figure] == pytest.approx(value, abs=1e-6), label
+    if study.tier.retraining.rate is not None:
+        return  # one rate for all, which rows do not tell
     pair = stages.swept(study, setting, [tuple(LAYERS)]).rows[0]
     lower = min(told["recipes"][name]["learning_rate"] for name in LAYERS)
     assert pair["learning_rate"] == pytest.approx(lower, rel=1e-6)
