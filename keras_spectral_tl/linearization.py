@@ -1,8 +1,7 @@
 """A model as a function of some layers' weights: its gradient and its Jacobian."""
 
 import importlib
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.layers import (
+    batches,
     fetch,
     layers_with_weights,
     resolve_layer_name,
@@ -89,11 +89,8 @@ class LayerFunction:
     def outputs(self, values: Array, x: Any, batch_size: int) -> Array:
         """Return the output for flat values of the weights, in double precision."""
         parts = [keras.ops.convert_to_tensor(part) for part in self.split(values)]
-        fetched = [
-            keras.ops.convert_to_numpy(self(parts, batch))
-            for _, batch in batches(x, batch_size)
-        ]
-        return np.concatenate(fetched).astype(np.float64)
+        found = [fetch(self(parts, batch)) for _, batch in batches(x, batch_size)]
+        return np.concatenate(found).astype(np.float64)
 
 
 class LayerGradient:
@@ -180,14 +177,6 @@ def compiled_forward(model: keras.Model) -> Callable[[Any], NDArray[np.float32]]
 def flatten(parts: Sequence[Any]) -> Array:
     """Return arrays as one flat vector in double precision."""
     return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
-
-
-def batches(x: Any, batch_size: int) -> Iterator[tuple[slice, Any]]:
-    """Yield rows and inputs of each batch; `x` is an array or a nest of arrays."""
-    num_samples = len(keras.tree.flatten(x)[0])
-    for start in range(0, num_samples, batch_size):
-        rows = slice(start, start + batch_size)
-        yield rows, keras.tree.map_structure(operator.itemgetter(rows), x)
 
 
 class LayerLinearization:

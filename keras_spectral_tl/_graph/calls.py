@@ -1,7 +1,6 @@
 """Calls of the layers of a model, recorded while data or shapes pass through."""
 
 import dataclasses
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import check_finite, whole_number
 from keras_spectral_tl._graph.layers import (
     SampleShape,
+    batches,
     data_format_of_layers,
+    fetch,
     layers_with_weights,
     parents_first,
     resolve_layer_name,
@@ -344,15 +345,13 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
             "an iterable of batches such as a tf.data.Dataset."
         )
     if hasattr(x, "shape") or isinstance(x, dict):
-        starts = range(0, len(keras.tree.flatten(x)[0]), batch_size)
-        rows = (operator.itemgetter(slice(n, n + batch_size)) for n in starts)
-        stream: Iterable[Any] = (keras.tree.map_structure(some, x) for some in rows)
+        stream: Iterable[Any] = (batch for _, batch in batches(x, batch_size))
     else:
         stream = x
     for batch in stream:
         inputs = batch[0] if isinstance(batch, tuple) else batch
         for values in keras.tree.flatten(inputs):
-            check_finite("x", keras.ops.convert_to_numpy(values))
+            check_finite("x", fetch(values))
         yield inputs
 
 
@@ -365,7 +364,7 @@ def _channels_first(values: Any, data_format: str) -> NDArray[Any]:
     """Fetch a tensor and move its channels to axis 1 (a view)."""
     if keras.backend.standardize_dtype(values.dtype) == "bfloat16":
         values = keras.ops.cast(values, "float32")  # NumPy has no bfloat16.
-    fetched = np.asarray(keras.ops.convert_to_numpy(values))
+    fetched = fetch(values)
     if data_format == "channels_last":
         return np.moveaxis(fetched, -1, 1)
     return fetched

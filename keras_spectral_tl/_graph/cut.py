@@ -20,7 +20,12 @@ from numpy.typing import NDArray
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.calls import LayerCall
-from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
+from keras_spectral_tl._graph.layers import (
+    batches,
+    fetch,
+    layers_with_weights,
+    parents_first,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -333,24 +338,16 @@ def evaluated(
     The model is called without compiling it: each part of a network is used only once.
     """
     results: Arrays = []
-    for start, batch in _batches(arrays, cache.batch_size):
-        outputs = [
-            _fetched(p) for p in keras.tree.flatten(model(batch, training=False))
-        ]
+    for rows, batch in batches(_single(arrays), cache.batch_size):
+        outputs = [fetch(p) for p in keras.tree.flatten(model(batch, training=False))]
         if not results:
             for part in outputs:
                 shape = (len(arrays[0]), *part.shape[1:])
                 results.append(cache.empty(shape, part.dtype, held))
                 held += 0 if isinstance(results[-1], np.memmap) else results[-1].nbytes
         for result, part in zip(results, outputs, strict=True):
-            result[start : start + len(part)] = part
+            result[rows] = part
     return results
-
-
-def _batches(arrays: Arrays, size: int) -> Iterator[tuple[int, Any]]:
-    for start in range(0, len(arrays[0]), size):
-        parts = [array[start : start + size] for array in arrays]
-        yield start, parts[0] if len(parts) == 1 else parts
 
 
 def acts_alike(model: keras.Model, sample: Arrays) -> bool:
@@ -363,15 +360,15 @@ def acts_alike(model: keras.Model, sample: Arrays) -> bool:
     sample = [_not_zero(part) for part in sample]
     trainable = [variable.value for variable in model.trainable_variables]
     others = [variable.value for variable in model.non_trainable_variables]
-    batch = sample[0] if len(sample) == 1 else sample
+    batch = _single(sample)
     seen = []
     for training in (False, True):
         outputs, after, losses = model.stateless_call(
             trainable, others, batch, training=training, return_losses=True
         )
-        if losses or not _equal(map(_fetched, others), map(_fetched, after)):
+        if losses or not _equal(map(fetch, others), map(fetch, after)):
             return False
-        seen.append([_fetched(output) for output in keras.tree.flatten(outputs)])
+        seen.append([fetch(output) for output in keras.tree.flatten(outputs)])
     return _equal(*seen)
 
 
@@ -384,7 +381,3 @@ def _not_zero(values: NDArray[Any]) -> NDArray[Any]:
 
 def _equal(first: Iterable[Any], second: Iterable[Any]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def _fetched(tensor: Any) -> NDArray[Any]:
-    return np.asarray(keras.ops.convert_to_numpy(tensor))

@@ -1,7 +1,8 @@
-"""Layers of a Keras model that hold weights, and the names of both."""
+"""Layers of a model that hold weights, the names of both; values and batches."""
 
 import dataclasses
 import math
+import operator
 import re
 import reprlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -55,10 +56,24 @@ def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
     return list(found.values())
 
 
-def fetch(variable: keras.Variable) -> NDArray[Any]:
-    """Return the value of `variable` as a NumPy array."""
-    # Not convert_to_numpy: it copies in a way that NumPy 2 deprecates for variables.
-    return np.asarray(variable)
+def fetch(value: Any) -> NDArray[Any]:
+    """Return the value of a variable or a tensor as a NumPy array."""
+    # convert_to_numpy copies variables in a way that NumPy 2 deprecates.
+    is_variable = isinstance(value, keras.Variable)
+    return np.asarray(value if is_variable else keras.ops.convert_to_numpy(value))
+
+
+def rows_of(nest: Any, rows: Any) -> Any:
+    """Return some rows of each array of a nest."""
+    return keras.tree.map_structure(operator.itemgetter(rows), nest)
+
+
+def batches(x: Any, batch_size: int) -> Iterator[tuple[slice, Any]]:
+    """Yield rows and inputs of each batch; `x` is an array or a nest of arrays."""
+    num_samples = len(keras.tree.flatten(x)[0])
+    for start in range(0, num_samples, batch_size):
+        rows = slice(start, start + batch_size)
+        yield rows, rows_of(x, rows)
 
 
 def count_parameters(variables: Iterable[keras.Variable]) -> int:

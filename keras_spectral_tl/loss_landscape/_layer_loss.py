@@ -8,14 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import check_finite
-from keras_spectral_tl._graph.layers import DEPTHWISE, TRANSPOSED, trainable_layer_names
+from keras_spectral_tl._graph.layers import (
+    DEPTHWISE,
+    TRANSPOSED,
+    batches,
+    trainable_layer_names,
+)
 from keras_spectral_tl._results import ByLayer
 from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.linearization import (
     LayerFunction,
     LayerLinearization,
     backend,
-    batches,
     flatten,
     refusal,
 )

@@ -1,7 +1,6 @@
 """Doubts about a network and its data: skill on its own system, units, channels."""
 
 import itertools
-import operator
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._graph.layers import fetch, rows_of
 from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl.metrics._functions import pattern_correlation
 
@@ -135,11 +135,11 @@ def _correlation(
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     found, true = [], []
     for some in np.array_split(rows, -(-len(rows) // _BATCH)):
-        x = keras.tree.map_structure(operator.itemgetter(some), data.x)
+        x = rows_of(data.x, some)
         x = x if order is None else x[..., order]
         with keras.StatelessScope():  # states and counters stay as they are
             outputs = model(x, training=False)
-        found.append(keras.ops.convert_to_numpy(outputs).astype(np.float64))
+        found.append(fetch(outputs).astype(np.float64))
         true.append(np.asarray(data.y[some], np.float64))
     predicted, y = np.concatenate(found), np.concatenate(true)
     if predicted.shape != y.shape:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl._progress import Progress
 from keras_spectral_tl.scoring._effort import (
     POINTS,
@@ -364,8 +364,3 @@ class Workbench:
 
     def _places(self, rows: Rows) -> Rows:
         return np.searchsorted(self._rows, rows)
-
-
-def rows_of(nest: Any, rows: Rows) -> Any:
-    """Return some rows of each array of a nest."""
-    return keras.tree.map_structure(operator.itemgetter(rows), nest)

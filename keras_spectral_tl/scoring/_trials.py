@@ -11,11 +11,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl.metrics._functions import correlations
 from keras_spectral_tl.scoring._effort import rising_and_falling, step_order, steps_on
 from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
-from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench, rows_of
+from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench
 from keras_spectral_tl.transfer._arms import Arm
 from keras_spectral_tl.transfer._retrain import adds_parts
 from keras_spectral_tl.transfer._samples import Samples

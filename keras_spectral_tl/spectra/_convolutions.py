@@ -15,6 +15,7 @@ from keras_spectral_tl._graph.layers import (
     PLAIN,
     SEPARABLE,
     TRANSPOSED,
+    fetch,
     layers_with_weights,
 )
 from keras_spectral_tl._shells import mode_multiplicity
@@ -123,10 +124,7 @@ def convolution_kernels(model: keras.Model) -> dict[str, ConvolutionKernel]:
 
 def to_numpy(variable: keras.Variable) -> Array:
     """Return the value of a Keras variable or tensor as float64."""
-    # `convert_to_numpy` of a variable warns under NumPy 2; `asarray` does not copy.
-    is_variable = isinstance(variable, keras.Variable)
-    values = variable if is_variable else keras.ops.convert_to_numpy(variable)
-    return np.asarray(values).astype(np.float64)
+    return fetch(variable).astype(np.float64)
 
 
 def kernel_transform(

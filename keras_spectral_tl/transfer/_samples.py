@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_array
 from keras_spectral_tl._files import sha256_of_arrays
+from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl._keras_internals import predicted, sublayers
 from keras_spectral_tl._results import by_shapes
 from keras_spectral_tl.transfer._groups import own_groups
@@ -46,7 +47,7 @@ class Samples:
 
     def take(self, rows: Any) -> tuple[Any, NDArray[Any]]:
         """Return inputs and outputs of the given rows."""
-        return keras.tree.map_structure(lambda part: part[rows], self.x), self.y[rows]
+        return rows_of(self.x, rows), self.y[rows]
 
     def subset(self, rows: Any) -> Self:
         """Return the given rows as samples of the same kind."""
