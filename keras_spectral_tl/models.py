@@ -256,10 +256,7 @@ def outputs_of(model: keras.Model, x: Any) -> list[NDArray[Any]]:
     """
     with keras.StatelessScope():
         outputs = model(x, training=False)
-    return [
-        np.asarray(keras.ops.convert_to_numpy(part))
-        for part in keras.tree.flatten(outputs)
-    ]
+    return [fetch(part) for part in keras.tree.flatten(outputs)]
 
 
 def _drawn_samples(model: keras.Model) -> Iterator[Any]:
@@ -331,16 +328,33 @@ def _adapt_layers(model: keras.Model, copy: keras.Model) -> None:
             new.lora_alpha = old.lora_alpha
 
 
+def packed(model: keras.Model) -> tuple[bytes, dict[str, type]]:
+    """Return a model in the .keras format, and its classes by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.keras"
+        model.save(path)
+        content = path.read_bytes()
+    return content, {
+        type(layer).__name__: type(layer) for layer in parents_first(model)
+    }
+
+
+def unpacked(content: bytes, classes: Mapping[str, type]) -> keras.Model:
+    """Return the model that `packed` has packed.
+
+    It is the caller's own, so that no code in it is new to him.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.keras"
+        path.write_bytes(content)
+        return keras.models.load_model(
+            path, custom_objects=dict(classes), compile=False, safe_mode=False
+        )
+
+
 def _save_and_load(model: keras.Model) -> keras.Model:
-    # The file holds the caller's own model, so loading its code is no risk.
-    classes = {type(layer).__name__: type(layer) for layer in parents_first(model)}
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "model.keras"
-            model.save(path)
-            loaded = keras.models.load_model(
-                path, custom_objects=classes, compile=False, safe_mode=False
-            )
+        loaded = unpacked(*packed(model))
     except Exception as error:
         raise ValueError(
             f"Model {model.name!r} ({type(model).__name__}) can neither be cloned nor "

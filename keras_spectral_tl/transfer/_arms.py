@@ -17,7 +17,12 @@ from keras_spectral_tl._graph.layers import (
 )
 from keras_spectral_tl._results import as_lists
 from keras_spectral_tl.freezing._selection import LayerSelection
-from keras_spectral_tl.transfer._retrain import Trainee, adds_parts, check_trainable
+from keras_spectral_tl.transfer._retrain import (
+    Trainee,
+    adds_parts,
+    check_trainable,
+    items_of,
+)
 
 # More layers than these are sampled at equal distances first.
 _MOST_LAYERS = 16
@@ -83,13 +88,12 @@ class Arm:
     @property
     def trains(self) -> bool:
         """Return whether anything is retrained."""
-        return not (isinstance(self.layers, tuple | list) and not self.layers)
+        return bool(items_of(self.layers))
 
     @property
     def is_new(self) -> bool:
         """Return whether weights are drawn anew."""
-        items = self.layers if isinstance(self.layers, tuple | list) else [self.layers]
-        return any(isinstance(item, freezing.NewWeights) for item in items)
+        return any(isinstance(i, freezing.NewWeights) for i in items_of(self.layers))
 
 
 def as_arms(arms: Any) -> list[Arm]:
@@ -261,11 +265,7 @@ def candidates_of(
         if layers is not None:
             raise TypeError("Expected layers or arms. Received both: leave one out.")
         return [Candidate.of_arm(model, arm) for arm in as_arms(arms)]
-    items: list[Any] = [layers]
-    if layers is None:
-        items = list(trainable_layer_names(model))
-    elif isinstance(layers, Sequence) and not isinstance(layers, str):
-        items = list(layers)
+    items = list(trainable_layer_names(model)) if layers is None else items_of(layers)
     together = [item for item in items if isinstance(item, tuple)]
     alone = [item for item in items if not isinstance(item, tuple)]
     names = freezing.select_layers(model, alone).names if alone or not items else ()

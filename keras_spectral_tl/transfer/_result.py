@@ -15,13 +15,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import metrics, models
+from keras_spectral_tl import metrics, models, plotting
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
 from keras_spectral_tl._graph.layers import layers_with_weights, own_weights
 from keras_spectral_tl._keras_internals import own_trainable_variables, predicted
 from keras_spectral_tl._results import AsJson
 from keras_spectral_tl.freezing._selection import LayerSelection
+from keras_spectral_tl.plotting._scores import plot_bars
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -177,13 +178,13 @@ class RetrainResult(AsJson):
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        axes = ax or new_axes()
-        for name in ("loss", "val_loss"):
-            if name in self.history:
-                axes.plot(self.history[name], label=name)
-        axes.set(xlabel="epoch", ylabel="loss", title=f"{self.label} retrained")
-        axes.legend()
-        return axes
+        losses = {
+            name: (range(len(self.history[name])), self.history[name])
+            for name in ("loss", "val_loss")
+            if name in self.history
+        }
+        panel = {f"{self.label} retrained": losses}
+        return plotting.plot_curves(panel, "epoch", "loss", ax=ax)[0]
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write `model.keras` and `retraining.json` into `folder` and return it.
@@ -304,11 +305,7 @@ class SweepResult(AsJson):
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        axes = ax or new_axes()
-        axes.barh(list(self.cc), list(self.cc.values()))
-        axes.invert_yaxis()
-        axes.set(xlabel="pattern correlation on the test data")
-        return axes
+        return plot_bars(self.cc, "pattern correlation on the test data", ax=ax)
 
 
 def _trains_parts(model: keras.Model) -> bool:
@@ -403,13 +400,6 @@ def is_labels_of(y: NDArray[Any], output_shape: tuple[int, ...]) -> bool:
     classes = output_shape[1:]
     labels = y.shape[1:] in (classes[:-1], (*classes[:-1], 1))
     return y.dtype.kind in "iu" and bool(classes) and classes[-1] > 1 and labels
-
-
-def new_axes() -> Any:
-    """Return new matplotlib axes."""
-    return require(
-        "matplotlib.pyplot", "Figures", "'keras-spectral-tl[plot]'"
-    ).subplots()[1]
 
 
 def provenance(

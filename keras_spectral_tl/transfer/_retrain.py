@@ -175,11 +175,9 @@ class Trainee:
         `ChannelGainsOf`, `OutputGain`), the copy gets them; all weights of the input
         model are in it, with equal bits.
         """
-        items = [layers]
-        if isinstance(layers, Sequence) and not isinstance(layers, str):
-            items = list(layers)
         original = ModelLayers.of(model)
-        if any(isinstance(item, _ADDED) for item in items):
+        if adds_parts(layers):
+            items = items_of(layers)
             network, selection = _with_added_parts(original, items, copy(model))
         else:
             selection = freezing.select_layers(model, layers)
@@ -325,10 +323,15 @@ class Trainee:
         )
 
 
+def items_of(layers: Any) -> list[Any]:
+    """Return the selectors of a sequence; another one, or None, as the only item."""
+    several = isinstance(layers, Sequence) and not isinstance(layers, str)
+    return list(layers) if several else [layers]
+
+
 def adds_parts(layers: Any) -> bool:
     """Return whether a selector needs weights that the model itself does not have."""
-    items = layers if isinstance(layers, tuple | list) else [layers]
-    return any(isinstance(item, _ADDED) for item in items)
+    return any(isinstance(item, _ADDED) for item in items_of(layers))
 
 
 def check_weights(model: keras.Model) -> None:
@@ -430,7 +433,7 @@ def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
 
 def _learning_rates(optimizer: Any) -> list[float]:
     inner = getattr(optimizer, "optimizers", None) or [optimizer]
-    return [float(keras.ops.convert_to_numpy(part.learning_rate)) for part in inner]
+    return [float(fetch(part.learning_rate)) for part in inner]
 
 
 def _name(loss: Any) -> str:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import pathlib
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,7 +16,6 @@ from keras_spectral_tl._graph.layers import (
     ModelLayers,
     fetch,
     own_weights,
-    parents_first,
 )
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
@@ -352,32 +349,19 @@ class PackedModel:
     @classmethod
     def of(cls, model: keras.Model) -> "PackedModel":
         """Pack a model."""
-        parts = parents_first(model)
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "model.keras"
-            try:
-                model.save(path)
-            except Exception as error:
-                raise ValueError(
-                    f"Model {model.name!r} ({type(model).__name__}) cannot be saved, "
-                    "so it cannot be sent to an executor. Implement get_config() on "
-                    f"its class, or sweep without an executor. Keras said: {error}"
-                ) from error
-            return cls(
-                path.read_bytes(),
-                {type(layer).__name__: type(layer) for layer in parts},
-                tuple(freezing.layer_hashes(model).values()),
-            )
+        try:
+            content, classes = models.packed(model)
+        except Exception as error:
+            raise ValueError(
+                f"Model {model.name!r} ({type(model).__name__}) cannot be saved, so it "
+                "cannot be sent to an executor. Implement get_config() on its class, "
+                f"or sweep without an executor. Keras said: {error}"
+            ) from error
+        return cls(content, classes, tuple(freezing.layer_hashes(model).values()))
 
     def model(self) -> keras.Model:
         """Unpack the model; one that came back with other weights is refused."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "model.keras"
-            path.write_bytes(self.content)
-            # The bytes are those of the caller's own model: no code is new to him.
-            model = keras.models.load_model(
-                path, custom_objects=dict(self.classes), compile=False, safe_mode=False
-            )
+        model = models.unpacked(self.content, self.classes)
         if tuple(freezing.layer_hashes(model).values()) != self.hashes:
             raise ValueError(
                 f"Model {model.name!r} ({type(model).__name__}) came back from its "
