@@ -1,15 +1,14 @@
 """Explanation of a layer's score in the terms of the two systems' physics."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl._results import not_told_from, percent
-from keras_spectral_tl.linearization import batches
+from keras_spectral_tl._graph.layers import batches, layers_with_weights
+from keras_spectral_tl._results import percent
 from keras_spectral_tl.scoring._network_parts import spatial_axes
 from keras_spectral_tl.spectra import (
     activation_spectra,
@@ -92,68 +91,6 @@ def explain_spectra(
         found["spectral_shift"] = dict(shift)
     share = float(removed.sum() / max(before.sum(), 1e-300))
     return {"why": _sentence(found, share), **found}
-
-
-def forecast_reason(
-    best: Any,
-    ties: Sequence[Any],
-    rows: Iterable[Any],
-    spectra: Mapping[str, Any],
-    num_samples: int,
-    before: Any,
-    keeps: bool = False,
-) -> str:
-    """Return what to do, how sure that is, what it gives, and at which wavenumbers.
-
-    Args:
-        best: Row of the arm that was chosen.
-        ties: Rows of those that cannot be told from it.
-        rows: Rows of all arms.
-        spectra: Of the error on samples held out before and after, and of the systems.
-        num_samples: Target samples.
-        before: Trial of the unchanged network.
-        keeps: Whether the skill on the base counts in the choice.
-    """
-    known = np.isfinite(before.base_correlation)
-    on_base = f"{before.base_correlation:.3f} on the base system and " if known else ""
-    tested = len(before.correlations)
-    some = f"{tested} of the " if tested < num_samples else ""
-    text = [
-        f"The network has a correlation of {on_base}{before.correlation:.3f} on "
-        f"{some}target samples."
-    ]
-    low, high = best.correlation_low, best.correlation_high
-    samples = f"{num_samples} target sample{'' if num_samples == 1 else 's'}"
-    if not best.steps:
-        whose = f" ({best.normalization} statistics)" if best.normalization else ""
-        why = f"with {samples} no retraining is sure to help."
-        if keeps:
-            why = "no retraining gains on the target what it loses on the base."
-        text.append(f"Leave it as it is{whose}: {why}")
-    else:
-        count = "1 weight" if best.parameters == 1 else f"{best.parameters:,} weights"
-        article = "the " if best.label.startswith("output gain") else ""
-        text.append(
-            f"Retrain {article}{best.label} ({count}, Adam from "
-            f"{best.learning_rate:.2g}, {best.steps} steps of {best.batch_size}): with "
-            f"{samples} it is to give {best.correlation:.3f} (90 % interval {low:.3f} "
-            f"to {high:.3f})"
-        )
-        if known:
-            text[-1] += f", and leave {best.base_correlation:.3f} on the base system"
-        text[-1] += "."
-    if ties:
-        text.append(not_told_from(best.row(), {row.label: row.row() for row in ties}))
-    every = {row.arm.label: row for row in rows}
-    whole = every.get("all layers")
-    if whole is not None and whole is not best and best.steps:
-        text.append(f"All layers would give {whole.correlation:.3f}.")
-    if best.steps and "residual_spectrum_before" in spectra:
-        found = explain_spectra(spectra, spectra.get("systems", {}))
-        why = found["why"]
-        if found["band"] is not None:
-            text.append(f"On samples held out, {why[0].lower()}{why[1:]}")
-    return " ".join(text)
 
 
 def activation_shifts(

@@ -32,7 +32,7 @@ from keras_spectral_tl.scoring._holdout import (
     variance_inflation,
 )
 from keras_spectral_tl.scoring._network_parts import (
-    layers_in_half_precision,
+    question_record,
     refuse_fixed_batches,
     spatial_axes,
 )
@@ -41,8 +41,7 @@ from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.transfer._arms import Arm, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
 from keras_spectral_tl.transfer._options import RetrainOptions, as_callables
-from keras_spectral_tl.transfer._result import versions
-from keras_spectral_tl.transfer._retrain import check_fit
+from keras_spectral_tl.transfer._retrain import check_fit, items_of
 from keras_spectral_tl.transfer._samples import Samples
 
 # Samples fitted and tested at once, and tested in all.
@@ -275,7 +274,7 @@ class _Task:
         layers, gain = chosen.arm.layers, chosen.trials.gain
         if gain == 1.0 or chosen.arm.is_new or isinstance(layers, freezing.OutputGain):
             return layers
-        items = layers if isinstance(layers, tuple | list) else [layers]
+        items = items_of(layers)
         kept = [i for i in items if not isinstance(i, freezing.OutputGain)]
         named = [slice(None) if item is None else item for item in kept]
         return [*named, freezing.OutputGain(initial=gain)]
@@ -300,17 +299,11 @@ class _Task:
     def provenance(self) -> dict[str, Any]:
         """Return numbers and hashes of samples and weights."""
         return {
-            "num_base_samples": 0 if self.base is None else len(self.base),
-            "num_target_samples": len(self.target),
+            **question_record(self.model, self.base, self.target),
             **self.grouped,
             "steps": self.effort.steps,
             "batch_size": self.effort.batch_size,
             "rate": self.effort.rate,
-            "target_data_sha256": self.target.fingerprint(),
-            "weights_sha256": freezing.layer_hashes(self.model),
-            "backend": keras.backend.backend(),
-            "half_precision": bool(layers_in_half_precision(self.model)),
-            "versions": versions(),
         }
 
 

@@ -316,6 +316,18 @@ def unexplained(sums: Array) -> Array:
     return left
 
 
+def removed(before: Array, after: Array) -> Array:
+    """Return the share of the error that goes from one to another of added `moments`.
+
+    Args:
+        before: Array (..., channels, 6).
+        after: Likewise.
+    """
+    total, left = unexplained(before), unexplained(after)
+    share = np.divide(left, total, out=np.ones_like(left), where=total > 0.0)
+    return np.asarray(1.0 - share)
+
+
 def _centred(sums: Array) -> Array:
     """Return <y y>, <y q>, <q q> after the means are taken off, for each channel."""
     weight, y, q, *squares = np.moveaxis(sums, -1, 0)
@@ -354,14 +366,11 @@ def shares_removed(evidence: Mapping[str, Any]) -> Array:
     Returns:
         Array (1 + samples,).
     """
-    total, left = (
-        unexplained(np.stack([sums.sum(axis=0), *(sums.sum(axis=0) - sums)]))
+    before, after = (
+        np.stack([sums.sum(axis=0), *(sums.sum(axis=0) - sums)])
         for sums in (evidence["moments_before"], evidence["moments_after"])
     )
-    shares: Array = 1.0 - np.divide(
-        left, total, out=np.ones_like(left), where=total > 0.0
-    )
-    return shares
+    return removed(before, after)
 
 
 def standard_error(shares: Array, inflation: float = 1.0) -> float:

@@ -14,17 +14,21 @@ from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     SampleShape,
+    batches,
+    fetch,
     layers_with_weights,
     named_weights,
     paired_weights,
 )
 from keras_spectral_tl._keras_internals import low_rank_base
 from keras_spectral_tl.freezing._selection import LayerSelection
-from keras_spectral_tl.linearization import LayerGradient, batches
+from keras_spectral_tl.linearization import LayerGradient
 from keras_spectral_tl.scoring._effort import low_rank_size
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
 from keras_spectral_tl.transfer._pull import squared_norms
+from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import Trainee
+from keras_spectral_tl.transfer._samples import Samples
 
 # Of the largest output: more than round-off of half precision.
 _TOLERANCE = 1e-2
@@ -86,9 +90,9 @@ class PartedNetwork:
         for _, batch in batches(x, batch_size):
             found = called(self._copy, batch)
             mask = getattr(found, "_keras_mask", None)
-            outputs.append(_fetched(found).astype(np.float64))
+            outputs.append(fetch(found).astype(np.float64))
             if mask is not None:
-                mask = _fetched(mask).astype(np.float64)
+                mask = fetch(mask).astype(np.float64)
                 masks.append(mask.reshape(mask.shape + (1,) * (found.ndim - mask.ndim)))
         self.outputs = np.concatenate(outputs)
         self.mask = np.concatenate(masks) if masks else None
@@ -164,7 +168,7 @@ class PartedNetwork:
         (tensors,) = at_cut
         inputs = tensors[0] if len(tensors) == 1 else tensors
         rows, batch = next(batches(inputs, self._batch_size))
-        expected, given = self.outputs[rows], _fetched(called(part, batch))
+        expected, given = self.outputs[rows], fetch(called(part, batch))
         tolerance = _TOLERANCE * np.max(np.abs(expected), initial=0.0)
         same = np.allclose(given, expected, 0.0, tolerance, equal_nan=True)
         return (part, inputs) if same else None
@@ -202,9 +206,9 @@ def _sizes(
     for variable in gradient.function.variables:
         name, weight = paths[id(variable)].rsplit("/", 1)
         kernel = low_rank_base(network.layers[name])
-        value = _fetched(variable)
+        value = fetch(variable)
         if weight.startswith("lora_") and weight.endswith("_a") and kernel is not None:
-            value = low_rank_size(_fetched(kernel), value)
+            value = low_rank_size(fetch(kernel), value)
         found.append(value)
     return found
 
@@ -293,7 +297,7 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
 def kernels_of(model: keras.Model) -> list[NDArray[Any]]:
     """Return the weights of a model that have more than one axis."""
     weights = named_weights(layers_with_weights(model)).values()
-    return [_fetched(weight) for weight in weights if len(weight.shape) > 1]
+    return [fetch(weight) for weight in weights if len(weight.shape) > 1]
 
 
 def shape_of_sample(x: Any) -> SampleShape:
@@ -301,6 +305,21 @@ def shape_of_sample(x: Any) -> SampleShape:
     if isinstance(x, dict | list | tuple):
         return [tuple(part.shape[1:]) for part in keras.tree.flatten(x)]
     return tuple(x.shape[1:])
+
+
+def question_record(
+    model: keras.Model, base: Samples | None, target: Samples
+) -> dict[str, Any]:
+    """Return numbers and hashes of samples and weights, and what decides bits."""
+    return {
+        "num_base_samples": 0 if base is None else len(base),
+        "num_target_samples": len(target),
+        "target_data_sha256": target.fingerprint(),
+        "weights_sha256": freezing.layer_hashes(model),
+        "backend": keras.backend.backend(),
+        "half_precision": bool(layers_in_half_precision(model)),
+        "versions": versions(),
+    }
 
 
 def refuse_fixed_batches(model: keras.Model) -> None:
@@ -318,7 +337,3 @@ def refuse_fixed_batches(model: keras.Model) -> None:
             "Build it with an open batch axis and stateful=False, and give it the same "
             "weights."
         )
-
-
-def _fetched(tensor: Any) -> NDArray[Any]:
-    return np.asarray(keras.ops.convert_to_numpy(tensor))

@@ -11,10 +11,10 @@ from keras_spectral_tl.scoring._holdout import (
     Array,
     half_width,
     least_removed,
+    removed,
     samples_needed,
     shares_removed,
     standard_error,
-    unexplained,
 )
 from keras_spectral_tl.scoring._result import Cost, ScorerResult
 
@@ -208,10 +208,7 @@ def _chances(
         before, after = evidence["moments_before"], evidence["moments_after"]
         if draws is None:
             draws = rng.integers(0, len(before), (_NUM_RESAMPLES, len(before)))
-        total, left = (unexplained(s[draws].sum(axis=1)) for s in (before, after))
-        values.append(
-            1.0 - np.divide(left, total, out=np.ones_like(left), where=total > 0.0)
-        )
+        values.append(removed(*(s[draws].sum(axis=1) for s in (before, after))))
     firsts = np.stack(values) == np.max(values, axis=0)
     shares = np.mean(firsts / firsts.sum(axis=0), axis=1)  # those that tie share
     return {name: float(share) for name, share in zip(rows, shares, strict=True)}

@@ -21,7 +21,7 @@ from keras_spectral_tl.scoring._explanation import (
 from keras_spectral_tl.scoring._holdout import in_groups
 from keras_spectral_tl.scoring._network_parts import (
     kernels_of,
-    layers_in_half_precision,
+    question_record,
     refuse_fixed_batches,
     spatial_axes,
 )
@@ -34,7 +34,6 @@ from keras_spectral_tl.scoring._result import (
     TogetherScorer,
     layers_to_score,
 )
-from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import check_fit
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -143,7 +142,10 @@ def score_layers(
         chances=found.chances,
         results=results,
         provenance={
-            **_provenance(chosen[0], model, base, target),
+            "deciding_scorer": chosen[0].name,
+            "settings": repr(chosen[0]),
+            "base_data_sha256": base.fingerprint(),
+            **question_record(model, base, target),
             **grouped,
             "grid": list(grid),
             "seed": int(seed),
@@ -181,23 +183,6 @@ def _rehearse(
         return together.rehearse(model, target, choices, rng, effort)
 
     return rehearse
-
-
-def _provenance(
-    decisive: Scorer, model: keras.Model, base: Samples, target: Samples
-) -> dict[str, Any]:
-    return {
-        "deciding_scorer": decisive.name,
-        "settings": repr(decisive),
-        "num_base_samples": len(base),
-        "num_target_samples": len(target),
-        "base_data_sha256": base.fingerprint(),
-        "target_data_sha256": target.fingerprint(),
-        "weights_sha256": freezing.layer_hashes(model),
-        "backend": keras.backend.backend(),
-        "half_precision": bool(layers_in_half_precision(model)),
-        "versions": versions(),
-    }
 
 
 def _with_progress(

@@ -17,9 +17,8 @@ from keras_spectral_tl.scoring._contest.candidate import (
     learned_from_nothing,
     progressed,
 )
-from keras_spectral_tl.scoring._contest.verdict import SCATTER, choose
+from keras_spectral_tl.scoring._contest.verdict import SCATTER, Verdict, choose
 from keras_spectral_tl.scoring._effort import Effort
-from keras_spectral_tl.scoring._explanation import forecast_reason
 from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
 
 pytestmark = pytest.mark.once
@@ -185,7 +184,9 @@ def reason(best, *ties):
     before = SimpleNamespace(
         correlation=0.9, base_correlation=math.nan, correlations=np.full(8, 0.9)
     )
-    return forecast_reason(best, ties, (best, *ties), {}, 16, before)
+    trials = SimpleNamespace(unchanged=lambda: before)
+    verdict = Verdict((best, *ties), SimpleNamespace(trials=trials), best, ties, False)
+    return verdict.reason({}, 16, keep=0.0)
 
 
 def test_the_reason_says_that_the_amplitude_decided():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from keras_spectral_tl._results import NOT_WORTH
+from keras_spectral_tl._results import NOT_WORTH, not_told_from
 from keras_spectral_tl.scoring._contest.candidate import (
     MOST_BEYOND,
     Candidate,
@@ -17,7 +17,7 @@ from keras_spectral_tl.scoring._contest.candidate import (
     typical_progress,
 )
 from keras_spectral_tl.scoring._effort import Effort
-from keras_spectral_tl.scoring._explanation import forecast_reason
+from keras_spectral_tl.scoring._explanation import explain_spectra
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import (
     FEW,
@@ -188,9 +188,54 @@ class Verdict:
         return cls(rows, candidates[best], rows[best], tied, unsure)
 
     def reason(self, spectra: Mapping[str, Any], num_samples: int, keep: float) -> str:
-        """Return what to do and why, see `forecast_reason`."""
-        before, own = self.chosen.trials.unchanged(), self.chosen.normalization
-        rows = [row for row in self.rows if row.normalization == own]
-        return forecast_reason(
-            self.row, self.ties, rows, spectra, num_samples, before, keep > 0.0
-        )
+        """Return what to do, how sure that is, what it gives, and at which wavenumbers.
+
+        Args:
+            spectra: Of the error on samples held out before and after, and of the
+                systems.
+            num_samples: Target samples.
+            keep: Weight of the correlation on the base.
+        """
+        best, before = self.row, self.chosen.trials.unchanged()
+        known = np.isfinite(before.base_correlation)
+        on_base = f"{before.base_correlation:.3f} on the base system and "
+        tested = len(before.correlations)
+        some = f"{tested} of the " if tested < num_samples else ""
+        text = [
+            f"The network has a correlation of {on_base if known else ''}"
+            f"{before.correlation:.3f} on {some}target samples."
+        ]
+        samples = f"{num_samples} target sample{'' if num_samples == 1 else 's'}"
+        if not best.steps:
+            whose = f" ({best.normalization} statistics)" if best.normalization else ""
+            why = f"with {samples} no retraining is sure to help."
+            if keep:
+                why = "no retraining gains on the target what it loses on the base."
+            text.append(f"Leave it as it is{whose}: {why}")
+        else:
+            count = (
+                "1 weight" if best.parameters == 1 else f"{best.parameters:,} weights"
+            )
+            article = "the " if best.label.startswith("output gain") else ""
+            left = f", and leave {best.base_correlation:.3f} on the base system"
+            text.append(
+                f"Retrain {article}{best.label} ({count}, Adam from "
+                f"{best.learning_rate:.2g}, {best.steps} steps of {best.batch_size}): "
+                f"with {samples} it is to give {best.correlation:.3f} (90 % interval "
+                f"{best.correlation_low:.3f} to {best.correlation_high:.3f})"
+                f"{left if known else ''}."
+            )
+        if self.ties:
+            ties = {row.label: row.row() for row in self.ties}
+            text.append(not_told_from(best.row(), ties))
+        if not best.steps:
+            return " ".join(text)
+        own = [row for row in self.rows if row.normalization == best.normalization]
+        whole = next((row for row in own if row.arm.label == "all layers"), best)
+        if whole is not best:
+            text.append(f"All layers would give {whole.correlation:.3f}.")
+        found = explain_spectra(spectra, spectra.get("systems", {}))
+        if found.get("band") is not None:
+            why = found["why"]
+            text.append(f"On samples held out, {why[0].lower()}{why[1:]}")
+        return " ".join(text)
