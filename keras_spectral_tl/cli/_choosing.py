@@ -11,12 +11,13 @@ from keras_spectral_tl.cli._inputs import (
     add_out,
     add_reading,
     add_recipe,
+    add_systems,
     fraction,
     positive,
     recipe_of,
     whole,
 )
-from keras_spectral_tl.cli._samples import DATA, read_groups
+from keras_spectral_tl.cli._samples import read_groups
 
 _EFFORT = ("steps", "epochs", "batch_size", "learning_rate")
 
@@ -37,10 +38,7 @@ class Forecast:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         add_model(parser)
-        parser.add_argument("--target", required=True, metavar="DATA", help=DATA)
-        parser.add_argument(
-            "--base", metavar="DATA", help="likewise, for the skill left there"
-        )
+        add_systems(parser, "for the skill left there")
         length = parser.add_mutually_exclusive_group()
         length.add_argument(
             "--steps",
@@ -157,8 +155,7 @@ class Score:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         add_model(parser)
-        parser.add_argument("--base", required=True, metavar="DATA", help=DATA)
-        parser.add_argument("--target", required=True, metavar="DATA", help="likewise")
+        add_systems(parser)
         add_recipe(parser)
         _add_groups(parser)
         add_reading(parser)

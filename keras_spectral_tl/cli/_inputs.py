@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_spectral_tl.cli._samples import Channels, quiet, read_samples
+from keras_spectral_tl.cli._samples import DATA, Channels, quiet, read_samples
 
 if TYPE_CHECKING:
     import keras
@@ -77,6 +77,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="modules of yours to import first: they register custom layers with "
         "@keras.saving.register_keras_serializable()",
     )
+
+
+def add_systems(parser: argparse.ArgumentParser, base_for: str = "") -> None:
+    """Add the samples of both systems.
+
+    Those of the base may be left out where `base_for` says what they are good for.
+    """
+    parser.add_argument(
+        "--target", required=True, metavar="DATA", help=f"target samples: {DATA}"
+    )
+    what = f"base samples, {base_for}" if base_for else "base samples"
+    parser.add_argument("--base", required=not base_for, metavar="DATA", help=what)
 
 
 def add_reading(

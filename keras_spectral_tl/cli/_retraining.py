@@ -13,12 +13,13 @@ from keras_spectral_tl.cli._inputs import (
     add_out,
     add_reading,
     add_recipe,
+    add_systems,
     numbers_of,
     read_model,
     read_systems,
     recipe_of,
 )
-from keras_spectral_tl.cli._samples import DATA, quiet
+from keras_spectral_tl.cli._samples import quiet
 
 _OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
 _TESTED = "target test samples"
@@ -43,14 +44,9 @@ class Retrain:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         add_model(parser)
-        parser.add_argument("--target", required=True, metavar="DATA", help=DATA)
+        add_systems(parser, "for the spectra of a report and --normalize base")
         parser.add_argument(
             "--test", metavar="DATA", help="target samples to test with (default: none)"
-        )
-        parser.add_argument(
-            "--base",
-            metavar="DATA",
-            help="base samples, for the spectra of a report and --normalize base",
         )
         what = parser.add_mutually_exclusive_group()
         what.add_argument(

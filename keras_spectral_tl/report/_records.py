@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import metrics
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.report._study import channel_names
@@ -18,6 +17,7 @@ from keras_spectral_tl.spectra import (
     radial_spectrum,
 )
 from keras_spectral_tl.spectra._activations import NoSpatialLayerError
+from keras_spectral_tl.transfer._result import measured
 from keras_spectral_tl.transfer._samples import Samples
 
 _MOST_SAMPLES = 64  # of which spectra are taken
@@ -85,22 +85,12 @@ def figures_row(
         batch_size: Samples evaluated at a time.
 
     Returns:
-        network, data, samples, cc and relative_rmse.
+        network, data, samples, cc and relative_rmse, see `transfer.RetrainResult`.
     """
     samples = Samples.of(data)
-    x = samples.x
-    if normalization is not None:
-        x, _ = normalization.normalize(x, samples.y)
-    outputs = predicted(model, x, batch_size)
-    if normalization is not None:
-        _, outputs = normalization.denormalize(x, outputs)
-    return {
-        "network": network,
-        "data": name,
-        "samples": len(samples),
-        "cc": float(metrics.pattern_correlation(samples.y, outputs)),
-        "relative_rmse": float(metrics.relative_rmse(samples.y, outputs)),
-    }
+    outputs = predicted(model, samples.normalized(normalization).x, batch_size)
+    figures = measured(samples, outputs, normalization)
+    return {"network": network, "data": name, "samples": len(samples), **figures}
 
 
 def spectra_record(
@@ -174,7 +164,7 @@ def picture_record(
             ]
         if networks and role == list(systems)[-1]:
             found["predictions"].append(_picture("truth", y[0, ..., 0]))
-            first = keras.tree.map_structure(lambda part: part[:1], samples.x)
+            first, _ = samples.take(slice(1))
             found["predictions"] += [
                 _picture(label, predicted(network, first)[0, ..., 0])
                 for label, network in networks.items()

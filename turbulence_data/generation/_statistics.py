@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -123,10 +123,8 @@ class EnsembleStatistics:
         """Return statistics, conventions and versions as JSON-ready values."""
         ensemble, sampled = self._ensemble, self._sampled
         correlation = np.mean(self._autocorrelations, axis=0)
-        residuals = [
-            abs(lost) / through for lost, through in self._imbalances if through
-        ]
-        lost, through = np.sum(self._imbalances, axis=0).tolist()
+        residuals = [r for r in map(_relative, self._imbalances) if r is not None]
+        total = np.sum(self._imbalances, axis=0).tolist()
         return {
             "pi_convention": "rhs_add",
             "conventions": dict(ensemble.features.conventions),
@@ -134,7 +132,7 @@ class EnsembleStatistics:
             "spectra": self._spectra.to_dict(),
             "largest_courant_ratio": max(self._courant),
             "largest_budget_residual": max(residuals, default=None),
-            "budget_residual_of_the_mean": abs(lost) / through if through else None,
+            "budget_residual_of_the_mean": _relative(total),
             "energy_history": self._levels,
             "k_max_eta": k_max_eta(ensemble, np.concatenate(sampled)),
             **_time_scales(ensemble, sampled, correlation),
@@ -183,8 +181,7 @@ def budget_residual(history: NDArray[np.float64]) -> float | None:
     the mean over trajectories, or over a long time, that must be small. None for a
     single row, or when nothing went through.
     """
-    missing, through = _imbalance(history)
-    return abs(missing) / through if through else None
+    return _relative(_imbalance(history))
 
 
 def _imbalance(history: NDArray[np.float64]) -> tuple[float, float]:
@@ -195,6 +192,11 @@ def _imbalance(history: NDArray[np.float64]) -> tuple[float, float]:
     through = float(np.trapezoid(np.abs(work) + np.abs(dissipation), time))
     missing = energy[-1] - energy[0] - np.trapezoid(work + dissipation, time)
     return float(missing), through
+
+
+def _relative(imbalance: Sequence[float]) -> float | None:
+    missing, through = imbalance
+    return abs(missing) / through if through else None
 
 
 def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float | None:
