@@ -420,7 +420,7 @@ def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> f
 
 def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     """Return what trains, with the best gain as first value of one that has none."""
-    items = layers if isinstance(layers, tuple | list) else [layers]
+    items = items_of(layers)
     free = [isinstance(i, freezing.OutputGain) and i.initial is None for i in items]
     if not any(free):
         return layers
