@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 S = TypeVar("S")
 T = TypeVar("T")
+P = TypeVar("P")
+B = TypeVar("B")
 
 Pair = NDArray[np.complexfloating]
 Columns = Callable[[slice, Pair], None]
@@ -73,16 +74,44 @@ class Team(Generic[S]):
         return [first, *(future.result() for future in waiting)]
 
 
-def threads_for(modes: Modes, threads: int, *batches: int) -> int:
-    """Return how many threads are worth it, no more than there are batches.
+@dataclass(frozen=True)
+class Share(Generic[P, B]):
+    """The work of one thread, with buffers of its own."""
+
+    panels: list[P]
+    blocks: list[B]
+
+
+def team_of(
+    modes: Modes,
+    threads: int,
+    panels: Callable[[list[slice]], list[P]],
+    blocks: Callable[[list[slice]], list[B]],
+) -> tuple[list[slice], Team[Share[P, B]]]:
+    """Return the columns of all panels, and threads that share panels and blocks.
+
+    As many threads as are worth it, no more than there are panels or blocks.
+
+    Args:
+        modes: of the fields.
+        threads: the most.
+        panels: plans the transforms of some columns.
+        blocks: plans those of some rows.
 
     Raises:
         ValueError: for fewer than one thread.
     """
     check_whole("threads", threads, at_least=1)
-    if math.prod(modes.quadrature.num_points) < _FEWEST_POINTS_FOR_THREADS:
-        return 1
-    return min(threads, *batches)
+    nx, ny = modes.quadrature.num_points
+    columns, rows = batches(modes.shape[1], nx), batches(nx, ny)
+    few = nx * ny < _FEWEST_POINTS_FOR_THREADS
+    count = 1 if few else min(threads, len(columns), len(rows))
+    with without_wisdom():
+        shares = [
+            Share(panels(columns[first::count]), blocks(rows[first::count]))
+            for first in range(count)
+        ]
+    return columns, Team(shares)
 
 
 def panel_factors(
@@ -122,21 +151,16 @@ class PairTransform:
     ) -> None:
         """Plan the transforms and lay out their buffers."""
         (nx, ny), columns = modes.quadrature.num_points, modes.shape[1]
-        self.panels, blocks = batches(columns, nx), batches(nx, ny)
-        threads = threads_for(modes, threads, len(self.panels), len(blocks))
         dtype = modes.complex_dtype
         lines = zeros((2, columns, padded(nx, dtype)), dtype)
         stage = lines[:, :, :nx].transpose(0, 2, 1)
         self._kernels = kernels
-        with without_wisdom():
-            shares = [
-                _Share(
-                    _panels(stage, self.panels[first::threads], planner),
-                    _blocks(stage, blocks[first::threads], ny, planner),
-                )
-                for first in range(threads)
-            ]
-        self._together = Team(shares)
+        self.panels, self._together = team_of(
+            modes,
+            threads,
+            lambda spans: _panels(stage, spans, planner),
+            lambda spans: _blocks(stage, spans, ny, planner),
+        )
 
     def factors(self, modes: Modes, *tables: NDArray[np.floating]) -> Factors:
         """Return two tables in the precision of the modes."""
@@ -251,12 +275,7 @@ class _Block:
     products: Pair
 
 
-@dataclass(frozen=True)
-class _Share:
-    """The work of one thread, with buffers of its own."""
-
-    panels: list[_Panel]
-    blocks: list[_Block]
+_Share = Share[_Panel, _Block]
 
 
 def _panels(stage: Pair, spans: list[slice], planner: str) -> list[_Panel]:

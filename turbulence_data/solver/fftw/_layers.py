@@ -17,17 +17,15 @@ from turbulence_data.solver.fftw._advection import (
     Execute,
     Pair,
     PairTransform,
-    Team,
+    Share,
     advection_tables,
-    batches,
     longest,
     padded,
     panel_factors,
     plan,
     reader,
     scale_of_pairs,
-    threads_for,
-    without_wisdom,
+    team_of,
     writer,
     zeros,
 )
@@ -61,23 +59,16 @@ class VelocityForm:
     ) -> None:
         self._kernels = pointwise_kernels()
         (nx, ny), columns = modes.quadrature.num_points, modes.shape[1]
-        panels, blocks = batches(columns, nx), batches(nx, ny)
-        threads = threads_for(modes, threads, len(panels), len(blocks))
         dtype, self._cutoff = modes.complex_dtype, modes.cutoff[0]
         lines = zeros((5, columns, padded(nx, dtype)), dtype)
         stages = lines[:, :, :nx].transpose(0, 2, 1)
-        first, second, cross = stages[:2], stages[2:4], stages[4]
-        with without_wisdom():
-            shares = [
-                _Share(
-                    _panels((first, second), cross, panels[start::threads], planner),
-                    _blocks(
-                        (first, second), cross, blocks[start::threads], ny, planner
-                    ),
-                )
-                for start in range(threads)
-            ]
-        self._together = Team(shares)
+        layers, cross = (stages[:2], stages[2:4]), stages[4]
+        panels, self._together = team_of(
+            modes,
+            threads,
+            lambda spans: _panels(layers, cross, spans, planner),
+            lambda spans: _blocks(layers, cross, spans, ny, planner),
+        )
         self._coupling, self._inversion = terms.coupling, terms.inversion
         axes = modes.kx[:, 0], modes.ky[0]
         self._wavenumbers = tuple(np.ascontiguousarray(k, modes.dtype) for k in axes)
@@ -167,12 +158,7 @@ class _Block:
     cross_stage: NDArray[np.complexfloating]
 
 
-@dataclass(frozen=True)
-class _Share:
-    """The work of one thread, with buffers of its own."""
-
-    panels: list[_Panel]
-    blocks: list[_Block]
+_Share = Share[_Panel, _Block]
 
 
 def _panels(
