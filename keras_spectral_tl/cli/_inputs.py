@@ -349,29 +349,14 @@ def _refuse_shared(read: Mapping[str, tuple[Samples, Channels]]) -> None:
 
 
 def _check_inputs(model: keras.Model, samples: Samples, name: str) -> None:
-    wanted = getattr(model, "input_shape", None)
-    names = {tensor.name for tensor in getattr(model, "inputs", None) or ()}
-    if isinstance(samples.x, dict):
-        if names and set(samples.x) != names:
-            raise ValueError(
-                f"The network takes the inputs {', '.join(sorted(names))}; {name} "
-                f"holds {', '.join(sorted(samples.x))}."
-            )
-        return
-    if not isinstance(wanted, tuple):  # several inputs, or known by calling only
-        if len(names) > 1:
-            raise ValueError(
-                f"The network takes several inputs; {name} holds one, x. Write them as "
-                f"{', '.join(f'x_{one}' for one in sorted(names))}."
-            )
-        return
-    given = samples.x.shape
-    fits = len(wanted) == len(given) and all(
-        size in (None, number)
-        for size, number in zip(wanted[1:], given[1:], strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"The network takes inputs of shape {wanted[1:]}; x of {name} has samples "
-            f"of shape {given[1:]}."
-        )
+    from keras_spectral_tl._graph.calls import misfit_of_inputs
+
+    misfit = misfit_of_inputs(model, samples.x)
+    known = {tensor.name for tensor in getattr(model, "inputs", None) or ()}
+    unknown = set(samples.x) - known if isinstance(samples.x, dict) and known else ()
+    if unknown:
+        misfit = f"Model {model.name!r} takes no input {', '.join(sorted(unknown))}."
+    if misfit:
+        arrays = ", ".join(f"x_{one}" for one in sorted(known))
+        mend = f" Write them as {arrays}." if len(known) > 1 else ""
+        raise ValueError(f"{name}: {misfit}{mend}")

@@ -321,7 +321,7 @@ def test_several_inputs_are_arrays_by_their_names(two_inputs, tmp_path, capsys):
     ("arrays", "options", "part"),
     [
         (("x_one", "x_two", "y"), [], "add --normalize none"),
-        (("x_one", "y"), ["--normalize", "none"], "takes the inputs one, two"),
+        (("x_one", "y"), ["--normalize", "none"], "but x has no two"),
         (("x", "y"), ["--normalize", "none"], "Write them as x_one, x_two"),
         (("x_one", "x_two"), ["--normalize", "none"], "lacks the array(s) y"),
     ],

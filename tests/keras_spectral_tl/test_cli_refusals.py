@@ -66,7 +66,7 @@ WRONG_DATA = {
     "missing.npz": "write it with numpy.savez('missing.npz', x=inputs, y=outputs)",
     "no_y.npz": "lacks the array(s) y",
     "gap.npz": "NaN",
-    "channels.npz": "takes inputs of shape (8, 8, 2)",
+    "channels.npz": "takes samples of shape (8, 8, 2)",
     "flat.npz": "y[..., None]",
     "short.npz": "one length",
     "constant.npz": "standard deviation positive",
