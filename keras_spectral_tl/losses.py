@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_spectral_tl._checks import real_array, whole_numbers
+from keras_spectral_tl._shells import last_complete_shell
 from keras_spectral_tl.layers._periodic import (
     check_alike,
     data_format_of,
@@ -133,9 +134,8 @@ class SpectralLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mismatch of each sample."""
-        shape = check_alike("SpectralLoss", y_true, y_pred)
-        spatial = shape[1:3] if self.data_format == "channels_last" else shape[2:]
-        first, last = self._range(min(spatial))
+        points = check_alike("SpectralLoss", y_true, y_pred, self.data_format)
+        first, last = self._range(points)
         true, predicted = (
             tensor_spectra(fields, self.data_format)[:, :, first : last + 1]
             for fields in (y_true, y_pred)
@@ -166,10 +166,10 @@ class SpectralLoss(keras.losses.Loss):
         mismatch = keras.saving.deserialize_keras_object(config["mismatch"])
         return cls(**{**config, "mismatch": mismatch})
 
-    def _range(self, num_points: int) -> tuple[int, int]:
-        """First and last wavenumber on a grid whose shorter side is `num_points`."""
+    def _range(self, num_points: tuple[int, int]) -> tuple[int, int]:
+        """First and last wavenumber on a grid of so many points."""
         first, last = self.wavenumbers
-        largest = (num_points - 1) // 2
+        largest = last_complete_shell(*num_points)
         last = largest if last is None else last
         if not first <= last <= largest:
             raise ValueError(

@@ -379,15 +379,18 @@ class RadialSpectrum2D(keras.layers.Layer):
         return int(shape[axes[0]] or 0), int(shape[axes[1]] or 0)
 
 
-def check_alike(name: str, y_true: Any, y_pred: Any) -> tuple[int, ...]:
-    """Return the shape of fields of known sizes, the same in truth and prediction."""
+def check_alike(
+    name: str, y_true: Any, y_pred: Any, data_format: str
+) -> tuple[int, int]:
+    """Return (nx, ny) of fields of known sizes, the same in truth and prediction."""
     shape = tuple(y_pred.shape)
     if len(shape) != 4 or None in shape[1:] or tuple(y_true.shape[1:]) != shape[1:]:
         raise ValueError(
             f"{name} needs a truth and a prediction of one shape, rank 4 and "
             f"known sizes. Received {tuple(y_true.shape)} and {shape}."
         )
-    return shape
+    nx, ny = shape[1:3] if data_format == "channels_last" else shape[2:]
+    return nx, ny
 
 
 def tensor_spectra(fields: Any, data_format: str) -> Any:

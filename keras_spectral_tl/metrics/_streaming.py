@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_spectral_tl._checks import one_of, whole_numbers
+from keras_spectral_tl._shells import last_complete_shell
 from keras_spectral_tl.layers._periodic import (
     check_alike,
     data_format_of,
@@ -272,13 +273,13 @@ class SpectrumRMSE(keras.Metric):
         self._chosen: list[int] = []
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        shape = check_alike("SpectrumRMSE", y_true, y_pred)
+        points = check_alike("SpectrumRMSE", y_true, y_pred, self.data_format)
         true, predicted = (
             tensor_spectra(ops.convert_to_tensor(fields), self.data_format)
             for fields in (y_true, y_pred)
         )
         if self._true is None or self._predicted is None:
-            self._build(int(true.shape[-1]), shape)
+            self._build(int(true.shape[-1]), points)
         for total, spectra in ((self._true, true), (self._predicted, predicted)):
             if total is not None:
                 total.add(self._summed(spectra, sample_weight))
@@ -294,15 +295,14 @@ class SpectrumRMSE(keras.Metric):
         config = {"wavenumbers": self.wavenumbers, "data_format": self.data_format}
         return {**super().get_config(), **config}
 
-    def _build(self, num_shells: int, shape: tuple[int, ...]) -> None:
+    def _build(self, num_shells: int, points: tuple[int, int]) -> None:
         """Makes the sums; their size is known from the first batch on."""
-        spatial = shape[1:3] if self.data_format == "channels_last" else shape[2:]
-        default = range(1, (min(spatial) - 1) // 2 + 1)
+        default = range(1, last_complete_shell(*points) + 1)
         self._chosen = list(default if self.wavenumbers is None else self.wavenumbers)
         if not self._chosen or max(self._chosen) >= num_shells:
             raise ValueError(
                 f"wavenumbers must lie in 0 .. {num_shells - 1} and not be empty. "
-                f"Received {self._chosen} for fields of {spatial} points."
+                f"Received {self._chosen} for fields of {points} points."
             )
         self._true = CompensatedSum(self, "true_spectrum", (num_shells,))
         self._predicted = CompensatedSum(self, "predicted_spectrum", (num_shells,))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -194,19 +194,13 @@ class HeldOutRetraining:
                 **bench.evidence(splits, after, axes, self.offset, groups),
                 "inflation": variance_inflation(splits),
             }
-            self._report(part.label, evidence[part.label], number, len(choices))
+            if self.progress is not None:
+                score = evidence[part.label]["error_removed"]
+                row = {"layer": part.label, "score": score}
+                self.progress({**row, "done": number, "total": len(choices)})
         scores = {name: found["error_removed"] for name, found in evidence.items()}
         cost = Cost(math.ceil(passes) if math.isfinite(passes) else passes)
         return ScorerResult(scores, cost, evidence)
-
-    def _report(
-        self, layer: str, evidence: Mapping[str, Any], done: int, total: int
-    ) -> None:
-        if self.progress is not None:
-            score = evidence["error_removed"]
-            self.progress(
-                {"layer": layer, "score": score, "done": done, "total": total}
-            )
 
     def _splits(
         self, target: Samples, axes: tuple[int, ...], rng: np.random.Generator

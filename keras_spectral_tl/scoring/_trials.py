@@ -34,6 +34,8 @@ _SHORT, _LONG = 48, 160
 _NUM_POINTS = 64
 # Samples of the base tested; images of each target sample; most samples fitted.
 _BASE_TESTED, _MOST_IMAGES, _MOST_FITTED = 8, 8, 48
+# Samples computed at once where nothing is trained.
+_BATCH_SIZE = 4
 # Samples of the base on which the unchanged network is known.
 _BASE_KNOWN = 32
 # Amplitudes within this factor are right; correlations below that are no pattern.
@@ -145,7 +147,6 @@ class Trials:
         pool: The samples.
         splits: Divisions of the target samples.
         seed: Seed of the order of the samples.
-        batch_size: Samples computed at once where nothing is trained.
 
     Attributes:
         passes: Forward passes of one sample so far; nan where they cannot be counted.
@@ -162,13 +163,11 @@ class Trials:
         pool: Pool,
         splits: Sequence[Split],
         seed: np.random.SeedSequence,
-        batch_size: int = 4,
     ) -> None:
         self._pool, self._seed = pool, seed
         self.short, self.long = (steps_on(pool.y.shape, n) for n in (_SHORT, _LONG))
         self._splits = [pool.fitted(split) for split in splits]
-        self._batch_size = batch_size
-        self._network = PartedNetwork(model, pool.x, batch_size)
+        self._network = PartedNetwork(model, pool.x, _BATCH_SIZE)
         gains = [self._best_gain(split) for split in self._splits]
         self.gain = float(np.median(gains))
         far = self.gain > 0.0 and abs(math.log(self.gain)) > math.log(_NEAR_ONE)
@@ -198,9 +197,7 @@ class Trials:
     def _scaled(self, gain: float) -> Workbench:
         """Return a bench on which the outputs count as multiplied by a gain."""
         pool, rows = self._pool, np.arange(len(self._pool.y))
-        return Workbench(
-            self._network, rows, pool.y / gain, self._batch_size, pool.target
-        )
+        return Workbench(self._network, rows, pool.y / gain, _BATCH_SIZE, pool.target)
 
     @property
     def weight(self) -> Array:
