@@ -127,6 +127,12 @@ def check_kind(name: str, value: Any, kind: type) -> None:
         )
 
 
+def check_callable(name: str, value: Any, form: str) -> None:
+    """Raise TypeError unless `value` can be called, as `form` says."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a callable {form}; received {value!r}.")
+
+
 def check_example(example: Any) -> None:
     """Raise TypeError unless `example` maps feature names to arrays."""
     if not isinstance(example, Mapping):

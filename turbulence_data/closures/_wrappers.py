@@ -15,11 +15,13 @@ from turbulence_data._checks import (
     TWO_PI,
     as_lengths,
     as_pair,
+    check_callable,
     check_finite,
     check_positive,
 )
 from turbulence_data.closures._models import GradientModel2, GradientModel4
 from turbulence_data.solver._equation import (
+    CLOSURE_FORM,
     Closure,
     check_domain,
     evaluate,
@@ -229,11 +231,7 @@ class ByLayer:
     any_layers = True  # not of one plane, unlike what it wraps
 
     def __post_init__(self) -> None:
-        if not callable(self.closure):
-            raise TypeError(
-                "closure must be a callable (vorticity, streamfunction) -> "
-                f"sgs_forcing; received {self.closure!r}."
-            )
+        check_callable("closure", self.closure, CLOSURE_FORM)
         object.__setattr__(self, "lengths", as_lengths(self.lengths))
         for part in parts_of(self.closure):
             self._check_part(part)

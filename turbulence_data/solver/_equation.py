@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from turbulence_data._checks import by_shapes, check_kind
+from turbulence_data._checks import by_shapes, check_callable, check_kind
 from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat, Grid, check_field
@@ -20,6 +20,7 @@ from turbulence_data.solver._schemes import Scheme
 
 Closure = Callable[[Field, Field], Field]
 """`(vorticity, streamfunction) -> sgs_forcing`, physical fields of one shape."""
+CLOSURE_FORM = "(vorticity, streamfunction) -> sgs_forcing"
 
 AddForcing = Callable[[FieldHat, FieldHat], None]
 """`(vorticity_hat, out)`: adds the coefficients of sgs_forcing to `out`.
@@ -112,11 +113,8 @@ class Equation(ABC):
         closure: Closure | None = None,
         forcing: ForcingLike | None = None,
     ) -> None:
-        if closure is not None and not callable(closure):
-            raise TypeError(
-                "closure must be a callable (vorticity, streamfunction) -> "
-                f"sgs_forcing, or None for a DNS; received {closure!r}."
-            )
+        if closure is not None:
+            check_callable("closure", closure, f"{CLOSURE_FORM}, or None for a DNS")
         self.flow, self.modes, self.drive = flow, modes, drive
         self.closure, self.forcing = closure, forcing
 

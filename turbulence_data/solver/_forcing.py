@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from turbulence_data._checks import (
     TWO_PI,
     check_at_least_zero,
+    check_callable,
     check_positive,
     check_whole,
 )
@@ -146,7 +147,7 @@ class SteadyForcing(_Deterministic):
     source: Callable[[Coordinates, Coordinates], ArrayLike]
 
     def __post_init__(self) -> None:
-        _check_callable(self.source, "(x, y)")
+        check_callable("a source", self.source, "(x, y) -> source of vorticity")
 
     def on(self, modes: Modes) -> Drive:
         """Return the coefficients of the source, evaluated once.
@@ -169,7 +170,8 @@ class TimeDependentForcing(_Deterministic):
     source: VorticitySource
 
     def __post_init__(self) -> None:
-        _check_callable(self.source, "(x, y, time)")
+        form = "(x, y, time) -> source of vorticity, a SteadyForcing or a RingForcing"
+        check_callable("a forcing", self.source, form)
 
     def on(self, modes: Modes) -> Drive:
         """Return a drive that evaluates the source at each time."""
@@ -406,11 +408,3 @@ def _source_hat(values: ArrayLike, modes: Modes, when: str) -> FieldHat:
         )
     field = check_field("source of vorticity", np.broadcast_to(source, shape), shape)
     return modes.from_physical(field)
-
-
-def _check_callable(source: object, arguments: str) -> None:
-    if not callable(source):
-        raise TypeError(
-            "a forcing must be a RingForcing, a SteadyForcing or a callable "
-            f"{arguments} -> source of vorticity; received {source!r}."
-        )

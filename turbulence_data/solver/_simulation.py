@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from turbulence_data._checks import check_kind, check_positive
+from turbulence_data._checks import check_callable, check_kind, check_positive
 from turbulence_data._progress import Progress, check_progress
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import FilteredFields
@@ -100,11 +100,8 @@ class Numerics:
     progress: Progress | bool | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not callable(self.scheme):
-            raise TypeError(
-                "scheme must be a callable (equation, time_step) -> step, such as "
-                f"integrating_factor_rk4 or etdrk4; received {self.scheme!r}."
-            )
+        form = "(equation, time_step) -> step, as integrating_factor_rk4 or etdrk4"
+        check_callable("scheme", self.scheme, form)
         check_engine(self.engine)
         check_positive("tolerance", self.tolerance)
         check_progress(self.progress)
