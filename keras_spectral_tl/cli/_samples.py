@@ -250,15 +250,13 @@ def _from_tfds(
             f"{', '.join(builder.info.splits)}."
         )
     number = builder.info.splits[split].num_examples
+    rows = None if num_samples is None else _spread(number, num_samples, name)
     with quiet():
         examples = list(tfds.as_numpy(builder.as_dataset(split=split)))
-    if num_samples is not None and num_samples <= number:
-        if hasattr(builder, "few_shot"):
-            examples = builder.few_shot(examples, num_samples)
-        else:
-            examples = [examples[i] for i in _spread(number, num_samples, name)]
-    elif num_samples is not None:
-        _spread(number, num_samples, name)
+    if rows is not None:
+        spread = [examples[row] for row in rows]
+        few_shot = getattr(builder, "few_shot", None)
+        examples = few_shot(examples, num_samples) if few_shot else spread
     fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
     pair = tuple(_stacked(examples, names) for names in fields.values())
     samples, groups = Samples.of(pair), None

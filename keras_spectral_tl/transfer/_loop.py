@@ -139,11 +139,10 @@ def fit(
     arguments = {"epochs": 50, "verbose": 0, **options.fit_options}
     callbacks = listed(arguments.pop("callbacks", None))
     stopping = options.early_stopping
-    if stopping is not None:
-        _refuse_backups(callbacks)
     if stopping is None:
         data, validation = _split(data, arguments.pop("validation_split", 0.0))
     else:
+        _refuse_backups(callbacks)
         data, validation = stopping.split(data, options.seed)
         callbacks.append(stopping.callback())
     if validation is not None:
