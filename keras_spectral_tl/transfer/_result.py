@@ -177,6 +177,7 @@ class RetrainResult(AsJson):
 
         Raises:
             ImportError: If matplotlib is not installed.
+            ValueError: If there are none, as of a gain in closed form.
         """
         losses = {
             name: (range(len(self.history[name])), self.history[name])
