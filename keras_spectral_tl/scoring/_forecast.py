@@ -125,7 +125,7 @@ def forecast(
     refuse_fixed_batches(model)
     watch = watched(recipe.pop("progress", None), "Forecast", "trials", "arm")
     tried = _arms(model, arms)
-    task = _Task.of(model, base_data, target_data, groups, seed, recipe)
+    task = _Task(model, base_data, target_data, groups, seed, recipe)
     if task.base is None and keep:
         raise ValueError("keep needs base_data. Received None.")
     used = task.normalizations.values()
@@ -166,7 +166,6 @@ def forecast(
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class _Task:
     """A question to answer: a network, samples, and the retraining they are for.
 
@@ -184,54 +183,29 @@ class _Task:
         seeds: Of the order of the samples, of what is drawn, of the trials.
     """
 
-    model: keras.Model
-    base: Samples | None
-    target: Samples
-    grouped: Mapping[str, Any]
-    effort: Effort
-    symmetries: tuple[Any, ...]
-    replay: Any
-    normalizations: Mapping[str, Any]
-    axes: tuple[int, ...]
-    splits: Sequence[Split]
-    seeds: Sequence[np.random.SeedSequence]
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         model: keras.Model,
         base_data: Any,
         target_data: Any,
         groups: Any,
         seed: int,
         recipe: dict[str, Any],
-    ) -> "_Task":
+    ) -> None:
         """Check and divide the samples; options leave `recipe` that are no effort."""
-        symmetries = as_callables(recipe.pop("symmetries", None))
-        replay = recipe.pop("replay", None)
-        normalizations = _named(recipe.pop("normalization", None))
-        target, grouped = in_groups(Samples.of(target_data), groups)
-        base = None
-        if base_data is not None:
-            base = Samples.of(base_data)
-            check_fit(model, base)
-        effort = Effort.of(recipe, len(target))
-        axes = spatial_axes(model, np.ndim(target.y))
-        seeds = np.random.SeedSequence(seed).spawn(3)
-        splits = _splits(target, axes, np.random.default_rng(seeds[0]))
-        return cls(
-            model,
-            base,
-            target,
-            grouped,
-            effort,
-            symmetries,
-            replay,
-            normalizations,
-            axes,
-            splits,
-            seeds,
-        )
+        self.model = model
+        self.symmetries = as_callables(recipe.pop("symmetries", None))
+        self.replay = recipe.pop("replay", None)
+        self.normalizations = _named(recipe.pop("normalization", None))
+        self.target, self.grouped = in_groups(Samples.of(target_data), groups)
+        self.base = None if base_data is None else Samples.of(base_data)
+        if self.base is not None:
+            check_fit(model, self.base)
+        self.effort = Effort.of(recipe, len(self.target))
+        self.axes = spatial_axes(model, np.ndim(self.target.y))
+        self.seeds = np.random.SeedSequence(seed).spawn(3)
+        rng = np.random.default_rng(self.seeds[0])
+        self.splits = _splits(self.target, self.axes, rng)
 
     def bench(self, name: str, splits: Sequence[Split]) -> Trials:
         """Return a bench for one normalization, on which all arms are tried."""

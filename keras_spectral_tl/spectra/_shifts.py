@@ -322,7 +322,7 @@ def change_consistency(
         )
     if np.array_equal(first, second):
         raise ValueError("The kernels did not change: there is nothing to compare.")
-    compare = _Comparison.of(first, difference, num_points, degree)
+    compare = _Comparison(first, difference, num_points, degree)
     start = first.reshape(len(first), -1)
     change = second.reshape(len(second), -1) - start
     lengths = np.linalg.norm(change, axis=1, keepdims=True)
@@ -350,7 +350,7 @@ def filter_consistency(
     The change is its filters (r, *size) and their coefficients (r, kernels); there are
     999 random filters for each, of its norm and with its coefficients.
     """
-    compare = _Comparison.of(kernels, difference, num_points, degree)
+    compare = _Comparison(kernels, difference, num_points, degree)
     start, power = kernels.reshape(len(kernels), -1), compare.power
 
     def result(pattern: Array, its: Array, seed: int) -> ChangeConsistency:
@@ -371,29 +371,22 @@ def filter_consistency(
     return tuple(result(*pair, seed + place) for place, pair in enumerate(pairs))
 
 
-@dataclass(frozen=True)
 class _Comparison:
     """A difference of spectra, without its polynomial, and kernels to start from.
 
-    Attributes:
-        shells: (shells,) wavenumbers that are compared.
-        forms: (shells, points, points) from `_shell_forms`.
-        power: (points, points) sum over the kernels before of ``K K^T``.
-        wanted: (shells,) the difference.
+    Args:
+        kernels: (kernels, *size) before the change.
+        difference: By wavenumber.
+        num_points: Of the grid.
         degree: Of the polynomial in k that is taken from both curves.
+
+    Attributes:
+        power: (points, points) sum over the kernels before of ``K K^T``.
     """
 
-    shells: NDArray[np.intp]
-    forms: Array
-    power: Array
-    wanted: Array
-    degree: int
-
-    @classmethod
-    def of(
-        cls, kernels: Array, difference: ArrayLike, num_points: Grid, degree: int
-    ) -> "_Comparison":
-        """Return the comparison of kernels (kernels, *size) with a difference."""
+    def __init__(
+        self, kernels: Array, difference: ArrayLike, num_points: Grid, degree: int
+    ) -> None:
         shells = np.arange(1, last_complete_shell(*num_points) + 1)
         wanted = real_array("difference", difference)[1 : len(shells) + 1]
         whole_number("degree", degree, 0, len(shells) - 2)
@@ -408,8 +401,9 @@ class _Comparison:
                 f"shape that a change could follow. Received {wanted[0]} throughout."
             )
         start = kernels.reshape(len(kernels), -1)
-        forms = _shell_forms(kernels.shape[1:], num_points)[shells]
-        return cls(shells, forms, start.T @ start, wanted, degree)
+        self.power = start.T @ start
+        self._forms = _shell_forms(kernels.shape[1:], num_points)[shells]
+        self._shells, self._wanted, self._degree = shells, wanted, degree
 
     def result(
         self,
@@ -419,17 +413,17 @@ class _Comparison:
         seed: int,
     ) -> ChangeConsistency:
         """Compare the change to ``after``, and as many random ones, as ``power``."""
-        terms = np.vander(self.shells / self.shells[-1], self.degree + 1)
+        terms = np.vander(self._shells / self._shells[-1], self._degree + 1)
         basis = np.linalg.qr(terms)[0]
-        before = _power(self.power, self.forms)
+        before = _power(self.power, self._forms)
 
         def response(moved: Array) -> Array:
-            return np.asarray(np.log(_power(moved, self.forms) / before))
+            return np.asarray(np.log(_power(moved, self._forms) / before))
 
         def rest(curve: Array) -> Array:
             return np.asarray(curve - basis @ (basis.T @ curve))
 
-        weights, observed = rest(self.wanted), response(after)
+        weights, observed = rest(self._wanted), response(after)
         covariance = abs(float(weights @ observed))
         rng = np.random.default_rng(seed)
         reached = sum(
@@ -437,7 +431,7 @@ class _Comparison:
             for _ in range(num_draws)
         )
         return ChangeConsistency(
-            self.shells,
+            self._shells,
             observed,
             float(stats.spearmanr(rest(observed), weights).statistic),
             (1 + reached) / (1 + num_draws),
