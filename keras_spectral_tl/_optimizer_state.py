@@ -7,7 +7,6 @@ complete and has the same layout whatever trains.
 """
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,32 +23,16 @@ from keras_spectral_tl._keras_internals import (
 )
 
 
-@dataclasses.dataclass(frozen=True)
 class OptimizerView:
-    """A built optimizer, and the optimizers it wraps, with all their weights.
+    """What a whole, built optimizer holds, and the optimizers that it wraps."""
 
-    Attributes:
-        optimizer: The optimizer.
-        variables: The weights it was built for.
-        slots: Its lists with one entry a weight, by attribute.
-        parts: Views of the optimizers inside (of a `LossScaleOptimizer` or a
-            `MultiOptimizer`).
-    """
-
-    optimizer: Any
-    variables: Sequence[keras.Variable]
-    slots: Mapping[str, list[Any]]
-    parts: tuple["OptimizerView", ...]
-
-    @classmethod
-    def of(cls, optimizer: Any) -> "OptimizerView":
-        """Remember what a whole, built optimizer holds."""
-        return cls(
-            optimizer,
-            optimizer_weights(optimizer),
-            optimizer_slots(optimizer),
-            tuple(cls.of(inner) for inner in _inner_optimizers(optimizer)),
-        )
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        # The weights it was built for, and its lists with one entry a weight.
+        self.variables = optimizer_weights(optimizer)
+        self.slots = optimizer_slots(optimizer)
+        # Inside a `LossScaleOptimizer` or a `MultiOptimizer`.
+        self.parts = [OptimizerView(inner) for inner in _inner_optimizers(optimizer)]
 
     def covers(self, variables: Iterable[keras.Variable]) -> bool:
         """Return whether the optimizer was built for all these weights."""

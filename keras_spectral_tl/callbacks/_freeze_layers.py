@@ -165,7 +165,7 @@ class FreezeLayers(keras.callbacks.Callback):
         flags = TrainableFlags.of(model)
         variables = self._ever_trained(model, layers, flags)
         original, used = _optimizers(model, variables)
-        view = optimizer_state.OptimizerView.of(used)
+        view = optimizer_state.OptimizerView(used)
         saved = SavedSchedule(lambda: _random_states(model), self.restore)
         run = _Run(model, flags, layers, original, view, saved)
         vars(used)[_STATE] = run.saved
@@ -314,10 +314,10 @@ def _optimizers(model: keras.Model, variables: list[keras.Variable]) -> tuple[An
     if not optimizer.built:
         with optimizer_state.building_scope(model):
             optimizer.build(own)
-    if not optimizer_state.OptimizerView.of(optimizer).covers(own):
+    if not optimizer_state.OptimizerView(optimizer).covers(own):
         optimizer = optimizer_state.rebuilt(optimizer, model, own)
     used = optimizer
-    if not optimizer_state.OptimizerView.of(optimizer).covers(variables):
+    if not optimizer_state.OptimizerView(optimizer).covers(variables):
         used = optimizer_state.rebuilt(optimizer, model, variables)
     if used is not model.optimizer:
         model.optimizer = used

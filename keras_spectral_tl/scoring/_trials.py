@@ -63,31 +63,6 @@ class Pool:
     replayed: NDArray[np.intp]
     base: NDArray[np.intp]
 
-    @classmethod
-    def of(
-        cls,
-        target: Samples,
-        images: Sequence[Samples],
-        replayed: Samples | None,
-        base: Samples | None,
-    ) -> "Pool":
-        """Join samples; `images` are all target samples under one symmetry each."""
-        parts = [target, *images, *(p for p in (replayed, base) if p is not None)]
-        ends = np.cumsum([0, *map(len, parts)])
-        rows = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
-        count = len(images)
-        none = np.arange(0)
-        return cls(
-            keras.tree.map_structure(
-                lambda *arrays: np.concatenate(arrays), *(part.x for part in parts)
-            ),
-            np.concatenate([part.y for part in parts]),
-            rows[0],
-            np.stack([rows[0], *rows[1 : 1 + count]], axis=1),
-            none if replayed is None else rows[1 + count],
-            none if base is None else rows[-1],
-        )
-
     def fitted(self, split: Split) -> Split:
         """Return a split that fits images and replayed samples of what it fits."""
         # Halves of one sample: an image may hold points of the half to be tested.
@@ -378,7 +353,21 @@ def pool_of(
                 "the same grid."
             )
     tested = None if base is None else _some(base, _BASE_KNOWN, rng)
-    return Pool.of(target, _images(target, symmetries, rng), replayed, tested)
+    own = [target, *_images(target, symmetries, rng)]
+    parts = [*own, *(part for part in (replayed, tested) if part is not None)]
+    ends = np.cumsum([0, *map(len, parts)])
+    rows = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
+    none = np.arange(0)
+    return Pool(
+        keras.tree.map_structure(
+            lambda *arrays: np.concatenate(arrays), *(part.x for part in parts)
+        ),
+        np.concatenate([part.y for part in parts]),
+        target=rows[0],
+        images=np.stack(rows[: len(own)], axis=1),
+        replayed=none if replayed is None else rows[len(own)],
+        base=none if tested is None else rows[-1],
+    )
 
 
 def _some(samples: Samples, most: int, rng: np.random.Generator) -> Samples:
