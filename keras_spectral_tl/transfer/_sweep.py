@@ -132,7 +132,7 @@ def oracle_sweep(
     else:
         _check_sendable({**arguments, "arms": [c.selector for c in left]})
         sources = _source(target_data, target), _source(test_data, test)
-        units = _units(left, PackedModel.of(model), sources, options, cache, search)
+        units = _units(left, PackedModel(model), sources, options, cache, search)
         computed = _through(executor, units)
     with watched(progress, "Sweep", "layers", "layer", len(candidates)) as move:
         for row in list(found.values()):

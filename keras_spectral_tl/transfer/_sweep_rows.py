@@ -332,37 +332,24 @@ def _single(parts: list[Any]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)  # tf.data knows no lists
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class PackedModel:
-    """A model as bytes, with the hashes that prove that it was unpacked unchanged.
+    """A model as bytes, with the hashes that prove that it was unpacked unchanged."""
 
-    Attributes:
-        content: The model in the .keras format.
-        classes: Its classes by name, so that the user's own are found again.
-        hashes: SHA-256 of each of its layers, in order.
-    """
-
-    content: bytes
-    classes: Mapping[str, type]
-    hashes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, model: keras.Model) -> "PackedModel":
-        """Pack a model."""
+    def __init__(self, model: keras.Model) -> None:
         try:
-            content, classes = models.packed(model)
+            self.content, self.classes = models.packed(model)
         except Exception as error:
             raise ValueError(
                 f"Model {model.name!r} ({type(model).__name__}) cannot be saved, so it "
                 "cannot be sent to an executor. Implement get_config() on its class, "
                 f"or sweep without an executor. Keras said: {error}"
             ) from error
-        return cls(content, classes, tuple(freezing.layer_hashes(model).values()))
+        self.hashes = list(freezing.layer_hashes(model).values())
 
-    def model(self) -> keras.Model:
-        """Unpack the model; one that came back with other weights is refused."""
+    def unpacked(self) -> keras.Model:
+        """Return the model; one that came back with other weights is refused."""
         model = models.unpacked(self.content, self.classes)
-        if tuple(freezing.layer_hashes(model).values()) != self.hashes:
+        if list(freezing.layer_hashes(model).values()) != self.hashes:
             raise ValueError(
                 f"Model {model.name!r} ({type(model).__name__}) came back from its "
                 "saved file with other weights. Implement build() or "
@@ -393,6 +380,6 @@ class SweepUnit:
                 f"variable KERAS_BACKEND={self.backend}."
             )
         target, test = Samples.of(self.target), Samples.of(self.test)
-        model = self.model.model()
+        model = self.model.unpacked()
         trainer = RowTrainer(model, target, test, self.options, self.cache, self.search)
         return trainer.row(self.candidate)

@@ -84,7 +84,7 @@ class Contest:
             more = [c for c in slow if not c.arm.is_new] + self._spoiled(trained)
             some = [c for c in _leading(trained, _WITH_RATES) if not c.was_lowered]
             self._each(_with(some, more), self._rates)
-        layers = [c for c in trained if _single(c)]
+        layers = [c for c in trained if isinstance(c.arm.layers, str)]
         more = [*_leading(layers, _WITH_LONG), *slow]
         self._each(_with(_leading(trained, _WITH_LONG), more), self._longer)
 
@@ -207,10 +207,6 @@ class Contest:
                 "total": max(self._total, self._done),
             }
         )
-
-
-def _single(candidate: Candidate) -> bool:
-    return isinstance(candidate.arm.layers, str)
 
 
 def _is_brief(arm: Arm) -> bool:
