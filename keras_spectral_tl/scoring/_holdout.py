@@ -112,7 +112,7 @@ def in_groups(target: Samples, groups: Any) -> tuple[Samples, dict[str, Any]]:
         The samples, and for the record where the groups come from and how many.
 
     Raises:
-        ValueError: If there is not one label a sample, or one group only.
+        ValueError, TypeError: As `given_groups`.
     """
     source = "given"
     if groups is None:

@@ -18,7 +18,8 @@ def own_groups(data: Any, count: int) -> Labels | None:
         count: Number of samples.
 
     Raises:
-        ValueError: If there is not one label a sample.
+        ValueError: If there is not one label a sample, or some are missing.
+        TypeError: If labels cannot be compared.
     """
     groups = getattr(data, "groups", None) if isinstance(data, tuple | list) else None
     if groups is None:
@@ -31,7 +32,9 @@ def given_groups(groups: Any, count: int) -> Labels | None:
     """Return the groups of target samples that a user gave, if they say anything.
 
     Raises:
-        ValueError: If there is not one label a sample, or one group only.
+        ValueError: If there is not one label a sample, some are missing, or there is
+            one group only.
+        TypeError: If labels cannot be compared.
     """
     return telling_groups(checked_groups(groups, count))
 
@@ -64,4 +67,31 @@ def _one_each(name: str, groups: Any, count: int, of: str = "") -> Labels:
             f"{name} must be one label for each of the {count} {of}samples. Received "
             f"an array of shape {labels.shape}."
         )
+    # The items of a list themselves: among texts NumPy makes "None" and "nan" of them.
+    items = groups if isinstance(groups, list | tuple) else list(labels)
+    missing = [row for row, label in enumerate(items) if _is_missing(label)]
+    if missing:
+        raise ValueError(
+            f"{name} must be one label for each of the {count} {of}samples. Received "
+            f"{items[missing[0]]!r} for {len(missing)} of them, first at row "
+            f"{missing[0]}: give each the label of its trajectory, or leave these "
+            "samples out."
+        )
+    try:
+        np.unique(labels)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in items})
+        raise TypeError(
+            f"{name} must be labels of one kind, such as whole numbers or texts, so "
+            f"that equal ones are found. Received {' and '.join(kinds)}: pass "
+            "[str(label) for label in groups]."
+        ) from None
     return labels
+
+
+def _is_missing(label: Any) -> bool:
+    """Return whether it is None or, like nan and NaT, not equal to itself."""
+    try:
+        return label is None or bool(label != label)
+    except (TypeError, ValueError):  # so answers pandas.NA
+        return True

@@ -114,6 +114,36 @@ def test_groups_that_cannot_be_held_out_are_refused(ask, own, given, match):
         ask(own, given)
 
 
+@pytest.mark.parametrize("holder", ["given", "own"])
+@pytest.mark.parametrize(
+    ("first", "received"),
+    [
+        ([0, 1, np.nan, np.nan], "nan for 2 of them, first at row 2"),
+        ([None, 1], "None for 1 of them, first at row 0"),
+        (["a", 1, None, 2], "None for 1 of them, first at row 2"),
+        (["a", "b", np.nan], "nan for 1 of them, first at row 2"),
+        (np.array(["nat", "2020-01-01"], "datetime64[ns]"), "NaT"),
+    ],
+    ids=["nan", "None", "None among texts", "nan among texts", "no time"],
+)
+def test_missing_labels_are_refused(question, holder, first, received):
+    """Among labels that would do, as many as there are samples."""
+    labels = [*first, *[first[1]] * (COUNT - len(first))]
+    own, given = (labels, None) if holder == "own" else (None, labels)
+    for ask in (forecast_of, scores_of):
+        with pytest.raises(ValueError, match=f"one label for each.*{received}"):
+            ask(question, own, groups=given)
+
+
+@pytest.mark.parametrize("ask", [forecast_of, scores_of])
+def test_labels_that_cannot_be_compared_are_refused(question, ask):
+    labels = np.array(["a", 1] * (COUNT // 2), object)
+    with pytest.raises(TypeError, match=r"labels of one kind.*int and str.*str\("):
+        ask(question, None, groups=labels)
+    alike = np.array(["a", "1"] * (COUNT // 2), object)
+    assert ask(question, None, groups=alike).provenance["num_groups"] == 2
+
+
 def test_a_normalization_of_the_forecast_keeps_the_groups(question):
     refit = {"normalization": RefitOnTarget()}
     own = forecast_of(question, TRAJECTORIES, **refit)
