@@ -18,10 +18,12 @@ import numpy as np
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends.
 
-    After an exception the temporary file is removed and `path` is as it was. The
-    temporary name keeps the suffix, which some writers look at.
+    Its folder is made if it is not there. After an exception the temporary file is
+    removed and `path` is as it was. The temporary name keeps the suffix, which some
+    writers look at.
     """
     target = pathlib.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".partial-{target.name}")
     try:
         yield temporary

@@ -108,8 +108,8 @@ class AsJson:
     def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write `to_dict` to a JSON file and return its path.
 
-        A value that is not a number becomes null. The file appears complete or not at
-        all.
+        A value that is not a number becomes null. The folder is made if it is not
+        there, and the file appears complete or not at all.
         """
         return write_json(path, self.to_dict())
 

@@ -156,7 +156,6 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write an npz file that appears complete or not at all, with its directory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         np.savez(partial, allow_pickle=False, **arrays)
 

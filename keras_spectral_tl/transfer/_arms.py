@@ -16,6 +16,7 @@ from keras_spectral_tl._graph.layers import (
     trainable_layer_names,
 )
 from keras_spectral_tl._results import as_lists
+from keras_spectral_tl.freezing._parts import Part
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._retrain import (
     Trainee,
@@ -260,17 +261,44 @@ def candidates_of(
         model: A built Keras model.
         layers: The layers, of which tuples are trained together; None means each.
         arms: Arms, see `as_arms`, or None.
+
+    Raises:
+        TypeError: If both are given, or layers hold a part, which is an arm.
     """
     if arms is not None:
         if layers is not None:
             raise TypeError("Expected layers or arms. Received both: leave one out.")
         return [Candidate.of_arm(model, arm) for arm in as_arms(arms)]
     items = list(trainable_layer_names(model)) if layers is None else items_of(layers)
+    _refuse_parts(model, items)
     together = [item for item in items if isinstance(item, tuple)]
     alone = [item for item in items if not isinstance(item, tuple)]
     names = freezing.select_layers(model, alone).names if alone or not items else ()
     found = [Candidate.of(model, item) for item in (*names, *together)]
     return list(dict.fromkeys(found))
+
+
+def _refuse_parts(model: keras.Model, items: Sequence[Any]) -> None:
+    """Refuse what stands for other weights than those of whole layers."""
+    for item in items:
+        inside = items_of(item)
+        parts = [part for part in inside if _is_part(model, part)]
+        if parts:
+            arm = parts[0] if len(inside) == 1 else tuple(inside)
+            raise TypeError(
+                "Expected layers= of a sweep as whole layers, each with all of its "
+                f"weights. Received {parts[0]!r:.100}, a part. Pass it as an arm, of "
+                "which each is a row, and a tuple trains together: "
+                f"oracle_sweep(model, target_data, test_data, arms=[{arm!r:.200}])."
+            )
+
+
+def _is_part(model: keras.Model, item: Any) -> bool:
+    if isinstance(item, LayerSelection):
+        return item != freezing.select_layers(model, list(item.names))
+    if isinstance(item, Sequence) and not isinstance(item, str):
+        return any(_is_part(model, one) for one in item)
+    return isinstance(item, Part)
 
 
 def default_arms(model: keras.Model) -> tuple[Arm, ...]:

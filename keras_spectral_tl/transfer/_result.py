@@ -16,10 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl import metrics, models, plotting
-from keras_spectral_tl._checks import require
+from keras_spectral_tl._checks import did_you_mean, require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
-from keras_spectral_tl._graph.layers import layers_with_weights, own_weights
-from keras_spectral_tl._keras_internals import own_trainable_variables, predicted
+from keras_spectral_tl._graph.layers import (
+    layers_with_weights,
+    own_weights,
+    trains_parts,
+)
+from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._results import AsJson
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.plotting._scores import plot_bars
@@ -198,10 +202,9 @@ class RetrainResult(AsJson):
         some of these.
         """
         target = pathlib.Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         compiled = self.model.compiled
         try:
-            self.model.compiled = compiled and not _trains_parts(self.model)
+            self.model.compiled = compiled and not trains_parts(self.model)
             with replacing(target / MODEL) as partial:
                 self.model.save(partial)
         finally:
@@ -262,14 +265,12 @@ class SweepResult(AsJson):
             layer: The `layer` of a row; None means `best`.
 
         Raises:
-            KeyError: If there are no weights of this row.
+            KeyError: If there is no such row, or it keeps no weights; the message
+                says how to get that model.
         """
         label = self.best if layer is None else layer
         if label not in self.weights:
-            raise KeyError(
-                f"The sweep has no weights of {label!r}. It has those of: "
-                f"{', '.join(self.weights) or 'none'}."
-            )
+            raise KeyError(self._without_weights(label))
         copy = models.copy_model(original)
         pairs = zip(
             layers_with_weights(original),
@@ -282,6 +283,22 @@ class SweepResult(AsJson):
             for variable, value in zip(own, values, strict=True):
                 variable.assign(value)
         return copy
+
+    def _without_weights(self, label: str) -> str:
+        kept = f"It has those of: {', '.join(self.weights) or 'none'}."
+        if label not in self.cc:
+            return (
+                f"The sweep has no row and no weights of {label!r}. {kept}"
+                f"{did_you_mean(label, self.weights)}"
+            )
+        return (
+            f"The sweep has no weights of {label!r}: rows of baselines keep none, nor "
+            "do those of arms with weights that the model itself does not have "
+            f"(FiltersOf, LowRankOf, OutputGain, ...) or that are drawn anew. {kept} "
+            "Retrain that arm: retrain(model, target_data, arm.layers, ...).model, or "
+            "with the recipe of a forecast: retrain(model, target_data, "
+            f"**forecast.recipe_for({label!r})).model."
+        )
 
     def to_frame(self) -> Any:
         """Return the rows as a pandas.DataFrame, indexed by their label.
@@ -307,15 +324,6 @@ class SweepResult(AsJson):
             ImportError: If matplotlib is not installed.
         """
         return plot_bars(self.cc, "pattern correlation on the test data", ax=ax)
-
-
-def _trains_parts(model: keras.Model) -> bool:
-    """Return whether a layer trains some of its weights and not others."""
-    return any(
-        layer.trainable and not variable.trainable
-        for layer in layers_with_weights(model).values()
-        for variable in own_trainable_variables(layer)
-    )
 
 
 def load_retrained(
@@ -349,6 +357,7 @@ def load_retrained(
         (None, 8, 8, 1)
     """
     place = pathlib.Path(folder)
+    _check_holds_both(place)
     content = (place / MODEL).read_bytes()
     found, expected = sha256(content), _recorded_hash(place / RECORD)
     if found != expected:
@@ -459,6 +468,19 @@ def quality(row: Mapping[str, Any]) -> tuple[float, float]:
     return (
         -math.inf if math.isnan(cc) else cc,
         -math.inf if math.isnan(error) else -error,
+    )
+
+
+def _check_holds_both(folder: pathlib.Path) -> None:
+    lacks = [name for name in (MODEL, RECORD) if not (folder / name).is_file()]
+    if not lacks:
+        return
+    what = f"lacks {' and '.join(lacks)}" if folder.is_dir() else "does not exist"
+    if folder.is_file():
+        what = "is a file: pass its folder, or read it by keras.models.load_model"
+    raise FileNotFoundError(
+        f"Expected a folder with {MODEL} and {RECORD}, as RetrainResult.save(folder) "
+        f"writes it. Received {os.fspath(folder)!r}, which {what}."
     )
 
 

@@ -59,9 +59,10 @@ def oracle_sweep(
             with arrays x and y.
         test_data: Samples to evaluate on, of the same kind: raw, like the target, or
             `NormalizedSamples` of the same statistics.
-        layers: The layers to try, see `freezing.select_layers`; a tuple within a list
-            is trained together: `list(itertools.combinations(names, 2))` tries all
-            pairs. None means every layer with trainable weights.
+        layers: The whole layers to try, see `freezing.select_layers`; a tuple within a
+            list is trained together: `list(itertools.combinations(names, 2))` tries all
+            pairs. None means every layer with trainable weights. Parts of layers and
+            gains go into arms.
         arms: In place of layers, ways to retrain: `scoring.Arm` objects, or what
             `retrain` takes as layers. `Arm("unchanged", ())` is the model as it is;
             `OutputGain()` alone is fitted in closed form (`fit_output_gain`). The pull
@@ -81,8 +82,9 @@ def oracle_sweep(
             see the part of the model behind the frozen layers. `recipe="..."` is your
             name of the options that a folder cannot describe by value (callbacks,
             functions, objects of other libraries), needed to keep rows in one.
-            `rates`, label of an arm to its learning rate, replaces the optimizer's (of
-            a schedule, the first one), and so does an optimizer in its place.
+            `rates`, label of a row to its learning rate, replaces the optimizer's (of
+            a schedule, the first one), and so does an optimizer in its place. A label
+            that is no row is refused, unless every row that trains has its rate.
             `rate_factors=(1/3, 1, 3)` retrains each arm at each of these times its
             rate: the row is the best of them, and has its learning_rate and the
             correlations of all, cc_at_0.333, cc_at_1, ... (nan where it diverged).
@@ -120,6 +122,7 @@ def oracle_sweep(
         arguments["base_test"] = search.base_test
         check_fit(model, search.base_test, options.loss)
     candidates = candidates_of(model, layers, arms)
+    search.check_labels(candidates)
     store, found = None, {}
     if directory is not None:
         contents = fingerprint(model, target, test, arguments, recipe)

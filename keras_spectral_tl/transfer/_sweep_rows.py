@@ -10,7 +10,7 @@ import keras
 from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, models
-from keras_spectral_tl._checks import real_number
+from keras_spectral_tl._checks import did_you_mean, real_number
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -80,6 +80,25 @@ class Search:
     def chooses_rates(self) -> bool:
         """True where rows differ in their learning rates."""
         return bool(self.rates) or list(self.factors) != [1.0]
+
+    def check_labels(self, candidates: Sequence[Candidate]) -> None:
+        """Refuse a rate without a row, where a row that trains is without a rate.
+
+        Where every row has one, more do no harm: a folder that several sweeps share
+        takes the rates of them all.
+        """
+        labels = [candidate.label for candidate in candidates]
+        unknown = [label for label in self.rates if label not in labels]
+        trained = [one.label for one in candidates if not one.is_fixed]
+        left = [label for label in trained if label not in self.rates]
+        if unknown and left:
+            raise ValueError(
+                f"There is no row {unknown[0]!r} of this sweep for the rate in rates, "
+                f"and {left[0]!r} has none. Expected labels of rows: "
+                f"{', '.join(map(repr, labels))}."
+                f"{did_you_mean(unknown[0], left)} Rename the one, or give the other "
+                "its rate."
+            )
 
     def options(
         self, given: RetrainOptions, label: str, factor: float

@@ -17,6 +17,7 @@ from keras_spectral_tl.freezing import (
     LowRankOf,
     NewWeights,
     OutputGain,
+    select_layers,
 )
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.transfer._arms import as_arms, layers_from_json, layers_to_json
@@ -174,6 +175,8 @@ def test_arms_on_disk_are_read_again_unless_the_label_means_another(
         ({"arms": [Arm("mine", "z")]}, KeyError, "named 'z'"),
         ({"arms": ["b"], "rates": [1.0]}, TypeError, "mapping"),
         ({"arms": ["b"], "rates": {"b": 0.0}}, ValueError, "positive learning rate"),
+        ({"arms": ["b"], "rates": {"B": 0.1}}, ValueError, "no row 'B' .* rows: 'b'"),
+        ({"layers": ["b"], "rates": {"c": 0.1}}, ValueError, "no row 'c' .* rows: 'b'"),
         ({"arms": ["b"], "rate_factors": (0.0,)}, ValueError, "rate_factors"),
         ({"arms": ["b"], "rate_factors": 2.0}, TypeError, "sequence"),
         ({"arms": ["b"], "base_test": (X, X)}, ValueError, "shape"),
@@ -182,6 +185,61 @@ def test_arms_on_disk_are_read_again_unless_the_label_means_another(
 def test_bad_arms_rates_and_base_samples_are_refused(options, error, match):
     with pytest.raises(error, match=match):
         transfer.oracle_sweep(_chain(), (X, Y), TEST, **QUICK, **options)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "layers",
+    [
+        BiasesOf(),
+        ["c", OutputGain(initial=3.0)],
+        ["c", FiltersOf("a")],
+        ["c", ("b", BiasesOf("a"))],
+        ["c", select_layers(_chain(), BiasesOf())],
+    ],
+    ids=str,
+)
+def test_parts_in_place_of_layers_are_refused_and_belong_to_arms(layers):
+    match = r"(?s)whole layers.* a part\. Pass it as an arm.*arms=\["
+    with pytest.raises(TypeError, match=match):
+        transfer.oracle_sweep(_chain(), (X, Y), TEST, layers=layers, **QUICK)
+
+
+@pytest.mark.once
+def test_whole_layers_chosen_before_are_rows():
+    model = _chain()
+    layers = [select_layers(model, "b"), Depth(1)]
+    sweep = transfer.oracle_sweep(model, (X, Y), TEST, layers=layers, **QUICK)
+    assert list(sweep.cc) == ["a", "b"]
+
+
+def test_rates_of_other_sweeps_are_left_where_every_row_has_its_own():
+    model = _chain()
+    arms, rates = [Arm("nothing", ()), "b"], {"b": 0.01, "a+b": 0.1}
+    both, alone = (
+        transfer.oracle_sweep(model, (X, Y), TEST, arms=arms, rates=given, **QUICK)
+        for given in (rates, {"b": 0.01})
+    )
+    assert both.cc == alone.cc
+    assert both.rows[1]["learning_rate"] == pytest.approx(0.01)
+
+
+def test_rows_without_weights_say_how_to_get_their_model():
+    model = _chain()
+    gained = ("c", OutputGain(initial=0.5))
+    arms = ["b", gained, OutputGain(), LowRankOf("a", 2), NewWeights(seed=1)]
+    sweep = transfer.oracle_sweep(model, (X, Y), TEST, arms=arms, **QUICK)
+    for label in list(sweep.cc)[1:]:
+        with pytest.raises(KeyError) as caught:
+            sweep.model(model, label)
+        for part in (
+            f"no weights of {label!r}",
+            "the model itself does not have",
+            "It has those of: b.",
+            "retrain(model, target_data, arm.layers, ...)",
+            f"forecast.recipe_for({label!r})",
+        ):
+            assert part in caught.value.args[0]
 
 
 LABELS = {

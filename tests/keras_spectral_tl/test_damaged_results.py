@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import keras
 import numpy as np
@@ -104,6 +105,18 @@ def test_a_record_without_a_checksum_is_refused(saved, tmp_path):
         (tmp_path / "retraining.json").write_text(text)
         with pytest.raises(ValueError, match=r"retraining\.json is damaged, or older"):
             transfer.load_retrained(tmp_path)
+
+
+def test_what_is_no_folder_of_a_result_is_told_what_one_holds(saved, tmp_path):
+    folder, _ = saved
+    expected = r"Expected a folder with model\.keras and retraining\.json, .*"
+    for given, what in (
+        (tmp_path / "nothing", "nothing', which does not exist"),
+        (tmp_path, "which lacks model.keras and retraining.json"),
+        (folder / "model.keras", "model.keras', which is a file: pass its folder"),
+    ):
+        with pytest.raises(FileNotFoundError, match=expected + re.escape(what)):
+            transfer.load_retrained(given)
 
 
 def test_a_model_that_brings_code_is_refused_also_with_a_good_checksum(tmp_path):

@@ -24,6 +24,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
+def test_a_folder_that_is_not_there_is_made(tmp_path):
+    path = _files.write_json(tmp_path / "runs" / "today" / "one.json", {"a": 1})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
 def test_json_has_no_nan(tmp_path):
     path = _files.write_json(tmp_path / "one.json", {"a": [np.nan, np.inf, 1.0]})
     assert json.loads(path.read_text()) == {"a": [None, None, 1.0]}
