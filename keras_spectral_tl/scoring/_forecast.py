@@ -40,6 +40,7 @@ from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.transfer._arms import Arm, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
+from keras_spectral_tl.transfer._loop import samples_an_epoch
 from keras_spectral_tl.transfer._options import RetrainOptions, as_callables
 from keras_spectral_tl.transfer._retrain import check_fit, items_of
 from keras_spectral_tl.transfer._samples import Samples
@@ -174,6 +175,7 @@ class _Task:
         base: Samples of the base system, or None.
         target: Samples of the target system.
         grouped: Where their groups come from, and how many there are.
+        epoch: Samples an epoch of the retraining takes, replayed ones among them.
         effort: Effort of the retraining.
         symmetries: Of the system.
         replay: Base samples that are fitted too, or None.
@@ -201,7 +203,8 @@ class _Task:
         self.base = None if base_data is None else Samples.of(base_data)
         if self.base is not None:
             check_fit(model, self.base)
-        self.effort = Effort.of(recipe, len(self.target))
+        self.epoch = samples_an_epoch(len(self.target), self.replay)
+        self.effort = Effort.of(recipe, self.epoch)
         self.axes = spatial_axes(model, np.ndim(self.target.y))
         self.seeds = np.random.SeedSequence(seed).spawn(3)
         rng = np.random.default_rng(self.seeds[0])
@@ -226,9 +229,7 @@ class _Task:
         if not chosen.arm.trains:
             return None
         schedule = keras.optimizers.schedules.CosineDecay(row.learning_rate, row.steps)
-        # Replayed samples come on top, as many as there are of the target.
-        samples = len(self.target) * (1 if self.replay is None else 2)
-        batches = -(-samples // row.batch_size)
+        batches = -(-self.epoch // row.batch_size)
         given = {
             "symmetries": self.symmetries or None,
             "replay": self.replay,

@@ -34,6 +34,7 @@ from keras_spectral_tl.scoring._result import (
     TogetherScorer,
     layers_to_score,
 )
+from keras_spectral_tl.transfer._loop import samples_an_epoch
 from keras_spectral_tl.transfer._retrain import check_fit
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -158,7 +159,7 @@ def score_layers(
 
 def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> float:
     """Return the path of a recipe, or without any that which suits the network."""
-    path = path_of(recipe, len(target))
+    path = path_of(recipe, samples_an_epoch(len(target), recipe.get("replay")))
     if recipe.keys() & _EFFORT:
         return path
     return usual_path(kernels_of(model)) or path

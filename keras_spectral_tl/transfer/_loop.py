@@ -22,6 +22,16 @@ _MEND = (
 _PLAIN = {"epochs", "verbose"}  # options of a fit that all epochs can share
 
 
+def samples_an_epoch(count: int, replay: Any) -> int:
+    """Return how many samples an epoch takes: with replay as many of the base again.
+
+    Args:
+        count: Number of target samples.
+        replay: Samples of the base, or None.
+    """
+    return count if replay is None else 2 * count
+
+
 class Batches(keras.utils.PyDataset):
     """All samples once an epoch, in an order set by (seed, epoch) alone.
 
@@ -54,7 +64,7 @@ class Batches(keras.utils.PyDataset):
         self.symmetries, self.replay = tuple(symmetries), replay
         for symmetry in self.symmetries:  # refused here, not within a fit
             data.image(symmetry)
-        self._samples_an_epoch = len(data) if replay is None else 2 * len(data)
+        self._samples_an_epoch = samples_an_epoch(len(data), replay)
         self._batches_an_epoch = -(-self._samples_an_epoch // batch_size)
         self.set_epoch(0)
 

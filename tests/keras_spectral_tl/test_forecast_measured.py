@@ -1,5 +1,6 @@
 """What was forecast is measured by the recipes of the forecast, and by no others."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -7,7 +8,7 @@ import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.transfer import ChannelStatistics
-from tests.keras_spectral_tl.common import planted
+from tests.keras_spectral_tl.common import dense, noise, planted
 
 STEPS = {"steps": 30, "batch_size": 4, "progress": False}
 ARMS = (
@@ -106,6 +107,37 @@ def test_every_normalization_is_measured_with_its_statistics(question):
         assert row["cc"] == pytest.approx(expected["cc"], abs=1e-5)
     cc = {row["layer"]: row["cc"] for row in result.rows if "conv_2" in row["layer"]}
     assert len(cc) == 2 and np.ptp(list(cc.values())) > 1e-4
+
+
+@pytest.mark.parametrize("replayed", [True, False])
+@pytest.mark.parametrize("effort", [{"epochs": 3}, {"steps": 12}])
+def test_the_recipe_takes_the_epochs_and_steps_asked_for(replayed, effort):
+    """8 samples are 2 batches an epoch, and 4 with as many replayed ones."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((3,)), dense("first"), dense("last", 2)])
+    data, base = (noise(8, 3), noise(8, 2, seed=1)), (noise(5, 3), noise(5, 2, seed=2))
+    replay = {"replay": base} if replayed else {}
+    asked = {**effort, "batch_size": 4, **replay}
+    found = kst.forecast(model, base, data, ["first"], progress=False, **asked)
+    batches = 4 if replayed else 2
+    steps = effort.get("steps", 3 * batches)
+    assert found["first"].steps == found.provenance["steps"] == steps
+    recipe, counter = found.recipe_for("first"), _Steps()
+    assert recipe["epochs"] == steps // batches
+    kst.retrain(model, data, callbacks=[counter], **recipe)
+    assert counter.steps == steps
+    # A constant rate of 1e-3 adds up to the path of the scores.
+    scores = kst.score_layers(model, base, data, progress=False, **asked)
+    assert scores.provenance["path"] == pytest.approx(steps * 1e-3)
+
+
+class _Steps(keras.callbacks.Callback):
+    """Counts the steps of a fit."""
+
+    steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
 
 
 def test_another_network_and_other_samples_are_refused(question, found):
