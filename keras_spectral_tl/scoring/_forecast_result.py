@@ -20,7 +20,8 @@ from keras_spectral_tl.transfer._result import SweepResult, Weights
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep import oracle_sweep
 
-_ROWS = 14
+# What is printed: lines of the reason, rows of the table.
+_LINES, _ROWS = 8, 14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -419,11 +420,14 @@ class Forecast(AsJson):
         return plotting.plot_forecast(self, measured, ax=ax)
 
     def __repr__(self) -> str:
-        """Return the reason and a table of the arms, at most 25 lines."""
-        text = textwrap.wrap(self.reason, 80)[:8]
-        shown = list(self.rows[: _ROWS if len(text) < 8 else _ROWS - 1])
-        if self.best_row not in shown:
-            shown[-1] = self.best_row
+        """Return the reason and a table of the arms, at most 25 lines.
+
+        The best arm and the unchanged network are always among them; a longer reason
+        ends in dots.
+        """
+        more = " ... (all of it: .reason)"
+        text = textwrap.wrap(self.reason, 80, max_lines=_LINES, placeholder=more)
+        shown = self._shown(_ROWS if len(text) < _LINES else _ROWS - 1)
         width = max(len("arm"), *(len(row.label) for row in shown))
         head = f"{'arm':{width}}  correlation  90 % interval   on the base   weights"
         lines = [head]
@@ -439,3 +443,16 @@ class Forecast(AsJson):
         if len(self.rows) > len(shown):
             lines.append(f"... and {len(self.rows) - len(shown)} more arms")
         return "\n".join([*text, "", *lines])
+
+    def _shown(self, count: int) -> list[ArmForecast]:
+        """Return the first rows, with the best and the unchanged among them."""
+        best = self.best_row
+        unchanged = (
+            row.label
+            for row in self.rows
+            if not row.arm.trains and row.normalization == best.normalization
+        )
+        labels = dict.fromkeys([best.label, *list(unchanged)[:1]])
+        others = [row.label for row in self.rows if row.label not in labels]
+        labels |= dict.fromkeys(others[: count - len(labels)])
+        return [row for row in self.rows if row.label in labels]

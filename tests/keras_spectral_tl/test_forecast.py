@@ -176,6 +176,39 @@ def test_at_most_twenty_five_lines_are_printed(found):
     assert "more arms" in repr(many)
 
 
+def test_the_unchanged_network_is_printed_however_many_arms_are_better(found):
+    """Also where the best, a cheap one, is not among the first rows."""
+    row = found["conv_2"]
+    better = [
+        dataclasses.replace(row, arm=Arm(f"arm {i}", "conv_2")) for i in range(40)
+    ]
+    for best in ("arm 0", "arm 39", "unchanged"):
+        record = {**found.provenance, "best": best}
+        rows = (*better, found["unchanged"], found["output gain"])
+        one = dataclasses.replace(found, rows=rows, provenance=record)
+        lines = repr(one).splitlines()
+        table = lines[lines.index("") + 2 :]
+        labels = [line.split("  ")[0].strip() for line in table[:-1]]
+        assert {best, "unchanged", "arm 0", "arm 11"} <= {*labels}
+        assert len(labels) == len({*labels}) and len(lines) <= 25
+        assert table[-1] == f"... and {42 - len(labels)} more arms"
+
+
+def test_a_long_reason_ends_in_dots_and_says_where_the_rest_is(found):
+    """Eight lines hold a reason or its beginning, after which there are dots."""
+    words = [f"word{number:03d}" for number in range(100)]
+    for count in (1, 70, 100):
+        reason = " ".join(words[:count])
+        one = dataclasses.replace(found, reason=reason)
+        shown = " ".join(repr(one).split("\n\n")[0].splitlines())
+        if count < 100:
+            assert shown == reason
+        else:
+            begin, dots, rest = shown.partition(" ... ")
+            assert reason.startswith(begin + " word")
+            assert dots and rest == "(all of it: .reason)"
+
+
 def test_what_is_measured_is_drawn_beside_the_forecast(found):
     axes = found.plot(measured={"conv_2": 0.9})
     labels = [label.get_text() for label in axes.get_yticklabels()]
