@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import TWO_PI, as_pair, check_whole
 from turbulence_data.config import FlowConfig, TwoLayerConfig
+from turbulence_data.flows import named_flow
+from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._modes import truncated_modes
@@ -156,7 +158,7 @@ whatever the flow: they take exact pairs of input and target to exact pairs.
 
 
 def of(
-    flow: FlowConfig | TwoLayerConfig,
+    flow: str | EnsembleConfig | FlowConfig | TwoLayerConfig,
     num_points: int | tuple[int, int] | None = None,
     forcing: ForcingLike | None = None,
     vectors: Sequence[tuple[int, int]] = (),
@@ -173,13 +175,17 @@ def of(
     - On a domain or a grid that is not square: no odd number of quarter turns.
 
     Args:
-        flow: the flow.
-        num_points: of the samples; those of the flow by default. Symmetries that do
-            not take these points to themselves are left out.
-        forcing: what was given to drive the flow, steady or stochastic, as to `evolve`.
+        flow: the flow; or an ensemble of it, or the name of one (`named_flow`).
+        num_points: of the samples; those of the flow by default, of an ensemble
+            `num_points_les`. Symmetries that do not take these points to themselves are
+            left out.
+        forcing: what was given to drive the flow, steady or stochastic, as to `evolve`;
+            that of the ensemble by default.
         vectors: pairs of channels of x that are vectors, see `Symmetry`.
 
     Raises:
+        KeyError: for a name that is not in `NAMED_FLOWS`.
+        TypeError: for a flow of another kind.
         ValueError: for a forcing that changes in time, which is known at single times
             only.
 
@@ -191,7 +197,21 @@ def of(
         reflection y -> -y, shift by (1/8, 1/8) of the sides
         >>> len(of(flow, num_points=12))  # an eighth of 12 points is no whole number
         4
+        >>> len(of("tiny_forced_re2e2_kf4"))
+        8
     """
+    if isinstance(flow, str):
+        flow = named_flow(flow)
+    if isinstance(flow, EnsembleConfig):
+        forcing = flow.forcing if forcing is None else forcing
+        num_points = flow.num_points_les if num_points is None else num_points
+        flow = flow.flow
+    if not isinstance(flow, FlowConfig | TwoLayerConfig):
+        raise TypeError(
+            "flow must be the name of a flow, such as 'mini_forced_re2e3_kf4', an "
+            "EnsembleConfig, a FlowConfig or a TwoLayerConfig; received "
+            f"{type(flow).__name__}: {flow!r:.80}."
+        )
     is_square = len(set(flow.shape)) == 1 and len(set(flow.lengths)) == 1
     is_isotropic = isinstance(flow, FlowConfig) and flow.beta == 0.0
     found = [

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from turbulence_data import (
+    NAMED_FLOWS,
+    EnsembleConfig,
     FlowConfig,
     RandomVorticity,
     RingForcing,
@@ -198,6 +200,43 @@ def test_noise_on_a_ring_keeps_all_and_filtering_a_forcing_changes_nothing():
     assert symmetries.of(les, forcing=on_les) == symmetries.of(UNFORCED, forcing=JETS)
     wide = FlowConfig((48, 24), 1.0, forcing_wavenumber=None)
     assert len(symmetries.of(wide, forcing=ring)) == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny_forced_re2e2_kf4", "tiny_qg_eddy", "mini_forced_re2e3_kf4_beta20"]
+)
+def test_names_and_ensembles_stand_for_their_flows_on_the_points_of_samples(name):
+    ensemble = NAMED_FLOWS[name]
+    expected = symmetries.of(ensemble.flow, ensemble.num_points_les)
+    assert symmetries.of(name) == symmetries.of(ensemble) == expected
+    # Shifts by an eighth take 12 points no longer to themselves.
+    coarse = symmetries.of(ensemble.flow, 12)
+    assert symmetries.of(replace(ensemble, num_points_les=12)) == coarse
+    assert symmetries.of(name, 12) == coarse
+
+
+def test_an_ensemble_brings_its_forcing():
+    steady = SteadyForcing(jets)
+    ensemble = EnsembleConfig(UNFORCED, 24, (1, 1, 1), 1, 0.0, 1.0, forcing=steady)
+    given = symmetries.of(UNFORCED, 24, forcing=steady)
+    assert symmetries.of(ensemble) == given != symmetries.of(UNFORCED, 24)
+    ring = RingForcing(4.0, 1.0, 0.01)
+    assert symmetries.of(ensemble, forcing=ring) == symmetries.square
+
+
+def jets(x, y):
+    return np.sin(3.0 * y)
+
+
+@pytest.mark.parametrize("flow", [None, 4, {"num_points": 64}, FlowConfig])
+def test_what_is_no_flow_is_refused(flow):
+    with pytest.raises(TypeError, match=r"name of a flow.*EnsembleConfig.*received"):
+        symmetries.of(flow)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(KeyError, match="Did you mean 'tiny_qg_eddy'"):
+        symmetries.of("tiny_qg_edy")
 
 
 def test_a_forcing_that_changes_in_time_is_refused():
