@@ -133,13 +133,29 @@ def check_callable(name: str, value: Any, form: str) -> None:
         raise TypeError(f"{name} must be a callable {form}; received {value!r}.")
 
 
-def check_example(example: Any) -> None:
-    """Raise TypeError unless `example` maps feature names to arrays."""
+_LOADED = "as tfds.load('turbulence_data/NAME', split='train') returns them"
+
+
+def check_example(example: Any, features: Sequence[str] = ()) -> None:
+    """Raise unless `example` maps names of features, `features` among them, to arrays.
+
+    Raises:
+        TypeError: for what is no mapping.
+        KeyError: for a mapping without one of these features.
+    """
     if not isinstance(example, Mapping):
         raise TypeError(
             "expected examples as mappings of feature names to arrays, as TFDS decodes "
-            f"them; received {type(example).__name__}. Pass the dataset itself, not "
-            "arrays of it."
+            f"them; received {type(example).__name__}. Pass the dataset of one split "
+            f"{_LOADED}, without as_supervised, not arrays or pairs."
+        )
+    missing = [name for name in features if name not in example]
+    if missing:
+        raise KeyError(
+            f"expected examples with the features {list(features)}; received some "
+            f"without {missing}, which have {sorted(example)}. Pass examples {_LOADED},"
+            " without as_supervised, or name features that they have by inputs= and "
+            "outputs=, where these are taken."
         )
 
 

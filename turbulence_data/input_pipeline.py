@@ -243,6 +243,9 @@ def to_arrays(
 
     Raises:
         ValueError: when there are no examples, or batches of them.
+        TypeError: for examples that are no mappings, such as pairs, or a normalization
+            that is none.
+        KeyError: for examples without one of the features.
     """
     if not (normalization is None or hasattr(normalization, "normalize")):
         raise TypeError(
@@ -251,7 +254,6 @@ def to_arrays(
         )
     every_x, every_y, trajectories = [], [], []
     for example in examples:
-        check_example(example)
         of_x, of_y = _channels_of(example, inputs, outputs)
         every_x.append(_stack(example, of_x))
         every_y.append(_stack(example, of_y))
@@ -292,7 +294,7 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
     every = examples if isinstance(examples, Sequence) else list(examples)
     labels = []
     for index in range(len(every)):  # of a data source each is read anew
-        check_example(example := every[index])
+        check_example(example := every[index], ["trajectory", "time"])
         labels.append((int(example["trajectory"]), float(example["time"])))
     if num_examples > len(every):
         raise ValueError(
@@ -330,6 +332,7 @@ def batches(
         return normalization.normalize(x, y) if normalization else (x, y)
 
     check_whole("batch_size", batch_size, at_least=1)
+    check_example(dataset.element_spec)
     if shuffle_seed is not None:
         dataset = dataset.shuffle(max(1, int(dataset.cardinality())), seed=shuffle_seed)
     dataset = dataset.map(channels, num_parallel_calls=tf.data.AUTOTUNE)
@@ -340,14 +343,11 @@ def _channels_of(
     example: Example, inputs: Sequence[str] | None, outputs: Sequence[str] | None
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the features of x and y: those asked for, or those of the kind of flow."""
+    check_example(example)
     has_layers = _LAYER_INPUTS[-1] in example
     inputs = inputs or (_LAYER_INPUTS if has_layers else INPUT_FIELDS)
     outputs = outputs or (_LAYER_OUTPUTS if has_layers else OUTPUT_FIELDS)
-    missing = [name for name in (*inputs, *outputs) if name not in example]
-    if missing and (has_layers or INPUT_FIELDS[-1] in example):
-        raise KeyError(
-            f"the examples have no feature {missing}; they have {sorted(example)}."
-        )
+    check_example(example, [*inputs, *outputs])
     return inputs, outputs
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from turbulence_data.input_pipeline import Normalization, batches, few_shot, to_arrays
+from turbulence_data.interchange import check_conventions
 
 # One rounding of float32 each way.
 FLOAT32_ROUND_OFF = 1e-6
@@ -96,6 +98,26 @@ def test_no_examples_and_batches_are_refused():
         to_arrays([])
     with pytest.raises(ValueError, match=r"received \(2, 8, 12\)"):
         to_arrays([example(0, shape=(2, 8, 12))])
+
+
+def test_examples_of_other_features_are_refused_by_name():
+    expected = r"expected.*'sgs_forcing'.*without.*which have \['a'\].*tfds\.load"
+    zeros = {"a": np.zeros((8, 12))}
+    dataset = tf.data.Dataset.from_tensors(zeros)
+    for ask in (to_arrays, lambda some: batches(dataset, 1, None), check_conventions):
+        with pytest.raises(KeyError, match=expected):
+            ask([zeros])
+    with pytest.raises(KeyError, match=r"'trajectory', 'time'.*which have \['a'\]"):
+        few_shot([zeros], 1)
+    with pytest.raises(KeyError, match=r"without \['u'\], which have .*'vorticity'"):
+        to_arrays(EXAMPLES, inputs=["u", "vorticity"])
+
+
+@pytest.mark.parametrize("ask", [to_arrays, lambda some: batches(some, 1, None)])
+def test_supervised_pairs_are_refused_in_words(ask):
+    pairs = tf.data.Dataset.from_tensors((np.zeros((8, 12, 2)), np.zeros((8, 12, 1))))
+    with pytest.raises(TypeError, match=r"received tuple.*without as_supervised"):
+        ask(pairs)
 
 
 def key(chosen):

@@ -77,7 +77,7 @@ def check_conventions(
     sums = np.zeros(3)
     forcings, models = [], []
     for example in examples:
-        check_example(example)
+        check_example(example, ["streamfunction", "vorticity", "sgs_forcing"])
         vorticity = real_array("vorticity", example["vorticity"])
         grid = Grid((vorticity.shape[0], vorticity.shape[1]), lengths)
         laplacian, vorticity_hat = (
