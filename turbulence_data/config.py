@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -17,6 +18,9 @@ from turbulence_data._checks import (
     check_whole,
     is_finite_number,
 )
+
+# Deformation radii in use, in spacings of the grid at least and domains at most.
+_FINEST, _WIDEST = 0.05, 10.0
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,9 @@ class TwoLayerConfig(_Flow):
             below Nyquist, as pyqg does. For comparison: by default the upper third of
             the wavenumbers is cut off, and products are exact.
 
+    Warns of a deformation radius below a twentieth of the spacing of the grid, or above
+    ten times the domain: it may be in km.
+
     Raises:
         ValueError: when a value is out of range.
 
@@ -209,6 +216,24 @@ class TwoLayerConfig(_Flow):
         self._store(float, "deformation_radius", "beta", "bottom_drag", "layer_ratio")
         self._store(float, "hyperviscosity", "exponential_filter")
         self._check_coefficients()
+        self._warn_of_units()
+
+    def _warn_of_units(self) -> None:
+        """Warn of a radius that the grid does not show, such as one given in km."""
+        pairs = zip(self.lengths, self.shape, strict=True)
+        spacing, longest = min(side / n for side, n in pairs), max(self.lengths)
+        if _FINEST * spacing <= self.deformation_radius <= _WIDEST * longest:
+            return
+        few = self.deformation_radius < spacing
+        far = "far below the spacing of the grid" if few else "far beyond the domain"
+        move = "as one" if few else "each on its own"
+        warnings.warn(
+            f"deformation_radius={self.deformation_radius:g} m is {far}, so that the "
+            f"layers move {move}: length={longest:g} m and points {spacing:g} m apart. "
+            "Expected a radius between; give lengths in m, such as "
+            "deformation_radius=15e3 and length=1e6.",
+            stacklevel=4,
+        )
 
     def _check_coefficients(self) -> None:
         """Refuse values, each in range, of which the equations give no numbers."""

@@ -414,6 +414,33 @@ def test_bad_parameters_are_refused(change, message):
         TwoLayerConfig(**{**EDDY.to_dict(), **change})
 
 
+@pytest.mark.parametrize(
+    ("points", "change", "message"),
+    [
+        (16, {"deformation_radius": 15}, "=15 m is far below .*1e.06 m .* 62500 m ap"),
+        (1024, {"deformation_radius": 15}, "far below the spacing of the grid"),
+        (
+            64,
+            {"length": 1000},
+            "=15000 m is far beyond the domain.*length=1000 m .*15.6",
+        ),
+    ],
+)
+def test_lengths_in_kilometres_are_warned_of(points, change, message):
+    with pytest.warns(UserWarning, match=message) as found:
+        TwoLayerConfig(**{**EDDY.to_dict(), "num_points": points, **change})
+    assert [warning.filename for warning in found] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("points", "radius", "length"),
+    [(4, 15e3, 1e6), (1024, 15e3, 1e6), (64, 30e6, 1e7), (32, 1.0, 2 * math.pi)],
+)
+def test_coarse_grids_and_other_units_are_not_warned_of(points, radius, length):
+    """Any warning is an error here."""
+    TwoLayerConfig(points, radius, 0.0, 0.0, length=length)
+
+
 def test_bad_starts_are_refused():
     with pytest.raises(ValueError, match=r"shape \(2, nx, ny\)"):
         evolve(noise((64, 64)), EDDY, DAY)
