@@ -17,7 +17,8 @@ PAGES = {
 }
 OUTWARD = re.compile(r"\]\(\.\./([^)#]+)(#[^)]*)?\)")
 INWARD = re.compile(r"\]\((?:\.\./\.\./)?docs/([^)]+)\)")
-NOTEBOOK = re.compile(r"^@notebook (\S+)$", re.MULTILINE)
+# With what stands in front of it, which the repository shows in its place.
+NOTEBOOK = re.compile(r"\A.*?^@notebook (\S+)$", re.MULTILINE | re.DOTALL)
 INCLUDED = re.compile(r"^@include (\S+)$", re.MULTILINE)
 ALL_OF = re.compile(r"^::: ([\w.]+)\.\*$", re.MULTILINE)
 

@@ -2,12 +2,15 @@
 
 import importlib
 import inspect
+import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +69,26 @@ def public_objects():
             value = getattr(module, name)
             if inspect.isclass(value) or inspect.isfunction(value):
                 yield f"{value.__module__}.{value.__qualname__}"
+
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in TUTORIALS if p.stem != "index"], ids=lambda page: page.stem
+)
+def test_tutorials_lead_to_their_script_where_the_site_is_not_built(page):
+    """In the repository; the site shows the cells of the notebook in place of that."""
+    text = page.read_text()
+    links = [page.parent / link for link in re.findall(r"\]\(([^)]+)\)", text)]
+    assert [link.name for link in links] == [f"{page.stem}.py", f"{page.stem}.ipynb"]
+    assert all(link.is_file() for link in links)
+    hooks = runpy.run_path(str(ROOT / "docs" / "site_hooks.py"))
+    file = SimpleNamespace(src_uri=f"tutorials/{page.name}")
+    shown = hooks["on_page_markdown"](text, SimpleNamespace(file=file))
+    first = json.loads(links[1].read_text())["cells"][0]["source"]
+    assert shown.startswith("".join(first).splitlines()[0])
+    assert "../../examples" not in shown
 
 
 @pytest.mark.slow
