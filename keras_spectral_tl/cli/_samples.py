@@ -47,7 +47,7 @@ def read_samples(
     x, y, groups, splits, channels = (_npz if path.suffix == ".npz" else _zarr)(path)
     if split:
         x, y, groups = _of_split((x, y, groups), splits, split, path)
-    samples = Samples.of((x, y))
+    samples = Samples.of((x, y), name)
     if num_samples is not None:
         rows = _spread(len(samples), num_samples, name)
         samples, groups = Samples.of(samples.take(rows)), groups[rows]
@@ -259,7 +259,7 @@ def _from_tfds(
         examples = few_shot(examples, num_samples) if few_shot else spread
     fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
     pair = tuple(_stacked(examples, names) for names in fields.values())
-    samples, groups = Samples.of(pair), None
+    samples, groups = Samples.of(pair, name), None
     if _GROUPS in examples[0]:
         groups = [example[_GROUPS] for example in examples]
     return _grouped(samples, _labels(groups, samples.y)), fields

@@ -199,9 +199,11 @@ class _Task:
         self.symmetries = as_callables(recipe.pop("symmetries", None))
         self.replay = recipe.pop("replay", None)
         self.normalizations = _named(recipe.pop("normalization", None))
-        self.target, self.grouped = in_groups(Samples.of(target_data), groups)
-        self.base = None if base_data is None else Samples.of(base_data)
-        if self.base is not None:
+        target = Samples.of(target_data, "target_data")
+        self.target, self.grouped = in_groups(target, groups)
+        self.base = None
+        if base_data is not None:
+            self.base = Samples.of(base_data, "base_data")
             check_fit(model, self.base)
         self.epoch = samples_an_epoch(len(self.target), self.replay)
         self.effort = Effort.of(recipe, self.epoch)

@@ -344,7 +344,7 @@ def pool_of(
     """
     replayed = None
     if replay is not None:
-        replayed = _some(Samples.of(replay), _MOST_FITTED, rng)
+        replayed = _some(Samples.of(replay, "replay"), _MOST_FITTED, rng)
     for name, samples in (("base_data", base), ("replay", replayed)):
         if samples is not None and _shapes(samples) != _shapes(target):
             raise ValueError(

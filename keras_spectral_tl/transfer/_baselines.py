@@ -89,7 +89,7 @@ def baselines(
     if "probe_then_all" in names:
         _check_two_stages(options)
     data, options = options.prepare(target_data)
-    test = Samples.of(test_data)
+    test = Samples.of(test_data, "test_data")
     check_fit(model, data, options.loss)
     check_fit(model, test.normalized(data.statistics), options.loss)
     rows = []
@@ -136,7 +136,7 @@ def fit_output_gain(
         3.0
     """
     start = time.perf_counter()
-    data = Samples.of(target_data)
+    data = Samples.of(target_data, "target_data")
     check_fit(model, data)
     copy = models.copy_model(model)
     output = predicted(copy, data.x, batch_size)

@@ -325,7 +325,7 @@ class RetrainOptions:
         _check_fit_options(self.fit_options)
         object.__setattr__(self, "symmetries", as_callables(self.symmetries))
         if self.replay is not None:
-            object.__setattr__(self, "replay", _replayed(self.replay))
+            object.__setattr__(self, "replay", Samples.of(self.replay, "replay"))
         for name, kind in (
             ("early_stopping", HeldOutStopping),
             ("learning_rates", LearningRates),
@@ -371,7 +371,7 @@ class RetrainOptions:
             The samples in the units of the network, whose `statistics` are those used,
             and the options with such validation data.
         """
-        samples = Samples.of(data)
+        samples = Samples.of(data, "target_data")
         statistics = samples.statistics
         if isinstance(self.normalization, RefitOnTarget):
             statistics = self.normalization.of_target(samples)
@@ -416,21 +416,13 @@ def as_callables(symmetries: Any) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _replayed(replay: Any) -> Samples:
-    try:
-        return Samples.of(replay)
-    except Exception as error:
-        error.add_note("This happened with the samples of replay=.")
-        raise
-
-
 def _normalized_pair(validation: Any, statistics: Any) -> Any:
     weights: tuple[Any, ...] = ()
     if isinstance(validation, tuple | list) and len(validation) == 3:
         weights, validation = (validation[2],), validation[:2]
     elif statistics is None and not isinstance(validation, Samples | tuple | list):
         return validation  # a dataset, which Keras reads
-    samples = Samples.of(validation)
+    samples = Samples.of(validation, "validation_data")
     if isinstance(samples, NormalizedSamples) or statistics is not None:
         samples = samples.normalized(statistics)
     return (samples.x, samples.y, *weights)

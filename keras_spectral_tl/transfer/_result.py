@@ -126,7 +126,7 @@ class RetrainResult(AsJson):
         Raises:
             ValueError: If the samples were normalized by other statistics.
         """
-        test = Samples.of(test_data)
+        test = Samples.of(test_data, "test_data")
         x = test.normalized(self.normalization).x
         outputs = predicted(self.model, x, batch_size)
         return measured(test, outputs, self.normalization, extra)

@@ -381,7 +381,7 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
         return
     if is_labels_of(y, shape) and "sparse" in _name(loss).lower():
         return
-    mend = "Reshape y, for example y[..., None]."
+    mend = _mended_outputs(y.shape[1:], shape[1:])
     if isinstance(x, np.ndarray) and x.ndim == len(getattr(inputs[0], "shape", ())) - 1:
         mend = (
             f"x has {x.ndim} axes, the first of which counts samples, where the model "
@@ -402,6 +402,25 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     raise ValueError(
         f"Model {model.name!r} turns one sample into shape {shape[1:]}, but y has "
         f"samples of shape {y.shape[1:]}. {mend}"
+    )
+
+
+def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """Return advice for outputs of the shape `found`, where a model has another."""
+    if (*found, 1) == expected:
+        return "The axis of the channel is missing: pass y[..., None]."
+    if found == (*expected, 1):
+        return "y has an axis more: pass y[..., 0]."
+    if found[:-1] == expected[:-1] and len(found) == len(expected):
+        given, wanted = found[-1], expected[-1]
+        choose = f"choose {wanted} of them, for example y[..., :{wanted}]"
+        return (
+            f"The model gives {wanted} channel(s), y has {given}: "
+            f"{choose if given > wanted else 'pass them all'}; or take a model with "
+            f"as many, for example build_sgs_cnn(..., num_outputs={given})."
+        )
+    return (
+        "Pass y on the same grid, channels last, or choose a model for these samples."
     )
 
 

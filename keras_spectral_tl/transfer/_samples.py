@@ -97,7 +97,8 @@ class Samples:
                 f"Expected a pair (x, y) of the symmetry {symmetry!r:.100}. Received "
                 f"{type(pair).__name__}."
             )
-        image = Samples.of(pair).normalized(self.statistics)
+        image = Samples.of(pair, f"the symmetry {symmetry!r:.100}")
+        image = image.normalized(self.statistics)
         found, expected = (
             [part.shape for part in keras.tree.flatten((samples.x, samples.y))]
             for samples in (image, self)
@@ -142,7 +143,7 @@ class Samples:
         return sha256_of_arrays([*keras.tree.flatten(self.x), self.y])
 
     @staticmethod
-    def of(data: Any) -> "Samples":
+    def of(data: Any, name: str = "data") -> "Samples":
         """Read and check samples.
 
         Args:
@@ -152,6 +153,7 @@ class Samples:
                 `tf.data.Dataset`, `keras.utils.PyDataset`, torch `DataLoader`,
                 generator or other iterable; the path of an npz file with arrays x and
                 y; or `Samples`, which are returned as they are.
+            name: What errors call them, such as the argument that they came by.
 
         Raises:
             KeyError, OSError: If a file does not hold them or cannot be read.
@@ -161,9 +163,9 @@ class Samples:
         """
         if isinstance(data, Samples):
             return data
-        x, y = _as_pair(data)
+        x, y = _as_pair(data, name)
         samples = Samples(_as_arrays(x), _as_array(y))
-        _check(samples)
+        _check(samples, name)
         groups = own_groups(data, len(samples))
         return dataclasses.replace(samples, groups=groups)
 
@@ -209,14 +211,14 @@ def same_statistics(one: Any, other: Any) -> bool:
         return False
 
 
-def _as_pair(data: Any) -> tuple[Any, Any]:
+def _as_pair(data: Any, name: str) -> tuple[Any, Any]:
     if isinstance(data, str | os.PathLike) and os.fspath(data).endswith(".npz"):
         return _from_npz(data)
     source = _batches(data)
     if source is not None:
         batches = list(source)
         if not batches:
-            raise ValueError("The data hold no samples. Received an empty dataset.")
+            raise ValueError(f"{name} hold no samples. Received an empty dataset.")
         data = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
@@ -231,7 +233,7 @@ def _as_pair(data: Any) -> tuple[Any, Any]:
             "points by a loss, losses.WeightedMeanSquaredError)"
         )
     raise TypeError(
-        "Expected data as a pair (x, y) of arrays, a source of batches of such pairs "
+        f"Expected {name} as a pair (x, y) of arrays, a source of batches of pairs "
         "(tf.data.Dataset, keras.utils.PyDataset, torch DataLoader, generator), or the "
         f"path of an .npz file with x and y. Received {what}."
     )
@@ -315,7 +317,7 @@ def _as_array(values: Any) -> NDArray[Any]:
     return np.asarray(values)
 
 
-def _check(samples: Samples) -> None:
+def _check(samples: Samples, name: str) -> None:
     inputs = keras.tree.flatten(samples.x)
     parts = [*inputs, samples.y]
     if any(part.ndim == 0 for part in parts) or not inputs:
@@ -323,20 +325,23 @@ def _check(samples: Samples) -> None:
     lengths = [len(part) for part in parts]
     if len(set(lengths)) > 1:
         raise ValueError(
-            "Inputs and outputs must have one length. Received "
+            f"Inputs and outputs of {name} must have one length. Received "
             f"{lengths[:-1]} samples in x and {lengths[-1]} in y."
         )
     if not lengths[0]:
         shapes = [part.shape for part in parts]
-        raise ValueError(f"The data hold no samples. Received shapes {shapes}.")
-    for name, part in [*(("x", part) for part in inputs), ("y", samples.y)]:
+        raise ValueError(f"{name} hold no samples. Received shapes {shapes}.")
+    for side, part in [*(("x", part) for part in inputs), ("y", samples.y)]:
         if part.dtype.kind not in "fiub":
-            raise ValueError(f"Expected real numbers in {name}. Received {part.dtype}.")
+            raise ValueError(
+                f"Expected real numbers in {side} of {name}. Received {part.dtype}."
+            )
         bad = ~np.isfinite(part)
         if bad.any():
             raise ValueError(
-                f"{name} has {int(bad.sum())} NaN or infinite values, the first in "
-                f"sample {int(np.argwhere(bad)[0][0])}. Remove those samples first."
+                f"{side} of {name} has {int(bad.sum())} NaN or infinite values, the "
+                f"first in sample {int(np.argwhere(bad)[0][0])}. Remove those samples "
+                "first."
             )
 
 

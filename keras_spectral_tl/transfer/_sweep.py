@@ -110,7 +110,8 @@ def oracle_sweep(
     arguments = dict(retrain_options)
     progress, executor = (arguments.pop(n, None) for n in ("progress", "executor"))
     _check_calls(progress, executor)
-    target, test = Samples.of(target_data), Samples.of(test_data)
+    target = Samples.of(target_data, "target_data")
+    test = Samples.of(test_data, "test_data")
     cache = arguments.pop("cache", PrefixCache())
     recipe = arguments.pop("recipe", None)
     search, options = _search(arguments, base_test)
@@ -162,7 +163,7 @@ def _search(
 ) -> tuple[Search, RetrainOptions]:
     """Sort keyword arguments into the search over rates and those of `retrain`."""
     search = Search(
-        None if base_test is None else Samples.of(base_test),
+        None if base_test is None else Samples.of(base_test, "base_test"),
         arguments.get("rates", {}),
         arguments.get("rate_factors", (1.0,)),
     )

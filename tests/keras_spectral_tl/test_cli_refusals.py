@@ -65,7 +65,7 @@ def damaged(files):
 WRONG_DATA = {
     "missing.npz": "write it with numpy.savez('missing.npz', x=inputs, y=outputs)",
     "no_y.npz": "lacks the array(s) y",
-    "gap.npz": "NaN",
+    "gap.npz": "gap.npz has 1 NaN or infinite values, the first in sample 1",
     "channels.npz": "takes samples of shape (8, 8, 2)",
     "flat.npz": "y[..., None]",
     "short.npz": "one length",

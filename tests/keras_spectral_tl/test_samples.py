@@ -353,8 +353,64 @@ def test_fields_that_come_one_by_one_are_to_be_put_into_batches():
     single = tf.data.Dataset.from_tensor_slices((x, x))
     with pytest.raises(ValueError, match=r"dataset\.batch\(32\)"):
         transfer.retrain(model, single, None, epochs=1)
-    with pytest.raises(ValueError, match="Reshape y"):
+    with pytest.raises(ValueError, match=r"axis .* missing: pass y\[\.\.\., None\]"):
         transfer.retrain(model, (x, x[..., 0]), None, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "shape", "advice"),
+    [
+        (
+            1,
+            (8, 8, 2),
+            "gives 1 channel(s), y has 2: choose 1 of them, for example y[..., :1]",
+        ),
+        (
+            1,
+            (8, 8, 2),
+            "take a model with as many, for example build_sgs_cnn(..., num_outputs=2)",
+        ),
+        (2, (8, 8, 1), "gives 2 channel(s), y has 1: pass them all"),
+        (1, (8, 8), "axis of the channel is missing: pass y[..., None]"),
+        (1, (8, 8, 1, 1), "has an axis more: pass y[..., 0]"),
+        (1, (4, 4, 1), "Pass y on the same grid"),
+    ],
+)
+def test_outputs_of_another_shape_are_mended_by_their_case(outputs, shape, advice):
+    model = kst.build_sgs_cnn((8, 8, 2), 2, 2, num_outputs=outputs)
+    data = np.zeros((4, 8, 8, 2), "float32"), np.full((4, *shape), 0.5, "float32")
+    with pytest.raises(ValueError, match="turns one sample into shape") as caught:
+        transfer.retrain(model, data, None, epochs=1)
+    assert advice in str(caught.value)
+    assert ("y[..., None]" in str(caught.value)) == (shape == (8, 8))
+
+
+BAD = (np.where(np.arange(8)[:, None] == 3, np.nan, X), Y)
+
+
+@pytest.mark.parametrize(
+    "name", ["target_data", "test_data", "base_test", "replay", "validation_data"]
+)
+def test_an_error_names_the_samples_that_are_bad(name):
+    given = {"target_data": (X, Y), "test_data": (X, Y), name: BAD}
+    with pytest.raises(ValueError, match=f"x of {name} has .* first in sample 3"):
+        transfer.oracle_sweep(_model(), **given, epochs=1)
+
+
+@pytest.mark.parametrize("data", [(X, Y[:3]), (X[:0], Y[:0]), X, (X, Y.astype(str))])
+def test_whatever_is_wrong_with_samples_they_are_named(data):
+    with pytest.raises((TypeError, ValueError), match="test_data"):
+        transfer.oracle_sweep(_model(), (X, Y), data, epochs=1)
+
+
+@pytest.mark.parametrize("name", ["target_data", "base_data", "replay"])
+def test_questions_name_the_samples_that_are_bad(name):
+    given = {"base_data": (X, Y), "target_data": (X, Y), name: BAD}
+    with pytest.raises(ValueError, match=f"x of {name} has "):
+        kst.forecast(_model(), **given, arms=["a"], steps=20)
+    if name != "replay":
+        with pytest.raises(ValueError, match=f"x of {name} has "):
+            kst.score_layers(_model(), **given)
 
 
 def test_lists_of_numbers_are_one_array():

@@ -210,8 +210,8 @@ NAN = np.where(np.arange(8)[:, None] == 7, np.nan, X)
     [
         ((X[:0], Y[:0]), "a", ValueError, "no samples"),
         ((X, Y[:3]), "a", ValueError, r"\[8\] samples in x and 3 in y"),
-        ((NAN, Y), "a", ValueError, "x has 4 NaN .* first in sample 7"),
-        ((X, np.full_like(Y, np.inf)), "a", ValueError, "y has 8 NaN or infinite"),
+        ((NAN, Y), "a", ValueError, "x of .* 4 NaN .* first in sample 7"),
+        ((X, np.full_like(Y, np.inf)), "a", ValueError, "y of .* has 8 NaN"),
         ((X, Y[:, 0]), "a", ValueError, r"shape \(1,\), but y has .* shape \(\)"),
         ((X, Y.astype("complex64")), "a", ValueError, "in y. Received complex64"),
         ((X, 1.0), "a", ValueError, "Received a scalar"),
