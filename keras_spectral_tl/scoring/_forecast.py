@@ -45,6 +45,8 @@ from keras_spectral_tl.transfer._options import RetrainOptions, as_callables
 from keras_spectral_tl.transfer._retrain import check_fit, items_of
 from keras_spectral_tl.transfer._samples import Samples
 
+# Options of a retraining that decide how far it gets.
+_COUNTED = ("optimizer", "learning_rate", "epochs", "steps", "batch_size")
 # Samples fitted and tested at once, and tested in all.
 _SIZES = Sizes(fit=48, held=32, tested=8)
 
@@ -89,10 +91,12 @@ def forecast(
             bring as an attribute `groups`, as of `turbulence_data.to_arrays`, unless
             they are all one; see `provenance` for which it was.
         keep: From 0 to 1, the weight of the correlation on the base in the choice.
-        **recipe: Keyword arguments of the `retrain` that is to follow, of which
-            optimizer, epochs and batch_size count; or learning_rate and steps. A rate
-            that is given is that of all arms. Without: 500 steps of 8 samples, each arm
-            at the rate that suits it (`usual_rate`, and trials of others).
+        **recipe: Of the `retrain` that is to follow: optimizer or learning_rate, epochs
+            or steps, and batch_size. A rate that is given is that of all arms. Without:
+            500 steps of 8 samples, each arm at the rate that suits it (`usual_rate`,
+            and trials of others). What a forecast does not rehearse (another loss,
+            callbacks, validation, ...) is refused: pass it to `retrain` beside the
+            recipe.
             Besides: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
             arrays (see `turbulence_data.symmetries`), whose images of the samples are
             fitted too; `replay`, base samples `(x, y)` that are fitted beside those of
@@ -199,6 +203,7 @@ class _Task:
         self.symmetries = as_callables(recipe.pop("symmetries", None))
         self.replay = recipe.pop("replay", None)
         self.normalizations = _named(recipe.pop("normalization", None))
+        _check_recipe(recipe)
         target = Samples.of(target_data, "target_data")
         self.target, self.grouped = in_groups(target, groups)
         self.base = None
@@ -282,6 +287,32 @@ class _Task:
             "batch_size": self.effort.batch_size,
             "rate": self.effort.rate,
         }
+
+
+def _check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Refuse options that contradict each other, or that the recipe would lose."""
+    given = {name: value for name, value in recipe.items() if value is not None}
+    for pair in (("epochs", "steps"), ("optimizer", "learning_rate")):
+        if given.keys() >= set(pair):
+            both = " and ".join(f"{name}={given[name]!r:.60}" for name in pair)
+            raise TypeError(
+                f"Expected {' or '.join(pair)} of the retraining, not both. Received "
+                f"{both}: leave one of them out."
+            )
+    lost = {name: value for name, value in given.items() if name not in _COUNTED}
+    RetrainOptions.of(lost)  # proposes the right name of one that nobody knows
+    if lost.get("loss") in ("mse", "mean_squared_error"):
+        del lost["loss"]
+    if lost:
+        names = ", ".join(f"{name}={value!r:.60}" for name, value in lost.items())
+        raise TypeError(
+            "A forecast rehearses Adam on the mean squared error, and its recipe has "
+            f"no other options of a retraining: expected {', '.join(_COUNTED)}, "
+            f"symmetries, replay or normalization. Received {names}. Pass these to "
+            "retrain beside the recipe: retrain(model, target_data, **forecast.recipe, "
+            f"{', '.join(f'{name}=...' for name in lost)}); a pull belongs to an arm, "
+            "Arm(label, layers, pull=...)."
+        )
 
 
 def _arms(model: keras.Model, arms: Any) -> list[Arm]:

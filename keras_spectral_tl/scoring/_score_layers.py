@@ -108,8 +108,7 @@ def score_layers(
     whole_number("seed", seed, 0)
     progress, groups = recipe.pop("progress", None), recipe.pop("groups", None)
     refuse_fixed_batches(model)
-    base = _samples(model, base_data, "base_data")
-    target = _samples(model, target_data, "target_data")
+    base, target = _samples(model, base_data=base_data, target_data=target_data)
     target, grouped = in_groups(target, groups)
     names = layers_to_score(model, layers)
     path = _path_of(model, target, recipe)
@@ -166,11 +165,12 @@ def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> flo
     return usual_path(kernels_of(model)) or path
 
 
-def _samples(model: keras.Model, data: Any, name: str) -> Samples:
-    samples = Samples.of(data, name)
+def _samples(model: keras.Model, **given: Any) -> list[Samples]:
+    found = [Samples.of(data, name) for name, data in given.items()]
     with keras.StatelessScope():  # counters and states of layers stay as they are
-        check_fit(model, samples)
-    return samples
+        for samples in found:
+            check_fit(model, samples)
+    return found
 
 
 def _rehearse(

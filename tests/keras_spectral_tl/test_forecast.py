@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
-from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl import freezing, metrics, models, transfer
 from keras_spectral_tl.scoring import Arm, default_arms
 from keras_spectral_tl.transfer._arms import joined_arms
 from tests.keras_spectral_tl.common import SHAPE, answer, noise, planted
@@ -396,6 +396,25 @@ WRONG = {
     "too few labels": ({"groups": [1, 2]}, ValueError, "each of the 6 target samples"),
     "unknown option": ({"learning_rat": 1.0}, TypeError, "learning_rat"),
     "no steps": ({"steps": 0}, ValueError, "steps"),
+    "epochs and steps": ({"epochs": 3}, TypeError, "epochs=3 and steps=30: leave one"),
+    "two rates": (
+        {"optimizer": "adam", "learning_rate": 0.1},
+        TypeError,
+        "optimizer or learning_rate .* not both",
+    ),
+    "another loss": ({"loss": "mae"}, TypeError, r"\*\*forecast\.recipe, loss=\.\.\."),
+    "validation": ({"validation_split": 0.5}, TypeError, r"validation_split=0\.5"),
+    "callbacks": (
+        {"callbacks": [keras.callbacks.TerminateOnNaN()], "loss": "mae"},
+        TypeError,
+        r"retrain\(.*, callbacks=\.\.\., loss=\.\.\.\)",
+    ),
+    "early stopping": (
+        {"early_stopping": transfer.HeldOutStopping()},
+        TypeError,
+        r"beside the recipe: .* early_stopping=\.\.\.",
+    ),
+    "a pull": ({"pull": 1.0}, TypeError, r"a pull belongs to an arm, Arm\("),
     "no batch": ({"batch_size": -1}, ValueError, "batch_size"),
     "no symmetry": ({"symmetries": [3]}, TypeError, "sequence of callables"),
     "a symmetry alone": ({"symmetries": max}, TypeError, "sequence of callables"),

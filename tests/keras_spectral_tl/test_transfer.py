@@ -213,7 +213,7 @@ NAN = np.where(np.arange(8)[:, None] == 7, np.nan, X)
         ((NAN, Y), "a", ValueError, "x of .* 4 NaN .* first in sample 7"),
         ((X, np.full_like(Y, np.inf)), "a", ValueError, "y of .* has 8 NaN"),
         ((X, Y[:, 0]), "a", ValueError, r"shape \(1,\), but y has .* shape \(\)"),
-        ((X, Y.astype("complex64")), "a", ValueError, "in y. Received complex64"),
+        ((X, Y.astype("complex64")), "a", ValueError, "in y of .* complex64"),
         ((X, 1.0), "a", ValueError, "Received a scalar"),
         (X, "a", TypeError, "Received ndarray"),
         ((X, Y), "aa", KeyError, "'aa'.*Did you mean 'a'"),
