@@ -122,6 +122,7 @@ class Trials:
         pool: The samples.
         splits: Divisions of the target samples.
         seed: Seed of the order of the samples.
+        most: Steps of the retraining: no trial has more.
 
     Attributes:
         passes: Forward passes of one sample so far; nan where they cannot be counted.
@@ -138,9 +139,10 @@ class Trials:
         pool: Pool,
         splits: Sequence[Split],
         seed: np.random.SeedSequence,
+        most: int = _LONG,
     ) -> None:
         self._pool, self._seed = pool, seed
-        self.short, self.long = (steps_on(pool.y.shape, n) for n in (_SHORT, _LONG))
+        self.short, self.long = _lengths(pool.y.shape, most)
         self._splits = [pool.fitted(split) for split in splits]
         self._network = PartedNetwork(model, pool.x, _BATCH_SIZE)
         gains = [self._best_gain(split) for split in self._splits]
@@ -327,6 +329,17 @@ class Trials:
         errors = np.sum(w * (y - q) ** 2, axis=1) / power
         found = np.asarray(correlations(y, q, w), np.float64)
         return found, np.asarray(errors, np.float64)
+
+
+def _lengths(fields: tuple[int, ...], most: int) -> tuple[int, int]:
+    """Return the steps of a short and of a long trial, at most those of a retraining.
+
+    One that is no longer than a short trial is tried as a whole, at once.
+    """
+    short, long = (steps_on(fields, steps) for steps in (_SHORT, _LONG))
+    if most >= long:
+        return short, long
+    return (most if most <= short else round(most * short / long)), most
 
 
 def pool_of(

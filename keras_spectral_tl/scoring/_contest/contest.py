@@ -182,8 +182,11 @@ class Contest:
                 self._try(candidate, run, power, math.inf if new else _HOPELESS)
 
     def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        rate = candidate.long_rate(self._effort)
-        candidate.long = run(rate, candidate.trials.long)
+        trials = candidate.trials
+        if trials.long == trials.short:  # which was the whole retraining
+            candidate.long = candidate.trial
+            return
+        candidate.long = run(candidate.long_rate(self._effort), trials.long)
         self._report(candidate, candidate.long)
 
     def _try(self, candidate: Candidate, run: Run, power: int, give_up: float) -> Trial:
