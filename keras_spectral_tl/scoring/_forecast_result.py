@@ -41,7 +41,8 @@ class ArmForecast:
         steps: Steps of the retraining.
         batch_size: Samples a step.
         cost: Forward passes of one sample that the retraining takes.
-        measured_steps: Steps of the longest trial behind the prediction, 0 for none.
+        measured_steps: Samples that the longest trial behind the prediction took in
+            turn, 0 for none.
         normalization: Whose statistics normalize the target, "" where there is no
             choice.
     """

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl.metrics._functions import correlations
-from keras_spectral_tl.scoring._effort import rising_and_falling, step_order, steps_on
+from keras_spectral_tl.scoring._effort import (
+    Effort,
+    rising_and_falling,
+    step_order,
+    steps_on,
+)
 from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
 from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench
@@ -122,7 +127,8 @@ class Trials:
         pool: The samples.
         splits: Divisions of the target samples.
         seed: Seed of the order of the samples.
-        most: Steps of the retraining: no trial has more.
+        effort: Of the retraining: no trial has more steps, and where it has fewer than
+            a long trial, its own samples a step, as long as that is no dearer.
 
     Attributes:
         passes: Forward passes of one sample so far; nan where they cannot be counted.
@@ -131,6 +137,8 @@ class Trials:
         tested: Target samples tested, in order.
         short: Steps of a trial of every arm, see `steps_on`.
         long: Steps of a trial of arms that lead.
+        shortened: Share by which a long trial is shorter than that, as the retraining
+            itself has fewer steps.
     """
 
     def __init__(
@@ -139,10 +147,13 @@ class Trials:
         pool: Pool,
         splits: Sequence[Split],
         seed: np.random.SeedSequence,
-        most: int = _LONG,
+        effort: Effort,
     ) -> None:
         self._pool, self._seed = pool, seed
-        self.short, self.long = _lengths(pool.y.shape, most)
+        self.short, self.long = _lengths(pool.y.shape, effort.steps)
+        self.shortened = 1.0 - self.long / steps_on(pool.y.shape, _LONG)
+        dearest = _LONG // self.long if self.shortened else 1
+        self._fewest = min(effort.batch_size, dearest)
         self._splits = [pool.fitted(split) for split in splits]
         self._network = PartedNetwork(model, pool.x, _BATCH_SIZE)
         gains = [self._best_gain(split) for split in self._splits]
@@ -273,7 +284,8 @@ class Trials:
         give_up: float = math.inf,
     ) -> Trial:
         fields = np.array(self._network.outputs)
-        rates = rate * rising_and_falling(steps)
+        # What is tried as a whole takes its rates as it will.
+        rates = rate * rising_and_falling(steps, 0.0 if self.shortened else 0.25)
         whole = np.ones(fields.shape[1:])
         for number, split in enumerate(self._splits):
             bench, gain = benches[number]
@@ -281,7 +293,7 @@ class Trials:
             rng = np.random.default_rng(
                 np.random.SeedSequence(self._seed.entropy, spawn_key=key)
             )
-            order = step_order(split, steps, _NUM_POINTS, rng)
+            order = step_order(split, steps, _NUM_POINTS, rng, self._fewest)
             with np.errstate(over="ignore", invalid="ignore"):
                 try:
                     values = bench.retrained(part, split, order, rates, give_up, pull)

@@ -149,3 +149,19 @@ def test_another_network_and_other_samples_are_refused(question, found):
         found.measure(other, (x, y), test)
     with pytest.raises(ValueError, match=r"target samples of the forecast"):
         found.measure(model, (x[1:], y[1:]), test)
+
+
+@pytest.mark.once
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [8, 30])
+def test_a_retraining_of_few_steps_gets_as_far_as_forecast(steps):
+    """Longer trials in its place would be off by .2 and more."""
+    model, base, (x, y) = planted("conv_1", count=24)
+    target, test = (x[:8], y[:8]), (x[8:], y[8:])
+    arms = ["conv_1", "conv_2", Arm("all layers")]
+    found = kst.forecast(
+        model, base, target, arms, steps=steps, batch_size=4, progress=False
+    )
+    gave = found.measure(model, target, test, progress=False).cc
+    off = {row.label: row.correlation - gave[row.label] for row in found.rows}
+    assert max(map(abs, off.values())) < 0.1, off

@@ -25,6 +25,32 @@ def test_fields_of_four_times_the_points_take_half_the_steps(grid, steps):
     assert steps_on((3, *grid, 1), 48) == steps
 
 
+@pytest.mark.parametrize(
+    ("steps", "lengths", "samples"),
+    [
+        (1000, (48, 160), 1),
+        (160, (48, 160), 1),
+        (100, (30, 100), 1),  # 30 % of it as of a longer one
+        (60, (18, 60), 2),  # as many as make 160 samples in all
+        (40, (40, 40), 4),
+        (10, (10, 10), 4),  # of six samples four are fitted
+        (1, (1, 1), 4),
+    ],
+)
+def test_no_trial_is_longer_than_the_retraining(steps, lengths, samples):
+    _, bench = trials(1.0, effort=Effort(steps, 8))
+    assert (bench.short, bench.long) == lengths
+    for _, _, run in bench.of([Arm("conv_2", ("conv_2",))]):
+        assert run(1e-3, bench.long).passes == bench.long * samples
+
+
+def test_few_steps_want_the_higher_rate_that_gets_as_far():
+    """rate sqrt(steps) is the same for all retrainings of fewer than 160 steps."""
+    far = [Effort(n, 8).hurried(1e-3) * n**0.5 for n in (1, 10, 40, 160)]
+    assert far == pytest.approx([far[0]] * 4)
+    assert Effort(160, 8).hurried(1e-3) == Effort(500, 1).hurried(1e-3) == 1e-3
+
+
 def test_there_is_a_step_on_any_field():
     assert steps_on((1, 10**6, 10**6, 1), 48) == 1
 
@@ -40,7 +66,17 @@ def test_a_rehearsal_tests_as_many_points_on_larger_fields():
     assert one.on_fields((16, 512, 512, 1)).num_tested == 1
 
 
-def trials(size_of_target, with_base=True, known=False, channels=4, grid=(8, 8)):
+EFFORT = Effort(500, 8)
+
+
+def trials(
+    size_of_target,
+    with_base=True,
+    known=False,
+    channels=4,
+    grid=(8, 8),
+    effort=EFFORT,
+):
     """A bench for fields of the target that are so many times those of the base.
 
     A `known` target is nearly what the network gives already.
@@ -58,7 +94,7 @@ def trials(size_of_target, with_base=True, known=False, channels=4, grid=(8, 8))
     splits = splits_of(
         (6, *grid, 1), (1, 2), Sizes(48, 32, 8), np.random.default_rng(1)
     )
-    return model, Trials(model, pool, splits, np.random.SeedSequence(2))
+    return model, Trials(model, pool, splits, np.random.SeedSequence(2), effort)
 
 
 @pytest.mark.parametrize(

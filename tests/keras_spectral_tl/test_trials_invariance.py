@@ -7,7 +7,7 @@ import pytest
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, named_weights
 from keras_spectral_tl.freezing import LowRankOf
 from keras_spectral_tl.scoring import Arm
-from keras_spectral_tl.scoring._effort import low_rank_size, usual_rate
+from keras_spectral_tl.scoring._effort import Effort, low_rank_size, usual_rate
 from keras_spectral_tl.scoring._holdout import Sizes, splits_of
 from keras_spectral_tl.scoring._network_parts import PartedNetwork
 from keras_spectral_tl.scoring._trials import Trials, pool_of
@@ -22,7 +22,7 @@ def tried(model, target):
     samples = Samples.of(target)
     splits = splits_of(np.shape(target[1]), (1, 2), Sizes(4, 2, 2), rng_of(0))
     pool = pool_of(samples, None, None, (), rng_of(0))
-    trials = Trials(model, pool, splits, np.random.SeedSequence(0))
+    trials = Trials(model, pool, splits, np.random.SeedSequence(0), Effort(500, 8))
     weights = named_weights(layers_with_weights(model)).values()
     kernels = [fetch(w) for w in weights if len(w.shape) > 1]
     found = {}

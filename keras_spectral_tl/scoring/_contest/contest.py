@@ -158,7 +158,9 @@ class Contest:
         candidate.parameters = part.gradient.function.num_parameters
         candidate.step = part.step
         given = self._effort.rate
-        candidate.rate = given or usual_rate(values, self._kernels)
+        candidate.rate = given or self._effort.hurried(
+            usual_rate(values, self._kernels)
+        )
         free = given is None and not candidate.arm.is_new
         if free and any(np.ndim(value) > 1 for value in values):
             # Kernels change their outputs by as much as their inputs are large.

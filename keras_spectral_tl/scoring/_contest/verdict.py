@@ -34,6 +34,9 @@ _UNSURE = 0.4
 SCATTER = 0.004
 # Likewise of what follows from a short trial alone.
 _SHORT_SCATTER = 0.02
+# Likewise, as a share of what retraining changes, where it has next to no steps: the
+# seeds and samples a step matter the more, the fewer they are.
+_BRIEF = 0.05
 # Correlation on the base that a retraining loses beyond its longest trial.
 _FORGOTTEN = 0.01
 
@@ -60,6 +63,8 @@ def row_of(
         sure, scatter = _UNSURE, _SHORT_SCATTER
     correlation = float(np.mean(each))
     each = means_of_groups(each, groups)
+    brief = _BRIEF * candidate.trials.shortened
+    scatter = math.hypot(scatter, brief * (correlation - before.correlation))
     beyond = correlation - trial.correlation
     half = math.hypot(
         half_interval(each, inflation),
