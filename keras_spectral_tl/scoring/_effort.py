@@ -53,7 +53,8 @@ class Effort:
     def of(cls, recipe: Mapping[str, Any], num_samples: int) -> "Effort":
         """Read it off keyword arguments of `retrain`, 500 steps of 8 by default.
 
-        A learning rate or an optimizer counts by the sum of its rates, see `path_of`.
+        A number as learning rate is the highest of a cosine; a schedule or an optimizer
+        counts by the sum of its rates, see `path_of`.
 
         Raises:
             TypeError, ValueError: As `path_of`.
@@ -68,6 +69,9 @@ class Effort:
         steps = whole_number("steps", steps or _STEPS, 1)
         if recipe.get("optimizer") is None and recipe.get("learning_rate") is None:
             return cls(steps, size)
+        rate = recipe.get("learning_rate")
+        if rate is not None and not callable(rate):
+            return cls(steps, size, float(rate))
         if recipe.get("steps") is None and recipe.get("epochs") is None:
             path = path_of({**recipe, "steps": steps}, num_samples)
         return cls(steps, size, 2.0 * path / steps)

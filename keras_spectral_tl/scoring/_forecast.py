@@ -91,12 +91,13 @@ def forecast(
             bring as an attribute `groups`, as of `turbulence_data.to_arrays`, unless
             they are all one; see `provenance` for which it was.
         keep: From 0 to 1, the weight of the correlation on the base in the choice.
-        **recipe: Of the `retrain` that is to follow: optimizer or learning_rate, epochs
-            or steps, and batch_size. A rate that is given is that of all arms. Without:
-            500 steps of 8 samples, each arm at the rate that suits it (`usual_rate`,
-            and trials of others). What a forecast does not rehearse (another loss,
-            callbacks, validation, ...) is refused: pass it to `retrain` beside the
-            recipe.
+        **recipe: Of the `retrain` that is to follow: optimizer, or learning_rate, from
+            which an Adam falls to 0 as a cosine; epochs or steps; and batch_size. What
+            is given is that of all arms, and an optimizer is in the recipe as it is.
+            Without: 500 steps of 8 samples, each arm at the rate that suits it
+            (`usual_rate`, and trials of others). What a forecast does not rehearse
+            (another loss, callbacks, validation, ...) is refused: pass it to `retrain`
+            beside the recipe.
             Besides: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
             arrays (see `turbulence_data.symmetries`), whose images of the samples are
             fitted too; `replay`, base samples `(x, y)` that are fitted beside those of
@@ -181,6 +182,7 @@ class _Task:
         grouped: Where their groups come from, and how many there are.
         epoch: Samples an epoch of the retraining takes, replayed ones among them.
         effort: Effort of the retraining.
+        optimizer: The one that is given, which is that of all arms, or None.
         symmetries: Of the system.
         replay: Base samples that are fitted too, or None.
         normalizations: By name, "" for a single one.
@@ -212,6 +214,7 @@ class _Task:
             check_fit(model, self.base)
         self.epoch = samples_an_epoch(len(self.target), self.replay)
         self.effort = Effort.of(recipe, self.epoch)
+        self.optimizer = _given_optimizer(recipe)
         self.axes = spatial_axes(model, np.ndim(self.target.y))
         self.seeds = np.random.SeedSequence(seed).spawn(3)
         rng = np.random.default_rng(self.seeds[0])
@@ -245,7 +248,7 @@ class _Task:
         }
         return {
             "layers": self._started(chosen),
-            "optimizer": keras.optimizers.Adam(schedule),
+            "optimizer": self.optimizer or keras.optimizers.Adam(schedule),
             "epochs": -(-row.steps // batches),
             "batch_size": row.batch_size,
             **{name: value for name, value in given.items() if value is not None},
@@ -303,6 +306,7 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
     RetrainOptions.of(lost)  # proposes the right name of one that nobody knows
     if lost.get("loss") in ("mse", "mean_squared_error"):
         del lost["loss"]
+    lost.pop("verbose", None)  # changes no result
     if lost:
         names = ", ".join(f"{name}={value!r:.60}" for name, value in lost.items())
         raise TypeError(
@@ -313,6 +317,14 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
             f"{', '.join(f'{name}=...' for name in lost)}); a pull belongs to an arm, "
             "Arm(label, layers, pull=...)."
         )
+
+
+def _given_optimizer(recipe: Mapping[str, Any]) -> keras.optimizers.Optimizer | None:
+    """Return the optimizer of a recipe, or an Adam of its schedule, or None."""
+    if callable(recipe.get("learning_rate")):
+        return keras.optimizers.Adam(recipe["learning_rate"])
+    given = recipe.get("optimizer")
+    return None if given is None else keras.optimizers.get(given)
 
 
 def _arms(model: keras.Model, arms: Any) -> list[Arm]:

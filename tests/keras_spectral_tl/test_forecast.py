@@ -134,6 +134,25 @@ def test_an_arm_with_a_gain_of_its_own_has_one_gain_in_its_recipe(question):
     assert result.trained == ("conv_2", "output_gain")
 
 
+def test_what_is_given_is_in_the_recipe_as_it_is(question):
+    """A rate is that of a cosine of all arms; an optimizer is taken whole."""
+    model, base, target, _ = question
+    steps = {"steps": 20, "batch_size": 4, "progress": False}
+    found = kst.forecast(model, base, target, ["conv_1"], learning_rate=2e-3, **steps)
+    recipe = found.recipe_for("conv_1")
+    rate = recipe["optimizer"].get_config()["learning_rate"]["config"]
+    assert found["conv_1"].learning_rate == rate["initial_learning_rate"] == 2e-3
+    own = keras.optimizers.AdamW(3e-4, weight_decay=0.01)
+    found = kst.forecast(model, base, target, ["conv_1"], optimizer=own, **steps)
+    given = found.recipe_for("conv_1")["optimizer"]
+    assert isinstance(given, keras.optimizers.AdamW)
+    assert given.get_config() == own.get_config()
+    fall = keras.optimizers.schedules.ExponentialDecay(1e-3, 5, 0.5)
+    found = kst.forecast(model, base, target, ["conv_1"], learning_rate=fall, **steps)
+    given = found.recipe_for("conv_1")["optimizer"].get_config()["learning_rate"]
+    assert given["class_name"] == "ExponentialDecay"
+
+
 def test_nothing_to_retrain_has_no_recipe(question):
     """The network is right on these samples already."""
     model, base, *_ = question

@@ -52,8 +52,9 @@ def test_the_effort_is_read_off_the_recipe():
     assert Effort.of({}, 3) == Effort(500, 3)
     assert Effort.of({"epochs": 60, "batch_size": 4}, 18) == Effort(300, 4)
     assert Effort.of({"steps": 7}, 16) == Effort(7, 8)
-    # A constant rate counts as a cosine of the same sum, which is half as high.
-    assert Effort.of({"steps": 100, "learning_rate": 1e-3}, 16).rate == 2e-3
+    # A number is the highest rate of a cosine.
+    assert Effort.of({"steps": 100, "learning_rate": 1e-3}, 16).rate == 1e-3
+    # The constant rate of an optimizer counts as a cosine of the same sum.
     adam = {"optimizer": keras.optimizers.Adam(1e-3), "epochs": 50, "batch_size": 8}
     found = Effort.of(adam, 16)
     assert (found.steps, found.batch_size) == (100, 8)
