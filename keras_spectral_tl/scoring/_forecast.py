@@ -42,7 +42,7 @@ from keras_spectral_tl.transfer._arms import Arm, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
 from keras_spectral_tl.transfer._loop import samples_an_epoch
 from keras_spectral_tl.transfer._options import RetrainOptions, as_callables
-from keras_spectral_tl.transfer._retrain import check_fit, items_of
+from keras_spectral_tl.transfer._retrain import adds_parts, check_fit, items_of
 from keras_spectral_tl.transfer._samples import Samples
 
 # Options of a retraining that decide how far it gets.
@@ -334,9 +334,22 @@ def _arms(model: keras.Model, arms: Any) -> list[Arm]:
     found = as_arms(arms)
     for arm in found:
         SweepCandidate.of_arm(model, arm)  # refuses what does not apply
+        _refuse_statistics_alone(model, arm)
     if all(arm.trains for arm in found):
         found.insert(0, Arm("unchanged", ()))
     return found
+
+
+def _refuse_statistics_alone(model: keras.Model, arm: Arm) -> None:
+    if not arm.trains or adds_parts(arm.layers):
+        return
+    if not freezing.select_layers(model, arm.layers).num_trainable:
+        raise ValueError(
+            f"The arm {arm.label!r} moves statistics alone, which trials of a forecast "
+            "leave as they are. Expected weights that train. Received "
+            f"{arm.layers!r:.100}: leave it out, and compare it by oracle_sweep(model, "
+            "target_data, test_data, arms=[...]), which retrains."
+        )
 
 
 def _splits(

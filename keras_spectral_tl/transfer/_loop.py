@@ -1,6 +1,7 @@
 """Deterministic fit: equal calls give equal bits."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -173,7 +174,11 @@ def fit(
     steps = len(batches) * arguments["epochs"]
     with watched(shown and None, "Retraining", "steps", "loss", steps) as move:
         callbacks += [_Steps(move)] if shown else []
-        fitted = network.fit(batches, shuffle=False, callbacks=callbacks, **arguments)
+        with warnings.catch_warnings():  # of what moves nothing but statistics
+            warnings.filterwarnings("ignore", ".*does not have any trainable weights")
+            fitted = network.fit(
+                batches, shuffle=False, callbacks=callbacks, **arguments
+            )
     return {
         name: [float(value) for value in values]
         for name, values in fitted.history.items()
@@ -189,6 +194,37 @@ def check_finite_weights(network: keras.Model) -> None:
                 f"The weights of layer {name!r} are not finite after the last epoch. "
                 f"{_MEND}"
             )
+
+
+def moves(network: keras.Model) -> bool:
+    """Return whether the optimizer of a network has a learning rate that is not 0."""
+    optimizer = network.optimizer
+    inner = getattr(optimizer, "optimizers", None) or [optimizer]
+    return bool(np.any([float(fetch(part.learning_rate)) for part in inner]))
+
+
+def why_unmoved(network: keras.Model) -> str:
+    """Return in how many steps a fit has moved no weight of a network, and why."""
+    steps = int(fetch(network.optimizer.iterations))
+    dtypes = {variable.dtype for variable in network.trainable_variables}
+    if not steps:
+        why = (
+            "gradients are accumulated over more batches than there were: lower "
+            "the optimizer's gradient_accumulation_steps or train for more epochs"
+        )
+    elif dtypes & {"bfloat16", "float16"}:
+        why = (
+            f"steps of this size vanish in {', '.join(sorted(dtypes))}: raise the "
+            "learning rate, or keep the weights in float32 (dtype policy mixed_"
+            "bfloat16 or mixed_float16)"
+        )
+    else:
+        why = (
+            "their gradients are zero, because the outputs do not depend on them, "
+            "the loss is at its minimum, or units are dead; or the learning rate "
+            "is below round-off"
+        )
+    return f"{steps} step(s): {why}"
 
 
 def _refuse_backups(callbacks: list[Any]) -> None:

@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import freezing, metrics, models
 from keras_spectral_tl._graph.calls import misfit_of_inputs
-from keras_spectral_tl._graph.layers import ModelLayers, fetch, layers_with_weights
+from keras_spectral_tl._graph.layers import ModelLayers, layers_with_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._optimizer_state import carry_moments
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
 from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
-from keras_spectral_tl.transfer._loop import check_finite_weights, fit
+from keras_spectral_tl.transfer._loop import (
+    check_finite_weights,
+    fit,
+    moves,
+    why_unmoved,
+)
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._pull import loss_before, pulled
 from keras_spectral_tl.transfer._result import RetrainResult, is_labels_of, provenance
@@ -52,7 +57,8 @@ def retrain(
             Integer labels are taken with a sparse loss.
         layers: Layers to train, see `freezing.select_layers`; None means all layers.
             `freezing.LowRankOf`, `FiltersOf`, `ChannelGainsOf` and `OutputGain` are
-            added to the copy.
+            added to the copy. With `freezing.StatisticsOf` alone the samples pass
+            through in training mode, and nothing but moving averages changes.
         optimizer: A name or an instance, of which a fresh copy is made; Adam(1e-3) if
             not given.
         loss: A Keras loss.
@@ -245,7 +251,7 @@ class Trainee:
         """Compile with a fresh optimizer; return the weights that got old moments."""
         weights = self.network.weights
         optimizer = options.fresh_optimizer()
-        if options.learning_rates is not None:
+        if options.learning_rates is not None and self.selection.variables:
             optimizer = options.learning_rates.optimizer(
                 optimizer,
                 options.learning_rates.by_variable(self.original.model),
@@ -291,35 +297,24 @@ class Trainee:
     def _check_moved(self, before: Hashes, after: Hashes, trained: keras.Model) -> None:
         """Refuse a training that left every chosen weight as it was.
 
-        A learning rate of zero asks for just that.
+        A learning rate of zero asks for just that. Statistics alone move without one.
         """
-        optimizer, chosen = trained.optimizer, self.selection.variables
+        weights = self.selection.variables
+        chosen = weights or self.selection.statistics
         if any(after[path] != before.get(path) for path in chosen):
             return
-        if not np.any(_learning_rates(optimizer)):
+        names = ", ".join(self.selection.names)
+        if not weights:
+            raise RuntimeError(
+                f"No statistic of {names} has moved: the layer runs in inference mode "
+                "(training=False), its momentum is 1, or it has those of the samples "
+                f"already. Expected at least one of {', '.join(chosen)} to change."
+            )
+        if not moves(trained):
             return
-        steps = int(fetch(optimizer.iterations))
-        dtypes = {variable.dtype for variable in trained.trainable_variables}
-        if not steps:
-            why = (
-                "gradients are accumulated over more batches than there were: lower "
-                "the optimizer's gradient_accumulation_steps or train for more epochs"
-            )
-        elif dtypes & {"bfloat16", "float16"}:
-            why = (
-                f"steps of this size vanish in {', '.join(sorted(dtypes))}: raise the "
-                "learning rate, or keep the weights in float32 (dtype policy mixed_"
-                "bfloat16 or mixed_float16)"
-            )
-        else:
-            why = (
-                "their gradients are zero, because the outputs do not depend on them, "
-                "the loss is at its minimum, or units are dead; or the learning rate "
-                "is below round-off"
-            )
         raise RuntimeError(
-            f"No weight of {', '.join(self.selection.names)} has moved in {steps} "
-            f"step(s): {why}. Expected at least one of {', '.join(chosen)} to change."
+            f"No weight of {names} has moved in {why_unmoved(trained)}. Expected at "
+            f"least one of {', '.join(chosen)} to change."
         )
 
 
@@ -341,11 +336,14 @@ def check_weights(model: keras.Model) -> None:
 
 
 def check_trainable(model: keras.Model, selection: LayerSelection) -> None:
-    """Refuse a selection that no gradient changes."""
-    if not selection.num_trainable:
+    """Refuse a selection that neither a gradient nor a moving average changes."""
+    names = [path.rsplit("/", 1)[-1] for path in selection.statistics]
+    moving = any(name.startswith("moving_") for name in names)
+    if not (selection.num_trainable or moving):
         raise ValueError(
             f"The chosen layers {', '.join(selection.names)} of model {model.name!r} "
-            "hold statistics but no trainable weights. Choose others."
+            "hold statistics but no trainable weights, and no moving averages. Choose "
+            "others; normalization=RefitNormalizationLayers() adapts Normalization."
         )
 
 
@@ -448,11 +446,6 @@ def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     return [
         best if is_free else item for item, is_free in zip(items, free, strict=True)
     ]
-
-
-def _learning_rates(optimizer: Any) -> list[float]:
-    inner = getattr(optimizer, "optimizers", None) or [optimizer]
-    return [float(fetch(part.learning_rate)) for part in inner]
 
 
 def _name(loss: Any) -> str:

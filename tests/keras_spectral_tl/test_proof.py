@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, models, transfer
+from keras_spectral_tl import freezing, models, scoring, transfer
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights
 from keras_spectral_tl.freezing import (
     BiasesOf,
@@ -28,6 +28,12 @@ IMAGES = RNG.normal(size=(4, 32, 32, 3)).astype("float32")
 
 def _batch_normalized():
     norm = keras.layers.BatchNormalization(name="norm")
+    layers = [dense("a"), norm, dense("c", 1, None)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def _without_scale_and_shift():
+    norm = keras.layers.BatchNormalization(name="norm", center=False, scale=False)
     layers = [dense("a"), norm, dense("c", 1, None)]
     return keras.Sequential([keras.Input((4,)), *layers])
 
@@ -179,6 +185,56 @@ def test_statistics_alone_move_beside_a_trained_layer():
     result = transfer.retrain(model, (X, Y), ["c", StatisticsOf("norm")], **QUICK)
     moved = {"norm/moving_mean", "norm/moving_variance", "c/kernel", "c/bias"}
     assert set(result.changed_weights) == moved
+
+
+@pytest.mark.parametrize("build", [_batch_normalized, _without_scale_and_shift])
+def test_statistics_alone_move_without_a_weight(build):
+    """Each of k passes takes 1 % of the way to the moments of the samples."""
+    model = build()
+    chosen = StatisticsOf("norm") if build is _batch_normalized else "norm"
+    result = transfer.retrain(model, (X, Y), chosen, epochs=3, batch_size=8)
+    moved = {"norm/moving_mean", "norm/moving_variance"}
+    assert set(result.changed_weights) == moved and result.num_trainable == 0
+    inputs = fetch(model.get_layer("a")(X)).astype(float)
+    norm, left = result.model.get_layer("norm"), 0.99**3
+    for values, start, end in (
+        (norm.moving_mean, 0.0, inputs.mean(axis=0)),
+        (norm.moving_variance, 1.0, inputs.var(axis=0)),
+    ):
+        expected = left * start + (1.0 - left) * end
+        np.testing.assert_allclose(fetch(values), expected, rtol=0, atol=SINGLE)
+
+
+@pytest.mark.parametrize("whole", [{}, {"cache": None}], ids=["cached", "whole"])
+def test_a_sweep_has_a_row_of_statistics_alone(whole):
+    model = _batch_normalized()
+    options = {**QUICK, "learning_rates": transfer.LearningRates([("c", 0.5)])}
+    swept = transfer.oracle_sweep(
+        model, (X, Y), (X, Y), arms=[StatisticsOf(), "c"], **options, **whole
+    )
+    alone = transfer.retrain(model, (X, Y), StatisticsOf(), **options)
+    row = {row["layer"]: row for row in swept.rows}["statistics"]
+    assert row["relative_rmse"] == pytest.approx(
+        alone.row((X, Y))["relative_rmse"], rel=SINGLE
+    )
+
+
+def test_statistics_that_stand_still_are_told_of():
+    still = keras.layers.BatchNormalization(name="norm", momentum=1.0)
+    model = keras.Sequential([keras.Input((4,)), still, dense("c", 1, None)])
+    with pytest.raises(RuntimeError, match=r"No statistic of norm has moved.*momentum"):
+        transfer.retrain(model, (X, Y), StatisticsOf(), **QUICK)
+    adapted = keras.layers.Normalization(name="norm")
+    adapted.adapt(X)
+    model = keras.Sequential([keras.Input((4,)), adapted, dense("c", 1, None)])
+    with pytest.raises(ValueError, match=r"no moving averages.*RefitNormalizationLay"):
+        transfer.retrain(model, (X, Y), "norm", **QUICK)
+
+
+def test_a_forecast_has_no_arm_of_statistics_alone():
+    model = _batch_normalized()
+    with pytest.raises(ValueError, match=r"'statistics' moves statistics alone.*sweep"):
+        scoring.forecast(model, None, (X, Y), [StatisticsOf(), "c"], progress=False)
 
 
 class _Meddler(keras.callbacks.Callback):
