@@ -47,7 +47,8 @@ def generate(executor):
 
 class Telling(logging.Handler):
     def emit(self, record):
-        (data / "message").write_text(record.getMessage())
+        (data / "partial").write_text(record.getMessage())
+        (data / "partial").rename(data / "message")  # whole as soon as it is there
 
 first = os.fork()
 if first == 0:
