@@ -7,6 +7,7 @@ import forecast_calibration as calibration
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "forecast.md"
+OTHER = calibration.KEPT.with_name("ks_forecasts.json")
 
 
 def row(predicted, measured, base_predicted=0.9, base_measured=0.9, half=0.1):
@@ -101,3 +102,11 @@ def test_the_page_shows_the_kept_results():
     assert calibration.rules_table(settings) in page
     assert calibration.variants_table(settings) in page
     assert not {(s["case"], s["seed"]) for s in settings} & calibration.USED_FOR_CHOICES
+
+
+def test_the_page_shows_the_kept_forecasts_of_another_equation():
+    settings = list(json.loads(OTHER.read_text()).values())
+    page = PAGE.read_text()
+    assert calibration.levels_table(settings) in page
+    assert calibration.rules_table(settings) in page
+    assert len(settings) == 24
