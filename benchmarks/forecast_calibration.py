@@ -22,6 +22,7 @@ read. `--figure` draws what was measured against what was predicted.
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,8 @@ def pack(runs: Path) -> list[Setting]:
         for label, row in {**sweep["layers"], **controls}.items():
             said = forecast["arms"].get(label)
             if said is not None:
-                arms[NAMES.get(label, label)] = {
-                    "predicted": said["correlation"],
-                    "low": said["correlation_low"],
-                    "high": said["correlation_high"],
-                    "measured": row["cc"],
-                    "base_predicted": said["base_correlation"],
-                    "base_measured": row["base_cc"],
-                }
+                name = NAMES.get(label, label)
+                arms[name] = compared(said, row["cc"], row["base_cc"])
         settings.append(
             {
                 "case": case,
@@ -85,13 +80,23 @@ def pack(runs: Path) -> list[Setting]:
                 "best": NAMES.get(forecast["best"], forecast["best"]),
                 "first": scores["ranking"][0],
                 "variants": _variants(path.parents[1] / "variants" / path.name),
-                "arms": {
-                    label: {key: round(value, 5) for key, value in row.items()}
-                    for label, row in arms.items()
-                },
+                "arms": arms,
             }
         )
     return settings
+
+
+def compared(said: Mapping[str, float], cc: float, base_cc: float) -> dict[str, float]:
+    """What was said of an arm, a row of a forecast, beside what it gave."""
+    found = {
+        "predicted": said["correlation"],
+        "low": said["correlation_low"],
+        "high": said["correlation_high"],
+        "measured": cc,
+        "base_predicted": said["base_correlation"],
+        "base_measured": base_cc,
+    }
+    return {name: round(value, 5) for name, value in found.items()}
 
 
 def _variants(path: Path) -> dict[str, dict[str, float]]:

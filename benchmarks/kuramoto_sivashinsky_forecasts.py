@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forecast_calibration import levels_table, rules_table
+from forecast_calibration import compared, levels_table, rules_table
 from kuramoto_sivashinsky_sweeps import Setting, Workshop, settings
 from score_settings import BATCH_SIZE, STEPS
 from score_sweeps import write_json
@@ -58,15 +58,8 @@ def measured(setting: Setting, workshop: Workshop) -> dict[str, Any]:
         "first": scores.ranking[0],
         "variants": {},
         "arms": {
-            row.label: {
-                "predicted": round(row.correlation, 5),
-                "low": round(row.correlation_low, 5),
-                "high": round(row.correlation_high, 5),
-                "base_predicted": round(row.base_correlation, 5),
-                "measured": round(gave[row.label]["cc"], 5),
-                "base_measured": round(gave[row.label]["base_correlation"], 5),
-            }
-            for row in found.rows
+            label: compared(said, gave[label]["cc"], gave[label]["base_correlation"])
+            for label, said in found.to_dict()["arms"].items()
         },
     }
 
