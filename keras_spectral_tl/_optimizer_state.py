@@ -24,7 +24,7 @@ from keras_spectral_tl._keras_internals import (
 
 
 class OptimizerView:
-    """What a whole, built optimizer holds, and the optimizers that it wraps."""
+    """Variables and slots of a whole, built optimizer, and of those it wraps."""
 
     def __init__(self, optimizer: Any) -> None:
         self.optimizer = optimizer

@@ -9,7 +9,7 @@ import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl.spectra import analyse_kernels, kernel_changes, retraining_shifts
 from reproduction.recipes import recipes_of
-from reproduction.stages import figures_of, from_scratch, retrained, swept
+from reproduction.stages import figures_of, swept
 from reproduction.study import Study
 from reproduction.tiers import Setting
 from turbulence_data import a_posteriori
@@ -82,8 +82,10 @@ def _online(study: Study, setting: Setting) -> dict[str, Any]:
         "base network": before,
         "gain only": kst.fit_output_gain(before, target).model,
         "best layer": swept(study, setting).model(recipes.network),
-        "all layers": retrained(study, setting, "all", None).model,
-        "from scratch": from_scratch(study, setting).model,
+        "all layers": recipes.retrained(target, "all", None).model,
+        "from scratch": kst.from_scratch(
+            before, target, **recipes.options("from_scratch")
+        ).model,
     }
     statistics = study.target_normalization(setting)
     closures: dict[str, Any] = {"no closure": None}

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
 from reproduction.study import Study
 from reproduction.tiers import Setting, Training
@@ -61,13 +62,18 @@ class Recipes:
         A factor multiplies the rate.
         """
         rate = self.rate(label or "+".join(self.rates))
-        schedule = keras.optimizers.schedules.CosineDecay(
-            factor * rate, self.plan.steps
-        )
-        return {
-            "optimizer": keras.optimizers.Adam(schedule),
-            **passes(self.plan, self.setting),
-        }
+        optimizer = falling_adam(factor * rate, self.plan.steps)
+        return {"optimizer": optimizer, **passes(self.plan, self.setting)}
+
+    def retrained(self, target: Any, label: str, layers: Any) -> kst.RetrainResult:
+        """Returns what layers, or parts, become by the recipe of an arm."""
+        chosen = self.layers(layers)
+        return kst.retrain(self.network, target, chosen, **self.options(label))
+
+
+def falling_adam(rate: float, steps: int) -> keras.optimizers.Adam:
+    """Returns an Adam whose rate falls to 0 as a cosine."""
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
 
 
 def passes(plan: Training, setting: Setting) -> dict[str, Any]:
@@ -117,7 +123,7 @@ def _gains(layers: Any) -> list[float]:
 def foretold_options(study: Study, setting: Setting) -> dict[str, Any]:
     """Returns what scores and forecast are told of the retraining."""
     plan = study.tier.retraining
-    if plan.rate is not None:
-        return Recipes(study.base_network(setting.seed), plan, setting).options(None)
     told = passes(plan, setting)
+    if plan.rate is not None:
+        return {"optimizer": falling_adam(plan.rate, plan.steps), **told}
     return {"steps": plan.steps, **{k: v for k, v in told.items() if k != "epochs"}}

@@ -11,7 +11,12 @@ import keras_spectral_tl as kst
 from keras_spectral_tl import freezing, metrics
 from keras_spectral_tl.scoring import Arm
 from reproduction.clock import Deadline
-from reproduction.recipes import epochs, foretold_options, recipes_of
+from reproduction.recipes import (
+    epochs,
+    falling_adam,
+    foretold_options,
+    recipes_of,
+)
 from reproduction.study import Arrays, Study
 from reproduction.tiers import Setting
 
@@ -60,8 +65,7 @@ def _train_base(study: Study, seed: int) -> None:
     data, _ = study.base_data()
     keras.utils.set_random_seed(seed)
     model, plan = study.new_network(), study.tier.base_training
-    rate = keras.optimizers.schedules.CosineDecay(plan.rate, plan.steps)
-    model.compile(optimizer=keras.optimizers.Adam(rate), loss="mse")
+    model.compile(optimizer=falling_adam(plan.rate, plan.steps), loss="mse")
     backup = keras.callbacks.BackupAndRestore(str(path) + ".backup")
     model.fit(
         *data,
@@ -254,6 +258,7 @@ def compare_baselines(study: Study) -> None:
 
 def _baselines(study: Study, setting: Setting) -> dict[str, Any]:
     before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
+    recipes = recipes_of(study, setting)
     parts = {
         "bias_only": freezing.BiasesOf(),
         "filters": freezing.FiltersOf(),
@@ -261,8 +266,10 @@ def _baselines(study: Study, setting: Setting) -> dict[str, Any]:
     }
     results = {
         "gain_only": kst.fit_output_gain(before, target),
-        **{name: retrained(study, setting, name, part) for name, part in parts.items()},
-        "from_scratch": from_scratch(study, setting),
+        **{n: recipes.retrained(target, n, part) for n, part in parts.items()},
+        "from_scratch": kst.from_scratch(
+            before, target, **recipes.options("from_scratch")
+        ),
     }
     rows = {"unchanged": _row(study, setting, before)}
     if study.has_layers:
@@ -273,22 +280,6 @@ def _baselines(study: Study, setting: Setting) -> dict[str, Any]:
             study, setting, result.model, result.num_trainable, result.seconds
         )
     return rows
-
-
-def retrained(
-    study: Study, setting: Setting, label: str, layers: Any
-) -> kst.RetrainResult:
-    """Layers, or parts, retrained by the recipe of an arm."""
-    recipes, (target, _) = recipes_of(study, setting), study.target_data(setting)
-    chosen = recipes.layers(layers)
-    return kst.retrain(recipes.network, target, chosen, **recipes.options(label))
-
-
-def from_scratch(study: Study, setting: Setting) -> kst.RetrainResult:
-    """A network with new weights, trained at the rate of its forecast."""
-    before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
-    options = recipes_of(study, setting).options("from_scratch")
-    return kst.from_scratch(before, target, **options)
 
 
 def with_gains(model: keras.Model, data: Arrays) -> keras.Model:

@@ -286,15 +286,18 @@ class Forecast(AsJson):
             ValueError: If the network or the samples are not those of the forecast.
         """
         rows = self.rows if arms is None else [self[label] for label in arms]
-        self._check_question(model, target_data)
+        # Once: generators can be read no second time.
+        target = Samples.of(target_data, "target_data")
+        test = Samples.of(test_data, "test_data")
+        self._check_question(model, target)
         found: dict[str, Mapping[str, Any]] = {}
         weights: dict[str, Weights] = {}
         for name in dict.fromkeys(row.normalization for row in rows):
             some = [row for row in rows if row.normalization == name]
             swept = oracle_sweep(
                 model,
-                target_data,
-                test_data,
+                target,
+                test,
                 arms=[self._as_in_recipe(row) for row in some],
                 base_test=base_test,
                 directory=directory and pathlib.Path(directory, name),
@@ -305,11 +308,11 @@ class Forecast(AsJson):
             weights |= swept.weights
         return SweepResult(tuple(found[row.label] for row in rows), weights)
 
-    def _check_question(self, model: keras.Model, target_data: Any) -> None:
+    def _check_question(self, model: keras.Model, target: Samples) -> None:
         """Refuse another network, and other samples, than those of the forecast."""
         given = {
             "weights": freezing.layer_hashes(model),
-            "target_data": Samples.of(target_data).fingerprint(),
+            "target_data": target.fingerprint(),
         }
         for name, value in given.items():
             if value != self.provenance[f"{name}_sha256"]:
