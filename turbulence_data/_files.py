@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,9 @@ def exclusive_lock(path: Path, purpose: str) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
-        holder = path.read_text(errors="replace") if path.exists() else ""
+        holder = ""
+        with suppress(FileNotFoundError):  # its holder may just have finished
+            holder = path.read_text(errors="replace")
         _logger.warning(
             "%s is %s; waiting until it has finished (lock %s)",
             holder or "another process",

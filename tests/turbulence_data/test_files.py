@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,30 @@ def test_many_threads_hold_it_one_at_a_time(path):
         thread.join(PATIENCE_SECONDS)
     assert len(largest) == 80
     assert max(largest) == 1
+    assert not path.exists()
+
+
+def test_a_holder_that_finishes_before_it_is_named_is_no_error(path, monkeypatch):
+    held, finish = threading.Event(), threading.Event()
+
+    def hold():
+        with exclusive_lock(path, "counting"):
+            held.set()
+            finish.wait(PATIENCE_SECONDS)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(PATIENCE_SECONDS)
+    read_text = Path.read_text
+
+    def read_too_late(self, *args, **options):
+        finish.set()
+        holder.join(PATIENCE_SECONDS)
+        return read_text(self, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_too_late)
+    with exclusive_lock(path, "counting"):
+        assert path.exists()
     assert not path.exists()
 
 
