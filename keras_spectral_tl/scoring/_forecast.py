@@ -232,7 +232,7 @@ class _Task:
         check_fit(self.model, target)
         rng = np.random.default_rng(self.seeds[1])
         pool = pool_of(target, self.base, self.replay, self.symmetries, rng)
-        return Trials(self.model, pool, splits, self.seeds[2], self.effort)
+        return Trials(self.model, pool, splits, self.seeds[2], self.effort, self.axes)
 
     def recipe(self, row: ArmForecast, chosen: Candidate) -> dict[str, Any] | None:
         """Return the keyword arguments of `retrain` for an arm."""

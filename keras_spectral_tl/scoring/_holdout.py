@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 LEVEL = 0.05
 # Standard error of a mean correlation c of fewer than three samples, over 1 - c.
 FEW = 0.15
+# Pieces of a field, of which each is left out in turn where samples are that few.
+_PIECES = 8
 
 # A quarter of the samples is tested at a time.
 _FOLDS = 4
@@ -88,7 +90,7 @@ def splits_of(
     """
     order = rng.permutation(shape[0])
     if shape[0] == 1:
-        return _halves(shape[1:], axes or tuple(range(1, len(shape) - 1)))
+        return _halves(shape[1:], axes)
     count = min(max(_FOLDS, -(-len(order) // sizes.held)), len(order))
     folds, splits, tested = np.array_split(order, count), [], 0
     whole = np.ones(shape[1:])
@@ -172,14 +174,19 @@ def grouped_splits(
 
 
 def _halves(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Split]:
-    sides = [shape[axis - 1] for axis in axes]
-    if max(sides, default=0) < 2:
+    axis = _longest(shape, axes)
+    if axis is None:
         return []
-    axis = axes[int(np.argmax(sides))] - 1
-    first = np.moveaxis(np.zeros(shape), axis, 0)
-    first[: len(first) // 2] = 1.0
-    mask, one = np.moveaxis(first, 0, axis), np.array([0])
+    mask, one = np.zeros(shape), np.array([0])
+    np.moveaxis(mask, axis, 0)[: shape[axis] // 2] = 1.0
     return [Split(one, one, mask, 1.0 - mask), Split(one, one, 1.0 - mask, mask)]
+
+
+def _longest(shape: tuple[int, ...], axes: tuple[int, ...]) -> int | None:
+    """Return the longest axis of one sample that is space, None without any to cut."""
+    axes = axes or tuple(range(1, len(shape)))
+    sides = [shape[axis - 1] for axis in axes]
+    return axes[int(np.argmax(sides))] - 1 if max(sides, default=0) > 1 else None
 
 
 def variance_inflation(splits: list[Split]) -> float:
@@ -414,12 +421,45 @@ def half_width(error: float, count: int, level: float) -> float:
     return float(special.stdtrit(count - 1, 1.0 - level)) * error
 
 
-def half_interval(each: Array, inflation: float) -> float:
-    """Return half of the 90 % interval of a mean correlation, by Student's t."""
+def half_interval(
+    each: Array, inflation: float, without_piece: Array | None = None
+) -> float:
+    """Return half of the 90 % interval of a mean correlation, by Student's t.
+
+    Args:
+        each: Correlation of each sample, or group.
+        inflation: Factor on the variance, see `variance_inflation`.
+        without_piece: Mean correlation without each piece of the fields. Fewer than
+            three samples have at least the interval of the jackknife over these.
+    """
     error = error_of_mean(each, inflation, FEW * (1.0 - float(np.mean(each))))
-    if len(each) < 3:
-        return float(special.ndtri(1.0 - LEVEL)) * error
-    return half_width(error, len(each), LEVEL)
+    if len(each) >= 3:
+        return half_width(error, len(each), LEVEL)
+    half = float(special.ndtri(1.0 - LEVEL)) * error
+    if without_piece is None or len(without_piece) < 3:
+        return half
+    shares = np.concatenate([[np.mean(each)], without_piece])
+    return max(half, half_width(standard_error(shares), len(without_piece), LEVEL))
+
+
+def pieces_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Array]:
+    """Cut a sample into pieces along its longest spatial axis.
+
+    Args:
+        shape: Shape of one sample.
+        axes: Axes of the outputs that are space, of an array with samples first.
+
+    Returns:
+        Masks of one sample, each 0 in one piece and 1 elsewhere; none for a sample
+        without space.
+    """
+    axis = _longest(shape, axes)
+    if axis is None:
+        return []
+    count = min(_PIECES, shape[axis])
+    piece = np.arange(shape[axis]) * count // shape[axis]
+    piece = piece.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return [np.broadcast_to((piece != i) * 1.0, shape) for i in range(count)]
 
 
 def error_of_mean(each: Array, inflation: float, few: float) -> float:

@@ -19,7 +19,7 @@ from keras_spectral_tl.scoring._effort import (
     step_order,
     steps_on,
 )
-from keras_spectral_tl.scoring._holdout import Array, Split
+from keras_spectral_tl.scoring._holdout import Array, Split, pieces_of
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
 from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench
 from keras_spectral_tl.transfer._arms import Arm
@@ -89,6 +89,8 @@ class Trial:
         errors: Mean square error of each, relative to the mean square of all.
         base_correlations: Of each base sample tested; empty without any.
         outputs: Outputs for the target samples tested.
+        without_piece: Mean of the correlations without each of some pieces of the
+            fields, where fewer than three samples are tested; empty elsewhere.
         stopped: Whether it ended early, as its rate spoils the network; then without
             any correlation.
     """
@@ -99,6 +101,7 @@ class Trial:
     errors: Array
     base_correlations: Array
     outputs: Array
+    without_piece: Array
     stopped: bool = False
 
     @property
@@ -129,6 +132,7 @@ class Trials:
         seed: Seed of the order of the samples.
         effort: Of the retraining: no trial has more steps, and where it has fewer than
             a long trial, its own samples a step, as long as that is no dearer.
+        axes: Axes of the outputs that are space.
 
     Attributes:
         passes: Forward passes of one sample so far; nan where they cannot be counted.
@@ -148,6 +152,7 @@ class Trials:
         splits: Sequence[Split],
         seed: np.random.SeedSequence,
         effort: Effort,
+        axes: tuple[int, ...] = (),
     ) -> None:
         self._pool, self._seed = pool, seed
         self.short, self.long = _lengths(pool.y.shape, effort.steps)
@@ -166,6 +171,8 @@ class Trials:
         self._benches = [(by_gain[gain], gain) for gain in gains]
         self._plain = by_gain[1.0]
         self.tested = np.unique(np.concatenate([split.held for split in splits]))
+        few = len(self.tested) < 3
+        self._pieces = pieces_of(pool.y.shape[1:], axes) if few else []
         weight = np.zeros(pool.y.shape)
         for split in splits:
             weight[split.held] += split.held_mask
@@ -232,7 +239,8 @@ class Trials:
 
     def _patterned(self) -> bool:
         """Return whether the outputs have a pattern of the truth to scale at all."""
-        found, _ = self._compared(self._network.outputs, self._pool.target, whole=True)
+        outputs = self._network.outputs
+        found, _ = self._compared(outputs, self._pool.target, np.ones_like(outputs))
         return bool(np.mean(found) > _PATTERN)
 
     def of(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, NetworkPart, Run]]:
@@ -315,22 +323,29 @@ class Trials:
         """Return a trial that was stopped."""
         none, base = np.zeros(len(self.tested)), np.zeros(len(self._base))
         outputs = np.zeros_like(self._network.outputs[self.tested])
-        return Trial(rate, passes, none, none + 1.0, base, outputs, stopped=True)
+        return Trial(
+            rate, passes, none, none + 1.0, base, outputs, np.zeros(0), stopped=True
+        )
 
     def _outcome(self, fields: Array, rate: float, passes: int) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)
         found, errors = self._compared(fields, self.tested)
         base, _ = self._compared(fields, self._base)
         base = base - self._above
-        return Trial(rate, passes, found, errors, base, fields[self.tested])
+        fewer = [
+            np.mean(self._compared(fields, self.tested, self._weight * piece)[0])
+            for piece in self._pieces
+        ]
+        outputs = fields[self.tested]
+        return Trial(rate, passes, found, errors, base, outputs, np.array(fewer))
 
     def _compared(
-        self, fields: Array, rows: NDArray[np.intp], whole: bool = False
+        self, fields: Array, rows: NDArray[np.intp], weight: Array | None = None
     ) -> tuple[Array, Array]:
         """Return correlation and relative mean square error of each sample."""
         if not len(rows):
             return np.zeros(0), np.zeros(0)
-        weight = np.ones_like(fields) if whole else self._weight
+        weight = self._weight if weight is None else weight
         y, q, w = (
             np.asarray(part[rows], np.float64).reshape(len(rows), -1)
             for part in (self._pool.y, fields, weight)

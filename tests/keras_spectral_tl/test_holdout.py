@@ -5,11 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_spectral_tl.metrics._functions import correlations
 from keras_spectral_tl.scoring._holdout import (
     Sizes,
     grouped_splits,
+    half_interval,
     held_out_evidence,
     moments,
+    pieces_of,
     samples_needed,
     shares_removed,
     splits_of,
@@ -239,6 +242,30 @@ def test_the_interval_of_folds_covers_what_more_samples_would_say():
         error = standard_error(shares, variance_inflation(splits))
         inside += abs(shares[0] - truth) < 1.753 * error  # t of 15, 90 %
     assert inside >= 0.9 * 300
+
+
+@pytest.mark.parametrize("shape", [(64, 1), (5, 12, 1)])
+def test_the_interval_of_one_sample_covers_what_more_would_say(shape):
+    # White noise, so pieces are independent; the correlation is known, 1 / sqrt(2).
+    rng, known = np.random.default_rng(0), 0.5**0.5
+    pieces = pieces_of(shape, ())
+    assert sum(piece == 0.0 for piece in pieces).min() == 1  # no point is left over
+    assert sum(piece == 0.0 for piece in pieces).max() == 1
+    covered = []
+    for _ in range(400):
+        q, noise = rng.normal(size=(2, 1, np.prod(shape)))
+        without = [correlations(q + noise, q, p.reshape(1, -1)) for p in pieces]
+        found = correlations(q + noise, q, np.ones_like(q))
+        half = half_interval(found, 1.0, np.mean(without, axis=1))
+        covered.append(abs(found[0] - known) <= half)
+    assert 0.85 < np.mean(covered) < 0.95
+
+
+def test_a_field_that_is_alike_everywhere_keeps_the_interval_of_few_samples():
+    each = np.array([0.8])
+    few = half_interval(each, 1.0)
+    assert few == pytest.approx(1.645 * 0.15 * (1.0 - 0.8), rel=1e-3)
+    assert half_interval(each, 1.0, np.full(8, 0.8)) == few
 
 
 def test_how_many_samples_would_do():

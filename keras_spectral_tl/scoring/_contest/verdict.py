@@ -67,7 +67,7 @@ def row_of(
     scatter = math.hypot(scatter, brief * (correlation - before.correlation))
     beyond = correlation - trial.correlation
     half = math.hypot(
-        half_interval(each, inflation),
+        half_interval(each, inflation, trial.without_piece),
         special.ndtri(1.0 - LEVEL)
         * math.hypot(sure * beyond, scatter if trial.passes else 0.0),
     )
