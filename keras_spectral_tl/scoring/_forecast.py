@@ -101,9 +101,10 @@ def forecast(
             Besides: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
             arrays (see `turbulence_data.symmetries`), whose images of the samples are
             fitted too; `replay`, base samples `(x, y)` that are fitted beside those of
-            the target; `normalization`, as `retrain` takes it, or a mapping of names
-            to several, such as `{"own": RefitOnTarget(), "base": statistics}`, with
-            each of which every arm is tried; `progress`, called with a mapping of arm,
+            the target (in trials without those on which the base is tested);
+            `normalization`, as `retrain` takes it, or a mapping of names to several,
+            such as `{"own": RefitOnTarget(), "base": statistics}`, with each of which
+            every arm is tried; `progress`, called with a mapping of arm,
             correlation, done and total after each trial, or False for no bar either.
 
     Returns:

@@ -393,6 +393,8 @@ def pool_of(
                 "the same grid."
             )
     tested = None if base is None else _some(base, _BASE_KNOWN, rng)
+    if replayed is not None and tested is not None:
+        replayed = _without(replayed, tested.y[:_BASE_TESTED])
     own = [target, *_images(target, symmetries, rng)]
     parts = [*own, *(part for part in (replayed, tested) if part is not None)]
     ends = np.cumsum([0, *map(len, parts)])
@@ -413,6 +415,13 @@ def pool_of(
 def _some(samples: Samples, most: int, rng: np.random.Generator) -> Samples:
     rows = rng.permutation(len(samples))[:most]
     return Samples(*samples.take(rows))
+
+
+def _without(samples: Samples, tested: NDArray[Any]) -> Samples:
+    """Return samples without those to be tested, if others are left."""
+    known = {row.tobytes() for row in tested}
+    rows = np.flatnonzero([row.tobytes() not in known for row in samples.y])
+    return Samples(*samples.take(rows)) if len(rows) else samples
 
 
 def _images(

@@ -97,6 +97,19 @@ def trials(
     return model, Trials(model, pool, splits, np.random.SeedSequence(2), effort)
 
 
+@pytest.mark.parametrize(("number", "left"), [(40, 32), (12, 4), (8, 8)])
+def test_the_base_is_not_tested_on_samples_that_are_replayed(number, left):
+    x = noise(number, 4, 4, 1).astype("float32")
+    base, rng = Samples.of((x, x)), np.random.default_rng(0)
+    pool = pool_of(Samples.of((2 * x, x)), base, (x, x), (), rng)
+    tested, replayed = pool.y[pool.base[:8]], pool.y[pool.replayed]
+    shared = {row.tobytes() for row in tested} & {row.tobytes() for row in replayed}
+    # Of eight samples none would be left to replay.
+    assert len(shared) == (8 if number == 8 else 0)
+    assert len(replayed) == left
+    assert len(pool.x) == len(pool.y)
+
+
 @pytest.mark.parametrize(
     ("size", "with_base", "expected"),
     [(1.0, True, 1.0), (5.0, True, 5.0), (0.2, True, 1.0), (5.0, False, 1.0)],
