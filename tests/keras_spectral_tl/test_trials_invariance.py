@@ -95,26 +95,58 @@ def test_trials_do_not_depend_on_how_a_function_is_written(before, change):
         np.testing.assert_allclose(other.errors, trial.errors, rtol=2e-3, atol=1e-5)
 
 
-@pytest.mark.once
-def test_without_biases_both_rescaled_layers_take_the_same_way():
-    trials = []
-    for factor in (1.0, 4.0):
-        layers = [
+def chain(*kernels):
+    """Convolutions without biases; ReLU behind all but the last."""
+    layers = []
+    for number, kernel in enumerate(kernels, 1):
+        activation = "relu" if number < len(kernels) else None
+        options = {"padding": "same", "activation": activation, "use_bias": False}
+        layers.append(
             keras.layers.Conv2D(
-                n, 3, padding="same", activation=a, use_bias=False, name=f"conv_{i}"
+                kernel.shape[-1], kernel.shape[0], name=f"conv_{number}", **options
             )
-            for i, (n, a) in enumerate([(3, "relu"), (2, "relu"), (1, None)], 1)
-        ]
-        model = keras.Sequential([keras.Input(SHAPE), *layers])
-        rng = rng_of(3)
-        model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
-        for layer, scale in ((layers[0], factor), (layers[1], 1.0 / factor)):
-            layer.set_weights([scale * w for w in layer.get_weights()])
-        x = noise(6, *SHAPE).astype("float32")
-        trials.append(tried(model, (x, noise(6, 8, 8, 1, seed=1))))
-    for label in ("conv_1", "conv_2", "conv_3"):
-        one, other = (found[label][1] for found in trials)
-        np.testing.assert_allclose(other.correlations, one.correlations, atol=2e-4)
+        )
+    model = keras.Sequential([keras.Input(SHAPE), *layers])
+    model.set_weights(kernels)
+    return model
+
+
+def kernels_of_a_chain():
+    rng = rng_of(3)
+    sizes = [(3, 3, SHAPE[-1], 3), (3, 3, 3, 2), (3, 3, 2, 1)]
+    return [rng.normal(0, 0.3, size) for size in sizes]
+
+
+def both_rescaled(first, second, last):
+    return [4.0 * first, second / 4.0, last]
+
+
+def twice_as_wide(first, second, last):
+    """Every channel twice; what takes both takes half of each."""
+    first, second = (np.repeat(kernel, 2, axis=3) for kernel in (first, second))
+    second, last = (np.repeat(kernel, 2, axis=2) / 2.0 for kernel in (second, last))
+    return [first, second, last]
+
+
+def deeper(first, second, last):
+    """The identity in front of the last layer: ReLU leaves what is positive."""
+    identity = np.zeros((3, 3, 2, 2))
+    identity[1, 1] = np.eye(2)
+    return [first, second, identity, last]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("change", [both_rescaled, twice_as_wide, deeper])
+def test_without_biases_layers_take_the_same_way_in_networks_of_any_size(change):
+    """A layer moves its outputs alike where the same function is wider, or deeper."""
+    x = noise(6, *SHAPE).astype("float32")
+    target = x, noise(6, 8, 8, 1, seed=1)
+    kernels = kernels_of_a_chain()
+    found = [tried(chain(*some), target) for some in (kernels, change(*kernels))]
+    for label in ("conv_1", "conv_2") if change is deeper else found[0]:
+        one, other = (trials[label][1] for trials in found)
+        np.testing.assert_allclose(other.correlations, one.correlations, atol=1e-5)
+        np.testing.assert_allclose(other.errors, one.errors, rtol=1e-4)
 
 
 def test_the_rate_is_that_of_the_kernels_alone():
