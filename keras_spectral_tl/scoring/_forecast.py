@@ -101,7 +101,9 @@ def forecast(
             Besides: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
             arrays (see `turbulence_data.symmetries`), whose images of the samples are
             fitted too; `replay`, base samples `(x, y)` that are fitted beside those of
-            the target (in trials without those on which the base is tested);
+            the target (in trials without those on which the base is tested; where
+            recipes start from a gain of the output, their replay has y times that gain,
+            so that the network in front of it keeps what it knows);
             `normalization`, as `retrain` takes it, or a mapping of names to several,
             such as `{"own": RefitOnTarget(), "base": statistics}`, with each of which
             every arm is tried; `progress`, called with a mapping of arm,
@@ -204,7 +206,8 @@ class _Task:
         """Check and divide the samples; options leave `recipe` that are no effort."""
         self.model = model
         self.symmetries = as_callables(recipe.pop("symmetries", None))
-        self.replay = recipe.pop("replay", None)
+        replay = recipe.pop("replay", None)
+        self.replay = None if replay is None else Samples.of(replay, "replay")
         self.normalizations = _named(recipe.pop("normalization", None))
         _check_recipe(recipe)
         target = Samples.of(target_data, "target_data")
@@ -243,27 +246,17 @@ class _Task:
         batches = -(-self.epoch // row.batch_size)
         given = {
             "symmetries": self.symmetries or None,
-            "replay": self.replay,
+            "replay": self.replay and self.replay.times(chosen.trials.gain),
             "normalization": self.normalizations[chosen.normalization],
             "pull": chosen.arm.pull or None,
         }
         return {
-            "layers": self._started(chosen),
+            "layers": _started(chosen),
             "optimizer": self.optimizer or keras.optimizers.Adam(schedule),
             "epochs": -(-row.steps // batches),
             "batch_size": row.batch_size,
             **{name: value for name, value in given.items() if value is not None},
         }
-
-    def _started(self, chosen: Candidate) -> Any:
-        """Return what trains, with the gain of the output from which it starts."""
-        layers, gain = chosen.arm.layers, chosen.trials.gain
-        if gain == 1.0 or chosen.arm.is_new or isinstance(layers, freezing.OutputGain):
-            return layers
-        items = items_of(layers)
-        kept = [i for i in items if not isinstance(i, freezing.OutputGain)]
-        named = [slice(None) if item is None else item for item in kept]
-        return [*named, freezing.OutputGain(initial=gain)]
 
     def spectra(self, chosen: Candidate) -> dict[str, Any]:
         """Return spectra of the held-out error, and of the outputs of both systems."""
@@ -291,6 +284,17 @@ class _Task:
             "batch_size": self.effort.batch_size,
             "rate": self.effort.rate,
         }
+
+
+def _started(chosen: Candidate) -> Any:
+    """Return what trains, with the gain of the output from which it starts."""
+    layers, gain = chosen.arm.layers, chosen.trials.gain
+    if gain == 1.0 or chosen.arm.is_new or isinstance(layers, freezing.OutputGain):
+        return layers
+    items = items_of(layers)
+    kept = [i for i in items if not isinstance(i, freezing.OutputGain)]
+    named = [slice(None) if item is None else item for item in kept]
+    return [*named, freezing.OutputGain(initial=gain)]
 
 
 def _check_recipe(recipe: Mapping[str, Any]) -> None:

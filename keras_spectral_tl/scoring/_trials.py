@@ -68,6 +68,12 @@ class Pool:
     replayed: NDArray[np.intp]
     base: NDArray[np.intp]
 
+    def replayed_times(self, gain: float) -> "Pool":
+        """Return the pool with the outputs of replayed samples times a gain."""
+        factors = np.ones_like(self.y, shape=(len(self.y), *[1] * (self.y.ndim - 1)))
+        factors[self.replayed] = gain
+        return dataclasses.replace(self, y=factors * self.y)
+
     def fitted(self, split: Split) -> Split:
         """Return a split that fits images and replayed samples of what it fits."""
         # Halves of one sample: an image may hold points of the half to be tested.
@@ -167,6 +173,7 @@ class Trials:
         if not far or not self._patterned():
             self.gain, gains = 1.0, [1.0] * len(gains)
         gains = [gain if gain > 0.0 else self.gain for gain in gains]
+        self._pool = pool.replayed_times(self.gain)
         by_gain = {gain: self._scaled(gain) for gain in {1.0, *gains}}
         self._benches = [(by_gain[gain], gain) for gain in gains]
         self._plain = by_gain[1.0]

@@ -55,6 +55,10 @@ class Samples:
         groups = None if self.groups is None else self.groups[rows]
         return dataclasses.replace(self, x=x, y=y, groups=groups)
 
+    def times(self, gain: float) -> Self:
+        """Return the samples with outputs times a gain, these where it is 1."""
+        return self if gain == 1.0 else dataclasses.replace(self, y=gain * self.y)
+
     def normalized(self, statistics: Any) -> "Samples":
         """Return the samples after `statistics.normalize(x, y)`, never twice.
 

@@ -109,6 +109,34 @@ def test_every_normalization_is_measured_with_its_statistics(question):
     assert len(cc) == 2 and np.ptp(list(cc.values())) > 1e-4
 
 
+@pytest.mark.slow
+def test_replayed_samples_are_fitted_in_front_of_the_gain(question):
+    """The target has a third of the amplitude: the base asks for none of that.
+
+    A network that is right on the base, and on the target but for the amplitude, has
+    nothing to learn from either.
+    """
+    model, base, (x, _), _ = question
+    base, same = ((z, model.predict(z, verbose=0)) for z in (base[0], x))
+    target = same[0], same[1] / 3.0
+    told = {"replay": base, "arms": ["conv_2", "conv_3"], **STEPS}
+    found = kst.forecast(model, base, target, **told)
+    for label in ("conv_2", "conv_3"):
+        recipe = found.recipe_for(label)
+        gain = recipe["layers"][-1].initial
+        assert gain == pytest.approx(1.0 / 3.0, rel=1e-4)
+        np.testing.assert_allclose(recipe["replay"].y, gain * base[1], rtol=1e-6)
+        assert found[label].relative_rmse < 0.05
+        assert found[label].base_correlation > 0.98  # a hundredth is taken off
+        after = kst.retrain(model, target, **recipe)
+        assert after.row(target)["relative_rmse"] < 0.05
+        assert after.row(base)["cc"] > 0.9999
+    plain = kst.forecast(model, base, same, **told)  # amplitudes alike: no gain
+    assert (
+        plain.recipe_for("conv_2")["replay"].y is plain.recipe_for("conv_3")["replay"].y
+    )
+
+
 @pytest.mark.parametrize("replayed", [True, False])
 @pytest.mark.parametrize("effort", [{"epochs": 3}, {"steps": 12}])
 def test_the_recipe_takes_the_epochs_and_steps_asked_for(replayed, effort):
