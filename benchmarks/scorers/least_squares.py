@@ -11,11 +11,11 @@ from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl.linearization import LayerFunction
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.scoring import Cost, ScorerResult
+from keras_spectral_tl.scoring._evidence import held_out_evidence
 from keras_spectral_tl.scoring._holdout import (
     Array,
     Sizes,
     Split,
-    held_out_evidence,
     splits_of,
     variance_inflation,
 )

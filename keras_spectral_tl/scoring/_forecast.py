@@ -17,6 +17,7 @@ from keras_spectral_tl.scoring._contest.candidate import Candidate
 from keras_spectral_tl.scoring._contest.contest import Contest
 from keras_spectral_tl.scoring._contest.verdict import Verdict
 from keras_spectral_tl.scoring._effort import Effort
+from keras_spectral_tl.scoring._evidence import half_interval
 from keras_spectral_tl.scoring._explanation import system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
     ArmForecast,
@@ -27,7 +28,6 @@ from keras_spectral_tl.scoring._holdout import (
     Sizes,
     Split,
     folds_of,
-    half_interval,
     in_groups,
     variance_inflation,
 )

@@ -1,34 +1,22 @@
-"""Samples held out: which they are, what is removed of their error, and how surely."""
+"""Samples held out: which they are."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
-from keras_spectral_tl.metrics import pattern_correlation
-from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.transfer._groups import checked_groups, given_groups
 from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
 
-# Chance on either side of a 90 % interval.
-LEVEL = 0.05
-# Standard error of a mean correlation c of fewer than three samples, over 1 - c.
-FEW = 0.15
-# Pieces of a field, of which each is left out in turn where samples are that few.
-_PIECES = 8
-
 # A quarter of the samples is tested at a time.
 _FOLDS = 4
 # Fewest groups tested, where there are as many.
 _FEWEST_GROUPS = 4
-# Of squares of single precision outputs, relative.
-_ROUND_OFF = 1e-11
+# Pieces of a field, of which each is left out in turn where samples are few.
+_PIECES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,266 +170,6 @@ def _halves(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Split]:
     return [Split(one, one, mask, 1.0 - mask), Split(one, one, 1.0 - mask, mask)]
 
 
-def _longest(shape: tuple[int, ...], axes: tuple[int, ...]) -> int | None:
-    """Return the longest axis of one sample that is space, None without any to cut."""
-    axes = axes or tuple(range(1, len(shape)))
-    sides = [shape[axis - 1] for axis in axes]
-    return axes[int(np.argmax(sides))] - 1 if max(sides, default=0) > 1 else None
-
-
-def variance_inflation(splits: list[Split]) -> float:
-    """Return the factor on the variance of a mean over samples tested in several folds.
-
-        1 + J n_held / n_fit   for J folds
-
-    Folds share fitted samples, so their errors are not independent: the corrected
-    resampled t of Nadeau & Bengio 2003, doi:10.1023/A:1024068626366, with the variance
-    of folds taken from that of samples.
-    """
-    held = float(np.mean([len(split.held) for split in splits]))
-    fitted = float(np.mean([len(split.fit) for split in splits]))
-    return 1.0 + len(splits) * held / fitted
-
-
-def held_out_evidence(
-    truth: Array,
-    predictions: Array,
-    axes: tuple[int, ...] = (),
-    weight: Array | None = None,
-    offset: bool = True,
-    groups: Any = None,
-) -> dict[str, Any]:
-    """Compare predictions of more and more changed networks with the truth.
-
-    Args:
-        truth: True outputs, (samples, ...).
-        predictions: Outputs, (steps, samples, ...), of the unchanged network first.
-        axes: Axes of the truth that are space; none where it is no field.
-        weight: Weight of each point, of a shape that broadcasts with the truth.
-        offset: Whether an offset is fitted beside the gain, see `moments`.
-        groups: Label of the group of each sample: the samples of a group are not
-            independent, so their sums are added.
-
-    Returns:
-        error_removed: Share of the error that no gain removes which the last step does.
-        error_by_step: What is left of that error after each step, 1 at first.
-        cc_by_step: Mean pattern correlation after each step; nan where a sample has one
-            value, or where points are weighted.
-        moments_before, moments_after: Sums of each sample, or group, see `moments`.
-        by_group: True where these are of groups; absent elsewhere.
-        residual_spectrum_before, residual_spectrum_after: Mean spectrum of the error
-            (shell SUM over `[k - 1/2, k + 1/2)`) that the best gain leaves, where
-            outputs are fields.
-    """
-    if offset:  # Constants may be taken off both, and round-off falls.
-        others = tuple(i for i in range(truth.ndim) if not axes or i in (0, *axes))
-        counted = None if weight is None else np.broadcast_to(weight, truth.shape)
-        mean = np.average(truth, axis=others, weights=counted, keepdims=True)
-        truth, predictions = truth - mean, predictions - mean
-    by_step = [
-        _sums_of_groups(moments(truth, step, axes, weight, offset), groups)
-        for step in predictions
-    ]
-    errors = [float(unexplained(step.sum(axis=0))) for step in by_step]
-    # Nothing to remove: a model that is right to round-off gains nothing.
-    floor = _ROUND_OFF * float(np.sum(by_step[0][..., 3]))
-    left = [error / errors[0] if errors[0] > floor else 1.0 for error in errors]
-    correlated = weight is None and truth[0].size > 1
-    evidence: dict[str, Any] = {
-        "error_removed": 1.0 - left[-1],
-        "error_by_step": np.array(left),
-        "cc_by_step": np.array(
-            [
-                pattern_correlation(truth, step) if correlated else np.nan
-                for step in predictions
-            ]
-        ),
-        "moments_before": by_step[0],
-        "moments_after": by_step[-1],
-    }
-    if groups is not None:
-        evidence["by_group"] = True
-    if axes:
-        for key, step, sums in (
-            ("before", predictions[0], by_step[0]),
-            ("after", predictions[-1], by_step[-1]),
-        ):
-            error = _residual(truth, step, axes, sums.sum(axis=0))
-            error = error if weight is None else weight * error
-            spectra = radial_spectrum(error, axes=axes)
-            evidence[f"residual_spectrum_{key}"] = spectra.mean(axis=(0, 1))
-    return evidence
-
-
-def moments(
-    truth: Array,
-    prediction: Array,
-    axes: tuple[int, ...] = (),
-    weight: Array | None = None,
-    offset: bool = True,
-) -> Array:
-    """Return the sums of each sample and channel from which its error follows.
-
-        w, <w y>, <w q>, <w y y>, <w y q>, <w q q>
-
-    Args:
-        truth: y, (samples, ...).
-        prediction: q, of the same shape.
-        axes: Axes that are space. With any, channels are kept apart.
-        weight: w of each point, 1 if not given.
-        offset: Without, the first three are 1, 0 and 0, so that no offset is fitted.
-
-    Returns:
-        Array (samples, channels, 6).
-    """
-    weights = np.broadcast_to(1.0 if weight is None else weight, truth.shape)
-    y, q, w = (_by_channel(part, axes) for part in (truth, prediction, weights))
-    pairs: list[tuple[Any, Any]] = [(y, y), (y, q), (q, q)]
-    first = [np.ones(y.shape[:2]), *np.zeros((2, *y.shape[:2]))]
-    if offset:
-        first = [np.sum(w * part, axis=2) for part in (np.ones_like(y), y, q)]
-    return np.stack([*first, *(np.sum(w * a * b, axis=2) for a, b in pairs)], axis=2)
-
-
-def _sums_of_groups(sums: Array, groups: Any) -> Array:
-    if groups is None:
-        return sums
-    return np.stack([sums[groups == name].sum(axis=0) for name in np.unique(groups)])
-
-
-def unexplained(sums: Array) -> Array:
-    """Return `min over a, b of |y - a q - b|^2` from sums over samples.
-
-    The gain a is one number, the offset b one of each channel.
-
-    Args:
-        sums: Array (..., channels, 6) of added `moments`.
-    """
-    square, cross, power = np.moveaxis(_centred(sums).sum(axis=-2), -1, 0)
-    explained = np.divide(cross**2, power, out=np.zeros_like(power), where=power > 0.0)
-    left: Array = np.maximum(square - explained, 0.0)
-    return left
-
-
-def removed(before: Array, after: Array) -> Array:
-    """Return the share of the error that goes from one to another of added `moments`.
-
-    Args:
-        before: Array (..., channels, 6).
-        after: Likewise.
-    """
-    total, left = unexplained(before), unexplained(after)
-    share = np.divide(left, total, out=np.ones_like(left), where=total > 0.0)
-    return np.asarray(1.0 - share)
-
-
-def _centred(sums: Array) -> Array:
-    """Return <y y>, <y q>, <q q> after the means are taken off, for each channel."""
-    weight, y, q, *squares = np.moveaxis(sums, -1, 0)
-    weight = np.where(weight > 0.0, weight, 1.0)
-    means = (y * y / weight, y * q / weight, q * q / weight)
-    return np.stack([s - m for s, m in zip(squares, means, strict=True)], axis=-1)
-
-
-def _residual(
-    truth: Array, prediction: Array, axes: tuple[int, ...], sums: Array
-) -> Array:
-    """Return `y - a q - b` with the best gain and offsets."""
-    _, cross, power = _centred(sums).sum(axis=0)
-    gain = cross / power if power > 0.0 else 0.0
-    weight = np.where(sums[:, 0] > 0.0, sums[:, 0], 1.0)
-    offsets = (sums[:, 1] - gain * sums[:, 2]) / weight
-    shape = [1 if i in (0, *axes) else -1 for i in range(truth.ndim)]
-    return truth - gain * prediction - offsets.reshape(shape)
-
-
-def _by_channel(fields: Array, axes: tuple[int, ...]) -> Array:
-    """Return an array (samples, channels, points)."""
-    if not axes:
-        return fields.reshape(len(fields), 1, -1)
-    (channels,) = set(range(1, fields.ndim)) - set(axes)
-    moved = np.moveaxis(fields, channels, 1)
-    return moved.reshape(*moved.shape[:2], -1)
-
-
-def shares_removed(evidence: Mapping[str, Any]) -> Array:
-    """Return the share of the error removed, of all samples and without each of them.
-
-    Args:
-        evidence: With `moments_before` and `moments_after`.
-
-    Returns:
-        Array (1 + samples,).
-    """
-    before, after = (
-        np.stack([sums.sum(axis=0), *(sums.sum(axis=0) - sums)])
-        for sums in (evidence["moments_before"], evidence["moments_after"])
-    )
-    return removed(before, after)
-
-
-def standard_error(shares: Array, inflation: float = 1.0) -> float:
-    """Return the standard error by the jackknife over the samples tested.
-
-    Args:
-        shares: Of all samples and without each of them, see `shares_removed`; or a
-            difference of such arrays.
-        inflation: Factor on the variance, see `variance_inflation`.
-    """
-    count = len(shares) - 1
-    if count < 2:
-        return math.inf
-    spread = shares[1:] - shares[1:].mean()
-    return math.sqrt(inflation * (count - 1) / count * float(spread @ spread))
-
-
-def least_removed(evidence: Mapping[str, Any], level: float) -> float:
-    """Return the share of the error that a change removes at least, with confidence.
-
-        share - t(1 - level; m - 1) * s
-
-    with s the standard error of the share (jackknife over the m samples tested, its
-    variance times `evidence["inflation"]`) and t the quantile of Student's
-    distribution. Of K changes, the best one exceeds the bound of `level / K` by chance
-    no more often than `level` (Bonferroni).
-
-    Args:
-        evidence: With `moments_before`, `moments_after`, and `inflation` (1 without).
-        level: Chance of being wrong, for one change.
-    """
-    shares = shares_removed(evidence)
-    error = standard_error(shares, evidence.get("inflation", 1.0))
-    return float(shares[0] - half_width(error, len(shares) - 1, level))
-
-
-def half_width(error: float, count: int, level: float) -> float:
-    """Return `t(1 - level; count - 1) * error`, infinite for fewer than two samples."""
-    if count < 2:
-        return math.inf
-    return float(special.stdtrit(count - 1, 1.0 - level)) * error
-
-
-def half_interval(
-    each: Array, inflation: float, without_piece: Array | None = None
-) -> float:
-    """Return half of the 90 % interval of a mean correlation, by Student's t.
-
-    Args:
-        each: Correlation of each sample, or group.
-        inflation: Factor on the variance, see `variance_inflation`.
-        without_piece: Mean correlation without each piece of the fields. Fewer than
-            three samples have at least the interval of the jackknife over these.
-    """
-    error = error_of_mean(each, inflation, FEW * (1.0 - float(np.mean(each))))
-    if len(each) >= 3:
-        return half_width(error, len(each), LEVEL)
-    half = float(special.ndtri(1.0 - LEVEL)) * error
-    if without_piece is None or len(without_piece) < 3:
-        return half
-    shares = np.concatenate([[np.mean(each)], without_piece])
-    return max(half, half_width(standard_error(shares), len(without_piece), LEVEL))
-
-
 def pieces_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Array]:
     """Cut a sample into pieces along its longest spatial axis.
 
@@ -462,39 +190,22 @@ def pieces_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Array]:
     return [np.broadcast_to((piece != i) * 1.0, shape) for i in range(count)]
 
 
-def error_of_mean(each: Array, inflation: float, few: float) -> float:
-    """Return the standard error of a mean; `few` for fewer than three values."""
-    if len(each) < 3:
-        return few
-    return math.sqrt(inflation / len(each)) * float(np.std(each, ddof=1))
+def _longest(shape: tuple[int, ...], axes: tuple[int, ...]) -> int | None:
+    """Return the longest axis of one sample that is space, None without any to cut."""
+    axes = axes or tuple(range(1, len(shape)))
+    sides = [shape[axis - 1] for axis in axes]
+    return axes[int(np.argmax(sides))] - 1 if max(sides, default=0) > 1 else None
 
 
-def means_of_groups(each: Array, groups: Any) -> Array:
-    """Return the means of groups of values; the values where there are no groups."""
-    if groups is None:
-        return each
-    return np.array([np.mean(each[groups == name]) for name in np.unique(groups)])
+def variance_inflation(splits: list[Split]) -> float:
+    """Return the factor on the variance of a mean over samples tested in several folds.
 
+        1 + J n_held / n_fit   for J folds
 
-def samples_needed(
-    share: float, error: float, count: int, level: float, most: int = 1000
-) -> int | None:
-    """Return how many tested samples make a share sure to be above 0, if it stays.
-
-    The standard error falls as one over the square root of their number.
-
-    Args:
-        share: Found with `count` samples.
-        error: Its standard error.
-        count: Samples tested.
-        level: Chance of being wrong.
-        most: Numbers above are not tried.
-
-    Returns:
-        The number, above `count`; None if there is none up to `most`.
+    Folds share fitted samples, so their errors are not independent: the corrected
+    resampled t of Nadeau & Bengio 2003, doi:10.1023/A:1024068626366, with the variance
+    of folds taken from that of samples.
     """
-    for more in range(count + 1, most + 1):
-        scaled = error * math.sqrt(count / more)
-        if share > half_width(scaled, more, level):
-            return more
-    return None
+    held = float(np.mean([len(split.held) for split in splits]))
+    fitted = float(np.mean([len(split.fit) for split in splits]))
+    return 1.0 + len(splits) * held / fitted

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_spectral_tl._results import percent
-from keras_spectral_tl.scoring._holdout import (
-    Array,
+from keras_spectral_tl.scoring._evidence import (
+    far_gain,
     half_width,
     least_removed,
     removed,
@@ -16,6 +16,7 @@ from keras_spectral_tl.scoring._holdout import (
     shares_removed,
     standard_error,
 )
+from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.scoring._result import Cost, ScorerResult
 
 _NUM_RESAMPLES = 1000
@@ -119,8 +120,9 @@ def recommend(
     refusal = _refusal(
         best, value, shares[best], errors[best], len(rows), num_samples, unit
     )
+    gain = _on_gain(far_gain(rows[best]["moments_before"].sum(axis=0)))
     if refusal:
-        return Recommendation(ranking, (), refusal, intervals, chances)
+        return Recommendation(ranking, (), refusal + gain, intervals, chances)
     near = [
         name
         for name in ranking[1:]
@@ -134,7 +136,18 @@ def recommend(
     )
     if near:
         reason += f" These samples do not tell it from {_listed(near)}."
-    return Recommendation(ranking, (best,), reason, intervals, chances)
+    return Recommendation(ranking, (best,), reason + gain, intervals, chances)
+
+
+def _on_gain(gain: float | None) -> str:
+    """Return what to do first where outputs have another amplitude than the target."""
+    if gain is None:
+        return ""
+    return (
+        f" On the target the output has a best gain of {gain:.2g}, which a layer that "
+        "is retrained alone has to learn too: forecast starts from it, and may put "
+        "another layer first."
+    )
 
 
 def _refusal(

@@ -20,12 +20,12 @@ from keras_spectral_tl.scoring._effort import (
     step_order,
     steps_on,
 )
+from keras_spectral_tl.scoring._evidence import held_out_evidence
 from keras_spectral_tl.scoring._holdout import (
     Array,
     Sizes,
     Split,
     folds_of,
-    held_out_evidence,
     variance_inflation,
 )
 from keras_spectral_tl.scoring._network_parts import (

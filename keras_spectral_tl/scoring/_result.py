@@ -112,7 +112,7 @@ class TogetherScorer(Scorer, Protocol):
 
         Values of several calls are compared, so equal states of `rng` must lead to
         equal samples held out. The evidence of each choice holds `moments_before` and
-        `moments_after` of the samples held out, see `moments` in `_holdout`.
+        `moments_after` of the samples held out, see `moments` in `_evidence`.
 
         Args:
             model: The network trained on the base system; not changed.

@@ -19,7 +19,12 @@ from keras_spectral_tl.scoring._effort import (
     step_order,
     steps_on,
 )
-from keras_spectral_tl.scoring._holdout import Array, Split, pieces_of
+from keras_spectral_tl.scoring._evidence import NEAR_ONE, PATTERN
+from keras_spectral_tl.scoring._holdout import (
+    Array,
+    Split,
+    pieces_of,
+)
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
 from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench
 from keras_spectral_tl.transfer._arms import Arm
@@ -43,8 +48,6 @@ _BASE_TESTED, _MOST_IMAGES, _MOST_FITTED = 8, 8, 48
 _BATCH_SIZE = 4
 # Samples of the base on which the unchanged network is known.
 _BASE_KNOWN = 32
-# Amplitudes within this factor are right; correlations below that are no pattern.
-_NEAR_ONE, _PATTERN = 1.25, 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,7 +172,7 @@ class Trials:
         self._network = PartedNetwork(model, pool.x, _BATCH_SIZE)
         gains = [self._best_gain(split) for split in self._splits]
         self.gain = float(np.median(gains))
-        far = self.gain > 0.0 and abs(math.log(self.gain)) > math.log(_NEAR_ONE)
+        far = self.gain > 0.0 and abs(math.log(self.gain)) > math.log(NEAR_ONE)
         if not far or not self._patterned():
             self.gain, gains = 1.0, [1.0] * len(gains)
         gains = [gain if gain > 0.0 else self.gain for gain in gains]
@@ -248,7 +251,7 @@ class Trials:
         """Return whether the outputs have a pattern of the truth to scale at all."""
         outputs = self._network.outputs
         found, _ = self._compared(outputs, self._pool.target, np.ones_like(outputs))
-        return bool(np.mean(found) > _PATTERN)
+        return bool(np.mean(found) > PATTERN)
 
     def of(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, NetworkPart, Run]]:
         """Yield each arm with its part of the network and what runs a trial of it.

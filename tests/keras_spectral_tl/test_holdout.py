@@ -6,18 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_spectral_tl.metrics._functions import correlations
-from keras_spectral_tl.scoring._holdout import (
-    Sizes,
-    grouped_splits,
+from keras_spectral_tl.scoring._evidence import (
     half_interval,
     held_out_evidence,
     moments,
-    pieces_of,
     samples_needed,
     shares_removed,
-    splits_of,
     standard_error,
     unexplained,
+)
+from keras_spectral_tl.scoring._holdout import (
+    Sizes,
+    grouped_splits,
+    pieces_of,
+    splits_of,
     variance_inflation,
 )
 

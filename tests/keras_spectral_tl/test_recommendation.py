@@ -74,6 +74,15 @@ def test_a_layer_that_is_enough_is_recommended_alone():
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(("factor", "said"), [(4.0, True), (1.0, False), (-1.0, False)])
+def test_a_gain_that_a_layer_has_to_learn_too_is_named(factor, said):
+    model, (x, y) = changed("conv_3")
+    data = x, factor * y
+    scores = score_layers(model, data, data, [HeldOutRetraining(steps=5)])
+    assert ("forecast starts from it" in scores.reason) == said
+
+
+@pytest.mark.once
 def test_noise_leads_to_no_second_layer():
     """A gain is all that the target needs, so there is not even a first."""
     model, (x, _) = changed("conv_1")
@@ -83,6 +92,7 @@ def test_noise_leads_to_no_second_layer():
     scores = score_layers(model, data, data, [SCORER], max_layers=2)
     assert scores.recommended == ()
     assert not scores.together.values
+    assert "best gain of" in scores.reason
 
 
 def test_the_gradient_in_several_layers_is_that_of_each():

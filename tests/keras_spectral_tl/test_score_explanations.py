@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
+from keras_spectral_tl.scoring._evidence import (
+    least_removed,
+    moments,
+)
 from keras_spectral_tl.scoring._explanation import explain_spectra, kernel_profiles
-from keras_spectral_tl.scoring._holdout import least_removed, moments
 
 ROOT_OF_ROUND_OFF = 1e-7
 # TensorFlow has no convolutions with channels first on a CPU.

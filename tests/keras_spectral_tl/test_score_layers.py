@@ -16,7 +16,7 @@ from keras_spectral_tl.scoring import (
     ScorerResult,
     score_layers,
 )
-from keras_spectral_tl.scoring._holdout import unexplained
+from keras_spectral_tl.scoring._evidence import unexplained
 from tests.keras_spectral_tl.planted_layers import (
     LAYERS,
     SHAPE,

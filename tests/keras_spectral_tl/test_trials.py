@@ -11,7 +11,10 @@ from keras_spectral_tl.scoring import Arm, HeldOutRetraining, _network_parts
 from keras_spectral_tl.scoring._contest.candidate import Candidate
 from keras_spectral_tl.scoring._contest.contest import Contest
 from keras_spectral_tl.scoring._effort import Effort, steps_on
-from keras_spectral_tl.scoring._holdout import Sizes, splits_of
+from keras_spectral_tl.scoring._holdout import (
+    Sizes,
+    splits_of,
+)
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise

@@ -8,7 +8,10 @@ from keras_spectral_tl._graph.layers import fetch, layers_with_weights, named_we
 from keras_spectral_tl.freezing import LowRankOf
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.scoring._effort import Effort, low_rank_size, usual_rate
-from keras_spectral_tl.scoring._holdout import Sizes, splits_of
+from keras_spectral_tl.scoring._holdout import (
+    Sizes,
+    splits_of,
+)
 from keras_spectral_tl.scoring._network_parts import PartedNetwork
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.transfer import Samples

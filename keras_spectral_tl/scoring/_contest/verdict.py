@@ -17,16 +17,16 @@ from keras_spectral_tl.scoring._contest.candidate import (
     typical_progress,
 )
 from keras_spectral_tl.scoring._effort import Effort
-from keras_spectral_tl.scoring._explanation import explain_spectra
-from keras_spectral_tl.scoring._forecast_result import ArmForecast
-from keras_spectral_tl.scoring._holdout import (
+from keras_spectral_tl.scoring._evidence import (
     FEW,
     LEVEL,
-    Array,
     error_of_mean,
     half_interval,
     means_of_groups,
 )
+from keras_spectral_tl.scoring._explanation import explain_spectra
+from keras_spectral_tl.scoring._forecast_result import ArmForecast
+from keras_spectral_tl.scoring._holdout import Array
 
 # Standard error of what is taken off beyond the longest trial, as a share of it.
 _UNSURE = 0.4
