@@ -20,7 +20,6 @@ class Curves:
         self.statistics = comparison.statistics
         truth = self.statistics[TRUTH]
         self.shells = slice(1, len(truth.wavenumbers) * 2 // 3)
-        self.std = np.sqrt(truth.raw_moments[1])
 
     def energy_spectrum(self, name: str) -> Curve:
         found = self.statistics[name]
@@ -38,7 +37,7 @@ class Curves:
         found = self.statistics[name].distribution
         if found is None:
             return np.zeros(0), np.zeros(0)
-        return found.centres / self.std, np.where(found.density, found.density, np.nan)
+        return found.centres, np.where(found.density, found.density, np.nan)
 
     def correlation(self, name: str) -> Curve:
         times = self.statistics[name].times / self.comparison.turnover_time

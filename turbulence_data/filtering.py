@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,7 @@ from turbulence_data._checks import (
     check_kind,
     check_positive,
 )
-from turbulence_data.config import FlowConfig
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.solver._forcing import Drive, Forcing, ForcingLike, as_forcing
 from turbulence_data.solver._grid import (
     Field,
@@ -258,26 +259,37 @@ def width_of(coarse: Grid, filter_width: float | None) -> float:
     return 2.0 * max(coarse.spacing) if filter_width is None else filter_width
 
 
+_Flow = TypeVar("_Flow", FlowConfig, TwoLayerConfig)
+
+
 def les_flow(
-    flow: FlowConfig,
+    flow: _Flow,
     num_points: int | tuple[int, int],
     filter: str | Filter = "gaussian",
     filter_width: float | None = None,
-) -> FlowConfig:
+) -> _Flow:
     """Return the flow that an LES of the filtered fields obeys, on its own grid.
 
     Filtering the equation filters its forcing too: the amplitude becomes that of
     `filter(f)`, `exp(-k_f^2 width^2 / 24)` for the Gaussian filter. At k_f = 16 on 64
     points this is 0.66, so leaving it out would over-drive the LES by a half. For a
-    forcing given to `evolve` see `les_forcing`.
+    forcing given to `evolve` see `les_forcing`. Two-layer flow is driven by its shear,
+    which no filter changes: only the grid is another one.
 
     Args:
         flow: the flow of the DNS.
         num_points: LES points.
         filter: as in `filtered_dns`.
         filter_width: as in `filtered_dns`.
+
+    Example:
+        >>> flow = FlowConfig(256, 1000.0, forcing_wavenumber=16)
+        >>> round(les_flow(flow, 64).forcing_amplitude / flow.forcing_amplitude, 2)
+        0.66
     """
     coarse = Grid(as_pair(num_points), flow.lengths)
+    if isinstance(flow, TwoLayerConfig):
+        return replace(flow, num_points=coarse.num_points)
     amplitude = flow.forcing_amplitude
     replace(flow, num_points=coarse.num_points)  # refuses an unresolved forcing
     if flow.forcing_wavenumber is not None:

@@ -16,15 +16,14 @@ from turbulence_data.a_posteriori import (
     run_ensemble,
 )
 from turbulence_data.a_posteriori._comparison import default_bands, with_uncertainty
+from turbulence_data.a_posteriori._measures import measures_of
 from turbulence_data.a_posteriori._reference import EnsembleRun
 from turbulence_data.a_posteriori._statistics import (
     ReferenceStatistics,
     band_errors,
     correlations,
     decorrelation_times,
-    integral_series,
     jackknife_error,
-    mean_spectrum,
     tail_probability,
     thirds,
 )
@@ -47,7 +46,7 @@ from turbulence_data.flows import named_flow
 from turbulence_data.generation._trajectory import sample_trajectory
 from turbulence_data.solver._evolve import evolve
 from turbulence_data.solver._forcing import RingForcing, SteadyForcing
-from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._grid import Grid, streamfunction_of
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._simulation import Simulation
 
@@ -245,16 +244,15 @@ def test_forcings_are_those_of_evolve_but_not_stochastic():
 # Scores
 
 
-def test_a_mean_spectrum_is_that_of_the_mean_energy():
-    fields = np.stack([start_field(seed, 32) for seed in range(3)])
-    wavenumbers, spectrum = mean_spectrum(fields)
-    assert abs(spectrum.sum() - np.mean([energy(w) for w in fields])) < 1e-12
-    _, enstrophies = mean_spectrum(fields, spectrum=enstrophy_spectrum)
-    assert abs(enstrophies.sum() - np.mean([enstrophy(w) for w in fields])) < 1e-10
-    with_nan = np.concatenate([fields, np.full((1, 32, 32), np.nan)])
-    assert np.array_equal(mean_spectrum(with_nan)[1], spectrum)
-    assert np.isnan(mean_spectrum(with_nan[3:])[1]).all()
-    assert len(wavenumbers) == len(spectrum)
+def test_spectra_of_a_plane_add_up_to_its_energy_enstrophy_and_transfers():
+    field, forcing = start_field(0, 32), start_field(1, 32)
+    found = measures_of(replace(FLOW, num_points=32)).spectra(field, forcing)
+    assert found.energy.sum() == pytest.approx(energy(field))
+    assert found.enstrophy.sum() == pytest.approx(enstrophy(field))
+    psi = streamfunction_of(field, Grid((32, 32)))
+    assert found.energy_transfer.sum() == pytest.approx(np.mean(psi * forcing))
+    assert found.enstrophy_transfer.sum() == pytest.approx(np.mean(field * forcing))
+    assert len(set(map(len, found))) == 1
 
 
 def test_bands_part_the_wavenumbers():
@@ -305,14 +303,6 @@ def test_tails_of_a_normal_distribution():
     values = np.random.default_rng(0).standard_normal(400_000)
     assert abs(tail_probability(values, 3.0) / 0.0026998 - 1.0) < 0.1
     assert math.isnan(tail_probability(np.full((2, 2), np.nan), 1.0))
-
-
-def test_series_are_energies_and_enstrophies():
-    fields = np.stack([[start_field(0, 32)], [np.full((32, 32), np.nan)]])
-    series = integral_series(fields)
-    assert series["energy"][0, 0] == pytest.approx(energy(fields[0, 0]))
-    assert series["enstrophy"][0, 0] == pytest.approx(enstrophy(fields[0, 0]))
-    assert np.isnan(series["energy"][1, 0])
 
 
 # The whole comparison
@@ -424,9 +414,10 @@ def test_statistics_are_over_all_fields_of_all_members(reference):
     assert truth.kurtosis == pytest.approx(kurtosis(fields))
     threshold = 3.0 * fields.std()
     assert truth.tails == pytest.approx(tail_probability(fields, threshold))
-    _, enstrophies = mean_spectrum(fields, spectrum=enstrophy_spectrum)
-    assert truth.enstrophy_spectrum == pytest.approx(enstrophies)
-    density = np.histogram(fields, truth.distribution.edges, density=True)[0]
+    each = [enstrophy_spectrum(w)[1] for w in fields.reshape(-1, 32, 32)]
+    assert truth.enstrophy_spectrum == pytest.approx(np.mean(each, axis=0))
+    scaled = fields / fields.std()
+    density = np.histogram(scaled, truth.distribution.edges, density=True)[0]
     assert truth.distribution.density == pytest.approx(density)
     assert truth.energy.shape == (5, 2)
 

@@ -25,7 +25,7 @@ from turbulence_data.a_posteriori._statistics import (
     thirds,
 )
 from turbulence_data.closures import NoClosure
-from turbulence_data.config import FlowConfig
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.generation._ensemble import plain_value
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._grid import Grid
@@ -173,7 +173,8 @@ def compare(
             )
             members = scored.statistics(used, run.vorticity)
             runs[name], statistics[name] = run, RunStatistics.together(members)
-            correlation[name] = correlations(run.vorticity, reference.vorticity)
+            each = correlations(run.vorticity, reference.vorticity)
+            correlation[name] = each.reshape(len(times), each.shape[1], -1).mean(-1)
             scores, errors = scored.scores(run, members, correlation[name])
             definition = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(used))  # no addresses
             rows.append({"closure": name, **scores, "definition": definition})
@@ -193,7 +194,7 @@ def _moved(move: Progress, closure: str, number: int, num_closures: int) -> Prog
     )
 
 
-def default_bands(flow: FlowConfig) -> Bands:
+def default_bands(flow: FlowConfig | TwoLayerConfig) -> Bands:
     """Thirds on a log axis of the wavenumbers below Nyquist of both directions.
 
     Example:

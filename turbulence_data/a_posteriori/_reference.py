@@ -11,14 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import by_shapes, check_positive
 from turbulence_data._progress import Progress, check_progress, watched
+from turbulence_data.a_posteriori._measures import measures_of
 from turbulence_data.closures import NoClosure
-from turbulence_data.config import FlowConfig
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import les_flow
 from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._forcing import ForcingLike
-from turbulence_data.solver._grid import Grid, check_field
+from turbulence_data.solver._grid import check_field, check_layers
 from turbulence_data.solver._simulation import Simulation
 
 
@@ -29,14 +30,15 @@ class Reference:
     Attributes:
         flow: the flow that an LES of these fields obeys, with the filtered forcing.
         times: shape `(T,)`, from 0 on.
-        vorticity: filtered vorticity, shape `(T, E, nx, ny)`.
+        vorticity: filtered vorticity, shape `(T, E, nx, ny)`; of two layers the
+            potential vorticity, shape `(T, E, 2, nx, ny)`.
         sgs_forcing: the true one, likewise.
 
     Raises:
         ValueError: for shapes that do not fit each other.
     """
 
-    flow: FlowConfig
+    flow: FlowConfig | TwoLayerConfig
     times: NDArray[np.float64]
     vorticity: NDArray[np.float32]
     sgs_forcing: NDArray[np.float32]
@@ -48,25 +50,33 @@ class Reference:
             raise ValueError(
                 f"times must be at least two, from 0 on; received {self.times!r}."
             )
-        expected = (len(self.times), self.vorticity.shape[1], *self.flow.shape)
+        layers = measures_of(self.flow).layers
+        num_members = self.vorticity.shape[1]
+        expected = (len(self.times), num_members, *layers, *self.flow.shape)
         for name in ("vorticity", "sgs_forcing"):
             shape = getattr(self, name).shape
             if shape != expected:
                 raise ValueError(
-                    f"{name} must have the shape (times, members, nx, ny) = {expected};"
-                    f" received {shape}."
+                    f"{name} must have the shape (times, members, "
+                    f"{'layers, ' if layers else ''}nx, ny) = {expected}; received "
+                    f"{shape}."
                 )
 
     @property
     def start(self) -> NDArray[np.float64]:
-        """Vorticity that an LES starts from, shape `(E, nx, ny)`, of mean zero."""
+        """Vorticity that an LES starts from, shape `(E, ..., nx, ny)`, of mean zero."""
         fields = self.vorticity[0].astype(np.float64)
         return np.asarray(fields - fields.mean((-2, -1), keepdims=True))
 
     @property
     def turnover_time(self) -> float:
-        """`1 / rms(vorticity)` of all fields."""
-        return 1.0 / float(np.sqrt(np.mean(self.vorticity.astype(np.float64) ** 2)))
+        """`1 / rms(vorticity)` of all fields.
+
+        Of two layers the relative vorticity, weighted by their parts of the depth.
+        """
+        fields = self.vorticity.reshape(-1, *self.vorticity.shape[2:])
+        rate = measures_of(self.flow).turnover_rate(fields.astype(np.float64))
+        return 1.0 / rate
 
     @classmethod
     def from_trajectories(
@@ -79,7 +89,6 @@ class Reference:
             trajectories: of `generation.sample_trajectory`; as many members.
 
         Raises:
-            TypeError: for an ensemble of two layers.
             ValueError: without trajectories.
         """
         if not trajectories:
@@ -88,10 +97,13 @@ class Reference:
             )
         times = trajectories[0].times
         width, flow = ensemble.filter_width, ensemble.flow
-        if not isinstance(flow, FlowConfig):
-            raise TypeError(f"a reference is of one plane of fluid; received {flow!r}.")
+        coarse: FlowConfig | TwoLayerConfig
+        if isinstance(flow, TwoLayerConfig):
+            coarse = les_flow(flow, ensemble.num_points_les)
+        else:
+            coarse = les_flow(flow, ensemble.num_points_les, filter_width=width)
         return cls(
-            les_flow(flow, ensemble.num_points_les, filter_width=width),
+            coarse,
             times - times[0],
             np.stack([each.vorticity for each in trajectories], axis=1),
             np.stack([each.sgs_forcing for each in trajectories], axis=1),
@@ -137,7 +149,8 @@ class EnsembleRun:
 
     Attributes:
         times: of the snapshots, shape `(T,)`.
-        vorticity: shape `(T, E, nx, ny)`, float32; NaN where a member had blown up.
+        vorticity: shape `(T, E, nx, ny)`, of two layers the potential vorticity
+            `(T, E, 2, nx, ny)`, float32; NaN where a member had blown up.
         failure_times: when each member was found to have blown up, shape `(E,)`; inf
             where it did not.
         time_step: the largest step taken.
@@ -156,7 +169,7 @@ class EnsembleRun:
 
 def run_ensemble(
     start: ArrayLike,
-    flow: FlowConfig,
+    flow: FlowConfig | TwoLayerConfig,
     closure: Closure | None,
     times: Sequence[float],
     time_step: float | None = None,
@@ -171,7 +184,8 @@ def run_ensemble(
     explicit: an eddy viscosity nu_e needs `nu_e k_max^2 dt < 2.78` as well.
 
     Args:
-        start: vorticity on the LES grid, shape `(E, nx, ny)`, each of mean zero.
+        start: vorticity on the LES grid, shape `(E, nx, ny)`, each of mean zero; of two
+            layers the potential vorticity, shape `(E, 2, nx, ny)`.
         flow: the LES's flow, see `filtering.les_flow`.
         closure: subgrid forcing; None is `NoClosure`.
         times: rising, at least 0, counted from the start.
@@ -203,7 +217,7 @@ def run_ensemble(
     check_progress(progress)
     closure = NoClosure(lengths=flow.lengths) if closure is None else closure
     simulation = Simulation(flow, closure, forcing)
-    state = simulation.start(_checked_start(start, simulation.grid))
+    state = simulation.start(_members(start, simulation))
     if time_step is None:
         largest = simulation.largest_time_step(state)
         time_step = min(_SAFETY * largest, float(moments[-1]) or 1.0)
@@ -223,11 +237,14 @@ def run_ensemble(
     return EnsembleRun(moments, np.stack(snapshots), failure_times, time_step)
 
 
-def _checked_start(start: ArrayLike, grid: Grid) -> NDArray[np.float64]:
-    fields = np.asarray(start)
-    if fields.ndim != 3 or not len(fields):
+def _members(start: ArrayLike, simulation: Simulation) -> NDArray[np.float64]:
+    fields, layers = np.asarray(start), simulation.equation.layers
+    if fields.ndim != 3 + len(layers) or not len(fields):
+        kind = "potential vorticity" if layers else "vorticity"
+        shape = "(E, 2, nx, ny)" if layers else "(E, nx, ny)"
         raise ValueError(
-            "start must hold one vorticity field a member, shape (E, nx, ny); "
-            f"received {fields.shape}."
+            f"start must hold one {kind} field a member, shape {shape}; received "
+            f"{fields.shape}."
         )
-    return np.stack([check_field("start", field, grid.num_points) for field in fields])
+    check, points = check_layers if layers else check_field, simulation.grid.num_points
+    return np.stack([check("start", field, points) for field in fields])

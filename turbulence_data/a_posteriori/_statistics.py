@@ -11,51 +11,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import (
-    TWO_PI,
     check_finite,
     check_positive,
     check_whole,
     real_array,
 )
+from turbulence_data.a_posteriori._measures import measures_of
 from turbulence_data.a_posteriori._reference import EnsembleRun, Reference
 from turbulence_data.closures import evaluate
-from turbulence_data.diagnostics import (
-    energy_spectrum,
-    enstrophy_spectrum,
-    enstrophy_transfer_spectrum,
-    probability_density,
-    transfer_spectrum,
-)
+from turbulence_data.diagnostics import probability_density
 from turbulence_data.diagnostics._distributions import Distribution
 from turbulence_data.solver._equation import Closure
-from turbulence_data.solver._grid import Grid, streamfunction_of
 
 Lengths = tuple[float, float]
 Spectrum = NDArray[np.float64]
 Bands = Mapping[str, tuple[float, float]]
 """Name -> (lowest, highest) wavenumber, both included."""
-
-
-def mean_spectrum(
-    fields: ArrayLike,
-    lengths: Lengths = (TWO_PI, TWO_PI),
-    spectrum: Callable[..., tuple[Spectrum, Spectrum]] = energy_spectrum,
-    *others: ArrayLike,
-) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the mean spectrum of fields; NaN ones are left out.
-
-    `spectrum` is one of `diagnostics`, `(field, *others, lengths) -> wavenumbers,
-    spectrum`; the mean is NaN everywhere where no field of shape `(..., nx, ny)` is
-    finite.
-    """
-    values = [real_array("fields", each, at_least=0) for each in (fields, *others)]
-    shape = values[0].shape[-2:]
-    rows = zip(*(each.reshape(-1, *shape) for each in values), strict=True)
-    pairs = [spectrum(*row, lengths) for row in rows if np.isfinite(row[0][0, 0])]
-    if not pairs:
-        wavenumbers, one = spectrum(*[np.zeros(shape)] * len(values), lengths)
-        return wavenumbers, np.full_like(one, np.nan)
-    return pairs[0][0], np.mean([pair[1] for pair in pairs], axis=0)
 
 
 def thirds(num_points: int, first: float = 1.0) -> dict[str, tuple[float, float]]:
@@ -190,23 +161,6 @@ def jackknife_error(without: Sequence[float]) -> float:
     return float(np.sqrt((len(values) - 1) * np.var(values)))
 
 
-def integral_series(
-    vorticity: ArrayLike, lengths: Lengths = (TWO_PI, TWO_PI)
-) -> dict[str, NDArray[np.float64]]:
-    """Return energy and enstrophy per unit area of each field, shape `(...)`."""
-    values = real_array("vorticity", vorticity)
-    flat = values.reshape(-1, *values.shape[-2:])
-    energies = [
-        energy_spectrum(field, lengths)[1].sum() if np.isfinite(field[0, 0]) else np.nan
-        for field in flat
-    ]
-    shape = values.shape[:-2]
-    return {
-        "energy": np.reshape(np.asarray(energies), shape),
-        "enstrophy": 0.5 * np.mean(values**2, (-2, -1)),
-    }
-
-
 Fields = NDArray[np.floating]
 ForcingOf = Callable[[Fields, NDArray[np.bool_]], Fields]
 
@@ -227,7 +181,8 @@ class RunStatistics:
     """Statistics over members of an ensemble and over time.
 
     Spectra are SUMS over shells, means over the fields. All are over the part of the
-    run that is statistically used, time series over all of it.
+    run that is statistically used, time series over all of it. Of two layers vorticity
+    means potential vorticity, and energy and enstrophy are per unit mass.
 
     Attributes:
         times: shape `(T,)`.
@@ -239,9 +194,10 @@ class RunStatistics:
         enstrophy_spectrum: mean enstrophy in each shell.
         energy_transfer: mean energy that the closure puts into each shell.
         enstrophy_transfer: likewise for enstrophy.
-        distribution: of the vorticity.
-        raw_moments: means of the first four powers of the vorticity.
-        tails: part of the vorticity beyond three standard deviations of the reference.
+        distribution: of the vorticity over its standard deviation in the reference, of
+            each layer over that of the layer.
+        raw_moments: means of the first four powers of that.
+        tails: part of the vorticity beyond three of these standard deviations.
     """
 
     times: NDArray[np.float64]
@@ -320,7 +276,11 @@ class ReferenceStatistics:
         self.reference, self.bands = reference, bands
         self._used = reference.times >= discard * reference.times[-1]
         self._used &= reference.times > 0.0
-        self._std = float(np.std(reference.vorticity[self._used].astype(np.float64)))
+        self._measures = measures_of(reference.flow)
+        used = reference.vorticity[self._used].astype(np.float64)
+        # Layers differ in amplitude, so each counts in its own standard deviations.
+        axes = (0, 1, -2, -1)
+        self._std = np.std(used, axes, keepdims=True)[0]
         self.truth = self._of_reference(reference.vorticity)
 
     def _of_reference(self, vorticity: Fields) -> Members:
@@ -337,49 +297,69 @@ class ReferenceStatistics:
 
     def statistics(self, closure: Closure, vorticity: Fields) -> Members:
         """Statistics of each member, with the transfer of the closure in its flow."""
-        grid = Grid(self.reference.flow.shape, self.reference.flow.lengths)
+        num_axes = 2 + len(self._measures.layers)
 
         def forcing_of(fields: Fields, _: object) -> Fields:
             values = fields.astype(np.float64, copy=False)
-            return evaluate(closure, values, streamfunction_of(values, grid))
+            psi = self._measures.streamfunction(values)
+            return evaluate(closure, values, psi, num_axes)
 
         return self._statistics(vorticity, forcing_of)
 
     def _statistics(self, vorticity: Fields, forcing_of: ForcingOf) -> Members:
-        """Statistics of each member of fields `(T, E, nx, ny)`; NaN ones are left out.
+        """Statistics of each member of fields `(T, E, ...)`; NaN ones are left out.
 
         `forcing_of(fields, which of all)` is asked for the finite fields of one member.
         """
-        lengths = self.reference.flow.lengths
-        series = integral_series(vorticity, lengths)
-        result = []
-        for member in range(vorticity.shape[1]):
-            chosen = np.zeros(vorticity.shape[:2], bool)
-            chosen[:, member] = self._used & np.isfinite(vorticity[:, member, 0, 0])
-            fields = vorticity[chosen].astype(np.float64)
-            wavenumbers, energies = mean_spectrum(fields, lengths)
-            _, enstrophies = mean_spectrum(fields, lengths, enstrophy_spectrum)
-            forcing = forcing_of(fields, chosen) if len(fields) else fields
-            energy_transfer, enstrophy_transfer = (
-                mean_spectrum(fields, lengths, transfer, forcing)[1]
-                for transfer in (transfer_spectrum, enstrophy_transfer_spectrum)
-            )
-            statistics = RunStatistics(
-                self.reference.times,
-                series["energy"][:, [member]],
-                series["enstrophy"][:, [member]],
-                len(fields),
-                wavenumbers,
-                energies,
-                enstrophies,
-                energy_transfer,
-                enstrophy_transfer,
-                _distribution(fields, _EDGES * self._std),
-                np.array([_mean(fields**power) for power in (1, 2, 3, 4)]),
-                tail_probability(fields, _TAIL * self._std),
-            )
-            result.append(statistics)
-        return result
+        finite = np.isfinite(vorticity[..., 0, 0]).reshape(*vorticity.shape[:2], -1)
+        there = np.asarray(finite.all(axis=-1))
+        return [
+            self._of_member(member, vorticity, there, forcing_of)
+            for member in range(vorticity.shape[1])
+        ]
+
+    def _of_member(
+        self,
+        member: int,
+        vorticity: Fields,
+        there: NDArray[np.bool_],
+        forcing_of: ForcingOf,
+    ) -> RunStatistics:
+        fields = vorticity[there[:, member], member].astype(np.float64)
+        used = self._used[there[:, member]]
+        forcing = np.zeros_like(fields)
+        if np.any(used):
+            forcing[used] = forcing_of(fields[used], self._only(member, there))
+        pairs = zip(fields, forcing, strict=True)
+        spectra = np.array([self._measures.spectra(*pair) for pair in pairs])
+        nothing = self._measures.spectra(*np.zeros((2, *fields.shape[1:])))
+        mean = np.full((len(nothing), nothing.wavenumbers.size), np.nan)
+        series = np.full((2, len(there)), np.nan)
+        if len(fields):
+            series[:, there[:, member]] = spectra[:, 1:3].sum(axis=-1).T
+        if np.any(used):
+            mean = spectra[used].mean(axis=0)
+        scaled = fields[used] / self._std
+        return RunStatistics(
+            self.reference.times,
+            series[0][:, None],
+            series[1][:, None],
+            len(scaled),
+            nothing.wavenumbers,
+            mean[1],
+            mean[2],
+            mean[3],
+            mean[4],
+            _distribution(scaled, _EDGES),
+            np.array([_mean(scaled**power) for power in (1, 2, 3, 4)]),
+            tail_probability(scaled, _TAIL),
+        )
+
+    def _only(self, member: int, there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which of all fields are used of one member, shape `(T, E)`."""
+        chosen = np.zeros(there.shape, bool)
+        chosen[:, member] = self._used & there[:, member]
+        return chosen
 
     def scores(
         self, run: EnsembleRun, found: Members, correlation: NDArray[np.float64]
