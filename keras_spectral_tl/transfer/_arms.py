@@ -1,4 +1,4 @@
-"""Arms, ways to retrain a network, and the rows of a sweep that they stand for."""
+"""Arms: named ways to retrain a network, each of which is one row of a sweep."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from keras_spectral_tl.transfer._retrain import (
     items_of,
 )
 
-# More layers than these are sampled at equal distances first.
+# Networks with more layers than this get arms for equally spaced layers only.
 _MOST_LAYERS = 16
 
-# To move every weight by a tenth of its size costs half a percent of the loss before
-# for each layer: chosen among 0, 1, 10 and 100 (docs/forecast.md).
+# With strength 1, moving every weight by a tenth of its size costs half a percent of
+# the initial loss for each layer: chosen among 0, 1, 10 and 100 (docs/forecast.md).
 _PULL = 1.0
 
 _PARTS: dict[type, str] = {
@@ -50,17 +50,17 @@ class Arm:
     """One way to retrain a network.
 
     Attributes:
-        label: Its name in tables.
-        layers: What trains, as `retrain` takes it: a layer, several, a part such as
-            `freezing.BiasesOf()`, None for all layers; an empty tuple for nothing.
-        pull: Strength of a pull of what trains to its start (L2-SP), as `retrain` takes
-            it; 0 for none.
+        label: Name of the arm in tables.
+        layers: What to train, as in `retrain`: a layer, several layers, or a part such
+            as `freezing.BiasesOf()`. None trains all layers, an empty tuple nothing.
+        pull: Strength of the L2-SP penalty that pulls trained weights towards their
+            initial values, as in `retrain`; 0 for none.
 
     Raises:
-        TypeError: If the label is not a text with a letter, or the pull no number.
-        ValueError: If the pull is negative or not finite, or there is nothing to pull:
-            nothing trains, or the output gain alone, which has a closed form, or
-            weights are drawn anew, whose start means nothing.
+        TypeError: If the label is not a non-empty string, or pull is not a number.
+        ValueError: If pull is negative or not finite, or if there is nothing to pull:
+            nothing trains, only the output gain trains (which has a closed form), or
+            the weights are reinitialized, so that their initial values mean nothing.
 
     Example:
         >>> Arm("last two", freezing.Depth(-2, -1)).trains
@@ -93,12 +93,12 @@ class Arm:
 
     @property
     def is_new(self) -> bool:
-        """Return whether weights are drawn anew."""
+        """Return whether weights are reinitialized."""
         return any(isinstance(i, freezing.NewWeights) for i in items_of(self.layers))
 
 
 def as_arms(arms: Any) -> list[Arm]:
-    """Return arms of `Arm` objects and of what `retrain` takes, with unequal labels."""
+    """Convert `Arm` objects or `retrain` selectors to arms with distinct labels."""
     if isinstance(arms, str | Arm) or not isinstance(arms, Sequence) or not arms:
         raise TypeError(
             "arms must be a sequence of Arm objects or of what retrain takes as "
@@ -140,10 +140,10 @@ def _label(layers: Any) -> str:
 
 
 def layers_to_json(layers: Any) -> Any:
-    """Return what trains as plain values, which `layers_from_json` reads.
+    """Convert a layer selector to plain JSON values, which `layers_from_json` reads.
 
-    Names and numbers stand for themselves, null for all layers, and a part is
-    `{"BiasesOf": {"layers": null}}`. What has no such form is `{"python": ...}`.
+    Names and numbers stay as they are, all layers are null, and a part is written as
+    `{"BiasesOf": {"layers": null}}`. Anything else becomes `{"python": ...}`.
     """
     if layers is None or isinstance(layers, str | int) or layers == slice(None):
         return None if isinstance(layers, slice) else layers
@@ -159,7 +159,7 @@ def layers_to_json(layers: Any) -> Any:
 
 
 def layers_from_json(document: Any) -> Any:
-    """Return what `retrain` takes as layers, of what `layers_to_json` has returned."""
+    """Return the layer selector that `layers_to_json` converted to plain values."""
     if document is None or isinstance(document, str | int):
         return document
     if isinstance(document, list):
@@ -184,13 +184,13 @@ class Candidate:
 
     Attributes:
         names: Names of the layers whose weights the row keeps, in the order of the
-            model; none of an arm with other weights than the model has.
-        places: Their places among the weight-bearing layers: copies of a subclassed
-            model may have other names.
-        title: The name of the row; that of the layers if empty.
+            model; empty for an arm with weights that the model does not have.
+        places: Positions of these layers among the layers with weights: a copy of a
+            subclassed model may use other names.
+        title: The name of the row; if empty, the names of the layers.
         selector: What trains, where these are not the whole layers.
-        record: What trains, in words: rows on disk of something else do not count.
-        pull: Strength of a pull to the start; 0 leaves that of the sweep.
+        record: What trains, as text: a stored row is reused only if this is equal.
+        pull: Strength of the pull to the initial weights; 0 uses that of the sweep.
     """
 
     names: tuple[str, ...]
@@ -212,21 +212,21 @@ class Candidate:
 
     @property
     def is_fixed(self) -> bool:
-        """True where nothing trains: the network unchanged, or times a gain."""
+        """True if nothing trains: the network is unchanged, or multiplied by a gain."""
         return isinstance(self.selector, freezing.OutputGain) or (
             self.selector is not None and not Arm(self.label, self.selector).trains
         )
 
     @classmethod
     def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
-        """Return the chosen layers of a model."""
+        """Return the candidate that trains the selected layers of a model."""
         names = freezing.select_layers(model, selector).names
         everything = list(layers_with_weights(model))
         return cls(names, tuple(everything.index(name) for name in names))
 
     @classmethod
     def of_arm(cls, model: keras.Model, arm: Arm) -> "Candidate":
-        """Return what an arm trains of a model."""
+        """Return the candidate that trains what an arm selects in a model."""
         pull = float(arm.pull)
         pulled = f"; pull={pull}" if pull else ""
         try:
@@ -259,11 +259,11 @@ def candidates_of(
 
     Args:
         model: A built Keras model.
-        layers: The layers, of which tuples are trained together; None means each.
+        layers: The layers; those in a tuple are trained together; None means each.
         arms: Arms, see `as_arms`, or None.
 
     Raises:
-        TypeError: If both are given, or layers hold a part, which is an arm.
+        TypeError: If both are given, or if layers contain a part of a layer.
     """
     if arms is not None:
         if layers is not None:
@@ -279,7 +279,7 @@ def candidates_of(
 
 
 def _refuse_parts(model: keras.Model, items: Sequence[Any]) -> None:
-    """Refuse what stands for other weights than those of whole layers."""
+    """Raise TypeError if an item selects anything but whole layers."""
     for item in items:
         inside = items_of(item)
         parts = [part for part in inside if _is_part(model, part)]
@@ -287,8 +287,8 @@ def _refuse_parts(model: keras.Model, items: Sequence[Any]) -> None:
             arm = parts[0] if len(inside) == 1 else tuple(inside)
             raise TypeError(
                 "Expected layers= of a sweep as whole layers, each with all of its "
-                f"weights. Received {parts[0]!r:.100}, a part. Pass it as an arm, of "
-                "which each is a row, and a tuple trains together: "
+                f"weights. Received {parts[0]!r:.100}, a part. Pass it as an arm (one "
+                "row each; a tuple trains together): "
                 f"oracle_sweep(model, target_data, test_data, arms=[{arm!r:.200}])."
             )
 
@@ -302,14 +302,14 @@ def _is_part(model: keras.Model, item: Any) -> bool:
 
 
 def default_arms(model: keras.Model) -> tuple[Arm, ...]:
-    """Return the arms that are tried where none are given.
+    """Return the arms that are tried by default.
 
-    Nothing; the gain of the output; gains of the channels of convolutions; kernels in
-    the span of a few smooth filters (`freezing.FiltersOf`); a low-rank update of all
-    kernels (`freezing.LowRankOf`); biases; each layer (of more than 16, that many at
-    equal distances); the first and the last half of the layers; all layers; all layers
-    pulled to their start with the strength 1; and all layers from new weights. The best
-    layers are joined to a pair and a block once they are known.
+    These are: the unchanged network; the output gain; gains of the channels of
+    convolutions; kernels in the span of a few smooth filters (`freezing.FiltersOf`); a
+    low-rank update of all kernels (`freezing.LowRankOf`); biases; each layer (at most
+    16, equally spaced); the first and the last half of the layers; all layers; all
+    layers with an L2-SP pull of strength 1; and all layers from new weights. A pair and
+    a block of the best layers are added once these are known.
 
     Args:
         model: A built network.
@@ -342,7 +342,10 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
 
 
 def joined_arms(model: keras.Model, ranked: Sequence[str]) -> tuple[Arm, ...]:
-    """Return a pair and a block around the first of `ranked`, names of layers."""
+    """Return the arms of the two best layers and of a block around the best one.
+
+    `ranked` holds names of layers, best first.
+    """
     names = called_layers(model)
     order = {name: place for place, name in enumerate(names)}
     known = [name for name in ranked if name in order]
@@ -359,7 +362,7 @@ def joined_arms(model: keras.Model, ranked: Sequence[str]) -> tuple[Arm, ...]:
 
 
 def applies(model: keras.Model, selector: Any) -> bool:
-    """Return whether a model has what a part can be added to or chosen from."""
+    """Return whether a selector finds anything to train in a model."""
     try:
         Trainee.of(model, selector)
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Controls for every retraining: gain alone, all layers, two stages, from scratch."""
+"""Baselines to compare a retraining with: output gain, all layers, from scratch, ..."""
 
 import dataclasses
 import time
@@ -38,7 +38,7 @@ def baselines(
     progress: Progress | bool | None = None,
     **retrain_options: Any,
 ) -> SweepResult:
-    """Train every control with the same data and options, and test it.
+    """Train and test every baseline with the same data and options.
 
     - unchanged: the model as it is.
     - gain_only: its output times one number, in closed form (`fit_output_gain`).
@@ -54,19 +54,19 @@ def baselines(
         model: A built Keras model; not changed.
         target_data: Samples to train with, as for `retrain`.
         test_data: Samples to evaluate on, of the same kind.
-        include: Names of the controls, in the order of the rows; None means all that
+        include: Names of the baselines, in the order of the rows; None means all that
             apply (a model without biases has no bias_only).
-        progress: Called with each row as soon as it is known; None for a bar in
-            terminals, False for none.
+        progress: Called with each row as soon as it is known; None shows a progress
+            bar in terminals, False shows none.
         **retrain_options: Arguments of `retrain`: optimizer, loss, seed, epochs, ...
 
     Returns:
-        One row a control, in the form of the rows of `oracle_sweep`.
+        One row for each baseline, in the form of the rows of `oracle_sweep`.
 
     Raises:
         FloatingPointError, RuntimeError, TypeError, ValueError: As `retrain`; a note
-            names the control.
-        KeyError: If there is no control of a given name.
+            names the baseline.
+        KeyError: If there is no baseline of a given name.
 
     Example:
         >>> import numpy as np
@@ -110,10 +110,10 @@ def fit_output_gain(
 ) -> RetrainResult:
     """Multiply the output of `model` by the one number that fits the target data best.
 
-    gain = sum(y m) / sum(m^2) with m the output of the model and sums over all samples
-    and points minimises sum((gain m - y)^2). It repairs a wrong amplitude and leaves
-    the pattern (and its correlation, for a positive gain) as it is: a retrained layer
-    has to do better than this.
+    gain = sum(y m) / sum(m^2), where m is the output of the model and the sums run over
+    all samples and points, minimizes sum((gain m - y)^2). It corrects a wrong amplitude
+    but not the pattern (nor, for a positive gain, its correlation): retraining a layer
+    is worthwhile only if it does better than this.
 
     Args:
         model: A built Keras model with one output; not changed.
@@ -124,7 +124,7 @@ def fit_output_gain(
         A result whose model is gain * copy(x); its history is {"gain": [gain]}.
 
     Raises:
-        ValueError: If the data are bad (as `retrain`) or the output is zero everywhere.
+        ValueError: If the data are invalid (as in `retrain`) or all outputs are zero.
 
     Example:
         >>> import numpy as np
@@ -214,7 +214,7 @@ def _joined(first: RetrainResult, second: RetrainResult, label: str) -> RetrainR
 def from_scratch(
     model: keras.Model, target_data: Any, **retrain_options: Any
 ) -> RetrainResult:
-    """Train the same architecture from newly drawn weights, without any transfer.
+    """Train the same architecture from new random weights, without any transfer.
 
     The seed sets the new weights (see `models.fresh_model`) and the order of samples.
 
@@ -291,8 +291,8 @@ def probe_then_all(
 ) -> RetrainResult:
     """Retrain the last layer first, then all layers: a linear probe, then fine-tuning.
 
-    The first half of the epochs goes to the last layer, in call order, with trainable
-    weights, the rest to all layers, so the work is no more than that of `retrain_all`.
+    The first half of the epochs trains the last layer (in call order) with trainable
+    weights, the rest trains all layers, so the cost is at most that of `retrain_all`.
 
     References:
         Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform

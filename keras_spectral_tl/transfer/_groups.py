@@ -1,4 +1,4 @@
-"""Groups of samples, such as trajectories, none of which is both fitted and tested."""
+"""Groups of samples, such as trajectories: no group is in both training and test."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ Labels = NDArray[Any]
 
 
 def own_groups(data: Any, count: int) -> Labels | None:
-    """Return the groups that a pair `(x, y)` brings in its attribute `groups`, if any.
+    """Return the attribute `groups` of a pair `(x, y)`, if it has one.
 
-    A source of batches has none: it may give its samples in another order.
+    A source of batches has none, because it may return its samples in another order.
 
     Args:
         data: What a user passed as samples.
         count: Number of samples.
 
     Raises:
-        ValueError: If there is not one label a sample, or some are missing.
+        ValueError: If there is not one label per sample, or some are missing.
         TypeError: If labels cannot be compared.
     """
     groups = getattr(data, "groups", None) if isinstance(data, tuple | list) else None
@@ -29,27 +29,27 @@ def own_groups(data: Any, count: int) -> Labels | None:
 
 
 def given_groups(groups: Any, count: int) -> Labels | None:
-    """Return the groups of target samples that a user gave, if they say anything.
+    """Return the groups of target samples that a user passed, if they have any effect.
 
     Raises:
-        ValueError: If there is not one label a sample, some are missing, or there is
-            one group only.
+        ValueError: If there is not one label per sample, some are missing, or there is
+            only one group.
         TypeError: If labels cannot be compared.
     """
     return telling_groups(checked_groups(groups, count))
 
 
 def telling_groups(labels: Labels) -> Labels | None:
-    """Return labels of samples, or None where they make no difference.
+    """Return the group labels of samples, or None where they make no difference.
 
-    That is where there is one group, which cannot be held out, and where each sample is
-    a group, so that samples are held out as without groups.
+    They make none if there is only one group, which cannot be held out, or if each
+    sample is a group of its own, so that samples are held out as without groups.
     """
     return labels if 1 < len(np.unique(labels)) < len(labels) else None
 
 
 def checked_groups(groups: Any, count: int) -> Labels:
-    """Return two groups or more of target samples as an array of labels."""
+    """Return the group labels of target samples, at least two groups, as an array."""
     labels = _one_each("groups", groups, count, "target ")
     names = np.unique(labels)
     if len(names) < 2:
@@ -67,7 +67,7 @@ def _one_each(name: str, groups: Any, count: int, of: str = "") -> Labels:
             f"{name} must be one label for each of the {count} {of}samples. Received "
             f"an array of shape {labels.shape}."
         )
-    # The items of a list themselves: among texts NumPy makes "None" and "nan" of them.
+    # Check the items of the list: next to strings, NumPy makes None the text "None".
     items = groups if isinstance(groups, list | tuple) else list(labels)
     missing = [row for row, label in enumerate(items) if _is_missing(label)]
     if missing:
@@ -90,7 +90,7 @@ def _one_each(name: str, groups: Any, count: int, of: str = "") -> Labels:
 
 
 def _is_missing(label: Any) -> bool:
-    """Return whether it is None or, like nan and NaT, not equal to itself."""
+    """Return whether a label is missing: None, nan or NaT (unequal to itself)."""
     try:
         return label is None or bool(label != label)
     except (TypeError, ValueError):  # so answers pandas.NA

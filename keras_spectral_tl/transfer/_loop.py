@@ -1,4 +1,4 @@
-"""Deterministic fit: equal calls give equal bits."""
+"""Deterministic fit: equal calls give bitwise equal weights."""
 
 import sys
 import warnings
@@ -24,7 +24,7 @@ _PLAIN = {"epochs", "verbose"}  # options of a fit that all epochs can share
 
 
 def samples_an_epoch(count: int, replay: Any) -> int:
-    """Return how many samples an epoch takes: with replay as many of the base again.
+    """Return the number of samples in an epoch, twice `count` with replay.
 
     Args:
         count: Number of target samples.
@@ -34,19 +34,19 @@ def samples_an_epoch(count: int, replay: Any) -> int:
 
 
 class Batches(keras.utils.PyDataset):
-    """All samples once an epoch, in an order set by (seed, epoch) alone.
+    """Batches of all samples once per epoch, in an order set by (seed, epoch) alone.
 
     Args:
         data: The samples.
-        batch_size: Samples in a batch; the last one of an epoch may have less.
-        seed: Of the orders.
-        shuffle: Whether the samples change their order.
-        num_epochs: How many epochs follow each other, from the one that was set.
-        symmetries: Callables `(x, y) -> (x, y)`. Every epoch each sample is replaced by
-            its image under one of them or the identity, drawn by (seed, epoch, row).
-        replay: Samples of the base, like `data`. Every epoch as many of them as there
-            are in `data` are mixed in, drawn by (seed, epoch): an epoch has twice the
-            samples.
+        batch_size: Samples in a batch; the last batch of an epoch may have fewer.
+        seed: Seed of the shuffling.
+        shuffle: Whether to shuffle the samples in each epoch.
+        num_epochs: Number of consecutive epochs, starting at the one that was set.
+        symmetries: Callables `(x, y) -> (x, y)`. In every epoch each sample is replaced
+            by its image under one of them or the identity, drawn by (seed, epoch, row).
+        replay: Samples of the base, like `data`. In every epoch as many of them as
+            there are in `data` are mixed in, drawn by (seed, epoch), so that an epoch
+            has twice as many samples.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class Batches(keras.utils.PyDataset):
         self.data, self.batch_size, self.seed = data, batch_size, seed
         self.shuffle, self.num_epochs = shuffle, num_epochs
         self.symmetries, self.replay = tuple(symmetries), replay
-        for symmetry in self.symmetries:  # refused here, not within a fit
+        for symmetry in self.symmetries:  # raise errors here, not during a fit
             data.image(symmetry)
         self._samples_an_epoch = samples_an_epoch(len(data), replay)
         self._batches_an_epoch = -(-self._samples_an_epoch // batch_size)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin with this epoch."""
+        """Set the epoch that comes next."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class Batches(keras.utils.PyDataset):
         own = self._images(rows[rows < count], epoch)
         if self.replay is None:
             return own
-        # Four words: other streams than the orders, (seed, epoch).
+        # Four words, so the stream differs from that of the shuffling, (seed, epoch).
         rng = np.random.default_rng((self.seed, epoch, 0, 2))
         drawn = np.resize(rng.permutation(len(self.replay)), count)
         base = self.replay.take(drawn[rows[rows >= count] - count])
@@ -95,7 +95,7 @@ class Batches(keras.utils.PyDataset):
         return x, y
 
     def _images(self, rows: NDArray[np.intp], epoch: int) -> tuple[Any, NDArray[Any]]:
-        """Return samples, each under the symmetry that was drawn for it."""
+        """Return samples, each transformed by the symmetry drawn for it."""
         x, y = self.data.take(rows)
         if not self.symmetries:
             return x, y
@@ -133,7 +133,7 @@ class _EpochWatch(keras.callbacks.Callback):
 
 
 class _Steps(keras.callbacks.Callback):
-    """Reports every step with the loss so far."""
+    """Reports the loss so far after every training step."""
 
     def __init__(self, move: Progress) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ def fit(
     steps = len(batches) * arguments["epochs"]
     with watched(shown and None, "Retraining", "steps", "loss", steps) as move:
         callbacks += [_Steps(move)] if shown else []
-        with warnings.catch_warnings():  # of what moves nothing but statistics
+        with warnings.catch_warnings():  # expected if only statistics are to change
             warnings.filterwarnings("ignore", ".*does not have any trainable weights")
             fitted = network.fit(
                 batches, shuffle=False, callbacks=callbacks, **arguments
@@ -186,7 +186,7 @@ def fit(
 
 
 def check_finite_weights(network: keras.Model) -> None:
-    """Refuse NaN and infinite weights, which a last step can leave behind."""
+    """Raise FloatingPointError if the last step left NaN or infinite weights."""
     for name, layer in layers_with_weights(network).items():
         values = [fetch(v) for v in own_weights(layer)]
         if not all(np.isfinite(value).all() for value in values):
@@ -197,14 +197,14 @@ def check_finite_weights(network: keras.Model) -> None:
 
 
 def moves(network: keras.Model) -> bool:
-    """Return whether the optimizer of a network has a learning rate that is not 0."""
+    """Return whether the optimizer of a network has a nonzero learning rate."""
     optimizer = network.optimizer
     inner = getattr(optimizer, "optimizers", None) or [optimizer]
     return bool(np.any([float(fetch(part.learning_rate)) for part in inner]))
 
 
 def why_unmoved(network: keras.Model) -> str:
-    """Return in how many steps a fit has moved no weight of a network, and why."""
+    """Explain why a fit has changed no weight, with its number of steps, as text."""
     steps = int(fetch(network.optimizer.iterations))
     dtypes = {variable.dtype for variable in network.trainable_variables}
     if not steps:
@@ -231,9 +231,9 @@ def _refuse_backups(callbacks: list[Any]) -> None:
     for callback in callbacks:
         if "backup" in type(callback).__name__.lower():
             raise TypeError(
-                "early_stopping keeps the best weights in memory, so a fit that goes "
-                f"on from a backup would end with others. Received {callback!r:.100}: "
-                "leave out the one or the other."
+                "early_stopping keeps the best weights in memory, so a fit resumed "
+                f"from a backup would end with others. Received {callback!r:.100}: "
+                "leave out one of the two."
             )
 
 

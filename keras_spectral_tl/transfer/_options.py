@@ -1,4 +1,4 @@
-"""Options of a retraining: early stopping, learning rates by layer."""
+"""Options of a retraining, with early stopping and learning rates by layer."""
 
 import dataclasses
 import difflib
@@ -27,16 +27,16 @@ from keras_spectral_tl.transfer._samples import (
 class LearningRates:
     """Factors that multiply the learning rate of chosen layers.
 
-    Each factor gets an optimizer of its own, of the same configuration, so clipping by
-    a global norm acts within the layers of one factor.
+    Each factor gets its own optimizer of the same configuration, so clipping by global
+    norm acts separately on the layers of each factor.
 
     Args:
         factors: Pairs of a selector (see `freezing.select_layers`) and a positive
-            factor, or a mapping; of several that choose a weight the last one counts.
+            factor, or a mapping. If several select a weight, the last one counts.
         default: Factor of all other layers.
 
     Raises:
-        TypeError: If `factors` are no pairs.
+        TypeError: If `factors` are not pairs.
         ValueError: If a factor is not a positive, finite number.
 
     Example:
@@ -61,9 +61,9 @@ class LearningRates:
 
     @classmethod
     def decaying(cls, model: keras.Model, decay: float = 0.7) -> "LearningRates":
-        """Return factors that fall by `decay` from each layer to the one called before.
+        """Return factors that decrease by `decay` per layer from the last to the first.
 
-        The last layer has the factor 1, the first of n layers decay^(n - 1).
+        In call order the last layer has the factor 1, the first of n decay^(n - 1).
 
         References:
             Howard, Ruder, "Universal Language Model Fine-tuning for Text
@@ -95,11 +95,11 @@ class LearningRates:
 
         Args:
             pattern: An optimizer.
-            factors: From `by_variable`, of the input model.
+            factors: Result of `by_variable` for the input model.
             weights: The weights to train, by the same paths.
 
         Raises:
-            ValueError: If equal paths of weights get different factors.
+            ValueError: If weights with the same path get different factors.
             ImportError: If this version of Keras has no MultiOptimizer.
         """
         if not hasattr(keras.optimizers, "MultiOptimizer"):
@@ -136,7 +136,7 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return self.factor * self.schedule(step)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what is needed to make this schedule again."""
+        """Return the configuration from which Keras rebuilds this schedule."""
         schedule = keras.saving.serialize_keras_object(self.schedule)
         return {"schedule": schedule, "factor": self.factor}
 
@@ -144,7 +144,7 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
 def scaled_optimizer(
     pattern: keras.optimizers.Optimizer, factor: float
 ) -> keras.optimizers.Optimizer:
-    """Return a new optimizer whose learning rate, or schedule, is `factor` times it."""
+    """Return a copy of an optimizer with its rate or schedule times `factor`."""
     config = pattern.get_config()
     rate = config["learning_rate"]
     constant = isinstance(rate, (int, float))
@@ -189,20 +189,20 @@ _HELD_OUT = ("validation_data", "validation_split")
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutStopping:
-    """Early stopping when the loss on held-out target samples no longer falls.
+    """Early stopping when the loss on held-out target samples no longer decreases.
 
-    The held-out samples are drawn at random, by the seed of the training. The weights
-    returned are those of the epoch with the lowest held-out loss, also where training
-    goes on to its last epoch.
+    The held-out samples are drawn at random with the seed of the training. The weights
+    returned are those of the epoch with the lowest held-out loss, even if training
+    runs to its last epoch.
 
     Args:
-        fraction: Part of the target samples to hold out, at least one sample.
+        fraction: Fraction of the target samples to hold out; at least one is.
         patience: Epochs without improvement before training stops.
-        min_delta: Smallest fall of the loss that counts.
+        min_delta: Smallest decrease of the loss that counts as an improvement.
 
     Raises:
-        TypeError: If a number is not one.
-        ValueError: If a number is out of range; on use, if no samples are left.
+        TypeError: If an argument is not a number.
+        ValueError: If a number is out of range or, on use, no samples are left.
 
     Example:
         >>> data = Samples.of((np.zeros((8, 2)), np.arange(8.0)))
@@ -221,14 +221,14 @@ class HeldOutStopping:
         real_number("min_delta", self.min_delta, at_least=0)
 
     def split(self, data: Samples, seed: int) -> tuple[Samples, Any]:
-        """Return the samples to train with, and the pair (x, y) of those held out."""
+        """Return the samples to train with and the held-out samples as pair (x, y)."""
         held_out = max(1, round(self.fraction * len(data)))
         if held_out >= len(data):
             raise ValueError(
                 f"Holding out {self.fraction} of {len(data)} samples leaves none to "
                 "train with. Pass more samples or a smaller fraction."
             )
-        # Three words: another stream than the order of the samples, (seed, epoch).
+        # Three words, so the stream differs from that of the shuffling, (seed, epoch).
         order = np.random.default_rng((seed, 0, held_out)).permutation(len(data))
         kept, rest = np.sort(order[held_out:]), np.sort(order[:held_out])
         return data.subset(kept), data.take(rest)
@@ -249,8 +249,8 @@ class RetrainOptions:
     """Arguments of `retrain` other than model, data and layers.
 
     Attributes:
-        optimizer: A name or an instance, of which a fresh copy is made; Adam(1e-3), or
-            the configuration of `optimizer_state_from`, for None.
+        optimizer: A name, or an instance that is copied. None means Adam(1e-3), or the
+            configuration of `optimizer_state_from` if that is given.
         loss: A Keras loss.
         seed: A non-negative int.
         fit_options: Arguments of `model.fit`.
@@ -258,35 +258,35 @@ class RetrainOptions:
         early_stopping: When to stop before the last epoch, or None.
         normalization: `ChannelStatistics` (keep those of the base), `RefitOnTarget`,
             `RefitNormalizationLayers`, any object with `normalize(x, y)` and
-            `denormalize(x, y)`, or None: the data are in the units of the model.
+            `denormalize(x, y)`, or None if the data are in the units of the model.
             `validation_data` are normalized like the data.
         learning_rates: Factors of the learning rate by layer, or None.
         optimizer_state_from: A compiled, trained model of the same architecture whose
-            moments and step count the optimizer takes over, or None.
+            optimizer moments and step count are the starting state, or None.
         symmetries: Symmetries of the target system, callables `(x, y) -> (x, y)` on
             whole arrays of raw samples, such as those of `turbulence_data.symmetries`.
-            Every epoch each sample is replaced by its image under one of them or the
+            In every epoch each sample is replaced by its image under one of them or the
             identity, drawn by (seed, epoch, row).
-        replay: Samples `(x, y)` of the base system, in the units of the network, that
-            are mixed in against forgetting: every epoch as many as there are target
-            samples, drawn by (seed, epoch), so that an epoch has twice the batches.
-        pull: Strength s of a pull of the trained weights w to their start w0 (L2-SP,
-            Li et al. 2018, arXiv:1802.01483), which adds to the loss
+        replay: Samples `(x, y)` of the base system, in the units of the network, mixed
+            in against forgetting: in every epoch as many as there are target samples,
+            drawn by (seed, epoch), so that an epoch has twice as many batches.
+        pull: Strength s of the L2-SP penalty (Li et al. 2018, arXiv:1802.01483), which
+            pulls the trained weights w towards their initial values w0. It adds
 
                 s L0 / 2 sum over layers l of |w_l - w_l0|^2 / |theta_l0|^2
 
-            with the loss L0 on the target before, and all trainable weights theta_l0
-            of the layer then. So s = 1 means the same at every size: to move a layer by
-            as much as its weights are costs half of the loss before, whatever the
-            units of y, and whether ReLU layers without biases are scaled by c and
-            1 / c. The history holds the sum.
-        epoch_history: Whether every epoch has its entry in the history. Without, and
-            where no callback, validation or progress bar asks what an epoch is, all of
-            them are one epoch of Keras: the same steps, less to begin each time. On
-            TensorFlow that takes about 25 ms, as much as a few small batches.
+            to the loss, with L0 the initial loss on the target and theta_l0 all initial
+            trainable weights of layer l. So s = 1 means the same for every network:
+            changing a layer by its own norm costs half of the initial loss, whatever
+            the units of y, and however ReLU layers without biases are rescaled by c
+            and 1 / c. The history holds the sum of loss and penalty.
+        epoch_history: Whether the history has an entry for every epoch. If not, and if
+            no callback, validation or progress bar needs epochs, all of them run as
+            one epoch of Keras: the same steps with less overhead (an epoch on
+            TensorFlow takes about 25 ms to start, as long as a few small batches).
 
     Raises:
-        TypeError, ValueError: If an option is not one, or contradicts another.
+        TypeError, ValueError: If an option is invalid or contradicts another.
     """
 
     optimizer: Any = None
@@ -305,7 +305,7 @@ class RetrainOptions:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "RetrainOptions":
-        """Sort the keyword arguments of `retrain` into those of each step."""
+        """Sort the keyword arguments of `retrain` by what they configure."""
         own = {field.name for field in dataclasses.fields(cls)}
         own -= {"fit_options", "compile_options"}
         parts: dict[str, dict[str, Any]] = {"own": {}, "compile": {}, "fit": {}}
@@ -355,21 +355,21 @@ class RetrainOptions:
 
     @property
     def refits_layers(self) -> bool:
-        """Return whether normalization layers of the network follow the target data."""
+        """Return whether normalization layers are adapted to the target data."""
         return isinstance(self.normalization, RefitNormalizationLayers)
 
     def with_fit_options(self, **changes: Any) -> "RetrainOptions":
-        """Return options with other arguments of `model.fit`."""
+        """Return a copy of the options with changed arguments of `model.fit`."""
         return dataclasses.replace(self, fit_options={**self.fit_options, **changes})
 
     def prepare(self, data: Any) -> tuple[Samples, "RetrainOptions"]:
-        """Check and normalize the samples, validation data like the data.
+        """Check and normalize the samples and the validation data.
 
-        This is the one place of a retraining where samples are normalized.
+        This is the only place where a retraining normalizes samples.
 
         Returns:
-            The samples in the units of the network, whose `statistics` are those used,
-            and the options with such validation data.
+            The samples in the units of the network, with the `statistics` that were
+            used, and the options with validation data normalized alike.
         """
         samples = Samples.of(data, "target_data")
         statistics = samples.statistics
@@ -387,7 +387,7 @@ class RetrainOptions:
         return samples, options.with_fit_options(validation_data=validation)
 
     def fresh_optimizer(self) -> keras.optimizers.Optimizer:
-        """Return a new optimizer of the chosen configuration, not built."""
+        """Return a new, unbuilt optimizer of the chosen configuration."""
         optimizer = self.optimizer
         if optimizer is None and self.optimizer_state_from is not None:
             optimizer = getattr(self.optimizer_state_from, "optimizer", None)
@@ -399,14 +399,14 @@ class RetrainOptions:
 
 
 def listed(callbacks: Any) -> list[Any]:
-    """Return the callbacks as a list, as Keras takes one, several or None."""
+    """Return callbacks, given as one, several or None, as a list."""
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
 
 
 def as_callables(symmetries: Any) -> tuple[Any, ...]:
-    """Return symmetries as a tuple, none for None; refuse what is no sequence."""
+    """Return a sequence of symmetries, or None, as a tuple."""
     found = () if symmetries is None else symmetries
     if not isinstance(found, Sequence) or not all(map(callable, found)):
         raise TypeError(

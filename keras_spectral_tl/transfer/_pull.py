@@ -1,4 +1,4 @@
-"""Pull of the trained weights to their start (L2-SP)."""
+"""L2-SP penalty, which pulls trained weights towards their initial values."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -18,8 +18,8 @@ def loss_before(network: keras.Model, samples: Samples, loss: Any) -> float:
 
     Args:
         network: A model of one output.
-        samples: In the units of the network.
-        loss: A loss of Keras, its name or a function.
+        samples: Samples in the units of the network.
+        loss: A Keras loss, its name or a function.
     """
     measure = keras.losses.get(keras.tree.flatten(loss)[0])
     found = measure(samples.y, predicted(network, samples.x))
@@ -27,11 +27,11 @@ def loss_before(network: keras.Model, samples: Samples, loss: Any) -> float:
 
 
 def squared_norms(network: ModelLayers, paths: Iterable[str]) -> dict[str, float]:
-    """Return |theta_l0|^2 of the layer l of each weight, 1 where all of it is 0.
+    """Return the squared norm |theta_l0|^2 of the layer of each weight, 1 if it is 0.
 
     Args:
-        network: The network as it is at the start.
-        paths: Of the weights.
+        network: The network with its initial weights.
+        paths: Paths of the weights.
     """
     found: dict[str, float] = {}
     by_layer: dict[str, float] = {}
@@ -50,18 +50,18 @@ def squared_norms(network: ModelLayers, paths: Iterable[str]) -> dict[str, float
 def pulled(
     network: ModelLayers, selection: LayerSelection, size: float
 ) -> Iterator[None]:
-    """Add a penalty to the loss of a network for as long as it is trained.
+    """Context manager that adds the L2-SP penalty to the loss of a network.
 
         size / 2 sum over layers l of |w_l - w_l0|^2 / |theta_l0|^2
 
-    with w_l the weights of a layer that train, w_l0 their values now, and theta_l0 all
-    trainable weights of the layer, so that biases, often 0, are counted in the units of
-    their kernel. Regularizers that weights have of themselves count as before.
+    where w_l are the weights of layer l that train, w_l0 their current values, and
+    theta_l0 all trainable weights of the layer, so that biases, often 0, are measured
+    in units of their kernel. Regularizers of the weights keep their effect.
 
     Args:
         network: The network, under the names of the selection.
         selection: The weights to train.
-        size: Strength times the loss before; nothing is added where it is 0.
+        size: Strength times the initial loss; if 0, nothing is added.
     """
     chosen = [] if size == 0.0 else list(selection.variables)
     before = {path: network.weights[path].regularizer for path in chosen}
@@ -76,12 +76,12 @@ def pulled(
 
 
 class _Pull:
-    """The penalty factor / 2 |w - w0|^2, beside the regularizer of the weight.
+    """Regularizer factor / 2 |w - w0|^2, added to the weight's own regularizer.
 
     Args:
-        variable: The weight, whose value now is w0.
-        factor: Its size.
-        own: A regularizer that the weight has already, or None.
+        variable: The weight, whose current value is w0.
+        factor: The factor in the formula.
+        own: The regularizer that the weight already has, or None.
     """
 
     def __init__(self, variable: keras.Variable, factor: float, own: Any) -> None:

@@ -1,4 +1,4 @@
-"""Results: a retrained model with its proof and provenance, and a table of rows."""
+"""Results: a retrained model with hashes and provenance, and the table of a sweep."""
 
 import dataclasses
 import importlib.metadata
@@ -40,10 +40,10 @@ _PACKAGES = ("keras-spectral-tl", "keras", "numpy", "tensorflow", "jax", "torch"
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RetrainResult(AsJson):
-    """A retrained model and the proof of what moved.
+    """A retrained model with hashes that prove which weights changed.
 
     Attributes:
-        model: The new model; compiled, its flags as they were during the training.
+        model: The new model, compiled, with the `trainable` flags of the training.
         history: Per-epoch values as Keras records them.
         trained: Names of the layers that were trainable (names of the input model).
         hashes_before: SHA-256 of each layer of the input model.
@@ -76,12 +76,12 @@ class RetrainResult(AsJson):
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """Names of the layers with other weights than before."""
+        """Names of the layers whose weights changed."""
         return _differing(self.hashes_before, self.hashes_after)
 
     @property
     def changed_weights(self) -> tuple[str, ...]:
-        """Paths of the weights of the input model that have other values now."""
+        """Paths of the weights of the input model whose values changed."""
         return _differing(self.weight_hashes_before, self.weight_hashes_after)
 
     @property
@@ -108,20 +108,20 @@ class RetrainResult(AsJson):
         batch_size: int = 32,
         extra: Mapping[str, Metric] | None = None,
     ) -> dict[str, float]:
-        """Evaluate the model on `(x, y)`.
+        """Evaluate the model on `(x, y)` and return its scores by name.
 
-        Where the training normalized its data, so are these inputs, and the outputs are
-        put back to the units of `y` before they are compared. `NormalizedSamples` are
-        compared in their own units.
+        If the training normalized its data, these inputs are normalized likewise, and
+        the outputs are converted back to the units of `y` before the comparison.
+        `NormalizedSamples` are compared in normalized units.
 
         Args:
             test_data: Samples, raw or normalized by the statistics of the training.
             batch_size: Samples evaluated at a time.
-            extra: More figures: functions of (true, predicted outputs), by name.
+            extra: Further scores: functions of (true, predicted outputs), by name.
 
         Returns:
-            cc (`metrics.pattern_correlation`; over the samples, where each holds one
-            value), relative_rmse, and the extra ones.
+            cc (`metrics.pattern_correlation`; over all samples if each holds a single
+            value), relative_rmse, and the extra scores.
 
         Raises:
             ValueError: If the samples were normalized by other statistics.
@@ -136,7 +136,7 @@ class RetrainResult(AsJson):
 
         Returns:
             layer (the label), cc (`metrics.pattern_correlation`), relative_rmse,
-            num_parameters (trained ones) and seconds.
+            num_parameters (the number trained) and seconds.
         """
         return {
             "layer": self.label,
@@ -181,7 +181,7 @@ class RetrainResult(AsJson):
 
         Raises:
             ImportError: If matplotlib is not installed.
-            ValueError: If there are none, as of a gain in closed form.
+            ValueError: If there are no losses, as for a gain in closed form.
         """
         losses = {
             name: (range(len(self.history[name])), self.history[name])
@@ -194,12 +194,12 @@ class RetrainResult(AsJson):
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write `model.keras` and `retraining.json` into `folder` and return it.
 
-        The folder is made if it is not there; each file appears complete or not at all.
+        The folder is created if needed; each file is written completely or not at all.
         The record holds the SHA-256 of the model's file, which `load_retrained` checks.
-        Keras saves a low-rank update merged into its kernel. Where parts of layers were
-        trained, the model is saved without its optimizer: files of Keras know which
-        layers train, not which of their weights, and do not load with an optimizer of
-        some of these.
+        Keras saves a low-rank update merged into its kernel. If only parts of layers
+        were trained, the model is saved without its optimizer: Keras files store which
+        layers train but not which of their weights, and fail to load an optimizer that
+        holds only some of the weights of a layer.
         """
         target = pathlib.Path(folder)
         compiled = self.model.compiled
@@ -215,21 +215,21 @@ class RetrainResult(AsJson):
 
 
 def _short(label: str, length: int) -> str:
-    """Return a label, cut where it names many layers."""
+    """Return a label, truncated to `length` characters."""
     return label if len(label) <= length else f"{label[: length - 3]}..."
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SweepResult(AsJson):
-    """One row for each layer, combination of layers or arm that was retrained alone.
+    """Table of a sweep: one row per layer, combination of layers or arm.
 
     Attributes:
         rows: Dicts with layer (or the label of an arm), cc, relative_rmse,
             num_parameters and seconds (of the training alone): single layers in the
-            order of the model, then combinations in the order in which they were asked
-            for. Further columns are those of `oracle_sweep`.
+            order of the model, then combinations in the order in which they were
+            requested. `oracle_sweep` describes further columns.
         weights: For each row, under its `layer`, the trained weights by layer name;
-            none of rows that have other weights than the model.
+            rows whose weights do not fit the model are left out.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -242,7 +242,7 @@ class SweepResult(AsJson):
 
     @property
     def best(self) -> str:
-        """The layer with the highest correlation; of equals that of least error."""
+        """The layer with the highest correlation; ties go to the smallest error."""
         return str(max(self.rows, key=quality)["layer"])
 
     def __repr__(self) -> str:
@@ -258,7 +258,7 @@ class SweepResult(AsJson):
         return "\n".join(lines)
 
     def model(self, original: keras.Model, layer: str | None = None) -> keras.Model:
-        """Return a copy of the model that was swept, with the weights of one row.
+        """Return a copy of the original model with the weights of one row.
 
         Args:
             original: The model given to the sweep.
@@ -288,13 +288,13 @@ class SweepResult(AsJson):
         kept = f"It has those of: {', '.join(self.weights) or 'none'}."
         if label not in self.cc:
             return (
-                f"The sweep has no row and no weights of {label!r}. {kept}"
+                f"The sweep has no row and no weights for {label!r}. {kept}"
                 f"{did_you_mean(label, self.weights)}"
             )
         return (
-            f"The sweep has no weights of {label!r}: rows of baselines keep none, nor "
-            "do those of arms with weights that the model itself does not have "
-            f"(FiltersOf, LowRankOf, OutputGain, ...) or that are drawn anew. {kept} "
+            f"The sweep has no weights for {label!r}: rows of baselines keep none, nor "
+            "do arms that add weights to the model (FiltersOf, LowRankOf, OutputGain, "
+            f"...) or reinitialize them. {kept} "
             "Retrain that arm: retrain(model, target_data, arm.layers, ...).model, or "
             "with the recipe of a forecast: retrain(model, target_data, "
             f"**forecast.recipe_for({label!r})).model."
@@ -331,12 +331,12 @@ def load_retrained(
 ) -> keras.Model:
     """Load the model that `RetrainResult.save` wrote, after checking its SHA-256.
 
-    So it is the model of the record beside it, bit for bit. The safe mode of Keras is
-    on: a model that brings code of its own (a Lambda layer) is refused.
+    The check ensures that it is the recorded model, bit for bit. The safe mode of Keras
+    is on: a model that contains code (a Lambda layer) is refused.
 
     Args:
-        folder: Where it was saved.
-        custom_objects: Your own classes by name, as of `keras.models.load_model`.
+        folder: Folder in which it was saved.
+        custom_objects: Your own classes by name, as in `keras.models.load_model`.
 
     Returns:
         The model, compiled as it was saved.
@@ -366,7 +366,7 @@ def load_retrained(
             f"expected SHA-256 {expected}, received {found}. Take a copy that is "
             "whole, or save the result of the retraining again."
         )
-    with tempfile.TemporaryDirectory() as own:  # the bytes that were checked
+    with tempfile.TemporaryDirectory() as own:  # load the very bytes that were checked
         path = pathlib.Path(own) / MODEL
         path.write_bytes(content)
         return keras.models.load_model(path, custom_objects=custom_objects)
@@ -378,13 +378,13 @@ def measured(
     statistics: Any,
     extra: Mapping[str, Metric] | None = None,
 ) -> dict[str, float]:
-    """Compare outputs of a network with the truth, in the units of the truth.
+    """Return scores of network outputs against the truth, in the units of the truth.
 
     Args:
         test: The samples, raw or normalized.
         outputs: Outputs of the network for them.
         statistics: Statistics that normalized the inputs of the network, or None.
-        extra: More figures: functions of (true, predicted outputs), by name.
+        extra: Further scores: functions of (true, predicted outputs), by name.
     """
     if statistics is not None and test.statistics is None:
         _, outputs = statistics.denormalize(test.normalized(statistics).x, outputs)
@@ -406,7 +406,7 @@ def measured(
 
 
 def is_labels_of(y: NDArray[Any], output_shape: tuple[int, ...]) -> bool:
-    """Return whether y holds integer labels of outputs of this shape, one per class."""
+    """Return whether y holds integer class labels for outputs of this shape."""
     classes = output_shape[1:]
     labels = y.shape[1:] in (classes[:-1], (*classes[:-1], 1))
     return y.dtype.kind in "iu" and bool(classes) and classes[-1] > 1 and labels
@@ -421,7 +421,7 @@ def provenance(
     """Return versions, data, choices and options of one retraining, for JSON."""
     replay = options.replay
     config = plain(optimizer.get_config())
-    config.pop("name", None)  # Keras counts the optimizers of the process there
+    config.pop("name", None)  # Keras numbers the optimizers of a process in it
     return {
         "versions": versions(),
         "backend": keras.backend.backend(),
@@ -452,7 +452,7 @@ def provenance(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide bits."""
+    """Return the versions of Python and of the packages that affect the results."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -463,7 +463,7 @@ def versions() -> dict[str, str]:
 
 
 def quality(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return what rows are ordered by: the correlation, then the least error."""
+    """Return the sort key of a row: its correlation, then its negative error."""
     cc, error = row["cc"], row.get("relative_rmse", math.inf)
     return (
         -math.inf if math.isnan(cc) else cc,

@@ -1,4 +1,4 @@
-"""Retraining of chosen layers in a copy of a model, with the proof of what moved."""
+"""Retraining of chosen layers in a copy of a model, with proof of what changed."""
 
 import dataclasses
 import functools
@@ -43,35 +43,34 @@ def retrain(
     seed: int = 0,
     **fit_options: Any,
 ) -> RetrainResult:
-    """Retrain chosen layers, or parts, of a copy of `model`; the rest stays bitwise.
+    """Retrain chosen layers or parts of a copy of `model`; freeze the rest bitwise.
 
     The copy is frozen before it is compiled, trained, and compared with the input model
-    weight by weight by SHA-256. The input model is not touched. Samples are shuffled by
+    weight by weight by SHA-256. The input model is not changed. Samples are shuffled by
     a permutation that depends on (seed, epoch) only, and the random generators of the
-    copy (dropout) start from `seed`, so equal calls give equal bits on a CPU. No global
-    random state is changed.
+    copy (dropout) start from `seed`, so equal calls give bitwise equal weights on a
+    CPU. No global random state is changed.
 
     Args:
         model: A built Keras model.
         target_data: `(x, y)` arrays, or a finite, batched `tf.data.Dataset` of pairs.
-            Integer labels are taken with a sparse loss.
+            Integer labels are accepted with a sparse loss.
         layers: Layers to train, see `freezing.select_layers`; None means all layers.
             `freezing.LowRankOf`, `FiltersOf`, `ChannelGainsOf` and `OutputGain` are
             added to the copy. With `freezing.StatisticsOf` alone the samples pass
-            through in training mode, and nothing but moving averages changes.
-        optimizer: A name or an instance, of which a fresh copy is made; Adam(1e-3) if
-            not given.
+            through in training mode, and only moving averages change.
+        optimizer: A name, or an instance that is copied; default Adam(1e-3).
         loss: A Keras loss.
         seed: A non-negative int.
-        **fit_options: Arguments of `model.fit`; epochs=50, batch_size=8, shuffle=True
-            and verbose=0 if not given, with a bar in terminals of what takes more than
-            two seconds. Also those of `model.compile` (`jit_compile`,
+        **fit_options: Arguments of `model.fit`; default epochs=50, batch_size=8,
+            shuffle=True and verbose=0. In terminals, a bar shows the progress after
+            two seconds. Also arguments of `model.compile` (`jit_compile`,
             `steps_per_execution`, ...), and `early_stopping`, `normalization`,
             `learning_rates`, `optimizer_state_from`, `symmetries`, `replay` and `pull`
-            (to the start, L2-SP), which `transfer.RetrainOptions` explains.
+            (L2-SP), which `transfer.RetrainOptions` explains.
 
     Returns:
-        The new model, its history, the proof and the provenance.
+        The new model, its history, the hashes of its weights and the provenance.
 
     Raises:
         KeyError: As `freezing.select_layers`.
@@ -79,7 +78,7 @@ def retrain(
         ValueError: If the data are empty, not finite, of unequal lengths or do not fit
             the model, or if nothing trainable was chosen.
         FloatingPointError: If the loss or a weight stops being finite.
-        RuntimeError: If a frozen weight moved, or no chosen one.
+        RuntimeError: If a frozen weight changed, or no chosen one did.
 
     Example:
         >>> import numpy as np
@@ -106,8 +105,8 @@ def retrain_prepared(
 ) -> RetrainResult:
     """Retrain a copy of `model` on samples that are in the units of the network.
 
-    Samples and options are those of `RetrainOptions.prepare`; `copy` makes the network
-    to train of the model, by default an exact copy.
+    Samples and options are those of `RetrainOptions.prepare`. `copy` makes the network
+    to train from the model; by default, an exact copy.
     """
     start = time.perf_counter()
     check_weights(model)
@@ -143,9 +142,9 @@ class Fitted:
 
     Attributes:
         history: Per-epoch values as Keras records them.
-        hashes: SHA-256 of each weight afterwards.
+        hashes: SHA-256 of each weight after the fit.
         refitted: Names of the normalization layers that were adapted to the data.
-        moments: Paths of the weights that got the moments of an earlier training.
+        moments: Paths of the weights that took over optimizer moments.
     """
 
     history: dict[str, list[float]]
@@ -177,9 +176,9 @@ class Trainee:
     ) -> "Trainee":
         """Copy a model and resolve the layers to train.
 
-        Where the selector has parts that the model lacks (`LowRankOf`, `FiltersOf`,
-        `ChannelGainsOf`, `OutputGain`), the copy gets them; all weights of the input
-        model are in it, with equal bits.
+        Parts of the selector that the model lacks (`LowRankOf`, `FiltersOf`,
+        `ChannelGainsOf`, `OutputGain`) are added to the copy, which has all weights of
+        the input model, bitwise equal.
         """
         original = ModelLayers.of(model)
         if adds_parts(layers):
@@ -198,14 +197,14 @@ class Trainee:
         suffix: keras.Model | None = None,
         before: Hashes | None = None,
     ) -> Fitted:
-        """Train the chosen weights and prove that they alone moved.
+        """Train the chosen weights and check that no other weight changed.
 
         Args:
             samples: Samples in the units of what is trained.
             options: How to train.
-            suffix: The part of the network behind a frozen prefix, to be trained in
-                place of the whole; it shares the chosen weights. Callbacks see it.
-            before: Hashes of the weights before, where they are known.
+            suffix: The part of the network after a frozen prefix, to be trained instead
+                of the whole; it shares the chosen weights. Callbacks receive it.
+            before: Hashes of the weights before the fit, if they are known.
         """
         network = self.network.model
         trained = network if suffix is None else suffix
@@ -215,7 +214,7 @@ class Trainee:
         if before is None or refitted:
             before = weight_hashes(self.network)
         elif before.keys() != self.network.weights.keys():
-            # Also what a part has added and keeps frozen must stay as it is.
+            # Frozen weights that a part has added must not change either.
             before = weight_hashes(self.network) | before
         self._set_flags(trained)
         models.seed_random_states(network, options.seed)
@@ -248,7 +247,7 @@ class Trainee:
     def _compile(
         self, trained: keras.Model, options: RetrainOptions
     ) -> tuple[str, ...]:
-        """Compile with a fresh optimizer; return the weights that got old moments."""
+        """Compile with a new optimizer; return the weights that took over moments."""
         weights = self.network.weights
         optimizer = options.fresh_optimizer()
         if options.learning_rates is not None and self.selection.variables:
@@ -268,7 +267,7 @@ class Trainee:
         return carry_moments(source, trained.optimizer, same)
 
     def _check_unmoved(self, before: Hashes, after: Hashes) -> None:
-        """Refuse moved weights that were not chosen."""
+        """Raise RuntimeError if weights changed that were not chosen."""
         chosen = [*self.selection.variables, *self.selection.statistics]
         weights = self.network.weights
         free = {id(weights[path]) for path in chosen}
@@ -295,9 +294,9 @@ class Trainee:
         )
 
     def _check_moved(self, before: Hashes, after: Hashes, trained: keras.Model) -> None:
-        """Refuse a training that left every chosen weight as it was.
+        """Raise RuntimeError if the training changed no chosen weight.
 
-        A learning rate of zero asks for just that. Statistics alone move without one.
+        A learning rate of zero is exempt, unless only statistics were to be updated.
         """
         weights = self.selection.variables
         chosen = weights or self.selection.statistics
@@ -319,24 +318,24 @@ class Trainee:
 
 
 def items_of(layers: Any) -> list[Any]:
-    """Return the selectors of a sequence; another one, or None, as the only item."""
+    """Return the items of a sequence of selectors; a single selector as a list."""
     several = isinstance(layers, Sequence) and not isinstance(layers, str)
     return list(layers) if several else [layers]
 
 
 def adds_parts(layers: Any) -> bool:
-    """Return whether a selector needs weights that the model itself does not have."""
+    """Return whether a selector adds weights that the model does not have."""
     return any(isinstance(item, _ADDED) for item in items_of(layers))
 
 
 def check_weights(model: keras.Model) -> None:
-    """Refuse a model without weights."""
+    """Raise ValueError if a model has no weights."""
     if not layers_with_weights(model):
         raise ValueError(f"Model {model.name!r} has no weights: nothing to retrain.")
 
 
 def check_trainable(model: keras.Model, selection: LayerSelection) -> None:
-    """Refuse a selection that neither a gradient nor a moving average changes."""
+    """Raise ValueError if nothing selected can be changed by training."""
     names = [path.rsplit("/", 1)[-1] for path in selection.statistics]
     moving = any(name.startswith("moving_") for name in names)
     if not (selection.num_trainable or moving):
@@ -348,12 +347,12 @@ def check_trainable(model: keras.Model, selection: LayerSelection) -> None:
 
 
 def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
-    """Refuse outputs of another shape: losses would broadcast them silently.
+    """Raise ValueError if outputs and targets differ in shape (losses may broadcast).
 
     Args:
         model: A built Keras model; called on a few samples without lasting effect.
         data: Samples in the units of the model.
-        loss: The loss they are to be trained with; a sparse one takes integer labels.
+        loss: The training loss; a sparse one accepts integer labels.
     """
     inputs = getattr(model, "inputs", None) or [None]
     count = getattr(inputs[0], "shape", (None,))[0] or 1
@@ -404,11 +403,11 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
 
 
 def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    """Return advice for outputs of the shape `found`, where a model has another."""
+    """Return advice on how to change y from shape `found` to that of the model."""
     if (*found, 1) == expected:
         return "The axis of the channel is missing: pass y[..., None]."
     if found == (*expected, 1):
-        return "y has an axis more: pass y[..., 0]."
+        return "y has one axis too many: pass y[..., 0]."
     if found[:-1] == expected[:-1] and len(found) == len(expected):
         given, wanted = found[-1], expected[-1]
         choose = f"choose {wanted} of them, for example y[..., :{wanted}]"
@@ -423,7 +422,7 @@ def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
 
 
 def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> float:
-    """Return the gain of the outputs that fits best, sum(y m) / sum(m^2)."""
+    """Return the best-fitting gain of the outputs m, sum(y m) / sum(m^2)."""
     outputs = np.asarray(outputs, np.float64)
     gain = float(metrics.least_squares_gain(truth, outputs))
     if not np.isfinite(gain):
@@ -436,7 +435,7 @@ def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> f
 
 
 def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
-    """Return what trains, with the best gain as first value of one that has none."""
+    """Return the selector with the closed-form gain as initial value of OutputGain."""
     items = items_of(layers)
     free = [isinstance(i, freezing.OutputGain) and i.initial is None for i in items]
     if not any(free):
@@ -456,15 +455,15 @@ def _name(loss: Any) -> str:
 def _with_added_parts(
     original: ModelLayers, items: Sequence[Any], network: keras.Model
 ) -> tuple[ModelLayers, LayerSelection]:
-    # The rest is chosen on the input model, to which objects and predicates refer.
+    # All other selectors are resolved on the input model, whose layers they refer to.
     model = original.model
     rest = [item for item in items if not isinstance(item, _ADDED)]
     plan: list[Any] = [freezing.select_layers(model, rest)] if rest else []
     layers = original.of_copy(network).layers
     for item in items:
         if isinstance(item, AddedPart):
-            # Of all layers those that the part is meant for; an explicit choice is
-            # taken at its word, so that layers that cannot have it are refused by name.
+            # By default, the layers that the part is meant for. An explicit choice is
+            # used as it is, so that unsuitable layers raise an error that names them.
             selector = item.everywhere() if item.layers is None else item.layers
             names = list(freezing.select_layers(model, selector).names)
             item.prepare({name: layers[name] for name in names})
@@ -484,7 +483,7 @@ def _with_added_parts(
 def _drawn(
     original: ModelLayers, part: freezing.NewWeights, network: keras.Model
 ) -> list[str]:
-    """Draw weights of a copy anew; return the names of their layers."""
+    """Reinitialize weights of a copy; return the names of their layers."""
     fresh = original.of_copy(models.fresh_model(original.model, part.seed))
     chosen = freezing.select_layers(original.model, part.layers)
     weights = original.of_copy(network).weights

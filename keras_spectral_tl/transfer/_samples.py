@@ -18,7 +18,7 @@ from keras_spectral_tl._keras_internals import predicted, sublayers
 from keras_spectral_tl._results import by_shapes
 from keras_spectral_tl.transfer._groups import own_groups
 
-# Bounds for datasets that do not tell their length, which may be endless.
+# Bounds for datasets of unknown length, which may be infinite.
 _MOST_BATCHES = 10_000
 _MOST_BYTES = 2**33
 _LIMIT = "Limit it, for example dataset.take(10), or itertools.islice(generator, 10)."
@@ -26,13 +26,13 @@ _LIMIT = "Limit it, for example dataset.take(10), or itertools.islice(generator,
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples checked once and held as NumPy arrays.
+    """Checked samples, held as NumPy arrays.
 
     Attributes:
         x: Inputs, (num_samples, ...), or a tuple or dict of such arrays.
         y: True outputs, (num_samples, ...).
         statistics: None, since these are raw; see `NormalizedSamples`.
-        groups: Label of the group of each, such as its trajectory; or None.
+        groups: Group label of each sample, such as its trajectory, or None.
     """
 
     x: Any
@@ -56,7 +56,7 @@ class Samples:
         return dataclasses.replace(self, x=x, y=y, groups=groups)
 
     def times(self, gain: float) -> Self:
-        """Return the samples with outputs times a gain, these where it is 1."""
+        """Return the samples with outputs multiplied by a gain."""
         return self if gain == 1.0 else dataclasses.replace(self, y=gain * self.y)
 
     def normalized(self, statistics: Any) -> "Samples":
@@ -67,8 +67,8 @@ class Samples:
                 None, which leaves the samples raw.
 
         Raises:
-            TypeError: If the object cannot normalize and back.
-            ValueError: If the samples are normalized already, by other statistics.
+            TypeError: If the object lacks one of these methods.
+            ValueError: If the samples are already normalized by other statistics.
         """
         if statistics is None:
             return self
@@ -116,10 +116,10 @@ class Samples:
         return image.like(self)
 
     def like(self, other: "Samples") -> "Samples":
-        """Return the samples in the number formats of others, one by one as large.
+        """Return the samples in the dtypes of others whose samples have equal shapes.
 
         Raises:
-            ValueError: If they are other arrays than those, or of other numbers.
+            ValueError: If the number, shapes or kinds of arrays differ.
         """
         own, others = (
             keras.tree.flatten((samples.x, samples.y)) for samples in (self, other)
@@ -157,13 +157,13 @@ class Samples:
                 `tf.data.Dataset`, `keras.utils.PyDataset`, torch `DataLoader`,
                 generator or other iterable; the path of an npz file with arrays x and
                 y; or `Samples`, which are returned as they are.
-            name: What errors call them, such as the argument that they came by.
+            name: Name of the data in error messages, such as that of the argument.
 
         Raises:
-            KeyError, OSError: If a file does not hold them or cannot be read.
+            KeyError, OSError: If a file lacks x or y or cannot be read.
             TypeError: If `data` is none of these.
-            ValueError: If there are no samples or too many to be finite, or they are
-                of unequal lengths, masked, or not finite.
+            ValueError: If there are no samples, the source seems to be infinite, or
+                the samples are of unequal lengths, masked, or not finite.
         """
         if isinstance(data, Samples):
             return data
@@ -178,7 +178,7 @@ class Samples:
 class NormalizedSamples(Samples):
     """Samples in the units of a network, with the statistics that normalized them.
 
-    Made by `Samples.normalized` alone, which applies statistics to raw samples once.
+    Only `Samples.normalized` creates them; it applies statistics to raw samples once.
 
     Attributes:
         x: Normalized inputs.
@@ -191,7 +191,7 @@ class NormalizedSamples(Samples):
     __repr__ = by_shapes
 
     def normalized(self, statistics: Any) -> "Samples":
-        """Return the samples themselves, if these are their statistics.
+        """Return the samples unchanged, if they were normalized by these statistics.
 
         Raises:
             ValueError: If they were normalized by other statistics.
@@ -206,7 +206,7 @@ class NormalizedSamples(Samples):
 
 
 def same_statistics(one: Any, other: Any) -> bool:
-    """Return whether two objects normalize by equal values, as far as they tell."""
+    """Return whether two statistics are equal, as far as this can be determined."""
     if one is other:
         return True
     try:
@@ -244,7 +244,7 @@ def _as_pair(data: Any, name: str) -> tuple[Any, Any]:
 
 
 def _batches(data: Any) -> Iterator[Any] | None:
-    """Return the batches of what is a source of them, None for anything else."""
+    """Return an iterator over the batches of a dataset, None for anything else."""
     if hasattr(data, "as_numpy_iterator"):
         count = int(data.cardinality()) if hasattr(data, "cardinality") else -2
         if count == -1:
@@ -262,7 +262,7 @@ def _batches(data: Any) -> Iterator[Any] | None:
 
 
 def _bounded(batches: Iterable[Any], count: int) -> Iterator[Any]:
-    """Pass on checked batches; refuse to go on for ever where `count` is below 0."""
+    """Yield checked batches, within fixed bounds if the length `count` is negative."""
     size = 0
     for number, batch in enumerate(batches, start=1):
         parts = _as_arrays(batch)
@@ -300,7 +300,7 @@ def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
 
 def _as_arrays(x: Any) -> Any:
     # A list of arrays is several inputs, a list of numbers one array. Several inputs
-    # become a tuple: TensorFlow knows no lists.
+    # become a tuple, because TensorFlow does not accept lists.
     if isinstance(x, dict):
         return {name: _as_arrays(part) for name, part in x.items()}
     if isinstance(x, tuple | list) and any(
@@ -316,7 +316,7 @@ def _as_array(values: Any) -> NDArray[Any]:
             "Received a masked NumPy array, whose mask a training would lose. Fill it "
             "or drop the masked samples."
         )
-    if hasattr(values, "detach"):  # a torch tensor, perhaps of an accelerator
+    if hasattr(values, "detach"):  # a torch tensor, perhaps on an accelerator
         values = values.detach().cpu()
     return np.asarray(values)
 
@@ -355,19 +355,19 @@ class ChannelStatistics:
 
         normalized = (values - mean) / std,    channel by channel, on the last axis.
 
-    Those of the base data keep the normalization the base model was trained with; those
-    of the target data refit it. Which of the two changes every result.
+    Statistics of the base data keep the normalization with which the base model was
+    trained; those of the target data refit it. This choice affects every result.
 
     Attributes:
         x_mean: One number per input channel.
-        x_std: Likewise, positive.
+        x_std: One positive number per input channel.
         y_mean: One number per output channel.
-        y_std: Likewise, positive.
-        source: Whose statistics they are, for the record.
+        y_std: One positive number per output channel.
+        source: Where the statistics come from, for the record.
 
     Raises:
         ValueError: If a mean is not finite or a standard deviation not positive, or if
-            they are not numbers, one for each channel.
+            they are not one number for each channel.
 
     Example:
         >>> statistics = ChannelStatistics.of((np.arange(4.0)[:, None], np.ones((4, 1))
@@ -398,11 +398,11 @@ class ChannelStatistics:
 
     @classmethod
     def of(cls, data: Any, source: str = "given") -> "ChannelStatistics":
-        """Measure them on samples `(x, y)`, over all axes but the last.
+        """Compute the statistics of samples `(x, y)`, over all axes but the last.
 
         Raises:
             ValueError: If the inputs are several arrays, a channel is constant, or the
-                samples are normalized already.
+                samples are already normalized.
         """
         target = Samples.of(data)
         if isinstance(target, NormalizedSamples):
@@ -423,7 +423,7 @@ class ChannelStatistics:
         return _scaled(x, self.x_mean, self.x_std), _scaled(y, self.y_mean, self.y_std)
 
     def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """The inverse of `normalize`."""
+        """Return inputs and outputs in their original units: inverse of `normalize`."""
         return _restored(x, self.x_mean, self.x_std), _restored(
             y, self.y_mean, self.y_std
         )
@@ -433,7 +433,7 @@ class ChannelStatistics:
 class RefitOnTarget:
     """Normalizes the target data by their own statistics.
 
-    All target samples count, also those held out for early stopping.
+    All target samples count, including those held out for early stopping.
 
     Example:
         >>> x = np.arange(4.0)[:, None]
@@ -450,8 +450,9 @@ class RefitOnTarget:
 class RefitNormalizationLayers:
     """Adapts the `keras.layers.Normalization` layers of the copy to the target inputs.
 
-    For models that normalize their inputs themselves. Without it these layers keep the
-    statistics of the base data. Layers behind others see what those make of the target.
+    For models that normalize their inputs themselves. Otherwise these layers keep the
+    statistics of the base data. A layer further down is adapted to the activations that
+    the layers before it compute from the target inputs.
 
     Raises:
         ValueError: On use, if the model has no such layer or is not functional.

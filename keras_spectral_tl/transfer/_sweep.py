@@ -1,4 +1,4 @@
-"""Sweep over layers: retrain each alone from the same model, and test the result."""
+"""Sweep over layers: retrain each alone from the same model and test the result."""
 
 import concurrent.futures
 import contextlib
@@ -41,17 +41,17 @@ def oracle_sweep(
     directory: str | os.PathLike[str] | None = None,
     **retrain_options: Any,
 ) -> SweepResult:
-    """Retrain each layer, or arm, each time from the same model, and test the result.
+    """Retrain each layer or arm, always from the same model, and test the result.
 
-    This is the exhaustive search that a recommendation is to replace, and the yardstick
-    it is to be measured with. Equal seeds give equal correlations on a CPU.
+    This is the exhaustive search that a recommendation should replace, and the
+    reference to judge it by. Equal seeds give equal correlations on a CPU.
 
-    Layers in front of the first trained one do not change, so their activations are
-    computed once and kept. The rows equal those of `retrain` to the round-off of single
-    precision, amplified by the training. Models without a graph (subclassed ones), arms
-    that add weights or draw them anew, all rows where `symmetries` make new inputs
-    every epoch, and rows whose outputs have a mask that comes from in front of the
-    trained layer, are retrained as a whole.
+    Layers before the first trained one do not change, so their activations are
+    computed once and cached. The rows then equal those of `retrain` up to
+    single-precision round-off, amplified by the training. The whole model is retrained
+    if it has no graph (subclassed models), for arms that add or reinitialize weights,
+    if `symmetries` change the inputs every epoch, and if the outputs have a mask that
+    comes from a layer before the trained one.
 
     Args:
         model: A built Keras model; not changed.
@@ -61,33 +61,34 @@ def oracle_sweep(
             `NormalizedSamples` of the same statistics.
         layers: The whole layers to try, see `freezing.select_layers`; a tuple within a
             list is trained together: `list(itertools.combinations(names, 2))` tries all
-            pairs. None means every layer with trainable weights. Parts of layers and
-            gains go into arms.
-        arms: In place of layers, ways to retrain: `scoring.Arm` objects, or what
-            `retrain` takes as layers. `Arm("unchanged", ())` is the model as it is;
+            pairs. None means every layer with trainable weights. For parts of layers
+            and gains use `arms`.
+        arms: Ways to retrain, instead of layers: `scoring.Arm` objects, or what
+            `retrain` accepts as layers. `Arm("unchanged", ())` is the model as it is;
             `OutputGain()` alone is fitted in closed form (`fit_output_gain`). The pull
-            of an arm goes before one that is given for all rows.
-        base_test: Samples `(x, y)` of the base system in the units of the network: each
-            row has the correlation on them, base_correlation.
-        directory: Folder that keeps each finished row. A sweep that was killed resumes
-            there; another model, other data or options are refused.
+            of an arm overrides one given for all rows.
+        base_test: Samples `(x, y)` of the base system in the units of the network; adds
+            the correlation on them to each row as base_correlation.
+        directory: Folder that keeps each finished row, so that an interrupted sweep
+            resumes there; it must not hold a sweep of another model, data or options.
         **retrain_options: Arguments of `retrain`: optimizer, loss, seed, epochs, ...
-            Besides, `progress` is called with each row as soon as it is known; without,
-            a bar in terminals, and False: none.
-            `executor` is where the rows are computed: a `ProcessPoolExecutor` with the
-            "spawn" context, `client.get_executor()` of Dask, ...; the units of work are
-            pickled. None means here, one after the other.
-            `cache=PrefixCache(...)` says where activations are kept, and
+            In addition:
+            `progress` is called with each row as soon as it is known; by default a bar
+            is shown in terminals, with False nothing.
+            `executor` computes the rows: a `ProcessPoolExecutor` with the "spawn"
+            context, `client.get_executor()` of Dask, ...; the units of work are
+            pickled. None computes them one after the other in this process.
+            `cache=PrefixCache(...)` sets where activations are cached, and
             `cache=None` retrains the whole model for every row. With a cache, callbacks
-            see the part of the model behind the frozen layers. `recipe="..."` is your
-            name of the options that a folder cannot describe by value (callbacks,
-            functions, objects of other libraries), needed to keep rows in one.
-            `rates`, label of a row to its learning rate, replaces the optimizer's (of
-            a schedule, the first one), and so does an optimizer in its place. A label
-            that is no row is refused, unless every row that trains has its rate.
-            `rate_factors=(1/3, 1, 3)` retrains each arm at each of these times its
-            rate: the row is the best of them, and has its learning_rate and the
-            correlations of all, cc_at_0.333, cc_at_1, ... (nan where it diverged).
+            receive the part of the model after the frozen layers. `recipe="..."` is a
+            name you give to options that cannot be compared by value (callbacks,
+            functions, objects of other libraries), required to keep rows in a folder.
+            `rates` maps labels of rows to learning rates (of a schedule, the first
+            one) or optimizers, which replace the common one. A label without a row is
+            an error, unless every row that trains has its rate.
+            `rate_factors=(1/3, 1, 3)` retrains each arm at its rate times each of
+            these. The row is the best of them, with its learning_rate and the
+            correlations of all, cc_at_0.333, cc_at_1, ... (nan if it diverged).
 
     Returns:
         One row for each layer, combination or arm.
@@ -95,8 +96,8 @@ def oracle_sweep(
     Raises:
         FloatingPointError, KeyError, RuntimeError, TypeError, ValueError: As `retrain`;
             a note names the layer that was being trained. Also ValueError if the
-            directory holds another sweep or cannot tell this one from others, and
-            TypeError if an option cannot be sent to the executor.
+            directory holds another sweep or an option needs `recipe`, and TypeError if
+            an option cannot be sent to the executor.
 
     Example:
         >>> import numpy as np
@@ -161,7 +162,7 @@ def _check_calls(progress: Any, executor: Any) -> None:
 def _search(
     arguments: Mapping[str, Any], base_test: Any
 ) -> tuple[Search, RetrainOptions]:
-    """Sort keyword arguments into the search over rates and those of `retrain`."""
+    """Split keyword arguments into those of the rate search and those of `retrain`."""
     search = Search(
         None if base_test is None else Samples.of(base_test, "base_test"),
         arguments.get("rates", {}),

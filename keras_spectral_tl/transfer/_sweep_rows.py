@@ -39,7 +39,7 @@ from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep_store import SweepRow
 
 Outputs = Callable[[str], NDArray[Any]]
-"""`"target", "test" or "base" -> outputs` of a network for these samples."""
+"""Maps "target", "test" or "base" to the outputs of a network for these samples."""
 
 _VALIDATION = "validation_data"
 
@@ -50,9 +50,9 @@ class Search:
 
     Attributes:
         base_test: Samples of the base system in the units of the network, or None.
-        rates: Label of an arm to its learning rate (of a schedule, the first one), or
-            to an optimizer of its own; others have that of the optimizer.
-        factors: Of these rates, each of which is tried.
+        rates: Maps the label of an arm to its learning rate (of a schedule, the first
+            one) or optimizer; other arms use the common optimizer.
+        factors: Factors of these rates; each one is tried.
     """
 
     base_test: Samples | None = None
@@ -78,14 +78,14 @@ class Search:
 
     @property
     def chooses_rates(self) -> bool:
-        """True where rows differ in their learning rates."""
+        """True if rows differ in their learning rates."""
         return bool(self.rates) or list(self.factors) != [1.0]
 
     def check_labels(self, candidates: Sequence[Candidate]) -> None:
-        """Refuse a rate without a row, where a row that trains is without a rate.
+        """Raise KeyError if a rate has no row while a trained row has no rate.
 
-        Where every row has one, more do no harm: a folder that several sweeps share
-        takes the rates of them all.
+        If every row has one, further rates are allowed: several sweeps that share a
+        folder can share their rates too.
         """
         labels = [candidate.label for candidate in candidates]
         unknown = [label for label in self.rates if label not in labels]
@@ -103,7 +103,7 @@ class Search:
     def options(
         self, given: RetrainOptions, label: str, factor: float
     ) -> RetrainOptions:
-        """Return options with the learning rate of an arm times a factor."""
+        """Return options with the learning rate of an arm multiplied by a factor."""
         if not self.chooses_rates:
             return given
         rate = self.rates.get(label)
@@ -124,20 +124,20 @@ class Search:
 
 
 class RowTrainer:
-    """Training of one candidate after another, each time from the weights of `model`.
+    """Trains one candidate after another, each time from the weights of `model`.
 
-    Where the network can be cut, the frozen layers in front are not evaluated again:
-    all candidates share one copy of the network and the activations at the last cut.
-    Where weights are added or drawn anew, and with symmetries, whole copies are
-    trained. The unchanged network and the gain of its output take no training.
-    A row holds no history: where nothing watches the epochs of a fit, they run through.
+    If the network can be cut, the leading frozen layers are not evaluated again: all
+    candidates share one copy of the network and the activations at the last cut. If
+    weights are added or reinitialized, and with symmetries, whole copies are trained.
+    The unchanged network and its output gain need no training.
+    Rows hold no history, so fits without callbacks run as a single epoch of Keras.
 
     Args:
         model: A built Keras model; not changed.
         target: Samples to train with.
         test: Samples to evaluate on.
         options: How to train.
-        cache: Where activations are kept; None retrains whole copies of the model.
+        cache: Where activations are cached; None retrains whole copies of the model.
         search: Base samples to evaluate on, and learning rates to try.
     """
 
@@ -168,8 +168,8 @@ class RowTrainer:
     def row(self, candidate: Candidate) -> SweepRow:
         """Retrain the layers of `candidate` and test the result.
 
-        Of several learning rates the row is that with the highest correlation, and
-        holds the correlations of all.
+        With several learning rates, the row is the one with the highest correlation
+        and holds the correlations of all.
         """
         if candidate.is_fixed:
             return self._fixed(candidate)
@@ -196,7 +196,7 @@ class RowTrainer:
         return found[best]
 
     def _fixed(self, candidate: Candidate) -> SweepRow:
-        """Return the row of the network as it is, or times the best gain."""
+        """Return the row of the unchanged network, or of its output gain."""
         self._reset()
         inputs = self._inputs()
 
@@ -274,7 +274,7 @@ class RowTrainer:
         return found
 
     def _prepare_activations(self) -> None:
-        """Keep the activations of all samples, where nothing forbids it."""
+        """Cache the activations of all samples, if the options allow it."""
         options = self.options
         graph = None if self.cache is None else LayerGraph.of(self._network)
         if graph is None or self.cache is None:
@@ -308,7 +308,7 @@ class RowTrainer:
         weights = [self._named.weights[path] for path in selection.variables]
         holders = {path.rsplit("/", 1)[0] for path in self._named.paths(weights)}
         if not holders <= set(selection.names):
-            return None  # a layer in front of the cut may share a weight
+            return None  # a layer before the cut may share a weight
         graph, everything = self._activations.graph, self._named.names
         places = [everything.index(name) for name in selection.names]
         names = freezing.select_layers(self._network, places).names
@@ -334,7 +334,7 @@ class RowTrainer:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Part:
-    """The part of a network behind a cut, with the activations that go into it."""
+    """The part of a network after a cut, with its input activations."""
 
     suffix: keras.Model
     target: Samples
@@ -352,7 +352,7 @@ def _single(parts: list[Any]) -> Any:
 
 
 class PackedModel:
-    """A model as bytes, with the hashes that prove that it was unpacked unchanged."""
+    """A model as bytes, with hashes to check that it was unpacked unchanged."""
 
     def __init__(self, model: keras.Model) -> None:
         try:
@@ -366,7 +366,7 @@ class PackedModel:
         self.hashes = list(freezing.layer_hashes(model).values())
 
     def unpacked(self) -> keras.Model:
-        """Return the model; one that came back with other weights is refused."""
+        """Return the model, after checking that its weights are unchanged."""
         model = models.unpacked(self.content, self.classes)
         if list(freezing.layer_hashes(model).values()) != self.hashes:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Finished rows of a sweep on disk: a killed sweep resumes where it stopped."""
+"""Finished rows of a sweep on disk: an interrupted sweep resumes where it stopped."""
 
 import dataclasses
 import fractions
@@ -37,7 +37,7 @@ class SweepRow:
 
     Attributes:
         values: layer, cc, relative_rmse, num_parameters, seconds.
-        weights: For each layer of the candidate its weights after training.
+        weights: The trained weights of each layer of the candidate.
     """
 
     values: dict[str, Any]
@@ -51,16 +51,16 @@ def fingerprint(
     options: Mapping[str, Any],
     recipe: str | None = None,
 ) -> dict[str, str]:
-    """Describe what decides the rows of a sweep: equal texts mean an equal sweep.
+    """Return texts that identify a sweep: equal texts mean an equal sweep.
 
     Args:
         model: The model.
         target: Samples to train with.
         test: Samples to evaluate on.
-        options: Arguments of `retrain`. Numbers, text, arrays and dataclasses of such
-            count by value, objects and functions of Keras by name and configuration.
-        recipe: The caller's name of all other options: functions, callbacks and
-            objects of other kinds.
+        options: Arguments of `retrain`. Numbers, strings, arrays and dataclasses of
+            these count by value, Keras objects by name and configuration.
+        recipe: The caller's name for all other options: functions, callbacks and
+            other objects.
     """
     weights = freezing.layer_hashes(model)
     found = {
@@ -80,7 +80,7 @@ def fingerprint(
         raise ValueError(
             "A folder could not tell this sweep from another: "
             f"{', '.join(unnamed)} cannot be described by value. Pass recipe='a name "
-            "of your own', and another name whenever what it stands for changes; or "
+            "of your own', and change the name whenever these options change; or "
             "sweep without a directory."
         )
     if recipe is not None:
@@ -113,7 +113,7 @@ class SweepDirectory:
             )
 
     def load(self, candidate: Candidate) -> SweepRow | None:
-        """Return the finished row of a candidate; None if there is none, or no more.
+        """Return the finished row of a candidate, or None if there is none.
 
         Warns and returns None if a checksum does not match.
         """
@@ -148,11 +148,11 @@ class SweepDirectory:
         checked = {"values": values, "weights_sha256": sha256(content.getvalue())}
         if candidate.record:
             checked["trained"] = candidate.record
-        # Last: its presence says that the row is whole.
+        # Written last: its presence means that the row is complete.
         write_json(text, {**checked, "sha256": _digest(checked)})
 
     def _files(self, candidate: Candidate) -> tuple[pathlib.Path, pathlib.Path]:
-        # The sign "=" keeps a layer called "sweep" apart from sweep.json.
+        # The "=" distinguishes a layer called "sweep" from sweep.json.
         label = urllib.parse.quote(candidate.label, safe="")
         if len(label) > _LONGEST_NAME:
             label = f"{label[:40]}={sha256(candidate.label.encode())[:32]}"
@@ -160,7 +160,7 @@ class SweepDirectory:
 
 
 def _row(document: Any, content: bytes, candidate: Candidate) -> SweepRow:
-    """Return the row that the two files of `SweepDirectory.save` hold, if whole."""
+    """Return the row in the two files of `SweepDirectory.save`, after checking them."""
     checked = {key: document[key] for key in ("values", "weights_sha256")}
     checked |= {key: document[key] for key in ("trained",) if key in document}
     if document["sha256"] != _digest(checked):
@@ -188,8 +188,8 @@ def _architecture(model: keras.Model) -> str:
     try:
         text = json.dumps(model.get_config(), sort_keys=True, default=_loosely)
     except (AttributeError, NotImplementedError, TypeError, ValueError):
-        return ""  # a subclassed model counts by its class and weights
-    # Keras numbers the names it gives, so the same model may come with other names.
+        return ""  # a subclassed model is identified by its class and weights
+    # Keras numbers the names it gives, so an equal model may have other names.
     layers = parents_first(model)
     places = {layer.name: f'"#{place}"' for place, layer in enumerate(layers)}
     return re.sub(r'"([^"]*)"', lambda found: places.get(found[1], found[0]), text)
@@ -203,7 +203,7 @@ def _loosely(value: Any) -> str:
 
 
 class _UndescribedError(TypeError):
-    """A value of which nothing says whether it equals another one."""
+    """A value that cannot be compared with another by value."""
 
 
 def _described(value: Any) -> str:
@@ -230,7 +230,7 @@ def _described(value: Any) -> str:
 
 
 def _contents(value: Any) -> list[str]:
-    """Return descriptions of all that an object holds."""
+    """Return descriptions of all attributes of an object."""
     if isinstance(value, keras.Model):
         optimizer = getattr(value, "optimizer", None)
         moments = [np.asarray(v) for v in getattr(optimizer, "variables", ())]

@@ -233,8 +233,8 @@ def test_rows_without_weights_say_how_to_get_their_model():
         with pytest.raises(KeyError) as caught:
             sweep.model(model, label)
         for part in (
-            f"no weights of {label!r}",
-            "the model itself does not have",
+            f"no weights for {label!r}",
+            "add weights to the model",
             "It has those of: b.",
             "retrain(model, target_data, arm.layers, ...)",
             f"forecast.recipe_for({label!r})",

@@ -372,7 +372,7 @@ def test_fields_that_come_one_by_one_are_to_be_put_into_batches():
         ),
         (2, (8, 8, 1), "gives 2 channel(s), y has 1: pass them all"),
         (1, (8, 8), "axis of the channel is missing: pass y[..., None]"),
-        (1, (8, 8, 1, 1), "has an axis more: pass y[..., 0]"),
+        (1, (8, 8, 1, 1), "has one axis too many: pass y[..., 0]"),
         (1, (4, 4, 1), "Pass y on the same grid"),
     ],
 )
