@@ -1,4 +1,4 @@
-"""Scores that tell, before any retraining, which layer to retrain."""
+"""Scores and forecasts that tell which layers to retrain, before any retraining."""
 
 from keras_spectral_tl.scoring._forecast import forecast
 from keras_spectral_tl.scoring._forecast_result import Forecast

@@ -1,4 +1,4 @@
-"""Effort of a retraining and of its rehearsals: steps, learning rates, Adam."""
+"""Steps, learning rates and Adam of a retraining and of the trials that predict it."""
 
 import dataclasses
 import math
@@ -20,32 +20,31 @@ from keras_spectral_tl.transfer._options import RetrainOptions
 
 Rows = NDArray[np.intp]
 
-# Points of a field of the networks on which numbers of steps were chosen.
+# Points of the fields for which the numbers of steps were chosen.
 POINTS = 64 * 64
 _BETAS = 0.9, 0.99
 _EPSILON = 1e-7
-# The defaults of `retrain`, and of a forecast.
+# The defaults of `retrain` and of a forecast.
 _RATE, _EPOCHS, _BATCH_SIZE = 1e-3, 50, 8
 _STEPS = 500
-# Steps from which on the rate that suits an arm does not depend on their number.
+# From this number of steps on, the best rate of an arm no longer depends on it.
 _ENOUGH = 160
-# Of the error that more passes remove: (1 - correlation) falls as passes^-.8.
+# Exponent of the error against the samples passed: 1 - correlation ~ passes^-.8.
 _EXPONENT = 0.8
-# Measured on networks of 6 layers of 16 channels and of 11 of 64 (docs/forecast.md).
+# Measured on networks with 6 layers of 16 channels and 11 of 64 (docs/forecast.md).
 _RELATIVE_RATE = 0.046
-# Inputs of one output, of kernels of 5 x 5 points and 16 channels.
+# Inputs per output of kernels with 5 x 5 points and 16 channels.
 _INPUTS = 400
 
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """Effort of the retraining that a forecast is about.
+    """Steps, batch size and learning rate of the retraining that is predicted.
 
     Attributes:
         steps: Steps of Adam.
-        batch_size: Samples a step.
-        rate: Highest learning rate, falling as a cosine; None for that which suits
-            each arm.
+        batch_size: Samples per step.
+        rate: Initial learning rate of a cosine decay; None to choose one per arm.
     """
 
     steps: int
@@ -54,10 +53,11 @@ class Effort:
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any], num_samples: int) -> "Effort":
-        """Read it off keyword arguments of `retrain`, 500 steps of 8 by default.
+        """Return the effort given by keyword arguments of `retrain`.
 
-        A number as learning rate is the highest of a cosine; a schedule or an optimizer
-        counts by the sum of its rates, see `path_of`.
+        By default 500 steps of 8 samples. A number as learning rate is the initial rate
+        of a cosine decay; a schedule or an optimizer is replaced by the cosine with an
+        equal sum of rates, see `path_of`.
 
         Raises:
             TypeError, ValueError: As `path_of`.
@@ -81,30 +81,30 @@ class Effort:
 
     @property
     def passes(self) -> int:
-        """Samples that the retraining takes one after another."""
+        """Number of samples passed in the retraining, steps times batch size."""
         return self.steps * self.batch_size
 
     def rate_of_trial(self, rate: float, steps: int) -> float:
-        """Return the highest rate of a trial that stands for a retraining at `rate`.
+        """Return the peak learning rate of a trial for a retraining at `rate`.
 
-        rate sqrt(steps of the retraining / steps of the trial): the best rate falls as
-        the square root of the number of steps, as it has to both get far and settle.
+        rate sqrt(steps of the retraining / steps of the trial): the best rate decreases
+        as the inverse square root of the number of steps.
         """
         return rate * math.sqrt(self.steps / steps)
 
     def hurried(self, rate: float) -> float:
-        """Return the usual rate of a retraining, higher where it has few steps.
+        """Return the usual rate of a retraining, raised if it has few steps.
 
             rate max(sqrt(160 / steps), 1)
 
-        as in `rate_of_trial`: from 160 steps on the usual rate gets where it should.
+        as in `rate_of_trial`; from 160 steps on the usual rate is high enough.
         """
         return rate * math.sqrt(max(_ENOUGH / self.steps, 1.0))
 
     def beyond(self, short: int, long: int) -> float:
-        """Return how much is still to come, as a share of what the long trial added.
+        """Return the gain expected beyond the long trial, relative to long over short.
 
-        Negative where the retraining is shorter than that.
+        Negative if the retraining is shorter than the long trial.
 
         (long^-.8 - passes^-.8) / (short^-.8 - long^-.8)
         """
@@ -119,9 +119,10 @@ def step_order(
     rng: np.random.Generator,
     fewest: int = 1,
 ) -> Rows:
-    """Return places in `split.fit`, shape (steps, samples a step), all in turn.
+    """Return the order of samples: indices into `split.fit`, (steps, samples a step).
 
-    A step has at least so many points, and the fewest samples, if there are as many.
+    Samples are used in turn. A step has at least `num_points` output values and at
+    least `fewest` samples, as far as there are enough.
     """
     num_fit = len(split.fit)
     points = int(np.sum(split.fit_mask))
@@ -132,22 +133,25 @@ def step_order(
 
 
 def steps_on(fields: tuple[int, ...], steps: int) -> int:
-    """Return how many steps of a sample tell as much as `steps` of 4,096 points each.
+    """Return the number of steps needed on fields of any size, fewer on large ones.
 
         steps sqrt(4096 / points), at most `steps`
 
-    as the gradient of a field of more points has less noise.
+    because the gradient on a field with more points has less noise.
 
     Args:
         fields: Shape of the outputs, samples first and channels included.
-        steps: Number of steps on small fields.
+        steps: Number of steps on fields of 4,096 points or fewer.
     """
     points = math.prod(fields[1:])
     return max(round(steps * min(math.sqrt(POINTS / points), 1.0)), 1)
 
 
 def rising_and_falling(steps: int, rise: float = 0.25) -> Array:
-    """Return factors of the rate: up to 1 in a share of the steps, then a cosine."""
+    """Return learning-rate factors: a linear rise to 1, then a cosine decay to 0.
+
+    `rise` is the fraction of the steps in which the factors rise.
+    """
     rise = int(rise * steps)
     step = np.arange(steps)
     fall = np.maximum(step - rise, 0) / (steps - rise)
@@ -162,19 +166,19 @@ def adam(
     rates: Array,
     watch: Callable[[int, Array], None] = lambda number, weights: None,
 ) -> Array:
-    """Return weights after as many steps of Adam as there are rates.
+    """Return the weights after one step of Adam for each learning rate.
 
         m = .9 m + .1 g,   s = .99 s + .01 g^2
         theta = theta - rate m' / (sqrt(s') + 1e-7)
 
-    with ' for the correction of the bias towards the first values, 0.
+    where ' is the correction of the bias towards the initial values, 0.
 
     Args:
-        gradient: `(weights, rows) -> g` of the loss over those samples.
-        start: Weights to begin with.
+        gradient: `(weights, rows) -> g`, the gradient of the loss over those samples.
+        start: Initial weights.
         order: Rows of the samples of every step.
         rates: Learning rate of every step.
-        watch: Called with the number of steps and the weights after each.
+        watch: Called after each step with the number of steps and the weights.
     """
     reached, mean, square = start, np.zeros_like(start), np.zeros_like(start)
     for number, (rows, rate) in enumerate(zip(order, rates, strict=True), start=1):
@@ -191,20 +195,19 @@ def adam(
 def usual_rate(
     values: Sequence[NDArray[Any]], kernels: Sequence[NDArray[Any]]
 ) -> float:
-    """Return the learning rate of Adam that suits the weights that train.
+    """Return the usual learning rate of Adam for the weights that train.
 
         rate = .046 exp(mean of log rms(w)) / (number of w)^(3/4) min(1, 20 / sqrt(m))
 
-    over the kernels w among them, or factors, which are 1 at first, or, of a low-rank
-    update, the kernel beside it over how far that reaches (`low_rank_size`), and with
-    the median number m of inputs of one output of all kernels. Adam moves each weight
-    by about the rate, so relative to its size a weight moves alike in ReLU layers
-    scaled by c and 1 / c; and what many weights of one sign do to an output, or many
-    layers to the result, adds up (Yang et al. 2022, arXiv:2203.03466). Biases have no
-    size of their own: there it is the rate of all kernels.
+    where w are the kernels among these weights (or factors, initially 1; or, for a
+    low-rank update, `low_rank_size`), and m is the median number of inputs per output
+    over all kernels. Adam changes each weight by about the rate. So the relative change
+    is the same in ReLU layers rescaled by c and 1 / c, and the effects of many weights
+    on an output, or of many layers on the result, add up (Yang et al. 2022,
+    arXiv:2203.03466). Biases have no size of their own and get the rate of all kernels.
 
     Args:
-        values: Weights that train, as they are at first, see `NetworkPart.sizes`.
+        values: Initial values of the weights that train, see `NetworkPart.sizes`.
         kernels: All kernels of the network.
 
     Example:
@@ -225,13 +228,13 @@ def usual_rate(
 
 
 def low_rank_size(kernel: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
-    """Return what the rate of a low-rank update kernel + a b is to be relative to.
+    """Return the weights that set the learning rate of a low-rank update kernel + a b.
 
         kernel / (rms(a) sqrt(rank))
 
-    as b, which is 0 at first, moves by about the rate, and the kernel by as much times
-    the root of rank mean(a^2): so with `usual_rate` of this the kernel moves relative
-    to its size as it does where it trains itself, whatever the rank and the size of a.
+    b, initially 0, changes by about the rate, and the kernel by that times
+    sqrt(rank mean(a^2)). With `usual_rate` of the returned weights, the relative change
+    of the kernel is the same as if the kernel trained, whatever the rank and size of a.
 
     Args:
         kernel: The kernel, which does not train.
@@ -243,11 +246,11 @@ def low_rank_size(kernel: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
 
 
 def usual_path(kernels: Sequence[NDArray[Any]]) -> float:
-    """Return the path of the retraining that scores stand for where none is named.
+    """Return the default path (sum of learning rates) of the retraining to be scored.
 
-    500 steps of an Adam that falls as a cosine from a quarter of `usual_rate` of one
-    kernel: 1.5e-4 for 64 channels of 5 x 5 points, 7e-4 for 16. From there a network
-    that has to mend its amplitude first does not lose its pattern.
+    500 steps of Adam with a cosine decay from a quarter of `usual_rate` of one kernel:
+    1.5e-4 for 64 channels of 5 x 5 points, 7e-4 for 16. At this rate a network that
+    has to correct its amplitude first does not lose its pattern.
 
     Args:
         kernels: All kernels of the network.
@@ -261,13 +264,13 @@ def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
 
     Args:
         recipe: Keyword arguments of `retrain`, of which optimizer, epochs and
-            batch_size count; and `learning_rate`, a number or a schedule, for an Adam
-            of that rate, and `steps` in place of epochs.
+            batch_size are used. `learning_rate`, a number or a schedule, means Adam at
+            that rate; `steps` may replace epochs.
         num_samples: Target samples.
 
     Raises:
-        TypeError: If `retrain` knows no such argument.
-        ValueError: If a number is not a finite one above 0.
+        TypeError: If `retrain` has no such argument.
+        ValueError: If a number is not finite and positive.
 
     Example:
         >>> path_of({}, num_samples=16)  # 50 epochs of two steps of 1e-3
@@ -305,7 +308,7 @@ def _rate_of(optimizer: Any) -> Any:
         warnings.warn(
             f"{type(optimizer).__name__} moves weights by rate times gradient, not by "
             "about the rate as Adam does, and the scores rehearse Adam. Pass the "
-            "learning_rate of an Adam that gets as far.",
+            "learning_rate of an Adam that moves weights as far.",
             stacklevel=4,
         )
     rate = optimizer._learning_rate

@@ -1,4 +1,4 @@
-"""What is removed of the error on samples held out, and how surely."""
+"""Error reduction on held-out samples, with standard errors and confidence bounds."""
 
 import math
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.spectra import radial_spectrum
 
-# Chance on either side of a 90 % interval.
+# Probability beyond either end of a 90 % interval.
 LEVEL = 0.05
-# Standard error of a mean correlation c of fewer than three samples, over 1 - c.
+# Standard error of a mean correlation c over fewer than three samples, over 1 - c.
 FEW = 0.15
-# Amplitudes within this factor are right; correlations below that are no pattern.
+# Amplitudes are right within the first factor, patterns start at the second number.
 NEAR_ONE, PATTERN = 1.25, 0.1
-# Of squares of single precision outputs, relative.
+# Relative round-off of squares of single-precision outputs.
 _ROUND_OFF = 1e-11
 
 
@@ -29,29 +29,31 @@ def held_out_evidence(
     offset: bool = True,
     groups: Any = None,
 ) -> dict[str, Any]:
-    """Compare predictions of more and more changed networks with the truth.
+    """Compare the predictions of a network before and during training with the truth.
+
+    All errors are those that remain after fitting a gain (and offset), see
+    `unexplained`.
 
     Args:
         truth: True outputs, (samples, ...).
-        predictions: Outputs, (steps, samples, ...), of the unchanged network first.
-        axes: Axes of the truth that are space; none where it is no field.
+        predictions: Outputs, (steps, samples, ...), first of the unchanged network.
+        axes: Spatial axes of the truth; empty if it is not a field.
         weight: Weight of each point, of a shape that broadcasts with the truth.
-        offset: Whether an offset is fitted beside the gain, see `moments`.
-        groups: Label of the group of each sample: the samples of a group are not
+        offset: Whether an offset is fitted in addition to the gain, see `moments`.
+        groups: Label of the group of each sample: samples of a group are not
             independent, so their sums are added.
 
     Returns:
-        error_removed: Share of the error that no gain removes which the last step does.
-        error_by_step: What is left of that error after each step, 1 at first.
-        cc_by_step: Mean pattern correlation after each step; nan where a sample has one
-            value, or where points are weighted.
+        error_removed: Fraction of the error that the last step removes.
+        error_by_step: Fraction of the error left after each step, initially 1.
+        cc_by_step: Mean pattern correlation after each step; nan if a sample has only
+            one value or if points are weighted.
         moments_before, moments_after: Sums of each sample, or group, see `moments`.
-        by_group: True where these are of groups; absent elsewhere.
+        by_group: True if these are sums of groups; otherwise absent.
         residual_spectrum_before, residual_spectrum_after: Mean spectrum of the error
-            (shell SUM over `[k - 1/2, k + 1/2)`) that the best gain leaves, where
-            outputs are fields.
+            (shell SUM over `[k - 1/2, k + 1/2)`), if outputs are fields.
     """
-    if offset:  # Constants may be taken off both, and round-off falls.
+    if offset:  # subtracting constants changes no result and reduces round-off
         others = tuple(i for i in range(truth.ndim) if not axes or i in (0, *axes))
         counted = None if weight is None else np.broadcast_to(weight, truth.shape)
         mean = np.average(truth, axis=others, weights=counted, keepdims=True)
@@ -61,7 +63,7 @@ def held_out_evidence(
         for step in predictions
     ]
     errors = [float(unexplained(step.sum(axis=0))) for step in by_step]
-    # Nothing to remove: a model that is right to round-off gains nothing.
+    # Nothing to remove: the model is already right up to round-off.
     floor = _ROUND_OFF * float(np.sum(by_step[0][..., 3]))
     left = [error / errors[0] if errors[0] > floor else 1.0 for error in errors]
     correlated = weight is None and truth[0].size > 1
@@ -98,16 +100,16 @@ def moments(
     weight: Array | None = None,
     offset: bool = True,
 ) -> Array:
-    """Return the sums of each sample and channel from which its error follows.
+    """Return the weighted sums of each sample and channel that determine its error.
 
         w, <w y>, <w q>, <w y y>, <w y q>, <w q q>
 
     Args:
         truth: y, (samples, ...).
         prediction: q, of the same shape.
-        axes: Axes that are space. With any, channels are kept apart.
-        weight: w of each point, 1 if not given.
-        offset: Without, the first three are 1, 0 and 0, so that no offset is fitted.
+        axes: Spatial axes. If there are any, channels are kept separate.
+        weight: w of each point, default 1.
+        offset: If False, the first three are 1, 0 and 0, so that no offset is fitted.
 
     Returns:
         Array (samples, channels, 6).
@@ -128,9 +130,11 @@ def _sums_of_groups(sums: Array, groups: Any) -> Array:
 
 
 def unexplained(sums: Array) -> Array:
-    """Return `min over a, b of |y - a q - b|^2` from sums over samples.
+    """Return the error after the best gain and offset, from sums over samples.
 
-    The gain a is one number, the offset b one of each channel.
+        min over a, b of |y - a q - b|^2
+
+    with one gain a, and one offset b per channel.
 
     Args:
         sums: Array (..., channels, 6) of added `moments`.
@@ -148,9 +152,9 @@ def best_gain(sums: Array) -> float:
 
 
 def far_gain(sums: Array) -> float | None:
-    """Return the best gain of outputs of another amplitude than the truth, else None.
+    """Return the best output gain if the outputs have a wrong amplitude, else None.
 
-    None too where outputs have no pattern of the truth.
+    Also None if the outputs are uncorrelated with the truth.
 
     Args:
         sums: Array (channels, 6) of added `moments`.
@@ -163,11 +167,11 @@ def far_gain(sums: Array) -> float | None:
 
 
 def removed(before: Array, after: Array) -> Array:
-    """Return the share of the error that goes from one to another of added `moments`.
+    """Return the fraction of the error removed between two sets of added `moments`.
 
     Args:
         before: Array (..., channels, 6).
-        after: Likewise.
+        after: Array of the same shape.
     """
     total, left = unexplained(before), unexplained(after)
     share = np.divide(left, total, out=np.ones_like(left), where=total > 0.0)
@@ -175,7 +179,7 @@ def removed(before: Array, after: Array) -> Array:
 
 
 def _centred(sums: Array) -> Array:
-    """Return <y y>, <y q>, <q q> after the means are taken off, for each channel."""
+    """Return <y y>, <y q>, <q q> of the fluctuations about the mean of each channel."""
     weight, y, q, *squares = np.moveaxis(sums, -1, 0)
     weight = np.where(weight > 0.0, weight, 1.0)
     means = (y * y / weight, y * q / weight, q * q / weight)
@@ -203,10 +207,10 @@ def _by_channel(fields: Array, axes: tuple[int, ...]) -> Array:
 
 
 def shares_removed(evidence: Mapping[str, Any]) -> Array:
-    """Return the share of the error removed, of all samples and without each of them.
+    """Return the fraction of the error removed, for all samples and leaving out each.
 
     Args:
-        evidence: With `moments_before` and `moments_after`.
+        evidence: Mapping with `moments_before` and `moments_after`.
 
     Returns:
         Array (1 + samples,).
@@ -219,10 +223,10 @@ def shares_removed(evidence: Mapping[str, Any]) -> Array:
 
 
 def standard_error(shares: Array, inflation: float = 1.0) -> float:
-    """Return the standard error by the jackknife over the samples tested.
+    """Return the jackknife standard error over the test samples.
 
     Args:
-        shares: Of all samples and without each of them, see `shares_removed`; or a
+        shares: Values for all samples and leaving out each, see `shares_removed`; or a
             difference of such arrays.
         inflation: Factor on the variance, see `variance_inflation`.
     """
@@ -234,18 +238,17 @@ def standard_error(shares: Array, inflation: float = 1.0) -> float:
 
 
 def least_removed(evidence: Mapping[str, Any], level: float) -> float:
-    """Return the share of the error that a change removes at least, with confidence.
+    """Return the lower confidence bound of the fraction of the error removed.
 
         share - t(1 - level; m - 1) * s
 
-    with s the standard error of the share (jackknife over the m samples tested, its
+    where s is the standard error of the share (jackknife over the m test samples, its
     variance times `evidence["inflation"]`) and t the quantile of Student's
-    distribution. Of K changes, the best one exceeds the bound of `level / K` by chance
-    no more often than `level` (Bonferroni).
+    distribution. For the best of K changes use `level / K` (Bonferroni).
 
     Args:
-        evidence: With `moments_before`, `moments_after`, and `inflation` (1 without).
-        level: Chance of being wrong, for one change.
+        evidence: `moments_before`, `moments_after`, and `inflation` (default 1).
+        level: Probability of being wrong, for one change.
     """
     shares = shares_removed(evidence)
     error = standard_error(shares, evidence.get("inflation", 1.0))
@@ -265,10 +268,10 @@ def half_interval(
     """Return half of the 90 % interval of a mean correlation, by Student's t.
 
     Args:
-        each: Correlation of each sample, or group.
+        each: Correlation of each sample or group.
         inflation: Factor on the variance, see `variance_inflation`.
-        without_piece: Mean correlation without each piece of the fields. Fewer than
-            three samples have at least the interval of the jackknife over these.
+        without_piece: Mean correlation leaving out each piece of the fields. With fewer
+            than three samples, the interval is at least the jackknife over these.
     """
     error = error_of_mean(each, inflation, FEW * (1.0 - float(np.mean(each))))
     if len(each) >= 3:
@@ -288,7 +291,7 @@ def error_of_mean(each: Array, inflation: float, few: float) -> float:
 
 
 def means_of_groups(each: Array, groups: Any) -> Array:
-    """Return the means of groups of values; the values where there are no groups."""
+    """Return the mean value of each group, or the values if there are no groups."""
     if groups is None:
         return each
     return np.array([np.mean(each[groups == name]) for name in np.unique(groups)])
@@ -297,16 +300,17 @@ def means_of_groups(each: Array, groups: Any) -> Array:
 def samples_needed(
     share: float, error: float, count: int, level: float, most: int = 1000
 ) -> int | None:
-    """Return how many tested samples make a share sure to be above 0, if it stays.
+    """Return how many test samples would show that a share is significantly above 0.
 
-    The standard error falls as one over the square root of their number.
+    This assumes that the share stays and its standard error decreases as the inverse
+    square root of their number.
 
     Args:
-        share: Found with `count` samples.
+        share: Share of the error removed with `count` samples.
         error: Its standard error.
-        count: Samples tested.
-        level: Chance of being wrong.
-        most: Numbers above are not tried.
+        count: Number of test samples.
+        level: Probability of being wrong.
+        most: Largest number to try.
 
     Returns:
         The number, above `count`; None if there is none up to `most`.

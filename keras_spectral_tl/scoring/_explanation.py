@@ -1,4 +1,4 @@
-"""Explanation of a layer's score in the terms of the two systems' physics."""
+"""Explanation of a layer's score by the spectra of the two systems."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,13 +27,13 @@ def system_spectra(
 ) -> dict[str, Array]:
     """Return the mean spectra of the true outputs of both systems, if they are fields.
 
-    Shell SUM over `[k - 1/2, k + 1/2)`, summed over channels, so a spectrum sums to the
-    mean square. Up to the last wavenumber that both grids have.
+    Shell SUM over `[k - 1/2, k + 1/2)`, summed over channels, so that a spectrum sums
+    to the mean square; up to the largest wavenumber that both grids have.
 
     Args:
-        base_y: outputs of the base system, with samples.
-        target_y: of the target system.
-        axes: of both that are space; none where they are no fields.
+        base_y: Outputs of the base system, samples first.
+        target_y: Outputs of the target system.
+        axes: Spatial axes of both; empty if they are not fields.
     """
     if not axes or np.ndim(base_y) != np.ndim(target_y):
         return {}
@@ -51,7 +51,7 @@ def explain_spectra(
     kernels: Array | None = None,
     shift: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return which wavenumbers of the target's error a layer removes.
+    """Return at which wavenumbers retraining a layer removes error.
 
     Args:
         evidence: Evidence of `HeldOutRetraining` for one layer.
@@ -61,21 +61,20 @@ def explain_spectra(
 
     Returns:
         why: One sentence.
-        error_removed_spectrum: error before less after, by wavenumber; its sum is the
-            mean square error removed.
-        band: (low, high), wavenumbers between which the middle 80 % of what is removed
-            lies; None where nothing is removed.
-        follows_systems: cosine similarity, in [-1, 1], of what is removed and the
-            difference of the systems' output spectra, taken as magnitude. Near 1, the
-            layer mends the scales at which the systems differ.
-        kernels_pass: how strongly the layer's kernels, as they are before retraining,
-            pass what is removed, relative to white noise of the same energy: the root
-            of the mean square of `kernels`, each wavenumber weighted with what is
-            removed there. Above 1, the layer works at these scales already; below,
-            it would have to learn them. NaN where nothing is removed or no kernels are
-            given.
-        spectral_shift: The shift, where there is one.
-        Empty where the outputs are no fields.
+        error_removed_spectrum: Error spectrum before minus after; its sum is the mean
+            square error removed.
+        band: (low, high), wavenumbers that enclose the middle 80 % of the error
+            removed; None if nothing is removed.
+        follows_systems: Cosine similarity, in [-1, 1], of the spectrum of the error
+            removed and the absolute difference of the systems' output spectra. Near 1,
+            the layer corrects the scales at which the systems differ.
+        kernels_pass: How strongly the layer's kernels before retraining pass the error
+            removed, relative to white noise of the same energy: the root mean square of
+            `kernels`, weighted with the error removed at each wavenumber. Above 1, the
+            layer already acts at these scales; below 1, it would have to learn them.
+            NaN if nothing is removed or no kernels are given.
+        spectral_shift: The shift, if given.
+        Empty if the outputs are not fields.
     """
     if "residual_spectrum_before" not in evidence:
         return {}
@@ -98,17 +97,17 @@ def activation_shifts(
 ) -> dict[str, dict[str, Any]]:
     """Return how the spectra of each layer's pre-activations differ between systems.
 
-    A difference says where a layer sees something new, not whether that hurts.
+    A difference shows where a layer sees something new, not whether that does harm.
 
     Args:
-        model: The network; counters and states of its layers stay as they are.
+        model: The network; counters and states of its layers are not changed.
         base: Samples of the base system.
         target: Samples of the target system.
-        axes: Axes of the outputs that are space. Layers with as many are read.
+        axes: Spatial axes of the outputs. Only layers with as many axes are compared.
 
     Returns:
         Layer name to base_spectrum and target_spectrum (shell SUM), gain and
-        shape_distance (`spectra.spectral_shift`). Empty where outputs are no fields;
+        shape_distance (`spectra.spectral_shift`). Empty if outputs are not fields;
         layers without activity on one of the systems are left out.
     """
     if not axes:
@@ -142,19 +141,19 @@ def kernel_profiles(
 ) -> dict[str, Array]:
     """Return how strongly kernels pass each wavenumber, relative to white noise.
 
-    `rms_transfer(k)`, divided by its root mean square over all modes: 1 where a mode
-    is passed as strongly as the mean one. Convolutions only. On the grid of the layer's
-    own inputs (of a transposed one, outputs), where the model knows it: behind a
-    pooling the same wavenumber is a larger part of the Nyquist wavenumber.
+    `rms_transfer(k)` divided by its root mean square over all modes, so that 1 is the
+    mean. Computed on the grid of the layer's own inputs (outputs, if transposed), if
+    the model knows it: after pooling the same wavenumber is a larger fraction of the
+    Nyquist wavenumber.
 
     Args:
-        model: the network.
-        layers: names of layers.
-        grid: points of the fields, for layers whose inputs are open.
+        model: The network.
+        layers: Names of layers.
+        grid: Points of the fields, for layers whose input size is open.
 
     Returns:
-        Layer name to an array (num_shells,); the wavenumber is the index. Without
-        layers that are no convolutions, or whose kernels are 0 or wider than the grid.
+        Layer name to an array (num_shells,) indexed by wavenumber. Layers that are not
+        convolutions, or whose kernels are 0 or wider than the grid, are left out.
     """
     named, found = layers_with_weights(model), {}
     for name in layers if grid else ():
@@ -173,9 +172,9 @@ def kernel_profiles(
 def _own_grid(
     model: keras.Model, layer: keras.Layer, transposed: bool
 ) -> tuple[int, ...] | None:
-    """Return the points of the kernel's grid; None where the model leaves it open.
+    """Return the points of the kernel's grid; None if the model leaves the size open.
 
-    That is the grid of the inputs, and of a transposed convolution that of the outputs.
+    It is the grid of the inputs or, for a transposed convolution, of the outputs.
     """
     try:
         shape = (layer.output if transposed else layer.input).shape
@@ -198,7 +197,7 @@ def _passed(removed: Array, kernels: Array | None) -> float:
     gained = np.maximum(removed, 0.0)
     if kernels is None or removed.sum() <= 0.0:
         return float("nan")
-    # On a coarser grid a layer does not see the last wavenumbers at all.
+    # A layer on a coarser grid does not see the largest wavenumbers at all.
     seen = np.zeros_like(gained)
     shells = min(len(gained), len(kernels))
     seen[:shells] = kernels[:shells]

@@ -1,4 +1,4 @@
-"""Forecast: what every way to retrain will give, before any retraining."""
+"""Forecast of how well each way to retrain will do, before any retraining."""
 
 import dataclasses
 import functools
@@ -45,9 +45,9 @@ from keras_spectral_tl.transfer._options import RetrainOptions, as_callables
 from keras_spectral_tl.transfer._retrain import adds_parts, check_fit, items_of
 from keras_spectral_tl.transfer._samples import Samples
 
-# Options of a retraining that decide how far it gets.
+# Options of a retraining that set its steps and learning rates.
 _COUNTED = ("optimizer", "learning_rate", "epochs", "steps", "batch_size")
-# Samples fitted and tested at once, and tested in all.
+# Samples fitted and tested at once, and tested in total.
 _SIZES = Sizes(fit=48, held=32, tested=8)
 
 
@@ -62,61 +62,60 @@ def forecast(
     keep: float = 0.0,
     **recipe: Any,
 ) -> Forecast:
-    """Predict what each way to retrain a network will give on unseen target samples.
+    """Predict the accuracy of each way to retrain a network on unseen target samples.
 
-    The model is not changed. Every arm is tried for 48 steps of one sample on some of
-    the target samples and tested on others; the best six also at three times the rate,
-    or at a third if that is no better; the best four, the best four single layers and
-    whatever has the most weights for 160 steps (fewer on fields of more than 4,096
-    points). Of the default arms all layers pulled to their start, and the low-rank
-    update, go on only where their 48 steps are ahead of all others. From what the
-    longer trials add follows what the whole retraining will:
+    The model is not changed. Every arm is trained for 48 steps of one sample on some of
+    the target samples and tested on others. The best six are also tried at three times
+    the rate, or at a third if that is no better. The best four arms, the best four
+    single layers and the arm with the most weights are trained for 160 steps (fewer on
+    fields of more than 4,096 points). Of the default arms, the low-rank update and all
+    layers with an L2-SP pull continue only if their 48 steps beat all others. The gain
+    from 48 to 160 steps is extrapolated to the whole retraining:
 
         E(n) = E(160) - (E(48) - E(160)) (160^-.8 - n^-.8) / (48^-.8 - 160^-.8)
 
     with E = 1 - correlation and n = steps times batch size. Trials run at the rate of
-    the retraining times the square root of (its steps / theirs).
+    the retraining times sqrt(steps of the retraining / steps of the trial).
 
     Args:
         model: A built network, trained on the base system.
-        base_data: `(x, y)` of the base system, as `retrain` takes data, in the units of
-            the network; None forgoes the skill on the base.
+        base_data: `(x, y)` of the base system, as for `retrain`, in the units of the
+            network; with None, base correlations are not predicted.
         target_data: The few samples of the target system, in the units of the network,
             or raw with a `normalization`.
-        arms: `Arm`s, or what `retrain` takes as layers; those of `default_arms` if not
-            given.
+        arms: `Arm` objects or layers as for `retrain`; default `default_arms`.
         seed: Seed of all randomness.
         groups: A label for each target sample, such as the number of its trajectory: no
-            group is both fitted and tested. If not given, those that `target_data`
-            bring as an attribute `groups`, as of `turbulence_data.to_arrays`, unless
-            they are all one; see `provenance` for which it was.
-        keep: From 0 to 1, the weight of the correlation on the base in the choice.
-        **recipe: Of the `retrain` that is to follow: optimizer, or learning_rate, from
-            which an Adam falls to 0 as a cosine; epochs or steps; and batch_size. What
-            is given is that of all arms, and an optimizer is in the recipe as it is.
-            Without: 500 steps of 8 samples, each arm at the rate that suits it
-            (`usual_rate`, and trials of others). What a forecast does not rehearse
-            (another loss, callbacks, validation, ...) is refused: pass it to `retrain`
-            beside the recipe.
-            Besides: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
+            group is both fitted and tested. Default: the attribute `groups` of
+            `target_data`, as set by `turbulence_data.to_arrays`, unless all labels are
+            equal; `provenance` records which was used.
+        keep: Weight, from 0 to 1, of the correlation on the base in the choice.
+        **recipe: Arguments of the `retrain` to be predicted: optimizer, or
+            learning_rate (initial rate of Adam with a cosine decay to 0); epochs or
+            steps; and batch_size. Given values hold for all arms; a given optimizer
+            becomes part of the recipe. Default: 500 steps of 8 samples, with a
+            learning rate chosen for each arm (`usual_rate` and trials of others).
+            Other options of `retrain` (another loss, callbacks, validation, ...) are
+            an error: pass them to `retrain` along with the recipe.
+            Also: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
             arrays (see `turbulence_data.symmetries`), whose images of the samples are
-            fitted too; `replay`, base samples `(x, y)` that are fitted beside those of
-            the target (in trials without those on which the base is tested; where
-            recipes start from a gain of the output, their replay has y times that gain,
-            so that the network in front of it keeps what it knows);
-            `normalization`, as `retrain` takes it, or a mapping of names to several,
-            such as `{"own": RefitOnTarget(), "base": statistics}`, with each of which
-            every arm is tried; `progress`, called with a mapping of arm,
-            correlation, done and total after each trial, or False for no bar either.
+            fitted too; `replay`, base samples `(x, y)` that are fitted along with the
+            target samples (in trials, without those used to test the base; if recipes
+            start from an output gain, y of the replayed samples is multiplied by it, so
+            that the network before the gain keeps what it has learned);
+            `normalization`, as for `retrain`, or a mapping of names to several, such as
+            `{"own": RefitOnTarget(), "base": statistics}`, each of which is tried with
+            every arm; `progress`, called with a mapping of arm, correlation, done and
+            total after each trial, or False to show no bar.
 
     Returns:
         The predictions, the best arm and its recipe.
 
     Raises:
         ValueError: For empty or non-finite data, data that do not fit the model, arms
-            of equal labels, one group only, symmetries that change shapes, a single
-            sample that cannot be divided, numbers out of range.
-        TypeError: For arms, symmetries or a recipe of the wrong kind.
+            with equal labels, a single group, symmetries that change shapes, a single
+            sample that cannot be divided, or numbers out of range.
+        TypeError: For arms, symmetries or a recipe of the wrong type.
         KeyError: If there is no such layer.
 
     Example:
@@ -176,22 +175,22 @@ def forecast(
 
 
 class _Task:
-    """A question to answer: a network, samples, and the retraining they are for.
+    """Input of a forecast: a network, samples, and the retraining to predict.
 
     Attributes:
         model: The network.
         base: Samples of the base system, or None.
         target: Samples of the target system.
         grouped: Where their groups come from, and how many there are.
-        epoch: Samples an epoch of the retraining takes, replayed ones among them.
+        epoch: Samples per epoch of the retraining, including replayed ones.
         effort: Effort of the retraining.
-        optimizer: The one that is given, which is that of all arms, or None.
-        symmetries: Of the system.
+        optimizer: The optimizer given for all arms, or None.
+        symmetries: Symmetries of the system.
         replay: Base samples that are fitted too, or None.
-        normalizations: By name, "" for a single one.
-        axes: Axes of the outputs that are space.
-        splits: Divisions of the target samples.
-        seeds: Of the order of the samples, of what is drawn, of the trials.
+        normalizations: Normalizations by name, "" for a single one.
+        axes: Spatial axes of the outputs.
+        splits: Splits of the target samples into fitted and tested ones.
+        seeds: Seeds of the sample order, of random draws and of the trials.
     """
 
     def __init__(
@@ -203,7 +202,7 @@ class _Task:
         seed: int,
         recipe: dict[str, Any],
     ) -> None:
-        """Check and divide the samples; options leave `recipe` that are no effort."""
+        """Check and split the samples; pop options from `recipe` that are no effort."""
         self.model = model
         self.symmetries = as_callables(recipe.pop("symmetries", None))
         replay = recipe.pop("replay", None)
@@ -225,7 +224,7 @@ class _Task:
         self.splits = _splits(self.target, self.axes, rng)
 
     def bench(self, name: str, splits: Sequence[Split]) -> Trials:
-        """Return a bench for one normalization, on which all arms are tried."""
+        """Return the trials of all arms with one normalization."""
         options = RetrainOptions(normalization=self.normalizations[name])
         if options.refits_layers:
             raise TypeError(
@@ -259,7 +258,7 @@ class _Task:
         }
 
     def spectra(self, chosen: Candidate) -> dict[str, Any]:
-        """Return spectra of the held-out error, and of the outputs of both systems."""
+        """Return spectra of the held-out error and of the outputs of both systems."""
         if not self.axes:
             return {}
         trials, found = chosen.trials, {}
@@ -287,7 +286,7 @@ class _Task:
 
 
 def _started(chosen: Candidate) -> Any:
-    """Return what trains, with the gain of the output from which it starts."""
+    """Return the layers to train, together with the output gain they start from."""
     layers, gain = chosen.arm.layers, chosen.trials.gain
     if gain == 1.0 or chosen.arm.is_new or isinstance(layers, freezing.OutputGain):
         return layers
@@ -298,7 +297,7 @@ def _started(chosen: Candidate) -> Any:
 
 
 def _check_recipe(recipe: Mapping[str, Any]) -> None:
-    """Refuse options that contradict each other, or that the recipe would lose."""
+    """Raise an error for options that conflict or that a recipe cannot hold."""
     given = {name: value for name, value in recipe.items() if value is not None}
     for pair in (("epochs", "steps"), ("optimizer", "learning_rate")):
         if given.keys() >= set(pair):
@@ -308,7 +307,7 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
                 f"{both}: leave one of them out."
             )
     lost = {name: value for name, value in given.items() if name not in _COUNTED}
-    RetrainOptions.of(lost)  # proposes the right name of one that nobody knows
+    RetrainOptions.of(lost)  # raises an error that suggests the right name of a typo
     if lost.get("loss") in ("mse", "mean_squared_error"):
         del lost["loss"]
     lost.pop("verbose", None)  # changes no result
@@ -333,12 +332,12 @@ def _given_optimizer(recipe: Mapping[str, Any]) -> keras.optimizers.Optimizer | 
 
 
 def _arms(model: keras.Model, arms: Any) -> list[Arm]:
-    """Return the arms, with the unchanged network first; all apply to the model."""
+    """Return the arms, the unchanged network first, and check that all apply."""
     if arms is None:
         return list(default_arms(model))
     found = as_arms(arms)
     for arm in found:
-        SweepCandidate.of_arm(model, arm)  # refuses what does not apply
+        SweepCandidate.of_arm(model, arm)  # raises an error if it does not apply
         _refuse_statistics_alone(model, arm)
     if all(arm.trains for arm in found):
         found.insert(0, Arm("unchanged", ()))
@@ -350,8 +349,8 @@ def _refuse_statistics_alone(model: keras.Model, arm: Arm) -> None:
         return
     if not freezing.select_layers(model, arm.layers).num_trainable:
         raise ValueError(
-            f"The arm {arm.label!r} moves statistics alone, which trials of a forecast "
-            "leave as they are. Expected weights that train. Received "
+            f"The arm {arm.label!r} changes only statistics, which trials of a "
+            "forecast do not update. Expected weights that train. Received "
             f"{arm.layers!r:.100}: leave it out, and compare it by oracle_sweep(model, "
             "target_data, test_data, arms=[...]), which retrains."
         )
@@ -363,14 +362,14 @@ def _splits(
     splits = folds_of(target, axes, _SIZES, rng)
     if not splits:
         raise ValueError(
-            "One target sample without space cannot be divided into a part to fit and "
-            "a part to test, so nothing can be forecast. Add samples."
+            "A single target sample without spatial axes cannot be divided into a part "
+            "to fit and a part to test, so nothing can be forecast. Add samples."
         )
     return splits
 
 
 def _named(normalization: Any) -> dict[str, Any]:
-    """Return normalizations by name; a single one has none."""
+    """Return normalizations by name, "" for a single one."""
     if not isinstance(normalization, Mapping):
         return {"": normalization}
     if not normalization:
@@ -381,7 +380,7 @@ def _named(normalization: Any) -> dict[str, Any]:
 def _curve(
     task: _Task, predicted: Mapping[str, tuple[ArmForecast, Candidate]], label: str
 ) -> SampleCurve:
-    """Return the curve of an arm from trials with fewer samples."""
+    """Return the sample curve of an arm, from trials with fewer samples."""
     (row, candidate), splits = predicted[label], task.splits
     fewest = min(len(split.fit) for split in splits)
     if not candidate.arm.trains:
@@ -402,11 +401,11 @@ def _curve(
         for _, _, run in bench.of([candidate.arm]):
             found.append(run(candidate.long_rate(task.effort), bench.long))
     errors = np.array([1.0 - trial.correlation for trial in found])
-    # What is forecast with the samples fitted stands for all samples at hand.
+    # The forecast with the fitted samples stands for all available samples.
     samples = np.array(counts) * (len(task.target) / fewest)
     terms = np.stack([np.ones(len(counts)), samples**-0.5], axis=1)
     (level, slope), _ = optimize.nnls(terms, errors)
-    # The whole retraining gets as much further as the longest trial says.
+    # The whole retraining adds as much as is forecast from the longest trial.
     scale = (1.0 - row.correlation) / max(errors[-1], 1e-9)
     half = half_interval(found[-1].correlations, variance_inflation(list(splits)))
     return SampleCurve(

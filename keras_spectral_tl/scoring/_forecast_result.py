@@ -20,7 +20,7 @@ from keras_spectral_tl.transfer._result import SweepResult, Weights
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep import oracle_sweep
 
-# What is printed: lines of the reason, rows of the table.
+# Printed at most: lines of the reason, rows of the table.
 _LINES, _ROWS = 8, 14
 
 
@@ -33,18 +33,17 @@ class ArmForecast:
         correlation: Mean pattern correlation.
         correlation_low: Lower end of its 90 % interval.
         correlation_high: Upper end.
-        relative_rmse: Root of the mean square error over that of the truth.
-        base_correlation: Mean pattern correlation on the base system afterwards, nan
-            without base data.
-        parameters: Weights that train.
-        learning_rate: Highest learning rate of Adam, falling to 0 as a cosine.
+        relative_rmse: RMSE divided by the root mean square of the truth.
+        base_correlation: Mean pattern correlation on the base system after retraining,
+            nan without base data.
+        parameters: Number of weights that train.
+        learning_rate: Initial learning rate of Adam, decaying to 0 as a cosine.
         steps: Steps of the retraining.
-        batch_size: Samples a step.
-        cost: Forward passes of one sample that the retraining takes.
-        measured_steps: Samples that the longest trial behind the prediction took in
-            turn, 0 for none.
-        normalization: Whose statistics normalize the target, "" where there is no
-            choice.
+        batch_size: Samples per step.
+        cost: Cost of the retraining in forward passes of one sample.
+        measured_steps: Number of samples passed in the longest trial behind the
+            prediction, 0 for none.
+        normalization: Name of the normalization of the target, "" if there is only one.
     """
 
     arm: Arm
@@ -63,18 +62,18 @@ class ArmForecast:
 
     @property
     def label(self) -> str:
-        """Name of the row: of the arm, and whose statistics normalize."""
+        """Name of the row: that of the arm and of its normalization."""
         if not self.normalization:
             return self.arm.label
         return f"{self.arm.label} ({self.normalization} statistics)"
 
     @property
     def relative_rmse_interval(self) -> tuple[float, float]:
-        """90 % interval of the relative RMSE, which follows from the correlation's.
+        """90 % interval of the relative RMSE, derived from that of the correlation.
 
             relative_rmse sqrt((1 - c^2) / (1 - correlation^2))
 
-        with c the ends of its interval, at least 0: what a gain leaves of the error.
+        with c the ends of that interval, at least 0: the error after the best gain.
         """
         left = 1.0 - self.correlation**2
         if not left > 0.0:
@@ -86,7 +85,7 @@ class ArmForecast:
         return min(low, self.relative_rmse), max(high, self.relative_rmse)
 
     def row(self) -> dict[str, Any]:
-        """Return the numbers of the row by name, and the pull of its arm."""
+        """Return the numbers of the row by name, including the pull of its arm."""
         names = [f.name for f in dataclasses.fields(self) if f.name != "arm"]
         found = {name: getattr(self, name) for name in names}
         low, high = self.relative_rmse_interval
@@ -104,17 +103,17 @@ class SampleCurve(Result):
 
         1 - correlation = a + b n^(-1/2),    a, b >= 0
 
-    fitted to trials with fewer and fewer of the samples. In each some are held out; the
-    trial that fits all others stands for all samples at hand. Printing says whether
-    more data would help.
+    fitted to trials with fewer and fewer samples. Each trial holds out some samples;
+    the one trained on all others stands for all available samples. Printing the curve
+    tells whether more data would help.
 
     Attributes:
-        num_samples: Samples that each trial stands for, rising; the last is the number
-            at hand.
-        correlations: Mean correlation on samples held out.
+        num_samples: Number of samples that each trial stands for, increasing; the last
+            is the available number.
+        correlations: Mean correlation on held-out samples.
         asymptote: a.
         slope: b.
-        spread: Standard error of the error at the most samples.
+        spread: Standard error of 1 - correlation at the largest number of samples.
     """
 
     num_samples: Array
@@ -126,8 +125,8 @@ class SampleCurve(Result):
     def at(self, num_samples: int) -> tuple[float, float, float]:
         """Return the predicted correlation with its 90 % interval.
 
-        The interval has the scatter of the samples tested, and half of what is added or
-        taken off by going beyond the samples at hand.
+        The interval combines the scatter of the test samples with half of the change
+        from extrapolating beyond the available samples.
 
         Args:
             num_samples: Target samples, at least 1.
@@ -140,7 +139,7 @@ class SampleCurve(Result):
         return 1.0 - error, low, high
 
     def samples_for(self, correlation: float) -> int | None:
-        """Return how many samples reach a correlation, None where none would.
+        """Return how many samples reach a correlation, None if no number does.
 
         Args:
             correlation: Between 0 and 1.
@@ -153,7 +152,7 @@ class SampleCurve(Result):
         return max(1, math.ceil((self.slope / room) ** 2))
 
     def __repr__(self) -> str:
-        """Say whether more data would help, and how much."""
+        """Return a sentence on whether more data would help, and how much."""
         number = round(float(self.num_samples[-1]))
         here, (there, low, high) = self.at(number)[0], self.at(4 * number)
         outlook = "would help" if there - here >= NOT_WORTH else "would no longer help"
@@ -165,10 +164,10 @@ class SampleCurve(Result):
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw what was measured and the curve to ten times the samples at hand.
+        """Plot the trials and the curve up to ten times the available samples.
 
         Args:
-            ax: Axes of matplotlib to draw on; new ones if not given.
+            ax: Matplotlib axes to draw on; new ones if not given.
 
         Returns:
             The axes.
@@ -193,15 +192,16 @@ class Forecast(AsJson):
 
     Attributes:
         rows: The arms, highest predicted correlation first.
-        best: The arm to choose: of those that cannot be told from the one with the
-            highest correlation, the cheapest.
-        reason: What to do, how sure it is, what it gives, and at which wavenumbers.
-        abstained: Whether the best arms cannot be told apart.
-        ties: Labels of the arms that cannot be told from the best.
-        spectra: Mean spectrum of the error on samples held out, "before" and "after"
-            the best arm, and of the true outputs of both "systems"; of fields only.
-        provenance: Numbers and hashes of samples and weights, where their `groups` come
-            from and how many there are, seed, versions, passes.
+        best: The arm to choose: the cheapest of those that are indistinguishable from
+            the one with the highest correlation.
+        reason: Text with the advice, its certainty, the expected accuracy, and the
+            wavenumbers at which error is removed.
+        abstained: Whether the best arms are indistinguishable.
+        ties: Labels of the arms that are indistinguishable from the best.
+        spectra: Mean spectrum of the error on held-out samples, "before" and "after"
+            the best arm, and of the true outputs of both "systems"; only for fields.
+        provenance: Numbers and hashes of samples and weights, source and number of
+            `groups`, seed, versions, passes.
     """
 
     rows: tuple[ArmForecast, ...]
@@ -234,17 +234,17 @@ class Forecast(AsJson):
 
     @property
     def recipe(self) -> dict[str, Any] | None:
-        """Keyword arguments of `retrain` for the best arm, None to leave it as it is.
+        """Keyword arguments of `retrain` for the best arm, None if nothing trains.
 
-        `retrain(model, target_data, **forecast.recipe)` does what was forecast.
+        `retrain(model, target_data, **forecast.recipe)` runs the forecast retraining.
         """
         return self.recipe_for(self.provenance["best"])
 
     def recipe_for(self, label: str) -> dict[str, Any] | None:
-        """Return the keyword arguments of `retrain` for an arm, None where it has none.
+        """Return the keyword arguments of `retrain` for an arm, None if nothing trains.
 
         Args:
-            label: Of the arm.
+            label: Label of the arm.
 
         Raises:
             KeyError: For an unknown label.
@@ -263,30 +263,30 @@ class Forecast(AsJson):
         directory: str | os.PathLike[str] | None = None,
         **sweep_options: Any,
     ) -> SweepResult:
-        """Retrain arms by their recipes and test them: did it happen as forecast?
+        """Retrain arms by their recipes and test them, to compare with the forecast.
 
         `forecast.plot(measured=result.cc)` draws both.
 
         Args:
-            model: The network that was forecast; not changed.
-            target_data: The samples that it was forecast with.
-            test_data: Samples to test with, of the same kind, which nothing has seen.
+            model: The network of the forecast; not changed.
+            target_data: The target samples of the forecast.
+            test_data: Unseen test samples of the same kind.
             arms: Labels of the arms; None means all.
-            base_test: Samples of the base system in the units of the network: rows
-                have the correlation on them, base_correlation.
+            base_test: Samples of the base system in the units of the network; adds the
+                correlation on them to each row as base_correlation.
             directory: Folder that keeps each finished row, see `oracle_sweep`.
             **sweep_options: progress, executor, cache and rate_factors of
                 `oracle_sweep`.
 
         Returns:
-            A row an arm, as of `oracle_sweep`, the best forecast first.
+            One row per arm, as in `oracle_sweep`, the best forecast first.
 
         Raises:
             KeyError: For an unknown label.
             ValueError: If the network or the samples are not those of the forecast.
         """
         rows = self.rows if arms is None else [self[label] for label in arms]
-        # Once: generators can be read no second time.
+        # Read once: a generator cannot be read again.
         target = Samples.of(target_data, "target_data")
         test = Samples.of(test_data, "test_data")
         self._check_question(model, target)
@@ -309,7 +309,7 @@ class Forecast(AsJson):
         return SweepResult(tuple(found[row.label] for row in rows), weights)
 
     def _check_question(self, model: keras.Model, target: Samples) -> None:
-        """Refuse another network, and other samples, than those of the forecast."""
+        """Raise ValueError if network or samples are not those of the forecast."""
         given = {
             "weights": freezing.layer_hashes(model),
             "target_data": target.fingerprint(),
@@ -319,19 +319,20 @@ class Forecast(AsJson):
                 what = {"weights": "network", "target_data": "target samples"}[name]
                 raise ValueError(
                     f"Expected the {what} of the forecast. Received others, with "
-                    f"another SHA-256 of {name}: forecast these, or pass those."
+                    f"another SHA-256 of {name}: make a forecast of these, or pass "
+                    "those of the forecast."
                 )
 
     def _as_in_recipe(self, row: ArmForecast) -> Arm:
-        """Return an arm with the gain of the output from which its recipe starts."""
+        """Return an arm together with the output gain from which its recipe starts."""
         recipe = self._recipes[row.label]
         layers = () if recipe is None else recipe["layers"]
         return Arm(row.label, layers, row.arm.pull)
 
     def _options(self, normalization: str) -> dict[str, Any]:
-        """Return how `oracle_sweep` follows the recipes of arms of one normalization.
+        """Return the options of `oracle_sweep` common to arms of one normalization.
 
-        These differ in what trains, in the pull and in the rate alone.
+        Their recipes differ only in what trains, in the pull and in the rate.
         """
         found: dict[str, Any] = {"seed": self.provenance["seed"], "rates": {}}
         for row in self.rows:
@@ -344,11 +345,11 @@ class Forecast(AsJson):
     def sample_curve(self, label: str | None = None) -> SampleCurve:
         """Return the error of an arm against the number of target samples.
 
-        Trials with a quarter, a half and all of the samples fitted are made when this
-        is called, so it takes about as long as three trials of the arm.
+        Each call runs trials with a quarter, a half and all of the fitted samples, so
+        it takes about as long as three trials of the arm.
 
         Args:
-            label: Of the arm; None for the best.
+            label: Label of the arm; None for the best.
 
         Raises:
             KeyError: For an unknown label.
@@ -359,18 +360,18 @@ class Forecast(AsJson):
         return self._curve(row.label)
 
     def samples_for(self, correlation: float, label: str | None = None) -> int | None:
-        """Return how many target samples an arm needs for a correlation.
+        """Return how many target samples an arm needs to reach a correlation.
 
-        None where no number would do; see `SampleCurve`.
+        None if no number is enough; see `SampleCurve`.
 
         Args:
             correlation: Between 0 and 1.
-            label: Of the arm; None for the best.
+            label: Label of the arm; None for the best.
         """
         return self.sample_curve(label).samples_for(correlation)
 
     def to_frame(self) -> Any:
-        """Return a pandas.DataFrame: a row an arm, by label, the best first.
+        """Return a pandas.DataFrame with a row per arm, by label, the best first.
 
         Raises:
             ImportError: If pandas is not installed.
@@ -395,7 +396,7 @@ class Forecast(AsJson):
         }
 
     def _plain_recipe(self, row: ArmForecast) -> dict[str, Any] | None:
-        """Return what trains, how pulled, from which rate; None for nothing."""
+        """Return the recipe of an arm as plain values; None if nothing trains."""
         recipe = self._recipes.get(row.label)
         if recipe is None:
             return None
@@ -409,11 +410,11 @@ class Forecast(AsJson):
         }
 
     def plot(self, measured: Mapping[str, float] | None = None, ax: Any = None) -> Any:
-        """Draw the predicted correlation of each arm with its interval.
+        """Plot the predicted correlation of each arm with its interval.
 
         Args:
-            measured: Label of an arm to the correlation that retraining it gave.
-            ax: Axes of matplotlib to draw on; new ones if not given.
+            measured: Label of an arm to the correlation measured after retraining it.
+            ax: Matplotlib axes to draw on; new ones if not given.
 
         Returns:
             The axes.
@@ -426,8 +427,8 @@ class Forecast(AsJson):
     def __repr__(self) -> str:
         """Return the reason and a table of the arms, at most 25 lines.
 
-        The best arm and the unchanged network are always among them; a longer reason
-        ends in dots.
+        The best arm and the unchanged network are always included; a long reason is
+        cut and ends in dots.
         """
         more = " ... (all of it: .reason)"
         text = textwrap.wrap(self.reason, 80, max_lines=_LINES, placeholder=more)
@@ -449,7 +450,7 @@ class Forecast(AsJson):
         return "\n".join([*text, "", *lines])
 
     def _shown(self, count: int) -> list[ArmForecast]:
-        """Return the first rows, with the best and the unchanged among them."""
+        """Return the first rows, always with the best and the unchanged network."""
         best = self.best_row
         unchanged = (
             row.label

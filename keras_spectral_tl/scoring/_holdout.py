@@ -1,4 +1,4 @@
-"""Samples held out: which they are."""
+"""Splits of the target samples into those to fit and those held out for testing."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +11,11 @@ from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
 
-# A quarter of the samples is tested at a time.
+# Number of folds: a quarter of the samples is tested at a time.
 _FOLDS = 4
-# Fewest groups tested, where there are as many.
+# Fewest groups tested, if there are as many.
 _FEWEST_GROUPS = 4
-# Pieces of a field, of which each is left out in turn where samples are few.
+# Pieces of a field; if samples are few, each piece is left out in turn.
 _PIECES = 8
 
 
@@ -27,7 +27,7 @@ class Split:
         fit: Indices of the samples to fit.
         held: Indices of the samples to test on.
         fit_mask: 1 where an output is fitted, 0 elsewhere; shape of one sample.
-        held_mask: 1 where an output is tested.
+        held_mask: 1 where an output is tested, 0 elsewhere.
     """
 
     fit: NDArray[np.intp]
@@ -43,7 +43,7 @@ class Sizes:
     Attributes:
         fit: Most samples fitted at once.
         held: Most samples tested at once.
-        tested: Samples to be tested in all, in as many splits as that takes.
+        tested: Samples to test in total, in as many splits as necessary.
     """
 
     fit: int
@@ -57,21 +57,20 @@ def splits_of(
     sizes: Sizes,
     rng: np.random.Generator,
 ) -> list[Split]:
-    """Divide target samples into folds, each of which is tested with the others fitted.
+    """Divide target samples into folds; each is tested with the others fitted.
 
-    Samples are divided into four folds, or one a sample where there are fewer; into
-    more where a fold would have more than `sizes.held`. Folds are tested one after
-    another until there are `sizes.tested` samples, so no sample is tested twice. A
-    single sample is cut in two halves along its longest spatial axis, each of which is
-    tested once with the other fitted: fields of turbulence are nearly independent at a
-    distance.
+    There are four folds, fewer if there are fewer samples, and more if a fold would
+    have more than `sizes.held`. Folds are tested one after another until
+    `sizes.tested` samples are reached; no sample is tested twice. A single sample is
+    cut into halves along its longest spatial axis, and each half is tested with the
+    other fitted, because turbulent fields are nearly independent at a distance.
 
     Args:
         shape: Shape of the outputs, samples first.
-        axes: Axes of the outputs that are space; where there are none, all but the
-            first and the last may be cut.
+        axes: Spatial axes of the outputs; if there are none, all but the first and the
+            last axis may be cut.
         sizes: Numbers of samples to fit and to test.
-        rng: Draws the order.
+        rng: Random generator that draws the order.
 
     Returns:
         An empty list for a single sample that cannot be cut.
@@ -92,14 +91,14 @@ def splits_of(
 
 
 def in_groups(target: Samples, groups: Any) -> tuple[Samples, dict[str, Any]]:
-    """Return target samples in the groups given, or else in those that they bring.
+    """Return target samples with the given groups or, if None, with their own.
 
     Args:
         target: The samples.
-        groups: A label for each, or None.
+        groups: A label for each sample, or None.
 
     Returns:
-        The samples, and for the record where the groups come from and how many.
+        The samples, and a record of the source and number of the groups.
 
     Raises:
         ValueError, TypeError: As `given_groups`.
@@ -128,19 +127,19 @@ def grouped_splits(
 ) -> list[Split]:
     """Divide target samples so that no group is both fitted and tested.
 
-    Groups are dealt to four folds, or one a group where there are fewer, the largest
-    first to the smallest fold. Folds are tested as in `splits_of`, but on until there
-    are samples of four groups (of `sizes.tested`, if that is less, or all): one or two
-    say little of how groups differ.
+    Groups are assigned to four folds (fewer if there are fewer groups), the largest
+    group first, always to the smallest fold. Folds are tested as in `splits_of`, but at
+    least until four groups are tested (or `sizes.tested`, if that is less, or all),
+    since one or two groups tell little about how groups differ.
 
     Args:
         shape: Shape of the outputs, samples first.
         groups: Label of the group of each sample.
         sizes: Numbers of samples to fit and to test.
-        rng: Draws the order.
+        rng: Random generator that draws the order.
 
     Raises:
-        ValueError: If there is not one label a sample, or one group only.
+        ValueError: If there is not one label per sample, or only one group.
     """
     labels = checked_groups(groups, shape[0])
     names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -175,11 +174,11 @@ def pieces_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Array]:
 
     Args:
         shape: Shape of one sample.
-        axes: Axes of the outputs that are space, of an array with samples first.
+        axes: Spatial axes of the outputs, counted with samples first.
 
     Returns:
         Masks of one sample, each 0 in one piece and 1 elsewhere; none for a sample
-        without space.
+        without spatial axes.
     """
     axis = _longest(shape, axes)
     if axis is None:
@@ -191,20 +190,20 @@ def pieces_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Array]:
 
 
 def _longest(shape: tuple[int, ...], axes: tuple[int, ...]) -> int | None:
-    """Return the longest axis of one sample that is space, None without any to cut."""
+    """Return the longest spatial axis of one sample, None if none can be cut."""
     axes = axes or tuple(range(1, len(shape)))
     sides = [shape[axis - 1] for axis in axes]
     return axes[int(np.argmax(sides))] - 1 if max(sides, default=0) > 1 else None
 
 
 def variance_inflation(splits: list[Split]) -> float:
-    """Return the factor on the variance of a mean over samples tested in several folds.
+    """Return the factor on the variance of a mean that accounts for overlapping folds.
 
         1 + J n_held / n_fit   for J folds
 
-    Folds share fitted samples, so their errors are not independent: the corrected
-    resampled t of Nadeau & Bengio 2003, doi:10.1023/A:1024068626366, with the variance
-    of folds taken from that of samples.
+    Folds share fitted samples, so their errors are not independent. This is the
+    corrected resampled t test of Nadeau & Bengio 2003, doi:10.1023/A:1024068626366,
+    with the variance of folds estimated from that of samples.
     """
     held = float(np.mean([len(split.held) for split in splits]))
     fitted = float(np.mean([len(split.fit) for split in splits]))

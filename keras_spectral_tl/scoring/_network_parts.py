@@ -1,4 +1,4 @@
-"""Parts of a network from each layer on, with the activations in front of them kept."""
+"""Parts of a network from a given layer on, with cached input activations."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,9 +30,9 @@ from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import Trainee
 from keras_spectral_tl.transfer._samples import Samples
 
-# Of the largest output: more than round-off of half precision.
+# Tolerance relative to the largest output: above the round-off of half precision.
 _TOLERANCE = 1e-2
-# Numbers of half precision in a register of 512 bits.
+# Half-precision numbers in a 512-bit register.
 _WIDE = 32
 
 
@@ -40,14 +40,14 @@ class NetworkPart(NamedTuple):
     """The part of a network that some layers act on.
 
     Attributes:
-        label: What trains.
-        gradient: Outputs and gradients in the weights that retraining would train.
+        label: Name of what trains.
+        gradient: Outputs and gradients with respect to the weights to retrain.
         inputs: Inputs of the part for all samples.
-        share: Share of a forward pass that the part takes, nan where not known.
-        step: Forward passes that a training step of one sample takes, or nan.
+        share: Cost of the part as a fraction of a forward pass, nan if unknown.
+        step: Cost of a training step of one sample in forward passes, nan if unknown.
         norms: |theta_l0|^2 of the layer l of each weight, see `squared_norms`.
-        sizes: Arrays to whose size the learning rate is relative, see `usual_rate`: the
-            weights that train; of a low-rank update `low_rank_size`.
+        sizes: Arrays whose size sets the learning rate, see `usual_rate`: the weights
+            that train or, for a low-rank update, `low_rank_size`.
     """
 
     label: str
@@ -59,26 +59,26 @@ class NetworkPart(NamedTuple):
     sizes: Sequence[NDArray[Any]]
 
     def stiffness(self) -> NDArray[np.float64]:
-        """Return 1 / |theta_l0|^2 for each number in the weights, flat."""
+        """Return 1 / |theta_l0|^2 for each weight, as a flat array."""
         sizes = [value.size for value in self.gradient.function.values]
         return np.repeat(1.0 / np.array(self.norms), sizes)
 
 
 class PartedNetwork:
-    """A copy of a network, cut in front of one choice of layers after another.
+    """A copy of a network that is cut before each selection of layers in turn.
 
-    Wide convolutions of the copy compute in half precision where that is faster, see
+    Wide convolutions of the copy compute in half precision if that is faster, see
     `compute_in_half_precision`.
 
     Args:
-        model: A built network; not changed, counters and states included.
+        model: A built network; not changed, nor are its counters and states.
         x: Inputs of all samples that are needed.
         batch_size: Samples computed at once.
 
     Attributes:
         outputs: Outputs of the unchanged network, float64.
-        mask: Where an output counts in a loss of Keras, of a shape that broadcasts with
-            `outputs`; None where the network gives its outputs no mask.
+        mask: True where an output counts in a Keras loss, of a shape that broadcasts
+            with `outputs`; None if the network does not mask its outputs.
     """
 
     def __init__(self, model: keras.Model, x: Any, batch_size: int) -> None:
@@ -108,16 +108,16 @@ class PartedNetwork:
     def parts(
         self, choices: Mapping[str, freezing.Selector | None]
     ) -> Iterator[NetworkPart]:
-        """Yield the part of the network that each choice of weights acts on.
+        """Yield, for each selection of weights, the part of the network they affect.
 
-        Frozen layers in front of a choice are evaluated once in all. Networks without a
-        graph (subclassed ones), and those whose part does not give what the whole does
-        (a mask is lost at the cut), stay whole.
+        The leading frozen layers are evaluated only once. A network is not cut if it
+        has no graph (subclassed), or if the part would return other outputs than the
+        whole (a mask is lost at the cut).
 
         Args:
-            choices: Label to what trains, see `freezing.select_layers`; best in the
-                order of the model, so that activations at one cut are computed from
-                those at the last.
+            choices: Label to what trains, see `freezing.select_layers`; preferably in
+                the order of the model, so that activations at one cut are computed from
+                those at the previous one.
         """
         graph = LayerGraph.of(self._copy)
         arrays = None if graph is None else graph.arrays(self._x)
@@ -139,7 +139,7 @@ class PartedNetwork:
             yield NetworkPart(label, gradient, inputs, share, step, norms, values)
 
     def with_added(self, label: str, layers: freezing.Selector | None) -> NetworkPart:
-        """Return the whole of another copy, with the parts that a choice adds to it."""
+        """Return another whole copy of the network with the parts a selector adds."""
         trainee = Trainee.of(self._model, layers)
         named = trainee.network
         compute_in_half_precision(named.model)
@@ -152,7 +152,7 @@ class PartedNetwork:
     def _cut(
         self, activations: Activations, names: list[str], trained: list[Any]
     ) -> tuple[keras.Model, Any] | None:
-        """Return the part behind the cut and its inputs; None for the whole network."""
+        """Return the part after the cut and its inputs; None for the whole network."""
         graph = activations.graph
         cut = graph.cut(names)
         try:
@@ -160,11 +160,11 @@ class PartedNetwork:
             if cut is None or at_cut is None:
                 return None
             _, part = graph.part(cut, graph.outputs)
-        except ValueError:  # layers of one name, from two nested models
+        except ValueError:  # two nested models have layers of the same name
             return None
         inside = {id(variable) for variable in part.variables}
         if any(id(variable) not in inside for variable in trained):
-            return None  # a layer that no output depends on is not in the part
+            return None  # a layer that affects no output is not in the part
         (tensors,) = at_cut
         inputs = tensors[0] if len(tensors) == 1 else tensors
         rows, batch = next(batches(inputs, self._batch_size))
@@ -174,14 +174,14 @@ class PartedNetwork:
         return (part, inputs) if same else None
 
     def _passes(self, selection: LayerSelection, cached: bool) -> tuple[float, float]:
-        """Return the share of a forward pass and the passes of a training step."""
+        """Return the cost of the part and of a training step, in forward passes."""
         try:
             cost = selection.cost(shape_of_sample(self._x))
             if not cost.forward:
                 return float("nan"), float("nan")
             saved = cost.step - cost.cached_step if cached else 0
             return 1.0 - saved / cost.forward, (cost.step - saved) / cost.forward
-        except Exception:  # a figure beside the scores must not cost them
+        except Exception:  # an unknown cost must not prevent the scores
             return float("nan"), float("nan")
 
 
@@ -200,7 +200,7 @@ def _norms(
 def _sizes(
     gradient: LayerGradient, network: ModelLayers, selection: LayerSelection
 ) -> list[NDArray[Any]]:
-    """Return the weights to train, in place of the factor a of an update its size."""
+    """Return the weights to train, with `low_rank_size` for low-rank updates."""
     paths = {id(network.weights[path]): path for path in selection.variables}
     found = []
     for variable in gradient.function.variables:
@@ -214,10 +214,11 @@ def _sizes(
 
 
 def compute_in_half_precision(model: keras.Model) -> None:
-    """Let wide convolutions of a copy compute in bfloat16 where that is faster.
+    """Make wide convolutions of a copy compute in bfloat16 if that is faster.
 
-    Weights, their updates and all other layers stay in single precision, so outputs of
-    eleven layers are off by 1.5 % of their standard deviation (docs/forecast.md).
+    Weights, their updates and all other layers stay in single precision. The error of
+    the outputs of eleven layers is 1.5 % of their standard deviation
+    (docs/forecast.md).
     """
     for layer in layers_in_half_precision(model):
         layer.dtype_policy = "mixed_bfloat16"
@@ -226,8 +227,8 @@ def compute_in_half_precision(model: keras.Model) -> None:
 def layers_in_half_precision(model: keras.Model) -> list[keras.Layer]:
     """Return the layers whose copies compute in bfloat16.
 
-    With TensorFlow, and on a processor with instructions for it, these are convolutions
-    between 32 channels or more, which then take half the time; layers with a precision
+    With TensorFlow on a processor with bfloat16 instructions, these are convolutions
+    between 32 channels or more, which then take half the time. Layers with a precision
     of their own keep it.
     """
     if keras.backend.backend() != "tensorflow" or not _has_bfloat16():
@@ -243,7 +244,7 @@ def layers_in_half_precision(model: keras.Model) -> list[keras.Layer]:
 
 @functools.cache
 def _has_bfloat16() -> bool:
-    """Return whether TensorFlow computes on a processor that multiplies in bfloat16."""
+    """Return whether TensorFlow runs on a processor with bfloat16 instructions."""
     known = Path("/proc/cpuinfo")
     if not known.exists():
         return False
@@ -255,16 +256,16 @@ def _has_bfloat16() -> bool:
 
 
 def called(model: keras.Model, x: Any) -> Any:
-    """Return the outputs in inference mode; states and counters stay as they are."""
+    """Return the outputs in inference mode, without changing states or counters."""
     with keras.StatelessScope():
         return model(x, training=False)
 
 
 def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
-    """Return the axes of a model's outputs that are space.
+    """Return the spatial axes of a model's outputs.
 
-    As its convolutions of that many axes lay out channels. Arrays of rank 4 are fields
-    with channels last where there are none; others are not taken for fields then.
+    They follow from the data format of the model's convolutions of that rank. Without
+    convolutions, arrays of rank 4 are fields with channels last, others are not fields.
 
     Args:
         model: A built network.
@@ -301,7 +302,7 @@ def kernels_of(model: keras.Model) -> list[NDArray[Any]]:
 
 
 def shape_of_sample(x: Any) -> SampleShape:
-    """Return the shape of one sample; of several inputs a list of shapes."""
+    """Return the shape of one sample, or a list of shapes for several inputs."""
     if isinstance(x, dict | list | tuple):
         return [tuple(part.shape[1:]) for part in keras.tree.flatten(x)]
     return tuple(x.shape[1:])
@@ -310,7 +311,7 @@ def shape_of_sample(x: Any) -> SampleShape:
 def question_record(
     model: keras.Model, base: Samples | None, target: Samples
 ) -> dict[str, Any]:
-    """Return numbers and hashes of samples and weights, and what decides bits."""
+    """Return numbers and hashes of samples and weights, backend and versions."""
     return {
         "num_base_samples": 0 if base is None else len(base),
         "num_target_samples": len(target),
@@ -323,10 +324,10 @@ def question_record(
 
 
 def refuse_fixed_batches(model: keras.Model) -> None:
-    """Refuse a network that takes one number of samples only.
+    """Raise ValueError if a network accepts only batches of a fixed size.
 
     Raises:
-        ValueError: With that number.
+        ValueError: If so; the message has the size.
     """
     inputs = getattr(model, "inputs", None) or []
     sizes = {tensor.shape[0] for tensor in inputs} - {None}

@@ -1,4 +1,4 @@
-"""Recommendation of layers to retrain from their scores, or the reason for none."""
+"""Recommendation of layers to retrain from their scores, or the reason to abstain."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.scoring._result import Cost, ScorerResult
 
 _NUM_RESAMPLES = 1000
-# How often a layer may be recommended where none removes anything.
+# Probability of recommending a layer although none removes anything.
 _LEVEL = 0.05
 # The smallest share of the error that is worth a retraining.
 _WORTH = 0.01
-# Two layers get further than one in few steps even where one would do, so those chosen
-# have more steps to show that they are not enough.
+# In few steps two layers improve more than one even if one is enough, so the layers
+# already chosen get more steps in the comparison.
 _EFFORT = 2
 
 
@@ -34,12 +34,12 @@ class Recommendation:
     """Layers in the order of their scores, and the one to retrain.
 
     Attributes:
-        ranking: Names from the highest value down; nan last, ties in the order of the
+        ranking: Names in order of decreasing value; nan last, ties in the order of the
             model.
         recommended: The best layer, or none.
-        reason: One sentence or two.
-        intervals: Layer to (low, high) of its score, 90 %.
-        chances: Layer to the share of resamplings in which it comes first.
+        reason: One or two sentences.
+        intervals: Layer to the 90 % interval (low, high) of its score.
+        chances: Layer to the fraction of resamplings in which it ranks first.
     """
 
     ranking: tuple[str, ...]
@@ -60,12 +60,12 @@ class Rehearse(Protocol):
 
 @dataclass(frozen=True)
 class FurtherLayers:
-    """Layers chosen one after the other, and why.
+    """Layers chosen one after another, and why.
 
     Attributes:
         names: The layers in the order in which they were chosen.
-        reason: Sentences on those after the first, and on why there are no more.
-        scored: All that was scored together.
+        reason: Sentences on the layers after the first, and on why there are no more.
+        scored: All scores of layers retrained together.
     """
 
     names: tuple[str, ...]
@@ -76,16 +76,16 @@ class FurtherLayers:
 def recommend(
     scored: ScorerResult, num_samples: int, rng: np.random.Generator
 ) -> Recommendation:
-    """Rank layers, and recommend the best if it is sure to be worth a retraining.
+    """Rank layers, and recommend the best if its score is significant.
 
-    The best layer is recommended if its score is at least 1 %, and a lower bound of it,
-    by Student's t at a level of 5 % divided by the number of layers, is above 0.
+    The best layer is recommended if its score is at least 1 % and its lower confidence
+    bound (Student's t, 5 % divided by the number of layers) is above 0.
 
     Args:
         scored: Values of the deciding scorer; without moments in its evidence, the
-            layer with the highest value is recommended as it is.
-        num_samples: Target samples.
-        rng: Draws the resamplings.
+            layer with the highest value is recommended without a test.
+        num_samples: Number of target samples.
+        rng: Random generator for the resamplings.
     """
 
     def key(name: str) -> float:
@@ -140,11 +140,11 @@ def recommend(
 
 
 def _on_gain(gain: float | None) -> str:
-    """Return what to do first where outputs have another amplitude than the target."""
+    """Return a sentence on the best output gain, if the output amplitude is wrong."""
     if gain is None:
         return ""
     return (
-        f" On the target the output has a best gain of {gain:.2g}, which a layer that "
+        f" On the target the best gain of the output is {gain:.2g}, which a layer that "
         "is retrained alone has to learn too: forecast starts from it, and may put "
         "another layer first."
     )
@@ -161,12 +161,12 @@ def _refusal(
 ) -> str:
     """Return why the best layer is not recommended; empty if it is.
 
-    Samples count, or what `unit` names.
+    `unit` names what counts as independent instead of samples, such as groups.
     """
     count, level = len(shares) - 1, _LEVEL / num_layers
     if num_samples == 1:
         return (
-            "1 target sample says nothing of how samples differ. On its two halves "
+            "1 target sample says nothing about how samples differ. On its two halves "
             f"{best} removes most, {percent(value)} of the error. Add samples."
         )
     if value < _WORTH:
@@ -201,7 +201,7 @@ def _refusal(
 
 
 def _apart(best: Array, other: Array, evidence: Mapping[str, Any]) -> bool:
-    """Return whether the best layer is sure to remove more, at 5 %."""
+    """Return whether the best layer removes significantly more, at the 5 % level."""
     gap = best - other
     error = standard_error(gap, evidence.get("inflation", 1.0))
     return bool(gap[0] > half_width(error, len(gap) - 1, _LEVEL))
@@ -215,7 +215,7 @@ def _interval(shares: Array, error: float) -> tuple[float, float]:
 def _chances(
     rows: Mapping[str, Mapping[str, Any]], rng: np.random.Generator
 ) -> dict[str, float]:
-    """Return how often each layer comes first on resampled target samples."""
+    """Return how often each layer ranks first on resampled target samples."""
     draws, values = None, []
     for evidence in rows.values():
         before, after = evidence["moments_before"], evidence["moments_after"]
@@ -232,7 +232,7 @@ def _samples(count: int) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Return the first names; there may be a hundred."""
+    """Return the first few names and the number of others, as text."""
     if len(names) <= 5:
         return ", ".join(names)
     return f"{', '.join(names[:4])} and {len(names) - 4} others"
@@ -244,21 +244,21 @@ def further_layers(
     names: Sequence[str],
     max_layers: int,
 ) -> FurtherLayers:
-    """Add one layer after the other to the best, as long as each is sure to help.
+    """Add layers to the best one by one, as long as each helps significantly.
 
-    Every layer that is left is scored together with those chosen so far, and the best
-    is added if it removes error beyond what those chosen leave after twice as many
-    steps: a bound as that of a single layer (`least_removed`), divided among the layers
-    tried.
+    Every remaining layer is scored together with those chosen so far. The best is added
+    if it significantly reduces the error that the chosen layers leave after twice as
+    many steps: by the bound of a single layer (`least_removed`), divided by the number
+    of layers tried.
 
     Args:
         rehearse: Scores layers together.
-        recommended: The best layer, or none; then none is added either.
+        recommended: The best layer, or none; then none is added.
         names: All layers that may be chosen, in the order of the model.
-        max_layers: Most layers chosen in all.
+        max_layers: Largest number of layers chosen.
 
     Raises:
-        TypeError: If what was scored is not what was asked for.
+        TypeError: If `rehearse` does not return the scores of all choices.
     """
     chosen, reason, found = recommended, "", ScorerResult({}, Cost(0))
     while 0 < len(chosen) < min(max_layers, len(names)):

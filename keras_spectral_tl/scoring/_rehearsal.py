@@ -1,4 +1,4 @@
-"""Rehearsed retraining of each layer, judged on samples held out."""
+"""Rehearsal: a short retraining of each layer, scored on held-out samples."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ from keras_spectral_tl.scoring._network_parts import (
 from keras_spectral_tl.scoring._result import Cost, ScorerResult, layers_to_score
 from keras_spectral_tl.transfer._samples import Samples
 
-# Above this rate the order of wide layers gets worse (docs/scores_benchmark.md).
+# Above this rate the ranking of wide layers gets worse (docs/scores_benchmark.md).
 _HIGHEST_RATE = 1e-2
 # Samples tested on the largest fields.
 _FEWEST_TESTED = 8
@@ -46,51 +46,49 @@ _CHECKED = 2
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutRetraining:
-    """The share of the held-out error that a rehearsed retraining of a layer removes.
+    """Score: fraction of the held-out error that a short retraining of a layer removes.
 
         theta' = theta after `steps` steps of Adam on |y - f(x; theta)|^2 / var(y)
-        E(q) = min over gains a and offsets b of |y - a q - b|^2 over samples held out
+        E(q) = min over gains a and offsets b of |y - a q - b|^2 over held-out samples
         score = 1 - E(f(x; theta')) / E(f(x; theta))
 
-    The rehearsal takes one sample a step. How far a retraining gets is a matter of how
-    many steps it takes and of how large they are; a field has thousands of points, so
-    the gradient of one is good enough. So a small part of the passes of a sweep tells
-    what the sweep would give: also where a layer has to mend the amplitude first and
-    spoils the pattern while it does, which no linearised step sees.
+    Each step uses one sample: the effect of a retraining depends on the number and size
+    of its steps, and one field of thousands of points gives a good enough gradient. So
+    the score predicts the result of a sweep at a small fraction of its cost. It also
+    does so if a layer has to correct the amplitude first and loses the pattern on the
+    way, which a linearized step cannot predict.
 
-    A rehearsal stands for one recipe: the sum of its learning rates is how far Adam can
-    move a weight, and should be that of the retraining (`matching`). The layer to
-    retrain belongs to the recipe and to how the network is parametrised: of two ReLU
-    layers that are scaled by c and 1 / c, which compute the same, the one with small
-    weights is moved relatively further, in a rehearsal as in a retraining.
+    A rehearsal stands for one recipe: the sum of its learning rates limits how far Adam
+    can move a weight and should equal that of the retraining (`matching`). The best
+    layer depends on the recipe and on the parametrization of the network: if two ReLU
+    layers are rescaled by c and 1 / c, which does not change the function, the one with
+    small weights moves further relative to its size, in rehearsal and retraining.
 
-    Samples are divided into four folds (one a sample, if there are fewer), each of
-    which is tested with the others fitted, until `num_tested` samples are; a single one
-    is cut in two halves. Where the target samples have groups, none of these is both
-    fitted and tested. The score is beyond what a gain and an offset on the output
-    do, as a correlation sees it, and negative where a retraining would spoil more than
-    it mends. It does not change with the units of y, but for the last layer, whose
-    weights carry them. Where the outputs have a mask, points without it count neither
-    in the fit nor in the test, as in a loss of Keras. Outputs that are no longer finite
-    count as 0.
+    Samples are divided into four folds (fewer if there are fewer samples); each is
+    tested with the others fitted, until `num_tested` samples are tested. A single
+    sample is cut into halves. If target samples have groups, no group is both fitted
+    and tested. The score excludes what a gain and an offset of the output can do, as a
+    correlation does, and is negative if retraining would do harm. It does not depend on
+    the units of y, except for the last layer, whose weights carry them. Masked output
+    points count neither in the fit nor in the test, as in a Keras loss. Non-finite
+    outputs count as 0.
 
-    The rehearsal is in inference mode: dropout is off, and a BatchNormalization layer
-    moves its scale and offset but not its statistics, as `retrain` lets it. What such a
-    layer gains by new statistics is not in its score.
+    The rehearsal runs in inference mode, like `retrain`: dropout is off, and
+    BatchNormalization trains its scale and offset but does not update its statistics.
 
     Attributes:
         steps: Steps of Adam (Kingma & Ba 2015, arXiv:1412.6980), with averages over 10
             steps of the gradient and 100 of its square.
-        learning_rate: The highest; the rate rises to it over a quarter of the steps
-            and falls to 0 as a cosine.
-        num_points: Fewest output values a step; where a sample has fewer, a step takes
+        learning_rate: Peak rate; it is reached after a quarter of the steps and decays
+            to 0 as a cosine.
+        num_points: Fewest output values per step; if a sample has fewer, a step uses
             several samples.
         num_fit: Most samples fitted at once.
         num_held: Most samples tested at once.
-        num_tested: Samples to be tested in all, as nearly as whole folds reach it. More
-            make the interval narrower, and cost as many times more; 1 is one fold.
-        batch_size: Samples computed at once where nothing is trained.
-        offset: Whether E allows an offset of each channel beside the gain.
+        num_tested: Samples to test in total, as nearly as whole folds allow. More make
+            the interval narrower at proportional cost; 1 means one fold.
+        batch_size: Samples computed at once in evaluations without training.
+        offset: Whether E allows an offset of each channel in addition to the gain.
         splits: Pairs (rows to fit, rows to test) of target samples instead of folds and
             groups; no row may be tested twice.
         progress: Called with a mapping of layer, score, done and total after each
@@ -121,7 +119,7 @@ class HeldOutRetraining:
         """Return the rehearsal for outputs of this shape, samples first.
 
         On fields of more than 4,096 points it takes fewer steps at the same rates, see
-        `steps_on`, and tests as many points on fewer samples, but at least eight.
+        `steps_on`, and tests the same number of points on fewer samples, at least 8.
         """
         points = math.prod(shape[1:])
         tested = max(round(self.num_tested * min(POINTS / points, 1.0)), 1)
@@ -134,7 +132,7 @@ class HeldOutRetraining:
     def matching(self, path: float) -> "HeldOutRetraining":
         """Return the rehearsal whose learning rates sum to those of a retraining.
 
-        Steps and shape stay, the highest rate is scaled; it stops at 1e-2.
+        Steps and schedule stay the same; the peak rate is scaled, up to 1e-2.
 
         Args:
             path: Sum of the learning rates of all steps, see `path_of`.
@@ -152,7 +150,7 @@ class HeldOutRetraining:
     ) -> ScorerResult:
         """Score each layer alone, see `Scorer`; `base` has no influence.
 
-        `rng` draws what is held out and the order of the samples, one for all layers.
+        `rng` draws the held-out samples and the sample order, the same for all layers.
         """
         choices = [(name,) for name in layers_to_score(model)]
         return self.rehearse(model, target, choices, rng)
@@ -229,19 +227,19 @@ class HeldOutRetraining:
 
 
 class RateTooHighError(Exception):
-    """A rehearsal was stopped as its learning rate spoils the network."""
+    """A rehearsal was stopped because its learning rate increases the error."""
 
 
 class Workbench:
-    """Target samples, on which parts of a network are retrained and tested.
+    """Retrains and tests parts of a network on target samples.
 
     Args:
         network: The unchanged network.
-        rows: The target samples that it holds, sorted.
+        rows: Sorted rows of the target samples in the network's inputs.
         y: True outputs there.
-        batch_size: Samples computed at once where nothing is trained.
-        sized: Places of the samples whose variance is the unit of the loss; all if not
-            given.
+        batch_size: Samples computed at once in evaluations without training.
+        sized: Indices of the samples whose variance is the unit of the loss; default
+            all.
     """
 
     def __init__(
@@ -262,7 +260,7 @@ class Workbench:
         weight = None if self._weight is None else self._weight[sized]
         mean = np.average(truth[sized], weights=weight)
         variance = float(np.average((truth[sized] - mean) ** 2, weights=weight))
-        # A constant target has a size all the same.
+        # Avoid division by zero for a constant target.
         self._size = variance or float(mean**2) or 1.0
 
     def retrained(
@@ -274,22 +272,22 @@ class Workbench:
         give_up: float = math.inf,
         pull: float = 0.0,
     ) -> Array:
-        """Return the weights of a part after the steps of Adam on what is fitted.
+        """Return the weights of a part after Adam steps on the samples to fit.
 
-        A pull adds to the loss of each step what it adds in `retrain`, in units of the
-        loss here: with L0 that of the unchanged network on the target's own samples.
+        A pull adds the L2-SP penalty of `retrain` to the loss of each step, with L0 the
+        loss of the unchanged network on the target samples.
 
         Args:
-            part: What trains.
-            split: What is fitted.
-            order: Places in `split.fit` of the samples of each step.
+            part: The part to train.
+            split: The samples to fit.
+            order: Indices into `split.fit` of the samples of each step.
             rates: Learning rate of each step.
-            give_up: Most by which the error may be larger after a third of the steps,
-                as a factor, on two of the samples; beyond it the rest is left out.
-            pull: Strength s of a pull to the start.
+            give_up: Stop after a third of the steps if the error on two of the samples
+                has grown by more than this factor.
+            pull: Strength s of the L2-SP penalty.
 
         Raises:
-            RateTooHighError: If it was stopped, with the number of steps.
+            RateTooHighError: If it was stopped; holds the number of steps.
         """
         fit = self._places(split.fit)
         inputs = rows_of(part.inputs, fit)
@@ -333,7 +331,7 @@ class Workbench:
     def test(
         self, part: NetworkPart, split: Split, values: Array, fields: Array
     ) -> None:
-        """Write the outputs for some weights to where a split tests, in `fields`."""
+        """Write the outputs for some weights into `fields` where the split tests."""
         held = self._places(split.held)
         inputs = rows_of(part.inputs, held)
         outputs = part.gradient.outputs(values, inputs, self._batch_size)
@@ -347,7 +345,7 @@ class Workbench:
         offset: bool,
         groups: Any = None,
     ) -> dict[str, Any]:
-        """Return what was removed on the samples tested, see `held_out_evidence`."""
+        """Return the error reduction on the test samples, see `held_out_evidence`."""
         held = np.unique(np.concatenate([split.held for split in splits]))
         tested, groups = self._places(held), None if groups is None else groups[held]
         fields = np.stack([self._network.outputs[tested], after[tested]])

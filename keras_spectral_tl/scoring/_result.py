@@ -15,7 +15,7 @@ from keras_spectral_tl._results import AsJson, as_lists
 from keras_spectral_tl.scoring._explanation import explain_spectra
 from keras_spectral_tl.transfer._samples import Samples
 
-# What of the evidence goes into the JSON file.
+# Keys of the evidence that are written to the JSON file.
 _EXPLAINED = (
     "why",
     "band",
@@ -26,13 +26,13 @@ _EXPLAINED = (
     "residual_spectrum_before",
     "residual_spectrum_after",
 )
-# Layers that a printed table shows.
+# Largest number of layers in a printed table.
 _ROWS = 15
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes of one sample through the network; nan where they cannot be counted.
+    """Cost in passes of one sample through the network; nan if it cannot be counted.
 
     Attributes:
         forward: Forward passes (a forward-mode product counts as two).
@@ -44,7 +44,7 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """Forward passes in all; a backward pass takes about as long as two."""
+        """Total cost in forward passes; a backward pass counts as two."""
         return self.forward + 2 * self.backward
 
     def __add__(self, other: "Cost") -> "Cost":
@@ -56,7 +56,7 @@ class ScorerResult:
     """Values that one scorer gives the layers.
 
     Attributes:
-        values: Layer name to score; the higher, the better to retrain.
+        values: Layer name to score; higher means better to retrain.
         cost: Passes through the network.
         evidence: Layer name to named arrays and numbers behind the score.
     """
@@ -110,16 +110,16 @@ class TogetherScorer(Scorer, Protocol):
     ) -> ScorerResult:
         """Return one value for each choice, under its names joined by "+".
 
-        Values of several calls are compared, so equal states of `rng` must lead to
-        equal samples held out. The evidence of each choice holds `moments_before` and
-        `moments_after` of the samples held out, see `moments` in `_evidence`.
+        Values of several calls are compared, so equal states of `rng` must lead to the
+        same held-out samples. The evidence of each choice holds `moments_before` and
+        `moments_after` of the held-out samples, see `moments` in `_evidence`.
 
         Args:
             model: The network trained on the base system; not changed.
             target: The few samples of the target system.
-            choices: Names of layers that are retrained together.
+            choices: Tuples of names of layers that are retrained together.
             rng: Source of all randomness.
-            effort: Factor of the usual number of steps.
+            effort: Multiple of the usual number of steps.
         """
 
 
@@ -130,7 +130,7 @@ def layers_to_score(
 
     Args:
         model: A built network.
-        layers: Those to score, see `freezing.select_layers`; None means all.
+        layers: Layers to score, see `freezing.select_layers`; None means all.
 
     Raises:
         ValueError: If there is none.
@@ -156,25 +156,25 @@ class LayerScores(AsJson):
         ranking: Layer names, best to retrain first.
         recommended: The layers to retrain, the most useful first; empty when
             abstaining.
-        abstained: Whether the evidence is too thin for a recommendation.
-        reason: A sentence or two on why these layers, or why none.
+        abstained: Whether the evidence is too weak for a recommendation.
+        reason: One or two sentences on why these layers, or why none.
         scores: Scorer name to {layer name: value}; higher is better.
-        intervals: Layer name to (low, high) of the deciding score, 90 % by Student's t
-            over the target samples tested, or over their groups, corrected for the
-            samples that folds share.
-        chances: Layer name to share of resamplings in which it comes first.
+        intervals: Layer name to the 90 % interval (low, high) of the deciding score, by
+            Student's t over the test samples or their groups, corrected for
+            overlapping folds.
+        chances: Layer name to the fraction of resamplings in which it ranks first.
         results: Scorer name to values, cost and evidence in full.
         provenance: Numbers, groups and hashes of samples, hashes of weights, seed,
             versions, the deciding scorer, the path of the recipe (sum of its learning
             rates).
-        systems: Mean spectra of the true outputs, "base" and "target", of fields.
+        systems: Mean spectra of the true outputs, "base" and "target", if fields.
         kernels: Layer name to how strongly its kernels pass each wavenumber, relative
             to white noise; convolutions only.
         shifts: Layer name to how its pre-activations differ between the systems:
             base_spectrum and target_spectrum (shell SUM), gain (log of the ratio of
             energies) and shape_distance (share of the energy at other wavenumbers).
-        together: Scores of layers together, where more than one may be recommended;
-            names are joined by "+".
+        together: Scores of layers retrained together, if more than one may be
+            recommended; names are joined by "+".
     """
 
     ranking: tuple[str, ...]
@@ -211,14 +211,14 @@ class LayerScores(AsJson):
     def explain(self, layer: str) -> dict[str, Any]:
         """Return the evidence of every scorer for one layer.
 
-        With a scorer on held-out samples this holds `residual_spectrum_before` and
-        `_after`: the target's error by wavenumber (shell SUM over `[k - 1/2, k + 1/2)`)
-        on held-out samples, with the best output gain, unchanged and with the layer
-        changed; and, first, what follows from them: a sentence, `why`, and `band`,
-        `follows_systems`, `kernels_pass` and `spectral_shift`.
+        With a scorer on held-out samples this holds first the explanation: a sentence
+        `why`, `band`, `follows_systems`, `kernels_pass` and `spectral_shift`. It also
+        holds `residual_spectrum_before` and `_after`: the spectrum of the target's
+        error on held-out samples (shell SUM over `[k - 1/2, k + 1/2)`) with the best
+        output gain, of the unchanged network and with the layer retrained.
 
         Args:
-            layer: Its name.
+            layer: Name of the layer.
 
         Raises:
             KeyError: For an unknown layer; the message lists the layers.
@@ -237,7 +237,7 @@ class LayerScores(AsJson):
         return found
 
     def to_frame(self) -> Any:
-        """Return a pandas.DataFrame: a row a layer, best first, a column a scorer.
+        """Return a pandas.DataFrame, one row per layer, one column per scorer.
 
         Raises:
             ImportError: If pandas is not installed.
@@ -257,7 +257,7 @@ class LayerScores(AsJson):
             "abstained": self.abstained,
             "reason": self.reason,
             "scores": {
-                # A scorer of the user's own may answer in NumPy's numbers.
+                # A user's own scorer may return NumPy numbers.
                 scorer: {name: float(value) for name, value in values.items()}
                 for scorer, values in self.scores.items()
             },
@@ -276,10 +276,10 @@ class LayerScores(AsJson):
         }
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the deciding score of each layer with its interval; return the axes.
+        """Plot the deciding score of each layer with its interval; return the axes.
 
         Args:
-            ax: Axes of matplotlib to draw on; new ones if not given, which
+            ax: Matplotlib axes to draw on; new ones if not given, which
                 `plotting.save_figure` writes to a file.
 
         Raises:

@@ -38,7 +38,7 @@ from keras_spectral_tl.transfer._loop import samples_an_epoch
 from keras_spectral_tl.transfer._retrain import check_fit
 from keras_spectral_tl.transfer._samples import Samples
 
-# Arguments of `retrain` that say how far it goes.
+# Arguments of `retrain` that set its steps and learning rates.
 _EFFORT = {"optimizer", "learning_rate", "epochs", "steps", "batch_size"}
 
 
@@ -54,46 +54,43 @@ def score_layers(
 ) -> LayerScores:
     """Score every layer of a trained network for transfer to a target system.
 
-    The model is not changed. Each layer's retraining is rehearsed (`HeldOutRetraining`)
-    with the learning rates of the retraining that it stands for, and asked how much of
-    the target's error it removes on samples held out, beyond what a gain and an offset
-    on the output do.
+    The model is not changed. The retraining of each layer is rehearsed in a few steps
+    (`HeldOutRetraining`). Its score is the fraction of the target's error that this
+    removes on held-out samples, beyond what a gain and an offset of the output remove.
 
     Args:
         model: A built network, trained on the base system.
         base_data: `(x, y)` of the base system, arrays or a finite `tf.data.Dataset`;
             normalized as the network expects. Inputs may be nests of arrays.
-        target_data: The few samples of the target system, likewise.
-        scorers: Objects as described by `Scorer` in place of the rehearsal; the first
-            decides.
+        target_data: The few samples of the target system, in the same form.
+        scorers: `Scorer` objects to use instead of the rehearsal; the first decides.
         seed: Seed of all randomness.
-        max_layers: Most layers recommended. With more than one, every other layer is
-            rehearsed together with those recommended so far, and the best is added if
-            that is sure to remove more than those do in twice as many steps. Each time
-            this costs as much as the scores of all layers, up to twice as much where
-            the first layers are among them.
-        layers: Those to score, see `freezing.select_layers`; None means all.
-        **recipe: Keyword arguments of the `retrain` that is to follow: optimizer,
+        max_layers: Largest number of layers recommended. If more than 1, every other
+            layer is rehearsed together with those recommended so far, and the best is
+            added if together they remove significantly more error than those so far do
+            in twice as many steps. Each addition costs as much as the scores of all
+            layers, up to twice as much if it includes the first layers.
+        layers: Layers to score, see `freezing.select_layers`; None means all.
+        **recipe: Keyword arguments of the `retrain` to be predicted: optimizer,
             epochs, batch_size, ..., of which the sum of the learning rates counts; or
-            learning_rate, a number or a schedule of Adam, and steps. Without any: 500
-            steps at a rate that fits the width, see `usual_path`. Also `groups`, a
-            label for each target sample, as of `forecast`: by default those that
-            `target_data` bring; and `progress`, called with a mapping of layer, score,
-            done and total after each layer; without it, a bar in terminals, and False:
-            none.
+            learning_rate (a number or schedule for Adam) and steps. Default: 500 steps
+            at a rate that depends on the width of the network, see `usual_path`. Also
+            `groups`, a label for each target sample, as for `forecast`; and `progress`,
+            called with a mapping of layer, score, done and total after each layer; by
+            default a bar is shown in terminals, with False nothing.
 
     Returns:
         Scores, ranking and recommendation.
 
     Raises:
         ValueError: For empty or non-finite data, data that do not fit the model, a
-            model without trainable weights or for one number of samples only, no
-            scorers or two of one name, a seed that is not a whole number from 0 on,
-            `max_layers` below 1, a recipe without any steps, one group only.
-        TypeError: If `scorers` is no sequence of scorers, or one of them returns
-            something else than a `ScorerResult` with values, or the first one is no
-            `TogetherScorer` where `max_layers` is above 1; or if `retrain` does not
-            know an argument.
+            model without trainable weights or with a fixed batch size, no scorers or
+            two with the same name, a seed that is not a non-negative integer,
+            `max_layers` below 1, a recipe without any steps, or a single group.
+        TypeError: If `scorers` is not a sequence of scorers, or one of them does not
+            return a `ScorerResult` with values, or the first one is not a
+            `TogetherScorer` though `max_layers` is above 1; or if `retrain` has no such
+            argument.
         KeyError: If there is no such layer.
 
     Example:
@@ -158,7 +155,7 @@ def score_layers(
 
 
 def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> float:
-    """Return the path of a recipe, or without any that which suits the network."""
+    """Return the path (sum of learning rates) of a recipe, or the default path."""
     path = path_of(recipe, samples_an_epoch(len(target), recipe.get("replay")))
     if recipe.keys() & _EFFORT:
         return path
@@ -167,7 +164,7 @@ def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> flo
 
 def _samples(model: keras.Model, **given: Any) -> list[Samples]:
     found = [Samples.of(data, name) for name, data in given.items()]
-    with keras.StatelessScope():  # counters and states of layers stay as they are
+    with keras.StatelessScope():  # do not change counters and states of layers
         for samples in found:
             check_fit(model, samples)
     return found
@@ -177,7 +174,7 @@ def _rehearse(
     scorer: Scorer, model: keras.Model, target: Samples, seed: np.random.SeedSequence
 ) -> Rehearse:
     def rehearse(choices: Sequence[tuple[str, ...]], effort: int = 1) -> ScorerResult:
-        rng = np.random.default_rng(seed)  # the same samples are held out
+        rng = np.random.default_rng(seed)  # always holds out the same samples
         together = cast(TogetherScorer, scorer)
         return together.rehearse(model, target, choices, rng, effort)
 
@@ -198,7 +195,7 @@ def _provenance(
 def _with_progress(
     scorers: tuple[Scorer, ...], progress: Progress
 ) -> tuple[Scorer, ...]:
-    """Give the scorers that rehearse something to call after each layer."""
+    """Return the scorers, with the rehearsals set to report progress."""
     return tuple(
         dataclasses.replace(scorer, progress=progress)
         if isinstance(scorer, HeldOutRetraining) and scorer.progress is None
@@ -211,14 +208,14 @@ def _check_max_layers(max_layers: int, decisive: Scorer) -> None:
     whole_number("max_layers", max_layers, 1)
     if max_layers > 1 and not isinstance(decisive, TogetherScorer):
         raise TypeError(
-            f"max_layers = {max_layers} needs a first scorer that scores layers "
-            "together, with a method rehearse as it has; received "
+            f"max_layers = {max_layers} needs a first scorer with a method rehearse, "
+            "which scores layers together; received "
             f"{decisive.name!r}. Use HeldOutRetraining, or max_layers=1."
         )
 
 
 def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
-    """Return the scorers if they are some, with different names."""
+    """Return the scorers after checking their type and that names differ."""
     given: Any = scorers  # whatever the caller passed
     if not isinstance(given, Sequence) or not all(map(_is_scorer, given)):
         raise TypeError(
@@ -247,7 +244,7 @@ def _scored(
     names: tuple[str, ...],
     seed: np.random.SeedSequence,
 ) -> ScorerResult:
-    """Return what a scorer gives the layers with these names, checked."""
+    """Return a scorer's result for the named layers, after checking it."""
     rng = np.random.default_rng(seed)
     result: Any
     if isinstance(scorer, HeldOutRetraining):

@@ -1,4 +1,4 @@
-"""Trials of arms: short retrainings, tested on samples held out and on the base."""
+"""Trials of arms: short retrainings, tested on held-out target and base samples."""
 
 import dataclasses
 import functools
@@ -32,27 +32,27 @@ from keras_spectral_tl.transfer._retrain import adds_parts
 from keras_spectral_tl.transfer._samples import Samples
 
 Run = Callable[..., "Trial"]
-"""`(highest learning rate, steps, give_up=inf) -> Trial` of one arm.
+"""Runs a trial of one arm: `(peak learning rate, steps, give_up=inf) -> Trial`.
 
-A trial is stopped where after a third of its steps the error on what is fitted is more
-than `give_up` times that before.
+A trial is stopped if after a third of its steps the error on the fitted samples has
+grown by more than the factor `give_up`.
 """
 
-# Steps of trials on small fields: of every arm, and of those that lead.
+# Steps of trials on small fields: of every arm, and of the best arms.
 _SHORT, _LONG = 48, 160
-# Fewest output values a step, as for the scores of layers.
+# Fewest output values per step, as for the scores of layers.
 _NUM_POINTS = 64
-# Samples of the base tested; images of each target sample; most samples fitted.
+# Base samples tested; most images of each target sample; most samples fitted.
 _BASE_TESTED, _MOST_IMAGES, _MOST_FITTED = 8, 8, 48
-# Samples computed at once where nothing is trained.
+# Samples computed at once in evaluations without training.
 _BATCH_SIZE = 4
-# Samples of the base on which the unchanged network is known.
+# Base samples on which the unchanged network is evaluated.
 _BASE_KNOWN = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pool:
-    """All samples of the trials of one forecast, in one array.
+    """All samples used in the trials of one forecast, in one array.
 
     Attributes:
         x: Inputs: target samples, their images under symmetries, base samples to fit
@@ -60,7 +60,7 @@ class Pool:
         y: True outputs.
         target: Rows of the target samples.
         images: Rows of the images of each target sample, (target samples, images).
-        replayed: Rows of base samples that are fitted beside those of the target.
+        replayed: Rows of base samples that are fitted along with the target samples.
         base: Rows of base samples to test.
     """
 
@@ -72,36 +72,36 @@ class Pool:
     base: NDArray[np.intp]
 
     def replayed_times(self, gain: float) -> "Pool":
-        """Return the pool with the outputs of replayed samples times a gain."""
+        """Return the pool with the outputs of replayed samples multiplied by a gain."""
         factors = np.ones_like(self.y, shape=(len(self.y), *[1] * (self.y.ndim - 1)))
         factors[self.replayed] = gain
         return dataclasses.replace(self, y=factors * self.y)
 
     def fitted(self, split: Split) -> Split:
-        """Return a split that fits images and replayed samples of what it fits."""
-        # Halves of one sample: an image may hold points of the half to be tested.
+        """Return a split that also fits images of its samples and replayed samples."""
+        # Not for halves of one sample: an image may contain points to be tested.
         whole = not np.intersect1d(split.fit, split.held).size
         rows = self.images[split.fit].ravel() if whole else split.fit
-        # As many of the base as of the target, so that each weighs the same.
+        # As many base as target samples, so that both have the same weight.
         replayed = np.resize(self.replayed, len(rows) if len(self.replayed) else 0)
         return dataclasses.replace(split, fit=np.concatenate([rows, replayed]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
-    """Outcome of a short retraining, on target samples held out and on base samples.
+    """Result of a short retraining on held-out target samples and on base samples.
 
     Attributes:
-        rate: Its highest learning rate.
-        passes: Samples that it took one after another.
-        correlations: Of each target sample tested.
+        rate: Peak learning rate.
+        passes: Number of samples passed in training.
+        correlations: Pattern correlation of each target sample tested.
         errors: Mean square error of each, relative to the mean square of all.
-        base_correlations: Of each base sample tested; empty without any.
+        base_correlations: Pattern correlation of each base sample tested, if any.
         outputs: Outputs for the target samples tested.
-        without_piece: Mean of the correlations without each of some pieces of the
-            fields, where fewer than three samples are tested; empty elsewhere.
-        stopped: Whether it ended early, as its rate spoils the network; then without
-            any correlation.
+        without_piece: Mean correlation leaving out each piece of the fields, if fewer
+            than three samples are tested; otherwise empty.
+        stopped: Whether it ended early because its rate is too high; it then has no
+            correlations.
     """
 
     rate: float
@@ -115,42 +115,42 @@ class Trial:
 
     @property
     def correlation(self) -> float:
-        """Mean correlation on target samples held out."""
+        """Mean correlation on held-out target samples."""
         return float(np.mean(self.correlations))
 
     @property
     def base_correlation(self) -> float:
-        """Mean correlation on the base system, nan where none is tested."""
+        """Mean correlation on the base system, nan if it is not tested."""
         known = self.base_correlations
         return float(np.mean(known)) if len(known) else math.nan
 
 
 class Trials:
-    """Short retrainings of the arms of one network, on the same samples and divisions.
+    """Short retrainings of the arms of one network, on the same samples and splits.
 
-    Frozen layers in front of an arm are evaluated once. Where the outputs have another
-    amplitude than the truth, they are multiplied by their best gain before anything is
-    trained: otherwise the first steps mend the amplitude and spoil the pattern. All
-    trials of one length take the samples in the same order, so that arms are compared
-    in pairs.
+    The frozen layers before an arm are evaluated once. If the outputs have a wrong
+    amplitude, they are multiplied by their best gain before anything is trained;
+    otherwise the first steps would correct the amplitude and destroy the pattern. All
+    trials of one length use the samples in the same order, so that arms are compared
+    pairwise.
 
     Args:
         model: A built network; not changed.
         pool: The samples.
-        splits: Divisions of the target samples.
+        splits: Splits of the target samples.
         seed: Seed of the order of the samples.
-        effort: Of the retraining: no trial has more steps, and where it has fewer than
-            a long trial, its own samples a step, as long as that is no dearer.
-        axes: Axes of the outputs that are space.
+        effort: Effort of the retraining: no trial has more steps; if it has fewer than
+            a long trial, trials use its batch size, as long as that costs no more.
+        axes: Spatial axes of the outputs.
 
     Attributes:
-        passes: Forward passes of one sample so far; nan where they cannot be counted.
-        gain: Gain of the output that trials, and a retraining, start from; 1 where the
-            amplitude is right.
+        passes: Cost so far in forward passes of one sample; nan if it is unknown.
+        gain: Output gain from which trials and retraining start; 1 if the amplitude is
+            right.
         tested: Target samples tested, in order.
-        short: Steps of a trial of every arm, see `steps_on`.
-        long: Steps of a trial of arms that lead.
-        shortened: Share by which a long trial is shorter than that, as the retraining
+        short: Steps of a short trial, made for every arm, see `steps_on`.
+        long: Steps of a long trial, made for the best arms.
+        shortened: Fraction by which a long trial is shortened because the retraining
             itself has fewer steps.
     """
 
@@ -191,7 +191,7 @@ class Trials:
         weight[pool.base] = 1.0
         self._weight = weight
         self.passes = float(len(pool.y))
-        # What these few samples of the base are above its level is taken off.
+        # Subtract by how much these few base samples exceed the level of the base.
         self._base = pool.base[:_BASE_TESTED]
         known, _ = self._compared(self._network.outputs, pool.base)
         self._above = (
@@ -200,7 +200,7 @@ class Trials:
         self._unchanged = self._outcome(self._network.outputs, 0.0, 0)
 
     def _scaled(self, gain: float) -> Workbench:
-        """Return a bench on which the outputs count as multiplied by a gain."""
+        """Return a workbench for outputs multiplied by a gain."""
         pool, rows = self._pool, np.arange(len(self._pool.y))
         return Workbench(self._network, rows, pool.y / gain, _BATCH_SIZE, pool.target)
 
@@ -222,13 +222,13 @@ class Trials:
         return self._pool.y[self._pool.target]
 
     def unchanged(self) -> Trial:
-        """Return the trial of a network that is not retrained."""
+        """Return the trial of the unchanged network."""
         return self._unchanged
 
     def with_gain(self) -> tuple[Trial, float]:
-        """Return the trial of the output times its best gain, and that gain.
+        """Return the trial of the output multiplied by its best gain, and that gain.
 
-        The gain of each division follows in closed form from what is fitted.
+        The gain of each split has a closed form in terms of the fitted samples.
         """
         changed = np.array(self._network.outputs)
         gains = [self._best_gain(split) for split in self._splits]
@@ -238,7 +238,7 @@ class Trials:
         return self._outcome(changed, 0.0, 0), float(np.mean(gains))
 
     def _best_gain(self, split: Split) -> float:
-        """Return the gain with the least squared error on what is fitted."""
+        """Return the least-squares gain on the fitted samples."""
         rows = split.fit[np.isin(split.fit, self._pool.images)]
         weight = np.broadcast_to(split.fit_mask, self._network.outputs[rows].shape)
         if self._network.mask is not None:
@@ -248,16 +248,16 @@ class Trials:
         return float(np.sum(weight * q * y)) / power if power > 0.0 else 1.0
 
     def _patterned(self) -> bool:
-        """Return whether the outputs have a pattern of the truth to scale at all."""
+        """Return whether the outputs correlate with the truth, so that a gain helps."""
         outputs = self._network.outputs
         found, _ = self._compared(outputs, self._pool.target, np.ones_like(outputs))
         return bool(np.mean(found) > PATTERN)
 
     def of(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, NetworkPart, Run]]:
-        """Yield each arm with its part of the network and what runs a trial of it.
+        """Yield each arm with its part of the network and a function to run a trial.
 
-        Arms that train weights of the network itself come first, in the order in which
-        frozen layers in front of them are evaluated only once.
+        Arms that train weights of the network itself come first, in the order of its
+        layers, so that frozen layers before them are evaluated only once.
         """
         plain = {arm.label: arm for arm in arms if not adds_parts(arm.layers)}
         choices = {label: arm.layers for label, arm in plain.items()}
@@ -268,15 +268,14 @@ class Trials:
             if adds_parts(arm.layers):
                 part = self._network.with_added(arm.label, arm.layers)
                 benches = self._benches
-                if arm.is_new:  # which has no amplitude of its own
+                if arm.is_new:  # new weights need no output gain
                     benches = [(self._plain, 1.0)] * len(self._splits)
                 yield arm, part, functools.partial(self._run, part, benches, arm.pull)
 
     def larger_inputs(self, part: NetworkPart) -> float:
-        """Return by how much inputs of a part are larger on the target, at least 1.
+        """Return by what factor inputs of a part are larger on the target, at least 1.
 
-        The ratio of root mean squares on target samples and on those of the base; 1
-        where none of the base are known.
+        The ratio of root mean squares on target and base samples; 1 without base data.
         """
         pool = self._pool
         if not len(pool.base):
@@ -284,7 +283,7 @@ class Trials:
 
         def size(rows: NDArray[np.intp]) -> float:
             taken = keras.tree.flatten(rows_of(part.inputs, rows))
-            # As sums of half precision stop growing.
+            # Sums in half precision would stop growing.
             powers = [np.mean(np.square(np.asarray(a, float))) for a in taken]
             return math.sqrt(max(map(float, powers)))
 
@@ -302,7 +301,7 @@ class Trials:
         give_up: float = math.inf,
     ) -> Trial:
         fields = np.array(self._network.outputs)
-        # What is tried as a whole takes its rates as it will.
+        # A trial of the whole retraining uses the schedule of the retraining.
         rates = rate * rising_and_falling(steps, 0.0 if self.shortened else 0.25)
         whole = np.ones(fields.shape[1:])
         for number, split in enumerate(self._splits):
@@ -360,7 +359,7 @@ class Trials:
             np.asarray(part[rows], np.float64).reshape(len(rows), -1)
             for part in (self._pool.y, fields, weight)
         )
-        if y.shape[1] == 1:  # one number a sample has no pattern: all are one
+        if y.shape[1] == 1:  # one number per sample: correlate over all samples
             y, q, w = y.T, q.T, w.T
         power = float(np.sum(w * y * y)) / len(y) or 1.0
         errors = np.sum(w * (y - q) ** 2, axis=1) / power
@@ -371,7 +370,7 @@ class Trials:
 def _lengths(fields: tuple[int, ...], most: int) -> tuple[int, int]:
     """Return the steps of a short and of a long trial, at most those of a retraining.
 
-    One that is no longer than a short trial is tried as a whole, at once.
+    A retraining that is no longer than a short trial is tried as a whole.
     """
     short, long = (steps_on(fields, steps) for steps in (_SHORT, _LONG))
     if most >= long:
@@ -386,11 +385,11 @@ def pool_of(
     symmetries: Sequence[Any],
     rng: np.random.Generator,
 ) -> Pool:
-    """Return the samples of trials: the target's, images, replayed ones, some to test.
+    """Return the samples of trials: target, their images, replayed and base samples.
 
     Raises:
-        TypeError, ValueError: If a symmetry is no callable, or changes shapes; if the
-            replayed samples are bad.
+        TypeError, ValueError: If a symmetry is not callable or changes shapes, or if
+            the replayed samples are invalid.
     """
     replayed = None
     if replay is not None:
@@ -428,7 +427,7 @@ def _some(samples: Samples, most: int, rng: np.random.Generator) -> Samples:
 
 
 def _without(samples: Samples, tested: NDArray[Any]) -> Samples:
-    """Return samples without those to be tested, if others are left."""
+    """Return the samples that are not tested; all, if none would be left."""
     known = {row.tobytes() for row in tested}
     rows = np.flatnonzero([row.tobytes() not in known for row in samples.y])
     return Samples(*samples.take(rows)) if len(rows) else samples
@@ -437,12 +436,12 @@ def _without(samples: Samples, tested: NDArray[Any]) -> Samples:
 def _images(
     target: Samples, symmetries: Sequence[Any], rng: np.random.Generator
 ) -> list[Samples]:
-    """Return the target samples under some of the symmetries, fewer of many samples."""
+    """Return target samples under some symmetries, fewer if there are many samples."""
     count = min(len(symmetries), _MOST_IMAGES - 1, max(_MOST_FITTED // len(target), 1))
     chosen = np.sort(rng.permutation(len(symmetries))[:count])
     return [target.image(symmetries[place]) for place in chosen]
 
 
 def _shapes(samples: Samples) -> list[tuple[int, ...]]:
-    """Return the shape of one sample, of each input and of the output."""
+    """Return the shape of one sample for each input and for the output."""
     return [np.shape(a)[1:] for a in keras.tree.flatten((samples.x, samples.y))]

@@ -1,1 +1,1 @@
-"""Contest of arms: their trials, what follows from them, and the choice."""
+"""Contest of arms: their trials, the predictions from these, and the choice."""

@@ -1,4 +1,4 @@
-"""Candidates: arms with their trials, and what follows for the whole retraining."""
+"""Candidates: arms with their trials, extrapolated to the whole retraining."""
 
 import dataclasses
 import math
@@ -12,9 +12,9 @@ from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.scoring._trials import Trial, Trials
 from keras_spectral_tl.transfer._arms import Arm
 
-# Between the learning rates that are tried.
+# Ratio of the learning rates that are tried.
 FACTOR = 3.0
-# No more than this share of the error is taken off beyond the longest trial.
+# Largest fraction of the error that extrapolation beyond the longest trial removes.
 MOST_BEYOND = 0.4
 
 
@@ -24,15 +24,15 @@ class Candidate:
 
     Attributes:
         arm: The arm.
-        trials: The bench on which it is tried.
-        normalization: Whose statistics normalize there, or "".
-        first_power: Power of 3 of the rate of its first trial.
+        trials: The trials to which it belongs.
+        normalization: Name of their normalization, or "".
+        first_power: Exponent p of the first trial, whose rate is the usual one x 3^p.
         rate: Usual learning rate of a retraining.
-        parameters: Weights that train.
-        step: Forward passes that one training step of a sample takes.
-        short: Trial of few steps by power of 3, at the usual rate times that.
-        stopped: Powers of which the trial was stopped.
-        long: Trial of more steps at the best of these, or None.
+        parameters: Number of weights that train.
+        step: Cost of a training step of one sample in forward passes.
+        short: Short trials by exponent p.
+        stopped: Exponents of trials that were stopped.
+        long: Long trial at the best of these rates, or None.
     """
 
     arm: Arm
@@ -48,30 +48,31 @@ class Candidate:
 
     @property
     def takes_steps(self) -> bool:
-        """True where the arm trains step by step, not in closed form as gains."""
+        """True if the arm trains step by step, not in closed form like a gain."""
         return self.arm.trains and not isinstance(self.arm.layers, OutputGain)
 
     @property
     def power(self) -> int:
-        """Power of 3 that did best in short trials."""
+        """Exponent p of the best short trial, whose rate is the usual one x 3^p."""
         return max(self.short, key=lambda power: self.short[power].correlation)
 
     @property
     def best_short(self) -> float:
-        """Correlation of the best of short trials."""
+        """Correlation of the best short trial."""
         return self.short[self.power].correlation
 
     @property
     def was_lowered(self) -> bool:
-        """True where the trial at three times the best rate was stopped."""
+        """True if the trial at three times the best rate was stopped."""
         return self.power + 1 in self.stopped
 
     def retraining_rate(self, effort: Effort) -> float:
         """Return the learning rate to retrain with.
 
-        The usual rate times the power of 3 that did best in short trials. A trial goes
-        higher than the retraining, by the square root of their steps; so where a lower
-        power did best, the retraining goes as high as that trial, up to the usual rate.
+        It is the usual rate times the best power of 3 in short trials. A trial has a
+        higher rate than the retraining, by the square root of the ratio of steps; so if
+        a lower power was best, the retraining uses the rate of that trial, at most the
+        usual rate.
         """
         if not self.short:
             return self.rate
@@ -80,25 +81,25 @@ class Candidate:
         return self.rate * max(factor, min(possible, 1.0))
 
     def long_rate(self, effort: Effort) -> float:
-        """Return the rate of a long trial: no higher than what a short one bore."""
+        """Return the rate of a long trial, at most that of the best short trial."""
         rate = effort.rate_of_trial(self.retraining_rate(effort), self.trials.long)
         return min(rate, self.short[self.power].rate) if self.short else rate
 
     @property
     def trial(self) -> Trial:
-        """The longest trial, of the best rate."""
+        """The longest trial at the best rate."""
         return self.long or self.short[self.power]
 
 
 def progressed(candidate: Candidate, effort: Effort) -> Array:
-    """Return the correlation of each sample tested after the whole retraining.
+    """Return the predicted correlation of each test sample after the whole retraining.
 
-    What a short and a long trial differ by goes on as `Effort.beyond` says, times
+    The gain from the short to the long trial is extrapolated by `Effort.beyond`, times
 
         min(ln(n / m) / 2 / ln(n rate_n / (m rate_m)), 1)
 
-    with m, n their steps and rate_m, rate_n their rates: 1 where rates fall with the
-    square root of the steps. Where they do not, the rate adds the rest.
+    with m, n their steps and rate_m, rate_n their rates. This is 1 if rates decrease
+    as the inverse square root of the steps; else part of the gain is due to the rate.
     """
     long = candidate.long
     if long is None or not candidate.short:
@@ -114,11 +115,11 @@ def progressed(candidate: Candidate, effort: Effort) -> Array:
 
 
 def learned_from_nothing(candidate: Candidate, effort: Effort) -> float:
-    """Return what new weights reach if they go on to learn as fast as in their trials.
+    """Return the correlation of new weights if they keep learning as in their trials.
 
-    1 - correlation falls as that power of the passes with which it fell from the short
-    to the long trial: for a network that has hardly begun. With few samples it will not
-    go on for long, so this is an upper bound.
+    1 - correlation is extrapolated by the power law in passes between the short and the
+    long trial, for a network at the start of its training. With few samples this pace
+    will not last, so it is an upper bound.
     """
     short, long = candidate.short[candidate.power], candidate.trial
     left, before = (max(1.0 - trial.correlation, 1e-9) for trial in (long, short))
@@ -130,9 +131,10 @@ def learned_from_nothing(candidate: Candidate, effort: Effort) -> float:
 
 
 def typical_progress(candidates: Sequence[Candidate], effort: Effort) -> float:
-    """Return by how much arms with a long trial get further than their short one.
+    """Return the median predicted gain beyond a short trial, relative to its own gain.
 
-    The median of added / (removed by the short trial), both in 1 - correlation.
+    Over arms with a long trial: added / (removed by the short trial), both in
+    1 - correlation.
     """
     found = []
     for candidate in candidates:

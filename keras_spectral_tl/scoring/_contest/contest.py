@@ -1,4 +1,4 @@
-"""Contest of arms: which trials are made, at which rates and how long."""
+"""Contest of arms: decides which trials to run, at which rates and how long."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from keras_spectral_tl.scoring._trials import Run, Trial
 from keras_spectral_tl.transfer._arms import Arm, joined_arms
 from keras_spectral_tl.transfer._retrain import adds_parts
 
-# How many arms are tried at other rates and for longer; lower rates at first.
+# Number of arms tried at other rates, of those tried longer, and of lower first rates.
 _WITH_RATES, _WITH_LONG, _MOST_LOWER = 6, 4, 2
-# By how much a higher rate may make the error larger for a time.
+# Factor by which a higher rate may temporarily increase the error.
 _HOPELESS = 1.5
 
 
 class Contest:
-    """Trials of all candidates: short ones, then rates and longer ones of the best."""
+    """Runs short trials of all candidates, then other rates and longer trials."""
 
     def __init__(self, model: keras.Model, effort: Effort, watch: Any) -> None:
         self._effort, self._watch = effort, watch
@@ -30,9 +30,9 @@ class Contest:
         self._model = model
 
     def run(self, candidates: list[Candidate], joined: bool) -> None:
-        """Try all, and add pairs and blocks of the best layers where they are asked.
+        """Try all candidates and, if `joined`, pairs and blocks of the best layers.
 
-        Then arms that are pulled, or of low rank, come last, see `_briefly`.
+        Arms with a pull or of low rank come last, see `_briefly`.
         """
         last = [c for c in candidates if joined and _is_brief(c.arm)]
         others = [c for c in candidates if c not in last]
@@ -52,10 +52,10 @@ class Contest:
     def _briefly(
         self, candidates: Sequence[Candidate], others: Sequence[Candidate]
     ) -> None:
-        """Try arms for few steps, and further only what is then ahead of all others.
+        """Try arms in short trials; continue only those that beat all others.
 
-        They train about as many weights as the largest of the others, so that each step
-        is as dear; what is pulled starts from the rate that did best without the pull.
+        They train about as many weights as the largest of the others, so each step is
+        as expensive. Arms with a pull start from the best rate without the pull.
         """
         others = [c for c in others if c.short]
         for candidate in candidates:
@@ -71,11 +71,11 @@ class Contest:
         self._each(ahead, self._longer)
 
     def _refine(self, candidates: Sequence[Candidate]) -> None:
-        """Try other rates and more steps where that may decide.
+        """Try other rates and more steps for arms that may be the best.
 
-        Longer trials are for the best arms and the best single layers, which need more
-        steps the further they are from the output, and for whatever has the most
-        weights, which has hardly begun after a short trial.
+        Longer trials are for the best arms, for the best single layers, which need more
+        steps the further they are from the output, and for the arm with the most
+        weights, which has learned little after a short trial.
         """
         trained = [c for c in candidates if c.short]
         most = max((c.parameters for c in trained), default=0)
@@ -89,7 +89,7 @@ class Contest:
         self._each(_with(_leading(trained, _WITH_LONG), more), self._longer)
 
     def _spoiled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return arms that are behind a part of themselves: their rate is too high."""
+        """Return arms that do worse than a subset of themselves: a rate too high."""
         weights = {
             id(c): set(freezing.select_layers(self._model, c.arm.layers).variables)
             for c in candidates
@@ -108,7 +108,7 @@ class Contest:
         ]
 
     def _joined(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return pairs and blocks, whose rates start from those of their members."""
+        """Return pairs and blocks of layers, with rates from those of their members."""
         found = []
         known = {
             freezing.select_layers(self._model, c.arm.layers).variables
@@ -128,7 +128,7 @@ class Contest:
         return found
 
     def _reached(self, candidate: Candidate) -> tuple[bool, float]:
-        """Return whether there is a long trial, and what the retraining would reach."""
+        """Return whether there is a long trial, and the predicted correlation."""
         reached = np.mean(progressed(candidate, self._effort))
         return candidate.long is not None, float(reached)
 
@@ -148,7 +148,7 @@ class Contest:
         else:
             candidate.long, gain = candidate.trials.with_gain()
             candidate.parameters, candidate.step = 1, 1.0
-            # Twice the way that the gain has to go.
+            # A rate with which the gain can move twice the distance it has to.
             way = max(abs(gain - 1.0), 0.01)
             candidate.rate = 4.0 * way / self._effort.steps
         self._report(candidate, candidate.long)
@@ -163,9 +163,9 @@ class Contest:
         )
         free = given is None and not candidate.arm.is_new
         if free and any(np.ndim(value) > 1 for value in values):
-            # Kernels change their outputs by as much as their inputs are large.
+            # The effect of a kernel on its outputs is proportional to its inputs.
             candidate.rate /= candidate.trials.larger_inputs(part)
-        # A rate that spoils what the network knows is too high for its inputs.
+        # A rate is too high if it makes the network worse than unchanged.
         highest = candidate.first_power if free else 0
         lowest = highest - _MOST_LOWER * free
         known = candidate.trials.unchanged().correlation
@@ -185,7 +185,7 @@ class Contest:
 
     def _longer(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
         trials = candidate.trials
-        if trials.long == trials.short:  # which was the whole retraining
+        if trials.long == trials.short:  # the short trial was the whole retraining
             candidate.long = candidate.trial
             return
         candidate.long = run(candidate.long_rate(self._effort), trials.long)
@@ -219,7 +219,7 @@ def _is_brief(arm: Arm) -> bool:
 
 
 def _same(arm: Arm, pulled: Arm) -> bool:
-    """Return whether an arm is another one without its pull."""
+    """Return whether an arm equals a pulled arm except for the pull."""
     return not arm.pull and bool(pulled.pull) and arm.layers == pulled.layers
 
 

@@ -28,16 +28,16 @@ from keras_spectral_tl.scoring._explanation import explain_spectra
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import Array
 
-# Standard error of what is taken off beyond the longest trial, as a share of it.
+# Relative standard error of the extrapolation beyond the longest trial.
 _UNSURE = 0.4
-# Standard error of any prediction: seeds of a retraining scatter by as much.
+# Standard error of any prediction: the scatter between seeds of a retraining.
 SCATTER = 0.004
-# Likewise of what follows from a short trial alone.
+# The same for predictions from a short trial alone.
 _SHORT_SCATTER = 0.02
-# Likewise, as a share of what retraining changes, where it has next to no steps: the
-# seeds and samples a step matter the more, the fewer they are.
+# The same for a retraining of very few steps, as a fraction of the change: seeds and
+# batches matter more, the fewer steps there are.
 _BRIEF = 0.05
-# Correlation on the base that a retraining loses beyond its longest trial.
+# Correlation on the base that a retraining loses after its longest trial.
 _FORGOTTEN = 0.01
 
 
@@ -48,7 +48,7 @@ def row_of(
     inflation: float,
     groups: Any = None,
 ) -> tuple[ArmForecast, Array]:
-    """Return the prediction for an arm, and the correlation of each group tested."""
+    """Return the prediction for an arm, and the correlation of each test group."""
     before = candidate.trials.unchanged()
     trial = candidate.trial
     each, sure, scatter = trial.correlations, 0.0, SCATTER
@@ -56,7 +56,7 @@ def row_of(
         each = progressed(candidate, effort)
         sure = 1.0 if candidate.arm.is_new else _UNSURE
     elif trial.passes:
-        # Arms that learn from nothing have no correlation to begin with.
+        # New weights start without any correlation.
         start = min(before.correlation, max(trial.correlation, 0.0))
         added = typical * max(trial.correlation - start, 0.0)
         each = each + min(added, MOST_BEYOND * (1.0 - trial.correlation))
@@ -76,7 +76,7 @@ def row_of(
         highest = max(highest, learned_from_nothing(candidate, effort))
     rmse = math.sqrt(float(np.mean(trial.errors)))
     if beyond and trial.correlation < 1.0:
-        # What gain and pattern leave of the error falls with the pattern's.
+        # The error after the best gain scales with sqrt(1 - correlation^2).
         left, now = (1.0 - c**2 for c in (correlation, trial.correlation))
         rmse *= math.sqrt(max(left, 0.0) / now)
     steps = effort.steps if candidate.arm.trains else 0
@@ -103,16 +103,16 @@ def choose(
     scatter: Callable[[int, int], float],
     keep: float,
 ) -> tuple[int, list[int], bool]:
-    """Return the place of the arm to choose, those that tie with it, and if unsure.
+    """Return the index of the arm to choose, the indices of its ties, and if unsure.
 
-    The value of an arm is its correlation, and with `keep` its share of that on the
-    base. Arms tie with the first where they are behind by less than both the standard
+    The value of an arm is its correlation or, with `keep`, a weighted mean with that on
+    the base. Arms tie with the best if they are behind by less than both the standard
     error of the difference and .002. Of those whose amplitude is right too, the one
     with the fewest weights is chosen.
 
     Args:
         rows: Predictions.
-        scatter: Standard error of the difference in value of two rows, by their places.
+        scatter: Standard error of the difference in value of two rows, by their index.
         keep: Weight of the correlation on the base, from 0 to 1.
     """
 
@@ -144,7 +144,7 @@ class Verdict:
         rows: Predictions.
         chosen: The candidate to choose.
         row: Its prediction.
-        ties: Predictions of those that cannot be told from it.
+        ties: Predictions of arms that are indistinguishable from it.
         unsure: Whether there are any.
     """
 
@@ -167,10 +167,10 @@ class Verdict:
 
         Args:
             candidates: Arms with their trials.
-            effort: Of the retraining.
+            effort: Effort of the retraining.
             inflation: Factor on the variance, see `variance_inflation`.
             keep: Weight of the correlation on the base.
-            groups: Group of each sample tested, or None; samples of a group are not
+            groups: Group of each test sample, or None; samples of a group are not
                 independent, so they count as one.
         """
         typical = typical_progress(candidates, effort)
@@ -193,12 +193,12 @@ class Verdict:
         return cls(rows, candidates[best], rows[best], tied, unsure)
 
     def reason(self, spectra: Mapping[str, Any], num_samples: int, keep: float) -> str:
-        """Return what to do, how sure that is, what it gives, and at which wavenumbers.
+        """Return the advice in words: which arm, how certain, and its expected effect.
 
         Args:
-            spectra: Of the error on samples held out before and after, and of the
-                systems.
-            num_samples: Target samples.
+            spectra: Spectra of the error on held-out samples before and after, and of
+                the systems.
+            num_samples: Number of target samples.
             keep: Weight of the correlation on the base.
         """
         best, before = self.row, self.chosen.trials.unchanged()
