@@ -1,4 +1,4 @@
-"""Keras callbacks: switch layers during a fit and record spectra on the way."""
+"""Keras callbacks that freeze layers by schedule and record spectra during a fit."""
 
 from keras_spectral_tl.callbacks._checked_backup import CheckedBackup
 from keras_spectral_tl.callbacks._freeze_layers import FreezeLayers

@@ -1,4 +1,4 @@
-"""Backups of a fit: whole files of weights, and the state that belongs in them."""
+"""Backups of a fit that are always complete, checked by SHA-256."""
 
 import json
 import os
@@ -15,28 +15,27 @@ from keras_spectral_tl._keras_internals import set_initial_epoch
 
 _RECORD = "backup.json"
 _WEIGHTS = "epoch-{:06d}.weights.h5"
-# Entries of a SavedSchedule in a file of weights.
+# Entries of a SavedSchedule in a weights file.
 _JSON = "json"
 _STATE_OF = "random_state_"
 _TORCH = "torch_random_state_"
 
 
 class CheckedBackup(keras.callbacks.Callback):
-    """Backs up a fit after every epoch; the same fit, started again, goes on from it.
+    """Backs up a fit after every epoch, so that the same fit can be resumed.
 
-    It does what `keras.callbacks.BackupAndRestore` does, and leaves the last backup as
-    it is until the next one is complete: a kill or a full disk at any moment costs the
-    epoch that was running. Weights, optimizer and epoch belong together by a SHA-256,
-    which also notices damage. The fit that goes on has the weights, bit for bit, of one
-    that was never stopped, given the same data in each epoch, if the model draws no
-    random numbers. If it does (dropout), put this callback after `FreezeLayers`, which
-    saves the states of the generators, on torch also that of torch itself; Keras does
-    not. The states of other callbacks are not saved: `ReduceLROnPlateau` or
-    `EarlyStopping` begin to count anew.
+    Like `keras.callbacks.BackupAndRestore`, but the last backup is kept until the next
+    one is complete: an interruption or a full disk loses only the current epoch. A
+    SHA-256 ties weights, optimizer and epoch together and detects damage. A resumed fit
+    has bitwise the same weights as an uninterrupted one, given the same data in each
+    epoch, if the model draws no random numbers. If it does (dropout), put this callback
+    after `FreezeLayers`, which saves the states of the generators (on torch also that
+    of torch itself); Keras does not. The states of other callbacks are not saved:
+    `ReduceLROnPlateau` and `EarlyStopping` start counting again.
 
     Args:
-        directory: Where to; made if missing. One fit, one directory.
-        keep: Whether the backup stays when the fit has ended. A fit that is started
+        directory: Folder of the backup, created if missing; use one for each fit.
+        keep: Whether to keep the backup when the fit has ended. A fit that is started
             again then has nothing left to do.
 
     Raises:
@@ -114,13 +113,13 @@ def _name(epoch: Any) -> str:
 
 
 class SavedSchedule(keras.Layer):
-    """Place of a fit in its schedule, as part of every file of weights.
+    """Position of a fit in its schedule, stored in every weights file.
 
-    Keras saves each object that a model or optimizer holds as an attribute. Kept there,
-    the state is in the same file as the weights it belongs to, so no kill can part the
-    two. It is a layer only because layers may say how they are saved. The states of the
-    random generators (of dropout) are saved too, which Keras leaves out; on torch also
-    those of torch itself, from which Keras draws where a layer has no seed.
+    Keras saves each object that a model or optimizer holds as an attribute. So the
+    state is in the same file as the weights it belongs to, and no interruption can
+    separate them. It is a layer only because layers can define how they are saved. It
+    also saves the states of the random generators (of dropout), which Keras leaves out;
+    on torch also those of torch itself, which Keras uses if a layer has no seed.
     """
 
     def __init__(
@@ -129,18 +128,18 @@ class SavedSchedule(keras.Layer):
         undo: Callable[[], None],
     ) -> None:
         super().__init__(name="freeze_layers")
-        # As text and as a callable: Keras tracks dicts and variables set on a layer.
+        # Text and a callable, because Keras tracks dicts and variables set on a layer.
         self._text = "{}"
         self._loaded: str | None = None
         self._random_states = random_states
         self.undo = undo
 
     def note(self, **state: Any) -> None:
-        """Set what the next save writes: plain values, as in JSON."""
+        """Set the plain (JSON) values that the next save writes."""
         self._text = json.dumps(state)
 
     def take_loaded(self) -> dict[str, Any] | None:
-        """Return what was loaded since the last call, None if nothing was."""
+        """Return the state loaded since the last call, None if there is none."""
         text, self._loaded = self._loaded, None
         return None if text is None else json.loads(text)
 
@@ -152,7 +151,7 @@ class SavedSchedule(keras.Layer):
             store[f"{_TORCH}{i}"] = state
 
     def load_own_variables(self, store: Any) -> None:
-        if _JSON in store.keys():  # noqa: SIM118 (the store is no mapping)
+        if _JSON in store.keys():  # noqa: SIM118 (the store is not a mapping)
             self._loaded = np.asarray(store[_JSON], dtype=np.uint8).tobytes().decode()
             for i, variable in enumerate(self._random_states()):
                 variable.assign(store[f"{_STATE_OF}{i}"])

@@ -1,4 +1,4 @@
-"""FreezeLayers: other layers train in other epochs of one fit."""
+"""FreezeLayers: callback that changes the trainable layers during one fit."""
 
 import dataclasses
 import warnings
@@ -34,9 +34,9 @@ _OWN = freeze_schedules.OWN_FLAGS
 class _Run:
     """State of one fit; a phase is a selection or the model's own flags.
 
-    `entered` is the epoch for which the schedule gave the phase that trains now. `due`
-    is an epoch and its phase, which has yet to begin: accumulated gradients wait.
-    `frozen` holds the hashes of the weights that this phase keeps, by path.
+    `entered` is the epoch for which the schedule gave the current phase. `due` is an
+    epoch and its phase, which starts once accumulated gradients are applied. `frozen`
+    holds the hashes of the weights that are frozen in this phase, by path.
     """
 
     model: keras.Model
@@ -57,40 +57,40 @@ class _Run:
 
 
 class FreezeLayers(keras.callbacks.Callback):
-    """Trains other layers from given epochs on, inside one `fit`.
+    """Changes which layers train at given epochs, inside one `fit`.
 
-    At the beginning of an epoch this callback asks its schedule, sets the flags, lets
-    the optimizer work on the weights that train now, and has the training function made
-    anew, without `compile`. Frozen weights stay as they are, bit for bit; their moments
-    wait in the optimizer. When the fit ends all flags and the optimizer are as before.
+    At the beginning of an epoch this callback asks its schedule, sets the flags, makes
+    the optimizer update the weights that train now, and has the training function
+    rebuilt without `compile`. Frozen weights stay bitwise equal, and the optimizer
+    keeps their moments. When the fit ends, all flags and the optimizer are restored.
 
-    **Checked.** After the first and after the last epoch of each phase, hashes of the
-    frozen weights are compared with those at its beginning. A layer that writes its own
-    weights whatever its flags say, such as `SpectralNormalization` or one that counts
+    **Checks.** After the first and the last epoch of each phase, hashes of the frozen
+    weights are compared with those at its beginning. A layer that changes its own
+    weights regardless of its flags, such as `SpectralNormalization` or one that counts
     its calls, ends the fit with an error.
 
-    **Optimizers.** All of Keras, also inside a `LossScaleOptimizer` or a
+    **Optimizers.** All Keras optimizers, also inside a `LossScaleOptimizer` or a
     `MultiOptimizer`. With gradient accumulation a phase begins at the first batch of
-    its epoch at which no gradient waits to be applied. A layer that trains for the
-    first time late in a fit starts with zero moments while `iterations` is large, so
-    Adam does not correct their bias: its first steps are up to three times the learning
-    rate. With `use_ema` the average of a layer begins at its weights whenever it is
-    unfrozen; a frozen layer keeps its weights, not their average.
+    its epoch without accumulated gradients. A layer that first trains late in a fit
+    starts with zero moments while `iterations` is large, so Adam does not correct their
+    bias: its first steps are up to three times the learning rate. With `use_ema` the
+    average of a layer starts at its weights whenever it is unfrozen; a frozen layer
+    keeps its weights, not their average.
 
     **Resuming.** Put this callback before `CheckedBackup` or `BackupAndRestore`. Phase,
     logs and the states of random generators (of layers; on torch also of torch itself,
-    which layers without a seed draw from) are saved in the file of the weights. With a
-    backup every epoch a fit that was killed ends with the same weights as one that was
-    not, bit for bit, given the same data in each epoch. States of other callbacks are
-    not saved: as in Keras, `ReduceLROnPlateau` or `EarlyStopping` begin to count anew.
-    With an integer `save_freq` Keras begins the epoch of the backup again, from its
+    which layers without a seed use) are saved in the weights file. With a backup every
+    epoch, an interrupted and resumed fit ends with bitwise the same weights as an
+    uninterrupted one, given the same data in each epoch. States of other callbacks are
+    not saved: as in Keras, `ReduceLROnPlateau` and `EarlyStopping` start counting
+    again. With an integer `save_freq` Keras restarts the epoch of the backup at its
     first batch, with the weights, phase and moments of the backup.
 
     A model saved as a whole during the fit has the optimizer state of all layers of the
     schedule: Keras warns and leaves it out if the loaded model has some of them frozen.
 
-    Callbacks are not told of an exception inside `fit`. The flags are then put back by
-    the next `fit` with a `FreezeLayers`, or by calling `restore()`.
+    Callbacks are not notified of an exception inside `fit`. The flags are then restored
+    by the next `fit` with a `FreezeLayers`, or by calling `restore()`.
 
     Args:
         schedule: The layers that are trainable from an epoch on, by epoch (counted from
@@ -102,12 +102,12 @@ class FreezeLayers(keras.callbacks.Callback):
     Raises:
         TypeError: If the schedule is neither a mapping from int nor callable; when the
             fit begins, if the schedule trains weights that were frozen when the
-            optimizer was built and its state cannot be carried over.
+            optimizer was built and its state cannot be kept.
         ValueError: If the schedule is empty or an epoch negative; in the fit, if a
             phase would train nothing, if `BackupAndRestore` comes first or its backup
             was written without this callback, if there are two `FreezeLayers`, or if
             `steps_per_execution` skips every batch at which a phase could begin.
-        RuntimeError: In the fit, if a frozen weight has moved.
+        RuntimeError: In the fit, if a frozen weight has changed.
         KeyError: When the fit begins, if the model has no such layer.
 
     Example:
@@ -142,7 +142,7 @@ class FreezeLayers(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._epoch_before_fit = initial_epoch(model)
-        # Of an earlier fit, which an exception has ended.
+        # Left over from an earlier fit that ended with an exception.
         self.restore()
         left_behind = getattr(getattr(model, "optimizer", None), _STATE, None)
         if left_behind is not None:
@@ -192,7 +192,7 @@ class FreezeLayers(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         run = self._run
         if run is not None:
-            # Not when the fit ends: EarlyStopping may have put older weights back.
+            # Not at the end of the fit: EarlyStopping may have restored older weights.
             if not run.checked or epoch + 1 == self.params.get("epochs"):
                 self._check_frozen(run)
             run.history[epoch] = {
@@ -206,7 +206,7 @@ class FreezeLayers(keras.callbacks.Callback):
         self.restore()
 
     def restore(self) -> None:
-        """Put all flags back as they were before the fit; does nothing if they are."""
+        """Restore all flags to their values before the fit, if they have changed."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -226,7 +226,7 @@ class FreezeLayers(keras.callbacks.Callback):
     def _ever_trained(
         self, model: keras.Model, layers: tuple[str, ...], flags: TrainableFlags
     ) -> list[keras.Variable]:
-        """Return all weights that any phase trains, in the order of the model."""
+        """Return all weights trained in any phase, in the order of the model."""
         listed = getattr(self.schedule, "phases", lambda layers: (layers,))
         trained = {id(variable) for variable in model.trainable_variables}
         try:
@@ -239,7 +239,7 @@ class FreezeLayers(keras.callbacks.Callback):
         return [variable for variable in model.variables if id(variable) in trained]
 
     def _resume(self, run: _Run, epoch: int) -> None:
-        """Enter the phase of a backup, if the fit goes on from one."""
+        """Enter the phase of a backup, if the fit is resumed from one."""
         run.begun = True
         state = run.saved.take_loaded()
         if state is None and not self._resumed(run.model):
@@ -269,7 +269,7 @@ class FreezeLayers(keras.callbacks.Callback):
         history = {key: logs for key, logs in run.history.items() if key < epoch}
         selector = self.schedule(epoch, run.layers, history)
         now = TrainableFlags.of(run.model)
-        # What a selector chooses may depend on flags: on the model's own ones, always.
+        # A selection may depend on flags, so resolve it with the model's own flags.
         run.flags.restore()
         try:
             return _resolved(run.model, selector)
@@ -281,7 +281,7 @@ class FreezeLayers(keras.callbacks.Callback):
             return
         epoch, phase = run.due
         if phase != run.phase:
-            # With JAX, asking the callback for its model puts the values back into it.
+            # With JAX, reading the callback's model writes the current values into it.
             if _must_wait(run, self.model, epoch):
                 return
             self._check_frozen(run)
@@ -293,7 +293,7 @@ class FreezeLayers(keras.callbacks.Callback):
         _note(run, epoch)
 
     def _check_frozen(self, run: _Run) -> None:
-        """Refuse frozen weights that have moved; a phase that begins hashes anew."""
+        """Raise RuntimeError if frozen weights changed since the phase began."""
         before, run.checked = run.frozen, True
         if not before:
             return
@@ -305,9 +305,9 @@ class FreezeLayers(keras.callbacks.Callback):
 
 
 def _optimizers(model: keras.Model, variables: list[keras.Variable]) -> tuple[Any, Any]:
-    """Return the optimizer to leave behind and the one to use, built for all weights.
+    """Return the optimizer to restore later and the one to use, built for all weights.
 
-    They are one if the optimizer was built for all `variables` already.
+    They are the same object if the optimizer was already built for all `variables`.
     """
     own = model.trainable_variables
     optimizer = model.optimizer
@@ -337,7 +337,7 @@ def _resolved(model: keras.Model, selector: freeze_schedules.Phase) -> Any:
 
 
 def _set_phase(model: keras.Model, phase: Any, flags: TrainableFlags) -> None:
-    # From the model's own flags every time: a phase depends on no phase before it.
+    # Start from the model's own flags, so a phase does not depend on earlier ones.
     flags.restore()
     if phase is not _OWN:
         set_trainable(model, phase)
@@ -354,12 +354,12 @@ def _enter(run: _Run) -> None:
     before = {id(variable) for variable in run.model.trainable_variables}
     _show(run)
     now = run.model.trainable_variables
-    # An average that missed steps would pull the weight towards its past.
+    # An average that missed steps would pull the weight towards old values.
     run.view.start_averages(v for v in now if id(v) not in before)
 
 
 def _frozen_hashes(model: keras.Model) -> dict[str, str]:
-    """Return the hashes of all weights that training must leave as they are."""
+    """Return the hashes of all weights that training must not change."""
     named = ModelLayers.of(model)
     choice = trainable_choice(named)
     found = {}

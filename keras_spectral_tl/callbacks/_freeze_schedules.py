@@ -1,8 +1,8 @@
 """Schedules of the FreezeLayers callback: the layers that train in each epoch.
 
 A schedule is a pure function of the epoch, of the names of the layers that can train
-(bottom first) and of the logs of the epochs so far. A fit that was killed is resumed by
-calling it again with the same arguments, so a schedule keeps no state.
+(bottom first) and of the logs of the epochs so far. It keeps no state: to resume an
+interrupted fit, it is called again with the same arguments.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ from keras_spectral_tl._checks import one_of, whole_number
 
 
 class OwnFlags:
-    """The type of `OWN_FLAGS`."""
+    """Type of the constant `OWN_FLAGS`."""
 
     def __repr__(self) -> str:
         return "OWN_FLAGS"
 
 
-#: Returned by a schedule: the model trains with the flags it had before the fit.
+#: Phase in which the model trains with the flags it had before the fit.
 OWN_FLAGS: Final = OwnFlags()
 
 Phase = freezing.Selector | None | OwnFlags
@@ -31,9 +31,9 @@ History = Mapping[int, Mapping[str, float]]
 class FreezeSchedule(Protocol):
     """Protocol of a schedule: a callable that returns the layers of an epoch.
 
-    It may also have a method `phases(layers)` that returns all it can return. These
-    phases are then checked before training, and the optimizer keeps its state for
-    these layers instead of for all.
+    It may also have a method `phases(layers)` that returns all possible phases. These
+    are then checked before training, and the optimizer keeps its state for these layers
+    instead of all.
     """
 
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
@@ -41,8 +41,8 @@ class FreezeSchedule(Protocol):
 
         Args:
             epoch: The epoch that begins, counted from 0.
-            layers: Names of all layers that can train, those next to the input first.
-            history: The logs of the epochs before, by epoch.
+            layers: Names of all layers that can train, starting at the input.
+            history: The logs of the previous epochs, by epoch.
 
         Returns:
             A selector of `freezing.select_layers`, where None means all layers, or
@@ -53,7 +53,7 @@ class FreezeSchedule(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LayersByEpoch:
-    """Chosen layers from given epochs on; before the first, the model's own flags."""
+    """Schedule of chosen layers from given epochs on; before, the model's own flags."""
 
     by_epoch: Mapping[int, freezing.Selector | None]
 
@@ -81,7 +81,7 @@ class LayersByEpoch:
 
 @dataclasses.dataclass(frozen=True)
 class LayerByLayer:
-    """One layer more, or one fewer, every few epochs.
+    """Schedule that adds or removes one trainable layer every few epochs.
 
     - "unfreeze_from_top": the last layer first, then one more each time (gradual
       unfreezing, Howard and Ruder 2018, https://doi.org/10.18653/v1/P18-1031, 3.3);
@@ -91,8 +91,8 @@ class LayerByLayer:
       with equal steps and without its learning rates).
 
     Args:
-        change: One of these.
-        every_n_epochs: Epochs between two layers, at least 1.
+        change: One of these strings.
+        every_n_epochs: Epochs between two changes, at least 1.
 
     Raises:
         TypeError: If the number is not an int.
@@ -113,7 +113,7 @@ class LayerByLayer:
         whole_number("every_n_epochs", self.every_n_epochs, at_least=1)
 
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
-        """Return the layers that train after so many changes."""
+        """Return the layers that train in an epoch."""
         turn = epoch // self.every_n_epochs
         if self.change == "unfreeze_from_top":
             return tuple(layers[-1 - turn :])
@@ -128,14 +128,14 @@ class LayerByLayer:
 
 @dataclasses.dataclass(frozen=True)
 class NextPhaseOnPlateau:
-    """Goes to the next phase when a monitored quantity has stopped improving.
+    """Schedule that enters the next phase when a monitored quantity stops improving.
 
-    Each phase is judged by itself: its first epoch sets the value to improve on. The
-    last phase lasts until the fit ends. Epochs without the quantity do not count
-    (validation every second epoch); a value that is not a number is no improvement.
+    Each phase is judged separately: its first epoch sets the value to improve on. The
+    last phase lasts until the fit ends. Epochs without the quantity (such as validation
+    every second epoch) do not count; NaN is no improvement.
 
     Args:
-        selectors: The layers of one phase after the other, each a selector of
+        selectors: The layers of each phase in order, each a selector of
             `freezing.select_layers`; None means all layers.
         monitor: Name of the quantity in the logs.
         patience: Epochs without improvement after which the next phase begins.
@@ -145,8 +145,8 @@ class NextPhaseOnPlateau:
     Raises:
         TypeError: If `selectors` is not a sequence, or `patience` not an int.
         ValueError: If there are no phases, or another argument is out of its range.
-        KeyError: When called, if no epoch so far, and more than `patience`, had the
-            quantity.
+        KeyError: When called, if more than `patience` epochs have passed and none had
+            the quantity.
 
     Example:
         >>> schedule = NextPhaseOnPlateau(["last", None], monitor="loss", patience=1)
@@ -179,7 +179,7 @@ class NextPhaseOnPlateau:
         one_of("mode", self.mode, ("min", "max"))
 
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:
-        """Return the layers of the phase that the logs have led to."""
+        """Return the layers of the phase that follows from the logs."""
         logs = [history[key] for key in sorted(history)]
         values = [log[self.monitor] for log in logs if self.monitor in log]
         if len(logs) > self.patience and not values:
@@ -199,7 +199,7 @@ class NextPhaseOnPlateau:
         sign = 1.0 if self.mode == "min" else -1.0
         phase, waited, best = 0, 0, math.inf
         for value in values:
-            # Written so that a value that is not a number is no improvement.
+            # Written so that NaN is no improvement.
             better = sign * value < best - self.min_delta
             best = sign * value if better else best
             waited = 0 if better else waited + 1

@@ -1,4 +1,4 @@
-"""Spectra of kernels and of activations while a model trains, and their records."""
+"""Callbacks that record spectra of kernels and activations during training."""
 
 import abc
 import math
@@ -39,7 +39,7 @@ class Record:
     Attributes:
         value: The entry of ``history``.
         logs: Scalars for the logs of the epoch and for TensorBoard.
-        scalars: Scalars for TensorBoard alone.
+        scalars: Scalars for TensorBoard only.
         images: (height, width, 3) images for TensorBoard.
         arrays: Arrays for the npz file.
     """
@@ -81,17 +81,17 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
 
     @abc.abstractmethod
     def record(self) -> Record:
-        """Return the record of the model as it is; leaves the model unchanged."""
+        """Return the record of the current model, without changing the model."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._close()  # of an earlier fit, also one that an exception ended
+        self._close()  # close files of an earlier fit, also after an exception
         self.history, self.skipped, self._logged = {}, [], set()
         if self.log_dir is not None:
             install = "keras-spectral-tl[tensorboard]"
             for name in ("PIL.Image", "matplotlib"):
                 require(name, "TensorBoard event files", install)
             module = require("tensorboardX", "TensorBoard event files", install)
-            # The suffix keeps writers that start within one second apart.
+            # The suffix distinguishes writers that start within the same second.
             self._events = module.SummaryWriter(
                 str(self.log_dir), filename_suffix=f".{self.file_prefix}"
             )
@@ -123,7 +123,7 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
             print(self._summary())
 
     def _fill_history(self) -> None:
-        """Give Keras' history NaN for epochs without a record, so columns are even."""
+        """Fill Keras' history with NaN for epochs without a record."""
         history = getattr(self.model, "history", None)
         if isinstance(history, keras.callbacks.History):
             for name in sorted(self._logged):
@@ -146,7 +146,7 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
             self._events.add_scalar(tag, value, epoch)
         for tag, image in found.images.items():
             self._events.add_image(tag, image, epoch, dataformats="HWC")
-        self._events.flush()  # so that a fit that dies leaves all records before
+        self._events.flush()  # so that an interrupted fit leaves all earlier records
 
     def _close(self) -> None:
         if self._events is not None:
@@ -155,18 +155,18 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
 
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write an npz file that appears complete or not at all, with its directory."""
+    """Write an npz file atomically, and create its directory."""
     with replacing(path) as partial:
         np.savez(partial, allow_pickle=False, **arrays)
 
 
 class TimeBudget:
-    """A limit on the share of time that repeated work may take.
+    """A limit on the fraction of time that repeated work may take.
 
-    Work is affordable if with it, taken to last as long as last time, the time spent
-    stays within ``most_share`` of the rest. The first time its length is not known, and
-    it is always affordable: after that, ``spent <= max(first, most_share * rest)`` up
-    to the difference between one piece of work and the one before.
+    Work is affordable if the time spent, including it, stays within ``most_share`` of
+    the remaining time; it is assumed to take as long as last time. The first work is
+    always affordable. So ``spent <= max(first, most_share * rest)``, up to the
+    difference in duration between consecutive works.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class TimeBudget:
         self._last: float | None = None
 
     def is_affordable(self) -> bool:
-        """Return whether doing the work now keeps to the budget."""
+        """Return whether doing the work now stays within the budget."""
         if self.most_share is None or self._last is None:
             return True
         rest = self._clock() - self._start - self.spent
@@ -192,7 +192,7 @@ class TimeBudget:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Count the time of the work done inside, also if it fails."""
+        """Context manager that counts the time of the work inside, also if it fails."""
         start = self._clock()
         try:
             yield
@@ -201,9 +201,9 @@ class TimeBudget:
             self.spent += self._last
 
 
-# Rows of an image, kernels or channels, at most.
+# Largest number of rows (kernels or channels) of an image.
 _MOST_ROWS = 256
-# Powers of ten below its largest value that an image of activations shows.
+# Decades below the largest value that an image of activations shows.
 _DECADES = 6.0
 
 
@@ -220,12 +220,12 @@ class KernelSpectra(SpectralCallback):
       ``<layer>/profiles``, ``/peak_wavenumbers``, ``/peak_fractions``, ``/classes`` and
       ``/mean_transfer``;
     - with a ``log_dir``, writes TensorBoard event files: the scalar of the logs, the
-      share of each class, and two images a layer with two axes: the mean transfer
-      function over the plane, k = 0 in the middle, and the profile of each kernel, a
-      row a kernel, k to the right.
+      share of each class, and two images per layer with two axes: the mean transfer
+      function over the plane, k = 0 in the middle, and the profile of each kernel, one
+      row per kernel, k to the right.
 
-    The model is only read. Time is bounded: the first record is always made, later ones
-    only while all of them take at most ``most_share`` of the rest of the fit.
+    The model is not changed. Time is bounded: the first record is always made, later
+    ones only while all of them take at most ``most_share`` of the rest of the fit.
 
     Args:
         num_points: Points of the grid the kernels are padded to: n or (nx, ny).
@@ -234,7 +234,7 @@ class KernelSpectra(SpectralCallback):
             written.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra
             ``[tensorboard]``). By default none are written.
-        most_share: Most of the time of the fit to spend; None for no limit.
+        most_share: Largest fraction of the fit's time to spend; None for no limit.
 
     Attributes:
         history: ``{epoch: {layer name: mean profile (num_shells,)}}``, epochs from 0 as
@@ -243,8 +243,8 @@ class KernelSpectra(SpectralCallback):
 
     Raises:
         TypeError: If ``num_points`` or ``every_n_epochs`` is not an integer.
-        ValueError: If one of them is too small; at the start of the fit also whatever
-            `kernel_spectra` refuses, such as a model without convolutions.
+        ValueError: If one of them is too small; at the start of the fit also as
+            `kernel_spectra`, such as for a model without convolutions.
 
     Example:
         >>> import keras
@@ -278,7 +278,7 @@ class KernelSpectra(SpectralCallback):
         if self.model.built:
             found, _ = convolutions_on(self.model, self.num_points)
             for kernel, _ in found.values():
-                noise_share(kernel.size)  # computed once in a process, then known
+                noise_share(kernel.size)  # computed once per process, then cached
 
     def record(self) -> Record:
         layers = kernel_spectra(self.model, self.num_points).layers
@@ -306,7 +306,7 @@ class KernelSpectra(SpectralCallback):
 def _kernel_images(
     name: str, spectra: LayerKernelSpectra
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """The mean transfer function over the plane, and a row of colours a kernel."""
+    """Yield images of the mean transfer function and of the profiles of kernels."""
     if spectra.mean_transfer.ndim == 2:
         num_columns = spectra.grid[-1]
         plane = full_plane(spectra.mean_transfer, num_columns)
@@ -320,7 +320,7 @@ def _kernel_images(
 
 
 def _kernel_arrays(layers: dict[str, LayerKernelSpectra]) -> dict[str, NDArray[Any]]:
-    """The arrays of all layers under flat names."""
+    """Return the arrays of all layers under flat names."""
     fields = (
         "profiles",
         "peak_wavenumbers",
@@ -347,16 +347,17 @@ class ActivationSpectra(SpectralCallback):
     - with a directory, writes ``activation_spectra_epoch_0001.npz`` (epochs from 1)
       with ``<layer>/pre_activation`` and ``<layer>/post_activation``;
     - with a ``log_dir``, writes TensorBoard event files: the scalar of the logs, the
-      mean wavenumber of the pre-activation, and an image a layer: the spectrum of each
-      channel before the activation, a row a channel, k to the right, over six decades.
+      mean wavenumber of the pre-activation, and an image per layer: the spectrum of
+      each channel before the activation, one row per channel, k to the right, over six
+      decades.
 
-    The model runs in inference mode and is left unchanged, also after an exception. The
-    cost is one eager forward pass of ``x`` and as many FFTs as there are activation
-    maps. Time is bounded: the first record is always made, later ones only while all of
-    them take at most ``most_share`` of the rest of the fit.
+    The model runs in inference mode and is not changed, also after an exception. The
+    cost is one eager forward pass of ``x`` and one FFT per activation map. Time is
+    bounded: the first record is always made, later ones only while all of them take at
+    most ``most_share`` of the rest of the fit.
 
     Args:
-        x: Inputs (samples, ...); few samples are enough, as spectra average fast.
+        x: Inputs (samples, ...); few samples are enough, as averages converge fast.
         every_n_epochs: Epochs between two records.
         layers: A selector of layers; by default all with a 2-D spatial output.
         directory: A directory for npz files, made if missing. By default no arrays are
@@ -372,8 +373,8 @@ class ActivationSpectra(SpectralCallback):
 
     Raises:
         TypeError: If ``every_n_epochs`` is not an integer, or ``x`` not an array.
-        ValueError: If ``every_n_epochs`` is below 1; during the fit whatever
-            `activation_spectra` refuses.
+        ValueError: If ``every_n_epochs`` is below 1; during the fit as
+            `activation_spectra`.
 
     Example:
         >>> import keras
@@ -433,7 +434,7 @@ class ActivationSpectra(SpectralCallback):
 
 
 def _mean_wavenumber(spectrum: NDArray[np.float64]) -> float:
-    """``sum k E(k) / sum E(k)`` over k > 0; 0 where there is no energy."""
+    """Return ``sum k E(k) / sum E(k)`` over k > 0; 0 if there is no energy."""
     total = float(spectrum[1:].sum())
     moment = float(np.arange(1, len(spectrum)) @ spectrum[1:])
     return moment / total if total > 0 else 0.0
@@ -442,7 +443,7 @@ def _mean_wavenumber(spectrum: NDArray[np.float64]) -> float:
 def _activation_images(
     spectra: ModelActivationSpectra,
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """A row of colours a channel."""
+    """Yield one image per layer: the spectrum of each channel as a row of colours."""
     for name, layer in spectra.items():
         if layer.pre_channels is None:
             continue

@@ -1,4 +1,4 @@
-"""Choose layers of a model, freeze and unfreeze them, and prove what did not move."""
+"""Choose layers of a model, freeze and unfreeze them, and verify frozen weights."""
 
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.freezing._changes import (

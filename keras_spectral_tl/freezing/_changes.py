@@ -1,4 +1,4 @@
-"""SHA-256 of weights; flags, frozen and thawed, with a record of what changed."""
+"""SHA-256 of weights, and freezing of layers by their `trainable` flags."""
 
 import contextlib
 import dataclasses
@@ -97,7 +97,7 @@ def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
 
 @dataclasses.dataclass(frozen=True)
 class TrainableFlags:
-    """Every `trainable` flag of a model at one moment, to be put back exactly."""
+    """Snapshot of every `trainable` flag of a model, to be restored exactly."""
 
     layers: tuple[tuple[keras.Layer, bool], ...]
     variables: tuple[tuple[keras.Variable, bool], ...]
@@ -113,7 +113,7 @@ class TrainableFlags:
         )
 
     def restore(self) -> None:
-        """Write the flags back: containers, then what is in them, then weights."""
+        """Restore the flags: containers first, then their contents, then weights."""
         for layer, flag in self.layers:
             layer.trainable = flag
         for variable, flag in self.variables:
@@ -121,10 +121,10 @@ class TrainableFlags:
 
 
 def trainable_choice(named: ModelLayers) -> Choice:
-    """Return what training would change now: paths of weights by layer.
+    """Return what training would change now, as paths of weights by layer.
 
-    A layer without trainable weights (statistics only), and one whose scale and shift
-    are frozen one by one, counts by its flag: its statistics move.
+    A layer that has only statistics, or whose scale and shift are frozen individually,
+    is included if its flag is set, because its statistics are updated.
     """
     active = {id(variable) for variable in named.model.trainable_weights}
     choice: Choice = {}
@@ -142,10 +142,10 @@ def trainable_choice(named: ModelLayers) -> Choice:
 def switch(named: ModelLayers, choice: Choice) -> None:
     """Make exactly the chosen weights trainable.
 
-    A container that holds weights beside sublayers is switched weight by weight, since
-    its flag would switch the sublayers too. A layer with any chosen weight runs in
-    training mode, every other one in inference mode. A weight that several layers share
-    trains if it is chosen in one of them.
+    A container with weights and sublayers is switched weight by weight, since its flag
+    would also switch the sublayers. A layer with any chosen weight runs in training
+    mode, every other one in inference mode. A weight shared by several layers trains if
+    it is chosen in one of them.
     """
     running = {id(named.layers[name]) for name in choice}
     training = {id(named.weights[path]) for paths in choice.values() for path in paths}
@@ -172,11 +172,11 @@ class FreezeRecord:
     """Record of what `freeze_layers` or `unfreeze_layers` did.
 
     Attributes:
-        changed: Layers whose state changed, also where only some weights did.
+        changed: Layers whose state changed, at least for some weights.
         trainable: Layers that are trainable now, at least in part.
         frozen: Layers that are frozen now.
-        compile_again: Whether the model's optimizer was built before the change, for
-            other weights: call `model.compile` before the next `fit`.
+        compile_again: Whether the model's optimizer was built for other weights before
+            the change: call `model.compile` before the next `fit`.
         variables: Paths of the weights that were switched.
     """
 
@@ -188,11 +188,11 @@ class FreezeRecord:
 
 
 def freeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeRecord:
-    """Freeze the chosen layers, or parts, and leave the state of all others as it is.
+    """Freeze the chosen layers or parts and leave the state of all others unchanged.
 
-    Freeze before `model.compile`. A BatchNormalization without trainable weights left
-    runs in inference mode, so its moving statistics stay as they are. To let them
-    follow the new data while scale and shift are frozen, freeze it and then
+    Freeze before `model.compile`. A BatchNormalization without any trainable weights
+    runs in inference mode, so its moving statistics do not change. To adapt them to new
+    data while scale and shift are frozen, freeze the layer and then call
     `unfreeze_layers(model, StatisticsOf(...))`.
 
     Args:
@@ -200,10 +200,10 @@ def freeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeR
         layers: A selector (see `select_layers`); None freezes everything.
 
     Returns:
-        What changed. A UserWarning says so when the model has been trained since it
-        was compiled, because Keras would not follow the change: TensorFlow would train
-        as before without a word. The old training function is dropped, so that weights
-        unknown to the optimizer are an error in the next fit.
+        What changed. A UserWarning is issued if the model has been trained since it
+        was compiled, because Keras would ignore the change: TensorFlow would silently
+        train as before. The old training function is dropped, so that weights unknown
+        to the optimizer are an error in the next fit.
 
     Raises:
         KeyError, TypeError, ValueError: As `select_layers`.
@@ -230,10 +230,10 @@ def freeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeR
 
 
 def unfreeze_layers(model: keras.Model, layers: Selector | None = None) -> FreezeRecord:
-    """Make the chosen layers, or parts, trainable and leave all others as they are.
+    """Make the chosen layers or parts trainable and leave all others unchanged.
 
-    The mirror image of `freeze_layers`; a chosen layer inside a frozen container is
-    made trainable without unfreezing its neighbours.
+    The opposite of `freeze_layers`; a chosen layer inside a frozen container is made
+    trainable without unfreezing its neighbours.
 
     Args:
         model: A built Keras model; changed in place.
@@ -256,12 +256,12 @@ def unfreeze_layers(model: keras.Model, layers: Selector | None = None) -> Freez
 def only_trainable(
     model: keras.Model, layers: Selector | None
 ) -> Iterator[LayerSelection]:
-    """Make exactly the chosen layers, or parts, trainable inside a `with` block.
+    """Make exactly the chosen layers or parts trainable inside a `with` block.
 
-    Compile inside the block to train there, and again behind it. On the way in and
-    out the model's training function is dropped, since it would go on training the
-    weights that it was made for. On the way out, also by an exception, every flag of
-    every layer and weight is put back.
+    Compile inside the block to train there, and again after it. On entry and exit the
+    model's training function is dropped, since it would continue to train the weights
+    for which it was made. On exit, also by an exception, every flag of every layer and
+    weight is restored.
 
     Args:
         model: A built Keras model.
@@ -295,9 +295,9 @@ def only_trainable(
 
 
 def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> None:
-    """Make exactly the given layers, or parts, trainable; compile is up to you.
+    """Make exactly the given layers or parts trainable, without compiling the model.
 
-    Names stand for whole layers: a weight frozen by itself stays so.
+    Names mean whole layers; individually frozen weights stay frozen.
     """
     named = ModelLayers.of(model)
     selector = names if isinstance(names, LayerSelection) else list(names)

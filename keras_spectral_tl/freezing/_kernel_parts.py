@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 _GAIN = "channel_gain"
 _SMOOTH_DEGREE = 2
-# Of orthonormalized filters; what float32 kernels leave of a dependent one is below.
+# Least singular value of independent filters; float32 round-off is below it.
 _INDEPENDENT = 1e-6
 
 
@@ -28,18 +28,18 @@ class ChannelScaled(keras.layers.Layer):
     """Base of layers whose kernel is multiplied by a gain per output channel."""
 
     def build(self, input_shape: Any) -> None:
-        """Create the weights of the layer, and the gains, 1 at first."""
+        """Create the weights of the layer and the gains, initially 1."""
         super().build(input_shape)
         shape = super().kernel.shape[-1:]
         self.channel_gain = self.add_weight(shape=shape, name=_GAIN, initializer="ones")
 
     @property
     def kernel(self) -> Any:
-        """Kernel times gain; the kernel itself stays as it was."""
+        """Kernel times gain; the stored kernel is unchanged."""
         return keras.ops.multiply(super().kernel, self.channel_gain)
 
     def save_own_variables(self, store: Any) -> None:
-        # Kernel, bias and gain one by one, not merged.
+        # Kernel, bias and gain are stored separately, not merged.
         keras.Layer.save_own_variables(self, store)
 
     def load_own_variables(self, store: Any) -> None:
@@ -82,11 +82,11 @@ _WITH_FILTERS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
 class ChannelGainsOf(AddedPart):
-    """A gain per output channel, and the bias, beside kernels that stay as they are.
+    """A trainable gain per output channel, and the bias, with frozen kernels.
 
-    outputs_o = activation(gain_o * (kernel_o * inputs) + bias_o), with gains that are 1
-    at first. `transfer.retrain` adds them to its copy of the model, whose layers are
-    saved and loaded with them; elsewhere call `prepare` first.
+    outputs_o = activation(gain_o * (kernel_o * inputs) + bias_o), with gains initially
+    1. `transfer.retrain` adds them to its copy of the model, whose layers are saved and
+    loaded with them; elsewhere call `prepare` first.
 
     Args:
         layers: The layers, see `freezing.select_layers`; None means all that can have
@@ -103,7 +103,7 @@ class ChannelGainsOf(AddedPart):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether it is the gain, or the bias of a layer that has one."""
+        """Return whether a weight is the gain, or the bias of a layer with gains."""
         return isinstance(layer, ChannelScaled) and weight in (_GAIN, "bias")
 
     def advice(self) -> str:
@@ -118,7 +118,7 @@ class ChannelGainsOf(AddedPart):
         return lambda layer: type(layer) in _SCALED or isinstance(layer, ChannelScaled)
 
     def prepare(self, layers: Mapping[str, keras.Layer]) -> None:
-        """Give gains to the layers, which are changed in place and compute the same.
+        """Add gains to the layers in place, without changing their outputs.
 
         Raises:
             ValueError: If a layer is of another class, or quantized.
@@ -139,39 +139,36 @@ class ChannelGainsOf(AddedPart):
             if isinstance(layer, ChannelScaled):
                 continue
             shape = layer.kernel.shape[-1:]
-            # Keras would track the class as state of the layer.
+            # Bypass Keras, which would track the class as state of the layer.
             object.__setattr__(layer, "__class__", _SCALED[type(layer)])
             layer.channel_gain = add_weight_when_built(layer, _GAIN, shape, "ones")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FiltersOf(AddedPart):
-    """The span of a few filters, in which kernels move, and the bias.
+    """Kernel changes within the span of a few fixed filters, and the bias.
 
-    kernel_io + sum_r coefficients[r, i, o] filters[r], with coefficients that are 0 at
-    first: r weights for each kernel in place of one for each of its points, and the
-    change is made of r patterns. The kernel itself stays as it is. Keras' low-rank
-    update holds both (`lora_kernel_a` the filters, which are frozen, `lora_kernel_b`
-    the coefficients) and merges them into the kernel when the model is saved.
-    `transfer.retrain` adds them to its copy of the model; elsewhere call `prepare`.
+    kernel_io + sum_r coefficients[r, i, o] filters[r], with coefficients initially 0
+    and a frozen kernel: each kernel has r trainable weights instead of one for each of
+    its points. Keras' low-rank update holds both (`lora_kernel_a` the frozen filters,
+    `lora_kernel_b` the coefficients) and merges them into the kernel when the model is
+    saved. `transfer.retrain` adds them to its copy of the model; elsewhere call
+    `prepare`.
 
     Args:
         layers: The layers, see `freezing.select_layers`; None means all convolutions
-            (Conv1D, Conv2D, Conv3D, `layers.PeriodicConv2D`) with wider kernels than a
-            point.
-        basis: "smooth" for cosines (DCT-II), the lowest first, which are a constant,
-            gradients and curvatures; or filters (r, *size), or
-            `spectra.PrincipalFilters`, of the size of the kernels. Only their span
-            matters: they are made orthonormal.
-        number: How many of the filters; by default the smooth ones up to second
-            derivatives (3, 6 or 10), the significant principal filters, or all that
-            are given.
+            (Conv1D, Conv2D, Conv3D, `layers.PeriodicConv2D`) with kernels of more than
+            one point.
+        basis: "smooth" for cosines (DCT-II), lowest first: a constant, gradients and
+            curvatures; or filters (r, *size), or `spectra.PrincipalFilters`, of the
+            size of the kernels. Only their span matters; they are orthonormalized.
+        number: Number of filters; by default the smooth ones up to second derivatives
+            (3, 6 or 10), the significant principal filters, or all given filters.
 
     Raises:
-        TypeError, ValueError: If the basis is not known, filters depend linearly on
-            each other or there are too few; on use, if a layer is no convolution, its
-            kernels are points or of another size, or there are more filters than
-            points.
+        TypeError, ValueError: If the basis is unknown, or filters are linearly
+            dependent or too few; on use, if a layer is not a convolution, its kernels
+            are single points or of another size, or there are more filters than points.
 
     Example:
         >>> from keras_spectral_tl.freezing import select_layers
@@ -199,7 +196,7 @@ class FiltersOf(AddedPart):
             self._given()
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether it is the coefficients, or the bias of a layer with them."""
+        """Return whether a weight is the coefficients, or the bias beside them."""
         return weight in ("lora_kernel_b", "bias") and _has_filters(layer)
 
     def advice(self) -> str:
@@ -210,13 +207,13 @@ class FiltersOf(AddedPart):
         )
 
     def everywhere(self) -> Any:
-        """Return the selector of convolutions with wider kernels than a point."""
+        """Return the selector of convolutions with kernels of more than one point."""
         return lambda layer: (
             isinstance(layer, _WITH_FILTERS) and math.prod(layer.kernel_size) > 1
         )
 
     def prepare(self, layers: Mapping[str, keras.Layer]) -> None:
-        """Give coefficients of filters to the layers, which compute the same.
+        """Add filter coefficients to the layers, without changing their outputs.
 
         Raises:
             ValueError: If a layer cannot have them, or has a low-rank update.
@@ -229,7 +226,7 @@ class FiltersOf(AddedPart):
             if not layer.lora_enabled:
                 layer.enable_lora(rank)
             elif np.array_equal(fetch(layer.lora_kernel_a), weights):
-                continue  # goes on with the coefficients it has
+                continue  # keep the coefficients it already has
             elif layer.lora_rank != rank or np.any(fetch(layer.lora_kernel_b)):
                 raise ValueError(
                     f"Layer {name!r} has a low-rank update already, and Keras allows "
@@ -269,16 +266,16 @@ class FiltersOf(AddedPart):
         return given
 
     def _given(self) -> Array:
-        """Return the filters of the basis, made orthonormal."""
+        """Return the orthonormalized filters of the basis."""
         significant = getattr(self.basis, "significant", None)
         filters = real_array("basis", getattr(self.basis, "filters", self.basis))
         default = len(filters) if significant is None else int(np.sum(significant))
         count = default if self.number is None else self.number
         if not 2 <= filters.ndim <= 4 or not 1 <= count <= len(filters):
             raise ValueError(
-                "Expected a basis of filters (r, *size), one to three axes of points, "
-                f"with at least as many as are asked for, and one. Received shape "
-                f"{filters.shape} and {count} of them to take."
+                "Expected a basis of filters (r, *size) with one to three axes of "
+                "points, and a number from 1 to r. Received shape "
+                f"{filters.shape} and number {count}."
             )
         rows = filters[:count].reshape(count, -1)
         check_finite("basis", rows, " Expected finite filters.")
@@ -286,7 +283,7 @@ class FiltersOf(AddedPart):
         columns = (rows / np.where(scale > 0, scale, 1.0)).T
         if count > len(columns) or np.min(_singular(columns)) < _INDEPENDENT:
             raise ValueError(
-                "Expected filters that do not depend on each other linearly, at most "
+                "Expected linearly independent filters, at most "
                 f"one for each of {len(columns)} points. Received {count} filters of "
                 f"rank {np.sum(_singular(columns) >= _INDEPENDENT)}."
             )
@@ -326,7 +323,10 @@ def _singular(columns: Array) -> Array:
 
 
 def _as_factor(filters: Array, inputs: int) -> NDArray[np.float32]:
-    """Return (*size, inputs, r * inputs): each filter, for each input channel alone."""
+    """Return the factor a of the update, (*size, inputs, r * inputs), from filters.
+
+    Each column holds one filter in one input channel.
+    """
     spread = np.multiply.outer(np.moveaxis(filters, 0, -1), np.eye(inputs))
     return spread.swapaxes(-3, -2).reshape(*filters.shape[1:], inputs, -1).astype("f4")
 

@@ -1,4 +1,4 @@
-"""Parts of layers to choose: their own weights, and some made for a retraining."""
+"""Parts of layers to train: some of their weights, or weights added for retraining."""
 
 import abc
 import dataclasses
@@ -19,12 +19,11 @@ class Depth:
     """The layers from one depth to another, in the order in which they are called.
 
     Depth 1 is the first layer with trainable weights, -1 the last one; both ends are
-    included. The order is that of the calls, also in nested and subclassed models,
-    whose attributes may come in any order.
+    included. The order is that of the calls, also in nested and subclassed models.
 
     Args:
         first: Depth of the first layer, not 0.
-        last: Depth of the last layer; that of `first` if not given.
+        last: Depth of the last layer; by default `first`.
 
     Raises:
         TypeError: If a depth is not an int.
@@ -54,7 +53,7 @@ class Depth:
     def names(
         self, model: keras.Model, layers: Mapping[str, keras.Layer]
     ) -> tuple[str, ...]:
-        """Return the names of the chosen ones among the layers of `model`.
+        """Return the names of the layers of `model` in this range of depths.
 
         Raises:
             ValueError: If the model is not that deep, or cannot be traced.
@@ -86,7 +85,7 @@ class Part(abc.ABC):
 
     @abc.abstractmethod
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether the weight of this name, of this layer, belongs to it."""
+        """Return whether a layer's weight of this name belongs to the part."""
 
     def advice(self) -> str:
         """Return what to do where a model has no such part."""
@@ -108,12 +107,12 @@ class KernelsOf(Part):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether the name ends in "kernel" (also of one stage or gate)."""
+        """Return whether the name ends in "kernel", such as "recurrent_kernel"."""
         return weight.endswith("kernel") or weight == "embeddings"
 
 
 class BiasesOf(Part):
-    """The biases of layers. The shifts of normalization layers are not among them.
+    """The biases of layers, without the shifts of normalization layers.
 
     Args:
         layers: The layers, see `freezing.select_layers`; None means all.
@@ -149,7 +148,7 @@ class NormalizationOf(Part):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether it is a gamma or beta, or a normalization layer's scale."""
+        """Return whether a weight is gamma, beta or a normalization layer's scale."""
         normalizes = type(layer).__name__.endswith("Normalization")
         return weight in ("gamma", "beta") or (normalizes and weight == "scale")
 
@@ -157,9 +156,9 @@ class NormalizationOf(Part):
 class StatisticsOf(Part):
     """The moving statistics of BatchNormalization, without its scale and shift.
 
-    A frozen BatchNormalization runs in inference mode, with the statistics it has. A
-    layer chosen by this part keeps gamma and beta frozen but normalizes each batch by
-    itself and goes on updating its moving mean and variance.
+    A frozen BatchNormalization runs in inference mode with its stored statistics. A
+    layer chosen by this part keeps gamma and beta frozen, but normalizes by the
+    statistics of each batch and updates its moving mean and variance.
 
     Args:
         layers: The layers, see `freezing.select_layers`; None means all.
@@ -174,7 +173,7 @@ class StatisticsOf(Part):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether it is a moving average."""
+        """Return whether a weight is a moving average."""
         return weight.startswith("moving_")
 
 
@@ -183,13 +182,13 @@ _GAIN = "output_gain"
 
 @dataclasses.dataclass(frozen=True)
 class AddedPart(Part):
-    """Weights that layers do not have of themselves and are given to be trained."""
+    """Weights that are added to layers in order to be trained."""
 
     @abc.abstractmethod
     def prepare(self, layers: Mapping[str, keras.Layer]) -> None:
-        """Give the weights to these layers, by name, which are changed in place.
+        """Add the weights to these layers (by name) in place.
 
-        They compute the same afterwards.
+        The outputs of the layers do not change.
         """
 
     def everywhere(self) -> Any:
@@ -199,12 +198,12 @@ class AddedPart(Part):
 
 @dataclasses.dataclass(frozen=True)
 class LowRankOf(AddedPart):
-    """A trainable update of low rank, beside kernels that stay as they are.
+    """A trainable low-rank update (LoRA) of frozen kernels.
 
     kernel + (alpha / rank) a b, with a of shape (..., rank), b of shape (rank, outputs)
-    and b = 0 at first. Keras offers it for Dense, EinsumDense, Embedding, and in newer
-    versions for convolutions (their `enable_lora`). `transfer.retrain` adds the update
-    to its copy of the model; elsewhere call `prepare` first.
+    and initially b = 0. Keras offers it for Dense, EinsumDense, Embedding, and in newer
+    versions for convolutions (`enable_lora`). `transfer.retrain` adds the update to its
+    copy of the model; elsewhere call `prepare` first.
 
     Args:
         layers: The layers, see `freezing.select_layers`; None means all.
@@ -234,7 +233,7 @@ class LowRankOf(AddedPart):
         whole_number("rank", self.rank, at_least=1)
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether it is one of the two factors."""
+        """Return whether a weight is one of the two factors."""
         return weight.startswith("lora_")
 
     def advice(self) -> str:
@@ -248,7 +247,7 @@ class LowRankOf(AddedPart):
         """Enable the update in the given layers, which are changed in place.
 
         Raises:
-            ValueError: If Keras offers none for a layer.
+            ValueError: If Keras offers no low-rank update for a layer.
         """
         for name, layer in layers.items():
             if not hasattr(layer, "enable_lora"):
@@ -258,7 +257,7 @@ class LowRankOf(AddedPart):
                     "enable_lora method, such as Dense and EinsumDense."
                 )
         for name, layer in layers.items():
-            if not layer.lora_enabled:  # by its name: equal calls give equal bits
+            if not layer.lora_enabled:  # seed by the name, for reproducible results
                 seed = zlib.crc32(name.encode())
                 first = keras.initializers.HeUniform(seed)
                 layer.enable_lora(self.rank, a_initializer=first)
@@ -266,21 +265,21 @@ class LowRankOf(AddedPart):
 
 @dataclasses.dataclass(frozen=True)
 class OutputGain(Part):
-    """The gain of a model's output alone: outputs = gain * model(inputs).
+    """A gain of the model's output: outputs = gain * model(inputs).
 
-    `transfer.retrain` puts the gain behind its copy of the model; elsewhere call
-    `prepare` first. Together with layers it lets their training begin at the right
-    amplitude: `["conv_2", OutputGain(initial=None)]`. That value alone, the closed form
-    for the mean squared error, is `transfer.fit_output_gain`.
+    `transfer.retrain` appends the gain to its copy of the model; elsewhere call
+    `prepare` first. Combined with layers, their training starts at the right amplitude:
+    `["conv_2", OutputGain(initial=None)]`. To fit only the gain, in closed form for the
+    mean squared error, use `transfer.fit_output_gain`.
 
     Args:
-        layers: Not needed: there is one output.
-        initial: First value of the gain, not 0; None for the one with which the output
-            fits the samples of `transfer.retrain` best (1 where there are none).
+        layers: Not used: there is one output.
+        initial: Initial value of the gain, not 0; None for the best fit to the samples
+            of `transfer.retrain` (1 without samples).
 
     Raises:
-        TypeError: If the first value is neither a number nor None.
-        ValueError: If it is 0, with which nothing in front could learn, or not finite.
+        TypeError: If the initial value is neither a number nor None.
+        ValueError: If it is 0, so that no layer before it could learn, or not finite.
 
     Example:
         >>> from keras_spectral_tl.freezing import select_layers
@@ -296,11 +295,11 @@ class OutputGain(Part):
         if self.initial is not None and not real_number("initial", self.initial):
             raise ValueError(
                 "Expected initial, the first value of the gain, as a number other than "
-                "0: behind a gain of 0 nothing can learn. Received 0."
+                "0: before a gain of 0 no layer can learn. Received 0."
             )
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether it is the gain."""
+        """Return whether a weight is the gain."""
         return weight == _GAIN
 
     def advice(self) -> str:
@@ -311,7 +310,7 @@ class OutputGain(Part):
         )
 
     def prepare(self, model: keras.Model) -> keras.Model:
-        """Return a model that multiplies the output of `model`, whose layers it shares.
+        """Return a model that shares the layers of `model` and multiplies its output.
 
         Raises:
             ValueError: If the input shape of `model` is not known.
@@ -326,14 +325,14 @@ class OutputGain(Part):
 
 @dataclasses.dataclass(frozen=True)
 class NewWeights(Part):
-    """All weights of layers, trained from newly drawn values.
+    """All weights of layers, trained from new random values.
 
-    `transfer.retrain` draws them in its copy of the model, each by the initializer of
-    its layer. Of all layers it is a training from scratch.
+    `transfer.retrain` reinitializes them in its copy of the model with the initializers
+    of the layers. For all layers, this is training from scratch.
 
     Args:
         layers: The layers, see `freezing.select_layers`; None means all.
-        seed: A non-negative int, from which the values follow.
+        seed: Seed of the new values, a non-negative int.
 
     Raises:
         TypeError, ValueError: If the seed is not a non-negative int.
@@ -353,7 +352,7 @@ class NewWeights(Part):
         whole_number("seed", self.seed, at_least=0)
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether training changes it."""
+        """Return whether training changes a weight."""
         return not weight.startswith("moving_")
 
 

@@ -1,4 +1,4 @@
-"""Choose layers of a model, or parts of them, and count what training them costs."""
+"""Choose layers of a model, or parts of them, and count their training cost."""
 
 import dataclasses
 import math
@@ -33,12 +33,12 @@ from keras_spectral_tl.freezing._parts import Depth, Part
 _CONVOLUTIONS = (*PLAIN, *DEPTHWISE, *SEPARABLE)
 
 Choice = dict[str, tuple[str, ...]]
-"""Layer name -> paths of those of its weights that are to train."""
+"""Maps a layer name to the paths of its weights that should train."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCost:
-    """Multiply-adds of one sample; a multiply-add is two floating-point operations.
+    """Multiply-adds per sample; a multiply-add is two floating-point operations.
 
     With F_k the multiply-adds of the k-th call of a layer, l the first call of a layer
     that trains, and T the layers that train,
@@ -46,9 +46,9 @@ class TrainingCost:
         step = sum F_k  +  sum over k in T of F_k  +  sum over k > l of F_k:
 
     the forward pass, the gradients of the trained weights, and the gradients that pass
-    through the layers after the first trained one. Below it nothing goes backward. In a
-    branched network some of the layers after l are not fed by it, so there the step is
-    an upper bound.
+    through the layers after the first trained one. No gradients pass through layers
+    before it. In a branched network some layers after l do not depend on it, so the
+    step is an upper bound.
 
     Dense and EinsumDense layers and convolutions (also depthwise, separable, grouped,
     transposed) are counted by their kernels. Every other layer, such as activations,
@@ -56,10 +56,10 @@ class TrainingCost:
     operation for each value it returns.
 
     Attributes:
-        layers: Forward multiply-adds of each weight-bearing layer, all its calls.
+        layers: Forward multiply-adds of each weight-bearing layer, over all its calls.
         forward: Forward multiply-adds of the model.
-        step: Those of one training step.
-        cached_step: Those of a step that starts from stored activations below l.
+        step: Multiply-adds of one training step.
+        cached_step: Those of a step that starts from cached activations before l.
     """
 
     layers: Mapping[str, int]
@@ -87,7 +87,8 @@ def training_cost(
     ]
     first = min(training, default=len(calls))
     through = sum(costs[first + 1 :])
-    # A bias or a gain is a sum over the outputs; a kernel costs what it costs forward.
+    # The gradient of a bias or gain sums over the outputs; that of a kernel costs as
+    # much as its forward pass.
     weights = sum(
         costs[k] if whole[id(calls[k].operation)] else _values(calls[k])
         for k in training
@@ -121,7 +122,7 @@ def _multiply_adds(call: LayerCall) -> int:
         return math.prod(_spatial(layer, call.output_shapes[0])) * kernels
     if isinstance(layer, keras.layers.EinsumDense):
         return _values(call) * _contracted(layer)
-    # What a container does beside its layers is left out, or all would count twice.
+    # Containers count only by their layers, or everything would count twice.
     return 0 if sublayers(layer) else _values(call)
 
 
@@ -134,7 +135,7 @@ def _spatial(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _contracted(layer: keras.layers.EinsumDense) -> int:
-    """Number of products summed for each output value."""
+    """Return the number of products summed for each output value."""
     terms, output = layer.equation.replace(" ", "").split("->")
     letters = terms.split(",")[1]
     sizes = zip(letters, layer.kernel.shape, strict=True)
@@ -143,14 +144,14 @@ def _contracted(layer: keras.layers.EinsumDense) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class LayerSelection:
-    """Layers, or parts of layers, chosen from one model; `str()` of it is a table.
+    """Layers, or parts of layers, chosen from one model; `str()` shows a table.
 
     Attributes:
         names: Names as in `layers_with_weights`, in the order of the model.
         num_trainable: Trainable parameters chosen.
         num_frozen: All other parameters of the model, moving statistics included.
         variables: Paths of the chosen weights, as in `named_weights`.
-        statistics: Paths of the moving statistics that are updated beside them.
+        statistics: Paths of the moving statistics that are updated too.
         source: The layers of the model; not kept in a pickled selection.
     """
 
@@ -167,10 +168,10 @@ class LayerSelection:
         """Count the multiply-adds per sample, forward and in one training step.
 
         Args:
-            input_shape: Shape of one sample, where the model leaves it open.
+            input_shape: Shape of one sample, if the model leaves it open.
 
         Raises:
-            ValueError: If the shape of a sample is not known, or the model is not.
+            ValueError: If the shape of a sample or the model is not known.
 
         Example:
             >>> layers = [keras.layers.Dense(4, name=name) for name in "ab"]
@@ -237,18 +238,18 @@ def select_layers(model: keras.Model, selector: Selector | None) -> LayerSelecti
             slice into `layers_with_weights` (negative ones count from the end);
             `freezing.Depth`, which counts in the order of the calls; a compiled regular
             expression, searched in the names; a subclass of `keras.Layer`, for its
-            instances and the layers inside them; a layer of the model, likewise; a
-            callable from layer to bool; a part such as `freezing.KernelsOf`,
+            instances and the layers inside them; a layer of the model and those in it;
+            a callable from layer to bool; a part such as `freezing.KernelsOf`,
             `BiasesOf`, `NormalizationOf`, `StatisticsOf`, `LowRankOf`, `FiltersOf`,
             `ChannelGainsOf` or `OutputGain`; an earlier `LayerSelection`; or a sequence
             of any of these. None means all.
 
     Returns:
-        What was chosen, with parameter counts and multiply-adds. A whole layer stands
-        for its trainable weights, without those frozen one by one.
+        What was chosen, with parameter counts and multiply-adds. A whole layer means
+        its trainable weights, without individually frozen ones.
 
     Raises:
-        KeyError: If no layer has a given name (near names are proposed).
+        KeyError: If no layer has a given name (similar names are suggested).
         ValueError: If an index is out of range or nothing was chosen.
         TypeError: If the selector is of another type.
 
@@ -291,8 +292,8 @@ def select_from(named: ModelLayers, choice: Choice) -> LayerSelection:
 def choose(named: ModelLayers, selector: Any, thawed: bool = False) -> Choice:
     """Return the paths of the weights that a selector chooses, by layer.
 
-    `thawed`: a whole layer stands for all that unfreezing it makes trainable, not for
-    what is trainable in it now.
+    With `thawed`, a whole layer means all weights that unfreezing it makes trainable,
+    not only those trainable now.
     """
     choice = _chosen(named, selector, thawed)
     if choice:
@@ -345,7 +346,7 @@ def _of_part(named: ModelLayers, names: Sequence[str], part: Part) -> Choice:
 def _whole(named: ModelLayers, name: str, thawed: bool) -> tuple[str, ...]:
     layer = named.layers[name]
     own = own_trainable_variables(layer)
-    # A user may have frozen one weight; a layer frozen as a whole has no such.
+    # The user may have frozen single weights, unless the whole layer is frozen.
     active = [] if thawed else [v for v in own if v.trainable]
     if not active:
         held = {id(v) for v in held_weights(layer)}
@@ -390,7 +391,7 @@ def _as_predicate(
     if isinstance(selector, re.Pattern):
         return lambda name, layer: selector.search(name) is not None
     if isinstance(selector, type) and issubclass(selector, keras.Layer):
-        # Recurrent and attention layers hold their weights in layers inside.
+        # Recurrent and attention layers hold their weights in inner layers.
         parts = parents_first(model)[1:]
         inside = _inside([part for part in parts if isinstance(part, selector)])
         return lambda name, layer: isinstance(layer, selector) or id(layer) in inside
@@ -411,10 +412,10 @@ def _inside(containers: Sequence[keras.Layer]) -> set[int]:
     return {id(layer) for container in containers for layer in parents_first(container)}
 
 
-# Freezing a layer overwrites the flags of its weights, in Keras. Which of them were
-# frozen one by one before is kept here as long as the layer lives, so that unfreezing
-# does not thaw the kernel beside a low-rank update or a weight that the user froze.
-# Places among a layer's own trainable weights: frozen by the user when the layer was
+# Keras overwrites the flags of the weights when a layer is frozen. So the individually
+# frozen ones are recorded here as long as the layer lives, so that unfreezing does not
+# unfreeze the kernel of a low-rank update or a weight that the user froze.
+# Indices among a layer's own trainable weights: frozen by the user when the layer was
 # frozen here; and frozen by functions of this package, weight by weight.
 _BY_USER: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
 _BY_US: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
@@ -430,19 +431,19 @@ def held_weights(layer: keras.Layer) -> list[keras.Variable]:
     else:
         places = _BY_USER.get(layer, set())
     if len(places) == len(own):
-        places = set()  # frozen as a whole, one by one
+        places = set()  # the whole layer is frozen by single weights
     return [v for i, v in enumerate(own) if i in places or v is base]
 
 
 def remember(layer: keras.Layer) -> None:
-    """Note which weights of a layer are frozen one by one, before it is frozen."""
+    """Record which weights of a layer are frozen individually, before it is frozen."""
     held = {id(variable) for variable in held_weights(layer)}
     own = own_trainable_variables(layer)
     _BY_USER[layer] = {i for i, v in enumerate(own) if id(v) in held}
 
 
 def note(layer: keras.Layer, variable: keras.Variable, frozen: bool) -> None:
-    """Note that a weight was frozen here by itself, or is not any more."""
+    """Record that a weight was frozen individually here, or no longer is."""
     own = own_trainable_variables(layer)
     place = next(i for i, v in enumerate(own) if v is variable)
     ours = _BY_US.setdefault(layer, set())

@@ -1,4 +1,4 @@
-"""Spectra of fields, kernels, activations and predictions, and their identities."""
+"""Spectra of fields, kernels, activations and predictions, and exact identities."""
 
 from keras_spectral_tl._graph.calls import read_calls
 from keras_spectral_tl.spectra._activations import activation_spectra, layer_gains

@@ -1,4 +1,4 @@
-"""Spectra of activations, and gains of layers by wavenumber."""
+"""Spectra of activations, and energy gains of layers by wavenumber."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Spectra = dict[str, Array]
 
 
 class NoSpatialLayerError(ValueError):
-    """A model without any layer that has a spatial output."""
+    """The model has no layer with a spatial output."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class LayerActivations(Result):
             channels.
         post_activation: The same after the activation.
         grid: Points of the output along each spatial axis.
-        pre_channels: (channels, num_shells), averaged over samples alone; None unless
-            asked for.
+        pre_channels: (channels, num_shells), averaged over samples only; None unless
+            requested.
         post_channels: The same after the activation.
     """
 
@@ -45,7 +45,7 @@ class LayerActivations(Result):
     post_channels: Array | None = None
 
     def summary(self) -> dict[str, float]:
-        """Return the mean squares and the mean wavenumber before the activation."""
+        """Return mean squares before and after, and the mean wavenumber before."""
         energy = float(self.pre_activation.sum())
         moment = float(self.pre_activation @ np.arange(len(self.pre_activation)))
         return {
@@ -77,7 +77,7 @@ class ModelActivationSpectra(ByLayer[LayerActivations]):
         return {name: layer.post_activation for name, layer in self.items()}
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the spectra before and after activations, and return the axes."""
+        """Plot the spectra before and after activations, and return the axes."""
         from keras_spectral_tl.plotting import plot_activation_spectra
 
         lines = {
@@ -108,9 +108,9 @@ def activation_spectra(
         model: A built model.
         x: Inputs (samples, ...), a dict of several, or an iterable of batches (such as
             a tf.data.Dataset) of inputs or of (inputs, targets).
-        layers: A selector, see `select_layers`, or names of layers, also of those
+        layers: A selector, see `select_layers`, or names of layers, including layers
             without weights; by default all with a spatial output.
-        batch_size: Samples a batch when ``x`` is an array.
+        batch_size: Samples per batch when ``x`` is an array.
         per_channel: Whether to keep the spectrum of each channel as well.
         rank: Number of spatial axes of the layers to read: 1, 2 or 3.
 
@@ -118,7 +118,7 @@ def activation_spectra(
         Layer name to its spectra, in float64, in the order of execution.
 
     Raises:
-        KeyError: If a name is not one of a layer of the model.
+        KeyError: If the model has no layer of a given name.
         ValueError: If ``x`` is empty or not finite, no layer has such an output, or the
             spatial size of a layer changes between batches.
 
@@ -151,7 +151,7 @@ def activation_spectra(
 
 
 def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None:
-    """Return the names of the chosen layers, None for all; a string may name a ReLU."""
+    """Return the names of the chosen layers (also without weights), None for all."""
     if layers is None:
         return None
     if isinstance(layers, str):
@@ -174,12 +174,12 @@ class _Totals:
     grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def add(self, name: str, call: LayerFields) -> None:
-        """Add the spectra of every sample of a call."""
+        """Add the spectra of all samples of one call of a layer."""
         grid = call.post_activation.shape[2:]
         if self.grids.setdefault(name, grid) != grid:
             raise ValueError(
                 f"Layer {name!r} gave outputs on grids {self.grids[name]} and {grid}. "
-                "Average over one size at once."
+                "Average over one size at a time."
             )
         axes = tuple(range(-len(grid), 0))
         for sample in range(len(call.post_activation)):
@@ -194,15 +194,15 @@ class _Totals:
 
 @dataclass(frozen=True)
 class LayerGain(Result):
-    """Spectra in front of, inside and behind a layer, and their ratios.
+    """Spectra before, inside and after a layer, and their ratios.
 
-    All are arrays (num_shells,), the wavenumber is the index. Ratios are NaN where
-    there is nothing to amplify.
+    All are arrays (num_shells,); the wavenumber is the index. Ratios are NaN where
+    the denominator has no energy.
 
     Attributes:
         inputs: Spectrum (shell SUM) of the input, mean over samples and channels.
-        pre_activation: The same of what the activation receives.
-        post_activation: The same of the output.
+        pre_activation: The same for the input of the activation.
+        post_activation: The same for the output.
     """
 
     inputs: Array
@@ -225,7 +225,7 @@ class LayerGain(Result):
         return spectral_ratio(self.post_activation, self.inputs)
 
     def summary(self) -> dict[str, float]:
-        """Return the ratios of the whole energies."""
+        """Return the ratios of the total energies."""
         inside, before, after = (
             float(s.sum())
             for s in (self.inputs, self.pre_activation, self.post_activation)
@@ -240,7 +240,7 @@ class ModelGains(ByLayer[LayerGain]):
     """Gains of the layers of a model."""
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the gains by wavenumber, a panel a layer, and return the axes."""
+        """Plot the gains by wavenumber, one panel per layer, and return the axes."""
         from keras_spectral_tl.plotting import plot_wavenumber_ratios
 
         lines = {
@@ -263,16 +263,16 @@ def layer_gains(
     ``gain(k) = |F[output]|^2(k) / |F[input]|^2(k)`` with both spectra averaged over
     samples and channels before the ratio: the energy of a mean output channel over that
     of a mean input channel. It is a property of the layer on these data, not of the
-    layer alone: an activation puts energy where none came in. Where a layer changes the
-    grid (strides, padding), the shells complete on both grids are kept. The data stream
-    through the model; memory holds one batch of one layer.
+    layer alone, since an activation creates energy at other wavenumbers. If a layer
+    changes the grid (strides, padding), the shells complete on both grids are kept. The
+    data stream through the model; memory holds one batch of one layer.
 
     Args:
         model: A built model.
         x: Inputs, or an iterable of batches, as in `activation_spectra`.
         layers: A selector or names, as in `activation_spectra`; by default all
             whose input and output have `rank` spatial axes.
-        batch_size: Samples a batch when ``x`` is an array.
+        batch_size: Samples per batch when ``x`` is an array.
         rank: Number of spatial axes of the layers to read: 1, 2 or 3.
 
     Returns:

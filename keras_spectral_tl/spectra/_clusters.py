@@ -18,9 +18,9 @@ from keras_spectral_tl.spectra._convolutions import (
     transfer_chunks,
 )
 
-# Points of the images along each axis; three axes would make 4,096 features of them.
+# Points of the images along each axis; for three axes it would give 4,096 features.
 _POINTS = {1: 64, 2: 16, 3: 8}
-# The silhouette compares all pairs; this many kernels represent a large layer.
+# The silhouette compares all pairs, so a large layer is sampled at this many kernels.
 _MOST_SAMPLES = 1000
 
 
@@ -29,15 +29,15 @@ class KernelClusters(Result):
     """Kernels grouped by the shape of their transfer function.
 
     Attributes:
-        labels: (kernels,) number of each kernel's cluster, largest cluster first; -1
+        labels: (kernels,) index of each kernel's cluster, largest cluster first; -1
             for kernels of zeros, which have no shape.
         sizes: (clusters,) number of kernels in each.
         centres: (clusters, n, n) images of the cluster centres: normalized ``|F(k)|``
             over the full plane, k = 0 at index n // 2; (clusters, n) with one axis.
         silhouettes: Mean silhouette for each number of clusters tried, in [-1, 1].
         stability: Mean adjusted Rand index between the clusterings of all pairs of
-            seeds at the chosen number: 1 if they agree, 0 as by chance.
-        num_samples: Kernels that the silhouettes and the stability were measured on.
+            seeds at the chosen number: 1 if they agree, 0 at chance level.
+        num_samples: Number of kernels used for silhouettes and stability.
     """
 
     labels: NDArray[np.intp]
@@ -48,7 +48,7 @@ class KernelClusters(Result):
     num_samples: int
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the centres of kernels with two axes and return the axes."""
+        """Plot the cluster centres of kernels with two axes and return the axes."""
         from keras_spectral_tl.plotting import plot_kernel_clusters
 
         return plot_kernel_clusters(self.centres, self.sizes.tolist(), ax=ax)
@@ -65,19 +65,19 @@ def cluster_kernels(
 
     The features are ``|F(k)| / sqrt(mean |F|^2)`` on a fixed grid of 16 x 16 points (64
     with one axis, 8 x 8 x 8 with three), weighted so that Euclidean distances are means
-    over the full plane: gain, sign and position of a kernel do not count. k-means
-    (scikit-learn, k-means++) runs on at most 1,000 kernels, drawn with the first seed,
-    once a seed for each number of clusters; the seed with the tightest clusters counts.
+    over the full plane. They do not depend on the gain, sign and position of a kernel.
+    k-means (scikit-learn, k-means++) runs on at most 1,000 kernels, drawn with the
+    first seed, once per seed for each number of clusters; the tightest clusters count.
     The number with the largest mean silhouette
-    (https://doi.org/10.1016/0377-0427(87)90125-7) wins, and k-means then goes on with
-    all kernels from its centres.
+    (https://doi.org/10.1016/0377-0427(87)90125-7) is chosen, and k-means then continues
+    from its centres with all kernels.
 
     Args:
         kernels: (kernels, *size) with one to three axes of points.
         dilation: Grid spacings between the kernel points; by default 1.
-        num_clusters: Numbers to choose from; those above the number of different
-            kernels less one are left out.
-        seeds: At least two.
+        num_clusters: Numbers to choose from; those not below the number of different
+            kernels are left out.
+        seeds: Seeds of k-means, at least two.
 
     Raises:
         ImportError: If scikit-learn is not installed.
@@ -122,7 +122,7 @@ def cluster_kernels(
     agreements = [measures.adjusted_rand_score(*pair) for pair in pairs]
     whole = _fitted(features, best, tightest[best].cluster_centers_)
     counts = np.bincount(whole.labels_, minlength=best)
-    # Of equally large clusters the one with the first kernel comes first.
+    # Among clusters of equal size, the one that contains the first kernel comes first.
     first_members = [np.argmax(whole.labels_ == label) for label in range(best)]
     order = np.lexsort(np.stack([first_members, -counts]))
     labels = np.full(len(values), -1, np.intp)
@@ -140,18 +140,18 @@ def cluster_kernels(
 def count_spectra(kernels: Array, dilation: Grid | None = None) -> int:
     """Return the number of different normalized transfer functions.
 
-    Counted among at most 1,000 kernels.
+    They are counted among at most 1,000 kernels.
     """
     return _num_distinct(_sample(_features(kernels, dilation)[0], 0))
 
 
 def _num_distinct(features: Array) -> int:
-    # Digits that float32 weights do not have are no difference.
+    # Ignore differences below the precision of float32 weights.
     return len(np.unique(features.round(6), axis=0))
 
 
 def _features(kernels: Array, dilation: Grid | None) -> tuple[Array, NDArray[np.bool_]]:
-    """Weighted, normalized |F| of the kernels that are not zero; a mask of these."""
+    """Return weighted, normalized |F| of the nonzero kernels, and a mask of these."""
     rank = kernels.ndim - 1
     grid = (_POINTS[rank],) * rank
     shaped = np.any(kernels != 0, axis=tuple(range(1, rank + 1)))
@@ -173,15 +173,15 @@ def _sample(features: Array, seed: int) -> Array:
 def _fitted(features: Array, number: int, start: Any, seed: int = 0) -> Any:
     cluster = require("sklearn.cluster", "Clusters of kernels", "scikit-learn")
     threads = require("threadpoolctl", "Clusters of kernels", "scikit-learn")
-    # Sums over one thread do not depend on how many there are, and threads that wait
-    # for each other cost more than they save at this size.
+    # With one thread, sums do not depend on the number of cores; at this size more
+    # threads would save no time.
     with threads.threadpool_limits(1):
         k_means = cluster.KMeans(number, init=start, n_init=1, random_state=seed)
         return k_means.fit(features)
 
 
 def _images(centres: Array, rank: int) -> Array:
-    """Unweighted centres on the full plane, k = 0 in the middle."""
+    """Return unweighted centres on the full plane, k = 0 in the middle."""
     size = _POINTS[rank]
     half = centres / np.sqrt(mode_weights((size,) * rank))
     shape = (*(size,) * (rank - 1), size // 2 + 1)

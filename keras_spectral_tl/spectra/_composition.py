@@ -1,4 +1,4 @@
-"""Composition of a network: input wavenumbers that feed output wavenumbers."""
+"""Composition of a network: transfer from input to output wavenumbers."""
 
 import itertools
 import math
@@ -40,8 +40,8 @@ class ShellComposition(Result):
             perturbation of mean square 1 spread evenly over the modes of an input
             shell of one channel. The sum over the output shells is the whole output
             energy (Parseval).
-        standard_errors: Of the gains, over samples and probes; 0 where they are exact,
-            NaN where a single probe of a single sample leaves them unknown.
+        standard_errors: Standard errors of the gains, over samples and probes; 0 if
+            they are exact, NaN for a single probe of a single sample.
         wavenumbers: The input shells.
     """
 
@@ -56,9 +56,9 @@ class ShellComposition(Result):
 
     @property
     def moved_shares(self) -> Array:
-        """(input channels, input shells) share that arrives at other wavenumbers.
+        """(input channels, input shells) share transferred to other wavenumbers.
 
-        0 for a chain of periodic convolutions; NaN where nothing arrives.
+        0 for a chain of periodic convolutions; NaN where the output has no energy.
         """
         stayed = np.zeros_like(self.total_gains)
         for column, wavenumber in enumerate(self.wavenumbers):
@@ -70,7 +70,7 @@ class ShellComposition(Result):
         return np.asarray(1.0 - kept)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the gains of each input channel as a map, and return the axes."""
+        """Plot the gains of each input channel as a map, and return the axes."""
         from keras_spectral_tl.plotting import plot_composition
 
         maps = {f"input channel {n}": gains for n, gains in enumerate(self.gains)}
@@ -80,18 +80,18 @@ class ShellComposition(Result):
 def transfer_matrices(
     kernel: ConvolutionKernel, wavenumbers: Array
 ) -> NDArray[np.complex128]:
-    """Return the matrices (modes, outputs, inputs) of a layer between its channels.
+    """Return the channel matrices T(k) of a layer, (modes, outputs, inputs).
 
     ``T[k, o, i] = conj(F[kernel_io](k))``, without ``conj`` for a transposed layer, 0
     where no kernel connects the channels (groups, depthwise layers). With periodic
-    padding and stride 1, ``F[output](k) = T(k) F[input](k)`` but for the bias; a
-    transposed layer may shift its output by less than its kernel, which changes the
-    phase of all entries of T(k) alike.
+    padding and stride 1, ``F[output](k) = T(k) F[input](k)`` except for the bias. A
+    transposed layer may shift its output by less than its kernel size, which changes
+    the phase of all entries of T(k) equally.
     """
     points = points_of(kernel.size, kernel.dilation)
     waves = np.exp(-1j * (wavenumbers @ points.T))
     (num_inputs, num_outputs), groups = kernel.channels, kernel.groups
-    if kernel.depthwise:  # each input is a group of its own
+    if kernel.depthwise:  # each input is its own group
         groups, num_inputs, num_outputs = num_inputs, 1, num_inputs * num_outputs
     entries = waves @ kernel.weights.reshape(len(points), -1)
     blocks = entries.reshape(-1, num_inputs, num_outputs).swapaxes(1, 2)
@@ -113,14 +113,14 @@ def linear_composition(
 ) -> ShellComposition:
     """Compute the composition of a chain of periodic convolutions, exactly.
 
-    ``F[output](k) = T_L(k) ... T_1(k) F[input](k)``: each mode feeds itself alone, so
+    ``F[output](k) = T_L(k) ... T_1(k) F[input](k)``: each mode maps to itself, so
     ``gains[c, i, i]`` is the mean over the modes of shell i of ``sum_o |T(k)[o, c]|^2``
-    and all else is 0. The matrices are multiplied from the input side and in blocks of
-    modes, so memory holds some 10 MB whatever the grid.
+    and all other gains are 0. The matrices are multiplied from the input side and in
+    blocks of modes, which takes about 10 MB for any grid.
 
     Args:
-        layers: Convolution layers with stride 1, input side first; activations do not
-            enter.
+        layers: Convolution layers with stride 1, input side first; activations are
+            ignored.
         num_points: Points of the grid along each axis.
 
     Raises:
@@ -149,8 +149,8 @@ def linear_composition(
     strided = [k.strides for k in kernels if max(k.strides, default=1) > 1]
     if strided:
         raise ValueError(
-            "The composition is exact for stride 1, where each mode feeds itself "
-            f"alone. Received strides {strided}; use measured_composition."
+            "The composition is exact for stride 1, where each mode maps to itself. "
+            f"Received strides {strided}; use measured_composition."
         )
     vectors = mode_wavenumbers(num_points)
     power = [_power(kernels, vectors[rows]) for rows in _blocks(kernels, len(vectors))]
@@ -163,7 +163,7 @@ def linear_composition(
 
 
 def _power(kernels: Sequence[ConvolutionKernel], wavenumbers: Array) -> Array:
-    """(modes, inputs) of ``sum_o |T(k)[o, c]|^2``."""
+    """Return ``sum_o |T(k)[o, c]|^2``, (modes, inputs)."""
     total = transfer_matrices(kernels[0], wavenumbers)
     for number, kernel in enumerate(kernels[1:], start=1):
         matrices = transfer_matrices(kernel, wavenumbers)
@@ -177,7 +177,7 @@ def _power(kernels: Sequence[ConvolutionKernel], wavenumbers: Array) -> Array:
 
 
 def _blocks(kernels: Sequence[ConvolutionKernel], num_modes: int) -> Iterator[slice]:
-    """Rows of modes whose matrices fit the bound on memory."""
+    """Yield slices of modes whose matrices fit the memory bound."""
     entries = max(math.prod(kernel.weights.shape[-2:]) for kernel in kernels)
     groups = max(kernel.groups for kernel in kernels)
     step = max(1, _ENTRIES_AT_ONCE // (entries * groups))
@@ -194,7 +194,7 @@ def measured_composition(
     batch_size: int = 32,
     seed: int = 0,
 ) -> ShellComposition:
-    """Measure the composition of a network linearised in its input at samples.
+    """Measure the composition of a network, linearised in its input at given samples.
 
     ``gains[c, o, i] = mean |P_o J v|^2`` with J the Jacobian of the output with respect
     to the input field, P_o the projection on the modes of shell o, and v a perturbation
@@ -202,21 +202,21 @@ def measured_composition(
     ``mean(v^2) = 1``. The mean is over the samples, the probes v and the points, the
     sum over the output channels. In expectation this is ``||P_o J P_i||^2 / n_i``, the
     Frobenius norm over the n_i modes of shell i. A chain of periodic convolutions maps
-    each mode to itself, so there one probe gives it exactly, see `linear_composition`.
-    What arrives at other wavenumbers was moved by the activations (or by borders).
+    each mode to itself, so one probe gives the exact result, see `linear_composition`.
+    Energy at other wavenumbers was moved there by the activations (or by borders).
 
-    Each probe costs one Jacobian product, some three forward passes; there are
+    Each probe costs one Jacobian product, about three forward passes; there are
     ``num_probes * channels * shells`` of them. One batch is held at a time. For a part
     of a functional model pass ``keras.Model(model.inputs, layer.output)``.
 
     Args:
         model: A built model from one 2-D field (samples, nx, ny, channels), or with
-            channels first, to another, on any grid. Only read.
+            channels first, to another, on any grid; not changed.
         x: Samples at which it is linearised.
         wavenumbers: Shells of the input to perturb; by default all.
         num_probes: Perturbations of each shell and channel.
         batch_size: Samples computed at once.
-        seed: Of the phases.
+        seed: Seed of the phases.
 
     Raises:
         ValueError: If inputs or outputs are not 2-D fields, a wavenumber is not a shell
@@ -268,7 +268,7 @@ def measured_composition(
 def _chosen_shells(
     wavenumbers: Sequence[int] | None, grid: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """The shells to perturb, by default all of the grid."""
+    """Return the shells to perturb, by default all shells of the grid."""
     last = int(shell_indices(*grid).max())
     chosen = tuple(range(last + 1) if wavenumbers is None else map(int, wavenumbers))
     if not chosen or min(chosen) < 0 or max(chosen) > last:
@@ -280,7 +280,7 @@ def _chosen_shells(
 
 
 def _probe(wavenumber: int, grid: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """A real field of mean square 1: equal moduli in the shell, random phases."""
+    """Return a real field of mean square 1: one shell, equal moduli, random phases."""
     noise_hat = np.fft.rfft2(rng.standard_normal(grid))
     in_shell = shell_indices(*grid) == wavenumber
     probe_hat = np.where(in_shell, noise_hat / np.abs(noise_hat), 0.0)
@@ -289,7 +289,7 @@ def _probe(wavenumber: int, grid: tuple[int, ...], rng: np.random.Generator) -> 
 
 
 def _energy(outputs: Array, channel_axis: int) -> Array:
-    """(samples, shells) energy of the outputs, summed over channels."""
+    """Return the energy of the outputs, summed over channels, (samples, shells)."""
     if outputs.ndim != 4:
         raise ValueError(
             "Composition needs a model whose output is a 2-D field (samples, nx, ny, "
@@ -301,7 +301,7 @@ def _energy(outputs: Array, channel_axis: int) -> Array:
 
 
 def _mean_and_error(probes: list[Array]) -> tuple[Array, Array]:
-    """Mean over probes and samples and its standard error, NaN for a single one."""
+    """Return the mean over probes and samples and its standard error (NaN for one)."""
     energies = np.concatenate(probes)
     count = len(energies)
     if count == 1:
@@ -321,7 +321,7 @@ class _Shift(keras.Layer):
 
 
 class _Perturbed(keras.Model):
-    """A model behind a shift of its input."""
+    """A model whose input is shifted by a field of weights."""
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(name="perturbed")

@@ -23,11 +23,11 @@ from keras_spectral_tl._shells import mode_multiplicity
 Array = NDArray[np.float64]
 Grid = tuple[int, ...]
 
-# Complex values held at once: 64 kernels on 128 x 128 points, 9 MB, fit the cache.
+# Complex values held at once: 64 kernels on 128 x 128 points (9 MB) fit the cache.
 _VALUES_AT_ONCE = 64 * 128 * 65
-# Points of the fixed grid, at least; its spacing is 1 / 16 of the Nyquist wavenumber.
+# Smallest size of the fixed grid; its spacing is 1 / 16 of the Nyquist wavenumber.
 _FINE = 32
-# At most: transfer functions of more take gigabytes.
+# Largest number of points: transfer functions on more take gigabytes.
 _MOST_POINTS = 2**22
 
 
@@ -36,14 +36,14 @@ class ConvolutionKernel:
     """Linear part of a convolution layer with one, two or three spatial axes.
 
     Attributes:
-        weights: (*size, inputs, outputs) float64. ``inputs`` are those of one group; a
-            depthwise kernel is (*size, inputs, depth_multiplier).
+        weights: (*size, inputs, outputs) float64. ``inputs`` counts those of one group;
+            a depthwise kernel is (*size, inputs, depth_multiplier).
         dilation: Spacing of the kernel points along each axis.
         depthwise: Whether each input channel has its own outputs.
         transposed: Whether the layer convolves (transposed layers) rather than
             cross-correlates (all others).
         groups: Number of groups the input channels are split into.
-        strides: Steps of the layer along each axis; empty stands for ones.
+        strides: Strides of the layer along each axis; empty means 1.
     """
 
     weights: Array
@@ -69,7 +69,7 @@ class ConvolutionKernel:
         return extent_of(self.size, self.dilation)
 
     def fits(self, grid: Grid) -> bool:
-        """Return whether it spans no more points than a grid has, along each axis."""
+        """Return whether the kernel spans no more points than the grid has."""
         return all(n <= points for n, points in zip(self.extent, grid, strict=True))
 
     def check_fits(self, name: str, grid: Grid) -> None:
@@ -81,7 +81,7 @@ class ConvolutionKernel:
             )
 
     def stacked(self) -> Array:
-        """The kernels as (inputs * outputs, *size), input channels outermost."""
+        """Return the kernels as (inputs * outputs, *size), input channels outermost."""
         rows = self.weights.reshape(*self.size, math.prod(self.channels))
         return np.ascontiguousarray(np.moveaxis(rows, -1, 0))
 
@@ -89,9 +89,9 @@ class ConvolutionKernel:
 def convolution_kernel(layer: keras.Layer) -> ConvolutionKernel | None:
     """Return the kernel of a convolution layer in one common form.
 
-    Covered are Conv1D / 2D / 3D and their subclasses (strided, dilated, grouped,
-    channels first or last: Keras keeps one layout of kernels for all), the depthwise
-    and transposed layers, and the separable ones, whose two kernels are multiplied into
+    Supported are Conv1D / 2D / 3D and their subclasses (strided, dilated, grouped,
+    channels first or last: Keras uses one kernel layout for all), the depthwise and
+    transposed layers, and the separable ones, whose two kernels are multiplied into
     one: ``kernel[x, i, o] = sum_m depthwise[x, i, m] pointwise[i, m, o]``.
     """
     depthwise, transposed = (isinstance(layer, k) for k in (DEPTHWISE, TRANSPOSED))
@@ -106,7 +106,7 @@ def convolution_kernel(layer: keras.Layer) -> ConvolutionKernel | None:
     else:
         return None
     rank = weights.ndim - 2
-    # Some layers keep the integer they were given.
+    # Some layers store an integer as given instead of a tuple.
     dilation, strides = (
         tuple(int(step) for step in np.broadcast_to(np.asarray(value), (rank,)))
         for value in (layer.dilation_rate, layer.strides)
@@ -116,7 +116,7 @@ def convolution_kernel(layer: keras.Layer) -> ConvolutionKernel | None:
 
 
 def convolution_kernels(model: keras.Model) -> dict[str, ConvolutionKernel]:
-    """Return the kernels of all convolution layers of a model, by layer."""
+    """Return the kernels of all convolution layers of a model, by layer name."""
     layers = layers_with_weights(model).items()
     found = {name: convolution_kernel(layer) for name, layer in layers}
     return {name: kernel for name, kernel in found.items() if kernel is not None}
@@ -142,7 +142,7 @@ def kernel_transform(
     sizes = kernels.shape[kernels.ndim - rank :]
     *first, last = num_points
     frequencies = [*map(np.fft.fftfreq, first), np.fft.rfftfreq(last)]
-    # A kernel of 5 x 5 points needs five columns, not an FFT of the whole grid.
+    # A kernel of 5 x 5 points needs only five columns, no FFT of the whole grid.
     transform = kernels.astype(np.complex128)
     for axis in range(rank - 1, -1, -1):
         offsets = point_offsets(sizes[axis], steps[axis])
@@ -161,7 +161,7 @@ def kernel_transform(
 def transfer_chunks(
     kernels: Array, num_points: Grid, dilation: Grid | None = None
 ) -> Iterator[tuple[slice, Array]]:
-    """Yield blocks of rows and ``|F|`` of them, (rows, modes), in some 10 MB."""
+    """Yield blocks of kernels with their ``|F|``, (rows, modes), in about 10 MB."""
     modes = math.prod(num_points[:-1]) * (num_points[-1] // 2 + 1)
     step = max(1, _VALUES_AT_ONCE // modes)
     for start in range(0, len(kernels), step):
@@ -171,7 +171,7 @@ def transfer_chunks(
 
 
 def spacings(dilation: Grid | None, rank: int) -> Grid:
-    """Return the grid spacings between kernel points along each axis, checked."""
+    """Return the checked grid spacings between kernel points along each axis."""
     steps = (1,) * rank if dilation is None else whole_numbers("dilation", dilation, 1)
     if len(steps) != rank:
         raise ValueError(
@@ -187,7 +187,7 @@ def extent_of(size: Grid, dilation: Grid) -> Grid:
 
 
 def point_offsets(size: int, dilation: int = 1) -> Array:
-    """Return the distances of kernel points from that which "same" padding centres."""
+    """Return the offsets of kernel points from the one that "same" padding centres."""
     return dilation * np.arange(size, dtype=np.float64) - (dilation * (size - 1)) // 2
 
 
@@ -199,10 +199,11 @@ def points_of(size: Grid, dilation: Grid | None = None) -> Array:
 
 
 def fine_grid(extent: Grid) -> Grid:
-    """Return the grid on which properties of a kernel are defined.
+    """Return the grid on which properties of a kernel are evaluated.
 
-    Per axis the power of two that is at least 32 and four times the kernel's extent, so
-    that ``|F|^2``, a trigonometric polynomial, is sampled twice as finely as needed.
+    Along each axis it is a power of two, at least 32 and four times the kernel's
+    extent, so that the trigonometric polynomial ``|F|^2`` is sampled twice as finely as
+    necessary.
     """
     grid = tuple(max(_FINE, 2 ** math.ceil(math.log2(4 * span))) for span in extent)
     if math.prod(grid) > _MOST_POINTS:
@@ -217,7 +218,7 @@ def fine_grid(extent: Grid) -> Grid:
 def mode_wavenumbers(num_points: Grid) -> Array:
     """Return the wavenumber vectors (modes, rank) of the half plane, flattened.
 
-    In radians a grid spacing, each entry in [-pi, pi]. Read-only.
+    In radians per grid spacing, each entry in [-pi, pi]. Read-only.
     """
     *first, last = num_points
     axes = [*map(np.fft.fftfreq, first), np.fft.rfftfreq(last)]
@@ -229,10 +230,10 @@ def mode_wavenumbers(num_points: Grid) -> Array:
 
 @lru_cache(maxsize=32)
 def mode_weights(num_points: Grid) -> Array:
-    """Return the share (modes,) of the full plane that each half-plane mode stands for.
+    """Return the weights (modes,) of half-plane modes in a mean over the full plane.
 
-    They sum to 1: a mean over the Brillouin zone is the product with them, and of
-    ``|F[kernel]|^2`` that mean is ``sum(kernel**2)`` (Parseval). Read-only.
+    They sum to 1: a mean over the Brillouin zone is the product with them, which for
+    ``|F[kernel]|^2`` is ``sum(kernel**2)`` (Parseval). Read-only.
     """
     counts = mode_multiplicity(num_points[-1])
     shape = (*num_points[:-1], counts.size)

@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 # The spatial axes: one, two (x, y) or three.
 Axes = tuple[int, ...]
 
-# A shell below this share of the mean square holds round-off of float64, not signal.
+# A shell below this fraction of the mean square holds float64 round-off, no signal.
 _ROUND_OFF_SHARE = 1e-26
 
 
@@ -21,10 +21,10 @@ def radial_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> Array:
 
     ``spectrum[k] = sum over k - 1/2 <= |(kx, ky)| < k + 1/2 of |field_hat|^2`` with
     ``field_hat = FFT(field) / (nx * ny)`` on the domain [0, 2 pi)^2. Every Fourier
-    mode lies in exactly one shell, those beyond the Nyquist wavenumber (the corners
-    of the spectral plane) included, so ``sum(spectrum) == mean(field**2)``. A SUM over
-    the shell, not a mean. Non-finite values propagate. With one or three spatial axes
-    the same holds for |k| in one or three dimensions.
+    mode lies in exactly one shell, including those beyond the Nyquist wavenumber (the
+    corners of the spectral plane), so ``sum(spectrum) == mean(field**2)``. It is a SUM
+    over the shell, not a mean. Non-finite values propagate. With one or three spatial
+    axes the same holds for |k| in one or three dimensions.
 
     Args:
         field: Real array.
@@ -79,7 +79,7 @@ def cross_spectrum(first: ArrayLike, second: ArrayLike, axes: Axes = (-2, -1)) -
 
 
 def _sum_over_shells(values: Array, shape: tuple[int, ...]) -> Array:
-    """Sums half-plane values (..., nx, ny // 2 + 1) over each shell."""
+    """Sum half-plane values (..., nx, ny // 2 + 1) over each shell."""
     matrix = shell_sum_matrix(*shape)
     leading = values.shape[: -len(shape)]
     sums: Array = (matrix @ values.reshape(-1, matrix.shape[1]).T).T
@@ -87,7 +87,7 @@ def _sum_over_shells(values: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _spatial_last(field: ArrayLike, axes: Axes) -> Array:
-    """Checks a field and moves its spatial axes to the end, in float64."""
+    """Check a field and move its spatial axes to the end, in float64."""
     values = np.asarray(field)
     if not np.can_cast(values.dtype, np.float64, casting="same_kind"):
         raise TypeError(
@@ -112,7 +112,7 @@ def spectrum_rmse(
     axes: Axes = (1, 2),
     wavenumbers: Sequence[int] | None = None,
 ) -> float:
-    """Return the mean relative error of the spectrum, unseen by a correlation.
+    """Return the mean relative error of the spectrum, which a correlation does not see.
 
     ``mean over k of |P(k) - T(k)| / T(k)`` with T and P the radial spectra (shell SUM)
     of truth and prediction, averaged over samples and channels before the ratio.
@@ -123,8 +123,8 @@ def spectrum_rmse(
         y_pred: Prediction, same shape.
         axes: The axes along x and y.
         wavenumbers: The k to average over. By default 1 .. (min(nx, ny) - 1) // 2:
-            every complete shell below the Nyquist wavenumber. k = 0 is left out as
-            the subgrid forcing of a periodic flow has no mean.
+            every complete shell below the Nyquist wavenumber. k = 0 is left out
+            because the subgrid forcing of a periodic flow has no mean.
 
     Returns:
         The error, dimensionless, at least 0.
@@ -169,8 +169,8 @@ def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Arra
     """Return the correlation of prediction and truth by wavenumber, in [-1, 1].
 
     ``co(k) / sqrt(T(k) P(k))`` with the co-spectrum and both spectra averaged over
-    samples and channels before the ratio. It is blind to gain, as a correlation is;
-    1 means equal phases, 0 unrelated ones, -1 opposite ones.
+    samples and channels before the ratio. Like a correlation, it does not depend on
+    gain; 1 means equal phases, 0 unrelated ones, -1 opposite ones.
 
     Args:
         y_true: Truth, (samples, nx, ny) or (samples, nx, ny, channels).
@@ -178,8 +178,8 @@ def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Arra
         axes: The axes along x and y.
 
     Returns:
-        Array (num_shells,); the wavenumber is the index. 0 where one of the two has
-        no energy.
+        Array (num_shells,); the wavenumber is the index. 0 where one of the two fields
+        has no energy.
 
     Raises:
         ValueError: If the shapes differ or values are not finite.
@@ -202,15 +202,15 @@ def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Arra
 
 
 def spectral_ratio(above: Array, below: Array) -> Array:
-    """Return the ratio of two spectra, NaN where the lower one holds round-off.
+    """Return the ratio of two spectra, NaN where the denominator is only round-off.
 
-    That of a prediction's `mean_spectrum` over the truth's is its gain of energy by
-    wavenumber: 1 is right, below 1 it is too weak there. It is blind to phases, which
-    `coherence` sees.
+    The ratio of a prediction's `mean_spectrum` to the truth's is its energy gain by
+    wavenumber: 1 is right, below 1 is too weak. It does not depend on phases, unlike
+    `coherence`.
 
     Args:
-        above: Spectrum (num_shells,).
-        below: Spectrum (num_shells,), of at least 0.
+        above: Numerator (num_shells,).
+        below: Denominator (num_shells,), non-negative.
 
     Raises:
         ValueError: If the shapes differ.
@@ -238,7 +238,7 @@ def _whole_numbers(wavenumbers: ArrayLike) -> NDArray[np.intp]:
 def _matching_fields(
     y_true: ArrayLike, y_pred: ArrayLike, axes: Axes
 ) -> tuple[Array, Array]:
-    """Checks that truth and prediction are finite, of one shape, and have ``axes``."""
+    """Check that truth and prediction are finite, of one shape, and have ``axes``."""
     truth = real_array("y_true", y_true)
     prediction = real_array("y_pred", y_pred)
     check_one_shape("y_true and y_pred", truth, prediction)

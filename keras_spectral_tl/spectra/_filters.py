@@ -1,4 +1,4 @@
-"""Principal filters of kernels: the few patterns that many kernels are made of."""
+"""Principal filters (SVD) of kernels: the few patterns that many kernels combine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,16 +41,16 @@ _MOST_DRAWN = 6
 class PrincipalFilters(Result):
     """Principal filters of kernels, the strongest first.
 
-    ``kernel_io = sum_r coefficients[r, i, o] filters[r]``: the singular vectors of the
-    matrix whose rows are the kernels, so that each filter takes the largest share of
-    the energy that the ones before it leave.
+    ``kernel_io = sum_r coefficients[r, i, o] filters[r]``: the filters are the singular
+    vectors of the matrix whose rows are the kernels, so each filter explains the
+    largest share of the energy left by the previous ones.
 
     Attributes:
         filters: (r, *size) orthonormal; the entry of largest modulus is positive.
-        shares: (r,) of the energy ``sum(kernels**2)``.
-        noise_shares: (r,) of the energy that the first filter of white noise reaches at
-            the level, once the stronger filters are taken away; NaN after the first
-            filter that does not.
+        shares: (r,) shares of the energy ``sum(kernels**2)``.
+        noise_shares: (r,) shares of the energy that the first filter of white noise
+            exceeds with probability ``level``, after the stronger filters are removed;
+            NaN after the first filter that is not significant.
         significant: (r,) whether the filter and all stronger ones exceed noise.
         classes: (r,) strings, each one of low-pass, gradient (odd under inversion),
             Gabor (band-pass, even), saddle (as ``x^2 - y^2`` or ``x y``), Laplacian
@@ -59,10 +59,10 @@ class PrincipalFilters(Result):
         parities: (r, 5) shares of the symmetries of the square: A1 even under all, A2
             odd under reflections, B1 as ``x^2 - y^2``, B2 as ``x y``, E odd under
             inversion as a gradient. (r, 2), even and odd, unless kernels are square.
-        profiles: (r, num_shells) radial MEAN of ``|F|`` on a grid of 32 points an axis
-            (16 is the Nyquist wavenumber); wider for kernels of more than 8 points.
-        coefficients: (r, inputs, outputs) of the filters in each kernel.
-        level: Chance of any significant filter in white noise.
+        profiles: (r, num_shells) radial MEAN of ``|F|`` on a grid of 32 points per axis
+            (16 is the Nyquist wavenumber); more for kernels of more than 8 points.
+        coefficients: (r, inputs, outputs) coefficients of the filters in each kernel.
+        level: Probability of any significant filter in white noise.
     """
 
     filters: Array
@@ -76,13 +76,13 @@ class PrincipalFilters(Result):
     level: float
 
     def kernels(self, number: int | None = None) -> Array:
-        """Return the kernels (*size, inputs, outputs) made of the first filters.
+        """Return the kernels (*size, inputs, outputs) built from the first filters.
 
-        Of a change of kernels this is the part to add to the kernels before: the rest
-        of the network's gain is what the filters left out are worth.
+        For the filters of a change, add these to the kernels before the change to apply
+        only the first filters.
 
         Args:
-            number: How many; by default the significant ones.
+            number: Number of filters; by default the significant ones.
         """
         count = int(self.significant.sum()) if number is None else number
         count = whole_number("number", count, 0, len(self.filters))
@@ -101,25 +101,26 @@ class PrincipalFilters(Result):
         metric: Callable[[Any, Any], float] = pattern_correlation,
         batch_size: int = 32,
     ) -> "FilterEffects":
-        """Measure how much of a network's gain the first filters of a change are worth.
+        """Measure which fraction of the improvement the first filters of a change give.
 
-        In the network after the change, the kernels of one layer are those before, plus
-        the first r filters. Its bias and the other layers are those after, so that no
-        filter leaves what the bias alone gives, and all filters give the network after.
+        In the network after the change, the kernels of one layer are replaced by those
+        before plus the first r filters. Its bias and all other layers are those after
+        the change, so r = 0 shows the effect of the bias alone, and all filters give
+        the network after the change.
 
         Args:
-            before: The network before, such as the one that was retrained.
-            after: The network after, of whose change in the layer these are the filters
-                (`principal_filters(before, after, layer)`).
-            layer: The convolution, with kernels of its own (not separable).
-            data: Inputs and true outputs to measure with.
-            numbers: The numbers r; larger ones than there are filters stand for all.
-            metric: Function of (true, predicted outputs), the larger the better.
+            before: The network before the change, such as before retraining.
+            after: The network after the change. These must be the filters of its
+                change, `principal_filters(before, after, layer)`.
+            layer: The convolution layer, with a single kernel (not separable).
+            data: Inputs and true outputs to evaluate on.
+            numbers: The numbers r; any above the number of filters means all.
+            metric: Function of (true, predicted outputs); larger is better.
             batch_size: Samples computed at once.
 
         Raises:
-            TypeError, ValueError: As `principal_filters`; if the kernels are of another
-                kind, or the change gains nothing.
+            TypeError, ValueError: As `principal_filters`; or if the kernels do not fit
+                the filters, or the change improves nothing.
 
         Example:
             >>> from keras_spectral_tl import build_sgs_cnn, retrain
@@ -143,7 +144,7 @@ class PrincipalFilters(Result):
                 f"Expected a layer with a kernel of its own, such as Conv2D. Received "
                 f"{target.name!r} ({type(target).__name__})."
             )
-        # Beside a low-rank update, which stays, the base is what is left of the kernel.
+        # A low-rank update stays in place; the base is the kernel without it.
         update = _of_layer(after, layer)[0] - to_numpy(variable)
         x, y = np.asarray(data[0]), np.asarray(data[1])
 
@@ -174,19 +175,19 @@ class PrincipalFilters(Result):
         degree: int = 0,
         seed: int = 0,
     ) -> tuple[ChangeConsistency, ...]:
-        """Compare what each filter does to the layer with a difference of systems.
+        """Compare the effect of each filter on the layer with a spectral difference.
 
-        As `change_consistency`, for the kernels before plus one filter of the change,
-        against random filters of the same norm and coefficients.
+        As `change_consistency`, for the kernels before the change plus one filter,
+        tested against random filters of the same norm and coefficients.
 
         Args:
             before: The network before the change.
-            layer: The layer of whose change these are the filters.
+            layer: The layer whose change has these filters.
             difference: (num_shells,) logarithm of the ratio of two spectra.
             num_points: Points of the grid along each axis.
-            degree: Of a polynomial in k that is first taken from both curves: 1 to look
-                beyond a common slope.
-            seed: Of the random filters.
+            degree: Degree of a polynomial in k subtracted from both curves first; use 1
+                to ignore a common slope.
+            seed: Seed of the random filters.
 
         Returns:
             The comparison for each filter, the strongest first.
@@ -203,7 +204,7 @@ class PrincipalFilters(Result):
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the significant filters, at least three, and all shares."""
+        """Plot the significant filters (at least three) and all shares."""
         from keras_spectral_tl.plotting._kernels import plot_filters
 
         count = min(max(int(self.significant.sum()), 3), len(self.filters), _MOST_DRAWN)
@@ -231,7 +232,7 @@ class PrincipalFilters(Result):
 
 @dataclass(frozen=True)
 class FilterEffects(Result):
-    """Accuracy of a network with the first filters only of a layer's change.
+    """Accuracy of a network with only the first filters of a layer's change.
 
     Attributes:
         numbers: (n,) how many filters of the change are applied.
@@ -248,7 +249,7 @@ class FilterEffects(Result):
     after: float
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the share of the gain over the number of filters."""
+        """Plot the share of the gain against the number of filters."""
         from keras_spectral_tl.plotting import plot_curves
 
         curve = {"first filters": (self.numbers, self.effects)}
@@ -298,38 +299,38 @@ def principal_filters(
     level: float = 0.01,
     seed: int = 0,
 ) -> PrincipalFilters | tuple[PrincipalFilters, ...]:
-    """Find the filters that kernels, or changes of kernels, are combinations of.
+    """Find the principal filters of kernels, or of changes of kernels, by SVD.
 
     Singular value decomposition of the matrix of kernels (rows) by points (columns).
-    A filter stands out from noise if its singular value exceeds the largest one of all
-    of ``1 / level - 1`` matrices with random signs: what the stronger filters leave,
-    the sign of each entry drawn at random, which keeps the size of every kernel and of
-    every point (https://arxiv.org/abs/2012.02985). They are scaled by the dimension
-    that the stronger filters took. The first filter that does not stand out ends the
-    test, so that white noise gives any at all with a chance of ``level``. Noise that is
-    not white, such as that of training on smooth inputs, has filters too: compare with
-    the change between two seeds.
+    A filter is significant if its singular value exceeds the largest ones of all of
+    ``1 / level - 1`` random matrices. Each is the residual after the stronger filters
+    with the sign of every entry drawn at random, which keeps the size of every kernel
+    and point (https://arxiv.org/abs/2012.02985), rescaled for the dimensions that the
+    stronger filters use. The test ends at the first filter that is not significant, so
+    white noise has any significant filter with probability ``level``. Noise that is not
+    white, such as that of training on smooth inputs, has filters too: compare with the
+    change between two seeds.
 
     Args:
         kernels: Array (*size, inputs, outputs) such as (5, 5, inputs, outputs), with
             one to three axes of points; or a built model.
-        other: Of an array, the array after a change: its difference is analysed. Of a
-            model, a selector of one convolution layer, or the model after a change.
-        layer: The layer of two models.
+        other: With an array, the array after a change, to analyse the difference. With
+            a model, a selector of one convolution layer, or the model after a change.
+        layer: The layer, if two models are given.
         number: How many filters to return; by default all, one for each point.
-        per: "layer" for all kernels together; "input" or "output" for those of each
-            input or output channel by themselves, each at the level.
-        level: Chance of a false filter in white noise, from 0.001 to 0.5.
-        seed: Of the signs.
+        per: "layer" for all kernels together; "input" or "output" for the kernels of
+            each input or output channel separately, each tested at the level.
+        level: Probability of a false filter in white noise, from 0.001 to 0.5.
+        seed: Seed of the random signs.
 
     Returns:
         The filters; with per="input" or "output" a tuple, one for each channel.
 
     Raises:
-        TypeError: If two arguments do not belong together.
-        ValueError: If the layer is no convolution, kernels have a single point, hold
-            NaN or are all zero, shapes differ, or more filters are asked for than
-            kernels have points.
+        TypeError: If the arguments do not fit together.
+        ValueError: If the layer is not a convolution, kernels have a single point,
+            contain NaN or are all zero, shapes differ, or more filters are requested
+            than kernels have points.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -359,7 +360,7 @@ def principal_filters(
 
 
 def _kernels_of(kernels: Any, other: Any, layer: Any) -> tuple[Array, Grid]:
-    """Kernels or their change, (*size, inputs, outputs), and their dilation."""
+    """Return kernels or their change, (*size, inputs, outputs), and their dilation."""
     if isinstance(kernels, keras.Model):
         selector = layer if isinstance(other, keras.Model) else other
         if selector is None or (layer is not None and selector is other):
@@ -403,7 +404,7 @@ def _kernels_of(kernels: Any, other: Any, layer: Any) -> tuple[Array, Grid]:
 def _change(before: Array, after: Array) -> Array:
     check_one_shape("kernels before and after a change", before, after)
     change = after - before
-    # What float32 weights round is no change, and is not random either.
+    # Round-off of float32 weights is not a change, and not random either.
     left = 2.0**-22 * np.maximum(np.abs(before), np.abs(after))
     return np.asarray(np.where(np.abs(change) <= left, 0.0, change))
 

@@ -1,4 +1,4 @@
-"""Gabor functions fitted to kernels, and the dictionary of atoms they start from."""
+"""Gabor functions fitted to kernels, and the dictionary of atoms to start from."""
 
 import itertools
 import math
@@ -17,41 +17,41 @@ from keras_spectral_tl.spectra._convolutions import Array, Grid, points_of
 _NUM_WIDTHS = 5
 # Values of the product kernels x atoms held at once, 8 MB.
 _VALUES_AT_ONCE = 1_000_000
-# A quadrature with less of its norm left after projection is no second direction.
+# A sine whose norm falls below this after projection adds no second direction.
 _INDEPENDENT = 1e-6
-# A carrier and its negative are the same atom.
+# Carriers k and -k give the same atom.
 _SAME = 1e-9
-# Each kernel is fitted from its best atoms of this many widths.
+# Number of widths; each kernel is fitted from its best atoms of these.
 _NUM_STARTS = 3
-# Evaluations of the misfit from every start, and then from the one that got furthest.
+# Evaluations of the misfit from every start, and then from the best result.
 _FIRST_CALLS, _LAST_CALLS = 10, 60
 _CONVERGED = 1e-5
-# Places of the parameters that have bounds.
+# Indices of the parameters that have bounds.
 _BOUNDED = [0, 1, 5, 6]
 _MIN_WIDTH = 0.3
-# Radians a kernel point by which starts leave k = 0 and the corners of the zone.
+# Starts are moved away from k = 0 and the zone corners by this, in radians per point.
 _NUDGE = 0.2
 
 
 @dataclass(frozen=True)
 class GaborFits(Result):
-    """Gabor functions fitted to kernels, one row a kernel.
+    """Gabor functions fitted to kernels, one row per kernel.
 
     ``A exp(-x'^2 / (2 s1^2) - y'^2 / (2 s2^2)) cos(k . (x - c) + phase)`` with x' along
     the longer axis of the envelope and y' across it, both from the centre c. Lengths
-    are in kernel points, wavenumbers in radians a kernel point: divide by the dilation
-    for the grid's.
+    are in kernel points, wavenumbers in radians per kernel point; divide these by the
+    dilation for radians per grid spacing.
 
     Attributes:
         size: Points of the kernels along each axis.
         amplitudes: (kernels,) A >= 0.
-        wavenumbers: (kernels, rank) k, components in [-pi, pi]; of k and -k the one
-            with the last component that is not 0 positive.
+        wavenumbers: (kernels, rank) k, components in [-pi, pi]; the sign makes the last
+            nonzero component positive.
         phases: (kernels,) in [-pi, pi].
-        angles: (kernels,) of x' in [0, pi), from axis 0 towards axis 1; 0 for kernels
-            with one axis.
+        angles: (kernels,) angle of x' in [0, pi), from axis 0 towards axis 1; 0 for
+            kernels with one axis.
         widths: (kernels, rank) s1 >= s2.
-        centres: (kernels, rank) c, from the point that "same" padding centres.
+        centres: (kernels, rank) c, relative to the point that "same" padding centres.
         residuals: (kernels,) ``|kernel - fit| / |kernel|`` in [0, 1]; 1 for zeros.
     """
 
@@ -83,7 +83,7 @@ class GaborFits(Result):
         return np.asarray(values.reshape(-1, *self.size))
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the carriers in the plane of wavenumbers and return the axes."""
+        """Plot the carriers in the wavenumber plane and return the axes."""
         from keras_spectral_tl.plotting._kernels import plot_wavenumber_plane
 
         return plot_wavenumber_plane({"Gabor carriers": self.wavenumbers}, ax=ax)
@@ -95,20 +95,20 @@ def fit_gabor(kernels: Array) -> GaborFits:
     Each fit starts from the best atoms of three widths out of a dictionary (1,530 atoms
     for 5 x 5 points), found for all kernels by one matrix product, and is refined by
     Levenberg-Marquardt (`scipy.optimize.least_squares`) with amplitude and phase
-    eliminated (variable projection, https://doi.org/10.1137/0710036). Bounds: the
-    centre inside the kernel, widths of 0.3 points to four times the kernel. Some 15 ms
-    a kernel. Deterministic.
+    eliminated (variable projection, https://doi.org/10.1137/0710036). The centre stays
+    inside the kernel, the widths between 0.3 points and four times the kernel size. A
+    fit takes about 15 ms and is deterministic.
 
     A low-pass kernel is fitted with a carrier near 0, a Laplacian with one near
-    (pi, pi). With nine parameters a fit of a few points says little: 5 x 5 points of
-    white noise leave a residual of about 0.7, 3 x 3 points of 0.4.
+    (pi, pi). With nine parameters, a fit to few points says little: white noise leaves
+    a residual of about 0.7 on 5 x 5 points, and 0.4 on 3 x 3 points.
 
     Args:
         kernels: (kernels, points) or (kernels, nx, ny), real.
 
     Raises:
-        ValueError: If there are no kernels, they have not one or two axes of points, or
-            hold NaN or infinity.
+        ValueError: If there are no kernels, they do not have one or two axes, or they
+            contain NaN or infinity.
 
     Example:
         >>> x = np.arange(5) - 2.0
@@ -142,7 +142,7 @@ class _Problem:
     """Least squares of one kernel; parameters (x0, y0, kx, ky, angle, log s1, log s2).
 
     Bounded parameters are written as ``low + (high - low) (1 + sin u) / 2``, so that
-    the unbounded algorithm of MINPACK applies; carriers have a period of 2 pi.
+    MINPACK's unbounded algorithm applies; carriers have a period of 2 pi.
     """
 
     def __init__(self, size: Grid) -> None:
@@ -167,8 +167,8 @@ class _Problem:
         nearest = min(short, key=lambda found: found[1])[0]
         best, best_norm = self._descend(kernel, nearest, _LAST_CALLS)
         if np.all(np.abs(np.sin(best[2 : 2 + self.rank])) < _NUDGE / 2):
-            # At carriers of 0 and pi the sine vanishes and the misfit is even in k: a
-            # saddle that no step leaves.
+            # At carriers of 0 and pi the sine vanishes and the misfit is even in k: no
+            # step leaves this saddle.
             found, norm = self._descend(kernel, self._off_symmetry(best), _LAST_CALLS)
             if norm < best_norm:
                 best, best_norm = found, norm
@@ -176,9 +176,9 @@ class _Problem:
         return best, coefficients, float(np.linalg.norm(residual))
 
     def _start(self, kernel: Array, atom: Array) -> Array:
-        """Parameters of an atom, its envelope turned to the kernel's axes of inertia.
+        """Return the parameters of an atom, rotated to the kernel's axes of inertia.
 
-        A round envelope along the grid's axes would be a saddle to a slanted one.
+        A round envelope along the grid's axes would be a saddle point.
         """
         rank = self.rank
         start = np.zeros(7)
@@ -186,12 +186,12 @@ class _Problem:
         x, y = (self.points - start[:2]).T
         xx, yy, xy = (kernel**2 @ values for values in (x * x, y * y, x * y))
         start[4] = 0.5 * np.arctan2(2 * xy, xx - yy) if rank == 2 else 0.0
-        # Unequal widths give the angle an effect from the first step on.
+        # Unequal widths make the angle matter from the first step on.
         start[5:] = np.log(atom[-1]) + (np.array([0.1, -0.1]) if rank == 2 else 0.0)
         return start
 
     def _off_symmetry(self, parameters: Array) -> Array:
-        """Move the carrier away from 0 and pi, and stretch the envelope that way."""
+        """Move the carrier away from 0 and pi, and stretch the envelope along it."""
         moved = parameters.copy()
         carrier = moved[2 : 2 + self.rank]
         inwards = np.where(np.cos(carrier) > 0, 1.0, -np.sign(carrier))
@@ -229,7 +229,7 @@ class _Problem:
             lambda free: self.project(kernel, outer(free))[0],
             inner[self.free],
             slopes,
-            # MINPACK wants as many points as parameters.
+            # MINPACK requires at least as many points as parameters.
             method="lm" if len(kernel) >= len(self.free) else "trf",
             ftol=_CONVERGED,
             xtol=_CONVERGED,
@@ -240,16 +240,16 @@ class _Problem:
         return parameters, float(np.sqrt(2 * found.cost))
 
     def project(self, kernel: Array, parameters: Array) -> tuple[Array, Array]:
-        """Return residual and amplitudes of cosine and sine, the best for these."""
+        """Return the residual and the best amplitudes of cosine and sine."""
         waves = self._waves(parameters)
         pair = _amplitudes(waves.first, waves.second, kernel)
         return kernel - pair[0] * waves.first - pair[1] * waves.second, pair
 
     def slopes(self, kernel: Array, parameters: Array) -> Array:
-        """Return (7, points) derivatives of the residual, after Kaufman.
+        """Return the derivatives (7, points) of the residual after Kaufman.
 
-        https://doi.org/10.1007/BF01932995: those of the amplitudes are left out, which
-        the projection on what the two waves do not span makes up for.
+        https://doi.org/10.1007/BF01932995: derivatives of the amplitudes are neglected;
+        instead the result is projected orthogonally to the two waves.
         """
         _, _, kx, ky, angle, log_s1, log_s2 = parameters
         waves = self._waves(parameters)
@@ -297,7 +297,7 @@ class _Waves(NamedTuple):
 
 
 def _amplitudes(first: Array, second: Array, kernel: Array) -> Array:
-    """Least squares with two columns; a sine that vanishes has no amplitude."""
+    """Solve least squares with two columns; a sine that vanishes has amplitude 0."""
     aa, ab, bb = first @ first, first @ second, second @ second
     a, b = first @ kernel, second @ kernel
     determinant = aa * bb - ab * ab
@@ -311,7 +311,7 @@ def _amplitudes(first: Array, second: Array, kernel: Array) -> Array:
 def _described(
     size: Grid, parameters: Array, coefficients: Array, residuals: Array
 ) -> GaborFits:
-    """Of all sets of parameters that mean the same function, the agreed one."""
+    """Return the fits with the unique choice of equivalent parameters."""
     rank = len(size)
     carrier, sine = parameters[:, 2 : 2 + rank], coefficients[:, 1]
     last = np.where(carrier[:, -1] != 0, carrier[:, -1], carrier[:, 0])
@@ -347,7 +347,7 @@ def atom_parameters(size: Grid) -> Array:
     reach = [(-1.0, 0.0, 1.0) if points > 2 else (0.0,) for points in size]
     centres = list(itertools.product(*reach))
     widths = np.geomspace(0.3, max(0.6 * max(size), 0.3), _NUM_WIDTHS)
-    # Of atoms that fit equally, argmax takes the first: the central, the smoothest.
+    # Of atoms that fit equally well, argmax takes the first: central and smooth.
     centres.sort(key=np.linalg.norm)
     carriers.sort(key=np.linalg.norm)
     parameters = np.array(
@@ -363,13 +363,13 @@ def atom_parameters(size: Grid) -> Array:
 def explained_shares(
     kernels: Array, num_best: int = 1
 ) -> tuple[Array, NDArray[np.intp]]:
-    """Return the share of each kernel's energy in its best atoms.
+    """Return the share of each kernel's energy that its best atoms explain.
 
     ``share = |projection of the kernel on (cos, sin)|^2 / |kernel|^2``: amplitude and
     phase are linear, so each atom is fitted exactly, and one matrix product fits all
-    atoms to all kernels. The best atoms returned differ in width, so that they are
-    different starts for a fit. Shares in [0, 1], (kernels, num_best), best first, and
-    the rows of `atom_parameters` they belong to.
+    atoms to all kernels. The best atoms differ in width, so that they are different
+    starts for a fit. Returned are shares in [0, 1], (kernels, num_best), best first,
+    and their rows in `atom_parameters`.
     """
     flat = kernels.reshape(len(kernels), -1)
     basis = _orthonormal_basis(kernels.shape[1:])
@@ -395,7 +395,7 @@ def explained_shares(
 
 @lru_cache(maxsize=16)
 def _orthonormal_basis(size: Grid) -> Array:
-    """(points, 2 atoms): first directions of all atoms, then the second ones."""
+    """Return (points, 2 atoms): first directions of all atoms, then second ones."""
     rank = len(size)
     centre, carrier, width = np.split(atom_parameters(size), [rank, 2 * rank], axis=1)
     distance = points_of(size)[None] - centre[:, None]
@@ -413,6 +413,6 @@ def _orthonormal_basis(size: Grid) -> Array:
 
 
 def _is_first(carrier: tuple[float, ...]) -> bool:
-    """Return whether a carrier, not its negative modulo 2 pi, stands for both."""
+    """Return whether a carrier, rather than its negative, represents the pair."""
     mirrored = tuple(math.pi if abs(k - math.pi) < _SAME else -k for k in carrier)
     return tuple(carrier) >= mirrored

@@ -31,11 +31,11 @@ _RANKS = (1, 2, 3)
 class ConvolutionResiduals(ByLayer[float]):
     """Residual ``||actual - predicted|| / ||actual||`` of each convolution layer.
 
-    Over all modes, channels and samples.
+    The norms run over all modes, channels and samples.
 
     Attributes:
-        left_out: Name of each convolution layer that the theorem does not cover, and
-            why (strides that do not divide the period, say).
+        left_out: Name of each convolution layer to which the theorem does not apply,
+            and why (such as strides that do not divide the period).
     """
 
     def __init__(self, residuals: Mapping[str, float], left_out: dict[str, str]):
@@ -43,7 +43,7 @@ class ConvolutionResiduals(ByLayer[float]):
         self.left_out = left_out
 
     def exact(self, tolerance: float = 1e-5) -> tuple[str, ...]:
-        """Return the names of the layers that obey the theorem to ``tolerance``."""
+        """Return the names of the layers whose residual is at most ``tolerance``."""
         return tuple(name for name, r in self.items() if r <= tolerance)
 
 
@@ -56,36 +56,35 @@ def convolution_residuals(
 
         F[pre_j](k) = sum_b conj(F[kernel_bj](k)) F[input_b](k)  +  N bias_j at k = 0
 
-    on a grid of N points. Strides s keep every s-th point, which folds the spectrum:
-    with n points in and m = n / s out along an axis,
+    on a grid of N points. A stride s keeps every s-th point, which aliases the
+    spectrum: with n points in and m = n / s out along an axis,
 
         F_m[pre](k) = (1 / s) sum over j = 0 .. s-1 of F_n[unstrided pre](k + j m).
 
-    A transposed layer first puts s - 1 zeros behind each point, which repeats the
+    A transposed layer first inserts s - 1 zeros after each point, which repeats the
     spectrum, ``F_m[spread](k) = F_n[input](k mod n)``, and convolves: no ``conj``.
 
-    Covered are Conv1D / 2D / 3D and their subclasses, dilated, grouped, strided or
+    Supported are Conv1D / 2D / 3D and their subclasses, dilated, grouped, strided or
     causal, DepthwiseConv1D / 2D, SeparableConv1D / 2D (as one kernel) and
     Conv1D / 2D / 3DTranspose, with channels first or last.
 
-    The prediction is made in float64 from the fetched input, kernel and bias, so the
-    residual is bounded by the precision in which the layer ran: some 1e-7 in float32
-    (3e-7 for 64 channels of 5 x 5 points), 2e-4 in float16, 2e-3 in bfloat16. An
-    accelerator that rounds the inputs of float32 convolutions to TF32 gives the
-    residual of float16. Zero padding breaks the theorem along the border: its squared
-    residual is of the order of the share of border points. Without a border to pad
-    (a transposed layer with "valid" padding; a "valid" layer whose kernel is no wider
-    than its stride) it is exact for any field. Padding done by a layer before a "valid"
-    convolution is recognised.
+    The prediction is made in float64 from the recorded input, kernel and bias, so the
+    residual is the round-off of the layer: about 1e-7 in float32 (3e-7 for 64 channels
+    of 5 x 5 points), 2e-4 in float16, 2e-3 in bfloat16. An accelerator that rounds the
+    inputs of float32 convolutions to TF32 gives the residual of float16. Zero padding
+    violates the theorem along the border: the squared residual is of the order of the
+    fraction of border points. Without a border to pad (a transposed layer with "valid"
+    padding; a "valid" layer whose kernel is no wider than its stride) the theorem is
+    exact for any field. Padding by a layer before a "valid" convolution is recognised.
 
     Args:
         model: A built model.
         x: Inputs, or an iterable of batches, as in `activation_spectra`.
         layers: A selector or names, as in `activation_spectra`; by default all.
-        batch_size: Samples a batch when ``x`` is an array.
+        batch_size: Samples per batch when ``x`` is an array.
 
     Returns:
-        One residual a layer.
+        One residual per layer.
 
     Raises:
         ValueError: If no convolution was called.
@@ -125,14 +124,14 @@ def convolution_residuals(
 
 
 def _root_ratio(error: float, norm: float) -> float:
-    """Relative residual from squared norms; absolute where there is nothing."""
+    """Return the relative residual from squared norms; absolute if the norm is 0."""
     return float(np.sqrt(error / norm)) if norm > 0 else float(np.sqrt(error))
 
 
 def _squared_errors(
     call: LayerFields, kernel: ConvolutionKernel, field: Array
 ) -> Array:
-    """Squared norms of (actual - predicted) and of actual, for one call."""
+    """Return the squared norms of (actual - predicted) and of actual, for one call."""
     axes = tuple(range(2 - field.ndim, 0))
     grid = field.shape[2:]
     shape = call.pre_activation.shape[2:]
@@ -165,7 +164,7 @@ def _squared_errors(
 def _folded(
     values_hat: NDArray[np.complex128], grid: tuple[int, ...], shape: tuple[int, ...]
 ) -> NDArray[np.complex128]:
-    """Aliasing sum: transform of the field of which every s-th point is kept."""
+    """Return the transform of a field's every s-th point, by the aliasing sum."""
     if grid == shape:
         return values_hat
     folded = _full_plane(values_hat, grid)
@@ -178,7 +177,7 @@ def _folded(
 def _full_plane(
     half: NDArray[np.complex128], grid: tuple[int, ...]
 ) -> NDArray[np.complex128]:
-    """All modes of a real field, F(-k) = conj(F(k)), from those with k_last >= 0."""
+    """Return all modes of a real field from its half plane, by F(-k) = conj(F(k))."""
     others = tuple(range(1, half.ndim - 1))
     mirrored = half[..., 1 : (grid[-1] + 1) // 2].conj()
     mirrored = np.roll(np.flip(mirrored, others), 1, others)
@@ -186,7 +185,7 @@ def _full_plane(
 
 
 def _feeding_kernels(kernel: ConvolutionKernel, output: int) -> tuple[Array, slice]:
-    """Kernels (inputs, ...) of one output channel, and the inputs they act on."""
+    """Return the kernels (inputs, ...) of one output channel, and their inputs."""
     group_size, num_outputs = kernel.weights.shape[-2:]
     if kernel.depthwise:
         source, copy = divmod(output, num_outputs)
@@ -197,12 +196,12 @@ def _feeding_kernels(kernel: ConvolutionKernel, output: int) -> tuple[Array, sli
 
 
 class _NotCoveredError(ValueError):
-    """A call to which the convolution theorem does not apply; says why."""
+    """The convolution theorem does not apply to a call; the message says why."""
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One spatial axis of a call: sizes, and the steps and span of the kernel."""
+    """One spatial axis of a call: sizes, stride and kernel extent."""
 
     num_inputs: int
     num_outputs: int
@@ -227,12 +226,12 @@ def _periodic_inputs(call: LayerFields, kernel: ConvolutionKernel) -> Array:
         convolution:  output[i] = sum_a kernel[a] field[(s i + d a - centre) mod n]
         transposed:   output[o] = sum_a kernel[a] field[(o - d a + centre) mod m]
 
-    The transposed field has s - 1 zeros behind each point. The equations hold exactly
-    wherever the layer reads no further than the field, or beyond it reads what the
-    periodic continuation would be; zero padding along a border breaks them.
+    The transposed field has s - 1 zeros after each point. The equations are exact
+    wherever the layer reads only points of the field or of its periodic continuation;
+    zero padding along a border violates them.
 
-    Returns (samples, channels, ...) in float64: n points an axis, or m for a transposed
-    layer. Raises _NotCoveredError if no such field exists.
+    Returns (samples, channels, ...) in float64: n points per axis, or m for a
+    transposed layer. Raises _NotCoveredError if no such field exists.
     """
     if call.inputs is None:
         raise _NotCoveredError("its input has another number of axes than its output")
@@ -254,7 +253,7 @@ def _periodic_inputs(call: LayerFields, kernel: ConvolutionKernel) -> Array:
 
 
 def _placed(field: Array, axis: int, sizes: _Axis, layer: object) -> Array:
-    """Input of a convolution, moved so that the kernel is centred."""
+    """Return the input of a convolution, shifted so that the kernel is centred."""
     period = sizes.stride * sizes.num_outputs
     before = _points_before(sizes, layer)
     if before is None or (sizes.num_inputs < period and _pads_itself(sizes, layer)):
@@ -267,7 +266,7 @@ def _placed(field: Array, axis: int, sizes: _Axis, layer: object) -> Array:
 
 
 def _points_before(sizes: _Axis, layer: object) -> int | None:
-    """Points that the layer reads in front of its input."""
+    """Return how many points the layer reads before its input."""
     padding = str(getattr(layer, "padding", "valid"))
     is_whole = sizes.num_outputs == -(-sizes.num_inputs // sizes.stride)
     if padding == "causal":
@@ -281,7 +280,7 @@ def _points_before(sizes: _Axis, layer: object) -> int | None:
 
 
 def _pads_itself(sizes: _Axis, layer: object) -> bool:
-    """Return whether a layer with "valid" padding must have padded inside."""
+    """Return whether a layer with "valid" padding must pad in its own call."""
     if str(getattr(layer, "padding", "valid")) != "valid":
         return False
     plain = (sizes.num_inputs - sizes.extent) // sizes.stride + 1
@@ -289,7 +288,7 @@ def _pads_itself(sizes: _Axis, layer: object) -> bool:
 
 
 def _spread(field: Array, axis: int, sizes: _Axis, layer: object) -> Array:
-    """Input of a transposed convolution on the output's grid, zeros between points."""
+    """Return the input of a transposed convolution on the output's grid, with zeros."""
     is_same = str(getattr(layer, "padding", "valid")) == "same"
     if is_same and getattr(layer, "output_padding", None) is not None:
         raise _NotCoveredError("output_padding with padding='same' differs by backend")
@@ -304,7 +303,7 @@ def _spread(field: Array, axis: int, sizes: _Axis, layer: object) -> Array:
 
 
 def _resized(field: Array, axis: int, size: int) -> Array:
-    """The first ``size`` points along an axis, zeros where there are fewer."""
+    """Return the first ``size`` points along an axis, padded by zeros."""
     field = np.take(field, np.arange(min(size, field.shape[axis])), axis)
     widths = [(0, 0)] * field.ndim
     widths[axis] = (0, size - field.shape[axis])
@@ -317,11 +316,11 @@ class ReluIdentity(Result):
 
     Attributes:
         residual: ``||actual - predicted|| / ||actual||`` of the convolution over the
-            modes tried, channels and samples: round-off of float64.
+            evaluated modes, channels and samples: round-off of float64.
         share: Energy moved between wavenumbers over that of the output, in [0, 1].
-        by_wavenumber: (num_shells,) the same, at the wavenumber it arrives at; sums to
-            ``share``.
-        active_fraction: Share of the points at which the ReLU is active.
+        by_wavenumber: (num_shells,) the same by the wavenumber to which it is moved;
+            sums to ``share``.
+        active_fraction: Fraction of the points at which the ReLU is active.
     """
 
     residual: float
@@ -330,7 +329,7 @@ class ReluIdentity(Result):
     active_fraction: float
 
     def summary(self) -> dict[str, float]:
-        """Return the residual, the share moved and the active fraction."""
+        """Return the residual, the share of energy moved and the active fraction."""
         return {
             "residual": self.residual,
             "share moved": self.share,
@@ -346,17 +345,17 @@ def relu_identity(
     num_wavenumbers: int = 32,
     batch_size: int = 32,
 ) -> ByLayer[ReluIdentity]:
-    """Compute the residual of each ReLU as a convolution, and the energy it moves.
+    """Check each ReLU as a circular convolution, and compute the energy it moves.
 
     ``F[ReLU(h)](k) = (1 / N) sum_p F[h](p) F[h > 0](k - p)`` on N = nx ny points: a
-    ReLU multiplies by the indicator of its active set, so it couples every wavenumber
-    to every other. The sum is evaluated as written, in float64, at ``num_wavenumbers``
-    modes k chosen at random (seeded, k = 0 among them), as all of them would cost N^2.
-    Fields may have one, two or three axes.
+    ReLU multiplies by the indicator of its active set, so it couples all wavenumbers.
+    The sum is evaluated as written, in float64, at ``num_wavenumbers`` random modes k
+    (seeded, including k = 0), because all modes would cost N^2. Fields may have one,
+    two or three axes.
 
-    For one sample and channel the output splits as ``ReLU(h) = g h + moved`` with
-    ``g = mean(ReLU(h)^2) / mean(h^2)``, the least-squares gain. A gain keeps every mode
-    where it is, and what remains is orthogonal to it, so the energies add up:
+    For one sample and channel the output splits as ``ReLU(h) = g h + moved`` with the
+    least-squares gain ``g = mean(ReLU(h)^2) / mean(h^2)``. A gain does not move energy
+    between modes, and the remainder is orthogonal to it, so the energies add up:
     ``share = mean(moved^2) / mean(ReLU(h)^2) = 1 - g``. For a symmetric h, g is the
     active fraction, the coefficient of the term p = k of the circular convolution.
 
@@ -365,12 +364,12 @@ def relu_identity(
         x: Inputs, or an iterable of batches, as in `activation_spectra`.
         layers: A selector or names, as in `activation_spectra`; by default all.
         num_wavenumbers: Modes at which the sum is evaluated.
-        batch_size: Samples a batch when ``x`` is an array.
+        batch_size: Samples per batch when ``x`` is an array.
 
     Returns:
         Layer name to residual and energy moved, summed over samples and channels. A
         layer counts as a ReLU if its output is exactly ``max(h, 0)`` of its
-        pre-activation; others are absent. One that is never active moves nothing.
+        pre-activation; others are left out. A ReLU that is never active moves nothing.
 
     Raises:
         ValueError: If ``num_wavenumbers`` is below 1.
@@ -427,7 +426,7 @@ def _is_relu(call: LayerFields) -> bool:
 
 
 def _random_modes(shape: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Modes of the full plane: k = 0, then others at random without repetition."""
+    """Return modes of the full plane: k = 0, then random ones without repetition."""
     rng = np.random.default_rng(0)
     others = rng.permutation(np.arange(1, np.prod(shape)))[: count - 1]
     vectors = np.stack(np.unravel_index([0, *others], shape), axis=-1)
@@ -437,7 +436,7 @@ def _random_modes(shape: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
 def _relu_squared_errors(
     pre: Array, post: Array, modes: list[tuple[int, ...]]
 ) -> Array:
-    """Squared norms of (actual - predicted) and of actual at some modes."""
+    """Return the squared norms of (actual - predicted) and actual at some modes."""
     shape, axes = pre.shape[1:], tuple(range(1, pre.ndim))
     pre_hat, post_hat = np.fft.fftn(pre, axes=axes), np.fft.fftn(post, axes=axes)
     active_hat = np.fft.fftn((pre > 0).astype(np.float64), axes=axes)

@@ -23,18 +23,18 @@ from keras_spectral_tl.spectra._convolutions import (
 )
 from keras_spectral_tl.spectra._kernel_shapes import KERNEL_CLASSES, classify_kernels
 
-# Share of the energy that is round-off of float32 weights, which is not random.
+# Fraction of the energy that is float32 round-off of weights, which is not random.
 _ROUND_OFF = 1e-12
 _NUM_FLIPS = 999
-# Signs held at once: 999 x 4,096 of them take 33 MB.
+# Random signs held at once: 999 x 4,096 of them take 33 MB.
 _SIGNS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
 class ChangeSignificance(Result):
-    """Changes ``d_1 = K_1 - K_0``, ``d_2 = K_2 - K_0`` of two retrainings compared.
+    """Comparison of two retrainings: ``d_1 = K_1 - K_0`` and ``d_2 = K_2 - K_0``.
 
-    Both start from the same kernels K_0 and see the same data; only the seed differs.
+    Both start from the same kernels K_0 and use the same data; only the seed differs.
     Without a common cause the two directions are independent.
 
     Attributes:
@@ -43,17 +43,16 @@ class ChangeSignificance(Result):
         ratios: (kernels,) ``|d_1 + d_2| / |d_1 - d_2|``, common part over noise: 1 for
             independent directions of equal length, infinite for equal changes; 1 where
             both are zero.
-        p_values: (kernels,) one-sided, of an agreement as large or larger if d_2 points
-            anywhere with equal chance: ``t = c sqrt((n - 1) / (1 - c^2))`` has n - 1
-            degrees of freedom, n points of a kernel. 1 where a change is zero. A
-            kernel's points move together (smooth inputs), so a p-value is too small
-            where n counts more than the directions that training uses: trust
-            `layer_p_value`, which does not rest on n.
+        p_values: (kernels,) one-sided p-values of the agreement if d_2 had a uniformly
+            random direction: ``t = c sqrt((n - 1) / (1 - c^2))`` has n - 1 degrees of
+            freedom for kernels of n points. 1 where a change is zero. For smooth inputs
+            the points of a kernel change together, so there are fewer independent
+            directions than n and these p-values are too small: rely on
+            `layer_p_value`, which does not depend on n.
         layer_agreement: Mean of ``agreements``.
-        layer_p_value: One-sided, of the sign-flip test: the mean agreement against that
-            with the sign of every kernel's d_2 drawn again, 999 times. It assumes no
-            more than that without a common cause d_2 and -d_2 are as likely, kernel by
-            kernel.
+        layer_p_value: One-sided p-value of the mean agreement in a sign-flip test: the
+            sign of every kernel's d_2 is drawn at random, 999 times. It only assumes
+            that without a common cause d_2 and -d_2 are equally likely for each kernel.
     """
 
     agreements: Array
@@ -63,10 +62,10 @@ class ChangeSignificance(Result):
     layer_p_value: float
 
     def significant(self, false_share: float = 0.05) -> NDArray[np.bool_]:
-        """Return the kernels whose change is reproducible, by Benjamini and Hochberg.
+        """Return which kernels have a reproducible change (Benjamini-Hochberg).
 
         Args:
-            false_share: Expected share of false ones among them, in (0, 1).
+            false_share: False discovery rate, in (0, 1).
 
         Returns:
             (kernels,) booleans, see https://doi.org/10.1111/j.2517-6161.1995.tb02031.x
@@ -102,10 +101,10 @@ def change_significance(
 
 
 def sign_flip_p_value(agreements: Array, seed: int = 0) -> float:
-    """Return the chance of so large a mean if every sign were drawn at random.
+    """Return the p-value of the mean in a sign-flip test with 999 random flips.
 
     ``(1 + number of flips with a mean at least as large) / (1 + 999)``, so at least
-    0.001, and larger for a few kernels alone.
+    0.001, and larger for very few kernels.
     """
     rng = np.random.default_rng(seed)
     observed = agreements.sum() - 1e-12 * np.abs(agreements).sum()
@@ -122,7 +121,7 @@ def sign_flip_p_value(agreements: Array, seed: int = 0) -> float:
 def filters_against_noise(
     rows: Array, left: Array, singular: Array, right: Array, level: float, seed: int
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Return shares reached by noise, and which filters exceed them one by one."""
+    """Return the energy shares that noise reaches, and which filters exceed them."""
     draws = int(np.ceil(1 / level)) - 1
     rng = np.random.default_rng(seed)
     total = float(np.sum(singular**2))
@@ -141,7 +140,7 @@ def filters_against_noise(
 
 
 def _flipped_norm(rows: Array, rng: np.random.Generator) -> float:
-    """Largest singular value after the sign of every entry is drawn at random."""
+    """Return the largest singular value after flipping the sign of entries randomly."""
     bits = np.frombuffer(rng.bytes(-(-rows.size // 8)), np.uint8)
     signs = np.unpackbits(bits, count=rows.size).reshape(rows.shape)
     flipped = np.where(signs, rows, -rows)
@@ -151,10 +150,10 @@ def _flipped_norm(rows: Array, rng: np.random.Generator) -> float:
 
 
 def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
-    """Edge of the spectrum of noise in fewer dimensions over that in all, same energy.
+    """Return the ratio of noise edges after and before removing dimensions.
 
     White noise of energy E in n x p entries has its largest singular value near
-    ``sqrt(E / (n p)) (sqrt(n) + sqrt(p))``; flipped signs fill all dimensions again.
+    ``sqrt(E / (n p)) (sqrt(n) + sqrt(p))``; random signs fill all dimensions again.
     """
 
     def edge(n: int, p: int) -> float:
@@ -164,8 +163,8 @@ def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
 
 
 def _p_values(cosines: Array, num_points: int) -> Array:
-    """Upper tail of the cosine to a random direction in as many dimensions."""
-    if num_points < 2:  # Two numbers agree in sign or not.
+    """Return the upper-tail probability of the cosine to a random direction."""
+    if num_points < 2:  # two numbers have equal or opposite signs
         return np.where(cosines > 0, 0.5, 1.0)
     with np.errstate(divide="ignore"):
         t = cosines * np.sqrt((num_points - 1) / (1 - cosines**2))
@@ -174,24 +173,24 @@ def _p_values(cosines: Array, num_points: int) -> Array:
 
 @dataclass(frozen=True)
 class LayerKernelChanges(Result):
-    """Kernels K_0 before and K_1 after retraining; row = input * outputs + output.
+    """Changes of one layer's kernels from K_0 to K_1 by retraining.
 
-    ``|.|`` is the Frobenius norm; by Parseval ``|K|^2`` is the mean of ``|F[K](k)|^2``
-    over the Brillouin zone.
+    The row of a kernel is input * outputs + output. ``|.|`` is the Frobenius norm; by
+    Parseval ``|K|^2`` is the mean of ``|F[K](k)|^2`` over the Brillouin zone.
 
     Attributes:
         shape: (inputs, outputs).
         norms_before: (kernels,) ``|K_0|``.
         norms_after: (kernels,) ``|K_1|``.
         change_norms: (kernels,) ``|K_1 - K_0|``, the RMS change of the transform.
-        spectral_distances: (kernels,) what no gain g explains of the new spectrum,
+        spectral_distances: (kernels,) part of the new spectrum that no gain g explains,
             ``min_g | |F[K_1]| - g |F[K_0]| | / | |F[K_1]| |``: the sine of the angle
             between the two transfer functions. 0 if both are zero, 1 if one is.
         power_changes: (half plane of the fine grid) mean over the kernels of
-            ``|F[K_1]|^2 - |F[K_0]|^2``: where the layer gained or lost.
+            ``|F[K_1]|^2 - |F[K_0]|^2``: where the layer gained or lost power.
         classes_before: (kernels,) strings, see `classify_kernels`.
         classes_after: (kernels,) the same after retraining.
-        significance: Against a reseeded retraining, or None.
+        significance: Comparison with a reseeded retraining, or None.
     """
 
     shape: tuple[int, int]
@@ -221,7 +220,7 @@ class LayerKernelChanges(Result):
         return float(_ratio(*(np.atleast_1d(norm) for norm in norms))[0])
 
     def by_class(self) -> dict[str, dict[str, float]]:
-        """Return means over the kernels of each class before, of classes with any.
+        """Return means over the kernels of each class (before retraining).
 
         Returns:
             Class to ``count``, ``stayed`` (share still in the class), and the means
@@ -251,7 +250,7 @@ class LayerKernelChanges(Result):
         return {**super().to_dict(), "by_class": self.by_class()}
 
     def summary(self) -> dict[str, Any]:
-        """Return the relative change, spectral distance and agreement of two seeds."""
+        """Return the relative change, spectral distance and agreement between seeds."""
         noise = self.significance
         row = {
             "relative change": self.relative_change,
@@ -298,7 +297,7 @@ def layer_kernel_changes(
 def _spectral_changes(
     before: Array, after: Array, dilation: Grid | None
 ) -> tuple[Array, Array]:
-    """Sine of the angle between transfer functions; mean change of power."""
+    """Return the sine of the angle between transfer functions and the power change."""
     steps = spacings(dilation, before.ndim - 1)
     grid = fine_grid(extent_of(before.shape[1:], steps))
     modes = mode_weights(grid)
@@ -307,7 +306,7 @@ def _spectral_changes(
     for (rows, old), (_, new) in zip(*chunks, strict=True):
         total += np.sum(new**2 - old**2, axis=0)
         old_unit, new_unit = (_unit(values * np.sqrt(modes)) for values in (old, new))
-        # The chord keeps digits that the cosine of a small angle loses.
+        # The chord is more accurate than the cosine for small angles.
         chord = np.linalg.norm(old_unit - new_unit, axis=1)
         sine = chord * np.sqrt(np.maximum(1 - chord**2 / 4, 0.0))
         one_is_zero = np.any(old_unit, axis=1) != np.any(new_unit, axis=1)
@@ -326,7 +325,7 @@ def _norms(kernels: Array) -> Array:
 
 
 def _ratio(change: Array, base: Array) -> Array:
-    """Relative change; of nothing it is 0 or infinite."""
+    """Return the relative change, 0 or infinite for a base of 0."""
     infinite = np.where(change != 0, np.inf, 0.0)
     return np.divide(change, base, out=infinite, where=base > 0)
 
@@ -344,7 +343,7 @@ class KernelChanges(ByLayer[LayerKernelChanges]):
     """Changes of the kernels of each convolution layer by retraining."""
 
     def largest(self, count: int = 10) -> list[ChangedKernel]:
-        """Return the kernels that moved most, by ``|K_1 - K_0|``, over all layers."""
+        """Return the kernels of all layers with the largest ``|K_1 - K_0|``."""
         found = []
         for name, layer in self.items():
             moved = layer.change_norms
@@ -363,16 +362,16 @@ def kernel_changes(
 ) -> KernelChanges:
     """Compare the kernels of a model before and after retraining.
 
-    Per kernel, per class and per layer, in norm and in spectrum. With a second
-    retraining from the same base and on the same data, but with another seed (order of
-    batches, dropout), the part of a change that both have in common is separated from
-    the noise of training.
+    The comparison is per kernel, per class and per layer, in norm and in spectrum. A
+    second retraining from the same base and on the same data, but with another seed
+    (order of batches, dropout), separates the reproducible part of a change from the
+    noise of training.
 
     Args:
-        base: The model before.
-        retrained: The model after.
+        base: The model before retraining.
+        retrained: The model after retraining.
         reseeded: The model after a retraining with another seed.
-        seed: Of the sign-flip test.
+        seed: Seed of the sign-flip test.
 
     Returns:
         Layer name to its changes, for every convolution layer.
@@ -410,7 +409,7 @@ def kernel_changes(
 
 
 def same_kernels(models: list[keras.Model]) -> list[dict[str, ConvolutionKernel]]:
-    """Return the convolution kernels of each model by layer, which must be the same."""
+    """Return the convolution kernels of each model; all must have the same layers."""
     found = [convolution_kernels(model) for model in models]
     shapes = [{n: k.weights.shape for n, k in kernels.items()} for kernels in found]
     if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):

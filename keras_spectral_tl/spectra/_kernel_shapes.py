@@ -24,44 +24,44 @@ from keras_spectral_tl.spectra._convolutions import (
 from keras_spectral_tl.spectra._gabor import explained_shares
 
 KERNEL_CLASSES = ("low-pass", "band-pass", "high-pass", "all-pass", "unstructured")
-# Of |F| and |k|^2 over the zone: 0.98 for the Laplacian of five points, 0.8 for a
-# Gaussian that is chequered.
+# Least cosine of |F| and |k|^2 over the zone: 0.98 for the five-point Laplacian, 0.8
+# for a Gaussian times a checkerboard.
 _LAPLACIAN_COSINE = 0.9
-# Shares of symmetries that round filters and saddles have; noise has a quarter each.
+# Least shares of symmetries of round filters and saddles; noise has a quarter each.
 _ROUND, _SADDLE = 0.9, 0.7
 
-# The usual edge of a passband, -3 dB.
+# The passband ends at -3 dB.
 HALF_POWER = 0.5
-# Of white-noise kernels, this share is called structured by mistake.
+# Fraction of white-noise kernels that are called structured by mistake.
 _LEVEL = 0.01
 _NUM_NOISE = 2000
-# Where noise is explained to this share, structure cannot be told from it.
+# If noise is explained to this share, structure is indistinguishable from noise.
 _INDISTINCT = 0.9
 # Peaks closer than this count as equal; the one at the smallest |k| is taken.
 _TIE = 1e-9
 _NUM_STEPS = 8
-# Curvatures below this share of the power are a ridge: no step is taken along it.
+# Curvatures below this fraction of the power are a ridge: no step is taken along it.
 _RIDGE = 1e-6
-# -pi and pi are one wavenumber, called pi also when round-off is in the way.
+# -pi and pi are the same wavenumber; up to this round-off it is called pi.
 _ROUND_OFF = 1e-9
 # Sectors of the angular profile, 15 degrees each.
 _NUM_SECTORS = 12
 
 
 def peak_modes(transfer: Array, modulus: Array) -> NDArray[np.intp]:
-    """Return the mode with the largest transfer; of equal ones the smallest ``|k|``."""
+    """Return the mode with the largest transfer; ties go to the smallest ``|k|``."""
     largest = transfer.max(axis=1, keepdims=True)
-    # Along the ridge of a derivative kernel all peaks are equal but for round-off.
+    # On the ridge of a derivative kernel all peaks are equal up to round-off.
     is_peak = transfer >= largest * (1.0 - _TIE)
     return np.asarray(np.where(is_peak, modulus, np.inf).argmin(axis=1))
 
 
 def refine_peaks(kernels: Array, starts: Array, reach: float) -> tuple[Array, Array]:
-    """Climb from grid points to the nearby maxima of ``|F(k)|^2``, k continuous.
+    """Refine peaks from grid points to the nearby maxima of ``|F(k)|^2``, k continuous.
 
-    Newton's method with the moduli of the curvatures, so that every step goes uphill;
-    steps are at most ``reach`` long and taken only if they gain. Returned are the
-    wavenumbers (kernels, rank), in radians a kernel point, and the power there.
+    Newton's method with the absolute curvatures, so that every step goes uphill; steps
+    are at most ``reach`` long and taken only if they increase the power. Returns the
+    wavenumbers (kernels, rank), in radians per kernel point, and the power there.
     """
     points = points_of(kernels.shape[1:])
     flat = kernels.reshape(len(kernels), -1)
@@ -89,12 +89,12 @@ def refine_peaks(kernels: Array, starts: Array, reach: float) -> tuple[Array, Ar
 
 
 def wrapped(k: Array) -> Array:
-    """Return wavenumbers modulo 2 pi, in (-pi, pi] to round-off."""
+    """Return wavenumbers modulo 2 pi, in (-pi, pi] up to round-off."""
     return np.asarray(k - 2 * np.pi * np.ceil((k - np.pi - _ROUND_OFF) / (2 * np.pi)))
 
 
 def _power(flat: Array, points: Array, k: Array) -> tuple[Array, Array, Array]:
-    """``|F|^2``, its gradient (n, rank) and its second derivatives (n, rank, rank)."""
+    """Return ``|F|^2``, its gradient (n, rank) and its Hessian (n, rank, rank)."""
     rank = points.shape[1]
     terms = flat * np.exp(-1j * (k @ points.T))
     pairs = (points[:, :, None] * points[:, None, :]).reshape(len(points), -1)
@@ -111,23 +111,24 @@ def _power(flat: Array, points: Array, k: Array) -> tuple[Array, Array, Array]:
 
 @dataclass(frozen=True)
 class KernelShapes(Result):
-    """Properties of transfer functions F that do not depend on any grid of fields.
+    """Properties of transfer functions F that do not depend on the grid of the fields.
 
-    One row a kernel. Wavenumbers k are in radians a grid spacing, so that pi is the
+    One row per kernel. Wavenumbers k are in radians per grid spacing, so that pi is the
     Nyquist wavenumber; <.> is the mean over the Brillouin zone [-pi, pi]^rank weighted
     with ``|F(k)|^2``, evaluated on a grid of 32 x 32 points (kernels up to 8 x 8).
 
     Attributes:
-        peak_wavenumbers: (kernels, rank) k* = argmax ``|F(k)|``, k continuous; of k and
-            -k the one with the last component that is not 0 positive.
+        peak_wavenumbers: (kernels, rank) k* = argmax ``|F(k)|``, k continuous; the sign
+            makes the last nonzero component positive.
         peak_moduli: (kernels,) ``|k*|``; 0 for a kernel of zeros.
         mean_wavenumbers: (kernels,) ``<|k|>``.
         bandwidths: (kernels,) ``sqrt(<(|k| - <|k|>)^2>)``.
         orientations: (kernels, rank) unit vector: the principal axis of
-            ``Q_ij = <k_i k_j / |k|^2>``, the direction in which the waves that pass
-            vary. Signed as the peak.
+            ``Q_ij = <k_i k_j / |k|^2>``, the main direction of the wave vectors that
+            pass. Its sign is that of the peak.
         anisotropies: (kernels,) ``(rank q - 1) / (rank - 1)`` of the largest eigenvalue
-            q of Q: 0 if all directions pass alike, 1 if one does; 0 with one axis.
+            q of Q: 0 if all directions pass equally, 1 if only one does; 0 with one
+            axis.
         dc_shares: (kernels,) ``|F(0)|^2 / |F(k*)|^2``.
         edge_shares: (kernels,) largest ``|F|^2`` on the edge of the Brillouin zone
             (a component of k at pi) over ``|F(k*)|^2``.
@@ -147,22 +148,22 @@ class KernelShapes(Result):
     angular_profiles: Array | None
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the peaks in the plane of wavenumbers and return the axes."""
+        """Plot the peaks in the wavenumber plane and return the axes."""
         from keras_spectral_tl.plotting._kernels import plot_wavenumber_plane
 
         return plot_wavenumber_plane({"peaks": self.peak_wavenumbers}, ax=ax)
 
 
 def kernel_shapes(kernels: Array, dilation: Grid | None = None) -> KernelShapes:
-    """Measure the transfer function of each kernel.
+    """Compute peak, bandwidth and orientation of each kernel's transfer function.
 
     Args:
         kernels: (kernels, *size) with one to three axes of points.
         dilation: Grid spacings between the kernel points; by default 1.
 
     Raises:
-        ValueError: If there is no kernel, none of its axes of points, or `dilation` is
-            not one whole number from 1 on for each axis.
+        ValueError: If there is no kernel, kernels have no axis of points, or `dilation`
+            is not a positive integer for each axis.
 
     Example:
         >>> difference = np.array([[1.0, 0.0, -1.0]])  # |F(k)| = 2 |sin k|
@@ -195,9 +196,9 @@ def kernel_shapes(kernels: Array, dilation: Grid | None = None) -> KernelShapes:
 
 
 def _peaks(kernels: Array, dilation: Grid) -> tuple[Array, Array]:
-    """k* of each kernel and the power there.
+    """Return k* of each kernel and the power there.
 
-    Dilation repeats the spectrum of the kernel without it; this is the first copy.
+    Dilation repeats the spectrum of the undilated kernel; k* is in the first copy.
     """
     grid = fine_grid(kernels.shape[1:])
     vectors = mode_wavenumbers(grid)
@@ -208,7 +209,7 @@ def _peaks(kernels: Array, dilation: Grid) -> tuple[Array, Array]:
 
 
 def _means(transfer: Array, grid: Grid, peak: Array) -> tuple[Array, ...]:
-    """Mean |k|, bandwidth, orientation and anisotropy, as in `KernelShapes`."""
+    """Return mean |k|, bandwidth, orientation and anisotropy, see `KernelShapes`."""
     vectors, weights = mode_wavenumbers(grid), mode_weights(grid)
     rank = len(grid)
     weighted = transfer**2 * weights
@@ -219,7 +220,7 @@ def _means(transfer: Array, grid: Grid, peak: Array) -> tuple[Array, ...]:
     spread = np.sqrt(np.maximum(weighted @ modulus**2 - mean**2, 0.0))
     directions = vectors / np.where(modulus > 0, modulus, 1.0)[:, None]
     tensors = directions[:, :, None] * directions[:, None, :]
-    # A mode on the edge stands for k_i = pi and -pi, whose products cancel.
+    # A mode on the edge represents both k_i = pi and -pi, whose products cancel.
     inside = np.abs(vectors) < np.pi * (1 - _ROUND_OFF)
     tensors *= inside[:, :, None] & inside[:, None, :] | np.eye(rank, dtype=bool)
     tensors[modulus == 0] = np.eye(rank) / rank
@@ -233,7 +234,7 @@ def _means(transfer: Array, grid: Grid, peak: Array) -> tuple[Array, ...]:
 
 
 def _end_shares(transfer: Array, grid: Grid, peak_power: Array) -> tuple[Array, Array]:
-    """Power at k = 0 and the largest on the zone's edge, as shares of the peak's."""
+    """Return the power at k = 0 and the largest on the edge, relative to the peak."""
     largest = np.where(peak_power > 0, peak_power, 1.0)
     is_edge = np.abs(mode_wavenumbers(grid)).max(axis=1) > np.pi * (1 - _ROUND_OFF)
     edge = transfer[:, is_edge].max(axis=1) ** 2 / largest
@@ -241,7 +242,7 @@ def _end_shares(transfer: Array, grid: Grid, peak_power: Array) -> tuple[Array, 
 
 
 def _sectors(grid: Grid) -> Array:
-    """(modes, sectors): the product with it is the mean over each sector."""
+    """Return a matrix (modes, sectors) whose product is the mean over each sector."""
     vectors, weights = mode_wavenumbers(grid), mode_weights(grid)
     angle = np.arctan2(vectors[:, 1], vectors[:, 0])
     sector = np.rint(angle / np.pi * _NUM_SECTORS).astype(int) % _NUM_SECTORS
@@ -253,7 +254,7 @@ def _sectors(grid: Grid) -> Array:
 
 
 def _sign(vectors: Array) -> Array:
-    """(n, 1) signs that make the last component that is not 0 positive."""
+    """Return signs (n, 1) that make the last nonzero component positive."""
     signs = np.ones(len(vectors))
     for column in vectors.T:
         signs = np.where(np.abs(column) > 1e-12, np.sign(column), signs)
@@ -263,25 +264,25 @@ def _sign(vectors: Array) -> Array:
 def classify_kernels(
     kernels: Array, dilation: Grid | None = None, shapes: KernelShapes | None = None
 ) -> NDArray[np.str_]:
-    """Return the class of each kernel by what its passband contains.
+    """Return the class of each kernel (low-pass, high-pass, ...) by its passband.
 
     The passband is where ``|F(k)|^2`` is at least half its maximum. A kernel is
 
-    - unstructured, if its best Gabor atom explains no more of its energy than that of
-      99 % of white-noise kernels of its size does, or if it is zero;
+    - unstructured, if its best Gabor atom explains no more of its energy than for
+      99 % of white-noise kernels of its size, or if it is zero;
     - low-pass, if its passband contains k = 0 but no point of the edge of the Brillouin
       zone, the Nyquist wavenumber of one of the axes;
     - high-pass, if it contains a point of the edge but not k = 0;
     - band-pass (the class of oriented Gabor filters), if it contains neither;
-    - all-pass, if it contains both: a delta, or a smoothing along one axis alone.
+    - all-pass, if it contains both: a delta, or smoothing along one axis only.
 
-    k is in radians a grid spacing and F the continuous transform, sampled on a grid of
-    its own, so the class does not depend on any grid of fields.
+    k is in radians per grid spacing and F the continuous transform, sampled on its own
+    grid, so the class does not depend on the grid of the fields.
 
     Args:
         kernels: (kernels, *size) with one to three axes of points.
         dilation: Grid spacings between the kernel points; by default 1.
-        shapes: `kernel_shapes` of the same kernels, if at hand.
+        shapes: `kernel_shapes` of the same kernels, if already computed.
 
     Returns:
         (kernels,) strings, each one of `KERNEL_CLASSES`.
@@ -306,12 +307,11 @@ def classify_kernels(
 
 @lru_cache(maxsize=32)
 def noise_share(size: Grid) -> float:
-    """Return the share of a white-noise kernel that its best Gabor atom explains.
+    """Return the energy share of white-noise kernels that the best Gabor atom explains.
 
-    The quantile 0.99 over 2,000 kernels (seeded), see `explained_shares`.
-    Kernels of few points always look like some atom: where the quantile is above 0.9,
-    as for 5 or 3 x 3 points, 0 is returned, and no kernel of that size is called
-    unstructured.
+    It is the 0.99 quantile over 2,000 kernels (seeded), see `explained_shares`. Kernels
+    of few points always resemble some atom: if the quantile is above 0.9, as for 5 or
+    3 x 3 points, 0 is returned, and no kernel of that size is called unstructured.
     """
     noise = np.random.default_rng(0).standard_normal((_NUM_NOISE, *size))
     share = float(np.quantile(explained_shares(noise)[0], 1 - _LEVEL))

@@ -42,7 +42,7 @@ _KERNELS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class LayerKernelSpectra(Result):
-    """Transfer functions ``|F[kernel]|`` of one layer, summarized per kernel.
+    """Transfer functions ``|F[kernel]|`` of one layer, summarized for each kernel.
 
     Attributes:
         grid: Points of the grid along each axis.
@@ -52,7 +52,7 @@ class LayerKernelSpectra(Result):
             function; the wavenumber is the index.
         mean_profile: (num_shells,) mean of ``profiles`` over all kernels.
         peak_wavenumbers: (inputs, outputs) modulus |k*| of the half-plane mode with
-            the largest transfer; the smallest such modulus when several are equal.
+            the largest transfer; the smallest modulus if several are equal.
         peak_fractions: (inputs, outputs) k* / k_max in [0, 1]: the larger of
             |kx*| / (nx / 2) and |ky*| / (ny / 2). It does not depend on the grid.
         classes: (inputs, outputs) strings, each one of `KERNEL_CLASSES`.
@@ -94,7 +94,7 @@ class ModelKernelSpectra(ByLayer[LayerKernelSpectra]):
         self.num_points, self.left_out = num_points, left_out
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the profiles, a panel a layer, and return the axes."""
+        """Plot the profiles, one panel per layer, and return the axes."""
         from keras_spectral_tl.plotting import plot_kernel_spectra
 
         profiles = {name: layer.profiles for name, layer in self.items()}
@@ -109,9 +109,9 @@ def kernel_spectra(
     ``|F[kernel]|(k) = |sum_a kernel[a] exp(-i k . x_a)|``: the factor by which the
     kernel multiplies that Fourier mode of its input. It is a density in k, so its
     radial profile is the MEAN over the shell [k - 1/2, k + 1/2), not the sum. Dilation
-    is respected; stride and padding do not enter.
+    is included; stride and padding are ignored.
 
-    The class of a kernel does not depend on the grid, see `classify_kernels`. Covered
+    The class of a kernel does not depend on the grid, see `classify_kernels`. Supported
     are Conv1D / 2D / 3D, their subclasses, and the depthwise, separable and transposed
     layers.
 
@@ -119,16 +119,16 @@ def kernel_spectra(
         model: A built model.
         num_points: Points of the grid: one number for every axis of every layer, or
             (nx,), (nx, ny), (nx, ny, nz) for the layers with as many axes. A tuple of
-            equal numbers stands for that number. By default the grid of the model's
-            input, where it is known.
+            equal numbers means that number. By default the grid of the model's input,
+            if it is known.
 
     Returns:
-        Layer name to its spectra; the names of the layers left out.
+        Layer name to its spectra, and the names of the layers left out.
 
     Raises:
         TypeError: If ``num_points`` is not an integer or a tuple of integers.
         ValueError: If the model has no convolution that fits ``num_points``, a kernel
-            spans more points than the grid has, or no grid is given nor known.
+            spans more points than the grid has, or no grid is given or known.
 
     Example:
         >>> conv = keras.layers.Conv2D(2, 5, name="conv")
@@ -183,7 +183,7 @@ def layer_kernel_spectra(
 def convolutions_on(
     model: keras.Model, num_points: int | Grid
 ) -> tuple[dict[str, tuple[ConvolutionKernel, Grid]], tuple[str, ...]]:
-    """Return the convolution layers of a model that fit a grid."""
+    """Return the convolution layers of a model that fit a grid, and those left out."""
     grid = grid_shape(num_points)
     layers: dict[str, tuple[ConvolutionKernel, Grid]] = {}
     left_out: dict[str, str] = {}
@@ -236,7 +236,7 @@ def input_grid(model: keras.Model) -> Grid:
 
 
 def _grid_of_rank(grid: Grid, rank: int) -> Grid | None:
-    """The grid for layers with this many axes; None if it has another number."""
+    """Return the grid for layers with this many axes, None if it has another number."""
     if len(grid) == rank:
         return grid
     return grid[:1] * rank if len(set(grid)) == 1 else None
@@ -248,9 +248,9 @@ def rms_transfer(name: str, kernel: ConvolutionKernel, grid: Grid) -> Array:
         T(k)^2 = mean of |F[kernel]|^2 over kernels and the shell [k - 1/2, k + 1/2)
 
     The mean over kernels is the transform of their mean autocorrelation (Wiener and
-    Khinchin), so one transform on the grid is enough for any number of kernels. White
-    noise in every input channel, of variance 1 and independent, leaves with spectral
-    density ``inputs T(k)^2`` in the mean output channel.
+    Khinchin), so one transform on the grid is enough for any number of kernels. For
+    independent white noise of variance 1 in every input channel, the mean output
+    channel has the spectral density ``inputs T(k)^2``.
     """
     kernel.check_fits(name, grid)
     kernels, lags = kernel.stacked(), tuple(2 * size - 1 for size in kernel.size)
@@ -260,7 +260,7 @@ def rms_transfer(name: str, kernel: ConvolutionKernel, grid: Grid) -> Array:
         block = np.fft.rfftn(kernels[start : start + _KERNELS_AT_ONCE], lags, axes)
         power = power + np.sum(np.abs(block) ** 2, axis=0)
     mean = np.fft.irfftn(power / len(kernels), lags, tuple(range(len(lags))))
-    # By lag, from 0 up and then from the most negative one on, as FFTs have it.
+    # Lags in the order of an FFT: from 0 up, then from the most negative one.
     places = [
         dilation * np.fft.ifftshift(np.arange(1 - size, size)) % points
         for size, dilation, points in zip(
@@ -271,7 +271,7 @@ def rms_transfer(name: str, kernel: ConvolutionKernel, grid: Grid) -> Array:
     np.add.at(correlation, np.ix_(*places), mean)
     summing = shell_sum_matrix(*grid)
     shells = summing @ np.fft.rfftn(correlation).real.ravel() / summing.sum(axis=1)
-    # Of kernels that stop a wavenumber, round-off may be left, of either sign.
+    # Where kernels block a wavenumber, round-off of either sign may remain.
     return np.asarray(np.sqrt(np.maximum(shells, 0.0)))
 
 
@@ -286,7 +286,7 @@ class LayerKernelAnalysis(Result):
         fitted: Rows of the kernels that Gabor functions were fitted to.
         gabor: Gabor fits of these; None for kernels with three axes.
         clusters: Clusters; None for layers of fewer than three different transfer
-            functions, or if they were not asked for.
+            functions, or if not requested.
     """
 
     shape: tuple[int, int]
@@ -318,23 +318,23 @@ def analyse_kernels(
 ) -> ByLayer[LayerKernelAnalysis]:
     """Compute shapes, classes, Gabor fits and clusters of all kernels of a model.
 
-    Nothing here depends on the grid of a field; `kernel_spectra` gives the transfer
-    functions on one.
+    The results do not depend on the grid of the fields; `kernel_spectra` gives the
+    transfer functions on a grid.
 
     Args:
         model: A built model.
         layers: Convolution layers, see `select_layers`; by default all.
         with_clusters: Whether to look for clusters, which needs scikit-learn.
-        num_fits: Kernels of a layer that are fitted by Gabor functions, evenly spaced
-            over all of them; a fit takes some 10 ms.
+        num_fits: Number of kernels per layer fitted by Gabor functions, evenly spaced
+            over all of them; a fit takes about 10 ms.
 
     Returns:
         Layer name to its analysis, in execution order.
 
     Raises:
         ImportError: If clusters are asked for and scikit-learn is not installed.
-        KeyError: If there is no layer of a name.
-        ValueError: If the model has no convolution, or a named layer is none.
+        KeyError: If the model has no layer of a given name.
+        ValueError: If the model, or a named layer, is not a convolution.
 
     Example:
         >>> conv = keras.layers.Conv2D(2, 5, name="conv")

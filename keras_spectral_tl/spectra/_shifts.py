@@ -23,14 +23,14 @@ from keras_spectral_tl.spectra._convolutions import Array, Grid, points_of
 
 @dataclass(frozen=True)
 class SpectralShift(Result):
-    """Difference of two spectra of one layer, gain and shape apart.
+    """Difference of two spectra of one layer, split into gain and shape.
 
     Attributes:
         gain: ``log(sum(target) / sum(base))``: the logarithm of the ratio of energies.
         shape: ``target / sum(target) - base / sum(base)`` by wavenumber, which is the
             index; sums to 0.
-        distance: ``sum(|shape|) / 2`` in [0, 1]: the share of the energy that sits at
-            other wavenumbers. A gain alone leaves it at 0.
+        distance: ``sum(|shape|) / 2`` in [0, 1]: the share of the energy that is at
+            other wavenumbers. It is 0 for a pure gain.
     """
 
     gain: float
@@ -60,23 +60,23 @@ def spectral_shift(
     """Compare each layer's spectrum between two data sets or two models.
 
     Gain (ratio of energies) and shape (difference of the spectra, each normalized to
-    sum 1) are independent: scaling either spectrum changes the gain alone. Spectra
-    recorded on two grids are compared, gain included, on the shells that are complete
-    on both: k = 0 .. ``(min(n) - 1) // 2`` over all sides n.
+    sum 1) are independent: scaling either spectrum changes only the gain. Spectra
+    recorded on two grids are compared (including the gain) on the shells that are
+    complete on both: k = 0 .. ``(min(n) - 1) // 2`` over all sides n.
 
     Args:
         base: Activation spectra, of which the pre-activations are compared, or any
-            mapping of layer names to spectra by wavenumber. A mapping says nothing of
-            its grid: then both spectra of a layer must be of one length, and it is for
-            the caller to know that they are from one grid.
+            mapping of layer names to spectra by wavenumber. A mapping does not hold its
+            grid, so both spectra of a layer must have one length, and the caller must
+            ensure that they are from one grid.
         target: The same for the other data or the other model.
 
     Returns:
         Layer name to its shift, in the order of ``base``.
 
     Raises:
-        ValueError: If the layers differ, sizes differ without the grids being known, a
-            spectrum has no energy, or what a mapping holds is none.
+        ValueError: If the layers differ, sizes differ and the grids are not known, a
+            spectrum has no energy, or a mapping holds anything but spectra.
 
     Example:
         >>> flat = {"conv": np.array([1.0, 1.0])}
@@ -104,7 +104,7 @@ def spectral_shift(
 def _spectra_on_grids(
     spectra: ModelActivationSpectra | Mapping[str, Array],
 ) -> tuple[Spectra, dict[str, tuple[int, ...]]]:
-    """The spectra to compare, and their grids where they are known."""
+    """Return the spectra to compare, and their grids if they are known."""
     if isinstance(spectra, ModelActivationSpectra):
         grids = {name: layer.grid for name, layer in spectra.items()}
         return spectra.pre_activation, grids
@@ -125,7 +125,7 @@ def _spectra_on_grids(
 
 
 def _shift(name: str, base: Array, target: Array) -> SpectralShift:
-    """Gain and shape of one layer."""
+    """Return the gain and shape of the shift of one layer."""
     if base.shape != target.shape:
         raise ValueError(
             f"The spectra of layer {name!r} have shapes {base.shape} and "
@@ -145,13 +145,13 @@ def _shift(name: str, base: Array, target: Array) -> SpectralShift:
 
 @dataclass(frozen=True)
 class RetrainingShift(Result):
-    """Shifts of one layer's pre-activation spectrum, gain and shape apart.
+    """Shifts of one layer's pre-activation spectrum by data and by retraining.
 
     Attributes:
-        data: Base data to target data, both through the network before retraining.
-        retraining: Network before to network after, both on target data.
-        both: Base data before to target data after: what is left of the two. Its gain
-            is the sum of the other two where all grids agree, and so is its shape.
+        data: From base data to target data, in the network before retraining.
+        retraining: From the network before to the network after, on target data.
+        both: From base data before to target data after: the sum of both. Its gain and
+            its shape are the sums of the other two if all grids agree.
     """
 
     data: SpectralShift
@@ -162,8 +162,8 @@ class RetrainingShift(Result):
     def alignment(self) -> float:
         """Cosine of the two changes of shape: -1 if retraining undoes the data's shift.
 
-        0 if they have nothing to do with each other, or one of them is nil; 1 if
-        retraining goes further the same way.
+        0 if they are unrelated or one of them is zero; 1 if retraining shifts further
+        in the same direction.
         """
         count = min(len(self.data.shape), len(self.retraining.shape))
         first, second = self.data.shape[:count], self.retraining.shape[:count]
@@ -207,9 +207,9 @@ def retraining_shifts(
 ) -> ModelRetrainingShifts:
     """Compare the shift of spectra by target data with the shift by retraining.
 
-    Three runs: base and target data through the network before retraining, target data
-    through the network after it. Layers up to the first retrained one have
-    ``retraining`` nil, as nothing before them moved.
+    Base and target data pass through the network before retraining, target data also
+    through the network after it. For layers before the first retrained one,
+    ``retraining`` is zero.
 
     Args:
         before: The network before retraining.
@@ -224,7 +224,7 @@ def retraining_shifts(
         Layer name to its shifts.
 
     Raises:
-        ValueError: If the two networks have not the same layers.
+        ValueError: If the two networks do not have the same layers.
 
     Example:
         >>> conv = keras.layers.Conv2D(2, 3, name="conv")
@@ -245,19 +245,19 @@ def retraining_shifts(
 
 @dataclass(frozen=True)
 class ChangeConsistency(Result):
-    """The change of a layer's power by wavenumber beside a difference of spectra.
+    """Comparison of a layer's change of power by wavenumber with a spectral difference.
 
     Attributes:
         wavenumbers: (shells,) 1 .. the last complete shell of the grid.
         power_changes: (shells,) ``log(P_1 / P_0)``, P the MEAN over a shell and over
             the kernels of ``|F[K](k)|^2``, before (0) and after (1).
         correlation: Spearman's rank correlation of ``power_changes`` with the
-            difference, over the wavenumbers, once the polynomial is taken from both.
-        p_value: Two-sided: share of changes of random direction, each kernel's as long
-            as its own, whose ``power_changes`` have a covariance with the difference at
-            least as large. A covariance and not a correlation: a few points a kernel
-            make neighbouring wavenumbers move together, so that random changes, too,
-            often correlate perfectly, but by little.
+            difference, over the wavenumbers, after subtracting the polynomial.
+        p_value: Two-sided: fraction of random changes (each kernel's with its own norm
+            and a random direction) whose ``power_changes`` have at least as large a
+            covariance with the difference. It uses the covariance because kernels of
+            few points change neighbouring wavenumbers together: random changes often
+            correlate perfectly, but are small.
     """
 
     wavenumbers: NDArray[np.intp]
@@ -266,7 +266,7 @@ class ChangeConsistency(Result):
     p_value: float
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the change of power by wavenumber and return the axes."""
+        """Plot the change of power by wavenumber and return the axes."""
         from keras_spectral_tl.plotting import plot_wavenumber_ratios
 
         ratio = np.concatenate([[np.nan], np.exp(self.power_changes)])
@@ -284,25 +284,25 @@ def change_consistency(
     num_draws: int = 999,
     seed: int = 0,
 ) -> ChangeConsistency:
-    """Compare, by wavenumber, the power kernels gained with a difference of systems.
+    """Compare the kernels' gain in power by wavenumber with a spectral difference.
 
-    Filters that answer a spectral difference gain power where the target has more than
-    the base: the correlation is positive, and the p-value small.
+    If filters adapt to a spectral difference, they gain power where the target has more
+    than the base: the correlation is positive, and the p-value small.
 
     Args:
-        before: (kernels, *size) K_0.
-        after: K_1, of the same shape.
-        difference: (num_shells,) by wavenumber, which is the index: the logarithm of
-            the ratio of two spectra on the grid, target over base.
+        before: Kernels K_0, (kernels, *size).
+        after: Kernels K_1, of the same shape.
+        difference: (num_shells,) logarithm of the ratio of two spectra on the grid,
+            target over base; the wavenumber is the index.
         num_points: Points of the grid along each axis.
-        degree: Of a polynomial in k that is first taken from both curves by least
-            squares: 0 for their means, 1 to look beyond a common slope.
-        num_draws: Random changes.
-        seed: Of these.
+        degree: Degree of a polynomial in k subtracted from both curves first, by least
+            squares: 0 for their means, 1 to ignore a common slope.
+        num_draws: Number of random changes.
+        seed: Seed of the random changes.
 
     Raises:
         ValueError: If the shapes do not fit, nothing changed, or the difference is not
-            finite at a wavenumber that is compared.
+            finite at a compared wavenumber.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -345,10 +345,10 @@ def filter_consistency(
     degree: int,
     seed: int,
 ) -> tuple[ChangeConsistency, ...]:
-    """Return what `change_consistency` says of each filter of a change by itself.
+    """Return `change_consistency` for each filter of a change separately.
 
-    The change is its filters (r, *size) and their coefficients (r, kernels); there are
-    999 random filters for each, of its norm and with its coefficients.
+    The change is given by filters (r, *size) and their coefficients (r, kernels). Each
+    is tested against 999 random filters with its norm and coefficients.
     """
     compare = _Comparison(kernels, difference, num_points, degree)
     start, power = kernels.reshape(len(kernels), -1), compare.power
@@ -372,13 +372,13 @@ def filter_consistency(
 
 
 class _Comparison:
-    """A difference of spectra, without its polynomial, and kernels to start from.
+    """Compares changes of given kernels with a spectral difference.
 
     Args:
         kernels: (kernels, *size) before the change.
-        difference: By wavenumber.
-        num_points: Of the grid.
-        degree: Of the polynomial in k that is taken from both curves.
+        difference: Spectral difference by wavenumber.
+        num_points: Points of the grid along each axis.
+        degree: Degree of the polynomial in k subtracted from both curves.
 
     Attributes:
         power: (points, points) sum over the kernels before of ``K K^T``.
@@ -412,7 +412,10 @@ class _Comparison:
         num_draws: int,
         seed: int,
     ) -> ChangeConsistency:
-        """Compare the change to ``after``, and as many random ones, as ``power``."""
+        """Compare the change to ``after`` with that to random draws.
+
+        ``after`` and the draws have the form of ``power``.
+        """
         terms = np.vander(self._shells / self._shells[-1], self._degree + 1)
         basis = np.linalg.qr(terms)[0]
         before = _power(self.power, self._forms)
@@ -439,14 +442,14 @@ class _Comparison:
 
 
 def _power(gram: Array, forms: Array) -> Array:
-    """Power in each shell, summed over kernels whose ``K K^T`` sum to ``gram``."""
+    """Return the power in each shell of kernels whose ``K K^T`` sum to ``gram``."""
     return np.asarray(np.einsum("sab,ab->s", forms, gram))
 
 
 def _shell_forms(size: Grid, grid: Grid) -> Array:
-    """(num_shells, points, points): shell MEAN of ``cos(k . (x_a - x_b))``.
+    """Return the shell MEAN of ``cos(k . (x_a - x_b))``, (num_shells, points, points).
 
-    ``|F[K](k)|^2`` is this form of K, so that a shell's power needs no transform.
+    ``|F[K](k)|^2`` is this quadratic form of K, so a shell's power needs no transform.
     """
     points = points_of(size)
     frequencies = np.meshgrid(*map(np.fft.fftfreq, grid), indexing="ij")
