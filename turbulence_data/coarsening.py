@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import as_pair, check_kind
+from turbulence_data._checks import as_pair, check_callable, check_kind
 from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._grid import (
     Field,
@@ -83,7 +84,9 @@ class CoarseningOperator:
             published data; the flow must be of that kind too.
 
     Raises:
-        ValueError: for an operator without a name.
+        ValueError: for an operator without a name; when called, for a transfer function
+            that is not one of the modes of the fine grid.
+        TypeError: for a transfer function that cannot be called.
 
     Example:
         >>> OPERATORS["operator_2"](np.zeros((2, 64, 64)), 16).shape
@@ -101,6 +104,8 @@ class CoarseningOperator:
                 "an operator must have a name, which labels its data; received "
                 f"{self.name!r}."
             )
+        form = "(fine grid, coarse grid) -> transfer function on modes of the fine grid"
+        check_callable("transfer", self.transfer, form)
 
     def __call__(
         self,
@@ -121,14 +126,9 @@ class CoarseningOperator:
             Grid(as_pair(num_points), lengths),
         )
         check_coarser(coarse, fine)
+        self.check_points(fine.num_points, coarse.num_points)
         (nx, ny), (fine_x, fine_y) = coarse.num_points, fine.num_points
-        if self.block_mean and (fine_x % nx or fine_y % ny):
-            raise ValueError(
-                f"{self.name} takes means over blocks: the points of the DNS must be a "
-                f"multiple of those of the LES; received {fine.num_points} and "
-                f"{coarse.num_points}."
-            )
-        filtered = self.transfer(fine, coarse) * to_spectral(values)
+        filtered = self._response(fine, coarse) * to_spectral(values)
         if not self.block_mean:
             hat = resize(filtered, fine.num_points, coarse.num_points)
             return to_physical(hat, coarse.num_points)
@@ -138,6 +138,26 @@ class CoarseningOperator:
         hat = to_spectral(blocks.mean(axis=(-3, -1)))
         hat = resize(hat, coarse.num_points, coarse.num_points)
         return to_physical(hat, coarse.num_points)
+
+    def check_points(self, fine: tuple[int, int], coarse: tuple[int, int]) -> None:
+        """Raise ValueError unless blocks of the points of one grid cover the other."""
+        (fine_x, fine_y), (nx, ny) = fine, coarse
+        if self.block_mean and (fine_x % nx or fine_y % ny):
+            raise ValueError(
+                f"{self.name} takes means over blocks: the points of the DNS must be a "
+                f"multiple of those of the LES; received {fine} and {coarse}."
+            )
+
+    def _response(self, fine: Grid, coarse: Grid) -> NDArray[Any]:
+        response, shape = np.asarray(self.transfer(fine, coarse)), fine.k_squared.shape
+        if response.shape != shape or not np.all(np.isfinite(response)):
+            raise ValueError(
+                f"transfer of the operator {self.name!r} must return finite values for "
+                f"the modes of the fine grid; expected shape {shape}, that of "
+                f"fine.k_squared, received shape {response.shape} with "
+                f"{np.count_nonzero(~np.isfinite(response))} values not finite."
+            )
+        return response
 
 
 _PLAIN = (

@@ -282,14 +282,19 @@ def les_flow(
         filter: as in `filtered_dns`.
         filter_width: as in `filtered_dns`.
 
+    Raises:
+        TypeError: for a flow of another kind.
+        ValueError: for a grid that does not hold the forcing.
+
     Example:
         >>> flow = FlowConfig(256, 1000.0, forcing_wavenumber=16)
         >>> round(les_flow(flow, 64).forcing_amplitude / flow.forcing_amplitude, 2)
         0.66
     """
-    coarse = Grid(as_pair(num_points), flow.lengths)
     if isinstance(flow, TwoLayerConfig):
-        return replace(flow, num_points=coarse.num_points)
+        return replace(flow, num_points=as_pair(num_points))
+    check_kind("flow", flow, FlowConfig)
+    coarse = Grid(as_pair(num_points), flow.lengths)
     amplitude = flow.forcing_amplitude
     replace(flow, num_points=coarse.num_points)  # refuses an unresolved forcing
     if flow.forcing_wavenumber is not None:

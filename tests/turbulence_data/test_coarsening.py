@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from turbulence_data import TwoLayerConfig, evolve, filtered_layers
+from turbulence_data import TwoLayerConfig, evolve, filtered_layers, les_flow
 from turbulence_data.coarsening import OPERATORS, CoarseningOperator
 from turbulence_data.solver import FftwEngine
 from turbulence_data.solver._simulation import equation_of
@@ -55,7 +55,7 @@ def test_the_forcing_is_what_the_resolved_budget_lacks(name, velocities):
     flow = replace(FLOW, mean_velocities=velocities)
     q = turbulent()
     filtered = filtered_layers(q, flow, COARSE, name)
-    coarse = replace(flow, num_points=COARSE)
+    coarse = les_flow(flow, COARSE)
     resolved = linear_and_advection(filtered.potential_vorticity, coarse, nothing)
     wanted = OPERATORS[name](linear_and_advection(q, flow), COARSE)
     found = resolved + filtered.sgs_forcing
@@ -257,6 +257,34 @@ def test_what_cannot_be_filtered_is_refused_in_words(change, message):
 def test_an_operator_without_a_name_is_refused():
     with pytest.raises(ValueError, match="must have a name"):
         CoarseningOperator("", OPERATORS["operator_1"].transfer)
+
+
+@pytest.mark.parametrize("transfer", [None, "gaussian", np.ones((FINE, FINE))])
+def test_a_transfer_function_that_cannot_be_called_is_refused(transfer):
+    with pytest.raises(TypeError, match=r"transfer must be a callable \(fine grid, co"):
+        CoarseningOperator("mine", transfer)
+
+
+@pytest.mark.parametrize(
+    "transfer",
+    [
+        lambda fine, coarse: np.ones(3),
+        lambda fine, coarse: 1.0,
+        lambda fine, coarse: np.exp(-coarse.k_squared),
+        lambda fine, coarse: np.full(fine.k_squared.shape, np.nan),
+    ],
+)
+def test_a_transfer_function_of_other_modes_or_no_numbers_is_refused(transfer):
+    operator = CoarseningOperator("mine", transfer)
+    with pytest.raises(ValueError, match=rf"'mine' .* expected shape \({FINE}, "):
+        filtered_layers(turbulent(), FLOW, COARSE, operator)
+
+
+def test_the_les_of_two_layers_is_the_flow_on_fewer_points():
+    flow = replace(FLOW, mean_velocities=(0.1, -0.03), hyperviscosity=1e20)
+    assert les_flow(flow, (16, 24)) == replace(flow, num_points=(16, 24))
+    with pytest.raises(TypeError, match="flow must be a FlowConfig"):
+        les_flow("qg_eddy", 16)
 
 
 def test_a_flow_of_another_kind_is_refused():

@@ -9,6 +9,7 @@ import pytest
 from turbulence_data import (
     Builder,
     EnsembleConfig,
+    JaxEngine,
     RandomPotentialVorticity,
     RandomVorticity,
     TurbulenceConfig,
@@ -234,6 +235,8 @@ def test_the_start_field_has_the_size_of_eddies_and_no_mean():
     assert np.abs(field.mean(axis=(1, 2))).max() < 1e-18
     with pytest.raises(ValueError, match="not resolved"):
         RandomPotentialVorticity(peak_mode=20.0)(grid, np.random.default_rng(0))
+    with pytest.raises(TypeError, match=r"Grid\(flow\.shape, flow\.lengths\)"):
+        RandomPotentialVorticity()(TINY.flow, np.random.default_rng(0))
     for rms in (1.0, (1.0,), (1.0, -1.0)):
         with pytest.raises(ValueError, match="rms"):
             RandomPotentialVorticity(rms)
@@ -250,6 +253,9 @@ def test_the_start_field_has_the_size_of_eddies_and_no_mean():
         ({"forcing": lambda x, y, t: x}, "forcing must be None"),
         ({"start": RandomVorticity()}, "RandomPotentialVorticity"),
         ({"extra_fields": ("tau",)}, "extra_fields"),
+        ({"engine": JaxEngine()}, "which solves one plane alone"),
+        ({"operator": "operator_3", "num_points_les": 12}, "operator_3 takes means"),
+        ({"extra_fields": ("operator_3",), "num_points_les": 12}, "operator_3 takes"),
     ],
 )
 def test_what_does_not_fit_two_layers_is_refused_in_words(changes, message):

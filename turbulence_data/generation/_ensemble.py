@@ -184,6 +184,11 @@ class EnsembleConfig:
                     f"{name} must be None for two layers, which have a shear and an "
                     f"operator; received {value!r}."
                 )
+        if TwoLayerConfig not in getattr(self.engine, "flows", (TwoLayerConfig,)):
+            raise ValueError(
+                "engine must solve two layers, as FftwEngine() does, which is the "
+                f"default; received {self.engine!r}, which solves one plane alone."
+            )
         if isinstance(self.start, RandomVorticity):
             raise ValueError(
                 "start must draw potential vorticity of two layers, such as "
@@ -191,7 +196,9 @@ class EnsembleConfig:
             )
         others = [name for name in self.extra_fields if name != "velocity"]
         for operator in (self.operator, *others):
-            check_products(self.flow, operator_named(operator))
+            named = operator_named(operator)
+            check_products(self.flow, named)
+            named.check_points(self.flow.shape, self.les_shape)
 
     def _check_trajectories(self) -> None:
         numbers = self.num_trajectories

@@ -12,6 +12,15 @@ from turbulence_data.solver._grid import Field, Grid
 from turbulence_data.solver._modes import truncated_modes
 
 
+def _check_grid(grid: object) -> None:
+    """Raise TypeError for what is no grid, such as the flow itself."""
+    if not isinstance(grid, Grid):
+        raise TypeError(
+            "grid must be a Grid, such as Grid(flow.shape, flow.lengths); received "
+            f"{type(grid).__name__}: {grid!r:.80}."
+        )
+
+
 @dataclass(frozen=True)
 class RandomVorticity:
     """Random phases and amplitudes around a spectral peak, with a given energy.
@@ -34,8 +43,10 @@ class RandomVorticity:
         """Return a field of shape `(nx, ny)` drawn with `rng`.
 
         Raises:
+            TypeError: for what is no grid.
             ValueError: when the grid does not resolve the peak.
         """
+        _check_grid(grid)
         modes = truncated_modes(grid)
         white = modes.from_physical(rng.standard_normal(grid.num_points))
         if self.peak_wavenumber > float(np.hypot(*modes.largest_wavenumbers)):
@@ -90,8 +101,10 @@ class RandomPotentialVorticity:
         """Return fields of shape `(2, nx, ny)` drawn with `rng`.
 
         Raises:
+            TypeError: for what is no grid.
             ValueError: when the grid does not resolve the peak.
         """
+        _check_grid(grid)
         modes = truncated_modes(grid)
         peak = self.peak_mode * grid.shell_width
         if peak > min(modes.largest_wavenumbers):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -63,6 +63,8 @@ class JaxEngine:
 
     batch_size: int = 1
     transforms: Callable[..., Any] | None = None
+
+    flows: ClassVar[tuple[type, ...]] = (FlowConfig,)  # that it solves
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, at_least=1)
