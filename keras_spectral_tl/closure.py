@@ -107,7 +107,8 @@ class KerasClosure:
             raise ValueError(
                 f"Model {self.model.name!r} must return one channel for each of "
                 f"{self.layers} layer(s) on the grid of its input, {expected}. "
-                f"Received {outputs.shape}."
+                f"Received {outputs.shape}. build_sgs_cnn(..., num_outputs="
+                f"{self.layers}) makes such a model."
             )
         forcing = np.moveaxis(outputs * self._output_std + self._output_mean, -1, 1)
         dtype = np.result_type(vorticity.dtype, np.float32)
@@ -164,10 +165,13 @@ def _means_and_stds(name: str, statistics: Any, layers: int) -> tuple[Pair, ...]
         numbers = np.zeros(2 * layers)
     pairs = numbers.reshape(layers, 2)
     if not np.all(pairs[:, 1] > 0.0):
+        other = np.size(values) // 2 if values is not None else layers
+        advice = f" They are of {other} layer(s): give layers={other}."
         raise ValueError(
             f"statistics must hold (mean, std) of {name!r}, finite and with a positive "
-            f"std, for {layers} layer(s). Received {values!r} in {statistics!r}. Pass "
-            "those of the data that the model was trained on."
+            f"std, for {layers} layer(s). Received {values!r} in {statistics!r:.200}. "
+            "Pass those of the data that the model was trained on."
+            f"{advice if other not in (0, layers) else ''}"
         )
     return tuple((float(mean), float(std)) for mean, std in pairs)
 
@@ -177,5 +181,6 @@ def _check_channels(model: keras.Model, channels: int) -> None:
     if isinstance(shape, tuple) and (len(shape) != 4 or shape[-1] != channels):
         raise ValueError(
             f"Model {model.name!r} takes inputs of shape {shape}; expected (batch, nx, "
-            f"ny, {channels}). Give input_fields the channels it was trained on."
+            f"ny, {channels}). Give input_fields the channels it was trained on, and "
+            "layers=2 for two layers of fluid."
         )

@@ -67,8 +67,14 @@ def is_finite_number(value: Any) -> bool:
         return False
 
 
+def plain(value: Any) -> Any:
+    """Return a NumPy array as a list, or as a number; anything else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:
     """Return `(nx, ny)` for one number (a square grid) or a pair."""
+    num_points = plain(num_points)
     pair = (
         num_points
         if isinstance(num_points, Sequence) and not isinstance(num_points, str)
@@ -86,6 +92,7 @@ def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:
 
 def as_lengths(lengths: Any) -> tuple[float, float]:
     """Return the domain size `(Lx, Ly)` as floats."""
+    lengths = plain(lengths)
     if not isinstance(lengths, Sequence) or len(lengths) != 2:
         raise ValueError(
             f"lengths must be a pair of numbers (Lx, Ly); received {lengths!r}."
@@ -118,12 +125,12 @@ def check_real(name: str, array: NDArray[Any], at_least: int = 1) -> None:
         )
 
 
-def check_kind(name: str, value: Any, kind: type) -> None:
+def check_kind(name: str, value: Any, kind: type, advice: str = "") -> None:
     """Raise TypeError unless `value` is an instance of `kind`."""
     if not isinstance(value, kind):
         raise TypeError(
             f"{name} must be a {kind.__name__}; received {type(value).__name__}: "
-            f"{value!r:.80}."
+            f"{value!r:.80}.{advice}"
         )
 
 

@@ -17,6 +17,7 @@ from turbulence_data._checks import (
     check_positive,
     check_whole,
     is_finite_number,
+    plain,
 )
 
 # Deformation radii in use, in spacings of the grid at least and domains at most.
@@ -272,7 +273,7 @@ class TwoLayerConfig(_Flow):
 
     def _store_pairs(self) -> None:
         """Check and store what belongs to layers and directions, as pairs of floats."""
-        velocities: Any = self.mean_velocities
+        velocities: Any = plain(self.mean_velocities)
         if (
             not isinstance(velocities, Sequence)
             or len(velocities) != 2
@@ -284,7 +285,8 @@ class TwoLayerConfig(_Flow):
             )
         pair = tuple(float(velocity) for velocity in velocities)
         object.__setattr__(self, "mean_velocities", pair)
-        sides = self.length if isinstance(self.length, Sequence) else [self.length] * 2
+        given: Any = plain(self.length)
+        sides = given if isinstance(given, Sequence) else [given] * 2
         if len(sides) != 2:
             raise ValueError(
                 f"length must be one number or a pair (Lx, Ly); received "

@@ -27,6 +27,9 @@ Array = NDArray[np.float32]
 Example = Mapping[str, Any]
 
 
+_ADVICE = " Use Normalization for one plane, TwoLayerNormalization for two layers."
+
+
 class _ByChannel(abc.ABC):
     """Normalization of inputs and outputs by mean and deviation of each channel."""
 
@@ -48,7 +51,7 @@ class _ByChannel(abc.ABC):
             raise KeyError(
                 "metadata must be the `info.metadata` of a turbulence_data dataset of "
                 f"{cls.flow}, with the key 'fields'; received the keys "
-                f"{sorted(metadata)}, and no {missing} in 'fields'."
+                f"{sorted(metadata)}, and no {missing} in 'fields'.{_ADVICE}"
             )
         return cls._of([(moments[n]["mean"], moments[n]["std"]) for n in names])
 
@@ -66,7 +69,7 @@ class _ByChannel(abc.ABC):
             raise ValueError(
                 f"x and y must have the channels {cls.input_names} and "
                 f"{cls.output_names} on their last axis; received the shapes {x.shape} "
-                f"and {y.shape}."
+                f"and {y.shape}.{_ADVICE}"
             )
         channels = [part[..., i] for part in (x, y) for i in range(part.shape[-1])]
         return cls._of(
@@ -77,14 +80,38 @@ class _ByChannel(abc.ABC):
         )
 
     def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return `(field - mean) / std` of inputs and outputs, channels last."""
+        """Return `(field - mean) / std` of inputs and outputs, channels last.
+
+        Raises:
+            ValueError: for arrays of another number of channels.
+        """
+        self._check_channels(x, y)
         (mean_x, std_x), (mean_y, std_y) = self._channels()
         return (x - mean_x) / std_x, (y - mean_y) / std_y
 
     def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return `field * std + mean`, the inverse of `normalize`."""
+        """Return `field * std + mean`, the inverse of `normalize`.
+
+        Raises:
+            ValueError: for arrays of another number of channels.
+        """
+        self._check_channels(x, y)
         (mean_x, std_x), (mean_y, std_y) = self._channels()
         return x * std_x + mean_x, y * std_y + mean_y
+
+    def _check_channels(self, x: Any, y: Any) -> None:
+        """Refuse channels that are not these, before NumPy would broadcast them."""
+        given = (("x", x, self.input_names), ("y", y, self.output_names))
+        for name, fields, names in given:
+            shape = tuple(
+                fields.shape if hasattr(fields, "shape") else np.shape(fields)
+            )
+            if not shape or shape[-1] not in (len(names), None):
+                raise ValueError(
+                    f"{type(self).__name__} is of {self.flow}: {name} must have the "
+                    f"channels {names} on its last axis; received the shape {shape}."
+                    f"{_ADVICE}"
+                )
 
     def _channels(self) -> list[Array]:
         """Return (means, deviations) of the channels of inputs, and of outputs."""
@@ -230,6 +257,8 @@ def to_arrays(
         examples: single, decoded examples: a `tf.data.Dataset`, a TFDS data source, or
             a list.
         normalization: how to scale the fields; None leaves them in physical units.
+            `from_metadata` gives that of the default channels. For other inputs or
+            outputs take them in physical units, and scale by what they have.
         inputs: features that are the channels of x; by default streamfunction and
             vorticity, of two layers those of the upper, then of the lower layer each.
         outputs: features that are the channels of y; by default the sgs_forcing.

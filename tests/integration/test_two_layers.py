@@ -8,12 +8,14 @@ import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring import Arm
 from turbulence_data import (
+    FlowConfig,
     RandomPotentialVorticity,
     TwoLayerConfig,
     TwoLayerNormalization,
     evolve,
     filtered_layers,
 )
+from turbulence_data.closures import ByLayer, SumOfClosures
 from turbulence_data.solver import Grid, Simulation
 
 DAY = 86_400.0
@@ -83,11 +85,27 @@ def test_statistics_or_fields_of_one_layer_are_refused():
         kst.KerasClosure(model, one, layers=2)
     with pytest.raises(ValueError, match="channels"):
         kst.KerasClosure(model, one)
+    with pytest.raises(ValueError, match=r"They are of 2 layer\(s\): give layers=2"):
+        kst.KerasClosure(model, NORMALIZATION)
     with pytest.raises(ValueError, match="Expected layers as a whole number"):
         kst.KerasClosure(model, NORMALIZATION, layers=0)
     closure = kst.KerasClosure(model, NORMALIZATION, layers=2)
     with pytest.raises(ValueError, match=r"\(\.\.\., 2, nx, ny\)"):
         closure(np.zeros((16, 16)), np.zeros((16, 16)))
+
+
+def test_a_network_of_other_layers_than_the_flow_is_refused():
+    one = dict.fromkeys(("streamfunction", "vorticity", "sgs_forcing"), (0.0, 1.0))
+    plane = kst.build_sgs_cnn((16, 16, 2), num_layers=2, num_filters=2)
+    of_plane = kst.KerasClosure(plane, one)
+    of_layers = kst.KerasClosure(network(), NORMALIZATION, layers=2)
+    for closure in (of_plane, SumOfClosures(of_plane)):
+        with pytest.raises(TypeError, match=r"of 2 layer\(s\).*layers=2"):
+            Simulation(LES, closure)
+    with pytest.raises(TypeError, match=r"of 1 layer\(s\).*received.*of 2"):
+        Simulation(FlowConfig(16, 100.0, forcing_wavenumber=None), of_layers)
+    # A network of one plane acts on each layer where that is said.
+    Simulation(LES, ByLayer(of_plane, LES.lengths))
 
 
 @pytest.mark.slow

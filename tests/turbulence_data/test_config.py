@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from turbulence_data.config import FlowConfig
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.solver._forcing import RingForcing
 from turbulence_data.solver._initial_conditions import RandomVorticity
@@ -134,6 +134,25 @@ def test_numpy_numbers_become_plain_values():
     flow = FlowConfig(64, np.float32(500.0), forcing_wavenumber=np.int64(4))
     again = FlowConfig.from_dict(json.loads(json.dumps(flow.to_dict())))
     assert again == flow
+
+
+def test_numpy_arrays_are_pairs_too():
+    points, sides = np.array([32, 48]), np.array([1e6, 2e6])
+    flow = TwoLayerConfig(
+        points, 15e3, 0.0, 0.0, mean_velocities=np.array([0.1, 0.0]), length=sides
+    )
+    again = TwoLayerConfig(
+        (32, 48), 15e3, 0.0, 0.0, mean_velocities=(0.1, 0.0), length=(1e6, 2e6)
+    )
+    assert flow == again
+    assert TwoLayerConfig.from_dict(json.loads(json.dumps(flow.to_dict()))) == flow
+    one = TwoLayerConfig(np.array(32), 15e3, 0.0, 0.0, length=np.array(1e6))
+    assert (one.shape, one.lengths) == ((32, 32), (1e6, 1e6))
+    plane = FlowConfig(points, 10.0, forcing_wavenumber=None, lengths=sides)
+    assert (plane.shape, plane.lengths) == ((32, 48), (1e6, 2e6))
+    for bad in (np.ones((2, 2)), np.array([1e6, np.nan]), np.array([1e6])):
+        with pytest.raises(ValueError, match="length"):
+            TwoLayerConfig(32, 15e3, 0.0, 0.0, length=bad)
 
 
 def test_an_unknown_name_in_a_dictionary_is_refused():

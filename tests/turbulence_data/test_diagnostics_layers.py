@@ -5,9 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from turbulence_data import TwoLayerConfig, evolve
+from turbulence_data import FlowConfig, TwoLayerConfig, evolve
 from turbulence_data.diagnostics import (
     barotropic_conversion,
+    energy,
+    energy_budget,
+    energy_spectrum,
+    enstrophy_budget,
     layer_energy_budget,
     layer_enstrophy_budget,
     layer_spectra,
@@ -226,3 +230,18 @@ def test_fields_of_another_shape_are_refused(diagnose):
         diagnose(np.zeros((32, 48)), FLOW)
     with pytest.raises(TypeError, match="TwoLayerConfig"):
         diagnose(np.zeros((2, 32, 48)), None)
+
+
+def test_diagnostics_of_one_plane_lead_to_those_of_two_layers():
+    q = np.zeros((2, 32, 48))
+    for diagnose in (energy, energy_spectrum):
+        with pytest.raises(ValueError, match=r"plane field.*see.*layer_spectra"):
+            diagnose(q, FLOW.lengths)
+    for budget in (energy_budget, enstrophy_budget):
+        with pytest.raises(
+            TypeError, match=r"FlowConfig; received TwoLayer.*see layer"
+        ):
+            budget(q, FLOW)
+    plane = FlowConfig((32, 48), 100.0, forcing_wavenumber=None)
+    with pytest.raises(TypeError, match="Of one plane see energy_spectrum"):
+        layer_spectra(q, plane)

@@ -10,6 +10,7 @@ from turbulence_data import (
     Builder,
     EnsembleConfig,
     JaxEngine,
+    Normalization,
     RandomPotentialVorticity,
     RandomVorticity,
     TurbulenceConfig,
@@ -216,6 +217,19 @@ def test_arrays_have_four_inputs_and_two_outputs(examples, statistics):
             np.array(getattr(normalization, name))[:, 1],
             rtol=1e-5,
         )
+
+
+def test_a_normalization_of_one_plane_is_refused_for_two_layers(examples, statistics):
+    plane, x, y = Normalization((0, 1), (0, 1), (0, 1)), *to_arrays(examples)
+    for change in (plane.normalize, plane.denormalize):
+        with pytest.raises(ValueError, match=r"of one plane.*16, 4\).*TwoLayerNormal"):
+            change(x, y)
+    with pytest.raises(ValueError, match=r"y must have the channels.*16, 1\)"):
+        TwoLayerNormalization.from_arrays(x, y).normalize(x, y[..., :1])
+    with pytest.raises(ValueError, match="Use Normalization for one plane"):
+        Normalization.from_arrays(x, y)
+    with pytest.raises(KeyError, match="TwoLayerNormalization for two layers"):
+        Normalization.from_metadata(statistics)
 
 
 def test_other_features_can_be_the_channels(examples):

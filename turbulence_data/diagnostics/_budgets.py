@@ -23,6 +23,8 @@ from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import FieldHat, Grid, resize
 from turbulence_data.solver._modes import padded_modes
 
+_LAYERS = " Of two layers see layer_energy_budget and layer_enstrophy_budget."
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -121,7 +123,7 @@ def _budget(
     time: float,
 ) -> Budget:
     """Return the mean product of psi or vorticity with each term of the equation."""
-    check_kind("flow", flow, FlowConfig)
+    check_kind("flow", flow, FlowConfig, _LAYERS)
     hat, grid = _checked("vorticity", vorticity, flow)
     # The mean is no part of the solution: its inverse is 0 in the energy, 0 here too.
     weight = (
@@ -251,7 +253,7 @@ def enstrophy_dissipation_scale(vorticity: ArrayLike, flow: FlowConfig) -> float
     Raises:
         ValueError: for an inviscid flow, a fluid at rest, or a field of another shape.
     """
-    check_kind("flow", flow, FlowConfig)
+    check_kind("flow", flow, FlowConfig, _LAYERS)
     if flow.viscosity == 0.0:
         raise ValueError(
             "an inviscid flow has no viscous scale; expected a finite reynolds, "

@@ -17,6 +17,8 @@ from turbulence_data.diagnostics._spectra import Spectrum
 from turbulence_data.solver._grid import FieldHat, check_layers
 from turbulence_data.solver._modes import Modes, layers_hat, transport_hat
 
+_PLANE = " Of one plane see energy_spectrum, energy_budget and enstrophy_budget."
+
 
 @dataclass(frozen=True)
 class LayerSpectra:
@@ -217,7 +219,7 @@ def _spectral(
     potential_vorticity: ArrayLike, flow: TwoLayerConfig
 ) -> tuple[Modes, FieldHat, FieldHat]:
     """Return modes and the coefficients of potential vorticity and streamfunction."""
-    check_kind("flow", flow, TwoLayerConfig)
+    check_kind("flow", flow, TwoLayerConfig, _PLANE)
     fields = check_layers("potential_vorticity", potential_vorticity, flow.shape)
     return layers_hat(fields, flow)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -115,6 +116,7 @@ class Equation(ABC):
     ) -> None:
         if closure is not None:
             check_callable("closure", closure, f"{CLOSURE_FORM}, or None for a DNS")
+            _check_layers(closure, math.prod(self.layers))
         self.flow, self.modes, self.drive = flow, modes, drive
         self.closure, self.forcing = closure, forcing
 
@@ -268,6 +270,19 @@ def parts_of(closure: Any) -> Iterator[Any]:
     for one in (getattr(closure, "closure", None), *inner):
         if one is not None:
             yield from parts_of(one)
+
+
+def _check_layers(closure: Closure, expected: int) -> None:
+    """Raise TypeError where a closure says that it is of more or of fewer layers."""
+    for part in parts_of(closure):
+        layers = getattr(part, "layers", expected)
+        if isinstance(layers, int) and layers != expected:
+            raise TypeError(
+                f"the closure must be of {expected} layer(s) of fluid, as the flow is; "
+                f"received {part!r} of {layers}. A network of {expected} is "
+                f"KerasClosure(model, statistics, layers={expected}); ByLayer takes "
+                "one of one plane to each layer."
+            )
 
 
 def check_domain(closure: Any, lengths: tuple[float, float]) -> None:

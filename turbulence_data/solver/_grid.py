@@ -168,9 +168,11 @@ def field_shape(field: ArrayLike, name: str = "vorticity") -> tuple[int, int]:
     """Return the shape of one plane field."""
     shape = np.shape(field)
     if len(shape) != 2:
+        layers = " Of two layers see filtered_layers and diagnostics.layer_spectra."
         raise ValueError(
             f"{name} must be one plane field of shape (nx, ny); received the shape "
             f"{shape}. Pass one field at a time, without batch and channel axes."
+            f"{layers if len(shape) == 3 and shape[0] == 2 else ''}"
         )
     return as_pair(shape, f"the shape of {name}")
 
