@@ -1,8 +1,8 @@
 """Explainable transfer learning for scientific neural networks, for any Keras 3 model.
 
 Spectra of kernels and activations, scores that tell which layer to retrain, and
-retraining that proves what moved. Importing this package imports nothing heavy: names
-are resolved on first use.
+retraining with proof of what changed. Importing this package is cheap: names are
+resolved on first use.
 """
 
 import importlib
@@ -87,7 +87,7 @@ _MODULES = (
 __all__ = [*_HOME, *_MODULES]
 __version__ = importlib.metadata.version("keras-spectral-tl")
 
-# So that keras.models.load_model finds the classes of this package.
+# Lets keras.models.load_model find the classes of this package.
 _registration.register()
 
 

@@ -71,12 +71,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for name in ("absl", "tensorflow"):  # they warn of every new model's prediction
+    for name in ("absl", "tensorflow"):  # they warn about predictions of new models
         logging.getLogger(name).setLevel(logging.ERROR)
     options = parser().parse_args(arguments)
     try:
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            # Libraries report on stderr; doubts are printed in words.
+            # Doubts are printed by the commands, not as Python warnings.
             warnings.filterwarnings("ignore", "Check the network and its data")
             code, document = options.command.run(options)
     except Exception as error:
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = _as_json(document) if options.json else ""
     try:
         print(text or options.command.text(document), flush=True)
-    except BrokenPipeError:  # whoever reads has enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(code)
 
@@ -104,7 +104,7 @@ def _as_json(document: Any) -> str:
 
 
 def _is_expected(error: Exception) -> bool:
-    """Return whether the input is to blame, damaged files of TensorFlow included."""
+    """Return whether the input caused an error, such as a damaged file."""
     of_tensorflow = type(error).__module__.startswith("tensorflow.")
     return isinstance(error, _EXPECTED) or of_tensorflow
 

@@ -1,6 +1,6 @@
 """Checks of arguments, with errors that say what was expected and received.
 
-A value of the wrong kind is a TypeError, a value out of range a ValueError.
+A value of the wrong type raises TypeError, a value out of range ValueError.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 def whole_number(
     name: str, value: Any, at_least: int | None = None, at_most: int | None = None
 ) -> int:
-    """Return a whole number as an int."""
+    """Return a whole number as an int, or raise an error."""
     expected = f"Expected {name} as a whole number (int){_range(at_least, at_most)}."
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{expected} Received {name}={value!r:.100}.")
@@ -51,7 +51,7 @@ def real_number(
     at_most: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Return a finite real number as a float."""
+    """Return a finite real number as a float, or raise an error."""
     bounds = _range(at_least, at_most, above, below)
     expected = f"Expected {name} as a finite number{bounds}."
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -70,7 +70,7 @@ def real_number(
 
 
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
-    """Return a value that is among the choices."""
+    """Return a value if it is among the choices, else raise an error."""
     if any(value is choice or value == choice for choice in choices):
         return value
     listed = ", ".join(map(repr, choices))
@@ -81,13 +81,13 @@ def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def did_you_mean(value: Any, choices: Collection[Any]) -> str:
-    """Return the sentence " Did you mean 'x'?" for near names, or nothing."""
+    """Return the sentence " Did you mean 'x'?" for similar names, or nothing."""
     near = difflib.get_close_matches(str(value), list(map(str, choices)), 3, 0.5)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Return an array of float64; complex numbers, text and objects are refused."""
+    """Return a float64 array; raise TypeError for complex numbers, text and objects."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise ValueError(
@@ -98,14 +98,14 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def check_finite(name: str, values: Any, mend: str = "") -> None:
-    """Refuse values that are NaN or infinite."""
+    """Raise ValueError if any value is NaN or infinite."""
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
         raise ValueError(f"{name} has {bad} values that are NaN or infinite.{mend}")
 
 
 def check_one_shape(names: str, first: NDArray[Any], second: NDArray[Any]) -> None:
-    """Refuse two arrays of different shapes."""
+    """Raise ValueError if two arrays have different shapes."""
     if first.shape != second.shape:
         raise ValueError(
             f"Expected {names} of one shape. Received shapes {first.shape} and "

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, SHA-256, and values that JSON can hold."""
+"""Atomic writing of files, SHA-256, and conversion to JSON values."""
 
 import contextlib
 import dataclasses
@@ -16,11 +16,11 @@ import numpy as np
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yield a temporary path beside `path` that replaces it when the block ends.
+    """Yield a temporary path that replaces `path` when the block ends.
 
-    Its folder is made if it is not there. After an exception the temporary file is
-    removed and `path` is as it was. The temporary name keeps the suffix, which some
-    writers look at.
+    The folder is created if needed. After an exception the temporary file is removed
+    and `path` is unchanged. The temporary name keeps the suffix, which some writers
+    use.
     """
     target = pathlib.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> pathlib.Path:
-    """Write a file that appears whole or not at all, and return its path."""
+    """Write a file atomically (completely or not at all), and return its path."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return pathlib.Path(path)
@@ -42,7 +42,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> pathlib.Path:
 def write_json(path: str | os.PathLike[str], document: Any) -> pathlib.Path:
     """Write a document of plain values as JSON and return its path.
 
-    JSON has no nan and no infinity: both become null.
+    JSON has no nan or infinity; both become null.
     """
     text = json.dumps(finite(document), indent=2, allow_nan=False)
     return write_bytes(path, (text + "\n").encode())
@@ -66,10 +66,10 @@ def sha256_of_arrays(arrays: Iterable[Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value in the forms that JSON knows.
+    """Return a value as plain JSON values.
 
-    Arrays appear as their shape, dataclasses as their class and fields, functions and
-    other objects as their name or that of their class.
+    Arrays are described by their shape, dataclasses by their class and fields,
+    functions and other objects by their name or that of their class.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value

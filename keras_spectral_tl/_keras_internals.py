@@ -1,7 +1,7 @@
-"""Private attributes of Keras that the package relies on, all in one place.
+"""All access to private attributes of Keras, in one place.
 
-`tests/keras_spectral_tl/test_keras_internals.py` has a test for each, so that a new
-version of Keras that changes one of them is noticed by name.
+`tests/keras_spectral_tl/test_keras_internals.py` has a test for each, which fails if a
+new version of Keras changes it.
 """
 
 import logging
@@ -20,10 +20,10 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the variables `layer` itself created as trainable, whatever its flags say.
+    """Return the variables that `layer` itself created as trainable, even if frozen.
 
-    Sublayers' variables are not included, nor are the moving statistics of a
-    normalization layer, which no gradient ever updates.
+    Variables of sublayers are not included, nor are the moving statistics of a
+    normalization layer, which no gradient updates.
     """
     return list(layer._trainable_variables)
 
@@ -31,7 +31,7 @@ def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
 def own_statistics(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights of `layer` itself that no gradient updates: moving averages.
 
-    A layer that is frozen as a whole leaves them as they are.
+    A layer that is frozen as a whole does not change them.
     """
     return list(layer._non_trainable_variables)
 
@@ -42,16 +42,16 @@ def own_seed_generators(layer: keras.Layer) -> list[keras.random.SeedGenerator]:
 
 
 def give_seed(generator: keras.random.SeedGenerator, seed: int) -> None:
-    """Give a random generator a seed where it has none.
+    """Set the seed of a random generator that has none.
 
-    On torch, Keras lets a dropout layer without a seed draw from the global generator.
+    On torch, a Keras dropout layer without a seed uses the global generator.
     """
     if generator._initial_seed is None:
         generator._initial_seed = seed
 
 
 def low_rank_base(layer: keras.Layer) -> keras.Variable | None:
-    """Return the kernel beside a low-rank update, which stays as it is, or None."""
+    """Return the frozen kernel that a low-rank update is added to, or None."""
     if not getattr(layer, "lora_enabled", False):
         return None
     base = getattr(layer, "_kernel", None)
@@ -61,7 +61,7 @@ def low_rank_base(layer: keras.Layer) -> keras.Variable | None:
 def add_weight_when_built(
     layer: keras.Layer, name: str, shape: Sequence[int], initializer: str
 ) -> keras.Variable:
-    """Add a trainable weight to a layer that is built, which Keras locks then."""
+    """Add a trainable weight to a built layer, which Keras normally forbids."""
     layer._tracker.unlock()
     try:
         return layer.add_weight(name=name, shape=shape, initializer=initializer)
@@ -75,14 +75,14 @@ def initial_epoch(model: keras.Model) -> int:
 
 
 def set_initial_epoch(model: keras.Model, epoch: int) -> None:
-    """Let the `fit` that is beginning start at an epoch, as `BackupAndRestore` does."""
+    """Set the epoch at which the beginning `fit` starts, as `BackupAndRestore` does."""
     model._initial_epoch = epoch
 
 
 def predicted(model: keras.Model, x: Any, batch_size: int = 32) -> NDArray[Any]:
-    """Return the outputs of a model, batch after batch.
+    """Return the outputs of a model, computed in batches.
 
-    TensorFlow warns of every sixth model that is traced, as if one were traced anew.
+    Suppresses a wrong retracing warning that TensorFlow gives for every sixth model.
     """
     logger = logging.getLogger("tensorflow")
     logger.addFilter(_is_no_retracing)
@@ -97,20 +97,20 @@ def _is_no_retracing(record: logging.LogRecord) -> bool:
 
 
 MOVING_AVERAGES = "_model_variables_moving_average"
-"""Slot of the averages that an optimizer with `use_ema` keeps of the weights."""
+"""Slot of the moving averages of the weights in an optimizer with `use_ema`."""
 
 _NOT_SLOTS = ("_variables", "_trainable_variables")
 
 
 def optimizer_weights(optimizer: Any) -> Sequence[keras.Variable]:
-    """Return the weights that a built optimizer works on."""
+    """Return the weights that a built optimizer updates."""
     weights: Sequence[keras.Variable] = optimizer._trainable_variables
     return weights
 
 
 def optimizer_slots(optimizer: Any) -> dict[str, list[Any]]:
-    """Return the lists of a built optimizer with one entry a weight, by attribute."""
-    # By place in the lists: layers of two nested models may have equal variable paths.
+    """Return the lists of a built optimizer with one entry per weight, by attribute."""
+    # By position, since layers of two nested models may have equal variable paths.
     count = len(optimizer_weights(optimizer))
     return {
         name: value
@@ -125,8 +125,8 @@ def optimizer_slots(optimizer: Any) -> dict[str, list[Any]]:
 def set_optimizer_weights(
     optimizer: Any, weights: Sequence[keras.Variable], slots: Mapping[str, list[Any]]
 ) -> None:
-    """Make a built optimizer work on these weights with these slots."""
-    # Not by setattr: it would track the lists again as if they were new state.
+    """Make a built optimizer update these weights with these slots."""
+    # Not by setattr, which would track the lists as new state.
     attributes = vars(optimizer)
     attributes["_trainable_variables"] = weights
     attributes["_trainable_variables_indices"] = {
@@ -136,16 +136,16 @@ def set_optimizer_weights(
 
 
 def optimizer_batches(optimizer: Any) -> int:
-    """Return the number of batches an optimizer has seen, accumulated ones too."""
+    """Return the number of batches an optimizer has seen, with accumulated ones."""
     return int(np.asarray(optimizer._iterations))
 
 
 def drop_compiled_functions(model: keras.Model) -> bool:
-    """Let the next `fit`, `evaluate` and `predict` compile their functions anew.
+    """Make the next `fit`, `evaluate` and `predict` recompile their functions.
 
     A function compiled before the flags changed trains the old weights. On JAX the
-    other two are concerned as well: they take the weights as a list of trainable ones
-    and one of others, so those of equal shapes would be swapped.
+    other two are affected as well: they take lists of trainable and of other weights,
+    so weights of equal shapes would be swapped.
     """
     if keras.backend.backend() == "jax" and isinstance(model, keras.Model):
         model.test_function = model.predict_function = None
@@ -157,10 +157,10 @@ def drop_compiled_functions(model: keras.Model) -> bool:
 
 @contextmanager
 def replaced(layer: keras.Layer, name: str, value: Any) -> Iterator[None]:
-    """Replace an attribute of a layer for a moment, and put it back exactly.
+    """Replace an attribute of a layer inside a block, and restore it exactly.
 
-    An attribute of the instance hides that of the class. It is set past Keras' own
-    `__setattr__`, which would track the value as state of the layer.
+    An attribute of the instance hides that of the class. It bypasses the `__setattr__`
+    of Keras, which would track the value as state of the layer.
     """
     attributes = vars(layer)
     had_own, own = name in attributes, attributes.get(name)

@@ -1,9 +1,9 @@
-"""The state of optimizers, weight by weight: shown in part, or carried over.
+"""The state of optimizers, restricted to some weights or copied to another optimizer.
 
-Keras builds an optimizer once, for the weights that are trainable then. Here it keeps
-the state (slots) of all of them, and what it iterates over is cut to the weights that
-train now. All its variables stay where they are, so a checkpoint of the optimizer is
-complete and has the same layout whatever trains.
+Keras builds an optimizer once, for the weights that are trainable at that time. Here it
+keeps the state (slots) of all of them but iterates only over the weights that train
+now. Its variables are not moved, so a checkpoint of the optimizer is complete and
+always has the same layout.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from keras_spectral_tl._keras_internals import (
 
 
 class OptimizerView:
-    """Variables and slots of a whole, built optimizer, and of those it wraps."""
+    """Variables and slots of a built optimizer and of the optimizers it wraps."""
 
     def __init__(self, optimizer: Any) -> None:
         self.optimizer = optimizer
-        # The weights it was built for, and its lists with one entry a weight.
+        # The weights it was built for, and its lists with one entry per weight.
         self.variables = optimizer_weights(optimizer)
         self.slots = optimizer_slots(optimizer)
         # Inside a `LossScaleOptimizer` or a `MultiOptimizer`.
@@ -40,14 +40,14 @@ class OptimizerView:
         return all(id(variable) in known for variable in variables)
 
     def show(self, variables: Sequence[keras.Variable]) -> None:
-        """Make the optimizer work on these weights, in this order, with their slots."""
+        """Make the optimizer update these weights, in this order, with their slots."""
         for view in self._all():
             place = {id(variable): i for i, variable in enumerate(view.variables)}
             shown = [place[id(v)] for v in variables if id(v) in place]
             view._cut([view.variables[i] for i in shown], shown)
 
     def show_all(self) -> None:
-        """Make the optimizer work on all the weights it was built for."""
+        """Make the optimizer update all the weights it was built for."""
         for view in self._all():
             view._cut(view.variables, None)
 
@@ -59,7 +59,7 @@ class OptimizerView:
         set_optimizer_weights(self.optimizer, shown, slots)
 
     def start_averages(self, variables: Iterable[keras.Variable]) -> None:
-        """Let the moving averages of these weights begin at the weights."""
+        """Set the moving averages of these weights to the weights."""
         wanted = {id(variable) for variable in variables}
         for view in self._all():
             averages = view.slots.get(MOVING_AVERAGES, ())
@@ -68,12 +68,12 @@ class OptimizerView:
                     average.assign(fetch(variable))
 
     def steps_per_update(self) -> int:
-        """Return the number of batches after which no gradient is left over."""
+        """Return the number of batches after which all gradients are applied."""
         steps = [view.optimizer.gradient_accumulation_steps for view in self._all()]
         return math.lcm(*(step or 1 for step in steps))
 
     def holds_gradients(self) -> bool:
-        """Return whether accumulated gradients wait for the end of their window."""
+        """Return whether accumulated gradients have not been applied yet."""
         return any(
             optimizer_batches(view.optimizer)
             % (view.optimizer.gradient_accumulation_steps or 1)
@@ -110,13 +110,13 @@ def rebuilt(optimizer: Any, model: keras.Model, variables: Sequence[Any]) -> Any
 
 
 def building_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]:
-    """Return where variables of a model's optimizer are made, on every backend."""
+    """Return the scope in which variables of a model's optimizer must be created."""
     strategy = getattr(model, "distribute_strategy", None)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def carry_state(source: Any, target: Any) -> None:
-    """Copy counters and, for the weights that both know, slots."""
+    """Copy counters and, for the weights known to both optimizers, slots."""
     for name, variable in _globals(source).items():
         getattr(target, name).assign(fetch(variable))
     _carry_slots(source, target, lambda variable: variable)
@@ -130,12 +130,12 @@ def carry_moments(
     optimizer: keras.optimizers.Optimizer,
     same: Mapping[int, tuple[str, keras.Variable | None]],
 ) -> tuple[str, ...]:
-    """Copy step count and, weight by weight, moments from the optimizer of `source`.
+    """Copy the step count and moments of weights from the optimizer of `source`.
 
-    The step count decides the bias correction of Adam and the place in a schedule.
-    Weights that the source did not train start with zero moments. `same` maps the id of
-    each weight of the optimizer to its path and to the weight of `source` that
-    corresponds to it, if there is one. Returned are the paths of the weights carried.
+    The step count determines the bias correction of Adam and the position in a
+    schedule. Weights that the source did not train start with zero moments. `same` maps
+    the id of each weight of the optimizer to its path and to the corresponding weight
+    of `source`, if any. Returns the paths of the weights with copied moments.
     """
     given, new = _plain(getattr(source, "optimizer", None)), _plain(optimizer)
     if given is None or not given.built:
@@ -162,7 +162,7 @@ def _plain(optimizer: Any) -> Any:
 def _carry_slots(
     source: Any, target: Any, origin: Callable[[keras.Variable], keras.Variable | None]
 ) -> list[keras.Variable]:
-    """Copy the slots of all weights whose origin the source knows; return them."""
+    """Copy the slots of all weights known to the source; return these weights."""
     old, new = optimizer_slots(source), optimizer_slots(target)
     places = {id(v): place for place, v in enumerate(optimizer_weights(source))}
     carried = []
@@ -178,7 +178,7 @@ def _carry_slots(
 
 
 def _copy_settings(old: Any, new: Any) -> None:
-    # Settings made by methods, such as exclude_from_weight_decay.
+    # Copy settings made by methods, such as exclude_from_weight_decay.
     for name, value in vars(old).items():
         items = value if isinstance(value, list) else [value]
         is_state = any(isinstance(item, keras.Variable) for item in items)

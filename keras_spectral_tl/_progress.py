@@ -1,4 +1,4 @@
-"""Progress of long calls: a callable of the user, or a bar in terminals."""
+"""Progress of long calls: a user's callable, or a bar in terminals."""
 
 import contextlib
 import sys
@@ -12,7 +12,7 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 
 def check_progress(progress: Any) -> None:
-    """Refuse a `progress` that cannot be called, before any work is done."""
+    """Raise TypeError for an invalid `progress`, before any work is done."""
     if progress is not None and progress is not False and not callable(progress):
         raise TypeError(
             "Expected progress as a callable that takes the mapping of a row, None for "
@@ -24,22 +24,22 @@ def check_progress(progress: Any) -> None:
 def watched(
     progress: Any, title: str, unit: str, name: str, total: int | None = None
 ) -> Iterator[Progress]:
-    """Yield what is called with a row after each piece of work.
+    """Yield a function to call with a row after each piece of work.
 
-    `name` is the entry of a row that names a piece. Where the total is not known
-    before, rows tell it as "total", and as "done" the pieces that are.
+    `name` is the key of a row that names the piece. If the total is not known
+    beforehand, rows have it as "total" and the finished pieces as "done".
     """
     if callable(progress):
         yield progress
         return
     shown = progress is not False and sys.stderr.isatty()
-    # Nothing is shown of what takes less than two seconds; bars in bars go when done.
+    # The bar appears after two seconds; a nested bar disappears when done.
     with tqdm(
         desc=title, unit=f" {unit}", delay=2, leave=None, disable=not shown
     ) as bar:
 
         def move(row: Mapping[str, Any]) -> None:
-            if row.get("done") == 1 and bar.n:  # of the next of several rounds
+            if row.get("done") == 1 and bar.n:  # the next of several rounds has begun
                 bar.reset()
             bar.total = row["total"] if total is None else total
             bar.set_postfix_str(row[name], refresh=False)

@@ -2,8 +2,8 @@
 
 `keras.models.load_model` finds classes by a registered name. The decorators that
 register them run when their modules are imported, which `import keras_spectral_tl`
-leaves for later. Until then a stand-in is registered under each name: it imports the
-module when Keras asks for an instance, and the decorator in the module replaces it.
+does not do. Until then a stand-in is registered under each name: it imports the module
+when Keras needs an instance, and the decorator in the module replaces it.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from typing import Any
 
 PACKAGE = "keras_spectral_tl"
 
-# Subpackage -> registered names of its classes, which its import registers.
+# Subpackage -> names of the classes that its import registers.
 _CLASSES = {
     "freezing": (
         *("ScalarGain", "ScaledConv1D", "ScaledConv2D", "ScaledConv3D"),
@@ -38,7 +38,7 @@ FUNCTIONS = {"squared_log_ratio": "losses", "squared_relative_error": "losses"}
 
 
 class StandIn:
-    """A registered class whose module is imported when an instance is wanted."""
+    """A registered class whose module is imported when an instance is needed."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class StandIn:
     def from_config(self, config: dict[str, Any]) -> Any:
         """Return the instance of the real class that the configuration describes."""
         importlib.import_module(f"{PACKAGE}.{HOMES[self.name]}")
-        # Not get_registered_object: while Keras loads, it sees a copy made before.
+        # Not get_registered_object, which uses an older copy while Keras is loading.
         known = importlib.import_module("keras").saving.get_custom_objects()
         return known[f"{PACKAGE}>{self.name}"].from_config(config)
 

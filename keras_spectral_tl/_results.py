@@ -1,4 +1,4 @@
-"""Forms that results share: a row of numbers a layer, JSON, data frames."""
+"""Base classes of results: results by layer, JSON, data frames."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ from keras_spectral_tl._files import write_json
 
 Item = TypeVar("Item")
 
-# A gain in correlation that is not worth more weights.
+# A gain in correlation below this is not worth more weights.
 NOT_WORTH = 0.002
 
 _MOST_LINES = 25
@@ -37,14 +37,14 @@ def as_lists(value: Any) -> Any:
 def by_shapes(value: Any) -> str:
     """Return the fields of a dataclass on one line, arrays by their type and shape.
 
-    For `__repr__` of what holds many numbers.
+    For the `__repr__` of results with many numbers.
     """
     parts = (f"{f.name}={_shown(getattr(value, f.name))}" for f in fields(value))
     return f"{type(value).__name__}({', '.join(parts)})"
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a share of 1 in percent.
+    """Return a fraction in percent, as text.
 
     Example:
         >>> percent(0.523), percent(0.0047, 1)
@@ -56,13 +56,13 @@ def percent(share: float, digits: int = 0) -> str:
 def not_told_from(
     best: Mapping[str, Any], ties: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """Return which arms of a forecast tie with the best, and what decided among them.
+    """Return which arms of a forecast tie with the best, and why one was chosen.
 
     Args:
-        best: Numbers of the row that was chosen, of which parameters, correlation and
-            relative_rmse count.
-        ties: Label to the same of those that cannot be told from it; without any,
-            there is nothing to say.
+        best: Row of the chosen arm, of which parameters, correlation and relative_rmse
+            are used.
+        ties: Label to row of the arms that are indistinguishable from it; if there are
+            none, the text is empty.
     """
     if not ties:
         return ""
@@ -108,8 +108,8 @@ class AsJson:
     def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write `to_dict` to a JSON file and return its path.
 
-        A value that is not a number becomes null. The folder is made if it is not
-        there, and the file appears complete or not at all.
+        NaN and infinity become null. The folder is created if needed, and the file is
+        written completely or not at all.
         """
         return write_json(path, self.to_dict())
 
@@ -123,10 +123,10 @@ class Result(AsJson):
         return {name: as_lists(getattr(self, name)) for name in names}
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame: a column for each number, or a row a place.
+        """Return a pandas DataFrame of the arrays and numbers.
 
-        Arrays of the longest first axis become columns (of two axes, one for each
-        place along the second); numbers are repeated; all else is left out.
+        Arrays with the longest first axis become columns (with a second axis, one
+        column for each index of it); numbers are repeated; all else is left out.
         """
         pandas = require("pandas", "Data frames", "pandas")
         values = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
@@ -144,8 +144,8 @@ class Result(AsJson):
 class ByLayer(AsJson, Mapping[str, Item], Generic[Item]):
     """Results of the layers of a model by name, in the order of execution.
 
-    A read-only mapping. `print` and `to_frame` show the numbers that sum up a layer:
-    the item itself, called `column`, or what its `summary` gives.
+    A read-only mapping. `print` and `to_frame` show the numbers that summarize a layer:
+    the item itself, named `column`, or its `summary`.
     """
 
     def __init__(self, layers: Mapping[str, Item], column: str = "value") -> None:
@@ -162,7 +162,7 @@ class ByLayer(AsJson, Mapping[str, Item], Generic[Item]):
         return len(self.layers)
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Return the numbers that sum up each layer."""
+        """Return the numbers that summarize each layer."""
         return {
             name: item.summary() if hasattr(item, "summary") else {self._column: item}
             for name, item in self.layers.items()

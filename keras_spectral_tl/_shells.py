@@ -1,4 +1,4 @@
-"""Wavenumbers of discrete Fourier transforms, and the shells that spectra sum over."""
+"""Wavenumbers of discrete Fourier transforms, and the shells of radial spectra."""
 
 from functools import lru_cache, reduce
 
@@ -12,7 +12,7 @@ def shell_numbers(
 ) -> NDArray[np.floating]:
     """Return ``floor(|k| + 1/2)``: shell n holds |k| in [n - 1/2, n + 1/2).
 
-    |k| is the root of an integer and never a half-integer, so no mode sits on an edge.
+    |k| is the root of an integer, never a half-integer, so no mode is on an edge.
     """
     return np.asarray(np.floor(np.hypot(kx, ky) + 0.5))
 
@@ -44,7 +44,7 @@ def shell_indices(*shape: int) -> NDArray[np.intp]:
 
 @lru_cache(maxsize=32)
 def mode_multiplicity(ny: int) -> NDArray[np.float64]:
-    """Return how many modes of the full plane each half-plane column stands for.
+    """Return how many modes of the full plane each half-plane column represents.
 
     A read-only array (ny // 2 + 1,): 1 for ky = 0 and for Nyquist, else 2.
     """
@@ -60,8 +60,8 @@ def mode_multiplicity(ny: int) -> NDArray[np.float64]:
 def shell_sum_matrix(*shape: int) -> sparse.csr_array:
     """Return the sparse matrix (num_shells, half-plane modes) that sums each shell.
 
-    Its product with flattened half-plane values, even in k, is their sum over each
-    shell of the full plane.
+    Its product with flattened half-plane values of a function even in k is the sum over
+    each shell of the full plane.
     """
     shells = shell_indices(*shape)
     weights = np.broadcast_to(mode_multiplicity(shape[-1]), shells.shape)
@@ -70,9 +70,10 @@ def shell_sum_matrix(*shape: int) -> sparse.csr_array:
 
 
 def full_plane(half: ArrayLike, num_columns: int) -> NDArray[np.float64]:
-    """Return a function even in k on the full plane, k = 0 at index n // 2.
+    """Return a function even in k on the full plane, with k = 0 at index n // 2.
 
-    ``half`` is (..., nx, ny // 2 + 1), as from ``numpy.fft.rfft2``, with ny columns.
+    ``half`` is (..., nx, ny // 2 + 1), as from ``numpy.fft.rfft2``, and ``num_columns``
+    is ny.
     """
     values = np.asarray(half, float)
     axes = tuple(range(values.ndim - 1))

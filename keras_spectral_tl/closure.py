@@ -21,21 +21,21 @@ class KerasClosure:
 
         sgs_forcing = mean_Pi + std_Pi * model((inputs - mean) / std)
 
-    Inputs and outputs are physical fields; the normalization is done in float32, by the
-    same operations as on the training data, so the model receives the very numbers that
-    it would in training. The forward pass is compiled at the first call, once for each
-    shape, in inference mode; it always uses the current weights. Fields with leading
-    axes, an ensemble, are one batch.
+    Inputs and outputs are physical fields; they are normalized in float32, by the same
+    operations as the training data, so the model receives exactly the same numbers as
+    in training. The forward pass is compiled at the first call, once for each shape, in
+    inference mode; it always uses the current weights. Fields with leading axes (an
+    ensemble) are one batch.
 
     A closure can be pickled, for solvers that run in other processes.
 
     Args:
         model: Built Keras model from (batch, nx, ny, channels) to (batch, nx, ny,
-            layers), bare or as the only entry of a dict or list.
+            layers), directly or as the only entry of a dict or list.
         statistics: Field name to `(mean, std)`, for every input field and
-            "sgs_forcing"; or an object with these attributes. Of several layers of
-            fluid one pair each.
-        input_fields: The channels of the input, in order; of several layers all
+            "sgs_forcing"; or an object with these attributes. With several fluid
+            layers, one pair for each.
+        input_fields: The channels of the input, in order; with several layers, all
             layers of the first field, then those of the next.
         layers: Layers of fluid: fields have the shape (..., layers, nx, ny) if there
             are more than one.
@@ -45,7 +45,7 @@ class KerasClosure:
             1) in normalized units.
 
     Raises:
-        TypeError: If the model is no Keras layer or model, or `layers` no int.
+        TypeError: If the model is not a Keras layer or model, or `layers` not an int.
         ValueError: If statistics are missing, not finite or not positive, or if the
             model takes another number of channels or has several outputs; in use, if
             the model does not return one channel on the grid of its input.
@@ -115,7 +115,7 @@ class KerasClosure:
         return np.asarray(forcing.reshape(vorticity.shape).astype(dtype))
 
     def inputs(self, vorticity: Array, streamfunction: Array) -> NDArray[np.float32]:
-        """Return what the model receives, (batch, nx, ny, channels), normalized."""
+        """Return the normalized inputs of the model, (batch, nx, ny, channels)."""
         fields = {"vorticity": vorticity, "streamfunction": streamfunction}
         shape = self._batch_shape(vorticity)
         batch, layers, nx, ny = shape

@@ -1,4 +1,4 @@
-"""A model as a function of some layers' weights: its gradient and its Jacobian."""
+"""Gradient and Jacobian of a model with respect to the weights of some layers."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -18,23 +18,23 @@ from keras_spectral_tl._keras_internals import own_trainable_variables
 
 Array = NDArray[np.float64]
 
-# Half precision keeps two to three digits; a missing branch of a network is more.
+# Half precision has two to three digits; a missing branch gives larger errors.
 _ADJOINT = 0.05
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class LayerFunction:
-    """`(weights of some layers, x) -> output` of a model in inference mode.
+    """A model as a function `(weights of some layers, x) -> output`, in inference mode.
 
-    `variables` are the weights, where they are not all that the layers have; then the
-    names of the layers are for messages only.
+    `variables` are the weights, if not all weights of the layers; the names of the
+    layers are then used only in messages.
 
     Attributes:
         layers: The layers; empty if `variables` are given.
         label: Their names, for messages.
         variables: The weights that training changes, frozen or not.
-        values: Their values when this was made.
+        values: Their values at construction.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LayerFunction:
             self.layers = tuple(named[resolve_layer_name(model, n)] for n in names)
             variables = [v for la in self.layers for v in own_trainable_variables(la)]
         own = set(map(id, variables))
-        # Frozen flags move variables between Keras' two lists, so ask for all.
+        # Flags move variables between Keras' two lists, so use both lists.
         self.variables = [v for v in model.variables if id(v) in own]
         self.label = ", ".join(map(repr, names))
         if not self.variables:
@@ -58,7 +58,7 @@ class LayerFunction:
                 f"Layer {self.label} of model {model.name!r} holds statistics but no "
                 "trainable weights, so there is nothing to linearize. Choose another."
             )
-        # Copies: on some backends `fetch` gives a view that training writes to.
+        # Copy, because on some backends `fetch` returns a view that training changes.
         self.values = [np.array(fetch(variable)) for variable in self.variables]
         self._model = model
         self._sizes = [int(np.prod(value.shape)) for value in self.values]
@@ -70,11 +70,11 @@ class LayerFunction:
 
     def __call__(self, values: Sequence[Any], x: Any) -> Any:
         """Return the output for these values of the weights, in single precision."""
-        # Not stateless_call: it hands `training` to models that do not take it.
+        # Not stateless_call, which passes `training` to models without this argument.
         mapping = list(zip(self.variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
             outputs = self._model(x, training=False)
-        # Mixed precision models answer in half precision; sums of products need more.
+        # Mixed-precision models return half precision; sums of products need more.
         return keras.ops.cast(outputs, "float32")
 
     def split(self, flat: Array) -> list[NDArray[Any]]:
@@ -96,7 +96,7 @@ class LayerFunction:
 class LayerGradient:
     """The gradient of `sum w (f(x; v) - y)^2` in the weights v of some layers.
 
-    The other layers stay as they are. Inference mode (no dropout, frozen statistics).
+    All other layers are fixed. Inference mode (no dropout, frozen statistics).
 
     Attributes:
         function: The model as a function of the weights.
@@ -116,7 +116,7 @@ class LayerGradient:
 
     @property
     def values(self) -> Array:
-        """The weights when this was made, flat."""
+        """The weights at construction, as a flat vector."""
         return flatten(self.function.values)
 
     def outputs(self, values: Array, x: Any, batch_size: int = 8) -> Array:
@@ -151,8 +151,8 @@ def backend() -> Any:
 def compiled_forward(model: keras.Model) -> Callable[[Any], NDArray[np.float32]]:
     """Return the inference pass of a model as a compiled function of arrays.
 
-    Compiled on TensorFlow and JAX, eager without gradients on torch. Weights are read
-    at each call, so training the model further changes what the function returns.
+    It is compiled on TensorFlow and JAX, eager without gradients on torch. Weights are
+    read at each call, so training the model further changes the results.
     """
 
     def only(outputs: Any) -> Any:
@@ -184,9 +184,9 @@ class LayerLinearization:
 
         f(x; theta + d) = f(x; theta) + J d + O(|d|^2)
 
-    Neither product forms J: `apply` is forward mode, `apply_transpose` reverse mode,
-    each about the cost of two forward passes. Batches are computed one by one, so
-    memory holds one batch. Inference mode (no dropout, frozen statistics).
+    J is never formed: `apply` uses forward mode, `apply_transpose` reverse mode, each
+    at about the cost of two forward passes. Batches are computed one by one, so memory
+    holds one batch. Inference mode (no dropout, frozen statistics).
 
     Args:
         model: A built Keras model; not changed.
@@ -263,7 +263,7 @@ def check_adjoint(
     shape: tuple[int, ...],
     layer: str,
 ) -> None:
-    """Refuse a backend that drops an operation from the forward product.
+    """Raise ValueError if a backend drops an operation from the forward product.
 
     With g = J^T r for a random r, `<r, J g> = |g|^2` holds for every J.
 
@@ -271,7 +271,7 @@ def check_adjoint(
         push: `d -> J d`.
         pull: `r -> J^T r`.
         shape: Shape of the output.
-        layer: Name for the message.
+        layer: Name of the layer for the message.
 
     Raises:
         ValueError: If the identity does not hold or a product fails.
@@ -288,7 +288,7 @@ def check_adjoint(
 
 
 def refusal(what: str, layer: str) -> str:
-    """Return why a derivative is refused, and what to do about it."""
+    """Return the error message for a derivative that the backend lacks."""
     return (
         f"the {keras.backend.backend()} backend {what} the derivative of the "
         f"output in the direction of layer {layer!r}: it has no second "

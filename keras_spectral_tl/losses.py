@@ -1,4 +1,4 @@
-"""Losses that compare spectra instead of points, or weigh points by their areas."""
+"""Losses that compare spectra instead of points, or weight points by area."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from keras_spectral_tl.layers._periodic import (
     tensor_spectra,
 )
 
-# Keeps the logarithm of a shell finite where truth and prediction are both zero.
+# Keeps the logarithm of a shell finite if truth and prediction are both zero.
 _SMALLEST = 1e-30
 
 Mismatch = Callable[[Any, Any], Any]
@@ -24,7 +24,7 @@ Mismatch = Callable[[Any, Any], Any]
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 def squared_log_ratio(true: Any, predicted: Any) -> Any:
-    """``log(predicted / true)^2``: a factor of 2 too much or too little weigh the same.
+    """Return ``log(predicted / true)^2``, which is symmetric in truth and prediction.
 
     Args:
         true: Spectrum of the truth, above 0.
@@ -42,7 +42,7 @@ def squared_log_ratio(true: Any, predicted: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 def squared_relative_error(true: Any, predicted: Any) -> Any:
-    """``(predicted / true - 1)^2``: too little energy costs 1 at most.
+    """Return ``(predicted / true - 1)^2``, which is at most 1 for too little energy.
 
     Args:
         true: Spectrum of the truth, above 0.
@@ -66,23 +66,21 @@ class SpectralLoss(keras.losses.Loss):
 
     ``loss = mean over channels of sum_k w(k) mismatch(T(k) + e, P(k) + e)``,
 
-    the weights scaled to sum to 1,
-
-    over the wavenumbers k_min <= k <= k_max. The floor ``e = floor * mean_k T(k)``
-    keeps shells that hold next to nothing, and round-off, from ruling the loss: a shell
-    far below it counts as equal. Phases do not enter, so a field in the wrong place
-    costs nothing: add the loss to a pointwise one.
+    over the wavenumbers k_min <= k <= k_max, with weights scaled to sum to 1. The floor
+    ``e = floor * mean_k T(k)`` prevents nearly empty shells and round-off from
+    dominating the loss: shells far below it count as equal. Phases are ignored, so a
+    field in the wrong place costs nothing: add the loss to a pointwise one.
 
     It computes in float32 under every precision policy. Its gradient is finite
-    everywhere, and exactly 0 for a prediction that is zero throughout, which has no
-    phases to begin with: do not start there. A channel whose truth is zero throughout
-    has no scale to measure by: any prediction but zero costs immensely.
+    everywhere, and exactly 0 for a prediction that is zero everywhere, since that has
+    no phases: do not start there. A channel whose truth is zero everywhere has no
+    scale: any nonzero prediction has a huge loss.
 
     Args:
         mismatch: Callable ``(true, predicted) -> mismatch`` of positive spectra;
             `squared_log_ratio`, `squared_relative_error` or your own (registered with
             `keras.saving.register_keras_serializable` if the model is to be saved).
-        wavenumbers: ``(k_min, k_max)``, both included. ``k_max = None`` stands for
+        wavenumbers: ``(k_min, k_max)``, both included. ``k_max = None`` means
             ``(min(nx, ny) - 1) // 2``, the last complete shell below Nyquist.
         weights: w(k), one number for each k from k_min on; by default equal.
         floor: Floor of the spectra relative to the mean of the truth's, above 0.
@@ -95,7 +93,7 @@ class SpectralLoss(keras.losses.Loss):
             is not on the grid or the fields are not of rank 4 with known sizes.
 
     Example:
-        A user adds it to the pointwise loss:
+        Added to a pointwise loss:
 
         >>> import numpy as np
         >>> spectral, pointwise = SpectralLoss(), keras.losses.MeanSquaredError()
@@ -167,7 +165,7 @@ class SpectralLoss(keras.losses.Loss):
         return cls(**{**config, "mismatch": mismatch})
 
     def _range(self, num_points: tuple[int, int]) -> tuple[int, int]:
-        """First and last wavenumber on a grid of so many points."""
+        """Return the first and last wavenumber on a grid of this size."""
         first, last = self.wavenumbers
         largest = last_complete_shell(*num_points)
         last = largest if last is None else last
@@ -189,13 +187,13 @@ class WeightedMeanSquaredError(keras.losses.Loss):
     """Mean squared error with a weight for each point of a sample.
 
     ``loss = sum(w (y_pred - y_true)^2) / sum(w)`` over the points and channels of a
-    sample: with areas of cells as weights, the mean over the area of a sphere instead
-    of the mean over a latitude-longitude grid.
+    sample. With cell areas as weights it is the area mean on a sphere instead of the
+    mean over a latitude-longitude grid.
 
     Args:
-        weights: Array that broadcasts to the shape of a sample of y, finite, at least
-            0, not all 0: ``cos(latitude)[:, None, None]`` for fields (latitude,
-            longitude, channels).
+        weights: Finite, non-negative array, not all 0, that broadcasts to the shape of
+            a sample of y, such as ``cos(latitude)[:, None, None]`` for fields
+            (latitude, longitude, channels).
         reduction: How samples are put together, as in every Keras loss.
         name: Name of the loss.
 

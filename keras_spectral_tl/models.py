@@ -1,4 +1,4 @@
-"""The convolutional closure, and exact or fresh copies of any Keras model."""
+"""The convolutional closure, and exact or reinitialized copies of any Keras model."""
 
 import contextlib
 import pathlib
@@ -28,7 +28,7 @@ from keras_spectral_tl._keras_internals import (
 from keras_spectral_tl.layers import PeriodicConv2D
 
 _MOST_WEIGHTS = 2 * 10**9
-_OPEN_SIZES = (8, 64)  # where a model leaves sizes open; strides may want more
+_OPEN_SIZES = (8, 64)  # tried for open sizes; strides may need the larger one
 
 
 def build_sgs_cnn(
@@ -114,18 +114,17 @@ def _check_sizes(sizes: Mapping[str, Any], channels: int) -> None:
 
 
 def copy_model(model: keras.Model, sample: Any = None) -> keras.Model:
-    """Return an independent copy of `model` that computes the same.
+    """Return an independent copy of `model` with the same weights and outputs.
 
-    Compile it to train it. The copy is made from the configuration where that is
-    possible and by way of a temporary `.keras` file otherwise. It gets the weights, bit
-    for bit, and what layers keep beside them: statistics and vocabularies found by
-    `adapt`, low-rank updates, quantization, the states of random generators. Layers of
-    the copy come in the same order; in a subclassed model their automatic names may
-    differ.
+    Compile it to train it. The copy is made from the configuration if possible, else
+    with a temporary `.keras` file. It has bitwise the same weights, and the other state
+    of the layers: statistics and vocabularies of `adapt`, low-rank updates,
+    quantization, and the states of random generators. Layers of the copy are in the
+    same order; in a subclassed model their automatic names may differ.
 
-    Then both compute one batch, without lasting effects, and the outputs are compared.
-    The batch is drawn where none is given; a model of unknown input shape, or one that
-    refuses random numbers, is compared with a given sample only.
+    Then the outputs of both on one batch are compared, without lasting effects. The
+    batch is random by default; if a model has an unknown input shape or does not accept
+    random numbers, the outputs are compared only if a sample is given.
 
     Args:
         model: A built Keras model; not changed.
@@ -133,7 +132,7 @@ def copy_model(model: keras.Model, sample: Any = None) -> keras.Model:
 
     Raises:
         ValueError: If Keras can neither clone nor save and load the model, or the copy
-            computes something else.
+            gives other outputs.
 
     Example:
         >>> model = build_sgs_cnn((8, 8, 2), num_layers=1)
@@ -162,21 +161,21 @@ def copy_model(model: keras.Model, sample: Any = None) -> keras.Model:
 
 
 def fresh_model(model: keras.Model, seed: int) -> keras.Model:
-    """Return a model of the same architecture with newly drawn weights.
+    """Return a model of the same architecture with new random weights.
 
-    Every initialiser without a seed of its own draws from `seed`, so equal seeds give
-    equal weights. Layers without trainable weights keep theirs: the statistics of a
+    Every initializer without its own seed uses `seed`, so equal seeds give equal
+    weights. Layers without trainable weights keep theirs: the statistics of a
     Normalization layer belong to the data, not to the training.
 
-    Keras takes default seeds from Python's `random`; its state is set for the moment
-    of building and put back, so do not draw from it in another thread meanwhile.
+    Keras takes default seeds from Python's `random`, whose state is set while the model
+    is built and then restored, so do not use it in another thread meanwhile.
 
     Args:
         model: A built Keras model; not changed.
         seed: A non-negative int.
 
     Raises:
-        ValueError: If the model cannot be built again from its configuration.
+        ValueError: If the model cannot be rebuilt from its configuration.
 
     Example:
         >>> model = build_sgs_cnn((8, 8, 2), num_layers=1)
@@ -208,7 +207,7 @@ def seed_random_states(model: keras.Model, seed: int) -> None:
 
     Args:
         model: A built Keras model; changed in place.
-        seed: A non-negative int; every generator starts from it and from its number.
+        seed: A non-negative int; every generator is seeded by it and its own index.
     """
     for number, generator in enumerate(seed_generators(model)):
         words = np.random.SeedSequence((seed, number)).generate_state(2)
@@ -221,13 +220,13 @@ def seed_random_states(model: keras.Model, seed: int) -> None:
 def computes_alike(model: keras.Model, other: keras.Model, sample: Any = None) -> bool:
     """Return whether two models give the same outputs in inference mode.
 
-    Equal up to round-off; neither model is changed.
+    They are compared up to round-off; neither model is changed.
 
     Args:
-        model: A built model. Where it gives no outputs, or others each time, nothing
+        model: A built model. If it cannot be called or its outputs are random, nothing
             can be compared and the answer is True.
-        other: Another one.
-        sample: Inputs; drawn from a fixed seed if not given.
+        other: Another model.
+        sample: Inputs; by default random with a fixed seed.
     """
     samples = _drawn_samples(model) if sample is None else [sample]
     for x in samples:
@@ -248,7 +247,7 @@ def computes_alike(model: keras.Model, other: keras.Model, sample: Any = None) -
 def outputs_of(model: keras.Model, x: Any) -> list[NDArray[Any]]:
     """Return the outputs of a model in inference mode, without lasting effects.
 
-    Layers that count their calls or keep states do so in a scope that is thrown away.
+    Changes of counters and states of layers are discarded.
 
     Args:
         model: A built Keras model; not changed.
@@ -286,7 +285,7 @@ def _close(expected: list[NDArray[Any]], received: list[NDArray[Any]]) -> bool:
             if not np.array_equal(first, second):
                 return False
             continue
-        # NumPy compares no bfloat16; a few units in the last place of the largest.
+        # NumPy cannot compare bfloat16. Tolerance: a few ulp of the largest value.
         precise = 1e-5 if first.dtype.itemsize >= 4 else 1e-2
         a, b = first.astype(np.float64), second.astype(np.float64)
         largest = float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0))
@@ -298,12 +297,12 @@ def _close(expected: list[NDArray[Any]], received: list[NDArray[Any]]) -> bool:
 def _rebuild(model: keras.Model) -> keras.Model:
     rebuilt = keras.models.clone_model(model)
     if type(rebuilt) is not type(model):
-        # Keras clones a functional model of a class of its own to a plain one, which
-        # has the layers but not, for example, the class's train_step.
+        # Keras would clone a functional model of a user's class to a plain model, and
+        # lose, for example, its train_step.
         with contextlib.suppress(Exception):
             rebuilt = type(model).from_config(model.get_config())
     if not rebuilt.built or not rebuilt.weights or not _same_structure(model, rebuilt):
-        # Subclassed models get their weights from a call; build() alone may not do.
+        # Subclassed models create weights when called; build() may not be enough.
         shape = (model.get_build_config() or {}).get("input_shape")
         if shape is not None:
             rebuilt(keras.ops.zeros([size or 1 for size in shape]), training=False)
@@ -340,9 +339,9 @@ def packed(model: keras.Model) -> tuple[bytes, dict[str, type]]:
 
 
 def unpacked(content: bytes, classes: Mapping[str, type]) -> keras.Model:
-    """Return the model that `packed` has packed.
+    """Return the model from the bytes of `packed`.
 
-    It is the caller's own, so that no code in it is new to him.
+    It is the caller's own model, so it may contain code.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.keras"
@@ -382,8 +381,8 @@ def _carry_state(model: keras.Model, copy: keras.Model) -> None:
 def _carry_layer(old: keras.Layer, new: keras.Layer) -> None:
     for value, weight in paired_weights(old, new):
         weight.assign(fetch(value))
-    # Layers that say how to save more than their weights are asked to. Those that can
-    # have low-rank updates would merge them.
+    # Use the save methods of layers with more state than weights, except layers with
+    # low-rank updates, which would merge these.
     if hasattr(old, "lora_enabled"):
         return
     if type(old).load_own_variables is not keras.Layer.load_own_variables:
@@ -408,9 +407,9 @@ def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
 
 
 def _same_structure(model: keras.Model, other: keras.Model) -> bool:
-    """Return whether layers, shapes of weights and tied weights agree, by place."""
+    """Return whether layers, weight shapes and tied weights agree, by position."""
     layers = parents_first(model), parents_first(other)
-    # The class of the whole may differ, see `_rebuild`.
+    # The class of the model may differ, see `_rebuild`.
     types = [[type(layer) for layer in part[1:]] for part in layers]
     if not other.built or types[0] != types[1]:
         return False

@@ -12,11 +12,11 @@ Compute = Callable[..., Any]
 
 
 def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
-    """Return `forward(x)` compiled, for the values the variables have at each call."""
+    """Return `forward(x)` compiled, with the current values of the variables."""
 
-    # One order whatever trains: a compiled function is found again by shapes alone, so
-    # with the lists of stateless_call, which change with the flags, it would be given
-    # weights of the same shapes in each other's place.
+    # Use one order regardless of flags: a compiled function is looked up by shapes, so
+    # with the lists of stateless_call, whose order changes with the flags, weights of
+    # equal shapes would be swapped.
     @jax.jit
     def compiled(values: Any, x: Any) -> Any:
         mapping = list(zip(variables, values, strict=True))

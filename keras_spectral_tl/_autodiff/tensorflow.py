@@ -1,4 +1,4 @@
-"""Derivatives on TensorFlow, by gradient tapes in functions traced once."""
+"""Derivatives on TensorFlow, by gradient tapes in functions that are traced once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,8 +22,8 @@ def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, An
     primals = [tf.constant(value) for value in values]
 
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
-        # The transpose of the transpose: TensorFlow's forward mode takes operations
-        # that lack it for constants, without a word, and more lack that than this.
+        # Transpose of the transpose, since TensorFlow's forward mode silently treats
+        # operations that lack it as constants, and fewer operations lack reverse mode.
         with _tape() as outer:
             with _tape() as inner:
                 inner.watch(primals)
@@ -67,7 +67,7 @@ def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:
 
 
 def gradients(tape: Any, target: Any, sources: Any, cotangent: Any = None) -> list[Any]:
-    """Return gradients as tensors: that of an embedding is sparse otherwise."""
+    """Return gradients as dense tensors, also for an embedding."""
     found = tape.gradient(target, sources, cotangent, unconnected_gradients="zero")
     return [tf.convert_to_tensor(part) for part in found]
 
@@ -77,7 +77,10 @@ def _tape() -> tf.GradientTape:
 
 
 def _traced(compute: Compute, num_fixed: int) -> Compute:
-    """Compile on the first call, for any number of samples behind `num_fixed`."""
+    """Compile on the first call, for any number of samples.
+
+    The first `num_fixed` arguments have fixed shapes.
+    """
     compiled: list[Any] = []
 
     def specification(argument: Any, free: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Derivatives on torch, eager."""
+"""Derivatives on torch, in eager mode."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -89,11 +89,11 @@ def _arrays(parts: Sequence[Any]) -> list[NDArray[Any]]:
 def _differentiated(
     function: Compute, values: Sequence[Any], x: Any, compute: Compute
 ) -> list[NDArray[Any]]:
-    """Return `compute(outputs, weights)`, if need be of a single sample taken twice.
+    """Return `compute(outputs, weights)`, duplicating a single sample if necessary.
 
-    PyTorch refuses ("grad_weight must be contiguous") the gradient of a convolution to
-    one channel where the batch has one sample and the kernel three points a side. The
-    second of the pair is cut off the outputs, so it has no part in the gradient.
+    For a batch of one sample, PyTorch fails ("grad_weight must be contiguous") on the
+    gradient of a convolution with 3 x 3 points and one output channel. The duplicate is
+    removed from the outputs, so it does not contribute to the gradient.
     """
     count = len(keras.tree.flatten(x)[0])
 

@@ -1,4 +1,4 @@
-"""Calls of the layers of a model, recorded while data or shapes pass through."""
+"""Recorded calls of the layers of a model, with data or with shapes only."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,11 +25,11 @@ from keras_spectral_tl._keras_internals import calling_method, replaced, sublaye
 
 Shape = tuple[int, ...]
 
-# Sizes along axes that a model leaves open are of no account for the order of its
-# calls; this one stays positive behind the usual strides and poolings.
+# Size of open axes when only the order of calls matters; it stays positive after the
+# usual strides and pooling.
 _OPEN_SIZE = 64
 
-# Layers that are an activation and keep it elsewhere than in an `activation` attribute.
+# Activation layers without an `activation` attribute.
 _ACTIVATION_LAYERS = (
     keras.layers.ReLU,
     keras.layers.LeakyReLU,
@@ -44,9 +44,9 @@ class LayerCall:
 
     Attributes:
         operation: The layer or operation.
-        arguments: (args, kwargs), with tensors in them: symbolic or real.
+        arguments: (args, kwargs), which contain symbolic or real tensors.
         outputs: The tensors it returned, flattened.
-        activated: What its `activation` received, where that was recorded.
+        activated: The inputs of its `activation`, if they were recorded.
     """
 
     operation: Any
@@ -62,16 +62,16 @@ class LayerCall:
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
-        """Shapes of the tensors that went in, batch axis included."""
+        """Shapes of the input tensors, including the batch axis."""
         return tuple(map(_shape, self.inputs))
 
     @property
     def output_shapes(self) -> tuple[Shape, ...]:
-        """Shapes of the tensors that came out, batch axis included."""
+        """Shapes of the output tensors, including the batch axis."""
         return tuple(_shape(part) for part in self.outputs if hasattr(part, "shape"))
 
     def renamed(self, table: Mapping[int, Any]) -> "LayerCall":
-        """Return the call on other tensors: `table` maps the id of one to another."""
+        """Return the call with tensors replaced; `table` maps an id to a new tensor."""
         arguments = keras.tree.map_structure(
             lambda leaf: table.get(id(leaf), leaf), self.arguments
         )
@@ -83,10 +83,10 @@ def trace_calls(
 ) -> tuple[LayerCall, ...]:
     """Trace one sample through `model`, in inference mode, without computing anything.
 
-    Works for functional, sequential, nested, subclassed and quantized models, since the
-    calls themselves are recorded. A layer that is used twice is recorded twice, a
-    container after what is in it. Axes that the model leaves open get size `unknown`, 0
-    refuses.
+    It works for functional, sequential, nested, subclassed and quantized models, since
+    the calls themselves are recorded. A layer used twice is recorded twice, a container
+    after its contents. Axes that the model leaves open get size `unknown`; 0 raises an
+    error instead.
     """
     inputs = symbolic_inputs(model, input_shape, unknown)
     calls: list[LayerCall] = []
@@ -109,7 +109,7 @@ def in_call_order(
 ) -> tuple[str, ...]:
     """Return the names of layers by their first call; never called ones come last.
 
-    The order in which layers became attributes of a subclassed model may be another.
+    In a subclassed model this may differ from the order of its attributes.
     """
     order: dict[int, int] = {}
     for place, call in enumerate(trace_calls(model, unknown=_OPEN_SIZE)):
@@ -120,8 +120,8 @@ def in_call_order(
 def called_layers(model: keras.Model) -> tuple[str, ...]:
     """Return the names of the layers with trainable weights by their first call.
 
-    Where the shape of a sample is not known, so that no call can be traced, they come
-    in the order of `layers_with_weights`.
+    If the shape of a sample is unknown, so that no call can be traced, the order is
+    that of `layers_with_weights`.
     """
     layers = layers_with_weights(model, trainable=True)
     try:
@@ -131,7 +131,7 @@ def called_layers(model: keras.Model) -> tuple[str, ...]:
 
 
 class _Whole(keras.layers.Layer):
-    """A model as one opaque layer: its shapes are found by really calling it."""
+    """A model as one opaque layer, whose output shapes are found by calling it."""
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ def _watched(
     watcher: Callable[[LayerCall], None],
     activations: bool = False,
 ) -> Iterator[None]:
-    """Hand every call of the layers to a watcher, when it has ended."""
+    """Pass every call of the layers to a watcher when it has ended."""
     with ExitStack() as stack:
         for layer in layers:
             name, method = calling_method(layer)
@@ -193,10 +193,10 @@ class LayerFields:
     Attributes:
         layer: The layer.
         inputs: (samples, channels, nx, ny), or None if the input is not such an array.
-        pre_activation: (samples, channels, nx, ny): what the activation received. For
-            a layer without an activation this is the output, the very same array.
-        post_activation: (samples, channels, nx, ny): the output. One or three spatial
-            axes are read where asked for.
+        pre_activation: (samples, channels, nx, ny): input of the activation. For a
+            layer without an activation it is the same array as the output.
+        post_activation: (samples, channels, nx, ny): the output. There may be one or
+            three spatial axes instead, if requested.
     """
 
     layer: keras.Layer
@@ -216,20 +216,20 @@ def read_calls(
     batch_size: int = 32,
     ranks: tuple[int, ...] = (2,),
 ) -> int:
-    """Run a model on data and hand every layer call to a reader as it happens.
+    """Run a model on data and pass every layer call to a reader as it happens.
 
     Only one batch of one layer is held at a time. The model runs eagerly in inference
-    mode, whatever its type (sequential, functional, nested, subclassed); while it runs
-    the `call` and the `activation` of its layers are replaced, and both are put back
+    mode and may be of any type (sequential, functional, nested, subclassed). While it
+    runs, the `call` and the `activation` of its layers are replaced; both are restored
     exactly, also after an exception.
 
     Args:
         model: A built model.
-        x: Array (samples, ...), or an iterable of batches; a batch that is a tuple is
-            taken as (inputs, targets).
+        x: Array (samples, ...), or an iterable of batches; a tuple as batch means
+            (inputs, targets).
         reader: Called with the layer's name and the `LayerFields`.
         layers: Names of the layers to read; by default all of them.
-        batch_size: Samples a batch when `x` is an array.
+        batch_size: Samples per batch when `x` is an array.
         ranks: Numbers of spatial axes of the outputs to read: any of 1, 2, 3. With 1,
             every output (samples, steps, channels) counts as a field.
 
@@ -237,7 +237,7 @@ def read_calls(
         The number of samples read.
 
     Raises:
-        KeyError: If a name is not one of a layer of the model.
+        KeyError: If the model has no layer of a given name.
         ValueError: If `x` is empty or not finite, or a named layer was not called or
             has no spatial output of these ranks.
 
@@ -266,7 +266,7 @@ def read_calls(
     num_samples = 0
     with _watched(chosen.values(), watch, activations=True):
         for batch in _batches(x, batch_size):
-            with keras.StatelessScope():  # counters and states stay as they are
+            with keras.StatelessScope():  # do not change counters and states
                 model(batch, training=False)
             num_samples += len(keras.tree.flatten(batch)[0])
     if num_samples == 0:
@@ -290,7 +290,7 @@ def _fields(call: LayerCall, data_format: str) -> LayerFields:
         received.append(inputs)
     post = _channels_first(outputs, data_format)
     pre = post
-    # A layer that applies its activation more than once has no one pre-activation.
+    # A layer that applies its activation more than once has no single pre-activation.
     is_applied_once = len(received) == 1 and received[0] is not outputs
     if is_applied_once and tuple(received[0].shape) == tuple(outputs.shape):
         pre = _channels_first(received[0], data_format)
@@ -302,7 +302,7 @@ def _fields(call: LayerCall, data_format: str) -> LayerFields:
 def _chosen_layers(
     model: keras.Model, names: Sequence[str] | None
 ) -> dict[str, keras.Layer]:
-    """Return the layers to read: those asked for, or all that are no containers."""
+    """Return the layers to read: the named ones, or all that are not containers."""
     if isinstance(names, str):
         raise TypeError(
             f"layers must be a sequence of names. Received layers={names!r}; pass "
@@ -318,7 +318,7 @@ def _chosen_layers(
 
 
 def _readable_layers(model: keras.Model) -> dict[str, keras.Layer]:
-    """Return layers with weights by their usual names, those without by their paths."""
+    """Return layers by name: those without weights are named by their paths."""
     readable = layers_with_weights(model)
     seen = {id(layer) for layer in readable.values()}
 
@@ -337,7 +337,7 @@ def _readable_layers(model: keras.Model) -> dict[str, keras.Layer]:
 
 
 def _batches(x: Any, batch_size: int) -> Iterator[Any]:
-    """Yield batches of inputs; refuse values that are not finite."""
+    """Yield batches of inputs, after checking that all values are finite."""
     whole_number("batch_size", batch_size, at_least=1)
     if isinstance(x, tuple):
         raise ValueError(
@@ -356,7 +356,7 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
 
 
 def _rank(values: Any) -> int:
-    """Return the number of spatial axes of a tensor; below 1 for anything else."""
+    """Return the number of spatial axes of a tensor, below 1 if it is not a field."""
     return len(getattr(values, "shape", ())) - 2
 
 
@@ -371,11 +371,11 @@ def _channels_first(values: Any, data_format: str) -> NDArray[Any]:
 
 
 def misfit_of_inputs(model: keras.Model, x: Any) -> str:
-    """Return in what inputs do not fit a model; empty if they do or it is not known."""
+    """Return why inputs do not fit a model; empty if they fit or it is unknown."""
     tensors = getattr(model, "inputs", None)
     if not tensors:
         return ""
-    # A sequential model that was never called has inputs, but no input.
+    # A sequential model that was never called has `inputs` but no `input`.
     mapping = getattr(model, "input", None)
     if not isinstance(mapping, dict):
         mapping = {tensor.name: tensor for tensor in tensors}

@@ -1,8 +1,8 @@
-"""Cuts of the graph of a network before layers that are trained, and activations there.
+"""Cuts of a network before its first trained layer, with cached activations.
 
-With everything upstream frozen, the activations at the cut are the same in every epoch:
-computed once, in memory or in a temporary file, they stand in for the prefix, and
-training costs only what comes after.
+Since all layers before the cut are frozen, the activations at the cut are the same in
+every epoch. They are computed once, in memory or in a temporary file, and replace these
+layers, so that training costs only the part after the cut.
 """
 
 import contextlib
@@ -32,14 +32,14 @@ from keras_spectral_tl._graph.layers import (
 class LayerGraph:
     """The calls of a functional or sequential network, in an order of execution.
 
-    Nested functional and sequential models are taken apart, so a cut may go through
-    them. The layers are the very ones of the network: a model built from a part of the
-    graph shares its weights.
+    Nested functional and sequential models are unfolded, so a cut may go through them.
+    The layers are those of the network itself: a model built from a part of the graph
+    shares its weights.
 
     Attributes:
         network: The network.
         inputs: Its symbolic inputs.
-        calls: All calls, each after those whose results it needs.
+        calls: All calls, each after the calls whose results it needs.
         outputs: Its symbolic outputs.
     """
 
@@ -50,10 +50,10 @@ class LayerGraph:
 
     @classmethod
     def of(cls, network: keras.Model) -> "LayerGraph | None":
-        """Read the graph of a network; None where there is none.
+        """Read the graph of a network; None if it cannot be cut.
 
-        Subclassed models have no graph, or steps of their own that parts would lose. A
-        network for one number of samples only is not taken apart either.
+        Subclassed models have no graph, or custom steps that a part would lose. A
+        network with a fixed batch size is not cut either.
         """
         if not _has_graph(network) or any(t.shape[0] for t in network.inputs):
             return None
@@ -73,9 +73,9 @@ class LayerGraph:
     def cut(self, layers: freezing.Selector) -> tuple[keras.KerasTensor, ...] | None:
         """Return the last tensors that do not depend on the given layers.
 
-        All other layers are taken as frozen. What draws random numbers (dropout) counts
-        as dependent: the cut lies before it. Masks are tensors and cross as others do.
-        None if some output of the network does not depend on `layers`.
+        All other layers are taken as frozen. Layers that draw random numbers (dropout)
+        count as dependent, so the cut is before them. Masks cross the cut like other
+        tensors. None if some output of the network does not depend on `layers`.
         """
         named = layers_with_weights(self.network)
         names = freezing.select_layers(self.network, layers).names
@@ -94,7 +94,7 @@ class LayerGraph:
     def part(
         self, known: Sequence[keras.KerasTensor], wanted: Sequence[keras.KerasTensor]
     ) -> tuple[tuple[keras.KerasTensor, ...], keras.Model]:
-        """Return the known tensors needed, and the model from these to the wanted."""
+        """Return the known tensors needed, and the model from these to `wanted`."""
         available = {id(tensor) for tensor in known}
         needed = {id(tensor) for tensor in wanted}
         calls = []
@@ -141,7 +141,7 @@ def _recorded(model: keras.Model) -> LayerGraph:
         calls.append(LayerCall(operation, (args, kwargs), flat))
         return outputs
 
-    # Replaying the graph on new inputs shows every call; the layers stay the same.
+    # Replay the graph on new inputs to record every call; the layers are the same.
     replayed = keras.models.clone_model(
         keras.Model(*_ends(model)),
         clone_function=lambda layer: layer,
@@ -197,14 +197,14 @@ def _holds(call: LayerCall, layers: set[int]) -> bool:
 
 
 def _draws(call: LayerCall) -> bool:
-    # Whatever `training` a layer was called with, Keras overrides it during a fit.
+    # Keras overrides the `training` argument of a layer call during a fit.
     variables = getattr(call.operation, "variables", ())
     return any(variable.name == "seed_generator_state" for variable in variables)
 
 
 @contextlib.contextmanager
 def _different_names(operations: Sequence[Any]) -> Iterator[None]:
-    """Give operations different names for a moment, as a Keras model demands.
+    """Temporarily give operations unique names, which a Keras model requires.
 
     Layers of two nested models may have the same name.
     """
@@ -237,13 +237,12 @@ class PrefixCache:
     """Storage and computation of the activations of frozen layers.
 
     Attributes:
-        memory_limit: Bytes of activations held in memory at a time. What does not fit
-            is written to a temporary file and mapped, with 0 everything; the system
-            removes the file with its last user, even when the process is killed.
+        memory_limit: Bytes of activations held in memory at a time. The rest (with 0,
+            everything) is written to a memory-mapped temporary file; the system removes
+            the file when it is no longer used, even if the process is killed.
         directory: Folder of the temporary files; None means the system's.
-        batch_size: Samples computed at a time. It decides the memory needed beside the
-            activations kept, and the last bits where a library sums in another order
-            for other sizes.
+        batch_size: Samples computed at a time. It determines the additional memory, and
+            affects the last bits if a library sums in an order that depends on it.
 
     Raises:
         TypeError: If a number is not an int.
@@ -263,7 +262,7 @@ class PrefixCache:
         whole_number("batch_size", self.batch_size, at_least=1)
 
     def empty(self, shape: tuple[int, ...], dtype: Any, held: int) -> NDArray[Any]:
-        """Return an array to be filled, in memory if it fits beside `held` bytes."""
+        """Return an empty array, in memory if it fits in addition to `held` bytes."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if held + size <= self.memory_limit:
             return np.empty(shape, dtype)
@@ -272,10 +271,10 @@ class PrefixCache:
 
 
 class Activations:
-    """Activations of several sets of samples at one cut after another.
+    """Activations of several sets of samples at successive cuts.
 
-    Those at a new cut are computed from those at hand, so walking through all cuts of a
-    network in order costs one forward pass in all. Only those at the last cut are kept.
+    Activations at a new cut are computed from those at the last one, so all cuts of a
+    network in order cost one forward pass. Only those at the last cut are kept.
     """
 
     def __init__(
@@ -290,9 +289,9 @@ class Activations:
     def at(self, cut: Sequence[keras.KerasTensor]) -> list[Arrays] | None:
         """Return the arrays (num_samples, ...) at the cut for each set of samples.
 
-        None if what comes before the cut acts differently in training than in
-        inference, draws random numbers, adds a loss or changes variables: found out by
-        doing it.
+        None if the layers before the cut behave differently in training than in
+        inference, draw random numbers, add a loss or change variables, which is tested
+        by calling them.
         """
         known = {id(tensor): tensor for tensor in self.graph.inputs} | self._known
         missing = [tensor for tensor in cut if id(tensor) not in known]
@@ -335,7 +334,7 @@ def evaluated(
 ) -> Arrays:
     """Return the outputs of a model in inference mode, batch by batch.
 
-    The model is called without compiling it: each part of a network is used only once.
+    The model is not compiled, because each part of a network is used only once.
     """
     results: Arrays = []
     for rows, batch in batches(_single(arrays), cache.batch_size):
@@ -351,11 +350,11 @@ def evaluated(
 
 
 def acts_alike(model: keras.Model, sample: Arrays) -> bool:
-    """Tell whether a frozen model does in training bit for bit what it does otherwise.
+    """Return whether a frozen model gives bitwise equal outputs in training mode.
 
-    It is called in both modes on the sample, without lasting effects. Random numbers,
-    losses of its own, and variables that it changes make the answer False. Inputs that
-    are zero everywhere, which a factor of noise would leave so, are replaced.
+    It is called in both modes on the sample, without lasting effects. The answer is
+    False if it draws random numbers, adds losses or changes variables. Inputs that are
+    zero everywhere are replaced, because multiplicative noise would not change them.
     """
     sample = [_not_zero(part) for part in sample]
     trainable = [variable.value for variable in model.trainable_variables]

@@ -1,4 +1,4 @@
-"""Layers of a model that hold weights, the names of both; values and batches."""
+"""Layers of a model that hold weights, and unique names of layers and weights."""
 
 import dataclasses
 import math
@@ -21,10 +21,10 @@ from keras_spectral_tl._keras_internals import (
 )
 
 SampleShape = Sequence[int] | Sequence[Sequence[int]]
-"""Shape of one sample without the batch axis; of several inputs one each."""
+"""Shape of one sample without the batch axis, or one shape for each input."""
 
 OWN = "own"
-"""Last part of the name under which a container's own weights are listed."""
+"""Last part of the name under which the own weights of a container are listed."""
 
 PLAIN = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -39,7 +39,7 @@ _AUTOMATIC = re.compile(r"variable(_\d+)?")
 
 
 def own_weights(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the weights `layer` itself holds: trainable ones first, then statistics.
+    """Return the weights that `layer` itself holds: trainable ones, then statistics.
 
     Sublayers' weights and the states of random generators are not included.
     """
@@ -58,7 +58,7 @@ def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
 
 def fetch(value: Any) -> NDArray[Any]:
     """Return the value of a variable or a tensor as a NumPy array."""
-    # convert_to_numpy copies variables in a way that NumPy 2 deprecates.
+    # convert_to_numpy copies variables in a way deprecated by NumPy 2.
     is_variable = isinstance(value, keras.Variable)
     return np.asarray(value if is_variable else keras.ops.convert_to_numpy(value))
 
@@ -84,9 +84,9 @@ def count_parameters(variables: Iterable[keras.Variable]) -> int:
 def parents_first(model: keras.Layer) -> list[keras.Layer]:
     """Return the model and every layer in it, each once, containers before contents.
 
-    Setting `trainable` on a container overwrites the flag of everything inside, so
-    flags have to be written in this order. It also holds for a layer that is shared by
-    two containers (the list is a topological order, not an execution order).
+    Setting `trainable` on a container overwrites the flags of its contents, so flags
+    must be written in this order. It is a topological order, not an execution order,
+    and so also correct for a layer shared by two containers.
     """
     seen: set[int] = set()
     contents_first: list[keras.Layer] = []
@@ -111,7 +111,7 @@ class ModelLayers:
         model: The model.
         layers: The layers by name, in order (see `layers_with_weights`).
         weights: The weights that the layers hold themselves, by path "layer/weight". A
-            weight that two layers share has a path in each.
+            weight shared by two layers has a path in each.
     """
 
     model: keras.Model
@@ -125,9 +125,9 @@ class ModelLayers:
         return cls(model, layers, named_weights(layers))
 
     def of_copy(self, other: keras.Model) -> "ModelLayers":
-        """Return the layers and weights of a copy under their names here, by place.
+        """Return the layers and weights of a copy under the names used here.
 
-        Automatic names of layers and weights differ in a copy; places do not.
+        They are matched by position, since automatic names differ in a copy.
         """
         theirs = list(layers_with_weights(other).items())
         names = [*self.layers, *(name for name, _ in theirs[len(self.layers) :])]
@@ -169,18 +169,18 @@ class ModelLayers:
         }
 
     def known(self, name: str) -> str:
-        """Return `name` if a layer has it."""
+        """Return `name` if a layer has this name, else raise KeyError."""
         return known_name(name, self.layers, self.model.name)
 
 
 def paired_weights(
     layer: keras.Layer, copy: keras.Layer
 ) -> list[tuple[keras.Variable, keras.Variable]]:
-    """Return the weights of a layer with those that correspond to them in a copy of it.
+    """Return pairs of corresponding weights of a layer and of its copy.
 
-    Weights correspond by their place among the trainable ones and among the others.
-    Where every weight of the layer has a name of its own, the names decide: a quantized
-    layer creates its weights in another order when it is built anew.
+    Weights are matched by position among the trainable ones and among the others, or by
+    name if all weights of the layer have different names: a quantized layer creates its
+    weights in another order when it is rebuilt.
     """
     pairs: list[tuple[keras.Variable, keras.Variable]] = []
     for held in (own_trainable_variables, own_statistics):
@@ -200,20 +200,19 @@ def layers_with_weights(
     """Return every layer that directly owns weights, keyed by a unique name.
 
     Nested and subclassed models, wrappers and recurrent cells are flattened: a
-    container is listed only when it holds weights of its own. A layer of the model has
-    its plain name as key, a layer inside another one a path such as `"encoder/conv_1"`.
-    Weights that a container holds beside those of its layers are `"encoder/own"`.
-    A shared layer appears once, under the first name found. Should two layers have the
-    same name (possible in subclassed models), the later ones end in `_2`, `_3`, ...
+    container is listed only if it holds weights of its own. The key of a layer of the
+    model is its plain name, that of a layer inside another one a path such as
+    `"encoder/conv_1"`. Weights that a container itself holds are `"encoder/own"`. A
+    shared layer appears once, under the first name found. If two layers have the same
+    name (possible in subclassed models), the later ones end in `_2`, `_3`, ...
 
-    The order is the graph order of functional and sequential models. A subclassed model
-    does not tell the order of its calls, so there it is the order in which its layers
-    became attributes.
+    Functional and sequential models are listed in graph order, subclassed models,
+    whose order of calls is unknown, in the order in which layers became attributes.
 
     Args:
         model: A built Keras model.
-        trainable: Whether to leave out layers that hold statistics alone, such as
-            Normalization, which no training changes.
+        trainable: Whether to leave out layers that hold only statistics, such as
+            Normalization, which training does not change.
 
     Returns:
         The layers by name, in order.
@@ -276,9 +275,10 @@ def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable
 
 
 def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
-    """Return the name of a weight, the attribute's where Keras counts its variables.
+    """Return the name of a weight, or of its attribute if the name is automatic.
 
-    `add_weight` without a name gives "variable_5", another one in every copy.
+    `add_weight` without a name gives names such as "variable_5", which differ in every
+    copy.
     """
     name: str = weight.name
     if not _AUTOMATIC.fullmatch(name):
@@ -290,9 +290,10 @@ def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
 def symbolic_inputs(
     model: keras.Model, input_shape: SampleShape | None = None, unknown: int | None = 0
 ) -> Any:
-    """Return one symbolic sample of what `model` takes, to call or trace it with.
+    """Return one symbolic input sample of `model`, to call or trace it.
 
-    Axes left open by the model get size `unknown`; None leaves them open, 0 refuses.
+    Axes left open by the model get size `unknown`; None leaves them open, 0 raises an
+    error.
     """
 
     def sample(shape: Sequence[int | None], dtype: Any = None) -> Any:
@@ -327,7 +328,7 @@ def symbolic_inputs(
 
 
 def data_format_of_layers(layers: Iterable[keras.Layer]) -> str:
-    """Return the layout of the first layer with one, or that of the Keras setting."""
+    """Return the data format of the first layer with one, else the Keras setting."""
     formats = (getattr(layer, "data_format", None) for layer in layers)
     return str(next(filter(None, formats), keras.config.image_data_format()))
 
@@ -352,12 +353,12 @@ def _unique(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def resolve_layer_name(model: keras.Model, name: str) -> str:
-    """Return `name` if it is a key of `layers_with_weights(model)`, else explain."""
+    """Return `name` if `layers_with_weights(model)` has it, else raise KeyError."""
     return known_name(name, list(layers_with_weights(model)), model.name)
 
 
 def known_name(name: str, names: Collection[str], model_name: str) -> str:
-    """Return `name` if it is one of `names`, else explain as `resolve_layer_name`."""
+    """Return `name` if it is one of `names`, else raise KeyError."""
     if name in names:
         return name
     raise KeyError(

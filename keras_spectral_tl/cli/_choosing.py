@@ -1,4 +1,4 @@
-"""The commands that say what to retrain, before it is done: forecast and score."""
+"""The commands that recommend what to retrain: forecast and score."""
 
 import argparse
 import math
@@ -23,12 +23,13 @@ _EFFORT = ("steps", "epochs", "batch_size", "learning_rate")
 
 
 class Forecast:
-    """Forecast what each way to retrain a network will give, before any retraining.
+    """Forecast how well each way to retrain a network will do, before any retraining.
 
-    Output gain, biases, each layer, several or all of them, all pulled to their start,
-    an update of low rank, new weights: predicted correlation on target samples not
-    seen, skill left on the base system, and the learning rate to use. Exit code 1 where
-    nothing is to be retrained. The network is not changed.
+    Ways are: output gain, biases, each layer, several or all of them, all pulled to
+    their initial weights (L2-SP), a low-rank update, new weights. Shown are the
+    predicted correlation on unseen target samples, the correlation left on the base
+    system, and the learning rate to use. Exit code 1 if nothing should be retrained.
+    The network is not changed.
     """
 
     example = (
@@ -44,10 +45,10 @@ class Forecast:
             "--steps",
             type=whole(1),
             metavar="N",
-            help="of the retraining; default: 500",
+            help="training steps of the retraining (default: 500)",
         )
         length.add_argument(
-            "--epochs", type=whole(1), metavar="N", help="in place of steps"
+            "--epochs", type=whole(1), metavar="N", help="epochs instead of steps"
         )
         parser.add_argument(
             "--batch-size", type=whole(1), metavar="N", help="default: 8"
@@ -56,7 +57,7 @@ class Forecast:
             "--learning-rate",
             type=positive,
             metavar="RATE",
-            help="of Adam (default: what suits each way)",
+            help="learning rate of Adam (default: chosen for each way)",
         )
         _add_groups(parser)
         parser.add_argument(
@@ -64,7 +65,7 @@ class Forecast:
             type=fraction,
             default=0.0,
             metavar="SHARE",
-            help="weight of the skill on the base in the choice, 0 to 1; default: 0",
+            help="weight of the base correlation in the choice, 0 to 1 (default: 0)",
         )
         parser.add_argument(
             "--progress",
@@ -128,14 +129,14 @@ def _add_groups(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--groups",
         metavar="NAME",
-        help="array of the target's npz file with a label a sample: no group is both "
-        "fitted and tested (default: trajectory, also of a dataset, where there are "
-        "two or more)",
+        help="array of the target's npz file with a group label for each sample: no "
+        "group is both fitted and tested (default: trajectory, also of a dataset, if "
+        "there are two or more)",
     )
 
 
 def _groups_of(options: argparse.Namespace) -> Any:
-    """Return the groups asked for; None leaves those that the samples bring."""
+    """Return the requested groups; None means the groups stored with the samples."""
     if options.groups is None:
         return None
     return read_groups(options.target, options.groups, options.num_samples)
@@ -144,7 +145,7 @@ def _groups_of(options: argparse.Namespace) -> Any:
 class Score:
     """Score the layers of a network for transfer: which one to retrain, and why.
 
-    Before it, the base network is tested on both systems. Exit code 1 where no layer is
+    The base network is first tested on both systems. Exit code 1 if no layer is
     recommended. The network is not changed.
     """
 

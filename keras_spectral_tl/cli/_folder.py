@@ -1,4 +1,4 @@
-"""The folder in which the commands collect what they find."""
+"""The folder in which the commands collect their results."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ def opened(
 
 
 def prepared(path: str | None) -> pathlib.Path | None:
-    """Return the folder, made if need be; refuse one that cannot be written to."""
+    """Return the folder, created if needed, after checking that it is writable."""
     if path is None:
         return None
     folder = pathlib.Path(path)
@@ -40,7 +40,7 @@ def prepared(path: str | None) -> pathlib.Path | None:
 
 
 def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
-    """Keep findings on two networks out of one folder."""
+    """Raise ValueError if the folder holds results of another network."""
     known = {} if folder is None else _read(folder / "provenance.json", {})
     if not known or not pathlib.Path(model).is_file():
         return
@@ -56,7 +56,7 @@ def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
 def refuse_other_samples(
     folder: pathlib.Path, step: str, record: Mapping[str, Any]
 ) -> None:
-    """Keep figures on different samples out of one table."""
+    """Raise ValueError if the folder holds results of other samples."""
     known = _read(folder / "provenance.json", {}).get(step, {})
     if not known:
         return
@@ -72,9 +72,9 @@ def refuse_other_samples(
 def base_network(
     folder: pathlib.Path | None, model: Any, systems: Mapping[str, System]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Test the base network; return parts of a study, and what a command tells.
+    """Test the base network; return parts of a study, and the output of a command.
 
-    What speaks against the network is a warning on stderr.
+    Doubts about the network are printed as warnings on stderr.
     """
     from keras_spectral_tl.report import figures_row, system_record
 
@@ -96,7 +96,7 @@ def base_network(
 
 
 def base_line(document: Mapping[str, Any]) -> str:
-    """Return the correlations of the base network, one line."""
+    """Return the correlations of the base network as one line of text."""
     tested = [
         f"CC {row['cc']:.3f} on {row['data']}" for row in document["base_network"]
     ]
@@ -106,7 +106,7 @@ def base_line(document: Mapping[str, Any]) -> str:
 def keep(
     folder: pathlib.Path | None, step: str, parts: Mapping[str, Any], record: Any
 ) -> None:
-    """Write parts of a study, and add where they come from."""
+    """Write parts of a study with their provenance."""
     if folder is None:
         return
     for name, part in parts.items():
@@ -118,7 +118,7 @@ def keep(
 def model_record(
     options: argparse.Namespace, model: Any, systems: Mapping[str, System]
 ) -> dict[str, Any]:
-    """Return the origin of a network and its samples, and what decides its outputs."""
+    """Return the provenance of a network and its samples."""
     import keras
 
     from keras_spectral_tl import freezing
@@ -142,7 +142,7 @@ def model_record(
 def merged_rows(
     folder: pathlib.Path | None, rows: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Rows of the a priori table: those on disk, but for those made anew, and these."""
+    """Return the a priori table on disk with these rows added or replaced."""
     known = [] if folder is None else _read(folder / "a_priori.json", [])
     new = {(row["network"], row["data"]) for row in rows}
     kept = [row for row in known if (row.get("network"), row.get("data")) not in new]
@@ -150,7 +150,7 @@ def merged_rows(
 
 
 def merged_spectra(folder: pathlib.Path | None, found: Mapping[str, Any]) -> Any:
-    """Spectra on disk with these added, or put in their place, by their labels."""
+    """Return the spectra on disk with these added or replaced, by label."""
     known = {} if folder is None else _read(folder / "spectra.json", {})
     merged: dict[str, dict[str, dict[str, Any]]] = {}
     for source in (known, found):
@@ -161,7 +161,7 @@ def merged_spectra(folder: pathlib.Path | None, found: Mapping[str, Any]) -> Any
 
 
 def _doubts(model: Any, systems: Mapping[str, System]) -> list[str]:
-    """Return what speaks against findings on this network and these samples."""
+    """Return doubts, as sentences, about this network and these samples."""
     from keras_spectral_tl.metrics._plausibility import network_doubts, scale_doubts
 
     if "base" not in systems:

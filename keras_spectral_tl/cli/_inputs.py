@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from keras_spectral_tl.transfer import ChannelStatistics, Samples
 
-_OWNERS = {"test": "target"}  # whose statistics normalize a system, if not its own
+_OWNERS = {"test": "target"}  # systems normalized by the statistics of another
 
 
 def _number(
     kind: Callable[[str], Any], fits: Callable[[Any], bool], expected: str
 ) -> Callable[[str], Any]:
-    """Return a type of argument: numbers of a kind that fit."""
+    """Return an argument type: numbers of a kind that meet a condition."""
 
     def number(text: str) -> Any:
         with contextlib.suppress(ValueError):
@@ -44,7 +44,7 @@ def _number(
 
 
 def whole(at_least: int) -> Callable[[str], int]:
-    """Return a type of argument: whole numbers from `at_least` on."""
+    """Return an argument type: whole numbers of at least `at_least`."""
     expected = f"a whole number of at least {at_least}"
     return _number(int, lambda value: value >= at_least, expected)
 
@@ -66,7 +66,7 @@ _RECIPE: dict[str, tuple[Callable[[str], Any], Any]] = {
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the network, and where its own layers are registered."""
+    """Add the arguments for the network and the modules of its custom layers."""
     parser.add_argument("model", metavar="MODEL", help="a network, a .keras file")
     parser.add_argument(
         "--import",
@@ -74,15 +74,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="MODULE",
-        help="modules of yours to import first: they register custom layers with "
+        help="your modules to import first, which register custom layers with "
         "@keras.saving.register_keras_serializable()",
     )
 
 
 def add_systems(parser: argparse.ArgumentParser, base_for: str = "") -> None:
-    """Add the samples of both systems.
+    """Add the arguments for the samples of both systems.
 
-    Those of the base may be left out where `base_for` says what they are good for.
+    Base samples are optional if `base_for` says what they are used for.
     """
     parser.add_argument(
         "--target", required=True, metavar="DATA", help=f"target samples: {DATA}"
@@ -94,7 +94,7 @@ def add_systems(parser: argparse.ArgumentParser, base_for: str = "") -> None:
 def add_reading(
     parser: argparse.ArgumentParser, of: str = "target", base: bool = True
 ) -> None:
-    """Add the options of how samples are read."""
+    """Add the options for reading samples."""
     parser.add_argument(
         "--num-samples",
         type=whole(1),
@@ -127,7 +127,7 @@ def add_reading(
 
 
 def add_out(parser: argparse.ArgumentParser, what: str, required: bool = False) -> None:
-    """Add the folder that a command writes to."""
+    """Add the option for the folder that a command writes to."""
     parser.add_argument(
         "--out", required=required, metavar="RUN_DIR", help=f"folder for {what}"
     )
@@ -168,7 +168,7 @@ def read_model(path: str, modules: Sequence[str] = ()) -> Any:
 
 
 def _why_not(message: str) -> str:
-    """Return what Keras says of a model that it cannot load, the class first."""
+    """Return why Keras cannot load a model, first any class that is missing."""
     unknown = re.search(r"Could not locate (class|function) '([^']+)'", message)
     if unknown is not None:
         return (
@@ -210,7 +210,7 @@ def _check_weights(model: keras.Model, path: str) -> None:
 
 
 def add_recipe(parser: argparse.ArgumentParser, default: str = "") -> None:
-    """Add how layers are retrained; `default` says in words what goes before."""
+    """Add the options of a retraining; `default` names what overrides the defaults."""
     for name, (number, value) in _RECIPE.items():
         what = "of Adam; " if number is positive else ""
         parser.add_argument(
@@ -221,14 +221,14 @@ def add_recipe(parser: argparse.ArgumentParser, default: str = "") -> None:
 
 
 def numbers_of(options: argparse.Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return epochs, batch size, learning rate and, if they are given, steps.
+    """Return epochs, batch size, learning rate and, if given, steps.
 
-    Options that are set go before what is given, and that before the defaults.
+    Options on the command line override `given`, which overrides the defaults.
     """
     found = {name: default for name, (_, default) in _RECIPE.items()} | dict(given)
     chosen = {name: getattr(options, name) for name in _RECIPE}
     found |= {name: value for name, value in chosen.items() if value is not None}
-    if "steps" in found:  # as many more as there are epochs
+    if "steps" in found:  # scale the steps with the epochs
         longer = found["epochs"] / given["epochs"]
         found["steps"] = max(round(found["steps"] * longer), 1)
     return found
@@ -237,10 +237,10 @@ def numbers_of(options: argparse.Namespace, given: Mapping[str, Any]) -> dict[st
 def recipe_of(
     options: argparse.Namespace, given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the arguments of `retrain` that the options of `add_recipe` stand for.
+    """Return the arguments of `retrain` for the options of `add_recipe`.
 
-    The learning rate falls as a cosine over the steps, where these are given, and what
-    trains is pulled to its start, where that is.
+    If steps are given, the learning rate decays as a cosine over them. If a pull is
+    given, trained weights are pulled to their initial values.
     """
     import keras
 
@@ -259,15 +259,14 @@ def recipe_of(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class System:
-    """Samples of one system in their own units, and what normalizes them.
+    """Samples of one system in their own units, and their normalization.
 
     Attributes:
-        source: Where they come from.
+        source: Where the samples come from.
         raw: The samples as they were read.
-        statistics: What the network's inputs and outputs are normalized by; None
-            leaves the values as they are.
-        normalized_by: The same in words.
-        channels: "x" and "y" to the names of their channels, where they are known.
+        statistics: Normalization of the network's inputs and outputs; None for none.
+        normalized_by: The normalization in words.
+        channels: "x" and "y" to the names of their channels, if known.
     """
 
     source: str
@@ -278,13 +277,13 @@ class System:
 
     @property
     def data(self) -> tuple[Any, Any]:
-        """Inputs and outputs as the network takes them, as plain arrays."""
+        """Normalized inputs and outputs for the network, as plain arrays."""
         pair = self.raw.x, self.raw.y
         return pair if self.statistics is None else self.statistics.normalize(*pair)
 
     @property
     def samples(self) -> Samples:
-        """The same with their groups, for what holds some of them out."""
+        """Normalized samples with their groups, for scores that hold some out."""
         from keras_spectral_tl.transfer import Samples
 
         return dataclasses.replace(Samples.of(self.data), groups=self.raw.groups)

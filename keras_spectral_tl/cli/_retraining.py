@@ -23,18 +23,18 @@ from keras_spectral_tl.cli._samples import quiet
 
 _OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
 _TESTED = "target test samples"
-# What the recipe of a forecast may hold.
+# Keys that the recipe of a forecast may have.
 _KNOWN = {"layers", "learning_rate", "steps", "epochs", "batch_size", "pull"}
 
 
 class Retrain:
-    """Retrain chosen layers on a target system; the rest stays bit for bit.
+    """Retrain chosen layers on a target system; the rest stays bitwise equal.
 
-    Without --layers, the way of --arm, else the best one, is retrained that `forecast`
-    has found in RUN_DIR, with its learning rate and steps; without a forecast, what
-    `score` has recommended there. Exit code 1 if that is nothing. With --sweep every
-    layer is retrained in turn as well, which checks the scores; a sweep that was
-    stopped goes on.
+    Without --layers, retrain the arm given by --arm, or else the best arm of the
+    `forecast` in RUN_DIR, with its learning rate and steps; without a forecast, the
+    layers that `score` has recommended there. Exit code 1 if that is nothing. With
+    --sweep every layer is also retrained in turn, to check the scores; an interrupted
+    sweep is resumed.
     """
 
     example = (
@@ -156,7 +156,7 @@ def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
 
 
 class _Plan(NamedTuple):
-    """Layers to retrain, with the label and the numbers of a forecast."""
+    """Layers to retrain, with the label and the options of a forecast."""
 
     layers: Any
     label: str | None = None
@@ -164,7 +164,7 @@ class _Plan(NamedTuple):
 
 
 def _planned(options: argparse.Namespace, folder: pathlib.Path) -> _Plan | None:
-    """Return what was asked for or recommended, None if that is nothing."""
+    """Return the plan requested or recommended, None if nothing should train."""
     forecast, scores = folder / "forecast.json", folder / "scores.json"
     if options.layers:
         return _Plan(list(options.layers))
@@ -233,10 +233,10 @@ def _swept(
     how: Mapping[str, Any],
     folder: pathlib.Path,
 ) -> Any:
-    """Retrain every layer in turn, or go on with that.
+    """Retrain every layer in turn, or resume an interrupted sweep.
 
-    Target and test samples are passed in their own units: `oracle_sweep` normalizes
-    both as it is told, once.
+    Target and test samples are passed in their own units; `oracle_sweep` normalizes
+    both.
     """
     from tqdm import tqdm
 
@@ -259,7 +259,7 @@ def _swept(
 def _rows(
     model: Any, result: Any, systems: Mapping[str, System]
 ) -> list[dict[str, Any]]:
-    """Return both networks' figures on the samples to test with."""
+    """Return the metrics of both networks on the test samples."""
     from keras_spectral_tl.report import figures_row
 
     if "test" not in systems:
@@ -273,7 +273,7 @@ def _rows(
 
 
 def _spectra(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str, Any]:
-    """Return kernels and activations, before and after."""
+    """Return spectra of kernels and activations, before and after retraining."""
     from keras_spectral_tl.report import spectra_record
 
     x, _ = systems["test" if "test" in systems else "target"].data
@@ -284,7 +284,7 @@ def _spectra(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str
 
 
 def _pictures(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str, Any]:
-    """Return maps of samples, and of what both networks make of one."""
+    """Return maps of samples, and of the predictions of both networks for one."""
     from keras_spectral_tl.report import picture_record
 
     shown = [role for role in ("base", "target") if role in systems]

@@ -24,17 +24,17 @@ DATA = (
     "of its splits (a dataset's default: train, a file's: all)"
 )
 Channels = Mapping[str, Sequence[str]]
-# Array of a file, or feature of a dataset, with the group of each sample.
+# Name of the file array or dataset feature with the group of each sample.
 _GROUPS = "trajectory"
 
 
 def read_samples(
     name: str, data_dir: str | None = None, num_samples: int | None = None
 ) -> tuple[Samples, Channels]:
-    """Read samples, all of them or a few, with the names of their channels.
+    """Read all or `num_samples` samples, with the names of their channels.
 
-    A few are spread evenly, unless the builder of the dataset has a function
-    `few_shot(examples, number)` which chooses them.
+    The samples are evenly spaced, unless the builder of the dataset has a function
+    `few_shot(examples, number)` to choose them.
     """
     from keras_spectral_tl.transfer import Samples
 
@@ -61,7 +61,7 @@ def _grouped(samples: Samples, groups: Any) -> Samples:
 
 
 def _labels(groups: Any, y: Any) -> Any:
-    """Return a label for each sample, all the same where `groups` are not that."""
+    """Return a group label for each sample, all equal if `groups` has none."""
     import numpy as np
 
     count = np.shape(y)[:1]
@@ -70,7 +70,7 @@ def _labels(groups: Any, y: Any) -> Any:
 
 
 def read_groups(name: str, array: str, num_samples: int | None = None) -> Any:
-    """Read a label for each of the samples that `read_samples` takes of an npz file."""
+    """Read a group label for each sample that `read_samples` reads from an npz file."""
     import numpy as np
 
     path, split = _file_of(name)
@@ -99,7 +99,7 @@ def read_groups(name: str, array: str, num_samples: int | None = None) -> Any:
 
 
 def _file_of(name: str) -> tuple[pathlib.Path, str]:
-    """Return the path of a file and the split of it that a name asks for."""
+    """Split a name FILE@SPLIT into the path of the file and the name of the split."""
     file, _, split = name.rpartition("@") if "@" in name else (name, "", "")
     if pathlib.Path(name).exists():
         file, split = name, ""
@@ -107,7 +107,7 @@ def _file_of(name: str) -> tuple[pathlib.Path, str]:
 
 
 def _check_exists(path: pathlib.Path) -> None:
-    """Say of a file that is missing what it should hold, and how to make it."""
+    """Raise an error for a missing file that says how to create it."""
     if path.exists():
         return
     made = f"turbulence-data export FLOW {path.name}"
@@ -143,7 +143,7 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
             return x, y, _labels(groups, y), splits, _channels(known)
     except KeyError:
         raise
-    except Exception as error:  # zipfile, zlib and NumPy have errors of their own
+    except Exception as error:  # zipfile, zlib and NumPy raise different errors
         if "allow_pickle" in str(error):
             raise ValueError(
                 f"{path} holds an array of Python objects, such as samples of unequal "
@@ -153,7 +153,7 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
 
 
 def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
-    """Read arrays x and y, or fields that the attributes call inputs and outputs."""
+    """Read x and y, or the fields named in the attributes inputs and outputs."""
     import numpy as np
 
     from keras_spectral_tl._checks import require
@@ -187,10 +187,10 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
         for fields in channels.values()
     ]
     x, y = (side.reshape(-1, *side.shape[-3:]) for side in sides)
-    if np.ndim(groups) == 1 and len(groups) == len(sides[1]):  # of each trajectory
+    if np.ndim(groups) == 1 and len(groups) == len(sides[1]):  # one per trajectory
         groups = np.repeat(groups, len(y) // len(groups))
     splits = None
-    if "split" in names:  # a flag of each trajectory
+    if "split" in names:  # a flag for each trajectory
         meanings = str(group["split"].attrs["flag_meanings"]).split()
         flags = np.asarray(group["split"])
         splits = np.repeat(np.array(meanings)[flags], len(x) // len(flags))
@@ -205,7 +205,7 @@ def _channels(attributes: Mapping[str, Any]) -> Channels:
 
 
 def _inputs(arrays: Any, names: Sequence[str]) -> Any:
-    """Return x, or of several inputs each array x_NAME under the name of its input."""
+    """Return x, or for several inputs a dict of the arrays x_NAME by input name."""
     import numpy as np
 
     if "x" in names:
@@ -292,7 +292,7 @@ def _names(keys: Any) -> list[str]:
 
 
 def _stacked(examples: Sequence[Any], names: Sequence[str]) -> Any:
-    """Return features as channels; a single one keeps channels of its own."""
+    """Stack features as channels; a single feature keeps its own channels."""
     import numpy as np
 
     parts = [np.stack([example[name] for example in examples]) for name in names]
@@ -313,10 +313,10 @@ def _spread(count: int, wanted: int, name: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what libraries write to stderr while they start.
+    """Suppress what libraries write to stderr while they start.
 
-    TensorFlow logs its processor and missing GPUs from C++, past every setting of
-    Python. If the block fails, all of it is written after all.
+    TensorFlow logs its processor and missing GPUs from C++, which Python settings do
+    not affect. If the block fails, all suppressed text is written.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:

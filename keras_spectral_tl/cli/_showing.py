@@ -8,7 +8,7 @@ from keras_spectral_tl.cli._samples import DATA
 
 
 class Spectra:
-    """Show the spectra of a network: kernels by layer, and activations on samples."""
+    """Show the spectra of a network: of its kernels, and of activations on samples."""
 
     example = "spectra base.keras --data target.npz --num-samples 16"
 
@@ -79,9 +79,9 @@ def _mean(values: list[float]) -> float:
 
 
 class Report:
-    """Show what a folder holds of a study as one HTML page, which needs no network.
+    """Write the study in a folder as one HTML page that works offline.
 
-    Parts that are not there are said to be missing.
+    The page lists missing parts.
     """
 
     example = "report runs/demo"

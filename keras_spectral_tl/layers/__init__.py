@@ -1,4 +1,4 @@
-"""Keras layers for periodic fields, and the steps of an LES."""
+"""Keras layers for periodic fields and for differentiable LES time steps."""
 
 from keras_spectral_tl.layers._les import LESStep, UnrolledLES
 from keras_spectral_tl.layers._periodic import (

@@ -1,7 +1,7 @@
-"""One time step of an LES, and several, as differentiable layers.
+"""LES time steps, single and unrolled, as differentiable Keras layers.
 
-Inside, fields are real tensors (batch, nx, ny), and coefficients are pairs `(real,
-imaginary)` of the full plane in float32: `field = sum_k field_hat exp(i k.x)`.
+Internally, fields are real tensors (batch, nx, ny), and Fourier coefficients are pairs
+`(real, imaginary)` of the full plane in float32: `field = sum_k field_hat exp(i k.x)`.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _FIELDS = ("streamfunction", "vorticity", "sgs_forcing")
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 class LESStep(keras.layers.Layer):
-    """Advances the vorticity of an LES by one step, so that training sees the dynamics.
+    """Advances the vorticity of an LES by one time step, differentiably.
 
         d(w)/dt + J = nu lap(w) - nu_h (-lap)^p w - beta v - drag w - f + Pi(w, psi)
 
@@ -30,14 +30,14 @@ class LESStep(keras.layers.Layer):
     factor and classical Runge-Kutta of order four) are those of a spectral solver that
     keeps all wavenumbers below Nyquist, in float32. Pi is a network from normalized
     (streamfunction, vorticity) to the normalized subgrid forcing. Gradients flow
-    through all of it on TensorFlow, JAX and torch.
+    through the whole step on TensorFlow, JAX and torch.
 
     Args:
         flow: The parameters of the LES as plain values: "num_points" (a pair) and
-            "reynolds"; and where they are not 0 "linear_drag", "beta",
-            "hyperviscosity" (of order "hyperviscosity_order"), "forcing_wavenumber"
-            with "forcing_amplitude"; "lengths" where the domain is not 2 pi.
-        time_step: Its length.
+            "reynolds"; if not 0 also "linear_drag", "beta", "hyperviscosity" (of order
+            "hyperviscosity_order"), "forcing_wavenumber" with "forcing_amplitude"; and
+            "lengths" if the domain is not 2 pi.
+        time_step: Length of the time step.
         closure: Network (batch, nx, ny, 2) to (batch, nx, ny, 1), or None for Pi = 0.
         statistics: "streamfunction", "vorticity" and "sgs_forcing" to `(mean, std)`.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -46,10 +46,10 @@ class LESStep(keras.layers.Layer):
         (batch, nx, ny, 1): physical vorticity, axis 1 is x.
 
     Output shape:
-        The same.
+        The same as the input shape.
 
     Raises:
-        ValueError: If a closure comes without statistics, the step is not positive, or
+        ValueError: If a closure has no statistics, the time step is not positive, or
             the input is not on the grid of the flow.
 
     Example:
@@ -128,7 +128,7 @@ class LESStep(keras.layers.Layer):
         return cls(closure=closure, **config)
 
     def _runge_kutta(self, w: Pair) -> Pair:
-        """IF-RK4: the linear terms are exact."""
+        """Advance by IF-RK4, in which the linear terms are exact."""
         h, half = self.time_step, self._tables["half"]
         first = self._terms(w)
         decayed = _times(w, half)
@@ -140,7 +140,7 @@ class LESStep(keras.layers.Layer):
         return _plus(_times(_plus(start, middle), half), _scaled(fourth, h / 6.0))
 
     def _terms(self, w: Pair) -> Pair:
-        """Advection, forcing and closure."""
+        """Return the nonlinear terms: advection, forcing and closure."""
         t = self._tables
         wide = [_resized(_times(w, t[name]), t["quadrature"]) for name in ("u", "v")]
         u, v = _to_physical_two(*wide)
@@ -154,7 +154,7 @@ class LESStep(keras.layers.Layer):
         return total if closure is None else _plus(total, self._subgrid(closure, w))
 
     def _subgrid(self, closure: keras.Model, w: Pair) -> Pair:
-        """Coefficients of Pi."""
+        """Return the Fourier coefficients of Pi."""
         t, statistics = self._tables, self.statistics or {}
         fields = _to_physical_two(_times(w, t["inverse"]), w)
         channels = [
@@ -170,19 +170,20 @@ class LESStep(keras.layers.Layer):
 class UnrolledLES(keras.layers.Layer):
     """The trajectory of an LES from a vorticity field, differentiable end to end.
 
-    Trained on trajectories of filtered DNS, the closure inside `step` learns what keeps
-    the LES right for `num_snapshots * steps_between` steps, not the forcing alone:
+    Trained on trajectories of filtered DNS, the closure inside `step` learns to keep
+    the LES accurate for `num_snapshots * steps_between` steps, not just to match the
+    forcing:
 
         model = keras.Model(inputs, UnrolledLES(step, num_snapshots=4)(inputs))
         model.compile("adam", "mse")
         model.fit(start_vorticity, vorticity_later)
 
-    Memory grows with the number of steps: each keeps four forward passes.
+    Memory grows with the number of steps: each stores four forward passes.
 
     Args:
         step: The time step, with its closure.
-        num_snapshots: How many fields to return, at least 1.
-        steps_between: Steps from one to the next, at least 1.
+        num_snapshots: Number of fields to return, at least 1.
+        steps_between: Steps between consecutive fields, at least 1.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -240,7 +241,7 @@ class UnrolledLES(keras.layers.Layer):
 
 
 def _tables(flow: Mapping[str, Any], time_step: float) -> dict[str, Any]:
-    """Everything that is constant, on the full plane (nx, ny)."""
+    """Return all constant arrays, on the full plane (nx, ny)."""
     points = tuple(int(n) for n in np.broadcast_to(flow["num_points"], 2))
     lengths = flow.get("lengths", (2.0 * np.pi, 2.0 * np.pi))
     numbers = np.meshgrid(*(np.fft.fftfreq(n, 1.0 / n) for n in points), indexing="ij")
@@ -275,7 +276,7 @@ def _tables(flow: Mapping[str, Any], time_step: float) -> dict[str, Any]:
 def _forcing_hat(
     flow: Mapping[str, Any], points: tuple[int, ...], kx: Any, ky: Any
 ) -> Table:
-    """`-amplitude k_f [cos(k_f x) + cos(k_f y)]`."""
+    """Return the coefficients of `-amplitude k_f [cos(k_f x) + cos(k_f y)]`."""
     hat = np.zeros(points, complex)
     wavenumber = flow.get("forcing_wavenumber")
     if wavenumber is not None:
@@ -286,14 +287,14 @@ def _forcing_hat(
 
 
 def _to_spectral(field: Tensor) -> Pair:
-    """Coefficients of real fields."""
+    """Return the Fourier coefficients of real fields."""
     nx, ny = (int(size) for size in field.shape[-2:])
     real, imag = ops.fft2((field, ops.zeros_like(field)))
     return real / float(nx * ny), imag / float(nx * ny)
 
 
 def _to_physical_two(first: Pair, second: Pair) -> Pair:
-    """Two real fields by one transform, of `first + i second`."""
+    """Return two real fields by a single transform of `first + i second`."""
     nx, ny = (int(size) for size in first[0].shape[-2:])
     (a, b), (c, d) = first, second
     real, imag = ops.ifft2((a - d, b + c))
@@ -301,7 +302,7 @@ def _to_physical_two(first: Pair, second: Pair) -> Pair:
 
 
 def _constant(table: Table) -> Pair:
-    """Constant coefficients: NumPy deprecates torch's arithmetic with its arrays."""
+    """Return constants as tensors: NumPy deprecates mixing its arrays with torch's."""
     real, imag = (
         ops.convert_to_tensor(part, "float32") for part in (table.real, table.imag)
     )
@@ -309,7 +310,7 @@ def _constant(table: Table) -> Pair:
 
 
 def _times(pair: Pair, table: Table) -> Pair:
-    """The product with constant coefficients; real and imaginary tables cost less."""
+    """Multiply by constants; purely real or imaginary tables cost less."""
     a, b = pair
     real, imag = _constant(table)
     if not table.imag.any():
@@ -320,7 +321,7 @@ def _times(pair: Pair, table: Table) -> Pair:
 
 
 def _plus(*pairs: Pair) -> Pair:
-    """The sum."""
+    """Return the sum of coefficients."""
     real, imag = pairs[0]
     for a, b in pairs[1:]:
         real, imag = real + a, imag + b
@@ -328,12 +329,12 @@ def _plus(*pairs: Pair) -> Pair:
 
 
 def _scaled(pair: Pair, factor: float) -> Pair:
-    """The product with a number."""
+    """Multiply coefficients by a number."""
     return pair[0] * factor, pair[1] * factor
 
 
 def _resized(pair: Pair, points: tuple[int, int]) -> Pair:
-    """Moves coefficients to more or fewer points; Nyquist wavenumbers become zero."""
+    """Pad or truncate coefficients to another grid; Nyquist wavenumbers become zero."""
     real, imag = (_along(_along(part, 1, points[0]), 2, points[1]) for part in pair)
     return real, imag
 

@@ -1,4 +1,4 @@
-"""Padding, convolution and radial spectrum of fields on periodic domains."""
+"""Padding, convolution and radial spectrum layers for fields on periodic domains."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ Sides = tuple[tuple[int, int], ...]
 
 
 def data_format_of(given: str | None) -> str:
-    """Return a layout that Keras knows, by default that of its configuration."""
+    """Return a Keras data format, by default that of the Keras configuration."""
     known = ("channels_last", "channels_first")
     found: str = one_of("data_format", given or keras.config.image_data_format(), known)
     return found
@@ -31,8 +31,8 @@ def data_format_of(given: str | None) -> str:
 def pad_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
     """Continue `inputs` periodically along one axis: output[i] = input[i - before].
 
-    Indices count modulo n. Built from slices and one concatenation, which every
-    backend does exactly.
+    Indices are modulo n. It uses slices and one concatenation, which are exact on
+    every backend.
     """
     size = inputs.shape[axis]
     if size is None:
@@ -57,7 +57,7 @@ def pad_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
 
 
 def _gather_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
-    # A size known only at run time does not tell how many whole periods are needed.
+    # For a size known only at run time, the number of whole periods is unknown.
     size = ops.shape(inputs)[axis]
     places = ops.mod(ops.arange(-before, size + after, dtype="int32"), size)
     return ops.take(inputs, places, axis=axis)
@@ -99,7 +99,7 @@ class PeriodicPadding(keras.layers.Layer):
 
 
 def _standardize(padding: Any, rank: int) -> Sides:
-    """One pair (before, after) an axis."""
+    """Return one pair (before, after) for each axis."""
     per_axis = padding
     if isinstance(padding, _INTEGERS):
         per_axis = (padding,) * rank
@@ -151,9 +151,9 @@ class PeriodicPadding2D(PeriodicPadding):
     """Pads both spatial axes of a batch of doubly periodic fields.
 
     output[i, j] = input[(i - top) mod n, (j - left) mod m], exactly: values are copied,
-    never computed, so the layer commutes bit for bit with cyclic shifts of its input.
-    The padding may exceed one period: the field is then repeated as often as needed.
-    Sizes known only at run time are allowed.
+    so the layer commutes bitwise with cyclic shifts of its input. The padding may
+    exceed one period: the field is then repeated as often as needed. Sizes known only
+    at run time are allowed.
 
     Args:
         padding: Points to add: an int (all four sides), a pair (each side of the first
@@ -168,7 +168,7 @@ class PeriodicPadding2D(PeriodicPadding):
         The same with n + top + bottom and m + left + right points.
 
     Raises:
-        ValueError: If a padding is negative or of another form.
+        ValueError: If a padding is negative or does not have one of these forms.
 
     Example:
         >>> field = np.arange(3.0).reshape(1, 3, 1, 1)
@@ -217,12 +217,12 @@ class PeriodicConv2D(keras.layers.Conv2D):
     circular cross-correlation, so with F the DFT over space, strides 1 and an odd
     kernel centred at the origin, F[output] = conj(F[kernel]) F[input] + bias term.
 
-    - An even kernel has no middle: it reaches one dilation step further ahead (towards
-      larger i) than behind, like `Conv2D(padding="same")`.
-    - Strides keep every s-th point of the convolution without strides, beginning with
-      the first: ceil(n / s) points. The result is itself periodic, and shifting the
-      input by s shifts it by one, only where s divides n.
-    - A kernel wider than the domain wraps around as often as it needs to.
+    - An even kernel has no middle: it reaches one dilation step further forward
+      (towards larger i) than backward, like `Conv2D(padding="same")`.
+    - Strides keep every s-th point of the unstrided convolution, starting with the
+      first: ceil(n / s) points. Only if s divides n is the result periodic, and does
+      shifting the input by s shift it by one.
+    - A kernel wider than the domain wraps around as often as needed.
 
     Args:
         filters: Number of output channels.
@@ -239,7 +239,7 @@ class PeriodicConv2D(keras.layers.Conv2D):
 
     Raises:
         TypeError: If `padding` is given: it is always periodic here.
-        ValueError: If a size is not one that `keras.layers.Conv2D` takes.
+        ValueError: If a size is not valid for `keras.layers.Conv2D`.
 
     Example:
         >>> layer = PeriodicConv2D(1, 3, kernel_initializer="ones")
@@ -305,11 +305,11 @@ class RadialSpectrum2D(keras.layers.Layer):
 
     ``spectrum[k] = sum over k - 1/2 <= |(kx, ky)| < k + 1/2 of |field_hat|^2`` with
     ``field_hat = FFT(field) / (nx * ny)`` on the domain [0, 2 pi)^2: a SUM over each
-    shell, corners of the spectral plane included, so the spectrum of a channel sums to
-    its mean square. It is `keras_spectral_tl.spectra.radial_spectrum` to round-off of
-    float32, and a polynomial of the input: its gradient is finite everywhere, 0 at 0.
-    Take care in a loss: shells without energy have spectrum 0, whose root and logarithm
-    have no gradient there.
+    shell, including the corners of the spectral plane, so the spectrum of a channel
+    sums to its mean square. It equals `keras_spectral_tl.spectra.radial_spectrum` up to
+    float32 round-off. As a polynomial of the input, its gradient is finite everywhere
+    and 0 at 0. Take care in a loss: shells without energy have spectrum 0, where root
+    and logarithm have no gradient.
 
     It always computes in float32, also under a mixed precision policy: squares of
     small amplitudes underflow in half precision.
@@ -368,7 +368,7 @@ class RadialSpectrum2D(keras.layers.Layer):
         return config
 
     def _spatial_shape(self, shape: Shape) -> tuple[int, int]:
-        """(nx, ny) of an input shape."""
+        """Return (nx, ny) of an input shape."""
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
         if len(shape) != 4 or shape[axes[0]] is None or shape[axes[1]] is None:
             raise ValueError(
@@ -382,7 +382,7 @@ class RadialSpectrum2D(keras.layers.Layer):
 def check_alike(
     name: str, y_true: Any, y_pred: Any, data_format: str
 ) -> tuple[int, int]:
-    """Return (nx, ny) of fields of known sizes, the same in truth and prediction."""
+    """Check that truth and prediction have one known shape, and return (nx, ny)."""
     shape = tuple(y_pred.shape)
     if len(shape) != 4 or None in shape[1:] or tuple(y_true.shape[1:]) != shape[1:]:
         raise ValueError(
@@ -398,13 +398,13 @@ def tensor_spectra(fields: Any, data_format: str) -> Any:
     if data_format == "channels_last":
         fields = ops.transpose(fields, (0, 3, 1, 2))
     channels, nx, ny = fields.shape[1:]
-    # Dividing first keeps the squares of large fields within float32.
+    # Dividing first keeps the squares of large fields within the float32 range.
     fields = ops.cast(fields, "float32") / float(nx * ny)
     real, imag = ops.fft2((fields, ops.zeros_like(fields)))
     power = ops.square(real) + ops.square(imag)
     by_mode = ops.transpose(ops.reshape(power, (-1, nx * ny)))
     shells = shells_of_all_modes(nx, ny)
     num_shells = int(shells.max()) + 1
-    # A segment sum, not a product with a matrix: accelerators round those to TF32.
+    # A segment sum, not a matrix product, which accelerators round to TF32.
     spectra = ops.segment_sum(by_mode, shells, num_segments=num_shells)
     return ops.reshape(ops.transpose(spectra), (-1, channels, num_shells))

@@ -1,4 +1,4 @@
-"""Ends of the spectrum of a Hessian, and the loss along lines with its convexity."""
+"""Extreme eigenvalues of a Hessian, and the loss along lines with its convexity."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from keras_spectral_tl._results import Result
 
 Array = NDArray[np.float64]
 
-# As few columns as this cost less than a Lanczos iteration.
+# Up to this many columns, the full matrix costs less than a Lanczos iteration.
 _DENSE = 32
 
 
 @dataclass(frozen=True)
 class HessianEnds(Result):
-    """Eigenvalues of a Hessian: the largest, and the smallest.
+    """Extreme eigenvalues of a Hessian.
 
     Attributes:
-        largest: (count,) the largest eigenvalues, falling.
+        largest: (count,) the largest eigenvalues in decreasing order.
         vectors: (parameters, count) their eigenvectors, of norm 1.
         smallest: The smallest (most negative) eigenvalue.
     """
@@ -35,7 +35,7 @@ class HessianEnds(Result):
     def negative_share(self) -> float:
         """``max(-smallest, 0) / max |eigenvalue|``: 0 if locally convex, at most 1.
 
-        0 of a Hessian of zeros.
+        0 for a Hessian of zeros.
         """
         scale = max(abs(float(self.largest[0])), abs(self.smallest))
         return max(-self.smallest, 0.0) / scale if scale > 0 else 0.0
@@ -48,11 +48,14 @@ def hessian_ends(
     tolerance: float,
     seed: int,
 ) -> HessianEnds:
-    """Compute the ends of ``D H D`` from `product`, v -> H v; D has `scales` on it."""
+    """Compute the extreme eigenvalues of ``D H D`` from `product`, v -> H v.
+
+    D is the diagonal matrix of `scales`.
+    """
     number = len(scales)
 
     def scaled(vector: Array) -> Array:
-        # Of length 1: the loss may be huge or tiny, and single precision has an end.
+        # Normalize, as the loss may exceed the range of single precision.
         flat = np.ravel(vector) * scales
         length = float(np.linalg.norm(flat)) or 1.0
         return np.asarray(product(flat / length) * length * scales)
@@ -68,7 +71,7 @@ def hessian_ends(
     else:
         values, vectors = _largest(scaled, count, start, tolerance)
         top = max(float(values[0]), 0.0)
-        # Of top - H the largest is top - smallest. Without curvature upwards -H does.
+        # The largest eigenvalue of top - H is top - smallest. If top <= 0, use -H.
         turned, _ = _largest(
             lambda v: top * np.ravel(v) - scaled(v), 1, start, tolerance
         )
@@ -80,7 +83,7 @@ def hessian_ends(
 def _largest(
     products: Callable[[Array], Array], count: int, start: Array, tolerance: float
 ) -> tuple[Array, Array]:
-    """The largest eigenvalues, falling, and their vectors."""
+    """Return the largest eigenvalues in decreasing order, and their eigenvectors."""
     number = len(start)
     operator = LinearOperator((number, number), matvec=products, dtype=np.float64)
     try:
@@ -99,17 +102,17 @@ def _largest(
 
 @dataclass(frozen=True)
 class LayerLandscape(Result):
-    """The loss L around a model, one layer moving by ``step * direction``.
+    """The loss L around a model as one layer changes by ``step * direction``.
 
-    Every filter of a direction is as long as the filter it moves, so that a step of 1
-    changes each by its own norm, in every layer.
+    Every filter of a direction has the norm of the filter it changes, so that a step of
+    1 changes each filter by its own norm, in every layer.
 
     Attributes:
         num_parameters: Weights of the layer.
         loss: L at the model itself.
         steps: (steps,) along the lines.
         lines: Direction ("gradient", "random 1", ...) to the losses (steps,).
-        curvature: Ends of the spectrum of the Hessian in units of the filters.
+        curvature: Extreme eigenvalues of the Hessian in units of the filters.
     """
 
     num_parameters: int
@@ -125,7 +128,7 @@ class LayerLandscape(Result):
         return float(np.mean(values))
 
     def summary(self) -> dict[str, float]:
-        """Return the numbers that sum up the layer."""
+        """Return the numbers that summarize the layer."""
         return {
             "convexity": self.convexity,
             "largest_eigenvalue": float(self.curvature.largest[0]),
@@ -160,17 +163,16 @@ class LayerLandscape(Result):
 
 
 def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
-    """Return the convexity of samples of a function of one variable.
+    """Return the convexity of a sampled function of one variable, from 0 to 1.
 
-    ``1 - max(L - hull) / (max L - min L)``, where ``hull`` is the largest convex
-    function below the samples (their lower convex hull). 1 if the samples are those of
-    a convex function, smaller the higher a barrier stands above the chord under it,
-    relative to all the relief there is, and at least 0. It does not change with the
-    units of either axis, so it compares layers. 1 where the losses are constant.
+    ``1 - max(L - hull) / (max L - min L)``, where ``hull`` is the lower convex hull of
+    the samples. It is 1 for a convex (or constant) function, and decreases with the
+    height of a barrier above the chord below it, relative to the range of the losses.
+    It does not depend on the units of either axis, so layers can be compared.
 
     Args:
-        steps: (points,) places, rising, at least three.
-        losses: (points,) values there, finite.
+        steps: (points,) positions in increasing order, at least three.
+        losses: (points,) finite values at these.
 
     Example:
         >>> steps = np.linspace(-1.5, 1.5, 31)
@@ -196,7 +198,7 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
             corners.pop()
         corners.append(point)
     hull = np.interp(x, x[corners], y[corners])
-    # Round-off of the interpolation is no barrier.
+    # Ignore round-off of the interpolation.
     barrier = float(np.max(y - hull))
     return 1.0 - barrier / relief if barrier > 1e-12 * relief else 1.0
 

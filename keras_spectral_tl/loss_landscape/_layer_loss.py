@@ -1,4 +1,4 @@
-"""The loss of a model as a function of the weights of one layer, and directions."""
+"""The loss of a model as a function of the weights of one layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,12 +34,12 @@ Loss = Callable[[Any, Any], Any]
 
 
 class LayerLoss:
-    """Loss, gradient and Hessian products around a model, one layer's weights moving.
+    """Loss, gradient and Hessian products in the weights of one layer of a model.
 
         L(theta + d) = mean over samples of loss(y, f(x; theta + d))
 
-    with d a flat vector and every other weight as it is. In inference mode, so without
-    dropout, and without the regularisation of layers. Sums over batches are in double
+    with d a flat vector and all other weights fixed, in inference mode, so without
+    dropout, and without regularization of layers. Sums over batches are in double
     precision, each batch in the model's own. The model is not changed.
 
     Args:
@@ -105,11 +105,11 @@ class LayerLoss:
     def hessian_product(self, direction: Array, change: Array | None = None) -> Array:
         """Return `H direction`, H the Hessian of L at `theta + change`.
 
-        Where an activation has a kink, H is that of the smooth pieces: of a ReLU
-        network with a squared error it is what Gauss and Newton use.
+        Kinks of activations are ignored: for a ReLU network with a squared error H is
+        the Gauss-Newton matrix.
 
         Raises:
-            ValueError: If the backend lacks a second derivative on the way.
+            ValueError: If the backend lacks a second derivative of an operation.
         """
         tangents = self.function.split(direction)
         self._check_backend()
@@ -128,21 +128,22 @@ class LayerLoss:
     ) -> HessianEnds:
         """Compute the extreme eigenvalues of the Hessian of the layer's weights.
 
-        ``D H D`` with D the diagonal of ``scales``. Without scales this is H itself,
-        whose eigenvalues change when a ReLU network is rescaled from layer to layer
-        without changing what it computes. With `filter_scales` they are the curvatures
-        for changes relative to the filters, which do not: compare layers by these.
+        The matrix is ``D H D`` with D the diagonal of ``scales``. Without scales it is
+        H itself, whose eigenvalues change when ReLU layers are rescaled without
+        changing the function. With `filter_scales` they are curvatures for changes
+        relative to the filters, which are invariant: compare layers by these.
 
-        Lanczos iteration (ARPACK, https://doi.org/10.1137/1.9780898719628) on Hessian
-        products. The smallest eigenvalue is that of ``largest - H`` from its large end,
-        so its error, too, is relative to the largest.
+        The method is Lanczos iteration (ARPACK,
+        https://doi.org/10.1137/1.9780898719628) on Hessian products. The smallest
+        eigenvalue follows from the largest of ``largest - H``, so its error is also
+        relative to the largest.
 
         Args:
             count: Number of largest eigenvalues.
             scales: (num_parameters,); by default ones.
             tolerance: Relative error at which the iteration stops; products are in
                 single precision.
-            seed: Of the start vector.
+            seed: Seed of the start vector.
 
         Raises:
             ValueError: If there are fewer weights than ``count``.
@@ -168,11 +169,10 @@ class LayerLoss:
     def filter_scales(self) -> Array:
         """Return for each weight the norm of the filter it belongs to, flat.
 
-        A filter is what makes one output: the weights of one output channel (of one
-        channel of a depthwise kernel), after Li et al. 2018,
-        https://arxiv.org/abs/1712.09913. Biases and other vectors are not moved by the
-        directions of this class and get 0, unless the layer has nothing else; then each
-        vector counts as one filter.
+        A filter is the weights of one output channel (or of one channel of a depthwise
+        kernel), after Li et al. 2018, https://arxiv.org/abs/1712.09913. Biases and
+        other vectors get 0, so that the directions of this class do not change them,
+        unless the layer has nothing else; then each vector counts as one filter.
 
         Example:
             >>> dense = keras.layers.Dense(2, name="dense")
@@ -185,18 +185,18 @@ class LayerLoss:
         return self._filter_norms(self.weights)
 
     def random_direction(self, seed: int = 0) -> Array:
-        """Draw a random direction, flat, every filter as long as the one it moves."""
+        """Draw a random flat direction whose filters have the norms of the layer's."""
         draws = np.random.default_rng(seed).standard_normal(
             self.function.num_parameters
         )
         return self._normalized(draws)
 
     def gradient_direction(self) -> Array:
-        """Return the direction of steepest ascent in units of the filters it moves.
+        """Return the gradient, each filter scaled to the norm of the layer's filter.
 
-        The gradient of each filter keeps its direction; how the filters share the step
-        is that of the normalization. The loss rises along it (at first), as
-        ``<gradient, d> = sum |gradient of filter| |filter|``. 0 where the gradient is.
+        The gradient of each filter keeps its direction. The loss initially increases
+        along it, since ``<gradient, d> = sum |gradient of filter| |filter|``. It is 0
+        where the gradient is 0.
         """
         return self._normalized(self.gradient())
 
@@ -226,10 +226,10 @@ class LayerLoss:
         """Compute the loss along the gradient and random directions, and its curvature.
 
         Args:
-            steps: Rising, at least three; by default 17 in [-1, 1].
+            steps: Increasing, at least three; by default 17 in [-1, 1].
             num_random: Number of random directions.
             num_eigenvalues: Number of largest eigenvalues of the Hessian.
-            seed: Of the directions.
+            seed: Seed of the directions.
 
         Raises:
             ValueError: If the loss is not finite along a line, and as `hessian_ends`.
@@ -248,7 +248,7 @@ class LayerLoss:
         return LayerLandscape(size, self.value(), places, lines, curvature)
 
     def _normalized(self, direction: Array) -> Array:
-        """Scale each filter of a direction to the norm of the filter it moves."""
+        """Scale each filter of a direction to the norm of the layer's filter."""
         size = self._filter_norms(direction)
         unit = direction / np.where(size > 0, size, 1.0)
         return np.asarray(np.where(size > 0, unit, 0.0) * self.filter_scales())
@@ -269,7 +269,7 @@ class LayerLoss:
         return np.concatenate(norms)
 
     def _check_backend(self) -> None:
-        """Refuse second derivatives that TensorFlow takes for zero, without a word."""
+        """Raise ValueError if TensorFlow would silently set second derivatives to 0."""
         if not self._checked and keras.backend.backend() == "tensorflow":
             first = next(batches(self._x, self.batch_size))[1]
             jacobian = LayerLinearization(self._model, self.layer, self.batch_size)
@@ -282,7 +282,7 @@ class LayerLoss:
         return self.function.split(self.weights + change)
 
     def _mean(self, compute: Callable[..., Any], *weights: Any) -> Array:
-        """Mean over the samples of what `compute` gives for each batch, flat."""
+        """Return the mean over samples of the results of `compute` for each batch."""
         total: Array = np.zeros(1)
         for rows, x in batches(self._x, self.batch_size):
             y = self._y[rows]
@@ -304,7 +304,7 @@ def _checked_count(x: Any, y: NDArray[Any]) -> int:
 
 
 def _axes_within(layer: keras.Layer, name: str, rank: int) -> tuple[int, ...]:
-    """Return the axes of a weight along which one filter extends; all of a vector's."""
+    """Return the axes of a weight that one filter spans (for a vector, all axes)."""
     outputs = {rank - 1} if rank > 1 else set()
     if isinstance(layer, DEPTHWISE) or name == "depthwise_kernel":
         outputs = {rank - 2, rank - 1}
@@ -332,7 +332,7 @@ def loss_landscapes(
         layers: A selector of layers; by default all with trainable weights.
         loss: `(y, outputs) -> values`, see `LayerLoss`.
         batch_size: Samples computed at once.
-        seed: Of the directions.
+        seed: Seed of the directions.
 
     Returns:
         Layer name to its landscape, in the order of the model.

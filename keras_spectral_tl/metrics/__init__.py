@@ -1,4 +1,4 @@
-"""Figures of merit of predicted fields, in NumPy and as Keras metrics."""
+"""Metrics of predicted fields, for NumPy arrays and as Keras metrics."""
 
 from keras_spectral_tl.metrics._functions import (
     conditioned_correlation,

@@ -1,4 +1,4 @@
-"""Figures of merit of arrays: correlations, relative error, least-squares gain."""
+"""Metrics of arrays: correlations, relative error, least-squares gain."""
 
 from typing import Any
 
@@ -16,18 +16,18 @@ def pattern_correlation(
 ) -> float:
     """Return the mean over samples of the correlation of each sample with its truth.
 
-    With t and p the values of one sample at all its points and channels, less their
+    With t and p the values of one sample at all its points and channels, minus their
     means, its Pearson correlation is sum(t p) / sqrt(sum(t^2) sum(p^2)), in [-1, 1].
-    It does not see a wrong amplitude. A sample in which the truth or the prediction is
-    constant has correlation 0. NaN or infinite values make the result NaN.
+    It does not depend on the amplitude. A sample in which the truth or the prediction
+    is constant has correlation 0. NaN or infinite values make the result NaN.
 
     Args:
         y_true: True values, shape (num_samples, ...).
         y_pred: Predicted values, same shape.
-        weights: Weights of the points in means and sums, at least 0, that broadcast to
-            the shape of y: areas of cells on a sphere,
+        weights: Non-negative weights of the points in means and sums, that broadcast to
+            the shape of y, such as cell areas on a sphere:
             ``cos(latitude)[:, None, None]`` for (num_samples, latitude, longitude,
-            channels). None weighs all alike.
+            channels). None means equal weights.
 
     Returns:
         The mean correlation, in float64.
@@ -53,10 +53,10 @@ def pattern_correlation(
 def relative_rmse(
     y_true: ArrayLike, y_pred: ArrayLike, weights: ArrayLike | None = None
 ) -> float:
-    """Return the root-mean-square error over the root-mean-square of the truth.
+    """Return the root-mean-square error divided by the root mean square of the truth.
 
     sqrt(sum((y_pred - y_true)^2) / sum(y_true^2)), sums over all samples and points: 0
-    is perfect, 1 is what predicting zero gives.
+    is perfect, 1 is the error of predicting zero.
 
     Args:
         y_true: True values, shape (num_samples, ...).
@@ -68,7 +68,7 @@ def relative_rmse(
 
     Raises:
         ValueError: If the shapes differ, there are no values, the truth is zero
-            everywhere, or weights are as refused by `pattern_correlation`.
+            everywhere, or the weights are invalid, see `pattern_correlation`.
 
     Example:
         >>> relative_rmse([[3.0, 4.0]], [[3.0, 9.0]])
@@ -94,15 +94,15 @@ def conditioned_correlation(
     """Return the mean correlation of each sample with its truth at chosen points.
 
     Means, variances and covariance run over the points of a sample at which the
-    condition holds. The usual conditions are those on the transfer by the TRUE subgrid
-    forcing Pi, which is added to the right-hand side of the vorticity equation: with
-    lap(streamfunction) = -vorticity,
+    condition holds. Usually the condition is the direction of the transfer by the TRUE
+    subgrid forcing Pi on the right-hand side of the vorticity equation. With
+    lap(streamfunction) = -vorticity, Pi contributes
 
-        d(energy)/dt gets + <streamfunction Pi>,  d(enstrophy)/dt + <vorticity Pi>,
+        <streamfunction Pi> to d(energy)/dt,  <vorticity Pi> to d(enstrophy)/dt,
 
-    so ``streamfunction * y_true > 0`` chooses backscatter of energy and ``< 0`` its
-    forward transfer; ``vorticity`` instead of ``streamfunction`` that of enstrophy. The
-    field has to have its physical zero: normalized by its scale alone.
+    so ``streamfunction * y_true > 0`` selects backscatter of energy and ``< 0`` its
+    forward transfer; ``vorticity`` instead of ``streamfunction`` selects that of
+    enstrophy. The field must keep its physical zero: normalize it by its scale only.
 
     Args:
         y_true: True values, shape (num_samples, ...).
@@ -111,7 +111,7 @@ def conditioned_correlation(
 
     Returns:
         The mean over the samples in which the condition holds anywhere, in float64. A
-        sample in which truth or prediction is constant at the chosen points counts 0.
+        sample in which truth or prediction is constant at these points counts as 0.
 
     Raises:
         ValueError: If the shapes differ, or the condition holds nowhere.
@@ -143,9 +143,9 @@ def conditioned_correlation(
 
 
 def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the factor of the prediction that fits the truth best.
+    """Return the gain of the prediction that fits the truth best (least squares).
 
-    sum(y_true y_pred) / sum(y_pred^2), sums over all values, minimises
+    sum(y_true y_pred) / sum(y_pred^2), sums over all values, minimizes
     sum((gain y_pred - y_true)^2).
 
     Args:
@@ -153,7 +153,7 @@ def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
         y_pred: Predicted values, same shape.
 
     Returns:
-        The gain, in float64; NaN where y_pred is zero throughout, or not finite.
+        The gain, in float64; NaN if y_pred is zero everywhere or not finite.
 
     Raises:
         ValueError: If the shapes differ.
@@ -171,7 +171,7 @@ def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Samples]:
-    """Truth and prediction as float64 arrays (num_samples, values of a sample)."""
+    """Return truth and prediction as float64 arrays (num_samples, values)."""
     true, pred = real_array("y_true", y_true), real_array("y_pred", y_pred)
     if true.shape != pred.shape or true.ndim < 2 or true.size == 0:
         raise ValueError(
@@ -182,7 +182,7 @@ def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Sam
 
 
 def correlations(true: Samples, pred: Samples, chosen: NDArray[Any]) -> Samples:
-    """Pearson correlation of each row over its chosen, or weighted, points."""
+    """Return the Pearson correlation of each row over its chosen or weighted points."""
     with np.errstate(invalid="ignore"):
         counted, weight = chosen > 0, np.asarray(chosen, np.float64)
         constant = (_range(true, counted) == 0) | (_range(pred, counted) == 0)
@@ -191,10 +191,10 @@ def correlations(true: Samples, pred: Samples, chosen: NDArray[Any]) -> Samples:
 
 
 def tensor_correlations(true: Any, pred: Any, chosen: Any) -> Any:
-    """`correlations` of tensors on any backend, in their own precision."""
+    """Return `correlations` of tensors on any backend, in their own precision."""
     true, pred = ops.convert_to_tensor(true), ops.convert_to_tensor(pred)
     spread = _tensor_range(true, chosen), _tensor_range(pred, chosen)
-    # A sum of NaN must stay visible: only truly constant samples count as zero.
+    # NaN must propagate: only truly constant samples count as zero.
     undefined = ops.isnan(spread[0] + spread[1])
     varies = ops.logical_and(spread[0] > 0, spread[1] > 0)
     directions = _tensor_direction(true, chosen) * _tensor_direction(pred, chosen)
@@ -231,7 +231,7 @@ def _point_weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> Samples
 
 
 def _direction(rows: Samples, weight: Samples) -> Samples:
-    # Scaled before squaring, so that no amplitude over- or underflows.
+    # Scale before squaring, to avoid overflow and underflow.
     rows = np.where(weight > 0, rows, 0.0)
     total = weight.sum(axis=1, keepdims=True)
     mean = (weight * rows).sum(axis=1, keepdims=True) / total

@@ -1,4 +1,4 @@
-"""Doubts about a network and its data: skill on its own system, units, channels."""
+"""Plausibility checks of a network and its data: accuracy, units, channel order."""
 
 import itertools
 import warnings
@@ -13,22 +13,22 @@ from keras_spectral_tl._graph.layers import fetch, rows_of
 from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl.metrics._functions import pattern_correlation
 
-_LEAST = 0.5  # correlation of a network that has learned its own system
-_LARGEST_RATIO = 10.0  # of the scales of two systems
-_CLEARER = 0.3  # correlation that an exchange of channels must add to be told
-_MOST_CHANNELS = 4  # whose exchanges are tried
-_FIELDS, _NUMBERS, _BATCH = 8, 32, 8  # most samples looked at, and at once
-_FEWEST = 8  # samples of one number each
+_LEAST = 0.5  # least correlation of a network that has learned its own system
+_LARGEST_RATIO = 10.0  # largest plausible ratio of the scales of two systems
+_CLEARER = 0.3  # correlation that an exchange of channels must add to be reported
+_MOST_CHANNELS = 4  # exchanges are tried for at most this many channels
+_FIELDS, _NUMBERS, _BATCH = 8, 32, 8  # most fields, most single numbers, at once
+_FEWEST = 8  # fewest samples, if each is a single number
 INTRODUCTION = "Check the network and its data."
 
 
 def warn_of_doubts(
     model: keras.Model, base: Any, target: Any, normalizations: Iterable[Any] = ()
 ) -> str:
-    """Warn once of what speaks against findings on a network and its data.
+    """Issue one warning with all doubts about a network and its data.
 
-    Without normalizations of the target, it is compared with the base as it is.
-    Returned are sentences to put in front of others; empty if there are none.
+    Without normalizations, target and base are compared as they are. Returns the
+    doubts as sentences, or an empty string.
     """
     if base is None:
         return ""
@@ -43,10 +43,10 @@ def warn_of_doubts(
 
 
 def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
-    """Return sentences on whether a network works on its data, as they are.
+    """Return doubts, as sentences, on whether a network works on its data.
 
-    At most 8 fields of each system are looked at, or 32 samples of one number, in the
-    units of the network.
+    At most 8 fields of each system are used, or 32 samples of one number, in the units
+    of the network.
     """
     found = []
     reached = _correlation(model, base)
@@ -68,7 +68,7 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
 
 
 def scale_doubts(base: Any, target: Any) -> list[str]:
-    """Return sentences on standard deviations that differ by more than ten times."""
+    """Return doubts on standard deviations that differ by more than a factor of 10."""
     found = []
     for side in "xy":
         parts = [keras.tree.flatten(getattr(data, side)) for data in (base, target)]
@@ -93,7 +93,7 @@ def scale_doubts(base: Any, target: Any) -> list[str]:
 
 
 def _reason(model: keras.Model, base: Any, reached: float) -> str:
-    """Return why a network may not work on its own system, empty if unknown."""
+    """Return why a network may fail on its own system, empty if unknown."""
     if reached < -_LEAST:
         return "The sign of y looks opposite to that of its training."
     swapped = _exchange(model, base, reached)
@@ -109,7 +109,7 @@ def _reason(model: keras.Model, base: Any, reached: float) -> str:
 
 
 def _exchange(model: keras.Model, data: Any, reached: float) -> str:
-    """Return that two channels of x look exchanged, empty if they do not."""
+    """Return a doubt if two channels of x seem to be exchanged, else empty."""
     fields = isinstance(data.x, np.ndarray) and data.x.ndim > 2
     channels = data.x.shape[-1] if fields else 0
     if reached >= _LEAST or channels > _MOST_CHANNELS:
@@ -130,14 +130,14 @@ def _exchange(model: keras.Model, data: Any, reached: float) -> str:
 def _correlation(
     model: keras.Model, data: Any, order: list[int] | None = None
 ) -> float | None:
-    """Return the correlation with the truth, None where there is none to speak of."""
+    """Return the correlation with the truth, None if it is not defined."""
     count, most = len(data.y), _FIELDS if np.size(data.y[0]) > 1 else _NUMBERS
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     found, true = [], []
     for some in np.array_split(rows, -(-len(rows) // _BATCH)):
         x = rows_of(data.x, some)
         x = x if order is None else x[..., order]
-        with keras.StatelessScope():  # states and counters stay as they are
+        with keras.StatelessScope():  # do not change states and counters
             outputs = model(x, training=False)
         found.append(fetch(outputs).astype(np.float64))
         true.append(np.asarray(data.y[some], np.float64))
@@ -146,14 +146,14 @@ def _correlation(
         return None  # integer labels
     if y[0].size > 1:
         return pattern_correlation(y, predicted)
-    # One number a sample: over the samples.
+    # Single numbers are correlated over the samples.
     if len(y) < _FEWEST:
         return None
     return pattern_correlation(y.reshape(1, -1), predicted.reshape(1, -1))
 
 
 def _spread(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the standard deviation of each channel of fields, of all else as one."""
+    """Return the standard deviation, of fields for each channel."""
     few = values.ndim > 2 and values.shape[-1] <= _MOST_CHANNELS
     flat = values.reshape(-1, values.shape[-1] if few else 1)
     return np.asarray(np.std(flat, axis=0, dtype=np.float64))

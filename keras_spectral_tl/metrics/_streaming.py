@@ -1,4 +1,4 @@
-"""Keras metrics: figures of merit as running sums over batches."""
+"""Keras metrics that accumulate running sums over batches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +17,13 @@ from keras_spectral_tl.metrics._functions import tensor_correlations
 
 
 class CompensatedSum:
-    """A running sum whose rounding errors are kept and added at the end.
+    """A running sum with compensated rounding errors.
 
-    Two variables of a metric hold the sum and what its roundings lost (Neumaier's
-    variant of Kahan's sum, https://doi.org/10.1002/zamm.19740540106). Its error is a
-    rounding or two of the result, however many terms there are, where a plain float32
-    sum stops growing once a term is 6e-8 of it. What remains is the error of each
-    term. Works inside compiled steps of every backend, none of which reorders sums.
+    Two variables of a metric hold the sum and its rounding error (Neumaier's variant of
+    Kahan's sum, https://doi.org/10.1002/zamm.19740540106). The error of the result is
+    one or two roundings for any number of terms; a plain float32 sum would stop growing
+    once a term is 6e-8 of it. Only the errors of the terms themselves remain. It works
+    inside compiled steps of every backend, none of which reorders sums.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class CompensatedSum:
 
 
 class RatioMetric(keras.Metric):
-    """Accumulates a numerator and a denominator over batches, each exactly.
+    """Accumulates a numerator and a denominator over batches, with compensated sums.
 
-    The ratio is taken at the end, so neither the size nor the order of the batches
-    matters beyond the rounding of each batch's own sums.
+    The ratio is taken at the end, so the size and order of the batches matter only by
+    the rounding within each batch.
     """
 
     def __init__(self, name: str, dtype: Any = None) -> None:
@@ -62,12 +62,12 @@ class RatioMetric(keras.Metric):
         self.denominator = CompensatedSum(self, "denominator")
 
     def samples(self, values: Any) -> Any:
-        """Return `values` as (num_samples, values of a sample) in the own precision."""
+        """Return `values` as (num_samples, values) in the precision of the metric."""
         values = ops.cast(values, self.dtype)
         return ops.reshape(values, (ops.shape(values)[0], -1))
 
     def accumulate(self, above: Any, below: Any, sample_weight: Any) -> None:
-        """Add one number a sample to each sum, weighted."""
+        """Add one weighted number per sample to each sum."""
         if sample_weight is not None:
             weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1,))
             above, below = above * weight, below * weight
@@ -80,10 +80,9 @@ class PatternCorrelation(RatioMetric):
     """Keras metric: mean over samples of the correlation with the truth.
 
     The streaming form of `pattern_correlation`, in the metric's own precision. In
-    float32, the default, it is within 2e-6 of it for any number of samples whose mean
-    is at most 1e4 of their standard deviations. Beyond, what float32 keeps of the
-    values decides: at 1e6 the result is some 1e-3 off. Normalize such fields first.
-    Before any update the result is 0.
+    float32, the default, both agree to 2e-6 for any number of samples whose mean is at
+    most 1e4 standard deviations. Beyond, float32 limits the accuracy: at 1e6 the error
+    is about 1e-3. Normalize such fields first. Before any update the result is 0.
 
     Args:
         name: Name of the metric in logs and histories.
@@ -110,11 +109,11 @@ class PatternCorrelation(RatioMetric):
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 class RelativeRMSE(RatioMetric):
-    """Keras metric: root-mean-square error over root-mean-square of the truth.
+    """Keras metric: root-mean-square error over root mean square of the truth.
 
     The streaming form of `relative_rmse`: both sums run over all batches before the
-    ratio is taken, so the batch size does not matter (float32 by default: within 2e-6
-    of it, relatively, for any number of samples). While the truth seen so far is zero
+    ratio is taken, so the batch size does not matter (in float32, the default, both
+    agree to a relative 2e-6 for any number of samples). While the truth so far is zero
     everywhere the result is NaN, or infinite if the prediction is not zero.
 
     Args:
@@ -145,12 +144,12 @@ class TransferCorrelation(RatioMetric):
     """Keras metric: correlation with the truth where the transfer has one direction.
 
     The streaming form of `conditioned_correlation` with ``field * sgs_forcing > 0`` for
-    backscatter and ``< 0`` for forward transfer, the transfer by the TRUE forcing; with
-    the streamfunction as field this is transfer of energy, with the vorticity that of
-    enstrophy. A metric sees no model inputs, so the field travels as one more, last
-    channel of ``y_true``: (batch, nx, ny, 2) beside a prediction (batch, nx, ny, 1). It
-    counts by its sign alone, so any positive scaling will do, but not a shift of its
-    zero. Samples without such points are left out; before any the result is NaN.
+    backscatter and ``< 0`` for forward transfer, by the TRUE forcing. With the
+    streamfunction as field this is the transfer of energy, with the vorticity that of
+    enstrophy. A metric does not receive model inputs, so the field must be appended as
+    the last channel of ``y_true``: (batch, nx, ny, 2) for a prediction (batch, nx, ny,
+    1). Only its sign counts, so it may be scaled but not shifted. Samples without such
+    points are left out; before any such sample the result is NaN.
 
     Args:
         direction: "backscatter", to the resolved scales, or "forward", from them.
@@ -161,10 +160,10 @@ class TransferCorrelation(RatioMetric):
 
     Raises:
         ValueError: If ``direction`` or ``data_format`` is unknown, or at an update if
-            `y_true` has not one channel more than the prediction.
+            `y_true` does not have one channel more than the prediction.
 
     Example:
-        A loss takes the channel of the truth alone:
+        The loss uses only the channel of the truth:
 
         >>> import numpy as np
         >>> layers = keras.Input((8, 8, 2)), keras.layers.Conv2D(1, 1)
@@ -191,7 +190,7 @@ class TransferCorrelation(RatioMetric):
         self.data_format = data_format_of(data_format)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch; the last channel of `y_true` is the field that transfers."""
+        """Add a batch; the last channel of `y_true` is the field of the transfer."""
         axis = -1 if self.data_format == "channels_last" else 1
         y_true = ops.convert_to_tensor(y_true)
         y_pred = ops.convert_to_tensor(y_pred)
@@ -220,17 +219,17 @@ class TransferCorrelation(RatioMetric):
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 class SpectrumRMSE(keras.Metric):
-    """Keras metric: mean relative error of the spectrum, which no correlation sees.
+    """Keras metric: mean relative error of the spectrum.
 
     ``mean over k of |P(k) - T(k)| / T(k)`` with T and P the radial spectra (shell SUM)
     of truth and prediction, the streaming form of `spectrum_rmse`: both are summed over
     ALL samples, channels and batches before the ratio is taken.
 
-    Spectra are computed in float32 and summed without loss. The result is within 1e-5
-    of float64 where each shell used holds at least 1e-6 of the energy; below some 1e-12
-    a shell holds the round-off of float32 transforms: leave it out by `wavenumbers`. A
-    truth without any energy at one of them makes the result NaN or infinite. Before any
-    update it is 0.
+    Spectra are computed in float32 and summed with compensation. The result is within
+    1e-5 of float64 if each shell used holds at least 1e-6 of the energy; below about
+    1e-12 a shell holds float32 round-off: exclude it by `wavenumbers`. A truth without
+    any energy at one of them makes the result NaN or infinite. Before any update it
+    is 0.
 
     Args:
         wavenumbers: The k to average over. By default 1 .. ``(min(nx, ny) - 1) // 2``:
@@ -296,7 +295,7 @@ class SpectrumRMSE(keras.Metric):
         return {**super().get_config(), **config}
 
     def _build(self, num_shells: int, points: tuple[int, int]) -> None:
-        """Makes the sums; their size is known from the first batch on."""
+        """Create the sums, whose size is known from the first batch."""
         default = range(1, last_complete_shell(*points) + 1)
         self._chosen = list(default if self.wavenumbers is None else self.wavenumbers)
         if not self._chosen or max(self._chosen) >= num_shells:

@@ -1,12 +1,12 @@
 """One function per figure: plain arrays and dicts in, matplotlib axes out.
 
-A function returns the axes of its panels, in a list where there may be several, and
-draws in the axes given by ``ax``, as many as it has panels, or in a new figure. That
-figure, ``axes.figure``, belongs to no window and to no global state: return it in a
-notebook to show it, or write it with `save_figure`. Quantities are dimensionless (the
-domain is 2 pi long) unless a label says otherwise. Colours are those of Okabe and Ito,
-which remain distinct under colour blindness (https://jfly.uni-koeln.de/color/); the
-usual labels look the same in every figure.
+A function returns the axes of its panels, as a list if there may be several. It draws
+in the axes given by ``ax``, one for each panel, or in a new figure. That figure,
+``axes.figure``, has no window and no global state: return it in a notebook to show it,
+or write it with `save_figure`. Quantities are dimensionless (the domain is 2 pi long)
+unless a label says otherwise. Colours are those of Okabe and Ito, which remain distinct
+under colour blindness (https://jfly.uni-koeln.de/color/); common labels look the same
+in every figure.
 """
 
 from keras_spectral_tl.plotting._fields import plot_fields, plot_predictions

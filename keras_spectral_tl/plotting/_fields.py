@@ -1,4 +1,4 @@
-"""Maps of fields, of truth and of prediction."""
+"""Maps of fields, and of truth and prediction."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ def plot_fields(
 
     Args:
         fields: Label to field (nx, ny), axis 0 along x (drawn to the right).
-        unit: What the values are, such as "standard deviations"; beside the scale.
-        ax: Axes to draw in, one a field; by default a new figure.
+        unit: Label of the colour scale, such as "standard deviations".
+        ax: Axes to draw in, one per field; by default a new figure.
 
     Raises:
         ValueError: If there is no field, or one is not 2-D.
@@ -57,14 +57,14 @@ def plot_predictions(
     *,
     ax: Any = None,
 ) -> "list[Axes]":
-    """Draw truth, prediction and their difference, a row a sample, one scale a row.
+    """Draw truth, prediction and their difference, one row and scale per sample.
 
     Args:
         y_true: True sgs_forcing, (samples, nx, ny) or (samples, nx, ny, 1).
         y_pred: Predicted sgs_forcing, same shape.
-        num_samples: Rows, at most.
-        title: Network and flow, for example.
-        ax: Axes to draw in, three a row; by default a new figure.
+        num_samples: Largest number of rows.
+        title: Title of the figure, such as network and flow.
+        ax: Axes to draw in, three per row; by default a new figure.
 
     Raises:
         ValueError: If the shapes differ or are not as above.
@@ -118,6 +118,6 @@ def _draw_field(axes: "Axes", field: NDArray[np.float64], limit: float) -> Any:
 
 
 def symmetric_limit(field: NDArray[np.float64]) -> float:
-    """Return a colour limit that a few extreme points do not decide."""
+    """Return a colour limit that is robust to a few extreme points."""
     limit = float(np.nanpercentile(np.abs(field), 99.5))
     return limit if np.isfinite(limit) and limit > 0 else 1.0

@@ -1,4 +1,4 @@
-"""Kernels: transfer functions, classes, clusters, fits, changes and filters."""
+"""Figures of kernels: transfer functions, classes, clusters, fits and changes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ _CLASS_COLOURS = {
     "all-pass": SKY,
     "unstructured": GREY,
 }
-# Hatches tell the classes apart in grey, too.
+# Hatches distinguish the classes in grey, too.
 _CLASS_HATCHES = {"low-pass": "//", "high-pass": "\\\\", "all-pass": ".."}
 _CLASS_MARKERS = {"low-pass": "v", "band-pass": "o", "high-pass": "^", "all-pass": "s"}
 
@@ -41,13 +41,13 @@ _CLASS_MARKERS = {"low-pass": "v", "band-pass": "o", "high-pass": "^", "all-pass
 def plot_transfer_functions(
     halves: Mapping[str, ArrayLike], num_points: tuple[int, int], *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw transfer functions over the plane of wavenumbers, k = 0 in the middle.
+    """Draw transfer functions over the wavenumber plane, k = 0 in the middle.
 
     Args:
         halves: Label to ``|F|`` (nx, ny // 2 + 1), as ``mean_transfer`` of
             `keras_spectral_tl.kernel_spectra`.
         num_points: (nx, ny) of the grid.
-        ax: Axes to draw in, one a label; by default a new figure.
+        ax: Axes to draw in, one per label; by default a new figure.
 
     Raises:
         ValueError: If there is none, or one does not fit the grid.
@@ -78,7 +78,7 @@ def plot_transfer_functions(
 def plot_wavenumber_plane(
     vectors: Mapping[str, ArrayLike], *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw wavenumbers (kernels, 1 or 2), radians a spacing, in the Brillouin zone."""
+    """Draw wavenumbers (kernels, 1 or 2) in the Brillouin zone, in radians/spacing."""
     require(bool(vectors), "plot_wavenumber_plane needs at least one label.")
     _, all_axes = panels(len(vectors), 4, (2.9, 2.7), ax)
     for axes, (label, values) in zip(all_axes, vectors.items(), strict=True):
@@ -104,7 +104,7 @@ def _zone_ticks(axes: "Axes", edge: float) -> None:
 def plot_kernel_classes(
     shares: Mapping[str, Mapping[str, float]], *, ax: Any = None
 ) -> "Axes":
-    """Draw the share of the kernels of each class, a bar a layer.
+    """Draw the share of the kernels in each class, one bar per layer.
 
     Args:
         shares: Layer name to {class: share}, as ``class_shares``.
@@ -143,12 +143,12 @@ def plot_kernel_classes(
 def plot_kernel_clusters(
     centres: ArrayLike, sizes: Sequence[int], *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw centres of clusters of transfer functions over the plane.
+    """Draw cluster centres of transfer functions over the wavenumber plane.
 
     Args:
         centres: (clusters, n, n), k = 0 in the middle.
-        sizes: (clusters,) kernels in each.
-        ax: Axes to draw in, one a cluster; by default a new figure.
+        sizes: (clusters,) number of kernels in each.
+        ax: Axes to draw in, one per cluster; by default a new figure.
 
     Raises:
         ValueError: If the shapes are not as above.
@@ -179,13 +179,13 @@ def plot_kernel_clusters(
 def plot_gabor_fits(
     kernels: ArrayLike, fits: ArrayLike, residuals: ArrayLike, *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw kernels above, the Gabor functions fitted to them below.
+    """Draw kernels in the upper row, the Gabor functions fitted to them below.
 
     Args:
         kernels: (kernels, nx, ny).
-        fits: The same of the fits, as ``kernels()`` of `spectra.fit_gabor`'s result.
+        fits: (kernels, nx, ny), as ``kernels()`` of `spectra.fit_gabor`'s result.
         residuals: (kernels,) ``|kernel - fit| / |kernel|``, written above each pair.
-        ax: Axes to draw in, two a kernel; by default a new figure.
+        ax: Axes to draw in, two per kernel; by default a new figure.
 
     Returns:
         The axes of the maps: all kernels, then all fits.
@@ -223,12 +223,12 @@ def plot_gabor_fits(
 def plot_kernel_changes(
     changes: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw how far each kernel moved against its agreement with a second retraining.
+    """Draw the change of each kernel against its agreement between two retrainings.
 
     Args:
         changes: Layer name to (relative change, agreement, class) of its kernels, as
             ``relative_changes``, ``significance.agreements``, ``classes_before``.
-        ax: Axes to draw in, one a layer; by default a new figure.
+        ax: Axes to draw in, one per layer; by default a new figure.
 
     Raises:
         ValueError: If there is no layer, or its three arrays differ in length.
@@ -249,7 +249,7 @@ def plot_kernel_changes(
             f"Layer {layer!r} has {len(moved)} changes, {len(agreement)} agreements "
             f"and {len(kinds)} classes.",
         )
-        # Many unstructured kernels must not cover the few others.
+        # Draw unstructured kernels first, as many of them would cover the few others.
         for place, (kind, colour) in enumerate(_CLASS_COLOURS.items()):
             chosen = kinds == kind
             if chosen.any():
@@ -278,7 +278,7 @@ def plot_filters(
 ) -> "list[Axes]":
     """Draw filters as images, their transfer functions below, and all shares.
 
-    Further shares than filters are drawn too, and beside them those noise would reach.
+    There may be more shares than filters; the noise shares are drawn beside them.
     """
     images, heights = np.asarray(filters, float), np.asarray(shares, float)
     require(

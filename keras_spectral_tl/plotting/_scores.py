@@ -1,4 +1,4 @@
-"""Scores of layers, and the loss around a model."""
+"""Figures of layer scores, forecasts, and the loss around a model."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,16 +28,16 @@ def plot_scores_against_sweep(
     *,
     ax: Any = None,
 ) -> "list[Axes]":
-    """Draw the scores of layers against what retraining each layer really gives.
+    """Draw the scores of layers against the correlation after retraining each layer.
 
     Args:
         scores: Scorer to {layer: score}, higher meaning better to retrain.
         sweep: Layer to the measured correlation after retraining it alone.
-        ax: Axes to draw in, one a scorer; by default a new figure.
+        ax: Axes to draw in, one per scorer; by default a new figure.
 
     Returns:
-        The axes of the panels, one a scorer, Kendall's rank correlation in its title
-        and the name of each point in a column beside it.
+        The axes of the panels, one per scorer, with Kendall's rank correlation in the
+        title and the names of the points in a column on the right.
 
     Raises:
         ValueError: If there is no scorer, or a scorer and the sweep share fewer than
@@ -76,15 +76,15 @@ def plot_layer_scores(
     *,
     ax: Any = None,
 ) -> "list[Axes]":
-    """Draw the scores of the layers, a panel a scorer, the best layer marked.
+    """Draw the scores of the layers, one panel per scorer, with the best layer marked.
 
     Args:
         scores: Scorer to {layer: score}, higher meaning better to retrain.
-        intervals: Scorer to {layer: (low, high)}, drawn as bars, where there are any.
-        ax: Axes to draw in, one a scorer; by default a new figure.
+        intervals: Scorer to {layer: (low, high)}, drawn as bars, if given.
+        ax: Axes to draw in, one per scorer; by default a new figure.
 
     Returns:
-        The axes of the panels, one a scorer, layers from top to bottom.
+        The axes of the panels, one per scorer, layers from top to bottom.
 
     Raises:
         ValueError: If there is no scorer or a scorer has no layer.
@@ -119,7 +119,7 @@ def plot_layer_scores(
 def plot_forecast(
     forecast: Any, measured: Mapping[str, float] | None = None, *, ax: Any = None
 ) -> "Axes":
-    """Draw the predicted correlation of each arm, and what it gave where that is known.
+    """Draw the predicted, and if known the measured, correlation of each arm.
 
     Args:
         forecast: A `Forecast`.
@@ -155,7 +155,7 @@ def plot_forecast(
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("correlation on unseen target samples")
     axes.set_title("Ways to retrain (◆ the one to choose)")
-    if ax is None:  # below, as points may be anywhere
+    if ax is None:  # legend below the axes, as points may be anywhere
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     else:
         axes.legend(fontsize=8)
@@ -163,7 +163,7 @@ def plot_forecast(
 
 
 def plot_bars(values: Mapping[str, float], xlabel: str, *, ax: Any = None) -> "Axes":
-    """Draw one number a layer as bars, from top to bottom."""
+    """Draw one number per layer as a bar, from top to bottom."""
     require(bool(values), "plot_bars needs at least one layer.")
     _, (axes,) = panels(1, 1, (4.2, 0.28 * len(values) + 0.9), ax)
     axes.barh(np.arange(len(values)), list(values.values()), color=BLUE)
@@ -176,12 +176,12 @@ def plot_bars(values: Mapping[str, float], xlabel: str, *, ax: Any = None) -> "A
 def plot_loss_lines(
     steps: ArrayLike, lines: Mapping[str, Mapping[str, ArrayLike]], *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw the loss along lines through a model, a panel a layer, one scale for all.
+    """Draw the loss along lines through a model, one panel per layer on a common scale.
 
     Args:
         steps: (steps,) along the lines, in units of the filters' norms.
         lines: Layer name to {direction: losses (steps,)}.
-        ax: Axes to draw in, one a layer; by default a new figure.
+        ax: Axes to draw in, one per layer; by default a new figure.
 
     Raises:
         ValueError: If there is no layer, or lengths differ.
@@ -223,12 +223,12 @@ def plot_loss_surface(
     *,
     ax: Any = None,
 ) -> "Axes":
-    """Draw contours of the loss on a plane through a model, which sits at the cross.
+    """Draw contours of the loss on a plane through a model, marked by a cross.
 
     Args:
         steps: (steps,) along both directions.
         surface: (steps, steps), axis 0 along the first direction (to the right).
-        labels: What the two directions are.
+        labels: Names of the two directions.
         ax: Axes to draw in; by default a new figure.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Curves by wavenumber: spectra, ratios, coherence, shifts, composition."""
+"""Figures by wavenumber: spectra, ratios, coherence, shifts, composition."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ def plot_energy_spectra(
 
     Args:
         spectra: Label to spectrum; the index is the wavenumber, k = 0 is not drawn.
-        ylabel: What the spectra are.
+        ylabel: Label of the y axis.
         ax: Axes to draw in; by default a new figure.
 
     Raises:
@@ -59,14 +59,14 @@ def plot_activation_spectra(
     *,
     ax: Any = None,
 ) -> "list[Axes]":
-    """Draw activation spectra of each layer, a panel a layer, a line a label.
+    """Draw activation spectra, one panel per layer, one line per label.
 
     Args:
         spectra: Layer name to {label: spectrum}, such as the labels "base", "target"
             and "retrained"; the index of a spectrum is the wavenumber, k = 0 is not
             drawn.
-        ylabel: What the spectra are.
-        ax: Axes to draw in, one a layer; by default a new figure.
+        ylabel: Label of the y axis.
+        ax: Axes to draw in, one per layer; by default a new figure.
 
     Raises:
         ValueError: If there is no layer, or a spectrum is not 1-D.
@@ -104,7 +104,7 @@ def _draw_spectra(
         lines[label] = _draw_line(axes, label, spectrum, looks)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    # What lies deeper is round-off, and would squeeze the rest into a corner.
+    # Smaller values are round-off and would compress the rest of the curve.
     low, high = axes.get_ylim()
     axes.set_ylim(bottom=max(low, high * _DEEPEST))
     axes.grid(alpha=0.3)
@@ -114,7 +114,7 @@ def _draw_spectra(
 def _draw_line(
     axes: "Axes", label: str, values: ArrayLike, looks: Mapping[str, dict[str, Any]]
 ) -> Any:
-    """Draw positive values from k = 1 on; logarithms of others do not exist."""
+    """Draw the positive values from k = 1 on, since the axis is logarithmic."""
     array = np.asarray(values, float)
     shown = np.where(array > 0, array, np.nan)[1:]
     (line,) = axes.plot(np.arange(1, len(array)), shown, label=label, **looks[label])
@@ -124,13 +124,13 @@ def _draw_line(
 def plot_kernel_spectra(
     profiles: Mapping[str, ArrayLike], *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw radial transfer functions of the kernels of each layer, a panel a layer.
+    """Draw radial transfer functions of kernels, one panel per layer.
 
     Args:
         profiles: Layer name to profiles (..., num_shells), the leading axes counting
-            kernels; the index of the last is the wavenumber. The mean is drawn over
-            the single kernels, and its peak k* is marked.
-        ax: Axes to draw in, one a layer; by default a new figure.
+            kernels; the index of the last is the wavenumber. The mean is drawn on top
+            of the single kernels, and its peak k* is marked.
+        ax: Axes to draw in, one per layer; by default a new figure.
 
     Raises:
         ValueError: If there is no layer.
@@ -146,7 +146,7 @@ def plot_kernel_spectra(
         kernels = np.atleast_2d(np.asarray(values, float))
         kernels = kernels.reshape(-1, kernels.shape[-1])
         mean = kernels.mean(axis=0)
-        # More than about 60 curves are a grey area anyway.
+        # More than about 60 curves would only form a grey area.
         step = max(1, len(kernels) // 60)
         for kernel in kernels[::step] if len(kernels) > 1 else ():
             axes.plot(kernel, color=GREY, alpha=0.3, linewidth=0.7)
@@ -166,15 +166,15 @@ def plot_wavenumber_ratios(
     *,
     ax: Any = None,
 ) -> "list[Axes]":
-    """Draw ratios by wavenumber on a logarithmic axis around 1, a panel a name.
+    """Draw ratios by wavenumber on a logarithmic axis around 1, in named panels.
 
-    Such as gains of layers, changes of kernels, or target spectra over base spectra.
+    Examples are gains of layers, changes of kernels, or target over base spectra.
 
     Args:
-        ratios: Name of the panel to {label: ratio}; the index is the wavenumber, k = 0
-            is not drawn, nor what is not above 0.
-        ylabel: What the ratios are.
-        ax: Axes to draw in, one a name; by default a new figure.
+        ratios: Name of the panel to {label: ratio}; the index is the wavenumber. k = 0
+            and values that are not positive are not drawn.
+        ylabel: Label of the y axis.
+        ax: Axes to draw in, one per panel; by default a new figure.
 
     Raises:
         ValueError: If there is no panel, or one has no line.
@@ -205,7 +205,7 @@ def plot_wavenumber_ratios(
 
 
 def _plain_ticks(axes: "Axes") -> None:
-    """Write the ticks of a logarithmic axis y as 0.5, 1, 2 instead of powers of ten."""
+    """Label a logarithmic y axis by 0.5, 1, 2 instead of powers of ten."""
     low, high = axes.get_ylim()
     between = "25" if high < 100 * low else ""
 
@@ -248,12 +248,12 @@ def plot_coherence(curves: Mapping[str, ArrayLike], *, ax: Any = None) -> "Axes"
 def plot_composition(
     matrices: Mapping[str, ArrayLike], *, ax: Any = None
 ) -> "list[Axes]":
-    """Draw which input wavenumbers feed which output wavenumbers.
+    """Draw the energy transfer from input to output wavenumbers as matrices.
 
     Args:
         matrices: Name to a matrix (output shells, input shells) of energies; each row
             is drawn as shares of its sum.
-        ax: Axes to draw in, one a matrix; by default a new figure.
+        ax: Axes to draw in, one per matrix; by default a new figure.
 
     Raises:
         ValueError: If there is none, or one is not a matrix.
@@ -334,15 +334,15 @@ def plot_curves(
     *,
     ax: Any = None,
 ) -> "list[Axes]":
-    """Draw one panel a group of curves, with common axes; "filtered DNS" is black.
+    """Draw groups of curves, one panel per group, with "filtered DNS" in black.
 
     Args:
         curves: Title of a panel to its curves, label to `(x, y)`. Values that are not
             finite leave gaps.
-        xlabel: What x is.
-        ylabel: What y is.
+        xlabel: Label of the x axis.
+        ylabel: Label of the y axis.
         logarithmic: The logarithmic axes: "", "x", "y" or "xy".
-        ax: Axes to draw in, one a group; by default a new figure.
+        ax: Axes to draw in, one per group; by default a new figure.
 
     Raises:
         ValueError: If there is no curve, x and y differ in shape, or an axis is

@@ -1,4 +1,4 @@
-"""Colours, panels and labels that all figures share, and images without a figure."""
+"""Colours, panels and labels common to all figures, and images without a figure."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,15 +26,15 @@ _USUAL = {
 }
 _COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY, BLACK)
 _LINE_STYLES = ("-", "--", "-.", ":")
-# Even from dark to bright, the same to the colour blind; signs have another map.
+# Perceptually uniform, also under colour blindness; signed values use another map.
 MAGNITUDES, SIGNS = "cividis", "RdBu_r"
 
 
 def line_looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return colour and line style of each label; no two of 20 labels share both.
 
-    The usual labels look the same in every figure; the others take the first colours
-    unused, and the next line style each, for readers in grey.
+    Common labels look the same in every figure; the others get the first unused
+    colours, each with the next line style, to be distinct in grey.
     """
     names = list(dict.fromkeys(labels))
     taken = [_USUAL[name][0] for name in names if name in _USUAL]
@@ -43,7 +43,7 @@ def line_looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
     found = dict(_USUAL)
     for number, name in enumerate(others):
         turn, place = divmod(number, len(free))
-        # Where a turn is of even length, one style more, so that pairs do not repeat.
+        # After a round of even length skip one style, so that pairs do not repeat.
         style = number + turn * (1 - len(free) % 2)
         found[name] = free[place], _LINE_STYLES[style % len(_LINE_STYLES)]
     return {
@@ -55,7 +55,7 @@ def line_looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
 def panels(
     count: int, columns: int, size: tuple[float, float], ax: Any = None
 ) -> "tuple[Figure, list[Axes]]":
-    """Return a figure with panels of ``size`` inches in rows, or the axes given."""
+    """Return a figure with panels of ``size`` inches in rows, or the given axes."""
     if ax is not None:
         given = list(np.ravel(ax))
         require(
@@ -92,7 +92,7 @@ def finish(
     drawn: Mapping[str, Any] | None = None,
     ax: Any = None,
 ) -> None:
-    """Label common axes and lines once for all panels, or in the axes of the caller."""
+    """Label axes and lines once for all panels, or in the axes given by the caller."""
     lines = drawn or {}
     if ax is not None or len(all_axes) == 1:
         for axes in all_axes:
@@ -120,10 +120,10 @@ def draw_map(axes: "Axes", values: NDArray[np.float64], **options: Any) -> Any:
 def label_points(
     axes: "Axes", x: Sequence[float], y: Sequence[float], names: Sequence[str]
 ) -> None:
-    """Name points in a column on the right, in their order and a line height apart.
+    """Label points in a column on the right, in order and without overlap.
 
-    Names at the points would cover each other where values are close. A thin line
-    joins each name to its point. Set limits and margins before.
+    Names at the points would overlap for close values. A thin line joins each name to
+    its point. Set limits and margins before.
     """
     size = 7.0
     figure = figure_of(axes)
@@ -132,7 +132,7 @@ def label_points(
     order = np.argsort(y, kind="stable")
     places = (np.asarray(y, float)[order] - low) / (high - low)
     steps = 1.5 * size / 72 / height * np.arange(len(places))
-    # The closest places that are in order and a step apart.
+    # The closest positions that are in order and at least one step apart.
     places = isotonic_regression(places - steps).x + steps
     places += min(0.0, 1.05 - places[-1])
     for place, index in zip(places, order, strict=True):
@@ -146,12 +146,12 @@ def label_points(
 def save_figure(
     axes: "Axes | Sequence[Axes]", path: str | os.PathLike[str], dpi: int = 220
 ) -> Path:
-    """Write the figure that axes belong to, trimmed to what is drawn.
+    """Write the figure that axes belong to, trimmed to its content.
 
     Args:
-        axes: What a function of `plotting` returned.
-        path: The file; its ending says the format.
-        dpi: Pixels an inch, for formats that have any.
+        axes: Return value of a function of `plotting`.
+        path: The file; its suffix sets the format.
+        dpi: Pixels per inch, for pixel formats.
 
     Raises:
         ValueError: If there are no axes.
@@ -173,7 +173,7 @@ def require(condition: bool, message: str) -> None:
 def to_rgb(
     values: ArrayLike, low: float | None = None, high: float | None = None
 ) -> NDArray[np.uint8]:
-    """Return the colours of an array, dark blue for the smallest value to yellow."""
+    """Return the colours of an array, from dark blue (smallest value) to yellow."""
     from matplotlib import colormaps
 
     array = np.asarray(values, float)
@@ -191,6 +191,6 @@ def to_rgb(
 
 
 def enlarged(image: NDArray[np.uint8], num_pixels: int = 192) -> NDArray[np.uint8]:
-    """Repeat pixels until the longer side has about ``num_pixels``; none are mixed."""
+    """Repeat pixels until the longer side has about ``num_pixels``."""
     factor = max(1, num_pixels // max(image.shape[:2]))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)

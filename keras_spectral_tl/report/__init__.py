@@ -1,4 +1,4 @@
-"""A transfer study on one HTML page that needs no network."""
+"""Report of a transfer study as one HTML page that works offline."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""A study as one self-contained HTML page: nothing on it comes from elsewhere."""
+"""A study as one self-contained HTML page that loads nothing from other sites."""
 
 import dataclasses
 import importlib.resources
@@ -26,7 +26,7 @@ from keras_spectral_tl.report._study import (
 )
 
 _INSTALL = "keras-spectral-tl[report]"
-# Colours that figures are drawn in, and what stands for them in either theme.
+# Colours used in figures, and their replacements in the light and dark theme.
 _INK, _FAINT = "#010203", "#c1c2c3"
 _THEME = {
     _INK: "currentColor",
@@ -69,7 +69,7 @@ class _Table:
 
 @dataclasses.dataclass(frozen=True)
 class _Chart:
-    """A drawing, and its numbers where they are not too many."""
+    """A drawing, with its numbers as a table if there are not too many."""
 
     title: str
     svg: str
@@ -79,17 +79,17 @@ class _Chart:
 def write_report(
     study: "Study | str | os.PathLike[str]", path: str | os.PathLike[str] | None = None
 ) -> pathlib.Path:
-    """Write a study as one HTML page that opens anywhere, without a network.
+    """Write a study as one HTML page that works offline.
 
-    The page begins with what to retrain, how sure that is, and what it gives. Parts
-    that a study lacks are said to be missing.
+    The page begins with what to retrain, how certain that is, and the expected gain.
+    It lists the parts that the study lacks.
 
     Args:
-        study: What to show, or the folder that holds it (`Study.read`).
+        study: The study, or the folder that holds it (`Study.read`).
         path: The page to write; `report.html` in that folder if not given.
 
     Returns:
-        The path of the page. It appears complete or not at all.
+        The path of the page, which is written completely or not at all.
 
     Raises:
         ImportError: If Jinja2 or matplotlib is not installed.
@@ -141,7 +141,7 @@ def html(study: Study) -> str:
         provenance=_provenance_tables(study),
         shown=_shown,
     )
-    # Elements need names of their own where several drawings share a page.
+    # Elements need unique names, since several drawings share a page.
     numbers = itertools.count()
     return re.sub(
         r'<svg class="chart".*?</svg>',
@@ -152,7 +152,7 @@ def html(study: Study) -> str:
 
 
 def _answer(study: Study) -> dict[str, str]:
-    """Return what to do, how sure that is, and the correlation before and after."""
+    """Return the recommendation, its certainty, and correlations before and after."""
     if study.forecast:
         return forecast_answer(study.forecast, _tested(study)[1])
     scores, sweep = study.scores, study.sweep
@@ -190,9 +190,9 @@ def _answer(study: Study) -> dict[str, str]:
 
 
 def _tested(study: Study) -> tuple[str, dict[str, float]]:
-    """Return where networks were tested, and the correlation of each there.
+    """Return the data networks were tested on, and the correlation of each network.
 
-    Networks are named by what was retrained, "base" and "unchanged" where nothing was.
+    Networks are named by what was retrained, "base" and "unchanged" if nothing was.
     """
     on_target = [row for row in study.a_priori if "target" in str(row.get("data"))]
     places = dict.fromkeys(str(row["data"]) for row in on_target)
@@ -259,7 +259,7 @@ def _chart(
     for colour, name in _THEME.items():
         text = text.replace(colour, name)
     box = re.findall(r'viewBox="([^"]+)"', text)[0]
-    width = 1.4 * float(box.split()[2])  # so that letters are of one size
+    width = 1.4 * float(box.split()[2])  # so that all text has the same size
     label = title.replace('"', "").replace("<", "").replace("&", "")
     head = f'<svg class="chart" role="img" aria-label="{label}" viewBox="{box}" '
     head += f'style="max-width: {width:.0f}px">'
@@ -267,7 +267,7 @@ def _chart(
 
 
 def _spectra_chart(title: str, spectra: Mapping[str, Any], ylabel: str) -> list[_Chart]:
-    """Draw spectra over the wavenumber, which is the index; gaps where unknown."""
+    """Draw spectra against the wavenumber (the index), with gaps for unknown values."""
     known = {label: [number(v) for v in values] for label, values in spectra.items()}
     known = {k: v for k, v in known.items() if any(one > 0 for one in v[1:])}
     if not known:
@@ -362,7 +362,7 @@ def _layer_charts(study: Study) -> list[_Chart]:
 
 
 def _layer_table(study: Study) -> _Table | None:
-    """Return one row a layer: what was said of it, and what retraining it gave."""
+    """Return one row per layer: its scores, and its correlation after retraining."""
     scores = study.scores
     swept = {row["layer"]: row for row in study.sweep.get("rows", ())}
     order = list(dict.fromkeys([*scores.get("ranking", ()), *swept]))
@@ -419,7 +419,7 @@ def _filter_charts(study: Study) -> list[_Chart]:
 
 
 def _figure_tables(study: Study) -> list[_Table]:
-    """Return the figures of all networks but those that the sweep's table holds."""
+    """Return the metrics of all networks, except those in the table of the sweep."""
     swept = {row["layer"] for row in study.sweep.get("rows", ())}
     rows = [row for row in study.a_priori if row.get("network") not in swept]
     named = {"On samples": rows, "Inside an LES": study.a_posteriori}
@@ -464,7 +464,7 @@ def _short(name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as text: four digits of a number, a dash for what is not known.
+    """Return a value as text: numbers with four digits, a dash for unknown values.
 
     Example:
         >>> _shown(0.123456), _shown(None), _shown(float("nan")), _shown(-0.0)

@@ -1,4 +1,4 @@
-"""Plain values that a study keeps of samples and networks."""
+"""Records of samples and networks for a study, as plain values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +20,9 @@ from keras_spectral_tl.spectra._activations import NoSpatialLayerError
 from keras_spectral_tl.transfer._result import measured
 from keras_spectral_tl.transfer._samples import Samples
 
-_MOST_SAMPLES = 64  # of which spectra are taken
-_MOST_POINTS = 64  # of a picture, along either axis
-_MOST_FILTERS = 4  # of a layer, as images
+_MOST_SAMPLES = 64  # samples used for spectra
+_MOST_POINTS = 64  # points of a picture along either axis
+_MOST_FILTERS = 4  # filters shown for each layer
 
 
 def system_record(
@@ -31,18 +31,18 @@ def system_record(
     normalization: str = "as given",
     channels: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """Return what a study keeps of the samples of one system.
+    """Return the record of one system's samples for a study: shapes, hash, spectra.
 
     Args:
         data: `(x, y)`, as for `score_layers`; fields are (samples, nx, channels),
             (samples, nx, ny, channels) or (samples, nx, ny, nz, channels).
-        source: Where they come from.
-        normalization: What they were normalized by.
-        channels: "x" and "y" to the names of their channels, where they are known.
+        source: Where the samples come from.
+        normalization: How they were normalized, in words.
+        channels: "x" and "y" to the names of their channels, if known.
 
     Returns:
-        Shapes, SHA-256 and, of at most 64 samples evenly spaced, the mean spectrum of
-        each channel, shell SUM; none of arrays that are not fields.
+        Shapes, SHA-256 and, for fields, the mean spectrum of each channel (shell SUM)
+        over at most 64 evenly spaced samples.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
@@ -73,15 +73,16 @@ def figures_row(
     normalization: Any = None,
     batch_size: int = 32,
 ) -> dict[str, Any]:
-    """Return one row of the table of figures on samples.
+    """Return one row of metrics of a network on samples.
 
     Args:
-        network: What the network is called; "base" before any retraining.
-        name: What the samples are called.
+        network: Name of the network; "base" before any retraining.
+        name: Name of the samples.
         model: The network.
-        data: `(x, y)`, raw where a normalization is given.
-        normalization: What the model's inputs and outputs are normalized by, such as
-            `transfer.ChannelStatistics`; its outputs are put back to the units of `y`.
+        data: `(x, y)`, raw if a normalization is given.
+        normalization: Normalization of the model's inputs and outputs, such as
+            `transfer.ChannelStatistics`; outputs are converted back to the units of
+            `y`.
         batch_size: Samples evaluated at a time.
 
     Returns:
@@ -98,22 +99,22 @@ def spectra_record(
     runs: Mapping[str, tuple[keras.Model, Any]],
     num_points: int | None = None,
 ) -> dict[str, Any]:
-    """Return spectra of kernels and activations, layer by layer.
+    """Return spectra of kernels and activations by layer.
 
     Args:
-        networks: Label to a network, whose kernels are looked at.
-        runs: Label to a network and inputs, whose activations are looked at.
-        num_points: Of the grid that kernels are padded to; that of the inputs, or 64,
-            if not given.
+        networks: Label to a network, for spectra of its kernels.
+        runs: Label to a network and inputs, for spectra of its activations.
+        num_points: Points of the grid that kernels are padded to; by default that of
+            the inputs, or 64.
 
     Returns:
-        "kernels" and "activations": layer to label to its mean profile, the wavenumber
-        being the index. Layers that are not convolutions have no kernels here, networks
-        without fields no activations. "filters": layer to the principal filters of what
-        changed between the first and the last network, where kernels (nx, ny) did.
+        "kernels" and "activations": layer to label to its mean profile, indexed by
+        wavenumber, for convolutions and for layers with fields. "filters": layer to the
+        principal filters of the change of its kernels (nx, ny) from the first to the
+        last network.
 
     Raises:
-        ValueError: If kernels do not fit a grid that was asked for.
+        ValueError: If kernels do not fit the given grid.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {"kernels": {}, "activations": {}}
     for label, network in networks.items():
@@ -131,16 +132,17 @@ def picture_record(
     networks: Mapping[str, keras.Model] | None = None,
     channels: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return maps of the first sample of each system, and what networks make of it.
+    """Return maps of the first sample of each system, and predictions of networks.
 
     Args:
-        systems: Name to `(x, y)`, as the networks take them; the last one is predicted.
+        systems: Name to `(x, y)` in the units of the networks; predictions are for the
+            last one.
         networks: Label to a network.
-        channels: "x" and "y" to the names of their channels, where they are known.
+        channels: "x" and "y" to the names of their channels, if known.
 
     Returns:
         "fields" and "predictions": lists of title and values, (nx, ny) with at most 64
-        points along an axis, or (nx,) with all; empty where samples are not fields
+        points along an axis, or (nx,) with all; empty if samples are not fields
         (nx, ny, channels) or (nx, channels).
 
     Example:
@@ -184,7 +186,7 @@ def _kernel_profiles(
     network: keras.Model, num_points: int | None
 ) -> dict[str, NDArray[np.float64]]:
     shape = getattr(network, "input_shape", None)
-    shape = shape if isinstance(shape, tuple) else ()  # of several inputs, none
+    shape = shape if isinstance(shape, tuple) else ()  # no shape for several inputs
     points = num_points or (shape[1] if len(shape) > 2 else None) or 64
     try:
         layers = kernel_spectra(network, int(points)).layers
@@ -231,10 +233,10 @@ def _some(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_field(values: NDArray[Any]) -> bool:
-    """Return whether arrays are (samples, space, channels).
+    """Return whether arrays are fields (samples, ..., channels).
 
-    Of three axes, which may be (samples, nx, ny) as well, if there are fewer channels
-    than points.
+    Arrays with three axes, which could also be (samples, nx, ny), count as fields if
+    there are fewer channels than points.
     """
     return values.ndim in (4, 5) or (
         values.ndim == 3 and values.shape[2] < values.shape[1]

@@ -1,4 +1,4 @@
-"""A transfer study as plain values, in memory and on disk, with its forecast."""
+"""A transfer study as plain values, in memory and on disk."""
 
 import dataclasses
 import json
@@ -18,25 +18,25 @@ Rows = Sequence[Document]
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Everything that a report shows; unknown parts are empty.
+    """All data that a report shows; unknown parts are empty.
 
-    On disk each part but the title is a file of its own, `<part>.json`, complete or
-    absent: this is what the commands and `examples/quickstart.py` write. The retraining
-    lies beside its model, in the folder `retrained` that `RetrainResult.save` writes.
+    On disk each part except the title is a file `<part>.json`, complete or absent, as
+    the commands and `examples/quickstart.py` write it. The retraining is stored with
+    its model, in the folder `retrained` that `RetrainResult.save` writes.
 
     Attributes:
         title: Heading of the page.
         systems: "base" and "target" to `system_record`.
-        a_priori: Rows with network, data, and figures of merit.
+        a_priori: Rows with network, data, and metrics.
         forecast: `Forecast.to_dict`.
         scores: `LayerScores.to_dict`.
         sweep: `SweepResult.to_dict`.
         retraining: `RetrainResult.to_dict`.
         spectra: `spectra_record`: kernels and activations by layer.
         pictures: `picture_record`: maps of samples and predictions.
-        a_posteriori: Rows of figures of an LES, such as those of
+        a_posteriori: Rows of metrics of an LES, such as those of
             `turbulence_data.a_posteriori.compare`.
-        provenance: Name of a step to a record of what it was made from.
+        provenance: Name of a step to a record of its inputs.
 
     Example:
         >>> study = Study(sweep={"best": "conv_1", "rows": []})
@@ -70,12 +70,11 @@ class Study:
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> "Study":
-        """Read what is there of a study.
+        """Read all parts of a study found in a folder.
 
         Raises:
             NotADirectoryError: If there is no such folder.
-            ValueError: If it holds nothing of a study, or a file is not what it should
-                be.
+            ValueError: If it holds no part of a study, or a file is invalid.
         """
         place = pathlib.Path(folder)
         if not place.is_dir():
@@ -100,10 +99,10 @@ class Study:
         return cls(title=title, **known)
 
     def write(self, folder: str | os.PathLike[str]) -> pathlib.Path:
-        """Write every part that is not empty and return the folder, made if need be.
+        """Write every non-empty part and return the folder, created if needed.
 
-        A checksum of the retrained model stays where `RetrainResult.save` has written
-        it beside the same record.
+        The checksum of the retrained model that `RetrainResult.save` has written in the
+        same record is kept.
         """
         place = pathlib.Path(folder)
         place.mkdir(parents=True, exist_ok=True)
@@ -122,7 +121,7 @@ class Study:
 def channel_names(
     known: Mapping[str, Sequence[str]] | None, num_inputs: int, num_outputs: int
 ) -> dict[str, list[str]]:
-    """Return a name for each channel of "x" and "y": those known, else numbers.
+    """Return a name for each channel of "x" and "y", numbered if unknown.
 
     Example:
         >>> channel_names({"y": ["sgs_forcing"]}, 2, 1)
@@ -137,7 +136,7 @@ def channel_names(
 
 
 def file_of(part: str) -> str:
-    """Name of the file of a part within the folder of a study."""
+    """Return the file name of a part within the folder of a study."""
     return "retrained/retraining.json" if part == "retraining" else f"{part}.json"
 
 
@@ -160,7 +159,7 @@ def _read(path: pathlib.Path) -> Any:
 
 
 def number(value: Any) -> float:
-    """Return a finite number, nan for everything else."""
+    """Return a value as float if it is a finite number, else nan."""
     found = math.nan if value is None else float(value)
     return found if math.isfinite(found) else math.nan
 
@@ -168,7 +167,7 @@ def number(value: Any) -> float:
 def forecast_answer(
     document: Document, measured: Mapping[str, float]
 ) -> dict[str, str]:
-    """Return what to do, how sure that is, and what it gives, where it was measured."""
+    """Return the advice of a forecast: what to do, how certain, and the gain."""
     arms, best = document["arms"], document["best"]
     row = arms[best]
     unchanged = (r for r in arms.values() if not r["parameters"])
@@ -205,7 +204,7 @@ def _numbers(row: Document) -> dict[str, float]:
 
 
 def forecast_view(document: Document) -> SimpleNamespace:
-    """Return rows with attributes, as `plotting.plot_forecast` takes them."""
+    """Return an object with the attributes that `plotting.plot_forecast` needs."""
     ends = ("correlation", "correlation_low", "correlation_high")
     rows = {
         label: SimpleNamespace(label=label, **{end: number(row[end]) for end in ends})
@@ -217,7 +216,7 @@ def forecast_view(document: Document) -> SimpleNamespace:
 def forecast_rows(
     document: Document, measured: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """Return a row an arm: what is forecast of it, and what it gave where known."""
+    """Return one row per arm: its forecast, and its measured result if known."""
     found = []
     for label, row in document["arms"].items():
         low, high = (number(row[f"correlation_{end}"]) for end in ("low", "high"))
