@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from turbulence_data._checks import (
     TWO_PI,
     as_lengths,
@@ -18,10 +21,13 @@ from turbulence_data._checks import (
     check_whole,
     is_finite_number,
     plain,
+    real_array,
 )
 
 # Deformation radii in use, in spacings of the grid at least and domains at most.
 _FINEST, _WIDEST = 0.05, 10.0
+# Drag in use over the rates of shear and waves, and waves over shear: at most this.
+_STRONGEST, _FASTEST = 1000.0, 100.0
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,9 @@ class TwoLayerConfig(_Flow):
         layer_ratio: delta, the depth of the upper layer over that of the lower one.
         mean_velocities: (U_1, U_2) along x in m / s, which the shear does not spend.
         length: side of the domain in m; `(Lx, Ly)` where they differ.
-        hyperviscosity: coefficient nu_h, at least 0.
+        hyperviscosity: coefficient nu_h, at least 0; `rate / k_max^(2p)` damps the
+            largest wavenumber at that rate. Named flows take 1e-4 / s for k_max, the
+            largest one along x of a DNS: `2 pi / Lx ((nx - 1) // 3)`.
         hyperviscosity_order: power p of the Laplacian, at least 2.
         exponential_filter: strength a of the factor `exp(-a (s - 0.65 pi)^4)` on modes
             with `s = |k| dx > 0.65 pi` after every step, the small-scale dissipation of
@@ -176,8 +184,9 @@ class TwoLayerConfig(_Flow):
             below Nyquist, as pyqg does. For comparison: by default the upper third of
             the wavenumbers is cut off, and products are exact.
 
-    Warns of a deformation radius below a twentieth of the spacing of the grid, or above
-    ten times the domain: it may be in km.
+    Warns of values that may be in other units: a deformation radius below a twentieth
+    of the spacing of the grid, or above ten times the domain; a bottom drag a thousand
+    times faster than shear and waves; waves a hundred times faster than the shear.
 
     Raises:
         ValueError: when a value is out of range.
@@ -220,6 +229,29 @@ class TwoLayerConfig(_Flow):
         self._warn_of_units()
 
     def _warn_of_units(self) -> None:
+        """Warn of values that are far from those that they act against."""
+        self._warn_of_radius()
+        upper, lower = self.mean_velocities
+        shear = abs(upper - lower) / self.deformation_radius
+        waves = abs(self.beta) * self.deformation_radius
+        if self.bottom_drag > _STRONGEST * max(shear, waves) > 0.0:
+            warnings.warn(
+                f"bottom_drag={self.bottom_drag:g} 1/s stops the lower layer within "
+                f"{1.0 / self.bottom_drag:.3g} s, more than {_STRONGEST:g} times faster"
+                f" than anything moves it, at {max(shear, waves):.3g} 1/s. Expected a "
+                "rate in 1/s, such as 5.787e-7 for 20 days.",
+                stacklevel=4,
+            )
+        if waves > _FASTEST * shear > 0.0:
+            warnings.warn(
+                f"beta={self.beta:g} 1/(m s) gives waves, at {waves:.3g} 1/s, more than"
+                f" {_FASTEST:g} times faster than the shear, at {shear:.3g} 1/s, which "
+                "then makes nothing grow without drag. Expected SI units, such as "
+                "beta=1.5e-11 and mean_velocities=(0.025, 0.0).",
+                stacklevel=4,
+            )
+
+    def _warn_of_radius(self) -> None:
         """Warn of a radius that the grid does not show, such as one given in km."""
         pairs = zip(self.lengths, self.shape, strict=True)
         spacing, longest = min(side / n for side, n in pairs), max(self.lengths)
@@ -233,7 +265,7 @@ class TwoLayerConfig(_Flow):
             f"layers move {move}: length={longest:g} m and points {spacing:g} m apart. "
             "Expected a radius between; give lengths in m, such as "
             "deformation_radius=15e3 and length=1e6.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _check_coefficients(self) -> None:
@@ -320,3 +352,48 @@ class TwoLayerConfig(_Flow):
         (first, second), (upper, lower) = self.stretching, self.mean_velocities
         shear = upper - lower
         return self.beta + first * shear, self.beta - second * shear
+
+    def growth_rates(self, kx: ArrayLike, ky: ArrayLike) -> NDArray[np.float64]:
+        """Return how fast small waves `exp(i (kx x + ky y))` grow, in 1 / s.
+
+        The larger real part of the two eigenvalues of the linear equations of each
+        wavenumber, with shear, beta, drag and hyperviscosity: negative where both
+        decay, 0 for no wave.
+
+        Args:
+            kx: wavenumbers along x in 1 / m, such as those of a `Grid`.
+            ky: along y; both broadcast.
+
+        Raises:
+            ValueError: for wavenumbers that are not finite.
+
+        Example:
+            >>> eddies = TwoLayerConfig(64, 15e3, beta=1.5e-11, bottom_drag=5.787e-7)
+            >>> modes = np.arange(1, 20)
+            >>> rates = eddies.growth_rates(2 * np.pi / 1e6 * modes, 0.0)
+            >>> int(modes[rates.argmax()]), round(1 / rates.max() / 86400)  # days
+            (7, 148)
+        """
+        along_x, along_y = np.broadcast_arrays(
+            real_array("kx", kx), real_array("ky", ky)
+        )
+        k_squared = along_x**2 + along_y**2
+        if not np.all(np.isfinite(k_squared)):
+            raise ValueError("kx and ky must be finite wavenumbers in 1 / m.")
+        (first, second), gradients = self.stretching, self.mean_gradients
+        is_wave = k_squared > 0.0
+        safe = np.where(is_wave, k_squared, 1.0)
+        inverse = 1.0 / (safe * (safe + first + second))
+        one = np.ones_like(safe)
+        psi_of_q = np.array(
+            [[safe + second, first * one], [second * one, safe + first]]
+        )
+        decay = self.hyperviscosity * safe**self.hyperviscosity_order
+        matrix = np.zeros((*safe.shape, 2, 2), complex)
+        for i, velocity in enumerate(self.mean_velocities):
+            forward = 1j * along_x * gradients[i] - (i * self.bottom_drag * safe)
+            for j in range(2):
+                matrix[..., i, j] = forward * psi_of_q[i, j] * inverse
+            matrix[..., i, i] -= 1j * along_x * velocity + decay
+        rates = np.linalg.eigvals(matrix).real.max(axis=-1)
+        return np.where(is_wave, rates, 0.0)

@@ -111,7 +111,8 @@ def layer_energy_budget(
 
     The transfers are zero in sum. As `KEflux`, `APEflux`, `APEgenspec`,
     `KEfrictionspec` and `paramspec` of pyqg, which do not depend on the sign of the
-    streamfunction, summed over shells.
+    streamfunction, summed over shells. What the exponential filter of a flow takes at
+    the end of every step is not among them.
 
     Args:
         potential_vorticity: physical field, shape `(2, nx, ny)`, upper layer first.

@@ -287,8 +287,28 @@ class Simulation:
         """Return the physical vorticity of a state, as a NumPy array."""
         return self._integrator.to_physical(state.vorticity_hat)
 
+    def streamfunction(self, state: State) -> Field:
+        """Return the physical streamfunction of a state; of two layers those of both.
+
+        With the sign of this package: `u = d(psi)/dy`, `v = -d(psi)/dx`.
+
+        Example:
+            >>> flow = TwoLayerConfig(16, 15e3, beta=1.5e-11, bottom_drag=0.0)
+            >>> x = np.arange(16) * 2 * np.pi / 16
+            >>> q = 1e-6 * np.cos(3 * x)[:, None] * np.ones((2, 1, 16))  # no shear
+            >>> simulation = Simulation(flow)
+            >>> psi = simulation.streamfunction(simulation.start(q))
+            >>> bool(np.allclose(psi, q / (3 * 2 * np.pi / 1e6) ** 2))  # q = -lap(psi)
+            True
+        """
+        hat = self.equation.streamfunction_hat(np.asarray(state.vorticity_hat))
+        return self.modes.to_physical(hat)
+
     def energy(self, state: State) -> float:
-        """Return the kinetic energy per unit area; the mean over several fields."""
+        """Return the kinetic energy per unit area; the mean over several fields.
+
+        Of two layers kinetic and available potential energy per unit mass.
+        """
         return self._integrator.energy(state.vorticity_hat)
 
     def integrals(self, state: State) -> Integrals:
