@@ -49,8 +49,9 @@ class LESStep(keras.layers.Layer):
         The same as the input shape.
 
     Raises:
-        ValueError: If a closure has no statistics, the time step is not positive, or
-            the input is not on the grid of the flow.
+        TypeError: If the flow is no mapping.
+        ValueError: If the flow is not one of one plane, a closure has no statistics,
+            the time step is not positive, or the input is not on the grid of the flow.
 
     Example:
         A wave decays as exp(-nu t):
@@ -73,6 +74,7 @@ class LESStep(keras.layers.Layer):
     ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
+        _check_flow(flow)
         if not time_step > 0.0:
             raise ValueError(f"time_step must be positive. Received {time_step!r}.")
         missing = [n for n in _FIELDS if n not in (statistics or {})]
@@ -238,6 +240,22 @@ class UnrolledLES(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> "UnrolledLES":
         step = keras.saving.deserialize_keras_object(config.pop("step"))
         return cls(step=step, **config)
+
+
+def _check_flow(flow: Any) -> None:
+    """Refuse what is not the plain values of a flow in one plane."""
+    if not isinstance(flow, Mapping):
+        raise TypeError(
+            "flow must be a mapping of parameters to plain values, such as flow."
+            f"to_dict() of a flow in one plane. Received {type(flow).__name__}: "
+            f"{flow!r:.100}."
+        )
+    missing = [name for name in ("num_points", "reynolds") if name not in flow]
+    if missing:
+        raise ValueError(
+            "flow must have 'num_points' and 'reynolds', of a flow in one plane: two "
+            f"layers have no LESStep. Received {sorted(flow)} without {missing}."
+        )
 
 
 def _tables(flow: Mapping[str, Any], time_step: float) -> dict[str, Any]:

@@ -195,3 +195,11 @@ def test_it_comes_back_from_a_file(tmp_path):
 def test_what_cannot_be_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make({"num_points": (8, 8), "reynolds": 10.0})
+
+
+def test_a_flow_that_is_no_mapping_of_one_plane_is_refused():
+    with pytest.raises(TypeError, match=r"mapping .* flow\.to_dict\(\).*int: 64"):
+        LESStep(64, 0.1)
+    layers = {"num_points": (8, 8), "deformation_radius": 15e3}
+    with pytest.raises(ValueError, match=r"two layers .*without \['reynolds'\]"):
+        LESStep(layers, 0.1)

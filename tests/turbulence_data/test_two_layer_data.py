@@ -20,6 +20,7 @@ from turbulence_data import (
     named_flow,
     to_arrays,
 )
+from turbulence_data.coarsening import OPERATORS
 from turbulence_data.generation import (
     InProcessExecutor,
     content_hash,
@@ -30,6 +31,7 @@ from turbulence_data.generation._records import in_order
 from turbulence_data.generation._statistics import EnsembleStatistics
 from turbulence_data.generation._trajectory import examples_of
 from turbulence_data.input_pipeline import batches
+from turbulence_data.interchange import check_conventions
 from turbulence_data.interchange._export import ExportSource, trajectory_tables
 from turbulence_data.solver._grid import Grid, resample
 
@@ -232,6 +234,11 @@ def test_a_normalization_of_one_plane_is_refused_for_two_layers(examples, statis
         Normalization.from_metadata(statistics)
 
 
+def test_conventions_of_two_layers_are_not_checked_as_those_of_one_plane(examples):
+    with pytest.raises(ValueError, match=r"of one plane.*Simulation\(flow\)\.streamf"):
+        check_conventions(examples)
+
+
 def test_other_features_can_be_the_channels(examples):
     velocities = ("u_upper", "u_lower", "v_upper", "v_lower")
     x, _ = to_arrays(examples, inputs=velocities)
@@ -261,6 +268,7 @@ def test_the_start_field_has_the_size_of_eddies_and_no_mean():
     [
         ({"operator": None}, "name of a coarsening operator"),
         ({"operator": "gaussian"}, "name of a coarsening operator"),
+        ({"operator": OPERATORS["operator_1"]}, "name in coarsening.OPERATORS, by w"),
         ({"operator": "operator_1_aliased"}, "free of aliasing"),
         ({"flow": replace(TINY.flow, aliased_products=True)}, "are aliased"),
         ({"filter_width": 1e5}, "filter_width must be None"),

@@ -194,6 +194,12 @@ class EnsembleConfig:
                 "start must draw potential vorticity of two layers, such as "
                 f"RandomPotentialVorticity(); received {self.start!r}."
             )
+        if self.operator is not None and not isinstance(self.operator, str):
+            raise ValueError(
+                "operator of a dataset must be a name in coarsening.OPERATORS, by "
+                f"which workers find it; received {self.operator!r}. An operator of "
+                "your own filters fields by filtered_layers(q, flow, points, operator)."
+            )
         others = [name for name in self.extra_fields if name != "velocity"]
         for operator in (self.operator, *others):
             named = operator_named(operator)

@@ -63,7 +63,8 @@ def check_conventions(
     """Check streamfunction and vorticity against each other.
 
     `lap(streamfunction) = -vorticity` must hold, also for filtered fields. The sign of
-    sgs_forcing is only reported, by its correlation with `GradientModel2`.
+    sgs_forcing is only reported, by its correlation with `GradientModel2`. Of one
+    plane; two layers are refused.
 
     Args:
         examples: examples of this package's features.
@@ -72,11 +73,18 @@ def check_conventions(
 
     Raises:
         ConventionError: for a larger residual; says which convention would fit.
-        ValueError: when there are no examples.
+        ValueError: when there are no examples, or examples of two layers.
     """
     sums = np.zeros(3)
     forcings, models = [], []
     for example in examples:
+        check_example(example)
+        if "streamfunction_upper" in example:
+            raise ValueError(
+                "examples must be of one plane; received some of two layers, with "
+                "'streamfunction_upper'. Compare those with Simulation(flow)."
+                "streamfunction(state) and filtered_layers of your potential vorticity."
+            )
         check_example(example, ["streamfunction", "vorticity", "sgs_forcing"])
         vorticity = real_array("vorticity", example["vorticity"])
         grid = Grid((vorticity.shape[0], vorticity.shape[1]), lengths)
