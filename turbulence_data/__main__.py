@@ -1,7 +1,7 @@
 """`python -m turbulence_data {list,generate,info,export}`: data from the command line.
 
-Exit codes: 0 done; 1 nothing there, or not what it should be (`info`); 2 wrong usage or
-input, or an error of a disk: one line on stderr says which; 130 interrupted.
+Exit codes: 0 done; 1 data missing or damaged (`info`); 2 wrong usage or input, or a
+disk error, explained by one line on stderr; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FIGURES = (
 
 
 class Command:
-    """A command: its documentation is the help that it prints."""
+    """A command, whose docstring is its help text."""
 
     name: str
     example: str
@@ -90,7 +90,7 @@ class List(Command):
 class Generate(Command):
     """Make a dataset: simulate its flow, filter it, store it for TFDS.
 
-    A run that was stopped goes on where it stopped; data that are there are kept.
+    An interrupted run resumes where it stopped; existing data are kept.
     """
 
     name = "generate"
@@ -102,13 +102,13 @@ class Generate(Command):
             "--processes",
             type=int,
             metavar="N",
-            help="trajectories made at once (default: one a core)",
+            help="trajectories made at once (default: one per core)",
         )
         parser.add_argument(
             "--file-format",
             choices=("tfrecord", "array_record"),
             help="tfrecord for tfds.load (default), array_record for tfds.data_source; "
-            "where the data are there in the other format, it is added",
+            "if the data exist in the other format, it is added",
         )
 
     def run(self, options: argparse.Namespace) -> tuple[int, Any]:
@@ -133,7 +133,7 @@ class Generate(Command):
 class Info(Command):
     """Show what a dataset on disk holds: sizes, statistics, provenance.
 
-    Exit code 1 where it is not on disk, or `--check` finds other content than was made.
+    Exit code 1 if it is not on disk, or if `--check` finds that its content changed.
     """
 
     name = "info"
@@ -197,8 +197,8 @@ class Info(Command):
 class Export(Command):
     """Write a split of a dataset as a Zarr store, a netCDF file or a NumPy file.
 
-    The ending of FILE decides: .zarr, .nc (both for xarray) or .npz. Fields are in
-    physical units.
+    The suffix of FILE sets the format: .zarr, .nc (both for xarray) or .npz. Fields are
+    in physical units.
     """
 
     name = "export"
@@ -296,7 +296,7 @@ def _number(value: float | None) -> str:
 
 
 def _content_read(builder: Any, expected: str) -> str:
-    """Return what reading all examples says, in each format they are stored in."""
+    """Read all examples in each stored format and return the result in words."""
     from tensorflow_datasets import as_numpy
 
     readers = {
@@ -306,7 +306,7 @@ def _content_read(builder: Any, expected: str) -> str:
     for name in builder.file_formats:
         try:
             found = _hash_of(builder, readers[name], name)
-        except Exception as error:  # of whatever reads the files
+        except Exception as error:  # from any library that reads the files
             return f"CANNOT BE READ ({name}): {' '.join(str(error).split())[:200]}"
         if found != expected:
             return f"NOT WHAT WAS MADE ({name})"
@@ -374,7 +374,7 @@ def builder_of(options: argparse.Namespace, **arguments: Any) -> Any:
 
 
 def place_of(builder: Any) -> dict[str, Any]:
-    """Return the name of a dataset, its directory, and whether it is there."""
+    """Return the name of a dataset, its directory, and whether it exists."""
     return {
         "dataset": builder.info.full_name,
         "directory": str(builder.data_dir),
@@ -383,7 +383,7 @@ def place_of(builder: Any) -> dict[str, Any]:
 
 
 def how_to_make(place: dict[str, Any]) -> str:
-    """Return what to tell of a dataset that is not there."""
+    """Return a message on how to make a missing dataset."""
     name = place["dataset"].split("/")[1]
     return (
         f"{place['dataset']} is not in {place['directory']}; make it: "
@@ -447,7 +447,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS looks for many files
     options = parser().parse_args(arguments)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where libraries report
+        with contextlib.redirect_stdout(sys.stderr):  # messages of libraries
             code, document = options.command.run(options)
     except Exception as error:
         if not _is_expected(error):
@@ -462,13 +462,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = json.dumps(document, indent=2) if options.json else ""
     try:
         print(text or options.command.text(document), flush=True)
-    except BrokenPipeError:  # whoever reads has enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(code)
 
 
 def _is_expected(error: Exception) -> bool:
-    """Return whether input or disk is to blame, errors of TFDS included."""
+    """Return whether an error is due to input or disk, including errors of TFDS."""
     of_tensorflow = type(error).__module__.startswith("tensorflow.")
     return isinstance(error, (TrajectoryFailedError, *_EXPECTED)) or of_tensorflow
 

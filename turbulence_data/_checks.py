@@ -42,7 +42,7 @@ def check_at_least_zero(name: str, value: Any) -> None:
 
 
 def check_moments(name: str, mean: Any, std: Any) -> None:
-    """Raise ValueError unless a field can be normalized by mean and deviation."""
+    """Raise ValueError unless mean and std are finite and the std is positive."""
     check_finite(f"the mean of {name}", mean)
     check_positive(f"the std of {name}", std)
 
@@ -63,7 +63,7 @@ def is_finite_number(value: Any) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond the floats
+    except OverflowError:  # an integer beyond the range of floats
         return False
 
 
@@ -103,7 +103,7 @@ def as_lengths(lengths: Any) -> tuple[float, float]:
 
 
 def real_array(name: str, values: ArrayLike, at_least: int = 1) -> NDArray[np.float64]:
-    """Return an array of float64; complex values raise, where NumPy only warns."""
+    """Return a float64 array; complex values raise an error (NumPy only warns)."""
     array = np.asarray(values)
     if array.dtype.kind == "O":
         array = np.asarray(values, np.float64)  # of Fractions, say
@@ -135,7 +135,7 @@ def check_kind(name: str, value: Any, kind: type, advice: str = "") -> None:
 
 
 def check_callable(name: str, value: Any, form: str) -> None:
-    """Raise TypeError unless `value` can be called, as `form` says."""
+    """Raise TypeError unless `value` is callable; `form` is its signature."""
     if not callable(value):
         raise TypeError(f"{name} must be a callable {form}; received {value!r}.")
 
@@ -144,10 +144,10 @@ _LOADED = "as tfds.load('turbulence_data/NAME', split='train') returns them"
 
 
 def check_example(example: Any, features: Sequence[str] = ()) -> None:
-    """Raise unless `example` maps names of features, `features` among them, to arrays.
+    """Raise an error unless `example` is a mapping with all of `features`.
 
     Raises:
-        TypeError: for what is no mapping.
+        TypeError: if it is not a mapping.
         KeyError: for a mapping without one of these features.
     """
     if not isinstance(example, Mapping):
@@ -169,7 +169,7 @@ def check_example(example: Any, features: Sequence[str] = ()) -> None:
 def by_shapes(value: Any) -> str:
     """Return the fields of a dataclass on one line, arrays by their type and shape.
 
-    For `__repr__` of what holds many numbers.
+    For the `__repr__` of objects with many numbers.
     """
     parts = (f"{f.name}={_shown(getattr(value, f.name))}" for f in fields(value))
     return f"{type(value).__name__}({', '.join(parts)})"

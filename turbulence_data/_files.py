@@ -1,4 +1,4 @@
-"""Atomic files with checksums, an exclusive lock, disk errors that say what to do."""
+"""Atomic files with checksums, an exclusive lock, and helpful disk errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIS
 
 
 class DamagedFileError(ValueError):
-    """Contents of a file that are not those written: truncated, changed or foreign."""
+    """The content of a file is not what was written: truncated, changed or foreign."""
 
 
 def json_hash(values: Any) -> str:
@@ -38,9 +38,9 @@ def json_hash(values: Any) -> str:
 
 @contextmanager
 def new_path(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or directory to; then rename it.
+    """Yield a temporary path for a file or directory, which is then renamed to `path`.
 
-    Nothing stands under the final name until the block has ended without an error.
+    Nothing exists under the final name until the block has ended without an error.
     """
     if path.exists():
         raise FileExistsError(
@@ -54,9 +54,9 @@ def new_path(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, or replace it, by way of a flushed temporary file and a rename.
+    """Write or replace a file atomically, by a flushed temporary file and a rename.
 
-    A process that is killed at any moment leaves the old file or the new one.
+    If the process is killed at any moment, either the old or the new file is left.
     """
     descriptor, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
     try:
@@ -101,9 +101,9 @@ def read_arrays(path: Path, key: str) -> dict[str, NDArray[np.generic]]:
 def exclusive_lock(path: Path, purpose: str) -> Iterator[None]:
     """Hold the lock file `path`, after waiting for the process that holds it.
 
-    The kernel frees the lock when its holder ends, however that ends; the file is
-    removed at the end. Between hosts it works where the file system passes locks on
-    (NFS, Lustre with `-o flock`); where it knows no locks, a warning is logged and
+    The kernel releases the lock when its holder ends for any reason; the file is
+    removed at the end. Between hosts it works if the file system supports it (NFS,
+    Lustre with `-o flock`); on a file system without locks a warning is logged and
     nothing is locked.
     """
     import filelock
@@ -114,7 +114,7 @@ def exclusive_lock(path: Path, purpose: str) -> Iterator[None]:
         lock.acquire(blocking=False)
     except filelock.Timeout:
         holder = ""
-        with suppress(FileNotFoundError):  # its holder may just have finished
+        with suppress(FileNotFoundError):  # the holder may just have finished
             holder = path.read_text(errors="replace")
         _logger.warning(
             "%s is %s; waiting until it has finished (lock %s)",
@@ -133,13 +133,13 @@ def exclusive_lock(path: Path, purpose: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is ours: who waits notices
+        path.unlink(missing_ok=True)  # while still locked, so waiting processes notice
         lock.release()
 
 
 @contextmanager
 def explain_disk_errors(name: str, directory: Path, num_bytes: int) -> Iterator[None]:
-    """Add to disk errors what was written, where, and how to mend it."""
+    """Add to disk errors what was written, where, and how to solve the problem."""
     try:
         yield
     except Exception as error:

@@ -10,8 +10,8 @@ def lazy(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package that imports names at first use.
 
-    A part of the package then needs only the libraries that it uses itself: importing
-    `turbulence_data.solver` needs no JAX, and the top of the package no xarray.
+    Then each part of the package needs only the libraries that it uses itself:
+    importing `turbulence_data.solver` needs no JAX, and the package itself no xarray.
 
     Args:
         package: name of the package.

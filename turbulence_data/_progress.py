@@ -1,4 +1,4 @@
-"""Progress of long runs: a callable of the user, or a bar in terminals."""
+"""Progress of long runs: a user's callable, or a bar in terminals."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from tqdm import tqdm
 
 Progress = Callable[[Mapping[str, Any]], None]
-"""Called with a mapping after each piece of work: "done" of "total", and what it is."""
+"""Called with a mapping of "done", "total" and a name after each piece of work."""
 
 _FORMAT = "{l_bar}{bar}| {n:.4g}/{total:.4g}{unit} [{elapsed}<{remaining}{postfix}]"
 
 
 def check_progress(progress: Any) -> None:
-    """Raise TypeError for what is neither callable nor None or False."""
+    """Raise TypeError if `progress` is neither callable nor None or False."""
     if progress is not None and progress is not False and not callable(progress):
         raise TypeError(
             "progress must be a callable that takes a mapping with the entries 'done' "
@@ -29,15 +29,15 @@ def check_progress(progress: Any) -> None:
 def watched(
     progress: Progress | bool | None, title: str, unit: str, name: str | None = None
 ) -> Iterator[Progress]:
-    """Yield the callable to be called after each piece of work.
+    """Yield the callable to call after each piece of work.
 
-    `unit` is that of "done" and "total", `name` the entry to be shown beside the bar.
+    `unit` is the unit of "done" and "total", `name` the key of the text by the bar.
     """
     if callable(progress):
         yield progress
         return
     shown = progress is not False and sys.stderr.isatty()
-    # Nothing is shown of what takes less than two seconds.
+    # The bar appears after two seconds.
     with tqdm(
         desc=title,
         unit=f" {unit}",

@@ -1,4 +1,4 @@
-"""Coarsening operators of two-layer flow, and the subgrid forcing that each leaves."""
+"""Coarsening operators of two-layer flow, and the subgrid forcing of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from turbulence_data.solver._grid import (
 )
 from turbulence_data.solver._modes import Modes, layers_hat, transport_hat
 
-# The exponential filter of pyqg: where it begins, as a part of the Nyquist wavenumber,
+# The exponential filter of pyqg: its start as a fraction of the Nyquist wavenumber,
 # and its strength.
 _FILTER_START, _FILTER_STRENGTH = 0.65, 23.6
 
@@ -31,9 +31,9 @@ _FILTER_START, _FILTER_STRENGTH = 0.65, 23.6
 def small_scale_filter(
     on: Grid | Modes, spacing: tuple[float, float], strength: float
 ) -> NDArray[np.float64]:
-    """Return the filter of pyqg: `exp(-strength (s - 0.65 pi)^4)` beyond 0.65 pi.
+    """Return the filter of pyqg: `exp(-strength (s - 0.65 pi)^4)` for s > 0.65 pi.
 
-    s = sqrt((kx dx)^2 + (ky dy)^2) of the wavenumbers, with the spacing of a grid.
+    s = sqrt((kx dx)^2 + (ky dy)^2), with the spacing (dx, dy) of a grid.
     """
     scaled = np.sqrt((on.kx * spacing[0]) ** 2 + (on.ky * spacing[1]) ** 2)
     beyond = np.maximum(scaled - _FILTER_START * math.pi, 0.0)
@@ -45,18 +45,18 @@ Transfer = Callable[[Grid, Grid], NDArray[np.float64]]
 
 
 def exponential_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
-    """Transfer function of the small-scale filter of pyqg on the coarse grid."""
+    """Return the small-scale filter of pyqg on the coarse grid."""
     return small_scale_filter(fine, coarse.spacing, _FILTER_STRENGTH)
 
 
 def gaussian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
-    """Transfer function `exp(-k^2 (2 dx)^2 / 24)`, dx of the coarse grid."""
+    """Return `exp(-k^2 (2 dx)^2 / 24)`, with dx of the coarse grid."""
     width = 2.0 * max(coarse.spacing)
     return np.asarray(np.exp(-fine.k_squared * (width**2 / 24.0)))
 
 
 def laplacian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
-    """Transfer function `exp(-s r^2 / 24)` of a Gaussian made of discrete Laplacians.
+    """Return `exp(-s r^2 / 24)`, a Gaussian filter made of discrete Laplacians.
 
     s is `4 sin^2(kx dx / 2) + 4 sin^2(ky dy / 2)` on the fine grid, the symbol of minus
     the five-point Laplacian in grid units, and r the ratio of the resolutions: the
@@ -70,18 +70,18 @@ def laplacian_response(fine: Grid, coarse: Grid) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class CoarseningOperator:
-    """A filter and a way to a coarser grid, known by a name.
+    """A named filter with a way to coarsen the grid.
 
-    The forcings of one snapshot under two operators have little in common, a
-    correlation of 0.1 to 0.6: data and results must name theirs.
+    The subgrid forcings of one snapshot under two operators differ much (correlations
+    of 0.1 to 0.6), so data and results must name their operator.
 
     Attributes:
-        name: what data are labelled with.
+        name: label of the data.
         transfer: transfer function of the filter.
-        block_mean: go to the coarse grid by means over blocks of points, whose centre
-            is the place of the coarse point; else by cutting off wavenumbers.
-        aliased_products: form the products of both grids without padding, as in the
-            published data; the flow must be of that kind too.
+        block_mean: if True, coarsen by means over blocks of points centred at the
+            coarse points; else by cutting off wavenumbers.
+        aliased_products: form products on both grids without padding, as in the
+            published data; must be the same as in the flow.
 
     Raises:
         ValueError: for an operator without a name; when called, for a transfer function
@@ -115,10 +115,10 @@ class CoarseningOperator:
     ) -> Field:
         """Return physical fields, shape `(..., nx, ny)`, filtered on the coarse grid.
 
-        The Nyquist wavenumbers of the coarse grid come out as zero, as from `resize`.
+        The Nyquist wavenumbers of the coarse grid are zero, as in `resize`.
 
         Raises:
-            ValueError: for a grid that is not coarser, or none that blocks can cover.
+            ValueError: for a grid that is not coarser, or not divisible into blocks.
         """
         values = np.asarray(fields, np.float64)
         fine, coarse = (
@@ -179,8 +179,8 @@ OPERATORS: dict[str, CoarseningOperator] = {
     operator_2   cut-off, times exp(-k^2 (2 dx)^2 / 24)
     operator_3   Gaussian of width dx, by discrete Laplacians; means over blocks
 
-Their products are free of aliasing; with `_aliased` behind the name they are formed on
-the grids themselves, as in the published data.
+Their products are free of aliasing; with the suffix `_aliased` they are formed on the
+grids themselves, as in the published data.
 """
 
 
@@ -190,7 +190,7 @@ class FilteredLayers:
 
     Attributes:
         potential_vorticity: shape `(2, nx, ny)`.
-        streamfunction: of the filtered potential vorticity, likewise.
+        streamfunction: that of the filtered potential vorticity, same shape.
         velocity: `(u, v)` of this streamfunction, without the mean flow, shape
             `(2, 2, nx, ny)`: axis 0 is the layer, axis 1 the component.
         sgs_forcing: `div(u_bar q_bar) - bar(div(u q))`, to be ADDED to the right-hand
@@ -214,10 +214,10 @@ def filtered_layers(
         S_i = div((u_i_bar + U_i) q_i_bar) - bar(div((u_i + U_i) q_i))
 
     The velocities of the LES are those of its own potential vorticity. Products are
-    free of aliasing (3/2 padding) unless operator and flow say otherwise. Under a
-    filter that cuts off wavenumbers S is all that an LES on `replace(flow, num_points=
-    ...)` lacks; means over blocks do not commute with derivatives, which leaves linear
-    terms outside S.
+    free of aliasing (3/2 padding) unless operator and flow say otherwise. For a filter
+    that cuts off wavenumbers S is the only term missing in an LES on `replace(flow,
+    num_points=...)`; means over blocks do not commute with derivatives, so that linear
+    terms are missing too.
 
     Args:
         potential_vorticity: physical field of the DNS, shape `(2, nx, ny)`, upper layer
@@ -227,9 +227,9 @@ def filtered_layers(
         operator: a name in `OPERATORS`, or an operator; there is no default.
 
     Raises:
-        TypeError: for a flow of another kind.
-        ValueError: for an unusable field, an LES grid that is not coarser, an unknown
-            operator, or one whose products are not those of the flow.
+        TypeError: for a flow of another type.
+        ValueError: for an invalid field, an LES grid that is not coarser, an unknown
+            operator, or one that forms products differently than the flow.
 
     Example:
         >>> flow = TwoLayerConfig(32, 15e3, beta=1.5e-11, bottom_drag=5.787e-7)
@@ -253,7 +253,7 @@ def filtered_layers(
 
 
 def operator_named(operator: str | CoarseningOperator | None) -> CoarseningOperator:
-    """Return an operator, by its name where one is given.
+    """Return an operator, given itself or its name.
 
     Raises:
         ValueError: for an unknown name, or a callable without one.
@@ -285,7 +285,7 @@ def check_products(flow: TwoLayerConfig, operator: CoarseningOperator) -> None:
 def _advected(
     potential_vorticity: Field, flow: TwoLayerConfig
 ) -> tuple[Field, Field, Field]:
-    """Return streamfunction, velocities and the divergence of the fluxes, physical."""
+    """Return streamfunction, velocities and flux divergence as physical fields."""
     modes, q_hat, psi_hat = layers_hat(potential_vorticity, flow)
     divergence_hat = transport_hat(psi_hat, q_hat, modes, flow.mean_velocities)
     velocity_hat = np.stack([1j * modes.ky * psi_hat, -1j * modes.kx * psi_hat], axis=1)

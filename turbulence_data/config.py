@@ -1,4 +1,4 @@
-"""The physics of flows in one plane or two layers: frozen values, checked when made."""
+"""The physics of flows in one plane or two layers, as checked, immutable values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from turbulence_data._checks import (
     real_array,
 )
 
-# Deformation radii in use, in spacings of the grid at least and domains at most.
+# Plausible deformation radii: at least in grid spacings, at most in domain lengths.
 _FINEST, _WIDEST = 0.05, 10.0
 # Drag in use over the rates of shear and waves, and waves over shear: at most this.
 _STRONGEST, _FASTEST = 1000.0, 100.0
@@ -32,7 +32,7 @@ _STRONGEST, _FASTEST = 1000.0, 100.0
 
 @dataclass(frozen=True)
 class _Flow:
-    """The points of a flow, and the round trip of all its parameters."""
+    """Base of flows: grid points, and conversion of parameters to plain values."""
 
     num_points: int | tuple[int, int]
 
@@ -47,7 +47,7 @@ class _Flow:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the config of such values; lists (from JSON) become tuples."""
+        """Return the config from the values of `to_dict`; lists become tuples."""
         arguments: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values.items()
@@ -55,7 +55,7 @@ class _Flow:
         return cls(**arguments)
 
     def _store(self, kind: type[int] | type[float], *names: str) -> None:
-        """Store numbers as Python's: NumPy scalars would not survive a round trip."""
+        """Store numbers as Python numbers, since NumPy scalars are not JSON-ready."""
         for name in names:
             object.__setattr__(self, name, kind(getattr(self, name)))
 
@@ -72,8 +72,8 @@ class FlowConfig(_Flow):
         num_points: points per direction, one number or `(nx, ny)`; stored as a pair.
         reynolds: inverse viscosity; `math.inf` for an inviscid flow.
         linear_drag: rate of the linear drag, at least 0.
-        forcing_wavenumber: k_f, a wavenumber of the domain, or None for no forcing, or
-            one that is given to `evolve` or an ensemble.
+        forcing_wavenumber: k_f, a wavenumber of the domain; None for no forcing, or for
+            one passed to `evolve` or an ensemble.
         beta: gradient of the Coriolis parameter along y.
         hyperviscosity: coefficient nu_h, at least 0.
         hyperviscosity_order: power p of the Laplacian, at least 2.
@@ -82,7 +82,7 @@ class FlowConfig(_Flow):
             see `filtering.les_flow`.
 
     Raises:
-        ValueError: when a value is out of range or values contradict each other.
+        ValueError: if a value is out of range or values contradict each other.
 
     Example:
         >>> FlowConfig(num_points=256, reynolds=2000, forcing_wavenumber=16).viscosity
@@ -141,7 +141,7 @@ class FlowConfig(_Flow):
         return 1.0 / self.reynolds
 
     def damping_rate(self, k_squared: Any) -> Any:
-        """Return `nu k^2 + nu_h k^2p + drag`, the decay rate of a mode by itself."""
+        """Return `nu k^2 + nu_h k^2p + drag`, the linear decay rate of a mode."""
         return (
             self.viscosity * k_squared
             + self.hyperviscosity * k_squared**self.hyperviscosity_order
@@ -160,8 +160,8 @@ class TwoLayerConfig(_Flow):
         F_1 = rd^-2 / (1 + delta),  F_2 = delta F_1,  delta = H_1 / H_2
 
     Layer 1 is the upper one. As elsewhere in this package `lap(psi) = -zeta`,
-    `u = d(psi)/dy`, `v = -d(psi)/dx`: psi has the opposite sign of that of pyqg, q and
-    the velocities are the same. Fields have the shape `(2, nx, ny)`; axis 1 is x.
+    `u = d(psi)/dy`, `v = -d(psi)/dx`: psi has the opposite sign as in pyqg, q and the
+    velocities are the same. Fields have the shape `(2, nx, ny)`; axis 1 is x.
     Equations as in pyqg (Abernathey et al., doi:10.5281/zenodo.6563667); see Vallis
     (2017), section 5.3.2.
 
@@ -171,25 +171,25 @@ class TwoLayerConfig(_Flow):
         beta: gradient of the Coriolis parameter along y, 1 / (m s).
         bottom_drag: rate of the linear drag on the lower layer's velocity, 1 / s.
         layer_ratio: delta, the depth of the upper layer over that of the lower one.
-        mean_velocities: (U_1, U_2) along x in m / s, which the shear does not spend.
-        length: side of the domain in m; `(Lx, Ly)` where they differ.
+        mean_velocities: constant (U_1, U_2) along x in m / s.
+        length: side of the domain in m; `(Lx, Ly)` if they differ.
         hyperviscosity: coefficient nu_h, at least 0; `rate / k_max^(2p)` damps the
-            largest wavenumber at that rate. Named flows take 1e-4 / s for k_max, the
-            largest one along x of a DNS: `2 pi / Lx ((nx - 1) // 3)`.
+            largest wavenumber at that rate. Named flows use 1e-4 / s at the largest
+            wavenumber of a DNS along x, k_max = `2 pi / Lx ((nx - 1) // 3)`.
         hyperviscosity_order: power p of the Laplacian, at least 2.
         exponential_filter: strength a of the factor `exp(-a (s - 0.65 pi)^4)` on modes
             with `s = |k| dx > 0.65 pi` after every step, the small-scale dissipation of
-            pyqg (23.6 there); 0 for none. What it removes depends on the time step.
+            pyqg (23.6 there); 0 for none. Its effect depends on the time step.
         aliased_products: form products on the grid itself and keep all wavenumbers
-            below Nyquist, as pyqg does. For comparison: by default the upper third of
+            below Nyquist, as pyqg does; for comparisons. By default the upper third of
             the wavenumbers is cut off, and products are exact.
 
-    Warns of values that may be in other units: a deformation radius below a twentieth
-    of the spacing of the grid, or above ten times the domain; a bottom drag a thousand
-    times faster than shear and waves; waves a hundred times faster than the shear.
+    Warns about values that may be in other units: a deformation radius below a
+    twentieth of the grid spacing or above ten times the domain; a bottom drag a
+    thousand times faster than shear and waves; waves 100 times faster than the shear.
 
     Raises:
-        ValueError: when a value is out of range.
+        ValueError: if a value is out of range.
 
     Example:
         >>> eddies = TwoLayerConfig(64, 15e3, beta=1.5e-11, bottom_drag=5.787e-7)
@@ -229,7 +229,7 @@ class TwoLayerConfig(_Flow):
         self._warn_of_units()
 
     def _warn_of_units(self) -> None:
-        """Warn of values that are far from those that they act against."""
+        """Warn about values that are implausible compared with others."""
         self._warn_of_radius()
         upper, lower = self.mean_velocities
         shear = abs(upper - lower) / self.deformation_radius
@@ -252,7 +252,7 @@ class TwoLayerConfig(_Flow):
             )
 
     def _warn_of_radius(self) -> None:
-        """Warn of a radius that the grid does not show, such as one given in km."""
+        """Warn about an implausible deformation radius, such as one given in km."""
         pairs = zip(self.lengths, self.shape, strict=True)
         spacing, longest = min(side / n for side, n in pairs), max(self.lengths)
         if _FINEST * spacing <= self.deformation_radius <= _WIDEST * longest:
@@ -269,7 +269,7 @@ class TwoLayerConfig(_Flow):
         )
 
     def _check_coefficients(self) -> None:
-        """Refuse values, each in range, of which the equations give no numbers."""
+        """Raise ValueError if coefficients derived from the values are not finite."""
         try:
             first, second = self.stretching
             upper, lower = self.depth_fractions
@@ -304,7 +304,7 @@ class TwoLayerConfig(_Flow):
             )
 
     def _store_pairs(self) -> None:
-        """Check and store what belongs to layers and directions, as pairs of floats."""
+        """Check and store values for each layer or direction as pairs of floats."""
         velocities: Any = plain(self.mean_velocities)
         if (
             not isinstance(velocities, Sequence)

@@ -1,4 +1,4 @@
-"""Filters: the fields, subgrid terms and forcing of an LES, from those of its DNS."""
+"""Filters: fields, subgrid terms and forcing of an LES, computed from its DNS."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ Filter = Callable[[Grid, float], NDArray[np.float64]]
 
 
 def gaussian_filter(grid: Grid, width: float) -> NDArray[np.float64]:
-    """Transfer function `exp(-k^2 width^2 / 24)` (Pope 2000, table 13.2)."""
+    """Return the transfer function `exp(-k^2 width^2 / 24)` (Pope 2000, table 13.2)."""
     return np.asarray(np.exp(-grid.k_squared * (width**2 / 24.0)))
 
 
 def box_filter(grid: Grid, width: float) -> NDArray[np.float64]:
-    """Mean over a square of side `width`: `sinc(kx width / 2) sinc(ky width / 2)`."""
+    """Return that of a mean over a square, `sinc(kx width / 2) sinc(ky width / 2)`."""
     scale = width / TWO_PI  # np.sinc(x) = sin(pi x) / (pi x)
     return np.asarray(np.sinc(grid.kx * scale) * np.sinc(grid.ky * scale))
 
 
 def sharp_filter(grid: Grid, width: float) -> NDArray[np.float64]:
-    """Keep `|k| < pi / width`, in each direction, and nothing else."""
-    # The nudge decides round-off: the wavenumber pi / width itself is removed.
+    """Return that of a sharp cut-off: 1 for `|k| < pi / width` in each direction."""
+    # The offset makes round-off irrelevant: the wavenumber pi / width is removed.
     cutoff = np.pi / width * (1.0 - 1e-12)
     kept = np.maximum(np.abs(grid.kx), np.abs(grid.ky)) < cutoff
     return kept.astype(np.float64)
@@ -69,7 +69,7 @@ FILTERS: dict[str, Filter] = {
 def filter_response(
     filter: str | Filter, grid: Grid, width: float
 ) -> NDArray[np.float64]:
-    """Return the transfer function of a filter on the modes of a grid, checked."""
+    """Return the checked transfer function of a filter on the modes of a grid."""
     check_filter_width(width, grid.lengths)
     if not (callable(filter) or (isinstance(filter, str) and filter in FILTERS)):
         raise ValueError(
@@ -126,12 +126,12 @@ def filtered_dns(
     filter_width: float | None = None,
     lengths: tuple[float, float] = (TWO_PI, TWO_PI),
 ) -> FilteredFields:
-    """Filters a DNS field and computes the exact subgrid forcing of its LES.
+    """Filter a DNS field and compute the exact subgrid forcing of its LES.
 
         Pi = J(filtered psi, filtered omega) - filter(J(psi, omega))
 
     Both Jacobians are free of aliasing (3/2 padding). The filter acts in spectral
-    space; then wavenumbers from the Nyquist wavenumber of the LES grid on are cut off.
+    space; then wavenumbers at and above the LES Nyquist wavenumber are cut off.
 
     Args:
         vorticity: DNS vorticity, shape `(nx, ny)`, axis 0 is x.
@@ -142,8 +142,8 @@ def filtered_dns(
         lengths: domain size.
 
     Raises:
-        ValueError: for an unusable field, an LES grid that is not coarser, an unknown
-            filter, a width that is not positive or above the length of the domain.
+        ValueError: for an invalid field, an LES grid that is not coarser, an unknown
+            filter, or a width that is not positive or exceeds the domain.
 
     Example:
         >>> x = np.arange(32) * 2 * np.pi / 32
@@ -169,7 +169,7 @@ def subgrid_stresses(
     filter_width: float | None = None,
     lengths: tuple[float, float] = (TWO_PI, TWO_PI),
 ) -> SubgridStresses:
-    """Filters a DNS field and computes the exact stresses of its LES.
+    """Filter a DNS field and compute the exact subgrid stresses of its LES.
 
         tau_ij  = filter(u_i u_j)   - filter(u_i) filter(u_j)
         sigma_i = filter(u_i omega) - filter(u_i) filter(omega)
@@ -210,7 +210,7 @@ def subgrid_stresses(
 
 
 def _products_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
-    """Coefficients of `u u, u v, v v, u omega, v omega` on the modes of the grid."""
+    """Return coefficients of `u u, u v, v v, u omega, v omega` on the grid's modes."""
     points = padded_points(grid.num_points)
     u, v, omega = (
         to_physical(resize(factor, grid.num_points, points), points)
@@ -229,7 +229,7 @@ def _channels_last(fields_hat: FieldHat, grid: Grid) -> Field:
 
 
 class _FilteredPair:
-    """A DNS field and its filtered one, as coefficients on the grid of each."""
+    """A DNS field and its filtered field, as coefficients on their grids."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class _FilteredPair:
 
 
 def width_of(coarse: Grid, filter_width: float | None) -> float:
-    """Return the filter width, two cells of the LES grid where none is given."""
+    """Return the filter width, by default two cells of the LES grid."""
     return 2.0 * max(coarse.spacing) if filter_width is None else filter_width
 
 
@@ -270,11 +270,11 @@ def les_flow(
 ) -> _Flow:
     """Return the flow that an LES of the filtered fields obeys, on its own grid.
 
-    Filtering the equation filters its forcing too: the amplitude becomes that of
+    Filtering the equation also filters its forcing: the amplitude becomes that of
     `filter(f)`, `exp(-k_f^2 width^2 / 24)` for the Gaussian filter. At k_f = 16 on 64
-    points this is 0.66, so leaving it out would over-drive the LES by a half. For a
-    forcing given to `evolve` see `les_forcing`. Two-layer flow is driven by its shear,
-    which no filter changes: only the grid is another one.
+    points this is 0.66; without it the forcing would be 50 % too strong. For a forcing
+    passed to `evolve` see `les_forcing`. Two-layer flow is driven by its shear, which
+    filters do not change: only the grid differs.
 
     Args:
         flow: the flow of the DNS.
@@ -296,7 +296,7 @@ def les_flow(
     check_kind("flow", flow, FlowConfig)
     coarse = Grid(as_pair(num_points), flow.lengths)
     amplitude = flow.forcing_amplitude
-    replace(flow, num_points=coarse.num_points)  # refuses an unresolved forcing
+    replace(flow, num_points=coarse.num_points)  # raises for an unresolved forcing
     if flow.forcing_wavenumber is not None:
         width = width_of(coarse, filter_width)
         transfer = filter_response(filter, coarse, width)
@@ -312,20 +312,20 @@ def les_forcing(
     filter: str | Filter = "gaussian",
     filter_width: float | None = None,
 ) -> FilteredForcing:
-    """Return what drives an LES of the filtered fields of a flow with this forcing.
+    """Return the filtered forcing for an LES of the filtered fields of a flow.
 
-    Filtering the equation filters its forcing too. `les_flow` does the same for the
-    forcing that a flow has of its own.
+    Filtering the equation also filters its forcing. `les_flow` does the same for the
+    flow's own forcing.
 
     Args:
-        forcing: what drives the DNS, as of `evolve`.
+        forcing: forcing of the DNS, as in `evolve`.
         flow: the flow of the DNS.
         num_points: LES points.
         filter: as in `filtered_dns`.
         filter_width: as there; two LES cells by default.
 
     Raises:
-        TypeError: for what is no forcing.
+        TypeError: for an invalid forcing.
         ValueError: for a width that is not positive.
 
     Example:
@@ -344,14 +344,14 @@ def les_forcing(
 
 @dataclass(frozen=True)
 class FilteredForcing:
-    """A forcing as an LES feels it: filtered on the grid of the DNS, then truncated.
+    """The forcing of an LES: filtered on the grid of the DNS, then truncated.
 
-    A source that changes in time is evaluated on the grid of the DNS, so that its small
-    scales are filtered and not folded onto the large ones. Noise keeps its stream: an
-    LES with the same steps meets the filtered kicks of its DNS.
+    A time-dependent source is evaluated on the grid of the DNS, so that its small
+    scales are filtered and not aliased. Noise keeps its random stream: an LES with the
+    same steps gets the filtered noise of its DNS.
 
     Attributes:
-        forcing: what drives the DNS.
+        forcing: forcing of the DNS.
         dns_points: `(nx, ny)` of the DNS.
         filter: name of a filter, or `(grid, width) -> transfer function`.
         filter_width: its width.

@@ -1,7 +1,7 @@
-"""Named flows of the dataset, and configs that give a name to an own one.
+"""Named flows of the dataset, and configs to name flows of your own.
 
-Full size for a cluster or an accelerator, mini for a CPU in minutes, tiny for trying
-out and for tests in seconds.
+Full-size flows are for a cluster or an accelerator, mini ones take minutes on a CPU,
+tiny ones are for tests and take seconds.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ _HYPERVISCOSITY = {256: 1.51e22, 128: 4.25e24, 32: 4.12e29}
 
 
 def _two_layers(name: str, num_points: int, **sampling: Any) -> EnsembleConfig:
-    """Return a published regime; jets need years to settle, eddies months."""
+    """Return a published regime; jets need years of spin-up, eddies months."""
     spin_up = _YEAR * (5.0 if "jet" in name else 1.0)
     options: dict[str, Any] = {
         "spin_up": spin_up,
@@ -160,8 +160,8 @@ def _with(ensemble: EnsembleConfig, **physics: Any) -> EnsembleConfig:
     return replace(ensemble, flow=replace(flow, **physics))
 
 
-# Inviscid but for nu_h k^8, which ends the enstrophy cascade some 1.3 times below the
-# largest wavenumber; half the resolution needs 2^8 times the coefficient.
+# Inviscid except for nu_h k^8, which ends the enstrophy cascade about a factor of 1.3
+# below the largest wavenumber; half the resolution needs 2^8 times the coefficient.
 _HYPERVISCOUS = {"reynolds": math.inf, "hyperviscosity_order": 4}
 
 NAMED_FLOWS: dict[str, EnsembleConfig] = {
@@ -187,7 +187,7 @@ NAMED_FLOWS: dict[str, EnsembleConfig] = {
     "tiny_forced_re2e2_kf8": _tiny(8),
     **_two_layer_flows(),
 }
-"""Name of a dataset config -> the ensemble it stands for."""
+"""Name of a dataset config -> its ensemble."""
 
 
 def named_flow(name: str) -> EnsembleConfig:

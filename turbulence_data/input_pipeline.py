@@ -1,6 +1,6 @@
-"""Normalization, arrays and batches of examples, as a network takes them.
+"""Normalization, arrays and batches of examples for a network.
 
-All of it happens at read time; nothing of it is on disk.
+All of this happens when data are read; data on disk are not normalized.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ADVICE = " Use Normalization for one plane, TwoLayerNormalization for two layer
 
 
 class _ByChannel(abc.ABC):
-    """Normalization of inputs and outputs by mean and deviation of each channel."""
+    """Normalization of inputs and outputs by mean and std of each channel."""
 
     flow: ClassVar[str]
     input_names: ClassVar[tuple[str, ...]]
@@ -42,7 +42,7 @@ class _ByChannel(abc.ABC):
         """Return the normalization by the train split, from `info.metadata`.
 
         Raises:
-            KeyError: when the metadata are not those of such a dataset.
+            KeyError: if the metadata are not those of such a dataset.
         """
         moments = dict(metadata).get("fields", {})
         names = (*cls.input_names, *cls.output_names)
@@ -57,10 +57,10 @@ class _ByChannel(abc.ABC):
 
     @classmethod
     def from_arrays(cls, x: NDArray[Any], y: NDArray[Any]) -> Self:
-        """Return the normalization by the given arrays, of channels as `to_arrays`.
+        """Return the normalization by given arrays with the channels of `to_arrays`.
 
         Raises:
-            ValueError: for arrays of other channels, or a field that does not vary.
+            ValueError: for arrays with other channels, or a constant field.
         """
         x, y = np.asarray(x), np.asarray(y)
         check_real("x", x)
@@ -114,7 +114,7 @@ class _ByChannel(abc.ABC):
                 )
 
     def _channels(self) -> list[Array]:
-        """Return (means, deviations) of the channels of inputs, and of outputs."""
+        """Return (means, stds) of the channels, of inputs and of outputs."""
         pairs = np.array(self._pairs(), np.float32).T
         count = len(self.input_names)
         return [pairs[:, :count], pairs[:, count:]]
@@ -122,7 +122,7 @@ class _ByChannel(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
-        """Return that of these (mean, std) of the channels, inputs first."""
+        """Return the normalization with these (mean, std) of channels, inputs first."""
 
     @abc.abstractmethod
     def _pairs(self) -> Sequence[tuple[float, float]]:
@@ -135,8 +135,8 @@ class Normalization(_ByChannel):
 
         normalized = (field - mean) / std
 
-    Whether a target is normalized by its own statistics or by those of the base changes
-    every result, so a normalization is always passed explicitly.
+    Normalizing a target by its own statistics or by those of the base affects every
+    result, so a normalization must always be passed explicitly.
 
     Attributes:
         streamfunction: `(mean, std)`.
@@ -184,8 +184,8 @@ class TwoLayerNormalization(_ByChannel):
 
     Attributes:
         streamfunction: `(mean, std)` of the upper and the lower layer.
-        vorticity: of potential vorticity, likewise.
-        sgs_forcing: likewise.
+        vorticity: the same for potential vorticity.
+        sgs_forcing: the same for the subgrid forcing.
 
     Raises:
         ValueError: for a mean that is not finite or a std that is not positive.
@@ -229,14 +229,14 @@ AnyNormalization = Normalization | TwoLayerNormalization
 
 
 class _Arrays(NamedTuple):
-    """Arrays as a pair that JAX, TensorFlow and Keras take apart and join again."""
+    """A pair of arrays that JAX, TensorFlow and Keras handle as a named tuple."""
 
     x: Array
     y: Array
 
 
 class _GroupedArrays(_Arrays):
-    """The same with an attribute, which whatever joins a new pair leaves at None.
+    """A pair of arrays with an attribute `groups`, which a rebuilt pair has as None.
 
     Attributes:
         groups: Number of the trajectory of each example, or None.
@@ -260,20 +260,21 @@ def to_arrays(
             `from_metadata` gives that of the default channels. For other inputs or
             outputs take them in physical units, and scale by what they have.
         inputs: features that are the channels of x; by default streamfunction and
-            vorticity, of two layers those of the upper, then of the lower layer each.
+            vorticity, for two layers each of the upper, then of the lower layer.
         outputs: features that are the channels of y; by default the sgs_forcing.
 
     Returns:
         `x` of shape `(n, nx, ny, 2)` with channels (streamfunction, vorticity), and `y`
-        of shape `(n, nx, ny, 1)` with sgs_forcing; float32. Of two layers they have 4
+        of shape `(n, nx, ny, 1)` with sgs_forcing; float32. For two layers they have 4
         and 2 channels. The pair has an attribute `groups`: the trajectory of each
-        example, or None where they do not tell. It is lost with a pair made anew, as by
-        `normalize(x, y)` or a slice: take examples before, and pass `normalization`.
+        example, or None if examples do not have it. A new pair, such as from
+        `normalize(x, y)` or a slice, loses it: select examples before, and pass
+        `normalization` here.
 
     Raises:
-        ValueError: when there are no examples, or batches of them.
-        TypeError: for examples that are no mappings, such as pairs, or a normalization
-            that is none.
+        ValueError: if there are no examples, or if they are batches.
+        TypeError: for examples that are not mappings, such as pairs, or an invalid
+            normalization.
         KeyError: for examples without one of the features.
     """
     if not (normalization is None or hasattr(normalization, "normalize")):
@@ -303,26 +304,26 @@ def to_arrays(
 
 
 def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
-    """Return a small subset, part of every larger one.
+    """Return a small subset of examples; each subset is part of every larger one.
 
-    The examples are put in one fixed order and the first `num_examples` returned. The
-    order visits the trajectories in turn. Within a trajectory, times come in the order
-    of the van der Corput sequence 0, 1/2, 1/4, 3/4, ... of its duration, which halves
-    the gaps, and each trajectory starts elsewhere by the same sequence. So any subset
-    spreads evenly over trajectories and over times.
+    The examples have a fixed order of which the first `num_examples` are returned. The
+    order visits the trajectories in turn. Within a trajectory, times follow the van der
+    Corput sequence 0, 1/2, 1/4, 3/4, ... of its duration, which halves the gaps, with
+    an offset for each trajectory by the same sequence. So any subset is spread evenly
+    over trajectories and over times.
 
     Args:
-        examples: the examples of a train split. Of a TFDS data source only the chosen
-            ones are kept in memory, of a `tf.data.Dataset` all are meanwhile.
+        examples: the examples of a train split. For a TFDS data source only the chosen
+            ones are held in memory, for a `tf.data.Dataset` temporarily all.
         num_examples: how many to return.
 
     Raises:
-        ValueError: when there are not that many.
+        ValueError: if there are not that many.
     """
     check_whole("num_examples", num_examples, at_least=1)
     every = examples if isinstance(examples, Sequence) else list(examples)
     labels = []
-    for index in range(len(every)):  # of a data source each is read anew
+    for index in range(len(every)):  # a data source reads each one from disk
         check_example(example := every[index], ["trajectory", "time"])
         labels.append((int(example["trajectory"]), float(example["time"])))
     if num_examples > len(every):
@@ -347,9 +348,9 @@ def batches(
         dataset: `tf.data.Dataset` of single examples.
         batch_size: examples in a batch; the last may be smaller.
         normalization: how to scale the fields; None leaves them in physical units.
-        shuffle_seed: shuffles all examples anew in each epoch, the same way in each
-            run, and holds them in memory for it; None keeps their order.
-        inputs: features that are the channels of x, as of `to_arrays`.
+        shuffle_seed: seed to shuffle all examples again in each epoch, reproducibly,
+            which holds all in memory; None keeps their order.
+        inputs: features that are the channels of x, as in `to_arrays`.
         outputs: features that are the channels of y.
     """
     import tensorflow as tf
@@ -371,7 +372,7 @@ def batches(
 def _channels_of(
     example: Example, inputs: Sequence[str] | None, outputs: Sequence[str] | None
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the features of x and y: those asked for, or those of the kind of flow."""
+    """Return the features of x and y: the given ones, or the defaults of the flow."""
     check_example(example)
     has_layers = _LAYER_INPUTS[-1] in example
     inputs = inputs or (_LAYER_INPUTS if has_layers else INPUT_FIELDS)
@@ -405,6 +406,6 @@ def _halving_order(count: int) -> list[int]:
 
 
 def _radical_inverse(number: int) -> float:
-    """Return 0, 1/2, 1/4, 3/4, 1/8, ...: binary digits mirrored at the point."""
+    """Return the van der Corput sequence 0, 1/2, 1/4, 3/4, 1/8, ..."""
     digits = f"{number:b}"[::-1]
     return int(digits, 2) / 2.0 ** len(digits)

@@ -1,8 +1,8 @@
 """Symmetries of the flow, as transformations of the samples of a network.
 
-Streamfunction, vorticity and sgs_forcing are pseudoscalars: they turn with the plane,
-and change sign where it is reflected. Velocities are vectors, whose components are
-exchanged as well: say which channels they are.
+Streamfunction, vorticity and sgs_forcing are pseudoscalars: they rotate with the plane
+and change sign under reflections. Velocities are vectors, whose components transform
+too: name their channels in `vectors`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _NAMES = {
 class Symmetry:
     """A rotation or reflection of the plane, and perhaps a shift: `(x, y) -> (x, y)`.
 
-    Applied to samples of shape `(n, nx, ny, channels)`, in this order: the reflection
-    `y -> -y`, by which pseudoscalars change sign; quarter turns, counter-clockwise
-    about the point (0, 0); the shift. All move values between grid points of the
-    periodic domain and change none but its sign. Channels of x are pseudoscalars, but
-    for `vectors`; those of y are.
+    It applies to samples of shape `(n, nx, ny, channels)`, in this order: the
+    reflection `y -> -y`, under which pseudoscalars change sign; quarter turns,
+    counter-clockwise about the point (0, 0); the shift. All move values between grid
+    points of the periodic domain and change only their sign. Channels of x, except
+    `vectors`, and of y are pseudoscalars.
 
     Attributes:
         turns: number of quarter turns, 0 to 3.
@@ -55,9 +55,9 @@ class Symmetry:
             y, such as velocities: ((0, 2), (1, 3)) for u1, u2, v1, v2.
 
     Raises:
-        ValueError: for other turns, or pairs that are none. When called: for samples
-            that are no arrays of fields or lack a channel, a quarter turn of fields
-            that are not square, a shift that is no whole number of their points.
+        ValueError: for other turns, or invalid pairs. When called: for samples that
+            are not arrays of fields or lack a channel, a quarter turn of fields that
+            are not square, or a shift by a fraction of a point.
 
     Example:
         >>> x = np.zeros((1, 4, 4, 2))
@@ -113,7 +113,7 @@ class Symmetry:
         return moved, self._moved("y", y)
 
     def fits(self, num_points: int | tuple[int, int]) -> bool:
-        """Return whether it takes the points of such a grid to points of it."""
+        """Return whether it maps the points of a grid to points of the grid."""
         nx, ny = as_pair(num_points)
         is_whole = all(
             (part * n).denominator == 1
@@ -144,7 +144,7 @@ class Symmetry:
 
 
 quarter_turns: tuple[Symmetry, ...] = tuple(Symmetry(turns) for turns in range(4))
-"""The four rotations of the square, the identity among them."""
+"""The four rotations of the square, including the identity."""
 
 square: tuple[Symmetry, ...] = (
     *quarter_turns,
@@ -152,8 +152,8 @@ square: tuple[Symmetry, ...] = (
 )
 """All eight rotations and reflections of the square.
 
-The map from a DNS field to its filtered fields and `sgs_forcing` has all of them,
-whatever the flow: they take exact pairs of input and target to exact pairs.
+The map from a DNS field to its filtered fields and `sgs_forcing` has all of these
+symmetries for every flow: they map exact pairs of input and target to exact pairs.
 """
 
 
@@ -163,31 +163,30 @@ def of(
     forcing: ForcingLike | None = None,
     vectors: Sequence[tuple[int, int]] = (),
 ) -> tuple[Symmetry, ...]:
-    """Return those symmetries that take every solution of a flow to a solution.
+    """Return the symmetries that map every solution of a flow to a solution.
 
-    Only these leave the distribution of the samples as it is; any of `square` still
-    makes exact pairs of fields and sgs_forcing, of another flow.
+    Only these preserve the distribution of the samples; any other of `square` makes
+    exact pairs of fields and sgs_forcing, but of another flow.
 
     - Unforced, or driven by isotropic noise, on a square: all eight.
-    - With the cosines of `forcing_wavenumber`: quarter turns; a reflection changes the
-      sign of the forcing, which a shift by half a wavelength along both axes mends.
-    - With beta, or of two layers with their shear along x: `y -> -y`.
+    - With the cosines of `forcing_wavenumber`: quarter turns, and reflections combined
+      with a shift by half a wavelength along both axes, which restores the forcing.
+    - With beta, or for two layers with their shear along x: `y -> -y`.
     - On a domain or a grid that is not square: no odd number of quarter turns.
 
     Args:
         flow: the flow; or an ensemble of it, or the name of one (`named_flow`).
-        num_points: of the samples; those of the flow by default, of an ensemble
-            `num_points_les`. Symmetries that do not take these points to themselves are
-            left out.
-        forcing: what was given to drive the flow, steady or stochastic, as to `evolve`;
-            that of the ensemble by default.
+        num_points: points of the samples, by default those of the flow, or
+            `num_points_les` of an ensemble. Symmetries that do not map these points to
+            themselves are left out.
+        forcing: steady or stochastic forcing of the flow, as in `evolve`; by default
+            that of the ensemble.
         vectors: pairs of channels of x that are vectors, see `Symmetry`.
 
     Raises:
         KeyError: for a name that is not in `NAMED_FLOWS`.
-        TypeError: for a flow of another kind.
-        ValueError: for a forcing that changes in time, which is known at single times
-            only.
+        TypeError: for a flow of another type.
+        ValueError: for a forcing that changes in time, whose symmetries are unknown.
 
     Example:
         >>> flow = FlowConfig(64, reynolds=1e3, forcing_wavenumber=4)
@@ -234,7 +233,7 @@ def of(
         elif drive.steady is not None:
             source = modes.to_physical(drive.steady)
             found = [symmetry for symmetry in found if _keeps(symmetry, source)]
-        if drive.noise is not None:  # kicks of both signs are equally likely
+        if drive.noise is not None:  # noise of both signs is equally likely
             covariance = modes.to_physical(drive.noise.variance.astype(complex))
             found = [
                 symmetry
@@ -250,7 +249,7 @@ def of(
 
 
 def _with_shift(symmetry: Symmetry, flow: FlowConfig) -> Symmetry:
-    """Return a reflection with the shift by which the sum of cosines changes sign."""
+    """Return a reflection with the shift that changes the sign of the cosines."""
     if not symmetry.reflected or flow.forcing_wavenumber is None:
         return symmetry
     along_x, along_y = (
@@ -267,5 +266,5 @@ def _keeps(symmetry: Symmetry, field: NDArray[Any], sign: float = 1.0) -> bool:
 
 
 def _mirrored(fields: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Return fields at minus the coordinate, modulo the period."""
+    """Return fields reflected along an axis: index i becomes -i modulo the size."""
     return np.roll(np.flip(fields, axis), 1, axis)

@@ -1,4 +1,4 @@
-"""The TFDS dataset: features, splits and the order of examples; no physics."""
+"""The TFDS dataset builder: features, splits and the order of examples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from turbulence_data.input_pipeline import INPUT_FIELDS, OUTPUT_FIELDS, few_shot
 
 
 class _Configs(dict[str, TurbulenceConfig]):
-    """The named flows; every other name may be an own flow that is on disk."""
+    """The named flows; any other name may be a user's own flow on disk."""
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str)  # so that TFDS asks the builder, not its reader
@@ -31,18 +31,18 @@ class Builder(RecordsBuilder):
     """Filtered turbulence and its subgrid forcing, simulated on demand.
 
     Args:
-        executor: where trajectories run; one process a core by default.
-        checkpoint_seconds: least time between two checkpoints of a trajectory.
-        **kwargs: `config`, `data_dir`, `version` and `file_format`, as of every TFDS
+        executor: where trajectories run; by default one process per core.
+        checkpoint_seconds: minimum time between two checkpoints of a trajectory.
+        **kwargs: `config`, `data_dir`, `version` and `file_format`, as in every TFDS
             builder. `config` is a `TurbulenceConfig`, the name of a flow in
-            `NAMED_FLOWS`, or the name of an own flow whose data are in `data_dir`.
+            `NAMED_FLOWS`, or the name of your own flow whose data are in `data_dir`.
             `file_format` is `"tfrecord"` (the default), read by `as_dataset`, or
-            `"array_record"`, read by `as_data_source`; where the data are there in the
-            other format, `download_and_prepare` adds the one that is asked for.
+            `"array_record"`, read by `as_data_source`; if the data exist in the other
+            format, `download_and_prepare` adds the requested one.
 
     Raises:
-        ValueError: for an unknown config, one whose data are of another ensemble, or
-            another format.
+        ValueError: for an unknown config, a config whose data are from another
+            ensemble, or an unknown format.
 
     Example:
         >>> Builder(config="tiny_forced_re2e2_kf4").ensemble.les_shape
@@ -57,7 +57,7 @@ class Builder(RecordsBuilder):
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "mini_forced_re2e3_kf4"
     builder_configs: ClassVar = _Configs({c.name: c for c in BUILDER_CONFIGS})
-    # For readers who know this dataset by its name alone.
+    # For readers that know only the name of this dataset.
     few_shot = staticmethod(few_shot)
 
     def __init__(
@@ -88,12 +88,12 @@ class Builder(RecordsBuilder):
         """The ensemble that the dataset is made from.
 
         Raises:
-            AttributeError: for an own flow that was opened by its name alone.
+            AttributeError: for a user's own flow opened only by its name.
         """
         return cast(EnsembleConfig, self.builder_config.ensemble)
 
     def _info(self) -> Any:
-        features = None  # of an own flow that was opened by its name: those on disk
+        features = None  # for a user's flow opened by name: use those on disk
         keys: Any = ({name: name for name in INPUT_FIELDS}, *OUTPUT_FIELDS)
         if isinstance(self.builder_config, TurbulenceConfig):
             features = tfds.features.FeaturesDict(features_of(self.ensemble))
@@ -108,7 +108,7 @@ class Builder(RecordsBuilder):
     def _needed_bytes(self) -> int:
         if not isinstance(self.builder_config, TurbulenceConfig):
             return super()._needed_bytes()
-        return 2 * self.ensemble.num_bytes  # trajectories are kept until all are there
+        return 2 * self.ensemble.num_bytes  # trajectories are kept until all are done
 
     def _download_and_prepare(self, **kwargs: Any) -> None:
         self._examples = GeneratedExamples(self.data_path.parent, self.ensemble)
@@ -121,7 +121,7 @@ class Builder(RecordsBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         title = f"Simulating {self.builder_config.name}..."
         self._examples.simulate(self._executor, self._checkpoint_seconds, title)
-        load_tensorflow()  # which writes the records
+        load_tensorflow()  # needed to write the records
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split: str) -> Any:
@@ -130,7 +130,7 @@ class Builder(RecordsBuilder):
     def _post_download_and_prepare_hook(self) -> None:
         self._examples.remove_store()
         for leftover in self.data_path.parent.glob(f"incomplete.*_{self.version}"):
-            leftover.rmtree()  # of runs that were killed
+            leftover.rmtree()  # left by interrupted runs
 
     def _check_metadata(self) -> None:
         check_metadata(self.info.metadata, self.data_dir)

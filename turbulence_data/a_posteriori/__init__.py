@@ -1,7 +1,7 @@
-"""A posteriori tests: what a closure does inside an LES, over an ensemble.
+"""A posteriori tests of closures in an ensemble of LES.
 
 `compare` runs an LES with each of several closures from the same start fields and
-scores them against filtered DNS.
+compares them with filtered DNS.
 """
 
 from turbulence_data.a_posteriori._comparison import Comparison, compare, markdown_table

@@ -1,4 +1,4 @@
-"""Comparison of LES with several closures: a table of metrics over an ensemble."""
+"""Comparison of LES with several closures, as a table of metrics over an ensemble."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Comparison:
     """Comparison of LES with several closures against filtered DNS.
 
     Attributes:
-        rows: one mapping a closure, metric -> value, see `compare`.
-        standard_errors: for each row, metric -> standard error over the members, by the
-            jackknife: each in turn left out of the LES and of the filtered DNS.
-        runs: closure -> what its ensemble did.
+        rows: one mapping per closure, metric -> value, see `compare`.
+        standard_errors: for each row, metric -> jackknife standard error over members,
+            leaving each member out of the LES and of the filtered DNS.
+        runs: closure -> results of its ensemble.
         statistics: closure -> its statistics; "filtered DNS" holds those of the truth.
         correlation: closure -> correlation of the vorticity with the filtered DNS from
             the same start, shape `(T, E)`.
-        turnover_time: of the filtered DNS, the unit of the times in `rows`.
-        bands: of the spectral errors.
+        turnover_time: that of the filtered DNS, the unit of the times in `rows`.
+        bands: wavenumber bands of the spectral errors.
     """
 
     rows: list[Row]
@@ -58,10 +58,10 @@ class Comparison:
     bands: Bands
 
     def to_markdown(self, columns: list[str] | None = None) -> str:
-        """Return the table with standard errors, a line a closure.
+        """Return the table with standard errors, one line per closure.
 
         Args:
-            columns: which, in order; all by default.
+            columns: columns in order; by default all.
         """
         return markdown_table(self.rows, columns, self.standard_errors)
 
@@ -75,7 +75,7 @@ class Comparison:
         return values
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_dict` to a file, whole or not at all."""
+        """Write `to_dict` to a file atomically."""
         text = json.dumps(self.to_dict(), indent=2) + "\n"
         write_bytes(Path(path), text.encode())
 
@@ -86,7 +86,7 @@ class Comparison:
         return pandas.DataFrame(self.rows).set_index("closure")
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the energy spectra of all closures and of the filtered DNS.
+        """Plot the energy spectra of all closures and of the filtered DNS.
 
         Args:
             ax: matplotlib axes; new ones by default.
@@ -111,41 +111,41 @@ def compare(
     discard: float = 0.5,
     progress: Progress | bool | None = None,
 ) -> Comparison:
-    """Run an LES with every closure from every start field, and score them.
+    """Run an LES with every closure from every start field, and compute metrics.
 
-    Each row holds the name of the closure, what it is (its wrappers included), and
+    Each row holds the name of the closure, its definition (with wrappers), and
 
-    - `stable`: part of the members that reached the end; `lasted`: mean time until a
+    - `stable`: fraction of members that reached the end; `lasted`: mean time until a
       member blew up, or the whole duration, in eddy turnovers;
-    - `energy`, `enstrophy`: means over those of the filtered DNS;
+    - `energy`, `enstrophy`: means divided by those of the filtered DNS;
     - `E error <band>` and `Z error <band>`: mean over the shells of a band of
       `|S / S_DNS - 1|`, of the spectra of energy and of enstrophy;
-    - `tails`: how often `|vorticity| > 3 std` of the filtered DNS, over how often it is
-      there; `kurtosis`: over that of the filtered DNS;
-    - `decorrelation`: mean over the members of the time, in turnovers, until the
+    - `tails`: frequency of `|vorticity| > 3 std` of the filtered DNS, divided by that
+      in the filtered DNS; `kurtosis`: divided by that of the filtered DNS;
+    - `decorrelation`: mean over members of the time, in turnovers, until the
       correlation with the filtered DNS from the same start is below 1/2; inf if one
       stays above;
-    - `energy transfer`, `enstrophy transfer`: of the closure in its own flow, over the
-      true ones. Positive: the same direction.
+    - `energy transfer`, `enstrophy transfer`: by the closure in its own flow, divided
+      by the true ones. Positive means the same direction.
 
-    Statistics are over the finite fields after the first part `discard` of the time;
-    where a member has blown up, those of the filtered DNS leave out the same ones.
-    A turnover is `1 / rms(vorticity)` of the filtered DNS, over all times and members.
+    Statistics are over the finite fields after the first fraction `discard` of the
+    time; if a member has blown up, the same fields are left out of the filtered DNS. A
+    turnover is `1 / rms(vorticity)` of the filtered DNS, over all times and members.
 
     Args:
         closures: name -> closure; None is no closure.
         reference: filtered DNS; its members give the start fields.
         time_step: as in `run_ensemble`, the same for all.
-        bands: wavenumbers of the spectral errors; by default `default_bands`.
-        discard: part of the duration, at least 0 and below 1.
-        progress: None for a bar in terminals where it takes more than two seconds,
-            False for none; or a callable, called after each snapshot of each LES with a
-            mapping of "closure", "done" and "total", how many snapshots.
+        bands: wavenumber bands of the spectral errors; by default `default_bands`.
+        discard: fraction of the duration, at least 0 and below 1.
+        progress: None for a bar in terminals after two seconds, False for none; or a
+            callable, called after each snapshot of each LES with a mapping of
+            "closure", "done" and "total", numbers of snapshots.
 
     Raises:
-        ValueError: without closures, for a part out of range, or a band in which there
-            is no wavenumber.
-        TypeError: for a progress of another kind.
+        ValueError: without closures, for a fraction out of range, or a band without
+            wavenumbers.
+        TypeError: for an invalid progress.
     """
     check_progress(progress)
     if not closures or not 0.0 <= discard < 1.0:
@@ -184,7 +184,7 @@ def compare(
 
 
 def _moved(move: Progress, closure: str, number: int, num_closures: int) -> Progress:
-    """Return the progress of one LES as a part of that of all."""
+    """Return a callable that reports the progress of one LES as part of all."""
     return lambda row: move(
         {
             "closure": closure,
@@ -195,7 +195,7 @@ def _moved(move: Progress, closure: str, number: int, num_closures: int) -> Prog
 
 
 def default_bands(flow: FlowConfig | TwoLayerConfig) -> Bands:
-    """Thirds on a log axis of the wavenumbers below Nyquist of both directions.
+    """Return three bands, equal on a log axis, of wavenumbers below Nyquist.
 
     Example:
         >>> default_bands(FlowConfig(16, reynolds=10, lengths=(np.pi, np.pi)))
@@ -214,12 +214,12 @@ def markdown_table(
     columns: Sequence[str] | None = None,
     standard_errors: Sequence[Mapping[str, float]] | None = None,
 ) -> str:
-    """Return rows as a Markdown table with aligned columns; three digits a number.
+    """Return rows as a Markdown table with aligned columns and three-digit numbers.
 
     Args:
-        rows: mappings of equal keys.
-        columns: which, in order; all by default.
-        standard_errors: of some numbers of each row; see `with_uncertainty`.
+        rows: mappings with equal keys.
+        columns: columns in order; by default all.
+        standard_errors: those of some numbers of each row; see `with_uncertainty`.
 
     Example:
         >>> print(markdown_table([{"closure": "none", "stable": 0.25}]))
@@ -244,9 +244,9 @@ def _cell(value: float | str, error: float) -> str:
 
 
 def with_uncertainty(value: float, error: float) -> str:
-    """Return a number with its standard error, rounded to what that leaves certain.
+    """Return a number with its standard error, rounded to its significant digits.
 
-    One digit of the error, two where the first is 1; three digits of the number where
+    The error has one digit, or two if the first is 1; the number has three digits if
     the error is zero or not finite.
 
     Example:

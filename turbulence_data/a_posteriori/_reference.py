@@ -1,4 +1,4 @@
-"""Ensembles: filtered DNS as the reference, and LES from the same start fields."""
+"""Ensembles of filtered DNS as a reference, and of LES from the same start fields."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Reference:
     Attributes:
         flow: the flow that an LES of these fields obeys, with the filtered forcing.
         times: shape `(T,)`, from 0 on.
-        vorticity: filtered vorticity, shape `(T, E, nx, ny)`; of two layers the
+        vorticity: filtered vorticity, shape `(T, E, nx, ny)`; for two layers the
             potential vorticity, shape `(T, E, 2, nx, ny)`.
-        sgs_forcing: the true one, likewise.
+        sgs_forcing: the true subgrid forcing, same shape.
 
     Raises:
-        ValueError: for shapes that do not fit each other.
+        ValueError: for shapes that do not match.
     """
 
     flow: FlowConfig | TwoLayerConfig
@@ -64,7 +64,7 @@ class Reference:
 
     @property
     def start(self) -> NDArray[np.float64]:
-        """Vorticity that an LES starts from, shape `(E, ..., nx, ny)`, of mean zero."""
+        """Start fields of an LES: vorticity of zero mean, shape `(E, ..., nx, ny)`."""
         fields = self.vorticity[0].astype(np.float64)
         return np.asarray(fields - fields.mean((-2, -1), keepdims=True))
 
@@ -72,7 +72,7 @@ class Reference:
     def turnover_time(self) -> float:
         """`1 / rms(vorticity)` of all fields.
 
-        Of two layers the relative vorticity, weighted by their parts of the depth.
+        For two layers, of the relative vorticity weighted by their depth fractions.
         """
         fields = self.vorticity.reshape(-1, *self.vorticity.shape[2:])
         rate = measures_of(self.flow).turnover_rate(fields.astype(np.float64))
@@ -82,11 +82,11 @@ class Reference:
     def from_trajectories(
         cls, ensemble: EnsembleConfig, trajectories: Sequence[Trajectory]
     ) -> Reference:
-        """Return the reference that sampled trajectories of an ensemble make.
+        """Return the reference made of sampled trajectories of an ensemble.
 
         Args:
-            ensemble: what they were sampled from, see `reference_ensemble`.
-            trajectories: of `generation.sample_trajectory`; as many members.
+            ensemble: their ensemble, see `reference_ensemble`.
+            trajectories: results of `generation.sample_trajectory`, one per member.
 
         Raises:
             ValueError: without trajectories.
@@ -115,11 +115,11 @@ def reference_ensemble(
 ) -> EnsembleConfig:
     """Return the ensemble whose `trajectory_ids("test")` serve as a reference.
 
-    Same flow, start fields, spin-up and filter; other times. Its trajectories have
-    another seed, so that none is one of the dataset's.
+    It has the same flow, start fields, spin-up and filter, but other times and another
+    seed, so that its trajectories are independent of the dataset.
 
     Args:
-        ensemble: of the dataset.
+        ensemble: ensemble of the dataset.
         num_members: independent trajectories, each with its own start field.
         duration: from the first snapshot to the last.
         num_snapshots: at least 2, equally far apart.
@@ -139,7 +139,7 @@ def reference_ensemble(
     )
 
 
-# Chosen steps are this part of the stability limit at the start: speeds may double.
+# Automatic steps are this fraction of the initial stability limit: speeds may double.
 _SAFETY = 0.4
 
 
@@ -148,11 +148,11 @@ class EnsembleRun:
     """Results of an ensemble of LES.
 
     Attributes:
-        times: of the snapshots, shape `(T,)`.
-        vorticity: shape `(T, E, nx, ny)`, of two layers the potential vorticity
-            `(T, E, 2, nx, ny)`, float32; NaN where a member had blown up.
-        failure_times: when each member was found to have blown up, shape `(E,)`; inf
-            where it did not.
+        times: times of the snapshots, shape `(T,)`.
+        vorticity: shape `(T, E, nx, ny)`, for two layers the potential vorticity
+            `(T, E, 2, nx, ny)`, float32; NaN after a member has blown up.
+        failure_times: time at which each member was found to have blown up, shape
+            `(E,)`; inf if it did not.
         time_step: the largest step taken.
     """
 
@@ -163,7 +163,7 @@ class EnsembleRun:
 
     @property
     def stable_fraction(self) -> float:
-        """The part of the members that reached the end."""
+        """The fraction of the members that reached the end."""
         return float(np.mean(np.isinf(self.failure_times)))
 
 
@@ -176,28 +176,29 @@ def run_ensemble(
     forcing: ForcingLike | None = None,
     progress: Progress | bool | None = None,
 ) -> EnsembleRun:
-    """Run an LES from every start field and keeps its vorticity at given times.
+    """Run an LES from every start field and return its vorticity at given times.
 
-    A member has blown up when its vorticity is not finite, or when it has become too
-    fast for the time step: it then breaks the CFL limit `max(|u| Kx + |v| Ky) dt <= 2
-    sqrt(2)`. It is replaced by fluid at rest, so that the others go on. Closures are
-    explicit: an eddy viscosity nu_e needs `nu_e k_max^2 dt < 2.78` as well.
+    A member has blown up if its vorticity is not finite, or if it is too fast for the
+    time step, so that it violates the CFL limit `max(|u| Kx + |v| Ky) dt <= 2 sqrt(2)`.
+    It is replaced by fluid at rest, so that the others continue. Closures are explicit:
+    an eddy viscosity nu_e also needs `nu_e k_max^2 dt < 2.78`.
 
     Args:
-        start: vorticity on the LES grid, shape `(E, nx, ny)`, each of mean zero; of two
-            layers the potential vorticity, shape `(E, 2, nx, ny)`.
-        flow: the LES's flow, see `filtering.les_flow`.
-        closure: subgrid forcing; None is `NoClosure`.
-        times: rising, at least 0, counted from the start.
-        time_step: the largest; None is 0.4 of the CFL limit of the fastest start field.
-        forcing: as of `evolve`, not stochastic.
-        progress: None for a bar in terminals where it takes more than two seconds,
-            False for none; or a callable, called after each of the times with a mapping
-            of "done" and "total", how many of them.
+        start: vorticity on the LES grid, shape `(E, nx, ny)`, each of zero mean; for
+            two layers the potential vorticity, shape `(E, 2, nx, ny)`.
+        flow: the flow of the LES, see `filtering.les_flow`.
+        closure: subgrid forcing; None means `NoClosure`.
+        times: increasing times from the start, at least 0.
+        time_step: the largest time step; None means 0.4 of the CFL limit of the fastest
+            start field.
+        forcing: as in `evolve`, not stochastic.
+        progress: None for a bar in terminals after two seconds, False for none; or a
+            callable, called after each of the times with a mapping of "done" and
+            "total", numbers of times.
 
     Raises:
         ValueError: for fields or times that do not fit.
-        TypeError: for a progress of another kind.
+        TypeError: for an invalid progress.
 
     Example:
         >>> flow = FlowConfig(16, reynolds=10, linear_drag=0, forcing_wavenumber=None)

@@ -79,7 +79,7 @@ def band_errors(
 
 
 def correlations(fields: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
-    """Return the correlation over the points of each pair of fields, shape `(...)`."""
+    """Return the correlation over all points of each pair of fields, shape `(...)`."""
     a, b = real_array("fields", fields), real_array("reference", reference)
     a = a - a.mean((-2, -1), keepdims=True)
     b = b - b.mean((-2, -1), keepdims=True)
@@ -90,10 +90,10 @@ def correlations(fields: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]
 def decorrelation_times(
     times: ArrayLike, correlation: ArrayLike, threshold: float = 0.5
 ) -> NDArray[np.float64]:
-    """Return when each member's correlation falls below a threshold for good measure.
+    """Return the time at which each member's correlation falls below a threshold.
 
-    The first crossing, linear between the times; NaN correlations of members that have
-    blown up count as lost. inf where it stays above.
+    This is the first crossing, interpolated linearly. NaN correlations of members that
+    have blown up count as below. inf if the correlation stays above.
 
     Example:
         >>> decorrelation_times([0, 1, 2], [[1, 1], [0.8, 1], [0.4, 0.9]]).tolist()
@@ -125,7 +125,7 @@ def _crossing(
 
 
 def tail_probability(fields: ArrayLike, threshold: float) -> float:
-    """Return the part of all finite values with `|value| > threshold`.
+    """Return the fraction of all finite values with `|value| > threshold`.
 
     Example:
         >>> tail_probability([[0.0, 1.0], [-3.0, 2.0]], 1.5)
@@ -144,7 +144,7 @@ def jackknife_error(without: Sequence[float]) -> float:
 
         sqrt((E - 1) / E sum_i (s_i - mean(s))^2)
 
-    NaN for less than two members.
+    NaN for fewer than two members.
 
     Source: Efron and Stein, Annals of Statistics 9 (1981), doi:10.1214/aos/1176345462.
 
@@ -172,7 +172,7 @@ _MEANS = (
     "raw_moments",
     "tails",
 )
-# Tails begin, and bins of the vorticity reach, this many of its standard deviations.
+# Start of the tails and end of the vorticity bins, in standard deviations.
 _TAIL, _EDGES = 3.0, np.linspace(-8.0, 8.0, 81)
 
 
@@ -180,24 +180,24 @@ _TAIL, _EDGES = 3.0, np.linspace(-8.0, 8.0, 81)
 class RunStatistics:
     """Statistics over members of an ensemble and over time.
 
-    Spectra are SUMS over shells, means over the fields. All are over the part of the
-    run that is statistically used, time series over all of it. Of two layers vorticity
+    Spectra are SUMS over shells, averaged over the fields. Time series cover the whole
+    run, all other statistics the part after the discarded one. For two layers vorticity
     means potential vorticity, and energy and enstrophy are per unit mass.
 
     Attributes:
         times: shape `(T,)`.
         energy: per unit area, shape `(T, E)`.
-        enstrophy: likewise.
-        num_fields: how many finite fields the statistics are over; they are NaN for 0.
-        wavenumbers: of the shells.
+        enstrophy: per unit area, shape `(T, E)`.
+        num_fields: number of finite fields in the statistics, which are NaN for 0.
+        wavenumbers: wavenumbers of the shells.
         energy_spectrum: mean energy in each shell.
         enstrophy_spectrum: mean enstrophy in each shell.
         energy_transfer: mean energy that the closure puts into each shell.
-        enstrophy_transfer: likewise for enstrophy.
-        distribution: of the vorticity over its standard deviation in the reference, of
-            each layer over that of the layer.
-        raw_moments: means of the first four powers of that.
-        tails: part of the vorticity beyond three of these standard deviations.
+        enstrophy_transfer: the same for enstrophy.
+        distribution: distribution of the vorticity divided by its standard deviation in
+            the reference (for each layer by that of the layer).
+        raw_moments: means of the first four powers of the same values.
+        tails: fraction of the vorticity beyond three of these standard deviations.
     """
 
     times: NDArray[np.float64]
@@ -215,7 +215,7 @@ class RunStatistics:
 
     @property
     def kurtosis(self) -> float:
-        """Of the vorticity, `<(w - <w>)^4> / <(w - <w>)^2>^2`."""
+        """Kurtosis of the vorticity, `<(w - <w>)^4> / <(w - <w>)^2>^2`."""
         one, two, three, four = self.raw_moments
         fourth = four - 4.0 * one * three + 6.0 * one**2 * two - 3.0 * one**4
         return float(fourth / (two - one**2) ** 2)
@@ -278,7 +278,7 @@ class ReferenceStatistics:
         self._used &= reference.times > 0.0
         self._measures = measures_of(reference.flow)
         used = reference.vorticity[self._used].astype(np.float64)
-        # Layers differ in amplitude, so each counts in its own standard deviations.
+        # Layers differ in amplitude, so each is scaled by its own standard deviation.
         axes = (0, 1, -2, -1)
         self._std = np.std(used, axes, keepdims=True)[0]
         self.truth = self._of_reference(reference.vorticity)
@@ -289,14 +289,14 @@ class ReferenceStatistics:
         )
 
     def _truth_for(self, run: EnsembleRun) -> Members:
-        """The truth of the fields that the run has; others say nothing of it."""
+        """Return the truth for the fields that the run has, without all others."""
         there = np.isfinite(run.vorticity[..., :1, :1])
         if there.all():
             return self.truth
         return self._of_reference(np.where(there, self.reference.vorticity, np.nan))
 
     def statistics(self, closure: Closure, vorticity: Fields) -> Members:
-        """Statistics of each member, with the transfer of the closure in its flow."""
+        """Return statistics of each member, with the transfer by the closure."""
         num_axes = 2 + len(self._measures.layers)
 
         def forcing_of(fields: Fields, _: object) -> Fields:
@@ -307,9 +307,9 @@ class ReferenceStatistics:
         return self._statistics(vorticity, forcing_of)
 
     def _statistics(self, vorticity: Fields, forcing_of: ForcingOf) -> Members:
-        """Statistics of each member of fields `(T, E, ...)`; NaN ones are left out.
+        """Return statistics of each member of fields `(T, E, ...)`, without NaN ones.
 
-        `forcing_of(fields, which of all)` is asked for the finite fields of one member.
+        `forcing_of(fields, mask)` is called with the finite fields of one member.
         """
         finite = np.isfinite(vorticity[..., 0, 0]).reshape(*vorticity.shape[:2], -1)
         there = np.asarray(finite.all(axis=-1))
@@ -356,7 +356,7 @@ class ReferenceStatistics:
         )
 
     def _only(self, member: int, there: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which of all fields are used of one member, shape `(T, E)`."""
+        """Return a mask of the used fields of one member, shape `(T, E)`."""
         chosen = np.zeros(there.shape, bool)
         chosen[:, member] = self._used & there[:, member]
         return chosen
@@ -364,7 +364,7 @@ class ReferenceStatistics:
     def scores(
         self, run: EnsembleRun, found: Members, correlation: NDArray[np.float64]
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """The metrics of a run, and the standard error of each over the members."""
+        """Return the metrics of a run, and the standard error of each over members."""
         truth = self._truth_for(run)
 
         def of(members: list[int]) -> dict[str, float]:

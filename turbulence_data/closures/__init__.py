@@ -1,7 +1,7 @@
 """Classic subgrid closures, and wrappers that stabilize any closure.
 
 A closure is any callable `(vorticity, streamfunction) -> sgs_forcing` of physical
-fields; these are frozen values, and every coefficient is an attribute.
+fields. These are immutable, and every coefficient is an attribute.
 """
 
 from turbulence_data.closures._models import (

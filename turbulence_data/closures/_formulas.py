@@ -1,4 +1,4 @@
-"""Formulas of closures: in operators, and inside a simulation on its own transforms."""
+"""Formulas of closures, in general operators and with the transforms of the solver."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ Two = tuple[FieldHat, FieldHat]
 class SpectralOperators:
     """Transforms and products of fields `(..., nx, ny)` on the grid of an LES.
 
-    Formulas of closures are written in these and in plain arithmetic, so another array
-    library only has to give its own version of this class. Coefficients have the layout
+    Formulas of closures use only these and plain arithmetic, so that another array
+    library only needs its own version of this class. Coefficients have the layout
     `(..., nx, ny // 2 + 1)`; those of Nyquist wavenumbers are zero.
 
     Attributes:
-        grid: of the LES.
-        filter_width: D, of the filter that made the LES fields.
+        grid: grid of the LES.
+        filter_width: D, width of the filter of the LES.
     """
 
     grid: Grid
@@ -51,19 +51,19 @@ class SpectralOperators:
 
     @property
     def array_namespace(self) -> Any:
-        """The module of `sqrt` and `maximum`."""
+        """The array module that provides `sqrt` and `maximum`."""
         return np
 
     @cached_property
     def test_level(self) -> SpectralOperators:
-        """The same of an LES with half the points and twice the filter width."""
+        """The operators of an LES with half the points and twice the filter width."""
         nx, ny = self.grid.num_points
         coarse = Grid((nx // 2, ny // 2), self.grid.lengths)
         return SpectralOperators(coarse, 2.0 * self.filter_width)
 
     @cached_property
     def test_response(self) -> NDArray[np.float64]:
-        """Of the filter between the two levels, see `test_response`."""
+        """Transfer function of the test filter, see `test_response`."""
         return test_response(self.grid, self.filter_width)
 
     def to_physical(self, field_hat: FieldHat) -> Field:
@@ -71,7 +71,7 @@ class SpectralOperators:
         return to_physical(field_hat, self.grid.num_points)
 
     def to_spectral(self, field: Field) -> FieldHat:
-        """Return coefficients, zero at Nyquist wavenumbers."""
+        """Return the coefficients of fields, zero at Nyquist wavenumbers."""
         points = self.grid.num_points
         return resize(to_spectral(field), points, points)
 
@@ -98,7 +98,7 @@ class SpectralOperators:
 
 
 def test_response(on: Grid | Modes, filter_width: float) -> NDArray[np.float64]:
-    """Return `exp(-k^2 (4 D^2 - D^2) / 24)`: makes a Gaussian filter twice as wide."""
+    """Return `exp(-k^2 (4 D^2 - D^2) / 24)`, which doubles the filter width D."""
     return np.asarray(np.exp(-on.k_squared * (3.0 * filter_width**2 / 24.0)))
 
 
@@ -109,15 +109,15 @@ def strain_hat(vorticity_hat: FieldHat, grid: Any) -> Two:
 
 
 def strain_rate(vorticity_hat: FieldHat, operators: SpectralOperators) -> Any:
-    """Return `|S| = sqrt(2 S_ij S_ij) = 2 sqrt(S_xx^2 + S_xy^2)`, physical."""
+    """Return the field `|S| = sqrt(2 S_ij S_ij) = 2 sqrt(S_xx^2 + S_xy^2)`."""
     s_xx, s_xy = _physical(strain_hat(vorticity_hat, operators.grid), operators)
     return 2.0 * operators.array_namespace.sqrt(s_xx**2 + s_xy**2)
 
 
 def smagorinsky_hat(vorticity_hat: FieldHat, operators: SpectralOperators) -> FieldHat:
-    """Return `-curl(div(tau))` of `tau_ij = -2 D^2 |S| S_ij`: for a coefficient of 1.
+    """Return `-curl(div(tau))` of `tau_ij = -2 D^2 |S| S_ij`, with coefficient 1.
 
-    Of a stress without trace, `tau_yy = -tau_xx`:
+    For a traceless stress, `tau_yy = -tau_xx`:
 
         curl(div(tau)) = (d_xx - d_yy) tau_xy - 2 d_xy tau_xx
     """
@@ -133,7 +133,7 @@ def smagorinsky_hat(vorticity_hat: FieldHat, operators: SpectralOperators) -> Fi
 
 
 def leith_hat(vorticity_hat: FieldHat, operators: SpectralOperators) -> FieldHat:
-    """Return `div(D^3 |grad(w)| grad(w))`: for a coefficient of 1."""
+    """Return `div(D^3 |grad(w)| grad(w))`, with coefficient 1."""
     grid = operators.grid
     gradient_hat = 1j * grid.kx * vorticity_hat, 1j * grid.ky * vorticity_hat
     along_x, along_y = _physical(gradient_hat, operators)
@@ -152,14 +152,14 @@ def germano_coefficient(
     model: Callable[[FieldHat, SpectralOperators], FieldHat],
     operators: SpectralOperators,
 ) -> Any:
-    """Return the c with which `Pi = c N` fits the identity of Germano best.
+    """Return the c for which `Pi = c N` best fits Germano's identity.
 
         L = J(test(w)) - test(J(w)),   M = N_2D(test(w)) - test(N_D(w)),
         c = max(<L, M>, 0) / <M, M>,   <a, b> = sum_k Re(conj(a_hat) b_hat) / k^2
 
-    L is what the forcing at twice the filter width has more than the test-filtered
-    forcing at D, whatever the closure is. The norm is that of the flux of vorticity.
-    The forcing is N_D of w, by the model for c = 1; c has the shape `(..., 1, 1)`.
+    L is the forcing at twice the filter width minus the test-filtered forcing at D, for
+    any closure. The norm is that of the vorticity flux. `forcing_hat` is N_D(w) by the
+    model with c = 1; c has the shape `(..., 1, 1)`.
     """
     test = operators.test_level
     test_hat = operators.test_filtered(vorticity_hat)
@@ -187,17 +187,18 @@ def _physical(two: Two, operators: SpectralOperators) -> tuple[Any, Any]:
 Table = NDArray[np.floating]
 Tables = tuple[Table, Table]
 ReadPair = Callable[[FieldHat, int, Table, int, Pair], None]
-"""A kernel: writes `a + i b` and `a - i b` from vorticity and two real tables."""
+"""A kernel that writes `a + i b` and `a - i b` from vorticity and two real tables."""
 
 
 class PlannedEddies:
     """Compute `scale (alpha F[|z| a] + gamma F[|z| b])`, z = a + i b.
 
-    Both fields a and b travel to physical space as one, and `|z| z` comes back as one.
+    a and b are transformed together as one complex field, and `|z| z` is transformed
+    back as one.
 
     Args:
-        modes: of the simulation.
-        read: what makes a and b of the vorticity.
+        modes: modes of the simulation.
+        read: kernel that computes a and b from the vorticity.
         fields: the two tables of `read`, on all modes below Nyquist.
         weights: alpha and gamma.
         scale: a factor, real or imaginary.
@@ -221,7 +222,7 @@ class PlannedEddies:
         mask = self.modes.mask
         a, b = fields
         self._read = self._pair.factors(self.modes, a * mask, b * mask)
-        # Coefficients come back nx ny times too large, and the kernel doubles them.
+        # Coefficients are nx ny times too large, and the kernel doubles them.
         size = 0.5 * abs(scale) / float(np.prod(modes.grid.num_points))
         alpha, gamma = size * weights[0] * mask, size * weights[1] * mask
         self._write = self._pair.factors(self.modes, alpha, gamma)
@@ -247,14 +248,14 @@ class PlannedEddies:
 
     @property
     def halves(self) -> tuple[slice, slice]:
-        """The rows of resolved wavenumbers, at both ends of every layout."""
+        """The rows of resolved wavenumbers, at both ends of each layout."""
         cutoff = self.modes.cutoff[0]
         return slice(0, cutoff + 1), slice(-cutoff, None)
 
 
 Derivative = NDArray[np.complexfloating]
 MakeEddies = Callable[[Modes, float], PlannedEddies]
-"""`(modes, filter_width) -> ` the closure for a coefficient of 1."""
+"""`(modes, filter_width) -> closure`, with coefficient 1."""
 
 
 def smagorinsky_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
@@ -283,8 +284,8 @@ def leith_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
 class PlannedDynamic:
     """Add the subgrid forcing of an eddy viscosity with a dynamic coefficient.
 
-    The solver has written the advection `-J` of the same vorticity already. What is
-    left is one transform each way on the LES grid and two on half as many points.
+    The solver has already written the advection `-J` of the same vorticity. This leaves
+    one transform each way on the LES grid and two on half as many points.
     """
 
     def __init__(
@@ -315,7 +316,7 @@ class PlannedDynamic:
     def coefficient(
         self, vorticity_hat: FieldHat, advection_hat: FieldHat, forcing_hat: FieldHat
     ) -> float:
-        """Return c."""
+        """Return the coefficient c, see `germano_coefficient`."""
         self._filter(vorticity_hat, self._test_vorticity)
         self._test_advection(self._test_vorticity, self._test_advected)
         test_forcing_hat = self._test_eddies(self._test_vorticity)
@@ -334,7 +335,7 @@ class PlannedDynamic:
     def _filter(self, field_hat: FieldHat, out: FieldHat) -> None:
         """Write the test-filtered coefficients; layouts differ in their middle rows.
 
-        The factors are real: coefficients are multiplied as plain real numbers.
+        The factors are real, so coefficients are multiplied as real arrays.
         """
         real, columns = self._weights.dtype, self._response.shape[1] // 2
         for rows in self._test_eddies.halves:

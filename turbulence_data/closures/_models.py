@@ -1,4 +1,4 @@
-"""Closures as values: gradient models and eddy viscosities, and what they share."""
+"""Classic closures: gradient models and eddy viscosities, and their base classes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from turbulence_data.solver._modes import Modes
 class ClassicClosure(ABC):
     """A closure given by a formula: `(vorticity, streamfunction) -> sgs_forcing`.
 
-    Called with physical fields of shape `(..., nx, ny)`, so with ensembles too. In a
-    simulation the solver asks `on(modes)` for a function of coefficients instead, which
-    saves the transforms between.
+    It is called with physical fields of shape `(..., nx, ny)`, also of an ensemble. In
+    a simulation the solver uses the function of coefficients from `on(modes)` instead,
+    which saves transforms.
 
     Attributes:
-        filter_width: D, of the filter of the LES; None is two cells of its grid.
+        filter_width: D, width of the filter of the LES; None means two of its cells.
         lengths: domain size.
     """
 
@@ -75,7 +75,7 @@ class ClassicClosure(ABC):
         return operators.to_physical(hat).astype(values.dtype, copy=False)
 
     def on(self, modes: Modes) -> AddForcing:
-        """Return `(vorticity_hat, out)`, which adds sgs_forcing on these modes."""
+        """Return a function `(vorticity_hat, out)` that adds sgs_forcing to `out`."""
         operators, columns = self.operators_on(modes), modes.shape[1]
         points, wide = modes.grid.num_points, modes.quadrature.num_points
 
@@ -86,7 +86,7 @@ class ClassicClosure(ABC):
         return add_forcing
 
     def operators_on(self, modes: Modes) -> SpectralOperators:
-        """Return the operators on the grid of a flow, whose domain must be this one."""
+        """Return the operators on the grid of a flow with the same domain."""
         check_domain(self, modes.grid.lengths)
         return self.operators(modes.grid.num_points)
 
@@ -99,8 +99,8 @@ class ClassicClosure(ABC):
 class NoClosure(ClassicClosure):
     """No subgrid forcing: `Pi = 0`.
 
-    The floor of every comparison. Unlike `closure=None`, which makes a DNS with a third
-    of its wavenumbers cut off, this is an LES on all wavenumbers below Nyquist.
+    The baseline of every comparison. With `closure=None` the solver runs a DNS with a
+    third of its wavenumbers cut off; this is an LES on all wavenumbers below Nyquist.
 
     Example:
         >>> import numpy as np
@@ -109,7 +109,7 @@ class NoClosure(ClassicClosure):
         np.False_
     """
 
-    # The flow may have layers, unlike that of a formula for one plane.
+    # Valid for any number of layers, unlike formulas for one plane.
     any_layers: ClassVar[bool] = True
 
     def forcing_hat(
@@ -141,25 +141,25 @@ def first_derivatives(on: Grid | Modes, filter_width: float) -> list[Derivative]
 
 
 def second_derivatives(on: Grid | Modes, filter_width: float) -> list[Derivative]:
-    """Return those of d_xx, d_xy and d_yy with `D^2 / sqrt(288)`; d_xy counts twice."""
+    """Return the symbols of d_xx, d_xy, d_yy times `D^2 / sqrt(288)`, d_xy twice."""
     weight = complex(filter_width**2 / np.sqrt(288.0))
     mixed = np.sqrt(2.0) * on.kx * on.ky
     return [weight * on.kx**2, weight * mixed, weight * on.ky**2]
 
 
 class _GradientModel(ClassicClosure):
-    """`Pi = -sum_n J(c_n psi, c_n w)` of weighted derivatives c_n."""
+    """`Pi = -sum_n J(c_n psi, c_n w)` with weighted derivatives c_n."""
 
     terms: ClassVar[tuple[Derivatives, ...]]
 
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
     ) -> FieldHat:
-        # A derivative of w is the vorticity of that of psi: an advection.
+        # A derivative of w is the vorticity of the same derivative of psi.
         return self._sum(operators.jacobian_hat, operators, vorticity_hat)
 
     def of_tracer(self, tracer: Field, streamfunction: Field) -> Field:
-        """Return `-sum_n J(c_n psi, c_n q)` of a field q that the flow carries."""
+        """Return `-sum_n J(c_n psi, c_n q)` of a transported field q."""
         operators = self.operators(as_pair(tracer.shape[-2:]))
         hats = map(operators.to_spectral, (streamfunction, tracer))
         jacobian = partial(advection_hat, grid=operators.grid)
@@ -195,9 +195,9 @@ class GradientModel2(_GradientModel):
 
         filter(a b) = exp((D^2 / 12) grad_a . grad_b) filter(a) filter(b),
 
-    whose linear term this is. The next one is `GradientModel4`'s. Jacobians are
-    alias-free. It moves enstrophy down the cascade and moves no energy at all,
-    `<psi Pi> = 0` exactly; with nothing to drain energy it is known to blow up.
+    whose linear term this is. `GradientModel4` has the next one. Jacobians are
+    alias-free. It transfers enstrophy forward but no energy, `<psi Pi> = 0` exactly;
+    since it drains no energy, it is known to blow up.
 
     Leonard (1974); Clark, Ferziger & Reynolds (1979), doi:10.1017/S002211207900001X.
 
@@ -227,8 +227,8 @@ class GradientModel4(_GradientModel):
     expansion.
 
     Example:
-        Two waves: their Jacobian has wavenumbers (1, 2) and (1, -2) only, so each term
-        is known by hand (tests/turbulence_data/test_closures.py).
+        Two waves, whose Jacobian has only the wavenumbers (1, 2) and (1, -2), so that
+        each term can be computed by hand:
 
         >>> import numpy as np
         >>> x = np.arange(16) * 2 * np.pi / 16
@@ -242,9 +242,9 @@ class GradientModel4(_GradientModel):
 
 
 class _Unit(NamedTuple):
-    """A closure for a coefficient of 1: its formula, and that with planned transforms.
+    """A closure with coefficient 1, as a formula and with planned transforms.
 
-    The forcing grows with the given power of the coefficient.
+    The forcing is proportional to the given power of the coefficient.
     """
 
     hat: Callable[[FieldHat, SpectralOperators], FieldHat]
@@ -275,7 +275,7 @@ class _EddyViscosity(ClassicClosure):
         return factor * self.unit.hat(vorticity_hat, operators)
 
     def on(self, modes: Modes) -> AddForcing:
-        """Return the same with planned transforms: about a third of the work."""
+        """Return the same with planned transforms, at about a third of the cost."""
         operators = self.operators_on(modes)
         eddies = self.unit.planned(modes, operators.filter_width)
         factor = self.coefficient**self.unit.power
@@ -284,7 +284,7 @@ class _EddyViscosity(ClassicClosure):
 
 @dataclass(frozen=True, kw_only=True)
 class _Dynamic(ClassicClosure):
-    """`Pi = c N_D`, with the c that a test filter finds."""
+    """`Pi = c N_D`, with c determined by a test filter."""
 
     unit: ClassVar[_Unit]
 
@@ -313,21 +313,21 @@ class Smagorinsky(_EddyViscosity):
 
         nu_e = (C_S D)^2 |S|,   |S| = sqrt(2 S_ij S_ij),   Pi = -curl(div(tau))
 
-    Drains energy at every point: `<psi Pi> = <tau_ij S_ij> = -<nu_e |S|^2>`. Products
-    are formed on the LES grid itself.
+    It drains energy at every point: `<psi Pi> = <tau_ij S_ij> = -<nu_e |S|^2>`.
+    Products are formed on the LES grid itself.
 
     Smagorinsky (1963), doi:10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2. The default
-    0.17 is Lilly's (1967) number for three-dimensional turbulence, where it multiplies
-    the spacing of a grid that cuts off sharply. D is the width of the Gaussian filter
-    here, two cells by default: counted in cells the coefficient is 0.34, and 0.085
-    would be Lilly's viscosity. Two-dimensional turbulence has no such number, so prefer
-    `DynamicSmagorinsky`, or fit it.
+    0.17 is Lilly's (1967) value for three-dimensional turbulence, where it multiplies
+    the grid spacing of a sharp cut-off. Here D is the width of the Gaussian filter, by
+    default two cells, so relative to one cell the coefficient is 0.34, and Lilly's
+    viscosity would need 0.085. There is no such value for two-dimensional turbulence,
+    so prefer `DynamicSmagorinsky`, or fit it.
 
     Attributes:
         coefficient: C_S, at least 0.
 
     Example:
-        The shear flow u = sin(y) has vorticity -cos(y) and |S| = |cos(y)|, so that
+        The shear flow u = sin(y) has vorticity -cos(y) and |S| = |cos(y)|, so
         Pi = d_yy(nu_e vorticity) = -(C_S D)^2 d_yy(|cos y| cos y):
 
         >>> import numpy as np
@@ -349,8 +349,8 @@ class Leith(_EddyViscosity):
 
         nu_e = (C_L D)^3 |grad(vorticity)|,   Pi = -div(sigma)
 
-    Drains enstrophy at every point: `<vorticity Pi> = -<nu_e |grad(vorticity)|^2>`; for
-    a forward cascade of enstrophy, as Smagorinsky's is for one of energy.
+    It drains enstrophy at every point: `<vorticity Pi> = -<nu_e |grad(vorticity)|^2>`.
+    It is made for a forward cascade of enstrophy, as Smagorinsky's for one of energy.
 
     Leith (1996), doi:10.1016/0167-2789(96)00107-8: `nu_e = (dx / pi)^3 |grad|`, which
     is C_L = 1 / (2 pi) for a filter of two cells, the default.
@@ -359,7 +359,7 @@ class Leith(_EddyViscosity):
         coefficient: C_L, at least 0.
 
     Example:
-        Where the vorticity is cos(y), Pi = (C_L D)^3 d_y(|sin y| d_y cos y):
+        For the vorticity cos(y), Pi = (C_L D)^3 d_y(|sin y| d_y cos y):
 
         >>> import numpy as np
         >>> y = np.arange(128) * 2 * np.pi / 128
@@ -376,24 +376,24 @@ class Leith(_EddyViscosity):
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicSmagorinsky(_Dynamic):
-    """Smagorinsky's stress with the coefficient that a test filter finds.
+    """Smagorinsky's stress with a coefficient determined by a test filter.
 
         Pi = c N_D,   N_D = -curl(div(-2 D^2 |S| S_ij)),   c = max(<L, M>, 0) / <M, M>
         L = J(test(w)) - test(J(w)),   M = N_2D(test(w)) - test(N_D(w))
 
     This is the identity of Germano et al. (1991, doi:10.1063/1.857955), solved by least
-    squares as by Lilly (1992, doi:10.1063/1.858280), for the forcing of vorticity: in
-    the norm of its flux, `<a, b> = sum_k Re(conj(a_hat) b_hat) / k^2`. Their own form,
-    with the tensors L_ij and M_ij, measures which way energy goes; in two dimensions
-    that is back, so that its mean coefficient is negative and would be clipped to 0.
+    squares as by Lilly (1992, doi:10.1063/1.858280), for the vorticity forcing, in the
+    norm of its flux, `<a, b> = sum_k Re(conj(a_hat) b_hat) / k^2`. The original form,
+    with the tensors L_ij and M_ij, measures the energy transfer, which is backward in
+    two dimensions, so that its mean coefficient is negative and would be clipped to 0.
 
-    The test level is an LES of half the points with a filter twice as wide: the test
-    filter is `exp(-k^2 (4 D^2 - D^2) / 24)` followed by truncation, so it makes of this
-    LES's fields exactly those of the coarser one. J is alias-free. c is one number for
-    a field, and at least 0: the closure never gives back.
+    The test level is an LES with half the points and a filter twice as wide: the test
+    filter `exp(-k^2 (4 D^2 - D^2) / 24)` and truncation turn the fields of this LES
+    exactly into those of the coarser one. J is alias-free. c is one non-negative number
+    for a field, so there is no backscatter.
 
     Example:
-        A parallel shear flow has no subgrid forcing, and the coefficient knows it:
+        A parallel shear flow has no subgrid forcing, so the coefficient is zero:
 
         >>> import numpy as np
         >>> y = np.arange(32) * 2 * np.pi / 32
@@ -407,7 +407,7 @@ class DynamicSmagorinsky(_Dynamic):
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicLeith(_Dynamic):
-    """Leith's flux with the coefficient that a test filter finds.
+    """Leith's flux with a coefficient determined by a test filter.
 
         Pi = c N_D,   N_D = div(D^3 |grad(w)| grad(w)),   c = max(<L, M>, 0) / <M, M>
 
@@ -428,14 +428,14 @@ class DynamicLeith(_Dynamic):
 
 @dataclass(frozen=True)
 class JansenHeld(ClassicClosure):
-    """Small scales are damped, and their energy is given back at large ones.
+    """Biharmonic damping of small scales, with backscatter of energy to large scales.
 
         Pi = Pi_4 - nu_2 lap(vorticity),   Pi_4 = -lap(nu_4 lap(vorticity)),
         nu_4 = (C_4 D)^4 |S|,   nu_2 = b max(-<psi Pi_4>, 0) / <vorticity^2>
 
-    The negative viscosity gives back the part b of the energy that the biharmonic
-    viscosity drains, exactly: `<psi Pi> = (1 - b) <psi Pi_4>`. Enstrophy stays drained,
-    for the drain sits at much larger wavenumbers.
+    The negative viscosity returns exactly the fraction b of the energy drained by the
+    biharmonic viscosity: `<psi Pi> = (1 - b) <psi Pi_4>`. Enstrophy is still drained,
+    because the drain acts at much larger wavenumbers.
 
     Jansen & Held (2014), doi:10.1016/j.ocemod.2014.06.002. The default C_4 = 0.25 is
     the biharmonic Smagorinsky coefficient 2.2 of Griffies & Hallberg (2000) in terms of
@@ -443,10 +443,10 @@ class JansenHeld(ClassicClosure):
 
     Attributes:
         coefficient: C_4, at least 0.
-        backscatter: b, the part given back; from 0 to 1.
+        backscatter: b, the fraction returned, from 0 to 1.
 
     Raises:
-        ValueError: for a coefficient or a part out of range.
+        ValueError: for a coefficient or a fraction out of range.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Wrappers of any closures: clipped, filtered, in a weighted sum, layer by layer."""
+"""Wrappers of any closure: clipping, filtering, weighted sums, layer by layer."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from turbulence_data.solver._equation import (
 from turbulence_data.solver._grid import Field, Grid, to_physical, to_spectral
 
 Criterion = Callable[[Field, Field, Field, Grid], Any]
-"""`(vorticity, streamfunction, sgs_forcing, grid) -> field`, positive if it feeds."""
+"""`(vorticity, streamfunction, sgs_forcing, grid) -> field`, > 0 for backscatter."""
 
 
-# Models of the flux of what a flow carries, not of a force.
+# Models of the flux of a transported quantity, not of a force.
 _FLUXES = (GradientModel2, GradientModel4)
 
 
@@ -53,17 +53,17 @@ CRITERIA: dict[str, Criterion] = {
 
 @dataclass(frozen=True)
 class ClippedBackscatter:
-    """A closure whose sgs_forcing is set to zero wherever it gives back.
+    """A closure whose sgs_forcing is set to zero wherever there is backscatter.
 
-    A stabilizer: it buys robustness with a wrong transfer. The mean of the result is
-    not zero; the solver drops it.
+    It stabilizes at the cost of a wrong transfer. The mean of the result is not zero;
+    the solver drops it.
 
     Attributes:
-        closure: what is clipped.
-        criterion: where it gives back: "viscosity" where `Pi / lap(vorticity) < 0`
-            (Maulik et al. 2019, doi:10.1017/jfm.2018.770), "energy" where
-            `psi Pi > 0`, "enstrophy" where `vorticity Pi > 0`, or what is positive
-            there: `(vorticity, streamfunction, sgs_forcing, grid) -> field`.
+        closure: closure to clip.
+        criterion: definition of backscatter: "viscosity" where `Pi / lap(vorticity) <
+            0` (Maulik et al. 2019, doi:10.1017/jfm.2018.770), "energy" where
+            `psi Pi > 0`, "enstrophy" where `vorticity Pi > 0`; or a function that is
+            positive there, `(vorticity, streamfunction, sgs_forcing, grid) -> field`.
         lengths: domain size.
 
     Raises:
@@ -112,8 +112,8 @@ class SpectralFilter:
     grows fastest.
 
     Attributes:
-        closure: what is filtered.
-        cutoff: where the response is 1/2, as a part of the Nyquist wavenumber.
+        closure: closure to filter.
+        cutoff: wavenumber at which the response is 1/2, relative to Nyquist.
         order: steepness.
         lengths: domain size.
 
@@ -155,10 +155,10 @@ class SumOfClosures:
 
     Args:
         *closures: closures, at least one.
-        weights: one number each; ones by default.
+        weights: one number for each; by default 1.
 
     Raises:
-        ValueError: without closures, or for weights that do not fit.
+        ValueError: without closures, or for another number of weights.
 
     Example:
         >>> import numpy as np
@@ -197,23 +197,24 @@ class SumOfClosures:
 
 @dataclass(frozen=True)
 class ByLayer:
-    """A closure of one plane on each layer of a flow.
+    """A closure for one plane, applied to each layer of a flow.
 
         Pi_i = closure(-lap(psi_i), psi_i)
 
-    For what acts on momentum, such as an eddy viscosity or a backscatter: the curl of a
-    force is the same source of relative and of potential vorticity. A gradient model,
-    which is a flux of what the flow carries, takes potential vorticity in its place:
+    For closures that act on momentum, such as an eddy viscosity or a backscatter: the
+    curl of a force is the same source of relative and of potential vorticity. A
+    gradient model, which is a flux of the transported quantity, is applied to potential
+    vorticity instead:
 
         Pi_i = -sum_n J(c_n psi_i, c_n q_i)
 
     Attributes:
-        closure: closure of one plane.
-        lengths: domain size, of the closure too.
+        closure: closure for one plane.
+        lengths: domain size, the same as of the closure.
 
     Raises:
-        TypeError: for what cannot be called, and for a gradient model within another
-            closure: put `ByLayer` around each part of a sum.
+        TypeError: for a closure that is not callable, and for a gradient model within
+            another closure: put `ByLayer` around each part of a sum.
         ValueError: for a closure of another domain.
 
     Example:
@@ -228,7 +229,7 @@ class ByLayer:
     lengths: tuple[float, float] = (TWO_PI, TWO_PI)
 
     accepts_batches = True
-    any_layers = True  # not of one plane, unlike what it wraps
+    any_layers = True  # unlike the wrapped closure
 
     def __post_init__(self) -> None:
         check_callable("closure", self.closure, CLOSURE_FORM)

@@ -1,7 +1,8 @@
 """Integrals, spectra, transfers, budgets, scales and statistics of vorticity fields.
 
-Pure functions of physical fields, per unit area, on any periodic rectangle. Spectra are
-SUMS over shells `[k - 1/2, k + 1/2)` and add up to the integral exactly.
+These are pure functions of physical fields on any periodic rectangle; integrals are per
+unit area. Spectra are SUMS over shells `[k - 1/2, k + 1/2)`, which add up exactly to
+the integral.
 """
 
 from turbulence_data.diagnostics._budgets import (

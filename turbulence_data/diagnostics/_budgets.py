@@ -1,4 +1,4 @@
-"""Budgets of energy and enstrophy, per unit area; lengths and times of a flow."""
+"""Budgets of energy and enstrophy per unit area, and length and time scales."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _LAYERS = " Of two layers see layer_energy_budget and layer_enstrophy_budget."
 
 @dataclass(frozen=True)
 class Budget:
-    """The terms of dE/dt or dZ/dt, each signed as it stands there.
+    """The terms of dE/dt or dZ/dt, each with its sign in that equation.
 
     Attributes:
-        work: work of the forcing; of a stochastic one its expected injection, whatever
-            the field: the mean over realisations, without their random part.
+        work: work of the forcing; for a stochastic one the expected injection (mean
+            over realisations), which does not depend on the field.
         viscosity: loss to viscosity, at most 0.
         hyperviscosity: loss to hyperviscosity, at most 0.
         drag: loss to linear drag, at most 0.
-        subgrid: work of the sgs_forcing of an LES; 0 where none was given.
+        subgrid: work of the sgs_forcing of an LES; 0 if none is given.
     """
 
     work: float
@@ -52,7 +52,7 @@ class Budget:
 
     @property
     def total(self) -> float:
-        """The time derivative; advection and beta change neither quantity."""
+        """The time derivative; advection and beta conserve both quantities."""
         return self.work - self.dissipation + self.drag + self.subgrid
 
 
@@ -74,13 +74,13 @@ def energy_budget(
     Args:
         vorticity: physical field of the shape of the flow.
         flow: the physics.
-        sgs_forcing: what an LES adds to the right-hand side, same shape.
-        forcing: what drives the flow, as of `evolve`; None for the flow's own forcing.
+        sgs_forcing: subgrid forcing added to the right-hand side, same shape.
+        forcing: forcing of the flow, as in `evolve`; None for the flow's own forcing.
             Its source is exact, its noise enters by its expected variance.
-        time: of the field, for a forcing that depends on it.
+        time: time of the field, for a time-dependent forcing.
 
     Raises:
-        ValueError: for fields of another shape than the flow's, or a forcing that does
+        ValueError: for fields with another shape than the flow, or a forcing that does
             not fit.
     """
     return _budget(True, vorticity, flow, sgs_forcing, forcing, time)
@@ -101,8 +101,8 @@ def enstrophy_budget(
         hyperviscosity                       = -nu_h sum k^2p |vorticity_hat|^2,
         drag = -drag <vorticity^2>           = -drag sum |vorticity_hat|^2
 
-    So viscosity takes `2 nu` times the palinstrophy, drag `2 drag` times the enstrophy.
-    Arguments and errors as of `energy_budget`.
+    So viscosity removes `2 nu` times the palinstrophy, drag `2 drag` times the
+    enstrophy. Arguments and errors are those of `energy_budget`.
 
     Example:
         >>> flow = FlowConfig(16, 10.0, linear_drag=0.5, forcing_wavenumber=None)
@@ -125,7 +125,7 @@ def _budget(
     """Return the mean product of psi or vorticity with each term of the equation."""
     check_kind("flow", flow, FlowConfig, _LAYERS)
     hat, grid = _checked("vorticity", vorticity, flow)
-    # The mean is no part of the solution: its inverse is 0 in the energy, 0 here too.
+    # The mean is not part of the solution; it is 0 in the energy, and so here.
     weight = (
         grid.inverse_k_squared
         if is_of_energy
@@ -133,7 +133,7 @@ def _budget(
     )
 
     def mean(density: NDArray[np.float64]) -> float:
-        # The sum over all modes: a mean over the domain, by Parseval.
+        # The sum over all modes is a mean over the domain (Parseval).
         return float(np.sum(grid.hermitian_weights * density))
 
     def product(term_hat: FieldHat) -> float:
@@ -186,7 +186,7 @@ def eddy_turnover_time(vorticity: ArrayLike) -> float:
 
 
 def large_eddy_turnover_time(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:
-    """Return `integral_scale / sqrt(2 E)`: how long the largest eddies live.
+    """Return `integral_scale / sqrt(2 E)`, the lifetime of the largest eddies.
 
     Raises:
         ValueError: for a fluid at rest.
@@ -198,13 +198,13 @@ def large_eddy_turnover_time(vorticity: ArrayLike, lengths: Lengths = SQUARE) ->
 def turnover_time_spectrum(
     vorticity: ArrayLike, lengths: Lengths = SQUARE
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the time in which larger scales strain an eddy of size k.
+    """Return wavenumbers and the time in which larger scales strain eddies at k.
 
         tau(k) = (sum of |vorticity_hat|^2 over all shells up to k)^(-1/2)
 
-    Infinite below the first wavenumber that moves, `eddy_turnover_time` at the last.
-    All larger eddies strain a smaller one: the sum is twice that of `p^2 E(p)` up to k,
-    after Kraichnan (1971), doi:10.1017/S0022112071001216.
+    It is infinite below the first wavenumber with energy and `eddy_turnover_time` at
+    the last. All larger eddies strain a smaller one: the sum is twice that of
+    `p^2 E(p)` up to k, after Kraichnan (1971), doi:10.1017/S0022112071001216.
 
     Args:
         vorticity: physical field of zero mean, shape `(nx, ny)`.
@@ -233,8 +233,8 @@ def integral_scale(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:
 def taylor_scale(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:
     """Return `(<u^2 + v^2> / <vorticity^2>)^(1/2) = (E / Z)^(1/2)`.
 
-    A single wave gives `1 / |k|`. Definitions by one velocity component along one axis
-    are twice as long in isotropic flow.
+    A single wave gives `1 / |k|`. Definitions with one velocity component along one
+    axis give twice this length in isotropic flow.
 
     Raises:
         ValueError: for a fluid at rest.
@@ -243,11 +243,11 @@ def taylor_scale(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:
 
 
 def enstrophy_dissipation_scale(vorticity: ArrayLike, flow: FlowConfig) -> float:
-    """Return `(nu^3 / chi)^(1/6)`, chi the loss of enstrophy to viscosity.
+    """Return `(nu^3 / chi)^(1/6)`, with chi the viscous dissipation of enstrophy.
 
         chi = nu <|grad vorticity|^2> = nu sum_k k^2 |vorticity_hat|^2
 
-    The smallest scale of the enstrophy cascade. A DNS resolves it when its largest
+    It is the smallest scale of the enstrophy cascade. A DNS resolves it if its largest
     wavenumber times this scale is above about 1.
 
     Raises:

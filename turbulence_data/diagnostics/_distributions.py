@@ -1,4 +1,4 @@
-"""Distributions of the values of a field, and of its differences between points."""
+"""Distributions and moments of field values, and structure functions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Distribution:
     """A probability density, constant in each bin; `sum(density * widths) = 1`.
 
     Attributes:
-        edges: of the bins, shape `(m + 1,)`.
+        edges: edges of the bins, shape `(m + 1,)`.
         density: probability per unit of the values, shape `(m,)`.
         rule: how the bins were chosen.
-        num_values: how many values lie in the bins.
-        num_outside: how many do not; only given edges leave any.
+        num_values: number of values in the bins.
+        num_outside: number of values outside, only possible for given edges.
     """
 
     edges: NDArray[np.float64]
@@ -54,10 +54,10 @@ def probability_density(
     """Return the probability density of all values of an array, as a histogram.
 
     Args:
-        values: fields of any shape; several snapshots make one distribution.
+        values: fields of any shape; several snapshots give one distribution.
         bins: a number of equal bins from the smallest to the largest value, the name of
             one of NumPy's rules ("fd", "scott", ...; see `numpy.histogram_bin_edges`),
-            or edges. To compare two distributions give both the same edges.
+            or edges. Use the same edges to compare two distributions.
 
     Raises:
         ValueError: for values that are not finite, fewer than two edges, or when no
@@ -89,7 +89,7 @@ def probability_density(
 
 
 def skewness(values: ArrayLike) -> float:
-    """Return `<(a - <a>)^3> / <(a - <a>)^2>^(3/2)`: 0 where symmetric.
+    """Return the skewness `<(a - <a>)^3> / <(a - <a>)^2>^(3/2)`, 0 if symmetric.
 
     Raises:
         ValueError: for values that are not finite, or all equal.
@@ -98,7 +98,7 @@ def skewness(values: ArrayLike) -> float:
 
 
 def kurtosis(values: ArrayLike) -> float:
-    """Return `<(a - <a>)^4> / <(a - <a>)^2>^2`: 3 for a Gaussian, not its excess.
+    """Return the kurtosis `<(a - <a>)^4> / <(a - <a>)^2>^2`, 3 for a Gaussian.
 
     Raises:
         ValueError: for values that are not finite, or all equal.
@@ -139,9 +139,10 @@ class StructureFunctions:
 
     Attributes:
         separations: r, shape `(m,)`, from 0 to half the domain.
-        orders: powers, one a row of the moments.
-        longitudinal: of the velocity along the separation, shape `(len(orders), m)`.
-        transverse: of the velocity across it, likewise.
+        orders: powers, one for each row of the moments.
+        longitudinal: moments of the velocity component along the separation, shape
+            `(len(orders), m)`.
+        transverse: moments of the component across it, same shape.
     """
 
     separations: NDArray[np.float64]
@@ -153,8 +154,8 @@ class StructureFunctions:
 def velocity(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> tuple[Field, Field]:
     """Return `u = d psi / dy` and `v = -d psi / dx` as physical fields.
 
-    `1/2 <u^2 + v^2>` is the energy. Nyquist wavenumbers, which hold no derivative, are
-    ignored.
+    `1/2 <u^2 + v^2>` is the energy. Nyquist wavenumbers, whose derivative is undefined,
+    are ignored.
     """
     hat, grid = spectral(vorticity, lengths)
     resolved = resize(hat, grid.num_points, grid.num_points)
@@ -173,7 +174,7 @@ def structure_functions(
         S_p(r) = <[w(x + r e) - w(x)]^p>,  signed, e along x (axis 0) or y (axis 1)
 
     with w the component along e (longitudinal) or across it (transverse). The second
-    order is the spectrum in other words: `S_2(r) = 2 sum_k |w_hat|^2 (1 - cos(k.e r))`.
+    order follows from the spectrum: `S_2(r) = 2 sum_k |w_hat|^2 (1 - cos(k.e r))`.
 
     Args:
         vorticity: physical field, shape `(nx, ny)`.
@@ -201,7 +202,7 @@ def structure_functions(
 def scalar_structure_function(
     field: ArrayLike, axis: int, orders: Sequence[int] = (2,), lengths: Lengths = SQUARE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return separations and `<[field(x + r e) - field(x)]^p>`, a row an order."""
+    """Return separations and `<[field(x + r e) - field(x)]^p>`, one row per order."""
     if axis not in (0, 1):
         raise ValueError(f"axis must be 0 (x) or 1 (y); received {axis!r}.")
     for order in orders:

@@ -1,6 +1,6 @@
 """Spectra and budgets of two-layer flow by wavenumber, which add up to the integrals.
 
-Per unit mass: the layers are weighted by their parts `d_i = H_i / H` of the depth.
+They are per unit mass: layers are weighted by their depth fractions `d_i = H_i / H`.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class LayerSpectra:
 
 @dataclass(frozen=True)
 class SpectralBudget:
-    """The terms of dE/dt or dZ/dt in each shell, signed as they stand there.
+    """The terms of dE/dt or dZ/dt in each shell, with their sign in that equation.
 
     Attributes:
-        wavenumbers: of the shells, 0, dk, 2 dk ...
-        terms: name -> what the term brings into each shell.
+        wavenumbers: wavenumbers of the shells, 0, dk, 2 dk ...
+        terms: name -> contribution of the term to each shell.
     """
 
     wavenumbers: Spectrum
@@ -62,7 +62,7 @@ class SpectralBudget:
         return np.asarray(np.sum(list(self.terms.values()), axis=0))
 
     def integrals(self) -> dict[str, float]:
-        """Return each term summed over all wavenumbers; transfers give 0."""
+        """Return each term summed over all wavenumbers; transfers sum to 0."""
         return {name: float(np.sum(term)) for name, term in self.terms.items()}
 
 
@@ -74,8 +74,8 @@ def layer_spectra(potential_vorticity: ArrayLike, flow: TwoLayerConfig) -> Layer
         flow: physics and grid.
 
     Raises:
-        TypeError: for a flow of another kind.
-        ValueError: for a field that is not one of the flow.
+        TypeError: for a flow of another type.
+        ValueError: for a field that does not fit the flow.
 
     Example:
         >>> flow = TwoLayerConfig(16, 15e3, beta=1.5e-11, bottom_drag=0.0)
@@ -104,24 +104,23 @@ def layer_energy_budget(
 ) -> SpectralBudget:
     """Return the terms of `dE/dt = sum_i d_i Re(conj(psi_i) dq_i/dt)` in each shell.
 
-        kinetic_transfer    advection of the relative vorticity
-        potential_transfer  advection of the stretching of the interface
-        generation          what the mean shear gives
+        kinetic_transfer    advection of relative vorticity
+        potential_transfer  advection of the vortex stretching
+        generation          energy from the mean shear
         bottom_drag, hyperviscosity, subgrid
 
-    The transfers are zero in sum. As `KEflux`, `APEflux`, `APEgenspec`,
-    `KEfrictionspec` and `paramspec` of pyqg, which do not depend on the sign of the
-    streamfunction, summed over shells. What the exponential filter of a flow takes at
-    the end of every step is not among them.
+    The transfers sum to zero. The terms are `KEflux`, `APEflux`, `APEgenspec`,
+    `KEfrictionspec` and `paramspec` of pyqg, summed over shells; they do not depend on
+    the sign of the streamfunction. The exponential filter of a flow is not included.
 
     Args:
         potential_vorticity: physical field, shape `(2, nx, ny)`, upper layer first.
-        flow: physics and grid; it says whether products are free of aliasing.
-        sgs_forcing: what an LES adds to the right-hand side, likewise.
+        flow: physics and grid; it determines whether products are free of aliasing.
+        sgs_forcing: subgrid forcing added to the right-hand side, same shape.
 
     Raises:
-        TypeError: for a flow of another kind.
-        ValueError: for fields that are not of the flow.
+        TypeError: for a flow of another type.
+        ValueError: for fields that do not fit the flow.
     """
     modes, q_hat, psi_hat = _spectral(potential_vorticity, flow)
     vorticity_hat = modes.k_squared * psi_hat
@@ -142,7 +141,7 @@ def layer_enstrophy_budget(
 ) -> SpectralBudget:
     """Return the terms of `dZ/dt = sum_i d_i Re(conj(q_i) dq_i/dt)` in each shell.
 
-        transfer     advection of potential vorticity, zero in sum
+        transfer     advection of potential vorticity, which sums to zero
         generation   -<q_i v_i> times the mean gradients of potential vorticity
         bottom_drag, hyperviscosity, subgrid
 
@@ -170,14 +169,14 @@ def layer_enstrophy_budget(
 def barotropic_conversion(
     potential_vorticity: ArrayLike, flow: TwoLayerConfig
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the energy that the barotropic flow gets in each shell.
+    """Return wavenumbers and the energy conversion to the barotropic flow by shell.
 
         C(k) = -sum over the shell of Re(conj(psi_b) (sum_i d_i J_i - J_b)),
         J_i = div((u_i + U_i) q_i) + Q_i v_i,  J_b = div(u_b zeta_b),
         psi_b = sum_i d_i psi_i
 
-    From the baroclinic flow and the shear; what the barotropic flow does to itself,
-    J_b, only moves energy between shells.
+    The energy comes from the baroclinic flow and the shear; the self-interaction of the
+    barotropic flow, J_b, only moves energy between shells.
 
     Args:
         potential_vorticity: physical field, shape `(2, nx, ny)`, upper layer first.
@@ -219,7 +218,7 @@ class _Shells:
 def _spectral(
     potential_vorticity: ArrayLike, flow: TwoLayerConfig
 ) -> tuple[Modes, FieldHat, FieldHat]:
-    """Return modes and the coefficients of potential vorticity and streamfunction."""
+    """Return modes, and coefficients of potential vorticity and streamfunction."""
     check_kind("flow", flow, TwoLayerConfig, _PLANE)
     fields = check_layers("potential_vorticity", potential_vorticity, flow.shape)
     return layers_hat(fields, flow)
@@ -232,7 +231,7 @@ def _losses(
     modes: Modes,
     sgs_forcing: ArrayLike | None,
 ) -> dict[str, FieldHat]:
-    """Return what drag, hyperviscosity and subgrid add to `dq/dt`."""
+    """Return the contributions of drag, hyperviscosity and subgrid to `dq/dt`."""
     drag = np.zeros_like(q_hat)
     drag[1] = -flow.bottom_drag * modes.k_squared * psi_hat[1]
     steep = flow.hyperviscosity * modes.k_squared**flow.hyperviscosity_order

@@ -1,8 +1,8 @@
-"""Energy, enstrophy, palinstrophy: their spectra and their transfers between scales.
+"""Energy, enstrophy and palinstrophy, their spectra and transfers between scales.
 
-Per unit area throughout. Spectra and transfers are SUMS over shells `[k - 1/2,
-k + 1/2)`, so that they add up to the integral exactly, corners beyond the Nyquist
-wavenumber included; transfers by the advection add up to zero.
+All are per unit area. Spectra and transfers are SUMS over shells `[k - 1/2, k + 1/2)`,
+including corners beyond the Nyquist wavenumber, so that they add up exactly to the
+integral; transfers by advection add up to zero.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Spectrum = NDArray[np.float64]
 
 
 def spectral(field: ArrayLike, lengths: Lengths) -> tuple[FieldHat, Grid]:
-    """Return the coefficients of one plane field and the grid they belong to."""
+    """Return the Fourier coefficients of one plane field and their grid."""
     grid = Grid(field_shape(field, "the field"), lengths)
     return to_spectral(real_array("the field", field)), grid
 
@@ -51,9 +51,9 @@ def palinstrophy(vorticity: ArrayLike, lengths: Lengths = SQUARE) -> float:
 
 
 def shell_sum(density: NDArray[np.float64], grid: Grid) -> tuple[Spectrum, Spectrum]:
-    """Return the wavenumbers of shells and the sum in each, both signs of ky counted.
+    """Return the wavenumbers of shells and the sum in each, over both signs of ky.
 
-    `density` has one real value a stored mode, shape `(nx, ny // 2 + 1)`.
+    `density` has one real value per stored mode, shape `(nx, ny // 2 + 1)`.
     """
     weights = (density * grid.hermitian_weights).ravel()
     sums: Spectrum = np.asarray(np.bincount(grid.shells.ravel(), weights), np.float64)
@@ -87,7 +87,7 @@ def energy_spectrum(
 def variance_spectrum(
     field: ArrayLike, lengths: Lengths = SQUARE
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the part of `<field^2>` in each shell; sums to it."""
+    """Return wavenumbers and the variance spectrum, which sums to `<field^2>`."""
     hat, grid = spectral(field, lengths)
     return shell_sum(np.abs(hat) ** 2, grid)
 
@@ -105,22 +105,22 @@ def transfer_spectrum(
     sgs_forcing: ArrayLike | None = None,
     lengths: Lengths = SQUARE,
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the energy that a term puts into each shell.
+    """Return wavenumbers and the energy transfer of a term into each shell.
 
         T_E(k) = sum over the shell of Re(conj(psi_hat) term_hat)
 
-    The term is `sgs_forcing`: negative where the subgrid drains resolved energy, sums
-    to `<psi Pi>`. Or, where none is given, the advection `-J`, formed without aliasing,
-    so that the sum over all shells is zero to round-off; it ignores Nyquist
+    For `sgs_forcing` T_E is negative where resolved energy is drained, and sums to
+    `<psi Pi>`. If it is None, the term is the advection `-J`, formed without aliasing,
+    so that the sum over all shells is zero up to round-off; it ignores Nyquist
     wavenumbers.
 
     Args:
         vorticity: physical field, shape `(nx, ny)`.
-        sgs_forcing: of the same shape; None for the transfer by the advection.
+        sgs_forcing: same shape; None for the transfer by advection.
         lengths: domain size.
 
     Raises:
-        ValueError: for an sgs_forcing of another shape.
+        ValueError: for an sgs_forcing with another shape.
 
     Example:
         >>> field = np.random.default_rng(0).standard_normal((16, 16))
@@ -137,12 +137,12 @@ def enstrophy_transfer_spectrum(
     sgs_forcing: ArrayLike | None = None,
     lengths: Lengths = SQUARE,
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the enstrophy that a term puts into each shell.
+    """Return wavenumbers and the enstrophy transfer of a term into each shell.
 
         T_Z(k) = sum over the shell of Re(conj(vorticity_hat) term_hat)
 
-    Of `sgs_forcing`, which sums to `<vorticity Pi>`, or of the advection, which sums to
-    zero; arguments and errors as of `transfer_spectrum`.
+    The term is `sgs_forcing`, with the sum `<vorticity Pi>`, or the advection, with the
+    sum zero. Arguments and errors are those of `transfer_spectrum`.
     """
     hat, grid = spectral(vorticity, lengths)
     return _transfer(hat, hat, sgs_forcing, grid)
@@ -151,12 +151,12 @@ def enstrophy_transfer_spectrum(
 def energy_flux(
     vorticity: ArrayLike, lengths: Lengths = SQUARE
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the energy that advection carries beyond each shell.
+    """Return wavenumbers and the energy flux by advection beyond each shell.
 
         Pi_E(k) = -sum_{k' <= k} T_E(k')
 
-    The flux through the upper edge of shell k, towards larger wavenumbers where
-    positive; an inverse cascade is negative. Zero at the last shell.
+    This is the flux through the upper edge of shell k, positive towards larger
+    wavenumbers and negative in an inverse cascade. It is zero at the last shell.
 
     Args:
         vorticity: physical field, shape `(nx, ny)`.
@@ -169,9 +169,9 @@ def energy_flux(
 def enstrophy_flux(
     vorticity: ArrayLike, lengths: Lengths = SQUARE
 ) -> tuple[Spectrum, Spectrum]:
-    """Return wavenumbers and the enstrophy that advection carries beyond each shell.
+    """Return wavenumbers and the enstrophy flux by advection beyond each shell.
 
-    `Pi_Z(k) = -sum_{k' <= k} T_Z(k')`; signed and bounded as `energy_flux`.
+    `Pi_Z(k) = -sum_{k' <= k} T_Z(k')`; sign and limits as in `energy_flux`.
     """
     wavenumbers, transfer = enstrophy_transfer_spectrum(vorticity, None, lengths)
     return wavenumbers, 0.0 - np.cumsum(transfer)
@@ -180,7 +180,7 @@ def enstrophy_flux(
 def _transfer(
     field_hat: FieldHat, vorticity_hat: FieldHat, term: ArrayLike | None, grid: Grid
 ) -> tuple[Spectrum, Spectrum]:
-    """Return the shell sums of a field times a term, None for the advection."""
+    """Return the shell sums of a field times a term (None: the advection)."""
     if term is None:
         term_hat = -jacobian_hat(vorticity_hat, grid)
     elif np.shape(term) != grid.num_points:

@@ -1,4 +1,4 @@
-"""Generation of datasets: trajectories, the processes that run them, their storage.
+"""Generation of datasets: trajectories, process pools to run them, and storage.
 
 from turbulence_data.generation import process_pool, sample_trajectory
 """

@@ -36,14 +36,14 @@ from turbulence_data.solver._simulation import Numerics
 from turbulence_data.solver.fftw._engine import FftwEngine
 
 SPLITS = ("train", "validation", "test")
-# Part of every key: raise it when the layout of the files, or the numbers that the
-# solver gives for the same config, change.
+# Part of every key: increase it when the layout of the files, or the results of the
+# solver for the same config, change.
 _FORMAT_VERSION = 4
-# Room for this many trajectories in a split before their numbers would collide.
+# Largest number of trajectories in a split without collisions of their numbers.
 _SPLIT_STRIDE = 100_000
 _BY_NAME = ("forcing", "scheme", "dtype", "engine")
-# The modules under whose names the first datasets recorded these. Config hashes hold
-# the names, so they stay although the modules have moved.
+# Module names recorded by the first datasets. Config hashes contain these names, so
+# they are kept although the modules have moved.
 _RECORDED_MODULES = {
     "integrating_factor_rk4": "turbulence_data.solver.time_stepping",
     "etdrk4": "turbulence_data.solver.time_stepping",
@@ -57,7 +57,7 @@ _RECORDED_MODULES = {
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """Configuration of a dataset, which decides its bytes.
+    """Configuration of a dataset, which determines its content bit for bit.
 
     Attributes:
         flow: physics and DNS resolution, of one plane or of two layers.
@@ -67,32 +67,32 @@ class EnsembleConfig:
         num_snapshots: snapshots of each trajectory.
         spin_up: time from the random start field to the first snapshot.
         coarse_spin_up: the first part of `spin_up`, run at half the resolution and
-            twice the time step: cheap, and forgotten by the small scales soon after.
+            twice the time step: cheap, and soon forgotten by the small scales.
         interval: time between snapshots.
-        time_step: DNS time step; from one snapshot to the next it is halved, twice at
-            most, where the flow is too fast for it. None lets the solver choose from
-            the speed of the flow, as in `evolve`. Snapshots come at their exact times
-            all the same.
+        time_step: DNS time step; between two snapshots it is halved, at most twice, if
+            the flow is too fast for it. None lets the solver choose from the speed of
+            the flow, as in `evolve`. Snapshots are at their exact times in any case.
         start: draws the start field; a `RandomPotentialVorticity` for two layers.
-        seed: seed of the ensemble; a trajectory's own derives from it and its number.
+        seed: seed of the ensemble; seeds of trajectories derive from it and their
+            number.
         filter_width: width of the Gaussian filter; None for two LES cells.
         extra_fields: fields on request: "velocity", "tau", "sigma", see
-            `subgrid_stresses`; of two layers "velocity", and other operators, which add
-            their potential vorticity and forcing.
-        forcing: what drives the flow, as of `evolve`, if `flow.forcing_wavenumber` is
+            `subgrid_stresses`; for two layers "velocity", and names of other operators,
+            which add their potential vorticity and forcing.
+        forcing: forcing of the flow, as in `evolve`, if `flow.forcing_wavenumber` is
             None. Each trajectory has its own stream of a stochastic forcing. A function
-            must be one of a module: processes find it, and the data name it, by that
+            must be defined in a module, because processes and metadata refer to it by
             name.
-        scheme: time stepping scheme, a function of a module.
+        scheme: time-stepping scheme, a function defined in a module.
         dtype: precision of the DNS, `np.float64` or `np.float32`.
-        engine: what computes the DNS, `FftwEngine()` or `JaxEngine()`; on the latter
-            see there for the executor that it wants.
-        operator: name in `OPERATORS` of what filters two layers, which has no default;
-            None for one plane, whose filter is a Gaussian.
+        engine: engine of the DNS, `FftwEngine()` or `JaxEngine()`; see the latter for
+            the executor it needs.
+        operator: name in `OPERATORS` of the filter of two layers, without default; None
+            for one plane, whose filter is a Gaussian.
 
     Raises:
-        ValueError: when a value is out of range or values contradict each other.
-        TypeError: for a forcing or a scheme that has no name or value to be known by.
+        ValueError: if a value is out of range or values contradict each other.
+        TypeError: for a forcing or a scheme that cannot be identified by name or value.
     """
 
     flow: FlowConfig | TwoLayerConfig
@@ -146,7 +146,7 @@ class EnsembleConfig:
         self._check_numerics()
 
     def __repr__(self) -> str:
-        """Return the call that makes it, but for defaults; functions by their names."""
+        """Return the call that creates it, without defaults; functions by name."""
         values = {entry: getattr(self, entry.name) for entry in fields(self)}
         shown = (
             f"{entry.name}={getattr(value, '__name__', repr(value))}"
@@ -164,12 +164,12 @@ class EnsembleConfig:
                 f"extra_fields must be a tuple of names from {known}; "
                 f"received {names!r}."
             )
-        # One order, once each: the same fields are the same ensemble.
+        # Sort and remove duplicates, so that equal sets of fields are equal ensembles.
         ordered = tuple(name for name in known if name in names)
         object.__setattr__(self, "extra_fields", ordered)
 
     def _check_operator(self) -> None:
-        """Two layers are filtered by operators, one plane by its Gaussian."""
+        """Check that two layers have an operator, and one plane a Gaussian filter."""
         if isinstance(self.flow, FlowConfig):
             if self.operator is not None:
                 raise ValueError(
@@ -246,10 +246,10 @@ class EnsembleConfig:
     def coarse_flow(self) -> FlowConfig | TwoLayerConfig:
         """Return the flow at half the resolution, on which the spin-up starts.
 
-        Two layers keep the damping rate of the smallest scales there.
+        For two layers the damping rate of the smallest scales is the same there.
 
         Raises:
-            ValueError: when that grid is too coarse, for the forcing for example.
+            ValueError: if that grid is too coarse, for example for the forcing.
         """
         nx, ny = self.flow.shape
         half = replace(self.flow, num_points=(nx // 2, ny // 2))
@@ -270,19 +270,19 @@ class EnsembleConfig:
 
     @property
     def width(self) -> float:
-        """The filter width in use: two LES cells where none is given."""
+        """The filter width in use, by default two LES cells."""
         return width_of(Grid(self.les_shape, self.flow.lengths), self.filter_width)
 
     @property
     def num_bytes(self) -> int:
-        """Size of the fields of all snapshots, once."""
+        """Size of the fields of all snapshots in bytes."""
         shapes = self.features.shapes(self.les_shape, self.extra_fields).values()
         values = sum(math.prod(shape) for shape in shapes)
         snapshots = sum(self.num_trajectories) * self.num_snapshots
         return snapshots * values * np.dtype(np.float32).itemsize
 
     def trajectory_ids(self, split: str) -> list[int]:
-        """Return the numbers of the trajectories of a split; none is in two splits.
+        """Return the numbers of the trajectories of a split; splits do not overlap.
 
         Raises:
             ValueError: for an unknown split.
@@ -296,8 +296,8 @@ class EnsembleConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return all values as plain, JSON-ready types; functions by their names.
 
-        The default engine, and the operator of one plane, are left out, as from configs
-        older than the choice.
+        The default engine, and the operator of one plane, are left out, as in configs
+        older than these options.
         """
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         by_name = {name: plain_value(values[name]) for name in _BY_NAME}
@@ -316,14 +316,14 @@ def trajectory_key(ensemble: EnsembleConfig, trajectory_id: int) -> str:
 
 
 def config_hash(ensemble: EnsembleConfig) -> str:
-    """Return the SHA-256 of everything that decides the numbers of an ensemble."""
+    """Return the SHA-256 of everything that determines the numbers of an ensemble."""
     return json_hash([_FORMAT_VERSION, plain_config(ensemble)])
 
 
 def plain_config(ensemble: EnsembleConfig) -> dict[str, Any]:
     """Return the config as JSON-ready values; an infinite number becomes a string."""
     plain: dict[str, Any] = plain_value(ensemble.to_dict())
-    # Two classes of start fields may share their values.
+    # Two classes of start fields may have equal values.
     plain["start_class"] = type(ensemble.start).__qualname__
     return plain
 

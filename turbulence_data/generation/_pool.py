@@ -1,4 +1,4 @@
-"""Execution of trajectories on any `concurrent.futures.Executor`, and a pool."""
+"""Execution of trajectories on any `concurrent.futures.Executor`; process pools."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _logger = logging.getLogger(__name__)
 Work = Callable[[EnsembleConfig, int], Trajectory]
 """`(ensemble, trajectory_id) -> trajectory`."""
 
-# Deaths of workers without one finished trajectory between them, then we give up.
+# Give up after this many worker deaths without a finished trajectory in between.
 _MAX_DEATHS_IN_A_ROW = 3
-# Trajectories handed to an executor whose number of workers we cannot know.
+# Trajectories in flight on an executor whose number of workers is unknown.
 _MAX_IN_FLIGHT = 256
-# Two pools of threads on one core wait for each other, spinning.
+# Two thread pools on one core would block each other by busy waiting.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -41,7 +41,7 @@ class TrajectoryFailedError(RuntimeError):
 
 
 class InProcessExecutor(Executor):
-    """Executor that runs every call at once in this process, on one core.
+    """Executor that runs every call immediately in this process, on one core.
 
     Example:
         >>> InProcessExecutor().submit(pow, 2, 5).result()
@@ -51,7 +51,7 @@ class InProcessExecutor(Executor):
     def submit(
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Future[Any]:
-        """Run `fn` and return a future that is done."""
+        """Run `fn` and return a completed future."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -68,11 +68,11 @@ def available_cores() -> int:
 
 
 def process_pool(num_processes: int | None = None) -> Executor:
-    """Return a pool of single-threaded processes (loky), one a core by default.
+    """Return a pool of single-threaded processes (loky), by default one per core.
 
     Workers do not import the caller's main module, so that scripts without an
-    `if __name__ == "__main__"` guard, notebooks and `python -c` all work; and they end
-    when their parent does, even if that is killed.
+    `if __name__ == "__main__"` guard, notebooks and `python -c` all work. They end with
+    their parent process, even if that is killed.
 
     Raises:
         ValueError: for a number of processes below 1.
@@ -91,7 +91,7 @@ def process_pool(num_processes: int | None = None) -> Executor:
         num_processes,
         initializer=_prepare_worker,
         initargs=(os.getpid(),),
-        # Libraries read these when they are loaded, before any initializer runs.
+        # Libraries read these when they are loaded, before an initializer runs.
         env=dict.fromkeys(_THREAD_VARIABLES, "1"),
     )
     return pool
@@ -105,20 +105,20 @@ def run_trajectories(
 ) -> Iterator[Trajectory]:
     """Yield the trajectories, each as soon as it is finished, in any order.
 
-    A limited number is in flight at a time. The content of a trajectory depends on its
-    number alone; sort by `trajectory_id` where an order is needed.
+    A limited number is in flight at a time. The content of a trajectory depends only on
+    its number; sort by `trajectory_id` if the order matters.
 
     Args:
         ensemble: ensemble to simulate.
         trajectory_ids: numbers of the trajectories.
-        executor: where to run them; it is not shut down. None starts a process a core,
-            replaces processes that die, and ends them; or works in this process where
-            there is only one core, or only one trajectory.
+        executor: where to run them; it is not shut down. None starts one process per
+            core, replaces processes that die, and ends them; with only one core or one
+            trajectory it runs in this process.
         work: makes one trajectory.
 
     Raises:
-        TrajectoryFailedError: when a trajectory raises, at once, or when workers keep
-            dying; trajectories in flight are given up.
+        TrajectoryFailedError: as soon as a trajectory raises an error, or when workers
+            keep dying; trajectories in flight are abandoned.
     """
     if executor is None:
         num_processes = min(available_cores(), len(trajectory_ids))
@@ -164,7 +164,7 @@ def _result(future: Future[Trajectory], trajectory_id: int) -> Trajectory:
     try:
         return future.result()
     except BrokenExecutor:
-        raise  # the worker's fault, not the trajectory's
+        raise  # the worker failed, not the trajectory
     except Exception as error:
         raise TrajectoryFailedError(
             f"trajectory {trajectory_id} failed with {type(error).__name__}: {error}"
@@ -206,7 +206,7 @@ def _own_pool(num_processes: int) -> Iterator[Executor]:
     try:
         yield pool
     except BaseException:
-        # A trajectory may run for an hour; nobody wants its result any more.
+        # Do not wait: a trajectory may run for an hour, and its result is not needed.
         pool.shutdown(kill_workers=True)
         raise
     pool.shutdown()

@@ -1,4 +1,4 @@
-"""Features of an example, and the records of TFDS that hold them."""
+"""Features of an example, and the TFDS records that store them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from turbulence_data.coarsening import OPERATORS
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 
 FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
-"""Fields of every snapshot, float32, shape `(nx, ny)`, or `(2, nx, ny)` of layers."""
+"""Fields of every snapshot, float32, `(nx, ny)`, or `(2, nx, ny)` for two layers."""
 EXTRA_FIELDS = {"velocity": 2, "tau": 3, "sigma": 2}
 """Fields on request, float32, shape `(nx, ny, channels)`; the number of channels."""
 _ANY_FLOW: dict[str, tuple[type[np.generic], str]] = {
@@ -53,14 +53,14 @@ class Features:
     """Contents of the examples of one kind of flow.
 
     Attributes:
-        of_field: field of a snapshot -> the features it becomes, one a channel; fields
-            that are not named here are features as they are.
+        of_field: field of a snapshot -> the features it becomes, one per channel;
+            fields that are not named here are features themselves.
         extra_fields: fields on request, with their number of channels.
         scalars: scalar features, type and meaning.
-        inputs: features that a network takes.
-        outputs: features that it gives.
-        conventions: what they mean, for the metadata.
-        num_layers: of the flow; fields have this many planes, or are one.
+        inputs: input features of a network.
+        outputs: output features of a network.
+        conventions: their definitions, for the metadata.
+        num_layers: number of fluid layers; each field has this many planes.
     """
 
     extra_fields: Mapping[str, int]
@@ -159,7 +159,7 @@ TWO_LAYERS = Features(
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return features in the order of channels, where TFDS has sorted them by name."""
+    """Return features in the order of channels; TFDS sorts them by name."""
     given = tuple(names)
     for channels in (TWO_LAYERS.inputs, TWO_LAYERS.outputs):
         if set(given) == set(channels):
@@ -168,7 +168,7 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def features_of_flow(flow: FlowConfig | TwoLayerConfig) -> Features:
-    """Return what the examples of a flow hold."""
+    """Return the features of the examples of a flow."""
     return TWO_LAYERS if isinstance(flow, TwoLayerConfig) else PLANE
 
 
@@ -195,7 +195,7 @@ _READERS = {
 }
 # Examples held in memory to be mixed; TFDS sorts as many bytes before it uses a disk.
 _SHUFFLE_BYTES = 1000 << 20
-# Messages of TFDS about what is as it should be here.
+# TFDS messages about things that are intended here.
 _NOISE = (
     "Using custom data configuration",
     ".dtype` is deprecated",
@@ -206,7 +206,7 @@ _NOISE = (
 class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
-    """TFDS builder that one process at a time runs, in the format asked for."""
+    """TFDS builder that only one process runs at a time, with a choice of formats."""
 
     def __init__(self, *, file_format: Any = None, **kwargs: Any) -> None:
         self._wanted = _checked_format(file_format)
@@ -222,25 +222,25 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         return [file_format.value for file_format in self._stored_formats()]
 
     def is_prepared(self) -> bool:
-        """Return whether the dataset is on disk, in the format that was asked for."""
+        """Return whether the dataset is on disk in the requested format."""
         return bool(super().is_prepared()) and self._is_there(self._wanted)
 
     def _check_metadata(self) -> None:
-        """Raise unless the metadata just read belong to this builder."""
+        """Raise an error unless the metadata just read belong to this builder."""
 
     def _needed_bytes(self) -> int:
-        """Return the disk space that making the dataset takes."""
+        """Return the disk space needed to make the dataset."""
         return int(self.info.dataset_size)
 
     def download_and_prepare(self, *, file_format: Any = None, **kwargs: Any) -> None:
-        """Make the dataset, unless it is there, and add a format that is asked for.
+        """Make the dataset, unless it exists, and add the requested format.
 
-        If another process is making it, waits; then finds the data, or takes over. Who
-        writes over data that are there, as asked for in a `download_config`, waits too.
+        If another process is making it, this waits, and then uses its data or takes
+        over. It also waits before overwriting data, if `download_config` requests that.
 
         Raises:
-            ValueError: when the other process made them from another config.
-            OSError: where the disk is full or may not be written to.
+            ValueError: if the other process made the data from another config.
+            OSError: if the disk is full or not writable.
         """
         wanted = _checked_format(file_format) or self._wanted
         if _keeps_data(kwargs.get("download_config")) and self._is_there(wanted):
@@ -252,7 +252,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
             _quiet(),
         ):
             self._formats = [wanted or FileFormat.TFRECORD]
-            if self._is_there(None):  # of whoever held the lock, or to be written over
+            if self._is_there(None):  # made by the previous holder of the lock, or old
                 self._formats = self._stored_formats()
             super().download_and_prepare(**kwargs)
             if wanted is not None and not self._is_there(wanted):
@@ -261,7 +261,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
     def _is_there(self, wanted: FileFormat | None) -> bool:
         if not self.data_path.exists():
             return False
-        if not self.info.initialized:  # made since this builder was
+        if not self.info.initialized:  # made after this builder was created
             self.info.read_from_directory(self.data_dir)
             self._check_metadata()
         return wanted is None or wanted in self._stored_formats()
@@ -289,7 +289,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         self._copy_records(self._stored_formats()[0], wanted)
         path = self.data_path / "dataset_info.json"
         document = json.loads(path.read_text())
-        # In this order TFDS reads both without this package too.
+        # In this order TFDS can read both formats even without this package.
         document["fileFormat"] = FileFormat.TFRECORD.value
         document["alternativeFileFormats"] = [FileFormat.ARRAY_RECORD.value]
         write_bytes(path, json.dumps(document, indent=2, sort_keys=True).encode())
@@ -297,7 +297,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
             self.info.add_alternative_file_format(FileFormat.ARRAY_RECORD)
 
     def _copy_records(self, stored: FileFormat, wanted: FileFormat) -> None:
-        """Write the records of all splits once more, in another format, bit for bit."""
+        """Copy the records of all splits to another format, bit for bit."""
         write = file_adapters.ADAPTER_FOR_FORMAT[wanted].write_examples
         for split in self.info.splits.values():
             sources, targets = (
@@ -312,7 +312,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
                 os.replace(partial, target)
 
     def _select(self, reader: str) -> None:
-        """Make the next reader read the format that it knows."""
+        """Select the stored format that the named reader can read."""
         wanted, stored = _READERS[reader], self._stored_formats()
         if wanted not in stored:
             raise NotImplementedError(
@@ -323,7 +323,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         self.info.set_file_format(wanted, override=True, override_if_initialized=True)
 
     def read(self, split: str) -> Iterable[dict[str, Any]]:
-        """Return the examples of a split as NumPy arrays, whatever their format is."""
+        """Return the examples of a split as NumPy arrays, from any stored format."""
         if FileFormat.ARRAY_RECORD in self._stored_formats():
             source: Iterable[dict[str, Any]] = self.as_data_source(split)
             return source
@@ -331,14 +331,14 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         return numpy
 
     def as_data_source(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the examples for random access, as every TFDS builder."""
+        """Return the examples for random access, as in every TFDS builder."""
         if self.info.initialized:
             self._select("as_data_source")
         with _quiet():
             return super().as_data_source(*args, **kwargs)
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the examples as `tf.data.Dataset`, as every TFDS builder."""
+        """Return the examples as `tf.data.Dataset`, as in every TFDS builder."""
         load_tensorflow()
         if self.info.initialized:
             self._select("as_dataset")
@@ -357,8 +357,8 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         dataset = super()._as_dataset(**kwargs)
         if not shuffle_files:
             return dataset
-        # Few files would mix little, so examples are mixed: all of them, or where they
-        # are too many as many as memory may hold, of files in another order.
+        # Shuffling a few files would mix little, so examples are shuffled too: all of
+        # them or, if there are too many, as many as fit in memory.
         size = max(1, int(dataset.cardinality()))
         examples = sum(part.num_examples for part in self.info.splits.values())
         held = max(1, _SHUFFLE_BYTES * examples // self.info.dataset_size)
@@ -400,9 +400,9 @@ def _records(path: str, file_format: FileFormat) -> Iterator[bytes]:
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow with a word of it, and without what its C++ writes to stderr.
+    """Import TensorFlow with a short message, hiding what its C++ writes to stderr.
 
-    If the import fails, all of that is written after all.
+    If the import fails, the hidden text is written.
     """
     if "tensorflow" in sys.modules:
         return
@@ -425,7 +425,7 @@ def load_tensorflow() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop messages of TFDS that tell a user of these datasets nothing."""
+    """Suppress TFDS messages that are irrelevant to users of these datasets."""
     logger = logging.getLogger("absl")
     logger.addFilter(_is_news)
     try:
@@ -443,5 +443,5 @@ def _is_no_unmade_dataset(record: logging.LogRecord) -> bool:
     return "has no dataset_info.json" not in text or "turbulence_data" not in text
 
 
-# `tfds.load` looks for a dataset before it asks for the builder, and warns of none.
+# `tfds.load` looks for a dataset before it calls the builder, and warns if none exists.
 logging.getLogger("absl").addFilter(_is_no_unmade_dataset)

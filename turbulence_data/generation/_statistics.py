@@ -1,4 +1,4 @@
-"""Statistics and content hash of a generated dataset, as its metadata hold them."""
+"""Statistics and content hash of a generated dataset, for its metadata."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LIBRARIES = ("numpy", "scipy", "pyfftw", "tensorflow-datasets")
 
 
 def package_version() -> str:
-    """Return the installed version, or "0+unknown" where nothing is installed."""
+    """Return the installed version, or "0+unknown" if it is not installed."""
     try:
         return importlib.metadata.version(_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
@@ -88,8 +88,8 @@ def content_hash(examples: Iterable[Mapping[str, Any]]) -> str:
 class EnsembleStatistics:
     """Statistics of a dataset, updated trajectory by trajectory.
 
-    Moments and spectra are those of the train split alone; the largest Courant ratio,
-    the energy history and the budgets cover every split.
+    Moments and spectra are of the train split only; the largest Courant ratio, the
+    energy history and the budgets cover all splits.
     """
 
     def __init__(self, ensemble: EnsembleConfig) -> None:
@@ -143,16 +143,16 @@ class EnsembleStatistics:
 
 
 def energy_levels(ensemble: EnsembleConfig, trajectory: Trajectory) -> dict[str, Any]:
-    """Return the evidence that the energy of a DNS is steady and conserved.
+    """Return evidence that the energy of a DNS is statistically steady and conserved.
 
-    Two means of the energy, over the last quarter of the spin-up (what of it ran at
-    full resolution) and over the sampling period; their ratio is near 1 for a
-    statistically steady flow. The first is None when the spin-up is too short to have
-    been looked at. For the rest see `budget_residual`.
+    These are the mean energies over the last quarter of the spin-up (its part at full
+    resolution) and over the sampling period, whose ratio is near 1 for a statistically
+    steady flow. The first is None if the spin-up is too short to have records. For the
+    rest see `budget_residual`.
     """
     time = _column(trajectory.history, "time")
     energy = _column(trajectory.history, "energy")
-    # Not the part at half the resolution: its energy is that of another grid.
+    # Exclude the part at half the resolution, whose energy is that of another grid.
     begin = max(0.75 * ensemble.spin_up, ensemble.coarse_spin_up)
     last_quarter = (time >= begin) & (time < ensemble.spin_up)
     sampling = float(energy[time >= ensemble.spin_up].mean())
@@ -174,12 +174,12 @@ def budget_residual(history: NDArray[np.float64]) -> float | None:
         |E(end) - E(start) - int (work + dissipation) dt|
             / int (|work| + |dissipation|) dt
 
-    Integrals by the trapezoidal rule over the rows of the history, so its error, of
-    the order of (interval / turnover time)^2, is in the residual and mostly makes it
-    up. Of a stochastic forcing the work is the expected injection: then the random part
-    of the injection, a martingale, makes up the residual of one trajectory, and it is
-    the mean over trajectories, or over a long time, that must be small. None for a
-    single row, or when nothing went through.
+    Integrals use the trapezoidal rule over the rows of the history; its error, of order
+    (interval / turnover time)^2, usually dominates the residual. For a stochastic
+    forcing the work is the expected injection: then the random part of the injection, a
+    martingale, dominates the residual of one trajectory, and only the mean over
+    trajectories, or over a long time, is small. None for a single row, or if no energy
+    passed through.
     """
     return _relative(_imbalance(history))
 
@@ -205,11 +205,11 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
         nu / eta^2 + nu_h / eta^2p = eta_Z^(1/3),
         eta_Z = <(nu k^2 + nu_h k^2p) |vorticity_hat|^2>
 
-    The length at which damping is as fast as the direct cascade of enstrophy, which is
-    (nu^3 / eta_Z)^(1/6) without hyperviscosity; above 1 the dissipation range begins
-    within the resolved wavenumbers, of which those beyond two thirds of the grid are
-    not counted. eta_Z is the mean loss of enstrophy in a history, but for drag. None
-    where nothing damps or nothing moves.
+    eta is the length at which damping is as fast as the direct enstrophy cascade,
+    (nu^3 / eta_Z)^(1/6) without hyperviscosity. Above 1 the dissipation range begins
+    within the resolved wavenumbers (up to two thirds of the Nyquist wavenumber). eta_Z
+    is the mean enstrophy dissipation in a history, without drag. None if there is no
+    damping or no motion.
     """
     flow = ensemble.flow
     if not isinstance(flow, FlowConfig):
@@ -218,7 +218,7 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
     by_drag = 2.0 * flow.linear_drag * _column(history, "enstrophy")
     rate = max(0.0, float(np.mean(lost - by_drag))) ** (1.0 / 3.0)
     order = flow.hyperviscosity_order
-    above = [math.inf, math.inf]  # k^2 where one of the two alone is as fast
+    above = [math.inf, math.inf]  # k^2 at which one of the two alone is as fast
     if flow.viscosity > 0.0:
         above[0] = rate / flow.viscosity
     if flow.hyperviscosity > 0.0:
@@ -242,12 +242,12 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
 def autocorrelation(fields: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the mean correlation of fields that are 0, 1, 2 ... snapshots apart.
 
-    Of fields of shape `(n, nx, ny)` it has the shape `(n,)`; the first is 1.
+    For fields of shape `(n, nx, ny)` the shape is `(n,)`; the first value is 1.
     """
     flat = np.asarray(fields, np.float64).reshape(len(fields), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
-    # Not a matrix product: the order of its sums depends on the number of threads.
+    # Not a matrix product, whose order of sums depends on the number of threads.
     lags = range(len(flat))
     return np.array(
         [
@@ -260,7 +260,7 @@ def autocorrelation(fields: NDArray[np.floating]) -> NDArray[np.float64]:
 def decorrelation_lag(correlation: NDArray[np.float64]) -> float | None:
     """Return the interpolated lag where a correlation first falls below 1 / e.
 
-    None when it never does: the true value is above the largest lag.
+    None if it never does, as the true value is above the largest lag.
 
     Example:
         >>> decorrelation_lag(np.array([1.0, 0.5, 0.0])) == 2.0 - 2.0 / np.e

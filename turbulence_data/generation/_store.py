@@ -1,4 +1,4 @@
-"""Trajectories on disk, finished or not, and the examples made of them."""
+"""Finished and unfinished trajectories on disk, and the examples made of them."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _CHECKSUM = "metadata_sha256"
 class TrajectoryStore:
     """Directory of the finished trajectories of one ensemble, one file each.
 
-    Files are written atomically and with a checksum, so that a generation that was
-    killed goes on where it was.
+    Files are written atomically and with a checksum, so that an interrupted generation
+    resumes where it stopped.
     """
 
     def __init__(self, parent: str | os.PathLike[str], ensemble: EnsembleConfig):
@@ -57,11 +57,11 @@ class TrajectoryStore:
         self.directory = Path(parent) / name
 
     def path(self, trajectory_id: int) -> Path:
-        """Return where a trajectory is, or would be, stored."""
+        """Return the path of a trajectory, stored or not."""
         return self.directory / f"trajectory-{trajectory_id:06d}.npz"
 
     def save(self, trajectory: Trajectory) -> None:
-        """Write a trajectory, unless a value of it is not finite."""
+        """Write a trajectory; raise an error if a value is not finite."""
         arrays = {name: getattr(trajectory, name) for name in _ARRAYS}
         arrays |= trajectory.extra_fields
         for name, array in arrays.items():
@@ -76,7 +76,7 @@ class TrajectoryStore:
         write_arrays(self.path(number), arrays, trajectory_key(self.ensemble, number))
 
     def load(self, trajectory_id: int) -> Trajectory:
-        """Read a trajectory back, bit for bit; refuse a damaged file."""
+        """Read a stored trajectory, bit for bit; raise an error for a damaged file."""
         key = trajectory_key(self.ensemble, trajectory_id)
         arrays: dict[str, Any] = read_arrays(self.path(trajectory_id), key)
         extra_fields = {name: arrays[name] for name in self.ensemble.extra_fields}
@@ -84,7 +84,7 @@ class TrajectoryStore:
         return Trajectory(trajectory_id, **regular, extra_fields=extra_fields)
 
     def missing(self, trajectory_ids: Iterable[int]) -> list[int]:
-        """Return the trajectories that are not stored, or damaged in any byte."""
+        """Return the trajectories that are not stored, or whose file is damaged."""
         return [number for number in trajectory_ids if not self._is_stored(number)]
 
     def examples(self, split: str) -> Iterator[dict[str, Any]]:
@@ -93,7 +93,7 @@ class TrajectoryStore:
             yield from examples_of(self.ensemble, self.load(trajectory_id))
 
     def remove(self) -> None:
-        """Delete the store; nothing happens where there is none."""
+        """Delete the store, if it exists."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _is_stored(self, trajectory_id: int) -> bool:
@@ -109,17 +109,17 @@ class TrajectoryStore:
 
 @dataclass(frozen=True)
 class CheckpointedSampling:
-    """Work of an executor: `sample_trajectory` that goes on from its last checkpoint.
+    """Work of an executor: `sample_trajectory`, resumed from its last checkpoint.
 
     A checkpoint holds the exact bits of the state, so the result is the same as without
-    any. Any process that sees the directory can go on with it, on any host. Where the
-    directory is not there, as on a worker without a shared file system, nothing is
-    kept and nothing else changes.
+    checkpoints. Any process that can access the directory can resume, on any host. If
+    the directory does not exist, as on a worker without a shared file system, no
+    checkpoints are written and nothing else changes.
 
     Attributes:
-        directory: where checkpoints are.
-        every_seconds: least time between two checkpoints of a trajectory, which fall on
-            instants that are `ensemble.interval` apart.
+        directory: folder of the checkpoints.
+        every_seconds: minimum time between two checkpoints of a trajectory, which are
+            written at multiples of `ensemble.interval` in simulated time.
     """
 
     directory: str
@@ -129,19 +129,19 @@ class CheckpointedSampling:
         check_at_least_zero("every_seconds", self.every_seconds)
 
     def __call__(self, ensemble: EnsembleConfig, trajectory_id: int) -> Trajectory:
-        """Return the trajectory, the same bits as `sample_trajectory`."""
+        """Return the trajectory, bitwise equal to that of `sample_trajectory`."""
         file = CheckpointFile(
             self.path(trajectory_id), ensemble, trajectory_id, self.every_seconds
         )
         return sample_trajectory(ensemble, trajectory_id, file)
 
     def path(self, trajectory_id: int) -> Path:
-        """Return where the checkpoint of a trajectory is, or would be."""
+        """Return the path of the checkpoint of a trajectory, stored or not."""
         return Path(self.directory) / f"trajectory-{trajectory_id:06d}.checkpoint"
 
 
 class CheckpointFile:
-    """Checkpoint of one trajectory, replaced by every newer one."""
+    """Checkpoint file of one trajectory; each new checkpoint replaces the last."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class CheckpointFile:
         self._last = time.monotonic()
 
     def load(self) -> Progress | None:
-        """Return the last progress kept; None where there is none that can be used."""
+        """Return the last saved progress, None if there is no usable one."""
         try:
             arrays: dict[str, Any] = read_arrays(self.path, self._key)
         except FileNotFoundError:
@@ -177,9 +177,9 @@ class CheckpointFile:
         )
 
     def save(self, progress: Progress) -> None:
-        """Write the progress, unless the last time is too recent.
+        """Write the progress, unless the last checkpoint is too recent.
 
-        Disk errors are logged: a full disk costs the checkpoint, not the run.
+        Disk errors are only logged: a full disk loses the checkpoint, not the run.
         """
         if time.monotonic() - self._last < self.every_seconds:
             return
@@ -201,7 +201,7 @@ class CheckpointFile:
 
 
 class GeneratedExamples:
-    """Examples of an ensemble; statistics and content hash grow as they are written."""
+    """Examples of an ensemble, with statistics and content hash of those yielded."""
 
     def __init__(self, parent: str | os.PathLike[str], ensemble: EnsembleConfig):
         self._ensemble = ensemble
@@ -230,10 +230,10 @@ class GeneratedExamples:
                 progress.update()
 
     def of_split(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the examples of a split with their keys, and take them into account."""
+        """Yield the examples of a split with their keys, updating the statistics."""
         # TFDS puts a key k < 2^128 of a large split into bucket `1000 k / 2^128` on
-        # disk and reads bucket by bucket: keys all over that range, in order, keep the
-        # order and let no bucket become large.
+        # disk and reads bucket by bucket: increasing keys spread over that range keep
+        # the order and the buckets small.
         numbers = self._ensemble.trajectory_ids(split)
         size, count = self._ensemble.num_snapshots * len(numbers), 0
         for trajectory in map(self._store.load, numbers):
@@ -257,7 +257,7 @@ class GeneratedExamples:
 
 def features_of(ensemble: EnsembleConfig) -> dict[str, Any]:
     """Return the TFDS features of the examples of an ensemble."""
-    # BYTES keeps every bit of a float64; TFDS's default goes through float32.
+    # BYTES keeps every bit of a float64; the TFDS default converts to float32.
     bits = {"encoding": tfds.features.Encoding.BYTES}
     features = ensemble.features
     shapes = features.shapes(ensemble.les_shape, ensemble.extra_fields)
@@ -272,16 +272,16 @@ def features_of(ensemble: EnsembleConfig) -> dict[str, Any]:
 
 
 def supervised_keys_of(ensemble: EnsembleConfig) -> tuple[Any, Any]:
-    """Return the features that a network takes and gives, as TFDS has them."""
+    """Return the input and output features of a network, in the form of TFDS."""
     inputs, outputs = ensemble.features.inputs, ensemble.features.outputs
     one = outputs[0] if len(outputs) == 1 else {name: name for name in outputs}
     return {name: name for name in inputs}, one
 
 
 def check_metadata(metadata: Mapping[str, Any], directory: str) -> None:
-    """Raise DamagedFileError unless metadata have the checksum they were written with.
+    """Raise DamagedFileError if the checksum of metadata does not match.
 
-    Metadata of before the checksum have none.
+    Metadata from before checksums were introduced have none.
     """
     values = {key: metadata[key] for key in metadata if key != _CHECKSUM}
     if metadata.get(_CHECKSUM) not in (None, json_hash(values)):

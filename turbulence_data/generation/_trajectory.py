@@ -1,4 +1,4 @@
-"""Sampling of one trajectory: the unit of work of one process, and its examples."""
+"""Sampling of one trajectory, the unit of work of one process, and its examples."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HISTORY = (
     "dissipation",
 )
 """Columns of a trajectory's history, see `Trajectory`."""
-# How often a leg that is too fast for its time step is run again with half of it.
+# How often the time step is halved in a leg whose flow is too fast for it.
 _HALVINGS = 2
 
 _logger = logging.getLogger(__name__)
@@ -51,16 +51,16 @@ class Trajectory:
     Attributes:
         trajectory_id: number of the trajectory.
         times: times of the snapshots, shape `(n,)`.
-        vorticity: filtered vorticity, shape `(n, nx, ny)`, float32; of two layers the
+        vorticity: filtered vorticity, shape `(n, nx, ny)`, float32; for two layers the
             potential vorticity, shape `(n, 2, nx, ny)`.
-        streamfunction: filtered streamfunction, likewise.
-        sgs_forcing: subgrid forcing, likewise.
-        history: columns `HISTORY` of the DNS from the start field on, spin-up included,
-            shape `(m, 7)`; courant is the time step over the largest stable one,
-            work and dissipation (at most 0, drag included) add up to d(energy)/dt, for
+        streamfunction: filtered streamfunction, same shape.
+        sgs_forcing: subgrid forcing, same shape.
+        history: columns `HISTORY` of the DNS from the start field on, including the
+            spin-up, shape `(m, 7)`; courant is the time step over the largest stable
+            one; work and dissipation (at most 0, with drag) add up to d(energy)/dt, for
             a stochastic forcing in the mean over realisations; enstrophy_dissipation
-            (at most 0) includes drag too.
-        extra_fields: name -> field of shape `(n, nx, ny, channels)`, float32; of two
+            (at most 0) also includes drag.
+        extra_fields: name -> field of shape `(n, nx, ny, channels)`, float32; for two
             layers `(n, channels, nx, ny)`.
     """
 
@@ -75,13 +75,13 @@ class Trajectory:
     __repr__ = by_shapes
 
     def fields(self) -> dict[str, NDArray[np.float32]]:
-        """Return all fields of the snapshots by name, extra ones last."""
+        """Return all fields of the snapshots by name, extra fields last."""
         return {**{name: getattr(self, name) for name in FIELDS}, **self.extra_fields}
 
 
 @dataclass
 class Progress:
-    """Progress of an unfinished simulation: all that continues it bit for bit.
+    """Progress of an unfinished simulation, from which it continues bit for bit.
 
     Attributes:
         num_legs: number of finished legs, each from one recorded instant to the next.
@@ -97,17 +97,17 @@ class Progress:
 
 
 class Checkpoints(Protocol):
-    """Protocol of what keeps the progress of one trajectory."""
+    """Protocol of an object that stores the progress of one trajectory."""
 
     def load(self) -> Progress | None:
-        """Return the last progress kept; None where there is none."""
+        """Return the last stored progress, None if there is none."""
 
     def save(self, progress: Progress) -> None:
-        """Keep the progress, or not; called after every leg with the same object."""
+        """Store the progress if due; called after every leg with the same object."""
 
 
 class _Leg(NamedTuple):
-    """Uninterrupted part of a simulation, whose ends decide its time steps."""
+    """Uninterrupted part of a simulation; time steps are chosen to hit its end."""
 
     flow: FlowConfig | TwoLayerConfig
     time_step: float | None
@@ -119,7 +119,7 @@ class _Leg(NamedTuple):
 def examples_of(
     ensemble: EnsembleConfig, trajectory: Trajectory
 ) -> Iterator[dict[str, Any]]:
-    """Yield the examples of the dataset that a trajectory makes, in order of time."""
+    """Yield the dataset examples of a trajectory, in order of time."""
     constants = {
         "trajectory": trajectory.trajectory_id,
         "seed": ensemble.seed,
@@ -140,18 +140,18 @@ def sample_trajectory(
 ) -> Trajectory:
     """Run one DNS and return its filtered snapshots.
 
-    The result depends on ensemble and number alone: the same bits in any process,
-    interrupted or not.
+    The result depends only on ensemble and number: it is bitwise the same in any
+    process, interrupted or not.
 
     Args:
         ensemble: ensemble to simulate.
         trajectory_id: number of the trajectory.
-        checkpoints: keeps the progress, and gives the progress to continue from.
+        checkpoints: stores the progress, and provides the progress to continue from.
 
     Raises:
         UnstableTimeStepError: when the flow becomes too fast for a quarter of the time
             step.
-        SimulationDivergedError: when the vorticity stops being finite.
+        SimulationDivergedError: when the vorticity becomes non-finite.
     """
     legs = _legs(ensemble)
     progress = checkpoints.load() if checkpoints is not None else None
@@ -206,15 +206,16 @@ def _simulation(
 def _advanced(
     simulation: Simulation, state: State, leg: _Leg
 ) -> tuple[State, float | None]:
-    """Return the state at the end of a leg, and the time step that led there.
+    """Return the state at the end of a leg, and the time step used.
 
-    One gust in a hundred turnover times would else cost a simulation of many hours.
+    The step is halved if necessary, so that one gust in a hundred turnover times does
+    not waste a simulation of many hours.
     """
     time_step, largest = leg.time_step, simulation.largest_time_step(state)
     if time_step is None:
         return advance_to(simulation, state, leg.end, None), None
     for _ in range(_HALVINGS):
-        # A leg of no length, where parts of the plan join, would not find this out.
+        # A leg of zero length, where parts of the plan join, would not detect this.
         if time_step <= largest:
             try:
                 return advance_to(simulation, state, leg.end, time_step), time_step

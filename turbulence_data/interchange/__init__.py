@@ -1,6 +1,6 @@
-"""Datasets to and from other formats: Zarr, netCDF and npz out, MATLAB in.
+"""Export of datasets to Zarr, netCDF and npz, and import from MATLAB files.
 
-Needs the extra `[interchange]`; importing the package alone does not.
+Requires the extra `[interchange]`, except for importing the package.
 """
 
 from turbulence_data._lazy import lazy

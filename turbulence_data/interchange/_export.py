@@ -1,7 +1,7 @@
-"""Datasets as Zarr, netCDF (both for xarray, attributes after CF) and npz files.
+"""Export of datasets as Zarr, netCDF (both for xarray, with CF attributes) and npz.
 
-One trajectory is in memory at a time, but for npz. A file appears under its name only
-when it is complete, and reads back bit for bit.
+Except for npz, only one trajectory is in memory at a time. A file appears under its
+name only when it is complete, and is read back bit for bit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _METADATA_OF_A_BUILDER = (
     "content_sha256",
     "versions",
 )
-# HDF5 keeps attributes in the header of an object, which holds 64 KiB.
+# HDF5 stores attributes in the header of an object, which is limited to 64 KiB.
 _LONGEST_ATTRIBUTE = 60_000
 
 AXES = ("trajectory", "time", "x", "y")
@@ -65,9 +65,9 @@ class ExportSource:
 
     Attributes:
         examples: examples of each split, ordered by trajectory, then time. Any iterable
-            does; it is gone through once and never held as a whole.
-        metadata: global attributes. Text and numbers are written as they are, anything
-            else as JSON. `pi_convention` must be among them.
+            works; it is read once and never held as a whole.
+        metadata: global attributes. Text and numbers are written directly, anything
+            else as JSON. Must contain `pi_convention`.
         lengths: domain size.
 
     Raises:
@@ -104,16 +104,16 @@ class ExportSource:
     def from_builder(cls, builder: Any, splits: Sequence[str] = SPLITS) -> ExportSource:
         """Return the prepared data of a TFDS builder of this package.
 
-        The hash of the content stands in the metadata only where all splits, in their
-        own order, are exported: it is the hash of all of them. `inputs` and `outputs`
-        name the fields that a network takes and gives, separated by blanks.
+        The metadata contain the content hash only if all splits are exported in their
+        order, because it is the hash of all of them. `inputs` and `outputs` name the
+        input and output fields of a network, separated by blanks.
 
         Args:
             builder: a `turbulence_data.Builder` whose data are prepared.
             splits: names of splits.
 
         Raises:
-            ValueError: when the data are not prepared.
+            ValueError: if the data are not prepared.
         """
         metadata = builder.info.metadata
         if not builder.is_prepared() or "config" not in metadata:
@@ -124,7 +124,7 @@ class ExportSource:
         kept = {key: metadata[key] for key in _METADATA_OF_A_BUILDER}
         if tuple(splits) != SPLITS:
             del kept["content_sha256"]
-        # Names of x and y of a network; in the file x and y are coordinates.
+        # Fields of x and y of a network; in the file x and y are coordinates.
         inputs, outputs = builder.info.supervised_keys
         kept["inputs"] = " ".join(in_order(inputs.values()))
         several = {} if isinstance(outputs, str) else outputs
@@ -180,9 +180,9 @@ Table = dict[str, Column]
 
 
 def trajectory_tables(source: ExportSource) -> Iterator[Table]:
-    """Yield one table for each trajectory; holds no more than one in memory.
+    """Yield one table for each trajectory, with only one in memory at a time.
 
-    Fields have the dimensions `(trajectory, time, x, y)`, those of more channels one
+    Fields have the dimensions `(trajectory, time, x, y)`, with several channels one
     more; scalars that are constant along a trajectory have `(trajectory,)`.
     """
     names = list(source.examples)
@@ -268,14 +268,14 @@ def _data_column(name: str, values: NDArray[Any], trajectory: int) -> Column:
 
 def _column(name: str, dims: tuple[str, ...], values: NDArray[Any]) -> Column:
     attributes = {"long_name": _LONG_NAMES.get(name, name.replace("_", " "))}
-    attributes["units"] = "1"  # dimensionless, where the metadata name no units
+    attributes["units"] = "1"  # dimensionless, unless the metadata have units
     if name in _CF_AXES:
         attributes["axis"] = _CF_AXES[name]
     return Column(dims, values, attributes)
 
 
 def _kept(column: Column) -> NDArray[Any]:
-    """Return coordinates as they are, of data no more than their shape and type."""
+    """Return the values of coordinates, and only shape and type of data."""
     if "trajectory" not in column.dims:
         return column.values
     return np.broadcast_to(np.zeros((), column.values.dtype), column.values.shape)
@@ -302,7 +302,7 @@ Attributes = dict[str, str | int | float]
 
 
 def require(name: str) -> Any:
-    """Return a module of the extra `[interchange]`; say what to install without it."""
+    """Return a module of the extra `[interchange]`, or raise a helpful ImportError."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -314,24 +314,24 @@ def require(name: str) -> Any:
 
 
 def export(source: ExportSource, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as Zarr, netCDF or npz, by the ending of the path.
+    """Write a dataset as Zarr, netCDF or npz, by the suffix of the path.
 
     - `.zarr`, for `xarray.open_zarr(path, consolidated=False)`, and `.nc`, netCDF-4 for
       `xarray.open_dataset(path)`: fields have the dimensions `(trajectory, time, x,
-      y)`, one chunk a trajectory; the flag variable `split` says which trajectory
-      belongs to which split. `examples_of` reads them back.
-    - `.npz`, for `numpy.load(path)`, held in memory meanwhile: `x` and `y` as by
+      y)`, with one chunk per trajectory; the flag variable `split` has the split of
+      each trajectory. `examples_of` reads them back.
+    - `.npz`, for `numpy.load(path)`, temporarily held in memory: `x` and `y` as in
       `to_arrays`, in physical units; `trajectory`, `time` and `split` of each example;
-      `metadata`, a text in JSON.
+      `metadata`, as JSON text.
 
     Args:
-        source: what to write.
-        path: file or directory to make.
+        source: data to write.
+        path: file or directory to create.
 
     Raises:
-        FileExistsError: when something is there already.
-        ImportError: when xarray and zarr, or h5netcdf, are not installed.
-        ValueError: for another ending, or examples that do not fit together.
+        FileExistsError: if the path already exists.
+        ImportError: if xarray and zarr, or h5netcdf, are not installed.
+        ValueError: for another suffix, or inconsistent examples.
     """
     path = Path(path)
     check_ending(path)
@@ -341,7 +341,7 @@ def export(source: ExportSource, path: str | os.PathLike[str]) -> None:
 
 
 def check_ending(path: Path) -> None:
-    """Raise ValueError for a file whose ending names no format."""
+    """Raise ValueError for a file whose suffix is not a known format."""
     if path.suffix not in _WRITERS:
         raise ValueError(
             f"FILE must end in one of {', '.join(_WRITERS)}; received {path}."
@@ -407,7 +407,7 @@ def examples_of(
     """Yield the examples of an exported dataset, as they were before the export.
 
     Args:
-        dataset: what xarray opened.
+        dataset: dataset opened by xarray.
         split: name of a split; None for all, one after the other.
     """
     names = dataset[SPLIT].attrs["flag_meanings"].split()

@@ -25,7 +25,7 @@ from turbulence_data.solver._grid import Field, Grid, to_spectral
 
 
 class ConventionError(ValueError):
-    """Streamfunction and vorticity that do not belong together."""
+    """Streamfunction and vorticity are inconsistent."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class ConventionReport:
         num_examples: number of examples checked.
         laplacian_residual: `rms(lap(psi) + vorticity) / rms(vorticity)`, 0 when right.
         laplacian_factor: c of the best fit `lap(psi) = c vorticity`, -1 when right.
-        fit_residual: what the best fit leaves of lap(psi), relative to its rms.
-        gradient_model_correlation: of sgs_forcing with the gradient model, which has
-            its sign; NaN where one of them is constant.
+        fit_residual: rms residual of that fit relative to the rms of lap(psi).
+        gradient_model_correlation: correlation of sgs_forcing with the gradient model,
+            positive if the sign is right; NaN if one of them is constant.
     """
 
     num_examples: int
@@ -49,10 +49,10 @@ class ConventionReport:
 
     @property
     def sgs_forcing_sign_looks_wrong(self) -> bool:
-        """True for a negative correlation with the gradient model.
+        """True if the correlation with the gradient model is negative.
 
-        Then either `sgs_forcing_sign` or the order of x and y is wrong: exchanging x
-        and y changes the sign of the advection, so snapshots cannot tell the two apart.
+        Then `sgs_forcing_sign` or the order of x and y is wrong. Snapshots cannot tell
+        which, because exchanging x and y changes the sign of the advection.
         """
         return self.gradient_model_correlation < 0.0
 
@@ -67,13 +67,13 @@ def check_conventions(
     plane; two layers are refused.
 
     Args:
-        examples: examples of this package's features.
+        examples: examples with this package's features.
         lengths: domain size.
-        tolerance: largest relative residual; single precision leaves about 1e-5.
+        tolerance: largest relative residual; single precision gives about 1e-5.
 
     Raises:
-        ConventionError: for a larger residual; says which convention would fit.
-        ValueError: when there are no examples, or examples of two layers.
+        ConventionError: for a larger residual; the message says which convention fits.
+        ValueError: if there are no examples, or examples of two layers.
     """
     sums = np.zeros(3)
     forcings, models = [], []
@@ -156,7 +156,7 @@ def _explanation(report: ConventionReport, tolerance: float) -> str:
 
 
 Path = str | os.PathLike[str]
-# Examples read at once: the chunks of a file cross many examples.
+# Examples read at once, because the chunks of a file span many examples.
 _BLOCK = 64
 _AXES = ("example", "x", "y")
 
@@ -166,9 +166,9 @@ class MatlabVariable:
     """An array of a file: `physical value = mean + std * stored value`.
 
     Attributes:
-        name: of the array in the file.
-        mean: of the normalization; 0 where values are physical.
-        std: of the normalization; 1 where values are physical.
+        name: name of the array in the file.
+        mean: mean of the normalization; 0 if values are physical.
+        std: standard deviation of the normalization; 1 if values are physical.
 
     Raises:
         ValueError: for a mean that is not finite or a std that is not positive.
@@ -186,8 +186,8 @@ class MatlabVariable:
 class MatlabLayout:
     """Names, axes, signs and scales of the arrays of a MATLAB v7.3 file.
 
-    By default the conventions of this package, arrays of `size` `[nx ny n]`. MATLAB
-    stores the first index fastest, so h5py shows the axes in the reverse order.
+    The defaults are the conventions of this package, with arrays of `size` `[nx ny n]`.
+    MATLAB stores the first index fastest, so h5py shows the axes in reverse order.
 
     Attributes:
         streamfunction: the array of the streamfunction.
@@ -196,8 +196,8 @@ class MatlabLayout:
         axes: "x", "y" and "example", in the order of MATLAB's `size`.
         laplacian_sign: s of `laplacian(streamfunction) = s vorticity` in the file; -1
             here, +1 in many codes.
-        sgs_forcing_sign: +1 where the stored forcing is added to the right-hand side,
-            J(filtered) - filter(J), as here; -1 where it is subtracted from it.
+        sgs_forcing_sign: +1 if the stored forcing is added to the right-hand side,
+            J(filtered) - filter(J), as here; -1 if it is subtracted.
         lengths: domain size `(Lx, Ly)`.
 
     Raises:
@@ -239,11 +239,11 @@ class MatlabLayout:
 TL_FOR_SGS_MODELS = MatlabLayout(axes=("example", "y", "x"), sgs_forcing_sign=-1)
 """Layout of the files that github.com/envfluids/TL_for_SGS_Models reads.
 
-The scripts transpose what h5py shows and find examples first; their LES subtracts the
-network's output from the right-hand side and feeds it a streamfunction of
-`laplacian(streamfunction) = -vorticity`. Their fields are normalized, each by its own
-mean and standard deviation: give these by `dataclasses.replace`, as `MatlabVariable`s.
-Derived from the scripts alone, so let `check_conventions` decide for your files.
+The scripts transpose the arrays of h5py, so that examples are the first axis; their LES
+subtracts the network's output from the right-hand side, with a streamfunction of
+`laplacian(streamfunction) = -vorticity`. Each field is normalized by its own mean and
+standard deviation: set these by `dataclasses.replace`, as `MatlabVariable`s. This
+layout was derived only from the scripts, so run `check_conventions` on your files.
 """
 
 
@@ -251,24 +251,24 @@ class MatlabExamples(Sequence[dict[str, Any]]):
     """Sequence of examples from the fields of MATLAB v7.3 files, read as needed.
 
     An example holds vorticity, streamfunction and sgs_forcing, float32 of shape
-    `(nx, ny)` and with this package's signs, `trajectory`, `time` and what `scalars`
-    gives. Files saved without `-v7.3` are not HDF5; `scipy.io.loadmat` reads those.
+    `(nx, ny)` and with this package's signs, `trajectory`, `time` and the `scalars`.
+    Files saved without `-v7.3` are not HDF5; read them with `scipy.io.loadmat`.
 
     Args:
-        paths: one file, or several that share the arrays out among them.
-        layout: what the arrays mean.
-        scalars: scalar features of the dataset by name, each a number, or one number
-            an example. A file tells no times: by default `trajectory` is 0 and `time`
-            the number of the example.
-        num_checked: how many examples, spread over the file, `check_conventions` looks
-            at; 0 for none.
+        paths: one file, or several that together contain the arrays.
+        layout: names and conventions of the arrays.
+        scalars: scalar features of the dataset by name, each one number or one number
+            per example. Files contain no times, so by default `trajectory` is 0 and
+            `time` the index of the example.
+        num_checked: number of evenly spread examples for `check_conventions`; 0 for no
+            check.
 
     Attributes:
-        report: what the check found, or None.
+        report: result of the check, or None.
 
     Raises:
-        ConventionError: when streamfunction and vorticity contradict the layout.
-        ImportError: when h5py is not installed.
+        ConventionError: if streamfunction and vorticity contradict the layout.
+        ImportError: if h5py is not installed.
         KeyError: for a name that is in no file, or an unknown scalar.
         ValueError: for a file of another format or arrays of other shapes.
     """
@@ -310,7 +310,7 @@ class MatlabExamples(Sequence[dict[str, Any]]):
         return next(iter(self._block(number, number + 1)))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield all examples; no more than a block of them is in memory."""
+        """Yield all examples, with at most one block of them in memory."""
         for start in range(0, len(self), _BLOCK):
             yield from self._block(start, min(start + _BLOCK, len(self)))
 
@@ -329,7 +329,7 @@ class MatlabExamples(Sequence[dict[str, Any]]):
         examples = slice(start, stop)
         with require("h5py").File(path, "r") as file:
             array = file[variable.name]
-            if len(shape) == 2:  # MATLAB drops a last axis of one example
+            if len(shape) == 2:  # MATLAB drops the last axis for one example
                 stored = np.asarray(array)[None]
             else:
                 where = [examples if a == "example" else slice(None) for a in axes]
@@ -368,7 +368,7 @@ class MatlabExamples(Sequence[dict[str, Any]]):
 
 
 def _home(files: Sequence[Path], name: str) -> tuple[Path, tuple[int, ...]]:
-    """Return the first file that holds an array, and the shape h5py shows."""
+    """Return the first file that contains an array, and its shape in h5py."""
     h5py = require("h5py")
     held = []
     for path in files:
