@@ -1,6 +1,6 @@
 """The solver: grids, forcings, equations, time stepping schemes, simulations.
 
-Names are imported at first use, so that a part needs only what it uses.
+Names are imported at first use, so that each part needs only its own libraries.
 """
 
 from turbulence_data._lazy import lazy

@@ -1,4 +1,4 @@
-"""The equation of motion of a flow, its closure, and what an engine does for both."""
+"""The equation of motion of a flow, its closure, and the protocols of engines."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Integrals(NamedTuple):
         enstrophy: half the mean squared vorticity.
         enstrophy_dissipation: loss of enstrophy to viscosity, hyperviscosity and drag,
             at most 0.
-        work: of the forcing; of a stochastic one its expected injection.
+        work: work of the forcing; for a stochastic one the expected injection.
         dissipation: loss of energy to viscosity, hyperviscosity and drag, at most 0.
     """
 
@@ -64,12 +64,12 @@ class LayerTerms(NamedTuple):
 
 
 class Operations(Protocol):
-    """The nonlinear work that an engine does for an equation, with own transforms."""
+    """The nonlinear operations of an equation, which an engine implements."""
 
     modes: Modes
 
     def advection(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
-        """Write `-J(streamfunction, vorticity)` into `out`; the argument is kept."""
+        """Write `-J(streamfunction, vorticity)` into `out`."""
 
     def advection_rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
@@ -83,23 +83,23 @@ class Operations(Protocol):
 class Equation(ABC):
     """`d(state)/dt = linear_operator * state + nonlinear_terms + closure + drive`.
 
-    An equation is a description: engines bring the transforms. A subclass gives the
-    abstract methods; docs/architecture.md lists the steps.
+    An equation is only a description; engines provide the transforms. Subclasses
+    implement the abstract methods; docs/architecture.md lists the steps.
 
     Attributes:
         flow: physical parameters.
-        modes: resolved wavenumbers; their dtype is the precision of everything here.
+        modes: resolved wavenumbers; their dtype is the precision of the computation.
         closure: subgrid forcing, or None.
-        forcing: what was given to drive the flow instead of its own forcing, or None.
+        forcing: forcing given instead of the flow's own, or None.
         drive: the forcing on these modes.
         linear_operator: the diagonal of the linear terms, shape `shape`, or one that
-            broadcasts to it; real where nothing oscillates.
+            broadcasts to it; real if there are no waves.
         layers: leading axes of one state, `()` for a single plane.
-        step_part: part of the stability limit at which chosen steps are accurate to
-            about 1e-6.
+        step_part: fraction of the stability limit at which steps are accurate to about
+            1e-6.
 
     Raises:
-        TypeError: for a closure that is no callable.
+        TypeError: for a closure that is not callable.
     """
 
     layers: ClassVar[tuple[int, ...]] = ()
@@ -130,7 +130,7 @@ class Equation(ABC):
     def nonlinear_terms(
         self, operations: Operations, state_hat: FieldHat, out: FieldHat
     ) -> None:
-        """Write all but linear operator, closure and drive; the argument is kept."""
+        """Write all terms except linear operator, closure and drive into `out`."""
 
     @abstractmethod
     def advection_rate(self, operations: Operations, state_hat: FieldHat) -> float:
@@ -151,15 +151,15 @@ class Equation(ABC):
     @property
     @abstractmethod
     def wave_rate(self) -> float:
-        """The fastest frequency of linear waves; steps are short against it."""
+        """The highest frequency of linear waves, which time steps must resolve."""
 
     @property
     def longest_time_step(self) -> float:
-        """The longest step that is chosen where none is given, also at rest."""
+        """The longest automatic time step, also for a fluid at rest."""
         return 0.01
 
     def end_step(self, state_hat: FieldHat) -> None:  # noqa: B027
-        """Change a state in place after a whole step; most equations do not."""
+        """Change a state in place after a whole step; by default do nothing."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -170,15 +170,15 @@ class Equation(ABC):
         """Return one physical start field as float64, checked.
 
         Raises:
-            ValueError: for a wrong shape, complex or non-finite values, a mean that is
-                not zero.
+            ValueError: for a wrong shape, complex or non-finite values, or a nonzero
+                mean.
         """
         return check_field("vorticity", field, self.modes.grid.num_points)
 
     def source_damping(self, time: float) -> float:
         """Return the rate at which linear terms damp the modes of the source.
 
-        The mean over these modes, by their share of the power of the source at `time`.
+        It is the mean over these modes, weighted by the power of the source at `time`.
         """
         source = np.zeros(self.shape, self.modes.complex_dtype)
         self.drive.add_source(source, time)
@@ -198,16 +198,16 @@ class Equation(ABC):
 
 
 class RightHandSide:
-    """The nonlinear side of an equation on an engine, as time stepping schemes see it.
+    """The right-hand side of an equation on an engine, for time-stepping schemes.
 
     Args:
         equation: the equation.
-        operations: of the engine.
-        num_fields: states side by side, one below the other along a first axis; a
-            closure of physical fields sees them all at once.
+        operations: operations of the engine.
+        num_fields: number of states along a first axis; a closure of physical fields
+            gets them all at once.
 
     Attributes:
-        linear_operator: that of all states.
+        linear_operator: linear operator of all states.
     """
 
     def __init__(
@@ -230,8 +230,8 @@ class RightHandSide:
         self._alone = num_fields == 1 and equation.closure is None
 
     def nonlinear_terms(self, state_hat: FieldHat, time: float, out: FieldHat) -> None:
-        """Write advection, closure and drive into `out`; the argument is kept."""
-        if self._alone:  # the call that is paid for in every stage of every step
+        """Write advection, closure and drive to `out`, not changing the argument."""
+        if self._alone:  # avoid overhead in every stage of every step
             self._nonlinear_terms(state_hat, out)
             self._drive.add_source(out, time)
             return
@@ -286,7 +286,7 @@ def _check_layers(closure: Closure, expected: int) -> None:
 
 
 def check_domain(closure: Any, lengths: tuple[float, float]) -> None:
-    """Raise ValueError where a closure has lengths and they are not those of a flow."""
+    """Raise ValueError if a closure has other domain lengths than a flow."""
     own = getattr(closure, "lengths", lengths)
     if own != lengths:
         raise ValueError(
@@ -300,18 +300,18 @@ def evaluate(
 ) -> Field:
     """Return the sgs_forcing of fields of shape `(..., nx, ny)`, checked.
 
-    A closure that says `accepts_batches = True`, as those of this package and the
-    network closures do, receives all fields at once, any other one after another.
+    A closure with `accepts_batches = True`, such as those of this package and network
+    closures, receives all fields at once, any other closure one after another.
 
     Args:
         closure: `(vorticity, streamfunction) -> sgs_forcing`.
         vorticity: physical fields.
-        streamfunction: theirs.
-        num_axes: axes of one field; 2 but for several layers.
+        streamfunction: their streamfunctions.
+        num_axes: axes of one field; 2 except for several layers.
 
     Raises:
-        TypeError: for fields that are no NumPy arrays.
-        ValueError: when the result is not real or has another shape.
+        TypeError: for fields that are not NumPy arrays.
+        ValueError: if the result is not real or has another shape.
 
     Example:
         >>> fields = np.ones((3, 4, 4))
@@ -334,7 +334,7 @@ def evaluate(
 
 
 def check_forcing(given: Any, shape: tuple[int, ...]) -> None:
-    """Check what a closure gave, an array or its abstract shape and dtype."""
+    """Check the result of a closure, an array or its abstract shape and dtype."""
     received = getattr(given, "shape", None), getattr(given, "dtype", type(given))
     if received[0] != shape or np.iscomplexobj(given):
         raise ValueError(
@@ -345,12 +345,13 @@ def check_forcing(given: Any, shape: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """A moment of a simulation: all that it needs to go on, bit for bit.
+    """The state of a simulation at one time, from which it continues bit for bit.
 
     Attributes:
         vorticity_hat: coefficients of the resolved modes.
         time: time.
-        step_number: steps made so far, which number the kicks of a stochastic forcing.
+        step_number: number of steps so far, which selects the random numbers of a
+            stochastic forcing.
     """
 
     vorticity_hat: FieldHat
@@ -363,8 +364,8 @@ class State:
 class Integrator(Protocol):
     """One flow on one engine.
 
-    Coefficients have the layout of `Modes`, in NumPy or in whatever the engine computes
-    with; it takes both. Leading axes are fields side by side.
+    Coefficients have the layout of `Modes`, as NumPy arrays or arrays of the engine; it
+    accepts both. Leading axes are several fields.
     """
 
     def steps(
@@ -373,10 +374,10 @@ class Integrator(Protocol):
         """Return the coefficients after some steps, each ended by its random kick.
 
         Args:
-            vorticity_hat: coefficients before the first of them; may be written over.
-            since: the moment that steps are counted from: its time and step number.
+            vorticity_hat: coefficients before the first step; may be overwritten.
+            since: the state from which steps are counted: its time and step number.
             time_step: length of a step.
-            numbers: the steps, counted from 0 at that moment.
+            numbers: numbers of the steps, counted from 0 at that state.
         """
 
     def advection_rates(self, vorticity_hat: FieldHat) -> NDArray[np.float64]:
@@ -399,14 +400,14 @@ class Integrator(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Computing of a flow on some machine; `FftwEngine` or `JaxEngine`."""
+    """Protocol of an engine that computes flows, such as `FftwEngine`, `JaxEngine`."""
 
     def integrator(self, equation: Equation, scheme: Scheme) -> Integrator:
         """Return an equation, ready to be advanced by a scheme."""
 
 
 def check_engine(engine: object) -> None:
-    """Raise TypeError for what is no engine."""
+    """Raise TypeError if an object is not an engine."""
     if not isinstance(engine, Engine) or isinstance(engine, type):
         raise TypeError(
             "engine must be an object such as FftwEngine() or JaxEngine(); received "

@@ -1,4 +1,4 @@
-"""Running a flow to a given time, with given or chosen steps."""
+"""Running a flow to a given time, with given or automatic time steps."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from turbulence_data.solver._simulation import (
     UnstableTimeStepError,
 )
 
-# A leg that is too long for a flow gaining speed is shortened by four this many times.
+# A leg too long for an accelerating flow is shortened by four up to this many times.
 _SHORTENINGS = 8
-# A step below this part of the whole duration means a flow that runs away.
+# A time step below this fraction of the whole duration means that the flow diverges.
 _SHORTEST_STEP = 1e-6
 
 Reached = Callable[[float], None]
@@ -41,42 +41,42 @@ def evolve(
     forcing: ForcingLike | None = None,
     numerics: Numerics = DEFAULT_NUMERICS,
 ) -> Field:
-    """Advances a vorticity field by `duration` and returns it.
+    """Advance a vorticity field by `duration` and return it.
 
         d(vorticity)/dt + J = nu lap(vorticity) - beta v - drag vorticity
                               + forcing + closure
 
-    Of a `TwoLayerConfig` the first argument is the potential vorticity of both layers,
+    For a `TwoLayerConfig` the first argument is the potential vorticity of both layers,
     shape `(2, nx, ny)`, in SI units: pass it by position, `evolve(q, flow, ...)`.
 
     Args:
-        vorticity: physical field of shape `flow.shape`, axis 0 is x; mean zero. Several
-            along leading axes are advanced side by side, with the same steps. Of two
-            layers potential vorticity, shape `(2, nx, ny)`, axis 1 is x.
+        vorticity: physical field of shape `flow.shape`, axis 0 is x, with zero mean.
+            Several fields along leading axes are advanced together, with the same
+            steps. For two layers potential vorticity, shape `(2, nx, ny)`, axis 1 is x.
         flow: resolution and physical parameters.
         duration: time to advance, at least 0.
         time_step: largest step; steps are equal and end exactly at `duration`. None
-            chooses one from the speed of the flow, again every 100 steps.
+            chooses it from the speed of the flow, every 100 steps.
         closure: `(vorticity, streamfunction) -> sgs_forcing` for an LES; None for a
             DNS, whose wavenumbers beyond two thirds of the grid are cut off.
         forcing: a source of vorticity `(x, y, time) -> field`, a `SteadyForcing` or a
-            `RingForcing`, for a flow whose `forcing_wavenumber` is None; None for what
-            the flow says. Time starts at 0. To go on after a stochastic run use
-            `Simulation`, whose `State` numbers the steps: a second `evolve` would meet
-            the same kicks again.
+            `RingForcing`, for a flow whose `forcing_wavenumber` is None; None for the
+            flow's own forcing. Time starts at 0. To continue a stochastic run use
+            `Simulation`, whose `State` counts the steps: a second `evolve` would repeat
+            the same random numbers.
         numerics: scheme, precision and engine, for example
-            `Numerics(etdrk4, np.float32, JaxEngine())`; and its `progress`, a bar in
-            terminals where none is given.
+            `Numerics(etdrk4, np.float32, JaxEngine())`, and `progress`, by default a
+            bar in terminals.
 
     Returns:
-        Physical vorticity of the same shape and of the dtype computed with.
+        Physical vorticity of the same shape, in the dtype of the computation.
 
     Raises:
         ValueError: for a start field or a forcing that does not fit, or a negative
             duration.
-        TypeError: for a flow, a closure, a forcing or a scheme of another kind.
-        UnstableTimeStepError: when `time_step` breaks the CFL limit.
-        SimulationDivergedError: when the field stops being finite.
+        TypeError: for a flow, a closure, a forcing or a scheme of the wrong type.
+        UnstableTimeStepError: if `time_step` violates the CFL limit.
+        SimulationDivergedError: if the field becomes non-finite.
 
     Example:
         >>> flow = FlowConfig(32, reynolds=10, linear_drag=0, forcing_wavenumber=None)
@@ -111,10 +111,10 @@ def advance_to(
     time_step: float | None,
     reached: Reached | None = None,
 ) -> State:
-    """Return the state at time `end`, choosing the steps where none is given.
+    """Return the state at time `end`, with automatic steps if none is given.
 
-    Chosen steps depend on nothing but the state, so a run can be repeated exactly.
-    `reached` is called with the time that is reached, every few steps.
+    Automatic steps depend only on the state, so a run can be repeated exactly.
+    `reached` is called with the current time every few steps.
     """
     if time_step is not None or end <= state.time:
         time_step = time_step or simulation.equation.longest_time_step
@@ -131,7 +131,7 @@ def advance_to(
                 "of the start field, and that the closure does not feed energy."
             )
         leg = min(4.0 * leg, end - state.time, 4 * CHECK_EVERY * chosen)
-        # A last sliver of a leg would cost a step for nothing.
+        # Avoid an extra step for a tiny last part of a leg.
         if end - state.time - leg < chosen:
             leg = end - state.time
         state, leg = _advance_cautiously(simulation, state, leg, chosen)
@@ -145,7 +145,7 @@ def advance_to(
 def _advance_cautiously(
     simulation: Simulation, state: State, leg: float, time_step: float
 ) -> tuple[State, float]:
-    """Advances by `leg`, or by less where the flow speeds up too much on the way."""
+    """Advance by `leg`, or by less if the flow accelerates too much on the way."""
     for _ in range(_SHORTENINGS):
         try:
             return simulation.advance(state, leg, time_step), leg
@@ -160,7 +160,7 @@ def trajectory(
     times: Sequence[float],
     time_step: float | None = None,
 ) -> Iterator[State]:
-    """Yields the states at the given, rising times, each reached exactly."""
+    """Yield the states at the given increasing times, each reached exactly."""
     for time in times:
         state = advance_to(simulation, state, time, time_step)
         yield state

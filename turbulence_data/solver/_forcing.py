@@ -1,4 +1,4 @@
-"""Forcing of a flow, steady, varying or stochastic, and its action on modes."""
+"""Forcing of a flow: steady, time-dependent or stochastic."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Coordinates = NDArray[np.float64]
 VorticitySource = Callable[[Coordinates, Coordinates, float], ArrayLike]
 """`(x, y, time) -> source of vorticity`; x has the shape (nx, 1), y has (1, ny)."""
 
-# Coefficients that are fewer than this part of all are added one by one.
+# If fewer than this fraction of coefficients are nonzero, only these are added.
 _SPARSE = 1.0 / 64.0
-# Decides round-off for wavenumbers on the edge of a ring, which belong to it.
+# Round-off margin, so that wavenumbers on the edge of a ring belong to it.
 _NUDGE = 1e-9
 
 
 class Noise(Protocol):
-    """Random kicks, white in time, on the modes of one simulation."""
+    """Random kicks (white noise in time) on the modes of one simulation."""
 
     @property
     def variance(self) -> NDArray[np.float64]:
@@ -44,26 +44,26 @@ class Noise(Protocol):
         """Rows and columns of the coefficients that are kicked, each once."""
 
     def kicks(self, step_number: int, time_step: float) -> FieldHat:
-        """Return the kicks there that end a step, from nothing but the arguments."""
+        """Return the kicks at `places` that end a step; depends only on arguments."""
 
     def filtered(self, response: NDArray[np.float64], modes: Modes) -> Noise:
         """Return the noise times a response, on other modes.
 
         Args:
-            response: one factor a mode, in the layout of a real transform of a grid
+            response: one factor per mode, in the layout of a real transform of a grid
                 that resolves the noise.
-            modes: of the result; what they do not resolve is dropped.
+            modes: modes of the result; unresolved noise is dropped.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class Drive:
-    """A forcing on the modes of one simulation: what it adds, and when.
+    """A forcing on the modes of one simulation.
 
     Attributes:
-        steady: coefficients of the part that never changes, or None.
-        varying: `time -> coefficients` of the part that does, or None.
-        noise: what is added after every step, or None.
+        steady: coefficients of the steady part, or None.
+        varying: `time -> coefficients` of the time-dependent part, or None.
+        noise: random part, added after every step, or None.
     """
 
     steady: FieldHat | None = None
@@ -100,12 +100,12 @@ class Forcing(Protocol):
         """Return the forcing on the modes of a simulation."""
 
     def for_trajectory(self, ensemble_seed: int, trajectory_id: int) -> Forcing:
-        """Return the forcing of one trajectory of an ensemble: itself, or a stream."""
+        """Return the forcing of one trajectory, with its own random stream if any."""
 
 
 class _Deterministic:
     def for_trajectory(self, ensemble_seed: int, trajectory_id: int) -> Self:
-        """Return itself: every trajectory is driven in the same way."""
+        """Return itself, since every trajectory has the same forcing."""
         return self
 
 
@@ -113,7 +113,7 @@ class _Deterministic:
 class CosineForcing(_Deterministic):
     """The steady source `-amplitude k_f [cos(k_f x) + cos(k_f y)]`, after Kolmogorov.
 
-    Has four coefficients, so its cost does not grow with the grid.
+    It has four coefficients, so its cost does not grow with the grid.
     """
 
     wavenumber: float
@@ -131,10 +131,10 @@ class CosineForcing(_Deterministic):
 
 @dataclass(frozen=True)
 class SteadyForcing(_Deterministic):
-    """A source of vorticity that does not change, evaluated once.
+    """A steady source of vorticity, evaluated once.
 
     Attributes:
-        source: `(x, y) -> source of vorticity`, real, of mean zero.
+        source: `(x, y) -> source of vorticity`, real, with zero mean.
 
     Example:
         >>> from turbulence_data.solver import Grid, truncated_modes
@@ -162,9 +162,9 @@ class SteadyForcing(_Deterministic):
 
 @dataclass(frozen=True)
 class TimeDependentForcing(_Deterministic):
-    """A source of vorticity that changes in time; a plain callable becomes one.
+    """A time-dependent source of vorticity; plain callables are converted to it.
 
-    Evaluated at each of the times that the stages of a step need, once for each.
+    It is evaluated once at each of the times needed by the stages of a step.
     """
 
     source: VorticitySource
@@ -181,7 +181,7 @@ class TimeDependentForcing(_Deterministic):
 
 
 class VaryingSource:
-    """`time -> coefficients` of a source that changes in time, checked."""
+    """`time -> coefficients` of a time-dependent source, with checks."""
 
     def __init__(self, source: VorticitySource, modes: Modes) -> None:
         self.source, self._modes = source, modes
@@ -202,35 +202,35 @@ class VaryingSource:
 class RingForcing:
     """Isotropic Gaussian noise, white in time, on `||k| - wavenumber| <= width / 2`.
 
-    Each step of length h ends with a kick `sqrt(h) xi` of the vorticity, where the M
-    modes of the ring are independent (but for xi being real) and
+    Each step of length h ends with a random kick `sqrt(h) xi` of the vorticity, where
+    the M modes of the ring are independent (except that xi is real) and
 
         <|xi_hat(k)|^2> = 2 k^2 energy_injection / M,
 
-    so that every mode receives the same energy, and the expected kinetic energy given
-    per unit area and time is
+    so that every mode receives the same energy, and the expected injection of kinetic
+    energy per unit area and time is
 
         sum_k <|xi_hat|^2> / (2 k^2) = energy_injection
 
-    exactly, whatever the flow and the steps: a kick does not depend on the flow that
-    it meets (Ito). The enstrophy injection is energy_injection times the mean k^2 of
-    the ring. After Lilly (1969, doi:10.1063/1.1692444) and Alvelius (1999,
+    exactly, for any flow and time step, because a kick does not depend on the flow
+    (Ito). The enstrophy injection is energy_injection times the mean k^2 of the ring.
+    After Lilly (1969, doi:10.1063/1.1692444) and Alvelius (1999,
     doi:10.1063/1.870050).
 
-    A kick depends on the seed and the number of the step alone, by a counter-based
-    generator, and not on the grid. So runs repeat, go on from a `State` bit for bit,
-    and a run at half the resolution meets the same kicks. Steps of another length are
-    another realisation. Right after a kick the energy stands `energy_injection h / 2`
-    above its mean over a step.
+    A kick depends only on the seed and the step number, by a counter-based generator,
+    and not on the grid. So runs are reproducible, continue from a `State` bit for bit,
+    and a run at half the resolution gets the same kicks. Steps of another length give
+    another realisation. Right after a kick the energy is `energy_injection h / 2` above
+    its mean over a step.
 
     Attributes:
         wavenumber: k_f, the middle of the ring.
-        width: of the ring, across.
-        energy_injection: expected energy given per unit area and time.
-        seed: of the noise, a whole number of any size.
+        width: width of the ring.
+        energy_injection: expected energy injection per unit area and time.
+        seed: seed of the noise, a whole number of any size.
 
     Raises:
-        ValueError: when a value is out of range.
+        ValueError: if a value is out of range.
 
     Example:
         >>> ring = RingForcing(wavenumber=6.0, width=2.0, energy_injection=0.01)
@@ -256,8 +256,8 @@ class RingForcing:
         """Return the noise on the modes of a simulation.
 
         Raises:
-            ValueError: when the ring holds no wavenumber of the domain, or one that is
-                not resolved.
+            ValueError: if the ring contains no wavenumber of the domain, or an
+                unresolved one.
         """
         numbers, wavenumbers = self._ring(modes.grid.lengths)
         reach = np.abs(numbers).max(axis=1, initial=0)
@@ -273,7 +273,7 @@ class RingForcing:
                 f"{tuple(reach.tolist())}, but {modes.grid.num_points} points resolve "
                 f"{modes.cutoff}. Lower its wavenumber or width, or use more points."
             )
-        # The ring has twice as many modes as there are here, see `_ring`.
+        # The ring has twice as many modes, since `_ring` has one of each pair.
         amplitudes = wavenumbers * np.sqrt(self.energy_injection / wavenumbers.size)
         return Drive(noise=RingNoise(modes, numbers, amplitudes, self.seed))
 
@@ -288,9 +288,9 @@ class RingForcing:
     def _ring(
         self, lengths: tuple[float, float]
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Mode numbers (kx, ky), shape (2, m), and |k| of one mode of each pair +-k.
+        """Return mode numbers (kx, ky), shape (2, m), and |k|, one of each pair +-k.
 
-        Their order depends on the domain alone.
+        Their order depends only on the domain.
         """
         half = 0.5 * self.width + _NUDGE * self.wavenumber
         nx, ny = (int((self.wavenumber + half) * length / TWO_PI) for length in lengths)
@@ -309,7 +309,7 @@ class RingNoise:
         modes: the modes.
         numbers: mode numbers (kx, ky), shape (2, m), one of each pair +-k.
         amplitudes: root of the expected `|kick_hat|^2` per unit of time, shape (m,).
-        seed: of the stream.
+        seed: seed of the stream.
     """
 
     modes: Modes
@@ -323,9 +323,9 @@ class RingNoise:
         bits = np.random.Philox(key=self._key, counter=[0, 0, 0, step_number])
         real, imag = np.random.Generator(bits).standard_normal(self.numbers.shape)
         kicks = np.sqrt(0.5 * time_step) * self.amplitudes * (real + 1j * imag)
-        # Drawn for the whole ring, so that the grid has no influence.
+        # Drawn for the whole ring, so that the kicks do not depend on the grid.
         kicks = kicks[self._is_resolved]
-        # Both modes of a pair are stored where ky is 0.
+        # For ky = 0 both modes of a pair are stored.
         return np.concatenate([kicks, kicks[self._on_axis].conj()])
 
     @cached_property
@@ -377,12 +377,12 @@ ForcingLike = Forcing | VorticitySource
 
 
 def as_forcing(forcing: ForcingLike) -> Forcing:
-    """Return a forcing for anything that can be one."""
+    """Convert a forcing or a source function to a forcing."""
     return forcing if isinstance(forcing, Forcing) else TimeDependentForcing(forcing)
 
 
 def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Drive:
-    """Return what drives a flow: the forcing given, or else the flow's own."""
+    """Return the given forcing, or else the flow's own, on the modes."""
     if flow.forcing_wavenumber is None:
         return Drive() if forcing is None else as_forcing(forcing).on(modes)
     if forcing is not None:
@@ -396,7 +396,7 @@ def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Dri
 
 def _source_hat(values: ArrayLike, modes: Modes, when: str) -> FieldHat:
     source, shape = np.asarray(values), modes.grid.num_points
-    # One axis may be missing, as in cos(x), but not so that x and y can be mistaken.
+    # One axis may have length 1, as in cos(x), but shapes must not be ambiguous.
     fits = source.ndim == 2 and all(
         n in (1, whole) for n, whole in zip(source.shape, shape, strict=True)
     )

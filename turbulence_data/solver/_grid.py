@@ -1,8 +1,8 @@
-"""The doubly periodic grid: its transforms, derivatives, advection, checks of fields.
+"""The doubly periodic grid: transforms, derivatives, advection, checks of fields.
 
 Coefficients are normalized: `field(x) = sum_k field_hat(k) exp(i k.x)`, so they do not
-depend on the number of grid points, and Parseval reads
-`mean(field^2) = sum_k |field_hat(k)|^2`. Single precision stays single; operators on
+depend on the number of grid points, and Parseval's theorem is
+`mean(field^2) = sum_k |field_hat(k)|^2`. Single precision is preserved; operators on
 coefficients are exact up to round-off.
 """
 
@@ -112,7 +112,7 @@ class Grid:
     def shells(self) -> NDArray[np.intp]:
         """Shell number of every mode: n holds `|k| / dk` in `[n - 1/2, n + 1/2)`."""
         scaled = np.sqrt(self.k_squared) / self.shell_width
-        # The nudge decides round-off at a shell's lower edge, which belongs to it.
+        # The offset assigns the lower edge to its shell despite round-off.
         return np.floor(scaled + (0.5 + 1e-9)).astype(np.intp)
 
 
@@ -138,9 +138,9 @@ def to_physical(field_hat: FieldHat, num_points: tuple[int, int]) -> Field:
 
 
 def resample(field: Field, num_points: tuple[int, int]) -> Field:
-    """Return the trigonometric interpolant of a field on a grid of other resolution.
+    """Return the trigonometric interpolant of a field on a grid of another resolution.
 
-    Going to fewer points truncates sharply; see `resize` for the Nyquist wavenumber.
+    Fewer points mean a sharp truncation; see `resize` for the Nyquist wavenumber.
     """
     nx, ny = field.shape[-2:]
     return to_physical(resize(to_spectral(field), (nx, ny), num_points), num_points)
@@ -149,11 +149,11 @@ def resample(field: Field, num_points: tuple[int, int]) -> Field:
 def resize(
     field_hat: FieldHat, from_points: tuple[int, int], to_points: tuple[int, int]
 ) -> FieldHat:
-    """Move coefficients to another grid: pads with zeros, or truncates sharply.
+    """Move coefficients to another grid, by zero padding or sharp truncation.
 
-    Only wavenumbers with `|k| < n / 2` of the smaller grid survive, in each direction:
-    the Nyquist wavenumber of an even grid cannot hold a derivative and is set to zero.
-    Columns that are left out, as in the layout of `Modes`, are zeros.
+    Only wavenumbers with `|k| < n / 2` of the smaller grid are kept in each direction:
+    derivatives are undefined at the Nyquist wavenumber of an even grid, so it is set to
+    zero. Missing columns, as in the layout of `Modes`, count as zeros.
     """
     kept_x = (min(from_points[0], to_points[0]) - 1) // 2
     columns = min((min(from_points[1], to_points[1]) + 1) // 2, field_hat.shape[-1])
@@ -178,7 +178,7 @@ def field_shape(field: ArrayLike, name: str = "vorticity") -> tuple[int, int]:
 
 
 def check_field(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
-    """Return a field that a periodic domain can hold as vorticity, as float64."""
+    """Check a vorticity field of a periodic domain and return it as float64."""
     field = np.asarray(values)
     if field.shape != shape:
         raise ValueError(
@@ -239,8 +239,8 @@ def velocity_hat(streamfunction: FieldHat, grid: Grid) -> tuple[FieldHat, FieldH
 def padded_points(num_points: tuple[int, int]) -> tuple[int, int]:
     """Return a grid on which products of two fields are free of aliasing.
 
-    A product of modes up to K reaches 2 K; on n points it is folded to n - 2 K, which
-    must stay beyond K: `n > 3 K`, the 3/2 rule of Orszag (1971),
+    A product of modes up to K reaches 2 K; on n points it is aliased to n - 2 K, which
+    must stay above K: `n > 3 K`, the 3/2 rule of Orszag (1971),
     doi:10.1175/1520-0469(1971)028<1074:OTEOAI>2.0.CO;2.
     """
     nx, ny = (
@@ -256,7 +256,7 @@ def jacobian_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     With an incompressible velocity `J = (d_xx - d_yy)(u v) + d_xy(v^2 - u^2)`. The
     products are formed on a grid padded by 3/2 and truncated to `grid`, so J is the
     exact advection of the given modes, restricted to the modes of the grid. Nyquist
-    wavenumbers are ignored and come out as zero.
+    wavenumbers are ignored and zero in the result.
     """
     points = padded_points(grid.num_points)
     u, v = (
@@ -274,10 +274,10 @@ def jacobian_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
 def advection_hat(
     streamfunction_hat: FieldHat, tracer_hat: FieldHat, grid: Grid
 ) -> FieldHat:
-    """Return `div(u q)` of any field q, free of aliasing as `jacobian_hat`.
+    """Return `div(u q)` of any field q, free of aliasing as in `jacobian_hat`.
 
-    With the velocity `u = (d psi / dy, -d psi / dx)` of a streamfunction psi that need
-    not be that of q.
+    The velocity is `u = (d psi / dy, -d psi / dx)` of a streamfunction psi, which may
+    be independent of q.
     """
     points = padded_points(grid.num_points)
     u, v, tracer = (

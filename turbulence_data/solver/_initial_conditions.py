@@ -1,4 +1,4 @@
-"""Start fields."""
+"""Random start fields of one plane and of two layers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _check_grid(grid: object) -> None:
 
 @dataclass(frozen=True)
 class RandomVorticity:
-    """Random phases and amplitudes around a spectral peak, with a given energy.
+    """Random vorticity around a spectral peak, with a given energy.
 
         E(k) ~ q^4 exp(-2 q^2),   q = k / k_p
 
     Attributes:
         energy: kinetic energy per unit area of every field drawn.
-        peak_wavenumber: where the energy spectrum is largest, k_p.
+        peak_wavenumber: k_p, the peak of the energy spectrum.
     """
 
     energy: float = 0.5
@@ -71,15 +71,15 @@ class RandomVorticity:
 
 @dataclass(frozen=True)
 class RandomPotentialVorticity:
-    """Random potential vorticity of two layers, as large as that of developed eddies.
+    """Random potential vorticity of two layers, of the size of developed eddies.
 
         <|q_i_hat|^2> ~ r^5 exp(-2 r^2),   r = k / k_p
 
-    From a start of this size turbulence is there within months, where small noise needs
-    years to grow by the instability of the shear: an e-folding takes up to a year.
+    From this size turbulence develops within months; small noise would need years to
+    grow by the instability of the shear, with e-folding times of up to a year.
 
     Attributes:
-        rms: of the upper and the lower layer, 1 / s.
+        rms: root mean square of the upper and the lower layer, 1 / s.
         peak_mode: k_p as a number of waves along the shorter side of the domain.
     """
 

@@ -30,18 +30,18 @@ class Modes:
     """The wavenumbers `|kx| <= Kx, |ky| <= Ky` of a grid, kept free of aliasing.
 
     Products are formed on the `quadrature` grid, which has more than `3 K` points, so
-    that no product of resolved modes is folded onto a resolved one. Coefficients are
+    that no product of resolved modes is aliased to a resolved mode. Coefficients are
     stored as the first `Ky + 1` columns of the quadrature grid's spectrum: shape
     `(nx, Ky + 1)`, with zeros in the rows beyond Kx.
 
-    Wavenumbers and what derives from them are float64 whatever `dtype` is: cast a
-    finished table once, not the wavenumbers it is made from.
+    Wavenumbers and derived tables are float64 for any `dtype`: cast a finished table
+    once, not the wavenumbers it is made from.
 
     Attributes:
         grid: the grid of the physical fields.
         quadrature: the grid of the products.
         cutoff: `(Kx, Ky)` as mode numbers.
-        dtype: of fields, float64 or float32; coefficients are the complex of it.
+        dtype: dtype of fields, float64 or float32; coefficients are complex.
 
     Example:
         >>> modes = truncated_modes(Grid((8, 8)), "float32")
@@ -59,7 +59,7 @@ class Modes:
 
     @property
     def complex_dtype(self) -> np.dtype[Any]:
-        """Dtype of coefficients: complex128, or complex64 where fields are float32."""
+        """Dtype of coefficients: complex128, or complex64 if fields are float32."""
         return np.result_type(self.dtype, np.complex64)
 
     @property
@@ -148,7 +148,7 @@ def padded_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
 def aliased_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
     """Keep every wavenumber below Nyquist; products use the grid itself, with aliasing.
 
-    As pyqg does; the only modes whose products are not exact.
+    These are the modes of pyqg, the only ones here whose products are not exact.
     """
     nx, ny = grid.num_points
     return Modes(grid, grid, ((nx - 1) // 2, (ny - 1) // 2), as_real_dtype(dtype))
@@ -159,7 +159,7 @@ def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
 
         1 / (k^2 (k^2 + F_1 + F_2)) [[k^2 + F_2, F_1], [F_2, k^2 + F_1]]
 
-    An array (2, 2, nx, Ky + 1), 0 at the mean.
+    It is an array (2, 2, nx, Ky + 1), 0 at the mean.
     """
     first, second = flow.stretching
     k_squared = modes.k_squared
@@ -175,9 +175,9 @@ def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
 def layers_hat(
     potential_vorticity: Field, flow: TwoLayerConfig
 ) -> tuple[Modes, FieldHat, FieldHat]:
-    """Return modes, and potential vorticity and streamfunction by their coefficients.
+    """Return modes, and coefficients of potential vorticity and streamfunction.
 
-    All modes of the flow's grid below Nyquist, with the products that it forms.
+    The modes are all below Nyquist of the flow's grid, with the products of the flow.
     """
     modes_of = aliased_modes if flow.aliased_products else padded_modes
     modes = modes_of(Grid(flow.shape, flow.lengths))
@@ -192,7 +192,7 @@ def transport_hat(
     modes: Modes,
     mean_velocities: tuple[float, float] = (0.0, 0.0),
 ) -> FieldHat:
-    """Return `div((u_i + U_i) s_i)` of two layers on the modes, by NumPy alone."""
+    """Return `div((u_i + U_i) s_i)` of two layers on the modes, using only NumPy."""
     points = modes.quadrature.num_points
 
     def on_points(field_hat: FieldHat) -> Field:
@@ -210,7 +210,7 @@ def transport_hat(
 
 def as_real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return float64 or float32 as a dtype."""
-    # np.dtype(None) is float64, but nobody means that.
+    # np.dtype(None) is float64, which is never intended.
     with suppress(TypeError):
         if dtype is not None and np.dtype(dtype) in _REAL_DTYPES:
             return np.dtype(dtype)

@@ -42,9 +42,9 @@ Scheme = Callable[[Tendency, float], Step]
 def integrating_factor_rk4(equation: Tendency, time_step: float) -> Step:
     """Classical Runge-Kutta of order four on `exp(-L t) w`: L is solved exactly.
 
-    Four evaluations of the nonlinear terms a step; stable for frequencies of the
-    advection up to 2 sqrt(2) / time_step, whatever the viscosity. See Cox & Matthews
-    (2002, doi:10.1006/jcph.2002.6995) on integrating factors.
+    It takes four evaluations of the nonlinear terms per step, and is stable for
+    advection frequencies up to 2 sqrt(2) / time_step, for any viscosity. See Cox &
+    Matthews (2002, doi:10.1006/jcph.2002.6995) on integrating factors.
     """
     fused = pointwise_kernels()
     operator = equation.linear_operator
@@ -76,12 +76,12 @@ def integrating_factor_rk4(equation: Tendency, time_step: float) -> Step:
 
 
 def etdrk4(equation: Tendency, time_step: float) -> Step:
-    """Exponential time differencing of order four: nonlinear terms are averaged too.
+    """Exponential time differencing of order four (ETDRK4).
 
-    Where an integrating factor treats a slow forcing of a fast linear mode as a fast
-    change, this scheme keeps its steady state exactly; it costs the same four
-    evaluations a step and some more pointwise work. Cox & Matthews (2002,
-    doi:10.1006/jcph.2002.6995), coefficients by contour integrals as by Kassam &
+    An integrating factor treats a slow forcing of a fast linear mode as a fast change;
+    this scheme keeps its steady state exactly. It takes the same four evaluations per
+    step and some more pointwise work. Cox & Matthews (2002,
+    doi:10.1006/jcph.2002.6995), with coefficients by contour integrals as by Kassam &
     Trefethen (2005, doi:10.1137/S1064827502410633).
     """
     operator = equation.linear_operator
@@ -109,7 +109,7 @@ def etdrk4(equation: Tendency, time_step: float) -> Step:
 
 
 def in_double(operator: NDArray[np.inexact]) -> NDArray[np.inexact]:
-    """Factors are computed in double precision, then rounded once."""
+    """Return an operator in double precision, so that factors are rounded only once."""
     return operator.astype(np.result_type(operator.dtype, np.float64))
 
 
@@ -128,17 +128,17 @@ def etdrk4_coefficients(
     if np.iscomplexobj(scaled):
         weights = _stage_weights(scaled)
     else:
-        # All modes of one modulus share their weights: work once for each value.
+        # Modes of equal modulus have equal weights, so compute each value once.
         values, where = np.unique(scaled, return_inverse=True)
         weights = [w[where].reshape(scaled.shape) for w in _stage_weights(values)]
     return [np.exp(scaled), np.exp(0.5 * scaled), *(time_step * w for w in weights)]
 
 
 def _stage_weights(scaled: NDArray[np.inexact]) -> list[NDArray[Any]]:
-    """The weights over the time step, for each value of `L h`.
+    """Return the weights over the time step, for each value of `L h`.
 
-    They are quotients that cancel near L = 0; as means over a circle around each value
-    they keep all digits. Around a real value half a circle does, for the real part.
+    They are quotients with cancellation near L = 0; means over a circle around each
+    value are accurate. For a real value the real part over half a circle is enough.
     """
     is_real = not np.iscomplexobj(scaled)
     num_points = _CONTOUR_POINTS // 2 if is_real else _CONTOUR_POINTS

@@ -1,4 +1,4 @@
-"""A flow ready to be advanced: checked start fields, steps and results."""
+"""Simulation of a flow: checked start fields, time steps and results."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from turbulence_data.solver._two_layer import TwoLayerEquation
 from turbulence_data.solver._vorticity import VorticityEquation
 from turbulence_data.solver.fftw._engine import FftwEngine
 
-# Steps between two looks at the speed and the energy of the flow.
+# Steps between two checks of the speed and the energy of the flow.
 CHECK_EVERY = 25
 # Chosen steps are the `step_part` of an equation at this tolerance, where the relative
 # error over ten turnover times was 1e-7 (256 x 256 points) to 2e-6 (64 x 64), and grow
 # as the fourth root of the tolerance, to at most this part of the stability limit.
 FINE_TOLERANCE = 3.125e-7
 _LARGEST_PART = 0.7
-# Chosen steps are powers of 2^(1/4), the nearest to what accuracy asks for, so that
-# they repeat, and with them the factors of a scheme.
+# Automatic steps are rounded to powers of 2^(1/4), so that steps, and with them the
+# factors of a scheme, are reused.
 _CHOICES_PER_OCTAVE = 4
 # Largest change a step of the linear terms, as a phase and as a decay: 0.2^4 / 2880 is
 # the relative error of RK4 for a steady forcing against a decay, below 1e-6.
 _WAVE_PHASE = 0.5
 _DAMPING = 0.2
-# Kicks are first order: right after one, forced modes are this much above balance.
+# Random forcing is first order: after a kick, forced modes exceed balance by this much.
 _DAMPING_OF_KICKS = 0.02
 
 # The equation of each kind of flow; made by `(flow, modes, closure, forcing)`.
@@ -62,11 +62,11 @@ _EQUATIONS: dict[type, Any] = {
 
 
 class UnstableTimeStepError(ValueError):
-    """The time step breaks the stability limit of the scheme for the flow's speed."""
+    """The time step exceeds the stability limit of the scheme for the flow's speed."""
 
 
 class SimulationDivergedError(FloatingPointError):
-    """A field stopped being finite; the message says when, and the last good energy."""
+    """A field became non-finite; the message has the time and last finite energy."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ class Numerics:
         scheme: time stepping scheme, `integrating_factor_rk4`, `etdrk4` or another
             `(equation, time_step) -> step`.
         dtype: precision of the computation, `np.float64` or `np.float32`.
-        engine: what computes, `FftwEngine()` or `JaxEngine()`.
-        tolerance: relative error that chosen time steps aim at, over a few turnover
-            times: an order of magnitude, no bound. Without influence on given steps.
-        progress: display of `evolve`: None for a bar in terminals where it takes more
-            than two seconds, False for none; or a callable, called every few steps with
-            a mapping of "done" and "total", the times advanced and to be advanced.
+        engine: engine of the computation, `FftwEngine()` or `JaxEngine()`.
+        tolerance: target relative error of automatic time steps over a few turnover
+            times, an order of magnitude and not a bound. Does not affect given steps.
+        progress: display of `evolve`: None for a bar in terminals after two seconds,
+            False for none; or a callable, called every few steps with a mapping of
+            "done" and "total" simulated time.
 
     Raises:
-        TypeError: for a scheme, an engine or a progress of another kind.
+        TypeError: for a scheme, an engine or a progress of the wrong type.
         ValueError: for another dtype or a tolerance that is not positive.
 
     Example:
@@ -117,7 +117,7 @@ def equation_of(
     forcing: ForcingLike | None = None,
     dtype: DTypeLike = np.float64,
 ) -> Equation:
-    """Return the equation of a flow on its modes, those of an LES with a closure."""
+    """Return the equation of a flow, on the modes of an LES if there is a closure."""
     if type(flow) not in _EQUATIONS:
         known = " or ".join(kind.__name__ for kind in _EQUATIONS)
         raise TypeError(f"flow must be a {known}(num_points, ...); received {flow!r}.")
@@ -131,18 +131,18 @@ class Simulation:
     """A flow with its equation, ready to be advanced.
 
     Without a closure it is a DNS: wavenumbers beyond two thirds of the grid are cut
-    off. With one it is an LES: every wavenumber below Nyquist is kept and the products
-    are formed on a grid padded by 3/2, as they are where `sgs_forcing` is computed.
+    off. With one it is an LES: every wavenumber below Nyquist is kept and products are
+    formed on a grid padded by 3/2, as in the computation of `sgs_forcing`.
 
     Args:
         flow: resolution and physics.
         closure: subgrid forcing `(vorticity, streamfunction) -> sgs_forcing`, or None.
-        forcing: what drives the flow, as of `evolve`.
+        forcing: forcing of the flow, as in `evolve`.
         numerics: scheme, precision and engine.
 
     Raises:
         ValueError: for a forcing that does not fit the flow, or another dtype.
-        TypeError: for a flow, a closure, a scheme or an engine of another kind.
+        TypeError: for a flow, a closure, a scheme or an engine of the wrong type.
     """
 
     def __init__(
@@ -165,18 +165,18 @@ class Simulation:
     def start(
         self, vorticity: ArrayLike, time: float = 0.0, step_number: int = 0
     ) -> State:
-        """Return the state of a physical vorticity field, checked.
+        """Return the state of a physical vorticity field, after checking the field.
 
         Args:
-            vorticity: the field; or several along leading axes, which are advanced side
-                by side with the same steps.
+            vorticity: the field; or several along leading axes, which are advanced
+                together with the same steps.
             time: its time.
-            step_number: steps made before, which number the kicks of a stochastic
-                forcing.
+            step_number: number of steps made before, which selects the random numbers
+                of a stochastic forcing.
 
         Raises:
-            ValueError: for a wrong shape, complex or non-finite values, a mean that is
-                not zero; for several fields that would meet the same kicks.
+            ValueError: for a wrong shape, complex or non-finite values, a nonzero mean,
+                or several fields that would get the same stochastic forcing.
         """
         vorticity_hat = self.modes.from_physical(self._checked_fields(vorticity))
         return State(vorticity_hat, time, step_number)
@@ -207,15 +207,15 @@ class Simulation:
         """Return the state `duration` later, in equal steps of at most `time_step`.
 
         Args:
-            state: where to start.
+            state: initial state.
             duration: at least 0.
-            time_step: the largest.
-            reached: called with the time that is reached, every 25 steps.
+            time_step: largest time step.
+            reached: called with the current time every 25 steps.
 
         Raises:
             ValueError: for a negative duration or a step that is not positive.
-            UnstableTimeStepError: when the step breaks the stability limit.
-            SimulationDivergedError: when the vorticity stops being finite.
+            UnstableTimeStepError: if the step exceeds the stability limit.
+            SimulationDivergedError: if the vorticity becomes non-finite.
         """
         num_steps, time_step = _equal_steps(duration, time_step)
         if num_steps == 0:
@@ -244,19 +244,20 @@ class Simulation:
     def advance_members(
         self, state: State, duration: float, time_step: float, check_every: int = 10
     ) -> tuple[State, NDArray[np.float64]]:
-        """Return fields side by side `duration` later, dropping those that blow up.
+        """Return several fields `duration` later, without those that blow up.
 
-        A field has blown up when it is not finite or when it breaks the stability limit
-        of the step. It is replaced by fluid at rest, so that the others go on.
+        A field has blown up if it is not finite or violates the stability limit of the
+        step. It is replaced by fluid at rest, so that the others continue.
 
         Args:
             state: fields along one leading axis.
             duration: at least 0.
             time_step: largest step; steps are equal.
-            check_every: steps between two looks at the speed of every field.
+            check_every: steps between two checks of the speed of every field.
 
         Returns:
-            The state, and when each field was found to have blown up; inf where not.
+            The state, and the time at which each field was found to have blown up, inf
+            if it did not.
 
         Raises:
             ValueError: for a negative duration or a step that is not positive.
@@ -273,7 +274,7 @@ class Simulation:
                     duration if first == num_steps else first * time_step
                 )
                 rates = self._integrator.advection_rates(hat)
-                # Also where it is not a number.
+                # True also for NaN.
                 blown_up = ~(rates <= RK4_IMAGINARY_LIMIT / time_step)
                 if np.any(blown_up):
                     failure_times[blown_up] = np.minimum(failure_times, time)[blown_up]
@@ -305,9 +306,9 @@ class Simulation:
         return self.modes.to_physical(hat)
 
     def energy(self, state: State) -> float:
-        """Return the kinetic energy per unit area; the mean over several fields.
+        """Return the kinetic energy per unit area, averaged over several fields.
 
-        Of two layers kinetic and available potential energy per unit mass.
+        For two layers it is kinetic and available potential energy per unit mass.
         """
         return self._integrator.energy(state.vorticity_hat)
 
@@ -327,12 +328,12 @@ class Simulation:
         return RK4_IMAGINARY_LIMIT / rate if rate > 0.0 else math.inf
 
     def suggested_time_step(self, state: State) -> float:
-        """Return a step that is accurate, from the speed of this state and the flow.
+        """Return an accurate time step from the speed of this state and the flow.
 
-        A part of the stability limit, by the tolerance; and short against Rossby waves
-        and against the damping of the forced wavenumbers, which the integrating factor
-        solves exactly but the other terms then see as fast changes. How fast a forcing
-        changes by itself is not known here: give a step where that is what counts.
+        It is a fraction of the stability limit that depends on the tolerance, and short
+        compared with Rossby waves and the damping of forced wavenumbers, which the
+        integrating factor solves exactly but turns into fast changes of the other
+        terms. It ignores the time scale of a forcing: give a step if that is short.
         """
         longer = math.sqrt(math.sqrt(self.numerics.tolerance / FINE_TOLERANCE))
         shorter = min(longer, 1.0)  # for tolerances below the finest calibrated one
@@ -356,7 +357,7 @@ class Simulation:
     def _checked(
         self, state: State, time_step: float, step_number: int, last_good: State
     ) -> State:
-        """Return a copy of a state that is finite and slow enough to go on from."""
+        """Return a copy of a state after checking that it is finite and stable."""
         energy = self.energy(state)
         if not math.isfinite(energy):
             raise SimulationDivergedError(

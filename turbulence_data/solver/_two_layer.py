@@ -23,7 +23,7 @@ from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat, Grid, check_layers
 from turbulence_data.solver._modes import Modes, aliased_modes, inversion
 
-# A flow that nothing drives has no time scale of its own; a day then.
+# An unforced flow has no time scale of its own; use a day.
 _DAY = 86400.0
 
 
@@ -33,9 +33,9 @@ class TwoLayerEquation(Equation):
         d(q_i)/dt = -div(u_i q_i) - U_i d(q_i)/dx - Q_i v_i - drag - hyperviscosity
 
     The linear terms of a mode are a 2 x 2 matrix. Its diagonal, with the mean advection
-    and most of waves and drag, is solved exactly by the schemes; what couples the
-    layers is a nonlinear term to them. See `TwoLayerConfig` for all terms. A closure is
-    one of potential vorticity, of fields `(2, nx, ny)`.
+    and most of waves and drag, is solved exactly by the schemes; the coupling of the
+    layers is treated like a nonlinear term. See `TwoLayerConfig` for all terms. A
+    closure acts on potential vorticity, on fields `(2, nx, ny)`.
     """
 
     layers = (2,)
@@ -85,7 +85,7 @@ class TwoLayerEquation(Equation):
     def nonlinear_terms(
         self, operations: Operations, state_hat: FieldHat, out: FieldHat
     ) -> None:
-        """Write `-div(u_i q_i)` and what the layers do to each other."""
+        """Write `-div(u_i q_i)` and the linear coupling of the layers."""
         operations.layered_advection(self._terms, state_hat, out)
 
     def end_step(self, state_hat: FieldHat) -> None:
@@ -118,8 +118,8 @@ class TwoLayerEquation(Equation):
         """Return the budget of one state.
 
         The energy is `1/2 sum_i (H_i / H) <psi_i q_i>`, kinetic and available potential
-        energy; the enstrophy `1/2 sum_i (H_i / H) <q_i^2>`. The work is what the shear
-        gives. What the exponential filter takes is not in the losses.
+        energy; the enstrophy `1/2 sum_i (H_i / H) <q_i^2>`. The work is that of the
+        mean shear. The losses do not include the exponential filter.
         """
         streamfunction = self.streamfunction_hat(state_hat)
         velocities = np.reshape(self.flow.mean_velocities, (2, 1, 1))

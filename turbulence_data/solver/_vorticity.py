@@ -25,7 +25,7 @@ class VorticityEquation(Equation):
         flow: physical parameters.
         modes: resolved wavenumbers.
         closure: subgrid forcing to add to the right-hand side, or None.
-        forcing: what drives the flow instead of its own forcing, or None.
+        forcing: forcing to use instead of the flow's own, or None.
     """
 
     flow: FlowConfig
@@ -76,5 +76,5 @@ class VorticityEquation(Equation):
 
     @property
     def wave_rate(self) -> float:
-        """The fastest Rossby wave, the longest one: `beta / k`."""
+        """Frequency of the fastest (longest) Rossby wave, `beta / k`."""
         return abs(self.flow.beta) * max(self.flow.lengths) / TWO_PI

@@ -1,1 +1,1 @@
-"""The fast path of the solver: pyFFTW and pointwise work in cache."""
+"""The solver on pyFFTW, with cache-optimized pointwise work."""

@@ -1,4 +1,4 @@
-"""Transforms of pairs of fields, and the advection of one plane made with them."""
+"""Transforms of pairs of fields, and the advection of one plane."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ Factors = dict[int, NDArray[np.floating]]
 
 Execute = Callable[[], None]
 
-# A batch of this many lines, or of this many points where lines are short, fits the
-# second-level cache with its result, and is worth the calls it takes.
+# A batch of this many lines, or of this many points if lines are short, fits into the
+# second-level cache with its result, and is large enough for the call overhead.
 _LINES = 32
 _POINTS = 8192
 
-# Appended to each line: a power-of-two distance between lines thrashes the cache.
+# Padding of each line, as power-of-two distances between lines thrash the cache.
 _PADDING_BYTES = 64
-# Threads meet three times a call; on smaller grids that costs what they gain.
+# Threads synchronize three times per call; on smaller grids that outweighs the gain.
 _FEWEST_POINTS_FOR_THREADS = 512**2
 
 
 class Team(Generic[S]):
-    """Call work on every share, one thread a share.
+    """Runs work on every share, with one thread per share.
 
     Args:
-        shares: what each thread has to itself.
+        shares: private data of each thread.
     """
 
     def __init__(self, shares: list[S]) -> None:
@@ -76,7 +76,7 @@ class Team(Generic[S]):
 
 @dataclass(frozen=True)
 class Share(Generic[P, B]):
-    """The work of one thread, with buffers of its own."""
+    """The work of one thread, with its own buffers."""
 
     panels: list[P]
     blocks: list[B]
@@ -90,13 +90,14 @@ def team_of(
 ) -> tuple[list[slice], Team[Share[P, B]]]:
     """Return the columns of all panels, and threads that share panels and blocks.
 
-    As many threads as are worth it, no more than there are panels or blocks.
+    The number of threads is at most the number of panels or blocks, and fewer if more
+    would not be faster.
 
     Args:
-        modes: of the fields.
-        threads: the most.
-        panels: plans the transforms of some columns.
-        blocks: plans those of some rows.
+        modes: modes of the fields.
+        threads: largest number of threads.
+        panels: function that plans the transforms of some columns.
+        blocks: function that plans the transforms of some rows.
 
     Raises:
         ValueError: for fewer than one thread.
@@ -129,14 +130,14 @@ def panel_factors(
 class PairTransform:
     """Transforms of two spectral fields to physical space and back.
 
-    Two real fields a and b travel as one complex field `z = a + i b`; the coefficients
-    of `a + i b` and of `a - i b` on half of the wavenumbers hold all of it.
+    Two real fields a and b are transformed as one complex field `z = a + i b`, which is
+    determined by the coefficients of `a + i b` and `a - i b` on half the wavenumbers.
 
     Transforms run out of place in batches that stay in cache: along x over panels of
     columns, only those of resolved modes, into lines that are contiguous along x; along
     y over blocks of rows gathered from these lines.
 
-    Threads divide the batches, not a transform, so they do not change a bit.
+    Threads share the batches, not a transform, so the result does not depend on them.
 
     Attributes:
         panels: the columns of each panel.
@@ -250,7 +251,7 @@ class PairTransform:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Columns whose transforms along x are done in one go, in lines with padding."""
+    """Columns whose transforms along x are done in one call, in padded lines."""
 
     columns: slice
     source: Pair
@@ -314,7 +315,7 @@ def longest(spans: list[slice]) -> int:
 
 
 def _pyfftw() -> Any:
-    """Imported at the first plan: it imports dask.array where there is one, seconds."""
+    """Import pyfftw only at the first plan, as it may import dask.array for seconds."""
     import pyfftw
 
     return pyfftw
@@ -325,8 +326,8 @@ def plan(
 ) -> Execute:
     """Return a function that transforms `source` along an axis into `target`.
 
-    Out of place and with contiguous lines on at least one side, FFTW plans within some
-    10 % of a measured plan without measuring.
+    Out of place and with contiguous lines on at least one side, unmeasured FFTW plans
+    are within about 10 % of measured ones.
     """
     transform = _pyfftw().FFTW(source, target, (axis,), "FFTW_" + way, (planner,))
     execute: Execute = transform.execute
@@ -335,11 +336,11 @@ def plan(
 
 @contextmanager
 def without_wisdom() -> Iterator[None]:
-    """Plans made within depend on nothing that this process planned before.
+    """Context in which plans do not depend on plans made before in this process.
 
-    FFTW remembers what it measured, and then uses it for plans that are not to be
-    measured too: one measured plan elsewhere in a process would change the last bits of
-    everything computed after it. What was known before is known again afterwards.
+    FFTW remembers measured plans (wisdom) and uses them for unmeasured ones too, so one
+    measured plan elsewhere in a process would change the last bits of all later
+    results. The wisdom is restored afterwards.
     """
     pyfftw = _pyfftw()
     known = pyfftw.export_wisdom()
@@ -358,14 +359,14 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def padded(length: int, dtype: np.dtype[Any]) -> int:
-    """Return the length of a line with a gap behind it."""
+    """Return the length of a line including its padding."""
     return length + _PADDING_BYTES // dtype.itemsize
 
 
 def batches(number: int, length: int) -> list[slice]:
     """Divide a number of lines of some length into nearly equal batches.
 
-    Where there are several, their number is even, for two threads.
+    If there are several, their number is even, for two threads.
     """
     size = max(_LINES, _POINTS // length)
     count = 1 if number <= size else 2 * max(1, round(number / (2 * size)))
@@ -374,7 +375,7 @@ def batches(number: int, length: int) -> list[slice]:
 
 
 def scale_of_pairs(modes: Modes) -> NDArray[np.float64]:
-    """Return what normalizes coefficients, which come back 2 nx ny times too large."""
+    """Return the normalization of coefficients, which are 2 nx ny times too large."""
     points = float(np.prod(modes.quadrature.num_points))
     return np.asarray(modes.mask / (2.0 * points))
 
@@ -385,7 +386,7 @@ def reader(
     factors: Factors,
     cutoff: int,
 ) -> Columns:
-    """Return what reads columns of a field by a kernel such as `velocity`."""
+    """Return a function that reads columns of a field by a kernel like `velocity`."""
 
     def read(columns: slice, pair: Pair) -> None:
         first = columns.start
@@ -397,7 +398,7 @@ def reader(
 def writer(
     kernel: Callable[..., None], factors: Factors, cutoff: int, out: FieldHat
 ) -> Columns:
-    """Return what writes columns of `out` by a kernel such as `advection`."""
+    """Return a function that writes columns of `out` by a kernel like `advection`."""
 
     def write(columns: slice, pair: Pair) -> None:
         first = columns.start
@@ -417,7 +418,7 @@ class Advection:
 
     This is the form of Basdevant (1983, doi:10.1016/0021-9991(83)90064-5) of
     `J = u . grad(vorticity)`: two fields to physical space, two back.
-    A planner of FFTW that measures gives other bits each run.
+    With an FFTW planner that measures, the last bits differ in each run.
     """
 
     def __init__(
@@ -431,7 +432,7 @@ class Advection:
         self._products = self._pair.factors(modes, *advection_tables(modes))
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
-        """Write `-J` into `out`; the argument is kept."""
+        """Write `-J` into `out`; the argument is not changed."""
         kernels, read = self._kernels, self._reader(vorticity_hat)
         write = writer(kernels.advection, self._products, self._cutoff, out)
         self._pair.apply(read, kernels.products, write)

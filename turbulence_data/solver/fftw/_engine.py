@@ -30,18 +30,18 @@ _KEPT_STEPS = 3
 
 @dataclass(frozen=True)
 class FftwEngine:
-    """The default: pyFFTW and NumPy, or numba where installed, on CPU cores.
+    """The default engine: pyFFTW with NumPy, or numba if installed, on CPU cores.
 
-    Its bits depend on nothing but the flow, on any number of processes and threads.
+    Its results are bitwise the same for any number of processes and threads.
 
     Attributes:
-        threads: how many share one grid; data are best made with one process a core.
+        threads: number of threads per grid; to make data, use one process per core.
 
     Raises:
         ValueError: for fewer than one thread.
     """
 
-    # Not compared, since threads change no bit.
+    # Not compared, since threads do not change the results.
     threads: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
@@ -56,18 +56,18 @@ class FftwEngine:
     def right_hand_side(
         self, equation: Equation, planner: str = "FFTW_ESTIMATE"
     ) -> RightHandSide:
-        """Return the equation of one field, as a time stepping scheme takes it.
+        """Return the equation of one field in the form that time-stepping schemes need.
 
         Args:
             equation: the equation.
-            planner: of FFTW; one that measures gives other bits each run.
+            planner: FFTW planner; if it measures, the last bits differ in each run.
         """
         operations = FftwOperations(equation.modes, self.threads, planner)
         return RightHandSide(equation, operations)
 
 
 class FftwOperations:
-    """The nonlinear work of equations on pyFFTW, planned at the first use."""
+    """The nonlinear operations of equations on pyFFTW, planned at first use."""
 
     def __init__(
         self, modes: Modes, threads: int = 1, planner: str = "FFTW_ESTIMATE"
@@ -117,7 +117,7 @@ class _FftwIntegrator:
         self, vorticity_hat: FieldHat, since: State, time_step: float, numbers: range
     ) -> FieldHat:
         fields = self._each(vorticity_hat)
-        # A network sees all fields at once; anything else stays in cache one by one.
+        # A network gets all fields at once; all else is done one by one in cache.
         size = len(fields) if self._joins else 1
         groups = [fields[i : i + size] for i in range(0, len(fields), size)]
         for group in groups:
@@ -154,5 +154,5 @@ class _FftwIntegrator:
         return filtered_dns(vorticity, num_points, filter_width=width, lengths=lengths)
 
     def _each(self, vorticity_hat: FieldHat) -> FieldHat:
-        """All fields along one leading axis, a view."""
+        """Return a view of all fields along one leading axis."""
         return vorticity_hat.reshape(-1, *self._equation.shape)

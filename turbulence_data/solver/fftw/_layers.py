@@ -1,4 +1,4 @@
-"""The advection of two layers: exact products by velocities alone, or as pyqg's."""
+"""The advection of two layers, by products of velocities, or as in pyqg."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def layered_advection(
 
 
 class VelocityForm:
-    """Write `-div(u_i q_i)` of two layers from products of their velocities alone.
+    """Write `-div(u_i q_i)` of two layers, using only products of velocities.
 
-    With `q_i = -lap(psi_i) + F_i (psi_i - psi_j)` the vortex stretching of its own
-    layer is not advected, and that of the other one is one product for both:
+    With `q_i = -lap(psi_i) + F_i (psi_i - psi_j)` the term of psi_i in the stretching
+    is not advected by its own layer, and that of psi_j is one product for both layers:
 
         -div(u_1 q_1) = -J(psi_1, -lap(psi_1)) + F_1 (v_1 u_2 - u_1 v_2)
         -div(u_2 q_2) = -J(psi_2, -lap(psi_2)) - F_2 (v_1 u_2 - u_1 v_2)
 
     with J in Basdevant's form, see `Advection`: four real fields to physical space and
-    five back, where fluxes of q take six and four. The same but for round-off, as long
-    as products are free of aliasing.
+    five back, instead of six and four for fluxes of q. The result is the same up to
+    round-off if products are free of aliasing.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class VelocityForm:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Columns whose transforms along x are done in one go, layer by layer."""
+    """Columns whose transforms along x are done in one call, layer by layer."""
 
     columns: slice
     source: Pair
@@ -141,7 +141,7 @@ class _Panel:
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows whose transforms along y are done in one go, layer by layer.
+    """Rows whose transforms along y are done in one call, layer by layer.
 
     The unresolved columns of `packed` stay zero.
     """
@@ -229,9 +229,8 @@ def _blocks(
 class FluxForm:
     """Write `-div(u_i q_i) = -(i kx F[u_i q_i] + i ky F[v_i q_i])` of two layers.
 
-    Both scalars travel to physical space as one complex field, the velocities of each
-    layer as another one, there and back: ten real transforms, of the products that
-    pyqg forms.
+    Both scalars are transformed to physical space as one complex field, the velocities
+    of each layer as another one: ten real transforms in all, with the products of pyqg.
     """
 
     def __init__(

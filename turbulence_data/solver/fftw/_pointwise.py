@@ -1,7 +1,7 @@
-"""The pointwise work of the solver, in NumPy; `_pointwise_numba` does the same fused.
+"""The pointwise work of the solver in NumPy; `_pointwise_numba` is the fused version.
 
-Every function writes into its output arguments. Both versions do the same floating
-point operations in the same order, so they give the same bits.
+Every function writes into its output arguments. Both versions do the same
+floating-point operations in the same order, so their results are bitwise equal.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _logger = logging.getLogger(__name__)
 
 @cache
 def pointwise_kernels() -> Any:
-    """Return the numba kernels where numba is installed, else the NumPy ones.
+    """Return the numba kernels if numba is installed, else the NumPy ones.
 
-    Both give the same bits; the log says once which are used.
+    Both give bitwise equal results; which are used is logged once.
     """
     try:
         from turbulence_data.solver.fftw import _pointwise_numba
@@ -37,10 +37,10 @@ def pointwise_kernels() -> Any:
 
 
 def factors_of(tables: Real) -> Real:
-    """Return tables in the form that `velocity` and `advection` take: per real number.
+    """Return tables in the form of `velocity` and `advection`: one per real number.
 
-    Here each factor stands twice, for the real and for the imaginary part, so that
-    coefficients are multiplied as plain real numbers.
+    Each factor is repeated, for the real and for the imaginary part, so that
+    coefficients are multiplied as real arrays.
     """
     return np.repeat(tables, 2, axis=-1)
 
@@ -55,9 +55,9 @@ def velocity(
             may have more rows than that of `factors`: resolved ones are at both ends.
         first: the first of these columns; there are as many as in `factors`.
         factors: c = ky / k^2 and d = kx / k^2, made by `factors_of`.
-        cutoff: largest resolved mode number along x; rows beyond are left alone.
+        cutoff: largest resolved mode number along x; rows beyond are not changed.
         pair: coefficients of `u + i v` and of `u - i v`, shape `(2, nx, columns)` or
-            wider; further columns are left alone.
+            wider; further columns are not changed.
     """
     (c, d), width = factors, factors.shape[2] // 2
     for rows in _resolved_rows(cutoff):
@@ -83,11 +83,11 @@ def strain(
 def pack_rows(pair: Complex, rows: Complex) -> None:
     """Write the coefficients over y of `u + i v` for both signs of ky.
 
-    That at -ky is the conjugate of `u - i v` at ky.
+    The coefficient at -ky is the conjugate of that of `u - i v` at ky.
 
     Args:
         pair: `u + i v` and `u - i v` for ky = 0 ... Ky, shape `(2, rows, Ky + 1)`.
-        rows: shape `(rows, ny)`; columns beyond Ky are left alone.
+        rows: shape `(rows, ny)`; columns beyond Ky are not changed.
     """
     total, difference = pair
     rows[:, : total.shape[1]] = total
@@ -132,8 +132,8 @@ def layer_velocity(
         q_hat: coefficients of both layers, shape `(2, nx, Ky + 1)`.
         matrix: a and b of all modes.
         wavenumbers: kx and ky, along one axis each.
-        bounds: cutoff of `velocity`, first column and the one behind the last.
-        pair: as that of `velocity`.
+        bounds: cutoff of `velocity`, first column and the one after the last.
+        pair: as in `velocity`.
     """
     (kx, ky), (cutoff, first, stop) = wavenumbers, bounds
     y = ky[first:stop]
@@ -162,10 +162,10 @@ def layer_products(z1: Complex, z2: Complex, cross: Complex) -> None:
 
 
 def unpack_row_pairs(rows: Complex, lines: Complex) -> None:
-    """Write coefficients over y, twice as large, of the rows that two share.
+    """Write coefficients over y, twice as large, of rows that were packed in pairs.
 
     Args:
-        rows: transforms of what `layer_products` wrote.
+        rows: transforms of the output `cross` of `layer_products`.
         lines: the first columns of all rows.
     """
     half, width = len(rows), lines.shape[1]
@@ -256,17 +256,17 @@ def advection(
 
 
 def _numbers(array: Complex) -> Real:
-    """Real and imaginary parts side by side."""
+    """Return a view with real and imaginary parts side by side."""
     return array.view(array.real.dtype)
 
 
 def _resolved_rows(cutoff: int) -> tuple[slice, slice]:
-    """The rows of resolved wavenumbers, at both ends of every layout."""
+    """Return the rows of resolved wavenumbers, at both ends of every layout."""
     return slice(0, cutoff + 1), slice(-cutoff, None)
 
 
 def _write_pair(a: Complex, c: Real, b: Complex, d: Real, pair: Complex) -> None:
-    """Write `c a + d b` and `c a - d b`, using up a and b."""
+    """Write `c a + d b` and `c a - d b`, overwriting a and b."""
     _scale(a, c)
     _scale(b, d)
     np.add(a, b, out=pair[0])
@@ -279,7 +279,7 @@ def _scale(array: Complex, factors: Real) -> None:
 
 
 def _times(a: Linear, b: Linear) -> Linear:
-    """Return `a b`; NumPy's own complex product may fuse operations, numba's not."""
+    """Return `a b` without fused operations, unlike NumPy's complex product."""
     if not np.iscomplexobj(a):
         return a * b
     product = np.empty_like(b)
@@ -291,7 +291,7 @@ def _times(a: Linear, b: Linear) -> Linear:
 def rk4_first(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Write the second stage's state and starts the weighted sum."""
+    """Write the second stage's state and start the weighted sum."""
     decayed = _times(e, w)
     slope = (h * 0.5) * _times(e, k)
     np.add(decayed, slope, out=state)
@@ -308,7 +308,7 @@ def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> 
 def rk4_third(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Write the fourth stage's state, and decays the sum by the second half step."""
+    """Write the fourth stage's state, and decay the sum by the second half step."""
     state[...] = _times(e, w + h * k)
     total += (h / 3.0) * k
     total[...] = _times(e, total)

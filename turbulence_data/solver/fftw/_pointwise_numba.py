@@ -1,8 +1,8 @@
-"""The functions of `_pointwise`, each one pass over memory, compiled by numba.
+"""The functions of `_pointwise`, compiled by numba with one pass over memory each.
 
 No fast-math: the operations and their order are those of the NumPy version. Indices
-that are sums or differences are unsigned: a signed one might count from the end, and
-numba's test for that keeps the compiler from doing several numbers at once.
+that are sums or differences are unsigned: a signed index might be negative, and numba's
+test for that prevents vectorization.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _compile = numba.njit(cache=True, nogil=True)
 
 
 def factors_of(tables: Real) -> Real:
-    """Return tables in the form that `velocity` and `advection` take: as they are."""
+    """Return tables in the form of `velocity` and `advection`, here unchanged."""
     return tables
 
 
@@ -176,7 +176,7 @@ def layer_products(z1: Complex, z2: Complex, cross: Complex) -> None:
 
 @_compile
 def unpack_row_pairs(rows: Complex, lines: Complex) -> None:
-    """Write coefficients over y, twice as large, of the rows that two share."""
+    """Write coefficients over y, twice as large, of rows that were packed in pairs."""
     height, width = lines.shape
     half, ny = rows.shape
     for i in range(half):
@@ -289,8 +289,8 @@ def advection(
 def rk4_first(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Write the second stage's state and starts the weighted sum."""
-    # A Python float is float64 to numba; NumPy lets it follow the array.
+    """Write the second stage's state and start the weighted sum."""
+    # A Python float is float64 in numba; in NumPy it takes the dtype of the array.
     half, third = w.dtype.type(h * 0.5), w.dtype.type(1.0 / 3.0)
     for i in range(w.size):
         decayed = e[i] * w[i]
@@ -313,7 +313,7 @@ def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> 
 def rk4_third(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Write the fourth stage's state, and decays the sum by the second half step."""
+    """Write the fourth stage's state, and decay the sum by the second half step."""
     whole, third = w.dtype.type(h), w.dtype.type(h / 3.0)
     for i in range(w.size):
         state[i] = e[i] * (w[i] + whole * k[i])

@@ -1,4 +1,4 @@
-"""The solver on JAX: the same flows, schemes and forcings, on an accelerator.
+"""The solver on JAX: the same flows, schemes and forcings on accelerators.
 
 Names are imported at first use, since most of them need JAX.
 """

@@ -7,7 +7,7 @@ advection needs one field each way, since `z^2 = (u^2 - v^2) + 2 i u v`:
     m = -(i / 2) conj(kappa)^2.
 
 The Hermitian part, the transform of the real part, is `(m Q(k) + conj(m Q(-k))) / 2`,
-m being even. Leading axes are a batch. Closures are traced, by their formula where they
+since m is even. Leading axes are a batch. Closures are traced, by their formula if they
 have one, or else called back on the host.
 """
 
@@ -34,11 +34,11 @@ Points = tuple[int, int]
 
 
 class Layout(NamedTuple):
-    """Places of the resolved modes of a flow, see `solver.Modes`.
+    """Layout of the resolved modes of a flow, see `solver.Modes`.
 
     Attributes:
-        points: of the grid of the physical fields.
-        quadrature: of the grid of the products.
+        points: points of the grid of the physical fields.
+        quadrature: points of the grid of the products.
         cutoff: largest resolved mode numbers.
     """
 
@@ -48,7 +48,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(modes: Modes) -> Layout:
-    """Return where modes stand, as a value that programs are compiled for."""
+    """Return the layout of modes, a value for which programs are compiled."""
     return Layout(modes.grid.num_points, modes.quadrature.num_points, modes.cutoff)
 
 
@@ -112,10 +112,10 @@ def advection_tables(modes: Modes) -> AdvectionTables:
 def packed_transforms(
     points: Points, tables: AdvectionTables, vorticity_hat: jax.Array
 ) -> jax.Array:
-    """One complex 2-D transform each way.
+    """Compute `-J_hat` with one complex 2-D transform each way.
 
-    Both are forward transforms, of a field mirrored at the origin: those of the other
-    sign end with a pass over memory that divides by the number of points.
+    Both are forward transforms, of a field mirrored at the origin, because inverse ones
+    end with a pass over memory that divides by the number of points.
     """
     number = vorticity_hat.shape[-1]
     columns = _all_columns(tables, vorticity_hat)
@@ -140,14 +140,17 @@ def velocity(
 
 
 def _all_columns(tables: AdvectionTables, vorticity_hat: jax.Array) -> jax.Array:
-    """`z_hat` for ky = 0 ... Ky, -Ky ... -1: there -kappa(-k) conj(psi_hat(-k))."""
+    """Return `z_hat` for ky = 0 ... Ky, -Ky ... -1.
+
+    For negative ky it is -kappa(-k) conj(psi_hat(-k)).
+    """
     positive = tables.to_velocity * vorticity_hat
     negative = _flip_rows(-tables.to_velocity * vorticity_hat.conj())
     return jnp.concatenate([positive, negative[..., :0:-1]], axis=-1)
 
 
 def _halves(mirrored: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
-    """Values at k and at -k, for ky = 0 ... Ky, where columns are 0 ... Ky ... -1."""
+    """Return values at k and at -k for ky = 0 ... Ky, from columns 0 ... Ky ... -1."""
     size = mirrored.shape[-1]
     negative = [mirrored[..., :1], mirrored[..., : size - number : -1]]
     return mirrored[..., :number], _flip_rows(jnp.concatenate(negative, axis=-1))
@@ -156,13 +159,13 @@ def _halves(mirrored: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
 def _advection(
     tables: AdvectionTables, at_minus_k: jax.Array, at_k: jax.Array
 ) -> jax.Array:
-    """The Hermitian part of m Q; a mirrored transform has Q(-k) where Q(k) would be."""
+    """Return the Hermitian part of m Q; a mirrored transform has Q(-k) at k."""
     m = tables.from_products
     return m * at_k + (m * at_minus_k).conj()
 
 
 def _flip_rows(hat: jax.Array) -> jax.Array:
-    """Row kx becomes row -kx."""
+    """Move row kx to row -kx."""
     return jnp.concatenate([hat[..., :1, :], hat[..., :0:-1, :]], axis=-2)
 
 
@@ -180,7 +183,7 @@ def subgrid_forcing(closure: Callable[..., Any], layout: Layout) -> ForcingHat:
             to_physical(layout, hat) for hat in (vorticity_hat, streamfunction_hat)
         )
         traceable = on_device(closure, vorticity)
-        for _ in range(vorticity.ndim - 2):  # a closure sees one field at a time
+        for _ in range(vorticity.ndim - 2):  # a closure gets one field at a time
             traceable = jax.vmap(traceable)
         return from_physical(layout, traceable(vorticity, streamfunction))
 
@@ -201,7 +204,7 @@ def _by_formula(closure: ClassicClosure, layout: Layout) -> ForcingHat:
 
 
 class JaxOperators(SpectralOperators):
-    """The operators of formulas on arrays of JAX, each as its base says."""
+    """The operators of closure formulas on JAX arrays, see the base class."""
 
     @property
     def array_namespace(self) -> Any:
@@ -209,7 +212,7 @@ class JaxOperators(SpectralOperators):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of coefficients."""
+        """Shape of coefficients."""
         nx, ny = self.grid.num_points
         return nx, ny // 2 + 1
 
@@ -250,11 +253,11 @@ class JaxOperators(SpectralOperators):
 
 
 def on_device(closure: Callable[..., Any], like: jax.Array) -> Callable[..., jax.Array]:
-    """Return a closure as JAX can use it: traced, or else called back on the host."""
+    """Return a closure for JAX: traced if possible, else called back on the host."""
     field: Any = jax.eval_shape(lambda: jnp.zeros(like.shape[-2:], like.dtype))
     try:
         result = jax.eval_shape(closure, field, field)
-    except Exception as error:  # whatever NumPy, a framework or a model makes of it
+    except Exception as error:  # any error of NumPy, a framework or a model
         reason = type(error).__name__
         _logger.info("closure %r runs on the host: not traceable (%s)", closure, reason)
         return _called_back(closure, field)
@@ -265,7 +268,7 @@ def on_device(closure: Callable[..., Any], like: jax.Array) -> Callable[..., jax
 def _called_back(
     closure: Callable[..., Any], field: Any
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Fields travel as bits: in the thread of a callback JAX may be in float32."""
+    """Return a host callback; fields are passed as bits, as JAX may be in float32."""
 
     def to_bits(array: jax.Array) -> jax.Array:
         return jax.lax.bitcast_convert_type(array, jnp.uint32)

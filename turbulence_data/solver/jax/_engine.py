@@ -28,22 +28,22 @@ from turbulence_data.solver._vorticity import VorticityEquation
 class JaxEngine:
     """The same flows, schemes, forcings and states on JAX; needs the extra `[jax]`.
 
-    Coefficients stay on the device from step to step, and so do filtering and
-    sgs_forcing: an LES field is what leaves it. Float64 is computed in float64 whatever
-    JAX is set to, and nothing of JAX is set. It agrees with `FftwEngine` to round-off,
-    and its bits are those of one device and version of JAX.
+    Coefficients stay on the device, where filtering and sgs_forcing are also computed;
+    only LES fields leave it. Float64 is computed in float64 regardless of the JAX
+    settings, which are not changed. Results agree with `FftwEngine` to round-off, and
+    are reproducible bit for bit on one device and version of JAX.
 
     A closure of array operations, `(vorticity, streamfunction) -> sgs_forcing`, is
     compiled into the step; one that JAX cannot trace is called back on the host.
 
-    Fields along leading axes are advanced side by side. So are the trajectories of a
+    Fields along leading axes are advanced together. So are the trajectories of a
     dataset, by threads whose steps are joined:
 
         EnsembleConfig(..., dtype=np.float32, engine=JaxEngine(batch_size=8))
         tfds.builder("turbulence_data", config=..., executor=ThreadPoolExecutor(8))
 
     Attributes:
-        batch_size: runs of as many threads are joined to one; 1 for each by itself.
+        batch_size: number of threads whose runs are joined; 1 for no joining.
         transforms: how advection is transformed, `(points, tables, vorticity_hat) ->
             -J_hat`; None for `packed_transforms`.
 
@@ -73,8 +73,8 @@ class JaxEngine:
         """Return the vorticity equation, ready to be advanced on JAX.
 
         Raises:
-            ImportError: where JAX is not installed.
-            ValueError: for a scheme or an equation that there is not in JAX.
+            ImportError: if JAX is not installed.
+            ValueError: for a scheme or an equation that does not exist in JAX.
         """
         import_jax()
         from turbulence_data.solver.jax._advection import packed_transforms
@@ -97,24 +97,24 @@ class JaxEngine:
         forcing: ForcingLike | None = None,
         numerics: Numerics = DEFAULT_NUMERICS,
     ) -> Callable[[Any], Any]:
-        """Return a pure JAX function `vorticity -> vorticity`, some steps later.
+        """Return a pure JAX function `vorticity -> vorticity` over some steps.
 
-        To be differentiated, mapped and compiled: reverse mode keeps one state a step
-        and computes the step again. It checks neither field nor time step; `evolve`
-        does.
+        It can be differentiated, mapped and compiled: reverse mode keeps one state per
+        step and recomputes the step. Unlike `evolve`, it checks neither field nor time
+        step.
 
         Args:
             flow: resolution and physical parameters.
             time_step: length of a step.
-            num_steps: how many.
-            closure: as of `evolve`.
-            forcing: as of `evolve`; the same kicks whatever the field.
+            num_steps: number of steps.
+            closure: as in `evolve`.
+            forcing: as in `evolve`; random kicks are the same for every field.
             numerics: scheme and precision; the engine is this one.
 
         Raises:
-            ImportError: where JAX is not installed.
-            ValueError: for a step or number out of range; on a call, where JAX would
-                compute in float32 for float64.
+            ImportError: if JAX is not installed.
+            ValueError: for a step or number out of range; on a call, if JAX would
+                compute in float32 instead of float64.
 
         Example:
             >>> import jax
@@ -152,7 +152,7 @@ def _checked(equation: Equation) -> VorticityEquation:
 
 @cache
 def _gathering(size: int) -> Gathering:
-    """One for all engines of a size in this process, however they were pickled."""
+    """Return the gathering shared by all engines of this size in the process."""
     return Gathering(size)
 
 
@@ -160,11 +160,11 @@ _PATIENCE = 2.0
 
 
 class Gathering:
-    """Join calls of several threads that ask for the same work on their own items.
+    """Joins calls of several threads that request the same work on their own items.
 
-    A group of calls goes off when it is full, or when every member that is at work
-    waits in some group: nobody is left to wait for. A member that has not called for
-    `patience` seconds is not waited for until it calls again.
+    A group of calls runs when it is full, or when all active members are waiting in
+    some group. A member that has not called for `patience` seconds counts as inactive
+    until it calls again.
     """
 
     def __init__(self, size: int, patience: float = _PATIENCE) -> None:
@@ -175,12 +175,12 @@ class Gathering:
         self._running: set[int] = set()
 
     def join(self, member: int) -> None:
-        """Count a member among those at work."""
+        """Add an active member."""
         with self._changed:
             self._at_work.add(member)
 
     def leave(self, member: int) -> None:
-        """Nobody waits for this member any more."""
+        """Remove a member, so that others no longer wait for it."""
         with self._changed:
             self._at_work.discard(member)
             self._changed.notify_all()
@@ -194,14 +194,14 @@ class Gathering:
     ) -> Any:
         """Return the result for one item of `work` on all items of a group.
 
-        Calls with equal keys may be joined; the work of the first caller is done.
+        Calls with equal keys may be joined; `work` is that of the first caller.
         """
         with self._changed:
             self._at_work.add(member)
             group = self._groups.setdefault(key, _Group())
             place = group.add(member, item)
             if len(group.items) == self._size:
-                del self._groups[key]  # the next call opens another one
+                del self._groups[key]  # the next call opens a new group
                 group.is_closed = True
             self._changed.notify_all()
             if place == 0:
@@ -249,7 +249,7 @@ class _Group:
         self.is_closed = False
 
     def add(self, member: int, item: Any) -> int:
-        """Return the place of the item."""
+        """Add an item and return its index."""
         self.members.append(member)
         self.items.append(item)
         return len(self.items) - 1
@@ -269,19 +269,19 @@ def import_jax() -> ModuleType:
 
 @contextmanager
 def precision(dtype: np.dtype[Any]) -> Iterator[None]:
-    """Let JAX compute in a dtype, in this thread and for as long as this lasts.
+    """Context in which JAX computes in a dtype, in this thread.
 
-    By default JAX takes float64 for float32.
+    By default JAX converts float64 to float32.
     """
     jax = import_jax()
-    # It was a part of jax.experimental before JAX 0.8.
+    # Before JAX 0.8 it was in jax.experimental.
     home = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
     with home.enable_x64(bool(dtype == np.float64)):
         yield
 
 
 def check_precision(dtype: np.dtype[Any]) -> None:
-    """Raise ValueError where JAX would silently compute in float32 for float64."""
+    """Raise ValueError if JAX would silently compute in float32 instead of float64."""
     jax = import_jax()
     if dtype == np.float64 and not jax.config.jax_enable_x64:
         raise ValueError(

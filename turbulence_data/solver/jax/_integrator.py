@@ -1,4 +1,4 @@
-"""One flow on JAX: its steps, and what is looked at, computed where the flow is."""
+"""One flow on JAX: its time steps and diagnostics, computed on the device."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ from turbulence_data.solver.jax._program import (
 )
 
 _KEPT_STEPS = 3
-# Random kicks are handed over in arrays of at least this many steps, so that the
-# program need not be compiled again for the last, shorter run.
+# Random kicks are passed in arrays of at least this many steps, so that the program is
+# not recompiled for the last, shorter run.
 _STEPS_AT_ONCE = 25
 _numbers = itertools.count()
 _compiled_vitals = jax.jit(vitals, static_argnums=0)
@@ -67,7 +67,7 @@ class JaxIntegrator:
         with precision(self._modes.dtype):
             self._program = make_program(equation, scheme, transforms)
             self._tables = flow_tables(equation)
-        # Not methods of this object: it must go, and leave the gathering, at once.
+        # Not methods, so that this object is freed, and leaves the gathering, at once.
         self._factors = lru_cache(_KEPT_STEPS)(
             partial(_factors, self._program, equation.linear_operator)
         )
@@ -83,7 +83,7 @@ class JaxIntegrator:
     def steps(
         self, vorticity_hat: Any, since: State, time_step: float, numbers: range
     ) -> Any:
-        """Return the coefficients after some steps; the argument is kept."""
+        """Return the coefficients after some steps; the argument is not changed."""
         with precision(self._modes.dtype):
             hat = jnp.asarray(vorticity_hat)
             inputs = step_inputs(
@@ -154,7 +154,7 @@ class JaxIntegrator:
     def _run_together(
         self, time_step: float, num_steps: int, items: Sequence[Any]
     ) -> list[Reached]:
-        """One run of as many fields as ever, so that one program serves all."""
+        """Run all fields together, always as many, so that one program is enough."""
         filled = [*items, *[items[-1]] * (self._batch_size - len(items))]
         kicks, hats = zip(*filled, strict=True)
         together = None if kicks[0] is None else np.stack(kicks, axis=1)
@@ -163,7 +163,7 @@ class JaxIntegrator:
         return [Reached(*(part[i] for part in reached)) for i in range(len(items))]
 
     def _batch_key(self) -> tuple[Any, ...]:
-        """Flows of one key have all tables in common."""
+        """Return a key; flows with equal keys have equal tables."""
         drive, digest = self._equation.drive, sha256()
         parts: list[Any] = [] if drive.noise is None else list(drive.noise.places)
         if drive.steady is not None:
@@ -185,7 +185,7 @@ def step_inputs(
     time_step: float,
     numbers: range,
 ) -> Inputs:
-    """Return the kicks of some steps, and sources that only the host can evaluate."""
+    """Return the random kicks of some steps, and sources evaluated on the host."""
     drive, dtype = equation.drive, equation.modes.complex_dtype
     kicks: Any = None
     sources: Any = None
@@ -211,7 +211,7 @@ def propagator(
     time_step: float,
     num_steps: int,
 ) -> Callable[[Any], jax.Array]:
-    """Return `vorticity -> vorticity` some steps later, a pure JAX function."""
+    """Return a pure JAX function `vorticity -> vorticity` over some steps."""
     modes = equation.modes
     with precision(modes.dtype):
         program = make_program(equation, scheme, transforms)
@@ -270,9 +270,9 @@ def filtering(
 ) -> Filtering:
     """Return `vorticity_hat -> FilteredFields`, the same as `filtering.filtered_dns`.
 
-    Products of resolved modes are free of aliasing on the grid that the flow uses, so J
-    is that of its own right-hand side; where an LES keeps more modes than the flow
-    resolves, it is formed on a padded grid.
+    Products of resolved modes are free of aliasing on the grid of the flow, so J is
+    that of its own right-hand side; if an LES keeps more modes than the flow resolves,
+    J is formed on a padded grid.
     """
     coarse = padded_modes(Grid(num_points, modes.grid.lengths), modes.dtype)
     reaches = any(c > f for c, f in zip(coarse.cutoff, modes.cutoff, strict=True))

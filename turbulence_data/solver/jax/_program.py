@@ -1,4 +1,4 @@
-"""A flow as a compiled program: arrays in, arrays out, nothing on the host between."""
+"""A flow as a compiled program from arrays to arrays, without host steps between."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class JaxScheme(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ByIdentity:
-    """A function, the same as itself alone, also where it is a value with arrays."""
+    """A function compared by identity, also if it is a value that holds arrays."""
 
     function: Callable[..., Any]
 
@@ -68,10 +68,10 @@ class ByIdentity:
 
 @dataclass(frozen=True)
 class Program:
-    """All that decides the compiled code; `FlowTables` hold the numbers.
+    """Everything that determines the compiled code; `FlowTables` hold the numbers.
 
     Attributes:
-        layout: where the modes stand.
+        layout: layout of the modes.
         largest: the largest resolved `|kx|` and `|ky|`.
         transforms: how advection is transformed.
         scheme: time stepping scheme.
@@ -88,15 +88,15 @@ class Program:
 
 
 class FlowTables(NamedTuple):
-    """The numbers of one flow on its modes, of shape `(nx, Ky + 1)` where not said.
+    """The numbers of one flow on its modes, of shape `(nx, Ky + 1)` unless noted.
 
     Attributes:
         advection: factors of the nonlinear term.
         inverse_k_squared: `1 / k^2` on resolved modes, else 0.
-        weights: how often a mode stands in the full spectrum, shape `(1, Ky + 1)`.
+        weights: multiplicity of a mode in the full spectrum, shape `(1, Ky + 1)`.
         damping: real part of the linear operator.
         steady: coefficients of the steady source, or None.
-        places: rows and columns of what noise kicks, or None.
+        places: rows and columns of coefficients with noise, or None.
         coordinates: x of shape `(nx, 1)` and y of shape `(1, ny)`.
     """
 
@@ -110,13 +110,13 @@ class FlowTables(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Inputs of a run of steps from outside, by number of the step.
+    """External inputs of a run of steps, by number of the step.
 
     Attributes:
         kicks: random kicks at the places, shape `(steps, ..., m)`, or None.
         sources: varying sources at the start, middle and end of steps, shape
             `(2 steps + 1, nx, Ky + 1)`, or None.
-        time: at the start of the first step.
+        time: time at the start of the first step.
     """
 
     kicks: Any = None
@@ -158,7 +158,7 @@ def flow_tables(equation: VorticityEquation) -> FlowTables:
 
 @lru_cache(maxsize=_KEPT_PROGRAMS)
 def compiled(program: Program) -> Callable[..., Reached]:
-    """Return the program that makes a number of steps, known when it is called.
+    """Return the program for a number of steps that is given at the call.
 
     `(tables, factors, time_step, num_steps, inputs, vorticity_hat) -> Reached`.
     """
@@ -181,7 +181,7 @@ def compiled(program: Program) -> Callable[..., Reached]:
 
 
 def vitals(program: Program, tables: FlowTables, hat: jax.Array) -> Reached:
-    """Return coefficients with what tells whether to go on from them."""
+    """Return coefficients with energy and advection rate, to check stability."""
     density = tables.weights * tables.inverse_k_squared * (hat * hat.conj()).real
     u, v = velocity(program.layout.quadrature, tables.advection, hat)
     kx, ky = program.largest
@@ -226,7 +226,7 @@ def _source_hat(program: Program, tables: FlowTables, time: jax.Array) -> jax.Ar
 
 
 def traceable_source(equation: VorticityEquation) -> ByIdentity | None:
-    """Return the function of time that drives a flow, if JAX can evaluate it."""
+    """Return the time-dependent source of a flow, if JAX can evaluate it."""
     varying = equation.drive.varying
     if not isinstance(varying, VaryingSource):
         return None
@@ -236,7 +236,7 @@ def traceable_source(equation: VorticityEquation) -> ByIdentity | None:
     ]
     try:
         jax.eval_shape(varying.source, *arguments)
-    except Exception as error:  # whatever NumPy makes of what is no array
+    except Exception as error:  # any error of NumPy for traced values
         reason = type(error).__name__
         _logger.info("%r runs on the host: not traceable (%s)", varying.source, reason)
         return None
