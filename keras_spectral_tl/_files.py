@@ -19,8 +19,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yield a temporary path that replaces `path` when the block ends.
 
     The folder is created if needed. After an exception the temporary file is removed
-    and `path` is unchanged. The temporary name keeps the suffix, which some writers
-    use.
+    and `path` is unchanged. The temporary name keeps the suffix, for some writers.
     """
     target = pathlib.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

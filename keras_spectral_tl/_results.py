@@ -59,8 +59,7 @@ def not_told_from(
     """Return which arms of a forecast tie with the best, and why one was chosen.
 
     Args:
-        best: Row of the chosen arm, of which parameters, correlation and relative_rmse
-            are used.
+        best: Row of the chosen arm, with parameters, correlation and relative_rmse.
         ties: Label to row of the arms that are indistinguishable from it; if there are
             none, the text is empty.
     """

@@ -72,8 +72,7 @@ def shell_sum_matrix(*shape: int) -> sparse.csr_array:
 def full_plane(half: ArrayLike, num_columns: int) -> NDArray[np.float64]:
     """Return a function even in k on the full plane, with k = 0 at index n // 2.
 
-    ``half`` is (..., nx, ny // 2 + 1), as from ``numpy.fft.rfft2``, and ``num_columns``
-    is ny.
+    ``half`` is (..., nx, ny // 2 + 1), as from ``numpy.fft.rfft2``; ny columns result.
     """
     values = np.asarray(half, float)
     axes = tuple(range(values.ndim - 1))

@@ -283,7 +283,7 @@ def les_flow(
         filter_width: as in `filtered_dns`.
 
     Raises:
-        TypeError: for a flow of another kind.
+        TypeError: for a flow of another type.
         ValueError: for a grid that does not hold the forcing.
 
     Example:

@@ -85,8 +85,7 @@ def trace_calls(
 
     It works for functional, sequential, nested, subclassed and quantized models, since
     the calls themselves are recorded. A layer used twice is recorded twice, a container
-    after its contents. Axes that the model leaves open get size `unknown`; 0 raises an
-    error instead.
+    after its contents. Axes left open get size `unknown`; 0 raises an error instead.
     """
     inputs = symbolic_inputs(model, input_shape, unknown)
     calls: list[LayerCall] = []

@@ -277,8 +277,7 @@ def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable
 def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
     """Return the name of a weight, or of its attribute if the name is automatic.
 
-    `add_weight` without a name gives names such as "variable_5", which differ in every
-    copy.
+    `add_weight` gives automatic names such as "variable_5", which differ in copies.
     """
     name: str = weight.name
     if not _AUTOMATIC.fullmatch(name):
@@ -292,8 +291,7 @@ def symbolic_inputs(
 ) -> Any:
     """Return one symbolic input sample of `model`, to call or trace it.
 
-    Axes left open by the model get size `unknown`; None leaves them open, 0 raises an
-    error.
+    Axes left open get size `unknown`; None leaves them open, 0 raises an error.
     """
 
     def sample(shape: Sequence[int | None], dtype: Any = None) -> Any:

@@ -45,8 +45,7 @@ class FreezeSchedule(Protocol):
             history: The logs of the previous epochs, by epoch.
 
         Returns:
-            A selector of `freezing.select_layers`, where None means all layers, or
-            `OWN_FLAGS`.
+            A selector of `freezing.select_layers` (None: all layers), or `OWN_FLAGS`.
         """
         ...
 
@@ -145,8 +144,7 @@ class NextPhaseOnPlateau:
     Raises:
         TypeError: If `selectors` is not a sequence, or `patience` not an int.
         ValueError: If there are no phases, or another argument is out of its range.
-        KeyError: When called, if more than `patience` epochs have passed and none had
-            the quantity.
+        KeyError: When called, if none of more than `patience` epochs had the quantity.
 
     Example:
         >>> schedule = NextPhaseOnPlateau(["last", None], monitor="loss", patience=1)

@@ -230,8 +230,7 @@ class KernelSpectra(SpectralCallback):
     Args:
         num_points: Points of the grid the kernels are padded to: n or (nx, ny).
         every_n_epochs: Epochs between two records.
-        directory: A directory for npz files, made if missing. By default no arrays are
-            written.
+        directory: A directory for npz files, made if missing; None writes no arrays.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra
             ``[tensorboard]``). By default none are written.
         most_share: Largest fraction of the fit's time to spend; None for no limit.
@@ -360,8 +359,7 @@ class ActivationSpectra(SpectralCallback):
         x: Inputs (samples, ...); few samples are enough, as averages converge fast.
         every_n_epochs: Epochs between two records.
         layers: A selector of layers; by default all with a 2-D spatial output.
-        directory: A directory for npz files, made if missing. By default no arrays are
-            written.
+        directory: A directory for npz files, made if missing; None writes no arrays.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra
             ``[tensorboard]``). By default none are written.
         most_share: Most of the time of the fit to spend; None for no limit.

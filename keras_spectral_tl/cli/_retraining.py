@@ -235,8 +235,7 @@ def _swept(
 ) -> Any:
     """Retrain every layer in turn, or resume an interrupted sweep.
 
-    Target and test samples are passed in their own units; `oracle_sweep` normalizes
-    both.
+    Samples are passed in their own units, as `oracle_sweep` normalizes them.
     """
     from tqdm import tqdm
 

@@ -152,8 +152,7 @@ class FiltersOf(AddedPart):
     and a frozen kernel: each kernel has r trainable weights instead of one for each of
     its points. Keras' low-rank update holds both (`lora_kernel_a` the frozen filters,
     `lora_kernel_b` the coefficients) and merges them into the kernel when the model is
-    saved. `transfer.retrain` adds them to its copy of the model; elsewhere call
-    `prepare`.
+    saved. `transfer.retrain` adds them to its copy; elsewhere call `prepare`.
 
     Args:
         layers: The layers, see `freezing.select_layers`; None means all convolutions

@@ -243,7 +243,7 @@ class UnrolledLES(keras.layers.Layer):
 
 
 def _check_flow(flow: Any) -> None:
-    """Refuse what is not the plain values of a flow in one plane."""
+    """Raise an error unless `flow` holds the plain values of a flow in one plane."""
     if not isinstance(flow, Mapping):
         raise TypeError(
             "flow must be a mapping of parameters to plain values, such as flow."

@@ -31,8 +31,7 @@ def data_format_of(given: str | None) -> str:
 def pad_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
     """Continue `inputs` periodically along one axis: output[i] = input[i - before].
 
-    Indices are modulo n. It uses slices and one concatenation, which are exact on
-    every backend.
+    Indices are modulo n. Slices and one concatenation are exact on every backend.
     """
     size = inputs.shape[axis]
     if size is None:
@@ -315,8 +314,7 @@ class RadialSpectrum2D(keras.layers.Layer):
     small amplitudes underflow in half precision.
 
     Args:
-        data_format: "channels_last" or "channels_first"; by default that of the Keras
-            configuration.
+        data_format: "channels_last", "channels_first" or None (the Keras setting).
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:

@@ -228,8 +228,7 @@ class SpectrumRMSE(keras.Metric):
     Spectra are computed in float32 and summed with compensation. The result is within
     1e-5 of float64 if each shell used holds at least 1e-6 of the energy; below about
     1e-12 a shell holds float32 round-off: exclude it by `wavenumbers`. A truth without
-    any energy at one of them makes the result NaN or infinite. Before any update it
-    is 0.
+    any energy at one of them gives NaN or infinity. Before any update it is 0.
 
     Args:
         wavenumbers: The k to average over. By default 1 .. ``(min(nx, ny) - 1) // 2``:

@@ -63,8 +63,7 @@ def plot_activation_spectra(
 
     Args:
         spectra: Layer name to {label: spectrum}, such as the labels "base", "target"
-            and "retrained"; the index of a spectrum is the wavenumber, k = 0 is not
-            drawn.
+            and "retrained"; the index is the wavenumber, k = 0 is not drawn.
         ylabel: Label of the y axis.
         ax: Axes to draw in, one per layer; by default a new figure.
 
@@ -345,8 +344,7 @@ def plot_curves(
         ax: Axes to draw in, one per group; by default a new figure.
 
     Raises:
-        ValueError: If there is no curve, x and y differ in shape, or an axis is
-            unknown.
+        ValueError: If there is no curve, x and y differ in shape, or an unknown axis.
 
     Example:
         >>> time = np.linspace(0, 1, 11)

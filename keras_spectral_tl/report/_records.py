@@ -81,8 +81,7 @@ def figures_row(
         model: The network.
         data: `(x, y)`, raw if a normalization is given.
         normalization: Normalization of the model's inputs and outputs, such as
-            `transfer.ChannelStatistics`; outputs are converted back to the units of
-            `y`.
+            `transfer.ChannelStatistics`; outputs are compared in the units of `y`.
         batch_size: Samples evaluated at a time.
 
     Returns:
@@ -110,8 +109,7 @@ def spectra_record(
     Returns:
         "kernels" and "activations": layer to label to its mean profile, indexed by
         wavenumber, for convolutions and for layers with fields. "filters": layer to the
-        principal filters of the change of its kernels (nx, ny) from the first to the
-        last network.
+        principal filters of its kernels' (nx, ny) change, first to last network.
 
     Raises:
         ValueError: If kernels do not fit the given grid.
@@ -135,8 +133,7 @@ def picture_record(
     """Return maps of the first sample of each system, and predictions of networks.
 
     Args:
-        systems: Name to `(x, y)` in the units of the networks; predictions are for the
-            last one.
+        systems: Name to `(x, y)` in the units of the networks; the last is predicted.
         networks: Label to a network.
         channels: "x" and "y" to the names of their channels, if known.
 

@@ -31,8 +31,7 @@ def held_out_evidence(
 ) -> dict[str, Any]:
     """Compare the predictions of a network before and during training with the truth.
 
-    All errors are those that remain after fitting a gain (and offset), see
-    `unexplained`.
+    All errors are those after the best gain (and offset), see `unexplained`.
 
     Args:
         truth: True outputs, (samples, ...).

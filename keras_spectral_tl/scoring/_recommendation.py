@@ -34,8 +34,7 @@ class Recommendation:
     """Layers in the order of their scores, and the one to retrain.
 
     Attributes:
-        ranking: Names in order of decreasing value; nan last, ties in the order of the
-            model.
+        ranking: Names by decreasing value; nan last, ties in the order of the model.
         recommended: The best layer, or none.
         reason: One or two sentences.
         intervals: Layer to the 90 % interval (low, high) of its score.

@@ -238,8 +238,7 @@ class Workbench:
         rows: Sorted rows of the target samples in the network's inputs.
         y: True outputs there.
         batch_size: Samples computed at once in evaluations without training.
-        sized: Indices of the samples whose variance is the unit of the loss; default
-            all.
+        sized: Indices of samples whose variance is the unit of the loss; default all.
     """
 
     def __init__(

@@ -154,8 +154,7 @@ class LayerScores(AsJson):
 
     Attributes:
         ranking: Layer names, best to retrain first.
-        recommended: The layers to retrain, the most useful first; empty when
-            abstaining.
+        recommended: The layers to retrain, most useful first; empty when abstaining.
         abstained: Whether the evidence is too weak for a recommendation.
         reason: One or two sentences on why these layers, or why none.
         scores: Scorer name to {layer name: value}; higher is better.

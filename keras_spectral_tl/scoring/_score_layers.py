@@ -89,8 +89,7 @@ def score_layers(
             `max_layers` below 1, a recipe without any steps, or a single group.
         TypeError: If `scorers` is not a sequence of scorers, or one of them does not
             return a `ScorerResult` with values, or the first one is not a
-            `TogetherScorer` though `max_layers` is above 1; or if `retrain` has no such
-            argument.
+            `TogetherScorer` though `max_layers` > 1; or for an unknown argument.
         KeyError: If there is no such layer.
 
     Example:

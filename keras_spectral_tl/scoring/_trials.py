@@ -100,8 +100,7 @@ class Trial:
         outputs: Outputs for the target samples tested.
         without_piece: Mean correlation leaving out each piece of the fields, if fewer
             than three samples are tested; otherwise empty.
-        stopped: Whether it ended early because its rate is too high; it then has no
-            correlations.
+        stopped: Whether it ended early, its rate being too high, without correlations.
     """
 
     rate: float
@@ -131,8 +130,7 @@ class Trials:
     The frozen layers before an arm are evaluated once. If the outputs have a wrong
     amplitude, they are multiplied by their best gain before anything is trained;
     otherwise the first steps would correct the amplitude and destroy the pattern. All
-    trials of one length use the samples in the same order, so that arms are compared
-    pairwise.
+    trials of one length use the same order of samples, to compare arms pairwise.
 
     Args:
         model: A built network; not changed.
@@ -145,8 +143,7 @@ class Trials:
 
     Attributes:
         passes: Cost so far in forward passes of one sample; nan if it is unknown.
-        gain: Output gain from which trials and retraining start; 1 if the amplitude is
-            right.
+        gain: Output gain from which trials start; 1 if the amplitude is right.
         tested: Target samples tested, in order.
         short: Steps of a short trial, made for every arm, see `steps_on`.
         long: Steps of a long trial, made for the best arms.

@@ -33,8 +33,7 @@ class LayerActivations(Result):
             channels.
         post_activation: The same after the activation.
         grid: Points of the output along each spatial axis.
-        pre_channels: (channels, num_shells), averaged over samples only; None unless
-            requested.
+        pre_channels: (channels, num_shells), mean over samples; None unless requested.
         post_channels: The same after the activation.
     """
 

@@ -119,8 +119,7 @@ def linear_composition(
     blocks of modes, which takes about 10 MB for any grid.
 
     Args:
-        layers: Convolution layers with stride 1, input side first; activations are
-            ignored.
+        layers: Convolution layers of stride 1, input first; activations are ignored.
         num_points: Points of the grid along each axis.
 
     Raises:

@@ -202,8 +202,7 @@ def fine_grid(extent: Grid) -> Grid:
     """Return the grid on which properties of a kernel are evaluated.
 
     Along each axis it is a power of two, at least 32 and four times the kernel's
-    extent, so that the trigonometric polynomial ``|F|^2`` is sampled twice as finely as
-    necessary.
+    extent, so ``|F|^2``, a trigonometric polynomial, is oversampled by a factor of 2.
     """
     grid = tuple(max(_FINE, 2 ** math.ceil(math.log2(4 * span))) for span in extent)
     if math.prod(grid) > _MOST_POINTS:

@@ -205,8 +205,7 @@ def spectral_ratio(above: Array, below: Array) -> Array:
     """Return the ratio of two spectra, NaN where the denominator is only round-off.
 
     The ratio of a prediction's `mean_spectrum` to the truth's is its energy gain by
-    wavenumber: 1 is right, below 1 is too weak. It does not depend on phases, unlike
-    `coherence`.
+    wavenumber: 1 is right, below 1 too weak. Unlike `coherence`, it ignores phases.
 
     Args:
         above: Numerator (num_shells,).

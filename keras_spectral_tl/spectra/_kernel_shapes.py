@@ -127,8 +127,7 @@ class KernelShapes(Result):
             ``Q_ij = <k_i k_j / |k|^2>``, the main direction of the wave vectors that
             pass. Its sign is that of the peak.
         anisotropies: (kernels,) ``(rank q - 1) / (rank - 1)`` of the largest eigenvalue
-            q of Q: 0 if all directions pass equally, 1 if only one does; 0 with one
-            axis.
+            q of Q: 0 if all directions pass equally, 1 if only one; 0 with one axis.
         dc_shares: (kernels,) ``|F(0)|^2 / |F(k*)|^2``.
         edge_shares: (kernels,) largest ``|F|^2`` on the edge of the Brillouin zone
             (a component of k at pi) over ``|F(k*)|^2``.

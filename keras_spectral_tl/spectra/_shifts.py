@@ -215,8 +215,7 @@ def retraining_shifts(
         before: The network before retraining.
         after: The network after retraining, with the same layer names.
         base_x: Inputs of the base, as in `activation_spectra`.
-        target_x: Inputs of the target, an array or a re-iterable of batches: it is read
-            twice.
+        target_x: Inputs of the target, read twice: an array or re-iterable batches.
         layers: A selector or names, as in `activation_spectra`; by default all with
             a 2-D spatial output.
 

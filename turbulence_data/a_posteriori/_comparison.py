@@ -143,8 +143,7 @@ def compare(
             "closure", "done" and "total", numbers of snapshots.
 
     Raises:
-        ValueError: without closures, for a fraction out of range, or a band without
-            wavenumbers.
+        ValueError: without closures, for `discard` out of range, or an empty band.
         TypeError: for an invalid progress.
     """
     check_progress(progress)

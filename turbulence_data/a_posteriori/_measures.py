@@ -29,9 +29,9 @@ class Spectra(NamedTuple):
     Attributes:
         wavenumbers: of the shells, shape `(n,)`.
         energy: shape `(n,)`; per unit area, of two layers per unit mass.
-        enstrophy: likewise.
+        enstrophy: shape `(n,)`, in the same way.
         energy_transfer: energy that the subgrid forcing puts into each shell.
-        enstrophy_transfer: likewise.
+        enstrophy_transfer: enstrophy that it puts into each shell.
     """
 
     wavenumbers: Array

@@ -223,8 +223,7 @@ class GradientModel4(_GradientModel):
     The quadratic term of the expansion in `GradientModel2`, `(D^2 / 12)^2 / 2 = D^4 /
     288`. Its relative error is O(D^4), that of GM2 O(D^2). Jacobians are alias-free.
 
-    Bouchet (2003) and Jakhar et al. (2024), doi:10.1029/2023MS003874, on the same
-    expansion.
+    Same expansion: Bouchet (2003), Jakhar et al. (2024), doi:10.1029/2023MS003874.
 
     Example:
         Two waves, whose Jacobian has only the wavenumbers (1, 2) and (1, -2), so that

@@ -80,8 +80,7 @@ def energy_budget(
         time: time of the field, for a time-dependent forcing.
 
     Raises:
-        ValueError: for fields with another shape than the flow, or a forcing that does
-            not fit.
+        ValueError: for fields or a forcing that do not fit the flow.
     """
     return _budget(True, vorticity, flow, sgs_forcing, forcing, time)
 

@@ -145,8 +145,7 @@ def layer_enstrophy_budget(
         generation   -<q_i v_i> times the mean gradients of potential vorticity
         bottom_drag, hyperviscosity, subgrid
 
-    Z is the potential enstrophy `1/2 sum_i d_i <q_i^2>`; the transfer is `ENSflux` of
-    pyqg.
+    Z is the potential enstrophy `1/2 sum_i d_i <q_i^2>`; transfer is pyqg's `ENSflux`.
 
     Args:
         potential_vorticity: physical field, shape `(2, nx, ny)`, upper layer first.
@@ -154,7 +153,7 @@ def layer_enstrophy_budget(
         sgs_forcing: what an LES adds to the right-hand side, likewise.
 
     Raises:
-        TypeError: for a flow of another kind.
+        TypeError: for a flow of another type.
         ValueError: for fields that are not of the flow.
     """
     modes, q_hat, psi_hat = _spectral(potential_vorticity, flow)
@@ -183,7 +182,7 @@ def barotropic_conversion(
         flow: physics and grid.
 
     Raises:
-        TypeError: for a flow of another kind.
+        TypeError: for a flow of another type.
         ValueError: for a field that is not one of the flow.
     """
     modes, q_hat, psi_hat = _spectral(potential_vorticity, flow)

@@ -73,8 +73,7 @@ class EnsembleConfig:
             the flow is too fast for it. None lets the solver choose from the speed of
             the flow, as in `evolve`. Snapshots are at their exact times in any case.
         start: draws the start field; a `RandomPotentialVorticity` for two layers.
-        seed: seed of the ensemble; seeds of trajectories derive from it and their
-            number.
+        seed: seed of the ensemble, from which seeds of trajectories derive.
         filter_width: width of the Gaussian filter; None for two LES cells.
         extra_fields: fields on request: "velocity", "tau", "sigma", see
             `subgrid_stresses`; for two layers "velocity", and names of other operators,

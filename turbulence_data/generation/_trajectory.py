@@ -149,8 +149,7 @@ def sample_trajectory(
         checkpoints: stores the progress, and provides the progress to continue from.
 
     Raises:
-        UnstableTimeStepError: when the flow becomes too fast for a quarter of the time
-            step.
+        UnstableTimeStepError: if the flow is too fast for a quarter of the time step.
         SimulationDivergedError: when the vorticity becomes non-finite.
     """
     legs = _legs(ensemble)

@@ -260,8 +260,7 @@ class MatlabExamples(Sequence[dict[str, Any]]):
         scalars: scalar features of the dataset by name, each one number or one number
             per example. Files contain no times, so by default `trajectory` is 0 and
             `time` the index of the example.
-        num_checked: number of evenly spread examples for `check_conventions`; 0 for no
-            check.
+        num_checked: number of examples for `check_conventions`; 0 for no check.
 
     Attributes:
         report: result of the check, or None.

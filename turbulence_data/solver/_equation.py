@@ -95,8 +95,7 @@ class Equation(ABC):
         linear_operator: the diagonal of the linear terms, shape `shape`, or one that
             broadcasts to it; real if there are no waves.
         layers: leading axes of one state, `()` for a single plane.
-        step_part: fraction of the stability limit at which steps are accurate to about
-            1e-6.
+        step_part: fraction of the stability limit with an accuracy of about 1e-6.
 
     Raises:
         TypeError: for a closure that is not callable.
@@ -170,8 +169,7 @@ class Equation(ABC):
         """Return one physical start field as float64, checked.
 
         Raises:
-            ValueError: for a wrong shape, complex or non-finite values, or a nonzero
-                mean.
+            ValueError: for a wrong shape, complex or non-finite values, nonzero mean.
         """
         return check_field("vorticity", field, self.modes.grid.num_points)
 

@@ -214,8 +214,7 @@ class RingForcing:
 
     exactly, for any flow and time step, because a kick does not depend on the flow
     (Ito). The enstrophy injection is energy_injection times the mean k^2 of the ring.
-    After Lilly (1969, doi:10.1063/1.1692444) and Alvelius (1999,
-    doi:10.1063/1.870050).
+    After Lilly (1969, doi:10.1063/1.1692444) and Alvelius (1999, doi:10.1063/1.870050).
 
     A kick depends only on the seed and the step number, by a counter-based generator,
     and not on the grid. So runs are reproducible, continue from a `State` bit for bit,

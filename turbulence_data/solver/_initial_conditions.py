@@ -13,7 +13,7 @@ from turbulence_data.solver._modes import truncated_modes
 
 
 def _check_grid(grid: object) -> None:
-    """Raise TypeError for what is no grid, such as the flow itself."""
+    """Raise TypeError unless an object is a grid, and not a flow for example."""
     if not isinstance(grid, Grid):
         raise TypeError(
             "grid must be a Grid, such as Grid(flow.shape, flow.lengths); received "
@@ -43,7 +43,7 @@ class RandomVorticity:
         """Return a field of shape `(nx, ny)` drawn with `rng`.
 
         Raises:
-            TypeError: for what is no grid.
+            TypeError: if `grid` is not a Grid.
             ValueError: when the grid does not resolve the peak.
         """
         _check_grid(grid)
@@ -101,7 +101,7 @@ class RandomPotentialVorticity:
         """Return fields of shape `(2, nx, ny)` drawn with `rng`.
 
         Raises:
-            TypeError: for what is no grid.
+            TypeError: if `grid` is not a Grid.
             ValueError: when the grid does not resolve the peak.
         """
         _check_grid(grid)

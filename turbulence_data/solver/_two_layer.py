@@ -77,7 +77,7 @@ class TwoLayerEquation(Equation):
 
     @classmethod
     def modes_of(cls, flow: TwoLayerConfig, is_les: bool, dtype: DTypeLike) -> Modes:
-        """Return the modes of the flow, those of pyqg where it is asked for."""
+        """Return the modes of the flow, those of pyqg for aliased products."""
         if flow.aliased_products:
             return aliased_modes(Grid(flow.shape, flow.lengths), dtype)
         return super().modes_of(flow, is_les, dtype)

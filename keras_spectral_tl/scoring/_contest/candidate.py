@@ -71,8 +71,7 @@ class Candidate:
 
         It is the usual rate times the best power of 3 in short trials. A trial has a
         higher rate than the retraining, by the square root of the ratio of steps; so if
-        a lower power was best, the retraining uses the rate of that trial, at most the
-        usual rate.
+        a lower power was best, the rate is that of the trial, at most the usual rate.
         """
         if not self.short:
             return self.rate

@@ -196,8 +196,7 @@ class Verdict:
         """Return the advice in words: which arm, how certain, and its expected effect.
 
         Args:
-            spectra: Spectra of the error on held-out samples before and after, and of
-                the systems.
+            spectra: Spectra of the held-out error before and after, and of the systems.
             num_samples: Number of target samples.
             keep: Weight of the correlation on the base.
         """

@@ -100,8 +100,7 @@ class JaxEngine:
         """Return a pure JAX function `vorticity -> vorticity` over some steps.
 
         It can be differentiated, mapped and compiled: reverse mode keeps one state per
-        step and recomputes the step. Unlike `evolve`, it checks neither field nor time
-        step.
+        step and recomputes the step. Unlike `evolve`, it does not check its arguments.
 
         Args:
             flow: resolution and physical parameters.
