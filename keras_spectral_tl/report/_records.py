@@ -81,7 +81,8 @@ def figures_row(
         model: The network.
         data: `(x, y)`, raw if a normalization is given.
         normalization: Normalization of the model's inputs and outputs, such as
-            `transfer.ChannelStatistics`; outputs are compared in the units of `y`.
+            `transfer.ChannelStatistics`; outputs are compared in the units of `y`, or
+            in normalized units if they have several channels.
         batch_size: Samples evaluated at a time.
 
     Returns:

@@ -111,7 +111,8 @@ class RetrainResult(AsJson):
         """Evaluate the model on `(x, y)` and return its scores by name.
 
         If the training normalized its data, these inputs are normalized likewise, and
-        the outputs are converted back to the units of `y` before the comparison.
+        the outputs are converted back to the units of `y` before the comparison; of
+        several output channels cc and relative_rmse are in normalized units.
         `NormalizedSamples` are compared in normalized units.
 
         Args:
@@ -378,7 +379,7 @@ def measured(
     statistics: Any,
     extra: Mapping[str, Metric] | None = None,
 ) -> dict[str, float]:
-    """Return scores of network outputs against the truth, in the units of the truth.
+    """Return scores of outputs in the units of the truth; of several, normalized.
 
     Args:
         test: The samples, raw or normalized.
@@ -386,20 +387,20 @@ def measured(
         statistics: Statistics that normalized the inputs of the network, or None.
         extra: Further scores: functions of (true, predicted outputs), by name.
     """
+    truth, shape = test.y, np.shape(outputs)
+    compared, labels = [], is_labels_of(truth, shape)
     if statistics is not None and test.statistics is None:
-        _, outputs = statistics.denormalize(test.normalized(statistics).x, outputs)
-    truth = test.y
-    if is_labels_of(truth, np.shape(outputs)):
-        truth = np.eye(np.shape(outputs)[-1])[truth.reshape(np.shape(outputs)[:-1])]
-    one_value = np.size(truth) == len(truth)  # a correlation needs more than one
-    pair = [
-        np.reshape(part, (1, -1)) if one_value else part for part in (truth, outputs)
-    ]
-    figures = {
-        "cc": metrics.pattern_correlation,
-        "relative_rmse": metrics.relative_rmse,
-    }
-    found = {name: float(figure(*pair)) for name, figure in figures.items()}
+        normalized = test.normalized(statistics)
+        if len(shape) > 1 and shape[-1] > 1 and not labels:
+            compared = [normalized.y, outputs]
+        _, outputs = statistics.denormalize(normalized.x, outputs)
+    if labels:
+        truth = np.eye(shape[-1])[truth.reshape(shape[:-1])]
+    compared = compared or [truth, outputs]
+    if np.size(truth) == len(truth):  # a correlation needs more than one value
+        compared = [np.reshape(part, (1, -1)) for part in compared]
+    found = {"cc": float(metrics.pattern_correlation(*compared))}
+    found["relative_rmse"] = float(metrics.relative_rmse(*compared))
     for name, figure in (extra or {}).items():
         found[name] = float(figure(truth, outputs))
     return found

@@ -16,6 +16,7 @@ from keras_spectral_tl._graph.layers import (
 )
 from keras_spectral_tl.callbacks import CheckedBackup
 from keras_spectral_tl.freezing import BiasesOf, OutputGain
+from keras_spectral_tl.report import figures_row
 from keras_spectral_tl.transfer import (
     ChannelStatistics,
     HeldOutStopping,
@@ -114,6 +115,28 @@ def test_base_statistics_are_kept_and_figures_are_in_physical_units():
     error = metrics.relative_rmse(Y, outputs)
     assert result.row((X, Y))["relative_rmse"] == pytest.approx(error, rel=SINGLE)
     assert result.provenance["data"]["statistics"]["source"] == "base"
+
+
+def test_of_several_outputs_each_counts_whatever_its_units():
+    """A second output that is a thousand times smaller, and predicted as nothing."""
+    x = np.random.default_rng(3).normal(size=(32, 4))
+    y = np.stack([2.0 * x[:, 0], 2e-3 * x[:, 1]], axis=-1)
+    statistics = ChannelStatistics.of((x, y))
+    inputs = keras.Input((4,))
+    layer = keras.layers.Dense(2, use_bias=False, name="c")
+    model = keras.Model(inputs, layer(inputs))
+    first_alone = np.zeros((4, 2))
+    first_alone[0, 0] = 1.0
+    layer.set_weights([first_alone])
+    found = figures_row("base", "all", model, (x, y), statistics)
+    predicted = statistics.normalize(x, y)[0] @ first_alone
+    truth = statistics.normalize(x, y)[1]
+    expected = metrics.relative_rmse(truth, predicted)
+    # One of two outputs of equal variance is missed altogether.
+    assert expected == pytest.approx(np.sqrt(0.5), rel=1e-6)
+    assert found["relative_rmse"] == pytest.approx(expected, rel=SINGLE)
+    cc = metrics.pattern_correlation(truth, predicted)
+    assert found["cc"] == pytest.approx(cc, rel=SINGLE)
 
 
 def test_refitting_on_the_target_is_recorded():
