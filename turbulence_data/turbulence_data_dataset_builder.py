@@ -10,7 +10,12 @@ import tensorflow_datasets as tfds
 
 from turbulence_data.flows import NAMED_FLOWS, TurbulenceConfig
 from turbulence_data.generation._ensemble import SPLITS, EnsembleConfig, config_hash
-from turbulence_data.generation._records import RecordsBuilder, load_tensorflow
+from turbulence_data.generation._records import (
+    PLANE,
+    TWO_LAYERS,
+    RecordsBuilder,
+    load_tensorflow,
+)
 from turbulence_data.generation._store import (
     GeneratedExamples,
     check_metadata,
@@ -91,6 +96,15 @@ class Builder(RecordsBuilder):
             AttributeError: for a user's own flow opened only by its name.
         """
         return cast(EnsembleConfig, self.builder_config.ensemble)
+
+    @property
+    def channels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Features that are the channels of x and of y, in the order of `to_arrays`.
+
+        TFDS sorts the supervised keys by name, which is another order for two layers.
+        """
+        kind = TWO_LAYERS if TWO_LAYERS.outputs[0] in self.info.features else PLANE
+        return kind.inputs, kind.outputs
 
     def _info(self) -> Any:
         features = None  # for a user's flow opened by name: use those on disk

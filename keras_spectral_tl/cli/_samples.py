@@ -257,6 +257,8 @@ def _from_tfds(
         spread = [examples[row] for row in rows]
         few_shot = getattr(builder, "few_shot", None)
         examples = few_shot(examples, num_samples) if few_shot else spread
+    # TFDS sorts keys by name: a builder that says its order is believed.
+    sides = getattr(builder, "channels", sides)
     fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
     pair = tuple(_stacked(examples, names) for names in fields.values())
     samples, groups = Samples.of(pair, name), None

@@ -10,6 +10,7 @@ import turbulence_data
 from keras_spectral_tl.__main__ import main
 from keras_spectral_tl.cli._samples import read_samples
 from turbulence_data.__main__ import main as data_main
+from turbulence_data.generation import InProcessExecutor
 
 FLOW = "tiny_forced_re2e2_kf4"
 NAME = f"turbulence_data/{FLOW}"
@@ -38,6 +39,34 @@ def test_a_name_gives_the_arrays_of_the_package(data_dir):
         assert len(set(trajectories)) == 4
         assert channels == {"x": ["streamfunction", "vorticity"], "y": ["sgs_forcing"]}
     assert len(read_samples(f"{NAME}@test", data_dir)[0]) == 8
+
+
+def test_channels_of_two_layers_have_the_order_of_the_package(tmp_path):
+    """TFDS sorts names, so that lower layers and potential vorticity came first."""
+    day = 86_400.0
+    ensemble = turbulence_data.EnsembleConfig(
+        turbulence_data.TwoLayerConfig(16, 50e3, beta=1e-11, bottom_drag=1e-7),
+        8,
+        num_trajectories=(1, 1, 1),
+        num_snapshots=2,
+        spin_up=day,
+        interval=day,
+        start=turbulence_data.RandomPotentialVorticity(peak_mode=2.0),
+        operator="operator_2",
+    )
+    config = turbulence_data.TurbulenceConfig(name="own_layers", ensemble=ensemble)
+    builder = turbulence_data.Builder(
+        config=config, data_dir=tmp_path, executor=InProcessExecutor()
+    )
+    builder.download_and_prepare()
+    examples = list(tfds.as_numpy(builder.as_dataset(split="train")))
+    found, channels = read_samples("turbulence_data/own_layers", str(tmp_path))
+    for array, expected in zip(
+        (found.x, found.y), turbulence_data.to_arrays(examples), strict=True
+    ):
+        np.testing.assert_array_equal(array, expected)
+    assert channels["x"][::3] == ["streamfunction_upper", "potential_vorticity_lower"]
+    assert channels["y"] == ["sgs_forcing_upper", "sgs_forcing_lower"]
 
 
 @pytest.mark.parametrize("ending", ["npz", "zarr"])
