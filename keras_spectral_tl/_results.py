@@ -67,7 +67,7 @@ def not_told_from(
         return ""
     more = len(ties) - 3
     others = f" and {more} other{'s' if more > 1 else ''}" if more > 0 else ""
-    text = f"It cannot be told from {', '.join([*ties][:3])}{others}"
+    text = f"It is indistinguishable from {', '.join([*ties][:3])}{others}"
     label = min(ties, key=lambda name: ties[name]["parameters"])
     cheaper = ties[label]
     if best["parameters"] <= cheaper["parameters"]:
@@ -75,12 +75,12 @@ def not_told_from(
     gained = best["correlation"] - cheaper["correlation"]
     if gained >= NOT_WORTH:
         return (
-            f"{text} for sure; {label}, with the fewest weights of these, is "
+            f"{text} with certainty; {label}, with the fewest weights of these, is "
             f"{gained:.3f} behind."
         )
     if best["relative_rmse"] < cheaper["relative_rmse"]:
         return (
-            f"{text} by the correlation; what it mends is the amplitude: relative RMSE "
+            f"{text} by the correlation, but has a better amplitude: relative RMSE "
             f"{best['relative_rmse']:.3f}, and {cheaper['relative_rmse']:.3f} with "
             f"{label}."
         )

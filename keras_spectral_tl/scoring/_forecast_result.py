@@ -157,9 +157,9 @@ class SampleCurve(Result):
         here, (there, low, high) = self.at(number)[0], self.at(4 * number)
         outlook = "would help" if there - here >= NOT_WORTH else "would no longer help"
         return (
-            f"{number} target samples are to give {here:.3f}. With four times as many, "
-            f"{4 * number}, it would be {there:.3f} (90 % interval {low:.3f} to "
-            f"{high:.3f}), with any number {1.0 - self.asymptote:.3f} at most: more "
+            f"The forecast with {number} target samples is {here:.3f}. With four times "
+            f"as many, {4 * number}, it is {there:.3f} (90 % interval {low:.3f} to "
+            f"{high:.3f}), with any number at most {1.0 - self.asymptote:.3f}: more "
             f"data {outlook}."
         )
 

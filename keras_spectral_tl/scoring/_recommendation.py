@@ -96,7 +96,7 @@ def recommend(
     if np.isnan(value):
         reason = (
             f"{_samples(num_samples)} cannot be divided into some to fit and some to "
-            "test, so no layer can be told from another. Add samples."
+            "test, so layers cannot be compared. Add samples."
         )
         return Recommendation(ranking, (), reason)
     rows = {n: e for n, e in scored.evidence.items() if "moments_before" in e}
@@ -129,12 +129,12 @@ def recommend(
     ]
     low, high = intervals[best]
     reason = (
-        f"Retraining {best} removes {percent(value)} of the error on target samples "
-        f"held out (90 % interval {percent(low)} to {percent(high)}), beyond what "
-        "rescaling the output would."
+        f"Retraining {best} removes {percent(value)} of the error on held-out target "
+        f"samples (90 % interval {percent(low)} to {percent(high)}) that is left after "
+        "rescaling the output."
     )
     if near:
-        reason += f" These samples do not tell it from {_listed(near)}."
+        reason += f" With these samples it is indistinguishable from {_listed(near)}."
     return Recommendation(ranking, (best,), reason + gain, intervals, chances)
 
 
@@ -174,16 +174,15 @@ def _refusal(
         )
         return (
             f"No layer is worth retraining: the best, {best}, {found} the error on "
-            "target samples held out that rescaling the output, by a gain and an "
-            "offset, leaves."
+            "held-out target samples that is left after rescaling the output, by a "
+            "gain and an offset."
         )
     width = half_width(error, count, level)
     if value > width:
         return ""
     found = (
-        f"{best} seems best, with {percent(value)} of the error on target samples held "
-        "out removed beyond what rescaling the output (a gain and an offset) would, "
-        "but "
+        f"{best} seems best: it removes {percent(value)} of the error on held-out "
+        "target samples left after rescaling the output (a gain and an offset), but "
         f"{_samples(num_samples)} do not show that this is more than chance: "
     )
     needed = samples_needed(value, error, count, level) if np.isfinite(error) else None
@@ -195,7 +194,7 @@ def _refusal(
     else:
         found += f"with {count}{unit} of them tested, no score could. "
     if needed is None:
-        return found + "More samples are needed than can be foreseen."
+        return found + "The number of samples needed cannot be predicted."
     return found + f"About {needed}{unit} would, if the score stays."
 
 

@@ -193,7 +193,7 @@ def reason(best, *ties):
 def test_the_reason_says_that_the_amplitude_decided():
     best, unchanged = rows_of((0.901, 1, 9, 0.5), (0.9, 1, 0, 0.75))
     text = reason(best, unchanged)
-    assert "cannot be told from arm 1 by the correlation" in text
+    assert "indistinguishable from arm 1 by the correlation" in text
     assert "relative RMSE 0.500, and 0.750 with arm 1" in text
 
 
@@ -212,7 +212,7 @@ def test_the_reason_says_that_few_weights_decided():
     best, other = rows_of((0.9, 1, 9, 0.5), (0.901, 1, 10, 0.4))
     assert "of these it trains the fewest weights" in reason(best, other)
     better = rows_of((0.9, 1, 9, 0.5), (0.899, 1, 3, 0.4))
-    assert reason(*better).endswith("It cannot be told from arm 1.")
+    assert reason(*better).endswith("It is indistinguishable from arm 1.")
 
 
 @pytest.mark.parametrize(
@@ -290,8 +290,8 @@ def test_samples_that_bring_nothing_are_not_asked_for():
 
 def test_a_sample_curve_says_whether_more_data_would_help():
     assert str(curve()) == (
-        "16 target samples are to give 0.750. With four times as many, 64, it would "
-        "be 0.812 (90 % interval 0.761 to 0.864), with any number 0.875 at most: more "
+        "The forecast with 16 target samples is 0.750. With four times as many, 64, it "
+        "is 0.812 (90 % interval 0.761 to 0.864), with any number at most 0.875: more "
         "data would help."
     )
     assert str(curve(slope=0.01)).endswith("more data would no longer help.")

@@ -256,7 +256,7 @@ def test_a_forecast_is_the_answer_in_three_lines():
     what = lines["What to do"]
     assert "CC 0.930 on the base system and 0.570 on the target" in what
     assert "Retrain conv_2: 1,234 weights, Adam from 0.002, 500 steps of 8." in what
-    assert "cannot be told from all layers" in lines["How sure"]
+    assert "indistinguishable from all layers" in lines["How sure"]
     gain = lines["Gain"]
     assert "0.570 → 0.790 forecast (90 % interval 0.760 to 0.820)" in gain
     assert gain.endswith("0.700 left on the base system; measured 0.800.")
@@ -277,7 +277,7 @@ def test_a_forecast_may_leave_a_network_as_it_is():
     [
         (2000, 0.4, 0.789, "from unchanged; of these it trains the fewest weights."),
         (0, 0.9, 0.789, "relative RMSE 0.500, and 0.900 with unchanged."),
-        (0, 0.4, 0.789, "cannot be told from unchanged."),
+        (0, 0.4, 0.789, "indistinguishable from unchanged."),
         (0, 0.9, 0.78, "unchanged, with the fewest weights of these, is 0.010 behind."),
     ],
 )

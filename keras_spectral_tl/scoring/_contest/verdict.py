@@ -221,11 +221,11 @@ class Verdict:
                 "1 weight" if best.parameters == 1 else f"{best.parameters:,} weights"
             )
             article = "the " if best.label.startswith("output gain") else ""
-            left = f", and leave {best.base_correlation:.3f} on the base system"
+            left = f", and {best.base_correlation:.3f} on the base system"
             text.append(
                 f"Retrain {article}{best.label} ({count}, Adam from "
                 f"{best.learning_rate:.2g}, {best.steps} steps of {best.batch_size}): "
-                f"with {samples} it is to give {best.correlation:.3f} (90 % interval "
+                f"with {samples} the forecast is {best.correlation:.3f} (90 % interval "
                 f"{best.correlation_low:.3f} to {best.correlation_high:.3f})"
                 f"{left if known else ''}."
             )
@@ -241,5 +241,5 @@ class Verdict:
         found = explain_spectra(spectra, spectra.get("systems", {}))
         if found.get("band") is not None:
             why = found["why"]
-            text.append(f"On samples held out, {why[0].lower()}{why[1:]}")
+            text.append(f"On held-out samples, {why[0].lower()}{why[1:]}")
         return " ".join(text)
