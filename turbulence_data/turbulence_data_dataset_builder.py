@@ -22,7 +22,7 @@ from turbulence_data.generation._store import (
     features_of,
     supervised_keys_of,
 )
-from turbulence_data.input_pipeline import INPUT_FIELDS, OUTPUT_FIELDS, few_shot
+from turbulence_data.input_pipeline import few_shot
 
 
 class _Configs(dict[str, TurbulenceConfig]):
@@ -107,8 +107,8 @@ class Builder(RecordsBuilder):
         return kind.inputs, kind.outputs
 
     def _info(self) -> Any:
-        features = None  # for a user's flow opened by name: use those on disk
-        keys: Any = ({name: name for name in INPUT_FIELDS}, *OUTPUT_FIELDS)
+        features: Any = None  # for a user's flow opened by name: use those on disk
+        keys: Any = None
         if isinstance(self.builder_config, TurbulenceConfig):
             features = tfds.features.FeaturesDict(features_of(self.ensemble))
             keys = supervised_keys_of(self.ensemble)

@@ -67,6 +67,13 @@ def test_channels_of_two_layers_have_the_order_of_the_package(tmp_path):
         np.testing.assert_array_equal(array, expected)
     assert channels["x"][::3] == ["streamfunction_upper", "potential_vorticity_lower"]
     assert channels["y"] == ["sgs_forcing_upper", "sgs_forcing_lower"]
+    path = tmp_path / "train.zarr"
+    export = ["export", "own_layers", str(path), "--data-dir", str(tmp_path)]
+    assert data_main(export) == 0
+    filed, of_file = read_samples(str(path))
+    assert (filed.fingerprint(), of_file) == (found.fingerprint(), channels)
+    opened = tfds.builder("turbulence_data/own_layers", data_dir=tmp_path)
+    assert opened.info.supervised_keys == builder.info.supervised_keys
 
 
 @pytest.mark.parametrize("ending", ["npz", "zarr"])
