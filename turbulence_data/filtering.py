@@ -337,7 +337,8 @@ def les_forcing(
         >>> bool(np.isclose(2.0 * abs(hat[0, 4]), np.exp(-(4.0**2) * 0.5**2 / 24.0)))
         True
     """
-    check_kind("flow", flow, FlowConfig)
+    advice = " Two layers are driven by their shear alone: les_flow is all they need."
+    check_kind("flow", flow, FlowConfig, advice)
     width = width_of(Grid(as_pair(num_points), flow.lengths), filter_width)
     return FilteredForcing(as_forcing(forcing), flow.shape, filter, width)
 

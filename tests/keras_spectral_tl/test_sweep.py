@@ -143,7 +143,7 @@ def test_frozen_layers_stay_and_the_best_model_is_at_hand():
             np.testing.assert_allclose(fetch(one), fetch(two), atol=SINGLE)
     best = freezing.layer_hashes(sweep.model(model))
     assert best == freezing.layer_hashes(sweep.model(model, sweep.best))
-    with pytest.raises(KeyError, match=r"weights of 'z'\. It has those of: a, b, c"):
+    with pytest.raises(KeyError, match=r"weights for 'z'\. It has those of: a, b, c"):
         sweep.model(model, "z")
 
 

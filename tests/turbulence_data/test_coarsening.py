@@ -6,7 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from turbulence_data import TwoLayerConfig, evolve, filtered_layers, les_flow
+from turbulence_data import (
+    TwoLayerConfig,
+    evolve,
+    filtered_layers,
+    les_flow,
+    les_forcing,
+)
 from turbulence_data.coarsening import OPERATORS, CoarseningOperator
 from turbulence_data.solver import FftwEngine
 from turbulence_data.solver._simulation import equation_of
@@ -285,6 +291,8 @@ def test_the_les_of_two_layers_is_the_flow_on_fewer_points():
     assert les_flow(flow, (16, 24)) == replace(flow, num_points=(16, 24))
     with pytest.raises(TypeError, match="flow must be a FlowConfig"):
         les_flow("qg_eddy", 16)
+    with pytest.raises(TypeError, match=r"driven by their shear alone: les_flow"):
+        les_forcing(lambda x, y, time: np.sin(y), flow, 16)
 
 
 def test_a_flow_of_another_kind_is_refused():
