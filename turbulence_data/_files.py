@@ -148,10 +148,10 @@ def explain_disk_errors(name: str, directory: Path, num_bytes: int) -> Iterator[
             number = errno.ENOSPC
         if number in _FULL:
             advice = (
-                f"It takes some {num_bytes / 1e6:.0f} MB, of which the part not yet "
+                f"It needs about {num_bytes / 1e6:.0f} MB, of which the part not yet "
                 f"written must be free; {_free_space(directory)} are. Free some, or "
-                "choose another data_dir. Simulations that were finished are kept: the "
-                "same call goes on with them."
+                "choose another data_dir. Finished simulations are kept: the same call "
+                "resumes with them."
             )
         elif number in _FORBIDDEN:
             advice = "Choose a data_dir that is a directory this process may write to."

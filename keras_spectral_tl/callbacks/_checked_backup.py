@@ -73,8 +73,8 @@ class CheckedBackup(keras.callbacks.Callback):
         if not whole:
             raise ValueError(
                 f"The backup in {os.fspath(self.directory)!r} is damaged: expected the "
-                f"weights whose SHA-256 {_RECORD} names. Put back a whole copy, "
-                "or remove the directory to begin anew."
+                f"weights whose SHA-256 is in {_RECORD}. Restore a complete copy, "
+                "or remove the directory to start again."
             )
         optimizer = self.model.optimizer
         if optimizer is not None and not optimizer.built:

@@ -378,12 +378,12 @@ def _moved(model: keras.Model, paths: list[str]) -> str:
     layers = dict.fromkeys(path.rsplit("/", 1)[0] for path in paths)
     held = ", ".join(f"{name} ({type(named[name]).__name__})" for name in layers)
     return (
-        f"Frozen weights have moved: {', '.join(paths)}. The optimizer did not work on "
-        f"them, so something else wrote them: one of the layers {held} or a layer "
-        "around it (SpectralNormalization, counters and averages of one's own write "
-        "their weights in training mode, whatever their flags say), another callback, "
-        "or a train_step of the model. Let these layers train in every phase, or make "
-        "the layer keep its weights while its `trainable` is False."
+        f"Frozen weights have moved: {', '.join(paths)}. The optimizer did not update "
+        f"them, so something else did: one of the layers {held} or a layer around it "
+        "(SpectralNormalization and custom counters or averages change their weights "
+        "in training mode regardless of flags), another callback, or a train_step of "
+        "the model. Let these layers train in every phase, or make the layer keep its "
+        "weights while its `trainable` is False."
     )
 
 

@@ -167,7 +167,7 @@ def _answer(study: Study) -> dict[str, str]:
         what = f"Retrain {chosen[0]}, the best of the layers tried."
     else:
         what = "Not known: score the layers first."
-    sure = "Nothing was said beforehand: the layers were not scored."
+    sure = "Not known: the layers were not scored beforehand."
     if scores:
         first, _, rest = scores["reason"].partition(" ")
         first = first if first.strip(":,") in scores["ranking"] else first.capitalize()

@@ -286,8 +286,8 @@ class Trainee:
         raise RuntimeError(
             f"{what} while only {', '.join(self.selection.names)} should train: the "
             f"weights {', '.join(moved)} moved, of those allowed "
-            f"{', '.join(sorted(chosen))}. Something outside the optimizer writes "
-            "weights. That may be the layer itself, whatever its flags say "
+            f"{', '.join(sorted(chosen))}. Something outside the optimizer changes "
+            "weights. That may be the layer itself, regardless of its flags "
             f"({', '.join(sorted(classes))}: a counter, a moving average, spectral "
             f"normalization); then choose {', '.join(names)} as well. Else check "
             "callbacks and custom train_step methods."

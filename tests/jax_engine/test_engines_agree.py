@@ -188,7 +188,7 @@ def test_fields_side_by_side_are_each_what_they_are_alone(engine):
 @pytest.mark.parametrize("engine", [FftwEngine(), JaxEngine()], ids=["fftw", "jax"])
 def test_a_batch_is_not_given_the_same_kicks(engine):
     starts = np.stack([start_field(0), start_field(1)])
-    with pytest.raises(ValueError, match=r"same kicks.*for_trajectory"):
+    with pytest.raises(ValueError, match=r"same random numbers.*for_trajectory"):
         evolve(
             starts,
             flow_of(),

@@ -75,5 +75,5 @@ def test_damage_is_noticed(kept, name):
     content = bytearray((kept / name).read_bytes())
     content[len(content) // 2] ^= 1
     (kept / name).write_bytes(content)
-    with pytest.raises(ValueError, match=r"backup in .* is damaged.*begin anew"):
+    with pytest.raises(ValueError, match=r"backup in .* is damaged.*start again"):
         _fit(_model(), CheckedBackup(kept))

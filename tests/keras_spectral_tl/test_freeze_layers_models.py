@@ -146,7 +146,7 @@ def _spectrally_normalized():
     [
         (
             _spectrally_normalized,
-            r"s/.*s/d/kernel.*SpectralNormalization.*whatever their flags",
+            r"s/.*s/d/kernel.*SpectralNormalization.*regardless of flags",
         ),
         (lambda: [Counts(name="n")], r"n/calls.*n \(Counts\)"),
     ],

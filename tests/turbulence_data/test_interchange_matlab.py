@@ -181,7 +181,7 @@ def test_fields_that_do_not_belong_together_are_refused(wrong, rectangle, tmp_pa
         "names": replace(layout, streamfunction=MatlabVariable("PI")),
         "lengths": replace(layout, lengths=LENGTHS[::-1]),
     }[wrong]
-    with pytest.raises(ValueError, match=r"No factor mends it|at least 4"):
+    with pytest.raises(ValueError, match=r"No factor corrects it|at least 4"):
         MatlabExamples(path, other)
 
 

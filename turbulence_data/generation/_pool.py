@@ -133,7 +133,7 @@ def run_trajectories(
         )
     except BrokenExecutor as error:
         raise TrajectoryFailedError(
-            f"a worker of {executor!r} died, and that executor cannot go on: {error} "
+            f"a worker of {executor!r} died, and that executor is broken: {error} "
             "Run again with a new one."
         ) from error
 
@@ -192,9 +192,9 @@ def _in_own_pool(
             deaths += 1
             if deaths == _MAX_DEATHS_IN_A_ROW:
                 raise TrajectoryFailedError(
-                    f"worker processes died {deaths} times in a row with trajectories "
-                    f"{list(missing)[: 2 * num_processes]} in hand. Most often memory "
-                    f"ran out: use fewer than {num_processes} processes "
+                    f"worker processes died {deaths} times in a row with unfinished "
+                    f"trajectories {list(missing)[: 2 * num_processes]}. Most often "
+                    f"memory ran out: use fewer than {num_processes} processes "
                     "(executor=process_pool(1))."
                 ) from error
             _logger.warning("a worker process died; its trajectories start again")

@@ -132,7 +132,7 @@ def _explanation(report: ConventionReport, tolerance: float) -> str:
     factor = report.laplacian_factor
     if report.fit_residual > tolerance:
         hint = (
-            f"No factor mends it (the best, {factor:.4g}, leaves "
+            f"No factor corrects it (the best, {factor:.4g}, leaves "
             f"{report.fit_residual:.3g}): the axes are in another order, the names "
             "belong to other fields, or the sides are of other lengths."
         )

@@ -386,7 +386,7 @@ def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Dri
         return Drive() if forcing is None else as_forcing(forcing).on(modes)
     if forcing is not None:
         raise ValueError(
-            "the flow has a forcing of its own and one was given: received "
+            "the flow has its own forcing and another one was given: received "
             f"forcing_wavenumber={flow.forcing_wavenumber} and {forcing!r}. Choose "
             "FlowConfig(..., forcing_wavenumber=None), or no other forcing."
         )

@@ -188,9 +188,9 @@ class Simulation:
             return self.equation.check_start(fields)
         if self.equation.drive.noise is not None:
             raise ValueError(
-                "fields side by side would all meet the same kicks of a stochastic "
-                f"forcing; received shape {fields.shape}. Run each by itself with the "
-                "stream of its own, forcing.for_trajectory(seed, number); a "
+                "several fields would all get the same random numbers of a stochastic "
+                f"forcing; received shape {fields.shape}. Run each separately with its "
+                "own stream, forcing.for_trajectory(seed, number); a "
                 "JaxEngine(batch_size=...) joins runs of several threads."
             )
         rows = fields.reshape(-1, *fields.shape[-num_axes:])
