@@ -163,10 +163,10 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 class TimeBudget:
     """A limit on the fraction of time that repeated work may take.
 
-    Work is affordable if the time spent, including it, stays within ``most_share`` of
-    the remaining time; it is assumed to take as long as last time. The first work is
-    always affordable. So ``spent <= max(first, most_share * rest)``, up to the
-    difference in duration between consecutive works.
+    Work is affordable if the time spent on it so far and once more, as long as the last
+    time, is at most ``most_share`` of all other time. The first time is always
+    affordable. So ``spent <= max(first, most_share * rest)``, up to the difference in
+    duration from one time to the next.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from keras_spectral_tl.spectra import radial_spectrum
 LEVEL = 0.05
 # Standard error of a mean correlation c over fewer than three samples, over 1 - c.
 FEW = 0.15
-# Amplitudes are right within the first factor, patterns start at the second number.
+# Amplitudes within the first factor are right; smaller correlations are no pattern.
 NEAR_ONE, PATTERN = 1.25, 0.1
 # Relative round-off of squares of single-precision outputs.
 _ROUND_OFF = 1e-11

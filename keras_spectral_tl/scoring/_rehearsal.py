@@ -73,8 +73,9 @@ class HeldOutRetraining:
     points count neither in the fit nor in the test, as in a Keras loss. Non-finite
     outputs count as 0.
 
-    The rehearsal runs in inference mode, like `retrain`: dropout is off, and
-    BatchNormalization trains its scale and offset but does not update its statistics.
+    The rehearsal runs in inference mode, unlike `retrain`: dropout is off, and
+    BatchNormalization trains its scale and offset without updating its statistics, so
+    that the gain from new statistics is not in its score.
 
     Attributes:
         steps: Steps of Adam (Kingma & Ba 2015, arXiv:1412.6980), with averages over 10

@@ -1,4 +1,4 @@
-"""Retrain chosen layers of a model on new data, and the controls to compare with."""
+"""Retrain chosen layers of a model on new data, and baselines to compare with."""
 
 from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl.transfer._baselines import (

@@ -207,7 +207,7 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
 
     eta is the length at which damping is as fast as the direct enstrophy cascade,
     (nu^3 / eta_Z)^(1/6) without hyperviscosity. Above 1 the dissipation range begins
-    within the resolved wavenumbers (up to two thirds of the Nyquist wavenumber). eta_Z
+    within the resolved wavenumbers, up to two thirds of the Nyquist wavenumber. eta_Z
     is the mean enstrophy dissipation in a history, without drag. None if there is no
     damping or no motion.
     """
