@@ -1,6 +1,5 @@
 """What retraining did to kernels and activations, and what the network does online."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,6 @@ from reproduction.stages import figures_of, swept
 from reproduction.study import Study
 from reproduction.tiers import Setting
 from turbulence_data import a_posteriori
-from turbulence_data.closures import NoClosure
-from turbulence_data.diagnostics import layer_spectra
 from turbulence_data.filtering import les_flow
 
 _NUM_SAMPLES = 16
@@ -92,46 +89,8 @@ def _online(study: Study, setting: Setting) -> dict[str, Any]:
     for name, network in networks.items():
         layers = 2 if study.has_layers else 1
         closures[name] = kst.KerasClosure(network, statistics, layers=layers)
-    if study.has_layers:
-        return {"rows": layer_rows(closures, study)}
     comparison = a_posteriori.compare(closures, _reference(study))
     return {"rows": comparison.rows, "turnover_time": comparison.turnover_time}
-
-
-def layer_rows(closures: dict[str, Any], study: Study) -> list[dict[str, Any]]:
-    """Energies of two-layer LES over the time of the test split, against its DNS.
-
-    Ratios of kinetic energy by layer in the mean over the snapshots; None where an LES
-    blew up.
-    """
-    examples = list(study.builder(study.target_system).as_data_source(split="test"))
-    number = study.ensemble(study.target_system).num_snapshots
-    x, _ = turbulence_data.to_arrays(examples[:number])
-    truth = np.moveaxis(x[..., 2:], -1, 1).astype(np.float64)
-    truth -= truth.mean(axis=(2, 3), keepdims=True)
-    ensemble = study.ensemble(study.target_system)
-    flow = dataclasses.replace(ensemble.flow, num_points=ensemble.les_shape)
-
-    def energies(fields: list[np.ndarray]) -> np.ndarray:
-        spectra = [layer_spectra(field, flow).kinetic_energy for field in fields]
-        return np.mean([spectrum.sum(axis=1) for spectrum in spectra], axis=0)
-
-    rows = []
-    for name, closure in closures.items():
-        closure = closure or NoClosure(lengths=flow.lengths)
-        fields = [truth[0]]
-        try:
-            for _ in truth[1:]:
-                fields.append(
-                    turbulence_data.evolve(
-                        fields[-1], flow, ensemble.interval, closure=closure
-                    )
-                )
-            upper, lower = (energies(fields) / energies(list(truth))).tolist()
-        except (FloatingPointError, ValueError):
-            upper = lower = None
-        rows.append({"closure": name, "energy_upper": upper, "energy_lower": lower})
-    return rows
 
 
 def _reference(study: Study) -> a_posteriori.Reference:
@@ -141,13 +100,16 @@ def _reference(study: Study) -> a_posteriori.Reference:
     for split in ("validation", "test"):
         for example in builder.as_data_source(split=split):
             members.setdefault(int(example["trajectory"]), []).append(example)
-    stacked = {
-        name: np.stack(
-            [[example[name] for example in rows] for rows in members.values()], axis=1
-        )
-        for name in ("vorticity", "sgs_forcing")
-    }
+    fields = [turbulence_data.to_arrays(rows) for rows in members.values()]
+    channels = fields[0][1].shape[-1]
+    # The fields that the flow carries are the last of the inputs.
+    vorticity, sgs_forcing = (
+        np.stack([np.moveaxis(part, -1, 1) for part in parts], axis=1)
+        for parts in zip(*((x[..., -channels:], y) for x, y in fields), strict=True)
+    )
+    if not study.has_layers:
+        vorticity, sgs_forcing = vorticity[:, :, 0], sgs_forcing[:, :, 0]
     times = np.array([example["time"] for example in next(iter(members.values()))])
     width = ensemble.filter_width
     flow = les_flow(ensemble.flow, ensemble.num_points_les, filter_width=width)
-    return a_posteriori.Reference(flow, times - times[0], **stacked)
+    return a_posteriori.Reference(flow, times - times[0], vorticity, sgs_forcing)

@@ -29,6 +29,8 @@ from keras_spectral_tl.transfer._sweep_store import (
     fingerprint,
 )
 
+_OF_SEARCH = ("rates", "rate_factors")
+
 
 def oracle_sweep(
     model: keras.Model,
@@ -116,6 +118,8 @@ def oracle_sweep(
     cache = arguments.pop("cache", PrefixCache())
     recipe = arguments.pop("recipe", None)
     search, options = _search(arguments, base_test)
+    if not search.chooses_rates:  # a folder then knows of none
+        arguments = {k: v for k, v in arguments.items() if k not in _OF_SEARCH}
     check_weights(model)
     prepared, _ = options.prepare(target)
     check_fit(model, prepared, options.loss)
@@ -168,7 +172,7 @@ def _search(
         arguments.get("rates", {}),
         arguments.get("rate_factors", (1.0,)),
     )
-    rest = {k: v for k, v in arguments.items() if k not in ("rates", "rate_factors")}
+    rest = {k: v for k, v in arguments.items() if k not in _OF_SEARCH}
     return search, RetrainOptions.of(rest)
 
 

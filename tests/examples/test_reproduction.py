@@ -367,4 +367,4 @@ def test_two_layers_go_through_every_stage_in_pieces(reproduce, tmp_path):
         assert transfer["pairs"] == {}
     (online,) = summary["online"].values()
     assert online["rows"][0]["closure"] == "no closure"
-    assert 0.0 < online["rows"][0]["energy_upper"] < 10.0
+    assert 0.0 < online["rows"][0]["energy"] < 10.0

@@ -316,7 +316,8 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
 def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path):
     options = {"layers": "c", "directory": tmp_path, **QUICK}
     first = transfer.oracle_sweep(_chain(), (X, Y), TEST, **options)
-    again = transfer.oracle_sweep(_chain(), (X, Y), TEST, **options)
+    none = {"rates": {}, "rate_factors": (1.0,)}  # no other rate than the optimizer's
+    again = transfer.oracle_sweep(_chain(), (X, Y), TEST, **none, **options)
     assert again.rows == first.rows
     _assert_equal_rows(again, first)
     other = _chain()
@@ -328,6 +329,7 @@ def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path):
         ({"epochs": 3}, "differs: epochs: 2 there, 3 now"),
         ({"optimizer": keras.optimizers.SGD(0.1)}, "differs: optimizer: None there"),
         ({"seed": 1}, "differs: seed: None there, 1 now"),
+        ({"rates": {"c": 0.1}}, "differs: rates: None there"),
     ):
         arguments = {
             "model": _chain(), "target_data": (X, Y), "test_data": TEST,

@@ -91,6 +91,10 @@ class _Layers:
         self._flow = flow
 
     def spectra(self, field: Array, forcing: Array) -> Spectra:
+        # Means move nothing; those of closures, and of single precision, are not zero.
+        field, forcing = (
+            part - part.mean((-2, -1), keepdims=True) for part in (field, forcing)
+        )
         found = layer_spectra(field, self._flow)
         budgets = layer_energy_budget, layer_enstrophy_budget
         return Spectra(
