@@ -125,7 +125,7 @@ def step_order(
     least `fewest` samples, as far as there are enough.
     """
     num_fit = len(split.fit)
-    points = int(np.sum(split.fit_mask))
+    points = int(np.sum(split.weight_of(np.array([0]))))
     count = min(max(-(-num_points // points), fewest), num_fit)
     rounds = -(-steps * count // num_fit)
     order = np.concatenate([rng.permutation(num_fit) for _ in range(rounds)])

@@ -26,14 +26,21 @@ class Split:
     Attributes:
         fit: Indices of the samples to fit.
         held: Indices of the samples to test on.
-        fit_mask: 1 where an output is fitted, 0 elsewhere; shape of one sample.
-        held_mask: 1 where an output is tested, 0 elsewhere.
+        fit_mask: 1 where an output is fitted, 0 elsewhere. It has the shape of one
+            sample, or of all samples to fit if they differ, as images of a half do.
+        held_mask: 1 where an output is tested, 0 elsewhere; shape of one sample.
     """
 
     fit: NDArray[np.intp]
     held: NDArray[np.intp]
     fit_mask: Array
     held_mask: Array
+
+    def weight_of(self, places: NDArray[np.intp]) -> Array:
+        """Return the masks of the samples at the given places in `fit`."""
+        if self.fit_mask.ndim > self.held_mask.ndim:
+            return np.asarray(self.fit_mask[places])
+        return np.broadcast_to(self.fit_mask, (len(places), *self.fit_mask.shape))
 
 
 @dataclass(frozen=True)

@@ -293,7 +293,7 @@ class Workbench:
         inputs = rows_of(part.inputs, fit)
 
         def weight_of(rows: Rows) -> Array:
-            weight = np.broadcast_to(split.fit_mask, (len(rows), *split.fit_mask.shape))
+            weight = split.weight_of(rows)
             return weight if self._weight is None else weight * self._weight[fit[rows]]
 
         def slope(values: Array, rows: Rows) -> Array:

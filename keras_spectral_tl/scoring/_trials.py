@@ -62,6 +62,7 @@ class Pool:
         images: Rows of the images of each target sample, (target samples, images).
         replayed: Rows of base samples that are fitted along with the target samples.
         base: Rows of base samples to test.
+        moves: For each image, the function that maps a mask of one sample to its image.
     """
 
     x: Any
@@ -70,6 +71,7 @@ class Pool:
     images: NDArray[np.intp]
     replayed: NDArray[np.intp]
     base: NDArray[np.intp]
+    moves: tuple[Callable[[Array], Array], ...] = ()
 
     def replayed_times(self, gain: float) -> "Pool":
         """Return the pool with the outputs of replayed samples multiplied by a gain."""
@@ -78,13 +80,36 @@ class Pool:
         return dataclasses.replace(self, y=factors * self.y)
 
     def fitted(self, split: Split) -> Split:
-        """Return a split that also fits images of its samples and replayed samples."""
-        # Not for halves of one sample: an image may contain points to be tested.
-        whole = not np.intersect1d(split.fit, split.held).size
-        rows = self.images[split.fit].ravel() if whole else split.fit
+        """Return a split that also fits images of its samples and replayed samples.
+
+        Of half a sample each image is fitted only where the symmetry moves that half,
+        so that no image contains a point that is tested.
+        """
+        rows, mask = self.images[split.fit].ravel(), split.fit_mask
+        halved = bool(np.intersect1d(split.fit, split.held).size)
+        if halved and self.moves:
+            moved = self._moved(mask)
+            rows, mask = (split.fit, mask) if moved is None else (rows, moved)
         # As many base as target samples, so that both have the same weight.
         replayed = np.resize(self.replayed, len(rows) if len(self.replayed) else 0)
-        return dataclasses.replace(split, fit=np.concatenate([rows, replayed]))
+        if mask.ndim > split.fit_mask.ndim:
+            whole = np.ones((len(replayed), *split.fit_mask.shape))
+            mask = np.concatenate([mask, whole])
+        fit = np.concatenate([rows, replayed])
+        return dataclasses.replace(split, fit=fit, fit_mask=mask)
+
+    def _moved(self, mask: Array) -> Array | None:
+        """Return the images of a mask of one sample, or None if they are not masks.
+
+        They are masks if the symmetry only moves points and changes signs.
+        """
+        found = [mask]
+        for move in self.moves:
+            one, rest = np.abs(move(mask)), np.abs(move(1.0 - mask))
+            if not (np.isin(one, (0.0, 1.0)).all() and np.array_equal(rest, 1.0 - one)):
+                return None
+            found.append(one)
+        return np.stack(found)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -237,7 +262,7 @@ class Trials:
     def _best_gain(self, split: Split) -> float:
         """Return the least-squares gain on the fitted samples."""
         rows = split.fit[np.isin(split.fit, self._pool.images)]
-        weight = np.broadcast_to(split.fit_mask, self._network.outputs[rows].shape)
+        weight = split.weight_of(np.flatnonzero(np.isin(split.fit, self._pool.images)))
         if self._network.mask is not None:
             weight = weight * self._network.mask[rows]
         q, y = self._network.outputs[rows], self._pool.y[rows]
@@ -401,7 +426,8 @@ def pool_of(
     tested = None if base is None else _some(base, _BASE_KNOWN, rng)
     if replayed is not None and tested is not None:
         replayed = _without(replayed, tested.y[:_BASE_TESTED])
-    own = [target, *_images(target, symmetries, rng)]
+    chosen = _some_symmetries(target, symmetries, rng)
+    own = [target, *(target.image(symmetry) for symmetry in chosen)]
     parts = [*own, *(part for part in (replayed, tested) if part is not None)]
     ends = np.cumsum([0, *map(len, parts)])
     rows = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
@@ -415,6 +441,7 @@ def pool_of(
         images=np.stack(rows[: len(own)], axis=1),
         replayed=none if replayed is None else rows[len(own)],
         base=none if tested is None else rows[-1],
+        moves=tuple(functools.partial(_moved_mask, each, target) for each in chosen),
     )
 
 
@@ -430,13 +457,24 @@ def _without(samples: Samples, tested: NDArray[Any]) -> Samples:
     return Samples(*samples.take(rows)) if len(rows) else samples
 
 
-def _images(
+def _some_symmetries(
     target: Samples, symmetries: Sequence[Any], rng: np.random.Generator
-) -> list[Samples]:
-    """Return target samples under some symmetries, fewer if there are many samples."""
+) -> list[Any]:
+    """Return some of the symmetries, fewer if there are many samples."""
     count = min(len(symmetries), _MOST_IMAGES - 1, max(_MOST_FITTED // len(target), 1))
-    chosen = np.sort(rng.permutation(len(symmetries))[:count])
-    return [target.image(symmetries[place]) for place in chosen]
+    return [
+        symmetries[place] for place in np.sort(rng.permutation(len(symmetries))[:count])
+    ]
+
+
+def _moved_mask(symmetry: Any, target: Samples, mask: Array) -> Array:
+    """Return the image of a mask of one sample, which takes the place of an output."""
+    x, y = target.take(np.array([0]))
+    if target.statistics is not None:
+        x, y = target.statistics.denormalize(x, y)
+    moved = symmetry(x, np.asarray(mask[None], np.asarray(y).dtype))[1]
+    fields: Array = np.asarray(moved, np.float64)
+    return np.asarray(fields[0])
 
 
 def _shapes(samples: Samples) -> list[tuple[int, ...]]:

@@ -217,3 +217,46 @@ def test_every_image_of_a_sample_is_on_its_side():
         assert len(replayed) == len(own) and set(replayed) == {20.0, 21.0, 22.0, 23.0}
         assert len(own) == 3 * len(split.fit)
     assert sorted(pool.x[pool.base].ravel()) == [50.0, 51.0]
+
+
+def turned(x, y):
+    """A quarter turn, which changes the sign of the outputs."""
+    return np.rot90(x, 1, (1, 2)), -np.rot90(y, 1, (1, 2))
+
+
+def reflected(x, y):
+    return x[:, ::-1], y[:, ::-1]
+
+
+def smoothed(x, y):
+    return x, 0.5 * (y + np.roll(y, 1, axis=1))
+
+
+def test_images_of_half_a_sample_hold_no_point_of_the_other_half():
+    """Every point has a number of its own; of one sample a half is fitted."""
+    numbers = 1.0 + np.arange(36.0).reshape(1, 6, 6, 1)
+    target = Samples.of((numbers, numbers))
+    replay = (numbers + 100.0, numbers + 100.0)
+    pool = pool_of(target, None, replay, [turned, reflected], rng_of(0))
+    for split in splits_of((1, 6, 6, 1), (1, 2), Sizes(48, 32, 8), rng_of(1)):
+        fitted = pool.fitted(split)
+        weight = fitted.weight_of(np.arange(len(fitted.fit)))
+        held = set(numbers[0][split.held_mask > 0.0])
+        own = set(numbers[0][split.fit_mask > 0.0])
+        assert len(fitted.fit) == 6  # the sample, two images, as many of the base
+        for row, mask in zip(fitted.fit, weight, strict=True):
+            values = set(np.abs(pool.y[row][mask > 0.0]))
+            if row in pool.replayed:
+                assert values == {100.0 + n for n in held | own}
+            else:
+                assert values == own and not values & held
+
+
+def test_images_that_mix_points_are_left_out_where_a_sample_is_halved():
+    numbers = np.arange(36.0).reshape(1, 6, 6, 1)
+    target = Samples.of((numbers, numbers))
+    pool = pool_of(target, None, None, [smoothed], rng_of(0))
+    for split in splits_of((1, 6, 6, 1), (1, 2), Sizes(48, 32, 8), rng_of(1)):
+        fitted = pool.fitted(split)
+        np.testing.assert_array_equal(fitted.fit, split.fit)
+        np.testing.assert_array_equal(fitted.fit_mask, split.fit_mask)
