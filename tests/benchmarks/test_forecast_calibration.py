@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import forecast_calibration as calibration
+import forecast_options
+import planted_forecasts
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "forecast.md"
@@ -98,9 +100,12 @@ def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
 def test_the_page_shows_the_kept_results():
     settings = json.loads(calibration.KEPT.read_text())
     page = PAGE.read_text()
-    assert calibration.levels_table(settings) in page
-    assert calibration.rules_table(settings) in page
-    assert calibration.variants_table(settings) in page
+    for statistics in ("own", "base"):
+        some = calibration.normalized_by(statistics, settings)
+        assert calibration.levels_table(some) in page
+        assert calibration.rules_table(some) in page
+    own = calibration.normalized_by("own", settings)
+    assert calibration.variants_table(own) in page
     assert not {(s["case"], s["seed"]) for s in settings} & calibration.USED_FOR_CHOICES
 
 
@@ -110,3 +115,34 @@ def test_the_page_shows_the_kept_forecasts_of_another_equation():
     assert calibration.levels_table(settings) in page
     assert calibration.rules_table(settings) in page
     assert len(settings) == 24
+
+
+def test_the_page_shows_the_kept_forecasts_with_options_and_of_planted_layers():
+    page = PAGE.read_text()
+    for bench in (forecast_options, planted_forecasts):
+        rows = list(json.loads(bench.KEPT.read_text()).values())
+        assert bench.table(rows) in page
+
+
+def test_the_base_counts_in_the_regret_of_what_is_to_keep_it():
+    arms = {"filters": row(0.8, 0.8, base_measured=0.9), "all layers": row(0.9, 0.82)}
+    arms["all layers"]["base_measured"] = 0.7
+    plain, keeping = (
+        {"option": option, "arms": arms} for option in ("symmetries", "replay, keep")
+    )
+    assert forecast_options.regret(plain, "filters") == pytest.approx(0.02)
+    assert forecast_options.regret(keeping, "filters") == 0.0
+    lost = 0.7 * (0.8 - 0.82) + 0.3 * (0.9 - 0.7)
+    assert forecast_options.regret(keeping, "all layers") == pytest.approx(lost)
+
+
+def test_choices_are_compared_with_the_planted_layer():
+    setting = {"planted": "conv_2", "layers": {"conv_1": 0.8, "conv_2": 0.9}}
+    expected = {
+        "conv_2": "the layer",
+        "conv_1+conv_2": "it and others",
+        "conv_1": "other layers",
+        "all layers": "all layers",
+    }
+    for chosen, kind in expected.items():
+        assert planted_forecasts.what_is_chosen({**setting, "chosen": chosen}) == kind
