@@ -27,8 +27,9 @@ _EPSILON = 1e-7
 # The defaults of `retrain` and of a forecast.
 _RATE, _EPOCHS, _BATCH_SIZE = 1e-3, 50, 8
 _STEPS = 500
-# From this number of steps on, the best rate of an arm no longer depends on it.
-_ENOUGH = 160
+# Steps of a long trial. From there on the best rate of an arm no longer depends on the
+# number of steps.
+LONG = 160
 # Exponent of the error against the samples passed: 1 - correlation ~ passes^-.8.
 _EXPONENT = 0.8
 # Measured on networks with 6 layers of 16 channels and 11 of 64 (docs/forecast.md).
@@ -99,7 +100,7 @@ class Effort:
 
         as in `rate_of_trial`; from 160 steps on the usual rate is high enough.
         """
-        return rate * math.sqrt(max(_ENOUGH / self.steps, 1.0))
+        return rate * math.sqrt(max(LONG / self.steps, 1.0))
 
     def beyond(self, short: int, long: int) -> float:
         """Return the gain expected beyond the long trial, relative to long over short.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl.metrics._functions import correlations
 from keras_spectral_tl.scoring._effort import (
+    LONG,
     Effort,
     rising_and_falling,
     step_order,
@@ -38,8 +39,8 @@ A trial is stopped if after a third of its steps the error on the fitted samples
 grown by more than the factor `give_up`.
 """
 
-# Steps of trials on small fields: of every arm, and of the best arms.
-_SHORT, _LONG = 48, 160
+# Steps of a short trial of every arm on small fields; the best arms take `LONG`.
+_SHORT = 48
 # Fewest output values per step, as for the scores of layers.
 _NUM_POINTS = 64
 # Base samples tested; most images of each target sample; most samples fitted.
@@ -187,8 +188,8 @@ class Trials:
     ) -> None:
         self._pool, self._seed = pool, seed
         self.short, self.long = _lengths(pool.y.shape, effort.steps)
-        self.shortened = 1.0 - self.long / steps_on(pool.y.shape, _LONG)
-        dearest = _LONG // self.long if self.shortened else 1
+        self.shortened = 1.0 - self.long / steps_on(pool.y.shape, LONG)
+        dearest = LONG // self.long if self.shortened else 1
         self._fewest = min(effort.batch_size, dearest)
         self._splits = [pool.fitted(split) for split in splits]
         self._network = PartedNetwork(model, pool.x, _BATCH_SIZE)
@@ -394,7 +395,7 @@ def _lengths(fields: tuple[int, ...], most: int) -> tuple[int, int]:
 
     A retraining that is no longer than a short trial is tried as a whole.
     """
-    short, long = (steps_on(fields, steps) for steps in (_SHORT, _LONG))
+    short, long = (steps_on(fields, steps) for steps in (_SHORT, LONG))
     if most >= long:
         return short, long
     return (most if most <= short else round(most * short / long)), most
