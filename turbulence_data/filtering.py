@@ -274,7 +274,7 @@ def les_flow(
     `filter(f)`, `exp(-k_f^2 width^2 / 24)` for the Gaussian filter. At k_f = 16 on 64
     points this is 0.66; without it the forcing would be 50 % too strong. For a forcing
     passed to `evolve` see `les_forcing`. Two-layer flow is driven by its shear, which
-    filters do not change: only the grid differs.
+    filters do not change: only the grid differs, and filter and width have no effect.
 
     Args:
         flow: the flow of the DNS.

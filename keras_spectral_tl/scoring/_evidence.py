@@ -291,7 +291,7 @@ def error_of_mean(each: Array, inflation: float, few: float) -> float:
 
 def means_of_groups(each: Array, groups: Any) -> Array:
     """Return the mean value of each group, or the values if there are no groups."""
-    if groups is None:
+    if groups is None or len(each) != len(groups):
         return each
     return np.array([np.mean(each[groups == name]) for name in np.unique(groups)])
 

@@ -25,10 +25,12 @@ from keras_spectral_tl.scoring._forecast_result import (
     SampleCurve,
 )
 from keras_spectral_tl.scoring._holdout import (
+    Array,
     Sizes,
     Split,
     folds_of,
     in_groups,
+    pieces_of,
     variance_inflation,
 )
 from keras_spectral_tl.scoring._network_parts import (
@@ -98,13 +100,15 @@ def forecast(
             Other options of `retrain` (another loss, callbacks, validation, ...) are
             an error: pass them to `retrain` along with the recipe.
             Also: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
-            arrays (see `turbulence_data.symmetries`), whose images of the samples are
-            fitted too; `replay`, base samples `(x, y)` that are fitted along with the
-            target samples (in trials, without those used to test the base; if recipes
-            start from an output gain, y of the replayed samples is multiplied by it, so
-            that the network before the gain keeps what it has learned);
-            `normalization`, as for `retrain`, or a mapping of names to several, such as
-            `{"own": RefitOnTarget(), "base": statistics}`, each of which is tried with
+            arrays without randomness (see `turbulence_data.symmetries`), whose images
+            of the samples are fitted too; `replay`, base samples `(x, y)` that are
+            fitted along with the target samples (in trials, without those used to test
+            the base, if others are left; if recipes start from an output gain, y of the
+            replayed samples is multiplied by it in all of them, so that the network
+            before the gain keeps what it has learned, and outputs for the base are
+            larger by the gain); `normalization`, as for `retrain`, or a mapping of
+            names to several, such as `{"own": RefitOnTarget(), "base": statistics}`,
+            each of which is tried with
             every arm; `progress`, called with a mapping of arm, correlation, done and
             total after each trial, or False to show no bar.
 
@@ -207,6 +211,7 @@ class _Task:
         self.symmetries = as_callables(recipe.pop("symmetries", None))
         replay = recipe.pop("replay", None)
         self.replay = None if replay is None else Samples.of(replay, "replay")
+        self._replays: dict[float, Samples] = {}
         self.normalizations = _named(recipe.pop("normalization", None))
         _check_recipe(recipe)
         target = Samples.of(target_data, "target_data")
@@ -235,7 +240,22 @@ class _Task:
         check_fit(self.model, target)
         rng = np.random.default_rng(self.seeds[1])
         pool = pool_of(target, self.base, self.replay, self.symmetries, rng)
-        return Trials(self.model, pool, splits, self.seeds[2], self.effort, self.axes)
+        seed, pieces = self.seeds[2], self._pieces(splits)
+        return Trials(self.model, pool, splits, seed, self.effort, pieces)
+
+    def _pieces(self, splits: Sequence[Split]) -> list[Array]:
+        """Return masks without a piece of a sample each, if few samples are tested."""
+        tested = np.unique(np.concatenate([split.held for split in splits]))
+        if self.target.groups is not None:
+            tested = np.unique(self.target.groups[tested])
+        shape = np.shape(self.target.y)[1:]
+        return pieces_of(shape, self.axes) if len(tested) < 3 else []
+
+    def _replayed(self, gain: float) -> Samples | None:
+        """Return the samples that a recipe replays; the same ones for equal gains."""
+        if self.replay is not None and gain not in self._replays:
+            self._replays[gain] = self.replay.times(gain)
+        return self._replays.get(gain)
 
     def recipe(self, row: ArmForecast, chosen: Candidate) -> dict[str, Any] | None:
         """Return the keyword arguments of `retrain` for an arm."""
@@ -245,7 +265,7 @@ class _Task:
         batches = -(-self.epoch // row.batch_size)
         given = {
             "symmetries": self.symmetries or None,
-            "replay": self.replay and self.replay.times(chosen.trials.gain),
+            "replay": self._replayed(chosen.trials.gain),
             "normalization": self.normalizations[chosen.normalization],
             "pull": chosen.arm.pull or None,
         }

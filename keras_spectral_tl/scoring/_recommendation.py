@@ -144,7 +144,7 @@ def _on_gain(gain: float | None) -> str:
         return ""
     return (
         f" On the target the best gain of the output is {gain:.2g}, which a layer that "
-        "is retrained alone has to learn too: forecast starts from it, and may put "
+        "is retrained alone has to learn too: a forecast may start from it, and put "
         "another layer first."
     )
 

@@ -24,7 +24,6 @@ from keras_spectral_tl.scoring._evidence import NEAR_ONE, PATTERN
 from keras_spectral_tl.scoring._holdout import (
     Array,
     Split,
-    pieces_of,
 )
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
 from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench
@@ -76,21 +75,23 @@ class Pool:
 
     def replayed_times(self, gain: float) -> "Pool":
         """Return the pool with the outputs of replayed samples multiplied by a gain."""
-        factors = np.ones_like(self.y, shape=(len(self.y), *[1] * (self.y.ndim - 1)))
-        factors[self.replayed] = gain
-        return dataclasses.replace(self, y=factors * self.y)
+        y = np.array(self.y)
+        y[self.replayed] = gain * y[self.replayed]
+        return dataclasses.replace(self, y=y)
 
     def fitted(self, split: Split) -> Split:
         """Return a split that also fits images of its samples and replayed samples.
 
         Of half a sample each image is fitted only where the symmetry moves that half,
-        so that no image contains a point that is tested.
+        so that no image contains a point that is tested. Images under symmetries that
+        do more than move points and change signs are left out then.
         """
         rows, mask = self.images[split.fit].ravel(), split.fit_mask
-        halved = bool(np.intersect1d(split.fit, split.held).size)
-        if halved and self.moves:
-            moved = self._moved(mask)
-            rows, mask = (split.fit, mask) if moved is None else (rows, moved)
+        if self.moves and np.intersect1d(split.fit, split.held).size:
+            images = [mask, *(_moved(mask, move) for move in self.moves)]
+            known = {i: one for i, one in enumerate(images) if one is not None}
+            rows = self.images[split.fit][:, list(known)].ravel()
+            mask = np.stack(list(known.values()))
         # As many base as target samples, so that both have the same weight.
         replayed = np.resize(self.replayed, len(rows) if len(self.replayed) else 0)
         if mask.ndim > split.fit_mask.ndim:
@@ -99,18 +100,12 @@ class Pool:
         fit = np.concatenate([rows, replayed])
         return dataclasses.replace(split, fit=fit, fit_mask=mask)
 
-    def _moved(self, mask: Array) -> Array | None:
-        """Return the images of a mask of one sample, or None if they are not masks.
 
-        They are masks if the symmetry only moves points and changes signs.
-        """
-        found = [mask]
-        for move in self.moves:
-            one, rest = np.abs(move(mask)), np.abs(move(1.0 - mask))
-            if not (np.isin(one, (0.0, 1.0)).all() and np.array_equal(rest, 1.0 - one)):
-                return None
-            found.append(one)
-        return np.stack(found)
+def _moved(mask: Array, move: Callable[[Array], Array]) -> Array | None:
+    """Return the image of a mask, or None if it is not a mask."""
+    one, rest = np.abs(move(mask)), np.abs(move(1.0 - mask))
+    is_mask = np.isin(one, (0.0, 1.0)).all() and np.array_equal(rest, 1.0 - one)
+    return one if is_mask else None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -165,7 +160,8 @@ class Trials:
         seed: Seed of the order of the samples.
         effort: Effort of the retraining: no trial has more steps; if it has fewer than
             a long trial, trials use its batch size, as long as that costs no more.
-        axes: Spatial axes of the outputs.
+        pieces: Masks of one sample that each leave out a piece of the field, see
+            `Trial.without_piece`; none where enough samples are tested.
 
     Attributes:
         passes: Cost so far in forward passes of one sample; nan if it is unknown.
@@ -184,7 +180,7 @@ class Trials:
         splits: Sequence[Split],
         seed: np.random.SeedSequence,
         effort: Effort,
-        axes: tuple[int, ...] = (),
+        pieces: Sequence[Array] = (),
     ) -> None:
         self._pool, self._seed = pool, seed
         self.short, self.long = _lengths(pool.y.shape, effort.steps)
@@ -195,8 +191,7 @@ class Trials:
         self._network = PartedNetwork(model, pool.x, _BATCH_SIZE)
         gains = [self._best_gain(split) for split in self._splits]
         self.gain = float(np.median(gains))
-        far = self.gain > 0.0 and abs(math.log(self.gain)) > math.log(NEAR_ONE)
-        if not far or not self._patterned():
+        if not self._is_far():
             self.gain, gains = 1.0, [1.0] * len(gains)
         gains = [gain if gain > 0.0 else self.gain for gain in gains]
         self._pool = pool.replayed_times(self.gain)
@@ -204,8 +199,7 @@ class Trials:
         self._benches = [(by_gain[gain], gain) for gain in gains]
         self._plain = by_gain[1.0]
         self.tested = np.unique(np.concatenate([split.held for split in splits]))
-        few = len(self.tested) < 3
-        self._pieces = pieces_of(pool.y.shape[1:], axes) if few else []
+        self._pieces = pieces
         weight = np.zeros(pool.y.shape)
         for split in splits:
             weight[split.held] += split.held_mask
@@ -270,10 +264,20 @@ class Trials:
         power = float(np.sum(weight * q * q))
         return float(np.sum(weight * q * y)) / power if power > 0.0 else 1.0
 
+    def _is_far(self) -> bool:
+        """Return whether to start from the gain: the amplitude is wrong, not all else.
+
+        Whole numbers that are replayed cannot be multiplied by it.
+        """
+        far = self.gain > 0.0 and abs(math.log(self.gain)) > math.log(NEAR_ONE)
+        scalable = np.issubdtype(self._pool.y.dtype, np.floating)
+        scalable = scalable or not len(self._pool.replayed)
+        return far and bool(scalable) and self._patterned()
+
     def _patterned(self) -> bool:
         """Return whether the outputs correlate with the truth, so that a gain helps."""
-        outputs = self._network.outputs
-        found, _ = self._compared(outputs, self._pool.target, np.ones_like(outputs))
+        outputs, rows = self._network.outputs, self._pool.target
+        found, _ = self._compared(outputs, rows, np.ones_like(outputs[rows]))
         return bool(np.mean(found) > PATTERN)
 
     def of(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, NetworkPart, Run]]:
@@ -365,11 +369,11 @@ class Trials:
         base, _ = self._compared(fields, self._base)
         base = base - self._above
         fewer = [
-            np.mean(self._compared(fields, self.tested, self._weight * piece)[0])
+            np.mean(self._compared(fields, self.tested, piece * self.weight)[0])
             for piece in self._pieces
         ]
-        outputs = fields[self.tested]
-        return Trial(rate, passes, found, errors, base, outputs, np.array(fewer))
+        without = np.array([each for each in fewer if np.isfinite(each)])
+        return Trial(rate, passes, found, errors, base, fields[self.tested], without)
 
     def _compared(
         self, fields: Array, rows: NDArray[np.intp], weight: Array | None = None
@@ -377,10 +381,10 @@ class Trials:
         """Return correlation and relative mean square error of each sample."""
         if not len(rows):
             return np.zeros(0), np.zeros(0)
-        weight = self._weight if weight is None else weight
+        weight = self._weight[rows] if weight is None else weight
         y, q, w = (
-            np.asarray(part[rows], np.float64).reshape(len(rows), -1)
-            for part in (self._pool.y, fields, weight)
+            np.asarray(part, np.float64).reshape(len(rows), -1)
+            for part in (self._pool.y[rows], fields[rows], weight)
         )
         if y.shape[1] == 1:  # one number per sample: correlate over all samples
             y, q, w = y.T, q.T, w.T
@@ -426,7 +430,8 @@ def pool_of(
             )
     tested = None if base is None else _some(base, _BASE_KNOWN, rng)
     if replayed is not None and tested is not None:
-        replayed = _without(replayed, tested.y[:_BASE_TESTED])
+        first = np.arange(min(_BASE_TESTED, len(tested)))
+        replayed = _without(replayed, tested.subset(first))
     chosen = _some_symmetries(target, symmetries, rng)
     own = [target, *(target.image(symmetry) for symmetry in chosen)]
     parts = [*own, *(part for part in (replayed, tested) if part is not None)]
@@ -451,11 +456,18 @@ def _some(samples: Samples, most: int, rng: np.random.Generator) -> Samples:
     return Samples(*samples.take(rows))
 
 
-def _without(samples: Samples, tested: NDArray[Any]) -> Samples:
+def _without(samples: Samples, tested: Samples) -> Samples:
     """Return the samples that are not tested; all, if none would be left."""
-    known = {row.tobytes() for row in tested}
-    rows = np.flatnonzero([row.tobytes() not in known for row in samples.y])
+    known = set(_contents(tested))
+    rows = np.flatnonzero([one not in known for one in _contents(samples)])
     return Samples(*samples.take(rows)) if len(rows) else samples
+
+
+def _contents(samples: Samples) -> list[tuple[bytes, ...]]:
+    """Return the numbers of each sample in single precision."""
+    leaves = keras.tree.flatten((samples.x, samples.y))
+    arrays = [np.asarray(leaf, np.float32) for leaf in leaves]
+    return [tuple(a[i].tobytes() for a in arrays) for i in range(len(samples))]
 
 
 def _some_symmetries(

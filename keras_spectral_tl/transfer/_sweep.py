@@ -29,8 +29,6 @@ from keras_spectral_tl.transfer._sweep_store import (
     fingerprint,
 )
 
-_OF_SEARCH = ("rates", "rate_factors")
-
 
 def oracle_sweep(
     model: keras.Model,
@@ -118,8 +116,10 @@ def oracle_sweep(
     cache = arguments.pop("cache", PrefixCache())
     recipe = arguments.pop("recipe", None)
     search, options = _search(arguments, base_test)
-    if not search.chooses_rates:  # a folder then knows of none
-        arguments = {k: v for k, v in arguments.items() if k not in _OF_SEARCH}
+    if not search.rates:  # as if not given, for a folder that keeps rows
+        arguments.pop("rates", None)
+    if list(search.factors) == [1.0]:
+        arguments.pop("rate_factors", None)
     check_weights(model)
     prepared, _ = options.prepare(target)
     check_fit(model, prepared, options.loss)
@@ -172,7 +172,7 @@ def _search(
         arguments.get("rates", {}),
         arguments.get("rate_factors", (1.0,)),
     )
-    rest = {k: v for k, v in arguments.items() if k not in _OF_SEARCH}
+    rest = {k: v for k, v in arguments.items() if k not in ("rates", "rate_factors")}
     return search, RetrainOptions.of(rest)
 
 

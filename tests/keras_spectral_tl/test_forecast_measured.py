@@ -159,6 +159,15 @@ def test_the_recipe_takes_the_epochs_and_steps_asked_for(replayed, effort):
     assert scores.provenance["path"] == pytest.approx(steps * 1e-3)
 
 
+def test_samples_of_one_number_each_may_have_groups():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((3,)), dense("first"), dense("last", 1)])
+    data, groups = (noise(16, 3), noise(16, 1, seed=1)), np.repeat(np.arange(4), 4)
+    found = kst.forecast(model, None, data, ["first"], groups=groups, **STEPS)
+    row = found["first"]
+    assert row.correlation_low <= row.correlation <= row.correlation_high
+
+
 class _Steps(keras.callbacks.Callback):
     """Counts the steps of a fit."""
 

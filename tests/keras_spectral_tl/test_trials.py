@@ -104,13 +104,23 @@ def trials(
 def test_the_base_is_not_tested_on_samples_that_are_replayed(number, left):
     x = noise(number, 4, 4, 1).astype("float32")
     base, rng = Samples.of((x, x)), np.random.default_rng(0)
-    pool = pool_of(Samples.of((2 * x, x)), base, (x, x), (), rng)
+    replay = x.astype("float64"), x.astype("float64")  # the same numbers
+    pool = pool_of(Samples.of((2 * x, x)), base, replay, (), rng)
     tested, replayed = pool.y[pool.base[:8]], pool.y[pool.replayed]
     shared = {row.tobytes() for row in tested} & {row.tobytes() for row in replayed}
     # Of eight samples none would be left to replay.
     assert len(shared) == (8 if number == 8 else 0)
     assert len(replayed) == left
     assert len(pool.x) == len(pool.y)
+
+
+def test_samples_with_equal_outputs_are_not_the_same():
+    x, zero = noise(40, 4), np.zeros((40, 1))
+    base = Samples.of((x[:20], zero[:20]))
+    target = Samples.of((x[:8], zero[:8]))
+    rng = np.random.default_rng(0)
+    pool = pool_of(target, base, (x[20:], zero[20:]), (), rng)
+    assert len(pool.replayed) == 20
 
 
 @pytest.mark.parametrize(

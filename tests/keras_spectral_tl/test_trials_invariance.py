@@ -255,8 +255,10 @@ def test_images_of_half_a_sample_hold_no_point_of_the_other_half():
 def test_images_that_mix_points_are_left_out_where_a_sample_is_halved():
     numbers = np.arange(36.0).reshape(1, 6, 6, 1)
     target = Samples.of((numbers, numbers))
-    pool = pool_of(target, None, None, [smoothed], rng_of(0))
+    pool = pool_of(target, None, None, [smoothed, reflected], rng_of(0))
     for split in splits_of((1, 6, 6, 1), (1, 2), Sizes(48, 32, 8), rng_of(1)):
         fitted = pool.fitted(split)
-        np.testing.assert_array_equal(fitted.fit, split.fit)
-        np.testing.assert_array_equal(fitted.fit_mask, split.fit_mask)
+        own, image = fitted.fit  # the sample itself, and reflected
+        np.testing.assert_array_equal(pool.y[image], pool.y[own][::-1])
+        np.testing.assert_array_equal(fitted.fit_mask[0], split.fit_mask)
+        np.testing.assert_array_equal(fitted.fit_mask[1], split.fit_mask[::-1])

@@ -153,6 +153,13 @@ def test_a_comparison_scores_closures_of_two_layers(reference):
     assert truth.tails == pytest.approx(np.mean(np.abs(scaled) > 3.0))
 
 
+def test_a_layer_at_rest_is_compared_too(reference):
+    still = reference.vorticity.copy()
+    still[:, :, 1] = 0.0
+    result = compare({"none": None}, replace(reference, vorticity=still), 3600.0)
+    assert result.rows[0]["stable"] == 1.0
+
+
 def test_fields_of_one_plane_are_no_reference_of_two_layers(reference):
     with pytest.raises(ValueError, match=r"layers, nx, ny\) = \(5, 2, 2, 16, 16\)"):
         replace(reference, vorticity=reference.vorticity[:, :, 0])

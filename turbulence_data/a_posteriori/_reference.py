@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,7 +69,7 @@ class Reference:
         fields = self.vorticity[0].astype(np.float64)
         return np.asarray(fields - fields.mean((-2, -1), keepdims=True))
 
-    @property
+    @cached_property
     def turnover_time(self) -> float:
         """`1 / rms(vorticity)` of all fields.
 

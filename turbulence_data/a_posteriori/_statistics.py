@@ -280,7 +280,8 @@ class ReferenceStatistics:
         used = reference.vorticity[self._used].astype(np.float64)
         # Layers differ in amplitude, so each is scaled by its own standard deviation.
         axes = (0, 1, -2, -1)
-        self._std = np.std(used, axes, keepdims=True)[0]
+        std = np.std(used, axes, keepdims=True)[0]
+        self._std = np.where(std > 0.0, std, 1.0)
         self.truth = self._of_reference(reference.vorticity)
 
     def _of_reference(self, vorticity: Fields) -> Members:
