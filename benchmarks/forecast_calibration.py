@@ -1,18 +1,14 @@
 """How good forecasts are over many settings: levels, intervals, choices.
 
 The small networks of six convolutions, the six transfers of one plane of fluid, some
-base networks, 64, 16, 4 and 1 target samples in their own statistics, 16 and 1 in those
-of the base. Every arm is forecast, then retrained by its recipe and tested on unseen
-simulations.
+base networks, 64, 16, 4 and 1 target samples in their own statistics. Every arm is
+forecast, then retrained by its recipe and tested on unseen simulations.
 
     for case in decaying_to_forced forced_to_decaying reynolds_1e3_to_1e5 \\
             reynolds_1e5_to_1e3 k25_to_k4 k4_to_k25; do
         python examples/reproduce.py --case $case --tier calibration \\
             --normalizations own --seeds 3 --samples 64 16 4 1 \\
             --stages data base scores forecast sweep baselines
-        python examples/reproduce.py --case $case --tier calibration \\
-            --normalizations base --seeds 3 --samples 16 1 \\
-            --stages scores forecast sweep baselines
         python benchmarks/retraining_variants.py --case $case
     done
     python benchmarks/forecast_calibration.py --runs runs/reproduction/calibration
@@ -62,8 +58,8 @@ Setting = dict[str, Any]
 def pack(runs: Path) -> list[Setting]:
     """Read what was forecast and measured of all settings that are complete."""
     settings = []
-    for path in sorted(runs.glob("*/baselines/*-n*-seed*.json")):
-        case, (statistics, count, seed) = path.parents[1].name, path.stem.split("-")
+    for path in sorted(runs.glob("*/baselines/own-n*-seed*.json")):
+        case, (_, count, seed) = path.parents[1].name, path.stem.split("-")
         if (case, int(seed[4:])) in USED_FOR_CHOICES:
             continue
         forecast, scores, sweep, controls = (
@@ -79,7 +75,6 @@ def pack(runs: Path) -> list[Setting]:
         settings.append(
             {
                 "case": case,
-                "statistics": statistics,
                 "samples": int(count[1:]),
                 "seed": int(seed[4:]),
                 "best": NAMES.get(forecast["best"], forecast["best"]),
@@ -221,11 +216,6 @@ def _samples(number: int) -> str:
     return f"{number} sample" + "s" * (number > 1)
 
 
-def normalized_by(statistics: str, settings: list[Setting]) -> list[Setting]:
-    """Settings whose samples are normalized by their own statistics, or the base's."""
-    return [setting for setting in settings if setting["statistics"] == statistics]
-
-
 def by_samples(settings: list[Setting]) -> dict[int, list[Setting]]:
     """Settings by their number of target samples, most first."""
     numbers = sorted({setting["samples"] for setting in settings}, reverse=True)
@@ -291,14 +281,11 @@ def main() -> None:
     if options.runs:
         text = json.dumps(pack(options.runs), indent=0)
         options.kept.write_text(text + "\n")
-    kept = json.loads(options.kept.read_text())
-    own = normalized_by("own", kept)
+    settings = json.loads(options.kept.read_text())
     tables = levels_table, rules_table, variants_table
-    print(*(table(own) for table in tables), sep="\n\n")
-    base = normalized_by("base", kept)
-    print("\nStatistics of the base", levels_table(base), rules_table(base), sep="\n\n")
+    print(*(table(settings) for table in tables), sep="\n\n")
     if options.figure:
-        save_figure(figure(own), options.figure)
+        save_figure(figure(settings), options.figure)
 
 
 if __name__ == "__main__":

@@ -100,12 +100,9 @@ def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
 def test_the_page_shows_the_kept_results():
     settings = json.loads(calibration.KEPT.read_text())
     page = PAGE.read_text()
-    for statistics in ("own", "base"):
-        some = calibration.normalized_by(statistics, settings)
-        assert calibration.levels_table(some) in page
-        assert calibration.rules_table(some) in page
-    own = calibration.normalized_by("own", settings)
-    assert calibration.variants_table(own) in page
+    assert calibration.levels_table(settings) in page
+    assert calibration.rules_table(settings) in page
+    assert calibration.variants_table(settings) in page
     assert not {(s["case"], s["seed"]) for s in settings} & calibration.USED_FOR_CHOICES
 
 
