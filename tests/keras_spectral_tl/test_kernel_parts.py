@@ -223,7 +223,7 @@ def test_a_score_sees_the_gradient_in_the_weights_of_the_part(part, free):
     [
         (lambda: FiltersOf(basis="wavelets"), '"smooth".*wavelets'),
         (lambda: FiltersOf(basis=np.ones((2, 3, 3))), "linearly.*rank 1"),
-        (lambda: FiltersOf(basis=RNG.normal(size=(2, 3, 3)), number=3), "3 of them"),
+        (lambda: FiltersOf(basis=RNG.normal(size=(2, 3, 3)), number=3), "number 3"),
         (lambda: FiltersOf(basis=np.full((1, 3, 3), np.nan)), "NaN"),
         (lambda: FiltersOf(basis=np.ones(3)), r"\(r, \*size\)"),
         (lambda: FiltersOf(basis=RNG.normal(size=(5, 2, 2))), "4 points"),

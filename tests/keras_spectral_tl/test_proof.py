@@ -233,7 +233,9 @@ def test_statistics_that_stand_still_are_told_of():
 
 def test_a_forecast_has_no_arm_of_statistics_alone():
     model = _batch_normalized()
-    with pytest.raises(ValueError, match=r"'statistics' moves statistics alone.*sweep"):
+    with pytest.raises(
+        ValueError, match=r"'statistics' changes only statistics.*sweep"
+    ):
         scoring.forecast(model, None, (X, Y), [StatisticsOf(), "c"], progress=False)
 
 
