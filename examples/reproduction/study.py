@@ -17,7 +17,6 @@ from reproduction.clock import Deadline, DeadlineExecutor, OutOfTime, Times, wri
 from reproduction.tiers import CASES, NORMALIZATIONS, TIERS, Setting, Tier, ensemble_of
 from turbulence_data import (
     EnsembleConfig,
-    JaxEngine,
     Normalization,
     TrajectoryFailedError,
     TwoLayerNormalization,
@@ -65,11 +64,7 @@ class Study:
                 f"The tier {self.tier_name!r} has the cases {sorted(has)}. Received "
                 f"{self.case!r}: choose another tier for it."
             )
-        if self.has_layers and isinstance(self.numerics.get("engine"), JaxEngine):
-            raise ValueError(
-                "The JAX engine solves flow in one plane. Received it for "
-                f"{self.case!r}, flows of two layers: leave out --engine jax."
-            )
+        self.ensemble(self.base_system)  # refuses an engine that cannot solve it
         self.num_target = self.num_target or self.tier.num_target
         if self.num_pairs is None:
             self.num_pairs = self.tier.num_pairs
