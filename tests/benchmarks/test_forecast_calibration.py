@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import base_symmetries
 import forecast_calibration as calibration
 import forecast_options
 import planted_forecasts
@@ -119,6 +120,8 @@ def test_the_page_shows_the_kept_forecasts_with_options_and_of_planted_layers():
     for bench in (forecast_options, planted_forecasts):
         rows = list(json.loads(bench.KEPT.read_text()).values())
         assert bench.table(rows) in page
+    kept = json.loads(base_symmetries.KEPT.read_text())
+    assert base_symmetries.table(kept) in page
 
 
 def test_the_base_counts_in_the_regret_of_what_is_to_keep_it():
