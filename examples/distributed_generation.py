@@ -39,7 +39,7 @@ def main():
     folder = Path(tempfile.mkdtemp())
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as client,
         client.get_executor() as executor,

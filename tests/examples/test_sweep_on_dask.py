@@ -20,7 +20,7 @@ def test_dask_computes_the_rows_of_a_sweep(tmp_path):
     options = {"layers": ["a", "b"], "epochs": 2, "batch_size": 4, "run_eagerly": True}
     here = oracle_sweep(model, data, data, **options)
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as it,
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as it,
         Client(it) as client,
     ):
         there = oracle_sweep(
