@@ -12,14 +12,14 @@ unseen simulations. Resumes.
 """
 
 import argparse
-import json
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from score_sweeps import write_json
+from score_sweeps import gathered
 
 import keras_spectral_tl as kst
 from keras_spectral_tl.metrics import pattern_correlation
@@ -108,16 +108,16 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--table", action="store_true", help="print the table only")
     options = parser.parse_args()
-    kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
     study = Study(CASE, "mini", options.data_dir, options.out / "mini")
-    for seed in [] if options.table else SEEDS:
-        for images in (False, True):
-            label = f"{CASE}-{'images' if images else 'plain'}-seed{seed}"
-            if label not in kept:
-                kept[label] = measured(study, seed, images)
-                write_json(options.kept, kept)
-                print(label, kept[label], flush=True)
-    print(table(kept))
+    tasks = [
+        (
+            f"{CASE}-{'images' if images else 'plain'}-seed{seed}",
+            functools.partial(measured, study, seed, images),
+        )
+        for seed in SEEDS
+        for images in (False, True)
+    ]
+    print(table(gathered(options.kept, [] if options.table else tasks)))
 
 
 if __name__ == "__main__":

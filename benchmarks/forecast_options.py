@@ -18,7 +18,7 @@ not measured again. `--table` prints the tables only.
 """
 
 import argparse
-import json
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from forecast_calibration import by_samples, compared, levels
-from score_sweeps import write_json
+from score_sweeps import gathered
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
@@ -154,15 +154,16 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--table", action="store_true", help="print the tables only")
     options = parser.parse_args()
-    kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
     folder = options.out / "calibration"
-    for study, setting in [] if options.table else settings(options.data_dir, folder):
-        for option, told in options_of(study, setting).items():
-            label = f"{study.case}-{setting.label}-{option.replace(', ', '-')}"
-            if label not in kept:
-                kept[label] = measured(study, setting, option, told)
-                write_json(options.kept, kept)
-                print(label, kept[label]["best"], flush=True)
+    tasks = (
+        (
+            f"{study.case}-{setting.label}-{option.replace(', ', '-')}",
+            functools.partial(measured, study, setting, option, told),
+        )
+        for study, setting in settings(options.data_dir, folder)
+        for option, told in options_of(study, setting).items()
+    )
+    kept = gathered(options.kept, () if options.table else tasks)
     print(table(list(kept.values())))
 
 

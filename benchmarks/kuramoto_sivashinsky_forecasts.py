@@ -10,7 +10,7 @@ with these settings in view, so all of them are reported. Resumes.
 """
 
 import argparse
-import json
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from forecast_calibration import compared, levels_table, rules_table
 from kuramoto_sivashinsky_sweeps import Setting, Workshop, settings
 from score_settings import BATCH_SIZE, STEPS
-from score_sweeps import write_json
+from score_sweeps import gathered
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
@@ -78,14 +78,12 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--table", action="store_true", help="print the tables only")
     options = parser.parse_args()
-    kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
     workshop = Workshop()
-    for setting in [] if options.table else settings():
-        if setting.label not in kept:
-            kept[setting.label] = measured(setting, workshop)
-            write_json(options.kept, kept)
-            print(setting.label, kept[setting.label]["best"], flush=True)
-    rows = list(kept.values())
+    tasks = [
+        (setting.label, functools.partial(measured, setting, workshop))
+        for setting in settings()
+    ]
+    rows = list(gathered(options.kept, [] if options.table else tasks).values())
     print(levels_table(rows), rules_table(rows), sep="\n\n")
 
 

@@ -9,12 +9,12 @@ Resumes; `--table` prints what is kept.
 """
 
 import argparse
-import json
+import functools
 from pathlib import Path
 from typing import Any
 
 from score_planted import PlantedSetting, plant, planted_settings
-from score_sweeps import write_json
+from score_sweeps import gathered
 
 import keras_spectral_tl as kst
 
@@ -79,12 +79,12 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--table", action="store_true", help="print what is kept")
     options = parser.parse_args()
-    kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
-    for setting in [] if options.table else planted_settings():
-        if setting.seed == SEED and setting.label not in kept:
-            kept[setting.label] = foretold(setting)
-            write_json(options.kept, kept)
-            print(setting.label, kept[setting.label]["chosen"], flush=True)
+    tasks = [
+        (setting.label, functools.partial(foretold, setting))
+        for setting in planted_settings()
+        if setting.seed == SEED
+    ]
+    kept = gathered(options.kept, [] if options.table else tasks)
     print(table(list(kept.values())))
 
 

@@ -5,7 +5,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,19 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     partial = path.with_name(path.name + f".{os.getpid()}.partial.npz")
     np.savez(partial, **arrays)
     partial.rename(path)
+
+
+def gathered(
+    kept: Path, tasks: Iterable[tuple[str, Callable[[], Any]]]
+) -> dict[str, Any]:
+    """Returns what is kept of tasks by their labels; makes and keeps what is not."""
+    found = json.loads(kept.read_text()) if kept.exists() else {}
+    for label, make in tasks:
+        if label not in found:
+            found[label] = make()
+            write_json(kept, found)
+            print(label, flush=True)
+    return found
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.layers import fetch
-from keras_spectral_tl.scoring._holdout import (
-    Array,
-    Split,
-)
+from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.transfer._options import RetrainOptions
 
 Rows = NDArray[np.intp]

@@ -150,6 +150,11 @@ def best_gain(sums: Array) -> float:
     return float(cross / power) if power > 0.0 else 0.0
 
 
+def is_far(gain: float) -> bool:
+    """Return whether a gain corrects a wrong amplitude: positive and not near 1."""
+    return gain > 0.0 and abs(math.log(gain)) > math.log(NEAR_ONE)
+
+
 def far_gain(sums: Array) -> float | None:
     """Return the best output gain if the outputs have a wrong amplitude, else None.
 
@@ -162,7 +167,7 @@ def far_gain(sums: Array) -> float | None:
     if cross <= PATTERN * math.sqrt(max(square * power, 0.0)):
         return None
     gain = float(cross / power)
-    return gain if abs(math.log(gain)) > math.log(NEAR_ONE) else None
+    return gain if is_far(gain) else None
 
 
 def removed(before: Array, after: Array) -> Array:

@@ -108,9 +108,8 @@ def forecast(
             before the gain keeps what it has learned, and outputs for the base are
             larger by the gain); `normalization`, as for `retrain`, or a mapping of
             names to several, such as `{"own": RefitOnTarget(), "base": statistics}`,
-            each of which is tried with
-            every arm; `progress`, called with a mapping of arm, correlation, done and
-            total after each trial, or False to show no bar.
+            each of which is tried with every arm; `progress`, called with a mapping of
+            arm, correlation, done and total after each trial, or False to show no bar.
 
     Returns:
         The predictions, the best arm and its recipe.

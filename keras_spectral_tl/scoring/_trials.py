@@ -20,11 +20,8 @@ from keras_spectral_tl.scoring._effort import (
     step_order,
     steps_on,
 )
-from keras_spectral_tl.scoring._evidence import NEAR_ONE, PATTERN
-from keras_spectral_tl.scoring._holdout import (
-    Array,
-    Split,
-)
+from keras_spectral_tl.scoring._evidence import PATTERN, is_far
+from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
 from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench
 from keras_spectral_tl.transfer._arms import Arm
@@ -269,10 +266,9 @@ class Trials:
 
         Whole numbers that are replayed cannot be multiplied by it.
         """
-        far = self.gain > 0.0 and abs(math.log(self.gain)) > math.log(NEAR_ONE)
         scalable = np.issubdtype(self._pool.y.dtype, np.floating)
         scalable = scalable or not len(self._pool.replayed)
-        return far and bool(scalable) and self._patterned()
+        return is_far(self.gain) and bool(scalable) and self._patterned()
 
     def _patterned(self) -> bool:
         """Return whether the outputs correlate with the truth, so that a gain helps."""

@@ -8,6 +8,7 @@ import forecast_calibration as calibration
 import forecast_options
 import planted_forecasts
 import pytest
+from score_sweeps import gathered
 
 PAGE = Path(__file__).parents[2] / "docs" / "forecast.md"
 OTHER = calibration.KEPT.with_name("ks_forecasts.json")
@@ -146,3 +147,15 @@ def test_choices_are_compared_with_the_planted_layer():
     }
     for chosen, kind in expected.items():
         assert planted_forecasts.what_is_chosen({**setting, "chosen": chosen}) == kind
+
+
+def test_what_is_kept_is_not_measured_again(tmp_path):
+    made = []
+
+    def task(label):
+        return label, lambda: made.append(label) or {"n": len(made)}
+
+    kept = tmp_path / "kept.json"
+    assert gathered(kept, [task("a")]) == {"a": {"n": 1}}
+    assert gathered(kept, [task("a"), task("b")]) == {"a": {"n": 1}, "b": {"n": 2}}
+    assert made == ["a", "b"] and gathered(kept, []) == json.loads(kept.read_text())

@@ -290,8 +290,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
         "import importlib.util, pathlib, sys\n"
         "spec = importlib.util.spec_from_file_location('sweeping', sys.argv[1])\n"
         "module = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(module)\n"
-        "module._main(pathlib.Path(sys.argv[2]))\n"
+        "spec.loader.exec_module(module); module._main(pathlib.Path(sys.argv[2]))\n"
     )
     command = [sys.executable, "-c", script, __file__, str(tmp_path)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
@@ -315,9 +314,8 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
 @pytest.mark.once
 def test_a_finished_sweep_is_read_and_another_one_refused(tmp_path):
     options = {"layers": "c", "directory": tmp_path, **QUICK}
-    first = transfer.oracle_sweep(_chain(), (X, Y), TEST, **options)
-    none = {"rates": {}, "rate_factors": (1.0,)}  # no other rate than the optimizer's
-    again = transfer.oracle_sweep(_chain(), (X, Y), TEST, **none, **options)
+    first = transfer.oracle_sweep(_chain(), (X, Y), TEST, rate_factors=[1], **options)
+    again = transfer.oracle_sweep(_chain(), (X, Y), TEST, rates={}, **options)
     assert again.rows == first.rows
     _assert_equal_rows(again, first)
     other = _chain()

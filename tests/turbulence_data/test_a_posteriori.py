@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from tests.turbulence_data.dns_alongside import DNSAlongside
 from turbulence_data.a_posteriori import (
     Reference,
     compare,
@@ -48,7 +49,6 @@ from turbulence_data.solver._evolve import evolve
 from turbulence_data.solver._forcing import RingForcing, SteadyForcing
 from turbulence_data.solver._grid import Grid, streamfunction_of
 from turbulence_data.solver._initial_conditions import RandomVorticity
-from turbulence_data.solver._simulation import Simulation
 
 FLOW = FlowConfig(64, reynolds=200.0, forcing_wavenumber=6, beta=1.5)
 LES_POINTS = 32
@@ -59,31 +59,8 @@ def start_field(seed=0, points=64):
     return RandomVorticity(0.5, 5.0)(grid, np.random.default_rng(seed))
 
 
-class DNSAlongside:
-    """The true sgs_forcing at the stages of RK4, from a DNS that takes half steps.
-
-    The LES asks four times a step: at its start, twice in its middle, at its end.
-    """
-
-    def __init__(self, vorticity, flow, time_step):
-        self.simulation = Simulation(flow)
-        self.state = self.simulation.start(vorticity)
-        self.time_step, self.calls = time_step, 0
-        self.true_forcing = self.look()
-
-    def look(self):
-        return filtered_dns(
-            self.simulation.vorticity(self.state), LES_POINTS
-        ).sgs_forcing
-
-    def __call__(self, vorticity, streamfunction):
-        stage = self.calls % 4
-        if stage in (1, 3):  # quarter steps, so that its own error is 256 times less
-            half, quarter = 0.5 * self.time_step, 0.125 * self.time_step
-            self.state = self.simulation.advance(self.state, half, quarter)
-            self.true_forcing = self.look()
-        self.calls += 1
-        return self.true_forcing
+def true_forcing(vorticity):
+    return filtered_dns(vorticity, LES_POINTS).sgs_forcing
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +79,7 @@ def test_with_the_true_forcing_an_les_is_the_filtered_dns_to_fourth_order(develo
     (start, exact), duration, errors = developed, 0.5, []
     truth = filtered_dns(exact, LES_POINTS).vorticity
     for num_steps in (20, 40):
-        closure = DNSAlongside(start, FLOW, duration / num_steps)
+        closure = DNSAlongside(start, FLOW, duration / num_steps, true_forcing)
         les = evolve(
             filtered_dns(start, LES_POINTS).vorticity,
             les_flow(FLOW, LES_POINTS),
@@ -127,7 +104,7 @@ def test_with_the_true_forcing_an_les_is_the_filtered_dns_to_fourth_order(develo
 def test_another_convention_would_be_seen(developed, flow, wrong):
     start, exact = developed
     truth = filtered_dns(exact, LES_POINTS).vorticity
-    alongside = DNSAlongside(start, FLOW, 0.5 / 32)
+    alongside = DNSAlongside(start, FLOW, 0.5 / 32, true_forcing)
     les = evolve(
         filtered_dns(start, LES_POINTS).vorticity,
         flow,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.turbulence_data.dns_alongside import DNSAlongside
 from turbulence_data import RandomPotentialVorticity, TwoLayerConfig, evolve, les_flow
 from turbulence_data.a_posteriori import Reference, compare, reference_ensemble
 from turbulence_data.a_posteriori._measures import measures_of
@@ -35,27 +36,8 @@ def developed():
     return 5e-5 / start.std(axis=(1, 2), keepdims=True) * start
 
 
-class DNSAlongside:
-    """The true sgs_forcing at the stages of RK4, from a DNS that takes half steps."""
-
-    def __init__(self, field, time_step):
-        self.simulation = Simulation(FLOW)
-        self.state = self.simulation.start(field)
-        self.time_step, self.calls = time_step, 0
-        self.true_forcing = self.look()
-
-    def look(self):
-        field = self.simulation.vorticity(self.state)
-        return filtered_layers(field, FLOW, LES_POINTS, "operator_1").sgs_forcing
-
-    def __call__(self, potential_vorticity, streamfunction):
-        stage = self.calls % 4
-        if stage in (1, 3):  # quarter steps, so that its own error is 256 times less
-            half, quarter = 0.5 * self.time_step, 0.125 * self.time_step
-            self.state = self.simulation.advance(self.state, half, quarter)
-            self.true_forcing = self.look()
-        self.calls += 1
-        return self.true_forcing
+def true_forcing(field):
+    return filtered_layers(field, FLOW, LES_POINTS, "operator_1").sgs_forcing
 
 
 def test_with_the_true_forcing_an_les_of_layers_is_the_filtered_dns():
@@ -67,7 +49,7 @@ def test_with_the_true_forcing_an_les_of_layers_is_the_filtered_dns():
     changed = np.abs(truth - start).max() / np.abs(truth).max()
     for num_steps in (20, 40):
         step = duration / num_steps
-        closure = DNSAlongside(field, step)
+        closure = DNSAlongside(field, FLOW, step, true_forcing)
         les = evolve(start, les_flow(FLOW, LES_POINTS), duration, step, closure)
         errors.append(np.abs(les - truth).max() / np.abs(truth).max())
     assert changed > 0.05

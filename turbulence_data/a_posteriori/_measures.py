@@ -42,7 +42,7 @@ class Spectra(NamedTuple):
 
 
 class Measures(Protocol):
-    """What statistics ask of the fields of a flow.
+    """Interface of the measures of a field, one for each kind of flow.
 
     Attributes:
         layers: leading axes of a field: none in one plane, `(2,)` for two layers.

@@ -162,7 +162,7 @@ def jackknife_error(without: Sequence[float]) -> float:
 
 
 Fields = NDArray[np.floating]
-ForcingOf = Callable[[Fields, NDArray[np.bool_]], Fields]
+ForcingOf = Callable[[Fields, NDArray[np.bool_], int], Fields]
 
 _MEANS = (
     "energy_spectrum",
@@ -286,7 +286,7 @@ class ReferenceStatistics:
 
     def _of_reference(self, vorticity: Fields) -> Members:
         return self._statistics(
-            vorticity, lambda _, chosen: self.reference.sgs_forcing[chosen]
+            vorticity, lambda _, *chosen: self.reference.sgs_forcing[chosen]
         )
 
     def _truth_for(self, run: EnsembleRun) -> Members:
@@ -300,7 +300,7 @@ class ReferenceStatistics:
         """Return statistics of each member, with the transfer by the closure."""
         num_axes = 2 + len(self._measures.layers)
 
-        def forcing_of(fields: Fields, _: object) -> Fields:
+        def forcing_of(fields: Fields, *_: object) -> Fields:
             values = fields.astype(np.float64, copy=False)
             psi = self._measures.streamfunction(values)
             return evaluate(closure, values, psi, num_axes)
@@ -310,7 +310,8 @@ class ReferenceStatistics:
     def _statistics(self, vorticity: Fields, forcing_of: ForcingOf) -> Members:
         """Return statistics of each member of fields `(T, E, ...)`, without NaN ones.
 
-        `forcing_of(fields, mask)` is called with the finite fields of one member.
+        `forcing_of(fields, times, member)` is called with the fields of one member that
+        are finite and used; `times` is their mask.
         """
         finite = np.isfinite(vorticity[..., 0, 0]).reshape(*vorticity.shape[:2], -1)
         there = np.asarray(finite.all(axis=-1))
@@ -326,18 +327,19 @@ class ReferenceStatistics:
         there: NDArray[np.bool_],
         forcing_of: ForcingOf,
     ) -> RunStatistics:
-        fields = vorticity[there[:, member], member].astype(np.float64)
-        used = self._used[there[:, member]]
+        known = there[:, member]
+        fields = vorticity[known, member].astype(np.float64)
+        used = self._used[known]
         forcing = np.zeros_like(fields)
         if np.any(used):
-            forcing[used] = forcing_of(fields[used], self._only(member, there))
+            forcing[used] = forcing_of(fields[used], self._used & known, member)
         pairs = zip(fields, forcing, strict=True)
         spectra = np.array([self._measures.spectra(*pair) for pair in pairs])
         nothing = self._measures.spectra(*np.zeros((2, *fields.shape[1:])))
         mean = np.full((len(nothing), nothing.wavenumbers.size), np.nan)
         series = np.full((2, len(there)), np.nan)
         if len(fields):
-            series[:, there[:, member]] = spectra[:, 1:3].sum(axis=-1).T
+            series[:, known] = spectra[:, 1:3].sum(axis=-1).T
         if np.any(used):
             mean = spectra[used].mean(axis=0)
         scaled = fields[used] / self._std
@@ -355,12 +357,6 @@ class ReferenceStatistics:
             np.array([_mean(scaled**power) for power in (1, 2, 3, 4)]),
             tail_probability(scaled, _TAIL),
         )
-
-    def _only(self, member: int, there: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return a mask of the used fields of one member, shape `(T, E)`."""
-        chosen = np.zeros(there.shape, bool)
-        chosen[:, member] = self._used & there[:, member]
-        return chosen
 
     def scores(
         self, run: EnsembleRun, found: Members, correlation: NDArray[np.float64]
