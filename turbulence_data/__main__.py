@@ -221,6 +221,14 @@ class Export(Command):
             help="several splits in one file, where training and test samples lie side "
             "by side; the file says which is which",
         )
+        parser.add_argument(
+            "--features",
+            nargs="+",
+            metavar="NAME",
+            help="only these features, such as vorticity sgs_forcing, with trajectory "
+            "and time (default: all; a .npz file has x and y, for which it needs the "
+            "inputs and outputs of a network)",
+        )
 
     def run(self, options: argparse.Namespace) -> tuple[int, Any]:
         check_ending(options.file)
@@ -229,7 +237,7 @@ class Export(Command):
         if not place["is_prepared"]:
             return 1, place
         splits = options.mix_splits or [options.split]
-        source = ExportSource.from_builder(builder, splits)
+        source = ExportSource.from_builder(builder, splits, options.features)
         total = sum(builder.info.splits[name].num_examples for name in splits)
         export(_with_progress(source, total), options.file)
         path = options.file

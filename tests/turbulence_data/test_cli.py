@@ -178,11 +178,13 @@ def test_an_own_flow_is_known_by_its_name(own, data_dir, tmp_path, capsys):
 @pytest.mark.parametrize("ending", [".zarr", ".nc"])
 def test_xarray_reads_what_is_exported(made, data_dir, tmp_path, ending):
     path = tmp_path / f"all{ending}"
-    arguments = ["--mix-splits", "train", "validation", "test"]
+    arguments = ["--mix-splits", "train", "validation", "test", "--features"]
+    arguments += ["streamfunction", "sgs_forcing"]
     assert main(["export", FLOW, str(path), "--data-dir", data_dir, *arguments]) == 0
     engine = {"engine": "h5netcdf"} if ending == ".nc" else {"consolidated": False}
     with xarray.open_dataset(path, **engine) as dataset:
         assert dataset.sizes["trajectory"] == 6
+        assert "vorticity" not in dataset
         assert dataset.attrs["inputs"].split() == ["streamfunction", "vorticity"]
         assert dataset.attrs["outputs"].split() == ["sgs_forcing"]
 

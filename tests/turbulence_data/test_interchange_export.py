@@ -127,6 +127,26 @@ def test_the_hash_of_all_splits_is_left_out_where_some_are(prepared):
     assert list(source.examples) == ["test"]
 
 
+def test_chosen_features_read_back_without_the_others(prepared, tmp_path):
+    path = tmp_path / "some.zarr"
+    export(ExportSource.from_builder(prepared, ["test"], ["sgs_forcing"]), path)
+    with xarray.open_zarr(path, consolidated=False) as dataset:
+        assert "content_sha256" not in dataset.attrs  # that of all features
+        found = list(examples_of(dataset))
+    expected = list(prepared.read("test"))
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert set(one) == {"trajectory", "time", "sgs_forcing"}
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+@pytest.mark.parametrize("wrong", [["voricity"], "vorticity", []])
+def test_features_that_are_not_there_are_refused(prepared, wrong):
+    with pytest.raises(ValueError, match=r"names of \[.*'sgs_forcing'.*received"):
+        ExportSource.from_builder(prepared, features=wrong)
+
+
 def test_a_dataset_that_is_not_there_is_refused(tmp_path):
     config = TurbulenceConfig(name="absent", ensemble=ENSEMBLE)
     absent = Builder(config=config, data_dir=tmp_path)

@@ -101,19 +101,26 @@ class ExportSource:
             )
 
     @classmethod
-    def from_builder(cls, builder: Any, splits: Sequence[str] = SPLITS) -> ExportSource:
+    def from_builder(
+        cls,
+        builder: Any,
+        splits: Sequence[str] = SPLITS,
+        features: Sequence[str] | None = None,
+    ) -> ExportSource:
         """Return the prepared data of a TFDS builder of this package.
 
         The metadata contain the content hash only if all splits are exported in their
-        order, because it is the hash of all of them. `inputs` and `outputs` name the
-        input and output fields of a network, separated by blanks.
+        order with all features, because it is the hash of all of them. `inputs` and
+        `outputs` name the input and output fields of a network, separated by blanks.
 
         Args:
             builder: a `turbulence_data.Builder` whose data are prepared.
             splits: names of splits.
+            features: names of features to export with `trajectory` and `time`; None
+                for all.
 
         Raises:
-            ValueError: if the data are not prepared.
+            ValueError: if the data are not prepared, or have no such feature.
         """
         metadata = builder.info.metadata
         if not builder.is_prepared() or "config" not in metadata:
@@ -121,8 +128,9 @@ class ExportSource:
                 f"{builder.info.full_name} is not prepared; call its "
                 f"download_and_prepare() first. Expected it in {builder.data_dir}."
             )
+        names = _checked_features(features, list(builder.info.features))
         kept = {key: metadata[key] for key in _METADATA_OF_A_BUILDER}
-        if tuple(splits) != SPLITS:
+        if tuple(splits) != SPLITS or features is not None:
             del kept["content_sha256"]
         # Fields of x and y of a network; in the file x and y are coordinates.
         inputs, outputs = builder.info.supervised_keys
@@ -133,7 +141,7 @@ class ExportSource:
         kind = "2-D" if "lengths" in flow else "two-layer"
         kept["title"] = f"{builder.info.full_name}: filtered {kind} turbulence"
         return cls(
-            {split: builder.read(split) for split in splits},
+            {split: _only(names, builder.read(split)) for split in splits},
             kept,
             tuple(flow["lengths"] if "lengths" in flow else flow["length"]),
         )
@@ -155,6 +163,26 @@ class ExportSource:
                     "file beside the data."
                 )
         return attributes
+
+
+def _checked_features(
+    features: Sequence[str] | None, available: list[str]
+) -> list[str]:
+    """Return the features to write, or raise ValueError for an unknown one."""
+    if features is None:
+        return available
+    unknown = sorted(set(features) - set(available))
+    if isinstance(features, str) or unknown or not features:
+        raise ValueError(
+            f"features must be names of {available}, or None for all; received "
+            f"{features!r}."
+        )
+    return [n for n in available if n in {"trajectory", "time", *features}]
+
+
+def _only(names: list[str], examples: Iterable[Example]) -> Iterator[Example]:
+    for example in examples:
+        yield {name: example[name] for name in names}
 
 
 def _as_json(key: str, value: Any) -> str:

@@ -24,6 +24,7 @@ from turbulence_data.solver._equation import (
     Integrator,
     State,
     check_engine,
+    evaluate,
 )
 from turbulence_data.solver._forcing import ForcingLike
 from turbulence_data.solver._grid import Field
@@ -365,8 +366,7 @@ class Simulation:
                 f"(step {step_number}, time step {time_step:.6g}); the last good "
                 "energy was "
                 f"{self.energy(last_good):.6g} at time "
-                f"{last_good.time:.6g}. Use a smaller time step, a higher resolution "
-                "or more viscosity, or a closure that does not feed energy."
+                f"{last_good.time:.6g}. {self._advice(last_good)}"
             )
         largest = self.largest_time_step(state)
         if time_step > largest:
@@ -377,6 +377,24 @@ class Simulation:
                 "None to let the solver choose."
             )
         return State(state.vorticity_hat.copy(), state.time)
+
+    def _advice(self, last_good: State) -> str:
+        """Return what to change after a field stopped being finite."""
+        closure = self.equation.closure
+        if closure is not None:
+            fields = self.vorticity(last_good), self.streamfunction(last_good)
+            forcing = evaluate(closure, *fields, len(self.equation.shape))
+            wrong = forcing.size - int(np.count_nonzero(np.isfinite(forcing)))
+            if wrong:
+                return (
+                    f"At that time the closure returned {wrong} of {forcing.size} "
+                    "values that are NaN or infinite for a finite vorticity. Call it "
+                    "on one field and mend it; a smaller time step does not help."
+                )
+        return (
+            "Use a smaller time step, a higher resolution or more viscosity, or a "
+            "closure that does not feed energy."
+        )
 
 
 def _equal_steps(duration: float, time_step: float) -> tuple[int, float]:
