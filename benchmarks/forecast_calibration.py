@@ -208,6 +208,31 @@ def variants_table(settings: list[Setting]) -> str:
     return "\n".join(lines)
 
 
+def cases_table(settings: list[Setting]) -> str:
+    """What the best layer and all layers give, on the target and on the base."""
+    groups = by_samples(settings)
+    lines = [
+        f"| unchanged, best layer, all layers | base, unchanged | {_heads(groups)} |",
+        f"|---|---|{'---|' * len(groups)}",
+    ]
+    for case, seed in dict.fromkeys((s["case"], s["seed"]) for s in settings):
+        cells, base = [], 0.0
+        for some in groups.values():
+            (setting,) = [s for s in some if (s["case"], s["seed"]) == (case, seed)]
+            layer = RULES["the best single layer, measured"](setting)
+            unchanged, *ways = (
+                setting["arms"][name] for name in ("unchanged", layer, "all layers")
+            )
+            base = unchanged["base_measured"]
+            found = [
+                f"{_short(row['measured'])} ({_short(row['base_measured'])})"
+                for row in ways
+            ]
+            cells.append(f"{_short(unchanged['measured'])}, {', '.join(found)}")
+        lines.append(f"| `{case}` | {_short(base)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _heads(groups: dict[int, list[Setting]]) -> str:
     return " | ".join(map(_samples, groups))
 
@@ -282,7 +307,7 @@ def main() -> None:
         text = json.dumps(pack(options.runs), indent=0)
         options.kept.write_text(text + "\n")
     settings = json.loads(options.kept.read_text())
-    tables = levels_table, rules_table, variants_table
+    tables = levels_table, rules_table, variants_table, cases_table
     print(*(table(settings) for table in tables), sep="\n\n")
     if options.figure:
         save_figure(figure(settings), options.figure)

@@ -106,6 +106,23 @@ def test_the_page_shows_the_kept_results():
     assert calibration.rules_table(settings) in page
     assert calibration.variants_table(settings) in page
     assert not {(s["case"], s["seed"]) for s in settings} & calibration.USED_FOR_CHOICES
+    other = PAGE.with_name("reproduction.md").read_text()
+    assert calibration.cases_table(settings) in other
+
+
+def test_a_case_is_shown_with_its_best_layer_and_all_layers():
+    def row(measured, base):
+        return {"measured": measured, "base_measured": base}
+
+    arms = {
+        "unchanged": row(0.5, 0.9),
+        "conv_1": row(0.6, 0.8),
+        "conv_2": row(0.7, 0.85),
+        "all layers": row(0.65, 0.75),
+    }
+    one = {"case": "a_to_b", "seed": 3, "samples": 4, "arms": arms}
+    *_, line = calibration.cases_table([one]).splitlines()
+    assert line == "| `a_to_b` | .900 | .500, .700 (.850), .650 (.750) |"
 
 
 def test_the_page_shows_the_kept_forecasts_of_another_equation():
