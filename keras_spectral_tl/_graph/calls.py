@@ -224,8 +224,8 @@ def read_calls(
 
     Args:
         model: A built model.
-        x: Array (samples, ...), or an iterable of batches; a tuple as batch means
-            (inputs, targets).
+        x: Array (samples, ...), a dict or list of the model's inputs, or an iterable of
+            batches; a tuple as batch means (inputs, targets).
         reader: Called with the layer's name and the `LayerFields`.
         layers: Names of the layers to read; by default all of them.
         batch_size: Samples per batch when `x` is an array.
@@ -264,7 +264,7 @@ def read_calls(
 
     num_samples = 0
     with _watched(chosen.values(), watch, activations=True):
-        for batch in _batches(x, batch_size):
+        for batch in _batches(model, x, batch_size):
             with keras.StatelessScope():  # do not change counters and states
                 model(batch, training=False)
             num_samples += len(keras.tree.flatten(batch)[0])
@@ -335,7 +335,7 @@ def _readable_layers(model: keras.Model) -> dict[str, keras.Layer]:
     return {name: layer for name, layer in readable.items() if layer is not model}
 
 
-def _batches(x: Any, batch_size: int) -> Iterator[Any]:
+def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
     """Yield batches of inputs, after checking that all values are finite."""
     whole_number("batch_size", batch_size, at_least=1)
     if isinstance(x, tuple):
@@ -343,7 +343,9 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
             f"x is a tuple of {len(x)}. Pass the inputs alone, without the targets, or "
             "an iterable of batches such as a tf.data.Dataset."
         )
-    if hasattr(x, "shape") or isinstance(x, dict):
+    if _is_list_of_inputs(model, x) and (misfit := misfit_of_inputs(model, x)):
+        raise ValueError(misfit)
+    if hasattr(x, "shape") or isinstance(x, dict) or _is_list_of_inputs(model, x):
         stream: Iterable[Any] = (batch for _, batch in batches(x, batch_size))
     else:
         stream = x
@@ -352,6 +354,12 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
         for values in keras.tree.flatten(inputs):
             check_finite("x", fetch(values))
         yield inputs
+
+
+def _is_list_of_inputs(model: keras.Model, x: Any) -> bool:
+    """Return whether a list holds the inputs of a model with several, not batches."""
+    several = len(getattr(model, "inputs", None) or []) > 1
+    return several and isinstance(x, list) and all(hasattr(p, "shape") for p in x)
 
 
 def _rank(values: Any) -> int:

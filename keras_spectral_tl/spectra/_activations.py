@@ -105,8 +105,8 @@ def activation_spectra(
 
     Args:
         model: A built model.
-        x: Inputs (samples, ...), a dict of several, or an iterable of batches (such as
-            a tf.data.Dataset) of inputs or of (inputs, targets).
+        x: Inputs (samples, ...), a dict or list of several, or an iterable of batches
+            (such as a tf.data.Dataset) of inputs or of (inputs, targets).
         layers: A selector, see `select_layers`, or names of layers, including layers
             without weights; by default all with a spatial output.
         batch_size: Samples per batch when ``x`` is an array.

@@ -358,6 +358,24 @@ def test_a_container_stands_for_the_layers_in_it() -> None:
     assert list(found.pre_activation) == ["inner/conv_1"]
 
 
+def test_a_list_of_inputs_is_read_as_a_dict_of_them_is() -> None:
+    first, second = keras.Input((8, 6, 2), name="a"), keras.Input((8, 6, 1), name="b")
+    conv = keras.layers.Conv2D(2, 3, name="conv")
+    model = keras.Model(
+        [first, second], conv(keras.ops.concatenate([first, second], -1))
+    )
+    a, b = noise(3, 8, 6, 2), noise(3, 8, 6, 1)
+    found, expected = (
+        activation_spectra(model, x, batch_size=2).pre_activation["conv"]
+        for x in ([a, b], {"a": a, "b": b})
+    )
+    np.testing.assert_array_equal(found, expected)
+    in_batches = activation_spectra(model, [{"a": a, "b": b}]).pre_activation["conv"]
+    np.testing.assert_allclose(in_batches, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"takes 'a' \(8, 6, 2\), 'b' .*3 array"):
+        activation_spectra(model, [a, b, b])
+
+
 def test_unknown_layer_is_refused_with_near_names() -> None:
     with pytest.raises(KeyError, match="conv_1"):
         activation_spectra(sequential(), noise(1, 8, 6, 2), layers=["conv1"])
