@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+import keras_spectral_tl
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._files import write_json
 
@@ -44,12 +45,7 @@ def by_shapes(value: Any) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a fraction in percent, as text.
-
-    Example:
-        >>> percent(0.523), percent(0.0047, 1)
-        ('52 %', '0.5 %')
-    """
+    """Return a fraction in percent, as text such as "52 %"."""
     return f"{100.0 * share:.{digits}f} %"
 
 
@@ -58,10 +54,8 @@ def not_told_from(
 ) -> str:
     """Return which arms of a forecast tie with the best, and why one was chosen.
 
-    Args:
-        best: Row of the chosen arm, with parameters, correlation and relative_rmse.
-        ties: Label to row of the arms that are indistinguishable from it; if there are
-            none, the text is empty.
+    `best` is the row of the chosen arm, with parameters, correlation and relative_rmse;
+    `ties` maps labels to rows of the arms that are indistinguishable from it.
     """
     if not ties:
         return ""
@@ -179,11 +173,10 @@ class ByLayer(AsJson, Mapping[str, Item], Generic[Item]):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the first number of each layer as a bar and return the axes."""
-        from keras_spectral_tl.plotting._scores import plot_bars
-
         rows = self.rows()
         name = next(iter(next(iter(rows.values()), {self._column: 0})))
-        return plot_bars({layer: row[name] for layer, row in rows.items()}, name, ax=ax)
+        values = {layer: row[name] for layer, row in rows.items()}
+        return keras_spectral_tl.plotting._scores.plot_bars(values, name, ax=ax)
 
     def __repr__(self) -> str:
         rows = self.rows()

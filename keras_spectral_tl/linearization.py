@@ -265,16 +265,8 @@ def check_adjoint(
 ) -> None:
     """Raise ValueError if a backend drops an operation from the forward product.
 
-    With g = J^T r for a random r, `<r, J g> = |g|^2` holds for every J.
-
-    Args:
-        push: `d -> J d`.
-        pull: `r -> J^T r`.
-        shape: Shape of the output.
-        layer: Name of the layer for the message.
-
-    Raises:
-        ValueError: If the identity does not hold or a product fails.
+    With g = J^T r for a random r of the shape of the output, `<r, J g> = |g|^2` holds
+    for every J. `push` is `d -> J d`, `pull` is `r -> J^T r`.
     """
     cotangent = np.random.default_rng(0).standard_normal(shape).astype("float32")
     try:

@@ -205,9 +205,7 @@ def fresh_model(model: keras.Model, seed: int) -> keras.Model:
 def seed_random_states(model: keras.Model, seed: int) -> None:
     """Set the state of every random generator (dropout, noise, ...) in `model`.
 
-    Args:
-        model: A built Keras model; changed in place.
-        seed: A non-negative int; every generator is seeded by it and its own index.
+    Each is seeded by the seed and its own index.
     """
     for number, generator in enumerate(seed_generators(model)):
         words = np.random.SeedSequence((seed, number)).generate_state(2)
@@ -220,13 +218,9 @@ def seed_random_states(model: keras.Model, seed: int) -> None:
 def computes_alike(model: keras.Model, other: keras.Model, sample: Any = None) -> bool:
     """Return whether two models give the same outputs in inference mode.
 
-    They are compared up to round-off; neither model is changed.
-
-    Args:
-        model: A built model. If it cannot be called or its outputs are random, nothing
-            can be compared and the answer is True.
-        other: Another model.
-        sample: Inputs; by default random with a fixed seed.
+    They are compared up to round-off on a sample, by default random with a fixed seed.
+    If `model` cannot be called or its outputs are random, nothing can be compared and
+    the answer is True.
     """
     samples = _drawn_samples(model) if sample is None else [sample]
     for x in samples:
@@ -245,17 +239,14 @@ def computes_alike(model: keras.Model, other: keras.Model, sample: Any = None) -
 
 
 def outputs_of(model: keras.Model, x: Any) -> list[NDArray[Any]]:
-    """Return the outputs of a model in inference mode, without lasting effects.
+    """Return the outputs of a model in inference mode as arrays, see `called`."""
+    return [fetch(part) for part in keras.tree.flatten(called(model, x))]
 
-    Changes of counters and states of layers are discarded.
 
-    Args:
-        model: A built Keras model; not changed.
-        x: Its inputs, (samples, ...).
-    """
+def called(model: keras.Model, x: Any) -> Any:
+    """Return the outputs in inference mode, without changing states or counters."""
     with keras.StatelessScope():
-        outputs = model(x, training=False)
-    return [fetch(part) for part in keras.tree.flatten(outputs)]
+        return model(x, training=False)
 
 
 def _drawn_samples(model: keras.Model) -> Iterator[Any]:

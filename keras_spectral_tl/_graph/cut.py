@@ -17,7 +17,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.calls import LayerCall
 from keras_spectral_tl._graph.layers import (
@@ -26,6 +25,7 @@ from keras_spectral_tl._graph.layers import (
     layers_with_weights,
     parents_first,
 )
+from keras_spectral_tl.freezing import Selector, select_layers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class LayerGraph:
         arrays = keras.tree.flatten(x)
         return arrays if len(arrays) == len(self.inputs) else None
 
-    def cut(self, layers: freezing.Selector) -> tuple[keras.KerasTensor, ...] | None:
+    def cut(self, layers: Selector) -> tuple[keras.KerasTensor, ...] | None:
         """Return the last tensors that do not depend on the given layers.
 
         All other layers are taken as frozen. Layers that draw random numbers (dropout)
@@ -78,7 +78,7 @@ class LayerGraph:
         tensors. None if some output of the network does not depend on `layers`.
         """
         named = layers_with_weights(self.network)
-        names = freezing.select_layers(self.network, layers).names
+        names = select_layers(self.network, layers).names
         trained = {id(named[name]) for name in names}
         after: set[int] = set()
         crossing: dict[int, keras.KerasTensor] = {}

@@ -103,11 +103,9 @@ class ChannelGainsOf(AddedPart):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether a weight is the gain, or the bias of a layer with gains."""
         return isinstance(layer, ChannelScaled) and weight in (_GAIN, "bias")
 
     def advice(self) -> str:
-        """Return what to do where a model has no such part."""
         return (
             "No layer there has channel gains. transfer.retrain adds them to its copy "
             "of the model; elsewhere use ChannelGainsOf().prepare({name: layer})."
@@ -195,11 +193,9 @@ class FiltersOf(AddedPart):
             self._given()
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether a weight is the coefficients, or the bias beside them."""
         return weight in ("lora_kernel_b", "bias") and _has_filters(layer)
 
     def advice(self) -> str:
-        """Return what to do where a model has no such part."""
         return (
             "No layer there has coefficients of filters. transfer.retrain adds them to "
             "its copy of the model; elsewhere use FiltersOf().prepare({name: layer})."

@@ -107,7 +107,6 @@ class KernelsOf(Part):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether the name ends in "kernel", such as "recurrent_kernel"."""
         return weight.endswith("kernel") or weight == "embeddings"
 
 
@@ -126,7 +125,6 @@ class BiasesOf(Part):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether the name ends in "bias"."""
         return weight.endswith("bias")
 
 
@@ -148,7 +146,6 @@ class NormalizationOf(Part):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether a weight is gamma, beta or a normalization layer's scale."""
         normalizes = type(layer).__name__.endswith("Normalization")
         return weight in ("gamma", "beta") or (normalizes and weight == "scale")
 
@@ -173,7 +170,6 @@ class StatisticsOf(Part):
     """
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether a weight is a moving average."""
         return weight.startswith("moving_")
 
 
@@ -233,11 +229,9 @@ class LowRankOf(AddedPart):
         whole_number("rank", self.rank, at_least=1)
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether a weight is one of the two factors."""
         return weight.startswith("lora_")
 
     def advice(self) -> str:
-        """Return what to do where a model has no such part."""
         return (
             "No low-rank update is enabled there. transfer.retrain adds it to its copy "
             "of the model; elsewhere call layer.enable_lora(rank) after building."
@@ -299,11 +293,9 @@ class OutputGain(Part):
             )
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether a weight is the gain."""
         return weight == _GAIN
 
     def advice(self) -> str:
-        """Return what to do where a model has no such part."""
         return (
             "The model has no output gain. transfer.retrain puts one behind its copy; "
             "elsewhere use OutputGain().prepare(model)."
@@ -352,7 +344,6 @@ class NewWeights(Part):
         whole_number("seed", self.seed, at_least=0)
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        """Return whether training changes a weight."""
         return not weight.startswith("moving_")
 
 

@@ -51,31 +51,21 @@ class Effort:
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any], num_samples: int) -> "Effort":
-        """Return the effort given by keyword arguments of `retrain`.
+        """Return the effort given by keyword arguments of `retrain`, see `path_of`.
 
         By default 500 steps of 8 samples. A number as learning rate is the initial rate
         of a cosine decay; a schedule or an optimizer is replaced by the cosine with an
-        equal sum of rates, see `path_of`.
-
-        Raises:
-            TypeError, ValueError: As `path_of`.
+        equal sum of rates.
         """
-        size = recipe.get("batch_size") or _BATCH_SIZE
-        whole_number("batch_size", size, 1)
-        size = min(size, num_samples)
-        path = path_of(recipe, num_samples)
-        steps = recipe.get("steps")
-        if steps is None and recipe.get("epochs"):
-            steps = recipe["epochs"] * -(-num_samples // size)
-        steps = whole_number("steps", steps or _STEPS, 1)
-        if recipe.get("optimizer") is None and recipe.get("learning_rate") is None:
-            return cls(steps, size)
+        steps = _steps_of(recipe, num_samples) or _STEPS
+        size = min(recipe.get("batch_size") or _BATCH_SIZE, num_samples)
         rate = recipe.get("learning_rate")
-        if rate is not None and not callable(rate):
-            return cls(steps, size, float(rate))
-        if recipe.get("steps") is None and recipe.get("epochs") is None:
-            path = path_of({**recipe, "steps": steps}, num_samples)
-        return cls(steps, size, 2.0 * path / steps)
+        if rate is None and recipe.get("optimizer") is None:
+            return cls(steps, size)
+        path = path_of({**recipe, "steps": steps}, num_samples)
+        if rate is None or callable(rate):
+            rate = 2.0 * path / steps
+        return cls(steps, size, float(rate))
 
     @property
     def passes(self) -> int:
@@ -135,11 +125,8 @@ def steps_on(fields: tuple[int, ...], steps: int) -> int:
 
         steps sqrt(4096 / points), at most `steps`
 
-    because the gradient on a field with more points has less noise.
-
-    Args:
-        fields: Shape of the outputs, samples first and channels included.
-        steps: Number of steps on fields of 4,096 points or fewer.
+    because the gradient on a field with more points has less noise. `fields` is the
+    shape of the outputs, samples first and channels included.
     """
     points = math.prod(fields[1:])
     return max(round(steps * min(math.sqrt(POINTS / points), 1.0)), 1)
@@ -169,14 +156,10 @@ def adam(
         m = .9 m + .1 g,   s = .99 s + .01 g^2
         theta = theta - rate m' / (sqrt(s') + 1e-7)
 
-    where ' is the correction of the bias towards the initial values, 0.
-
-    Args:
-        gradient: `(weights, rows) -> g`, the gradient of the loss over those samples.
-        start: Initial weights.
-        order: Rows of the samples of every step.
-        rates: Learning rate of every step.
-        watch: Called after each step with the number of steps and the weights.
+    where ' is the correction of the bias towards the initial values, 0. `order` holds
+    the rows of the samples of every step; `gradient` maps `(weights, rows)` to g, that
+    of the loss over these samples; `watch` is called after each step with the number of
+    steps and the weights.
     """
     reached, mean, square = start, np.zeros_like(start), np.zeros_like(start)
     for number, (rows, rate) in enumerate(zip(order, rates, strict=True), start=1):
@@ -232,11 +215,8 @@ def low_rank_size(kernel: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
 
     b, initially 0, changes by about the rate, and the kernel by that times
     sqrt(rank mean(a^2)). With `usual_rate` of the returned weights, the relative change
-    of the kernel is the same as if the kernel trained, whatever the rank and size of a.
-
-    Args:
-        kernel: The kernel, which does not train.
-        factor: a, of shape (..., rank).
+    of the kernel is the same as if the kernel trained, whatever the rank and size of
+    the factor a, of shape (..., rank).
     """
     rank = np.shape(factor)[-1]
     reach = math.sqrt(rank * float(np.mean(np.square(factor, dtype=float))))
@@ -249,9 +229,6 @@ def usual_path(kernels: Sequence[NDArray[Any]]) -> float:
     500 steps of Adam with a cosine decay from a quarter of `usual_rate` of one kernel:
     1.5e-4 for 64 channels of 5 x 5 points, 7e-4 for 16. At this rate a network that
     has to correct its amplitude first does not lose its pattern.
-
-    Args:
-        kernels: All kernels of the network.
     """
     single = usual_rate(kernels, kernels) * max(len(kernels), 1) ** 0.75
     return float(500 / 2 * single / 4)
@@ -277,16 +254,11 @@ def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
         >>> round(path_of({"learning_rate": fall, "steps": 400}, 16), 2)
         0.2
     """
-    options = dict(recipe)
-    steps, rate = options.pop("steps", None), options.pop("learning_rate", None)
-    RetrainOptions.of(options)
-    if steps is None:
-        epochs, size = options.get("epochs", _EPOCHS), options.get("batch_size")
-        whole_number("epochs", epochs, 1)
-        steps = epochs * -(-num_samples // (size or _BATCH_SIZE))
-    whole_number("steps", steps, 1)
+    steps = _steps_of(recipe, num_samples)
+    steps = steps or _steps_of({**recipe, "epochs": _EPOCHS}, num_samples)
+    rate = recipe.get("learning_rate")
     if rate is None:
-        rate = _rate_of(options.get("optimizer"))
+        rate = _rate_of(recipe.get("optimizer"))
     if callable(rate):
         path = float(sum(float(rate(step)) for step in range(steps)))
     else:
@@ -294,6 +266,16 @@ def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
         path = round(float(steps * rate), 12)
     real_number("the sum of the learning rates", path, above=0)
     return path
+
+
+def _steps_of(recipe: Mapping[str, Any], num_samples: int) -> int:
+    """Return the number of steps of a recipe, checked; 0 if it does not say."""
+    names = recipe.keys() - {"steps", "learning_rate"}
+    RetrainOptions.of({name: recipe[name] for name in names})
+    if recipe.get("steps") is not None:
+        return whole_number("steps", recipe["steps"], 1)
+    size = recipe.get("batch_size") or _BATCH_SIZE
+    return int((recipe.get("epochs") or 0) * -(-num_samples // size))
 
 
 def _rate_of(optimizer: Any) -> Any:

@@ -101,17 +101,10 @@ def moments(
 ) -> Array:
     """Return the weighted sums of each sample and channel that determine its error.
 
-        w, <w y>, <w q>, <w y y>, <w y q>, <w q q>
+        w, <w y>, <w q>, <w y y>, <w y q>, <w q q>    of shape (samples, channels, 6)
 
-    Args:
-        truth: y, (samples, ...).
-        prediction: q, of the same shape.
-        axes: Spatial axes. If there are any, channels are kept separate.
-        weight: w of each point, default 1.
-        offset: If False, the first three are 1, 0 and 0, so that no offset is fitted.
-
-    Returns:
-        Array (samples, channels, 6).
+    Channels are separate if there are spatial axes. Without an offset, the first three
+    are 1, 0 and 0, so that none is fitted.
     """
     weights = np.broadcast_to(1.0 if weight is None else weight, truth.shape)
     y, q, w = (_by_channel(part, axes) for part in (truth, prediction, weights))
@@ -129,25 +122,17 @@ def _sums_of_groups(sums: Array, groups: Any) -> Array:
 
 
 def unexplained(sums: Array) -> Array:
-    """Return the error after the best gain and offset, from sums over samples.
+    """Return the error after the best gain and offset.
 
         min over a, b of |y - a q - b|^2
 
-    with one gain a, and one offset b per channel.
-
-    Args:
-        sums: Array (..., channels, 6) of added `moments`.
+    with one gain a, and one offset b per channel, from added `moments`
+    (..., channels, 6).
     """
     square, cross, power = np.moveaxis(_centred(sums).sum(axis=-2), -1, 0)
     explained = np.divide(cross**2, power, out=np.zeros_like(power), where=power > 0.0)
     left: Array = np.maximum(square - explained, 0.0)
     return left
-
-
-def best_gain(sums: Array) -> float:
-    """Return the gain a of `unexplained` from sums (channels, 6) of added `moments`."""
-    _, cross, power = _centred(sums).sum(axis=0)
-    return float(cross / power) if power > 0.0 else 0.0
 
 
 def is_far(gain: float) -> bool:
@@ -158,10 +143,8 @@ def is_far(gain: float) -> bool:
 def far_gain(sums: Array) -> float | None:
     """Return the best output gain if the outputs have a wrong amplitude, else None.
 
-    Also None if the outputs are uncorrelated with the truth.
-
-    Args:
-        sums: Array (channels, 6) of added `moments`.
+    Also None if they are uncorrelated with the truth. `sums` (channels, 6) are added
+    `moments`.
     """
     square, cross, power = _centred(sums).sum(axis=0)
     if cross <= PATTERN * math.sqrt(max(square * power, 0.0)):
@@ -171,12 +154,7 @@ def far_gain(sums: Array) -> float | None:
 
 
 def removed(before: Array, after: Array) -> Array:
-    """Return the fraction of the error removed between two sets of added `moments`.
-
-    Args:
-        before: Array (..., channels, 6).
-        after: Array of the same shape.
-    """
+    """Return the fraction of the error removed between two sets of added `moments`."""
     total, left = unexplained(before), unexplained(after)
     share = np.divide(left, total, out=np.ones_like(left), where=total > 0.0)
     return np.asarray(1.0 - share)
@@ -194,7 +172,8 @@ def _residual(
     truth: Array, prediction: Array, axes: tuple[int, ...], sums: Array
 ) -> Array:
     """Return `y - a q - b` with the best gain and offsets."""
-    gain = best_gain(sums)
+    _, cross, power = _centred(sums).sum(axis=0)
+    gain = float(cross / power) if power > 0.0 else 0.0
     weight = np.where(sums[:, 0] > 0.0, sums[:, 0], 1.0)
     offsets = (sums[:, 1] - gain * sums[:, 2]) / weight
     shape = [1 if i in (0, *axes) else -1 for i in range(truth.ndim)]
@@ -213,11 +192,7 @@ def _by_channel(fields: Array, axes: tuple[int, ...]) -> Array:
 def shares_removed(evidence: Mapping[str, Any]) -> Array:
     """Return the fraction of the error removed, for all samples and leaving out each.
 
-    Args:
-        evidence: Mapping with `moments_before` and `moments_after`.
-
-    Returns:
-        Array (1 + samples,).
+    From `moments_before` and `moments_after` of the evidence; shape (1 + samples,).
     """
     before, after = (
         np.stack([sums.sum(axis=0), *(sums.sum(axis=0) - sums)])
@@ -229,10 +204,8 @@ def shares_removed(evidence: Mapping[str, Any]) -> Array:
 def standard_error(shares: Array, inflation: float = 1.0) -> float:
     """Return the jackknife standard error over the test samples.
 
-    Args:
-        shares: Values for all samples and leaving out each, see `shares_removed`; or a
-            difference of such arrays.
-        inflation: Factor on the variance, see `variance_inflation`.
+    `shares` are values for all samples and leaving out each, see `shares_removed`;
+    `inflation` is a factor on the variance, see `variance_inflation`.
     """
     count = len(shares) - 1
     if count < 2:
@@ -249,10 +222,6 @@ def least_removed(evidence: Mapping[str, Any], level: float) -> float:
     where s is the standard error of the share (jackknife over the m test samples, its
     variance times `evidence["inflation"]`) and t the quantile of Student's
     distribution. For the best of K changes use `level / K` (Bonferroni).
-
-    Args:
-        evidence: `moments_before`, `moments_after`, and `inflation` (default 1).
-        level: Probability of being wrong, for one change.
     """
     shares = shares_removed(evidence)
     error = standard_error(shares, evidence.get("inflation", 1.0))
@@ -271,11 +240,8 @@ def half_interval(
 ) -> float:
     """Return half of the 90 % interval of a mean correlation, by Student's t.
 
-    Args:
-        each: Correlation of each sample or group.
-        inflation: Factor on the variance, see `variance_inflation`.
-        without_piece: Mean correlation leaving out each piece of the fields. With fewer
-            than three samples, the interval is at least the jackknife over these.
+    With fewer than three samples or groups, it is at least that of the jackknife over
+    `without_piece`, the mean correlation leaving out each piece of the fields.
     """
     error = error_of_mean(each, inflation, FEW * (1.0 - float(np.mean(each))))
     if len(each) >= 3:
@@ -306,18 +272,9 @@ def samples_needed(
 ) -> int | None:
     """Return how many test samples would show that a share is significantly above 0.
 
-    This assumes that the share stays and its standard error decreases as the inverse
-    square root of their number.
-
-    Args:
-        share: Share of the error removed with `count` samples.
-        error: Its standard error.
-        count: Number of test samples.
-        level: Probability of being wrong.
-        most: Largest number to try.
-
-    Returns:
-        The number, above `count`; None if there is none up to `most`.
+    This assumes that the share, now from `count` samples with a standard error, stays
+    and its error decreases as the inverse square root of their number. None if `most`
+    would not show it either.
     """
     for more in range(count + 1, most + 1):
         scaled = error * math.sqrt(count / more)

@@ -15,8 +15,7 @@ from keras_spectral_tl.spectra import (
     radial_spectrum,
     spectral_shift,
 )
-from keras_spectral_tl.spectra._convolutions import convolution_kernel
-from keras_spectral_tl.spectra._kernels import rms_transfer
+from keras_spectral_tl.spectra._convolutions import convolution_kernel, rms_transfer
 from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
@@ -29,11 +28,6 @@ def system_spectra(
 
     Shell SUM over `[k - 1/2, k + 1/2)`, summed over channels, so that a spectrum sums
     to the mean square; up to the largest wavenumber that both grids have.
-
-    Args:
-        base_y: Outputs of the base system, samples first.
-        target_y: Outputs of the target system.
-        axes: Spatial axes of both; empty if they are not fields.
     """
     if not axes or np.ndim(base_y) != np.ndim(target_y):
         return {}
@@ -53,11 +47,8 @@ def explain_spectra(
 ) -> dict[str, Any]:
     """Return at which wavenumbers retraining a layer removes error.
 
-    Args:
-        evidence: Evidence of `HeldOutRetraining` for one layer.
-        systems: Spectra from `system_spectra`.
-        kernels: Profile of the layer, from `kernel_profiles`.
-        shift: Shift of the layer, from `activation_shifts`.
+    From the evidence of `HeldOutRetraining` for the layer, `system_spectra`, and the
+    layer's entries in `kernel_profiles` and `activation_shifts`.
 
     Returns:
         why: One sentence.
@@ -98,12 +89,7 @@ def activation_shifts(
     """Return how the spectra of each layer's pre-activations differ between systems.
 
     A difference shows where a layer sees something new, not whether that does harm.
-
-    Args:
-        model: The network; counters and states of its layers are not changed.
-        base: Samples of the base system.
-        target: Samples of the target system.
-        axes: Spatial axes of the outputs. Only layers with as many axes are compared.
+    Only layers with as many spatial axes as the outputs are compared.
 
     Returns:
         Layer name to base_spectrum and target_spectrum (shell SUM), gain and
@@ -114,13 +100,12 @@ def activation_shifts(
         return {}
     named = layers_with_weights(model)
     try:
-        with keras.StatelessScope():
-            before, after = (
-                activation_spectra(
-                    model, [(x, None) for _, x in batches(data.x, 16)], rank=len(axes)
-                ).pre_activation
-                for data in (base, target)
-            )
+        before, after = (
+            activation_spectra(
+                model, [(x, None) for _, x in batches(data.x, 16)], rank=len(axes)
+            ).pre_activation
+            for data in (base, target)
+        )
     except ValueError:  # no such layer, or grids of several sizes
         return {}
     seen = [n for n in before if n in named and before[n].any() and after[n].any()]
@@ -143,13 +128,8 @@ def kernel_profiles(
 
     `rms_transfer(k)` divided by its root mean square over all modes, so that 1 is the
     mean. Computed on the grid of the layer's own inputs (outputs, if transposed), if
-    the model knows it: after pooling the same wavenumber is a larger fraction of the
-    Nyquist wavenumber.
-
-    Args:
-        model: The network.
-        layers: Names of layers.
-        grid: Points of the fields, for layers whose input size is open.
+    the model knows it, else on `grid`: after pooling the same wavenumber is a larger
+    fraction of the Nyquist wavenumber.
 
     Returns:
         Layer name to an array (num_shells,) indexed by wavenumber. Layers that are not
@@ -218,11 +198,10 @@ def _sentence(found: Mapping[str, Any], share: float) -> str:
     if found["band"] is None:
         return "It removes nothing of the error on held-out samples."
     low, high = found["band"]
-    text = (
+    clauses = [
         f"It removes {percent(share)} of the error, 80 % of that at wavenumbers "
         f"{low}-{high}"
-    )
-    clauses = [text]
+    ]
     follows, passed = found["follows_systems"], found["kernels_pass"]
     if np.isfinite(follows):
         fit = "are" if follows >= 0.7 else "are only partly"

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from scipy import optimize
 
-from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._progress import watched
+from keras_spectral_tl.freezing import OutputGain, Selector, select_layers
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring._contest.candidate import Candidate
 from keras_spectral_tl.scoring._contest.contest import Contest
@@ -57,7 +57,7 @@ def forecast(
     model: keras.Model,
     base_data: Any,
     target_data: Any,
-    arms: Sequence[Arm | freezing.Selector] | None = None,
+    arms: Sequence[Arm | Selector] | None = None,
     seed: int = 0,
     *,
     groups: Any = None,
@@ -181,15 +181,10 @@ class _Task:
     """Input of a forecast: a network, samples, and the retraining to predict.
 
     Attributes:
-        model: The network.
-        base: Samples of the base system, or None.
-        target: Samples of the target system.
-        grouped: Where their groups come from, and how many there are.
+        base, target: Samples of the two systems; base may be None.
+        grouped: Where the groups of the target come from, and how many there are.
         epoch: Samples per epoch of the retraining, including replayed ones.
-        effort: Effort of the retraining.
-        optimizer: The optimizer given for all arms, or None.
-        symmetries: Symmetries of the system.
-        replay: Base samples that are fitted too, or None.
+        effort, optimizer: Of the retraining; the optimizer is None if none is given.
         normalizations: Normalizations by name, "" for a single one.
         axes: Spatial axes of the outputs.
         splits: Splits of the target samples into fitted and tested ones.
@@ -282,7 +277,7 @@ class _Task:
             return {}
         trials, found = chosen.trials, {}
         truth = np.asarray(trials.truth, np.float64)
-        for name, trial in (("before", trials.unchanged()), ("after", chosen.trial)):
+        for name, trial in (("before", trials.unchanged), ("after", chosen.trial)):
             power = float(np.sum(trials.weight * trial.outputs**2))
             cross = float(np.sum(trials.weight * trial.outputs * truth))
             gain = cross / power if power > 0.0 else 0.0
@@ -307,12 +302,12 @@ class _Task:
 def _started(chosen: Candidate) -> Any:
     """Return the layers to train, together with the output gain they start from."""
     layers, gain = chosen.arm.layers, chosen.trials.gain
-    if gain == 1.0 or chosen.arm.is_new or isinstance(layers, freezing.OutputGain):
+    if gain == 1.0 or chosen.arm.is_new or isinstance(layers, OutputGain):
         return layers
     items = items_of(layers)
-    kept = [i for i in items if not isinstance(i, freezing.OutputGain)]
+    kept = [i for i in items if not isinstance(i, OutputGain)]
     named = [slice(None) if item is None else item for item in kept]
-    return [*named, freezing.OutputGain(initial=gain)]
+    return [*named, OutputGain(initial=gain)]
 
 
 def _check_recipe(recipe: Mapping[str, Any]) -> None:
@@ -366,7 +361,7 @@ def _arms(model: keras.Model, arms: Any) -> list[Arm]:
 def _refuse_statistics_alone(model: keras.Model, arm: Arm) -> None:
     if not arm.trains or adds_parts(arm.layers):
         return
-    if not freezing.select_layers(model, arm.layers).num_trainable:
+    if not select_layers(model, arm.layers).num_trainable:
         raise ValueError(
             f"The arm {arm.label!r} changes only statistics, which trials of a "
             "forecast do not update. Expected weights that train. Received "

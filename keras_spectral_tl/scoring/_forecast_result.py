@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing, plotting
+import keras_spectral_tl
 from keras_spectral_tl._checks import real_number, require
 from keras_spectral_tl._results import NOT_WORTH, AsJson, Result, as_lists
+from keras_spectral_tl.freezing import layer_hashes
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.transfer._arms import Arm, layers_to_json
 from keras_spectral_tl.transfer._result import SweepResult, Weights
@@ -183,7 +184,9 @@ class SampleCurve(Result):
             "a + b / sqrt(n)": (counts, curve),
         }
         labels = "target samples", "correlation on unseen target samples"
-        return plotting.plot_curves({"": lines}, *labels, "x", ax=ax)[0]
+        return keras_spectral_tl.plotting.plot_curves({"": lines}, *labels, "x", ax=ax)[
+            0
+        ]
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -311,7 +314,7 @@ class Forecast(AsJson):
     def _check_question(self, model: keras.Model, target: Samples) -> None:
         """Raise ValueError if network or samples are not those of the forecast."""
         given = {
-            "weights": freezing.layer_hashes(model),
+            "weights": layer_hashes(model),
             "target_data": target.fingerprint(),
         }
         for name, value in given.items():
@@ -422,7 +425,7 @@ class Forecast(AsJson):
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        return plotting.plot_forecast(self, measured, ax=ax)
+        return keras_spectral_tl.plotting.plot_forecast(self, measured, ax=ax)
 
     def __repr__(self) -> str:
         """Return the reason and a table of the arms, at most 25 lines.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.transfer._groups import checked_groups, given_groups
+from keras_spectral_tl.transfer._groups import given_groups
 from keras_spectral_tl.transfer._samples import Samples
 
 Array = NDArray[np.float64]
@@ -45,13 +45,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of samples to fit and to test.
-
-    Attributes:
-        fit: Most samples fitted at once.
-        held: Most samples tested at once.
-        tested: Samples to test in total, in as many splits as necessary.
-    """
+    """Most samples to fit and to test at once, and samples to test in total."""
 
     fit: int
     held: int
@@ -77,7 +71,7 @@ def splits_of(
         axes: Spatial axes of the outputs; if there are none, all but the first and the
             last axis may be cut.
         sizes: Numbers of samples to fit and to test.
-        rng: Random generator that draws the order.
+        rng: Draws the order.
 
     Returns:
         An empty list for a single sample that cannot be cut.
@@ -100,15 +94,7 @@ def splits_of(
 def in_groups(target: Samples, groups: Any) -> tuple[Samples, dict[str, Any]]:
     """Return target samples with the given groups or, if None, with their own.
 
-    Args:
-        target: The samples.
-        groups: A label for each sample, or None.
-
-    Returns:
-        The samples, and a record of the source and number of the groups.
-
-    Raises:
-        ValueError, TypeError: As `given_groups`.
+    Also returns a record of the source and number of the groups.
     """
     source = "given"
     if groups is None:
@@ -137,19 +123,10 @@ def grouped_splits(
     Groups are assigned to four folds (fewer if there are fewer groups), the largest
     group first, always to the smallest fold. Folds are tested as in `splits_of`, but at
     least until four groups are tested (or `sizes.tested`, if that is less, or all),
-    since one or two groups tell little about how groups differ.
-
-    Args:
-        shape: Shape of the outputs, samples first.
-        groups: Label of the group of each sample.
-        sizes: Numbers of samples to fit and to test.
-        rng: Random generator that draws the order.
-
-    Raises:
-        ValueError: If there is not one label per sample, or only one group.
+    since one or two groups tell little about how groups differ. `groups` is an array of
+    the label of each sample, with two groups or more.
     """
-    labels = checked_groups(groups, shape[0])
-    names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    names, places, counts = np.unique(groups, return_inverse=True, return_counts=True)
     folds: list[list[int]] = [[] for _ in range(min(_FOLDS, len(names)))]
     drawn = rng.permutation(len(names))
     for group in drawn[np.argsort(-counts[drawn], kind="stable")]:
@@ -177,15 +154,10 @@ def _halves(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Split]:
 
 
 def pieces_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Array]:
-    """Cut a sample into pieces along its longest spatial axis.
+    """Return masks of one sample, each 0 in one piece and 1 elsewhere.
 
-    Args:
-        shape: Shape of one sample.
-        axes: Spatial axes of the outputs, counted with samples first.
-
-    Returns:
-        Masks of one sample, each 0 in one piece and 1 elsewhere; none for a sample
-        without spatial axes.
+    The pieces divide the longest of the spatial axes, which are counted with samples
+    first; without any, there are no masks.
     """
     axis = _longest(shape, axes)
     if axis is None:

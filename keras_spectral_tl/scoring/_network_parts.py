@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, models
+from keras_spectral_tl import models
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -18,9 +18,9 @@ from keras_spectral_tl._graph.layers import (
     fetch,
     layers_with_weights,
     named_weights,
-    paired_weights,
 )
 from keras_spectral_tl._keras_internals import low_rank_base
+from keras_spectral_tl.freezing import Selector, layer_hashes, select_layers
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.linearization import LayerGradient
 from keras_spectral_tl.scoring._effort import low_rank_size
@@ -88,7 +88,7 @@ class PartedNetwork:
         compute_in_half_precision(self._copy)
         outputs, masks = [], []
         for _, batch in batches(x, batch_size):
-            found = called(self._copy, batch)
+            found = models.called(self._copy, batch)
             mask = getattr(found, "_keras_mask", None)
             outputs.append(fetch(found).astype(np.float64))
             if mask is not None:
@@ -97,27 +97,15 @@ class PartedNetwork:
         self.outputs = np.concatenate(outputs)
         self.mask = np.concatenate(masks) if masks else None
         self._named = ModelLayers.of(model)
-        copied = layers_with_weights(self._copy)
-        self._names = dict(zip(self._named.names, copied, strict=True))
-        self._copied = {
-            id(old): new
-            for name, layer in self._named.layers.items()
-            for old, new in paired_weights(layer, copied[self._names[name]])
-        }
+        self._copied = self._named.of_copy(self._copy)
 
-    def parts(
-        self, choices: Mapping[str, freezing.Selector | None]
-    ) -> Iterator[NetworkPart]:
+    def parts(self, choices: Mapping[str, Selector | None]) -> Iterator[NetworkPart]:
         """Yield, for each selection of weights, the part of the network they affect.
 
-        The leading frozen layers are evaluated only once. A network is not cut if it
-        has no graph (subclassed), or if the part would return other outputs than the
-        whole (a mask is lost at the cut).
-
-        Args:
-            choices: Label to what trains, see `freezing.select_layers`; preferably in
-                the order of the model, so that activations at one cut are computed from
-                those at the previous one.
+        The leading frozen layers are evaluated only once, if the choices, by label, are
+        in the order of the model. A network is not cut if it has no graph (subclassed),
+        or if the part would return other outputs than the whole (a mask is lost at the
+        cut).
         """
         graph = LayerGraph.of(self._copy)
         arrays = None if graph is None else graph.arrays(self._x)
@@ -126,11 +114,10 @@ class PartedNetwork:
             cache = PrefixCache(batch_size=self._batch_size)
             activations = Activations(graph, [arrays], cache)
         for label, choice in choices.items():
-            selection = freezing.select_layers(self._model, choice)
-            weights = self._named.weights
-            trained = [self._copied[id(weights[path])] for path in selection.variables]
-            there = [self._names[name] for name in selection.names]
-            part = activations and self._cut(activations, there, trained)
+            selection = select_layers(self._model, choice)
+            trained = [self._copied.weights[path] for path in selection.variables]
+            places = [self._named.names.index(name) for name in selection.names]
+            part = activations and self._cut(activations, places, trained)
             model, inputs = part or (self._copy, self._x)
             share, step = self._passes(selection, cached=graph is not None)
             gradient = LayerGradient(model, label, trained)
@@ -138,7 +125,7 @@ class PartedNetwork:
             values = gradient.function.values
             yield NetworkPart(label, gradient, inputs, share, step, norms, values)
 
-    def with_added(self, label: str, layers: freezing.Selector | None) -> NetworkPart:
+    def with_added(self, label: str, layers: Selector | None) -> NetworkPart:
         """Return another whole copy of the network with the parts a selector adds."""
         trainee = Trainee.of(self._model, layers)
         named = trainee.network
@@ -150,25 +137,22 @@ class PartedNetwork:
         return NetworkPart(label, gradient, self._x, 1.0, 3.0, norms, sizes)
 
     def _cut(
-        self, activations: Activations, names: list[str], trained: list[Any]
+        self, activations: Activations, places: list[int], trained: list[Any]
     ) -> tuple[keras.Model, Any] | None:
         """Return the part after the cut and its inputs; None for the whole network."""
         graph = activations.graph
-        cut = graph.cut(names)
-        try:
-            at_cut = None if cut is None else activations.at(cut)
-            if cut is None or at_cut is None:
-                return None
-            _, part = graph.part(cut, graph.outputs)
-        except ValueError:  # two nested models have layers of the same name
+        cut = graph.cut(places)
+        at_cut = None if cut is None else activations.at(cut)
+        if cut is None or at_cut is None:
             return None
+        _, part = graph.part(cut, graph.outputs)
         inside = {id(variable) for variable in part.variables}
         if any(id(variable) not in inside for variable in trained):
             return None  # a layer that affects no output is not in the part
         (tensors,) = at_cut
         inputs = tensors[0] if len(tensors) == 1 else tensors
         rows, batch = next(batches(inputs, self._batch_size))
-        expected, given = self.outputs[rows], fetch(called(part, batch))
+        expected, given = self.outputs[rows], fetch(models.called(part, batch))
         tolerance = _TOLERANCE * np.max(np.abs(expected), initial=0.0)
         same = np.allclose(given, expected, 0.0, tolerance, equal_nan=True)
         return (part, inputs) if same else None
@@ -255,21 +239,12 @@ def _has_bfloat16() -> bool:
     return there and not tf.config.list_physical_devices("GPU")
 
 
-def called(model: keras.Model, x: Any) -> Any:
-    """Return the outputs in inference mode, without changing states or counters."""
-    with keras.StatelessScope():
-        return model(x, training=False)
-
-
 def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
     """Return the spatial axes of a model's outputs.
 
     They follow from the data format of the model's convolutions of that rank. Without
     convolutions, arrays of rank 4 are fields with channels last, others are not fields.
-
-    Args:
-        model: A built network.
-        ndim: Rank of the arrays, samples and channels included.
+    The rank `ndim` includes samples and channels.
 
     Example:
         >>> convolution = keras.layers.Conv1D(1, 3, data_format="channels_last")
@@ -316,7 +291,7 @@ def question_record(
         "num_base_samples": 0 if base is None else len(base),
         "num_target_samples": len(target),
         "target_data_sha256": target.fingerprint(),
-        "weights_sha256": freezing.layer_hashes(model),
+        "weights_sha256": layer_hashes(model),
         "backend": keras.backend.backend(),
         "half_precision": bool(layers_in_half_precision(model)),
         "versions": versions(),
@@ -324,11 +299,7 @@ def question_record(
 
 
 def refuse_fixed_batches(model: keras.Model) -> None:
-    """Raise ValueError if a network accepts only batches of a fixed size.
-
-    Raises:
-        ValueError: If so; the message has the size.
-    """
+    """Raise ValueError if a network accepts only batches of a fixed size."""
     inputs = getattr(model, "inputs", None) or []
     sizes = {tensor.shape[0] for tensor in inputs} - {None}
     if sizes:

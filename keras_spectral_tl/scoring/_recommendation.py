@@ -1,8 +1,8 @@
 """Recommendation of layers to retrain from their scores, or the reason to abstain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -48,24 +48,13 @@ class Recommendation:
     chances: Mapping[str, float] = field(default_factory=dict)
 
 
-class Rehearse(Protocol):
-    """Scores layers together: `TogetherScorer.rehearse` of one model and samples."""
-
-    def __call__(
-        self, choices: Sequence[tuple[str, ...]], effort: int = 1
-    ) -> ScorerResult:
-        """Return a value and the evidence for each choice."""
+Rehearse = Callable[..., ScorerResult]
+"""`(choices, effort=1) -> ScorerResult`: a `TogetherScorer` of one model and samples"""
 
 
 @dataclass(frozen=True)
 class FurtherLayers:
-    """Layers chosen one after another, and why.
-
-    Attributes:
-        names: The layers in the order in which they were chosen.
-        reason: Sentences on the layers after the first, and on why there are no more.
-        scored: All scores of layers retrained together.
-    """
+    """Layers in the order in which they were chosen, why, and all scores together."""
 
     names: tuple[str, ...]
     reason: str
@@ -78,13 +67,8 @@ def recommend(
     """Rank layers, and recommend the best if its score is significant.
 
     The best layer is recommended if its score is at least 1 % and its lower confidence
-    bound (Student's t, 5 % divided by the number of layers) is above 0.
-
-    Args:
-        scored: Values of the deciding scorer; without moments in its evidence, the
-            layer with the highest value is recommended without a test.
-        num_samples: Number of target samples.
-        rng: Random generator for the resamplings.
+    bound (Student's t, 5 % divided by the number of layers) is above 0; without moments
+    in the evidence of the deciding scorer, without a test.
     """
 
     def key(name: str) -> float:
@@ -248,15 +232,6 @@ def further_layers(
     if it significantly reduces the error that the chosen layers leave after twice as
     many steps: by the bound of a single layer (`least_removed`), divided by the number
     of layers tried.
-
-    Args:
-        rehearse: Scores layers together.
-        recommended: The best layer, or none; then none is added.
-        names: All layers that may be chosen, in the order of the model.
-        max_layers: Largest number of layers chosen.
-
-    Raises:
-        TypeError: If `rehearse` does not return the scores of all choices.
     """
     chosen, reason, found = recommended, "", ScorerResult({}, Cost(0))
     while 0 < len(chosen) < min(max_layers, len(names)):

@@ -234,12 +234,8 @@ class RateTooHighError(Exception):
 class Workbench:
     """Retrains and tests parts of a network on target samples.
 
-    Args:
-        network: The unchanged network.
-        rows: Sorted rows of the target samples in the network's inputs.
-        y: True outputs there.
-        batch_size: Samples computed at once in evaluations without training.
-        sized: Indices of samples whose variance is the unit of the loss; default all.
+    `rows` are the sorted rows of the samples in the network's inputs, `y` the true
+    outputs there; the variance of those `sized` is the unit of the loss.
     """
 
     def __init__(
@@ -274,9 +270,6 @@ class Workbench:
     ) -> Array:
         """Return the weights of a part after Adam steps on the samples to fit.
 
-        A pull adds the L2-SP penalty of `retrain` to the loss of each step, with L0 the
-        loss of the unchanged network on the target samples.
-
         Args:
             part: The part to train.
             split: The samples to fit.
@@ -284,7 +277,8 @@ class Workbench:
             rates: Learning rate of each step.
             give_up: Stop after a third of the steps if the error on two of the samples
                 has grown by more than this factor.
-            pull: Strength s of the L2-SP penalty.
+            pull: Strength of the L2-SP penalty of `retrain`, with L0 the loss of the
+                unchanged network on the target samples.
 
         Raises:
             RateTooHighError: If it was stopped; holds the number of steps.

@@ -8,10 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing, plotting
+import keras_spectral_tl
 from keras_spectral_tl._checks import require
 from keras_spectral_tl._graph.layers import trainable_layer_names
 from keras_spectral_tl._results import AsJson, as_lists
+from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.scoring._explanation import explain_spectra
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -124,21 +125,16 @@ class TogetherScorer(Scorer, Protocol):
 
 
 def layers_to_score(
-    model: keras.Model, layers: freezing.Selector | None = None
+    model: keras.Model, layers: Selector | None = None
 ) -> tuple[str, ...]:
-    """Return the names of the layers that training can change, in the model's order.
-
-    Args:
-        model: A built network.
-        layers: Layers to score, see `freezing.select_layers`; None means all.
+    """Return the names of the chosen layers that training can change, in order.
 
     Raises:
-        ValueError: If there is none.
-        KeyError, TypeError: As `freezing.select_layers`.
+        ValueError: If the model has none.
     """
     names = trainable_layer_names(model)
     if names and layers is not None:
-        chosen = freezing.select_layers(model, layers).names
+        chosen = select_layers(model, layers).names
         names = tuple(name for name in names if name in chosen)
     if not names:
         raise ValueError(
@@ -286,7 +282,7 @@ class LayerScores(AsJson):
         """
         scorer = self._decisive
         intervals = {scorer: self.intervals} if self.intervals else None
-        return plotting.plot_layer_scores(
+        return keras_spectral_tl.plotting.plot_layer_scores(
             {scorer: self.scores[scorer]}, intervals, ax=ax
         )[0]
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._progress import Progress, watched
+from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring import _recommendation as recommendation
 from keras_spectral_tl.scoring._effort import path_of, usual_path
@@ -49,7 +49,7 @@ def score_layers(
     scorers: Sequence[Scorer] | None = None,
     seed: int = 0,
     max_layers: int = 1,
-    layers: freezing.Selector | None = None,
+    layers: Selector | None = None,
     **recipe: Any,
 ) -> LayerScores:
     """Score every layer of a trained network for transfer to a target system.
@@ -163,9 +163,8 @@ def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> flo
 
 def _samples(model: keras.Model, **given: Any) -> list[Samples]:
     found = [Samples.of(data, name) for name, data in given.items()]
-    with keras.StatelessScope():  # do not change counters and states of layers
-        for samples in found:
-            check_fit(model, samples)
+    for samples in found:
+        check_fit(model, samples)
     return found
 
 

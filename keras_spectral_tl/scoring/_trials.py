@@ -151,10 +151,6 @@ class Trials:
     trials of one length use the same order of samples, to compare arms pairwise.
 
     Args:
-        model: A built network; not changed.
-        pool: The samples.
-        splits: Splits of the target samples.
-        seed: Seed of the order of the samples.
         effort: Effort of the retraining: no trial has more steps; if it has fewer than
             a long trial, trials use its batch size, as long as that costs no more.
         pieces: Masks of one sample that each leave out a piece of the field, see
@@ -164,6 +160,9 @@ class Trials:
         passes: Cost so far in forward passes of one sample; nan if it is unknown.
         gain: Output gain from which trials start; 1 if the amplitude is right.
         tested: Target samples tested, in order.
+        weight, truth: Of the points of these; truth in the units of the network.
+        targets: True outputs of all target samples.
+        unchanged: Trial of the unchanged network.
         short: Steps of a short trial, made for every arm, see `steps_on`.
         long: Steps of a long trial, made for the best arms.
         shortened: Fraction by which a long trial is shortened because the retraining
@@ -204,6 +203,8 @@ class Trials:
             weight = weight * np.broadcast_to(self._network.mask, weight.shape)
         weight[pool.base] = 1.0
         self._weight = weight
+        self.weight, self.truth = weight[self.tested], pool.y[self.tested]
+        self.targets = pool.y[pool.target]
         self.passes = float(len(pool.y))
         # Subtract by how much these few base samples exceed the level of the base.
         self._base = pool.base[:_BASE_TESTED]
@@ -211,33 +212,12 @@ class Trials:
         self._above = (
             float(np.mean(known[:_BASE_TESTED] - np.mean(known))) if len(known) else 0.0
         )
-        self._unchanged = self._outcome(self._network.outputs, 0.0, 0)
+        self.unchanged = self._outcome(self._network.outputs, 0.0, 0)
 
     def _scaled(self, gain: float) -> Workbench:
         """Return a workbench for outputs multiplied by a gain."""
         pool, rows = self._pool, np.arange(len(self._pool.y))
         return Workbench(self._network, rows, pool.y / gain, _BATCH_SIZE, pool.target)
-
-    @property
-    def weight(self) -> Array:
-        """Weight of each point of the target samples tested."""
-        found: Array = self._weight[self.tested]
-        return found
-
-    @property
-    def truth(self) -> NDArray[Any]:
-        """True outputs of the target samples tested."""
-        found: NDArray[Any] = self._pool.y[self.tested]
-        return found
-
-    @property
-    def targets(self) -> NDArray[Any]:
-        """True outputs of all target samples, in the units of the network."""
-        return self._pool.y[self._pool.target]
-
-    def unchanged(self) -> Trial:
-        """Return the trial of the unchanged network."""
-        return self._unchanged
 
     def with_gain(self) -> tuple[Trial, float]:
         """Return the trial of the output multiplied by its best gain, and that gain.
@@ -267,11 +247,8 @@ class Trials:
         Whole numbers that are replayed cannot be multiplied by it.
         """
         scalable = np.issubdtype(self._pool.y.dtype, np.floating)
-        scalable = scalable or not len(self._pool.replayed)
-        return is_far(self.gain) and bool(scalable) and self._patterned()
-
-    def _patterned(self) -> bool:
-        """Return whether the outputs correlate with the truth, so that a gain helps."""
+        if not is_far(self.gain) or not (scalable or not len(self._pool.replayed)):
+            return False
         outputs, rows = self._network.outputs, self._pool.target
         found, _ = self._compared(outputs, rows, np.ones_like(outputs[rows]))
         return bool(np.mean(found) > PATTERN)
@@ -461,8 +438,7 @@ def _without(samples: Samples, tested: Samples) -> Samples:
 
 def _contents(samples: Samples) -> list[tuple[bytes, ...]]:
     """Return the numbers of each sample in single precision."""
-    leaves = keras.tree.flatten((samples.x, samples.y))
-    arrays = [np.asarray(leaf, np.float32) for leaf in leaves]
+    arrays = [np.asarray(array, np.float32) for array in samples.arrays]
     return [tuple(a[i].tobytes() for a in arrays) for i in range(len(samples))]
 
 
@@ -488,4 +464,4 @@ def _moved_mask(symmetry: Any, target: Samples, mask: Array) -> Array:
 
 def _shapes(samples: Samples) -> list[tuple[int, ...]]:
     """Return the shape of one sample for each input and for the output."""
-    return [np.shape(a)[1:] for a in keras.tree.flatten((samples.x, samples.y))]
+    return [array.shape[1:] for array in samples.arrays]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,13 +19,14 @@ from keras_spectral_tl._graph.layers import (
     fetch,
     layers_with_weights,
 )
-from keras_spectral_tl._shells import mode_multiplicity
+from keras_spectral_tl._shells import mode_multiplicity, shell_sum_matrix
 
 Array = NDArray[np.float64]
 Grid = tuple[int, ...]
 
 # Complex values held at once: 64 kernels on 128 x 128 points (9 MB) fit the cache.
 _VALUES_AT_ONCE = 64 * 128 * 65
+_KERNELS_AT_ONCE = 4096
 # Smallest size of the fixed grid; its spacing is 1 / 16 of the Nyquist wavenumber.
 _FINE = 32
 # Largest number of points: transfer functions on more take gigabytes.
@@ -239,3 +241,36 @@ def mode_weights(num_points: Grid) -> Array:
     weights = np.broadcast_to(counts, shape).ravel() / math.prod(num_points)
     weights.flags.writeable = False
     return weights
+
+
+def rms_transfer(name: str, kernel: ConvolutionKernel, grid: Grid) -> Array:
+    """Return the root mean square transfer of the kernels of a layer by wavenumber.
+
+        T(k)^2 = mean of |F[kernel]|^2 over kernels and the shell [k - 1/2, k + 1/2)
+
+    The mean over kernels is the transform of their mean autocorrelation (Wiener and
+    Khinchin), so one transform on the grid is enough for any number of kernels. For
+    independent white noise of variance 1 in every input channel, the mean output
+    channel has the spectral density ``inputs T(k)^2``.
+    """
+    kernel.check_fits(name, grid)
+    kernels, lags = kernel.stacked(), tuple(2 * size - 1 for size in kernel.size)
+    axes = tuple(range(1, kernels.ndim))
+    power: Any = 0.0
+    for start in range(0, len(kernels), _KERNELS_AT_ONCE):
+        block = np.fft.rfftn(kernels[start : start + _KERNELS_AT_ONCE], lags, axes)
+        power = power + np.sum(np.abs(block) ** 2, axis=0)
+    mean = np.fft.irfftn(power / len(kernels), lags, tuple(range(len(lags))))
+    # Lags in the order of an FFT: from 0 up, then from the most negative one.
+    places = [
+        dilation * np.fft.ifftshift(np.arange(1 - size, size)) % points
+        for size, dilation, points in zip(
+            kernel.size, kernel.dilation, grid, strict=True
+        )
+    ]
+    correlation = np.zeros(grid)
+    np.add.at(correlation, np.ix_(*places), mean)
+    summing = shell_sum_matrix(*grid)
+    shells = summing @ np.fft.rfftn(correlation).real.ravel() / summing.sum(axis=1)
+    # Where kernels block a wavenumber, round-off of either sign may remain.
+    return np.asarray(np.sqrt(np.maximum(shells, 0.0)))

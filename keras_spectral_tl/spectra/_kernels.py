@@ -37,8 +37,6 @@ from keras_spectral_tl.spectra._kernel_shapes import (
     peak_modes,
 )
 
-_KERNELS_AT_ONCE = 4096
-
 
 @dataclass(frozen=True)
 class LayerKernelSpectra(Result):
@@ -240,39 +238,6 @@ def _grid_of_rank(grid: Grid, rank: int) -> Grid | None:
     if len(grid) == rank:
         return grid
     return grid[:1] * rank if len(set(grid)) == 1 else None
-
-
-def rms_transfer(name: str, kernel: ConvolutionKernel, grid: Grid) -> Array:
-    """Return the root mean square transfer of the kernels of a layer by wavenumber.
-
-        T(k)^2 = mean of |F[kernel]|^2 over kernels and the shell [k - 1/2, k + 1/2)
-
-    The mean over kernels is the transform of their mean autocorrelation (Wiener and
-    Khinchin), so one transform on the grid is enough for any number of kernels. For
-    independent white noise of variance 1 in every input channel, the mean output
-    channel has the spectral density ``inputs T(k)^2``.
-    """
-    kernel.check_fits(name, grid)
-    kernels, lags = kernel.stacked(), tuple(2 * size - 1 for size in kernel.size)
-    axes = tuple(range(1, kernels.ndim))
-    power: Any = 0.0
-    for start in range(0, len(kernels), _KERNELS_AT_ONCE):
-        block = np.fft.rfftn(kernels[start : start + _KERNELS_AT_ONCE], lags, axes)
-        power = power + np.sum(np.abs(block) ** 2, axis=0)
-    mean = np.fft.irfftn(power / len(kernels), lags, tuple(range(len(lags))))
-    # Lags in the order of an FFT: from 0 up, then from the most negative one.
-    places = [
-        dilation * np.fft.ifftshift(np.arange(1 - size, size)) % points
-        for size, dilation, points in zip(
-            kernel.size, kernel.dilation, grid, strict=True
-        )
-    ]
-    correlation = np.zeros(grid)
-    np.add.at(correlation, np.ix_(*places), mean)
-    summing = shell_sum_matrix(*grid)
-    shells = summing @ np.fft.rfftn(correlation).real.ravel() / summing.sum(axis=1)
-    # Where kernels block a wavenumber, round-off of either sign may remain.
-    return np.asarray(np.sqrt(np.maximum(shells, 0.0)))
 
 
 @dataclass(frozen=True)

@@ -255,16 +255,7 @@ class Candidate:
 def candidates_of(
     model: keras.Model, layers: freezing.Selector | None, arms: Any
 ) -> list[Candidate]:
-    """Return the rows of a sweep over layers, or over arms.
-
-    Args:
-        model: A built Keras model.
-        layers: The layers; those in a tuple are trained together; None means each.
-        arms: Arms, see `as_arms`, or None.
-
-    Raises:
-        TypeError: If both are given, or if layers contain a part of a layer.
-    """
+    """Return the rows of a sweep over layers or over arms, see `oracle_sweep`."""
     if arms is not None:
         if layers is not None:
             raise TypeError("Expected layers or arms. Received both: leave one out.")
@@ -322,12 +313,9 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
     """
     arms = [Arm("unchanged", ()), Arm("output gain", freezing.OutputGain())]
     names = called_layers(model)
-    if applies(model, freezing.ChannelGainsOf()):
-        arms.append(Arm("channel gains", freezing.ChannelGainsOf()))
-    if applies(model, freezing.FiltersOf()):
-        arms.append(Arm("filters", freezing.FiltersOf()))
-    if applies(model, freezing.LowRankOf()):
-        arms.append(Arm("low rank", freezing.LowRankOf()))
+    for part in (freezing.ChannelGainsOf(), freezing.FiltersOf(), freezing.LowRankOf()):
+        if applies(model, part):
+            arms.append(Arm(_label(part), part))
     if any(p.endswith("bias") for p in named_weights(layers_with_weights(model))):
         arms.append(Arm("biases", freezing.BiasesOf()))
     places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))

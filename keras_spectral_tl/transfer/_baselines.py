@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl import freezing, models
+from keras_spectral_tl import models
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -17,6 +17,7 @@ from keras_spectral_tl._graph.layers import (
 )
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, watched
+from keras_spectral_tl.freezing import BiasesOf, layer_hashes, weight_hashes
 from keras_spectral_tl.transfer._options import LearningRates, RetrainOptions
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
 from keras_spectral_tl.transfer._retrain import (
@@ -141,20 +142,31 @@ def fit_output_gain(
     copy = models.copy_model(model)
     output = predicted(copy, data.x, batch_size)
     gain = closed_form_gain(model.name, data.y, output)
-    layers = ModelLayers.of(model).of_copy(copy)
-    return RetrainResult(
+    named = ModelLayers.of(model)
+    return _without_training(
+        named,
+        named.of_copy(copy),
+        data,
         model=_scaled(copy, data, gain),
         history={"gain": [gain]},
-        trained=(),
-        hashes_before=freezing.layer_hashes(model),
-        hashes_after=freezing.layer_hashes(layers),
         num_trainable=1,
-        num_frozen=count_parameters(model.weights),
         seconds=time.perf_counter() - start,
         label="gain_only",
-        weight_hashes_before=freezing.weight_hashes(model),
-        weight_hashes_after=freezing.weight_hashes(layers),
+    )
+
+
+def _without_training(
+    original: ModelLayers, copy: ModelLayers, data: Samples, **numbers: Any
+) -> RetrainResult:
+    return RetrainResult(
+        trained=(),
+        hashes_before=layer_hashes(original),
+        hashes_after=layer_hashes(copy),
+        num_frozen=count_parameters(original.model.weights),
+        weight_hashes_before=weight_hashes(original),
+        weight_hashes_after=weight_hashes(copy),
         normalization=data.statistics,
+        **numbers,
     )
 
 
@@ -259,22 +271,9 @@ def _check_two_stages(options: RetrainOptions) -> None:
 def _unchanged(
     model: keras.Model, data: Samples, options: RetrainOptions
 ) -> RetrainResult:
-    hashes = freezing.layer_hashes(model)
-    weights = freezing.weight_hashes(model)
-    return RetrainResult(
-        model=model,
-        history={},
-        trained=(),
-        hashes_before=hashes,
-        hashes_after=hashes,
-        num_trainable=0,
-        num_frozen=count_parameters(model.weights),
-        seconds=0.0,
-        label="unchanged",
-        weight_hashes_before=weights,
-        weight_hashes_after=weights,
-        normalization=data.statistics,
-    )
+    named = ModelLayers.of(model)
+    result = {"model": model, "history": {}, "num_trainable": 0, "seconds": 0.0}
+    return _without_training(named, named, data, **result, label="unchanged")
 
 
 def _layerwise(
@@ -290,9 +289,6 @@ def probe_then_all(
     model: keras.Model, data: Samples, options: RetrainOptions
 ) -> RetrainResult:
     """Retrain the last layer first, then all layers: a linear probe, then fine-tuning.
-
-    The first half of the epochs trains the last layer (in call order) with trainable
-    weights, the rest trains all layers, so the cost is at most that of `retrain_all`.
 
     References:
         Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
@@ -322,7 +318,7 @@ _BASELINES: dict[str, Baseline] = {
     "unchanged": _unchanged,
     "gain_only": lambda model, data, options: fit_output_gain(model, data),
     "bias_only": lambda model, data, options: retrain_prepared(
-        model, freezing.BiasesOf(), data, options
+        model, BiasesOf(), data, options
     ),
     "last_layer": lambda model, data, options: retrain_prepared(
         model, called_layers(model)[-1], data, options

@@ -9,47 +9,18 @@ Labels = NDArray[Any]
 
 
 def own_groups(data: Any, count: int) -> Labels | None:
-    """Return the attribute `groups` of a pair `(x, y)`, if it has one.
+    """Return the attribute `groups` of a pair `(x, y)`, if it makes a difference.
 
     A source of batches has none, because it may return its samples in another order.
-
-    Args:
-        data: What a user passed as samples.
-        count: Number of samples.
-
-    Raises:
-        ValueError: If there is not one label per sample, or some are missing.
-        TypeError: If labels cannot be compared.
     """
     groups = getattr(data, "groups", None) if isinstance(data, tuple | list) else None
     if groups is None:
         return None
-    labels = _one_each("the attribute groups of the data", groups, count)
-    return telling_groups(labels)
+    return telling_groups(_one_each("the attribute groups of the data", groups, count))
 
 
 def given_groups(groups: Any, count: int) -> Labels | None:
-    """Return the groups of target samples that a user passed, if they have any effect.
-
-    Raises:
-        ValueError: If there is not one label per sample, some are missing, or there is
-            only one group.
-        TypeError: If labels cannot be compared.
-    """
-    return telling_groups(checked_groups(groups, count))
-
-
-def telling_groups(labels: Labels) -> Labels | None:
-    """Return the group labels of samples, or None where they make no difference.
-
-    They make none if there is only one group, which cannot be held out, or if each
-    sample is a group of its own, so that samples are held out as without groups.
-    """
-    return labels if 1 < len(np.unique(labels)) < len(labels) else None
-
-
-def checked_groups(groups: Any, count: int) -> Labels:
-    """Return the group labels of target samples, at least two groups, as an array."""
+    """Return the groups that a user passed, if they make a difference; two or more."""
     labels = _one_each("groups", groups, count, "target ")
     names = np.unique(labels)
     if len(names) < 2:
@@ -57,7 +28,16 @@ def checked_groups(groups: Any, count: int) -> Labels:
             "groups must be two or more, so that one can be fitted and another tested. "
             f"Received only {names[0].item()!r}: leave groups out, or add a trajectory."
         )
-    return labels
+    return telling_groups(labels)
+
+
+def telling_groups(labels: Labels) -> Labels | None:
+    """Return the labels, or None where they make no difference.
+
+    They make none if there is only one group, which cannot be held out, or if each
+    sample is a group of its own, so that samples are held out as without groups.
+    """
+    return labels if 1 < len(np.unique(labels)) < len(labels) else None
 
 
 def _one_each(name: str, groups: Any, count: int, of: str = "") -> Labels:

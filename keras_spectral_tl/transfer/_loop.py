@@ -24,12 +24,7 @@ _PLAIN = {"epochs", "verbose"}  # options of a fit that all epochs can share
 
 
 def samples_an_epoch(count: int, replay: Any) -> int:
-    """Return the number of samples in an epoch, twice `count` with replay.
-
-    Args:
-        count: Number of target samples.
-        replay: Samples of the base, or None.
-    """
+    """Return the number of samples in an epoch: target samples, twice with replay."""
     return count if replay is None else 2 * count
 
 
@@ -39,7 +34,7 @@ class Batches(keras.utils.PyDataset):
     Args:
         data: The samples.
         batch_size: Samples in a batch; the last batch of an epoch may have fewer.
-        seed: Seed of the shuffling.
+        seed: A non-negative int.
         shuffle: Whether to shuffle the samples in each epoch.
         num_epochs: Number of consecutive epochs, starting at the one that was set.
         symmetries: Callables `(x, y) -> (x, y)`. In every epoch each sample is replaced
@@ -70,7 +65,6 @@ class Batches(keras.utils.PyDataset):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that comes next."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -105,11 +99,8 @@ class Batches(keras.utils.PyDataset):
             chosen = np.flatnonzero(drawn == number)
             if len(chosen):
                 image = self.data.subset(rows[chosen]).image(symmetry)
-                for part, new in zip(
-                    keras.tree.flatten((x, y)),
-                    keras.tree.flatten((image.x, image.y)),
-                    strict=True,
-                ):
+                parts = keras.tree.flatten((x, y))
+                for part, new in zip(parts, image.arrays, strict=True):
                     part[chosen] = new
         return x, y
 

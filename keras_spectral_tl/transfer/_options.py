@@ -11,10 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import layers_with_weights, named_weights
+from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.transfer._samples import (
     NormalizedSamples,
     RefitNormalizationLayers,
@@ -81,7 +81,7 @@ class LearningRates:
         layers = layers_with_weights(model)
         found = dict.fromkeys(named_weights(layers), self.default)
         for selector, factor in self.factors:
-            for path in freezing.select_layers(model, selector).variables:
+            for path in select_layers(model, selector).variables:
                 found[path] = factor
         return found
 
@@ -93,10 +93,8 @@ class LearningRates:
     ) -> keras.optimizers.Optimizer:
         """Return one optimizer that holds a copy of `pattern` for each factor.
 
-        Args:
-            pattern: An optimizer.
-            factors: Result of `by_variable` for the input model.
-            weights: The weights to train, by the same paths.
+        The factors are those of `by_variable` for the input model, and the weights to
+        train have the same paths.
 
         Raises:
             ValueError: If weights with the same path get different factors.

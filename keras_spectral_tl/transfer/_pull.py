@@ -14,25 +14,14 @@ from keras_spectral_tl.transfer._samples import Samples
 
 
 def loss_before(network: keras.Model, samples: Samples, loss: Any) -> float:
-    """Return the loss of a network on samples, in inference mode.
-
-    Args:
-        network: A model of one output.
-        samples: Samples in the units of the network.
-        loss: A Keras loss, its name or a function.
-    """
+    """Return the loss of a network on samples in its units, in inference mode."""
     measure = keras.losses.get(keras.tree.flatten(loss)[0])
     found = measure(samples.y, predicted(network, samples.x))
     return float(fetch(keras.ops.mean(found)))
 
 
 def squared_norms(network: ModelLayers, paths: Iterable[str]) -> dict[str, float]:
-    """Return the squared norm |theta_l0|^2 of the layer of each weight, 1 if it is 0.
-
-    Args:
-        network: The network with its initial weights.
-        paths: Paths of the weights.
-    """
+    """Return |theta_l0|^2 of the layer of each weight, 1 if it is 0."""
     found: dict[str, float] = {}
     by_layer: dict[str, float] = {}
     for path in paths:
@@ -56,12 +45,8 @@ def pulled(
 
     where w_l are the weights of layer l that train, w_l0 their current values, and
     theta_l0 all trainable weights of the layer, so that biases, often 0, are measured
-    in units of their kernel. Regularizers of the weights keep their effect.
-
-    Args:
-        network: The network, under the names of the selection.
-        selection: The weights to train.
-        size: Strength times the initial loss; if 0, nothing is added.
+    in units of their kernel, and size is the strength times the initial loss.
+    Regularizers of the weights keep their effect.
     """
     chosen = [] if size == 0.0 else list(selection.variables)
     before = {path: network.weights[path].regularizer for path in chosen}
@@ -78,10 +63,7 @@ def pulled(
 class _Pull:
     """Regularizer factor / 2 |w - w0|^2, added to the weight's own regularizer.
 
-    Args:
-        variable: The weight, whose current value is w0.
-        factor: The factor in the formula.
-        own: The regularizer that the weight already has, or None.
+    w0 is the current value of the weight.
     """
 
     def __init__(self, variable: keras.Variable, factor: float, own: Any) -> None:
@@ -89,7 +71,6 @@ class _Pull:
         self._factor, self._own = factor, own
 
     def __call__(self, weight: Any) -> Any:
-        """Return the penalty for a value of the weight."""
         moved = keras.ops.subtract(weight, self._start)
         penalty = self._factor / 2.0 * keras.ops.sum(keras.ops.square(moved))
         return penalty if self._own is None else penalty + self._own(weight)

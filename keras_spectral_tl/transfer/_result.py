@@ -15,18 +15,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import metrics, models, plotting
+import keras_spectral_tl
+from keras_spectral_tl import models
 from keras_spectral_tl._checks import did_you_mean, require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
-from keras_spectral_tl._graph.layers import (
-    layers_with_weights,
-    own_weights,
-    trains_parts,
-)
+from keras_spectral_tl._graph.layers import ModelLayers, own_weights, trains_parts
 from keras_spectral_tl._keras_internals import predicted
-from keras_spectral_tl._results import AsJson
+from keras_spectral_tl._results import AsJson, as_lists
 from keras_spectral_tl.freezing._selection import LayerSelection
-from keras_spectral_tl.plotting._scores import plot_bars
+from keras_spectral_tl.metrics import pattern_correlation, relative_rmse
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -148,22 +145,13 @@ class RetrainResult(AsJson):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the model as plain values."""
-        return {
-            "label": self.label,
-            "trained": list(self.trained),
-            "changed": list(self.changed),
-            "changed_weights": list(self.changed_weights),
-            "best_epoch": self.best_epoch,
-            "num_trainable": self.num_trainable,
-            "num_frozen": self.num_frozen,
-            "seconds": self.seconds,
-            "history": {name: list(values) for name, values in self.history.items()},
-            "hashes_before": dict(self.hashes_before),
-            "hashes_after": dict(self.hashes_after),
-            "weight_hashes_before": dict(self.weight_hashes_before),
-            "weight_hashes_after": dict(self.weight_hashes_after),
-            "provenance": dict(self.provenance),
-        }
+        names = (
+            *("label", "trained", "changed", "changed_weights", "best_epoch"),
+            *("num_trainable", "num_frozen", "seconds", "history"),
+            *("hashes_before", "hashes_after"),
+            *("weight_hashes_before", "weight_hashes_after", "provenance"),
+        )
+        return {name: as_lists(getattr(self, name)) for name in names}
 
     def to_frame(self) -> Any:
         """Return the history as a pandas.DataFrame, one row an epoch.
@@ -190,7 +178,7 @@ class RetrainResult(AsJson):
             if name in self.history
         }
         panel = {f"{self.label} retrained": losses}
-        return plotting.plot_curves(panel, "epoch", "loss", ax=ax)[0]
+        return keras_spectral_tl.plotting.plot_curves(panel, "epoch", "loss", ax=ax)[0]
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write `model.keras` and `retraining.json` into `folder` and return it.
@@ -273,12 +261,7 @@ class SweepResult(AsJson):
         if label not in self.weights:
             raise KeyError(self._without_weights(label))
         copy = models.copy_model(original)
-        pairs = zip(
-            layers_with_weights(original),
-            layers_with_weights(copy).values(),
-            strict=True,
-        )
-        layers = dict(pairs)
+        layers = ModelLayers.of(original).of_copy(copy).layers
         for name, values in self.weights[label].items():
             own = own_weights(layers[name])
             for variable, value in zip(own, values, strict=True):
@@ -324,7 +307,8 @@ class SweepResult(AsJson):
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        return plot_bars(self.cc, "pattern correlation on the test data", ax=ax)
+        label = "pattern correlation on the test data"
+        return keras_spectral_tl.plotting._scores.plot_bars(self.cc, label, ax=ax)
 
 
 def load_retrained(
@@ -379,13 +363,9 @@ def measured(
     statistics: Any,
     extra: Mapping[str, Metric] | None = None,
 ) -> dict[str, float]:
-    """Return scores of outputs in the units of the truth; of several, normalized.
+    """Return the scores of `RetrainResult.figures_of_merit`.
 
-    Args:
-        test: The samples, raw or normalized.
-        outputs: Outputs of the network for them.
-        statistics: Statistics that normalized the inputs of the network, or None.
-        extra: Further scores: functions of (true, predicted outputs), by name.
+    `statistics` normalized the inputs of the network that gave the outputs, or None.
     """
     truth, shape = test.y, np.shape(outputs)
     compared, labels = [], is_labels_of(truth, shape)
@@ -399,8 +379,8 @@ def measured(
     compared = compared or [truth, outputs]
     if np.size(truth) == len(truth):  # a correlation needs more than one value
         compared = [np.reshape(part, (1, -1)) for part in compared]
-    found = {"cc": float(metrics.pattern_correlation(*compared))}
-    found["relative_rmse"] = float(metrics.relative_rmse(*compared))
+    found = {"cc": float(pattern_correlation(*compared))}
+    found["relative_rmse"] = float(relative_rmse(*compared))
     for name, figure in (extra or {}).items():
         found[name] = float(figure(truth, outputs))
     return found

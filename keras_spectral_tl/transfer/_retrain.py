@@ -10,14 +10,16 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, metrics, models
+from keras_spectral_tl import models
 from keras_spectral_tl._graph.calls import misfit_of_inputs
 from keras_spectral_tl._graph.layers import ModelLayers, layers_with_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._optimizer_state import carry_moments
+from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_layers
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
 from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
+from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.transfer._loop import (
     check_finite_weights,
     fit,
@@ -30,13 +32,13 @@ from keras_spectral_tl.transfer._result import RetrainResult, is_labels_of, prov
 from keras_spectral_tl.transfer._samples import Samples
 
 Hashes = dict[str, str]
-_ADDED = (AddedPart, freezing.OutputGain, freezing.NewWeights)
+_ADDED = (AddedPart, OutputGain, NewWeights)
 
 
 def retrain(
     model: keras.Model,
     target_data: Any,
-    layers: freezing.Selector | None,
+    layers: Selector | None,
     *,
     optimizer: Any = None,
     loss: Any = "mean_squared_error",
@@ -97,7 +99,7 @@ def retrain(
 
 def retrain_prepared(
     model: keras.Model,
-    layers: freezing.Selector | None,
+    layers: Selector | None,
     samples: Samples,
     options: RetrainOptions,
     label: str | None = None,
@@ -171,7 +173,7 @@ class Trainee:
     def of(
         cls,
         model: keras.Model,
-        layers: freezing.Selector | None,
+        layers: Selector | None,
         copy: Callable[[keras.Model], keras.Model] = models.copy_model,
     ) -> "Trainee":
         """Copy a model and resolve the layers to train.
@@ -185,7 +187,7 @@ class Trainee:
             items = items_of(layers)
             network, selection = _with_added_parts(original, items, copy(model))
         else:
-            selection = freezing.select_layers(model, layers)
+            selection = select_layers(model, layers)
             network = original.of_copy(copy(model))
         check_trainable(model, selection)
         return cls(original, network, selection)
@@ -349,17 +351,14 @@ def check_trainable(model: keras.Model, selection: LayerSelection) -> None:
 def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     """Raise ValueError if outputs and targets differ in shape (losses may broadcast).
 
-    Args:
-        model: A built Keras model; called on a few samples without lasting effect.
-        data: Samples in the units of the model.
-        loss: The training loss; a sparse one accepts integer labels.
+    The model is called on a few samples without lasting effect. With a sparse loss,
+    integer labels fit.
     """
     inputs = getattr(model, "inputs", None) or [None]
     count = getattr(inputs[0], "shape", (None,))[0] or 1
     x, y = data.take(slice(0, count))
     try:
-        with keras.StatelessScope():  # states and counters stay as they are
-            outputs = model(x, training=False)
+        outputs = models.called(model, x)
     except Exception:
         misfit = misfit_of_inputs(model, x)
         if misfit:  # in place of Keras' message, which holds the data
@@ -424,7 +423,7 @@ def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
 def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> float:
     """Return the best-fitting gain of the outputs m, sum(y m) / sum(m^2)."""
     outputs = np.asarray(outputs, np.float64)
-    gain = float(metrics.least_squares_gain(truth, outputs))
+    gain = float(least_squares_gain(truth, outputs))
     if not np.isfinite(gain):
         raise ValueError(
             f"No gain fits: the sum of squares of the output of model {name!r} "
@@ -437,11 +436,11 @@ def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> f
 def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     """Return the selector with the closed-form gain as initial value of OutputGain."""
     items = items_of(layers)
-    free = [isinstance(i, freezing.OutputGain) and i.initial is None for i in items]
+    free = [isinstance(i, OutputGain) and i.initial is None for i in items]
     if not any(free):
         return layers
     outputs = predicted(model, samples.x)
-    best = freezing.OutputGain(initial=closed_form_gain(model.name, samples.y, outputs))
+    best = OutputGain(initial=closed_form_gain(model.name, samples.y, outputs))
     return [
         best if is_free else item for item, is_free in zip(items, free, strict=True)
     ]
@@ -458,19 +457,19 @@ def _with_added_parts(
     # All other selectors are resolved on the input model, whose layers they refer to.
     model = original.model
     rest = [item for item in items if not isinstance(item, _ADDED)]
-    plan: list[Any] = [freezing.select_layers(model, rest)] if rest else []
+    plan: list[Any] = [select_layers(model, rest)] if rest else []
     layers = original.of_copy(network).layers
     for item in items:
         if isinstance(item, AddedPart):
             # By default, the layers that the part is meant for. An explicit choice is
             # used as it is, so that unsuitable layers raise an error that names them.
             selector = item.everywhere() if item.layers is None else item.layers
-            names = list(freezing.select_layers(model, selector).names)
+            names = list(select_layers(model, selector).names)
             item.prepare({name: layers[name] for name in names})
             plan.append(dataclasses.replace(item, layers=names))
-        if isinstance(item, freezing.NewWeights):
+        if isinstance(item, NewWeights):
             plan.append(_drawn(original, item, network))
-    gains = [item for item in items if isinstance(item, freezing.OutputGain)]
+    gains = [item for item in items if isinstance(item, OutputGain)]
     if len({gain.initial for gain in gains}) > 1:
         raise ValueError(f"Expected one OutputGain. Received {gains}.")
     if gains:
@@ -480,12 +479,10 @@ def _with_added_parts(
     return named, select_from(named, choose(named, plan))
 
 
-def _drawn(
-    original: ModelLayers, part: freezing.NewWeights, network: keras.Model
-) -> list[str]:
+def _drawn(original: ModelLayers, part: NewWeights, network: keras.Model) -> list[str]:
     """Reinitialize weights of a copy; return the names of their layers."""
     fresh = original.of_copy(models.fresh_model(original.model, part.seed))
-    chosen = freezing.select_layers(original.model, part.layers)
+    chosen = select_layers(original.model, part.layers)
     weights = original.of_copy(network).weights
     for path in (*chosen.variables, *chosen.statistics):
         weights[path].assign(fresh.weights[path])

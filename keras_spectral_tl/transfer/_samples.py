@@ -45,6 +45,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """All arrays: the inputs, then the outputs."""
+        return [*keras.tree.flatten(self.x), self.y]
+
     def take(self, rows: Any) -> tuple[Any, NDArray[Any]]:
         """Return inputs and outputs of the given rows."""
         return rows_of(self.x, rows), self.y[rows]
@@ -103,10 +108,7 @@ class Samples:
             )
         image = Samples.of(pair, f"the symmetry {symmetry!r:.100}")
         image = image.normalized(self.statistics)
-        found, expected = (
-            [part.shape for part in keras.tree.flatten((samples.x, samples.y))]
-            for samples in (image, self)
-        )
+        found, expected = ([a.shape for a in s.arrays] for s in (image, self))
         if found != expected:
             raise ValueError(
                 f"The symmetry {symmetry!r:.100} changes the shapes of samples from "
@@ -121,9 +123,7 @@ class Samples:
         Raises:
             ValueError: If the number, shapes or kinds of arrays differ.
         """
-        own, others = (
-            keras.tree.flatten((samples.x, samples.y)) for samples in (self, other)
-        )
+        own, others = self.arrays, other.arrays
         pairs = list(zip(own, others, strict=False))
         if len(own) != len(others) or any(
             one.shape[1:] != two.shape[1:]
@@ -144,7 +144,7 @@ class Samples:
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all samples, with their shapes and types."""
-        return sha256_of_arrays([*keras.tree.flatten(self.x), self.y])
+        return sha256_of_arrays(self.arrays)
 
     @staticmethod
     def of(data: Any, name: str = "data") -> "Samples":
@@ -322,9 +322,8 @@ def _as_array(values: Any) -> NDArray[Any]:
 
 
 def _check(samples: Samples, name: str) -> None:
-    inputs = keras.tree.flatten(samples.x)
-    parts = [*inputs, samples.y]
-    if any(part.ndim == 0 for part in parts) or not inputs:
+    parts = samples.arrays
+    if any(part.ndim == 0 for part in parts) or len(parts) == 1:
         raise ValueError("Expected arrays (num_samples, ...). Received a scalar.")
     lengths = [len(part) for part in parts]
     if len(set(lengths)) > 1:
@@ -335,7 +334,7 @@ def _check(samples: Samples, name: str) -> None:
     if not lengths[0]:
         shapes = [part.shape for part in parts]
         raise ValueError(f"{name} hold no samples. Received shapes {shapes}.")
-    for side, part in [*(("x", part) for part in inputs), ("y", samples.y)]:
+    for side, part in zip(["x"] * (len(parts) - 1) + ["y"], parts, strict=True):
         if part.dtype.kind not in "fiub":
             raise ValueError(
                 f"Expected real numbers in {side} of {name}. Received {part.dtype}."

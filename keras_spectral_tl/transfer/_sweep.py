@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl import freezing
 from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl._progress import check_progress, watched
+from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.transfer._arms import Candidate, candidates_of
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult
@@ -21,7 +21,7 @@ from keras_spectral_tl.transfer._sweep_rows import (
     PackedModel,
     RowTrainer,
     Search,
-    SweepUnit,
+    row_in_worker,
 )
 from keras_spectral_tl.transfer._sweep_store import (
     SweepDirectory,
@@ -35,7 +35,7 @@ def oracle_sweep(
     target_data: Any,
     test_data: Any,
     *,
-    layers: freezing.Selector | None = None,
+    layers: Selector | None = None,
     arms: Sequence[Any] | None = None,
     base_test: Any = None,
     directory: str | os.PathLike[str] | None = None,
@@ -136,13 +136,13 @@ def oracle_sweep(
         rows = {candidate: store.load(candidate) for candidate in candidates}
         found = {c: row for c, row in rows.items() if row is not None}
     left = [candidate for candidate in candidates if candidate not in found]
+    how = options, cache, search
     if executor is None:
-        computed = _here(left, model, target, test, options, cache, search)
+        computed = _here(left, model, target, test, *how)
     else:
         _check_sendable({**arguments, "arms": [c.selector for c in left]})
         sources = _source(target_data, target), _source(test_data, test)
-        units = _units(left, PackedModel(model), sources, options, cache, search)
-        computed = _through(executor, units)
+        computed = _through(executor, left, PackedModel(model), *sources, *how)
     with watched(progress, "Sweep", "layers", "layer", len(candidates)) as move:
         for row in list(found.values()):
             move(row.values)
@@ -206,19 +206,6 @@ def _check_sendable(options: Mapping[str, Any]) -> None:
             ) from error
 
 
-def _units(
-    candidates: Iterable[Candidate],
-    packed: PackedModel,
-    sources: tuple[Samples | str, Samples | str],
-    *how: Any,
-) -> dict[Candidate, SweepUnit]:
-    backend = keras.backend.backend()
-    return {
-        candidate: SweepUnit(packed, candidate, *sources, backend, *how)
-        for candidate in candidates
-    }
-
-
 def _here(
     candidates: Sequence[Candidate], *arguments: Any
 ) -> Iterator[tuple[Candidate, SweepRow]]:
@@ -232,9 +219,11 @@ def _here(
 
 
 def _through(
-    executor: concurrent.futures.Executor, units: Mapping[Candidate, SweepUnit]
+    executor: concurrent.futures.Executor,
+    candidates: Iterable[Candidate],
+    *arguments: Any,
 ) -> Iterator[tuple[Candidate, SweepRow]]:
-    futures = {executor.submit(unit.run): c for c, unit in units.items()}
+    futures = {executor.submit(row_in_worker, c, *arguments): c for c in candidates}
     try:
         for future in concurrent.futures.as_completed(futures):
             with _named(futures[future]):

@@ -9,15 +9,12 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing, models
+from keras_spectral_tl import models
 from keras_spectral_tl._checks import did_you_mean, real_number
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
-from keras_spectral_tl._graph.layers import (
-    ModelLayers,
-    fetch,
-    own_weights,
-)
+from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 from keras_spectral_tl._keras_internals import predicted
+from keras_spectral_tl.freezing import OutputGain, layer_hashes, select_layers
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._arms import Candidate
@@ -129,16 +126,9 @@ class RowTrainer:
     If the network can be cut, the leading frozen layers are not evaluated again: all
     candidates share one copy of the network and the activations at the last cut. If
     weights are added or reinitialized, and with symmetries, whole copies are trained.
-    The unchanged network and its output gain need no training.
-    Rows hold no history, so fits without callbacks run as a single epoch of Keras.
-
-    Args:
-        model: A built Keras model; not changed.
-        target: Samples to train with.
-        test: Samples to evaluate on.
-        options: How to train.
-        cache: Where activations are cached; None retrains whole copies of the model.
-        search: Base samples to evaluate on, and learning rates to try.
+    The unchanged network and its output gain need no training. Without a cache, whole
+    copies are trained too. Rows hold no history, so fits without callbacks run as a
+    single epoch of Keras.
     """
 
     def __init__(
@@ -204,7 +194,7 @@ class RowTrainer:
             return predicted(self._network, inputs[name])
 
         gain, count = 1.0, 0
-        if isinstance(candidate.selector, freezing.OutputGain):
+        if isinstance(candidate.selector, OutputGain):
             check_fit(self.model, self.target)
             count = 1
             gain = closed_form_gain(self.model.name, self.target.y, outputs("target"))
@@ -224,7 +214,7 @@ class RowTrainer:
                 result.seconds,
             )
             return SweepRow(values, [])
-        selection = freezing.select_layers(self.model, candidate.layers)
+        selection = select_layers(self.model, candidate.layers)
         check_trainable(self.model, selection)
         part, named = self._part(selection, options), self._named
         if part is None:
@@ -276,10 +266,10 @@ class RowTrainer:
     def _prepare_activations(self) -> None:
         """Cache the activations of all samples, if the options allow it."""
         options = self.options
-        graph = None if self.cache is None else LayerGraph.of(self._network)
-        if graph is None or self.cache is None:
+        if self.cache is None or options.refits_layers or options.symmetries:
             return
-        if options.refits_layers or options.symmetries:
+        graph = LayerGraph.of(self._network)
+        if graph is None:
             return
         inputs = self._inputs()
         if options.replay is not None:
@@ -311,7 +301,7 @@ class RowTrainer:
             return None  # a layer before the cut may share a weight
         graph, everything = self._activations.graph, self._named.names
         places = [everything.index(name) for name in selection.names]
-        names = freezing.select_layers(self._network, places).names
+        names = select_layers(self._network, places).names
         set_trainable(self._network, names)
         cut = graph.cut(names)
         sets = None if cut is None else self._activations.at(cut)
@@ -352,9 +342,10 @@ def _single(parts: list[Any]) -> Any:
 
 
 class PackedModel:
-    """A model as bytes, with hashes to check that it was unpacked unchanged."""
+    """A model as bytes, to be unpacked unchanged in any process on the same backend."""
 
     def __init__(self, model: keras.Model) -> None:
+        self.backend = keras.backend.backend()
         try:
             self.content, self.classes = models.packed(model)
         except Exception as error:
@@ -363,12 +354,18 @@ class PackedModel:
                 "cannot be sent to an executor. Implement get_config() on its class, "
                 f"or sweep without an executor. Keras said: {error}"
             ) from error
-        self.hashes = list(freezing.layer_hashes(model).values())
+        self.hashes = list(layer_hashes(model).values())
 
     def unpacked(self) -> keras.Model:
-        """Return the model, after checking that its weights are unchanged."""
+        """Return the model, after checking the backend and the weights."""
+        if keras.backend.backend() != self.backend:
+            raise RuntimeError(
+                f"The sweep runs on the Keras backend {self.backend!r}, this worker on "
+                f"{keras.backend.backend()!r}. Start the workers with the environment "
+                f"variable KERAS_BACKEND={self.backend}."
+            )
         model = models.unpacked(self.content, self.classes)
-        if list(freezing.layer_hashes(model).values()) != self.hashes:
+        if list(layer_hashes(model).values()) != self.hashes:
             raise ValueError(
                 f"Model {model.name!r} ({type(model).__name__}) came back from its "
                 "saved file with other weights. Implement build() or "
@@ -377,28 +374,13 @@ class PackedModel:
         return model
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SweepUnit:
-    """One row as a unit of work, to be done in any process on the same backend."""
-
-    model: PackedModel
-    candidate: Candidate
-    target: Samples | str
-    test: Samples | str
-    backend: str
-    options: RetrainOptions
-    cache: PrefixCache | None
-    search: Search
-
-    def run(self) -> SweepRow:
-        """Train the row and return it, see `RowTrainer.row`."""
-        if keras.backend.backend() != self.backend:
-            raise RuntimeError(
-                f"The sweep runs on the Keras backend {self.backend!r}, this worker on "
-                f"{keras.backend.backend()!r}. Start the workers with the environment "
-                f"variable KERAS_BACKEND={self.backend}."
-            )
-        target, test = Samples.of(self.target), Samples.of(self.test)
-        model = self.model.unpacked()
-        trainer = RowTrainer(model, target, test, self.options, self.cache, self.search)
-        return trainer.row(self.candidate)
+def row_in_worker(
+    candidate: Candidate,
+    model: PackedModel,
+    target: Samples | str,
+    test: Samples | str,
+    *how: Any,
+) -> SweepRow:
+    """Train one row as a unit of work, see `RowTrainer`; samples may be paths."""
+    trainer = RowTrainer(model.unpacked(), Samples.of(target), Samples.of(test), *how)
+    return trainer.row(candidate)

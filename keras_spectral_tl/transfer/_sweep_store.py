@@ -20,9 +20,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import freezing
-from keras_spectral_tl._files import sha256, sha256_of_arrays, write_bytes, write_json
+from keras_spectral_tl._files import (
+    finite,
+    sha256,
+    sha256_of_arrays,
+    write_bytes,
+    write_json,
+)
 from keras_spectral_tl._graph.layers import parents_first
+from keras_spectral_tl.freezing import layer_hashes
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -53,16 +59,11 @@ def fingerprint(
 ) -> dict[str, str]:
     """Return texts that identify a sweep: equal texts mean an equal sweep.
 
-    Args:
-        model: The model.
-        target: Samples to train with.
-        test: Samples to evaluate on.
-        options: Arguments of `retrain`. Numbers, strings, arrays and dataclasses of
-            these count by value, Keras objects by name and configuration.
-        recipe: The caller's name for all other options: functions, callbacks and
-            other objects.
+    Of the options of `retrain`, numbers, strings, arrays and dataclasses of these count
+    by value, Keras objects by name and configuration. `recipe` is the caller's name for
+    all others: functions, callbacks and other objects.
     """
-    weights = freezing.layer_hashes(model)
+    weights = layer_hashes(model)
     found = {
         "model": _digest(type(model).__name__, _architecture(model), weights),
         "target_data": _samples(target),
@@ -141,10 +142,7 @@ class SweepDirectory:
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **named)
         write_bytes(arrays, content.getvalue())
-        values = {
-            key: None if isinstance(v, float) and not math.isfinite(v) else v
-            for key, v in row.values.items()
-        }
+        values = finite(row.values)
         checked = {"values": values, "weights_sha256": sha256(content.getvalue())}
         if candidate.record:
             checked["trained"] = candidate.record
@@ -234,7 +232,7 @@ def _contents(value: Any) -> list[str]:
     if isinstance(value, keras.Model):
         optimizer = getattr(value, "optimizer", None)
         moments = [np.asarray(v) for v in getattr(optimizer, "variables", ())]
-        hashes = freezing.layer_hashes(value)
+        hashes = layer_hashes(value)
         return [_described(hashes), _described(optimizer), _described(moments)]
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]

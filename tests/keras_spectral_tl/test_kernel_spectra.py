@@ -11,9 +11,10 @@ from keras_spectral_tl.spectra._convolutions import (
     ConvolutionKernel,
     convolution_kernel,
     kernel_transform,
+    rms_transfer,
 )
 from keras_spectral_tl.spectra._kernel_shapes import KERNEL_CLASSES
-from keras_spectral_tl.spectra._kernels import layer_kernel_spectra, rms_transfer
+from keras_spectral_tl.spectra._kernels import layer_kernel_spectra
 
 # Weights are stored in float32 (relative 6e-8), up to 25 of them are added.
 FLOAT32 = 1e-6

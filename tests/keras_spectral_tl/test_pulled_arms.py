@@ -139,13 +139,13 @@ def test_without_a_pull_not_a_bit_of_a_trial_changes(monkeypatch):
     arms = [Arm("plain"), Arm("none", None, 0.0)]
     one, other = (run(1e-3, 30).outputs for _, _, run in bench.of(arms))
     np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(one, bench.unchanged().outputs)
+    assert not np.array_equal(one, bench.unchanged.outputs)
 
 
 def test_a_strong_pull_leaves_the_network_as_it_was():
     """The further the stronger, and in the limit not at all, as the rate falls to 0."""
     _, bench = trials(1.0, known=True)
-    before, distances = bench.unchanged(), []
+    before, distances = bench.unchanged, []
     for strength in (0.0, 1e2, 1e4, 1e8):
         for _, _, run in bench.of([Arm("pulled", None, strength)]):
             trial = run(3e-3, 160)
@@ -167,7 +167,7 @@ def test_the_weights_of_a_part_that_is_added_are_pulled_too():
     for arm, part, run in bench.of(arms):
         assert len(part.norms) == len(part.gradient.function.variables)
         outputs = run(3e-3, 160).outputs
-        moved[arm.label] = np.max(np.abs(outputs - bench.unchanged().outputs))
+        moved[arm.label] = np.max(np.abs(outputs - bench.unchanged.outputs))
     assert moved["pulled"] < 1e-3 * moved["free"]
 
 

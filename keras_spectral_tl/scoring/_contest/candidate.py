@@ -139,7 +139,7 @@ def typical_progress(candidates: Sequence[Candidate], effort: Effort) -> float:
     for candidate in candidates:
         if candidate.long is None or not candidate.short:
             continue
-        before = candidate.trials.unchanged()
+        before = candidate.trials.unchanged
         short = candidate.short[candidate.power].correlation
         removed = short - before.correlation
         reached = float(np.mean(progressed(candidate, effort)))

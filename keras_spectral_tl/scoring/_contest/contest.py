@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import freezing
+from keras_spectral_tl.freezing import LowRankOf, select_layers
 from keras_spectral_tl.scoring._contest.candidate import FACTOR, Candidate, progressed
 from keras_spectral_tl.scoring._effort import Effort, usual_rate
 from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
@@ -91,7 +91,7 @@ class Contest:
     def _spoiled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return arms that do worse than a subset of themselves: a rate too high."""
         weights = {
-            id(c): set(freezing.select_layers(self._model, c.arm.layers).variables)
+            id(c): set(select_layers(self._model, c.arm.layers).variables)
             for c in candidates
             if not adds_parts(c.arm.layers)
         }
@@ -111,7 +111,7 @@ class Contest:
         """Return pairs and blocks of layers, with rates from those of their members."""
         found = []
         known = {
-            freezing.select_layers(self._model, c.arm.layers).variables
+            select_layers(self._model, c.arm.layers).variables
             for c in candidates
             if c.short and not adds_parts(c.arm.layers)
         }
@@ -121,7 +121,7 @@ class Contest:
             ranked = [c.arm.label for c in own]
             powers = {c.arm.label: c.power for c in own}
             for arm in joined_arms(self._model, ranked):
-                chosen = freezing.select_layers(self._model, arm.layers)
+                chosen = select_layers(self._model, arm.layers)
                 if chosen.variables not in known:
                     members = [powers.get(name, 0) for name in chosen.names]
                     found.append(Candidate(arm, bench, name, round(np.mean(members))))
@@ -135,16 +135,16 @@ class Contest:
     def _each(self, candidates: Sequence[Candidate], plan: Any) -> None:
         for bench in dict.fromkeys(c.trials for c in candidates):
             own = {c.arm.label: c for c in candidates if c.trials is bench}
-            fixed = [c for c in own.values() if not c.takes_steps]
-            for candidate in fixed:
-                self._fixed(candidate)
+            for candidate in own.values():
+                if not candidate.takes_steps:
+                    self._fixed(candidate)
             arms = [c.arm for c in own.values() if c.takes_steps]
             for arm, part, run in bench.of(arms):
                 plan(own[arm.label], part, run)
 
     def _fixed(self, candidate: Candidate) -> None:
         if not candidate.arm.trains:
-            candidate.long = candidate.trials.unchanged()
+            candidate.long = candidate.trials.unchanged
         else:
             candidate.long, gain = candidate.trials.with_gain()
             candidate.parameters, candidate.step = 1, 1.0
@@ -154,21 +154,18 @@ class Contest:
         self._report(candidate, candidate.long)
 
     def _first(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        values = part.sizes
         candidate.parameters = part.gradient.function.num_parameters
         candidate.step = part.step
-        given = self._effort.rate
-        candidate.rate = given or self._effort.hurried(
-            usual_rate(values, self._kernels)
-        )
+        given, usual = self._effort.rate, usual_rate(part.sizes, self._kernels)
+        candidate.rate = given or self._effort.hurried(usual)
         free = given is None and not candidate.arm.is_new
-        if free and any(np.ndim(value) > 1 for value in values):
+        if free and any(np.ndim(value) > 1 for value in part.sizes):
             # The effect of a kernel on its outputs is proportional to its inputs.
             candidate.rate /= candidate.trials.larger_inputs(part)
         # A rate is too high if it makes the network worse than unchanged.
         highest = candidate.first_power if free else 0
         lowest = highest - _MOST_LOWER * free
-        known = candidate.trials.unchanged().correlation
+        known = candidate.trials.unchanged.correlation
         for power in range(highest, lowest - 1, -1):
             give_up = 1.0 if power > lowest else math.inf
             trial = self._try(candidate, run, power, give_up)
@@ -215,7 +212,7 @@ class Contest:
 
 
 def _is_brief(arm: Arm) -> bool:
-    return arm.pull > 0.0 or isinstance(arm.layers, freezing.LowRankOf)
+    return arm.pull > 0.0 or isinstance(arm.layers, LowRankOf)
 
 
 def _same(arm: Arm, pulled: Arm) -> bool:

@@ -49,7 +49,7 @@ def row_of(
     groups: Any = None,
 ) -> tuple[ArmForecast, Array]:
     """Return the prediction for an arm, and the correlation of each test group."""
-    before = candidate.trials.unchanged()
+    before = candidate.trials.unchanged
     trial = candidate.trial
     each, sure, scatter = trial.correlations, 0.0, SCATTER
     if candidate.long is not None:
@@ -107,13 +107,8 @@ def choose(
 
     The value of an arm is its correlation or, with `keep`, a weighted mean with that on
     the base. Arms tie with the best if they are behind by less than both the standard
-    error of the difference and .002. Of those whose amplitude is right too, the one
-    with the fewest weights is chosen.
-
-    Args:
-        rows: Predictions.
-        scatter: Standard error of the difference in value of two rows, by their index.
-        keep: Weight of the correlation on the base, from 0 to 1.
+    error of the difference (`scatter` of two indices) and .002. Of those whose
+    amplitude is right too, the one with the fewest weights is chosen.
     """
 
     def value(row: ArmForecast) -> float:
@@ -165,13 +160,8 @@ class Verdict:
     ) -> "Verdict":
         """Predict what each candidate will give, and choose; see `choose`.
 
-        Args:
-            candidates: Arms with their trials.
-            effort: Effort of the retraining.
-            inflation: Factor on the variance, see `variance_inflation`.
-            keep: Weight of the correlation on the base.
-            groups: Group of each test sample, or None; samples of a group are not
-                independent, so they count as one.
+        `inflation` is the factor of `variance_inflation`. Test samples of a group are
+        not independent, so they count as one.
         """
         typical = typical_progress(candidates, effort)
         found = [row_of(c, effort, typical, inflation, groups) for c in candidates]
@@ -195,12 +185,9 @@ class Verdict:
     def reason(self, spectra: Mapping[str, Any], num_samples: int, keep: float) -> str:
         """Return the advice in words: which arm, how certain, and its expected effect.
 
-        Args:
-            spectra: Spectra of the held-out error before and after, and of the systems.
-            num_samples: Number of target samples.
-            keep: Weight of the correlation on the base.
+        `spectra` are those of the held-out error before and after, and of the systems.
         """
-        best, before = self.row, self.chosen.trials.unchanged()
+        best, before = self.row, self.chosen.trials.unchanged
         known = np.isfinite(before.base_correlation)
         on_base = f"{before.base_correlation:.3f} on the base system and "
         tested = len(before.correlations)
@@ -217,9 +204,7 @@ class Verdict:
                 why = "no retraining gains on the target what it loses on the base."
             text.append(f"Leave it as it is{whose}: {why}")
         else:
-            count = (
-                "1 weight" if best.parameters == 1 else f"{best.parameters:,} weights"
-            )
+            count = f"{best.parameters:,} weight{'' if best.parameters == 1 else 's'}"
             article = "the " if best.label.startswith("output gain") else ""
             left = f", and {best.base_correlation:.3f} on the base system"
             text.append(
