@@ -1,8 +1,4 @@
-"""`python -m turbulence_data {list,generate,info,export}`: data from the command line.
-
-Exit codes: 0 done; 1 data missing or damaged (`info`); 2 wrong usage or input, or a
-disk error, explained by one line on stderr; 130 interrupted.
-"""
+"""`python -m turbulence_data`: datasets from the command line."""
 
 from __future__ import annotations
 
@@ -425,8 +421,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m turbulence_data",
         description="Make and look at datasets of filtered 2-D turbulence.",
-        epilog="exit codes: 0 done; 1 no such data; 2 wrong usage or input; "
-        "3 a fault of the program; 130 interrupted",
+        epilog="exit codes: 0 done; 1 no such data, or changed; 2 wrong usage or "
+        "input, or a disk error; 3 a fault of the program; 130 interrupted",
     )
     version = importlib.metadata.version("keras-spectral-tl")  # one distribution
     top.add_argument(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +16,7 @@ from turbulence_data.solver._grid import (
     Grid,
     check_coarser,
     check_layers,
+    check_response,
     resize,
     to_physical,
     to_spectral,
@@ -121,23 +121,20 @@ class CoarseningOperator:
             ValueError: for a grid that is not coarser, or not divisible into blocks.
         """
         values = np.asarray(fields, np.float64)
-        fine, coarse = (
-            Grid(values.shape[-2:], lengths),
-            Grid(as_pair(num_points), lengths),
-        )
+        fine = Grid(values.shape[-2:], lengths)
+        coarse = Grid(as_pair(num_points), lengths)
         check_coarser(coarse, fine)
         self.check_points(fine.num_points, coarse.num_points)
-        (nx, ny), (fine_x, fine_y) = coarse.num_points, fine.num_points
-        filtered = self._response(fine, coarse) * to_spectral(values)
-        if not self.block_mean:
-            hat = resize(filtered, fine.num_points, coarse.num_points)
-            return to_physical(hat, coarse.num_points)
-        blocks = to_physical(filtered, fine.num_points).reshape(
-            *values.shape[:-2], nx, fine_x // nx, ny, fine_y // ny
-        )
-        hat = to_spectral(blocks.mean(axis=(-3, -1)))
-        hat = resize(hat, coarse.num_points, coarse.num_points)
-        return to_physical(hat, coarse.num_points)
+        name = f"transfer of the operator {self.name!r}"
+        response = check_response(name, self.transfer(fine, coarse), fine)
+        hat, points = response * to_spectral(values), fine.num_points
+        if self.block_mean:
+            nx, ny = coarse.num_points
+            blocks = to_physical(hat, points).reshape(
+                *values.shape[:-2], nx, points[0] // nx, ny, points[1] // ny
+            )
+            hat, points = to_spectral(blocks.mean(axis=(-3, -1))), coarse.num_points
+        return to_physical(resize(hat, points, coarse.num_points), coarse.num_points)
 
     def check_points(self, fine: tuple[int, int], coarse: tuple[int, int]) -> None:
         """Raise ValueError unless blocks of the points of one grid cover the other."""
@@ -147,17 +144,6 @@ class CoarseningOperator:
                 f"{self.name} takes means over blocks: the points of the DNS must be a "
                 f"multiple of those of the LES; received {fine} and {coarse}."
             )
-
-    def _response(self, fine: Grid, coarse: Grid) -> NDArray[Any]:
-        response, shape = np.asarray(self.transfer(fine, coarse)), fine.k_squared.shape
-        if response.shape != shape or not np.all(np.isfinite(response)):
-            raise ValueError(
-                f"transfer of the operator {self.name!r} must return finite values for "
-                f"the modes of the fine grid; expected shape {shape}, that of "
-                f"fine.k_squared, received shape {response.shape} with "
-                f"{np.count_nonzero(~np.isfinite(response))} values not finite."
-            )
-        return response
 
 
 _PLAIN = (

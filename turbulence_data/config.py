@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -54,10 +54,15 @@ class _Flow:
         }
         return cls(**arguments)
 
-    def _store(self, kind: type[int] | type[float], *names: str) -> None:
-        """Store numbers as Python numbers, since NumPy scalars are not JSON-ready."""
+    def _store(self, check: Callable[[str, Any], None], *names: str) -> None:
+        """Check numbers, and store them as floats, since NumPy's are not JSON-ready."""
         for name in names:
-            object.__setattr__(self, name, kind(getattr(self, name)))
+            check(name, getattr(self, name))
+            object.__setattr__(self, name, float(getattr(self, name)))
+
+    def _store_whole(self, name: str, at_least: int) -> None:
+        check_whole(name, getattr(self, name), at_least)
+        object.__setattr__(self, name, int(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -103,20 +108,15 @@ class FlowConfig(_Flow):
         object.__setattr__(self, "lengths", as_lengths(self.lengths))
         if self.reynolds != math.inf:
             check_positive("reynolds (math.inf where inviscid)", self.reynolds)
-        for name in ("linear_drag", "hyperviscosity"):
-            check_at_least_zero(name, getattr(self, name))
-        for name in ("beta", "forcing_amplitude"):
-            check_finite(name, getattr(self, name))
-        check_whole("hyperviscosity_order", self.hyperviscosity_order, at_least=2)
+        object.__setattr__(self, "reynolds", float(self.reynolds))
+        self._store(check_at_least_zero, "linear_drag", "hyperviscosity")
+        self._store(check_finite, "beta", "forcing_amplitude")
+        self._store_whole("hyperviscosity_order", at_least=2)
         if self.forcing_wavenumber is not None:
+            self._store_whole("forcing_wavenumber", at_least=1)
             self._check_forcing()
-            self._store(int, "forcing_wavenumber")
-        self._store(int, "hyperviscosity_order")
-        self._store(float, "reynolds", "linear_drag", "beta")
-        self._store(float, "forcing_amplitude", "hyperviscosity")
 
     def _check_forcing(self) -> None:
-        check_whole("forcing_wavenumber", self.forcing_wavenumber, at_least=1)
         check_positive("forcing_wavenumber", self.forcing_wavenumber)
         wavenumber = float(self.forcing_wavenumber or 0)
         for n, length in zip(self.shape, self.lengths, strict=True):
@@ -210,21 +210,17 @@ class TwoLayerConfig(_Flow):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_points", as_pair(self.num_points))
-        for name in ("deformation_radius", "layer_ratio"):
-            check_positive(name, getattr(self, name))
-        for name in ("bottom_drag", "hyperviscosity", "exponential_filter"):
-            check_at_least_zero(name, getattr(self, name))
-        check_finite("beta", self.beta)
-        check_whole("hyperviscosity_order", self.hyperviscosity_order, at_least=2)
+        self._store(check_positive, "deformation_radius", "layer_ratio")
+        self._store(check_at_least_zero, "bottom_drag", "hyperviscosity")
+        self._store(check_at_least_zero, "exponential_filter")
+        self._store(check_finite, "beta")
+        self._store_whole("hyperviscosity_order", at_least=2)
         if not isinstance(self.aliased_products, bool):
             raise ValueError(
                 "aliased_products must be True or False; received "
                 f"{self.aliased_products!r}."
             )
         self._store_pairs()
-        self._store(int, "hyperviscosity_order")
-        self._store(float, "deformation_radius", "beta", "bottom_drag", "layer_ratio")
-        self._store(float, "hyperviscosity", "exponential_filter")
         self._check_coefficients()
         self._warn_of_units()
 
@@ -377,23 +373,51 @@ class TwoLayerConfig(_Flow):
         along_x, along_y = np.broadcast_arrays(
             real_array("kx", kx), real_array("ky", ky)
         )
-        k_squared = along_x**2 + along_y**2
+        k_squared = np.asarray(along_x**2 + along_y**2)
         if not np.all(np.isfinite(k_squared)):
             raise ValueError("kx and ky must be finite wavenumbers in 1 / m.")
-        (first, second), gradients = self.stretching, self.mean_gradients
-        is_wave = k_squared > 0.0
-        safe = np.where(is_wave, k_squared, 1.0)
-        inverse = 1.0 / (safe * (safe + first + second))
-        one = np.ones_like(safe)
-        psi_of_q = np.array(
-            [[safe + second, first * one], [second * one, safe + first]]
-        )
-        decay = self.hyperviscosity * safe**self.hyperviscosity_order
-        matrix = np.zeros((*safe.shape, 2, 2), complex)
-        for i, velocity in enumerate(self.mean_velocities):
-            forward = 1j * along_x * gradients[i] - (i * self.bottom_drag * safe)
-            for j in range(2):
-                matrix[..., i, j] = forward * psi_of_q[i, j] * inverse
-            matrix[..., i, i] -= 1j * along_x * velocity + decay
-        rates = np.linalg.eigvals(matrix).real.max(axis=-1)
-        return np.where(is_wave, rates, 0.0)
+        inverse = 1.0 / np.where(k_squared > 0.0, k_squared, np.inf)
+        matrix = wave_matrix(self, along_x, k_squared, inverse)
+        by_wave = np.moveaxis(matrix, (0, 1), (-2, -1))
+        return np.asarray(np.linalg.eigvals(by_wave).real.max(axis=-1))
+
+
+def inversion(
+    flow: TwoLayerConfig,
+    k_squared: NDArray[np.float64],
+    inverse_k_squared: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the matrix `psi_hat = matrix q_hat` of waves, shape (2, 2, ...).
+
+        1 / (k^2 (k^2 + F_1 + F_2)) [[k^2 + F_2, F_1], [F_2, k^2 + F_1]]
+
+    It is 0 where `inverse_k_squared` is.
+    """
+    first, second = flow.stretching
+    inverse = inverse_k_squared / (k_squared + first + second)
+    return np.array(
+        [
+            [(k_squared + second) * inverse, first * inverse],
+            [second * inverse, (k_squared + first) * inverse],
+        ]
+    )
+
+
+def wave_matrix(
+    flow: TwoLayerConfig,
+    kx: NDArray[np.float64],
+    k_squared: NDArray[np.float64],
+    inverse_k_squared: NDArray[np.float64],
+) -> NDArray[np.complex128]:
+    """Return the linear terms of waves, shape (2, 2, ...): d(q_i)/dt due to q_j.
+
+    The eigenvalues are growth rates and frequencies: `exp(lambda t)`.
+    """
+    psi_of_q = inversion(flow, k_squared, inverse_k_squared)
+    gradients = np.reshape(flow.mean_gradients, (2, 1) + (1,) * k_squared.ndim)
+    matrix = 1j * kx * gradients * psi_of_q
+    matrix[1] -= flow.bottom_drag * k_squared * psi_of_q[1]
+    decay = flow.hyperviscosity * k_squared**flow.hyperviscosity_order
+    for layer, velocity in enumerate(flow.mean_velocities):
+        matrix[layer, layer] -= 1j * kx * velocity + decay
+    return np.asarray(matrix)

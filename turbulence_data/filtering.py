@@ -25,6 +25,7 @@ from turbulence_data.solver._grid import (
     Grid,
     check_coarser,
     check_field,
+    check_response,
     field_shape,
     jacobian_hat,
     padded_points,
@@ -77,15 +78,7 @@ def filter_response(
             "callable (grid, width) -> transfer function."
         )
     response = filter if callable(filter) else FILTERS[filter]
-    transfer = np.asarray(response(grid, width))
-    shape = grid.k_squared.shape
-    if transfer.shape != shape or not np.all(np.isfinite(transfer)):
-        raise ValueError(
-            "a filter must return finite values for the modes of the grid; expected "
-            f"shape {shape}, received shape {transfer.shape} with "
-            f"{np.count_nonzero(~np.isfinite(transfer))} values not finite."
-        )
-    return transfer
+    return check_response("a filter", response(grid, width), grid)
 
 
 @dataclass(frozen=True)
@@ -259,7 +252,7 @@ def width_of(coarse: Grid, filter_width: float | None) -> float:
     return 2.0 * max(coarse.spacing) if filter_width is None else filter_width
 
 
-_Flow = TypeVar("_Flow", FlowConfig, TwoLayerConfig)
+_Flow = TypeVar("_Flow", bound=FlowConfig | TwoLayerConfig)
 
 
 def les_flow(

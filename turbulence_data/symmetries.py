@@ -229,7 +229,15 @@ def of(
                 "of the flow without a forcing, or use a SteadyForcing."
             )
         if flow.forcing_wavenumber is not None:
-            found = [_with_shift(symmetry, flow) for symmetry in found]
+            # Half a wavelength along both axes changes the sign of the cosines.
+            waves = [flow.forcing_wavenumber * side / TWO_PI for side in flow.lengths]
+            half, other = (Fraction(1, 2 * round(number)) for number in waves)
+            found = [
+                replace(symmetry, shift=(half, other))
+                if symmetry.reflected
+                else symmetry
+                for symmetry in found
+            ]
         elif drive.steady is not None:
             source = modes.to_physical(drive.steady)
             found = [symmetry for symmetry in found if _keeps(symmetry, source)]
@@ -246,17 +254,6 @@ def of(
         for symmetry in found
         if symmetry.fits(points)
     )
-
-
-def _with_shift(symmetry: Symmetry, flow: FlowConfig) -> Symmetry:
-    """Return a reflection with the shift that changes the sign of the cosines."""
-    if not symmetry.reflected or flow.forcing_wavenumber is None:
-        return symmetry
-    along_x, along_y = (
-        Fraction(1, 2 * round(flow.forcing_wavenumber * side / TWO_PI))
-        for side in flow.lengths
-    )
-    return replace(symmetry, shift=(along_x, along_y))
 
 
 def _keeps(symmetry: Symmetry, field: NDArray[Any], sign: float = 1.0) -> bool:

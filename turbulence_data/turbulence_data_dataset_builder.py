@@ -142,7 +142,7 @@ class Builder(RecordsBuilder):
         return self._examples.of_split(split)
 
     def _post_download_and_prepare_hook(self) -> None:
-        self._examples.remove_store()
+        self._examples.store.remove()
         for leftover in self.data_path.parent.glob(f"incomplete.*_{self.version}"):
             leftover.rmtree()  # left by interrupted runs
 

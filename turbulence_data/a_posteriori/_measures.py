@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,32 +41,14 @@ class Spectra(NamedTuple):
     enstrophy_transfer: Array
 
 
-class Measures(Protocol):
-    """Interface of the measures of a field, one for each kind of flow.
-
-    Attributes:
-        layers: leading axes of a field: none in one plane, `(2,)` for two layers.
-    """
-
-    layers: tuple[int, ...]
-
-    def spectra(self, field: Array, forcing: Array) -> Spectra:
-        """Return the spectra of one field and of the transfers by a forcing."""
-
-    def streamfunction(self, fields: Array) -> Array:
-        """Return the streamfunctions of fields along a leading axis."""
-
-    def turnover_rate(self, fields: Array) -> float:
-        """Return the root mean square of the relative vorticity of fields."""
-
-
 class _Plane:
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] = ()  # leading axes of a field
 
     def __init__(self, flow: FlowConfig) -> None:
         self._grid = Grid(flow.shape, flow.lengths)
 
     def spectra(self, field: Array, forcing: Array) -> Spectra:
+        """Return the spectra of one field and of the transfers by a forcing."""
         lengths = self._grid.lengths
         wavenumbers, energy = energy_spectrum(field, lengths)
         transfers = transfer_spectrum, enstrophy_transfer_spectrum
@@ -78,9 +60,11 @@ class _Plane:
         )
 
     def streamfunction(self, fields: Array) -> Array:
+        """Return the streamfunctions of fields along a leading axis."""
         return streamfunction_of(fields, self._grid)
 
     def turnover_rate(self, fields: Array) -> float:
+        """Return the root mean square of the relative vorticity of fields."""
         return float(np.sqrt(np.mean(fields**2)))
 
 
@@ -120,6 +104,5 @@ class _Layers:
         return found
 
 
-def measures_of(flow: FlowConfig | TwoLayerConfig) -> Measures:
-    """Return the measures of fields of a flow."""
+def measures_of(flow: FlowConfig | TwoLayerConfig) -> _Plane | _Layers:
     return _Layers(flow) if isinstance(flow, TwoLayerConfig) else _Plane(flow)

@@ -96,15 +96,9 @@ class Reference:
             raise ValueError(
                 "a reference needs at least one trajectory; received none."
             )
-        times = trajectories[0].times
-        width, flow = ensemble.filter_width, ensemble.flow
-        coarse: FlowConfig | TwoLayerConfig
-        if isinstance(flow, TwoLayerConfig):
-            coarse = les_flow(flow, ensemble.num_points_les)
-        else:
-            coarse = les_flow(flow, ensemble.num_points_les, filter_width=width)
+        times, width = trajectories[0].times, ensemble.filter_width
         return cls(
-            coarse,
+            les_flow(ensemble.flow, ensemble.num_points_les, filter_width=width),
             times - times[0],
             np.stack([each.vorticity for each in trajectories], axis=1),
             np.stack([each.sgs_forcing for each in trajectories], axis=1),

@@ -23,7 +23,6 @@ from turbulence_data.diagnostics import probability_density
 from turbulence_data.diagnostics._distributions import Distribution
 from turbulence_data.solver._equation import Closure
 
-Lengths = tuple[float, float]
 Spectrum = NDArray[np.float64]
 Bands = Mapping[str, tuple[float, float]]
 """Name -> (lowest, highest) wavenumber, both included."""
@@ -289,13 +288,6 @@ class ReferenceStatistics:
             vorticity, lambda _, *chosen: self.reference.sgs_forcing[chosen]
         )
 
-    def _truth_for(self, run: EnsembleRun) -> Members:
-        """Return the truth for the fields that the run has, without all others."""
-        there = np.isfinite(run.vorticity[..., :1, :1])
-        if there.all():
-            return self.truth
-        return self._of_reference(np.where(there, self.reference.vorticity, np.nan))
-
     def statistics(self, closure: Closure, vorticity: Fields) -> Members:
         """Return statistics of each member, with the transfer by the closure."""
         num_axes = 2 + len(self._measures.layers)
@@ -362,7 +354,10 @@ class ReferenceStatistics:
         self, run: EnsembleRun, found: Members, correlation: NDArray[np.float64]
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Return the metrics of a run, and the standard error of each over members."""
-        truth = self._truth_for(run)
+        truth, there = self.truth, np.isfinite(run.vorticity[..., :1, :1])
+        if not there.all():  # leave out the same fields
+            known = np.where(there, self.reference.vorticity, np.nan)
+            truth = self._of_reference(known)
 
         def of(members: list[int]) -> dict[str, float]:
             return self._of_members(run, (found, truth), correlation, members)
@@ -390,12 +385,19 @@ class ReferenceStatistics:
         turnover, end = self.reference.turnover_time, float(self.reference.times[-1])
         failed = run.failure_times[members]
         lost = decorrelation_times(run.times, correlation[:, members])
+        spectral_errors = {
+            f"{letter} error {band}": error
+            for letter, name in (("E", "energy_spectrum"), ("Z", "enstrophy_spectrum"))
+            for band, error in band_errors(
+                truth.wavenumbers, getattr(here, name), getattr(truth, name), self.bands
+            ).items()
+        }
         return {
             "stable": float(np.mean(np.isinf(failed))),
             "lasted": float(np.mean(np.minimum(failed, end))) / turnover,
             "energy": _ratio(here.energy_spectrum, truth.energy_spectrum),
             "enstrophy": _ratio(here.enstrophy_spectrum, truth.enstrophy_spectrum),
-            **self._spectral_errors(here, truth),
+            **spectral_errors,
             "tails": here.tails / truth.tails if truth.tails else float("nan"),
             "kurtosis": here.kurtosis / truth.kurtosis,
             "decorrelation": float(np.mean(lost)) / turnover,
@@ -405,16 +407,6 @@ class ReferenceStatistics:
             ),
         }
 
-    def _spectral_errors(
-        self, here: RunStatistics, truth: RunStatistics
-    ) -> dict[str, float]:
-        errors: dict[str, float] = {}
-        for letter, name in (("E", "energy_spectrum"), ("Z", "enstrophy_spectrum")):
-            found, true = getattr(here, name), getattr(truth, name)
-            by_band = band_errors(truth.wavenumbers, found, true, self.bands)
-            errors |= {f"{letter} error {band}": e for band, e in by_band.items()}
-        return errors
 
-
-def _ratio(spectrum: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
+def _ratio(spectrum: Spectrum, reference: Spectrum) -> float:
     return float(np.sum(spectrum) / np.sum(reference))

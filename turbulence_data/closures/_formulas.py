@@ -28,7 +28,7 @@ from turbulence_data.solver.fftw._advection import (
     reader,
     writer,
 )
-from turbulence_data.solver.fftw._pointwise import pointwise_kernels
+from turbulence_data.solver.fftw._pointwise import pointwise_kernels, resolved_rows
 
 Two = tuple[FieldHat, FieldHat]
 
@@ -152,14 +152,9 @@ def germano_coefficient(
     model: Callable[[FieldHat, SpectralOperators], FieldHat],
     operators: SpectralOperators,
 ) -> Any:
-    """Return the c for which `Pi = c N` best fits Germano's identity.
+    """Return the c of `DynamicSmagorinsky`, shape `(..., 1, 1)`, for any model.
 
-        L = J(test(w)) - test(J(w)),   M = N_2D(test(w)) - test(N_D(w)),
-        c = max(<L, M>, 0) / <M, M>,   <a, b> = sum_k Re(conj(a_hat) b_hat) / k^2
-
-    L is the forcing at twice the filter width minus the test-filtered forcing at D, for
-    any closure. The norm is that of the vorticity flux. `forcing_hat` is N_D(w) by the
-    model with c = 1; c has the shape `(..., 1, 1)`.
+    `forcing_hat` is N_D(w) by the model.
     """
     test = operators.test_level
     test_hat = operators.test_filtered(vorticity_hat)
@@ -243,14 +238,8 @@ class PlannedEddies:
     def add(self, factor: float, forcing_hat: FieldHat, out: FieldHat) -> None:
         """Add `factor` times a forcing of this grid in the simulation's layout."""
         np.multiply(forcing_hat, factor, out=self._part)
-        for rows in self.halves:
+        for rows in resolved_rows(self.modes.cutoff[0]):
             out[rows] += self._part[rows]
-
-    @property
-    def halves(self) -> tuple[slice, slice]:
-        """The rows of resolved wavenumbers, at both ends of each layout."""
-        cutoff = self.modes.cutoff[0]
-        return slice(0, cutoff + 1), slice(-cutoff, None)
 
 
 Derivative = NDArray[np.complexfloating]
@@ -322,7 +311,7 @@ class PlannedDynamic:
         test_forcing_hat = self._test_eddies(self._test_vorticity)
         self._filter(advection_hat, self._resolved)
         self._filter(forcing_hat, self._modelled)
-        for rows in self._test_eddies.halves:
+        for rows in resolved_rows(self._test_eddies.modes.cutoff[0]):
             self._resolved[rows] -= self._test_advected[rows]
         np.subtract(test_forcing_hat, self._modelled, out=self._modelled)
         modelled = self._modelled.view(self._weights.dtype)
@@ -338,7 +327,7 @@ class PlannedDynamic:
         The factors are real, so coefficients are multiplied as real arrays.
         """
         real, columns = self._weights.dtype, self._response.shape[1] // 2
-        for rows in self._test_eddies.halves:
+        for rows in resolved_rows(self._test_eddies.modes.cutoff[0]):
             np.multiply(
                 field_hat[rows, :columns].view(real),
                 self._response[rows],

@@ -410,9 +410,7 @@ class DynamicLeith(_Dynamic):
 
         Pi = c N_D,   N_D = div(D^3 |grad(w)| grad(w)),   c = max(<L, M>, 0) / <M, M>
 
-    with L, M, the norm and the test level of `DynamicSmagorinsky`: the identity of
-    Germano et al. (1991, doi:10.1063/1.857955) with the least squares of Lilly (1992,
-    doi:10.1063/1.858280). c is one number for a field, at least 0.
+    with L, M, the norm, the test level and the sources of `DynamicSmagorinsky`.
 
     Example:
         >>> import numpy as np

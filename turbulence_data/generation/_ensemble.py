@@ -25,7 +25,7 @@ from turbulence_data.filtering import width_of
 from turbulence_data.generation._records import Features, features_of_flow
 from turbulence_data.solver._equation import Engine
 from turbulence_data.solver._forcing import ForcingLike, drive_of
-from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._grid import Grid, check_coarser
 from turbulence_data.solver._initial_conditions import (
     RandomPotentialVorticity,
     RandomVorticity,
@@ -124,13 +124,8 @@ class EnsembleConfig:
             )
         les_shape = as_pair(self.num_points_les, "num_points_les")
         object.__setattr__(self, "num_points_les", les_shape)
-        if any(
-            les >= dns for les, dns in zip(self.les_shape, self.flow.shape, strict=True)
-        ):
-            raise ValueError(
-                "num_points_les must be below num_points of the flow in both "
-                f"directions; received {self.les_shape} and {self.flow.shape}."
-            )
+        lengths = self.flow.lengths
+        check_coarser(Grid(les_shape, lengths), Grid(self.flow.shape, lengths))
         self._check_trajectories()
         check_whole("num_snapshots", self.num_snapshots, at_least=1)
         check_whole("seed", self.seed, at_least=0)
@@ -229,8 +224,6 @@ class EnsembleConfig:
                 "coarse_spin_up is a part of spin_up and cannot exceed it; received "
                 f"{self.coarse_spin_up} of {self.spin_up}."
             )
-        if self.coarse_spin_up > 0.0:
-            self.coarse_flow()
 
     def _check_numerics(self) -> None:
         numerics = Numerics(self.scheme, self.dtype, self.engine)

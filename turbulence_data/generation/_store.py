@@ -201,11 +201,15 @@ class CheckpointFile:
 
 
 class GeneratedExamples:
-    """Examples of an ensemble, with statistics and content hash of those yielded."""
+    """Examples of an ensemble, with statistics and content hash of those yielded.
+
+    Attributes:
+        store: the simulated trajectories.
+    """
 
     def __init__(self, parent: str | os.PathLike[str], ensemble: EnsembleConfig):
         self._ensemble = ensemble
-        self._store = TrajectoryStore(parent, ensemble)
+        self.store = TrajectoryStore(parent, ensemble)
         self._statistics = EnsembleStatistics(ensemble)
         self._content = ContentHash()
 
@@ -213,7 +217,7 @@ class GeneratedExamples:
         self, executor: Executor | None, checkpoint_seconds: float, title: str
     ) -> None:
         """Simulate the trajectories that are not stored yet."""
-        store, ensemble = self._store, self._ensemble
+        store, ensemble = self.store, self._ensemble
         every = [i for split in SPLITS for i in ensemble.trajectory_ids(split)]
         missing = store.missing(every)
         work = CheckpointedSampling(str(store.directory.absolute()), checkpoint_seconds)
@@ -236,7 +240,7 @@ class GeneratedExamples:
         # the order and the buckets small.
         numbers = self._ensemble.trajectory_ids(split)
         size, count = self._ensemble.num_snapshots * len(numbers), 0
-        for trajectory in map(self._store.load, numbers):
+        for trajectory in map(self.store.load, numbers):
             self._statistics.add(split, trajectory)
             for example in examples_of(self._ensemble, trajectory):
                 self._content.add(example)
@@ -249,10 +253,6 @@ class GeneratedExamples:
         metadata["content_sha256"] = self._content.hexdigest()
         metadata[_CHECKSUM] = json_hash(metadata)
         return metadata
-
-    def remove_store(self) -> None:
-        """Delete the stored trajectories."""
-        self._store.remove()
 
 
 def features_of(ensemble: EnsembleConfig) -> dict[str, Any]:

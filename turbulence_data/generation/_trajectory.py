@@ -256,8 +256,6 @@ def _legs(ensemble: EnsembleConfig) -> list[_Leg]:
 def _record(
     ensemble: EnsembleConfig, simulation: Simulation, leg: _Leg, progress: Progress
 ) -> None:
-    if not (leg.is_noted or leg.is_sampled):
-        return
     state = progress.state
     if leg.is_noted:
         time_step = leg.time_step or simulation.suggested_time_step(state)

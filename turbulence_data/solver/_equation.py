@@ -233,11 +233,7 @@ class RightHandSide:
             self._nonlinear_terms(state_hat, out)
             self._drive.add_source(out, time)
             return
-        if self._shape[0] == 1:
-            states, results = [state_hat], [out]
-        else:
-            states = list(state_hat.reshape(self._shape))
-            results = list(out.reshape(self._shape))
+        states, results = state_hat.reshape(self._shape), out.reshape(self._shape)
         for state, result in zip(states, results, strict=True):
             self._nonlinear_terms(state, result)
             if self._add_spectral is not None:
@@ -402,12 +398,3 @@ class Engine(Protocol):
 
     def integrator(self, equation: Equation, scheme: Scheme) -> Integrator:
         """Return an equation, ready to be advanced by a scheme."""
-
-
-def check_engine(engine: object) -> None:
-    """Raise TypeError if an object is not an engine."""
-    if not isinstance(engine, Engine) or isinstance(engine, type):
-        raise TypeError(
-            "engine must be an object such as FftwEngine() or JaxEngine(); received "
-            f"{engine!r}."
-        )

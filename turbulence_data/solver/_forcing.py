@@ -32,30 +32,6 @@ _SPARSE = 1.0 / 64.0
 _NUDGE = 1e-9
 
 
-class Noise(Protocol):
-    """Random kicks (white noise in time) on the modes of one simulation."""
-
-    @property
-    def variance(self) -> NDArray[np.float64]:
-        """Expected `|kick_hat|^2` of each mode per unit of time."""
-
-    @property
-    def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns of the coefficients that are kicked, each once."""
-
-    def kicks(self, step_number: int, time_step: float) -> FieldHat:
-        """Return the kicks at `places` that end a step; depends only on arguments."""
-
-    def filtered(self, response: NDArray[np.float64], modes: Modes) -> Noise:
-        """Return the noise times a response, on other modes.
-
-        Args:
-            response: one factor per mode, in the layout of a real transform of a grid
-                that resolves the noise.
-            modes: modes of the result; unresolved noise is dropped.
-        """
-
-
 @dataclass(frozen=True, eq=False)
 class Drive:
     """A forcing on the modes of one simulation.
@@ -68,7 +44,7 @@ class Drive:
 
     steady: FieldHat | None = None
     varying: Callable[[float], FieldHat] | None = None
-    noise: Noise | None = None
+    noise: RingNoise | None = None
 
     def add_source(self, tendency_hat: FieldHat, time: float) -> None:
         """Add the deterministic parts at `time` to a tendency, in place."""
@@ -317,7 +293,7 @@ class RingNoise:
     seed: int
 
     def kicks(self, step_number: int, time_step: float) -> FieldHat:
-        """Return the kicks that end a step, at `places`."""
+        """Return the kicks at `places` that end a step; depends only on arguments."""
         # Every step has its own 2^64 blocks of the counter.
         bits = np.random.Philox(key=self._key, counter=[0, 0, 0, step_number])
         real, imag = np.random.Generator(bits).standard_normal(self.numbers.shape)
@@ -329,10 +305,11 @@ class RingNoise:
 
     @cached_property
     def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns of the coefficients that are kicked; see `Noise`."""
-        partners = self._x[self._on_axis]
-        rows = np.concatenate([self._x, -partners])
-        return rows, np.concatenate([self._y, np.zeros_like(partners)])
+        """Rows and columns of the coefficients that are kicked, each once."""
+        x, y = self._resolved
+        partners = x[self._on_axis]
+        columns = np.concatenate([y, np.zeros_like(partners)])
+        return np.concatenate([x, -partners]), columns
 
     @property
     def variance(self) -> NDArray[np.float64]:
@@ -343,7 +320,13 @@ class RingNoise:
         return variance
 
     def filtered(self, response: NDArray[np.float64], modes: Modes) -> RingNoise:
-        """Return the noise times a response, on other modes; see `Noise`."""
+        """Return the noise times a response, on other modes.
+
+        Args:
+            response: one factor per mode, in the layout of a real transform of a grid
+                that resolves the noise.
+            modes: modes of the result; unresolved noise is dropped.
+        """
         x, y = self.numbers
         amplitudes = self.amplitudes * response[x, y]
         return replace(self, modes=modes, amplitudes=amplitudes)
@@ -359,16 +342,12 @@ class RingNoise:
         return np.asarray((x <= self.modes.cutoff[0]) & (y <= self.modes.cutoff[1]))
 
     @cached_property
-    def _x(self) -> NDArray[np.intp]:
-        return np.asarray(self.numbers[0, self._is_resolved])
-
-    @cached_property
-    def _y(self) -> NDArray[np.intp]:
-        return np.asarray(self.numbers[1, self._is_resolved])
+    def _resolved(self) -> NDArray[np.intp]:
+        return np.asarray(self.numbers[:, self._is_resolved])
 
     @cached_property
     def _on_axis(self) -> NDArray[np.intp]:
-        return np.flatnonzero(self._y == 0)
+        return np.flatnonzero(self._resolved[1] == 0)
 
 
 ForcingLike = Forcing | VorticitySource

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy
@@ -56,16 +57,14 @@ class Grid:
     @cached_property
     def x(self) -> NDArray[np.float64]:
         """Coordinates along axis 0, shape `(nx, 1)`."""
-        return np.asarray(np.arange(self.num_points[0]) * self.spacing[0], np.float64)[
-            :, None
-        ]
+        numbers = np.arange(self.num_points[0], dtype=np.float64)
+        return (numbers * self.spacing[0])[:, None]
 
     @cached_property
     def y(self) -> NDArray[np.float64]:
         """Coordinates along axis 1, shape `(1, ny)`."""
-        return np.asarray(np.arange(self.num_points[1]) * self.spacing[1], np.float64)[
-            None, :
-        ]
+        numbers = np.arange(self.num_points[1], dtype=np.float64)
+        return (numbers * self.spacing[1])[None, :]
 
     @cached_property
     def kx(self) -> NDArray[np.float64]:
@@ -222,8 +221,21 @@ def check_coarser(coarse: Grid, fine: Grid) -> None:
     if any(les >= dns for les, dns in points):
         raise ValueError(
             "the LES grid must be coarser than the DNS grid in both directions; "
-            f"received {coarse.num_points} for a field of {fine.num_points} points."
+            f"received {coarse.num_points} points for a DNS of {fine.num_points}."
         )
+
+
+def check_response(name: str, response: ArrayLike, grid: Grid) -> NDArray[Any]:
+    """Return a transfer function on the modes of a grid, checked."""
+    transfer, shape = np.asarray(response), grid.k_squared.shape
+    if transfer.shape != shape or not np.all(np.isfinite(transfer)):
+        raise ValueError(
+            f"{name} must return finite values for the modes of the fine grid; "
+            f"expected shape {shape}, that of its k_squared, received shape "
+            f"{transfer.shape} with {np.count_nonzero(~np.isfinite(transfer))} values "
+            "not finite."
+        )
+    return transfer
 
 
 def streamfunction_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:

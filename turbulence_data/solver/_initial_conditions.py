@@ -7,18 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from turbulence_data._checks import check_positive
+from turbulence_data._checks import check_kind, check_positive
 from turbulence_data.solver._grid import Field, Grid
 from turbulence_data.solver._modes import truncated_modes
 
-
-def _check_grid(grid: object) -> None:
-    """Raise TypeError unless an object is a grid, and not a flow for example."""
-    if not isinstance(grid, Grid):
-        raise TypeError(
-            "grid must be a Grid, such as Grid(flow.shape, flow.lengths); received "
-            f"{type(grid).__name__}: {grid!r:.80}."
-        )
+_OF_A_FLOW = " That of a flow is Grid(flow.shape, flow.lengths)."
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class RandomVorticity:
             TypeError: if `grid` is not a Grid.
             ValueError: when the grid does not resolve the peak.
         """
-        _check_grid(grid)
+        check_kind("grid", grid, Grid, _OF_A_FLOW)
         modes = truncated_modes(grid)
         white = modes.from_physical(rng.standard_normal(grid.num_points))
         if self.peak_wavenumber > float(np.hypot(*modes.largest_wavenumbers)):
@@ -104,7 +97,7 @@ class RandomPotentialVorticity:
             TypeError: if `grid` is not a Grid.
             ValueError: when the grid does not resolve the peak.
         """
-        _check_grid(grid)
+        check_kind("grid", grid, Grid, _OF_A_FLOW)
         modes = truncated_modes(grid)
         peak = self.peak_mode * grid.shell_width
         if peak > min(modes.largest_wavenumbers):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from turbulence_data.config import TwoLayerConfig
+from turbulence_data.config import TwoLayerConfig, inversion
 from turbulence_data.solver._grid import (
     Field,
     FieldHat,
@@ -154,24 +154,6 @@ def aliased_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
     return Modes(grid, grid, ((nx - 1) // 2, (ny - 1) // 2), as_real_dtype(dtype))
 
 
-def inversion(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.float64]:
-    """Return the matrix `psi_hat = matrix q_hat` of each mode.
-
-        1 / (k^2 (k^2 + F_1 + F_2)) [[k^2 + F_2, F_1], [F_2, k^2 + F_1]]
-
-    It is an array (2, 2, nx, Ky + 1), 0 at the mean.
-    """
-    first, second = flow.stretching
-    k_squared = modes.k_squared
-    inverse = modes.inverse_k_squared / (k_squared + first + second)
-    return np.array(
-        [
-            [(k_squared + second) * inverse, first * inverse],
-            [second * inverse, (k_squared + first) * inverse],
-        ]
-    )
-
-
 def layers_hat(
     potential_vorticity: Field, flow: TwoLayerConfig
 ) -> tuple[Modes, FieldHat, FieldHat]:
@@ -182,7 +164,8 @@ def layers_hat(
     modes_of = aliased_modes if flow.aliased_products else padded_modes
     modes = modes_of(Grid(flow.shape, flow.lengths))
     q_hat = modes.from_physical(potential_vorticity)
-    psi_hat = np.einsum("ijkl,jkl->ikl", inversion(flow, modes), q_hat)
+    matrix = inversion(flow, modes.k_squared, modes.inverse_k_squared)
+    psi_hat = np.einsum("ijkl,jkl->ikl", matrix, q_hat)
     return modes, q_hat, np.asarray(psi_hat)
 
 

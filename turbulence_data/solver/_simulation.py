@@ -23,7 +23,6 @@ from turbulence_data.solver._equation import (
     Integrals,
     Integrator,
     State,
-    check_engine,
     evaluate,
 )
 from turbulence_data.solver._forcing import ForcingLike
@@ -103,7 +102,11 @@ class Numerics:
     def __post_init__(self) -> None:
         form = "(equation, time_step) -> step, as integrating_factor_rk4 or etdrk4"
         check_callable("scheme", self.scheme, form)
-        check_engine(self.engine)
+        if not isinstance(self.engine, Engine) or isinstance(self.engine, type):
+            raise TypeError(
+                "engine must be an object such as FftwEngine() or JaxEngine(); "
+                f"received {self.engine!r}."
+            )
         check_positive("tolerance", self.tolerance)
         check_progress(self.progress)
         object.__setattr__(self, "dtype", as_real_dtype(self.dtype))

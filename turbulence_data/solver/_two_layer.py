@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from turbulence_data.coarsening import small_scale_filter
-from turbulence_data.config import TwoLayerConfig
+from turbulence_data.config import TwoLayerConfig, inversion, wave_matrix
 from turbulence_data.solver._equation import (
     Closure,
     Equation,
@@ -21,7 +21,7 @@ from turbulence_data.solver._equation import (
 )
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat, Grid, check_layers
-from turbulence_data.solver._modes import Modes, aliased_modes, inversion
+from turbulence_data.solver._modes import Modes, aliased_modes
 
 # An unforced flow has no time scale of its own; use a day.
 _DAY = 86400.0
@@ -61,8 +61,9 @@ class TwoLayerEquation(Equation):
         self.linear_operator = diagonal.astype(modes.complex_dtype)
         matrix = linear_matrix(replace(flow, hyperviscosity=0.0), modes)
         coupling = np.stack([matrix[0, 1], matrix[1, 0]])
+        psi_of_q = inversion(flow, modes.k_squared, modes.inverse_k_squared)
         self._terms = LayerTerms(
-            inversion(flow, modes).astype(modes.dtype),
+            psi_of_q.astype(modes.dtype),
             flow.stretching,
             coupling.astype(modes.complex_dtype),
         )
@@ -172,18 +173,6 @@ def _check_closure(closure: Closure | None, flow: TwoLayerConfig) -> None:
 
 
 def linear_matrix(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.complex128]:
-    """Return the 2 x 2 matrix of the linear terms of each mode, in double precision.
-
-    Its eigenvalues are growth rates and frequencies: `exp(lambda t)`.
-
-    Returns:
-        Array (2, 2, nx, Ky + 1): time derivative of layer i due to layer j.
-    """
-    psi_of_q = inversion(flow, modes)
-    gradients = np.reshape(flow.mean_gradients, (2, 1, 1, 1))
-    matrix = 1j * modes.kx * gradients * psi_of_q
-    matrix[1] -= flow.bottom_drag * modes.k_squared * psi_of_q[1]
-    decay = flow.hyperviscosity * modes.k_squared**flow.hyperviscosity_order
-    for layer, velocity in enumerate(flow.mean_velocities):
-        matrix[layer, layer] -= 1j * modes.kx * velocity + decay
+    """Return the matrix of the linear terms of each mode, 0 where not resolved."""
+    matrix = wave_matrix(flow, modes.kx, modes.k_squared, modes.inverse_k_squared)
     return np.where(modes.mask, matrix, 0.0)

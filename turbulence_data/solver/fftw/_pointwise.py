@@ -60,7 +60,7 @@ def velocity(
             wider; further columns are not changed.
     """
     (c, d), width = factors, factors.shape[2] // 2
-    for rows in _resolved_rows(cutoff):
+    for rows in resolved_rows(cutoff):
         columns = vorticity_hat[rows, first : first + width]
         turned = np.multiply(columns, 1j, order="C")
         _write_pair(turned, c[rows], columns.copy(), d[rows], pair[:, rows, :width])
@@ -74,7 +74,7 @@ def strain(
     The arguments are those of `velocity`, with other factors c and d.
     """
     (c, d), width = factors, factors.shape[2] // 2
-    for rows in _resolved_rows(cutoff):
+    for rows in resolved_rows(cutoff):
         columns = vorticity_hat[rows, first : first + width]
         turned = np.multiply(columns, 1j, order="C")
         _write_pair(columns.copy(), c[rows], turned, d[rows], pair[:, rows, :width])
@@ -112,7 +112,7 @@ def real_pair(
 ) -> None:
     """Write `a + i b` and `a - i b` of the coefficients of two real fields."""
     width = min(pair.shape[2], a_hat.shape[1] - first)
-    for rows in _resolved_rows(cutoff):
+    for rows in resolved_rows(cutoff):
         a, b = (hat[rows, first : first + width] for hat in (a_hat, b_hat))
         target = pair[:, rows, :width]
         target[0].real, target[0].imag = a.real - b.imag, a.imag + b.real
@@ -137,7 +137,7 @@ def layer_velocity(
     """
     (kx, ky), (cutoff, first, stop) = wavenumbers, bounds
     y = ky[first:stop]
-    for rows in _resolved_rows(cutoff):
+    for rows in resolved_rows(cutoff):
         (a, b), (one, two) = (t[:, rows, first:stop] for t in (matrix, q_hat))
         real, imag = a * one.real + b * two.real, a * one.imag + b * two.imag
         x, target = kx[rows, None], pair[:, rows, : stop - first]
@@ -193,7 +193,7 @@ def add_exchange(
     """
     (product, stretching), (q_hat, matrix) = cross, coupled
     cutoff, first, stop = bounds
-    for rows in _resolved_rows(cutoff):
+    for rows in resolved_rows(cutoff):
         there = rows, slice(first, stop)
         s, c = stretching[there], product[rows, : stop - first]
         added = _times(matrix[there], q_hat[there])
@@ -260,7 +260,7 @@ def _numbers(array: Complex) -> Real:
     return array.view(array.real.dtype)
 
 
-def _resolved_rows(cutoff: int) -> tuple[slice, slice]:
+def resolved_rows(cutoff: int) -> tuple[slice, slice]:
     """Return the rows of resolved wavenumbers, at both ends of every layout."""
     return slice(0, cutoff + 1), slice(-cutoff, None)
 

@@ -1,5 +1,7 @@
 """The functions of `_pointwise`, compiled by numba with one pass over memory each.
 
+What they do, and their arguments, are described there.
+
 No fast-math: the operations and their order are those of the NumPy version. Indices
 that are sums or differences are unsigned: a signed index might be negative, and numba's
 test for that prevents vectorization.
@@ -20,8 +22,7 @@ Linear = NDArray[Any]
 _compile = numba.njit(cache=True, nogil=True)
 
 
-def factors_of(tables: Real) -> Real:
-    """Return tables in the form of `velocity` and `advection`, here unchanged."""
+def factors_of(tables: Real) -> Real:  # one factor per complex number here
     return tables
 
 
@@ -29,7 +30,6 @@ def factors_of(tables: Real) -> Real:
 def velocity(
     vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
 ) -> None:
-    """Write `u + i v` and `u - i v` of `u = i c vorticity`, `v = -i d vorticity`."""
     _, nx, width = factors.shape
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
@@ -55,7 +55,6 @@ def velocity(
 def strain(
     vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
 ) -> None:
-    """Write `a + i b` and `a - i b` of `a = c vorticity`, `b = d vorticity`."""
     _, nx, width = factors.shape
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
@@ -79,7 +78,6 @@ def strain(
 
 @_compile
 def pack_rows(pair: Complex, rows: Complex) -> None:
-    """Write the coefficients over y of `u + i v` for both signs of ky."""
     _, height, width = pair.shape
     ny, columns = np.uint64(rows.shape[1]), np.uint64(width)
     for i in range(height):
@@ -94,7 +92,6 @@ def pack_rows(pair: Complex, rows: Complex) -> None:
 
 @_compile
 def products(z: Complex) -> None:
-    """Replace `u + i v` by `(u^2 - v^2) + i u v`, in place."""
     height, width = z.shape
     for i in range(height):
         for j in range(width):
@@ -104,7 +101,6 @@ def products(z: Complex) -> None:
 
 @_compile
 def times_real(z: Complex, field: Real) -> None:
-    """Multiply `z` by a real field, in place."""
     height, width = z.shape
     for i in range(height):
         for j in range(width):
@@ -115,7 +111,6 @@ def times_real(z: Complex, field: Real) -> None:
 def real_pair(
     a_hat: Complex, b_hat: Complex, first: int, cutoff: int, pair: Complex
 ) -> None:
-    """Write `a + i b` and `a - i b` of the coefficients of two real fields."""
     _, nx, width = pair.shape
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
@@ -136,7 +131,6 @@ def layer_velocity(
     bounds: tuple[int, int, int],
     pair: Complex,
 ) -> None:
-    """Write `u + i v` and `u - i v` of one layer of `psi = a q_1 + b q_2`."""
     kx, ky = wavenumbers
     cutoff, first, stop = bounds
     start, columns, nx = np.uint64(first), np.uint64(stop - first), len(kx)
@@ -154,7 +148,6 @@ def layer_velocity(
 
 @_compile
 def layer_products(z1: Complex, z2: Complex, cross: Complex) -> None:
-    """Write `v_1 u_2 - u_1 v_2`, and replace each z as `products` does."""
     height, width = z1.shape
     half = cross.shape[0]
     for i in range(half):
@@ -176,7 +169,6 @@ def layer_products(z1: Complex, z2: Complex, cross: Complex) -> None:
 
 @_compile
 def unpack_row_pairs(rows: Complex, lines: Complex) -> None:
-    """Write coefficients over y, twice as large, of rows that were packed in pairs."""
     height, width = lines.shape
     half, ny = rows.shape
     for i in range(half):
@@ -201,7 +193,6 @@ def add_exchange(
     bounds: tuple[int, int, int],
     out: Complex,
 ) -> None:
-    """Add `s c + m q` of a product c and of the other layer's q, in resolved rows."""
     product, stretching = cross
     q_hat, matrix = coupled
     cutoff, first, stop = bounds
@@ -221,7 +212,6 @@ def add_exchange(
 def divergence(
     pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
 ) -> None:
-    """Write `out = 2 i (a p + b q)`, and zeros in rows beyond the cutoff."""
     _, nx, width = factors.shape
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
@@ -240,7 +230,6 @@ def divergence(
 
 @_compile
 def times_modulus(z: Complex) -> None:
-    """Replace `z` by `|z| z`, in place."""
     height, width = z.shape
     for i in range(height):
         for j in range(width):
@@ -251,7 +240,6 @@ def times_modulus(z: Complex) -> None:
 
 @_compile
 def unpack_rows(rows: Complex, pair: Complex) -> None:
-    """Write coefficients over y of `p + i q` and of `p - i q`, p and q real."""
     _, height, width = pair.shape
     ny, columns = np.uint64(rows.shape[1]), np.uint64(width)
     for i in range(height):
@@ -268,7 +256,6 @@ def unpack_rows(rows: Complex, pair: Complex) -> None:
 def advection(
     pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
 ) -> None:
-    """Write `out = 2 (a p + b q)`, and zeros in rows beyond the cutoff."""
     _, nx, width = factors.shape
     start, columns = np.uint64(first), np.uint64(width)
     for i in range(nx):
@@ -289,7 +276,6 @@ def advection(
 def rk4_first(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Write the second stage's state and start the weighted sum."""
     # A Python float is float64 in numba; in NumPy it takes the dtype of the array.
     half, third = w.dtype.type(h * 0.5), w.dtype.type(1.0 / 3.0)
     for i in range(w.size):
@@ -302,7 +288,6 @@ def rk4_first(
 
 @_compile
 def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> None:
-    """Write the third stage's state; `w` holds the decayed start value."""
     half, third = w.dtype.type(h * 0.5), w.dtype.type(h / 3.0)
     for i in range(w.size):
         state[i] = w[i] + half * k[i]
@@ -313,7 +298,6 @@ def rk4_second(w: Linear, k: Linear, h: float, state: Linear, total: Linear) -> 
 def rk4_third(
     e: Linear, w: Linear, k: Linear, h: float, state: Linear, total: Linear
 ) -> None:
-    """Write the fourth stage's state, and decay the sum by the second half step."""
     whole, third = w.dtype.type(h), w.dtype.type(h / 3.0)
     for i in range(w.size):
         state[i] = e[i] * (w[i] + whole * k[i])
@@ -322,7 +306,6 @@ def rk4_third(
 
 @_compile
 def rk4_last(w: Linear, k: Linear, h: float, total: Linear) -> None:
-    """Write the value at the end of the step into `w`."""
     sixth = w.dtype.type(h / 6.0)
     for i in range(w.size):
         w[i] = total[i] + sixth * k[i]

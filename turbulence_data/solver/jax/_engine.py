@@ -77,16 +77,10 @@ class JaxEngine:
             ValueError: for a scheme or an equation that does not exist in JAX.
         """
         import_jax()
-        from turbulence_data.solver.jax._advection import packed_transforms
         from turbulence_data.solver.jax._integrator import JaxIntegrator
 
-        return JaxIntegrator(
-            _checked(equation),
-            scheme,
-            self.transforms or packed_transforms,
-            _gathering(self.batch_size) if self.batch_size > 1 else None,
-            self.batch_size,
-        )
+        gathering = _gathering(self.batch_size) if self.batch_size > 1 else None
+        return JaxIntegrator(_checked(equation), scheme, self.transforms, gathering)
 
     def propagator(
         self,
@@ -128,15 +122,11 @@ class JaxEngine:
         check_positive("time_step", time_step)
         check_whole("num_steps", num_steps, at_least=0)
         import_jax()
-        from turbulence_data.solver.jax._advection import packed_transforms
         from turbulence_data.solver.jax._integrator import propagator
 
+        equation = _checked(equation_of(flow, closure, forcing, numerics.dtype))
         return propagator(
-            _checked(equation_of(flow, closure, forcing, numerics.dtype)),
-            numerics.scheme,
-            self.transforms or packed_transforms,
-            float(time_step),
-            int(num_steps),
+            equation, numerics.scheme, self.transforms, float(time_step), int(num_steps)
         )
 
 
@@ -147,12 +137,6 @@ def _checked(equation: Equation) -> VorticityEquation:
             f"{type(equation).__name__}. Run it on FftwEngine()."
         )
     return equation
-
-
-@cache
-def _gathering(size: int) -> Gathering:
-    """Return the gathering shared by all engines of this size in the process."""
-    return Gathering(size)
 
 
 _PATIENCE = 2.0
@@ -167,7 +151,7 @@ class Gathering:
     """
 
     def __init__(self, size: int, patience: float = _PATIENCE) -> None:
-        self._size, self._patience = size, patience
+        self.size, self._patience = size, patience
         self._changed = threading.Condition()
         self._groups: dict[Hashable, _Group] = {}
         self._at_work: set[int] = set()
@@ -198,8 +182,10 @@ class Gathering:
         with self._changed:
             self._at_work.add(member)
             group = self._groups.setdefault(key, _Group())
-            place = group.add(member, item)
-            if len(group.items) == self._size:
+            place = len(group.items)
+            group.members.append(member)
+            group.items.append(item)
+            if len(group.items) == self.size:
                 del self._groups[key]  # the next call opens a new group
                 group.is_closed = True
             self._changed.notify_all()
@@ -247,11 +233,9 @@ class _Group:
         self.results: Future[Sequence[Any]] = Future()
         self.is_closed = False
 
-    def add(self, member: int, item: Any) -> int:
-        """Add an item and return its index."""
-        self.members.append(member)
-        self.items.append(item)
-        return len(self.items) - 1
+
+# Shared by all engines of one size in a process.
+_gathering = cache(Gathering)
 
 
 def import_jax() -> ModuleType:

@@ -58,12 +58,11 @@ class JaxIntegrator:
         self,
         equation: VorticityEquation,
         scheme: Scheme,
-        transforms: Transforms,
+        transforms: Transforms | None,
         gathering: Gathering | None,
-        batch_size: int,
     ) -> None:
         self._equation, self._modes = equation, equation.modes
-        self._gathering, self._batch_size = gathering, batch_size
+        self._gathering = gathering
         with precision(self._modes.dtype):
             self._program = make_program(equation, scheme, transforms)
             self._tables = flow_tables(equation)
@@ -72,7 +71,7 @@ class JaxIntegrator:
             partial(_factors, self._program, equation.linear_operator)
         )
         self._filtering = lru_cache(_KEPT_STEPS)(
-            partial(filtering, self._modes, transforms)
+            partial(filtering, self._modes, self._program.transforms)
         )
         self._last: Reached | None = None
         self._member, self._key = next(_numbers), self._batch_key()
@@ -93,11 +92,12 @@ class JaxIntegrator:
             if self._gathering is None or alone:
                 reached = self._run(time_step, len(numbers), inputs, hat)
             else:
+                size = self._gathering.size
                 reached = self._gathering.call(
                     self._member,
                     (self._key, time_step, len(numbers)),
                     (inputs.kicks, hat),
-                    lambda items: self._run_together(time_step, len(numbers), items),
+                    partial(self._run_together, time_step, len(numbers), size),
                 )
         self._last = reached
         return reached.vorticity_hat
@@ -152,10 +152,10 @@ class JaxIntegrator:
         )
 
     def _run_together(
-        self, time_step: float, num_steps: int, items: Sequence[Any]
+        self, time_step: float, num_steps: int, size: int, items: Sequence[Any]
     ) -> list[Reached]:
         """Run all fields together, always as many, so that one program is enough."""
-        filled = [*items, *[items[-1]] * (self._batch_size - len(items))]
+        filled = [*items, *[items[-1]] * (size - len(items))]
         kicks, hats = zip(*filled, strict=True)
         together = None if kicks[0] is None else np.stack(kicks, axis=1)
         inputs, stacked = Inputs(kicks=together), jnp.stack(hats)
@@ -207,7 +207,7 @@ def step_inputs(
 def propagator(
     equation: VorticityEquation,
     scheme: Any,
-    transforms: Transforms,
+    transforms: Transforms | None,
     time_step: float,
     num_steps: int,
 ) -> Callable[[Any], jax.Array]:

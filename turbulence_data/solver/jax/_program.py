@@ -29,6 +29,7 @@ from turbulence_data.solver.jax._advection import (
     advection_tables,
     from_physical,
     layout_of,
+    packed_transforms,
     subgrid_forcing,
     velocity,
 )
@@ -244,14 +245,14 @@ def traceable_source(equation: VorticityEquation) -> ByIdentity | None:
 
 
 def make_program(
-    equation: VorticityEquation, scheme: Scheme, transforms: Transforms
+    equation: VorticityEquation, scheme: Scheme, transforms: Transforms | None
 ) -> Program:
-    """Return the program of an equation."""
+    """Return the program of an equation, by default with `packed_transforms`."""
     modes, closure = equation.modes, equation.closure
     return Program(
         layout_of(modes),
         modes.largest_wavenumbers,
-        transforms,
+        transforms or packed_transforms,
         jax_scheme(scheme),
         None if closure is None else ByIdentity(closure),
         traceable_source(equation),
