@@ -46,7 +46,7 @@ class Loaded:
             parts[0][:, columns] = 0.5 * (total + difference)
             parts[1][:, columns] = -0.5j * (total - difference)
 
-        self.transform.apply(self.read, change, write)
+        self.transform.apply(self.read, lambda z, rows: change(z), write)
         return parts / np.prod(self.modes.quadrature.num_points)
 
     def fields(self):

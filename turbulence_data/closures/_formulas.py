@@ -110,7 +110,7 @@ def strain_hat(vorticity_hat: FieldHat, grid: Any) -> Two:
 
 def strain_rate(vorticity_hat: FieldHat, operators: SpectralOperators) -> Any:
     """Return the field `|S| = sqrt(2 S_ij S_ij) = 2 sqrt(S_xx^2 + S_xy^2)`."""
-    s_xx, s_xy = _physical(strain_hat(vorticity_hat, operators.grid), operators)
+    s_xx, s_xy = map(operators.to_physical, strain_hat(vorticity_hat, operators.grid))
     return 2.0 * operators.array_namespace.sqrt(s_xx**2 + s_xy**2)
 
 
@@ -122,7 +122,7 @@ def smagorinsky_hat(vorticity_hat: FieldHat, operators: SpectralOperators) -> Fi
         curl(div(tau)) = (d_xx - d_yy) tau_xy - 2 d_xy tau_xx
     """
     grid = operators.grid
-    s_xx, s_xy = _physical(strain_hat(vorticity_hat, grid), operators)
+    s_xx, s_xy = map(operators.to_physical, strain_hat(vorticity_hat, grid))
     size = operators.array_namespace.sqrt(s_xx**2 + s_xy**2)
     factor = -4.0 * operators.filter_width**2 * size
     xx_hat, xy_hat = (operators.to_spectral(factor * part) for part in (s_xx, s_xy))
@@ -136,7 +136,7 @@ def leith_hat(vorticity_hat: FieldHat, operators: SpectralOperators) -> FieldHat
     """Return `div(D^3 |grad(w)| grad(w))`, with coefficient 1."""
     grid = operators.grid
     gradient_hat = 1j * grid.kx * vorticity_hat, 1j * grid.ky * vorticity_hat
-    along_x, along_y = _physical(gradient_hat, operators)
+    along_x, along_y = map(operators.to_physical, gradient_hat)
     size = operators.array_namespace.sqrt(along_x**2 + along_y**2)
     factor = operators.filter_width**3 * size
     forcing: FieldHat = 1j * (
@@ -173,10 +173,6 @@ def clipped_ratio(numerator: Any, denominator: Any, namespace: Any) -> Any:
     """Return `max(numerator, 0) / denominator`, and 0 where both vanish."""
     positive = namespace.maximum(numerator, 0.0)
     return positive / namespace.where(denominator > 0.0, denominator, 1.0)
-
-
-def _physical(two: Two, operators: SpectralOperators) -> tuple[Any, Any]:
-    return operators.to_physical(two[0]), operators.to_physical(two[1])
 
 
 Table = NDArray[np.floating]
@@ -216,11 +212,11 @@ class PlannedEddies:
         self._read_pair = read
         mask = self.modes.mask
         a, b = fields
-        self._read = self._pair.factors(self.modes, a * mask, b * mask)
+        self._read = self._pair.factors(a * mask, b * mask)
         # Coefficients are nx ny times too large, and the kernel doubles them.
         size = 0.5 * abs(scale) / float(np.prod(modes.grid.num_points))
         alpha, gamma = size * weights[0] * mask, size * weights[1] * mask
-        self._write = self._pair.factors(self.modes, alpha, gamma)
+        self._write = self._pair.factors(alpha, gamma)
         self._phase = scale / abs(scale)  # 1, -1 or i
         self._forcing = np.zeros(self.modes.shape, modes.complex_dtype)
         self._part = np.empty_like(self._forcing)
@@ -230,7 +226,7 @@ class PlannedEddies:
         kernels, cutoff = self._kernels, self.modes.cutoff[0]
         read = reader(self._read_pair, vorticity_hat, self._read, cutoff)
         write = writer(kernels.advection, self._write, cutoff, self._forcing)
-        self._pair.apply(read, kernels.times_modulus, write)
+        self._pair.apply(read, lambda z, _: kernels.times_modulus(z), write)
         if self._phase != 1.0:
             self._forcing *= self._phase
         return self._forcing

@@ -103,7 +103,6 @@ class NoClosure(ClassicClosure):
     third of its wavenumbers cut off; this is an LES on all wavenumbers below Nyquist.
 
     Example:
-        >>> import numpy as np
         >>> fields = np.ones((2, 8, 8))
         >>> NoClosure()(*fields).any()
         np.False_
@@ -202,7 +201,6 @@ class GradientModel2(_GradientModel):
     Leonard (1974); Clark, Ferziger & Reynolds (1979), doi:10.1017/S002211207900001X.
 
     Example:
-        >>> import numpy as np
         >>> vorticity = np.random.default_rng(0).standard_normal((16, 16))
         >>> from turbulence_data.solver import Grid, streamfunction_of
         >>> psi = streamfunction_of(vorticity, Grid((16, 16)))
@@ -229,7 +227,6 @@ class GradientModel4(_GradientModel):
         Two waves, whose Jacobian has only the wavenumbers (1, 2) and (1, -2), so that
         each term can be computed by hand:
 
-        >>> import numpy as np
         >>> x = np.arange(16) * 2 * np.pi / 16
         >>> waves = np.cos(x)[:, None] + np.cos(2 * x)[None, :]
         >>> pi = GradientModel4(filter_width=0.5)(waves, waves)
@@ -329,7 +326,6 @@ class Smagorinsky(_EddyViscosity):
         The shear flow u = sin(y) has vorticity -cos(y) and |S| = |cos(y)|, so
         Pi = d_yy(nu_e vorticity) = -(C_S D)^2 d_yy(|cos y| cos y):
 
-        >>> import numpy as np
         >>> y = np.arange(64) * 2 * np.pi / 64
         >>> vorticity = -np.cos(y) * np.ones((64, 1))
         >>> pi = Smagorinsky(0.2, filter_width=0.5)(vorticity, vorticity)
@@ -360,7 +356,6 @@ class Leith(_EddyViscosity):
     Example:
         For the vorticity cos(y), Pi = (C_L D)^3 d_y(|sin y| d_y cos y):
 
-        >>> import numpy as np
         >>> y = np.arange(128) * 2 * np.pi / 128
         >>> vorticity = np.cos(y) * np.ones((128, 1))
         >>> pi = Leith(0.2, filter_width=0.5)(vorticity, vorticity) / 0.1**3
@@ -394,7 +389,6 @@ class DynamicSmagorinsky(_Dynamic):
     Example:
         A parallel shear flow has no subgrid forcing, so the coefficient is zero:
 
-        >>> import numpy as np
         >>> y = np.arange(32) * 2 * np.pi / 32
         >>> shear = -np.cos(3 * y) * np.ones((32, 1))
         >>> bool(np.abs(DynamicSmagorinsky()(shear, shear)).max() < 1e-14)
@@ -413,7 +407,6 @@ class DynamicLeith(_Dynamic):
     with L, M, the norm, the test level and the sources of `DynamicSmagorinsky`.
 
     Example:
-        >>> import numpy as np
         >>> y = np.arange(32) * 2 * np.pi / 32
         >>> shear = -np.cos(3 * y) * np.ones((32, 1))
         >>> bool(np.abs(DynamicLeith()(shear, shear)).max() < 1e-14)
@@ -446,7 +439,6 @@ class JansenHeld(ClassicClosure):
         ValueError: for a coefficient or a fraction out of range.
 
     Example:
-        >>> import numpy as np
         >>> x = np.arange(16) * 2 * np.pi / 16
         >>> psi = np.cos(x)[:, None] * np.cos(x)[None, :]  # vorticity is 2 psi
         >>> given_back = JansenHeld(backscatter=1.0)(2 * psi, psi)

@@ -70,7 +70,6 @@ class ClippedBackscatter:
         ValueError: for an unknown criterion.
 
     Example:
-        >>> import numpy as np
         >>> x = np.arange(8) * 2 * np.pi / 8
         >>> vorticity = np.cos(x)[:, None] * np.ones((1, 8))
         >>> anti_drag = ClippedBackscatter(lambda vorticity, psi: 0.1 * vorticity)
@@ -161,7 +160,6 @@ class SumOfClosures:
         ValueError: without closures, or for another number of weights.
 
     Example:
-        >>> import numpy as np
         >>> drag = lambda vorticity, streamfunction: -vorticity
         >>> mixed = SumOfClosures(drag, drag, weights=(0.25, 0.5))
         >>> mixed(np.ones((4, 4)), np.ones((4, 4)))[0, 0]

@@ -80,7 +80,6 @@ def evolve(
 
     Example:
         >>> flow = FlowConfig(32, reynolds=10, linear_drag=0, forcing_wavenumber=None)
-        >>> import numpy as np
         >>> x = np.arange(32) * 2 * np.pi / 32
         >>> start = np.cos(x)[:, None] + np.cos(x)[None, :]  # decays as exp(-nu t)
         >>> bool(np.allclose(evolve(start, flow, 1.0), start * np.exp(-0.1)))

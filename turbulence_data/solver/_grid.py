@@ -215,13 +215,13 @@ def check_layers(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
     )
 
 
-def check_coarser(coarse: Grid, fine: Grid) -> None:
+def check_coarser(coarse: Grid, fine: Grid, name: str = "num_points") -> None:
     """Raise ValueError unless an LES grid is coarser than that of its DNS."""
     points = zip(coarse.num_points, fine.num_points, strict=True)
     if any(les >= dns for les, dns in points):
         raise ValueError(
-            "the LES grid must be coarser than the DNS grid in both directions; "
-            f"received {coarse.num_points} points for a DNS of {fine.num_points}."
+            f"{name} of the LES must be coarser than the DNS in both directions; "
+            f"received {coarse.num_points} and {fine.num_points}."
         )
 
 

@@ -155,7 +155,7 @@ class PairTransform:
         dtype = modes.complex_dtype
         lines = zeros((2, columns, padded(nx, dtype)), dtype)
         stage = lines[:, :, :nx].transpose(0, 2, 1)
-        self._kernels = kernels
+        self._modes, self._kernels = modes, kernels
         self.panels, self._together = team_of(
             modes,
             threads,
@@ -163,54 +163,27 @@ class PairTransform:
             lambda spans: _blocks(stage, spans, ny, planner),
         )
 
-    def factors(self, modes: Modes, *tables: NDArray[np.floating]) -> Factors:
+    def factors(self, *tables: NDArray[np.floating]) -> Factors:
         """Return two tables in the precision of the modes."""
-        return panel_factors(self._kernels, self.panels, modes, *tables)
+        return panel_factors(self._kernels, self.panels, self._modes, *tables)
 
     def apply(
-        self, read: Columns, change: Callable[[Pair], None], write: Columns
+        self, read: Columns, change: Callable[[Pair, slice], None], write: Columns
     ) -> None:
         """Apply `change` to blocks of rows of z, in place.
 
         Args:
             read: puts coefficients into `pair`, which holds zeros where no earlier call
                 put anything.
-            change: pointwise function of z.
+            change: pointwise function of some rows of z; also gets their slice.
             write: takes coefficients of the result, `nx ny` times as large as
                 normalized ones, from `pair`.
         """
-        self._apply(read, lambda block: change(block.points), write)
 
-    def times(self, read: Columns, fields: NDArray[Any], write: Columns) -> None:
-        """Multiply z by real fields on the quadrature grid, see `apply`."""
-        multiply = self._kernels.times_real
-
-        def change(block: _Block) -> None:
-            multiply(block.points, fields[block.rows])
-
-        self._apply(read, change, write)
-
-    def to_points(self, read: Columns, real: NDArray[Any], imag: NDArray[Any]) -> None:
-        """Write real and imaginary part of z, shape (nx, ny) each."""
-
-        def copy_rows(share: _Share) -> None:
-            for block in share.blocks:
-                self._to_points(block)
-                real[block.rows], imag[block.rows] = (
-                    block.points.real,
-                    block.points.imag,
-                )
-
-        self._read(read)
-        self._together(copy_rows)
-
-    def _apply(
-        self, read: Columns, change: Callable[[_Block], None], write: Columns
-    ) -> None:
         def change_rows(share: _Share) -> None:
             for block in share.blocks:
                 self._to_points(block)
-                change(block)
+                change(block.points, block.rows)
                 block.forward()
                 self._kernels.unpack_rows(block.products, block.stage)
 
@@ -222,6 +195,18 @@ class PairTransform:
         self._read(read)
         self._together(change_rows)
         self._together(write_columns)
+
+    def to_points(self, read: Columns, real: NDArray[Any], imag: NDArray[Any]) -> None:
+        """Write real and imaginary part of z, shape (nx, ny) each."""
+
+        def copy_rows(share: _Share) -> None:
+            for block in share.blocks:
+                self._to_points(block)
+                z, rows = block.points, block.rows
+                real[rows], imag[rows] = z.real, z.imag
+
+        self._read(read)
+        self._together(copy_rows)
 
     def largest(self, read: Columns, function: Callable[[Pair], float]) -> float:
         """Return the largest value of `function` over the blocks of z; nan wins."""
@@ -428,14 +413,14 @@ class Advection:
         self._pair = PairTransform(modes, self._kernels, planner, threads)
         self._cutoff, self._largest = modes.cutoff[0], modes.largest_wavenumbers
         kx, ky, inverse = modes.kx, modes.ky, modes.inverse_k_squared
-        self._velocity = self._pair.factors(modes, ky * inverse, kx * inverse)
-        self._products = self._pair.factors(modes, *advection_tables(modes))
+        self._velocity = self._pair.factors(ky * inverse, kx * inverse)
+        self._products = self._pair.factors(*advection_tables(modes))
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Write `-J` into `out`; the argument is not changed."""
         kernels, read = self._kernels, self._reader(vorticity_hat)
         write = writer(kernels.advection, self._products, self._cutoff, out)
-        self._pair.apply(read, kernels.products, write)
+        self._pair.apply(read, lambda z, _: kernels.products(z), write)
 
     def rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""

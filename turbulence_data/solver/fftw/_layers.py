@@ -13,7 +13,6 @@ from turbulence_data.solver._equation import LayerTerms
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver.fftw._advection import (
-    Columns,
     Execute,
     Pair,
     PairTransform,
@@ -242,26 +241,23 @@ class FluxForm:
         shape = (2, *modes.quadrature.num_points)
         self._scalars = zeros(shape, modes.dtype)
         scale = -scale_of_pairs(modes)
-        self._velocity = self._pair.factors(modes, modes.ky, modes.kx)
-        self._fluxes = self._pair.factors(modes, modes.kx * scale, modes.ky * scale)
+        self._velocity = self._pair.factors(modes.ky, modes.kx)
+        self._fluxes = self._pair.factors(modes.kx * scale, modes.ky * scale)
 
     def __call__(self, q_hat: FieldHat, out: FieldHat) -> None:
         """Write the terms of `q_hat`, shape (2, nx, Ky + 1), into `out`."""
-        self._pair.to_points(self._both(q_hat), *self._scalars)
-        for layer, ((a, b), scalar) in enumerate(
-            zip(self._terms.inversion, self._scalars, strict=True)
-        ):
-            psi_hat, cutoff = a * q_hat[0] + b * q_hat[1], self._cutoff
-            read = reader(self._kernels.velocity, psi_hat, self._velocity, cutoff)
-            write = writer(self._kernels.divergence, self._fluxes, cutoff, out[layer])
-            self._pair.times(read, scalar, write)
-        out += self._terms.coupling * q_hat[::-1]
+        kernels, cutoff = self._kernels, self._cutoff
 
-    def _both(self, q_hat: FieldHat) -> Columns:
-        def read(columns: slice, pair: Pair) -> None:
+        def read_both(columns: slice, pair: Pair) -> None:
             width = columns.stop - columns.start
-            self._kernels.real_pair(
-                *q_hat, columns.start, self._cutoff, pair[:, :, :width]
-            )
+            kernels.real_pair(*q_hat, columns.start, cutoff, pair[:, :, :width])
 
-        return read
+        self._pair.to_points(read_both, *self._scalars)
+        for layer, (a, b) in enumerate(self._terms.inversion):
+            psi_hat, scalar = a * q_hat[0] + b * q_hat[1], self._scalars[layer]
+            self._pair.apply(
+                reader(kernels.velocity, psi_hat, self._velocity, cutoff),
+                lambda z, rows, q=scalar: kernels.times_real(z, q[rows]),
+                writer(kernels.divergence, self._fluxes, cutoff, out[layer]),
+            )
+        out += self._terms.coupling * q_hat[::-1]

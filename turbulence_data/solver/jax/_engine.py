@@ -51,7 +51,6 @@ class JaxEngine:
         ValueError: for a batch of fewer than one.
 
     Example:
-        >>> import numpy as np
         >>> from turbulence_data import FlowConfig, Numerics, evolve
         >>> flow = FlowConfig(32, reynolds=10, linear_drag=0, forcing_wavenumber=None)
         >>> x = np.arange(32) * 2 * np.pi / 32
@@ -111,7 +110,6 @@ class JaxEngine:
 
         Example:
             >>> import jax
-            >>> import numpy as np
             >>> flow = FlowConfig(16, reynolds=100)
             >>> numerics = Numerics(dtype=np.float32)
             >>> advance = JaxEngine().propagator(flow, 0.01, 5, numerics=numerics)
