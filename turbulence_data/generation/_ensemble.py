@@ -124,8 +124,10 @@ class EnsembleConfig:
             )
         les_shape = as_pair(self.num_points_les, "num_points_les")
         object.__setattr__(self, "num_points_les", les_shape)
-        grids = (Grid(n, self.flow.lengths) for n in (les_shape, self.flow.shape))
-        check_coarser(*grids, name="num_points_les")
+        fine, coarse = (
+            Grid(n, self.flow.lengths) for n in (self.flow.shape, les_shape)
+        )
+        check_coarser(coarse, fine, "num_points_les")
         self._check_trajectories()
         check_whole("num_snapshots", self.num_snapshots, at_least=1)
         check_whole("seed", self.seed, at_least=0)

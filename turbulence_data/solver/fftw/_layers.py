@@ -252,12 +252,15 @@ class FluxForm:
             width = columns.stop - columns.start
             kernels.real_pair(*q_hat, columns.start, cutoff, pair[:, :, :width])
 
+        def times(scalar: NDArray[np.floating]) -> Callable[[Pair, slice], None]:
+            return lambda z, rows: kernels.times_real(z, scalar[rows])
+
         self._pair.to_points(read_both, *self._scalars)
         for layer, (a, b) in enumerate(self._terms.inversion):
-            psi_hat, scalar = a * q_hat[0] + b * q_hat[1], self._scalars[layer]
+            psi_hat = a * q_hat[0] + b * q_hat[1]
             self._pair.apply(
                 reader(kernels.velocity, psi_hat, self._velocity, cutoff),
-                lambda z, rows, q=scalar: kernels.times_real(z, q[rows]),
+                times(self._scalars[layer]),
                 writer(kernels.divergence, self._fluxes, cutoff, out[layer]),
             )
         out += self._terms.coupling * q_hat[::-1]
