@@ -75,11 +75,8 @@ def plain(value: Any) -> Any:
 def as_pair(num_points: Any, name: str = "num_points") -> tuple[int, int]:
     """Return `(nx, ny)` for one number (a square grid) or a pair."""
     num_points = plain(num_points)
-    pair = (
-        num_points
-        if isinstance(num_points, Sequence) and not isinstance(num_points, str)
-        else (num_points, num_points)
-    )
+    is_one = isinstance(num_points, str) or not isinstance(num_points, Sequence)
+    pair = (num_points, num_points) if is_one else num_points
     if len(pair) != 2:
         raise ValueError(
             f"{name} must be a whole number or a pair (nx, ny) of them; "

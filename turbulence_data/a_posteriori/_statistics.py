@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import (
-    check_finite,
-    check_positive,
-    check_whole,
-    real_array,
-)
+from turbulence_data._checks import check_finite, real_array
 from turbulence_data.a_posteriori._measures import measures_of
 from turbulence_data.a_posteriori._reference import EnsembleRun, Reference
 from turbulence_data.closures import evaluate
@@ -28,7 +23,7 @@ Bands = Mapping[str, tuple[float, float]]
 """Name -> (lowest, highest) wavenumber, both included."""
 
 
-def thirds(num_points: int, first: float = 1.0) -> dict[str, tuple[float, float]]:
+def thirds(num_points: int) -> dict[str, tuple[float, float]]:
     """Return three bands of wavenumbers below Nyquist, equally wide on a log axis.
 
     Example:
@@ -36,18 +31,15 @@ def thirds(num_points: int, first: float = 1.0) -> dict[str, tuple[float, float]
         {'large scales': (1.0, 3.0), 'middle scales': (4.0, 15.0), 'small scales': \
 (16.0, 63.0)}
     """
-    check_whole("num_points", num_points, at_least=1)
-    check_positive("first", first)
     last = float((num_points - 1) // 2)
-    one, two = (math.floor(first ** (1 - p) * last**p) for p in (1 / 3, 2 / 3))
-    if not first <= one < two < last:
+    if last < 3.0:
         raise ValueError(
-            f"first must leave wavenumbers to three bands up to {last:g}, the last one "
-            f"below Nyquist on {num_points} points; received {first!r}, for bands up "
-            f"to {one}, {two} and {last:g}."
+            "three bands need at least 3 wavenumbers below Nyquist, so 7 points; "
+            f"received {num_points} points. Give bands, or use more points."
         )
+    one, two = (math.floor(last**part) for part in (1 / 3, 2 / 3))
     return {
-        "large scales": (first, float(one)),
+        "large scales": (1.0, float(one)),
         "middle scales": (one + 1.0, float(two)),
         "small scales": (two + 1.0, last),
     }
@@ -87,9 +79,9 @@ def correlations(fields: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]
 
 
 def decorrelation_times(
-    times: ArrayLike, correlation: ArrayLike, threshold: float = 0.5
+    times: ArrayLike, correlation: ArrayLike
 ) -> NDArray[np.float64]:
-    """Return the time at which each member's correlation falls below a threshold.
+    """Return the time at which each member's correlation falls below 1/2.
 
     This is the first crossing, interpolated linearly. NaN correlations of members that
     have blown up count as below. inf if the correlation stays above.
@@ -105,22 +97,16 @@ def decorrelation_times(
             "times and correlation must have the shapes (T,) and (T, E); received "
             f"{moments.shape} and {values.shape}."
         )
-    check_finite("threshold", threshold)
     lost = np.full(values.shape[1], math.inf)
     for member, series in enumerate(values.T):
-        below = np.flatnonzero(~(series >= threshold))
+        below = np.flatnonzero(~(series >= 0.5))
         if below.size:
-            lost[member] = _crossing(moments, series, int(below[0]), threshold)
+            at = below[0]
+            lost[member] = moments[at]
+            if at > 0 and np.isfinite(series[at]):
+                part = (series[at - 1] - 0.5) / (series[at - 1] - series[at])
+                lost[member] = moments[at - 1] + part * (moments[at] - moments[at - 1])
     return lost
-
-
-def _crossing(
-    times: NDArray[np.float64], series: NDArray[np.float64], at: int, threshold: float
-) -> float:
-    if at == 0 or not np.isfinite(series[at]):
-        return float(times[at])
-    part = (series[at - 1] - threshold) / (series[at - 1] - series[at])
-    return float(times[at - 1] + part * (times[at] - times[at - 1]))
 
 
 def tail_probability(fields: ArrayLike, threshold: float) -> float:
@@ -239,10 +225,6 @@ class RunStatistics:
         )
 
 
-def _mean(values: Fields) -> float:
-    return float(np.mean(values)) if values.size else float("nan")
-
-
 def _distribution(fields: Fields, edges: NDArray[np.float64]) -> Distribution | None:
     inside = fields.size and fields.min() < edges[-1] and fields.max() > edges[0]
     return probability_density(fields, edges) if inside else None
@@ -335,6 +317,9 @@ class ReferenceStatistics:
         if np.any(used):
             mean = spectra[used].mean(axis=0)
         scaled = fields[used] / self._std
+        moments = np.full(4, np.nan)
+        if scaled.size:
+            moments = np.array([np.mean(scaled**power) for power in (1, 2, 3, 4)])
         return RunStatistics(
             self.reference.times,
             series[0][:, None],
@@ -346,7 +331,7 @@ class ReferenceStatistics:
             mean[3],
             mean[4],
             _distribution(scaled, _EDGES),
-            np.array([_mean(scaled**power) for power in (1, 2, 3, 4)]),
+            moments,
             tail_probability(scaled, _TAIL),
         )
 

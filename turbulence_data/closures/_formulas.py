@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from turbulence_data.solver._grid import (
     resize,
     to_physical,
     to_spectral,
-    velocity_hat,
 )
 from turbulence_data.solver._modes import Modes, aliased_modes, padded_modes
 from turbulence_data.solver.fftw._advection import (
@@ -55,11 +54,11 @@ class SpectralOperators:
         return np
 
     @cached_property
-    def test_level(self) -> SpectralOperators:
+    def test_level(self) -> Self:
         """The operators of an LES with half the points and twice the filter width."""
         nx, ny = self.grid.num_points
         coarse = Grid((nx // 2, ny // 2), self.grid.lengths)
-        return SpectralOperators(coarse, 2.0 * self.filter_width)
+        return type(self)(coarse, 2.0 * self.filter_width)
 
     @cached_property
     def test_response(self) -> NDArray[np.float64]:
@@ -86,10 +85,6 @@ class SpectralOperators:
     def jacobian_hat(self, vorticity_hat: FieldHat) -> FieldHat:
         """Return `J = u . grad(vorticity)` of the flow of a vorticity, alias-free."""
         return jacobian_hat(vorticity_hat, self.grid)
-
-    def velocity_hat(self, vorticity_hat: FieldHat) -> tuple[FieldHat, FieldHat]:
-        """Return `u = d psi / dy` and `v = -d psi / dx`."""
-        return velocity_hat(vorticity_hat * self.grid.inverse_k_squared, self.grid)
 
     def mean_product(self, a_hat: FieldHat, b_hat: FieldHat) -> Any:
         """Return `<a b>`, shape `(..., 1, 1)`, as the sum over all wavenumbers."""

@@ -233,17 +233,15 @@ class ByLayer:
         check_callable("closure", self.closure, CLOSURE_FORM)
         object.__setattr__(self, "lengths", as_lengths(self.lengths))
         for part in parts_of(self.closure):
-            self._check_part(part)
-
-    def _check_part(self, part: Any) -> None:
-        if part is not self.closure and isinstance(part, _FLUXES):
-            raise TypeError(
-                f"{part!r} acts on potential vorticity, other closures on relative "
-                f"vorticity, so ByLayer cannot go around {self.closure!r}. Put it "
-                "around each: SumOfClosures(ByLayer(gradient_model), ByLayer(other))."
-            )
-        if not getattr(part, "any_layers", False):
-            check_domain(part, self.lengths)
+            if part is not self.closure and isinstance(part, _FLUXES):
+                raise TypeError(
+                    f"{part!r} acts on potential vorticity, other closures on relative "
+                    f"vorticity, so ByLayer cannot go around {self.closure!r}. Put it "
+                    "around each: SumOfClosures(ByLayer(gradient_model), "
+                    "ByLayer(other))."
+                )
+            if not getattr(part, "any_layers", False):
+                check_domain(part, self.lengths)
 
     def __call__(self, potential_vorticity: Field, streamfunction: Field) -> Field:
         """Return the forcing of potential vorticity, shape `(..., 2, nx, ny)`."""

@@ -138,7 +138,12 @@ class EnsembleStatistics:
             **_time_scales(ensemble, sampled, correlation),
             "config": plain_config(ensemble),
             "config_hash": config_hash(ensemble),
-            "versions": _versions(),
+            "versions": {
+                "turbulence_data": package_version(),
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+                **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+            },
         }
 
 
@@ -370,13 +375,3 @@ def _layers(
         _, variance = variance_spectrum(sgs_forcing[number], flow.lengths)
         spectra[f"sgs_forcing_{layer}"] = variance[:size]
     return of_flow.wavenumbers, spectra
-
-
-def _versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {
-        "turbulence_data": package_version(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        **versions,
-    }

@@ -85,26 +85,20 @@ class TrajectoryStore:
 
     def missing(self, trajectory_ids: Iterable[int]) -> list[int]:
         """Return the trajectories that are not stored, or whose file is damaged."""
-        return [number for number in trajectory_ids if not self._is_stored(number)]
-
-    def examples(self, split: str) -> Iterator[dict[str, Any]]:
-        """Yield the examples of a split, ordered by trajectory, then time."""
-        for trajectory_id in self.ensemble.trajectory_ids(split):
-            yield from examples_of(self.ensemble, self.load(trajectory_id))
+        missing = []
+        for number in trajectory_ids:
+            try:
+                self.load(number)
+            except FileNotFoundError:
+                missing.append(number)
+            except DamagedFileError as error:
+                _logger.warning("making a trajectory again: %s", error)
+                missing.append(number)
+        return missing
 
     def remove(self) -> None:
         """Delete the store, if it exists."""
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _is_stored(self, trajectory_id: int) -> bool:
-        try:
-            self.load(trajectory_id)
-        except FileNotFoundError:
-            return False
-        except DamagedFileError as error:
-            _logger.warning("making a trajectory again: %s", error)
-            return False
-        return True
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class FftwEngine:
 
 
 class FftwOperations:
-    """The nonlinear operations of equations on pyFFTW, planned at first use."""
+    """`Operations` of equations on pyFFTW, planned at first use."""
 
     def __init__(
         self, modes: Modes, threads: int = 1, planner: str = "FFTW_ESTIMATE"
@@ -84,7 +84,6 @@ class FftwOperations:
     def layered_advection(
         self, terms: LayerTerms, q_hat: FieldHat, out: FieldHat
     ) -> None:
-        """Write `-div(u_i q_i) + coupling_i q_j` of two layers; `q_hat` is kept."""
         if self._layers is None or self._layers[0] is not terms:
             of_terms = layered_advection(
                 self.modes, terms, self._planner, self._threads
@@ -93,7 +92,6 @@ class FftwOperations:
         self._layers[1](q_hat, out)
 
     def advection_rate(self, vorticity_hat: FieldHat) -> float:
-        """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
         return self.advection.rate(vorticity_hat)
 
 

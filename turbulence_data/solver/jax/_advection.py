@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +24,7 @@ import numpy as np
 from turbulence_data.closures._formulas import SpectralOperators
 from turbulence_data.closures._models import ClassicClosure
 from turbulence_data.solver._equation import check_forcing
-from turbulence_data.solver._grid import padded_points
+from turbulence_data.solver._grid import padded_points, velocity_hat
 from turbulence_data.solver._modes import Modes
 
 _logger = logging.getLogger(__name__)
@@ -222,11 +221,6 @@ class JaxOperators(SpectralOperators):
         nx, ny = self.grid.num_points
         return (nx - 1) // 2, (ny - 1) // 2
 
-    @cached_property
-    def test_level(self) -> JaxOperators:
-        made = SpectralOperators(self.grid, self.filter_width).test_level
-        return JaxOperators(made.grid, made.filter_width)
-
     def to_physical(self, field_hat: Any) -> Any:
         return jnp.fft.irfft2(field_hat, s=self.grid.num_points, norm="forward")
 
@@ -241,7 +235,8 @@ class JaxOperators(SpectralOperators):
 
     def jacobian_hat(self, vorticity_hat: Any) -> Any:
         kx, ky = self.grid.kx, self.grid.ky
-        u, v = (self._padded(hat) for hat in self.velocity_hat(vorticity_hat))
+        psi_hat = vorticity_hat * self.grid.inverse_k_squared
+        u, v = map(self._padded, velocity_hat(psi_hat, self.grid))
         product_hat, difference_hat = map(self.to_spectral, (u * v, (v - u) * (v + u)))
         return (ky**2 - kx**2) * product_hat - kx * ky * difference_hat
 
