@@ -220,40 +220,46 @@ def of(
         and (is_square or symmetry.turns % 2 == 0)
     ]
     if isinstance(flow, FlowConfig):
-        modes = truncated_modes(Grid(flow.shape, flow.lengths))
-        drive = drive_of(flow, forcing, modes)
-        if drive.varying is not None:
-            raise ValueError(
-                "the symmetries of a forcing that changes in time cannot be found from "
-                f"its values at single times; received {forcing!r}. Choose among those "
-                "of the flow without a forcing, or use a SteadyForcing."
-            )
-        if flow.forcing_wavenumber is not None:
-            # Half a wavelength along both axes changes the sign of the cosines.
-            waves = [flow.forcing_wavenumber * side / TWO_PI for side in flow.lengths]
-            half, other = (Fraction(1, 2 * round(number)) for number in waves)
-            found = [
-                replace(symmetry, shift=(half, other))
-                if symmetry.reflected
-                else symmetry
-                for symmetry in found
-            ]
-        elif drive.steady is not None:
-            source = modes.to_physical(drive.steady)
-            found = [symmetry for symmetry in found if _keeps(symmetry, source)]
-        if drive.noise is not None:  # noise of both signs is equally likely
-            covariance = modes.to_physical(drive.noise.variance.astype(complex))
-            found = [
-                symmetry
-                for symmetry in found
-                if _keeps(symmetry, covariance, sign=-1.0 if symmetry.reflected else 1)
-            ]
+        found = _keeping_the_forcing(found, flow, forcing)
     points = flow.shape if num_points is None else num_points
     return tuple(
         replace(symmetry, vectors=tuple(vectors))
         for symmetry in found
         if symmetry.fits(points)
     )
+
+
+def _keeping_the_forcing(
+    found: list[Symmetry], flow: FlowConfig, forcing: ForcingLike | None
+) -> list[Symmetry]:
+    """Return those that keep the forcing of a flow, with the shift they need."""
+    modes = truncated_modes(Grid(flow.shape, flow.lengths))
+    drive = drive_of(flow, forcing, modes)
+    if drive.varying is not None:
+        raise ValueError(
+            "the symmetries of a forcing that changes in time cannot be found from "
+            f"its values at single times; received {forcing!r}. Choose among those "
+            "of the flow without a forcing, or use a SteadyForcing."
+        )
+    if flow.forcing_wavenumber is not None:
+        # Half a wavelength along both axes changes the sign of the cosines.
+        waves = [flow.forcing_wavenumber * side / TWO_PI for side in flow.lengths]
+        half, other = (Fraction(1, 2 * round(number)) for number in waves)
+        found = [
+            replace(symmetry, shift=(half, other)) if symmetry.reflected else symmetry
+            for symmetry in found
+        ]
+    elif drive.steady is not None:
+        source = modes.to_physical(drive.steady)
+        found = [symmetry for symmetry in found if _keeps(symmetry, source)]
+    if drive.noise is not None:  # noise of both signs is equally likely
+        covariance = modes.to_physical(drive.noise.variance.astype(complex))
+        found = [
+            symmetry
+            for symmetry in found
+            if _keeps(symmetry, covariance, sign=-1.0 if symmetry.reflected else 1)
+        ]
+    return found
 
 
 def _keeps(symmetry: Symmetry, field: NDArray[Any], sign: float = 1.0) -> bool:

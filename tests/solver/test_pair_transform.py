@@ -12,6 +12,7 @@ from turbulence_data.solver.fftw import _advection
 from turbulence_data.solver.fftw import _pointwise as kernels
 from turbulence_data.solver.fftw import _pointwise_numba as fused_kernels
 from turbulence_data.solver.fftw._advection import PairTransform, batches
+from turbulence_data.solver.fftw._engine import FftwEngine
 
 ROUND_OFF = 1e-13  # two transforms of O(1) fields
 # From 100 rows or 100 resolved columns on there are several batches, equal or not.
@@ -175,7 +176,7 @@ def test_two_threads_share_the_work():
 @pytest.mark.parametrize("threads", [0, -1, 1.5])
 def test_impossible_numbers_of_threads_are_refused(threads):
     with pytest.raises(ValueError, match=f"threads.*{threads}"):
-        Loaded((8, 8), threads=threads)
+        FftwEngine(threads=threads)
 
 
 def test_small_grids_are_left_to_one_thread():

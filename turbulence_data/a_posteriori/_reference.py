@@ -20,7 +20,6 @@ from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._forcing import ForcingLike
-from turbulence_data.solver._grid import check_field, check_layers
 from turbulence_data.solver._simulation import Simulation
 
 
@@ -213,7 +212,15 @@ def run_ensemble(
     check_progress(progress)
     closure = NoClosure(lengths=flow.lengths) if closure is None else closure
     simulation = Simulation(flow, closure, forcing)
-    state = simulation.start(_members(start, simulation))
+    layers = simulation.equation.layers
+    if np.ndim(start) != 3 + len(layers):
+        kind = "potential vorticity" if layers else "vorticity"
+        shape = "(E, 2, nx, ny)" if layers else "(E, nx, ny)"
+        raise ValueError(
+            f"start must hold one {kind} field a member, shape {shape}; received "
+            f"{np.shape(start)}."
+        )
+    state = simulation.start(start)
     if time_step is None:
         largest = simulation.largest_time_step(state)
         time_step = min(_SAFETY * largest, float(moments[-1]) or 1.0)
@@ -231,16 +238,3 @@ def run_ensemble(
             snapshots.append(fields.astype(np.float32))
             move({"done": len(snapshots), "total": len(moments)})
     return EnsembleRun(moments, np.stack(snapshots), failure_times, time_step)
-
-
-def _members(start: ArrayLike, simulation: Simulation) -> NDArray[np.float64]:
-    fields, layers = np.asarray(start), simulation.equation.layers
-    if fields.ndim != 3 + len(layers) or not len(fields):
-        kind = "potential vorticity" if layers else "vorticity"
-        shape = "(E, 2, nx, ny)" if layers else "(E, nx, ny)"
-        raise ValueError(
-            f"start must hold one {kind} field a member, shape {shape}; received "
-            f"{fields.shape}."
-        )
-    check, points = check_layers if layers else check_field, simulation.grid.num_points
-    return np.stack([check("start", field, points) for field in fields])

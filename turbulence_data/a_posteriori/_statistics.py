@@ -48,13 +48,7 @@ def thirds(num_points: int) -> dict[str, tuple[float, float]]:
 def band_errors(
     wavenumbers: Spectrum, spectrum: Spectrum, reference: Spectrum, bands: Bands
 ) -> dict[str, float]:
-    """Return the mean over the shells of each band of `|S / S_reference - 1|`.
-
-    Example:
-        >>> k = np.arange(1.0, 5.0)
-        >>> band_errors(k, 1.5 * k, k, {"all": (1, 4)})
-        {'all': 0.5}
-    """
+    """Return the mean over the shells of each band of `|S / S_reference - 1|`."""
     errors = {}
     for name, (low, high) in bands.items():
         chosen = (wavenumbers >= low - 1e-9) & (wavenumbers <= high + 1e-9)
@@ -85,10 +79,6 @@ def decorrelation_times(
 
     This is the first crossing, interpolated linearly. NaN correlations of members that
     have blown up count as below. inf if the correlation stays above.
-
-    Example:
-        >>> decorrelation_times([0, 1, 2], [[1, 1], [0.8, 1], [0.4, 0.9]]).tolist()
-        [1.75, inf]
     """
     moments = real_array("times", times)
     values = real_array("correlation", correlation)

@@ -266,10 +266,6 @@ def decorrelation_lag(correlation: NDArray[np.float64]) -> float | None:
     """Return the interpolated lag where a correlation first falls below 1 / e.
 
     None if it never does, as the true value is above the largest lag.
-
-    Example:
-        >>> decorrelation_lag(np.array([1.0, 0.5, 0.0])) == 2.0 - 2.0 / np.e
-        True
     """
     below = np.flatnonzero(correlation < np.exp(-1.0))
     if not below.size:

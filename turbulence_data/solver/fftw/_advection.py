@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data._checks import check_whole
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
@@ -98,11 +97,7 @@ def team_of(
         threads: largest number of threads.
         panels: function that plans the transforms of some columns.
         blocks: function that plans the transforms of some rows.
-
-    Raises:
-        ValueError: for fewer than one thread.
     """
-    check_whole("threads", threads, at_least=1)
     nx, ny = modes.quadrature.num_points
     columns, rows = batches(modes.shape[1], nx), batches(nx, ny)
     few = nx * ny < _FEWEST_POINTS_FOR_THREADS
@@ -182,8 +177,7 @@ class PairTransform:
 
         def change_rows(share: _Share) -> None:
             for block in share.blocks:
-                self._to_points(block)
-                change(block.points, block.rows)
+                change(self._to_points(block), block.rows)
                 block.forward()
                 self._kernels.unpack_rows(block.products, block.stage)
 
@@ -201,9 +195,8 @@ class PairTransform:
 
         def copy_rows(share: _Share) -> None:
             for block in share.blocks:
-                self._to_points(block)
-                z, rows = block.points, block.rows
-                real[rows], imag[rows] = z.real, z.imag
+                z = self._to_points(block)
+                real[block.rows], imag[block.rows] = z.real, z.imag
 
         self._read(read)
         self._together(copy_rows)
@@ -212,10 +205,7 @@ class PairTransform:
         """Return the largest value of `function` over the blocks of z; nan wins."""
 
         def largest_of(share: _Share) -> float:
-            values = []
-            for block in share.blocks:
-                self._to_points(block)
-                values.append(function(block.points))
+            values = [function(self._to_points(block)) for block in share.blocks]
             return float(np.max(values))
 
         self._read(read)
@@ -229,9 +219,10 @@ class PairTransform:
 
         self._together(read_columns)
 
-    def _to_points(self, block: _Block) -> None:
+    def _to_points(self, block: _Block) -> Pair:
         self._kernels.pack_rows(block.stage, block.packed)
         block.inverse()
+        return block.points
 
 
 @dataclass(frozen=True)
