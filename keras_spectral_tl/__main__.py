@@ -28,6 +28,7 @@ _COMMANDS: dict[str, Any] = {
     "spectra": Spectra(),
     "report": Report(),
 }
+# What the input may cause, such as a damaged file.
 _EXPECTED = (
     FloatingPointError,
     ImportError,
@@ -80,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("ignore", "Check the network and its data")
             code, document = options.command.run(options)
     except Exception as error:
-        if not _is_expected(error):
+        of_tensorflow = type(error).__module__.startswith("tensorflow.")
+        if not (isinstance(error, _EXPECTED) or of_tensorflow):
             traceback.print_exc()
             return 3
         message = error.args[0] if isinstance(error, KeyError) else error
@@ -101,12 +103,6 @@ def _as_json(document: Any) -> str:
     from keras_spectral_tl._files import finite
 
     return json.dumps(finite(document), indent=2, allow_nan=False)
-
-
-def _is_expected(error: Exception) -> bool:
-    """Return whether the input caused an error, such as a damaged file."""
-    of_tensorflow = type(error).__module__.startswith("tensorflow.")
-    return isinstance(error, _EXPECTED) or of_tensorflow
 
 
 if __name__ == "__main__":

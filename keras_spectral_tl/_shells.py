@@ -7,37 +7,25 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 
-def shell_numbers(
-    kx: NDArray[np.floating], ky: NDArray[np.floating]
-) -> NDArray[np.floating]:
-    """Return ``floor(|k| + 1/2)``: shell n holds |k| in [n - 1/2, n + 1/2).
-
-    |k| is the root of an integer, never a half-integer, so no mode is on an edge.
-    """
-    return np.asarray(np.floor(np.hypot(kx, ky) + 0.5))
-
-
-def shells_of_all_modes(nx: int, ny: int) -> NDArray[np.int32]:
-    """Return the shell of every mode of the full plane, flattened."""
-    kx = np.fft.fftfreq(nx, d=1 / nx)[:, None]
-    ky = np.fft.fftfreq(ny, d=1 / ny)[None, :]
-    shells: NDArray[np.int32] = shell_numbers(kx, ky).astype(np.int32)
-    return shells.ravel()
-
-
 def last_complete_shell(*shape: int) -> int:
     """Return the last shell that lies below Nyquist: ``(min(n) - 1) // 2``."""
     return (min(shape) - 1) // 2
 
 
 @lru_cache(maxsize=32)
-def shell_indices(*shape: int) -> NDArray[np.intp]:
-    """Return the shell of every mode (nx, ny // 2 + 1) of the half plane, read-only."""
+def shell_indices(*shape: int, half_plane: bool = True) -> NDArray[np.intp]:
+    """Return the shell ``floor(|k| + 1/2)`` of every mode, read-only.
+
+    |k| is the root of an integer, never a half-integer, so no mode is on the edge of a
+    shell. The modes are those of the half plane (nx, ny // 2 + 1), or all (nx, ny).
+    """
+    last = np.fft.rfftfreq if half_plane else np.fft.fftfreq
     axes = [np.fft.fftfreq(n, d=1 / n) for n in shape[:-1]]
-    axes.append(np.fft.rfftfreq(shape[-1], d=1 / shape[-1]))
+    axes.append(last(shape[-1], d=1 / shape[-1]))
     wavenumbers = np.meshgrid(*axes, indexing="ij", sparse=True)
-    others = reduce(np.hypot, wavenumbers[:-1], np.zeros(1))
-    shells: NDArray[np.intp] = shell_numbers(others, wavenumbers[-1]).astype(np.intp)
+    shells: NDArray[np.intp] = np.floor(
+        reduce(np.hypot, wavenumbers, np.zeros(1)) + 0.5
+    ).astype(np.intp)
     shells.flags.writeable = False
     return shells
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_spectral_tl._checks import real_array, whole_numbers
+from keras_spectral_tl._checks import real_array, real_number, whole_number
 from keras_spectral_tl._shells import last_complete_shell
 from keras_spectral_tl.layers._periodic import (
     check_alike,
@@ -120,15 +120,13 @@ class SpectralLoss(keras.losses.Loss):
         self.mismatch = mismatch
         self.wavenumbers = _checked_range(wavenumbers)
         self.weights = None if weights is None else _checked_weights(weights)
-        self.floor = floor
+        self.floor = real_number("floor", floor, above=0)
         self.data_format = data_format_of(data_format)
         if not callable(mismatch):
             raise TypeError(
                 "mismatch must be a callable (true, predicted) -> mismatch. Received "
                 f"{mismatch!r}."
             )
-        if not floor > 0.0:
-            raise ValueError(f"floor must be above 0. Received floor={floor!r}.")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mismatch of each sample."""
@@ -239,18 +237,14 @@ class WeightedMeanSquaredError(keras.losses.Loss):
 
 def _checked_range(wavenumbers: Any) -> tuple[int, int | None]:
     try:
-        given, end = wavenumbers
-        (first,) = whole_numbers("k_min", [given])
-        if end is None:
-            return first, None
-        (last,) = whole_numbers("k_max", [end], first)
-        return first, last
-    except (TypeError, ValueError):
-        pass
-    raise ValueError(
-        "wavenumbers must be (k_min, k_max) with 0 <= k_min <= k_max, or (k_min, None)."
-        f" Received wavenumbers={wavenumbers!r}."
-    )
+        first, last = wavenumbers
+        first = whole_number("k_min", first, 0)
+        return first, None if last is None else whole_number("k_max", last, first)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "wavenumbers must be (k_min, k_max) with 0 <= k_min <= k_max, or "
+            f"(k_min, None). Received wavenumbers={wavenumbers!r}."
+        ) from error
 
 
 def _checked_weights(weights: Any) -> list[float]:
@@ -261,4 +255,4 @@ def _checked_weights(weights: Any) -> list[float]:
             "weights must be a number for each wavenumber, finite, at least 0 and not "
             f"all 0. Received weights={weights!r:.100}."
         )
-    return [float(value) for value in values]
+    return list(map(float, values))

@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl._files import sha256, write_json
+from keras_spectral_tl._files import replacing, sha256, write_json
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._keras_internals import set_initial_epoch
 
 _RECORD = "backup.json"
-_WEIGHTS = "epoch-{:06d}.weights.h5"
+_WEIGHTS, _ALL_WEIGHTS = "epoch-{:06d}.weights.h5", "epoch-*.weights.h5"
 # Entries of a SavedSchedule in a weights file.
 _JSON = "json"
 _STATE_OF = "random_state_"
@@ -67,7 +67,8 @@ class CheckedBackup(keras.callbacks.Callback):
             found = json.loads(record.read_bytes())
             weights = self.directory / found["file"]
             digest = sha256(weights)
-            whole = digest == found["sha256"] and weights.name == _name(found["epoch"])
+            named = weights.name == _WEIGHTS.format(found["epoch"])
+            whole = named and digest == found["sha256"]
         except (KeyError, OSError, TypeError, ValueError):
             whole = False
         if not whole:
@@ -83,18 +84,13 @@ class CheckedBackup(keras.callbacks.Callback):
         set_initial_epoch(self.model, found["epoch"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        weights = self.directory / _name(epoch + 1)
-        partial = self.directory / "partial.weights.h5"
-        try:
+        weights = self.directory / _WEIGHTS.format(epoch + 1)
+        with replacing(weights) as partial:
             self.model.save_weights(partial, overwrite=True)
             digest = sha256(partial)
-            partial.replace(weights)
-        finally:
-            partial.unlink(missing_ok=True)
         record = {"epoch": epoch + 1, "file": weights.name, "sha256": digest}
         write_json(self.directory / _RECORD, record)
-        for other in self.directory.glob(_WEIGHTS.replace("{:06d}", "*")):
+        for other in self.directory.glob(_ALL_WEIGHTS):
             if other != weights:
                 other.unlink()
 
@@ -102,14 +98,10 @@ class CheckedBackup(keras.callbacks.Callback):
         if self.keep or not self.directory.exists():
             return
         (self.directory / _RECORD).unlink(missing_ok=True)
-        for weights in self.directory.glob(_WEIGHTS.replace("{:06d}", "*")):
+        for weights in self.directory.glob(_ALL_WEIGHTS):
             weights.unlink()
         if not any(self.directory.iterdir()):
             self.directory.rmdir()
-
-
-def _name(epoch: Any) -> str:
-    return _WEIGHTS.format(epoch)
 
 
 class SavedSchedule(keras.Layer):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl._checks import one_of, whole_number
+from keras_spectral_tl._checks import one_of, real_number, whole_number
 
 
 class OwnFlags:
@@ -170,10 +170,7 @@ class NextPhaseOnPlateau:
         if not given:
             raise ValueError(f"Expected at least one phase. Received {given!r}.")
         whole_number("patience", self.patience, at_least=1)
-        if not self.min_delta >= 0.0:
-            raise ValueError(
-                f"min_delta must be 0 or more. Received min_delta={self.min_delta!r}."
-            )
+        real_number("min_delta", self.min_delta, at_least=0)
         one_of("mode", self.mode, ("min", "max"))
 
     def __call__(self, epoch: int, layers: Sequence[str], history: History) -> Phase:

@@ -79,7 +79,7 @@ class Forecast:
         from keras_spectral_tl.cli import _folder
 
         folder, model, systems = _folder.opened(options)
-        groups = _groups_of(options)
+        groups = read_groups(options.target, options.groups, options.num_samples)
         from keras_spectral_tl.scoring import forecast
 
         parts, found = _folder.base_network(folder, model, systems)
@@ -135,13 +135,6 @@ def _add_groups(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _groups_of(options: argparse.Namespace) -> Any:
-    """Return the requested groups; None means the groups stored with the samples."""
-    if options.groups is None:
-        return None
-    return read_groups(options.target, options.groups, options.num_samples)
-
-
 class Score:
     """Score the layers of a network for transfer: which one to retrain, and why.
 
@@ -174,7 +167,7 @@ class Score:
         from keras_spectral_tl.cli import _folder
 
         folder, model, systems = _folder.opened(options)
-        groups = _groups_of(options)
+        groups = read_groups(options.target, options.groups, options.num_samples)
         from keras_spectral_tl.scoring import score_layers
 
         parts, found = _folder.base_network(folder, model, systems)

@@ -53,18 +53,16 @@ def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
             )
 
 
-def refuse_other_samples(
-    folder: pathlib.Path, step: str, record: Mapping[str, Any]
-) -> None:
-    """Raise ValueError if the folder holds results of other samples."""
-    known = _read(folder / "provenance.json", {}).get(step, {})
+def refuse_other_samples(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
+    """Raise ValueError if the folder holds a retraining on other samples."""
+    known = _read(folder / "provenance.json", {}).get("retrain", {})
     if not known:
         return
     before, now = map(_decisive, (known, json.loads(json.dumps(record))))
     for name, value in now.items():
         if before[name] != value:
             raise ValueError(
-                f"{folder} holds what {step} gave with another {name}: "
+                f"{folder} holds what retrain gave with another {name}: "
                 f"{before[name]!r}; received {value!r}. Choose another --out."
             )
 

@@ -91,7 +91,7 @@ class Retrain:
             "loss": options.loss,
             "arm": plan.label,
         }
-        _folder.refuse_other_samples(folder, "retrain", record)
+        _folder.refuse_other_samples(folder, record)
         how = recipe_of(options, plan.recipe) | {
             "loss": options.loss,
             "normalization": systems["target"].statistics,

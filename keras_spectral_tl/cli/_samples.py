@@ -69,8 +69,13 @@ def _labels(groups: Any, y: Any) -> Any:
     return np.asarray(groups) if fits else np.zeros(count, int)
 
 
-def read_groups(name: str, array: str, num_samples: int | None = None) -> Any:
-    """Read a group label for each sample that `read_samples` reads from an npz file."""
+def read_groups(name: str, array: str | None, num_samples: int | None) -> Any:
+    """Read a group label for each sample that `read_samples` reads from an npz file.
+
+    Without the name of an array, None is returned: the groups stored with the samples.
+    """
+    if array is None:
+        return None
     import numpy as np
 
     path, split = _file_of(name)

@@ -13,6 +13,8 @@ import scipy.fft
 from keras import ops
 from numpy.typing import NDArray
 
+from keras_spectral_tl._checks import real_number, whole_number
+
 Tensor = Any
 Pair = tuple[Tensor, Tensor]
 Table = NDArray[np.complex128]
@@ -49,7 +51,7 @@ class LESStep(keras.layers.Layer):
         The same as the input shape.
 
     Raises:
-        TypeError: If the flow is no mapping.
+        TypeError: If the flow is no mapping, or the time step no number.
         ValueError: If the flow is not one of one plane, a closure has no statistics,
             the time step is not positive, or the input is not on the grid of the flow.
 
@@ -75,8 +77,6 @@ class LESStep(keras.layers.Layer):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         _check_flow(flow)
-        if not time_step > 0.0:
-            raise ValueError(f"time_step must be positive. Received {time_step!r}.")
         missing = [n for n in _FIELDS if n not in (statistics or {})]
         if closure is not None and missing:
             raise ValueError(
@@ -87,7 +87,7 @@ class LESStep(keras.layers.Layer):
             key: tuple(value) if isinstance(value, list) else value
             for key, value in flow.items()
         }
-        self.time_step = float(time_step)
+        self.time_step = real_number("time_step", time_step, above=0)
         self.closure = closure
         self.statistics = (
             {name: tuple(map(float, statistics[name])) for name in _FIELDS}
@@ -195,7 +195,8 @@ class UnrolledLES(keras.layers.Layer):
         (batch, num_snapshots, nx, ny, 1), without the start.
 
     Raises:
-        ValueError: If a number is below 1.
+        TypeError: If a number is not an int.
+        ValueError: If it is below 1.
 
     Example:
         >>> step = LESStep({"num_points": (8, 8), "reynolds": 10.0}, time_step=0.1)
@@ -208,14 +209,9 @@ class UnrolledLES(keras.layers.Layer):
     ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        if num_snapshots < 1 or steps_between < 1:
-            raise ValueError(
-                "num_snapshots and steps_between must be at least 1. Received "
-                f"{num_snapshots} and {steps_between}."
-            )
         self.step = step
-        self.num_snapshots = int(num_snapshots)
-        self.steps_between = int(steps_between)
+        self.num_snapshots = whole_number("num_snapshots", num_snapshots, 1)
+        self.steps_between = whole_number("steps_between", steps_between, 1)
 
     def call(self, inputs: Tensor) -> Tensor:
         vorticity, snapshots = inputs, []

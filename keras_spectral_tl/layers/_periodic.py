@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_spectral_tl._checks import one_of
-from keras_spectral_tl._shells import shells_of_all_modes
+from keras_spectral_tl._shells import shell_indices
 
 Shape = tuple[int | None, ...]
 
@@ -355,7 +355,7 @@ class RadialSpectrum2D(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         nx, ny = self._spatial_shape(input_shape)
-        num_shells = int(shells_of_all_modes(nx, ny).max()) + 1
+        num_shells = int(shell_indices(nx, ny).max()) + 1
         if self.data_format == "channels_last":
             return input_shape[0], num_shells, input_shape[3]
         return input_shape[0], input_shape[1], num_shells
@@ -401,7 +401,7 @@ def tensor_spectra(fields: Any, data_format: str) -> Any:
     real, imag = ops.fft2((fields, ops.zeros_like(fields)))
     power = ops.square(real) + ops.square(imag)
     by_mode = ops.transpose(ops.reshape(power, (-1, nx * ny)))
-    shells = shells_of_all_modes(nx, ny)
+    shells = shell_indices(nx, ny, half_plane=False).ravel().astype("int32")
     num_shells = int(shells.max()) + 1
     # A segment sum, not a matrix product, which accelerators round to TF32.
     spectra = ops.segment_sum(by_mode, shells, num_segments=num_shells)

@@ -266,34 +266,32 @@ class SpectrumRMSE(keras.Metric):
             None if wavenumbers is None else whole_numbers("wavenumbers", wavenumbers)
         )
         self.data_format = data_format_of(data_format)
-        self._true: CompensatedSum | None = None
-        self._predicted: CompensatedSum | None = None
+        self._sums: tuple[CompensatedSum, CompensatedSum] | None = None
         self._chosen: list[int] = []
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         points = check_alike("SpectrumRMSE", y_true, y_pred, self.data_format)
-        true, predicted = (
+        both = [
             tensor_spectra(ops.convert_to_tensor(fields), self.data_format)
             for fields in (y_true, y_pred)
-        )
-        if self._true is None or self._predicted is None:
-            self._build(int(true.shape[-1]), points)
-        for total, spectra in ((self._true, true), (self._predicted, predicted)):
-            if total is not None:
-                total.add(self._summed(spectra, sample_weight))
+        ]
+        sums = self._sums or self._build(int(both[0].shape[-1]), points)
+        for total, spectra in zip(sums, both, strict=True):
+            total.add(self._summed(spectra, sample_weight))
 
     def result(self) -> Any:
-        if self._true is None or self._predicted is None:
+        if self._sums is None:
             return ops.zeros((), self.dtype)
-        true = ops.take(self._true.value(), self._chosen)
-        predicted = ops.take(self._predicted.value(), self._chosen)
+        true, predicted = (ops.take(s.value(), self._chosen) for s in self._sums)
         return ops.mean(ops.abs(predicted / true - 1.0))
 
     def get_config(self) -> dict[str, Any]:
         config = {"wavenumbers": self.wavenumbers, "data_format": self.data_format}
         return {**super().get_config(), **config}
 
-    def _build(self, num_shells: int, points: tuple[int, int]) -> None:
+    def _build(
+        self, num_shells: int, points: tuple[int, int]
+    ) -> tuple[CompensatedSum, CompensatedSum]:
         """Create the sums, whose size is known from the first batch."""
         default = range(1, last_complete_shell(*points) + 1)
         self._chosen = list(default if self.wavenumbers is None else self.wavenumbers)
@@ -302,8 +300,11 @@ class SpectrumRMSE(keras.Metric):
                 f"wavenumbers must lie in 0 .. {num_shells - 1} and not be empty. "
                 f"Received {self._chosen} for fields of {points} points."
             )
-        self._true = CompensatedSum(self, "true_spectrum", (num_shells,))
-        self._predicted = CompensatedSum(self, "predicted_spectrum", (num_shells,))
+        self._sums = (
+            CompensatedSum(self, "true_spectrum", (num_shells,)),
+            CompensatedSum(self, "predicted_spectrum", (num_shells,)),
+        )
+        return self._sums
 
     def _summed(self, spectra: Any, sample_weight: Any) -> Any:
         """Sum over samples and channels."""

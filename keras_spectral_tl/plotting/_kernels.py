@@ -19,6 +19,7 @@ from keras_spectral_tl.plotting._style import (
     SKY,
     draw_map,
     finish,
+    new_figure,
     panels,
     require,
 )
@@ -288,9 +289,7 @@ def plot_filters(
     )
     count = len(images)
     if ax is None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(max(1.5 * count, 3.5), 5.2), layout="constrained")
+        figure = new_figure(max(1.5 * count, 3.5), 5.2)
         grid = figure.add_gridspec(3, count)
         places = [grid[row, column] for row in (0, 1) for column in range(count)]
         ax = [figure.add_subplot(place) for place in (*places, grid[2, :])]

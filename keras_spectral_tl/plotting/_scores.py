@@ -11,9 +11,9 @@ from keras_spectral_tl.plotting._style import (
     BLUE,
     MAGNITUDES,
     ORANGE,
+    draw_lines,
     finish,
     label_points,
-    line_looks,
     panels,
     require,
 )
@@ -99,21 +99,29 @@ def plot_layer_scores(
     _, all_axes = panels(len(scores), 3, (3.2, max(1.8, 0.28 * rows + 0.9)), ax)
     for axes, (scorer, values) in zip(all_axes, scores.items(), strict=True):
         require(bool(values), f"Scorer {scorer!r} has no layers.")
-        layers = list(values)
-        best = max(layers, key=lambda layer: values[layer])
-        for row, layer in enumerate(layers):
-            colour = ORANGE if layer == best else BLUE
-            interval = (intervals or {}).get(scorer, {}).get(layer)
-            if interval is not None:
-                axes.plot(interval, (row, row), color=colour, linewidth=2, alpha=0.5)
-            marker = "D" if layer == best else "o"
-            axes.plot(values[layer], row, marker, color=colour)
-        axes.set_yticks(range(len(layers)), layers)
-        axes.invert_yaxis()
-        axes.grid(axis="x", alpha=0.3)
+        best = max(values, key=lambda layer: values[layer])
+        _draw_dots(axes, values, (intervals or {}).get(scorer, {}), best)
         axes.set_title(scorer.replace("_", " "))
         axes.set_xlabel("score (◆ best)")
     return all_axes
+
+
+def _draw_dots(
+    axes: "Axes",
+    values: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    best: str,
+) -> None:
+    """Draw one value per row with its interval if known, the best as a diamond."""
+    for row, (name, value) in enumerate(values.items()):
+        colour = ORANGE if name == best else BLUE
+        interval = intervals.get(name)
+        if interval is not None:
+            axes.plot(interval, (row, row), color=colour, linewidth=2, alpha=0.5)
+        axes.plot(value, row, "D" if name == best else "o", color=colour)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
 
 
 def plot_forecast(
@@ -139,20 +147,15 @@ def plot_forecast(
     rows = list(forecast.rows)
     require(bool(rows), "plot_forecast needs at least one arm.")
     figure, (axes,) = panels(1, 1, (5.0, 0.26 * len(rows) + 1.4), ax)
-    for place, row in enumerate(rows):
-        best = row.label == forecast.best_row.label
-        colour = ORANGE if best else BLUE
-        ends = (row.correlation_low, row.correlation_high)
-        axes.plot(ends, (place, place), color=colour, linewidth=2, alpha=0.5)
-        axes.plot(row.correlation, place, "D" if best else "o", color=colour)
-        if measured and row.label in measured:
-            axes.plot(measured[row.label], place, "x", color="black")
+    values = {row.label: row.correlation for row in rows}
+    ends = {row.label: (row.correlation_low, row.correlation_high) for row in rows}
+    _draw_dots(axes, values, ends, forecast.best_row.label)
+    for place, label in enumerate(values):
+        if measured and label in measured:
+            axes.plot(measured[label], place, "x", color="black")
     axes.plot([], [], "-o", color=BLUE, label="predicted, 90 % interval")
     if measured:
         axes.plot([], [], "x", color="black", label="measured afterwards")
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
-    axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("correlation on unseen target samples")
     axes.set_title("Ways to retrain (◆ the one to choose)")
     if ax is None:  # legend below the axes, as points may be anywhere
@@ -194,25 +197,20 @@ def plot_loss_lines(
     """
     x = np.asarray(steps, float)
     require(bool(lines), "plot_loss_lines needs at least one layer.")
-    _, all_axes = panels(len(lines), 3, (2.6, 2.1), ax)
-    looks = line_looks(label for row in lines.values() for label in row)
-    drawn: dict[str, Any] = {}
-    for axes, (layer, row) in zip(all_axes, lines.items(), strict=True):
+    for layer, row in lines.items():
         for label, losses in row.items():
-            y = np.asarray(losses, float)
             require(
-                y.shape == x.shape,
-                f"Line {label!r} of layer {layer!r} has shape {y.shape}, the steps "
-                f"have {x.shape}.",
+                np.shape(losses) == x.shape,
+                f"Line {label!r} of layer {layer!r} has shape {np.shape(losses)}, the "
+                f"steps have {x.shape}.",
             )
-            (drawn[label],) = axes.plot(x, y, **looks[label])
+    labels, layout = ("step / norm of the filter", "loss"), (3, (2.6, 2.1))
+    all_axes = draw_lines(lines, lambda losses: (x, losses), layout, labels, ax)
+    for axes in all_axes:
         axes.set_yscale("log")
-        axes.grid(alpha=0.3)
-        axes.set_title(layer, fontsize=10)
     limits = np.array([axes.get_ylim() for axes in all_axes])
     for axes in all_axes:
         axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
-    finish(all_axes, "step / norm of the filter", "loss", drawn, ax)
     return all_axes
 
 

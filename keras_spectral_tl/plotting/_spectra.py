@@ -11,6 +11,7 @@ from keras_spectral_tl.plotting._style import (
     GREY,
     MAGNITUDES,
     ORANGE,
+    draw_lines,
     finish,
     line_looks,
     panels,
@@ -47,9 +48,7 @@ def plot_energy_spectra(
         >>> axes.get_xscale()
         'log'
     """
-    _, (axes,) = panels(1, 1, (5.2, 3.8), ax)
-    drawn = _draw_spectra(axes, spectra, line_looks(spectra))
-    finish([axes], _K, ylabel, drawn, ax)
+    (axes,) = _draw_spectra({"": spectra}, (1, (5.2, 3.8)), ylabel, ax)
     return axes
 
 
@@ -77,47 +76,39 @@ def plot_activation_spectra(
         2
     """
     require(bool(spectra), "plot_activation_spectra needs at least one layer.")
-    _, all_axes = panels(len(spectra), 4, (2.6, 2.2), ax)
-    looks = line_looks(label for lines in spectra.values() for label in lines)
-    drawn: dict[str, Any] = {}
-    for axes, (layer, lines) in zip(all_axes, spectra.items(), strict=True):
-        drawn |= _draw_spectra(axes, lines, looks)
-        axes.set_title(layer, fontsize=10)
-    finish(all_axes, _K, ylabel, drawn, ax)
-    return all_axes
+    return _draw_spectra(spectra, (4, (2.6, 2.2)), ylabel, ax)
 
 
 def _draw_spectra(
-    axes: "Axes", spectra: Mapping[str, ArrayLike], looks: Mapping[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """Draw spectra on logarithmic axes and return the line of each label."""
-    require(bool(spectra), "At least one spectrum is needed. Received none.")
-    lines: dict[str, Any] = {}
-    for label, values in spectra.items():
-        spectrum = np.asarray(values, float)
-        require(
-            spectrum.ndim == 1 and spectrum.size > 1,
-            f"Spectrum {label!r} must have shape (num_shells,) with at least two "
-            f"shells. Received {spectrum.shape}.",
-        )
-        lines[label] = _draw_line(axes, label, spectrum, looks)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    # Smaller values are round-off and would compress the rest of the curve.
-    low, high = axes.get_ylim()
-    axes.set_ylim(bottom=max(low, high * _DEEPEST))
-    axes.grid(alpha=0.3)
-    return lines
+    groups: Mapping[str, Mapping[str, ArrayLike]],
+    layout: tuple[int, tuple[float, float]],
+    ylabel: str,
+    ax: Any,
+) -> "list[Axes]":
+    """Draw groups of spectra on logarithmic axes, one panel per group."""
+    for spectra in groups.values():
+        require(bool(spectra), "At least one spectrum is needed. Received none.")
+        for label, values in spectra.items():
+            shape = np.shape(values)
+            require(
+                len(shape) == 1 and shape[0] > 1,
+                f"Spectrum {label!r} must have shape (num_shells,) with at least two "
+                f"shells. Received {shape}.",
+            )
+    all_axes = draw_lines(groups, _positive, layout, (_K, ylabel), ax)
+    for axes in all_axes:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        # Smaller values are round-off and would compress the rest of the curve.
+        low, high = axes.get_ylim()
+        axes.set_ylim(bottom=max(low, high * _DEEPEST))
+    return all_axes
 
 
-def _draw_line(
-    axes: "Axes", label: str, values: ArrayLike, looks: Mapping[str, dict[str, Any]]
-) -> Any:
-    """Draw the positive values from k = 1 on, since the axis is logarithmic."""
+def _positive(values: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
+    """Return k from 1 on and the values, NaN if a logarithmic axis has no place."""
     array = np.asarray(values, float)
-    shown = np.where(array > 0, array, np.nan)[1:]
-    (line,) = axes.plot(np.arange(1, len(array)), shown, label=label, **looks[label])
-    return line
+    return np.arange(1, len(array)), np.where(array > 0, array, np.nan)[1:]
 
 
 def plot_kernel_spectra(
@@ -188,18 +179,11 @@ def plot_wavenumber_ratios(
         f"plot_wavenumber_ratios needs panels with lines. Received {dict(ratios)}.",
     )
     size = (5.2, 3.4) if len(ratios) == 1 else (3.2, 2.5)
-    _, all_axes = panels(len(ratios), 3, size, ax)
-    looks = line_looks(label for lines in ratios.values() for label in lines)
-    drawn: dict[str, Any] = {}
-    for axes, (name, lines) in zip(all_axes, ratios.items(), strict=True):
-        for label, values in lines.items():
-            drawn[label] = _draw_line(axes, label, values, looks)
+    all_axes = draw_lines(ratios, _positive, (3, size), (_K, ylabel), ax)
+    for axes in all_axes:
         axes.axhline(1, color=GREY, linewidth=0.8)
         axes.set_yscale("log")
         _plain_ticks(axes)
-        axes.grid(alpha=0.3)
-        axes.set_title(name, fontsize=10)
-    finish(all_axes, _K, ylabel, drawn, ax)
     return all_axes
 
 
@@ -230,17 +214,15 @@ def plot_coherence(curves: Mapping[str, ArrayLike], *, ax: Any = None) -> "Axes"
         'coherence with the truth'
     """
     require(bool(curves), "plot_coherence needs at least one curve. Received none.")
-    _, (axes,) = panels(1, 1, (5.0, 3.2), ax)
-    looks = line_looks(curves)
-    drawn = {}
-    for label, values in curves.items():
+
+    def from_one(values: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
         curve = np.asarray(values, float)
-        k = np.arange(1, len(curve))
-        (drawn[label],) = axes.plot(k, curve[1:], **looks[label])
+        return np.arange(1, len(curve)), curve[1:]
+
+    labels = _K, "coherence with the truth"
+    (axes,) = draw_lines({"": curves}, from_one, (1, (5.0, 3.2)), labels, ax)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_ylim(top=1.02)
-    axes.grid(alpha=0.3)
-    finish([axes], _K, "coherence with the truth", drawn, ax)
     return axes
 
 

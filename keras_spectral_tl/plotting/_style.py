@@ -1,13 +1,15 @@
 """Colours, panels and labels common to all figures, and images without a figure."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
+
+from keras_spectral_tl import _checks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,17 +66,17 @@ def panels(
             f"{len(given)}.",
         )
         return figure_of(given[0]), given
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Figures need matplotlib, which is not installed. Install it with "
-            "`pip install keras-spectral-tl[plot]`."
-        ) from error
     across = min(count, columns)
     down = -(-count // columns)
-    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
+    figure = new_figure(size[0] * across, size[1] * down)
     return figure, [figure.add_subplot(down, across, i + 1) for i in range(count)]
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return a figure of some inches without a window."""
+    module = _checks.require("matplotlib.figure", "Figures", "keras-spectral-tl[plot]")
+    figure: Figure = module.Figure(figsize=(width, height), layout="constrained")
+    return figure
 
 
 def figure_of(axes: "Axes") -> "Figure":
@@ -110,6 +112,30 @@ def finish(
             lines.values(), lines.keys(), loc="outside upper center",
             ncols=max(1, min(len(lines), 4)), frameon=False, fontsize=9,
         )  # fmt: skip
+
+
+def draw_lines(
+    groups: Mapping[str, Mapping[str, Any]],
+    points: Callable[[Any], tuple[ArrayLike, ArrayLike]],
+    layout: tuple[int, tuple[float, float]],
+    labels: tuple[str, str],
+    ax: Any,
+) -> "list[Axes]":
+    """Draw groups of lines, one panel per group; a label looks the same in all.
+
+    ``points`` returns x and y of a line, ``layout`` are the columns and the size of
+    panels, and ``labels`` are those of the axes.
+    """
+    _, all_axes = panels(len(groups), *layout, ax)
+    looks = line_looks(label for lines in groups.values() for label in lines)
+    drawn: dict[str, Any] = {}
+    for axes, (title, lines) in zip(all_axes, groups.items(), strict=True):
+        for label, values in lines.items():
+            (drawn[label],) = axes.plot(*points(values), label=label, **looks[label])
+        axes.grid(alpha=0.3)
+        axes.set_title(title, fontsize=10)
+    finish(all_axes, *labels, drawn, ax)
+    return all_axes
 
 
 def draw_map(axes: "Axes", values: NDArray[np.float64], **options: Any) -> Any:
@@ -157,10 +183,9 @@ def save_figure(
         ValueError: If there are no axes.
     """
     first = next(iter(axes), None) if isinstance(axes, Sequence) else axes
-    figure = None if first is None else first.get_figure(root=True)
-    if figure is None:
+    if first is None:
         raise ValueError("There is no figure to save: received no axes.")
-    figure.savefig(path, dpi=dpi, bbox_inches="tight")
+    figure_of(first).savefig(path, dpi=dpi, bbox_inches="tight")
     return Path(path)
 
 
@@ -190,7 +215,7 @@ def to_rgb(
     return image.round().astype(np.uint8)
 
 
-def enlarged(image: NDArray[np.uint8], num_pixels: int = 192) -> NDArray[np.uint8]:
-    """Repeat pixels until the longer side has about ``num_pixels``."""
-    factor = max(1, num_pixels // max(image.shape[:2]))
+def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repeat pixels until the longer side has about 192."""
+    factor = max(1, 192 // max(image.shape[:2]))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)

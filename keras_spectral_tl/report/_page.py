@@ -316,8 +316,7 @@ def _forecast_table(study: Study) -> _Table | None:
         return None
     rows = forecast_rows(study.forecast, _tested(study)[1])
     best = list(study.forecast["arms"]).index(study.forecast["best"])
-    table = _table("Ways to retrain, best forecast first", rows)
-    return dataclasses.replace(table, marked=[best])
+    return _table("Ways to retrain, best forecast first", rows, [best])
 
 
 def _system_charts(study: Study) -> list[_Chart]:
@@ -379,8 +378,9 @@ def _layer_table(study: Study) -> _Table | None:
         }
     best = {study.sweep.get("best"), *scores.get("recommended", ())}
     marked = [place for place, name in enumerate(order) if name in best]
-    table = _table("Layers, best score first", list(rows.values()))
-    return dataclasses.replace(table, marked=marked) if rows else None
+    if not rows:
+        return None
+    return _table("Layers, best score first", list(rows.values()), marked)
 
 
 def _retrained_charts(study: Study) -> list[_Chart]:
@@ -453,10 +453,12 @@ def _entries(record: Mapping[str, Any], above: str = "") -> list[list[str]]:
     return rows
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> _Table:
+def _table(
+    title: str, rows: Sequence[Mapping[str, Any]], marked: Sequence[int] = ()
+) -> _Table:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_shown(row.get(key)) for key in columns] for row in rows]
-    return _Table(title, [name.replace("_", " ") for name in columns], cells)
+    return _Table(title, [name.replace("_", " ") for name in columns], cells, marked)
 
 
 def _short(name: str) -> str:

@@ -1,12 +1,14 @@
 """Spectra of activations, and energy gains of layers by wavenumber."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_spectral_tl._checks import one_of
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
@@ -128,12 +130,26 @@ def activation_spectra(
         >>> spectra["conv"].pre_activation.shape
         (7,)
     """
-    if rank not in (1, 2, 3):
-        raise ValueError(f"rank must be 1, 2 or 3. Received rank={rank!r}.")
-    totals = _Totals()
+    one_of("rank", rank, (1, 2, 3))
+    means = _Means()
+    grids: dict[str, tuple[int, ...]] = {}
+
+    def add(name: str, call: LayerFields) -> None:
+        grid = call.post_activation.shape[2:]
+        if grids.setdefault(name, grid) != grid:
+            raise ValueError(
+                f"Layer {name!r} gave outputs on grids {grids[name]} and {grid}. "
+                "Average over one size at a time."
+            )
+        axes = tuple(range(1, rank + 1))
+        for fields in zip(call.pre_activation, call.post_activation, strict=True):
+            after = radial_spectrum(fields[1], axes)
+            same = call.pre_activation is call.post_activation
+            means.add(name, after if same else radial_spectrum(fields[0], axes), after)
+
     names = layer_names(model, layers)
-    num_samples = read_calls(model, x, totals.add, names, batch_size, (rank,))
-    if not totals.uses:
+    num_samples = read_calls(model, x, add, names, batch_size, (rank,))
+    if not grids:
         raise NoSpatialLayerError(
             f"No layer of model {model.name!r} was seen to give an output with {rank} "
             "spatial axes (2: samples, nx, ny, channels). Layers called inside a "
@@ -141,11 +157,10 @@ def activation_spectra(
             "seen."
         )
     found = {}
-    for name, uses in totals.uses.items():
-        pre, post = totals.pre[name] / uses, totals.post[name] / uses
+    for name, (pre, post) in means.by_layer().items():
         channels = (pre, post) if per_channel else (None, None)
-        means = pre.mean(axis=0), post.mean(axis=0)
-        found[name] = LayerActivations(*means, totals.grids[name], *channels)
+        averages = pre.mean(axis=0), post.mean(axis=0)
+        found[name] = LayerActivations(*averages, grids[name], *channels)
     return ModelActivationSpectra(found, num_samples)
 
 
@@ -163,32 +178,23 @@ def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None
     return list(select_layers(model, layers).names)
 
 
-@dataclass
-class _Totals:
-    """Running sums of spectra (channels, num_shells), by layer name."""
+class _Means:
+    """Running means of several spectra of each layer."""
 
-    pre: Spectra = field(default_factory=dict)
-    post: Spectra = field(default_factory=dict)
-    uses: dict[str, int] = field(default_factory=dict)
-    grids: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._sums: dict[str, list[Array]] = {}
+        self._counts: Counter[str] = Counter()
 
-    def add(self, name: str, call: LayerFields) -> None:
-        """Add the spectra of all samples of one call of a layer."""
-        grid = call.post_activation.shape[2:]
-        if self.grids.setdefault(name, grid) != grid:
-            raise ValueError(
-                f"Layer {name!r} gave outputs on grids {self.grids[name]} and {grid}. "
-                "Average over one size at a time."
-            )
-        axes = tuple(range(-len(grid), 0))
-        for sample in range(len(call.post_activation)):
-            after = radial_spectrum(call.post_activation[sample], axes)
-            before = after
-            if call.pre_activation is not call.post_activation:
-                before = radial_spectrum(call.pre_activation[sample], axes)
-            self.pre[name] = self.pre.get(name, 0.0) + before
-            self.post[name] = self.post.get(name, 0.0) + after
-            self.uses[name] = self.uses.get(name, 0) + 1
+    def add(self, name: str, *spectra: Array) -> None:
+        """Add the spectra of one sample."""
+        sums = self._sums.get(name, [np.zeros(1)] * len(spectra))
+        self._sums[name] = [a + b for a, b in zip(sums, spectra, strict=True)]
+        self._counts[name] += 1
+
+    def by_layer(self) -> dict[str, list[Array]]:
+        """Return the means by layer name."""
+        counts = self._counts
+        return {n: [s / counts[n] for s in sums] for n, sums in self._sums.items()}
 
 
 @dataclass(frozen=True)
@@ -288,10 +294,9 @@ def layer_gains(
         >>> layer_gains(model, x)["conv"].linear.round(4)
         array([9., 9., 9., 9., 9., 9., 9.])
     """
-    totals: dict[str, list[Array]] = {}
-    uses: dict[str, int] = {}
+    means = _Means()
 
-    def accumulate(name: str, call: LayerFields) -> None:
+    def add(name: str, call: LayerFields) -> None:
         if call.inputs is None:
             return
         grids = call.inputs.shape[2:], call.post_activation.shape[2:]
@@ -299,21 +304,14 @@ def layer_gains(
         kept = None if same else last_complete_shell(*sum(grids, ())) + 1
         parts = call.inputs, call.pre_activation, call.post_activation
         for fields in zip(*parts, strict=True):
-            spectra = [
-                radial_spectrum(f, tuple(range(1, f.ndim))).mean(axis=0)[:kept]
-                for f in fields
-            ]
-            sums = totals.setdefault(name, [np.zeros(1)] * 3)
-            totals[name] = [a + b for a, b in zip(sums, spectra, strict=True)]
-            uses[name] = uses.get(name, 0) + 1
+            spectra = (radial_spectrum(f, tuple(range(1, f.ndim))) for f in fields)
+            means.add(name, *(s.mean(axis=0)[:kept] for s in spectra))
 
-    names = layer_names(model, layers)
-    read_calls(model, x, accumulate, names, batch_size, (rank,))
-    if not uses:
+    read_calls(model, x, add, layer_names(model, layers), batch_size, (rank,))
+    found = {name: LayerGain(*spectra) for name, spectra in means.by_layer().items()}
+    if not found:
         raise ValueError(
             f"No layer of model {model.name!r} has an input and an output with {rank} "
             "spatial axes. Pass another rank."
         )
-    return ModelGains(
-        {n: LayerGain(*(total / uses[n] for total in s)) for n, s in totals.items()}
-    )
+    return ModelGains(found)

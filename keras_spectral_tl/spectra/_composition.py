@@ -155,8 +155,8 @@ def linear_composition(
     power = [_power(kernels, vectors[rows]) for rows in _blocks(kernels, len(vectors))]
     summing = shell_sum_matrix(*num_points)
     means = (summing @ np.concatenate(power)) / summing.sum(axis=1)[:, None]
-    num_shells = int(shell_indices(*num_points).max()) + 1
-    gains = np.zeros((means.shape[1], num_shells, num_shells))
+    num_shells, num_inputs = means.shape
+    gains = np.zeros((num_inputs, num_shells, num_shells))
     gains[:, range(num_shells), range(num_shells)] = means.T
     return ShellComposition(gains, np.zeros_like(gains), tuple(range(num_shells)))
 

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_spectral_tl._checks import check_finite, check_one_shape, real_array
+from keras_spectral_tl._checks import (
+    check_finite,
+    check_one_shape,
+    real_array,
+    whole_numbers,
+)
 from keras_spectral_tl._shells import last_complete_shell, shell_sum_matrix
 
 Array = NDArray[np.float64]
@@ -45,11 +50,8 @@ def radial_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> Array:
         >>> radial_spectrum(field).round(12)[:5]
         array([0. , 0. , 0. , 0.5, 0. ])
     """
-    values = _spatial_last(field, axes)
-    last = tuple(range(-len(axes), 0))
-    field_hat = np.fft.rfftn(values, axes=last, norm="forward")
-    power = field_hat.real**2 + field_hat.imag**2
-    return _sum_over_shells(power, values.shape[-len(axes) :])
+    field_hat, grid = _transform(field, axes)
+    return _sum_over_shells(field_hat.real**2 + field_hat.imag**2, grid)
 
 
 def mean_spectrum(field: ArrayLike, axes: Axes = (-2, -1)) -> Array:
@@ -66,16 +68,11 @@ def cross_spectrum(first: ArrayLike, second: ArrayLike, axes: Axes = (-2, -1)) -
     ``cross_spectrum(f, f) == radial_spectrum(f)``. The imaginary parts of a mode and
     of its mirror image cancel, so the shell sum of two real fields is real.
     """
-    first_values = _spatial_last(first, axes)
-    second_values = _spatial_last(second, axes)
-    check_one_shape("the fields of a cross spectrum", first_values, second_values)
-    last = tuple(range(-len(axes), 0))
-    first_hat, second_hat = (
-        np.fft.rfftn(values, axes=last, norm="forward")
-        for values in (first_values, second_values)
-    )
+    fields = np.asarray(first), np.asarray(second)
+    check_one_shape("the fields of a cross spectrum", *fields)
+    (first_hat, grid), (second_hat, _) = (_transform(field, axes) for field in fields)
     product = first_hat.real * second_hat.real + first_hat.imag * second_hat.imag
-    return _sum_over_shells(product, first_values.shape[-len(axes) :])
+    return _sum_over_shells(product, grid)
 
 
 def _sum_over_shells(values: Array, shape: tuple[int, ...]) -> Array:
@@ -86,8 +83,10 @@ def _sum_over_shells(values: Array, shape: tuple[int, ...]) -> Array:
     return sums.reshape(*leading, matrix.shape[0])
 
 
-def _spatial_last(field: ArrayLike, axes: Axes) -> Array:
-    """Check a field and move its spatial axes to the end, in float64."""
+def _transform(
+    field: ArrayLike, axes: Axes
+) -> tuple[NDArray[np.complex128], tuple[int, ...]]:
+    """Check a field; return its transform, spatial axes last, and its grid."""
     values = np.asarray(field)
     if not np.can_cast(values.dtype, np.float64, casting="same_kind"):
         raise TypeError(
@@ -103,7 +102,9 @@ def _spatial_last(field: ArrayLike, axes: Axes) -> Array:
     if 0 in (values.shape[axis] for axis in axes):
         raise ValueError(f"The field has no points: shape {values.shape}, axes={axes}.")
     last = tuple(range(-len(axes), 0))
-    return np.moveaxis(values, axes, last).astype(np.float64)
+    values = np.moveaxis(values, axes, last).astype(np.float64)
+    transform = np.fft.rfftn(values, axes=last, norm="forward")
+    return transform, values.shape[-len(axes) :]
 
 
 def spectrum_rmse(
@@ -142,14 +143,12 @@ def spectrum_rmse(
         3.0
     """
     truth, prediction = _matching_fields(y_true, y_pred, axes)
-    true_spectrum, predicted_spectrum = (
-        mean_spectrum(field, axes) for field in (truth, prediction)
-    )
-    last = last_complete_shell(*(truth.shape[axis] for axis in axes))
-    chosen = np.arange(1, last + 1)
+    true_spectrum = mean_spectrum(truth, axes)
+    predicted_spectrum = mean_spectrum(prediction, axes)
+    chosen = np.arange(1, last_complete_shell(*(truth.shape[a] for a in axes)) + 1)
     if wavenumbers is not None:
-        chosen = _whole_numbers(wavenumbers)
-    if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= len(true_spectrum):
+        chosen = np.array(whole_numbers("wavenumbers", wavenumbers))
+    if chosen.size == 0 or chosen.max() >= len(true_spectrum):
         raise ValueError(
             f"wavenumbers must lie in 0 .. {len(true_spectrum) - 1} and not be empty. "
             f"Received {chosen.tolist()}."
@@ -193,10 +192,9 @@ def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Arra
     truth, prediction = _matching_fields(y_true, y_pred, axes)
     cross = cross_spectrum(truth, prediction, axes)
     product = cross.reshape(-1, cross.shape[-1]).mean(axis=0)
-    true_spectrum, predicted_spectrum = (
-        mean_spectrum(field, axes) for field in (truth, prediction)
+    norm = np.sqrt(mean_spectrum(truth, axes)) * np.sqrt(
+        mean_spectrum(prediction, axes)
     )
-    norm = np.sqrt(true_spectrum) * np.sqrt(predicted_spectrum)
     ratio = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
     return np.asarray(np.clip(ratio, -1.0, 1.0))
 
@@ -223,15 +221,6 @@ def spectral_ratio(above: Array, below: Array) -> Array:
     holds = below > _ROUND_OFF_SHARE * below.sum()
     empty = np.full(below.shape, np.nan)
     return np.asarray(np.divide(above, below, out=empty, where=holds))
-
-
-def _whole_numbers(wavenumbers: ArrayLike) -> NDArray[np.intp]:
-    numbers = np.atleast_1d(real_array("wavenumbers", wavenumbers))
-    if not np.array_equal(numbers, np.round(numbers)) or np.isinf(numbers).any():
-        raise ValueError(
-            f"wavenumbers must be whole numbers. Received {numbers.tolist()}."
-        )
-    return numbers.clip(-1, np.iinfo(np.int32).max).astype(np.intp)
 
 
 def _matching_fields(

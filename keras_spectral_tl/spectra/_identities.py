@@ -252,7 +252,7 @@ def _periodic_inputs(call: LayerFields, kernel: ConvolutionKernel) -> Array:
     return field
 
 
-def _placed(field: Array, axis: int, sizes: _Axis, layer: object) -> Array:
+def _placed(field: Array, axis: int, sizes: _Axis, layer: keras.Layer) -> Array:
     """Return the input of a convolution, shifted so that the kernel is centred."""
     period = sizes.stride * sizes.num_outputs
     before = _points_before(sizes, layer)
@@ -265,13 +265,12 @@ def _placed(field: Array, axis: int, sizes: _Axis, layer: object) -> Array:
     return np.roll(_resized(field, axis, period), before - sizes.centre, axis)
 
 
-def _points_before(sizes: _Axis, layer: object) -> int | None:
+def _points_before(sizes: _Axis, layer: keras.Layer) -> int | None:
     """Return how many points the layer reads before its input."""
-    padding = str(getattr(layer, "padding", "valid"))
     is_whole = sizes.num_outputs == -(-sizes.num_inputs // sizes.stride)
-    if padding == "causal":
+    if layer.padding == "causal":
         return sizes.extent - 1
-    if padding == "same":
+    if layer.padding == "same":
         reach = (sizes.num_outputs - 1) * sizes.stride + sizes.extent
         return max(reach - sizes.num_inputs, 0) // 2
     if _pads_itself(sizes, layer):
@@ -279,18 +278,18 @@ def _points_before(sizes: _Axis, layer: object) -> int | None:
     return 0
 
 
-def _pads_itself(sizes: _Axis, layer: object) -> bool:
+def _pads_itself(sizes: _Axis, layer: keras.Layer) -> bool:
     """Return whether a layer with "valid" padding must pad in its own call."""
-    if str(getattr(layer, "padding", "valid")) != "valid":
+    if layer.padding != "valid":
         return False
     plain = (sizes.num_inputs - sizes.extent) // sizes.stride + 1
     return isinstance(layer, PeriodicConv2D) or sizes.num_outputs != plain
 
 
-def _spread(field: Array, axis: int, sizes: _Axis, layer: object) -> Array:
+def _spread(field: Array, axis: int, sizes: _Axis, layer: keras.Layer) -> Array:
     """Return the input of a transposed convolution on the output's grid, with zeros."""
-    is_same = str(getattr(layer, "padding", "valid")) == "same"
-    if is_same and getattr(layer, "output_padding", None) is not None:
+    is_same = layer.padding == "same"
+    if is_same and layer.output_padding is not None:
         raise _NotCoveredError("output_padding with padding='same' differs by backend")
     shape = list(field.shape)
     shape[axis] = max(sizes.stride * sizes.num_inputs, sizes.num_outputs)

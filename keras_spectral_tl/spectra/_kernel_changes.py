@@ -216,8 +216,8 @@ class LayerKernelChanges(Result):
     @property
     def relative_change(self) -> float:
         """``|K_1 - K_0| / |K_0|`` of all kernels of the layer as one vector."""
-        norms = map(np.linalg.norm, (self.change_norms, self.norms_before))
-        return float(_ratio(*(np.atleast_1d(norm) for norm in norms))[0])
+        change, before = map(np.linalg.norm, (self.change_norms, self.norms_before))
+        return float(_ratio(change, before))
 
     def by_class(self) -> dict[str, dict[str, float]]:
         """Return means over the kernels of each class (before retraining).
@@ -324,10 +324,10 @@ def _norms(kernels: Array) -> Array:
     return np.asarray(np.linalg.norm(kernels.reshape(len(kernels), -1), axis=1))
 
 
-def _ratio(change: Array, base: Array) -> Array:
+def _ratio(change: Any, base: Any) -> Array:
     """Return the relative change, 0 or infinite for a base of 0."""
     infinite = np.where(change != 0, np.inf, 0.0)
-    return np.divide(change, base, out=infinite, where=base > 0)
+    return np.asarray(np.divide(change, base, out=infinite, where=base > 0))
 
 
 class ChangedKernel(NamedTuple):

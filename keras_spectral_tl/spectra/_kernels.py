@@ -142,17 +142,14 @@ def kernel_spectra(
         num_points = input_grid(model)
     found, left_out = convolutions_on(model, num_points)
     layers = {
-        name: layer_kernel_spectra(name, kernel, grid)
+        name: layer_kernel_spectra(kernel, grid)
         for name, (kernel, grid) in found.items()
     }
     return ModelKernelSpectra(layers, grid_shape(num_points), left_out)
 
 
-def layer_kernel_spectra(
-    name: str, kernel: ConvolutionKernel, grid: Grid
-) -> LayerKernelSpectra:
+def layer_kernel_spectra(kernel: ConvolutionKernel, grid: Grid) -> LayerKernelSpectra:
     """Summarize the transfer functions of one layer in bounded memory."""
-    kernel.check_fits(name, grid)
     kernels = kernel.stacked()
     vectors = mode_wavenumbers(grid)
     modulus = np.linalg.norm(vectors * np.array(grid) / (2 * np.pi), axis=1)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from keras_spectral_tl._checks import real_array, whole_number
 from keras_spectral_tl._results import ByLayer, Result
-from keras_spectral_tl._shells import last_complete_shell
+from keras_spectral_tl._shells import last_complete_shell, shell_indices
 from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.spectra._activations import (
     ModelActivationSpectra,
@@ -373,14 +373,7 @@ def filter_consistency(
 class _Comparison:
     """Compares changes of given kernels with a spectral difference.
 
-    Args:
-        kernels: (kernels, *size) before the change.
-        difference: Spectral difference by wavenumber.
-        num_points: Points of the grid along each axis.
-        degree: Degree of the polynomial in k subtracted from both curves.
-
-    Attributes:
-        power: (points, points) sum over the kernels before of ``K K^T``.
+    Its ``power`` is the sum of ``K K^T`` over the kernels before, (points, points).
     """
 
     def __init__(
@@ -454,8 +447,7 @@ def _shell_forms(size: Grid, grid: Grid) -> Array:
     frequencies = np.meshgrid(*map(np.fft.fftfreq, grid), indexing="ij")
     vectors = 2 * np.pi * np.stack([axis.ravel() for axis in frequencies], axis=-1)
     waves = np.exp(-1j * vectors @ points.T)
-    modulus = np.linalg.norm(vectors * np.array(grid) / (2 * np.pi), axis=1)
-    shell = np.floor(modulus + 0.5).astype(int)  # |k| is no half-integer
+    shell = shell_indices(*grid, half_plane=False).ravel()
     forms = np.zeros((shell.max() + 1, len(points), len(points)))
     for number in range(len(forms)):
         inside = waves[shell == number]

@@ -275,7 +275,7 @@ def test_depthwise_layer_with_one_axis_and_channels_first() -> None:
         conv = keras.layers.Conv2D(1, 3, data_format=data_format, name="conv")
         conv.build((None, *shape))
         conv.set_weights(weights)
-        spectra.append(layer_kernel_spectra("conv", convolution_kernel(conv), (8, 8)))
+        spectra.append(layer_kernel_spectra(convolution_kernel(conv), (8, 8)))
     np.testing.assert_array_equal(spectra[0].profiles, spectra[1].profiles)
 
 

@@ -186,7 +186,7 @@ def test_it_comes_back_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda flow: LESStep(flow, 0.0), "positive"),
+        (lambda flow: LESStep(flow, 0.0), "above 0"),
         (lambda flow: LESStep(flow, 0.1, gain_closure(0.0)), "statistics"),
         (lambda flow: UnrolledLES(LESStep(flow, 0.1), 0), "at least 1"),
         (lambda flow: LESStep(flow, 0.1)(np.zeros((1, 8, 9, 1), "f4")), "as its flow"),
