@@ -17,7 +17,6 @@ from keras_spectral_tl.cli._inputs import (
     recipe_of,
     whole,
 )
-from keras_spectral_tl.cli._samples import read_groups
 
 _EFFORT = ("steps", "epochs", "batch_size", "learning_rate")
 
@@ -79,9 +78,10 @@ class Forecast:
         from keras_spectral_tl.cli import _folder
 
         folder, model, systems = _folder.opened(options)
-        groups = read_groups(options.target, options.groups, options.num_samples)
+        from keras_spectral_tl.cli._samples import read_groups
         from keras_spectral_tl.scoring import forecast
 
+        groups = read_groups(options.target, options.groups, options.num_samples)
         parts, found = _folder.base_network(folder, model, systems)
         chosen = {name: getattr(options, name) for name in _EFFORT}
         result = forecast(
@@ -167,9 +167,10 @@ class Score:
         from keras_spectral_tl.cli import _folder
 
         folder, model, systems = _folder.opened(options)
-        groups = read_groups(options.target, options.groups, options.num_samples)
+        from keras_spectral_tl.cli._samples import read_groups
         from keras_spectral_tl.scoring import score_layers
 
+        groups = read_groups(options.target, options.groups, options.num_samples)
         parts, found = _folder.base_network(folder, model, systems)
         scores = score_layers(
             model,

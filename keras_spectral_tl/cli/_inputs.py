@@ -14,17 +14,21 @@ import os
 import pathlib
 import re
 import sys
+import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-from keras_spectral_tl.cli._samples import DATA, Channels, quiet, read_samples
 
 if TYPE_CHECKING:
     import keras
 
     from keras_spectral_tl.transfer import ChannelStatistics, Samples
 
+DATA = (
+    "a TFDS dataset, NAME/CONFIG, or an .npz or .zarr file, each with @SPLIT for one "
+    "of its splits (a dataset's default: train, a file's: all)"
+)
+Channels = Mapping[str, Sequence[str]]
 _OWNERS = {"test": "target"}  # systems normalized by the statistics of another
 
 
@@ -131,6 +135,29 @@ def add_out(parser: argparse.ArgumentParser, what: str, required: bool = False) 
     parser.add_argument(
         "--out", required=required, metavar="RUN_DIR", help=f"folder for {what}"
     )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress what libraries write to stderr while they start.
+
+    TensorFlow logs its processor and missing GPUs from C++, which Python settings do
+    not affect. If the block fails, all suppressed text is written.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            if failed:
+                held.seek(0)
+                os.write(2, held.read())
 
 
 def read_model(path: str, modules: Sequence[str] = ()) -> Any:
@@ -291,6 +318,7 @@ class System:
 
 def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, System]:
     """Read and check the samples of all systems that the options name."""
+    from keras_spectral_tl.cli._samples import read_samples
     from keras_spectral_tl.transfer import ChannelStatistics
     from keras_spectral_tl.transfer._retrain import check_fit
 

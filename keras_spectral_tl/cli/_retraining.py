@@ -15,11 +15,11 @@ from keras_spectral_tl.cli._inputs import (
     add_recipe,
     add_systems,
     numbers_of,
+    quiet,
     read_model,
     read_systems,
     recipe_of,
 )
-from keras_spectral_tl.cli._samples import quiet
 
 _OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
 _TESTED = "target test samples"

@@ -1,29 +1,20 @@
-"""Samples named on the command line: a TFDS dataset, or an npz or Zarr file.
+"""Samples named on the command line: a TFDS dataset, or an npz or Zarr file."""
 
-Nothing heavy is imported before samples are read.
-"""
-
-from __future__ import annotations
-
-import contextlib
 import dataclasses
 import importlib
 import json
-import os
 import pathlib
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from keras_spectral_tl.transfer import Samples
+import keras
+import numpy as np
 
-DATA = (
-    "a TFDS dataset, NAME/CONFIG, or an .npz or .zarr file, each with @SPLIT for one "
-    "of its splits (a dataset's default: train, a file's: all)"
-)
-Channels = Mapping[str, Sequence[str]]
+from keras_spectral_tl._checks import require
+from keras_spectral_tl.cli._inputs import DATA, Channels, quiet
+from keras_spectral_tl.transfer import Samples
+from keras_spectral_tl.transfer._groups import telling_groups
+
 # Name of the file array or dataset feature with the group of each sample.
 _GROUPS = "trajectory"
 
@@ -36,8 +27,6 @@ def read_samples(
     The samples are evenly spaced, unless the builder of the dataset has a function
     `few_shot(examples, number)` to choose them.
     """
-    from keras_spectral_tl.transfer import Samples
-
     path, split = _file_of(name)
     if path.suffix not in (".npz", ".zarr"):
         if path.exists():
@@ -55,15 +44,11 @@ def read_samples(
 
 
 def _grouped(samples: Samples, groups: Any) -> Samples:
-    from keras_spectral_tl.transfer._groups import telling_groups
-
     return dataclasses.replace(samples, groups=telling_groups(groups))
 
 
 def _labels(groups: Any, y: Any) -> Any:
     """Return a group label for each sample, all equal if `groups` has none."""
-    import numpy as np
-
     count = np.shape(y)[:1]
     fits = groups is not None and np.shape(groups) == count
     return np.asarray(groups) if fits else np.zeros(count, int)
@@ -76,8 +61,6 @@ def read_groups(name: str, array: str | None, num_samples: int | None) -> Any:
     """
     if array is None:
         return None
-    import numpy as np
-
     path, split = _file_of(name)
     if path.suffix != ".npz":
         raise ValueError(
@@ -130,14 +113,10 @@ def _of_split(arrays: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
         raise KeyError(
             f"{path} has no split {split!r}; it has {', '.join(names) or 'none'}."
         )
-    import keras
-
     return keras.tree.map_structure(lambda part: part[splits == split], arrays)
 
 
 def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
-    import numpy as np
-
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             _check_names(path, file.files)
@@ -159,10 +138,6 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
 
 def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     """Read x and y, or the fields named in the attributes inputs and outputs."""
-    import numpy as np
-
-    from keras_spectral_tl._checks import require
-
     zarr = require("zarr", "Zarr files", "'keras-spectral-tl[interchange]'")
     try:
         group = zarr.open_group(path, mode="r")
@@ -211,8 +186,6 @@ def _channels(attributes: Mapping[str, Any]) -> Channels:
 
 def _inputs(arrays: Any, names: Sequence[str]) -> Any:
     """Return x, or for several inputs a dict of the arrays x_NAME by input name."""
-    import numpy as np
-
     if "x" in names:
         return np.asarray(arrays["x"])
     several = [name for name in names if name.startswith("x_")]
@@ -235,8 +208,6 @@ def _from_tfds(
 ) -> tuple[Samples, Channels]:
     with quiet():
         import tensorflow_datasets as tfds
-
-    from keras_spectral_tl.transfer import Samples
 
     dataset, _, split = name.partition("@")
     builder = _builder(dataset, data_dir)
@@ -300,8 +271,6 @@ def _names(keys: Any) -> list[str]:
 
 def _stacked(examples: Sequence[Any], names: Sequence[str]) -> Any:
     """Stack features as channels; a single feature keeps its own channels."""
-    import numpy as np
-
     parts = [np.stack([example[name] for example in examples]) for name in names]
     if len(parts) == 1 and parts[0].ndim != 3:
         return parts[0]
@@ -309,33 +278,8 @@ def _stacked(examples: Sequence[Any], names: Sequence[str]) -> Any:
 
 
 def _spread(count: int, wanted: int, name: str) -> Any:
-    import numpy as np
-
     if wanted > count:
         raise ValueError(
             f"--num-samples {wanted} is more than the {count} samples of {name}."
         )
     return np.linspace(0, count - 1, wanted).round().astype(int)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress what libraries write to stderr while they start.
-
-    TensorFlow logs its processor and missing GPUs from C++, which Python settings do
-    not affect. If the block fails, all suppressed text is written.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            if failed:
-                held.seek(0)
-                os.write(2, held.read())

@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from keras_spectral_tl.cli._inputs import add_model, add_out, add_reading, whole
-from keras_spectral_tl.cli._samples import DATA
+from keras_spectral_tl.cli._inputs import DATA, add_model, add_out, add_reading, whole
 
 
 class Spectra:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import check_finite, require
 from keras_spectral_tl._results import Result
 
@@ -156,9 +157,7 @@ class LayerLandscape(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the lines and return the axes."""
-        from keras_spectral_tl.plotting import plot_loss_lines
-
-        (axes,) = plot_loss_lines(self.steps, {"": self.lines}, ax=ax)
+        (axes,) = plotting.plot_loss_lines(self.steps, {"": self.lines}, ax=ax)
         return axes
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import one_of
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._graph.layers import layers_with_weights
@@ -79,13 +80,11 @@ class ModelActivationSpectra(ByLayer[LayerActivations]):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the spectra before and after activations, and return the axes."""
-        from keras_spectral_tl.plotting import plot_activation_spectra
-
         lines = {
             name: {"before": layer.pre_activation, "after": layer.post_activation}
             for name, layer in self.items()
         }
-        return plot_activation_spectra(lines, "activation spectrum", ax=ax)
+        return plotting.plot_activation_spectra(lines, "activation spectrum", ax=ax)
 
 
 def activation_spectra(
@@ -246,13 +245,11 @@ class ModelGains(ByLayer[LayerGain]):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the gains by wavenumber, one panel per layer, and return the axes."""
-        from keras_spectral_tl.plotting import plot_wavenumber_ratios
-
         lines = {
             name: {"linear part": gain.linear, "activation": gain.activation}
             for name, gain in self.items()
         }
-        return plot_wavenumber_ratios(lines, "gain of energy", ax=ax)
+        return plotting.plot_wavenumber_ratios(lines, "gain of energy", ax=ax)
 
 
 def layer_gains(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import real_array, require
 from keras_spectral_tl._results import Result
 from keras_spectral_tl._shells import full_plane
@@ -49,9 +50,7 @@ class KernelClusters(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the cluster centres of kernels with two axes and return the axes."""
-        from keras_spectral_tl.plotting import plot_kernel_clusters
-
-        return plot_kernel_clusters(self.centres, self.sizes.tolist(), ax=ax)
+        return plotting.plot_kernel_clusters(self.centres, self.sizes.tolist(), ax=ax)
 
 
 def cluster_kernels(

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.layers import data_format_of_layers, layers_with_weights
 from keras_spectral_tl._results import Result
@@ -71,10 +72,8 @@ class ShellComposition(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the gains of each input channel as a map, and return the axes."""
-        from keras_spectral_tl.plotting import plot_composition
-
         maps = {f"input channel {n}": gains for n, gains in enumerate(self.gains)}
-        return plot_composition(maps, ax=ax)
+        return plotting.plot_composition(maps, ax=ax)
 
 
 def transfer_matrices(

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import (
     check_one_shape,
     one_of,
@@ -22,6 +23,7 @@ from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.metrics._functions import pattern_correlation
 from keras_spectral_tl.models import copy_model
+from keras_spectral_tl.plotting._kernels import plot_filters
 from keras_spectral_tl.spectra._convolutions import (
     Array,
     Grid,
@@ -205,8 +207,6 @@ class PrincipalFilters(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the significant filters (at least three) and all shares."""
-        from keras_spectral_tl.plotting._kernels import plot_filters
-
         count = min(max(int(self.significant.sum()), 3), len(self.filters), _MOST_DRAWN)
         names = self.classes[:count].tolist()
         return plot_filters(
@@ -250,10 +250,8 @@ class FilterEffects(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the share of the gain against the number of filters."""
-        from keras_spectral_tl.plotting import plot_curves
-
         curve = {"first filters": (self.numbers, self.effects)}
-        return plot_curves(
+        return plotting.plot_curves(
             {"": curve}, "filters of the change", "share of the gain", ax=ax
         )[0]
 

@@ -12,6 +12,7 @@ from scipy import optimize
 
 from keras_spectral_tl._checks import check_finite, real_array
 from keras_spectral_tl._results import Result
+from keras_spectral_tl.plotting._kernels import plot_wavenumber_plane
 from keras_spectral_tl.spectra._convolutions import Array, Grid, points_of
 
 _NUM_WIDTHS = 5
@@ -84,8 +85,6 @@ class GaborFits(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the carriers in the wavenumber plane and return the axes."""
-        from keras_spectral_tl.plotting._kernels import plot_wavenumber_plane
-
         return plot_wavenumber_plane({"Gabor carriers": self.wavenumbers}, ax=ax)
 
 

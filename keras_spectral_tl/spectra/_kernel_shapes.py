@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_array
 from keras_spectral_tl._results import Result
+from keras_spectral_tl.plotting._kernels import plot_wavenumber_plane
 from keras_spectral_tl.spectra._convolutions import (
     Array,
     Grid,
@@ -148,8 +149,6 @@ class KernelShapes(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the peaks in the wavenumber plane and return the axes."""
-        from keras_spectral_tl.plotting._kernels import plot_wavenumber_plane
-
         return plot_wavenumber_plane({"peaks": self.peak_wavenumbers}, ax=ax)
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.layers import data_format_of_layers, layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
@@ -93,10 +94,8 @@ class ModelKernelSpectra(ByLayer[LayerKernelSpectra]):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the profiles, one panel per layer, and return the axes."""
-        from keras_spectral_tl.plotting import plot_kernel_spectra
-
         profiles = {name: layer.profiles for name, layer in self.items()}
-        return plot_kernel_spectra(profiles, ax=ax)
+        return plotting.plot_kernel_spectra(profiles, ax=ax)
 
 
 def kernel_spectra(

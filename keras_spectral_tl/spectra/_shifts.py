@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import real_array, whole_number
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl._shells import last_complete_shell, shell_indices
@@ -47,10 +48,8 @@ class ModelShifts(ByLayer[SpectralShift]):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw gains and distances in two panels, and return their axes."""
-        from keras_spectral_tl.plotting import plot_spectral_shifts
-
         rows = {n: {"shift": (s.gain, s.distance)} for n, s in self.items()}
-        return plot_spectral_shifts(rows, ax=ax)
+        return plotting.plot_spectral_shifts(rows, ax=ax)
 
 
 def spectral_shift(
@@ -186,8 +185,6 @@ class ModelRetrainingShifts(ByLayer[RetrainingShift]):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw gains and distances in two panels, and return their axes."""
-        from keras_spectral_tl.plotting import plot_spectral_shifts
-
         rows = {
             name: {
                 "target data": (shift.data.gain, shift.data.distance),
@@ -195,7 +192,7 @@ class ModelRetrainingShifts(ByLayer[RetrainingShift]):
             }
             for name, shift in self.items()
         }
-        return plot_spectral_shifts(rows, ax=ax)
+        return plotting.plot_spectral_shifts(rows, ax=ax)
 
 
 def retraining_shifts(
@@ -266,11 +263,9 @@ class ChangeConsistency(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the change of power by wavenumber and return the axes."""
-        from keras_spectral_tl.plotting import plot_wavenumber_ratios
-
         ratio = np.concatenate([[np.nan], np.exp(self.power_changes)])
         lines = {"power after / before": {"kernels": ratio}}
-        return plot_wavenumber_ratios(lines, "ratio of power", ax=ax)
+        return plotting.plot_wavenumber_ratios(lines, "ratio of power", ax=ax)
 
 
 def change_consistency(
