@@ -337,23 +337,20 @@ def _kernel_arrays(layers: dict[str, LayerKernelSpectra]) -> dict[str, NDArray[A
 class ActivationSpectra(SpectralCallback):
     """Records the spectra of pre- and post-activations on fixed inputs during a fit.
 
-    Every ``every_n_epochs`` epochs, at the end of the epoch, it evaluates
+    When, where and for how long is as in `KernelSpectra`. It evaluates
     `keras_spectral_tl.activation_spectra` and
 
     - adds ``"<layer>/pre_activation_energy"``, the mean square of the pre-activation,
-      to the logs (the history of the fit has NaN in epochs without a record);
+      to the logs;
     - keeps the spectra in ``history``;
-    - with a directory, writes ``activation_spectra_epoch_0001.npz`` (epochs from 1)
-      with ``<layer>/pre_activation`` and ``<layer>/post_activation``;
-    - with a ``log_dir``, writes TensorBoard event files: the scalar of the logs, the
-      mean wavenumber of the pre-activation, and an image per layer: the spectrum of
-      each channel before the activation, one row per channel, k to the right, over six
-      decades.
+    - with a directory, writes ``activation_spectra_epoch_0001.npz`` with
+      ``<layer>/pre_activation`` and ``<layer>/post_activation``;
+    - with a ``log_dir``, writes the scalar of the logs, the mean wavenumber of the
+      pre-activation, and an image per layer: the spectrum of each channel before the
+      activation, one row per channel, k to the right, over six decades.
 
     The model runs in inference mode and is not changed, also after an exception. The
-    cost is one eager forward pass of ``x`` and one FFT per activation map. Time is
-    bounded: the first record is always made, later ones only while all of them take at
-    most ``most_share`` of the rest of the fit.
+    cost is one eager forward pass of ``x`` and one FFT per activation map.
 
     Args:
         x: Inputs (samples, ...); few samples are enough, as averages converge fast.

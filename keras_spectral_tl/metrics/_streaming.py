@@ -7,13 +7,13 @@ import keras
 from keras import ops
 
 from keras_spectral_tl._checks import one_of, whole_numbers
-from keras_spectral_tl._shells import last_complete_shell
 from keras_spectral_tl.layers._periodic import (
     check_alike,
     data_format_of,
     tensor_spectra,
 )
 from keras_spectral_tl.metrics._functions import tensor_correlations
+from keras_spectral_tl.spectra._fields import shells_on
 
 
 class CompensatedSum:
@@ -293,13 +293,7 @@ class SpectrumRMSE(keras.Metric):
         self, num_shells: int, points: tuple[int, int]
     ) -> tuple[CompensatedSum, CompensatedSum]:
         """Create the sums, whose size is known from the first batch."""
-        default = range(1, last_complete_shell(*points) + 1)
-        self._chosen = list(default if self.wavenumbers is None else self.wavenumbers)
-        if not self._chosen or max(self._chosen) >= num_shells:
-            raise ValueError(
-                f"wavenumbers must lie in 0 .. {num_shells - 1} and not be empty. "
-                f"Received {self._chosen} for fields of {points} points."
-            )
+        self._chosen = shells_on(points, self.wavenumbers)
         self._sums = (
             CompensatedSum(self, "true_spectrum", (num_shells,)),
             CompensatedSum(self, "predicted_spectrum", (num_shells,)),

@@ -1,5 +1,6 @@
 """Records of samples and networks for a study, as plain values."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from keras_spectral_tl.spectra import (
     radial_spectrum,
 )
 from keras_spectral_tl.spectra._activations import NoSpatialLayerError
+from keras_spectral_tl.spectra._kernels import input_grid
 from keras_spectral_tl.transfer._result import measured
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -183,11 +185,12 @@ def _picture(title: str, field: NDArray[Any]) -> dict[str, Any]:
 def _kernel_profiles(
     network: keras.Model, num_points: int | None
 ) -> dict[str, NDArray[np.float64]]:
-    shape = getattr(network, "input_shape", None)
-    shape = shape if isinstance(shape, tuple) else ()  # no shape for several inputs
-    points = num_points or (shape[1] if len(shape) > 2 else None) or 64
+    grid: int | tuple[int, ...] = num_points or 64
+    if num_points is None:
+        with contextlib.suppress(ValueError):  # not known
+            grid = input_grid(network)
     try:
-        layers = kernel_spectra(network, int(points)).layers
+        layers = kernel_spectra(network, grid).layers
     except ValueError:  # no convolution, or kernels wider than the grid
         if num_points is not None:
             raise

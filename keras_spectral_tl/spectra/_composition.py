@@ -24,7 +24,7 @@ from keras_spectral_tl.spectra._convolutions import (
     mode_wavenumbers,
     points_of,
 )
-from keras_spectral_tl.spectra._fields import radial_spectrum
+from keras_spectral_tl.spectra._fields import radial_spectrum, shells_on
 
 # Matrix entries held at once: 128 modes of 64 x 64 channels take 8 MB.
 _ENTRIES_AT_ONCE = 128 * 64 * 64
@@ -240,7 +240,9 @@ def measured_composition(
     layout = data_format_of_layers(layers_with_weights(model).values())
     channel_axis = 3 if layout == "channels_last" else 1
     channels, *grid = np.moveaxis(fields, channel_axis, 1).shape[1:]
-    chosen = _chosen_shells(wavenumbers, tuple(grid))
+    if wavenumbers is None:
+        wavenumbers = range(int(shell_indices(*grid).max()) + 1)
+    chosen = tuple(shells_on(tuple(grid), wavenumbers))
     perturbed = _Perturbed(model)
     perturbed.build(fields.shape)
     product = LayerLinearization(perturbed, _SHIFT, batch_size)
@@ -261,20 +263,6 @@ def measured_composition(
         for part in zip(*columns, strict=True)
     )
     return ShellComposition(gains, errors, chosen)
-
-
-def _chosen_shells(
-    wavenumbers: Sequence[int] | None, grid: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Return the shells to perturb, by default all shells of the grid."""
-    last = int(shell_indices(*grid).max())
-    chosen = tuple(range(last + 1) if wavenumbers is None else map(int, wavenumbers))
-    if not chosen or min(chosen) < 0 or max(chosen) > last:
-        raise ValueError(
-            f"Expected wavenumbers between 0 and {last}, the shells of a grid of "
-            f"{grid}. Received {chosen}."
-        )
-    return chosen
 
 
 def _probe(wavenumber: int, grid: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -11,7 +11,11 @@ from keras_spectral_tl._checks import (
     real_array,
     whole_numbers,
 )
-from keras_spectral_tl._shells import last_complete_shell, shell_sum_matrix
+from keras_spectral_tl._shells import (
+    last_complete_shell,
+    shell_indices,
+    shell_sum_matrix,
+)
 
 Array = NDArray[np.float64]
 # The spatial axes: one, two (x, y) or three.
@@ -145,14 +149,7 @@ def spectrum_rmse(
     truth, prediction = _matching_fields(y_true, y_pred, axes)
     true_spectrum = mean_spectrum(truth, axes)
     predicted_spectrum = mean_spectrum(prediction, axes)
-    chosen = np.arange(1, last_complete_shell(*(truth.shape[a] for a in axes)) + 1)
-    if wavenumbers is not None:
-        chosen = np.array(whole_numbers("wavenumbers", wavenumbers))
-    if chosen.size == 0 or chosen.max() >= len(true_spectrum):
-        raise ValueError(
-            f"wavenumbers must lie in 0 .. {len(true_spectrum) - 1} and not be empty. "
-            f"Received {chosen.tolist()}."
-        )
+    chosen = np.array(shells_on(tuple(truth.shape[a] for a in axes), wavenumbers))
     floor = _ROUND_OFF_SHARE * true_spectrum.sum()
     empty = chosen[true_spectrum[chosen] <= floor]
     if empty.size:
@@ -162,6 +159,20 @@ def spectrum_rmse(
         )
     error = np.abs(predicted_spectrum[chosen] / true_spectrum[chosen] - 1.0)
     return float(error.mean())
+
+
+def shells_on(grid: tuple[int, ...], wavenumbers: Sequence[int] | None) -> list[int]:
+    """Return checked wavenumbers; by default the complete shells except k = 0."""
+    if wavenumbers is None:
+        wavenumbers = range(1, last_complete_shell(*grid) + 1)
+    chosen = whole_numbers("wavenumbers", wavenumbers)
+    last = int(shell_indices(*grid).max())
+    if max(chosen) > last:
+        raise ValueError(
+            f"Expected wavenumbers between 0 and {last}, the shells of a grid of "
+            f"{grid}. Received wavenumbers={chosen}."
+        )
+    return chosen
 
 
 def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Array:

@@ -167,7 +167,7 @@ def test_bad_arguments_are_refused() -> None:
     model, x = chain(), noise(1, 10, 8, 2)
     with pytest.raises(ValueError, match=r"shape \(10, 8, 2\)"):
         measured_composition(model, x[0])
-    with pytest.raises(ValueError, match=r"between 0 and 6.*\(7,\)"):
+    with pytest.raises(ValueError, match=r"between 0 and 6.*\[7\]"):
         measured_composition(model, x, [7])
     with pytest.raises(ValueError, match="num_probes=0"):
         measured_composition(model, x, num_probes=0)

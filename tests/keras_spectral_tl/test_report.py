@@ -455,6 +455,10 @@ def test_spectra_of_a_network_with_and_without_fields():
     expected = kst.kernel_spectra(network, 8).layers["conv_2"].mean_profile
     np.testing.assert_array_equal(found["kernels"]["conv_2"]["before"], expected)
     assert list(found["activations"]) == ["conv_1", "conv_2"]
+    conv = keras.layers.Conv2D(2, 3, data_format="channels_first", name="conv")
+    first = keras.Sequential([keras.Input((2, 8, 8)), conv])
+    found = spectra_record({"before": first}, {})["kernels"]["conv"]["before"]
+    assert len(found) == 7, "shells 0 to 6 of the grid of the inputs, 8 x 8"
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     assert spectra_record({"before": dense}, {"target": (dense, np.ones((2, 4)))}) == {}
     with pytest.raises(ValueError, match="num_points"):
