@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
@@ -79,6 +79,23 @@ def not_told_from(
             f"{label}."
         )
     return f"{text}."
+
+
+def text_table(
+    rows: Sequence[Sequence[str]], align: Callable[[str, int], str] = str.rjust
+) -> list[str]:
+    """Return rows of text as lines, the first column to the left, others aligned.
+
+    Example:
+        >>> text_table([["layer", "CC"], ["conv_1", "0.81"]])
+        ['layer     CC', 'conv_1  0.81']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0]), *map(align, others, widths[1:])]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _shown(value: Any) -> str:
@@ -185,8 +202,7 @@ class ByLayer(AsJson, Mapping[str, Item], Generic[Item]):
             [layer, *(_cell(row.get(name, "")) for name in names)]
             for layer, row in rows.items()
         ]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+        lines = text_table(cells, str.ljust)
         if len(lines) > _MOST_LINES:
             left_out = len(lines) - _MOST_LINES + 1
             lines = [*lines[: _MOST_LINES - 1], f"... and {left_out} more"]

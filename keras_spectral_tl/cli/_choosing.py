@@ -100,23 +100,26 @@ class Forecast:
         return int(result.recipe is None), {**found, **document}
 
     def text(self, document: Any) -> str:
+        from keras_spectral_tl._results import text_table
         from keras_spectral_tl.cli import _folder
 
-        lines = [_folder.base_line(document), "", document["reason"], ""]
-        width = max(map(len, ["arm", *document["arms"]]))
-        lines.append(
-            f"{'arm':{width}}  correlation  90 % interval  on the base    weights  rate"
-        )
+        head = "arm", "correlation", "90 % interval", "on the base", "weights", "rate"
+        rows = [[*head, ""]]
         for label, row in document["arms"].items():
-            low, high = row["correlation_low"], row["correlation_high"]
-            base, rate = row["base_correlation"], row["learning_rate"]
-            kept = "-" if base is None or math.isnan(base) else f"{base:.3f}"
-            best = "  <- best" if label == document["best"] else ""
-            lines.append(
-                f"{label:{width}}  {row['correlation']:11.3f}  {low:5.3f} to "
-                f"{high:5.3f}  {kept:>11}  {row['parameters']:9,d}  {rate:.2g}{best}"
+            base = row["base_correlation"]
+            rows.append(
+                [
+                    label,
+                    f"{row['correlation']:.3f}",
+                    f"{row['correlation_low']:.3f} to {row['correlation_high']:.3f}",
+                    "-" if base is None or math.isnan(base) else f"{base:.3f}",
+                    f"{row['parameters']:,d}",
+                    f"{row['learning_rate']:.2g}",
+                    "<- best" if label == document["best"] else "",
+                ]
             )
-        return "\n".join(lines)
+        lines = [_folder.base_line(document), "", document["reason"], ""]
+        return "\n".join([*lines, *text_table(rows)])
 
 
 def _told(row: Mapping[str, Any]) -> None:
@@ -186,14 +189,14 @@ class Score:
         return int(scores.abstained), {**found, **document}
 
     def text(self, document: Any) -> str:
+        from keras_spectral_tl._results import text_table
         from keras_spectral_tl.cli import _folder
 
-        scorers = list(document["scores"])
-        width = max(map(len, ["layer", *document["ranking"]]))
-        lines = [_folder.base_line(document), ""]
-        lines += ["layer".ljust(width) + "".join(f"{name:>24}" for name in scorers)]
+        scores = document["scores"]
+        rows = [["layer", *scores, ""]]
         for layer in document["ranking"]:
-            values = "".join(f"{document['scores'][s][layer]:24.4g}" for s in scorers)
-            mark = "  recommended" if layer in document["recommended"] else ""
-            lines.append(layer.ljust(width) + values + mark)
+            mark = "recommended" if layer in document["recommended"] else ""
+            values = (f"{by_layer[layer]:.4g}" for by_layer in scores.values())
+            rows.append([layer, *values, mark])
+        lines = [_folder.base_line(document), "", *text_table(rows)]
         return "\n".join([*lines, "", document["reason"]])

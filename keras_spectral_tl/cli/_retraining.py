@@ -139,20 +139,19 @@ class Retrain:
 
 
 def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
-    rows = sorted(sweep["rows"], key=lambda row: -row["cc"])
-    lines = [f"{'each layer alone':24} {'CC':>7}  relative RMSE  parameters"]
-    lines += [
-        f"{row['layer']:24} {row['cc']:7.4f}  {row['relative_rmse']:13.4f}  "
-        f"{row['num_parameters']:10,}"
-        for row in rows
-    ]
-    cc = {row["layer"]: row["cc"] for row in rows}
+    from keras_spectral_tl._results import text_table
+
+    table = [["each layer alone", "CC", "relative RMSE", "parameters"]]
+    for row in sorted(sweep["rows"], key=lambda row: -row["cc"]):
+        numbers = f"{row['cc']:.4f}", f"{row['relative_rmse']:.4f}"
+        table.append([row["layer"], *numbers, f"{row['num_parameters']:,}"])
+    cc = {row["layer"]: row["cc"] for row in sweep["rows"]}
     best = sweep["best"]
     regret = ""
     if len(trained) == 1 and trained[0] in cc:
         lost = cc[best] - cc[trained[0]]
         regret = f"; retraining {trained[0]} instead loses {lost:.4f} in CC (regret)"
-    return [*lines, f"best: {best}{regret}"]
+    return [*text_table(table), f"best: {best}{regret}"]
 
 
 class _Plan(NamedTuple):

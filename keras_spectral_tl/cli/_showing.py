@@ -52,24 +52,18 @@ class Spectra:
         return 0, found
 
     def text(self, document: Any) -> str:
+        from keras_spectral_tl._results import text_table
+
         lines = []
         for kind, layers in document.items():
-            width = max(map(len, ["layer", *layers]))
-            lines += [
-                "",
-                f"{kind} (k: wavenumber; up to N/√2 in the corners of a grid)",
-            ]
-            lines.append(
-                f"{'layer':{width}}  {'peak k':>6}  {'mean, k <= peak':>15}  "
-                f"{'mean, k > peak':>14}"
-            )
+            rows = [["layer", "peak k", "mean, k <= peak", "mean, k > peak"]]
             for layer, curves in layers.items():
                 for values in curves.values():
                     peak = max(range(len(values)), key=values.__getitem__)
-                    below, above = _mean(values[: peak + 1]), _mean(values[peak + 1 :])
-                    lines.append(
-                        f"{layer:{width}}  {peak:6d}  {below:15.4g}  {above:14.4g}"
-                    )
+                    means = _mean(values[: peak + 1]), _mean(values[peak + 1 :])
+                    rows.append([layer, str(peak), *(f"{mean:.4g}" for mean in means)])
+            title = f"{kind} (k: wavenumber; up to N/√2 in the corners of a grid)"
+            lines += ["", title, *text_table(rows)]
         return "\n".join(lines[1:])
 
 

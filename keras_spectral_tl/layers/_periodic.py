@@ -275,14 +275,7 @@ class PeriodicConv2D(keras.layers.Conv2D):
         for axis, (taps, dilation) in zip(self._spatial_axes, sizes, strict=True):
             reach = dilation * (taps - 1)
             inputs = pad_periodically(inputs, reach // 2, reach - reach // 2, axis)
-        return ops.conv(
-            inputs,
-            kernel,
-            strides=list(self.strides),
-            padding="valid",
-            dilation_rate=self.dilation_rate,
-            data_format=self.data_format,
-        )
+        return super().convolution_op(inputs, kernel)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = list(input_shape)

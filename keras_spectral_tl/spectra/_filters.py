@@ -18,7 +18,7 @@ from keras_spectral_tl._checks import (
 )
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._keras_internals import low_rank_base, predicted
-from keras_spectral_tl._results import Result
+from keras_spectral_tl._results import Result, text_table
 from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.metrics._functions import pattern_correlation
@@ -218,16 +218,14 @@ class PrincipalFilters(Result):
         )
 
     def __str__(self) -> str:
-        lines = ["filter  share  noise  stands out  class"]
-        for number in range(min(len(self.shares), 24)):
+        rows = [["filter", "share", "noise", "stands out", "class"]]
+        for number, share in enumerate(self.shares[:24]):
             noise = self.noise_shares[number]
-            lines.append(
-                f"{number + 1:6}  {self.shares[number]:.3f}  "
-                f"{'  -  ' if np.isnan(noise) else f'{noise:.3f}'}  "
-                f"{'yes' if self.significant[number] else 'no':10}  "
-                f"{self.classes[number]}"
-            )
-        return "\n".join(lines)
+            shown = "-" if np.isnan(noise) else f"{noise:.3f}"
+            answer = "yes" if self.significant[number] else "no"
+            its_class = str(self.classes[number])
+            rows.append([str(number + 1), f"{share:.3f}", shown, answer, its_class])
+        return "\n".join(text_table(rows, str.ljust))
 
 
 @dataclass(frozen=True)

@@ -271,12 +271,6 @@ def layer_kernel_changes(
     seed: int = 0,
 ) -> LayerKernelChanges:
     """Compare the kernels (kernels, *size) of one layer before and after retraining."""
-    others = [after] if reseeded is None else [after, reseeded]
-    if any(other.shape != before.shape for other in others):
-        raise ValueError(
-            "Kernels before and after retraining must have one shape. Received "
-            f"{before.shape} and {[other.shape for other in others]}."
-        )
     distances, power_changes = _spectral_changes(before, after, dilation)
     noise = None
     if reseeded is not None:
