@@ -280,7 +280,7 @@ def test_spectrum_metric_refuses_bad_input():
         metrics.SpectrumRMSE([1, 2.5])
     with pytest.raises(ValueError, match="'NCHW'"):
         metrics.SpectrumRMSE(data_format="NCHW")
-    with pytest.raises(ValueError, match=r"0 \.\. 4.*\[9\] for fields of \(5, 7\)"):
+    with pytest.raises(ValueError, match=r"between 0 and 4.*\(5, 7\).*\[9\]"):
         metrics.SpectrumRMSE([9]).update_state(TRUE, PRED)
     with pytest.raises(ValueError, match=r"\(6, 5, 7, 1\) and \(6, 5, 7\)"):
         metrics.SpectrumRMSE().update_state(TRUE, PRED[..., 0])
