@@ -159,13 +159,10 @@ class CheckpointFile:
             _logger.warning("starting a trajectory from its beginning: %s", error)
             return None
         snapshots = zip(*(arrays[name] for name in self._names), strict=True)
+        time, step_number = float(arrays["time"]), int(arrays["step_number"])
         return Progress(
             num_legs=int(arrays["num_legs"]),
-            state=State(
-                arrays["vorticity_hat"],
-                float(arrays["time"]),
-                int(arrays["step_number"]),
-            ),
+            state=State(arrays["vorticity_hat"], time, step_number),
             history=[tuple(row) for row in arrays["history"].tolist()],
             snapshots=[dict(zip(self._names, s, strict=True)) for s in snapshots],
         )
@@ -178,17 +175,15 @@ class CheckpointFile:
         if time.monotonic() - self._last < self.every_seconds:
             return
         snapshots = progress.snapshots
-        fields = {name: np.array([s[name] for s in snapshots]) for name in self._names}
-        state = {
-            "num_legs": np.array(progress.num_legs),
-            "vorticity_hat": progress.state.vorticity_hat,
-            "time": np.array(progress.state.time),
-            "step_number": np.array(progress.state.step_number),
-            "history": np.array(progress.history),
+        arrays = {
+            **{name: np.array([s[name] for s in snapshots]) for name in self._names},
+            **vars(progress.state),
+            "num_legs": progress.num_legs,
+            "history": progress.history,
         }
         if self.path.parent.is_dir():
             try:
-                write_arrays(self.path, {**fields, **state}, self._key)
+                write_arrays(self.path, arrays, self._key)
             except OSError as error:
                 _logger.warning("no checkpoint: %s", error)
         self._last = time.monotonic()

@@ -193,13 +193,10 @@ def _simulation(
     forcing = ensemble.forcing
     if forcing is not None:
         forcing = as_forcing(forcing).for_trajectory(ensemble.seed, trajectory_id)
-    return Simulation(
-        flow,
-        forcing=forcing,
-        numerics=Numerics(
-            ensemble.scheme, ensemble.dtype, ensemble.engine, FINE_TOLERANCE
-        ),
+    numerics = Numerics(
+        ensemble.scheme, ensemble.dtype, ensemble.engine, FINE_TOLERANCE
     )
+    return Simulation(flow, forcing=forcing, numerics=numerics)
 
 
 def _advanced(

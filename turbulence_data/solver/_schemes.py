@@ -48,7 +48,7 @@ def integrating_factor_rk4(equation: Tendency, time_step: float) -> Step:
     """
     fused = pointwise_kernels()
     operator = equation.linear_operator
-    half = np.exp(in_double(operator) * (0.5 * time_step)).astype(operator.dtype)
+    (half,) = rk4_factors(operator, time_step)
     slope = _coefficients_like(operator)
     state, total = np.empty_like(slope), np.empty_like(slope)
     # Real factors act equally on real and imaginary parts: work on plain real arrays.
@@ -85,10 +85,7 @@ def etdrk4(equation: Tendency, time_step: float) -> Step:
     Trefethen (2005, doi:10.1137/S1064827502410633).
     """
     operator = equation.linear_operator
-    full, half, q, f1, f2, f3 = (
-        values.astype(operator.dtype)
-        for values in etdrk4_coefficients(in_double(operator), time_step)
-    )
+    full, half, q, f1, f2, f3 = etdrk4_factors(operator, time_step)
     at_start = _coefficients_like(operator)
     at_a, at_b, at_c = (np.empty_like(at_start) for _ in range(3))
 
@@ -108,30 +105,36 @@ def etdrk4(equation: Tendency, time_step: float) -> Step:
     return step
 
 
-def in_double(operator: NDArray[np.inexact]) -> NDArray[np.inexact]:
-    """Return an operator in double precision, so that factors are rounded only once."""
-    return operator.astype(np.result_type(operator.dtype, np.float64))
-
-
 def _coefficients_like(operator: NDArray[np.inexact]) -> FieldHat:
     return np.empty(operator.shape, np.result_type(operator.dtype, np.complex64))
 
 
+# Factors are computed in double precision, and rounded once to that of the operator.
 _CONTOUR_POINTS = 32
+Factors = tuple[NDArray[Any], ...]
 
 
-def etdrk4_coefficients(
-    linear_operator: NDArray[np.inexact], time_step: float
-) -> list[NDArray[Any]]:
+def rk4_factors(operator: NDArray[np.inexact], time_step: float) -> Factors:
+    """Return `exp(L h / 2)`."""
+    half = np.exp(_in_double(operator) * (0.5 * time_step))
+    return (half.astype(operator.dtype),)
+
+
+def etdrk4_factors(operator: NDArray[np.inexact], time_step: float) -> Factors:
     """Return `exp(L h)`, `exp(L h / 2)` and the weights of the stages q, f1, f2, f3."""
-    scaled = linear_operator * time_step
+    scaled = _in_double(operator) * time_step
     if np.iscomplexobj(scaled):
         weights = _stage_weights(scaled)
     else:
         # Modes of equal modulus have equal weights, so compute each value once.
         values, where = np.unique(scaled, return_inverse=True)
         weights = [w[where].reshape(scaled.shape) for w in _stage_weights(values)]
-    return [np.exp(scaled), np.exp(0.5 * scaled), *(time_step * w for w in weights)]
+    factors = np.exp(scaled), np.exp(0.5 * scaled), *(time_step * w for w in weights)
+    return tuple(values.astype(operator.dtype) for values in factors)
+
+
+def _in_double(operator: NDArray[np.inexact]) -> NDArray[np.inexact]:
+    return operator.astype(np.result_type(operator.dtype, np.float64))
 
 
 def _stage_weights(scaled: NDArray[np.inexact]) -> list[NDArray[Any]]:

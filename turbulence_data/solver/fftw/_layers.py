@@ -170,23 +170,13 @@ def _panels(
     panels = []
     for span in spans:
         columns = slice(0, span.stop - span.start)
+        read, written = source[:, :, columns], result[:, :, columns]
         targets = [stage[:, :, span] for stage in stages]
+        inverse = [plan(read, target, 1, "BACKWARD", planner) for target in targets]
+        forward = [plan(target, written, 1, "FORWARD", planner) for target in targets]
+        of_cross = plan(cross[:, span], cross_result[:, columns], 0, "FORWARD", planner)
         panels.append(
-            _Panel(
-                span,
-                source,
-                [
-                    plan(source[:, :, columns], t, 1, "BACKWARD", planner)
-                    for t in targets
-                ],
-                [
-                    plan(t, result[:, :, columns], 1, "FORWARD", planner)
-                    for t in targets
-                ],
-                result,
-                plan(cross[:, span], cross_result[:, columns], 0, "FORWARD", planner),
-                cross_result,
-            )
+            _Panel(span, source, inverse, forward, result, of_cross, cross_result)
         )
     source[...] = 0.0  # a planner that measures has written into it
     return panels

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from turbulence_data.solver._forcing import VaryingSource
 from turbulence_data.solver._schemes import (
+    Factors,
     Scheme,
     etdrk4,
-    etdrk4_coefficients,
-    in_double,
+    etdrk4_factors,
     integrating_factor_rk4,
+    rk4_factors,
 )
 from turbulence_data.solver._vorticity import VorticityEquation
 from turbulence_data.solver.jax._advection import (
@@ -39,7 +40,6 @@ _KEPT_PROGRAMS = 32
 
 
 Nonlinear = Callable[[jax.Array, int], jax.Array]
-Factors = tuple[NDArray[Any], ...]
 
 
 class JaxScheme(NamedTuple):
@@ -270,10 +270,6 @@ def jax_scheme(scheme: Scheme) -> JaxScheme:
     return _SCHEMES[scheme]
 
 
-def _rk4_factors(operator: NDArray[np.inexact], time_step: float) -> Factors:
-    return (_like(operator, np.exp(in_double(operator) * (0.5 * time_step))),)
-
-
 def _rk4_step(
     w: jax.Array, nonlinear: Nonlinear, factors: tuple[jax.Array], h: jax.Array
 ) -> jax.Array:
@@ -285,11 +281,6 @@ def _rk4_step(
     total = decayed + h * (first / 6.0 + (second + third) / 3.0)
     fourth = nonlinear(half * (decayed + h * third), 2)
     return half * total + (h / 6.0) * fourth
-
-
-def _etdrk4_factors(operator: NDArray[np.inexact], time_step: float) -> Factors:
-    coefficients = etdrk4_coefficients(in_double(operator), time_step)
-    return tuple(_like(operator, values) for values in coefficients)
 
 
 def _etdrk4_step(
@@ -305,11 +296,7 @@ def _etdrk4_step(
     return full * w + f1 * at_start + f2 * (at_a + at_b) + f3 * at_c
 
 
-def _like(operator: NDArray[np.inexact], values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype(operator.dtype)
-
-
 _SCHEMES: dict[Scheme, JaxScheme] = {
-    integrating_factor_rk4: JaxScheme(_rk4_factors, _rk4_step),
-    etdrk4: JaxScheme(_etdrk4_factors, _etdrk4_step),
+    integrating_factor_rk4: JaxScheme(rk4_factors, _rk4_step),
+    etdrk4: JaxScheme(etdrk4_factors, _etdrk4_step),
 }
