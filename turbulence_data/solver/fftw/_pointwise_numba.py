@@ -36,17 +36,13 @@ def velocity(
         if i <= cutoff or i >= nx - cutoff:
             row = i if i <= cutoff else i + vorticity_hat.shape[0] - nx
             for j in range(columns):
-                real, imag = (
-                    vorticity_hat[row, start + j].real,
-                    vorticity_hat[row, start + j].imag,
-                )
+                w = vorticity_hat[row, start + j]
+                real, imag = w.real, w.imag
                 c, d = factors[0, i, j], factors[1, i, j]
                 pair[0, i, j] = complex(d * real - c * imag, c * real + d * imag)
             for j in range(columns):
-                real, imag = (
-                    vorticity_hat[row, start + j].real,
-                    vorticity_hat[row, start + j].imag,
-                )
+                w = vorticity_hat[row, start + j]
+                real, imag = w.real, w.imag
                 c, d = factors[0, i, j], factors[1, i, j]
                 pair[1, i, j] = complex(-(c * imag) - d * real, c * real - d * imag)
 
@@ -61,17 +57,13 @@ def strain(
         if i <= cutoff or i >= nx - cutoff:
             row = i if i <= cutoff else i + vorticity_hat.shape[0] - nx
             for j in range(columns):
-                real, imag = (
-                    vorticity_hat[row, start + j].real,
-                    vorticity_hat[row, start + j].imag,
-                )
+                w = vorticity_hat[row, start + j]
+                real, imag = w.real, w.imag
                 c, d = factors[0, i, j], factors[1, i, j]
                 pair[0, i, j] = complex(c * real - d * imag, c * imag + d * real)
             for j in range(columns):
-                real, imag = (
-                    vorticity_hat[row, start + j].real,
-                    vorticity_hat[row, start + j].imag,
-                )
+                w = vorticity_hat[row, start + j]
+                real, imag = w.real, w.imag
                 c, d = factors[0, i, j], factors[1, i, j]
                 pair[1, i, j] = complex(c * real + d * imag, c * imag - d * real)
 
@@ -158,13 +150,8 @@ def layer_products(z1: Complex, z2: Complex, cross: Complex) -> None:
         for j in range(width):
             c = z1[i, j].imag * z2[i, j].real - z1[i, j].real * z2[i, j].imag
             cross[row, j] = complex(cross[row, j].real, c)
-    for i in range(height):
-        for j in range(width):
-            u, v = z1[i, j].real, z1[i, j].imag
-            z1[i, j] = complex(u * u - v * v, u * v)
-        for j in range(width):
-            u, v = z2[i, j].real, z2[i, j].imag
-            z2[i, j] = complex(u * u - v * v, u * v)
+    products(z1)
+    products(z2)
 
 
 @_compile
