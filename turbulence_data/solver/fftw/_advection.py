@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -154,8 +154,8 @@ class PairTransform:
         self.panels, self._together = team_of(
             modes,
             threads,
-            lambda spans: _panels(stage, spans, planner),
-            lambda spans: _blocks(stage, spans, ny, planner),
+            lambda spans: [one for (one,) in panels_of([stage], spans, planner)],
+            lambda spans: [one for (one,) in blocks_of([stage], spans, ny, planner)],
         )
 
     def factors(self, *tables: NDArray[np.floating]) -> Factors:
@@ -219,14 +219,14 @@ class PairTransform:
 
         self._together(read_columns)
 
-    def _to_points(self, block: _Block) -> Pair:
+    def _to_points(self, block: Block) -> Pair:
         self._kernels.pack_rows(block.stage, block.packed)
         block.inverse()
         return block.points
 
 
 @dataclass(frozen=True)
-class _Panel:
+class Panel:
     """Columns whose transforms along x are done in one call, in padded lines."""
 
     columns: slice
@@ -237,7 +237,7 @@ class _Panel:
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """Rows whose transforms along y are done in one go.
 
     Its three buffers differ so that the unresolved columns of `packed` stay zero.
@@ -252,36 +252,45 @@ class _Block:
     products: Pair
 
 
-_Share = Share[_Panel, _Block]
+_Share = Share[Panel, Block]
 
 
-def _panels(stage: Pair, spans: list[slice], planner: str) -> list[_Panel]:
-    shape = (2, stage.shape[1], padded(longest(spans), stage.dtype))
-    source, result = (zeros(shape, stage.dtype) for _ in range(2))
-    panels = []
-    for span in spans:
+def panels_of(
+    stages: Sequence[Pair], spans: list[slice], planner: str
+) -> list[list[Panel]]:
+    """Return the panels of each span, one per stage; all share their buffers."""
+    shape = (2, stages[0].shape[1], padded(longest(spans), stages[0].dtype))
+    source, result = (zeros(shape, stages[0].dtype) for _ in range(2))
+
+    def panel(stage: Pair, span: slice) -> Panel:
         columns, target = slice(0, span.stop - span.start), stage[:, :, span]
         inverse = plan(source[:, :, columns], target, 1, "BACKWARD", planner)
         forward = plan(target, result[:, :, columns], 1, "FORWARD", planner)
-        panels.append(_Panel(span, source, inverse, forward, result))
+        return Panel(span, source, inverse, forward, result)
+
+    panels = [[panel(stage, span) for stage in stages] for span in spans]
     source[...] = 0.0  # a planner that measures has written into it
     return panels
 
 
-def _blocks(stage: Pair, spans: list[slice], ny: int, planner: str) -> list[_Block]:
-    height, length = longest(spans), padded(ny, stage.dtype)
-    lines = [zeros((height, n), stage.dtype) for n in (length, ny, length)]
-    buffers = [array[:, :ny] for array in lines]
-    blocks = []
-    for span in spans:
+def blocks_of(
+    stages: Sequence[Pair], spans: list[slice], ny: int, planner: str
+) -> list[list[Block]]:
+    """Return the blocks of each span, one per stage; they share all but `points`."""
+    height, dtype = longest(spans), stages[0].dtype
+    packed, products = (zeros((height, padded(ny, dtype)), dtype) for _ in range(2))
+    points = zeros((len(stages), height, ny), dtype)
+
+    def block(stage: Pair, z: Pair, span: slice) -> Block:
         rows = slice(0, span.stop - span.start)
-        packed, points, products = (buffer[rows] for buffer in buffers)
-        inverse = plan(packed, points, 1, "BACKWARD", planner)
-        forward = plan(points, products, 1, "FORWARD", planner)
-        blocks.append(
-            _Block(span, stage[:, span], packed, inverse, points, forward, products)
-        )
-    buffers[0][...] = 0.0
+        source, result = packed[rows, :ny], products[rows, :ny]
+        inverse = plan(source, z[rows], 1, "BACKWARD", planner)
+        forward = plan(z[rows], result, 1, "FORWARD", planner)
+        return Block(span, stage[:, span], source, inverse, z[rows], forward, result)
+
+    pairs = list(zip(stages, points, strict=True))
+    blocks = [[block(stage, z, span) for stage, z in pairs] for span in spans]
+    packed[...] = 0.0
     return blocks
 
 
@@ -357,30 +366,21 @@ def scale_of_pairs(modes: Modes) -> NDArray[np.float64]:
 
 
 def reader(
-    kernel: Callable[..., None],
-    field_hat: FieldHat,
-    factors: Factors,
-    cutoff: int,
+    kernel: Callable[..., None], field_hat: FieldHat, factors: Factors, cutoff: int
 ) -> Columns:
     """Return a function that reads columns of a field by a kernel like `velocity`."""
-
-    def read(columns: slice, pair: Pair) -> None:
-        first = columns.start
-        kernel(field_hat, first, factors[first], cutoff, pair)
-
-    return read
+    return lambda columns, pair: kernel(
+        field_hat, columns.start, factors[columns.start], cutoff, pair
+    )
 
 
 def writer(
     kernel: Callable[..., None], factors: Factors, cutoff: int, out: FieldHat
 ) -> Columns:
     """Return a function that writes columns of `out` by a kernel like `advection`."""
-
-    def write(columns: slice, pair: Pair) -> None:
-        first = columns.start
-        kernel(pair, factors[first], cutoff, first, out)
-
-    return write
+    return lambda columns, pair: kernel(
+        pair, factors[columns.start], cutoff, columns.start, out
+    )
 
 
 def advection_tables(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

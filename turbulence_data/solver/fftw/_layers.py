@@ -13,14 +13,18 @@ from turbulence_data.solver._equation import LayerTerms
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver.fftw._advection import (
+    Block,
     Execute,
     Pair,
     PairTransform,
+    Panel,
     Share,
     advection_tables,
+    blocks_of,
     longest,
     padded,
     panel_factors,
+    panels_of,
     plan,
     reader,
     scale_of_pairs,
@@ -88,22 +92,23 @@ class VelocityForm:
     def _read_columns(self, q_hat: FieldHat, share: _Share) -> None:
         for panel in share.panels:
             bounds = self._cutoff, panel.columns.start, panel.columns.stop
-            for matrix, inverse in zip(self._inversion, panel.inverse, strict=True):
+            for matrix, layer in zip(self._inversion, panel.layers, strict=True):
                 self._kernels.layer_velocity(
-                    q_hat, matrix, self._wavenumbers, bounds, panel.source
+                    q_hat, matrix, self._wavenumbers, bounds, layer.source
                 )
-                inverse()
+                layer.inverse()
 
     def _multiply_rows(self, share: _Share) -> None:
         kernels = self._kernels
         for block in share.blocks:
-            for stage, inverse in zip(block.stages, block.inverse, strict=True):
-                kernels.pack_rows(stage, block.packed)
-                inverse()
-            kernels.layer_products(*block.points, block.cross)
-            for stage, forward in zip(block.stages, block.forward, strict=True):
-                forward()
-                kernels.unpack_rows(block.products, stage)
+            for layer in block.layers:
+                kernels.pack_rows(layer.stage, layer.packed)
+                layer.inverse()
+            upper, lower = block.layers
+            kernels.layer_products(upper.points, lower.points, block.cross)
+            for layer in block.layers:
+                layer.forward()
+                kernels.unpack_rows(layer.products, layer.stage)
             block.cross_forward()
             kernels.unpack_row_pairs(block.cross_products, block.cross_stage)
 
@@ -112,45 +117,34 @@ class VelocityForm:
         for panel in share.panels:
             first, stop = panel.columns.start, panel.columns.stop
             panel.cross_forward()
-            for layer, forward in enumerate(panel.forward):
-                forward()
+            for number, layer in enumerate(panel.layers):
+                layer.forward()
                 kernels.advection(
-                    panel.result, self._products[first], cutoff, first, out[layer]
+                    layer.result, self._products[first], cutoff, first, out[number]
                 )
                 kernels.add_exchange(
-                    (panel.cross_result, self._stretching[layer]),
-                    (q_hat[1 - layer], self._coupling[layer]),
+                    (panel.cross_result, self._stretching[number]),
+                    (q_hat[1 - number], self._coupling[number]),
                     (cutoff, first, stop),
-                    out[layer],
+                    out[number],
                 )
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """Columns whose transforms along x are done in one call, layer by layer."""
+    """The same columns of both layers, and of the product of their velocities."""
 
     columns: slice
-    source: Pair
-    inverse: list[Execute]
-    forward: list[Execute]
-    result: Pair
+    layers: list[Panel]
     cross_forward: Execute
     cross_result: NDArray[np.complexfloating]
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows whose transforms along y are done in one call, layer by layer.
+    """The same rows of both layers, and of the product of their velocities."""
 
-    The unresolved columns of `packed` stay zero.
-    """
-
-    stages: list[Pair]
-    packed: Pair
-    inverse: list[Execute]
-    points: list[Pair]
-    forward: list[Execute]
-    products: Pair
+    layers: list[Block]
     cross: NDArray[np.complexfloating]
     cross_forward: Execute
     cross_products: NDArray[np.complexfloating]
@@ -164,54 +158,26 @@ def _panels(
     stages: tuple[Pair, Pair], cross: Pair, spans: list[slice], planner: str
 ) -> list[_Panel]:
     nx, dtype = cross.shape[0], cross.dtype
-    width = padded(longest(spans), dtype)
-    source, result = (zeros((2, nx, width), dtype) for _ in range(2))
-    cross_result = zeros((nx, width), dtype)
+    result = zeros((nx, padded(longest(spans), dtype)), dtype)
     panels = []
-    for span in spans:
-        columns = slice(0, span.stop - span.start)
-        read, written = source[:, :, columns], result[:, :, columns]
-        targets = [stage[:, :, span] for stage in stages]
-        inverse = [plan(read, target, 1, "BACKWARD", planner) for target in targets]
-        forward = [plan(target, written, 1, "FORWARD", planner) for target in targets]
-        of_cross = plan(cross[:, span], cross_result[:, columns], 0, "FORWARD", planner)
-        panels.append(
-            _Panel(span, source, inverse, forward, result, of_cross, cross_result)
-        )
-    source[...] = 0.0  # a planner that measures has written into it
+    for layers, span in zip(panels_of(stages, spans, planner), spans, strict=True):
+        columns = result[:, : span.stop - span.start]
+        forward = plan(cross[:, span], columns, 0, "FORWARD", planner)
+        panels.append(_Panel(span, layers, forward, result))
     return panels
 
 
 def _blocks(
     stages: tuple[Pair, Pair], cross: Pair, spans: list[slice], ny: int, planner: str
 ) -> list[_Block]:
-    dtype = cross.dtype
-    height = longest(spans)
-    packed, products = (zeros((height, padded(ny, dtype)), dtype) for _ in range(2))
-    points, cross_points = zeros((2, height, ny), dtype), zeros((height, ny), dtype)
+    points = zeros((longest(spans), ny), cross.dtype)
     blocks = []
-    for span in spans:
-        rows = slice(0, span.stop - span.start)
-        line, product = packed[rows, :ny], products[rows, :ny]
-        layers = [layer[rows] for layer in points]
+    for layers, span in zip(blocks_of(stages, spans, ny, planner), spans, strict=True):
         # Two rows of the real product share one of complex numbers.
-        half = slice(0, -(-rows.stop // 2))
-        fields, coefficients = cross_points[half], products[half, :ny]
-        blocks.append(
-            _Block(
-                [stage[:, span] for stage in stages],
-                line,
-                [plan(line, layer, 1, "BACKWARD", planner) for layer in layers],
-                layers,
-                [plan(layer, product, 1, "FORWARD", planner) for layer in layers],
-                product,
-                fields,
-                plan(fields, coefficients, 1, "FORWARD", planner),
-                coefficients,
-                cross[span],
-            )
-        )
-    packed[...] = 0.0
+        half = slice(0, -(-(span.stop - span.start) // 2))
+        fields, products = points[half], layers[0].products[half]
+        forward = plan(fields, products, 1, "FORWARD", planner)
+        blocks.append(_Block(layers, fields, forward, products, cross[span]))
     return blocks
 
 
