@@ -3,11 +3,12 @@
 A value of the wrong type raises TypeError, a value out of range ValueError.
 """
 
+import contextlib
 import difflib
 import importlib
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 def whole_number(
     name: str, value: Any, at_least: int | None = None, at_most: int | None = None
 ) -> int:
-    """Return a whole number as an int, or raise an error."""
     expected = f"Expected {name} as a whole number (int){_range(at_least, at_most)}."
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{expected} Received {name}={value!r:.100}.")
@@ -51,7 +51,6 @@ def real_number(
     at_most: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Return a finite real number as a float, or raise an error."""
     bounds = _range(at_least, at_most, above, below)
     expected = f"Expected {name} as a finite number{bounds}."
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -70,7 +69,6 @@ def real_number(
 
 
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
-    """Return a value if it is among the choices, else raise an error."""
     if any(value is choice or value == choice for choice in choices):
         return value
     listed = ", ".join(map(repr, choices))
@@ -98,19 +96,27 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def check_finite(name: str, values: Any, mend: str = "") -> None:
-    """Raise ValueError if any value is NaN or infinite."""
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
         raise ValueError(f"{name} has {bad} values that are NaN or infinite.{mend}")
 
 
 def check_one_shape(names: str, first: NDArray[Any], second: NDArray[Any]) -> None:
-    """Raise ValueError if two arrays have different shapes."""
     if first.shape != second.shape:
         raise ValueError(
             f"Expected {names} of one shape. Received shapes {first.shape} and "
             f"{second.shape}."
         )
+
+
+@contextlib.contextmanager
+def noted(text: str) -> Iterator[None]:
+    """Add a note to any exception raised inside the block."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(text)
+        raise
 
 
 def require(module: str, purpose: str, install: str) -> Any:

@@ -35,7 +35,6 @@ class OptimizerView:
         self.parts = [OptimizerView(inner) for inner in _inner_optimizers(optimizer)]
 
     def covers(self, variables: Iterable[keras.Variable]) -> bool:
-        """Return whether the optimizer was built for all these weights."""
         known = {id(variable) for variable in self.variables}
         return all(id(variable) in known for variable in variables)
 

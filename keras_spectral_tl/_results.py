@@ -128,7 +128,6 @@ class Result(AsJson):
     """Base of results that are dataclasses of numbers and arrays."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as lists, for JSON."""
         names = (field.name for field in fields(self))  # type: ignore[arg-type]
         return {name: as_lists(getattr(self, name)) for name in names}
 
@@ -179,7 +178,6 @@ class ByLayer(AsJson, Mapping[str, Item], Generic[Item]):
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as lists, for JSON."""
         return {name: as_lists(item) for name, item in self.layers.items()}
 
     def to_frame(self) -> Any:

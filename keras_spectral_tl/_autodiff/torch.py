@@ -78,7 +78,6 @@ def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:
 
 
 def tensors(parts: Any) -> Any:
-    """Return a nest of arrays as tensors."""
     return keras.tree.map_structure(keras.ops.convert_to_tensor, parts)
 
 

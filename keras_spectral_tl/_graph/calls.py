@@ -20,6 +20,7 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
     resolve_layer_name,
     symbolic_inputs,
+    walk,
 )
 from keras_spectral_tl._keras_internals import calling_method, replaced, sublayers
 
@@ -319,19 +320,13 @@ def _chosen_layers(
 def _readable_layers(model: keras.Model) -> dict[str, keras.Layer]:
     """Return layers by name: those without weights are named by their paths."""
     readable = layers_with_weights(model)
-    seen = {id(layer) for layer in readable.values()}
-
-    def visit(container: keras.Layer, prefix: str) -> None:
-        for layer in sublayers(container):
-            name = prefix + layer.name
-            is_leaf = not sublayers(layer)
-            is_new = id(layer) not in seen and name not in readable
-            if is_leaf and is_new and not isinstance(layer, keras.layers.InputLayer):
-                readable[name] = layer
-            seen.add(id(layer))
-            visit(layer, f"{name}/")
-
-    visit(model, "")
+    known = {id(layer) for layer in readable.values()}
+    for name, layer in walk(model, "", set()):
+        is_leaf = not sublayers(layer) and not isinstance(
+            layer, keras.layers.InputLayer
+        )
+        if is_leaf and id(layer) not in known and name not in readable:
+            readable[name] = layer
     return {name: layer for name, layer in readable.items() if layer is not model}
 
 

@@ -34,13 +34,7 @@ class LayerGraph:
 
     Nested functional and sequential models are unfolded, so a cut may go through them.
     The layers are those of the network itself: a model built from a part of the graph
-    shares its weights.
-
-    Attributes:
-        network: The network.
-        inputs: Its symbolic inputs.
-        calls: All calls, each after the calls whose results it needs.
-        outputs: Its symbolic outputs.
+    shares its weights. Inputs and outputs are symbolic.
     """
 
     network: keras.Model

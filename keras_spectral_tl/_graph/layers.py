@@ -77,7 +77,6 @@ def batches(x: Any, batch_size: int) -> Iterator[tuple[slice, Any]]:
 
 
 def count_parameters(variables: Iterable[keras.Variable]) -> int:
-    """Return the number of scalars in `variables`."""
     return sum(math.prod(variable.shape) for variable in variables)
 
 
@@ -120,7 +119,6 @@ class ModelLayers:
 
     @classmethod
     def of(cls, model: keras.Model) -> "ModelLayers":
-        """Read the layers of a built model."""
         layers = layers_with_weights(model)
         return cls(model, layers, named_weights(layers))
 
@@ -239,7 +237,7 @@ def layers_with_weights(
             "it once on data, or give it a keras.Input, before asking for its layers."
         )
     found: dict[str, keras.Layer] = {}
-    for path, layer in _walk(model, "", set()):
+    for path, layer in walk(model, "", set()):
         if own_weights(layer):
             inside = parents_first(layer)[1:] if path else []
             holds_others = any(own_weights(inner) for inner in inside)
@@ -331,15 +329,16 @@ def data_format_of_layers(layers: Iterable[keras.Layer]) -> str:
     return str(next(filter(None, formats), keras.config.image_data_format()))
 
 
-def _walk(
+def walk(
     layer: keras.Layer, path: str, seen: set[int]
 ) -> Iterator[tuple[str, keras.Layer]]:
+    """Yield a layer and all layers in it, each once, with paths; containers first."""
     if id(layer) in seen:
         return
     seen.add(id(layer))
     yield path, layer
     for inner in sublayers(layer):
-        yield from _walk(inner, f"{path}/{inner.name}" if path else inner.name, seen)
+        yield from walk(inner, f"{path}/{inner.name}" if path else inner.name, seen)
 
 
 def _unique(name: str, taken: Mapping[str, Any]) -> str:

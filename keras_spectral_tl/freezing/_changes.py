@@ -104,7 +104,6 @@ class TrainableFlags:
 
     @classmethod
     def of(cls, model: keras.Model) -> "TrainableFlags":
-        """Read the flags of all layers and weights of `model`."""
         layers = parents_first(model)
         weights = [v for layer in layers for v in own_weights(layer)]
         return cls(

@@ -112,7 +112,6 @@ class ChannelGainsOf(AddedPart):
         )
 
     def everywhere(self) -> Any:
-        """Return the selector of layers that can have gains."""
         return lambda layer: type(layer) in _SCALED or isinstance(layer, ChannelScaled)
 
     def prepare(self, layers: Mapping[str, keras.Layer]) -> None:
@@ -202,7 +201,6 @@ class FiltersOf(AddedPart):
         )
 
     def everywhere(self) -> Any:
-        """Return the selector of convolutions with kernels of more than one point."""
         return lambda layer: (
             isinstance(layer, _WITH_FILTERS) and math.prod(layer.kernel_size) > 1
         )

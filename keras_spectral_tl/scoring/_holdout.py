@@ -64,17 +64,9 @@ def splits_of(
     have more than `sizes.held`. Folds are tested one after another until
     `sizes.tested` samples are reached; no sample is tested twice. A single sample is
     cut into halves along its longest spatial axis, and each half is tested with the
-    other fitted, because turbulent fields are nearly independent at a distance.
-
-    Args:
-        shape: Shape of the outputs, samples first.
-        axes: Spatial axes of the outputs; if there are none, all but the first and the
-            last axis may be cut.
-        sizes: Numbers of samples to fit and to test.
-        rng: Draws the order.
-
-    Returns:
-        An empty list for a single sample that cannot be cut.
+    other fitted, because turbulent fields are nearly independent at a distance. The
+    result is empty for a single sample that cannot be cut. `shape` is that of the
+    outputs, samples first.
     """
     order = rng.permutation(shape[0])
     if shape[0] == 1:

@@ -228,7 +228,6 @@ def layers_in_half_precision(model: keras.Model) -> list[keras.Layer]:
 
 @functools.cache
 def _has_bfloat16() -> bool:
-    """Return whether TensorFlow runs on a processor with bfloat16 instructions."""
     known = Path("/proc/cpuinfo")
     if not known.exists():
         return False
@@ -299,7 +298,6 @@ def question_record(
 
 
 def refuse_fixed_batches(model: keras.Model) -> None:
-    """Raise ValueError if a network accepts only batches of a fixed size."""
     inputs = getattr(model, "inputs", None) or []
     sizes = {tensor.shape[0] for tensor in inputs} - {None}
     if sizes:

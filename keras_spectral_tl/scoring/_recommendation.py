@@ -31,14 +31,9 @@ _EFFORT = 2
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Layers in the order of their scores, and the one to retrain.
+    """Layers in the order of their scores, and the best or none, see `LayerScores`.
 
-    Attributes:
-        ranking: Names by decreasing value; nan last, ties in the order of the model.
-        recommended: The best layer, or none.
-        reason: One or two sentences.
-        intervals: Layer to the 90 % interval (low, high) of its score.
-        chances: Layer to the fraction of resamplings in which it ranks first.
+    In the ranking nan is last, and ties are in the order of the model.
     """
 
     ranking: tuple[str, ...]

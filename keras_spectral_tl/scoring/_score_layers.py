@@ -213,7 +213,6 @@ def _check_max_layers(max_layers: int, decisive: Scorer) -> None:
 
 
 def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
-    """Return the scorers after checking their type and that names differ."""
     given: Any = scorers  # whatever the caller passed
     if not isinstance(given, Sequence) or not all(map(_is_scorer, given)):
         raise TypeError(

@@ -385,12 +385,7 @@ def pool_of(
     symmetries: Sequence[Any],
     rng: np.random.Generator,
 ) -> Pool:
-    """Return the samples of trials: target, their images, replayed and base samples.
-
-    Raises:
-        TypeError, ValueError: If a symmetry is not callable or changes shapes, or if
-            the replayed samples are invalid.
-    """
+    """Return the samples of trials: target, their images, replayed and base samples."""
     replayed = None
     if replay is not None:
         replayed = _some(Samples.of(replay, "replay"), _MOST_FITTED, rng)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_spectral_tl import freezing
-from keras_spectral_tl._checks import real_number
+from keras_spectral_tl._checks import noted, real_number
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     layers_with_weights,
@@ -202,7 +202,6 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """The name of the row."""
         return self.title or "+".join(self.names)
 
     @property
@@ -219,17 +218,15 @@ class Candidate:
 
     @classmethod
     def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
-        """Return the candidate that trains the selected layers of a model."""
         names = freezing.select_layers(model, selector).names
         everything = list(layers_with_weights(model))
         return cls(names, tuple(everything.index(name) for name in names))
 
     @classmethod
     def of_arm(cls, model: keras.Model, arm: Arm) -> "Candidate":
-        """Return the candidate that trains what an arm selects in a model."""
         pull = float(arm.pull)
         pulled = f"; pull={pull}" if pull else ""
-        try:
+        with noted(f"This happened with the arm {arm.label!r}."):
             if not arm.trains or adds_parts(arm.layers):
                 if arm.trains:
                     Trainee.of(model, arm.layers)
@@ -237,9 +234,6 @@ class Candidate:
                 return cls((), (), arm.label, arm.layers, record, pull)
             selection = freezing.select_layers(model, arm.layers)
             check_trainable(model, selection)
-        except (KeyError, TypeError, ValueError) as error:
-            error.add_note(f"This happened with the arm {arm.label!r}.")
-            raise
         found = cls.of(model, list(selection.names))
         paths = (*selection.variables, *selection.statistics)
         whole = freezing.select_layers(model, list(found.places))

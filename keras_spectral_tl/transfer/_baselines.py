@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_spectral_tl import models
+from keras_spectral_tl._checks import noted
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -96,11 +97,8 @@ def baselines(
     rows = []
     with watched(progress, "Baselines", "controls", "layer", len(names)) as move:
         for name in names:
-            try:
+            with noted(f"This happened in the baseline {name!r}."):
                 result = _BASELINES[name](model, data, options)
-            except Exception as error:
-                error.add_note(f"This happened in the baseline {name!r}.")
-                raise
             rows.append({**result.row(test), "layer": name})
             move(rows[-1])
     return SweepResult(tuple(rows))

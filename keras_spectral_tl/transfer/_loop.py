@@ -37,11 +37,7 @@ class Batches(keras.utils.PyDataset):
         seed: A non-negative int.
         shuffle: Whether to shuffle the samples in each epoch.
         num_epochs: Number of consecutive epochs, starting at the one that was set.
-        symmetries: Callables `(x, y) -> (x, y)`. In every epoch each sample is replaced
-            by its image under one of them or the identity, drawn by (seed, epoch, row).
-        replay: Samples of the base, like `data`. In every epoch as many of them as
-            there are in `data` are mixed in, drawn by (seed, epoch), so that an epoch
-            has twice as many samples.
+        symmetries, replay: As in `RetrainOptions`.
     """
 
     def __init__(

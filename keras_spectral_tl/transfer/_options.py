@@ -130,11 +130,9 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.factor = factor
 
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate at this step."""
         return self.factor * self.schedule(step)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which Keras rebuilds this schedule."""
         schedule = keras.saving.serialize_keras_object(self.schedule)
         return {"schedule": schedule, "factor": self.factor}
 
@@ -232,7 +230,6 @@ class HeldOutStopping:
         return data.subset(kept), data.take(rest)
 
     def callback(self) -> keras.callbacks.Callback:
-        """Return the Keras callback that stops and restores the best weights."""
         return keras.callbacks.EarlyStopping(
             monitor="val_loss",
             mode="min",
@@ -348,7 +345,6 @@ class RetrainOptions:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs."""
         return int(self.fit_options.get("epochs", 50))
 
     @property
@@ -357,7 +353,6 @@ class RetrainOptions:
         return isinstance(self.normalization, RefitNormalizationLayers)
 
     def with_fit_options(self, **changes: Any) -> "RetrainOptions":
-        """Return a copy of the options with changed arguments of `model.fit`."""
         return dataclasses.replace(self, fit_options={**self.fit_options, **changes})
 
     def prepare(self, data: Any) -> tuple[Samples, "RetrainOptions"]:

@@ -204,7 +204,6 @@ class RetrainResult(AsJson):
 
 
 def _short(label: str, length: int) -> str:
-    """Return a label, truncated to `length` characters."""
     return label if len(label) <= length else f"{label[: length - 3]}..."
 
 

@@ -201,12 +201,9 @@ class Trainee:
     ) -> Fitted:
         """Train the chosen weights and check that no other weight changed.
 
-        Args:
-            samples: Samples in the units of what is trained.
-            options: How to train.
-            suffix: The part of the network after a frozen prefix, to be trained instead
-                of the whole; it shares the chosen weights. Callbacks receive it.
-            before: Hashes of the weights before the fit, if they are known.
+        A suffix, the part of the network after a frozen prefix, is trained instead of
+        the whole and received by callbacks; it shares the chosen weights. `before` are
+        the hashes of the weights before the fit, if they are known.
         """
         network = self.network.model
         trained = network if suffix is None else suffix
@@ -331,7 +328,6 @@ def adds_parts(layers: Any) -> bool:
 
 
 def check_weights(model: keras.Model) -> None:
-    """Raise ValueError if a model has no weights."""
     if not layers_with_weights(model):
         raise ValueError(f"Model {model.name!r} has no weights: nothing to retrain.")
 

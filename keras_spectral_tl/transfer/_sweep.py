@@ -1,7 +1,6 @@
 """Sweep over layers: retrain each alone from the same model and test the result."""
 
 import concurrent.futures
-import contextlib
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_spectral_tl._checks import noted
 from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl._progress import check_progress, watched
 from keras_spectral_tl.freezing import Selector
@@ -115,17 +115,18 @@ def oracle_sweep(
     test = Samples.of(test_data, "test_data")
     cache = arguments.pop("cache", PrefixCache())
     recipe = arguments.pop("recipe", None)
-    search, options = _search(arguments, base_test)
-    if not search.rates:  # as if not given, for a folder that keeps rows
-        arguments.pop("rates", None)
-    if list(search.factors) == [1.0]:
-        arguments.pop("rate_factors", None)
+    search = Search(
+        None if base_test is None else Samples.of(base_test, "base_test"),
+        arguments.pop("rates", {}),
+        arguments.pop("rate_factors", (1.0,)),
+    )
+    options = RetrainOptions.of(arguments)
+    arguments |= search.arguments()
     check_weights(model)
     prepared, _ = options.prepare(target)
     check_fit(model, prepared, options.loss)
     check_fit(model, test.normalized(prepared.statistics), options.loss)
     if search.base_test is not None:
-        arguments["base_test"] = search.base_test
         check_fit(model, search.base_test, options.loss)
     candidates = candidates_of(model, layers, arms)
     search.check_labels(candidates)
@@ -161,19 +162,6 @@ def _check_calls(progress: Any, executor: Any) -> None:
             "Expected executor as a concurrent.futures.Executor or None. Received "
             f"{executor!r:.100}."
         )
-
-
-def _search(
-    arguments: Mapping[str, Any], base_test: Any
-) -> tuple[Search, RetrainOptions]:
-    """Split keyword arguments into those of the rate search and those of `retrain`."""
-    search = Search(
-        None if base_test is None else Samples.of(base_test, "base_test"),
-        arguments.get("rates", {}),
-        arguments.get("rate_factors", (1.0,)),
-    )
-    rest = {k: v for k, v in arguments.items() if k not in ("rates", "rate_factors")}
-    return search, RetrainOptions.of(rest)
 
 
 def _result(
@@ -213,7 +201,7 @@ def _here(
         return
     trainer = RowTrainer(*arguments)
     for candidate in candidates:
-        with _named(candidate):
+        with noted(_note(candidate)):
             row = trainer.row(candidate)
         yield candidate, row
 
@@ -226,7 +214,7 @@ def _through(
     futures = {executor.submit(row_in_worker, c, *arguments): c for c in candidates}
     try:
         for future in concurrent.futures.as_completed(futures):
-            with _named(futures[future]):
+            with noted(_note(futures[future])):
                 row = future.result()
             yield futures[future], row
     finally:
@@ -234,12 +222,5 @@ def _through(
             future.cancel()
 
 
-@contextlib.contextmanager
-def _named(candidate: Candidate) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        error.add_note(
-            f"This happened while layer {candidate.label!r} was retrained alone."
-        )
-        raise
+def _note(candidate: Candidate) -> str:
+    return f"This happened while layer {candidate.label!r} was retrained alone."

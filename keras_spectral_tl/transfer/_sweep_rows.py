@@ -43,14 +43,7 @@ _VALIDATION = "validation_data"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Search:
-    """Search over learning rates, and the base samples to test with.
-
-    Attributes:
-        base_test: Samples of the base system in the units of the network, or None.
-        rates: Maps the label of an arm to its learning rate (of a schedule, the first
-            one) or optimizer; other arms use the common optimizer.
-        factors: Factors of these rates; each one is tried.
-    """
+    """Search over learning rates and base samples to test with, see `oracle_sweep`."""
 
     base_test: Samples | None = None
     rates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -77,6 +70,13 @@ class Search:
     def chooses_rates(self) -> bool:
         """True if rows differ in their learning rates."""
         return bool(self.rates) or list(self.factors) != [1.0]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `oracle_sweep` that are not the default."""
+        found: dict[str, Any] = {"base_test": self.base_test, "rates": self.rates}
+        if list(self.factors) != [1.0]:
+            found["rate_factors"] = self.factors
+        return {name: value for name, value in found.items() if value}
 
     def check_labels(self, candidates: Sequence[Candidate]) -> None:
         """Raise KeyError if a rate has no row while a trained row has no rate.

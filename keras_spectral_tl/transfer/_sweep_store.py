@@ -39,12 +39,7 @@ _LONGEST_NAME = 120  # of a file, in bytes of its quoted label
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SweepRow:
-    """Outcome of retraining one candidate.
-
-    Attributes:
-        values: layer, cc, relative_rmse, num_parameters, seconds.
-        weights: The trained weights of each layer of the candidate.
-    """
+    """A row of a sweep, with the trained weights of each layer of its candidate."""
 
     values: dict[str, Any]
     weights: list[list[NDArray[Any]]]
@@ -132,7 +127,6 @@ class SweepDirectory:
             return None
 
     def save(self, candidate: Candidate, row: SweepRow) -> None:
-        """Keep a finished row."""
         text, arrays = self._files(candidate)
         named = {
             f"{layer}_{number}": value

@@ -23,9 +23,7 @@ class Candidate:
     """An arm with its trials.
 
     Attributes:
-        arm: The arm.
-        trials: The trials to which it belongs.
-        normalization: Name of their normalization, or "".
+        normalization: Name of the normalization of the trials, or "".
         first_power: Exponent p of the first trial, whose rate is the usual one x 3^p.
         rate: Usual learning rate of a retraining.
         parameters: Number of weights that train.
@@ -58,7 +56,6 @@ class Candidate:
 
     @property
     def best_short(self) -> float:
-        """Correlation of the best short trial."""
         return self.short[self.power].correlation
 
     @property

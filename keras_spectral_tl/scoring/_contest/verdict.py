@@ -135,12 +135,8 @@ def choose(
 class Verdict:
     """Predictions for all candidates, and the choice among them.
 
-    Attributes:
-        rows: Predictions.
-        chosen: The candidate to choose.
-        row: Its prediction.
-        ties: Predictions of arms that are indistinguishable from it.
-        unsure: Whether there are any.
+    `row` is the prediction for the chosen candidate, `ties` are those of arms that are
+    indistinguishable from it.
     """
 
     rows: Sequence[ArmForecast]
