@@ -274,11 +274,11 @@ class FiltersOf(AddedPart):
         check_finite("basis", rows, " Expected finite filters.")
         scale = np.linalg.norm(rows, axis=1, keepdims=True)
         columns = (rows / np.where(scale > 0, scale, 1.0)).T
-        if count > len(columns) or np.min(_singular(columns)) < _INDEPENDENT:
+        rank = np.linalg.matrix_rank(columns, tol=_INDEPENDENT)
+        if rank < count:
             raise ValueError(
-                "Expected linearly independent filters, at most "
-                f"one for each of {len(columns)} points. Received {count} filters of "
-                f"rank {np.sum(_singular(columns) >= _INDEPENDENT)}."
+                "Expected linearly independent filters, at most one for each of "
+                f"{len(columns)} points. Received {count} filters of rank {rank}."
             )
         return np.asarray(np.linalg.qr(columns)[0].T.reshape(filters[:count].shape))
 
@@ -309,10 +309,6 @@ def smooth_filters(size: Sequence[int], number: int | None = None) -> Array:
             values = np.multiply.outer(values, wave / np.linalg.norm(wave))
         filters.append(values)
     return np.stack(filters)
-
-
-def _singular(columns: Array) -> Array:
-    return np.asarray(np.linalg.svd(columns, compute_uv=False))
 
 
 def _as_factor(filters: Array, inputs: int) -> NDArray[np.float32]:

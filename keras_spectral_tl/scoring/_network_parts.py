@@ -82,7 +82,7 @@ class PartedNetwork:
     """
 
     def __init__(self, model: keras.Model, x: Any, batch_size: int) -> None:
-        self._model, self._x, self._batch_size = model, x, batch_size
+        self._model, self._x, self.batch_size = model, x, batch_size
         sample = next(batches(x, 2))[1]
         self._copy = models.copy_model(model, sample)
         compute_in_half_precision(self._copy)
@@ -111,7 +111,7 @@ class PartedNetwork:
         arrays = None if graph is None else graph.arrays(self._x)
         activations = None
         if graph is not None and arrays is not None:
-            cache = PrefixCache(batch_size=self._batch_size)
+            cache = PrefixCache(batch_size=self.batch_size)
             activations = Activations(graph, [arrays], cache)
         for label, choice in choices.items():
             selection = select_layers(self._model, choice)
@@ -151,7 +151,7 @@ class PartedNetwork:
             return None  # a layer that affects no output is not in the part
         (tensors,) = at_cut
         inputs = tensors[0] if len(tensors) == 1 else tensors
-        rows, batch = next(batches(inputs, self._batch_size))
+        rows, batch = next(batches(inputs, self.batch_size))
         expected, given = self.outputs[rows], fetch(models.called(part, batch))
         tolerance = _TOLERANCE * np.max(np.abs(expected), initial=0.0)
         same = np.allclose(given, expected, 0.0, tolerance, equal_nan=True)

@@ -178,7 +178,7 @@ class HeldOutRetraining:
         ]
         rows = np.unique(np.concatenate([(*s.fit, *s.held) for s in splits]))
         network = PartedNetwork(model, target.take(rows)[0], self.batch_size)
-        bench = Workbench(network, rows, target.y[rows], self.batch_size)
+        bench = Workbench(network, rows, target.y[rows])
         groups = target.groups if self.splits is None else None
         evidence: dict[str, dict[str, Any]] = {}
         passes = float(len(rows))
@@ -243,10 +243,9 @@ class Workbench:
         network: PartedNetwork,
         rows: Rows,
         y: NDArray[Any],
-        batch_size: int,
         sized: Any = slice(None),
     ) -> None:
-        self._network, self._rows, self._batch_size = network, rows, batch_size
+        self._network, self._rows = network, rows
         self._y = np.asarray(y)
         self._sized = np.arange(len(self._y))[sized]
         truth = self._y.astype(np.float64)
@@ -308,9 +307,8 @@ class Workbench:
                 return
             first = np.unique(order)[:_CHECKED]
             before = error(self._network.outputs[fit[first]], first)
-            now = part.gradient.outputs(
-                values, rows_of(inputs, first), self._batch_size
-            )
+            tried = rows_of(inputs, first)
+            now = part.gradient.outputs(values, tried, self._network.batch_size)
             if not error(now, first) <= give_up * before:
                 raise RateTooHighError(number)
 
@@ -328,7 +326,7 @@ class Workbench:
         """Write the outputs for some weights into `fields` where the split tests."""
         held = self._places(split.held)
         inputs = rows_of(part.inputs, held)
-        outputs = part.gradient.outputs(values, inputs, self._batch_size)
+        outputs = part.gradient.outputs(values, inputs, self._network.batch_size)
         fields[held] = np.where(split.held_mask > 0.0, outputs, fields[held])
 
     def evidence(

@@ -217,7 +217,7 @@ class Trials:
     def _scaled(self, gain: float) -> Workbench:
         """Return a workbench for outputs multiplied by a gain."""
         pool, rows = self._pool, np.arange(len(self._pool.y))
-        return Workbench(self._network, rows, pool.y / gain, _BATCH_SIZE, pool.target)
+        return Workbench(self._network, rows, pool.y / gain, pool.target)
 
     def with_gain(self) -> tuple[Trial, float]:
         """Return the trial of the output multiplied by its best gain, and that gain.

@@ -64,7 +64,7 @@ def test_a_pulled_rehearsal_goes_the_way_of_the_pulled_retraining(
     monkeypatch.setattr(_rehearsal, "adam", descend)
     model = network()
     y = answers(model, gain)
-    bench = Workbench(PartedNetwork(model, X, 2), ALL, y / gain, 2)
+    bench = Workbench(PartedNetwork(model, X, 2), ALL, y / gain)
     rate, strength = 0.02, 400.0
     part = part_of(PartedNetwork(model, X, 2), layers)
     order = np.tile(ALL, (3, 1))
@@ -96,7 +96,7 @@ def test_the_pull_of_a_rehearsal_is_the_gradient_of_its_formula(monkeypatch, lay
     """
     model = network()
     y, target = answers(model), np.array([0, 1, 2])
-    bench = Workbench(PartedNetwork(model, X, 2), ALL, y, 2, target)
+    bench = Workbench(PartedNetwork(model, X, 2), ALL, y, target)
     part = part_of(PartedNetwork(model, X, 2), layers)
     split = Split(np.array([0, 2, 3]), np.array([1]), ONES, ONES)
     seen = {}
