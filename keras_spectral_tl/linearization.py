@@ -8,12 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._graph.layers import (
-    batches,
-    fetch,
-    layers_with_weights,
-    resolve_layer_name,
-)
+from keras_spectral_tl._graph.layers import ModelLayers, batches, fetch
 from keras_spectral_tl._keras_internals import own_trainable_variables
 
 Array = NDArray[np.float64]
@@ -46,8 +41,8 @@ class LayerFunction:
         names = [layers] if isinstance(layers, str) else layers
         self.layers: tuple[keras.Layer, ...] = ()
         if variables is None:
-            named = layers_with_weights(model)
-            self.layers = tuple(named[resolve_layer_name(model, n)] for n in names)
+            named = ModelLayers.of(model)
+            self.layers = tuple(named.layers[named.known(name)] for name in names)
             variables = [v for la in self.layers for v in own_trainable_variables(la)]
         own = set(map(id, variables))
         # Flags move variables between Keras' two lists, so use both lists.

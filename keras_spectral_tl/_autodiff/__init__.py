@@ -1,5 +1,11 @@
 """Derivatives of a pure function of weights, on every Keras backend.
 
-`tensorflow`, `jax` and `torch` have the same functions: `inference`, `products` (J d
-and J^T r) and `derivatives` (value, gradient and H d of a loss).
+`tensorflow`, `jax` and `torch` have the same functions:
+
+- `inference(forward, variables)` returns `forward(x)` of arrays, without gradients;
+- `products(function, values)` returns `(d, x) -> J d` and `(r, x) -> J^T r` at these
+  values of the weights;
+- `derivatives(function, loss)` returns value, gradient and Hessian product of
+  `loss(function(v, x), *rest)`: the first two take `(v, x, *rest)`, the product
+  `(v, d, x, *rest)`.
 """

@@ -18,7 +18,6 @@ def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
 
 
 def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
-    """Return `(d, x) -> J d` and `(r, x) -> J^T r` at these values of the weights."""
     primals = [tf.constant(value) for value in values]
 
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
@@ -43,11 +42,6 @@ def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, An
 
 
 def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:
-    """Return value, gradient and Hessian product of `loss(function(v, x), *rest)`.
-
-    The first two take `(v, x, *rest)`, the product `(v, d, x, *rest)`.
-    """
-
     def value(values: Any, x: Any, *rest: Any) -> Any:
         return [loss(function(values, x), *rest)]
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import check_finite, whole_number
 from keras_spectral_tl._graph.layers import (
+    ModelLayers,
     SampleShape,
     batches,
     data_format_of_layers,
     fetch,
     layers_with_weights,
     parents_first,
-    resolve_layer_name,
     symbolic_inputs,
     walk,
 )
@@ -313,7 +313,7 @@ def _chosen_layers(
         return readable
     for name in names:
         if name not in readable:
-            resolve_layer_name(model, name)
+            ModelLayers.of(model).known(name)  # raises an error
     return {name: readable[name] for name in names}
 
 

@@ -5,7 +5,7 @@ import math
 import operator
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -168,7 +168,13 @@ class ModelLayers:
 
     def known(self, name: str) -> str:
         """Return `name` if a layer has this name, else raise KeyError."""
-        return known_name(name, self.layers, self.model.name)
+        if name in self.layers:
+            return name
+        raise KeyError(
+            f"Model {self.model.name!r} has no weight-bearing layer named {name!r}."
+            f"{did_you_mean(name, self.layers)} "
+            f"Its layers with weights are: {', '.join(self.layers) or 'none'}."
+        )
 
 
 def paired_weights(
@@ -347,19 +353,3 @@ def _unique(name: str, taken: Mapping[str, Any]) -> str:
         count += 1
         candidate = f"{name}_{count}"
     return candidate
-
-
-def resolve_layer_name(model: keras.Model, name: str) -> str:
-    """Return `name` if `layers_with_weights(model)` has it, else raise KeyError."""
-    return known_name(name, list(layers_with_weights(model)), model.name)
-
-
-def known_name(name: str, names: Collection[str], model_name: str) -> str:
-    """Return `name` if it is one of `names`, else raise KeyError."""
-    if name in names:
-        return name
-    raise KeyError(
-        f"Model {model_name!r} has no weight-bearing layer named {name!r}."
-        f"{did_you_mean(name, names)} "
-        f"Its layers with weights are: {', '.join(names) or 'none'}."
-    )

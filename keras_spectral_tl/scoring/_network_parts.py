@@ -17,7 +17,6 @@ from keras_spectral_tl._graph.layers import (
     batches,
     fetch,
     layers_with_weights,
-    named_weights,
 )
 from keras_spectral_tl._keras_internals import low_rank_base
 from keras_spectral_tl.freezing import Selector, layer_hashes, select_layers
@@ -116,7 +115,7 @@ class PartedNetwork:
         for label, choice in choices.items():
             selection = select_layers(self._model, choice)
             trained = [self._copied.weights[path] for path in selection.variables]
-            places = [self._named.names.index(name) for name in selection.names]
+            places = list(map(self._named.names.index, selection.names))
             part = activations and self._cut(activations, places, trained)
             model, inputs = part or (self._copy, self._x)
             share, step = self._passes(selection, cached=graph is not None)
@@ -271,7 +270,7 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
 
 def kernels_of(model: keras.Model) -> list[NDArray[Any]]:
     """Return the weights of a model that have more than one axis."""
-    weights = named_weights(layers_with_weights(model)).values()
+    weights = ModelLayers.of(model).weights.values()
     return [fetch(weight) for weight in weights if len(weight.shape) > 1]
 
 

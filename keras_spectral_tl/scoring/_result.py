@@ -113,14 +113,8 @@ class TogetherScorer(Scorer, Protocol):
 
         Values of several calls are compared, so equal states of `rng` must lead to the
         same held-out samples. The evidence of each choice holds `moments_before` and
-        `moments_after` of the held-out samples, see `moments` in `_evidence`.
-
-        Args:
-            model: The network trained on the base system; not changed.
-            target: The few samples of the target system.
-            choices: Tuples of names of layers that are retrained together.
-            rng: Source of all randomness.
-            effort: Multiple of the usual number of steps.
+        `moments_after` of the held-out samples, see `moments` in `_evidence`. With
+        `effort`, a multiple of the usual number of steps is taken.
         """
 
 

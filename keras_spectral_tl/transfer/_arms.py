@@ -10,11 +10,7 @@ import numpy as np
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import noted, real_number
 from keras_spectral_tl._graph.calls import called_layers
-from keras_spectral_tl._graph.layers import (
-    layers_with_weights,
-    named_weights,
-    trainable_layer_names,
-)
+from keras_spectral_tl._graph.layers import ModelLayers, trainable_layer_names
 from keras_spectral_tl._results import as_lists
 from keras_spectral_tl.freezing._parts import Part
 from keras_spectral_tl.freezing._selection import LayerSelection
@@ -219,8 +215,8 @@ class Candidate:
     @classmethod
     def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
         names = freezing.select_layers(model, selector).names
-        everything = list(layers_with_weights(model))
-        return cls(names, tuple(everything.index(name) for name in names))
+        everything = ModelLayers.of(model).names
+        return cls(names, tuple(map(everything.index, names)))
 
     @classmethod
     def of_arm(cls, model: keras.Model, arm: Arm) -> "Candidate":
@@ -310,7 +306,7 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
     for part in (freezing.ChannelGainsOf(), freezing.FiltersOf(), freezing.LowRankOf()):
         if applies(model, part):
             arms.append(Arm(_label(part), part))
-    if any(p.endswith("bias") for p in named_weights(layers_with_weights(model))):
+    if any(path.endswith("bias") for path in ModelLayers.of(model).weights):
         arms.append(Arm("biases", freezing.BiasesOf()))
     places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))
     arms += [Arm(names[i], names[i]) for i in np.unique(places.round().astype(int))]

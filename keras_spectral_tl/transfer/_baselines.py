@@ -13,8 +13,6 @@ from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     count_parameters,
-    layers_with_weights,
-    named_weights,
 )
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, watched
@@ -253,8 +251,7 @@ def from_scratch(
 
 
 def _applicable(model: keras.Model) -> list[str]:
-    weights = named_weights(layers_with_weights(model))
-    biased = any(path.endswith("bias") for path in weights)
+    biased = any(path.endswith("bias") for path in ModelLayers.of(model).weights)
     return [name for name in _BASELINES if biased or name != "bias_only"]
 
 

@@ -1,7 +1,6 @@
 """Options of a retraining, with early stopping and learning rates by layer."""
 
 import dataclasses
-import difflib
 import inspect
 import math
 import numbers
@@ -11,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._checks import did_you_mean, real_number, whole_number
 from keras_spectral_tl._graph.calls import called_layers
-from keras_spectral_tl._graph.layers import layers_with_weights, named_weights
+from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.transfer._samples import (
     NormalizedSamples,
@@ -78,8 +77,7 @@ class LearningRates:
         Raises:
             KeyError, TypeError, ValueError: As `freezing.select_layers`.
         """
-        layers = layers_with_weights(model)
-        found = dict.fromkeys(named_weights(layers), self.default)
+        found = dict.fromkeys(ModelLayers.of(model).weights, self.default)
         for selector, factor in self.factors:
             for path in select_layers(model, selector).variables:
                 found[path] = factor
@@ -432,8 +430,7 @@ def _check_fit_options(options: Mapping[str, Any]) -> None:
     own = [field.name for field in dataclasses.fields(RetrainOptions)]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, [*known, *own, *_COMPILE], n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, [*known, *own, *_COMPILE])
             raise TypeError(
                 f"Received the option {name!r}, which neither retraining nor "
                 f"model.compile nor model.fit knows.{hint}"

@@ -299,8 +299,8 @@ class RowTrainer:
         holders = {path.rsplit("/", 1)[0] for path in self._named.paths(weights)}
         if not holders <= set(selection.names):
             return None  # a layer before the cut may share a weight
-        graph, everything = self._activations.graph, self._named.names
-        places = [everything.index(name) for name in selection.names]
+        graph = self._activations.graph
+        places = list(map(self._named.names.index, selection.names))
         names = select_layers(self._network, places).names
         set_trainable(self._network, names)
         cut = graph.cut(names)

@@ -11,7 +11,6 @@ from keras_spectral_tl._graph.layers import (
     layers_with_weights,
     own_weights,
     parents_first,
-    resolve_layer_name,
 )
 from keras_spectral_tl._keras_internals import own_trainable_variables, sublayers
 
@@ -164,21 +163,21 @@ def test_not_a_model_is_refused():
         layers_with_weights("conv_1")
 
 
-def test_resolve_layer_name_accepts_paths():
-    assert resolve_layer_name(_nested(), "encoder/second") == ("encoder/second")
+def test_a_path_is_a_known_name():
+    assert ModelLayers.of(_nested()).known("encoder/second") == "encoder/second"
 
 
-def test_resolve_layer_name_proposes_near_names_and_lists_all():
+def test_an_unknown_name_gets_near_ones_and_the_list():
     with pytest.raises(KeyError) as caught:
-        resolve_layer_name(_nested(), "frist")
+        ModelLayers.of(_nested()).known("frist")
     message = str(caught.value)
     assert "'frist'" in message and "Did you mean 'first'" in message
     assert "encoder/first, encoder/second, first" in message
 
 
-def test_resolve_layer_name_without_near_names():
+def test_an_unknown_name_without_near_ones_gets_no_proposal():
     with pytest.raises(KeyError) as caught:
-        resolve_layer_name(_nested(), "qqqq")
+        ModelLayers.of(_nested()).known("qqqq")
     assert "Did you mean" not in str(caught.value)
 
 
