@@ -60,7 +60,7 @@ def sha256_of_arrays(arrays: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for values in map(np.asarray, arrays):
         digest.update(f"{values.dtype}{values.shape}".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
+        digest.update(values.tobytes())
     return digest.hexdigest()
 
 

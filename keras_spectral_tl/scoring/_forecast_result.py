@@ -165,13 +165,10 @@ class SampleCurve(Result):
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the trials and the curve up to ten times the available samples.
+        """Plot the trials and the curve up to ten times the samples; return the axes.
 
         Args:
             ax: Matplotlib axes to draw on; new ones if not given.
-
-        Returns:
-            The axes.
 
         Raises:
             ImportError: If matplotlib is not installed.
@@ -413,14 +410,11 @@ class Forecast(AsJson):
         }
 
     def plot(self, measured: Mapping[str, float] | None = None, ax: Any = None) -> Any:
-        """Plot the predicted correlation of each arm with its interval.
+        """Plot the correlation of each arm with its interval; return the axes.
 
         Args:
             measured: Label of an arm to the correlation measured after retraining it.
             ax: Matplotlib axes to draw on; new ones if not given.
-
-        Returns:
-            The axes.
 
         Raises:
             ImportError: If matplotlib is not installed.
