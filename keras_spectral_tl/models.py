@@ -346,11 +346,13 @@ def _save_and_load(model: keras.Model) -> keras.Model:
     try:
         loaded = unpacked(*packed(model))
     except Exception as error:
+        said = (str(error) or repr(error)).splitlines()[0]
         raise ValueError(
             f"Model {model.name!r} ({type(model).__name__}) can neither be cloned nor "
-            "saved and loaded, so it cannot be retrained without changing it. "
-            "Implement get_config() on its class and call it once on data. Keras said: "
-            f"{error}"
+            "saved and loaded, so it cannot be retrained without changing it. Call it "
+            "once on data, and let __init__ of its class take **kwargs and pass them "
+            "to super().__init__(**kwargs), or implement get_config() with all "
+            f"arguments of __init__. Keras said: {said}"
         ) from error
     if not _same_structure(model, loaded):
         raise ValueError(

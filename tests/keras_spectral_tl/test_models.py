@@ -175,6 +175,31 @@ def test_a_model_that_can_neither_be_cloned_nor_saved_is_refused():
         models.copy_model(model)
 
 
+class Plain(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.head = keras.layers.Dense(2)
+
+    def call(self, inputs):
+        return self.head(inputs)
+
+
+class Mended(Plain):
+    def __init__(self, **kwargs):
+        keras.Model.__init__(self, **kwargs)
+        self.head = keras.layers.Dense(2)
+
+
+def test_a_subclassed_model_is_copied_after_the_mend_that_the_refusal_names():
+    x = np.ones((1, 4))
+    plain, mended = Plain(), Mended()
+    expected = [model.predict(x, verbose=0) for model in (plain, mended)]
+    with pytest.raises(ValueError, match=r"__init__ .* take \*\*kwargs.*get_config"):
+        models.copy_model(plain)
+    copied = models.copy_model(mended).predict(x, verbose=0)
+    np.testing.assert_array_equal(copied, expected[1])
+
+
 @pytest.mark.parametrize("build", [_functional_with_skip, _nested, _subclassed])
 def test_fresh_weights_follow_the_seed_alone(build):
     model = build()
