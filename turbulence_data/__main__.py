@@ -19,6 +19,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from turbulence_data.flows import NAMED_FLOWS
 from turbulence_data.generation._ensemble import SPLITS
 from turbulence_data.generation._pool import TrajectoryFailedError, process_pool
@@ -318,8 +320,6 @@ def _content_read(builder: Any, expected: str) -> str:
 
 
 def _hash_of(builder: Any, read: Callable[[str], Iterable[Any]], name: str) -> str:
-    from tqdm import tqdm
-
     total = sum(split.num_examples for split in builder.info.splits.values())
     examples = chain.from_iterable(map(read, SPLITS))
     title = f"Reading {name}"
@@ -327,8 +327,6 @@ def _hash_of(builder: Any, read: Callable[[str], Iterable[Any]], name: str) -> s
 
 
 def _with_progress(source: ExportSource, total: int) -> ExportSource:
-    from tqdm import tqdm
-
     bar = tqdm(total=total, desc="Writing", unit=" examples")
 
     def counted(examples: Iterable[Any]) -> Iterator[Any]:

@@ -312,7 +312,9 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
                 os.replace(partial, target)
 
     def _select(self, reader: str) -> None:
-        """Select the stored format that the named reader can read."""
+        """Select the stored format that the named reader can read, if data exist."""
+        if not self.info.initialized:
+            return
         wanted, stored = _READERS[reader], self._stored_formats()
         if wanted not in stored:
             raise NotImplementedError(
@@ -332,16 +334,14 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
 
     def as_data_source(self, *args: Any, **kwargs: Any) -> Any:
         """Return the examples for random access, as in every TFDS builder."""
-        if self.info.initialized:
-            self._select("as_data_source")
+        self._select("as_data_source")
         with _quiet():
             return super().as_data_source(*args, **kwargs)
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """Return the examples as `tf.data.Dataset`, as in every TFDS builder."""
         load_tensorflow()
-        if self.info.initialized:
-            self._select("as_dataset")
+        self._select("as_dataset")
         with _quiet():
             return super().as_dataset(*args, **kwargs)
 
