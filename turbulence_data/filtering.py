@@ -27,8 +27,9 @@ from turbulence_data.solver._grid import (
     check_field,
     check_response,
     field_shape,
+    from_padded_grid,
     jacobian_hat,
-    padded_points,
+    on_padded_grid,
     resize,
     streamfunction_hat,
     to_physical,
@@ -204,16 +205,10 @@ def subgrid_stresses(
 
 def _products_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     """Return coefficients of `u u, u v, v v, u omega, v omega` on the grid's modes."""
-    points = padded_points(grid.num_points)
-    u, v, omega = (
-        to_physical(resize(factor, grid.num_points, points), points)
-        for factor in (
-            *velocity_hat(streamfunction_hat(vorticity_hat, grid), grid),
-            vorticity_hat,
-        )
-    )
+    velocity = velocity_hat(streamfunction_hat(vorticity_hat, grid), grid)
+    u, v, omega = on_padded_grid(grid, *velocity, vorticity_hat)
     products = np.stack([u * u, u * v, v * v, u * omega, v * omega])
-    return resize(to_spectral(products), points, grid.num_points)
+    return from_padded_grid(grid, products)
 
 
 def _channels_last(fields_hat: FieldHat, grid: Grid) -> Field:

@@ -262,6 +262,18 @@ def padded_points(num_points: tuple[int, int]) -> tuple[int, int]:
     return nx, ny
 
 
+def on_padded_grid(grid: Grid, *fields_hat: FieldHat) -> list[Field]:
+    """Return fields on the grid of `padded_points`, to be multiplied."""
+    points = padded_points(grid.num_points)
+    return [to_physical(resize(f, grid.num_points, points), points) for f in fields_hat]
+
+
+def from_padded_grid(grid: Grid, product: Field) -> FieldHat:
+    """Return the coefficients of products, truncated to the grid."""
+    points = padded_points(grid.num_points)
+    return resize(to_spectral(product), points, grid.num_points)
+
+
 def jacobian_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     """Return the advection `J = u . grad(vorticity)`, free of aliasing.
 
@@ -270,17 +282,12 @@ def jacobian_hat(vorticity_hat: FieldHat, grid: Grid) -> FieldHat:
     exact advection of the given modes, restricted to the modes of the grid. Nyquist
     wavenumbers are ignored and zero in the result.
     """
-    points = padded_points(grid.num_points)
-    u, v = (
-        to_physical(resize(component, grid.num_points, points), points)
-        for component in velocity_hat(streamfunction_hat(vorticity_hat, grid), grid)
-    )
-    product_hat = resize(to_spectral(u * v), points, grid.num_points)
-    difference_hat = resize(to_spectral(v**2 - u**2), points, grid.num_points)
-    result: FieldHat = (
-        grid.ky**2 - grid.kx**2
-    ) * product_hat - grid.kx * grid.ky * difference_hat
-    return result
+    psi_hat = streamfunction_hat(vorticity_hat, grid)
+    u, v = on_padded_grid(grid, *velocity_hat(psi_hat, grid))
+    product_hat = from_padded_grid(grid, u * v)
+    difference_hat = from_padded_grid(grid, v**2 - u**2)
+    factor = grid.ky**2 - grid.kx**2
+    return np.asarray(factor * product_hat - grid.kx * grid.ky * difference_hat)
 
 
 def advection_hat(
@@ -291,16 +298,10 @@ def advection_hat(
     The velocity is `u = (d psi / dy, -d psi / dx)` of a streamfunction psi, which may
     be independent of q.
     """
-    points = padded_points(grid.num_points)
-    u, v, tracer = (
-        to_physical(resize(field_hat, grid.num_points, points), points)
-        for field_hat in (*velocity_hat(streamfunction_hat, grid), tracer_hat)
-    )
-    flux_x, flux_y = (
-        resize(to_spectral(part * tracer), points, grid.num_points) for part in (u, v)
-    )
-    result: FieldHat = 1j * (grid.kx * flux_x + grid.ky * flux_y)
-    return result
+    velocity = velocity_hat(streamfunction_hat, grid)
+    u, v, tracer = on_padded_grid(grid, *velocity, tracer_hat)
+    flux_x, flux_y = (from_padded_grid(grid, part * tracer) for part in (u, v))
+    return np.asarray(1j * (grid.kx * flux_x + grid.ky * flux_y))
 
 
 def streamfunction_of(vorticity: Field, grid: Grid) -> Field:
