@@ -222,21 +222,16 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
     lost = -_column(history, "enstrophy_dissipation")
     by_drag = 2.0 * flow.linear_drag * _column(history, "enstrophy")
     rate = max(0.0, float(np.mean(lost - by_drag))) ** (1.0 / 3.0)
-    order = flow.hyperviscosity_order
-    above = [math.inf, math.inf]  # k^2 at which one of the two alone is as fast
-    if flow.viscosity > 0.0:
-        above[0] = rate / flow.viscosity
-    if flow.hyperviscosity > 0.0:
-        above[1] = (rate / flow.hyperviscosity) ** (1.0 / order)
-    k_squared = min(above)
-    if rate == 0.0 or not math.isfinite(k_squared):
+    both = (flow.viscosity, 1), (flow.hyperviscosity, flow.hyperviscosity_order)
+    terms = [(factor, power) for factor, power in both if factor > 0.0]
+    if rate == 0.0 or not terms:
         return None
-    if math.isfinite(max(above)):
+    # The k^2 at which one term alone is as fast.
+    k_squared = min((rate / factor) ** (1.0 / power) for factor, power in terms)
+    if len(terms) == 2:
 
         def excess(k_squared: float) -> float:
-            damping = (
-                flow.viscosity * k_squared + flow.hyperviscosity * k_squared**order
-            )
+            damping = sum(factor * k_squared**power for factor, power in terms)
             return float(damping - rate)
 
         k_squared = float(scipy.optimize.brentq(excess, 0.0, 1.001 * k_squared))
