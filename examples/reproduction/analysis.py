@@ -66,7 +66,17 @@ def _analysis(study: Study, setting: Setting) -> dict[str, Any]:
 
 
 def run_online(study: Study) -> None:
-    """An LES with each network inside, against the filtered DNS of unseen members."""
+    """An LES with each network inside, against the filtered DNS of unseen members.
+
+    Raises:
+        ValueError: for networks of other inputs than a closure gives them.
+    """
+    if study.tier.inputs is not None:
+        raise ValueError(
+            f"A closure gives a network streamfunctions and vorticities; those of the "
+            f"tier {study.tier_name!r} take {study.tier.inputs.__name__}. Leave out "
+            "the stage 'online'."
+        )
     for seed in study.seeds:
         setting = _first(study, seed)
         study.once("online", setting.label, _online, setting)

@@ -23,7 +23,40 @@ from turbulence_data import (
 )
 
 Arrays = tuple[np.ndarray, np.ndarray]
-Scaling = Normalization | TwoLayerNormalization
+
+
+@dataclass(frozen=True)
+class ChannelScaling:
+    """Mean and standard deviation of each channel of any inputs and outputs.
+
+    Attributes:
+        x: (mean, std) of each input.
+        y: (mean, std) of each output.
+    """
+
+    x: list[tuple[float, float]]
+    y: list[tuple[float, float]]
+
+    @classmethod
+    def from_arrays(cls, x: np.ndarray, y: np.ndarray) -> "ChannelScaling":
+        """That of these samples."""
+        return cls(
+            *(
+                [(float(c.mean(dtype=float)), float(c.std(dtype=float))) for c in part]
+                for part in (np.moveaxis(x, -1, 0), np.moveaxis(y, -1, 0))
+            )
+        )
+
+    def normalize(self, x: np.ndarray, y: np.ndarray) -> Arrays:
+        """`(field - mean) / std` of each channel, float32."""
+        x, y = (
+            (part - np.float32(moments)[:, 0]) / np.float32(moments)[:, 1]
+            for part, moments in ((x, self.x), (y, self.y))
+        )
+        return x, y
+
+
+Scaling = Normalization | TwoLayerNormalization | ChannelScaling
 
 
 @dataclass
@@ -151,6 +184,8 @@ class Study:
             ordered = turbulence_data.few_shot(train, len(train))
             x, y = turbulence_data.to_arrays(ordered)
             test_x, test_y = turbulence_data.to_arrays(test)
+            if self.tier.inputs is not None:
+                x, test_x = self.tier.inputs(x), self.tier.inputs(test_x)
             self._loaded[system] = {"x": x, "y": y, "test_x": test_x, "test_y": test_y}
         return self._loaded[system]
 
@@ -161,6 +196,8 @@ class Study:
 
     def normalization(self, x: np.ndarray, y: np.ndarray) -> Scaling:
         """That of these samples."""
+        if self.tier.inputs is not None:
+            return ChannelScaling.from_arrays(x, y)
         kind = TwoLayerNormalization if self.has_layers else Normalization
         return kind.from_arrays(x, y)
 

@@ -1,6 +1,9 @@
 """What is reproduced: transfer cases of one plane and of two layers, in some sizes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from turbulence_data import EnsembleConfig, FlowConfig, RandomVorticity, named_flow
 
@@ -56,6 +59,7 @@ class Tier:
         precision: in which its wide convolutions compute, a dtype policy of Keras;
             weights are float32.
         periodic: whether convolutions go on behind the edges, or see zeros there.
+        inputs: makes the inputs of the network of those of `to_arrays`; None for these.
         num_seeds: of base network, target samples and retraining, by default.
     """
 
@@ -70,6 +74,7 @@ class Tier:
     retraining: Training
     precision: str = "float32"
     periodic: bool = True
+    inputs: Callable[[np.ndarray], np.ndarray] | None = None
     num_seeds: int = 3
 
 
@@ -185,6 +190,34 @@ TIERS["calibration"] = replace(
 
 # Padded with zeros, as the published networks of two-layer flow.
 TIERS["zero_padding"] = replace(TIERS["mini"], periodic=False)
+
+
+def velocities(x: np.ndarray) -> np.ndarray:
+    """Velocities u, v of the upper and the lower layer, of arrays of two layers.
+
+    `u = d(psi)/dy, v = -d(psi)/dx` on a square of side 2 pi: a factor, which a
+    normalization removes.
+    """
+    streamfunctions, n = x[..., :2], x.shape[1]
+    wavenumbers = np.fft.fftfreq(n, 1 / n)
+    wavenumbers[n // 2 : n // 2 + 1 - n % 2] = 0.0  # Nyquist has no derivative
+    psi_hat = np.fft.fft2(streamfunctions, axes=(1, 2))
+    kx, ky = wavenumbers[:, None, None], wavenumbers[None, :, None]
+    u, v = (
+        np.fft.ifft2(1j * k * psi_hat, axes=(1, 2)).real.astype(x.dtype)
+        for k in (ky, -kx)
+    )
+    return np.stack([u[..., 0], v[..., 0], u[..., 1], v[..., 1]], axis=-1)
+
+
+# Inputs and padding of the published networks of two-layer flow.
+_BOTH = replace(
+    TIERS["mini"],
+    flows={name: f"mini_{name}" for name in _TWO_LAYERS},
+    inputs=velocities,
+)
+TIERS["velocities"] = _BOTH
+TIERS["velocities_zero_padding"] = replace(_BOTH, periodic=False)
 
 # Resolution, samples and width of the published two-layer experiment, in the hours of
 # a CPU: snapshots closer in time, fewer steps, every arm at a rate of its own.

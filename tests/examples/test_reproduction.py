@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -368,3 +369,39 @@ def test_two_layers_go_through_every_stage_in_pieces(reproduce, tmp_path):
     (online,) = summary["online"].values()
     assert online["rows"][0]["closure"] == "no closure"
     assert 0.0 < online["rows"][0]["energy"] < 10.0
+
+
+@pytest.mark.parametrize("num_points", [16, 15])
+def test_velocities_are_derivatives_of_the_streamfunctions(reproduce, num_points):
+    tiers = import_module("reproduction.tiers")
+    x, y = np.meshgrid(
+        *[np.arange(num_points) * 2 * np.pi / num_points] * 2, indexing="ij"
+    )
+    upper, lower = np.sin(3 * x) * np.cos(2 * y), np.cos(x + y)
+    fields = np.stack([upper, lower, 5 * upper, 7 * lower], -1)[None]
+    expected = [
+        -2 * np.sin(3 * x) * np.sin(2 * y),
+        -3 * np.cos(3 * x) * np.cos(2 * y),
+        -np.sin(x + y),
+        np.sin(x + y),
+    ]
+    found = tiers.velocities(fields)
+    np.testing.assert_allclose(found[0], np.stack(expected, -1), atol=1e-13)
+
+
+def test_inputs_of_another_kind_have_a_scaling_and_no_les(reproduce):
+    study, analysis = (
+        import_module(f"reproduction.{name}") for name in ("study", "analysis")
+    )
+    rng = np.random.default_rng(0)
+    x = rng.normal(3.0, [1.0, 2.0, 4.0], (5, 8, 8, 3)).astype("float32")
+    y = rng.normal(-1.0, 0.5, (5, 8, 8, 1)).astype("float32")
+    scaling = study.ChannelScaling.from_arrays(x, y)
+    for part in scaling.normalize(x, y):
+        assert part.dtype == np.float32
+        np.testing.assert_allclose(part.mean((0, 1, 2)), 0.0, atol=1e-5)
+        np.testing.assert_allclose(part.std((0, 1, 2)), 1.0, rtol=1e-5)
+    tiers = import_module("reproduction.tiers")
+    one = SimpleNamespace(tier=tiers.TIERS["velocities"], tier_name="velocities")
+    with pytest.raises(ValueError, match=r"take velocities. Leave out .*online"):
+        analysis.run_online(one)
