@@ -66,5 +66,5 @@ def full_plane(half: ArrayLike, num_columns: int) -> NDArray[np.float64]:
     axes = tuple(range(values.ndim - 1))
     inner = values[..., 1 : (num_columns + 1) // 2]
     # Index n - j holds -k_j; flipping sends j to n - 1 - j, so shift by one.
-    mirrored = np.roll(np.flip(inner), (1,) * len(axes), axes) if axes else inner[::-1]
+    mirrored = np.roll(np.flip(inner), 1, axes)
     return np.fft.fftshift(np.concatenate([values, mirrored], axis=-1))

@@ -203,6 +203,13 @@ class TimeBudget:
 
 # Largest number of rows (kernels or channels) of an image.
 _MOST_ROWS = 256
+_KERNEL_ARRAYS = (
+    "profiles",
+    "peak_wavenumbers",
+    "peak_fractions",
+    "classes",
+    "mean_transfer",
+)
 # Decades below the largest value that an image of activations shows.
 _DECADES = 6.0
 
@@ -281,11 +288,6 @@ class KernelSpectra(SpectralCallback):
 
     def record(self) -> Record:
         layers = kernel_spectra(self.model, self.num_points).layers
-        images: dict[str, NDArray[np.uint8]] = {}
-        if self.log_dir is not None:
-            images = {
-                tag: i for n, s in layers.items() for tag, i in _kernel_images(n, s)
-            }
         return Record(
             value={name: spectra.mean_profile for name, spectra in layers.items()},
             logs={
@@ -297,41 +299,29 @@ class KernelSpectra(SpectralCallback):
                 for name, spectra in layers.items()
                 for kind, share in spectra.class_shares().items()
             },
-            images=images,
-            arrays=_kernel_arrays(layers) if self.directory is not None else {},
+            images={} if self.log_dir is None else dict(_kernel_images(layers)),
+            arrays={
+                f"{name}/{field}": getattr(spectra, field)
+                for name, spectra in layers.items()
+                for field in _KERNEL_ARRAYS
+            },
         )
 
 
 def _kernel_images(
-    name: str, spectra: LayerKernelSpectra
+    layers: dict[str, LayerKernelSpectra],
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield images of the mean transfer function and of the profiles of kernels."""
-    if spectra.mean_transfer.ndim == 2:
-        num_columns = spectra.grid[-1]
-        plane = full_plane(spectra.mean_transfer, num_columns)
-        # Axis 0 is x, to the right.
-        yield f"{name}/mean_transfer", enlarged(to_rgb(plane.T[::-1], low=0.0))
-    rows = spectra.profiles.reshape(-1, spectra.profiles.shape[-1])[:_MOST_ROWS]
-    peaks = rows.max(axis=1, keepdims=True)
-    shown = rows / np.where(peaks > 0, peaks, 1.0)
-    order = np.argsort(shown.argmax(axis=1), kind="stable")
-    yield f"{name}/profiles", enlarged(to_rgb(shown[order], low=0.0, high=1.0))
-
-
-def _kernel_arrays(layers: dict[str, LayerKernelSpectra]) -> dict[str, NDArray[Any]]:
-    """Return the arrays of all layers under flat names."""
-    fields = (
-        "profiles",
-        "peak_wavenumbers",
-        "peak_fractions",
-        "classes",
-        "mean_transfer",
-    )
-    return {
-        f"{name}/{field}": getattr(spectra, field)
-        for name, spectra in layers.items()
-        for field in fields
-    }
+    for name, spectra in layers.items():
+        if spectra.mean_transfer.ndim == 2:
+            plane = full_plane(spectra.mean_transfer, spectra.grid[-1])
+            # Axis 0 is x, to the right.
+            yield f"{name}/mean_transfer", enlarged(to_rgb(plane.T[::-1], low=0.0))
+        rows = spectra.profiles.reshape(-1, spectra.profiles.shape[-1])[:_MOST_ROWS]
+        peaks = rows.max(axis=1, keepdims=True)
+        shown = rows / np.where(peaks > 0, peaks, 1.0)
+        order = np.argsort(shown.argmax(axis=1), kind="stable")
+        yield f"{name}/profiles", enlarged(to_rgb(shown[order], low=0.0, high=1.0))
 
 
 class ActivationSpectra(SpectralCallback):

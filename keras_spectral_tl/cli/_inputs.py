@@ -29,7 +29,6 @@ DATA = (
     "of its splits (a dataset's default: train, a file's: all)"
 )
 Channels = Mapping[str, Sequence[str]]
-_OWNERS = {"test": "target"}  # systems normalized by the statistics of another
 
 
 def _number(
@@ -337,10 +336,10 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
         raise ValueError("--normalize base needs the base samples: add --base DATA.")
     systems = {}
     for role, (raw, channels) in read.items():
-        owner = "base" if options.normalize == "base" else _OWNERS.get(role, role)
+        owner = "target" if role == "test" else role
+        owner = "base" if options.normalize == "base" else owner
         statistics, words = None, "nothing"
         if options.normalize != "none":
-            owner = owner if owner in read else role
             if isinstance(read[owner][0].x, dict):
                 raise ValueError(
                     "Several inputs are not normalized here: write them as the network "

@@ -361,13 +361,14 @@ class RadialSpectrum2D(keras.layers.Layer):
     def _spatial_shape(self, shape: Shape) -> tuple[int, int]:
         """Return (nx, ny) of an input shape."""
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
-        if len(shape) != 4 or shape[axes[0]] is None or shape[axes[1]] is None:
+        nx, ny = (shape[axis] if len(shape) == 4 else None for axis in axes)
+        if nx is None or ny is None:
             raise ValueError(
                 "RadialSpectrum2D needs an input of rank 4 with known spatial sizes on "
                 f"axes {axes} (data_format={self.data_format!r}). Received shape "
                 f"{tuple(shape)}; give keras.Input the numbers of points."
             )
-        return int(shape[axes[0]] or 0), int(shape[axes[1]] or 0)
+        return nx, ny
 
 
 def check_alike(

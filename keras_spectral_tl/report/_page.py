@@ -158,7 +158,6 @@ def _answer(study: Study) -> dict[str, str]:
     scores, sweep = study.scores, study.sweep
     chosen = list(scores.get("recommended") or study.retraining.get("trained") or ())
     if scores and not scores["recommended"]:
-        chosen = list(study.retraining.get("trained") or ())
         what = "No single layer is sure to be worth retraining."
     elif chosen:
         what = f"Retrain {' and '.join(chosen)}."

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._files import finite
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.report._study import channel_names
@@ -211,9 +212,7 @@ def _filters_of_change(networks: Sequence[keras.Model]) -> dict[str, dict[str, A
                 "classes": change.classes[:count].tolist(),
                 "images": change.filters[:count].round(4).tolist(),
                 "shares": change.shares.tolist(),
-                "noise_shares": [
-                    None if np.isnan(s) else float(s) for s in change.noise_shares
-                ],
+                "noise_shares": finite(change.noise_shares.tolist()),
             }
     return found
 

@@ -236,8 +236,7 @@ def _periodic_inputs(call: LayerFields, kernel: ConvolutionKernel) -> Array:
     if call.inputs is None:
         raise _NotCoveredError("its input has another number of axes than its output")
     field = call.inputs.astype(np.float64)
-    strides = kernel.strides or (1,) * len(kernel.size)
-    for axis, stride in enumerate(strides):
+    for axis, stride in enumerate(kernel.strides):
         sizes = _Axis(
             num_inputs=field.shape[axis + 2],
             num_outputs=call.pre_activation.shape[axis + 2],

@@ -297,9 +297,8 @@ def classify_kernels(
     passes_dc = measured.dc_shares >= HALF_POWER
     passes_edge = measured.edge_shares >= HALF_POWER
     index = np.array([[1, 2], [0, 3]])[passes_dc.astype(int), passes_edge.astype(int)]
-    shares = explained_shares(values)[0][:, 0]
-    unstructured = (shares <= noise_share(values.shape[1:])) | (shares == 0)
-    index[unstructured] = KERNEL_CLASSES.index("unstructured")
+    is_noise = explained_shares(values)[0][:, 0] <= noise_share(values.shape[1:])
+    index[is_noise] = KERNEL_CLASSES.index("unstructured")
     return np.asarray(np.array(KERNEL_CLASSES)[index])
 
 
