@@ -1,1 +1,1 @@
-"""Structure of a model: its layers and weights, the calls of its layers, and cuts."""
+"""Structure of a model: its layers and weights, the calls of layers, cuts, copies."""

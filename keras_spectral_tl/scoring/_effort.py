@@ -186,10 +186,7 @@ def usual_rate(
     is the same in ReLU layers rescaled by c and 1 / c, and the effects of many weights
     on an output, or of many layers on the result, add up (Yang et al. 2022,
     arXiv:2203.03466). Biases have no size of their own and get the rate of all kernels.
-
-    Args:
-        values: Initial values of the weights that train, see `NetworkPart.sizes`.
-        kernels: All kernels of the network.
+    `values` are those of `NetworkPart.sizes`.
 
     Example:
         >>> kernel = np.full((3, 3, 4, 4), 0.05)

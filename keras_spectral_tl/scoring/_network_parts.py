@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import models
+from keras_spectral_tl._graph.copies import called, copy_model
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -83,11 +83,11 @@ class PartedNetwork:
     def __init__(self, model: keras.Model, x: Any, batch_size: int) -> None:
         self._model, self._x, self.batch_size = model, x, batch_size
         sample = next(batches(x, 2))[1]
-        self._copy = models.copy_model(model, sample)
+        self._copy = copy_model(model, sample)
         compute_in_half_precision(self._copy)
         outputs, masks = [], []
         for _, batch in batches(x, batch_size):
-            found = models.called(self._copy, batch)
+            found = called(self._copy, batch)
             mask = getattr(found, "_keras_mask", None)
             outputs.append(fetch(found).astype(np.float64))
             if mask is not None:
@@ -151,7 +151,7 @@ class PartedNetwork:
         (tensors,) = at_cut
         inputs = tensors[0] if len(tensors) == 1 else tensors
         rows, batch = next(batches(inputs, self.batch_size))
-        expected, given = self.outputs[rows], fetch(models.called(part, batch))
+        expected, given = self.outputs[rows], fetch(called(part, batch))
         tolerance = _TOLERANCE * np.max(np.abs(expected), initial=0.0)
         same = np.allclose(given, expected, 0.0, tolerance, equal_nan=True)
         return (part, inputs) if same else None

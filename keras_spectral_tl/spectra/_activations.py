@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl import plotting
+import keras_spectral_tl
 from keras_spectral_tl._checks import one_of
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._graph.layers import layers_with_weights
@@ -84,7 +84,9 @@ class ModelActivationSpectra(ByLayer[LayerActivations]):
             name: {"before": layer.pre_activation, "after": layer.post_activation}
             for name, layer in self.items()
         }
-        return plotting.plot_activation_spectra(lines, "activation spectrum", ax=ax)
+        return keras_spectral_tl.plotting.plot_activation_spectra(
+            lines, "activation spectrum", ax=ax
+        )
 
 
 def activation_spectra(
@@ -249,7 +251,9 @@ class ModelGains(ByLayer[LayerGain]):
             name: {"linear part": gain.linear, "activation": gain.activation}
             for name, gain in self.items()
         }
-        return plotting.plot_wavenumber_ratios(lines, "gain of energy", ax=ax)
+        return keras_spectral_tl.plotting.plot_wavenumber_ratios(
+            lines, "gain of energy", ax=ax
+        )
 
 
 def layer_gains(

@@ -16,13 +16,13 @@ from keras_spectral_tl._checks import (
     real_number,
     whole_number,
 )
+from keras_spectral_tl._graph.copies import copy_model
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._keras_internals import low_rank_base, predicted
 from keras_spectral_tl._results import Result, text_table
 from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
 from keras_spectral_tl.metrics._functions import pattern_correlation
-from keras_spectral_tl.models import copy_model
 from keras_spectral_tl.plotting._kernels import plot_filters
 from keras_spectral_tl.spectra._convolutions import (
     Array,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from keras_spectral_tl import plotting
+import keras_spectral_tl
 from keras_spectral_tl._checks import real_array, whole_number
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl._shells import last_complete_shell, shell_indices
@@ -49,7 +49,7 @@ class ModelShifts(ByLayer[SpectralShift]):
     def plot(self, ax: Any = None) -> Any:
         """Draw gains and distances in two panels, and return their axes."""
         rows = {n: {"shift": (s.gain, s.distance)} for n, s in self.items()}
-        return plotting.plot_spectral_shifts(rows, ax=ax)
+        return keras_spectral_tl.plotting.plot_spectral_shifts(rows, ax=ax)
 
 
 def spectral_shift(
@@ -192,7 +192,7 @@ class ModelRetrainingShifts(ByLayer[RetrainingShift]):
             }
             for name, shift in self.items()
         }
-        return plotting.plot_spectral_shifts(rows, ax=ax)
+        return keras_spectral_tl.plotting.plot_spectral_shifts(rows, ax=ax)
 
 
 def retraining_shifts(
@@ -265,7 +265,9 @@ class ChangeConsistency(Result):
         """Plot the change of power by wavenumber and return the axes."""
         ratio = np.concatenate([[np.nan], np.exp(self.power_changes)])
         lines = {"power after / before": {"kernels": ratio}}
-        return plotting.plot_wavenumber_ratios(lines, "ratio of power", ax=ax)
+        return keras_spectral_tl.plotting.plot_wavenumber_ratios(
+            lines, "ratio of power", ax=ax
+        )
 
 
 def change_consistency(

@@ -208,9 +208,8 @@ class Candidate:
     @property
     def is_fixed(self) -> bool:
         """True if nothing trains: the network is unchanged, or multiplied by a gain."""
-        return isinstance(self.selector, freezing.OutputGain) or (
-            self.selector is not None and not Arm(self.label, self.selector).trains
-        )
+        gain = isinstance(self.selector, freezing.OutputGain)
+        return gain or not items_of(self.selector)
 
     @classmethod
     def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":

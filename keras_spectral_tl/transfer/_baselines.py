@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl import models
 from keras_spectral_tl._checks import noted
 from keras_spectral_tl._graph.calls import called_layers
+from keras_spectral_tl._graph.copies import copy_model, fresh_model
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     count_parameters,
@@ -135,7 +135,7 @@ def fit_output_gain(
     start = time.perf_counter()
     data = Samples.of(target_data, "target_data")
     check_fit(model, data)
-    copy = models.copy_model(model)
+    copy = copy_model(model)
     output = predicted(copy, data.x, batch_size)
     gain = closed_form_gain(model.name, data.y, output)
     named = ModelLayers.of(model)
@@ -304,7 +304,7 @@ def _scratch(
     model: keras.Model, data: Samples, options: RetrainOptions
 ) -> RetrainResult:
     def fresh(original: keras.Model) -> keras.Model:
-        return models.fresh_model(original, options.seed)
+        return fresh_model(original, options.seed)
 
     return retrain_prepared(model, None, data, options, "from_scratch", fresh)
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import keras_spectral_tl
-from keras_spectral_tl import models
 from keras_spectral_tl._checks import did_you_mean, require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
+from keras_spectral_tl._graph.copies import copy_model
 from keras_spectral_tl._graph.layers import ModelLayers, own_weights, trains_parts
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._results import AsJson, as_lists
@@ -259,7 +259,7 @@ class SweepResult(AsJson):
         label = self.best if layer is None else layer
         if label not in self.weights:
             raise KeyError(self._without_weights(label))
-        copy = models.copy_model(original)
+        copy = copy_model(original)
         layers = ModelLayers.of(original).of_copy(copy).layers
         for name, values in self.weights[label].items():
             own = own_weights(layers[name])

@@ -10,8 +10,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl import models
 from keras_spectral_tl._graph.calls import misfit_of_inputs
+from keras_spectral_tl._graph.copies import (
+    called,
+    copy_model,
+    fresh_model,
+    seed_random_states,
+)
 from keras_spectral_tl._graph.layers import ModelLayers, layers_with_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._optimizer_state import carry_moments
@@ -114,7 +119,7 @@ def retrain_prepared(
     check_weights(model)
     check_fit(model, samples, options.loss)
     sample, _ = samples.take(slice(0, 1))
-    exact = functools.partial(models.copy_model, sample=sample)
+    exact = functools.partial(copy_model, sample=sample)
     trainee = Trainee.of(model, _from_best_gain(model, layers, samples), copy or exact)
     before = weight_hashes(trainee.original)
     fitted = trainee.fit(samples, options, before=before if copy is None else None)
@@ -174,7 +179,7 @@ class Trainee:
         cls,
         model: keras.Model,
         layers: Selector | None,
-        copy: Callable[[keras.Model], keras.Model] = models.copy_model,
+        copy: Callable[[keras.Model], keras.Model] = copy_model,
     ) -> "Trainee":
         """Copy a model and resolve the layers to train.
 
@@ -216,7 +221,7 @@ class Trainee:
             # Frozen weights that a part has added must not change either.
             before = weight_hashes(self.network) | before
         self._set_flags(trained)
-        models.seed_random_states(network, options.seed)
+        seed_random_states(network, options.seed)
         moments = self._compile(trained, options)
         size = 0.0
         if options.pull:
@@ -354,7 +359,7 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     count = getattr(inputs[0], "shape", (None,))[0] or 1
     x, y = data.take(slice(0, count))
     try:
-        outputs = models.called(model, x)
+        outputs = called(model, x)
     except Exception:
         misfit = misfit_of_inputs(model, x)
         if misfit:  # in place of Keras' message, which holds the data
@@ -477,7 +482,7 @@ def _with_added_parts(
 
 def _drawn(original: ModelLayers, part: NewWeights, network: keras.Model) -> list[str]:
     """Reinitialize weights of a copy; return the names of their layers."""
-    fresh = original.of_copy(models.fresh_model(original.model, part.seed))
+    fresh = original.of_copy(fresh_model(original.model, part.seed))
     chosen = select_layers(original.model, part.layers)
     weights = original.of_copy(network).weights
     for path in (*chosen.variables, *chosen.statistics):

@@ -179,11 +179,6 @@ class NormalizedSamples(Samples):
     """Samples in the units of a network, with the statistics that normalized them.
 
     Only `Samples.normalized` creates them; it applies statistics to raw samples once.
-
-    Attributes:
-        x: Normalized inputs.
-        y: Normalized outputs.
-        statistics: The statistics.
     """
 
     statistics: Any = dataclasses.field(default=None, init=True)

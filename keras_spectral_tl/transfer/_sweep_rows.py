@@ -9,8 +9,8 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from keras_spectral_tl import models
 from keras_spectral_tl._checks import did_you_mean, real_number
+from keras_spectral_tl._graph.copies import copy_model, packed, unpacked
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 from keras_spectral_tl._keras_internals import predicted
@@ -147,7 +147,7 @@ class RowTrainer:
         self.options = dataclasses.replace(options, epoch_history=False)
         self._sample, _ = self.target.take(slice(0, 1))
         self._original = ModelLayers.of(model)
-        self._network = models.copy_model(model, self._sample)
+        self._network = copy_model(model, self._sample)
         self._named = self._original.of_copy(self._network)
         self._hashes = weight_hashes(self._named)
         self._start = [fetch(v).copy() for v in self._network.weights]
@@ -218,7 +218,7 @@ class RowTrainer:
         check_trainable(self.model, selection)
         part, named = self._part(selection, options), self._named
         if part is None:
-            network = models.copy_model(self.model, self._sample)
+            network = copy_model(self.model, self._sample)
             named = self._original.of_copy(network)
         trainee = Trainee(self._original, named, selection)
         start = time.perf_counter()
@@ -347,7 +347,7 @@ class PackedModel:
     def __init__(self, model: keras.Model) -> None:
         self.backend = keras.backend.backend()
         try:
-            self.content, self.classes = models.packed(model)
+            self.content, self.classes = packed(model)
         except Exception as error:
             raise ValueError(
                 f"Model {model.name!r} ({type(model).__name__}) cannot be saved, so it "
@@ -364,7 +364,7 @@ class PackedModel:
                 f"{keras.backend.backend()!r}. Start the workers with the environment "
                 f"variable KERAS_BACKEND={self.backend}."
             )
-        model = models.unpacked(self.content, self.classes)
+        model = unpacked(self.content, self.classes)
         if list(layer_hashes(model).values()) != self.hashes:
             raise ValueError(
                 f"Model {model.name!r} ({type(model).__name__}) came back from its "

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import freezing, models
+from keras_spectral_tl._graph.copies import seed_random_states
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.layers import PeriodicConv2D
 from tests.keras_spectral_tl.common import values
@@ -232,7 +233,7 @@ def test_seeded_random_states_repeat_dropout():
     x = RNG.normal(size=(50, 4)).astype("float32")
     outputs = []
     for seed in (3, 3, 4):
-        models.seed_random_states(model, seed)
+        seed_random_states(model, seed)
         outputs.append(values(model(x, training=True)))
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert not np.array_equal(outputs[0], outputs[2])
