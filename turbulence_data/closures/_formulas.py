@@ -24,8 +24,6 @@ from turbulence_data.solver.fftw._advection import (
     Advection,
     Pair,
     PairTransform,
-    reader,
-    writer,
 )
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels, resolved_rows
 
@@ -218,9 +216,9 @@ class PlannedEddies:
 
     def __call__(self, vorticity_hat: FieldHat) -> FieldHat:
         """Return the forcing, valid until the next call."""
-        kernels, cutoff = self._kernels, self.modes.cutoff[0]
-        read = reader(self._read_pair, vorticity_hat, self._read, cutoff)
-        write = writer(kernels.advection, self._write, cutoff, self._forcing)
+        kernels = self._kernels
+        read = self._pair.reader(self._read_pair, vorticity_hat, self._read)
+        write = self._pair.writer(kernels.advection, self._write, self._forcing)
         self._pair.apply(read, lambda z, _: kernels.times_modulus(z), write)
         if self._phase != 1.0:
             self._forcing *= self._phase

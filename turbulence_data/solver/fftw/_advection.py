@@ -162,6 +162,24 @@ class PairTransform:
         """Return two tables in the precision of the modes."""
         return panel_factors(self._kernels, self.panels, self._modes, *tables)
 
+    def reader(
+        self, kernel: Callable[..., None], field_hat: FieldHat, factors: Factors
+    ) -> Columns:
+        """Return a function that reads a field by a kernel like `velocity`."""
+        cutoff = self._modes.cutoff[0]
+        return lambda columns, pair: kernel(
+            field_hat, columns.start, factors[columns.start], cutoff, pair
+        )
+
+    def writer(
+        self, kernel: Callable[..., None], factors: Factors, out: FieldHat
+    ) -> Columns:
+        """Return a function that writes into `out` by a kernel like `advection`."""
+        cutoff = self._modes.cutoff[0]
+        return lambda columns, pair: kernel(
+            pair, factors[columns.start], cutoff, columns.start, out
+        )
+
     def apply(
         self, read: Columns, change: Callable[[Pair, slice], None], write: Columns
     ) -> None:
@@ -365,24 +383,6 @@ def scale_of_pairs(modes: Modes) -> NDArray[np.float64]:
     return np.asarray(modes.mask / (2.0 * points))
 
 
-def reader(
-    kernel: Callable[..., None], field_hat: FieldHat, factors: Factors, cutoff: int
-) -> Columns:
-    """Return a function that reads columns of a field by a kernel like `velocity`."""
-    return lambda columns, pair: kernel(
-        field_hat, columns.start, factors[columns.start], cutoff, pair
-    )
-
-
-def writer(
-    kernel: Callable[..., None], factors: Factors, cutoff: int, out: FieldHat
-) -> Columns:
-    """Return a function that writes columns of `out` by a kernel like `advection`."""
-    return lambda columns, pair: kernel(
-        pair, factors[columns.start], cutoff, columns.start, out
-    )
-
-
 def advection_tables(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the factors of `u^2 - v^2` and of `u v`, see `Advection`."""
     kx, ky, scale = modes.kx, modes.ky, scale_of_pairs(modes)
@@ -402,7 +402,7 @@ class Advection:
     ) -> None:
         self._kernels = pointwise_kernels()
         self._pair = PairTransform(modes, self._kernels, planner, threads)
-        self._cutoff, self._largest = modes.cutoff[0], modes.largest_wavenumbers
+        self._largest = modes.largest_wavenumbers
         kx, ky, inverse = modes.kx, modes.ky, modes.inverse_k_squared
         self._velocity = self._pair.factors(ky * inverse, kx * inverse)
         self._products = self._pair.factors(*advection_tables(modes))
@@ -410,7 +410,7 @@ class Advection:
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Write `-J` into `out`; the argument is not changed."""
         kernels, read = self._kernels, self._reader(vorticity_hat)
-        write = writer(kernels.advection, self._products, self._cutoff, out)
+        write = self._pair.writer(kernels.advection, self._products, out)
         self._pair.apply(read, lambda z, _: kernels.products(z), write)
 
     def rate(self, vorticity_hat: FieldHat) -> float:
@@ -422,5 +422,4 @@ class Advection:
         )
 
     def _reader(self, vorticity_hat: FieldHat) -> Columns:
-        velocity = self._kernels.velocity
-        return reader(velocity, vorticity_hat, self._velocity, self._cutoff)
+        return self._pair.reader(self._kernels.velocity, vorticity_hat, self._velocity)

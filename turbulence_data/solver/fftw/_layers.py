@@ -26,10 +26,8 @@ from turbulence_data.solver.fftw._advection import (
     panel_factors,
     panels_of,
     plan,
-    reader,
     scale_of_pairs,
     team_of,
-    writer,
     zeros,
 )
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
@@ -215,8 +213,8 @@ class FluxForm:
         for layer, (a, b) in enumerate(self._terms.inversion):
             psi_hat = a * q_hat[0] + b * q_hat[1]
             self._pair.apply(
-                reader(kernels.velocity, psi_hat, self._velocity, cutoff),
+                self._pair.reader(kernels.velocity, psi_hat, self._velocity),
                 times(self._scalars[layer]),
-                writer(kernels.divergence, self._fluxes, cutoff, out[layer]),
+                self._pair.writer(kernels.divergence, self._fluxes, out[layer]),
             )
         out += self._terms.coupling * q_hat[::-1]
