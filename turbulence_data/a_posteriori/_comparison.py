@@ -229,18 +229,17 @@ def markdown_table(
     names = list(columns or rows[0])
     errors = standard_errors or [{}] * len(rows)
     cells = [names] + [
-        [
-            value
-            if isinstance(value := row[name], str)
-            else with_uncertainty(value, of_row.get(name, math.nan))
-            for name in names
-        ]
+        [_cell(row[name], of_row.get(name, math.nan)) for name in names]
         for row, of_row in zip(rows, errors, strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells]
     rule = "-|-".join("-" * width for width in widths)
     return "\n".join([lines[0], f"|-{rule}-|", *lines[1:]])
+
+
+def _cell(value: float | str, error: float) -> str:
+    return value if isinstance(value, str) else with_uncertainty(value, error)
 
 
 def with_uncertainty(value: float, error: float) -> str:
