@@ -105,12 +105,6 @@ class ChannelGainsOf(AddedPart):
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
         return isinstance(layer, ChannelScaled) and weight in (_GAIN, "bias")
 
-    def advice(self) -> str:
-        return (
-            "No layer there has channel gains. transfer.retrain adds them to its copy "
-            "of the model; elsewhere use ChannelGainsOf().prepare({name: layer})."
-        )
-
     def everywhere(self) -> Any:
         return lambda layer: type(layer) in _SCALED or isinstance(layer, ChannelScaled)
 
@@ -193,12 +187,6 @@ class FiltersOf(AddedPart):
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
         return weight in ("lora_kernel_b", "bias") and _has_filters(layer)
-
-    def advice(self) -> str:
-        return (
-            "No layer there has coefficients of filters. transfer.retrain adds them to "
-            "its copy of the model; elsewhere use FiltersOf().prepare({name: layer})."
-        )
 
     def everywhere(self) -> Any:
         return lambda layer: (

@@ -187,6 +187,13 @@ class AddedPart(Part):
         The outputs of the layers do not change.
         """
 
+    def advice(self) -> str:
+        name = type(self).__name__
+        return (
+            f"No layer there has the weights of {name}. transfer.retrain adds them to "
+            f"its copy of the model; elsewhere use {name}().prepare({{name: layer}})."
+        )
+
     def everywhere(self) -> Any:
         """Return the selector of all layers that the part is meant for."""
         return KernelsOf()
@@ -230,12 +237,6 @@ class LowRankOf(AddedPart):
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
         return weight.startswith("lora_")
-
-    def advice(self) -> str:
-        return (
-            "No low-rank update is enabled there. transfer.retrain adds it to its copy "
-            "of the model; elsewhere call layer.enable_lora(rank) after building."
-        )
 
     def prepare(self, layers: Mapping[str, keras.Layer]) -> None:
         """Enable the update in the given layers, which are changed in place.
