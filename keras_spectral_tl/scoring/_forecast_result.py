@@ -377,10 +377,8 @@ class Forecast(AsJson):
             ImportError: If pandas is not installed.
         """
         pandas = require("pandas", "Data frames", "pandas")
-        frame = pandas.DataFrame({row.label: row.row() for row in self.rows}).T
-        frame = frame.astype({"parameters": int, "steps": int, "batch_size": int})
-        frame = frame.astype(dict.fromkeys(["correlation", "base_correlation"], float))
-        return frame.infer_objects().rename_axis("arm")
+        rows = {row.label: row.row() for row in self.rows}
+        return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""

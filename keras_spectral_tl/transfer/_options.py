@@ -169,15 +169,8 @@ def _pairs(factors: Any) -> tuple[tuple[Any, Any], ...]:
 
 
 _NOT_FORWARDED = ("x", "y", "sample_weight", "class_weight", "steps_per_epoch")
-_COMPILE = (
-    "auto_scale_loss",
-    "jit_compile",
-    "loss_weights",
-    "metrics",
-    "run_eagerly",
-    "steps_per_execution",
-    "weighted_metrics",
-)
+_COMPILE = set(inspect.signature(keras.Model.compile).parameters)
+_COMPILE -= {"self", "optimizer", "loss"}
 _HELD_OUT = ("validation_data", "validation_split")
 
 
