@@ -185,7 +185,7 @@ def reason(best, *ties):
     before = SimpleNamespace(
         correlation=0.9, base_correlation=math.nan, correlations=np.full(8, 0.9)
     )
-    trials = SimpleNamespace(unchanged=lambda: before)
+    trials = SimpleNamespace(unchanged=before)
     verdict = Verdict((best, *ties), SimpleNamespace(trials=trials), best, ties, False)
     return verdict.reason({}, 16, keep=0.0)
 
