@@ -36,8 +36,8 @@ def whole_numbers(name: str, values: Any, at_least: int = 0) -> list[int]:
         found = []
     if not found:
         raise ValueError(
-            f"{name} must be at least one whole number, each at least {at_least}. "
-            f"Received {name}={values!r:.100}."
+            f"{name} must be at least one whole number, each at least {at_least}, in a "
+            f"sequence of ints. Received {name}={values!r:.100}."
         )
     return found
 

@@ -224,8 +224,8 @@ class Export(Command):
             nargs="+",
             metavar="NAME",
             help="only these features, such as vorticity sgs_forcing, with trajectory "
-            "and time (default: all; a .npz file has x and y, for which it needs the "
-            "inputs and outputs of a network)",
+            "and time (default: all; a .npz file needs all inputs and outputs of a "
+            "network, as it holds them as x and y)",
         )
 
     def run(self, options: argparse.Namespace) -> tuple[int, Any]:

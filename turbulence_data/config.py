@@ -379,7 +379,8 @@ class TwoLayerConfig(_Flow):
         inverse = 1.0 / np.where(k_squared > 0.0, k_squared, np.inf)
         matrix = wave_matrix(self, along_x, k_squared, inverse)
         by_wave = np.moveaxis(matrix, (0, 1), (-2, -1))
-        return np.asarray(np.linalg.eigvals(by_wave).real.max(axis=-1))
+        # Adding 0 makes 0 of -0, the rate of a mode without waves.
+        return np.asarray(np.linalg.eigvals(by_wave).real.max(axis=-1) + 0.0)
 
 
 def inversion(

@@ -327,8 +327,8 @@ def _kernel_images(
 class ActivationSpectra(SpectralCallback):
     """Records the spectra of pre- and post-activations on fixed inputs during a fit.
 
-    When, where and for how long is as in `KernelSpectra`. It evaluates
-    `keras_spectral_tl.activation_spectra` and
+    When it records, and how much of the time of the fit it may take, is the same as for
+    `KernelSpectra`. It evaluates `keras_spectral_tl.activation_spectra` and
 
     - adds ``"<layer>/pre_activation_energy"``, the mean square of the pre-activation,
       to the logs;

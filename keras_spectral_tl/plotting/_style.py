@@ -133,7 +133,8 @@ def draw_lines(
         for label, values in lines.items():
             (drawn[label],) = axes.plot(*points(values), label=label, **looks[label])
         axes.grid(alpha=0.3)
-        axes.set_title(title, fontsize=10)
+        if title:
+            axes.set_title(title, fontsize=10)
     finish(all_axes, *labels, drawn, ax)
     return all_axes
 

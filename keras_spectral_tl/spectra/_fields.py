@@ -165,6 +165,11 @@ def shells_on(grid: tuple[int, ...], wavenumbers: Sequence[int] | None) -> list[
     """Return checked wavenumbers; by default the complete shells except k = 0."""
     if wavenumbers is None:
         wavenumbers = range(1, last_complete_shell(*grid) + 1)
+        if not wavenumbers:
+            raise ValueError(
+                f"Fields of {grid} points have no complete shell but k = 0. Expected "
+                "at least 3 points along each axis, or wavenumbers to compare."
+            )
     chosen = whole_numbers("wavenumbers", wavenumbers)
     last = int(shell_indices(*grid).max())
     if max(chosen) > last:

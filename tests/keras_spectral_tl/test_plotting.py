@@ -124,6 +124,16 @@ def test_figures_are_drawn_in_the_axes_given() -> None:
         plotting.plot_activation_spectra(lines, ax=left)
 
 
+@pytest.mark.parametrize(
+    "draw", [plotting.plot_energy_spectra, plotting.plot_coherence]
+)
+def test_a_figure_of_one_panel_keeps_the_title_of_the_axes_given(draw) -> None:
+    axes = Figure().add_subplot()
+    axes.set_title("mine")
+    draw({"base": FALLING}, ax=axes)
+    assert axes.get_title() == "mine"
+
+
 def test_a_saved_figure_has_220_dots_an_inch(tmp_path) -> None:
     axes = plot_bars({"conv_1": 0.5, "conv_2": 0.1}, "relative change")
     path = plotting.save_figure(axes, tmp_path / "bars.png")

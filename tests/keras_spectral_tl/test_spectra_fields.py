@@ -197,6 +197,14 @@ def test_wavenumbers_off_the_grid_are_refused() -> None:
         spectrum_rmse(truth, truth, wavenumbers=[7])
 
 
+def test_fields_without_a_complete_shell_are_refused() -> None:
+    truth = noise(1, 2, 8)
+    with pytest.raises(ValueError, match=r"\(2, 8\) points.*at least 3 points"):
+        spectrum_rmse(truth, truth)
+    assert spectrum_rmse(truth, truth, wavenumbers=[1]) == 0.0
+    assert spectrum_rmse(noise(1, 3, 8), noise(1, 3, 8)) == 0.0
+
+
 def test_nan_is_refused_with_its_count() -> None:
     broken = noise(1, 8, 8)
     broken[0, 0, :3] = np.nan

@@ -192,6 +192,7 @@ def test_every_member_may_blow_up():
     ("change", "message"),
     [
         ({"start": np.zeros((16, 16))}, r"\(E, nx, ny\)"),
+        ({"start": np.zeros((0, 32, 32))}, r"one .*field a member.*\(0, 32, 32\)"),
         ({"start": np.ones((2, 32, 32))}, "mean vorticity"),
         ({"times": [-1.0, 1.0]}, "from 0 on"),
         ({"times": [0.2, 0.1]}, "rise"),

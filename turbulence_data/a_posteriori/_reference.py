@@ -213,7 +213,7 @@ def run_ensemble(
     closure = NoClosure(lengths=flow.lengths) if closure is None else closure
     simulation = Simulation(flow, closure, forcing)
     layers = simulation.equation.layers
-    if np.ndim(start) != 3 + len(layers):
+    if np.ndim(start) != 3 + len(layers) or not len(np.asarray(start)):
         kind = "potential vorticity" if layers else "vorticity"
         shape = "(E, 2, nx, ny)" if layers else "(E, nx, ny)"
         raise ValueError(
