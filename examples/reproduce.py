@@ -65,7 +65,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--case", choices=sorted(CASES), required=True)
     parser.add_argument("--tier", choices=list(TIERS), default="mini")
-    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=STAGES)
+    parser.add_argument("--stages", nargs="+", choices=list(STAGES))
     parser.add_argument("--stop-after", type=float, metavar="MINUTES")
     parser.add_argument("--seeds", type=int, help="how many; of the tier by default")
     parser.add_argument("--pairs", type=int, help="of the best single layers")
@@ -109,8 +109,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("tensorflow", "absl"):  # they warn of every new model's prediction
         logging.getLogger(name).setLevel(logging.ERROR)
     study = study_of(options)
+    has_online = study.tier.inputs is None  # a closure gives no other inputs
+    every = [name for name in STAGES if name != "online" or has_online]
     try:
-        for name in options.stages:
+        for name in options.stages or every:
             print(f"-- {name}", flush=True)
             STAGES[name](study)
     except OutOfTime:

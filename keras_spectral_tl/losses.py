@@ -89,6 +89,7 @@ class SpectralLoss(keras.losses.Loss):
         name: Name of the loss.
 
     Raises:
+        TypeError: If `floor` is not a number, or `mismatch` not callable.
         ValueError: If an argument is out of range, or at the first call if a wavenumber
             is not on the grid or the fields are not of rank 4 with known sizes.
 

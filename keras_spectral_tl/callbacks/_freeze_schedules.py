@@ -142,7 +142,8 @@ class NextPhaseOnPlateau:
         mode: "min" if smaller is better, "max" if larger is.
 
     Raises:
-        TypeError: If `selectors` is not a sequence, or `patience` not an int.
+        TypeError: If `selectors` is not a sequence, `patience` not an int, or
+            `min_delta` not a number.
         ValueError: If there are no phases, or another argument is out of its range.
         KeyError: When called, if none of more than `patience` epochs had the quantity.
 

@@ -188,10 +188,11 @@ class AddedPart(Part):
         """
 
     def advice(self) -> str:
-        name = type(self).__name__
+        part = dataclasses.replace(self, layers=None)
         return (
-            f"No layer there has the weights of {name}. transfer.retrain adds them to "
-            f"its copy of the model; elsewhere use {name}().prepare({{name: layer}})."
+            f"No layer there has the weights that {type(self).__name__} trains. "
+            "transfer.retrain adds them to its copy of the model; elsewhere use "
+            f"{part!r}.prepare({{name: layer}})."
         )
 
     def everywhere(self) -> Any:

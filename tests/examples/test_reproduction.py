@@ -1,6 +1,7 @@
 """The transfer experiment at its smallest: every stage, in pieces, what it leaves."""
 
 import dataclasses
+import functools
 import json
 import math
 import shutil
@@ -387,6 +388,20 @@ def test_velocities_are_derivatives_of_the_streamfunctions(reproduce, num_points
     ]
     found = tiers.velocities(fields)
     np.testing.assert_allclose(found[0], np.stack(expected, -1), atol=1e-13)
+
+
+@pytest.mark.parametrize(("tier", "online"), [("mini", True), ("velocities", False)])
+def test_all_stages_are_those_that_a_tier_has(
+    reproduce, monkeypatch, tmp_path, tier, online
+):
+    done = []
+    for name in reproduce.STAGES:
+        stage = functools.partial(lambda name, study: done.append(name), name)
+        monkeypatch.setitem(reproduce.STAGES, name, stage)
+    options = ["--case", "qg_eddy_to_3jet", "--tier", tier, "--out", str(tmp_path)]
+    assert reproduce.main(options) == 0
+    assert done[:2] == ["data", "base"] and done[-1] == "report"
+    assert ("online" in done) == online
 
 
 def test_inputs_of_another_kind_have_a_scaling_and_no_les(reproduce):
