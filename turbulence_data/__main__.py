@@ -236,6 +236,14 @@ class Export(Command):
             return 1, place
         splits = options.mix_splits or [options.split]
         source = ExportSource.from_builder(builder, splits, options.features)
+        needed = f"{source.metadata['inputs']} {source.metadata['outputs']}"
+        lacking = options.features and {*needed.split()} - {*options.features}
+        if options.file.suffix == ".npz" and lacking:
+            raise ValueError(
+                f"a .npz file holds x and y, so --features must name all of {needed}, "
+                f"or be left out; received {' '.join(options.features)}. A .zarr or "
+                ".nc file may hold any of them."
+            )
         total = sum(builder.info.splits[name].num_examples for name in splits)
         export(_with_progress(source, total), options.file)
         path = options.file

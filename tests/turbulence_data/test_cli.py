@@ -208,6 +208,18 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, part, capsys):
     assert "Traceback" not in captured.err
 
 
+def test_an_npz_file_needs_the_features_of_x_and_y(made, data_dir, tmp_path, capsys):
+    path = tmp_path / "some.npz"
+    arguments = ["export", FLOW, str(path), "--data-dir", data_dir, "--features"]
+    assert main([*arguments, "sgs_forcing"]) == 2
+    error = capsys.readouterr().err
+    assert "must name all of streamfunction vorticity sgs_forcing" in error
+    assert "Writing" not in error and not path.exists()
+    assert main([*arguments, "vorticity", "streamfunction", "sgs_forcing"]) == 0
+    with np.load(path) as file:
+        assert file["x"].shape[-1] == 2
+
+
 def test_an_existing_file_is_kept(made, data_dir, tmp_path, capsys):
     path = tmp_path / "data.npz"
     path.write_text("mine")
