@@ -188,14 +188,10 @@ class AddedPart(Part):
         """
 
     def advice(self) -> str:
-        name, own = type(self).__name__, dataclasses.fields(self)
-        chosen = {f.name: getattr(self, f.name) for f in own if f.repr}
-        defaults = {f.name: f.default for f in own} | {"layers": self.layers}
-        options = [f"{k}={v!r}" for k, v in chosen.items() if v != defaults[k]]
         return (
-            f"No layer there has the weights that {name} trains. transfer.retrain adds "
-            f"them to its copy of the model; elsewhere use {name}({', '.join(options)})"
-            ".prepare({name: layer})."
+            f"No layer there has the weights that {type(self).__name__} trains. "
+            "transfer.retrain adds them to its copy of the model; elsewhere use "
+            f"{self!r}.prepare({{name: layer}})."
         )
 
     def everywhere(self) -> Any:
