@@ -220,7 +220,7 @@ def check_coarser(coarse: Grid, fine: Grid, name: str = "num_points") -> None:
     points = zip(coarse.num_points, fine.num_points, strict=True)
     if any(les >= dns for les, dns in points):
         raise ValueError(
-            f"{name} of the LES must be fewer than the points of the DNS in both "
+            f"the LES must be coarser than the DNS: {name} must be smaller in both "
             f"directions; received {coarse.num_points} and {fine.num_points}."
         )
 
