@@ -210,15 +210,6 @@ def velocities(x: np.ndarray) -> np.ndarray:
     return np.stack([u[..., 0], v[..., 0], u[..., 1], v[..., 1]], axis=-1)
 
 
-# Inputs and padding of the published networks of two-layer flow.
-_BOTH = replace(
-    TIERS["mini"],
-    flows={name: f"mini_{name}" for name in _TWO_LAYERS},
-    inputs=velocities,
-)
-TIERS["velocities"] = _BOTH
-TIERS["velocities_zero_padding"] = replace(_BOTH, periodic=False)
-
 # Resolution, samples and width of the published two-layer experiment, in the hours of
 # a CPU: snapshots closer in time, fewer steps, every arm at a rate of its own.
 TIERS["published"] = replace(
@@ -232,6 +223,15 @@ TIERS["published"] = replace(
     precision="mixed_bfloat16",
     num_seeds=1,
 )
+# Inputs and padding of the published networks, at both sizes.
+_VELOCITIES = replace(
+    TIERS["mini"],
+    flows={name: f"mini_{name}" for name in _TWO_LAYERS},
+    inputs=velocities,
+)
+TIERS["velocities"] = _VELOCITIES
+TIERS["velocities_zero_padding"] = replace(_VELOCITIES, periodic=False)
+TIERS["as_published"] = replace(TIERS["published"], inputs=velocities, periodic=False)
 
 
 def ensemble_of(name: str) -> EnsembleConfig:
