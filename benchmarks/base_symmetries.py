@@ -11,7 +11,6 @@ unseen simulations. Resumes.
 `--data-dir` has the mini flows (stage "data" of `examples/reproduce.py --tier mini`).
 """
 
-import argparse
 import functools
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from score_sweeps import gathered
+from score_sweeps import gathered, study_parser
 
 import keras_spectral_tl as kst
 from keras_spectral_tl.metrics import pattern_correlation
@@ -100,14 +99,7 @@ def table(kept: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, default=Path("runs/reproduction"))
-    parser.add_argument("--kept", type=Path, default=KEPT)
-    parser.add_argument("--table", action="store_true", help="print the table only")
-    options = parser.parse_args()
+    options = study_parser(__doc__, KEPT).parse_args()
     study = Study(CASE, "mini", options.data_dir, options.out / "mini")
     tasks = [
         (

@@ -17,7 +17,6 @@ stages up to "base" have to be there; what is kept in `scores/forecast_options.j
 not measured again. `--table` prints the tables only.
 """
 
-import argparse
 import functools
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from forecast_calibration import by_samples, compared, levels
-from score_sweeps import gathered
+from score_sweeps import gathered, study_parser
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
@@ -146,14 +145,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, default=Path("runs/reproduction"))
-    parser.add_argument("--kept", type=Path, default=KEPT)
-    parser.add_argument("--table", action="store_true", help="print the tables only")
-    options = parser.parse_args()
+    options = study_parser(__doc__, KEPT).parse_args()
     folder = options.out / "calibration"
     tasks = (
         (

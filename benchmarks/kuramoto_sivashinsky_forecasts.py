@@ -9,7 +9,6 @@ its recipe and tested on two unseen trajectories. No constant of the forecast wa
 with these settings in view, so all of them are reported. Resumes.
 """
 
-import argparse
 import functools
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from forecast_calibration import compared, levels_table, rules_table
 from kuramoto_sivashinsky_sweeps import Setting, Workshop, settings
 from score_settings import BATCH_SIZE, STEPS
-from score_sweeps import gathered
+from score_sweeps import gathered, kept_parser
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
@@ -72,12 +71,7 @@ def _normalized_test(workshop: Workshop, setting: Setting) -> tuple[Any, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kept", type=Path, default=KEPT)
-    parser.add_argument("--table", action="store_true", help="print the tables only")
-    options = parser.parse_args()
+    options = kept_parser(__doc__, KEPT).parse_args()
     workshop = Workshop()
     tasks = [
         (setting.label, functools.partial(measured, setting, workshop))

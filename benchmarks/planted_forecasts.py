@@ -8,13 +8,12 @@ Resumes; `--table` prints what is kept.
     python benchmarks/planted_forecasts.py
 """
 
-import argparse
 import functools
 from pathlib import Path
 from typing import Any
 
 from score_planted import PlantedSetting, plant, planted_settings
-from score_sweeps import gathered
+from score_sweeps import gathered, kept_parser
 
 import keras_spectral_tl as kst
 
@@ -73,12 +72,7 @@ def _place(kind: str) -> tuple[int, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kept", type=Path, default=KEPT)
-    parser.add_argument("--table", action="store_true", help="print what is kept")
-    options = parser.parse_args()
+    options = kept_parser(__doc__, KEPT).parse_args()
     tasks = [
         (setting.label, functools.partial(foretold, setting))
         for setting in planted_settings()

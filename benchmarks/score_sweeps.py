@@ -174,6 +174,24 @@ def gathered(
     return found
 
 
+def kept_parser(description: str | None, kept: Path) -> argparse.ArgumentParser:
+    """Returns the options of a bench that keeps its results, for `gathered`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kept", type=Path, default=kept)
+    parser.add_argument("--table", action="store_true", help="print the tables only")
+    return parser
+
+
+def study_parser(description: str | None, kept: Path) -> argparse.ArgumentParser:
+    """Returns the same with the folders of `examples/reproduce.py`."""
+    parser = kept_parser(description, kept)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduction"))
+    return parser
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file, whole or not at all; what is not a number becomes null."""
     partial = path.with_name(path.name + f".{os.getpid()}.partial")

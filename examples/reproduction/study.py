@@ -23,40 +23,7 @@ from turbulence_data import (
 )
 
 Arrays = tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class ChannelScaling:
-    """Mean and standard deviation of each channel of any inputs and outputs.
-
-    Attributes:
-        x: (mean, std) of each input.
-        y: (mean, std) of each output.
-    """
-
-    x: list[tuple[float, float]]
-    y: list[tuple[float, float]]
-
-    @classmethod
-    def from_arrays(cls, x: np.ndarray, y: np.ndarray) -> "ChannelScaling":
-        """That of these samples."""
-        return cls(
-            *(
-                [(float(c.mean(dtype=float)), float(c.std(dtype=float))) for c in part]
-                for part in (np.moveaxis(x, -1, 0), np.moveaxis(y, -1, 0))
-            )
-        )
-
-    def normalize(self, x: np.ndarray, y: np.ndarray) -> Arrays:
-        """`(field - mean) / std` of each channel, float32."""
-        x, y = (
-            (part - np.float32(moments)[:, 0]) / np.float32(moments)[:, 1]
-            for part, moments in ((x, self.x), (y, self.y))
-        )
-        return x, y
-
-
-Scaling = Normalization | TwoLayerNormalization | ChannelScaling
+Scaling = Normalization | TwoLayerNormalization | kst.transfer.ChannelStatistics
 
 
 @dataclass
@@ -197,7 +164,7 @@ class Study:
     def normalization(self, x: np.ndarray, y: np.ndarray) -> Scaling:
         """That of these samples."""
         if self.tier.inputs is not None:
-            return ChannelScaling.from_arrays(x, y)
+            return kst.transfer.ChannelStatistics.of((x, y))
         kind = TwoLayerNormalization if self.has_layers else Normalization
         return kind.from_arrays(x, y)
 

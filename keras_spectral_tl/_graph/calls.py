@@ -338,9 +338,10 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
             f"x is a tuple of {len(x)}. Pass the inputs alone, without the targets, or "
             "an iterable of batches such as a tf.data.Dataset."
         )
-    if _is_list_of_inputs(model, x) and (misfit := misfit_of_inputs(model, x)):
+    listed = _is_list_of_inputs(model, x)
+    if listed and (misfit := misfit_of_inputs(model, x)):
         raise ValueError(misfit)
-    if hasattr(x, "shape") or isinstance(x, dict) or _is_list_of_inputs(model, x):
+    if listed or hasattr(x, "shape") or isinstance(x, dict):
         stream: Iterable[Any] = (batch for _, batch in batches(x, batch_size))
     else:
         stream = x

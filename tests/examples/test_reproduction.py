@@ -411,12 +411,12 @@ def test_inputs_of_another_kind_have_a_scaling_and_no_les(reproduce):
     rng = np.random.default_rng(0)
     x = rng.normal(3.0, [1.0, 2.0, 4.0], (5, 8, 8, 3)).astype("float32")
     y = rng.normal(-1.0, 0.5, (5, 8, 8, 1)).astype("float32")
-    scaling = study.ChannelScaling.from_arrays(x, y)
+    tiers = import_module("reproduction.tiers")
+    one = SimpleNamespace(tier=tiers.TIERS["velocities"], tier_name="velocities")
+    scaling = study.Study.normalization(one, x, y)
     for part in scaling.normalize(x, y):
         assert part.dtype == np.float32
         np.testing.assert_allclose(part.mean((0, 1, 2)), 0.0, atol=1e-5)
         np.testing.assert_allclose(part.std((0, 1, 2)), 1.0, rtol=1e-5)
-    tiers = import_module("reproduction.tiers")
-    one = SimpleNamespace(tier=tiers.TIERS["velocities"], tier_name="velocities")
     with pytest.raises(ValueError, match=r"take velocities. Leave out .*online"):
         analysis.run_online(one)
