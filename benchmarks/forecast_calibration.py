@@ -13,16 +13,20 @@ forecast, then retrained by its recipe and tested on unseen simulations.
     done
     python benchmarks/forecast_calibration.py --runs runs/reproduction/calibration
 
-Constants of the forecast were chosen with the cases k25_to_k4 and k4_to_k25, seed 0, in
-view: these are left out. All others had no part in it. `--runs` packs what is found
-into `benchmarks/scores/forecast_calibration.json`; without it the kept results are
-read. `--figure` draws what was measured against what was predicted.
+Constants of the forecast were chosen with the cases k25_to_k4 and k4_to_k25, seed 0, of
+this tier in view: these are left out. All others had no part in it. `--runs` packs what
+is found into `benchmarks/scores/forecast_calibration.json`; without it the kept results
+are read. `--figure` draws what was measured against what was predicted. Deep networks
+are kept likewise:
+
+    python benchmarks/forecast_calibration.py --runs runs/reproduction/deep \\
+        --normalizations own base --kept benchmarks/scores/deep_tier.json
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +40,8 @@ from reproduction.report import kendall_tau
 from keras_spectral_tl.plotting import save_figure
 
 KEPT = Path(__file__).parent / "scores" / "forecast_calibration.json"
-USED_FOR_CHOICES = {("k25_to_k4", 0), ("k4_to_k25", 0)}
+DEEP = KEPT.with_name("deep_tier.json")
+USED_FOR_CHOICES = {("calibration", case, 0) for case in ("k25_to_k4", "k4_to_k25")}
 COLOURS = {64: "#CC79A7", 16: "#0072B2", 4: "#009E73", 1: "#D55E00"}
 # What a rule would choose, of arms that were all measured.
 RULES = {
@@ -55,12 +60,13 @@ RULES = {
 Setting = dict[str, Any]
 
 
-def pack(runs: Path) -> list[Setting]:
-    """Read what was forecast and measured of all settings that are complete."""
+def pack(runs: Path, normalizations: Collection[str] = ("own",)) -> list[Setting]:
+    """Read what was forecast and measured of all complete settings of a tier."""
     settings = []
-    for path in sorted(runs.glob("*/baselines/own-n*-seed*.json")):
-        case, (_, count, seed) = path.parents[1].name, path.stem.split("-")
-        if (case, int(seed[4:])) in USED_FOR_CHOICES:
+    for path in sorted(runs.glob("*/baselines/*-n*-seed*.json")):
+        case, (whose, count, seed) = path.parents[1].name, path.stem.split("-")
+        used = (runs.name, case, int(seed[4:])) in USED_FOR_CHOICES
+        if used or whose not in normalizations:
             continue
         forecast, scores, sweep, controls = (
             json.loads((path.parents[1] / stage / path.name).read_text())
@@ -75,6 +81,7 @@ def pack(runs: Path) -> list[Setting]:
         settings.append(
             {
                 "case": case,
+                "normalization": whose,
                 "samples": int(count[1:]),
                 "seed": int(seed[4:]),
                 "best": NAMES.get(forecast["best"], forecast["best"]),
@@ -215,22 +222,32 @@ def cases_table(settings: list[Setting]) -> str:
         f"| unchanged, best layer, all layers | base, unchanged | {_heads(groups)} |",
         f"|---|---|{'---|' * len(groups)}",
     ]
-    for case, seed in dict.fromkeys((s["case"], s["seed"]) for s in settings):
+    for system in dict.fromkeys(map(_system, settings)):
         cells, base = [], 0.0
         for some in groups.values():
-            (setting,) = [s for s in some if (s["case"], s["seed"]) == (case, seed)]
+            found = [s for s in some if _system(s) == system]
+            if not found:
+                cells.append("-")
+                continue
+            (setting,) = found
             layer = RULES["the best single layer, measured"](setting)
             unchanged, *ways = (
                 setting["arms"][name] for name in ("unchanged", layer, "all layers")
             )
             base = unchanged["base_measured"]
-            found = [
+            given = [
                 f"{_short(row['measured'])} ({_short(row['base_measured'])})"
                 for row in ways
             ]
-            cells.append(f"{_short(unchanged['measured'])}, {', '.join(found)}")
-        lines.append(f"| `{case}` | {_short(base)} | {' | '.join(cells)} |")
+            cells.append(f"{_short(unchanged['measured'])}, {', '.join(given)}")
+        case, whose, _ = system
+        label = f"`{case}`" + ", base" * (whose == "base")
+        lines.append(f"| {label} | {_short(base)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _system(setting: Setting) -> tuple[str, str, int]:
+    return setting["case"], setting["normalization"], setting["seed"]
 
 
 def _heads(groups: dict[int, list[Setting]]) -> str:
@@ -300,11 +317,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=Path, help="folder of the tier, to pack")
+    parser.add_argument("--normalizations", nargs="+", default=["own"])
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--figure", type=Path, help="file to draw into")
     options = parser.parse_args()
     if options.runs:
-        text = json.dumps(pack(options.runs), indent=0)
+        packed = pack(options.runs, options.normalizations)
+        text = json.dumps(packed, indent=0)
         options.kept.write_text(text + "\n")
     settings = json.loads(options.kept.read_text())
     tables = levels_table, rules_table, variants_table, cases_table

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 
 import keras_spectral_tl as kst
 import turbulence_data
 from keras_spectral_tl.spectra import analyse_kernels, kernel_changes, retraining_shifts
+from reproduction.clock import write_json
 from reproduction.recipes import recipes_of
 from reproduction.stages import figures_of, swept
 from reproduction.study import Study
@@ -68,6 +70,8 @@ def _analysis(study: Study, setting: Setting) -> dict[str, Any]:
 def run_online(study: Study) -> None:
     """An LES with each network inside, against the filtered DNS of unseen members.
 
+    What one closure gives is kept as soon as its LES is done.
+
     Raises:
         ValueError: for networks of other inputs than a closure gives them.
     """
@@ -78,28 +82,60 @@ def run_online(study: Study) -> None:
             "the stage 'online'."
         )
     for seed in study.seeds:
-        setting = _first(study, seed)
-        study.once("online", setting.label, _online, setting)
+        setting, parts = _first(study, seed), []
+        for name in _NETWORKS:
+            unit = f"{setting.label}-{name.replace(' ', '_')}"
+            parts.append(study.once("les", unit, _les, setting, name))
+        rows = [row for part in parts for row in part["rows"]]
+        write_json(
+            study.folder / "online" / f"{setting.label}.json",
+            {"rows": rows, "turnover_time": parts[0]["turnover_time"]},
+        )
 
 
-def _online(study: Study, setting: Setting) -> dict[str, Any]:
-    before, (target, _) = study.base_network(setting.seed), study.target_data(setting)
-    recipes = recipes_of(study, setting)
-    networks = {
-        "base network": before,
-        "gain only": kst.fit_output_gain(before, target).model,
-        "best layer": swept(study, setting).model(recipes.network),
-        "all layers": recipes.retrained(target, "all", None).model,
-        "from scratch": kst.from_scratch(
-            before, target, **recipes.options("from_scratch")
-        ).model,
-    }
-    statistics = study.target_normalization(setting)
-    closures: dict[str, Any] = {"no closure": None}
-    for name, network in networks.items():
-        layers = 2 if study.has_layers else 1
-        closures[name] = kst.KerasClosure(network, statistics, layers=layers)
-    comparison = a_posteriori.compare(closures, _reference(study))
+def _base_network(study: Study, setting: Setting) -> keras.Model:
+    return study.base_network(setting.seed)
+
+
+def _gain_only(study: Study, setting: Setting) -> keras.Model:
+    target, _ = study.target_data(setting)
+    return kst.fit_output_gain(_base_network(study, setting), target).model
+
+
+def _best_layer(study: Study, setting: Setting) -> keras.Model:
+    return swept(study, setting).model(recipes_of(study, setting).network)
+
+
+def _all_layers(study: Study, setting: Setting) -> keras.Model:
+    target, _ = study.target_data(setting)
+    return recipes_of(study, setting).retrained(target, "all", None).model
+
+
+def _from_scratch(study: Study, setting: Setting) -> keras.Model:
+    target, _ = study.target_data(setting)
+    options = recipes_of(study, setting).options("from_scratch")
+    return kst.from_scratch(_base_network(study, setting), target, **options).model
+
+
+_NETWORKS = {
+    "no closure": None,
+    "base network": _base_network,
+    "gain only": _gain_only,
+    "best layer": _best_layer,
+    "all layers": _all_layers,
+    "from scratch": _from_scratch,
+}
+
+
+def _les(study: Study, setting: Setting, name: str) -> dict[str, Any]:
+    closure, make = None, _NETWORKS[name]
+    if make is not None:
+        closure = kst.KerasClosure(
+            make(study, setting),
+            study.target_normalization(setting),
+            layers=2 if study.has_layers else 1,
+        )
+    comparison = a_posteriori.compare({name: closure}, _reference(study))
     return {"rows": comparison.rows, "turnover_time": comparison.turnover_time}
 
 

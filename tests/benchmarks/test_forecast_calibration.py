@@ -74,6 +74,7 @@ def test_what_a_variant_adds_is_the_mean_difference_to_its_arm():
 
 
 def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
+    tier = tmp_path / "calibration"
     for case, seed in (("k25_to_k4", 0), ("k25_to_k4", 1), ("decaying_to_forced", 0)):
         said = {
             "correlation": 0.5,
@@ -89,10 +90,10 @@ def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
             "baselines": {"all": measured, "gain_by_output": measured},
         }
         for stage, document in documents.items():
-            path = tmp_path / case / stage / f"own-n4-seed{seed}.json"
+            path = tier / case / stage / f"own-n4-seed{seed}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(document))
-    packed = calibration.pack(tmp_path)
+    packed = calibration.pack(tier)
     found = [(setting["case"], setting["seed"]) for setting in packed]
     assert found == [("decaying_to_forced", 0), ("k25_to_k4", 1)]
     assert set(packed[0]["arms"]) == {"conv_1", "all layers"}
@@ -105,7 +106,8 @@ def test_the_page_shows_the_kept_results():
     assert calibration.levels_table(settings) in page
     assert calibration.rules_table(settings) in page
     assert calibration.variants_table(settings) in page
-    assert not {(s["case"], s["seed"]) for s in settings} & calibration.USED_FOR_CHOICES
+    packed = {("calibration", s["case"], s["seed"]) for s in settings}
+    assert not packed & calibration.USED_FOR_CHOICES
     other = PAGE.with_name("reproduction.md").read_text()
     assert calibration.cases_table(settings) in other
 
@@ -121,8 +123,11 @@ def test_a_case_is_shown_with_its_best_layer_and_all_layers():
         "all layers": row(0.65, 0.75),
     }
     one = {"case": "a_to_b", "seed": 3, "samples": 4, "arms": arms}
-    *_, line = calibration.cases_table([one]).splitlines()
+    own, base = ({**one, "normalization": whose} for whose in ("own", "base"))
+    *_, line = calibration.cases_table([own]).splitlines()
     assert line == "| `a_to_b` | .900 | .500, .700 (.850), .650 (.750) |"
+    *_, line = calibration.cases_table([own, {**base, "samples": 1}]).splitlines()
+    assert line == "| `a_to_b`, base | .900 | - | .500, .700 (.850), .650 (.750) |"
 
 
 def test_the_page_shows_the_kept_forecasts_of_another_equation():

@@ -136,13 +136,36 @@ def test_every_network_has_run_online(summary):
     ]
 
 
+def test_an_les_that_is_done_is_not_run_again(
+    finished, reproduce, monkeypatch, tmp_path
+):
+    runs = shutil.copytree(finished / "runs", tmp_path / "runs")
+    folder, made = runs / "tiny" / CASE, []
+    kept = json.loads((folder / "online" / f"{SETTING}.json").read_text())
+    shutil.rmtree(folder / "online")
+    (folder / "les" / f"{SETTING}-gain_only.json").unlink()
+
+    def les(study, setting, name):
+        made.append(name)
+        return {"rows": [{"closure": name}], "turnover_time": 1.0}
+
+    monkeypatch.setattr(reproduce.analysis, "_les", les)
+    options = ["--case", CASE, "--tier", "tiny", "--out", str(runs)]
+    options += ["--data-dir", str(finished / "data"), "--stages", "online"]
+    assert reproduce.main(options) == 0
+    assert made == ["gain only"]
+    found = json.loads((folder / "online" / f"{SETTING}.json").read_text())
+    kept["rows"][2] = {"closure": "gain only"}
+    assert found == kept
+
+
 def test_scores_are_older_than_the_sweep_and_all_times_are_kept(finished, summary):
     entries = json.loads((finished / "runs" / "tiny" / CASE / "times.json").read_text())
     order = [entry["stage"] for entry in entries]
     foretold = [i for i, s in enumerate(order) if s in ("scores", "forecast")]
     assert order.index("sweep") > max(foretold)
     stages = {"data", "base", "scores", "forecast", "sweep", "baselines", "analysis"}
-    assert set(summary["seconds_by_stage"]) == {*stages, "online"}
+    assert set(summary["seconds_by_stage"]) == {*stages, "les"}
     assert {entry["status"] for entry in entries} == {"done"}
 
 
