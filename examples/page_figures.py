@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     docs = parser.parse_args().docs
     figures = {
-        "forecast": forecast_figure(docs / "forecast.md").figure,
+        "forecast": forecast_figure(docs / "forecast_benchmark.md").figure,
         "cost_of_flows": cost_figure(docs / "distributed.md"),
         "faults": faults_figure(docs / "faults.md"),
         "how_many_samples": samples_figure(docs / "how_many_samples.md"),

@@ -99,6 +99,11 @@ def recipes_of(study: Study, setting: Setting) -> Recipes:
     """
     base, plan = study.base_network(setting.seed), study.tier.retraining
     path = study.folder / "forecast" / f"{setting.label}.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no forecast {path}, whose recipes say from which gain of the "
+            "output a retraining starts. Run the stages 'scores forecast' first."
+        )
     told = {k: v for k, v in json.loads(path.read_text())["recipes"].items() if v}
     rates = {}
     if plan.rate is None:

@@ -25,7 +25,8 @@ from keras_spectral_tl.transfer._retrain import (
 _MOST_LAYERS = 16
 
 # With strength 1, moving every weight by a tenth of its size costs half a percent of
-# the initial loss for each layer: chosen among 0, 1, 10 and 100 (docs/forecast.md).
+# the initial loss for each layer: chosen among 0, 1, 10 and 100
+# (docs/forecast_benchmark.md).
 _PULL = 1.0
 
 _PARTS: dict[type, str] = {

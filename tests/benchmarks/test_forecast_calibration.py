@@ -10,7 +10,7 @@ import planted_forecasts
 import pytest
 from score_sweeps import gathered
 
-PAGE = Path(__file__).parents[2] / "docs" / "forecast.md"
+PAGE = Path(__file__).parents[2] / "docs" / "forecast_benchmark.md"
 OTHER = calibration.KEPT.with_name("ks_forecasts.json")
 
 

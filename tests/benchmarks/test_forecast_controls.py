@@ -5,7 +5,7 @@ from pathlib import Path
 import forecast_controls
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "forecast.md"
+PAGE = Path(__file__).parents[2] / "docs" / "forecast_benchmark.md"
 
 
 def arm(*correlations):

@@ -169,6 +169,13 @@ def test_scores_are_older_than_the_sweep_and_all_times_are_kept(finished, summar
     assert {entry["status"] for entry in entries} == {"done"}
 
 
+def test_a_sweep_before_its_forecast_says_what_to_run(finished, reproduce, tmp_path):
+    options = ["--case", CASE, "--tier", "tiny", "--normalizations", "own"]
+    options += ["--data-dir", str(finished / "data"), "--out", str(tmp_path)]
+    with pytest.raises(FileNotFoundError, match="Run the stages 'scores forecast'"):
+        reproduce.main([*options, "--stages", "base", "sweep"])
+
+
 def test_what_is_finished_is_not_done_again(finished, reproduce, capsys):
     times = (finished / "runs" / "tiny" / CASE / "times.json").read_text()
     arguments = [

@@ -1,0 +1,97 @@
+"""Tables of a tier show best layers, means over seeds, and what is on the page."""
+
+import json
+from pathlib import Path
+
+import tier_tables
+
+PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
+
+
+def setting(case="a_to_b", normalization="own", samples=16, seed=0, shift=0.0):
+    arms = {
+        "conv_1": [0.6 + shift, 0.8],
+        "conv_2": [0.7 - shift, 0.7],
+        "unchanged": [0.5, 0.9],
+        "bias_only": [0.51, 0.89],
+        "filters": [0.72, 0.71],
+        "all": [0.8 + 2 * shift, 0.6],
+        "from_scratch": [0.4, 0.3],
+    }
+    return {
+        "case": case,
+        "normalization": normalization,
+        "samples": samples,
+        "seed": seed,
+        "pair": None,
+        "arms": arms,
+    }
+
+
+def test_the_best_layer_of_the_mean_is_bold_and_that_of_each_seed_is_on_the_base():
+    some = [setting(), setting(seed=1, shift=0.2)]  # conv_1 is best with seed 1
+    head, _, row = tier_tables.target_table(some).splitlines()
+    assert head.endswith("| 1 | 2 | all layers | from scratch |")
+    assert row == (
+        "| `a_to_b` | own | .500 ± .000 | **.700 ± .141** | .600 ± .141 | "
+        "1.000 ± .283 | .400 ± .000 |"
+    )
+    *_, row = tier_tables.base_table(some).splitlines()
+    # The best layer leaves .7 with seed 0, .8 with seed 1.
+    assert row == (
+        "| `a_to_b` | own | .900 ± .000 | .750 ± .071 | .710 ± .000 | .890 ± .000 | "
+        ".600 ± .000 |"
+    )
+
+
+def test_a_way_that_was_not_measured_is_a_dash():
+    some = [
+        setting(samples=1),
+        setting(normalization="base") | {"pair": "conv_1+conv_2"},
+    ]
+    some[1]["arms"]["best pair"] = [0.75, 0.65]
+    table = tier_tables.layers_table(some, tier_tables.samples_of)
+    assert table.splitlines()[0] == "|  | own, 1 sample | base, 16 samples |"
+    assert "| conv_2 | **.700** (.700) | **.700** (.700) |" in table
+    assert "| best pair | - | .750 (.650) 1+2 |" in table
+
+
+def test_runs_are_packed_with_the_best_pair(tmp_path):
+    def row(cc):
+        return {"cc": cc, "base_cc": cc + 0.1, "loss": 1.0}
+
+    documents = {
+        "sweep": {
+            "layers": {"conv_1": row(0.6)},
+            "pairs": {"conv_1+conv_2": row(0.7), "conv_1+conv_3": row(0.8)},
+        },
+        "baselines": {"unchanged": row(0.5), "all": row(0.85)},
+    }
+    for stage, document in documents.items():
+        path = tmp_path / "a_to_b" / stage / "base-n4-seed2.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(document))
+    incomplete = tmp_path / "a_to_b" / "sweep" / "own-n4-seed2.json"
+    incomplete.write_text(json.dumps(documents["sweep"]))
+    (found,) = tier_tables.pack(tmp_path)
+    arms = found.pop("arms")
+    assert found == {
+        "case": "a_to_b",
+        "normalization": "base",
+        "samples": 4,
+        "seed": 2,
+        "pair": "conv_1+conv_3",
+    }
+    assert arms == {
+        "conv_1": [0.6, 0.7],
+        "unchanged": [0.5, 0.6],
+        "all": [0.85, 0.95],
+        "best pair": [0.8, 0.9],
+    }
+
+
+def test_the_page_shows_the_kept_results():
+    kept = json.loads(tier_tables.KEPT.read_text())
+    page = PAGE.read_text()
+    for table in tier_tables.page_tables(kept):
+        assert table in page
