@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from score_sweeps import write_json
+
+from keras_spectral_tl.plotting import save_figure
 
 KEPT = Path(__file__).parent / "scores" / "tiers.json"
 # Rows below those of the layers, and their names on the page.
@@ -29,6 +32,14 @@ WAYS = {
     "filters": "six filters in all layers",
     "all": "all layers",
     "from_scratch": "from scratch",
+}
+# The cases that are packed of each tier.
+TIERS = {
+    "calibration": "*",
+    "deep": "*",
+    "mini": "qg_*",
+    "published": "*",
+    "as_published": "*",
 }
 SAMPLES = 16
 # A table each: by samples, or of several cases with `SAMPLES` samples.
@@ -46,12 +57,15 @@ DEEP_TABLES = (
 Setting = dict[str, Any]
 
 
-def pack(tier: Path) -> list[Setting]:
+def pack(tier: Path, cases: str = "*") -> list[Setting]:
     """Read the correlations on target and base of all settings that are complete."""
     settings = []
-    for path in sorted(tier.glob("*/baselines/*-n*-seed*.json")):
+    for path in sorted(tier.glob(f"{cases}/baselines/*-n*-seed*.json")):
         whose, count, seed = path.stem.split("-")
-        sweep = json.loads((path.parents[1] / "sweep" / path.name).read_text())
+        sweep, forecast = (
+            json.loads((path.parents[1] / stage / path.name).read_text())
+            for stage in ("sweep", "forecast")
+        )
         pairs = sweep["pairs"]
         pair = max(pairs, key=lambda name: pairs[name]["cc"], default=None)
         arms = {**sweep["layers"], **json.loads(path.read_text())}
@@ -64,6 +78,7 @@ def pack(tier: Path) -> list[Setting]:
                 "samples": int(count[1:]),
                 "seed": int(seed[4:]),
                 "pair": pair,
+                "chosen": forecast["best"],
                 "arms": {
                     name: [round(row["cc"], 5), round(row["base_cc"], 5)]
                     for name, row in arms.items()
@@ -81,6 +96,20 @@ def layers_of(setting: Setting) -> list[str]:
 def best_layer(setting: Setting) -> str:
     """The layer that gave most on the target."""
     return max(layers_of(setting), key=lambda name: setting["arms"][name][0])
+
+
+# What is drawn, and how.
+CURVES: dict[str, tuple[Callable[[Setting], str], dict[str, Any]]] = {
+    "all layers": (lambda s: "all", {"marker": "o", "color": "#D55E00", "ms": 5}),
+    "best single layer, measured": (
+        best_layer,
+        {"marker": "o", "color": "#0072B2", "ms": 5},
+    ),
+    "choice of the forecast": (
+        lambda s: s["chosen"],
+        {"marker": "+", "color": "black", "ms": 7},
+    ),
+}
 
 
 def target_table(settings: list[Setting]) -> str:
@@ -195,17 +224,46 @@ def samples_of(setting: Setting) -> str:
     return f"{setting['normalization']}, {number} sample{'s' * (number > 1)}"
 
 
+def figure(kept: dict[str, list[Setting]]) -> Figure:
+    """Draw what retraining gains against the correlation of the unchanged network."""
+    drawn = Figure(figsize=(8.4, 3.6), layout="constrained")
+    panels = drawn.subplots(1, 2, sharex=True, sharey=True)
+    settings = [setting for tier in kept.values() for setting in tier]
+    ticks = (-0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+    for axes, numbers in zip(panels, (range(16, 201), range(1, 5)), strict=True):
+        some = [setting for setting in settings if setting["samples"] in numbers]
+        before = [setting["arms"]["unchanged"][0] for setting in some]
+        for label, (choose, style) in CURVES.items():
+            after = [setting["arms"][choose(setting)][0] for setting in some]
+            axes.plot(before, np.subtract(after, before), ls="", label=label, **style)
+        axes.axhline(0.0, color="grey", lw=0.8)
+        axes.set_yscale("symlog", linthresh=0.01)
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        title = f"{numbers[0]} to {numbers[-1]} target samples"
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("CC of the unchanged network on the target")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("CC gained by retraining")
+    panels[1].legend(frameon=False, fontsize=8)
+    return drawn
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=Path, help="folder of the tiers, to pack")
     parser.add_argument("--kept", type=Path, default=KEPT)
+    parser.add_argument("--figure", type=Path, help="file to draw into")
     options = parser.parse_args()
     if options.runs:
-        packed = {name: pack(options.runs / name) for name in ("calibration", "deep")}
+        packed = {n: pack(options.runs / n, cases) for n, cases in TIERS.items()}
         write_json(options.kept, packed)
-    print(*page_tables(json.loads(options.kept.read_text())), sep="\n\n")
+    kept = json.loads(options.kept.read_text())
+    print(*page_tables(kept), sep="\n\n")
+    if options.figure:
+        save_figure(figure(kept), options.figure)
 
 
 if __name__ == "__main__":
