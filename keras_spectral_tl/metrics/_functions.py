@@ -142,7 +142,9 @@ def conditioned_correlation(
     return float(np.mean(rows))
 
 
-def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+def least_squares_gain(
+    y_true: ArrayLike, y_pred: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Return the gain of the prediction that fits the truth best (least squares).
 
     sum(y_true y_pred) / sum(y_pred^2), sums over all values, minimizes
@@ -151,12 +153,13 @@ def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Args:
         y_true: True values.
         y_pred: Predicted values, same shape.
+        weights: Weights of the points in both sums, see `pattern_correlation`.
 
     Returns:
         The gain, in float64; NaN if y_pred is zero everywhere or not finite.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ, or the weights are invalid.
 
     Example:
         >>> least_squares_gain([2.0, 4.0], [1.0, 2.0])
@@ -164,10 +167,11 @@ def least_squares_gain(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """
     true, pred = real_array("y_true", y_true), real_array("y_pred", y_pred)
     check_one_shape("y_true and y_pred", true, pred)
-    power = float(np.sum(pred**2))
+    weight = 1.0 if weights is None else _point_weights(weights, true.shape)
+    power = float(np.sum(weight * pred**2))
     if power == 0.0 or not np.isfinite(power):
         return float("nan")
-    return float(np.sum(true * pred)) / power
+    return float(np.sum(weight * true * pred)) / power
 
 
 def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Samples]:

@@ -145,7 +145,7 @@ def _correlation(
     if predicted.shape != y.shape:
         return None  # integer labels
     if y[0].size > 1:
-        return pattern_correlation(y, predicted)
+        return pattern_correlation(y, predicted, data.weights)
     # Single numbers are correlated over the samples.
     if len(y) < _FEWEST:
         return None

@@ -46,16 +46,18 @@ def held_out_evidence(
         error_removed: Fraction of the error that the last step removes.
         error_by_step: Fraction of the error left after each step, initially 1.
         cc_by_step: Mean pattern correlation after each step; nan if a sample has only
-            one value or if points are weighted.
+            one value or none that counts.
         moments_before, moments_after: Sums of each sample, or group, see `moments`.
         by_group: True if these are sums of groups; otherwise absent.
         residual_spectrum_before, residual_spectrum_after: Mean spectrum of the error
             (shell SUM over `[k - 1/2, k + 1/2)`), if outputs are fields.
     """
+    counted = np.broadcast_to(1.0 if weight is None else weight, truth.shape)
     if offset:  # subtracting constants changes no result and reduces round-off
         others = tuple(i for i in range(truth.ndim) if not axes or i in (0, *axes))
-        counted = None if weight is None else np.broadcast_to(weight, truth.shape)
-        mean = np.average(truth, axis=others, weights=counted, keepdims=True)
+        total = counted.sum(axis=others, keepdims=True)
+        mean = (counted * truth).sum(axis=others, keepdims=True)
+        mean /= np.where(total > 0.0, total, 1.0)
         truth, predictions = truth - mean, predictions - mean
     by_step = [
         _sums_of_groups(moments(truth, step, axes, weight, offset), groups)
@@ -65,13 +67,14 @@ def held_out_evidence(
     # Nothing to remove: the model is already right up to round-off.
     floor = _ROUND_OFF * float(np.sum(by_step[0][..., 3]))
     left = [error / errors[0] if errors[0] > floor else 1.0 for error in errors]
-    correlated = weight is None and truth[0].size > 1
+    anywhere = counted.reshape(len(truth), -1).max(axis=1)
+    correlated = truth[0].size > 1 and anywhere.min() > 0.0
     evidence: dict[str, Any] = {
         "error_removed": 1.0 - left[-1],
         "error_by_step": np.array(left),
         "cc_by_step": np.array(
             [
-                pattern_correlation(truth, step) if correlated else np.nan
+                pattern_correlation(truth, step, counted) if correlated else np.nan
                 for step in predictions
             ]
         ),

@@ -12,6 +12,7 @@ from scipy import optimize
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.freezing import OutputGain, Selector, select_layers
+from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring._contest.candidate import Candidate
 from keras_spectral_tl.scoring._contest.contest import Contest
@@ -43,7 +44,11 @@ from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.transfer._arms import Arm, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
 from keras_spectral_tl.transfer._loop import samples_an_epoch
-from keras_spectral_tl.transfer._options import RetrainOptions, as_callables
+from keras_spectral_tl.transfer._options import (
+    RetrainOptions,
+    as_callables,
+    weighted,
+)
 from keras_spectral_tl.transfer._retrain import adds_parts, check_fit, items_of
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -51,6 +56,7 @@ from keras_spectral_tl.transfer._samples import Samples
 _COUNTED = ("optimizer", "learning_rate", "epochs", "steps", "batch_size")
 # Samples fitted and tested at once, and tested in total.
 _SIZES = Sizes(fit=48, held=32, tested=8)
+_SQUARED = ("mse", "mean_squared_error")
 
 
 def forecast(
@@ -98,7 +104,9 @@ def forecast(
             becomes part of the recipe. Default: 500 steps of 8 samples, with a
             learning rate chosen for each arm (`usual_rate` and trials of others).
             Other options of `retrain` (another loss, callbacks, validation, ...) are
-            an error: pass them to `retrain` along with the recipe.
+            an error: pass them to `retrain` along with the recipe. The loss may be a
+            `losses.WeightedMeanSquaredError`: its weights of points (areas of cells, 0
+            on land) then count in all trials and correlations.
             Also: `symmetries` of the system, callables `(x, y) -> (x, y)` on whole
             arrays without randomness (see `turbulence_data.symmetries`), whose images
             of the samples are fitted too; `replay`, base samples `(x, y)` that are
@@ -208,11 +216,12 @@ class _Task:
         self._replays: dict[float, Samples] = {}
         self.normalizations = _named(recipe.pop("normalization", None))
         _check_recipe(recipe)
-        target = Samples.of(target_data, "target_data")
+        self.loss = recipe.pop("loss", None)
+        target = weighted(Samples.of(target_data, "target_data"), self.loss)
         self.target, self.grouped = in_groups(target, groups)
         self.base = None
         if base_data is not None:
-            self.base = Samples.of(base_data, "base_data")
+            self.base = weighted(Samples.of(base_data, "base_data"), self.loss)
             check_fit(model, self.base)
         self.epoch = samples_an_epoch(len(self.target), self.replay)
         self.effort = Effort.of(recipe, self.epoch)
@@ -224,7 +233,8 @@ class _Task:
 
     def bench(self, name: str, splits: Sequence[Split]) -> Trials:
         """Return the trials of all arms with one normalization."""
-        options = RetrainOptions(normalization=self.normalizations[name])
+        given = {"normalization": self.normalizations[name]}
+        options = RetrainOptions(**given, loss=self.loss or "mse")
         if options.refits_layers:
             raise TypeError(
                 "normalization must act on samples, such as RefitOnTarget() or "
@@ -262,6 +272,7 @@ class _Task:
             "replay": self._replayed(chosen.trials.gain),
             "normalization": self.normalizations[chosen.normalization],
             "pull": chosen.arm.pull or None,
+            "loss": None if self.loss in _SQUARED else self.loss,
         }
         return {
             "layers": _started(chosen),
@@ -322,7 +333,8 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
             )
     lost = {name: value for name, value in given.items() if name not in _COUNTED}
     RetrainOptions.of(lost)  # raises an error that suggests the right name of a typo
-    if lost.get("loss") in ("mse", "mean_squared_error"):
+    loss = lost.get("loss")
+    if loss in _SQUARED or isinstance(loss, WeightedMeanSquaredError):
         del lost["loss"]
     lost.pop("verbose", None)  # changes no result
     if lost:
@@ -376,8 +388,9 @@ def _splits(
     splits = folds_of(target, axes, _SIZES, rng)
     if not splits:
         raise ValueError(
-            "A single target sample without spatial axes cannot be divided into a part "
-            "to fit and a part to test, so nothing can be forecast. Add samples."
+            "A single target sample without spatial axes, or with weights in one row "
+            "only, cannot be divided into a part to fit and a part to test, so nothing "
+            "can be forecast. Add samples."
         )
     return splits
 

@@ -57,6 +57,7 @@ def splits_of(
     axes: tuple[int, ...],
     sizes: Sizes,
     rng: np.random.Generator,
+    weights: Array | None = None,
 ) -> list[Split]:
     """Divide target samples into folds; each is tested with the others fitted.
 
@@ -66,11 +67,11 @@ def splits_of(
     cut into halves along its longest spatial axis, and each half is tested with the
     other fitted, because turbulent fields are nearly independent at a distance. The
     result is empty for a single sample that cannot be cut. `shape` is that of the
-    outputs, samples first.
+    outputs, samples first; `weights` of the points of a sample are halved too.
     """
     order = rng.permutation(shape[0])
     if shape[0] == 1:
-        return _halves(shape[1:], axes)
+        return _halves(np.ones(shape[1:]) if weights is None else weights, axes)
     count = min(max(_FOLDS, -(-len(order) // sizes.held)), len(order))
     folds, splits, tested = np.array_split(order, count), [], 0
     whole = np.ones(shape[1:])
@@ -103,7 +104,7 @@ def folds_of(
 ) -> list[Split]:
     """Divide target samples by `grouped_splits`, or `splits_of` without groups."""
     if target.groups is None:
-        return splits_of(np.shape(target.y), axes, sizes, rng)
+        return splits_of(np.shape(target.y), axes, sizes, rng, target.weights)
     return grouped_splits(np.shape(target.y), target.groups, sizes, rng)
 
 
@@ -136,12 +137,17 @@ def grouped_splits(
     return splits
 
 
-def _halves(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Split]:
-    axis = _longest(shape, axes)
+def _halves(weights: Array, axes: tuple[int, ...]) -> list[Split]:
+    axis = _longest(weights.shape, axes)
     if axis is None:
         return []
-    mask, one = np.zeros(shape), np.array([0])
-    np.moveaxis(mask, axis, 0)[: shape[axis] // 2] = 1.0
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    *before, total = np.cumsum(weights.sum(axis=others))
+    middle = int(np.argmin(np.abs(np.array(before) - total / 2.0)))
+    if not 0.0 < before[middle] < total:
+        return []
+    mask, one = np.zeros(weights.shape), np.array([0])
+    np.moveaxis(mask, axis, 0)[: middle + 1] = 1.0
     return [Split(one, one, mask, 1.0 - mask), Split(one, one, 1.0 - mask, mask)]
 
 

@@ -73,14 +73,21 @@ class PartedNetwork:
         model: A built network; not changed, nor are its counters and states.
         x: Inputs of all samples that are needed.
         batch_size: Samples computed at once.
+        weights: Weights of the points of a sample, or None, see `Samples`.
 
     Attributes:
         outputs: Outputs of the unchanged network, float64.
-        mask: True where an output counts in a Keras loss, of a shape that broadcasts
-            with `outputs`; None if the network does not mask its outputs.
+        weights: How much each output counts in a loss, of the shape of `outputs`: the
+            given weights, 0 where the network masks its outputs; None if all are 1.
     """
 
-    def __init__(self, model: keras.Model, x: Any, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Any,
+        batch_size: int,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
         self._model, self._x, self.batch_size = model, x, batch_size
         sample = next(batches(x, 2))[1]
         self._copy = copy_model(model, sample)
@@ -94,7 +101,11 @@ class PartedNetwork:
                 mask = fetch(mask).astype(np.float64)
                 masks.append(mask.reshape(mask.shape + (1,) * (found.ndim - mask.ndim)))
         self.outputs = np.concatenate(outputs)
-        self.mask = np.concatenate(masks) if masks else None
+        self.weights: NDArray[np.float64] | None = None
+        if masks or weights is not None:
+            counted = np.concatenate(masks) if masks else 1.0
+            product = counted * (1.0 if weights is None else weights)
+            self.weights = np.broadcast_to(product, self.outputs.shape)
         self._named = ModelLayers.of(model)
         self._copied = self._named.of_copy(self._copy)
 

@@ -70,8 +70,9 @@ class HeldOutRetraining:
     and tested. The score excludes what a gain and an offset of the output can do, as a
     correlation does, and is negative if retraining would do harm. It does not depend on
     the units of y, except for the last layer, whose weights carry them. Masked output
-    points count neither in the fit nor in the test, as in a Keras loss. Non-finite
-    outputs count as 0.
+    points count neither in the fit nor in the test, as in a Keras loss; weights of
+    points (`losses.WeightedMeanSquaredError`) count in both. Non-finite outputs count
+    as 0.
 
     The rehearsal runs in inference mode, unlike `retrain`: dropout is off, and
     BatchNormalization trains its scale and offset without updating its statistics, so
@@ -177,7 +178,8 @@ class HeldOutRetraining:
             step_order(split, self.steps, self.num_points, rng) for split in splits
         ]
         rows = np.unique(np.concatenate([(*s.fit, *s.held) for s in splits]))
-        network = PartedNetwork(model, target.take(rows)[0], self.batch_size)
+        inputs, _ = target.take(rows)
+        network = PartedNetwork(model, inputs, self.batch_size, target.weights)
         bench = Workbench(network, rows, target.y[rows])
         groups = target.groups if self.splits is None else None
         evidence: dict[str, dict[str, Any]] = {}
@@ -249,9 +251,7 @@ class Workbench:
         self._y = np.asarray(y)
         self._sized = np.arange(len(self._y))[sized]
         truth = self._y.astype(np.float64)
-        self._weight = None
-        if network.mask is not None:
-            self._weight = np.broadcast_to(network.mask, truth.shape)
+        self._weight = network.weights
         weight = None if self._weight is None else self._weight[sized]
         mean = np.average(truth[sized], weights=weight)
         variance = float(np.average((truth[sized] - mean) ** 2, weights=weight))

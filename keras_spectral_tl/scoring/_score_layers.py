@@ -1,7 +1,7 @@
 """Scores of all layers of a network before any retraining, and a recommendation."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import keras
@@ -35,6 +35,7 @@ from keras_spectral_tl.scoring._result import (
     layers_to_score,
 )
 from keras_spectral_tl.transfer._loop import samples_an_epoch
+from keras_spectral_tl.transfer._options import weighted
 from keras_spectral_tl.transfer._retrain import check_fit
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -72,7 +73,8 @@ def score_layers(
             layers, up to twice as much if it includes the first layers.
         layers: Layers to score, see `freezing.select_layers`; None means all.
         **recipe: Keyword arguments of the `retrain` to be predicted: optimizer,
-            epochs, batch_size, ..., of which the sum of the learning rates counts; or
+            epochs, batch_size, ..., of which the sum of the learning rates counts, and
+            weights of points in a `losses.WeightedMeanSquaredError`; or
             learning_rate (a number or schedule for Adam) and steps. Default: 500 steps
             at a rate that depends on the width of the network, see `usual_path`. Also
             `groups`, a label for each target sample, as for `forecast`; and `progress`,
@@ -104,7 +106,8 @@ def score_layers(
     whole_number("seed", seed, 0)
     progress, groups = recipe.pop("progress", None), recipe.pop("groups", None)
     refuse_fixed_batches(model)
-    base, target = _samples(model, base_data=base_data, target_data=target_data)
+    given = {"base_data": base_data, "target_data": target_data}
+    base, target = _samples(model, given, recipe.get("loss"))
     target, grouped = in_groups(target, groups)
     names = layers_to_score(model, layers)
     path = _path_of(model, target, recipe)
@@ -161,8 +164,8 @@ def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> flo
     return usual_path(kernels_of(model)) or path
 
 
-def _samples(model: keras.Model, **given: Any) -> list[Samples]:
-    found = [Samples.of(data, name) for name, data in given.items()]
+def _samples(model: keras.Model, given: Mapping[str, Any], loss: Any) -> list[Samples]:
+    found = [weighted(Samples.of(data, name), loss) for name, data in given.items()]
     for samples in found:
         check_fit(model, samples)
     return found

@@ -60,6 +60,7 @@ class Pool:
         replayed: Rows of base samples that are fitted along with the target samples.
         base: Rows of base samples to test.
         moves: For each image, the function that maps a mask of one sample to its image.
+        weights: Weights of the points of a sample, or None.
     """
 
     x: Any
@@ -69,6 +70,7 @@ class Pool:
     replayed: NDArray[np.intp]
     base: NDArray[np.intp]
     moves: tuple[Callable[[Array], Array], ...] = ()
+    weights: Array | None = None
 
     def replayed_times(self, gain: float) -> "Pool":
         """Return the pool with the outputs of replayed samples multiplied by a gain."""
@@ -184,7 +186,7 @@ class Trials:
         dearest = LONG // self.long if self.shortened else 1
         self._fewest = min(effort.batch_size, dearest)
         self._splits = [pool.fitted(split) for split in splits]
-        self._network = PartedNetwork(model, pool.x, _BATCH_SIZE)
+        self._network = PartedNetwork(model, pool.x, _BATCH_SIZE, pool.weights)
         gains = [self._best_gain(split) for split in self._splits]
         self.gain = float(np.median(gains))
         if not self._is_far():
@@ -199,9 +201,9 @@ class Trials:
         weight = np.zeros(pool.y.shape)
         for split in splits:
             weight[split.held] += split.held_mask
-        if self._network.mask is not None:
-            weight = weight * np.broadcast_to(self._network.mask, weight.shape)
         weight[pool.base] = 1.0
+        if self._network.weights is not None:
+            weight = weight * self._network.weights
         self._weight = weight
         self.weight, self.truth = weight[self.tested], pool.y[self.tested]
         self.targets = pool.y[pool.target]
@@ -235,8 +237,8 @@ class Trials:
         """Return the least-squares gain on the fitted samples."""
         rows = split.fit[np.isin(split.fit, self._pool.images)]
         weight = split.weight_of(np.flatnonzero(np.isin(split.fit, self._pool.images)))
-        if self._network.mask is not None:
-            weight = weight * self._network.mask[rows]
+        if self._network.weights is not None:
+            weight = weight * self._network.weights[rows]
         q, y = self._network.outputs[rows], self._pool.y[rows]
         power = float(np.sum(weight * q * q))
         return float(np.sum(weight * q * y)) / power if power > 0.0 else 1.0
@@ -250,7 +252,9 @@ class Trials:
         if not is_far(self.gain) or not (scalable or not len(self._pool.replayed)):
             return False
         outputs, rows = self._network.outputs, self._pool.target
-        found, _ = self._compared(outputs, rows, np.ones_like(outputs[rows]))
+        weights = self._network.weights
+        counted = np.ones_like(outputs) if weights is None else weights
+        found, _ = self._compared(outputs, rows, counted[rows])
         return bool(np.mean(found) > PATTERN)
 
     def of(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, NetworkPart, Run]]:
@@ -416,6 +420,7 @@ def pool_of(
         replayed=none if replayed is None else rows[len(own)],
         base=none if tested is None else rows[-1],
         moves=tuple(functools.partial(_moved_mask, each, target) for each in chosen),
+        weights=target.weights,
     )
 
 

@@ -137,7 +137,7 @@ def fit_output_gain(
     check_fit(model, data)
     copy = copy_model(model)
     output = predicted(copy, data.x, batch_size)
-    gain = closed_form_gain(model.name, data.y, output)
+    gain = closed_form_gain(model.name, data, output)
     named = ModelLayers.of(model)
     return _without_training(
         named,
@@ -162,6 +162,7 @@ def _without_training(
         weight_hashes_before=weight_hashes(original),
         weight_hashes_after=weight_hashes(copy),
         normalization=data.statistics,
+        weights=data.weights,
         **numbers,
     )
 

@@ -14,6 +14,7 @@ from keras_spectral_tl._checks import did_you_mean, real_number, whole_number
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl.freezing import select_layers
+from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.transfer._samples import (
     NormalizedSamples,
     RefitNormalizationLayers,
@@ -237,7 +238,8 @@ class RetrainOptions:
     Attributes:
         optimizer: A name, or an instance that is copied. None means Adam(1e-3), or the
             configuration of `optimizer_state_from` if that is given.
-        loss: A Keras loss.
+        loss: A Keras loss. Those figures of merit that have weights of points take them
+            from a `losses.WeightedMeanSquaredError`.
         seed: A non-negative int.
         fit_options: Arguments of `model.fit`.
         compile_options: Arguments of `model.compile`, such as `jit_compile`.
@@ -361,7 +363,7 @@ class RetrainOptions:
             statistics = self.normalization.of_target(samples)
         elif not self.refits_layers and self.normalization is not None:
             statistics = self.normalization
-        samples, options = samples.normalized(statistics), self
+        samples, options = weighted(samples.normalized(statistics), self.loss), self
         if self.replay is not None:
             options = dataclasses.replace(self, replay=self.replay.like(samples))
         validation = self.fit_options.get("validation_data")
@@ -380,6 +382,21 @@ class RetrainOptions:
             return keras.optimizers.Adam(1e-3)
         optimizer = keras.optimizers.get(optimizer)
         return type(optimizer).from_config(optimizer.get_config())
+
+
+def weighted(samples: Samples, loss: Any) -> Samples:
+    """Return samples with the weights that a loss gives to the points of each."""
+    if not isinstance(loss, WeightedMeanSquaredError):
+        return samples
+    shape = samples.y.shape[1:]
+    try:
+        weights = np.broadcast_to(loss.weights, shape)
+    except ValueError as error:
+        raise ValueError(
+            "Expected weights of the loss that broadcast to the shape of a sample of "
+            f"y, {shape}. Received shape {loss.weights.shape}."
+        ) from error
+    return dataclasses.replace(samples, weights=weights / np.mean(weights))
 
 
 def listed(callbacks: Any) -> list[Any]:

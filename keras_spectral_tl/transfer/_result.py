@@ -54,6 +54,8 @@ class RetrainResult(AsJson):
             model; weights it has in addition (a low-rank update, an output gain) are
             here only.
         normalization: Statistics that normalize target data, or None.
+        weights: Weights of the points of a sample in figures of merit, as in the loss;
+            None if all count the same.
         provenance: Versions, backend, seed, hash of the data, choices and options.
     """
 
@@ -69,6 +71,7 @@ class RetrainResult(AsJson):
     weight_hashes_before: Mapping[str, str] = dataclasses.field(default_factory=dict)
     weight_hashes_after: Mapping[str, str] = dataclasses.field(default_factory=dict)
     normalization: Any = None
+    weights: NDArray[np.float64] | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -127,7 +130,7 @@ class RetrainResult(AsJson):
         test = Samples.of(test_data, "test_data")
         x = test.normalized(self.normalization).x
         outputs = predicted(self.model, x, batch_size)
-        return measured(test, outputs, self.normalization, extra)
+        return measured(test, outputs, self.normalization, extra, self.weights)
 
     def row(self, test_data: Any, batch_size: int = 32) -> dict[str, Any]:
         """Evaluate the model on `(x, y)` and return one row of a table.
@@ -361,10 +364,12 @@ def measured(
     outputs: NDArray[Any],
     statistics: Any,
     extra: Mapping[str, Metric] | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
     """Return the scores of `RetrainResult.figures_of_merit`.
 
-    `statistics` normalized the inputs of the network that gave the outputs, or None.
+    `statistics` normalized the inputs of the network that gave the outputs, or None;
+    `weights` are those of the points of a sample.
     """
     truth, shape = test.y, np.shape(outputs)
     compared, labels = [], is_labels_of(truth, shape)
@@ -377,9 +382,10 @@ def measured(
         truth = np.eye(shape[-1])[truth.reshape(shape[:-1])]
     compared = compared or [truth, outputs]
     if np.size(truth) == len(truth):  # a correlation needs more than one value
-        compared = [np.reshape(part, (1, -1)) for part in compared]
-    found = {"cc": float(pattern_correlation(*compared))}
-    found["relative_rmse"] = float(relative_rmse(*compared))
+        compared, weights = [np.reshape(part, (1, -1)) for part in compared], None
+    pair = compared[0], compared[1]
+    found = {"cc": float(pattern_correlation(*pair, weights))}
+    found["relative_rmse"] = float(relative_rmse(*pair, weights))
     for name, figure in (extra or {}).items():
         found[name] = float(figure(truth, outputs))
     return found

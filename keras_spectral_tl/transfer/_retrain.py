@@ -139,6 +139,7 @@ def retrain_prepared(
         weight_hashes_before=before,
         weight_hashes_after=fitted.hashes,
         normalization=samples.statistics,
+        weights=samples.weights,
         provenance=record,
     )
 
@@ -421,10 +422,10 @@ def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     )
 
 
-def closed_form_gain(name: str, truth: NDArray[Any], outputs: NDArray[Any]) -> float:
+def closed_form_gain(name: str, samples: Samples, outputs: NDArray[Any]) -> float:
     """Return the best-fitting gain of the outputs m, sum(y m) / sum(m^2)."""
     outputs = np.asarray(outputs, np.float64)
-    gain = float(least_squares_gain(truth, outputs))
+    gain = float(least_squares_gain(samples.y, outputs, samples.weights))
     if not np.isfinite(gain):
         raise ValueError(
             f"No gain fits: the sum of squares of the output of model {name!r} "
@@ -441,7 +442,7 @@ def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     if not any(free):
         return layers
     outputs = predicted(model, samples.x)
-    best = OutputGain(initial=closed_form_gain(model.name, samples.y, outputs))
+    best = OutputGain(initial=closed_form_gain(model.name, samples, outputs))
     return [
         best if is_free else item for item, is_free in zip(items, free, strict=True)
     ]

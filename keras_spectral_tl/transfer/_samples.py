@@ -33,12 +33,15 @@ class Samples:
         y: True outputs, (num_samples, ...).
         statistics: None, since these are raw; see `NormalizedSamples`.
         groups: Group label of each sample, such as its trajectory, or None.
+        weights: Weight of each point of a sample in errors and correlations, of mean 1,
+            or None; see `losses.WeightedMeanSquaredError`.
     """
 
     x: Any
     y: NDArray[Any]
     statistics: Any = dataclasses.field(default=None, init=False)
     groups: NDArray[Any] | None = None
+    weights: NDArray[np.float64] | None = None
 
     __repr__ = by_shapes
 
@@ -84,7 +87,7 @@ class Samples:
                     f"denormalize(x, y). Received {statistics!r}."
                 )
         x, y = statistics.normalize(self.x, self.y)
-        return NormalizedSamples(x, y, statistics, self.groups)
+        return NormalizedSamples(x, y, statistics, self.groups, self.weights)
 
     def image(self, symmetry: Any) -> "Samples":
         """Return the images of the samples under a symmetry of their system.
@@ -338,8 +341,9 @@ def _check(samples: Samples, name: str) -> None:
         if bad.any():
             raise ValueError(
                 f"{side} of {name} has {int(bad.sum())} NaN or infinite values, the "
-                f"first in sample {int(np.argwhere(bad)[0][0])}. Remove those samples "
-                "first."
+                f"first in sample {int(np.argwhere(bad)[0][0])}. Remove those samples, "
+                "or, at points without a value such as land, put 0 and give them no "
+                "weight: loss=losses.WeightedMeanSquaredError(weights)."
             )
 
 

@@ -197,7 +197,7 @@ class RowTrainer:
         if isinstance(candidate.selector, OutputGain):
             check_fit(self.model, self.target)
             count = 1
-            gain = closed_form_gain(self.model.name, self.target.y, outputs("target"))
+            gain = closed_form_gain(self.model.name, self.target, outputs("target"))
         values = self._values(candidate, lambda name: gain * outputs(name), count, 0.0)
         return SweepRow(values, [])
 
@@ -245,15 +245,19 @@ class RowTrainer:
     def _values(
         self, candidate: Candidate, outputs: Outputs, count: int, seconds: float
     ) -> dict[str, Any]:
+        weights = self.target.weights
         found = {
             "layer": candidate.label,
-            **measured(self.test, outputs("test"), self.target.statistics),
+            **measured(
+                self.test, outputs("test"), self.target.statistics, weights=weights
+            ),
             "num_parameters": count,
             "seconds": seconds,
         }
         base = self.search.base_test
         if base is not None:
-            found["base_correlation"] = measured(base, outputs("base"), None)["cc"]
+            on_base = measured(base, outputs("base"), None, weights=weights)
+            found["base_correlation"] = on_base["cc"]
         return found
 
     def _inputs(self) -> dict[str, Any]:

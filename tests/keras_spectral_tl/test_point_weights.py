@@ -1,0 +1,199 @@
+"""Weights of points, such as areas of cells and 0 on land, count in every figure."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spectral_tl as kst
+from keras_spectral_tl.freezing import OutputGain
+from keras_spectral_tl.losses import WeightedMeanSquaredError
+from keras_spectral_tl.metrics import pattern_correlation, relative_rmse
+from keras_spectral_tl.scoring._network_parts import PartedNetwork
+from keras_spectral_tl.transfer import Samples, baselines
+
+# (latitude, longitude, channels); a third of the points is land.
+LAND = np.zeros((8, 8, 1), bool)
+LAND[2:6, 2:7] = True
+AREAS = np.cos(np.linspace(-1.2, 1.2, 8))[:, None, None] * ~LAND
+LOSS = WeightedMeanSquaredError(AREAS)
+
+
+def system(shift, count, seed):
+    x = np.random.default_rng(seed).normal(size=(count, 8, 8, 2)).astype("float32")
+    return x, np.roll(x[..., :1], shift, axis=1) + 0.2 * x[..., 1:]
+
+
+def with_junk(data, seed):
+    """Other values of y on land."""
+    x, y = data
+    junk = np.random.default_rng(seed).normal(size=y.shape, scale=50.0)
+    return x, np.where(LAND, junk, y).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    network = kst.build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=4)
+    network.compile(keras.optimizers.Adam(1e-2), "mse")
+    network.fit(*system(0, 64, 0), epochs=10, verbose=0)
+    return network
+
+
+BASE, TARGET, TEST = system(0, 6, 1), system(1, 6, 2), system(1, 5, 3)
+HOW = {"epochs": 3, "batch_size": 2}
+
+
+def measured(weights, model, data):
+    x, y = data
+    outputs = model.predict(x, verbose=0)
+    return {
+        "cc": pattern_correlation(y, outputs, weights),
+        "relative_rmse": relative_rmse(y, outputs, weights),
+    }
+
+
+def test_figures_of_a_retrained_network_have_the_weights_of_its_loss(model):
+    result = kst.retrain(model, TARGET, "conv_1", loss=LOSS, **HOW)
+    row = result.row(TEST)
+    for name, value in measured(AREAS, result.model, TEST).items():
+        assert row[name] == pytest.approx(value, rel=1e-6)
+    assert row["cc"] != pytest.approx(measured(None, result.model, TEST)["cc"])
+
+
+def test_rows_of_a_sweep_have_them_too_and_those_of_the_controls(model):
+    arms = [kst.scoring.Arm("unchanged", ()), OutputGain(), "conv_1"]
+    sweep = kst.oracle_sweep(
+        model, TARGET, TEST, arms=arms, base_test=BASE, loss=LOSS, **HOW
+    )
+    unchanged, gained, layer = sweep.rows
+    expected = measured(AREAS, model, TEST)
+    assert unchanged["cc"] == pytest.approx(expected["cc"], rel=1e-6)
+    on_base = measured(AREAS, model, BASE)["cc"]
+    assert unchanged["base_correlation"] == pytest.approx(on_base, rel=1e-6)
+    # The gain minimizes the weighted error of the target samples.
+    outputs, truth = model.predict(TARGET[0], verbose=0), TARGET[1]
+    gain = np.sum(AREAS * outputs * truth) / np.sum(AREAS * outputs**2)
+    x, y = TEST
+    error = relative_rmse(y, gain * model.predict(x, verbose=0), AREAS)
+    assert gained["relative_rmse"] == pytest.approx(error, rel=1e-5)
+    alone = kst.retrain(model, TARGET, "conv_1", loss=LOSS, **HOW).row(TEST)
+    assert layer["cc"] == pytest.approx(alone["cc"], abs=1e-6)
+    table = baselines(model, TARGET, TEST, include=["gain_only"], loss=LOSS, **HOW)
+    assert table.rows[0]["relative_rmse"] == pytest.approx(error, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [6, 1])
+def test_values_on_land_change_no_forecast_and_no_recipe(model, count):
+    target = tuple(part[:count] for part in TARGET)
+    some = {"arms": ["conv_1", OutputGain(), None], "steps": 20, "loss": LOSS}
+    found = [
+        kst.forecast(model, with_junk(BASE, seed), with_junk(target, seed), **some)
+        for seed in (1, 2)
+    ]
+    one, other = ([dataclasses.astuple(row) for row in each.rows] for each in found)
+    assert one == other
+    assert found[0].recipe["loss"] is LOSS
+    results = [
+        kst.retrain(model, with_junk(target, seed), **found[0].recipe_for("conv_1"))
+        for seed in (1, 2)
+    ]
+    assert results[0].hashes_after == results[1].hashes_after
+
+
+def test_values_on_land_change_no_score(model):
+    scores = [
+        kst.score_layers(
+            model, with_junk(BASE, seed), with_junk(TARGET, seed), loss=LOSS, **HOW
+        )
+        for seed in (1, 2)
+    ]
+    assert scores[0].scores == scores[1].scores
+    assert scores[0].intervals == scores[1].intervals
+    (result,) = scores[0].results.values()
+    steps = result.evidence["conv_1"]["cc_by_step"]
+    every = measured(AREAS, model, TARGET)["cc"]  # all samples are held out once
+    assert steps[0] == pytest.approx(every, abs=1e-5)
+
+
+def test_a_forecast_is_of_the_weighted_correlation(model):
+    found = kst.forecast(model, BASE, TARGET, arms=["conv_1"], steps=5, loss=LOSS)
+    row = next(row for row in found.rows if row.label == "unchanged")
+    assert row.correlation == pytest.approx(
+        measured(AREAS, model, TARGET)["cc"], abs=1e-6
+    )
+    assert row.base_correlation == pytest.approx(
+        measured(AREAS, model, BASE)["cc"], abs=1e-6
+    )
+
+
+def test_the_scale_of_weights_has_no_effect(model):
+    some = {"arms": ["conv_1"], "steps": 20}
+    small = WeightedMeanSquaredError(1e-6 * AREAS)
+    one, other = (
+        kst.forecast(model, BASE, TARGET, **some, loss=loss).rows
+        for loss in (LOSS, small)
+    )
+    for row, same in zip(one, other, strict=True):
+        assert row.correlation == pytest.approx(same.correlation, abs=1e-6)
+
+
+def test_equal_weights_are_as_none(model):
+    some = {"arms": ["conv_1"], "steps": 20}
+    equal = WeightedMeanSquaredError(np.ones(1))
+    one, other = (
+        kst.forecast(model, BASE, TARGET, **some, loss=loss).rows
+        for loss in ("mse", equal)
+    )
+    for row, same in zip(one, other, strict=True):
+        assert row.correlation == pytest.approx(same.correlation, abs=1e-6)
+    assert "loss" not in kst.forecast(model, BASE, TARGET, **some, loss="mse").recipe
+
+
+def test_a_single_sample_is_cut_where_half_of_the_weight_is(model):
+    ocean = np.zeros((8, 8, 1))
+    ocean[6:] = 1.0  # a half along the longest axis would be land
+    loss = WeightedMeanSquaredError(ocean)
+    target = tuple(part[:1] for part in TARGET)
+    found = kst.forecast(model, BASE, target, arms=["conv_1"], steps=5, loss=loss)
+    assert all(np.isfinite(row.correlation) for row in found.rows)
+    ocean[7] = 0.0
+    with pytest.raises(ValueError, match="cannot be divided"):
+        kst.forecast(model, BASE, target, steps=5, loss=loss)
+
+
+def test_weights_may_leave_out_a_channel():
+    keras.utils.set_random_seed(0)
+    model = kst.build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=4, num_outputs=2)
+    x, y = system(1, 6, 2)
+    both = [np.concatenate([y, junk * y], -1) for junk in (1.0, -300.0)]
+    loss = WeightedMeanSquaredError(np.array([1.0, 0.0]))
+    one, other = (kst.score_layers(model, (x, y), (x, y), loss=loss) for y in both)
+    assert one.scores == other.scores
+
+
+def test_masks_and_weights_are_multiplied():
+    inputs = keras.Input((3, 1))
+    outputs = keras.layers.Dense(1)(keras.layers.Masking(0.0)(inputs))
+    x = np.array([[[1.0], [2.0], [0.0]]])
+    weights = np.array([[1.5], [0.5], [1.0]])
+    network = PartedNetwork(keras.Model(inputs, outputs), x, 1, weights)
+    np.testing.assert_array_equal(network.weights[0, :, 0], [1.5, 0.5, 0.0])
+
+
+def test_weights_of_another_shape_are_refused(model):
+    loss = WeightedMeanSquaredError(np.ones((5, 1, 1)))
+    for call in (
+        lambda: kst.forecast(model, BASE, TARGET, loss=loss),
+        lambda: kst.score_layers(model, BASE, TARGET, loss=loss),
+        lambda: kst.retrain(model, TARGET, "conv_1", loss=loss),
+    ):
+        with pytest.raises(ValueError, match=r"\(8, 8, 1\).*shape \(5, 1, 1\)"):
+            call()
+
+
+def test_points_without_a_value_lead_to_the_weights():
+    x, y = TARGET
+    with pytest.raises(ValueError, match=r"land, put 0 .*WeightedMeanSquaredError"):
+        Samples.of((x, np.where(LAND, np.nan, y)))
