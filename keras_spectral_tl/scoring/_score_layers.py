@@ -1,7 +1,7 @@
 """Scores of all layers of a network before any retraining, and a recommendation."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import keras
@@ -106,8 +106,7 @@ def score_layers(
     whole_number("seed", seed, 0)
     progress, groups = recipe.pop("progress", None), recipe.pop("groups", None)
     refuse_fixed_batches(model)
-    given = {"base_data": base_data, "target_data": target_data}
-    base, target = _samples(model, given, recipe.get("loss"))
+    base, target = _samples(model, base_data, target_data, recipe.get("loss"))
     target, grouped = in_groups(target, groups)
     names = layers_to_score(model, layers)
     path = _path_of(model, target, recipe)
@@ -164,7 +163,8 @@ def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> flo
     return usual_path(kernels_of(model)) or path
 
 
-def _samples(model: keras.Model, given: Mapping[str, Any], loss: Any) -> list[Samples]:
+def _samples(model: keras.Model, base: Any, target: Any, loss: Any) -> list[Samples]:
+    given = {"base_data": base, "target_data": target}
     found = [weighted(Samples.of(data, name), loss) for name, data in given.items()]
     for samples in found:
         check_fit(model, samples)
