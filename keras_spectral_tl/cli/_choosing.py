@@ -93,6 +93,7 @@ class Forecast:
             keep=options.keep,
             progress=_told if options.progress else None,
             **{name: value for name, value in chosen.items() if value is not None},
+            **systems["target"].loss,
         )
         document = result.to_dict()
         record = _folder.model_record(options, model, systems)
@@ -182,6 +183,7 @@ class Score:
             max_layers=options.max_layers,
             groups=groups,
             **recipe_of(options),
+            **systems["target"].loss,
         )
         document = scores.to_dict()
         record = _folder.model_record(options, model, systems)

@@ -314,11 +314,21 @@ class System:
 
         return dataclasses.replace(Samples.of(self.data), groups=self.raw.groups)
 
+    @property
+    def loss(self) -> dict[str, Any]:
+        """The argument `loss` of a retraining if points have weights, else nothing."""
+        from keras_spectral_tl.losses import WeightedMeanSquaredError
+
+        weights = self.raw.weights
+        return {} if weights is None else {"loss": WeightedMeanSquaredError(weights)}
+
 
 def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, System]:
     """Read and check the samples of all systems that the options name."""
-    from keras_spectral_tl.cli._samples import read_samples
+    from keras_spectral_tl.cli._samples import read_samples, read_weights
+    from keras_spectral_tl.losses import WeightedMeanSquaredError
     from keras_spectral_tl.transfer import ChannelStatistics
+    from keras_spectral_tl.transfer._options import weighted
     from keras_spectral_tl.transfer._retrain import check_fit
 
     named = {role: getattr(options, role, None) for role in ("base", "target", "test")}
@@ -331,6 +341,10 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
             _check_inputs(model, read[role][0], name)
             if role != "data":
                 check_fit(model, read[role][0], getattr(options, "loss", None))
+    weights = read_weights(str(named["target"])) if "target" in read else None
+    if weights is not None:
+        loss = WeightedMeanSquaredError(weights)
+        read = {role: (weighted(raw, loss), c) for role, (raw, c) in read.items()}
     _refuse_shared(read)
     if options.normalize == "base" and "base" not in read:
         raise ValueError("--normalize base needs the base samples: add --base DATA.")

@@ -23,6 +23,7 @@ from keras_spectral_tl.cli._inputs import (
 
 _OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
 _TESTED = "target test samples"
+_SQUARED = "mean_squared_error"
 # Keys that the recipe of a forecast may have.
 _KNOWN = {"layers", "learning_rate", "steps", "epochs", "batch_size", "pull"}
 
@@ -65,7 +66,7 @@ class Retrain:
         add_recipe(parser, "that of the forecast, else ")
         parser.add_argument(
             "--loss",
-            default="mean_squared_error",
+            default=_SQUARED,
             metavar="NAME",
             help="of Keras, or registered by --import (default: mean_squared_error)",
         )
@@ -95,6 +96,7 @@ class Retrain:
         how = recipe_of(options, plan.recipe) | {
             "loss": options.loss,
             "normalization": systems["target"].statistics,
+            **_weighted_loss(options, systems["target"]),
         }
         result = _retrained(model, systems["target"], plan, how)
         result.save(folder / "retrained")
@@ -205,6 +207,16 @@ def _forecast_plan(
         )
     numbers = {name: value for name, value in recipe.items() if name != "layers"}
     return _Plan(layers_from_json(recipe["layers"]), chosen, numbers)
+
+
+def _weighted_loss(options: argparse.Namespace, target: System) -> dict[str, Any]:
+    if target.loss and options.loss != _SQUARED:
+        raise ValueError(
+            f"{options.target} has weights of points, which count in the mean squared "
+            f"error alone. Received --loss {options.loss}: leave it out, or save the "
+            "samples without the array weights."
+        )
+    return target.loss
 
 
 def _retrained(model: Any, target: System, plan: _Plan, how: Mapping[str, Any]) -> Any:

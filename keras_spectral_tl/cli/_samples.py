@@ -15,8 +15,9 @@ from keras_spectral_tl.cli._inputs import DATA, Channels, quiet
 from keras_spectral_tl.transfer import Samples
 from keras_spectral_tl.transfer._groups import telling_groups
 
-# Name of the file array or dataset feature with the group of each sample.
-_GROUPS = "trajectory"
+# Name of the file array or dataset feature with the group of each sample, and of the
+# file array with the weights of points.
+_GROUPS, _WEIGHTS = "trajectory", "weights"
 
 
 def read_samples(
@@ -52,6 +53,19 @@ def _labels(groups: Any, y: Any) -> Any:
     count = np.shape(y)[:1]
     fits = groups is not None and np.shape(groups) == count
     return np.asarray(groups) if fits else np.zeros(count, int)
+
+
+def read_weights(name: str) -> Any:
+    """Read the weights of the points of a sample from a file; None if it has none."""
+    path, _ = _file_of(name)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return file[_WEIGHTS] if _WEIGHTS in file.files else None
+    if path.suffix == ".zarr":
+        zarr = require("zarr", "Zarr files", "'keras-spectral-tl[interchange]'")
+        group = zarr.open_group(path, mode="r")
+        return np.asarray(group[_WEIGHTS]) if _WEIGHTS in group.array_keys() else None
+    return None
 
 
 def read_groups(name: str, array: str | None, num_samples: int | None) -> Any:

@@ -75,14 +75,15 @@ def relative_rmse(
         1.0
     """
     true, pred = matching_samples(y_true, y_pred)
-    scale = np.max(np.abs(true))
+    weight = _point_weights(weights, np.shape(y_true)).reshape(true.shape)
+    counted = weight > 0
+    scale = np.max(np.abs(true), initial=0.0, where=counted)
     if scale == 0:
         raise ValueError(
             "The relative error is undefined: y_true is zero at all "
-            f"{true.size} points of {len(true)} samples."
+            f"{np.count_nonzero(counted)} points of {len(true)} samples."
         )
-    true, pred = true / scale, pred / scale
-    weight = _point_weights(weights, np.shape(y_true)).reshape(true.shape)
+    true, pred = (np.where(counted, part, 0.0) / scale for part in (true, pred))
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.sum(weight * (pred - true) ** 2)
         return float(np.sqrt(error / np.sum(weight * true**2)))

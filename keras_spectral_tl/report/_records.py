@@ -93,7 +93,7 @@ def figures_row(
     """
     samples = Samples.of(data)
     outputs = predicted(model, samples.normalized(normalization).x, batch_size)
-    figures = measured(samples, outputs, normalization)
+    figures = measured(samples, outputs, normalization, weights=samples.weights)
     return {"network": network, "data": name, "samples": len(samples), **figures}
 
 

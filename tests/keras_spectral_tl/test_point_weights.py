@@ -1,12 +1,15 @@
 """Weights of points, such as areas of cells and 0 on land, count in every figure."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
+from keras_spectral_tl.__main__ import main
+from keras_spectral_tl.cli._samples import read_weights
 from keras_spectral_tl.freezing import OutputGain
 from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.metrics import pattern_correlation, relative_rmse
@@ -197,3 +200,66 @@ def test_points_without_a_value_lead_to_the_weights():
     x, y = TARGET
     with pytest.raises(ValueError, match=r"land, put 0 .*WeightedMeanSquaredError"):
         Samples.of((x, np.where(LAND, np.nan, y)))
+
+
+@pytest.mark.once
+def test_weights_in_the_file_of_the_target_count_in_every_command(files, tmp_path):
+    folders = []
+    for seed in (1, 2):  # of values on land
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        for name in ("base", "target", "test"):
+            with np.load(files / f"{name}.npz") as file:
+                x, y = with_junk((file["x"], file["y"]), seed)
+            weights = {"weights": AREAS} if name == "target" else {}
+            np.savez(folder / f"{name}.npz", x=x, y=y, **weights)
+        data = [str(files / "base.keras"), "--out", str(folder / "run")]
+        data += ["--normalize", "none", "--target", str(folder / "target.npz")]
+        base = ["--base", str(folder / "base.npz")]
+        assert main(["forecast", *data, *base, "--steps", "10"]) in (0, 1)
+        assert main(["score", *data, *base, "--epochs", "10"]) in (0, 1)
+        how = ["--test", str(folder / "test.npz"), "--layers", "conv_2", "--sweep"]
+        assert main(["retrain", *data, *how, "--epochs", "2"]) == 0
+        folders.append(folder / "run")
+    one, other = (
+        {
+            "arms": json.loads((folder / "forecast.json").read_text())["arms"],
+            "scores": json.loads((folder / "scores.json").read_text())["scores"],
+            "rows": [
+                {name: row[name] for name in ("network", "cc", "relative_rmse")}
+                for row in json.loads((folder / "a_priori.json").read_text())
+            ],
+            "sweep": [
+                row["cc"]
+                for row in json.loads((folder / "sweep.json").read_text())["rows"]
+            ],
+        }
+        for folder in folders
+    )
+    assert one == other
+    (row,) = [row for row in one["rows"] if row["network"] == "conv_2 retrained"]
+    retrained = kst.transfer.load_retrained(folders[0] / "retrained")
+    with np.load(files / "test.npz") as file:
+        expected = measured(AREAS, retrained, (file["x"], file["y"]))
+    assert row["cc"] == pytest.approx(expected["cc"], rel=1e-5)
+
+
+@pytest.mark.once
+def test_weights_of_a_file_need_the_squared_error(files, tmp_path, capsys):
+    with np.load(files / "target.npz") as file:
+        np.savez(tmp_path / "target.npz", **file, weights=AREAS)
+    data = [str(files / "base.keras"), "--target", str(tmp_path / "target.npz")]
+    data += ["--layers", "conv_2", "--loss", "mae", "--out", str(tmp_path / "run")]
+    assert main(["retrain", *data]) == 2
+    assert "weights of points" in capsys.readouterr().err
+
+
+@pytest.mark.once
+def test_weights_in_a_zarr_file(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "target.zarr", mode="w")
+    x, y = TARGET
+    for name, array in (("x", x), ("y", y), ("weights", AREAS)):
+        group.create_array(name, data=array)
+    read = read_weights(str(tmp_path / "target.zarr"))
+    np.testing.assert_array_equal(read, AREAS)
