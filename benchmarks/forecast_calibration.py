@@ -326,7 +326,9 @@ def main() -> None:
         text = json.dumps(packed, indent=0)
         options.kept.write_text(text + "\n")
     settings = json.loads(options.kept.read_text())
-    tables = levels_table, rules_table, variants_table, cases_table
+    tables = [levels_table, rules_table, cases_table]
+    if any(setting["variants"] for setting in settings):
+        tables.append(variants_table)
     print(*(table(settings) for table in tables), sep="\n\n")
     if options.figure:
         save_figure(figure(settings), options.figure)

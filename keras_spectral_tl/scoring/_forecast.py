@@ -10,6 +10,7 @@ import numpy as np
 from scipy import optimize
 
 from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.freezing import OutputGain, Selector, select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
@@ -168,7 +169,9 @@ def forecast(
     return Forecast(
         rows=tuple(sorted(verdict.rows, key=lambda row: -row.correlation)),
         best=chosen.arm,
-        reason=doubts + verdict.reason(spectra, len(task.target), keep),
+        reason=doubts
+        + verdict.reason(spectra, len(task.target), keep)
+        + _dropout_note(model),
         abstained=verdict.unsure,
         ties=tuple(tied.label for tied in verdict.ties),
         spectra=spectra,
@@ -233,8 +236,11 @@ class _Task:
 
     def bench(self, name: str, splits: Sequence[Split]) -> Trials:
         """Return the trials of all arms with one normalization."""
-        given = {"normalization": self.normalizations[name]}
-        options = RetrainOptions(**given, loss=self.loss or "mse")
+        options = RetrainOptions(
+            normalization=self.normalizations[name],
+            loss=self.loss or "mse",
+            symmetries=self.symmetries,
+        )
         if options.refits_layers:
             raise TypeError(
                 "normalization must act on samples, such as RefitOnTarget() or "
@@ -310,6 +316,22 @@ class _Task:
         }
 
 
+def _dropout_note(model: keras.Model) -> str:
+    """Return a warning if trials leave out what a retraining has: dropout."""
+    rate, layers = 0.0, [model]
+    while layers:
+        layer = layers.pop()
+        layers += sublayers(layer)
+        if "Dropout" in type(layer).__name__:
+            rate = max(rate, float(getattr(layer, "rate", 0.0)))
+    if not rate:
+        return ""
+    return (
+        f" The network has dropout (rate {rate:g}), which trials leave out: the "
+        "retraining may reach less. Consider a rate of 0."
+    )
+
+
 def _started(chosen: Candidate) -> Any:
     """Return the layers to train, together with the output gain they start from."""
     layers, gain = chosen.arm.layers, chosen.trials.gain
@@ -342,7 +364,8 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
         raise TypeError(
             "A forecast rehearses Adam on the mean squared error, and its recipe has "
             f"no other options of a retraining: expected {', '.join(_COUNTED)}, "
-            f"symmetries, replay or normalization. Received {names}. Pass these to "
+            "symmetries, replay, normalization or loss=WeightedMeanSquaredError("
+            f"weights), for weights of points. Received {names}. Pass these to "
             "retrain beside the recipe: retrain(model, target_data, **forecast.recipe, "
             f"{', '.join(f'{name}=...' for name in lost)}); a pull belongs to an arm, "
             "Arm(label, layers, pull=...)."

@@ -18,11 +18,11 @@ from keras_spectral_tl.transfer._result import (
     load_retrained,
 )
 from keras_spectral_tl.transfer._retrain import retrain
-from keras_spectral_tl.transfer._samples import (
+from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._statistics import (
     ChannelStatistics,
     RefitNormalizationLayers,
     RefitOnTarget,
-    Samples,
 )
 from keras_spectral_tl.transfer._sweep import oracle_sweep
 

@@ -15,11 +15,10 @@ from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
-from keras_spectral_tl.transfer._samples import (
-    NormalizedSamples,
+from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
+from keras_spectral_tl.transfer._statistics import (
     RefitNormalizationLayers,
     RefitOnTarget,
-    Samples,
 )
 
 
@@ -357,13 +356,14 @@ class RetrainOptions:
             The samples in the units of the network, with the `statistics` that were
             used, and the options with validation data normalized alike.
         """
-        samples = Samples.of(data, "target_data")
+        samples = weighted(Samples.of(data, "target_data"), self.loss)
+        _refuse_moved_weights(samples, self.symmetries)
         statistics = samples.statistics
         if isinstance(self.normalization, RefitOnTarget):
             statistics = self.normalization.of_target(samples)
         elif not self.refits_layers and self.normalization is not None:
             statistics = self.normalization
-        samples, options = weighted(samples.normalized(statistics), self.loss), self
+        samples, options = samples.normalized(statistics), self
         if self.replay is not None:
             options = dataclasses.replace(self, replay=self.replay.like(samples))
         validation = self.fit_options.get("validation_data")
@@ -385,7 +385,10 @@ class RetrainOptions:
 
 
 def weighted(samples: Samples, loss: Any) -> Samples:
-    """Return samples with the weights that a loss gives to the points of each."""
+    """Return samples with the weights that a loss gives to the points of each.
+
+    Outputs without weight become 0, so that no fill value can overflow.
+    """
     if not isinstance(loss, WeightedMeanSquaredError):
         return samples
     shape = samples.y.shape[1:]
@@ -394,9 +397,26 @@ def weighted(samples: Samples, loss: Any) -> Samples:
     except ValueError as error:
         raise ValueError(
             "Expected weights of the loss that broadcast to the shape of a sample of "
-            f"y, {shape}. Received shape {loss.weights.shape}."
+            f"y, {shape}. Received shape {loss.weights.shape}: weights of the points "
+            "of a grid need an axis for the channels, weights[..., None]."
         ) from error
-    return dataclasses.replace(samples, weights=weights / np.mean(weights))
+    y = np.where(weights > 0.0, samples.y, np.zeros_like(samples.y))
+    return dataclasses.replace(samples, y=y, weights=weights / np.mean(weights))
+
+
+def _refuse_moved_weights(samples: Samples, symmetries: Sequence[Any]) -> None:
+    if samples.weights is None:
+        return
+    x, y = samples.take(slice(0, 1))
+    if samples.statistics is not None:
+        x, y = samples.statistics.denormalize(x, y)
+    weights = samples.weights[None].astype(np.result_type(y, np.float32))
+    for symmetry in symmetries:
+        if not np.allclose(np.abs(symmetry(x, weights)[1]), weights, atol=1e-5):
+            raise ValueError(
+                f"The symmetry {symmetry!r:.100} moves points to places of other "
+                "weights, such as land to the ocean. Leave it out."
+            )
 
 
 def listed(callbacks: Any) -> list[Any]:
@@ -434,7 +454,8 @@ def _check_fit_options(options: Mapping[str, Any]) -> None:
     if refused:
         raise TypeError(
             f"Received fit option(s) {', '.join(refused)}, which retraining sets "
-            "itself: pass the samples as target_data; every epoch sees all of them."
+            "itself: pass the samples as target_data; every epoch sees all of them. "
+            "Points may have weights: loss=losses.WeightedMeanSquaredError(weights)."
         )
     known = set(inspect.signature(keras.Model.fit).parameters) - {"self"}
     own = [field.name for field in dataclasses.fields(RetrainOptions)]

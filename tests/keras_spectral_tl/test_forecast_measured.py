@@ -202,3 +202,14 @@ def test_a_retraining_of_few_steps_gets_as_far_as_forecast(steps):
     gave = found.measure(model, target, test, progress=False).cc
     off = {row.label: row.correlation - gave[row.label] for row in found.rows}
     assert max(map(abs, off.values())) < 0.1, off
+
+
+def test_dropout_that_trials_leave_out_is_named():
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.3)])
+    model = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(4)])
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    found = kst.forecast(model, None, (x, x), arms=[None], steps=3)
+    assert "dropout (rate 0.3)" in found.reason
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    found = kst.forecast(plain, None, (x, x), arms=[None], steps=3)
+    assert "dropout" not in found.reason

@@ -14,7 +14,14 @@ from keras_spectral_tl.freezing import OutputGain
 from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.metrics import pattern_correlation, relative_rmse
 from keras_spectral_tl.scoring._network_parts import PartedNetwork
-from keras_spectral_tl.transfer import Samples, baselines
+from keras_spectral_tl.transfer import (
+    ChannelStatistics,
+    RefitOnTarget,
+    RetrainOptions,
+    Samples,
+    baselines,
+)
+from keras_spectral_tl.transfer._options import weighted
 
 # (latitude, longitude, channels); a third of the points is land.
 LAND = np.zeros((8, 8, 1), bool)
@@ -166,6 +173,23 @@ def test_a_single_sample_is_cut_where_half_of_the_weight_is(model):
         kst.forecast(model, BASE, target, steps=5, loss=loss)
 
 
+@pytest.mark.parametrize("fill", [-999.0, 1e20])
+def test_a_normalization_leaves_out_points_without_weight(model, fill):
+    x, y = TARGET
+    filled = np.where(LAND, fill, x), np.where(LAND, fill, y)
+    ocean = np.repeat(~LAND[None], len(x), 0)[..., 0]
+    equal = WeightedMeanSquaredError(1.0 * ~LAND)
+    how = {"loss": equal, "normalization": RefitOnTarget(), **HOW}
+    samples, _ = RetrainOptions.of(how).prepare(filled)
+    found = samples.statistics
+    np.testing.assert_allclose(found.x_mean, x[ocean].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(found.y_std, y[ocean].std(axis=0), rtol=1e-5)
+    # x on land is seen by the network: a fill value there is not 0.
+    target = x, filled[1]
+    results = [kst.retrain(model, data, "conv_1", **how) for data in (TARGET, target)]
+    assert results[0].hashes_after == results[1].hashes_after
+
+
 def test_weights_may_leave_out_a_channel():
     keras.utils.set_random_seed(0)
     model = kst.build_sgs_cnn((8, 8, 2), num_layers=2, num_filters=4, num_outputs=2)
@@ -174,6 +198,40 @@ def test_weights_may_leave_out_a_channel():
     loss = WeightedMeanSquaredError(np.array([1.0, 0.0]))
     one, other = (kst.score_layers(model, (x, y), (x, y), loss=loss) for y in both)
     assert one.scores == other.scores
+
+
+def test_a_channel_without_weight_is_not_scaled():
+    x, y = np.arange(8.0).reshape(2, 4, 1), np.arange(16.0).reshape(2, 4, 2)
+    loss = WeightedMeanSquaredError(np.array([1.0, 0.0]))
+    found = ChannelStatistics.of(weighted(Samples.of((x, y)), loss))
+    np.testing.assert_allclose(found.x_mean, [3.5])
+    np.testing.assert_allclose(found.y_mean[0], 7.0)
+    assert found.y_std[1] == 1.0
+
+
+def turned(x, y):
+    """A quarter turn, which keeps these weights of no field."""
+    return np.rot90(x, axes=(1, 2)), -np.rot90(y, axes=(1, 2))
+
+
+def mirrored(x, y):
+    """From west to east."""
+    return x[:, :, ::-1], -y[:, :, ::-1]
+
+
+def test_symmetries_that_move_weights_are_refused(model):
+    symmetric = WeightedMeanSquaredError(AREAS[:, 7:])  # the same at each longitude
+    kst.retrain(model, TARGET, "conv_1", loss=symmetric, symmetries=[mirrored], **HOW)
+    for call in (
+        lambda: kst.retrain(
+            model, TARGET, "conv_1", loss=symmetric, symmetries=[turned], **HOW
+        ),
+        lambda: kst.forecast(
+            model, BASE, TARGET, loss=LOSS, symmetries=[mirrored], steps=5
+        ),
+    ):
+        with pytest.raises(ValueError, match="places of other weights"):
+            call()
 
 
 def test_masks_and_weights_are_multiplied():
