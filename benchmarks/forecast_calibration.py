@@ -246,6 +246,12 @@ def cases_table(settings: list[Setting]) -> str:
     return "\n".join(lines)
 
 
+def by_samples_only(settings: list[Setting]) -> list[Setting]:
+    """The networks that were retrained with several numbers of samples."""
+    systems = [_system(setting) for setting in settings]
+    return [setting for setting in settings if systems.count(_system(setting)) > 1]
+
+
 def _system(setting: Setting) -> tuple[str, str, int]:
     return setting["case"], setting["normalization"], setting["seed"]
 

@@ -109,7 +109,15 @@ def test_the_page_shows_the_kept_results():
     packed = {("calibration", s["case"], s["seed"]) for s in settings}
     assert not packed & calibration.USED_FOR_CHOICES
     other = PAGE.with_name("reproduction.md").read_text()
-    assert calibration.cases_table(settings) in other
+    several = calibration.by_samples_only(settings)
+    assert calibration.cases_table(several) in other
+
+
+def test_the_page_shows_the_kept_results_of_deep_networks():
+    settings = json.loads(calibration.DEEP.read_text())
+    page = PAGE.with_name("reproduction.md").read_text()
+    for table in ("levels_table", "rules_table", "cases_table"):
+        assert getattr(calibration, table)(settings) in page
 
 
 def test_a_case_is_shown_with_its_best_layer_and_all_layers():
