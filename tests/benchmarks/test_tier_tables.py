@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import tier_tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
@@ -66,6 +67,7 @@ def test_runs_are_packed_with_the_best_pair(tmp_path):
             "pairs": {"conv_1+conv_2": row(0.7), "conv_1+conv_3": row(0.8)},
         },
         "baselines": {"unchanged": row(0.5), "all": row(0.85)},
+        "forecast": {"best": "all"},
     }
     for stage, document in documents.items():
         path = tmp_path / "a_to_b" / stage / "base-n4-seed2.json"
@@ -81,6 +83,7 @@ def test_runs_are_packed_with_the_best_pair(tmp_path):
         "samples": 4,
         "seed": 2,
         "pair": "conv_1+conv_3",
+        "chosen": "all",
     }
     assert arms == {
         "conv_1": [0.6, 0.7],
@@ -88,6 +91,22 @@ def test_runs_are_packed_with_the_best_pair(tmp_path):
         "all": [0.85, 0.95],
         "best pair": [0.8, 0.9],
     }
+
+
+def test_the_figure_shows_what_is_gained_over_the_unchanged_network():
+    some = [setting(), setting(samples=1, shift=0.2)]
+    for one, chosen in zip(some, ("all", "unchanged"), strict=True):
+        one["chosen"] = chosen
+    many, few = tier_tables.figure({"deep": some}).axes
+    points = [
+        [line.get_xydata().tolist() for line in axes.lines[:3]] for axes in (many, few)
+    ]
+    # All layers, the best layer (conv_2, then conv_1), the choice of the forecast.
+    expected = [
+        [[[0.5, 0.3]], [[0.5, 0.2]], [[0.5, 0.3]]],
+        [[[0.5, 0.7]], [[0.5, 0.3]], [[0.5, 0.0]]],
+    ]
+    np.testing.assert_allclose(points, expected, atol=1e-12)
 
 
 def test_the_page_shows_the_kept_results():
