@@ -13,7 +13,7 @@ import numpy as np
 from keras_spectral_tl._checks import require
 from keras_spectral_tl.cli._inputs import DATA, Channels, quiet
 from keras_spectral_tl.transfer import Samples
-from keras_spectral_tl.transfer._groups import telling_groups
+from keras_spectral_tl.transfer._samples import telling_groups
 
 # Name of the file array or dataset feature with the group of each sample, and of the
 # file array with the weights of points.

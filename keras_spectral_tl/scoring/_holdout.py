@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.transfer._groups import given_groups
-from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._samples import Samples, given_groups
 
 Array = NDArray[np.float64]
 

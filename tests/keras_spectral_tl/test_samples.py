@@ -419,7 +419,8 @@ def test_lists_of_numbers_are_one_array():
 
 def test_printed_samples_tell_types_and_shapes():
     assert repr(Samples.of(TARGET)) == (
-        "Samples(x=float32 (8, 4), y=float32 (8, 3), statistics=None, groups=None)"
+        "Samples(x=float32 (8, 4), y=float32 (8, 3), statistics=None, groups=None, "
+        "weights=None)"
     )
     several = Samples.of(((X, X), Y)).normalized(None)
     assert repr(several).startswith("Samples(x=(float32 (8, 4), float32 (8, 4)), y=")
