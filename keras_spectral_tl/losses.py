@@ -224,10 +224,12 @@ class WeightedMeanSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted mean of each sample."""
-        error = ops.square(y_pred - y_true)
+        error = y_pred - y_true
         axes = tuple(range(1, len(error.shape)))
         weights = ops.cast(ops.convert_to_tensor(self.weights), error.dtype)
         weights = weights * ops.ones_like(error)
+        # The square of a fill value could be infinite, and infinity times 0 is NaN.
+        error = ops.square(ops.where(weights > 0, error, ops.zeros_like(error)))
         return ops.sum(weights * error, axis=axes) / ops.sum(weights, axis=axes)
 
     def get_config(self) -> dict[str, Any]:

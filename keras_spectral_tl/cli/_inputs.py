@@ -341,10 +341,12 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
             _check_inputs(model, read[role][0], name)
             if role != "data":
                 check_fit(model, read[role][0], getattr(options, "loss", None))
+    measured = dict(read)  # what statistics are measured of
     weights = read_weights(str(named["target"])) if "target" in read else None
     if weights is not None:
         loss = WeightedMeanSquaredError(weights)
         read = {role: (weighted(raw, loss), c) for role, (raw, c) in read.items()}
+        measured["target"] = read["target"]  # the base's are those of its training
     _refuse_shared(read)
     if options.normalize == "base" and "base" not in read:
         raise ValueError("--normalize base needs the base samples: add --base DATA.")
@@ -359,7 +361,8 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
                     "Several inputs are not normalized here: write them as the network "
                     "takes them, and add --normalize none."
                 )
-            statistics = ChannelStatistics.of(read[owner][0], source=str(named[owner]))
+            raw_of = measured[owner][0]
+            statistics = ChannelStatistics.of(raw_of, source=str(named[owner]))
             words = "its own samples" if owner == role else f"the {owner} samples"
         systems[role] = System(str(named[role]), raw, statistics, words, channels)
     return systems

@@ -210,11 +210,11 @@ def _forecast_plan(
 
 
 def _weighted_loss(options: argparse.Namespace, target: System) -> dict[str, Any]:
-    if target.loss and options.loss != _SQUARED:
+    if target.loss and options.loss not in ("mse", _SQUARED):
         raise ValueError(
             f"{options.target} has weights of points, which count in the mean squared "
-            f"error alone. Received --loss {options.loss}: leave it out, or save the "
-            "samples without the array weights."
+            f"error alone. Received --loss {options.loss}: leave it out, or rename the "
+            "array weights."
         )
     return target.loss
 

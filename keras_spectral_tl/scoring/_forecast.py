@@ -171,7 +171,7 @@ def forecast(
         best=chosen.arm,
         reason=doubts
         + verdict.reason(spectra, len(task.target), keep)
-        + _dropout_note(model),
+        + (_dropout_note(model) if chosen.arm.trains else ""),
         abstained=verdict.unsure,
         ties=tuple(tied.label for tied in verdict.ties),
         spectra=spectra,
@@ -318,12 +318,17 @@ class _Task:
 
 def _dropout_note(model: keras.Model) -> str:
     """Return a warning if trials leave out what a retraining has: dropout."""
-    rate, layers = 0.0, [model]
+    rate, layers, seen = 0.0, [model], set()
     while layers:
         layer = layers.pop()
+        if id(layer) in seen:  # a layer may hold its parent
+            continue
+        seen.add(id(layer))
         layers += sublayers(layer)
-        if "Dropout" in type(layer).__name__:
-            rate = max(rate, float(getattr(layer, "rate", 0.0)))
+        names = ["dropout", "recurrent_dropout"]  # of recurrent layers
+        names += ["rate"] if "Dropout" in type(layer).__name__ else []
+        rates = [getattr(layer, name, 0.0) for name in names]
+        rate = max(rate, *(r for r in rates if isinstance(r, int | float)), 0.0)
     if not rate:
         return ""
     return (

@@ -201,9 +201,9 @@ class Trials:
         weight = np.zeros(pool.y.shape)
         for split in splits:
             weight[split.held] += split.held_mask
-        weight[pool.base] = 1.0
         if self._network.weights is not None:
             weight = weight * self._network.weights
+        weight[pool.base] = 1.0 if pool.weights is None else pool.weights
         self._weight = weight
         self.weight, self.truth = weight[self.tested], pool.y[self.tested]
         self.targets = pool.y[pool.target]
@@ -252,9 +252,9 @@ class Trials:
         if not is_far(self.gain) or not (scalable or not len(self._pool.replayed)):
             return False
         outputs, rows = self._network.outputs, self._pool.target
-        weights = self._network.weights
-        counted = np.ones_like(outputs) if weights is None else weights
-        found, _ = self._compared(outputs, rows, counted[rows])
+        weights = 1.0 if self._pool.weights is None else self._pool.weights
+        counted = np.broadcast_to(weights, outputs[rows].shape)
+        found, _ = self._compared(outputs, rows, counted)
         return bool(np.mean(found) > PATTERN)
 
     def of(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, NetworkPart, Run]]:

@@ -17,7 +17,11 @@ from keras_spectral_tl._graph.layers import (
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, watched
 from keras_spectral_tl.freezing import BiasesOf, layer_hashes, weight_hashes
-from keras_spectral_tl.transfer._options import LearningRates, RetrainOptions
+from keras_spectral_tl.transfer._options import (
+    LearningRates,
+    RetrainOptions,
+    weighted,
+)
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
 from keras_spectral_tl.transfer._retrain import (
     check_fit,
@@ -103,7 +107,7 @@ def baselines(
 
 
 def fit_output_gain(
-    model: keras.Model, target_data: Any, batch_size: int = 32
+    model: keras.Model, target_data: Any, batch_size: int = 32, loss: Any = None
 ) -> RetrainResult:
     """Multiply the output of `model` by the one number that fits the target data best.
 
@@ -116,6 +120,7 @@ def fit_output_gain(
         model: A built Keras model with one output; not changed.
         target_data: Samples `(x, y)`, as for `retrain`, in the units of the model.
         batch_size: Samples evaluated at a time.
+        loss: A `losses.WeightedMeanSquaredError`, whose weights count in the sums.
 
     Returns:
         A result whose model is gain * copy(x); its history is {"gain": [gain]}.
@@ -133,7 +138,7 @@ def fit_output_gain(
         3.0
     """
     start = time.perf_counter()
-    data = Samples.of(target_data, "target_data")
+    data = weighted(Samples.of(target_data, "target_data"), loss)
     check_fit(model, data)
     copy = copy_model(model)
     output = predicted(copy, data.x, batch_size)
@@ -312,7 +317,9 @@ def _scratch(
 
 _BASELINES: dict[str, Baseline] = {
     "unchanged": _unchanged,
-    "gain_only": lambda model, data, options: fit_output_gain(model, data),
+    "gain_only": lambda model, data, options: fit_output_gain(
+        model, data, loss=options.loss
+    ),
     "bias_only": lambda model, data, options: retrain_prepared(
         model, BiasesOf(), data, options
     ),

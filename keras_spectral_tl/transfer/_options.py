@@ -237,8 +237,8 @@ class RetrainOptions:
     Attributes:
         optimizer: A name, or an instance that is copied. None means Adam(1e-3), or the
             configuration of `optimizer_state_from` if that is given.
-        loss: A Keras loss. Those figures of merit that have weights of points take them
-            from a `losses.WeightedMeanSquaredError`.
+        loss: A Keras loss. Figures of merit take weights of points from a
+            `losses.WeightedMeanSquaredError`.
         seed: A non-negative int.
         fit_options: Arguments of `model.fit`.
         compile_options: Arguments of `model.compile`, such as `jit_compile`.
@@ -390,7 +390,9 @@ def weighted(samples: Samples, loss: Any) -> Samples:
     Outputs without weight become 0, so that no fill value can overflow.
     """
     if not isinstance(loss, WeightedMeanSquaredError):
-        return samples
+        if samples.weights is None:
+            return samples
+        return dataclasses.replace(samples, weights=None)  # it trains without them
     shape = samples.y.shape[1:]
     try:
         weights = np.broadcast_to(loss.weights, shape)
@@ -407,12 +409,16 @@ def weighted(samples: Samples, loss: Any) -> Samples:
 def _refuse_moved_weights(samples: Samples, symmetries: Sequence[Any]) -> None:
     if samples.weights is None:
         return
-    x, y = samples.take(slice(0, 1))
+    one = samples.subset(slice(0, 1))
+    x, y = one.x, one.y
     if samples.statistics is not None:
         x, y = samples.statistics.denormalize(x, y)
     weights = samples.weights[None].astype(np.result_type(y, np.float32))
     for symmetry in symmetries:
-        if not np.allclose(np.abs(symmetry(x, weights)[1]), weights, atol=1e-5):
+        one.image(symmetry)  # its errors say more
+        moved = np.abs(symmetry(x, weights)[1] - symmetry(x, 0.0 * weights)[1])
+        moved *= np.max(weights) / (np.max(moved) or 1.0)
+        if not np.allclose(moved, weights, atol=1e-5 * np.max(weights)):
             raise ValueError(
                 f"The symmetry {symmetry!r:.100} moves points to places of other "
                 "weights, such as land to the ocean. Leave it out."

@@ -20,6 +20,7 @@ from keras_spectral_tl.transfer import (
     RetrainOptions,
     Samples,
     baselines,
+    fit_output_gain,
 )
 from keras_spectral_tl.transfer._options import weighted
 
@@ -232,6 +233,42 @@ def test_symmetries_that_move_weights_are_refused(model):
     ):
         with pytest.raises(ValueError, match="places of other weights"):
             call()
+
+
+def test_the_images_of_weights_leave_out_what_a_symmetry_adds(model):
+    def shifted(x, y):
+        return x + 1.0, y + 1.0
+
+    kst.retrain(model, TARGET, "conv_1", loss=LOSS, symmetries=[shifted], **HOW)
+    with pytest.raises(TypeError, match="Expected a pair"):
+        kst.retrain(
+            model, TARGET, "conv_1", loss=LOSS, symmetries=[lambda x, y: x], **HOW
+        )
+
+
+def test_fill_values_overflow_nowhere(model):
+    x, y = TARGET
+    filled = x, np.where(LAND, np.float32(1e30), y)
+    histories = [
+        kst.retrain(
+            model, data, "conv_1", loss=LOSS, validation_data=data, replay=data, **HOW
+        ).history
+        for data in (TARGET, filled)
+    ]
+    assert histories[0] == histories[1]
+    assert np.isfinite(histories[0]["val_loss"]).all()
+
+
+def test_samples_have_weights_only_with_their_loss(model):
+    samples = Samples(*TARGET, weights=np.ones((8, 8, 1)))
+    assert weighted(samples, "mse").weights is None
+
+
+def test_a_gain_of_its_own_has_the_weights(model):
+    outputs, truth = model.predict(TARGET[0], verbose=0), TARGET[1]
+    gain = np.sum(AREAS * outputs * truth) / np.sum(AREAS * outputs**2)
+    found = fit_output_gain(model, TARGET, loss=LOSS).history["gain"]
+    assert found == pytest.approx([gain], rel=1e-5)
 
 
 def test_masks_and_weights_are_multiplied():
