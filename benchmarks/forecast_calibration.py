@@ -246,7 +246,7 @@ def cases_table(settings: list[Setting]) -> str:
     return "\n".join(lines)
 
 
-def by_samples_only(settings: list[Setting]) -> list[Setting]:
+def with_several_counts(settings: list[Setting]) -> list[Setting]:
     """The networks that were retrained with several numbers of samples."""
     systems = [_system(setting) for setting in settings]
     return [setting for setting in settings if systems.count(_system(setting)) > 1]

@@ -14,6 +14,7 @@ it the kept results are read.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from score_sweeps import write_json
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from reproduction.report import table
 
 from keras_spectral_tl.plotting import save_figure
 
@@ -127,7 +131,7 @@ def target_table(settings: list[Setting]) -> str:
         best = max(layers, key=lambda name: sum(found[name]))
         cells[best] = f"**{cells[best]}**"
         rows.append([f"`{case}`", whose, *cells.values()])
-    return _table([*heads, "all layers", "from scratch"], rows)
+    return table([*heads, "all layers", "from scratch"], rows)
 
 
 def base_table(settings: list[Setting]) -> str:
@@ -144,7 +148,7 @@ def base_table(settings: list[Setting]) -> str:
         + [_over_seeds([s["arms"][way(s)][1] for s in some]) for way in ways.values()]
         for case, whose, some in _systems(settings)
     ]
-    return _table(["case", "normalization", *ways], rows)
+    return table(["case", "normalization", *ways], rows)
 
 
 def layers_table(settings: list[Setting], head: Callable[[Setting], str]) -> str:
@@ -155,7 +159,7 @@ def layers_table(settings: list[Setting], head: Callable[[Setting], str]) -> str
         [label, *(_cell(setting, name) for setting in settings)]
         for name, label in names.items()
     ]
-    return _table(["", *map(head, settings)], rows)
+    return table(["", *map(head, settings)], rows)
 
 
 def _cell(setting: Setting, name: str) -> str:
@@ -188,11 +192,6 @@ def _over_seeds(values: list[float]) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.3f}".replace("0.", ".", 1)
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
-    return "\n".join([lines[0], "|" + " --- |" * len(heads), *lines[1:]])
 
 
 def page_tables(kept: dict[str, list[Setting]]) -> list[str]:

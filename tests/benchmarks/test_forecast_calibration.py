@@ -109,7 +109,7 @@ def test_the_page_shows_the_kept_results():
     packed = {("calibration", s["case"], s["seed"]) for s in settings}
     assert not packed & calibration.USED_FOR_CHOICES
     other = PAGE.with_name("reproduction.md").read_text()
-    several = calibration.by_samples_only(settings)
+    several = calibration.with_several_counts(settings)
     assert calibration.cases_table(several) in other
 
 
