@@ -407,9 +407,17 @@ def misfit_of_inputs(model: keras.Model, x: Any) -> str:
         fits = [size in (None, n) for size, n in zip(shape, found, strict=False)]
         if len(found) != len(shape) or not all(fits):
             of = f" of input {name!r}" if len(wanted) > 1 else ""
+            mend = (
+                "Pass them on the grid and with the channels that the model was built "
+                "for (None: any size)."
+            )
+            if len(found) == len(shape) - 1:
+                mend = (
+                    "An axis is missing: add that of the channels, x[..., None], or "
+                    "put single samples into batches, for example dataset.batch(32)."
+                )
             return (
                 f"{head} samples of shape {shape}{of}, but x has samples of shape "
-                f"{found}. Pass them on the grid and with the channels that the model "
-                "was built for (None: any size)."
+                f"{found}. {mend}"
             )
     return ""

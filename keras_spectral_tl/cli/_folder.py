@@ -160,17 +160,18 @@ def merged_spectra(folder: pathlib.Path | None, found: Mapping[str, Any]) -> Any
 
 def _doubts(model: Any, systems: Mapping[str, System]) -> list[str]:
     """Return doubts, as sentences, about this network and these samples."""
-    from keras_spectral_tl.metrics._plausibility import network_doubts, scale_doubts
+    from keras_spectral_tl.metrics import _plausibility
 
-    if "base" not in systems:
-        return []
-    base, target = systems["base"], systems["target"]
-    pairs = [system.raw.normalized(system.statistics) for system in (base, target)]
-    found = network_doubts(model, *pairs)
-    found += scale_doubts(base.raw, target.raw)
-    if base.statistics is not None and any("normalizes" in text for text in found):
-        found.append("Add --normalize none.")
-    return found
+    base, target = systems.get("base"), systems.get("target")
+    found = []
+    if base is not None and target is not None:
+        pairs = [system.raw.normalized(system.statistics) for system in (base, target)]
+        found += _plausibility.network_doubts(model, *pairs)
+        found += _plausibility.scale_doubts(base.raw, target.raw)
+        if base.statistics is not None and any("normalizes" in text for text in found):
+            found.append("Add --normalize none.")
+    fills = [] if target is None else _plausibility.fill_doubts(target.raw)
+    return [*found, *fills, *(["Here: an array weights in its file."] if fills else [])]
 
 
 def _decisive(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from keras_spectral_tl.metrics._functions import pattern_correlation
 
 _LEAST = 0.5  # least correlation of a network that has learned its own system
 _LARGEST_RATIO = 10.0  # largest plausible ratio of the scales of two systems
+_FILLED = 0.01  # least share of points that never change to be reported
 _CLEARER = 0.3  # correlation that an exchange of channels must add to be reported
 _MOST_CHANNELS = 4  # exchanges are tried for at most this many channels
 _FIELDS, _NUMBERS, _BATCH = 8, 32, 8  # most fields, most single numbers, at once
@@ -27,14 +28,15 @@ def warn_of_doubts(
 ) -> str:
     """Issue one warning with all doubts about a network and its data.
 
-    Without normalizations, target and base are compared as they are. Returns the
-    doubts as sentences, or an empty string.
+    Without normalizations, target and base are compared as they are. The base may be
+    None. Returns the doubts as sentences, or an empty string.
     """
-    if base is None:
-        return ""
-    as_is = all(one is None for one in normalizations)
-    found = network_doubts(model, base, target if as_is else None)
-    found += scale_doubts(base, target) if as_is else []
+    found = []
+    if base is not None:
+        as_is = all(one is None for one in normalizations)
+        found += network_doubts(model, base, target if as_is else None)
+        found += scale_doubts(base, target) if as_is else []
+    found += fill_doubts(target)
     if not found:
         return ""
     text = " ".join(found)
@@ -90,6 +92,27 @@ def scale_doubts(base: Any, target: Any) -> list[str]:
                     "and normalization."
                 )
     return found
+
+
+def fill_doubts(target: Any) -> list[str]:
+    """Return a doubt if some points of y never change, as on land or at fill values.
+
+    Points are constant over three samples or more; points without weight do not count.
+    """
+    y = target.y
+    if y.ndim < 3 or len(y) < 3:
+        return []
+    fixed = np.all(y == y[:1], axis=0)
+    if target.weights is not None:
+        fixed = fixed[np.broadcast_to(target.weights, y.shape[1:]) > 0.0]
+    share = float(np.mean(fixed))
+    if not _FILLED <= share < 1.0:
+        return []
+    return [
+        f"At {share:.0%} of its points, y of the target has the same value in all "
+        "samples. If they have no true value, such as on land, give them no weight: "
+        "loss=losses.WeightedMeanSquaredError(weights)."
+    ]
 
 
 def _reason(model: keras.Model, base: Any, reached: float) -> str:

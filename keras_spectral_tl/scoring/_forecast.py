@@ -438,8 +438,15 @@ def _curve(
     """Return the sample curve of an arm, from trials with fewer samples."""
     (row, candidate), splits = predicted[label], task.splits
     fewest = min(len(split.fit) for split in splits)
-    if not candidate.arm.trains:
-        raise ValueError("Nothing is retrained, so samples make no difference.")
+    if not candidate.arm.trains:  # samples make no difference
+        width = row.correlation_high - row.correlation_low
+        return SampleCurve(
+            num_samples=np.array([float(len(task.target))]),
+            correlations=np.array([row.correlation]),
+            asymptote=1.0 - row.correlation,
+            slope=0.0,
+            spread=0.5 * width / 1.64,
+        )
     if fewest < 3:
         raise ValueError(
             "A curve against the number of samples needs four target samples or more, "

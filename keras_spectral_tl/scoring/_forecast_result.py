@@ -346,15 +346,15 @@ class Forecast(AsJson):
         """Return the error of an arm against the number of target samples.
 
         Each call runs trials with a quarter, a half and all of the fitted samples, so
-        it takes about as long as three trials of the arm.
+        it takes about as long as three trials of the arm. The curve of an arm that
+        trains nothing is flat.
 
         Args:
             label: Label of the arm; None for the best.
 
         Raises:
             KeyError: For an unknown label.
-            ValueError: For an arm that trains nothing, or fewer than four target
-                samples.
+            ValueError: For fewer than four target samples, if the arm trains.
         """
         row = self.best_row if label is None else self[label]
         return self._curve(row.label)
@@ -441,7 +441,10 @@ class Forecast(AsJson):
                 f"   {known} {row.parameters:9,d}{mark}"
             )
         if len(self.rows) > len(shown):
-            lines.append(f"... and {len(self.rows) - len(shown)} more arms")
+            hidden = len(self.rows) - len(shown)
+            lines.append(
+                f"... and {hidden} more arms (all of them: .rows, .to_frame())"
+            )
         return "\n".join([*text, "", *lines])
 
     def _shown(self, count: int) -> list[ArmForecast]:

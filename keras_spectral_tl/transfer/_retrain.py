@@ -379,13 +379,9 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
         return
     if is_labels_of(y, shape) and "sparse" in _name(loss).lower():
         return
+    if misfit := misfit_of_inputs(model, x):  # to which Keras may add an axis
+        raise ValueError(misfit)
     mend = _mended_outputs(y.shape[1:], shape[1:])
-    if isinstance(x, np.ndarray) and x.ndim == len(getattr(inputs[0], "shape", ())) - 1:
-        mend = (
-            f"x has {x.ndim} axes, the first of which counts samples, where the model "
-            "takes one more: put single samples into batches, for example "
-            "dataset.batch(32)."
-        )
     whole = y.dtype.kind in "iuf" and np.array_equal(y, np.round(y))
     if whole and is_labels_of(y.astype(int), shape):
         mend = (

@@ -170,7 +170,8 @@ class Samples:
         if isinstance(data, Samples):
             return data
         x, y = _as_pair(data, name)
-        samples = Samples(_as_arrays(x), _as_array(y))
+        inputs = _as_arrays(x)
+        samples = Samples(inputs, _one_output(y, inputs, name))
         _check(samples, name)
         groups = own_groups(data, len(samples))
         return dataclasses.replace(samples, groups=groups)
@@ -305,6 +306,22 @@ def _as_arrays(x: Any) -> Any:
     ):
         return tuple(_as_arrays(part) for part in x)
     return _as_array(x)
+
+
+def _one_output(y: Any, x: Any, name: str) -> NDArray[Any]:
+    """Return the true outputs as one array, refusing those of several outputs."""
+    arrays = _as_arrays(y)
+    if isinstance(arrays, dict):
+        several = "a dict with " + ", ".join(repr(key) for key in arrays)
+    elif isinstance(arrays, tuple) and len(arrays) != len(keras.tree.flatten(x)[0]):
+        several = f"a list of {len(arrays)} arrays"
+    else:
+        return _as_array(y)
+    raise ValueError(
+        f"Expected y of {name} as one array (num_samples, ...). Received {several}: "
+        "for a model of several outputs, make a model of one, which shares all layers, "
+        "keras.Model(model.input, model.output[key]), and pass (x, y[key])."
+    )
 
 
 def _as_array(values: Any) -> NDArray[Any]:

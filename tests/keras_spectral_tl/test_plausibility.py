@@ -9,11 +9,13 @@ import pytest
 import keras_spectral_tl as kst
 from keras_spectral_tl.metrics._plausibility import (
     INTRODUCTION,
+    fill_doubts,
     network_doubts,
     scale_doubts,
 )
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.transfer import Samples
+from keras_spectral_tl.transfer._options import weighted
 
 ARMS = [Arm("all layers")]
 
@@ -74,6 +76,27 @@ def test_a_sign_is_found(model):
 def test_a_constant_target_is_told(model):
     x, y = system(1)
     assert any("constant" in text for text in doubts(model, system(0), (x, 0 * y)))
+
+
+def test_points_that_never_change_are_told_with_their_share():
+    x, y = system(1)
+    y[:, :2] = -9999.0  # a quarter of the points: rows of land
+    (found,) = fill_doubts(Samples.of((x, y)))
+    assert found.startswith("At 25% of its points")
+    assert "WeightedMeanSquaredError" in found
+    assert fill_doubts(Samples.of((x[:2], y[:2]))) == []  # two samples tell little
+    assert fill_doubts(Samples.of(system(1))) == []
+    assert fill_doubts(Samples.of((x, 0 * y))) == []  # constant: told by the scales
+    loss = kst.losses.WeightedMeanSquaredError(np.arange(8.0)[:, None, None] >= 2.0)
+    assert fill_doubts(weighted(Samples.of((x, y)), loss)) == []
+
+
+def test_fill_values_of_the_target_are_told_without_a_base(model):
+    x, y = system(1)
+    y[:, :2] = 0.0
+    with pytest.warns(UserWarning, match="same value in all samples"):
+        found = kst.forecast(model, None, (x, y), ARMS, steps=4)
+    assert found.reason.startswith("At 25% of its points")
 
 
 def test_layers_that_normalize_are_named():

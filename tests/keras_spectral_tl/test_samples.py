@@ -337,6 +337,8 @@ def test_endless_generators_and_py_datasets_are_refused(monkeypatch):
         ({"x": X, "y": Y}, TypeError, r"Received dict: take the pair.*data\['x'\]"),
         (types.MappingProxyType({"x": X, "y": Y}), TypeError, "take the pair"),
         (X, TypeError, "Received ndarray"),
+        ((X, {"u": Y, "v": Y}), ValueError, r"a dict with 'u', 'v'.*pass \(x, y\[key"),
+        ((X, [Y, Y]), ValueError, r"list of 2 arrays.*model\.output\[key\]"),
     ],
 )
 def test_data_of_other_forms_are_refused_in_words(data, error, message):
@@ -350,7 +352,7 @@ def test_fields_that_come_one_by_one_are_to_be_put_into_batches():
     model = keras.Model(inputs, keras.layers.Conv1D(1, 3, padding="same")(inputs))
     x = np.zeros((4, 16, 1), "float32")
     single = tf.data.Dataset.from_tensor_slices((x, x))
-    with pytest.raises(ValueError, match=r"dataset\.batch\(32\)"):
+    with pytest.raises(ValueError, match=r"axis is missing.*dataset\.batch\(32\)"):
         transfer.retrain(model, single, None, epochs=1)
     with pytest.raises(ValueError, match=r"axis .* missing: pass y\[\.\.\., None\]"):
         transfer.retrain(model, (x, x[..., 0]), None, epochs=1)
