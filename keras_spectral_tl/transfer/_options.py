@@ -178,12 +178,13 @@ _HELD_OUT = ("validation_data", "validation_split")
 class HeldOutStopping:
     """Early stopping when the loss on held-out target samples no longer decreases.
 
-    The held-out samples are drawn at random with the seed of the training. The weights
-    returned are those of the epoch with the lowest held-out loss, even if training
-    runs to its last epoch.
+    The held-out samples are drawn at random with the seed of the training; if samples
+    have groups, such as trajectories, whole groups are drawn. The weights returned are
+    those of the epoch with the lowest held-out loss, even if training runs to its last
+    epoch.
 
     Args:
-        fraction: Fraction of the target samples to hold out; at least one is.
+        fraction: Fraction of the target samples (or groups) to hold out, at least one.
         patience: Epochs without improvement before training stops.
         min_delta: Smallest decrease of the loss that counts as an improvement.
 
@@ -209,16 +210,19 @@ class HeldOutStopping:
 
     def split(self, data: Samples, seed: int) -> tuple[Samples, Any]:
         """Return the samples to train with and the held-out samples as pair (x, y)."""
-        held_out = max(1, round(self.fraction * len(data)))
-        if held_out >= len(data):
+        labels = np.arange(len(data)) if data.groups is None else data.groups
+        names = np.unique(labels)
+        held_out = max(1, round(self.fraction * len(names)))
+        if held_out >= len(names):
+            what = "samples" if data.groups is None else "groups"
             raise ValueError(
-                f"Holding out {self.fraction} of {len(data)} samples leaves none to "
+                f"Holding out {self.fraction} of {len(names)} {what} leaves none to "
                 "train with. Pass more samples or a smaller fraction."
             )
         # Three words, so the stream differs from that of the shuffling, (seed, epoch).
-        order = np.random.default_rng((seed, 0, held_out)).permutation(len(data))
-        kept, rest = np.sort(order[held_out:]), np.sort(order[:held_out])
-        return data.subset(kept), data.take(rest)
+        order = np.random.default_rng((seed, 0, held_out)).permutation(len(names))
+        held = np.isin(labels, names[order[:held_out]])
+        return data.subset(np.flatnonzero(~held)), data.take(np.flatnonzero(held))
 
     def callback(self) -> keras.callbacks.Callback:
         return keras.callbacks.EarlyStopping(

@@ -165,11 +165,13 @@ class Samples:
             KeyError, OSError: If a file lacks x or y or cannot be read.
             TypeError: If `data` is none of these.
             ValueError: If there are no samples, the source seems to be infinite, or
-                the samples are of unequal lengths, masked, or not finite.
+                the samples are of unequal lengths, masked, or not finite, or labelled
+                arrays of xarray put x and y at different places or times.
         """
         if isinstance(data, Samples):
             return data
         x, y = _as_pair(data, name)
+        _check_coordinates(x, y, name)
         inputs = _as_arrays(x)
         samples = Samples(inputs, _one_output(y, inputs, name))
         _check(samples, name)
@@ -306,6 +308,38 @@ def _as_arrays(x: Any) -> Any:
     ):
         return tuple(_as_arrays(part) for part in x)
     return _as_array(x)
+
+
+def _check_coordinates(x: Any, y: Any, name: str) -> None:
+    """Raise ValueError if labelled arrays of xarray hold x and y at different places.
+
+    Compared are axes of one name and length, except for the last, that of the channels.
+    """
+    true = getattr(y, "indexes", None) or {}
+    for part in keras.tree.flatten(x) if true else ():
+        given = getattr(part, "indexes", None) or {}
+        shared = given.keys() & true.keys() & {*part.dims[:-1]} & {*y.dims[:-1]}
+        for axis in sorted(shared, key=part.dims.index):
+            one, other = np.asarray(given[axis]), np.asarray(true[axis])
+            apart = _apart(one, other)
+            if apart.any():
+                first = int(np.argmax(apart))
+                raise ValueError(
+                    f"x and y of {name} must be at the same places and times. Received "
+                    f"{axis}={one[first]} in x and {axis}={other[first]} in y, at "
+                    f"position {first}: select the common ones, xarray.align(x, y)."
+                )
+
+
+def _apart(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which numbers or times differ, beyond rounding; none of other kinds."""
+    kinds = {one.dtype.kind, other.dtype.kind}
+    if one.shape == other.shape and kinds == {"M"}:
+        return np.asarray(one != other)
+    if one.shape != other.shape or not kinds <= set("fiu"):
+        return np.zeros(one.shape, bool)
+    room = 1e-5 * np.max(np.abs(one), initial=0.0)
+    return np.asarray(np.abs(one - other) > room)
 
 
 def _one_output(y: Any, x: Any, name: str) -> NDArray[Any]:

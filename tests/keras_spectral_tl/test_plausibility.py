@@ -149,3 +149,27 @@ def test_raw_samples_that_will_be_normalized_are_not_compared(model, recwarn):
     found = kst.forecast(model, system(0), system(1, scale=1e6), ARMS, **how)
     assert not doubts_in(recwarn.list)
     assert "standard deviation" not in found.reason
+
+
+def labelled(start="2000-01-01", south=0.0, channels=2):
+    """Fields of xarray, daily, whose channels have names."""
+    xarray, pandas = (pytest.importorskip(name) for name in ("xarray", "pandas"))
+    coordinates = {
+        "time": pandas.date_range(start, periods=4),
+        "latitude": south + np.arange(3.0),
+        "channel": [f"channel {i}" for i in range(channels)],
+    }
+    return xarray.DataArray(np.zeros((4, 3, channels)), coordinates)
+
+
+def test_labelled_fields_are_at_the_same_places_and_times():
+    for truth in (labelled(channels=1), labelled(south=1e-7), np.zeros((4, 3, 1))):
+        assert len(Samples.of((labelled(), truth))) == 4
+    for other, text in (
+        (labelled("2000-01-02"), "time=2000-01-01.* time=2000-01-02.* position 0"),
+        (labelled(south=0.5), r"latitude=0\.0 in x and latitude=0\.5 in y"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            Samples.of((labelled(), other))
+        with pytest.raises(ValueError, match=text):
+            Samples.of(({"a": labelled(), "b": labelled()}, other))

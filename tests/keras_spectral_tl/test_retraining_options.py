@@ -1,5 +1,6 @@
 """Early stopping, normalization, moments, learning rates, provenance, saved results."""
 
+import dataclasses
 import json
 import math
 
@@ -71,6 +72,19 @@ def test_held_out_samples_follow_the_seed_and_are_not_trained_with():
     assert sorted([*kept.y, *held_out]) == list(range(10)) and len(held_out) == 3
     again, other = (HeldOutStopping(0.3).split(data, seed)[1][1] for seed in (2, 3))
     assert held_out.tolist() == again.tolist() != other.tolist()
+
+
+def test_a_trajectory_is_held_out_whole():
+    """Neighbours in time are so alike that one would give the other away."""
+    groups = np.repeat(["a", "b", "c", "d"], [2, 3, 2, 1])
+    data = dataclasses.replace(Samples.of((X, Y)), groups=groups)
+    for seed in range(5):
+        kept, (x, _) = HeldOutStopping(0.5).split(data, seed)
+        held = np.flatnonzero(np.isin(X[:, 0], x[:, 0]))
+        assert len(kept) + len(x) == 8 and len({*groups[held]}) == 2
+        assert {*groups[held]}.isdisjoint(kept.groups)
+    with pytest.raises(ValueError, match=r"0\.9 of 4 groups leaves none"):
+        HeldOutStopping(0.9).split(data, 0)
 
 
 @pytest.mark.parametrize(
