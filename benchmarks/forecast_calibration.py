@@ -240,8 +240,10 @@ def cases_table(settings: list[Setting]) -> str:
                 for row in ways
             ]
             cells.append(f"{_short(unchanged['measured'])}, {', '.join(given)}")
-        case, whose, _ = system
+        case, whose, seed = system
         label = f"`{case}`" + ", base" * (whose == "base")
+        seeds = {s["seed"] for s in settings if _system(s)[:2] == (case, whose)}
+        label += f", seed {seed}" * (len(seeds) > 1)
         lines.append(f"| {label} | {_short(base)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -156,7 +156,7 @@ def prediction_figures(found: Networks, base: System, target: System) -> Figures
             predicted["retrained"],
             num_samples=1,
             title=f"one target snapshot, standard deviations; {LAYER} retrained, "
-            f"CC of all {cc:.2f}",
+            f"mean CC of the test snapshots {cc:.2f}",
         ),
         "coherence": plotting.plot_coherence(
             {name: spectra.coherence(truth, p) for name, p in predicted.items()}

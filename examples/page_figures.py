@@ -3,8 +3,8 @@
     python examples/page_figures.py [--docs docs]
 
 Writes cost_of_flows.png, faults.png, forecast.png, how_many_samples.png,
-normalization.png, schedules.png, solver_speed.png and torch_axes.png into the folder
-`figures` of the documents.
+normalization.png, schedules.png, seeds.png, solver_speed.png and torch_axes.png into the
+folder `figures` of the documents.
 """
 
 import argparse
@@ -95,6 +95,24 @@ def normalization_figure(page: Path) -> Figure:
     axes.set_xlabel("correlation with the true forcing (CC)")
     axes.grid(alpha=0.3, axis="x")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def seeds_figure(page: Path) -> Figure:
+    """Draws what each network of the demo gives, one mark a seed."""
+    rows = table_of(page, "correlation")
+    values = np.array([row[1:] for row in rows], float)
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(rows))[::-1]
+    axes.hlines(places, values.min(1), values.max(1), color=GREY, lw=3)
+    for seed, (colour, mark) in enumerate(((BLUE, "o"), (ORANGE, "s"), ("black", "x"))):
+        look = {"color": colour, "ls": "", "label": f"seed {seed}"}
+        axes.plot(values[:, seed], places, mark, **look)
+    axes.set_yticks(places, [row[0].split(" (")[0] for row in rows])
+    axes.set_xlabel("correlation with the true forcing (CC)")
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(frameon=False, fontsize=9)
     return figure
 
 
@@ -241,6 +259,7 @@ def main() -> None:
         "how_many_samples": samples_figure(docs / "how_many_samples.md"),
         "normalization": normalization_figure(docs / "normalization.md"),
         "schedules": schedule_figure(),
+        "seeds": seeds_figure(docs / "randomness.md"),
         "solver_speed": speed_figure(docs / "benchmarks.md"),
         "torch_axes": torch_figure(),
     }

@@ -281,7 +281,7 @@ def draw(
             y[:3],
             networks["retrained"].predict(x[:3], verbose=0),
             title=f"three target snapshots, standard deviations; {scores.ranking[0]} "
-            f"retrained, CC of all {sweep[scores.ranking[0]]:.2f}",
+            f"retrained, mean CC {sweep[scores.ranking[0]]:.2f}",
         ),
     }
     for name, axes in figures.items():

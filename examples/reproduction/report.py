@@ -24,6 +24,7 @@ _CHOICES = {
     "from scratch": lambda t: "from_scratch",
     "not retrained": lambda t: "unchanged",
 }
+_CONTROL_LABELS = ("from scratch", "not retrained")
 _LINES = {
     "unchanged": "not retrained",
     "gain_by_output": "a gain for each output",
@@ -79,7 +80,7 @@ def draw(transfers: list[dict[str, Any]]) -> Any:
         def loss(name: str, seeds: Any = seeds) -> float:
             return float(np.mean([measured[name]["loss"] for measured in seeds]))
 
-        title = f"{number} samples, normalization: {normalization}"
+        title = f"{number} sample{'s' * (number > 1)}, normalization: {normalization}"
         places = np.arange(1, len(layers) + 1)
         panels[title] = {"one layer alone": (places, [loss(n) for n in layers])}
         for name, label in _LINES.items():
@@ -97,7 +98,9 @@ def draw_against_samples(
 ) -> Any:
     """Draws a figure of the chosen arms against the number of samples.
 
-    In the mean over seeds; numbers where a choice was not retrained are left out.
+    In the mean over seeds; numbers where a choice was not retrained are left out. The
+    axis shows the ways to retrain the base network; the legend has the range of a curve
+    that leaves it.
     """
     panels: dict[str, dict[str, Any]] = {}
     for normalization in dict.fromkeys(t["normalization"] for t in transfers):
@@ -121,9 +124,23 @@ def draw_against_samples(
     for axes in found:
         axes.set_xticks(numbers, [str(number) for number in numbers])
         axes.minorticks_off()
-        for line in axes.lines:
-            line.set_marker("o")
+        _show_retrained(axes)
     return found
+
+
+def _show_retrained(axes: Any) -> None:
+    """Cuts the axis of correlations below those of retrained base networks."""
+    kept = [x for x in axes.lines if x.get_label() not in _CONTROL_LABELS]
+    low = min(np.nanmin(line.get_ydata()) for line in kept)
+    high = max(np.nanmax(line.get_ydata()) for line in axes.lines)
+    room = max(high - low, 0.01)
+    axes.set_ylim(low - 0.3 * room, high + 0.1 * room)
+    for line in axes.lines:
+        line.set_marker("o")
+        ends = np.nanmin(line.get_ydata()), np.nanmax(line.get_ydata())
+        if ends[0] < axes.get_ylim()[0]:
+            line.set_label("{} ({:.2f} to {:.2f})".format(line.get_label(), *ends))
+    axes.legend(fontsize=7)
 
 
 def transfer(study: Study, setting: Setting) -> dict[str, Any] | None:

@@ -51,7 +51,7 @@ def test_a_way_that_was_not_measured_is_a_dash():
         setting(normalization="base") | {"pair": "conv_1+conv_2"},
     ]
     some[1]["arms"]["best pair"] = [0.75, 0.65]
-    table = tier_tables.layers_table(some, tier_tables.samples_of)
+    table = tier_tables.layers_table(some)
     assert table.splitlines()[0] == "|  | own, 1 sample | base, 16 samples |"
     assert "| conv_2 | **.700** (.700) | **.700** (.700) |" in table
     assert "| best pair | - | .750 (.650) 1+2 |" in table
