@@ -315,10 +315,10 @@ def _check_coordinates(x: Any, y: Any, name: str) -> None:
 
     Compared are axes of one name and length, except for the last, that of the channels.
     """
-    true = getattr(y, "indexes", None) or {}
-    for part in keras.tree.flatten(x) if true else ():
-        given = getattr(part, "indexes", None) or {}
-        shared = given.keys() & true.keys() & {*part.dims[:-1]} & {*y.dims[:-1]}
+    true = getattr(y, "indexes", {})
+    for part in keras.tree.flatten(x) if hasattr(y, "dims") else ():
+        given, axes = (getattr(part, name, ()) for name in ("indexes", "dims"))
+        shared = {*given} & {*true} & {*axes[:-1]} & {*y.dims[:-1]}
         for axis in sorted(shared, key=part.dims.index):
             one, other = np.asarray(given[axis]), np.asarray(true[axis])
             apart = _apart(one, other)

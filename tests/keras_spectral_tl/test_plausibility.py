@@ -163,8 +163,11 @@ def labelled(start="2000-01-01", south=0.0, channels=2):
 
 
 def test_labelled_fields_are_at_the_same_places_and_times():
-    for truth in (labelled(channels=1), labelled(south=1e-7), np.zeros((4, 3, 1))):
+    plain = np.zeros((4, 3, 1))
+    for truth in (labelled(channels=1), labelled(south=1e-7), plain):
         assert len(Samples.of((labelled(), truth))) == 4
+        assert len(Samples.of(({"a": plain, "b": labelled()}, truth))) == 4
+        assert len(Samples.of((plain, truth))) == 4
     for other, text in (
         (labelled("2000-01-02"), "time=2000-01-01.* time=2000-01-02.* position 0"),
         (labelled(south=0.5), r"latitude=0\.0 in x and latitude=0\.5 in y"),
