@@ -319,7 +319,7 @@ def _check_coordinates(x: Any, y: Any, name: str) -> None:
     for part in keras.tree.flatten(x) if hasattr(y, "dims") else ():
         given, axes = (getattr(part, name, ()) for name in ("indexes", "dims"))
         shared = {*given} & {*true} & {*axes[:-1]} & {*y.dims[:-1]}
-        for axis in sorted(shared, key=part.dims.index):
+        for axis in sorted(shared, key=y.dims.index):
             one, other = np.asarray(given[axis]), np.asarray(true[axis])
             apart = _apart(one, other)
             if apart.any():
