@@ -3,8 +3,8 @@
     python examples/page_figures.py [--docs docs]
 
 Writes cost_of_flows.png, faults.png, forecast.png, how_many_samples.png,
-normalization.png, schedules.png, seeds.png, solver_speed.png and torch_axes.png into the
-folder `figures` of the documents.
+normalization.png, schedules.png, seeds.png, solver_speed.png and torch_axes.png into
+the folder `figures` of the documents.
 """
 
 import argparse

@@ -170,8 +170,10 @@ def _doubts(model: Any, systems: Mapping[str, System]) -> list[str]:
         found += _plausibility.scale_doubts(base.raw, target.raw)
         if base.statistics is not None and any("normalizes" in text for text in found):
             found.append("Add --normalize none.")
-    fills = [] if target is None else _plausibility.fill_doubts(target.raw)
-    return [*found, *fills, *(["Here: an array weights in its file."] if fills else [])]
+    on_y = [] if target is None else _plausibility.y_doubts(target.raw)
+    if any("losses.Weighted" in text for text in on_y):
+        on_y.append("Here: an array weights in its file.")
+    return found + on_y
 
 
 def _decisive(record: Mapping[str, Any]) -> dict[str, Any]:

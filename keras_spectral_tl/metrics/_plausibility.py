@@ -15,6 +15,7 @@ from keras_spectral_tl.metrics._functions import pattern_correlation
 
 _LEAST = 0.5  # least correlation of a network that has learned its own system
 _LARGEST_RATIO = 10.0  # largest plausible ratio of the scales of two systems
+_SMALL = 8  # fewest numbers of a sample whose correlation says something
 _FILLED = 0.01  # least share of points that never change to be reported
 _CLEARER = 0.3  # correlation that an exchange of channels must add to be reported
 _MOST_CHANNELS = 4  # exchanges are tried for at most this many channels
@@ -36,7 +37,7 @@ def warn_of_doubts(
         as_is = all(one is None for one in normalizations)
         found += network_doubts(model, base, target if as_is else None)
         found += scale_doubts(base, target) if as_is else []
-    found += fill_doubts(target)
+    found += y_doubts(target)
     if not found:
         return ""
     text = " ".join(found)
@@ -94,12 +95,21 @@ def scale_doubts(base: Any, target: Any) -> list[str]:
     return found
 
 
-def fill_doubts(target: Any) -> list[str]:
-    """Return a doubt if some points of y never change, as on land or at fill values.
+def y_doubts(target: Any) -> list[str]:
+    """Return doubts on y: too few numbers a sample, or points that never change.
 
-    Points are constant over three samples or more; points without weight do not count.
+    Such points, as on land or at fill values, are constant over three samples or more;
+    those without weight do not count.
     """
     y = target.y
+    numbers = y[0].size
+    if 1 < numbers < _SMALL:
+        return [
+            f"Each sample of y has {numbers} numbers, and a correlation over so few "
+            "says little. If they are different quantities, retrain for one at a time: "
+            "a model of it, keras.Model(model.inputs, model.output[..., :1]), with "
+            "y[..., :1], is judged by its correlation over the samples."
+        ]
     if y.ndim < 3 or len(y) < 3:
         return []
     fixed = np.all(y == y[:1], axis=0)

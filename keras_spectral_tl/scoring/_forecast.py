@@ -57,6 +57,8 @@ from keras_spectral_tl.transfer._samples import Samples
 _COUNTED = ("optimizer", "learning_rate", "epochs", "steps", "batch_size")
 # Samples fitted and tested at once, and tested in total.
 _SIZES = Sizes(fit=48, held=32, tested=8)
+# The same if each sample is a single number, and the fewest of these.
+_OF_NUMBERS, _FEWEST_NUMBERS = Sizes(fit=48, held=32, tested=64), 4
 _SQUARED = ("mse", "mean_squared_error")
 
 
@@ -413,7 +415,14 @@ def _refuse_statistics_alone(model: keras.Model, arm: Arm) -> None:
 def _splits(
     target: Samples, axes: tuple[int, ...], rng: np.random.Generator
 ) -> list[Split]:
-    splits = folds_of(target, axes, _SIZES, rng)
+    numbers = np.size(target.y[0]) == 1
+    if numbers and len(target) < _FEWEST_NUMBERS:
+        raise ValueError(
+            f"Expected {_FEWEST_NUMBERS} target samples or more, since each is a "
+            "single number and these are correlated over the samples. Received "
+            f"{len(target)}: add samples."
+        )
+    splits = folds_of(target, axes, _OF_NUMBERS if numbers else _SIZES, rng)
     if not splits:
         raise ValueError(
             "A single target sample without spatial axes, or with weights in one row "

@@ -209,11 +209,12 @@ class Trials:
         self.targets = pool.y[pool.target]
         self.passes = float(len(pool.y))
         # Subtract by how much these few base samples exceed the level of the base.
-        self._base = pool.base[:_BASE_TESTED]
-        known, _ = self._compared(self._network.outputs, pool.base)
-        self._above = (
-            float(np.mean(known[:_BASE_TESTED] - np.mean(known))) if len(known) else 0.0
+        self._base = pool.base[: _base_tested(pool.y)]
+        some, known = (
+            self._compared(self._network.outputs, rows)[0]
+            for rows in (self._base, pool.base)
         )
+        self._above = float(np.mean(some) - np.mean(known)) if len(known) else 0.0
         self.unchanged = self._outcome(self._network.outputs, 0.0, 0)
 
     def _scaled(self, gain: float) -> Workbench:
@@ -355,7 +356,10 @@ class Trials:
     def _compared(
         self, fields: Array, rows: NDArray[np.intp], weight: Array | None = None
     ) -> tuple[Array, Array]:
-        """Return correlation and relative mean square error of each sample."""
+        """Return correlation and relative mean square error of each sample.
+
+        If a sample is a single number, see `shares_of_correlation`.
+        """
         if not len(rows):
             return np.zeros(0), np.zeros(0)
         weight = self._weight[rows] if weight is None else weight
@@ -363,12 +367,40 @@ class Trials:
             np.asarray(part, np.float64).reshape(len(rows), -1)
             for part in (self._pool.y[rows], fields[rows], weight)
         )
-        if y.shape[1] == 1:  # one number per sample: correlate over all samples
-            y, q, w = y.T, q.T, w.T
         power = float(np.sum(w * y * y)) / len(y) or 1.0
         errors = np.sum(w * (y - q) ** 2, axis=1) / power
-        found = np.asarray(correlations(y, q, w), np.float64)
+        if y.shape[1] == 1:
+            found = shares_of_correlation(y[:, 0], q[:, 0])
+        else:
+            found = np.asarray(correlations(y, q, w), np.float64)
         return found, np.asarray(errors, np.float64)
+
+
+def shares_of_correlation(y: Array, q: Array) -> Array:
+    """Return the share of each pair of numbers in their correlation r over all pairs.
+
+        r + (u v - r (u^2 + v^2) / 2) sqrt(n / (n - 3))
+
+    with u, v the numbers y, q minus their mean, over their standard deviation. The mean
+    of the shares is r, and their standard deviation over sqrt(n) its standard error, by
+    the influence of each pair on r. The last factor is that of Fisher's z.
+
+    Example:
+        >>> y = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+        >>> float(round(np.mean(shares_of_correlation(y, y**2)), 3))
+        0.959
+    """
+    ones = np.ones((1, len(y)))
+    (r,) = correlations(y[None], q[None], ones)
+    u, v = (part - np.mean(part) for part in (y, q))
+    u, v = (part / (np.sqrt(np.mean(part**2)) or 1.0) for part in (u, v))
+    factor = math.sqrt(len(y) / max(len(y) - 3, 1))
+    return np.asarray(r + (u * v - r * (u**2 + v**2) / 2.0) * factor)
+
+
+def _base_tested(y: Array) -> int:
+    """Return how many base samples are tested: more if each is a single number."""
+    return _BASE_TESTED if y[0].size > 1 else _BASE_KNOWN
 
 
 def _lengths(fields: tuple[int, ...], most: int) -> tuple[int, int]:
@@ -402,7 +434,7 @@ def pool_of(
             )
     tested = None if base is None else _some(base, _BASE_KNOWN, rng)
     if replayed is not None and tested is not None:
-        first = np.arange(min(_BASE_TESTED, len(tested)))
+        first = np.arange(min(_base_tested(target.y), len(tested)))
         replayed = _without(replayed, tested.subset(first))
     chosen = _some_symmetries(target, symmetries, rng)
     own = [target, *(target.image(symmetry) for symmetry in chosen)]

@@ -9,9 +9,9 @@ import pytest
 import keras_spectral_tl as kst
 from keras_spectral_tl.metrics._plausibility import (
     INTRODUCTION,
-    fill_doubts,
     network_doubts,
     scale_doubts,
+    y_doubts,
 )
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.transfer import Samples
@@ -81,14 +81,23 @@ def test_a_constant_target_is_told(model):
 def test_points_that_never_change_are_told_with_their_share():
     x, y = system(1)
     y[:, :2] = -9999.0  # a quarter of the points: rows of land
-    (found,) = fill_doubts(Samples.of((x, y)))
+    (found,) = y_doubts(Samples.of((x, y)))
     assert found.startswith("At 25% of its points")
     assert "WeightedMeanSquaredError" in found
-    assert fill_doubts(Samples.of((x[:2], y[:2]))) == []  # two samples tell little
-    assert fill_doubts(Samples.of(system(1))) == []
-    assert fill_doubts(Samples.of((x, 0 * y))) == []  # constant: told by the scales
+    assert y_doubts(Samples.of((x[:2], y[:2]))) == []  # two samples tell little
+    assert y_doubts(Samples.of(system(1))) == []
+    assert y_doubts(Samples.of((x, 0 * y))) == []  # constant: told by the scales
     loss = kst.losses.WeightedMeanSquaredError(np.arange(8.0)[:, None, None] >= 2.0)
-    assert fill_doubts(weighted(Samples.of((x, y)), loss)) == []
+    assert y_doubts(weighted(Samples.of((x, y)), loss)) == []
+
+
+def test_a_correlation_over_two_numbers_is_doubted():
+    """It is 1 or -1, whatever the numbers."""
+    x = np.random.default_rng(0).normal(size=(8, 4))
+    (found,) = y_doubts(Samples.of((x, x[:, :2])))
+    assert found.startswith("Each sample of y has 2 numbers")
+    assert y_doubts(Samples.of((x, x[:, :1]))) == []
+    assert y_doubts(Samples.of((np.tile(x, 2), np.tile(x, 2)))) == []
 
 
 def test_fill_values_of_the_target_are_told_without_a_base(model):

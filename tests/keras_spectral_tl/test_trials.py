@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_spectral_tl as kst
 from keras_spectral_tl import models
 from keras_spectral_tl.scoring import Arm, HeldOutRetraining, _network_parts
 from keras_spectral_tl.scoring._contest.candidate import Candidate
@@ -15,7 +16,7 @@ from keras_spectral_tl.scoring._holdout import (
     Sizes,
     splits_of,
 )
-from keras_spectral_tl.scoring._trials import Trials, pool_of
+from keras_spectral_tl.scoring._trials import Trials, pool_of, shares_of_correlation
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
 
@@ -179,3 +180,49 @@ def test_a_rate_that_does_not_changes_no_trial():
         one, other = run(1e-4, 30, give_up=1.5), run(1e-4, 30)
         np.testing.assert_array_equal(one.outputs, other.outputs)
         assert one.passes == other.passes == 30 and not one.stopped
+
+
+# Samples that are single numbers, correlated over the samples.
+
+
+def numbers(seed, count, shape=()):
+    """Pairs of normal numbers with a correlation of .6."""
+    y, noise = np.random.default_rng(seed).normal(size=(2, *shape, count))
+    return y, 0.6 * y + 0.8 * noise
+
+
+def test_shares_of_a_correlation_have_it_as_mean_and_its_error_as_scatter():
+    """Over many draws, the estimated standard error is that of Fisher's z."""
+    count, true, pred = 40, *numbers(0, 40, shape=(2000,))
+    shares = np.array(
+        [shares_of_correlation(*pair) for pair in zip(true, pred, strict=True)]
+    )
+    found = shares.mean(axis=1)
+    expected = [np.corrcoef(*pair)[0, 1] for pair in zip(true, pred, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    errors = shares.std(axis=1, ddof=1) / np.sqrt(count)
+    assert np.mean(errors) == pytest.approx(np.std(found), rel=0.1)
+    assert np.mean(errors) == pytest.approx(0.64 / np.sqrt(count - 3), rel=0.1)
+    assert np.all(shares_of_correlation(np.ones(5), np.arange(5.0)) == 0.0)
+
+
+def test_intervals_of_single_numbers_hold_the_truth():
+    """Nine in ten of the intervals of an unchanged network; 18 of 24 have p = .997."""
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="a")])
+    network.set_weights([np.array([[0.6]]), np.zeros(1)])
+    inside = 0
+    for seed in range(24):
+        x, y = (part[:, None] for part in numbers(seed, 32))
+        found = kst.forecast(network, None, (x, y), arms=[Arm("unchanged", ())])
+        assert found.provenance["num_tested"] == 32
+        assert " on target samples" in found.reason
+        row = found.best_row
+        inside += row.correlation_low <= 0.6 <= row.correlation_high
+    assert inside >= 18
+
+
+def test_three_numbers_have_no_correlation_to_forecast():
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="a")])
+    x, y = (part[:3, None] for part in numbers(0, 3))
+    with pytest.raises(ValueError, match=r"4 target samples or more.*Received 3"):
+        kst.forecast(network, None, (x, y), arms=[Arm("unchanged", ())])
