@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -142,9 +143,10 @@ class Retrain:
 
 def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
     from keras_spectral_tl._results import text_table
+    from keras_spectral_tl.transfer._result import quality
 
     table = [["each layer alone", "CC", "relative RMSE", "parameters"]]
-    for row in sorted(sweep["rows"], key=lambda row: -row["cc"]):
+    for row in sorted(sweep["rows"], key=quality, reverse=True):
         numbers = f"{row['cc']:.4f}", f"{row['relative_rmse']:.4f}"
         table.append([row["layer"], *numbers, f"{row['num_parameters']:,}"])
     cc = {row["layer"]: row["cc"] for row in sweep["rows"]}
@@ -152,7 +154,10 @@ def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
     regret = ""
     if len(trained) == 1 and trained[0] in cc:
         lost = cc[best] - cc[trained[0]]
-        regret = f"; retraining {trained[0]} instead loses {lost:.4f} in CC (regret)"
+        if math.isfinite(lost):
+            regret = (
+                f"; retraining {trained[0]} instead loses {lost:.4f} in CC (regret)"
+            )
     return [*text_table(table), f"best: {best}{regret}"]
 
 
