@@ -225,19 +225,11 @@ def _weighted_loss(options: argparse.Namespace, target: System) -> dict[str, Any
 
 
 def _retrained(model: Any, target: System, plan: _Plan, how: Mapping[str, Any]) -> Any:
-    import keras
-    from tqdm import tqdm
-
     from keras_spectral_tl.transfer import retrain
 
     with quiet():  # Keras' fit imports it with any backend
         import tensorflow  # noqa: F401
-    with tqdm(total=how["epochs"], desc="Retraining", unit=" epochs") as bar:
-        moved = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda _epoch, _logs: bar.update()
-        )
-        options = {**how, "callbacks": [moved], "verbose": 0}  # its bar is the one here
-        result = retrain(model, target.raw, plan.layers, **options)
+    result = retrain(model, target.raw, plan.layers, **how)
     if plan.label is None:
         return result
     return dataclasses.replace(result, label=plan.label)
@@ -253,22 +245,10 @@ def _swept(
 
     Samples are passed in their own units, as `oracle_sweep` normalizes them.
     """
-    from tqdm import tqdm
-
-    from keras_spectral_tl._graph.layers import trainable_layer_names
     from keras_spectral_tl.transfer import oracle_sweep
 
-    target = systems["target"]
-    layers = trainable_layer_names(model)
-    with tqdm(total=len(layers), desc="Sweep", unit=" layers") as bar:
-        return oracle_sweep(
-            model,
-            target.raw,
-            systems["test"].raw,
-            directory=folder / "sweep",
-            progress=lambda _row: bar.update(),
-            **how,
-        )
+    samples = systems["target"].raw, systems["test"].raw
+    return oracle_sweep(model, *samples, directory=folder / "sweep", **how)
 
 
 def _rows(

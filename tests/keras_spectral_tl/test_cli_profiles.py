@@ -1,12 +1,15 @@
 """`python -m keras_spectral_tl` on 1-D networks, whose samples are profiles."""
 
+import io
 import json
 
 import keras
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import keras_spectral_tl as kst
+from keras_spectral_tl import _progress
 from tests.keras_spectral_tl.common import noise, run
 
 pytestmark = pytest.mark.once
@@ -56,3 +59,33 @@ def test_what_a_network_without_spectra_lacks_is_told(tmp_path, capsys):
     assert run("spectra", tmp_path / "dense.keras", *data) == 0
     note = "note: no spectra of kernels, which need convolutions."
     assert note in capsys.readouterr().err.splitlines()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "bars"),
+    [(Terminal(), ["Retraining", "Sweep"]), (io.StringIO(), [])],
+    ids=["terminal", "file"],
+)
+def test_bars_are_for_terminals_only(profiles, tmp_path, monkeypatch, stream, bars):
+    with np.load(profiles / "target.npz") as file:
+        for name, rows in {"target": slice(4), "test": slice(4, 6)}.items():
+            np.savez(tmp_path / f"{name}.npz", **{k: file[k][rows] for k in file})
+
+    def at_once(**options):
+        return tqdm(**{**options, "delay": 0, "mininterval": 0, "file": stream})
+
+    monkeypatch.setattr(_progress, "tqdm", at_once)
+    monkeypatch.setattr("sys.stderr", stream)
+    data = ["--target", tmp_path / "target.npz", "--test", tmp_path / "test.npz"]
+    how = ["--layers", "last", "--sweep", "--normalize", "none", "--epochs", 1]
+    command = ["retrain", profiles / "base.keras", *data, *how]
+    assert run(*command, "--out", tmp_path / "run") == 0
+    written = stream.getvalue()
+    assert [name for name in ("Retraining", "Sweep") if f"{name}:" in written] == bars
+    if not bars:
+        assert written == ""
