@@ -208,6 +208,10 @@ class LayerFields:
 CallReader = Callable[[str, LayerFields], None]
 
 
+class NoSpatialLayerError(ValueError):
+    """The model has no layer with a spatial output of the rank asked for."""
+
+
 def read_calls(
     model: keras.Model,
     x: Any,
@@ -239,7 +243,7 @@ def read_calls(
     Raises:
         KeyError: If the model has no layer of a given name.
         ValueError: If `x` is empty or not finite, or a named layer was not called or
-            has no spatial output of these ranks.
+            has no spatial output of these ranks, or no layer has one.
 
     Example:
         >>> import keras
@@ -255,9 +259,12 @@ def read_calls(
     default_format = data_format_of_layers(chosen.values())
     names = {id(layer): name for name, layer in chosen.items()}
     seen: set[str] = set()
+    others: set[int] = set()
 
     def watch(call: LayerCall) -> None:
-        if len(call.outputs) == 1 and _rank(call.outputs[0]) in ranks:
+        rank = _rank(call.outputs[0]) if len(call.outputs) == 1 else 0
+        others.add(rank)
+        if len(call.outputs) == 1 and rank in ranks:
             name = names[id(call.operation)]
             seen.add(name)
             layout = getattr(call.operation, "data_format", None) or default_format
@@ -274,11 +281,35 @@ def read_calls(
     missing = [name for name in layers or () if name not in seen]
     if missing:
         raise ValueError(
-            f"These layers were not called or have no output with {ranks} spatial axes "
-            f"(2: samples, nx, ny, channels): {missing}. Layers that have: "
-            f"{sorted(seen)}."
+            f"These layers were not called or have no output with {_either(ranks)} "
+            f"spatial axes (2: samples, nx, ny, channels): {missing}. Layers that "
+            f"have: {sorted(seen)}.{_mend(others - set(ranks))}"
+        )
+    if not seen:
+        mend = _mend(others - set(ranks))
+        unseen = (
+            " Layers called inside a compiled function of the model's own, such as a "
+            "tf.function, cannot be seen."
+        )
+        raise NoSpatialLayerError(
+            f"No layer of model {model.name!r} was seen to give an output with "
+            f"{_either(ranks)} spatial axes (2: samples, nx, ny, channels)."
+            f"{mend or unseen}"
         )
     return num_samples
+
+
+def _mend(ranks: set[int]) -> str:
+    """Return advice to read the ranks that outputs have, empty if they have none."""
+    spatial = sorted(ranks & {1, 2, 3})
+    if not spatial:
+        return ""
+    found = _either(spatial)
+    return f" There are outputs with {found}: pass rank={found}."
+
+
+def _either(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers))
 
 
 def _fields(call: LayerCall, data_format: str) -> LayerFields:

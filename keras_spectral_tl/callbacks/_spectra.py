@@ -4,7 +4,7 @@ import abc
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._checks import require, whole_number
+from keras_spectral_tl._checks import one_of, require, whole_number
 from keras_spectral_tl._files import replacing
 from keras_spectral_tl._shells import full_plane
 from keras_spectral_tl.freezing import Selector
@@ -343,13 +343,15 @@ class ActivationSpectra(SpectralCallback):
     cost is one eager forward pass of ``x`` and one FFT per activation map.
 
     Args:
-        x: Inputs (samples, ...); few samples are enough, as averages converge fast.
+        x: Inputs as in `activation_spectra`, but no generator, as they are read once
+            every record; few samples are enough, as averages converge fast.
         every_n_epochs: Epochs between two records.
-        layers: A selector of layers; by default all with a 2-D spatial output.
+        layers: A selector of layers; by default all with a spatial output.
         directory: A directory for npz files, made if missing; None writes no arrays.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra
             ``[tensorboard]``). By default none are written.
         most_share: Most of the time of the fit to spend; None for no limit.
+        rank: Number of spatial axes of the layers to read: 1, 2 or 3.
 
     Attributes:
         history: ``{epoch: ModelActivationSpectra}``, epochs from 0 as Keras counts
@@ -357,9 +359,10 @@ class ActivationSpectra(SpectralCallback):
         skipped: Epochs that were due but would have cost too much.
 
     Raises:
-        TypeError: If ``every_n_epochs`` is not an integer, or ``x`` not an array.
-        ValueError: If ``every_n_epochs`` is below 1; during the fit as
-            `activation_spectra`.
+        TypeError: If ``every_n_epochs`` is not an integer, or ``x`` can be read only
+            once or not at all.
+        ValueError: If ``every_n_epochs`` is below 1 or ``rank`` none of these; during
+            the fit as `activation_spectra`.
 
     Example:
         >>> import keras
@@ -384,20 +387,25 @@ class ActivationSpectra(SpectralCallback):
         directory: str | os.PathLike[str] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         most_share: float | None = 0.01,
+        *,
+        rank: int = 2,
     ) -> None:
         super().__init__(every_n_epochs, directory, log_dir, most_share)
-        if not hasattr(x, "shape"):
+        if isinstance(x, Iterator | str) or not isinstance(x, Iterable):
             raise TypeError(
-                "x must be an array (samples, ...), as it is read once every record. "
-                f"Received {type(x).__name__}."
+                "x must be an array (samples, ...), a dict or list of several, or a "
+                "dataset of batches, as it is read once every record. Received "
+                f"{type(x).__name__}. A generator can be read only once: pass "
+                "list(generator)."
             )
         self.x = x
         self.layers = layers
+        self.rank = one_of("rank", rank, (1, 2, 3))
 
     def record(self) -> Record:
         has_images = self.log_dir is not None
         spectra = activation_spectra(
-            self.model, self.x, self.layers, per_channel=has_images
+            self.model, self.x, self.layers, per_channel=has_images, rank=self.rank
         )
         return Record(
             value=spectra,

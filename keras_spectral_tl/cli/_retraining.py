@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -142,9 +143,10 @@ class Retrain:
 
 def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
     from keras_spectral_tl._results import text_table
+    from keras_spectral_tl.transfer._result import quality
 
     table = [["each layer alone", "CC", "relative RMSE", "parameters"]]
-    for row in sorted(sweep["rows"], key=lambda row: -row["cc"]):
+    for row in sorted(sweep["rows"], key=quality, reverse=True):
         numbers = f"{row['cc']:.4f}", f"{row['relative_rmse']:.4f}"
         table.append([row["layer"], *numbers, f"{row['num_parameters']:,}"])
     cc = {row["layer"]: row["cc"] for row in sweep["rows"]}
@@ -152,7 +154,10 @@ def _sweep_lines(sweep: Mapping[str, Any], trained: list[str]) -> list[str]:
     regret = ""
     if len(trained) == 1 and trained[0] in cc:
         lost = cc[best] - cc[trained[0]]
-        regret = f"; retraining {trained[0]} instead loses {lost:.4f} in CC (regret)"
+        if math.isfinite(lost):
+            regret = (
+                f"; retraining {trained[0]} instead loses {lost:.4f} in CC (regret)"
+            )
     return [*text_table(table), f"best: {best}{regret}"]
 
 
@@ -220,19 +225,11 @@ def _weighted_loss(options: argparse.Namespace, target: System) -> dict[str, Any
 
 
 def _retrained(model: Any, target: System, plan: _Plan, how: Mapping[str, Any]) -> Any:
-    import keras
-    from tqdm import tqdm
-
     from keras_spectral_tl.transfer import retrain
 
     with quiet():  # Keras' fit imports it with any backend
         import tensorflow  # noqa: F401
-    with tqdm(total=how["epochs"], desc="Retraining", unit=" epochs") as bar:
-        moved = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda _epoch, _logs: bar.update()
-        )
-        options = {**how, "callbacks": [moved], "verbose": 0}  # its bar is the one here
-        result = retrain(model, target.raw, plan.layers, **options)
+    result = retrain(model, target.raw, plan.layers, **how)
     if plan.label is None:
         return result
     return dataclasses.replace(result, label=plan.label)
@@ -248,22 +245,10 @@ def _swept(
 
     Samples are passed in their own units, as `oracle_sweep` normalizes them.
     """
-    from tqdm import tqdm
-
-    from keras_spectral_tl._graph.layers import trainable_layer_names
     from keras_spectral_tl.transfer import oracle_sweep
 
-    target = systems["target"]
-    layers = trainable_layer_names(model)
-    with tqdm(total=len(layers), desc="Sweep", unit=" layers") as bar:
-        return oracle_sweep(
-            model,
-            target.raw,
-            systems["test"].raw,
-            directory=folder / "sweep",
-            progress=lambda _row: bar.update(),
-            **how,
-        )
+    samples = systems["target"].raw, systems["test"].raw
+    return oracle_sweep(model, *samples, directory=folder / "sweep", **how)
 
 
 def _rows(

@@ -13,7 +13,7 @@ import numpy as np
 from keras_spectral_tl._checks import require
 from keras_spectral_tl.cli._inputs import DATA, Channels, quiet
 from keras_spectral_tl.transfer import Samples
-from keras_spectral_tl.transfer._samples import telling_groups
+from keras_spectral_tl.transfer._samples import inputs_of, telling_groups
 
 # Name of the file array or dataset feature with the group of each sample, and of the
 # file array with the weights of points.
@@ -133,10 +133,10 @@ def _of_split(arrays: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
 def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            _check_names(path, file.files)
+            x = inputs_of(file, file.files, path)
             splits = file["split"] if "split" in file.files else None
             known = json.loads(str(file["metadata"])) if "metadata" in file else {}
-            x, y = _inputs(file, file.files), file["y"]
+            y = file["y"]
             groups = file[_GROUPS] if _GROUPS in file.files else None
             return x, y, _labels(groups, y), splits, _channels(known)
     except KeyError:
@@ -160,8 +160,7 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     names, channels = list(group.array_keys()), _channels(group.attrs)
     groups: Any = np.asarray(group[_GROUPS]) if _GROUPS in names else None
     if not channels:
-        _check_names(path, names)
-        x, y = _inputs(group, names), np.asarray(group["y"])
+        x, y = inputs_of(group, names, path), np.asarray(group["y"])
         if "x" in names and 1 in (x.ndim, y.ndim) and len(names) > 2:
             raise ValueError(
                 f"x and y of {path} are coordinates, of shape {x.shape} and {y.shape}. "
@@ -196,25 +195,6 @@ def _channels(attributes: Mapping[str, Any]) -> Channels:
         return {}
     sides = zip("xy", ("inputs", "outputs"), strict=True)
     return {side: str(attributes[name]).split() for side, name in sides}
-
-
-def _inputs(arrays: Any, names: Sequence[str]) -> Any:
-    """Return x, or for several inputs a dict of the arrays x_NAME by input name."""
-    if "x" in names:
-        return np.asarray(arrays["x"])
-    several = [name for name in names if name.startswith("x_")]
-    return {name.removeprefix("x_"): np.asarray(arrays[name]) for name in several}
-
-
-def _check_names(path: pathlib.Path, names: list[str]) -> None:
-    several = any(name.startswith("x_") for name in names)
-    missing = sorted({"y"} - set(names) if several else {"x", "y"} - set(names))
-    if missing:
-        raise KeyError(
-            f"{path} lacks the array(s) {', '.join(missing)}; it holds "
-            f"{', '.join(sorted(names)) or 'none'}. Write it with "
-            "numpy.savez(path, x=inputs, y=outputs); of several inputs, each as x_NAME."
-        )
 
 
 def _from_tfds(

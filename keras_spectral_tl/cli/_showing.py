@@ -5,6 +5,12 @@ from typing import Any
 
 from keras_spectral_tl.cli._inputs import DATA, add_model, add_out, add_reading, whole
 
+# What a network needs to have spectra of each kind.
+_NEEDED = {
+    "kernels": "convolutions",
+    "activations": "layers with outputs (samples, ..., channels) of 1 to 3 axes",
+}
+
 
 class Spectra:
     """Show the spectra of a network: of its kernels, and of activations on samples."""
@@ -32,16 +38,15 @@ class Spectra:
 
         runs = {system.source: (model, system.data[0]) for system in systems.values()}
         found = spectra_record({options.model: model}, runs, options.num_points)
-        missing = {"kernels", *(["activations"] if runs else [])} - found.keys()
         if not found:
             raise ValueError(
                 f"{options.model} has no convolution, so it has no spectra of kernels; "
-                "pass fields (samples, nx, ny, channels) with --data for those of "
-                "activations."
+                "pass fields or profiles (samples, ..., channels) with --data for "
+                "those of activations, if it has layers that keep their axes."
             )
-        if missing:
-            names = ", ".join(sorted(missing))
-            print(f"note: no spectra of {names}, which need layers of 2-D fields.")
+        for kind, needed in _NEEDED.items():
+            if kind not in found and (runs or kind == "kernels"):
+                print(f"note: no spectra of {kind}, which need {needed}.")
         record = _folder.model_record(options, model, systems)
         _folder.keep(
             folder,

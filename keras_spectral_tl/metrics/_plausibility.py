@@ -142,34 +142,47 @@ def _reason(model: keras.Model, base: Any, reached: float) -> str:
 
 
 def _exchange(model: keras.Model, data: Any, reached: float) -> str:
-    """Return a doubt if two channels of x seem to be exchanged, else empty."""
-    fields = isinstance(data.x, np.ndarray) and data.x.ndim > 2
-    channels = data.x.shape[-1] if fields else 0
-    if reached >= _LEAST or channels > _MOST_CHANNELS:
+    """Return a doubt if two channels of an input seem to be exchanged, else empty."""
+    if reached >= _LEAST:
         return ""
-    for one, other in itertools.combinations(range(channels), 2):
-        order = list(range(channels))
-        order[one], order[other] = other, one
-        found = _correlation(model, data, order) or 0.0
-        if found > max(_LEAST, reached + _CLEARER):
-            return (
-                f"channels {one} and {other} of x look exchanged: the other way round "
-                f"the network reaches a correlation of {found:.2f}, as it is one of "
-                f"{reached:.2f}."
-            )
+    for place, (path, part) in enumerate(keras.tree.flatten_with_path(data.x)):
+        channels = part.shape[-1] if part.ndim > 2 else 0
+        if channels > _MOST_CHANNELS:
+            continue
+        name = "x" + "".join(f"[{key!r}]" for key in path)
+        for one, other in itertools.combinations(range(channels), 2):
+            order = list(range(channels))
+            order[one], order[other] = other, one
+            found = _correlation(model, data, (place, order)) or 0.0
+            if found > max(_LEAST, reached + _CLEARER):
+                return (
+                    f"channels {one} and {other} of {name} look exchanged: the other "
+                    f"way round the network reaches a correlation of {found:.2f}, as "
+                    f"it is one of {reached:.2f}."
+                )
     return ""
 
 
+def _ordered(x: Any, place: int, order: list[int]) -> Any:
+    """Return inputs with the channels of one of them in another order."""
+    parts = keras.tree.flatten(x)
+    parts[place] = parts[place][..., order]
+    return keras.tree.pack_sequence_as(x, parts)
+
+
 def _correlation(
-    model: keras.Model, data: Any, order: list[int] | None = None
+    model: keras.Model, data: Any, order: tuple[int, list[int]] | None = None
 ) -> float | None:
-    """Return the correlation with the truth, None if it is not defined."""
+    """Return the correlation with the truth, None if it is not defined.
+
+    `order` are the number of an input and another order of its channels.
+    """
     count, most = len(data.y), _FIELDS if np.size(data.y[0]) > 1 else _NUMBERS
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     found, true = [], []
     for some in np.array_split(rows, -(-len(rows) // _BATCH)):
         x = rows_of(data.x, some)
-        x = x if order is None else x[..., order]
+        x = x if order is None else _ordered(x, *order)
         with keras.StatelessScope():  # do not change states and counters
             outputs = model(x, training=False)
         found.append(fetch(outputs).astype(np.float64))

@@ -171,10 +171,10 @@ def _answer(study: Study) -> dict[str, str]:
         first, _, rest = scores["reason"].partition(" ")
         first = first if first.strip(":,") in scores["ranking"] else first.capitalize()
         sure = f"{first} {rest}".strip()
-    cc = {row["layer"]: row["cc"] for row in sweep.get("rows", ())}
+    cc = {row["layer"]: number(row["cc"]) for row in sweep.get("rows", ())}
     best = sweep.get("best")
-    if len(chosen) == 1 and None not in (cc.get(chosen[0]), cc.get(best)):
-        lost = cc[best] - cc[chosen[0]]
+    lost = cc.get(best, math.nan) - cc.get("+".join(chosen), math.nan)
+    if len(chosen) == 1 and math.isfinite(lost):
         sure += f" Retraining each of {len(cc)} layers in turn "
         sure += (
             "confirms it as the best."
@@ -196,14 +196,15 @@ def _tested(study: Study) -> tuple[str, dict[str, float]]:
     on_target = [row for row in study.a_priori if "target" in str(row.get("data"))]
     places = dict.fromkeys(str(row["data"]) for row in on_target)
     place = next((p for p in places if "test" in p), next(iter(places), ""))
-    cc = {row["layer"]: row["cc"] for row in study.sweep.get("rows", ())}
+    cc = {row["layer"]: number(row["cc"]) for row in study.sweep.get("rows", ())}
     cc |= {
         str(row["network"])
         .removesuffix(" retrained")
-        .removesuffix(", as forecast"): row["cc"]
+        .removesuffix(", as forecast"): number(row.get("cc"))
         for row in on_target
-        if row["data"] == place and isinstance(row.get("cc"), float)
+        if row["data"] == place
     }
+    cc = {name: value for name, value in cc.items() if math.isfinite(value)}
     if "base" in cc:
         cc["unchanged"] = cc["base"]
     return place, cc
@@ -301,9 +302,7 @@ def _pictures(study: Study, kind: str) -> list[_Chart]:
 def _forecast_charts(study: Study) -> list[_Chart]:
     if not study.forecast:
         return []
-    measured = _tested(study)[1].items()
-    known = {name: cc for name, cc in measured if not math.isnan(number(cc))}
-    said = forecast_view(study.forecast), known
+    said = forecast_view(study.forecast), _tested(study)[1]
     title = "every way to retrain: forecast, and what was measured"
     return [
         _chart(title, plotting.plot_forecast, *said, xlabel="CC (◆ the one to take)")

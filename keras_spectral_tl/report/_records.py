@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._files import finite
+from keras_spectral_tl._graph.calls import NoSpatialLayerError
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.report._study import channel_names
@@ -18,7 +19,6 @@ from keras_spectral_tl.spectra import (
     principal_filters,
     radial_spectrum,
 )
-from keras_spectral_tl.spectra._activations import NoSpatialLayerError
 from keras_spectral_tl.spectra._kernels import input_grid
 from keras_spectral_tl.transfer._result import measured
 from keras_spectral_tl.transfer._samples import Samples
@@ -26,6 +26,7 @@ from keras_spectral_tl.transfer._samples import Samples
 _MOST_SAMPLES = 64  # samples used for spectra
 _MOST_POINTS = 64  # points of a picture along either axis
 _MOST_FILTERS = 4  # filters shown for each layer
+_RANKS = (2, 3, 1)  # spatial axes of layers, the first that any layer has
 
 
 def system_record(
@@ -106,7 +107,8 @@ def spectra_record(
 
     Args:
         networks: Label to a network, for spectra of its kernels.
-        runs: Label to a network and inputs, for spectra of its activations.
+        runs: Label to a network and inputs, for spectra of its activations: of layers
+            with fields in two dimensions, if there are none in three, else in one.
         num_points: Points of the grid that kernels are padded to; by default that of
             the inputs, or 64.
 
@@ -219,12 +221,12 @@ def _filters_of_change(networks: Sequence[keras.Model]) -> dict[str, dict[str, A
 
 def _activations(network: keras.Model, x: Any) -> dict[str, NDArray[np.float64]]:
     names = list(layers_with_weights(network))
-    try:
-        few = keras.tree.map_structure(lambda part: _some(np.asarray(part)), x)
-        spectra = activation_spectra(network, few).pre_activation
-    except NoSpatialLayerError:
-        return {}
-    return {name: spectra[name] for name in names if name in spectra}
+    few = keras.tree.map_structure(lambda part: _some(np.asarray(part)), x)
+    for rank in _RANKS:
+        with contextlib.suppress(NoSpatialLayerError):
+            spectra = activation_spectra(network, few, rank=rank).pre_activation
+            return {name: spectra[name] for name in names if name in spectra}
+    return {}
 
 
 def _some(values: NDArray[Any]) -> NDArray[Any]:

@@ -20,10 +20,6 @@ from keras_spectral_tl.spectra._fields import Array, radial_spectrum, spectral_r
 Spectra = dict[str, Array]
 
 
-class NoSpatialLayerError(ValueError):
-    """The model has no layer with a spatial output."""
-
-
 @dataclass(frozen=True)
 class LayerActivations(Result):
     """Radial spectra (shell SUM) of one layer on some data.
@@ -150,13 +146,6 @@ def activation_spectra(
 
     names = layer_names(model, layers)
     num_samples = read_calls(model, x, add, names, batch_size, (rank,))
-    if not grids:
-        raise NoSpatialLayerError(
-            f"No layer of model {model.name!r} was seen to give an output with {rank} "
-            "spatial axes (2: samples, nx, ny, channels). Layers called inside a "
-            "compiled function of the model's own, such as a tf.function, cannot be "
-            "seen."
-        )
     found = {}
     for name, (pre, post) in means.by_layer().items():
         channels = (pre, post) if per_channel else (None, None)

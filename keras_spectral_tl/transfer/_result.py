@@ -122,7 +122,7 @@ class RetrainResult(AsJson):
 
         Returns:
             cc (`metrics.pattern_correlation`; over all samples if each holds a single
-            value), relative_rmse, and the extra scores.
+            value, and nan of one value alone), relative_rmse, and the extra scores.
 
         Raises:
             ValueError: If the samples were normalized by other statistics.
@@ -383,9 +383,9 @@ def measured(
     compared = compared or [truth, outputs]
     if np.size(truth) == len(truth):  # a correlation needs more than one value
         compared, weights = [np.reshape(part, (1, -1)) for part in compared], None
-    pair = compared[0], compared[1]
-    found = {"cc": float(pattern_correlation(*pair, weights))}
-    found["relative_rmse"] = float(relative_rmse(*pair, weights))
+    pair, defined = (compared[0], compared[1]), np.size(truth) > 1
+    found = {"cc": pattern_correlation(*pair, weights) if defined else math.nan}
+    found["relative_rmse"] = relative_rmse(*pair, weights)
     for name, figure in (extra or {}).items():
         found[name] = float(figure(truth, outputs))
     return found

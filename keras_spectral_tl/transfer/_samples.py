@@ -157,8 +157,9 @@ class Samples:
                 the pair may have an attribute `groups`, a label for each sample; a
                 finite source of batches of such pairs, read once and held in memory: a
                 `tf.data.Dataset`, `keras.utils.PyDataset`, torch `DataLoader`,
-                generator or other iterable; the path of an npz file with arrays x and
-                y; or `Samples`, which are returned as they are.
+                generator or other iterable; the path of an npz file with arrays x (or
+                x_NAME for each of several inputs) and y; or `Samples`, which are
+                returned as they are.
             name: Name of the data in error messages, such as that of the argument.
 
         Raises:
@@ -267,9 +268,12 @@ def _bounded(batches: Iterable[Any], count: int) -> Iterator[Any]:
     for number, batch in enumerate(batches, start=1):
         parts = _as_arrays(batch)
         flat = keras.tree.flatten(parts)
-        if any(part.ndim == 0 for part in flat):
+        lengths = {part.shape[:1] for part in flat}
+        if () in lengths or len(lengths) > 1:
+            shapes = ", ".join(str(part.shape) for part in flat)
             raise ValueError(
-                "Expected a dataset of batches. Received single samples: put them into "
+                "Expected a dataset of batches, whose arrays have one length. Received "
+                f"arrays of shapes {shapes}, probably single samples: put them into "
                 "batches, for example dataset.batch(32)."
             )
         size += sum(part.nbytes for part in flat)
@@ -288,14 +292,25 @@ def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
             "and y: write it with numpy.savez(path, x=inputs, y=outputs)."
         )
     with np.load(path) as file:
-        missing = {"x", "y"} - set(file.files)
-        if missing:
-            raise KeyError(
-                f"The file {os.fspath(path)!r} lacks the array(s) "
-                f"{', '.join(sorted(missing))}; it holds {', '.join(file.files)}. "
-                "Write it with numpy.savez(path, x=inputs, y=outputs)."
-            )
-        return file["x"], file["y"]
+        return inputs_of(file, file.files, path), file["y"]
+
+
+def inputs_of(arrays: Any, names: list[str], path: str | os.PathLike[str]) -> Any:
+    """Return x of a file or, for several inputs, a dict of its arrays x_NAME by name.
+
+    Raises KeyError if x or y is missing.
+    """
+    several = [name for name in names if name.startswith("x_")]
+    missing = [name for name in ("y" if several else "xy") if name not in names]
+    if missing:
+        raise KeyError(
+            f"The file {os.fspath(path)!r} lacks the array(s) {', '.join(missing)}; it "
+            f"holds {', '.join(sorted(names)) or 'none'}. Write it with numpy.savez("
+            "path, x=inputs, y=outputs); of several inputs, each as x_NAME."
+        )
+    if "x" in names:
+        return np.asarray(arrays["x"])
+    return {name.removeprefix("x_"): np.asarray(arrays[name]) for name in several}
 
 
 def _as_arrays(x: Any) -> Any:

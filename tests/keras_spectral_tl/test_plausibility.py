@@ -67,6 +67,33 @@ def test_exchanged_channels_are_found_in_each_system(model):
     assert found.startswith("In the target, channels 0 and 1")
 
 
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        (lambda u, v: {"scalars": u, "profiles": v}, "x['profiles']"),
+        (lambda u, v: [u, v], "x[1]"),
+    ],
+)
+def test_exchanged_channels_of_one_of_several_inputs_are_named(form, name):
+    """A network that gives y = profile_0 + profile_2 / 5 exactly."""
+    scalars = keras.Input((3,), name="scalars")
+    profiles = keras.Input((16, 3), name="profiles")
+    layer = keras.layers.Conv1D(1, 1)
+    zero = keras.layers.RepeatVector(16)(scalars[:, :1] * 0.0)
+    network = keras.Model(form(scalars, profiles), layer(profiles) + zero)
+    layer.set_weights([np.array([1.0, 0.0, 0.2]).reshape(1, 3, 1), np.zeros(1)])
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=(12, 16, 3)).astype("float32")
+    u, y = rng.normal(size=(12, 3)).astype("float32"), v[..., :1] + 0.2 * v[..., 2:]
+    right = form(u, v), y
+    assert doubts(network, right, right) == []
+    wrong = form(u, v[..., [1, 0, 2]]), y
+    (found,) = doubts(network, right, wrong)
+    assert found.startswith(f"In the target, channels 0 and 1 of {name} look exchanged")
+    reason = doubts(network, wrong, right)[1]
+    assert reason.startswith(f"In the base, channels 0 and 1 of {name} look exchanged")
+
+
 def test_a_sign_is_found(model):
     skill, reason = doubts(model, system(0, sign=-1.0), system(1))
     assert "-1.00" in skill

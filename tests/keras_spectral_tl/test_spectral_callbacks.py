@@ -172,6 +172,43 @@ def test_works_on_a_subclassed_model() -> None:
     assert list(kernels.history[0]) == list(activations.history[0].pre_activation)
 
 
+def profiles() -> tuple[keras.Model, dict[str, np.ndarray]]:
+    """A 1-D network of two inputs, and samples for it."""
+    one, two = keras.Input((9, 2), name="one"), keras.Input((9, 1), name="two")
+    joined = keras.layers.Concatenate(name="both")([one, two])
+    model = keras.Model([one, two], keras.layers.Conv1D(1, 3, name="conv")(joined))
+    model.compile("sgd", "mse")
+    return model, {"one": noise(4, 9, 2), "two": noise(4, 9, 1, seed=1)}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x: x,
+        lambda x: [x["one"], x["two"]],
+        lambda x: [{k: v[:3] for k, v in x.items()}, {k: v[3:] for k, v in x.items()}],
+    ],
+    ids=["dict", "list of inputs", "list of batches"],
+)
+def test_profiles_of_several_inputs_are_recorded_every_epoch(form, tmp_path) -> None:
+    model, x = profiles()
+    spectra = ActivationSpectra(form(x), most_share=None, rank=1)
+    model.fit(x, noise(4, 7, 1), epochs=2, verbose=0, callbacks=[spectra])
+    assert list(spectra.history) == [0, 1]
+    final = activation_spectra(model, x, rank=1).pre_activation
+    assert list(final) == ["both", "conv"]
+    for name, spectrum in spectra.history[1].pre_activation.items():
+        np.testing.assert_allclose(spectrum, final[name], rtol=1e-6)
+    spectra.log_dir = tmp_path  # images, of channels by wavenumber
+    assert [tag.split("/")[0] for tag in spectra.record().images] == ["both", "conv"]
+
+
+def test_a_rank_that_no_layer_has_is_mended_by_the_one_of_the_error() -> None:
+    model, x = profiles()
+    with pytest.raises(ValueError, match=r"outputs with 1: pass rank=1\.$"):
+        model.fit(x, noise(4, 7, 1), verbose=0, callbacks=[ActivationSpectra(x)])
+
+
 def test_bad_arguments_are_refused_at_construction() -> None:
     with pytest.raises(ValueError, match="Received every_n_epochs=0"):
         KernelSpectra(8, every_n_epochs=0)
@@ -181,6 +218,10 @@ def test_bad_arguments_are_refused_at_construction() -> None:
         KernelSpectra(None)
     with pytest.raises(TypeError, match="Received generator"):
         ActivationSpectra(batch for batch in ())
+    with pytest.raises(TypeError, match="Received NoneType"):
+        ActivationSpectra(None)
+    with pytest.raises(ValueError, match="Received rank=4"):
+        ActivationSpectra(noise(1, *SHAPE), rank=4)
 
 
 def test_model_without_convolutions_is_refused_before_training() -> None:

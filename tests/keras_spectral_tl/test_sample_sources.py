@@ -1,0 +1,58 @@
+"""Samples of several inputs, from files and from datasets that are not batched."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_spectral_tl import transfer
+from keras_spectral_tl.transfer import Samples
+from tests.keras_spectral_tl.common import noise
+
+QUICK = {"epochs": 2, "batch_size": 4}
+X = {"profiles": noise(8, 6, 3), "scalars": noise(8, 2, seed=1)}
+Y = noise(8, 6, 1, seed=2)
+
+
+def build():
+    keras.utils.set_random_seed(1)
+    inputs = {"profiles": keras.Input((6, 3), name="profiles")}
+    inputs["scalars"] = keras.Input((2,), name="scalars")
+    repeated = keras.layers.RepeatVector(6)(inputs["scalars"])
+    joined = keras.layers.Concatenate()([inputs["profiles"], repeated])
+    conv = keras.layers.Conv1D(1, 3, padding="same", name="conv")
+    return keras.Model(inputs, conv(joined))
+
+
+def file_of(folder, **arrays):
+    np.savez(folder / "samples.npz", **arrays)
+    return folder / "samples.npz"
+
+
+def test_a_file_of_several_inputs_is_read_as_the_dict_of_them(tmp_path):
+    arrays = {f"x_{name}": part for name, part in X.items()}
+    path = file_of(tmp_path, **arrays, y=Y, day=np.arange(8))
+    found = transfer.retrain(build(), str(path), "conv", **QUICK)
+    expected = transfer.retrain(build(), (X, Y), "conv", **QUICK)
+    assert found.hashes_after == expected.hashes_after
+    assert found.row(path) == expected.row((X, Y)) | {"seconds": found.seconds}
+
+
+@pytest.mark.parametrize(
+    ("names", "lacks"), [(["x_profiles"], "y"), (["y"], "x"), (["inputs"], "x, y")]
+)
+def test_a_file_that_lacks_arrays_names_them_and_what_it_holds(names, lacks, tmp_path):
+    path = file_of(tmp_path, **dict.fromkeys(names, Y))
+    held = rf"lacks the array\(s\) {lacks}; it holds {names[0]}\..*each as x_NAME"
+    with pytest.raises(KeyError, match=held):
+        Samples.of(path)
+
+
+@pytest.mark.parametrize("form", [dict, lambda x: tuple(x.values())])
+def test_a_dataset_of_single_samples_of_several_inputs_is_to_be_batched(form):
+    single = tf.data.Dataset.from_tensor_slices((form(X), Y))
+    words = r"shapes \(6, 3\), \(2,\), \(6, 1\), probably single.*dataset\.batch\(32\)"
+    with pytest.raises(ValueError, match=words):
+        Samples.of(single)
+    found, expected = Samples.of(single.batch(8)), Samples.of((form(X), Y))
+    assert found.fingerprint() == expected.fingerprint()
