@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import keras_spectral_tl
 from keras_spectral_tl._checks import did_you_mean, require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
+from keras_spectral_tl._graph.calls import check_names
 from keras_spectral_tl._graph.copies import copy_model
 from keras_spectral_tl._graph.layers import ModelLayers, own_weights
 from keras_spectral_tl._keras_internals import predicted
@@ -130,9 +131,11 @@ class RetrainResult(AsJson):
             value), relative_rmse, and the extra scores.
 
         Raises:
-            ValueError: If the samples were normalized by other statistics.
+            ValueError: If the samples were normalized by other statistics, or their
+                inputs have other names than those of the model.
         """
         test = Samples.of(test_data, "test_data")
+        check_names(self.model, test.x)
         x = test.normalized(self.normalization).x
         outputs = predicted(self.model, x, batch_size)
         return measured(test, outputs, self.normalization, extra, self.weights)
