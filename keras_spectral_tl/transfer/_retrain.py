@@ -213,6 +213,9 @@ class Trainee:
         """
         network = self.network.model
         trained = network if suffix is None else suffix
+        validation = options.fit_options.get("validation_data")
+        if suffix is None and isinstance(validation, tuple):
+            check_names(network, validation[0])
         refitted: tuple[str, ...] = ()
         if options.refits_layers:
             refitted = options.normalization.adapt(network, samples)

@@ -105,7 +105,13 @@ ENTRIES = {
         model, BAD, GOOD, include=["gain_only"]
     ),
     "base": lambda model: kst.forecast(model, BAD, GOOD, ["conv"], steps=2),
-    "target": lambda model: kst.forecast(model, None, BAD, ["conv"], steps=2),
+    "target": lambda model: kst.forecast(model, GOOD, BAD, ["conv"], steps=2),
+    "replay": lambda model: kst.forecast(
+        model, GOOD, GOOD, ["conv"], steps=2, replay=BAD
+    ),
+    "validation": lambda model: kst.retrain(
+        model, GOOD, "conv", validation_data=BAD, **QUICK
+    ),
     "scored": lambda model: kst.score_layers(model, GOOD, BAD),
     "merit": lambda model: kst.retrain(model, GOOD, "conv", **QUICK).row(BAD),
     "spectra": lambda model: spectra.activation_spectra(model, BAD[0]),
