@@ -4,6 +4,7 @@
 new version of Keras changes it.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,6 +78,22 @@ def initial_epoch(model: keras.Model) -> int:
 def set_initial_epoch(model: keras.Model, epoch: int) -> None:
     """Set the epoch at which the beginning `fit` starts, as `BackupAndRestore` does."""
     model._initial_epoch = epoch
+
+
+def callbacks_of_fit(callback: keras.callbacks.Callback) -> list[Any]:
+    """Return all callbacks of the fit that is calling this one, in their order.
+
+    Keras gives a callback no access to the others, so the list is looked for among the
+    callers. It is empty if it is not Keras that calls.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller: Any = frame.f_locals.get("self")
+        is_list = isinstance(caller, keras.callbacks.CallbackList)
+        if is_list and callback in caller.callbacks:
+            return list(caller.callbacks)
+        frame = frame.f_back
+    return []
 
 
 def predicted(model: keras.Model, x: Any, batch_size: int = 32) -> NDArray[Any]:

@@ -372,6 +372,8 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
     listed = _is_list_of_inputs(model, x)
     if listed and (misfit := misfit_of_inputs(model, x)):
         raise ValueError(misfit)
+    if isinstance(x, dict):
+        check_names(model, x)
     if listed or hasattr(x, "shape") or isinstance(x, dict):
         stream: Iterable[Any] = (batch for _, batch in batches(x, batch_size))
     else:
@@ -404,28 +406,71 @@ def _channels_first(values: Any, data_format: str) -> NDArray[Any]:
     return fetched
 
 
-def misfit_of_inputs(model: keras.Model, x: Any) -> str:
-    """Return why inputs do not fit a model; empty if they fit or it is unknown."""
-    tensors = getattr(model, "inputs", None)
-    if not tensors:
+def misnamed_inputs(model: keras.Model, x: Any) -> str:
+    """Return why the names of inputs do not fit a model; empty if they fit.
+
+    Keras only warns of some misfits and then passes arrays by their places. The inputs
+    of a subclassed model are free.
+    """
+    wanted = _inputs_of(model)
+    if not wanted:
         return ""
-    # A sequential model that was never called has `inputs` but no `input`.
-    mapping = getattr(model, "input", None)
-    if not isinstance(mapping, dict):
-        mapping = {tensor.name: tensor for tensor in tensors}
-    wanted = {name: tuple(tensor.shape[1:]) for name, tensor in mapping.items()}
-    takes = ", ".join(f"{name!r} {shape}" for name, shape in wanted.items())
-    head = f"Model {model.name!r} takes"
+    head = f"Model {model.name!r} takes the inputs {_told(wanted)}"
     if isinstance(x, dict):
         missing = [name for name in wanted if name not in x]
+        unknown = [str(name) for name in x if name not in wanted]
         if missing:
             return (
-                f"{head} the inputs {takes}, but x has no {', '.join(missing)}. "
+                f"{head}, but x has no {', '.join(missing)}. "
                 f"Received a dict with {', '.join(map(str, x))}."
             )
-        parts = [x[name] for name in wanted]
-    else:
-        parts = keras.tree.flatten(x)
+        if unknown:
+            return (
+                f"{head} and no {', '.join(unknown)}. Received a dict with "
+                f"{', '.join(map(str, x))}: leave out {', '.join(unknown)}."
+            )
+    elif isinstance(getattr(model, "input", None), dict):
+        return (
+            f"{head}, but x holds {len(keras.tree.flatten(x))} array(s) without names. "
+            "Pass a dict of arrays by these names."
+        )
+    return ""
+
+
+def check_names(model: keras.Model, x: Any) -> None:
+    """Raise ValueError if the names of inputs do not fit a model."""
+    if misnamed := misnamed_inputs(model, x):
+        raise ValueError(misnamed)
+
+
+def _inputs_of(model: keras.Model) -> dict[str, Any]:
+    """Return the symbolic inputs of a model by name; none if they are unknown."""
+    tensors = getattr(model, "inputs", None) or ()
+    # A sequential model that was never called has `inputs` but no `input`.
+    mapping = getattr(model, "input", None)
+    if tensors and isinstance(mapping, dict):
+        flat = all(hasattr(part, "shape") for part in mapping.values())
+        return mapping if flat else {}
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def _told(wanted: Mapping[str, Any]) -> str:
+    shapes = {name: tuple(tensor.shape[1:]) for name, tensor in wanted.items()}
+    return ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+
+
+def misfit_of_inputs(model: keras.Model, x: Any) -> str:
+    """Return why inputs do not fit a model; empty if they fit or it is unknown."""
+    tensors = _inputs_of(model)
+    if not tensors:
+        return ""
+    if misnamed := misnamed_inputs(model, x):
+        return misnamed
+    wanted = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
+    takes, head = _told(tensors), f"Model {model.name!r} takes"
+    parts = (
+        [x[name] for name in wanted] if isinstance(x, dict) else keras.tree.flatten(x)
+    )
     if len(parts) != len(wanted):
         mend = (
             "Pass a dict of arrays by these names."

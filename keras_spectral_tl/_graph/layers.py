@@ -295,30 +295,32 @@ def symbolic_inputs(
 ) -> Any:
     """Return one symbolic input sample of `model`, to call or trace it.
 
-    Axes left open get size `unknown`; None leaves them open, 0 raises an error.
+    It has the structure and names of the model's inputs, if these are known. Axes left
+    open get size `unknown`; None leaves them open, 0 raises an error.
     """
 
-    def sample(shape: Sequence[int | None], dtype: Any = None) -> Any:
+    def sample(shape: Sequence[int | None], like: Any = None) -> Any:
         sizes = [size or unknown for size in shape]
         if 0 in sizes:
             raise ValueError(
                 f"Model {model.name!r} leaves sizes of its input open: {tuple(shape)}. "
                 "Pass input_shape, the shape of one sample without the batch axis."
             )
-        return keras.Input(batch_shape=(1, *sizes), dtype=dtype)
+        named = {} if like is None else {"dtype": like.dtype, "name": like.name}
+        return keras.Input(batch_shape=(1, *sizes), **named)
 
     shapes: Any = input_shape
     if shapes is not None and all(map(np.isscalar, shapes)):
         return sample(shapes)
     if shapes is not None and getattr(model, "inputs", None):
         tensors = zip(shapes, keras.tree.flatten(model.input), strict=True)
-        parts = [sample(shape, tensor.dtype) for shape, tensor in tensors]
+        parts = [sample(shape, tensor) for shape, tensor in tensors]
         return keras.tree.pack_sequence_as(model.input, parts)
     if isinstance(model, keras.Sequential):
-        return sample(model.inputs[0].shape[1:], model.inputs[0].dtype)
+        return sample(model.inputs[0].shape[1:], model.inputs[0])
     if getattr(model, "inputs", None):
         return keras.tree.map_structure(
-            lambda tensor: sample(tensor.shape[1:], tensor.dtype), model.input
+            lambda tensor: sample(tensor.shape[1:], tensor), model.input
         )
     shape = (model.get_build_config() or {}).get("input_shape")
     if not isinstance(shape, (tuple, list)) or not isinstance(shape[-1], int):
@@ -327,6 +329,18 @@ def symbolic_inputs(
             "known. Pass input_shape, or wrap it in a functional keras.Model."
         )
     return sample(shape[1:])
+
+
+def new_inputs(model: keras.Model) -> Any:
+    """Return new inputs for a model, with the structure and names of its own.
+
+    Raises:
+        ValueError: If the input shape of `model` is not known.
+    """
+    return keras.tree.map_structure(
+        lambda part: keras.Input(part.shape[1:], dtype=part.dtype, name=part.name),
+        symbolic_inputs(model, unknown=None),
+    )
 
 
 def data_format_of_layers(layers: Iterable[keras.Layer]) -> str:

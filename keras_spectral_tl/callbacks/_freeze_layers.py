@@ -16,9 +16,13 @@ from keras_spectral_tl._graph.layers import (
     layers_with_weights,
     named_weights,
 )
-from keras_spectral_tl._keras_internals import initial_epoch, own_statistics
+from keras_spectral_tl._keras_internals import (
+    callbacks_of_fit,
+    initial_epoch,
+    own_statistics,
+)
 from keras_spectral_tl.callbacks import _freeze_schedules as freeze_schedules
-from keras_spectral_tl.callbacks._checked_backup import SavedSchedule
+from keras_spectral_tl.callbacks._checked_backup import CheckedBackup, SavedSchedule
 from keras_spectral_tl.freezing._changes import (
     TrainableFlags,
     hash_of,
@@ -104,8 +108,8 @@ class FreezeLayers(keras.callbacks.Callback):
             fit begins, if the schedule trains weights that were frozen when the
             optimizer was built and its state cannot be kept.
         ValueError: If the schedule is empty or an epoch negative; in the fit, if a
-            phase would train nothing, if `BackupAndRestore` comes first or its backup
-            was written without this callback, if there are two `FreezeLayers`, or if
+            phase would train nothing, if a backup comes first or was written without
+            this callback, if there are two `FreezeLayers`, or if
             `steps_per_execution` skips every batch at which a phase could begin.
         RuntimeError: In the fit, if a frozen weight has changed.
         KeyError: When the fit begins, if the model has no such layer.
@@ -155,11 +159,11 @@ class FreezeLayers(keras.callbacks.Callback):
                 "This fit has two FreezeLayers, and the second would overrule the "
                 "first. Pass one, with a schedule that holds all phases."
             )
-        if self._resumed(model):
+        if first := self._backup_before():
             raise ValueError(
-                "BackupAndRestore came before FreezeLayers and so restored the "
-                f"optimizer of epoch {initial_epoch(model)} before its phase was "
-                "known. Pass callbacks=[FreezeLayers(...), BackupAndRestore(...)]."
+                f"{first} comes before FreezeLayers, and so would save and restore an "
+                "epoch without its phase. Pass callbacks=[FreezeLayers(...), "
+                f"{first}(...)]."
             )
         layers = called_layers(model)
         flags = TrainableFlags.of(model)
@@ -219,6 +223,15 @@ class FreezeLayers(keras.callbacks.Callback):
                 optimizer_state.carry_state(used, run.original)
                 run.model.optimizer = run.original
             _make_functions_anew(run.model)
+
+    def _backup_before(self) -> str:
+        """Return the class of a backup before this callback in its fit, if any."""
+        for other in callbacks_of_fit(self):
+            if other is self:
+                break
+            if isinstance(other, CheckedBackup | keras.callbacks.BackupAndRestore):
+                return type(other).__name__
+        return "A callback that resumes" if self._resumed(self.model) else ""
 
     def _resumed(self, model: keras.Model) -> bool:
         return initial_epoch(model) != self._epoch_before_fit

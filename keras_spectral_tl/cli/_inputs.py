@@ -395,11 +395,8 @@ def _check_inputs(model: keras.Model, samples: Samples, name: str) -> None:
     from keras_spectral_tl._graph.calls import misfit_of_inputs
 
     misfit = misfit_of_inputs(model, samples.x)
-    known = {tensor.name for tensor in getattr(model, "inputs", None) or ()}
-    unknown = set(samples.x) - known if isinstance(samples.x, dict) and known else ()
-    if unknown:
-        misfit = f"Model {model.name!r} takes no input {', '.join(sorted(unknown))}."
     if misfit:
+        known = {tensor.name for tensor in getattr(model, "inputs", None) or ()}
         arrays = ", ".join(f"x_{one}" for one in sorted(known))
         mend = f" Write them as {arrays}." if len(known) > 1 else ""
         raise ValueError(f"{name}: {misfit}{mend}")

@@ -10,7 +10,7 @@ import keras
 
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.calls import in_call_order
-from keras_spectral_tl._graph.layers import symbolic_inputs
+from keras_spectral_tl._graph.layers import new_inputs
 from keras_spectral_tl._keras_internals import own_trainable_variables
 
 
@@ -305,13 +305,12 @@ class OutputGain(Part):
     def prepare(self, model: keras.Model) -> keras.Model:
         """Return a model that shares the layers of `model` and multiplies its output.
 
+        Its inputs have the structure and names of those of `model`.
+
         Raises:
             ValueError: If the input shape of `model` is not known.
         """
-        inputs = keras.tree.map_structure(
-            lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
-            symbolic_inputs(model, unknown=None),
-        )
+        inputs = new_inputs(model)
         outputs = ScalarGain(self.initial or 1.0, name=_GAIN)(model(inputs))
         return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import optimize
 
 from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._graph.calls import check_names
 from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.freezing import OutputGain, Selector, select_layers
@@ -228,6 +229,9 @@ class _Task:
         if base_data is not None:
             self.base = weighted(Samples.of(base_data, "base_data"), self.loss)
             check_fit(model, self.base)
+        check_fit(model, self.target)
+        if self.replay is not None:
+            check_names(model, self.replay.x)
         self.epoch = samples_an_epoch(len(self.target), self.replay)
         self.effort = Effort.of(recipe, self.epoch)
         self.optimizer = _given_optimizer(recipe)

@@ -10,10 +10,7 @@ import keras
 from keras_spectral_tl._checks import noted
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.copies import copy_model, fresh_model
-from keras_spectral_tl._graph.layers import (
-    ModelLayers,
-    count_parameters,
-)
+from keras_spectral_tl._graph.layers import ModelLayers, count_parameters, new_inputs
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, watched
 from keras_spectral_tl.freezing import BiasesOf, layer_hashes, weight_hashes
@@ -173,15 +170,19 @@ def _without_training(
 
 
 def _scaled(model: keras.Model, data: Samples, gain: float) -> keras.Model:
-    inputs = keras.tree.map_structure(
-        lambda part: keras.Input(part.shape[1:], dtype=_symbolic_dtype(part)), data.x
-    )
+    inputs = new_inputs(model) if getattr(model, "inputs", None) else _inputs_of(data.x)
     outputs = keras.layers.Rescaling(gain, name="gain")(model(inputs))
     return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
 
 
-def _symbolic_dtype(part: Any) -> str:
-    return str(part.dtype) if part.dtype.kind in "iu" else keras.config.floatx()
+def _inputs_of(x: Any, name: str | None = None) -> Any:
+    """Return inputs for samples, those of a dict under its names."""
+    if isinstance(x, dict):
+        return {key: _inputs_of(part, key) for key, part in x.items()}
+    if isinstance(x, tuple):
+        return tuple(map(_inputs_of, x))
+    dtype = str(x.dtype) if x.dtype.kind in "iu" else keras.config.floatx()
+    return keras.Input(x.shape[1:], dtype=dtype, name=name)
 
 
 def retrain_all(

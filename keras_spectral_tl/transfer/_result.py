@@ -18,10 +18,16 @@ from numpy.typing import NDArray
 import keras_spectral_tl
 from keras_spectral_tl._checks import did_you_mean, require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
+from keras_spectral_tl._graph.calls import check_names
 from keras_spectral_tl._graph.copies import copy_model
-from keras_spectral_tl._graph.layers import ModelLayers, own_weights, trains_parts
+from keras_spectral_tl._graph.layers import ModelLayers, own_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._results import AsJson, as_lists
+from keras_spectral_tl.freezing._saved_flags import (
+    flags_to_save,
+    load_with_flags,
+    save_with_flags,
+)
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.metrics import pattern_correlation, relative_rmse
 from keras_spectral_tl.transfer._options import RetrainOptions
@@ -125,9 +131,11 @@ class RetrainResult(AsJson):
             value, and nan of one value alone), relative_rmse, and the extra scores.
 
         Raises:
-            ValueError: If the samples were normalized by other statistics.
+            ValueError: If the samples were normalized by other statistics, or their
+                inputs have other names than those of the model.
         """
         test = Samples.of(test_data, "test_data")
+        check_names(self.model, test.x)
         x = test.normalized(self.normalization).x
         outputs = predicted(self.model, x, batch_size)
         return measured(test, outputs, self.normalization, extra, self.weights)
@@ -147,14 +155,15 @@ class RetrainResult(AsJson):
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the model as plain values."""
+        """Return everything but the model, and which weights train, as plain values."""
         names = (
             *("label", "trained", "changed", "changed_weights", "best_epoch"),
             *("num_trainable", "num_frozen", "seconds", "history"),
             *("hashes_before", "hashes_after"),
             *("weight_hashes_before", "weight_hashes_after", "provenance"),
         )
-        return {name: as_lists(getattr(self, name)) for name in names}
+        found = {name: as_lists(getattr(self, name)) for name in names}
+        return found | {"trainable_weights": flags_to_save(self.model)}
 
     def to_frame(self) -> Any:
         """Return the history as a pandas.DataFrame, one row an epoch.
@@ -187,20 +196,15 @@ class RetrainResult(AsJson):
         """Write `model.keras` and `retraining.json` into `folder` and return it.
 
         The folder is created if needed; each file is written completely or not at all.
-        The record holds the SHA-256 of the model's file, which `load_retrained` checks.
+        The record holds the SHA-256 of the model's file, which `load_retrained` checks,
+        and which weights train, which it restores: Keras files hold only part of that.
         Keras saves a low-rank update merged into its kernel. If only parts of layers
-        were trained, the model is saved without its optimizer: Keras files store which
-        layers train but not which of their weights, and fail to load an optimizer that
-        holds only some of the weights of a layer.
+        were trained, the model is saved without its optimizer: Keras alone fails to
+        load an optimizer that holds only some of the weights of a layer.
         """
         target = pathlib.Path(folder)
-        compiled = self.model.compiled
-        try:
-            self.model.compiled = compiled and not trains_parts(self.model)
-            with replacing(target / MODEL) as partial:
-                self.model.save(partial)
-        finally:
-            self.model.compiled = compiled
+        with replacing(target / MODEL) as partial:
+            save_with_flags(self.model, partial)
         digest = sha256(target / MODEL)
         write_json(target / RECORD, {**self.to_dict(), "model_sha256": digest})
         return target
@@ -326,7 +330,8 @@ def load_retrained(
         custom_objects: Your own classes by name, as in `keras.models.load_model`.
 
     Returns:
-        The model, compiled as it was saved.
+        The model, compiled as it was saved, with the same weights trainable and the
+        moments of its optimizer.
 
     Raises:
         FileNotFoundError: If the folder does not hold both files.
@@ -346,7 +351,8 @@ def load_retrained(
     place = pathlib.Path(folder)
     _check_holds_both(place)
     content = (place / MODEL).read_bytes()
-    found, expected = sha256(content), _recorded_hash(place / RECORD)
+    expected, flags = _recorded(place / RECORD)
+    found = sha256(content)
     if found != expected:
         raise ValueError(
             f"{place / MODEL} is damaged, or not the model of {RECORD} beside it: "
@@ -356,7 +362,9 @@ def load_retrained(
     with tempfile.TemporaryDirectory() as own:  # load the very bytes that were checked
         path = pathlib.Path(own) / MODEL
         path.write_bytes(content)
-        return keras.models.load_model(path, custom_objects=custom_objects)
+        if flags is None:  # saved before these were recorded
+            return keras.models.load_model(path, custom_objects=custom_objects)
+        return load_with_flags(path, flags, custom_objects)
 
 
 def measured(
@@ -470,9 +478,11 @@ def _check_holds_both(folder: pathlib.Path) -> None:
     )
 
 
-def _recorded_hash(record: pathlib.Path) -> Any:
+def _recorded(record: pathlib.Path) -> tuple[Any, Any]:
+    """Return the SHA-256 of the model and which weights train, None if unknown."""
     try:
-        return json.loads(record.read_bytes())["model_sha256"]
+        document = json.loads(record.read_bytes())
+        return document["model_sha256"], document.get("trainable_weights")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{record} is damaged, or older than the checksums of models: expected a "

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._graph.calls import misfit_of_inputs
+from keras_spectral_tl._graph.calls import check_names, misfit_of_inputs
 from keras_spectral_tl._graph.copies import (
     called,
     copy_model,
@@ -213,6 +213,9 @@ class Trainee:
         """
         network = self.network.model
         trained = network if suffix is None else suffix
+        validation = options.fit_options.get("validation_data")
+        if suffix is None and isinstance(validation, tuple):
+            check_names(network, validation[0])
         refitted: tuple[str, ...] = ()
         if options.refits_layers:
             refitted = options.normalization.adapt(network, samples)
@@ -356,6 +359,7 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     The model is called on a few samples without lasting effect. With a sparse loss,
     integer labels fit.
     """
+    check_names(model, data.x)
     inputs = getattr(model, "inputs", None) or [None]
     count = getattr(inputs[0], "shape", (None,))[0] or 1
     x, y = data.take(slice(0, count))

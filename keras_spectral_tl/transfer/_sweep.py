@@ -47,11 +47,11 @@ def oracle_sweep(
     reference to judge it by. Equal seeds give equal correlations on a CPU.
 
     Layers before the first trained one do not change, so their activations are
-    computed once and cached. The rows then equal those of `retrain` up to
-    single-precision round-off, amplified by the training. The whole model is retrained
-    if it has no graph (subclassed models), for arms that add or reinitialize weights,
-    if `symmetries` change the inputs every epoch, and if the outputs have a mask that
-    comes from a layer before the trained one.
+    computed once and cached. The rows then equal those of `retrain` up to round-off in
+    the precision of the layers, amplified by the training; without a cache they are
+    equal. The whole model is retrained if it has no graph (subclassed models), for arms
+    that add or reinitialize weights, if `symmetries` change the inputs every epoch, and
+    if the outputs have a mask that comes from a layer before the trained one.
 
     Args:
         model: A built Keras model; not changed.

@@ -324,13 +324,14 @@ def test_several_inputs_are_arrays_by_their_names(two_inputs, tmp_path, capsys):
         (("x_one", "y"), ["--normalize", "none"], "but x has no two"),
         (("x", "y"), ["--normalize", "none"], "Write them as x_one, x_two"),
         (("x_one", "x_two"), ["--normalize", "none"], "lacks the array(s) y"),
+        (("x_one", "x_two", "x_oz", "y"), ["--normalize", "none"], "leave out oz."),
     ],
 )
 def test_inputs_that_do_not_fit_the_network_are_told_by_name(
     two_inputs, tmp_path, arrays, options, part, capsys
 ):
     with np.load(two_inputs / "target.npz") as file:
-        known = {**file, "x": file["x_one"]}
+        known = {**file, "x": file["x_one"], "x_oz": file["x_one"]}
     np.savez(tmp_path / "other.npz", **{name: known[name] for name in arrays})
     data = ["--target", tmp_path / "other.npz", "--layers", "hidden"]
     command = [two_inputs / "base.keras", *data, "--out", tmp_path / "run", *options]

@@ -205,10 +205,19 @@ def _crashed(folder, *callbacks):
         _fit(_model(adam()), *callbacks, _backup(folder), Stop(_crash))
 
 
-def test_backup_before_freeze_layers_is_refused(tmp_path):
-    _crashed(tmp_path, FreezeLayers({0: "a"}))
-    with pytest.raises(ValueError, match=r"BackupAndRestore came before.*epoch 3"):
-        _fit(_model(adam()), _backup(tmp_path), FreezeLayers({0: "a"}))
+@pytest.mark.parametrize("backup", [_backup, CheckedBackup])
+@pytest.mark.parametrize("resumes", [False, True])
+def test_backup_before_freeze_layers_is_refused(tmp_path, backup, resumes):
+    if resumes:
+        with pytest.raises(ZeroDivisionError):
+            _fit(_model(adam()), FreezeLayers({0: "a"}), backup(tmp_path), Stop(_crash))
+    first = backup(tmp_path)
+    name, model = type(first).__name__, _model(adam())
+    with pytest.raises(
+        ValueError, match=rf"^{name} comes before.*\(\.\.\.\), {name}\("
+    ):
+        _fit(model, first, FreezeLayers({0: "a"}))
+    assert trainable_names(model) == ("a", "norm", "b", "c")
 
 
 @pytest.mark.slow

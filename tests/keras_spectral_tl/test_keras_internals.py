@@ -146,3 +146,18 @@ def test_predictions_of_many_models_are_those_of_keras_without_a_warning():
     assert not [r for r in records if "retracing" in r.getMessage()]
     model, outputs = found[-1]
     np.testing.assert_array_equal(outputs, model.predict(x, batch_size=2, verbose=0))
+
+
+class _Curious(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.found = internals.callbacks_of_fit(self)
+
+
+def test_a_callback_finds_the_others_of_its_fit_in_order():
+    first, last = _Curious(), keras.callbacks.TerminateOnNaN()
+    model = _model(keras.layers.Dense(1))
+    model.compile("sgd", "mse")
+    x = np.ones((2, 4))
+    model.fit(x, x[:, :1], epochs=1, verbose=0, callbacks=[first, last])
+    assert first.found[:2] == [first, last]
+    assert internals.callbacks_of_fit(first) == []

@@ -1,0 +1,159 @@
+"""A saved and loaded result trains the same weights, with the same moments."""
+
+import json
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from keras_spectral_tl import freezing, transfer
+from keras_spectral_tl._graph.layers import ModelLayers, fetch
+from keras_spectral_tl.freezing._changes import TrainableFlags
+from tests.keras_spectral_tl.common import dense
+
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(8, 5, 3)).astype("float32")
+Y = (X[..., :1] * X[..., 1:2] + 0.3).astype("float32")
+RATE = 1e-2
+
+
+def _wrapped(*layers):
+    inputs = keras.Input((5, 3))
+    outputs = inputs
+    for layer in layers:
+        outputs = layer(outputs)
+    return keras.Model(inputs, dense("o", 1, None)(outputs))
+
+
+def _recurrent():
+    return _wrapped(keras.layers.LSTM(2, return_sequences=True, name="cells"))
+
+
+def _bidirectional():
+    gru = keras.layers.GRU(2, return_sequences=True, name="gru")
+    steps = keras.layers.TimeDistributed(dense("inside"), name="steps")
+    return _wrapped(keras.layers.Bidirectional(gru, name="both"), steps)
+
+
+def _attention():
+    inputs = keras.Input((5, 3))
+    seen = keras.layers.MultiHeadAttention(2, 2, name="mha")(inputs, inputs)
+    return keras.Model(inputs, dense("o", 1, None)(seen))
+
+
+@keras.saving.register_keras_serializable("test_saved_flags")
+class Own(keras.Model):
+    """Layers with automatic names, which are others in the loaded model."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first = keras.layers.GRU(2, return_sequences=True)
+        self.second = keras.layers.Dense(2)
+        self.last = keras.layers.Dense(1, name="o")
+
+    def call(self, inputs):
+        return self.last(self.second(self.first(inputs)))
+
+
+def _subclassed():
+    model = Own()
+    model(X)
+    return model
+
+
+def _parts(model):
+    """Names of weights by position of the layer, as in every copy of the model."""
+    named = ModelLayers.of(model)
+    training = {id(variable) for variable in model.trainable_variables}
+    return [
+        (place, path.removeprefix(f"{name}/"))
+        for place, name in enumerate(named.names)
+        for path, weight in named.weights_of(name).items()
+        if id(weight) in training
+    ]
+
+
+def _moments(model):
+    return [fetch(variable) for variable in model.optimizer.variables]
+
+
+def _saved(build, chosen, folder):
+    model = build()
+    result = transfer.retrain(
+        model, (X, Y), chosen, epochs=2, optimizer=keras.optimizers.Adam(RATE)
+    )
+    result.save(folder)
+    return result
+
+
+CASES = [
+    (_recurrent, "o"),
+    (_bidirectional, "o"),
+    (_bidirectional, ["both/forward_gru/gru_cell", "steps/inside"]),
+    (_attention, "mha/query"),
+    (_attention, "o"),
+    (_subclassed, "o"),
+    (_subclassed, -2),
+]
+
+
+@pytest.mark.parametrize(("build", "chosen"), CASES)
+def test_a_loaded_result_goes_on_as_the_one_that_was_saved(build, chosen, tmp_path):
+    result = _saved(build, chosen, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Keras says so where it skips the optimizer
+        loaded = transfer.load_retrained(tmp_path)
+    assert _parts(loaded) == _parts(result.model)
+    pairs = zip(_moments(result.model), _moments(loaded), strict=True)
+    for before, after in pairs:
+        np.testing.assert_array_equal(after, before)
+    for model in (result.model, loaded):
+        model.fit(X, Y, epochs=2, batch_size=8, shuffle=False, verbose=0)
+    for one, other in zip(result.model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(fetch(other), fetch(one))
+
+
+@pytest.mark.parametrize("build", [_recurrent, _bidirectional])
+def test_keras_alone_finds_recurrent_cells_frozen(build, tmp_path):
+    result = _saved(build, "o", tmp_path)
+    layers = TrainableFlags.of(result.model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert _parts(loaded) == _parts(result.model)
+    assert len(_moments(loaded)) == len(_moments(result.model))
+    assert all(layer.trainable == flag for layer, flag in layers.layers)
+
+
+@pytest.mark.parametrize("chosen", [freezing.BiasesOf(), freezing.StatisticsOf()])
+def test_single_weights_and_statistics_alone_come_back(chosen, tmp_path):
+    def build():
+        return _wrapped(dense("a"), keras.layers.BatchNormalization(name="norm"))
+
+    result = _saved(build, chosen, tmp_path)
+    loaded = transfer.load_retrained(tmp_path)
+    assert _parts(loaded) == _parts(result.model)
+    for name in ("a", "norm", "o"):
+        flags = [model.get_layer(name).trainable for model in (result.model, loaded)]
+        assert flags[0] == flags[1], name
+
+
+def test_a_result_saved_without_its_flags_is_loaded_as_keras_does(tmp_path):
+    result = _saved(lambda: _wrapped(dense("a")), "o", tmp_path)
+    record = json.loads((tmp_path / "retraining.json").read_text())
+    del record["trainable_weights"]
+    (tmp_path / "retraining.json").write_text(json.dumps(record))
+    loaded = transfer.load_retrained(tmp_path)
+    assert _parts(loaded) == _parts(result.model) == [(1, "kernel"), (1, "bias")]
+    assert len(_moments(loaded)) == len(_moments(result.model))
+
+
+@pytest.mark.parametrize("flags", [{"a": None}, {"a": None, "o": ["cernel"]}])
+def test_flags_of_another_model_are_refused(flags, tmp_path):
+    _saved(lambda: _wrapped(dense("a")), "o", tmp_path)
+    record = json.loads((tmp_path / "retraining.json").read_text())
+    changed = json.dumps(record | {"trainable_weights": flags})
+    (tmp_path / "retraining.json").write_text(changed)
+    with pytest.raises(ValueError, match=r"record of trainable weights.*its layers, a"):
+        transfer.load_retrained(tmp_path)
