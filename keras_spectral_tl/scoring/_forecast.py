@@ -229,9 +229,9 @@ class _Task:
         if base_data is not None:
             self.base = weighted(Samples.of(base_data, "base_data"), self.loss)
             check_fit(model, self.base)
-        check_fit(model, self.target)
-        if self.replay is not None:
-            check_names(model, self.replay.x)
+        for samples in (self.target, self.replay):
+            if samples is not None:
+                check_names(model, samples.x)
         self.epoch = samples_an_epoch(len(self.target), self.replay)
         self.effort = Effort.of(recipe, self.epoch)
         self.optimizer = _given_optimizer(recipe)
