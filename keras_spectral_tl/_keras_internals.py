@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.saving.serialization_lib import ObjectSharingScope
 from numpy.typing import NDArray
 
 
@@ -78,6 +79,16 @@ def initial_epoch(model: keras.Model) -> int:
 def set_initial_epoch(model: keras.Model, epoch: int) -> None:
     """Set the epoch at which the beginning `fit` starts, as `BackupAndRestore` does."""
     model._initial_epoch = epoch
+
+
+def compile_as_saved(model: keras.Model, config: dict[str, Any]) -> None:
+    """Compile a model by the `compile_config` of its file.
+
+    Objects that are used twice in it, such as an optimizer of a `MultiOptimizer`, stay
+    one object, as in `keras.models.load_model`.
+    """
+    with ObjectSharingScope():
+        model.compile_from_config(config)
 
 
 def callbacks_of_fit(callback: keras.callbacks.Callback) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_spectral_tl._graph.layers import ModelLayers, parents_first, trains_parts
-from keras_spectral_tl._keras_internals import sublayers
+from keras_spectral_tl._keras_internals import compile_as_saved, sublayers
 from keras_spectral_tl.freezing._changes import (
     TrainableFlags,
     switch,
@@ -77,7 +77,7 @@ def load_with_flags(
         compiled = json.loads(archive.read("config.json")).get("compile_config")
     if compiled:
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
-            model.compile_from_config(compiled)
+            compile_as_saved(model, compiled)
         model.load_weights(path)
     return model
 

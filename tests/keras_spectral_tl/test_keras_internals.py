@@ -161,3 +161,15 @@ def test_a_callback_finds_the_others_of_its_fit_in_order():
     model.fit(x, x[:, :1], epochs=1, verbose=0, callbacks=[first, last])
     assert first.found[:2] == [first, last]
     assert internals.callbacks_of_fit(first) == []
+
+
+def test_an_optimizer_that_a_file_holds_twice_stays_one():
+    model, adam = _model(keras.layers.Dense(1)), keras.optimizers.Adam()
+    both = keras.optimizers.OptimizerMap(adam, {".*bias": adam})
+    model.compile(keras.optimizers.MultiOptimizer(both, name="multi"), "mse")
+    with internals.ObjectSharingScope():  # as a file is written
+        config = model.get_compile_config()
+    internals.compile_as_saved(model, config)
+    assert len(model.optimizer.optimizers) == 1
+    model.compile_from_config(config)
+    assert len(model.optimizer.optimizers) == 2

@@ -102,7 +102,9 @@ CASES = [
 def test_a_loaded_result_goes_on_as_the_one_that_was_saved(build, chosen, tmp_path):
     result = _saved(build, chosen, tmp_path)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Keras says so where it skips the optimizer
+        warnings.simplefilter(
+            "error", UserWarning
+        )  # Keras says so where it skips the optimizer
         loaded = transfer.load_retrained(tmp_path)
     assert _parts(loaded) == _parts(result.model)
     pairs = zip(_moments(result.model), _moments(loaded), strict=True)
@@ -114,12 +116,23 @@ def test_a_loaded_result_goes_on_as_the_one_that_was_saved(build, chosen, tmp_pa
         np.testing.assert_array_equal(fetch(other), fetch(one))
 
 
+def test_an_optimizer_of_several_comes_back_with_its_moments(tmp_path):
+    rates = transfer.LearningRates([("o", 0.5)])
+    model = _wrapped(dense("a"))
+    result = transfer.retrain(model, (X, Y), None, epochs=2, learning_rates=rates)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        loaded = transfer.load_retrained(result.save(tmp_path))
+    pairs = zip(_moments(result.model), _moments(loaded), strict=True)
+    assert all(np.array_equal(before, after) for before, after in pairs)
+
+
 @pytest.mark.parametrize("build", [_recurrent, _bidirectional])
 def test_keras_alone_finds_recurrent_cells_frozen(build, tmp_path):
     result = _saved(build, "o", tmp_path)
     layers = TrainableFlags.of(result.model)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         loaded = keras.models.load_model(tmp_path / "model.keras")
     assert _parts(loaded) == _parts(result.model)
     assert len(_moments(loaded)) == len(_moments(result.model))
