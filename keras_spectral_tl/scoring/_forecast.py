@@ -229,6 +229,8 @@ class _Task:
         if base_data is not None:
             self.base = weighted(Samples.of(base_data, "base_data"), self.loss)
             check_fit(model, self.base)
+        if all(one is None for one in self.normalizations.values()):
+            check_fit(model, self.target)
         for samples in (self.target, self.replay):
             if samples is not None:
                 check_names(model, samples.x)
