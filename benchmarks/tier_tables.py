@@ -144,8 +144,7 @@ def base_table(settings: list[Setting]) -> str:
 
 def layers_table(settings: list[Setting]) -> str:
     """CC on the target, and on the base in brackets, a row a way to retrain."""
-    names = {"unchanged": "unchanged"}
-    names |= {name: name for name in layers_of(settings[0])} | WAYS
+    names = {name: name for name in ("unchanged", *layers_of(settings[0]))} | WAYS
     rows = [
         [label, *(_cell(setting, name) for setting in settings)]
         for name, label in names.items()

@@ -1,4 +1,4 @@
-"""Which weights of a saved model train: Keras files forget some of these flags.
+"""Trainable flags of saved models, of which Keras files hold only a part.
 
 They store one flag for a recurrent, bidirectional or attention layer and none for the
 layers inside it, none for layers of a subclassed model, and none for single weights.

@@ -231,9 +231,10 @@ class _Task:
             check_fit(model, self.base)
         if all(one is None for one in self.normalizations.values()):
             check_fit(model, self.target)
-        for samples in (self.target, self.replay):
-            if samples is not None:
-                check_names(model, samples.x)
+        else:
+            check_names(model, self.target.x)
+        if self.replay is not None:
+            check_names(model, self.replay.x)
         self.epoch = samples_an_epoch(len(self.target), self.replay)
         self.effort = Effort.of(recipe, self.epoch)
         self.optimizer = _given_optimizer(recipe)
