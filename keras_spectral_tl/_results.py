@@ -14,7 +14,7 @@ from keras_spectral_tl._files import write_json
 
 Item = TypeVar("Item")
 
-# A gain in correlation below this is not worth more weights.
+# A gain in correlation below this is not worth a retraining.
 NOT_WORTH = 0.002
 
 _MOST_LINES = 25
@@ -52,7 +52,7 @@ def percent(share: float, digits: int = 0) -> str:
 def not_told_from(
     best: Mapping[str, Any], ties: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """Return which arms of a forecast tie with the best, and why one was chosen.
+    """Return which arms of a forecast tie with the best, and what fewer weights cost.
 
     `best` is the row of the chosen arm, with parameters, correlation and relative_rmse;
     `ties` maps labels to rows of the arms that are indistinguishable from it.
@@ -67,18 +67,13 @@ def not_told_from(
     if best["parameters"] <= cheaper["parameters"]:
         return f"{text}; of these it trains the fewest weights."
     gained = best["correlation"] - cheaper["correlation"]
-    if gained >= NOT_WORTH:
-        return (
-            f"{text} with certainty; {label}, with the fewest weights of these, is "
-            f"{gained:.3f} behind."
-        )
-    if best["relative_rmse"] < cheaper["relative_rmse"]:
+    if gained < NOT_WORTH and best["relative_rmse"] < cheaper["relative_rmse"] - 0.01:
         return (
             f"{text} by the correlation, but has a better amplitude: relative RMSE "
             f"{best['relative_rmse']:.3f}, and {cheaper['relative_rmse']:.3f} with "
             f"{label}."
         )
-    return f"{text}."
+    return f"{text}; {label}, with the fewest weights of these, is {gained:.3f} behind."
 
 
 def text_table(

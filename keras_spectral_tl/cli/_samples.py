@@ -13,11 +13,10 @@ import numpy as np
 from keras_spectral_tl._checks import require
 from keras_spectral_tl.cli._inputs import DATA, Channels, quiet
 from keras_spectral_tl.transfer import Samples
-from keras_spectral_tl.transfer._samples import inputs_of, telling_groups
+from keras_spectral_tl.transfer._samples import GROUPS, inputs_of, telling_groups
 
-# Name of the file array or dataset feature with the group of each sample, and of the
-# file array with the weights of points.
-_GROUPS, _WEIGHTS = "trajectory", "weights"
+# Name of the file array with the weights of points.
+_WEIGHTS = "weights"
 
 
 def read_samples(
@@ -137,7 +136,7 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
             splits = file["split"] if "split" in file.files else None
             known = json.loads(str(file["metadata"])) if "metadata" in file else {}
             y = file["y"]
-            groups = file[_GROUPS] if _GROUPS in file.files else None
+            groups = file[GROUPS] if GROUPS in file.files else None
             return x, y, _labels(groups, y), splits, _channels(known)
     except KeyError:
         raise
@@ -158,7 +157,7 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     except Exception as error:
         raise ValueError(f"{path} is not a Zarr group ({error}).") from error
     names, channels = list(group.array_keys()), _channels(group.attrs)
-    groups: Any = np.asarray(group[_GROUPS]) if _GROUPS in names else None
+    groups: Any = np.asarray(group[GROUPS]) if GROUPS in names else None
     if not channels:
         x, y = inputs_of(group, names, path), np.asarray(group["y"])
         if "x" in names and 1 in (x.ndim, y.ndim) and len(names) > 2:
@@ -232,8 +231,8 @@ def _from_tfds(
     fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
     pair = tuple(_stacked(examples, names) for names in fields.values())
     samples, groups = Samples.of(pair, name), None
-    if _GROUPS in examples[0]:
-        groups = [example[_GROUPS] for example in examples]
+    if GROUPS in examples[0]:
+        groups = [example[GROUPS] for example in examples]
     return _grouped(samples, _labels(groups, samples.y)), fields
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import check_finite
+from keras_spectral_tl._graph.calls import check_names
 from keras_spectral_tl._graph.layers import (
     DEPTHWISE,
     TRANSPOSED,
@@ -53,7 +54,8 @@ class LayerLoss:
     Raises:
         KeyError: If there is no such layer.
         ValueError: If the layer has no weights that training changes, `x` and `y` are
-            empty, differ in their numbers of samples or are not finite.
+            empty, differ in their numbers of samples, are not finite or are a dict of
+            other names than the inputs.
 
     Example:
         >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
@@ -78,6 +80,7 @@ class LayerLoss:
         self.layer = layer
         self._model, self._checked = model, False
         self.batch_size = batch_size
+        check_names(model, x)
         self._x = keras.tree.map_structure(np.asarray, x)
         self._y = np.asarray(y)
         self._num_samples = _checked_count(self._x, self._y)

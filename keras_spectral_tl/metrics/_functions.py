@@ -1,5 +1,6 @@
 """Metrics of arrays: correlations, relative error, least-squares gain."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,11 @@ def matching_samples(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Samples, Sam
             f"one value. Received shapes {true.shape} and {pred.shape}."
         )
     return true.reshape(len(true), -1), pred.reshape(len(pred), -1)
+
+
+def are_numbers(y: ArrayLike) -> bool:
+    """Return whether each sample is a number: these are correlated over the samples."""
+    return math.prod(np.shape(y)[1:]) == 1
 
 
 def correlations(true: Samples, pred: Samples, chosen: NDArray[Any]) -> Samples:

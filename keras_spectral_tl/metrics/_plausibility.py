@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.layers import fetch, rows_of
 from keras_spectral_tl._keras_internals import sublayers
-from keras_spectral_tl.metrics._functions import pattern_correlation
+from keras_spectral_tl.metrics._functions import are_numbers, pattern_correlation
 
 _LEAST = 0.5  # least correlation of a network that has learned its own system
 _LARGEST_RATIO = 10.0  # largest plausible ratio of the scales of two systems
@@ -177,7 +177,7 @@ def _correlation(
 
     `order` are the number of an input and another order of its channels.
     """
-    count, most = len(data.y), _FIELDS if np.size(data.y[0]) > 1 else _NUMBERS
+    count, most = len(data.y), _NUMBERS if are_numbers(data.y) else _FIELDS
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     found, true = [], []
     for some in np.array_split(rows, -(-len(rows) // _BATCH)):
@@ -190,9 +190,8 @@ def _correlation(
     predicted, y = np.concatenate(found), np.concatenate(true)
     if predicted.shape != y.shape:
         return None  # integer labels
-    if y[0].size > 1:
+    if not are_numbers(y):
         return pattern_correlation(y, predicted, data.weights)
-    # Single numbers are correlated over the samples.
     if len(y) < _FEWEST:
         return None
     return pattern_correlation(y.reshape(1, -1), predicted.reshape(1, -1))

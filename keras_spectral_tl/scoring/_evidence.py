@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from keras_spectral_tl.metrics import pattern_correlation
+from keras_spectral_tl.metrics._functions import are_numbers
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.spectra import radial_spectrum
 
@@ -68,7 +69,7 @@ def held_out_evidence(
     floor = _ROUND_OFF * float(np.sum(by_step[0][..., 3]))
     left = [error / errors[0] if errors[0] > floor else 1.0 for error in errors]
     anywhere = counted.reshape(len(truth), -1).max(axis=1)
-    correlated = truth[0].size > 1 and anywhere.min() > 0.0
+    correlated = not are_numbers(truth) and anywhere.min() > 0.0
     evidence: dict[str, Any] = {
         "error_removed": 1.0 - left[-1],
         "error_by_step": np.array(left),

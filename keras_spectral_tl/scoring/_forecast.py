@@ -15,6 +15,7 @@ from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.freezing import OutputGain, Selector, select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
+from keras_spectral_tl.metrics._functions import are_numbers
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring._contest.candidate import Candidate
 from keras_spectral_tl.scoring._contest.contest import Contest
@@ -422,7 +423,7 @@ def _refuse_statistics_alone(model: keras.Model, arm: Arm) -> None:
 def _splits(
     target: Samples, axes: tuple[int, ...], rng: np.random.Generator
 ) -> list[Split]:
-    numbers = np.size(target.y[0]) == 1
+    numbers = are_numbers(target.y)
     if numbers and len(target) < _FEWEST_NUMBERS:
         raise ValueError(
             f"Expected {_FEWEST_NUMBERS} target samples or more, since each is a "

@@ -192,8 +192,8 @@ class Forecast(AsJson):
 
     Attributes:
         rows: The arms, highest predicted correlation first.
-        best: The arm to choose: the cheapest of those that are indistinguishable from
-            the one with the highest correlation.
+        best: The arm to choose: that with the highest correlation, or none (or the
+            output gain alone) if this is behind by less than .002.
         reason: Text with the advice, its certainty, the expected accuracy, and the
             wavenumbers at which error is removed.
         abstained: Whether the best arms are indistinguishable.

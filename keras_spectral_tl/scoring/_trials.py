@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.layers import rows_of
-from keras_spectral_tl.metrics._functions import correlations
+from keras_spectral_tl.metrics._functions import are_numbers, correlations
 from keras_spectral_tl.scoring._effort import (
     LONG,
     Effort,
@@ -369,7 +369,7 @@ class Trials:
         )
         power = float(np.sum(w * y * y)) / len(y) or 1.0
         errors = np.sum(w * (y - q) ** 2, axis=1) / power
-        if y.shape[1] == 1:
+        if are_numbers(y):
             found = shares_of_correlation(y[:, 0], q[:, 0])
         else:
             found = np.asarray(correlations(y, q, w), np.float64)
@@ -400,7 +400,7 @@ def shares_of_correlation(y: Array, q: Array) -> Array:
 
 def _base_tested(y: Array) -> int:
     """Return how many base samples are tested: more if each is a single number."""
-    return _BASE_TESTED if y[0].size > 1 else _BASE_KNOWN
+    return _BASE_KNOWN if are_numbers(y) else _BASE_TESTED
 
 
 def _lengths(fields: tuple[int, ...], most: int) -> tuple[int, int]:

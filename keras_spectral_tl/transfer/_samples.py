@@ -16,6 +16,8 @@ from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl._results import by_shapes
 
 Labels = NDArray[Any]
+# Name of the array of a file with the group of each sample.
+GROUPS = "trajectory"
 
 # Bounds for datasets of unknown length, which may be infinite.
 _MOST_BATCHES = 10_000
@@ -158,8 +160,9 @@ class Samples:
                 finite source of batches of such pairs, read once and held in memory: a
                 `tf.data.Dataset`, `keras.utils.PyDataset`, torch `DataLoader`,
                 generator or other iterable; the path of an npz file with arrays x (or
-                x_NAME for each of several inputs) and y; or `Samples`, which are
-                returned as they are.
+                x_NAME for each of several inputs), y and, if it has one, trajectory,
+                the groups (its weights of points belong to the loss); or `Samples`,
+                which are returned as they are.
             name: Name of the data in error messages, such as that of the argument.
 
         Raises:
@@ -172,9 +175,9 @@ class Samples:
         if isinstance(data, Samples):
             return data
         x, y = _as_pair(data, name)
-        _check_coordinates(x, y, name)
         inputs = _as_arrays(x)
         samples = Samples(inputs, _one_output(y, inputs, name))
+        _check_coordinates(x, y, name)
         _check(samples, name)
         groups = own_groups(data, len(samples))
         return dataclasses.replace(samples, groups=groups)
@@ -217,7 +220,7 @@ def same_statistics(one: Any, other: Any) -> bool:
 
 
 def _as_pair(data: Any, name: str) -> tuple[Any, Any]:
-    if isinstance(data, str | os.PathLike) and os.fspath(data).endswith(".npz"):
+    if _is_npz(data):
         return _from_npz(data)
     source = _batches(data)
     if source is not None:
@@ -283,6 +286,10 @@ def _bounded(batches: Iterable[Any], count: int) -> Iterator[Any]:
                 f"{number:,} batches ({size / 1e6:,.0f} MB). {_LIMIT}"
             )
         yield parts
+
+
+def _is_npz(data: Any) -> bool:
+    return isinstance(data, str | os.PathLike) and os.fspath(data).endswith(".npz")
 
 
 def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
@@ -379,6 +386,12 @@ def _as_array(values: Any) -> NDArray[Any]:
             "Received a masked NumPy array, whose mask a training would lose. Fill it "
             "or drop the masked samples."
         )
+    if hasattr(values, "data_vars"):
+        raise TypeError(
+            "Expected arrays. Received an xarray.Dataset with the variables "
+            f"{', '.join(map(str, values.data_vars))}: make them the channels of one "
+            "array, dataset.to_dataarray('channel').transpose(..., 'channel')."
+        )
     if hasattr(values, "detach"):  # a torch tensor, perhaps on an accelerator
         values = values.detach().cpu()
     return np.asarray(values)
@@ -415,9 +428,13 @@ def _check(samples: Samples, name: str) -> None:
 def own_groups(data: Any, count: int) -> Labels | None:
     """Return the attribute `groups` of a pair `(x, y)`, if it makes a difference.
 
-    A source of batches has none, because it may return its samples in another order.
+    Of an npz file, these are its array trajectory. A source of batches has none,
+    because it may return its samples in another order.
     """
     groups = getattr(data, "groups", None) if isinstance(data, tuple | list) else None
+    if _is_npz(data):
+        with np.load(data) as file:
+            groups = file[GROUPS] if GROUPS in file.files else None
     if groups is None:
         return None
     return telling_groups(_one_each("the attribute groups of the data", groups, count))

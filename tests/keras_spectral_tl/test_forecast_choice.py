@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from statistics import NormalDist
 from types import SimpleNamespace
 
 import keras
@@ -14,10 +15,16 @@ from keras_spectral_tl._results import NOT_WORTH
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.scoring._contest.candidate import (
     Candidate,
+    greatest_change,
     learned_from_nothing,
     progressed,
 )
-from keras_spectral_tl.scoring._contest.verdict import SCATTER, Verdict, choose
+from keras_spectral_tl.scoring._contest.verdict import (
+    SCATTER,
+    Verdict,
+    choose,
+    row_of,
+)
 from keras_spectral_tl.scoring._effort import Effort
 from keras_spectral_tl.scoring._forecast_result import ArmForecast, SampleCurve
 
@@ -69,13 +76,16 @@ def candidate(short, long=None, selector="conv_1", effort=None, rate=1e-3):
         return SimpleNamespace(
             correlation=correlation,
             correlations=np.array([correlation - 0.01, correlation + 0.01]),
+            base_correlation=0.9,
+            errors=np.array([0.5]),
+            without_piece=None,
             passes=passes,
             rate=peak,
         )
 
-    found = Candidate(
-        Arm("arm", selector), SimpleNamespace(short=48, long=160), "", rate=rate
-    )
+    before = SimpleNamespace(correlation=0.8)
+    trials = SimpleNamespace(short=48, long=160, unchanged=before, shortened=0.0)
+    found = Candidate(Arm("arm", selector), trials, "", rate=rate)
     for power, correlation in short.items():
         peak = rate * 3.0**power
         peak = (Effort(48, 1) if effort is None else effort).rate_of_trial(peak, 48)
@@ -135,6 +145,30 @@ def test_a_retraining_shorter_than_the_trials_keeps_their_best_rate():
     assert found.retraining_rate(effort) == pytest.approx(1e-3 / 3.0)
 
 
+def test_new_weights_do_not_count_as_a_change():
+    effort = Effort(160, 1)
+    gained, lost = candidate({0: 0.82}, 0.83), candidate({0: 0.78})
+    scratch = candidate({0: 0.1}, 0.2, freezing.NewWeights())
+    change = greatest_change([gained, lost, scratch], effort)
+    assert change == pytest.approx(0.03)
+
+
+def test_a_short_trial_is_the_less_certain_the_more_arms_change():
+    """Half of a 90 % interval is 1.645 standard errors, added in squares."""
+    effort, quantile = Effort(160, 1), NormalDist().inv_cdf(0.95)
+
+    def half(change):
+        row, _ = row_of(candidate({0: 0.8}), effort, (0.0, change), 0.0)
+        return row.correlation_high - row.correlation
+
+    sampled = 0.15 * 0.2  # two samples: 15 % of 1 - correlation
+    errors = [
+        math.sqrt((half(change) / quantile) ** 2 - sampled**2)
+        for change in (0.0, 0.01, 0.05, 1.0)
+    ]
+    assert errors == pytest.approx([0.002, 0.004, 0.012, 0.02])
+
+
 def rows_of(*rows):
     """Rows of (correlation, on the base, weights, relative error)."""
     return [
@@ -170,15 +204,33 @@ def chosen(rows, keep=0.0, error=SCATTER):
     return choose(rows, lambda _one, _other: error, keep)
 
 
-def test_of_arms_that_tie_the_cheapest_is_chosen():
-    least = 0.5 * min(SCATTER, NOT_WORTH)
-    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - least, 1, 10, 0.5), (0.5, 1, 1, 0.5))
-    assert chosen(rows) == (1, [0], True)
+def closed(row):
+    """A row of an arm that trains nothing step by step: unchanged, or a gain."""
+    return dataclasses.replace(row, measured_steps=0)
 
 
-def test_an_arm_of_another_amplitude_does_not_tie_for_its_few_weights():
-    rows = rows_of((0.9, 1, 1, 0.5), (0.9, 1, 0, 0.8), (0.5, 1, 9, 0.5))
+LEAST = 0.5 * min(SCATTER, NOT_WORTH)
+
+
+def test_of_arms_that_tie_the_highest_is_chosen():
+    rows = rows_of((0.9, 1, 100, 0.5), (0.9 - LEAST, 1, 10, 0.5), (0.5, 1, 1, 0.5))
     assert chosen(rows) == (0, [1], True)
+
+
+def test_a_network_is_left_alone_if_retraining_it_is_not_worth_it():
+    """The unchanged network goes before its gain, which has a weight."""
+    best, gain, same = rows_of(
+        (0.9, 1, 100, 0.5), (0.9 - LEAST, 1, 1, 0.5), (0.9 - 1.5 * LEAST, 1, 0, 0.5)
+    )
+    assert chosen([best, closed(gain), closed(same)]) == (2, [0, 1], True)
+    assert chosen([best, closed(gain)]) == (1, [0], True)
+    (behind,) = rows_of((0.9 - 1.5 * NOT_WORTH, 1, 0, 0.5))
+    assert chosen([best, closed(behind)]) == (0, [1], True)
+
+
+def test_a_network_of_another_amplitude_is_not_left_alone():
+    rows = rows_of((0.9, 1, 1, 0.5), (0.9, 1, 0, 0.8), (0.5, 1, 9, 0.5))
+    assert chosen([rows[0], closed(rows[1]), rows[2]]) == (0, [1], True)
 
 
 def reason(best, *ties):
@@ -212,7 +264,9 @@ def test_the_reason_says_that_few_weights_decided():
     best, other = rows_of((0.9, 1, 9, 0.5), (0.901, 1, 10, 0.4))
     assert "of these it trains the fewest weights" in reason(best, other)
     better = rows_of((0.9, 1, 9, 0.5), (0.899, 1, 3, 0.4))
-    assert reason(*better).endswith("It is indistinguishable from arm 1.")
+    assert reason(*better).endswith(
+        "with the fewest weights of these, is 0.001 behind."
+    )
 
 
 @pytest.mark.parametrize(

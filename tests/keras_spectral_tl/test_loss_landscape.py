@@ -286,3 +286,13 @@ def test_an_operation_without_a_second_derivative_is_refused(interpolation):
     slopes = [loss.gradient(sign * 1e-2 * direction) for sign in (1, -1)]
     difference = (slopes[0] - slopes[1]) / 2e-2
     assert np.linalg.norm(difference - product) < 0.01 * np.linalg.norm(product)
+
+
+def test_inputs_of_other_names_are_refused():
+    """Keras would take them by their places."""
+    inputs = {name: keras.Input((2,), name=name) for name in ("one", "two")}
+    joined = keras.layers.Add()(list(inputs.values()))
+    model = keras.Model(inputs, keras.layers.Dense(1, name="last")(joined))
+    x = {name: noise(4, 2) for name in ("one", "zero", "two")}
+    with pytest.raises(ValueError, match="leave out zero"):
+        LayerLoss(model, "last", x, noise(4, 1))

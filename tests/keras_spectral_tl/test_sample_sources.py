@@ -38,6 +38,28 @@ def test_a_file_of_several_inputs_is_read_as_the_dict_of_them(tmp_path):
     assert found.row(path) == expected.row((X, Y)) | {"seconds": found.seconds}
 
 
+def test_a_file_tells_the_trajectory_of_each_sample(tmp_path):
+    x, labels = np.zeros((4, 2)), [5, 5, 3, 3]
+    samples = Samples.of(file_of(tmp_path, x=x, y=x, trajectory=labels))
+    assert samples.groups.tolist() == labels
+    wrong = file_of(tmp_path, x=x, y=x, trajectory=labels[:2])
+    with pytest.raises(ValueError, match="one label for each of the 4 samples"):
+        Samples.of(wrong)
+
+
+def test_variables_of_xarray_are_to_become_channels():
+    xarray = pytest.importorskip("xarray")
+    field = xarray.DataArray(np.zeros((4, 3)), dims=("time", "x"))
+    both = xarray.Dataset({"wind": field, "rain": field})
+    with pytest.raises(
+        TypeError, match="wind, rain: make them the channels"
+    ) as refused:
+        Samples.of((both, field))
+    assert "to_dataarray('channel')" in str(refused.value)
+    x = both.to_dataarray("channel").transpose(..., "channel")
+    assert Samples.of((x, field)).x.shape == (4, 3, 2)
+
+
 @pytest.mark.parametrize(
     ("names", "lacks"), [(["x_profiles"], "y"), (["y"], "x"), (["inputs"], "x, y")]
 )

@@ -143,3 +143,15 @@ def typical_progress(candidates: Sequence[Candidate], effort: Effort) -> float:
         if removed > 0.0:
             found.append((reached - short) / removed)
     return float(np.clip(np.median(found), 0.0, 1.0)) if found else 0.0
+
+
+def greatest_change(candidates: Sequence[Candidate], effort: Effort) -> float:
+    """Return the greatest predicted change of the correlation over all arms.
+
+    Arms with new weights do not count, as they start from nothing.
+    """
+    return max(
+        abs(float(np.mean(progressed(one, effort))) - one.trials.unchanged.correlation)
+        for one in candidates
+        if not one.arm.is_new
+    )

@@ -12,6 +12,7 @@ from keras_spectral_tl._results import NOT_WORTH, not_told_from
 from keras_spectral_tl.scoring._contest.candidate import (
     MOST_BEYOND,
     Candidate,
+    greatest_change,
     learned_from_nothing,
     progressed,
     typical_progress,
@@ -32,8 +33,9 @@ from keras_spectral_tl.scoring._holdout import Array
 _UNSURE = 0.4
 # Standard error of any prediction: the scatter between seeds of a retraining.
 SCATTER = 0.004
-# The same for predictions from a short trial alone.
-_SHORT_SCATTER = 0.02
+# The same for predictions from a short trial alone: at least, as a fraction of the
+# greatest change of any arm, and at most.
+_LEAST_SHORT, _SHORT_SHARE, _MOST_SHORT = 0.002, 0.2, 0.02
 # The same for a retraining of very few steps, as a fraction of the change: seeds and
 # batches matter more, the fewer steps there are.
 _BRIEF = 0.05
@@ -44,11 +46,15 @@ _FORGOTTEN = 0.01
 def row_of(
     candidate: Candidate,
     effort: Effort,
-    typical: float,
+    progress: tuple[float, float],
     inflation: float,
     groups: Any = None,
 ) -> tuple[ArmForecast, Array]:
-    """Return the prediction for an arm, and the correlation of each test group."""
+    """Return the prediction for an arm, and the correlation of each test group.
+
+    `progress` are the `typical_progress` and the `greatest_change` of all arms.
+    """
+    typical, change = progress
     before = candidate.trials.unchanged
     trial = candidate.trial
     each, sure, scatter = trial.correlations, 0.0, SCATTER
@@ -60,7 +66,7 @@ def row_of(
         start = min(before.correlation, max(trial.correlation, 0.0))
         added = typical * max(trial.correlation - start, 0.0)
         each = each + min(added, MOST_BEYOND * (1.0 - trial.correlation))
-        sure, scatter = _UNSURE, _SHORT_SCATTER
+        sure, scatter = _UNSURE, min(_LEAST_SHORT + _SHORT_SHARE * change, _MOST_SHORT)
     correlation = float(np.mean(each))
     each = means_of_groups(each, groups)
     brief = _BRIEF * candidate.trials.shortened
@@ -107,8 +113,9 @@ def choose(
 
     The value of an arm is its correlation or, with `keep`, a weighted mean with that on
     the base. Arms tie with the best if they are behind by less than both the standard
-    error of the difference (`scatter` of two indices) and .002. Of those whose
-    amplitude is right too, the one with the fewest weights is chosen.
+    error of the difference (`scatter` of two indices) and .002. Of those that tie and
+    whose amplitude is right too, the network as it is or its gain is chosen, or else
+    the arm of the highest value.
     """
 
     def value(row: ArmForecast) -> float:
@@ -127,7 +134,11 @@ def choose(
             near.append(place)
     least = min(rows[place].relative_rmse for place in ties)
     right = [p for p in ties if rows[p].relative_rmse <= 1.05 * least + 0.01]
-    best = min(right, key=lambda place: (rows[place].parameters, -values[place]))
+    still = [place for place in right if not rows[place].measured_steps]
+    if still:
+        best = min(still, key=lambda place: (rows[place].parameters, -values[place]))
+    else:
+        best = max(right, key=lambda place: values[place])
     return best, sorted({*ties, *near} - {best}), bool(near)
 
 
@@ -159,8 +170,11 @@ class Verdict:
         `inflation` is the factor of `variance_inflation`. Test samples of a group are
         not independent, so they count as one.
         """
-        typical = typical_progress(candidates, effort)
-        found = [row_of(c, effort, typical, inflation, groups) for c in candidates]
+        progress = (
+            typical_progress(candidates, effort),
+            greatest_change(candidates, effort),
+        )
+        found = [row_of(c, effort, progress, inflation, groups) for c in candidates]
         rows, each = [row for row, _ in found], [values for _, values in found]
         on_base = [c.trial.base_correlations for c in candidates]
 
