@@ -172,8 +172,8 @@ def levels_table(settings: list[Setting]) -> str:
         found = levels(some)
         lines.append(
             f"| {number} | {found['settings']} | {found['inside']} of {found['arms']}, "
-            f"{100 * found['covered']:.0f} % | {_short(found['off'])} | "
-            f"{found['bias']:+.3f} | {_short(found['base_off'])} | "
+            f"{100 * found['covered']:.0f} % | {short(found['off'])} | "
+            f"{found['bias']:+.3f} | {short(found['base_off'])} | "
             f"{found['tau']:.2f} |"
         )
     return "\n".join(lines)
@@ -236,15 +236,15 @@ def cases_table(settings: list[Setting]) -> str:
             )
             base = unchanged["base_measured"]
             given = [
-                f"{_short(row['measured'])} ({_short(row['base_measured'])})"
+                f"{short(row['measured'])} ({short(row['base_measured'])})"
                 for row in ways
             ]
-            cells.append(f"{_short(unchanged['measured'])}, {', '.join(given)}")
+            cells.append(f"{short(unchanged['measured'])}, {', '.join(given)}")
         case, whose, seed = system
         label = f"`{case}`" + ", base" * (whose == "base")
         seeds = {s["seed"] for s in settings if _system(s)[:2] == (case, whose)}
         label += f", seed {seed}" * (len(seeds) > 1)
-        lines.append(f"| {label} | {_short(base)} | {' | '.join(cells)} |")
+        lines.append(f"| {label} | {short(base)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -313,10 +313,10 @@ def figure(settings: list[Setting]) -> Figure:
 
 
 def _cell(regrets: list[float]) -> str:
-    return f"{_short(float(np.mean(regrets)), 4)} (max {_short(max(regrets))})"
+    return f"{short(float(np.mean(regrets)), 4)} (max {short(max(regrets))})"
 
 
-def _short(value: float, digits: int = 3) -> str:
+def short(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("0.", ".", 1)
 
 

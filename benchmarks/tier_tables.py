@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from forecast_calibration import short
 from matplotlib.figure import Figure
 from score_sweeps import write_json
 
@@ -155,7 +156,7 @@ def layers_table(settings: list[Setting]) -> str:
 def _cell(setting: Setting, name: str) -> str:
     if name not in setting["arms"]:
         return "-"
-    target, base = map(_short, setting["arms"][name])
+    target, base = map(short, setting["arms"][name])
     if name == best_layer(setting):
         target = f"**{target}**"
     pair = setting["pair"].replace("conv_", "") if name == "best pair" else ""
@@ -176,12 +177,8 @@ def _systems(settings: list[Setting]) -> Iterable[tuple[str, str, list[Setting]]
 
 def _over_seeds(values: list[float]) -> str:
     """Mean and standard deviation."""
-    spread = f" ± {_short(np.std(values, ddof=1))}" if len(values) > 1 else ""
-    return _short(np.mean(values)) + spread
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)
+    spread = f" ± {short(np.std(values, ddof=1))}" if len(values) > 1 else ""
+    return short(np.mean(values)) + spread
 
 
 def page_tables(kept: dict[str, list[Setting]]) -> list[str]:

@@ -24,7 +24,6 @@ from keras_spectral_tl.cli._inputs import (
 
 _OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
 _TESTED = "target test samples"
-_SQUARED = "mean_squared_error"
 # Keys that the recipe of a forecast may have.
 _KNOWN = {"layers", "learning_rate", "steps", "epochs", "batch_size", "pull"}
 
@@ -67,7 +66,7 @@ class Retrain:
         add_recipe(parser, "that of the forecast, else ")
         parser.add_argument(
             "--loss",
-            default=_SQUARED,
+            default="mean_squared_error",
             metavar="NAME",
             help="of Keras, or registered by --import (default: mean_squared_error)",
         )
@@ -215,7 +214,9 @@ def _forecast_plan(
 
 
 def _weighted_loss(options: argparse.Namespace, target: System) -> dict[str, Any]:
-    if target.loss and options.loss not in ("mse", _SQUARED):
+    from keras_spectral_tl.transfer._options import SQUARED
+
+    if target.loss and options.loss not in SQUARED:
         raise ValueError(
             f"{options.target} has weights of points, which count in the mean squared "
             f"error alone. Received --loss {options.loss}: leave it out, or rename the "

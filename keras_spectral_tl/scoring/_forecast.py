@@ -48,6 +48,7 @@ from keras_spectral_tl.transfer._arms import Arm, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
 from keras_spectral_tl.transfer._loop import samples_an_epoch
 from keras_spectral_tl.transfer._options import (
+    SQUARED,
     RetrainOptions,
     as_callables,
     weighted,
@@ -61,7 +62,6 @@ _COUNTED = ("optimizer", "learning_rate", "epochs", "steps", "batch_size")
 _SIZES = Sizes(fit=48, held=32, tested=8)
 # The same if each sample is a single number, and the fewest of these.
 _OF_NUMBERS, _FEWEST_NUMBERS = Sizes(fit=48, held=32, tested=64), 4
-_SQUARED = ("mse", "mean_squared_error")
 
 
 def forecast(
@@ -288,7 +288,7 @@ class _Task:
             "replay": self._replayed(chosen.trials.gain),
             "normalization": self.normalizations[chosen.normalization],
             "pull": chosen.arm.pull or None,
-            "loss": None if self.loss in _SQUARED else self.loss,
+            "loss": None if self.loss in SQUARED else self.loss,
         }
         return {
             "layers": _started(chosen),
@@ -371,7 +371,7 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
     lost = {name: value for name, value in given.items() if name not in _COUNTED}
     RetrainOptions.of(lost)  # raises an error that suggests the right name of a typo
     loss = lost.get("loss")
-    if loss in _SQUARED or isinstance(loss, WeightedMeanSquaredError):
+    if loss in SQUARED or isinstance(loss, WeightedMeanSquaredError):
         del lost["loss"]
     lost.pop("verbose", None)  # changes no result
     if lost:

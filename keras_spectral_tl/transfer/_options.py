@@ -168,6 +168,8 @@ def _pairs(factors: Any) -> tuple[tuple[Any, Any], ...]:
     return pairs
 
 
+# Names of the mean squared error in Keras.
+SQUARED = ("mse", "mean_squared_error")
 _NOT_FORWARDED = ("x", "y", "sample_weight", "class_weight", "steps_per_epoch")
 _COMPILE = set(inspect.signature(keras.Model.compile).parameters)
 _COMPILE -= {"self", "optimizer", "loss"}

@@ -277,7 +277,12 @@ def test_a_forecast_may_leave_a_network_as_it_is():
     [
         (2000, 0.4, 0.789, "from unchanged; of these it trains the fewest weights."),
         (0, 0.9, 0.789, "relative RMSE 0.500, and 0.900 with unchanged."),
-        (0, 0.4, 0.789, "unchanged, with the fewest weights of these, is 0.001 behind."),
+        (
+            0,
+            0.4,
+            0.789,
+            "unchanged, with the fewest weights of these, is 0.001 behind.",
+        ),
         (0, 0.9, 0.78, "unchanged, with the fewest weights of these, is 0.010 behind."),
     ],
 )
