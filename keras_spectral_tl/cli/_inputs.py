@@ -369,20 +369,9 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
 
 
 def _refuse_shared(read: Mapping[str, tuple[Samples, Channels]]) -> None:
-    import keras
-
-    from keras_spectral_tl._files import sha256_of_arrays
-
     if not {"target", "test"} <= read.keys():
         return
-    target, test = (
-        [
-            sha256_of_arrays(keras.tree.flatten(samples.take(row)))
-            for row in range(len(samples))
-        ]
-        for samples in (read["target"][0], read["test"][0])
-    )
-    shared = len(set(target) & set(test))
+    shared = read["target"][0].shared_with(read["test"][0])
     if shared:
         raise ValueError(
             f"--target and --test share {shared} samples, by their SHA-256: a test on "

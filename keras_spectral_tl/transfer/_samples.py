@@ -150,6 +150,12 @@ class Samples:
         """Return the SHA-256 of all samples, with their shapes and types."""
         return sha256_of_arrays(self.arrays)
 
+    def shared_with(self, other: "Samples") -> int:
+        """Return how many samples of another set are among these, by their SHA-256."""
+        own = {self.subset([row]).fingerprint() for row in range(len(self))}
+        others = (other.subset([row]).fingerprint() for row in range(len(other)))
+        return sum(one in own for one in others)
+
     @staticmethod
     def of(data: Any, name: str = "data") -> "Samples":
         """Read and check samples.
@@ -431,13 +437,13 @@ def own_groups(data: Any, count: int) -> Labels | None:
     Of an npz file, these are its array trajectory. A source of batches has none,
     because it may return its samples in another order.
     """
-    groups = getattr(data, "groups", None) if isinstance(data, tuple | list) else None
-    if _is_npz(data):
+    groups, name = None, "the attribute groups of the data"
+    if isinstance(data, tuple | list):
+        groups = getattr(data, "groups", None)
+    elif _is_npz(data):
         with np.load(data) as file:
-            groups = file[GROUPS] if GROUPS in file.files else None
-    if groups is None:
-        return None
-    return telling_groups(_one_each("the attribute groups of the data", groups, count))
+            groups, name = file.get(GROUPS), f"{GROUPS} of {os.fspath(data)}"
+    return None if groups is None else telling_groups(_one_each(name, groups, count))
 
 
 def given_groups(groups: Any, count: int) -> Labels | None:
@@ -463,20 +469,16 @@ def telling_groups(labels: Labels) -> Labels | None:
 
 def _one_each(name: str, groups: Any, count: int, of: str = "") -> Labels:
     labels = np.asarray(groups)
+    head = f"{name} must be one label for each of the {count} {of}samples. Received"
     if labels.shape != (count,):
-        raise ValueError(
-            f"{name} must be one label for each of the {count} {of}samples. Received "
-            f"an array of shape {labels.shape}."
-        )
+        raise ValueError(f"{head} an array of shape {labels.shape}.")
     # Check the items of the list: next to strings, NumPy makes None the text "None".
     items = groups if isinstance(groups, list | tuple) else list(labels)
     missing = [row for row, label in enumerate(items) if _is_missing(label)]
     if missing:
         raise ValueError(
-            f"{name} must be one label for each of the {count} {of}samples. Received "
-            f"{items[missing[0]]!r} for {len(missing)} of them, first at row "
-            f"{missing[0]}: give each the label of its trajectory, or leave these "
-            "samples out."
+            f"{head} {items[missing[0]]!r} for {len(missing)} of them, first at row "
+            f"{missing[0]}: give each the label of its trajectory, or leave these out."
         )
     try:
         np.unique(labels)

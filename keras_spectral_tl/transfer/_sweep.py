@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import pickle
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from keras_spectral_tl._checks import noted
 from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl._progress import check_progress, watched
 from keras_spectral_tl.freezing import Selector
+from keras_spectral_tl.metrics._plausibility import INTRODUCTION
 from keras_spectral_tl.transfer._arms import Candidate, candidates_of
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult
@@ -128,6 +130,7 @@ def oracle_sweep(
     check_fit(model, test.normalized(prepared.statistics), options.loss)
     if search.base_test is not None:
         check_fit(model, search.base_test, options.loss)
+    _warn_of_shared(target, test)
     candidates = candidates_of(model, layers, arms)
     search.check_labels(candidates)
     store, found = None, {}
@@ -153,6 +156,17 @@ def oracle_sweep(
                 store.save(candidate, row)
             move(row.values)
     return _result(candidates, found)
+
+
+def _warn_of_shared(target: Samples, test: Samples) -> None:
+    shared = target.shared_with(test)
+    if shared:
+        warnings.warn(
+            f"{INTRODUCTION} {shared} of the {len(test)} test samples are target "
+            "samples too, which a retraining has seen: test on others.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_calls(progress: Any, executor: Any) -> None:

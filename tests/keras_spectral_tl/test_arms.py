@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ from keras_spectral_tl.freezing import (
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.transfer._arms import as_arms, layers_from_json, layers_to_json
 from keras_spectral_tl.transfer._sweep_rows import RowTrainer
+from tests.keras_spectral_tl.common import planted
 
 SINGLE = 1e-5  # float32 of whole and of cut networks, a few steps
 QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True, "seed": 3}
@@ -287,3 +289,14 @@ def test_what_has_no_form_in_json_is_refused_when_it_is_read():
 @pytest.mark.once
 def test_scoring_offers_the_same_arm():
     assert scoring.Arm is Arm
+
+
+def test_a_test_on_samples_of_the_training_is_told():
+    model, _, (x, y) = planted(count=6)
+    target, test = (x[:4], y[:4]), (x[2:], y[2:])
+    told = {"arms": [Arm("unchanged", ())], "progress": False}
+    with pytest.warns(UserWarning, match="2 of the 4 test samples are target samples"):
+        transfer.oracle_sweep(model, target, test, **told)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        transfer.oracle_sweep(model, target, (x[4:], y[4:]), **told)
