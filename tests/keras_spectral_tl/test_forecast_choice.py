@@ -217,6 +217,11 @@ def test_of_arms_that_tie_the_highest_is_chosen():
     assert chosen(rows) == (0, [1], True)
 
 
+def test_of_equal_arms_that_with_the_fewest_weights_is_chosen():
+    rows = rows_of((0.9, 1, 100, 0.5), (0.8999, 1, 10, 0.5), (0.8996, 1, 1, 0.5))
+    assert chosen(rows) == (1, [0, 2], True)
+
+
 def test_a_network_is_left_alone_if_retraining_it_is_not_worth_it():
     """The unchanged network goes before its gain, which has a weight."""
     best, gain, same = rows_of(

@@ -39,6 +39,8 @@ _LEAST_SHORT, _SHORT_SHARE, _MOST_SHORT = 0.002, 0.2, 0.02
 # The same for a retraining of very few steps, as a fraction of the change: seeds and
 # batches matter more, the fewer steps there are.
 _BRIEF = 0.05
+# Correlations this close are equal.
+_EQUAL = 0.0002
 # Correlation on the base that a retraining loses after its longest trial.
 _FORGOTTEN = 0.01
 
@@ -115,7 +117,7 @@ def choose(
     the base. Arms tie with the best if they are behind by less than both the standard
     error of the difference (`scatter` of two indices) and .002. Of those that tie and
     whose amplitude is right too, the network as it is or its gain is chosen, or else
-    the arm of the highest value.
+    the arm of the highest value; of values within .0002, that with the fewest weights.
     """
 
     def value(row: ArmForecast) -> float:
@@ -135,10 +137,9 @@ def choose(
     least = min(rows[place].relative_rmse for place in ties)
     right = [p for p in ties if rows[p].relative_rmse <= 1.05 * least + 0.01]
     still = [place for place in right if not rows[place].measured_steps]
-    if still:
-        best = min(still, key=lambda place: (rows[place].parameters, -values[place]))
-    else:
-        best = max(right, key=lambda place: values[place])
+    highest = max(values[place] for place in right)
+    equal = [place for place in right if values[place] >= highest - _EQUAL]
+    best = min(still or equal, key=lambda p: (rows[p].parameters, -values[p]))
     return best, sorted({*ties, *near} - {best}), bool(near)
 
 
