@@ -69,14 +69,15 @@ def test_the_effort_is_read_off_the_recipe():
     assert Effort(480, 8).rate_of_trial(1e-3, 120) == pytest.approx(2e-3)
 
 
-def candidate(short, long=None, selector="conv_1", effort=None, rate=1e-3):
+def candidate(short, long=None, selector="conv_1", effort=None, rate=1e-3, tested=2):
     """An arm after trials of 48 and 160 steps; `short` maps a power of 3 to 1 - E."""
 
     def trial(correlation, passes, peak):
         return SimpleNamespace(
             correlation=correlation,
-            correlations=np.array([correlation - 0.01, correlation + 0.01]),
+            correlations=correlation + np.resize([-0.01, 0.01], tested),
             base_correlation=0.9,
+            base_correlations=np.full(2, 0.9),
             errors=np.array([0.5]),
             without_piece=None,
             passes=passes,
@@ -167,6 +168,16 @@ def test_a_short_trial_is_the_less_certain_the_more_arms_change():
         for change in (0.0, 0.01, 0.05, 1.0)
     ]
     assert errors == pytest.approx([0.002, 0.004, 0.012, 0.02])
+
+
+@pytest.mark.parametrize(("tested", "error"), [(2, 0.02), (4, 0.002 + 0.2 * 0.01)])
+def test_one_or_two_samples_do_not_tell_how_little_arms_change(tested, error):
+    effort = Effort(160, 1)
+    arms = [candidate({0: c}, tested=tested) for c in (0.8, 0.81)]
+    row = Verdict.of(arms, effort, 0.0, 0.0).rows[0]
+    sampled = 0.15 * 0.2 if tested == 2 else 0.0  # the inflation is 0
+    half = math.hypot(error, sampled) * NormalDist().inv_cdf(0.95)
+    assert row.correlation_high - row.correlation == pytest.approx(half)
 
 
 def rows_of(*rows):

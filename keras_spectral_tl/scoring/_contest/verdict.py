@@ -171,10 +171,10 @@ class Verdict:
         `inflation` is the factor of `variance_inflation`. Test samples of a group are
         not independent, so they count as one.
         """
-        progress = (
-            typical_progress(candidates, effort),
-            greatest_change(candidates, effort),
-        )
+        tested = means_of_groups(candidates[0].trial.correlations, groups)
+        # One or two samples do not tell how much a retraining on them may harm.
+        change = greatest_change(candidates, effort) if len(tested) > 2 else math.inf
+        progress = typical_progress(candidates, effort), change
         found = [row_of(c, effort, progress, inflation, groups) for c in candidates]
         rows, each = [row for row, _ in found], [values for _, values in found]
         on_base = [c.trial.base_correlations for c in candidates]
