@@ -130,7 +130,7 @@ def forecast(
     Raises:
         ValueError: For empty or non-finite data, data that do not fit the model, arms
             with equal labels, a single group, symmetries that change shapes, a single
-            sample that cannot be divided, or numbers out of range.
+            sample that cannot be divided, constant y, or numbers out of range.
         TypeError: For arms, symmetries or a recipe of the wrong type.
         KeyError: If there is no such layer.
 
@@ -226,6 +226,10 @@ class _Task:
         self.loss = recipe.pop("loss", None)
         target = weighted(Samples.of(target_data, "target_data"), self.loss)
         self.target, self.grouped = in_groups(target, groups)
+        if np.all(self.target.y == self.target.y.flat[0]):
+            raise ValueError(
+                "y of target_data is constant. Expected values with a pattern to learn."
+            )
         self.base = None
         if base_data is not None:
             self.base = weighted(Samples.of(base_data, "base_data"), self.loss)

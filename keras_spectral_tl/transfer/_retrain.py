@@ -382,7 +382,15 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     if shape == y.shape:
         return
     if is_labels_of(y, shape) and "sparse" in _name(loss).lower():
-        return
+        wrong = (data.y < 0) | (data.y >= shape[-1])
+        wrong &= data.y != getattr(loss, "ignore_class", None)
+        if not wrong.any():
+            return
+        raise ValueError(
+            f"Expected labels from 0 to {shape[-1] - 1}, as the model has {shape[-1]} "
+            f"classes. Received {data.y[wrong][0]} in sample {np.argwhere(wrong)[0][0]}"
+            ": leave out samples without a label."
+        )
     if misfit := misfit_of_inputs(model, x):  # to which Keras may add an axis
         raise ValueError(misfit)
     mend = _mended_outputs(y.shape[1:], shape[1:])

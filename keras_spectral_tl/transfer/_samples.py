@@ -174,9 +174,8 @@ class Samples:
         Raises:
             KeyError, OSError: If a file lacks x or y or cannot be read.
             TypeError: If `data` is none of these.
-            ValueError: If there are no samples, the source seems to be infinite, or
-                the samples are of unequal lengths, masked, or not finite, or labelled
-                arrays of xarray put x and y at different places or times.
+            ValueError: If there are no samples, no end of them, or if they are of
+                unequal lengths, masked, not finite, or of xarray at unlike places.
         """
         if isinstance(data, Samples):
             return data
@@ -421,13 +420,14 @@ def _check(samples: Samples, name: str) -> None:
             raise ValueError(
                 f"Expected real numbers in {side} of {name}. Received {part.dtype}."
             )
-        bad = ~np.isfinite(part)
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(part.astype(np.float32, copy=False))
         if bad.any():
             raise ValueError(
                 f"{side} of {name} has {int(bad.sum())} NaN or infinite values, the "
-                f"first in sample {int(np.argwhere(bad)[0][0])}. Remove those samples, "
-                "or, at points without a value such as land, put 0 and give them no "
-                "weight: loss=losses.WeightedMeanSquaredError(weights)."
+                f"first in sample {int(np.argwhere(bad)[0][0])} (in float32). Remove "
+                "those samples, or, at points without a value such as land, put 0 and "
+                "give no weight: loss=losses.WeightedMeanSquaredError(weights)."
             )
 
 

@@ -454,13 +454,20 @@ def test_bad_input_is_refused_in_words(question, options, kind, match):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
 def test_samples_that_are_not_finite_are_refused(question, value):
     model, base, (x, y), _ = question
-    y = y.copy()
+    y = y.astype("float64")
     y[2, 1, 1, 0] = value
     with pytest.raises(ValueError, match="NaN or infinite"):
         kst.forecast(model, base, (x, y), ["conv_1"], **STEPS)
+
+
+@pytest.mark.once
+def test_a_constant_target_is_refused(question):
+    model, base, (x, y), _ = question
+    with pytest.raises(ValueError, match="y of target_data is constant"):
+        kst.forecast(model, base, (x, 0 * y + 2), ["conv_1"], **STEPS)
 
 
 @pytest.mark.once

@@ -215,6 +215,13 @@ def test_integer_labels_go_with_a_sparse_loss(shape):
     )
     rows = result.row((X, labels.reshape(shape))), other.row((X, one_hot))
     assert rows[0]["cc"] == pytest.approx(rows[1]["cc"], abs=SINGLE)
+    for wrong in (-1, 3):
+        beyond = np.where(labels == labels[2], wrong, labels).reshape(shape)
+        with pytest.raises(ValueError, match=f"from 0 to 2.* Received {wrong} in samp"):
+            transfer.retrain(
+                model, (X, beyond), "a",
+                loss="sparse_categorical_crossentropy", **options,
+            )  # fmt: skip
     for given in (labels, labels.astype("float32")):
         with pytest.raises(ValueError, match=r"to_categorical\(y, 3\).*sparse loss"):
             transfer.retrain(model, (X, given.reshape(shape)), "a")

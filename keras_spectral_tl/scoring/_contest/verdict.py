@@ -135,7 +135,7 @@ def choose(
         if place != first and behind <= special.ndtri(1.0 - LEVEL) * error:
             near.append(place)
     least = min(rows[place].relative_rmse for place in ties)
-    right = [p for p in ties if rows[p].relative_rmse <= 1.05 * least + 0.01]
+    right = [p for p in ties if not rows[p].relative_rmse > 1.05 * least + 0.01]
     still = [place for place in right if not rows[place].measured_steps]
     highest = max(values[place] for place in right)
     equal = [place for place in right if values[place] >= highest - _EQUAL]
