@@ -330,6 +330,7 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
     from keras_spectral_tl.transfer import ChannelStatistics
     from keras_spectral_tl.transfer._options import weighted
     from keras_spectral_tl.transfer._retrain import check_fit
+    from keras_spectral_tl.transfer._statistics import data_format_of_samples
 
     named = {role: getattr(options, role, None) for role in ("base", "target", "test")}
     named["data"] = getattr(options, "data", None)
@@ -362,7 +363,8 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
                     "takes them, and add --normalize none."
                 )
             raw_of = measured[owner][0]
-            statistics = ChannelStatistics.of(raw_of, source=str(named[owner]))
+            layout = data_format_of_samples(model)
+            statistics = ChannelStatistics.of(raw_of, str(named[owner]), layout)
             words = "its own samples" if owner == role else f"the {owner} samples"
         systems[role] = System(str(named[role]), raw, statistics, words, channels)
     return systems

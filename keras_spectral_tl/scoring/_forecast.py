@@ -260,7 +260,7 @@ class _Task:
                 "normalization must act on samples, such as RefitOnTarget() or "
                 f"ChannelStatistics. Received {options.normalization!r}."
             )
-        target = options.prepare(self.target)[0]
+        target = options.prepare(self.target, self.model)[0]
         check_fit(self.model, target)
         rng = np.random.default_rng(self.seeds[1])
         pool = pool_of(target, self.base, self.replay, self.symmetries, rng)

@@ -89,7 +89,7 @@ def baselines(
     options = RetrainOptions.of(retrain_options)
     if "probe_then_all" in names:
         _check_two_stages(options)
-    data, options = options.prepare(target_data)
+    data, options = options.prepare(target_data, model)
     test = Samples.of(test_data, "test_data")
     check_fit(model, data, options.loss)
     check_fit(model, test.normalized(data.statistics), options.loss)
@@ -201,7 +201,7 @@ def retrain_all(
     Raises:
         FloatingPointError, TypeError, ValueError: As `retrain`.
     """
-    samples, options = RetrainOptions.of(retrain_options).prepare(target_data)
+    samples, options = RetrainOptions.of(retrain_options).prepare(target_data, model)
     return retrain_prepared(model, None, samples, options, "all")
 
 
@@ -253,7 +253,7 @@ def from_scratch(
         >>> from_scratch(model, (x, x[..., :1]), epochs=1).changed
         ('conv_1', 'conv_2')
     """
-    samples, options = RetrainOptions.of(retrain_options).prepare(target_data)
+    samples, options = RetrainOptions.of(retrain_options).prepare(target_data, model)
     return _scratch(model, samples, options)
 
 

@@ -17,6 +17,7 @@ from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
 from keras_spectral_tl.transfer._statistics import (
+    ChannelStatistics,
     RefitNormalizationLayers,
     RefitOnTarget,
 )
@@ -353,8 +354,10 @@ class RetrainOptions:
     def with_fit_options(self, **changes: Any) -> "RetrainOptions":
         return dataclasses.replace(self, fit_options={**self.fit_options, **changes})
 
-    def prepare(self, data: Any) -> tuple[Samples, "RetrainOptions"]:
-        """Check and normalize the samples and the validation data.
+    def prepare(
+        self, data: Any, model: keras.Model
+    ) -> tuple[Samples, "RetrainOptions"]:
+        """Check and normalize the samples and the validation data for a network.
 
         This is the only place where a retraining normalizes samples.
 
@@ -366,9 +369,11 @@ class RetrainOptions:
         _refuse_moved_weights(samples, self.symmetries)
         statistics = samples.statistics
         if isinstance(self.normalization, RefitOnTarget):
-            statistics = self.normalization.of_target(samples)
+            statistics = self.normalization.of_target(samples, model)
         elif not self.refits_layers and self.normalization is not None:
             statistics = self.normalization
+        if isinstance(statistics, ChannelStatistics):
+            statistics.check_axis(model)
         samples, options = samples.normalized(statistics), self
         if self.replay is not None:
             options = dataclasses.replace(self, replay=self.replay.like(samples))

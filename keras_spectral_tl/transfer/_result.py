@@ -32,6 +32,7 @@ from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.metrics import pattern_correlation, relative_rmse
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._statistics import channel_axis
 
 MODEL, RECORD = "model.keras", "retraining.json"
 Metric = Callable[[Any, Any], float]
@@ -383,7 +384,8 @@ def measured(
     compared, labels = [], is_labels_of(truth, shape)
     if statistics is not None and test.statistics is None:
         normalized = test.normalized(statistics)
-        if len(shape) > 1 and shape[-1] > 1 and not labels:
+        axis = channel_axis(statistics, len(shape))
+        if len(shape) > 1 and shape[axis] > 1 and not labels:
             compared = [normalized.y, outputs]
         _, outputs = statistics.denormalize(normalized.x, outputs)
     if labels:

@@ -98,7 +98,7 @@ def retrain(
     """
     samples, options = RetrainOptions.of(
         {"optimizer": optimizer, "loss": loss, "seed": seed, **fit_options}
-    ).prepare(target_data)
+    ).prepare(target_data, model)
     return retrain_prepared(model, layers, samples, options)
 
 

@@ -1,22 +1,27 @@
 """Statistics that normalize samples: given, or those of the target."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._checks import real_array
+from keras_spectral_tl._checks import one_of, real_array
+from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
 from keras_spectral_tl._keras_internals import predicted, sublayers
 from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
+
+LAST, FIRST = "channels_last", "channels_first"
+_MOVES_AXES = (keras.layers.Permute, keras.layers.Reshape)
 
 
 @dataclasses.dataclass(frozen=True)
 class ChannelStatistics:
     """Mean and standard deviation of each channel of inputs and outputs.
 
-        normalized = (values - mean) / std,    channel by channel, on the last axis.
+        normalized = (values - mean) / std,    channel by channel.
 
     Statistics of the base data keep the normalization with which the base model was
     trained; those of the target data refit it. This choice affects every result.
@@ -27,10 +32,12 @@ class ChannelStatistics:
         y_mean: One number per output channel.
         y_std: One positive number per output channel.
         source: Where the statistics come from, for the record.
+        data_format: "channels_last", or "channels_first" if the channels are on the
+            first axis after that of the samples, as in torch.
 
     Raises:
-        ValueError: If a mean is not finite or a standard deviation not positive, or if
-            they are not one number for each channel.
+        ValueError: If a mean is not finite or a standard deviation not positive, if
+            they are not one number for each channel, or for another data format.
 
     Example:
         >>> statistics = ChannelStatistics.of((np.arange(4.0)[:, None], np.ones((4, 1))
@@ -44,8 +51,10 @@ class ChannelStatistics:
     y_mean: tuple[float, ...]
     y_std: tuple[float, ...]
     source: str = dataclasses.field(default="given", compare=False)
+    data_format: str = LAST
 
     def __post_init__(self) -> None:
+        one_of("data_format", self.data_format, (LAST, FIRST))
         for name in ("x_mean", "x_std", "y_mean", "y_std"):
             array = np.atleast_1d(real_array(name, getattr(self, name)))
             values = tuple(float(value) for value in array.ravel())
@@ -60,8 +69,10 @@ class ChannelStatistics:
                 )
 
     @classmethod
-    def of(cls, data: Any, source: str = "given") -> "ChannelStatistics":
-        """Compute the statistics of samples `(x, y)`, over all axes but the last.
+    def of(
+        cls, data: Any, source: str = "given", data_format: str = LAST
+    ) -> "ChannelStatistics":
+        """Compute the statistics of samples `(x, y)`, over all axes but the channels'.
 
         `Samples.weights` of points count, also in x if it is on the same grid.
 
@@ -80,22 +91,48 @@ class ChannelStatistics:
                 "ChannelStatistics need one input array. Received "
                 f"{len(keras.tree.flatten(target.x))} arrays: normalize them before."
             )
+        x, y = (_with_channels_last(part, data_format) for part in target.arrays)
         weights = of_x = target.weights
         if weights is not None:
-            alike = weights.shape[:-1] == target.x.shape[1:-1]
+            weights = _with_channels_last(weights[None], data_format)[0]
+            alike = weights.shape[:-1] == x.shape[1:-1]
             of_x = weights.max(axis=-1, keepdims=True) if alike else None
-        moments = *_moments(target.x, of_x), *_moments(target.y, weights)
-        return cls(*moments, source)
+        moments = *_moments(x, of_x), *_moments(y, weights)
+        return cls(*moments, source, data_format)
 
     def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return normalized inputs and outputs, in their own precision."""
-        return _scaled(x, self.x_mean, self.x_std), _scaled(y, self.y_mean, self.y_std)
+        x_mean, x_std, y_mean, y_std = self._along(x, y)
+        return _scaled(x, x_mean, x_std), _scaled(y, y_mean, y_std)
 
     def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return inputs and outputs in their original units: inverse of `normalize`."""
-        return _restored(x, self.x_mean, self.x_std), _restored(
-            y, self.y_mean, self.y_std
-        )
+        x_mean, x_std, y_mean, y_std = self._along(x, y)
+        return _restored(x, x_mean, x_std), _restored(y, y_mean, y_std)
+
+    def check_axis(self, model: keras.Model) -> None:
+        """Raise ValueError if a network has its channels on another axis."""
+        numbers = self.x_mean, self.x_std, self.y_mean, self.y_std
+        if max(map(len, numbers)) == 1:
+            return  # the same on any axis
+        layout = data_format_of_samples(model, self.data_format)
+        if layout != self.data_format:
+            raise ValueError(
+                f"Expected statistics of the channels of model {model.name!r}, whose "
+                f"convolutions are {layout}. Received statistics that are "
+                f"{self.data_format}: pass ChannelStatistics.of(data, "
+                f"data_format={layout!r})."
+            )
+
+    def _along(self, x: Any, y: Any) -> Iterator[NDArray[np.float64]]:
+        """Yield means and standard deviations, broadcast to x and y."""
+        for values, sides in (
+            (x, (self.x_mean, self.x_std)),
+            (y, (self.y_mean, self.y_std)),
+        ):
+            first = channel_axis(self, np.ndim(values)) == 1
+            for numbers in sides:
+                yield np.reshape(numbers, (-1, *[1] * (np.ndim(values) - 2) * first))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +147,17 @@ class RefitOnTarget:
         (3.0,)
     """
 
-    def of_target(self, data: Samples) -> ChannelStatistics:
-        """Return the statistics of raw samples."""
-        return ChannelStatistics.of(data, source="target")
+    def of_target(
+        self, data: Samples, model: keras.Model | None = None
+    ) -> ChannelStatistics:
+        """Return the statistics of raw samples for a network; channels last for None.
+
+        Raises:
+            ValueError: As `ChannelStatistics.of`, or if the layers do not tell which
+                axis has the channels.
+        """
+        layout = LAST if model is None else data_format_of_samples(model)
+        return ChannelStatistics.of(data, "target", layout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +191,52 @@ class RefitNormalizationLayers:
         return tuple(found)
 
 
+def channel_axis(statistics: Any, ndim: int) -> int:
+    """Return the axis of the channels of samples with some statistics.
+
+    It is the last, unless these have the data format channels_first and the samples,
+    which have `ndim` axes with their own, are fields or series.
+    """
+    first = getattr(statistics, "data_format", LAST) == FIRST and ndim > 2
+    return 1 if first else -1
+
+
+def data_format_of_samples(model: keras.Model, unclear: str | None = None) -> str:
+    """Return the data format of a network's samples: that of its convolutions.
+
+    Args:
+        model: A built network.
+        unclear: What to return if the axis cannot be told from the layers: some
+            convolutions are channels_first, others last, or layers move axes.
+
+    Raises:
+        ValueError: If it cannot be told, without `unclear`.
+    """
+    layers = layers_with_weights(model).values()
+    found = {getattr(layer, "data_format", None) for layer in layers} - {None}
+    if FIRST not in found:
+        return LAST
+    moving = [part for part in parents_first(model) if isinstance(part, _MOVES_AXES)]
+    if not moving and found == {FIRST}:
+        return FIRST
+    if unclear is not None:
+        return unclear
+    names = ", ".join(f"{type(part).__name__} {part.name!r}" for part in moving)
+    raise ValueError(
+        f"The layers of model {model.name!r} do not tell which axis of the samples has "
+        "the channels: expected convolutions of one data format. Received "
+        f"channels_first and {names or 'channels_last'}. Pass statistics that say it, "
+        "ChannelStatistics.of(data, data_format='channels_first') or 'channels_last', "
+        "or samples in the units of the network (--normalize none)."
+    )
+
+
+def _with_channels_last(values: NDArray[Any], data_format: str) -> NDArray[Any]:
+    """Return samples with the axis of the channels moved to the end."""
+    first = data_format == FIRST and values.ndim > 2
+    return np.moveaxis(values, 1, -1) if first else values
+
+
 def _moments(
     values: NDArray[Any], weights: NDArray[np.float64] | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -162,11 +253,9 @@ def _moments(
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _scaled(values: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
-    kind = np.result_type(values, np.float32)
-    return ((values - np.asarray(mean)) / np.asarray(std)).astype(kind)
+def _scaled(values: Any, mean: NDArray[Any], std: NDArray[Any]) -> Any:
+    return ((values - mean) / std).astype(np.result_type(values, np.float32))
 
 
-def _restored(values: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
-    kind = np.result_type(values, np.float32)
-    return (values * np.asarray(std) + np.asarray(mean)).astype(kind)
+def _restored(values: Any, mean: NDArray[Any], std: NDArray[Any]) -> Any:
+    return (values * std + mean).astype(np.result_type(values, np.float32))

@@ -125,7 +125,7 @@ def oracle_sweep(
     options = RetrainOptions.of(arguments)
     arguments |= search.arguments()
     check_weights(model)
-    prepared, _ = options.prepare(target)
+    prepared, _ = options.prepare(target, model)
     check_fit(model, prepared, options.loss)
     check_fit(model, test.normalized(prepared.statistics), options.loss)
     if search.base_test is not None:

@@ -142,7 +142,7 @@ class RowTrainer:
     ) -> None:
         self.model, self.test, self.cache = model, test, cache
         self.search = search or Search()
-        self.target, options = options.prepare(target)
+        self.target, options = options.prepare(target, model)
         self.test_inputs = test.normalized(self.target.statistics).x
         self.options = dataclasses.replace(options, epoch_history=False)
         self._sample, _ = self.target.take(slice(0, 1))

@@ -114,5 +114,5 @@ def one_line(capsys, *arguments):
 
 def probe_then_all(model, data, **options):
     """The last layer, then all, as a baseline does it."""
-    samples, prepared = RetrainOptions.of(options).prepare(data)
+    samples, prepared = RetrainOptions.of(options).prepare(data, model)
     return _baselines.probe_then_all(model, samples, prepared)

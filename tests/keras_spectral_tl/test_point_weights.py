@@ -181,7 +181,7 @@ def test_a_normalization_leaves_out_points_without_weight(model, fill):
     ocean = np.repeat(~LAND[None], len(x), 0)[..., 0]
     equal = WeightedMeanSquaredError(1.0 * ~LAND)
     how = {"loss": equal, "normalization": RefitOnTarget(), **HOW}
-    samples, _ = RetrainOptions.of(how).prepare(filled)
+    samples, _ = RetrainOptions.of(how).prepare(filled, model)
     found = samples.statistics
     np.testing.assert_allclose(found.x_mean, x[ocean].mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(found.y_std, y[ocean].std(axis=0), rtol=1e-5)
