@@ -84,6 +84,27 @@ def did_you_mean(value: Any, choices: Collection[Any]) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def as_array(values: Any) -> NDArray[Any]:
+    """Return a NumPy array of array-likes of any library, refusing what would be lost.
+
+    Raises TypeError for a Dataset of xarray, ValueError for masked values.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            "Received a masked NumPy array, whose mask a training would lose. Fill it "
+            "or drop the masked samples."
+        )
+    if hasattr(values, "data_vars"):
+        raise TypeError(
+            "Expected arrays. Received an xarray.Dataset with the variables "
+            f"{', '.join(map(str, values.data_vars))}: make them the channels of one "
+            "array, dataset.to_dataarray('channel').transpose(..., 'channel')."
+        )
+    if hasattr(values, "detach"):  # a torch tensor, perhaps on an accelerator
+        values = values.detach().cpu()
+    return np.asarray(values)
+
+
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     """Return a float64 array; raise TypeError for complex numbers, text and objects."""
     array = np.asarray(values)

@@ -13,7 +13,12 @@ import numpy as np
 from keras_spectral_tl._checks import require
 from keras_spectral_tl.cli._inputs import DATA, Channels, quiet
 from keras_spectral_tl.transfer import Samples
-from keras_spectral_tl.transfer._samples import GROUPS, inputs_of, telling_groups
+from keras_spectral_tl.transfer._samples import (
+    GROUPS,
+    inputs_of,
+    one_each,
+    telling_groups,
+)
 
 # Name of the file array with the weights of points.
 _WEIGHTS = "weights"
@@ -47,11 +52,12 @@ def _grouped(samples: Samples, groups: Any) -> Samples:
     return dataclasses.replace(samples, groups=telling_groups(groups))
 
 
-def _labels(groups: Any, y: Any) -> Any:
-    """Return a group label for each sample, all equal if `groups` has none."""
+def _labels(groups: Any, y: Any, name: str | pathlib.Path) -> Any:
+    """Return a checked group label for each sample; all equal if `groups` is None."""
     count = np.shape(y)[:1]
-    fits = groups is not None and np.shape(groups) == count
-    return np.asarray(groups) if fits else np.zeros(count, int)
+    if groups is None or not count:
+        return np.zeros(count, int)
+    return one_each(f"{GROUPS} of {name}", groups, *count)
 
 
 def read_weights(name: str) -> Any:
@@ -137,7 +143,7 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
             known = json.loads(str(file["metadata"])) if "metadata" in file else {}
             y = file["y"]
             groups = file[GROUPS] if GROUPS in file.files else None
-            return x, y, _labels(groups, y), splits, _channels(known)
+            channels = _channels(known)
     except KeyError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise different errors
@@ -147,6 +153,7 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
                 "shapes. Expected arrays x and y of numbers."
             ) from error
         raise ValueError(f"{path} is not a whole npz file ({error}).") from error
+    return x, y, _labels(groups, y, path), splits, channels
 
 
 def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
@@ -166,7 +173,7 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
                 "Name its fields in two attributes, such as inputs='streamfunction "
                 "vorticity' and outputs='sgs_forcing'."
             )
-        return x, y, _labels(groups, y), None, {}
+        return x, y, _labels(groups, y, path), None, {}
     missing = {*channels["x"], *channels["y"]} - set(names)
     if missing:
         raise KeyError(
@@ -186,7 +193,7 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
         meanings = str(group["split"].attrs["flag_meanings"]).split()
         flags = np.asarray(group["split"])
         splits = np.repeat(np.array(meanings)[flags], len(x) // len(flags))
-    return x, y, _labels(groups, y), splits, channels
+    return x, y, _labels(groups, y, path), splits, channels
 
 
 def _channels(attributes: Mapping[str, Any]) -> Channels:
@@ -231,9 +238,10 @@ def _from_tfds(
     fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
     pair = tuple(_stacked(examples, names) for names in fields.values())
     samples, groups = Samples.of(pair, name), None
-    if GROUPS in examples[0]:
+    # An array for each example has another meaning, such as a path through space.
+    if np.ndim(examples[0].get(GROUPS, ())) == 0:
         groups = [example[GROUPS] for example in examples]
-    return _grouped(samples, _labels(groups, samples.y)), fields
+    return _grouped(samples, _labels(groups, samples.y, name)), fields
 
 
 def _builder(name: str, data_dir: str | None) -> Any:

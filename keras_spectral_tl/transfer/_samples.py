@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._checks import as_array
 from keras_spectral_tl._files import sha256_of_arrays
 from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl._results import by_shapes
@@ -334,7 +335,7 @@ def _as_arrays(x: Any) -> Any:
         hasattr(part, "shape") or isinstance(part, dict) for part in x
     ):
         return tuple(_as_arrays(part) for part in x)
-    return _as_array(x)
+    return as_array(x)
 
 
 def _check_coordinates(x: Any, y: Any, name: str) -> None:
@@ -377,29 +378,12 @@ def _one_output(y: Any, x: Any, name: str) -> NDArray[Any]:
     elif isinstance(arrays, tuple) and len(arrays) != len(keras.tree.flatten(x)[0]):
         several = f"a list of {len(arrays)} arrays"
     else:
-        return _as_array(y)
+        return as_array(y)
     raise ValueError(
         f"Expected y of {name} as one array (num_samples, ...). Received {several}: "
         "for a model of several outputs, make a model of one, which shares all layers, "
         "keras.Model(model.input, model.output[key]), and pass (x, y[key])."
     )
-
-
-def _as_array(values: Any) -> NDArray[Any]:
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise ValueError(
-            "Received a masked NumPy array, whose mask a training would lose. Fill it "
-            "or drop the masked samples."
-        )
-    if hasattr(values, "data_vars"):
-        raise TypeError(
-            "Expected arrays. Received an xarray.Dataset with the variables "
-            f"{', '.join(map(str, values.data_vars))}: make them the channels of one "
-            "array, dataset.to_dataarray('channel').transpose(..., 'channel')."
-        )
-    if hasattr(values, "detach"):  # a torch tensor, perhaps on an accelerator
-        values = values.detach().cpu()
-    return np.asarray(values)
 
 
 def _check(samples: Samples, name: str) -> None:
@@ -443,12 +427,12 @@ def own_groups(data: Any, count: int) -> Labels | None:
     elif _is_npz(data):
         with np.load(data) as file:
             groups, name = file.get(GROUPS), f"{GROUPS} of {os.fspath(data)}"
-    return None if groups is None else telling_groups(_one_each(name, groups, count))
+    return None if groups is None else telling_groups(one_each(name, groups, count))
 
 
 def given_groups(groups: Any, count: int) -> Labels | None:
     """Return the groups that a user passed, if they make a difference; two or more."""
-    labels = _one_each("groups", groups, count, "target ")
+    labels = one_each("groups", groups, count, "target ")
     names = np.unique(labels)
     if len(names) < 2:
         raise ValueError(
@@ -467,17 +451,21 @@ def telling_groups(labels: Labels) -> Labels | None:
     return labels if 1 < len(np.unique(labels)) < len(labels) else None
 
 
-def _one_each(name: str, groups: Any, count: int, of: str = "") -> Labels:
-    labels = np.asarray(groups)
+def one_each(name: str, groups: Any, count: int, of: str = "") -> Labels:
+    """Return labels as an array, refusing another number of them and missing ones."""
+    labels = as_array(groups)
     head = f"{name} must be one label for each of the {count} {of}samples. Received"
     if labels.shape != (count,):
-        raise ValueError(f"{head} an array of shape {labels.shape}.")
+        raise ValueError(
+            f"{head} an array of shape {labels.shape}: give each the label of its "
+            "trajectory, or leave it out."
+        )
     # Check the items of the list: next to strings, NumPy makes None the text "None".
     items = groups if isinstance(groups, list | tuple) else list(labels)
     missing = [row for row, label in enumerate(items) if _is_missing(label)]
     if missing:
         raise ValueError(
-            f"{head} {items[missing[0]]!r} for {len(missing)} of them, first at row "
+            f"{head} {items[missing[0]]} for {len(missing)} of them, first at row "
             f"{missing[0]}: give each the label of its trajectory, or leave these out."
         )
     try:

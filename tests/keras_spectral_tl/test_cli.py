@@ -142,17 +142,6 @@ def test_groups_are_those_of_the_samples_taken(files, tmp_path):
     np.testing.assert_array_equal(every.groups, ["first", "second", "second", "third"])
 
 
-def test_an_array_trajectory_of_another_meaning_is_no_group(files, tmp_path):
-    from keras_spectral_tl.cli._samples import read_samples
-
-    with np.load(files / "target.npz") as file:
-        arrays = dict(file)
-    for number, other in enumerate((np.zeros((6, 2)), np.arange(3), np.array(4.0))):
-        path = tmp_path / f"{number}.npz"
-        np.savez(path, **arrays | {"trajectory": other})
-        assert read_samples(str(path))[0].groups is None
-
-
 def test_the_retrained_network_differs_in_one_layer(files, run_dir):
     networks = (
         keras.models.load_model(files / "base.keras"),

@@ -26,6 +26,14 @@ def test_a_forecast_that_cannot_be_made_is_refused(files, options, part, capsys)
     assert part in one_line(capsys, "forecast", files / "base.keras", *target)
 
 
+WRONG_LABELS = {
+    "unlabelled": np.array([0, 0, 1, 1, np.nan, 2]),
+    "few_labels": np.zeros(5),
+    "paths": np.zeros((6, 2)),
+    "one_label": np.array(4.0),
+}
+
+
 @pytest.fixture(scope="module")
 def damaged(files):
     """Files that are not what they should be."""
@@ -42,6 +50,8 @@ def damaged(files):
         "constant": {"x": 0 * x, "y": y},
         "objects": {"x": np.array([object()] * 6), "y": y},
     }
+    for name, labels in WRONG_LABELS.items():
+        wrong[name] = {"x": x, "y": y, "trajectory": labels}
     for name, arrays in wrong.items():
         np.savez(files / f"{name}.npz", **arrays)
     for name in ("base.keras", "target.npz"):
@@ -71,6 +81,10 @@ WRONG_DATA = {
     "short.npz": "one length",
     "constant.npz": "standard deviation positive",
     "objects.npz": "array of Python objects",
+    "unlabelled.npz": "Received nan for 1 of them, first at row 4",
+    "few_labels.npz": "one label for each of the 6 samples",
+    "paths.npz": "an array of shape (6, 2): give each the label",
+    "one_label.npz": "an array of shape ()",
     "cut_target.npz": "not a whole npz file",
     "flipped_target.npz": "not a whole npz file",
     "missing.zarr": "write it with turbulence-data export FLOW missing.zarr",
@@ -93,6 +107,20 @@ def test_wrong_data_are_one_line_and_exit_code_2(damaged, name, part, capsys):
     arguments = ["--base", damaged / "base.npz", "--target", damaged / name]
     line = one_line(capsys, "score", damaged / "base.keras", *arguments)
     assert part in line
+
+
+@pytest.mark.parametrize("labels", WRONG_LABELS.values(), ids=list(WRONG_LABELS))
+def test_wrong_labels_in_a_zarr_file_are_refused_too(files, labels, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    from keras_spectral_tl.cli._samples import read_samples
+
+    with np.load(files / "target.npz") as file:
+        arrays = dict(file) | {"trajectory": labels}
+    group = zarr.open_group(tmp_path / "labels.zarr", mode="w")
+    for name, values in arrays.items():
+        group.create_array(name, data=values)
+    with pytest.raises(ValueError, match=r"labels.zarr must be one label for each"):
+        read_samples(str(tmp_path / "labels.zarr"))
 
 
 @pytest.mark.parametrize(("name", "part"), WRONG_MODELS.items(), ids=list(WRONG_MODELS))
