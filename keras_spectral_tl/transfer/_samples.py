@@ -152,9 +152,9 @@ class Samples:
         return sha256_of_arrays(self.arrays)
 
     def shared_with(self, other: "Samples") -> int:
-        """Return how many samples of another set are among these, by their SHA-256."""
-        own = {self.subset([row]).fingerprint() for row in range(len(self))}
-        others = (other.subset([row]).fingerprint() for row in range(len(other)))
+        """Return how many samples of another set are among these, in any dtype."""
+        own = set(map(_in_one_dtype, zip(*self.arrays, strict=True)))
+        others = map(_in_one_dtype, zip(*other.arrays, strict=True))
         return sum(one in own for one in others)
 
     @staticmethod
@@ -213,6 +213,16 @@ class NormalizedSamples(Samples):
                 f"{statistics!r:.200} as well. Pass the raw samples."
             )
         return self
+
+
+def _in_one_dtype(sample: Iterable[NDArray[Any]]) -> str:
+    """Return the SHA-256 of a sample, the same in float32 as in float64."""
+    least, parts = float(np.finfo(np.float32).tiny), []
+    for part in sample:
+        largest = float(np.abs(part).max(initial=0))
+        fits = largest == 0.0 or largest >= least
+        parts.append(part.astype(np.float32 if fits else np.float64))
+    return sha256_of_arrays(parts)
 
 
 def same_statistics(one: Any, other: Any) -> bool:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_spectral_tl as kst
 from keras_spectral_tl.__main__ import main
 from tests.keras_spectral_tl.common import one_line
 
@@ -185,6 +186,28 @@ def test_target_and_test_may_not_share_samples(files, tmp_path, capsys):
     how = ["--layers", "conv_1", "--out", tmp_path / "run"]
     line = one_line(capsys, "retrain", files / "base.keras", *data, *how)
     assert "share 2 samples" in line
+
+
+def test_shared_samples_are_found_in_any_type_of_numbers(files, tmp_path, capsys):
+    """In float64, also of the other byte order, and in arrays of Fortran's order."""
+    with np.load(files / "target.npz") as file:
+        known = {side: file[side] for side in "xy"}
+    double = {side: array.astype(">f8") for side, array in known.items()}
+    fortran = {side: np.asfortranarray(array) for side, array in known.items()}
+    for number, arrays in enumerate((double, fortran)):
+        path = tmp_path / f"{number}.npz"
+        np.savez(path, **arrays)
+        data = ["--target", files / "target.npz", "--test", path]
+        how = ["--layers", "conv_1", "--out", tmp_path / "run"]
+        line = one_line(capsys, "retrain", files / "base.keras", *data, *how)
+        assert "share 6 samples" in line
+
+
+def test_numbers_below_those_of_float32_are_not_mistaken_for_equal():
+    one, other = (1e-60 * np.arange(1.0, 5.0) for _ in "ab")
+    samples = kst.transfer.Samples.of((one, one))
+    assert samples.shared_with(kst.transfer.Samples.of((other, other))) == 4
+    assert samples.shared_with(kst.transfer.Samples.of((7 * one, one))) == 0
 
 
 def test_figures_on_different_samples_are_kept_apart(files, tmp_path, capsys):
