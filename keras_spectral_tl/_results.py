@@ -49,6 +49,16 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100.0 * share:.{digits}f} %"
 
 
+def as_cc(correlation: float) -> str:
+    """Return a correlation as text, with more digits near 1.
+
+    Example:
+        >>> as_cc(0.94321), as_cc(0.99912345)
+        ('0.943', '0.99912')
+    """
+    return f"{correlation:.{5 if 0.995 < correlation < 1.0 else 3}f}"
+
+
 def not_told_from(
     best: Mapping[str, Any], ties: Mapping[str, Mapping[str, Any]]
 ) -> str:
@@ -67,13 +77,14 @@ def not_told_from(
     if best["parameters"] <= cheaper["parameters"]:
         return f"{text}; of these it trains the fewest weights."
     gained = best["correlation"] - cheaper["correlation"]
+    behind = f"{gained:.{5 if best['correlation'] > 0.995 else 3}f}"
     if gained < NOT_WORTH and best["relative_rmse"] < cheaper["relative_rmse"] - 0.01:
         return (
             f"{text} by the correlation, but has a better amplitude: relative RMSE "
             f"{best['relative_rmse']:.3f}, and {cheaper['relative_rmse']:.3f} with "
             f"{label}."
         )
-    return f"{text}; {label}, with the fewest weights of these, is {gained:.3f} behind."
+    return f"{text}; {label}, with the fewest weights of these, is {behind} behind."
 
 
 def text_table(

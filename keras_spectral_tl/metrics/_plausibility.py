@@ -15,6 +15,7 @@ from keras_spectral_tl.metrics._functions import are_numbers, pattern_correlatio
 
 _LEAST = 0.5  # least correlation of a network that has learned its own system
 _LARGEST_RATIO = 10.0  # largest plausible ratio of the scales of two systems
+_LARGEST_SHIFT = 3.0  # of their means, in standard deviations of the base
 _SMALL = 8  # fewest numbers of a sample whose correlation says something
 _FILLED = 0.01  # least share of points that never change to be reported
 _CLEARER = 0.3  # correlation that an exchange of channels must add to be reported
@@ -60,6 +61,9 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
             "there say little."
         )
         reason = _reason(model, base, reached)
+        there = _correlation(model, target) if target is not None else None
+        if not reason and there is not None and there > max(_LEAST, reached + _CLEARER):
+            reason = f"On the target it reaches {there:.2f}: are the systems exchanged?"
         found.append(
             reason or "Look at its training, the order of channels and normalization."
         )
@@ -71,27 +75,37 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
 
 
 def scale_doubts(base: Any, target: Any) -> list[str]:
-    """Return doubts on standard deviations that differ by more than a factor of 10."""
+    """Return doubts on scales: their ratio beyond 10, means apart by more than 3."""
     found = []
     for side in "xy":
         parts = [keras.tree.flatten(getattr(data, side)) for data in (base, target)]
         for one, other in zip(*parts, strict=False):
-            spread, others = _spread(one), _spread(other)
+            (mean, spread), (level, others) = map(_moments, (one, other))
             if side == "y" and not np.any(others):
                 found.append("y of the target is constant: there is nothing to learn.")
             if spread.shape != others.shape:
                 continue
             with np.errstate(divide="ignore", invalid="ignore"):
-                away = np.abs(np.log(others / spread))
-            away[~np.isfinite(away)] = 0.0
-            channel = int(np.argmax(away))
-            if away[channel] > np.log(_LARGEST_RATIO):
-                where = f" in channel {channel}" if len(spread) > 1 else ""
-                found.append(
-                    f"{side} of the target has {others[channel] / spread[channel]:.3g} "
-                    f"times the standard deviation of the base{where}: look at units "
-                    "and normalization."
-                )
+                ratio, shift = others / spread, np.abs(level - mean) / spread
+                away = np.abs(np.log(ratio)) / np.log(_LARGEST_RATIO)
+            for size, values, words in (
+                (away, ratio, "{:.3g} times the"),
+                (
+                    shift / _LARGEST_SHIFT,
+                    shift,
+                    "a mean that is off by {:.3g} times the",
+                ),
+            ):
+                size[~np.isfinite(size)] = 0.0
+                channel = int(np.argmax(size))
+                if size[channel] > 1.0:
+                    where = f" in channel {channel}" if len(spread) > 1 else ""
+                    found.append(
+                        f"{side} of the target has {words.format(values[channel])} "
+                        f"standard deviation of the base{where}: look at units and "
+                        "normalization."
+                    )
+                    break
     return found
 
 
@@ -197,8 +211,8 @@ def _correlation(
     return pattern_correlation(y.reshape(1, -1), predicted.reshape(1, -1))
 
 
-def _spread(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the standard deviation, of fields for each channel."""
+def _moments(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return mean and standard deviation, of fields for each channel."""
     few = values.ndim > 2 and values.shape[-1] <= _MOST_CHANNELS
     flat = values.reshape(-1, values.shape[-1] if few else 1)
-    return np.asarray(np.std(flat, axis=0, dtype=np.float64))
+    return flat.mean(axis=0, dtype=float), flat.std(axis=0, dtype=float)

@@ -13,7 +13,7 @@ import numpy as np
 
 import keras_spectral_tl
 from keras_spectral_tl._checks import real_number, require
-from keras_spectral_tl._results import NOT_WORTH, AsJson, Result, as_lists
+from keras_spectral_tl._results import NOT_WORTH, AsJson, Result, as_cc, as_lists
 from keras_spectral_tl.freezing import layer_hashes
 from keras_spectral_tl.scoring._holdout import Array
 from keras_spectral_tl.transfer._arms import Arm, layers_to_json
@@ -433,12 +433,12 @@ class Forecast(AsJson):
         lines = [head]
         for row in shown:
             base = row.base_correlation
-            known = f"{base:11.3f}" if np.isfinite(base) else f"{'-':>11}"
+            known = as_cc(base) if np.isfinite(base) else "-"
             mark = "  <- best" if row.label == self.provenance["best"] else ""
+            low, high = map(as_cc, (row.correlation_low, row.correlation_high))
             lines.append(
-                f"{row.label:{width}}  {row.correlation:11.3f}  "
-                f"{row.correlation_low:5.3f} to {row.correlation_high:5.3f}"
-                f"   {known} {row.parameters:9,d}{mark}"
+                f"{row.label:{width}}  {as_cc(row.correlation):>11}  "
+                f"{f'{low:>5} to {high}':14}   {known:>11} {row.parameters:9,d}{mark}"
             )
         if len(self.rows) > len(shown):
             hidden = len(self.rows) - len(shown)

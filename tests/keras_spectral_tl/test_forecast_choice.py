@@ -233,6 +233,25 @@ def test_of_equal_arms_that_with_the_fewest_weights_is_chosen():
     assert chosen(rows) == (1, [0, 2], True)
 
 
+def test_near_one_differences_count_relative_to_the_error():
+    """.999 and .9985 leave errors of .001 and .0015: half as much again."""
+    best, behind = rows_of((0.999, 1, 100, 0.05), (0.9985, 1, 0, 0.05))
+    assert chosen([best, closed(behind)])[0] == 0
+    best, behind = rows_of((0.9, 1, 100, 0.05), (0.8995, 1, 0, 0.05))
+    assert chosen([best, closed(behind)])[0] == 1
+    equal = rows_of((0.999, 1, 100, 0.05), (0.998995, 1, 10, 0.05))
+    assert chosen(equal)[0] == 1
+
+
+@pytest.mark.parametrize(("reached", "share"), [(0.9, 1.0), (0.98, 1.0), (0.999, 0.05)])
+def test_near_one_the_scatter_shrinks_with_the_error(reached, share):
+    arms = [candidate({0: reached}, tested=4)]
+    row = Verdict.of(arms, Effort(160, 1), 0.0, 0.0).rows[0]
+    error = min(0.002 + 0.2 * (reached - 0.8), 0.02) * share
+    expected = error * NormalDist().inv_cdf(0.95)
+    assert row.correlation - row.correlation_low == pytest.approx(expected)
+
+
 def test_a_network_is_left_alone_if_retraining_it_is_not_worth_it():
     """The unchanged network goes before its gain, which has a weight."""
     best, gain, same = rows_of(

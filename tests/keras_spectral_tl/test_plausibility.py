@@ -56,6 +56,22 @@ def test_scales_apart_by_more_than_ten_are_told_with_the_ratio(model):
     assert outputs.startswith("y of the target")
 
 
+def test_a_mean_apart_by_more_than_three_deviations_is_told(model):
+    x, y = system(1)
+    shift = 5.0 / np.std(system(0)[1])  # in standard deviations of the base
+    assert doubts(model, system(0), (x, y + 2.0)) == []
+    (found,) = doubts(model, system(0), (x, y + 5.0))
+    told = float(re.search(r"y of the target has a mean .* by (\S+) times", found)[1])
+    assert told == pytest.approx(shift, rel=0.01)
+
+
+def test_exchanged_systems_are_told(model):
+    rng = np.random.default_rng(5)
+    other = tuple(rng.normal(size=part.shape).astype("float32") for part in system(0))
+    _, reason, *_ = doubts(model, other, system(1))
+    assert reason.endswith("1.00: are the systems exchanged?")
+
+
 def test_exchanged_channels_are_found_in_each_system(model):
     """The correlation of x_1 + x_0 / 5 with x_0 + x_1 / 5 is 0.4 / 1.04."""
     skill, reason = doubts(model, system(0, 32, order=(1, 0)), system(1))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from keras_spectral_tl._results import NOT_WORTH, not_told_from
+from keras_spectral_tl._results import NOT_WORTH, as_cc, not_told_from
 from keras_spectral_tl.scoring._contest.candidate import (
     MOST_BEYOND,
     Candidate,
@@ -29,6 +29,9 @@ from keras_spectral_tl.scoring._explanation import explain_spectra
 from keras_spectral_tl.scoring._forecast_result import ArmForecast
 from keras_spectral_tl.scoring._holdout import Array
 
+# Differences of correlations here are for correlations up to this one; nearer to 1 all
+# of them shrink with 1 - correlation, see `_shrunk`.
+_HIGH = 0.98
 # Relative standard error of the extrapolation beyond the longest trial.
 _UNSURE = 0.4
 # Standard error of any prediction: the scatter between seeds of a retraining.
@@ -72,6 +75,7 @@ def row_of(
     correlation = float(np.mean(each))
     each = means_of_groups(each, groups)
     brief = _BRIEF * candidate.trials.shortened
+    scatter *= _shrunk(correlation)
     scatter = math.hypot(scatter, brief * (correlation - before.correlation))
     beyond = correlation - trial.correlation
     half = math.hypot(
@@ -106,6 +110,11 @@ def row_of(
     return row, each
 
 
+def _shrunk(correlation: float) -> float:
+    """Return the factor of differences at a correlation, 1 up to .98."""
+    return min((1.0 - correlation) / (1.0 - _HIGH), 1.0)
+
+
 def choose(
     rows: Sequence[ArmForecast],
     scatter: Callable[[int, int], float],
@@ -118,6 +127,7 @@ def choose(
     error of the difference (`scatter` of two indices) and .002. Of those that tie and
     whose amplitude is right too, the network as it is or its gain is chosen, or else
     the arm of the highest value; of values within .0002, that with the fewest weights.
+    For correlations c above .98, .002 and .0002 are .1 and .01 times 1 - c.
     """
 
     def value(row: ArmForecast) -> float:
@@ -127,18 +137,19 @@ def choose(
 
     values = [value(row) for row in rows]
     first = int(np.argmax(values))
-    ties, near = [first], []
+    ties, near, shrunk = [first], [], _shrunk(rows[first].correlation)
     for place in range(len(rows)):
         behind, error = values[first] - values[place], scatter(first, place)
-        if place != first and behind <= min(error, NOT_WORTH):
+        if place != first and behind <= min(error, shrunk * NOT_WORTH):
             ties.append(place)
         if place != first and behind <= special.ndtri(1.0 - LEVEL) * error:
             near.append(place)
     least = min(rows[place].relative_rmse for place in ties)
-    right = [p for p in ties if not rows[p].relative_rmse > 1.05 * least + 0.01]
+    most = 1.05 * least + 0.01 * shrunk
+    right = [place for place in ties if not rows[place].relative_rmse > most]
     still = [place for place in right if not rows[place].measured_steps]
     highest = max(values[place] for place in right)
-    equal = [place for place in right if values[place] >= highest - _EQUAL]
+    equal = [place for place in right if values[place] >= highest - shrunk * _EQUAL]
     best = min(still or equal, key=lambda p: (rows[p].parameters, -values[p]))
     return best, sorted({*ties, *near} - {best}), bool(near)
 
@@ -185,9 +196,8 @@ class Verdict:
             gap = on_base[one] - on_base[other]
             base = error_of_mean(gap, 1.0, few) if keep else 0.0
             seeds = any(rows[place].measured_steps for place in (one, other))
-            return math.hypot(
-                (1.0 - keep) * target, keep * base, SCATTER if seeds else 0.0
-            )
+            seed = SCATTER * _shrunk(rows[one].correlation) if seeds else 0.0
+            return math.hypot((1.0 - keep) * target, keep * base, seed)
 
         best, ties, unsure = choose(rows, scatter, keep)
         tied = [rows[place] for place in ties]
@@ -200,12 +210,12 @@ class Verdict:
         """
         best, before = self.row, self.chosen.trials.unchanged
         known = np.isfinite(before.base_correlation)
-        on_base = f"{before.base_correlation:.3f} on the base system and "
+        on_base = f"{as_cc(before.base_correlation)} on the base system and "
         tested = len(before.correlations)
         some = f"{tested} of the " if tested < num_samples else ""
         text = [
             f"The network has a correlation of {on_base if known else ''}"
-            f"{before.correlation:.3f} on {some}target samples."
+            f"{as_cc(before.correlation)} on {some}target samples."
         ]
         samples = f"{num_samples} target sample{'' if num_samples == 1 else 's'}"
         if not best.steps:
@@ -217,13 +227,13 @@ class Verdict:
         else:
             count = f"{best.parameters:,} weight{'' if best.parameters == 1 else 's'}"
             article = "the " if best.label.startswith("output gain") else ""
-            left = f", and {best.base_correlation:.3f} on the base system"
+            left = f", and {as_cc(best.base_correlation)} on the base system"
+            low, high = map(as_cc, (best.correlation_low, best.correlation_high))
             text.append(
                 f"Retrain {article}{best.label} ({count}, Adam from "
                 f"{best.learning_rate:.2g}, {best.steps} steps of {best.batch_size}): "
-                f"with {samples} the forecast is {best.correlation:.3f} (90 % interval "
-                f"{best.correlation_low:.3f} to {best.correlation_high:.3f})"
-                f"{left if known else ''}."
+                f"with {samples} the forecast is {as_cc(best.correlation)} (90 % "
+                f"interval {low} to {high}){left if known else ''}."
             )
         if self.ties:
             ties = {row.label: row.row() for row in self.ties}
@@ -233,7 +243,7 @@ class Verdict:
         own = [row for row in self.rows if row.normalization == best.normalization]
         whole = next((row for row in own if row.arm.label == "all layers"), best)
         if whole is not best:
-            text.append(f"All layers would give {whole.correlation:.3f}.")
+            text.append(f"All layers would give {as_cc(whole.correlation)}.")
         found = explain_spectra(spectra, spectra.get("systems", {}))
         if found.get("band") is not None:
             why = found["why"]
