@@ -166,6 +166,12 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     names, channels = list(group.array_keys()), _channels(group.attrs)
     groups: Any = np.asarray(group[GROUPS]) if GROUPS in names else None
     if not channels:
+        if "y" not in names:
+            raise KeyError(
+                f"{path} has no arrays x and y; it holds {', '.join(names)}. Name its "
+                "fields in two attributes, such as inputs='streamfunction vorticity' "
+                "and outputs='sgs_forcing'."
+            )
         x, y = inputs_of(group, names, path), np.asarray(group["y"])
         if "x" in names and 1 in (x.ndim, y.ndim) and len(names) > 2:
             raise ValueError(
@@ -199,8 +205,11 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
 def _channels(attributes: Mapping[str, Any]) -> Channels:
     if not {"inputs", "outputs"} <= set(attributes):
         return {}
-    sides = zip("xy", ("inputs", "outputs"), strict=True)
-    return {side: str(attributes[name]).split() for side, name in sides}
+    named = {"x": attributes["inputs"], "y": attributes["outputs"]}
+    return {
+        side: names.split() if isinstance(names, str) else [str(one) for one in names]
+        for side, names in named.items()
+    }
 
 
 def _from_tfds(

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_spectral_tl import transfer
+from keras_spectral_tl.cli._samples import read_samples
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
 
@@ -78,3 +79,17 @@ def test_a_dataset_of_single_samples_of_several_inputs_is_to_be_batched(form):
         Samples.of(single)
     found, expected = Samples.of(single.batch(8)), Samples.of((form(X), Y))
     assert found.fingerprint() == expected.fingerprint()
+
+
+@pytest.mark.parametrize("names", ["u v", ["u", "v"]])
+def test_fields_of_a_zarr_file_are_named_in_a_text_or_a_list(names, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "fields.zarr", mode="w")
+    for name in "uvw":
+        group.create_array(name, data=np.full((3, 4, 4), float(ord(name))))
+    with pytest.raises(KeyError, match="Name its fields in two attributes"):
+        read_samples(str(tmp_path / "fields.zarr"))
+    group.attrs.update(inputs=names, outputs=names[-1:])
+    samples, channels = read_samples(str(tmp_path / "fields.zarr"))
+    assert channels == {"x": ["u", "v"], "y": ["v"]}
+    np.testing.assert_array_equal(samples.x[0, 0, 0], [ord("u"), ord("v")])
