@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import operator
+import os
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -233,9 +234,15 @@ def layers_with_weights(
         ['hidden']
     """
     if not isinstance(model, keras.Layer):
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        mend = ""
+        if isinstance(model, str | os.PathLike):
+            mend = " Load it: keras.models.load_model(path)."
+        elif kind.startswith("torch."):
+            mend = " Build it in Keras with the weights of torch: docs/torch_models.md."
         raise TypeError(
             "Expected a Keras model (or layer) as the first argument. Received "
-            f"{type(model).__name__}: {reprlib.repr(model)}."
+            f"{kind.removeprefix('builtins.')}: {reprlib.repr(model)}.{mend}"
         )
     if not model.built:
         raise ValueError(

@@ -235,3 +235,20 @@ def test_a_shared_weight_has_a_path_in_each_layer():
     kernel = named.weights["s/d/kernel"]
     assert named.weights["s/own/kernel"] is kernel
     assert named.paths([kernel]) == ("s/own/kernel", "s/d/kernel")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("given", "mend"),
+    [
+        ("base.keras", r"Received str: .*keras\.models\.load_model\(path\)"),
+        (
+            type("Net", (), {"__module__": "torch.nn"})(),
+            r"Received torch\.nn.*torch_mo",
+        ),
+        (3, r"Received int: 3\.$"),
+    ],
+)
+def test_what_is_no_keras_model_is_told_how_to_become_one(given, mend):
+    with pytest.raises(TypeError, match=mend):
+        layers_with_weights(given)

@@ -445,3 +445,11 @@ def test_a_comparison_needs_closures_and_time(reference):
         compare({}, reference)
     with pytest.raises(ValueError, match=r"discard=1\.0"):
         compare({"none": None}, reference, discard=1.0)
+
+
+def test_a_flow_is_no_ensemble_to_refer_to():
+    flow = named_flow("tiny_forced_re2e2_kf4").flow
+    with pytest.raises(TypeError, match=r"EnsembleConfig.* Received FlowConfig"):
+        reference_ensemble(flow, 2, 1.0, 3)
+    with pytest.raises(ValueError, match="of at least 2"):
+        reference_ensemble(named_flow("tiny_forced_re2e2_kf4"), 2, 1.0, 1)

@@ -118,12 +118,26 @@ def reference_ensemble(
         duration: from the first snapshot to the last.
         num_snapshots: at least 2, equally far apart.
 
+    Raises:
+        TypeError: for a flow instead of an ensemble.
+        ValueError: for fewer than two snapshots.
+
     Example:
         >>> from turbulence_data.flows import named_flow
         >>> tiny = named_flow("tiny_forced_re2e2_kf4")
         >>> reference_ensemble(tiny, 5, 2.0, 5).interval
         0.5
     """
+    if not isinstance(ensemble, EnsembleConfig):
+        raise TypeError(
+            "Expected an EnsembleConfig, whose flow, start fields and filter serve "
+            f"again, such as named_flow(name). Received {type(ensemble).__name__}: "
+            "make one, EnsembleConfig(flow, ...)."
+        )
+    if num_snapshots < 2:
+        raise ValueError(
+            f"Expected num_snapshots of at least 2. Received {num_snapshots}."
+        )
     return replace(
         ensemble,
         num_trajectories=(1, 1, num_members),
