@@ -237,6 +237,10 @@ def test_a_shared_weight_has_a_path_in_each_layer():
     assert named.paths([kernel]) == ("s/own/kernel", "s/d/kernel")
 
 
+# Stands for a module of torch, which need not be installed.
+TORCH_MODULE = type("Net", (), {"__module__": "torch.nn"})()
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("given", "mend"),
