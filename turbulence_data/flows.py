@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,16 +21,41 @@ from turbulence_data.solver._initial_conditions import (
     RandomVorticity,
 )
 
+_LONGEST_NAME = 100  # bytes, since file systems bound the name of a directory
+
 
 @dataclass(eq=False)
 class TurbulenceConfig(tfds.core.BuilderConfig):
-    """A name for an ensemble: flow, filter, sampling and seed."""
+    """A name for an ensemble: flow, filter, sampling and seed.
+
+    The name is that of a directory too: letters, digits, `_`, `-` and `.`, beginning
+    with a letter, a digit or `_`, at most 100 bytes.
+
+    Raises:
+        TypeError: for an ensemble of another type.
+        ValueError: for another name.
+    """
 
     ensemble: EnsembleConfig = field(kw_only=True)
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         if not isinstance(self.ensemble, EnsembleConfig):
             raise TypeError(f"expected an EnsembleConfig; received {self.ensemble!r}.")
+
+
+def check_name(name: Any) -> None:
+    """Raise ValueError for a name that TFDS cannot load or that is no directory's."""
+    if (
+        not isinstance(name, str)
+        or not re.fullmatch(r"\w[\w.-]*", name)
+        or len(name.encode()) > _LONGEST_NAME
+    ):
+        raise ValueError(
+            "the name of a flow must be letters, digits, '_', '-' and '.', beginning "
+            f"with a letter, a digit or '_', at most {_LONGEST_NAME} bytes; received "
+            f"{name!r:.120}. Choose one such as 'forced_re2e3_kf16'."
+        )
 
 
 _FULL: dict[str, Any] = {"num_trajectories": (20, 4, 4), "num_snapshots": 100}

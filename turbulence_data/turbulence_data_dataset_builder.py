@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 import tensorflow_datasets as tfds
 
-from turbulence_data.flows import NAMED_FLOWS, TurbulenceConfig
+from turbulence_data.flows import NAMED_FLOWS, TurbulenceConfig, check_name
 from turbulence_data.generation._ensemble import SPLITS, EnsembleConfig, config_hash
 from turbulence_data.generation._records import (
     PLANE,
@@ -78,6 +78,7 @@ class Builder(RecordsBuilder):
             raise TypeError(f"expected as config {known}; received {config!r}.")
         is_own = isinstance(config, str) and config.split(":")[0] not in NAMED_FLOWS
         if is_own:
+            check_name(config)
             kwargs["config"] = tfds.core.BuilderConfig(name=config)
         self._executor = executor
         self._checkpoint_seconds = checkpoint_seconds
