@@ -1,7 +1,9 @@
 """Base classes of results: results by layer, JSON, data frames."""
 
+import importlib.metadata
 import os
 import pathlib
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Generic, TypeVar
@@ -18,6 +20,7 @@ Item = TypeVar("Item")
 NOT_WORTH = 0.002
 
 _MOST_LINES = 25
+_PACKAGES = ("keras-spectral-tl", "keras", "numpy", "tensorflow", "jax", "torch")
 
 
 def as_lists(value: Any) -> Any:
@@ -33,6 +36,17 @@ def as_lists(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_lists(part) for part in value]
     return value
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that affect the results."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def by_shapes(value: Any) -> str:

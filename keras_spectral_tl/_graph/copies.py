@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.layers import (
+    batches,
     fetch,
     own_weights,
     paired_weights,
     parents_first,
+    rows_of,
     seed_generators,
     symbolic_inputs,
 )
@@ -164,6 +166,39 @@ def called(model: keras.Model, x: Any) -> Any:
     """Return the outputs in inference mode, without changing states or counters."""
     with keras.StatelessScope():
         return model(x, training=False)
+
+
+def mask_of(outputs: Any) -> NDArray[np.float64] | None:
+    """Return 1 for outputs that count in a Keras loss and 0 for masked ones.
+
+    None if the outputs, as `called` returns them, have no mask. It broadcasts to them.
+    """
+    mask = getattr(outputs, "_keras_mask", None)
+    if mask is None:
+        return None
+    counted = fetch(mask).astype(np.float64)
+    return counted.reshape(counted.shape + (1,) * (len(outputs.shape) - counted.ndim))
+
+
+def unmasked(
+    model: keras.Model,
+    x: Any,
+    weights: NDArray[np.float64] | None = None,
+    batch_size: int = 32,
+) -> NDArray[np.float64] | None:
+    """Return the weights of points of all outputs, 0 for those that a model masks.
+
+    `weights` are those of the points of a sample; without a mask they are returned as
+    they are, with None for equal weights.
+    """
+    # Symbolic outputs do not tell: those of a nested model lack its mask.
+    inputs = getattr(model, "inputs", None) or [None]
+    fewest = getattr(inputs[0], "shape", (None,))[0] or 1
+    if mask_of(called(model, rows_of(x, slice(0, fewest)))) is None:
+        return weights
+    masks = [mask_of(called(model, batch)) for _, batch in batches(x, batch_size)]
+    counted = np.concatenate([mask for mask in masks if mask is not None])
+    return counted if weights is None else counted * weights
 
 
 def _drawn_samples(model: keras.Model) -> Iterator[Any]:

@@ -120,7 +120,7 @@ def model_record(
     import keras
 
     from keras_spectral_tl import freezing
-    from keras_spectral_tl.transfer._result import versions
+    from keras_spectral_tl._results import versions
 
     return {
         "model": options.model,

@@ -354,6 +354,7 @@ class ScalarGain(keras.layers.Layer):
     def __init__(self, initial: float = 1.0, **options: Any) -> None:
         super().__init__(**options)
         self.initial = float(initial)
+        self.supports_masking = True
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial": self.initial}

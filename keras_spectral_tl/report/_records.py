@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._files import finite
 from keras_spectral_tl._graph.calls import NoSpatialLayerError
+from keras_spectral_tl._graph.copies import unmasked
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.report._study import channel_names
@@ -93,8 +94,10 @@ def figures_row(
         network, data, samples, cc and relative_rmse, see `transfer.RetrainResult`.
     """
     samples = Samples.of(data)
-    outputs = predicted(model, samples.normalized(normalization).x, batch_size)
-    figures = measured(samples, outputs, normalization, weights=samples.weights)
+    x = samples.normalized(normalization).x
+    outputs = predicted(model, x, batch_size)
+    weights = unmasked(model, x, samples.weights, batch_size)
+    figures = measured(samples, outputs, normalization, weights=weights)
     return {"network": network, "data": name, "samples": len(samples), **figures}
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._graph.copies import called, copy_model
+from keras_spectral_tl._graph.copies import called, copy_model, mask_of
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -19,13 +19,13 @@ from keras_spectral_tl._graph.layers import (
     layers_with_weights,
 )
 from keras_spectral_tl._keras_internals import low_rank_base
+from keras_spectral_tl._results import versions
 from keras_spectral_tl.freezing import Selector, layer_hashes, select_layers
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.linearization import LayerGradient
 from keras_spectral_tl.scoring._effort import low_rank_size
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
 from keras_spectral_tl.transfer._pull import squared_norms
-from keras_spectral_tl.transfer._result import versions
 from keras_spectral_tl.transfer._retrain import Trainee
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -95,11 +95,10 @@ class PartedNetwork:
         outputs, masks = [], []
         for _, batch in batches(x, batch_size):
             found = called(self._copy, batch)
-            mask = getattr(found, "_keras_mask", None)
+            mask = mask_of(found)
             outputs.append(fetch(found).astype(np.float64))
             if mask is not None:
-                mask = fetch(mask).astype(np.float64)
-                masks.append(mask.reshape(mask.shape + (1,) * (found.ndim - mask.ndim)))
+                masks.append(mask)
         self.outputs = np.concatenate(outputs)
         self.weights: NDArray[np.float64] | None = None
         if masks or weights is not None:

@@ -253,8 +253,8 @@ class Trials:
         if not is_far(self.gain) or not (scalable or not len(self._pool.replayed)):
             return False
         outputs, rows = self._network.outputs, self._pool.target
-        weights = 1.0 if self._pool.weights is None else self._pool.weights
-        counted = np.broadcast_to(weights, outputs[rows].shape)
+        weights = self._network.weights
+        counted = np.ones_like(outputs[rows]) if weights is None else weights[rows]
         found, _ = self._compared(outputs, rows, counted)
         return bool(np.mean(found) > PATTERN)
 

@@ -14,6 +14,7 @@ from keras_spectral_tl._graph.layers import ModelLayers, count_parameters, new_i
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, watched
 from keras_spectral_tl.freezing import BiasesOf, layer_hashes, weight_hashes
+from keras_spectral_tl.transfer._loop import closed_form_gain
 from keras_spectral_tl.transfer._options import (
     LearningRates,
     RetrainOptions,
@@ -22,7 +23,6 @@ from keras_spectral_tl.transfer._options import (
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
 from keras_spectral_tl.transfer._retrain import (
     check_fit,
-    closed_form_gain,
     retrain_prepared,
 )
 from keras_spectral_tl.transfer._samples import Samples
@@ -139,7 +139,7 @@ def fit_output_gain(
     check_fit(model, data)
     copy = copy_model(model)
     output = predicted(copy, data.x, batch_size)
-    gain = closed_form_gain(model.name, data, output)
+    gain = closed_form_gain(copy, data, output)
     named = ModelLayers.of(model)
     return _without_training(
         named,
@@ -171,8 +171,9 @@ def _without_training(
 
 def _scaled(model: keras.Model, data: Samples, gain: float) -> keras.Model:
     inputs = new_inputs(model) if getattr(model, "inputs", None) else _inputs_of(data.x)
-    outputs = keras.layers.Rescaling(gain, name="gain")(model(inputs))
-    return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
+    layer = keras.layers.Rescaling(gain, name="gain")
+    layer.supports_masking = True
+    return keras.Model(inputs, layer(model(inputs)), name=f"{model.name}_with_gain")
 
 
 def _inputs_of(x: Any, name: str | None = None) -> Any:

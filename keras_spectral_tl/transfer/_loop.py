@@ -1,4 +1,4 @@
-"""Deterministic fit: equal calls give bitwise equal weights."""
+"""Deterministic fit, with bitwise equal weights of equal calls; gain in closed form."""
 
 import sys
 import warnings
@@ -9,8 +9,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._graph.copies import unmasked
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
 from keras_spectral_tl._progress import Progress, watched
+from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.transfer._options import RetrainOptions, listed
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -235,3 +237,21 @@ def _split(data: Samples, fraction: float) -> tuple[Samples, Any]:
             "training; expected at least one on either side."
         )
     return data.subset(slice(0, kept)), data.take(slice(kept, None))
+
+
+def closed_form_gain(
+    model: keras.Model, samples: Samples, outputs: NDArray[Any]
+) -> float:
+    """Return the best-fitting gain of a model's outputs m, sum(y m) / sum(m^2)."""
+    outputs = np.asarray(outputs, np.float64)
+    weights = unmasked(model, samples.x, samples.weights)
+    full = np.broadcast_to(1.0 if weights is None else weights, outputs.shape)
+    parts = (np.reshape(part, (1, -1)) for part in (samples.y, outputs, full))
+    gain = float(least_squares_gain(*parts))
+    if not np.isfinite(gain):
+        raise ValueError(
+            f"No gain fits: the sum of squares of the output of model {model.name!r} "
+            f"on the target data is {float(np.sum(outputs**2))}. Expected a finite, "
+            "positive number."
+        )
+    return gain

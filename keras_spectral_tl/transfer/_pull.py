@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spectral_tl._graph.copies import unmasked
 from keras_spectral_tl._graph.layers import ModelLayers, fetch
 from keras_spectral_tl._keras_internals import own_trainable_variables, predicted
 from keras_spectral_tl.freezing._selection import LayerSelection
@@ -16,8 +17,17 @@ from keras_spectral_tl.transfer._samples import Samples
 def loss_before(network: keras.Model, samples: Samples, loss: Any) -> float:
     """Return the loss of a network on samples in its units, in inference mode."""
     measure = keras.losses.get(keras.tree.flatten(loss)[0])
-    found = measure(samples.y, predicted(network, samples.x))
-    return float(fetch(keras.ops.mean(found)))
+    outputs = predicted(network, samples.x)
+    counted = unmasked(network, samples.x)
+    if counted is None:
+        return float(fetch(keras.ops.mean(measure(samples.y, outputs))))
+    if isinstance(measure, keras.losses.Loss):
+        measure = measure.call  # without a mean
+    y = samples.y.astype(outputs.dtype) if samples.y.dtype.kind == "f" else samples.y
+    found = fetch(measure(*map(keras.ops.convert_to_tensor, (y, outputs))))
+    points = counted.max(axis=-1)
+    same = points.shape == found.shape
+    return float(np.average(found, weights=points if same else None))
 
 
 def squared_norms(network: ModelLayers, paths: Iterable[str]) -> dict[str, float]:

@@ -1,12 +1,10 @@
 """Results: a retrained model with hashes and provenance, and the table of a sweep."""
 
 import dataclasses
-import importlib.metadata
 import json
 import math
 import os
 import pathlib
-import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,10 +17,10 @@ import keras_spectral_tl
 from keras_spectral_tl._checks import did_you_mean, require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
 from keras_spectral_tl._graph.calls import check_names
-from keras_spectral_tl._graph.copies import copy_model
+from keras_spectral_tl._graph.copies import copy_model, unmasked
 from keras_spectral_tl._graph.layers import ModelLayers, own_weights
 from keras_spectral_tl._keras_internals import predicted
-from keras_spectral_tl._results import AsJson, as_lists
+from keras_spectral_tl._results import AsJson, as_lists, versions
 from keras_spectral_tl.freezing._saved_flags import (
     flags_to_save,
     load_with_flags,
@@ -38,8 +36,6 @@ MODEL, RECORD = "model.keras", "retraining.json"
 Metric = Callable[[Any, Any], float]
 Weights = Mapping[str, Sequence[NDArray[Any]]]
 _MOST_ROWS = 20  # that a printed sweep shows
-
-_PACKAGES = ("keras-spectral-tl", "keras", "numpy", "tensorflow", "jax", "torch")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -130,6 +126,8 @@ class RetrainResult(AsJson):
         Returns:
             cc (`metrics.pattern_correlation`; over all samples if each holds a single
             value, and nan of one value alone), relative_rmse, and the extra scores.
+            Outputs that the model masks, such as padded steps, do not count; for the
+            extra scores they are 0, as is the truth there.
 
         Raises:
             ValueError: If the samples were normalized by other statistics, or their
@@ -139,7 +137,8 @@ class RetrainResult(AsJson):
         check_names(self.model, test.x)
         x = test.normalized(self.normalization).x
         outputs = predicted(self.model, x, batch_size)
-        return measured(test, outputs, self.normalization, extra, self.weights)
+        weights = unmasked(self.model, x, self.weights, batch_size)
+        return measured(test, outputs, self.normalization, extra, weights)
 
     def row(self, test_data: Any, batch_size: int = 32) -> dict[str, Any]:
         """Evaluate the model on `(x, y)` and return one row of a table.
@@ -378,8 +377,15 @@ def measured(
     """Return the scores of `RetrainResult.figures_of_merit`.
 
     `statistics` normalized the inputs of the network that gave the outputs, or None;
-    `weights` are those of the points of a sample.
+    `weights` are those of the points of a sample or, of outputs with a mask, of all
+    points; samples that are masked as a whole are left out.
     """
+    counted = None
+    if weights is not None and weights.ndim == np.ndim(outputs):
+        weights = np.broadcast_to(weights, np.shape(outputs))
+        rows = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
+        test, outputs, weights = test.subset(rows), outputs[rows], weights[rows]
+        counted = weights > 0.0
     truth, shape = test.y, np.shape(outputs)
     compared, labels = [], is_labels_of(truth, shape)
     if statistics is not None and test.statistics is None:
@@ -397,7 +403,10 @@ def measured(
     found = {"cc": pattern_correlation(*pair, weights) if defined else math.nan}
     found["relative_rmse"] = relative_rmse(*pair, weights)
     for name, figure in (extra or {}).items():
-        found[name] = float(figure(truth, outputs))
+        parts = truth, outputs
+        if counted is not None:
+            parts = np.where(counted, truth, 0.0), np.where(counted, outputs, 0.0)
+        found[name] = float(figure(*parts))
     return found
 
 
@@ -445,17 +454,6 @@ def provenance(
         "learning_rates": plain(options.learning_rates),
         "pull": float(options.pull),
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that affect the results."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def quality(row: Mapping[str, Any]) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.calls import check_names, misfit_of_inputs
 from keras_spectral_tl._graph.copies import (
@@ -24,9 +23,9 @@ from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
 from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
-from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.transfer._loop import (
     check_finite_weights,
+    closed_form_gain,
     fit,
     moves,
     why_unmoved,
@@ -430,19 +429,6 @@ def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     )
 
 
-def closed_form_gain(name: str, samples: Samples, outputs: NDArray[Any]) -> float:
-    """Return the best-fitting gain of the outputs m, sum(y m) / sum(m^2)."""
-    outputs = np.asarray(outputs, np.float64)
-    gain = float(least_squares_gain(samples.y, outputs, samples.weights))
-    if not np.isfinite(gain):
-        raise ValueError(
-            f"No gain fits: the sum of squares of the output of model {name!r} "
-            f"on the target data is {float(np.sum(outputs**2))}. Expected a finite, "
-            "positive number."
-        )
-    return gain
-
-
 def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     """Return the selector with the closed-form gain as initial value of OutputGain."""
     items = items_of(layers)
@@ -450,7 +436,7 @@ def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     if not any(free):
         return layers
     outputs = predicted(model, samples.x)
-    best = OutputGain(initial=closed_form_gain(model.name, samples, outputs))
+    best = OutputGain(initial=closed_form_gain(model, samples, outputs))
     return [
         best if is_free else item for item, is_free in zip(items, free, strict=True)
     ]

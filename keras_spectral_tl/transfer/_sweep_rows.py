@@ -10,7 +10,7 @@ import keras
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import did_you_mean, real_number
-from keras_spectral_tl._graph.copies import copy_model, packed, unpacked
+from keras_spectral_tl._graph.copies import copy_model, packed, unmasked, unpacked
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 from keras_spectral_tl._keras_internals import predicted
@@ -18,6 +18,7 @@ from keras_spectral_tl.freezing import OutputGain, layer_hashes, select_layers
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._arms import Candidate
+from keras_spectral_tl.transfer._loop import closed_form_gain
 from keras_spectral_tl.transfer._options import (
     RetrainOptions,
     first_rate,
@@ -29,7 +30,6 @@ from keras_spectral_tl.transfer._retrain import (
     adds_parts,
     check_fit,
     check_trainable,
-    closed_form_gain,
     retrain_prepared,
 )
 from keras_spectral_tl.transfer._samples import Samples
@@ -197,8 +197,10 @@ class RowTrainer:
         if isinstance(candidate.selector, OutputGain):
             check_fit(self.model, self.target)
             count = 1
-            gain = closed_form_gain(self.model.name, self.target, outputs("target"))
-        values = self._values(candidate, lambda name: gain * outputs(name), count, 0.0)
+            gain = closed_form_gain(self._network, self.target, outputs("target"))
+        values = self._values(
+            candidate, self._network, lambda name: gain * outputs(name), count, 0.0
+        )
         return SweepRow(values, [])
 
     def _trained(self, candidate: Candidate, options: RetrainOptions) -> SweepRow:
@@ -209,6 +211,7 @@ class RowTrainer:
             )
             values = self._values(
                 candidate,
+                result.model,
                 lambda name: predicted(result.model, inputs[name]),
                 result.num_trainable,
                 result.seconds,
@@ -234,7 +237,9 @@ class RowTrainer:
             (found,) = evaluated(part.suffix, part.inputs[name], part.cache)
             return found
 
-        values = self._values(candidate, outputs, selection.num_trainable, seconds)
+        values = self._values(
+            candidate, named.model, outputs, selection.num_trainable, seconds
+        )
         layers = list(named.layers.values())
         weights = [
             [fetch(v).copy() for v in own_weights(layer)]
@@ -243,21 +248,29 @@ class RowTrainer:
         return SweepRow(values, weights)
 
     def _values(
-        self, candidate: Candidate, outputs: Outputs, count: int, seconds: float
+        self,
+        candidate: Candidate,
+        network: keras.Model,
+        outputs: Outputs,
+        count: int,
+        seconds: float,
     ) -> dict[str, Any]:
-        weights = self.target.weights
+        """Return a row; of `network`, which gave the outputs, the mask is used."""
+        inputs, statistics = self._inputs(), self.target.statistics
+
+        def figures(name: str, samples: Samples, units: Any) -> dict[str, float]:
+            weights = unmasked(network, inputs[name], self.target.weights)
+            return measured(samples, outputs(name), units, weights=weights)
+
         found = {
             "layer": candidate.label,
-            **measured(
-                self.test, outputs("test"), self.target.statistics, weights=weights
-            ),
+            **figures("test", self.test, statistics),
             "num_parameters": count,
             "seconds": seconds,
         }
         base = self.search.base_test
         if base is not None:
-            on_base = measured(base, outputs("base"), None, weights=weights)
-            found["base_correlation"] = on_base["cc"]
+            found["base_correlation"] = figures("base", base, None)["cc"]
         return found
 
     def _inputs(self) -> dict[str, Any]:
