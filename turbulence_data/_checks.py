@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 TWO_PI = 2.0 * math.pi
 _MIN_POINTS = 4
+# Powers of ten within the range of float64, with room for sums.
+_LARGEST_POWER = 300
 
 
 def check_whole(name: str, value: Any, at_least: int) -> None:
@@ -97,6 +99,27 @@ def as_lengths(lengths: Any) -> tuple[float, float]:
     for length in lengths:
         check_positive("lengths (each direction)", length)
     return float(lengths[0]), float(lengths[1])
+
+
+def check_wavenumbers(
+    num_points: tuple[int, int], lengths: tuple[float, float]
+) -> float:
+    """Return the largest `|k|` of a grid.
+
+    Raises:
+        ValueError: if `k^4` or `1 / k^4`, of which spectra and filters are made, leaves
+            the range of floats at the smallest or the largest wavenumber.
+    """
+    sides = zip(num_points, lengths, strict=True)
+    least = TWO_PI / max(lengths)
+    most = math.hypot(*(math.pi * n / length for n, length in sides))
+    if not all(abs(math.log10(k)) < _LARGEST_POWER / 4 for k in (least, most)):
+        raise ValueError(
+            f"lengths={lengths} give wavenumbers from {least:.3g} to {most:.3g}, whose "
+            "fourth power or its inverse is beyond floating point. Choose a unit of "
+            "length in which the domain is near 1, such as lengths=(2 pi, 2 pi)."
+        )
+    return most
 
 
 def real_array(name: str, values: ArrayLike, at_least: int = 1) -> NDArray[np.float64]:

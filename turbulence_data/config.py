@@ -18,6 +18,7 @@ from turbulence_data._checks import (
     check_at_least_zero,
     check_finite,
     check_positive,
+    check_wavenumbers,
     check_whole,
     is_finite_number,
     plain,
@@ -112,9 +113,25 @@ class FlowConfig(_Flow):
         self._store(check_at_least_zero, "linear_drag", "hyperviscosity")
         self._store(check_finite, "beta", "forcing_amplitude")
         self._store_whole("hyperviscosity_order", at_least=2)
+        self._check_damping()
         if self.forcing_wavenumber is not None:
             self._store_whole("forcing_wavenumber", at_least=1)
             self._check_forcing()
+
+    def _check_damping(self) -> None:
+        """Raise ValueError if the damping of a resolved mode is beyond floats."""
+        largest = check_wavenumbers(self.shape, self.lengths)
+        try:
+            rate = float(self.damping_rate(largest**2))
+        except OverflowError:
+            rate = math.inf
+        if not math.isfinite(rate):
+            raise ValueError(
+                f"reynolds={self.reynolds!r}, hyperviscosity={self.hyperviscosity!r} "
+                f"and hyperviscosity_order={self.hyperviscosity_order} damp the "
+                f"largest wavenumber, {largest:.3g}, at a rate beyond floating point. "
+                "Raise reynolds, or lower the others."
+            )
 
     def _check_forcing(self) -> None:
         check_positive("forcing_wavenumber", self.forcing_wavenumber)

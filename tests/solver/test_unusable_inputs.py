@@ -76,3 +76,48 @@ def test_a_start_field_finer_than_the_grid():
 def test_a_start_field_without_energy():
     with pytest.raises(ValueError, match=r"energy.*0.0"):
         RandomVorticity(energy=0.0)
+
+
+def periodic(lengths):
+    """A flow without any damping on a domain of these sides."""
+    inviscid = {"reynolds": np.inf, "linear_drag": 0.0, "forcing_wavenumber": None}
+    return FlowConfig(16, lengths=lengths, **inviscid)
+
+
+UNUSABLE = [1e200, 1e170, 1e157, 1e-80, 1e-160, 5e-324]
+
+
+@pytest.mark.parametrize("length", UNUSABLE)
+def test_domains_whose_wavenumbers_leave_the_range_of_floats(length):
+    for lengths in [(length, length), (length, 1.0), (1.0, length)]:
+        for make in (periodic, lambda sides: Grid((16, 16), sides)):
+            with pytest.raises(ValueError, match="fourth power or its inverse"):
+                make(lengths)
+        with pytest.raises(ValueError, match="fourth power or its inverse"):
+            filtered_dns(FIELD, 8, lengths=lengths)
+
+
+@pytest.mark.parametrize("unit", [1e-70, 1e70])
+def test_the_largest_and_smallest_units_of_length_give_the_same_flow(unit):
+    """Fields of vorticity do not depend on the unit; energies do, by its square."""
+    here, there = 2 * np.pi, 2 * np.pi * unit
+    flow = periodic((there, there))
+    moved = evolve(FIELD, flow, 0.1)
+    expected = evolve(FIELD, periodic((here, here)), 0.1)
+    np.testing.assert_allclose(moved, expected, rtol=1e-9, atol=1e-9)
+    one, other = (energy_spectrum(FIELD, (side, side)) for side in (here, there))
+    np.testing.assert_allclose(other[1] / unit**2, one[1], rtol=1e-9, atol=1e-15)
+
+
+IMPOSSIBLE = [
+    {"reynolds": 1e-320},
+    {"reynolds": 1e-307},
+    {"reynolds": 1.0, "hyperviscosity": 1.0, "hyperviscosity_order": 400},
+    {"reynolds": 1.0, "hyperviscosity_order": 1_000_000},
+]
+
+
+@pytest.mark.parametrize("physics", IMPOSSIBLE)
+def test_a_damping_beyond_the_range_of_floats(physics):
+    with pytest.raises(ValueError, match=r"at a rate beyond floating point\. Raise"):
+        FlowConfig(16, **physics)

@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import TWO_PI, as_lengths, as_pair
+from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_wavenumbers
 
 Field = NDArray[np.float64]
 FieldHat = NDArray[np.complex128]
@@ -33,6 +33,9 @@ class Grid:
         num_points: `(nx, ny)`.
         lengths: `(Lx, Ly)`, 2 pi by default, so that wavenumbers are whole numbers.
 
+    Raises:
+        ValueError: if `k^4` or `1 / k^4` of a wavenumber is beyond floating point.
+
     Example:
         >>> grid = Grid((8, 6))
         >>> grid.kx.ravel().astype(int).tolist()
@@ -47,6 +50,7 @@ class Grid:
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_points", as_pair(self.num_points))
         object.__setattr__(self, "lengths", as_lengths(self.lengths))
+        check_wavenumbers(self.num_points, self.lengths)
 
     @cached_property
     def spacing(self) -> tuple[float, float]:
