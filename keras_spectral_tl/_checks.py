@@ -84,16 +84,21 @@ def did_you_mean(value: Any, choices: Collection[Any]) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def refuse_masked(values: Any) -> None:
+    """Raise ValueError for a masked array with masked values, which would be used."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            "Received a masked NumPy array, whose mask would be lost. Fill it or drop "
+            "the masked samples."
+        )
+
+
 def as_array(values: Any) -> NDArray[Any]:
     """Return a NumPy array of array-likes of any library, refusing what would be lost.
 
     Raises TypeError for a Dataset of xarray, ValueError for masked values.
     """
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise ValueError(
-            "Received a masked NumPy array, whose mask a training would lose. Fill it "
-            "or drop the masked samples."
-        )
+    refuse_masked(values)
     if hasattr(values, "data_vars"):
         raise TypeError(
             "Expected arrays. Received an xarray.Dataset with the variables "
@@ -107,7 +112,7 @@ def as_array(values: Any) -> NDArray[Any]:
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     """Return a float64 array; raise TypeError for complex numbers, text and objects."""
-    array = np.asarray(values)
+    array = as_array(values)
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise ValueError(
             f"Expected real numbers in {name}. Received dtype {array.dtype}. Pass the "

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._checks import refuse_masked, whole_number
 from keras_spectral_tl.linearization import compiled_forward
 
 __all__ = ["KerasClosure", "compiled_forward"]
@@ -121,6 +121,7 @@ class KerasClosure:
         batch, layers, nx, ny = shape
         x = np.empty((batch, nx, ny, len(self._mean)), np.float32)
         for number, name in enumerate(self.input_fields):
+            refuse_masked(fields[name])
             field = fields[name].reshape(shape)
             for layer in range(layers):
                 channel = number * layers + layer

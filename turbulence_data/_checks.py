@@ -122,9 +122,19 @@ def check_wavenumbers(
     return most
 
 
+def as_array(name: str, values: Any) -> NDArray[Any]:
+    """Return a NumPy array; raise ValueError if some of its values are masked."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} must have no masked values; received a masked NumPy array, whose "
+            "mask would be lost. Fill it or drop the masked samples."
+        )
+    return np.asarray(values)
+
+
 def real_array(name: str, values: ArrayLike, at_least: int = 1) -> NDArray[np.float64]:
     """Return a float64 array; complex values raise an error (NumPy only warns)."""
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.dtype.kind == "O":
         array = np.asarray(values, np.float64)  # of Fractions, say
     check_real(name, array, at_least)

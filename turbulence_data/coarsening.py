@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import as_pair, check_callable, check_kind
+from turbulence_data._checks import as_pair, check_callable, check_kind, real_array
 from turbulence_data.config import TwoLayerConfig
 from turbulence_data.solver._grid import (
     Field,
@@ -120,7 +120,7 @@ class CoarseningOperator:
         Raises:
             ValueError: for a grid that is not coarser, or not divisible into blocks.
         """
-        values = np.asarray(fields, np.float64)
+        values = real_array("fields", fields)
         fine = Grid(values.shape[-2:], lengths)
         coarse = Grid(as_pair(num_points), lengths)
         check_coarser(coarse, fine)

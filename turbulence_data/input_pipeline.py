@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data._checks import (
+    as_array,
     check_example,
     check_moments,
     check_real,
@@ -62,7 +63,7 @@ class _ByChannel(abc.ABC):
         Raises:
             ValueError: for arrays with other channels, or a constant field.
         """
-        x, y = np.asarray(x), np.asarray(y)
+        x, y = as_array("x", x), as_array("y", y)
         check_real("x", x)
         check_real("y", y)
         if x.shape[-1:] + y.shape[-1:] != (len(cls.input_names), len(cls.output_names)):
@@ -382,7 +383,8 @@ def _channels_of(
 
 
 def _stack(example: Example, names: Sequence[str]) -> Array:
-    return np.stack([np.asarray(example[name], np.float32) for name in names], axis=-1)
+    fields = [as_array(name, example[name]) for name in names]
+    return np.stack([np.asarray(field, np.float32) for field in fields], axis=-1)
 
 
 def _few_shot_order(labels: Sequence[tuple[int, float]]) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import TWO_PI, as_pair, check_whole
+from turbulence_data._checks import TWO_PI, as_array, as_pair, check_whole
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.flows import named_flow
 from turbulence_data.generation._ensemble import EnsembleConfig
@@ -122,7 +122,7 @@ class Symmetry:
         return is_whole and (nx == ny or self.turns % 2 == 0)
 
     def _moved(self, name: str, samples: ArrayLike) -> NDArray[Any]:
-        fields = np.asarray(samples)
+        fields = as_array(name, samples)
         if fields.ndim != 4:
             raise ValueError(
                 f"{name} must be samples of shape (n, nx, ny, channels); received the "

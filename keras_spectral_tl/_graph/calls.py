@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._checks import check_finite, whole_number
+from keras_spectral_tl._checks import check_finite, refuse_masked, whole_number
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     SampleShape,
@@ -381,6 +381,7 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
     for batch in stream:
         inputs = batch[0] if isinstance(batch, tuple) else batch
         for values in keras.tree.flatten(inputs):
+            refuse_masked(values)
             check_finite("x", fetch(values))
         yield inputs
 

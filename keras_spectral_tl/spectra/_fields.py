@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from keras_spectral_tl._checks import (
+    as_array,
     check_finite,
     check_one_shape,
     real_array,
@@ -72,7 +73,7 @@ def cross_spectrum(first: ArrayLike, second: ArrayLike, axes: Axes = (-2, -1)) -
     ``cross_spectrum(f, f) == radial_spectrum(f)``. The imaginary parts of a mode and
     of its mirror image cancel, so the shell sum of two real fields is real.
     """
-    fields = np.asarray(first), np.asarray(second)
+    fields = as_array(first), as_array(second)
     check_one_shape("the fields of a cross spectrum", *fields)
     (first_hat, grid), (second_hat, _) = (_transform(field, axes) for field in fields)
     product = first_hat.real * second_hat.real + first_hat.imag * second_hat.imag
@@ -91,7 +92,7 @@ def _transform(
     field: ArrayLike, axes: Axes
 ) -> tuple[NDArray[np.complex128], tuple[int, ...]]:
     """Check a field; return its transform, spatial axes last, and its grid."""
-    values = np.asarray(field)
+    values = as_array(field)
     if not np.can_cast(values.dtype, np.float64, casting="same_kind"):
         raise TypeError(
             "A radial spectrum is defined here for real fields. Received dtype "

@@ -13,6 +13,7 @@ import numpy as np
 
 from turbulence_data._checks import (
     TWO_PI,
+    as_array,
     as_lengths,
     as_pair,
     check_at_least_zero,
@@ -69,7 +70,7 @@ class ClassicClosure(ABC):
 
     def __call__(self, vorticity: Field, streamfunction: Field) -> Field:
         """Return sgs_forcing, to be added to the right-hand side of the LES."""
-        values = np.asarray(vorticity)
+        values = as_array("vorticity", vorticity)
         operators = self.operators(as_pair(values.shape[-2:]))
         hat = self.forcing_hat(operators.to_spectral(values), operators)
         return operators.to_physical(hat).astype(values.dtype, copy=False)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from turbulence_data._checks import by_shapes, check_callable, check_kind
+from turbulence_data._checks import as_array, by_shapes, check_callable, check_kind
 from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat, Grid, check_field
@@ -314,9 +314,10 @@ def evaluate(
     """
     for name, field in (("vorticity", vorticity), ("streamfunction", streamfunction)):
         check_kind(name, field, np.ndarray)
+        as_array(name, field)
 
     def one(*pair: Field) -> Field:
-        given = np.asarray(closure(*pair))
+        given = as_array("the sgs_forcing of a closure", closure(*pair))
         check_forcing(given, pair[0].shape)
         return given
 

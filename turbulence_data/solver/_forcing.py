@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import (
     TWO_PI,
+    as_array,
     check_at_least_zero,
     check_callable,
     check_positive,
@@ -373,7 +374,7 @@ def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Dri
 
 
 def _source_hat(values: ArrayLike, modes: Modes, when: str) -> FieldHat:
-    source, shape = np.asarray(values), modes.grid.num_points
+    source, shape = as_array("a forcing", values), modes.grid.num_points
     # One axis may have length 1, as in cos(x), but shapes must not be ambiguous.
     fits = source.ndim == 2 and all(
         n in (1, whole) for n, whole in zip(source.shape, shape, strict=True)

@@ -16,7 +16,13 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import TWO_PI, as_lengths, as_pair, check_wavenumbers
+from turbulence_data._checks import (
+    TWO_PI,
+    as_array,
+    as_lengths,
+    as_pair,
+    check_wavenumbers,
+)
 
 Field = NDArray[np.float64]
 FieldHat = NDArray[np.complex128]
@@ -182,7 +188,7 @@ def field_shape(field: ArrayLike, name: str = "vorticity") -> tuple[int, int]:
 
 def check_field(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
     """Check a vorticity field of a periodic domain and return it as float64."""
-    field = np.asarray(values)
+    field = as_array(name, values)
     if field.shape != shape:
         raise ValueError(
             f"{name} must have the shape (nx, ny) = {shape} of the flow; "
@@ -213,7 +219,7 @@ def check_layers(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
             f"{name} must have the shape (2, nx, ny) = {(2, *shape)} of the flow, "
             f"upper layer first; received {np.shape(values)}."
         )
-    layers = zip(("upper", "lower"), np.asarray(values), strict=True)
+    layers = zip(("upper", "lower"), as_array(name, values), strict=True)
     return np.stack(
         [check_field(f"{name} of the {layer} layer", v, shape) for layer, v in layers]
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from turbulence_data._checks import check_callable, check_kind, check_positive
+from turbulence_data._checks import as_array, check_callable, check_kind, check_positive
 from turbulence_data._progress import Progress, check_progress
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import FilteredFields
@@ -186,7 +186,7 @@ class Simulation:
         return State(vorticity_hat, time, step_number)
 
     def _checked_fields(self, vorticity: ArrayLike) -> Field:
-        fields = np.asarray(vorticity)
+        fields = as_array("vorticity", vorticity)
         num_axes = len(self.equation.shape)
         if fields.ndim <= num_axes or fields.size == 0:
             return self.equation.check_start(fields)
