@@ -8,7 +8,7 @@ import difflib
 import importlib
 import math
 import numbers
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,37 @@ def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
         f"Expected {name} as one of {listed}. "
         f"Received {name}={value!r:.100}.{did_you_mean(value, choices)}"
     )
+
+
+def as_callables(symmetries: Any) -> tuple[Any, ...]:
+    """Return a sequence of symmetries, or None, as a tuple."""
+    found = () if symmetries is None else symmetries
+    if not isinstance(found, Sequence) or not all(map(callable, found)):
+        raise TypeError(
+            "Expected symmetries as a sequence of callables (x, y) -> (x, y). Received "
+            f"{symmetries!r:.100}."
+        )
+    return tuple(found)
+
+
+def of_one_output(name: str, value: Any, outputs: Collection[str] | None) -> Any:
+    """Return the entry of a dict or list of one, such as a loss by output name.
+
+    Anything else is returned as it is. Raises KeyError for a key that is none of the
+    names of the outputs, if these are known.
+    """
+    if isinstance(value, list | tuple) and len(value) == 1:
+        return value[0]
+    if not isinstance(value, Mapping) or len(value) != 1:
+        return value
+    ((key, entry),) = value.items()
+    if outputs and key not in outputs:
+        raise KeyError(
+            f"Expected {name} by the name of the output, "
+            f"{' or '.join(map(repr, outputs))}. Received {name} of {key!r}: pass "
+            f"{name} without a name."
+        )
+    return entry
 
 
 def did_you_mean(value: Any, choices: Collection[Any]) -> str:

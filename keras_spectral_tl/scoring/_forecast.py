@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from scipy import optimize
 
-from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._checks import as_callables, real_number, whole_number
 from keras_spectral_tl._graph.calls import check_names
 from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl._progress import watched
@@ -50,7 +50,6 @@ from keras_spectral_tl.transfer._loop import samples_an_epoch
 from keras_spectral_tl.transfer._options import (
     SQUARED,
     RetrainOptions,
-    as_callables,
     weighted,
 )
 from keras_spectral_tl.transfer._retrain import adds_parts, check_fit, items_of

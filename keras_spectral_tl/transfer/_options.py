@@ -10,7 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl._checks import did_you_mean, real_number, whole_number
+from keras_spectral_tl._checks import (
+    as_callables,
+    did_you_mean,
+    of_one_output,
+    real_number,
+    whole_number,
+)
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl.freezing import select_layers
@@ -365,7 +371,8 @@ class RetrainOptions:
             The samples in the units of the network, with the `statistics` that were
             used, and the options with validation data normalized alike.
         """
-        samples = weighted(Samples.of(data, "target_data"), self.loss)
+        raw, options = Samples.of(data, "target_data"), self._of_one_output(model)
+        samples = weighted(raw, options.loss)
         _refuse_moved_weights(samples, self.symmetries)
         statistics = samples.statistics
         if isinstance(self.normalization, RefitOnTarget):
@@ -374,14 +381,23 @@ class RetrainOptions:
             statistics = self.normalization
         if isinstance(statistics, ChannelStatistics):
             statistics.check_axis(model)
-        samples, options = samples.normalized(statistics), self
+        samples = samples.normalized(statistics)
         if self.replay is not None:
-            options = dataclasses.replace(self, replay=self.replay.like(samples))
+            options = dataclasses.replace(options, replay=self.replay.like(samples))
         validation = self.fit_options.get("validation_data")
         if validation is None:
             return samples, options
         validation = _normalized_pair(validation, statistics)
         return samples, options.with_fit_options(validation_data=validation)
+
+    def _of_one_output(self, model: keras.Model) -> "RetrainOptions":
+        """Return options with a loss by output name as a loss of the one output."""
+        names = getattr(model, "output_names", None)
+        loss = of_one_output("loss", self.loss, names)
+        how, key = dict(self.compile_options), "loss_weights"
+        if isinstance(how.get(key), Mapping):
+            how[key] = [of_one_output(key, how[key], names)]
+        return dataclasses.replace(self, loss=loss, compile_options=how)
 
     def fresh_optimizer(self) -> keras.optimizers.Optimizer:
         """Return a new, unbuilt optimizer of the chosen configuration."""
@@ -441,17 +457,6 @@ def listed(callbacks: Any) -> list[Any]:
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
-
-
-def as_callables(symmetries: Any) -> tuple[Any, ...]:
-    """Return a sequence of symmetries, or None, as a tuple."""
-    found = () if symmetries is None else symmetries
-    if not isinstance(found, Sequence) or not all(map(callable, found)):
-        raise TypeError(
-            "Expected symmetries as a sequence of callables (x, y) -> (x, y). Received "
-            f"{symmetries!r:.100}."
-        )
-    return tuple(found)
 
 
 def _normalized_pair(validation: Any, statistics: Any) -> Any:
