@@ -11,7 +11,6 @@ from scipy import optimize
 
 from keras_spectral_tl._checks import as_callables, real_number, whole_number
 from keras_spectral_tl._graph.calls import check_names
-from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.freezing import OutputGain, Selector, select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
@@ -22,7 +21,7 @@ from keras_spectral_tl.scoring._contest.contest import Contest
 from keras_spectral_tl.scoring._contest.verdict import Verdict
 from keras_spectral_tl.scoring._effort import Effort
 from keras_spectral_tl.scoring._evidence import half_interval
-from keras_spectral_tl.scoring._explanation import system_spectra
+from keras_spectral_tl.scoring._explanation import dropout_note, system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
     ArmForecast,
     Forecast,
@@ -44,7 +43,7 @@ from keras_spectral_tl.scoring._network_parts import (
 )
 from keras_spectral_tl.scoring._trials import Trials, pool_of
 from keras_spectral_tl.spectra import radial_spectrum
-from keras_spectral_tl.transfer._arms import Arm, as_arms, default_arms
+from keras_spectral_tl.transfer._arms import Arm, SelfWritten, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
 from keras_spectral_tl.transfer._loop import samples_an_epoch
 from keras_spectral_tl.transfer._options import (
@@ -149,6 +148,7 @@ def forecast(
     watch = watched(recipe.pop("progress", None), "Forecast", "trials", "arm")
     tried = _arms(model, arms)
     task = _Task(model, base_data, target_data, groups, seed, recipe)
+    tried, left_out = _retrainable(task, tried, arms is None)
     if task.base is None and keep:
         raise ValueError("keep needs base_data. Received None.")
     used = task.normalizations.values()
@@ -159,7 +159,8 @@ def forecast(
         for bench in [task.bench(name, task.splits)]
         for arm in tried
     ]
-    Contest(model, task.effort, watch).run(candidates, joined=arms is None)
+    joined = arms is None and not left_out
+    Contest(model, task.effort, watch).run(candidates, joined=joined)
     inflation = variance_inflation(list(task.splits))
     tested = candidates[0].trials.tested
     labels = None if task.target.groups is None else task.target.groups[tested]
@@ -174,7 +175,8 @@ def forecast(
         best=chosen.arm,
         reason=doubts
         + verdict.reason(spectra, len(task.target), keep)
-        + (_dropout_note(model) if chosen.arm.trains else ""),
+        + (dropout_note(model) if chosen.arm.trains else "")
+        + left_out,
         abstained=verdict.unsure,
         ties=tuple(tied.label for tied in verdict.ties),
         spectra=spectra,
@@ -329,27 +331,6 @@ class _Task:
         }
 
 
-def _dropout_note(model: keras.Model) -> str:
-    """Return a warning if trials leave out what a retraining has: dropout."""
-    rate, layers, seen = 0.0, [model], set()
-    while layers:
-        layer = layers.pop()
-        if id(layer) in seen:  # a layer may hold its parent
-            continue
-        seen.add(id(layer))
-        layers += sublayers(layer)
-        names = ["dropout", "recurrent_dropout"]  # of recurrent layers
-        names += ["rate"] if "Dropout" in type(layer).__name__ else []
-        rates = [getattr(layer, name, 0.0) for name in names]
-        rate = max(rate, *(r for r in rates if isinstance(r, int | float)), 0.0)
-    if not rate:
-        return ""
-    return (
-        f" The network has dropout (rate {rate:g}), which trials leave out: the "
-        "retraining may reach less. Consider a rate of 0."
-    )
-
-
 def _started(chosen: Candidate) -> Any:
     """Return the layers to train, together with the output gain they start from."""
     layers, gain = chosen.arm.layers, chosen.trials.gain
@@ -409,6 +390,22 @@ def _arms(model: keras.Model, arms: Any) -> list[Arm]:
     if all(arm.trains for arm in found):
         found.insert(0, Arm("unchanged", ()))
     return found
+
+
+def _retrainable(task: _Task, arms: list[Arm], default: bool) -> tuple[list[Arm], str]:
+    """Return the arms that a retraining does not refuse, and what is left out in words.
+
+    Arms that are not the default ones must not be refused.
+    """
+    written = SelfWritten.of(task.model, task.target.x)
+    if not default:
+        for arm in arms:
+            written.check(arm.label, arm.layers)
+    kept = [arm for arm in arms if not written.refuses(arm.layers)]
+    left = [arm.label for arm in arms if arm not in kept]
+    if left and not any(arm.label == "+".join(written.layers) for arm in kept):
+        kept.append(Arm("+".join(written.layers), written.layers))
+    return kept, written.left_out(left)
 
 
 def _refuse_statistics_alone(model: keras.Model, arm: Arm) -> None:

@@ -10,7 +10,16 @@ import numpy as np
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import noted, real_number
 from keras_spectral_tl._graph.calls import called_layers
-from keras_spectral_tl._graph.layers import ModelLayers, trainable_layer_names
+from keras_spectral_tl._graph.copies import copy_model
+from keras_spectral_tl._graph.layers import (
+    OWN,
+    ModelLayers,
+    fetch,
+    parents_first,
+    rows_of,
+    trainable_layer_names,
+)
+from keras_spectral_tl._keras_internals import own_statistics
 from keras_spectral_tl._results import as_lists
 from keras_spectral_tl.freezing._parts import Part
 from keras_spectral_tl.freezing._selection import LayerSelection
@@ -20,6 +29,8 @@ from keras_spectral_tl.transfer._retrain import (
     check_trainable,
     items_of,
 )
+
+_NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.Normalization)
 
 # Networks with more layers than this get arms for equally spaced layers only.
 _MOST_LAYERS = 16
@@ -337,6 +348,89 @@ def joined_arms(model: keras.Model, ranked: Sequence[str]) -> tuple[Arm, ...]:
     if len(names) > 3:
         found["+".join(block)] = list(block)
     return tuple(Arm(label, tuple(layers)) for label, layers in found.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfWritten:
+    """Weights that layers of a network write themselves, even while they are frozen.
+
+    Spectral normalization does so, or a counter. A retraining refuses what leaves such
+    weights frozen, since they change nevertheless.
+
+    Attributes:
+        model: The network.
+        paths: Paths of these weights, as in `freezing.weight_hashes`; often none.
+    """
+
+    model: keras.Model
+    paths: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: keras.Model, x: Any) -> "SelfWritten":
+        """Find the weights, by calling a frozen copy in training mode on a sample."""
+        own = [part for part in parents_first(model) if own_statistics(part)]
+        if all(isinstance(part, _NORMALIZATIONS) for part in own):
+            return cls(model, ())  # whose statistics stay if frozen
+        inputs = getattr(model, "inputs", None) or [None]
+        count = getattr(inputs[0], "shape", (None,))[0] or 1
+        copy = copy_model(model)
+        copy.trainable = False
+        weights = ModelLayers.of(model).of_copy(copy).weights
+        before = [variable.value for variable in copy.non_trainable_variables]
+        _, after = copy.stateless_call(
+            [], before, rows_of(x, slice(0, count)), training=True
+        )
+        triples = zip(copy.non_trainable_variables, before, after, strict=True)
+        moved = {
+            id(variable)
+            for variable, old, new in triples
+            if not np.array_equal(fetch(old), fetch(new))
+        }
+        return cls(model, tuple(p for p, v in weights.items() if id(v) in moved))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The smallest whole layers that hold all of these weights."""
+        names = {path.rsplit("/", 1)[0].removesuffix(f"/{OWN}") for path in self.paths}
+        return tuple(
+            name
+            for name in sorted(names)
+            if not any(name.startswith(f"{other}/") for other in names)
+        )
+
+    def refuses(self, layers: Any) -> bool:
+        """Return whether a retraining of `layers` leaves some of the weights frozen."""
+        if not self.paths or not items_of(layers):
+            return False
+        if isinstance(layers, freezing.OutputGain):
+            return False  # in closed form
+        if adds_parts(layers):
+            chosen = Trainee.of(self.model, layers).selection
+        else:
+            chosen = freezing.select_layers(self.model, layers)
+        weights = ModelLayers.of(self.model).weights
+        paths = (*chosen.variables, *chosen.statistics)
+        free = {id(weights[path]) for path in paths if path in weights}
+        return any(id(weights[path]) not in free for path in self.paths)
+
+    def check(self, label: str, layers: Any) -> None:
+        """Raise ValueError if a retraining of `layers` would be refused."""
+        if self.refuses(layers):
+            raise ValueError(
+                f"Expected {label!r} to train all that changes in training. Layer(s) "
+                f"{', '.join(self.layers)} write their own weights even while frozen "
+                f"({', '.join(self.paths)}), and a retraining refuses that. Train "
+                f"{', '.join(self.layers)} along with it."
+            )
+
+    def left_out(self, labels: Sequence[str]) -> str:
+        """Return a sentence on what is left out, or an empty string."""
+        if not labels:
+            return ""
+        return (
+            f" Left out: {', '.join(labels)}. Layer(s) {', '.join(self.layers)} write "
+            "their own weights even while frozen, and a retraining refuses that."
+        )
 
 
 def applies(model: keras.Model, selector: Any) -> bool:

@@ -14,7 +14,7 @@ from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl._progress import check_progress, watched
 from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.metrics._plausibility import INTRODUCTION
-from keras_spectral_tl.transfer._arms import Candidate, candidates_of
+from keras_spectral_tl.transfer._arms import Candidate, SelfWritten, candidates_of
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import SweepResult
 from keras_spectral_tl.transfer._retrain import check_fit, check_weights
@@ -63,8 +63,9 @@ def oracle_sweep(
             `NormalizedSamples` of the same statistics.
         layers: The whole layers to try, see `freezing.select_layers`; a tuple within a
             list is trained together: `list(itertools.combinations(names, 2))` tries all
-            pairs. None means every layer with trainable weights. For parts of layers
-            and gains use `arms`.
+            pairs. None means every layer with trainable weights, without those that
+            `retrain` refuses (with a warning). For parts of layers and gains use
+            `arms`.
         arms: Ways to retrain, instead of layers: `scoring.Arm` objects, or what
             `retrain` accepts as layers. `Arm("unchanged", ())` is the model as it is;
             `OutputGain()` alone is fitted in closed form (`fit_output_gain`). The pull
@@ -131,7 +132,7 @@ def oracle_sweep(
     if search.base_test is not None:
         check_fit(model, search.base_test, ready.loss)
     _warn_of_shared(target, test)
-    candidates = candidates_of(model, layers, arms)
+    candidates = _retrainable(model, layers, arms, prepared.x)
     search.check_labels(candidates)
     store, found = None, {}
     if directory is not None:
@@ -156,6 +157,22 @@ def oracle_sweep(
                 store.save(candidate, row)
             move(row.values)
     return _result(candidates, found)
+
+
+def _retrainable(model: keras.Model, layers: Any, arms: Any, x: Any) -> list[Candidate]:
+    """Return the rows; of the default ones, those that a retraining does not refuse."""
+    found, written = candidates_of(model, layers, arms), SelfWritten.of(model, x)
+    if layers is not None or arms is not None:
+        for one in found:
+            written.check(one.label, one.layers if one.names else one.selector)
+        return found
+    refused = [one.label for one in found if written.refuses(list(one.names))]
+    if not refused:
+        return found
+    warnings.warn(written.left_out(refused).strip(), UserWarning, stacklevel=3)
+    some = [one for one in found if one.label not in refused]
+    whole = Candidate.of(model, list(written.layers))
+    return list(dict.fromkeys([*some, whole]))
 
 
 def _warn_of_shared(target: Samples, test: Samples) -> None:
