@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+# What to do about a damaged file of a study.
+_ANEW = "Write it anew with the command that made it, or delete it."
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -45,6 +48,37 @@ def write_json(path: str | os.PathLike[str], document: Any) -> pathlib.Path:
     """
     text = json.dumps(finite(document), indent=2, allow_nan=False)
     return write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: pathlib.Path, kind: type = dict, keys: Iterable[str] = ()) -> Any:
+    """Read a JSON file that this package has written.
+
+    Raises:
+        ValueError: If it is not JSON, no object (`kind=list`: no array), or lacks one
+            of the keys.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a JSON file ({error}). {_ANEW}") from error
+    if not isinstance(document, kind):
+        raise ValueError(
+            f"{path} must hold a JSON {'array' if kind is list else 'object'}; "
+            f"received {type(document).__name__}. {_ANEW}"
+        )
+    check_keys(path, document, keys)
+    return document
+
+
+def check_keys(path: pathlib.Path, record: Any, keys: Iterable[str]) -> None:
+    """Raise ValueError if a part of a JSON file is no object with these keys."""
+    held = list(record) if isinstance(record, dict) else []
+    missing = [key for key in keys if key not in held]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}; received "
+            f"{', '.join(held) or type(record).__name__:.100}. {_ANEW}"
+        )
 
 
 def sha256(content: bytes | os.PathLike[str]) -> str:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_spectral_tl._files import plain, sha256, write_json
+from keras_spectral_tl._files import plain, read_json, sha256, write_json
 from keras_spectral_tl.cli._inputs import System, read_model, read_systems
 
 
@@ -185,4 +185,4 @@ def _decisive(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: pathlib.Path, otherwise: Any) -> Any:
-    return json.loads(path.read_text()) if path.exists() else otherwise
+    return read_json(path, type(otherwise)) if path.exists() else otherwise

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -170,18 +169,21 @@ class _Plan(NamedTuple):
 
 def _planned(options: argparse.Namespace, folder: pathlib.Path) -> _Plan | None:
     """Return the plan requested or recommended, None if nothing should train."""
+    from keras_spectral_tl._files import read_json
+
     forecast, scores = folder / "forecast.json", folder / "scores.json"
     if options.layers:
         return _Plan(list(options.layers))
     if forecast.exists():
-        return _forecast_plan(json.loads(forecast.read_text()), options.arm, forecast)
+        document = read_json(forecast, keys=("best", "recipes"))
+        return _forecast_plan(document, options.arm, forecast)
     if options.arm is not None or not scores.exists():
         needed = "forecast.json" if options.arm else "forecast.json or scores.json"
         raise FileNotFoundError(
             f"{folder} has no {needed}. Say with --layers what to retrain, or ask "
             "first: keras-spectral-tl forecast ... --out RUN_DIR."
         )
-    recommended = list(json.loads(scores.read_text())["recommended"])
+    recommended = list(read_json(scores, keys=("recommended",))["recommended"])
     return _Plan(recommended) if recommended else None
 
 

@@ -1,7 +1,6 @@
 """A transfer study as plain values, in memory and on disk."""
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -9,11 +8,23 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from keras_spectral_tl._files import write_json
+from keras_spectral_tl._files import check_keys, read_json, write_json
 from keras_spectral_tl._results import not_told_from
 
 Document = Mapping[str, Any]
 Rows = Sequence[Document]
+
+# What a report shows of each part.
+_NEEDED = {
+    "forecast": ("arms", "best", "ties", "reason", "provenance"),
+    "scores": (
+        *("recommended", "reason", "ranking", "scores", "intervals", "chances"),
+        "provenance",
+    ),
+    "sweep": ("best", "rows"),
+    "retraining": ("trained", "hashes_before", "hashes_after"),
+}
+_OF_A_SYSTEM = ("source", "sha256", "x_spectra", "y_spectra")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +121,11 @@ class Study:
             if part:
                 path = place / file_of(name)
                 path.parent.mkdir(exist_ok=True)
-                known = _read(path) if name == "retraining" else None
-                digest = (known or {}).pop("model_sha256", None)
+                is_there = name == "retraining" and path.exists()
+                known = read_json(path) if is_there else {}
+                digest = known.pop("model_sha256", None)
                 write_json(path, part)
-                if digest is not None and _read(path) == known:
+                if digest is not None and read_json(path) == known:
                     write_json(path, {**part, "model_sha256": digest})
         return place
 
@@ -143,18 +155,13 @@ def file_of(part: str) -> str:
 def _read(path: pathlib.Path) -> Any:
     if not path.exists():
         return None
-    try:
-        part = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not a JSON file ({error}). Write it anew."
-        ) from error
-    kind = list if path.stem in ("a_priori", "a_posteriori") else dict
-    if not isinstance(part, kind):
-        raise ValueError(
-            f"{path} must hold a JSON {'array' if kind is list else 'object'}; "
-            f"received {type(part).__name__}."
-        )
+    if path.stem in ("a_priori", "a_posteriori"):
+        return read_json(path, list)
+    part = read_json(path)
+    if part:
+        check_keys(path, part, _NEEDED.get(path.stem, ()))
+    for record in part.values() if path.stem == "systems" else ():
+        check_keys(path, record, _OF_A_SYSTEM)
     return part
 
 

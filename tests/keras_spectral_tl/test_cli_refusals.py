@@ -210,6 +210,42 @@ def test_numbers_below_those_of_float32_are_not_mistaken_for_equal():
     assert samples.shared_with(kst.transfer.Samples.of((7 * one, one))) == 0
 
 
+DAMAGED = {
+    "another": (b'{"a": 1}', " lacks ", "received a"),
+    "no JSON": (b"{", " is not a JSON file", "property name"),
+    "no text": (b"\xff{", " is not a JSON file", "decode"),
+    "a list": (b"[1]", " must hold a JSON object", "received list"),
+}
+_RECORDS = ("forecast", "scores", "sweep", "retrained/retraining")
+
+
+@pytest.mark.parametrize("name", _RECORDS)
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=list(DAMAGED))
+def test_a_file_that_is_no_record_is_named_and_how_to_mend_it(
+    files, content, name, tmp_path, capsys
+):
+    text, *parts = content
+    path = tmp_path / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text)
+    data = ["--target", files / "target.npz", "--out", tmp_path]
+    lines = [one_line(capsys, "report", tmp_path)]
+    if name in ("forecast", "scores"):
+        lines.append(one_line(capsys, "retrain", files / "base.keras", *data))
+    for line in lines:
+        assert all(part in line for part in (str(path), *parts, "Write it anew"))
+
+
+def test_a_record_that_is_read_in_passing_is_named_too(files, tmp_path, capsys):
+    (tmp_path / "provenance.json").write_bytes(b"\xff")
+    data = ["--target", files / "target.npz", "--out", tmp_path]
+    line = one_line(capsys, "retrain", files / "base.keras", *data)
+    assert "provenance.json is not a JSON file" in line
+    (tmp_path / "provenance.json").unlink()
+    (tmp_path / "systems.json").write_text('{"base": 1}')
+    assert "systems.json lacks source" in one_line(capsys, "report", tmp_path)
+
+
 def test_figures_on_different_samples_are_kept_apart(files, tmp_path, capsys):
     options = ["--layers", "conv_1", "--epochs", "1", "--out", tmp_path / "run"]
     first = [files / "base.keras", "--target", files / "target.npz", *options]
