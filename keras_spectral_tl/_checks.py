@@ -138,13 +138,19 @@ def as_array(values: Any) -> NDArray[Any]:
         )
     if hasattr(values, "detach"):  # a torch tensor, perhaps on an accelerator
         values = values.detach().cpu()
-    return np.asarray(values)
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+    array = np.asarray(values)
+    if array.dtype.name == "bfloat16":  # of JAX and TensorFlow; no type of NumPy
+        return array.astype(np.float32)
+    is_long = array.dtype.kind == "f" and array.dtype.itemsize > 8
+    with np.errstate(over="ignore"):  # infinite values are refused where they matter
+        return array.astype(np.float64) if is_long else array
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     """Return a float64 array; raise TypeError for complex numbers, text and objects."""
     array = as_array(values)
-    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+    if array.dtype.kind not in "fiub":
         raise ValueError(
             f"Expected real numbers in {name}. Received dtype {array.dtype}. Pass the "
             "real part of a complex field if that is meant."

@@ -93,3 +93,24 @@ def test_fields_of_a_zarr_file_are_named_in_a_text_or_a_list(names, tmp_path):
     samples, channels = read_samples(str(tmp_path / "fields.zarr"))
     assert channels == {"x": ["u", "v"], "y": ["v"]}
     np.testing.assert_array_equal(samples.x[0, 0, 0], [ord("u"), ord("v")])
+
+
+def test_numbers_of_types_that_a_backend_lacks_become_those_it_has():
+    """Longer floats than those of TensorFlow, and bfloat16 of TensorFlow and torch."""
+    numbers = np.array([[0.5, -3.0], [1.0, 0.15625]])  # exact in every type
+    torch = pytest.importorskip("torch")
+    given = {
+        "float64": numbers.astype(np.longdouble),
+        "float32": tf.cast(numbers, tf.bfloat16),
+    }
+    for dtype, x in given.items():
+        samples = Samples.of((x, numbers))
+        assert samples.x.dtype == dtype
+        np.testing.assert_array_equal(samples.x, numbers)
+    x = torch.tensor(numbers, dtype=torch.bfloat16, requires_grad=True)
+    samples = Samples.of((x, tf.cast(numbers, tf.bfloat16).numpy()))
+    assert samples.x.dtype == samples.y.dtype == "float32"
+    np.testing.assert_array_equal(samples.x, samples.y)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="d")])
+    result = transfer.retrain(model, (given["float64"], given["float64"]), "d", **QUICK)
+    assert result.changed == ("d",)
