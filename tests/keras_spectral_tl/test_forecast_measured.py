@@ -7,7 +7,7 @@ import pytest
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
 from keras_spectral_tl.scoring import Arm
-from keras_spectral_tl.scoring._forecast import _dropout_note
+from keras_spectral_tl.scoring._explanation import dropout_note
 from keras_spectral_tl.transfer import ChannelStatistics
 from tests.keras_spectral_tl.common import dense, noise, planted
 
@@ -208,11 +208,11 @@ def test_a_retraining_of_few_steps_gets_as_far_as_forecast(steps):
 def test_dropout_that_trials_leave_out_is_named():
     inner = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.3)])
     model = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(4)])
-    assert "dropout (rate 0.3)" in _dropout_note(model)
+    assert "dropout (rate 0.3)" in dropout_note(model)
     x = np.random.default_rng(0).normal(size=(6, 4))
     found = kst.forecast(model, None, (x, x), arms=[None], steps=3)
     assert ("dropout" in found.reason) == found.best.trains
     recurrent = [keras.Input((3, 4)), keras.layers.LSTM(2, recurrent_dropout=0.2)]
-    assert "dropout (rate 0.2)" in _dropout_note(keras.Sequential(recurrent))
+    assert "dropout (rate 0.2)" in dropout_note(keras.Sequential(recurrent))
     plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
-    assert _dropout_note(plain) == ""
+    assert dropout_note(plain) == ""
