@@ -180,6 +180,16 @@ def mask_of(outputs: Any) -> NDArray[np.float64] | None:
     return counted.reshape(counted.shape + (1,) * (len(outputs.shape) - counted.ndim))
 
 
+def has_mask(model: keras.Model, x: Any) -> bool:
+    """Return whether a model masks outputs, by calling it on a sample.
+
+    Symbolic outputs do not tell: those of a nested model lack its mask.
+    """
+    inputs = getattr(model, "inputs", None) or [None]
+    fewest = getattr(inputs[0], "shape", (None,))[0] or 1
+    return mask_of(called(model, rows_of(x, slice(0, fewest)))) is not None
+
+
 def unmasked(
     model: keras.Model,
     x: Any,
@@ -191,10 +201,7 @@ def unmasked(
     `weights` are those of the points of a sample; without a mask they are returned as
     they are, with None for equal weights.
     """
-    # Symbolic outputs do not tell: those of a nested model lack its mask.
-    inputs = getattr(model, "inputs", None) or [None]
-    fewest = getattr(inputs[0], "shape", (None,))[0] or 1
-    if mask_of(called(model, rows_of(x, slice(0, fewest)))) is None:
+    if not has_mask(model, x):
         return weights
     masks = [mask_of(called(model, batch)) for _, batch in batches(x, batch_size)]
     counted = np.concatenate([mask for mask in masks if mask is not None])

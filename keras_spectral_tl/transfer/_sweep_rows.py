@@ -3,14 +3,20 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import did_you_mean, real_number
-from keras_spectral_tl._graph.copies import copy_model, packed, unmasked, unpacked
+from keras_spectral_tl._graph.copies import (
+    copy_model,
+    has_mask,
+    packed,
+    unmasked,
+    unpacked,
+)
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 from keras_spectral_tl._keras_internals import predicted
@@ -153,6 +159,7 @@ class RowTrainer:
         self._start = [fetch(v).copy() for v in self._network.weights]
         self._activations: Activations | None = None
         self._places: dict[str, int] = {}
+        self._masks = False
         self._prepare_activations()
 
     def row(self, candidate: Candidate) -> SweepRow:
@@ -301,6 +308,7 @@ class RowTrainer:
         if len(known) == len(sets):
             self._places = {name: place for place, name in enumerate(inputs)}
             self._activations = Activations(graph, known, self.cache)
+            self._masks = has_mask(self._network, self.target.x)
 
     def _reset(self) -> None:
         for variable, value in zip(self._network.weights, self._start, strict=True):
@@ -325,9 +333,9 @@ class RowTrainer:
         if cut is None or sets is None:
             return None
         _, suffix = graph.part(cut, graph.outputs)
-        if _masked([*self._network.outputs, *graph.outputs]) != _masked(suffix.outputs):
-            return None  # Keras weighs the loss by a mask that the cut would lose
         inputs = {name: sets[place] for name, place in self._places.items()}
+        if self._masks and not has_mask(suffix, _single(inputs["target"])):
+            return None  # Keras weighs the loss by a mask that the cut would lose
         if "validation" in inputs:
             pair = _single(inputs["validation"]), options.fit_options[_VALIDATION][1]
             options = options.with_fit_options(**{_VALIDATION: pair})
@@ -348,10 +356,6 @@ class _Part:
     inputs: Mapping[str, list[NDArray[Any]]]
     options: RetrainOptions
     cache: PrefixCache
-
-
-def _masked(tensors: Iterable[Any]) -> bool:
-    return any(getattr(t, "_keras_mask", None) is not None for t in tensors)
 
 
 def _single(parts: list[Any]) -> Any:

@@ -94,6 +94,19 @@ def test_garbage_in_the_padding_changes_no_row_of_a_sweep(subclassed, cached):
         assert figures(row) == pytest.approx(figures(same), rel=1e-6)
 
 
+def test_a_sweep_keeps_the_mask_of_a_nested_model():
+    """Whose symbolic outputs do not tell that it masks them."""
+    inside = [keras.Input((8, 3)), L.Masking(), L.Dense(16, "tanh", name="d")]
+    inputs = keras.Input((8, 3))
+    hidden = keras.Sequential(inside)(inputs)
+    model = keras.Model(inputs, L.Dense(2, name="out")(hidden))
+    one, other = (
+        kst.oracle_sweep(model, (X, y), (X, y), layers=["out"], **HOW).rows[0]
+        for y in (Y, GARBAGE)
+    )
+    assert figures(one) == pytest.approx(figures(other), rel=1e-6)
+
+
 def test_garbage_in_the_padding_changes_no_baseline():
     model = network()
     one, other = (
