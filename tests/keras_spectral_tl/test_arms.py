@@ -297,6 +297,6 @@ def test_a_test_on_samples_of_the_training_is_told():
     told = {"arms": [Arm("unchanged", ())], "progress": False}
     with pytest.warns(UserWarning, match="2 of the 4 test samples are target samples"):
         transfer.oracle_sweep(model, target, test, **told)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as caught:
         transfer.oracle_sweep(model, target, (x[4:], y[4:]), **told)
+    assert not [one for one in caught if "test samples" in str(one.message)]
