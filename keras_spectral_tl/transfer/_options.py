@@ -479,14 +479,15 @@ def _check_fit_options(options: Mapping[str, Any]) -> None:
             "itself: pass the samples as target_data; every epoch sees all of them. "
             "Points may have weights: loss=losses.WeightedMeanSquaredError(weights)."
         )
-    known = set(inspect.signature(keras.Model.fit).parameters) - {"self"}
-    own = [field.name for field in dataclasses.fields(RetrainOptions)]
+    known = {*inspect.signature(keras.Model.fit).parameters, *_COMPILE} - {"self"}
+    known |= {*RetrainOptions.__annotations__}
     for name in options:
         if name not in known:
-            hint = did_you_mean(name, [*known, *own, *_COMPILE])
+            hint = did_you_mean(name, known)
+            if name == "learning_rate":
+                hint = " Pass optimizer=keras.optimizers.Adam(learning_rate)."
             raise TypeError(
-                f"Received the option {name!r}, which neither retraining nor "
-                f"model.compile nor model.fit knows.{hint}"
+                f"Neither retrain, model.compile nor model.fit knows {name!r}.{hint}"
             )
     for name in ("batch_size", "epochs"):
         if options.get(name) is not None:

@@ -321,6 +321,8 @@ def test_bad_factors_are_refused(factor):
 def test_unknown_options_propose_the_right_one():
     with pytest.raises(TypeError, match=r"'jit_compil'.*Did you mean 'jit_compile'"):
         transfer.retrain(plain(), (X, Y), None, jit_compil=True)
+    with pytest.raises(TypeError, match=r"optimizer=keras\.optimizers\.Adam"):
+        transfer.retrain(plain(), (X, Y), None, learning_rate=1e-3)
     with pytest.raises(TypeError, match=r"holds out samples itself.*validation_split"):
         RetrainOptions.of(
             {"early_stopping": HeldOutStopping(), "validation_split": 0.5}
