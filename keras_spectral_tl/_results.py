@@ -70,7 +70,12 @@ def as_cc(correlation: float) -> str:
         >>> as_cc(0.94321), as_cc(0.99912345)
         ('0.943', '0.99912')
     """
-    return f"{correlation:.{5 if 0.995 < correlation < 1.0 else 3}f}"
+    return f"{correlation:.{_digits(correlation) if correlation < 1.0 else 3}f}"
+
+
+def _digits(correlation: float) -> int:
+    """Return the digits that tell correlations like this one apart."""
+    return 5 if correlation > 0.995 else 3
 
 
 def not_told_from(
@@ -91,7 +96,7 @@ def not_told_from(
     if best["parameters"] <= cheaper["parameters"]:
         return f"{text}; of these it trains the fewest weights."
     gained = best["correlation"] - cheaper["correlation"]
-    behind = f"{gained:.{5 if best['correlation'] > 0.995 else 3}f}"
+    behind = f"{gained:.{_digits(best['correlation'])}f}"
     if gained < NOT_WORTH and best["relative_rmse"] < cheaper["relative_rmse"] - 0.01:
         return (
             f"{text} by the correlation, but has a better amplitude: relative RMSE "

@@ -168,6 +168,12 @@ def called(model: keras.Model, x: Any) -> Any:
         return model(x, training=False)
 
 
+def fewest_samples(model: keras.Model) -> int:
+    """Return how many samples a call takes at least: 1, or a fixed batch size."""
+    inputs = getattr(model, "inputs", None) or [None]
+    return getattr(inputs[0], "shape", (None,))[0] or 1
+
+
 def mask_of(outputs: Any) -> NDArray[np.float64] | None:
     """Return 1 for outputs that count in a Keras loss and 0 for masked ones.
 
@@ -185,9 +191,8 @@ def has_mask(model: keras.Model, x: Any) -> bool:
 
     Symbolic outputs do not tell: those of a nested model lack its mask.
     """
-    inputs = getattr(model, "inputs", None) or [None]
-    fewest = getattr(inputs[0], "shape", (None,))[0] or 1
-    return mask_of(called(model, rows_of(x, slice(0, fewest)))) is not None
+    some = rows_of(x, slice(0, fewest_samples(model)))
+    return mask_of(called(model, some)) is not None
 
 
 def unmasked(

@@ -61,9 +61,12 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
             "there say little."
         )
         reason = _reason(model, base, reached)
-        there = _correlation(model, target) if target is not None else None
-        if not reason and there is not None and there > max(_LEAST, reached + _CLEARER):
-            reason = f"On the target it reaches {there:.2f}: are the systems exchanged?"
+        if not reason and target is not None:
+            there = _correlation(model, target) or 0.0
+            if there > max(_LEAST, reached + _CLEARER):
+                reason = (
+                    f"On the target it reaches {there:.2f}: are the systems exchanged?"
+                )
         found.append(
             reason or "Look at its training, the order of channels and normalization."
         )

@@ -7,8 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._graph.layers import batches, layers_with_weights
-from keras_spectral_tl._keras_internals import sublayers
+from keras_spectral_tl._graph.layers import batches, layers_with_weights, parents_first
 from keras_spectral_tl._results import percent
 from keras_spectral_tl.scoring._network_parts import spatial_axes
 from keras_spectral_tl.spectra import (
@@ -225,13 +224,8 @@ def _sentence(found: Mapping[str, Any], share: float) -> str:
 
 def dropout_note(model: keras.Model) -> str:
     """Return a warning if trials leave out what a retraining has: dropout."""
-    rate, layers, seen = 0.0, [model], set()
-    while layers:
-        layer = layers.pop()
-        if id(layer) in seen:  # a layer may hold its parent
-            continue
-        seen.add(id(layer))
-        layers += sublayers(layer)
+    rate = 0.0
+    for layer in parents_first(model):
         names = ["dropout", "recurrent_dropout"]  # of recurrent layers
         names += ["rate"] if "Dropout" in type(layer).__name__ else []
         rates = [getattr(layer, name, 0.0) for name in names]

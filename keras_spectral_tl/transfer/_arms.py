@@ -10,7 +10,7 @@ import numpy as np
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import noted, real_number
 from keras_spectral_tl._graph.calls import called_layers
-from keras_spectral_tl._graph.copies import copy_model
+from keras_spectral_tl._graph.copies import copy_model, fewest_samples
 from keras_spectral_tl._graph.layers import (
     OWN,
     ModelLayers,
@@ -371,15 +371,12 @@ class SelfWritten:
         own = [part for part in parents_first(model) if own_statistics(part)]
         if all(isinstance(part, _NORMALIZATIONS) for part in own):
             return cls(model, ())  # whose statistics stay if frozen
-        inputs = getattr(model, "inputs", None) or [None]
-        count = getattr(inputs[0], "shape", (None,))[0] or 1
         copy = copy_model(model)
         copy.trainable = False
         weights = ModelLayers.of(model).of_copy(copy).weights
         before = [variable.value for variable in copy.non_trainable_variables]
-        _, after = copy.stateless_call(
-            [], before, rows_of(x, slice(0, count)), training=True
-        )
+        some = rows_of(x, slice(0, fewest_samples(model)))
+        _, after = copy.stateless_call([], before, some, training=True)
         triples = zip(copy.non_trainable_variables, before, after, strict=True)
         moved = {
             id(variable)

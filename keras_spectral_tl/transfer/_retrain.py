@@ -13,6 +13,7 @@ from keras_spectral_tl._graph.calls import check_names, misfit_of_inputs
 from keras_spectral_tl._graph.copies import (
     called,
     copy_model,
+    fewest_samples,
     fresh_model,
     seed_random_states,
 )
@@ -359,9 +360,7 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     integer labels fit.
     """
     check_names(model, data.x)
-    inputs = getattr(model, "inputs", None) or [None]
-    count = getattr(inputs[0], "shape", (None,))[0] or 1
-    x, y = data.take(slice(0, count))
+    x, y = data.take(slice(0, fewest_samples(model)))
     try:
         outputs = called(model, x)
     except Exception:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import by_shapes, check_positive
+from turbulence_data._checks import by_shapes, check_positive, check_whole
 from turbulence_data._progress import Progress, check_progress, watched
 from turbulence_data.a_posteriori._measures import measures_of
 from turbulence_data.closures import NoClosure
@@ -134,10 +134,7 @@ def reference_ensemble(
             f"again, such as named_flow(name). Received {type(ensemble).__name__}: "
             "make one, EnsembleConfig(flow, ...)."
         )
-    if num_snapshots < 2:
-        raise ValueError(
-            f"Expected num_snapshots of at least 2. Received {num_snapshots}."
-        )
+    check_whole("num_snapshots", num_snapshots, 2)
     return replace(
         ensemble,
         num_trajectories=(1, 1, num_members),
