@@ -15,9 +15,10 @@ forecast, then retrained by its recipe and tested on unseen simulations.
 
 Constants of the forecast were chosen with the cases k25_to_k4 and k4_to_k25, seed 0, of
 this tier in view: these are left out. All others had no part in it. `--runs` packs what
-is found into `benchmarks/scores/forecast_calibration.json`; without it the kept results
-are read. `--figure` draws what was measured against what was predicted. Deep networks
-are kept likewise:
+is found into `benchmarks/scores/forecast_calibration.json`, beside settings that were
+kept before and in place of the same ones; without it the kept results are read.
+`--figure` draws what was measured against what was predicted. Deep networks are kept
+likewise:
 
     python benchmarks/forecast_calibration.py --runs runs/reproduction/deep \\
         --normalizations own base --kept benchmarks/scores/deep_tier.json
@@ -26,7 +27,7 @@ are kept likewise:
 import argparse
 import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,17 @@ def pack(runs: Path, normalizations: Collection[str] = ("own",)) -> list[Setting
             }
         )
     return settings
+
+
+def joined(kept: Iterable[Setting], found: Iterable[Setting]) -> list[Setting]:
+    """Settings that are kept and found, in order; what is found replaces the same."""
+    every = {_label(setting): setting for setting in (*kept, *found)}
+    return [every[label] for label in sorted(every)]
+
+
+def _label(setting: Setting) -> tuple[str, str]:
+    name = "{normalization}-n{samples}-seed{seed}".format_map(setting)
+    return setting["case"], name
 
 
 def compared(said: Mapping[str, float], cc: float, base_cc: float) -> dict[str, float]:
@@ -330,9 +342,9 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="file to draw into")
     options = parser.parse_args()
     if options.runs:
-        packed = pack(options.runs, options.normalizations)
-        text = json.dumps(packed, indent=0)
-        options.kept.write_text(text + "\n")
+        kept = json.loads(options.kept.read_text()) if options.kept.exists() else []
+        packed = joined(kept, pack(options.runs, options.normalizations))
+        options.kept.write_text(json.dumps(packed, indent=0) + "\n")
     settings = json.loads(options.kept.read_text())
     tables = [levels_table, rules_table, cases_table]
     if any(setting["variants"] for setting in settings):

@@ -8,8 +8,11 @@
     done
     python benchmarks/tier_tables.py --runs runs/reproduction
 
-`--runs` packs what is found of both tiers into `benchmarks/scores/tiers.json`; without
-it the kept results are read.
+`--runs` packs what is found of these and other tiers into
+`benchmarks/scores/tiers.json`, beside settings that were kept before and in place of
+the same ones; without it the kept results are read. `--figures DIR` draws what
+retraining gains (`when_to_retrain.png`) and what deep networks reach by the number of
+samples (`deep_samples.png` on the target, `deep_forgotten.png` on the base).
 """
 
 import argparse
@@ -20,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forecast_calibration import short
+from forecast_calibration import joined, short
 from matplotlib.figure import Figure
 from score_sweeps import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-from reproduction.report import table
+from reproduction.report import AGAINST_SAMPLES, draw_against_samples, table
 
 from keras_spectral_tl.plotting import save_figure
 
@@ -49,6 +52,13 @@ TIERS = {
 SAMPLES = 16
 # Cases of deep networks with a table by the number of samples, of seed 0.
 DEEP_TABLES = ("k25_to_k4", "k4_to_k25")
+# Cases drawn by the number of samples, in the mean over seeds.
+DEEP_PANELS = {
+    "k25_to_k4": "k_f 16 to 4",
+    "k4_to_k25": "k_f 4 to 16",
+    "forced_to_decaying": "forced to decaying",
+    "reynolds_1e3_to_1e5": "Re 500 to 4000",
+}
 
 Setting = dict[str, Any]
 
@@ -225,21 +235,50 @@ def figure(kept: dict[str, list[Setting]]) -> Figure:
     return drawn
 
 
+def deep_panels(kept: dict[str, list[Setting]]) -> dict[str, list[dict[str, Any]]]:
+    """Deep networks by case, as the pictures by the number of samples take them."""
+    return {
+        title: [
+            {
+                "num_target": setting["samples"],
+                "best": best_layer(setting),
+                "first": None,
+                "forecast": {"best": setting["chosen"]},
+                "measured": {
+                    name: {"cc": target, "base_cc": base}
+                    for name, (target, base) in setting["arms"].items()
+                },
+            }
+            for setting in kept["deep"]
+            if (setting["case"], setting["normalization"]) == (case, "own")
+        ]
+        for case, title in DEEP_PANELS.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=Path, help="folder of the tiers, to pack")
     parser.add_argument("--kept", type=Path, default=KEPT)
-    parser.add_argument("--figure", type=Path, help="file to draw into")
+    parser.add_argument("--figures", type=Path, help="folder to draw into")
     options = parser.parse_args()
     if options.runs:
-        packed = {n: pack(options.runs / n, cases) for n, cases in TIERS.items()}
+        kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
+        packed = {
+            name: joined(kept.get(name, ()), pack(options.runs / name, cases))
+            for name, cases in TIERS.items()
+        }
         write_json(options.kept, packed)
     kept = json.loads(options.kept.read_text())
     print(*page_tables(kept), sep="\n\n")
-    if options.figure:
-        save_figure(figure(kept), options.figure)
+    if options.figures:
+        options.figures.mkdir(parents=True, exist_ok=True)
+        save_figure(figure(kept), options.figures / "when_to_retrain.png")
+        for name, (measured, label) in AGAINST_SAMPLES.items():
+            axes = draw_against_samples(deep_panels(kept), measured, label)
+            save_figure(axes, options.figures / f"deep_{name}.png")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ _CHOICES = {
     "from scratch": lambda t: "from_scratch",
     "not retrained": lambda t: "unchanged",
 }
+AGAINST_SAMPLES = {
+    "samples": ("cc", "CC on the target"),
+    "forgotten": ("base_cc", "CC on the base afterwards"),
+}
+"""Name of a picture against the number of samples -> figure and label of its axis."""
 _CONTROL_LABELS = ("from scratch", "not retrained")
 _LINES = {
     "unchanged": "not retrained",
@@ -56,11 +61,14 @@ def write(study: Study) -> None:
     if complete := [t for t in summary["transfers"] if t["controls"]]:
         plotting.save_figure(draw(complete), study.folder / "transfer.png")
         if len({t["num_target"] for t in complete}) > 1:
-            for figure, name, label in (
-                ("cc", "samples", "CC on the target"),
-                ("base_cc", "forgotten", "CC on the base afterwards"),
-            ):
-                axes = draw_against_samples(complete, figure, label)
+            panels = {
+                f"normalization: {whose}": [
+                    t for t in complete if t["normalization"] == whose
+                ]
+                for whose in dict.fromkeys(t["normalization"] for t in complete)
+            }
+            for name, (figure, label) in AGAINST_SAMPLES.items():
+                axes = draw_against_samples(panels, figure, label)
                 plotting.save_figure(axes, study.folder / f"{name}.png")
     print(text)
 
@@ -94,34 +102,33 @@ def draw(transfers: list[dict[str, Any]]) -> Any:
 
 
 def draw_against_samples(
-    transfers: list[dict[str, Any]], figure: str, ylabel: str
+    panels: Mapping[str, list[dict[str, Any]]], figure: str, ylabel: str
 ) -> Any:
-    """Draws a figure of the chosen arms against the number of samples.
+    """Draws a figure of the chosen arms against the number of samples, by panel.
 
     In the mean over seeds; numbers where a choice was not retrained are left out. The
     axis shows the ways to retrain the base network; the legend has the range of a curve
     that leaves it.
     """
-    panels: dict[str, dict[str, Any]] = {}
-    for normalization in dict.fromkeys(t["normalization"] for t in transfers):
-        own = [t for t in transfers if t["normalization"] == normalization]
-        numbers = sorted({t["num_target"] for t in own})
-        curves = panels[f"normalization: {normalization}"] = {}
+    drawn: dict[str, dict[str, Any]] = {}
+    for title, transfers in panels.items():
+        numbers = sorted({t["num_target"] for t in transfers})
+        curves = drawn[title] = {}
         for label, choice in _CHOICES.items():
             values = []
             for number in numbers:
                 rows = [
                     t["measured"].get(choice(t))
-                    for t in own
+                    for t in transfers
                     if t["num_target"] == number
                 ]
                 known = [np.nan if row is None else row[figure] for row in rows]
                 values.append(np.mean(known))
             if np.isfinite(values).any():
                 curves[label] = (numbers, values)
-    found = plotting.plot_curves(panels, "target samples", ylabel, "x")
-    numbers = sorted({t["num_target"] for t in transfers})
-    for axes in found:
+    found = plotting.plot_curves(drawn, "target samples", ylabel, "x")
+    for axes, transfers in zip(found, panels.values(), strict=True):
+        numbers = sorted({t["num_target"] for t in transfers})
         axes.set_xticks(numbers, [str(number) for number in numbers])
         axes.minorticks_off()
         _show_retrained(axes)

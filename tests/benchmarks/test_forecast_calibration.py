@@ -100,6 +100,19 @@ def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
     assert packed[0]["best"] == "all layers"
 
 
+def test_what_is_found_joins_what_is_kept_and_replaces_the_same_setting():
+    def one(samples, seed, best):
+        labels = {"case": "a_to_b", "normalization": "own", "best": best}
+        return labels | {"samples": samples, "seed": seed}
+
+    kept, found = [one(16, 0, "all"), one(1, 0, "all")], [one(16, 0, "conv_1")]
+    assert calibration.joined(kept, [*found, one(4, 1, "all")]) == [
+        one(1, 0, "all"),
+        one(16, 0, "conv_1"),
+        one(4, 1, "all"),
+    ]
+
+
 def test_the_page_shows_the_kept_results():
     settings = json.loads(calibration.KEPT.read_text())
     page = PAGE.read_text()

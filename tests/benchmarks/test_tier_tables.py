@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import tier_tables
+from reproduction.report import draw_against_samples
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
 
@@ -107,6 +108,25 @@ def test_the_figure_shows_what_is_gained_over_the_unchanged_network():
         [[[0.5, 0.7]], [[0.5, 0.3]], [[0.5, 0.0]]],
     ]
     np.testing.assert_allclose(points, expected, atol=1e-12)
+
+
+def test_pictures_by_the_number_of_samples_are_means_over_seeds():
+    shifts = {(1, 0): 0.0, (1, 1): 0.02, (16, 0): 0.04, (16, 1): 0.06}
+    some = [
+        setting("k25_to_k4", samples=samples, seed=seed, shift=shift)
+        | {"chosen": "all"}
+        for (samples, seed), shift in shifts.items()
+    ]
+    base = setting("k25_to_k4", "base") | {"chosen": "all"}
+    cases = [one | {"case": case} for case in tier_tables.DEEP_PANELS for one in some]
+    panels = tier_tables.deep_panels({"deep": [*cases, base]})
+    first, *_ = draw_against_samples(panels, "cc", "CC")
+    assert first.get_title() == "k_f 16 to 4"
+    curves = {line.get_label(): line.get_xydata() for line in first.lines}
+    # All layers .8 and twice the shift; conv_2 .7 less the shift, conv_1 .6 and it.
+    np.testing.assert_allclose(curves["all layers"], [[1, 0.82], [16, 0.9]])
+    np.testing.assert_allclose(curves["choice of the forecast"], curves["all layers"])
+    np.testing.assert_allclose(curves["best single layer"], [[1, 0.69], [16, 0.66]])
 
 
 def test_the_page_shows_the_kept_results():
