@@ -265,7 +265,8 @@ class Forecast(AsJson):
     ) -> SweepResult:
         """Retrain arms by their recipes and test them, to compare with the forecast.
 
-        `forecast.plot(measured=result.cc)` draws both.
+        `forecast.plot(measured=result)` draws both and `forecast.to_frame(result)`
+        has them side by side.
 
         Args:
             model: The network of the forecast; not changed.
@@ -370,14 +371,27 @@ class Forecast(AsJson):
         """
         return self.sample_curve(label).samples_for(correlation)
 
-    def to_frame(self) -> Any:
+    def to_frame(
+        self, measured: SweepResult | Mapping[str, float] | None = None
+    ) -> Any:
         """Return a pandas.DataFrame with a row per arm, by label, the best first.
+
+        Args:
+            measured: What `measure` or `oracle_sweep` returned, or label of an arm to
+                the correlation it gave. Adds the columns measured and inside (the 90 %
+                interval), None for arms that were not measured.
 
         Raises:
             ImportError: If pandas is not installed.
         """
         pandas = require("pandas", "Data frames", "pandas")
         rows = {row.label: row.row() for row in self.rows}
+        if measured is not None:
+            known = _correlations(measured)
+            for label, row in rows.items():
+                found = row["measured"] = known.get(label)
+                low, high = row["correlation_low"], row["correlation_high"]
+                row["inside"] = None if found is None else low <= found <= high
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
 
     def to_dict(self) -> dict[str, Any]:
@@ -407,17 +421,23 @@ class Forecast(AsJson):
             "pull": float(row.arm.pull),
         }
 
-    def plot(self, measured: Mapping[str, float] | None = None, ax: Any = None) -> Any:
+    def plot(
+        self,
+        measured: SweepResult | Mapping[str, float] | None = None,
+        ax: Any = None,
+    ) -> Any:
         """Plot the correlation of each arm with its interval; return the axes.
 
         Args:
-            measured: Label of an arm to the correlation measured after retraining it.
+            measured: What `measure` or `oracle_sweep` returned, or label of an arm to
+                the correlation it gave; what is not forecast is not drawn.
             ax: Matplotlib axes to draw on; new ones if not given.
 
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        return keras_spectral_tl.plotting.plot_forecast(self, measured, ax=ax)
+        known = None if measured is None else _correlations(measured)
+        return keras_spectral_tl.plotting.plot_forecast(self, known, ax=ax)
 
     def __repr__(self) -> str:
         """Return the reason and a table of the arms, at most 25 lines.
@@ -459,3 +479,10 @@ class Forecast(AsJson):
         others = [row.label for row in self.rows if row.label not in labels]
         labels |= dict.fromkeys(others[: count - len(labels)])
         return [row for row in self.rows if row.label in labels]
+
+
+def _correlations(
+    measured: SweepResult | Mapping[str, float],
+) -> Mapping[str, float]:
+    """Return measured correlations by label."""
+    return measured.cc if isinstance(measured, SweepResult) else measured

@@ -80,8 +80,22 @@ def test_some_arms_are_measured_in_the_order_asked_for(question, found, tmp_path
     assert list(result.cc) == ["unchanged", "conv_2"]
     again = found.measure(model, target, test, arms=["conv_2"], **options)
     assert again.rows[0] == result.rows[1]  # from disk: its seconds too
-    axes = found.plot(measured=result.cc)
-    assert axes is not None
+    marks = [
+        {float(x) for line in axes.lines for x in line.get_xdata()}
+        for axes in (found.plot(measured=result), found.plot(measured=result.cc))
+    ]
+    assert marks[0] == marks[1] >= {*result.cc.values()}
+    frame = found.to_frame(measured=result)
+    for row in found.rows:
+        cc, inside = frame.loc[row.label, ["measured", "inside"]]
+        if row.label in result.cc:
+            assert cc == result.cc[row.label]
+            assert inside == (row.correlation_low <= cc <= row.correlation_high)
+        else:
+            assert cc is None or np.isnan(cc)
+            assert inside is None
+    narrow = found.to_frame({"conv_2": found["conv_2"].correlation_high + 1e-6})
+    assert narrow.loc["conv_2", "inside"] is False
     with pytest.raises(KeyError, match="no arm 'conv_9'"):
         found.measure(model, target, test, arms=["conv_9"])
 
