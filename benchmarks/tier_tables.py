@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forecast_calibration import joined, short
+from forecast_calibration import USED_FOR_CHOICES, joined, short
 from matplotlib.figure import Figure
 from score_sweeps import write_json
 
@@ -103,6 +103,21 @@ def best_layer(setting: Setting) -> str:
     """The layer that gave most on the target."""
     return max(layers_of(setting), key=lambda name: setting["arms"][name][0])
 
+
+# Rows of the table over all settings: what each rule chooses.
+CHOICES: dict[str, Callable[[Setting], str]] = {
+    "`forecast.best`": lambda s: s["chosen"],
+    "always all layers, at the rate of the forecast": lambda s: "all",
+    "always filters": lambda s: "filters",
+    "the best single layer, measured": best_layer,
+}
+# Its columns: numbers of samples.
+COUNTS = {
+    "64 samples": (64,),
+    "16, 20 or 200": (16, 20, 200),
+    "4 or 40": (4, 40),
+    "1": (1,),
+}
 
 # What is drawn, and how.
 CURVES: dict[str, tuple[Callable[[Setting], str], dict[str, Any]]] = {
@@ -210,6 +225,53 @@ def _samples_of(setting: Setting) -> str:
     return f"{setting['normalization']}, {number} sample{'s' * (number > 1)}"
 
 
+def without_choices(kept: dict[str, list[Setting]]) -> list[Setting]:
+    """Returns the settings that had no part in choices of constants of the forecast."""
+    return [
+        setting
+        for tier, settings in kept.items()
+        for setting in settings
+        if tier != "calibration"
+        or (
+            setting["normalization"] == "own"
+            and (tier, setting["case"], setting["seed"]) not in USED_FOR_CHOICES
+        )
+    ]
+
+
+def choices_table(kept: dict[str, list[Setting]]) -> str:
+    """What choices give away of the best way, in the mean, of networks of all sizes."""
+    settings = without_choices(kept)
+    columns = {
+        head: [setting for setting in settings if setting["samples"] in counts]
+        for head, counts in COUNTS.items()
+    }
+    groups = {head: some for head, some in columns.items() if some}
+    rows = [["settings", *(str(len(some)) for some in groups.values())]]
+    for name, choose in CHOICES.items():
+        means = [
+            np.mean([_regret(setting, choose(setting)) for setting in some])
+            for some in groups.values()
+        ]
+        rows.append([name, *(short(mean, 4) for mean in means)])
+    return table(["", *groups], rows)
+
+
+def _regret(setting: Setting, chosen: str) -> float:
+    found = {n: row[0] for n, row in setting["arms"].items() if n != "best pair"}
+    return float(max(found.values()) - found[chosen])
+
+
+def made_worse(kept: dict[str, list[Setting]]) -> dict[str, int]:
+    """Counts transfers, and those worse than the unchanged network afterwards."""
+    arms = [(s["chosen"], s["arms"]) for tier in kept.values() for s in tier]
+    return {
+        "transfers": len(arms),
+        "all layers": sum(rows["all"][0] < rows["unchanged"][0] for _, rows in arms),
+        "choice": sum(rows[best][0] < rows["unchanged"][0] for best, rows in arms),
+    }
+
+
 def figure(kept: dict[str, list[Setting]]) -> Figure:
     """Draw what retraining gains against the correlation of the unchanged network."""
     drawn = Figure(figsize=(8.4, 3.6), layout="constrained")
@@ -272,7 +334,7 @@ def main() -> None:
         }
         write_json(options.kept, packed)
     kept = json.loads(options.kept.read_text())
-    print(*page_tables(kept), sep="\n\n")
+    print(*page_tables(kept), choices_table(kept), made_worse(kept), sep="\n\n")
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)
         save_figure(figure(kept), options.figures / "when_to_retrain.png")

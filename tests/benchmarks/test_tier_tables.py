@@ -134,3 +134,37 @@ def test_the_page_shows_the_kept_results():
     page = PAGE.read_text()
     for table in tier_tables.page_tables(kept):
         assert table in page
+
+
+def test_choices_of_networks_of_all_sizes_are_compared_with_the_best_way():
+    some = [
+        setting(samples=4) | {"chosen": "conv_2"},  # .7 where all layers give .8
+        setting(samples=40) | {"chosen": "all"},
+        setting(samples=1, shift=-0.2) | {"chosen": "conv_2"},  # .9, all layers .4
+    ]
+    some[0]["arms"]["best pair"] = [0.95, 0.5]  # was not forecast
+    used = setting("k25_to_k4", samples=1) | {"chosen": "unchanged"}
+    kept = {"deep": some, "calibration": [used]}
+    lines = tier_tables.choices_table(kept).splitlines()[2:]
+    cells = {line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in lines}
+    assert cells["settings"] == ["2", "1 |"]
+    assert cells["`forecast.best`"] == [".0500", ".0000 |"]
+    assert cells["always all layers, at the rate of the forecast"] == [
+        ".0000",
+        ".5000 |",
+    ]
+    assert cells["the best single layer, measured"] == [".1000", ".0000 |"]
+    expected = {"transfers": 4, "all layers": 1, "choice": 0}
+    assert tier_tables.made_worse(kept) == expected
+
+
+def test_pages_show_what_choices_gave():
+    kept = json.loads(tier_tables.KEPT.read_text())
+    found = tier_tables.made_worse(kept)
+    number, worse = found["transfers"], found["all layers"]
+    page = PAGE.with_name("forecast.md").read_text()
+    assert tier_tables.choices_table(kept) in page
+    text = " ".join(page.split())
+    assert f"over {len(tier_tables.without_choices(kept))} settings" in text
+    assert f"In {number} transfers of all kinds" in text
+    assert f"all layers made the network worse in {worse}" in text
