@@ -380,7 +380,7 @@ class RetrainOptions:
         elif not self.refits_layers and self.normalization is not None:
             statistics = self.normalization
         if isinstance(statistics, ChannelStatistics):
-            statistics.check_axis(model)
+            statistics.check_fits(model)
         samples = samples.normalized(statistics)
         if self.replay is not None:
             options = dataclasses.replace(options, replay=self.replay.like(samples))

@@ -110,8 +110,9 @@ class ChannelStatistics:
         x_mean, x_std, y_mean, y_std = self._along(x, y)
         return _restored(x, x_mean, x_std), _restored(y, y_mean, y_std)
 
-    def check_axis(self, model: keras.Model) -> None:
-        """Raise ValueError if a network has its channels on another axis."""
+    def check_fits(self, model: keras.Model) -> None:
+        """Raise ValueError if a network has other channels or masks raw values."""
+        self._check_masks(model)
         numbers = self.x_mean, self.x_std, self.y_mean, self.y_std
         if max(map(len, numbers)) == 1:
             return  # the same on any axis
@@ -123,6 +124,22 @@ class ChannelStatistics:
                 f"{self.data_format}: pass ChannelStatistics.of(data, "
                 f"data_format={layout!r})."
             )
+
+    def _check_masks(self, model: keras.Model) -> None:
+        """Raise ValueError if the network masks a value that is moved."""
+        for layer in sublayers(model):
+            if not isinstance(layer, keras.layers.Masking):
+                continue
+            value = float(layer.mask_value)
+            moved = (value - np.array(self.x_mean)) / np.array(self.x_std)
+            if np.any(moved != value):
+                raise ValueError(
+                    f"Layer {layer.name!r} masks steps whose inputs are all {value:g}. "
+                    "Expected samples that are normalized and have this value where "
+                    "they are padded. Received statistics that move it, so that "
+                    "padding would count as data: normalize the steps that count "
+                    "yourself and pass normalization=None."
+                )
 
     def _along(self, x: Any, y: Any) -> Iterator[NDArray[np.float64]]:
         """Yield means and standard deviations, broadcast to x and y."""

@@ -152,3 +152,19 @@ def test_weights_of_points_count_along_with_the_mask():
         for y in (Y, GARBAGE * [1.0, -7.0])
     ]
     assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+@BOTH
+def test_statistics_that_would_move_the_padding_are_refused(subclassed):
+    model = network(subclassed)
+    shifted = transfer.ChannelStatistics((0.5,), (2.0,), (0.0,), (1.0,))
+    for how in (shifted, transfer.RefitOnTarget()):
+        with pytest.raises(ValueError, match="masks steps whose inputs are all 0"):
+            kst.retrain(model, (X, Y), "d", normalization=how, **HOW)
+    scaled = transfer.ChannelStatistics((0.0,), (2.0,), (0.0,), (1.0,))
+    kept = kst.retrain(model, (X, Y), "d", normalization=scaled, **HOW)
+    plain = kst.retrain(model, (X / 2.0, Y), "d", **HOW)
+    figures = [
+        r.figures_of_merit(d)["cc"] for r, d in ((kept, (X, Y)), (plain, (X / 2, Y)))
+    ]
+    assert figures[0] == pytest.approx(figures[1], abs=1e-6)
