@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -395,9 +396,10 @@ def place_of(builder: Any) -> dict[str, Any]:
 def how_to_make(place: dict[str, Any]) -> str:
     """Return a message on how to make a missing dataset."""
     name = place["dataset"].split("/")[1]
+    root = place["directory"].removesuffix(place["dataset"])
     return (
         f"{place['dataset']} is not in {place['directory']}; make it: "
-        f"python -m {PACKAGE} generate {name}"
+        f"python -m {PACKAGE} generate {name} --data-dir {shlex.quote(root or '/')}"
     )
 
 

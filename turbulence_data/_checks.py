@@ -15,6 +15,7 @@ TWO_PI = 2.0 * math.pi
 _MIN_POINTS = 4
 # Powers of ten within the range of float64, with room for sums.
 _LARGEST_POWER = 300
+_SINGLE = np.finfo(np.float32)
 
 
 def check_whole(name: str, value: Any, at_least: int) -> None:
@@ -44,9 +45,19 @@ def check_at_least_zero(name: str, value: Any) -> None:
 
 
 def check_moments(name: str, mean: Any, std: Any) -> None:
-    """Raise ValueError unless mean and std are finite and the std is positive."""
+    """Raise ValueError unless mean and std are finite and the std is positive.
+
+    Both in single precision, in which fields are normalized.
+    """
     check_finite(f"the mean of {name}", mean)
     check_positive(f"the std of {name}", std)
+    least, most = float(_SINGLE.tiny), float(_SINGLE.max)
+    if not least <= std <= most or abs(mean) > most:
+        raise ValueError(
+            f"mean and std of {name} must be within single precision, "
+            f"{least:.0e} to {most:.0e}; received {mean!r} and {std!r}. Choose units "
+            "in which they are."
+        )
 
 
 def check_filter_width(value: Any, lengths: tuple[float, float]) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -56,17 +57,20 @@ def new_path(path: Path) -> Iterator[Path]:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write or replace a file atomically, by a flushed temporary file and a rename.
 
-    If the process is killed at any moment, either the old or the new file is left.
+    If the process is killed at any moment, either the old or the new file is left. A
+    file that is replaced keeps its permissions.
     """
-    descriptor, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    temporary = Path(path).with_name(f".partial-{secrets.token_hex(8)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:  # readable by whom the umask says
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -48,12 +48,11 @@ class _Flow:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the config from the values of `to_dict`; lists become tuples."""
-        arguments: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in values.items()
-        }
-        return cls(**arguments)
+        """Return the config from the values of `to_dict`, or of metadata.
+
+        Lists become tuples, and "inf", which JSON has as text, the number.
+        """
+        return cls(**{name: _from_json(value) for name, value in values.items()})
 
     def _store(self, check: Callable[[str, Any], None], *names: str) -> None:
         """Check numbers, and store them as floats, since NumPy's are not JSON-ready."""
@@ -64,6 +63,12 @@ class _Flow:
     def _store_whole(self, name: str, at_least: int) -> None:
         check_whole(name, getattr(self, name), at_least)
         object.__setattr__(self, name, int(getattr(self, name)))
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, str) and value == "inf":
+        return math.inf
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

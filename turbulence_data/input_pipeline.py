@@ -26,7 +26,7 @@ INPUT_FIELDS, OUTPUT_FIELDS = PLANE.inputs, PLANE.outputs
 _LAYER_INPUTS, _LAYER_OUTPUTS = TWO_LAYERS.inputs, TWO_LAYERS.outputs
 Array = NDArray[np.float32]
 Example = Mapping[str, Any]
-
+Names = str | Sequence[str]
 
 _ADVICE = " Use Normalization for one plane, TwoLayerNormalization for two layers."
 
@@ -249,8 +249,8 @@ class _GroupedArrays(_Arrays):
 def to_arrays(
     examples: Iterable[Example],
     normalization: AnyNormalization | None = None,
-    inputs: Sequence[str] | None = None,
-    outputs: Sequence[str] | None = None,
+    inputs: Names | None = None,
+    outputs: Names | None = None,
 ) -> tuple[Array, Array]:
     """Return all examples as one pair of arrays.
 
@@ -260,20 +260,22 @@ def to_arrays(
         normalization: how to scale the fields; None leaves them in physical units.
             `from_metadata` gives that of the default channels. For other inputs or
             outputs take them in physical units, and scale by what they have.
-        inputs: features that are the channels of x; by default streamfunction and
-            vorticity, for two layers each of the upper, then of the lower layer.
+        inputs: features that are the channels of x, of which velocity, tau and sigma
+            have several; by default streamfunction and vorticity, for two layers each
+            of the upper, then of the lower layer.
         outputs: features that are the channels of y; by default the sgs_forcing.
 
     Returns:
         `x` of shape `(n, nx, ny, 2)` with channels (streamfunction, vorticity), and `y`
         of shape `(n, nx, ny, 1)` with sgs_forcing; float32. For two layers they have 4
         and 2 channels. The pair has an attribute `groups`: the trajectory of each
-        example, or None if examples do not have it. A new pair, such as from
-        `normalize(x, y)` or a slice, loses it: select examples before, and pass
-        `normalization` here.
+        example (for ensembles of several seeds a number for each trajectory of each),
+        or None if examples do not have it. A new pair, such as from `normalize(x, y)`
+        or a slice, loses it: select examples before, and pass `normalization` here.
 
     Raises:
-        ValueError: if there are no examples, or if they are batches.
+        ValueError: if there are no examples, if they are batches, or for features that
+            are no fields.
         TypeError: for examples that are not mappings, such as pairs, or an invalid
             normalization.
         KeyError: for examples without one of the features.
@@ -283,25 +285,29 @@ def to_arrays(
             f"normalization must be a Normalization or None; received {normalization!r}"
             ". Make one with Normalization.from_metadata or .from_arrays."
         )
-    every_x, every_y, trajectories = [], [], []
+    every_x, every_y, members = [], [], []
     for example in examples:
         of_x, of_y = _channels_of(example, inputs, outputs)
         every_x.append(_stack(example, of_x))
         every_y.append(_stack(example, of_y))
         if "trajectory" in example:
-            trajectories.append(np.asarray(example["trajectory"]))
+            members.append([int(example.get("seed", 0)), int(example["trajectory"])])
     if not every_x:
         raise ValueError("the dataset holds no examples; pass a split that has some.")
     x, y = np.stack(every_x), np.stack(every_y)
-    if x.ndim != 4:
-        raise ValueError(
-            "expected single examples with fields of shape (nx, ny); received "
-            f"{x.shape[1:-1]}. Pass the dataset without batch_size."
-        )
     pair = _GroupedArrays(*(normalization.normalize(x, y) if normalization else (x, y)))
-    if len(trajectories) == len(x):
-        pair.groups = np.stack(trajectories)
+    if len(members) == len(x):
+        pair.groups = _groups_of(np.array(members))
     return pair
+
+
+def _groups_of(members: NDArray[Any]) -> NDArray[Any]:
+    """Return the trajectories of (seed, trajectory); numbers for several seeds."""
+    seeds, trajectories = members.T
+    if np.ptp(seeds) == 0:
+        return np.asarray(trajectories)
+    _, groups = np.unique(members, axis=0, return_inverse=True)
+    return np.ravel(groups)
 
 
 def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
@@ -340,8 +346,8 @@ def batches(
     batch_size: int,
     normalization: AnyNormalization | None,
     shuffle_seed: int | None = None,
-    inputs: Sequence[str] | None = None,
-    outputs: Sequence[str] | None = None,
+    inputs: Names | None = None,
+    outputs: Names | None = None,
 ) -> Any:
     """Return a `tf.data.Dataset` of batches `(x, y)`, laid out as by `to_arrays`.
 
@@ -356,10 +362,14 @@ def batches(
     """
     import tensorflow as tf
 
+    def stacked(example: Example, names: Sequence[str]) -> Any:
+        fields = [tf.cast(example[name], tf.float32) for name in names]
+        parts = [f if _has_channels(f.shape) else f[..., tf.newaxis] for f in fields]
+        return tf.concat(parts, axis=-1)
+
     def channels(example: Example) -> tuple[Any, Any]:
         of_x, of_y = _channels_of(example, inputs, outputs)
-        x = tf.stack([example[name] for name in of_x], axis=-1)
-        y = tf.stack([example[name] for name in of_y], axis=-1)
+        x, y = (stacked(example, names) for names in (of_x, of_y))
         return normalization.normalize(x, y) if normalization else (x, y)
 
     check_whole("batch_size", batch_size, at_least=1)
@@ -371,20 +381,44 @@ def batches(
 
 
 def _channels_of(
-    example: Example, inputs: Sequence[str] | None, outputs: Sequence[str] | None
+    example: Example, inputs: Names | None, outputs: Names | None
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the features of x and y: the given ones, or the defaults of the flow."""
     check_example(example)
     has_layers = _LAYER_INPUTS[-1] in example
     inputs = inputs or (_LAYER_INPUTS if has_layers else INPUT_FIELDS)
     outputs = outputs or (_LAYER_OUTPUTS if has_layers else OUTPUT_FIELDS)
-    check_example(example, [*inputs, *outputs])
-    return inputs, outputs
+    of_x, of_y = ([one] if isinstance(one, str) else one for one in (inputs, outputs))
+    check_example(example, [*of_x, *of_y])
+    for name in (*of_x, *of_y):
+        shape = tuple(getattr(example[name], "shape", np.shape(example[name])))
+        if len(shape) < 2:
+            raise ValueError(
+                "expected fields of shape (nx, ny) or (nx, ny, channels) as inputs and "
+                f"outputs; received {name!r} of shape {shape}. Leave it out, or repeat "
+                "it on the grid of the fields."
+            )
+        if len(shape) > 2 and not _has_channels(shape):
+            raise ValueError(
+                "expected single examples with fields of shape (nx, ny); received "
+                f"{name!r} of shape {shape}. Pass the dataset without batch_size."
+            )
+    return of_x, of_y
+
+
+def _has_channels(shape: Sequence[int]) -> bool:
+    """Return whether the last axis has channels: a grid has at least 4 points."""
+    return len(shape) == 3 and shape[-1] < 4
 
 
 def _stack(example: Example, names: Sequence[str]) -> Array:
-    fields = [as_array(name, example[name]) for name in names]
-    return np.stack([np.asarray(field, np.float32) for field in fields], axis=-1)
+    """Return features as channels: a field is one, several in one array are all."""
+    fields = [np.asarray(as_array(n, example[n]), np.float32) for n in names]
+    parts = [f if _has_channels(f.shape) else f[..., None] for f in fields]
+    if len({part.shape[:-1] for part in parts}) > 1:
+        shapes = {name: field.shape for name, field in zip(names, fields, strict=True)}
+        raise ValueError(f"expected fields on one grid; received the shapes {shapes}.")
+    return np.concatenate(parts, axis=-1)
 
 
 def _few_shot_order(labels: Sequence[tuple[int, float]]) -> list[int]:

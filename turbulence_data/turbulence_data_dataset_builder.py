@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from turbulence_data.flows import NAMED_FLOWS, TurbulenceConfig, check_name
 from turbulence_data.generation._ensemble import SPLITS, EnsembleConfig, config_hash
+from turbulence_data.generation._pool import check_executor
 from turbulence_data.generation._records import (
     PLANE,
     TWO_LAYERS,
@@ -48,6 +49,7 @@ class Builder(RecordsBuilder):
     Raises:
         ValueError: for an unknown config, a config whose data are from another
             ensemble, or an unknown format.
+        TypeError: for a config or an executor of another kind.
 
     Example:
         >>> Builder(config="tiny_forced_re2e2_kf4").ensemble.les_shape
@@ -76,6 +78,7 @@ class Builder(RecordsBuilder):
         known = f"one of {sorted(NAMED_FLOWS)}, or TurbulenceConfig(name=, ensemble=)"
         if not isinstance(config, str | TurbulenceConfig | None):
             raise TypeError(f"expected as config {known}; received {config!r}.")
+        check_executor(executor)
         is_own = isinstance(config, str) and config.split(":")[0] not in NAMED_FLOWS
         if is_own:
             check_name(config)
@@ -84,6 +87,7 @@ class Builder(RecordsBuilder):
         self._checkpoint_seconds = checkpoint_seconds
         super().__init__(**kwargs)
         if is_own and not self.info.initialized:
+            self._is_there(None)  # says what is wrong with data that are there
             raise ValueError(
                 f"unknown config {config!r}: there are no data of that name in "
                 f"{self.data_dir_root}. Expected {known}."

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -249,3 +250,13 @@ def test_the_version_is_that_of_the_distribution(capsys):
         main(["--version"])
     version = importlib.metadata.version("keras-spectral-tl")
     assert capsys.readouterr().out.split() == ["turbulence-data", version]
+
+
+def test_missing_data_are_to_be_made_where_they_are_missing(tmp_path, capsys):
+    place = tmp_path / "my data"
+    assert main(["info", FLOW, "--data-dir", str(place)]) == 1
+    shown = capsys.readouterr()
+    command = (shown.out + shown.err).split("python -m turbulence_data ")[1]
+    words = shlex.split(command.splitlines()[0])
+    options = parser().parse_args(words)
+    assert Path(options.data_dir) == place

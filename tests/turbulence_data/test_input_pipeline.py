@@ -87,17 +87,59 @@ def test_foreign_metadata_are_refused():
         Normalization.from_metadata({"labels": 3})
 
 
-@pytest.mark.parametrize("pair", [(0.0, 0.0), (0.0, -1.0), (0.0, np.nan), (np.inf, 1)])
+@pytest.mark.parametrize(
+    "pair",
+    [(0, 0.0), (0, -1.0), (0, np.nan), (np.inf, 1), (0, 1e-50), (0, 1e39), (1e39, 1)],
+)
 def test_statistics_that_cannot_scale_are_refused(pair):
-    with pytest.raises(ValueError, match=r"of vorticity.*(0.0|-1.0|nan|inf)"):
+    with pytest.raises(ValueError, match=r"of vorticity.*(0.0|-1.0|nan|inf|1e)"):
         Normalization((0, 1), pair, (0, 1))
 
 
 def test_no_examples_and_batches_are_refused():
     with pytest.raises(ValueError, match="no examples"):
         to_arrays([])
-    with pytest.raises(ValueError, match=r"received \(2, 8, 12\)"):
+    with pytest.raises(ValueError, match=r"'streamfunction' of shape \(2, 8, 12\)"):
         to_arrays([example(0, shape=(2, 8, 12))])
+
+
+def test_several_fields_in_one_feature_are_as_many_channels(dataset):
+    velocity = np.stack([np.full((8, 12), 1.0), np.full((8, 12), 2.0)], axis=-1)
+    some = [{**one, "velocity": velocity} for one in EXAMPLES[:2]]
+    names = {"inputs": ["vorticity", "velocity"], "outputs": "sgs_forcing"}
+    x, y = to_arrays(some, **names)
+    assert (x.shape, y.shape) == ((2, 8, 12, 3), (2, 8, 12, 1))
+    np.testing.assert_array_equal(x[1, ..., 0], EXAMPLES[1]["vorticity"])
+    np.testing.assert_array_equal(x[1, ..., 1:], velocity)
+    source = tf.data.Dataset.from_tensor_slices(
+        {name: np.stack([one[name] for one in some]) for name in some[0]}
+    )
+    (batch,) = batches(source, 2, None, **names)
+    np.testing.assert_array_equal(batch[0], x)
+    np.testing.assert_array_equal(batch[1], y)
+
+
+@pytest.mark.parametrize(
+    "ask", [to_arrays, lambda *a, **k: batches(a[0], 1, None, **k)]
+)
+def test_numbers_are_no_channels(dataset, ask):
+    with pytest.raises(ValueError, match=r"received 'time' of shape \(\)"):
+        ask(dataset, inputs=["vorticity", "time"])
+
+
+def test_fields_on_other_grids_are_no_channels():
+    one = {**EXAMPLES[0], "fine": np.zeros((16, 24))}
+    with pytest.raises(ValueError, match=r"one grid.*'fine': \(16, 24\)"):
+        to_arrays([one], inputs=["vorticity", "fine"])
+
+
+def test_trajectories_of_equal_numbers_of_two_ensembles_are_two_groups():
+    two = [{**one, "seed": np.int64(s)} for s in (7, 9) for one in EXAMPLES[:32]]
+    groups = to_arrays(two).groups
+    assert len({*groups.tolist()}) == 4
+    for start in range(0, 64, 16):
+        assert len({*groups[start : start + 16].tolist()}) == 1
+    np.testing.assert_array_equal(to_arrays(two[:32]).groups, [0] * 16 + [1] * 16)
 
 
 def test_examples_of_other_features_are_refused_by_name():

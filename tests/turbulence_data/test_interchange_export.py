@@ -12,7 +12,6 @@ from turbulence_data import Builder, EnsembleConfig, FlowConfig, TurbulenceConfi
 from turbulence_data.generation import InProcessExecutor, content_hash
 from turbulence_data.generation._records import SCALARS
 from turbulence_data.interchange import ExportSource, export
-from turbulence_data.interchange._export import examples_of
 
 ENSEMBLE = EnsembleConfig(
     flow=FlowConfig((32, 48), 100.0, beta=0.1, lengths=(2 * np.pi, 4 * np.pi)),
@@ -68,7 +67,7 @@ def exported(prepared, request, tmp_path_factory):
 def test_a_dataset_reads_back_bit_for_bit(prepared, exported):
     """Names, types, shapes, bytes and order: all of them are in the hash."""
     with opened(exported) as dataset:
-        read = content_hash(examples_of(dataset))
+        read = content_hash(ExportSource.examples_of(dataset))
     assert read == prepared.info.metadata["content_sha256"]
 
 
@@ -76,9 +75,9 @@ def test_each_split_reads_back_alone(prepared, exported):
     with opened(exported) as dataset:
         for split in ("train", "validation", "test"):
             expected = content_hash(prepared.read(split))
-            assert content_hash(examples_of(dataset, split)) == expected
+            assert content_hash(ExportSource.examples_of(dataset, split)) == expected
         with pytest.raises(ValueError, match=r"'dev'.*'validation'"):
-            next(examples_of(dataset, "dev"))
+            next(ExportSource.examples_of(dataset, "dev"))
 
 
 def test_dimensions_and_coordinates_are_those_of_the_grid(exported):
@@ -132,7 +131,7 @@ def test_chosen_features_read_back_without_the_others(prepared, tmp_path):
     export(ExportSource.from_builder(prepared, ["test"], ["sgs_forcing"]), path)
     with xarray.open_zarr(path, consolidated=False) as dataset:
         assert "content_sha256" not in dataset.attrs  # that of all features
-        found = list(examples_of(dataset))
+        found = list(ExportSource.examples_of(dataset))
     expected = list(prepared.read("test"))
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
@@ -165,7 +164,7 @@ def test_awkward_values_survive(suffix, tmp_path):
     path = tmp_path / f"awkward.{suffix}"
     export(ExportSource({"all": given}, METADATA), path)
     with opened(path) as dataset:
-        assert content_hash(examples_of(dataset)) == content_hash(given)
+        assert content_hash(ExportSource.examples_of(dataset)) == content_hash(given)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

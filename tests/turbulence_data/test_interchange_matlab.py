@@ -191,7 +191,8 @@ def test_fields_that_do_not_belong_together_are_refused(wrong, rectangle, tmp_pa
 def test_a_flipped_sign_of_the_forcing_is_detected_and_reported(square, tmp_path):
     path = save_as_matlab(tmp_path / "a.mat", square, MatlabLayout(sgs_forcing_sign=-1))
     right = MatlabExamples(path, MatlabLayout(sgs_forcing_sign=-1)).report
-    wrong = MatlabExamples(path, MatlabLayout(sgs_forcing_sign=1)).report
+    with pytest.warns(UserWarning, match=r"against the gradient model.*exchanged"):
+        wrong = MatlabExamples(path, MatlabLayout(sgs_forcing_sign=1)).report
     assert right.gradient_model_correlation > 0.7
     assert wrong.gradient_model_correlation == -right.gradient_model_correlation
     assert wrong.sgs_forcing_sign_looks_wrong
@@ -203,7 +204,10 @@ def test_exchanged_axes_of_a_square_look_like_a_flipped_sign(square, tmp_path):
     layout = MatlabLayout()
     path = save_as_matlab(tmp_path / "a.mat", square, layout)
     right = MatlabExamples(path, layout).report
-    mirrored = MatlabExamples(path, replace(layout, axes=("y", "x", "example"))).report
+    with pytest.warns(UserWarning, match=r"against the gradient model.*exchanged"):
+        mirrored = MatlabExamples(
+            path, replace(layout, axes=("y", "x", "example"))
+        ).report
     assert mirrored.laplacian_residual < SINGLE_PRECISION
     assert mirrored.gradient_model_correlation == pytest.approx(
         -right.gradient_model_correlation, rel=1e-6

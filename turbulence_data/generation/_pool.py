@@ -97,6 +97,15 @@ def process_pool(num_processes: int | None = None) -> Executor:
     return pool
 
 
+def check_executor(executor: Any) -> None:
+    """Raise TypeError unless `executor` can run trajectories, or is None."""
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            "executor must be a concurrent.futures.Executor, such as process_pool(4) "
+            f"of turbulence_data.generation, or None; received {executor!r}."
+        )
+
+
 def run_trajectories(
     ensemble: EnsembleConfig,
     trajectory_ids: Sequence[int],
@@ -120,6 +129,7 @@ def run_trajectories(
         TrajectoryFailedError: as soon as a trajectory raises an error, or when workers
             keep dying; trajectories in flight are abandoned.
     """
+    check_executor(executor)
     if executor is None:
         num_processes = min(available_cores(), len(trajectory_ids))
         if num_processes > 1 and not multiprocessing.current_process().daemon:

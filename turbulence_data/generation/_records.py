@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 from numpy.typing import NDArray
 from tensorflow_datasets.core import file_adapters
+from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 from tensorflow_datasets.core.file_adapters import FileFormat
 
 from turbulence_data._files import exclusive_lock, explain_disk_errors, write_bytes
@@ -106,7 +108,7 @@ _PLANE_CONVENTIONS = {
     "velocity": "u = d(streamfunction)/dy, v = -d(streamfunction)/dx",
     "streamfunction": "laplacian(streamfunction) = -vorticity",
     "filter": "gaussian exp(-k^2 filter_width^2 / 24), then spectral truncation",
-    "spectra": "sum over the shell [k - 1/2, k + 1/2)",
+    "spectra": "sum over the shell [k - 1/2, k + 1/2), k in smallest wavenumbers",
     "turnover_time": "1 / rms(vorticity of the DNS)",
     "work": "of a stochastic forcing the expected injection, whatever the flow does",
     "k_max_eta": "nu / eta^2 + nu_h / eta^2p = eta_Z^(1/3), eta_Z: of the enstrophy",
@@ -211,7 +213,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
     def __init__(self, *, file_format: Any = None, **kwargs: Any) -> None:
         self._wanted = _checked_format(file_format)
         self._formats = [self._wanted or FileFormat.TFRECORD]
-        with _quiet():
+        with _quiet(), self._explain_damage():
             super().__init__(**kwargs)
         if self.info.initialized:
             self._check_metadata()
@@ -239,10 +241,12 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         over. It also waits before overwriting data, if `download_config` requests that.
 
         Raises:
-            ValueError: if the other process made the data from another config.
+            ValueError: if the other process made the data from another config, or for
+                a `download_config` that keeps only some examples.
             OSError: if the disk is full or not writable.
         """
         wanted = _checked_format(file_format) or self._wanted
+        _check_is_whole(kwargs.get("download_config"))
         if _keeps_data(kwargs.get("download_config")) and self._is_there(wanted):
             return
         parent, name = Path(self.data_path.parent), self.info.full_name
@@ -262,9 +266,22 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         if not self.data_path.exists():
             return False
         if not self.info.initialized:  # made after this builder was created
-            self.info.read_from_directory(self.data_dir)
+            with self._explain_damage():
+                self.info.read_from_directory(self.data_dir)
             self._check_metadata()
         return wanted is None or wanted in self._stored_formats()
+
+    @contextmanager
+    def _explain_damage(self) -> Iterator[None]:
+        """Say which file is damaged, and what to do, where TFDS cannot read it."""
+        try:
+            yield
+        except (DatasetInfoFileError, json_format.ParseError) as error:
+            raise ValueError(
+                f"{self._data_dir}/dataset_info.json cannot be read ({error}). Give "
+                "back a copy of this file or the right to read it, or delete that "
+                "directory and make the dataset again."
+            ) from error
 
     def _stored_formats(self) -> list[FileFormat]:
         document = json.loads((self.data_path / "dataset_info.json").read_text())
@@ -293,8 +310,14 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         document["fileFormat"] = FileFormat.TFRECORD.value
         document["alternativeFileFormats"] = [FileFormat.ARRAY_RECORD.value]
         write_bytes(path, json.dumps(document, indent=2, sort_keys=True).encode())
-        if FileFormat.ARRAY_RECORD not in self.info.alternative_file_formats:
-            self.info.add_alternative_file_format(FileFormat.ARRAY_RECORD)
+        self._know_formats(self._stored_formats())
+
+    def _know_formats(self, stored: list[FileFormat]) -> None:
+        """Tell TFDS of a format that was added, perhaps by another builder."""
+        known = {self.info.file_format, *self.info.alternative_file_formats}
+        for other in stored:
+            if other not in known:
+                self.info.add_alternative_file_format(other)
 
     def _copy_records(self, stored: FileFormat, wanted: FileFormat) -> None:
         """Copy the records of all splits to another format, bit for bit."""
@@ -316,6 +339,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         if not self.info.initialized:
             return
         wanted, stored = _READERS[reader], self._stored_formats()
+        self._know_formats(stored)
         if wanted not in stored:
             raise NotImplementedError(
                 f"{self.info.full_name} is stored as {stored[0].value}, which "
@@ -385,6 +409,18 @@ def _checked_format(file_format: Any) -> FileFormat | None:
 def _keeps_data(download_config: Any) -> bool:
     keeps = tfds.GenerateMode.REUSE_DATASET_IF_EXISTS
     return download_config is None or bool(download_config.download_mode == keeps)
+
+
+def _check_is_whole(download_config: Any) -> None:
+    """Refuse to store a part of the examples under the name of all of them."""
+    most = getattr(download_config, "max_examples_per_split", None)
+    if most is not None:
+        raise ValueError(
+            "expected to make all examples, since what is stored is used from then on. "
+            f"Received max_examples_per_split={most}: leave it out and read a part, "
+            f'such as split="train[:{most}]", or make a smaller ensemble under another '
+            "name."
+        )
 
 
 def _records(path: str, file_format: FileFormat) -> Iterator[bytes]:

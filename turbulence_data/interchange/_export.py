@@ -146,6 +146,38 @@ class ExportSource:
             tuple(flow["lengths"] if "lengths" in flow else flow["length"]),
         )
 
+    @staticmethod
+    def examples_of(
+        dataset: xarray.Dataset, split: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the examples of an exported dataset, as they were before the export.
+
+        Args:
+            dataset: dataset opened by xarray.
+            split: name of a split; None for all, one after the other.
+
+        Raises:
+            ValueError: for a split that the dataset does not have.
+        """
+        names = dataset[SPLIT].attrs["flag_meanings"].split()
+        if split is not None and split not in names:
+            raise ValueError(f"unknown split {split!r}; the dataset holds {names}.")
+        for number in range(dataset.sizes[AXES[0]]):
+            part = dataset.isel(trajectory=number)
+            if split is not None and int(part[SPLIT]) != names.index(split):
+                continue
+            arrays = {
+                str(name): part[name].to_numpy()
+                for name in part.variables
+                if name not in ("x", "y", SPLIT)
+            }
+            varying = [n for n in arrays if AXES[1] in part[n].dims]
+            for step in range(part.sizes[AXES[1]]):
+                yield {
+                    name: array[step] if name in varying else array[()]
+                    for name, array in arrays.items()
+                }
+
     def attributes(self) -> dict[str, str | int | float]:
         """Return the global attributes, as text and numbers.
 
@@ -347,7 +379,7 @@ def export(source: ExportSource, path: str | os.PathLike[str]) -> None:
     - `.zarr`, for `xarray.open_zarr(path, consolidated=False)`, and `.nc`, netCDF-4 for
       `xarray.open_dataset(path)`: fields have the dimensions `(trajectory, time, x,
       y)`, with one chunk per trajectory; the flag variable `split` has the split of
-      each trajectory. `examples_of` reads them back.
+      each trajectory. `ExportSource.examples_of` reads them back.
     - `.npz`, for `numpy.load(path)`, temporarily held in memory: `x` and `y` as in
       `to_arrays`, in physical units; `trajectory`, `time` and `split` of each example;
       `metadata`, as JSON text.
@@ -427,35 +459,6 @@ def _write_npz(source: ExportSource, attributes: Attributes, target: Path) -> No
 
 
 _WRITERS = {".zarr": _write_zarr, ".nc": _write_netcdf, ".npz": _write_npz}
-
-
-def examples_of(
-    dataset: xarray.Dataset, split: str | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield the examples of an exported dataset, as they were before the export.
-
-    Args:
-        dataset: dataset opened by xarray.
-        split: name of a split; None for all, one after the other.
-    """
-    names = dataset[SPLIT].attrs["flag_meanings"].split()
-    if split is not None and split not in names:
-        raise ValueError(f"unknown split {split!r}; the dataset holds {names}.")
-    for number in range(dataset.sizes[AXES[0]]):
-        part = dataset.isel(trajectory=number)
-        if split is not None and int(part[SPLIT]) != names.index(split):
-            continue
-        arrays = {
-            str(name): part[name].to_numpy()
-            for name in part.variables
-            if name not in ("x", "y", SPLIT)
-        }
-        varying = [n for n in arrays if AXES[1] in part[n].dims]
-        for step in range(part.sizes[AXES[1]]):
-            yield {
-                name: array[step] if name in varying else array[()]
-                for name, array in arrays.items()
-            }
 
 
 def _define(file: Any, table: Table) -> None:

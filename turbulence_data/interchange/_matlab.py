@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -62,9 +63,9 @@ def check_conventions(
 ) -> ConventionReport:
     """Check streamfunction and vorticity against each other.
 
-    `lap(streamfunction) = -vorticity` must hold, also for filtered fields. The sign of
-    sgs_forcing is only reported, by its correlation with `GradientModel2`. Of one
-    plane; two layers are refused.
+    `lap(streamfunction) = -vorticity` must hold, also for filtered fields. A negative
+    correlation of sgs_forcing with `GradientModel2`, below -.2, is told in a warning.
+    Of one plane; two layers are refused.
 
     Args:
         examples: examples with this package's features.
@@ -75,6 +76,41 @@ def check_conventions(
         ConventionError: for a larger residual; the message says which convention fits.
         ValueError: if there are no examples, or examples of two layers.
     """
+    sums, forcings, models = _moments_of(examples, lengths)
+    if not forcings or not sums[0] > 0.0 or not sums[2] > 0.0:
+        raise ValueError(
+            f"expected examples whose fields vary; received {len(forcings)} examples "
+            f"with mean squares of laplacian and vorticity {sums[0]}, {sums[2]}."
+        )
+    laplacian_square, product, vorticity_square = (float(value) for value in sums)
+    residual = max(0.0, laplacian_square + 2.0 * product + vorticity_square)
+    unfit = max(0.0, laplacian_square - product**2 / vorticity_square)
+    with np.errstate(invalid="ignore"):  # NaN where one of them is constant
+        correlation = np.corrcoef(np.ravel(forcings), np.ravel(models))[0, 1]
+    report = ConventionReport(
+        num_examples=len(forcings),
+        laplacian_residual=float(np.sqrt(residual / vorticity_square)),
+        laplacian_factor=product / vorticity_square,
+        fit_residual=float(np.sqrt(unfit / laplacian_square)),
+        gradient_model_correlation=float(correlation),
+    )
+    if report.laplacian_residual > tolerance:
+        raise ConventionError(_explanation(report, tolerance))
+    if report.gradient_model_correlation < _AGAINST:
+        warnings.warn(
+            "sgs_forcing is against the gradient model, correlation "
+            f"{report.gradient_model_correlation:.2f}, where filtered flows have .2 to "
+            "1: its sign is the opposite (give sgs_forcing_sign=-1), or x and y are "
+            "exchanged (give the axes of the file in their order).",
+            stacklevel=2,
+        )
+    return report
+
+
+def _moments_of(
+    examples: Iterable[Example], lengths: Lengths
+) -> tuple[NDArray[Any], list[NDArray[Any]], list[NDArray[Any]]]:
+    """Return squares and product of laplacian and vorticity; forcings; their models."""
     sums = np.zeros(3)
     forcings, models = [], []
     for example in examples:
@@ -105,26 +141,7 @@ def check_conventions(
         ]
         forcings.append(np.asarray(example["sgs_forcing"], np.float64))
         models.append(GradientModel2(lengths=lengths)(vorticity, vorticity))
-    if not forcings or not sums[0] > 0.0 or not sums[2] > 0.0:
-        raise ValueError(
-            f"expected examples whose fields vary; received {len(forcings)} examples "
-            f"with mean squares of laplacian and vorticity {sums[0]}, {sums[2]}."
-        )
-    laplacian_square, product, vorticity_square = (float(value) for value in sums)
-    residual = max(0.0, laplacian_square + 2.0 * product + vorticity_square)
-    unfit = max(0.0, laplacian_square - product**2 / vorticity_square)
-    with np.errstate(invalid="ignore"):  # NaN where one of them is constant
-        correlation = np.corrcoef(np.ravel(forcings), np.ravel(models))[0, 1]
-    report = ConventionReport(
-        num_examples=len(forcings),
-        laplacian_residual=float(np.sqrt(residual / vorticity_square)),
-        laplacian_factor=product / vorticity_square,
-        fit_residual=float(np.sqrt(unfit / laplacian_square)),
-        gradient_model_correlation=float(correlation),
-    )
-    if report.laplacian_residual > tolerance:
-        raise ConventionError(_explanation(report, tolerance))
-    return report
+    return sums, forcings, models
 
 
 def _explanation(report: ConventionReport, tolerance: float) -> str:
@@ -158,6 +175,8 @@ Path = str | os.PathLike[str]
 # Examples read at once, because the chunks of a file span many examples.
 _BLOCK = 64
 _AXES = ("example", "x", "y")
+# Correlation with the gradient model below which sign or axes must be wrong.
+_AGAINST = -0.2
 
 
 @dataclass(frozen=True)
