@@ -144,6 +144,7 @@ def compare(
 
     Raises:
         ValueError: without closures, for `discard` out of range, or an empty band.
+        UnstableTimeStepError: as `run_ensemble`.
         TypeError: for an invalid progress.
     """
     check_progress(progress)

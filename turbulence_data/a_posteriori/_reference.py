@@ -20,7 +20,7 @@ from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._forcing import ForcingLike
-from turbulence_data.solver._simulation import Simulation
+from turbulence_data.solver._simulation import Simulation, equal_steps
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,7 @@ def run_ensemble(
 
     Raises:
         ValueError: for fields or times that do not fit.
+        UnstableTimeStepError: if the steps exceed the CFL limit of a start field.
         TypeError: for an invalid progress.
 
     Example:
@@ -236,6 +237,10 @@ def run_ensemble(
         largest = simulation.largest_time_step(state)
         time_step = min(_SAFETY * largest, float(moments[-1]) or 1.0)
     check_positive("time_step", time_step)
+    durations = np.diff(moments, prepend=0.0).tolist()
+    # Otherwise the closure would seem to have blown up.
+    longest = max(equal_steps(duration, time_step)[1] for duration in durations)
+    simulation.check_time_step(state, longest)
     failure_times = np.full(len(state.vorticity_hat), math.inf)
     snapshots = []
     with watched(progress, "LES", "snapshots") as move:
