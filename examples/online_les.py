@@ -58,7 +58,6 @@ from turbulence_data.closures import (
     SumOfClosures,
     evaluate,
 )
-from turbulence_data.filtering import les_flow
 from turbulence_data.generation import run_trajectories
 
 CASES = {
@@ -168,10 +167,10 @@ def kept(file: Path, ensemble: turbulence_data.EnsembleConfig) -> Reference:
         ordered = sorted(found, key=lambda trajectory: trajectory.trajectory_id)
         made = Reference.from_trajectories(ensemble, ordered)
         fields = {"vorticity": made.vorticity, "sgs_forcing": made.sgs_forcing}
-        np.savez(file, times=made.times, **fields)
-    flow = les_flow(ensemble.flow, ensemble.num_points_les)
+        np.savez(file, times=ordered[0].times, **fields)
     with np.load(file) as saved:
-        return Reference(flow, **{name: saved[name] for name in saved.files})
+        fields = {name: saved[name] for name in saved.files}
+    return Reference.from_fields(ensemble, **fields)
 
 
 def closures_of(study: Study, seed: int) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from turbulence_data._checks import (
     TWO_PI,
     as_pair,
     check_filter_width,
+    check_finite,
     check_kind,
     check_positive,
 )
@@ -260,9 +261,11 @@ def les_flow(
 
     Filtering the equation also filters its forcing: the amplitude becomes that of
     `filter(f)`, `exp(-k_f^2 width^2 / 24)` for the Gaussian filter. At k_f = 16 on 64
-    points this is 0.66; without it the forcing would be 50 % too strong. For a forcing
-    passed to `evolve` see `les_forcing`. Two-layer flow is driven by its shear, which
-    filters do not change: only the grid differs, and filter and width have no effect.
+    points this is 0.66; without it the forcing would be 50 % too strong. A filter that
+    treats the cosines along x and along y differently, or moves them, leaves more than
+    an amplitude: then, as for a forcing passed to `evolve`, use `les_forcing`.
+    Two-layer flow is driven by its shear, which filters do not change: only the grid
+    differs, and filter and width have no effect.
 
     Args:
         flow: the flow of the DNS.
@@ -272,7 +275,8 @@ def les_flow(
 
     Raises:
         TypeError: for a flow of another type.
-        ValueError: for a grid that does not hold the forcing.
+        ValueError: for a grid that does not hold the forcing, or a filter that changes
+            more of it than its amplitude.
 
     Example:
         >>> flow = FlowConfig(256, 1000.0, forcing_wavenumber=16)
@@ -286,11 +290,28 @@ def les_flow(
     amplitude = flow.forcing_amplitude
     replace(flow, num_points=coarse.num_points)  # raises for an unresolved forcing
     if flow.forcing_wavenumber is not None:
-        width = width_of(coarse, filter_width)
-        transfer = filter_response(filter, coarse, width)
-        mode = round(flow.forcing_wavenumber * flow.lengths[0] / TWO_PI)
-        amplitude *= float(transfer[mode, 0])
+        fine, width = Grid(flow.shape, flow.lengths), width_of(coarse, filter_width)
+        transfer = filter_response(filter, fine, width)
+        amplitude *= _response_of_cosines(transfer, flow.forcing_wavenumber, fine)
     return replace(flow, num_points=coarse.num_points, forcing_amplitude=amplitude)
+
+
+def _response_of_cosines(transfer: NDArray[Any], k: int, grid: Grid) -> float:
+    """Return the factor of `cos(k x)` and `cos(k y)` by a transfer function."""
+    along_x, along_y = (round(k * length / TWO_PI) for length in grid.lengths)
+    modes = (along_x, 0), (-along_x, 0), (0, along_y)
+    responses = np.array([transfer[mode] for mode in modes])
+    factor = float(responses[-1].real)
+    if np.abs(responses - factor).max() > 1e-9 * np.abs(responses).max():
+        raise ValueError(
+            "an LES of this flow needs a filter with one real response to the modes "
+            f"(k_f, 0), (-k_f, 0) and (0, k_f) of its forcing, k_f = {k}; received "
+            f"{responses.tolist()}. Otherwise the filtered forcing is no longer that "
+            "of a FlowConfig: give it as a forcing, FlowConfig(..., "
+            "forcing_wavenumber=None) and les_forcing(SteadyForcing(lambda x, y: -k_f "
+            "* (cos(k_f * x) + cos(k_f * y))), flow, num_points, filter, width)."
+        )
+    return factor
 
 
 def les_forcing(
@@ -299,6 +320,7 @@ def les_forcing(
     num_points: int | tuple[int, int],
     filter: str | Filter = "gaussian",
     filter_width: float | None = None,
+    start_time: float = 0.0,
 ) -> FilteredForcing:
     """Return the filtered forcing for an LES of the filtered fields of a flow.
 
@@ -311,10 +333,12 @@ def les_forcing(
         num_points: LES points.
         filter: as in `filtered_dns`.
         filter_width: as there; two LES cells by default.
+        start_time: time of the DNS when that of the LES is 0, for a forcing that varies
+            in time.
 
     Raises:
         TypeError: for an invalid forcing.
-        ValueError: for a width that is not positive.
+        ValueError: for a width that is not positive, or a time that is not finite.
 
     Example:
         >>> from turbulence_data import SteadyForcing
@@ -328,7 +352,33 @@ def les_forcing(
     advice = " Two layers are driven by their shear alone: les_flow is all they need."
     check_kind("flow", flow, FlowConfig, advice)
     width = width_of(Grid(as_pair(num_points), flow.lengths), filter_width)
-    return FilteredForcing(as_forcing(forcing), flow.shape, filter, width)
+    check_finite("start_time", start_time)
+    of_dns = as_forcing(forcing)
+    if start_time != 0.0:
+        of_dns = _LaterForcing(of_dns, float(start_time))
+    return FilteredForcing(of_dns, flow.shape, filter, width)
+
+
+@dataclass(frozen=True)
+class _LaterForcing:
+    """A forcing whose time is `start_time` when the time of a simulation is 0.
+
+    Noise has no time; the `step_number` of a `State` selects its kicks.
+    """
+
+    forcing: Forcing
+    start_time: float
+
+    def on(self, modes: Modes) -> Drive:
+        drive = self.forcing.on(modes)
+        varying = drive.varying
+        if varying is None:
+            return drive
+        return replace(drive, varying=lambda time: varying(self.start_time + time))
+
+    def for_trajectory(self, ensemble_seed: int, trajectory_id: int) -> _LaterForcing:
+        forcing = self.forcing.for_trajectory(ensemble_seed, trajectory_id)
+        return replace(self, forcing=forcing)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from reproduction.stages import figures_of, swept
 from reproduction.study import Study
 from reproduction.tiers import Setting
 from turbulence_data import a_posteriori
-from turbulence_data.filtering import les_flow
 
 _NUM_SAMPLES = 16
 
@@ -156,6 +155,4 @@ def _reference(study: Study) -> a_posteriori.Reference:
     if not study.has_layers:
         vorticity, sgs_forcing = vorticity[:, :, 0], sgs_forcing[:, :, 0]
     times = np.array([example["time"] for example in next(iter(members.values()))])
-    width = ensemble.filter_width
-    flow = les_flow(ensemble.flow, ensemble.num_points_les, filter_width=width)
-    return a_posteriori.Reference(flow, times - times[0], vorticity, sgs_forcing)
+    return a_posteriori.Reference.from_fields(ensemble, times, vorticity, sgs_forcing)

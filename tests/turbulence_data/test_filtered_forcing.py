@@ -30,6 +30,14 @@ LES_MODES = padded_modes(Grid(LES))
 RING = RingForcing(5.0, 4.0, 0.3, seed=3)  # reaches beyond the LES along x alone
 
 
+# A shift along x, whose response is complex, and one that smooths along x alone.
+OTHERS = {
+    "shift": lambda grid, width: np.exp(1j * grid.kx * width) + 0.0 * grid.ky,
+    "along x": lambda grid, width: np.exp(-((grid.kx * width) ** 2)) + 0.0 * grid.ky,
+}
+ALL_FILTERS = [*FILTERS, *(pytest.param(f, id=name) for name, f in OTHERS.items())]
+
+
 def source(x, y, time):
     """Large scales, and small ones that an LES grid would fold onto them."""
     slow = np.cos(3 * x + 2 * y - time)
@@ -47,7 +55,7 @@ def tendency(flow, modes, forcing, hat, time):
     return out
 
 
-@pytest.mark.parametrize("filter_name", FILTERS)
+@pytest.mark.parametrize("filter_name", ALL_FILTERS)
 @pytest.mark.parametrize("steady", [False, True])
 def test_a_source_is_filtered_like_a_field(filter_name, steady):
     time = 0.0 if steady else 0.7
@@ -60,7 +68,7 @@ def test_a_source_is_filtered_like_a_field(filter_name, steady):
     assert np.abs(LES_MODES.to_physical(hat) - expected).max() < ROUND_OFF
 
 
-@pytest.mark.parametrize("filter_name", FILTERS)
+@pytest.mark.parametrize("filter_name", ALL_FILTERS)
 def test_a_kick_is_the_filtered_kick_of_the_dns(filter_name):
     kick, filtered_kick = (np.zeros(m.shape, complex) for m in (DNS_MODES, LES_MODES))
     RING.on(DNS_MODES).kick(kick, 17, 0.01)
@@ -83,6 +91,25 @@ def test_the_injection_that_is_left_is_that_of_the_filtered_noise():
     density = DNS_MODES.hermitian_weights * DNS_MODES.inverse_k_squared * dns.variance
     assert left == pytest.approx(0.5 * np.sum(density * response**2 * kept))
     assert left < 0.8 * RING.energy_injection
+
+
+def test_a_shift_moves_noise_and_keeps_its_power():
+    moved = les_forcing(RING, FLOW, LES, OTHERS["shift"]).on(LES_MODES).noise
+    still = les_forcing(RING, FLOW, LES, filter_width=1e-9).on(LES_MODES).noise
+    np.testing.assert_allclose(moved.variance, still.variance, rtol=1e-12)
+    assert not np.allclose(moved.kicks(0, 0.01), still.kicks(0, 0.01))
+
+
+@pytest.mark.parametrize("steady", [False, True])
+def test_the_time_of_an_les_is_counted_from_its_start(steady):
+    forcing = SteadyForcing(lambda x, y: source(x, y, 0.0)) if steady else source
+    hats = []
+    for start_time, time in ((0.0, 0.7), (0.5, 0.2)):
+        hat = np.zeros(LES_MODES.shape, complex)
+        filtered_forcing = les_forcing(forcing, FLOW, LES, start_time=start_time)
+        filtered_forcing.for_trajectory(0, 1).on(LES_MODES).add_source(hat, time)
+        hats.append(hat)
+    np.testing.assert_allclose(*hats, atol=ROUND_OFF)
 
 
 def test_les_tendency_and_sgs_forcing_make_the_filtered_dns_tendency():
@@ -151,5 +178,7 @@ def test_bad_input_is_refused():
         les_forcing(RING, FLOW, LES, filter_width=-1.0)
     with pytest.raises(ValueError, match="unknown filter 'round'"):
         les_forcing(RING, FLOW, LES, "round").on(LES_MODES)
+    with pytest.raises(ValueError, match="start_time must be a finite number"):
+        les_forcing(RING, FLOW, LES, start_time=math.nan)
     with pytest.raises(TypeError, match="received 'wind'"):
         les_forcing("wind", FLOW, LES)

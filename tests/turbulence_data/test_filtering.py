@@ -355,3 +355,38 @@ def test_an_les_that_cannot_hold_the_forcing_is_refused():
     flow = FlowConfig(256, 2000.0, forcing_wavenumber=16)
     with pytest.raises(ValueError, match=r"forcing_wavenumber=16 is not resolved"):
         les_flow(flow, 16)
+
+
+RECTANGLE = FlowConfig(
+    (40, 36), 100.0, forcing_wavenumber=2, lengths=(2 * np.pi, 4 * np.pi)
+)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda grid, width: np.exp(-(grid.kx**2)) + 0.0 * grid.ky,  # along x alone
+        lambda grid, width: np.exp(-(grid.ky**2)) + 0.0 * grid.kx,
+        lambda grid, width: np.exp(1j * (grid.kx + grid.ky)),  # a shift
+        lambda grid, width: 1.0 + 0.1 * grid.kx + 0.0 * grid.ky,  # of no real field
+    ],
+)
+def test_a_filter_that_leaves_no_amplitude_is_refused_and_les_forcing_named(own):
+    with pytest.raises(ValueError, match=r"k_f = 2; received \[.*les_forcing\("):
+        les_flow(RECTANGLE, (20, 18), own, 1.0)
+
+
+def test_the_forcing_of_an_les_is_filtered_as_its_fields_are():
+    """Also by a filter that looks at its grid, which is that of the DNS for both."""
+
+    def by_the_grid(grid, width):
+        return np.exp(-grid.k_squared * max(grid.spacing) ** 2)
+
+    grid = Grid(RECTANGLE.shape, RECTANGLE.lengths)
+    cosines = np.cos(2 * grid.x) + np.cos(2 * grid.y)
+    for choice in ("gaussian", "box", "sharp", by_the_grid):
+        arguments = (20, 18), choice, 1.0
+        fields = filtered_dns(cosines, *arguments, RECTANGLE.lengths)
+        amplitude = les_flow(RECTANGLE, *arguments).forcing_amplitude
+        expected = amplitude * cosines[::2, ::2]
+        assert np.abs(fields.vorticity - expected).max() < 1e-13

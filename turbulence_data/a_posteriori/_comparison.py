@@ -25,6 +25,7 @@ from turbulence_data.a_posteriori._statistics import (
     thirds,
 )
 from turbulence_data.closures import NoClosure
+from turbulence_data.closures._wrappers import with_filter_width
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.generation._ensemble import plain_value
 from turbulence_data.solver._equation import Closure
@@ -132,6 +133,10 @@ def compare(
     time; if a member has blown up, the same fields are left out of the filtered DNS. A
     turnover is `1 / rms(vorticity)` of the filtered DNS, over all times and members.
 
+    Every LES is driven by the forcing of the reference. Classic closures without a
+    `filter_width` of their own, within wrappers too, get that of the reference; the
+    definition shows it.
+
     Args:
         closures: name -> closure; None is no closure.
         reference: filtered DNS; its members give the start fields.
@@ -144,6 +149,7 @@ def compare(
 
     Raises:
         ValueError: without closures, for `discard` out of range, or an empty band.
+        UnstableTimeStepError: as `run_ensemble`.
         TypeError: for an invalid progress.
     """
     check_progress(progress)
@@ -158,16 +164,18 @@ def compare(
     standard_errors = []
     runs, correlation = {}, {}
     statistics = {"filtered DNS": RunStatistics.together(scored.truth)}
-    times, lengths = list(reference.times), reference.flow.lengths
+    times, no_closure = list(reference.times), NoClosure(lengths=reference.flow.lengths)
     with watched(progress, "LES", "snapshots", "closure") as move:
         for number, (name, closure) in enumerate(closures.items()):
-            used = NoClosure(lengths=lengths) if closure is None else closure
+            used = no_closure if closure is None else closure
+            used = with_filter_width(used, reference.filter_width)
             run = run_ensemble(
                 reference.start,
                 reference.flow,
                 used,
                 times,
                 time_step,
+                reference.forcing,
                 progress=_moved(move, name, number, len(closures)),
             )
             members = scored.statistics(used, run.vorticity)

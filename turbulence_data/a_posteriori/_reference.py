@@ -10,17 +10,22 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import by_shapes, check_positive, check_whole
+from turbulence_data._checks import (
+    by_shapes,
+    check_filter_width,
+    check_positive,
+    check_whole,
+)
 from turbulence_data._progress import Progress, check_progress, watched
 from turbulence_data.a_posteriori._measures import measures_of
 from turbulence_data.closures import NoClosure
 from turbulence_data.config import FlowConfig, TwoLayerConfig
-from turbulence_data.filtering import les_flow
+from turbulence_data.filtering import les_flow, les_forcing
 from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._equation import Closure
-from turbulence_data.solver._forcing import ForcingLike
-from turbulence_data.solver._simulation import Simulation
+from turbulence_data.solver._forcing import ForcingLike, as_forcing
+from turbulence_data.solver._simulation import Simulation, equal_steps
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,21 @@ class Reference:
         vorticity: filtered vorticity, shape `(T, E, nx, ny)`; for two layers the
             potential vorticity, shape `(T, E, 2, nx, ny)`.
         sgs_forcing: the true subgrid forcing, same shape.
+        forcing: the filtered forcing of an LES, `filtering.les_forcing(..., start_time=
+            time of the first snapshot)`; None for that of the flow itself, or for none.
+        filter_width: width of the filter; None for two LES cells, and for two layers.
 
     Raises:
-        ValueError: for shapes that do not match.
+        ValueError: for shapes that do not match, a width that is out of range, or a
+            stochastic forcing.
     """
 
     flow: FlowConfig | TwoLayerConfig
     times: NDArray[np.float64]
     vorticity: NDArray[np.float32]
     sgs_forcing: NDArray[np.float32]
+    forcing: ForcingLike | None = None
+    filter_width: float | None = None
 
     __repr__ = by_shapes
 
@@ -61,6 +72,9 @@ class Reference:
                     f"{'layers, ' if layers else ''}nx, ny) = {expected}; received "
                     f"{shape}."
                 )
+        if self.filter_width is not None:
+            check_filter_width(self.filter_width, self.flow.lengths)
+        _check_shared(self.forcing)
 
     @property
     def start(self) -> NDArray[np.float64]:
@@ -84,23 +98,67 @@ class Reference:
     ) -> Reference:
         """Return the reference made of sampled trajectories of an ensemble.
 
+        An LES of it is driven by the filtered forcing of the ensemble.
+
         Args:
             ensemble: their ensemble, see `reference_ensemble`.
             trajectories: results of `generation.sample_trajectory`, one per member.
 
         Raises:
-            ValueError: without trajectories.
+            ValueError: without trajectories, and as the class.
         """
         if not trajectories:
             raise ValueError(
                 "a reference needs at least one trajectory; received none."
             )
-        times, width = trajectories[0].times, ensemble.filter_width
-        return cls(
-            les_flow(ensemble.flow, ensemble.num_points_les, filter_width=width),
-            times - times[0],
+        return cls.from_fields(
+            ensemble,
+            trajectories[0].times,
             np.stack([each.vorticity for each in trajectories], axis=1),
             np.stack([each.sgs_forcing for each in trajectories], axis=1),
+        )
+
+    @classmethod
+    def from_fields(
+        cls,
+        ensemble: EnsembleConfig,
+        times: NDArray[np.float64],
+        vorticity: NDArray[np.float32],
+        sgs_forcing: NDArray[np.float32],
+    ) -> Reference:
+        """Return the reference made of fields of an ensemble, for example of examples.
+
+        Args:
+            ensemble: their ensemble, which gives flow, forcing and filter width.
+            times: times of the snapshots, as in the dataset.
+            vorticity: as the attribute.
+            sgs_forcing: as the attribute.
+
+        Raises:
+            ValueError: as the class.
+        """
+        flow, points = ensemble.flow, ensemble.num_points_les
+        width, forcing = ensemble.filter_width, ensemble.forcing
+        since = times - times[0]
+        if forcing is not None and isinstance(flow, FlowConfig):
+            forcing = les_forcing(
+                forcing, flow, points, filter_width=width, start_time=float(times[0])
+            )
+        les = les_flow(flow, points, filter_width=width)
+        return cls(les, since, vorticity, sgs_forcing, forcing, width)
+
+
+def _check_shared(forcing: ForcingLike | None) -> None:
+    """Raise ValueError for a forcing that differs between trajectories."""
+    if forcing is None:
+        return
+    one, other = (as_forcing(forcing).for_trajectory(0, number) for number in range(2))
+    if one != other:
+        raise ValueError(
+            "a reference needs a forcing that all its members share, so not a "
+            f"stochastic one; received {forcing!r}, of which every trajectory has its "
+            "own. Run each LES in a Simulation of its own, with "
+            "les_forcing(forcing.for_trajectory(seed, number), flow, num_points)."
         )
 
 
@@ -120,7 +178,8 @@ def reference_ensemble(
 
     Raises:
         TypeError: for a flow instead of an ensemble.
-        ValueError: for fewer than two snapshots.
+        ValueError: for fewer than two snapshots, or a stochastic forcing, which LES
+            cannot share.
 
     Example:
         >>> from turbulence_data.flows import named_flow
@@ -135,6 +194,7 @@ def reference_ensemble(
             "make one, EnsembleConfig(flow, ...)."
         )
     check_whole("num_snapshots", num_snapshots, 2)
+    _check_shared(ensemble.forcing)
     return replace(
         ensemble,
         num_trajectories=(1, 1, num_members),
@@ -196,13 +256,14 @@ def run_ensemble(
         times: increasing times from the start, at least 0.
         time_step: the largest time step; None means 0.4 of the CFL limit of the fastest
             start field.
-        forcing: as in `evolve`, not stochastic.
+        forcing: as in `evolve`, not stochastic; see `filtering.les_forcing`.
         progress: None for a bar in terminals after two seconds, False for none; or a
             callable, called after each of the times with a mapping of "done" and
             "total", numbers of times.
 
     Raises:
         ValueError: for fields or times that do not fit.
+        UnstableTimeStepError: if the steps exceed the CFL limit of a start field.
         TypeError: for an invalid progress.
 
     Example:
@@ -236,6 +297,10 @@ def run_ensemble(
         largest = simulation.largest_time_step(state)
         time_step = min(_SAFETY * largest, float(moments[-1]) or 1.0)
     check_positive("time_step", time_step)
+    durations = np.diff(moments, prepend=0.0).tolist()
+    # Otherwise the closure would seem to have blown up.
+    longest = max(equal_steps(duration, time_step)[1] for duration in durations)
+    simulation.check_time_step(state, longest)
     failure_times = np.full(len(state.vorticity_hat), math.inf)
     snapshots = []
     with watched(progress, "LES", "snapshots") as move:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,11 @@ from turbulence_data._checks import (
     check_finite,
     check_positive,
 )
-from turbulence_data.closures._models import GradientModel2, GradientModel4
+from turbulence_data.closures._models import (
+    ClassicClosure,
+    GradientModel2,
+    GradientModel4,
+)
 from turbulence_data.solver._equation import (
     CLOSURE_FORM,
     Closure,
@@ -251,6 +255,30 @@ class ByLayer:
         k_squared = Grid(points, self.lengths).k_squared
         vorticity = to_physical(k_squared * to_spectral(streamfunction), points)
         return evaluate(self.closure, vorticity, streamfunction)
+
+
+def with_filter_width(closure: Closure, filter_width: float | None) -> Closure:
+    """Return a closure whose classic parts without a filter width have this one.
+
+    A width of None leaves all as they are.
+
+    Example:
+        >>> with_filter_width(SumOfClosures(GradientModel2()), 0.5).closures
+        (GradientModel2(filter_width=0.5, lengths=(6.283185307179586, \
+6.283185307179586)),)
+    """
+    if filter_width is None:
+        return closure
+    if isinstance(closure, ClassicClosure):
+        own = closure.filter_width
+        return replace(closure, filter_width=filter_width) if own is None else closure
+    if isinstance(closure, SumOfClosures):
+        parts = (with_filter_width(part, filter_width) for part in closure.closures)
+        return SumOfClosures(*parts, weights=closure.weights)
+    if isinstance(closure, ClippedBackscatter | SpectralFilter | ByLayer):
+        inner = with_filter_width(closure.closure, filter_width)
+        return replace(closure, closure=inner)
+    return closure
 
 
 @lru_cache(maxsize=16)

@@ -316,7 +316,7 @@ class RingNoise:
     def variance(self) -> NDArray[np.float64]:
         """Expected `|kick_hat|^2` of each mode per unit of time."""
         variance = np.zeros(self.modes.shape)
-        power = self.amplitudes[self._is_resolved] ** 2
+        power = np.abs(self.amplitudes[self._is_resolved]) ** 2
         variance[self.places] = np.concatenate([power, power[self._on_axis]])
         return variance
 

@@ -221,7 +221,7 @@ class Simulation:
             UnstableTimeStepError: if the step exceeds the stability limit.
             SimulationDivergedError: if the vorticity becomes non-finite.
         """
-        num_steps, time_step = _equal_steps(duration, time_step)
+        num_steps, time_step = equal_steps(duration, time_step)
         if num_steps == 0:
             return state
         vorticity_hat = state.vorticity_hat.copy()
@@ -266,7 +266,7 @@ class Simulation:
         Raises:
             ValueError: for a negative duration or a step that is not positive.
         """
-        num_steps, time_step = _equal_steps(duration, time_step)
+        num_steps, time_step = equal_steps(duration, time_step)
         hat = state.vorticity_hat.copy()
         failure_times = np.full(len(hat), math.inf)
         if num_steps == 0:
@@ -331,6 +331,17 @@ class Simulation:
         rate = self._advection_rate(state)
         return RK4_IMAGINARY_LIMIT / rate if rate > 0.0 else math.inf
 
+    def check_time_step(self, state: State, time_step: float) -> None:
+        """Raise UnstableTimeStepError if a step exceeds the limit of this state."""
+        largest = self.largest_time_step(state)
+        if time_step > largest:
+            raise UnstableTimeStepError(
+                f"time_step={time_step:.6g} breaks the CFL limit at time "
+                f"{state.time:.6g}: at the present speed at most {largest:.6g} is "
+                f"stable (energy {self.energy(state):.6g}). Choose about "
+                f"{0.5 * largest:.2g}, or None to let the solver choose."
+            )
+
     def suggested_time_step(self, state: State) -> float:
         """Return an accurate time step from the speed of this state and the flow.
 
@@ -371,14 +382,7 @@ class Simulation:
                 f"{self.energy(last_good):.6g} at time "
                 f"{last_good.time:.6g}. {self._advice(last_good)}"
             )
-        largest = self.largest_time_step(state)
-        if time_step > largest:
-            raise UnstableTimeStepError(
-                f"time_step={time_step:.6g} breaks the CFL limit at time "
-                f"{state.time:.6g}: at the present speed at most {largest:.6g} is "
-                f"stable (energy {energy:.6g}). Choose about {0.5 * largest:.2g}, or "
-                "None to let the solver choose."
-            )
+        self.check_time_step(state, time_step)
         return State(state.vorticity_hat.copy(), state.time)
 
     def _advice(self, last_good: State) -> str:
@@ -400,7 +404,7 @@ class Simulation:
         )
 
 
-def _equal_steps(duration: float, time_step: float) -> tuple[int, float]:
+def equal_steps(duration: float, time_step: float) -> tuple[int, float]:
     """Return the number of equal steps of at most `time_step`, and their length."""
     if not duration >= 0.0 or not time_step > 0.0:
         raise ValueError(
