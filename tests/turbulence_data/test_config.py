@@ -3,14 +3,14 @@
 import json
 import math
 import re
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.generation._ensemble import EnsembleConfig
-from turbulence_data.solver._forcing import RingForcing
+from turbulence_data.solver._forcing import RingForcing, SteadyForcing
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
 
@@ -243,12 +243,23 @@ def test_what_workers_could_not_find_is_refused_when_the_ensemble_is_made():
         ensemble(scheme=lambda equation, time_step: None)
 
 
+def jets(x, y):
+    return np.sin(12.0 * y)
+
+
 def test_a_forcing_must_fit_the_coarsest_grid_of_the_ensemble():
     flow = FlowConfig(64, 1000.0, forcing_wavenumber=None)
     ring = RingForcing(12.0, 2.0, 0.1)
     assert ensemble(flow=flow, forcing=ring).forcing is ring
     with pytest.raises(ValueError, match=r"wavenumber=12.0.*\(32, 32\) points resolve"):
         ensemble(flow=flow, forcing=ring, coarse_spin_up=0.5)
+    with pytest.raises(
+        ValueError, match=r"100 % .*\(32, 32\) points.*coarse_spin_up=0"
+    ):
+        ensemble(flow=flow, forcing=SteadyForcing(jets), coarse_spin_up=0.5)
+    assert ensemble(flow=flow, forcing=SteadyForcing(jets)).coarse_spin_up == 0.0
+    with pytest.raises(ValueError, match=r"or \(48, 37\) points"):
+        ensemble(flow=replace(flow, num_points=(48, 36)), forcing=SteadyForcing(jets))
 
 
 def test_two_forcings_at_once_are_refused():
