@@ -130,15 +130,7 @@ def advance_to(
     while state.time < end:
         chosen = simulation.suggested_time_step(state)
         if chosen < shortest:
-            limits = simulation.accurate_time_steps(state)
-            raise SimulationDivergedError(
-                f"at time {state.time:.6g}, {min(limits, key=limits.__getitem__)} asks "
-                f"for a time step of {chosen:.3g}, of which some "
-                f"{(end - state.time) / max(chosen, 1e-300):.0e} would be needed; the "
-                f"energy is {simulation.energy(state):.6g}. Check the units of the "
-                "start field and of the flow, and that the closure does not feed "
-                "energy; or give a time_step."
-            )
+            _check_reachable(simulation, state, end, shortest)
         leg = min(4.0 * leg, end - state.time, 4 * CHECK_EVERY * chosen)
         # Avoid an extra step for a tiny last part of a leg.
         if end - state.time - leg < chosen:
@@ -149,6 +141,23 @@ def advance_to(
         if end - state.time < 1e-12 * max(1.0, abs(end)):
             return replace(state, time=end)
     return state
+
+
+def _check_reachable(
+    simulation: Simulation, state: State, end: float, shortest: float
+) -> None:
+    """Raise an error if anything asks for steps shorter than the shortest."""
+    steps = simulation.accurate_time_steps(state)
+    cause = min(steps, key=steps.__getitem__, default="")
+    if not cause or steps[cause] >= shortest:
+        return  # a long run of a slow flow
+    number = (end - state.time) / max(steps[cause], 1e-300)
+    raise SimulationDivergedError(
+        f"at time {state.time:.6g} {cause} asks for a time step of {steps[cause]:.3g}, "
+        f"of which {number:.1g} would be needed to reach {end:.6g}; the energy is "
+        f"{simulation.energy(state):.6g}. Check the units of the start field and of "
+        "the flow, and that the closure does not feed energy; or give a time_step."
+    )
 
 
 def _advance_cautiously(
