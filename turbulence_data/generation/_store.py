@@ -61,7 +61,11 @@ class TrajectoryStore:
         return self.directory / f"trajectory-{trajectory_id:06d}.npz"
 
     def save(self, trajectory: Trajectory) -> None:
-        """Write a trajectory; raise an error if a value is not finite."""
+        """Write a trajectory.
+
+        Raises:
+            ValueError: if a value is not finite, or if nothing moves in any snapshot.
+        """
         arrays = {name: getattr(trajectory, name) for name in _ARRAYS}
         arrays |= trajectory.extra_fields
         for name, array in arrays.items():
@@ -72,6 +76,13 @@ class TrajectoryStore:
                     "higher resolution."
                 )
         number = trajectory.trajectory_id
+        if not np.any(trajectory.vorticity):
+            raise ValueError(
+                f"trajectory {number} is at rest in all its snapshots, from time "
+                f"{trajectory.times[0]:g} on: it has decayed below the range of "
+                "float32, or nothing drives it. It was not stored. Shorten spin_up, "
+                "lower the damping, or give a forcing."
+            )
         self.directory.mkdir(parents=True, exist_ok=True)
         write_arrays(self.path(number), arrays, trajectory_key(self.ensemble, number))
 
