@@ -108,4 +108,4 @@ class VorticityEquation(Equation):
         stirring = 0.0 if noise is None else float(np.sum(weights * noise.variance))
         # The source is in 1 / s^2, the injection of enstrophy in 1 / s^3.
         forced = power**0.25, (0.5 * stirring) ** (1.0 / 3.0)
-        return max(self.flow.linear_drag, *forced)
+        return float(max(self.flow.linear_drag, *forced))
