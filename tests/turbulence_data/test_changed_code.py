@@ -150,6 +150,17 @@ def test_every_function_of_a_user_is_compared(name, tmp_path, monkeypatch):
         store.check_code()
 
 
+def narrow(grid, rng):
+    return np.cos(grid.y)
+
+
+def test_a_start_of_another_shape_is_refused_before_anything_is_simulated(tmp_path):
+    killed = Killed()
+    with pytest.raises(ValueError, match=r"start field must .*\(32, 32\).*\(1, 32\)"):
+        builder(tmp_path, replace(PLAIN, start=narrow), killed).download_and_prepare()
+    assert killed.count == 0
+
+
 def test_parts_of_the_package_have_no_fingerprint():
     """Their values and the version describe them: metadata stay as they were."""
     ring = replace(PLAIN, forcing=RingForcing(4.0, 1.0, 0.1), start=RandomVorticity())
