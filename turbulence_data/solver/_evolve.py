@@ -58,10 +58,10 @@ def evolve(
         flow: resolution and physical parameters.
         duration: time to advance, at least 0.
         time_step: largest step; steps are equal and end exactly at `duration`. None
-            chooses it from the speed of the flow, every 100 steps; it is at most 0.01,
-            or, for a flow that changes within no less than 100 units of time (in
-            seconds, say), a hundredth of the time of drag, forcing and crossing of the
-            domain. For two layers it is at most what the shear asks for.
+            chooses it from the speed of the flow, every 100 steps; it is at most 0.01.
+            In SI units, where both the domain and the times of a flow are far from one,
+            it is at most a hundredth of the time of drag, forcing and crossing of the
+            domain; for two layers at most what the shear asks for.
         closure: `(vorticity, streamfunction) -> sgs_forcing` for an LES; None for a
             DNS, whose wavenumbers beyond two thirds of the grid are cut off.
         forcing: a source of vorticity `(x, y, time) -> field`, a `SteadyForcing` or a

@@ -443,8 +443,9 @@ def _check_resolved(
         field = _source_on(Grid((2 * nx, 2 * ny), modes.grid.lengths), source, when)
     grid = Grid(field.shape, modes.grid.lengths)
     power = grid.hermitian_weights * np.abs(to_spectral(field)) ** 2
-    numbers = np.abs(np.fft.fftfreq(field.shape[0], 1.0 / field.shape[0])).astype(int)
-    # By mode number along x and along y.
+    rows = np.arange(field.shape[0])
+    numbers = np.minimum(rows, field.shape[0] - rows)
+    # By mode number, along x and along y.
     along = np.bincount(numbers, power.sum(axis=1)), power.sum(axis=0)
     kept = np.sum(power[numbers <= modes.cutoff[0], : modes.cutoff[1] + 1])
     total = max(float(power.sum()), strongest)

@@ -15,11 +15,10 @@ from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
 
-# Longest automatic step of a flow whose shortest time scale is at most the one below;
-# of a slower one, in other units, a hundredth of that time, at most a day in seconds.
+# The longest automatic step, unless both the domain and the times of a flow are far
+# from one: then a hundredth of its shortest time, at most a day in seconds.
 _LONGEST, _LONGEST_PART = 0.01, 0.01
-_SLOW = 100.0
-_DAY = 86400.0
+_FAR, _DAY = 100.0, 86400.0
 
 
 class VorticityEquation(Equation):
@@ -89,12 +88,13 @@ class VorticityEquation(Equation):
     def longest_time_step(self, advection_rate: float) -> float:
         """Return the longest automatic time step at an advection rate, 0 at rest.
 
-        It is 0.01 in units in which the flow changes within 100, as all dimensionless
-        flows do. Of a slower one, as in SI units, it is a hundredth of the shortest
-        time of drag, forcing and crossing of the domain, at most a day.
+        It is 0.01 if the domain is 2 pi within a factor of 100, or if the flow changes
+        within 100 units of time. Else, as in SI units, it is a hundredth of the
+        shortest time of drag, forcing and crossing of the domain, at most a day.
         """
         rate = max(self._slow_rate, advection_rate / max(self.modes.cutoff))
-        if rate * _SLOW >= 1.0:
+        is_near_one = 1.0 / _FAR <= max(self.flow.lengths) / TWO_PI <= _FAR
+        if is_near_one or rate * _FAR >= 1.0:
             return _LONGEST
         return min(_LONGEST_PART / rate, _DAY) if rate > 0.0 else _DAY
 
