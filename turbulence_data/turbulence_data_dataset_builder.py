@@ -19,6 +19,7 @@ from turbulence_data.generation._records import (
 )
 from turbulence_data.generation._store import (
     GeneratedExamples,
+    check_code,
     check_metadata,
     features_of,
     supervised_keys_of,
@@ -48,7 +49,7 @@ class Builder(RecordsBuilder):
 
     Raises:
         ValueError: for an unknown config, a config whose data are from another
-            ensemble, or an unknown format.
+            ensemble or from other code of its functions, or an unknown format.
         TypeError: for a config or an executor of another kind.
 
     Example:
@@ -153,11 +154,12 @@ class Builder(RecordsBuilder):
 
     def _check_metadata(self) -> None:
         check_metadata(self.info.metadata, self.data_dir)
+        if not isinstance(self.builder_config, TurbulenceConfig):
+            return
         made_from = self.info.metadata.get("config_hash")
-        if isinstance(self.builder_config, TurbulenceConfig) and (
-            made_from != config_hash(self.ensemble)
-        ):
+        if made_from != config_hash(self.ensemble):
             raise ValueError(
                 f"{self.data_dir} was made from another ensemble (hash {made_from}) "
                 f"than {self.ensemble}. Choose another name, or delete that directory."
             )
+        check_code(self.info.metadata, self.ensemble, self.data_dir)

@@ -1,6 +1,7 @@
 """Forcing of the user's own that is deterministic: what it does, how exactly, when."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_the_budget_is_the_rate_at_which_the_energy_changes():
 # How often it is evaluated
 
 
-def test_a_steady_source_is_evaluated_once_a_varying_one_once_for_each_time():
+def test_a_steady_source_is_not_evaluated_again_a_varying_one_once_for_each_time():
     counts = {"steady": 0, "varying": 0}
 
     def counted(x, y, time=None):
@@ -158,9 +159,10 @@ def test_a_steady_source_is_evaluated_once_a_varying_one_once_for_each_time():
     for forcing in (SteadyForcing(counted), counted):
         simulation = Simulation(FLOW, forcing=forcing)
         simulation.advance(simulation.start(start_field()), 0.1, 0.01)
-    # At construction, and at the beginning, middle and end of each of ten steps.
-    assert counts["steady"] == 1
-    assert counts["varying"] <= 1 + 3 * 10
+    # At construction, there also on a finer grid, and at the beginning, middle and end
+    # of each of ten steps.
+    assert counts["steady"] == 2
+    assert counts["varying"] <= 2 + 3 * 10
 
 
 def test_part_of_a_grid_is_enough_where_the_source_varies_along_one_side():
@@ -228,6 +230,71 @@ def test_what_cannot_force_is_refused_with_what_can(bad):
         evolve(start_field(), FLOW, 0.1, forcing=bad)
     with pytest.raises(TypeError, match=r"callable \(x, y\) ->"):
         SteadyForcing(bad)
+
+
+def waves(number, amplitude=5.0):
+    return SteadyForcing(lambda x, y: amplitude * np.cos(number * y) + 0.0 * x)
+
+
+@pytest.mark.parametrize("number", [11, 12, 16, 21, 25, 31])
+@pytest.mark.parametrize("is_steady", [True, False])
+def test_a_source_beyond_the_resolved_wavenumbers_is_refused(number, is_steady):
+    """32 points resolve 10; 25 waves on them look like 7, and 31 like one."""
+    forcing = waves(number)
+    if not is_steady:
+        source = forcing.source
+        forcing = lambda x, y, time: (1.0 + time) * source(x, y)  # noqa: E731
+    message = rf"100 % of its mean square .*10\.0.*or \(32, {3 * number + 1}\) points"
+    with pytest.raises(ValueError, match=message):
+        Simulation(FLOW, forcing=forcing)
+
+
+@pytest.mark.parametrize("number", [11, 12, 20])
+def test_the_points_named_resolve_the_source_and_one_less_does_not(number):
+    enough = (32, 3 * number + 1)
+    driven = evolve(
+        np.zeros(enough), replace(FLOW, num_points=enough), 0.01, forcing=waves(number)
+    )
+    grid = Grid(enough)
+    linear = 0.01 * waves(number).source(grid.x, grid.y)  # damped by less than a tenth
+    assert relative_error(driven, linear) < 0.1
+    with pytest.raises(ValueError, match="not resolved"):
+        Simulation(replace(FLOW, num_points=(32, 3 * number)), forcing=waves(number))
+
+
+def test_a_source_is_refused_when_it_leaves_the_resolved_wavenumbers():
+    def rising(x, y, time):
+        return np.sin(time) * np.cos((4 if time < 0.5 else 14) * x)
+
+    with pytest.raises(ValueError, match=r"at time 0\.5.* is not resolved"):
+        evolve(start_field(), FLOW, 1.0, 0.01, forcing=rising)
+
+
+def test_a_broad_source_may_lose_less_than_a_hundredth_of_its_mean_square():
+    def of(slope):
+        """Equal waves up to 10, and a share beyond of `slope` in the mean square."""
+        beyond = math.sqrt(slope / (1.0 - slope))
+        return SteadyForcing(lambda x, y: np.cos(5 * y) + beyond * np.cos(13 * x))
+
+    Simulation(FLOW, forcing=of(0.0099))
+    with pytest.raises(ValueError, match=r"1\.01 % of its mean square"):
+        Simulation(FLOW, forcing=of(0.0101))
+
+
+def test_what_round_off_leaves_at_an_instant_without_forcing_is_no_reason_to_refuse():
+    def pulsating(x, y, time):
+        return math.cos(time) * np.cos(4 * x) + 1e-3 * np.cos(14 * y)
+
+    evolve(start_field(), FLOW, 2.0, 0.05, forcing=pulsating)  # cos is 0 at pi / 2
+
+
+def test_a_table_on_the_points_of_the_flow_is_a_source():
+    table = kolmogorov(GRID.x, GRID.y)
+    with_table, with_function = (
+        evolve(start_field(), FLOW, 0.1, 0.01, forcing=SteadyForcing(source))
+        for source in (lambda x, y: table, kolmogorov)
+    )
+    assert np.array_equal(with_table, with_function)
 
 
 def test_two_forcings_at_once_are_refused():

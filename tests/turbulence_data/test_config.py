@@ -3,15 +3,18 @@
 import json
 import math
 import re
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.generation._ensemble import EnsembleConfig
-from turbulence_data.solver._forcing import RingForcing
-from turbulence_data.solver._initial_conditions import RandomVorticity
+from turbulence_data.solver._forcing import RingForcing, SteadyForcing
+from turbulence_data.solver._initial_conditions import (
+    RandomPotentialVorticity,
+    RandomVorticity,
+)
 from turbulence_data.solver._schemes import etdrk4, integrating_factor_rk4
 
 FLOW = {"num_points": 64, "reynolds": 1000.0}
@@ -243,12 +246,67 @@ def test_what_workers_could_not_find_is_refused_when_the_ensemble_is_made():
         ensemble(scheme=lambda equation, time_step: None)
 
 
+class Shifted:
+    """A start field that is neither a function of a module nor a dataclass."""
+
+    def __call__(self, grid, rng):
+        return np.cos(grid.x) + 0.0 * grid.y
+
+
+@pytest.mark.parametrize("start", [lambda grid, rng: np.cos(grid.x), Shifted()])
+def test_a_start_that_has_no_name_is_refused_when_the_ensemble_is_made(start):
+    with pytest.raises(TypeError, match=r"functions of a module.*received <"):
+        ensemble(start=start)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (RandomVorticity(0.5, 100.0), r"peak_wavenumber=100.0 is not resolved.*64"),
+        (RandomVorticity(0.5, 0.01), "leaves no energy"),
+        (RandomVorticity, "start a callable"),
+        (RandomPotentialVorticity(), "vorticity of one plane"),
+    ],
+)
+def test_a_start_that_the_flow_cannot_have_is_refused(start, message):
+    with pytest.raises(ValueError, match=message):
+        ensemble(start=start)
+
+
+def test_a_start_must_fit_the_grid_on_which_the_run_begins():
+    """64 points resolve wavenumbers up to 21 along each side, 32 points up to 10."""
+    start = RandomVorticity(0.5, 20.0)
+    assert ensemble(start=start).start is start
+    with pytest.raises(ValueError, match=r"peak_wavenumber=20.0.*\(32, 32\) points"):
+        ensemble(start=start, coarse_spin_up=0.5)
+
+
+def test_no_two_seeds_share_a_stream():
+    """NumPy reads the seed as words of 32 bits: the second would be a trajectory."""
+    draws = (np.random.default_rng(s).random() for s in ([2**32, 0], [0, 1]))
+    assert len(set(draws)) == 1
+    assert ensemble(seed=2**32 - 1).seed == 2**32 - 1
+    with pytest.raises(ValueError, match=r"seed must be below 2\^32.*4294967296"):
+        ensemble(seed=2**32)
+
+
+def jets(x, y):
+    return np.sin(12.0 * y)
+
+
 def test_a_forcing_must_fit_the_coarsest_grid_of_the_ensemble():
     flow = FlowConfig(64, 1000.0, forcing_wavenumber=None)
     ring = RingForcing(12.0, 2.0, 0.1)
     assert ensemble(flow=flow, forcing=ring).forcing is ring
     with pytest.raises(ValueError, match=r"wavenumber=12.0.*\(32, 32\) points resolve"):
         ensemble(flow=flow, forcing=ring, coarse_spin_up=0.5)
+    with pytest.raises(
+        ValueError, match=r"100 % .*\(32, 32\) points.*coarse_spin_up=0"
+    ):
+        ensemble(flow=flow, forcing=SteadyForcing(jets), coarse_spin_up=0.5)
+    assert ensemble(flow=flow, forcing=SteadyForcing(jets)).coarse_spin_up == 0.0
+    with pytest.raises(ValueError, match=r"or \(48, 37\) points"):
+        ensemble(flow=replace(flow, num_points=(48, 36)), forcing=SteadyForcing(jets))
 
 
 def test_two_forcings_at_once_are_refused():

@@ -202,6 +202,38 @@ def test_the_autocorrelation_of_a_moving_wave_is_its_cosine():
     assert decorrelation_lag(correlation[:2]) is None
 
 
+def test_a_field_at_rest_correlates_with_nothing():
+    """A run that starts from rest: only pairs of moving fields count."""
+    x = 2.0 * np.pi * np.arange(16) / 16
+    phases = 0.3 * np.arange(6)
+    waves = np.cos(x[None, :, None] - phases[:, None, None]) * np.ones((1, 1, 16))
+    waves[0] = 0.0
+    correlation = autocorrelation(waves)
+    np.testing.assert_allclose(correlation[:5], np.cos(phases[:5]), atol=ROUND_OFF)
+    assert np.isnan(correlation[5])  # its only pair has the first field
+    assert np.all(np.isnan(autocorrelation(0.0 * waves)))
+
+
+def test_statistics_that_rest_leaves_undefined_are_none():
+    def at_rest_first(number):
+        made = trajectory(number)
+        return replace(
+            made, vorticity=made.vorticity * (np.arange(4) == 3)[:, None, None]
+        )
+
+    made = ensemble_statistics(ENSEMBLE, at_rest_first)
+    json.dumps(made, allow_nan=False)
+    assert made["correlation_of_successive_snapshots"] is None
+    assert made["decorrelation_in_turnover_times"] is None
+    # One trajectory in motion is enough.
+    others = ensemble_statistics(
+        ENSEMBLE, lambda i: trajectory(i) if i == 1 else at_rest_first(i)
+    )
+    assert others["correlation_of_successive_snapshots"] == pytest.approx(
+        autocorrelation(trajectory(1).vorticity)[1], rel=ROUND_OFF
+    )
+
+
 def test_every_trajectory_has_its_energy_history(statistics):
     pairs = [(row["split"], row["trajectory"]) for row in statistics["energy_history"]]
     assert pairs == [

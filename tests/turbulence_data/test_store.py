@@ -16,7 +16,7 @@ from turbulence_data.generation._ensemble import (
 )
 from turbulence_data.generation._records import FIELDS, SCALARS
 from turbulence_data.generation._store import TrajectoryStore
-from turbulence_data.generation._trajectory import Trajectory
+from turbulence_data.generation._trajectory import Trajectory, sample_trajectory
 from turbulence_data.solver._forcing import RingForcing
 from turbulence_data.solver._initial_conditions import RandomVorticity
 from turbulence_data.solver._schemes import etdrk4
@@ -116,6 +116,16 @@ def test_values_that_are_not_finite_never_reach_the_disk(store, name, value):
     with pytest.raises(ValueError, match=f"trajectory 3 has values in {name}"):
         store.save(bad)
     assert not store.directory.exists()
+
+
+def test_a_trajectory_that_has_decayed_to_rest_is_refused_by_its_number(tmp_path):
+    """The largest scale decays as exp(-6 t): by 1e-78 at time 30."""
+    flow = FlowConfig(32, 1.0, linear_drag=5.0, forcing_wavenumber=None)
+    decaying = replace(ENSEMBLE, flow=flow, spin_up=30.0, interval=30.0, time_step=None)
+    store = TrajectoryStore(tmp_path, decaying)
+    with pytest.raises(ValueError, match=r"trajectory 1 is at rest.*Shorten spin_up"):
+        store.save(sample_trajectory(decaying, 1))
+    assert store.missing([1]) == [1]
 
 
 def test_a_write_that_is_interrupted_leaves_nothing(store, monkeypatch):

@@ -30,7 +30,7 @@ from turbulence_data.solver._initial_conditions import (
     RandomPotentialVorticity,
     RandomVorticity,
 )
-from turbulence_data.solver._modes import truncated_modes
+from turbulence_data.solver._modes import Modes, truncated_modes
 from turbulence_data.solver._schemes import Scheme, integrating_factor_rk4
 from turbulence_data.solver._simulation import Numerics
 from turbulence_data.solver.fftw._engine import FftwEngine
@@ -41,6 +41,8 @@ SPLITS = ("train", "validation", "test")
 _FORMAT_VERSION = 4
 # Largest number of trajectories in a split without collisions of their numbers.
 _SPLIT_STRIDE = 100_000
+# NumPy mixes the 32-bit words of [seed, trajectory]: a longer seed would spill over.
+_SEEDS = 2**32
 _BY_NAME = ("forcing", "scheme", "dtype", "engine")
 # Module names recorded by the first datasets. Config hashes contain these names, so
 # they are kept although the modules have moved.
@@ -73,7 +75,7 @@ class EnsembleConfig:
             the flow is too fast for it. None lets the solver choose from the speed of
             the flow, as in `evolve`. Snapshots are at their exact times in any case.
         start: draws the start field; a `RandomPotentialVorticity` for two layers.
-        seed: seed of the ensemble, from which seeds of trajectories derive.
+        seed: seed of the ensemble, from which seeds of trajectories derive; below 2^32.
         filter_width: width of the Gaussian filter; None for two LES cells.
         extra_fields: fields on request: "velocity", "tau", "sigma", see
             `subgrid_stresses`; for two layers "velocity", and names of other operators,
@@ -91,7 +93,7 @@ class EnsembleConfig:
 
     Raises:
         ValueError: if a value is out of range or values contradict each other.
-        TypeError: for a forcing or a scheme that cannot be identified by name or value.
+        TypeError: for a forcing, scheme or start that has no name and is no value.
     """
 
     flow: FlowConfig | TwoLayerConfig
@@ -115,9 +117,8 @@ class EnsembleConfig:
     operator: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.flow, FlowConfig | TwoLayerConfig) or not callable(
-            self.start
-        ):
+        is_start = callable(self.start) and not isinstance(self.start, type)
+        if not isinstance(self.flow, FlowConfig | TwoLayerConfig) or not is_start:
             raise ValueError(
                 "flow must be a FlowConfig or TwoLayerConfig and start a callable "
                 f"(grid, rng) -> vorticity; received {self.flow!r} and {self.start!r}."
@@ -130,7 +131,7 @@ class EnsembleConfig:
         check_coarser(coarse, fine, "num_points_les")
         self._check_trajectories()
         check_whole("num_snapshots", self.num_snapshots, at_least=1)
-        check_whole("seed", self.seed, at_least=0)
+        self._check_seed()
         self._check_spin_up()
         check_positive("interval", self.interval)
         if self.time_step is not None:
@@ -140,6 +141,7 @@ class EnsembleConfig:
         self._check_extra_fields()
         self._check_operator()
         self._check_numerics()
+        self._check_start()
 
     def __repr__(self) -> str:
         """Return the call that creates it, without defaults; functions by name."""
@@ -185,11 +187,6 @@ class EnsembleConfig:
                 "engine must solve two layers, as FftwEngine() does, which is the "
                 f"default; received {self.engine!r}, which solves one plane alone."
             )
-        if isinstance(self.start, RandomVorticity):
-            raise ValueError(
-                "start must draw potential vorticity of two layers, such as "
-                f"RandomPotentialVorticity(); received {self.start!r}."
-            )
         if self.operator is not None and not isinstance(self.operator, str):
             raise ValueError(
                 "operator of a dataset must be a name in coarsening.OPERATORS, by "
@@ -218,6 +215,33 @@ class EnsembleConfig:
                 )
         object.__setattr__(self, "num_trajectories", tuple(map(int, numbers)))
 
+    def _check_seed(self) -> None:
+        check_whole("seed", self.seed, at_least=0)
+        if self.seed >= _SEEDS:
+            raise ValueError(
+                f"seed must be below 2^32, so that no two ensembles share a stream of "
+                f"random numbers: [2^32, 0] and [0, 1] seed the same. Received "
+                f"{self.seed!r}."
+            )
+
+    def _check_start(self) -> None:
+        """Check that the start has the layers of the flow, a name and fits the grid."""
+        start, flow = self.start, self.flow
+        of_layers = isinstance(flow, TwoLayerConfig)
+        if isinstance(
+            start, RandomVorticity if of_layers else RandomPotentialVorticity
+        ):
+            wanted = (
+                "potential vorticity of two layers, such as RandomPotentialVorticity()"
+                if of_layers
+                else "vorticity of one plane, such as RandomVorticity()"
+            )
+            raise ValueError(f"start must draw {wanted}; received {start!r}.")
+        plain_value(self.to_dict()["start"])  # workers must find it by its name
+        if isinstance(start, RandomVorticity | RandomPotentialVorticity):
+            first = self.coarse_flow() if self.coarse_spin_up > 0.0 else flow
+            start.check_grid(Grid(first.shape, first.lengths))
+
     def _check_spin_up(self) -> None:
         for name in ("spin_up", "coarse_spin_up"):
             check_at_least_zero(name, getattr(self, name))
@@ -231,11 +255,25 @@ class EnsembleConfig:
         numerics = Numerics(self.scheme, self.dtype, self.engine)
         for name in ("forcing", "scheme", "engine"):  # workers must find what they name
             plain_value(getattr(self, name))
-        flow = self.coarse_flow() if self.coarse_spin_up > 0.0 else self.flow
+        modes = self._check_forcing(self.flow, numerics)
+        if self.coarse_spin_up > 0.0:
+            try:
+                self._check_forcing(self.coarse_flow(), numerics)
+            except ValueError as error:
+                raise ValueError(
+                    "coarse_spin_up runs on half the points, which do not hold the "
+                    f"forcing: {error} Or choose coarse_spin_up=0."
+                ) from error
+        object.__setattr__(self, "dtype", modes.dtype.type)
+
+    def _check_forcing(
+        self, flow: FlowConfig | TwoLayerConfig, numerics: Numerics
+    ) -> Modes:
+        """Return the modes of a flow, which hold the forcing."""
         modes = truncated_modes(Grid(flow.shape, flow.lengths), numerics.dtype)
         if isinstance(flow, FlowConfig):
             drive_of(flow, self.forcing, modes)
-        object.__setattr__(self, "dtype", modes.dtype.type)
+        return modes
 
     def coarse_flow(self) -> FlowConfig | TwoLayerConfig:
         """Return the flow at half the resolution, on which the spin-up starts.

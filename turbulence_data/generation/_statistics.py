@@ -122,7 +122,7 @@ class EnsembleStatistics:
     def to_dict(self) -> dict[str, Any]:
         """Return statistics, conventions and versions as JSON-ready values."""
         ensemble, sampled = self._ensemble, self._sampled
-        correlation = np.mean(self._autocorrelations, axis=0)
+        correlation = _mean_where_defined(np.array(self._autocorrelations))
         residuals = [r for r in map(_relative, self._imbalances) if r is not None]
         total = np.sum(self._imbalances, axis=0).tolist()
         return {
@@ -242,32 +242,48 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
 def autocorrelation(fields: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the mean correlation of fields that are 0, 1, 2 ... snapshots apart.
 
-    For fields of shape `(n, nx, ny)` the shape is `(n,)`; the first value is 1.
+    For fields of shape `(n, nx, ny)` the shape is `(n,)`; the first value is 1. A field
+    at rest has no correlation with any: pairs with it do not count, and a value without
+    other pairs is NaN.
     """
     flat = np.asarray(fields, np.float64).reshape(len(fields), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
-    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
-    # Not a matrix product, whose order of sums depends on the number of threads.
-    lags = range(len(flat))
-    return np.array(
-        [
-            np.einsum("ik,ik->i", flat[: len(flat) - lag], flat[lag:]).mean()
-            for lag in lags
-        ]
-    )
+    norms = np.linalg.norm(flat, axis=1)
+    moves = norms > 0.0
+    flat /= np.where(moves, norms, 1.0)[:, None]
+    means = np.full(len(flat), math.nan)
+    for lag in range(len(flat)):
+        later = slice(lag, None)
+        # Not a matrix product, whose order of sums depends on the number of threads.
+        products = np.einsum("ik,ik->i", flat[: len(flat) - lag], flat[later])
+        defined = moves[: len(flat) - lag] & moves[later]
+        if defined.any():
+            means[lag] = products[defined].mean()
+    return means
 
 
 def decorrelation_lag(correlation: NDArray[np.float64]) -> float | None:
     """Return the interpolated lag where a correlation first falls below 1 / e.
 
-    None if it never does, as the true value is above the largest lag.
+    None if it never does, as the true value is above the largest lag, or if it is not
+    defined there.
     """
     below = np.flatnonzero(correlation < np.exp(-1.0))
     if not below.size:
         return None
     last = int(below[0]) - 1
     fall = correlation[last] - correlation[last + 1]
-    return last + float((correlation[last] - np.exp(-1.0)) / fall)
+    return _defined(last + (correlation[last] - np.exp(-1.0)) / fall)
+
+
+def _mean_where_defined(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of rows, NaN where all of them are."""
+    counts = np.count_nonzero(~np.isnan(rows), axis=0)
+    return np.where(counts > 0, np.nansum(rows, axis=0) / np.maximum(counts, 1), np.nan)
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _time_scales(
@@ -282,7 +298,7 @@ def _time_scales(
         "interval_in_turnover_times": interval,
         "decorrelation_in_turnover_times": None if lag is None else lag * interval,
         "correlation_of_successive_snapshots": (
-            float(correlation[1]) if correlation.size > 1 else None
+            _defined(correlation[1]) if correlation.size > 1 else None
         ),
     }
 

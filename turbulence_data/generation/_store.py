@@ -28,6 +28,7 @@ from turbulence_data.generation._ensemble import (
     config_hash,
     trajectory_key,
 )
+from turbulence_data.generation._fingerprint import check_fingerprint, fingerprint
 from turbulence_data.generation._pool import run_trajectories
 from turbulence_data.generation._records import FIELDS
 from turbulence_data.generation._statistics import ContentHash, EnsembleStatistics
@@ -41,7 +42,7 @@ from turbulence_data.solver._equation import State
 
 _logger = logging.getLogger(__name__)
 _ARRAYS = ("times", *FIELDS, "history")
-_CHECKSUM = "metadata_sha256"
+_CHECKSUM, _FINGERPRINT = "metadata_sha256", "fingerprint"
 
 
 class TrajectoryStore:
@@ -61,7 +62,11 @@ class TrajectoryStore:
         return self.directory / f"trajectory-{trajectory_id:06d}.npz"
 
     def save(self, trajectory: Trajectory) -> None:
-        """Write a trajectory; raise an error if a value is not finite."""
+        """Write a trajectory.
+
+        Raises:
+            ValueError: if a value is not finite, or if nothing moves in any snapshot.
+        """
         arrays = {name: getattr(trajectory, name) for name in _ARRAYS}
         arrays |= trajectory.extra_fields
         for name, array in arrays.items():
@@ -72,6 +77,13 @@ class TrajectoryStore:
                     "higher resolution."
                 )
         number = trajectory.trajectory_id
+        if not np.any(trajectory.vorticity):
+            raise ValueError(
+                f"trajectory {number} is at rest in all its snapshots, from time "
+                f"{trajectory.times[0]:g} on: it has decayed below the range of "
+                "float32, or nothing drives it. It was not stored. Shorten spin_up, "
+                "lower the damping, or give a forcing."
+            )
         self.directory.mkdir(parents=True, exist_ok=True)
         write_arrays(self.path(number), arrays, trajectory_key(self.ensemble, number))
 
@@ -82,6 +94,21 @@ class TrajectoryStore:
         extra_fields = {name: arrays[name] for name in self.ensemble.extra_fields}
         regular = {name: arrays[name] for name in _ARRAYS}
         return Trajectory(trajectory_id, **regular, extra_fields=extra_fields)
+
+    def check_code(self) -> None:
+        """Raise ValueError if code of the user has changed since the first trajectory.
+
+        Its fingerprint is stored when there is none, as before the first trajectory.
+        """
+        path, key = self.directory / "fingerprint.npz", config_hash(self.ensemble)
+        try:
+            made: dict[str, Any] = read_arrays(path, key)
+        except FileNotFoundError:
+            if now := fingerprint(self.ensemble):
+                self.directory.mkdir(parents=True, exist_ok=True)
+                write_arrays(path, now, key)
+        else:
+            check_fingerprint(made, self.ensemble, str(self.directory))
 
     def missing(self, trajectory_ids: Iterable[int]) -> list[int]:
         """Return the trajectories that are not stored, or whose file is damaged."""
@@ -212,6 +239,7 @@ class GeneratedExamples:
     ) -> None:
         """Simulate the trajectories that are not stored yet."""
         store, ensemble = self.store, self._ensemble
+        store.check_code()
         every = [i for split in SPLITS for i in ensemble.trajectory_ids(split)]
         missing = store.missing(every)
         work = CheckpointedSampling(str(store.directory.absolute()), checkpoint_seconds)
@@ -245,6 +273,8 @@ class GeneratedExamples:
         """Return statistics and hashes of the examples yielded, with a checksum."""
         metadata = self._statistics.to_dict()
         metadata["content_sha256"] = self._content.hexdigest()
+        if made_by := fingerprint(self._ensemble):
+            metadata[_FINGERPRINT] = made_by
         metadata[_CHECKSUM] = json_hash(metadata)
         return metadata
 
@@ -270,6 +300,16 @@ def supervised_keys_of(ensemble: EnsembleConfig) -> tuple[Any, Any]:
     inputs, outputs = ensemble.features.inputs, ensemble.features.outputs
     one = outputs[0] if len(outputs) == 1 else {name: name for name in outputs}
     return {name: name for name in inputs}, one
+
+
+def check_code(
+    metadata: Mapping[str, Any], ensemble: EnsembleConfig, directory: str
+) -> None:
+    """Raise ValueError if code of the user is another than that of the data.
+
+    Metadata from before fingerprints were introduced have none.
+    """
+    check_fingerprint(metadata.get(_FINGERPRINT) or {}, ensemble, directory)
 
 
 def check_metadata(metadata: Mapping[str, Any], directory: str) -> None:

@@ -152,9 +152,8 @@ class Equation(ABC):
     def wave_rate(self) -> float:
         """The highest frequency of linear waves, which time steps must resolve."""
 
-    @property
-    def longest_time_step(self) -> float:
-        """The longest automatic time step, also for a fluid at rest."""
+    def longest_time_step(self, advection_rate: float) -> float:
+        """Return the longest automatic time step at an advection rate, 0 at rest."""
         return 0.01
 
     def end_step(self, state_hat: FieldHat) -> None:  # noqa: B027

@@ -26,8 +26,10 @@ from turbulence_data.solver._simulation import (
 
 # A leg too long for an accelerating flow is shortened by four up to this many times.
 _SHORTENINGS = 8
-# A time step below this fraction of the whole duration means that the flow diverges.
-_SHORTEST_STEP = 1e-6
+# A time step below this fraction of the whole duration, and below that of the longest
+# automatic step, means that the flow diverges or has other units than its parameters.
+_SHORTEST_OF_DURATION = 1e-6
+_SHORTEST_OF_LONGEST = 1e-2
 
 Reached = Callable[[float], None]
 
@@ -56,7 +58,10 @@ def evolve(
         flow: resolution and physical parameters.
         duration: time to advance, at least 0.
         time_step: largest step; steps are equal and end exactly at `duration`. None
-            chooses it from the speed of the flow, every 100 steps.
+            chooses it from the speed of the flow, every 100 steps; it is at most 0.01.
+            In SI units, where both the domain and the times of a flow are far from one,
+            it is at most a hundredth of the time of drag, forcing and crossing of the
+            domain; for two layers at most what the shear asks for.
         closure: `(vorticity, streamfunction) -> sgs_forcing` for an LES; None for a
             DNS, whose wavenumbers beyond two thirds of the grid are cut off.
         forcing: a source of vorticity `(x, y, time) -> field`, a `SteadyForcing` or a
@@ -115,20 +120,17 @@ def advance_to(
     Automatic steps depend only on the state, so a run can be repeated exactly.
     `reached` is called with the current time every few steps.
     """
+    longest = simulation.equation.longest_time_step(0.0)
     if time_step is not None or end <= state.time:
-        time_step = time_step or simulation.equation.longest_time_step
+        time_step = time_step or longest
         final = simulation.advance(state, end - state.time, time_step, reached)
         return replace(final, time=max(end, state.time))
-    leg, shortest = math.inf, _SHORTEST_STEP * (end - state.time)
+    leg, duration = math.inf, end - state.time
+    shortest = min(_SHORTEST_OF_DURATION * duration, _SHORTEST_OF_LONGEST * longest)
     while state.time < end:
         chosen = simulation.suggested_time_step(state)
         if chosen < shortest:
-            raise SimulationDivergedError(
-                f"at time {state.time:.6g} the flow has become so fast that a time "
-                f"step of {chosen:.3g} would be needed; its energy is "
-                f"{simulation.energy(state):.6g}. Check the units "
-                "of the start field, and that the closure does not feed energy."
-            )
+            _check_reachable(simulation, state, end, shortest)
         leg = min(4.0 * leg, end - state.time, 4 * CHECK_EVERY * chosen)
         # Avoid an extra step for a tiny last part of a leg.
         if end - state.time - leg < chosen:
@@ -139,6 +141,23 @@ def advance_to(
         if end - state.time < 1e-12 * max(1.0, abs(end)):
             return replace(state, time=end)
     return state
+
+
+def _check_reachable(
+    simulation: Simulation, state: State, end: float, shortest: float
+) -> None:
+    """Raise an error if anything asks for steps shorter than the shortest."""
+    steps = simulation.accurate_time_steps(state)
+    cause = min(steps, key=steps.__getitem__, default="")
+    if not cause or steps[cause] >= shortest:
+        return  # a long run of a slow flow
+    number = (end - state.time) / max(steps[cause], 1e-300)
+    raise SimulationDivergedError(
+        f"at time {state.time:.6g} {cause} asks for a time step of {steps[cause]:.3g}, "
+        f"of which {number:.1g} would be needed to reach {end:.6g}; the energy is "
+        f"{simulation.energy(state):.6g}. Check the units of the start field and of "
+        "the flow, and that the closure does not feed energy; or give a time_step."
+    )
 
 
 def _advance_cautiously(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -19,7 +20,13 @@ from turbulence_data._checks import (
     check_whole,
 )
 from turbulence_data.config import FlowConfig
-from turbulence_data.solver._grid import FieldHat, check_field
+from turbulence_data.solver._grid import (
+    Field,
+    FieldHat,
+    Grid,
+    check_field,
+    to_spectral,
+)
 from turbulence_data.solver._modes import Modes
 
 Coordinates = NDArray[np.float64]
@@ -29,6 +36,8 @@ VorticitySource = Callable[[Coordinates, Coordinates, float], ArrayLike]
 
 # If fewer than this fraction of coefficients are nonzero, only these are added.
 _SPARSE = 1.0 / 64.0
+# Largest part of the mean square of a source that may lie beyond the resolved modes.
+_LARGEST_LOSS = 0.01
 # Round-off margin, so that wavenumbers on the edge of a ring belong to it.
 _NUDGE = 1e-9
 
@@ -108,7 +117,7 @@ class CosineForcing(_Deterministic):
 
 @dataclass(frozen=True)
 class SteadyForcing(_Deterministic):
-    """A steady source of vorticity, evaluated once.
+    """A steady source of vorticity, the same at all times.
 
     Attributes:
         source: `(x, y) -> source of vorticity`, real, with zero mean.
@@ -127,14 +136,15 @@ class SteadyForcing(_Deterministic):
         check_callable("a source", self.source, "(x, y) -> source of vorticity")
 
     def on(self, modes: Modes) -> Drive:
-        """Return the coefficients of the source, evaluated once.
+        """Return the coefficients of the source.
 
         Raises:
             ValueError: for a source that does not fit the grid, is complex or not
-                finite, or has a mean.
+                finite, has a mean, or is not resolved.
         """
-        grid = modes.grid
-        return Drive(steady=_source_hat(self.source(grid.x, grid.y), modes, ""))
+        field = _source_on(modes.grid, self.source, "")
+        _check_resolved(field, self.source, modes, "")
+        return Drive(steady=modes.from_physical(field))
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,7 @@ class VaryingSource:
 
     def __init__(self, source: VorticitySource, modes: Modes) -> None:
         self.source, self._modes = source, modes
+        self._strongest = 0.0  # mean square
         # Two stages of a step are at the same time.
         self._at = lru_cache(maxsize=1)(self._coefficients)
 
@@ -170,9 +181,25 @@ class VaryingSource:
         return self._at(time)
 
     def _coefficients(self, time: float) -> FieldHat:
-        grid = self._modes.grid
-        values = self.source(grid.x, grid.y, time)
-        return _source_hat(values, self._modes, f" at time {time:.6g}")
+        modes, when = self._modes, f" at time {time:.6g}"
+        source = partial(_at_time, self.source, time)
+        field = _source_on(modes.grid, source, when)
+        field_hat = modes.from_physical(field)
+        power = float(np.mean(field**2))
+        kept = float(np.sum(modes.hermitian_weights * np.abs(field_hat) ** 2))
+        before = self._strongest
+        self._strongest = max(power, before)
+        is_first = before == 0.0 < power
+        # At an instant without forcing, what round-off leaves may have any scale.
+        if is_first or power - kept > _LARGEST_LOSS * self._strongest:
+            _check_resolved(field, source, modes, when, before)
+        return field_hat
+
+
+def _at_time(
+    source: VorticitySource, time: float, x: Coordinates, y: Coordinates
+) -> ArrayLike:
+    return source(x, y, time)
 
 
 @dataclass(frozen=True)
@@ -373,17 +400,68 @@ def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Dri
     return CosineForcing(flow.forcing_wavenumber, flow.forcing_amplitude).on(modes)
 
 
-def _source_hat(values: ArrayLike, modes: Modes, when: str) -> FieldHat:
-    source, shape = as_array("a forcing", values), modes.grid.num_points
+def _source_on(
+    grid: Grid, source: Callable[[Coordinates, Coordinates], ArrayLike], when: str
+) -> Field:
+    """Return a source on the points of a grid, checked."""
+    values, shape = as_array("a forcing", source(grid.x, grid.y)), grid.num_points
     # One axis may have length 1, as in cos(x), but shapes must not be ambiguous.
-    fits = source.ndim == 2 and all(
-        n in (1, whole) for n, whole in zip(source.shape, shape, strict=True)
+    fits = values.ndim == 2 and all(
+        n in (1, whole) for n, whole in zip(values.shape, shape, strict=True)
     )
     if not fits:
         raise ValueError(
             f"a forcing must return its source of vorticity{when} on the grid, of "
             f"shape {shape}, ({shape[0]}, 1) or (1, {shape[1]}) like x and y; "
-            f"received {source.shape}."
+            f"received {values.shape}."
         )
-    field = check_field("source of vorticity", np.broadcast_to(source, shape), shape)
-    return modes.from_physical(field)
+    return check_field("source of vorticity", np.broadcast_to(values, shape), shape)
+
+
+def _check_resolved(
+    field: Field,
+    source: Callable[[Coordinates, Coordinates], ArrayLike],
+    modes: Modes,
+    when: str,
+    strongest: float = 0.0,
+) -> None:
+    """Raise ValueError if the modes lose more than a hundredth of a source.
+
+    Seen only on the points of the flow, scales between them look like larger ones. So
+    the source is evaluated on twice as many points, unless it is a table on the points
+    of the flow.
+
+    Args:
+        field: the source on the points of the flow.
+        source: the source at the same time.
+        modes: modes of the flow.
+        when: the time, for the message.
+        strongest: mean square of the source at other times, if it was larger.
+    """
+    nx, ny = modes.grid.num_points
+    with suppress(ValueError, IndexError):
+        field = _source_on(Grid((2 * nx, 2 * ny), modes.grid.lengths), source, when)
+    grid = Grid(field.shape, modes.grid.lengths)
+    power = grid.hermitian_weights * np.abs(to_spectral(field)) ** 2
+    rows = np.arange(field.shape[0])
+    numbers = np.minimum(rows, field.shape[0] - rows)
+    # By mode number, along x and along y.
+    along = np.bincount(numbers, power.sum(axis=1)), power.sum(axis=0)
+    kept = np.sum(power[numbers <= modes.cutoff[0], : modes.cutoff[1] + 1])
+    total = max(float(power.sum()), strongest)
+    lost = float(power.sum() - kept)
+    if lost <= _LARGEST_LOSS * total:
+        return
+    # Half of the loss that is allowed along each side. A DNS drops the upper third.
+    tails = [part.sum() - np.cumsum(part) for part in along]
+    needed = [int(np.argmax(t <= 0.5 * _LARGEST_LOSS * total)) for t in tails]
+    per_mode = 3 if modes.quadrature == modes.grid else 2
+    most = zip((nx, ny), needed, strict=True)
+    points = tuple(max(n, per_mode * k + 1) for n, k in most)
+    raise ValueError(
+        f"the source of vorticity{when} is not resolved: {100.0 * lost / total:.3g} % "
+        f"of its mean square is beyond {modes.largest_wavenumbers}, the largest "
+        f"wavenumbers in x and y that {modes.grid.num_points} points resolve, and "
+        "would be dropped or act on other wavenumbers. Use a smoother source, or "
+        f"{points} points or more; in an LES, les_forcing(forcing, flow, num_points)."
+    )

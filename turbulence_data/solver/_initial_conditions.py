@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from turbulence_data._checks import check_kind, check_positive
+from turbulence_data._checks import TWO_PI, check_kind, check_positive
 from turbulence_data.solver._grid import Field, Grid
-from turbulence_data.solver._modes import truncated_modes
+from turbulence_data.solver._modes import Modes, truncated_modes
 
+# Beyond this multiple of the peak, exp(-2 q^2) comes near the end of floating point.
+_FARTHEST = 18.0
 _OF_A_FLOW = " That of a flow is Grid(flow.shape, flow.lengths)."
 
 
@@ -39,27 +42,30 @@ class RandomVorticity:
             TypeError: if `grid` is not a Grid.
             ValueError: when the grid does not resolve the peak.
         """
+        modes = self.check_grid(grid)
+        white = modes.from_physical(rng.standard_normal(grid.num_points))
+        ratio = np.sqrt(modes.k_squared) / self.peak_wavenumber
+        shaped = white * np.sqrt(_power(ratio))
+        shaped *= np.sqrt(self.energy / modes.energy(shaped))
+        return modes.to_physical(shaped)
+
+    def check_grid(self, grid: Grid) -> Modes:
+        """Return the modes of a grid that resolves the peak, or raise an error.
+
+        Raises:
+            TypeError: if `grid` is not a Grid.
+            ValueError: when the grid does not resolve the peak.
+        """
         check_kind("grid", grid, Grid, _OF_A_FLOW)
         modes = truncated_modes(grid)
-        white = modes.from_physical(rng.standard_normal(grid.num_points))
         if self.peak_wavenumber > float(np.hypot(*modes.largest_wavenumbers)):
             raise ValueError(
                 f"peak_wavenumber={self.peak_wavenumber} is not resolved: a grid of "
                 f"{grid.num_points} points holds wavenumbers up to "
                 f"{modes.largest_wavenumbers} in x and y. Lower it, or use more points."
             )
-        ratio = np.sqrt(modes.k_squared) / self.peak_wavenumber
-        # The energy of one mode is |vorticity_hat|^2 / k^2 and a shell holds ~ k modes:
-        # amplitude^2 ~ k E(k).
-        shaped = white * np.sqrt(ratio**5 * np.exp(-2.0 * ratio**2))
-        unscaled = modes.energy(shaped)
-        if not unscaled > 0.0:
-            raise ValueError(
-                f"peak_wavenumber={self.peak_wavenumber} leaves no energy on a domain "
-                f"of {grid.lengths}; choose one near its wavenumbers."
-            )
-        shaped *= np.sqrt(self.energy / unscaled)
-        return modes.to_physical(shaped)
+        _check_energy("peak_wavenumber", self.peak_wavenumber, 1.0, grid)
+        return modes
 
 
 @dataclass(frozen=True)
@@ -97,17 +103,45 @@ class RandomPotentialVorticity:
             TypeError: if `grid` is not a Grid.
             ValueError: when the grid does not resolve the peak.
         """
+        modes = self.check_grid(grid)
+        ratio = np.sqrt(modes.k_squared) / (self.peak_mode * grid.shell_width)
+        white = modes.from_physical(rng.standard_normal((2, *grid.num_points)))
+        field = modes.to_physical(white * np.sqrt(_power(ratio)))
+        drawn: Field = np.sqrt(np.mean(field**2, axis=(1, 2), keepdims=True))
+        return field * (np.reshape(self.rms, (2, 1, 1)) / drawn)
+
+    def check_grid(self, grid: Grid) -> Modes:
+        """Return the modes of a grid that resolves the peak, or raise an error.
+
+        Raises:
+            TypeError: if `grid` is not a Grid.
+            ValueError: when the grid does not resolve the peak.
+        """
         check_kind("grid", grid, Grid, _OF_A_FLOW)
         modes = truncated_modes(grid)
-        peak = self.peak_mode * grid.shell_width
-        if peak > min(modes.largest_wavenumbers):
+        if self.peak_mode * grid.shell_width > min(modes.largest_wavenumbers):
             raise ValueError(
                 f"peak_mode={self.peak_mode} is not resolved: a grid of "
                 f"{grid.num_points} points holds modes up to {modes.cutoff} in x and "
                 "y. Lower it, or use more points."
             )
-        ratio = np.sqrt(modes.k_squared) / peak
-        white = modes.from_physical(rng.standard_normal((2, *grid.num_points)))
-        field = modes.to_physical(white * np.sqrt(ratio**5 * np.exp(-2.0 * ratio**2)))
-        drawn: Field = np.sqrt(np.mean(field**2, axis=(1, 2), keepdims=True))
-        return field * (np.reshape(self.rms, (2, 1, 1)) / drawn)
+        _check_energy("peak_mode", self.peak_mode, grid.shell_width, grid)
+        return modes
+
+
+def _check_energy(name: str, peak: float, unit: float, grid: Grid) -> None:
+    """Raise ValueError if a peak is too far below all wavenumbers of a grid."""
+    if TWO_PI / max(grid.lengths) > _FARTHEST * peak * unit:
+        raise ValueError(
+            f"{name}={peak} leaves no energy on a domain of {grid.lengths}; choose one "
+            "near its wavenumbers."
+        )
+
+
+def _power(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the expected `|vorticity_hat|^2` of a mode at `ratio = k / k_p`.
+
+    The energy of one mode is `|vorticity_hat|^2 / k^2` and a shell holds ~ k modes, so
+    the power is ~ k E(k).
+    """
+    return ratio**5 * np.exp(-2.0 * ratio**2)

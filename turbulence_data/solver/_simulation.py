@@ -350,21 +350,37 @@ class Simulation:
         integrating factor solves exactly but turns into fast changes of the other
         terms. It ignores the time scale of a forcing: give a step if that is short.
         """
-        longer = math.sqrt(math.sqrt(self.numerics.tolerance / FINE_TOLERANCE))
-        shorter = min(longer, 1.0)  # for tolerances below the finest calibrated one
-        part = min(longer * self.equation.step_part, _LARGEST_PART)
-        limits = [
-            (part * RK4_IMAGINARY_LIMIT, self._advection_rate(state)),
-            (shorter * _WAVE_PHASE, self.equation.wave_rate),
-            (longer * _DAMPING, self.equation.source_damping(state.time)),
-            (_DAMPING_OF_KICKS, self.equation.noise_damping()),
-        ]
-        longest = shorter * self.equation.longest_time_step
-        step = min([longest, *(part / rate for part, rate in limits if rate > 0)])
+        longest = self.equation.longest_time_step(self._advection_rate(state))
+        longest *= min(self._longer, 1.0)
+        step = min([longest, *self.accurate_time_steps(state).values()])
         if not step > 0.0:
             return step
         exponent = round(_CHOICES_PER_OCTAVE * math.log2(step))
         return float(2.0 ** (exponent / _CHOICES_PER_OCTAVE))
+
+    def accurate_time_steps(self, state: State) -> dict[str, float]:
+        """Return the longest accurate time step for each cause that limits it.
+
+        Fluid at rest without waves, viscosity and drag has none.
+        """
+        equation, longer = self.equation, self._longer
+        shorter = min(longer, 1.0)  # for tolerances below the finest calibrated one
+        part = min(longer * equation.step_part, _LARGEST_PART) * RK4_IMAGINARY_LIMIT
+        damping = equation.source_damping(state.time)
+        limits = {
+            "the speed of the flow": (part, self._advection_rate(state)),
+            "the frequency of its waves": (shorter * _WAVE_PHASE, equation.wave_rate),
+            "the damping of what is forced": (longer * _DAMPING, damping),
+            "the damping of the noise": (_DAMPING_OF_KICKS, equation.noise_damping()),
+        }
+        return {
+            cause: part / rate for cause, (part, rate) in limits.items() if rate > 0
+        }
+
+    @property
+    def _longer(self) -> float:
+        """Steps at the tolerance relative to those at the finest calibrated one."""
+        return math.sqrt(math.sqrt(self.numerics.tolerance / FINE_TOLERANCE))
 
     def _advection_rate(self, state: State) -> float:
         return float(np.max(self._integrator.advection_rates(state.vorticity_hat)))

@@ -142,9 +142,11 @@ class TwoLayerEquation(Equation):
         """The fastest frequency of linear waves, relative to the mean flow."""
         return self._wave_rate
 
-    @property
-    def longest_time_step(self) -> float:
-        """A fiftieth of the time in which the shear crosses a deformation radius."""
+    def longest_time_step(self, advection_rate: float) -> float:
+        """Return a fiftieth of the time the shear takes to cross a deformation radius.
+
+        It does not depend on the eddies. Without a shear it follows waves, or is a day.
+        """
         upper, lower = self.flow.mean_velocities
         speed = max(
             abs(upper - lower), abs(self.flow.beta) * self.flow.deformation_radius**2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,11 @@ from turbulence_data.solver._equation import Closure, Equation, Integrals, Opera
 from turbulence_data.solver._forcing import ForcingLike, drive_of
 from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
+
+# The longest automatic step, unless both the domain and the times of a flow are far
+# from one: then a hundredth of its shortest time, at most a day in seconds.
+_LONGEST, _LONGEST_PART = 0.01, 0.01
+_FAR, _DAY = 100.0, 86400.0
 
 
 class VorticityEquation(Equation):
@@ -78,3 +84,28 @@ class VorticityEquation(Equation):
     def wave_rate(self) -> float:
         """Frequency of the fastest (longest) Rossby wave, `beta / k`."""
         return abs(self.flow.beta) * max(self.flow.lengths) / TWO_PI
+
+    def longest_time_step(self, advection_rate: float) -> float:
+        """Return the longest automatic time step at an advection rate, 0 at rest.
+
+        It is 0.01 if the domain is 2 pi within a factor of 100, or if the flow changes
+        within 100 units of time. Else, as in SI units, it is a hundredth of the
+        shortest time of drag, forcing and crossing of the domain, at most a day.
+        """
+        rate = max(self._slow_rate, advection_rate / max(self.modes.cutoff))
+        is_near_one = 1.0 / _FAR <= max(self.flow.lengths) / TWO_PI <= _FAR
+        if is_near_one or rate * _FAR >= 1.0:
+            return _LONGEST
+        return min(_LONGEST_PART / rate, _DAY) if rate > 0.0 else _DAY
+
+    @cached_property
+    def _slow_rate(self) -> float:
+        """The fastest rate of change by drag, or by the forcing at time 0."""
+        source = np.zeros(self.shape, self.modes.complex_dtype)
+        self.drive.add_source(source, 0.0)
+        weights, noise = self.modes.hermitian_weights, self.drive.noise
+        power = float(np.sum(weights * np.abs(source) ** 2))
+        stirring = 0.0 if noise is None else float(np.sum(weights * noise.variance))
+        # The source is in 1 / s^2, the injection of enstrophy in 1 / s^3.
+        forced = power**0.25, (0.5 * stirring) ** (1.0 / 3.0)
+        return float(max(self.flow.linear_drag, *forced))
