@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from google.protobuf import json_format
 from numpy.typing import NDArray
-from tensorflow_datasets.core import file_adapters
-from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
+from tensorflow_datasets.core import dataset_info, file_adapters
 from tensorflow_datasets.core.file_adapters import FileFormat
 
 from turbulence_data._files import exclusive_lock, explain_disk_errors, write_bytes
@@ -276,7 +274,10 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
         """Say which file is damaged, and what to do, where TFDS cannot read it."""
         try:
             yield
-        except (DatasetInfoFileError, json_format.ParseError) as error:
+        except (
+            dataset_info.DatasetInfoFileError,
+            dataset_info.json_format.ParseError,  # of protobuf, with which TFDS reads
+        ) as error:
             raise ValueError(
                 f"{self._data_dir}/dataset_info.json cannot be read ({error}). Give "
                 "back a copy of this file or the right to read it, or delete that "
