@@ -291,23 +291,29 @@ def to_arrays(
         every_x.append(_stack(example, of_x))
         every_y.append(_stack(example, of_y))
         if "trajectory" in example:
-            members.append([int(example.get("seed", 0)), int(example["trajectory"])])
+            members.append((example.get("seed"), np.asarray(example["trajectory"])))
     if not every_x:
         raise ValueError("the dataset holds no examples; pass a split that has some.")
     x, y = np.stack(every_x), np.stack(every_y)
     pair = _GroupedArrays(*(normalization.normalize(x, y) if normalization else (x, y)))
     if len(members) == len(x):
-        pair.groups = _groups_of(np.array(members))
+        pair.groups = _groups_of(*zip(*members, strict=True))
     return pair
 
 
-def _groups_of(members: NDArray[Any]) -> NDArray[Any]:
-    """Return the trajectories of (seed, trajectory); numbers for several seeds."""
-    seeds, trajectories = members.T
-    if np.ptp(seeds) == 0:
-        return np.asarray(trajectories)
-    _, groups = np.unique(members, axis=0, return_inverse=True)
-    return np.ravel(groups)
+def _groups_of(seeds: Sequence[Any], trajectories: Sequence[Any]) -> NDArray[Any]:
+    """Return the trajectories; numbers for those of several ensembles, by their seeds.
+
+    Seeds count if all are whole numbers of the dataset, one to a trajectory of it.
+    """
+    labels = np.stack(trajectories)
+    known = [np.asarray(-1 if seed is None else seed) for seed in seeds]
+    are_whole = all(one.ndim == 0 and one.dtype.kind in "iu" for one in known)
+    if labels.ndim > 1 or not are_whole or len({int(one) for one in known}) == 1:
+        return labels
+    pairs = [(int(one), label.item()) for one, label in zip(known, labels, strict=True)]
+    numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+    return np.array([numbers[pair] for pair in pairs])
 
 
 def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
@@ -391,7 +397,10 @@ def _channels_of(
     of_x, of_y = ([one] if isinstance(one, str) else one for one in (inputs, outputs))
     check_example(example, [*of_x, *of_y])
     for name in (*of_x, *of_y):
-        shape = tuple(getattr(example[name], "shape", np.shape(example[name])))
+        shape = getattr(example[name], "shape", np.shape(example[name]))
+        if getattr(shape, "rank", 0) is None:
+            continue  # of a tf.data.Dataset that does not tell
+        shape = tuple(shape)
         if len(shape) < 2:
             raise ValueError(
                 "expected fields of shape (nx, ny) or (nx, ny, channels) as inputs and "
@@ -406,9 +415,11 @@ def _channels_of(
     return of_x, of_y
 
 
-def _has_channels(shape: Sequence[int]) -> bool:
+def _has_channels(shape: Any) -> bool:
     """Return whether the last axis has channels: a grid has at least 4 points."""
-    return len(shape) == 3 and shape[-1] < 4
+    if getattr(shape, "rank", 0) is None:
+        return False
+    return len(shape) == 3 and shape[-1] is not None and shape[-1] < 4
 
 
 def _stack(example: Example, names: Sequence[str]) -> Array:

@@ -127,12 +127,10 @@ class ChannelStatistics:
 
     def _check_masks(self, model: keras.Model) -> None:
         """Raise ValueError if the network masks a value that is moved."""
-        for layer in sublayers(model):
-            if not isinstance(layer, keras.layers.Masking):
-                continue
+        for layer in _masking_of_inputs(model):
             value = float(layer.mask_value)
             moved = (value - np.array(self.x_mean)) / np.array(self.x_std)
-            if np.any(moved != value):
+            if not np.array_equal(moved, np.full_like(moved, value), equal_nan=True):
                 raise ValueError(
                     f"Layer {layer.name!r} masks steps whose inputs are all {value:g}. "
                     "Expected samples that are normalized and have this value where "
@@ -206,6 +204,27 @@ class RefitNormalizationLayers:
             before = keras.Model(network.inputs, layer.input)
             layer.adapt(predicted(before, data.x))
         return tuple(found)
+
+
+def _masking_of_inputs(model: keras.Model) -> Iterator[Any]:
+    """Yield the masking layers that read the inputs, in networks inside too."""
+    inputs = getattr(model, "inputs", None)
+    for layer in sublayers(model):
+        # A subclassed network does not say what a layer of it reads.
+        if inputs and not _reads(layer, inputs):
+            continue
+        if isinstance(layer, keras.layers.Masking):
+            yield layer
+        elif isinstance(layer, keras.Model):
+            yield from _masking_of_inputs(layer)
+
+
+def _reads(layer: keras.Layer, tensors: list[Any]) -> bool:
+    try:
+        read = keras.tree.flatten(layer.input)
+    except (AttributeError, ValueError):  # never called, or at several places
+        return False
+    return any(one is tensor for one in read for tensor in tensors)
 
 
 def channel_axis(statistics: Any, ndim: int) -> int:

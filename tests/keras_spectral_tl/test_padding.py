@@ -168,3 +168,18 @@ def test_statistics_that_would_move_the_padding_are_refused(subclassed):
         r.figures_of_merit(d)["cc"] for r, d in ((kept, (X, Y)), (plain, (X / 2, Y)))
     ]
     assert figures[0] == pytest.approx(figures[1], abs=1e-6)
+
+
+def test_only_masks_of_the_inputs_are_asked():
+    shifted = transfer.ChannelStatistics((0.5,), (2.0,), (0.0,), (1.0,))
+    inputs = keras.Input((8, 3))
+    inside = keras.Sequential([keras.Input((8, 3)), L.Masking(), L.Dense(4)])
+    nested = keras.Model(inputs, L.Dense(2, name="out")(inside(inputs)))
+    with pytest.raises(ValueError, match="masks steps whose inputs are all 0"):
+        shifted.check_fits(nested)
+    inputs = keras.Input((8, 3))
+    hidden = L.Masking()(L.Dense(4, "relu")(inputs))
+    shifted.check_fits(keras.Model(inputs, L.Dense(2)(hidden)))
+    inputs = keras.Input((8, 3))
+    of_nan = keras.Model(inputs, L.Dense(2)(L.Masking(float("nan"))(inputs)))
+    transfer.ChannelStatistics((0.0,), (1.0,), (0.0,), (1.0,)).check_fits(of_nan)

@@ -153,3 +153,29 @@ def test_the_error_names_what_asks_for_such_short_steps(change, cause):
     flow, size = replace(FLOW, **change), 1.0 if change else 1e12
     with pytest.raises(SimulationDivergedError, match=f"{cause} asks.*units"):
         evolve(size * start_field(), flow, 1.0)
+
+
+def test_a_varying_source_that_starts_weak_is_followed_on_a_large_domain():
+    """One wave moves nothing: vorticity = A (1 - cos t) cos(k x)."""
+    length = 1e3
+    flow = FlowConfig(16, np.inf, 0.0, None, lengths=(length, length))
+    k = 2 * np.pi / length
+
+    def swinging(x, y, time):
+        return 1e-3 * np.sin(time) * np.cos(k * x) + 0.0 * y
+
+    found = evolve(np.zeros((16, 16)), flow, 10.0, forcing=swinging)
+    x = Grid((16, 16), flow.lengths).x
+    expected = 1e-3 * (1.0 - np.cos(10.0)) * np.cos(k * x) * np.ones((1, 16))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_a_varying_source_needs_a_step_where_a_run_would_take_weeks():
+    flow = FlowConfig(16, np.inf, 1e-7, None, lengths=(1e6, 1e6))
+
+    def slow(x, y, time):
+        return 1e-12 * np.sin(1e-5 * time) * np.cos(2e-6 * np.pi * x) + 0.0 * y
+
+    with pytest.raises(ValueError, match=r"varies in time.*Give a time_step"):
+        evolve(np.zeros((16, 16)), flow, 1e6, forcing=slow)
+    assert np.isfinite(evolve(np.zeros((16, 16)), flow, 1e6, 1e4, forcing=slow)).all()

@@ -270,15 +270,41 @@ def test_a_source_is_refused_when_it_leaves_the_resolved_wavenumbers():
         evolve(start_field(), FLOW, 1.0, 0.01, forcing=rising)
 
 
-def test_a_broad_source_may_lose_less_than_a_hundredth_of_its_mean_square():
-    def of(slope):
-        """Equal waves up to 10, and a share beyond of `slope` in the mean square."""
-        beyond = math.sqrt(slope / (1.0 - slope))
+def test_a_source_that_loses_a_hundredth_is_warned_of_and_a_tenth_refused():
+    def of(share):
+        """A wave that is resolved, and one beyond with a share of the mean square."""
+        beyond = math.sqrt(share / (1.0 - share))
         return SteadyForcing(lambda x, y: np.cos(5 * y) + beyond * np.cos(13 * x))
 
     Simulation(FLOW, forcing=of(0.0099))
-    with pytest.raises(ValueError, match=r"1\.01 % of its mean square"):
-        Simulation(FLOW, forcing=of(0.0101))
+    for share in (0.0101, 0.0999):
+        with pytest.warns(UserWarning, match=f"{100 * share:.3g} % of its mean square"):
+            Simulation(FLOW, forcing=of(share))
+    with pytest.raises(ValueError, match=r"10\.1 % of its mean square"):
+        Simulation(FLOW, forcing=of(0.101))
+
+
+def test_a_source_that_cancels_at_the_start_is_judged_when_it_is_there():
+    def crossing(x, y, time):
+        """Round-off alone at time 0, at all wavenumbers."""
+        source = np.cos(4 * x) + np.cos(4 * (x - math.pi / 4) + time) + 0.0 * y
+        return source - source.mean()
+
+    evolve(start_field(), FLOW, 0.1, 0.05, forcing=crossing)
+
+
+@pytest.mark.parametrize("error", [KeyError, AssertionError, RuntimeError, TypeError])
+def test_a_table_may_raise_anything_on_other_points(error):
+    def table(x, y):
+        if x.size != 32:
+            raise error("only on 32 points")
+        return kolmogorov(x, y)
+
+    with_table, with_function = (
+        evolve(start_field(), FLOW, 0.1, 0.05, forcing=SteadyForcing(source))
+        for source in (table, kolmogorov)
+    )
+    assert np.array_equal(with_table, with_function)
 
 
 def test_what_round_off_leaves_at_an_instant_without_forcing_is_no_reason_to_refuse():

@@ -9,11 +9,13 @@ from turbulence_data import a_posteriori
 from turbulence_data.closures import (
     ByLayer,
     ClippedBackscatter,
+    GradientModel2,
     GradientModel4,
     Smagorinsky,
     SpectralFilter,
     SumOfClosures,
 )
+from turbulence_data.closures._wrappers import with_filter_width
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import les_forcing
 from turbulence_data.generation import sample_trajectory
@@ -179,6 +181,36 @@ def test_wrapped_closures_get_it_too(wide, make):
     two_cells = replace(wide, filter_width=None)
     other = a_posteriori.compare({"it": make(Smagorinsky())}, two_cells, progress=False)
     assert "filter_width=None" in other.rows[0]["definition"]
+
+
+class Own(GradientModel2):
+    """A closure of a user with a signature of its own."""
+
+    def __init__(self):
+        super().__init__()
+
+
+def test_a_closure_of_another_signature_gets_the_width(wide):
+    filled = with_filter_width(Own(), wide.filter_width)
+    assert isinstance(filled, Own)
+    assert filled.filter_width == wide.filter_width
+
+
+class Steady:
+    """A forcing of a user that does not say when two are equal."""
+
+    def on(self, modes):
+        return SteadyForcing(jets).on(modes)
+
+    def for_trajectory(self, ensemble_seed, trajectory_id):
+        return Steady()
+
+
+def test_a_forcing_is_shared_if_it_gives_the_same_sources():
+    flow = FlowConfig(16, 100.0, forcing_wavenumber=None)
+    fields = np.zeros((2, 1, 16, 16), np.float32)
+    made = a_posteriori.Reference(flow, np.arange(2.0), fields, fields, Steady())
+    assert isinstance(made.forcing, Steady)
 
 
 def test_a_width_beyond_the_domain_is_refused(wide):

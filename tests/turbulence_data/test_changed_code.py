@@ -179,3 +179,29 @@ def test_data_made_before_there_were_fingerprints_are_read_and_finished(
     assert "fingerprint" not in made.info.metadata
     made.download_and_prepare()
     assert len(list(tfds.as_numpy(made.as_dataset(split="train")))) == 4
+
+
+def costly(grid, rng):
+    CODE["calls"] = CODE.get("calls", 0) + 1
+    if CODE["calls"] > 4:  # to compare, and for three trajectories
+        raise FileNotFoundError("the file of start fields is gone")
+    return np.sin(grid.x) * np.cos(grid.y) * rng.uniform(0.5, 1.5)
+
+
+def test_a_start_is_not_run_again_to_open_finished_data(tmp_path, monkeypatch):
+    monkeypatch.setitem(CODE, "calls", 0)
+    ensemble = replace(PLAIN, start=costly, num_trajectories=(1, 1, 1))
+    builder(tmp_path, ensemble).download_and_prepare()
+    assert builder(tmp_path, ensemble).info.splits["train"].num_examples == 2
+
+
+def until_the_last_snapshot(x, y, time):
+    if time > 0.15 + 1e-9:
+        raise ValueError(f"the table ends before {time}")
+    return np.sin(2.0 * y) + 0.0 * x
+
+
+def test_a_table_in_time_need_not_go_beyond_the_last_snapshot():
+    changes = {"spin_up": 0.1, "interval": 0.05, "num_snapshots": 2}
+    ensemble = replace(ENSEMBLE, forcing=until_the_last_snapshot, **changes)
+    assert set(fingerprint(ensemble)) == {"forcing"}

@@ -142,6 +142,24 @@ def test_trajectories_of_equal_numbers_of_two_ensembles_are_two_groups():
     np.testing.assert_array_equal(to_arrays(two[:32]).groups, [0] * 16 + [1] * 16)
 
 
+@pytest.mark.parametrize("labels", [["run0", "run1"], [0.5, 1.0], [2**63, 2**63 + 1]])
+def test_labels_of_trajectories_are_kept_as_they_are(labels):
+    for seed in ({}, {"seed": "a"}, {"seed": None}, {"seed": 2**63 + 5}):
+        two = [{**EXAMPLES[0], **seed, "trajectory": label} for label in labels]
+        assert to_arrays(two).groups.tolist() == labels
+
+
+def test_batches_take_pipelines_that_do_not_tell_their_shapes():
+    names = ("streamfunction", "vorticity", "sgs_forcing")
+    fields = {name: EXAMPLES[0][name] for name in names}
+    source = tf.data.Dataset.from_generator(
+        lambda: [fields], output_types=dict.fromkeys(names, tf.float32)
+    )
+    ((x, y),) = batches(source, 1, None)
+    for made, expected in zip((x, y), to_arrays([fields]), strict=True):
+        np.testing.assert_array_equal(made, expected)
+
+
 def test_examples_of_other_features_are_refused_by_name():
     expected = r"expected.*'sgs_forcing'.*without.*which have \['a'\].*tfds\.load"
     zeros = {"a": np.zeros((8, 12))}

@@ -35,12 +35,14 @@ def permissions(path):
 
 
 def test_a_format_that_is_added_leaves_others_their_right_to_read(tmp_path):
-    builder(tmp_path).download_and_prepare()
+    maker = builder(tmp_path)
+    maker.download_and_prepare()
     before = builder(tmp_path)  # does not know what comes
     info = before.data_path / "dataset_info.json"
     os.chmod(info, 0o640)
     builder(tmp_path, file_format="array_record").download_and_prepare()
     assert permissions(info) == 0o640
+    assert len(maker.as_data_source("train")) == 2
     assert len(before.as_data_source("train")) == 2
     assert len(list(before.read("train"))) == 2
     assert before.file_formats == ["tfrecord", "array_record"]
@@ -61,6 +63,8 @@ def test_a_part_of_the_examples_is_not_stored_under_the_name_of_all(tmp_path):
     with pytest.raises(ValueError, match=r"split=\"train\[:1\]\""):
         builder(tmp_path).download_and_prepare(download_config=part)
     assert not builder(tmp_path).is_prepared()
+    builder(tmp_path).download_and_prepare()
+    builder(tmp_path).download_and_prepare(download_config=part)  # all are there
 
 
 @pytest.mark.parametrize("by_name", [True, False])

@@ -25,6 +25,8 @@ from turbulence_data.generation._ensemble import EnsembleConfig
 from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._forcing import ForcingLike, as_forcing
+from turbulence_data.solver._grid import Grid
+from turbulence_data.solver._modes import truncated_modes
 from turbulence_data.solver._simulation import Simulation, equal_steps
 
 
@@ -74,7 +76,7 @@ class Reference:
                 )
         if self.filter_width is not None:
             check_filter_width(self.filter_width, self.flow.lengths)
-        _check_shared(self.forcing)
+        _check_shared(self.forcing, self.flow)
 
     @property
     def start(self) -> NDArray[np.float64]:
@@ -148,12 +150,21 @@ class Reference:
         return cls(les, since, vorticity, sgs_forcing, forcing, width)
 
 
-def _check_shared(forcing: ForcingLike | None) -> None:
+def _check_shared(
+    forcing: ForcingLike | None, flow: FlowConfig | TwoLayerConfig
+) -> None:
     """Raise ValueError for a forcing that differs between trajectories."""
     if forcing is None:
         return
-    one, other = (as_forcing(forcing).for_trajectory(0, number) for number in range(2))
-    if one != other:
+    modes = truncated_modes(Grid(flow.shape, flow.lengths))
+    drives = [
+        as_forcing(forcing).for_trajectory(0, number).on(modes) for number in range(2)
+    ]
+    sources = np.zeros((2, *modes.shape), complex)
+    for drive, source in zip(drives, sources, strict=True):
+        drive.add_source(source, 0.0)
+    is_noise = any(drive.noise is not None for drive in drives)
+    if is_noise or not np.array_equal(*sources):
         raise ValueError(
             "a reference needs a forcing that all its members share, so not a "
             f"stochastic one; received {forcing!r}, of which every trajectory has its "
@@ -194,7 +205,7 @@ def reference_ensemble(
             "make one, EnsembleConfig(flow, ...)."
         )
     check_whole("num_snapshots", num_snapshots, 2)
-    _check_shared(ensemble.forcing)
+    _check_shared(ensemble.forcing, ensemble.flow)
     return replace(
         ensemble,
         num_trajectories=(1, 1, num_members),

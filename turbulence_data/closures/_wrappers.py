@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -270,8 +271,11 @@ def with_filter_width(closure: Closure, filter_width: float | None) -> Closure:
     if filter_width is None:
         return closure
     if isinstance(closure, ClassicClosure):
-        own = closure.filter_width
-        return replace(closure, filter_width=filter_width) if own is None else closure
+        if closure.filter_width is not None:
+            return closure
+        filled = copy.copy(closure)  # whatever the signature of a subclass is
+        object.__setattr__(filled, "filter_width", filter_width)
+        return filled
     if isinstance(closure, SumOfClosures):
         parts = (with_filter_width(part, filter_width) for part in closure.closures)
         return SumOfClosures(*parts, weights=closure.weights)

@@ -21,6 +21,8 @@ from turbulence_data.solver._grid import Grid, check_field, check_layers
 from turbulence_data.solver._modes import truncated_modes
 from turbulence_data.solver._simulation import Numerics, Simulation
 
+PARTS = ("forcing", "start", "scheme")
+"""Parts of an ensemble that may be functions of a user."""
 Fingerprint = Mapping[str, ArrayLike]
 """Name of a part of an ensemble -> numbers."""
 
@@ -32,8 +34,10 @@ _PARTS = (0.0, 0.1, 0.37, 1.0)
 _TOLERANCE = 1e-6
 
 
-def fingerprint(ensemble: EnsembleConfig) -> dict[str, list[float]]:
-    """Return numbers for the forcing, start and scheme that hold code of a user.
+def fingerprint(
+    ensemble: EnsembleConfig, parts: Sequence[str] = PARTS
+) -> dict[str, list[float]]:
+    """Return numbers for the parts that hold code of a user.
 
     They are empty for an ensemble of parts of this package, which its values describe.
 
@@ -45,21 +49,21 @@ def fingerprint(ensemble: EnsembleConfig) -> dict[str, list[float]]:
         "start": _of_start,
         "scheme": _of_scheme,
     }
-    own = {name for name in probes if _holds_code(getattr(ensemble, name))}
-    return {name: probe(ensemble) for name, probe in probes.items() if name in own}
+    own = [name for name in parts if _holds_code(getattr(ensemble, name))]
+    return {name: probes[name](ensemble) for name in own}
 
 
 def check_fingerprint(
-    made: Fingerprint, ensemble: EnsembleConfig, directory: str
+    made: Fingerprint, now: Fingerprint, ensemble: EnsembleConfig, directory: str
 ) -> None:
     """Raise ValueError if a function gives other numbers than when data were made.
 
     Args:
         made: fingerprint of then; empty for data from before there were any.
+        now: fingerprint of now.
         ensemble: the ensemble now.
         directory: where the data are, for the message.
     """
-    now = fingerprint(ensemble) if made else {}
     for name in sorted(made.keys() & now.keys()):
         old, new = (np.asarray(one[name], np.float64) for one in (made, now))
         if old.shape == new.shape:
@@ -99,7 +103,7 @@ def _of_forcing(ensemble: EnsembleConfig) -> list[float]:
         return []
     modes = truncated_modes(Grid(flow.shape, flow.lengths))
     drive = as_forcing(forcing).for_trajectory(ensemble.seed, 0).on(modes)
-    duration = ensemble.spin_up + ensemble.interval * ensemble.num_snapshots
+    duration = ensemble.spin_up + ensemble.interval * (ensemble.num_snapshots - 1)
     numbers = []
     for part in _PARTS:
         source_hat = np.zeros(modes.shape, complex)

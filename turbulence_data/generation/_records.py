@@ -244,9 +244,9 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
             OSError: if the disk is full or not writable.
         """
         wanted = _checked_format(file_format) or self._wanted
-        _check_is_whole(kwargs.get("download_config"))
         if _keeps_data(kwargs.get("download_config")) and self._is_there(wanted):
             return
+        _check_is_whole(kwargs.get("download_config"))
         parent, name = Path(self.data_path.parent), self.info.full_name
         with (
             explain_disk_errors(name, parent, self._needed_bytes()),
@@ -337,7 +337,7 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
 
     def _select(self, reader: str) -> None:
         """Select the stored format that the named reader can read, if data exist."""
-        if not self.info.initialized:
+        if not self._is_there(None):
             return
         wanted, stored = _READERS[reader], self._stored_formats()
         self._know_formats(stored)

@@ -95,20 +95,23 @@ class TrajectoryStore:
         regular = {name: arrays[name] for name in _ARRAYS}
         return Trajectory(trajectory_id, **regular, extra_fields=extra_fields)
 
-    def check_code(self) -> None:
-        """Raise ValueError if code of the user has changed since the first trajectory.
+    def check_code(self) -> dict[str, list[float]]:
+        """Return the fingerprint of code of the user, stored when there is none.
 
-        Its fingerprint is stored when there is none, as before the first trajectory.
+        Raises:
+            ValueError: if that code has changed since the first trajectory.
         """
+        now = fingerprint(self.ensemble)
         path, key = self.directory / "fingerprint.npz", config_hash(self.ensemble)
         try:
             made: dict[str, Any] = read_arrays(path, key)
         except FileNotFoundError:
-            if now := fingerprint(self.ensemble):
+            if now:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 write_arrays(path, now, key)
         else:
-            check_fingerprint(made, self.ensemble, str(self.directory))
+            check_fingerprint(made, now, self.ensemble, str(self.directory))
+        return now
 
     def missing(self, trajectory_ids: Iterable[int]) -> list[int]:
         """Return the trajectories that are not stored, or whose file is damaged."""
@@ -233,13 +236,14 @@ class GeneratedExamples:
         self.store = TrajectoryStore(parent, ensemble)
         self._statistics = EnsembleStatistics(ensemble)
         self._content = ContentHash()
+        self._made_by: dict[str, list[float]] = {}
 
     def simulate(
         self, executor: Executor | None, checkpoint_seconds: float, title: str
     ) -> None:
         """Simulate the trajectories that are not stored yet."""
         store, ensemble = self.store, self._ensemble
-        store.check_code()
+        self._made_by = store.check_code()
         every = [i for split in SPLITS for i in ensemble.trajectory_ids(split)]
         missing = store.missing(every)
         work = CheckpointedSampling(str(store.directory.absolute()), checkpoint_seconds)
@@ -273,8 +277,8 @@ class GeneratedExamples:
         """Return statistics and hashes of the examples yielded, with a checksum."""
         metadata = self._statistics.to_dict()
         metadata["content_sha256"] = self._content.hexdigest()
-        if made_by := fingerprint(self._ensemble):
-            metadata[_FINGERPRINT] = made_by
+        if self._made_by:
+            metadata[_FINGERPRINT] = self._made_by
         metadata[_CHECKSUM] = json_hash(metadata)
         return metadata
 
@@ -305,11 +309,20 @@ def supervised_keys_of(ensemble: EnsembleConfig) -> tuple[Any, Any]:
 def check_code(
     metadata: Mapping[str, Any], ensemble: EnsembleConfig, directory: str
 ) -> None:
-    """Raise ValueError if code of the user is another than that of the data.
+    """Raise ValueError if code of the user is another than that of finished data.
 
-    Metadata from before fingerprints were introduced have none.
+    The start is not run again: it may be costly, or read what is gone. A function that
+    can no longer be evaluated is not compared. Metadata from before fingerprints were
+    introduced have none.
     """
-    check_fingerprint(metadata.get(_FINGERPRINT) or {}, ensemble, directory)
+    made = metadata.get(_FINGERPRINT) or {}
+    for part in sorted({"forcing", "scheme"} & made.keys()):
+        try:
+            now = fingerprint(ensemble, [part])
+        except Exception as error:
+            _logger.warning("the %s cannot be compared with the data: %r", part, error)
+        else:
+            check_fingerprint(made, now, ensemble, directory)
 
 
 def check_metadata(metadata: Mapping[str, Any], directory: str) -> None:

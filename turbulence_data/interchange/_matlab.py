@@ -99,9 +99,9 @@ def check_conventions(
     if report.gradient_model_correlation < _AGAINST:
         warnings.warn(
             "sgs_forcing is against the gradient model, correlation "
-            f"{report.gradient_model_correlation:.2f}, where filtered flows have .2 to "
-            "1: its sign is the opposite (give sgs_forcing_sign=-1), or x and y are "
-            "exchanged (give the axes of the file in their order).",
+            f"{report.gradient_model_correlation:.2f}, where filtered flows have a "
+            "positive one: its sign is the opposite (give sgs_forcing_sign=-1), or x "
+            "and y are exchanged (give the axes of the file in their order).",
             stacklevel=2,
         )
     return report

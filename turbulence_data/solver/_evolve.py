@@ -30,6 +30,8 @@ _SHORTENINGS = 8
 # automatic step, means that the flow diverges or has other units than its parameters.
 _SHORTEST_OF_DURATION = 1e-6
 _SHORTEST_OF_LONGEST = 1e-2
+# Automatic steps of a flow whose forcing varies: more would take weeks.
+_MOST_STEPS = 1e7
 
 Reached = Callable[[float], None]
 
@@ -61,7 +63,8 @@ def evolve(
             chooses it from the speed of the flow, every 100 steps; it is at most 0.01.
             In SI units, where both the domain and the times of a flow are far from one,
             it is at most a hundredth of the time of drag, forcing and crossing of the
-            domain; for two layers at most what the shear asks for.
+            domain, but 0.01 for a forcing that varies in time, which needs a step
+            given where its scale is another. For two layers the shear limits it.
         closure: `(vorticity, streamfunction) -> sgs_forcing` for an LES; None for a
             DNS, whose wavenumbers beyond two thirds of the grid are cut off.
         forcing: a source of vorticity `(x, y, time) -> field`, a `SteadyForcing` or a
@@ -127,6 +130,8 @@ def advance_to(
         return replace(final, time=max(end, state.time))
     leg, duration = math.inf, end - state.time
     shortest = min(_SHORTEST_OF_DURATION * duration, _SHORTEST_OF_LONGEST * longest)
+    if simulation.equation.drive.varying is not None:
+        _check_number(duration, longest)
     while state.time < end:
         chosen = simulation.suggested_time_step(state)
         if chosen < shortest:
@@ -141,6 +146,16 @@ def advance_to(
         if end - state.time < 1e-12 * max(1.0, abs(end)):
             return replace(state, time=end)
     return state
+
+
+def _check_number(duration: float, longest: float) -> None:
+    """Raise ValueError for more steps than anybody waits for."""
+    if duration > _MOST_STEPS * longest:
+        raise ValueError(
+            "a forcing that varies in time gets automatic steps of at most "
+            f"{longest:g}, of which a duration of {duration:g} has more than "
+            f"{_MOST_STEPS:.0e}. Give a time_step that resolves the forcing."
+        )
 
 
 def _check_reachable(

@@ -89,9 +89,12 @@ class VorticityEquation(Equation):
         """Return the longest automatic time step at an advection rate, 0 at rest.
 
         It is 0.01 if the domain is 2 pi within a factor of 100, or if the flow changes
-        within 100 units of time. Else, as in SI units, it is a hundredth of the
-        shortest time of drag, forcing and crossing of the domain, at most a day.
+        within 100 units of time, or for a forcing that varies in time, of which the
+        scale is not known. Else, as in SI units, it is a hundredth of the shortest time
+        of drag, forcing and crossing of the domain, at most a day.
         """
+        if self.drive.varying is not None:
+            return _LONGEST
         rate = max(self._slow_rate, advection_rate / max(self.modes.cutoff))
         is_near_one = 1.0 / _FAR <= max(self.flow.lengths) / TWO_PI <= _FAR
         if is_near_one or rate * _FAR >= 1.0:
@@ -100,7 +103,7 @@ class VorticityEquation(Equation):
 
     @cached_property
     def _slow_rate(self) -> float:
-        """The fastest rate of change by drag, or by the forcing at time 0."""
+        """The fastest rate of change by drag, or by a steady or stochastic forcing."""
         source = np.zeros(self.shape, self.modes.complex_dtype)
         self.drive.add_source(source, 0.0)
         weights, noise = self.modes.hermitian_weights, self.drive.noise
