@@ -308,8 +308,9 @@ def _response_of_cosines(transfer: NDArray[Any], k: int, grid: Grid) -> float:
             f"(k_f, 0), (-k_f, 0) and (0, k_f) of its forcing, k_f = {k}; received "
             f"{responses.tolist()}. Otherwise the filtered forcing is no longer that "
             "of a FlowConfig: give it as a forcing, FlowConfig(..., "
-            "forcing_wavenumber=None) and les_forcing(SteadyForcing(lambda x, y: -a k_f "
-            "* (cos(k_f * x) + cos(k_f * y))), flow, num_points, filter, width)."
+            "forcing_wavenumber=None) and les_forcing(SteadyForcing(lambda x, y: -a * "
+            "k_f * (cos(k_f * x) + cos(k_f * y))), flow, num_points, filter, width), a "
+            "its forcing_amplitude."
         )
     return factor
 
