@@ -195,12 +195,15 @@ class VaryingSource:
         kept = float(np.sum(modes.hermitian_weights * np.abs(field_hat) ** 2))
         before = self._strongest
         is_first = before == 0.0 < power
-        if is_first and power < _ROUND_OFF * max(map(self._power, _LATER)):
-            return field_hat  # waves that cancel now leave no scale to judge by
-        self._strongest = max(power, before)
         # At an instant without forcing, what round-off leaves may have any scale.
-        if is_first or power - kept > _LARGEST_LOSS * self._strongest:
-            _check_resolved(field, source, modes, when, before)
+        if is_first or power - kept > _LARGEST_LOSS * max(power, before):
+            try:
+                _check_resolved(field, source, modes, when, before)
+            except ValueError:
+                if is_first and power < _ROUND_OFF * max(map(self._power, _LATER)):
+                    return field_hat  # waves that cancel leave no scale to judge by
+                raise
+        self._strongest = max(power, before)
         return field_hat
 
     def _power(self, time: float) -> float:
