@@ -149,7 +149,7 @@ class SteadyForcing(_Deterministic):
                 finite, has a mean, or is not resolved.
         """
         field = _source_on(modes.grid, self.source, "")
-        _check_resolved(field, self.source, modes, "")
+        _complain(*_loss_of(field, self.source, modes, ""))
         return Drive(steady=modes.from_physical(field))
 
 
@@ -197,12 +197,11 @@ class VaryingSource:
         is_first = before == 0.0 < power
         # At an instant without forcing, what round-off leaves may have any scale.
         if is_first or power - kept > _LARGEST_LOSS * max(power, before):
-            try:
-                _check_resolved(field, source, modes, when, before)
-            except ValueError:
-                if is_first and power < _ROUND_OFF * max(map(self._power, _LATER)):
-                    return field_hat  # waves that cancel leave no scale to judge by
-                raise
+            lost, reason = _loss_of(field, source, modes, when, before)
+            is_lost = lost > _LARGEST_LOSS and is_first
+            if is_lost and power < _ROUND_OFF * max(map(self._power, _LATER)):
+                return field_hat  # waves that cancel leave no scale to judge by
+            _complain(lost, reason)
         self._strongest = max(power, before)
         return field_hat
 
@@ -436,14 +435,22 @@ def _source_on(
     return check_field("source of vorticity", np.broadcast_to(values, shape), shape)
 
 
-def _check_resolved(
+def _complain(lost: float, reason: str) -> None:
+    """Warn if a hundredth of a source is lost; ValueError for a tenth."""
+    if lost > _LOSS_OF_EDGES:
+        raise ValueError(reason)
+    if lost > _LARGEST_LOSS:
+        warnings.warn(reason, stacklevel=2)
+
+
+def _loss_of(
     field: Field,
     source: Callable[[Coordinates, Coordinates], ArrayLike],
     modes: Modes,
     when: str,
     strongest: float = 0.0,
-) -> None:
-    """Warn if the modes lose a hundredth of a source; ValueError for a tenth.
+) -> tuple[float, str]:
+    """Return the part of the mean square of a source that modes lose, and a message.
 
     Seen only on the points of the flow, scales between them look like larger ones. So
     the source is evaluated on twice as many points, unless it is a table on the points
@@ -469,20 +476,17 @@ def _check_resolved(
     total = max(float(power.sum()), strongest)
     lost = float(power.sum() - kept)
     if lost <= _LARGEST_LOSS * total:
-        return
+        return 0.0, ""
     # Half of the loss that is allowed along each side. A DNS drops the upper third.
     tails = [part.sum() - np.cumsum(part) for part in along]
     needed = [int(np.argmax(t <= 0.5 * _LARGEST_LOSS * total)) for t in tails]
     per_mode = 3 if modes.quadrature == modes.grid else 2
     most = zip((nx, ny), needed, strict=True)
     points = tuple(max(n, per_mode * k + 1) for n, k in most)
-    message = (
+    return lost / total, (
         f"the source of vorticity{when} is not resolved: {100.0 * lost / total:.3g} % "
         f"of its mean square is beyond {modes.largest_wavenumbers}, the largest "
         f"wavenumbers in x and y that {modes.grid.num_points} points resolve, and "
         "would be dropped or act on other wavenumbers. Use a smoother source, or "
         f"{points} points or more; in an LES, les_forcing(forcing, flow, num_points)."
     )
-    if lost > _LOSS_OF_EDGES * total:
-        raise ValueError(message)
-    warnings.warn(message, stacklevel=2)
