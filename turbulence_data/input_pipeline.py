@@ -398,8 +398,8 @@ def _channels_of(
     check_example(example, [*of_x, *of_y])
     for name in (*of_x, *of_y):
         shape = getattr(example[name], "shape", np.shape(example[name]))
-        if getattr(shape, "rank", 0) is None:
-            continue  # of a tf.data.Dataset that does not tell
+        if _is_unknown(shape):
+            continue
         shape = tuple(shape)
         if len(shape) < 2:
             raise ValueError(
@@ -415,9 +415,14 @@ def _channels_of(
     return of_x, of_y
 
 
+def _is_unknown(shape: Any) -> bool:
+    """Return whether a tf.data.Dataset does not tell how many axes there are."""
+    return getattr(shape, "rank", 0) is None
+
+
 def _has_channels(shape: Any) -> bool:
     """Return whether the last axis has channels: a grid has at least 4 points."""
-    if getattr(shape, "rank", 0) is None:
+    if _is_unknown(shape):
         return False
     return len(shape) == 3 and shape[-1] is not None and shape[-1] < 4
 

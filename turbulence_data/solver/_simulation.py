@@ -350,9 +350,9 @@ class Simulation:
         integrating factor solves exactly but turns into fast changes of the other
         terms. It ignores the time scale of a forcing: give a step if that is short.
         """
-        longest = self.equation.longest_time_step(self._advection_rate(state))
-        longest *= min(self._longer, 1.0)
-        step = min([longest, *self.accurate_time_steps(state).values()])
+        rate = self._advection_rate(state)
+        longest = self.equation.longest_time_step(rate) * min(self._longer, 1.0)
+        step = min([longest, *self._accurate_steps(state.time, rate).values()])
         if not step > 0.0:
             return step
         exponent = round(_CHOICES_PER_OCTAVE * math.log2(step))
@@ -363,12 +363,15 @@ class Simulation:
 
         Fluid at rest without waves, viscosity and drag has none.
         """
+        return self._accurate_steps(state.time, self._advection_rate(state))
+
+    def _accurate_steps(self, time: float, advection_rate: float) -> dict[str, float]:
         equation, longer = self.equation, self._longer
         shorter = min(longer, 1.0)  # for tolerances below the finest calibrated one
         part = min(longer * equation.step_part, _LARGEST_PART) * RK4_IMAGINARY_LIMIT
-        damping = equation.source_damping(state.time)
+        damping = equation.source_damping(time)
         limits = {
-            "the speed of the flow": (part, self._advection_rate(state)),
+            "the speed of the flow": (part, advection_rate),
             "the frequency of its waves": (shorter * _WAVE_PHASE, equation.wave_rate),
             "the damping of what is forced": (longer * _DAMPING, damping),
             "the damping of the noise": (_DAMPING_OF_KICKS, equation.noise_damping()),
