@@ -1,6 +1,6 @@
 """How good forecasts are that are told of symmetries, or that are to keep the base.
 
-In the settings of the calibration (`forecast_calibration.py`), without those that chose
+In the settings of the calibration (`kept_settings.py`), without those that chose
 constants, forecasts are made anew with
 
 - `symmetries`: those of the target flow,
@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forecast_calibration import by_samples, compared, levels
+from forecast_calibration import levels
+from kept_settings import by_samples, compared
 from score_sweeps import gathered, study_parser
 
 import keras_spectral_tl as kst

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forecast_calibration import compared, levels_table, rules_table
+from forecast_calibration import levels_table, rules_table
+from kept_settings import compared
 from kuramoto_sivashinsky_sweeps import Setting, Workshop, settings
 from score_settings import BATCH_SIZE, STEPS
 from score_sweeps import gathered, kept_parser

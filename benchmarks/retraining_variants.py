@@ -1,6 +1,6 @@
 """What a gain first, symmetries, a pull and layerwise rates add to a retraining.
 
-In the settings of the calibration (`forecast_calibration.py`), at the rate that the
+In the settings of the calibration (`kept_settings.py`), at the rate that the
 forecast found for the arm without the addition:
 
 - the same without the gain of the output from which recipes start where amplitudes

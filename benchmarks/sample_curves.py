@@ -1,6 +1,6 @@
 """Is the curve against samples right at four times the samples?
 
-In the settings of the calibration (`forecast_calibration.py`) with 16 and 4 samples:
+In the settings of the calibration (`kept_settings.py`) with 16 and 4 samples:
 the curve of retraining all layers, made with these samples; then all layers retrained
 with four times as many, by the recipe that is forecast with them, and tested on unseen
 simulations.

@@ -1,53 +1,45 @@
 """What every way to retrain gave in the settings of a tier: the tables of the page.
 
-    for case in decaying_to_forced forced_to_decaying reynolds_1e3_to_1e5 \\
-            reynolds_1e5_to_1e3 k25_to_k4 k4_to_k25; do
-        python examples/reproduce.py --case $case --tier calibration --seeds 3 \\
-            --samples 16 --stages data base scores forecast sweep baselines
-        python examples/reproduce.py --case $case --tier deep --seeds 2 --pairs 1
-    done
-    python benchmarks/tier_tables.py --runs runs/reproduction
+Of the settings in `kept_settings.py`:
 
-`--runs` packs what is found of these and other tiers into
-`benchmarks/scores/tiers.json`, beside settings that were kept before and in place of
-the same ones; without it the kept results are read. `--figures DIR` draws what
-retraining gains (`when_to_retrain.png`) and what deep networks reach by the number of
-samples (`deep_samples.png` on the target, `deep_forgotten.png` on the base).
+    python benchmarks/tier_tables.py [--figures DIR]
+
+`--figures` draws what retraining gains (`when_to_retrain.png`) and what deep networks
+reach by the number of samples (`deep_samples.png` on the target, `deep_forgotten.png`
+on the base).
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forecast_calibration import USED_FOR_CHOICES, joined, short
+from forecast_controls import NAMES
+from kept_settings import (
+    Setting,
+    best_layer,
+    kept_settings,
+    layers_of,
+    regret,
+    short,
+    without_choices,
+)
 from matplotlib.figure import Figure
-from score_sweeps import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from reproduction.report import AGAINST_SAMPLES, draw_against_samples, table
 
 from keras_spectral_tl.plotting import save_figure
 
-KEPT = Path(__file__).parent / "scores" / "tiers.json"
 # Rows below those of the layers, and their names on the page.
 WAYS = {
     "best pair": "best pair",
-    "bias_only": "biases",
+    "biases": "biases",
     "filters": "six filters in all layers",
-    "all": "all layers",
-    "from_scratch": "from scratch",
-}
-# The cases that are packed of each tier.
-TIERS = {
-    "calibration": "*",
-    "deep": "*",
-    "mini": "qg_*",
-    "published": "*",
-    "as_published": "*",
+    "all layers": "all layers",
+    "from scratch": "from scratch",
 }
 SAMPLES = 16
 # Cases of deep networks with a table by the number of samples, of seed 0.
@@ -60,54 +52,10 @@ DEEP_PANELS = {
     "reynolds_1e3_to_1e5": "Re 500 to 4000",
 }
 
-Setting = dict[str, Any]
-
-
-def pack(tier: Path, cases: str = "*") -> list[Setting]:
-    """Read the correlations on target and base of all settings that are complete."""
-    settings = []
-    for path in sorted(tier.glob(f"{cases}/baselines/*-n*-seed*.json")):
-        whose, count, seed = path.stem.split("-")
-        sweep, forecast = (
-            json.loads((path.parents[1] / stage / path.name).read_text())
-            for stage in ("sweep", "forecast")
-        )
-        pairs = sweep["pairs"]
-        pair = max(pairs, key=lambda name: pairs[name]["cc"], default=None)
-        arms = {**sweep["layers"], **json.loads(path.read_text())}
-        if pair is not None:
-            arms["best pair"] = pairs[pair]
-        settings.append(
-            {
-                "case": path.parents[1].name,
-                "normalization": whose,
-                "samples": int(count[1:]),
-                "seed": int(seed[4:]),
-                "pair": pair,
-                "chosen": forecast["best"],
-                "arms": {
-                    name: [round(row["cc"], 5), round(row["base_cc"], 5)]
-                    for name, row in arms.items()
-                },
-            }
-        )
-    return settings
-
-
-def layers_of(setting: Setting) -> list[str]:
-    """The names of the layers that were retrained alone."""
-    return [name for name in setting["arms"] if name.startswith("conv_")]
-
-
-def best_layer(setting: Setting) -> str:
-    """The layer that gave most on the target."""
-    return max(layers_of(setting), key=lambda name: setting["arms"][name][0])
-
-
 # Rows of the table over all settings: what each rule chooses.
 CHOICES: dict[str, Callable[[Setting], str]] = {
-    "`forecast.best`": lambda s: s["chosen"],
-    "always all layers, at the rate of the forecast": lambda s: "all",
+    "`forecast.best`": lambda s: s["best"],
+    "always all layers, at the rate of the forecast": lambda s: "all layers",
     "always filters": lambda s: "filters",
     "the best single layer, measured": best_layer,
 }
@@ -121,13 +69,16 @@ COUNTS = {
 
 # What is drawn, and how.
 CURVES: dict[str, tuple[Callable[[Setting], str], dict[str, Any]]] = {
-    "all layers": (lambda s: "all", {"marker": "o", "color": "#D55E00", "ms": 5}),
+    "all layers": (
+        lambda s: "all layers",
+        {"marker": "o", "color": "#D55E00", "ms": 5},
+    ),
     "best single layer, measured": (
         best_layer,
         {"marker": "o", "color": "#0072B2", "ms": 5},
     ),
     "choice of the forecast": (
-        lambda s: s["chosen"],
+        lambda s: s["best"],
         {"marker": "+", "color": "black", "ms": 7},
     ),
 }
@@ -141,8 +92,8 @@ def target_table(settings: list[Setting]) -> str:
     for case, whose, some in _systems(settings):
         layers = layers_of(some[0])
         found = {
-            name: [setting["arms"][name][0] for setting in some]
-            for name in ("unchanged", *layers, "all", "from_scratch")
+            name: [setting["arms"][name]["measured"] for setting in some]
+            for name in ("unchanged", *layers, "all layers", "from scratch")
         }
         cells = {name: _over_seeds(values) for name, values in found.items()}
         best = max(layers, key=lambda name: sum(found[name]))
@@ -157,12 +108,15 @@ def base_table(settings: list[Setting]) -> str:
         "before": lambda setting: "unchanged",
         "best layer": best_layer,
         "six filters in all layers": lambda setting: "filters",
-        "biases": lambda setting: "bias_only",
-        "all layers": lambda setting: "all",
+        "biases": lambda setting: "biases",
+        "all layers": lambda setting: "all layers",
     }
     rows = [
         [f"`{case}`", whose]
-        + [_over_seeds([s["arms"][way(s)][1] for s in some]) for way in ways.values()]
+        + [
+            _over_seeds([s["arms"][way(s)]["base_measured"] for s in some])
+            for way in ways.values()
+        ]
         for case, whose, some in _systems(settings)
     ]
     return table(["case", "normalization", *ways], rows)
@@ -179,13 +133,14 @@ def layers_table(settings: list[Setting]) -> str:
 
 
 def _cell(setting: Setting, name: str) -> str:
-    if name not in setting["arms"]:
+    row = setting["pair"] if name == "best pair" else setting["arms"].get(name)
+    if row is None:
         return "-"
-    target, base = map(short, setting["arms"][name])
+    target, base = short(row["measured"]), short(row["base_measured"])
     if name == best_layer(setting):
         target = f"**{target}**"
-    pair = setting["pair"].replace("conv_", "") if name == "best pair" else ""
-    return f"{target} ({base}) {pair}".rstrip()
+    layers = row.get("label", "").replace("conv_", "")
+    return f"{target} ({base}) {layers}".rstrip()
 
 
 def _systems(settings: list[Setting]) -> Iterable[tuple[str, str, list[Setting]]]:
@@ -225,23 +180,9 @@ def _samples_of(setting: Setting) -> str:
     return f"{setting['normalization']}, {number} sample{'s' * (number > 1)}"
 
 
-def without_choices(kept: dict[str, list[Setting]]) -> list[Setting]:
-    """Returns the settings that had no part in choices of constants of the forecast."""
-    return [
-        setting
-        for tier, settings in kept.items()
-        for setting in settings
-        if tier != "calibration"
-        or (
-            setting["normalization"] == "own"
-            and (tier, setting["case"], setting["seed"]) not in USED_FOR_CHOICES
-        )
-    ]
-
-
 def choices_table(kept: dict[str, list[Setting]]) -> str:
     """What choices give away of the best way, in the mean, of networks of all sizes."""
-    settings = without_choices(kept)
+    settings = [s for some in without_choices(kept).values() for s in some]
     columns = {
         head: [setting for setting in settings if setting["samples"] in counts]
         for head, counts in COUNTS.items()
@@ -250,26 +191,30 @@ def choices_table(kept: dict[str, list[Setting]]) -> str:
     rows = [["settings", *(str(len(some)) for some in groups.values())]]
     for name, choose in CHOICES.items():
         means = [
-            np.mean([_regret(setting, choose(setting)) for setting in some])
+            np.mean([regret(setting, choose(setting)) for setting in some])
             for some in groups.values()
         ]
         rows.append([name, *(short(mean, 4) for mean in means)])
     return table(["", *groups], rows)
 
 
-def _regret(setting: Setting, chosen: str) -> float:
-    found = {n: row[0] for n, row in setting["arms"].items() if n != "best pair"}
-    return float(max(found.values()) - found[chosen])
-
-
 def made_worse(kept: dict[str, list[Setting]]) -> dict[str, int]:
     """Counts transfers, and those worse than the unchanged network afterwards."""
-    arms = [(s["chosen"], s["arms"]) for tier in kept.values() for s in tier]
+    settings = [setting for tier in kept.values() for setting in tier]
+
+    def worse(choose: Callable[[Setting], str]) -> int:
+        return sum(_gain(setting, choose(setting)) < 0.0 for setting in settings)
+
     return {
-        "transfers": len(arms),
-        "all layers": sum(rows["all"][0] < rows["unchanged"][0] for _, rows in arms),
-        "choice": sum(rows[best][0] < rows["unchanged"][0] for best, rows in arms),
+        "transfers": len(settings),
+        "all layers": worse(lambda s: "all layers"),
+        "choice": worse(lambda s: s["best"]),
     }
+
+
+def _gain(setting: Setting, chosen: str) -> float:
+    arms = setting["arms"]
+    return float(arms[chosen]["measured"] - arms["unchanged"]["measured"])
 
 
 def figure(kept: dict[str, list[Setting]]) -> Figure:
@@ -280,10 +225,10 @@ def figure(kept: dict[str, list[Setting]]) -> Figure:
     ticks = (-0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
     for axes, numbers in zip(panels, (range(16, 201), range(1, 5)), strict=True):
         some = [setting for setting in settings if setting["samples"] in numbers]
-        before = [setting["arms"]["unchanged"][0] for setting in some]
+        before = [setting["arms"]["unchanged"]["measured"] for setting in some]
         for label, (choose, style) in CURVES.items():
-            after = [setting["arms"][choose(setting)][0] for setting in some]
-            axes.plot(before, np.subtract(after, before), ls="", label=label, **style)
+            gained = [_gain(setting, choose(setting)) for setting in some]
+            axes.plot(before, gained, ls="", label=label, **style)
         axes.axhline(0.0, color="grey", lw=0.8)
         axes.set_yscale("symlog", linthresh=0.01)
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -299,16 +244,20 @@ def figure(kept: dict[str, list[Setting]]) -> Figure:
 
 def deep_panels(kept: dict[str, list[Setting]]) -> dict[str, list[dict[str, Any]]]:
     """Deep networks by case, as the pictures by the number of samples take them."""
+    names = {label: name for name, label in NAMES.items()}
     return {
         title: [
             {
                 "num_target": setting["samples"],
                 "best": best_layer(setting),
                 "first": None,
-                "forecast": {"best": setting["chosen"]},
+                "forecast": {"best": names.get(setting["best"], setting["best"])},
                 "measured": {
-                    name: {"cc": target, "base_cc": base}
-                    for name, (target, base) in setting["arms"].items()
+                    names.get(label, label): {
+                        "cc": row["measured"],
+                        "base_cc": row["base_measured"],
+                    }
+                    for label, row in setting["arms"].items()
                 },
             }
             for setting in kept["deep"]
@@ -322,18 +271,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=Path, help="folder of the tiers, to pack")
-    parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--figures", type=Path, help="folder to draw into")
     options = parser.parse_args()
-    if options.runs:
-        kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
-        packed = {
-            name: joined(kept.get(name, ()), pack(options.runs / name, cases))
-            for name, cases in TIERS.items()
-        }
-        write_json(options.kept, packed)
-    kept = json.loads(options.kept.read_text())
+    kept = kept_settings()
     print(*page_tables(kept), choices_table(kept), made_worse(kept), sep="\n\n")
     if options.figures:
         options.figures.mkdir(parents=True, exist_ok=True)

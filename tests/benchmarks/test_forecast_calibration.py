@@ -6,12 +6,14 @@ from pathlib import Path
 import base_symmetries
 import forecast_calibration as calibration
 import forecast_options
+import kept_settings
 import planted_forecasts
 import pytest
+from kept_settings import regret, without_choices
 from score_sweeps import gathered
 
 PAGE = Path(__file__).parents[2] / "docs" / "forecast_benchmark.md"
-OTHER = calibration.KEPT.with_name("ks_forecasts.json")
+OTHER = kept_settings.KEPT.with_name("ks_forecasts.json")
 
 
 def row(predicted, measured, base_predicted=0.9, base_measured=0.9, half=0.1):
@@ -61,9 +63,9 @@ def test_regrets_of_rules_are_differences_to_the_best_arm():
         "the best single layer, measured": 0.05,
         "never retrain": 0.4,
     }
-    for rule, regret in expected.items():
+    for rule, given_away in expected.items():
         choice = calibration.RULES[rule](SETTING)
-        assert calibration.regret(SETTING, choice) == pytest.approx(regret)
+        assert regret(SETTING, choice) == pytest.approx(given_away)
 
 
 def test_what_a_variant_adds_is_the_mean_difference_to_its_arm():
@@ -73,31 +75,65 @@ def test_what_a_variant_adds_is_the_mean_difference_to_its_arm():
     assert row == "| all layers, pull 1 | +0.010 ± 0.028, +0.070 |"
 
 
-def test_what_was_in_view_when_constants_were_chosen_is_not_packed(tmp_path):
-    tier = tmp_path / "calibration"
-    for case, seed in (("k25_to_k4", 0), ("k25_to_k4", 1), ("decaying_to_forced", 0)):
-        said = {
-            "correlation": 0.5,
-            "correlation_low": 0.4,
-            "correlation_high": 0.6,
-            "base_correlation": 0.9,
-        }
-        measured = {"cc": 0.55, "base_cc": 0.8}
-        documents = {
-            "forecast": {"best": "all", "arms": {"all": said, "conv_1": said}},
-            "scores": {"ranking": ["conv_1"]},
-            "sweep": {"layers": {"conv_1": measured}},
-            "baselines": {"all": measured, "gain_by_output": measured},
-        }
-        for stage, document in documents.items():
-            path = tier / case / stage / f"own-n4-seed{seed}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(document))
-    packed = calibration.pack(tier)
-    found = [(setting["case"], setting["seed"]) for setting in packed]
-    assert found == [("decaying_to_forced", 0), ("k25_to_k4", 1)]
-    assert set(packed[0]["arms"]) == {"conv_1", "all layers"}
-    assert packed[0]["best"] == "all layers"
+def test_runs_are_packed_with_what_was_said_and_the_best_pair(tmp_path):
+    def row(cc):
+        return {"cc": cc, "base_cc": cc + 0.1, "loss": 1.0}
+
+    said = {
+        "correlation": 0.5,
+        "correlation_low": 0.4,
+        "correlation_high": 0.6,
+        "base_correlation": 0.9,
+        "steps": 400,
+    }
+    documents = {
+        "forecast": {"best": "all", "arms": {"all": said, "conv_2": said}},
+        "scores": {"ranking": ["conv_2", "conv_1"]},
+        "sweep": {
+            "layers": {"conv_1": row(0.6)},
+            "pairs": {"conv_1+conv_2": row(0.7), "conv_1+conv_3": row(0.8)},
+        },
+        "baselines": {"unchanged": row(0.5), "all": row(0.85)},
+    }
+    for stage, document in documents.items():
+        path = tmp_path / "a_to_b" / stage / "base-n4-seed2.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(document))
+    incomplete = tmp_path / "a_to_b" / "sweep" / "own-n4-seed2.json"
+    incomplete.write_text(json.dumps(documents["sweep"]))
+    (found,) = kept_settings.pack(tmp_path)
+    assert found == {
+        "case": "a_to_b",
+        "normalization": "base",
+        "samples": 4,
+        "seed": 2,
+        "best": "all layers",
+        "first": "conv_2",
+        "pair": {"label": "conv_1+conv_3", "measured": 0.8, "base_measured": 0.9},
+        "variants": {},
+        "arms": {
+            "conv_1": {"measured": 0.6, "base_measured": 0.7},
+            "unchanged": {"measured": 0.5, "base_measured": 0.6},
+            "all layers": {
+                "measured": 0.85,
+                "base_measured": 0.95,
+                "predicted": 0.5,
+                "low": 0.4,
+                "high": 0.6,
+                "base_predicted": 0.9,
+            },
+        },
+    }
+
+
+def test_what_was_in_view_when_constants_were_chosen_is_left_out():
+    def one(case, seed, whose="own"):
+        return {"case": case, "seed": seed, "normalization": whose}
+
+    unseen = [one("k25_to_k4", 1), one("decaying_to_forced", 0)]
+    seen = [one("k25_to_k4", 0), one("k4_to_k25", 0), one("k4_to_k25", 1, "base")]
+    kept = {"calibration": [*seen, *unseen], "deep": seen}
+    assert without_choices(kept) == {"calibration": unseen, "deep": seen}
 
 
 def test_what_is_found_joins_what_is_kept_and_replaces_the_same_setting():
@@ -106,7 +142,7 @@ def test_what_is_found_joins_what_is_kept_and_replaces_the_same_setting():
         return labels | {"samples": samples, "seed": seed}
 
     kept, found = [one(16, 0, "all"), one(1, 0, "all")], [one(16, 0, "conv_1")]
-    assert calibration.joined(kept, [*found, one(4, 1, "all")]) == [
+    assert kept_settings.joined(kept, [*found, one(4, 1, "all")]) == [
         one(1, 0, "all"),
         one(16, 0, "conv_1"),
         one(4, 1, "all"),
@@ -114,20 +150,18 @@ def test_what_is_found_joins_what_is_kept_and_replaces_the_same_setting():
 
 
 def test_the_page_shows_the_kept_results():
-    settings = json.loads(calibration.KEPT.read_text())
+    settings = without_choices(kept_settings.kept_settings())["calibration"]
     page = PAGE.read_text()
     assert calibration.levels_table(settings) in page
     assert calibration.rules_table(settings) in page
     assert calibration.variants_table(settings) in page
-    packed = {("calibration", s["case"], s["seed"]) for s in settings}
-    assert not packed & calibration.USED_FOR_CHOICES
     other = PAGE.with_name("reproduction.md").read_text()
     several = calibration.with_several_counts(settings)
     assert calibration.cases_table(several) in other
 
 
 def test_the_page_shows_the_kept_results_of_deep_networks():
-    settings = json.loads(calibration.DEEP.read_text())
+    settings = kept_settings.kept_settings()["deep"]
     page = PAGE.with_name("reproduction.md").read_text()
     for table in ("levels_table", "rules_table", "cases_table"):
         assert getattr(calibration, table)(settings) in page

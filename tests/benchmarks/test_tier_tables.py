@@ -1,10 +1,10 @@
 """Tables of a tier show best layers, means over seeds, and what is on the page."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import tier_tables
+from kept_settings import kept_settings, without_choices
 from reproduction.report import draw_against_samples
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
@@ -12,13 +12,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
 
 def setting(case="a_to_b", normalization="own", samples=16, seed=0, shift=0.0):
     arms = {
-        "conv_1": [0.6 + shift, 0.8],
-        "conv_2": [0.7 - shift, 0.7],
-        "unchanged": [0.5, 0.9],
-        "bias_only": [0.51, 0.89],
-        "filters": [0.72, 0.71],
-        "all": [0.8 + 2 * shift, 0.6],
-        "from_scratch": [0.4, 0.3],
+        "conv_1": (0.6 + shift, 0.8),
+        "conv_2": (0.7 - shift, 0.7),
+        "unchanged": (0.5, 0.9),
+        "biases": (0.51, 0.89),
+        "filters": (0.72, 0.71),
+        "all layers": (0.8 + 2 * shift, 0.6),
+        "from scratch": (0.4, 0.3),
     }
     return {
         "case": case,
@@ -26,7 +26,10 @@ def setting(case="a_to_b", normalization="own", samples=16, seed=0, shift=0.0):
         "samples": samples,
         "seed": seed,
         "pair": None,
-        "arms": arms,
+        "arms": {
+            label: {"measured": target, "base_measured": base}
+            for label, (target, base) in arms.items()
+        },
     }
 
 
@@ -47,57 +50,18 @@ def test_the_best_layer_of_the_mean_is_bold_and_that_of_each_seed_is_on_the_base
 
 
 def test_a_way_that_was_not_measured_is_a_dash():
-    some = [
-        setting(samples=1),
-        setting(normalization="base") | {"pair": "conv_1+conv_2"},
-    ]
-    some[1]["arms"]["best pair"] = [0.75, 0.65]
+    pair = {"label": "conv_1+conv_2", "measured": 0.75, "base_measured": 0.65}
+    some = [setting(samples=1), setting(normalization="base") | {"pair": pair}]
     table = tier_tables.layers_table(some)
     assert table.splitlines()[0] == "|  | own, 1 sample | base, 16 samples |"
     assert "| conv_2 | **.700** (.700) | **.700** (.700) |" in table
     assert "| best pair | - | .750 (.650) 1+2 |" in table
 
 
-def test_runs_are_packed_with_the_best_pair(tmp_path):
-    def row(cc):
-        return {"cc": cc, "base_cc": cc + 0.1, "loss": 1.0}
-
-    documents = {
-        "sweep": {
-            "layers": {"conv_1": row(0.6)},
-            "pairs": {"conv_1+conv_2": row(0.7), "conv_1+conv_3": row(0.8)},
-        },
-        "baselines": {"unchanged": row(0.5), "all": row(0.85)},
-        "forecast": {"best": "all"},
-    }
-    for stage, document in documents.items():
-        path = tmp_path / "a_to_b" / stage / "base-n4-seed2.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(document))
-    incomplete = tmp_path / "a_to_b" / "sweep" / "own-n4-seed2.json"
-    incomplete.write_text(json.dumps(documents["sweep"]))
-    (found,) = tier_tables.pack(tmp_path)
-    arms = found.pop("arms")
-    assert found == {
-        "case": "a_to_b",
-        "normalization": "base",
-        "samples": 4,
-        "seed": 2,
-        "pair": "conv_1+conv_3",
-        "chosen": "all",
-    }
-    assert arms == {
-        "conv_1": [0.6, 0.7],
-        "unchanged": [0.5, 0.6],
-        "all": [0.85, 0.95],
-        "best pair": [0.8, 0.9],
-    }
-
-
 def test_the_figure_shows_what_is_gained_over_the_unchanged_network():
     some = [setting(), setting(samples=1, shift=0.2)]
-    for one, chosen in zip(some, ("all", "unchanged"), strict=True):
-        one["chosen"] = chosen
+    for one, chosen in zip(some, ("all layers", "unchanged"), strict=True):
+        one["best"] = chosen
     many, few = tier_tables.figure({"deep": some}).axes
     points = [
         [line.get_xydata().tolist() for line in axes.lines[:3]] for axes in (many, few)
@@ -114,10 +78,10 @@ def test_pictures_by_the_number_of_samples_are_means_over_seeds():
     shifts = {(1, 0): 0.0, (1, 1): 0.02, (16, 0): 0.04, (16, 1): 0.06}
     some = [
         setting("k25_to_k4", samples=samples, seed=seed, shift=shift)
-        | {"chosen": "all"}
+        | {"best": "all layers"}
         for (samples, seed), shift in shifts.items()
     ]
-    base = setting("k25_to_k4", "base") | {"chosen": "all"}
+    base = setting("k25_to_k4", "base") | {"best": "all layers"}
     cases = [one | {"case": case} for case in tier_tables.DEEP_PANELS for one in some]
     panels = tier_tables.deep_panels({"deep": [*cases, base]})
     first, *_ = draw_against_samples(panels, "cc", "CC")
@@ -130,7 +94,7 @@ def test_pictures_by_the_number_of_samples_are_means_over_seeds():
 
 
 def test_the_page_shows_the_kept_results():
-    kept = json.loads(tier_tables.KEPT.read_text())
+    kept = kept_settings()
     page = PAGE.read_text()
     for table in tier_tables.page_tables(kept):
         assert table in page
@@ -138,12 +102,12 @@ def test_the_page_shows_the_kept_results():
 
 def test_choices_of_networks_of_all_sizes_are_compared_with_the_best_way():
     some = [
-        setting(samples=4) | {"chosen": "conv_2"},  # .7 where all layers give .8
-        setting(samples=40) | {"chosen": "all"},
-        setting(samples=1, shift=-0.2) | {"chosen": "conv_2"},  # .9, all layers .4
+        setting(samples=4) | {"best": "conv_2"},  # .7 where all layers give .8
+        setting(samples=40) | {"best": "all layers"},
+        setting(samples=1, shift=-0.2) | {"best": "conv_2"},  # .9, all layers .4
     ]
-    some[0]["arms"]["best pair"] = [0.95, 0.5]  # was not forecast
-    used = setting("k25_to_k4", samples=1) | {"chosen": "unchanged"}
+    some[0]["pair"] = {"measured": 0.95, "base_measured": 0.5}  # was not forecast
+    used = setting("k25_to_k4", samples=1) | {"best": "unchanged"}
     kept = {"deep": some, "calibration": [used]}
     lines = tier_tables.choices_table(kept).splitlines()[2:]
     cells = {line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in lines}
@@ -159,12 +123,13 @@ def test_choices_of_networks_of_all_sizes_are_compared_with_the_best_way():
 
 
 def test_pages_show_what_choices_gave():
-    kept = json.loads(tier_tables.KEPT.read_text())
+    kept = kept_settings()
     found = tier_tables.made_worse(kept)
     number, worse = found["transfers"], found["all layers"]
     page = PAGE.with_name("forecast.md").read_text()
     assert tier_tables.choices_table(kept) in page
     text = " ".join(page.split())
-    assert f"over {len(tier_tables.without_choices(kept))} settings" in text
+    judged = sum(map(len, without_choices(kept).values()))
+    assert f"over {judged} settings" in text
     assert f"In {number} transfers of all kinds" in text
     assert f"all layers made the network worse in {worse}" in text
