@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from keras_spectral_tl import plotting
@@ -189,20 +190,9 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
     check_finite("steps", x)
     check_finite("losses", y, " Take shorter steps.")
     relief = float(np.ptp(y))
-    if relief == 0.0:
-        return 1.0
-    corners: list[int] = []
-    for point in range(len(x)):
-        while len(corners) > 1 and _is_above(x, y, corners[-2], corners[-1], point):
-            corners.pop()
-        corners.append(point)
-    hull = np.interp(x, x[corners], y[corners])
-    # Ignore round-off of the interpolation.
-    barrier = float(np.max(y - hull))
+    widths, rises = np.diff(x), np.diff(y)
+    # The slopes of the hull are the best increasing fit to those of the samples.
+    slopes = isotonic_regression(rises / widths, weights=widths).x
+    # Ignore round-off.
+    barrier = float(np.max(np.cumsum(rises - slopes * widths)))
     return 1.0 - barrier / relief if barrier > 1e-12 * relief else 1.0
-
-
-def _is_above(x: np.ndarray, y: np.ndarray, first: int, middle: int, last: int) -> bool:
-    """Return whether the middle point lies on or above the chord of the others."""
-    rise = (y[last] - y[first]) * (x[middle] - x[first])
-    return bool((y[middle] - y[first]) * (x[last] - x[first]) >= rise)

@@ -74,6 +74,9 @@ class RatioMetric(keras.Metric):
         self.numerator.add(ops.sum(above))
         self.denominator.add(ops.sum(below))
 
+    def result(self) -> Any:
+        return self.numerator.value() / self.denominator.value()
+
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 class PatternCorrelation(RatioMetric):
@@ -136,7 +139,7 @@ class RelativeRMSE(RatioMetric):
         self.accumulate(error, ops.sum(ops.square(true), axis=1), sample_weight)
 
     def result(self) -> Any:
-        return ops.sqrt(self.numerator.value() / self.denominator.value())
+        return ops.sqrt(super().result())
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
@@ -208,9 +211,6 @@ class TransferCorrelation(RatioMetric):
         counted = ops.cast(ops.any(chosen, axis=1), self.dtype)
         correlation = tensor_correlations(true, pred, chosen)
         self.accumulate(correlation, counted, sample_weight)
-
-    def result(self) -> Any:
-        return self.numerator.value() / self.denominator.value()
 
     def get_config(self) -> dict[str, Any]:
         config = {"direction": self.direction, "data_format": self.data_format}

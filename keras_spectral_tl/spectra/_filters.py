@@ -1,7 +1,7 @@
 """Principal filters (SVD) of kernels: the few patterns that many kernels combine."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import keras
@@ -424,30 +424,22 @@ def _found(
     rows = weights.reshape(-1, int(np.prod(channels))).T
     left, singular, right = np.linalg.svd(rows, full_matrices=False)
     noise, significant = filters_against_noise(rows, left, singular, right, level, seed)
-    filters = right.reshape(-1, *size)
+    shares = singular**2 / np.sum(singular**2)
     signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
-    signs = np.where(signs == 0, 1.0, signs)
-    filters = filters * signs.reshape(-1, *[1] * len(size))
+    filters = (right * signs[:, None])[:number].reshape(-1, *size)
+    coefficients = (left * singular * signs).T[:number]
     grid = fine_grid(size)
     transfer = np.concatenate([t for _, t in transfer_chunks(filters, grid)])
     summing = shell_sum_matrix(*grid)
     parities = filter_parities(filters)
-    found = PrincipalFilters(
+    return PrincipalFilters(
         filters=filters,
-        shares=singular**2 / np.sum(singular**2),
-        noise_shares=noise,
-        significant=significant,
+        shares=shares[:number],
+        noise_shares=noise[:number],
+        significant=significant[:number],
         classes=filter_classes(filters, dilation, transfer, parities),
         parities=parities,
         profiles=(summing @ transfer.T).T / summing.sum(axis=1),
-        coefficients=((left * singular * signs).T).reshape(-1, *channels),
+        coefficients=coefficients.reshape(-1, *channels),
         level=level,
     )
-    if number is None:
-        return found
-    kept: dict[str, Any] = {
-        name: values[:number]
-        for name, values in vars(found).items()
-        if isinstance(values, np.ndarray)
-    }
-    return replace(found, **kept)

@@ -12,7 +12,6 @@ from keras_spectral_tl._checks import real_number
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl.spectra._convolutions import (
     Array,
-    ConvolutionKernel,
     Grid,
     convolution_kernels,
     extent_of,
@@ -384,7 +383,14 @@ def kernel_changes(
         (array([1.]), True)
     """
     models = [base, retrained] if reseeded is None else [base, retrained, reseeded]
-    kernels = same_kernels(models)
+    kernels = [convolution_kernels(model) for model in models]
+    shapes = [{n: k.weights.shape for n, k in found.items()} for found in kernels]
+    if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):
+        raise ValueError(
+            "Kernel changes need models with the same convolution layers, by name and "
+            f"shape. Received {' and '.join(map(str, shapes))}. Copies made with "
+            "keras.models.clone_model or keras_spectral_tl.retrain have them."
+        )
     layers = {}
     for name, before in kernels[0].items():
         stacks = [found[name].stacked() for found in kernels]
@@ -400,16 +406,3 @@ def kernel_changes(
             *stacks, shape=before.channels, dilation=before.dilation, seed=seed
         )
     return KernelChanges(layers)
-
-
-def same_kernels(models: list[keras.Model]) -> list[dict[str, ConvolutionKernel]]:
-    """Return the convolution kernels of each model; all must have the same layers."""
-    found = [convolution_kernels(model) for model in models]
-    shapes = [{n: k.weights.shape for n, k in kernels.items()} for kernels in found]
-    if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):
-        raise ValueError(
-            "Kernel changes need models with the same convolution layers, by name and "
-            f"shape. Received {' and '.join(map(str, shapes))}. Copies made with "
-            "keras.models.clone_model or keras_spectral_tl.retrain have them."
-        )
-    return found

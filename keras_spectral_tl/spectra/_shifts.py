@@ -407,10 +407,14 @@ class _Comparison:
         """
         terms = np.vander(self._shells / self._shells[-1], self._degree + 1)
         basis = np.linalg.qr(terms)[0]
-        before = _power(self.power, self._forms)
+
+        def shells(gram: Array) -> Array:
+            return np.asarray(np.einsum("sab,ab->s", self._forms, gram))
+
+        before = shells(self.power)
 
         def response(moved: Array) -> Array:
-            return np.asarray(np.log(_power(moved, self._forms) / before))
+            return np.asarray(np.log(shells(moved) / before))
 
         def rest(curve: Array) -> Array:
             return np.asarray(curve - basis @ (basis.T @ curve))
@@ -428,11 +432,6 @@ class _Comparison:
             float(stats.spearmanr(rest(observed), weights).statistic),
             (1 + reached) / (1 + num_draws),
         )
-
-
-def _power(gram: Array, forms: Array) -> Array:
-    """Return the power in each shell of kernels whose ``K K^T`` sum to ``gram``."""
-    return np.asarray(np.einsum("sab,ab->s", forms, gram))
 
 
 def _shell_forms(size: Grid, grid: Grid) -> Array:
