@@ -121,11 +121,12 @@ def log_ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def differences(found: Networks, base: System, target: System) -> dict[str, np.ndarray]:
     """How the systems differ by wavenumber, in three places; logarithms of ratios."""
+    systems = {"base": base, "target": target}
     gains = {
         name: spectra.layer_gains(found["base"], system.test[0][::4], [LAYER])[LAYER]
-        for name, system in (("base", base), ("target", target))
+        for name, system in systems.items()
     }
-    truth = {name: mean_spectrum(s.test[1]) for name, s in named(base, target)}
+    truth = {name: mean_spectrum(s.test[1]) for name, s in systems.items()}
     before = mean_spectrum(predictions(found["base"], target))
     after = mean_spectrum(predictions(found["retrained"], target))
     return {
@@ -138,10 +139,6 @@ def differences(found: Networks, base: System, target: System) -> dict[str, np.n
         ),
         "left after retraining, truth / retrained": log_ratio(truth["target"], after),
     }
-
-
-def named(base: System, target: System) -> list[tuple[str, System]]:
-    return [("base", base), ("target", target)]
 
 
 def kernels_of(model: keras.Model) -> np.ndarray:

@@ -163,10 +163,7 @@ def compare_forecast(
     The best arm was retrained by the recipe of the forecast, all others by `RETRAIN`.
     """
     best = forecast.best_row.label
-    measured = {
-        **correlations,
-        "unchanged": before,
-    }
+    measured = {**correlations, "unchanged": before}
     measured[best] = correlations.get(f"{best}, as forecast", measured.get(best))
     return {
         row.label: {
@@ -265,14 +262,7 @@ def draw(
                 for label, system in (("base", base), ("target", target))
             }
         ),
-        "kernel_spectra": plotting.plot_kernel_spectra(
-            {
-                name: layer.profiles
-                for name, layer in kst.kernel_spectra(
-                    networks["base"], x.shape[1]
-                ).layers.items()
-            }
-        ),
+        "kernel_spectra": kst.kernel_spectra(networks["base"], x.shape[1]).plot(),
         "activation_spectra": plotting.plot_activation_spectra(
             activation_panels(networks, base.test[0], x)
         ),
