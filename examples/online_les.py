@@ -283,12 +283,6 @@ def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch)
     return Study(base, target, networks, reference, options.time_step)
 
 
-def tables_of(study: Study) -> tuple[list[Scored], Scored]:
-    """The networks of each seed and the classic closures, scored."""
-    by_seed = [scored(closures_of(study, seed), study) for seed in study.networks]
-    return by_seed, scored(CLASSIC, study)
-
-
 def summary_of(study: Study, by_seed: list[Scored], classic: Scored) -> dict:
     """The whole table, and what its means and uncertainties were made of."""
     means, deviations, totals = over_seeds(by_seed)
@@ -359,7 +353,8 @@ def main() -> None:
     watch = quickstart.Stopwatch()
     study = prepare(options, out, watch)
     with watch.stage("LES"):
-        by_seed, classic = tables_of(study)
+        by_seed = [scored(closures_of(study, seed), study) for seed in study.networks]
+        classic = scored(CLASSIC, study)
     panels = {
         "networks": [str(row["closure"]) for row in by_seed[0].rows],
         "classic closures": list(CLASSIC),

@@ -194,5 +194,5 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
     # The slopes of the hull are the best increasing fit to those of the samples.
     slopes = isotonic_regression(rises / widths, weights=widths).x
     # Ignore round-off.
-    barrier = float(np.max(np.cumsum(rises - slopes * widths)))
+    barrier = min(float(np.max(np.cumsum(rises - slopes * widths))), relief)
     return 1.0 - barrier / relief if barrier > 1e-12 * relief else 1.0

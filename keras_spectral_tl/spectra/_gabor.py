@@ -85,7 +85,7 @@ class GaborFits(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the carriers in the wavenumber plane and return the axes."""
-        return plot_wavenumber_plane({"Gabor carriers": self.wavenumbers}, ax=ax)
+        return plot_wavenumber_plane("Gabor carriers", self.wavenumbers, ax=ax)
 
 
 def fit_gabor(kernels: Array) -> GaborFits:

@@ -149,7 +149,7 @@ class KernelShapes(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the peaks in the wavenumber plane and return the axes."""
-        return plot_wavenumber_plane({"peaks": self.peak_wavenumbers}, ax=ax)
+        return plot_wavenumber_plane("peaks", self.peak_wavenumbers, ax=ax)
 
 
 def kernel_shapes(kernels: Array, dilation: Grid | None = None) -> KernelShapes:
