@@ -254,8 +254,9 @@ def together(first: Comparison, second: Comparison) -> Comparison:
     )
 
 
-def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parser_of(document: str) -> argparse.ArgumentParser:
+    """The options of this script, and of those that do more with its networks."""
+    parser = argparse.ArgumentParser(description=document.split("\n")[0])
     parser.add_argument("--case", choices=CASES, default="forcing")
     parser.add_argument("--turnovers", type=float, default=12.0)
     parser.add_argument("--members", type=int, default=5)
@@ -263,7 +264,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/online"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    return parser.parse_args()
+    return parser
 
 
 def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch):
@@ -345,7 +346,7 @@ def print_summary(summary: dict, out: Path) -> None:
 
 
 def main() -> None:
-    options = parse_options()
+    options = parser_of(__doc__).parse_args()
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     out = options.out / options.case
