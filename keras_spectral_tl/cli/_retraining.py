@@ -113,9 +113,8 @@ class Retrain:
             parts["sweep"] = swept.to_dict()
         rows = _rows(model, result, systems)
         parts["a_priori"] = _folder.merged_rows(folder, rows)
-        parts["spectra"] = _folder.merged_spectra(
-            folder, _spectra(model, result, systems)
-        )
+        spectra = _spectra(model, result, systems)
+        parts["spectra"] = _folder.merged_spectra(folder, spectra)
         parts["pictures"] = _pictures(model, result, systems)
         _folder.keep(folder, "retrain", parts, record)
         known = result.to_dict()

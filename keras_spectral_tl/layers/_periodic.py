@@ -1,5 +1,7 @@
 """Padding, convolution and radial spectrum layers for fields on periodic domains."""
 
+import contextlib
+import operator
 from typing import Any
 
 import keras
@@ -108,18 +110,13 @@ def _standardize(padding: Any, rank: int) -> Sides:
         per_axis = (padding,) * rank
     elif rank == 1:
         per_axis = (padding,)
-    try:
-        sides = tuple(
-            (side, side) if isinstance(side, _INTEGERS) else tuple(side)
-            for side in per_axis
-        )
-        is_pairs = len(sides) == rank and all(len(side) == 2 for side in sides)
-        if is_pairs and all(
-            isinstance(n, _INTEGERS) and n >= 0 for side in sides for n in side
-        ):
-            return tuple((int(before), int(after)) for before, after in sides)
-    except TypeError:
-        pass
+    with contextlib.suppress(TypeError, ValueError):  # not integers, or not pairs
+        sides = [(s, s) if isinstance(s, _INTEGERS) else s for s in per_axis]
+        pairs = [
+            (operator.index(before), operator.index(after)) for before, after in sides
+        ]
+        if len(pairs) == rank and min(map(min, pairs)) >= 0:
+            return tuple(pairs)
     raise ValueError(
         f"Expected padding as {_FORMS[rank]}. Received padding={padding!r}."
     )

@@ -154,11 +154,9 @@ def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
     White noise of energy E in n x p entries has its largest singular value near
     ``sqrt(E / (n p)) (sqrt(n) + sqrt(p))``; random signs fill all dimensions again.
     """
-
-    def edge(n: int, p: int) -> float:
-        return float((np.sqrt(n) + np.sqrt(p)) / np.sqrt(n * p))
-
-    return edge(shape[0] - removed, shape[1] - removed) / edge(*shape)
+    sizes = np.array([shape, np.subtract(shape, removed)])
+    before, after = np.sqrt(sizes).sum(axis=1) / np.sqrt(sizes.prod(axis=1))
+    return float(after / before)
 
 
 def _p_values(cosines: Array, num_points: int) -> Array:

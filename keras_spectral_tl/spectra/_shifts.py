@@ -335,7 +335,8 @@ def change_consistency(
 
 def filter_consistency(
     kernels: Array,
-    change: tuple[Array, Array],
+    filters: Array,
+    coefficients: Array,
     difference: ArrayLike,
     num_points: Grid,
     degree: int,
@@ -343,8 +344,8 @@ def filter_consistency(
 ) -> tuple[ChangeConsistency, ...]:
     """Return `change_consistency` for each filter of a change separately.
 
-    The change is given by filters (r, *size) and their coefficients (r, kernels). Each
-    is tested against 999 random filters with its norm and coefficients.
+    Each, of filters (r, *size) with coefficients (r, kernels), is tested against 999
+    random filters with its norm and coefficients.
     """
     compare = _Comparison(kernels, difference, num_points, degree)
     start, power = kernels.reshape(len(kernels), -1), compare.power
@@ -363,7 +364,7 @@ def filter_consistency(
 
         return compare.result(gram(pattern.ravel()), draw, 999, seed)
 
-    pairs = zip(*change, strict=True)
+    pairs = zip(filters, coefficients, strict=True)
     return tuple(result(*pair, seed + place) for place, pair in enumerate(pairs))
 
 
