@@ -139,7 +139,6 @@ class LayerLandscape(Result):
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as lists, for JSON."""
         return {
             "num_parameters": self.num_parameters,
             "loss": self.loss,
@@ -169,17 +168,6 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
     the samples. It is 1 for a convex (or constant) function, and decreases with the
     height of a barrier above the chord below it, relative to the range of the losses.
     It does not depend on the units of either axis, so layers can be compared.
-
-    Args:
-        steps: (points,) positions in increasing order, at least three.
-        losses: (points,) finite values at these.
-
-    Example:
-        >>> steps = np.linspace(-1.5, 1.5, 31)
-        >>> line_convexity(steps, steps**2)
-        1.0
-        >>> round(line_convexity(steps, (steps**2 - 1) ** 2), 2)  # barrier 1 of 1.5625
-        0.36
     """
     x, y = np.asarray(steps, float), np.asarray(losses, float)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 3 or not np.all(np.diff(x) > 0):

@@ -45,7 +45,6 @@ class CompensatedSum:
         self.total.assign(grown)
 
     def value(self) -> Any:
-        """Return the sum."""
         return self.total + self.lost
 
 

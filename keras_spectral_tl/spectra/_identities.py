@@ -396,7 +396,6 @@ def relu_identity(
 
 
 def _is_relu(call: LayerFields) -> bool:
-    """Return whether the output is exactly max(pre-activation, 0)."""
     if call.pre_activation is call.post_activation:
         return False
     rectified = np.maximum(call.pre_activation, 0)

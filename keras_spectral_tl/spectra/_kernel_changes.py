@@ -243,7 +243,6 @@ class LayerKernelChanges(Result):
         return table
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as lists, for JSON."""
         return {**super().to_dict(), "by_class": self.by_class()}
 
     def summary(self) -> dict[str, Any]:

@@ -124,7 +124,6 @@ def _spectra_on_grids(
 
 
 def _shift(name: str, base: Array, target: Array) -> SpectralShift:
-    """Return the gain and shape of the shift of one layer."""
     if base.shape != target.shape:
         raise ValueError(
             f"The spectra of layer {name!r} have shapes {base.shape} and "
