@@ -15,6 +15,8 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -274,13 +276,9 @@ def tables(found: list[dict[str, Any]]) -> str:
     seeds = [numbers["seed"] for numbers in found]
 
     def rows(*path: str, form: str = "{:.3f}") -> dict[str, list[str]]:
-        def at(numbers: dict[str, Any]) -> dict[str, Any]:
-            for key in path:
-                numbers = numbers[key]
-            return numbers
-
-        keys = dict.fromkeys(key for numbers in found for key in at(numbers))
-        cells = {key: [at(n).get(key) for n in found] for key in keys}
+        parts = [reduce(getitem, path, numbers) for numbers in found]
+        keys = dict.fromkeys(key for part in parts for key in part)
+        cells = {key: [part.get(key) for part in parts] for key in keys}
         return {
             key: ["-" if v is None else form.format(v) for v in values]
             for key, values in cells.items()

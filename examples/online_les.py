@@ -245,15 +245,6 @@ def deviation_of(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def together(first: Comparison, second: Comparison) -> Comparison:
-    """Two comparisons with one reference, for figures."""
-    return replace(
-        first,
-        statistics={**first.statistics, **second.statistics},
-        correlation={**first.correlation, **second.correlation},
-    )
-
-
 def parser_of(document: str) -> argparse.ArgumentParser:
     """The options of this script, and of those that do more with its networks."""
     parser = argparse.ArgumentParser(description=document.split("\n")[0])
@@ -360,7 +351,12 @@ def main() -> None:
         "networks": [str(row["closure"]) for row in by_seed[0].rows],
         "classic closures": list(CLASSIC),
     }
-    both = together(by_seed[0].comparison, classic.comparison)
+    first, second = by_seed[0].comparison, classic.comparison
+    both = replace(
+        first,
+        statistics={**first.statistics, **second.statistics},
+        correlation={**first.correlation, **second.correlation},
+    )
     online_figures.draw(out, both, panels)
     summary = summary_of(study, by_seed, classic)
     document = {**summary, "wall_seconds": watch.seconds}
