@@ -105,15 +105,17 @@ def exchange(base: System, target: System, whole: System, seed: int, out: Path) 
     names = " | ".join(figures(truth, truth))
     print(f"| kernels of | active sets of | {names} |")
     print("|---" * (names.count("|") + 3) + "|")
-    for kernels, active in itertools.product(nets, nets):
-        row = figures(truth, with_active_sets(nets[kernels], nets[active], x))
-        shown = " | ".join(f"{value:.3f}" for value in row.values())
+
+    def show(kernels: str, active: str, predicted: np.ndarray) -> None:
+        row = figures(truth, predicted).values()
+        shown = " | ".join(f"{value:.3f}" for value in row)
         print(f"| {kernels} | {active} | {shown} |", flush=True)
+
+    for kernels, active in itertools.product(nets, nets):
+        show(kernels, active, with_active_sets(nets[kernels], nets[active], x))
     for name in kst.layers_with_weights(nets["base"]):
         mixed = with_active_sets(nets["base"], nets["retrained"], x, [name])
-        row = figures(truth, mixed)
-        shown = " | ".join(f"{value:.3f}" for value in row.values())
-        print(f"| base | base, but retrained at {name} | {shown} |", flush=True)
+        show("base", f"base, but retrained at {name}", mixed)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +123,12 @@ def log_ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def differences(found: Networks, base: System, target: System) -> dict[str, np.ndarray]:
     """How the systems differ by wavenumber, in three places; logarithms of ratios."""
+    systems = {"base": base, "target": target}
     gains = {
         name: spectra.layer_gains(found["base"], system.test[0][::4], [LAYER])[LAYER]
-        for name, system in (("base", base), ("target", target))
+        for name, system in systems.items()
     }
-    truth = {name: mean_spectrum(s.test[1]) for name, s in named(base, target)}
+    truth = {name: mean_spectrum(s.test[1]) for name, s in systems.items()}
     before = mean_spectrum(predictions(found["base"], target))
     after = mean_spectrum(predictions(found["retrained"], target))
     return {
@@ -138,10 +141,6 @@ def differences(found: Networks, base: System, target: System) -> dict[str, np.n
         ),
         "left after retraining, truth / retrained": log_ratio(truth["target"], after),
     }
-
-
-def named(base: System, target: System) -> list[tuple[str, System]]:
-    return [("base", base), ("target", target)]
 
 
 def kernels_of(model: keras.Model) -> np.ndarray:
@@ -277,13 +276,9 @@ def tables(found: list[dict[str, Any]]) -> str:
     seeds = [numbers["seed"] for numbers in found]
 
     def rows(*path: str, form: str = "{:.3f}") -> dict[str, list[str]]:
-        def at(numbers: dict[str, Any]) -> dict[str, Any]:
-            for key in path:
-                numbers = numbers[key]
-            return numbers
-
-        keys = dict.fromkeys(key for numbers in found for key in at(numbers))
-        cells = {key: [at(n).get(key) for n in found] for key in keys}
+        parts = [reduce(getitem, path, numbers) for numbers in found]
+        keys = dict.fromkeys(key for part in parts for key in part)
+        cells = {key: [part.get(key) for part in parts] for key in keys}
         return {
             key: ["-" if v is None else form.format(v) for v in values]
             for key, values in cells.items()

@@ -38,7 +38,7 @@ LAST = 32  # shells beyond are incomplete on 64 x 64 points
 
 def kernel_figures(found: Networks) -> Figures:
     analysis = spectra.analyse_kernels(found["base"], [LAYER])[LAYER]
-    transfer = kst.kernel_spectra(found["base"], 64).layers
+    transfer = kst.kernel_spectra(found["base"], 64)
     changes = spectra.kernel_changes(
         *(found[name] for name in ("base", "retrained", "reseeded"))
     ).layers[LAYER]
@@ -52,18 +52,14 @@ def kernel_figures(found: Networks) -> Figures:
     return {
         "filters": change.plot(),
         "filters_learned": learned.plot(),
-        "kernel_spectra": plotting.plot_kernel_spectra(
-            {name: layer.profiles for name, layer in transfer.items()}
-        ),
+        "kernel_spectra": transfer.plot(),
         "transfer_functions": plotting.plot_transfer_functions(
             {name: layer.mean_transfer for name, layer in transfer.items()}, (64, 64)
         ),
         "kernel_classes": plotting.plot_kernel_classes(
             {name: layer.class_shares() for name, layer in transfer.items()}
         ),
-        "kernel_clusters": plotting.plot_kernel_clusters(
-            analysis.clusters.centres, analysis.clusters.sizes
-        ),
+        "kernel_clusters": analysis.clusters.plot(),
         "gabor_fits": plotting.plot_gabor_fits(
             kernels_of(found["base"])[analysis.fitted[best]],
             analysis.gabor.kernels()[best],
@@ -103,15 +99,7 @@ def activation_figures(found: Networks, base: System, target: System) -> Figures
                 for name, gain in gains.items()
             }
         ),
-        "spectral_shifts": plotting.plot_spectral_shifts(
-            {
-                name: {
-                    "target data": (shift.data.gain, shift.data.distance),
-                    "retraining": (shift.retraining.gain, shift.retraining.distance),
-                }
-                for name, shift in shifts.items()
-            }
-        ),
+        "spectral_shifts": shifts.plot(),
         "composition": plotting.plot_composition(
             {"from the streamfunction": fed[0], "from the vorticity": fed[1]}
         ),

@@ -21,17 +21,20 @@ class Curves:
         truth = self.statistics[TRUTH]
         self.shells = slice(1, len(truth.wavenumbers) * 2 // 3)
 
-    def energy_spectrum(self, name: str) -> Curve:
-        found = self.statistics[name]
-        return found.wavenumbers[self.shells], found.energy_spectrum[self.shells]
+    def spectrum(self, quantity: str) -> Callable[[str], Curve]:
+        def curve(name: str) -> Curve:
+            found = self.statistics[name]
+            return found.wavenumbers[self.shells], getattr(found, quantity)[self.shells]
 
-    def enstrophy_spectrum(self, name: str) -> Curve:
-        found = self.statistics[name]
-        return found.wavenumbers[self.shells], found.enstrophy_spectrum[self.shells]
+        return curve
 
-    def transfer(self, name: str) -> Curve:
-        found = self.statistics[name]
-        return found.wavenumbers[self.shells], found.enstrophy_transfer[self.shells]
+    def history(self, quantity: str) -> Callable[[str], Curve]:
+        def curve(name: str) -> Curve:
+            found = self.statistics[name]
+            turnover = self.comparison.turnover_time
+            return found.times / turnover, getattr(found, quantity).mean(axis=1)
+
+        return curve
 
     def density(self, name: str) -> Curve:
         found = self.statistics[name].distribution
@@ -44,16 +47,6 @@ class Curves:
         if name == TRUTH:
             return times, np.ones_like(times)
         return times, np.nan_to_num(self.comparison.correlation[name]).mean(axis=1)
-
-    def energy(self, name: str) -> Curve:
-        found = self.statistics[name]
-        turnover = self.comparison.turnover_time
-        return found.times / turnover, found.energy.mean(axis=1)
-
-    def enstrophy(self, name: str) -> Curve:
-        found = self.statistics[name]
-        turnover = self.comparison.turnover_time
-        return found.times / turnover, found.enstrophy.mean(axis=1)
 
 
 def draw(
@@ -68,14 +61,17 @@ def draw(
     """
     curves = Curves(comparison)
     time = "time in eddy turnovers"
+    energy, enstrophy, transfer = map(
+        curves.spectrum, ("energy_spectrum", "enstrophy_spectrum", "enstrophy_transfer")
+    )
     figures: dict[str, tuple[Callable[[str], Curve], str, str, str]] = {
-        "energy_spectra": (curves.energy_spectrum, "k", "E(k)", "xy"),
-        "enstrophy_spectra": (curves.enstrophy_spectrum, "k", "Z(k)", "xy"),
-        "transfer": (curves.transfer, "k", "enstrophy given by the closure", "x"),
+        "energy_spectra": (energy, "k", "E(k)", "xy"),
+        "enstrophy_spectra": (enstrophy, "k", "Z(k)", "xy"),
+        "transfer": (transfer, "k", "enstrophy given by the closure", "x"),
         "vorticity_pdf": (curves.density, "vorticity / std of DNS", "density", "y"),
         "correlation": (curves.correlation, time, "correlation with filtered DNS", ""),
-        "energy": (curves.energy, time, "energy", ""),
-        "enstrophy": (curves.enstrophy, time, "enstrophy", ""),
+        "energy": (curves.history("energy"), time, "energy", ""),
+        "enstrophy": (curves.history("enstrophy"), time, "enstrophy", ""),
     }
     for name, (curve, *labels) in figures.items():
         panels = {

@@ -245,17 +245,9 @@ def deviation_of(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def together(first: Comparison, second: Comparison) -> Comparison:
-    """Two comparisons with one reference, for figures."""
-    return replace(
-        first,
-        statistics={**first.statistics, **second.statistics},
-        correlation={**first.correlation, **second.correlation},
-    )
-
-
-def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parser_of(document: str) -> argparse.ArgumentParser:
+    """The options of this script, and of those that do more with its networks."""
+    parser = argparse.ArgumentParser(description=document.split("\n")[0])
     parser.add_argument("--case", choices=CASES, default="forcing")
     parser.add_argument("--turnovers", type=float, default=12.0)
     parser.add_argument("--members", type=int, default=5)
@@ -263,7 +255,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/online"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    return parser.parse_args()
+    return parser
 
 
 def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch):
@@ -281,12 +273,6 @@ def prepare(options: argparse.Namespace, out: Path, watch: quickstart.Stopwatch)
             target, options.members, options.turnovers, options.data_dir
         )
     return Study(base, target, networks, reference, options.time_step)
-
-
-def tables_of(study: Study) -> tuple[list[Scored], Scored]:
-    """The networks of each seed and the classic closures, scored."""
-    by_seed = [scored(closures_of(study, seed), study) for seed in study.networks]
-    return by_seed, scored(CLASSIC, study)
 
 
 def summary_of(study: Study, by_seed: list[Scored], classic: Scored) -> dict:
@@ -351,7 +337,7 @@ def print_summary(summary: dict, out: Path) -> None:
 
 
 def main() -> None:
-    options = parse_options()
+    options = parser_of(__doc__).parse_args()
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     out = options.out / options.case
@@ -359,12 +345,18 @@ def main() -> None:
     watch = quickstart.Stopwatch()
     study = prepare(options, out, watch)
     with watch.stage("LES"):
-        by_seed, classic = tables_of(study)
+        by_seed = [scored(closures_of(study, seed), study) for seed in study.networks]
+        classic = scored(CLASSIC, study)
     panels = {
         "networks": [str(row["closure"]) for row in by_seed[0].rows],
         "classic closures": list(CLASSIC),
     }
-    both = together(by_seed[0].comparison, classic.comparison)
+    first, second = by_seed[0].comparison, classic.comparison
+    both = replace(
+        first,
+        statistics={**first.statistics, **second.statistics},
+        correlation={**first.correlation, **second.correlation},
+    )
     online_figures.draw(out, both, panels)
     summary = summary_of(study, by_seed, classic)
     document = {**summary, "wall_seconds": watch.seconds}

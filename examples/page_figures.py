@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
     print(__doc__)  # before anything slow is imported
@@ -27,15 +27,6 @@ from keras_spectral_tl.plotting import plot_forecast, save_figure
 # Chosen by the forecast of the page on forecasts.
 CHOSEN = "all layers"
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#CFCFCF"
-
-
-class Way(NamedTuple):
-    """A way to retrain, as it was forecast."""
-
-    label: str
-    correlation: float
-    correlation_low: float
-    correlation_high: float
 
 
 def table_of(page: Path, first_columns: str) -> list[list[str]]:
@@ -69,9 +60,11 @@ def forecast_figure(page: Path) -> Any:
     rows, measured = [], {}
     for label, predicted, interval, found, *_ in table_of(page, "way to retrain"):
         low, high = map(float, interval.split(" to "))
-        rows.append(Way(label, float(predicted), low, high))
+        ends = {"correlation_low": low, "correlation_high": high}
+        rows.append(SimpleNamespace(label=label, correlation=float(predicted), **ends))
         measured[label] = float(found)
-    forecast = SimpleNamespace(rows=rows, best_row=Way(CHOSEN, 0.0, 0.0, 0.0))
+    best = SimpleNamespace(label=CHOSEN)
+    forecast = SimpleNamespace(rows=rows, best_row=best)
     return plot_forecast(forecast, measured)
 
 

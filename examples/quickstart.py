@@ -146,15 +146,6 @@ def compare(
     return results, correlations
 
 
-def carry_out(
-    model: keras.Model, target: System, forecast: kst.Forecast, seed: int
-) -> RetrainResult | None:
-    """Retrains what the forecast says, by its recipe; nothing where it says so."""
-    if forecast.recipe is None:
-        return None
-    return kst.retrain(model, target.train, seed=seed, **forecast.recipe)
-
-
 def compare_forecast(
     forecast: kst.Forecast, before: float, correlations: dict[str, float]
 ) -> dict[str, dict]:
@@ -163,10 +154,7 @@ def compare_forecast(
     The best arm was retrained by the recipe of the forecast, all others by `RETRAIN`.
     """
     best = forecast.best_row.label
-    measured = {
-        **correlations,
-        "unchanged": before,
-    }
+    measured = {**correlations, "unchanged": before}
     measured[best] = correlations.get(f"{best}, as forecast", measured.get(best))
     return {
         row.label: {
@@ -265,14 +253,7 @@ def draw(
                 for label, system in (("base", base), ("target", target))
             }
         ),
-        "kernel_spectra": plotting.plot_kernel_spectra(
-            {
-                name: layer.profiles
-                for name, layer in kst.kernel_spectra(
-                    networks["base"], x.shape[1]
-                ).layers.items()
-            }
-        ),
+        "kernel_spectra": kst.kernel_spectra(networks["base"], x.shape[1]).plot(),
         "activation_spectra": plotting.plot_activation_spectra(
             activation_panels(networks, base.test[0], x)
         ),
@@ -405,12 +386,6 @@ def show(study: kst.Study, out: Path) -> None:
         print(f"   no report.html: {error}")
 
 
-def publish(out: Path, summary: dict) -> None:
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    print_table(summary)
-    print(f"\nsummary.json and figures: {out}/")
-
-
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
@@ -446,11 +421,11 @@ def main() -> None:
         results, correlations = compare(model, target, options.seed)
         check_nothing_else_moved(results, list(kst.layers_with_weights(model)))
         print("   frozen layers unchanged in every retraining (SHA-256)")
-        done = carry_out(model, target, forecast, options.seed)
-        if done is not None:
+        if forecast.recipe is not None:
             name = f"{forecast.best_row.label}, as forecast"
-            results[name] = done
-            correlations[name] = correlation(done.model, target.test)
+            recipe = {**forecast.recipe, "seed": options.seed}
+            results[name] = kst.retrain(model, target.train, **recipe)
+            correlations[name] = correlation(results[name].model, target.test)
         compared = compare_forecast(forecast, before, correlations)
     with watch.stage("figures"):
         networks = {"base": model, "retrained": results[scores.ranking[0]].model}
@@ -471,7 +446,10 @@ def main() -> None:
         "seed": options.seed,
     }
     model.save(options.out / "base.keras")
-    publish(options.out, summary)
+    document = json.dumps(summary, indent=2) + "\n"
+    (options.out / "summary.json").write_text(document)
+    print_table(summary)
+    print(f"\nsummary.json and figures: {options.out}/")
     print_forecast(forecast, compared)
 
 

@@ -127,19 +127,6 @@ def short_error(
     return float(np.sqrt(np.mean((x - y[:, -1]) ** 2) / np.mean(y[:, -1] ** 2)))
 
 
-def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--case", choices=online_les.CASES, default="forcing")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 8])
-    parser.add_argument("--turnovers", type=float, default=12.0)
-    parser.add_argument("--members", type=int, default=5)
-    parser.add_argument("--time-step", type=float, help="0.4 of the CFL limit if none")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, default=Path("runs/online"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    return parser.parse_args()
-
-
 def trained_through(
     study: online_les.Study, short: Reference, seed: int, options: argparse.Namespace
 ) -> online_les.Scored:
@@ -158,7 +145,9 @@ def trained_through(
 
 
 def main() -> None:
-    options = parse_options()
+    parser = online_les.parser_of(__doc__)
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 8])
+    options = parser.parse_args()
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     out = options.out / options.case

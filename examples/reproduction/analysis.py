@@ -16,6 +16,10 @@ from reproduction.tiers import Setting
 from turbulence_data import a_posteriori
 
 _NUM_SAMPLES = 16
+_NETWORKS = (
+    *("no closure", "base network", "gain only", "best layer", "all layers"),
+    "from scratch",
+)
 
 
 def analyse(study: Study) -> None:
@@ -92,45 +96,25 @@ def run_online(study: Study) -> None:
         )
 
 
-def _base_network(study: Study, setting: Setting) -> keras.Model:
-    return study.base_network(setting.seed)
-
-
-def _gain_only(study: Study, setting: Setting) -> keras.Model:
-    target, _ = study.target_data(setting)
-    return kst.fit_output_gain(_base_network(study, setting), target).model
-
-
-def _best_layer(study: Study, setting: Setting) -> keras.Model:
-    return swept(study, setting).model(recipes_of(study, setting).network)
-
-
-def _all_layers(study: Study, setting: Setting) -> keras.Model:
-    target, _ = study.target_data(setting)
-    return recipes_of(study, setting).retrained(target, "all", None).model
-
-
-def _from_scratch(study: Study, setting: Setting) -> keras.Model:
-    target, _ = study.target_data(setting)
-    options = recipes_of(study, setting).options("from_scratch")
-    return kst.from_scratch(_base_network(study, setting), target, **options).model
-
-
-_NETWORKS = {
-    "no closure": None,
-    "base network": _base_network,
-    "gain only": _gain_only,
-    "best layer": _best_layer,
-    "all layers": _all_layers,
-    "from scratch": _from_scratch,
-}
+def _network(study: Study, setting: Setting, name: str) -> keras.Model:
+    base, (target, _) = study.base_network(setting.seed), study.target_data(setting)
+    recipes = recipes_of(study, setting)
+    if name == "gain only":
+        return kst.fit_output_gain(base, target).model
+    if name == "best layer":
+        return swept(study, setting).model(recipes.network)
+    if name == "all layers":
+        return recipes.retrained(target, "all", None).model
+    if name == "from scratch":
+        return kst.from_scratch(base, target, **recipes.options("from_scratch")).model
+    return base
 
 
 def _les(study: Study, setting: Setting, name: str) -> dict[str, Any]:
-    closure, make = None, _NETWORKS[name]
-    if make is not None:
+    closure = None
+    if name != "no closure":
         closure = kst.KerasClosure(
-            make(study, setting),
+            _network(study, setting, name),
             study.target_normalization(setting),
             layers=2 if study.has_layers else 1,
         )

@@ -67,15 +67,14 @@ class Times:
             status = "done"
         finally:
             seconds = round(time.perf_counter() - start, 2)
-            self._add(
-                {
-                    "stage": stage,
-                    "unit": unit,
-                    "seconds": seconds,
-                    "status": status,
-                    "at": round(time.time()),
-                }
-            )
+            entry = {
+                "stage": stage,
+                "unit": unit,
+                "seconds": seconds,
+                "status": status,
+                "at": round(time.time()),
+            }
+            write_json(self.path, [*self.entries(), entry])
             print(f"   {stage} {unit}: {seconds:.1f} s ({status})", flush=True)
 
     def entries(self) -> list[dict[str, Any]]:
@@ -89,9 +88,6 @@ class Times:
             stage = entry["stage"]
             totals[stage] = round(totals.get(stage, 0.0) + entry["seconds"], 1)
         return totals
-
-    def _add(self, entry: dict[str, Any]) -> None:
-        write_json(self.path, [*self.entries(), entry])
 
 
 def write_json(path: Path, content: Any) -> None:

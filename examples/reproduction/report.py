@@ -1,12 +1,12 @@
 """Tables of a case, from what its stages left on disk."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import kendalltau
 
 from keras_spectral_tl import plotting
 from reproduction.clock import write_json
@@ -214,12 +214,7 @@ def _forecast(
 
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
     """Kendall's rank correlation (tau-b); nan where one of them is constant."""
-    signs = [
-        np.sign(np.subtract.outer(values, values)[np.triu_indices(len(values), 1)])
-        for values in (np.asarray(first, float), np.asarray(second, float))
-    ]
-    norm = math.sqrt(float(np.sum(signs[0] ** 2) * np.sum(signs[1] ** 2)))
-    return float(np.sum(signs[0] * signs[1])) / norm if norm else math.nan
+    return float(kendalltau(first, second).statistic)
 
 
 def _parts(summary: dict[str, Any]) -> list[str]:

@@ -1,7 +1,6 @@
 """The stages up to the sweep: data, base networks, scores, sweeps, baselines."""
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,7 +9,6 @@ import numpy as np
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing, metrics
 from keras_spectral_tl.scoring import Arm
-from reproduction.clock import Deadline
 from reproduction.recipes import (
     epochs,
     falling_adam,
@@ -67,26 +65,20 @@ def _train_base(study: Study, seed: int) -> None:
     model, plan = study.new_network(), study.tier.base_training
     model.compile(optimizer=falling_adam(plan.rate, plan.steps), loss="mse")
     backup = keras.callbacks.BackupAndRestore(str(path) + ".backup")
+    stop_in_time = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: study.deadline.check()
+    )
     model.fit(
         *data,
         batch_size=plan.batch_size,
         epochs=epochs(plan, len(data[0])),
         verbose=0,
-        callbacks=[backup, _StopInTime(study.deadline)],
+        callbacks=[backup, stop_in_time],
     )
     weights = {str(i): w for i, w in enumerate(model.get_weights())}
     partial = path.with_name(f"{path.name}.{os.getpid()}.npz")
     np.savez(partial, **weights)
     partial.replace(path)
-
-
-class _StopInTime(keras.callbacks.Callback):
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__()
-        self.deadline = deadline
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.deadline.check()
 
 
 def _base_record(study: Study, seed: int) -> dict[str, Any]:
@@ -206,16 +198,13 @@ def swept(study: Study, setting: Setting, layers: Any = None) -> kst.SweepResult
     names = layers or [layer.name for layer in study.new_network().layers[1:]]
     chosen = [(name,) if isinstance(name, str) else name for name in names]
 
-    def finished(row: Mapping[str, Any]) -> None:
-        study.deadline.check()
-
     return kst.oracle_sweep(
         recipes.network,
         target,
         test,
         arms=[Arm("+".join(group), recipes.layers(group)) for group in chosen],
         directory=study.folder / "sweep" / setting.label,
-        progress=finished,
+        progress=lambda row: study.deadline.check(),
         rates=recipes.rates_of_pairs(),
         **recipes.options(None),
     )

@@ -130,7 +130,8 @@ class Study:
 
     def make_data(self, system: str) -> dict[str, Any]:
         """Makes the dataset of a system and returns its metadata."""
-        with (self.executor or _default_executor)() as executor:
+        make = self.executor or turbulence_data.generation.process_pool
+        with make() as executor:
             builder = self.builder(system, DeadlineExecutor(executor, self.deadline))
             try:
                 builder.download_and_prepare()
@@ -237,7 +238,3 @@ class Study:
         with np.load(self.weights_path(seed)) as file:
             model.set_weights([file[str(i)] for i in range(len(file.files))])
         return model
-
-
-def _default_executor() -> Executor:
-    return turbulence_data.generation.process_pool()

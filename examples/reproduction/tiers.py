@@ -99,6 +99,18 @@ class Setting:
         return f"{self.normalization}-n{self.num_target}-seed{self.seed}"
 
 
+def _flows(size: str) -> dict[str, str]:
+    """Flows of one plane and of two layers at one of the smaller sizes."""
+    return {
+        "decaying": f"{size}_decaying_re2e3",
+        "forced": f"{size}_forced_re2e3_kf4",
+        "low_reynolds": f"{size}_forced_re5e2_kf4",
+        "high_reynolds": f"{size}_forced_re4e3_kf4",
+        "small_scales": f"{size}_forced_re2e3_kf16",
+        **{name: f"{size}_{name}" for name in _TWO_LAYERS},
+    }
+
+
 TIERS = {
     "full": Tier(
         flows={
@@ -120,14 +132,7 @@ TIERS = {
     ),
     # The settings of benchmarks/score_settings.py, so that numbers can be compared.
     "mini": Tier(
-        flows={
-            "decaying": "mini_decaying_re2e3",
-            "forced": "mini_forced_re2e3_kf4",
-            "low_reynolds": "mini_forced_re5e2_kf4",
-            "high_reynolds": "mini_forced_re4e3_kf4",
-            "small_scales": "mini_forced_re2e3_kf16",
-            **{name: f"mini_{name}" for name in _TWO_LAYERS},
-        },
+        flows=_flows("mini"),
         num_layers=6,
         num_filters=16,
         num_base=192,
@@ -139,14 +144,7 @@ TIERS = {
     ),
     # The depth of the full tier, on a CPU; every arm at a rate of its own.
     "deep": Tier(
-        flows={
-            "decaying": "deep_decaying_re2e3",
-            "forced": "deep_forced_re2e3_kf4",
-            "low_reynolds": "deep_forced_re5e2_kf4",
-            "high_reynolds": "deep_forced_re4e3_kf4",
-            "small_scales": "deep_forced_re2e3_kf16",
-            **{name: f"deep_{name}" for name in _TWO_LAYERS},
-        },
+        flows=_flows("deep"),
         num_layers=11,
         num_filters=32,
         num_base=800,

@@ -102,7 +102,6 @@ class Forecast:
 
     def text(self, document: Any) -> str:
         from keras_spectral_tl._results import text_table
-        from keras_spectral_tl.cli import _folder
 
         head = "arm", "correlation", "90 % interval", "on the base", "weights", "rate"
         rows = [[*head, ""]]
@@ -119,8 +118,16 @@ class Forecast:
                     "<- best" if label == document["best"] else "",
                 ]
             )
-        lines = [_folder.base_line(document), "", document["reason"], ""]
+        lines = [_base_line(document), "", document["reason"], ""]
         return "\n".join([*lines, *text_table(rows)])
+
+
+def _base_line(document: Mapping[str, Any]) -> str:
+    """Return the correlations of the base network as one line of text."""
+    tested = [
+        f"CC {row['cc']:.3f} on {row['data']}" for row in document["base_network"]
+    ]
+    return f"base network: {', '.join(tested)}"
 
 
 def _told(row: Mapping[str, Any]) -> None:
@@ -192,7 +199,6 @@ class Score:
 
     def text(self, document: Any) -> str:
         from keras_spectral_tl._results import text_table
-        from keras_spectral_tl.cli import _folder
 
         scores = document["scores"]
         rows = [["layer", *scores, ""]]
@@ -200,5 +206,5 @@ class Score:
             mark = "recommended" if layer in document["recommended"] else ""
             values = (f"{by_layer[layer]:.4g}" for by_layer in scores.values())
             rows.append([layer, *values, mark])
-        lines = [_folder.base_line(document), "", *text_table(rows)]
+        lines = [_base_line(document), "", *text_table(rows)]
         return "\n".join([*lines, "", document["reason"]])

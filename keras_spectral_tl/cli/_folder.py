@@ -93,14 +93,6 @@ def base_network(
     return parts, {"base_network": rows, "warnings": warnings}
 
 
-def base_line(document: Mapping[str, Any]) -> str:
-    """Return the correlations of the base network as one line of text."""
-    tested = [
-        f"CC {row['cc']:.3f} on {row['data']}" for row in document["base_network"]
-    ]
-    return f"base network: {', '.join(tested)}"
-
-
 def keep(
     folder: pathlib.Path | None, step: str, parts: Mapping[str, Any], record: Any
 ) -> None:

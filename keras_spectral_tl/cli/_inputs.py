@@ -332,8 +332,8 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
     from keras_spectral_tl.transfer._retrain import check_fit
     from keras_spectral_tl.transfer._statistics import data_format_of_samples
 
-    named = {role: getattr(options, role, None) for role in ("base", "target", "test")}
-    named["data"] = getattr(options, "data", None)
+    roles = "base", "target", "test", "data"
+    named = {role: getattr(options, role, None) for role in roles}
     read: dict[str, tuple[Samples, Channels]] = {}
     for role, name in named.items():
         if name is not None:

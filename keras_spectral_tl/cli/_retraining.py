@@ -85,6 +85,8 @@ class Retrain:
         if plan is None:
             return 1, {"trained": []}
         model = read_model(options.model, options.modules)
+        from keras_spectral_tl.transfer import oracle_sweep, retrain
+
         systems = read_systems(model, options)
         record = _folder.model_record(options, model, systems) | {
             **numbers_of(options, plan.recipe),
@@ -97,16 +99,22 @@ class Retrain:
             "normalization": systems["target"].statistics,
             **_weighted_loss(options, systems["target"]),
         }
-        result = _retrained(model, systems["target"], plan, how)
+        with quiet():  # Keras' fit imports it with any backend
+            import tensorflow  # noqa: F401
+        target = systems["target"].raw  # in its own units: normalized by `how`
+        result = retrain(model, target, plan.layers, **how)
+        if plan.label is not None:
+            result = dataclasses.replace(result, label=plan.label)
         result.save(folder / "retrained")
         parts: dict[str, Any] = {}
-        if options.sweep:
-            parts["sweep"] = _swept(model, systems, how, folder).to_dict()
+        if options.sweep:  # an interrupted one is resumed
+            test, place = systems["test"].raw, folder / "sweep"
+            swept = oracle_sweep(model, target, test, directory=place, **how)
+            parts["sweep"] = swept.to_dict()
         rows = _rows(model, result, systems)
         parts["a_priori"] = _folder.merged_rows(folder, rows)
-        parts["spectra"] = _folder.merged_spectra(
-            folder, _spectra(model, result, systems)
-        )
+        spectra = _spectra(model, result, systems)
+        parts["spectra"] = _folder.merged_spectra(folder, spectra)
         parts["pictures"] = _pictures(model, result, systems)
         _folder.keep(folder, "retrain", parts, record)
         known = result.to_dict()
@@ -225,33 +233,6 @@ def _weighted_loss(options: argparse.Namespace, target: System) -> dict[str, Any
             "array weights."
         )
     return target.loss
-
-
-def _retrained(model: Any, target: System, plan: _Plan, how: Mapping[str, Any]) -> Any:
-    from keras_spectral_tl.transfer import retrain
-
-    with quiet():  # Keras' fit imports it with any backend
-        import tensorflow  # noqa: F401
-    result = retrain(model, target.raw, plan.layers, **how)
-    if plan.label is None:
-        return result
-    return dataclasses.replace(result, label=plan.label)
-
-
-def _swept(
-    model: Any,
-    systems: Mapping[str, System],
-    how: Mapping[str, Any],
-    folder: pathlib.Path,
-) -> Any:
-    """Retrain every layer in turn, or resume an interrupted sweep.
-
-    Samples are passed in their own units, as `oracle_sweep` normalizes them.
-    """
-    from keras_spectral_tl.transfer import oracle_sweep
-
-    samples = systems["target"].raw, systems["test"].raw
-    return oracle_sweep(model, *samples, directory=folder / "sweep", **how)
 
 
 def _rows(

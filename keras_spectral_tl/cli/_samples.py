@@ -22,6 +22,10 @@ from keras_spectral_tl.transfer._samples import (
 
 # Name of the file array with the weights of points.
 _WEIGHTS = "weights"
+_NAME_FIELDS = (
+    "Name its fields in two attributes, such as inputs='streamfunction vorticity' and "
+    "outputs='sgs_forcing'."
+)
 
 
 def read_samples(
@@ -168,16 +172,14 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     if not channels:
         if "y" not in names:
             raise KeyError(
-                f"{path} has no arrays x and y; it holds {', '.join(names)}. Name its "
-                "fields in two attributes, such as inputs='streamfunction vorticity' "
-                "and outputs='sgs_forcing'."
+                f"{path} has no arrays x and y; it holds {', '.join(names)}. "
+                f"{_NAME_FIELDS}"
             )
         x, y = inputs_of(group, names, path), np.asarray(group["y"])
         if "x" in names and 1 in (x.ndim, y.ndim) and len(names) > 2:
             raise ValueError(
                 f"x and y of {path} are coordinates, of shape {x.shape} and {y.shape}. "
-                "Name its fields in two attributes, such as inputs='streamfunction "
-                "vorticity' and outputs='sgs_forcing'."
+                f"{_NAME_FIELDS}"
             )
         return x, y, _labels(groups, y, path), None, {}
     missing = {*channels["x"], *channels["y"]} - set(names)

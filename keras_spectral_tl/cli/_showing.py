@@ -48,12 +48,8 @@ class Spectra:
             if kind not in found and (runs or kind == "kernels"):
                 print(f"note: no spectra of {kind}, which need {needed}.")
         record = _folder.model_record(options, model, systems)
-        _folder.keep(
-            folder,
-            "spectra",
-            {"spectra": _folder.merged_spectra(folder, found)},
-            record,
-        )
+        parts = {"spectra": _folder.merged_spectra(folder, found)}
+        _folder.keep(folder, "spectra", parts, record)
         return 0, found
 
     def text(self, document: Any) -> str:

@@ -239,7 +239,6 @@ class UnrolledLES(keras.layers.Layer):
 
 
 def _check_flow(flow: Any) -> None:
-    """Raise an error unless `flow` holds the plain values of a flow in one plane."""
     if not isinstance(flow, Mapping):
         raise TypeError(
             "flow must be a mapping of parameters to plain values, such as flow."
@@ -335,7 +334,6 @@ def _times(pair: Pair, table: Table) -> Pair:
 
 
 def _plus(*pairs: Pair) -> Pair:
-    """Return the sum of coefficients."""
     real, imag = pairs[0]
     for a, b in pairs[1:]:
         real, imag = real + a, imag + b
@@ -343,7 +341,6 @@ def _plus(*pairs: Pair) -> Pair:
 
 
 def _scaled(pair: Pair, factor: float) -> Pair:
-    """Multiply coefficients by a number."""
     return pair[0] * factor, pair[1] * factor
 
 

@@ -1,5 +1,7 @@
 """Padding, convolution and radial spectrum layers for fields on periodic domains."""
 
+import contextlib
+import operator
 from typing import Any
 
 import keras
@@ -26,6 +28,12 @@ def data_format_of(given: str | None) -> str:
     known = ("channels_last", "channels_first")
     found: str = one_of("data_format", given or keras.config.image_data_format(), known)
     return found
+
+
+def spatial_axes(data_format: str, rank: int = 2) -> range:
+    """Return the spatial axes of a batch."""
+    first = 1 if data_format == "channels_last" else 2
+    return range(first, first + rank)
 
 
 def pad_periodically(inputs: Any, before: int, after: int, axis: int) -> Any:
@@ -76,18 +84,16 @@ class PeriodicPadding(keras.layers.Layer):
         self.data_format = data_format_of(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
 
-    @property
-    def _first_axis(self) -> int:
-        return 1 if self.data_format == "channels_last" else 2
-
     def call(self, inputs: Any) -> Any:
-        for axis, (before, after) in enumerate(self._sides, self._first_axis):
+        axes = spatial_axes(self.data_format, self.rank)
+        for axis, (before, after) in zip(axes, self._sides, strict=True):
             inputs = pad_periodically(inputs, before, after, axis)
         return inputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = list(input_shape)
-        for axis, added in enumerate(self._sides, self._first_axis):
+        axes = spatial_axes(self.data_format, self.rank)
+        for axis, added in zip(axes, self._sides, strict=True):
             size = shape[axis]
             shape[axis] = None if size is None else size + sum(added)
         return tuple(shape)
@@ -104,18 +110,13 @@ def _standardize(padding: Any, rank: int) -> Sides:
         per_axis = (padding,) * rank
     elif rank == 1:
         per_axis = (padding,)
-    try:
-        sides = tuple(
-            (side, side) if isinstance(side, _INTEGERS) else tuple(side)
-            for side in per_axis
-        )
-        is_pairs = len(sides) == rank and all(len(side) == 2 for side in sides)
-        if is_pairs and all(
-            isinstance(n, _INTEGERS) and n >= 0 for side in sides for n in side
-        ):
-            return tuple((int(before), int(after)) for before, after in sides)
-    except TypeError:
-        pass
+    with contextlib.suppress(TypeError, ValueError):  # not integers, or not pairs
+        sides = [(s, s) if isinstance(s, _INTEGERS) else s for s in per_axis]
+        pairs = [
+            (operator.index(before), operator.index(after)) for before, after in sides
+        ]
+        if len(pairs) == rank and min(map(min, pairs)) >= 0:
+            return tuple(pairs)
     raise ValueError(
         f"Expected padding as {_FORMS[rank]}. Received padding={padding!r}."
     )
@@ -266,20 +267,18 @@ class PeriodicConv2D(keras.layers.Conv2D):
                 f"kernel_size={kernel_size!r}, strides={strides!r}."
             ) from error
 
-    @property
-    def _spatial_axes(self) -> tuple[int, int]:
-        return (1, 2) if self.data_format == "channels_last" else (2, 3)
-
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        sizes = zip(self.kernel_size, self.dilation_rate, strict=True)
-        for axis, (taps, dilation) in zip(self._spatial_axes, sizes, strict=True):
+        axes = spatial_axes(self.data_format)
+        sizes = zip(axes, self.kernel_size, self.dilation_rate, strict=True)
+        for axis, taps, dilation in sizes:
             reach = dilation * (taps - 1)
             inputs = pad_periodically(inputs, reach // 2, reach - reach // 2, axis)
         return super().convolution_op(inputs, kernel)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = list(input_shape)
-        for axis, stride in zip(self._spatial_axes, self.strides, strict=True):
+        axes = spatial_axes(self.data_format)
+        for axis, stride in zip(axes, self.strides, strict=True):
             size = shape[axis]
             shape[axis] = None if size is None else -(-size // stride)
         shape[-1 if self.data_format == "channels_last" else 1] = self.filters
@@ -335,10 +334,6 @@ class RadialSpectrum2D(keras.layers.Layer):
         super().__init__(**kwargs)
         self.data_format = data_format_of(data_format)
 
-    def build(self, input_shape: Shape) -> None:
-        self._spatial_shape(input_shape)
-        self.built = True
-
     def call(self, inputs: Any) -> Any:
         self._spatial_shape(inputs.shape)
         spectra = tensor_spectra(inputs, self.data_format)
@@ -360,7 +355,7 @@ class RadialSpectrum2D(keras.layers.Layer):
 
     def _spatial_shape(self, shape: Shape) -> tuple[int, int]:
         """Return (nx, ny) of an input shape."""
-        axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
+        axes = tuple(spatial_axes(self.data_format))
         nx, ny = (shape[axis] if len(shape) == 4 else None for axis in axes)
         if nx is None or ny is None:
             raise ValueError(
@@ -381,7 +376,7 @@ def check_alike(
             f"{name} needs a truth and a prediction of one shape, rank 4 and "
             f"known sizes. Received {tuple(y_true.shape)} and {shape}."
         )
-    nx, ny = shape[1:3] if data_format == "channels_last" else shape[2:]
+    nx, ny = (shape[axis] for axis in spatial_axes(data_format))
     return nx, ny
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from keras_spectral_tl import plotting
@@ -138,7 +139,6 @@ class LayerLandscape(Result):
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as lists, for JSON."""
         return {
             "num_parameters": self.num_parameters,
             "loss": self.loss,
@@ -168,17 +168,6 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
     the samples. It is 1 for a convex (or constant) function, and decreases with the
     height of a barrier above the chord below it, relative to the range of the losses.
     It does not depend on the units of either axis, so layers can be compared.
-
-    Args:
-        steps: (points,) positions in increasing order, at least three.
-        losses: (points,) finite values at these.
-
-    Example:
-        >>> steps = np.linspace(-1.5, 1.5, 31)
-        >>> line_convexity(steps, steps**2)
-        1.0
-        >>> round(line_convexity(steps, (steps**2 - 1) ** 2), 2)  # barrier 1 of 1.5625
-        0.36
     """
     x, y = np.asarray(steps, float), np.asarray(losses, float)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 3 or not np.all(np.diff(x) > 0):
@@ -189,20 +178,9 @@ def line_convexity(steps: ArrayLike, losses: ArrayLike) -> float:
     check_finite("steps", x)
     check_finite("losses", y, " Take shorter steps.")
     relief = float(np.ptp(y))
-    if relief == 0.0:
-        return 1.0
-    corners: list[int] = []
-    for point in range(len(x)):
-        while len(corners) > 1 and _is_above(x, y, corners[-2], corners[-1], point):
-            corners.pop()
-        corners.append(point)
-    hull = np.interp(x, x[corners], y[corners])
-    # Ignore round-off of the interpolation.
-    barrier = float(np.max(y - hull))
+    widths, rises = np.diff(x), np.diff(y)
+    # The slopes of the hull are the best increasing fit to those of the samples.
+    slopes = isotonic_regression(rises / widths, weights=widths).x
+    # Ignore round-off.
+    barrier = min(float(np.max(np.cumsum(rises - slopes * widths))), relief)
     return 1.0 - barrier / relief if barrier > 1e-12 * relief else 1.0
-
-
-def _is_above(x: np.ndarray, y: np.ndarray, first: int, middle: int, last: int) -> bool:
-    """Return whether the middle point lies on or above the chord of the others."""
-    rise = (y[last] - y[first]) * (x[middle] - x[first])
-    return bool((y[middle] - y[first]) * (x[last] - x[first]) >= rise)

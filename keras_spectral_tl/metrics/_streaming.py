@@ -45,7 +45,6 @@ class CompensatedSum:
         self.total.assign(grown)
 
     def value(self) -> Any:
-        """Return the sum."""
         return self.total + self.lost
 
 
@@ -73,6 +72,9 @@ class RatioMetric(keras.Metric):
             above, below = above * weight, below * weight
         self.numerator.add(ops.sum(above))
         self.denominator.add(ops.sum(below))
+
+    def result(self) -> Any:
+        return self.numerator.value() / self.denominator.value()
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
@@ -136,7 +138,7 @@ class RelativeRMSE(RatioMetric):
         self.accumulate(error, ops.sum(ops.square(true), axis=1), sample_weight)
 
     def result(self) -> Any:
-        return ops.sqrt(self.numerator.value() / self.denominator.value())
+        return ops.sqrt(super().result())
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
@@ -209,9 +211,6 @@ class TransferCorrelation(RatioMetric):
         correlation = tensor_correlations(true, pred, chosen)
         self.accumulate(correlation, counted, sample_weight)
 
-    def result(self) -> Any:
-        return self.numerator.value() / self.denominator.value()
-
     def get_config(self) -> dict[str, Any]:
         config = {"direction": self.direction, "data_format": self.data_format}
         return {**super().get_config(), **config}
@@ -275,9 +274,19 @@ class SpectrumRMSE(keras.Metric):
             tensor_spectra(ops.convert_to_tensor(fields), self.data_format)
             for fields in (y_true, y_pred)
         ]
-        sums = self._sums or self._build(int(both[0].shape[-1]), points)
-        for total, spectra in zip(sums, both, strict=True):
-            total.add(self._summed(spectra, sample_weight))
+        if self._sums is None:  # whose size is known from the first batch on
+            self._chosen = shells_on(points, self.wavenumbers)
+            shape = (int(both[0].shape[-1]),)
+            self._sums = (
+                CompensatedSum(self, "true_spectrum", shape),
+                CompensatedSum(self, "predicted_spectrum", shape),
+            )
+        for total, spectra in zip(self._sums, both, strict=True):
+            by_sample = ops.cast(ops.sum(spectra, axis=1), self.dtype)
+            if sample_weight is not None:
+                weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
+                by_sample = by_sample * weight
+            total.add(ops.sum(by_sample, axis=0))
 
     def result(self) -> Any:
         if self._sums is None:
@@ -288,22 +297,3 @@ class SpectrumRMSE(keras.Metric):
     def get_config(self) -> dict[str, Any]:
         config = {"wavenumbers": self.wavenumbers, "data_format": self.data_format}
         return {**super().get_config(), **config}
-
-    def _build(
-        self, num_shells: int, points: tuple[int, int]
-    ) -> tuple[CompensatedSum, CompensatedSum]:
-        """Create the sums, whose size is known from the first batch."""
-        self._chosen = shells_on(points, self.wavenumbers)
-        self._sums = (
-            CompensatedSum(self, "true_spectrum", (num_shells,)),
-            CompensatedSum(self, "predicted_spectrum", (num_shells,)),
-        )
-        return self._sums
-
-    def _summed(self, spectra: Any, sample_weight: Any) -> Any:
-        """Sum over samples and channels."""
-        by_sample = ops.cast(ops.sum(spectra, axis=1), self.dtype)
-        if sample_weight is not None:
-            weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
-            by_sample = by_sample * weight
-        return ops.sum(by_sample, axis=0)

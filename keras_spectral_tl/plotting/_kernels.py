@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from keras_spectral_tl._shells import full_plane
 from keras_spectral_tl.plotting._style import (
@@ -77,22 +77,18 @@ def plot_transfer_functions(
 
 
 def plot_wavenumber_plane(
-    vectors: Mapping[str, ArrayLike], *, ax: Any = None
+    label: str, wavenumbers: NDArray[np.float64], *, ax: Any = None
 ) -> "list[Axes]":
     """Draw wavenumbers (kernels, 1 or 2) in the Brillouin zone, in radians/spacing."""
-    require(bool(vectors), "plot_wavenumber_plane needs at least one label.")
-    _, all_axes = panels(len(vectors), 4, (2.9, 2.7), ax)
-    for axes, (label, values) in zip(all_axes, vectors.items(), strict=True):
-        points = np.asarray(values, float)
-        require(
-            points.ndim == 2 and points.shape[1] in (1, 2),
-            f"{label!r} must have shape (kernels, 2). Received {points.shape}.",
-        )
-        x, y = points[:, 0], points[:, -1] if points.shape[1] == 2 else points[:, 0] * 0
-        axes.plot(x, y, "o", color=BLUE, markersize=3, alpha=0.5)
-        _zone_ticks(axes, np.pi)
-        axes.set(title=label, xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
-    return all_axes
+    rank = wavenumbers.shape[1]
+    shape = wavenumbers.shape
+    require(rank < 3, f"{label!r} must have shape (kernels, 2). Received {shape}.")
+    _, (axes,) = panels(1, 1, (2.9, 2.7), ax)
+    x, y = wavenumbers[:, 0], wavenumbers[:, 1] if rank == 2 else wavenumbers[:, 0] * 0
+    axes.plot(x, y, "o", color=BLUE, markersize=3, alpha=0.5)
+    _zone_ticks(axes, np.pi)
+    axes.set(title=label, xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
+    return [axes]
 
 
 def _zone_ticks(axes: "Axes", edge: float) -> None:
@@ -273,7 +269,7 @@ def plot_filters(
     filters: ArrayLike,
     shares: Sequence[float],
     names: Sequence[str],
-    noise_shares: Sequence[float] | None = None,
+    noise_shares: Sequence[float],
     *,
     ax: Any = None,
 ) -> "list[Axes]":
@@ -291,8 +287,8 @@ def plot_filters(
     if ax is None:
         figure = new_figure(max(1.5 * count, 3.5), 5.2)
         grid = figure.add_gridspec(3, count)
-        places = [grid[row, column] for row in (0, 1) for column in range(count)]
-        ax = [figure.add_subplot(place) for place in (*places, grid[2, :])]
+        cells = [grid[row, column] for row in (0, 1) for column in range(count)]
+        ax = [figure.add_subplot(cell) for cell in (*cells, grid[2, :])]
     _, all_axes = panels(2 * count + 1, count, (1.5, 1.7), ax)
     for place, (image, name) in enumerate(zip(images, names, strict=True)):
         limit = float(np.abs(image).max()) or 1.0
@@ -308,9 +304,8 @@ def plot_filters(
     all_axes[count].set_ylabel("|F|(k)")
     bars = all_axes[-1]
     bars.bar(np.arange(1, len(heights) + 1), heights, color=BLUE)
-    if noise_shares is not None:
-        level = np.asarray(noise_shares, float)
-        bars.plot(np.arange(1, len(level) + 1), level, "_", color=BLACK, markersize=9)
-        bars.legend(["reached by noise"], fontsize=8)
+    places = np.arange(1, len(noise_shares) + 1)
+    bars.plot(places, noise_shares, "_", color=BLACK, markersize=9)
+    bars.legend(["reached by noise"], fontsize=8)
     bars.set(xlabel="filter", ylabel="share of energy")
     return all_axes

@@ -80,7 +80,6 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def figure_of(axes: "Axes") -> "Figure":
-    """Return the figure that axes belong to."""
     figure = axes.get_figure(root=True)
     if figure is None:
         raise ValueError("The axes belong to no figure.")
@@ -191,7 +190,6 @@ def save_figure(
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise ValueError unless the condition holds."""
     if not condition:
         raise ValueError(message)
 

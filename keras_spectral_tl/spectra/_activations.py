@@ -176,13 +176,11 @@ class _Means:
         self._counts: Counter[str] = Counter()
 
     def add(self, name: str, *spectra: Array) -> None:
-        """Add the spectra of one sample."""
         sums = self._sums.get(name, [np.zeros(1)] * len(spectra))
         self._sums[name] = [a + b for a, b in zip(sums, spectra, strict=True)]
         self._counts[name] += 1
 
     def by_layer(self) -> dict[str, list[Array]]:
-        """Return the means by layer name."""
         counts = self._counts
         return {n: [s / counts[n] for s in sums] for n, sums in self._sums.items()}
 

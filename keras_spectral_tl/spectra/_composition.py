@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +151,11 @@ def linear_composition(
             f"Received strides {strided}; use measured_composition."
         )
     vectors = mode_wavenumbers(num_points)
-    power = [_power(kernels, vectors[rows]) for rows in _blocks(kernels, len(vectors))]
+    entries = max(math.prod(k.channels) for k in kernels)
+    entries *= max(k.groups for k in kernels)
+    step = max(1, _ENTRIES_AT_ONCE // entries)
+    starts = range(0, len(vectors), step)
+    power = [_power(kernels, vectors[start : start + step]) for start in starts]
     summing = shell_sum_matrix(*num_points)
     means = (summing @ np.concatenate(power)) / summing.sum(axis=1)[:, None]
     num_shells, num_inputs = means.shape
@@ -172,15 +176,6 @@ def _power(kernels: Sequence[ConvolutionKernel], wavenumbers: Array) -> Array:
             )
         total = matrices @ total
     return np.asarray(np.sum(total.real**2 + total.imag**2, axis=1))
-
-
-def _blocks(kernels: Sequence[ConvolutionKernel], num_modes: int) -> Iterator[slice]:
-    """Yield slices of modes whose matrices fit the memory bound."""
-    entries = max(math.prod(kernel.weights.shape[-2:]) for kernel in kernels)
-    groups = max(kernel.groups for kernel in kernels)
-    step = max(1, _ENTRIES_AT_ONCE // (entries * groups))
-    for start in range(0, num_modes, step):
-        yield slice(start, start + step)
 
 
 def measured_composition(

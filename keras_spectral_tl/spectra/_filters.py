@@ -1,7 +1,7 @@
 """Principal filters (SVD) of kernels: the few patterns that many kernels combine."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import keras
@@ -26,6 +26,7 @@ from keras_spectral_tl.metrics._functions import pattern_correlation
 from keras_spectral_tl.plotting._kernels import plot_filters
 from keras_spectral_tl.spectra._convolutions import (
     Array,
+    ConvolutionKernel,
     Grid,
     convolution_kernel,
     fine_grid,
@@ -140,14 +141,14 @@ class PrincipalFilters(Result):
         target = layers_with_weights(network)[select_layers(network, layer).names[0]]
         base = low_rank_base(target)
         variable = target.kernel if base is None else base
-        first = _of_layer(before, layer)[0]
+        first = _of_layer(before, layer).weights
         if not isinstance(variable, keras.Variable) or variable.shape != first.shape:
             raise ValueError(
                 f"Expected a layer with a kernel of its own, such as Conv2D. Received "
                 f"{target.name!r} ({type(target).__name__})."
             )
         # A low-rank update stays in place; the base is the kernel without it.
-        update = _of_layer(after, layer)[0] - to_numpy(variable)
+        update = _of_layer(after, layer).weights - to_numpy(variable)
         x, y = np.asarray(data[0]), np.asarray(data[1])
 
         def score(model: keras.Model) -> float:
@@ -194,15 +195,10 @@ class PrincipalFilters(Result):
         Returns:
             The comparison for each filter, the strongest first.
         """
-        kernels = np.moveaxis(_of_layer(before, layer)[0], (-2, -1), (0, 1))
-        count = kernels.shape[0] * kernels.shape[1]
+        kernels = _of_layer(before, layer).stacked()
+        change = self.filters, self.coefficients.reshape(-1, len(kernels))
         return filter_consistency(
-            kernels.reshape(count, *kernels.shape[2:]),
-            (self.filters, self.coefficients.reshape(-1, count)),
-            difference,
-            num_points,
-            degree,
-            seed,
+            kernels, *change, difference, num_points, degree, seed
         )
 
     def plot(self, ax: Any = None) -> Any:
@@ -364,9 +360,10 @@ def _kernels_of(kernels: Any, other: Any, layer: Any) -> tuple[Array, Grid]:
                 "Expected principal_filters(model, layer), or (before, after, layer) "
                 f"of two models. Received {type(other).__name__} and layer={layer!r}."
             )
-        weights, dilation = _of_layer(kernels, selector)
+        kernel = _of_layer(kernels, selector)
+        weights, dilation = kernel.weights, kernel.dilation
         if isinstance(other, keras.Model):
-            weights = _change(weights, _of_layer(other, selector)[0])
+            weights = _change(weights, _of_layer(other, selector).weights)
     else:
         if layer is not None or isinstance(other, keras.Model):
             raise TypeError(
@@ -405,7 +402,7 @@ def _change(before: Array, after: Array) -> Array:
     return np.asarray(np.where(np.abs(change) <= left, 0.0, change))
 
 
-def _of_layer(model: keras.Model, selector: Any) -> tuple[Array, Grid]:
+def _of_layer(model: keras.Model, selector: Any) -> ConvolutionKernel:
     names = select_layers(model, selector).names
     layer = layers_with_weights(model)[names[0]]
     kernel = convolution_kernel(layer)
@@ -414,7 +411,7 @@ def _of_layer(model: keras.Model, selector: Any) -> tuple[Array, Grid]:
             f"Expected one convolution layer of model {model.name!r}. Received "
             f"{', '.join(names)} ({type(layer).__name__}), chosen by {selector!r}."
         )
-    return kernel.weights, kernel.dilation
+    return kernel
 
 
 def _found(
@@ -424,30 +421,22 @@ def _found(
     rows = weights.reshape(-1, int(np.prod(channels))).T
     left, singular, right = np.linalg.svd(rows, full_matrices=False)
     noise, significant = filters_against_noise(rows, left, singular, right, level, seed)
-    filters = right.reshape(-1, *size)
+    shares = singular**2 / np.sum(singular**2)
     signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
-    signs = np.where(signs == 0, 1.0, signs)
-    filters = filters * signs.reshape(-1, *[1] * len(size))
+    filters = (right * signs[:, None])[:number].reshape(-1, *size)
+    coefficients = (left * singular * signs).T[:number]
     grid = fine_grid(size)
     transfer = np.concatenate([t for _, t in transfer_chunks(filters, grid)])
     summing = shell_sum_matrix(*grid)
     parities = filter_parities(filters)
-    found = PrincipalFilters(
+    return PrincipalFilters(
         filters=filters,
-        shares=singular**2 / np.sum(singular**2),
-        noise_shares=noise,
-        significant=significant,
+        shares=shares[:number],
+        noise_shares=noise[:number],
+        significant=significant[:number],
         classes=filter_classes(filters, dilation, transfer, parities),
         parities=parities,
         profiles=(summing @ transfer.T).T / summing.sum(axis=1),
-        coefficients=((left * singular * signs).T).reshape(-1, *channels),
+        coefficients=coefficients.reshape(-1, *channels),
         level=level,
     )
-    if number is None:
-        return found
-    kept: dict[str, Any] = {
-        name: values[:number]
-        for name, values in vars(found).items()
-        if isinstance(values, np.ndarray)
-    }
-    return replace(found, **kept)

@@ -4,7 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ class GaborFits(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the carriers in the wavenumber plane and return the axes."""
-        return plot_wavenumber_plane({"Gabor carriers": self.wavenumbers}, ax=ax)
+        return plot_wavenumber_plane("Gabor carriers", self.wavenumbers, ax=ax)
 
 
 def fit_gabor(kernels: Array) -> GaborFits:
@@ -240,9 +240,9 @@ class _Problem:
 
     def project(self, kernel: Array, parameters: Array) -> tuple[Array, Array]:
         """Return the residual and the best amplitudes of cosine and sine."""
-        waves = self._waves(parameters)
-        pair = _amplitudes(waves.first, waves.second, kernel)
-        return kernel - pair[0] * waves.first - pair[1] * waves.second, pair
+        first, second, *_ = self._waves(parameters)
+        pair = _amplitudes(first, second, kernel)
+        return kernel - pair[0] * first - pair[1] * second, pair
 
     def slopes(self, kernel: Array, parameters: Array) -> Array:
         """Return the derivatives (7, points) of the residual after Kaufman.
@@ -251,29 +251,28 @@ class _Problem:
         instead the result is projected orthogonally to the two waves.
         """
         _, _, kx, ky, angle, log_s1, log_s2 = parameters
-        waves = self._waves(parameters)
-        a, b = _amplitudes(waves.first, waves.second, kernel)
-        model = a * waves.first + b * waves.second
-        turned = b * waves.first - a * waves.second
+        first, second, x, y, along, across = self._waves(parameters)
+        a, b = _amplitudes(first, second, kernel)
+        model, turned = a * first + b * second, b * first - a * second
         cosine, sine = math.cos(angle), math.sin(angle)
-        by_along = -waves.along * math.exp(-2 * log_s1) * model
-        by_across = -waves.across * math.exp(-2 * log_s2) * model
+        by_along = -along * math.exp(-2 * log_s1) * model
+        by_across = -across * math.exp(-2 * log_s2) * model
         rows = np.stack(
             [
                 by_across * sine - by_along * cosine - kx * turned,
                 -by_along * sine - by_across * cosine - ky * turned,
-                waves.x * turned,
-                waves.y * turned,
-                by_along * waves.across - by_across * waves.along,
-                -waves.along * by_along,
-                -waves.across * by_across,
+                x * turned,
+                y * turned,
+                by_along * across - by_across * along,
+                -along * by_along,
+                -across * by_across,
             ]
         )
-        left = np.stack([waves.first, waves.second], axis=1)
-        basis, _ = np.linalg.qr(left)
+        basis, _ = np.linalg.qr(np.stack([first, second], axis=1))
         return np.asarray(rows @ basis @ basis.T - rows)
 
-    def _waves(self, parameters: Array) -> "_Waves":
+    def _waves(self, parameters: Array) -> tuple[Array, ...]:
+        """Return cosine and sine under the envelope, x, y, along and across it."""
         x0, y0, kx, ky, angle, log_s1, log_s2 = parameters
         x, y = self.points[:, 0] - x0, self.points[:, 1] - y0
         cosine, sine = math.cos(angle), math.sin(angle)
@@ -281,18 +280,7 @@ class _Problem:
         exponent = (along * math.exp(-log_s1)) ** 2 + (across * math.exp(-log_s2)) ** 2
         envelope, phase = np.exp(-0.5 * exponent), kx * x + ky * y
         first, second = envelope * np.cos(phase), envelope * np.sin(phase)
-        return _Waves(first, second, x, y, along, across)
-
-
-class _Waves(NamedTuple):
-    """Cosine and sine under the envelope, and coordinates along and across it."""
-
-    first: Array
-    second: Array
-    x: Array
-    y: Array
-    along: Array
-    across: Array
+        return first, second, x, y, along, across
 
 
 def _amplitudes(first: Array, second: Array, kernel: Array) -> Array:

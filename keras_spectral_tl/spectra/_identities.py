@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -199,19 +199,13 @@ class _NotCoveredError(ValueError):
     """The convolution theorem does not apply to a call; the message says why."""
 
 
-@dataclass(frozen=True)
-class _Axis:
+class _Axis(NamedTuple):
     """One spatial axis of a call: sizes, stride and kernel extent."""
 
     num_inputs: int
     num_outputs: int
     stride: int
-    taps: int
-    dilation: int
-
-    @property
-    def extent(self) -> int:
-        return self.dilation * (self.taps - 1) + 1
+    extent: int
 
     @property
     def centre(self) -> int:
@@ -236,22 +230,17 @@ def _periodic_inputs(call: LayerFields, kernel: ConvolutionKernel) -> Array:
     if call.inputs is None:
         raise _NotCoveredError("its input has another number of axes than its output")
     field = call.inputs.astype(np.float64)
-    for axis, stride in enumerate(kernel.strides):
-        sizes = _Axis(
-            num_inputs=field.shape[axis + 2],
-            num_outputs=call.pre_activation.shape[axis + 2],
-            stride=stride,
-            taps=kernel.size[axis],
-            dilation=kernel.dilation[axis],
-        )
-        if kernel.transposed:
-            field = _spread(field, axis + 2, sizes, call.layer)
-        else:
-            field = _placed(field, axis + 2, sizes, call.layer)
-    return field
+    arrange = _spread if kernel.transposed else _placed
+    steps = zip(kernel.strides, kernel.extent, strict=True)
+    for axis, (stride, extent) in enumerate(steps, start=2):
+        num_outputs = call.pre_activation.shape[axis]
+        sizes = _Axis(field.shape[axis], num_outputs, stride, extent)
+        lines = arrange(np.moveaxis(field, axis, 0), sizes, call.layer)
+        field = np.moveaxis(lines, 0, axis)
+    return np.ascontiguousarray(field)
 
 
-def _placed(field: Array, axis: int, sizes: _Axis, layer: keras.Layer) -> Array:
+def _placed(lines: Array, sizes: _Axis, layer: keras.Layer) -> Array:
     """Return the input of a convolution, shifted so that the kernel is centred."""
     period = sizes.stride * sizes.num_outputs
     before = _points_before(sizes, layer)
@@ -261,18 +250,20 @@ def _placed(field: Array, axis: int, sizes: _Axis, layer: keras.Layer) -> Array:
             f"{sizes.num_outputs}: no periodic grid explains that (the stride should "
             "divide the number of points)"
         )
-    return np.roll(_resized(field, axis, period), before - sizes.centre, axis)
+    placed = np.zeros((period, *lines.shape[1:]))
+    placed[: len(lines)] = lines[:period]
+    return np.roll(placed, before - sizes.centre, 0)
 
 
 def _points_before(sizes: _Axis, layer: keras.Layer) -> int | None:
     """Return how many points the layer reads before its input."""
-    is_whole = sizes.num_outputs == -(-sizes.num_inputs // sizes.stride)
     if layer.padding == "causal":
         return sizes.extent - 1
     if layer.padding == "same":
         reach = (sizes.num_outputs - 1) * sizes.stride + sizes.extent
         return max(reach - sizes.num_inputs, 0) // 2
     if _pads_itself(sizes, layer):
+        is_whole = sizes.num_outputs == -(-sizes.num_inputs // sizes.stride)
         return sizes.centre if is_whole else None
     return 0
 
@@ -285,27 +276,16 @@ def _pads_itself(sizes: _Axis, layer: keras.Layer) -> bool:
     return isinstance(layer, PeriodicConv2D) or sizes.num_outputs != plain
 
 
-def _spread(field: Array, axis: int, sizes: _Axis, layer: keras.Layer) -> Array:
+def _spread(lines: Array, sizes: _Axis, layer: keras.Layer) -> Array:
     """Return the input of a transposed convolution on the output's grid, with zeros."""
     is_same = layer.padding == "same"
     if is_same and layer.output_padding is not None:
         raise _NotCoveredError("output_padding with padding='same' differs by backend")
-    shape = list(field.shape)
-    shape[axis] = max(sizes.stride * sizes.num_inputs, sizes.num_outputs)
-    spread = np.zeros(shape)
-    places = [slice(None)] * field.ndim
-    places[axis] = slice(0, sizes.stride * sizes.num_inputs, sizes.stride)
-    spread[tuple(places)] = field
+    length = sizes.stride * sizes.num_inputs
+    spread = np.zeros((max(length, sizes.num_outputs), *lines.shape[1:]))
+    spread[: length : sizes.stride] = lines
     cut = max(sizes.extent - sizes.stride, 0) // 2 if is_same else 0
-    return np.roll(_resized(spread, axis, sizes.num_outputs), sizes.centre - cut, axis)
-
-
-def _resized(field: Array, axis: int, size: int) -> Array:
-    """Return the first ``size`` points along an axis, padded by zeros."""
-    field = np.take(field, np.arange(min(size, field.shape[axis])), axis)
-    widths = [(0, 0)] * field.ndim
-    widths[axis] = (0, size - field.shape[axis])
-    return np.pad(field, widths)
+    return np.roll(spread[: sizes.num_outputs], sizes.centre - cut, 0)
 
 
 @dataclass(frozen=True)
@@ -416,7 +396,6 @@ def relu_identity(
 
 
 def _is_relu(call: LayerFields) -> bool:
-    """Return whether the output is exactly max(pre-activation, 0)."""
     if call.pre_activation is call.post_activation:
         return False
     rectified = np.maximum(call.pre_activation, 0)

@@ -12,7 +12,6 @@ from keras_spectral_tl._checks import real_number
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl.spectra._convolutions import (
     Array,
-    ConvolutionKernel,
     Grid,
     convolution_kernels,
     extent_of,
@@ -155,11 +154,9 @@ def _edge_ratio(shape: tuple[int, int], removed: int) -> float:
     White noise of energy E in n x p entries has its largest singular value near
     ``sqrt(E / (n p)) (sqrt(n) + sqrt(p))``; random signs fill all dimensions again.
     """
-
-    def edge(n: int, p: int) -> float:
-        return float((np.sqrt(n) + np.sqrt(p)) / np.sqrt(n * p))
-
-    return edge(shape[0] - removed, shape[1] - removed) / edge(*shape)
+    sizes = np.array([shape, np.subtract(shape, removed)])
+    before, after = np.sqrt(sizes).sum(axis=1) / np.sqrt(sizes.prod(axis=1))
+    return float(after / before)
 
 
 def _p_values(cosines: Array, num_points: int) -> Array:
@@ -246,7 +243,6 @@ class LayerKernelChanges(Result):
         return table
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as lists, for JSON."""
         return {**super().to_dict(), "by_class": self.by_class()}
 
     def summary(self) -> dict[str, Any]:
@@ -384,7 +380,14 @@ def kernel_changes(
         (array([1.]), True)
     """
     models = [base, retrained] if reseeded is None else [base, retrained, reseeded]
-    kernels = same_kernels(models)
+    kernels = [convolution_kernels(model) for model in models]
+    shapes = [{n: k.weights.shape for n, k in found.items()} for found in kernels]
+    if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):
+        raise ValueError(
+            "Kernel changes need models with the same convolution layers, by name and "
+            f"shape. Received {' and '.join(map(str, shapes))}. Copies made with "
+            "keras.models.clone_model or keras_spectral_tl.retrain have them."
+        )
     layers = {}
     for name, before in kernels[0].items():
         stacks = [found[name].stacked() for found in kernels]
@@ -400,16 +403,3 @@ def kernel_changes(
             *stacks, shape=before.channels, dilation=before.dilation, seed=seed
         )
     return KernelChanges(layers)
-
-
-def same_kernels(models: list[keras.Model]) -> list[dict[str, ConvolutionKernel]]:
-    """Return the convolution kernels of each model; all must have the same layers."""
-    found = [convolution_kernels(model) for model in models]
-    shapes = [{n: k.weights.shape for n, k in kernels.items()} for kernels in found]
-    if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):
-        raise ValueError(
-            "Kernel changes need models with the same convolution layers, by name and "
-            f"shape. Received {' and '.join(map(str, shapes))}. Copies made with "
-            "keras.models.clone_model or keras_spectral_tl.retrain have them."
-        )
-    return found

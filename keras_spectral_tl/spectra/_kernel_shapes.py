@@ -149,7 +149,7 @@ class KernelShapes(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the peaks in the wavenumber plane and return the axes."""
-        return plot_wavenumber_plane({"peaks": self.peak_wavenumbers}, ax=ax)
+        return plot_wavenumber_plane("peaks", self.peak_wavenumbers, ax=ax)
 
 
 def kernel_shapes(kernels: Array, dilation: Grid | None = None) -> KernelShapes:
@@ -178,14 +178,17 @@ def kernel_shapes(kernels: Array, dilation: Grid | None = None) -> KernelShapes:
         )
     steps = spacings(dilation, rank)
     grid = fine_grid(extent_of(values.shape[1:], steps))
+    is_edge = np.abs(mode_wavenumbers(grid)).max(axis=1) > np.pi * (1 - _ROUND_OFF)
     parts: list[tuple[Array, ...]] = []
     for rows, transfer in transfer_chunks(values, grid, steps):
         peak, power = _peaks(values[rows], steps)
+        power = np.where(power > 0, power, 1.0)
         measured = (
             peak,
             np.linalg.norm(peak, axis=1),
-            *_means(transfer, grid, peak),
-            *_end_shares(transfer, grid, power),
+            *_means(transfer, grid),
+            transfer[:, 0] ** 2 / power,
+            transfer[:, is_edge].max(axis=1) ** 2 / power,
         )
         profile = (transfer @ _sectors(grid),) if rank == 2 else ()
         parts.append((*measured, *profile))
@@ -206,7 +209,7 @@ def _peaks(kernels: Array, dilation: Grid) -> tuple[Array, Array]:
     return wrapped(peak * _sign(peak)) / np.array(dilation), power
 
 
-def _means(transfer: Array, grid: Grid, peak: Array) -> tuple[Array, ...]:
+def _means(transfer: Array, grid: Grid) -> tuple[Array, ...]:
     """Return mean |k|, bandwidth, orientation and anisotropy, see `KernelShapes`."""
     vectors, weights = mode_wavenumbers(grid), mode_weights(grid)
     rank = len(grid)
@@ -229,14 +232,6 @@ def _means(transfer: Array, grid: Grid, peak: Array) -> tuple[Array, ...]:
     anisotropy = (rank * eigenvalues[:, -1] - 1) / max(rank - 1, 1)
     anisotropy = np.clip(anisotropy, 0.0, 1.0) * (rank > 1)
     return mean, spread, principal, anisotropy
-
-
-def _end_shares(transfer: Array, grid: Grid, peak_power: Array) -> tuple[Array, Array]:
-    """Return the power at k = 0 and the largest on the edge, relative to the peak."""
-    largest = np.where(peak_power > 0, peak_power, 1.0)
-    is_edge = np.abs(mode_wavenumbers(grid)).max(axis=1) > np.pi * (1 - _ROUND_OFF)
-    edge = transfer[:, is_edge].max(axis=1) ** 2 / largest
-    return transfer[:, 0] ** 2 / largest, edge
 
 
 def _sectors(grid: Grid) -> Array:

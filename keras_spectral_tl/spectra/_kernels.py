@@ -258,7 +258,6 @@ class LayerKernelAnalysis(Result):
     clusters: KernelClusters | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as lists, for JSON."""
         return {**super().to_dict(), "class_counts": class_counts(self.classes)}
 
     def summary(self) -> dict[str, Any]:

@@ -124,7 +124,6 @@ def _spectra_on_grids(
 
 
 def _shift(name: str, base: Array, target: Array) -> SpectralShift:
-    """Return the gain and shape of the shift of one layer."""
     if base.shape != target.shape:
         raise ValueError(
             f"The spectra of layer {name!r} have shapes {base.shape} and "
@@ -335,7 +334,8 @@ def change_consistency(
 
 def filter_consistency(
     kernels: Array,
-    change: tuple[Array, Array],
+    filters: Array,
+    coefficients: Array,
     difference: ArrayLike,
     num_points: Grid,
     degree: int,
@@ -343,8 +343,8 @@ def filter_consistency(
 ) -> tuple[ChangeConsistency, ...]:
     """Return `change_consistency` for each filter of a change separately.
 
-    The change is given by filters (r, *size) and their coefficients (r, kernels). Each
-    is tested against 999 random filters with its norm and coefficients.
+    Each, of filters (r, *size) with coefficients (r, kernels), is tested against 999
+    random filters with its norm and coefficients.
     """
     compare = _Comparison(kernels, difference, num_points, degree)
     start, power = kernels.reshape(len(kernels), -1), compare.power
@@ -363,7 +363,7 @@ def filter_consistency(
 
         return compare.result(gram(pattern.ravel()), draw, 999, seed)
 
-    pairs = zip(*change, strict=True)
+    pairs = zip(filters, coefficients, strict=True)
     return tuple(result(*pair, seed + place) for place, pair in enumerate(pairs))
 
 
@@ -407,10 +407,14 @@ class _Comparison:
         """
         terms = np.vander(self._shells / self._shells[-1], self._degree + 1)
         basis = np.linalg.qr(terms)[0]
-        before = _power(self.power, self._forms)
+
+        def shells(gram: Array) -> Array:
+            return np.asarray(np.einsum("sab,ab->s", self._forms, gram))
+
+        before = shells(self.power)
 
         def response(moved: Array) -> Array:
-            return np.asarray(np.log(_power(moved, self._forms) / before))
+            return np.asarray(np.log(shells(moved) / before))
 
         def rest(curve: Array) -> Array:
             return np.asarray(curve - basis @ (basis.T @ curve))
@@ -428,11 +432,6 @@ class _Comparison:
             float(stats.spearmanr(rest(observed), weights).statistic),
             (1 + reached) / (1 + num_draws),
         )
-
-
-def _power(gram: Array, forms: Array) -> Array:
-    """Return the power in each shell of kernels whose ``K K^T`` sum to ``gram``."""
-    return np.asarray(np.einsum("sab,ab->s", forms, gram))
 
 
 def _shell_forms(size: Grid, grid: Grid) -> Array:
