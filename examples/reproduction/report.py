@@ -1,6 +1,7 @@
 """Tables of a case, from what its stages left on disk."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,8 @@ def _forecast(
 
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
     """Kendall's rank correlation (tau-b); nan where one of them is constant."""
+    if len(first) < 2:
+        return math.nan
     return float(kendalltau(first, second).statistic)
 
 

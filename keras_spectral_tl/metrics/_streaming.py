@@ -239,7 +239,7 @@ class SpectrumRMSE(keras.Metric):
     Raises:
         ValueError: If ``data_format`` is unknown or ``wavenumbers`` is empty or
             negative; at an update if a wavenumber is not on the grid, or the fields are
-            not of one shape, rank 4 and known sizes.
+            not of one shape, rank 4 and known sizes, those of the updates before.
 
     Source: the score used in arXiv:2504.15487.
 
@@ -266,6 +266,7 @@ class SpectrumRMSE(keras.Metric):
         )
         self.data_format = data_format_of(data_format)
         self._sums: tuple[CompensatedSum, CompensatedSum] | None = None
+        self._points: tuple[int, ...] = ()
         self._chosen: list[int] = []
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -275,11 +276,18 @@ class SpectrumRMSE(keras.Metric):
             for fields in (y_true, y_pred)
         ]
         if self._sums is None:  # whose size is known from the first batch on
+            self._points = points
             self._chosen = shells_on(points, self.wavenumbers)
             shape = (int(both[0].shape[-1]),)
             self._sums = (
                 CompensatedSum(self, "true_spectrum", shape),
                 CompensatedSum(self, "predicted_spectrum", shape),
+            )
+        if points != self._points:
+            raise ValueError(
+                "Expected fields on the grid of the updates before, "
+                f"{self._points}. Received a grid of {points}. Use one metric for each "
+                "grid."
             )
         for total, spectra in zip(self._sums, both, strict=True):
             by_sample = ops.cast(ops.sum(spectra, axis=1), self.dtype)

@@ -102,8 +102,9 @@ def convolution_residuals(
     kernels: dict[str, ConvolutionKernel | None] = {}
 
     def accumulate(name: str, call: LayerFields) -> None:
-        kernel = kernels.setdefault(name, convolution_kernel(call.layer))
-        if kernel is None:
+        if name not in kernels:
+            kernels[name] = convolution_kernel(call.layer)
+        if (kernel := kernels[name]) is None:
             return
         try:
             field = _periodic_inputs(call, kernel)

@@ -126,7 +126,7 @@ class KernelShapes(Result):
         bandwidths: (kernels,) ``sqrt(<(|k| - <|k|>)^2>)``.
         orientations: (kernels, rank) unit vector: the principal axis of
             ``Q_ij = <k_i k_j / |k|^2>``, the main direction of the wave vectors that
-            pass. Its sign is that of the peak.
+            pass. As in a peak, the last component that is not 0 is positive.
         anisotropies: (kernels,) ``(rank q - 1) / (rank - 1)`` of the largest eigenvalue
             q of Q: 0 if all directions pass equally, 1 if only one; 0 with one axis.
         dc_shares: (kernels,) ``|F(0)|^2 / |F(k*)|^2``.

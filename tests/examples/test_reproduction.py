@@ -363,6 +363,7 @@ def test_kendall_tau_is_one_for_equal_order_and_discounts_ties(reproduce):
     # One of three pairs is tied in the first: (2 - 0) / sqrt(2 * 3).
     assert tau([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / math.sqrt(6))
     assert math.isnan(tau([1, 1], [1, 2]))
+    assert math.isnan(tau([1], [2]))
 
 
 def test_calls_that_come_too_late_are_not_made(reproduce):

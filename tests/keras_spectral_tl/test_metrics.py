@@ -284,6 +284,10 @@ def test_spectrum_metric_refuses_bad_input():
         metrics.SpectrumRMSE([9]).update_state(TRUE, PRED)
     with pytest.raises(ValueError, match=r"\(6, 5, 7, 1\) and \(6, 5, 7\)"):
         metrics.SpectrumRMSE().update_state(TRUE, PRED[..., 0])
+    metric = metrics.SpectrumRMSE()
+    metric.update_state(TRUE, PRED)
+    with pytest.raises(ValueError, match=r"before, \(5, 7\).*grid of \(5, 6\)"):
+        metric.update_state(TRUE[:, :, :6], PRED[:, :, :6])
 
 
 CONDITIONED = [
