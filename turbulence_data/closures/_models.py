@@ -26,7 +26,7 @@ from turbulence_data.closures._formulas import (
     PlannedJacobians,
     SpectralOperators,
     clipped_ratio,
-    germano_coefficient,
+    germano_identity,
     leith_eddies,
     leith_hat,
     smagorinsky_eddies,
@@ -287,16 +287,13 @@ class _Dynamic(ClassicClosure):
 
     def coefficient(self, vorticity_hat: FieldHat, operators: SpectralOperators) -> Any:
         """Return c, shape `(..., 1, 1)`: the square of C_S, the cube of C_L."""
-        unit_hat = self.unit.hat(vorticity_hat, operators)
-        return germano_coefficient(vorticity_hat, unit_hat, self.unit.hat, operators)
+        return germano_identity(vorticity_hat, self.unit.hat, operators)[0]
 
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
     ) -> FieldHat:
-        unit_hat = self.unit.hat(vorticity_hat, operators)
-        forcing: FieldHat = unit_hat * germano_coefficient(
-            vorticity_hat, unit_hat, self.unit.hat, operators
-        )
+        c, unit_hat = germano_identity(vorticity_hat, self.unit.hat, operators)
+        forcing: FieldHat = unit_hat * c
         return forcing
 
     def on(self, modes: Modes) -> AddForcing:

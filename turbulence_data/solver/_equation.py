@@ -177,9 +177,7 @@ class Equation(ABC):
 
         It is the mean over these modes, weighted by the power of the source at `time`.
         """
-        source = np.zeros(self.shape, self.modes.complex_dtype)
-        self.drive.add_source(source, time)
-        return self._mean_damping(np.abs(source) ** 2)
+        return self._mean_damping(np.abs(self.drive.source(self.modes, time)) ** 2)
 
     def noise_damping(self) -> float:
         """Return the same for the modes of a stochastic forcing; 0 without one."""

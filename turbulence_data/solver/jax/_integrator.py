@@ -116,8 +116,7 @@ class JaxIntegrator:
 
     def integrals(self, vorticity_hat: Any, time: float) -> Integrals:
         modes, drive = self._modes, self._equation.drive
-        source = np.zeros(modes.shape, modes.complex_dtype)
-        drive.add_source(source, time)
+        source = drive.source(modes, time)
         injection = 0.0
         if drive.noise is not None:
             weights = modes.hermitian_weights * modes.inverse_k_squared
