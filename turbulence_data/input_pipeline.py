@@ -116,7 +116,7 @@ class _ByChannel(abc.ABC):
 
     def _channels(self) -> list[Array]:
         """Return (means, stds) of the channels, of inputs and of outputs."""
-        pairs = np.array(self._pairs(), np.float32).T
+        pairs = np.array([*vars(self).values()], np.float32).reshape(-1, 2).T
         count = len(self.input_names)
         return [pairs[:, :count], pairs[:, count:]]
 
@@ -124,10 +124,6 @@ class _ByChannel(abc.ABC):
     @abc.abstractmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
         """Return the normalization with these (mean, std) of channels, inputs first."""
-
-    @abc.abstractmethod
-    def _pairs(self) -> Sequence[tuple[float, float]]:
-        """Return (mean, std) of each channel, inputs first."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +165,6 @@ class Normalization(_ByChannel):
     @classmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
         return cls(*pairs)
-
-    def _pairs(self) -> Sequence[tuple[float, float]]:
-        return self.streamfunction, self.vorticity, self.sgs_forcing
 
 
 Pairs = tuple[tuple[float, float], tuple[float, float]]
@@ -221,9 +214,6 @@ class TwoLayerNormalization(_ByChannel):
     @classmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
         return cls((pairs[0], pairs[1]), (pairs[2], pairs[3]), (pairs[4], pairs[5]))
-
-    def _pairs(self) -> Sequence[tuple[float, float]]:
-        return [*self.streamfunction, *self.vorticity, *self.sgs_forcing]
 
 
 AnyNormalization = Normalization | TwoLayerNormalization

@@ -22,7 +22,6 @@ from turbulence_data.solver._grid import (
 from turbulence_data.solver._modes import Modes, aliased_modes, padded_modes
 from turbulence_data.solver.fftw._advection import (
     Advection,
-    Pair,
     PairTransform,
 )
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels, resolved_rows

@@ -126,11 +126,6 @@ class TrajectoryStore:
                 missing.append(number)
         return missing
 
-    def examples(self, split: str) -> Iterator[dict[str, Any]]:
-        """Yield the examples of a split, ordered by trajectory, then time."""
-        for trajectory_id in self.ensemble.trajectory_ids(split):
-            yield from examples_of(self.ensemble, self.load(trajectory_id))
-
     def remove(self) -> None:
         """Delete the store, if it exists."""
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -353,20 +353,17 @@ class MatlabExamples(Sequence[dict[str, Any]]):
                 stored = np.asarray(array[tuple(where)])
         order = [axes.index(axis) for axis in ("example", "x", "y")]
         values = stored.transpose(order).astype(np.float64)
-        values = self._sign(name) * (variable.mean + variable.std * values)
+        signs = {
+            "streamfunction": -self.layout.laplacian_sign,
+            "sgs_forcing": self.layout.sgs_forcing_sign,
+        }
+        values = signs.get(name, 1) * (variable.mean + variable.std * values)
         if not np.all(np.isfinite(values)):
             raise ValueError(
                 f"{variable.name} of {os.fspath(path)} holds values that are not "
                 f"finite among the examples {start} to {stop - 1}."
             )
         return np.ascontiguousarray(values, np.float32)
-
-    def _sign(self, name: str) -> int:
-        signs = {
-            "streamfunction": -self.layout.laplacian_sign,
-            "sgs_forcing": self.layout.sgs_forcing_sign,
-        }
-        return signs.get(name, 1)
 
     def _common_shape(self) -> tuple[int, int, int]:
         shapes = {name: home[1] for name, home in self._homes.items()}

@@ -33,14 +33,6 @@ from turbulence_data.solver.fftw._advection import (
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
 
-def layered_advection(
-    modes: Modes, terms: LayerTerms, planner: str, threads: int
-) -> Callable[[FieldHat, FieldHat], None]:
-    """Return `(q_hat, out)`, which writes `-div(u_i q_i) + coupling_i q_j`."""
-    form = VelocityForm if modes.products_are_exact else FluxForm
-    return form(modes, terms, planner, threads)
-
-
 class VelocityForm:
     """Write `-div(u_i q_i)` of two layers, using only products of velocities.
 

@@ -249,25 +249,20 @@ def make_program(
 ) -> Program:
     """Return the program of an equation, by default with `packed_transforms`."""
     modes, closure = equation.modes, equation.closure
-    return Program(
-        layout_of(modes),
-        modes.largest_wavenumbers,
-        transforms or packed_transforms,
-        jax_scheme(scheme),
-        None if closure is None else ByIdentity(closure),
-        traceable_source(equation),
-    )
-
-
-def jax_scheme(scheme: Scheme) -> JaxScheme:
-    """Return the JAX form of one of the solver's schemes."""
     if scheme not in _SCHEMES:
         known = [function.__name__ for function in _SCHEMES]
         raise ValueError(
             f"JaxEngine has the schemes {known}; received {scheme!r}. Run another one "
             "on FftwEngine()."
         )
-    return _SCHEMES[scheme]
+    return Program(
+        layout_of(modes),
+        modes.largest_wavenumbers,
+        transforms or packed_transforms,
+        _SCHEMES[scheme],
+        None if closure is None else ByIdentity(closure),
+        traceable_source(equation),
+    )
 
 
 def _rk4_step(
