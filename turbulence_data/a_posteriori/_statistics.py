@@ -100,12 +100,7 @@ def decorrelation_times(
 
 
 def tail_probability(fields: ArrayLike, threshold: float) -> float:
-    """Return the fraction of all finite values with `|value| > threshold`.
-
-    Example:
-        >>> tail_probability([[0.0, 1.0], [-3.0, 2.0]], 1.5)
-        0.5
-    """
+    """Return the fraction of all finite values with `|value| > threshold`."""
     check_finite("threshold", threshold)
     values = real_array("fields", fields, at_least=0)
     values = values[np.isfinite(values)]

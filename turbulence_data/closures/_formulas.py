@@ -209,8 +209,8 @@ class PlannedEddies:
         """Return the forcing, valid until the next call."""
         kernels = self._kernels
         turned = vorticity_hat if self._turn == 1.0 else self._turn * vorticity_hat
-        read = self._pair.reader(kernels.velocity, turned, self._read)
-        write = self._pair.writer(kernels.advection, self._write, self._forcing)
+        read = self._pair.reader(turned, self._read)
+        write = self._pair.writer(self._write, self._forcing)
         self._pair.apply(read, lambda z, _: kernels.times_modulus(z), write)
         self._forcing *= self._phase
         return self._forcing

@@ -158,15 +158,6 @@ TWO_LAYERS = Features(
 )
 
 
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return features in the order of channels; TFDS sorts them by name."""
-    given = tuple(names)
-    for channels in (TWO_LAYERS.inputs, TWO_LAYERS.outputs):
-        if set(given) == set(channels):
-            return channels
-    return given
-
-
 def features_of_flow(flow: FlowConfig | TwoLayerConfig) -> Features:
     """Return the features of the examples of a flow."""
     return TWO_LAYERS if isinstance(flow, TwoLayerConfig) else PLANE

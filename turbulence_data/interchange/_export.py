@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from turbulence_data._checks import TWO_PI, as_lengths
 from turbulence_data._files import new_path
 from turbulence_data.generation._ensemble import SPLITS
-from turbulence_data.generation._records import SCALARS, in_order
+from turbulence_data.generation._records import SCALARS
 from turbulence_data.input_pipeline import to_arrays
 from turbulence_data.solver._grid import Grid
 
@@ -133,10 +133,7 @@ class ExportSource:
         if tuple(splits) != SPLITS or features is not None:
             del kept["content_sha256"]
         # Fields of x and y of a network; in the file x and y are coordinates.
-        inputs, outputs = builder.info.supervised_keys
-        kept["inputs"] = " ".join(in_order(inputs.values()))
-        several = {} if isinstance(outputs, str) else outputs
-        kept["outputs"] = " ".join(in_order(several.values())) or outputs
+        kept["inputs"], kept["outputs"] = map(" ".join, builder.channels)
         flow = metadata["config"]["flow"]
         kind = "2-D" if "lengths" in flow else "two-layer"
         kept["title"] = f"{builder.info.full_name}: filtered {kind} turbulence"

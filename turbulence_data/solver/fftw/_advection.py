@@ -152,21 +152,17 @@ class PairTransform:
         columns = self._together.columns
         return panel_factors(self._kernels, columns, self._modes, *tables)
 
-    def reader(
-        self, kernel: Callable[..., None], field_hat: FieldHat, factors: Factors
-    ) -> Columns:
-        """Return a function that reads a field by a kernel like `velocity`."""
-        cutoff = self._modes.cutoff[0]
-        return lambda columns, pair: kernel(
+    def reader(self, field_hat: FieldHat, factors: Factors) -> Columns:
+        """Return a function that reads a field by the kernel `velocity`."""
+        read, cutoff = self._kernels.velocity, self._modes.cutoff[0]
+        return lambda columns, pair: read(
             field_hat, columns.start, factors[columns.start], cutoff, pair
         )
 
-    def writer(
-        self, kernel: Callable[..., None], factors: Factors, out: FieldHat
-    ) -> Columns:
-        """Return a function that writes into `out` by a kernel like `advection`."""
-        cutoff = self._modes.cutoff[0]
-        return lambda columns, pair: kernel(
+    def writer(self, factors: Factors, out: FieldHat) -> Columns:
+        """Return a function that writes into `out` by the kernel `advection`."""
+        write, cutoff = self._kernels.advection, self._modes.cutoff[0]
+        return lambda columns, pair: write(
             pair, factors[columns.start], cutoff, columns.start, out
         )
 
@@ -399,17 +395,15 @@ class Advection:
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Write `-J` into `out`; the argument is not changed."""
-        kernels, read = self._kernels, self._reader(vorticity_hat)
-        write = self._pair.writer(kernels.advection, self._products, out)
-        self._pair.apply(read, lambda z, _: kernels.products(z), write)
+        kernels, pair = self._kernels, self._pair
+        read = pair.reader(vorticity_hat, self._velocity)
+        write = pair.writer(self._products, out)
+        pair.apply(read, lambda z, _: kernels.products(z), write)
 
     def rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
         kx, ky = self._largest
         return self._pair.largest(
-            self._reader(vorticity_hat),
+            self._pair.reader(vorticity_hat, self._velocity),
             lambda z: float(np.max(np.abs(z.real) * kx + np.abs(z.imag) * ky)),
         )
-
-    def _reader(self, vorticity_hat: FieldHat) -> Columns:
-        return self._pair.reader(self._kernels.velocity, vorticity_hat, self._velocity)

@@ -204,9 +204,9 @@ class FluxForm:
         for layer, (a, b) in enumerate(self._terms.inversion):
             psi_hat = a * q_hat[0] + b * q_hat[1]
             self._pair.apply(
-                self._pair.reader(kernels.velocity, psi_hat, self._velocity),
+                self._pair.reader(psi_hat, self._velocity),
                 times(self._scalars[layer]),
-                self._pair.writer(kernels.advection, self._fluxes, out[layer]),
+                self._pair.writer(self._fluxes, out[layer]),
             )
         out *= 1j
         out += self._terms.coupling * q_hat[::-1]
