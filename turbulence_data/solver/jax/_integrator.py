@@ -124,8 +124,8 @@ class JaxIntegrator:
         with precision(modes.dtype):
             hat = jnp.asarray(vorticity_hat)
             sums = spectral_sums(self._tables, jnp.asarray(source), hat)
-            energy, enstrophy, enstrophy_loss, work, loss = map(float, sums)
-        return Integrals(energy, enstrophy, enstrophy_loss, work + injection, loss)
+            found = Integrals(*map(float, sums))
+        return found._replace(work=found.work + injection)
 
     def filtered(
         self, vorticity_hat: Any, num_points: tuple[int, int], width: float
