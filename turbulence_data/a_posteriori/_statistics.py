@@ -270,22 +270,17 @@ class ReferenceStatistics:
         `forcing_of(fields, times, member)` is called with the fields of one member that
         are finite and used; `times` is their mask.
         """
-        finite = np.isfinite(vorticity[..., 0, 0]).reshape(*vorticity.shape[:2], -1)
-        there = np.asarray(finite.all(axis=-1))
         return [
-            self._of_member(member, vorticity, there, forcing_of)
+            self._of_member(member, vorticity[:, member], forcing_of)
             for member in range(vorticity.shape[1])
         ]
 
     def _of_member(
-        self,
-        member: int,
-        vorticity: Fields,
-        there: NDArray[np.bool_],
-        forcing_of: ForcingOf,
+        self, member: int, vorticity: Fields, forcing_of: ForcingOf
     ) -> RunStatistics:
-        known = there[:, member]
-        fields = vorticity[known, member].astype(np.float64)
+        finite = np.isfinite(vorticity[..., 0, 0]).reshape(len(vorticity), -1)
+        known = np.asarray(finite.all(axis=-1))
+        fields = vorticity[known].astype(np.float64)
         used = self._used[known]
         forcing = np.zeros_like(fields)
         if np.any(used):
@@ -294,7 +289,7 @@ class ReferenceStatistics:
         spectra = np.array([self._measures.spectra(*pair) for pair in pairs])
         nothing = self._measures.spectra(*np.zeros((2, *fields.shape[1:])))
         mean = np.full((len(nothing), nothing.wavenumbers.size), np.nan)
-        series = np.full((2, len(there)), np.nan)
+        series = np.full((2, len(known)), np.nan)
         if len(fields):
             series[:, known] = spectra[:, 1:3].sum(axis=-1).T
         if np.any(used):
@@ -305,14 +300,10 @@ class ReferenceStatistics:
             moments = np.array([np.mean(scaled**power) for power in (1, 2, 3, 4)])
         return RunStatistics(
             self.reference.times,
-            series[0][:, None],
-            series[1][:, None],
+            *series[..., None],
             len(scaled),
             nothing.wavenumbers,
-            mean[1],
-            mean[2],
-            mean[3],
-            mean[4],
+            *mean[1:],
             _distribution(scaled, _EDGES),
             moments,
             tail_probability(scaled, _TAIL),
