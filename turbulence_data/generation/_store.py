@@ -294,13 +294,6 @@ def features_of(ensemble: EnsembleConfig) -> dict[str, Any]:
     }
 
 
-def supervised_keys_of(ensemble: EnsembleConfig) -> tuple[Any, Any]:
-    """Return the input and output features of a network, in the form of TFDS."""
-    inputs, outputs = ensemble.features.inputs, ensemble.features.outputs
-    one = outputs[0] if len(outputs) == 1 else {name: name for name in outputs}
-    return {name: name for name in inputs}, one
-
-
 def check_code(
     metadata: Mapping[str, Any], ensemble: EnsembleConfig, directory: str
 ) -> None:
