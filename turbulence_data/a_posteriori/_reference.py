@@ -161,7 +161,8 @@ def _check_shared(
         as_forcing(forcing).for_trajectory(0, number).on(modes) for number in range(2)
     ]
     is_noise = any(drive.noise is not None for drive in drives)
-    if is_noise or not np.array_equal(*(drive.source(modes, 0.0) for drive in drives)):
+    first, second = (drive.source(modes, 0.0) for drive in drives)
+    if is_noise or not np.array_equal(first, second):
         raise ValueError(
             "a reference needs a forcing that all its members share, so not a "
             f"stochastic one; received {forcing!r}, of which every trajectory has its "

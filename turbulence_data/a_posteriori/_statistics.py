@@ -300,10 +300,14 @@ class ReferenceStatistics:
             moments = np.array([np.mean(scaled**power) for power in (1, 2, 3, 4)])
         return RunStatistics(
             self.reference.times,
-            *series[..., None],
+            series[0][:, None],
+            series[1][:, None],
             len(scaled),
             nothing.wavenumbers,
-            *mean[1:],
+            mean[1],
+            mean[2],
+            mean[3],
+            mean[4],
             _distribution(scaled, _EDGES),
             moments,
             tail_probability(scaled, _TAIL),

@@ -204,7 +204,8 @@ def _shell_sum(density: NDArray[np.float64], modes: Modes) -> tuple[Spectrum, Sp
     grid, mask = modes.quadrature, modes.mask
     shells = grid.shells[:, : modes.shape[1]][mask]
     sums = np.bincount(shells, (density * modes.hermitian_weights)[mask])
-    return np.arange(sums.size, dtype=np.float64) * grid.shell_width, sums
+    wavenumbers = np.arange(sums.size, dtype=np.float64) * grid.shell_width
+    return wavenumbers, np.asarray(sums, np.float64)
 
 
 def _spectral(

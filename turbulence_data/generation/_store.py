@@ -91,9 +91,8 @@ class TrajectoryStore:
         """Read a stored trajectory, bit for bit; raise an error for a damaged file."""
         key = trajectory_key(self.ensemble, trajectory_id)
         arrays: dict[str, Any] = read_arrays(self.path(trajectory_id), key)
-        extra_fields = {name: arrays[name] for name in self.ensemble.extra_fields}
-        regular = {name: arrays[name] for name in _ARRAYS}
-        return Trajectory(trajectory_id, **regular, extra_fields=extra_fields)
+        regular = {name: arrays.pop(name) for name in _ARRAYS}
+        return Trajectory(trajectory_id, **regular, extra_fields=arrays)
 
     def check_code(self) -> dict[str, list[float]]:
         """Return the fingerprint of code of the user, stored when there is none.

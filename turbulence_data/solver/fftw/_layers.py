@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -196,12 +197,15 @@ class FluxForm:
             width = columns.stop - columns.start
             kernels.real_pair(*q_hat, columns.start, cutoff, pair[:, :, :width])
 
+        def times(scalar: NDArray[np.floating]) -> Callable[[Pair, slice], None]:
+            return lambda z, rows: kernels.times_real(z, scalar[rows])
+
         self._pair.to_points(read_both, *self._scalars)
         for layer, (a, b) in enumerate(self._terms.inversion):
-            psi_hat, scalar = a * q_hat[0] + b * q_hat[1], self._scalars[layer]
+            psi_hat = a * q_hat[0] + b * q_hat[1]
             self._pair.apply(
                 self._pair.reader(psi_hat, self._velocity),
-                lambda z, rows, s=scalar: kernels.times_real(z, s[rows]),
+                times(self._scalars[layer]),
                 self._pair.writer(self._fluxes, out[layer]),
             )
         out *= 1j
