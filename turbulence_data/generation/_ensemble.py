@@ -43,7 +43,6 @@ _FORMAT_VERSION = 4
 _SPLIT_STRIDE = 100_000
 # NumPy mixes the 32-bit words of [seed, trajectory]: a longer seed would spill over.
 _SEEDS = 2**32
-_BY_NAME = ("forcing", "scheme", "dtype", "engine")
 # Module names recorded by the first datasets. Config hashes contain these names, so
 # they are kept although the modules have moved.
 _RECORDED_MODULES = {
@@ -329,7 +328,8 @@ class EnsembleConfig:
         older than these options.
         """
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        by_name = {name: plain_value(values[name]) for name in _BY_NAME}
+        named = ("forcing", "scheme", "dtype", "engine")
+        by_name = {name: plain_value(values[name]) for name in named}
         start = asdict(self.start) if is_dataclass(self.start) else self.start
         plain = values | by_name | {"flow": self.flow.to_dict(), "start": start}
         if self.engine == FftwEngine():

@@ -261,18 +261,13 @@ def _record(
         energy, enstrophy, *others = simulation.integrals(state)
         progress.history.append((state.time, energy, enstrophy, courant, *others))
     if leg.is_sampled:
-        progress.snapshots.append(_snapshot(ensemble, simulation, state))
-
-
-def _snapshot(
-    ensemble: EnsembleConfig, simulation: Simulation, state: State
-) -> dict[str, NDArray[np.float32]]:
-    flow = ensemble.flow
-    if isinstance(flow, TwoLayerConfig):
-        fields = _layer_fields(ensemble, flow, simulation.vorticity(state))
-    else:
-        fields = _plane_fields(ensemble, simulation, state)
-    return {name: values.astype(np.float32) for name, values in fields.items()}
+        flow = ensemble.flow
+        if isinstance(flow, TwoLayerConfig):
+            fields = _layer_fields(ensemble, flow, simulation.vorticity(state))
+        else:
+            fields = _plane_fields(ensemble, simulation, state)
+        snapshot = {name: each.astype(np.float32) for name, each in fields.items()}
+        progress.snapshots.append(snapshot)
 
 
 def _plane_fields(
