@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 from typing import Any, overload
 
 import numpy as np
@@ -124,20 +125,12 @@ def _moments_of(
         check_example(example, ["streamfunction", "vorticity", "sgs_forcing"])
         vorticity = real_array("vorticity", example["vorticity"])
         grid = Grid((vorticity.shape[0], vorticity.shape[1]), lengths)
-        laplacian, vorticity_hat = (
-            to_spectral(np.asarray(example[name], np.float64)) * factor
-            for name, factor in (
-                ("streamfunction", -grid.k_squared),
-                ("vorticity", grid.k_squared > 0.0),
-            )
-        )
+        streamfunction = np.asarray(example["streamfunction"], np.float64)
+        laplacian = to_spectral(streamfunction) * -grid.k_squared
+        without_mean = to_spectral(vorticity) * (grid.k_squared > 0.0)
         sums += [
             float(np.sum(grid.hermitian_weights * (np.conj(a) * b).real))
-            for a, b in (
-                (laplacian, laplacian),
-                (laplacian, vorticity_hat),
-                (vorticity_hat, vorticity_hat),
-            )
+            for a, b in combinations_with_replacement((laplacian, without_mean), 2)
         ]
         forcings.append(np.asarray(example["sgs_forcing"], np.float64))
         models.append(GradientModel2(lengths=lengths)(vorticity, vorticity))
