@@ -15,7 +15,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -318,21 +318,18 @@ def _content_read(builder: Any, expected: str) -> str:
         "array_record": builder.as_data_source,
         "tfrecord": lambda split: as_numpy(builder.as_dataset(split=split)),
     }
+    total = sum(split.num_examples for split in builder.info.splits.values())
     for name in builder.file_formats:
+        examples = chain.from_iterable(map(readers[name], SPLITS))
         try:
-            found = _hash_of(builder, readers[name], name)
+            found = content_hash(
+                tqdm(examples, f"Reading {name}", total, unit=" examples")
+            )
         except Exception as error:  # from any library that reads the files
             return f"CANNOT BE READ ({name}): {' '.join(str(error).split())[:200]}"
         if found != expected:
             return f"NOT WHAT WAS MADE ({name})"
     return _AS_MADE
-
-
-def _hash_of(builder: Any, read: Callable[[str], Iterable[Any]], name: str) -> str:
-    total = sum(split.num_examples for split in builder.info.splits.values())
-    examples = chain.from_iterable(map(read, SPLITS))
-    title = f"Reading {name}"
-    return content_hash(tqdm(examples, total=total, desc=title, unit=" examples"))
 
 
 def _with_progress(source: ExportSource, total: int) -> ExportSource:

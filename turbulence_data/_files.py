@@ -151,9 +151,11 @@ def explain_disk_errors(name: str, directory: Path, num_bytes: int) -> Iterator[
         if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's, array_record's own
             number = errno.ENOSPC
         if number in _FULL:
+            place = next(p for p in (directory, *directory.parents) if p.exists())
+            free = shutil.disk_usage(place).free
             advice = (
                 f"It needs about {num_bytes / 1e6:.0f} MB, of which the part not yet "
-                f"written must be free; {_free_space(directory)} are. Free some, or "
+                f"written must be free; {free / 1e6:.0f} MB are. Free some, or "
                 "choose another data_dir. Finished simulations are kept: the same call "
                 "resumes with them."
             )
@@ -164,10 +166,3 @@ def explain_disk_errors(name: str, directory: Path, num_bytes: int) -> Iterator[
         raise OSError(
             number, f"{name} could not be written to {directory} ({error}). {advice}"
         ) from error
-
-
-def _free_space(directory: Path) -> str:
-    for place in (directory, *directory.parents):
-        if place.exists():
-            return f"{shutil.disk_usage(place).free / 1e6:.0f} MB"
-    return "an unknown number"

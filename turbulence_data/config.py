@@ -349,8 +349,7 @@ class TwoLayerConfig(_Flow):
     @property
     def lengths(self) -> tuple[float, float]:
         """`length` as the pair `(Lx, Ly)`."""
-        x, y = self.length if isinstance(self.length, tuple) else (self.length,) * 2
-        return x, y
+        return as_lengths(self.length)
 
     @property
     def stretching(self) -> tuple[float, float]:

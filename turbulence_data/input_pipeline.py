@@ -22,8 +22,6 @@ from turbulence_data._checks import (
 )
 from turbulence_data.generation._records import LAYERS, PLANE, TWO_LAYERS
 
-INPUT_FIELDS, OUTPUT_FIELDS = PLANE.inputs, PLANE.outputs
-_LAYER_INPUTS, _LAYER_OUTPUTS = TWO_LAYERS.inputs, TWO_LAYERS.outputs
 Array = NDArray[np.float32]
 Example = Mapping[str, Any]
 Names = str | Sequence[str]
@@ -86,8 +84,7 @@ class _ByChannel(abc.ABC):
         Raises:
             ValueError: for arrays of another number of channels.
         """
-        self._check_channels(x, y)
-        (mean_x, std_x), (mean_y, std_y) = self._channels()
+        (mean_x, std_x), (mean_y, std_y) = self._scales(x, y)
         return (x - mean_x) / std_x, (y - mean_y) / std_y
 
     def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
@@ -96,27 +93,24 @@ class _ByChannel(abc.ABC):
         Raises:
             ValueError: for arrays of another number of channels.
         """
-        self._check_channels(x, y)
-        (mean_x, std_x), (mean_y, std_y) = self._channels()
+        (mean_x, std_x), (mean_y, std_y) = self._scales(x, y)
         return x * std_x + mean_x, y * std_y + mean_y
 
-    def _check_channels(self, x: Any, y: Any) -> None:
-        """Refuse channels that are not these, before NumPy would broadcast them."""
+    def _scales(self, x: Any, y: Any) -> list[Array]:
+        """Return (means, stds) of the channels, of inputs and of outputs.
+
+        Other channels than these are refused, before NumPy would broadcast them.
+        """
         given = (("x", x, self.input_names), ("y", y, self.output_names))
         for name, fields, names in given:
-            shape = tuple(
-                fields.shape if hasattr(fields, "shape") else np.shape(fields)
-            )
+            shape = tuple(np.shape(fields))
             if not shape or shape[-1] not in (len(names), None):
                 raise ValueError(
                     f"{type(self).__name__} is of {self.flow}: {name} must have the "
                     f"channels {names} on its last axis; received the shape {shape}."
                     f"{_ADVICE}"
                 )
-
-    def _channels(self) -> list[Array]:
-        """Return (means, stds) of the channels, of inputs and of outputs."""
-        pairs = np.array(self._pairs(), np.float32).T
+        pairs = np.array([*vars(self).values()], np.float32).reshape(-1, 2).T
         count = len(self.input_names)
         return [pairs[:, :count], pairs[:, count:]]
 
@@ -124,10 +118,6 @@ class _ByChannel(abc.ABC):
     @abc.abstractmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
         """Return the normalization with these (mean, std) of channels, inputs first."""
-
-    @abc.abstractmethod
-    def _pairs(self) -> Sequence[tuple[float, float]]:
-        """Return (mean, std) of each channel, inputs first."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +149,8 @@ class Normalization(_ByChannel):
     sgs_forcing: tuple[float, float]
 
     flow = "one plane"
-    input_names = INPUT_FIELDS
-    output_names = OUTPUT_FIELDS
+    input_names = PLANE.inputs
+    output_names = PLANE.outputs
 
     def __post_init__(self) -> None:
         for name, (mean, std) in asdict(self).items():
@@ -169,9 +159,6 @@ class Normalization(_ByChannel):
     @classmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
         return cls(*pairs)
-
-    def _pairs(self) -> Sequence[tuple[float, float]]:
-        return self.streamfunction, self.vorticity, self.sgs_forcing
 
 
 Pairs = tuple[tuple[float, float], tuple[float, float]]
@@ -204,8 +191,8 @@ class TwoLayerNormalization(_ByChannel):
     sgs_forcing: Pairs
 
     flow = "two layers"
-    input_names = _LAYER_INPUTS
-    output_names = _LAYER_OUTPUTS
+    input_names = TWO_LAYERS.inputs
+    output_names = TWO_LAYERS.outputs
 
     def __post_init__(self) -> None:
         for name in ("streamfunction", "vorticity", "sgs_forcing"):
@@ -221,9 +208,6 @@ class TwoLayerNormalization(_ByChannel):
     @classmethod
     def _of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
         return cls((pairs[0], pairs[1]), (pairs[2], pairs[3]), (pairs[4], pairs[5]))
-
-    def _pairs(self) -> Sequence[tuple[float, float]]:
-        return [*self.streamfunction, *self.vorticity, *self.sgs_forcing]
 
 
 AnyNormalization = Normalization | TwoLayerNormalization
@@ -391,10 +375,9 @@ def _channels_of(
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the features of x and y: the given ones, or the defaults of the flow."""
     check_example(example)
-    has_layers = _LAYER_INPUTS[-1] in example
-    inputs = inputs or (_LAYER_INPUTS if has_layers else INPUT_FIELDS)
-    outputs = outputs or (_LAYER_OUTPUTS if has_layers else OUTPUT_FIELDS)
-    of_x, of_y = ([one] if isinstance(one, str) else one for one in (inputs, outputs))
+    kind = TWO_LAYERS if TWO_LAYERS.inputs[-1] in example else PLANE
+    given = inputs or kind.inputs, outputs or kind.outputs
+    of_x, of_y = ([one] if isinstance(one, str) else one for one in given)
     check_example(example, [*of_x, *of_y])
     for name in (*of_x, *of_y):
         shape = getattr(example[name], "shape", np.shape(example[name]))

@@ -22,7 +22,6 @@ from turbulence_data.generation._store import (
     check_code,
     check_metadata,
     features_of,
-    supervised_keys_of,
 )
 from turbulence_data.input_pipeline import few_shot
 
@@ -117,7 +116,9 @@ class Builder(RecordsBuilder):
         keys: Any = None
         if isinstance(self.builder_config, TurbulenceConfig):
             features = tfds.features.FeaturesDict(features_of(self.ensemble))
-            keys = supervised_keys_of(self.ensemble)
+            of_x, of_y = self.ensemble.features.inputs, self.ensemble.features.outputs
+            several = {name: name for name in of_y}
+            keys = {name: name for name in of_x}, several if len(of_y) > 1 else of_y[0]
         return self.dataset_info_from_configs(
             features=features,
             supervised_keys=keys,

@@ -16,7 +16,7 @@ from turbulence_data.a_posteriori import (
     reference_ensemble,
     run_ensemble,
 )
-from turbulence_data.a_posteriori._comparison import default_bands, with_uncertainty
+from turbulence_data.a_posteriori._comparison import with_uncertainty
 from turbulence_data.a_posteriori._measures import measures_of
 from turbulence_data.a_posteriori._reference import EnsembleRun
 from turbulence_data.a_posteriori._statistics import (
@@ -24,9 +24,9 @@ from turbulence_data.a_posteriori._statistics import (
     band_errors,
     correlations,
     decorrelation_times,
+    default_bands,
     jackknife_error,
     tail_probability,
-    thirds,
 )
 from turbulence_data.closures import (
     ClippedBackscatter,
@@ -233,23 +233,27 @@ def test_spectra_of_a_plane_add_up_to_its_energy_enstrophy_and_transfers():
     assert len(set(map(len, found))) == 1
 
 
+def bands_flow(num_points):
+    return FlowConfig(num_points, reynolds=10.0, forcing_wavenumber=None)
+
+
 def test_bands_part_the_wavenumbers():
-    bands = thirds(64)
+    bands = default_bands(bands_flow(64))
     chosen = [k for low, high in bands.values() for k in range(int(low), int(high) + 1)]
     assert chosen == list(range(1, 32))
 
 
 def test_a_band_without_wavenumbers_is_refused():
-    with pytest.raises(ValueError, match="received 6 points"):
-        thirds(6)
-    assert all(low <= high for low, high in thirds(7).values())
+    with pytest.raises(ValueError, match=r"received \(6, 6\) points"):
+        default_bands(bands_flow(6))
+    assert all(low <= high for low, high in default_bands(bands_flow(7)).values())
 
 
 def test_errors_by_band_see_their_band_only():
     k = np.arange(32.0)
     reference = (k + 1.0) ** -3
     spectrum = np.where(k > 9, 3.0, 1.0) * reference
-    errors = band_errors(k, spectrum, reference, thirds(64))
+    errors = band_errors(k, spectrum, reference, default_bands(bands_flow(64)))
     assert errors["large scales"] == 0.0
     assert errors["small scales"] == pytest.approx(2.0)
 
@@ -309,7 +313,7 @@ def test_what_a_blown_up_member_would_have_done_is_not_asked(reference):
     fields = weak.vorticity.copy()
     fields[1:, 1] = np.nan
     run = EnsembleRun(weak.times, fields, np.array([np.inf, weak.times[1]]), 0.01)
-    scorer = ReferenceStatistics(weak, thirds(32), 0.5)
+    scorer = ReferenceStatistics(weak, default_bands(bands_flow(32)), 0.5)
     members = scorer.statistics(NoClosure(), fields)
     scores, _ = scorer.scores(run, members, correlations(fields, weak.vorticity))
     assert scores["stable"] == 0.5

@@ -20,9 +20,12 @@ from turbulence_data.generation._statistics import content_hash
 from turbulence_data.generation._store import (
     CheckpointedSampling,
     CheckpointFile,
-    TrajectoryStore,
 )
-from turbulence_data.generation._trajectory import Progress, sample_trajectory
+from turbulence_data.generation._trajectory import (
+    Progress,
+    examples_of,
+    sample_trajectory,
+)
 from turbulence_data.solver._equation import State
 
 ENSEMBLE = EnsembleConfig(
@@ -260,11 +263,9 @@ def test_kills_at_any_moment_end_with_the_same_content(ensemble, tmp_path, impor
     assert [run[4] for run in runs[: len(operations)]] == ["False"] * len(operations)
     assert codes[: len(operations)] == ["-9"] * len(operations)
     assert codes[len(operations) :].count("-9") >= 1
-    store = TrajectoryStore(tmp_path / "expected", ensemble)
-    for split in SPLITS:
-        for number in ensemble.trajectory_ids(split):
-            store.save(sample_trajectory(ensemble, number))
-    examples = chain.from_iterable(map(store.examples, SPLITS))
+    numbers = [n for split in SPLITS for n in ensemble.trajectory_ids(split)]
+    trajectories = (sample_trajectory(ensemble, number) for number in numbers)
+    examples = chain.from_iterable(examples_of(ensemble, one) for one in trajectories)
     assert lines[-1] == ["hash", content_hash(examples)]
     assert [path.name for path in (data / "turbulence_data" / "tiny").iterdir()] == [
         "1.0.0"

@@ -32,7 +32,7 @@ from turbulence_data.generation import (
     process_pool,
     sample_trajectory,
 )
-from turbulence_data.generation._records import EXTRA_FIELDS, FIELDS, SCALARS
+from turbulence_data.generation._records import FIELDS, PLANE, SCALARS
 from turbulence_data.generation._store import TrajectoryStore
 
 TINY = EnsembleConfig(
@@ -357,7 +357,7 @@ def test_extra_fields_are_features(tmp_path):
     (example, *_) = made.as_data_source("test")
     (number,) = TINY.trajectory_ids("test")
     expected = sample_trajectory(made.ensemble, number).extra_fields
-    for name, channels in EXTRA_FIELDS.items():
+    for name, channels in PLANE.extra_fields.items():
         assert made.info.features[name].shape == (16, 24, channels)
         assert example[name].tobytes() == expected[name][0].tobytes()
         assert made.info.metadata["fields"][name]["std"] > 0.0

@@ -22,14 +22,12 @@ from turbulence_data.a_posteriori._statistics import (
     ReferenceStatistics,
     RunStatistics,
     correlations,
-    thirds,
+    default_bands,
 )
 from turbulence_data.closures import NoClosure
 from turbulence_data.closures._wrappers import with_filter_width
-from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.generation._ensemble import plain_value
 from turbulence_data.solver._equation import Closure
-from turbulence_data.solver._grid import Grid
 
 Row = dict[str, float | str]
 
@@ -201,21 +199,6 @@ def _moved(move: Progress, closure: str, number: int, num_closures: int) -> Prog
     )
 
 
-def default_bands(flow: FlowConfig | TwoLayerConfig) -> Bands:
-    """Return three bands, equal on a log axis, of wavenumbers below Nyquist.
-
-    Example:
-        >>> default_bands(FlowConfig(16, reynolds=10, lengths=(np.pi, np.pi)))
-        {'large scales': (2.0, 2.0), 'middle scales': (4.0, 6.0), 'small scales': \
-(8.0, 14.0)}
-    """
-    width = Grid(flow.shape, flow.lengths).shell_width
-    sides = zip(flow.shape, flow.lengths, strict=True)
-    last = min((n - 1) // 2 * 2.0 * np.pi / length for n, length in sides)
-    shells = thirds(2 * int(last / width + 1e-9) + 1)
-    return {name: (low * width, high * width) for name, (low, high) in shells.items()}
-
-
 def markdown_table(
     rows: Sequence[Row],
     columns: Sequence[str] | None = None,
@@ -237,7 +220,7 @@ def markdown_table(
     names = list(columns or rows[0])
     errors = standard_errors or [{}] * len(rows)
     cells = [names] + [
-        [_cell(row[name], of_row.get(name, math.nan)) for name in names]
+        [with_uncertainty(row[name], of_row.get(name, 0.0)) for name in names]
         for row, of_row in zip(rows, errors, strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -246,11 +229,7 @@ def markdown_table(
     return "\n".join([lines[0], f"|-{rule}-|", *lines[1:]])
 
 
-def _cell(value: float | str, error: float) -> str:
-    return value if isinstance(value, str) else with_uncertainty(value, error)
-
-
-def with_uncertainty(value: float, error: float) -> str:
+def with_uncertainty(value: float | str, error: float) -> str:
     """Return a number with its standard error, rounded to its significant digits.
 
     The error has one digit, or two if the first is 1; the number has three digits if
@@ -262,6 +241,8 @@ def with_uncertainty(value: float, error: float) -> str:
         >>> with_uncertainty(13.52, 0.0)
         '13.5'
     """
+    if isinstance(value, str):
+        return value
     if not math.isfinite(value) or not math.isfinite(error) or error <= 0.0:
         return f"{value + 0.0:.3g}"  # not -0
     exponent = math.floor(math.log10(error / 0.95))  # 0.096 is 0.10

@@ -160,11 +160,9 @@ def _check_shared(
     drives = [
         as_forcing(forcing).for_trajectory(0, number).on(modes) for number in range(2)
     ]
-    sources = np.zeros((2, *modes.shape), complex)
-    for drive, source in zip(drives, sources, strict=True):
-        drive.add_source(source, 0.0)
     is_noise = any(drive.noise is not None for drive in drives)
-    if is_noise or not np.array_equal(*sources):
+    first, second = (drive.source(modes, 0.0) for drive in drives)
+    if is_noise or not np.array_equal(first, second):
         raise ValueError(
             "a reference needs a forcing that all its members share, so not a "
             f"stochastic one; received {forcing!r}, of which every trajectory has its "

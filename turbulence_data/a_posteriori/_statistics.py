@@ -10,38 +10,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from turbulence_data._checks import check_finite, real_array
+from turbulence_data._checks import real_array
 from turbulence_data.a_posteriori._measures import measures_of
 from turbulence_data.a_posteriori._reference import EnsembleRun, Reference
 from turbulence_data.closures import evaluate
+from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.diagnostics import probability_density
 from turbulence_data.diagnostics._distributions import Distribution
 from turbulence_data.solver._equation import Closure
+from turbulence_data.solver._grid import Grid
 
 Spectrum = NDArray[np.float64]
 Bands = Mapping[str, tuple[float, float]]
 """Name -> (lowest, highest) wavenumber, both included."""
 
 
-def thirds(num_points: int) -> dict[str, tuple[float, float]]:
-    """Return three bands of wavenumbers below Nyquist, equally wide on a log axis.
+def default_bands(flow: FlowConfig | TwoLayerConfig) -> Bands:
+    """Return three bands, equal on a log axis, of wavenumbers below Nyquist.
 
     Example:
-        >>> thirds(128)
-        {'large scales': (1.0, 3.0), 'middle scales': (4.0, 15.0), 'small scales': \
-(16.0, 63.0)}
+        >>> default_bands(FlowConfig(16, reynolds=10, lengths=(np.pi, np.pi)))
+        {'large scales': (2.0, 2.0), 'middle scales': (4.0, 6.0), 'small scales': \
+(8.0, 14.0)}
     """
-    last = float((num_points - 1) // 2)
-    if last < 3.0:
+    width = Grid(flow.shape, flow.lengths).shell_width
+    sides = zip(flow.shape, flow.lengths, strict=True)
+    most = min((n - 1) // 2 * 2.0 * np.pi / length for n, length in sides)
+    last = int(most / width + 1e-9)
+    if last < 3:
         raise ValueError(
             "three bands need at least 3 wavenumbers below Nyquist, so 7 points; "
-            f"received {num_points} points. Give bands, or use more points."
+            f"received {flow.shape} points. Give bands, or use more points."
         )
     one, two = (math.floor(last**part) for part in (1 / 3, 2 / 3))
     return {
-        "large scales": (1.0, float(one)),
-        "middle scales": (one + 1.0, float(two)),
-        "small scales": (two + 1.0, last),
+        "large scales": (width, one * width),
+        "middle scales": ((one + 1) * width, two * width),
+        "small scales": ((two + 1) * width, last * width),
     }
 
 
@@ -73,45 +78,33 @@ def correlations(fields: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]
 
 
 def decorrelation_times(
-    times: ArrayLike, correlation: ArrayLike
+    times: NDArray[np.float64], correlation: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the time at which each member's correlation falls below 1/2.
 
     This is the first crossing, interpolated linearly. NaN correlations of members that
     have blown up count as below. inf if the correlation stays above.
+
+    Args:
+        times: shape `(T,)`.
+        correlation: shape `(T, E)`.
     """
-    moments = real_array("times", times)
-    values = real_array("correlation", correlation)
-    if moments.ndim != 1 or values.ndim != 2 or len(values) != len(moments):
-        raise ValueError(
-            "times and correlation must have the shapes (T,) and (T, E); received "
-            f"{moments.shape} and {values.shape}."
-        )
-    lost = np.full(values.shape[1], math.inf)
-    for member, series in enumerate(values.T):
+    lost = np.full(correlation.shape[1], math.inf)
+    for member, series in enumerate(correlation.T):
         below = np.flatnonzero(~(series >= 0.5))
         if below.size:
             at = below[0]
-            lost[member] = moments[at]
+            lost[member] = times[at]
             if at > 0 and np.isfinite(series[at]):
                 part = (series[at - 1] - 0.5) / (series[at - 1] - series[at])
-                lost[member] = moments[at - 1] + part * (moments[at] - moments[at - 1])
+                lost[member] = times[at - 1] + part * (times[at] - times[at - 1])
     return lost
 
 
-def tail_probability(fields: ArrayLike, threshold: float) -> float:
-    """Return the fraction of all finite values with `|value| > threshold`.
-
-    Example:
-        >>> tail_probability([[0.0, 1.0], [-3.0, 2.0]], 1.5)
-        0.5
-    """
-    check_finite("threshold", threshold)
-    values = real_array("fields", fields, at_least=0)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return math.nan
-    return float(np.mean(np.abs(values) > threshold))
+def tail_probability(fields: NDArray[np.floating], threshold: float) -> float:
+    """Return the fraction of all finite values with `|value| > threshold`."""
+    values = fields[np.isfinite(fields)]
+    return float(np.mean(np.abs(values) > threshold)) if values.size else math.nan
 
 
 def jackknife_error(without: Sequence[float]) -> float:
@@ -277,22 +270,17 @@ class ReferenceStatistics:
         `forcing_of(fields, times, member)` is called with the fields of one member that
         are finite and used; `times` is their mask.
         """
-        finite = np.isfinite(vorticity[..., 0, 0]).reshape(*vorticity.shape[:2], -1)
-        there = np.asarray(finite.all(axis=-1))
         return [
-            self._of_member(member, vorticity, there, forcing_of)
+            self._of_member(member, vorticity[:, member], forcing_of)
             for member in range(vorticity.shape[1])
         ]
 
     def _of_member(
-        self,
-        member: int,
-        vorticity: Fields,
-        there: NDArray[np.bool_],
-        forcing_of: ForcingOf,
+        self, member: int, vorticity: Fields, forcing_of: ForcingOf
     ) -> RunStatistics:
-        known = there[:, member]
-        fields = vorticity[known, member].astype(np.float64)
+        finite = np.isfinite(vorticity[..., 0, 0]).reshape(len(vorticity), -1)
+        known = np.asarray(finite.all(axis=-1))
+        fields = vorticity[known].astype(np.float64)
         used = self._used[known]
         forcing = np.zeros_like(fields)
         if np.any(used):
@@ -301,7 +289,7 @@ class ReferenceStatistics:
         spectra = np.array([self._measures.spectra(*pair) for pair in pairs])
         nothing = self._measures.spectra(*np.zeros((2, *fields.shape[1:])))
         mean = np.full((len(nothing), nothing.wavenumbers.size), np.nan)
-        series = np.full((2, len(there)), np.nan)
+        series = np.full((2, len(known)), np.nan)
         if len(fields):
             series[:, known] = spectra[:, 1:3].sum(axis=-1).T
         if np.any(used):

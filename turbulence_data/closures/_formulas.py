@@ -22,7 +22,6 @@ from turbulence_data.solver._grid import (
 from turbulence_data.solver._modes import Modes, aliased_modes, padded_modes
 from turbulence_data.solver.fftw._advection import (
     Advection,
-    Pair,
     PairTransform,
 )
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels, resolved_rows
@@ -139,27 +138,24 @@ def leith_hat(vorticity_hat: FieldHat, operators: SpectralOperators) -> FieldHat
     return forcing
 
 
-def germano_coefficient(
+def germano_identity(
     vorticity_hat: FieldHat,
-    forcing_hat: FieldHat,
     model: Callable[[FieldHat, SpectralOperators], FieldHat],
     operators: SpectralOperators,
-) -> Any:
-    """Return the c of `DynamicSmagorinsky`, shape `(..., 1, 1)`, for any model.
-
-    `forcing_hat` is N_D(w) by the model.
-    """
-    test = operators.test_level
+) -> tuple[Any, FieldHat]:
+    """Return the c of `DynamicSmagorinsky`, shape `(..., 1, 1)`, and N_D(w)."""
+    test, forcing_hat = operators.test_level, model(vorticity_hat, operators)
     test_hat = operators.test_filtered(vorticity_hat)
     jacobian_hat = operators.jacobian_hat(vorticity_hat)
     resolved = test.jacobian_hat(test_hat) - operators.test_filtered(jacobian_hat)
     modelled = model(test_hat, test) - operators.test_filtered(forcing_hat)
     weighted = modelled * test.grid.inverse_k_squared
-    return clipped_ratio(
+    coefficient = clipped_ratio(
         test.mean_product(weighted, resolved),
         test.mean_product(weighted, modelled),
         operators.array_namespace,
     )
+    return coefficient, forcing_hat
 
 
 def clipped_ratio(numerator: Any, denominator: Any, namespace: Any) -> Any:
@@ -168,60 +164,55 @@ def clipped_ratio(numerator: Any, denominator: Any, namespace: Any) -> Any:
     return positive / namespace.where(denominator > 0.0, denominator, 1.0)
 
 
-Table = NDArray[np.floating]
-Tables = tuple[Table, Table]
-ReadPair = Callable[[FieldHat, int, Table, int, Pair], None]
-"""A kernel that writes `a + i b` and `a - i b` from vorticity and two real tables."""
+Tables = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
 class PlannedEddies:
     """Compute `scale (alpha F[|z| a] + gamma F[|z| b])`, z = a + i b.
 
-    a and b are transformed together as one complex field, and `|z| z` is transformed
-    back as one.
+    a and b are real fields of the vorticity, transformed together as one complex field,
+    and `|z| z` is transformed back as one.
 
     Args:
-        modes: modes of the simulation.
-        read: kernel that computes a and b from the vorticity.
-        fields: the two tables of `read`, on all modes below Nyquist.
+        modes: all modes below Nyquist, with the LES grid for the products.
+        fields: c and d of `a_hat = phase c w` and `b_hat = phase d w`.
+        phase: 1 or i.
         weights: alpha and gamma.
         scale: a factor, real or imaginary.
 
     Attributes:
-        modes: the same wavenumbers, with the LES grid for the products.
+        modes: as above.
     """
 
     def __init__(
         self,
         modes: Modes,
-        read: ReadPair,
         fields: Tables,
+        phase: complex,
         weights: Tables,
         scale: complex,
     ) -> None:
-        self.modes = aliased_modes(modes.grid, modes.dtype)
-        self._kernels = pointwise_kernels()
-        self._pair = PairTransform(self.modes, self._kernels)
-        self._read_pair = read
-        mask = self.modes.mask
-        a, b = fields
-        self._read = self._pair.factors(a * mask, b * mask)
+        self.modes, self._kernels = modes, pointwise_kernels()
+        self._pair = PairTransform(modes, self._kernels)
+        mask, (c, d) = modes.mask, fields
+        self._read = self._pair.factors(c * mask, -d * mask)
+        self._turn = phase / 1j  # the kernel makes i c w and -i d w
         # Coefficients are nx ny times too large, and the kernel doubles them.
         size = 0.5 * abs(scale) / float(np.prod(modes.grid.num_points))
         alpha, gamma = size * weights[0] * mask, size * weights[1] * mask
         self._write = self._pair.factors(alpha, gamma)
-        self._phase = scale / abs(scale)  # 1, -1 or i
-        self._forcing = np.zeros(self.modes.shape, modes.complex_dtype)
+        self._phase = scale / abs(scale)  # -1 or i
+        self._forcing = np.zeros(modes.shape, modes.complex_dtype)
         self._part = np.empty_like(self._forcing)
 
     def __call__(self, vorticity_hat: FieldHat) -> FieldHat:
         """Return the forcing, valid until the next call."""
         kernels = self._kernels
-        read = self._pair.reader(self._read_pair, vorticity_hat, self._read)
-        write = self._pair.writer(kernels.advection, self._write, self._forcing)
+        turned = vorticity_hat if self._turn == 1.0 else self._turn * vorticity_hat
+        read = self._pair.reader(turned, self._read)
+        write = self._pair.writer(self._write, self._forcing)
         self._pair.apply(read, lambda z, _: kernels.times_modulus(z), write)
-        if self._phase != 1.0:
-            self._forcing *= self._phase
+        self._forcing *= self._phase
         return self._forcing
 
     def add(self, factor: float, forcing_hat: FieldHat, out: FieldHat) -> None:
@@ -239,24 +230,16 @@ MakeEddies = Callable[[Modes, float], PlannedEddies]
 def smagorinsky_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
     """Return `-curl(div(-2 D^2 |S| S_ij))`, where `|S| = 2 |S_xx + i S_xy|`."""
     narrow = aliased_modes(modes.grid, modes.dtype)
-    s_xx, s_xy = strain_hat(narrow.mask.astype(np.complex128), narrow)
-    weights = narrow.k_squared * s_xx.real, narrow.k_squared * s_xy.real
-    return PlannedEddies(
-        modes,
-        pointwise_kernels().strain,
-        (s_xx.real, s_xy.real),
-        weights,
-        -8.0 * filter_width**2,
-    )
+    s_xx, s_xy = (s.real for s in strain_hat(narrow.mask.astype(complex), narrow))
+    weights = narrow.k_squared * s_xx, narrow.k_squared * s_xy
+    return PlannedEddies(narrow, (s_xx, s_xy), 1.0, weights, -8.0 * filter_width**2)
 
 
 def leith_eddies(modes: Modes, filter_width: float) -> PlannedEddies:
     """Return `div(D^3 |grad(w)| grad(w))`."""
     narrow = aliased_modes(modes.grid, modes.dtype)
     kx, ky = np.broadcast_arrays(narrow.kx, narrow.ky)
-    # The kernel makes i c w and -i d w.
-    read = pointwise_kernels().velocity
-    return PlannedEddies(modes, read, (kx, -ky), (kx, ky), 1j * filter_width**3)
+    return PlannedEddies(narrow, (kx, ky), 1j, (kx, ky), 1j * filter_width**3)
 
 
 class PlannedDynamic:
@@ -294,7 +277,7 @@ class PlannedDynamic:
     def coefficient(
         self, vorticity_hat: FieldHat, advection_hat: FieldHat, forcing_hat: FieldHat
     ) -> float:
-        """Return the coefficient c, see `germano_coefficient`."""
+        """Return the coefficient c, see `germano_identity`."""
         self._filter(vorticity_hat, self._test_vorticity)
         self._test_advection(self._test_vorticity, self._test_advected)
         test_forcing_hat = self._test_eddies(self._test_vorticity)

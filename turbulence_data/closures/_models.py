@@ -26,7 +26,7 @@ from turbulence_data.closures._formulas import (
     PlannedJacobians,
     SpectralOperators,
     clipped_ratio,
-    germano_coefficient,
+    germano_identity,
     leith_eddies,
     leith_hat,
     smagorinsky_eddies,
@@ -131,26 +131,10 @@ def _operators(
     return SpectralOperators(grid, width_of(grid, filter_width))
 
 
-Derivatives = Callable[[Grid | Modes, float], list[Derivative]]
-
-
-def first_derivatives(on: Grid | Modes, filter_width: float) -> list[Derivative]:
-    """Return the symbols of d_x and d_y with the weight `D / sqrt(12)`."""
-    weight = 1j * filter_width / np.sqrt(12.0)
-    return [weight * on.kx, weight * on.ky]
-
-
-def second_derivatives(on: Grid | Modes, filter_width: float) -> list[Derivative]:
-    """Return the symbols of d_xx, d_xy, d_yy times `D^2 / sqrt(288)`, d_xy twice."""
-    weight = complex(filter_width**2 / np.sqrt(288.0))
-    mixed = np.sqrt(2.0) * on.kx * on.ky
-    return [weight * on.kx**2, weight * mixed, weight * on.ky**2]
-
-
 class _GradientModel(ClassicClosure):
     """`Pi = -sum_n J(c_n psi, c_n w)` with weighted derivatives c_n."""
 
-    terms: ClassVar[tuple[Derivatives, ...]]
+    num_terms: ClassVar[int]
 
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
@@ -181,7 +165,13 @@ class _GradientModel(ClassicClosure):
         return PlannedJacobians(modes, self._symbols(modes, width))
 
     def _symbols(self, on: Grid | Modes, width: float) -> list[Derivative]:
-        return [symbol for term in self.terms for symbol in term(on, width)]
+        """Return the symbols of d_x, d_y; d_xx, d_xy, d_yy, where d_xy counts twice."""
+        first = 1j * width / np.sqrt(12.0)
+        second = complex(width**2 / np.sqrt(288.0))
+        mixed = np.sqrt(2.0) * on.kx * on.ky
+        symbols = [first * on.kx, first * on.ky]
+        symbols += [second * on.kx**2, second * mixed, second * on.ky**2]
+        return symbols[: self.num_terms]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +200,7 @@ class GradientModel2(_GradientModel):
         True
     """
 
-    terms = (first_derivatives,)
+    num_terms = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +225,7 @@ class GradientModel4(_GradientModel):
         True
     """
 
-    terms = (first_derivatives, second_derivatives)
+    num_terms = 5
 
 
 class _Unit(NamedTuple):
@@ -287,16 +277,13 @@ class _Dynamic(ClassicClosure):
 
     def coefficient(self, vorticity_hat: FieldHat, operators: SpectralOperators) -> Any:
         """Return c, shape `(..., 1, 1)`: the square of C_S, the cube of C_L."""
-        unit_hat = self.unit.hat(vorticity_hat, operators)
-        return germano_coefficient(vorticity_hat, unit_hat, self.unit.hat, operators)
+        return germano_identity(vorticity_hat, self.unit.hat, operators)[0]
 
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators
     ) -> FieldHat:
-        unit_hat = self.unit.hat(vorticity_hat, operators)
-        forcing: FieldHat = unit_hat * germano_coefficient(
-            vorticity_hat, unit_hat, self.unit.hat, operators
-        )
+        c, unit_hat = germano_identity(vorticity_hat, self.unit.hat, operators)
+        forcing: FieldHat = unit_hat * c
         return forcing
 
     def on(self, modes: Modes) -> AddForcing:

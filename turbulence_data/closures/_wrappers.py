@@ -262,11 +262,6 @@ def with_filter_width(closure: Closure, filter_width: float | None) -> Closure:
     """Return a closure whose classic parts without a filter width have this one.
 
     A width of None leaves all as they are.
-
-    Example:
-        >>> with_filter_width(SumOfClosures(GradientModel2()), 0.5).closures
-        (GradientModel2(filter_width=0.5, lengths=(6.283185307179586, \
-6.283185307179586)),)
     """
     if filter_width is None:
         return closure

@@ -140,10 +140,8 @@ def _budget(
 
     modes = padded_modes(grid)
     drive = drive_of(flow, forcing, modes)
-    source = np.zeros(modes.shape, complex)
-    drive.add_source(source, time)
     points = modes.quadrature.num_points, grid.num_points
-    work = product(resize(source, *points))
+    work = product(resize(drive.source(modes, time), *points))
     if drive.noise is not None:
         variance = resize(drive.noise.variance.astype(complex), *points)
         work += 0.5 * mean(weight * variance.real)

@@ -87,14 +87,16 @@ def layer_spectra(potential_vorticity: ArrayLike, flow: TwoLayerConfig) -> Layer
     modes, q_hat, psi_hat = _spectral(potential_vorticity, flow)
     upper, lower = flow.depth_fractions
     stretching = 0.5 * upper * lower / flow.deformation_radius**2
-    shells = _Shells(modes)
-    kinetic = [shells.sum(0.5 * modes.k_squared * np.abs(p) ** 2) for p in psi_hat]
-    return LayerSpectra(
-        shells.wavenumbers,
-        np.array(kinetic),
-        shells.sum(stretching * np.abs(psi_hat[0] - psi_hat[1]) ** 2),
-        np.array([shells.sum(0.5 * np.abs(q) ** 2) for q in q_hat]),
+    difference = np.abs(psi_hat[0] - psi_hat[1])
+    wavenumbers, potential = _shell_sum(stretching * difference**2, modes)
+    kinetic, enstrophy = (
+        np.array([_shell_sum(one, modes)[1] for one in densities])
+        for densities in (
+            0.5 * modes.k_squared * np.abs(psi_hat) ** 2,
+            0.5 * np.abs(q_hat) ** 2,
+        )
     )
+    return LayerSpectra(wavenumbers, kinetic, potential, enstrophy)
 
 
 def layer_energy_budget(
@@ -194,24 +196,16 @@ def barotropic_conversion(
     both = np.stack([barotropic] * 2)
     own = transport_hat(both, modes.k_squared * both, modes)[0]
     conversion = np.sum(weights * advection, axis=0) - own
-    shells = _Shells(modes)
-    return shells.wavenumbers, shells.sum(-(barotropic.conj() * conversion).real)
+    return _shell_sum(-(barotropic.conj() * conversion).real, modes)
 
 
-class _Shells:
-    """Sums over spectral shells of densities on modes."""
-
-    def __init__(self, modes: Modes) -> None:
-        grid = modes.quadrature
-        self._weights = modes.hermitian_weights * modes.mask
-        self._shells = np.where(modes.mask, grid.shells[:, : modes.shape[1]], 0)
-        count = int(self._shells.max()) + 1
-        self.wavenumbers = np.arange(count, dtype=np.float64) * grid.shell_width
-
-    def sum(self, density: NDArray[np.float64]) -> Spectrum:
-        values = (density * self._weights).ravel()
-        sums = np.bincount(self._shells.ravel(), values, self.wavenumbers.size)
-        return np.asarray(sums, np.float64)
+def _shell_sum(density: NDArray[np.float64], modes: Modes) -> tuple[Spectrum, Spectrum]:
+    """Return the wavenumbers of shells and the sum over the resolved modes of each."""
+    grid, mask = modes.quadrature, modes.mask
+    shells = grid.shells[:, : modes.shape[1]][mask]
+    sums = np.bincount(shells, (density * modes.hermitian_weights)[mask])
+    wavenumbers = np.arange(sums.size, dtype=np.float64) * grid.shell_width
+    return wavenumbers, np.asarray(sums, np.float64)
 
 
 def _spectral(
@@ -244,9 +238,8 @@ def _losses(
 def _budget(
     by_hat: FieldHat, terms: dict[str, FieldHat], flow: TwoLayerConfig, modes: Modes
 ) -> SpectralBudget:
-    weights, shells = np.reshape(flow.depth_fractions, (2, 1, 1)), _Shells(modes)
-    sums = {
-        name: shells.sum(np.sum(weights * (by_hat.conj() * term).real, axis=0))
-        for name, term in terms.items()
-    }
-    return SpectralBudget(shells.wavenumbers, sums)
+    weights, sums = np.reshape(flow.depth_fractions, (2, 1, 1)), {}
+    for name, term in terms.items():
+        density = np.sum(weights * (by_hat.conj() * term).real, axis=0)
+        wavenumbers, sums[name] = _shell_sum(density, modes)
+    return SpectralBudget(wavenumbers, sums)

@@ -30,7 +30,7 @@ from turbulence_data.solver._initial_conditions import (
     RandomPotentialVorticity,
     RandomVorticity,
 )
-from turbulence_data.solver._modes import Modes, truncated_modes
+from turbulence_data.solver._modes import truncated_modes
 from turbulence_data.solver._schemes import Scheme, integrating_factor_rk4
 from turbulence_data.solver._simulation import Numerics
 from turbulence_data.solver.fftw._engine import FftwEngine
@@ -43,7 +43,6 @@ _FORMAT_VERSION = 4
 _SPLIT_STRIDE = 100_000
 # NumPy mixes the 32-bit words of [seed, trajectory]: a longer seed would spill over.
 _SEEDS = 2**32
-_BY_NAME = ("forcing", "scheme", "dtype", "engine")
 # Module names recorded by the first datasets. Config hashes contain these names, so
 # they are kept although the modules have moved.
 _RECORDED_MODULES = {
@@ -255,25 +254,22 @@ class EnsembleConfig:
         numerics = Numerics(self.scheme, self.dtype, self.engine)
         for name in ("forcing", "scheme", "engine"):  # workers must find what they name
             plain_value(getattr(self, name))
-        modes = self._check_forcing(self.flow, numerics)
+        self._check_forcing(self.flow)
         if self.coarse_spin_up > 0.0:
             try:
-                self._check_forcing(self.coarse_flow(), numerics)
+                self._check_forcing(self.coarse_flow())
             except ValueError as error:
                 raise ValueError(
                     "coarse_spin_up runs on half the points, which do not hold the "
                     f"forcing: {error} Or choose coarse_spin_up=0."
                 ) from error
-        object.__setattr__(self, "dtype", modes.dtype.type)
+        object.__setattr__(self, "dtype", np.dtype(numerics.dtype).type)
 
-    def _check_forcing(
-        self, flow: FlowConfig | TwoLayerConfig, numerics: Numerics
-    ) -> Modes:
-        """Return the modes of a flow, which hold the forcing."""
-        modes = truncated_modes(Grid(flow.shape, flow.lengths), numerics.dtype)
+    def _check_forcing(self, flow: FlowConfig | TwoLayerConfig) -> None:
+        """Raise an error unless the modes of a flow hold the forcing."""
         if isinstance(flow, FlowConfig):
+            modes = truncated_modes(Grid(flow.shape, flow.lengths), self.dtype)
             drive_of(flow, self.forcing, modes)
-        return modes
 
     def coarse_flow(self) -> FlowConfig | TwoLayerConfig:
         """Return the flow at half the resolution, on which the spin-up starts.
@@ -332,7 +328,8 @@ class EnsembleConfig:
         older than these options.
         """
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        by_name = {name: plain_value(values[name]) for name in _BY_NAME}
+        named = ("forcing", "scheme", "dtype", "engine")
+        by_name = {name: plain_value(values[name]) for name in named}
         start = asdict(self.start) if is_dataclass(self.start) else self.start
         plain = values | by_name | {"flow": self.flow.to_dict(), "start": start}
         if self.engine == FftwEngine():

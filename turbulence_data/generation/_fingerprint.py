@@ -106,9 +106,7 @@ def _of_forcing(ensemble: EnsembleConfig) -> list[float]:
     duration = ensemble.spin_up + ensemble.interval * (ensemble.num_snapshots - 1)
     numbers = []
     for part in _PARTS:
-        source_hat = np.zeros(modes.shape, complex)
-        drive.add_source(source_hat, part * duration)
-        numbers += _numbers(source_hat)
+        numbers += _numbers(drive.source(modes, part * duration))
     kick_hat = np.zeros(modes.shape, complex)
     drive.kick(kick_hat, 0, 1.0)
     return numbers + _numbers(kick_hat)

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager
 from typing import Any
 
 from turbulence_data._checks import check_whole
@@ -190,14 +189,14 @@ def _in_own_pool(
     missing = dict.fromkeys(trajectory_ids)
     deaths = 0
     while missing:
+        pool: Any = process_pool(num_processes)
         try:
-            with _own_pool(num_processes) as pool:
-                for trajectory in _as_completed(
-                    pool, ensemble, list(missing), work, 2 * num_processes
-                ):
-                    del missing[trajectory.trajectory_id]
-                    deaths = 0
-                    yield trajectory
+            for trajectory in _as_completed(
+                pool, ensemble, list(missing), work, 2 * num_processes
+            ):
+                del missing[trajectory.trajectory_id]
+                deaths = 0
+                yield trajectory
         except BrokenExecutor as error:
             deaths += 1
             if deaths == _MAX_DEATHS_IN_A_ROW:
@@ -208,18 +207,10 @@ def _in_own_pool(
                     "(executor=process_pool(1))."
                 ) from error
             _logger.warning("a worker process died; its trajectories start again")
-
-
-@contextmanager
-def _own_pool(num_processes: int) -> Iterator[Executor]:
-    pool: Any = process_pool(num_processes)
-    try:
-        yield pool
-    except BaseException:
-        # Do not wait: a trajectory may run for an hour, and its result is not needed.
-        pool.shutdown(kill_workers=True)
-        raise
-    pool.shutdown()
+        finally:
+            # Do not wait: a trajectory may run for an hour, and its result is not
+            # needed.
+            pool.shutdown(kill_workers=bool(missing))
 
 
 def _prepare_worker(parent: int) -> None:

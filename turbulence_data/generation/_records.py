@@ -26,8 +26,6 @@ from turbulence_data.config import FlowConfig, TwoLayerConfig
 
 FIELDS = ("vorticity", "streamfunction", "sgs_forcing")
 """Fields of every snapshot, float32, `(nx, ny)`, or `(2, nx, ny)` for two layers."""
-EXTRA_FIELDS = {"velocity": 2, "tau": 3, "sigma": 2}
-"""Fields on request, float32, shape `(nx, ny, channels)`; the number of channels."""
 _ANY_FLOW: dict[str, tuple[type[np.generic], str]] = {
     "trajectory": (np.int64, "Number of the trajectory; no number is in two splits."),
     "time": (np.float64, "Time since the start field."),
@@ -55,7 +53,7 @@ class Features:
     Attributes:
         of_field: field of a snapshot -> the features it becomes, one per channel;
             fields that are not named here are features themselves.
-        extra_fields: fields on request, with their number of channels.
+        extra_fields: fields on request, float32, with their number of channels.
         scalars: scalar features, type and meaning.
         inputs: input features of a network.
         outputs: output features of a network.
@@ -114,7 +112,7 @@ _PLANE_CONVENTIONS = {
     "sigma": "filter(u_i omega) - filter(u_i) filter(omega), channels x, y",
 }
 PLANE = Features(
-    extra_fields=EXTRA_FIELDS,
+    extra_fields={"velocity": 2, "tau": 3, "sigma": 2},
     scalars=SCALARS,
     inputs=("streamfunction", "vorticity"),
     outputs=("sgs_forcing",),
@@ -156,15 +154,6 @@ TWO_LAYERS = Features(
     },
     num_layers=2,
 )
-
-
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return features in the order of channels; TFDS sorts them by name."""
-    given = tuple(names)
-    for channels in (TWO_LAYERS.inputs, TWO_LAYERS.outputs):
-        if set(given) == set(channels):
-            return channels
-    return given
 
 
 def features_of_flow(flow: FlowConfig | TwoLayerConfig) -> Features:

@@ -91,9 +91,8 @@ class TrajectoryStore:
         """Read a stored trajectory, bit for bit; raise an error for a damaged file."""
         key = trajectory_key(self.ensemble, trajectory_id)
         arrays: dict[str, Any] = read_arrays(self.path(trajectory_id), key)
-        extra_fields = {name: arrays[name] for name in self.ensemble.extra_fields}
-        regular = {name: arrays[name] for name in _ARRAYS}
-        return Trajectory(trajectory_id, **regular, extra_fields=extra_fields)
+        regular = {name: arrays.pop(name) for name in _ARRAYS}
+        return Trajectory(trajectory_id, **regular, extra_fields=arrays)
 
     def check_code(self) -> dict[str, list[float]]:
         """Return the fingerprint of code of the user, stored when there is none.
@@ -125,11 +124,6 @@ class TrajectoryStore:
                 _logger.warning("making a trajectory again: %s", error)
                 missing.append(number)
         return missing
-
-    def examples(self, split: str) -> Iterator[dict[str, Any]]:
-        """Yield the examples of a split, ordered by trajectory, then time."""
-        for trajectory_id in self.ensemble.trajectory_ids(split):
-            yield from examples_of(self.ensemble, self.load(trajectory_id))
 
     def remove(self) -> None:
         """Delete the store, if it exists."""
@@ -297,13 +291,6 @@ def features_of(ensemble: EnsembleConfig) -> dict[str, Any]:
         name: tfds.features.Tensor(shape=(), dtype=kind, doc=doc, **bits)
         for name, (kind, doc) in features.scalars.items()
     }
-
-
-def supervised_keys_of(ensemble: EnsembleConfig) -> tuple[Any, Any]:
-    """Return the input and output features of a network, in the form of TFDS."""
-    inputs, outputs = ensemble.features.inputs, ensemble.features.outputs
-    one = outputs[0] if len(outputs) == 1 else {name: name for name in outputs}
-    return {name: name for name in inputs}, one
 
 
 def check_code(

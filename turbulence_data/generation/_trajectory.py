@@ -6,13 +6,14 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turbulence_data._checks import by_shapes
-from turbulence_data.coarsening import FilteredLayers, filtered_layers
+from turbulence_data.coarsening import filtered_layers
 from turbulence_data.config import FlowConfig, TwoLayerConfig
 from turbulence_data.filtering import subgrid_stresses
 from turbulence_data.generation._ensemble import EnsembleConfig
@@ -260,18 +261,13 @@ def _record(
         energy, enstrophy, *others = simulation.integrals(state)
         progress.history.append((state.time, energy, enstrophy, courant, *others))
     if leg.is_sampled:
-        progress.snapshots.append(_snapshot(ensemble, simulation, state))
-
-
-def _snapshot(
-    ensemble: EnsembleConfig, simulation: Simulation, state: State
-) -> dict[str, NDArray[np.float32]]:
-    flow = ensemble.flow
-    if isinstance(flow, TwoLayerConfig):
-        fields = _layer_fields(ensemble, flow, simulation.vorticity(state))
-    else:
-        fields = _plane_fields(ensemble, simulation, state)
-    return {name: values.astype(np.float32) for name, values in fields.items()}
+        flow = ensemble.flow
+        if isinstance(flow, TwoLayerConfig):
+            fields = _layer_fields(ensemble, flow, simulation.vorticity(state))
+        else:
+            fields = _plane_fields(ensemble, simulation, state)
+        snapshot = {name: each.astype(np.float32) for name, each in fields.items()}
+        progress.snapshots.append(snapshot)
 
 
 def _plane_fields(
@@ -292,12 +288,9 @@ def _plane_fields(
 def _layer_fields(
     ensemble: EnsembleConfig, flow: TwoLayerConfig, potential_vorticity: Field
 ) -> dict[str, Field]:
-    def filtered_by(operator: str | None) -> FilteredLayers:
-        return filtered_layers(
-            potential_vorticity, flow, ensemble.les_shape, str(operator)
-        )
-
-    filtered = filtered_by(ensemble.operator)
+    points = ensemble.les_shape
+    filtered_by = partial(filtered_layers, potential_vorticity, flow, points)
+    filtered = filtered_by(str(ensemble.operator))
     fields = {
         "vorticity": filtered.potential_vorticity,
         "streamfunction": filtered.streamfunction,
@@ -305,7 +298,7 @@ def _layer_fields(
     }
     for name in ensemble.extra_fields:
         if name == "velocity":
-            fields[name] = filtered.velocity.reshape(4, *ensemble.les_shape)
+            fields[name] = filtered.velocity.reshape(4, *points)
         else:
             other = filtered_by(name)
             both = other.potential_vorticity, other.sgs_forcing

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from turbulence_data._checks import TWO_PI, as_lengths
 from turbulence_data._files import new_path
 from turbulence_data.generation._ensemble import SPLITS
-from turbulence_data.generation._records import SCALARS, in_order
+from turbulence_data.generation._records import SCALARS
 from turbulence_data.input_pipeline import to_arrays
 from turbulence_data.solver._grid import Grid
 
@@ -133,10 +133,7 @@ class ExportSource:
         if tuple(splits) != SPLITS or features is not None:
             del kept["content_sha256"]
         # Fields of x and y of a network; in the file x and y are coordinates.
-        inputs, outputs = builder.info.supervised_keys
-        kept["inputs"] = " ".join(in_order(inputs.values()))
-        several = {} if isinstance(outputs, str) else outputs
-        kept["outputs"] = " ".join(in_order(several.values())) or outputs
+        kept["inputs"], kept["outputs"] = map(" ".join, builder.channels)
         flow = metadata["config"]["flow"]
         kind = "2-D" if "lengths" in flow else "two-layer"
         kept["title"] = f"{builder.info.full_name}: filtered {kind} turbulence"
@@ -237,6 +234,8 @@ class Column:
 
 
 Table = dict[str, Column]
+Forms = tuple[dict[str, Any], list[float]]
+"""Type and shape of every column, and the times."""
 
 
 def trajectory_tables(source: ExportSource) -> Iterator[Table]:
@@ -247,7 +246,7 @@ def trajectory_tables(source: ExportSource) -> Iterator[Table]:
     """
     names = list(source.examples)
     seen: set[int] = set()
-    first: Table | None = None
+    first: Forms | None = None
     flags = {
         "long_name": "split of the trajectory",
         "flag_values": np.arange(len(names), dtype=np.int8),
@@ -269,11 +268,10 @@ def trajectory_tables(source: ExportSource) -> Iterator[Table]:
             if "units" in source.metadata.get("conventions", {}):
                 for column in table.values():
                     column.attributes.pop("units", None)
-            first = first or {
-                key: Column(column.dims, _kept(column), {})
-                for key, column in table.items()
-            }
-            _check_alike(table, first, trajectory)
+            forms = {k: (c.values.dtype.str, c.values.shape) for k, c in table.items()}
+            times = table["time"].values.tolist()
+            first = first or (forms, times)
+            _check_alike((forms, times), first, trajectory)
             yield table
     if not seen:
         raise ValueError(f"the splits {names} hold no examples.")
@@ -334,27 +332,16 @@ def _column(name: str, dims: tuple[str, ...], values: NDArray[Any]) -> Column:
     return Column(dims, values, attributes)
 
 
-def _kept(column: Column) -> NDArray[Any]:
-    """Return the values of coordinates, and only shape and type of data."""
-    if "trajectory" not in column.dims:
-        return column.values
-    return np.broadcast_to(np.zeros((), column.values.dtype), column.values.shape)
-
-
-def _check_alike(table: Table, first: Table, trajectory: int) -> None:
-    def form(table: Table) -> dict[str, Any]:
-        return {k: (c.values.dtype.str, c.values.shape) for k, c in table.items()}
-
-    if form(table) != form(first):
+def _check_alike(forms: Forms, first: Forms, trajectory: int) -> None:
+    if forms[0] != first[0]:
         raise ValueError(
             f"every trajectory must have the same features and number of times; those "
-            f"of trajectory {trajectory} are {form(table)}, of the first {form(first)}."
+            f"of trajectory {trajectory} are {forms[0]}, of the first {first[0]}."
         )
-    if not np.array_equal(table["time"].values, first["time"].values):
+    if forms[1] != first[1]:
         raise ValueError(
             f"every trajectory must have the same times; those of {trajectory} are "
-            f"{table['time'].values.tolist()}, of the first "
-            f"{first['time'].values.tolist()}. Export them to different files."
+            f"{forms[1]}, of the first {first[1]}. Export them to different files."
         )
 
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 from typing import Any, overload
 
 import numpy as np
@@ -124,20 +125,12 @@ def _moments_of(
         check_example(example, ["streamfunction", "vorticity", "sgs_forcing"])
         vorticity = real_array("vorticity", example["vorticity"])
         grid = Grid((vorticity.shape[0], vorticity.shape[1]), lengths)
-        laplacian, vorticity_hat = (
-            to_spectral(np.asarray(example[name], np.float64)) * factor
-            for name, factor in (
-                ("streamfunction", -grid.k_squared),
-                ("vorticity", grid.k_squared > 0.0),
-            )
-        )
+        streamfunction = np.asarray(example["streamfunction"], np.float64)
+        laplacian = to_spectral(streamfunction) * -grid.k_squared
+        without_mean = to_spectral(vorticity) * (grid.k_squared > 0.0)
         sums += [
             float(np.sum(grid.hermitian_weights * (np.conj(a) * b).real))
-            for a, b in (
-                (laplacian, laplacian),
-                (laplacian, vorticity_hat),
-                (vorticity_hat, vorticity_hat),
-            )
+            for a, b in combinations_with_replacement((laplacian, without_mean), 2)
         ]
         forcings.append(np.asarray(example["sgs_forcing"], np.float64))
         models.append(GradientModel2(lengths=lengths)(vorticity, vorticity))
@@ -353,20 +346,17 @@ class MatlabExamples(Sequence[dict[str, Any]]):
                 stored = np.asarray(array[tuple(where)])
         order = [axes.index(axis) for axis in ("example", "x", "y")]
         values = stored.transpose(order).astype(np.float64)
-        values = self._sign(name) * (variable.mean + variable.std * values)
+        signs = {
+            "streamfunction": -self.layout.laplacian_sign,
+            "sgs_forcing": self.layout.sgs_forcing_sign,
+        }
+        values = signs.get(name, 1) * (variable.mean + variable.std * values)
         if not np.all(np.isfinite(values)):
             raise ValueError(
                 f"{variable.name} of {os.fspath(path)} holds values that are not "
                 f"finite among the examples {start} to {stop - 1}."
             )
         return np.ascontiguousarray(values, np.float32)
-
-    def _sign(self, name: str) -> int:
-        signs = {
-            "streamfunction": -self.layout.laplacian_sign,
-            "sgs_forcing": self.layout.sgs_forcing_sign,
-        }
-        return signs.get(name, 1)
 
     def _common_shape(self) -> tuple[int, int, int]:
         shapes = {name: home[1] for name, home in self._homes.items()}

@@ -177,9 +177,7 @@ class Equation(ABC):
 
         It is the mean over these modes, weighted by the power of the source at `time`.
         """
-        source = np.zeros(self.shape, self.modes.complex_dtype)
-        self.drive.add_source(source, time)
-        return self._mean_damping(np.abs(source) ** 2)
+        return self._mean_damping(np.abs(self.drive.source(self.modes, time)) ** 2)
 
     def noise_damping(self) -> float:
         """Return the same for the modes of a stochastic forcing; 0 without one."""
@@ -200,8 +198,8 @@ class RightHandSide:
     Args:
         equation: the equation.
         operations: operations of the engine.
-        num_fields: number of states along a first axis; a closure of physical fields
-            gets them all at once.
+        num_fields: number of states along a first axis, 1 for none. A closure gets them
+            all at once, so several need one of physical fields.
 
     Attributes:
         linear_operator: linear operator of all states.
@@ -210,35 +208,27 @@ class RightHandSide:
     def __init__(
         self, equation: Equation, operations: Operations, num_fields: int = 1
     ) -> None:
-        self._shape = (num_fields, *equation.shape)
+        self._is_one, self._drive = num_fields == 1, equation.drive
         self._nonlinear_terms = partial(equation.nonlinear_terms, operations)
-        self._drive = equation.drive
         self.linear_operator = equation.linear_operator
-        if num_fields > 1:
-            tiled = np.broadcast_to(equation.linear_operator, self._shape)
+        if not self._is_one:
+            shape = (num_fields, *equation.shape)
+            tiled = np.broadcast_to(equation.linear_operator, shape)
             self.linear_operator = np.ascontiguousarray(tiled)
-        self._add_spectral: AddForcing | None = None
-        self._add_physical: AddForcing | None = None
+        self._add_forcing: AddForcing | None = None
         on_modes = getattr(equation.closure, "on", None)
         if on_modes is not None:
-            self._add_spectral = on_modes(equation.modes)
+            self._add_forcing = on_modes(equation.modes)
         elif equation.closure is not None:
-            self._add_physical = partial(_add_forcing, equation, equation.closure)
-        self._alone = num_fields == 1 and equation.closure is None
+            self._add_forcing = partial(_add_forcing, equation, equation.closure)
 
     def nonlinear_terms(self, state_hat: FieldHat, time: float, out: FieldHat) -> None:
         """Write advection, closure and drive to `out`, not changing the argument."""
-        if self._alone:  # avoid overhead in every stage of every step
-            self._nonlinear_terms(state_hat, out)
-            self._drive.add_source(out, time)
-            return
-        states, results = state_hat.reshape(self._shape), out.reshape(self._shape)
+        states, results = ([state_hat], [out]) if self._is_one else (state_hat, out)
         for state, result in zip(states, results, strict=True):
             self._nonlinear_terms(state, result)
-            if self._add_spectral is not None:
-                self._add_spectral(state, result)
-        if self._add_physical is not None:
-            self._add_physical(state_hat, out)
+        if self._add_forcing is not None:
+            self._add_forcing(state_hat, out)
         for result in results:
             self._drive.add_source(result, time)
 

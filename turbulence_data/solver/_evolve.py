@@ -130,8 +130,13 @@ def advance_to(
         return replace(final, time=max(end, state.time))
     leg, duration = math.inf, end - state.time
     shortest = min(_SHORTEST_OF_DURATION * duration, _SHORTEST_OF_LONGEST * longest)
-    if simulation.equation.drive.varying is not None:
-        _check_number(duration, longest)
+    is_varying = simulation.equation.drive.varying is not None
+    if is_varying and duration > _MOST_STEPS * longest:
+        raise ValueError(
+            "a forcing that varies in time gets automatic steps of at most "
+            f"{longest:g}, of which a duration of {duration:g} has more than "
+            f"{_MOST_STEPS:.0e}. Give a time_step that resolves the forcing."
+        )
     while state.time < end:
         chosen = simulation.suggested_time_step(state)
         if chosen < shortest:
@@ -146,16 +151,6 @@ def advance_to(
         if end - state.time < 1e-12 * max(1.0, abs(end)):
             return replace(state, time=end)
     return state
-
-
-def _check_number(duration: float, longest: float) -> None:
-    """Raise ValueError for more steps than anybody waits for."""
-    if duration > _MOST_STEPS * longest:
-        raise ValueError(
-            "a forcing that varies in time gets automatic steps of at most "
-            f"{longest:g}, of which a duration of {duration:g} has more than "
-            f"{_MOST_STEPS:.0e}. Give a time_step that resolves the forcing."
-        )
 
 
 def _check_reachable(

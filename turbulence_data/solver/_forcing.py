@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -32,6 +32,7 @@ from turbulence_data.solver._modes import Modes
 
 Coordinates = NDArray[np.float64]
 
+SteadySource = Callable[[Coordinates, Coordinates], ArrayLike]
 VorticitySource = Callable[[Coordinates, Coordinates, float], ArrayLike]
 """`(x, y, time) -> source of vorticity`; x has the shape (nx, 1), y has (1, ny)."""
 
@@ -69,6 +70,12 @@ class Drive:
             tendency_hat[where] += values
         if self.varying is not None:
             tendency_hat += self.varying(time)
+
+    def source(self, modes: Modes, time: float) -> FieldHat:
+        """Return the coefficients of the deterministic parts at `time`."""
+        source_hat = np.zeros(modes.shape, modes.complex_dtype)
+        self.add_source(source_hat, time)
+        return source_hat
 
     def kick(self, vorticity_hat: FieldHat, step_number: int, time_step: float) -> None:
         """Add the random part of a whole step to the vorticity, in place."""
@@ -136,7 +143,7 @@ class SteadyForcing(_Deterministic):
         -1.5
     """
 
-    source: Callable[[Coordinates, Coordinates], ArrayLike]
+    source: SteadySource
 
     def __post_init__(self) -> None:
         check_callable("a source", self.source, "(x, y) -> source of vorticity")
@@ -148,8 +155,8 @@ class SteadyForcing(_Deterministic):
             ValueError: for a source that does not fit the grid, is complex or not
                 finite, has a mean, or is not resolved.
         """
-        field = _source_on(modes.grid, self.source, "")
-        _complain(*_loss_of(field, self.source, modes, ""))
+        field = _source_on(modes.grid, self.source)
+        _complain(*_loss_of(field, self.source, modes))
         return Drive(steady=modes.from_physical(field))
 
 
@@ -188,7 +195,7 @@ class VaryingSource:
 
     def _coefficients(self, time: float) -> FieldHat:
         modes, when = self._modes, f" at time {time:.6g}"
-        source = partial(_at_time, self.source, time)
+        source = self._source_at(time)
         field = _source_on(modes.grid, source, when)
         field_hat = modes.from_physical(field)
         power = float(np.mean(field**2))
@@ -208,15 +215,12 @@ class VaryingSource:
     def _power(self, time: float) -> float:
         """Return the mean square of the source at a time; 0 where there is none."""
         with suppress(Exception):  # of a table that ends before
-            source = partial(_at_time, self.source, time)
-            return float(np.mean(_source_on(self._modes.grid, source, "") ** 2))
+            source = _source_on(self._modes.grid, self._source_at(time))
+            return float(np.mean(source**2))
         return 0.0
 
-
-def _at_time(
-    source: VorticitySource, time: float, x: Coordinates, y: Coordinates
-) -> ArrayLike:
-    return source(x, y, time)
+    def _source_at(self, time: float) -> SteadySource:
+        return lambda x, y: self.source(x, y, time)
 
 
 @dataclass(frozen=True)
@@ -377,9 +381,8 @@ class RingNoise:
         return replace(self, modes=modes, amplitudes=amplitudes)
 
     @cached_property
-    def _key(self) -> NDArray[np.uint64]:
-        words = np.random.SeedSequence(self.seed).generate_state(2, np.uint64)
-        return words.astype(np.uint64)
+    def _key(self) -> NDArray[Any]:
+        return np.random.SeedSequence(self.seed).generate_state(2, np.uint64)
 
     @cached_property
     def _is_resolved(self) -> NDArray[np.bool_]:
@@ -417,9 +420,7 @@ def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Dri
     return CosineForcing(flow.forcing_wavenumber, flow.forcing_amplitude).on(modes)
 
 
-def _source_on(
-    grid: Grid, source: Callable[[Coordinates, Coordinates], ArrayLike], when: str
-) -> Field:
+def _source_on(grid: Grid, source: SteadySource, when: str = "") -> Field:
     """Return a source on the points of a grid, checked."""
     values, shape = as_array("a forcing", source(grid.x, grid.y)), grid.num_points
     # One axis may have length 1, as in cos(x), but shapes must not be ambiguous.
@@ -445,9 +446,9 @@ def _complain(lost: float, reason: str) -> None:
 
 def _loss_of(
     field: Field,
-    source: Callable[[Coordinates, Coordinates], ArrayLike],
+    source: SteadySource,
     modes: Modes,
-    when: str,
+    when: str = "",
     strongest: float = 0.0,
 ) -> tuple[float, str]:
     """Return the part of the mean square of a source that modes lose, and a message.

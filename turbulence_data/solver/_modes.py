@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -139,10 +139,8 @@ def truncated_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
 
 def padded_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:
     """Keep every wavenumber below Nyquist; products use a grid padded by 3/2."""
-    nx, ny = grid.num_points
     quadrature = Grid(padded_points(grid.num_points), grid.lengths)
-    cutoff = ((nx - 1) // 2, (ny - 1) // 2)
-    return Modes(grid, quadrature, cutoff, as_real_dtype(dtype))
+    return replace(aliased_modes(grid, dtype), quadrature=quadrature)
 
 
 def aliased_modes(grid: Grid, dtype: DTypeLike = np.float64) -> Modes:

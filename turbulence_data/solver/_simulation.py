@@ -182,24 +182,21 @@ class Simulation:
             ValueError: for a wrong shape, complex or non-finite values, a nonzero mean,
                 or several fields that would get the same stochastic forcing.
         """
-        vorticity_hat = self.modes.from_physical(self._checked_fields(vorticity))
+        fields, equation = as_array("vorticity", vorticity), self.equation
+        num_axes, rows = len(equation.shape), [fields]
+        if fields.ndim > num_axes and fields.size > 0:
+            if equation.drive.noise is not None:
+                raise ValueError(
+                    "several fields would all get the same random numbers of a "
+                    f"stochastic forcing; received shape {fields.shape}. Run each "
+                    "separately with its own stream, forcing.for_trajectory(seed, "
+                    "number); a JaxEngine(batch_size=...) joins runs of several "
+                    "threads."
+                )
+            rows = [*fields.reshape(-1, *fields.shape[-num_axes:])]
+        checked = np.stack([equation.check_start(row) for row in rows])
+        vorticity_hat = self.modes.from_physical(checked.reshape(fields.shape))
         return State(vorticity_hat, time, step_number)
-
-    def _checked_fields(self, vorticity: ArrayLike) -> Field:
-        fields = as_array("vorticity", vorticity)
-        num_axes = len(self.equation.shape)
-        if fields.ndim <= num_axes or fields.size == 0:
-            return self.equation.check_start(fields)
-        if self.equation.drive.noise is not None:
-            raise ValueError(
-                "several fields would all get the same random numbers of a stochastic "
-                f"forcing; received shape {fields.shape}. Run each separately with its "
-                "own stream, forcing.for_trajectory(seed, number); a "
-                "JaxEngine(batch_size=...) joins runs of several threads."
-            )
-        rows = fields.reshape(-1, *fields.shape[-num_axes:])
-        checked = np.stack([self.equation.check_start(field) for field in rows])
-        return checked.reshape(fields.shape)
 
     def advance(
         self,

@@ -104,10 +104,8 @@ class VorticityEquation(Equation):
     @cached_property
     def _slow_rate(self) -> float:
         """The fastest rate of change by drag, or by a steady or stochastic forcing."""
-        source = np.zeros(self.shape, self.modes.complex_dtype)
-        self.drive.add_source(source, 0.0)
         weights, noise = self.modes.hermitian_weights, self.drive.noise
-        power = float(np.sum(weights * np.abs(source) ** 2))
+        power = float(np.sum(weights * np.abs(self.drive.source(self.modes, 0.0)) ** 2))
         stirring = 0.0 if noise is None else float(np.sum(weights * noise.variance))
         # The source is in 1 / s^2, the injection of enstrophy in 1 / s^3.
         forced = power**0.25, (0.5 * stirring) ** (1.0 / 3.0)

@@ -17,7 +17,6 @@ from turbulence_data.solver._grid import FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
 
-S = TypeVar("S")
 T = TypeVar("T")
 P = TypeVar("P")
 B = TypeVar("B")
@@ -45,19 +44,49 @@ _PADDING_BYTES = 64
 _FEWEST_POINTS_FOR_THREADS = 512**2
 
 
-class Team(Generic[S]):
-    """Runs work on every share, with one thread per share.
+@dataclass(frozen=True)
+class Share(Generic[P, B]):
+    """The work of one thread, with its own buffers."""
+
+    panels: list[P]
+    blocks: list[B]
+
+
+class Team(Generic[P, B]):
+    """Threads that share panels and blocks: runs work on every share.
+
+    Their number is at most the number of panels or blocks, and smaller if more would
+    not be faster.
 
     Args:
-        shares: private data of each thread.
+        modes: modes of the fields.
+        threads: largest number of threads.
+        panels: function that plans the transforms of some columns.
+        blocks: function that plans the transforms of some rows.
+
+    Attributes:
+        columns: those of all panels.
     """
 
-    def __init__(self, shares: list[S]) -> None:
-        self._shares = shares
-        more = len(shares) - 1
-        self._pool = ThreadPoolExecutor(more) if more else None
+    def __init__(
+        self,
+        modes: Modes,
+        threads: int,
+        panels: Callable[[list[slice]], list[P]],
+        blocks: Callable[[list[slice]], list[B]],
+    ) -> None:
+        nx, ny = modes.quadrature.num_points
+        self.columns, rows = batches(modes.shape[1], nx), batches(nx, ny)
+        few = nx * ny < _FEWEST_POINTS_FOR_THREADS
+        count = 1 if few else min(threads, len(self.columns), len(rows))
+        with without_wisdom():
+            self._shares = [
+                Share(panels(self.columns[i::count]), blocks(rows[i::count]))
+                for i in range(count)
+            ]
+        self._pool = ThreadPoolExecutor(count - 1) if count > 1 else None
 
-    def __call__(self, work: Callable[[S], T]) -> list[T]:
+    def __call__(self, work: Callable[[Share[P, B]], T]) -> list[T]:
         """Return the results of `work` on each share."""
         if self._pool is None:
             return [work(share) for share in self._shares]
@@ -71,43 +100,6 @@ class Team(Generic[S]):
         finally:
             wait(waiting)  # nobody may go on writing after an error
         return [first, *(future.result() for future in waiting)]
-
-
-@dataclass(frozen=True)
-class Share(Generic[P, B]):
-    """The work of one thread, with its own buffers."""
-
-    panels: list[P]
-    blocks: list[B]
-
-
-def team_of(
-    modes: Modes,
-    threads: int,
-    panels: Callable[[list[slice]], list[P]],
-    blocks: Callable[[list[slice]], list[B]],
-) -> tuple[list[slice], Team[Share[P, B]]]:
-    """Return the columns of all panels, and threads that share panels and blocks.
-
-    The number of threads is at most the number of panels or blocks, and fewer if more
-    would not be faster.
-
-    Args:
-        modes: modes of the fields.
-        threads: largest number of threads.
-        panels: function that plans the transforms of some columns.
-        blocks: function that plans the transforms of some rows.
-    """
-    nx, ny = modes.quadrature.num_points
-    columns, rows = batches(modes.shape[1], nx), batches(nx, ny)
-    few = nx * ny < _FEWEST_POINTS_FOR_THREADS
-    count = 1 if few else min(threads, len(columns), len(rows))
-    with without_wisdom():
-        shares = [
-            Share(panels(columns[first::count]), blocks(rows[first::count]))
-            for first in range(count)
-        ]
-    return columns, Team(shares)
 
 
 def panel_factors(
@@ -133,9 +125,6 @@ class PairTransform:
     y over blocks of rows gathered from these lines.
 
     Threads share the batches, not a transform, so the result does not depend on them.
-
-    Attributes:
-        panels: the columns of each panel.
     """
 
     def __init__(
@@ -151,7 +140,7 @@ class PairTransform:
         lines = zeros((2, columns, padded(nx, dtype)), dtype)
         stage = lines[:, :, :nx].transpose(0, 2, 1)
         self._modes, self._kernels = modes, kernels
-        self.panels, self._together = team_of(
+        self._together = Team(
             modes,
             threads,
             lambda spans: [one for (one,) in panels_of([stage], spans, planner)],
@@ -160,23 +149,20 @@ class PairTransform:
 
     def factors(self, *tables: NDArray[np.floating]) -> Factors:
         """Return two tables in the precision of the modes."""
-        return panel_factors(self._kernels, self.panels, self._modes, *tables)
+        columns = self._together.columns
+        return panel_factors(self._kernels, columns, self._modes, *tables)
 
-    def reader(
-        self, kernel: Callable[..., None], field_hat: FieldHat, factors: Factors
-    ) -> Columns:
-        """Return a function that reads a field by a kernel like `velocity`."""
-        cutoff = self._modes.cutoff[0]
-        return lambda columns, pair: kernel(
+    def reader(self, field_hat: FieldHat, factors: Factors) -> Columns:
+        """Return a function that reads a field by the kernel `velocity`."""
+        read, cutoff = self._kernels.velocity, self._modes.cutoff[0]
+        return lambda columns, pair: read(
             field_hat, columns.start, factors[columns.start], cutoff, pair
         )
 
-    def writer(
-        self, kernel: Callable[..., None], factors: Factors, out: FieldHat
-    ) -> Columns:
-        """Return a function that writes into `out` by a kernel like `advection`."""
-        cutoff = self._modes.cutoff[0]
-        return lambda columns, pair: kernel(
+    def writer(self, factors: Factors, out: FieldHat) -> Columns:
+        """Return a function that writes into `out` by the kernel `advection`."""
+        write, cutoff = self._kernels.advection, self._modes.cutoff[0]
+        return lambda columns, pair: write(
             pair, factors[columns.start], cutoff, columns.start, out
         )
 
@@ -409,17 +395,15 @@ class Advection:
 
     def __call__(self, vorticity_hat: FieldHat, out: FieldHat) -> None:
         """Write `-J` into `out`; the argument is not changed."""
-        kernels, read = self._kernels, self._reader(vorticity_hat)
-        write = self._pair.writer(kernels.advection, self._products, out)
-        self._pair.apply(read, lambda z, _: kernels.products(z), write)
+        kernels, pair = self._kernels, self._pair
+        read = pair.reader(vorticity_hat, self._velocity)
+        write = pair.writer(self._products, out)
+        pair.apply(read, lambda z, _: kernels.products(z), write)
 
     def rate(self, vorticity_hat: FieldHat) -> float:
         """Return `max(|u| Kx + |v| Ky)`: the fastest frequency of the advection."""
         kx, ky = self._largest
         return self._pair.largest(
-            self._reader(vorticity_hat),
+            self._pair.reader(vorticity_hat, self._velocity),
             lambda z: float(np.max(np.abs(z.real) * kx + np.abs(z.imag) * ky)),
         )
-
-    def _reader(self, vorticity_hat: FieldHat) -> Columns:
-        return self._pair.reader(self._kernels.velocity, vorticity_hat, self._velocity)

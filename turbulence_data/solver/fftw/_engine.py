@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -23,7 +22,7 @@ from turbulence_data.solver._grid import Field, FieldHat
 from turbulence_data.solver._modes import Modes
 from turbulence_data.solver._schemes import Scheme, Step
 from turbulence_data.solver.fftw._advection import Advection
-from turbulence_data.solver.fftw._layers import layered_advection
+from turbulence_data.solver.fftw._layers import FluxForm, VelocityForm
 
 _KEPT_STEPS = 3
 
@@ -73,8 +72,7 @@ class FftwOperations:
         self, modes: Modes, threads: int = 1, planner: str = "FFTW_ESTIMATE"
     ) -> None:
         self.modes, self._threads, self._planner = modes, threads, planner
-        self._layers: tuple[LayerTerms, Callable[[FieldHat, FieldHat], None]] | None
-        self._layers = None
+        self._layers: tuple[LayerTerms, VelocityForm | FluxForm] | None = None
 
     @cached_property
     def advection(self) -> Advection:
@@ -85,10 +83,9 @@ class FftwOperations:
         self, terms: LayerTerms, q_hat: FieldHat, out: FieldHat
     ) -> None:
         if self._layers is None or self._layers[0] is not terms:
-            of_terms = layered_advection(
-                self.modes, terms, self._planner, self._threads
-            )
-            self._layers = terms, of_terms
+            form = VelocityForm if self.modes.products_are_exact else FluxForm
+            planned = form(self.modes, terms, self._planner, self._threads)
+            self._layers = terms, planned
         self._layers[1](q_hat, out)
 
     def advection_rate(self, vorticity_hat: FieldHat) -> float:

@@ -19,6 +19,7 @@ from turbulence_data.solver.fftw._advection import (
     PairTransform,
     Panel,
     Share,
+    Team,
     advection_tables,
     blocks_of,
     longest,
@@ -27,18 +28,9 @@ from turbulence_data.solver.fftw._advection import (
     panels_of,
     plan,
     scale_of_pairs,
-    team_of,
     zeros,
 )
 from turbulence_data.solver.fftw._pointwise import pointwise_kernels
-
-
-def layered_advection(
-    modes: Modes, terms: LayerTerms, planner: str = "FFTW_ESTIMATE", threads: int = 1
-) -> Callable[[FieldHat, FieldHat], None]:
-    """Return `(q_hat, out)`, which writes `-div(u_i q_i) + coupling_i q_j`."""
-    form = VelocityForm if modes.products_are_exact else FluxForm
-    return form(modes, terms, planner, threads)
 
 
 class VelocityForm:
@@ -64,7 +56,7 @@ class VelocityForm:
         lines = zeros((5, columns, padded(nx, dtype)), dtype)
         stages = lines[:, :, :nx].transpose(0, 2, 1)
         layers, cross = (stages[:2], stages[2:4]), stages[4]
-        panels, self._together = team_of(
+        self._together = Team(
             modes,
             threads,
             lambda spans: _panels(layers, cross, spans, planner),
@@ -73,9 +65,8 @@ class VelocityForm:
         self._coupling, self._inversion = terms.coupling, terms.inversion
         axes = modes.kx[:, 0], modes.ky[0]
         self._wavenumbers = tuple(np.ascontiguousarray(k, modes.dtype) for k in axes)
-        self._products = panel_factors(
-            self._kernels, panels, modes, *advection_tables(modes)
-        )
+        spans, tables = self._together.columns, advection_tables(modes)
+        self._products = panel_factors(self._kernels, spans, modes, *tables)
         scale, (upper, lower) = scale_of_pairs(modes), terms.stretching
         self._stretching = [
             (factor * scale).astype(modes.dtype) for factor in (upper, -lower)
@@ -213,8 +204,9 @@ class FluxForm:
         for layer, (a, b) in enumerate(self._terms.inversion):
             psi_hat = a * q_hat[0] + b * q_hat[1]
             self._pair.apply(
-                self._pair.reader(kernels.velocity, psi_hat, self._velocity),
+                self._pair.reader(psi_hat, self._velocity),
                 times(self._scalars[layer]),
-                self._pair.writer(kernels.divergence, self._fluxes, out[layer]),
+                self._pair.writer(self._fluxes, out[layer]),
             )
+        out *= 1j
         out += self._terms.coupling * q_hat[::-1]

@@ -62,22 +62,11 @@ def velocity(
     (c, d), width = factors, factors.shape[2] // 2
     for rows in resolved_rows(cutoff):
         columns = vorticity_hat[rows, first : first + width]
-        turned = np.multiply(columns, 1j, order="C")
-        _write_pair(turned, c[rows], columns.copy(), d[rows], pair[:, rows, :width])
-
-
-def strain(
-    vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
-) -> None:
-    """Write `a + i b` and `a - i b` of `a = c vorticity`, `b = d vorticity`.
-
-    The arguments are those of `velocity`, with other factors c and d.
-    """
-    (c, d), width = factors, factors.shape[2] // 2
-    for rows in resolved_rows(cutoff):
-        columns = vorticity_hat[rows, first : first + width]
-        turned = np.multiply(columns, 1j, order="C")
-        _write_pair(columns.copy(), c[rows], turned, d[rows], pair[:, rows, :width])
+        a, b = np.multiply(columns, 1j, order="C"), columns.copy()
+        _scale(a, c[rows])
+        _scale(b, d[rows])
+        np.add(a, b, out=pair[0, rows, :width])
+        np.subtract(a, b, out=pair[1, rows, :width])
 
 
 def pack_rows(pair: Complex, rows: Complex) -> None:
@@ -202,20 +191,6 @@ def add_exchange(
         out[there] += added
 
 
-def divergence(
-    pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
-) -> None:
-    """Write `2 i (a p + b q)`, and zeros in rows beyond the cutoff.
-
-    The arguments are those of `advection`.
-    """
-    advection(pair, factors, cutoff, first, out)
-    columns = out[:, first : first + factors.shape[2] // 2]
-    imaginary = columns.imag.copy()
-    columns.imag = columns.real
-    np.negative(imaginary, out=columns.real)
-
-
 def times_modulus(z: Complex) -> None:
     """Replace `z` by `|z| z`, in place."""
     squares = np.square(_numbers(z))
@@ -263,14 +238,6 @@ def _numbers(array: Complex) -> Real:
 def resolved_rows(cutoff: int) -> tuple[slice, slice]:
     """Return the rows of resolved wavenumbers, at both ends of every layout."""
     return slice(0, cutoff + 1), slice(-cutoff, None)
-
-
-def _write_pair(a: Complex, c: Real, b: Complex, d: Real, pair: Complex) -> None:
-    """Write `c a + d b` and `c a - d b`, overwriting a and b."""
-    _scale(a, c)
-    _scale(b, d)
-    np.add(a, b, out=pair[0])
-    np.subtract(a, b, out=pair[1])
 
 
 def _scale(array: Complex, factors: Real) -> None:

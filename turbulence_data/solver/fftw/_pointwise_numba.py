@@ -48,27 +48,6 @@ def velocity(
 
 
 @_compile
-def strain(
-    vorticity_hat: Complex, first: int, factors: Real, cutoff: int, pair: Complex
-) -> None:
-    _, nx, width = factors.shape
-    start, columns = np.uint64(first), np.uint64(width)
-    for i in range(nx):
-        if i <= cutoff or i >= nx - cutoff:
-            row = i if i <= cutoff else i + vorticity_hat.shape[0] - nx
-            for j in range(columns):
-                w = vorticity_hat[row, start + j]
-                real, imag = w.real, w.imag
-                c, d = factors[0, i, j], factors[1, i, j]
-                pair[0, i, j] = complex(c * real - d * imag, c * imag + d * real)
-            for j in range(columns):
-                w = vorticity_hat[row, start + j]
-                real, imag = w.real, w.imag
-                c, d = factors[0, i, j], factors[1, i, j]
-                pair[1, i, j] = complex(c * real + d * imag, c * imag - d * real)
-
-
-@_compile
 def pack_rows(pair: Complex, rows: Complex) -> None:
     _, height, width = pair.shape
     ny, columns = np.uint64(rows.shape[1]), np.uint64(width)
@@ -193,26 +172,6 @@ def add_exchange(
                     s * c.real + (m.real * q.real - m.imag * q.imag),
                     s * c.imag + (m.real * q.imag + m.imag * q.real),
                 )
-
-
-@_compile
-def divergence(
-    pair: Complex, factors: Real, cutoff: int, first: int, out: Complex
-) -> None:
-    _, nx, width = factors.shape
-    start, columns = np.uint64(first), np.uint64(width)
-    for i in range(nx):
-        if i <= cutoff or i >= nx - cutoff:
-            for j in range(columns):
-                t, d = pair[0, i, j], pair[1, i, j]
-                a, b = factors[0, i, j], factors[1, i, j]
-                out[i, start + j] = complex(
-                    -(a * (t.imag + d.imag) + b * (d.real - t.real)),
-                    a * (t.real + d.real) + b * (t.imag - d.imag),
-                )
-        else:
-            for j in range(columns):
-                out[i, start + j] = 0.0
 
 
 @_compile

@@ -45,6 +45,11 @@ class Layout(NamedTuple):
     quadrature: Points
     cutoff: tuple[int, int]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the coefficients."""
+        return self.quadrature[0], self.cutoff[1] + 1
+
 
 def layout_of(modes: Modes) -> Layout:
     """Return the layout of modes, a value for which programs are compiled."""
@@ -60,9 +65,8 @@ def to_physical(layout: Layout, hat: jax.Array) -> jax.Array:
 
 def from_physical(layout: Layout, field: jax.Array) -> jax.Array:
     """Return the resolved coefficients of fields; their mean is dropped."""
-    nx, ky = layout.quadrature[0], layout.cutoff[1]
     hat = jnp.fft.rfft2(field, norm="forward").at[..., 0, 0].set(0.0)
-    return place_modes(hat, layout.cutoff, (nx, ky + 1))
+    return place_modes(hat, layout.cutoff, layout.shape)
 
 
 def place_modes(
@@ -116,13 +120,16 @@ def packed_transforms(
     Both are forward transforms, of a field mirrored at the origin, because inverse ones
     end with a pass over memory that divides by the number of points.
     """
-    number = vorticity_hat.shape[-1]
-    columns = _all_columns(tables, vorticity_hat)
-    gap = jnp.zeros((*columns.shape[:-1], points[1] - columns.shape[-1]), columns.dtype)
-    parts = [columns[..., :number], gap, columns[..., number:]]
-    z = jnp.fft.fft2(jnp.concatenate(parts, axis=-1))
-    mirrored = jnp.fft.fft2(z * z)
-    return _advection(tables, *_halves(mirrored, number))
+    m, ny, number = tables.from_products, points[1], vorticity_hat.shape[-1]
+    positive = tables.to_velocity * vorticity_hat
+    # For negative ky z_hat is -kappa(-k) conj(psi_hat(-k)).
+    negative = _flip_rows(-tables.to_velocity * vorticity_hat.conj())[..., :0:-1]
+    gap = jnp.zeros((*positive.shape[:-1], ny + 1 - 2 * number), positive.dtype)
+    z = jnp.fft.fft2(jnp.concatenate([positive, gap, negative], axis=-1))
+    at_minus_k = jnp.fft.fft2(z * z)
+    halves = [at_minus_k[..., :1], at_minus_k[..., : ny - number : -1]]
+    at_k = _flip_rows(jnp.concatenate(halves, axis=-1))
+    return m * at_k + (m * at_minus_k[..., :number]).conj()
 
 
 def velocity(
@@ -136,31 +143,6 @@ def velocity(
     padded = jnp.pad(hats, [(0, 0)] * (hats.ndim - 1) + [(0, missing)])
     both: jax.Array = jnp.fft.irfft2(padded, s=points, norm="forward")
     return both
-
-
-def _all_columns(tables: AdvectionTables, vorticity_hat: jax.Array) -> jax.Array:
-    """Return `z_hat` for ky = 0 ... Ky, -Ky ... -1.
-
-    For negative ky it is -kappa(-k) conj(psi_hat(-k)).
-    """
-    positive = tables.to_velocity * vorticity_hat
-    negative = _flip_rows(-tables.to_velocity * vorticity_hat.conj())
-    return jnp.concatenate([positive, negative[..., :0:-1]], axis=-1)
-
-
-def _halves(mirrored: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
-    """Return values at k and at -k for ky = 0 ... Ky, from columns 0 ... Ky ... -1."""
-    size = mirrored.shape[-1]
-    negative = [mirrored[..., :1], mirrored[..., : size - number : -1]]
-    return mirrored[..., :number], _flip_rows(jnp.concatenate(negative, axis=-1))
-
-
-def _advection(
-    tables: AdvectionTables, at_minus_k: jax.Array, at_k: jax.Array
-) -> jax.Array:
-    """Return the Hermitian part of m Q; a mirrored transform has Q(-k) at k."""
-    m = tables.from_products
-    return m * at_k + (m * at_minus_k).conj()
 
 
 def _flip_rows(hat: jax.Array) -> jax.Array:
@@ -192,12 +174,11 @@ def subgrid_forcing(closure: Callable[..., Any], layout: Layout) -> ForcingHat:
 def _by_formula(closure: ClassicClosure, layout: Layout) -> ForcingHat:
     made = closure.operators(layout.points)
     operators = JaxOperators(made.grid, made.filter_width)
-    wide = layout.quadrature[0], layout.cutoff[1] + 1
 
     def of_coefficients(vorticity_hat: jax.Array, _: jax.Array) -> jax.Array:
         given: Any = place_modes(vorticity_hat, layout.cutoff, operators.shape)
         forcing: Any = closure.forcing_hat(given, operators)
-        return place_modes(forcing, layout.cutoff, wide)
+        return place_modes(forcing, layout.cutoff, layout.shape)
 
     return of_coefficients
 

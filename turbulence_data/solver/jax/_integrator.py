@@ -116,8 +116,7 @@ class JaxIntegrator:
 
     def integrals(self, vorticity_hat: Any, time: float) -> Integrals:
         modes, drive = self._modes, self._equation.drive
-        source = np.zeros(modes.shape, modes.complex_dtype)
-        drive.add_source(source, time)
+        source = drive.source(modes, time)
         injection = 0.0
         if drive.noise is not None:
             weights = modes.hermitian_weights * modes.inverse_k_squared
@@ -125,8 +124,8 @@ class JaxIntegrator:
         with precision(modes.dtype):
             hat = jnp.asarray(vorticity_hat)
             sums = spectral_sums(self._tables, jnp.asarray(source), hat)
-            energy, enstrophy, enstrophy_loss, work, loss = map(float, sums)
-        return Integrals(energy, enstrophy, enstrophy_loss, work + injection, loss)
+            found = Integrals(*map(float, sums))
+        return found._replace(work=found.work + injection)
 
     def filtered(
         self, vorticity_hat: Any, num_points: tuple[int, int], width: float
@@ -262,12 +261,9 @@ class FilterTables(NamedTuple):
     coarse: AdvectionTables
 
 
-Filtering = Callable[[jax.Array], FilteredFields]
-
-
 def filtering(
     modes: Modes, transforms: Transforms, num_points: tuple[int, int], width: float
-) -> Filtering:
+) -> Callable[[jax.Array], FilteredFields]:
     """Return `vorticity_hat -> FilteredFields`, the same as `filtering.filtered_dns`.
 
     Products of resolved modes are free of aliasing on the grid of the flow, so J is
@@ -299,22 +295,17 @@ def filtering(
 def _compiled_filter(
     flow: Layout, fine: Layout, coarse: Layout, transforms: Transforms
 ) -> Callable[[FilterTables, jax.Array], list[jax.Array]]:
-    fine_shape = fine.quadrature[0], fine.cutoff[1] + 1
-    coarse_shape = coarse.quadrature[0], coarse.cutoff[1] + 1
-    nx, ny = coarse.points
-
     def filtered(tables: FilterTables, flow_hat: jax.Array) -> list[jax.Array]:
-        hat = place_modes(flow_hat, flow.cutoff, fine_shape)
+        hat = place_modes(flow_hat, flow.cutoff, fine.shape)
         # -J of the resolved fields and of the filtered ones.
         resolved = transforms(fine.quadrature, tables.fine, hat)
         vorticity, filtered_terms = (
-            place_modes(tables.response * part, coarse.cutoff, coarse_shape)
+            place_modes(tables.response * part, coarse.cutoff, coarse.shape)
             for part in (hat, resolved)
         )
         terms = transforms(coarse.quadrature, tables.coarse, vorticity)
         streamfunction = vorticity * tables.inverse_k_squared
         hats = (streamfunction, vorticity, filtered_terms - terms)
-        full = [place_modes(h, coarse.cutoff, (nx, ny // 2 + 1)) for h in hats]
-        return [jnp.fft.irfft2(h, s=(nx, ny), norm="forward") for h in full]
+        return [to_physical(coarse, hat) for hat in hats]
 
     return jax.jit(filtered)

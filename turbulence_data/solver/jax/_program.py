@@ -204,7 +204,8 @@ def one_step(
                 terms = terms + inputs.sources[2 * number + stage]
             if program.source is not None:
                 time = inputs.time + (number + 0.5 * stage) * time_step
-                terms = terms + _source_hat(program, tables, time)
+                source_hat = _source_hat(program.source, tables, time, program.layout)
+                terms = terms + source_hat
             if program.closure is not None:
                 forcing = subgrid_forcing(program.closure.function, program.layout)
                 terms = terms + forcing(hat, hat * tables.inverse_k_squared)
@@ -219,11 +220,12 @@ def one_step(
     return step
 
 
-def _source_hat(program: Program, tables: FlowTables, time: jax.Array) -> jax.Array:
-    (x, y), source = tables.coordinates, program.source
-    values = 0.0 if source is None else source.function(x, y, time)
-    field = jnp.broadcast_to(jnp.asarray(values, x.dtype), program.layout.points)
-    return from_physical(program.layout, field)
+def _source_hat(
+    source: ByIdentity, tables: FlowTables, time: jax.Array, layout: Layout
+) -> jax.Array:
+    x, y = tables.coordinates
+    values = jnp.asarray(source.function(x, y, time), x.dtype)
+    return from_physical(layout, jnp.broadcast_to(values, layout.points))
 
 
 def traceable_source(equation: VorticityEquation) -> ByIdentity | None:
@@ -249,25 +251,20 @@ def make_program(
 ) -> Program:
     """Return the program of an equation, by default with `packed_transforms`."""
     modes, closure = equation.modes, equation.closure
-    return Program(
-        layout_of(modes),
-        modes.largest_wavenumbers,
-        transforms or packed_transforms,
-        jax_scheme(scheme),
-        None if closure is None else ByIdentity(closure),
-        traceable_source(equation),
-    )
-
-
-def jax_scheme(scheme: Scheme) -> JaxScheme:
-    """Return the JAX form of one of the solver's schemes."""
     if scheme not in _SCHEMES:
         known = [function.__name__ for function in _SCHEMES]
         raise ValueError(
             f"JaxEngine has the schemes {known}; received {scheme!r}. Run another one "
             "on FftwEngine()."
         )
-    return _SCHEMES[scheme]
+    return Program(
+        layout_of(modes),
+        modes.largest_wavenumbers,
+        transforms or packed_transforms,
+        _SCHEMES[scheme],
+        None if closure is None else ByIdentity(closure),
+        traceable_source(equation),
+    )
 
 
 def _rk4_step(
