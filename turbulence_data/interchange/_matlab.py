@@ -123,16 +123,18 @@ def _moments_of(
                 "streamfunction(state) and filtered_layers of your potential vorticity."
             )
         check_example(example, ["streamfunction", "vorticity", "sgs_forcing"])
-        vorticity = real_array("vorticity", example["vorticity"])
+        vorticity, streamfunction, sgs_forcing = (
+            real_array(name, example[name])
+            for name in ("vorticity", "streamfunction", "sgs_forcing")
+        )
         grid = Grid((vorticity.shape[0], vorticity.shape[1]), lengths)
-        streamfunction = np.asarray(example["streamfunction"], np.float64)
         laplacian = to_spectral(streamfunction) * -grid.k_squared
         without_mean = to_spectral(vorticity) * (grid.k_squared > 0.0)
         sums += [
             float(np.sum(grid.hermitian_weights * (np.conj(a) * b).real))
             for a, b in combinations_with_replacement((laplacian, without_mean), 2)
         ]
-        forcings.append(np.asarray(example["sgs_forcing"], np.float64))
+        forcings.append(sgs_forcing)
         models.append(GradientModel2(lengths=lengths)(vorticity, vorticity))
     return sums, forcings, models
 
