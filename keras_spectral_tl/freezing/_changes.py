@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 
@@ -293,13 +294,13 @@ def only_trainable(
         drop_compiled_functions(model)
 
 
-def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> None:
-    """Make exactly the given layers or parts trainable, without compiling the model.
+def set_trainable(model: keras.Model, selector: Any) -> None:
+    """Make exactly the chosen weights trainable, without compiling the model.
 
-    Names mean whole layers; individually frozen weights stay frozen.
+    An empty selector freezes everything; individually frozen weights of whole layers
+    stay frozen.
     """
     named = ModelLayers.of(model)
-    selector = names if isinstance(names, LayerSelection) else list(names)
     switch(named, choose(named, selector) if selector else {})
 
 

@@ -149,17 +149,13 @@ class PartedNetwork:
         self, activations: Activations, places: list[int], trained: list[Any]
     ) -> tuple[keras.Model, Any] | None:
         """Return the part after the cut and its inputs; None for the whole network."""
-        graph = activations.graph
-        cut = graph.cut(places)
-        at_cut = None if cut is None else activations.at(cut)
-        if cut is None or at_cut is None:
+        after = activations.from_cut(places)
+        if after is None:
             return None
-        _, part = graph.part(cut, graph.outputs)
+        (inputs,), part = after
         inside = {id(variable) for variable in part.variables}
         if any(id(variable) not in inside for variable in trained):
             return None  # a layer that affects no output is not in the part
-        (tensors,) = at_cut
-        inputs = tensors[0] if len(tensors) == 1 else tensors
         rows, batch = next(batches(inputs, self.batch_size))
         expected, given = self.outputs[rows], fetch(called(part, batch))
         tolerance = _TOLERANCE * np.max(np.abs(expected), initial=0.0)

@@ -11,7 +11,6 @@ from keras_spectral_tl._checks import noted
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.copies import copy_model, fresh_model
 from keras_spectral_tl._graph.layers import ModelLayers, count_parameters, new_inputs
-from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, check_progress, watched
 from keras_spectral_tl.freezing import BiasesOf, layer_hashes, weight_hashes
 from keras_spectral_tl.transfer._loop import closed_form_gain
@@ -138,8 +137,7 @@ def fit_output_gain(
     data = weighted(Samples.of(target_data, "target_data"), loss)
     check_fit(model, data)
     copy = copy_model(model)
-    output = predicted(copy, data.x, batch_size)
-    gain = closed_form_gain(copy, data, output)
+    gain = closed_form_gain(copy, data, batch_size)
     named = ModelLayers.of(model)
     return _without_training(
         named,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.copies import unmasked
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
+from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._progress import Progress, watched
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.transfer._options import RetrainOptions, listed
@@ -240,10 +241,10 @@ def _split(data: Samples, fraction: float) -> tuple[Samples, Any]:
 
 
 def closed_form_gain(
-    model: keras.Model, samples: Samples, outputs: NDArray[Any]
+    model: keras.Model, samples: Samples, batch_size: int = 32
 ) -> float:
     """Return the best-fitting gain of a model's outputs m, sum(y m) / sum(m^2)."""
-    outputs = np.asarray(outputs, np.float64)
+    outputs = predicted(model, samples.x, batch_size).astype(np.float64)
     weights = unmasked(model, samples.x, samples.weights)
     full = np.broadcast_to(1.0 if weights is None else weights, outputs.shape)
     parts = (np.reshape(part, (1, -1)) for part in (samples.y, outputs, full))

@@ -18,7 +18,6 @@ from keras_spectral_tl._graph.copies import (
     seed_random_states,
 )
 from keras_spectral_tl._graph.layers import ModelLayers, layers_with_weights
-from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._optimizer_state import carry_moments
 from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_layers
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
@@ -120,7 +119,7 @@ def retrain_prepared(
     check_fit(model, samples, options.loss)
     sample, _ = samples.take(slice(0, 1))
     exact = functools.partial(copy_model, sample=sample)
-    trainee = Trainee.of(model, _from_best_gain(model, layers, samples), copy or exact)
+    trainee = Trainee.of(model, from_best_gain(model, layers, samples), copy or exact)
     before = weight_hashes(trainee.original)
     fitted = trainee.fit(samples, options, before=before if copy is None else None)
     named, selection = trainee.network, trainee.selection
@@ -428,14 +427,13 @@ def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     )
 
 
-def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
+def from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     """Return the selector with the closed-form gain as initial value of OutputGain."""
     items = items_of(layers)
     free = [isinstance(i, OutputGain) and i.initial is None for i in items]
     if not any(free):
         return layers
-    outputs = predicted(model, samples.x)
-    best = OutputGain(initial=closed_form_gain(model, samples, outputs))
+    best = OutputGain(initial=closed_form_gain(model, samples))
     return [
         best if is_free else item for item, is_free in zip(items, free, strict=True)
     ]

@@ -33,7 +33,7 @@ class Samples:
     Attributes:
         x: Inputs, (num_samples, ...), or a tuple or dict of such arrays.
         y: True outputs, (num_samples, ...).
-        statistics: None, since these are raw; see `NormalizedSamples`.
+        statistics: What normalized the samples, see `normalized`; None if they are raw.
         groups: Group label of each sample, such as its trajectory, or None.
         weights: Weight of each point of a sample in errors and correlations, of mean 1,
             or None; see `losses.WeightedMeanSquaredError`.
@@ -41,7 +41,7 @@ class Samples:
 
     x: Any
     y: NDArray[Any]
-    statistics: Any = dataclasses.field(default=None, init=False)
+    statistics: Any = dataclasses.field(default=None, kw_only=True)
     groups: NDArray[Any] | None = None
     weights: NDArray[np.float64] | None = None
 
@@ -69,7 +69,7 @@ class Samples:
         """Return the samples with outputs multiplied by a gain."""
         return self if gain == 1.0 else dataclasses.replace(self, y=gain * self.y)
 
-    def normalized(self, statistics: Any) -> "Samples":
+    def normalized(self, statistics: Any) -> Self:
         """Return the samples after `statistics.normalize(x, y)`, never twice.
 
         Args:
@@ -80,6 +80,14 @@ class Samples:
             TypeError: If the object lacks one of these methods.
             ValueError: If the samples are already normalized by other statistics.
         """
+        if self.statistics is not None:
+            if not _same(self.statistics, statistics):
+                raise ValueError(
+                    "The samples are normalized already, by "
+                    f"{self.statistics!r:.200}, and cannot be normalized by "
+                    f"{statistics!r:.200} as well. Pass the raw samples."
+                )
+            return self
         if statistics is None:
             return self
         for method in ("normalize", "denormalize"):
@@ -89,7 +97,7 @@ class Samples:
                     f"denormalize(x, y). Received {statistics!r}."
                 )
         x, y = statistics.normalize(self.x, self.y)
-        return NormalizedSamples(x, y, statistics, self.groups, self.weights)
+        return dataclasses.replace(self, x=x, y=y, statistics=statistics)
 
     def image(self, symmetry: Any) -> "Samples":
         """Return the images of the samples under a symmetry of their system.
@@ -189,32 +197,6 @@ class Samples:
         return dataclasses.replace(samples, groups=groups)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class NormalizedSamples(Samples):
-    """Samples in the units of a network, with the statistics that normalized them.
-
-    Only `Samples.normalized` creates them; it applies statistics to raw samples once.
-    """
-
-    statistics: Any = dataclasses.field(default=None, init=True)
-
-    __repr__ = by_shapes
-
-    def normalized(self, statistics: Any) -> "Samples":
-        """Return the samples unchanged, if they were normalized by these statistics.
-
-        Raises:
-            ValueError: If they were normalized by other statistics.
-        """
-        if not same_statistics(self.statistics, statistics):
-            raise ValueError(
-                "The samples are normalized already, by "
-                f"{self.statistics!r:.200}, and cannot be normalized by "
-                f"{statistics!r:.200} as well. Pass the raw samples."
-            )
-        return self
-
-
 def _in_one_dtype(sample: Iterable[NDArray[Any]]) -> str:
     """Return the SHA-256 of a sample, the same in float32 as in float64."""
     least, parts = float(np.finfo(np.float32).tiny), []
@@ -225,7 +207,7 @@ def _in_one_dtype(sample: Iterable[NDArray[Any]]) -> str:
     return sha256_of_arrays(parts)
 
 
-def same_statistics(one: Any, other: Any) -> bool:
+def _same(one: Any, other: Any) -> bool:
     """Return whether two statistics are equal, as far as this can be determined."""
     if one is other:
         return True

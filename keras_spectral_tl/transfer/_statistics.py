@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import one_of, real_array
 from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
 from keras_spectral_tl._keras_internals import predicted, sublayers
-from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
+from keras_spectral_tl.transfer._samples import Samples
 
 LAST, FIRST = "channels_last", "channels_first"
 _MOVES_AXES = (keras.layers.Permute, keras.layers.Reshape)
@@ -81,7 +81,7 @@ class ChannelStatistics:
                 samples are already normalized.
         """
         target = Samples.of(data)
-        if isinstance(target, NormalizedSamples):
+        if target.statistics is not None:
             raise ValueError(
                 "Expected raw samples to measure statistics of. Received samples that "
                 f"are normalized already, by {target.statistics!r:.200}."

@@ -60,7 +60,7 @@ def oracle_sweep(
         target_data: Samples to train with, as for `retrain`, or the path of an npz file
             with arrays x and y.
         test_data: Samples to evaluate on, of the same kind: raw, like the target, or
-            `NormalizedSamples` of the same statistics.
+            normalized by the same statistics (`Samples.normalized`).
         layers: The whole layers to try, see `freezing.select_layers`; a tuple within a
             list is trained together: `list(itertools.combinations(names, 2))` tries all
             pairs. None means every layer with trainable weights, without those that
