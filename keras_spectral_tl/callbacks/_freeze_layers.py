@@ -307,11 +307,9 @@ class FreezeLayers(keras.callbacks.Callback):
 
     def _check_frozen(self, run: _Run) -> None:
         """Raise RuntimeError if frozen weights changed since the phase began."""
-        before, run.checked = run.frozen, True
-        if not before:
-            return
+        run.checked = True
         weights = named_weights(layers_with_weights(self.model))
-        moved = [p for p in before if hash_of([weights[p]]) != before[p]]
+        moved = [p for p, was in run.frozen.items() if hash_of([weights[p]]) != was]
         if moved:
             self.restore()
             raise RuntimeError(_moved(self.model, moved))
@@ -375,15 +373,13 @@ def _frozen_hashes(model: keras.Model) -> dict[str, str]:
     """Return the hashes of all weights that training must not change."""
     named = ModelLayers.of(model)
     choice = trainable_choice(named)
-    found = {}
-    for name, layer in named.layers.items():
-        statistics = {id(weight) for weight in own_statistics(layer)}
-        for path, weight in named.weights_of(name).items():
-            is_statistic = id(weight) in statistics
-            moves = name in choice if is_statistic else path in choice.get(name, ())
-            if not moves:
-                found[path] = hash_of([weight])
-    return found
+    moving = {path for paths in choice.values() for path in paths}
+    updated = {id(v) for name in choice for v in own_statistics(named.layers[name])}
+    return {
+        path: hash_of([weight])
+        for path, weight in named.weights.items()
+        if path not in moving and id(weight) not in updated
+    }
 
 
 def _moved(model: keras.Model, paths: list[str]) -> str:

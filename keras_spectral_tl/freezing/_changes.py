@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 
+from keras_spectral_tl._files import sha256_of_arrays
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     fetch,
@@ -84,12 +84,7 @@ def weight_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
 
 def hash_of(weights: Iterable[keras.Variable]) -> str:
     """Return one SHA-256 of the dtypes, shapes and values of some weights."""
-    digest = hashlib.sha256()
-    for weight in weights:
-        values = fetch(weight)
-        digest.update(f"{weight.dtype}{values.shape}".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+    return sha256_of_arrays(map(fetch, weights))
 
 
 def _named(layers: keras.Model | ModelLayers) -> ModelLayers:

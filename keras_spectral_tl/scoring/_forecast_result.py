@@ -229,8 +229,7 @@ class Forecast(AsJson):
     @property
     def best_row(self) -> ArmForecast:
         """The row of the best arm."""
-        chosen = self.provenance["best"]
-        return self[chosen]
+        return self[self.provenance["best"]]
 
     @property
     def recipe(self) -> dict[str, Any] | None:
@@ -311,13 +310,11 @@ class Forecast(AsJson):
 
     def _check_question(self, model: keras.Model, target: Samples) -> None:
         """Raise ValueError if network or samples are not those of the forecast."""
-        given = {
-            "weights": layer_hashes(model),
-            "target_data": target.fingerprint(),
-        }
-        for name, value in given.items():
+        for name, what, value in (
+            ("weights", "network", layer_hashes(model)),
+            ("target_data", "target samples", target.fingerprint()),
+        ):
             if value != self.provenance[f"{name}_sha256"]:
-                what = {"weights": "network", "target_data": "target samples"}[name]
                 raise ValueError(
                     f"Expected the {what} of the forecast. Received others, with "
                     f"another SHA-256 of {name}: make a forecast of these, or pass "

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._graph.copies import called, copy_model, mask_of
+from keras_spectral_tl._graph.copies import called, copy_model, unmasked
 from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -92,19 +92,14 @@ class PartedNetwork:
         sample = next(batches(x, 2))[1]
         self._copy = copy_model(model, sample)
         compute_in_half_precision(self._copy)
-        outputs, masks = [], []
-        for _, batch in batches(x, batch_size):
-            found = called(self._copy, batch)
-            mask = mask_of(found)
-            outputs.append(fetch(found).astype(np.float64))
-            if mask is not None:
-                masks.append(mask)
-        self.outputs = np.concatenate(outputs)
+        outputs = [
+            fetch(called(self._copy, part)) for _, part in batches(x, batch_size)
+        ]
+        self.outputs = np.concatenate(outputs).astype(np.float64)
+        counted = unmasked(self._copy, x, weights, batch_size)
         self.weights: NDArray[np.float64] | None = None
-        if masks or weights is not None:
-            counted = np.concatenate(masks) if masks else 1.0
-            product = counted * (1.0 if weights is None else weights)
-            self.weights = np.broadcast_to(product, self.outputs.shape)
+        if counted is not None:
+            self.weights = np.broadcast_to(counted, self.outputs.shape)
         self._named = ModelLayers.of(model)
         self._copied = self._named.of_copy(self._copy)
 

@@ -126,16 +126,16 @@ def score_layers(
         found = recommendation.recommend(decisive, len(target), rng)
         rehearse = _rehearse(telling[0], model, target, seeds[0])
         known = [name for name in names if name in decisive.values]
-        further = recommendation.further_layers(
+        chosen_layers, further, together = recommendation.further_layers(
             rehearse, found.recommended, known, max_layers
         )
     axes = spatial_axes(model, np.ndim(target.y))
     grid = tuple(int(target.y.shape[axis]) for axis in axes)
     return LayerScores(
         ranking=found.ranking,
-        recommended=further.names,
+        recommended=chosen_layers,
         abstained=not found.recommended,
-        reason=doubts + found.reason + further.reason,
+        reason=doubts + found.reason + further,
         scores={name: dict(result.values) for name, result in results.items()},
         intervals=found.intervals,
         chances=found.chances,
@@ -151,7 +151,7 @@ def score_layers(
         systems=system_spectra(base.y, target.y, axes),
         kernels=kernel_profiles(model, found.ranking, grid),
         shifts=activation_shifts(model, base, target, axes),
-        together=further.scored,
+        together=together,
     )
 
 
@@ -217,7 +217,12 @@ def _check_max_layers(max_layers: int, decisive: Scorer) -> None:
 
 def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
     given: Any = scorers  # whatever the caller passed
-    if not isinstance(given, Sequence) or not all(map(_is_scorer, given)):
+    if not isinstance(given, Sequence) or not all(
+        isinstance(getattr(one, "name", None), str)
+        and callable(one)
+        and not isinstance(one, type)
+        for one in given
+    ):
         raise TypeError(
             "scorers must be a sequence of objects with a name that are called with "
             f"(model, base, target, rng), see Scorer; received {given!r:.100}."
@@ -229,11 +234,6 @@ def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
             f"{names}."
         )
     return tuple(scorers)
-
-
-def _is_scorer(given: Any) -> bool:
-    named = isinstance(getattr(given, "name", None), str)
-    return named and callable(given) and not isinstance(given, type)
 
 
 def _scored(

@@ -193,7 +193,11 @@ class Trials:
             self.gain, gains = 1.0, [1.0] * len(gains)
         gains = [gain if gain > 0.0 else self.gain for gain in gains]
         self._pool = pool.replayed_times(self.gain)
-        by_gain = {gain: self._scaled(gain) for gain in {1.0, *gains}}
+        rows, y = np.arange(len(pool.y)), self._pool.y
+        by_gain = {
+            gain: Workbench(self._network, rows, y / gain, pool.target)
+            for gain in {1.0, *gains}
+        }
         self._benches = [(by_gain[gain], gain) for gain in gains]
         self._plain = by_gain[1.0]
         self.tested = np.unique(np.concatenate([split.held for split in splits]))
@@ -216,11 +220,6 @@ class Trials:
         )
         self._above = float(np.mean(some) - np.mean(known)) if len(known) else 0.0
         self.unchanged = self._outcome(self._network.outputs, 0.0, 0)
-
-    def _scaled(self, gain: float) -> Workbench:
-        """Return a workbench for outputs multiplied by a gain."""
-        pool, rows = self._pool, np.arange(len(self._pool.y))
-        return Workbench(self._network, rows, pool.y / gain, pool.target)
 
     def with_gain(self) -> tuple[Trial, float]:
         """Return the trial of the output multiplied by its best gain, and that gain.

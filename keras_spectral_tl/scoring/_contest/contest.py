@@ -58,9 +58,10 @@ class Contest:
         as expensive. Arms with a pull start from the best rate without the pull.
         """
         others = [c for c in others if c.short]
-        for candidate in candidates:
+        for candidate in (c for c in candidates if c.arm.pull):
             for other in others:
-                if other.trials is candidate.trials and _same(other.arm, candidate.arm):
+                same = other.arm.layers == candidate.arm.layers and not other.arm.pull
+                if same and other.trials is candidate.trials:
                     candidate.first_power = other.power
         self._each(candidates, self._first)
         highest = max((c.best_short for c in others), default=-math.inf)
@@ -117,7 +118,14 @@ class Contest:
         }
         for name, bench in {c.normalization: c.trials for c in candidates}.items():
             own = [c for c in candidates if c.normalization == name and c.short]
-            own = sorted(own, key=self._reached, reverse=True)
+            # Those with a long trial first.
+            own.sort(
+                key=lambda c: (
+                    c.long is not None,
+                    np.mean(progressed(c, self._effort)),
+                ),
+                reverse=True,
+            )
             ranked = [c.arm.label for c in own]
             powers = {c.arm.label: c.power for c in own}
             for arm in joined_arms(self._model, ranked):
@@ -126,11 +134,6 @@ class Contest:
                     members = [powers.get(name, 0) for name in chosen.names]
                     found.append(Candidate(arm, bench, name, round(np.mean(members))))
         return found
-
-    def _reached(self, candidate: Candidate) -> tuple[bool, float]:
-        """Return whether there is a long trial, and the predicted correlation."""
-        reached = np.mean(progressed(candidate, self._effort))
-        return candidate.long is not None, float(reached)
 
     def _each(self, candidates: Sequence[Candidate], plan: Any) -> None:
         for bench in dict.fromkeys(c.trials for c in candidates):
@@ -213,11 +216,6 @@ class Contest:
 
 def _is_brief(arm: Arm) -> bool:
     return arm.pull > 0.0 or isinstance(arm.layers, LowRankOf)
-
-
-def _same(arm: Arm, pulled: Arm) -> bool:
-    """Return whether an arm equals a pulled arm except for the pull."""
-    return not arm.pull and bool(pulled.pull) and arm.layers == pulled.layers
 
 
 def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
