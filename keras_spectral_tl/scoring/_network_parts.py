@@ -22,7 +22,7 @@ from keras_spectral_tl._keras_internals import low_rank_base
 from keras_spectral_tl._results import versions
 from keras_spectral_tl.freezing import Selector, layer_hashes, select_layers
 from keras_spectral_tl.freezing._selection import LayerSelection
-from keras_spectral_tl.linearization import LayerGradient
+from keras_spectral_tl.linearization import LayerFunction
 from keras_spectral_tl.scoring._effort import low_rank_size
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
 from keras_spectral_tl.transfer._pull import squared_norms
@@ -40,7 +40,7 @@ class NetworkPart(NamedTuple):
 
     Attributes:
         label: Name of what trains.
-        gradient: Outputs and gradients with respect to the weights to retrain.
+        function: The part as a function of the weights to retrain.
         inputs: Inputs of the part for all samples.
         share: Cost of the part as a fraction of a forward pass, nan if unknown.
         step: Cost of a training step of one sample in forward passes, nan if unknown.
@@ -50,7 +50,7 @@ class NetworkPart(NamedTuple):
     """
 
     label: str
-    gradient: LayerGradient
+    function: LayerFunction
     inputs: Any
     share: float
     step: float
@@ -59,7 +59,7 @@ class NetworkPart(NamedTuple):
 
     def stiffness(self) -> NDArray[np.float64]:
         """Return 1 / |theta_l0|^2 for each weight, as a flat array."""
-        sizes = [value.size for value in self.gradient.function.values]
+        sizes = [value.size for value in self.function.values]
         return np.repeat(1.0 / np.array(self.norms), sizes)
 
 
@@ -124,10 +124,9 @@ class PartedNetwork:
             part = activations and self._cut(activations, places, trained)
             model, inputs = part or (self._copy, self._x)
             share, step = self._passes(selection, cached=graph is not None)
-            gradient = LayerGradient(model, label, trained)
-            norms = _norms(gradient, self._named, selection, trained)
-            values = gradient.function.values
-            yield NetworkPart(label, gradient, inputs, share, step, norms, values)
+            function = LayerFunction(model, label, trained)
+            norms, sizes = _norms(function, self._copied, selection), function.values
+            yield NetworkPart(label, function, inputs, share, step, norms, sizes)
 
     def with_added(self, label: str, layers: Selector | None) -> NetworkPart:
         """Return another whole copy of the network with the parts a selector adds."""
@@ -135,10 +134,10 @@ class PartedNetwork:
         named = trainee.network
         compute_in_half_precision(named.model)
         trained = [named.weights[path] for path in trainee.selection.variables]
-        gradient = LayerGradient(named.model, label, trained)
-        norms = _norms(gradient, named, trainee.selection, trained)
-        sizes = _sizes(gradient, named, trainee.selection)
-        return NetworkPart(label, gradient, self._x, 1.0, 3.0, norms, sizes)
+        function = LayerFunction(named.model, label, trained)
+        norms = _norms(function, named, trainee.selection)
+        sizes = _sizes(function, named, trainee.selection)
+        return NetworkPart(label, function, self._x, 1.0, 3.0, norms, sizes)
 
     def _cut(
         self, activations: Activations, places: list[int], trained: list[Any]
@@ -170,24 +169,21 @@ class PartedNetwork:
 
 
 def _norms(
-    gradient: LayerGradient,
-    network: ModelLayers,
-    selection: LayerSelection,
-    trained: Sequence[keras.Variable],
+    function: LayerFunction, network: ModelLayers, selection: LayerSelection
 ) -> tuple[float, ...]:
-    """Return `squared_norms` of the weights `trained`, in the order of a gradient."""
+    """Return `squared_norms` of the weights chosen, in the order of the function."""
     norms = squared_norms(network, selection.variables)
-    known = {id(v): norm for v, norm in zip(trained, norms.values(), strict=True)}
-    return tuple(known[id(variable)] for variable in gradient.function.variables)
+    known = {id(network.weights[path]): norm for path, norm in norms.items()}
+    return tuple(known[id(variable)] for variable in function.variables)
 
 
 def _sizes(
-    gradient: LayerGradient, network: ModelLayers, selection: LayerSelection
+    function: LayerFunction, network: ModelLayers, selection: LayerSelection
 ) -> list[NDArray[Any]]:
     """Return the weights to train, with `low_rank_size` for low-rank updates."""
     paths = {id(network.weights[path]): path for path in selection.variables}
     found = []
-    for variable in gradient.function.variables:
+    for variable in function.variables:
         name, weight = paths[id(variable)].rsplit("/", 1)
         kernel = low_rank_base(network.layers[name])
         value = fetch(variable)

@@ -292,7 +292,7 @@ class Workbench:
         def slope(values: Array, rows: Rows) -> Array:
             weight = weight_of(rows)
             weight = weight / max(float(np.sum(weight)), 1.0) / self._size
-            found = part.gradient(
+            found = part.function.gradient(
                 values, rows_of(inputs, rows), self._y[fit[rows]], weight
             )
             return found + stiffness * (values - start) if pull else found
@@ -308,11 +308,11 @@ class Workbench:
             first = np.unique(order)[:_CHECKED]
             before = error(self._network.outputs[fit[first]], first)
             tried = rows_of(inputs, first)
-            now = part.gradient.outputs(values, tried, self._network.batch_size)
+            now = part.function.outputs(values, tried, self._network.batch_size)
             if not error(now, first) <= give_up * before:
                 raise RateTooHighError(number)
 
-        start, stiffness = part.gradient.values, np.zeros(0)
+        start, stiffness = part.function.start, np.zeros(0)
         if pull:
             own = np.flatnonzero(np.isin(fit, self._sized))
             before = error(self._network.outputs[fit[own]], own)
@@ -326,7 +326,7 @@ class Workbench:
         """Write the outputs for some weights into `fields` where the split tests."""
         held = self._places(split.held)
         inputs = rows_of(part.inputs, held)
-        outputs = part.gradient.outputs(values, inputs, self._network.batch_size)
+        outputs = part.function.outputs(values, inputs, self._network.batch_size)
         fields[held] = np.where(split.held_mask > 0.0, outputs, fields[held])
 
     def evidence(

@@ -6,7 +6,7 @@ import pytest
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import models
-from keras_spectral_tl.linearization import LayerGradient
+from keras_spectral_tl.linearization import LayerFunction
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import (
     Cost,
@@ -98,10 +98,10 @@ def test_noise_leads_to_no_second_layer():
 def test_the_gradient_in_several_layers_is_that_of_each():
     model, (x, y) = changed("conv_2", num_samples=3)
     ones = np.ones_like(y)
-    both = LayerGradient(model, ("conv_1", "conv_3"))
-    parts = [LayerGradient(model, name) for name in ("conv_1", "conv_3")]
-    found = both(both.values, x, y, ones)
-    expected = np.concatenate([part(part.values, x, y, ones) for part in parts])
+    both = LayerFunction(model, ("conv_1", "conv_3"))
+    parts = [LayerFunction(model, name) for name in ("conv_1", "conv_3")]
+    found = both.gradient(both.start, x, y, ones)
+    expected = np.concatenate([part.gradient(part.start, x, y, ones) for part in parts])
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 

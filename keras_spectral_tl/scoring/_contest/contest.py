@@ -157,7 +157,7 @@ class Contest:
         self._report(candidate, candidate.long)
 
     def _first(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        candidate.parameters = part.gradient.function.num_parameters
+        candidate.parameters = part.function.num_parameters
         candidate.step = part.step
         given, usual = self._effort.rate, usual_rate(part.sizes, self._kernels)
         candidate.rate = given or self._effort.hurried(usual)
