@@ -115,6 +115,11 @@ def _squared_error(outputs: Any, y: Any, weight: Any) -> Any:
     return keras.ops.sum(weight * (outputs - y) ** 2)
 
 
+def inner_product(outputs: Any, cotangent: Any) -> Any:
+    """Return the sum of products, whose gradient is `J^T cotangent`."""
+    return keras.ops.sum(outputs * cotangent)
+
+
 def backend() -> Any:
     """Return the module with the derivatives for the Keras backend in use."""
     name = keras.backend.backend()
@@ -187,7 +192,8 @@ class LayerLinearization:
     def __init__(self, model: keras.Model, layer: str, batch_size: int = 32) -> None:
         self.batch_size = batch_size
         self._function = LayerFunction(model, layer)
-        self._jvp, self._vjp = backend().products(self._function, self._function.values)
+        self._jvp = backend().pushforward(self._function, self._function.values)
+        self._vjp = backend().derivatives(self._function, inner_product)[1]
         self._layer, self._checked = layer, False
 
     @property
@@ -215,9 +221,10 @@ class LayerLinearization:
             cotangent: Array of the shape of the model's output on `x`.
             x: Inputs, shape `(samples, ...)`.
         """
-        total = np.zeros(self.num_parameters)
+        total, values = np.zeros(self.num_parameters), self._function.values
         for rows, batch in batches(x, self.batch_size):
-            total += flatten(self._vjp(cotangent[rows].astype("float32"), batch))
+            part = cotangent[rows].astype("float32")
+            total += flatten(self._vjp(values, batch, part))
         return total
 
     def _check_products(self, batch: NDArray[np.floating]) -> None:

@@ -22,7 +22,7 @@ def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
     return call
 
 
-def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
+def pushforward(function: Compute, values: Sequence[NDArray[Any]]) -> Compute:
     primals = tuple(tensors(list(values)))
 
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
@@ -30,15 +30,7 @@ def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, An
         _, product = torch.func.jvp(lambda *v: function(v, inputs), primals, directions)
         return keras.ops.convert_to_numpy(product)
 
-    def vjp(cotangent: Any, x: Any) -> Any:
-        def pulled(outputs: Any, leaves: Any) -> Any:
-            return torch.autograd.grad(
-                outputs, leaves, tensors(cotangent), materialize_grads=True
-            )
-
-        return _differentiated(function, values, x, pulled)
-
-    return jvp, vjp
+    return jvp
 
 
 def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:

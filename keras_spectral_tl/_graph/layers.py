@@ -266,15 +266,6 @@ def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
     return tuple(layers_with_weights(model, trainable=True))
 
 
-def trains_parts(model: keras.Model) -> bool:
-    """Return whether a layer trains some of its own weights and not others."""
-    return any(
-        layer.trainable and not variable.trainable
-        for layer in layers_with_weights(model).values()
-        for variable in own_trainable_variables(layer)
-    )
-
-
 def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable]:
     """Return the weights that the layers themselves hold, by "layer/weight"."""
     found: dict[str, keras.Variable] = {}

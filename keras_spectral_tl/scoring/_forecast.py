@@ -186,7 +186,11 @@ def forecast(
             "keep": float(keep),
             "num_tested": len(chosen.trials.tested),
             "passes": sum(bench.passes for bench in benches),
-            **task.provenance(),
+            **question_record(model, task.base, task.target),
+            **task.grouped,
+            "steps": task.effort.steps,
+            "batch_size": task.effort.batch_size,
+            "rate": task.effort.rate,
         },
         _recipes={label: task.recipe(*one) for label, one in predicted.items()},
         _curve=functools.partial(_curve, task, predicted),
@@ -319,16 +323,6 @@ class _Task:
         if self.base is not None:
             found["systems"] = system_spectra(self.base.y, trials.targets, self.axes)
         return found
-
-    def provenance(self) -> dict[str, Any]:
-        """Return numbers and hashes of samples and weights."""
-        return {
-            **question_record(self.model, self.base, self.target),
-            **self.grouped,
-            "steps": self.effort.steps,
-            "batch_size": self.effort.batch_size,
-            "rate": self.effort.rate,
-        }
 
 
 def _started(chosen: Candidate) -> Any:

@@ -141,7 +141,10 @@ def score_layers(
         chances=found.chances,
         results=results,
         provenance={
-            **_provenance(chosen[0], model, base, target),
+            "deciding_scorer": chosen[0].name,
+            "settings": repr(chosen[0]),
+            "base_data_sha256": base.fingerprint(),
+            **question_record(model, base, target),
             **grouped,
             "grid": list(grid),
             "seed": int(seed),
@@ -180,17 +183,6 @@ def _rehearse(
         return together.rehearse(model, target, choices, rng, effort)
 
     return rehearse
-
-
-def _provenance(
-    decisive: Scorer, model: keras.Model, base: Samples, target: Samples
-) -> dict[str, Any]:
-    return {
-        "deciding_scorer": decisive.name,
-        "settings": repr(decisive),
-        "base_data_sha256": base.fingerprint(),
-        **question_record(model, base, target),
-    }
 
 
 def _with_progress(

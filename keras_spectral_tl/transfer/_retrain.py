@@ -378,7 +378,9 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     shape = tuple(outputs.shape)
     if shape == y.shape:
         return
-    if is_labels_of(y, shape) and "sparse" in _name(loss).lower():
+    known = getattr(loss, "__name__", type(loss).__name__)
+    sparse = "sparse" in (loss if isinstance(loss, str) else known).lower()
+    if sparse and is_labels_of(y, shape):
         wrong = (data.y < 0) | (data.y >= shape[-1])
         wrong &= data.y != getattr(loss, "ignore_class", None)
         if not wrong.any():
@@ -437,11 +439,6 @@ def from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     return [
         best if is_free else item for item, is_free in zip(items, free, strict=True)
     ]
-
-
-def _name(loss: Any) -> str:
-    names = (loss, getattr(loss, "__name__", None), type(loss).__name__)
-    return next(name for name in names if isinstance(name, str))
 
 
 def _with_added_parts(

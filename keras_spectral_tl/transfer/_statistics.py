@@ -1,7 +1,7 @@
 """Statistics that normalize samples: given, or those of the target."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -102,13 +102,11 @@ class ChannelStatistics:
 
     def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return normalized inputs and outputs, in their own precision."""
-        x_mean, x_std, y_mean, y_std = self._along(x, y)
-        return _scaled(x, x_mean, x_std), _scaled(y, y_mean, y_std)
+        return self._changed(x, y, lambda values, mean, std: (values - mean) / std)
 
     def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return inputs and outputs in their original units: inverse of `normalize`."""
-        x_mean, x_std, y_mean, y_std = self._along(x, y)
-        return _restored(x, x_mean, x_std), _restored(y, y_mean, y_std)
+        return self._changed(x, y, lambda values, mean, std: values * std + mean)
 
     def check_fits(self, model: keras.Model) -> None:
         """Raise ValueError if a network has other channels or masks raw values."""
@@ -139,15 +137,16 @@ class ChannelStatistics:
                     "yourself and pass normalization=None."
                 )
 
-    def _along(self, x: Any, y: Any) -> Iterator[NDArray[np.float64]]:
-        """Yield means and standard deviations, broadcast to x and y."""
-        for values, sides in (
-            (x, (self.x_mean, self.x_std)),
-            (y, (self.y_mean, self.y_std)),
-        ):
+    def _changed(self, x: Any, y: Any, change: Callable[..., Any]) -> tuple[Any, Any]:
+        """Return `change(values, mean, std)` of x and of y, in their own precision."""
+
+        def of(values: Any, *numbers: tuple[float, ...]) -> Any:
             first = channel_axis(self, np.ndim(values)) == 1
-            for numbers in sides:
-                yield np.reshape(numbers, (-1, *[1] * (np.ndim(values) - 2) * first))
+            shape = (-1, *[1] * (np.ndim(values) - 2) * first)
+            changed = change(values, *(np.reshape(part, shape) for part in numbers))
+            return changed.astype(np.result_type(values, np.float32))
+
+        return of(x, self.x_mean, self.x_std), of(y, self.y_mean, self.y_std)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,11 +286,3 @@ def _moments(
         std = np.sqrt(np.average((channels - mean) ** 2, 0, counted))
         std = np.where(known, std, 1.0)  # a channel without weight stays as it is
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _scaled(values: Any, mean: NDArray[Any], std: NDArray[Any]) -> Any:
-    return ((values - mean) / std).astype(np.result_type(values, np.float32))
-
-
-def _restored(values: Any, mean: NDArray[Any], std: NDArray[Any]) -> Any:
-    return (values * std + mean).astype(np.result_type(values, np.float32))
