@@ -189,9 +189,8 @@ class FreezeLayers(keras.callbacks.Callback):
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        run = self._run
-        if run is not None and run.due is not None:
-            self._enter_when_possible(run)
+        if self._run is not None:
+            self._enter_when_possible(self._run)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         run = self._run
@@ -204,7 +203,7 @@ class FreezeLayers(keras.callbacks.Callback):
                 for name, value in (logs or {}).items()
                 if isinstance(value, int | float | np.number)
             }
-            _note(run, epoch + 1)
+            run.saved.note(epoch=epoch + 1, entered=run.entered, history=run.history)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.restore()
@@ -299,11 +298,15 @@ class FreezeLayers(keras.callbacks.Callback):
                 return
             self._check_frozen(run)
             run.phase, run.entered, run.frozen = phase, epoch, {}
-            _enter(run)
+            before = {id(variable) for variable in run.model.trainable_variables}
+            _show(run)
+            now = run.model.trainable_variables
+            # An average that missed steps would pull the weight towards old values.
+            run.view.start_averages(v for v in now if id(v) not in before)
         if not run.frozen:
             run.frozen, run.checked = _frozen_hashes(self.model), False
         run.due, run.waited = None, 0
-        _note(run, epoch)
+        run.saved.note(epoch=epoch, entered=run.entered, history=run.history)
 
     def _check_frozen(self, run: _Run) -> None:
         """Raise RuntimeError if frozen weights changed since the phase began."""
@@ -361,14 +364,6 @@ def _show(run: _Run) -> None:
     _make_functions_anew(run.model)
 
 
-def _enter(run: _Run) -> None:
-    before = {id(variable) for variable in run.model.trainable_variables}
-    _show(run)
-    now = run.model.trainable_variables
-    # An average that missed steps would pull the weight towards old values.
-    run.view.start_averages(v for v in now if id(v) not in before)
-
-
 def _frozen_hashes(model: keras.Model) -> dict[str, str]:
     """Return the hashes of all weights that training must not change."""
     named = ModelLayers.of(model)
@@ -419,7 +414,3 @@ def _must_wait(run: _Run, model: keras.Model, epoch: int) -> bool:
             "Choose a steps_per_execution that divides the number of batches an epoch."
         )
     return True
-
-
-def _note(run: _Run, epoch: int) -> None:
-    run.saved.note(epoch=epoch, entered=run.entered, history=run.history)

@@ -66,14 +66,9 @@ class NetworkPart(NamedTuple):
 class PartedNetwork:
     """A copy of a network that is cut before each selection of layers in turn.
 
-    Wide convolutions of the copy compute in half precision if that is faster, see
-    `compute_in_half_precision`.
-
-    Args:
-        model: A built network; not changed, nor are its counters and states.
-        x: Inputs of all samples that are needed.
-        batch_size: Samples computed at once.
-        weights: Weights of the points of a sample, or None, see `Samples`.
+    `x` are the inputs of all samples that are needed, `weights` those of the points of
+    a sample. Wide convolutions of the copy compute in half precision if that is faster,
+    see `compute_in_half_precision`. The network itself does not change.
 
     Attributes:
         outputs: Outputs of the unchanged network, float64.

@@ -269,18 +269,11 @@ class Workbench:
     ) -> Array:
         """Return the weights of a part after Adam steps on the samples to fit.
 
-        Args:
-            part: The part to train.
-            split: The samples to fit.
-            order: Indices into `split.fit` of the samples of each step.
-            rates: Learning rate of each step.
-            give_up: Stop after a third of the steps if the error on two of the samples
-                has grown by more than this factor.
-            pull: Strength of the L2-SP penalty of `retrain`, with L0 the loss of the
-                unchanged network on the target samples.
-
-        Raises:
-            RateTooHighError: If it was stopped; holds the number of steps.
+        A step uses the samples of a row of `order`, indices into `split.fit`, and one
+        of the `rates`. `pull` is the strength of the L2-SP penalty of `retrain`, with
+        L0 the loss of the unchanged network on the target samples. If the error on two
+        of the samples has grown by more than the factor `give_up` after a third of the
+        steps, a RateTooHighError with the number of steps is raised.
         """
         fit = self._places(split.fit)
         inputs = rows_of(part.inputs, fit)

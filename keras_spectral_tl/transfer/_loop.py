@@ -34,13 +34,8 @@ def samples_an_epoch(count: int, replay: Any) -> int:
 class Batches(keras.utils.PyDataset):
     """Batches of all samples once per epoch, in an order set by (seed, epoch) alone.
 
-    Args:
-        data: The samples.
-        batch_size: Samples in a batch; the last batch of an epoch may have fewer.
-        seed: A non-negative int.
-        shuffle: Whether to shuffle the samples in each epoch.
-        num_epochs: Number of consecutive epochs, starting at the one that was set.
-        symmetries, replay: As in `RetrainOptions`.
+    They are of `num_epochs` consecutive epochs, starting at the one that was set; the
+    last batch of an epoch may be smaller. See `RetrainOptions` for all else.
     """
 
     def __init__(

@@ -147,11 +147,8 @@ def retrain_prepared(
 class Fitted:
     """Outcome of fitting the chosen weights of a network.
 
-    Attributes:
-        history: Per-epoch values as Keras records them.
-        hashes: SHA-256 of each weight after the fit.
-        refitted: Names of the normalization layers that were adapted to the data.
-        moments: Paths of the weights that took over optimizer moments.
+    `hashes` are those of each weight after the fit, `refitted` the normalization layers
+    that were adapted to the data, `moments` the weights that took over their moments.
     """
 
     history: dict[str, list[float]]
