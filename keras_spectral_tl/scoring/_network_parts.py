@@ -245,14 +245,10 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
         ()
     """
     rank = ndim - 2
-    kernels = [
-        (layer, convolution_kernel(layer))
-        for layer in layers_with_weights(model).values()
-    ]
     formats = [
         layer.data_format
-        for layer, kernel in kernels
-        if kernel is not None and len(kernel.size) == rank
+        for layer in layers_with_weights(model).values()
+        if (kernel := convolution_kernel(layer)) and len(kernel.size) == rank
     ]
     if not 1 <= rank <= 3 or (rank != 2 and not formats):
         return ()

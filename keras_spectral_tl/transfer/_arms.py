@@ -1,5 +1,6 @@
 """Arms: named ways to retrain a network, each of which is one row of a sweep."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -315,7 +316,8 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
     arms = [Arm("unchanged", ()), Arm("output gain", freezing.OutputGain())]
     names = called_layers(model)
     for part in (freezing.ChannelGainsOf(), freezing.FiltersOf(), freezing.LowRankOf()):
-        if applies(model, part):
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            Trainee.of(model, part)  # raises an error if it finds nothing to train
             arms.append(Arm(_label(part), part))
     if any(path.endswith("bias") for path in ModelLayers.of(model).weights):
         arms.append(Arm("biases", freezing.BiasesOf()))
@@ -425,12 +427,3 @@ class SelfWritten:
             f" Left out: {', '.join(labels)}. Layer(s) {', '.join(self.layers)} write "
             "their own weights even while frozen, and a retraining refuses that."
         )
-
-
-def applies(model: keras.Model, selector: Any) -> bool:
-    """Return whether a selector finds anything to train in a model."""
-    try:
-        Trainee.of(model, selector)
-    except (KeyError, TypeError, ValueError):
-        return False
-    return True

@@ -11,36 +11,20 @@ from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
 from keras_spectral_tl.scoring._effort import adam, path_of
 from keras_spectral_tl.transfer import Samples, retrain
+from tests.keras_spectral_tl.common import answer, drawn, teacher_of
 
 SHAPE = (16, 12, 2)
 LAYERS = ("conv_1", "conv_2", "conv_3")
 
 
 def network(kernel_size=3):
-    """The same weights on every backend."""
-    model = build_sgs_cnn(SHAPE, 3, num_filters=4, kernel_size=kernel_size)
-    rng = np.random.default_rng(0)
-    model.set_weights(
-        [
-            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
-            for w in model.get_weights()
-        ]
-    )
-    return model
-
-
-def answer(model, x):
-    return np.array(keras.ops.convert_to_numpy(model(x)))
+    return drawn(build_sgs_cnn(SHAPE, 3, num_filters=4, kernel_size=kernel_size))
 
 
 def planted(layer, num_samples=12, kernel_size=3):
     """A network and samples of a teacher that differs from it in one layer only."""
     student, rng = network(kernel_size), np.random.default_rng(1)
-    teacher = models.copy_model(student)
-    changed = teacher.get_layer(layer)
-    changed.set_weights(
-        [w + 0.3 * rng.standard_normal(w.shape) for w in changed.get_weights()]
-    )
+    teacher = teacher_of(student, rng, layer)
     x = rng.standard_normal((num_samples, *SHAPE)).astype("float32")
     return student, (x, answer(teacher, x))
 
