@@ -392,11 +392,8 @@ def _retrainable(task: _Task, arms: list[Arm], default: bool) -> tuple[list[Arm]
     Arms that are not the default ones must not be refused.
     """
     written = SelfWritten.of(task.model, task.target.x)
-    if not default:
-        for arm in arms:
-            written.check(arm.label, arm.layers)
-    kept = [arm for arm in arms if not written.refuses(arm.layers)]
-    left = [arm.label for arm in arms if arm not in kept]
+    left = written.refused({arm.label: arm.layers for arm in arms}, default)
+    kept = [arm for arm in arms if arm.label not in left]
     if left and not any(arm.label == "+".join(written.layers) for arm in kept):
         kept.append(Arm("+".join(written.layers), written.layers))
     return kept, written.left_out(left)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -397,8 +397,23 @@ class SelfWritten:
             if not any(name.startswith(f"{other}/") for other in names)
         )
 
-    def refuses(self, layers: Any) -> bool:
-        """Return whether a retraining of `layers` leaves some of the weights frozen."""
+    def refused(self, layers: Mapping[str, Any], default: bool) -> list[str]:
+        """Return the labels of layers whose retraining would be refused.
+
+        Raises:
+            ValueError: If there are any and these are not the default layers.
+        """
+        labels = [label for label, what in layers.items() if self._refuses(what)]
+        if labels and not default:
+            raise ValueError(
+                f"Expected {labels[0]!r} to train all that changes in training. "
+                f"Layer(s) {', '.join(self.layers)} write their own weights even while "
+                f"frozen ({', '.join(self.paths)}), and a retraining refuses that. "
+                f"Train {', '.join(self.layers)} along with it."
+            )
+        return labels
+
+    def _refuses(self, layers: Any) -> bool:
         if not self.paths or not items_of(layers):
             return False
         if isinstance(layers, freezing.OutputGain):
@@ -408,16 +423,6 @@ class SelfWritten:
         paths = (*chosen.variables, *chosen.statistics)
         free = {id(weights[path]) for path in paths if path in weights}
         return any(id(weights[path]) not in free for path in self.paths)
-
-    def check(self, label: str, layers: Any) -> None:
-        """Raise ValueError if a retraining of `layers` would be refused."""
-        if self.refuses(layers):
-            raise ValueError(
-                f"Expected {label!r} to train all that changes in training. Layer(s) "
-                f"{', '.join(self.layers)} write their own weights even while frozen "
-                f"({', '.join(self.paths)}), and a retraining refuses that. Train "
-                f"{', '.join(self.layers)} along with it."
-            )
 
     def left_out(self, labels: Sequence[str]) -> str:
         """Return a sentence on what is left out, or an empty string."""

@@ -184,15 +184,33 @@ class Trainee:
         `ChannelGainsOf`, `OutputGain`) are added to the copy, which has all weights of
         the input model, bitwise equal.
         """
-        original = ModelLayers.of(model)
-        if adds_parts(layers):
-            items = items_of(layers)
-            network, selection = _with_added_parts(original, items, copy(model))
-        else:
-            selection = select_layers(model, layers)
-            network = original.of_copy(copy(model))
+        original, items = ModelLayers.of(model), items_of(layers)
+        rest = [item for item in items if not isinstance(item, _ADDED)]
+        plan: list[Any] = []
+        if rest:  # resolved on the input model, whose layers they refer to
+            plan.append(select_layers(model, rest[0] if len(rest) == 1 else rest))
+        network = copy(model)
+        copied = original.of_copy(network)
+        for item in items:
+            if isinstance(item, AddedPart):
+                # By default, the layers that the part is meant for. An explicit choice
+                # is used as it is, so that unsuitable layers raise an error.
+                chosen = item.everywhere() if item.layers is None else item.layers
+                names = list(select_layers(model, chosen).names)
+                item.prepare({name: copied.layers[name] for name in names})
+                plan.append(dataclasses.replace(item, layers=names))
+            if isinstance(item, NewWeights):
+                plan.append(_drawn(original, item, copied))
+        gains = [item for item in items if isinstance(item, OutputGain)]
+        if len({gain.initial for gain in gains}) > 1:
+            raise ValueError(f"Expected one OutputGain. Received {gains}.")
+        if gains:
+            network = gains[0].prepare(network)
+            plan.append(gains[0])
+        named = original.of_copy(network)
+        selection = select_from(named, choose(named, plan))
         check_trainable(model, selection)
-        return cls(original, network, selection)
+        return cls(original, named, selection)
 
     def fit(
         self,
@@ -438,39 +456,10 @@ def from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     ]
 
 
-def _with_added_parts(
-    original: ModelLayers, items: Sequence[Any], network: keras.Model
-) -> tuple[ModelLayers, LayerSelection]:
-    # All other selectors are resolved on the input model, whose layers they refer to.
-    model = original.model
-    rest = [item for item in items if not isinstance(item, _ADDED)]
-    plan: list[Any] = [select_layers(model, rest)] if rest else []
-    layers = original.of_copy(network).layers
-    for item in items:
-        if isinstance(item, AddedPart):
-            # By default, the layers that the part is meant for. An explicit choice is
-            # used as it is, so that unsuitable layers raise an error that names them.
-            selector = item.everywhere() if item.layers is None else item.layers
-            names = list(select_layers(model, selector).names)
-            item.prepare({name: layers[name] for name in names})
-            plan.append(dataclasses.replace(item, layers=names))
-        if isinstance(item, NewWeights):
-            plan.append(_drawn(original, item, network))
-    gains = [item for item in items if isinstance(item, OutputGain)]
-    if len({gain.initial for gain in gains}) > 1:
-        raise ValueError(f"Expected one OutputGain. Received {gains}.")
-    if gains:
-        network = gains[0].prepare(network)
-        plan.append(gains[0])
-    named = original.of_copy(network)
-    return named, select_from(named, choose(named, plan))
-
-
-def _drawn(original: ModelLayers, part: NewWeights, network: keras.Model) -> list[str]:
+def _drawn(original: ModelLayers, part: NewWeights, copied: ModelLayers) -> list[str]:
     """Reinitialize weights of a copy; return the names of their layers."""
     fresh = original.of_copy(fresh_model(original.model, part.seed))
     chosen = select_layers(original.model, part.layers)
-    weights = original.of_copy(network).weights
     for path in (*chosen.variables, *chosen.statistics):
-        weights[path].assign(fresh.weights[path])
+        copied.weights[path].assign(fresh.weights[path])
     return list(chosen.names)

@@ -162,11 +162,8 @@ def oracle_sweep(
 def _retrainable(model: keras.Model, layers: Any, arms: Any, x: Any) -> list[Candidate]:
     """Return the rows; of the default ones, those that a retraining does not refuse."""
     found, written = candidates_of(model, layers, arms), SelfWritten.of(model, x)
-    if layers is not None or arms is not None:
-        for one in found:
-            written.check(one.label, one.layers if one.names else one.selector)
-        return found
-    refused = [one.label for one in found if written.refuses(list(one.names))]
+    default = layers is None and arms is None
+    refused = written.refused({one.label: one.layers for one in found}, default)
     if not refused:
         return found
     warnings.warn(written.left_out(refused).strip(), UserWarning, stacklevel=3)
