@@ -75,10 +75,7 @@ def load_with_flags(
     """Load a model from a `.keras` file with the flags that it had.
 
     The optimizer is made when they are set, for the weights that it trained, so that
-    its moments fit.
-
-    Raises:
-        ValueError: If the flags are not those of this model.
+    its moments fit. Raises ValueError if the flags are not those of this model.
     """
     model = keras.models.load_model(path, custom_objects=custom_objects, compile=False)
     _set_flags(model, flags)

@@ -32,16 +32,11 @@ def held_out_evidence(
 ) -> dict[str, Any]:
     """Compare the predictions of a network before and during training with the truth.
 
-    All errors are those after the best gain (and offset), see `unexplained`.
-
-    Args:
-        truth: True outputs, (samples, ...).
-        predictions: Outputs, (steps, samples, ...), first of the unchanged network.
-        axes: Spatial axes of the truth; empty if it is not a field.
-        weight: Weight of each point, of a shape that broadcasts with the truth.
-        offset: Whether an offset is fitted in addition to the gain, see `moments`.
-        groups: Label of the group of each sample: samples of a group are not
-            independent, so their sums are added.
+    All errors are those after the best gain (and offset), see `unexplained`. The truth
+    is (samples, ...), predictions are (steps, samples, ...), first of the unchanged
+    network. `axes` are the spatial ones of the truth, if it is a field, and `weight`,
+    that of each point, broadcasts with it. The samples of one of the `groups` (labels)
+    are not independent, so their sums are added.
 
     Returns:
         error_removed: Fraction of the error that the last step removes.

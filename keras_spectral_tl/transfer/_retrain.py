@@ -159,12 +159,9 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trainee:
-    """A copy of a model to train, and the weights to train in it.
+    """A copy of a model to train, under the names of the original, and what to train.
 
-    Attributes:
-        original: The input model.
-        network: The copy, under the names of the input model; changed in place.
-        selection: The layers and weights to train.
+    The copy is changed in place.
     """
 
     original: ModelLayers

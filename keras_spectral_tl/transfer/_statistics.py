@@ -239,13 +239,8 @@ def channel_axis(statistics: Any, ndim: int) -> int:
 def data_format_of_samples(model: keras.Model, unclear: str | None = None) -> str:
     """Return the data format of a network's samples: that of its convolutions.
 
-    Args:
-        model: A built network.
-        unclear: What to return if the axis cannot be told from the layers: some
-            convolutions are channels_first, others last, or layers move axes.
-
-    Raises:
-        ValueError: If it cannot be told, without `unclear`.
+    It cannot be told if some convolutions are channels_first, others last, or layers
+    move axes: then `unclear` is returned or, without it, a ValueError raised.
     """
     layers = layers_with_weights(model).values()
     found = {getattr(layer, "data_format", None) for layer in layers} - {None}
