@@ -156,7 +156,7 @@ def as_array(values: Any) -> NDArray[Any]:
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Return a float64 array; raise TypeError for complex numbers, text and objects."""
+    """Return a float64 array, refusing complex numbers, text and objects."""
     array = as_array(values)
     if array.dtype.kind not in "fiub":
         raise ValueError(

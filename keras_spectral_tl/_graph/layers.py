@@ -266,6 +266,11 @@ def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
     return tuple(layers_with_weights(model, trainable=True))
 
 
+def has_biases(model: keras.Model) -> bool:
+    weights = named_weights(layers_with_weights(model))
+    return any(path.endswith("bias") for path in weights)
+
+
 def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable]:
     """Return the weights that the layers themselves hold, by "layer/weight"."""
     found: dict[str, keras.Variable] = {}

@@ -95,24 +95,18 @@ def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
 class TrainableFlags:
     """Snapshot of every `trainable` flag of a model, to be restored exactly."""
 
-    layers: tuple[tuple[keras.Layer, bool], ...]
-    variables: tuple[tuple[keras.Variable, bool], ...]
+    flags: tuple[tuple[keras.Layer | keras.Variable, bool], ...]
 
     @classmethod
     def of(cls, model: keras.Model) -> "TrainableFlags":
+        # Containers first, then their contents, then weights.
         layers = parents_first(model)
         weights = [v for layer in layers for v in own_weights(layer)]
-        return cls(
-            layers=tuple((layer, layer.trainable) for layer in layers),
-            variables=tuple((weight, weight.trainable) for weight in weights),
-        )
+        return cls(tuple((part, part.trainable) for part in (*layers, *weights)))
 
     def restore(self) -> None:
-        """Restore the flags: containers first, then their contents, then weights."""
-        for layer, flag in self.layers:
-            layer.trainable = flag
-        for variable, flag in self.variables:
-            variable.trainable = flag
+        for part, flag in self.flags:
+            part.trainable = flag
 
 
 def trainable_choice(named: ModelLayers) -> Choice:

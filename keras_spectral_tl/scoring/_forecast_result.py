@@ -87,8 +87,8 @@ class ArmForecast:
 
     def row(self) -> dict[str, Any]:
         """Return the numbers of the row by name, including the pull of its arm."""
-        names = [f.name for f in dataclasses.fields(self) if f.name != "arm"]
-        found = {name: getattr(self, name) for name in names}
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del found["arm"]
         low, high = self.relative_rmse_interval
         return {
             **found,
@@ -181,9 +181,8 @@ class SampleCurve(Result):
             "a + b / sqrt(n)": (counts, curve),
         }
         labels = "target samples", "correlation on unseen target samples"
-        return keras_spectral_tl.plotting.plot_curves({"": lines}, *labels, "x", ax=ax)[
-            0
-        ]
+        plot = keras_spectral_tl.plotting.plot_curves
+        return plot({"": lines}, *labels, "x", ax=ax)[0]
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)

@@ -72,12 +72,6 @@ class Pool:
     moves: tuple[Callable[[Array], Array], ...] = ()
     weights: Array | None = None
 
-    def replayed_times(self, gain: float) -> "Pool":
-        """Return the pool with the outputs of replayed samples multiplied by a gain."""
-        y = np.array(self.y)
-        y[self.replayed] = gain * y[self.replayed]
-        return dataclasses.replace(self, y=y)
-
     def fitted(self, split: Split) -> Split:
         """Return a split that also fits images of its samples and replayed samples.
 
@@ -192,8 +186,9 @@ class Trials:
         if not self._is_far():
             self.gain, gains = 1.0, [1.0] * len(gains)
         gains = [gain if gain > 0.0 else self.gain for gain in gains]
-        self._pool = pool.replayed_times(self.gain)
-        rows, y = np.arange(len(pool.y)), self._pool.y
+        rows, y = np.arange(len(pool.y)), np.array(pool.y)
+        y[pool.replayed] = self.gain * y[pool.replayed]
+        self._pool = dataclasses.replace(pool, y=y)
         by_gain = {
             gain: Workbench(self._network, rows, y / gain, pool.target)
             for gain in {1.0, *gains}

@@ -16,6 +16,7 @@ from keras_spectral_tl._graph.layers import (
     OWN,
     ModelLayers,
     fetch,
+    has_biases,
     parents_first,
     rows_of,
     trainable_layer_names,
@@ -319,7 +320,7 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             Trainee.of(model, part)  # raises an error if it finds nothing to train
             arms.append(Arm(_label(part), part))
-    if any(path.endswith("bias") for path in ModelLayers.of(model).weights):
+    if has_biases(model):
         arms.append(Arm("biases", freezing.BiasesOf()))
     places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))
     arms += [Arm(names[i], names[i]) for i in np.unique(places.round().astype(int))]

@@ -83,7 +83,7 @@ class Search:
         return {name: value for name, value in found.items() if value}
 
     def check_labels(self, candidates: Sequence[Candidate]) -> None:
-        """Raise KeyError if a rate has no row while a trained row has no rate.
+        """Raise ValueError if a rate has no row while a trained row has no rate.
 
         If every row has one, further rates are allowed: several sweeps that share a
         folder can share their rates too.

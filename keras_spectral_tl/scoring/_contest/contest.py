@@ -12,7 +12,7 @@ from keras_spectral_tl.scoring._contest.candidate import FACTOR, Candidate, prog
 from keras_spectral_tl.scoring._effort import Effort, usual_rate
 from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
 from keras_spectral_tl.scoring._trials import Run, Trial
-from keras_spectral_tl.transfer._arms import Arm, joined_arms
+from keras_spectral_tl.transfer._arms import joined_arms
 from keras_spectral_tl.transfer._retrain import adds_parts
 
 # Number of arms tried at other rates, of those tried longer, and of lower first rates.
@@ -34,7 +34,11 @@ class Contest:
 
         Arms with a pull or of low rank come last, see `_briefly`.
         """
-        last = [c for c in candidates if joined and _is_brief(c.arm)]
+        last = [
+            c
+            for c in candidates
+            if joined and (c.arm.pull or isinstance(c.arm.layers, LowRankOf))
+        ]
         others = [c for c in candidates if c not in last]
         with self._watch as move:
             self._move, self._done = move, 0
@@ -212,10 +216,6 @@ class Contest:
                 "total": max(self._total, self._done),
             }
         )
-
-
-def _is_brief(arm: Arm) -> bool:
-    return arm.pull > 0.0 or isinstance(arm.layers, LowRankOf)
 
 
 def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
