@@ -295,12 +295,10 @@ def set_trainable(model: keras.Model, selector: Any) -> None:
 
 def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:
     model = named.model
-    before = trainable_choice(named)
+    before = {name: set(paths) for name, paths in trainable_choice(named).items()}
     switch(named, choice)
-    now = trainable_choice(named)
-    changed = tuple(
-        name for name in named.names if _state(before, name) != _state(now, name)
-    )
+    now = {name: set(paths) for name, paths in trainable_choice(named).items()}
+    changed = tuple(name for name in named.names if before.get(name) != now.get(name))
     if changed and drop_compiled_functions(model):
         warnings.warn(
             f"Model {model.name!r} has been trained since it was compiled, before "
@@ -309,7 +307,7 @@ def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:
             UserWarning,
             stacklevel=3,
         )
-    switched = _paths(before) ^ _paths(now)
+    switched = set().union(*before.values()) ^ set().union(*now.values())
     built = getattr(getattr(model, "optimizer", None), "built", False)
     return FreezeRecord(
         changed=changed,
@@ -329,11 +327,3 @@ def _refuse_statistics_alone(chosen: Choice, left: Choice) -> None:
                 f"{weights} train: Keras has one flag for both. Freeze "
                 f"the whole layer, freeze_layers(model, {name!r})."
             )
-
-
-def _state(choice: Choice, name: str) -> set[str] | None:
-    return set(choice[name]) if name in choice else None
-
-
-def _paths(choice: Choice) -> set[str]:
-    return {path for paths in choice.values() for path in paths}

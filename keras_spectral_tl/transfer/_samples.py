@@ -188,13 +188,18 @@ class Samples:
         """
         if isinstance(data, Samples):
             return data
-        x, y = _as_pair(data, name)
+        x, y, groups = _read(data, name)
         inputs = _as_arrays(x)
         samples = Samples(inputs, _one_output(y, inputs, name))
         _check_coordinates(x, y, name)
         _check(samples, name)
-        groups = own_groups(data, len(samples))
-        return dataclasses.replace(samples, groups=groups)
+        if groups is None:
+            return samples
+        what = "the attribute groups of the data"
+        if _is_npz(data):
+            what = f"{GROUPS} of {os.fspath(data)}"
+        labels = telling_groups(one_each(what, groups, len(samples)))
+        return dataclasses.replace(samples, groups=labels)
 
 
 def _in_one_dtype(sample: Iterable[NDArray[Any]]) -> str:
@@ -217,9 +222,14 @@ def _same(one: Any, other: Any) -> bool:
         return False
 
 
-def _as_pair(data: Any, name: str) -> tuple[Any, Any]:
+def _read(data: Any, name: str) -> tuple[Any, Any, Any]:
+    """Return x, y and the groups of a pair or an npz file, if it has any.
+
+    A source of batches has none, because it may return its samples in another order.
+    """
     if _is_npz(data):
         return _from_npz(data)
+    groups = getattr(data, "groups", None) if isinstance(data, tuple | list) else None
     source = _batches(data)
     if source is not None:
         batches = list(source)
@@ -227,7 +237,7 @@ def _as_pair(data: Any, name: str) -> tuple[Any, Any]:
             raise ValueError(f"{name} hold no samples. Received an empty dataset.")
         data = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
     if isinstance(data, tuple | list) and len(data) == 2:
-        return data[0], data[1]
+        return data[0], data[1], groups
     what = type(data).__name__
     if isinstance(data, keras.Layer):
         what += ": the model comes before the data"
@@ -290,14 +300,14 @@ def _is_npz(data: Any) -> bool:
     return isinstance(data, str | os.PathLike) and os.fspath(data).endswith(".npz")
 
 
-def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
+def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any, Any]:
     if not os.path.exists(path):
         raise FileNotFoundError(
             f"There is no file {os.fspath(path)!r}. Expected an npz file with arrays x "
             "and y: write it with numpy.savez(path, x=inputs, y=outputs)."
         )
     with np.load(path) as file:
-        return inputs_of(file, file.files, path), file["y"]
+        return inputs_of(file, file.files, path), file["y"], file.get(GROUPS)
 
 
 def inputs_of(arrays: Any, names: list[str], path: str | os.PathLike[str]) -> Any:
@@ -405,21 +415,6 @@ def _check(samples: Samples, name: str) -> None:
                 "those samples, or, at points without a value such as land, put 0 and "
                 "give no weight: loss=losses.WeightedMeanSquaredError(weights)."
             )
-
-
-def own_groups(data: Any, count: int) -> Labels | None:
-    """Return the attribute `groups` of a pair `(x, y)`, if it makes a difference.
-
-    Of an npz file, these are its array trajectory. A source of batches has none,
-    because it may return its samples in another order.
-    """
-    groups, name = None, "the attribute groups of the data"
-    if isinstance(data, tuple | list):
-        groups = getattr(data, "groups", None)
-    elif _is_npz(data):
-        with np.load(data) as file:
-            groups, name = file.get(GROUPS), f"{GROUPS} of {os.fspath(data)}"
-    return None if groups is None else telling_groups(one_each(name, groups, count))
 
 
 def given_groups(groups: Any, count: int) -> Labels | None:
