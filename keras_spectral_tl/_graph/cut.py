@@ -280,6 +280,18 @@ class Activations:
         self._kept: list[dict[int, NDArray[Any]]] = [{} for _ in sets]
         self._known: dict[int, keras.KerasTensor] = {}
 
+    @classmethod
+    def of(
+        cls, network: keras.Model, inputs: Sequence[Any], cache: PrefixCache
+    ) -> "Activations | None":
+        """Prepare sets of inputs; None if the network cannot be cut or does not fit."""
+        graph = LayerGraph.of(network)
+        sets = [None if graph is None else graph.arrays(x) for x in inputs]
+        known = [arrays for arrays in sets if arrays is not None]
+        if graph is None or len(known) < len(sets):
+            return None
+        return cls(graph, known, cache)
+
     def at(self, cut: Sequence[keras.KerasTensor]) -> list[Arrays] | None:
         """Return the arrays (num_samples, ...) at the cut for each set of samples.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.copies import called, copy_model, unmasked
-from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
+from keras_spectral_tl._graph.cut import Activations, PrefixCache
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     SampleShape,
@@ -106,19 +106,15 @@ class PartedNetwork:
         or if the part would return other outputs than the whole (a mask is lost at the
         cut).
         """
-        graph = LayerGraph.of(self._copy)
-        arrays = None if graph is None else graph.arrays(self._x)
-        activations = None
-        if graph is not None and arrays is not None:
-            cache = PrefixCache(batch_size=self.batch_size)
-            activations = Activations(graph, [arrays], cache)
+        cache = PrefixCache(batch_size=self.batch_size)
+        activations = Activations.of(self._copy, [self._x], cache)
         for label, choice in choices.items():
             selection = select_layers(self._model, choice)
             trained = [self._copied.weights[path] for path in selection.variables]
             places = list(map(self._named.names.index, selection.names))
             part = activations and self._cut(activations, places, trained)
             model, inputs = part or (self._copy, self._x)
-            share, step = self._passes(selection, cached=graph is not None)
+            share, step = self._passes(selection, cached=activations is not None)
             function = LayerFunction(model, label, trained)
             norms, sizes = _norms(function, self._copied, selection), function.values
             yield NetworkPart(label, function, inputs, share, step, norms, sizes)

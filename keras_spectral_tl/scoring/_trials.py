@@ -31,8 +31,8 @@ from keras_spectral_tl.transfer._samples import Samples
 Run = Callable[..., "Trial"]
 """Runs a trial of one arm: `(peak learning rate, steps, give_up=inf) -> Trial`.
 
-A trial is stopped if after a third of its steps the error on the fitted samples has
-grown by more than the factor `give_up`.
+It raises RateTooHighError if after a third of the steps the error on the fitted samples
+has grown by more than the factor `give_up`.
 """
 
 # Steps of a short trial of every arm on small fields; the best arms take `LONG`.
@@ -114,7 +114,6 @@ class Trial:
         outputs: Outputs for the target samples tested.
         without_piece: Mean correlation leaving out each piece of the fields, if fewer
             than three samples are tested; otherwise empty.
-        stopped: Whether it ended early, its rate being too high, without correlations.
     """
 
     rate: float
@@ -124,7 +123,6 @@ class Trial:
     base_correlations: Array
     outputs: Array
     without_piece: Array
-    stopped: bool = False
 
     @property
     def correlation(self) -> float:
@@ -314,9 +312,8 @@ class Trials:
                 try:
                     values = bench.retrained(part, split, order, rates, give_up, pull)
                 except RateTooHighError as stopped:
-                    (taken,) = stopped.args
-                    self.passes += taken * order.shape[1] * part.step
-                    return self._spoiled(rate, taken * order.shape[1])
+                    self.passes += stopped.args[0] * order.shape[1] * part.step
+                    raise
             tested = [split]
             if not number and len(self._base):
                 tested.append(Split(split.fit, self._base, whole, whole))
@@ -326,14 +323,6 @@ class Trials:
                 self.passes += len(other.held) * part.share
             self.passes += order.size * part.step
         return self._outcome(fields, rate, order.size)
-
-    def _spoiled(self, rate: float, passes: int) -> Trial:
-        """Return a trial that was stopped."""
-        none, base = np.zeros(len(self.tested)), np.zeros(len(self._base))
-        outputs = np.zeros_like(self._network.outputs[self.tested])
-        return Trial(
-            rate, passes, none, none + 1.0, base, outputs, np.zeros(0), stopped=True
-        )
 
     def _outcome(self, fields: Array, rate: float, passes: int) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)

@@ -18,7 +18,7 @@ from keras_spectral_tl._graph.copies import (
     unmasked,
     unpacked,
 )
-from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
+from keras_spectral_tl._graph.cut import Activations, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.freezing import OutputGain, layer_hashes, select_layers
@@ -156,7 +156,7 @@ class RowTrainer:
         self._hashes = weight_hashes(self._named)
         self._start = [fetch(v).copy() for v in self._network.weights]
         self._activations: Activations | None = None
-        self._places: dict[str, int] = {}
+        self._names: tuple[str, ...] = ()
         self._masks = False
         self._prepare_activations()
 
@@ -274,9 +274,6 @@ class RowTrainer:
         options = self.options
         if self.cache is None or options.refits_layers or options.symmetries:
             return
-        graph = LayerGraph.of(self._network)
-        if graph is None:
-            return
         inputs = self._inputs()
         if options.replay is not None:
             inputs["replay"] = options.replay.x
@@ -285,11 +282,9 @@ class RowTrainer:
             if not isinstance(validation, tuple) or len(validation) != 2:
                 return
             inputs["validation"] = validation[0]
-        sets = [graph.arrays(x) for x in inputs.values()]
-        known = [arrays for arrays in sets if arrays is not None]
-        if len(known) == len(sets):
-            self._places = {name: place for place, name in enumerate(inputs)}
-            self._activations = Activations(graph, known, self.cache)
+        found = Activations.of(self._network, list(inputs.values()), self.cache)
+        if found is not None:
+            self._activations, self._names = found, tuple(inputs)
             self._masks = has_mask(self._network, self.target.x)
 
     def _reset(self) -> None:
@@ -313,7 +308,7 @@ class RowTrainer:
         if after is None:
             return None
         sets, suffix = after
-        inputs = {name: sets[place] for name, place in self._places.items()}
+        inputs = dict(zip(self._names, sets, strict=True))
         if self._masks and not has_mask(suffix, inputs["target"]):
             return None  # Keras weighs the loss by a mask that the cut would lose
         if "validation" in inputs:

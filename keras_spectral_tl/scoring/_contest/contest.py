@@ -11,7 +11,8 @@ from keras_spectral_tl.freezing import LowRankOf, select_layers
 from keras_spectral_tl.scoring._contest.candidate import FACTOR, Candidate, progressed
 from keras_spectral_tl.scoring._effort import Effort, usual_rate
 from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
-from keras_spectral_tl.scoring._trials import Run, Trial
+from keras_spectral_tl.scoring._rehearsal import RateTooHighError
+from keras_spectral_tl.scoring._trials import Run
 from keras_spectral_tl.transfer._arms import joined_arms
 from keras_spectral_tl.transfer._retrain import adds_parts
 
@@ -158,7 +159,7 @@ class Contest:
             # A rate with which the gain can move twice the distance it has to.
             way = max(abs(gain - 1.0), 0.01)
             candidate.rate = 4.0 * way / self._effort.steps
-        self._report(candidate, candidate.long)
+        self._report(candidate, candidate.long.correlation)
 
     def _first(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
         candidate.parameters = part.function.num_parameters
@@ -175,8 +176,9 @@ class Contest:
         known = candidate.trials.unchanged.correlation
         for power in range(highest, lowest - 1, -1):
             give_up = 1.0 if power > lowest else math.inf
-            trial = self._try(candidate, run, power, give_up)
-            if not trial.stopped and trial.correlation >= known:
+            self._try(candidate, run, power, give_up)
+            trial = candidate.short.get(power)
+            if trial is not None and trial.correlation >= known:
                 break
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
@@ -193,25 +195,24 @@ class Contest:
             candidate.long = candidate.trial
             return
         candidate.long = run(candidate.long_rate(self._effort), trials.long)
-        self._report(candidate, candidate.long)
+        self._report(candidate, candidate.long.correlation)
 
-    def _try(self, candidate: Candidate, run: Run, power: int, give_up: float) -> Trial:
-        steps = candidate.trials.short
-        rate = candidate.rate * FACTOR**power
-        trial = run(self._effort.rate_of_trial(rate, steps), steps, give_up)
-        if trial.stopped:
+    def _try(self, candidate: Candidate, run: Run, power: int, give_up: float) -> None:
+        steps, correlation = candidate.trials.short, 0.0
+        rate = self._effort.rate_of_trial(candidate.rate * FACTOR**power, steps)
+        try:
+            candidate.short[power] = run(rate, steps, give_up)
+            correlation = candidate.short[power].correlation
+        except RateTooHighError:
             candidate.stopped.add(power)
-        else:
-            candidate.short[power] = trial
-        self._report(candidate, trial)
-        return trial
+        self._report(candidate, correlation)
 
-    def _report(self, candidate: Candidate, trial: Trial) -> None:
+    def _report(self, candidate: Candidate, correlation: float) -> None:
         self._done += 1
         self._move(
             {
                 "arm": candidate.arm.label,
-                "correlation": trial.correlation,
+                "correlation": correlation,
                 "done": self._done,
                 "total": max(self._total, self._done),
             }
