@@ -151,8 +151,7 @@ def forecast(
     tried, left_out = _retrainable(task, tried, arms is None)
     if task.base is None and keep:
         raise ValueError("keep needs base_data. Received None.")
-    used = task.normalizations.values()
-    doubts = warn_of_doubts(model, task.base, task.target, used)
+    doubts = warn_of_doubts(model, task.base, task.target, task.normalizations.values())
     candidates = [
         Candidate(arm, bench, name)
         for name in task.normalizations
@@ -169,7 +168,6 @@ def forecast(
     pairs = zip(verdict.rows, candidates, strict=True)
     predicted = {row.label: (row, candidate) for row, candidate in pairs}
     spectra = task.spectra(chosen)
-    benches = {candidate.trials for candidate in candidates}
     return Forecast(
         rows=tuple(sorted(verdict.rows, key=lambda row: -row.correlation)),
         best=chosen.arm,
@@ -185,12 +183,10 @@ def forecast(
             "seed": int(seed),
             "keep": float(keep),
             "num_tested": len(chosen.trials.tested),
-            "passes": sum(bench.passes for bench in benches),
+            "passes": sum(bench.passes for bench in {c.trials for c in candidates}),
             **question_record(model, task.base, task.target),
             **task.grouped,
-            "steps": task.effort.steps,
-            "batch_size": task.effort.batch_size,
-            "rate": task.effort.rate,
+            **dataclasses.asdict(task.effort),
         },
         _recipes={label: task.recipe(*one) for label, one in predicted.items()},
         _curve=functools.partial(_curve, task, predicted),
