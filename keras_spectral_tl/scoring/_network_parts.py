@@ -204,13 +204,13 @@ def layers_in_half_precision(model: keras.Model) -> list[keras.Layer]:
     """
     if keras.backend.backend() != "tensorflow" or not _has_bfloat16():
         return []
-    found = []
-    for layer in layers_with_weights(model).values():
-        kernel = convolution_kernel(layer)
-        wide = kernel is not None and min(kernel.channels) >= _WIDE
-        if wide and layer.dtype_policy.name == "float32":
-            found.append(layer)
-    return found
+    return [
+        layer
+        for layer in layers_with_weights(model).values()
+        if (kernel := convolution_kernel(layer))
+        and min(kernel.channels) >= _WIDE
+        and layer.dtype_policy.name == "float32"
+    ]
 
 
 @functools.cache

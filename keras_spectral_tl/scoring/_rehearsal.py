@@ -184,11 +184,12 @@ class HeldOutRetraining:
         groups = target.groups if self.splits is None else None
         evidence: dict[str, dict[str, Any]] = {}
         passes = float(len(rows))
+        rates = self.learning_rate * rising_and_falling(self.steps)
         chosen = {"+".join(names): list(names) for names in choices}
         for number, part in enumerate(network.parts(chosen), start=1):
             after = np.array(network.outputs)
             for split, order in zip(splits, orders, strict=True):
-                values = bench.retrained(part, split, order, self._rates())
+                values = bench.retrained(part, split, order, rates)
                 bench.test(part, split, values, after)
                 passes += order.size * part.step + len(split.held) * part.share
             evidence[part.label] = {
@@ -224,9 +225,6 @@ class HeldOutRetraining:
                 f"{self.splits!r:.200}."
             )
         return found
-
-    def _rates(self) -> Array:
-        return self.learning_rate * rising_and_falling(self.steps)
 
 
 class RateTooHighError(Exception):

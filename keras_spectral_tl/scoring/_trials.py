@@ -469,12 +469,10 @@ def _some_symmetries(
 
 def _moved_mask(symmetry: Any, target: Samples, mask: Array) -> Array:
     """Return the image of a mask of one sample, which takes the place of an output."""
-    x, y = target.take(np.array([0]))
-    if target.statistics is not None:
-        x, y = target.statistics.denormalize(x, y)
+    x, y = target.subset(np.array([0])).raw()
     moved = symmetry(x, np.asarray(mask[None], np.asarray(y).dtype))[1]
-    fields: Array = np.asarray(moved, np.float64)
-    return np.asarray(fields[0])
+    field: Array = np.asarray(moved, np.float64)[0]
+    return field
 
 
 def _shapes(samples: Samples) -> list[tuple[int, ...]]:

@@ -437,9 +437,7 @@ def _refuse_moved_weights(samples: Samples, symmetries: Sequence[Any]) -> None:
     if samples.weights is None:
         return
     one = samples.subset(slice(0, 1))
-    x, y = one.x, one.y
-    if samples.statistics is not None:
-        x, y = samples.statistics.denormalize(x, y)
+    x, y = one.raw()
     weights = samples.weights[None].astype(np.result_type(y, np.float32))
     for symmetry in symmetries:
         one.image(symmetry)  # its errors say more

@@ -99,6 +99,11 @@ class Samples:
         x, y = statistics.normalize(self.x, self.y)
         return dataclasses.replace(self, x=x, y=y, statistics=statistics)
 
+    def raw(self) -> tuple[Any, NDArray[Any]]:
+        """Return inputs and outputs in their original units."""
+        pair = self.x, self.y
+        return pair if self.statistics is None else self.statistics.denormalize(*pair)
+
     def image(self, symmetry: Any) -> "Samples":
         """Return the images of the samples under a symmetry of their system.
 
@@ -110,10 +115,7 @@ class Samples:
             TypeError: If it does not return a pair.
             ValueError: If it changes shapes, or returns NaN or infinite values.
         """
-        raw = self.x, self.y
-        if self.statistics is not None:
-            raw = self.statistics.denormalize(*raw)
-        pair = symmetry(*raw)
+        pair = symmetry(*self.raw())
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise TypeError(
                 f"Expected a pair (x, y) of the symmetry {symmetry!r:.100}. Received "
