@@ -25,6 +25,7 @@ from keras_spectral_tl._graph.layers import (
     layers_with_weights,
     parents_first,
 )
+from keras_spectral_tl._keras_internals import replaced
 from keras_spectral_tl.freezing import Selector, select_layers
 
 
@@ -123,13 +124,13 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
     return model.input, model.output
 
 
-def _recorded(model: keras.Model) -> LayerGraph:
-    calls = []
+def _opened(model: keras.Model) -> LayerGraph:
+    recorded = []
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = operation(*args, **kwargs)
         flat = tuple(keras.tree.flatten(outputs))
-        calls.append(LayerCall(operation, (args, kwargs), flat))
+        recorded.append(LayerCall(operation, (args, kwargs), flat))
         return outputs
 
     # Replay the graph on new inputs to record every call; the layers are the same.
@@ -138,26 +139,19 @@ def _recorded(model: keras.Model) -> LayerGraph:
         clone_function=lambda layer: layer,
         call_function=call,
     )
-    return LayerGraph(
-        model, tuple(replayed.inputs), tuple(calls), tuple(replayed.outputs)
-    )
-
-
-def _opened(model: keras.Model) -> LayerGraph:
-    closed = _recorded(model)
     calls: list[LayerCall] = []
     table: dict[int, keras.KerasTensor] = {}
-    for call in (call.renamed(table) for call in closed.calls):
-        if not _can_be_opened(call):
-            calls.append(call)
+    for one in (one.renamed(table) for one in recorded):
+        if not _can_be_opened(one):
+            calls.append(one)
             continue
-        inner = _opened(call.operation)
-        names = dict(zip(map(id, inner.inputs), _symbolic(call), strict=True))
+        inner = _opened(one.operation)
+        names = dict(zip(map(id, inner.inputs), _symbolic(one), strict=True))
         calls.extend(inner_call.renamed(names) for inner_call in inner.calls)
-        for old, new in zip(call.outputs, inner.outputs, strict=True):
+        for old, new in zip(one.outputs, inner.outputs, strict=True):
             table[id(old)] = names.get(id(new), new)
-    outputs = tuple(table.get(id(tensor), tensor) for tensor in closed.outputs)
-    return LayerGraph(model, closed.inputs, tuple(calls), outputs)
+    outputs = tuple(table.get(id(tensor), tensor) for tensor in replayed.outputs)
+    return LayerGraph(model, tuple(replayed.inputs), tuple(calls), outputs)
 
 
 def _needed(
@@ -202,15 +196,12 @@ def _different_names(operations: Sequence[Any]) -> Iterator[None]:
 
     Layers of two nested models may have the same name.
     """
-    names = {id(operation): operation.name for operation in operations}
     by_id = {id(operation): operation for operation in operations}
-    try:
+    with contextlib.ExitStack() as stack:
         for number, operation in enumerate(by_id.values()):
-            operation.name = f"{operation.name}_{number}"
+            name = f"{operation.name}_{number}"
+            stack.enter_context(replaced(operation, "name", name))
         yield
-    finally:
-        for key, operation in by_id.items():
-            operation.name = names[key]
 
 
 def _symbolic(call: LayerCall) -> list[keras.KerasTensor]:

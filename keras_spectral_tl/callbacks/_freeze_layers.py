@@ -11,11 +11,7 @@ import numpy as np
 from keras_spectral_tl import _optimizer_state as optimizer_state
 from keras_spectral_tl import freezing
 from keras_spectral_tl._graph.calls import called_layers
-from keras_spectral_tl._graph.layers import (
-    ModelLayers,
-    layers_with_weights,
-    named_weights,
-)
+from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl._keras_internals import (
     callbacks_of_fit,
     initial_epoch,
@@ -311,11 +307,23 @@ class FreezeLayers(keras.callbacks.Callback):
     def _check_frozen(self, run: _Run) -> None:
         """Raise RuntimeError if frozen weights changed since the phase began."""
         run.checked = True
-        weights = named_weights(layers_with_weights(self.model))
+        named = ModelLayers.of(self.model)
+        weights = named.weights
         moved = [p for p, was in run.frozen.items() if hash_of([weights[p]]) != was]
-        if moved:
-            self.restore()
-            raise RuntimeError(_moved(self.model, moved))
+        if not moved:
+            return
+        self.restore()
+        layers = dict.fromkeys(path.rsplit("/", 1)[0] for path in moved)
+        held = [f"{name} ({type(named.layers[name]).__name__})" for name in layers]
+        raise RuntimeError(
+            f"Frozen weights have moved: {', '.join(moved)}. The optimizer did not "
+            "update them, so something else did: one of the layers "
+            f"{', '.join(held)} or a layer around it (SpectralNormalization and custom "
+            "counters or averages change their weights in training mode regardless of "
+            "flags), another callback, or a train_step of the model. Let these layers "
+            "train in every phase, or make the layer keep its weights while its "
+            "`trainable` is False."
+        )
 
 
 def _optimizers(model: keras.Model, variables: list[keras.Variable]) -> tuple[Any, Any]:
@@ -375,20 +383,6 @@ def _frozen_hashes(model: keras.Model) -> dict[str, str]:
         for path, weight in named.weights.items()
         if path not in moving and id(weight) not in updated
     }
-
-
-def _moved(model: keras.Model, paths: list[str]) -> str:
-    named = layers_with_weights(model)
-    layers = dict.fromkeys(path.rsplit("/", 1)[0] for path in paths)
-    held = ", ".join(f"{name} ({type(named[name]).__name__})" for name in layers)
-    return (
-        f"Frozen weights have moved: {', '.join(paths)}. The optimizer did not update "
-        f"them, so something else did: one of the layers {held} or a layer around it "
-        "(SpectralNormalization and custom counters or averages change their weights "
-        "in training mode regardless of flags), another callback, or a train_step of "
-        "the model. Let these layers train in every phase, or make the layer keep its "
-        "weights while its `trainable` is False."
-    )
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:
