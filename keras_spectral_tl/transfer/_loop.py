@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._graph.copies import unmasked
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
 from keras_spectral_tl._keras_internals import predicted
-from keras_spectral_tl._progress import Progress, watched
+from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.transfer._options import RetrainOptions, listed
 from keras_spectral_tl.transfer._samples import Samples
@@ -117,17 +117,6 @@ class _EpochWatch(keras.callbacks.Callback):
             raise FloatingPointError(f"The loss became {loss} {when}. {_MEND}")
 
 
-class _Steps(keras.callbacks.Callback):
-    """Reports the loss so far after every training step."""
-
-    def __init__(self, move: Progress) -> None:
-        super().__init__()
-        self.move = move
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.move({"loss": f"loss {float((logs or {}).get('loss', np.nan)):.3g}"})
-
-
 def fit(
     network: keras.Model, data: Samples, options: RetrainOptions
 ) -> dict[str, list[float]]:
@@ -158,7 +147,12 @@ def fit(
     shown = "verbose" not in options.fit_options and sys.stderr.isatty()
     steps = len(batches) * arguments["epochs"]
     with watched(shown and None, "Retraining", "steps", "loss", steps) as move:
-        callbacks += [_Steps(move)] if shown else []
+
+        def tell(batch: int, logs: Any = None) -> None:
+            move({"loss": f"loss {float((logs or {}).get('loss', np.nan)):.3g}"})
+
+        if shown:
+            callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=tell))
         with warnings.catch_warnings():  # expected if only statistics are to change
             warnings.filterwarnings("ignore", ".*does not have any trainable weights")
             fitted = network.fit(
