@@ -8,7 +8,8 @@ import difflib
 import importlib
 import math
 import numbers
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 def whole_number(
     name: str, value: Any, at_least: int | None = None, at_most: int | None = None
 ) -> int:
-    expected = f"Expected {name} as a whole number (int){_range(at_least, at_most)}."
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{expected} Received {name}={value!r:.100}.")
-    number = int(value)
-    too_low = at_least is not None and number < at_least
-    if too_low or (at_most is not None and number > at_most):
-        raise ValueError(f"{expected} Received {name}={value!r:.100}.")
-    return number
+    bounds = {"at least": at_least, "at most": at_most}
+    return int(_number(name, value, int, bounds))
 
 
 def whole_numbers(name: str, values: Any, at_least: int = 0) -> list[int]:
@@ -51,19 +46,32 @@ def real_number(
     at_most: float | None = None,
     below: float | None = None,
 ) -> float:
-    bounds = _range(at_least, at_most, above, below)
-    expected = f"Expected {name} as a finite number{bounds}."
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
+    return _number(name, value, float, bounds)
+
+
+_COMPARED: dict[str, Callable[[float, float], bool]] = {
+    "at least": operator.ge,
+    "above": operator.gt,
+    "at most": operator.le,
+    "below": operator.lt,
+}
+
+
+def _number(
+    name: str, value: Any, kind: type, bounds: Mapping[str, float | None]
+) -> float:
+    """Return a number of this kind, int or finite float, checked."""
+    given = {words: bound for words, bound in bounds.items() if bound is not None}
+    what = "a whole number (int)" if kind is int else "a finite number"
+    limits = " and ".join(f"{words} {bound}" for words, bound in given.items())
+    expected = f"Expected {name} as {what}{limits and ', '}{limits}."
+    numeric = numbers.Integral if kind is int else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, numeric):
         raise TypeError(f"{expected} Received {name}={value!r:.100}.")
-    number = float(value)
-    inside = (
-        math.isfinite(number)
-        and (at_least is None or number >= at_least)
-        and (above is None or number > above)
-        and (at_most is None or number <= at_most)
-        and (below is None or number < below)
-    )
-    if not inside:
+    number: float = kind(value)
+    inside = all(_COMPARED[words](number, bound) for words, bound in given.items())
+    if not (inside and (kind is int or math.isfinite(number))):
         raise ValueError(f"{expected} Received {name}={value!r:.100}.")
     return number
 
@@ -148,7 +156,7 @@ def as_array(values: Any) -> NDArray[Any]:
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Return a float64 array; raise ValueError for complex numbers, text, objects."""
+    """Return a float64 array, refusing complex numbers, text and objects."""
     array = as_array(values)
     if array.dtype.kind not in "fiub":
         raise ValueError(
@@ -191,19 +199,3 @@ def require(module: str, purpose: str, install: str) -> Any:
             f"{purpose} need {module.split('.')[0]}, which is not installed. Install "
             f"it with `pip install {install}`."
         ) from error
-
-
-def _range(
-    at_least: float | None,
-    at_most: float | None,
-    above: float | None = None,
-    below: float | None = None,
-) -> str:
-    bounds = (
-        ("at least", at_least),
-        ("above", above),
-        ("at most", at_most),
-        ("below", below),
-    )
-    parts = [f"{words} {bound}" for words, bound in bounds if bound is not None]
-    return f", {' and '.join(parts)}" if parts else ""

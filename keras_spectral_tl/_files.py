@@ -53,9 +53,7 @@ def write_json(path: str | os.PathLike[str], document: Any) -> pathlib.Path:
 def read_json(path: pathlib.Path, kind: type = dict, keys: Iterable[str] = ()) -> Any:
     """Read a JSON file that this package has written.
 
-    Raises:
-        ValueError: If it is not JSON, no object (`kind=list`: no array), or lacks one
-            of the keys.
+    Raises ValueError if it is none, no object (`kind=list`: no array), or lacks a key.
     """
     try:
         document = json.loads(path.read_bytes())

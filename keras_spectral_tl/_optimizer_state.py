@@ -43,19 +43,14 @@ class OptimizerView:
         for view in self._all():
             place = {id(variable): i for i, variable in enumerate(view.variables)}
             shown = [place[id(v)] for v in variables if id(v) in place]
-            view._cut([view.variables[i] for i in shown], shown)
+            weights = [view.variables[i] for i in shown]
+            slots = {n: [each[i] for i in shown] for n, each in view.slots.items()}
+            set_optimizer_weights(view.optimizer, weights, slots)
 
     def show_all(self) -> None:
         """Make the optimizer update all the weights it was built for."""
         for view in self._all():
-            view._cut(view.variables, None)
-
-    def _cut(self, shown: Sequence[keras.Variable], places: list[int] | None) -> None:
-        slots = {
-            name: entries if places is None else [entries[i] for i in places]
-            for name, entries in self.slots.items()
-        }
-        set_optimizer_weights(self.optimizer, shown, slots)
+            set_optimizer_weights(view.optimizer, view.variables, view.slots)
 
     def start_averages(self, variables: Iterable[keras.Variable]) -> None:
         """Set the moving averages of these weights to the weights."""

@@ -86,10 +86,7 @@ class KerasClosure:
             name: _means_and_stds(name, statistics, layers)
             for name in (*self.input_fields, "sgs_forcing")
         }
-        self.statistics = {
-            name: of_layers[0] if layers == 1 else of_layers
-            for name, of_layers in pairs.items()
-        }
+        self.statistics = {n: p[0] if layers == 1 else p for n, p in pairs.items()}
         channels = [pair for name in self.input_fields for pair in pairs[name]]
         self._mean, self._std = np.array(channels, np.float32).T
         self._output_mean, self._output_std = np.array(

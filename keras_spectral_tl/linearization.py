@@ -1,5 +1,6 @@
 """Gradient and Jacobian of a model with respect to the weights of some layers."""
 
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -63,6 +64,11 @@ class LayerFunction:
         """Number of weights, the length of a direction."""
         return sum(self._sizes)
 
+    @property
+    def start(self) -> Array:
+        """The weights at construction, as a flat vector."""
+        return flatten(self.values)
+
     def __call__(self, values: Sequence[Any], x: Any) -> Any:
         """Return the output for these values of the weights, in single precision."""
         # Not stateless_call, which passes `training` to models without this argument.
@@ -87,49 +93,31 @@ class LayerFunction:
         found = [fetch(self(parts, batch)) for _, batch in batches(x, batch_size)]
         return np.concatenate(found).astype(np.float64)
 
-
-class LayerGradient:
-    """The gradient of `sum w (f(x; v) - y)^2` in the weights v of some layers.
-
-    All other layers are fixed. Inference mode (no dropout, frozen statistics).
-
-    Attributes:
-        function: The model as a function of the weights.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        layers: str | Sequence[str],
-        variables: Sequence[keras.Variable] | None = None,
-    ) -> None:
-        def squared_error(outputs: Any, y: Any, weight: Any) -> Any:
-            return keras.ops.sum(weight * (outputs - y) ** 2)
-
-        self.function = LayerFunction(model, layers, variables)
-        self._gradient = backend().derivatives(self.function, squared_error)[1]
-
-    @property
-    def values(self) -> Array:
-        """The weights at construction, as a flat vector."""
-        return flatten(self.function.values)
-
-    def outputs(self, values: Array, x: Any, batch_size: int = 8) -> Array:
-        """Return `f(x; v)` in double precision."""
-        return self.function.outputs(values, x, batch_size)
-
-    def __call__(self, values: Array, x: Any, y: Array, weight: Array) -> Array:
-        """Return the gradient, flat, in double precision."""
+    def gradient(self, values: Array, x: Any, y: Array, weight: Array) -> Array:
+        """Return that of `sum w (f(x; v) - y)^2`, flat, in double precision."""
         y, weight = y.astype("float32"), weight.astype("float32")
-        parts = self.function.split(values)
         try:
-            return flatten(self._gradient(parts, x, y, weight))
+            return flatten(self._gradient(self.split(values), x, y, weight))
         except Exception as error:
             raise ValueError(
                 f"the {keras.backend.backend()} backend failed to differentiate the "
-                f"model in the weights of layer {self.function.label}: "
+                f"model in the weights of layer {self.label}: "
                 f"{type(error).__name__}: {str(error) or 'no message'!s:.300}"
             ) from error
+
+    @functools.cached_property
+    def _gradient(self) -> Callable[..., Any]:
+        gradient: Callable[..., Any] = backend().derivatives(self, _squared_error)[1]
+        return gradient
+
+
+def _squared_error(outputs: Any, y: Any, weight: Any) -> Any:
+    return keras.ops.sum(weight * (outputs - y) ** 2)
+
+
+def inner_product(outputs: Any, cotangent: Any) -> Any:
+    """Return the sum of products, whose gradient is `J^T cotangent`."""
+    return keras.ops.sum(outputs * cotangent)
 
 
 def backend() -> Any:
@@ -204,7 +192,8 @@ class LayerLinearization:
     def __init__(self, model: keras.Model, layer: str, batch_size: int = 32) -> None:
         self.batch_size = batch_size
         self._function = LayerFunction(model, layer)
-        self._jvp, self._vjp = backend().products(self._function, self._function.values)
+        self._jvp = backend().pushforward(self._function, self._function.values)
+        self._vjp = backend().derivatives(self._function, inner_product)[1]
         self._layer, self._checked = layer, False
 
     @property
@@ -232,9 +221,10 @@ class LayerLinearization:
             cotangent: Array of the shape of the model's output on `x`.
             x: Inputs, shape `(samples, ...)`.
         """
-        total = np.zeros(self.num_parameters)
+        total, values = np.zeros(self.num_parameters), self._function.values
         for rows, batch in batches(x, self.batch_size):
-            total += flatten(self._vjp(cotangent[rows].astype("float32"), batch))
+            part = cotangent[rows].astype("float32")
+            total += flatten(self._vjp(values, batch, part))
         return total
 
     def _check_products(self, batch: NDArray[np.floating]) -> None:

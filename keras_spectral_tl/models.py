@@ -1,7 +1,6 @@
 """The convolutional closure; exact and reinitialized copies of any Keras model."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 
@@ -64,9 +63,20 @@ def build_sgs_cnn(
             "Expected input_shape = (n, m, channels), positive, for example "
             f"(64, 64, 2). Received input_shape={input_shape!r}."
         )
-    sizes = {"num_filters": num_filters, "kernel_size": kernel_size}
-    _check_sizes({"num_layers": num_layers, **sizes}, channels=shape[2])
-    whole_number("num_outputs", num_outputs, at_least=1)
+    sizes = {
+        "num_layers": num_layers,
+        "num_filters": num_filters,
+        "kernel_size": kernel_size,
+    }
+    for name, size in {**sizes, "num_outputs": num_outputs}.items():
+        whole_number(name, size, at_least=1)
+    layers, filters, taps = map(int, sizes.values())
+    hidden = (layers - 2) * filters**2 + (shape[2] + 1) * filters
+    if (hidden if layers > 1 else shape[2]) * taps**2 > _MOST_WEIGHTS:
+        raise ValueError(
+            f"Expected at most {_MOST_WEIGHTS:.0e} weights, which take 8 GB. Received "
+            f"{sizes} for {shape[2]} channel(s), which make more; choose fewer."
+        )
     convolution = PeriodicConv2D if periodic else keras.layers.Conv2D
     options = {} if periodic else {"padding": "same"}
     inputs = keras.Input(shape, name="fields")
@@ -82,15 +92,3 @@ def build_sgs_cnn(
             **options,
         )(outputs)
     return keras.Model(inputs, outputs, name="sgs_cnn")
-
-
-def _check_sizes(sizes: Mapping[str, Any], channels: int) -> None:
-    for name, size in sizes.items():
-        whole_number(name, size, at_least=1)
-    layers, filters, taps = map(int, sizes.values())
-    hidden = (layers - 2) * filters**2 + (channels + 1) * filters
-    if (hidden if layers > 1 else channels) * taps**2 > _MOST_WEIGHTS:
-        raise ValueError(
-            f"Expected at most {_MOST_WEIGHTS:.0e} weights, which take 8 GB. Received "
-            f"{sizes} for {channels} channel(s), which make more; choose fewer."
-        )

@@ -118,7 +118,7 @@ class HeldOutLeastSquares:
         def rows(indices: Any) -> Any:
             return keras.tree.map_structure(lambda x: x[indices], part.inputs)
 
-        function: LayerFunction = part.gradient.function
+        function: LayerFunction = part.function
         y, mask = truth[split.fit], split.fit_mask
         jacobian = SavedJacobian(function, rows(split.fit), self.batch_size)
         gain = _gain(mask * y, mask * jacobian.outputs)

@@ -13,7 +13,12 @@ from keras_spectral_tl._checks import one_of, whole_number
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights
 from keras_spectral_tl._keras_internals import own_trainable_variables
-from keras_spectral_tl.linearization import LayerFunction, backend, flatten
+from keras_spectral_tl.linearization import (
+    LayerFunction,
+    backend,
+    flatten,
+    inner_product,
+)
 from keras_spectral_tl.scoring import Cost, ScorerResult
 from keras_spectral_tl.scoring._result import layers_to_score
 from keras_spectral_tl.transfer import Samples
@@ -163,12 +168,13 @@ class TangentCondition:
         names = layers_to_score(model)
         function = LayerFunction(model, names)
         # One pass back gives the derivatives in the weights of every layer.
-        pull = backend().products(function, function.values)[1]
+        pull = backend().derivatives(function, inner_product)[1]
         rows = []
         for sample, place in zip(samples, places, strict=True):
             cotangent = np.zeros((1, *target.y.shape[1:]), "float32")
             cotangent.flat[place] = 1.0
-            rows.append(pull(cotangent, target.take(slice(sample, sample + 1))[0]))
+            x, _ = target.take(slice(sample, sample + 1))
+            rows.append(pull(function.values, x, cotangent))
         layers, values = layers_with_weights(model), {}
         for name in names:
             own = set(map(id, own_trainable_variables(layers[name])))

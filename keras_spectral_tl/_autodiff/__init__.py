@@ -3,8 +3,7 @@
 `tensorflow`, `jax` and `torch` have the same functions:
 
 - `inference(forward, variables)` returns `forward(x)` of arrays, without gradients;
-- `products(function, values)` returns `(d, x) -> J d` and `(r, x) -> J^T r` at these
-  values of the weights;
+- `pushforward(function, values)` returns `(d, x) -> J d` at these weights;
 - `derivatives(function, loss)` returns value, gradient and Hessian product of
   `loss(function(v, x), *rest)`: the first two take `(v, x, *rest)`, the product
   `(v, d, x, *rest)`.

@@ -26,18 +26,13 @@ def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
     return lambda x: np.asarray(compiled([v.value for v in variables], x))
 
 
-def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
-    primals = list(values)
-
-    @jax.jit
+def pushforward(function: Compute, values: Sequence[NDArray[Any]]) -> Compute:
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
-        return jax.jvp(lambda v: function(v, x), (primals,), (list(tangents),))[1]
+        at = (list(values),), (list(tangents),)
+        return jax.jvp(lambda v: function(v, x), *at)[1]
 
-    @jax.jit
-    def vjp(cotangent: Any, x: Any) -> Any:
-        return jax.vjp(lambda v: function(v, x), primals)[1](cotangent)[0]
-
-    return jvp, vjp
+    compiled: Compute = jax.jit(jvp)
+    return compiled
 
 
 def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:

@@ -17,7 +17,7 @@ def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
     return lambda x: np.asarray(compiled(tf.convert_to_tensor(x)))
 
 
-def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
+def pushforward(function: Compute, values: Sequence[NDArray[Any]]) -> Compute:
     primals = [tf.constant(value) for value in values]
 
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
@@ -32,13 +32,7 @@ def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, An
             pulled = gradients(inner, outputs, primals, probe)
         return outer.gradient(pulled, probe, tangents, unconnected_gradients="zero")
 
-    def vjp(cotangent: Any, x: Any) -> Any:
-        with _tape() as tape:
-            tape.watch(primals)
-            outputs = function(primals, x)
-        return gradients(tape, outputs, primals, cotangent)
-
-    return _traced(jvp, 1), _traced(vjp, 0)
+    return _traced(jvp, 1)
 
 
 def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:

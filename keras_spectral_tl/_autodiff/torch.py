@@ -22,7 +22,7 @@ def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
     return call
 
 
-def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
+def pushforward(function: Compute, values: Sequence[NDArray[Any]]) -> Compute:
     primals = tuple(tensors(list(values)))
 
     def jvp(tangents: Sequence[Any], x: Any) -> Any:
@@ -30,15 +30,7 @@ def products(function: Compute, values: Sequence[NDArray[Any]]) -> tuple[Any, An
         _, product = torch.func.jvp(lambda *v: function(v, inputs), primals, directions)
         return keras.ops.convert_to_numpy(product)
 
-    def vjp(cotangent: Any, x: Any) -> Any:
-        def pulled(outputs: Any, leaves: Any) -> Any:
-            return torch.autograd.grad(
-                outputs, leaves, tensors(cotangent), materialize_grads=True
-            )
-
-        return _differentiated(function, values, x, pulled)
-
-    return jvp, vjp
+    return jvp
 
 
 def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:
@@ -47,21 +39,22 @@ def derivatives(function: Compute, loss: Compute) -> tuple[Any, Any, Any]:
             outputs = function(tensors(values), tensors(x))
             return _arrays([loss(outputs, *tensors(list(rest)))])
 
-    def gradient(values: Any, x: Any, *rest: Any) -> Any:
-        def slopes(outputs: Any, leaves: Any) -> Any:
-            reached = loss(outputs, *tensors(list(rest)))
-            return torch.autograd.grad(reached, leaves, materialize_grads=True)
+    def slopes(outputs: Any, leaves: Any, rest: Any, create_graph: bool = False) -> Any:
+        return torch.autograd.grad(
+            loss(outputs, *tensors(list(rest))),
+            leaves,
+            create_graph=create_graph,
+            materialize_grads=True,
+        )
 
-        return _differentiated(function, values, x, slopes)
+    def gradient(values: Any, x: Any, *rest: Any) -> Any:
+        return _differentiated(
+            function, values, x, lambda outputs, leaves: slopes(outputs, leaves, rest)
+        )
 
     def product(values: Any, tangents: Any, x: Any, *rest: Any) -> Any:
         def curved(outputs: Any, leaves: Any) -> Any:
-            first = torch.autograd.grad(
-                loss(outputs, *tensors(list(rest))),
-                leaves,
-                create_graph=True,
-                materialize_grads=True,
-            )
+            first = slopes(outputs, leaves, rest, create_graph=True)
             pairs = zip(first, tensors(tangents), strict=True)
             along = sum(torch.sum(slope * part) for slope, part in pairs)
             return torch.autograd.grad(along, leaves, materialize_grads=True)

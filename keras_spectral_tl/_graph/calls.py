@@ -17,6 +17,7 @@ from keras_spectral_tl._graph.layers import (
     batches,
     data_format_of_layers,
     fetch,
+    inputs_of,
     layers_with_weights,
     parents_first,
     symbolic_inputs,
@@ -278,15 +279,15 @@ def read_calls(
             num_samples += len(keras.tree.flatten(batch)[0])
     if num_samples == 0:
         raise ValueError("x holds no samples. Pass at least one.")
+    mend = _mend(others - set(ranks))
     missing = [name for name in layers or () if name not in seen]
     if missing:
         raise ValueError(
             f"These layers were not called or have no output with {_either(ranks)} "
             f"spatial axes (2: samples, nx, ny, channels): {missing}. Layers that "
-            f"have: {sorted(seen)}.{_mend(others - set(ranks))}"
+            f"have: {sorted(seen)}.{mend}"
         )
     if not seen:
-        mend = _mend(others - set(ranks))
         unseen = (
             " Layers called inside a compiled function of the model's own, such as a "
             "tf.function, cannot be seen."
@@ -353,10 +354,9 @@ def _readable_layers(model: keras.Model) -> dict[str, keras.Layer]:
     readable = layers_with_weights(model)
     known = {id(layer) for layer in readable.values()}
     for name, layer in walk(model, "", set()):
-        is_leaf = not sublayers(layer) and not isinstance(
-            layer, keras.layers.InputLayer
-        )
-        if is_leaf and id(layer) not in known and name not in readable:
+        if sublayers(layer) or isinstance(layer, keras.layers.InputLayer):
+            continue
+        if id(layer) not in known and name not in readable:
             readable[name] = layer
     return {name: layer for name, layer in readable.items() if layer is not model}
 
@@ -369,7 +369,9 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
             f"x is a tuple of {len(x)}. Pass the inputs alone, without the targets, or "
             "an iterable of batches such as a tf.data.Dataset."
         )
-    listed = _is_list_of_inputs(model, x)
+    # A list holds the inputs of a model with several, or batches.
+    several = len(getattr(model, "inputs", None) or []) > 1
+    listed = several and isinstance(x, list) and all(hasattr(p, "shape") for p in x)
     if listed and (misfit := misfit_of_inputs(model, x)):
         raise ValueError(misfit)
     if isinstance(x, dict):
@@ -384,12 +386,6 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
             refuse_masked(values)
             check_finite("x", fetch(values))
         yield inputs
-
-
-def _is_list_of_inputs(model: keras.Model, x: Any) -> bool:
-    """Return whether a list holds the inputs of a model with several, not batches."""
-    several = len(getattr(model, "inputs", None) or []) > 1
-    return several and isinstance(x, list) and all(hasattr(p, "shape") for p in x)
 
 
 def _rank(values: Any) -> int:
@@ -413,7 +409,7 @@ def misnamed_inputs(model: keras.Model, x: Any) -> str:
     Keras only warns of some misfits and then passes arrays by their places. The inputs
     of a subclassed model are free.
     """
-    wanted = _inputs_of(model)
+    wanted = _shapes_of_inputs(model)
     if not wanted:
         return ""
     head = f"Model {model.name!r} takes the inputs {_told(wanted)}"
@@ -444,41 +440,37 @@ def check_names(model: keras.Model, x: Any) -> None:
         raise ValueError(misnamed)
 
 
-def _inputs_of(model: keras.Model) -> dict[str, Any]:
-    """Return the symbolic inputs of a model by name; none if they are unknown."""
-    tensors = getattr(model, "inputs", None) or ()
-    # A sequential model that was never called has `inputs` but no `input`.
-    mapping = getattr(model, "input", None)
-    if tensors and isinstance(mapping, dict):
-        flat = all(hasattr(part, "shape") for part in mapping.values())
-        return mapping if flat else {}
-    return {tensor.name: tensor for tensor in tensors}
+def _shapes_of_inputs(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
+    """Return the shapes of samples by names of inputs; none if they are unknown."""
+    named = inputs_of(model)
+    if named is None:
+        return {}
+    if not isinstance(named, dict):
+        named = {tensor.name: tensor for tensor in keras.tree.flatten(named)}
+    flat = all(hasattr(part, "shape") for part in named.values())
+    return {name: tuple(t.shape[1:]) for name, t in named.items()} if flat else {}
 
 
 def _told(wanted: Mapping[str, Any]) -> str:
-    shapes = {name: tuple(tensor.shape[1:]) for name, tensor in wanted.items()}
-    return ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+    return ", ".join(f"{name!r} {shape}" for name, shape in wanted.items())
 
 
 def misfit_of_inputs(model: keras.Model, x: Any) -> str:
     """Return why inputs do not fit a model; empty if they fit or it is unknown."""
-    tensors = _inputs_of(model)
-    if not tensors:
+    wanted = _shapes_of_inputs(model)
+    if not wanted:
         return ""
     if misnamed := misnamed_inputs(model, x):
         return misnamed
-    wanted = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
-    takes, head = _told(tensors), f"Model {model.name!r} takes"
+    head = f"Model {model.name!r} takes"
     parts = (
         [x[name] for name in wanted] if isinstance(x, dict) else keras.tree.flatten(x)
     )
     if len(parts) != len(wanted):
-        mend = (
-            "Pass a dict of arrays by these names."
-            if len(wanted) > 1
-            else "Pass one array."
+        what = "a dict of arrays by these names" if len(wanted) > 1 else "one array"
+        return (
+            f"{head} {_told(wanted)}, but x holds {len(parts)} array(s). Pass {what}."
         )
-        return f"{head} {takes}, but x holds {len(parts)} array(s). {mend}"
     for (name, shape), part in zip(wanted.items(), parts, strict=True):
         found = tuple(part.shape[1:])
         fits = [size in (None, n) for size, n in zip(shape, found, strict=False)]

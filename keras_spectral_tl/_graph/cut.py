@@ -25,6 +25,7 @@ from keras_spectral_tl._graph.layers import (
     layers_with_weights,
     parents_first,
 )
+from keras_spectral_tl._keras_internals import replaced
 from keras_spectral_tl.freezing import Selector, select_layers
 
 
@@ -51,7 +52,10 @@ class LayerGraph:
         """
         if not _has_graph(network) or any(t.shape[0] for t in network.inputs):
             return None
-        return _without_loose_ends(_opened(network))
+        graph = _opened(network)
+        # A nested model may have outputs that nothing uses.
+        calls, _ = _needed(graph.calls, graph.outputs)
+        return dataclasses.replace(graph, calls=tuple(calls))
 
     def arrays(self, x: Any) -> list[Any] | None:
         """Return the arrays of a nest `x` in the order of `inputs`.
@@ -89,20 +93,14 @@ class LayerGraph:
         self, known: Sequence[keras.KerasTensor], wanted: Sequence[keras.KerasTensor]
     ) -> tuple[tuple[keras.KerasTensor, ...], keras.Model]:
         """Return the known tensors needed, and the model from these to `wanted`."""
-        available = {id(tensor) for tensor in known}
-        needed = {id(tensor) for tensor in wanted}
-        calls = []
-        for call in reversed(self.calls):
-            if (needed - available).intersection(map(id, call.outputs)):
-                calls.append(call)
-                needed.update(map(id, _symbolic(call)))
+        calls, needed = _needed(self.calls, wanted, known)
         starts = tuple(tensor for tensor in known if id(tensor) in needed)
         table = {
             id(old): keras.Input(batch_shape=old.shape, dtype=old.dtype)
             for old in starts
         }
         inputs = list(table.values())
-        for call in reversed(calls):
+        for call in calls:
             args, kwargs = call.renamed(table).arguments
             outputs = keras.tree.flatten(call.operation(*args, **kwargs))
             for old, new in zip(call.outputs, outputs, strict=True):
@@ -126,13 +124,13 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
     return model.input, model.output
 
 
-def _recorded(model: keras.Model) -> LayerGraph:
-    calls = []
+def _opened(model: keras.Model) -> LayerGraph:
+    recorded = []
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = operation(*args, **kwargs)
         flat = tuple(keras.tree.flatten(outputs))
-        calls.append(LayerCall(operation, (args, kwargs), flat))
+        recorded.append(LayerCall(operation, (args, kwargs), flat))
         return outputs
 
     # Replay the graph on new inputs to record every call; the layers are the same.
@@ -141,36 +139,32 @@ def _recorded(model: keras.Model) -> LayerGraph:
         clone_function=lambda layer: layer,
         call_function=call,
     )
-    return LayerGraph(
-        model, tuple(replayed.inputs), tuple(calls), tuple(replayed.outputs)
-    )
-
-
-def _opened(model: keras.Model) -> LayerGraph:
-    closed = _recorded(model)
     calls: list[LayerCall] = []
     table: dict[int, keras.KerasTensor] = {}
-    for call in (call.renamed(table) for call in closed.calls):
-        if not _can_be_opened(call):
-            calls.append(call)
+    for one in (one.renamed(table) for one in recorded):
+        if not _can_be_opened(one):
+            calls.append(one)
             continue
-        inner = _opened(call.operation)
-        names = dict(zip(map(id, inner.inputs), _symbolic(call), strict=True))
+        inner = _opened(one.operation)
+        names = dict(zip(map(id, inner.inputs), _symbolic(one), strict=True))
         calls.extend(inner_call.renamed(names) for inner_call in inner.calls)
-        for old, new in zip(call.outputs, inner.outputs, strict=True):
+        for old, new in zip(one.outputs, inner.outputs, strict=True):
             table[id(old)] = names.get(id(new), new)
-    outputs = tuple(table.get(id(tensor), tensor) for tensor in closed.outputs)
-    return LayerGraph(model, closed.inputs, tuple(calls), outputs)
+    outputs = tuple(table.get(id(tensor), tensor) for tensor in replayed.outputs)
+    return LayerGraph(model, tuple(replayed.inputs), tuple(calls), outputs)
 
 
-def _without_loose_ends(graph: LayerGraph) -> LayerGraph:
-    # A nested model may have outputs that nothing uses.
-    needed, calls = {id(tensor) for tensor in graph.outputs}, []
-    for call in reversed(graph.calls):
-        if needed.intersection(map(id, call.outputs)):
+def _needed(
+    calls: Sequence[LayerCall], wanted: Sequence[Any], known: Sequence[Any] = ()
+) -> tuple[list[LayerCall], set[int]]:
+    """Return the calls that lead from known to wanted tensors, and ids of all used."""
+    needed, available = set(map(id, wanted)), set(map(id, known))
+    found = []
+    for call in reversed(calls):
+        if (needed - available).intersection(map(id, call.outputs)):
             needed.update(map(id, _symbolic(call)))
-            calls.append(call)
-    return dataclasses.replace(graph, calls=tuple(reversed(calls)))
+            found.append(call)
+    return found[::-1], needed
 
 
 def _can_be_opened(call: LayerCall) -> bool:
@@ -202,15 +196,12 @@ def _different_names(operations: Sequence[Any]) -> Iterator[None]:
 
     Layers of two nested models may have the same name.
     """
-    names = {id(operation): operation.name for operation in operations}
     by_id = {id(operation): operation for operation in operations}
-    try:
+    with contextlib.ExitStack() as stack:
         for number, operation in enumerate(by_id.values()):
-            operation.name = f"{operation.name}_{number}"
+            name = f"{operation.name}_{number}"
+            stack.enter_context(replaced(operation, "name", name))
         yield
-    finally:
-        for key, operation in by_id.items():
-            operation.name = names[key]
 
 
 def _symbolic(call: LayerCall) -> list[keras.KerasTensor]:
@@ -280,6 +271,18 @@ class Activations:
         self._kept: list[dict[int, NDArray[Any]]] = [{} for _ in sets]
         self._known: dict[int, keras.KerasTensor] = {}
 
+    @classmethod
+    def of(
+        cls, network: keras.Model, inputs: Sequence[Any], cache: PrefixCache
+    ) -> "Activations | None":
+        """Prepare sets of inputs; None if the network cannot be cut or does not fit."""
+        graph = LayerGraph.of(network)
+        sets = [None if graph is None else graph.arrays(x) for x in inputs]
+        known = [arrays for arrays in sets if arrays is not None]
+        if graph is None or len(known) < len(sets):
+            return None
+        return cls(graph, known, cache)
+
     def at(self, cut: Sequence[keras.KerasTensor]) -> list[Arrays] | None:
         """Return the arrays (num_samples, ...) at the cut for each set of samples.
 
@@ -291,51 +294,58 @@ class Activations:
         missing = [tensor for tensor in cut if id(tensor) not in known]
         if missing:
             starts, model = self.graph.part(tuple(known.values()), missing)
-            sources = [
-                [(inputs | kept)[id(tensor)] for tensor in starts]
-                for inputs, kept in zip(self._inputs, self._kept, strict=True)
-            ]
+            sources = self._arrays_at(starts)
             if not acts_alike(model, [part[:_COMPARED] for part in sources[0]]):
                 return None
             for arrays, kept in zip(sources, self._kept, strict=True):
-                results = self._computed(model, arrays)
+                x = _single(arrays)
+                results = evaluated(model, x, self.cache, self._held())
                 kept.update(zip(map(id, missing), results, strict=True))
-        self._forget_all_but(cut)
-        return [
-            [(inputs | kept)[id(tensor)] for tensor in cut]
-            for inputs, kept in zip(self._inputs, self._kept, strict=True)
-        ]
-
-    def _forget_all_but(self, cut: Sequence[keras.KerasTensor]) -> None:
         inputs = {id(tensor) for tensor in self.graph.inputs}
         self._known = {id(t): t for t in cut if id(t) not in inputs}
         for kept in self._kept:
             for key in kept.keys() - self._known.keys():
                 del kept[key]
+        return self._arrays_at(cut)
 
-    def _computed(self, model: keras.Model, arrays: Arrays) -> Arrays:
-        held = sum(
-            array.nbytes
-            for kept in self._kept
-            for array in kept.values()
-            if not isinstance(array, np.memmap)
-        )
-        return evaluated(model, arrays, self.cache, held)
+    def from_cut(self, layers: Selector) -> tuple[list[Any], keras.Model] | None:
+        """Return the model from the cut before some layers, after its inputs.
+
+        These are an array, or a tuple of several, for each set of samples. None if the
+        network cannot be cut there, see `at`.
+        """
+        cut = self.graph.cut(layers)
+        sets = None if cut is None else self.at(cut)
+        if cut is None or sets is None:
+            return None
+        _, model = self.graph.part(cut, self.graph.outputs)
+        # tf.data knows no lists.
+        return [a[0] if len(a) == 1 else tuple(a) for a in sets], model
+
+    def _arrays_at(self, tensors: Sequence[keras.KerasTensor]) -> list[Arrays]:
+        return [
+            [(inputs | kept)[id(tensor)] for tensor in tensors]
+            for inputs, kept in zip(self._inputs, self._kept, strict=True)
+        ]
+
+    def _held(self) -> int:
+        """Return the bytes of activations in memory."""
+        arrays = [array for kept in self._kept for array in kept.values()]
+        return sum(a.nbytes for a in arrays if not isinstance(a, np.memmap))
 
 
-def evaluated(
-    model: keras.Model, arrays: Arrays, cache: PrefixCache, held: int = 0
-) -> Arrays:
+def evaluated(model: keras.Model, x: Any, cache: PrefixCache, held: int = 0) -> Arrays:
     """Return the outputs of a model in inference mode, batch by batch.
 
     The model is not compiled, because each part of a network is used only once.
     """
     results: Arrays = []
-    for rows, batch in batches(_single(arrays), cache.batch_size):
+    num_samples = len(keras.tree.flatten(x)[0])
+    for rows, batch in batches(x, cache.batch_size):
         outputs = [fetch(p) for p in keras.tree.flatten(model(batch, training=False))]
         if not results:
             for part in outputs:
-                shape = (len(arrays[0]), *part.shape[1:])
+                shape = (num_samples, *part.shape[1:])
                 results.append(cache.empty(shape, part.dtype, held))
                 held += 0 if isinstance(results[-1], np.memmap) else results[-1].nbytes
         for result, part in zip(results, outputs, strict=True):

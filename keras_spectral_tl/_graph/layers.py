@@ -266,13 +266,9 @@ def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
     return tuple(layers_with_weights(model, trainable=True))
 
 
-def trains_parts(model: keras.Model) -> bool:
-    """Return whether a layer trains some of its own weights and not others."""
-    return any(
-        layer.trainable and not variable.trainable
-        for layer in layers_with_weights(model).values()
-        for variable in own_trainable_variables(layer)
-    )
+def has_biases(model: keras.Model) -> bool:
+    weights = named_weights(layers_with_weights(model))
+    return any(path.endswith("bias") for path in weights)
 
 
 def named_weights(layers: Mapping[str, keras.Layer]) -> dict[str, keras.Variable]:
@@ -297,6 +293,14 @@ def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
     return next(attributes, "variable").lstrip("_")
 
 
+def inputs_of(model: keras.Model) -> Any:
+    """Return the nest of symbolic inputs of a model; None if they are unknown."""
+    if not getattr(model, "inputs", None):
+        return None
+    # A sequential model that was never called has `inputs` but no `input`.
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
 def symbolic_inputs(
     model: keras.Model, input_shape: SampleShape | None = None, unknown: int | None = 0
 ) -> Any:
@@ -319,16 +323,12 @@ def symbolic_inputs(
     shapes: Any = input_shape
     if shapes is not None and all(map(np.isscalar, shapes)):
         return sample(shapes)
-    if shapes is not None and getattr(model, "inputs", None):
-        tensors = zip(shapes, keras.tree.flatten(model.input), strict=True)
-        parts = [sample(shape, tensor) for shape, tensor in tensors]
-        return keras.tree.pack_sequence_as(model.input, parts)
-    if isinstance(model, keras.Sequential):
-        return sample(model.inputs[0].shape[1:], model.inputs[0])
-    if getattr(model, "inputs", None):
-        return keras.tree.map_structure(
-            lambda tensor: sample(tensor.shape[1:], tensor), model.input
-        )
+    inputs = inputs_of(model)
+    if inputs is not None:
+        tensors = keras.tree.flatten(inputs)
+        shapes = [t.shape[1:] for t in tensors] if shapes is None else shapes
+        parts = [sample(*pair) for pair in zip(shapes, tensors, strict=True)]
+        return keras.tree.pack_sequence_as(inputs, parts)
     shape = (model.get_build_config() or {}).get("input_shape")
     if not isinstance(shape, (tuple, list)) or not isinstance(shape[-1], int):
         raise ValueError(

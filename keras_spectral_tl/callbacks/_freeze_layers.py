@@ -11,11 +11,7 @@ import numpy as np
 from keras_spectral_tl import _optimizer_state as optimizer_state
 from keras_spectral_tl import freezing
 from keras_spectral_tl._graph.calls import called_layers
-from keras_spectral_tl._graph.layers import (
-    ModelLayers,
-    layers_with_weights,
-    named_weights,
-)
+from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl._keras_internals import (
     callbacks_of_fit,
     initial_epoch,
@@ -189,9 +185,8 @@ class FreezeLayers(keras.callbacks.Callback):
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        run = self._run
-        if run is not None and run.due is not None:
-            self._enter_when_possible(run)
+        if self._run is not None:
+            self._enter_when_possible(self._run)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         run = self._run
@@ -204,7 +199,7 @@ class FreezeLayers(keras.callbacks.Callback):
                 for name, value in (logs or {}).items()
                 if isinstance(value, int | float | np.number)
             }
-            _note(run, epoch + 1)
+            run.saved.note(epoch=epoch + 1, entered=run.entered, history=run.history)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.restore()
@@ -299,22 +294,36 @@ class FreezeLayers(keras.callbacks.Callback):
                 return
             self._check_frozen(run)
             run.phase, run.entered, run.frozen = phase, epoch, {}
-            _enter(run)
+            before = {id(variable) for variable in run.model.trainable_variables}
+            _show(run)
+            now = run.model.trainable_variables
+            # An average that missed steps would pull the weight towards old values.
+            run.view.start_averages(v for v in now if id(v) not in before)
         if not run.frozen:
             run.frozen, run.checked = _frozen_hashes(self.model), False
         run.due, run.waited = None, 0
-        _note(run, epoch)
+        run.saved.note(epoch=epoch, entered=run.entered, history=run.history)
 
     def _check_frozen(self, run: _Run) -> None:
         """Raise RuntimeError if frozen weights changed since the phase began."""
-        before, run.checked = run.frozen, True
-        if not before:
+        run.checked = True
+        named = ModelLayers.of(self.model)
+        weights = named.weights
+        moved = [p for p, was in run.frozen.items() if hash_of([weights[p]]) != was]
+        if not moved:
             return
-        weights = named_weights(layers_with_weights(self.model))
-        moved = [p for p in before if hash_of([weights[p]]) != before[p]]
-        if moved:
-            self.restore()
-            raise RuntimeError(_moved(self.model, moved))
+        self.restore()
+        layers = dict.fromkeys(path.rsplit("/", 1)[0] for path in moved)
+        held = [f"{name} ({type(named.layers[name]).__name__})" for name in layers]
+        raise RuntimeError(
+            f"Frozen weights have moved: {', '.join(moved)}. The optimizer did not "
+            "update them, so something else did: one of the layers "
+            f"{', '.join(held)} or a layer around it (SpectralNormalization and custom "
+            "counters or averages change their weights in training mode regardless of "
+            "flags), another callback, or a train_step of the model. Let these layers "
+            "train in every phase, or make the layer keep its weights while its "
+            "`trainable` is False."
+        )
 
 
 def _optimizers(model: keras.Model, variables: list[keras.Variable]) -> tuple[Any, Any]:
@@ -363,41 +372,17 @@ def _show(run: _Run) -> None:
     _make_functions_anew(run.model)
 
 
-def _enter(run: _Run) -> None:
-    before = {id(variable) for variable in run.model.trainable_variables}
-    _show(run)
-    now = run.model.trainable_variables
-    # An average that missed steps would pull the weight towards old values.
-    run.view.start_averages(v for v in now if id(v) not in before)
-
-
 def _frozen_hashes(model: keras.Model) -> dict[str, str]:
     """Return the hashes of all weights that training must not change."""
     named = ModelLayers.of(model)
     choice = trainable_choice(named)
-    found = {}
-    for name, layer in named.layers.items():
-        statistics = {id(weight) for weight in own_statistics(layer)}
-        for path, weight in named.weights_of(name).items():
-            is_statistic = id(weight) in statistics
-            moves = name in choice if is_statistic else path in choice.get(name, ())
-            if not moves:
-                found[path] = hash_of([weight])
-    return found
-
-
-def _moved(model: keras.Model, paths: list[str]) -> str:
-    named = layers_with_weights(model)
-    layers = dict.fromkeys(path.rsplit("/", 1)[0] for path in paths)
-    held = ", ".join(f"{name} ({type(named[name]).__name__})" for name in layers)
-    return (
-        f"Frozen weights have moved: {', '.join(paths)}. The optimizer did not update "
-        f"them, so something else did: one of the layers {held} or a layer around it "
-        "(SpectralNormalization and custom counters or averages change their weights "
-        "in training mode regardless of flags), another callback, or a train_step of "
-        "the model. Let these layers train in every phase, or make the layer keep its "
-        "weights while its `trainable` is False."
-    )
+    moving = {path for paths in choice.values() for path in paths}
+    updated = {id(v) for name in choice for v in own_statistics(named.layers[name])}
+    return {
+        path: hash_of([weight])
+        for path, weight in named.weights.items()
+        if path not in moving and id(weight) not in updated
+    }
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:
@@ -423,7 +408,3 @@ def _must_wait(run: _Run, model: keras.Model, epoch: int) -> bool:
             "Choose a steps_per_execution that divides the number of batches an epoch."
         )
     return True
-
-
-def _note(run: _Run, epoch: int) -> None:
-    run.saved.note(epoch=epoch, entered=run.entered, history=run.history)

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +34,20 @@ from keras_spectral_tl.spectra._kernels import (
 
 @dataclass(frozen=True)
 class Record:
-    """The record of one epoch.
+    """The record of one epoch: an entry of ``history``, and what is written.
 
-    Attributes:
-        value: The entry of ``history``.
-        logs: Scalars for the logs of the epoch and for TensorBoard.
-        scalars: Scalars for TensorBoard only.
-        images: (height, width, 3) images for TensorBoard.
-        arrays: Arrays for the npz file.
+    TensorBoard gets the scalars of the logs too; its images are (height, width, 3).
     """
 
     value: Any
     logs: dict[str, float]
-    scalars: dict[str, float] = field(default_factory=dict)
-    images: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    scalars: dict[str, float]
+    images: dict[str, NDArray[np.uint8]]
+    arrays: dict[str, NDArray[Any]]
 
 
 class SpectralCallback(keras.callbacks.Callback, abc.ABC):
-    """Base of callbacks that record a model every few epochs, in bounded time.
-
-    Attributes:
-        history: ``{epoch: value}``, epochs from 0 as Keras counts them.
-        skipped: Epochs that were due but would have cost too much.
-    """
+    """Base of callbacks that record a model every few epochs, in bounded time."""
 
     file_prefix: str
 

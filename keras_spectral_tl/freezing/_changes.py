@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 
+from keras_spectral_tl._files import sha256_of_arrays
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     fetch,
@@ -83,12 +84,7 @@ def weight_hashes(layers: keras.Model | ModelLayers) -> dict[str, str]:
 
 def hash_of(weights: Iterable[keras.Variable]) -> str:
     """Return one SHA-256 of the dtypes, shapes and values of some weights."""
-    digest = hashlib.sha256()
-    for weight in weights:
-        values = fetch(weight)
-        digest.update(f"{weight.dtype}{values.shape}".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+    return sha256_of_arrays(map(fetch, weights))
 
 
 def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
@@ -99,24 +95,18 @@ def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
 class TrainableFlags:
     """Snapshot of every `trainable` flag of a model, to be restored exactly."""
 
-    layers: tuple[tuple[keras.Layer, bool], ...]
-    variables: tuple[tuple[keras.Variable, bool], ...]
+    flags: tuple[tuple[keras.Layer | keras.Variable, bool], ...]
 
     @classmethod
     def of(cls, model: keras.Model) -> "TrainableFlags":
+        # Containers first, then their contents, then weights.
         layers = parents_first(model)
         weights = [v for layer in layers for v in own_weights(layer)]
-        return cls(
-            layers=tuple((layer, layer.trainable) for layer in layers),
-            variables=tuple((weight, weight.trainable) for weight in weights),
-        )
+        return cls(tuple((part, part.trainable) for part in (*layers, *weights)))
 
     def restore(self) -> None:
-        """Restore the flags: containers first, then their contents, then weights."""
-        for layer, flag in self.layers:
-            layer.trainable = flag
-        for variable, flag in self.variables:
-            variable.trainable = flag
+        for part, flag in self.flags:
+            part.trainable = flag
 
 
 def trainable_choice(named: ModelLayers) -> Choice:
@@ -293,24 +283,22 @@ def only_trainable(
         drop_compiled_functions(model)
 
 
-def set_trainable(model: keras.Model, names: Sequence[str] | LayerSelection) -> None:
-    """Make exactly the given layers or parts trainable, without compiling the model.
+def set_trainable(model: keras.Model, selector: Any) -> None:
+    """Make exactly the chosen weights trainable, without compiling the model.
 
-    Names mean whole layers; individually frozen weights stay frozen.
+    An empty selector freezes everything; individually frozen weights of whole layers
+    stay frozen.
     """
     named = ModelLayers.of(model)
-    selector = names if isinstance(names, LayerSelection) else list(names)
     switch(named, choose(named, selector) if selector else {})
 
 
 def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:
     model = named.model
-    before = trainable_choice(named)
+    before = {name: set(paths) for name, paths in trainable_choice(named).items()}
     switch(named, choice)
-    now = trainable_choice(named)
-    changed = tuple(
-        name for name in named.names if _state(before, name) != _state(now, name)
-    )
+    now = {name: set(paths) for name, paths in trainable_choice(named).items()}
+    changed = tuple(name for name in named.names if before.get(name) != now.get(name))
     if changed and drop_compiled_functions(model):
         warnings.warn(
             f"Model {model.name!r} has been trained since it was compiled, before "
@@ -319,7 +307,7 @@ def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:
             UserWarning,
             stacklevel=3,
         )
-    switched = _paths(before) ^ _paths(now)
+    switched = set().union(*before.values()) ^ set().union(*now.values())
     built = getattr(getattr(model, "optimizer", None), "built", False)
     return FreezeRecord(
         changed=changed,
@@ -339,11 +327,3 @@ def _refuse_statistics_alone(chosen: Choice, left: Choice) -> None:
                 f"{weights} train: Keras has one flag for both. Freeze "
                 f"the whole layer, freeze_layers(model, {name!r})."
             )
-
-
-def _state(choice: Choice, name: str) -> set[str] | None:
-    return set(choice[name]) if name in choice else None
-
-
-def _paths(choice: Choice) -> set[str]:
-    return {path for paths in choice.values() for path in paths}

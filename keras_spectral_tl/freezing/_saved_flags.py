@@ -12,8 +12,12 @@ from typing import Any
 
 import keras
 
-from keras_spectral_tl._graph.layers import ModelLayers, parents_first, trains_parts
-from keras_spectral_tl._keras_internals import compile_as_saved, sublayers
+from keras_spectral_tl._graph.layers import ModelLayers, parents_first
+from keras_spectral_tl._keras_internals import (
+    compile_as_saved,
+    own_trainable_variables,
+    sublayers,
+)
 from keras_spectral_tl.freezing._changes import (
     TrainableFlags,
     switch,
@@ -46,8 +50,13 @@ def save_with_flags(model: keras.Model, path: str | os.PathLike[str]) -> None:
     before, compiled = TrainableFlags.of(model), model.compiled
     named = ModelLayers.of(model)
     running = {id(named.layers[name]) for name in trainable_choice(named)}
+    trains_parts = any(
+        layer.trainable and not variable.trainable
+        for layer in named.layers.values()
+        for variable in own_trainable_variables(layer)
+    )
     try:
-        model.compiled = compiled and not trains_parts(model)
+        model.compiled = compiled and not trains_parts
         for layer in parents_first(model):
             wraps = sublayers(layer) and not isinstance(layer, keras.Model)
             if wraps and running.isdisjoint(map(id, parents_first(layer))):
@@ -66,10 +75,7 @@ def load_with_flags(
     """Load a model from a `.keras` file with the flags that it had.
 
     The optimizer is made when they are set, for the weights that it trained, so that
-    its moments fit.
-
-    Raises:
-        ValueError: If the flags are not those of this model.
+    its moments fit. Raises ValueError if the flags are not those of this model.
     """
     model = keras.models.load_model(path, custom_objects=custom_objects, compile=False)
     _set_flags(model, flags)

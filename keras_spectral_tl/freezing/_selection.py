@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -66,45 +66,6 @@ class TrainingCost:
     forward: int
     step: int
     cached_step: int
-
-
-def training_cost(
-    named: ModelLayers,
-    trained: Iterable[keras.Variable],
-    input_shape: SampleShape | None = None,
-) -> TrainingCost:
-    """Count the multiply-adds of a training step that changes the given weights."""
-    calls = trace_calls(named.model, input_shape)
-    costs = [_multiply_adds(call) for call in calls]
-    training_ids = {id(variable) for variable in trained}
-    whole: dict[int, bool] = {}
-    for layer in named.layers.values():
-        active = [v for v in own_weights(layer) if id(v) in training_ids]
-        if active:
-            whole[id(layer)] = any(len(v.shape) > 1 for v in active)
-    training = [
-        place for place, call in enumerate(calls) if id(call.operation) in whole
-    ]
-    first = min(training, default=len(calls))
-    through = sum(costs[first + 1 :])
-    # The gradient of a bias or gain sums over the outputs; that of a kernel costs as
-    # much as its forward pass.
-    weights = sum(
-        costs[k] if whole[id(calls[k].operation)] else _values(calls[k])
-        for k in training
-    )
-    forward = sum(costs)
-    names = {id(layer): name for name, layer in named.layers.items()}
-    by_layer = dict.fromkeys(named.names, 0)
-    for call, cost in zip(calls, costs, strict=True):
-        if id(call.operation) in names:
-            by_layer[names[id(call.operation)]] += cost
-    return TrainingCost(
-        layers=by_layer,
-        forward=forward,
-        step=forward + weights + through,
-        cached_step=sum(costs[first:]) + weights + through,
-    )
 
 
 def _multiply_adds(call: LayerCall) -> int:
@@ -185,9 +146,34 @@ class LayerSelection:
                 f"The model of the selection {', '.join(self.names)} is not known any "
                 "more. Choose again with select_layers(model, ...)."
             )
-        weights = self.source.weights
-        trained = [weights[path] for path in self.variables]
-        return training_cost(self.source, trained, input_shape)
+        calls = trace_calls(self.source.model, input_shape)
+        costs = [_multiply_adds(call) for call in calls]
+        trained = {id(self.source.weights[path]) for path in self.variables}
+        whole: dict[int, bool] = {}
+        for layer in self.source.layers.values():
+            active = [v for v in own_weights(layer) if id(v) in trained]
+            if active:
+                whole[id(layer)] = any(len(v.shape) > 1 for v in active)
+        training = [k for k, call in enumerate(calls) if id(call.operation) in whole]
+        first = min(training, default=len(calls))
+        through = sum(costs[first + 1 :])
+        # The gradient of a bias or gain sums over the outputs; that of a kernel costs
+        # as much as its forward pass.
+        weights = sum(
+            costs[k] if whole[id(calls[k].operation)] else _values(calls[k])
+            for k in training
+        )
+        names = {id(layer): name for name, layer in self.source.layers.items()}
+        by_layer = dict.fromkeys(self.source.names, 0)
+        for call, cost in zip(calls, costs, strict=True):
+            if id(call.operation) in names:
+                by_layer[names[id(call.operation)]] += cost
+        return TrainingCost(
+            layers=by_layer,
+            forward=sum(costs),
+            step=sum(costs) + weights + through,
+            cached_step=sum(costs[first:]) + weights + through,
+        )
 
     def __str__(self) -> str:
         total = self.num_trainable + self.num_frozen
@@ -320,12 +306,11 @@ def _chosen(named: ModelLayers, selector: Any, thawed: bool) -> Choice:
 
 
 def _of_selection(named: ModelLayers, selection: LayerSelection) -> Choice:
-    choice: Choice = {}
-    for name in selection.names:
-        named.known(name)
-        inside = named.weights_of(name)
-        choice[name] = tuple(path for path in selection.variables if path in inside)
-    return choice
+    chosen = set(selection.variables)
+    return {
+        named.known(name): tuple(p for p in named.weights_of(name) if p in chosen)
+        for name in selection.names
+    }
 
 
 def _of_part(named: ModelLayers, names: Sequence[str], part: Part) -> Choice:
@@ -349,8 +334,8 @@ def _whole(named: ModelLayers, name: str, thawed: bool) -> tuple[str, ...]:
     # The user may have frozen single weights, unless the whole layer is frozen.
     active = [] if thawed else [v for v in own if v.trainable]
     if not active:
-        held = {id(v) for v in held_weights(layer)}
-        active = [v for v in own if id(v) not in held]
+        held = held_places(layer)
+        active = [v for i, v in enumerate(own) if i not in held]
     ids = {id(variable) for variable in active}
     return tuple(p for p, v in named.weights_of(name).items() if id(v) in ids)
 
@@ -365,7 +350,12 @@ def _names(named: ModelLayers, selector: Any) -> list[str]:
         inside = [name for name in names if name.startswith(f"{selector}/")]
         return inside if inside and selector not in names else [named.known(selector)]
     if isinstance(selector, int | np.integer) and not isinstance(selector, bool):
-        return [_name_at(names, int(selector))]
+        if not -len(names) <= selector < len(names):
+            raise ValueError(
+                f"Layer index {selector} is out of range: the model has {len(names)} "
+                f"layers with weights, 0 ... {len(names) - 1}: {', '.join(names)}."
+            )
+        return [names[selector]]
     if isinstance(selector, slice):
         return names[selector]
     if isinstance(selector, Depth):
@@ -374,15 +364,6 @@ def _names(named: ModelLayers, selector: Any) -> list[str]:
         return [name for item in selector for name in _names(named, item)]
     accepts = _as_predicate(named.model, selector)
     return [name for name, layer in named.layers.items() if accepts(name, layer)]
-
-
-def _name_at(names: list[str], index: int) -> str:
-    if not -len(names) <= index < len(names):
-        raise ValueError(
-            f"Layer index {index} is out of range: the model has {len(names)} layers "
-            f"with weights, 0 ... {len(names) - 1}: {', '.join(names)}."
-        )
-    return names[index]
 
 
 def _as_predicate(
@@ -421,8 +402,8 @@ _BY_USER: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDict
 _BY_US: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
 
 
-def held_weights(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the weights that unfreezing the whole layer leaves frozen."""
+def held_places(layer: keras.Layer) -> set[int]:
+    """Return the indices of the weights that unfreezing the layer leaves frozen."""
     own = own_trainable_variables(layer)
     base = low_rank_base(layer)
     if layer.trainable:
@@ -432,14 +413,12 @@ def held_weights(layer: keras.Layer) -> list[keras.Variable]:
         places = _BY_USER.get(layer, set())
     if len(places) == len(own):
         places = set()  # the whole layer is frozen by single weights
-    return [v for i, v in enumerate(own) if i in places or v is base]
+    return places | {i for i, v in enumerate(own) if v is base}
 
 
 def remember(layer: keras.Layer) -> None:
     """Record which weights of a layer are frozen individually, before it is frozen."""
-    held = {id(variable) for variable in held_weights(layer)}
-    own = own_trainable_variables(layer)
-    _BY_USER[layer] = {i for i, v in enumerate(own) if id(v) in held}
+    _BY_USER[layer] = held_places(layer)
 
 
 def note(layer: keras.Layer, variable: keras.Variable, frozen: bool) -> None:

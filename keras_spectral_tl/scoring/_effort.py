@@ -37,12 +37,9 @@ _INPUTS = 400
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """Steps, batch size and learning rate of the retraining that is predicted.
+    """Steps of Adam, samples a step, and learning rate of the retraining to predict.
 
-    Attributes:
-        steps: Steps of Adam.
-        batch_size: Samples per step.
-        rate: Initial learning rate of a cosine decay; None to choose one per arm.
+    `rate` is the initial rate of a cosine decay; None to choose one per arm.
     """
 
     steps: int
@@ -234,15 +231,10 @@ def usual_path(kernels: Sequence[NDArray[Any]]) -> float:
 def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
     """Return the sum of the learning rates of all steps of a retraining.
 
-    Args:
-        recipe: Keyword arguments of `retrain`, of which optimizer, epochs and
-            batch_size are used. `learning_rate`, a number or a schedule, means Adam at
-            that rate; `steps` may replace epochs.
-        num_samples: Target samples.
-
-    Raises:
-        TypeError: If `retrain` has no such argument.
-        ValueError: If a number is not finite and positive.
+    Of the keyword arguments of `retrain` in `recipe`, optimizer, epochs and batch_size
+    are used. `learning_rate`, a number or a schedule, means Adam at that rate; `steps`
+    may replace epochs. Raises TypeError for unknown arguments, ValueError for numbers
+    that are not finite and positive.
 
     Example:
         >>> path_of({}, num_samples=16)  # 50 epochs of two steps of 1e-3

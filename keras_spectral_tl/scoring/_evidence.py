@@ -32,16 +32,11 @@ def held_out_evidence(
 ) -> dict[str, Any]:
     """Compare the predictions of a network before and during training with the truth.
 
-    All errors are those after the best gain (and offset), see `unexplained`.
-
-    Args:
-        truth: True outputs, (samples, ...).
-        predictions: Outputs, (steps, samples, ...), first of the unchanged network.
-        axes: Spatial axes of the truth; empty if it is not a field.
-        weight: Weight of each point, of a shape that broadcasts with the truth.
-        offset: Whether an offset is fitted in addition to the gain, see `moments`.
-        groups: Label of the group of each sample: samples of a group are not
-            independent, so their sums are added.
+    All errors are those after the best gain (and offset), see `unexplained`. The truth
+    is (samples, ...), predictions are (steps, samples, ...), first of the unchanged
+    network. `axes` are the spatial ones of the truth, if it is a field, and `weight`,
+    that of each point, broadcasts with it. The samples of one of the `groups` (labels)
+    are not independent, so their sums are added.
 
     Returns:
         error_removed: Fraction of the error that the last step removes.
@@ -60,10 +55,10 @@ def held_out_evidence(
         mean = (counted * truth).sum(axis=others, keepdims=True)
         mean /= np.where(total > 0.0, total, 1.0)
         truth, predictions = truth - mean, predictions - mean
-    by_step = [
-        _sums_of_groups(moments(truth, step, axes, weight, offset), groups)
-        for step in predictions
-    ]
+    by_step = [moments(truth, step, axes, weight, offset) for step in predictions]
+    if groups is not None:
+        rows = [groups == name for name in np.unique(groups)]
+        by_step = [np.stack([s[some].sum(axis=0) for some in rows]) for s in by_step]
     errors = [float(unexplained(step.sum(axis=0))) for step in by_step]
     # Nothing to remove: the model is already right up to round-off.
     floor = _ROUND_OFF * float(np.sum(by_step[0][..., 3]))
@@ -117,12 +112,6 @@ def moments(
     if offset:
         first = [np.sum(w * part, axis=2) for part in (np.ones_like(y), y, q)]
     return np.stack([*first, *(np.sum(w * a * b, axis=2) for a, b in pairs)], axis=2)
-
-
-def _sums_of_groups(sums: Array, groups: Any) -> Array:
-    if groups is None:
-        return sums
-    return np.stack([sums[groups == name].sum(axis=0) for name in np.unique(groups)])
 
 
 def unexplained(sums: Array) -> Array:

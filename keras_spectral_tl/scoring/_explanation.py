@@ -88,13 +88,9 @@ def activation_shifts(
 ) -> dict[str, dict[str, Any]]:
     """Return how the spectra of each layer's pre-activations differ between systems.
 
-    A difference shows where a layer sees something new, not whether that does harm.
-    Only layers with as many spatial axes as the outputs are compared.
-
-    Returns:
-        Layer name to base_spectrum and target_spectrum (shell SUM), gain and
-        shape_distance (`spectra.spectral_shift`). Empty if outputs are not fields;
-        layers without activity on one of the systems are left out.
+    A difference shows where a layer sees something new, not whether that does harm. See
+    `LayerScores.shifts`. Only layers with as many spatial axes as the outputs (none, if
+    these are no fields) and with activity on both systems are compared.
     """
     if not axes:
         return {}
@@ -129,11 +125,8 @@ def kernel_profiles(
     `rms_transfer(k)` divided by its root mean square over all modes, so that 1 is the
     mean. Computed on the grid of the layer's own inputs (outputs, if transposed), if
     the model knows it, else on `grid`: after pooling the same wavenumber is a larger
-    fraction of the Nyquist wavenumber.
-
-    Returns:
-        Layer name to an array (num_shells,) indexed by wavenumber. Layers that are not
-        convolutions, or whose kernels are 0 or wider than the grid, are left out.
+    fraction of the Nyquist wavenumber. Layers that are not convolutions, or whose
+    kernels are 0 or wider than the grid, are left out.
     """
     named, found = layers_with_weights(model), {}
     for name in layers if grid else ():

@@ -151,8 +151,7 @@ def forecast(
     tried, left_out = _retrainable(task, tried, arms is None)
     if task.base is None and keep:
         raise ValueError("keep needs base_data. Received None.")
-    used = task.normalizations.values()
-    doubts = warn_of_doubts(model, task.base, task.target, used)
+    doubts = warn_of_doubts(model, task.base, task.target, task.normalizations.values())
     candidates = [
         Candidate(arm, bench, name)
         for name in task.normalizations
@@ -169,7 +168,6 @@ def forecast(
     pairs = zip(verdict.rows, candidates, strict=True)
     predicted = {row.label: (row, candidate) for row, candidate in pairs}
     spectra = task.spectra(chosen)
-    benches = {candidate.trials for candidate in candidates}
     return Forecast(
         rows=tuple(sorted(verdict.rows, key=lambda row: -row.correlation)),
         best=chosen.arm,
@@ -185,8 +183,10 @@ def forecast(
             "seed": int(seed),
             "keep": float(keep),
             "num_tested": len(chosen.trials.tested),
-            "passes": sum(bench.passes for bench in benches),
-            **task.provenance(),
+            "passes": sum(bench.passes for bench in {c.trials for c in candidates}),
+            **question_record(model, task.base, task.target),
+            **task.grouped,
+            **dataclasses.asdict(task.effort),
         },
         _recipes={label: task.recipe(*one) for label, one in predicted.items()},
         _curve=functools.partial(_curve, task, predicted),
@@ -320,16 +320,6 @@ class _Task:
             found["systems"] = system_spectra(self.base.y, trials.targets, self.axes)
         return found
 
-    def provenance(self) -> dict[str, Any]:
-        """Return numbers and hashes of samples and weights."""
-        return {
-            **question_record(self.model, self.base, self.target),
-            **self.grouped,
-            "steps": self.effort.steps,
-            "batch_size": self.effort.batch_size,
-            "rate": self.effort.rate,
-        }
-
 
 def _started(chosen: Candidate) -> Any:
     """Return the layers to train, together with the output gain they start from."""
@@ -398,11 +388,8 @@ def _retrainable(task: _Task, arms: list[Arm], default: bool) -> tuple[list[Arm]
     Arms that are not the default ones must not be refused.
     """
     written = SelfWritten.of(task.model, task.target.x)
-    if not default:
-        for arm in arms:
-            written.check(arm.label, arm.layers)
-    kept = [arm for arm in arms if not written.refuses(arm.layers)]
-    left = [arm.label for arm in arms if arm not in kept]
+    left = written.refused({arm.label: arm.layers for arm in arms}, default)
+    kept = [arm for arm in arms if arm.label not in left]
     if left and not any(arm.label == "+".join(written.layers) for arm in kept):
         kept.append(Arm("+".join(written.layers), written.layers))
     return kept, written.left_out(left)

@@ -87,8 +87,8 @@ class ArmForecast:
 
     def row(self) -> dict[str, Any]:
         """Return the numbers of the row by name, including the pull of its arm."""
-        names = [f.name for f in dataclasses.fields(self) if f.name != "arm"]
-        found = {name: getattr(self, name) for name in names}
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del found["arm"]
         low, high = self.relative_rmse_interval
         return {
             **found,
@@ -181,9 +181,8 @@ class SampleCurve(Result):
             "a + b / sqrt(n)": (counts, curve),
         }
         labels = "target samples", "correlation on unseen target samples"
-        return keras_spectral_tl.plotting.plot_curves({"": lines}, *labels, "x", ax=ax)[
-            0
-        ]
+        plot = keras_spectral_tl.plotting.plot_curves
+        return plot({"": lines}, *labels, "x", ax=ax)[0]
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -229,8 +228,7 @@ class Forecast(AsJson):
     @property
     def best_row(self) -> ArmForecast:
         """The row of the best arm."""
-        chosen = self.provenance["best"]
-        return self[chosen]
+        return self[self.provenance["best"]]
 
     @property
     def recipe(self) -> dict[str, Any] | None:
@@ -311,13 +309,11 @@ class Forecast(AsJson):
 
     def _check_question(self, model: keras.Model, target: Samples) -> None:
         """Raise ValueError if network or samples are not those of the forecast."""
-        given = {
-            "weights": layer_hashes(model),
-            "target_data": target.fingerprint(),
-        }
-        for name, value in given.items():
+        for name, what, value in (
+            ("weights", "network", layer_hashes(model)),
+            ("target_data", "target samples", target.fingerprint()),
+        ):
             if value != self.provenance[f"{name}_sha256"]:
-                what = {"weights": "network", "target_data": "target samples"}[name]
                 raise ValueError(
                     f"Expected the {what} of the forecast. Received others, with "
                     f"another SHA-256 of {name}: make a forecast of these, or pass "

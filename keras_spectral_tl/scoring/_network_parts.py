@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._graph.copies import called, copy_model, mask_of
-from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache
+from keras_spectral_tl._graph.copies import called, copy_model, unmasked
+from keras_spectral_tl._graph.cut import Activations, PrefixCache
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     SampleShape,
@@ -22,7 +22,7 @@ from keras_spectral_tl._keras_internals import low_rank_base
 from keras_spectral_tl._results import versions
 from keras_spectral_tl.freezing import Selector, layer_hashes, select_layers
 from keras_spectral_tl.freezing._selection import LayerSelection
-from keras_spectral_tl.linearization import LayerGradient
+from keras_spectral_tl.linearization import LayerFunction
 from keras_spectral_tl.scoring._effort import low_rank_size
 from keras_spectral_tl.spectra._convolutions import convolution_kernel
 from keras_spectral_tl.transfer._pull import squared_norms
@@ -40,7 +40,7 @@ class NetworkPart(NamedTuple):
 
     Attributes:
         label: Name of what trains.
-        gradient: Outputs and gradients with respect to the weights to retrain.
+        function: The part as a function of the weights to retrain.
         inputs: Inputs of the part for all samples.
         share: Cost of the part as a fraction of a forward pass, nan if unknown.
         step: Cost of a training step of one sample in forward passes, nan if unknown.
@@ -50,7 +50,7 @@ class NetworkPart(NamedTuple):
     """
 
     label: str
-    gradient: LayerGradient
+    function: LayerFunction
     inputs: Any
     share: float
     step: float
@@ -59,21 +59,16 @@ class NetworkPart(NamedTuple):
 
     def stiffness(self) -> NDArray[np.float64]:
         """Return 1 / |theta_l0|^2 for each weight, as a flat array."""
-        sizes = [value.size for value in self.gradient.function.values]
+        sizes = [value.size for value in self.function.values]
         return np.repeat(1.0 / np.array(self.norms), sizes)
 
 
 class PartedNetwork:
     """A copy of a network that is cut before each selection of layers in turn.
 
-    Wide convolutions of the copy compute in half precision if that is faster, see
-    `compute_in_half_precision`.
-
-    Args:
-        model: A built network; not changed, nor are its counters and states.
-        x: Inputs of all samples that are needed.
-        batch_size: Samples computed at once.
-        weights: Weights of the points of a sample, or None, see `Samples`.
+    `x` are the inputs of all samples that are needed, `weights` those of the points of
+    a sample. Wide convolutions of the copy compute in half precision if that is faster,
+    see `compute_in_half_precision`. The network itself does not change.
 
     Attributes:
         outputs: Outputs of the unchanged network, float64.
@@ -92,19 +87,14 @@ class PartedNetwork:
         sample = next(batches(x, 2))[1]
         self._copy = copy_model(model, sample)
         compute_in_half_precision(self._copy)
-        outputs, masks = [], []
-        for _, batch in batches(x, batch_size):
-            found = called(self._copy, batch)
-            mask = mask_of(found)
-            outputs.append(fetch(found).astype(np.float64))
-            if mask is not None:
-                masks.append(mask)
-        self.outputs = np.concatenate(outputs)
+        outputs = [
+            fetch(called(self._copy, part)) for _, part in batches(x, batch_size)
+        ]
+        self.outputs = np.concatenate(outputs).astype(np.float64)
+        counted = unmasked(self._copy, x, weights, batch_size)
         self.weights: NDArray[np.float64] | None = None
-        if masks or weights is not None:
-            counted = np.concatenate(masks) if masks else 1.0
-            product = counted * (1.0 if weights is None else weights)
-            self.weights = np.broadcast_to(product, self.outputs.shape)
+        if counted is not None:
+            self.weights = np.broadcast_to(counted, self.outputs.shape)
         self._named = ModelLayers.of(model)
         self._copied = self._named.of_copy(self._copy)
 
@@ -116,23 +106,18 @@ class PartedNetwork:
         or if the part would return other outputs than the whole (a mask is lost at the
         cut).
         """
-        graph = LayerGraph.of(self._copy)
-        arrays = None if graph is None else graph.arrays(self._x)
-        activations = None
-        if graph is not None and arrays is not None:
-            cache = PrefixCache(batch_size=self.batch_size)
-            activations = Activations(graph, [arrays], cache)
+        cache = PrefixCache(batch_size=self.batch_size)
+        activations = Activations.of(self._copy, [self._x], cache)
         for label, choice in choices.items():
             selection = select_layers(self._model, choice)
             trained = [self._copied.weights[path] for path in selection.variables]
             places = list(map(self._named.names.index, selection.names))
             part = activations and self._cut(activations, places, trained)
             model, inputs = part or (self._copy, self._x)
-            share, step = self._passes(selection, cached=graph is not None)
-            gradient = LayerGradient(model, label, trained)
-            norms = _norms(gradient, self._named, selection, trained)
-            values = gradient.function.values
-            yield NetworkPart(label, gradient, inputs, share, step, norms, values)
+            share, step = self._passes(selection, cached=activations is not None)
+            function = LayerFunction(model, label, trained)
+            norms, sizes = _norms(function, self._copied, selection), function.values
+            yield NetworkPart(label, function, inputs, share, step, norms, sizes)
 
     def with_added(self, label: str, layers: Selector | None) -> NetworkPart:
         """Return another whole copy of the network with the parts a selector adds."""
@@ -140,26 +125,22 @@ class PartedNetwork:
         named = trainee.network
         compute_in_half_precision(named.model)
         trained = [named.weights[path] for path in trainee.selection.variables]
-        gradient = LayerGradient(named.model, label, trained)
-        norms = _norms(gradient, named, trainee.selection, trained)
-        sizes = _sizes(gradient, named, trainee.selection)
-        return NetworkPart(label, gradient, self._x, 1.0, 3.0, norms, sizes)
+        function = LayerFunction(named.model, label, trained)
+        norms = _norms(function, named, trainee.selection)
+        sizes = _sizes(function, named, trainee.selection)
+        return NetworkPart(label, function, self._x, 1.0, 3.0, norms, sizes)
 
     def _cut(
         self, activations: Activations, places: list[int], trained: list[Any]
     ) -> tuple[keras.Model, Any] | None:
         """Return the part after the cut and its inputs; None for the whole network."""
-        graph = activations.graph
-        cut = graph.cut(places)
-        at_cut = None if cut is None else activations.at(cut)
-        if cut is None or at_cut is None:
+        after = activations.from_cut(places)
+        if after is None:
             return None
-        _, part = graph.part(cut, graph.outputs)
+        (inputs,), part = after
         inside = {id(variable) for variable in part.variables}
         if any(id(variable) not in inside for variable in trained):
             return None  # a layer that affects no output is not in the part
-        (tensors,) = at_cut
-        inputs = tensors[0] if len(tensors) == 1 else tensors
         rows, batch = next(batches(inputs, self.batch_size))
         expected, given = self.outputs[rows], fetch(called(part, batch))
         tolerance = _TOLERANCE * np.max(np.abs(expected), initial=0.0)
@@ -179,24 +160,21 @@ class PartedNetwork:
 
 
 def _norms(
-    gradient: LayerGradient,
-    network: ModelLayers,
-    selection: LayerSelection,
-    trained: Sequence[keras.Variable],
+    function: LayerFunction, network: ModelLayers, selection: LayerSelection
 ) -> tuple[float, ...]:
-    """Return `squared_norms` of the weights `trained`, in the order of a gradient."""
+    """Return `squared_norms` of the weights chosen, in the order of the function."""
     norms = squared_norms(network, selection.variables)
-    known = {id(v): norm for v, norm in zip(trained, norms.values(), strict=True)}
-    return tuple(known[id(variable)] for variable in gradient.function.variables)
+    known = {id(network.weights[path]): norm for path, norm in norms.items()}
+    return tuple(known[id(variable)] for variable in function.variables)
 
 
 def _sizes(
-    gradient: LayerGradient, network: ModelLayers, selection: LayerSelection
+    function: LayerFunction, network: ModelLayers, selection: LayerSelection
 ) -> list[NDArray[Any]]:
     """Return the weights to train, with `low_rank_size` for low-rank updates."""
     paths = {id(network.weights[path]): path for path in selection.variables}
     found = []
-    for variable in gradient.function.variables:
+    for variable in function.variables:
         name, weight = paths[id(variable)].rsplit("/", 1)
         kernel = low_rank_base(network.layers[name])
         value = fetch(variable)
@@ -226,13 +204,13 @@ def layers_in_half_precision(model: keras.Model) -> list[keras.Layer]:
     """
     if keras.backend.backend() != "tensorflow" or not _has_bfloat16():
         return []
-    found = []
-    for layer in layers_with_weights(model).values():
-        kernel = convolution_kernel(layer)
-        wide = kernel is not None and min(kernel.channels) >= _WIDE
-        if wide and layer.dtype_policy.name == "float32":
-            found.append(layer)
-    return found
+    return [
+        layer
+        for layer in layers_with_weights(model).values()
+        if (kernel := convolution_kernel(layer))
+        and min(kernel.channels) >= _WIDE
+        and layer.dtype_policy.name == "float32"
+    ]
 
 
 @functools.cache
@@ -263,14 +241,10 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
         ()
     """
     rank = ndim - 2
-    kernels = [
-        (layer, convolution_kernel(layer))
-        for layer in layers_with_weights(model).values()
-    ]
     formats = [
         layer.data_format
-        for layer, kernel in kernels
-        if kernel is not None and len(kernel.size) == rank
+        for layer in layers_with_weights(model).values()
+        if (kernel := convolution_kernel(layer)) and len(kernel.size) == rank
     ]
     if not 1 <= rank <= 3 or (rank != 2 and not formats):
         return ()

@@ -47,15 +47,6 @@ Rehearse = Callable[..., ScorerResult]
 """`(choices, effort=1) -> ScorerResult`: a `TogetherScorer` of one model and samples"""
 
 
-@dataclass(frozen=True)
-class FurtherLayers:
-    """Layers in the order in which they were chosen, why, and all scores together."""
-
-    names: tuple[str, ...]
-    reason: str
-    scored: ScorerResult
-
-
 def recommend(
     scored: ScorerResult, num_samples: int, rng: np.random.Generator
 ) -> Recommendation:
@@ -220,13 +211,13 @@ def further_layers(
     recommended: tuple[str, ...],
     names: Sequence[str],
     max_layers: int,
-) -> FurtherLayers:
+) -> tuple[tuple[str, ...], str, ScorerResult]:
     """Add layers to the best one by one, as long as each helps significantly.
 
     Every remaining layer is scored together with those chosen so far. The best is added
     if it significantly reduces the error that the chosen layers leave after twice as
     many steps: by the bound of a single layer (`least_removed`), divided by the number
-    of layers tried.
+    of layers tried. Returns the layers chosen, why, and the scores of all together.
     """
     chosen, reason, found = recommended, "", ScorerResult({}, Cost(0))
     while 0 < len(chosen) < min(max_layers, len(names)):
@@ -259,10 +250,10 @@ def further_layers(
                 " No further layer is sure to remove more: with the best of them, "
                 f"{other}, it is {percent(more)}; {alone}"
             )
-            return FurtherLayers(chosen, reason, found)
+            return chosen, reason, found
         chosen = (*chosen, other)
         reason += f" Retraining {other} as well removes {percent(more)}; {alone}"
-    return FurtherLayers(chosen, reason, found)
+    return chosen, reason, found
 
 
 def _ordered(names: Sequence[str], some: tuple[str, ...]) -> tuple[str, ...]:

@@ -184,11 +184,12 @@ class HeldOutRetraining:
         groups = target.groups if self.splits is None else None
         evidence: dict[str, dict[str, Any]] = {}
         passes = float(len(rows))
+        rates = self.learning_rate * rising_and_falling(self.steps)
         chosen = {"+".join(names): list(names) for names in choices}
         for number, part in enumerate(network.parts(chosen), start=1):
             after = np.array(network.outputs)
             for split, order in zip(splits, orders, strict=True):
-                values = bench.retrained(part, split, order, self._rates())
+                values = bench.retrained(part, split, order, rates)
                 bench.test(part, split, values, after)
                 passes += order.size * part.step + len(split.held) * part.share
             evidence[part.label] = {
@@ -224,9 +225,6 @@ class HeldOutRetraining:
                 f"{self.splits!r:.200}."
             )
         return found
-
-    def _rates(self) -> Array:
-        return self.learning_rate * rising_and_falling(self.steps)
 
 
 class RateTooHighError(Exception):
@@ -269,18 +267,11 @@ class Workbench:
     ) -> Array:
         """Return the weights of a part after Adam steps on the samples to fit.
 
-        Args:
-            part: The part to train.
-            split: The samples to fit.
-            order: Indices into `split.fit` of the samples of each step.
-            rates: Learning rate of each step.
-            give_up: Stop after a third of the steps if the error on two of the samples
-                has grown by more than this factor.
-            pull: Strength of the L2-SP penalty of `retrain`, with L0 the loss of the
-                unchanged network on the target samples.
-
-        Raises:
-            RateTooHighError: If it was stopped; holds the number of steps.
+        A step uses the samples of a row of `order`, indices into `split.fit`, and one
+        of the `rates`. `pull` is the strength of the L2-SP penalty of `retrain`, with
+        L0 the loss of the unchanged network on the target samples. If the error on two
+        of the samples has grown by more than the factor `give_up` after a third of the
+        steps, a RateTooHighError with the number of steps is raised.
         """
         fit = self._places(split.fit)
         inputs = rows_of(part.inputs, fit)
@@ -292,7 +283,7 @@ class Workbench:
         def slope(values: Array, rows: Rows) -> Array:
             weight = weight_of(rows)
             weight = weight / max(float(np.sum(weight)), 1.0) / self._size
-            found = part.gradient(
+            found = part.function.gradient(
                 values, rows_of(inputs, rows), self._y[fit[rows]], weight
             )
             return found + stiffness * (values - start) if pull else found
@@ -308,11 +299,11 @@ class Workbench:
             first = np.unique(order)[:_CHECKED]
             before = error(self._network.outputs[fit[first]], first)
             tried = rows_of(inputs, first)
-            now = part.gradient.outputs(values, tried, self._network.batch_size)
+            now = part.function.outputs(values, tried, self._network.batch_size)
             if not error(now, first) <= give_up * before:
                 raise RateTooHighError(number)
 
-        start, stiffness = part.gradient.values, np.zeros(0)
+        start, stiffness = part.function.start, np.zeros(0)
         if pull:
             own = np.flatnonzero(np.isin(fit, self._sized))
             before = error(self._network.outputs[fit[own]], own)
@@ -326,7 +317,7 @@ class Workbench:
         """Write the outputs for some weights into `fields` where the split tests."""
         held = self._places(split.held)
         inputs = rows_of(part.inputs, held)
-        outputs = part.gradient.outputs(values, inputs, self._network.batch_size)
+        outputs = part.function.outputs(values, inputs, self._network.batch_size)
         fields[held] = np.where(split.held_mask > 0.0, outputs, fields[held])
 
     def evidence(

@@ -11,7 +11,6 @@ from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._progress import Progress, watched
 from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
-from keras_spectral_tl.scoring import _recommendation as recommendation
 from keras_spectral_tl.scoring._effort import path_of, usual_path
 from keras_spectral_tl.scoring._explanation import (
     activation_shifts,
@@ -25,7 +24,11 @@ from keras_spectral_tl.scoring._network_parts import (
     refuse_fixed_batches,
     spatial_axes,
 )
-from keras_spectral_tl.scoring._recommendation import Rehearse
+from keras_spectral_tl.scoring._recommendation import (
+    Rehearse,
+    further_layers,
+    recommend,
+)
 from keras_spectral_tl.scoring._rehearsal import HeldOutRetraining
 from keras_spectral_tl.scoring._result import (
     LayerScores,
@@ -104,15 +107,13 @@ def score_layers(
         ['conv_1', 'conv_2']
     """
     whole_number("seed", seed, 0)
-    progress, groups = recipe.pop("progress", None), recipe.pop("groups", None)
+    progress = recipe.pop("progress", None)
     refuse_fixed_batches(model)
-    base, target = _samples(model, base_data, target_data, recipe.get("loss"))
-    target, grouped = in_groups(target, groups)
+    base, target, grouped = _samples(model, base_data, target_data, recipe)
     names = layers_to_score(model, layers)
     path = _path_of(model, target, recipe)
     usual = HeldOutRetraining().matching(path).on_fields(np.shape(target.y))
-    chosen = _checked_scorers((usual,) if scorers is None else scorers)
-    _check_max_layers(max_layers, chosen[0])
+    chosen = _checked_scorers((usual,) if scorers is None else scorers, max_layers)
     doubts = warn_of_doubts(model, base, target)
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
     with watched(progress, "Scoring", "layers", "layer") as move:
@@ -122,26 +123,28 @@ def score_layers(
             for scorer, child in zip(telling, seeds, strict=False)
         }
         decisive = results[chosen[0].name]
-        rng = np.random.default_rng(seeds[-1])
-        found = recommendation.recommend(decisive, len(target), rng)
+        found = recommend(decisive, len(target), np.random.default_rng(seeds[-1]))
         rehearse = _rehearse(telling[0], model, target, seeds[0])
         known = [name for name in names if name in decisive.values]
-        further = recommendation.further_layers(
+        recommended, further, together = further_layers(
             rehearse, found.recommended, known, max_layers
         )
     axes = spatial_axes(model, np.ndim(target.y))
     grid = tuple(int(target.y.shape[axis]) for axis in axes)
     return LayerScores(
         ranking=found.ranking,
-        recommended=further.names,
+        recommended=recommended,
         abstained=not found.recommended,
-        reason=doubts + found.reason + further.reason,
+        reason=doubts + found.reason + further,
         scores={name: dict(result.values) for name, result in results.items()},
         intervals=found.intervals,
         chances=found.chances,
         results=results,
         provenance={
-            **_provenance(chosen[0], model, base, target),
+            "deciding_scorer": chosen[0].name,
+            "settings": repr(chosen[0]),
+            "base_data_sha256": base.fingerprint(),
+            **question_record(model, base, target),
             **grouped,
             "grid": list(grid),
             "seed": int(seed),
@@ -151,7 +154,7 @@ def score_layers(
         systems=system_spectra(base.y, target.y, axes),
         kernels=kernel_profiles(model, found.ranking, grid),
         shifts=activation_shifts(model, base, target, axes),
-        together=further.scored,
+        together=together,
     )
 
 
@@ -163,12 +166,16 @@ def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> flo
     return usual_path(kernels_of(model)) or path
 
 
-def _samples(model: keras.Model, base: Any, target: Any, loss: Any) -> list[Samples]:
+def _samples(
+    model: keras.Model, base: Any, target: Any, recipe: dict[str, Any]
+) -> tuple[Samples, Samples, dict[str, Any]]:
+    """Return the samples of both systems, and a record of the groups in the recipe."""
     given = {"base_data": base, "target_data": target}
+    loss, groups = recipe.get("loss"), recipe.pop("groups", None)
     found = [weighted(Samples.of(data, name), loss) for name, data in given.items()]
     for samples in found:
         check_fit(model, samples)
-    return found
+    return found[0], *in_groups(found[1], groups)
 
 
 def _rehearse(
@@ -180,17 +187,6 @@ def _rehearse(
         return together.rehearse(model, target, choices, rng, effort)
 
     return rehearse
-
-
-def _provenance(
-    decisive: Scorer, model: keras.Model, base: Samples, target: Samples
-) -> dict[str, Any]:
-    return {
-        "deciding_scorer": decisive.name,
-        "settings": repr(decisive),
-        "base_data_sha256": base.fingerprint(),
-        **question_record(model, base, target),
-    }
 
 
 def _with_progress(
@@ -205,19 +201,14 @@ def _with_progress(
     )
 
 
-def _check_max_layers(max_layers: int, decisive: Scorer) -> None:
-    whole_number("max_layers", max_layers, 1)
-    if max_layers > 1 and not isinstance(decisive, TogetherScorer):
-        raise TypeError(
-            f"max_layers = {max_layers} needs a first scorer with a method rehearse, "
-            "which scores layers together; received "
-            f"{decisive.name!r}. Use HeldOutRetraining, or max_layers=1."
-        )
-
-
-def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
+def _checked_scorers(scorers: Sequence[Scorer], max_layers: int) -> tuple[Scorer, ...]:
     given: Any = scorers  # whatever the caller passed
-    if not isinstance(given, Sequence) or not all(map(_is_scorer, given)):
+    if not isinstance(given, Sequence) or not all(
+        isinstance(getattr(one, "name", None), str)
+        and callable(one)
+        and not isinstance(one, type)
+        for one in given
+    ):
         raise TypeError(
             "scorers must be a sequence of objects with a name that are called with "
             f"(model, base, target, rng), see Scorer; received {given!r:.100}."
@@ -228,12 +219,14 @@ def _checked_scorers(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
             "scorers must be at least one, with different names; received names "
             f"{names}."
         )
+    whole_number("max_layers", max_layers, 1)
+    if max_layers > 1 and not isinstance(scorers[0], TogetherScorer):
+        raise TypeError(
+            f"max_layers = {max_layers} needs a first scorer with a method rehearse, "
+            "which scores layers together; received "
+            f"{names[0]!r}. Use HeldOutRetraining, or max_layers=1."
+        )
     return tuple(scorers)
-
-
-def _is_scorer(given: Any) -> bool:
-    named = isinstance(getattr(given, "name", None), str)
-    return named and callable(given) and not isinstance(given, type)
 
 
 def _scored(

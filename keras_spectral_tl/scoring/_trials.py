@@ -31,8 +31,8 @@ from keras_spectral_tl.transfer._samples import Samples
 Run = Callable[..., "Trial"]
 """Runs a trial of one arm: `(peak learning rate, steps, give_up=inf) -> Trial`.
 
-A trial is stopped if after a third of its steps the error on the fitted samples has
-grown by more than the factor `give_up`.
+It raises RateTooHighError if after a third of the steps the error on the fitted samples
+has grown by more than the factor `give_up`.
 """
 
 # Steps of a short trial of every arm on small fields; the best arms take `LONG`.
@@ -71,12 +71,6 @@ class Pool:
     base: NDArray[np.intp]
     moves: tuple[Callable[[Array], Array], ...] = ()
     weights: Array | None = None
-
-    def replayed_times(self, gain: float) -> "Pool":
-        """Return the pool with the outputs of replayed samples multiplied by a gain."""
-        y = np.array(self.y)
-        y[self.replayed] = gain * y[self.replayed]
-        return dataclasses.replace(self, y=y)
 
     def fitted(self, split: Split) -> Split:
         """Return a split that also fits images of its samples and replayed samples.
@@ -120,7 +114,6 @@ class Trial:
         outputs: Outputs for the target samples tested.
         without_piece: Mean correlation leaving out each piece of the fields, if fewer
             than three samples are tested; otherwise empty.
-        stopped: Whether it ended early, its rate being too high, without correlations.
     """
 
     rate: float
@@ -130,7 +123,6 @@ class Trial:
     base_correlations: Array
     outputs: Array
     without_piece: Array
-    stopped: bool = False
 
     @property
     def correlation(self) -> float:
@@ -192,8 +184,13 @@ class Trials:
         if not self._is_far():
             self.gain, gains = 1.0, [1.0] * len(gains)
         gains = [gain if gain > 0.0 else self.gain for gain in gains]
-        self._pool = pool.replayed_times(self.gain)
-        by_gain = {gain: self._scaled(gain) for gain in {1.0, *gains}}
+        rows, y = np.arange(len(pool.y)), np.array(pool.y)
+        y[pool.replayed] = self.gain * y[pool.replayed]
+        self._pool = dataclasses.replace(pool, y=y)
+        by_gain = {
+            gain: Workbench(self._network, rows, y / gain, pool.target)
+            for gain in {1.0, *gains}
+        }
         self._benches = [(by_gain[gain], gain) for gain in gains]
         self._plain = by_gain[1.0]
         self.tested = np.unique(np.concatenate([split.held for split in splits]))
@@ -216,11 +213,6 @@ class Trials:
         )
         self._above = float(np.mean(some) - np.mean(known)) if len(known) else 0.0
         self.unchanged = self._outcome(self._network.outputs, 0.0, 0)
-
-    def _scaled(self, gain: float) -> Workbench:
-        """Return a workbench for outputs multiplied by a gain."""
-        pool, rows = self._pool, np.arange(len(self._pool.y))
-        return Workbench(self._network, rows, pool.y / gain, pool.target)
 
     def with_gain(self) -> tuple[Trial, float]:
         """Return the trial of the output multiplied by its best gain, and that gain.
@@ -320,9 +312,8 @@ class Trials:
                 try:
                     values = bench.retrained(part, split, order, rates, give_up, pull)
                 except RateTooHighError as stopped:
-                    (taken,) = stopped.args
-                    self.passes += taken * order.shape[1] * part.step
-                    return self._spoiled(rate, taken * order.shape[1])
+                    self.passes += stopped.args[0] * order.shape[1] * part.step
+                    raise
             tested = [split]
             if not number and len(self._base):
                 tested.append(Split(split.fit, self._base, whole, whole))
@@ -332,14 +323,6 @@ class Trials:
                 self.passes += len(other.held) * part.share
             self.passes += order.size * part.step
         return self._outcome(fields, rate, order.size)
-
-    def _spoiled(self, rate: float, passes: int) -> Trial:
-        """Return a trial that was stopped."""
-        none, base = np.zeros(len(self.tested)), np.zeros(len(self._base))
-        outputs = np.zeros_like(self._network.outputs[self.tested])
-        return Trial(
-            rate, passes, none, none + 1.0, base, outputs, np.zeros(0), stopped=True
-        )
 
     def _outcome(self, fields: Array, rate: float, passes: int) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)
@@ -486,12 +469,10 @@ def _some_symmetries(
 
 def _moved_mask(symmetry: Any, target: Samples, mask: Array) -> Array:
     """Return the image of a mask of one sample, which takes the place of an output."""
-    x, y = target.take(np.array([0]))
-    if target.statistics is not None:
-        x, y = target.statistics.denormalize(x, y)
+    x, y = target.subset(np.array([0])).raw()
     moved = symmetry(x, np.asarray(mask[None], np.asarray(y).dtype))[1]
-    fields: Array = np.asarray(moved, np.float64)
-    return np.asarray(fields[0])
+    field: Array = np.asarray(moved, np.float64)[0]
+    return field
 
 
 def _shapes(samples: Samples) -> list[tuple[int, ...]]:

@@ -1,7 +1,8 @@
 """Arms: named ways to retrain a network, each of which is one row of a sweep."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from keras_spectral_tl._graph.layers import (
     OWN,
     ModelLayers,
     fetch,
+    has_biases,
     parents_first,
     rows_of,
     trainable_layer_names,
@@ -315,9 +317,10 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
     arms = [Arm("unchanged", ()), Arm("output gain", freezing.OutputGain())]
     names = called_layers(model)
     for part in (freezing.ChannelGainsOf(), freezing.FiltersOf(), freezing.LowRankOf()):
-        if applies(model, part):
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            Trainee.of(model, part)  # raises an error if it finds nothing to train
             arms.append(Arm(_label(part), part))
-    if any(path.endswith("bias") for path in ModelLayers.of(model).weights):
+    if has_biases(model):
         arms.append(Arm("biases", freezing.BiasesOf()))
     places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))
     arms += [Arm(names[i], names[i]) for i in np.unique(places.round().astype(int))]
@@ -395,30 +398,32 @@ class SelfWritten:
             if not any(name.startswith(f"{other}/") for other in names)
         )
 
-    def refuses(self, layers: Any) -> bool:
-        """Return whether a retraining of `layers` leaves some of the weights frozen."""
+    def refused(self, layers: Mapping[str, Any], default: bool) -> list[str]:
+        """Return the labels of layers whose retraining would be refused.
+
+        Raises:
+            ValueError: If there are any and these are not the default layers.
+        """
+        labels = [label for label, what in layers.items() if self._refuses(what)]
+        if labels and not default:
+            raise ValueError(
+                f"Expected {labels[0]!r} to train all that changes in training. "
+                f"Layer(s) {', '.join(self.layers)} write their own weights even while "
+                f"frozen ({', '.join(self.paths)}), and a retraining refuses that. "
+                f"Train {', '.join(self.layers)} along with it."
+            )
+        return labels
+
+    def _refuses(self, layers: Any) -> bool:
         if not self.paths or not items_of(layers):
             return False
         if isinstance(layers, freezing.OutputGain):
             return False  # in closed form
-        if adds_parts(layers):
-            chosen = Trainee.of(self.model, layers).selection
-        else:
-            chosen = freezing.select_layers(self.model, layers)
+        chosen = Trainee.of(self.model, layers).selection
         weights = ModelLayers.of(self.model).weights
         paths = (*chosen.variables, *chosen.statistics)
         free = {id(weights[path]) for path in paths if path in weights}
         return any(id(weights[path]) not in free for path in self.paths)
-
-    def check(self, label: str, layers: Any) -> None:
-        """Raise ValueError if a retraining of `layers` would be refused."""
-        if self.refuses(layers):
-            raise ValueError(
-                f"Expected {label!r} to train all that changes in training. Layer(s) "
-                f"{', '.join(self.layers)} write their own weights even while frozen "
-                f"({', '.join(self.paths)}), and a retraining refuses that. Train "
-                f"{', '.join(self.layers)} along with it."
-            )
 
     def left_out(self, labels: Sequence[str]) -> str:
         """Return a sentence on what is left out, or an empty string."""
@@ -428,12 +433,3 @@ class SelfWritten:
             f" Left out: {', '.join(labels)}. Layer(s) {', '.join(self.layers)} write "
             "their own weights even while frozen, and a retraining refuses that."
         )
-
-
-def applies(model: keras.Model, selector: Any) -> bool:
-    """Return whether a selector finds anything to train in a model."""
-    try:
-        Trainee.of(model, selector)
-    except (KeyError, TypeError, ValueError):
-        return False
-    return True

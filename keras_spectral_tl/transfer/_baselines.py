@@ -10,8 +10,12 @@ import keras
 from keras_spectral_tl._checks import noted
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.copies import copy_model, fresh_model
-from keras_spectral_tl._graph.layers import ModelLayers, count_parameters, new_inputs
-from keras_spectral_tl._keras_internals import predicted
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    count_parameters,
+    has_biases,
+    new_inputs,
+)
 from keras_spectral_tl._progress import Progress, check_progress, watched
 from keras_spectral_tl.freezing import BiasesOf, layer_hashes, weight_hashes
 from keras_spectral_tl.transfer._loop import closed_form_gain
@@ -80,7 +84,9 @@ def baselines(
         [0, 3]
     """
     check_progress(progress)
-    names = _applicable(model) if include is None else list(include)
+    names = list(_BASELINES if include is None else include)
+    if include is None and not has_biases(model):
+        names.remove("bias_only")
     for name in names:
         if name not in _BASELINES:
             raise KeyError(
@@ -138,8 +144,7 @@ def fit_output_gain(
     data = weighted(Samples.of(target_data, "target_data"), loss)
     check_fit(model, data)
     copy = copy_model(model)
-    output = predicted(copy, data.x, batch_size)
-    gain = closed_form_gain(copy, data, output)
+    gain = closed_form_gain(copy, data, batch_size)
     named = ModelLayers.of(model)
     return _without_training(
         named,
@@ -256,11 +261,6 @@ def from_scratch(
     """
     samples, options = RetrainOptions.of(retrain_options).prepare(target_data, model)
     return _scratch(model, samples, options)
-
-
-def _applicable(model: keras.Model) -> list[str]:
-    biased = any(path.endswith("bias") for path in ModelLayers.of(model).weights)
-    return [name for name in _BASELINES if biased or name != "bias_only"]
 
 
 def _check_two_stages(options: RetrainOptions) -> None:

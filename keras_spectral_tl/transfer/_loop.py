@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.copies import unmasked
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
-from keras_spectral_tl._progress import Progress, watched
+from keras_spectral_tl._keras_internals import predicted
+from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.transfer._options import RetrainOptions, listed
 from keras_spectral_tl.transfer._samples import Samples
@@ -33,13 +34,8 @@ def samples_an_epoch(count: int, replay: Any) -> int:
 class Batches(keras.utils.PyDataset):
     """Batches of all samples once per epoch, in an order set by (seed, epoch) alone.
 
-    Args:
-        data: The samples.
-        batch_size: Samples in a batch; the last batch of an epoch may have fewer.
-        seed: A non-negative int.
-        shuffle: Whether to shuffle the samples in each epoch.
-        num_epochs: Number of consecutive epochs, starting at the one that was set.
-        symmetries, replay: As in `RetrainOptions`.
+    They are of `num_epochs` consecutive epochs, starting at the one that was set; the
+    last batch of an epoch may be smaller. See `RetrainOptions` for all else.
     """
 
     def __init__(
@@ -121,17 +117,6 @@ class _EpochWatch(keras.callbacks.Callback):
             raise FloatingPointError(f"The loss became {loss} {when}. {_MEND}")
 
 
-class _Steps(keras.callbacks.Callback):
-    """Reports the loss so far after every training step."""
-
-    def __init__(self, move: Progress) -> None:
-        super().__init__()
-        self.move = move
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.move({"loss": f"loss {float((logs or {}).get('loss', np.nan)):.3g}"})
-
-
 def fit(
     network: keras.Model, data: Samples, options: RetrainOptions
 ) -> dict[str, list[float]]:
@@ -162,7 +147,12 @@ def fit(
     shown = "verbose" not in options.fit_options and sys.stderr.isatty()
     steps = len(batches) * arguments["epochs"]
     with watched(shown and None, "Retraining", "steps", "loss", steps) as move:
-        callbacks += [_Steps(move)] if shown else []
+
+        def tell(batch: int, logs: Any = None) -> None:
+            move({"loss": f"loss {float((logs or {}).get('loss', np.nan)):.3g}"})
+
+        if shown:
+            callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=tell))
         with warnings.catch_warnings():  # expected if only statistics are to change
             warnings.filterwarnings("ignore", ".*does not have any trainable weights")
             fitted = network.fit(
@@ -240,10 +230,10 @@ def _split(data: Samples, fraction: float) -> tuple[Samples, Any]:
 
 
 def closed_form_gain(
-    model: keras.Model, samples: Samples, outputs: NDArray[Any]
+    model: keras.Model, samples: Samples, batch_size: int = 32
 ) -> float:
     """Return the best-fitting gain of a model's outputs m, sum(y m) / sum(m^2)."""
-    outputs = np.asarray(outputs, np.float64)
+    outputs = predicted(model, samples.x, batch_size).astype(np.float64)
     weights = unmasked(model, samples.x, samples.weights)
     full = np.broadcast_to(1.0 if weights is None else weights, outputs.shape)
     parts = (np.reshape(part, (1, -1)) for part in (samples.y, outputs, full))

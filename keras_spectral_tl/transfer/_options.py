@@ -21,7 +21,7 @@ from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
-from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
+from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._statistics import (
     ChannelStatistics,
     RefitNormalizationLayers,
@@ -437,9 +437,7 @@ def _refuse_moved_weights(samples: Samples, symmetries: Sequence[Any]) -> None:
     if samples.weights is None:
         return
     one = samples.subset(slice(0, 1))
-    x, y = one.x, one.y
-    if samples.statistics is not None:
-        x, y = samples.statistics.denormalize(x, y)
+    x, y = one.raw()
     weights = samples.weights[None].astype(np.result_type(y, np.float32))
     for symmetry in symmetries:
         one.image(symmetry)  # its errors say more
@@ -465,9 +463,7 @@ def _normalized_pair(validation: Any, statistics: Any) -> Any:
         weights, validation = (validation[2],), validation[:2]
     elif statistics is None and not isinstance(validation, Samples | tuple | list):
         return validation  # a dataset, which Keras reads
-    samples = Samples.of(validation, "validation_data")
-    if isinstance(samples, NormalizedSamples) or statistics is not None:
-        samples = samples.normalized(statistics)
+    samples = Samples.of(validation, "validation_data").normalized(statistics)
     return (samples.x, samples.y, *weights)
 
 

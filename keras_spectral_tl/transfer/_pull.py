@@ -32,17 +32,15 @@ def loss_before(network: keras.Model, samples: Samples, loss: Any) -> float:
 
 def squared_norms(network: ModelLayers, paths: Iterable[str]) -> dict[str, float]:
     """Return |theta_l0|^2 of the layer of each weight, 1 if it is 0."""
-    found: dict[str, float] = {}
-    by_layer: dict[str, float] = {}
-    for path in paths:
-        name = path.rsplit("/", 1)[0]
-        if name not in by_layer:
-            by_layer[name] = sum(
-                float(np.sum(np.square(fetch(v), dtype=float)))
-                for v in own_trainable_variables(network.layers[name])
-            )
-        found[path] = by_layer[name] or 1.0
-    return found
+    layer_of = {path: path.rsplit("/", 1)[0] for path in paths}
+    squares = {
+        name: sum(
+            float(np.sum(np.square(fetch(v), dtype=float)))
+            for v in own_trainable_variables(network.layers[name])
+        )
+        for name in set(layer_of.values())
+    }
+    return {path: squares[name] or 1.0 for path, name in layer_of.items()}
 
 
 @contextlib.contextmanager

@@ -116,7 +116,7 @@ class RetrainResult(AsJson):
         If the training normalized its data, these inputs are normalized likewise, and
         the outputs are converted back to the units of `y` before the comparison; of
         several output channels cc and relative_rmse are in normalized units.
-        `NormalizedSamples` are compared in normalized units.
+        Normalized samples are compared in normalized units.
 
         Args:
             test_data: Samples, raw or normalized by the statistics of the training.

@@ -18,7 +18,6 @@ from keras_spectral_tl._graph.copies import (
     seed_random_states,
 )
 from keras_spectral_tl._graph.layers import ModelLayers, layers_with_weights
-from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._optimizer_state import carry_moments
 from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_layers
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
@@ -120,7 +119,7 @@ def retrain_prepared(
     check_fit(model, samples, options.loss)
     sample, _ = samples.take(slice(0, 1))
     exact = functools.partial(copy_model, sample=sample)
-    trainee = Trainee.of(model, _from_best_gain(model, layers, samples), copy or exact)
+    trainee = Trainee.of(model, from_best_gain(model, layers, samples), copy or exact)
     before = weight_hashes(trainee.original)
     fitted = trainee.fit(samples, options, before=before if copy is None else None)
     named, selection = trainee.network, trainee.selection
@@ -148,11 +147,8 @@ def retrain_prepared(
 class Fitted:
     """Outcome of fitting the chosen weights of a network.
 
-    Attributes:
-        history: Per-epoch values as Keras records them.
-        hashes: SHA-256 of each weight after the fit.
-        refitted: Names of the normalization layers that were adapted to the data.
-        moments: Paths of the weights that took over optimizer moments.
+    `hashes` are those of each weight after the fit, `refitted` the normalization layers
+    that were adapted to the data, `moments` the weights that took over their moments.
     """
 
     history: dict[str, list[float]]
@@ -163,12 +159,9 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trainee:
-    """A copy of a model to train, and the weights to train in it.
+    """A copy of a model to train, under the names of the original, and what to train.
 
-    Attributes:
-        original: The input model.
-        network: The copy, under the names of the input model; changed in place.
-        selection: The layers and weights to train.
+    The copy is changed in place.
     """
 
     original: ModelLayers
@@ -188,15 +181,33 @@ class Trainee:
         `ChannelGainsOf`, `OutputGain`) are added to the copy, which has all weights of
         the input model, bitwise equal.
         """
-        original = ModelLayers.of(model)
-        if adds_parts(layers):
-            items = items_of(layers)
-            network, selection = _with_added_parts(original, items, copy(model))
-        else:
-            selection = select_layers(model, layers)
-            network = original.of_copy(copy(model))
+        original, items = ModelLayers.of(model), items_of(layers)
+        rest = [item for item in items if not isinstance(item, _ADDED)]
+        plan: list[Any] = []
+        if rest:  # resolved on the input model, whose layers they refer to
+            plan.append(select_layers(model, rest[0] if len(rest) == 1 else rest))
+        network = copy(model)
+        copied = original.of_copy(network)
+        for item in items:
+            if isinstance(item, AddedPart):
+                # By default, the layers that the part is meant for. An explicit choice
+                # is used as it is, so that unsuitable layers raise an error.
+                chosen = item.everywhere() if item.layers is None else item.layers
+                names = list(select_layers(model, chosen).names)
+                item.prepare({name: copied.layers[name] for name in names})
+                plan.append(dataclasses.replace(item, layers=names))
+            if isinstance(item, NewWeights):
+                plan.append(_drawn(original, item, copied))
+        gains = [item for item in items if isinstance(item, OutputGain)]
+        if len({gain.initial for gain in gains}) > 1:
+            raise ValueError(f"Expected one OutputGain. Received {gains}.")
+        if gains:
+            network = gains[0].prepare(network)
+            plan.append(gains[0])
+        named = original.of_copy(network)
+        selection = select_from(named, choose(named, plan))
         check_trainable(model, selection)
-        return cls(original, network, selection)
+        return cls(original, named, selection)
 
     def fit(
         self,
@@ -379,7 +390,9 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
     shape = tuple(outputs.shape)
     if shape == y.shape:
         return
-    if is_labels_of(y, shape) and "sparse" in _name(loss).lower():
+    known = getattr(loss, "__name__", type(loss).__name__)
+    sparse = "sparse" in (loss if isinstance(loss, str) else known).lower()
+    if sparse and is_labels_of(y, shape):
         wrong = (data.y < 0) | (data.y >= shape[-1])
         wrong &= data.y != getattr(loss, "ignore_class", None)
         if not wrong.any():
@@ -428,57 +441,22 @@ def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     )
 
 
-def _from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
+def from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     """Return the selector with the closed-form gain as initial value of OutputGain."""
     items = items_of(layers)
     free = [isinstance(i, OutputGain) and i.initial is None for i in items]
     if not any(free):
         return layers
-    outputs = predicted(model, samples.x)
-    best = OutputGain(initial=closed_form_gain(model, samples, outputs))
+    best = OutputGain(initial=closed_form_gain(model, samples))
     return [
         best if is_free else item for item, is_free in zip(items, free, strict=True)
     ]
 
 
-def _name(loss: Any) -> str:
-    names = (loss, getattr(loss, "__name__", None), type(loss).__name__)
-    return next(name for name in names if isinstance(name, str))
-
-
-def _with_added_parts(
-    original: ModelLayers, items: Sequence[Any], network: keras.Model
-) -> tuple[ModelLayers, LayerSelection]:
-    # All other selectors are resolved on the input model, whose layers they refer to.
-    model = original.model
-    rest = [item for item in items if not isinstance(item, _ADDED)]
-    plan: list[Any] = [select_layers(model, rest)] if rest else []
-    layers = original.of_copy(network).layers
-    for item in items:
-        if isinstance(item, AddedPart):
-            # By default, the layers that the part is meant for. An explicit choice is
-            # used as it is, so that unsuitable layers raise an error that names them.
-            selector = item.everywhere() if item.layers is None else item.layers
-            names = list(select_layers(model, selector).names)
-            item.prepare({name: layers[name] for name in names})
-            plan.append(dataclasses.replace(item, layers=names))
-        if isinstance(item, NewWeights):
-            plan.append(_drawn(original, item, network))
-    gains = [item for item in items if isinstance(item, OutputGain)]
-    if len({gain.initial for gain in gains}) > 1:
-        raise ValueError(f"Expected one OutputGain. Received {gains}.")
-    if gains:
-        network = gains[0].prepare(network)
-        plan.append(gains[0])
-    named = original.of_copy(network)
-    return named, select_from(named, choose(named, plan))
-
-
-def _drawn(original: ModelLayers, part: NewWeights, network: keras.Model) -> list[str]:
+def _drawn(original: ModelLayers, part: NewWeights, copied: ModelLayers) -> list[str]:
     """Reinitialize weights of a copy; return the names of their layers."""
     fresh = original.of_copy(fresh_model(original.model, part.seed))
     chosen = select_layers(original.model, part.layers)
-    weights = original.of_copy(network).weights
     for path in (*chosen.variables, *chosen.statistics):
-        weights[path].assign(fresh.weights[path])
+        copied.weights[path].assign(fresh.weights[path])
     return list(chosen.names)

@@ -33,7 +33,7 @@ class Samples:
     Attributes:
         x: Inputs, (num_samples, ...), or a tuple or dict of such arrays.
         y: True outputs, (num_samples, ...).
-        statistics: None, since these are raw; see `NormalizedSamples`.
+        statistics: What normalized the samples, see `normalized`; None if they are raw.
         groups: Group label of each sample, such as its trajectory, or None.
         weights: Weight of each point of a sample in errors and correlations, of mean 1,
             or None; see `losses.WeightedMeanSquaredError`.
@@ -41,7 +41,7 @@ class Samples:
 
     x: Any
     y: NDArray[Any]
-    statistics: Any = dataclasses.field(default=None, init=False)
+    statistics: Any = dataclasses.field(default=None, kw_only=True)
     groups: NDArray[Any] | None = None
     weights: NDArray[np.float64] | None = None
 
@@ -69,7 +69,7 @@ class Samples:
         """Return the samples with outputs multiplied by a gain."""
         return self if gain == 1.0 else dataclasses.replace(self, y=gain * self.y)
 
-    def normalized(self, statistics: Any) -> "Samples":
+    def normalized(self, statistics: Any) -> Self:
         """Return the samples after `statistics.normalize(x, y)`, never twice.
 
         Args:
@@ -80,6 +80,14 @@ class Samples:
             TypeError: If the object lacks one of these methods.
             ValueError: If the samples are already normalized by other statistics.
         """
+        if self.statistics is not None:
+            if not _same(self.statistics, statistics):
+                raise ValueError(
+                    "The samples are normalized already, by "
+                    f"{self.statistics!r:.200}, and cannot be normalized by "
+                    f"{statistics!r:.200} as well. Pass the raw samples."
+                )
+            return self
         if statistics is None:
             return self
         for method in ("normalize", "denormalize"):
@@ -89,7 +97,12 @@ class Samples:
                     f"denormalize(x, y). Received {statistics!r}."
                 )
         x, y = statistics.normalize(self.x, self.y)
-        return NormalizedSamples(x, y, statistics, self.groups, self.weights)
+        return dataclasses.replace(self, x=x, y=y, statistics=statistics)
+
+    def raw(self) -> tuple[Any, NDArray[Any]]:
+        """Return inputs and outputs in their original units."""
+        pair = self.x, self.y
+        return pair if self.statistics is None else self.statistics.denormalize(*pair)
 
     def image(self, symmetry: Any) -> "Samples":
         """Return the images of the samples under a symmetry of their system.
@@ -102,10 +115,7 @@ class Samples:
             TypeError: If it does not return a pair.
             ValueError: If it changes shapes, or returns NaN or infinite values.
         """
-        raw = self.x, self.y
-        if self.statistics is not None:
-            raw = self.statistics.denormalize(*raw)
-        pair = symmetry(*raw)
+        pair = symmetry(*self.raw())
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise TypeError(
                 f"Expected a pair (x, y) of the symmetry {symmetry!r:.100}. Received "
@@ -180,39 +190,18 @@ class Samples:
         """
         if isinstance(data, Samples):
             return data
-        x, y = _as_pair(data, name)
+        x, y, groups = _read(data, name)
         inputs = _as_arrays(x)
         samples = Samples(inputs, _one_output(y, inputs, name))
         _check_coordinates(x, y, name)
         _check(samples, name)
-        groups = own_groups(data, len(samples))
-        return dataclasses.replace(samples, groups=groups)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class NormalizedSamples(Samples):
-    """Samples in the units of a network, with the statistics that normalized them.
-
-    Only `Samples.normalized` creates them; it applies statistics to raw samples once.
-    """
-
-    statistics: Any = dataclasses.field(default=None, init=True)
-
-    __repr__ = by_shapes
-
-    def normalized(self, statistics: Any) -> "Samples":
-        """Return the samples unchanged, if they were normalized by these statistics.
-
-        Raises:
-            ValueError: If they were normalized by other statistics.
-        """
-        if not same_statistics(self.statistics, statistics):
-            raise ValueError(
-                "The samples are normalized already, by "
-                f"{self.statistics!r:.200}, and cannot be normalized by "
-                f"{statistics!r:.200} as well. Pass the raw samples."
-            )
-        return self
+        if groups is None:
+            return samples
+        what = "the attribute groups of the data"
+        if _is_npz(data):
+            what = f"{GROUPS} of {os.fspath(data)}"
+        labels = telling_groups(one_each(what, groups, len(samples)))
+        return dataclasses.replace(samples, groups=labels)
 
 
 def _in_one_dtype(sample: Iterable[NDArray[Any]]) -> str:
@@ -225,7 +214,7 @@ def _in_one_dtype(sample: Iterable[NDArray[Any]]) -> str:
     return sha256_of_arrays(parts)
 
 
-def same_statistics(one: Any, other: Any) -> bool:
+def _same(one: Any, other: Any) -> bool:
     """Return whether two statistics are equal, as far as this can be determined."""
     if one is other:
         return True
@@ -235,9 +224,14 @@ def same_statistics(one: Any, other: Any) -> bool:
         return False
 
 
-def _as_pair(data: Any, name: str) -> tuple[Any, Any]:
+def _read(data: Any, name: str) -> tuple[Any, Any, Any]:
+    """Return x, y and the groups of a pair or an npz file, if it has any.
+
+    A source of batches has none, because it may return its samples in another order.
+    """
     if _is_npz(data):
         return _from_npz(data)
+    groups = getattr(data, "groups", None) if isinstance(data, tuple | list) else None
     source = _batches(data)
     if source is not None:
         batches = list(source)
@@ -245,7 +239,7 @@ def _as_pair(data: Any, name: str) -> tuple[Any, Any]:
             raise ValueError(f"{name} hold no samples. Received an empty dataset.")
         data = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
     if isinstance(data, tuple | list) and len(data) == 2:
-        return data[0], data[1]
+        return data[0], data[1], groups
     what = type(data).__name__
     if isinstance(data, keras.Layer):
         what += ": the model comes before the data"
@@ -308,14 +302,14 @@ def _is_npz(data: Any) -> bool:
     return isinstance(data, str | os.PathLike) and os.fspath(data).endswith(".npz")
 
 
-def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any]:
+def _from_npz(path: str | os.PathLike[str]) -> tuple[Any, Any, Any]:
     if not os.path.exists(path):
         raise FileNotFoundError(
             f"There is no file {os.fspath(path)!r}. Expected an npz file with arrays x "
             "and y: write it with numpy.savez(path, x=inputs, y=outputs)."
         )
     with np.load(path) as file:
-        return inputs_of(file, file.files, path), file["y"]
+        return inputs_of(file, file.files, path), file["y"], file.get(GROUPS)
 
 
 def inputs_of(arrays: Any, names: list[str], path: str | os.PathLike[str]) -> Any:
@@ -423,21 +417,6 @@ def _check(samples: Samples, name: str) -> None:
                 "those samples, or, at points without a value such as land, put 0 and "
                 "give no weight: loss=losses.WeightedMeanSquaredError(weights)."
             )
-
-
-def own_groups(data: Any, count: int) -> Labels | None:
-    """Return the attribute `groups` of a pair `(x, y)`, if it makes a difference.
-
-    Of an npz file, these are its array trajectory. A source of batches has none,
-    because it may return its samples in another order.
-    """
-    groups, name = None, "the attribute groups of the data"
-    if isinstance(data, tuple | list):
-        groups = getattr(data, "groups", None)
-    elif _is_npz(data):
-        with np.load(data) as file:
-            groups, name = file.get(GROUPS), f"{GROUPS} of {os.fspath(data)}"
-    return None if groups is None else telling_groups(one_each(name, groups, count))
 
 
 def given_groups(groups: Any, count: int) -> Labels | None:

@@ -1,7 +1,7 @@
 """Statistics that normalize samples: given, or those of the target."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import one_of, real_array
 from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
 from keras_spectral_tl._keras_internals import predicted, sublayers
-from keras_spectral_tl.transfer._samples import NormalizedSamples, Samples
+from keras_spectral_tl.transfer._samples import Samples
 
 LAST, FIRST = "channels_last", "channels_first"
 _MOVES_AXES = (keras.layers.Permute, keras.layers.Reshape)
@@ -81,7 +81,7 @@ class ChannelStatistics:
                 samples are already normalized.
         """
         target = Samples.of(data)
-        if isinstance(target, NormalizedSamples):
+        if target.statistics is not None:
             raise ValueError(
                 "Expected raw samples to measure statistics of. Received samples that "
                 f"are normalized already, by {target.statistics!r:.200}."
@@ -102,13 +102,11 @@ class ChannelStatistics:
 
     def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return normalized inputs and outputs, in their own precision."""
-        x_mean, x_std, y_mean, y_std = self._along(x, y)
-        return _scaled(x, x_mean, x_std), _scaled(y, y_mean, y_std)
+        return self._changed(x, y, lambda values, mean, std: (values - mean) / std)
 
     def denormalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return inputs and outputs in their original units: inverse of `normalize`."""
-        x_mean, x_std, y_mean, y_std = self._along(x, y)
-        return _restored(x, x_mean, x_std), _restored(y, y_mean, y_std)
+        return self._changed(x, y, lambda values, mean, std: values * std + mean)
 
     def check_fits(self, model: keras.Model) -> None:
         """Raise ValueError if a network has other channels or masks raw values."""
@@ -139,15 +137,16 @@ class ChannelStatistics:
                     "yourself and pass normalization=None."
                 )
 
-    def _along(self, x: Any, y: Any) -> Iterator[NDArray[np.float64]]:
-        """Yield means and standard deviations, broadcast to x and y."""
-        for values, sides in (
-            (x, (self.x_mean, self.x_std)),
-            (y, (self.y_mean, self.y_std)),
-        ):
+    def _changed(self, x: Any, y: Any, change: Callable[..., Any]) -> tuple[Any, Any]:
+        """Return `change(values, mean, std)` of x and of y, in their own precision."""
+
+        def of(values: Any, *numbers: tuple[float, ...]) -> Any:
             first = channel_axis(self, np.ndim(values)) == 1
-            for numbers in sides:
-                yield np.reshape(numbers, (-1, *[1] * (np.ndim(values) - 2) * first))
+            shape = (-1, *[1] * (np.ndim(values) - 2) * first)
+            changed = change(values, *(np.reshape(part, shape) for part in numbers))
+            return changed.astype(np.result_type(values, np.float32))
+
+        return of(x, self.x_mean, self.x_std), of(y, self.y_mean, self.y_std)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,13 +239,8 @@ def channel_axis(statistics: Any, ndim: int) -> int:
 def data_format_of_samples(model: keras.Model, unclear: str | None = None) -> str:
     """Return the data format of a network's samples: that of its convolutions.
 
-    Args:
-        model: A built network.
-        unclear: What to return if the axis cannot be told from the layers: some
-            convolutions are channels_first, others last, or layers move axes.
-
-    Raises:
-        ValueError: If it cannot be told, without `unclear`.
+    It cannot be told if some convolutions are channels_first, others last, or layers
+    move axes: then `unclear` is returned or, without it, a ValueError raised.
     """
     layers = layers_with_weights(model).values()
     found = {getattr(layer, "data_format", None) for layer in layers} - {None}
@@ -287,11 +281,3 @@ def _moments(
         std = np.sqrt(np.average((channels - mean) ** 2, 0, counted))
         std = np.where(known, std, 1.0)  # a channel without weight stays as it is
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _scaled(values: Any, mean: NDArray[Any], std: NDArray[Any]) -> Any:
-    return ((values - mean) / std).astype(np.result_type(values, np.float32))
-
-
-def _restored(values: Any, mean: NDArray[Any], std: NDArray[Any]) -> Any:
-    return (values * std + mean).astype(np.result_type(values, np.float32))

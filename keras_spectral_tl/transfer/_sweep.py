@@ -60,7 +60,7 @@ def oracle_sweep(
         target_data: Samples to train with, as for `retrain`, or the path of an npz file
             with arrays x and y.
         test_data: Samples to evaluate on, of the same kind: raw, like the target, or
-            `NormalizedSamples` of the same statistics.
+            normalized by the same statistics (`Samples.normalized`).
         layers: The whole layers to try, see `freezing.select_layers`; a tuple within a
             list is trained together: `list(itertools.combinations(names, 2))` tries all
             pairs. None means every layer with trainable weights, without those that
@@ -162,11 +162,8 @@ def oracle_sweep(
 def _retrainable(model: keras.Model, layers: Any, arms: Any, x: Any) -> list[Candidate]:
     """Return the rows; of the default ones, those that a retraining does not refuse."""
     found, written = candidates_of(model, layers, arms), SelfWritten.of(model, x)
-    if layers is not None or arms is not None:
-        for one in found:
-            written.check(one.label, one.layers if one.names else one.selector)
-        return found
-    refused = [one.label for one in found if written.refuses(list(one.names))]
+    default = layers is None and arms is None
+    refused = written.refused({one.label: one.layers for one in found}, default)
     if not refused:
         return found
     warnings.warn(written.left_out(refused).strip(), UserWarning, stacklevel=3)

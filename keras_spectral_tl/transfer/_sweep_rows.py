@@ -1,6 +1,7 @@
 """Training of the rows of a sweep, here or in another process."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,11 @@ from keras_spectral_tl._graph.copies import (
     unmasked,
     unpacked,
 )
-from keras_spectral_tl._graph.cut import Activations, LayerGraph, PrefixCache, evaluated
+from keras_spectral_tl._graph.cut import Activations, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.freezing import OutputGain, layer_hashes, select_layers
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
-from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._loop import closed_form_gain
 from keras_spectral_tl.transfer._options import (
@@ -36,15 +36,13 @@ from keras_spectral_tl.transfer._retrain import (
     adds_parts,
     check_fit,
     check_trainable,
-    retrain_prepared,
+    from_best_gain,
 )
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep_store import SweepRow
 
 Outputs = Callable[[str], NDArray[Any]]
 """Maps "target", "test" or "base" to the outputs of a network for these samples."""
-
-_VALIDATION = "validation_data"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,7 +83,7 @@ class Search:
         return {name: value for name, value in found.items() if value}
 
     def check_labels(self, candidates: Sequence[Candidate]) -> None:
-        """Raise KeyError if a rate has no row while a trained row has no rate.
+        """Raise ValueError if a rate has no row while a trained row has no rate.
 
         If every row has one, further rates are allowed: several sweeps that share a
         folder can share their rates too.
@@ -158,7 +156,7 @@ class RowTrainer:
         self._hashes = weight_hashes(self._named)
         self._start = [fetch(v).copy() for v in self._network.weights]
         self._activations: Activations | None = None
-        self._places: dict[str, int] = {}
+        self._names: tuple[str, ...] = ()
         self._masks = False
         self._prepare_activations()
 
@@ -204,53 +202,37 @@ class RowTrainer:
         if isinstance(candidate.selector, OutputGain):
             check_fit(self.model, self.target)
             count = 1
-            gain = closed_form_gain(self._network, self.target, outputs("target"))
+            gain = closed_form_gain(self._network, self.target)
         values = self._values(
             candidate, self._network, lambda name: gain * outputs(name), count, 0.0
         )
         return SweepRow(values, [])
 
     def _trained(self, candidate: Candidate, options: RetrainOptions) -> SweepRow:
-        inputs = self._inputs()
-        if adds_parts(candidate.layers):
-            result = retrain_prepared(
-                self.model, candidate.layers, self.target, options
-            )
-            values = self._values(
-                candidate,
-                result.model,
-                lambda name: predicted(result.model, inputs[name]),
-                result.num_trainable,
-                result.seconds,
-            )
-            return SweepRow(values, [])
-        selection = select_layers(self.model, candidate.layers)
-        check_trainable(self.model, selection)
-        part, named = self._part(selection, options), self._named
+        part = self._part(candidate.layers, options)
         if part is None:
-            network = copy_model(self.model, self._sample)
-            named = self._original.of_copy(network)
-        trainee = Trainee(self._original, named, selection)
-        start = time.perf_counter()
-        if part is None:
-            trainee.fit(self.target, options, before=self._hashes)
+            layers = from_best_gain(self.model, candidate.layers, self.target)
+            exact = functools.partial(copy_model, sample=self._sample)
+            trainee = Trainee.of(self.model, layers, exact)
+            what = self.target, options, None
         else:
-            trainee.fit(part.target, part.options, part.suffix, self._hashes)
+            trainee, what = part.trainee, (part.target, part.options, part.suffix)
+        start = time.perf_counter()
+        trainee.fit(*what, self._hashes)
         seconds = time.perf_counter() - start
+        network, count = trainee.network, trainee.selection.num_trainable
 
         def outputs(name: str) -> NDArray[Any]:
             if part is None:
-                return predicted(named.model, inputs[name])
+                return predicted(network.model, self._inputs()[name])
             (found,) = evaluated(part.suffix, part.inputs[name], part.cache)
             return found
 
-        values = self._values(
-            candidate, named.model, outputs, selection.num_trainable, seconds
-        )
-        layers = list(named.layers.values())
+        values = self._values(candidate, network.model, outputs, count, seconds)
+        held = list(network.layers.values())
         weights = [
-            [fetch(v).copy() for v in own_weights(layer)]
-            for layer in (layers[place] for place in candidate.places)
+            [fetch(v).copy() for v in own_weights(held[place])]
+            for place in candidate.places
         ]
         return SweepRow(values, weights)
 
@@ -292,9 +274,6 @@ class RowTrainer:
         options = self.options
         if self.cache is None or options.refits_layers or options.symmetries:
             return
-        graph = LayerGraph.of(self._network)
-        if graph is None:
-            return
         inputs = self._inputs()
         if options.replay is not None:
             inputs["replay"] = options.replay.x
@@ -303,63 +282,56 @@ class RowTrainer:
             if not isinstance(validation, tuple) or len(validation) != 2:
                 return
             inputs["validation"] = validation[0]
-        sets = [graph.arrays(x) for x in inputs.values()]
-        known = [arrays for arrays in sets if arrays is not None]
-        if len(known) == len(sets):
-            self._places = {name: place for place, name in enumerate(inputs)}
-            self._activations = Activations(graph, known, self.cache)
+        found = Activations.of(self._network, list(inputs.values()), self.cache)
+        if found is not None:
+            self._activations, self._names = found, tuple(inputs)
             self._masks = has_mask(self._network, self.target.x)
 
     def _reset(self) -> None:
         for variable, value in zip(self._network.weights, self._start, strict=True):
             variable.assign(value)
 
-    def _part(
-        self, selection: LayerSelection, options: RetrainOptions
-    ) -> "_Part | None":
+    def _part(self, layers: Any, options: RetrainOptions) -> "_Part | None":
+        """Return the part after the cut before these layers; None without a cut."""
         self._reset()
-        if self._activations is None or self.cache is None:
+        if self._activations is None or self.cache is None or adds_parts(layers):
             return None
+        selection = select_layers(self.model, layers)
+        check_trainable(self.model, selection)
         weights = [self._named.weights[path] for path in selection.variables]
         holders = {path.rsplit("/", 1)[0] for path in self._named.paths(weights)}
         if not holders <= set(selection.names):
             return None  # a layer before the cut may share a weight
-        graph = self._activations.graph
         places = list(map(self._named.names.index, selection.names))
-        names = select_layers(self._network, places).names
-        set_trainable(self._network, names)
-        cut = graph.cut(names)
-        sets = None if cut is None else self._activations.at(cut)
-        if cut is None or sets is None:
+        set_trainable(self._network, places)
+        after = self._activations.from_cut(places)
+        if after is None:
             return None
-        _, suffix = graph.part(cut, graph.outputs)
-        inputs = {name: sets[place] for name, place in self._places.items()}
-        if self._masks and not has_mask(suffix, _single(inputs["target"])):
+        sets, suffix = after
+        inputs = dict(zip(self._names, sets, strict=True))
+        if self._masks and not has_mask(suffix, inputs["target"]):
             return None  # Keras weighs the loss by a mask that the cut would lose
         if "validation" in inputs:
-            pair = _single(inputs["validation"]), options.fit_options[_VALIDATION][1]
-            options = options.with_fit_options(**{_VALIDATION: pair})
+            pair = inputs["validation"], options.fit_options["validation_data"][1]
+            options = options.with_fit_options(validation_data=pair)
         if "replay" in inputs:
-            x = _single(inputs["replay"])
-            replay = dataclasses.replace(options.replay, x=x)
+            replay = dataclasses.replace(options.replay, x=inputs["replay"])
             options = dataclasses.replace(options, replay=replay)
-        target = dataclasses.replace(self.target, x=_single(inputs["target"]))
-        return _Part(suffix, target, inputs, options, self.cache)
+        target = dataclasses.replace(self.target, x=inputs["target"])
+        trainee = Trainee(self._original, self._named, selection)
+        return _Part(trainee, suffix, target, inputs, options, self.cache)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Part:
     """The part of a network after a cut, with its input activations."""
 
+    trainee: Trainee
     suffix: keras.Model
     target: Samples
-    inputs: Mapping[str, list[NDArray[Any]]]
+    inputs: Mapping[str, Any]
     options: RetrainOptions
     cache: PrefixCache
-
-
-def _single(parts: list[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else tuple(parts)  # tf.data knows no lists
 
 
 class PackedModel:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fractions
-import hashlib
 import inspect
 import io
 import json
@@ -260,5 +259,4 @@ def _is_known(thing: Any) -> bool:
 
 
 def _digest(*parts: Any) -> str:
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256(json.dumps(parts, sort_keys=True).encode())[:16]

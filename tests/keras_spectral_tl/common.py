@@ -1,5 +1,6 @@
 """Networks, samples and questions that several test files share."""
 
+import io
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 from keras_spectral_tl import models
 from keras_spectral_tl.__main__ import main
 from keras_spectral_tl._graph.layers import ModelLayers
-from keras_spectral_tl.freezing._changes import trainable_choice
+from keras_spectral_tl.freezing._changes import set_trainable, trainable_choice
 from keras_spectral_tl.transfer import RetrainOptions, _baselines
 
 
@@ -66,13 +67,12 @@ def trainable_names(model: keras.Model) -> tuple[str, ...]:
 SHAPE = (8, 8, 2)
 
 
-def network(biases=0.1):
-    """Three convolutions with the same weights on every backend."""
-    model = models.build_sgs_cnn(SHAPE, num_layers=3, num_filters=4)
-    rng = np.random.default_rng(0)
+def drawn(model, seed=0, biases=2.0**0.5):
+    """The model with the same weights on every backend."""
+    rng = np.random.default_rng(seed)
     model.set_weights(
         [
-            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
+            rng.normal(0, np.sqrt(2.0 / np.prod(w.shape[:-1])), w.shape)
             if w.ndim > 1
             else biases * rng.standard_normal(w.shape)
             for w in model.get_weights()
@@ -81,20 +81,68 @@ def network(biases=0.1):
     return model
 
 
+def network(biases=0.1):
+    """Three convolutions."""
+    model = models.build_sgs_cnn(SHAPE, num_layers=3, num_filters=4)
+    return drawn(model, biases=biases)
+
+
 def answer(model, x):
     return np.array(keras.ops.convert_to_numpy(model(x)))
+
+
+def teacher_of(model, rng, *layers):
+    """A network that differs from a model in these layers only."""
+    teacher = models.copy_model(model)
+    for layer in map(teacher.get_layer, layers):
+        layer.set_weights(
+            [w + 0.3 * rng.standard_normal(w.shape) for w in layer.get_weights()]
+        )
+    return teacher
 
 
 def planted(layer="conv_2", count=6):
     """A network, base samples that it answers, target samples of a changed layer."""
     model, rng = network(), np.random.default_rng(1)
-    teacher = models.copy_model(model)
-    changed = teacher.get_layer(layer)
-    changed.set_weights(
-        [w + 0.3 * rng.standard_normal(w.shape) for w in changed.get_weights()]
-    )
+    teacher = teacher_of(model, rng, layer)
     x = rng.standard_normal((count, *SHAPE)).astype("float32")
     return model, (x[:4], answer(model, x[:4])), (x, answer(teacher, x))
+
+
+class Scaled(keras.layers.Layer):
+    """A layer with a weight of its own beside a sublayer."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = keras.layers.Dense(2, name="inner")
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(), name="scale", initializer="ones")
+        self.inner.build(input_shape)
+
+    def call(self, inputs):
+        return self.scale * self.inner(inputs)
+
+
+def by_hand(model, make_optimizer, phases, **options):
+    """Compile for each phase, copy what is known of the state by path, train."""
+    state = {}
+    for names, batches in phases:
+        set_trainable(model, names)
+        model.compile(make_optimizer(), "mse", **options)
+        model.optimizer.build(model.trainable_variables)
+        for variable in model.optimizer.variables:
+            if variable.path in state:
+                variable.assign(state[variable.path])
+        for x, y in batches:
+            model.train_on_batch(x, y)
+        state |= {v.path: np.array(np.asarray(v)) for v in model.optimizer.variables}
+    return model
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
 def run(*arguments):

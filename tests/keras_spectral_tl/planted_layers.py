@@ -1,9 +1,9 @@
 """A network and target samples of a teacher of which one layer is another."""
 
-import keras
 import numpy as np
 
 from keras_spectral_tl.models import build_sgs_cnn
+from tests.keras_spectral_tl.common import answer, drawn
 
 SHAPE = (16, 16, 2)
 LAYERS = ("conv_1", "conv_2", "conv_3")
@@ -11,18 +11,7 @@ LAYERS = ("conv_1", "conv_2", "conv_3")
 
 def network(seed=0):
     model = build_sgs_cnn(SHAPE, num_layers=3, num_filters=4, kernel_size=3)
-    rng = np.random.default_rng(seed)
-    model.set_weights(
-        [
-            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
-            for w in model.get_weights()
-        ]
-    )
-    return model
-
-
-def answer(model, x):
-    return keras.ops.convert_to_numpy(model(x))
+    return drawn(model, seed)
 
 
 def fields(num_samples, seed=0):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import _progress
-from tests.keras_spectral_tl.common import noise, run
+from tests.keras_spectral_tl.common import Terminal, noise, run
 
 pytestmark = pytest.mark.once
 
@@ -59,11 +59,6 @@ def test_what_a_network_without_spectra_lacks_is_told(tmp_path, capsys):
     assert run("spectra", tmp_path / "dense.keras", *data) == 0
     note = "note: no spectra of kernels, which need convolutions."
     assert note in capsys.readouterr().err.splitlines()
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from keras_spectral_tl import freezing
 from keras_spectral_tl.callbacks import FreezeLayers
 from keras_spectral_tl.freezing._changes import set_trainable
-from tests.keras_spectral_tl.common import adam, trainable_names
+from tests.keras_spectral_tl.common import adam, by_hand, trainable_names
 
 RNG = np.random.default_rng(17)
 X = RNG.normal(size=(6, 3)).astype("float32")
@@ -45,19 +45,7 @@ def _fit(model, *callbacks, epochs):
 
 
 def _by_hand(make_optimizer, phases):
-    """Compile for each phase, copy what is known of the state by path, train."""
-    model, state = _model(make_optimizer()), {}
-    for names, batches in phases:
-        set_trainable(model, names)
-        model.compile(make_optimizer(), "mse", **FAST)
-        model.optimizer.build(model.trainable_variables)
-        for variable in model.optimizer.variables:
-            if variable.path in state:
-                variable.assign(state[variable.path])
-        for x, y in batches:
-            model.train_on_batch(x, y)
-        state |= {v.path: np.array(np.asarray(v)) for v in model.optimizer.variables}
-    return model
+    return by_hand(_model(make_optimizer()), make_optimizer, phases, **FAST)
 
 
 def _assert_close(model, expected):

@@ -3,6 +3,7 @@
 As a script this file trains until it kills itself: `python <this file> <folder>`.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -16,8 +17,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl.callbacks import CheckedBackup, FreezeLayers, NextPhaseOnPlateau
-from keras_spectral_tl.freezing._changes import set_trainable
-from tests.keras_spectral_tl.common import adam, trainable_names
+from tests.keras_spectral_tl.common import adam, by_hand, trainable_names
 
 RNG = np.random.default_rng(23)
 X = RNG.normal(size=(12, 3)).astype("float32")
@@ -103,19 +103,8 @@ def train_until_killed(folder):
 
 
 def _by_hand(phases):
-    """Compile for each phase, copy what is known of the state by path, train."""
-    state, model = {}, _model(adam())
-    for names, batches in phases:
-        set_trainable(model, names)
-        model.compile(adam(gradient_accumulation_steps=4), "mse", **FAST)
-        model.optimizer.build(model.trainable_variables)
-        for variable in model.optimizer.variables:
-            if variable.path in state:
-                variable.assign(state[variable.path])
-        for x, y in batches:
-            model.train_on_batch(x, y)
-        state |= {v.path: _value(v) for v in model.optimizer.variables}
-    return model
+    optimizer = functools.partial(adam, gradient_accumulation_steps=4)
+    return by_hand(_model(adam()), optimizer, phases, **FAST)
 
 
 @pytest.mark.slow

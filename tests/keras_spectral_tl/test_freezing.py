@@ -15,7 +15,7 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
 )
 from keras_spectral_tl.freezing._changes import FreezeRecord
-from tests.keras_spectral_tl.common import trainable_names
+from tests.keras_spectral_tl.common import Scaled, trainable_names
 
 
 def _dense(name, units=2):
@@ -32,19 +32,6 @@ def _nested():
     )
     inputs = keras.Input((2,))
     return keras.Model(inputs, _dense("last")(encoder(inputs)))
-
-
-class _Scaled(keras.layers.Layer):
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.inner = _dense("inner")
-
-    def build(self, input_shape):
-        self.scale = self.add_weight(shape=(), name="scale", initializer="ones")
-        self.inner.build(input_shape)
-
-    def call(self, inputs):
-        return self.scale * self.inner(inputs)
 
 
 def _flags(model):
@@ -158,7 +145,7 @@ def test_unfreezing_in_a_frozen_model_works():
 @pytest.mark.parametrize("name", ["scaled/own", "scaled/inner", "other"])
 def test_layer_with_own_weight_and_sublayer_is_switched_apart(name):
     model = keras.Sequential(
-        [keras.Input((2,)), _Scaled(name="scaled"), _dense("other")]
+        [keras.Input((2,)), Scaled(name="scaled"), _dense("other")]
     )
     layers = layers_with_weights(model)
     with freezing.only_trainable(model, name) as selection:

@@ -13,6 +13,7 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
 )
 from keras_spectral_tl._keras_internals import own_trainable_variables, sublayers
+from tests.keras_spectral_tl.common import Scaled
 
 
 def _dense(name, units=2, **options):
@@ -29,21 +30,6 @@ class _Subclassed(keras.Model):
         for block in self.blocks:
             inputs = block(inputs)
         return self.head(inputs)
-
-
-class _Scaled(keras.layers.Layer):
-    """A layer with a weight of its own beside a sublayer."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.inner = _dense("inner")
-
-    def build(self, input_shape):
-        self.scale = self.add_weight(shape=(), name="scale", initializer="ones")
-        self.inner.build(input_shape)
-
-    def call(self, inputs):
-        return self.scale * self.inner(inputs)
 
 
 def _nested():
@@ -99,7 +85,7 @@ def test_recurrent_cell_and_wrapped_layer_own_the_weights():
 
 
 def test_layer_with_weight_and_sublayer_lists_both():
-    model = keras.Sequential([keras.Input((3,)), _Scaled(name="scaled")])
+    model = keras.Sequential([keras.Input((3,)), Scaled(name="scaled")])
     layers = layers_with_weights(model)
     assert list(layers) == ["scaled/own", "scaled/inner"]
     own = own_weights(layers["scaled/own"])

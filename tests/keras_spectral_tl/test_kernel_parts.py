@@ -208,15 +208,15 @@ def test_a_score_sees_the_gradient_in_the_weights_of_the_part(part, free):
     trainee = Trainee.of(_cnn(), part)
     network = PartedNetwork(trainee.network.model, X, 4)
     (cut,) = network.parts({"part": part})
-    gradient, values = cut.gradient, cut.gradient.values
-    assert gradient.function.num_parameters == trainee.selection.num_trainable
+    function, values = cut.function, cut.function.start
+    assert function.num_parameters == trainee.selection.num_trainable
     weight = np.full(Y.shape, 1.0 / Y.size)
-    moved = values - 0.1 * gradient(values, cut.inputs, Y, weight)
+    moved = values - 0.1 * function.gradient(values, cut.inputs, Y, weight)
     result = transfer.retrain(
         _cnn(), (X, Y), part, epochs=1, batch_size=6,
         optimizer=keras.optimizers.SGD(0.1),
     )  # fmt: skip
-    outputs = gradient.outputs(moved, cut.inputs)
+    outputs = function.outputs(moved, cut.inputs, 4)
     np.testing.assert_allclose(outputs, result.model.predict(X, verbose=0), atol=SINGLE)
 
 

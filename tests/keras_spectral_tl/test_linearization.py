@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.linearization import LayerGradient, LayerLinearization
+from keras_spectral_tl.linearization import LayerFunction, LayerLinearization
 from keras_spectral_tl.loss_landscape import LayerLoss
 from keras_spectral_tl.models import build_sgs_cnn
 
@@ -206,9 +206,11 @@ def test_a_trainable_embedding_has_the_derivatives_of_a_table():
     pulled = jacobian.apply_transpose(cotangent, x)
     np.testing.assert_allclose(pulled, scattered.ravel(), **close)
 
-    gradient = LayerGradient(model, "table")
+    function = LayerFunction(model, "table")
     outputs = (table @ weights)[x]
-    found = gradient(table.ravel(), x, outputs - cotangent / 2, np.ones_like(outputs))
+    found = function.gradient(
+        table.ravel(), x, outputs - cotangent / 2, np.ones_like(outputs)
+    )
     np.testing.assert_allclose(found, scattered.ravel(), **close)
 
     loss = LayerLoss(

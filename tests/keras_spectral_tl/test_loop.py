@@ -2,7 +2,6 @@
 
 import dataclasses
 import fractions
-import io
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from keras_spectral_tl import _progress, transfer
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.transfer._loop import Batches
 from keras_spectral_tl.transfer._sweep_store import fingerprint
+from tests.keras_spectral_tl.common import Terminal
 
 SINGLE = 1e-5
 X = np.arange(1.0, 9.0, dtype="float32")[:, None]
@@ -208,11 +208,6 @@ def test_sweeps_tell_symmetries_apart_by_value():
         for f in ("1/2", "1/2", "1/4")
     ]
     assert prints[0] == prints[1] != prints[2]
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 @pytest.mark.parametrize("epoch_history", [True, False])

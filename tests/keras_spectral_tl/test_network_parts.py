@@ -38,7 +38,7 @@ def test_each_part_computes_what_the_network_computes():
     expected = keras.ops.convert_to_numpy(model(x))
     np.testing.assert_allclose(network.outputs, expected, atol=1e-6)
     for part in parts:
-        outputs = part.gradient.outputs(part.gradient.values, part.inputs, 2)
+        outputs = part.function.outputs(part.function.start, part.inputs, 2)
         np.testing.assert_allclose(outputs, expected, atol=1e-6)
 
 
@@ -52,7 +52,7 @@ def test_a_rehearsal_trains_what_retraining_trains(frozen):
     else:
         layer.enable_lora(1)
     (part,) = parts_of(model, x, ("b",))[1]
-    shapes = [value.shape for value in part.gradient.function.values]
+    shapes = [value.shape for value in part.function.values]
     result = transfer.retrain(
         model, (x, noise(8, 1, seed=1)), "b", epochs=1, batch_size=8
     )
@@ -98,7 +98,7 @@ def test_masks_that_a_cut_would_lose_keep_the_network_whole():
     x = sequences()[1]
     expected = keras.ops.convert_to_numpy(model(x))
     for part in parts_of(model, x, ("d", "out"))[1]:
-        outputs = part.gradient.outputs(part.gradient.values, part.inputs, 4)
+        outputs = part.function.outputs(part.function.start, part.inputs, 4)
         np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
@@ -225,8 +225,8 @@ def test_wide_convolutions_of_the_copy_compute_in_half_precision(channels, monke
     assert (1e-5 < off < 2.0**-6) if rounded else off < 1e-5
     (part,) = network.parts({"conv_2": "conv_2"})
     order = np.zeros(1, int)
-    slope = part.gradient(
-        part.gradient.values,
+    slope = part.function.gradient(
+        part.function.start,
         part.inputs[order],
         np.zeros((1, 8, 8, 1)),
         np.ones((1, 8, 8, 1)),

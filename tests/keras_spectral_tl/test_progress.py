@@ -7,14 +7,10 @@ from tqdm import tqdm
 
 from keras_spectral_tl import _progress
 from keras_spectral_tl._progress import check_progress, watched
+from tests.keras_spectral_tl.common import Terminal
 
 pytestmark = pytest.mark.once
 ROWS = [{"layer": "conv_1", "cc": 0.5}, {"layer": "conv_2", "cc": 0.6}]
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def written(monkeypatch, stream, progress, rows, total=None):

@@ -69,7 +69,7 @@ def test_a_pulled_rehearsal_goes_the_way_of_the_pulled_retraining(
     part = part_of(PartedNetwork(model, X, 2), layers)
     order = np.tile(ALL, (3, 1))
     rates = np.full(3, rate * np.var(y / gain))
-    start = part.gradient.values
+    start = part.function.start
     found = bench.retrained(part, WHOLE, order, rates, pull=strength) - start
     free = bench.retrained(part, WHOLE, order, rates) - start
     result = retrain(
@@ -81,7 +81,7 @@ def test_a_pulled_rehearsal_goes_the_way_of_the_pulled_retraining(
         batch_size=COUNT,
         pull=strength,
     )
-    expected = flat(result.model, part.gradient.function.variables) - start
+    expected = flat(result.model, part.function.variables) - start
     size = np.max(np.abs(expected))
     np.testing.assert_allclose(found, expected, atol=2e-4 * size)
     assert np.max(np.abs(free - found)) > 0.05 * size
@@ -115,9 +115,9 @@ def test_the_pull_of_a_rehearsal_is_the_gradient_of_its_formula(monkeypatch, lay
     loss = np.mean((answer(model, X[own]) - y[own]) ** 2) / np.var(y[target])
 
     def penalty(values):
-        moved = part.gradient.function.split(values - part.gradient.values)
+        moved = part.function.split(values - part.function.start)
         total = 0.0
-        for step, variable in zip(moved, part.gradient.function.variables, strict=True):
+        for step, variable in zip(moved, part.function.variables, strict=True):
             name = variable.path.split("/")[-2]
             theta = layers_with_weights(model)[name].weights
             norm = sum(float(np.sum(fetch(w).astype(float) ** 2)) for w in theta)
@@ -165,7 +165,7 @@ def test_the_weights_of_a_part_that_is_added_are_pulled_too():
     arms = [Arm("free", LowRankOf()), Arm("pulled", LowRankOf(), 1e8)]
     moved = {}
     for arm, part, run in bench.of(arms):
-        assert len(part.norms) == len(part.gradient.function.variables)
+        assert len(part.norms) == len(part.function.variables)
         outputs = run(3e-3, 160).outputs
         moved[arm.label] = np.max(np.abs(outputs - bench.unchanged.outputs))
     assert moved["pulled"] < 1e-3 * moved["free"]

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 import keras_spectral_tl as kst
-from keras_spectral_tl import models
-from keras_spectral_tl.linearization import LayerGradient
+from keras_spectral_tl.linearization import LayerFunction
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import (
     Cost,
@@ -15,6 +14,7 @@ from keras_spectral_tl.scoring import (
     score_layers,
 )
 from keras_spectral_tl.transfer import Samples
+from tests.keras_spectral_tl.common import answer, drawn, teacher_of
 
 SHAPE = (12, 10, 2)
 # The rates sum to about as far as the weights were moved.
@@ -22,29 +22,15 @@ SCORER = HeldOutRetraining(steps=60, learning_rate=1e-2, num_tested=8)
 
 
 def network(num_layers):
-    """The same weights on every backend."""
-    model = build_sgs_cnn(SHAPE, num_layers, num_filters=4, kernel_size=3)
-    rng = np.random.default_rng(0)
-    model.set_weights(
-        [
-            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
-            for w in model.get_weights()
-        ]
-    )
-    return model
+    return drawn(build_sgs_cnn(SHAPE, num_layers, num_filters=4, kernel_size=3))
 
 
 def changed(*layers, num_layers=3, num_samples=8):
     """A network, and samples of a teacher that differs from it in some layers."""
     student, rng = network(num_layers), np.random.default_rng(1)
-    teacher = models.copy_model(student)
-    for name in layers:
-        layer = teacher.get_layer(name)
-        layer.set_weights(
-            [w + 0.3 * rng.standard_normal(w.shape) for w in layer.get_weights()]
-        )
+    teacher = teacher_of(student, rng, *layers)
     x = rng.standard_normal((num_samples, *SHAPE)).astype("float32")
-    return student, (x, np.array(keras.ops.convert_to_numpy(teacher(x))))
+    return student, (x, answer(teacher, x))
 
 
 @pytest.mark.once
@@ -98,10 +84,10 @@ def test_noise_leads_to_no_second_layer():
 def test_the_gradient_in_several_layers_is_that_of_each():
     model, (x, y) = changed("conv_2", num_samples=3)
     ones = np.ones_like(y)
-    both = LayerGradient(model, ("conv_1", "conv_3"))
-    parts = [LayerGradient(model, name) for name in ("conv_1", "conv_3")]
-    found = both(both.values, x, y, ones)
-    expected = np.concatenate([part(part.values, x, y, ones) for part in parts])
+    both = LayerFunction(model, ("conv_1", "conv_3"))
+    parts = [LayerFunction(model, name) for name in ("conv_1", "conv_3")]
+    found = both.gradient(both.start, x, y, ones)
+    expected = np.concatenate([part.gradient(part.start, x, y, ones) for part in parts])
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 

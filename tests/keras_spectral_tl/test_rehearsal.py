@@ -5,42 +5,26 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl import models
-from keras_spectral_tl.linearization import LayerGradient
+from keras_spectral_tl.linearization import LayerFunction
 from keras_spectral_tl.metrics import pattern_correlation
 from keras_spectral_tl.models import build_sgs_cnn
 from keras_spectral_tl.scoring import HeldOutRetraining, score_layers
 from keras_spectral_tl.scoring._effort import adam, path_of
 from keras_spectral_tl.transfer import Samples, retrain
+from tests.keras_spectral_tl.common import answer, drawn, teacher_of
 
 SHAPE = (16, 12, 2)
 LAYERS = ("conv_1", "conv_2", "conv_3")
 
 
 def network(kernel_size=3):
-    """The same weights on every backend."""
-    model = build_sgs_cnn(SHAPE, 3, num_filters=4, kernel_size=kernel_size)
-    rng = np.random.default_rng(0)
-    model.set_weights(
-        [
-            rng.normal(0, np.sqrt(2.0 / np.prod((*w.shape[:-1], 1))), w.shape)
-            for w in model.get_weights()
-        ]
-    )
-    return model
-
-
-def answer(model, x):
-    return np.array(keras.ops.convert_to_numpy(model(x)))
+    return drawn(build_sgs_cnn(SHAPE, 3, num_filters=4, kernel_size=kernel_size))
 
 
 def planted(layer, num_samples=12, kernel_size=3):
     """A network and samples of a teacher that differs from it in one layer only."""
     student, rng = network(kernel_size), np.random.default_rng(1)
-    teacher = models.copy_model(student)
-    changed = teacher.get_layer(layer)
-    changed.set_weights(
-        [w + 0.3 * rng.standard_normal(w.shape) for w in changed.get_weights()]
-    )
+    teacher = teacher_of(student, rng, layer)
     x = rng.standard_normal((num_samples, *SHAPE)).astype("float32")
     return student, (x, answer(teacher, x))
 
@@ -65,13 +49,15 @@ def test_the_gradient_is_that_of_linear_regression():
     x, weight = rng.standard_normal((5, 3)), rng.random((5, 2))
     y, values = rng.standard_normal((5, 2)), rng.standard_normal(6)
     layers = [keras.Input((3,)), keras.layers.Dense(2, use_bias=False, name="dense")]
-    gradient = LayerGradient(keras.Sequential(layers), "dense")
+    function = LayerFunction(keras.Sequential(layers), "dense")
     expected = 2.0 * x.T @ (weight * (x @ values.reshape(3, 2) - y))
     np.testing.assert_allclose(
-        gradient(values, x.astype("float32"), y, weight), expected.ravel(), rtol=1e-5
+        function.gradient(values, x.astype("float32"), y, weight),
+        expected.ravel(),
+        rtol=1e-5,
     )
     np.testing.assert_allclose(
-        gradient.outputs(values, x.astype("float32"), batch_size=2),
+        function.outputs(values, x.astype("float32"), batch_size=2),
         x @ values.reshape(3, 2),
         rtol=1e-5,
         atol=1e-6,
@@ -80,10 +66,11 @@ def test_the_gradient_is_that_of_linear_regression():
 
 def test_the_gradient_of_one_sample_is_its_part_of_the_sum():
     model, (x, y) = planted("conv_2", num_samples=3)
-    gradient, ones = LayerGradient(model, "conv_2"), np.ones_like(y)
-    whole = gradient(gradient.values, x, y, ones)
+    function, ones = LayerFunction(model, "conv_2"), np.ones_like(y)
+    whole = function.gradient(function.start, x, y, ones)
     parts = [
-        gradient(gradient.values, x[[i]], y[[i]], ones[[i]]) for i in range(len(x))
+        function.gradient(function.start, x[[i]], y[[i]], ones[[i]])
+        for i in range(len(x))
     ]
     scale = np.abs(whole).max()
     np.testing.assert_allclose(np.sum(parts, axis=0), whole, atol=1e-5 * scale)
@@ -149,9 +136,11 @@ def test_the_score_is_that_of_a_fit_with_keras():
 def test_points_of_no_weight_are_not_seen():
     """So one half of a field can be fitted, whatever stands in the other."""
     model, (x, y) = planted("conv_2", num_samples=1)
-    gradient, weight, other = LayerGradient(model, "conv_2"), np.ones_like(y), y.copy()
+    function, weight, other = LayerFunction(model, "conv_2"), np.ones_like(y), y.copy()
     weight[:, :8], other[:, :8] = 0.0, 100.0
-    ours, theirs = (gradient(gradient.values, x, part, weight) for part in (y, other))
+    ours, theirs = (
+        function.gradient(function.start, x, part, weight) for part in (y, other)
+    )
     np.testing.assert_array_equal(ours, theirs)
 
 

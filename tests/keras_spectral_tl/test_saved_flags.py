@@ -130,13 +130,13 @@ def test_an_optimizer_of_several_comes_back_with_its_moments(tmp_path):
 @pytest.mark.parametrize("build", [_recurrent, _bidirectional])
 def test_keras_alone_finds_recurrent_cells_frozen(build, tmp_path):
     result = _saved(build, "o", tmp_path)
-    layers = TrainableFlags.of(result.model)
+    before = TrainableFlags.of(result.model)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         loaded = keras.models.load_model(tmp_path / "model.keras")
     assert _parts(loaded) == _parts(result.model)
     assert len(_moments(loaded)) == len(_moments(result.model))
-    assert all(layer.trainable == flag for layer, flag in layers.layers)
+    assert all(part.trainable == flag for part, flag in before.flags)
 
 
 @pytest.mark.parametrize("chosen", [freezing.BiasesOf(), freezing.StatisticsOf()])

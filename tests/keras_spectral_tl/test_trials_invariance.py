@@ -31,7 +31,7 @@ def tried(model, target):
     found = {}
     arms = [Arm(name, name) for name in ("conv_1", "conv_2", "conv_3")]
     for arm, part, run in trials.of(arms):
-        rate = usual_rate(part.gradient.function.values, kernels)
+        rate = usual_rate(part.function.values, kernels)
         found[arm.label] = rate, run(rate, 12)
     return found
 

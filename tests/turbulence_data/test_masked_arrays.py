@@ -34,7 +34,7 @@ CALLS = {
         [{"streamfunction": FIELD, "vorticity": f, "sgs_forcing": FIELD}]
     ),
     "conventions": lambda f: td.interchange.check_conventions(
-        [{"streamfunction": f, "vorticity": -5.0 * FIELD, "sgs_forcing": FIELD}]
+        [{"streamfunction": f, "vorticity": 5.0 * FIELD, "sgs_forcing": FIELD}]
     ),
     "symmetry": lambda f: symmetries.of(FLOW, 16)[-1](f[None, ..., None], SAMPLES),
     "correlation": lambda f: correlations(f, FIELD),

@@ -11,8 +11,9 @@ from keras_spectral_tl.freezing import LowRankOf, select_layers
 from keras_spectral_tl.scoring._contest.candidate import FACTOR, Candidate, progressed
 from keras_spectral_tl.scoring._effort import Effort, usual_rate
 from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
-from keras_spectral_tl.scoring._trials import Run, Trial
-from keras_spectral_tl.transfer._arms import Arm, joined_arms
+from keras_spectral_tl.scoring._rehearsal import RateTooHighError
+from keras_spectral_tl.scoring._trials import Run
+from keras_spectral_tl.transfer._arms import joined_arms
 from keras_spectral_tl.transfer._retrain import adds_parts
 
 # Number of arms tried at other rates, of those tried longer, and of lower first rates.
@@ -34,7 +35,11 @@ class Contest:
 
         Arms with a pull or of low rank come last, see `_briefly`.
         """
-        last = [c for c in candidates if joined and _is_brief(c.arm)]
+        last = [
+            c
+            for c in candidates
+            if joined and (c.arm.pull or isinstance(c.arm.layers, LowRankOf))
+        ]
         others = [c for c in candidates if c not in last]
         with self._watch as move:
             self._move, self._done = move, 0
@@ -58,9 +63,10 @@ class Contest:
         as expensive. Arms with a pull start from the best rate without the pull.
         """
         others = [c for c in others if c.short]
-        for candidate in candidates:
+        for candidate in (c for c in candidates if c.arm.pull):
             for other in others:
-                if other.trials is candidate.trials and _same(other.arm, candidate.arm):
+                same = other.arm.layers == candidate.arm.layers and not other.arm.pull
+                if same and other.trials is candidate.trials:
                     candidate.first_power = other.power
         self._each(candidates, self._first)
         highest = max((c.best_short for c in others), default=-math.inf)
@@ -117,7 +123,14 @@ class Contest:
         }
         for name, bench in {c.normalization: c.trials for c in candidates}.items():
             own = [c for c in candidates if c.normalization == name and c.short]
-            own = sorted(own, key=self._reached, reverse=True)
+            # Those with a long trial first.
+            own.sort(
+                key=lambda c: (
+                    c.long is not None,
+                    np.mean(progressed(c, self._effort)),
+                ),
+                reverse=True,
+            )
             ranked = [c.arm.label for c in own]
             powers = {c.arm.label: c.power for c in own}
             for arm in joined_arms(self._model, ranked):
@@ -126,11 +139,6 @@ class Contest:
                     members = [powers.get(name, 0) for name in chosen.names]
                     found.append(Candidate(arm, bench, name, round(np.mean(members))))
         return found
-
-    def _reached(self, candidate: Candidate) -> tuple[bool, float]:
-        """Return whether there is a long trial, and the predicted correlation."""
-        reached = np.mean(progressed(candidate, self._effort))
-        return candidate.long is not None, float(reached)
 
     def _each(self, candidates: Sequence[Candidate], plan: Any) -> None:
         for bench in dict.fromkeys(c.trials for c in candidates):
@@ -151,10 +159,10 @@ class Contest:
             # A rate with which the gain can move twice the distance it has to.
             way = max(abs(gain - 1.0), 0.01)
             candidate.rate = 4.0 * way / self._effort.steps
-        self._report(candidate, candidate.long)
+        self._report(candidate, candidate.long.correlation)
 
     def _first(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
-        candidate.parameters = part.gradient.function.num_parameters
+        candidate.parameters = part.function.num_parameters
         candidate.step = part.step
         given, usual = self._effort.rate, usual_rate(part.sizes, self._kernels)
         candidate.rate = given or self._effort.hurried(usual)
@@ -168,8 +176,9 @@ class Contest:
         known = candidate.trials.unchanged.correlation
         for power in range(highest, lowest - 1, -1):
             give_up = 1.0 if power > lowest else math.inf
-            trial = self._try(candidate, run, power, give_up)
-            if not trial.stopped and trial.correlation >= known:
+            self._try(candidate, run, power, give_up)
+            trial = candidate.short.get(power)
+            if trial is not None and trial.correlation >= known:
                 break
 
     def _rates(self, candidate: Candidate, part: NetworkPart, run: Run) -> None:
@@ -186,38 +195,28 @@ class Contest:
             candidate.long = candidate.trial
             return
         candidate.long = run(candidate.long_rate(self._effort), trials.long)
-        self._report(candidate, candidate.long)
+        self._report(candidate, candidate.long.correlation)
 
-    def _try(self, candidate: Candidate, run: Run, power: int, give_up: float) -> Trial:
-        steps = candidate.trials.short
-        rate = candidate.rate * FACTOR**power
-        trial = run(self._effort.rate_of_trial(rate, steps), steps, give_up)
-        if trial.stopped:
+    def _try(self, candidate: Candidate, run: Run, power: int, give_up: float) -> None:
+        steps, correlation = candidate.trials.short, 0.0
+        rate = self._effort.rate_of_trial(candidate.rate * FACTOR**power, steps)
+        try:
+            candidate.short[power] = run(rate, steps, give_up)
+            correlation = candidate.short[power].correlation
+        except RateTooHighError:
             candidate.stopped.add(power)
-        else:
-            candidate.short[power] = trial
-        self._report(candidate, trial)
-        return trial
+        self._report(candidate, correlation)
 
-    def _report(self, candidate: Candidate, trial: Trial) -> None:
+    def _report(self, candidate: Candidate, correlation: float) -> None:
         self._done += 1
         self._move(
             {
                 "arm": candidate.arm.label,
-                "correlation": trial.correlation,
+                "correlation": correlation,
                 "done": self._done,
                 "total": max(self._total, self._done),
             }
         )
-
-
-def _is_brief(arm: Arm) -> bool:
-    return arm.pull > 0.0 or isinstance(arm.layers, LowRankOf)
-
-
-def _same(arm: Arm, pulled: Arm) -> bool:
-    """Return whether an arm equals a pulled arm except for the pull."""
-    return not arm.pull and bool(pulled.pull) and arm.layers == pulled.layers
 
 
 def _leading(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
