@@ -136,6 +136,14 @@ def optimizer_weights(optimizer: Any) -> Sequence[keras.Variable]:
     return weights
 
 
+def learning_rate_of(optimizer: Any) -> Any:
+    """Return the learning rate of an optimizer as given, which may be a schedule.
+
+    `optimizer.learning_rate` is the value of a schedule at the current step.
+    """
+    return optimizer._learning_rate
+
+
 def optimizer_slots(optimizer: Any) -> dict[str, list[Any]]:
     """Return the lists of a built optimizer with one entry per weight, by attribute."""
     # By position, since layers of two nested models may have equal variable paths.

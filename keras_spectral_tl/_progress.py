@@ -20,19 +20,27 @@ def check_progress(progress: Any) -> None:
         )
 
 
-@contextlib.contextmanager
 def watched(
     progress: Any, title: str, unit: str, name: str, total: int | None = None
-) -> Iterator[Progress]:
-    """Yield a function to call with a row after each piece of work.
+) -> contextlib.AbstractContextManager[Progress]:
+    """Return a context with a function to call with a row after each piece of work.
 
     `name` is the key of a row that names the piece. If the total is not known
     beforehand, rows have it as "total" and the finished pieces as "done".
+
+    Raises:
+        TypeError: If `progress` is invalid, at once.
     """
+    check_progress(progress)
     if callable(progress):
-        yield progress
-        return
-    shown = progress is not False and sys.stderr.isatty()
+        return contextlib.nullcontext(progress)
+    return _bar(progress is None and sys.stderr.isatty(), title, unit, name, total)
+
+
+@contextlib.contextmanager
+def _bar(
+    shown: bool, title: str, unit: str, name: str, total: int | None
+) -> Iterator[Progress]:
     # The bar appears after two seconds; a nested bar disappears when done.
     with tqdm(
         desc=title, unit=f" {unit}", delay=2, leave=None, disable=not shown

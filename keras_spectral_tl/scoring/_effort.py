@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.layers import fetch
+from keras_spectral_tl._keras_internals import learning_rate_of
 from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.transfer._options import RetrainOptions
 
@@ -280,7 +281,6 @@ def _rate_of(optimizer: Any) -> Any:
             "learning_rate of an Adam that moves weights as far.",
             stacklevel=4,
         )
-    rate = optimizer._learning_rate
-    if callable(rate) and not isinstance(rate, keras.Variable):
-        return rate
-    return float(fetch(rate))
+    rate = learning_rate_of(optimizer)
+    is_schedule = callable(rate) and not isinstance(rate, keras.Variable)
+    return rate if is_schedule else float(fetch(rate))

@@ -107,7 +107,7 @@ def score_layers(
         ['conv_1', 'conv_2']
     """
     whole_number("seed", seed, 0)
-    progress = recipe.pop("progress", None)
+    watch = watched(recipe.pop("progress", None), "Scoring", "layers", "layer")
     refuse_fixed_batches(model)
     base, target, grouped = _samples(model, base_data, target_data, recipe)
     names = layers_to_score(model, layers)
@@ -116,7 +116,7 @@ def score_layers(
     chosen = _checked_scorers((usual,) if scorers is None else scorers, max_layers)
     doubts = warn_of_doubts(model, base, target)
     seeds = np.random.SeedSequence(seed).spawn(len(chosen) + 1)
-    with watched(progress, "Scoring", "layers", "layer") as move:
+    with watch as move:
         telling = _with_progress(chosen, move)
         results = {
             scorer.name: _scored(scorer, model, base, target, names, child)

@@ -115,7 +115,8 @@ class Samples:
             TypeError: If it does not return a pair.
             ValueError: If it changes shapes, or returns NaN or infinite values.
         """
-        pair = symmetry(*self.raw())
+        copies = keras.tree.map_structure(np.array, self.raw())
+        pair = symmetry(*copies)  # which it may change
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise TypeError(
                 f"Expected a pair (x, y) of the symmetry {symmetry!r:.100}. Received "

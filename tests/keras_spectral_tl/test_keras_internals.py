@@ -96,6 +96,13 @@ def test_weights_slots_and_batches_of_an_optimizer():
     assert moved == [False, False, True, True]
 
 
+def test_the_learning_rate_of_an_optimizer_is_the_schedule_itself():
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, 10)
+    assert internals.learning_rate_of(keras.optimizers.Adam(schedule)) is schedule
+    rate = internals.learning_rate_of(keras.optimizers.Adam(0.25))
+    assert float(keras.ops.convert_to_numpy(rate)) == 0.25
+
+
 def test_compiled_functions_are_dropped():
     model = _model(keras.layers.Dense(1))
     model.compile("sgd", "mse")

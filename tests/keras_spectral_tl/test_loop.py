@@ -101,6 +101,20 @@ def test_symmetries_act_on_raw_samples():
     np.testing.assert_allclose(found[1], -Y, atol=10 * SINGLE)
 
 
+def test_a_symmetry_that_works_in_place_leaves_the_samples():
+    x, y = np.array(X), np.array(Y)
+
+    def in_place(x, y):
+        x *= -1.0
+        y *= -1.0
+        return x, y
+
+    image = transfer.Samples.of((x, y)).image(in_place)
+    np.testing.assert_array_equal(image.x, -X)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("count", [5, 8, 20])
 def test_an_epoch_holds_as_many_base_samples_as_target_samples(count):

@@ -2,9 +2,11 @@
 
 import io
 
+import keras
 import pytest
 from tqdm import tqdm
 
+import keras_spectral_tl as kst
 from keras_spectral_tl import _progress
 from keras_spectral_tl._progress import check_progress, watched
 from tests.keras_spectral_tl.common import Terminal
@@ -68,5 +70,11 @@ def test_what_cannot_be_called_is_refused(wrong):
     check_progress(None)
     check_progress(False)
     check_progress(print)
-    with pytest.raises(TypeError, match="Expected progress as a callable"):
-        check_progress(wrong)
+    for refuses in (check_progress, shown_by(kst.forecast), shown_by(kst.score_layers)):
+        with pytest.raises(TypeError, match="Expected progress as a callable"):
+            refuses(wrong)
+
+
+def shown_by(function):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 3)])
+    return lambda progress: function(model, None, None, progress=progress)
