@@ -237,7 +237,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tier", default="calibration")
+    tiers = ("calibration", "deep")  # others were packed without their forecasts
+    parser.add_argument("--tier", default=tiers[0], choices=tiers)
     parser.add_argument("--figure", type=Path, help="file to draw into")
     options = parser.parse_args()
     settings = without_choices(kept_settings())[options.tier]

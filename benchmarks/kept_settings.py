@@ -46,9 +46,10 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
     settings = []
     for path in sorted(tier.glob(f"{cases}/baselines/*-n*-seed*.json")):
         whose, count, seed = path.stem.split("-")
-        said, scores, sweep, controls = (
-            json.loads((path.parents[1] / stage / path.name).read_text())
-            for stage in ("forecast", "scores", "sweep", "baselines")
+        stages = ("forecast", "sweep", "baselines", "scores", "variants")
+        places = [path.parents[1] / stage / path.name for stage in stages]
+        said, sweep, controls, scores, variants = (
+            json.loads(place.read_text()) if place.exists() else {} for place in places
         )
         pairs = sweep["pairs"]
         pair = max(pairs, key=lambda name: pairs[name]["cc"], default=None)
@@ -59,9 +60,13 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
                 "samples": int(count[1:]),
                 "seed": int(seed[4:]),
                 "best": NAMES.get(said["best"], said["best"]),
-                "first": scores["ranking"][0],
+                "first": scores["ranking"][0] if scores else None,
                 "pair": pair and {"label": pair, **_given(None, pairs[pair])},
-                "variants": _variants(path.parents[1] / "variants" / path.name),
+                "variants": {
+                    name: {key: round(value, 5) for key, value in row.items()}
+                    for name, row in variants.items()
+                    if row is not None
+                },
                 "arms": {
                     NAMES.get(label, label): _given(said["arms"].get(label), row)
                     for label, row in {**sweep["layers"], **controls}.items()
@@ -97,16 +102,6 @@ def compared(said: Mapping[str, float] | None, cc: float, base_cc: float) -> Row
 
 def _given(said: Mapping[str, float] | None, row: Mapping[str, float]) -> Row:
     return compared(said, row["cc"], row["base_cc"])
-
-
-def _variants(path: Path) -> dict[str, Row]:
-    """What `retraining_variants.py` has measured; nothing where it was not run."""
-    found = json.loads(path.read_text()) if path.exists() else {}
-    return {
-        name: {key: round(value, 5) for key, value in row.items()}
-        for name, row in found.items()
-        if row is not None
-    }
 
 
 def kept_settings(path: Path = KEPT) -> dict[str, list[Setting]]:

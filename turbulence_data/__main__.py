@@ -320,8 +320,8 @@ def _content_read(builder: Any, expected: str) -> str:
     }
     total = sum(split.num_examples for split in builder.info.splits.values())
     for name in builder.file_formats:
-        examples = chain.from_iterable(map(readers[name], SPLITS))
         try:
+            examples = chain.from_iterable(map(readers[name], SPLITS))
             found = content_hash(
                 tqdm(examples, f"Reading {name}", total, unit=" examples")
             )

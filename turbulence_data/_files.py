@@ -151,7 +151,8 @@ def explain_disk_errors(name: str, directory: Path, num_bytes: int) -> Iterator[
         if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's, array_record's own
             number = errno.ENOSPC
         if number in _FULL:
-            place = next(p for p in (directory, *directory.parents) if p.exists())
+            near = (directory, *directory.parents)
+            place = next((p for p in near if p.exists()), Path())
             free = shutil.disk_usage(place).free
             advice = (
                 f"It needs about {num_bytes / 1e6:.0f} MB, of which the part not yet "

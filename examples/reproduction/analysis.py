@@ -97,17 +97,18 @@ def run_online(study: Study) -> None:
 
 
 def _network(study: Study, setting: Setting, name: str) -> keras.Model:
-    base, (target, _) = study.base_network(setting.seed), study.target_data(setting)
-    recipes = recipes_of(study, setting)
+    base = study.base_network(setting.seed)
+    if name == "base network":
+        return base
+    target, _ = study.target_data(setting)
     if name == "gain only":
         return kst.fit_output_gain(base, target).model
+    recipes = recipes_of(study, setting)
     if name == "best layer":
         return swept(study, setting).model(recipes.network)
     if name == "all layers":
         return recipes.retrained(target, "all", None).model
-    if name == "from scratch":
-        return kst.from_scratch(base, target, **recipes.options("from_scratch")).model
-    return base
+    return kst.from_scratch(base, target, **recipes.options("from_scratch")).model
 
 
 def _les(study: Study, setting: Setting, name: str) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def _standardize(padding: Any, rank: int) -> Sides:
     with contextlib.suppress(TypeError, ValueError):  # not integers, or not pairs
         sides = [(s, s) if isinstance(s, _INTEGERS) else s for s in per_axis]
         pairs = [
-            (operator.index(before), operator.index(after)) for before, after in sides
+            (int(operator.index(before)), int(operator.index(after)))
+            for before, after in sides
         ]
         if len(pairs) == rank and min(map(min, pairs)) >= 0:
             return tuple(pairs)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from turbulence_data import FlowConfig, Numerics, RandomVorticity, etdrk4, evolve
-from turbulence_data.solver import Drive, Equation, Grid, Simulation, _simulation
+from turbulence_data.solver import (
+    Drive,
+    Equation,
+    Grid,
+    Simulation,
+    _simulation,
+    truncated_modes,
+)
 
 EPSILON = 1e-12
 
@@ -94,6 +101,19 @@ def test_chosen_steps_are_those_of_the_faster_plane():
     simulation, alone = Simulation(flow), Simulation(single(1e-3))
     chosen = simulation.suggested_time_step(simulation.start(start))
     assert chosen == alone.suggested_time_step(alone.start(start[1]))
+
+
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_the_damping_of_a_source_is_the_mean_over_its_modes_in_all_layers(is_sparse):
+    modes = truncated_modes(Grid((32, 32)))
+    equation = TwoPlanesEquation(TwoPlanes(32, (0.02, 0.005)), modes)
+    # In the first plane k = 1 with an amplitude of 3, in the second k = 2 with 1.
+    source_hat = np.zeros(equation.shape, complex)
+    source_hat[0, 0, 1], source_hat[1, 0, 2] = 3.0, 1.0
+    steady = Drive(steady=source_hat)
+    equation.drive = steady if is_sparse else Drive(varying=lambda time: source_hat)
+    expected = (9.0 * 0.02 * 1.0 + 1.0 * 0.005 * 4.0) / 10.0
+    assert equation.source_damping(0.0) == pytest.approx(expected, rel=EPSILON)
 
 
 def test_a_flow_without_an_equation_is_refused():

@@ -177,7 +177,8 @@ class Equation(ABC):
 
         It is the mean over these modes, weighted by the power of the source at `time`.
         """
-        return self._mean_damping(np.abs(self.drive.source(self.modes, time)) ** 2)
+        source_hat = self.drive.source(self.modes, time, self.layers)
+        return self._mean_damping(np.abs(source_hat) ** 2)
 
     def noise_damping(self) -> float:
         """Return the same for the modes of a stochastic forcing; 0 without one."""

@@ -71,9 +71,11 @@ class Drive:
         if self.varying is not None:
             tendency_hat += self.varying(time)
 
-    def source(self, modes: Modes, time: float) -> FieldHat:
+    def source(
+        self, modes: Modes, time: float, layers: tuple[int, ...] = ()
+    ) -> FieldHat:
         """Return the coefficients of the deterministic parts at `time`."""
-        source_hat = np.zeros(modes.shape, modes.complex_dtype)
+        source_hat = np.zeros((*layers, *modes.shape), modes.complex_dtype)
         self.add_source(source_hat, time)
         return source_hat
 
