@@ -37,6 +37,18 @@ TIERS = {
 # Cases and seeds of the tier "calibration" in view when constants were chosen.
 USED_FOR_CHOICES = {("k25_to_k4", 0), ("k4_to_k25", 0)}
 
+# What is kept of an LES with a network inside, see `a_posteriori.compare`.
+ONLINE = (
+    "stable",
+    "energy",
+    "enstrophy",
+    "E error large scales",
+    "E error middle scales",
+    "E error small scales",
+    "energy transfer",
+    "enstrophy transfer",
+)
+
 Setting = dict[str, Any]
 Row = dict[str, float]
 
@@ -46,9 +58,9 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
     settings = []
     for path in sorted(tier.glob(f"{cases}/baselines/*-n*-seed*.json")):
         whose, count, seed = path.stem.split("-")
-        stages = ("forecast", "sweep", "baselines", "scores", "variants")
+        stages = ("forecast", "sweep", "baselines", "scores", "variants", "online")
         places = [path.parents[1] / stage / path.name for stage in stages]
-        said, sweep, controls, scores, variants = (
+        said, sweep, controls, scores, variants, online = (
             json.loads(place.read_text()) if place.exists() else {} for place in places
         )
         pairs = sweep["pairs"]
@@ -66,6 +78,10 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
                     name: {key: round(value, 5) for key, value in row.items()}
                     for name, row in variants.items()
                     if row is not None
+                },
+                "online": {
+                    row["closure"]: {name: round(row[name], 3) for name in ONLINE}
+                    for row in online.get("rows", ())
                 },
                 "arms": {
                     NAMES.get(label, label): _given(said["arms"].get(label), row)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from forecast_controls import NAMES
 from kept_settings import (
+    ONLINE,
     Setting,
     best_layer,
     kept_settings,
@@ -52,6 +53,8 @@ DEEP_PANELS = {
     "reynolds_1e3_to_1e5": "Re 500 to 4000",
 }
 
+# Closures of an LES, and the arms that they are.
+CLOSURES = {"base network": "unchanged", "gain only": "output gain"}
 # Rows of the table over all settings: what each rule chooses.
 CHOICES: dict[str, Callable[[Setting], str]] = {
     "`forecast.best`": lambda s: s["best"],
@@ -196,6 +199,26 @@ def choices_table(kept: dict[str, list[Setting]]) -> str:
         ]
         rows.append([name, *(short(mean, 4) for mean in means)])
     return table(["", *groups], rows)
+
+
+def online_table(settings: list[Setting]) -> str:
+    """What the LES gave with each network inside, a row a network of a setting."""
+    heads = [name.removeprefix("E ").removesuffix(" scales") for name in ONLINE]
+    rows = []
+
+    def cell(name: str, value: float) -> str:
+        if name == "stable":
+            return "all" if value == 1.0 else short(value, 2)
+        return short(value, 2 if abs(value) < 10.0 else 1)
+
+    for setting in settings:
+        for closure, row in setting.get("online", {}).items():
+            arm = best_layer(setting) if closure == "best layer" else closure
+            known = setting["arms"].get(CLOSURES.get(arm, arm))
+            cells = [cell(name, row[name]) for name in ONLINE]
+            offline = "-" if known is None else short(known["measured"])
+            rows.append([f"`{setting['case']}`", arm, offline, *cells])
+    return table(["case", "closure", "offline CC", *heads], rows)
 
 
 def made_worse(kept: dict[str, list[Setting]]) -> dict[str, int]:

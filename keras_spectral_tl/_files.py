@@ -53,7 +53,8 @@ def write_json(path: str | os.PathLike[str], document: Any) -> pathlib.Path:
 def read_json(path: pathlib.Path, kind: type = dict, keys: Iterable[str] = ()) -> Any:
     """Read a JSON file that this package has written.
 
-    Raises ValueError if it is none, no object (`kind=list`: no array), or lacks a key.
+    Raises ValueError if it is not JSON, not an object (`kind=list`: not an array), or
+    lacks a key.
     """
     try:
         document = json.loads(path.read_bytes())

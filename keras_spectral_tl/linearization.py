@@ -94,10 +94,11 @@ class LayerFunction:
         return np.concatenate(found).astype(np.float64)
 
     def gradient(self, values: Array, x: Any, y: Array, weight: Array) -> Array:
-        """Return that of `sum w (f(x; v) - y)^2`, flat, in double precision."""
+        """Return the gradient of `sum w (f(x; v) - y)^2` in v, flat, as float64."""
         y, weight = y.astype("float32"), weight.astype("float32")
+        gradient = self._gradient
         try:
-            return flatten(self._gradient(self.split(values), x, y, weight))
+            return flatten(gradient(self.split(values), x, y, weight))
         except Exception as error:
             raise ValueError(
                 f"the {keras.backend.backend()} backend failed to differentiate the "
@@ -195,6 +196,7 @@ class LayerLinearization:
         self._jvp = backend().pushforward(self._function, self._function.values)
         self._vjp = backend().derivatives(self._function, inner_product)[1]
         self._layer, self._checked = layer, False
+        self._sample_shape: tuple[int, ...] | None = None
 
     @property
     def num_parameters(self) -> int:
@@ -220,8 +222,20 @@ class LayerLinearization:
         Args:
             cotangent: Array of the shape of the model's output on `x`.
             x: Inputs, shape `(samples, ...)`.
+
+        Raises:
+            ValueError: If the cotangent has another shape.
         """
         total, values = np.zeros(self.num_parameters), self._function.values
+        if self._sample_shape is None:
+            one = self._function(values, next(batches(x, 1))[1])
+            self._sample_shape = tuple(one.shape)[1:]
+        shape = (len(keras.tree.flatten(x)[0]), *self._sample_shape)
+        if np.shape(cotangent) != shape:
+            raise ValueError(
+                f"Expected a cotangent of the shape of the output, {shape}. Received "
+                f"the shape {np.shape(cotangent)}."
+            )
         for rows, batch in batches(x, self.batch_size):
             part = cotangent[rows].astype("float32")
             total += flatten(self._vjp(values, batch, part))

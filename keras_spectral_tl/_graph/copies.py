@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -208,8 +208,18 @@ def unmasked(
     """
     if not has_mask(model, x):
         return weights
-    masks = [mask_of(called(model, batch)) for _, batch in batches(x, batch_size)]
-    counted = np.concatenate([mask for mask in masks if mask is not None])
+    outputs = (called(model, batch) for _, batch in batches(x, batch_size))
+    return counted_points(outputs, weights)
+
+
+def counted_points(
+    outputs: Iterable[Any], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64] | None:
+    """Return the same for batches of outputs, which carry their masks."""
+    masks = [mask for mask in map(mask_of, outputs) if mask is not None]
+    if not masks:
+        return weights
+    counted = np.concatenate(masks)
     return counted if weights is None else counted * weights
 
 

@@ -309,10 +309,10 @@ class Activations:
         return self._arrays_at(cut)
 
     def from_cut(self, layers: Selector) -> tuple[list[Any], keras.Model] | None:
-        """Return the model from the cut before some layers, after its inputs.
+        """Return the rest of the network from the cut before some layers on.
 
-        These are an array, or a tuple of several, for each set of samples. None if the
-        network cannot be cut there, see `at`.
+        With its inputs, for each set of samples an array, or a tuple of several:
+        `(inputs, rest)`. None if the network cannot be cut there, see `at`.
         """
         cut = self.graph.cut(layers)
         sets = None if cut is None else self.at(cut)

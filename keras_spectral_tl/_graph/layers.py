@@ -267,6 +267,7 @@ def trainable_layer_names(model: keras.Model) -> tuple[str, ...]:
 
 
 def has_biases(model: keras.Model) -> bool:
+    """Return whether a model has weights whose names end in "bias"."""
     weights = named_weights(layers_with_weights(model))
     return any(path.endswith("bias") for path in weights)
 

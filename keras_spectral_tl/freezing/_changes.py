@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -290,7 +290,8 @@ def set_trainable(model: keras.Model, selector: Any) -> None:
     stay frozen.
     """
     named = ModelLayers.of(model)
-    switch(named, choose(named, selector) if selector else {})
+    nothing = isinstance(selector, Sequence) and not selector
+    switch(named, {} if nothing else choose(named, selector))
 
 
 def _change(named: ModelLayers, choice: Choice) -> FreezeRecord:

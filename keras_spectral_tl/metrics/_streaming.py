@@ -275,19 +275,20 @@ class SpectrumRMSE(keras.Metric):
             tensor_spectra(ops.convert_to_tensor(fields), self.data_format)
             for fields in (y_true, y_pred)
         ]
-        if self._sums is None:  # whose size is known from the first batch on
+        shape = (int(both[0].shape[-1]),)
+        if not self._points:
             self._points = points
             self._chosen = shells_on(points, self.wavenumbers)
-            shape = (int(both[0].shape[-1]),)
+        if self._sums is None:  # whose size is known from the first batch on
             self._sums = (
                 CompensatedSum(self, "true_spectrum", shape),
                 CompensatedSum(self, "predicted_spectrum", shape),
             )
-        if points != self._points:
+        if points != self._points or shape != tuple(self._sums[0].total.shape):
             raise ValueError(
-                "Expected fields on the grid of the updates before, "
-                f"{self._points}. Received a grid of {points}. Use one metric for each "
-                "grid."
+                "Expected fields on the grid of the updates before, with "
+                f"{self._sums[0].total.shape[0]} shells. Received a grid of {points}, "
+                f"with {shape[0]}. Use one metric for each grid."
             )
         for total, spectra in zip(self._sums, both, strict=True):
             by_sample = ops.cast(ops.sum(spectra, axis=1), self.dtype)
@@ -295,6 +296,10 @@ class SpectrumRMSE(keras.Metric):
                 weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
                 by_sample = by_sample * weight
             total.add(ops.sum(by_sample, axis=0))
+
+    def reset_state(self) -> None:
+        super().reset_state()
+        self._points = ()
 
     def result(self) -> Any:
         if self._sums is None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl._graph.copies import called, copy_model, unmasked
+from keras_spectral_tl._graph.copies import called, copy_model, counted_points
 from keras_spectral_tl._graph.cut import Activations, PrefixCache
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
@@ -87,11 +87,9 @@ class PartedNetwork:
         sample = next(batches(x, 2))[1]
         self._copy = copy_model(model, sample)
         compute_in_half_precision(self._copy)
-        outputs = [
-            fetch(called(self._copy, part)) for _, part in batches(x, batch_size)
-        ]
-        self.outputs = np.concatenate(outputs).astype(np.float64)
-        counted = unmasked(self._copy, x, weights, batch_size)
+        found = [called(self._copy, part) for _, part in batches(x, batch_size)]
+        self.outputs = np.concatenate(list(map(fetch, found))).astype(np.float64)
+        counted = counted_points(found, weights)
         self.weights: NDArray[np.float64] | None = None
         if counted is not None:
             self.weights = np.broadcast_to(counted, self.outputs.shape)

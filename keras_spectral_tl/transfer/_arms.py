@@ -419,7 +419,10 @@ class SelfWritten:
             return False
         if isinstance(layers, freezing.OutputGain):
             return False  # in closed form
-        chosen = Trainee.of(self.model, layers).selection
+        if adds_parts(layers):
+            chosen = Trainee.of(self.model, layers).selection
+        else:
+            chosen = freezing.select_layers(self.model, layers)
         weights = ModelLayers.of(self.model).weights
         paths = (*chosen.variables, *chosen.statistics)
         free = {id(weights[path]) for path in paths if path in weights}

@@ -21,7 +21,7 @@ from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import ModelLayers
 from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
-from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._samples import Samples, image_of
 from keras_spectral_tl.transfer._statistics import (
     ChannelStatistics,
     RefitNormalizationLayers,
@@ -441,7 +441,8 @@ def _refuse_moved_weights(samples: Samples, symmetries: Sequence[Any]) -> None:
     weights = samples.weights[None].astype(np.result_type(y, np.float32))
     for symmetry in symmetries:
         one.image(symmetry)  # its errors say more
-        moved = np.abs(symmetry(x, weights)[1] - symmetry(x, 0.0 * weights)[1])
+        ends = (image_of(symmetry, x, w)[1] for w in (weights, 0.0 * weights))
+        moved = np.abs(np.subtract(*ends))
         moved *= np.max(weights) / (np.max(moved) or 1.0)
         if not np.allclose(moved, weights, atol=1e-5 * np.max(weights)):
             raise ValueError(

@@ -115,8 +115,7 @@ class Samples:
             TypeError: If it does not return a pair.
             ValueError: If it changes shapes, or returns NaN or infinite values.
         """
-        copies = keras.tree.map_structure(np.array, self.raw())
-        pair = symmetry(*copies)  # which it may change
+        pair = image_of(symmetry, *self.raw())
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise TypeError(
                 f"Expected a pair (x, y) of the symmetry {symmetry!r:.100}. Received "
@@ -213,6 +212,11 @@ def _in_one_dtype(sample: Iterable[NDArray[Any]]) -> str:
         fits = largest == 0.0 or largest >= least
         parts.append(part.astype(np.float32 if fits else np.float64))
     return sha256_of_arrays(parts)
+
+
+def image_of(symmetry: Any, x: Any, y: NDArray[Any]) -> Any:
+    """Return what a symmetry gives of copies, which it may change in place."""
+    return symmetry(*keras.tree.map_structure(np.array, (x, y)))
 
 
 def _same(one: Any, other: Any) -> bool:

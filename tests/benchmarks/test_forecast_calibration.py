@@ -111,6 +111,7 @@ def test_runs_are_packed_with_what_was_said_and_the_best_pair(tmp_path):
         "first": "conv_2",
         "pair": {"label": "conv_1+conv_3", "measured": 0.8, "base_measured": 0.9},
         "variants": {},
+        "online": {},
         "arms": {
             "conv_1": {"measured": 0.6, "base_measured": 0.7},
             "unchanged": {"measured": 0.5, "base_measured": 0.6},

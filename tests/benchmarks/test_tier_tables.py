@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import tier_tables
-from kept_settings import kept_settings, without_choices
+from kept_settings import ONLINE, kept_settings, without_choices
 from reproduction.report import draw_against_samples
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
@@ -56,6 +56,21 @@ def test_a_way_that_was_not_measured_is_a_dash():
     assert table.splitlines()[0] == "|  | own, 1 sample | base, 16 samples |"
     assert "| conv_2 | **.700** (.700) | **.700** (.700) |" in table
     assert "| best pair | - | .750 (.650) 1+2 |" in table
+
+
+def test_closures_are_shown_with_what_they_give_offline():
+    gave = dict.fromkeys(ONLINE, 0.5) | {"stable": 1.0, "E error small scales": 13.12}
+    online = dict.fromkeys(("no closure", "gain only", "best layer"), gave)
+    one = setting() | {"online": online | {"all layers": gave | {"stable": 2 / 3}}}
+    one["arms"]["output gain"] = one["arms"]["unchanged"]
+    _, _, *rows = tier_tables.online_table([setting(), one]).splitlines()
+    rest = " | .50 | .50 | .50 | .50 | 13.1 | .50 | .50 |"
+    assert rows == [
+        "| `a_to_b` | no closure | - | all" + rest,
+        "| `a_to_b` | gain only | .500 | all" + rest,
+        "| `a_to_b` | conv_2 | .700 | all" + rest,
+        "| `a_to_b` | all layers | .800 | .67" + rest,
+    ]
 
 
 def test_the_figure_shows_what_is_gained_over_the_unchanged_network():

@@ -222,3 +222,15 @@ def test_a_trainable_embedding_has_the_derivatives_of_a_table():
     np.testing.assert_allclose(
         loss.hessian_product(direction.ravel()), curved.ravel(), **close
     )
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 1), (4, 2), (1,)])
+def test_a_cotangent_of_another_shape_than_the_output_is_refused(shape):
+    dense = keras.layers.Dense(1, name="linear")
+    jacobian = LayerLinearization(
+        keras.Sequential([keras.Input((2,)), dense]), "linear"
+    )
+    x = np.ones((4, 2), "float32")
+    np.testing.assert_allclose(jacobian.apply_transpose(np.ones((4, 1)), x), [4, 4, 4])
+    with pytest.raises(ValueError, match="cotangent of the shape of the output"):
+        jacobian.apply_transpose(np.ones(shape), x)

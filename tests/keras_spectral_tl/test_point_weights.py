@@ -235,6 +235,22 @@ def test_symmetries_that_move_weights_are_refused(model):
             call()
 
 
+def test_a_symmetry_that_works_in_place_is_refused_as_any_other(model):
+    symmetric = WeightedMeanSquaredError(AREAS[:, 7:])
+    before = [np.array(part) for part in TARGET]
+
+    def in_place(x, y):
+        x[...], y[...] = turned(np.array(x), np.array(y))
+        return x, y
+
+    with pytest.raises(ValueError, match="places of other weights"):
+        kst.retrain(
+            model, TARGET, "conv_1", loss=symmetric, symmetries=[in_place], **HOW
+        )
+    for part, kept in zip(TARGET, before, strict=True):
+        np.testing.assert_array_equal(part, kept)
+
+
 def test_the_images_of_weights_leave_out_what_a_symmetry_adds(model):
     def shifted(x, y):
         return x + 1.0, y + 1.0
