@@ -174,7 +174,7 @@ def page_tables(kept: dict[str, list[Setting]]) -> list[str]:
         some = [s for s in kept["deep"] if s["case"] == case and s["seed"] == 0]
         some.sort(key=lambda s: (s["normalization"] == "base", s["samples"]))
         tables.append(layers_table(some))
-    return tables
+    return [*tables, online_table(kept["deep"])]
 
 
 def _samples_of(setting: Setting) -> str:
@@ -209,7 +209,8 @@ def online_table(settings: list[Setting]) -> str:
     def cell(name: str, value: float) -> str:
         if name == "stable":
             return "all" if value == 1.0 else short(value, 2)
-        return short(value, 2 if abs(value) < 10.0 else 1)
+        digits = 2 if abs(value) < 10.0 else 1
+        return short(round(value, digits) + 0.0, digits)  # no minus before zero
 
     for setting in settings:
         for closure, row in setting.get("online", {}).items():
