@@ -63,6 +63,8 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
         said, sweep, controls, scores, variants, online = (
             json.loads(place.read_text()) if place.exists() else {} for place in places
         )
+        if not said or not sweep:  # not complete yet
+            continue
         pairs = sweep["pairs"]
         pair = max(pairs, key=lambda name: pairs[name]["cc"], default=None)
         settings.append(

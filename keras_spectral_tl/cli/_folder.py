@@ -75,7 +75,9 @@ def base_network(
     Doubts about the network are printed as warnings on stderr.
     """
     from keras_spectral_tl.report import figures_row, system_record
+    from keras_spectral_tl.transfer._statistics import LAST, data_format_of_samples
 
+    layout = data_format_of_samples(model, unclear=LAST)
     rows = [
         figures_row("base", f"{role} samples", model, system.raw, system.statistics)
         for role, system in systems.items()
@@ -85,7 +87,7 @@ def base_network(
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     records = {
         role: system_record(
-            system.data, system.source, system.normalized_by, system.channels
+            system.data, system.source, system.normalized_by, system.channels, layout
         )
         for role, system in systems.items()
     }

@@ -265,10 +265,12 @@ def _spectra(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str
 def _pictures(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str, Any]:
     """Return maps of samples, and of the predictions of both networks for one."""
     from keras_spectral_tl.report import picture_record
+    from keras_spectral_tl.transfer._statistics import LAST, data_format_of_samples
 
     shown = [role for role in ("base", "target") if role in systems]
     tested = "test" if "test" in systems else "target"
     data = {role: systems[role].data for role in shown if role != tested}
     data["target"] = systems[tested].data
     networks = {"before": model, f"after: {result.label} retrained": result.model}
-    return picture_record(data, networks, systems[tested].channels)
+    layout = data_format_of_samples(model, unclear=LAST)
+    return picture_record(data, networks, systems[tested].channels, layout)

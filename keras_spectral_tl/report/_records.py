@@ -23,6 +23,7 @@ from keras_spectral_tl.spectra import (
 from keras_spectral_tl.spectra._kernels import input_grid
 from keras_spectral_tl.transfer._result import measured
 from keras_spectral_tl.transfer._samples import Samples
+from keras_spectral_tl.transfer._statistics import LAST, with_channels_last
 
 _MOST_SAMPLES = 64  # samples used for spectra
 _MOST_POINTS = 64  # points of a picture along either axis
@@ -35,6 +36,7 @@ def system_record(
     source: str = "arrays",
     normalization: str = "as given",
     channels: Mapping[str, Sequence[str]] | None = None,
+    data_format: str = LAST,
 ) -> dict[str, Any]:
     """Return the record of one system's samples for a study: shapes, hash, spectra.
 
@@ -44,6 +46,8 @@ def system_record(
         source: Where the samples come from.
         normalization: How they were normalized, in words.
         channels: "x" and "y" to the names of their channels, if known.
+        data_format: "channels_last", or "channels_first" if fields have the channels
+            on the first axis after that of the samples.
 
     Returns:
         Shapes, SHA-256 and, for fields, the mean spectrum of each channel (shell SUM)
@@ -65,8 +69,8 @@ def system_record(
         "x_shape": list(x.shape[1:]),
         "y_shape": list(samples.y.shape[1:]),
         "sha256": samples.fingerprint(),
-        "x_spectra": _mean_spectra(x),
-        "y_spectra": _mean_spectra(samples.y),
+        "x_spectra": _mean_spectra(with_channels_last(x, data_format)),
+        "y_spectra": _mean_spectra(with_channels_last(samples.y, data_format)),
     }
 
 
@@ -138,6 +142,7 @@ def picture_record(
     systems: Mapping[str, Any],
     networks: Mapping[str, keras.Model] | None = None,
     channels: Mapping[str, Sequence[str]] | None = None,
+    data_format: str = LAST,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return maps of the first sample of each system, and predictions of networks.
 
@@ -145,6 +150,7 @@ def picture_record(
         systems: Name to `(x, y)` in the units of the networks; the last is predicted.
         networks: Label to a network.
         channels: "x" and "y" to the names of their channels, if known.
+        data_format: Where the channels of fields are, as for `system_record`.
 
     Returns:
         "fields" and "predictions": lists of title and values, (nx, ny) with at most 64
@@ -161,7 +167,8 @@ def picture_record(
     found: dict[str, list[dict[str, Any]]] = {"fields": [], "predictions": []}
     for role, data in systems.items():
         samples = Samples.of(data)
-        x, y = keras.tree.flatten(samples.x)[0], samples.y
+        given = keras.tree.flatten(samples.x)[0], samples.y
+        x, y = (with_channels_last(part, data_format) for part in given)
         if not all(_is_field(part) and part.ndim < 5 for part in (x, y)):
             continue
         names = channel_names(channels, x.shape[-1], y.shape[-1])
@@ -173,10 +180,9 @@ def picture_record(
         if networks and role == list(systems)[-1]:
             found["predictions"].append(_picture("truth", y[0, ..., 0]))
             first, _ = samples.take(slice(1))
-            found["predictions"] += [
-                _picture(label, predicted(network, first)[0, ..., 0])
-                for label, network in networks.items()
-            ]
+            for label, network in networks.items():
+                outputs = with_channels_last(predicted(network, first), data_format)
+                found["predictions"].append(_picture(label, outputs[0, ..., 0]))
     return found
 
 

@@ -91,10 +91,10 @@ class ChannelStatistics:
                 "ChannelStatistics need one input array. Received "
                 f"{len(keras.tree.flatten(target.x))} arrays: normalize them before."
             )
-        x, y = (_with_channels_last(part, data_format) for part in target.arrays)
+        x, y = (with_channels_last(part, data_format) for part in target.arrays)
         weights = of_x = target.weights
         if weights is not None:
-            weights = _with_channels_last(weights[None], data_format)[0]
+            weights = with_channels_last(weights[None], data_format)[0]
             alike = weights.shape[:-1] == x.shape[1:-1]
             of_x = weights.max(axis=-1, keepdims=True) if alike else None
         moments = *_moments(x, of_x), *_moments(y, weights)
@@ -261,8 +261,9 @@ def data_format_of_samples(model: keras.Model, unclear: str | None = None) -> st
     )
 
 
-def _with_channels_last(values: NDArray[Any], data_format: str) -> NDArray[Any]:
+def with_channels_last(values: NDArray[Any], data_format: str) -> NDArray[Any]:
     """Return samples with the axis of the channels moved to the end."""
+    one_of("data_format", data_format, (LAST, FIRST))
     first = data_format == FIRST and values.ndim > 2
     return np.moveaxis(values, 1, -1) if first else values
 

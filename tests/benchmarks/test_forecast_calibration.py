@@ -99,8 +99,9 @@ def test_runs_are_packed_with_what_was_said_and_the_best_pair(tmp_path):
         path = tmp_path / "a_to_b" / stage / "base-n4-seed2.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(document))
-    incomplete = tmp_path / "a_to_b" / "sweep" / "own-n4-seed2.json"
-    incomplete.write_text(json.dumps(documents["sweep"]))
+    for stage in ("forecast", "baselines"):  # without its sweep: not complete
+        incomplete = tmp_path / "a_to_b" / stage / "own-n4-seed2.json"
+        incomplete.write_text(json.dumps(documents[stage]))
     (found,) = kept_settings.pack(tmp_path)
     assert found == {
         "case": "a_to_b",

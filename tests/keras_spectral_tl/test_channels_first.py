@@ -9,6 +9,7 @@ import pytest
 import keras_spectral_tl as kst
 from keras_spectral_tl import transfer
 from keras_spectral_tl.losses import WeightedMeanSquaredError
+from keras_spectral_tl.report import picture_record, system_record
 from keras_spectral_tl.transfer import ChannelStatistics, RefitOnTarget, Samples
 from keras_spectral_tl.transfer._options import weighted
 from tests.keras_spectral_tl.common import run
@@ -122,6 +123,7 @@ def test_the_command_line_measures_statistics_of_the_channels(twins, tmp_path):
     np.savez(tmp_path / "target.npz", x=pair[0], y=pair[1])
     files = (tmp_path / "base.keras", "--target", tmp_path / "target.npz")
     out = "--epochs", 1, "--out", tmp_path / "run"
+    assert run("score", *files, "--base", tmp_path / "target.npz", *out) in (0, 1)
     assert run("retrain", *files, "--layers", "b", *out) == 0
     found = json.loads((tmp_path / "run" / "provenance.json").read_text())
     record = found["retrain"]["normalization"]["target"]
@@ -129,6 +131,31 @@ def test_the_command_line_measures_statistics_of_the_channels(twins, tmp_path):
     assert record["data_format"] == FIRST
     np.testing.assert_allclose(record["x_std"], expected.x_std)
     np.testing.assert_allclose(record["y_mean"], expected.y_mean)
+    shown = system_record(expected.normalize(*pair), data_format=FIRST)
+    systems = json.loads((tmp_path / "run" / "systems.json").read_text())
+    for side in ("x_spectra", "y_spectra"):
+        np.testing.assert_allclose(systems["target"][side], shown[side], rtol=1e-5)
+    pictures = json.loads((tmp_path / "run" / "pictures.json").read_text())["fields"]
+    for channel, picture in enumerate(pictures[:2]):
+        field = expected.normalize(*pair)[0][0, channel]
+        np.testing.assert_allclose(picture["values"], field, rtol=1e-2)
+
+
+def test_records_of_a_report_do_not_depend_on_the_axis(twins):
+    """Spectra of each channel and pictures, with fewer channels than points or more."""
+    (last, pair), (other, turned) = twins
+    names = {"x": ["vorticity", "streamfunction"]}
+    for what, shape in (("x_spectra", 2), ("y_spectra", pair[1].shape[-1])):
+        expected = system_record(pair, channels=names)[what]
+        found = system_record(turned, channels=names, data_format=FIRST)[what]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert len(found) == shape
+    expected = picture_record({"target": pair}, {"after": last}, names)
+    found = picture_record({"target": turned}, {"after": other}, names, FIRST)
+    for kind, pictures in expected.items():
+        for one, same in zip(found[kind], pictures, strict=True):
+            assert one["title"] == same["title"]
+            np.testing.assert_allclose(one["values"], same["values"], rtol=1e-2)
 
 
 def test_statistics_on_another_axis_are_refused(twins):
