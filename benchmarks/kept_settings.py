@@ -18,6 +18,7 @@ the same ones. `tier_tables.py` and `forecast_calibration.py` make tables and fi
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ TIERS = {
 # Cases and seeds of the tier "calibration" in view when constants were chosen.
 USED_FOR_CHOICES = {("k25_to_k4", 0), ("k4_to_k25", 0)}
 
+# What is kept of an analysis, by layer, see `spectra.retraining_shifts`.
+SHIFTS = ("data_gain", "retraining_gain", "alignment")
 # What is kept of an LES with a network inside, see `a_posteriori.compare`.
 ONLINE = (
     "stable",
@@ -49,6 +52,17 @@ ONLINE = (
     "enstrophy transfer",
 )
 
+STAGES = (
+    "forecast",
+    "sweep",
+    "baselines",
+    "scores",
+    "variants",
+    "analysis",
+    "online",
+)
+"""Folders that settings are packed from."""
+
 Setting = dict[str, Any]
 Row = dict[str, float]
 
@@ -58,10 +72,8 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
     settings = []
     for path in sorted(tier.glob(f"{cases}/baselines/*-n*-seed*.json")):
         whose, count, seed = path.stem.split("-")
-        stages = ("forecast", "sweep", "baselines", "scores", "variants", "online")
-        places = [path.parents[1] / stage / path.name for stage in stages]
-        said, sweep, controls, scores, variants, online = (
-            json.loads(place.read_text()) if place.exists() else {} for place in places
+        said, sweep, controls, scores, variants, analysis, online = (
+            _read(path.parents[1] / stage / path.name) for stage in STAGES
         )
         if not said or not sweep:  # not complete yet
             continue
@@ -81,6 +93,7 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
                     for name, row in variants.items()
                     if row is not None
                 },
+                "analysis": _analysed(analysis) if analysis else {},
                 "online": {
                     row["closure"]: {name: round(row[name], 3) for name in ONLINE}
                     for row in online.get("rows", ())
@@ -92,6 +105,31 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
             }
         )
     return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A result, empty if the stage was not run."""
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def _analysed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Kernels by class, and how spectra of activations differ, by layer."""
+    classes: Counter[str] = Counter()
+    for counts in found["kernel_classes"].values():
+        classes.update(counts)
+    return {
+        "layer": found["layer"],
+        "relative_change": round(found["retrained_kernels"]["relative_change"], 3),
+        "kernel_classes": dict(classes),
+        **{
+            name: {
+                layer: round(row[name], 3)
+                for layer, row in found["activations"].items()
+            }
+            for name in SHIFTS
+        },
+    }
 
 
 def joined(kept: Iterable[Setting], found: Iterable[Setting]) -> list[Setting]:

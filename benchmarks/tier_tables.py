@@ -21,6 +21,7 @@ from kept_settings import (
     ONLINE,
     Setting,
     best_layer,
+    by_samples,
     kept_settings,
     layers_of,
     regret,
@@ -105,6 +106,59 @@ def target_table(settings: list[Setting]) -> str:
     return table([*heads, "all layers", "from scratch"], rows)
 
 
+def numbers_table(settings: list[Setting]) -> str:
+    """CC of each layer by the number of samples, in the mean over seeds."""
+    numbers = [name.removeprefix("conv_") for name in layers_of(settings[0])]
+    rows = []
+    for case, whose, some in _systems(settings):
+        for count, group in by_samples(some).items():
+            layers = layers_of(group[0])
+            means = {
+                name: float(np.mean([s["arms"][name]["measured"] for s in group]))
+                for name in ("unchanged", *layers)
+            }
+            pairs = [s["pair"]["measured"] for s in group if s["pair"]]
+            cells = {name: short(mean) for name, mean in means.items()}
+            best = max(layers, key=lambda name: means[name])
+            cells[best] = f"**{cells[best]}**"
+            pair = short(np.mean(pairs)) if pairs else "-"
+            head = [f"`{case}`", whose, str(count), str(len(group))]
+            rows.append([*head, *cells.values(), pair])
+    heads = ["case", "normalization", "samples", "networks", "unchanged"]
+    return table([*heads, *numbers, "best pair"], rows)
+
+
+def shifts_table(settings: list[Setting]) -> str:
+    """How spectra of activations differ, a row a quantity of an analysed setting."""
+    names = {
+        "data_gain": "log energy, target over base",
+        "retraining_gain": "log energy, after over before",
+        "alignment": "alignment of the changes of shape",
+    }
+    analysed = [s for s in settings if s.get("analysis")]
+    rows = []
+    for setting in analysed:
+        found = setting["analysis"]
+        layers = list(found["data_gain"])
+        retrained = layers.index(found["layer"])
+        for name, head in names.items():
+            # What lies before the retrained layer does not change.
+            known = layers if name == "data_gain" else layers[retrained:]
+            cells = [
+                short(found[name][layer], 2) if layer in known else ""
+                for layer in layers
+            ]
+            padding = ["-"] * (len(_shift_heads(analysed)) - len(layers))
+            label = f"`{setting['case']}`, {found['layer']}"
+            rows.append([label, head, *cells, *padding])
+    return table(["case, retrained", "", *_shift_heads(analysed)], rows)
+
+
+def _shift_heads(analysed: list[Setting]) -> list[str]:
+    longest = max((s["analysis"]["data_gain"] for s in analysed), key=len)
+    return [name.removeprefix("conv_").replace("_", " ") for name in longest]
+
+
 def base_table(settings: list[Setting]) -> str:
     """CC on the base before and after, a row a case and normalization, over seeds."""
     ways: dict[str, Callable[[Setting], str]] = {
@@ -174,7 +228,8 @@ def page_tables(kept: dict[str, list[Setting]]) -> list[str]:
         some = [s for s in kept["deep"] if s["case"] == case and s["seed"] == 0]
         some.sort(key=lambda s: (s["normalization"] == "base", s["samples"]))
         tables.append(layers_table(some))
-    return [*tables, online_table(kept["deep"])]
+    tables.append(numbers_table([s for s in kept["deep"] if s["samples"] != SAMPLES]))
+    return [*tables, shifts_table(kept["deep"]), online_table(kept["deep"])]
 
 
 def _samples_of(setting: Setting) -> str:
@@ -274,7 +329,7 @@ def deep_panels(kept: dict[str, list[Setting]]) -> dict[str, list[dict[str, Any]
             {
                 "num_target": setting["samples"],
                 "best": best_layer(setting),
-                "first": None,
+                "first": setting["first"],
                 "forecast": {"best": names.get(setting["best"], setting["best"])},
                 "measured": {
                     names.get(label, label): {

@@ -12,9 +12,9 @@ each network is run inside an LES.
     --stages  data base scores forecast sweep baselines analysis online report
               (default: all)
     --samples N [N ...]       --normalizations own base    (default: of the tier, both)
-    --seeds N   --pairs N   --stop-after MINUTES   --data-dir data
-    --out runs/reproduction
-    --export-zoo DIR   --engine fftw (default) or jax
+    --seeds N   --first-seed 0   --pairs N   --stop-after MINUTES
+    --data-dir data   --out runs/reproduction   --export-zoo DIR
+    --engine fftw (default) or jax
 
 What is finished is on disk: the same command goes on where it stopped, on any machine
 that sees the directories. `--stop-after 9` works for nine minutes and ends with code
@@ -34,7 +34,7 @@ if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
     sys.exit()
 
 import numpy as np
-from model_zoo.export import export_entry
+from model_zoo.export import check_place, export_entry
 from reproduction import analysis, report, stages
 from reproduction.clock import Deadline, OutOfTime
 from reproduction.study import Study
@@ -68,6 +68,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=list(STAGES))
     parser.add_argument("--stop-after", type=float, metavar="MINUTES")
     parser.add_argument("--seeds", type=int, help="how many; of the tier by default")
+    parser.add_argument("--first-seed", type=int, default=0, help="the others follow")
     parser.add_argument("--pairs", type=int, help="of the best single layers")
     parser.add_argument("--samples", type=int, nargs="+", help="of the target")
     parser.add_argument(
@@ -100,6 +101,7 @@ def study_of(options: argparse.Namespace) -> Study:
         num_target=tuple(options.samples or ()),
         normalizations=tuple(options.normalizations),
         num_pairs=options.pairs,
+        first_seed=options.first_seed,
         **engine,
     )
 
@@ -109,6 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("tensorflow", "absl"):  # they warn of every new model's prediction
         logging.getLogger(name).setLevel(logging.ERROR)
     study = study_of(options)
+    if options.export_zoo:
+        check_place(study, options.export_zoo)
     has_online = study.tier.inputs is None  # a closure gives no other inputs
     every = [name for name in STAGES if name != "online" or has_online]
     try:
@@ -119,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("the time is over; the same command goes on from here")
         return STOPPED
     if options.export_zoo:
-        print(f"packed: {export_entry(study, options.export_zoo)}")
+        print(f"packed: {export_entry(study, options.export_zoo, options.first_seed)}")
     return 0
 
 

@@ -24,9 +24,10 @@ def export_entry(study: Study, folder: Path, seed: int = 0) -> Path:
     """Writes the entry of a study's base network and returns its folder.
 
     Raises:
+        FileExistsError: if the folder has a network of another program by this name.
         FileNotFoundError: before the base network has been trained.
     """
-    place = folder / f"{study.tier_name}_{study.case}"
+    place = check_place(study, folder)
     place.mkdir(parents=True, exist_ok=True)
     setting = Setting("own", min(_NUM_TARGET, study.tier.num_target[-1]), seed)
     model, (base, base_test) = study.base_network(seed), study.base_data()
@@ -58,6 +59,18 @@ def export_entry(study: Study, folder: Path, seed: int = 0) -> Path:
     if measured := _sweep(study, setting):
         document["sweep"] = measured
     _write(place, document)
+    return place
+
+
+def check_place(study: Study, folder: Path) -> Path:
+    """Returns the folder of a study's entry, where it may be written."""
+    place = folder / f"{study.tier_name}_{study.case}"
+    known = place / "provenance.json"
+    if known.exists() and "made_by" in json.loads(known.read_text()):
+        raise FileExistsError(
+            f"{place} holds a network that another program made, which would be lost. "
+            "Choose another folder, such as --export-zoo runs/zoo."
+        )
     return place
 
 

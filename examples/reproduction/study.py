@@ -42,6 +42,7 @@ class Study:
         num_pairs: how many pairs of layers are retrained; None for those of the tier.
         numerics: engine and precision of the DNS, fields of `EnsembleConfig`.
         executor: makes the executor of trajectories; None for one process a core.
+        first_seed: the seeds are this one and those after it.
     """
 
     case: str
@@ -55,6 +56,7 @@ class Study:
     num_pairs: int | None = None
     numerics: dict[str, Any] = field(default_factory=dict)
     executor: Callable[[], Executor] | None = None
+    first_seed: int = 0
 
     def __post_init__(self) -> None:
         self.base_system, self.target_system = CASES[self.case]
@@ -86,7 +88,8 @@ class Study:
     @property
     def seeds(self) -> range:
         """Seeds of base networks, target samples and retraining."""
-        return range(self.num_seeds or self.tier.num_seeds)
+        number = self.num_seeds or self.tier.num_seeds
+        return range(self.first_seed, self.first_seed + number)
 
     def settings(self) -> Iterator[Setting]:
         """All transfers of the case, seed by seed."""

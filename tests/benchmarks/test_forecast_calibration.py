@@ -94,6 +94,14 @@ def test_runs_are_packed_with_what_was_said_and_the_best_pair(tmp_path):
             "pairs": {"conv_1+conv_2": row(0.7), "conv_1+conv_3": row(0.8)},
         },
         "baselines": {"unchanged": row(0.5), "all": row(0.85)},
+        "analysis": {
+            "layer": "conv_1",
+            "retrained_kernels": {"relative_change": 0.41999},
+            "kernel_classes": {"conv_1": {"low-pass": 2}, "conv_2": {"low-pass": 1}},
+            "activations": {
+                "conv_1": dict.fromkeys((*kept_settings.SHIFTS, "data_distance"), 0.25)
+            },
+        },
     }
     for stage, document in documents.items():
         path = tmp_path / "a_to_b" / stage / "base-n4-seed2.json"
@@ -112,6 +120,14 @@ def test_runs_are_packed_with_what_was_said_and_the_best_pair(tmp_path):
         "first": "conv_2",
         "pair": {"label": "conv_1+conv_3", "measured": 0.8, "base_measured": 0.9},
         "variants": {},
+        "analysis": {
+            "layer": "conv_1",
+            "relative_change": 0.42,
+            "kernel_classes": {"low-pass": 3},
+            "data_gain": {"conv_1": 0.25},
+            "retraining_gain": {"conv_1": 0.25},
+            "alignment": {"conv_1": 0.25},
+        },
         "online": {},
         "arms": {
             "conv_1": {"measured": 0.6, "base_measured": 0.7},

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import tier_tables
-from kept_settings import ONLINE, kept_settings, without_choices
+from kept_settings import ONLINE, SHIFTS, kept_settings, without_choices
 from reproduction.report import draw_against_samples
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
@@ -93,10 +93,10 @@ def test_pictures_by_the_number_of_samples_are_means_over_seeds():
     shifts = {(1, 0): 0.0, (1, 1): 0.02, (16, 0): 0.04, (16, 1): 0.06}
     some = [
         setting("k25_to_k4", samples=samples, seed=seed, shift=shift)
-        | {"best": "all layers"}
+        | {"best": "all layers", "first": "conv_1"}
         for (samples, seed), shift in shifts.items()
     ]
-    base = setting("k25_to_k4", "base") | {"best": "all layers"}
+    base = setting("k25_to_k4", "base") | {"best": "all layers", "first": None}
     cases = [one | {"case": case} for case in tier_tables.DEEP_PANELS for one in some]
     panels = tier_tables.deep_panels({"deep": [*cases, base]})
     first, *_ = draw_against_samples(panels, "cc", "CC")
@@ -106,6 +106,40 @@ def test_pictures_by_the_number_of_samples_are_means_over_seeds():
     np.testing.assert_allclose(curves["all layers"], [[1, 0.82], [16, 0.9]])
     np.testing.assert_allclose(curves["choice of the forecast"], curves["all layers"])
     np.testing.assert_allclose(curves["best single layer"], [[1, 0.69], [16, 0.66]])
+    first = curves["layer put first by score_layers"]
+    np.testing.assert_allclose(first, [[1, 0.61], [16, 0.65]])
+
+
+def test_layers_are_shown_by_the_number_of_samples():
+    pair = {"label": "conv_1+conv_2", "measured": 0.75, "base_measured": 0.65}
+    some = [
+        setting(samples=4, shift=0.2) | {"pair": pair},  # conv_1 .8, conv_2 .5
+        setting(samples=4, seed=1),  # .6 and .7
+        setting(samples=64, normalization="base"),
+    ]
+    _, _, *rows = tier_tables.numbers_table(some).splitlines()
+    assert rows == [
+        "| `a_to_b` | own | 4 | 2 | .500 | **.700** | .600 | .750 |",
+        "| `a_to_b` | base | 64 | 1 | .500 | .600 | **.700** | - |",
+    ]
+
+
+def test_changes_before_the_retrained_layer_are_left_out():
+    def analysis(retrained, *layers):
+        rows = {name: dict.fromkeys(layers, -0.25) for name in SHIFTS}
+        return {"analysis": {"layer": retrained, **rows}}
+
+    some = [
+        setting() | analysis("conv_2", "conv_1", "conv_2", "output_gain"),
+        setting() | analysis("conv_1", "conv_1", "conv_2"),
+        setting(),
+    ]
+    head, _, *rows = tier_tables.shifts_table(some).splitlines()
+    assert head == "| case, retrained |  | 1 | 2 | output gain |"
+    assert [row.split(" | ", 2)[2] for row in rows] == [
+        *("-.25 | -.25 | -.25 |", " | -.25 | -.25 |", " | -.25 | -.25 |"),
+        *3 * ["-.25 | -.25 | - |"],
+    ]
 
 
 def test_the_page_shows_the_kept_results():

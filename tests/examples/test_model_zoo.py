@@ -1,8 +1,10 @@
 """The networks shipped are those whose figures are written beside them, and small."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -20,7 +22,8 @@ def zoo():
         import model_zoo
 
         yield model_zoo
-        for name in [n for n in sys.modules if n.split(".")[0] == "model_zoo"]:
+        ours = "model_zoo", "full_scale"
+        for name in [n for n in sys.modules if n.split(".")[0] in ours]:
             sys.modules.pop(name)
 
 
@@ -65,3 +68,26 @@ def test_an_entry_can_be_retrained_at_once(zoo):
     assert losses[-1] < losses[0]
     moments = [float(np.std(part)) for part in entry.target]
     np.testing.assert_allclose(moments, 1.0, atol=0.01)  # by its own statistics
+
+
+def test_the_example_says_what_it_measures(zoo, tmp_path, capsys, monkeypatch):
+    """With a small network in the place of the full-scale one."""
+    import full_scale
+
+    entry = zoo.load("mini_k25_to_k4")
+    keras.utils.set_random_seed(0)
+    small = {
+        "model": kst.build_sgs_cnn((16, 16, 2), num_layers=2, num_filters=2),
+        "sweep": {"own": {"conv_2": {"cc": 0.625}, "all layers": {"cc": 0.75}}},
+    }
+    for part in ("base", "target", "test"):
+        small[part] = tuple(one[:4, :16, :16] for one in getattr(entry, part))
+    network, (x, y) = small["model"], small["test"]
+    monkeypatch.setattr(full_scale, "load", lambda name: replace(entry, **small))
+    command = ["--arms", "conv_2", "all layers", "--steps", "4"]
+    full_scale.main([*command, "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    found = pattern_correlation(y, network.predict(x, verbose=0))
+    assert f"measured, before: {found:.3f}" in said
+    assert "swept 0.625" in said and "swept 0.750" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"forecast.png", "fields.png"}

@@ -91,3 +91,14 @@ def test_the_whole_job(quickstart, tmp_path, monkeypatch, capsys):
     assert files
     quickstart.load_system(quickstart.BASE, data)
     assert files == {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_larger_networks_are_those_of_the_readme(quickstart, capsys):
+    quickstart.print_larger_networks()
+    printed = capsys.readouterr().out
+    readme = (SCRIPT.parents[1] / "README.md").read_text()
+    for title, figures in quickstart.larger_networks().items():
+        assert title + " " in printed
+        if "k_f 16 to 4, its own" in title or title.startswith("11 layers of 64"):
+            cells = [f"{cc:.3f}".removeprefix("0") for cc in figures]
+            assert f"| {' | '.join(cells)} |" in readme

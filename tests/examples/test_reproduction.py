@@ -59,6 +59,24 @@ def finished(reproduce, tmp_path_factory):
     return root
 
 
+def test_an_entry_of_another_program_is_not_replaced(reproduce, tmp_path):
+    """One is told before the run, not at its end."""
+    place = tmp_path / f"tiny_{CASE}"
+    place.mkdir()
+    (place / "provenance.json").write_text('{"made_by": "another program"}')
+    command = ["--case", CASE, "--tier", "tiny", "--out", str(tmp_path / "runs")]
+    with pytest.raises(FileExistsError, match="Choose another folder"):
+        reproduce.main([*command, "--export-zoo", str(tmp_path)])
+    assert [*(tmp_path / "runs").rglob("*.json")] == []
+
+
+def test_seeds_can_begin_with_any(reproduce, tmp_path):
+    command = ["--case", CASE, "--tier", "tiny", "--out", str(tmp_path)]
+    command += ["--first-seed", "3", "--seeds", "2", "--samples", "1"]
+    study = reproduce.study_of(reproduce.parse_options(command))
+    assert {setting.seed for setting in study.settings()} == {3, 4}
+
+
 @pytest.fixture
 def summary(finished):
     return json.loads((finished / "runs" / "tiny" / CASE / "summary.json").read_text())
