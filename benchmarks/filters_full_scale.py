@@ -2,7 +2,7 @@
 
 The entry `full_k25_to_k4` of the model zoo (eleven layers of 64 channels, 128 x 128
 points, made by another program): `conv_2` retrained on its 16 target samples, once from
-each of two seeds of the order of batches; the filters of the change, and what the first
+each seed of the order of batches; the filters of the change, and what the first
 of them are worth on test samples. The rate is that of the forecast for 32 samples; no
 choice is made here.
 
