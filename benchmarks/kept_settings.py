@@ -87,6 +87,7 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
                 "seed": int(seed[4:]),
                 "best": NAMES.get(said["best"], said["best"]),
                 "first": scores["ranking"][0] if scores else None,
+                "recommended": scores.get("recommended"),
                 "pair": pair and {"label": pair, **_given(None, pairs[pair])},
                 "variants": {
                     name: {key: round(value, 5) for key, value in row.items()}

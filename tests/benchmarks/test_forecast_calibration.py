@@ -88,7 +88,7 @@ def test_runs_are_packed_with_what_was_said_and_the_best_pair(tmp_path):
     }
     documents = {
         "forecast": {"best": "all", "arms": {"all": said, "conv_2": said}},
-        "scores": {"ranking": ["conv_2", "conv_1"]},
+        "scores": {"ranking": ["conv_2", "conv_1"], "recommended": []},
         "sweep": {
             "layers": {"conv_1": row(0.6)},
             "pairs": {"conv_1+conv_2": row(0.7), "conv_1+conv_3": row(0.8)},
@@ -118,6 +118,7 @@ def test_runs_are_packed_with_what_was_said_and_the_best_pair(tmp_path):
         "seed": 2,
         "best": "all layers",
         "first": "conv_2",
+        "recommended": [],
         "pair": {"label": "conv_1+conv_3", "measured": 0.8, "base_measured": 0.9},
         "variants": {},
         "analysis": {
