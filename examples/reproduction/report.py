@@ -31,6 +31,9 @@ AGAINST_SAMPLES = {
 }
 """Name of a picture against the number of samples -> figure and label of its axis."""
 _CONTROL_LABELS = ("from scratch", "not retrained")
+# The choice coincides with the curve of what it chose, so it is drawn over all.
+_ON_TOP = {"linestyle": "", "marker": "+", "color": "black", "zorder": 5}
+_ON_TOP |= {"markersize": 11, "markeredgewidth": 2}
 _LINES = {
     "unchanged": "not retrained",
     "gain_by_output": "a gain for each output",
@@ -145,6 +148,8 @@ def _show_retrained(axes: Any) -> None:
     axes.set_ylim(low - 0.3 * room, high + 0.1 * room)
     for line in axes.lines:
         line.set_marker("o")
+        if line.get_label() == "choice of the forecast":
+            line.set(**_ON_TOP)
         ends = np.nanmin(line.get_ydata()), np.nanmax(line.get_ydata())
         if ends[0] < axes.get_ylim()[0]:
             line.set_label("{} ({:.2f} to {:.2f})".format(line.get_label(), *ends))
