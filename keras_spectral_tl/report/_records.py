@@ -116,8 +116,8 @@ def spectra_record(
         networks: Label to a network, for spectra of its kernels.
         runs: Label to a network and inputs, for spectra of its activations: of layers
             with fields in two dimensions, if there are none in three, else in one.
-        num_points: Points of the grid that kernels are padded to; by default that of
-            the inputs, or 64.
+        num_points: Points of the grid that kernels are padded to; by default that on
+            which each layer works, or 64 if that of the inputs is open.
 
     Returns:
         "kernels" and "activations": layer to label to its mean profile, indexed by
@@ -197,10 +197,12 @@ def _picture(title: str, field: NDArray[Any]) -> dict[str, Any]:
 def _kernel_profiles(
     network: keras.Model, num_points: int | None
 ) -> dict[str, NDArray[np.float64]]:
-    grid: int | tuple[int, ...] = num_points or 64
-    if num_points is None:
-        with contextlib.suppress(ValueError):  # not known
-            grid = input_grid(network)
+    grid = num_points
+    if grid is None:
+        try:
+            input_grid(network)
+        except ValueError:  # not known
+            grid = 64
     try:
         layers = kernel_spectra(network, grid).layers
     except ValueError:  # no convolution, or kernels wider than the grid

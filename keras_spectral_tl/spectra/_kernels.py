@@ -1,6 +1,7 @@
 """Transfer functions and properties of all convolution kernels of a model."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import whole_number
+from keras_spectral_tl._graph.grids import Spacing, layer_spacings
 from keras_spectral_tl._graph.layers import data_format_of_layers, layers_with_weights
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl._shells import shell_sum_matrix
@@ -79,7 +81,8 @@ class ModelKernelSpectra(ByLayer[LayerKernelSpectra]):
     """Kernel spectra of a model by layer.
 
     Attributes:
-        num_points: The grid the kernels were padded to.
+        num_points: The grid the kernels were padded to; by default that of the input,
+            and each layer has its own in ``grid``.
         left_out: Names of the layers with weights that were not analysed.
     """
 
@@ -106,7 +109,10 @@ def kernel_spectra(
     ``|F[kernel]|(k) = |sum_a kernel[a] exp(-i k . x_a)|``: the factor by which the
     kernel multiplies that Fourier mode of its input. It is a density in k, so its
     radial profile is the MEAN over the shell [k - 1/2, k + 1/2), not the sum. Dilation
-    is included; stride and padding are ignored.
+    is included; a layer's own stride and padding are ignored.
+
+    A wavenumber counts waves across the domain. By default each layer has the grid on
+    which it works: behind a stride or a pooling of two that has half the points.
 
     The class of a kernel does not depend on the grid, see `classify_kernels`. Supported
     are Conv1D / 2D / 3D, their subclasses, and the depthwise, separable and transposed
@@ -114,10 +120,10 @@ def kernel_spectra(
 
     Args:
         model: A built model.
-        num_points: Points of the grid: one number for every axis of every layer, or
+        num_points: Points of the grid of every layer: one number for every axis, or
             (nx,), (nx, ny), (nx, ny, nz) for the layers with as many axes. A tuple of
-            equal numbers means that number. By default the grid of the model's input,
-            if it is known.
+            equal numbers means that number. By default each layer's own grid, if that
+            of the model's input is known.
 
     Returns:
         Layer name to its spectra, and the names of the layers left out.
@@ -137,9 +143,12 @@ def kernel_spectra(
         >>> float(spectra["conv"].mean_profile[0])  # the sum of the kernel
         25.0
     """
+    spacings = None
     if num_points is None:
         num_points = input_grid(model)
-    found, left_out = convolutions_on(model, num_points)
+        with suppress(ValueError):  # it cannot be traced: all are on the input's grid
+            spacings = layer_spacings(model, num_points)
+    found, left_out = convolutions_on(model, num_points, spacings)
     layers = {
         name: layer_kernel_spectra(kernel, grid)
         for name, (kernel, grid) in found.items()
@@ -175,9 +184,15 @@ def layer_kernel_spectra(kernel: ConvolutionKernel, grid: Grid) -> LayerKernelSp
 
 
 def convolutions_on(
-    model: keras.Model, num_points: int | Grid
+    model: keras.Model,
+    num_points: int | Grid,
+    spacings: Mapping[int, Spacing] | None = None,
 ) -> tuple[dict[str, tuple[ConvolutionKernel, Grid]], tuple[str, ...]]:
-    """Return the convolution layers of a model that fit a grid, and those left out."""
+    """Return the convolution layers of a model that fit a grid, and those left out.
+
+    With the spacings of layers, see `layer_spacings`, each has its own part of the
+    points, which a kernel may span more than once.
+    """
     grid = grid_shape(num_points)
     layers: dict[str, tuple[ConvolutionKernel, Grid]] = {}
     left_out: dict[str, str] = {}
@@ -186,6 +201,10 @@ def convolutions_on(
         layer_grid = None if kernel is None else _grid_of_rank(grid, len(kernel.size))
         if kernel is None or layer_grid is None:
             left_out[name] = type(layer).__name__
+        elif spacings and id(layer) in spacings:
+            points = zip(layer_grid, spacings[id(layer)], strict=True)
+            own = tuple(max(2, round(n / spacing)) for n, spacing in points)
+            layers[name] = kernel, own
         else:
             kernel.check_fits(name, layer_grid)
             layers[name] = kernel, layer_grid

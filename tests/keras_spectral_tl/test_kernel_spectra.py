@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_spectral_tl._shells import shell_sum_matrix
-from keras_spectral_tl.layers import PeriodicConv2D
+from keras_spectral_tl.layers import PeriodicConv2D, PeriodicPadding2D
 from keras_spectral_tl.spectra import kernel_spectra
 from keras_spectral_tl.spectra._convolutions import (
     ConvolutionKernel,
@@ -318,6 +318,65 @@ def test_the_grid_is_that_of_the_input_by_default() -> None:
     for shape, layer in (((1, 12, 10), first), ((9, 3), line)):
         grid = kernel_spectra(keras.Sequential([keras.Input(shape), layer])).num_points
         assert grid == (shape[1:] if layer is first else shape[:-1])
+
+
+def unet(data_format: str, points: tuple[int, int]) -> keras.Model:
+    """Every way to coarsen and refine: stride, pooling, transposed, upsampling."""
+    layers = keras.layers
+    how = {"padding": "same", "data_format": data_format}
+    is_last = data_format == "channels_last"
+    inputs = keras.Input((*points, 1) if is_last else (1, *points))
+    first = layers.Conv2D(2, 3, name="first", **how)(inputs)
+    x = layers.Conv2D(2, 3, strides=(2, 1), name="strided", **how)(first)
+    x = layers.AveragePooling2D((1, 2), data_format=data_format)(x)
+    half = layers.Conv2D(2, 3, name="half", **how)(x)
+    x = PeriodicPadding2D(2, data_format=data_format)(half)
+    x = layers.Conv2D(2, 5, strides=2, data_format=data_format, name="valid")(x)
+    inner = keras.Sequential([keras.Input(x.shape[1:]), layers.Activation("relu")])
+    inner.add(layers.Conv2D(2, 5, name="quarter", **how))
+    x = keras.ops.tanh(inner(x))
+    x = layers.Conv2DTranspose(2, 2, strides=2, name="up", **how)(x)
+    x = layers.Concatenate(axis=-1 if is_last else 1)([half, x])
+    x = layers.UpSampling2D(2, data_format=data_format)(x)
+    return keras.Model(inputs, layers.Conv2D(1, 3, name="last", **how)(x))
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_each_layer_has_its_own_grid_by_default(data_format: str) -> None:
+    found = kernel_spectra(unet(data_format, (16, 8)))
+    # A kernel of 5 x 5 points goes around a grid of 4 x 2.
+    expected = {
+        "first": (16, 8),
+        "strided": (16, 8),
+        "half": (8, 4),
+        "valid": (8, 4),
+        "quarter": (4, 2),
+        "up": (8, 4),
+        "last": (16, 8),
+    }
+    assert {name.split("/")[-1]: one.grid for name, one in found.items()} == expected
+    assert found.num_points == (16, 8)
+
+
+def test_wavenumbers_behind_a_stride_count_waves_across_the_domain() -> None:
+    """A wave through a network of two layers, of which the first leaves out points."""
+    inner = PeriodicConv2D(1, 3, use_bias=False, name="inner")
+    outer = PeriodicConv2D(1, 1, strides=2, use_bias=False)
+    model = keras.Sequential([keras.Input((16, 16, 1)), outer, inner])
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 1, 1))
+    outer.set_weights([np.ones((1, 1, 1, 1))])
+    inner.set_weights([kernel])
+    phase = 2 * np.pi * 3 * np.arange(16) / 16
+    waves = np.stack([np.cos(phase), np.sin(phase)])[:, :, None, None]
+    x = np.broadcast_to(waves, (2, 16, 16, 1))
+    real, imaginary = model.predict(x, verbose=0)[:, 0, 0, 0]
+    found = kernel_spectra(model)["inner"]
+    assert found.mean_transfer[3, 0] == pytest.approx(
+        np.hypot(real, imaginary), rel=FLOAT32
+    )
+    # On a given grid it is as if the layer stood on these points.
+    on_input = kernel_spectra(model, 16)["inner"]
+    assert on_input.mean_transfer[6, 0] == pytest.approx(found.mean_transfer[3, 0])
 
 
 def test_an_open_grid_must_be_given() -> None:
