@@ -88,6 +88,6 @@ def test_the_example_says_what_it_measures(zoo, tmp_path, capsys, monkeypatch):
     full_scale.main([*command, "--out", str(tmp_path)])
     said = capsys.readouterr().out
     found = pattern_correlation(y, network.predict(x, verbose=0))
-    assert f"measured, before: {found:.3f}" in said
+    assert f"measured, unchanged: {found:.3f}" in said
     assert "swept 0.625" in said and "swept 0.750" in said
     assert {path.name for path in tmp_path.iterdir()} == {"forecast.png", "fields.png"}
