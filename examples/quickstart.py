@@ -277,10 +277,12 @@ def larger_networks() -> dict[str, list[float]]:
 
 def print_larger_networks() -> None:
     heads = ("before", "best layer", "all layers", "from scratch")
+    found = larger_networks()
+    width = max(map(len, found)) + 1
     print("\nthe same question with larger networks, measured before; CC on the target")
-    print(" " * 52 + "".join(f"{head:>13}" for head in heads))
-    for title, figures in larger_networks().items():
-        print(f"{title:52}" + "".join(f"{cc:13.3f}" for cc in figures))
+    print(" " * width + "".join(f"{head:>13}" for head in heads))
+    for title, figures in found.items():
+        print(f"{title:{width}}" + "".join(f"{cc:13.3f}" for cc in figures))
     print("Which regime is yours: docs/reproduction.md")
 
 
