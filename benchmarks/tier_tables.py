@@ -136,6 +136,8 @@ def shifts_table(settings: list[Setting]) -> str:
         "alignment": "alignment of the changes of shape",
     }
     analysed = [s for s in settings if s.get("analysis")]
+    longest = max((s["analysis"]["data_gain"] for s in analysed), key=len)
+    heads = [name.removeprefix("conv_").replace("_", " ") for name in longest]
     rows = []
     for setting in analysed:
         found = setting["analysis"]
@@ -148,15 +150,10 @@ def shifts_table(settings: list[Setting]) -> str:
                 short(found[name][layer], 2) if layer in known else ""
                 for layer in layers
             ]
-            padding = ["-"] * (len(_shift_heads(analysed)) - len(layers))
+            padding = ["-"] * (len(heads) - len(layers))
             label = f"`{setting['case']}`, {found['layer']}"
             rows.append([label, head, *cells, *padding])
-    return table(["case, retrained", "", *_shift_heads(analysed)], rows)
-
-
-def _shift_heads(analysed: list[Setting]) -> list[str]:
-    longest = max((s["analysis"]["data_gain"] for s in analysed), key=len)
-    return [name.removeprefix("conv_").replace("_", " ") for name in longest]
+    return table(["case, retrained", "", *heads], rows)
 
 
 def base_table(settings: list[Setting]) -> str:

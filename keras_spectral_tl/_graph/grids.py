@@ -8,6 +8,7 @@ from keras_spectral_tl._graph.layers import (
     TRANSPOSED,
     data_format_of_layers,
     layers_with_weights,
+    spatial_sizes,
 )
 
 Spacing = tuple[float, ...]
@@ -55,7 +56,7 @@ def layer_spacings(model: keras.Model, domain: Shape) -> dict[int, Spacing]:
             continue
         layer, (inputs, outputs) = call.operation, fields
         layout = getattr(layer, "data_format", None) or default
-        sizes = [_sizes(parts[0], layout) for parts in (inputs, outputs)]
+        sizes = [spatial_sizes(p[0].shape, layout) for p in (inputs, outputs)]
         before = by_tensor.get(id(inputs[0]), by_size.get(sizes[0]))
         if before is None:
             continue
@@ -65,11 +66,6 @@ def layer_spacings(model: keras.Model, domain: Shape) -> dict[int, Spacing]:
         for output in outputs:  # a container returns the tensors of its contents
             by_tensor.setdefault(id(output), after)
     return found
-
-
-def _sizes(tensor: object, data_format: str) -> Shape:
-    shape = tuple(int(size) for size in tensor.shape)  # type: ignore[attr-defined]
-    return shape[1:-1] if data_format == "channels_last" else shape[2:]
 
 
 def _growth(layer: keras.Layer, received: Shape, given: Shape) -> Spacing:

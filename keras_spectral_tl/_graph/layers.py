@@ -357,6 +357,11 @@ def data_format_of_layers(layers: Iterable[keras.Layer]) -> str:
     return str(next(filter(None, formats), keras.config.image_data_format()))
 
 
+def spatial_sizes(shape: tuple[int, ...], data_format: str) -> tuple[int, ...]:
+    """Return the sizes along the spatial axes of a shape with samples and channels."""
+    return shape[1:-1] if data_format == "channels_last" else shape[2:]
+
+
 def walk(
     layer: keras.Layer, path: str, seen: set[int]
 ) -> Iterator[tuple[str, keras.Layer]]:

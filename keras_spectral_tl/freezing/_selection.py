@@ -21,6 +21,7 @@ from keras_spectral_tl._graph.layers import (
     count_parameters,
     own_weights,
     parents_first,
+    spatial_sizes,
 )
 from keras_spectral_tl._keras_internals import (
     low_rank_base,
@@ -78,9 +79,11 @@ def _multiply_adds(call: LayerCall) -> int:
     if isinstance(layer, keras.layers.Dense):  # quantized kernels may be packed
         return math.prod(call.output_shapes[0][1:]) * call.input_shapes[0][-1]
     if isinstance(layer, TRANSPOSED):  # each input point meets the whole kernel
-        return math.prod(_spatial(layer, call.input_shapes[0])) * kernels
+        sizes = spatial_sizes(call.input_shapes[0], layer.data_format)
+        return math.prod(sizes) * kernels
     if isinstance(layer, _CONVOLUTIONS):
-        return math.prod(_spatial(layer, call.output_shapes[0])) * kernels
+        sizes = spatial_sizes(call.output_shapes[0], layer.data_format)
+        return math.prod(sizes) * kernels
     if isinstance(layer, keras.layers.EinsumDense):
         return _values(call) * _contracted(layer)
     # Containers count only by their layers, or everything would count twice.
@@ -89,10 +92,6 @@ def _multiply_adds(call: LayerCall) -> int:
 
 def _values(call: LayerCall) -> int:
     return sum(math.prod(shape[1:]) for shape in call.output_shapes)
-
-
-def _spatial(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
 
 
 def _contracted(layer: keras.layers.EinsumDense) -> int:

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._graph.grids import Spacing, layer_spacings
-from keras_spectral_tl._graph.layers import data_format_of_layers, layers_with_weights
+from keras_spectral_tl._graph.layers import (
+    data_format_of_layers,
+    layers_with_weights,
+    spatial_sizes,
+)
 from keras_spectral_tl._results import ByLayer, Result
 from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers
@@ -238,7 +242,7 @@ def input_grid(model: keras.Model) -> Grid:
     shape = getattr(model, "input_shape", None)
     shape = tuple(shape) if isinstance(shape, tuple) else ()
     layout = data_format_of_layers(layers_with_weights(model).values())
-    grid = shape[1:-1] if layout == "channels_last" else shape[2:]
+    grid = spatial_sizes(shape, layout)
     if not 1 <= len(grid) <= 3 or not all(isinstance(n, int) for n in grid):
         raise ValueError(
             f"The grid of model {model.name!r} is not known: expected one input "
