@@ -3,10 +3,10 @@
 python examples/larger_networks.py
 """
 
+import argparse
 import json
 from pathlib import Path
-
-import numpy as np
+from statistics import fmean
 
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "benchmarks" / "scores" / "tiers.json"
@@ -26,7 +26,7 @@ def larger_networks() -> dict[str, list[float]]:
             ]
             for row in networks
         ]
-        return list(np.mean(rows, axis=0))
+        return [fmean(column) for column in zip(*rows, strict=True)]
 
     found = {}
     deep = json.loads(KEPT.read_text())["deep"]
@@ -66,4 +66,5 @@ def print_larger_networks() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     print_larger_networks()
