@@ -225,7 +225,8 @@ class KernelSpectra(SpectralCallback):
     ones only while all of them take at most ``most_share`` of the rest of the fit.
 
     Args:
-        num_points: Points of the grid the kernels are padded to: n or (nx, ny).
+        num_points: Points of the grid of every layer, as in `kernel_spectra`; by
+            default each layer's own grid, if that of the model's input is known.
         every_n_epochs: Epochs between two records.
         directory: A directory for npz files, made if missing; None writes no arrays.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra
@@ -238,7 +239,7 @@ class KernelSpectra(SpectralCallback):
         skipped: Epochs that were due but would have cost too much.
 
     Raises:
-        TypeError: If ``num_points`` or ``every_n_epochs`` is not an integer.
+        TypeError: If ``num_points`` or ``every_n_epochs`` is no integer.
         ValueError: If one of them is too small; at the start of the fit also as
             `kernel_spectra`, such as for a model without convolutions.
 
@@ -249,7 +250,7 @@ class KernelSpectra(SpectralCallback):
         ... )
         >>> model.compile("sgd", "mse")
         >>> x, y = np.ones((2, 8, 8, 1)), np.ones((2, 6, 6, 1))
-        >>> spectra = KernelSpectra(num_points=8, most_share=None)
+        >>> spectra = KernelSpectra(most_share=None)
         >>> log = model.fit(x, y, epochs=2, verbose=0, callbacks=[spectra])
         >>> sorted(spectra.history), sorted(log.history)
         ([0, 1], ['conv/peak_wavenumber', 'loss'])
@@ -259,20 +260,20 @@ class KernelSpectra(SpectralCallback):
 
     def __init__(
         self,
-        num_points: int | tuple[int, ...],
+        num_points: int | tuple[int, ...] | None = None,
         every_n_epochs: int = 1,
         directory: str | os.PathLike[str] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         most_share: float | None = 0.01,
     ) -> None:
         super().__init__(every_n_epochs, directory, log_dir, most_share)
-        self.num_points = grid_shape(num_points)
+        self.num_points = None if num_points is None else grid_shape(num_points)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
         # A subclassed model may only be built by its first batch.
         if self.model.built:
-            found, _ = convolutions_on(self.model, self.num_points)
+            _, found, _ = convolutions_on(self.model, self.num_points)
             for kernel, _ in found.values():
                 noise_share(kernel.size)  # computed once per process, then cached
 

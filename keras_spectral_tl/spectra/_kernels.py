@@ -147,17 +147,11 @@ def kernel_spectra(
         >>> float(spectra["conv"].mean_profile[0])  # the sum of the kernel
         25.0
     """
-    spacings = None
-    if num_points is None:
-        num_points = input_grid(model)
-        with suppress(ValueError):  # it cannot be traced: all are on the input's grid
-            spacings = layer_spacings(model, num_points)
-    found, left_out = convolutions_on(model, num_points, spacings)
+    grid, found, left_out = convolutions_on(model, num_points)
     layers = {
-        name: layer_kernel_spectra(kernel, grid)
-        for name, (kernel, grid) in found.items()
+        name: layer_kernel_spectra(kernel, own) for name, (kernel, own) in found.items()
     }
-    return ModelKernelSpectra(layers, grid_shape(num_points), left_out)
+    return ModelKernelSpectra(layers, grid, left_out)
 
 
 def layer_kernel_spectra(kernel: ConvolutionKernel, grid: Grid) -> LayerKernelSpectra:
@@ -188,16 +182,21 @@ def layer_kernel_spectra(kernel: ConvolutionKernel, grid: Grid) -> LayerKernelSp
 
 
 def convolutions_on(
-    model: keras.Model,
-    num_points: int | Grid,
-    spacings: Mapping[int, Spacing] | None = None,
-) -> tuple[dict[str, tuple[ConvolutionKernel, Grid]], tuple[str, ...]]:
-    """Return the convolution layers of a model that fit a grid, and those left out.
+    model: keras.Model, num_points: int | Grid | None
+) -> tuple[Grid, dict[str, tuple[ConvolutionKernel, Grid]], tuple[str, ...]]:
+    """Return a grid, the convolution layers that fit it, and the layers left out.
 
-    With the spacings of layers, see `layer_spacings`, each has its own part of the
-    points, which a kernel may span more than once.
+    Without ``num_points`` the grid is that of the model's input, and each layer has its
+    own part of the points, see `layer_spacings`, which a kernel may span more than
+    once.
     """
-    grid = grid_shape(num_points)
+    spacings: Mapping[int, Spacing] = {}
+    if num_points is None:
+        grid = input_grid(model)
+        with suppress(ValueError):  # it cannot be traced: all are on the input's grid
+            spacings = layer_spacings(model, grid)
+    else:
+        grid = grid_shape(num_points)
     layers: dict[str, tuple[ConvolutionKernel, Grid]] = {}
     left_out: dict[str, str] = {}
     for name, layer in layers_with_weights(model).items():
@@ -205,7 +204,7 @@ def convolutions_on(
         layer_grid = None if kernel is None else _grid_of_rank(grid, len(kernel.size))
         if kernel is None or layer_grid is None:
             left_out[name] = type(layer).__name__
-        elif spacings and id(layer) in spacings:
+        elif id(layer) in spacings:
             points = zip(layer_grid, spacings[id(layer)], strict=True)
             own = tuple(max(2, round(n / spacing)) for n, spacing in points)
             layers[name] = kernel, own
@@ -216,10 +215,10 @@ def convolutions_on(
         found = ", ".join(f"{name} ({kind})" for name, kind in left_out.items())
         raise ValueError(
             "Kernel spectra need a convolution with as many spatial axes as num_points "
-            f"= {num_points} has numbers (one number fits all). The layers with "
-            f"weights of model {model.name!r} are: {found or 'none'}."
+            f"= {num_points or grid} has numbers (one number fits all). The layers "
+            f"with weights of model {model.name!r} are: {found or 'none'}."
         )
-    return layers, tuple(left_out)
+    return grid, layers, tuple(left_out)
 
 
 def grid_shape(num_points: int | Grid) -> Grid:
@@ -247,7 +246,7 @@ def input_grid(model: keras.Model) -> Grid:
         raise ValueError(
             f"The grid of model {model.name!r} is not known: expected one input "
             "(batch, nx, ny, channels) with sizes, received input shape "
-            f"{shape or None}. Pass num_points, such as kernel_spectra(model, 64)."
+            f"{shape or None}. Pass num_points, such as num_points=64."
         )
     return grid
 

@@ -382,7 +382,7 @@ def test_wavenumbers_behind_a_stride_count_waves_across_the_domain() -> None:
 def test_an_open_grid_must_be_given() -> None:
     conv = keras.layers.Conv2D(2, 3)
     model = keras.Sequential([keras.Input((None, None, 1)), conv])
-    with pytest.raises(ValueError, match=r"kernel_spectra\(model, 64\)"):
+    with pytest.raises(ValueError, match="num_points=64"):
         kernel_spectra(model)
     assert kernel_spectra(model, 8).num_points == (8, 8)
 

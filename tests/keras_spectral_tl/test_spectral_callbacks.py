@@ -214,14 +214,43 @@ def test_bad_arguments_are_refused_at_construction() -> None:
         KernelSpectra(8, every_n_epochs=0)
     with pytest.raises(TypeError, match="every_n_epochs='two'"):
         ActivationSpectra(noise(1, *SHAPE), every_n_epochs="two")
-    with pytest.raises(TypeError, match="num_points=None"):
-        KernelSpectra(None)
+    with pytest.raises(TypeError, match="num_points='large'"):
+        KernelSpectra("large")
     with pytest.raises(TypeError, match="Received generator"):
         ActivationSpectra(batch for batch in ())
     with pytest.raises(TypeError, match="Received NoneType"):
         ActivationSpectra(None)
     with pytest.raises(ValueError, match="Received rank=4"):
         ActivationSpectra(noise(1, *SHAPE), rank=4)
+
+
+def test_kernels_are_recorded_on_the_grid_of_their_layer_by_default() -> None:
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(3, 3, strides=2, padding="same", name="first"),
+            layers.Conv2D(1, 3, padding="same", name="behind_the_stride"),
+            layers.UpSampling2D(2),
+        ]
+    )
+    model.compile("sgd", "mse")
+    callback = KernelSpectra(most_share=None)
+    fit(model, callback, epochs=1)
+    found = kernel_spectra(model)
+    assert [found[name].grid for name in callback.history[0]] == [(8, 6), (4, 3)]
+    for name, profile in callback.history[0].items():
+        np.testing.assert_array_equal(profile, found[name].mean_profile)
+
+
+def test_an_open_grid_is_refused_before_training() -> None:
+    conv = keras.layers.Conv2D(1, 3, padding="same")
+    model = keras.Sequential([keras.Input((None, None, SHAPE[-1])), conv])
+    model.compile("sgd", "mse")
+    callback = KernelSpectra()
+    with pytest.raises(ValueError, match="Pass num_points, such as num_points=64"):
+        fit(model, callback, epochs=1)
+    assert callback.history == {}
 
 
 def test_model_without_convolutions_is_refused_before_training() -> None:
