@@ -72,9 +72,8 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
     settings = []
     for path in sorted(tier.glob(f"{cases}/baselines/*-n*-seed*.json")):
         whose, count, seed = path.stem.split("-")
-        said, sweep, controls, scores, variants, analysis, online = (
-            _read(path.parents[1] / stage / path.name) for stage in STAGES
-        )
+        found = {stage: _read(path.parents[1] / stage / path.name) for stage in STAGES}
+        said, sweep, scores = (found[name] for name in ("forecast", "sweep", "scores"))
         if not said or not sweep:  # not complete yet
             continue
         pairs = sweep["pairs"]
@@ -91,17 +90,17 @@ def pack(tier: Path, cases: str = "*") -> list[Setting]:
                 "pair": pair and {"label": pair, **_given(None, pairs[pair])},
                 "variants": {
                     name: {key: round(value, 5) for key, value in row.items()}
-                    for name, row in variants.items()
+                    for name, row in found["variants"].items()
                     if row is not None
                 },
-                "analysis": _analysed(analysis) if analysis else {},
+                "analysis": _analysed(found["analysis"]) if found["analysis"] else {},
                 "online": {
                     row["closure"]: {name: round(row[name], 3) for name in ONLINE}
-                    for row in online.get("rows", ())
+                    for row in found["online"].get("rows", ())
                 },
                 "arms": {
                     NAMES.get(label, label): _given(said["arms"].get(label), row)
-                    for label, row in {**sweep["layers"], **controls}.items()
+                    for label, row in {**sweep["layers"], **found["baselines"]}.items()
                 },
             }
         )
