@@ -206,13 +206,14 @@ class Export(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         add_dataset(parser)
         parser.add_argument("file", type=Path, metavar="FILE", help="what to write")
-        parser.add_argument(
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument(
             "--split",
             choices=SPLITS,
             default=SPLITS[0],
             help=f"one of {', '.join(SPLITS)} (default: train)",
         )
-        parser.add_argument(
+        which.add_argument(
             "--mix-splits",
             nargs="+",
             choices=SPLITS,
@@ -235,7 +236,7 @@ class Export(Command):
         place = place_of(builder)
         if not place["is_prepared"]:
             return 1, place
-        splits = options.mix_splits or [options.split]
+        splits = [*dict.fromkeys(options.mix_splits or [options.split])]
         source = ExportSource.from_builder(builder, splits, options.features)
         needed = f"{source.metadata['inputs']} {source.metadata['outputs']}"
         lacking = options.features and {*needed.split()} - {*options.features}

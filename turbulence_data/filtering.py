@@ -288,12 +288,25 @@ def les_flow(
     check_kind("flow", flow, FlowConfig)
     coarse = Grid(as_pair(num_points), flow.lengths)
     amplitude = flow.forcing_amplitude
-    replace(flow, num_points=coarse.num_points)  # raises for an unresolved forcing
+    try:
+        replace(flow, num_points=coarse.num_points)
+    except ValueError as error:  # such as for an unresolved forcing
+        raise ValueError(
+            f"{error} An LES keeps all wavenumbers below Nyquist, so it may hold more "
+            f"as a forcing of its own: {_AS_FORCING}"
+        ) from None
     if flow.forcing_wavenumber is not None:
         fine, width = Grid(flow.shape, flow.lengths), width_of(coarse, filter_width)
         transfer = filter_response(filter, fine, width)
         amplitude *= _response_of_cosines(transfer, flow.forcing_wavenumber, fine)
     return replace(flow, num_points=coarse.num_points, forcing_amplitude=amplitude)
+
+
+_AS_FORCING = (
+    "give it as a forcing, FlowConfig(..., forcing_wavenumber=None) and les_forcing("
+    "SteadyForcing(lambda x, y: -a * k_f * (cos(k_f * x) + cos(k_f * y))), flow, "
+    "num_points, filter, width), a its forcing_amplitude."
+)
 
 
 def _response_of_cosines(transfer: NDArray[Any], k: int, grid: Grid) -> float:
@@ -307,10 +320,7 @@ def _response_of_cosines(transfer: NDArray[Any], k: int, grid: Grid) -> float:
             "an LES of this flow needs a filter with one real response to the modes "
             f"(k_f, 0), (-k_f, 0) and (0, k_f) of its forcing, k_f = {k}; received "
             f"{responses.tolist()}. Otherwise the filtered forcing is no longer that "
-            "of a FlowConfig: give it as a forcing, FlowConfig(..., "
-            "forcing_wavenumber=None) and les_forcing(SteadyForcing(lambda x, y: -a * "
-            "k_f * (cos(k_f * x) + cos(k_f * y))), flow, num_points, filter, width), a "
-            "its forcing_amplitude."
+            f"of a FlowConfig: {_AS_FORCING}"
         )
     return factor
 

@@ -6,6 +6,7 @@ All of this happens when data are read; data on disk are not normalized.
 from __future__ import annotations
 
 import abc
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple, Self
@@ -24,7 +25,12 @@ from turbulence_data.generation._records import LAYERS, PLANE, TWO_LAYERS
 
 Array = NDArray[np.float32]
 Example = Mapping[str, Any]
-Names = str | Sequence[str]
+Names = str | Iterable[str]
+# (trajectory, its ensemble, how often this time was there before), time.
+_Label = tuple[tuple[int, tuple[str, ...], int], float]
+
+# What tells ensembles apart in which trajectories have the same numbers.
+_OF_ENSEMBLES = sorted({*PLANE.scalars, *TWO_LAYERS.scalars} - {"trajectory", "time"})
 
 _ADVICE = " Use Normalization for one plane, TwoLayerNormalization for two layers."
 
@@ -253,13 +259,14 @@ def to_arrays(
         `x` of shape `(n, nx, ny, 2)` with channels (streamfunction, vorticity), and `y`
         of shape `(n, nx, ny, 1)` with sgs_forcing; float32. For two layers they have 4
         and 2 channels. The pair has an attribute `groups`: the trajectory of each
-        example (for ensembles of several seeds a number for each trajectory of each),
-        or None if examples do not have it. A new pair, such as from `normalize(x, y)`
-        or a slice, loses it: select examples before, and pass `normalization` here.
+        example (for ensembles of other seeds or parameters a number for each trajectory
+        of each), or None if examples do not have it. A new pair, such as from
+        `normalize(x, y)` or a slice, loses it: select examples before, and pass
+        `normalization` here.
 
     Raises:
-        ValueError: if there are no examples, if they are batches, or for features that
-            are no fields.
+        ValueError: if there are no examples, if they are batches, for features that are
+            no fields, or a normalization of other features.
         TypeError: for examples that are not mappings, such as pairs, or an invalid
             normalization.
         KeyError: for examples without one of the features.
@@ -269,13 +276,16 @@ def to_arrays(
             f"normalization must be a Normalization or None; received {normalization!r}"
             ". Make one with Normalization.from_metadata or .from_arrays."
         )
+    names = _named(inputs), _named(outputs)
+    _check_normalized(normalization, *names)
     every_x, every_y, members = [], [], []
     for example in examples:
-        of_x, of_y = _channels_of(example, inputs, outputs)
+        of_x, of_y = _channels_of(example, *names)
         every_x.append(_stack(example, of_x))
         every_y.append(_stack(example, of_y))
         if "trajectory" in example:
-            members.append((example.get("seed"), np.asarray(example["trajectory"])))
+            label = np.asarray(example["trajectory"])
+            members.append((_ensemble_of(example), label))
     if not every_x:
         raise ValueError("the dataset holds no examples; pass a split that has some.")
     x, y = np.stack(every_x), np.stack(every_y)
@@ -285,17 +295,23 @@ def to_arrays(
     return pair
 
 
-def _groups_of(seeds: Sequence[Any], trajectories: Sequence[Any]) -> NDArray[Any]:
-    """Return the trajectories; numbers for those of several ensembles, by their seeds.
+def _ensemble_of(example: Example) -> tuple[str, ...]:
+    """Return the seed and the parameters of an example, as far as it has them."""
+    given = (np.asarray(example.get(name)) for name in _OF_ENSEMBLES)
+    return tuple(
+        repr(one.item()) if one.ndim == 0 and one.dtype.kind in "iuf" else ""
+        for one in given
+    )
 
-    Seeds count if all are whole numbers of the dataset, one to a trajectory of it.
-    """
+
+def _groups_of(
+    ensembles: Sequence[tuple[str, ...]], trajectories: Sequence[Any]
+) -> NDArray[Any]:
+    """Return the trajectories; numbers for those of several ensembles."""
     labels = np.stack(trajectories)
-    known = [np.asarray(-1 if seed is None else seed) for seed in seeds]
-    are_whole = all(one.ndim == 0 and one.dtype.kind in "iu" for one in known)
-    if labels.ndim > 1 or not are_whole or len({int(one) for one in known}) == 1:
+    if labels.ndim > 1 or len({*ensembles}) == 1:
         return labels
-    pairs = [(int(one), label.item()) for one, label in zip(known, labels, strict=True)]
+    pairs = [*zip(ensembles, labels.tolist(), strict=True)]
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
     return np.array([numbers[pair] for pair in pairs])
 
@@ -307,7 +323,8 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
     order visits the trajectories in turn. Within a trajectory, times follow the van der
     Corput sequence 0, 1/2, 1/4, 3/4, ... of its duration, which halves the gaps, with
     an offset for each trajectory by the same sequence. So any subset is spread evenly
-    over trajectories and over times.
+    over trajectories and over times. Trajectories of several ensembles, of other seeds
+    or parameters, are visited in turn, as are those that repeat a time.
 
     Args:
         examples: the examples of a train split. For a TFDS data source only the chosen
@@ -319,10 +336,14 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
     """
     check_whole("num_examples", num_examples, at_least=1)
     every = examples if isinstance(examples, Sequence) else list(examples)
-    labels = []
+    labels: list[_Label] = []
+    repeats: Counter[_Label] = Counter()
     for index in range(len(every)):  # a data source reads each one from disk
         check_example(example := every[index], ["trajectory", "time"])
-        labels.append((int(example["trajectory"]), float(example["time"])))
+        number, time = int(example["trajectory"]), float(example["time"])
+        label = (number, _ensemble_of(example), 0), time
+        labels.append(((*label[0][:2], repeats[label]), time))
+        repeats[label] += 1
     if num_examples > len(every):
         raise ValueError(
             f"num_examples={num_examples} is more than the {len(every)} examples given."
@@ -349,6 +370,9 @@ def batches(
             which holds all in memory; None keeps their order.
         inputs: features that are the channels of x, as in `to_arrays`.
         outputs: features that are the channels of y.
+
+    Raises:
+        KeyError, TypeError, ValueError: as `to_arrays`, or to shuffle without an end.
     """
     import tensorflow as tf
 
@@ -357,27 +381,56 @@ def batches(
         parts = [f if _has_channels(f.shape) else f[..., tf.newaxis] for f in fields]
         return tf.concat(parts, axis=-1)
 
+    names = _named(inputs), _named(outputs)
+    _check_normalized(normalization, *names)
+
     def channels(example: Example) -> tuple[Any, Any]:
-        of_x, of_y = _channels_of(example, inputs, outputs)
+        of_x, of_y = _channels_of(example, *names)
         x, y = (stacked(example, names) for names in (of_x, of_y))
         return normalization.normalize(x, y) if normalization else (x, y)
 
     check_whole("batch_size", batch_size, at_least=1)
     check_example(dataset.element_spec)
     if shuffle_seed is not None:
-        dataset = dataset.shuffle(max(1, int(dataset.cardinality())), seed=shuffle_seed)
+        size = int(dataset.cardinality())
+        if size == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                f"an endless dataset cannot be shuffled whole (shuffle_seed="
+                f"{shuffle_seed}). Repeat the batches instead: batches(...).repeat()."
+            )
+        if size == tf.data.UNKNOWN_CARDINALITY:  # such as of a filtered dataset
+            size = int(dataset.reduce(0, lambda count, _: count + 1))
+        dataset = dataset.shuffle(max(1, size), seed=shuffle_seed)
     dataset = dataset.map(channels, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
+def _named(features: Names | None) -> list[str] | None:
+    return [features] if isinstance(features, str) else list(features or ()) or None
+
+
+def _check_normalized(
+    normalization: Any, inputs: list[str] | None, outputs: list[str] | None
+) -> None:
+    """Raise ValueError for a normalization of other features than the given ones."""
+    if not isinstance(normalization, _ByChannel):
+        return
+    scaled = [*normalization.input_names], [*normalization.output_names]
+    if (inputs or scaled[0], outputs or scaled[1]) != scaled:
+        raise ValueError(
+            f"{type(normalization).__name__} scales the features {scaled[0]} and "
+            f"{scaled[1]}; received inputs={inputs} and outputs={outputs}. Take these "
+            "with normalization=None, and scale them by their own mean and std."
+        )
+
+
 def _channels_of(
-    example: Example, inputs: Names | None, outputs: Names | None
+    example: Example, inputs: list[str] | None, outputs: list[str] | None
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the features of x and y: the given ones, or the defaults of the flow."""
     check_example(example)
     kind = TWO_LAYERS if TWO_LAYERS.inputs[-1] in example else PLANE
-    given = inputs or kind.inputs, outputs or kind.outputs
-    of_x, of_y = ([one] if isinstance(one, str) else one for one in given)
+    of_x, of_y = inputs or kind.inputs, outputs or kind.outputs
     check_example(example, [*of_x, *of_y])
     for name in (*of_x, *of_y):
         shape = getattr(example[name], "shape", np.shape(example[name]))
@@ -420,8 +473,8 @@ def _stack(example: Example, names: Sequence[str]) -> Array:
     return np.concatenate(parts, axis=-1)
 
 
-def _few_shot_order(labels: Sequence[tuple[int, float]]) -> list[int]:
-    in_time: dict[int, list[int]] = {}
+def _few_shot_order(labels: Sequence[_Label]) -> list[int]:
+    in_time: dict[Any, list[int]] = {}
     for index in sorted(range(len(labels)), key=lambda i: labels[i]):
         in_time.setdefault(labels[index][0], []).append(index)
     visits = []

@@ -86,6 +86,8 @@ class Builder(RecordsBuilder):
         self._executor = executor
         self._checkpoint_seconds = checkpoint_seconds
         super().__init__(**kwargs)
+        if is_own:  # what a copy in another process is made from
+            self._original_state["config"] = config
         if is_own and not self.info.initialized:
             self._is_there(None)  # says what is wrong with data that are there
             raise ValueError(

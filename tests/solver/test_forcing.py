@@ -293,6 +293,32 @@ def test_a_source_that_cancels_at_the_start_is_judged_when_it_is_there():
     evolve(start_field(), FLOW, 0.1, 0.05, forcing=crossing)
 
 
+@pytest.mark.parametrize("time_step", [0.05, 0.03])
+def test_waves_that_cancel_at_an_instant_are_a_source_as_their_product_is(time_step):
+    """There the mean, zero but for round-off, is as large as the field."""
+
+    def two(x, y, time):
+        phase = 2 * math.pi * time
+        return np.cos(3 * x - phase) + np.cos(3 * x + phase) + 0.0 * y
+
+    def product(x, y, time):
+        return 2 * np.cos(3 * x) * math.cos(2 * math.pi * time) + 0.0 * y
+
+    ends = [
+        evolve(start_field(), FLOW, 0.5, time_step, forcing=source)
+        for source in (two, product)
+    ]
+    np.testing.assert_allclose(*ends, atol=1e-12)
+
+
+def test_a_mean_of_a_varying_source_is_refused_with_its_time():
+    def with_mean(x, y, time):
+        return np.cos(3 * x) + 0.0 * y + (time > 0.02)
+
+    with pytest.raises(ValueError, match=r"at time 0\.025 .*Subtract the mean"):
+        evolve(start_field(), FLOW, 0.05, 0.05, forcing=with_mean)
+
+
 @pytest.mark.parametrize("error", [KeyError, AssertionError, RuntimeError, TypeError])
 def test_a_table_may_raise_anything_on_other_points(error):
     def table(x, y):

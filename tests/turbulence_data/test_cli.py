@@ -237,6 +237,13 @@ def test_the_example_of_every_command_is_one(capsys):
         parser().parse_args(example[3:])
 
 
+def test_one_split_or_a_mix_is_exported_not_both(tmp_path, capsys):
+    both = ["--split", "test", "--mix-splits", "train", "test"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", FLOW, str(tmp_path / "x.npz"), *both])
+    assert "--mix-splits: not allowed with argument --split" in capsys.readouterr().err
+
+
 def test_readers_of_the_builder_find_its_few_shot_order(made):
     examples = list(made.as_data_source("train"))
     times = [

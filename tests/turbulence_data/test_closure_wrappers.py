@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 
+from turbulence_data import FlowConfig
 from turbulence_data.closures import (
     ClippedBackscatter,
     DynamicSmagorinsky,
     GradientModel2,
+    NoClosure,
+    Smagorinsky,
     SpectralFilter,
     SumOfClosures,
     evaluate,
 )
+from turbulence_data.solver import Simulation, evolve
 from turbulence_data.solver._grid import Grid
 
 ROUND_OFF = 1e-12
@@ -93,3 +97,29 @@ def test_a_closure_for_one_field_serves_an_ensemble_member_by_member():
     assert seen == [(8, 8)] * 3
     with pytest.raises(ValueError, match="expected shape"):
         evaluate(lambda w, psi: w[:4], fields, fields)
+
+
+WIDE = FlowConfig((16, 32), 100.0, 0.1, None, lengths=(np.pi, 2.0 * np.pi))
+
+
+@pytest.mark.parametrize(
+    "closure",
+    [
+        Smagorinsky(0.1),
+        SumOfClosures(Smagorinsky(0.1)),
+        ClippedBackscatter(lambda vorticity, psi: vorticity),
+        SpectralFilter(SumOfClosures(Smagorinsky(0.1)), lengths=WIDE.lengths),
+    ],
+    ids=["bare", "sum", "wrapper", "nested"],
+)
+def test_a_closure_of_another_domain_is_refused_also_within_wrappers(closure):
+    with pytest.raises(ValueError, match=r"a domain of .*lengths=flow\.lengths"):
+        Simulation(WIDE, closure)
+
+
+def test_closures_that_know_no_domain_fit_every_one():
+    vorticity = np.random.default_rng(0).normal(size=WIDE.shape)
+    start = vorticity - vorticity.mean()
+    of_this = SumOfClosures(NoClosure(), NoClosure(lengths=WIDE.lengths))
+    plain = evolve(start, WIDE, 0.01, 0.005, NoClosure())
+    np.testing.assert_array_equal(evolve(start, WIDE, 0.01, 0.005, of_this), plain)

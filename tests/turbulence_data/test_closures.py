@@ -435,3 +435,9 @@ def test_another_domain_than_the_flows_is_refused():
 def test_values_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_integer_fields_give_the_forcing_of_their_values():
+    vorticity = np.random.default_rng(0).integers(-9, 9, (16, 16))
+    found = Leith()(vorticity, vorticity)
+    np.testing.assert_array_equal(found, Leith()(vorticity * 1.0, vorticity * 1.0))

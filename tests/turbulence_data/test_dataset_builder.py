@@ -210,7 +210,8 @@ def test_a_dataset_has_the_format_asked_for_and_another_when_asked(
 
 
 OWN_FLOW_BY_NAME = """
-import sys, tensorflow_datasets as tfds
+import pickle, sys
+import numpy as np, tensorflow_datasets as tfds
 import turbulence_data
 
 name = "turbulence_data/tiny"
@@ -227,6 +228,8 @@ assert [len(source) for source in sources] == [6] * 4
 assert sources[0][5]["vorticity"].shape == (16, 24)
 assert len(list(tfds.load(name, split="train"))) == 6
 assert tfds.builder(name).info.metadata["config"]["seed"] == 7
+again = pickle.loads(pickle.dumps(sources[0]))  # as for a worker of a DataLoader
+assert np.array_equal(again[5]["vorticity"], sources[0][5]["vorticity"])
 """
 
 
@@ -301,6 +304,32 @@ def test_shuffled_reading_holds_every_example(prepared, decoded):
     ordered = [(e["trajectory"], e["time"]) for e in decoded[:6]]
     assert times != ordered
     assert sorted(times) == ordered
+
+
+@pytest.mark.parametrize(
+    ("options", "differs"),
+    [
+        ({}, True),
+        ({"shuffle_reshuffle_each_iteration": False}, False),
+        ({"assert_cardinality": False}, True),
+    ],
+    ids=["by default", "as asked", "unknown size"],
+)
+def test_examples_are_mixed_anew_in_every_epoch_unless_asked(
+    prepared, options, differs
+):
+    config = tfds.ReadConfig(shuffle_seed=1, **options)
+    shuffled = prepared.as_dataset(
+        split="train", shuffle_files=True, read_config=config
+    )
+
+    def epoch():
+        return [(e["trajectory"], e["time"]) for e in tfds.as_numpy(shuffled)]
+
+    epochs = [epoch() for _ in range(4)]
+    assert all(sorted(one) == sorted(epochs[0]) for one in epochs)
+    assert (len({*map(tuple, epochs)}) > 1) == differs
+    assert any(one != sorted(one) for one in epochs)
 
 
 def test_more_than_memory_may_hold_is_mixed_in_part(prepared, decoded, monkeypatch):

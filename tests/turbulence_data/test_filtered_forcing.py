@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from turbulence_data.closures import NoClosure
 from turbulence_data.config import FlowConfig
 from turbulence_data.filtering import (
     FILTERS,
@@ -150,6 +151,27 @@ def test_the_cosines_of_a_flow_are_filtered_alike_on_both_ways():
         les_forcing(cosines, flow, 32),
     )
     assert np.abs(end - expected).max() < 1e-11 * np.abs(expected).max()
+
+
+def test_a_forcing_that_only_an_les_holds_has_its_own_way_as_the_error_says():
+    flow, points = FlowConfig(64, 100.0, 0.1, forcing_wavenumber=12), 32
+    with pytest.raises(ValueError, match=r"up to 10 after.*les_forcing\(Steady"):
+        les_flow(flow, points)
+    unforced = FlowConfig(64, 100.0, 0.1, forcing_wavenumber=None)
+    cosines = SteadyForcing(lambda x, y: -12.0 * (np.cos(12.0 * x) + np.cos(12.0 * y)))
+    forcing = les_forcing(cosines, unforced, points)
+    grid = Grid((points, points))
+    end = evolve(
+        np.cos(grid.x) + 0.0 * grid.y,
+        les_flow(unforced, points),
+        0.01,
+        0.01,
+        NoClosure(),
+        forcing=forcing,
+    )
+    width = 2.0 * grid.spacing[0]
+    expected = -6.0 * 0.01 * np.exp(-((12.0 * width) ** 2) / 24.0) * points**2
+    assert np.fft.rfft2(end)[12, 0].real == pytest.approx(expected, rel=0.02)
 
 
 def test_every_trajectory_has_its_own_filtered_stream():

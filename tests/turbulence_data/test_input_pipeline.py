@@ -142,6 +142,51 @@ def test_trajectories_of_equal_numbers_of_two_ensembles_are_two_groups():
     np.testing.assert_array_equal(to_arrays(two[:32]).groups, [0] * 16 + [1] * 16)
 
 
+def test_trajectories_of_two_flows_of_one_seed_are_apart_where_chosen_and_grouped():
+    flows = [
+        {**one, "seed": np.int64(0), "reynolds": np.float64(reynolds)}
+        for reynolds in (50.0, np.inf)
+        for one in EXAMPLES
+    ]
+    assert len({*to_arrays(flows).groups.tolist()}) == 10
+    for number in (2, 6, 20, 80):
+        chosen = [one["reynolds"] for one in few_shot(flows, number)]
+        assert chosen.count(50.0) == number // 2
+    # A flow alone, with or without its parameters, is chosen from as ever.
+    alone = [key(one) for one in few_shot(flows[:80], 13)]
+    assert alone == [key(one) for one in few_shot(EXAMPLES, 13)]
+
+
+def test_examples_that_repeat_a_time_are_chosen_from_in_turn():
+    twice = [{**one, "copy": n} for n in (0, 1) for one in EXAMPLES]
+    assert [one["copy"] for one in few_shot(twice, 20)].count(0) == 10
+    assert len({*to_arrays(twice).groups.tolist()}) == 5  # none is both here and there
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"inputs": ("vorticity", "streamfunction")},
+        {"inputs": "vorticity", "outputs": "sgs_forcing"},
+        {"outputs": ["vorticity"]},
+    ],
+)
+def test_a_normalization_of_other_features_is_refused(features, dataset):
+    for read in (
+        lambda: to_arrays(EXAMPLES, GIVEN, **features),
+        lambda: batches(dataset, 4, GIVEN, **features),
+    ):
+        with pytest.raises(ValueError, match=r"scales the features .*=None"):
+            read()
+
+
+def test_features_may_be_named_by_any_iterable():
+    names = ["streamfunction", "vorticity"]
+    x, y = to_arrays(EXAMPLES[:3], GIVEN, inputs=iter(names), outputs="sgs_forcing")
+    for found, expected in zip((x, y), to_arrays(EXAMPLES[:3], GIVEN), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("labels", [["run0", "run1"], [0.5, 1.0], [2**63, 2**63 + 1]])
 def test_labels_of_trajectories_are_kept_as_they_are(labels):
     for seed in ({}, {"seed": "a"}, {"seed": None}, {"seed": 2**63 + 5}):
@@ -320,3 +365,22 @@ def test_arrays_can_be_made_from_a_tensorflow_dataset(dataset):
     for made, expected in zip(found, from_list, strict=True):
         np.testing.assert_array_equal(made, expected)
     np.testing.assert_array_equal(found.groups, from_list.groups)
+
+
+def test_a_filtered_dataset_is_shuffled_as_a_whole(dataset):
+    late = dataset.filter(lambda one: one["time"] > 2.0)
+    (plain,), (mixed,) = (
+        [y.numpy() for _, y in batches(late, 80, None, shuffle_seed=seed)]
+        for seed in (None, 0)
+    )
+    assert not np.array_equal(plain, mixed)
+    for found, expected in zip(
+        *(np.sort(y, axis=0) for y in (plain, mixed)), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert np.mean(np.all(plain == mixed, axis=(1, 2, 3))) < 0.2
+
+
+def test_an_endless_dataset_is_not_shuffled_as_a_whole(dataset):
+    with pytest.raises(ValueError, match=r"batches\(\.\.\.\)\.repeat\(\)"):
+        batches(dataset.repeat(), 4, None, shuffle_seed=0)

@@ -121,7 +121,7 @@ def test_global_attributes_say_how_the_data_were_made(prepared, exported):
 
 
 def test_the_hash_of_all_splits_is_left_out_where_some_are(prepared):
-    source = ExportSource.from_builder(prepared, ["test"])
+    source = ExportSource.from_builder(prepared, "test")
     assert "content_sha256" not in source.attributes()
     assert list(source.examples) == ["test"]
 

@@ -67,6 +67,16 @@ def test_more_snapshots_do_not_change_the_first_ones(sampled):
         np.testing.assert_array_equal(getattr(longer, name)[:3], getattr(sampled, name))
 
 
+def test_the_courant_ratio_is_that_of_the_steps_taken():
+    """No step is longer than the interval between snapshots."""
+    made = [
+        sample_trajectory(replace(ENSEMBLE, time_step=step, interval=0.02), 0)
+        for step in (0.02, 0.03)
+    ]
+    courant = [one.history[:, HISTORY.index("courant")] for one in made]
+    np.testing.assert_allclose(*courant, rtol=1e-9)
+
+
 @pytest.mark.parametrize("other", [{"trajectory_id": 1}, {"seed": 12}])
 def test_another_number_or_seed_is_another_flow(sampled, other):
     ensemble = replace(ENSEMBLE, seed=other.get("seed", ENSEMBLE.seed))

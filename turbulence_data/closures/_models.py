@@ -71,6 +71,7 @@ class ClassicClosure(ABC):
     def __call__(self, vorticity: Field, streamfunction: Field) -> Field:
         """Return sgs_forcing, to be added to the right-hand side of the LES."""
         values = as_array("vorticity", vorticity)
+        values = values * 1.0 if values.dtype.kind in "iub" else values
         operators = self.operators(as_pair(values.shape[-2:]))
         hat = self.forcing_hat(operators.to_spectral(values), operators)
         return operators.to_physical(hat).astype(values.dtype, copy=False)
@@ -109,8 +110,9 @@ class NoClosure(ClassicClosure):
         np.False_
     """
 
-    # Valid for any number of layers, unlike formulas for one plane.
+    # Unlike formulas for one plane and one domain.
     any_layers: ClassVar[bool] = True
+    any_domain: ClassVar[bool] = True
 
     def forcing_hat(
         self, vorticity_hat: FieldHat, operators: SpectralOperators

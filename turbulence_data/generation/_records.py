@@ -373,15 +373,33 @@ class RecordsBuilder(  # type: ignore[call-arg]  # TFDS is not typed
             return dataset
         # Shuffling a few files would mix little, so examples are shuffled too: all of
         # them or, if there are too many, as many as fit in memory.
-        size = max(1, int(dataset.cardinality()))
         examples = sum(part.num_examples for part in self.info.splits.values())
+        size = int(dataset.cardinality())  # negative if it is not known
+        size = max(1, size if size >= 0 else examples)
         held = max(1, _SHUFFLE_BYTES * examples // self.info.dataset_size)
         if size > held:
             kwargs["read_config"] = dataclasses.replace(
                 read_config, enable_ordering_guard=False
             )
             dataset = super()._as_dataset(**kwargs, shuffle_files=True)
-        return dataset.shuffle(min(size, held), seed=read_config.shuffle_seed)
+        return dataset.shuffle(
+            min(size, held),
+            seed=read_config.shuffle_seed,
+            reshuffle_each_iteration=_reshuffles(read_config),
+        )
+
+    def _should_cache_ds(
+        self, split: Any, shuffle_files: bool, read_config: Any
+    ) -> bool:
+        """Return whether TFDS may keep the examples: not if their order changes."""
+        if shuffle_files and _reshuffles(read_config):
+            return False
+        found = super()._should_cache_ds(split, shuffle_files, read_config)
+        return bool(found)
+
+
+def _reshuffles(read_config: Any) -> bool:
+    return read_config.shuffle_reshuffle_each_iteration is not False
 
 
 def _checked_format(file_format: Any) -> FileFormat | None:

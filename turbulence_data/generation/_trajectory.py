@@ -27,6 +27,7 @@ from turbulence_data.solver._simulation import (
     Numerics,
     Simulation,
     UnstableTimeStepError,
+    equal_steps,
 )
 
 HISTORY = (
@@ -257,7 +258,8 @@ def _record(
     state = progress.state
     if leg.is_noted:
         time_step = leg.time_step or simulation.suggested_time_step(state)
-        courant = time_step / simulation.largest_time_step(state)
+        _, taken = equal_steps(ensemble.interval, time_step)
+        courant = taken / simulation.largest_time_step(state)
         energy, enstrophy, *others = simulation.integrals(state)
         progress.history.append((state.time, energy, enstrophy, courant, *others))
     if leg.is_sampled:

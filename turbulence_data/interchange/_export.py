@@ -104,7 +104,7 @@ class ExportSource:
     def from_builder(
         cls,
         builder: Any,
-        splits: Sequence[str] = SPLITS,
+        splits: str | Sequence[str] = SPLITS,
         features: Sequence[str] | None = None,
     ) -> ExportSource:
         """Return the prepared data of a TFDS builder of this package.
@@ -115,7 +115,7 @@ class ExportSource:
 
         Args:
             builder: a `turbulence_data.Builder` whose data are prepared.
-            splits: names of splits.
+            splits: name of a split, or several.
             features: names of features to export with `trajectory` and `time`; None
                 for all.
 
@@ -128,6 +128,7 @@ class ExportSource:
                 f"{builder.info.full_name} is not prepared; call its "
                 f"download_and_prepare() first. Expected it in {builder.data_dir}."
             )
+        splits = [splits] if isinstance(splits, str) else splits
         names = _checked_features(features, list(builder.info.features))
         kept = {key: metadata[key] for key in _METADATA_OF_A_BUILDER}
         if tuple(splits) != SPLITS or features is not None:

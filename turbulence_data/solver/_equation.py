@@ -99,6 +99,7 @@ class Equation(ABC):
 
     Raises:
         TypeError: for a closure that is not callable.
+        ValueError: for a closure of another domain, also within a wrapper.
     """
 
     layers: ClassVar[tuple[int, ...]] = ()
@@ -116,6 +117,8 @@ class Equation(ABC):
         if closure is not None:
             check_callable("closure", closure, f"{CLOSURE_FORM}, or None for a DNS")
             _check_layers(closure, math.prod(self.layers))
+            for part in parts_of(closure):
+                check_domain(part, modes.grid.lengths)
         self.flow, self.modes, self.drive = flow, modes, drive
         self.closure, self.forcing = closure, forcing
 
@@ -270,9 +273,12 @@ def _check_layers(closure: Closure, expected: int) -> None:
 
 
 def check_domain(closure: Any, lengths: tuple[float, float]) -> None:
-    """Raise ValueError if a closure has other domain lengths than a flow."""
+    """Raise ValueError if a closure has other domain lengths than a flow.
+
+    A closure with `any_domain = True` fits all.
+    """
     own = getattr(closure, "lengths", lengths)
-    if own != lengths:
+    if not (getattr(closure, "any_domain", False) or np.array_equal(own, lengths)):
         raise ValueError(
             f"{type(closure).__name__} was made for a domain of {own}; the one here is "
             f"{lengths}. Give it, and what wraps it, lengths=flow.lengths."

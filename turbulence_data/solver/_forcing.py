@@ -187,7 +187,8 @@ class VaryingSource:
 
     def __init__(self, source: VorticitySource, modes: Modes) -> None:
         self.source, self._modes = source, modes
-        self._strongest = 0.0  # mean square
+        # Mean squares of the source: the largest so far, and that at later times.
+        self._strongest, self._later = 0.0, max(map(self._power, _LATER))
         # Two stages of a step are at the same time.
         self._at = lru_cache(maxsize=1)(self._coefficients)
 
@@ -196,19 +197,18 @@ class VaryingSource:
         return self._at(time)
 
     def _coefficients(self, time: float) -> FieldHat:
-        modes, when = self._modes, f" at time {time:.6g}"
+        modes, when, before = self._modes, f" at time {time:.6g}", self._strongest
         source = self._source_at(time)
-        field = _source_on(modes.grid, source, when)
+        field = _source_on(modes.grid, source, when, max(before, self._later) ** 0.5)
         field_hat = modes.from_physical(field)
         power = float(np.mean(field**2))
         kept = float(np.sum(modes.hermitian_weights * np.abs(field_hat) ** 2))
-        before = self._strongest
         is_first = before == 0.0 < power
         # At an instant without forcing, what round-off leaves may have any scale.
         if is_first or power - kept > _LARGEST_LOSS * max(power, before):
             lost, reason = _loss_of(field, source, modes, when, before)
             is_lost = lost > _LARGEST_LOSS and is_first
-            if is_lost and power < _ROUND_OFF * max(map(self._power, _LATER)):
+            if is_lost and power < _ROUND_OFF * self._later:
                 return field_hat  # waves that cancel leave no scale to judge by
             _complain(lost, reason)
         self._strongest = max(power, before)
@@ -422,7 +422,9 @@ def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Dri
     return CosineForcing(flow.forcing_wavenumber, flow.forcing_amplitude).on(modes)
 
 
-def _source_on(grid: Grid, source: SteadySource, when: str = "") -> Field:
+def _source_on(
+    grid: Grid, source: SteadySource, when: str = "", scale: float = 0.0
+) -> Field:
     """Return a source on the points of a grid, checked."""
     values, shape = as_array("a forcing", source(grid.x, grid.y)), grid.num_points
     # One axis may have length 1, as in cos(x), but shapes must not be ambiguous.
@@ -435,7 +437,8 @@ def _source_on(grid: Grid, source: SteadySource, when: str = "") -> Field:
             f"shape {shape}, ({shape[0]}, 1) or (1, {shape[1]}) like x and y; "
             f"received {values.shape}."
         )
-    return check_field("source of vorticity", np.broadcast_to(values, shape), shape)
+    values = np.broadcast_to(values, shape)
+    return check_field(f"source of vorticity{when}", values, shape, scale)
 
 
 def _complain(lost: float, reason: str) -> None:

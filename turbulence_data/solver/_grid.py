@@ -186,8 +186,13 @@ def field_shape(field: ArrayLike, name: str = "vorticity") -> tuple[int, int]:
     return as_pair(shape, f"the shape of {name}")
 
 
-def check_field(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
-    """Check a vorticity field of a periodic domain and return it as float64."""
+def check_field(
+    name: str, values: ArrayLike, shape: tuple[int, int], scale: float = 0.0
+) -> Field:
+    """Check a vorticity field of a periodic domain and return it as float64.
+
+    Its mean must be zero but for round-off, relative to its largest value or `scale`.
+    """
     field = as_array(name, values)
     if field.shape != shape:
         raise ValueError(
@@ -203,8 +208,8 @@ def check_field(name: str, values: ArrayLike, shape: tuple[int, int]) -> Field:
             f"{name} must be finite; {num_bad} of {field.size} values are NaN or "
             "infinite."
         )
-    mean, scale = float(field.mean()), float(np.abs(field).max())
-    if abs(mean) > 1e-6 * scale:
+    mean, largest = float(field.mean()), float(np.abs(field).max())
+    if abs(mean) > 1e-6 * max(largest, scale):
         raise ValueError(
             f"the mean {name} of a periodic domain is zero; received a field with "
             f"mean {mean:.6g}. Subtract the mean."

@@ -16,7 +16,6 @@ from turbulence_data.solver._equation import (
     Integrals,
     LayerTerms,
     Operations,
-    check_domain,
     parts_of,
 )
 from turbulence_data.solver._forcing import Drive, ForcingLike
@@ -54,7 +53,7 @@ class TwoLayerEquation(Equation):
                 "two-layer flow is driven by its shear and takes no forcing; received "
                 f"{forcing!r}. Change mean_velocities instead."
             )
-        _check_closure(closure, flow)
+        _check_closure(closure)
         super().__init__(flow, modes, Drive(), closure)
         matrix = linear_matrix(flow, modes)
         diagonal = np.stack([matrix[0, 0], matrix[1, 1]])
@@ -160,8 +159,8 @@ class TwoLayerEquation(Equation):
         return float(np.sum(self.modes.hermitian_weights * density))
 
 
-def _check_closure(closure: Closure | None, flow: TwoLayerConfig) -> None:
-    """Refuse closures of one plane, wrapped or not, and those of another domain."""
+def _check_closure(closure: Closure | None) -> None:
+    """Refuse closures of one plane, wrapped or not."""
     for part in parts_of(closure):
         if hasattr(part, "on") and not getattr(part, "any_layers", False):
             raise TypeError(
@@ -170,8 +169,6 @@ def _check_closure(closure: Closure | None, flow: TwoLayerConfig) -> None:
                 "callable (potential_vorticity, streamfunction) -> sgs_forcing of "
                 "fields (2, nx, ny)."
             )
-        if not hasattr(part, "on"):
-            check_domain(part, flow.lengths)
 
 
 def linear_matrix(flow: TwoLayerConfig, modes: Modes) -> NDArray[np.complex128]:
