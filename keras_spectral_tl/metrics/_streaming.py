@@ -302,7 +302,7 @@ class SpectrumRMSE(keras.Metric):
         self._points = ()
 
     def result(self) -> Any:
-        if self._sums is None:
+        if self._sums is None or not self._points:
             return ops.zeros((), self.dtype)
         true, predicted = (ops.take(s.value(), self._chosen) for s in self._sums)
         return ops.mean(ops.abs(predicted / true - 1.0))

@@ -85,7 +85,7 @@ def held_out_evidence(
             ("after", predictions[-1], by_step[-1]),
         ):
             error = _residual(truth, step, axes, sums.sum(axis=0))
-            error = error if weight is None else weight * error
+            error = error if weight is None else np.sqrt(weight) * error
             spectra = radial_spectrum(error, axes=axes)
             evidence[f"residual_spectrum_{key}"] = spectra.mean(axis=(0, 1))
     return evidence
@@ -147,9 +147,13 @@ def far_gain(sums: Array) -> float | None:
 
 
 def removed(before: Array, after: Array) -> Array:
-    """Return the fraction of the error removed between two sets of added `moments`."""
+    """Return the fraction of the error removed between two sets of added `moments`.
+
+    It is 0 if the model is already right up to round-off.
+    """
     total, left = unexplained(before), unexplained(after)
-    share = np.divide(left, total, out=np.ones_like(left), where=total > 0.0)
+    floor = _ROUND_OFF * before[..., 3].sum(axis=-1)
+    share = np.divide(left, total, out=np.ones_like(left), where=total > floor)
     return np.asarray(1.0 - share)
 
 

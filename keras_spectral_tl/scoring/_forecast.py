@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from keras_spectral_tl.scoring._contest.candidate import Candidate
 from keras_spectral_tl.scoring._contest.contest import Contest
 from keras_spectral_tl.scoring._contest.verdict import Verdict
 from keras_spectral_tl.scoring._effort import Effort
-from keras_spectral_tl.scoring._evidence import half_interval
+from keras_spectral_tl.scoring._evidence import half_interval, means_of_groups
 from keras_spectral_tl.scoring._explanation import dropout_note, system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
     ArmForecast,
@@ -58,8 +59,9 @@ from keras_spectral_tl.transfer._samples import Samples
 _COUNTED = ("optimizer", "learning_rate", "epochs", "steps", "batch_size")
 # Samples fitted and tested at once, and tested in total.
 _SIZES = Sizes(fit=48, held=32, tested=8)
-# The same if each sample is a single number, and the fewest of these.
-_OF_NUMBERS, _FEWEST_NUMBERS = Sizes(fit=48, held=32, tested=64), 4
+# The same if each sample is a single number, and the fewest of these. Of numbers all
+# others are fitted, since a trial would learn a few of them by heart.
+_OF_NUMBERS, _FEWEST_NUMBERS = Sizes(fit=sys.maxsize, held=32, tested=64), 4
 
 
 def forecast(
@@ -246,8 +248,15 @@ class _Task:
         self.optimizer = _given_optimizer(recipe)
         self.axes = spatial_axes(model, np.ndim(self.target.y))
         self.seeds = np.random.SeedSequence(seed).spawn(3)
+        self.splits = self._splits_of(_SIZES)
+
+    def with_all_fitted(self) -> list[Split]:
+        """Return splits that test the same samples, with all others fitted."""
+        return self._splits_of(dataclasses.replace(_SIZES, fit=sys.maxsize))
+
+    def _splits_of(self, sizes: Sizes) -> list[Split]:
         rng = np.random.default_rng(self.seeds[0])
-        self.splits = _splits(self.target, self.axes, rng)
+        return _splits(self.target, self.axes, sizes, rng)
 
     def bench(self, name: str, splits: Sequence[Split]) -> Trials:
         """Return the trials of all arms with one normalization."""
@@ -313,7 +322,7 @@ class _Task:
             power = float(np.sum(trials.weight * trial.outputs**2))
             cross = float(np.sum(trials.weight * trial.outputs * truth))
             gain = cross / power if power > 0.0 else 0.0
-            error = trials.weight * (truth - gain * trial.outputs)
+            error = np.sqrt(trials.weight) * (truth - gain * trial.outputs)
             spectra = radial_spectrum(error, axes=self.axes)
             found[f"residual_spectrum_{name}"] = spectra.mean(axis=(0, 1))
         if self.base is not None:
@@ -324,6 +333,8 @@ class _Task:
 def _started(chosen: Candidate) -> Any:
     """Return the layers to train, together with the output gain they start from."""
     layers, gain = chosen.arm.layers, chosen.trials.gain
+    if layers == OutputGain():
+        return OutputGain(initial=None)  # as the forecast, which has its best value
     if gain == 1.0 or chosen.arm.is_new or isinstance(layers, OutputGain):
         return layers
     items = items_of(layers)
@@ -408,7 +419,7 @@ def _refuse_statistics_alone(model: keras.Model, arm: Arm) -> None:
 
 
 def _splits(
-    target: Samples, axes: tuple[int, ...], rng: np.random.Generator
+    target: Samples, axes: tuple[int, ...], sizes: Sizes, rng: np.random.Generator
 ) -> list[Split]:
     numbers = are_numbers(target.y)
     if numbers and len(target) < _FEWEST_NUMBERS:
@@ -417,7 +428,7 @@ def _splits(
             "single number and these are correlated over the samples. Received "
             f"{len(target)}: add samples."
         )
-    splits = folds_of(target, axes, _OF_NUMBERS if numbers else _SIZES, rng)
+    splits = folds_of(target, axes, _OF_NUMBERS if numbers else sizes, rng)
     if not splits:
         raise ValueError(
             "A single target sample without spatial axes, or with weights in one row "
@@ -440,7 +451,7 @@ def _curve(
     task: _Task, predicted: Mapping[str, tuple[ArmForecast, Candidate]], label: str
 ) -> SampleCurve:
     """Return the sample curve of an arm, from trials with fewer samples."""
-    (row, candidate), splits = predicted[label], task.splits
+    (row, candidate), splits = predicted[label], task.with_all_fitted()
     fewest = min(len(split.fit) for split in splits)
     if not candidate.arm.trains:  # samples make no difference
         width = row.correlation_high - row.correlation_low
@@ -473,7 +484,10 @@ def _curve(
     (level, slope), _ = optimize.nnls(terms, errors)
     # The whole retraining adds as much as is forecast from the longest trial.
     scale = (1.0 - row.correlation) / max(errors[-1], 1e-9)
-    half = half_interval(found[-1].correlations, variance_inflation(list(splits)))
+    each, groups = found[-1].correlations, task.target.groups
+    if groups is not None:
+        each = means_of_groups(each, groups[candidate.trials.tested])
+    half = half_interval(each, variance_inflation(splits), found[-1].without_piece)
     return SampleCurve(
         num_samples=samples,
         correlations=1.0 - scale * errors,

@@ -156,9 +156,10 @@ class SampleCurve(Result):
         """Return a sentence on whether more data would help, and how much."""
         number = round(float(self.num_samples[-1]))
         here, (there, low, high) = self.at(number)[0], self.at(4 * number)
+        last = float(self.correlations[-1])
         outlook = "would help" if there - here >= NOT_WORTH else "would no longer help"
         return (
-            f"The forecast with {number} target samples is {here:.3f}. With four times "
+            f"The forecast with {number} target samples is {last:.3f}. With four times "
             f"as many, {4 * number}, it is {there:.3f} (90 % interval {low:.3f} to "
             f"{high:.3f}), with any number at most {1.0 - self.asymptote:.3f}: more "
             f"data {outlook}."

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_spectral_tl.transfer._samples import Samples, given_groups
+from keras_spectral_tl.transfer._samples import Samples, given_groups, telling_groups
 
 Array = NDArray[np.float64]
 
@@ -86,14 +86,21 @@ def splits_of(
 def in_groups(target: Samples, groups: Any) -> tuple[Samples, dict[str, Any]]:
     """Return target samples with the given groups or, if None, with their own.
 
-    Also returns a record of the source and number of the groups.
+    Without any, equal samples are a group, so that none is both fitted and tested. Also
+    returns a record of the source and number of the groups.
+
+    Raises:
+        ValueError: For groups that do not fit.
     """
     source = "given"
-    if groups is None:
-        source = "none" if target.groups is None else "of the target data"
-        groups = target.groups
-    else:
+    if groups is not None:
         target = replace(target, groups=given_groups(groups, len(target)))
+    elif target.groups is not None:
+        source, groups = "of the target data", target.groups
+    else:
+        groups = telling_groups(target.numbered())
+        source = "none" if groups is None else "equal samples"
+        target = replace(target, groups=groups)
     number = 0 if groups is None else len(np.unique(groups))
     return target, {"groups": source, "num_groups": number}
 

@@ -165,7 +165,12 @@ def _refusal(
         found += f"with {count}{unit} of them tested, no score could. "
     if needed is None:
         return found + "The number of samples needed cannot be predicted."
-    return found + f"About {needed}{unit} would, if the score stays."
+    if unit:
+        return found + f"About {needed}{unit} would, if the score stays."
+    more = f"HeldOutRetraining(num_tested={needed}) as scorer"
+    if needed <= num_samples:
+        return found + f"Testing {needed} would, if the score stays: pass {more}."
+    return found + f"About {needed} would, if the score stays: pass {more} then."
 
 
 def _apart(best: Array, other: Array, evidence: Mapping[str, Any]) -> bool:

@@ -121,13 +121,16 @@ class HeldOutRetraining:
         """Return the rehearsal for outputs of this shape, samples first.
 
         On fields of more than 4,096 points it takes fewer steps at the same rates, see
-        `steps_on`, and tests the same number of points on fewer samples, at least 8.
+        `steps_on`, and tests the same number of points on fewer samples, at least 8. If
+        each sample is a single number, it fits all that are not tested, because it
+        would learn a few by heart.
         """
         points = math.prod(shape[1:])
         tested = max(round(self.num_tested * min(POINTS / points, 1.0)), 1)
         return dataclasses.replace(
             self,
             steps=steps_on(shape, self.steps),
+            num_fit=max(self.num_fit, shape[0]) if points == 1 else self.num_fit,
             num_tested=max(tested, min(self.num_tested, _FEWEST_TESTED)),
         )
 
@@ -270,8 +273,9 @@ class Workbench:
         A step uses the samples of a row of `order`, indices into `split.fit`, and one
         of the `rates`. `pull` is the strength of the L2-SP penalty of `retrain`, with
         L0 the loss of the unchanged network on the target samples. If the error on two
-        of the samples has grown by more than the factor `give_up` after a third of the
-        steps, a RateTooHighError with the number of steps is raised.
+        of the samples, or on as many as a step has, has grown by more than the factor
+        `give_up` after a third of the steps, a RateTooHighError with the number of
+        steps is raised.
         """
         fit = self._places(split.fit)
         inputs = rows_of(part.inputs, fit)
@@ -296,7 +300,7 @@ class Workbench:
         def watch(number: int, values: Array) -> None:
             if give_up == math.inf or number != len(rates) // 3:
                 return
-            first = np.unique(order)[:_CHECKED]
+            first = np.unique(order)[: max(_CHECKED, order.shape[1])]
             before = error(self._network.outputs[fit[first]], first)
             tried = rows_of(inputs, first)
             now = part.function.outputs(values, tried, self._network.batch_size)

@@ -177,6 +177,7 @@ class Trials:
         self.shortened = 1.0 - self.long / steps_on(pool.y.shape, LONG)
         dearest = LONG // self.long if self.shortened else 1
         self._fewest = min(effort.batch_size, dearest)
+        self._most_passes = effort.passes
         self._splits = [pool.fitted(split) for split in splits]
         self._network = PartedNetwork(model, pool.x, _BATCH_SIZE, pool.weights)
         gains = [self._best_gain(split) for split in self._splits]
@@ -322,7 +323,8 @@ class Trials:
                 fields[other.held] *= np.where(other.held_mask > 0.0, gain, 1.0)
                 self.passes += len(other.held) * part.share
             self.passes += order.size * part.step
-        return self._outcome(fields, rate, order.size)
+        # Many numbers a step are as many passes as a retraining has, not more.
+        return self._outcome(fields, rate, min(order.size, self._most_passes))
 
     def _outcome(self, fields: Array, rate: float, passes: int) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)

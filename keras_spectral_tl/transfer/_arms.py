@@ -322,15 +322,18 @@ def default_arms(model: keras.Model) -> tuple[Arm, ...]:
             arms.append(Arm(_label(part), part))
     if has_biases(model):
         arms.append(Arm("biases", freezing.BiasesOf()))
-    places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))
-    arms += [Arm(names[i], names[i]) for i in np.unique(places.round().astype(int))]
+    last = [Arm("from scratch", freezing.NewWeights())]
+    if len(names) > 1:
+        last = [Arm("all layers"), Arm("all layers pulled", pull=_PULL), *last]
     half = len(names) // 2
     if half > 1:
-        arms.append(Arm("first half", tuple(names[:half])))
-        arms.append(Arm("last half", tuple(names[half:])))
-    if len(names) > 1:
-        arms += [Arm("all layers"), Arm("all layers pulled", pull=_PULL)]
-    return (*arms, Arm("from scratch", freezing.NewWeights()))
+        halves = {"first half": names[:half], "last half": names[half:]}
+        last = [*(Arm(label, tuple(part)) for label, part in halves.items()), *last]
+    known = {arm.label for arm in (*arms, *last)}  # a layer may be called so
+    labels = {name: f"layer {name}" if name in known else name for name in names}
+    places = np.linspace(0, len(names) - 1, min(len(names), _MOST_LAYERS))
+    some = [names[i] for i in np.unique(places.round().astype(int))]
+    return (*arms, *(Arm(labels[name], name) for name in some), *last)
 
 
 def joined_arms(model: keras.Model, ranked: Sequence[str]) -> tuple[Arm, ...]:

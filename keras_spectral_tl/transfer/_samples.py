@@ -167,6 +167,12 @@ class Samples:
         others = map(_in_one_dtype, zip(*other.arrays, strict=True))
         return sum(one in own for one in others)
 
+    def numbered(self) -> Labels:
+        """Return a number for each sample, the same for equal samples, in any dtype."""
+        numbers: dict[str, int] = {}
+        every = map(_in_one_dtype, zip(*self.arrays, strict=True))
+        return np.array([numbers.setdefault(one, len(numbers)) for one in every])
+
     @staticmethod
     def of(data: Any, name: str = "data") -> "Samples":
         """Read and check samples.

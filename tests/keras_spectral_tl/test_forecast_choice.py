@@ -386,6 +386,11 @@ def test_a_sample_curve_says_whether_more_data_would_help():
     assert str(curve(slope=0.01)).endswith("more data would no longer help.")
 
 
+def test_a_sample_curve_tells_the_forecast_itself_not_the_fit():
+    one = dataclasses.replace(curve(), correlations=np.array([0.5, 0.6, 0.77]))
+    assert "with 16 target samples is 0.770." in str(one)
+
+
 def test_the_interval_of_a_sample_curve_widens_away_from_the_samples():
     low, high = curve(spread=0.01).at(16)[1:]
     assert high - low == pytest.approx(2 * 1.64 * 0.01)

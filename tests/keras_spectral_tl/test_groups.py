@@ -93,6 +93,27 @@ def test_groups_of_the_data_that_say_nothing_change_nothing(ask, groups):
     assert ask(groups) == ask(None)
 
 
+def test_equal_samples_are_held_out_together(question):
+    """Repeated to weigh them, they would be fitted and tested."""
+    model, x, y = question
+    counts = [3, 1, 2, 2, 2, 2]
+    twice = [np.repeat(part[:6], counts, axis=0) for part in (x, y)]
+    labels = np.repeat(np.arange(6), counts)
+    found = kst.forecast(model, None, twice, ["first"], **STEPS)
+    given = kst.forecast(model, None, twice, ["first"], **STEPS, groups=labels)
+    assert str(found.to_dict()["arms"]) == str(given.to_dict()["arms"])
+    assert found.provenance["groups"] == "equal samples"
+    assert found.provenance["num_groups"] == 6
+
+
+def test_the_curve_of_a_forecast_counts_groups_as_its_row_does(question):
+    model, x, y = question
+    found = kst.forecast(model, None, pair_of(x, y, TRAJECTORIES), ["first"], **STEPS)
+    row, curve = found["first"], found.sample_curve("first")
+    half = 0.5 * (row.correlation_high - row.correlation_low)
+    assert 1.64 * curve.spread == pytest.approx(half, rel=0.2)
+
+
 def test_given_groups_go_before_those_of_the_data(ask):
     assert ask(OTHERS, TRAJECTORIES) == ask(None, TRAJECTORIES)
     # One label a sample asks for samples to be held out one by one.
@@ -219,7 +240,11 @@ def test_a_reason_for_no_layer_counts_what_was_tested(by_group, unit):
     reason = recommend(found, COUNT, np.random.default_rng(0)).reason
     assert reason.startswith("first seems best")
     assert f"with 4{unit} of them tested" in reason
-    assert re.search(rf"About \d+{unit} would", reason)
+    assert re.search(
+        r"About \d+ groups would" if by_group else "Testing 6 would", reason
+    )
+    few = recommend(found, 4, np.random.default_rng(0)).reason
+    assert by_group or few.endswith("num_tested=6) as scorer then.")
 
 
 def test_divisions_of_a_scorer_go_before_groups(question):

@@ -279,3 +279,22 @@ def test_spectra_of_the_error_are_what_gain_and_offset_leave():
     # The best gain is 1/2: a quarter of each wave's mean square, 1/2, is left.
     expected = np.where(np.isin(np.arange(len(before)), (2, 3)), 0.125, 0.0)
     np.testing.assert_allclose(before, expected, atol=1e-12)
+
+
+def test_spectra_of_a_weighted_error_add_up_to_it():
+    rng = np.random.default_rng(3)
+    truth, *steps = rng.standard_normal((3, 4, 16, 1))
+    weight = rng.uniform(0.1, 20.0, (1, 16, 1))
+    found = held_out_evidence(truth, np.stack(steps), (1,), weight)
+    for when in ("before", "after"):
+        error = unexplained(found[f"moments_{when}"].sum(axis=0))
+        spectrum = found[f"residual_spectrum_{when}"]
+        assert truth.size * spectrum.sum() == pytest.approx(error)
+
+
+def test_nothing_is_removed_of_round_off():
+    truth = np.random.default_rng(4).standard_normal((4, 16, 1))
+    noise = 1e-8 * np.random.default_rng(5).standard_normal((2, 4, 16, 1))
+    found = held_out_evidence(truth, 3.0 * truth + noise * [[[[1.0]]], [[[9.0]]]])
+    assert found["error_removed"] == 0.0
+    assert not shares_removed(found).any()

@@ -293,6 +293,7 @@ def test_spectrum_metric_refuses_bad_input():
         metric.update_state(*turned)
     expected = float(metric.result())
     metric.reset_state()
+    assert float(metric.result()) == 0.0
     metric.update_state(*turned)  # whose spectra are the same
     assert float(metric.result()) == pytest.approx(expected, rel=SPECTRUM)
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import transfer
+from keras_spectral_tl import forecast, transfer
 from keras_spectral_tl.report import Study
 from keras_spectral_tl.report._page import html as html_of
 from tests.keras_spectral_tl.common import noise, run
@@ -54,3 +54,23 @@ def test_a_sweep_of_one_number_takes_the_least_error_and_a_report_leaves_gaps(
     text = html_of(study)
     shown = re.sub(r"base64,[^\"]+", "", text.split("<main")[1].split("<script")[0])
     assert re.search(r"\b(nan|NaN|None|null)\b", shown) is None
+
+
+@pytest.mark.once
+def test_of_many_numbers_all_are_fitted():
+    """The forecast of a linear regression is that of least squares, in the mean."""
+    count, differences = 400, []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        base, target = rng.standard_normal((2, 24))
+        layer = keras.layers.Dense(1, name="only")
+        model = keras.Sequential([keras.Input((24,)), layer])
+        model.set_weights([base[:, None], np.zeros(1)])
+        x = rng.standard_normal((count + 10_000, 24))
+        y = (x @ target + 3.0 * rng.standard_normal(len(x)))[:, None]
+        found = forecast(model, None, (x[:count], y[:count]), ["only"], progress=False)
+        fitted = np.linalg.lstsq(x[:count], y[:count], rcond=None)[0]
+        expected = np.corrcoef((x[count:] @ fitted).ravel(), y[count:].ravel())[0, 1]
+        differences.append(found["only"].correlation - expected)
+    assert abs(np.mean(differences)) < 0.03
+    assert found.sample_curve("only").num_samples[-1] == count
