@@ -1,4 +1,4 @@
-"""The state of optimizers, restricted to some weights or copied to another optimizer.
+"""The state and rates of optimizers, for some weights or copied to another optimizer.
 
 Keras builds an optimizer once, for the weights that are trainable at that time. Here it
 keeps the state (slots) of all of them but iterates only over the weights that train
@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._keras_internals import (
     MOVING_AVERAGES,
+    learning_rate_of,
     optimizer_batches,
     optimizer_slots,
     optimizer_weights,
@@ -131,7 +133,10 @@ def carry_moments(
     the id of each weight of the optimizer to its path and to the corresponding weight
     of `source`, if any. Returns the paths of the weights with copied moments.
     """
-    given, new = _plain(getattr(source, "optimizer", None)), _plain(optimizer)
+    given, new = (
+        plain_optimizer(getattr(source, "optimizer", None)),
+        plain_optimizer(optimizer),
+    )
     if given is None or not given.built:
         raise ValueError(
             f"optimizer_state_from={source.name!r} has no moments: its optimizer is "
@@ -149,8 +154,77 @@ def carry_moments(
     return tuple(same[id(variable)][0] for variable in carried)
 
 
-def _plain(optimizer: Any) -> Any:
+@keras.saving.register_keras_serializable(package="keras_spectral_tl")
+class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning-rate schedule times a factor."""
+
+    def __init__(self, schedule: Any, factor: float) -> None:
+        self.schedule = keras.saving.deserialize_keras_object(schedule)
+        self.factor = factor
+
+    def __call__(self, step: Any) -> Any:
+        return self.factor * self.schedule(step)
+
+    def get_config(self) -> dict[str, Any]:
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "factor": self.factor}
+
+
+def scaled_optimizer(pattern: Any, factor: float) -> Any:
+    """Return a copy of an optimizer with its rate or schedule times `factor`."""
+    config = pattern.get_config()
+    inner = plain_optimizer(pattern)
+    if inner is not pattern:
+        scaled = scaled_optimizer(inner, factor)
+        changed = {"inner_optimizer": keras.saving.serialize_keras_object(scaled)}
+    else:
+        rate = _rate_in(config, pattern)
+        constant = isinstance(rate, (int, float))
+        scaled = rate * factor if constant else ScaledSchedule(rate, factor)
+        changed = {"learning_rate": scaled}
+    return type(pattern).from_config({**config, **changed})
+
+
+def first_rate(optimizer: Any) -> float:
+    """Return the learning rate of the first step."""
+    optimizer = plain_optimizer(optimizer)
+    rate = _rate_in(optimizer.get_config(), optimizer)
+    if isinstance(rate, (int, float)):
+        return float(rate)
+    return float(keras.optimizers.schedules.deserialize(rate)(0))
+
+
+def _rate_in(config: Mapping[str, Any], optimizer: Any) -> Any:
+    """Return the learning rate of a configuration: a number, or a schedule's own."""
+    if "learning_rate" not in config:
+        raise TypeError(
+            "Expected an optimizer with one learning rate, such as Adam, to scale it. "
+            f"Received {type(optimizer).__name__}."
+        )
+    return config["learning_rate"]
+
+
+def plain_optimizer(optimizer: Any) -> Any:
+    """Return the optimizer within a LossScaleOptimizer, or the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def has_moved_weights(optimizer: Any) -> bool:
+    """Return whether any step of an optimizer had a learning rate other than 0.
+
+    A schedule is asked at a few steps of the fit, since it may start or end at 0.
+    """
+    plain = plain_optimizer(optimizer)
+    for part in getattr(plain, "optimizers", None) or [plain]:
+        rate = learning_rate_of(part)
+        if callable(rate) and not isinstance(rate, keras.Variable):
+            last = max(int(fetch(part.iterations)) - 1, 0)
+            rates = [rate(step) for step in np.linspace(0, last, 8).astype(int)]
+        else:
+            rates = [part.learning_rate]
+        if any(float(fetch(one)) for one in rates):
+            return True
+    return False
 
 
 def _carry_slots(

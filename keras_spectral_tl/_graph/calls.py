@@ -380,8 +380,11 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
         stream: Iterable[Any] = (batch for _, batch in batches(x, batch_size))
     else:
         stream = x
+    single = len(getattr(model, "inputs", None) or []) == 1
     for batch in stream:
-        inputs = batch[0] if isinstance(batch, tuple) else batch
+        # A torch DataLoader yields lists.
+        pair = isinstance(batch, list) and len(batch) == 2 and single
+        inputs = batch[0] if pair or isinstance(batch, tuple) else batch
         for values in keras.tree.flatten(inputs):
             refuse_masked(values)
             check_finite("x", fetch(values))

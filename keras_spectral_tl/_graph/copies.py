@@ -59,14 +59,16 @@ def copy_model(model: keras.Model, sample: Any = None) -> keras.Model:
         True
     """
     try:
-        copy = _rebuild(model)
+        with _random_state():
+            copy = _rebuild(model)
     except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError):
         copy = None
     if copy is not None and _same_structure(model, copy):
         _carry_state(model, copy)
         if computes_alike(model, copy, sample):
             return copy
-    copy = _save_and_load(model)
+    with _random_state():
+        copy = _save_and_load(model)
     _carry_state(model, copy)
     if not computes_alike(model, copy, sample):
         raise ValueError(
@@ -102,12 +104,9 @@ def fresh_model(model: keras.Model, seed: int) -> keras.Model:
         >>> bool(keras.ops.all(first.weights[0] == again.weights[0]))
         True
     """
-    state = random.getstate()
-    random.seed(seed)
-    try:
+    with _random_state():
+        random.seed(seed)
         fresh = _rebuild(model)
-    finally:
-        random.setstate(state)
     if not _same_structure(model, fresh):
         raise ValueError(
             f"Model {model.name!r} ({type(model).__name__}) could not be built again "
@@ -257,6 +256,16 @@ def _close(expected: list[NDArray[Any]], received: list[NDArray[Any]]) -> bool:
         if not np.allclose(a, b, rtol=0.0, atol=precise * largest, equal_nan=True):
             return False
     return True
+
+
+@contextlib.contextmanager
+def _random_state() -> Iterator[None]:
+    """Restore the state of Python's `random`, from which Keras takes default seeds."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _rebuild(model: keras.Model) -> keras.Model:

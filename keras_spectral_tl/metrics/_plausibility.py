@@ -16,6 +16,7 @@ from keras_spectral_tl.metrics._functions import are_numbers, pattern_correlatio
 _LEAST = 0.5  # least correlation of a network that has learned its own system
 _LARGEST_RATIO = 10.0  # largest plausible ratio of the scales of two systems
 _LARGEST_SHIFT = 3.0  # of their means, in standard deviations of the base
+_LEAST_VARIANCE = 1e-14  # of y whose gradients can be squared in float32
 _SMALL = 8  # fewest numbers of a sample whose correlation says something
 _FILLED = 0.01  # least share of points that never change to be reported
 _CLEARER = 0.3  # correlation that an exchange of channels must add to be reported
@@ -34,11 +35,12 @@ def warn_of_doubts(
     None. Returns the doubts as sentences, or an empty string.
     """
     found = []
+    as_is = all(one is None for one in normalizations)
     if base is not None:
-        as_is = all(one is None for one in normalizations)
         found += network_doubts(model, base, target if as_is else None)
         found += scale_doubts(base, target) if as_is else []
     found += y_doubts(target)
+    found += unit_doubts(target) if as_is else []
     if not found:
         return ""
     text = " ".join(found)
@@ -110,6 +112,18 @@ def scale_doubts(base: Any, target: Any) -> list[str]:
                     )
                     break
     return found
+
+
+def unit_doubts(target: Any) -> list[str]:
+    """Return doubts on y in units so small that Adam cannot train in float32."""
+    variance = float(np.var(target.y, dtype=np.float64))
+    if not 0.0 < variance < _LEAST_VARIANCE:
+        return []
+    return [
+        f"y of the target has a variance of {variance:.1g}, in units so small that "
+        "squares of gradients vanish in float32: a retraining does not reach what is "
+        "forecast. Give x and y with a normalization, such as RefitOnTarget()."
+    ]
 
 
 def y_doubts(target: Any) -> list[str]:

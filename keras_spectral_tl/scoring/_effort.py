@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._keras_internals import learning_rate_of
+from keras_spectral_tl._optimizer_state import plain_optimizer
 from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.transfer._options import RetrainOptions
 
@@ -21,6 +22,8 @@ Rows = NDArray[np.intp]
 # Points of the fields for which the numbers of steps were chosen.
 POINTS = 64 * 64
 _BETAS = 0.9, 0.99
+# Variance of y below which the epsilon of Adam depends on its units.
+_SMALL_UNITS = 1e-3
 _EPSILON = 1e-7
 # The defaults of `retrain` and of a forecast.
 _RATE, _EPOCHS, _BATCH_SIZE = 1e-3, 50, 8
@@ -55,6 +58,12 @@ class Effort:
         of a cosine decay; a schedule or an optimizer is replaced by the cosine with an
         equal sum of rates.
         """
+        if (batches := _accumulated(recipe.get("optimizer"))) > 1:
+            raise ValueError(
+                "A forecast counts a step of the optimizer for each batch. Received an "
+                f"optimizer with gradient_accumulation_steps={batches}: forecast with "
+                f"batches {batches} times as large instead."
+            )
         steps = _steps_of(recipe, num_samples) or _STEPS
         size = min(recipe.get("batch_size") or _BATCH_SIZE, num_samples)
         rate = recipe.get("learning_rate")
@@ -171,6 +180,16 @@ def adam(
     return reached
 
 
+def epsilon_of(variance: float) -> float:
+    """Return the epsilon of Adam with which a retraining moves as its trials do.
+
+    Trials divide the squared error by the variance of y, a retraining does not. In
+    small units, such as of tendencies, its gradients would be below Keras' default. It
+    is at least 1e-22, of which the square is a number in float32.
+    """
+    return max(_EPSILON * (variance if variance < _SMALL_UNITS else 1.0), 1e-22)
+
+
 def usual_rate(
     values: Sequence[NDArray[Any]], kernels: Sequence[NDArray[Any]]
 ) -> float:
@@ -249,6 +268,7 @@ def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
     rate = recipe.get("learning_rate")
     if rate is None:
         rate = _rate_of(recipe.get("optimizer"))
+        steps = max(steps // _accumulated(recipe.get("optimizer")), 1)
     if callable(rate):
         path = float(sum(float(rate(step)) for step in range(steps)))
     else:
@@ -268,12 +288,27 @@ def _steps_of(recipe: Mapping[str, Any], num_samples: int) -> int:
     return int((recipe.get("epochs") or 0) * -(-num_samples // size))
 
 
+def _accumulated(optimizer: Any) -> int:
+    """Return of how many batches an optimizer adds the gradients before a step."""
+    found = (
+        getattr(one, "gradient_accumulation_steps", None)
+        for one in (optimizer, plain_optimizer(optimizer))
+    )
+    return max(int(count or 1) for count in found)
+
+
 def _rate_of(optimizer: Any) -> Any:
     """Return the learning rate of an optimizer, a number or a schedule."""
     if optimizer is None:
         return _RATE
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         optimizer = keras.optimizers.get(optimizer)
+    optimizer = plain_optimizer(optimizer)
+    if hasattr(optimizer, "optimizers"):
+        raise TypeError(
+            "Expected an optimizer with one learning rate, such as Adam. Received "
+            f"{type(optimizer).__name__}: pass the learning_rate of most weights."
+        )
     if isinstance(optimizer, (keras.optimizers.SGD, keras.optimizers.Adagrad)):
         warnings.warn(
             f"{type(optimizer).__name__} moves weights by rate times gradient, not by "

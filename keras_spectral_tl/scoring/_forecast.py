@@ -20,7 +20,7 @@ from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring._contest.candidate import Candidate
 from keras_spectral_tl.scoring._contest.contest import Contest
 from keras_spectral_tl.scoring._contest.verdict import Verdict
-from keras_spectral_tl.scoring._effort import Effort
+from keras_spectral_tl.scoring._effort import Effort, epsilon_of
 from keras_spectral_tl.scoring._evidence import half_interval, means_of_groups
 from keras_spectral_tl.scoring._explanation import dropout_note, system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
@@ -296,6 +296,7 @@ class _Task:
         if not chosen.arm.trains:
             return None
         schedule = keras.optimizers.schedules.CosineDecay(row.learning_rate, row.steps)
+        adam = keras.optimizers.Adam(schedule, epsilon=epsilon_of(chosen.trials.size))
         batches = -(-self.epoch // row.batch_size)
         given = {
             "symmetries": self.symmetries or None,
@@ -306,7 +307,7 @@ class _Task:
         }
         return {
             "layers": _started(chosen),
-            "optimizer": self.optimizer or keras.optimizers.Adam(schedule),
+            "optimizer": self.optimizer or adam,
             "epochs": -(-row.steps // batches),
             "batch_size": row.batch_size,
             **{name: value for name, value in given.items() if value is not None},

@@ -34,7 +34,8 @@ class ArmForecast:
         correlation: Mean pattern correlation.
         correlation_low: Lower end of its 90 % interval.
         correlation_high: Upper end.
-        relative_rmse: RMSE divided by the root mean square of the truth.
+        relative_rmse: RMSE divided by the root mean square of the truth, both in the
+            units of the network, after a normalization, unlike those of `measure`.
         base_correlation: Mean pattern correlation on the base system after retraining,
             nan without base data.
         parameters: Number of weights that train.

@@ -238,7 +238,7 @@ class Workbench:
     """Retrains and tests parts of a network on target samples.
 
     `rows` are the sorted rows of the samples in the network's inputs, `y` the true
-    outputs there; the variance of those `sized` is the unit of the loss.
+    outputs there; `size`, the variance of those `sized`, is the unit of the loss.
     """
 
     def __init__(
@@ -250,14 +250,14 @@ class Workbench:
     ) -> None:
         self._network, self._rows = network, rows
         self._y = np.asarray(y)
-        self._sized = np.arange(len(self._y))[sized]
+        self.sized = np.arange(len(self._y))[sized]
         truth = self._y.astype(np.float64)
         self._weight = network.weights
         weight = None if self._weight is None else self._weight[sized]
         mean = np.average(truth[sized], weights=weight)
         variance = float(np.average((truth[sized] - mean) ** 2, weights=weight))
         # Avoid division by zero for a constant target.
-        self._size = variance or float(mean**2) or 1.0
+        self.size = variance or float(mean**2) or 1.0
 
     def retrained(
         self,
@@ -286,7 +286,7 @@ class Workbench:
 
         def slope(values: Array, rows: Rows) -> Array:
             weight = weight_of(rows)
-            weight = weight / max(float(np.sum(weight)), 1.0) / self._size
+            weight = weight / max(float(np.sum(weight)), 1.0) / self.size
             found = part.function.gradient(
                 values, rows_of(inputs, rows), self._y[fit[rows]], weight
             )
@@ -309,10 +309,10 @@ class Workbench:
 
         start, stiffness = part.function.start, np.zeros(0)
         if pull:
-            own = np.flatnonzero(np.isin(fit, self._sized))
+            own = np.flatnonzero(np.isin(fit, self.sized))
             before = error(self._network.outputs[fit[own]], own)
             total = max(float(np.sum(weight_of(own))), 1.0)
-            stiffness = pull * before / total / self._size * part.stiffness()
+            stiffness = pull * before / total / self.size * part.stiffness()
         return adam(slope, start, order, rates, watch)
 
     def test(

@@ -153,6 +153,7 @@ class Trials:
     Attributes:
         passes: Cost so far in forward passes of one sample; nan if it is unknown.
         gain: Output gain from which trials start; 1 if the amplitude is right.
+        size: Variance of y, by which the loss of trials is divided.
         tested: Target samples tested, in order.
         weight, truth: Of the points of these; truth in the units of the network.
         targets: True outputs of all target samples.
@@ -194,6 +195,7 @@ class Trials:
         }
         self._benches = [(by_gain[gain], gain) for gain in gains]
         self._plain = by_gain[1.0]
+        self.size = self._plain.size
         self.tested = np.unique(np.concatenate([split.held for split in splits]))
         self._pieces = pieces
         weight = np.zeros(pool.y.shape)
@@ -225,7 +227,8 @@ class Trials:
         for split, gain in zip(self._splits, gains, strict=True):
             changed[split.held] *= np.where(split.held_mask > 0.0, gain, 1.0)
         changed[self._pool.base] *= gains[0]
-        return self._outcome(changed, 0.0, 0), float(np.mean(gains))
+        sign = float(np.sign(gains[0]))
+        return self._outcome(changed, 0.0, 0, sign), float(np.mean(gains))
 
     def _best_gain(self, split: Split) -> float:
         """Return the least-squares gain on the fitted samples."""
@@ -326,11 +329,13 @@ class Trials:
         # Many numbers a step are as many passes as a retraining has, not more.
         return self._outcome(fields, rate, min(order.size, self._most_passes))
 
-    def _outcome(self, fields: Array, rate: float, passes: int) -> Trial:
+    def _outcome(
+        self, fields: Array, rate: float, passes: int, sign: float = 1.0
+    ) -> Trial:
         fields = np.where(np.isfinite(fields), fields, 0.0)
         found, errors = self._compared(fields, self.tested)
         base, _ = self._compared(fields, self._base)
-        base = base - self._above
+        base = np.clip(base - sign * self._above, -1.0, 1.0)
         fewer = [
             np.mean(self._compared(fields, self.tested, piece * self.weight)[0])
             for piece in self._pieces

@@ -1,7 +1,7 @@
 """Spectra of activations, and energy gains of layers by wavenumber."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,8 @@ def activation_spectra(
         x: Inputs (samples, ...), a dict or list of several, or an iterable of batches
             (such as a tf.data.Dataset) of inputs or of (inputs, targets).
         layers: A selector, see `select_layers`, or names of layers, including layers
-            without weights; by default all with a spatial output.
+            without weights; by default all with a spatial output, except layers without
+            weights that are used on several grids.
         batch_size: Samples per batch when ``x`` is an array.
         per_channel: Whether to keep the spectrum of each channel as well.
         rank: Number of spatial axes of the layers to read: 1, 2 or 3.
@@ -129,15 +130,11 @@ def activation_spectra(
     """
     one_of("rank", rank, (1, 2, 3))
     means = _Means()
-    grids: dict[str, tuple[int, ...]] = {}
+    grids = _Grids(model, layers)
 
     def add(name: str, call: LayerFields) -> None:
-        grid = call.post_activation.shape[2:]
-        if grids.setdefault(name, grid) != grid:
-            raise ValueError(
-                f"Layer {name!r} gave outputs on grids {grids[name]} and {grid}. "
-                "Average over one size at a time."
-            )
+        if not grids.are_one(name, call.post_activation.shape[2:]):
+            return
         axes = tuple(range(1, rank + 1))
         for fields in zip(call.pre_activation, call.post_activation, strict=True):
             after = radial_spectrum(fields[1], axes)
@@ -147,7 +144,7 @@ def activation_spectra(
     names = layer_names(model, layers)
     num_samples = read_calls(model, x, add, names, batch_size, (rank,))
     found = {}
-    for name, (pre, post) in means.by_layer().items():
+    for name, (pre, post) in means.by_layer(grids.mixed).items():
         channels = (pre, post) if per_channel else (None, None)
         averages = pre.mean(axis=0), post.mean(axis=0)
         found[name] = LayerActivations(*averages, grids[name], *channels)
@@ -168,6 +165,36 @@ def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None
     return list(select_layers(model, layers).names)
 
 
+class _Grids(dict[str, tuple[int, ...]]):
+    """The grid of each layer.
+
+    Layers without weights that were not asked for and work on several grids, such as a
+    pooling that is used at every level of a network, are `mixed` and left out.
+    """
+
+    def __init__(self, model: keras.Model, layers: Selector | None) -> None:
+        super().__init__()
+        self._needed = layers is not None, layers_with_weights(model)
+        self.mixed: set[str] = set()
+
+    def are_one(self, name: str, grid: tuple[int, ...]) -> bool:
+        """Return whether a layer has this grid, as before.
+
+        Raises:
+            ValueError: If it has another grid and cannot be left out.
+        """
+        if self.setdefault(name, grid) == grid:
+            return True
+        are_named, with_weights = self._needed
+        if are_named or name in with_weights:
+            raise ValueError(
+                f"Layer {name!r} works on grids {self[name]} and {grid}. Average over "
+                "inputs of one size at a time, or name other layers, layers=[...]."
+            )
+        self.mixed.add(name)
+        return False
+
+
 class _Means:
     """Running means of several spectra of each layer."""
 
@@ -180,9 +207,13 @@ class _Means:
         self._sums[name] = [a + b for a, b in zip(sums, spectra, strict=True)]
         self._counts[name] += 1
 
-    def by_layer(self) -> dict[str, list[Array]]:
+    def by_layer(self, left_out: Container[str] = ()) -> dict[str, list[Array]]:
         counts = self._counts
-        return {n: [s / counts[n] for s in sums] for n, sums in self._sums.items()}
+        return {
+            name: [total / counts[name] for total in sums]
+            for name, sums in self._sums.items()
+            if name not in left_out
+        }
 
 
 @dataclass(frozen=True)
@@ -282,12 +313,14 @@ def layer_gains(
         >>> layer_gains(model, x)["conv"].linear.round(4)
         array([9., 9., 9., 9., 9., 9., 9.])
     """
-    means = _Means()
+    means, known = _Means(), _Grids(model, layers)
 
     def add(name: str, call: LayerFields) -> None:
         if call.inputs is None:
             return
         grids = call.inputs.shape[2:], call.post_activation.shape[2:]
+        if not known.are_one(name, sum(grids, ())):
+            return
         same = grids[0] == grids[1]
         kept = None if same else last_complete_shell(*sum(grids, ())) + 1
         parts = call.inputs, call.pre_activation, call.post_activation
@@ -296,7 +329,8 @@ def layer_gains(
             means.add(name, *(s.mean(axis=0)[:kept] for s in spectra))
 
     read_calls(model, x, add, layer_names(model, layers), batch_size, (rank,))
-    found = {name: LayerGain(*spectra) for name, spectra in means.by_layer().items()}
+    every = means.by_layer(known.mixed)
+    found = {name: LayerGain(*spectra) for name, spectra in every.items()}
     if not found:
         raise ValueError(
             f"No layer of model {model.name!r} has an input and an output with {rank} "

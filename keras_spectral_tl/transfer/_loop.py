@@ -175,18 +175,17 @@ def check_finite_weights(network: keras.Model) -> None:
             )
 
 
-def moves(network: keras.Model) -> bool:
-    """Return whether the optimizer of a network has a nonzero learning rate."""
-    optimizer = network.optimizer
-    inner = getattr(optimizer, "optimizers", None) or [optimizer]
-    return bool(np.any([float(fetch(part.learning_rate)) for part in inner]))
-
-
 def why_unmoved(network: keras.Model) -> str:
     """Explain why a fit has changed no weight, with its number of steps, as text."""
     steps = int(fetch(network.optimizer.iterations))
     dtypes = {variable.dtype for variable in network.trainable_variables}
-    if not steps:
+    if not steps and hasattr(network.optimizer, "dynamic_scale"):
+        why = (
+            "the gradients overflow in float16 in every step: give y in other units, "
+            "train for more epochs, in which the scale of the loss falls, or take the "
+            "dtype policy mixed_bfloat16"
+        )
+    elif not steps:
         why = (
             "gradients are accumulated over more batches than there were: lower "
             "the optimizer's gradient_accumulation_steps or train for more epochs"
@@ -201,7 +200,8 @@ def why_unmoved(network: keras.Model) -> str:
         why = (
             "their gradients are zero, because the outputs do not depend on them, "
             "the loss is at its minimum, or units are dead; or the learning rate "
-            "is below round-off"
+            "is below round-off; or y is so small that squares of its gradients vanish "
+            "in float32 (normalize it)"
         )
     return f"{steps} step(s): {why}"
 

@@ -19,6 +19,7 @@ from keras_spectral_tl._checks import (
 )
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import ModelLayers
+from keras_spectral_tl._optimizer_state import scaled_optimizer
 from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.transfer._samples import Samples, image_of
@@ -124,41 +125,6 @@ class LearningRates:
         default = next(iter(copies.values()))
         table = keras.optimizers.OptimizerMap(default, by_path)
         return keras.optimizers.MultiOptimizer(table)
-
-
-@keras.saving.register_keras_serializable(package="keras_spectral_tl")
-class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning-rate schedule times a factor."""
-
-    def __init__(self, schedule: Any, factor: float) -> None:
-        self.schedule = keras.saving.deserialize_keras_object(schedule)
-        self.factor = factor
-
-    def __call__(self, step: Any) -> Any:
-        return self.factor * self.schedule(step)
-
-    def get_config(self) -> dict[str, Any]:
-        schedule = keras.saving.serialize_keras_object(self.schedule)
-        return {"schedule": schedule, "factor": self.factor}
-
-
-def scaled_optimizer(
-    pattern: keras.optimizers.Optimizer, factor: float
-) -> keras.optimizers.Optimizer:
-    """Return a copy of an optimizer with its rate or schedule times `factor`."""
-    config = pattern.get_config()
-    rate = config["learning_rate"]
-    constant = isinstance(rate, (int, float))
-    scaled = rate * factor if constant else ScaledSchedule(rate, factor)
-    return type(pattern).from_config({**config, "learning_rate": scaled})
-
-
-def first_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """Return the learning rate of the first step."""
-    rate = optimizer.get_config()["learning_rate"]
-    if isinstance(rate, (int, float)):
-        return float(rate)
-    return float(keras.optimizers.schedules.deserialize(rate)(0))
 
 
 def _pairs(factors: Any) -> tuple[tuple[Any, Any], ...]:

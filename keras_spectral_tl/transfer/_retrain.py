@@ -18,7 +18,7 @@ from keras_spectral_tl._graph.copies import (
     seed_random_states,
 )
 from keras_spectral_tl._graph.layers import ModelLayers, layers_with_weights
-from keras_spectral_tl._optimizer_state import carry_moments
+from keras_spectral_tl._optimizer_state import carry_moments, has_moved_weights
 from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_layers
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
 from keras_spectral_tl.freezing._parts import AddedPart
@@ -27,7 +27,6 @@ from keras_spectral_tl.transfer._loop import (
     check_finite_weights,
     closed_form_gain,
     fit,
-    moves,
     why_unmoved,
 )
 from keras_spectral_tl.transfer._options import RetrainOptions
@@ -328,7 +327,7 @@ class Trainee:
                 "(training=False), its momentum is 1, or it has those of the samples "
                 f"already. Expected at least one of {', '.join(chosen)} to change."
             )
-        if not moves(trained):
+        if not has_moved_weights(trained.optimizer):
             return
         raise RuntimeError(
             f"No weight of {names} has moved in {why_unmoved(trained)}. Expected at "
@@ -425,7 +424,7 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
 def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     """Return advice on how to change y from shape `found` to that of the model."""
     if (*found, 1) == expected:
-        return "The axis of the channel is missing: pass y[..., None]."
+        return "The axis of the channel is missing: pass np.asarray(y)[..., None]."
     if found == (*expected, 1):
         return "y has one axis too many: pass y[..., 0]."
     if found[:-1] == expected[:-1] and len(found) == len(expected):

@@ -361,15 +361,22 @@ def _check_coordinates(x: Any, y: Any, name: str) -> None:
     true = getattr(y, "indexes", {})
     for part in keras.tree.flatten(x) if hasattr(y, "dims") else ():
         given, axes = (getattr(part, name, ()) for name in ("indexes", "dims"))
-        shared = {*given} & {*true} & {*axes[:-1]} & {*y.dims[:-1]}
+        common = {*axes[:-1]} & {*y.dims[:-1]}
+        one, other = ([a for a in dims if a in common] for dims in (axes, y.dims))
+        if one != other:
+            raise ValueError(
+                f"x and y of {name} must have their axes in one order. Received {one} "
+                f"in x and {other} in y: transpose one, y.transpose(*x.dims[:-1], ...)."
+            )
+        shared = {*given} & {*true} & common
         for axis in sorted(shared, key=y.dims.index):
-            one, other = np.asarray(given[axis]), np.asarray(true[axis])
-            apart = _apart(one, other)
+            in_x, in_y = np.asarray(given[axis]), np.asarray(true[axis])
+            apart = _apart(in_x, in_y)
             if apart.any():
                 first = int(np.argmax(apart))
                 raise ValueError(
                     f"x and y of {name} must be at the same places and times. Received "
-                    f"{axis}={one[first]} in x and {axis}={other[first]} in y, at "
+                    f"{axis}={in_x[first]} in x and {axis}={in_y[first]} in y, at "
                     f"position {first}: select the common ones, xarray.align(x, y)."
                 )
 
@@ -411,7 +418,7 @@ def _check(samples: Samples, name: str) -> None:
             f"Inputs and outputs of {name} must have one length. Received "
             f"{lengths[:-1]} samples in x and {lengths[-1]} in y."
         )
-    if not lengths[0]:
+    if not all(part.size for part in parts):
         shapes = [part.shape for part in parts]
         raise ValueError(f"{name} hold no samples. Received shapes {shapes}.")
     for side, part in zip(["x"] * (len(parts) - 1) + ["y"], parts, strict=True):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import one_of, real_array
 from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
 from keras_spectral_tl._keras_internals import predicted, sublayers
+from keras_spectral_tl.freezing._parts import ScalarGain
 from keras_spectral_tl.transfer._samples import Samples
 
 LAST, FIRST = "channels_last", "channels_first"
@@ -188,9 +189,13 @@ class RefitNormalizationLayers:
 
     def adapt(self, network: keras.Model, data: Samples) -> tuple[str, ...]:
         """Adapt the layers of `network` in place and return their names."""
+        own = sublayers(network)
+        if any(isinstance(layer, ScalarGain) for layer in own):  # behind the model
+            models = [layer for layer in own if isinstance(layer, keras.Model)]
+            return self.adapt(models[0], data)
         found = {
             layer.name: layer
-            for layer in sublayers(network)
+            for layer in own
             if isinstance(layer, keras.layers.Normalization)
         }
         if not found or not getattr(network, "inputs", None):

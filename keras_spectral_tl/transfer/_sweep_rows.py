@@ -21,15 +21,12 @@ from keras_spectral_tl._graph.copies import (
 from keras_spectral_tl._graph.cut import Activations, PrefixCache, evaluated
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
 from keras_spectral_tl._keras_internals import predicted
+from keras_spectral_tl._optimizer_state import first_rate, scaled_optimizer
 from keras_spectral_tl.freezing import OutputGain, layer_hashes, select_layers
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._loop import closed_form_gain
-from keras_spectral_tl.transfer._options import (
-    RetrainOptions,
-    first_rate,
-    scaled_optimizer,
-)
+from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import measured, quality
 from keras_spectral_tl.transfer._retrain import (
     Trainee,

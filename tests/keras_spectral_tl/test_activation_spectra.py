@@ -12,6 +12,7 @@ from keras import ops
 from keras_spectral_tl._graph.calls import LayerFields, read_calls
 from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl.freezing import KernelsOf
+from keras_spectral_tl.scoring._explanation import activation_shifts
 from keras_spectral_tl.spectra import (
     activation_spectra,
     convolution_residuals,
@@ -21,6 +22,7 @@ from keras_spectral_tl.spectra import (
     retraining_shifts,
     spectral_shift,
 )
+from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
 
 # Activations are computed in float32 (relative 6e-8) and squared.
@@ -424,3 +426,36 @@ def test_a_dict_of_several_inputs_is_cut_into_batches() -> None:
     found = activation_spectra(model, x, batch_size=2).pre_activation["read"]
     whole = activation_spectra(model, [x]).pre_activation["read"]
     np.testing.assert_allclose(found, whole, rtol=FLOAT32)
+
+
+def levels() -> keras.Model:
+    """Two levels that share their pooling and their activation."""
+    pool, bend = (
+        keras.layers.MaxPooling2D(2, name="pool"),
+        keras.layers.ReLU(name="bend"),
+    )
+    convs = [keras.layers.Conv2D(2, 3, padding="same", name=f"c{n}") for n in (1, 2)]
+    x = inputs = keras.Input((16, 12, 1))
+    for conv in convs:
+        x = pool(bend(conv(x)))
+    return keras.Model(inputs, x)
+
+
+def test_a_layer_without_weights_at_several_levels_is_left_out_unless_named() -> None:
+    model, x = levels(), np.random.default_rng(0).normal(size=(3, 16, 12, 1))
+    assert sorted(activation_spectra(model, x)) == ["c1", "c2"]
+    assert sorted(layer_gains(model, x)) == ["c1", "c2"]
+    with pytest.raises(ValueError, match=r"'bend' works on .*\(16, 12\) and \(8, 6"):
+        activation_spectra(model, x, ["bend"])
+    shifts = activation_shifts(model, *(Samples.of((x, x)),) * 2, (1, 2))
+    assert sorted(shifts) == ["c1", "c2"]
+
+
+def test_batches_may_be_lists_of_inputs_and_targets_as_of_a_torch_loader() -> None:
+    model, x = levels(), np.random.default_rng(0).normal(size=(4, 16, 12, 1))
+    pairs = [[x[:2], x[:2]], [x[2:], x[2:]]]
+    found, expected = (activation_spectra(model, one) for one in (pairs, x))
+    for name, layer in expected.items():
+        np.testing.assert_allclose(
+            found[name].pre_activation, layer.pre_activation, rtol=1e-6
+        )

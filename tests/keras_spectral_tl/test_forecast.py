@@ -15,6 +15,7 @@ from keras_spectral_tl.transfer._arms import joined_arms
 from tests.keras_spectral_tl.common import SHAPE, answer, noise, planted
 
 STEPS = {"steps": 30, "batch_size": 4, "progress": False}
+GAIN = Arm("output gain", freezing.OutputGain())
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def question():
 def found(question):
     """A forecast of a gain, a layer and all layers."""
     model, base, target, _ = question
-    arms = [Arm("output gain", freezing.OutputGain()), "conv_2", Arm("all layers")]
+    arms = [GAIN, "conv_2", Arm("all layers")]
     return kst.forecast(model, base, target, arms, **STEPS)
 
 
@@ -398,7 +399,7 @@ def test_a_target_of_other_amplitude_needs_a_gain_at_most(question):
     model, base, *_ = question
     x, y = base
     y = 2.0 * (y + 0.05 * np.std(y) * noise(*y.shape, seed=4))
-    arms = [Arm("output gain", freezing.OutputGain()), "conv_2"]
+    arms = [GAIN, "conv_2"]
     result = kst.forecast(model, base, (x, y), arms, **STEPS)
     before, gain = result["unchanged"], result["output gain"]
     assert result.best_row.correlation >= before.correlation
@@ -407,6 +408,63 @@ def test_a_target_of_other_amplitude_needs_a_gain_at_most(question):
         metrics.relative_rmse(y, answer(model, x)), rel=1e-4
     )
     assert gain.relative_rmse == pytest.approx(0.05, rel=0.2)
+
+
+@pytest.mark.once
+def test_a_recipe_gets_as_far_in_small_units_as_its_trials():
+    """Gradients of a squared error in 1e-5 are below the usual epsilon of Adam."""
+    model, base, (x, y) = planted("conv_2", count=16)
+    unit = 1e-5
+    scaled = keras.Sequential([model, keras.layers.Rescaling(unit)])
+    small, arm = (x, unit * y), [Arm("one", "sgs_cnn/conv_2")]
+    same = kst.forecast(model, base, (x, y), [Arm("one", "conv_2")], **STEPS)
+    found = kst.forecast(scaled, (base[0], unit * base[1]), small, arm, **STEPS)
+    assert found["one"].correlation == pytest.approx(same["one"].correlation, abs=0.01)
+    reached = [
+        kst.retrain(one, data, **recipe.recipe_for("one")).row(data)["cc"]
+        for one, data, recipe in ((model, (x, y), same), (scaled, small, found))
+    ]
+    assert reached[1] == pytest.approx(reached[0], abs=0.01)
+    with pytest.warns(UserWarning, match="y of the target has a variance of"):
+        kst.forecast(scaled, None, (x, 1e-12 * y), arm, **STEPS)
+
+
+def test_the_output_gain_of_a_recipe_is_the_best_one(question):
+    model, (x, y), *_ = question
+    found = kst.forecast(model, None, (x, 3.0 * y), ["conv_1", GAIN], **STEPS)
+    result = kst.retrain(model, (x, 3.0 * y), **found.recipe_for("output gain"))
+    assert result.row((x, 3.0 * y))["relative_rmse"] < 1e-3
+
+
+def test_a_correlation_on_the_base_is_at_most_one_and_has_the_sign_of_the_gain():
+    """Of base samples of which the network answers some far better than others."""
+    model, (x, y), target = planted()
+    x = np.concatenate([x] * 8)
+    wrong = (
+        noise(*x.shape[:-1], 1, seed=5) * (np.arange(len(x)) % 2)[:, None, None, None]
+    )
+    base = x, np.concatenate([y] * 8) + wrong
+    opposite = target[0], -2.0 * answer(model, target[0])
+    for data in (target, opposite):
+        found = kst.forecast(model, base, data, ["conv_2", GAIN], **STEPS)
+        assert all(abs(row.base_correlation) <= 1.0 for row in found.rows)
+    unchanged, gain = found["unchanged"], found["output gain"]
+    assert gain.base_correlation == pytest.approx(-unchanged.base_correlation)
+
+
+def test_an_optimizer_may_be_wrapped_and_gradients_are_not_added(question):
+    model, base, target, _ = question
+    adam = keras.optimizers.Adam(1e-3)
+    wrapped = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3))
+    options = {"epochs": 3, "batch_size": 4, "progress": False}
+    found = [
+        kst.forecast(model, base, target, ["conv_2"], optimizer=one, **options)
+        for one in (adam, wrapped)
+    ]
+    assert found[0]["conv_2"].correlation == found[1]["conv_2"].correlation
+    adds = keras.optimizers.Adam(1e-3, gradient_accumulation_steps=4)
+    with pytest.raises(ValueError, match=r"accumulation_steps=4: .* 4 times as large"):
+        kst.forecast(model, base, target, ["conv_2"], optimizer=adds, **options)
 
 
 # What is refused, in words.

@@ -8,6 +8,7 @@ from keras_spectral_tl import freezing, transfer
 from keras_spectral_tl._graph.calls import called_layers
 from tests.keras_spectral_tl.common import probe_then_all
 
+CosineDecay = keras.optimizers.schedules.CosineDecay
 QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True}
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(8, 3)).astype("float32")
@@ -69,6 +70,7 @@ def test_weights_without_a_name_are_swept_and_keep_parts_apart():
     "options",
     [
         {"optimizer": keras.optimizers.SGD(1e-12)},
+        {"optimizer": keras.optimizers.SGD(CosineDecay(1e-12, 2))},  # 0 at the end
         {"optimizer": keras.optimizers.Adam(gradient_accumulation_steps=50)},
     ],
 )

@@ -172,6 +172,9 @@ def test_normalization_layers_are_kept_unless_asked_for():
     assert result.provenance["refitted"] == ["scale"]
     mean = fetch(result.model.get_layer("scale").adapt_mean)
     np.testing.assert_allclose(mean, X.mean(axis=0), atol=SINGLE)
+    behind = ["c", OutputGain(initial=2.0)]
+    gain = transfer.retrain(model, (X, Y), behind, normalization=refit, **QUICK)
+    assert {"scale", "c"} <= {*gain.changed}
 
 
 @pytest.mark.parametrize(

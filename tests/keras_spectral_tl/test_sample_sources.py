@@ -61,6 +61,22 @@ def test_variables_of_xarray_are_to_become_channels():
     assert Samples.of((x, field)).x.shape == (4, 3, 2)
 
 
+def test_axes_of_xarray_in_another_order_are_refused():
+    xarray = pytest.importorskip("xarray")
+    dims = ("time", "lat", "lon", "channel")
+    x = xarray.DataArray(np.zeros((4, 6, 6, 2)), dims=dims)
+    y = xarray.DataArray(np.zeros((4, 6, 6, 1)), dims=dims)
+    assert len(Samples.of((x, y))) == 4
+    turned = y.transpose("time", "lon", "lat", "channel")
+    with pytest.raises(ValueError, match=r"'lat', 'lon'\] in x .*'lon', 'lat'\] in y"):
+        Samples.of((x, turned))
+
+
+def test_an_axis_without_points_is_refused():
+    with pytest.raises(ValueError, match=r"hold no samples.*\(3, 0, 2\)"):
+        Samples.of((np.zeros((3, 0, 2)), np.zeros((3, 1))))
+
+
 @pytest.mark.parametrize(
     ("names", "lacks"), [(["x_profiles"], "y"), (["y"], "x"), (["inputs"], "x, y")]
 )

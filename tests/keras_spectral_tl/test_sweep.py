@@ -498,3 +498,16 @@ def test_a_numpy_number_is_the_number():
         for epochs in (2, np.int64(2), np.int32(2))
     ]
     assert prints[0] == prints[1] == prints[2]
+
+
+@pytest.mark.once
+def test_rates_are_chosen_within_a_loss_scale_optimizer():
+    wrapped = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    sweeps = [
+        transfer.oracle_sweep(
+            _chain(), (X, Y), TEST, rate_factors=[1, 3], optimizer=optimizer, epochs=2
+        )
+        for optimizer in (keras.optimizers.SGD(0.1), wrapped)
+    ]
+    rates = [[row["learning_rate"] for row in sweep.rows] for sweep in sweeps]
+    assert rates[0] == rates[1]

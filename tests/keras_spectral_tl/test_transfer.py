@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import sys
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_spectral_tl as kst
 from keras_spectral_tl import freezing, metrics, models, transfer
 from keras_spectral_tl._graph.layers import layers_with_weights
 from keras_spectral_tl.freezing._changes import TrainableFlags
@@ -114,7 +116,12 @@ def test_global_random_state_is_untouched():
     model = _sequential()
     np.random.seed(4)  # noqa: NPY002 (the global state is the point)
     expected = np.random.get_state()[1].copy()  # noqa: NPY002
+    seeds = random.getstate()  # from which Keras takes those of new layers
     transfer.retrain(model, (X, Y), "a", **QUICK)
+    transfer.oracle_sweep(model, (X, Y), (X, Y), **QUICK)
+    kst.score_layers(model, (X, Y), (X, Y), epochs=2)
+    kst.forecast(model, None, (X, Y), ["a", freezing.OutputGain()], epochs=2)
+    assert random.getstate() == seeds
     np.testing.assert_array_equal(np.random.get_state()[1], expected)  # noqa: NPY002
 
 
