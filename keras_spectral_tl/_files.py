@@ -80,6 +80,18 @@ def check_keys(path: pathlib.Path, record: Any, keys: Iterable[str]) -> None:
         )
 
 
+@contextlib.contextmanager
+def known_form(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise ValueError that names a JSON file if what it holds cannot be used."""
+    try:
+        yield
+    except Exception as error:  # what a value of another kind raises, anywhere
+        raise ValueError(
+            f"{os.fspath(path)} is damaged, or of another version "
+            f"({type(error).__name__}: {error}). {_ANEW}"
+        ) from error
+
+
 def sha256(content: bytes | os.PathLike[str]) -> str:
     """Return the SHA-256 of bytes, or of a file, as hexadecimal digits."""
     if isinstance(content, bytes):
@@ -125,7 +137,12 @@ def plain(value: Any) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """Return plain values with null in place of nan and infinity, for JSON."""
+    """Return plain values with null in place of nan and infinity, for JSON.
+
+    Numbers of NumPy become those of Python.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

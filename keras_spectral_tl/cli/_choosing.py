@@ -13,6 +13,7 @@ from keras_spectral_tl.cli._inputs import (
     add_recipe,
     add_systems,
     fraction,
+    numbers_of,
     positive,
     recipe_of,
     whole,
@@ -82,6 +83,8 @@ class Forecast:
         from keras_spectral_tl.scoring import forecast
 
         groups = read_groups(options.target, options.groups, options.num_samples)
+        record = _folder.model_record(options, model, systems)
+        _folder.refuse_other_samples(folder, "forecast", record)
         parts, found = _folder.base_network(folder, model, systems)
         chosen = {name: getattr(options, name) for name in _EFFORT}
         result = forecast(
@@ -96,7 +99,6 @@ class Forecast:
             **systems["target"].loss,
         )
         document = result.to_dict()
-        record = _folder.model_record(options, model, systems)
         _folder.keep(folder, "forecast", {"forecast": document, **parts}, record)
         return int(result.recipe is None), {**found, **document}
 
@@ -182,6 +184,8 @@ class Score:
         from keras_spectral_tl.scoring import score_layers
 
         groups = read_groups(options.target, options.groups, options.num_samples)
+        record = _folder.model_record(options, model, systems)
+        _folder.refuse_other_samples(folder, "score", record)
         parts, found = _folder.base_network(folder, model, systems)
         scores = score_layers(
             model,
@@ -189,11 +193,10 @@ class Score:
             systems["target"].samples,
             max_layers=options.max_layers,
             groups=groups,
-            **recipe_of(options),
+            **recipe_of(numbers_of(options), options.seed),
             **systems["target"].loss,
         )
         document = scores.to_dict()
-        record = _folder.model_record(options, model, systems)
         _folder.keep(folder, "score", {"scores": document, **parts}, record)
         return int(scores.abstained), {**found, **document}
 

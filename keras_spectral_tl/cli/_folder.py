@@ -8,7 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_spectral_tl._files import plain, read_json, sha256, write_json
+from keras_spectral_tl._files import (
+    known_form,
+    plain,
+    read_json,
+    sha256,
+    write_json,
+)
 from keras_spectral_tl.cli._inputs import System, read_model, read_systems
 
 
@@ -41,7 +47,7 @@ def prepared(path: str | None) -> pathlib.Path | None:
 
 def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
     """Raise ValueError if the folder holds results of another network."""
-    known = {} if folder is None else _read(folder / "provenance.json", {})
+    known = _records(folder)
     if not known or not pathlib.Path(model).is_file():
         return
     digest = sha256(pathlib.Path(model))
@@ -49,21 +55,27 @@ def refuse_other_model(folder: pathlib.Path | None, model: str) -> None:
         if record.get("model_sha256", digest) != digest:
             raise ValueError(
                 f"{folder} holds what {step} found of another network, "
-                f"{record['model']}. Choose another --out."
+                f"{record.get('model', 'of no name')}. Choose another --out."
             )
 
 
-def refuse_other_samples(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
-    """Raise ValueError if the folder holds a retraining on other samples."""
-    known = _read(folder / "provenance.json", {}).get("retrain", {})
-    if not known:
-        return
-    before, now = map(_decisive, (known, json.loads(json.dumps(record))))
-    for name, value in now.items():
-        if before[name] != value:
+def refuse_other_samples(
+    folder: pathlib.Path | None, step: str, record: Mapping[str, Any]
+) -> None:
+    """Raise ValueError if the folder holds what was found of another target.
+
+    What the same step has found is replaced, except by `retrain`, whose results stand
+    beside each other: they also need the same test samples and normalization.
+    """
+    for name, before in _records(folder).items():
+        if "target" not in before or name == step != "retrain":
+            continue
+        with known_form(f"{folder}/provenance.json"):
+            differs = _difference(before, record, name == step)
+        if differs:
             raise ValueError(
-                f"{folder} holds what retrain gave with another {name}: "
-                f"{before[name]!r}; received {value!r}. Choose another --out."
+                f"{folder} holds what {name} gave with another {differs}. Choose "
+                "another --out."
             )
 
 
@@ -103,8 +115,7 @@ def keep(
         return
     for name, part in parts.items():
         write_json(folder / f"{name}.json", part)
-    known = _read(folder / "provenance.json", {})
-    write_json(folder / "provenance.json", {**known, step: record})
+    write_json(folder / "provenance.json", {**_records(folder), step: record})
 
 
 def model_record(
@@ -124,6 +135,10 @@ def model_record(
         "versions": versions(),
         "seed": options.seed,
         **{role: system.source for role, system in systems.items()},
+        "samples": {
+            role: {"number": len(system.raw), "sha256": system.raw.fingerprint()}
+            for role, system in systems.items()
+        },
         "normalization": {
             role: "none" if system.statistics is None else plain(system.statistics)
             for role, system in systems.items()
@@ -136,19 +151,26 @@ def merged_rows(
 ) -> list[Mapping[str, Any]]:
     """Return the a priori table on disk with these rows added or replaced."""
     known = [] if folder is None else _read(folder / "a_priori.json", [])
-    new = {(row["network"], row["data"]) for row in rows}
-    kept = [row for row in known if (row.get("network"), row.get("data")) not in new]
+    new = [(row["network"], row["data"]) for row in rows]
+    with known_form(f"{folder}/a_priori.json"):
+        kept = [r for r in known if (r.get("network"), r.get("data")) not in new]
     return [*kept, *rows]
 
 
 def merged_spectra(folder: pathlib.Path | None, found: Mapping[str, Any]) -> Any:
-    """Return the spectra on disk with these added or replaced, by label."""
+    """Return the spectra on disk with these added or replaced, by label.
+
+    Filters are of the change by one retraining: those given replace all on disk.
+    """
     known = {} if folder is None else _read(folder / "spectra.json", {})
+    if "filters" in found:
+        known.pop("filters", None)
     merged: dict[str, dict[str, dict[str, Any]]] = {}
-    for source in (known, found):
-        for kind, layers in source.items():
-            for layer, curves in layers.items():
-                merged.setdefault(kind, {}).setdefault(layer, {}).update(curves)
+    with known_form(f"{folder}/spectra.json"):
+        for source in (known, found):
+            for kind, layers in source.items():
+                for layer, curves in layers.items():
+                    merged.setdefault(kind, {}).setdefault(layer, {}).update(curves)
     return merged
 
 
@@ -170,12 +192,47 @@ def _doubts(model: Any, systems: Mapping[str, System]) -> list[str]:
     return found + on_y
 
 
-def _decisive(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "target": record["target"],
-        "test": record.get("test"),
-        "normalization": record["normalization"]["target"],
-    }
+def _difference(
+    before: Mapping[str, Any], now: Mapping[str, Any], same_step: bool
+) -> str:
+    """Return in words what two steps in one folder must share but do not."""
+    for role in ("target", "test") if same_step else ("target",):
+        if not _same_samples(before, now, role):
+            return f"{role}: {_named(before, role)}; received {_named(now, role)}"
+    if same_step and "normalization" in before:
+        both = before, json.loads(json.dumps(now))
+        one, other = (record["normalization"].get("target") for record in both)
+        if one != other:
+            return f"normalization: {one!r}; received {other!r}"
+    return ""
+
+
+def _same_samples(one: Mapping[str, Any], other: Mapping[str, Any], role: str) -> bool:
+    """Return whether two records are of the same samples, as far as they tell.
+
+    Equal numbers of samples are compared by SHA-256; otherwise, and in old records,
+    their names are.
+    """
+    known = [record.get("samples", {}).get(role) for record in (one, other)]
+    if None in known or known[0]["number"] != known[1]["number"]:
+        return bool(one.get(role) == other.get(role))
+    return bool(known[0]["sha256"] == known[1]["sha256"])
+
+
+def _named(record: Mapping[str, Any], role: str) -> str:
+    name, known = repr(record.get(role)), record.get("samples", {}).get(role)
+    if known is None:
+        return name
+    return f"{name} ({known['number']} samples, SHA-256 {known['sha256'][:8]})"
+
+
+def _records(folder: pathlib.Path | None) -> dict[str, dict[str, Any]]:
+    """Return the provenance on disk: a record for each step."""
+    known = {} if folder is None else _read(folder / "provenance.json", {})
+    for record in known.values():
+        with known_form(f"{folder}/provenance.json"):
+            record.keys()
+    return dict(known)
 
 
 def _read(path: pathlib.Path, otherwise: Any) -> Any:

@@ -182,7 +182,13 @@ def read_model(path: str, modules: Sequence[str] = ()) -> Any:
     if modules and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     for name in modules:
-        importlib.import_module(name)
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever code of a user may raise
+            raise ValueError(
+                f"--import {name} failed ({type(error).__name__}: {error}). Expected a "
+                "module that is installed or in the working directory."
+            ) from error
     try:
         model = keras.models.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
@@ -246,31 +252,36 @@ def add_recipe(parser: argparse.ArgumentParser, default: str = "") -> None:
         )
 
 
-def numbers_of(options: argparse.Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
+def numbers_of(
+    options: argparse.Namespace,
+    given: Mapping[str, Any] | None = None,
+    num_samples: int = 0,
+) -> dict[str, Any]:
     """Return epochs, batch size, learning rate and, if given, steps.
 
-    Options on the command line override `given`, which overrides the defaults.
+    Options on the command line override `given`, which overrides the defaults. Steps
+    are those that a training with `num_samples` samples takes.
     """
-    found = {name: default for name, (_, default) in _RECIPE.items()} | dict(given)
+    found = {name: default for name, (_, default) in _RECIPE.items()}
+    found |= given or {}
     chosen = {name: getattr(options, name) for name in _RECIPE}
     found |= {name: value for name, value in chosen.items() if value is not None}
-    if "steps" in found:  # scale the steps with the epochs
-        longer = found["epochs"] / given["epochs"]
-        found["steps"] = max(round(found["steps"] * longer), 1)
+    if "steps" in found:
+        an_epoch = -(-num_samples // found["batch_size"])
+        # Those of a forecast are kept where they round up to these epochs.
+        if -(-found["steps"] // an_epoch) != found["epochs"]:
+            found["steps"] = found["epochs"] * an_epoch
     return found
 
 
-def recipe_of(
-    options: argparse.Namespace, given: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the arguments of `retrain` for the options of `add_recipe`.
+def recipe_of(numbers: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return the arguments of `retrain` for the numbers of `numbers_of`.
 
     If steps are given, the learning rate decays as a cosine over them. If a pull is
     given, trained weights are pulled to their initial values.
     """
     import keras
 
-    numbers = numbers_of(options, given or {})
     rate = numbers["learning_rate"]
     if "steps" in numbers:
         rate = keras.optimizers.schedules.CosineDecay(rate, numbers["steps"])
@@ -278,7 +289,7 @@ def recipe_of(
         "optimizer": keras.optimizers.Adam(rate),
         "epochs": numbers["epochs"],
         "batch_size": numbers["batch_size"],
-        "seed": options.seed,
+        "seed": seed,
     }
     return found | ({"pull": numbers["pull"]} if numbers.get("pull") else {})
 
@@ -338,7 +349,7 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
     for role, name in named.items():
         if name is not None:
             few = options.num_samples if role in ("target", "data") else None
-            read[role] = read_samples(name, options.data_dir, few)
+            read[role] = read_samples(name, options.data_dir, few, _num_axes(model))
             _check_inputs(model, read[role][0], name)
             if role != "data":
                 check_fit(model, read[role][0], getattr(options, "loss", None))
@@ -368,6 +379,12 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
             words = "its own samples" if owner == role else f"the {owner} samples"
         systems[role] = System(str(named[role]), raw, statistics, words, channels)
     return systems
+
+
+def _num_axes(model: keras.Model) -> int:
+    """Return how many spatial axes the inputs of a network have; 2 if unknown."""
+    shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or ()]
+    return len(shapes[0]) - 2 if shapes and len(shapes[0]) > 2 else 2
 
 
 def _refuse_shared(read: Mapping[str, tuple[Samples, Channels]]) -> None:

@@ -88,13 +88,14 @@ class Retrain:
         from keras_spectral_tl.transfer import oracle_sweep, retrain
 
         systems = read_systems(model, options)
+        numbers = numbers_of(options, plan.recipe, len(systems["target"].raw))
         record = _folder.model_record(options, model, systems) | {
-            **numbers_of(options, plan.recipe),
+            **numbers,
             "loss": options.loss,
             "arm": plan.label,
         }
-        _folder.refuse_other_samples(folder, record)
-        how = recipe_of(options, plan.recipe) | {
+        _folder.refuse_other_samples(folder, "retrain", record)
+        how = recipe_of(numbers, options.seed) | {
             "loss": options.loss,
             "normalization": systems["target"].statistics,
             **_weighted_loss(options, systems["target"]),
@@ -259,7 +260,8 @@ def _spectra(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str
     runs = {"target": (model, x), "target, retrained": (result.model, x)}
     if "base" in systems:
         runs = {"base": (model, systems["base"].data[0]), **runs}
-    return spectra_record({"before": model, "after": result.model}, runs)
+    found = spectra_record({"before": model, "after": result.model}, runs)
+    return {"filters": {}, **found}  # none: those of an earlier retraining go
 
 
 def _pictures(model: Any, result: Any, systems: Mapping[str, System]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import pathlib
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,12 +30,16 @@ _NAME_FIELDS = (
 
 
 def read_samples(
-    name: str, data_dir: str | None = None, num_samples: int | None = None
+    name: str,
+    data_dir: str | None = None,
+    num_samples: int | None = None,
+    num_axes: int = 2,
 ) -> tuple[Samples, Channels]:
     """Read all or `num_samples` samples, with the names of their channels.
 
     The samples are evenly spaced, unless the builder of the dataset has a function
-    `few_shot(examples, number)` to choose them.
+    `few_shot(examples, number)` to choose them. `num_axes` spatial axes end the fields
+    that attributes of a Zarr file name; those before count samples.
     """
     path, split = _file_of(name)
     if path.suffix not in (".npz", ".zarr"):
@@ -42,7 +47,8 @@ def read_samples(
             raise ValueError(f"DATA must be {DATA}; received the file {name}.")
         return _from_tfds(name, data_dir, num_samples)
     _check_exists(path)
-    x, y, groups, splits, channels = (_npz if path.suffix == ".npz" else _zarr)(path)
+    read = _npz(path) if path.suffix == ".npz" else _zarr(path, num_axes)
+    x, y, groups, splits, channels = read
     if split:
         x, y, groups = _of_split((x, y, groups), splits, split, path)
     samples = Samples.of((x, y), name)
@@ -73,7 +79,7 @@ def read_weights(name: str) -> Any:
     if path.suffix == ".zarr":
         zarr = require("zarr", "Zarr files", "'keras-spectral-tl[interchange]'")
         group = zarr.open_group(path, mode="r")
-        return np.asarray(group[_WEIGHTS]) if _WEIGHTS in group.array_keys() else None
+        return _array(group, _WEIGHTS, path) if _WEIGHTS in group.array_keys() else None
     return None
 
 
@@ -131,6 +137,12 @@ def _check_exists(path: pathlib.Path) -> None:
 
 
 def _of_split(arrays: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
+    count = len(arrays[1])
+    if splits is not None and np.shape(splits) != (count,):
+        raise ValueError(
+            f"split of {path} must name the split of each of the {count} samples. "
+            f"Received an array of shape {np.shape(splits)}: write the file anew."
+        )
     names = [] if splits is None else list(dict.fromkeys(map(str, splits)))
     if split not in names:
         raise KeyError(
@@ -140,6 +152,11 @@ def _of_split(arrays: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
 
 
 def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is not a whole npz file; it begins with {_beginning(path)!r}. "
+            "Copy it anew, with `git lfs pull` if it is a pointer of Git LFS."
+        )
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             x = inputs_of(file, file.files, path)
@@ -160,7 +177,38 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     return x, y, _labels(groups, y, path), splits, channels
 
 
-def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
+def _beginning(path: pathlib.Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(24)
+
+
+def _array(group: Any, name: str, path: pathlib.Path) -> Any:
+    """Read an array of a Zarr group; ValueError names the file if it is damaged."""
+    try:
+        return np.asarray(group[name])
+    except Exception as error:  # codecs raise different errors
+        raise ValueError(
+            f"{name} of {path} cannot be read ({error}). Copy or write it anew."
+        ) from error
+
+
+def _zarr_splits(group: Any, names: Sequence[str], path: pathlib.Path) -> Any:
+    """Read the names of splits, or the flags of CF conventions that mean them."""
+    if "split" not in names:
+        return None
+    splits = _array(group, "split", path)
+    meanings = str(group["split"].attrs.get("flag_meanings", "")).split()
+    if not meanings:
+        return splits
+    if splits.size and not 0 <= splits.min() <= splits.max() < len(meanings):
+        raise ValueError(
+            f"split of {path} must hold flags from 0 to {len(meanings) - 1}, one for "
+            f"each of flag_meanings. Received {splits.min()} to {splits.max()}."
+        )
+    return np.array(meanings)[splits]
+
+
+def _zarr(path: pathlib.Path, num_axes: int) -> tuple[Any, Any, Any, Any, Channels]:
     """Read x and y, or the fields named in the attributes inputs and outputs."""
     zarr = require("zarr", "Zarr files", "'keras-spectral-tl[interchange]'")
     try:
@@ -168,39 +216,45 @@ def _zarr(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
     except Exception as error:
         raise ValueError(f"{path} is not a Zarr group ({error}).") from error
     names, channels = list(group.array_keys()), _channels(group.attrs)
-    groups: Any = np.asarray(group[GROUPS]) if GROUPS in names else None
+    groups = _array(group, GROUPS, path) if GROUPS in names else None
+    splits = _zarr_splits(group, names, path)
     if not channels:
         if "y" not in names:
             raise KeyError(
                 f"{path} has no arrays x and y; it holds {', '.join(names)}. "
                 f"{_NAME_FIELDS}"
             )
-        x, y = inputs_of(group, names, path), np.asarray(group["y"])
+        sides = [n for n in names if n in ("x", "y") or n.startswith("x_")]
+        arrays = {name: _array(group, name, path) for name in sides}
+        x, y = inputs_of(arrays, names, path), arrays["y"]
         if "x" in names and 1 in (x.ndim, y.ndim) and len(names) > 2:
             raise ValueError(
                 f"x and y of {path} are coordinates, of shape {x.shape} and {y.shape}. "
                 f"{_NAME_FIELDS}"
             )
-        return x, y, _labels(groups, y, path), None, {}
+        return x, y, _labels(groups, y, path), splits, {}
     missing = {*channels["x"], *channels["y"]} - set(names)
     if missing:
         raise KeyError(
             f"{path} lacks the field(s) {', '.join(sorted(missing))}, which its "
             f"attributes name; it holds {', '.join(names)}."
         )
-    sides = [
-        # (trajectory, time, x, y): all leading axes count samples.
-        np.stack([np.asarray(group[f]) for f in fields], axis=-1)
-        for fields in channels.values()
-    ]
-    x, y = (side.reshape(-1, *side.shape[-3:]) for side in sides)
+    fields = {
+        name: _array(group, name, path)
+        for name in dict.fromkeys((*channels["x"], *channels["y"]))
+    }
+    shapes = {name: field.shape for name, field in fields.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            f"The fields of {path} must have one shape. Received {shapes}."
+        )
+    sides = [np.stack([fields[n] for n in side], axis=-1) for side in channels.values()]
+    # (trajectory, time, x, y): all axes before those of space count samples.
+    x, y = (side.reshape(-1, *side.shape[-1 - num_axes :]) for side in sides)
     if np.ndim(groups) == 1 and len(groups) == len(sides[1]):  # one per trajectory
         groups = np.repeat(groups, len(y) // len(groups))
-    splits = None
-    if "split" in names:  # a flag for each trajectory
-        meanings = str(group["split"].attrs["flag_meanings"]).split()
-        flags = np.asarray(group["split"])
-        splits = np.repeat(np.array(meanings)[flags], len(x) // len(flags))
+    if np.ndim(splits) == 1 and len(splits) == len(sides[1]):
+        splits = np.repeat(splits, len(y) // len(splits))
     return x, y, _labels(groups, y, path), splits, channels
 
 

@@ -93,12 +93,11 @@ class Report:
     def run(self, options: argparse.Namespace) -> tuple[int, Any]:
         from keras_spectral_tl.report import Study, write_report
 
-        study = Study.read(options.folder)
-        path = write_report(study, options.out or f"{options.folder}/report.html")
+        path = write_report(options.folder, options.out)
         return 0, {
             "page": str(path),
             "bytes": path.stat().st_size,
-            "missing": list(study.missing),
+            "missing": list(Study.read(options.folder).missing),
         }
 
     def text(self, document: Any) -> str:

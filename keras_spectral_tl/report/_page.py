@@ -13,16 +13,19 @@ from typing import Any
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import require
-from keras_spectral_tl._files import write_bytes
+from keras_spectral_tl._files import known_form, write_bytes
 from keras_spectral_tl._results import percent
 from keras_spectral_tl.plotting._kernels import plot_filters
 from keras_spectral_tl.report._study import (
     Study,
     channel_names,
+    file_of,
     forecast_answer,
     forecast_rows,
     forecast_view,
+    literal,
     number,
+    shown,
 )
 
 _INSTALL = "keras-spectral-tl[report]"
@@ -94,7 +97,8 @@ def write_report(
     Raises:
         ImportError: If Jinja2 or matplotlib is not installed.
         TypeError: If a `Study` comes without a path.
-        NotADirectoryError, ValueError: As `Study.read`.
+        NotADirectoryError, ValueError: As `Study.read`; ValueError also for a file with
+            a record that is damaged.
 
     Example:
         >>> import tempfile
@@ -105,11 +109,26 @@ def write_report(
         True
     """
     if isinstance(study, str | os.PathLike):
-        path = pathlib.Path(study) / "report.html" if path is None else path
-        study = Study.read(study)
+        place = pathlib.Path(study)
+        path = place / "report.html" if path is None else path
+        return write_bytes(path, _html_of_folder(place).encode())
     if path is None:
         raise TypeError("Expected a path to write the page to. Received a study alone.")
     return write_bytes(path, html(study).encode())
+
+
+def _html_of_folder(place: pathlib.Path) -> str:
+    """Return the page of a folder; ValueError names the file that cannot be shown."""
+    study = Study.read(place)
+    try:
+        return html(study)
+    except ImportError:
+        raise
+    except Exception:  # what a damaged record raises, anywhere
+        for name, part in study.parts.items():
+            with known_form(place / file_of(name)):
+                html(dataclasses.replace(Study(), **{name: part}))
+        raise
 
 
 def html(study: Study) -> str:
@@ -139,7 +158,7 @@ def html(study: Study) -> str:
         layers=_layer_table(study),
         figures=_figure_tables(study),
         provenance=_provenance_tables(study),
-        shown=_shown,
+        shown=shown,
     )
     # Elements need unique names, since several drawings share a page.
     numbers = itertools.count()
@@ -237,7 +256,7 @@ def _chart(
     numbers: _Table | None = None,
 ) -> _Chart:
     """Draw one panel with a function of `plotting`, as SVG in the page's colours."""
-    drawn = draw(*arguments)
+    drawn = draw(*map(literal, arguments))
     axes, *others = drawn if isinstance(drawn, list) else [drawn]
     if not others:
         axes.set_title("")  # the page has a caption
@@ -274,7 +293,7 @@ def _spectra_chart(title: str, spectra: Mapping[str, Any], ylabel: str) -> list[
         return []
     length = max(map(len, known.values()))
     rows = [
-        [str(k), *(_shown(v[k]) if k < len(v) else "–" for v in known.values())]
+        [str(k), *(shown(v[k]) if k < len(v) else "–" for v in known.values())]
         for k in range(length)
     ]
     numbers = _Table(title, ["k", *known], rows)
@@ -302,7 +321,7 @@ def _pictures(study: Study, kind: str) -> list[_Chart]:
 def _forecast_charts(study: Study) -> list[_Chart]:
     if not study.forecast:
         return []
-    said = forecast_view(study.forecast), _tested(study)[1]
+    said = forecast_view(literal(study.forecast)), _tested(study)[1]
     title = "every way to retrain: forecast, and what was measured"
     return [
         _chart(title, plotting.plot_forecast, *said, xlabel="CC (◆ the one to take)")
@@ -447,7 +466,7 @@ def _entries(record: Mapping[str, Any], above: str = "") -> list[list[str]]:
         if isinstance(value, dict) and value:
             rows += _entries(value, f"{name}: ")
         else:
-            rows.append([name, _shown(value)])
+            rows.append([name, shown(value)])
     return rows
 
 
@@ -455,29 +474,9 @@ def _table(
     title: str, rows: Sequence[Mapping[str, Any]], marked: Sequence[int] = ()
 ) -> _Table:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[_shown(row.get(key)) for key in columns] for row in rows]
+    cells = [[shown(row.get(key)) for key in columns] for row in rows]
     return _Table(title, [name.replace("_", " ") for name in columns], cells, marked)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 22 else f"{name[:10]}…{name[-11:]}"
-
-
-def _shown(value: Any) -> str:
-    """Return a value as text: numbers with four digits, a dash for unknown values.
-
-    Example:
-        >>> _shown(0.123456), _shown(None), _shown(float("nan")), _shown(-0.0)
-        ('0.1235', '–', '–', '0')
-    """
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value + 0.0:.4g}" if math.isfinite(value) else "–"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value))
-    if isinstance(value, dict):
-        return "; ".join(f"{name} {_shown(part)}" for name, part in value.items())
-    return str(value)

@@ -1,6 +1,7 @@
 """A transfer study as plain values, in memory and on disk."""
 
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from keras_spectral_tl._files import check_keys, read_json, write_json
+from keras_spectral_tl._files import check_keys, finite, read_json, write_json
 from keras_spectral_tl._results import not_told_from
 
 Document = Mapping[str, Any]
@@ -22,9 +23,15 @@ _NEEDED = {
         "provenance",
     ),
     "sweep": ("best", "rows"),
-    "retraining": ("trained", "hashes_before", "hashes_after"),
+    "retraining": (
+        *("trained", "changed", "num_trainable", "num_frozen", "seconds"),
+        *("hashes_before", "hashes_after"),
+    ),
 }
-_OF_A_SYSTEM = ("source", "sha256", "x_spectra", "y_spectra")
+_OF_A_SYSTEM = (
+    *("source", "sha256", "normalization", "num_samples", "x_shape", "y_shape"),
+    *("x_spectra", "y_spectra"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +122,7 @@ class Study:
         The checksum of the retrained model that `RetrainResult.save` has written in the
         same record is kept.
         """
+        json.dumps(finite(self.parts))  # raises before anything is written
         place = pathlib.Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         for name, part in self.parts.items():
@@ -169,6 +177,33 @@ def number(value: Any) -> float:
     """Return a value as float if it is a finite number, else nan."""
     found = math.nan if value is None else float(value)
     return found if math.isfinite(found) else math.nan
+
+
+def shown(value: Any) -> str:
+    """Return a value as text: numbers with four digits, a dash for unknown values.
+
+    Example:
+        >>> shown(0.123456), shown(None), shown(float("nan")), shown(-0.0)
+        ('0.1235', '–', '–', '0')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value + 0.0:.4g}" if math.isfinite(value) else "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {shown(part)}" for name, part in value.items())
+    return str(value)
+
+
+def literal(value: Any) -> Any:
+    """Return names, and those in mappings, with `$` shown: not as mathematics."""
+    if isinstance(value, Mapping):
+        return {literal(name): literal(part) for name, part in value.items()}
+    return value.replace("$", r"\$") if isinstance(value, str) else value
 
 
 def forecast_answer(

@@ -176,6 +176,10 @@ def test_a_forecast_is_followed_with_its_rate_and_steps(files, run_dir, tmp_path
     assert code == 0
     assert record["epochs"] == 2 * recipe["epochs"]
     assert record["steps"] == 2 * recipe["steps"]
+    smaller = ["--batch-size", 2]  # three steps an epoch, of six samples
+    code, record = retrained_from(forecast, files, tmp_path / "smaller", *smaller)
+    assert code == 0
+    assert record["steps"] == 3 * record["epochs"] == 3 * recipe["epochs"]
     before = keras.models.load_model(files / "base.keras")
     after = kst.transfer.load_retrained(tmp_path / "arm" / "retrained")
     for one, other in zip(before.layers, after.layers, strict=False):
@@ -277,6 +281,10 @@ def test_zarr_files_are_read_as_npz_files(files):
             group.create_array(name, data=file[name])
     found = [read_samples(str(files / f"target.{end}"))[0] for end in ("npz", "zarr")]
     assert found[0].fingerprint() == found[1].fingerprint()
+    group.create_array("split", data=np.array([0, 1, 0, 0, 1, 0]))
+    group["split"].attrs["flag_meanings"] = "train test"
+    some, _ = read_samples(f"{files / 'target.zarr'}@test")
+    np.testing.assert_array_equal(some.y, found[0].y[[1, 4]])
     few, _ = read_samples(str(files / "target.npz"), num_samples=3)
     np.testing.assert_array_equal(few.y, found[0].y[[0, 2, 5]])
 
@@ -337,6 +345,13 @@ def test_no_recommendation_is_exit_code_1(files, capsys):
     assert "dd samples" in capsys.readouterr().out
     assert main(["retrain", model, *data]) == 1
     assert not (out / "retrained").exists()
+
+
+def test_filters_are_those_of_the_last_retraining(files, tmp_path):
+    data = ["--target", files / "target.npz", "--epochs", 1, "--out", tmp_path]
+    for layer in ("conv_1", "conv_2"):
+        assert run("retrain", files / "base.keras", *data, "--layers", layer) == 0
+    assert list(Study.read(tmp_path).spectra["filters"]) == ["conv_2"]
 
 
 def test_findings_on_two_networks_are_kept_apart(files, run_dir, capsys):

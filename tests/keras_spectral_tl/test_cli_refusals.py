@@ -1,5 +1,8 @@
 """Wrong files, networks and usage: one line on stderr, and exit code 2."""
 
+import json
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -51,6 +54,8 @@ def damaged(files):
         "constant": {"x": 0 * x, "y": y},
         "objects": {"x": np.array([object()] * 6), "y": y},
     }
+    wrong["short_split"] = {"x": x, "y": y, "split": ["train"] * 3}
+    (files / "pointer.npz").write_text("version https://git-lfs.github.com/spec/v1\n")
     for name, labels in WRONG_LABELS.items():
         wrong[name] = {"x": x, "y": y, "trajectory": labels}
     for name, arrays in wrong.items():
@@ -86,6 +91,8 @@ WRONG_DATA = {
     "few_labels.npz": "one label for each of the 6 samples",
     "paths.npz": "an array of shape (6, 2): give each the label",
     "one_label.npz": "an array of shape ()",
+    "pointer.npz": "begins with b'version https://git-lfs",
+    "short_split.npz@train": "split of each of the 6 samples. Received an array of sh",
     "cut_target.npz": "not a whole npz file",
     "flipped_target.npz": "not a whole npz file",
     "missing.zarr": "write it with turbulence-data export FLOW missing.zarr",
@@ -122,6 +129,26 @@ def test_wrong_labels_in_a_zarr_file_are_refused_too(files, labels, tmp_path):
         group.create_array(name, data=values)
     with pytest.raises(ValueError, match=r"labels.zarr must be one label for each"):
         read_samples(str(tmp_path / "labels.zarr"))
+
+
+def test_a_zarr_file_that_is_damaged_or_of_unequal_fields_is_named(files, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    from keras_spectral_tl.cli._samples import read_samples
+
+    group = zarr.open_group(tmp_path / "fields.zarr", mode="w")
+    group.attrs.update(inputs="u v", outputs="w")
+    for name, count in (("u", 2), ("v", 2), ("w", 3)):
+        group.create_array(name, data=np.ones((1, count, 8, 8)))
+    with pytest.raises(
+        ValueError, match=r"fields.zarr must have one shape.*'w': \(1, 3"
+    ):
+        read_samples(str(tmp_path / "fields.zarr"))
+    chunks = [p for p in (tmp_path / "fields.zarr" / "u").rglob("*") if p.is_file()]
+    for path in chunks:
+        if "zarr" not in path.name and not path.name.startswith("."):
+            path.write_bytes(path.read_bytes()[:4])
+    with pytest.raises(ValueError, match=r"u of .*fields.zarr cannot be read"):
+        read_samples(str(tmp_path / "fields.zarr"))
 
 
 @pytest.mark.parametrize(("name", "part"), WRONG_MODELS.items(), ids=list(WRONG_MODELS))
@@ -210,6 +237,32 @@ def test_numbers_below_those_of_float32_are_not_mistaken_for_equal():
     assert samples.shared_with(kst.transfer.Samples.of((7 * one, one))) == 0
 
 
+def test_targets_of_one_folder_are_compared_by_content_or_by_name(tmp_path):
+    """By name where their numbers differ, and in records that have no SHA-256."""
+    from keras_spectral_tl.cli._folder import keep, refuse_other_samples
+
+    def record(name, number, digest):
+        known = {"target": {"number": number, "sha256": digest}}
+        return {"target": name, "samples": known}
+
+    keep(tmp_path, "forecast", {}, record("a.npz", 4, "0" * 64))
+    for same in (record("./a.npz", 4, "0" * 64), record("a.npz", 8, "1" * 64)):
+        refuse_other_samples(tmp_path, "retrain", same)
+    refuse_other_samples(tmp_path, "forecast", record("b.npz", 8, "1" * 64))  # anew
+    for other in (record("a.npz", 4, "1" * 64), {"target": "b.npz"}):
+        with pytest.raises(ValueError, match="forecast gave with another target"):
+            refuse_other_samples(tmp_path, "retrain", other)
+
+
+def test_a_module_that_fails_is_named(files, tmp_path, monkeypatch, capsys):
+    (tmp_path / "failing_module.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    command = ["spectra", files / "base.keras", "--import", "failing_module"]
+    line = one_line(capsys, *command)
+    assert "--import failing_module failed (ZeroDivisionError" in line
+
+
 DAMAGED = {
     "another": (b'{"a": 1}', " lacks ", "received a"),
     "no JSON": (b"{", " is not a JSON file", "property name"),
@@ -241,6 +294,9 @@ def test_a_record_that_is_read_in_passing_is_named_too(files, tmp_path, capsys):
     data = ["--target", files / "target.npz", "--out", tmp_path]
     line = one_line(capsys, "retrain", files / "base.keras", *data)
     assert "provenance.json is not a JSON file" in line
+    (tmp_path / "provenance.json").write_text('{"score": "x"}')
+    line = one_line(capsys, "retrain", files / "base.keras", *data)
+    assert "provenance.json is damaged, or of another version" in line
     (tmp_path / "provenance.json").unlink()
     (tmp_path / "systems.json").write_text('{"base": 1}')
     assert "systems.json lacks source" in one_line(capsys, "report", tmp_path)
@@ -252,10 +308,17 @@ def test_figures_on_different_samples_are_kept_apart(files, tmp_path, capsys):
     assert main([str(part) for part in ("retrain", *first)]) == 0
     assert main([str(part) for part in ("retrain", *first)]) == 0  # the same again
     before = (tmp_path / "run" / "provenance.json").read_bytes()
+    samples = json.loads(before)["retrain"]["samples"]["target"]
+    assert samples["number"] == 6 and len(samples["sha256"]) == 64
     capsys.readouterr()
     other = [files / "base.keras", "--target", files / "base.npz", *options]
     line = one_line(capsys, "retrain", *other)
     assert "another target" in line
     line = one_line(capsys, "retrain", *first, "--normalize", "none")
     assert "another normalization" in line
+    other = [files / "base.keras", "--target", files / "base.npz", *options[-2:]]
+    for command in (["forecast"], ["score", "--base", files / "test.npz"]):
+        line = one_line(capsys, *command, *other)
+        assert "holds what retrain gave with another target" in line
+        assert "base.npz' (6 samples, SHA-256" in line
     assert (tmp_path / "run" / "provenance.json").read_bytes() == before

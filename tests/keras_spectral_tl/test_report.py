@@ -410,6 +410,52 @@ def test_what_is_no_study_is_refused(tmp_path):
         write_report(Study())
 
 
+def test_numbers_of_numpy_are_written_and_nothing_is_where_a_value_cannot_be(tmp_path):
+    figures = [{"closure": "none", "energy": np.float32(1.5), "steps": np.int64(3)}]
+    Study(a_posteriori=figures).write(tmp_path)
+    expected = [{"closure": "none", "energy": 1.5, "steps": 3}]
+    assert Study.read(tmp_path).a_posteriori == expected
+    bad = Study(a_priori=expected, a_posteriori=[{"energy": object()}])
+    with pytest.raises(TypeError, match="object"):
+        bad.write(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("scores.json", ["chances"]),
+        ("spectra.json", ["filters"]),
+        ("forecast.json", ["provenance"]),
+        ("forecast.json", ["arms", "unchanged"]),
+        ("systems.json", ["base", "channels"]),
+        ("sweep.json", ["rows"]),
+        ("retrained/retraining.json", ["history"]),
+    ],
+)
+def test_a_record_that_cannot_be_shown_is_named(name, keys, tmp_path):
+    study().write(tmp_path)
+    document = json.loads((tmp_path / name).read_text())
+    part = document
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = ["x"]
+    (tmp_path / name).write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=f"{name} is damaged, or of another version"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_names_with_dollars_are_no_mathematics():
+    known = forecast()
+    known["arms"]["u$v$w"] = known["arms"].pop("conv_2")
+    known["best"] = "u$v$w"
+    spectra = {"kernels": {"conv_2": {"a$b$c": spectrum(-1)}}}
+    text = html_of(Study(forecast=known, spectra=spectra))
+    drawn = "".join(re.findall(r'<svg class="chart".*?</svg>', text, re.DOTALL))
+    assert ">u$v$w<" in drawn and ">a$b$c<" in drawn
+
+
 def test_without_jinja2_one_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r"keras-spectral-tl\[report\]"):
