@@ -5,7 +5,8 @@ at wavenumber 25, and 16 snapshots of turbulence forced at wavenumber 4 (the ent
 `full_k25_to_k4` of the model zoo, made by an independent program). The example
 compares the network's activations on both systems, scores the layers, forecasts a few
 ways to retrain, and does what the forecast recommends. It ends with the sweep that
-comes with the entry, which had 64 snapshots and ten times the steps.
+comes with the entry, if it has one: with 64 snapshots and ten times the samples seen
+(500 steps of 8, here 200 of 2).
 
     python examples/full_scale.py [--entry full_k25_to_k4] [--out runs/full_scale]
         [--arms conv_2 "all layers"] [--steps 200]
@@ -85,8 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"measured, {name}: {measured[name]:.3f}")
         fields[name] = outputs[0, ..., 0]
 
-    swept = {arm: row["cc"] for arm, row in entry.sweep["own"].items()}
-    print("Forecast, and the sweep of the entry (its own training):")
+    swept = {arm: row["cc"] for arm, row in entry.sweep.get("own", {}).items()}
+    if swept:
+        print("Forecast, and the sweep of the entry (its own training):")
     for row in forecast.rows:
         if row.label in swept:
             print(

@@ -29,6 +29,8 @@ class ZooEntry:
         test: some test samples of the target.
         base_normalization: that of the base samples.
         target_normalization: that of the target samples; test samples have it too.
+            That of `full_k25_to_k4` is not of the 16 packed samples alone, whose
+            standard deviations are 1.002, .985 and .961 in it.
         sweep: what retraining gave on test samples, where it was measured:
             normalization ("own", "base") to way of retraining to figures.
         provenance: how it was made, and the figures it had then.
@@ -62,12 +64,17 @@ def load(name: str, folder: Path = FOLDER) -> ZooEntry:
     names = entry_names(folder)
     if name not in names:
         raise KeyError(f"unknown entry {name!r} of the model zoo; there are {names}.")
-    provenance = json.loads((folder / name / "provenance.json").read_text())
+    place = folder / name
+    return entry_of(place, json.loads((place / "provenance.json").read_text()))
+
+
+def entry_of(place: Path, provenance: dict[str, Any]) -> ZooEntry:
+    """Reads the arrays of an entry, of this provenance."""
     model = kst.build_sgs_cnn(**provenance["architecture"])
-    with np.load(folder / name / "weights.npz") as file:
+    with np.load(place / "weights.npz") as file:
         weights = [file[str(i)].astype(np.float32) for i in range(len(file.files))]
     model.set_weights(weights)
-    with np.load(folder / name / "samples.npz") as file:
+    with np.load(place / "samples.npz") as file:
         samples = {key: file[key].astype(np.float32) for key in file.files}
     base, target = (
         Normalization(**{k: tuple(v) for k, v in provenance[key].items()})

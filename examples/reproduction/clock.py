@@ -1,6 +1,8 @@
 """Work in pieces: a limit on time, kept between units of work, and a record of it."""
 
+import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -52,7 +54,8 @@ def _if_in_time(end: float, fn: Callable[..., Any], *args: Any, **kwargs: Any) -
 class Times:
     """Wall seconds of every unit of work, by stage, kept in a JSON file.
 
-    What was stopped counts too: a stage done in three pieces has three entries.
+    What was stopped counts too: a stage done in three pieces has three entries. Several
+    processes may add entries at once.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,12 +77,18 @@ class Times:
                 "status": status,
                 "at": round(time.time()),
             }
-            write_json(self.path, [*self.entries(), entry])
+            self._add(entry)
             print(f"   {stage} {unit}: {seconds:.1f} s ({status})", flush=True)
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+            write_json(self.path, [*self.entries(), entry])
 
     def entries(self) -> list[dict[str, Any]]:
         """Returns all entries, in order."""
-        return json.loads(self.path.read_text()) if self.path.exists() else []
+        return read_json(self.path) if self.path.exists() else []
 
     def by_stage(self) -> dict[str, float]:
         """Returns the seconds of each stage."""
@@ -93,6 +102,16 @@ class Times:
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(content, indent=1, default=float) + "\n")
     partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; ValueError names it if it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}). Delete it: what it held is made anew."
+        ) from error

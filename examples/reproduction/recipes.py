@@ -1,7 +1,6 @@
 """How every arm of a setting is retrained: by the recipe of its forecast."""
 
 import itertools
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +8,7 @@ import keras
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import freezing
+from reproduction.clock import read_json
 from reproduction.study import Study
 from reproduction.tiers import Setting, Training
 
@@ -104,7 +104,7 @@ def recipes_of(study: Study, setting: Setting) -> Recipes:
             f"There is no forecast {path}, whose recipes say from which gain of the "
             "output a retraining starts. Run the stages 'scores forecast' first."
         )
-    told = {k: v for k, v in json.loads(path.read_text())["recipes"].items() if v}
+    told = {k: v for k, v in read_json(path)["recipes"].items() if v}
     rates = {}
     if plan.rate is None:
         rates = {name: recipe["learning_rate"] for name, recipe in told.items()}

@@ -1,6 +1,5 @@
 """Tables of a case, from what its stages left on disk."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from keras_spectral_tl import plotting
-from reproduction.clock import write_json
+from reproduction.clock import read_json, write_json
 from reproduction.study import Study
 from reproduction.tiers import NORMALIZATIONS, Setting
 
@@ -361,8 +360,8 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def _found(study: Study, stage: str) -> dict[str, Any]:
     files = sorted((study.folder / stage).glob("*.json"))
-    return {path.stem: json.loads(path.read_text()) for path in files}
+    return {path.stem: read_json(path) for path in files}
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path) if path.exists() else None

@@ -1,7 +1,6 @@
 """One case at one size: where its parts are, and how they are made once."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,14 @@ import numpy as np
 
 import keras_spectral_tl as kst
 import turbulence_data
-from reproduction.clock import Deadline, DeadlineExecutor, OutOfTime, Times, write_json
+from reproduction.clock import (
+    Deadline,
+    DeadlineExecutor,
+    OutOfTime,
+    Times,
+    read_json,
+    write_json,
+)
 from reproduction.tiers import CASES, NORMALIZATIONS, TIERS, Setting, Tier, ensemble_of
 from turbulence_data import (
     EnsembleConfig,
@@ -70,10 +76,18 @@ class Study:
         self.num_target = self.num_target or self.tier.num_target
         if self.num_pairs is None:
             self.num_pairs = self.tier.num_pairs
-        if self.num_pairs < 0 or min(self.num_target) < 1:
+        if self.num_pairs < 0 or not self.seeds or min(self.num_target) < 1:
             raise ValueError(
-                "Expected no fewer than 0 pairs and 1 sample. Received pairs "
-                f"{self.num_pairs} and samples {list(self.num_target)}."
+                "Expected no fewer than 0 pairs, 1 seed and 1 sample. Received pairs "
+                f"{self.num_pairs}, seeds {self.num_seeds} and samples "
+                f"{list(self.num_target)}."
+            )
+        target = self.ensemble(self.target_system)
+        available = target.num_trajectories[0] * target.num_snapshots
+        if max(self.num_target) > available:
+            raise ValueError(
+                f"{self.tier.flows[self.target_system]} has {available} train samples. "
+                f"Received samples {list(self.num_target)}: choose fewer."
             )
         self.folder = self.out / self.case
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +102,7 @@ class Study:
     @property
     def seeds(self) -> range:
         """Seeds of base networks, target samples and retraining."""
-        number = self.num_seeds or self.tier.num_seeds
+        number = self.tier.num_seeds if self.num_seeds is None else self.num_seeds
         return range(self.first_seed, self.first_seed + number)
 
     def settings(self) -> Iterator[Setting]:
@@ -107,7 +121,7 @@ class Study:
             self.deadline.check()
             with self.times.of(stage, unit):
                 write_json(path, make(self, *subject))
-        return json.loads(path.read_text())
+        return read_json(path)
 
     # Data
 

@@ -91,3 +91,6 @@ def test_the_example_says_what_it_measures(zoo, tmp_path, capsys, monkeypatch):
     assert f"measured, unchanged: {found:.3f}" in said
     assert "swept 0.625" in said and "swept 0.750" in said
     assert {path.name for path in tmp_path.iterdir()} == {"forecast.png", "fields.png"}
+    small["sweep"] = {}  # as in an entry without one
+    full_scale.main(["--arms", "conv_2", "--steps", "2", "--out", str(tmp_path)])
+    assert "the sweep of the entry" not in capsys.readouterr().out

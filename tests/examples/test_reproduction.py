@@ -70,6 +70,100 @@ def test_an_entry_of_another_program_is_not_replaced(reproduce, tmp_path):
     assert [*(tmp_path / "runs").rglob("*.json")] == []
 
 
+@pytest.mark.parametrize("tier", ["tiny", "velocities"])
+def test_what_an_entry_cannot_hold_is_refused_before_any_work(
+    reproduce, tier, tmp_path
+):
+    command = ["--case", "qg_eddy_to_3jet", "--tier", tier]
+    command += ["--out", str(tmp_path / "runs"), "--export-zoo", str(tmp_path)]
+    with pytest.raises(ValueError, match=r"flows of one plane.*--export-zoo"):
+        reproduce.main(command)
+    assert [*tmp_path.rglob("*.json")] == []
+
+
+def test_a_network_padded_with_zeros_is_packed_as_one(
+    finished, reproduce, tmp_path, monkeypatch
+):
+    """An entry that would be another network is not listed."""
+    tiers, zoo = import_module("reproduction.tiers"), import_module("model_zoo")
+    export = import_module("model_zoo.export")
+    tiny = dataclasses.replace(tiers.TIERS["tiny"], periodic=False)
+    monkeypatch.setitem(tiers.TIERS, "tiny", tiny)
+    options = ["--case", CASE, "--tier", "tiny", "--out", str(tmp_path / "runs")]
+    options += ["--data-dir", str(finished / "data"), "--stages", "data", "base"]
+    assert reproduce.main([*options, "--export-zoo", str(tmp_path / "zoo")]) == 0
+    (name,) = zoo.entry_names(tmp_path / "zoo")
+    entry = zoo.load(name, tmp_path / "zoo")
+    study = reproduce.study_of(reproduce.parse_options(options))
+    network, x = study.base_network(0), entry.test[0]
+    np.testing.assert_allclose(
+        entry.model.predict(x, verbose=0), network.predict(x, verbose=0), atol=1e-6
+    )
+    entry_of = export.entry_of
+
+    def periodic(place, document):
+        document["architecture"]["periodic"] = True
+        return entry_of(place, document)
+
+    monkeypatch.setattr(export, "entry_of", periodic)
+    with pytest.raises(RuntimeError, match="is not listed"):
+        export.export_entry(study, tmp_path / "zoo")
+    assert zoo.entry_names(tmp_path / "zoo") == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "swept", "expected"),
+    [((16, 4, 64), (16, 4, 64), 16), ((20, 200), (), 20), ((200,), (200,), 200)],
+)
+def test_an_entry_has_as_many_samples_as_were_swept(
+    reproduce, numbers, swept, expected, tmp_path
+):
+    export, clock = map(import_module, ("model_zoo.export", "reproduction.clock"))
+    for number in swept:
+        path = tmp_path / "sweep" / f"base-n{number}-seed1.json"
+        clock.write_json(path, {"layers": {}})
+    study = SimpleNamespace(folder=tmp_path, num_target=numbers)
+    assert export._num_target(study, 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "part"),
+    [
+        (["--seeds", "0"], "1 seed"),
+        (["--seeds", "-1"], "1 seed"),
+        (["--samples", "4", "9"], "tiny_kf2 has 8 train samples"),
+    ],
+)
+def test_no_seeds_and_more_samples_than_there_are_are_refused(
+    reproduce, option, part, tmp_path
+):
+    command = ["--case", CASE, "--tier", "tiny", "--out", str(tmp_path), *option]
+    with pytest.raises(ValueError, match=part):
+        reproduce.main(command)
+
+
+def test_a_damaged_result_is_named(reproduce, tmp_path):
+    command = ["--case", CASE, "--tier", "tiny", "--out", str(tmp_path)]
+    study = reproduce.study_of(reproduce.parse_options(command))
+    (study.folder / "scores").mkdir()
+    (study.folder / "scores" / "one.json").write_text('{"ranking":')
+    with pytest.raises(ValueError, match=r"scores/one.json is damaged .*Delete it"):
+        study.once("scores", "one", dict)
+
+
+def test_times_of_several_writers_are_all_kept(reproduce, tmp_path, capsys):
+    clock = import_module("reproduction.clock")
+
+    def write(name):
+        for number in range(25):
+            with clock.Times(tmp_path / "times.json").of("scores", f"{name}{number}"):
+                pass
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, "abcd"))
+    assert len(clock.Times(tmp_path / "times.json").entries()) == 100
+
+
 def test_seeds_can_begin_with_any(reproduce, tmp_path):
     command = ["--case", CASE, "--tier", "tiny", "--out", str(tmp_path)]
     command += ["--first-seed", "3", "--seeds", "2", "--samples", "1"]
