@@ -46,6 +46,20 @@ def test_spectra_of_activations_are_those_along_the_profiles(profiles, capsys):
         np.testing.assert_allclose(*curves.values(), expected[name], rtol=1e-6)
 
 
+def test_named_fields_have_as_many_axes_as_the_inputs_of_the_network(tmp_path, capsys):
+    zarr = pytest.importorskip("zarr")
+    network = keras.Sequential([keras.Input((9, 1)), keras.layers.Conv1D(1, 3)])
+    network.save(tmp_path / "base.keras")
+    group = zarr.open_group(tmp_path / "fields.zarr", mode="w")
+    for number, name in enumerate("uv"):  # (trajectory, time, x)
+        group.create_array(name, data=noise(2, 3, 9, seed=number))
+    group.attrs.update(inputs="u", outputs="v")
+    data = ["--data", tmp_path / "fields.zarr", "--out", tmp_path / "run"]
+    assert run("spectra", tmp_path / "base.keras", *data) == 0
+    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert record["spectra"]["samples"]["data"]["number"] == 6
+
+
 def test_what_a_network_without_spectra_lacks_is_told(tmp_path, capsys):
     network = keras.Sequential([keras.Input((9, 2)), keras.layers.Conv1D(1, 3)])
     network.add(keras.layers.Flatten())
