@@ -224,8 +224,8 @@ def _zarr(path: pathlib.Path, num_axes: int) -> tuple[Any, Any, Any, Any, Channe
                 f"{path} has no arrays x and y; it holds {', '.join(names)}. "
                 f"{_NAME_FIELDS}"
             )
-        sides = [n for n in names if n in ("x", "y") or n.startswith("x_")]
-        arrays = {name: _array(group, name, path) for name in sides}
+        held = [n for n in names if n in ("x", "y") or n.startswith("x_")]
+        arrays = {name: _array(group, name, path) for name in held}
         x, y = inputs_of(arrays, names, path), arrays["y"]
         if "x" in names and 1 in (x.ndim, y.ndim) and len(names) > 2:
             raise ValueError(
@@ -251,11 +251,15 @@ def _zarr(path: pathlib.Path, num_axes: int) -> tuple[Any, Any, Any, Any, Channe
     sides = [np.stack([fields[n] for n in side], axis=-1) for side in channels.values()]
     # (trajectory, time, x, y): all axes before those of space count samples.
     x, y = (side.reshape(-1, *side.shape[-1 - num_axes :]) for side in sides)
-    if np.ndim(groups) == 1 and len(groups) == len(sides[1]):  # one per trajectory
-        groups = np.repeat(groups, len(y) // len(groups))
-    if np.ndim(splits) == 1 and len(splits) == len(sides[1]):
-        splits = np.repeat(splits, len(y) // len(splits))
+    groups, splits = (_repeated(one, len(sides[1]), len(y)) for one in (groups, splits))
     return x, y, _labels(groups, y, path), splits, channels
+
+
+def _repeated(labels: Any, num_trajectories: int, count: int) -> Any:
+    """Return a label for each sample if there is one for each trajectory."""
+    if np.shape(labels) != (num_trajectories,):
+        return labels
+    return np.repeat(labels, count // len(labels))
 
 
 def _channels(attributes: Mapping[str, Any]) -> Channels:
