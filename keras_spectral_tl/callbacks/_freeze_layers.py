@@ -81,10 +81,11 @@ class FreezeLayers(keras.callbacks.Callback):
     logs and the states of random generators (of layers; on torch also of torch itself,
     which layers without a seed use) are saved in the weights file. With a backup every
     epoch, an interrupted and resumed fit ends with bitwise the same weights as an
-    uninterrupted one, given the same data in each epoch. States of other callbacks are
-    not saved: as in Keras, `ReduceLROnPlateau` and `EarlyStopping` start counting
-    again. With an integer `save_freq` Keras restarts the epoch of the backup at its
-    first batch, with the weights, phase and moments of the backup.
+    uninterrupted one, given the same data in each epoch (not with Nadam within a
+    `LossScaleOptimizer`, part of whose state Keras does not save). States of other
+    callbacks are not saved: as in Keras, `ReduceLROnPlateau` and `EarlyStopping` start
+    counting again. With an integer `save_freq` Keras restarts the epoch of the backup
+    at its first batch, with the weights, phase and moments of the backup.
 
     A model saved as a whole during the fit has the optimizer state of all layers of the
     schedule: Keras warns and leaves it out if the loaded model has some of them frozen.

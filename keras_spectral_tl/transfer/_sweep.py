@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_spectral_tl._checks import noted
 from keras_spectral_tl._graph.cut import PrefixCache
@@ -116,6 +117,11 @@ def oracle_sweep(
     _check_calls(progress, executor)
     target = Samples.of(target_data, "target_data")
     test = Samples.of(test_data, "test_data")
+    if not np.any(test.y):
+        raise ValueError(
+            "y of test_data is zero at all points, so no error is relative to it. "
+            "Expected test samples with values."
+        )
     cache = arguments.pop("cache", PrefixCache())
     recipe = arguments.pop("recipe", None)
     search = Search(

@@ -511,3 +511,8 @@ def test_rates_are_chosen_within_a_loss_scale_optimizer():
     ]
     rates = [[row["learning_rate"] for row in sweep.rows] for sweep in sweeps]
     assert rates[0] == rates[1]
+
+
+def test_a_test_truth_of_zeros_is_refused_before_anything_is_trained():
+    with pytest.raises(ValueError, match="y of test_data is zero at all points"):
+        transfer.oracle_sweep(_chain(), (X, Y), (X, 0.0 * Y))
