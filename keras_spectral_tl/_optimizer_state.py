@@ -209,7 +209,7 @@ def plain_optimizer(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def has_moved_weights(optimizer: Any) -> bool:
+def had_rate(optimizer: Any) -> bool:
     """Return whether any step of an optimizer had a learning rate other than 0.
 
     A schedule is asked at a few steps of the fit, since it may start or end at 0.
@@ -217,8 +217,8 @@ def has_moved_weights(optimizer: Any) -> bool:
     plain = plain_optimizer(optimizer)
     for part in getattr(plain, "optimizers", None) or [plain]:
         rate = learning_rate_of(part)
-        if callable(rate) and not isinstance(rate, keras.Variable):
-            last = max(int(fetch(part.iterations)) - 1, 0)
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            last = max(optimizer_batches(part) - 1, 0)
             rates = [rate(step) for step in np.linspace(0, last, 8).astype(int)]
         else:
             rates = [part.learning_rate]

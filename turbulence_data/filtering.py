@@ -290,9 +290,12 @@ def les_flow(
     amplitude = flow.forcing_amplitude
     try:
         replace(flow, num_points=coarse.num_points)
-    except ValueError as error:  # such as for an unresolved forcing
+    except ValueError as error:  # for a forcing that is not resolved
+        waves = float(flow.forcing_wavenumber or 0) * np.array(flow.lengths) / TWO_PI
+        if any(2.0 * np.round(waves) >= coarse.num_points):
+            raise
         raise ValueError(
-            f"{error} An LES keeps all wavenumbers below Nyquist, so it may hold more "
+            f"{error} An LES keeps all wavenumbers below Nyquist, so it holds this one "
             f"as a forcing of its own: {_AS_FORCING}"
         ) from None
     if flow.forcing_wavenumber is not None:

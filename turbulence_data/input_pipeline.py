@@ -26,11 +26,14 @@ from turbulence_data.generation._records import LAYERS, PLANE, TWO_LAYERS
 Array = NDArray[np.float32]
 Example = Mapping[str, Any]
 Names = str | Iterable[str]
-# (trajectory, its ensemble, how often this time was there before), time.
-_Label = tuple[tuple[int, tuple[str, ...], int], float]
+# (how often this time was there before, trajectory, its ensemble), time.
+_Label = tuple[tuple[int, int, tuple[str, ...]], float]
 
-# What tells ensembles apart in which trajectories have the same numbers.
-_OF_ENSEMBLES = sorted({*PLANE.scalars, *TWO_LAYERS.scalars} - {"trajectory", "time"})
+# What tells simulations apart whose trajectories have the same numbers.
+_NOT_OF_ENSEMBLES = {"trajectory", "time", "filter_width"}
+_OF_ENSEMBLES = sorted({*PLANE.scalars, *TWO_LAYERS.scalars} - _NOT_OF_ENSEMBLES)
+_OF_PLANE = {*PLANE.inputs, *PLANE.outputs, *PLANE.extra_fields}
+_FEATURES = _OF_PLANE.union(*TWO_LAYERS.of_field.values())
 
 _ADVICE = " Use Normalization for one plane, TwoLayerNormalization for two layers."
 
@@ -77,12 +80,8 @@ class _ByChannel(abc.ABC):
                 f"and {y.shape}.{_ADVICE}"
             )
         channels = [part[..., i] for part in (x, y) for i in range(part.shape[-1])]
-        return cls._of(
-            [
-                (float(np.mean(one, dtype=float)), float(np.std(one, dtype=float)))
-                for one in channels
-            ]
-        )
+        moments = [(np.mean(c, dtype=float), np.std(c, dtype=float)) for c in channels]
+        return cls._of([(float(mean), float(std)) for mean, std in moments])
 
     def normalize(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return `(field - mean) / std` of inputs and outputs, channels last.
@@ -276,8 +275,7 @@ def to_arrays(
             f"normalization must be a Normalization or None; received {normalization!r}"
             ". Make one with Normalization.from_metadata or .from_arrays."
         )
-    names = _named(inputs), _named(outputs)
-    _check_normalized(normalization, *names)
+    names = _checked_names(inputs, outputs, normalization)
     every_x, every_y, members = [], [], []
     for example in examples:
         of_x, of_y = _channels_of(example, *names)
@@ -323,8 +321,7 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
     order visits the trajectories in turn. Within a trajectory, times follow the van der
     Corput sequence 0, 1/2, 1/4, 3/4, ... of its duration, which halves the gaps, with
     an offset for each trajectory by the same sequence. So any subset is spread evenly
-    over trajectories and over times. Trajectories of several ensembles, of other seeds
-    or parameters, are visited in turn, as are those that repeat a time.
+    over trajectories, also of several ensembles, and over times.
 
     Args:
         examples: the examples of a train split. For a TFDS data source only the chosen
@@ -340,9 +337,9 @@ def few_shot(examples: Iterable[Example], num_examples: int) -> list[Example]:
     repeats: Counter[_Label] = Counter()
     for index in range(len(every)):  # a data source reads each one from disk
         check_example(example := every[index], ["trajectory", "time"])
-        number, time = int(example["trajectory"]), float(example["time"])
-        label = (number, _ensemble_of(example), 0), time
-        labels.append(((*label[0][:2], repeats[label]), time))
+        time, of_ensemble = float(example["time"]), _ensemble_of(example)
+        label = (0, int(example["trajectory"]), of_ensemble), time
+        labels.append(((repeats[label], *label[0][1:]), time))
         repeats[label] += 1
     if num_examples > len(every):
         raise ValueError(
@@ -367,12 +364,13 @@ def batches(
         batch_size: examples in a batch; the last may be smaller.
         normalization: how to scale the fields; None leaves them in physical units.
         shuffle_seed: seed to shuffle all examples again in each epoch, reproducibly,
-            which holds all in memory; None keeps their order.
+            which holds all in memory and counts those of unknown number; None keeps
+            their order.
         inputs: features that are the channels of x, as in `to_arrays`.
         outputs: features that are the channels of y.
 
     Raises:
-        KeyError, TypeError, ValueError: as `to_arrays`, or to shuffle without an end.
+        KeyError, TypeError, ValueError: as `to_arrays`; or to shuffle without an end.
     """
     import tensorflow as tf
 
@@ -381,8 +379,7 @@ def batches(
         parts = [f if _has_channels(f.shape) else f[..., tf.newaxis] for f in fields]
         return tf.concat(parts, axis=-1)
 
-    names = _named(inputs), _named(outputs)
-    _check_normalized(normalization, *names)
+    names = _checked_names(inputs, outputs, normalization)
 
     def channels(example: Example) -> tuple[Any, Any]:
         of_x, of_y = _channels_of(example, *names)
@@ -405,23 +402,26 @@ def batches(
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _named(features: Names | None) -> list[str] | None:
-    return [features] if isinstance(features, str) else list(features or ()) or None
-
-
-def _check_normalized(
-    normalization: Any, inputs: list[str] | None, outputs: list[str] | None
-) -> None:
-    """Raise ValueError for a normalization of other features than the given ones."""
-    if not isinstance(normalization, _ByChannel):
-        return
-    scaled = [*normalization.input_names], [*normalization.output_names]
-    if (inputs or scaled[0], outputs or scaled[1]) != scaled:
-        raise ValueError(
-            f"{type(normalization).__name__} scales the features {scaled[0]} and "
-            f"{scaled[1]}; received inputs={inputs} and outputs={outputs}. Take these "
-            "with normalization=None, and scale them by their own mean and std."
-        )
+def _checked_names(
+    inputs: Names | None, outputs: Names | None, normalization: Any
+) -> list[list[str] | None]:
+    """Return the named features of x and y; None for the defaults."""
+    # Names of one's own, and of one layer, may be normalized.
+    every = [
+        [names] if isinstance(names, str) else list(names or ()) or None
+        for names in (inputs, outputs)
+    ]
+    if isinstance(normalization, _ByChannel):
+        scaled = normalization.input_names, normalization.output_names
+        for given, own in zip(every, scaled, strict=True):
+            for name, expected in zip(given or (), own, strict=False):
+                if name in _FEATURES and expected not in name:
+                    raise ValueError(
+                        f"{type(normalization).__name__} is meant for the features "
+                        f"{scaled}; received {name!r} in place of {expected!r}. Take "
+                        "it with normalization=None, and scale it by its own moments."
+                    )
+    return every
 
 
 def _channels_of(

@@ -32,12 +32,12 @@ def export_entry(study: Study, folder: Path, seed: int = 0) -> Path:
     """
     place = check_place(study, folder)
     place.mkdir(parents=True, exist_ok=True)
-    (place / "provenance.json").unlink(missing_ok=True)  # it lists the entry: last
     setting = Setting("own", _num_target(study, seed), seed)
     model, (base, base_test) = study.base_network(seed), study.base_data()
     target, test = study.target_data(setting)
     weights = model.get_weights()
     arrays = {str(i): weight.astype(np.float32) for i, weight in enumerate(weights)}
+    (place / "provenance.json").unlink(missing_ok=True)  # it lists the entry: last
     np.savez_compressed(place / "weights.npz", **arrays)
     parts = {
         "base": _some(base, _NUM_BASE),

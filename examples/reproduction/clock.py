@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,15 @@ class Times:
     def _add(self, entry: dict[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+            with suppress(OSError):  # of file systems without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
             write_json(self.path, [*self.entries(), entry])
 
     def entries(self) -> list[dict[str, Any]]:
         """Returns all entries, in order."""
-        return read_json(self.path) if self.path.exists() else []
+        if not self.path.exists():
+            return []
+        return read_json(self.path, "Delete it: the times so far are lost.")
 
     def by_stage(self) -> dict[str, float]:
         """Returns the seconds of each stage."""
@@ -107,11 +110,9 @@ def write_json(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str = "Delete it: what it held is made anew.") -> Any:
     """Reads a JSON file; ValueError names it if it is damaged."""
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged ({error}). Delete it: what it held is made anew."
-        ) from error
+        raise ValueError(f"{path} is damaged ({error}). {advice}") from error

@@ -382,8 +382,9 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
         stream = x
     single = len(getattr(model, "inputs", None) or []) == 1
     for batch in stream:
-        # A torch DataLoader yields lists.
-        pair = isinstance(batch, list) and len(batch) == 2 and single
+        # A torch DataLoader yields lists, which of other models may be the inputs.
+        pair = isinstance(batch, list) and len(batch) == 2
+        pair = pair and (single or isinstance(batch[0], list | dict))
         inputs = batch[0] if pair or isinstance(batch, tuple) else batch
         for values in keras.tree.flatten(inputs):
             refuse_masked(values)

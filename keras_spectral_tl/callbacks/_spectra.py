@@ -226,7 +226,8 @@ class KernelSpectra(SpectralCallback):
 
     Args:
         num_points: Points of the grid of every layer, as in `kernel_spectra`; by
-            default each layer's own grid, if that of the model's input is known.
+            default each layer's own grid, if that of the model's input is known (a
+            model that its first batch builds is asked at the first record).
         every_n_epochs: Epochs between two records.
         directory: A directory for npz files, made if missing; None writes no arrays.
         log_dir: A directory for TensorBoard event files (any backend; needs the extra

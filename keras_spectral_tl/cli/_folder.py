@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -138,6 +139,7 @@ def model_record(
         "samples": {
             role: {"number": len(system.raw), "sha256": system.raw.fingerprint()}
             for role, system in systems.items()
+            if role != "base"  # may be large, and is not compared
         },
         "normalization": {
             role: "none" if system.statistics is None else plain(system.statistics)
@@ -215,7 +217,8 @@ def _same_samples(one: Mapping[str, Any], other: Mapping[str, Any], role: str) -
     """
     known = [record.get("samples", {}).get(role) for record in (one, other)]
     if None in known or known[0]["number"] != known[1]["number"]:
-        return bool(one.get(role) == other.get(role))
+        names = (os.path.normpath(str(record.get(role))) for record in (one, other))
+        return len({*names}) == 1
     return bool(known[0]["sha256"] == known[1]["sha256"])
 
 

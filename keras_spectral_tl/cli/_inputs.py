@@ -259,8 +259,8 @@ def numbers_of(
 ) -> dict[str, Any]:
     """Return epochs, batch size, learning rate and, if given, steps.
 
-    Options on the command line override `given`, which overrides the defaults. Steps
-    are those that a training with `num_samples` samples takes.
+    Options on the command line override `given`, which overrides the defaults. Given
+    steps are kept, in as many epochs of `num_samples` samples, unless epochs are given.
     """
     found = {name: default for name, (_, default) in _RECIPE.items()}
     found |= given or {}
@@ -268,8 +268,9 @@ def numbers_of(
     found |= {name: value for name, value in chosen.items() if value is not None}
     if "steps" in found:
         an_epoch = -(-num_samples // found["batch_size"])
-        # Those of a forecast are kept where they round up to these epochs.
-        if -(-found["steps"] // an_epoch) != found["epochs"]:
+        if chosen["epochs"] is None:
+            found["epochs"] = -(-found["steps"] // an_epoch)
+        else:
             found["steps"] = found["epochs"] * an_epoch
     return found
 
@@ -286,7 +287,7 @@ def recipe_of(numbers: Mapping[str, Any], seed: int) -> dict[str, Any]:
     if "steps" in numbers:
         rate = keras.optimizers.schedules.CosineDecay(rate, numbers["steps"])
     found = {
-        "optimizer": keras.optimizers.Adam(rate),
+        "optimizer": keras.optimizers.Adam(rate, epsilon=numbers.get("epsilon", 1e-7)),
         "epochs": numbers["epochs"],
         "batch_size": numbers["batch_size"],
         "seed": seed,
@@ -384,7 +385,7 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
 def _num_axes(model: keras.Model) -> int:
     """Return how many spatial axes the inputs of a network have; 2 if unknown."""
     shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or ()]
-    return len(shapes[0]) - 2 if shapes and len(shapes[0]) > 2 else 2
+    return max(len(shapes[0]) - 2, 0) if shapes else 2
 
 
 def _refuse_shared(read: Mapping[str, tuple[Samples, Channels]]) -> None:

@@ -24,7 +24,9 @@ from keras_spectral_tl.cli._inputs import (
 _OUTCOME = ("trained", "changed", "num_trainable", "num_frozen", "seconds")
 _TESTED = "target test samples"
 # Keys that the recipe of a forecast may have.
-_KNOWN = {"layers", "learning_rate", "steps", "epochs", "batch_size", "pull"}
+_KNOWN = {
+    *("layers", "learning_rate", "steps", "epochs", "batch_size", "pull", "epsilon")
+}
 
 
 class Retrain:

@@ -200,10 +200,10 @@ def _zarr_splits(group: Any, names: Sequence[str], path: pathlib.Path) -> Any:
     meanings = str(group["split"].attrs.get("flag_meanings", "")).split()
     if not meanings:
         return splits
-    if splits.size and not 0 <= splits.min() <= splits.max() < len(meanings):
+    if splits.dtype.kind not in "iu" or {*splits.flat} - {*range(len(meanings))}:
         raise ValueError(
             f"split of {path} must hold flags from 0 to {len(meanings) - 1}, one for "
-            f"each of flag_meanings. Received {splits.min()} to {splits.max()}."
+            f"each of flag_meanings. Received {splits!r:.100}."
         )
     return np.array(meanings)[splits]
 
@@ -243,11 +243,12 @@ def _zarr(path: pathlib.Path, num_axes: int) -> tuple[Any, Any, Any, Any, Channe
         name: _array(group, name, path)
         for name in dict.fromkeys((*channels["x"], *channels["y"]))
     }
-    shapes = {name: field.shape for name, field in fields.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"The fields of {path} must have one shape. Received {shapes}."
-        )
+    for side in channels.values():
+        shapes = {name: fields[name].shape for name in side}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(
+                f"The fields of {path} must have one shape. Received {shapes}."
+            )
     sides = [np.stack([fields[n] for n in side], axis=-1) for side in channels.values()]
     # (trajectory, time, x, y): all axes before those of space count samples.
     x, y = (side.reshape(-1, *side.shape[-1 - num_axes :]) for side in sides)

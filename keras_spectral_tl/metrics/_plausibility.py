@@ -121,8 +121,8 @@ def unit_doubts(target: Any) -> list[str]:
         return []
     return [
         f"y of the target has a variance of {variance:.1g}, in units so small that "
-        "squares of gradients vanish in float32: a retraining does not reach what is "
-        "forecast. Give x and y with a normalization, such as RefitOnTarget()."
+        "squares of gradients vanish in float32: a retraining may get less far than "
+        "is said. Give x and y with a normalization, such as RefitOnTarget()."
     ]
 
 

@@ -302,10 +302,13 @@ class SpectrumRMSE(keras.Metric):
         self._points = ()
 
     def result(self) -> Any:
-        if self._sums is None or not self._points:
+        if self._sums is None:
             return ops.zeros((), self.dtype)
-        true, predicted = (ops.take(s.value(), self._chosen) for s in self._sums)
-        return ops.mean(ops.abs(predicted / true - 1.0))
+        sums = [total.value() for total in self._sums]
+        is_reset = ops.sum(sums[0]) + ops.sum(sums[1]) == 0.0
+        true, predicted = (ops.take(spectrum, self._chosen) for spectrum in sums)
+        error = ops.mean(ops.abs(predicted / true - 1.0))
+        return ops.where(is_reset, ops.zeros_like(error), error)
 
     def get_config(self) -> dict[str, Any]:
         config = {"wavenumbers": self.wavenumbers, "data_format": self.data_format}

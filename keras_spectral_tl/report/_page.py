@@ -122,7 +122,7 @@ def _html_of_folder(place: pathlib.Path) -> str:
     study = Study.read(place)
     try:
         return html(study)
-    except ImportError:
+    except (ImportError, OSError):
         raise
     except Exception:  # what a damaged record raises, anywhere
         for name, part in study.parts.items():

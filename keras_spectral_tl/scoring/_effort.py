@@ -268,12 +268,13 @@ def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
     rate = recipe.get("learning_rate")
     if rate is None:
         rate = _rate_of(recipe.get("optimizer"))
-        steps = max(steps // _accumulated(recipe.get("optimizer")), 1)
+    batches = _accumulated(recipe.get("optimizer"))  # a schedule counts these
+    every = range(min(batches, steps) - 1, steps, batches)
     if callable(rate):
-        path = float(sum(float(rate(step)) for step in range(steps)))
+        path = float(sum(float(rate(step)) for step in every))
     else:
         real_number("learning_rate", rate, above=0)
-        path = round(float(steps * rate), 12)
+        path = round(float(len(every) * rate), 12)
     real_number("the sum of the learning rates", path, above=0)
     return path
 

@@ -468,7 +468,8 @@ def _curve(
             "A curve against the number of samples needs four target samples or more, "
             f"so that some can be left out. Received {len(task.target)}."
         )
-    counts = sorted({max(fewest // 4, 1), max(fewest // 2, 2), fewest})
+    most = max(min(fewest, candidate.trials.reach), 3)
+    counts = sorted({max(most // 4, 1), max(most // 2, 2), most})
     found = []
     for count in counts:
         fewer = [dataclasses.replace(s, fit=s.fit[:count]) for s in splits]

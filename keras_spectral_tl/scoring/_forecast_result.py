@@ -44,7 +44,7 @@ class ArmForecast:
         batch_size: Samples per step.
         cost: Cost of the retraining in forward passes of one sample.
         measured_steps: Number of samples passed in the longest trial behind the
-            prediction, 0 for none.
+            prediction, at most those of the retraining; 0 for none.
         normalization: Name of the normalization of the target, "" if there is only one.
     """
 
@@ -111,7 +111,7 @@ class SampleCurve(Result):
 
     Attributes:
         num_samples: Number of samples that each trial stands for, increasing; the last
-            is the available number.
+            is the available number, or as many as its steps can see.
         correlations: Mean correlation on held-out samples.
         asymptote: a.
         slope: b.
@@ -410,6 +410,7 @@ class Forecast(AsJson):
         recipe = self._recipes.get(row.label)
         if recipe is None:
             return None
+        epsilon = getattr(recipe["optimizer"], "epsilon", 1.0)
         return {
             "layers": layers_to_json(recipe["layers"]),
             "learning_rate": float(row.learning_rate),
@@ -417,6 +418,8 @@ class Forecast(AsJson):
             "epochs": int(recipe["epochs"]),
             "batch_size": int(row.batch_size),
             "pull": float(row.arm.pull),
+            # Of a target in small units, see `epsilon_of`.
+            **({"epsilon": float(epsilon)} if epsilon < 1e-7 else {}),
         }
 
     def plot(

@@ -12,6 +12,8 @@ Array = NDArray[np.float64]
 
 # Number of folds: a quarter of the samples is tested at a time.
 _FOLDS = 4
+# Share of samples that are equal to others by chance.
+_FEW_EQUAL = 0.05
 # Fewest groups tested, if there are as many.
 _FEWEST_GROUPS = 4
 # Pieces of a field; if samples are few, each piece is left out in turn.
@@ -86,8 +88,9 @@ def splits_of(
 def in_groups(target: Samples, groups: Any) -> tuple[Samples, dict[str, Any]]:
     """Return target samples with the given groups or, if None, with their own.
 
-    Without any, equal samples are a group, so that none is both fitted and tested. Also
-    returns a record of the source and number of the groups.
+    Without any, equal samples are a group, if there are many: those repeated to weigh
+    them must not be both fitted and tested. Also returns a record of the source and
+    number of the groups.
 
     Raises:
         ValueError: For groups that do not fit.
@@ -98,7 +101,9 @@ def in_groups(target: Samples, groups: Any) -> tuple[Samples, dict[str, Any]]:
     elif target.groups is not None:
         source, groups = "of the target data", target.groups
     else:
-        groups = telling_groups(target.numbered())
+        labels = target.numbered()
+        many = len(np.unique(labels)) < (1.0 - _FEW_EQUAL) * len(labels)
+        groups = telling_groups(labels) if many else None
         source = "none" if groups is None else "equal samples"
         target = replace(target, groups=groups)
     number = 0 if groups is None else len(np.unique(groups))
@@ -108,8 +113,17 @@ def in_groups(target: Samples, groups: Any) -> tuple[Samples, dict[str, Any]]:
 def folds_of(
     target: Samples, axes: tuple[int, ...], sizes: Sizes, rng: np.random.Generator
 ) -> list[Split]:
-    """Divide target samples by `grouped_splits`, or `splits_of` without groups."""
+    """Divide target samples by `grouped_splits`, or `splits_of` without groups.
+
+    Raises:
+        ValueError: If there are several samples, all equal.
+    """
     if target.groups is None:
+        if len(target) > 1 and all(np.all(a == a[:1]) for a in target.arrays):
+            raise ValueError(
+                f"The {len(target)} target samples are all equal, so that none can be "
+                "held out. Pass one of them, which is divided into halves."
+            )
         return splits_of(np.shape(target.y), axes, sizes, rng, target.weights)
     return grouped_splits(np.shape(target.y), target.groups, sizes, rng)
 

@@ -167,10 +167,12 @@ def _refusal(
         return found + "The number of samples needed cannot be predicted."
     if unit:
         return found + f"About {needed}{unit} would, if the score stays."
-    more = f"HeldOutRetraining(num_tested={needed}) as scorer"
     if needed <= num_samples:
-        return found + f"Testing {needed} would, if the score stays: pass {more}."
-    return found + f"About {needed} would, if the score stays: pass {more} then."
+        return found + (
+            f"Testing {needed} of them would, if the score stays (num_tested of "
+            "scoring.HeldOutRetraining)."
+        )
+    return found + f"About {needed} would, all tested, if the score stays."
 
 
 def _apart(best: Array, other: Array, evidence: Mapping[str, Any]) -> bool:

@@ -133,7 +133,7 @@ class Trial:
     def base_correlation(self) -> float:
         """Mean correlation on the base system, nan if it is not tested."""
         known = self.base_correlations
-        return float(np.mean(known)) if len(known) else math.nan
+        return float(np.clip(np.mean(known), -1.0, 1.0)) if len(known) else math.nan
 
 
 class Trials:
@@ -160,6 +160,7 @@ class Trials:
         unchanged: Trial of the unchanged network.
         short: Steps of a short trial, made for every arm, see `steps_on`.
         long: Steps of a long trial, made for the best arms.
+        reach: Samples that a long trial can see.
         shortened: Fraction by which a long trial is shortened because the retraining
             itself has fewer steps.
     """
@@ -179,6 +180,8 @@ class Trials:
         dearest = LONG // self.long if self.shortened else 1
         self._fewest = min(effort.batch_size, dearest)
         self._most_passes = effort.passes
+        points = math.prod(pool.y.shape[1:])
+        self.reach = self.long * max(-(-_NUM_POINTS // points), self._fewest)
         self._splits = [pool.fitted(split) for split in splits]
         self._network = PartedNetwork(model, pool.x, _BATCH_SIZE, pool.weights)
         gains = [self._best_gain(split) for split in self._splits]
@@ -335,7 +338,7 @@ class Trials:
         fields = np.where(np.isfinite(fields), fields, 0.0)
         found, errors = self._compared(fields, self.tested)
         base, _ = self._compared(fields, self._base)
-        base = np.clip(base - sign * self._above, -1.0, 1.0)
+        base = base - sign * self._above
         fewer = [
             np.mean(self._compared(fields, self.tested, piece * self.weight)[0])
             for piece in self._pieces

@@ -143,6 +143,7 @@ def activation_spectra(
 
     names = layer_names(model, layers)
     num_samples = read_calls(model, x, add, names, batch_size, (rank,))
+    grids.refuse_none()
     found = {}
     for name, (pre, post) in means.by_layer(grids.mixed).items():
         channels = (pre, post) if per_channel else (None, None)
@@ -165,7 +166,7 @@ def layer_names(model: keras.Model, layers: Selector | None) -> list[str] | None
     return list(select_layers(model, layers).names)
 
 
-class _Grids(dict[str, tuple[int, ...]]):
+class _Grids(dict[str, Any]):
     """The grid of each layer.
 
     Layers without weights that were not asked for and work on several grids, such as a
@@ -174,10 +175,11 @@ class _Grids(dict[str, tuple[int, ...]]):
 
     def __init__(self, model: keras.Model, layers: Selector | None) -> None:
         super().__init__()
-        self._needed = layers is not None, layers_with_weights(model)
+        self._named = layers is not None
+        self._weighted = layers_with_weights(model)
         self.mixed: set[str] = set()
 
-    def are_one(self, name: str, grid: tuple[int, ...]) -> bool:
+    def are_one(self, name: str, grid: Any) -> bool:
         """Return whether a layer has this grid, as before.
 
         Raises:
@@ -185,14 +187,21 @@ class _Grids(dict[str, tuple[int, ...]]):
         """
         if self.setdefault(name, grid) == grid:
             return True
-        are_named, with_weights = self._needed
-        if are_named or name in with_weights:
+        if self._named or name in self._weighted:
             raise ValueError(
                 f"Layer {name!r} works on grids {self[name]} and {grid}. Average over "
                 "inputs of one size at a time, or name other layers, layers=[...]."
             )
         self.mixed.add(name)
         return False
+
+    def refuse_none(self) -> None:
+        """Raise ValueError if all layers are left out."""
+        if self and self.mixed >= self.keys():
+            raise ValueError(
+                f"All layers, {', '.join(self)}, work on several grids and have no "
+                "weights. Expected a layer that works on one."
+            )
 
 
 class _Means:
@@ -319,7 +328,7 @@ def layer_gains(
         if call.inputs is None:
             return
         grids = call.inputs.shape[2:], call.post_activation.shape[2:]
-        if not known.are_one(name, sum(grids, ())):
+        if not known.are_one(name, grids):
             return
         same = grids[0] == grids[1]
         kept = None if same else last_complete_shell(*sum(grids, ())) + 1
@@ -329,6 +338,7 @@ def layer_gains(
             means.add(name, *(s.mean(axis=0)[:kept] for s in spectra))
 
     read_calls(model, x, add, layer_names(model, layers), batch_size, (rank,))
+    known.refuse_none()
     every = means.by_layer(known.mixed)
     found = {name: LayerGain(*spectra) for name, spectra in every.items()}
     if not found:

@@ -18,7 +18,7 @@ from keras_spectral_tl._graph.copies import (
     seed_random_states,
 )
 from keras_spectral_tl._graph.layers import ModelLayers, layers_with_weights
-from keras_spectral_tl._optimizer_state import carry_moments, has_moved_weights
+from keras_spectral_tl._optimizer_state import carry_moments, had_rate
 from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_layers
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
 from keras_spectral_tl.freezing._parts import AddedPart
@@ -327,7 +327,7 @@ class Trainee:
                 "(training=False), its momentum is 1, or it has those of the samples "
                 f"already. Expected at least one of {', '.join(chosen)} to change."
             )
-        if not has_moved_weights(trained.optimizer):
+        if not had_rate(trained.optimizer):
             return
         raise RuntimeError(
             f"No weight of {names} has moved in {why_unmoved(trained)}. Expected at "

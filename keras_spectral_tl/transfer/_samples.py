@@ -361,12 +361,12 @@ def _check_coordinates(x: Any, y: Any, name: str) -> None:
     true = getattr(y, "indexes", {})
     for part in keras.tree.flatten(x) if hasattr(y, "dims") else ():
         given, axes = (getattr(part, name, ()) for name in ("indexes", "dims"))
-        common = {*axes[:-1]} & {*y.dims[:-1]}
+        common = {*axes[:-1]} & {*y.dims}
         one, other = ([a for a in dims if a in common] for dims in (axes, y.dims))
         if one != other:
             raise ValueError(
                 f"x and y of {name} must have their axes in one order. Received {one} "
-                f"in x and {other} in y: transpose one, y.transpose(*x.dims[:-1], ...)."
+                f"in x and {other} in y: transpose() one of them."
             )
         shared = {*given} & {*true} & common
         for axis in sorted(shared, key=y.dims.index):

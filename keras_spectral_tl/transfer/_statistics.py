@@ -192,7 +192,8 @@ class RefitNormalizationLayers:
         own = sublayers(network)
         if any(isinstance(layer, ScalarGain) for layer in own):  # behind the model
             models = [layer for layer in own if isinstance(layer, keras.Model)]
-            return self.adapt(models[0], data)
+            if models:
+                return self.adapt(models[0], data)
         found = {
             layer.name: layer
             for layer in own

@@ -117,11 +117,7 @@ def oracle_sweep(
     _check_calls(progress, executor)
     target = Samples.of(target_data, "target_data")
     test = Samples.of(test_data, "test_data")
-    if not np.any(test.y):
-        raise ValueError(
-            "y of test_data is zero at all points, so no error is relative to it. "
-            "Expected test samples with values."
-        )
+    _refuse_zeros(test)
     cache = arguments.pop("cache", PrefixCache())
     recipe = arguments.pop("recipe", None)
     search = Search(
@@ -186,6 +182,14 @@ def _warn_of_shared(target: Samples, test: Samples) -> None:
             "samples too, which a retraining has seen: test on others.",
             UserWarning,
             stacklevel=3,
+        )
+
+
+def _refuse_zeros(test: Samples) -> None:
+    if not np.any(test.y):
+        raise ValueError(
+            "y of test_data is zero at all points, so no error is relative to it. "
+            "Expected test samples with values."
         )
 
 

@@ -449,6 +449,8 @@ def test_a_correlation_on_the_base_is_at_most_one_and_has_the_sign_of_the_gain()
         found = kst.forecast(model, base, data, ["conv_2", GAIN], **STEPS)
         assert all(abs(row.base_correlation) <= 1.0 for row in found.rows)
     unchanged, gain = found["unchanged"], found["output gain"]
+    known = metrics.pattern_correlation(base[1], answer(model, x))
+    assert unchanged.base_correlation == pytest.approx(known, abs=1e-6)
     assert gain.base_correlation == pytest.approx(-unchanged.base_correlation)
 
 

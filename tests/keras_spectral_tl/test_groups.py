@@ -9,6 +9,7 @@ import pytest
 import keras_spectral_tl as kst
 from keras_spectral_tl import scoring
 from keras_spectral_tl.scoring import Cost, HeldOutRetraining, ScorerResult
+from keras_spectral_tl.scoring._holdout import in_groups
 from keras_spectral_tl.scoring._recommendation import recommend
 from keras_spectral_tl.transfer import RefitOnTarget, Samples
 from tests.keras_spectral_tl.common import dense, noise
@@ -104,6 +105,19 @@ def test_equal_samples_are_held_out_together(question):
     assert str(found.to_dict()["arms"]) == str(given.to_dict()["arms"])
     assert found.provenance["groups"] == "equal samples"
     assert found.provenance["num_groups"] == 6
+
+
+def test_samples_that_are_all_equal_are_refused(question):
+    model, x, y = question
+    same = [np.repeat(part[:1], 4, axis=0) for part in (x, y)]
+    with pytest.raises(ValueError, match="The 4 target samples are all equal"):
+        kst.forecast(model, None, same, ["first"], **STEPS)
+
+
+def test_one_equal_pair_among_many_changes_nothing():
+    places = np.minimum(np.arange(40), 38)
+    samples = Samples(np.eye(40)[places], places[:, None] * 1.0)
+    assert in_groups(samples, None)[0].groups is None
 
 
 def test_the_curve_of_a_forecast_counts_groups_as_its_row_does(question):
@@ -240,11 +254,10 @@ def test_a_reason_for_no_layer_counts_what_was_tested(by_group, unit):
     reason = recommend(found, COUNT, np.random.default_rng(0)).reason
     assert reason.startswith("first seems best")
     assert f"with 4{unit} of them tested" in reason
-    assert re.search(
-        r"About \d+ groups would" if by_group else "Testing 6 would", reason
-    )
+    advice = r"About \d+ groups would" if by_group else "Testing 6 of them would"
+    assert re.search(advice, reason)
     few = recommend(found, 4, np.random.default_rng(0)).reason
-    assert by_group or few.endswith("num_tested=6) as scorer then.")
+    assert by_group or "About 6 would, all tested" in few
 
 
 def test_divisions_of_a_scorer_go_before_groups(question):

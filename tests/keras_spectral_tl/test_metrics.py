@@ -298,6 +298,17 @@ def test_spectrum_metric_refuses_bad_input():
     assert float(metric.result()) == pytest.approx(expected, rel=SPECTRUM)
 
 
+def test_the_error_of_spectra_is_right_in_every_epoch():
+    """Keras resets metrics before each, and runs compiled steps again."""
+    layer = keras.layers.Conv2D(1, 3, padding="same")
+    model = keras.Sequential([keras.Input((7, 5, 1)), layer])
+    model.compile(keras.optimizers.SGD(0.0), "mse", metrics=[metrics.SpectrumRMSE()])
+    x = np.random.default_rng(0).normal(size=(4, 7, 5, 1)).astype("float32")
+    history = model.fit(x, 2.0 * x, epochs=3, verbose=0).history["spectrum_rmse"]
+    assert history[0] > 0.0
+    np.testing.assert_allclose(history, history[0], rtol=SPECTRUM)
+
+
 CONDITIONED = [
     ("backscatter", np.greater),
     ("forward", np.less),

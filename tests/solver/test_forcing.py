@@ -311,6 +311,26 @@ def test_waves_that_cancel_at_an_instant_are_a_source_as_their_product_is(time_s
     np.testing.assert_allclose(*ends, atol=1e-12)
 
 
+def test_a_source_is_asked_for_no_time_that_is_not_needed():
+    """It may have a state that goes on with time."""
+    asked = []
+
+    def source(x, y, time):
+        asked.append(time)
+        return math.cos(time) * np.cos(3 * x) + 0.0 * y
+
+    evolve(start_field(), FLOW, 0.1, 0.05, forcing=source)
+    assert max(asked) <= 0.1
+
+
+def test_a_mean_is_refused_however_strong_the_source_will_be():
+    def growing(x, y, time):
+        return math.exp(2 * time) * np.cos(3 * x) + 0.0 * y + 0.5
+
+    with pytest.raises(ValueError, match="Subtract the mean"):
+        evolve(start_field(), FLOW, 0.1, 0.05, forcing=growing)
+
+
 def test_a_mean_of_a_varying_source_is_refused_with_its_time():
     def with_mean(x, y, time):
         return np.cos(3 * x) + 0.0 * y + (time > 0.02)

@@ -117,6 +117,16 @@ def test_a_closure_of_another_domain_is_refused_also_within_wrappers(closure):
         Simulation(WIDE, closure)
 
 
+def test_a_wrapper_may_fit_every_domain_whatever_is_within():
+    class Rescaled:
+        closure, any_domain = Smagorinsky(0.1), True
+
+        def __call__(self, vorticity, streamfunction):
+            return 0.0 * vorticity
+
+    assert Simulation(WIDE, Rescaled())
+
+
 def test_closures_that_know_no_domain_fit_every_one():
     vorticity = np.random.default_rng(0).normal(size=WIDE.shape)
     start = vorticity - vorticity.mean()

@@ -157,6 +157,17 @@ def test_trajectories_of_two_flows_of_one_seed_are_apart_where_chosen_and_groupe
     assert alone == [key(one) for one in few_shot(EXAMPLES, 13)]
 
 
+def test_filters_of_one_simulation_do_not_make_it_two():
+    two = [{**one, "filter_width": w} for w in (0.3, 0.5) for one in EXAMPLES]
+    assert len({*to_arrays(two).groups.tolist()}) == 5
+
+
+def test_repeated_times_do_not_crowd_out_trajectories():
+    same = [{**one, "time": np.float64(0.0)} for one in EXAMPLES]
+    chosen = [int(one["trajectory"]) for one in few_shot(same, 15)]
+    assert chosen == [*range(5)] * 3
+
+
 def test_examples_that_repeat_a_time_are_chosen_from_in_turn():
     twice = [{**one, "copy": n} for n in (0, 1) for one in EXAMPLES]
     assert [one["copy"] for one in few_shot(twice, 20)].count(0) == 10
@@ -176,8 +187,16 @@ def test_a_normalization_of_other_features_is_refused(features, dataset):
         lambda: to_arrays(EXAMPLES, GIVEN, **features),
         lambda: batches(dataset, 4, GIVEN, **features),
     ):
-        with pytest.raises(ValueError, match=r"scales the features .*=None"):
+        with pytest.raises(ValueError, match=r"meant for the features .*=None"):
             read()
+
+
+def test_a_normalization_of_the_same_quantities_by_other_names_is_taken():
+    one = {**EXAMPLES[0], "psi": EXAMPLES[0]["streamfunction"]}
+    one["potential_vorticity_upper"] = one["vorticity"]
+    names = {"inputs": ("psi", "potential_vorticity_upper")}
+    x, _ = to_arrays([one], GIVEN, **names)
+    np.testing.assert_array_equal(x, to_arrays([one], GIVEN)[0])
 
 
 def test_features_may_be_named_by_any_iterable():

@@ -117,7 +117,7 @@ class Equation(ABC):
         if closure is not None:
             check_callable("closure", closure, f"{CLOSURE_FORM}, or None for a DNS")
             _check_layers(closure, math.prod(self.layers))
-            for part in parts_of(closure):
+            for part in parts_of(closure, "any_domain"):
                 check_domain(part, modes.grid.lengths)
         self.flow, self.modes, self.drive = flow, modes, drive
         self.closure, self.forcing = closure, forcing
@@ -248,15 +248,18 @@ def _add_forcing(
     out += modes.from_physical(evaluate(closure, vorticity, streamfunction, num_axes))
 
 
-def parts_of(closure: Any) -> Iterator[Any]:
-    """Yield a closure and what it wraps, as `closure` or `closures`, within layers."""
+def parts_of(closure: Any, whole: str = "any_layers") -> Iterator[Any]:
+    """Yield a closure and what it wraps, as `closure` or `closures`.
+
+    What is within one with a true attribute of the name `whole` is left out.
+    """
     yield closure
-    if getattr(closure, "any_layers", False):
+    if getattr(closure, whole, False):
         return
     inner = getattr(closure, "closures", ())
     for one in (getattr(closure, "closure", None), *inner):
         if one is not None:
-            yield from parts_of(one)
+            yield from parts_of(one, whole)
 
 
 def _check_layers(closure: Closure, expected: int) -> None:
@@ -281,7 +284,8 @@ def check_domain(closure: Any, lengths: tuple[float, float]) -> None:
     if not (getattr(closure, "any_domain", False) or np.array_equal(own, lengths)):
         raise ValueError(
             f"{type(closure).__name__} was made for a domain of {own}; the one here is "
-            f"{lengths}. Give it, and what wraps it, lengths=flow.lengths."
+            f"{lengths}. Give it, and what wraps it, lengths=flow.lengths; one that "
+            "fits every domain has an attribute any_domain = True."
         )
 
 

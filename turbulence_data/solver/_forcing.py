@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from turbulence_data._checks import (
     TWO_PI,
-    as_array,
     check_at_least_zero,
     check_callable,
     check_positive,
@@ -22,29 +19,20 @@ from turbulence_data._checks import (
 )
 from turbulence_data.config import FlowConfig
 from turbulence_data.solver._grid import (
-    Field,
     FieldHat,
-    Grid,
-    check_field,
-    to_spectral,
 )
 from turbulence_data.solver._modes import Modes
-
-Coordinates = NDArray[np.float64]
-
-SteadySource = Callable[[Coordinates, Coordinates], ArrayLike]
-VorticitySource = Callable[[Coordinates, Coordinates, float], ArrayLike]
-"""`(x, y, time) -> source of vorticity`; x has the shape (nx, 1), y has (1, ny)."""
+from turbulence_data.solver._sources import (
+    SteadySource,
+    VaryingSource,
+    VorticitySource,
+    complain,
+    loss_of,
+    source_on,
+)
 
 # If fewer than this fraction of coefficients are nonzero, only these are added.
 _SPARSE = 1.0 / 64.0
-# Largest part of the mean square of a source that may lie beyond the resolved modes.
-_LARGEST_LOSS = 0.01
-# A larger part is lost of edges, as of a disc: told in a warning up to this one.
-_LOSS_OF_EDGES = 0.1
-# Times at which a varying source is there, if it is not at the first, and the part of
-# their mean square that round-off may leave where waves cancel.
-_LATER, _ROUND_OFF = (0.1, 1.0, 10.0), 1e-20
 # Round-off margin, so that wavenumbers on the edge of a ring belong to it.
 _NUDGE = 1e-9
 
@@ -157,8 +145,8 @@ class SteadyForcing(_Deterministic):
             ValueError: for a source that does not fit the grid, is complex or not
                 finite, has a mean, or is not resolved.
         """
-        field = _source_on(modes.grid, self.source)
-        _complain(*_loss_of(field, self.source, modes))
+        field = source_on(modes.grid, self.source)
+        complain(*loss_of(field, self.source, modes))
         return Drive(steady=modes.from_physical(field))
 
 
@@ -180,49 +168,6 @@ class TimeDependentForcing(_Deterministic):
         varying = VaryingSource(self.source, modes)
         varying(0.0)
         return Drive(varying=varying)
-
-
-class VaryingSource:
-    """`time -> coefficients` of a time-dependent source, with checks."""
-
-    def __init__(self, source: VorticitySource, modes: Modes) -> None:
-        self.source, self._modes = source, modes
-        # Mean squares of the source: the largest so far, and that at later times.
-        self._strongest, self._later = 0.0, max(map(self._power, _LATER))
-        # Two stages of a step are at the same time.
-        self._at = lru_cache(maxsize=1)(self._coefficients)
-
-    def __call__(self, time: float) -> FieldHat:
-        """Return the coefficients at a time."""
-        return self._at(time)
-
-    def _coefficients(self, time: float) -> FieldHat:
-        modes, when, before = self._modes, f" at time {time:.6g}", self._strongest
-        source = self._source_at(time)
-        field = _source_on(modes.grid, source, when, max(before, self._later) ** 0.5)
-        field_hat = modes.from_physical(field)
-        power = float(np.mean(field**2))
-        kept = float(np.sum(modes.hermitian_weights * np.abs(field_hat) ** 2))
-        is_first = before == 0.0 < power
-        # At an instant without forcing, what round-off leaves may have any scale.
-        if is_first or power - kept > _LARGEST_LOSS * max(power, before):
-            lost, reason = _loss_of(field, source, modes, when, before)
-            is_lost = lost > _LARGEST_LOSS and is_first
-            if is_lost and power < _ROUND_OFF * self._later:
-                return field_hat  # waves that cancel leave no scale to judge by
-            _complain(lost, reason)
-        self._strongest = max(power, before)
-        return field_hat
-
-    def _power(self, time: float) -> float:
-        """Return the mean square of the source at a time; 0 where there is none."""
-        with suppress(Exception):  # of a table that ends before
-            source = _source_on(self._modes.grid, self._source_at(time))
-            return float(np.mean(source**2))
-        return 0.0
-
-    def _source_at(self, time: float) -> SteadySource:
-        return lambda x, y: self.source(x, y, time)
 
 
 @dataclass(frozen=True)
@@ -420,79 +365,3 @@ def drive_of(flow: FlowConfig, forcing: ForcingLike | None, modes: Modes) -> Dri
             "FlowConfig(..., forcing_wavenumber=None), or no other forcing."
         )
     return CosineForcing(flow.forcing_wavenumber, flow.forcing_amplitude).on(modes)
-
-
-def _source_on(
-    grid: Grid, source: SteadySource, when: str = "", scale: float = 0.0
-) -> Field:
-    """Return a source on the points of a grid, checked."""
-    values, shape = as_array("a forcing", source(grid.x, grid.y)), grid.num_points
-    # One axis may have length 1, as in cos(x), but shapes must not be ambiguous.
-    fits = values.ndim == 2 and all(
-        n in (1, whole) for n, whole in zip(values.shape, shape, strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"a forcing must return its source of vorticity{when} on the grid, of "
-            f"shape {shape}, ({shape[0]}, 1) or (1, {shape[1]}) like x and y; "
-            f"received {values.shape}."
-        )
-    values = np.broadcast_to(values, shape)
-    return check_field(f"source of vorticity{when}", values, shape, scale)
-
-
-def _complain(lost: float, reason: str) -> None:
-    """Warn if a hundredth of a source is lost; ValueError for a tenth."""
-    if lost > _LOSS_OF_EDGES:
-        raise ValueError(reason)
-    if lost > _LARGEST_LOSS:
-        warnings.warn(reason, stacklevel=2)
-
-
-def _loss_of(
-    field: Field,
-    source: SteadySource,
-    modes: Modes,
-    when: str = "",
-    strongest: float = 0.0,
-) -> tuple[float, str]:
-    """Return the part of the mean square of a source that modes lose, and a message.
-
-    Seen only on the points of the flow, scales between them look like larger ones. So
-    the source is evaluated on twice as many points, unless it is a table on the points
-    of the flow.
-
-    Args:
-        field: the source on the points of the flow.
-        source: the source at the same time.
-        modes: modes of the flow.
-        when: the time, for the message.
-        strongest: mean square of the source at other times, if it was larger.
-    """
-    nx, ny = modes.grid.num_points
-    with suppress(Exception):  # of a table, whatever it raises
-        field = _source_on(Grid((2 * nx, 2 * ny), modes.grid.lengths), source, when)
-    grid = Grid(field.shape, modes.grid.lengths)
-    power = grid.hermitian_weights * np.abs(to_spectral(field)) ** 2
-    rows = np.arange(field.shape[0])
-    numbers = np.minimum(rows, field.shape[0] - rows)
-    # By mode number, along x and along y.
-    along = np.bincount(numbers, power.sum(axis=1)), power.sum(axis=0)
-    kept = np.sum(power[numbers <= modes.cutoff[0], : modes.cutoff[1] + 1])
-    total = max(float(power.sum()), strongest)
-    lost = float(power.sum() - kept)
-    if lost <= _LARGEST_LOSS * total:
-        return 0.0, ""
-    # Half of the loss that is allowed along each side. A DNS drops the upper third.
-    tails = [part.sum() - np.cumsum(part) for part in along]
-    needed = [int(np.argmax(t <= 0.5 * _LARGEST_LOSS * total)) for t in tails]
-    per_mode = 3 if modes.quadrature == modes.grid else 2
-    most = zip((nx, ny), needed, strict=True)
-    points = tuple(max(n, per_mode * k + 1) for n, k in most)
-    return lost / total, (
-        f"the source of vorticity{when} is not resolved: {100.0 * lost / total:.3g} % "
-        f"of its mean square is beyond {modes.largest_wavenumbers}, the largest "
-        f"wavenumbers in x and y that {modes.grid.num_points} points resolve, and "
-        "would be dropped or act on other wavenumbers. Use a smoother source, or "
-        f"{points} points or more; in an LES, les_forcing(forcing, flow, num_points)."
-    )

@@ -131,9 +131,10 @@ class Contest:
                 ),
                 reverse=True,
             )
-            ranked = [c.arm.label for c in own]
-            powers = {c.arm.label: c.power for c in own}
-            for arm in joined_arms(self._model, ranked):
+            powers = {
+                c.arm.layers: c.power for c in own if isinstance(c.arm.layers, str)
+            }
+            for arm in joined_arms(self._model, [*powers]):
                 chosen = select_layers(self._model, arm.layers)
                 if chosen.variables not in known:
                     members = [powers.get(name, 0) for name in chosen.names]

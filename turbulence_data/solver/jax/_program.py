@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from turbulence_data.solver._forcing import VaryingSource
 from turbulence_data.solver._schemes import (
     Factors,
     Scheme,
@@ -22,6 +21,7 @@ from turbulence_data.solver._schemes import (
     integrating_factor_rk4,
     rk4_factors,
 )
+from turbulence_data.solver._sources import VaryingSource
 from turbulence_data.solver._vorticity import VorticityEquation
 from turbulence_data.solver.jax._advection import (
     AdvectionTables,
