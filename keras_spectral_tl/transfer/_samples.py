@@ -418,9 +418,11 @@ def _check(samples: Samples, name: str) -> None:
             f"Inputs and outputs of {name} must have one length. Received "
             f"{lengths[:-1]} samples in x and {lengths[-1]} in y."
         )
-    if not all(part.size for part in parts):
-        shapes = [part.shape for part in parts]
+    shapes = [part.shape for part in parts]
+    if not lengths[0]:
         raise ValueError(f"{name} hold no samples. Received shapes {shapes}.")
+    if not all(part.size for part in parts):
+        raise ValueError(f"{name} have an axis without points. Received {shapes}.")
     for side, part in zip(["x"] * (len(parts) - 1) + ["y"], parts, strict=True):
         if part.dtype.kind not in "fiub":
             raise ValueError(

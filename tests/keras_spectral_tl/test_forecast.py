@@ -337,14 +337,13 @@ def test_the_best_layers_are_joined_to_a_pair_and_a_block():
 
 
 def test_a_layer_that_is_called_as_an_arm_is_an_arm_of_its_own():
-    names = ("filters", "all layers", "conv")
+    names = ("filters", "biases", "conv")
     layers = [keras.layers.Conv2D(2, 3, padding="same", name=n) for n in names]
     model = keras.Sequential([keras.Input(SHAPE), *layers])
     found = {arm.label: arm.layers for arm in default_arms(model)}
     assert len(found) == len(default_arms(model))
-    assert [found[name] for name in ("layer filters", "layer all layers", "conv")] == [
-        *names
-    ]
+    labels = "layer filters", "layer biases", "conv"
+    assert [found[label] for label in labels] == [*names]
 
 
 def test_the_curve_of_a_forecast_ends_at_its_prediction(found):

@@ -73,7 +73,7 @@ def test_axes_of_xarray_in_another_order_are_refused():
 
 
 def test_an_axis_without_points_is_refused():
-    with pytest.raises(ValueError, match=r"hold no samples.*\(3, 0, 2\)"):
+    with pytest.raises(ValueError, match=r"axis without points.*\(3, 0, 2\)"):
         Samples.of((np.zeros((3, 0, 2)), np.zeros((3, 1))))
 
 
