@@ -177,8 +177,8 @@ def test_sweeps_with_replay_and_symmetries_are_single_retrainings():
         assert row["relative_rmse"] == pytest.approx(alone["relative_rmse"], rel=SINGLE)
 
 
-def _short(x, y):
-    return x[:, :1], y
+def _wide(x, y):
+    return np.repeat(x, 2, axis=1), y
 
 
 @pytest.mark.once
@@ -188,7 +188,7 @@ def _short(x, y):
         ({"symmetries": 3}, TypeError, "sequence of callables"),
         ({"symmetries": (negated, "turn")}, TypeError, "sequence of callables"),
         ({"symmetries": (lambda x, y: x,)}, TypeError, r"pair \(x, y\)"),
-        ({"symmetries": (_short,)}, ValueError, "changes the shapes"),
+        ({"symmetries": (_wide,)}, ValueError, "changes the shapes"),
         ({"symmetries": (lambda x, y: (x / 0, y),)}, ValueError, "infinite"),
         ({"replay": (X, np.nan * X)}, ValueError, "NaN"),
         ({"replay": X}, TypeError, "pair"),
