@@ -17,7 +17,7 @@ from keras_spectral_tl._graph.copies import (
     fresh_model,
     seed_random_states,
 )
-from keras_spectral_tl._graph.layers import ModelLayers, layers_with_weights
+from keras_spectral_tl._graph.layers import ModelLayers, fetch, layers_with_weights
 from keras_spectral_tl._optimizer_state import carry_moments, had_rate
 from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_layers
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
@@ -214,12 +214,14 @@ class Trainee:
         options: RetrainOptions,
         suffix: keras.Model | None = None,
         before: Hashes | None = None,
+        may_stand: bool = False,
     ) -> Fitted:
         """Train the chosen weights and check that no other weight changed.
 
         A suffix, the part of the network after a frozen prefix, is trained instead of
         the whole and received by callbacks; it shares the chosen weights. `before` are
-        the hashes of the weights before the fit, if they are known.
+        the hashes of the weights before the fit, if they are known. If weights may
+        stand, gradients of zero are no error.
         """
         network = self.network.model
         trained = network if suffix is None else suffix
@@ -246,7 +248,7 @@ class Trainee:
         after = weight_hashes(self.network)
         self._check_unmoved(before, after)
         if any(history.get("loss", [1.0])):  # else there was nothing to learn
-            self._check_moved(before, after, trained)
+            self._check_moved(before, after, trained, may_stand)
         return Fitted(history, after, refitted, moments)
 
     def _set_flags(self, trained: keras.Model) -> None:
@@ -311,7 +313,9 @@ class Trainee:
             "callbacks and custom train_step methods."
         )
 
-    def _check_moved(self, before: Hashes, after: Hashes, trained: keras.Model) -> None:
+    def _check_moved(
+        self, before: Hashes, after: Hashes, trained: keras.Model, may_stand: bool
+    ) -> None:
         """Raise RuntimeError if the training changed no chosen weight.
 
         A learning rate of zero is exempt, unless only statistics were to be updated.
@@ -327,7 +331,8 @@ class Trainee:
                 "(training=False), its momentum is 1, or it has those of the samples "
                 f"already. Expected at least one of {', '.join(chosen)} to change."
             )
-        if not had_rate(trained.optimizer):
+        has_steps = int(fetch(trained.optimizer.iterations)) > 0
+        if not had_rate(trained.optimizer) or (may_stand and has_steps):
             return
         raise RuntimeError(
             f"No weight of {names} has moved in {why_unmoved(trained)}. Expected at "

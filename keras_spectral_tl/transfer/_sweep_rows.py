@@ -215,7 +215,8 @@ class RowTrainer:
         else:
             trainee, what = part.trainee, (part.target, part.options, part.suffix)
         start = time.perf_counter()
-        trainee.fit(*what, self._hashes)
+        # A row tells that a layer cannot learn, such as one of dead units.
+        trainee.fit(*what, self._hashes, may_stand=True)
         seconds = time.perf_counter() - start
         network, count = trainee.network, trainee.selection.num_trainable
 

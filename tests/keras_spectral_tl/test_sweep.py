@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import freezing, transfer
+from keras_spectral_tl import freezing, metrics, transfer
 from keras_spectral_tl._graph.cut import PrefixCache
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl.losses import SpectralLoss
@@ -516,3 +516,19 @@ def test_rates_are_chosen_within_a_loss_scale_optimizer():
 def test_a_test_truth_of_zeros_is_refused_before_anything_is_trained():
     with pytest.raises(ValueError, match="y of test_data is zero at all points"):
         transfer.oracle_sweep(_chain(), (X, Y), (X, 0.0 * Y))
+
+
+@pytest.mark.parametrize("rate", [0.1, keras.optimizers.schedules.CosineDecay(0.1, 4)])
+def test_a_layer_of_dead_units_has_a_row_of_the_network_as_it_was(rate):
+    layers = [_dense("a"), keras.layers.Dense(4, "relu", name="dead"), _dense("c", 3)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    layers[1].set_weights([np.ones((4, 4)), np.full(4, -100.0)])
+    how = {"optimizer": keras.optimizers.SGD(rate), "epochs": 2}
+    sweep = transfer.oracle_sweep(model, (X, Y), TEST, **how)
+    before = model.predict(TEST[0], verbose=0)
+    expected = metrics.relative_rmse(TEST[1], before)
+    rows = {row["layer"]: row["relative_rmse"] for row in sweep.rows}
+    assert rows["dead"] == pytest.approx(expected, rel=1e-6)
+    assert rows["c"] < expected
+    with pytest.raises(RuntimeError, match="No weight of dead has moved in 2 step"):
+        transfer.retrain(model, (X, Y), "dead", **how)
