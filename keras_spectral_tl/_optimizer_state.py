@@ -209,6 +209,15 @@ def plain_optimizer(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def batches_a_step(optimizer: Any) -> int:
+    """Return of how many batches an optimizer adds the gradients before a step."""
+    found = (
+        getattr(one, "gradient_accumulation_steps", None)
+        for one in (optimizer, plain_optimizer(optimizer))
+    )
+    return max(int(count or 1) for count in found)
+
+
 def had_rate(optimizer: Any) -> bool:
     """Return whether any step of an optimizer had a learning rate other than 0.
 

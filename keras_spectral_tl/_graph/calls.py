@@ -370,8 +370,8 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
             "an iterable of batches such as a tf.data.Dataset."
         )
     # A list holds the inputs of a model with several, or batches.
-    several = len(getattr(model, "inputs", None) or []) > 1
-    listed = several and isinstance(x, list) and all(hasattr(p, "shape") for p in x)
+    count = len(getattr(model, "inputs", None) or [])  # 0 if it is not known
+    listed = count > 1 and isinstance(x, list) and all(hasattr(p, "shape") for p in x)
     if listed and (misfit := misfit_of_inputs(model, x)):
         raise ValueError(misfit)
     if isinstance(x, dict):
@@ -380,11 +380,10 @@ def _batches(model: keras.Model, x: Any, batch_size: int) -> Iterator[Any]:
         stream: Iterable[Any] = (batch for _, batch in batches(x, batch_size))
     else:
         stream = x
-    single = len(getattr(model, "inputs", None) or []) == 1
     for batch in stream:
         # A torch DataLoader yields lists, which of other models may be the inputs.
         pair = isinstance(batch, list) and len(batch) == 2
-        pair = pair and (single or isinstance(batch[0], list | dict))
+        pair = pair and (count == 1 or isinstance(batch[0], list | dict))
         inputs = batch[0] if pair or isinstance(batch, tuple) else batch
         for values in keras.tree.flatten(inputs):
             refuse_masked(values)

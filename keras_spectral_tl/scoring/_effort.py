@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._keras_internals import learning_rate_of
-from keras_spectral_tl._optimizer_state import plain_optimizer
+from keras_spectral_tl._optimizer_state import batches_a_step, plain_optimizer
 from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.transfer._options import RetrainOptions
 
@@ -58,7 +58,7 @@ class Effort:
         of a cosine decay; a schedule or an optimizer is replaced by the cosine with an
         equal sum of rates.
         """
-        if (batches := _accumulated(recipe.get("optimizer"))) > 1:
+        if (batches := batches_a_step(recipe.get("optimizer"))) > 1:
             raise ValueError(
                 "A forecast counts a step of the optimizer for each batch. Received an "
                 f"optimizer with gradient_accumulation_steps={batches}: forecast with "
@@ -268,7 +268,7 @@ def path_of(recipe: Mapping[str, Any], num_samples: int) -> float:
     rate = recipe.get("learning_rate")
     if rate is None:
         rate = _rate_of(recipe.get("optimizer"))
-    batches = _accumulated(recipe.get("optimizer"))  # a schedule counts these
+    batches = batches_a_step(recipe.get("optimizer"))  # a schedule counts these
     every = range(min(batches, steps) - 1, steps, batches)
     if callable(rate):
         path = float(sum(float(rate(step)) for step in every))
@@ -287,15 +287,6 @@ def _steps_of(recipe: Mapping[str, Any], num_samples: int) -> int:
         return whole_number("steps", recipe["steps"], 1)
     size = recipe.get("batch_size") or _BATCH_SIZE
     return int((recipe.get("epochs") or 0) * -(-num_samples // size))
-
-
-def _accumulated(optimizer: Any) -> int:
-    """Return of how many batches an optimizer adds the gradients before a step."""
-    found = (
-        getattr(one, "gradient_accumulation_steps", None)
-        for one in (optimizer, plain_optimizer(optimizer))
-    )
-    return max(int(count or 1) for count in found)
 
 
 def _rate_of(optimizer: Any) -> Any:

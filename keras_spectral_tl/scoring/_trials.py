@@ -456,15 +456,9 @@ def _some(samples: Samples, most: int, rng: np.random.Generator) -> Samples:
 
 def _without(samples: Samples, tested: Samples) -> Samples:
     """Return the samples that are not tested; all, if none would be left."""
-    known = set(_contents(tested))
-    rows = np.flatnonzero([one not in known for one in _contents(samples)])
+    known = set(tested.contents())
+    rows = np.flatnonzero([one not in known for one in samples.contents()])
     return Samples(*samples.take(rows)) if len(rows) else samples
-
-
-def _contents(samples: Samples) -> list[tuple[bytes, ...]]:
-    """Return the numbers of each sample in single precision."""
-    arrays = [np.asarray(array, np.float32) for array in samples.arrays]
-    return [tuple(a[i].tobytes() for a in arrays) for i in range(len(samples))]
 
 
 def _some_symmetries(

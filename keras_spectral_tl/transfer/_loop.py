@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keras_spectral_tl._graph.copies import unmasked
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
 from keras_spectral_tl._keras_internals import predicted
-from keras_spectral_tl._optimizer_state import plain_optimizer
+from keras_spectral_tl._optimizer_state import batches_a_step, plain_optimizer
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.transfer._options import RetrainOptions, listed
@@ -180,9 +180,9 @@ def why_unmoved(network: keras.Model) -> str:
     """Explain why a fit has changed no weight, with its number of steps, as text."""
     steps = int(fetch(network.optimizer.iterations))
     dtypes = {variable.dtype for variable in network.trainable_variables}
-    inner = plain_optimizer(network.optimizer)
-    adds = getattr(inner, "gradient_accumulation_steps", None)
-    if not steps and inner is not network.optimizer and not adds:
+    optimizer = network.optimizer
+    is_scaled = plain_optimizer(optimizer) is not optimizer
+    if not steps and is_scaled and batches_a_step(optimizer) == 1:
         why = (
             "the gradients overflow in float16 in every step: give y in other units, "
             "train for more epochs, in which the scale of the loss falls, or take the "

@@ -161,17 +161,19 @@ class Samples:
         """Return the SHA-256 of all samples, with their shapes and types."""
         return sha256_of_arrays(self.arrays)
 
+    def contents(self) -> list[str]:
+        """Return the SHA-256 of each sample, the same in any dtype."""
+        return [_in_one_dtype(sample) for sample in zip(*self.arrays, strict=True)]
+
     def shared_with(self, other: "Samples") -> int:
         """Return how many samples of another set are among these, in any dtype."""
-        own = set(map(_in_one_dtype, zip(*self.arrays, strict=True)))
-        others = map(_in_one_dtype, zip(*other.arrays, strict=True))
-        return sum(one in own for one in others)
+        own = set(self.contents())
+        return sum(one in own for one in other.contents())
 
     def numbered(self) -> Labels:
         """Return a number for each sample, the same for equal samples, in any dtype."""
         numbers: dict[str, int] = {}
-        every = map(_in_one_dtype, zip(*self.arrays, strict=True))
-        return np.array([numbers.setdefault(one, len(numbers)) for one in every])
+        return np.array([numbers.setdefault(c, len(numbers)) for c in self.contents()])
 
     @staticmethod
     def of(data: Any, name: str = "data") -> "Samples":
