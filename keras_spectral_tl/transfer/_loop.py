@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.copies import unmasked
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
-from keras_spectral_tl._keras_internals import predicted
+from keras_spectral_tl._keras_internals import fed_to_fit, predicted
 from keras_spectral_tl._optimizer_state import batches_a_step, plain_optimizer
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics import least_squares_gain
@@ -157,7 +157,7 @@ def fit(
         with warnings.catch_warnings():  # expected if only statistics are to change
             warnings.filterwarnings("ignore", ".*does not have any trainable weights")
             fitted = network.fit(
-                batches, shuffle=False, callbacks=callbacks, **arguments
+                fed_to_fit(batches), shuffle=False, callbacks=callbacks, **arguments
             )
     return {
         name: [float(value) for value in values]
