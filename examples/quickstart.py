@@ -131,20 +131,20 @@ def correlation(model: keras.Model, data: Arrays) -> float:
 
 def compare(
     model: keras.Model, target: System, seed: int
-) -> tuple[dict[str, RetrainResult], dict[str, float]]:
+) -> tuple[dict[str, RetrainResult], dict[str, dict]]:
     """Retrains each layer alone, then the baselines; tests all of them."""
     options = {**RETRAIN, "seed": seed}
-    results = {}
+    results, rows = {}, {}
     for layer in kst.layers_with_weights(model):
         results[layer] = kst.retrain(model, target.train, layer, **options)
-        print(f"   {layer}: CC {correlation(results[layer].model, target.test):.3f}")
+        rows[layer] = results[layer].row(target.test)
+        print(f"   {layer}: CC {rows[layer]['cc']:.3f}")
     results["all layers"] = retrain_all(model, target.train, **options)
     results["output gain"] = kst.fit_output_gain(model, target.train)
     results["from scratch"] = kst.from_scratch(model, target.train, **options)
-    correlations = {
-        name: correlation(result.model, target.test) for name, result in results.items()
-    }
-    return results, correlations
+    for name in ("all layers", "output gain", "from scratch"):
+        rows[name] = results[name].row(target.test)
+    return results, rows
 
 
 def compare_forecast(
@@ -319,10 +319,11 @@ def study_of(
     scores: kst.LayerScores,
     forecast: kst.Forecast,
     results: dict[str, RetrainResult],
+    rows: dict[str, dict],
 ) -> kst.Study:
     """All that a report shows; the retrained layer is the best-scored one."""
     retrained = results[scores.ranking[0]]
-    rows = [results[layer].row(target.test) for layer in kst.layers_with_weights(model)]
+    sweep = [rows[layer] for layer in kst.layers_with_weights(model)]
     systems = {"base": base, "target": target}
     return kst.Study(
         title=f"From {base.name} to {target.name}",
@@ -335,7 +336,7 @@ def study_of(
         a_priori=figures_of(base, target, model, results),
         forecast=forecast.to_dict(),
         scores=scores.to_dict(),
-        sweep=SweepResult(tuple(rows)).to_dict(),
+        sweep=SweepResult(tuple(sweep)).to_dict(),
         retraining=retrained.to_dict(),
         spectra=spectra_record(
             {"before": model, "after": retrained.model},
@@ -419,14 +420,15 @@ def main() -> None:
     with watch.stage("forecast"):
         forecast = kst.forecast(model, some_of_base, target.train, **RETRAIN)
     with watch.stage("retraining"):
-        results, correlations = compare(model, target, options.seed)
+        results, rows = compare(model, target, options.seed)
         check_nothing_else_moved(results, list(kst.layers_with_weights(model)))
         print("   frozen layers unchanged in every retraining (SHA-256)")
         if forecast.recipe is not None:
             name = f"{forecast.best_row.label}, as forecast"
             recipe = {**forecast.recipe, "seed": options.seed}
             results[name] = kst.retrain(model, target.train, **recipe)
-            correlations[name] = correlation(results[name].model, target.test)
+            rows[name] = results[name].row(target.test)
+        correlations = {name: row["cc"] for name, row in rows.items()}
         compared = compare_forecast(forecast, before, correlations)
     with watch.stage("figures"):
         networks = {"base": model, "retrained": results[scores.ranking[0]].model}
@@ -434,7 +436,7 @@ def main() -> None:
         measured = {k: row["measured"] for k, row in compared.items()}
         drawn = forecast.plot({k: cc for k, cc in measured.items() if cc is not None})
         plotting.save_figure(drawn, options.out / "forecast.png")
-        study = study_of(base, target, model, scores, forecast, results)
+        study = study_of(base, target, model, scores, forecast, results, rows)
         results[scores.ranking[0]].save(options.out / "retrained")
         show(study, options.out)
 

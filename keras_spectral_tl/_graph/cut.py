@@ -315,12 +315,19 @@ class Activations:
         `(inputs, rest)`. None if the network cannot be cut there, see `at`.
         """
         cut = self.graph.cut(layers)
-        sets = None if cut is None else self.at(cut)
-        if cut is None or sets is None:
+        inputs = self._inputs_at(cut)
+        if cut is None or inputs is None:
             return None
-        _, model = self.graph.part(cut, self.graph.outputs)
+        return inputs, self.graph.part(cut, self.graph.outputs)[1]
+
+    def before(self, layers: Selector) -> list[Any] | None:
+        """Return the inputs alone of what `from_cut` returns."""
+        return self._inputs_at(self.graph.cut(layers))
+
+    def _inputs_at(self, cut: Sequence[keras.KerasTensor] | None) -> list[Any] | None:
+        sets = None if cut is None else self.at(cut)
         # tf.data knows no lists.
-        return [a[0] if len(a) == 1 else tuple(a) for a in sets], model
+        return sets and [a[0] if len(a) == 1 else tuple(a) for a in sets]
 
     def _arrays_at(self, tensors: Sequence[keras.KerasTensor]) -> list[Arrays]:
         return [

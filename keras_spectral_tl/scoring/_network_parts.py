@@ -95,6 +95,8 @@ class PartedNetwork:
             self.weights = np.broadcast_to(counted, self.outputs.shape)
         self._named = ModelLayers.of(model)
         self._copied = self._named.of_copy(self._copy)
+        # By the weights that train: the part, and whether it begins at a cut.
+        self._functions: dict[tuple[str, ...], tuple[LayerFunction, bool]] = {}
 
     def parts(self, choices: Mapping[str, Selector | None]) -> Iterator[NetworkPart]:
         """Yield, for each selection of weights, the part of the network they affect.
@@ -102,20 +104,21 @@ class PartedNetwork:
         The leading frozen layers are evaluated only once, if the choices, by label, are
         in the order of the model. A network is not cut if it has no graph (subclassed),
         or if the part would return other outputs than the whole (a mask is lost at the
-        cut).
+        cut). The functions of parts, which are slow to compile, are kept for further
+        calls, until `forget_parts`.
         """
         cache = PrefixCache(batch_size=self.batch_size)
         activations = Activations.of(self._copy, [self._x], cache)
         for label, choice in choices.items():
             selection = select_layers(self._model, choice)
-            trained = [self._copied.weights[path] for path in selection.variables]
-            places = list(map(self._named.names.index, selection.names))
-            part = activations and self._cut(activations, places, trained)
-            model, inputs = part or (self._copy, self._x)
+            function, inputs = self._part(activations, label, selection)
             share, step = self._passes(selection, cached=activations is not None)
-            function = LayerFunction(model, label, trained)
             norms, sizes = _norms(function, self._copied, selection), function.values
             yield NetworkPart(label, function, inputs, share, step, norms, sizes)
+
+    def forget_parts(self) -> None:
+        """Release the functions of parts that are kept for further calls."""
+        self._functions.clear()
 
     def with_added(self, label: str, layers: Selector | None) -> NetworkPart:
         """Return another whole copy of the network with the parts a selector adds."""
@@ -127,6 +130,22 @@ class PartedNetwork:
         norms = _norms(function, named, trainee.selection)
         sizes = _sizes(function, named, trainee.selection)
         return NetworkPart(label, function, self._x, 1.0, 3.0, norms, sizes)
+
+    def _part(
+        self, activations: Activations | None, label: str, selection: LayerSelection
+    ) -> tuple[LayerFunction, Any]:
+        """Return the part that a selection affects, as a function, and its inputs."""
+        places = list(map(self._named.names.index, selection.names))
+        if selection.variables in self._functions:
+            function, is_cut = self._functions[selection.variables]
+            inputs = activations.before(places) if activations and is_cut else None
+            return function, self._x if inputs is None else inputs[0]
+        trained = [self._copied.weights[path] for path in selection.variables]
+        part = activations and self._cut(activations, places, trained)
+        model, inputs = part or (self._copy, self._x)
+        function = LayerFunction(model, label, trained)
+        self._functions[selection.variables] = function, part is not None
+        return function, inputs
 
     def _cut(
         self, activations: Activations, places: list[int], trained: list[Any]

@@ -276,6 +276,10 @@ class Trials:
                     benches = [(self._plain, 1.0)] * len(self._splits)
                 yield arm, part, functools.partial(self._run, part, benches, arm.pull)
 
+    def forget_parts(self) -> None:
+        """Release the compiled functions of the arms, which `of` makes again."""
+        self._network.forget_parts()
+
     def larger_inputs(self, part: NetworkPart) -> float:
         """Return by what factor inputs of a part are larger on the target, at least 1.
 

@@ -42,6 +42,19 @@ def test_each_part_computes_what_the_network_computes():
         np.testing.assert_allclose(outputs, expected, atol=1e-6)
 
 
+def test_parts_asked_for_again_are_the_same_functions_of_the_same_inputs():
+    model, x = dense("a", "b", "c"), noise(5, 4)
+    network, first = parts_of(model, x, ("a", "b", "c"))
+    again = list(network.parts({"again": "b", "c": "c"}))
+    for one, other in zip(first[1:], again, strict=True):
+        assert one.function is other.function
+        np.testing.assert_array_equal(one.inputs, other.inputs)
+    network.forget_parts()
+    (new,) = network.parts({"b": "b"})
+    assert new.function is not first[1].function
+    np.testing.assert_array_equal(new.inputs, first[1].inputs)
+
+
 @pytest.mark.parametrize("frozen", ["kernel", "low rank"])
 def test_a_rehearsal_trains_what_retraining_trains(frozen):
     """A kernel frozen alone stays; of a low-rank update the base does."""

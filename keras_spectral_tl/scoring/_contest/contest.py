@@ -53,6 +53,8 @@ class Contest:
                 self._refine(more)
                 candidates += more
                 self._briefly(last, [*others, *more])
+        for bench in {c.trials for c in candidates}:
+            bench.forget_parts()
 
     def _briefly(
         self, candidates: Sequence[Candidate], others: Sequence[Candidate]
