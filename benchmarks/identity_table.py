@@ -7,6 +7,7 @@ weights and a bias that is not 0, and runs on noise. On your own backend and acc
 it shows in which precision convolutions really run there.
 """
 
+import argparse
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,4 +151,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     main()

@@ -8,6 +8,8 @@ plus white noise of a given norm; then three patterns that kernels of a layer ar
 combinations of, in white noise. Prints the two tables of docs/spectra.md.
 """
 
+import argparse
+
 import numpy as np
 
 from keras_spectral_tl.spectra import classify_kernels, fit_gabor, principal_filters
@@ -128,4 +130,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     main()

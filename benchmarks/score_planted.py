@@ -25,6 +25,7 @@ are for reporting: the plain CNN with seed 2, residual CNN and U-Net with every 
     python benchmarks/score_planted.py      lists the settings and their errors
 """
 
+import argparse
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -186,4 +187,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     main()
