@@ -5,7 +5,6 @@ new version of Keras changes it.
 """
 
 import inspect
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src.saving.serialization_lib import ObjectSharingScope
-from numpy.typing import NDArray
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
@@ -105,71 +103,6 @@ def callbacks_of_fit(callback: keras.callbacks.Callback) -> list[Any]:
             return list(caller.callbacks)
         frame = frame.f_back
     return []
-
-
-def predicted(model: keras.Model, x: Any, batch_size: int = 32) -> NDArray[Any]:
-    """Return the outputs of a model, computed in batches.
-
-    Suppresses a wrong retracing warning that TensorFlow gives for every sixth model.
-    """
-    logger = logging.getLogger("tensorflow")
-    logger.addFilter(_is_no_retracing)
-    try:
-        if keras.backend.backend() == "tensorflow":
-            return np.asarray(model.predict(_batches_of(x, batch_size), verbose=0))
-        return np.asarray(model.predict(x, batch_size=batch_size, verbose=0))
-    finally:
-        logger.removeFilter(_is_no_retracing)
-
-
-def fed_to_fit(batches: keras.utils.PyDataset) -> Any:
-    """Return what `fit` takes for these batches so that it ends without a delay.
-
-    On TensorFlow, Keras would feed them through a dataset with automatic tuning. Its
-    thread sleeps for 10 ms, 20 ms, 40 ms and so on, and on busy cores `fit` returns
-    only when it wakes up, so that a fit takes up to twice its time.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return batches
-    return _untuned_dataset(batches.__getitem__, len(batches))
-
-
-def _batches_of(x: Any, batch_size: int) -> Any:
-    """Return arrays as batches for `predict`, with floats in the precision of Keras."""
-
-    def as_keras(array: Any) -> NDArray[Any]:
-        found: NDArray[Any] = np.asarray(array)
-        is_float = np.issubdtype(found.dtype, np.floating)
-        return found.astype(keras.config.floatx(), copy=False) if is_float else found
-
-    def batch(index: int) -> tuple[Any]:
-        rows = slice(index * batch_size, (index + 1) * batch_size)
-        return (keras.tree.map_structure(lambda array: array[rows], arrays),)
-
-    arrays = keras.tree.map_structure(as_keras, keras.tree.lists_to_tuples(x))
-    count = len(keras.tree.flatten(arrays)[0])
-    return _untuned_dataset(batch, -(-count // batch_size)) if count else x
-
-
-def _untuned_dataset(batch: Callable[[int], Any], count: int) -> Any:
-    """Return a TensorFlow dataset of `count` batches, without automatic tuning."""
-    import tensorflow as tf
-
-    def shape(array: NDArray[Any]) -> Any:
-        return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
-
-    dataset = tf.data.Dataset.from_generator(
-        lambda: map(batch, range(count)),
-        output_signature=keras.tree.map_structure(shape, batch(0)),
-    )
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    known = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    return known.prefetch(2).with_options(options)
-
-
-def _is_no_retracing(record: logging.LogRecord) -> bool:
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 MOVING_AVERAGES = "_model_variables_moving_average"

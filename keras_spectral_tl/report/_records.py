@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from keras_spectral_tl._files import finite
 from keras_spectral_tl._graph.calls import NoSpatialLayerError
 from keras_spectral_tl._graph.copies import unmasked
+from keras_spectral_tl._graph.feeding import predicted
 from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl.report._study import channel_names
 from keras_spectral_tl.spectra import (
     activation_spectra,

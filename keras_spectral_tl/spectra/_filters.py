@@ -17,8 +17,9 @@ from keras_spectral_tl._checks import (
     whole_number,
 )
 from keras_spectral_tl._graph.copies import copy_model
+from keras_spectral_tl._graph.feeding import predicted
 from keras_spectral_tl._graph.layers import layers_with_weights
-from keras_spectral_tl._keras_internals import low_rank_base, predicted
+from keras_spectral_tl._keras_internals import low_rank_base
 from keras_spectral_tl._results import Result, text_table
 from keras_spectral_tl._shells import shell_sum_matrix
 from keras_spectral_tl.freezing import Selector, select_layers

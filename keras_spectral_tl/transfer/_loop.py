@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.copies import unmasked
+from keras_spectral_tl._graph.feeding import (
+    fed_for_validation,
+    fed_to_fit,
+    predicted,
+)
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
-from keras_spectral_tl._keras_internals import fed_to_fit, predicted
 from keras_spectral_tl._optimizer_state import batches_a_step, plain_optimizer
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.metrics import least_squares_gain
@@ -143,6 +147,10 @@ def fit(
     by_epoch = callbacks or arguments["verbose"] or arguments.keys() - _PLAIN
     if not (options.epoch_history or by_epoch):
         order["num_epochs"], arguments["epochs"] = arguments["epochs"], 1
+    held_out = arguments.get("validation_data")
+    if held_out is not None and not arguments.get("validation_steps"):
+        size = arguments.get("validation_batch_size")
+        arguments["validation_data"] = fed_for_validation(held_out, size)
     batches = Batches(data, **order)
     callbacks = [_EpochWatch(batches), *callbacks]
     shown = "verbose" not in options.fit_options and sys.stderr.isatty()

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from keras_spectral_tl._graph.copies import unmasked
+from keras_spectral_tl._graph.feeding import predicted
 from keras_spectral_tl._graph.layers import ModelLayers, fetch
-from keras_spectral_tl._keras_internals import own_trainable_variables, predicted
+from keras_spectral_tl._keras_internals import own_trainable_variables
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._samples import Samples
 

@@ -18,8 +18,8 @@ from keras_spectral_tl._checks import did_you_mean, require
 from keras_spectral_tl._files import plain, replacing, sha256, write_json
 from keras_spectral_tl._graph.calls import check_names
 from keras_spectral_tl._graph.copies import copy_model, unmasked
+from keras_spectral_tl._graph.feeding import predicted
 from keras_spectral_tl._graph.layers import ModelLayers, own_weights
-from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._results import AsJson, as_lists, versions
 from keras_spectral_tl.freezing._saved_flags import (
     flags_to_save,

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import one_of, real_array
+from keras_spectral_tl._graph.feeding import predicted
 from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
-from keras_spectral_tl._keras_internals import predicted, sublayers
+from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl.freezing._parts import ScalarGain
 from keras_spectral_tl.transfer._samples import Samples
 

@@ -19,8 +19,8 @@ from keras_spectral_tl._graph.copies import (
     unpacked,
 )
 from keras_spectral_tl._graph.cut import Activations, PrefixCache, evaluated
+from keras_spectral_tl._graph.feeding import predicted
 from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
-from keras_spectral_tl._keras_internals import predicted
 from keras_spectral_tl._optimizer_state import first_rate, scaled_optimizer
 from keras_spectral_tl.freezing import OutputGain, layer_hashes, select_layers
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes

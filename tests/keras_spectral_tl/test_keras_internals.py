@@ -1,7 +1,5 @@
 """Private attributes of Keras that the package relies on: a test for each."""
 
-import logging
-
 import keras
 import numpy as np
 import pytest
@@ -133,91 +131,6 @@ def test_the_method_in_which_a_layer_is_called(mode):
         model(np.ones((1, 4), "float32"))
     assert len(seen) == 1
     assert name not in vars(dense)
-
-
-def test_predictions_of_many_models_are_those_of_keras_without_a_warning():
-    """TensorFlow takes the sixth model for a sixth tracing of one; silently here."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    logger = logging.getLogger("tensorflow")
-    logger.addHandler(handler)
-    x = np.ones((3, 4), "float32")
-    try:
-        found = [
-            (model := _model(keras.layers.Dense(1)), internals.predicted(model, x, 2))
-            for _ in range(7)
-        ]
-    finally:
-        logger.removeHandler(handler)
-    assert not [r for r in records if "retracing" in r.getMessage()]
-    model, outputs = found[-1]
-    np.testing.assert_array_equal(outputs, model.predict(x, batch_size=2, verbose=0))
-
-
-class Half(keras.Model):
-    """Half of an array, of the first of several, or of one by name; any type."""
-
-    def call(self, x):
-        x = x["a"] if isinstance(x, dict) else x[0] if isinstance(x, tuple) else x
-        return 0.5 * keras.ops.cast(x, "float32")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "uint8"])
-def test_predictions_are_those_of_keras_for_all_kinds_of_inputs(dtype):
-    a = np.arange(1, 21).reshape(5, 4).astype(dtype)
-    for x in (a, (a, a), {"a": a}):
-        outputs = internals.predicted(Half(), x, batch_size=2)
-        np.testing.assert_array_equal(outputs, 0.5 * a)
-        expected = Half().predict(x, batch_size=2, verbose=0)
-        assert outputs.dtype == expected.dtype
-        np.testing.assert_array_equal(outputs, expected)
-
-
-class _Pieces(keras.utils.PyDataset):
-    """Batches of three samples; the last one is smaller."""
-
-    def __init__(self, x, y):
-        super().__init__()
-        self.x, self.y = x, y
-
-    def __len__(self):
-        return -(-len(self.y) // 3)
-
-    def __getitem__(self, index):
-        rows = slice(3 * index, 3 * index + 3)
-        return keras.tree.map_structure(lambda part: part[rows], (self.x, self.y))
-
-
-@pytest.mark.parametrize("several", [False, True])
-def test_what_a_fit_is_fed_gives_bitwise_the_same_training(several):
-    rng = np.random.default_rng(0)
-    a, b, y = rng.normal(size=(3, 8, 4)).astype("float32")
-    x = {"a": a, "b": b} if several else a
-    inputs = (
-        {n: keras.Input((4,), name=n) for n in "ab"} if several else keras.Input((4,))
-    )
-    joined = keras.layers.Add()(list(inputs.values())) if several else inputs
-    found = []
-    for feed in (lambda batches: batches, internals.fed_to_fit):
-        keras.utils.set_random_seed(0)
-        model = keras.Model(inputs, keras.layers.Dense(4)(joined))
-        model.compile(keras.optimizers.Adam(0.1), "mse")
-        fed = feed(_Pieces(x, y))
-        history = model.fit(fed, epochs=3, shuffle=False, verbose=0).history
-        found.append((history["loss"], *model.get_weights()))
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_no_tuning_thread_is_started_that_a_fit_would_wait_for():
-    batches = _Pieces(np.ones((7, 4)), np.ones((7, 1)))
-    fed = internals.fed_to_fit(batches)
-    if keras.backend.backend() == "tensorflow":
-        assert fed.options().autotune.enabled is False
-        assert int(fed.cardinality()) == len(list(fed)) == 3
-    else:
-        assert fed is batches
 
 
 class _Curious(keras.callbacks.Callback):
