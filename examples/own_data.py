@@ -3,10 +3,10 @@
 # Your own data: npz, Zarr, xarray
 
 Everything in `keras_spectral_tl` takes pairs `(x, y)` of NumPy arrays, samples first
-and channels last, or a batched `tf.data.Dataset` of such pairs. So a file is read by
-whatever reads it. Here the same made-up samples go through three formats; a network
-is trained on one system, and scored and retrained on the other. xarray and Zarr come
-with the extra `interchange`.
+and channels last, or a batched `tf.data.Dataset` of such pairs, so any library may
+read your files. Here the same made-up samples go through three formats; a network is
+trained on one system, and scored and retrained on the other. xarray and Zarr come with
+the extra `interchange`.
 """
 
 # %% tags=["remove-cell"]
@@ -56,8 +56,8 @@ test = system(peak_wavenumber=3, count=16, seed=2)
 # %% [markdown]
 # ## npz
 #
-# NumPy's own archive. With the names `x` and `y`, `oracle_sweep` also takes the path in
-# the place of the arrays, so that workers read the file themselves.
+# NumPy's own archive. With the names `x` and `y`, every function also takes the path
+# in place of the arrays, and workers of a sweep then read the file themselves.
 
 # %%
 folder = Path(tempfile.mkdtemp())
