@@ -152,6 +152,13 @@ def set_optimizer_weights(
     attributes.update(slots)
 
 
+def excluded_from_weight_decay(optimizer: Any) -> tuple[set[Any], str | None]:
+    """Return keys of variables, and a pattern of names, without weight decay."""
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    variables = getattr(optimizer, "_exclude_from_weight_decay", None)
+    return variables or set(), getattr(pattern, "pattern", None)
+
+
 def optimizer_batches(optimizer: Any) -> int:
     """Return the number of batches an optimizer has seen, with accumulated ones."""
     return int(np.asarray(optimizer._iterations))

@@ -17,6 +17,7 @@ import numpy as np
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._keras_internals import (
     MOVING_AVERAGES,
+    excluded_from_weight_decay,
     learning_rate_of,
     optimizer_batches,
     optimizer_slots,
@@ -170,6 +171,19 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": schedule, "factor": self.factor}
 
 
+def unbuilt_copy(optimizer: Any, **changed: Any) -> Any:
+    """Return a new optimizer of this configuration, for the weights of another model.
+
+    `exclude_from_weight_decay`, which no configuration holds, is copied.
+
+    Raises:
+        ValueError: If it excludes variables, which the other model does not have.
+    """
+    new = type(optimizer).from_config({**optimizer.get_config(), **changed})
+    _copy_exclusions(optimizer, new)
+    return new
+
+
 def scaled_optimizer(pattern: Any, factor: float) -> Any:
     """Return a copy of an optimizer with its rate or schedule times `factor`."""
     config = pattern.get_config()
@@ -182,7 +196,7 @@ def scaled_optimizer(pattern: Any, factor: float) -> Any:
         constant = isinstance(rate, (int, float))
         scaled = rate * factor if constant else ScaledSchedule(rate, factor)
         changed = {"learning_rate": scaled}
-    return type(pattern).from_config({**config, **changed})
+    return unbuilt_copy(pattern, **changed)
 
 
 def first_rate(optimizer: Any) -> float:
@@ -265,6 +279,21 @@ def _copy_settings(old: Any, new: Any) -> None:
         _inner_optimizers(old), _inner_optimizers(new), strict=True
     ):
         _copy_settings(inner_old, inner_new)
+
+
+def _copy_exclusions(old: Any, new: Any) -> None:
+    variables, pattern = excluded_from_weight_decay(old)
+    if variables:
+        raise ValueError(
+            f"The {type(old).__name__} excludes {len(variables)} variable(s) from "
+            "weight decay, which are not those of the copy of the model that trains. "
+            "Give names: optimizer.exclude_from_weight_decay(var_names=['bias'])."
+        )
+    if pattern is not None:
+        new.exclude_from_weight_decay(var_names=[pattern])
+    pairs = zip(_inner_optimizers(old), _inner_optimizers(new), strict=True)
+    for one, other in pairs:
+        _copy_exclusions(one, other)
 
 
 def _inner_optimizers(optimizer: Any) -> list[Any]:

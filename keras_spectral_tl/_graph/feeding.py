@@ -6,7 +6,9 @@ only when it wakes up, after up to twice its time. The datasets here have the sa
 batches and no tuning.
 """
 
+import dataclasses
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,7 +40,7 @@ def fed_to_fit(batches: keras.utils.PyDataset) -> Any:
     if not _has_tuning():
         return batches
     count = len(batches)
-    return _untuned(lambda: map(batches.__getitem__, range(count)), count)
+    return _untuned(_Held(lambda: map(batches.__getitem__, range(count))), count)
 
 
 def fed_for_validation(samples: Any, batch_size: int | None) -> Any:
@@ -68,22 +70,42 @@ def _in_batches(arrays: tuple[Any, ...], batch_size: int) -> Any:
 
     nest = keras.tree.map_structure(as_keras, keras.tree.lists_to_tuples(arrays))
     count = -(-len(keras.tree.flatten(nest)[0]) // batch_size)
-    return _untuned(lambda: (part for _, part in batches_of(nest, batch_size)), count)
+    held = _Held(lambda: (part for _, part in batches_of(nest, batch_size)))
+    return _untuned(held, count)
 
 
-def _untuned(batches: Callable[[], Iterator[Any]], count: int) -> Any:
-    """Return a TensorFlow dataset of `count` batches, without automatic tuning."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Held:
+    """What makes the batches of a dataset, with all their arrays."""
+
+    batches: Callable[[], Iterator[Any]]
+
+
+def _untuned(held: _Held, count: int) -> Any:
+    """Return a TensorFlow dataset of `count` batches, without automatic tuning.
+
+    TensorFlow keeps the generator of a dataset for the life of the process, so the
+    generator must not hold the arrays. The dataset does: keep it as long as it is read.
+    """
     import tensorflow as tf
+
+    weak = weakref.ref(held)
+
+    def batches() -> Iterator[Any]:
+        found = weak()
+        return iter(()) if found is None else found.batches()
 
     def shape(array: NDArray[Any]) -> Any:
         return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
-    signature = keras.tree.map_structure(shape, next(batches()))
+    signature = keras.tree.map_structure(shape, next(held.batches()))
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     options = tf.data.Options()
     options.autotune.enabled = False
     known = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    return known.prefetch(2).with_options(options)
+    fed = known.prefetch(2).with_options(options)
+    fed.held = held
+    return fed
 
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:

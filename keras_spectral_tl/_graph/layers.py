@@ -159,6 +159,10 @@ class ModelLayers:
         wanted = {id(variable) for variable in variables}
         return tuple(path for path, v in self.weights.items() if id(v) in wanted)
 
+    def holders(self, variables: Iterable[keras.Variable]) -> set[str]:
+        """Return the names of all layers that hold one of the given weights."""
+        return {path.rsplit("/", 1)[0] for path in self.paths(variables)}
+
     def weights_of(self, name: str) -> dict[str, keras.Variable]:
         """Return the weights that one layer holds itself, by path."""
         return {

@@ -19,6 +19,9 @@ from keras_spectral_tl.transfer._options import RetrainOptions
 
 Rows = NDArray[np.intp]
 
+COUNTED = ("optimizer", "learning_rate", "epochs", "steps", "batch_size")
+"""Arguments of `retrain` that set its steps and learning rates."""
+
 # Points of the fields for which the numbers of steps were chosen.
 POINTS = 64 * 64
 _BETAS = 0.9, 0.99

@@ -20,7 +20,7 @@ from keras_spectral_tl.metrics._plausibility import warn_of_doubts
 from keras_spectral_tl.scoring._contest.candidate import Candidate
 from keras_spectral_tl.scoring._contest.contest import Contest
 from keras_spectral_tl.scoring._contest.verdict import Verdict
-from keras_spectral_tl.scoring._effort import Effort, epsilon_of
+from keras_spectral_tl.scoring._effort import COUNTED, Effort, epsilon_of
 from keras_spectral_tl.scoring._evidence import half_interval, means_of_groups
 from keras_spectral_tl.scoring._explanation import dropout_note, system_spectra
 from keras_spectral_tl.scoring._forecast_result import (
@@ -56,7 +56,6 @@ from keras_spectral_tl.transfer._retrain import adds_parts, check_fit, items_of
 from keras_spectral_tl.transfer._samples import Samples
 
 # Options of a retraining that set its steps and learning rates.
-_COUNTED = ("optimizer", "learning_rate", "epochs", "steps", "batch_size")
 # Samples fitted and tested at once, and tested in total.
 _SIZES = Sizes(fit=48, held=32, tested=8)
 # The same if each sample is a single number, and the fewest of these. Of numbers all
@@ -187,7 +186,7 @@ def forecast(
             "num_tested": len(chosen.trials.tested),
             "passes": sum(bench.passes for bench in {c.trials for c in candidates}),
             **question_record(model, task.base, task.target),
-            **task.grouped,
+            **task.record,
             **dataclasses.asdict(task.effort),
         },
         _recipes={label: task.recipe(*one) for label, one in predicted.items()},
@@ -227,8 +226,9 @@ class _Task:
         self.normalizations = _named(recipe.pop("normalization", None))
         _check_recipe(recipe)
         self.loss = recipe.pop("loss", None)
-        target = weighted(Samples.of(target_data, "target_data"), self.loss)
-        self.target, self.grouped = in_groups(target, groups)
+        given = Samples.of(target_data, "target_data")
+        self.target, grouped = in_groups(weighted(given, self.loss), groups)
+        self.record = {"target_data_sha256": given.fingerprint(), **grouped}
         if np.all(self.target.y == self.target.y.flat[0]):
             raise ValueError(
                 "y of target_data is constant. Expected values with a pattern to learn."
@@ -354,7 +354,7 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
                 f"Expected {' or '.join(pair)} of the retraining, not both. Received "
                 f"{both}: leave one of them out."
             )
-    lost = {name: value for name, value in given.items() if name not in _COUNTED}
+    lost = {name: value for name, value in given.items() if name not in COUNTED}
     RetrainOptions.of(lost)  # raises an error that suggests the right name of a typo
     loss = lost.get("loss")
     if loss in SQUARED or isinstance(loss, WeightedMeanSquaredError):
@@ -364,7 +364,7 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
         names = ", ".join(f"{name}={value!r:.60}" for name, value in lost.items())
         raise TypeError(
             "A forecast rehearses Adam on the mean squared error, and its recipe has "
-            f"no other options of a retraining: expected {', '.join(_COUNTED)}, "
+            f"no other options of a retraining: expected {', '.join(COUNTED)}, "
             "symmetries, replay, normalization or loss=WeightedMeanSquaredError("
             f"weights), for weights of points. Received {names}. Pass these to "
             "retrain beside the recipe: retrain(model, target_data, **forecast.recipe, "

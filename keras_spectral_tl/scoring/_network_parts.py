@@ -141,7 +141,9 @@ class PartedNetwork:
             inputs = activations.before(places) if activations and is_cut else None
             return function, self._x if inputs is None else inputs[0]
         trained = [self._copied.weights[path] for path in selection.variables]
-        part = activations and self._cut(activations, places, trained)
+        # A layer before the cut may share a weight.
+        own = self._copied.holders(trained) <= set(selection.names)
+        part = self._cut(activations, places, trained) if activations and own else None
         model, inputs = part or (self._copy, self._x)
         function = LayerFunction(model, label, trained)
         self._functions[selection.variables] = function, part is not None
@@ -285,11 +287,10 @@ def shape_of_sample(x: Any) -> SampleShape:
 def question_record(
     model: keras.Model, base: Samples | None, target: Samples
 ) -> dict[str, Any]:
-    """Return numbers and hashes of samples and weights, backend and versions."""
+    """Return numbers of samples, hashes of weights, backend and versions."""
     return {
         "num_base_samples": 0 if base is None else len(base),
         "num_target_samples": len(target),
-        "target_data_sha256": target.fingerprint(),
         "weights_sha256": layer_hashes(model),
         "backend": keras.backend.backend(),
         "half_precision": bool(layers_in_half_precision(model)),

@@ -11,7 +11,7 @@ from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl._progress import Progress, watched
 from keras_spectral_tl.freezing import Selector
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
-from keras_spectral_tl.scoring._effort import path_of, usual_path
+from keras_spectral_tl.scoring._effort import COUNTED, path_of, usual_path
 from keras_spectral_tl.scoring._explanation import (
     activation_shifts,
     kernel_profiles,
@@ -41,9 +41,6 @@ from keras_spectral_tl.transfer._loop import samples_an_epoch
 from keras_spectral_tl.transfer._options import weighted
 from keras_spectral_tl.transfer._retrain import check_fit
 from keras_spectral_tl.transfer._samples import Samples
-
-# Arguments of `retrain` that set its steps and learning rates.
-_EFFORT = {"optimizer", "learning_rate", "epochs", "steps", "batch_size"}
 
 
 def score_layers(
@@ -94,7 +91,8 @@ def score_layers(
             `max_layers` below 1, a recipe without any steps, or a single group.
         TypeError: If `scorers` is not a sequence of scorers, or one of them does not
             return a `ScorerResult` with values, or the first one is not a
-            `TogetherScorer` though `max_layers` > 1; or for an unknown argument.
+            `TogetherScorer` though `max_layers` > 1; for an unknown argument; or for
+            a normalization, since samples are to be normalized before.
         KeyError: If there is no such layer.
 
     Example:
@@ -109,7 +107,7 @@ def score_layers(
     whole_number("seed", seed, 0)
     watch = watched(recipe.pop("progress", None), "Scoring", "layers", "layer")
     refuse_fixed_batches(model)
-    base, target, grouped = _samples(model, base_data, target_data, recipe)
+    base, target, record = _samples(model, base_data, target_data, recipe)
     names = layers_to_score(model, layers)
     path = _path_of(model, target, recipe)
     usual = HeldOutRetraining().matching(path).on_fields(np.shape(target.y))
@@ -143,9 +141,8 @@ def score_layers(
         provenance={
             "deciding_scorer": chosen[0].name,
             "settings": repr(chosen[0]),
-            "base_data_sha256": base.fingerprint(),
             **question_record(model, base, target),
-            **grouped,
+            **record,
             "grid": list(grid),
             "seed": int(seed),
             "max_layers": int(max_layers),
@@ -161,7 +158,7 @@ def score_layers(
 def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> float:
     """Return the path (sum of learning rates) of a recipe, or the default path."""
     path = path_of(recipe, samples_an_epoch(len(target), recipe.get("replay")))
-    if recipe.keys() & _EFFORT:
+    if recipe.keys() & {*COUNTED}:
         return path
     return usual_path(kernels_of(model)) or path
 
@@ -169,13 +166,22 @@ def _path_of(model: keras.Model, target: Samples, recipe: dict[str, Any]) -> flo
 def _samples(
     model: keras.Model, base: Any, target: Any, recipe: dict[str, Any]
 ) -> tuple[Samples, Samples, dict[str, Any]]:
-    """Return the samples of both systems, and a record of the groups in the recipe."""
-    given = {"base_data": base, "target_data": target}
+    """Return the samples of both systems, and a record of them and their groups."""
+    if recipe.get("normalization") is not None:
+        raise TypeError(
+            "score_layers does not normalize: expected samples in the units of the "
+            f"network. Received normalization={recipe['normalization']!r:.60}: pass "
+            "statistics.normalize(x, y) of both systems, or use forecast."
+        )
     loss, groups = recipe.get("loss"), recipe.pop("groups", None)
-    found = [weighted(Samples.of(data, name), loss) for name, data in given.items()]
+    pairs = {"base_data": base, "target_data": target}
+    given = {name: Samples.of(data, name) for name, data in pairs.items()}
+    found = [weighted(samples, loss) for samples in given.values()]
     for samples in found:
         check_fit(model, samples)
-    return found[0], *in_groups(found[1], groups)
+    grouped, groups = in_groups(found[1], groups)
+    hashes = {f"{name}_sha256": data.fingerprint() for name, data in given.items()}
+    return found[0], grouped, {**hashes, **groups}
 
 
 def _rehearse(

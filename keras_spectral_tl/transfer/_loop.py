@@ -1,5 +1,6 @@
 """Deterministic fit, with bitwise equal weights of equal calls; gain in closed form."""
 
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -167,10 +168,26 @@ def fit(
             fitted = network.fit(
                 fed_to_fit(batches), shuffle=False, callbacks=callbacks, **arguments
             )
-    return {
-        name: [float(value) for value in values]
-        for name, values in fitted.history.items()
-    }
+    return _by_epoch(fitted, arguments.get("validation_freq", 1))
+
+
+def _by_epoch(fitted: Any, frequency: Any) -> dict[str, list[float]]:
+    """Return the history with a value for each epoch, nan where none was computed."""
+
+    def is_validated(epoch: int) -> bool:
+        if isinstance(frequency, int):
+            return epoch % frequency == 0
+        return epoch in frequency
+
+    found = {}
+    for name, values in fitted.history.items():
+        computed = iter(map(float, values))
+        all_of_them = len(values) == len(fitted.epoch)
+        found[name] = [
+            next(computed) if all_of_them or is_validated(epoch + 1) else math.nan
+            for epoch in fitted.epoch
+        ]
+    return found
 
 
 def check_finite_weights(network: keras.Model) -> None:
@@ -203,9 +220,8 @@ def why_unmoved(network: keras.Model) -> str:
         )
     elif dtypes & {"bfloat16", "float16"}:
         why = (
-            f"steps of this size vanish in {', '.join(sorted(dtypes))}: raise the "
-            "learning rate, or keep the weights in float32 (dtype policy mixed_"
-            "bfloat16 or mixed_float16)"
+            f"steps of this size vanish in {', '.join(sorted(dtypes))}: keep the "
+            "weights in float32 (dtype policy mixed_bfloat16 or mixed_float16)"
         )
     else:
         why = (

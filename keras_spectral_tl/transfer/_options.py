@@ -19,7 +19,7 @@ from keras_spectral_tl._checks import (
 )
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.layers import ModelLayers
-from keras_spectral_tl._optimizer_state import scaled_optimizer
+from keras_spectral_tl._optimizer_state import scaled_optimizer, unbuilt_copy
 from keras_spectral_tl.freezing import select_layers
 from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.transfer._samples import Samples, image_of
@@ -161,7 +161,7 @@ class HeldOutStopping:
     Args:
         fraction: Fraction of the target samples (or groups) to hold out, at least one.
         patience: Epochs without improvement before training stops.
-        min_delta: Smallest decrease of the loss that counts as an improvement.
+        min_delta: Smallest decrease of the loss that counts as an improvement here.
 
     Raises:
         TypeError: If an argument is not a number.
@@ -200,13 +200,33 @@ class HeldOutStopping:
         return data.subset(np.flatnonzero(~held)), data.take(np.flatnonzero(held))
 
     def callback(self) -> keras.callbacks.Callback:
-        return keras.callbacks.EarlyStopping(
-            monitor="val_loss",
-            mode="min",
-            patience=self.patience,
-            min_delta=self.min_delta,
-            restore_best_weights=True,
-        )
+        return _LowestLoss(self.patience, self.min_delta)
+
+
+class _LowestLoss(keras.callbacks.EarlyStopping):
+    """Early stopping that restores the weights of the lowest held-out loss.
+
+    Keras restores those of the last decrease by more than `min_delta`.
+    """
+
+    def __init__(self, patience: int, min_delta: float) -> None:
+        super().__init__("val_loss", min_delta, patience, mode="min")
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        super().on_train_begin(logs)
+        self._lowest = math.inf
+        self._weights: Any = None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        loss = float((logs or {}).get("val_loss", math.inf))
+        if loss < self._lowest:
+            self._lowest, self._weights = loss, self.model.get_weights()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        super().on_train_end(logs)
+        if self._weights is not None:
+            self.model.set_weights(self._weights)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -373,8 +393,7 @@ class RetrainOptions:
             optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if optimizer is None:
             return keras.optimizers.Adam(1e-3)
-        optimizer = keras.optimizers.get(optimizer)
-        return type(optimizer).from_config(optimizer.get_config())
+        return unbuilt_copy(keras.optimizers.get(optimizer))
 
 
 def weighted(samples: Samples, loss: Any) -> Samples:
@@ -427,7 +446,8 @@ def listed(callbacks: Any) -> list[Any]:
 def _normalized_pair(validation: Any, statistics: Any) -> Any:
     weights: tuple[Any, ...] = ()
     if isinstance(validation, tuple | list) and len(validation) == 3:
-        weights, validation = (validation[2],), validation[:2]
+        given, validation = validation[2], validation[:2]
+        weights = () if given is None else (given,)
     elif statistics is None and not isinstance(validation, Samples | tuple | list):
         return validation  # a dataset, which Keras reads
     samples = Samples.of(validation, "validation_data").normalized(statistics)

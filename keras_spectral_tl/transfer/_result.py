@@ -90,8 +90,8 @@ class RetrainResult(AsJson):
     @property
     def best_epoch(self) -> int | None:
         """Epoch, from 0, with the lowest loss on held-out samples; None without any."""
-        held_out = self.history.get("val_loss")
-        return int(np.argmin(held_out)) if held_out else None
+        held_out = np.array(self.history.get("val_loss", ()))
+        return None if np.isnan(held_out).all() else int(np.nanargmin(held_out))
 
     def __repr__(self) -> str:
         losses = self.history.get("loss", [])
@@ -126,8 +126,8 @@ class RetrainResult(AsJson):
         Returns:
             cc (`metrics.pattern_correlation`; over all samples if each holds a single
             value, and nan of one value alone), relative_rmse, and the extra scores.
-            Outputs that the model masks, such as padded steps, do not count; for the
-            extra scores they are 0, as is the truth there.
+            Outputs that the model masks, such as padded steps, and labels of no class
+            do not count; for the extra scores they are 0, as is the truth there.
 
         Raises:
             ValueError: If the samples were normalized by other statistics, or their
@@ -185,9 +185,9 @@ class RetrainResult(AsJson):
             ValueError: If there are no losses, as for a gain in closed form.
         """
         losses = {
-            name: (range(len(self.history[name])), self.history[name])
+            name: (np.flatnonzero(~np.isnan(values)), values[~np.isnan(values)])
             for name in ("loss", "val_loss")
-            if name in self.history
+            if (values := np.array(self.history.get(name, ()))).size
         }
         panel = {f"{self.label} retrained": losses}
         return keras_spectral_tl.plotting.plot_curves(panel, "epoch", "loss", ax=ax)[0]
@@ -380,14 +380,18 @@ def measured(
     `weights` are those of the points of a sample or, of outputs with a mask, of all
     points; samples that are masked as a whole are left out.
     """
-    counted = None
-    if weights is not None and weights.ndim == np.ndim(outputs):
-        weights = np.broadcast_to(weights, np.shape(outputs))
+    counted, shape = None, np.shape(outputs)
+    if labels := is_labels_of(test.y, shape):
+        known = (test.y >= 0) & (test.y < shape[-1])
+        if not known.all():  # a loss ignores the others
+            known = known.reshape(*shape[:-1], 1)
+            weights = known * (np.ones(shape) if weights is None else weights)
+    if weights is not None and weights.ndim == len(shape):
+        weights = np.broadcast_to(weights, shape)
         rows = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
         test, outputs, weights = test.subset(rows), outputs[rows], weights[rows]
         counted = weights > 0.0
-    truth, shape = test.y, np.shape(outputs)
-    compared, labels = [], is_labels_of(truth, shape)
+    truth, shape, compared = test.y, np.shape(outputs), []
     if statistics is not None and test.statistics is None:
         normalized = test.normalized(statistics)
         axis = channel_axis(statistics, len(shape))
@@ -395,7 +399,8 @@ def measured(
             compared = [normalized.y, outputs]
         _, outputs = statistics.denormalize(normalized.x, outputs)
     if labels:
-        truth = np.eye(shape[-1])[truth.reshape(shape[:-1])]
+        classes = np.clip(truth, 0, shape[-1] - 1)
+        truth = np.eye(shape[-1])[classes.reshape(shape[:-1])]
     compared = compared or [truth, outputs]
     if np.size(truth) == len(truth):  # a correlation needs more than one value
         compared, weights = [np.reshape(part, (1, -1)) for part in compared], None

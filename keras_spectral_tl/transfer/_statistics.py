@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import one_of, real_array
 from keras_spectral_tl._graph.feeding import predicted
-from keras_spectral_tl._graph.layers import layers_with_weights, parents_first
+from keras_spectral_tl._graph.layers import (
+    inputs_of,
+    layers_with_weights,
+    parents_first,
+)
 from keras_spectral_tl._keras_internals import sublayers
 from keras_spectral_tl.freezing._parts import ScalarGain
 from keras_spectral_tl.transfer._samples import Samples
@@ -207,7 +211,7 @@ class RefitNormalizationLayers:
                 "functional or sequential model. Use RefitOnTarget() or None."
             )
         for layer in found.values():
-            before = keras.Model(network.inputs, layer.input)
+            before = keras.Model(inputs_of(network), layer.input)
             layer.adapt(predicted(before, data.x))
         return tuple(found)
 

@@ -297,8 +297,7 @@ class RowTrainer:
         selection = select_layers(self.model, layers)
         check_trainable(self.model, selection)
         weights = [self._named.weights[path] for path in selection.variables]
-        holders = {path.rsplit("/", 1)[0] for path in self._named.paths(weights)}
-        if not holders <= set(selection.names):
+        if not self._named.holders(weights) <= set(selection.names):
             return None  # a layer before the cut may share a weight
         places = list(map(self._named.names.index, selection.names))
         set_trainable(self._network, places)

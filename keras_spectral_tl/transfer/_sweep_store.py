@@ -128,7 +128,7 @@ class SweepDirectory:
     def save(self, candidate: Candidate, row: SweepRow) -> None:
         text, arrays = self._files(candidate)
         named = {
-            f"{layer}_{number}": value
+            f"{layer}_{number}": value.astype("f4") if _is_short(value) else value
             for layer, values in enumerate(row.weights)
             for number, value in enumerate(values)
         }
@@ -148,6 +148,11 @@ class SweepDirectory:
         if len(label) > _LONGEST_NAME:
             label = f"{label[:40]}={sha256(candidate.label.encode())[:32]}"
         return self.path / f"row={label}.json", self.path / f"row={label}.npz"
+
+
+def _is_short(value: NDArray[Any]) -> bool:
+    """Return whether values are bfloat16 or shorter, which NumPy cannot read again."""
+    return value.dtype.kind == "V"
 
 
 def _row(document: Any, content: bytes, candidate: Candidate) -> SweepRow:

@@ -1,6 +1,8 @@
 """What Keras is fed gives bitwise what arrays give, and no pass waits for a thread."""
 
+import gc
 import logging
+import weakref
 
 import keras
 import numpy as np
@@ -121,3 +123,22 @@ def test_a_validation_that_is_no_pair_of_arrays_is_left_to_keras():
     empty = np.ones((0, 4)), np.ones((0, 1))
     for samples in (None, pieces, empty):
         assert fed_for_validation(samples, 2) is samples
+
+
+def test_arrays_are_released_after_use():
+    """TensorFlow keeps the generator of a dataset as long as the process lives."""
+    model, used = _model(), []
+    model.compile("sgd", "mse")
+
+    def some():
+        x = np.ones((4, 4), "float32")
+        used.append(weakref.ref(x))
+        return x
+
+    predicted(model, some(), 2)
+    y = np.ones((4, 1), "float32")
+    options = {"epochs": 2, "verbose": 0}
+    model.fit(fed_to_fit(_Pieces(some(), y)), shuffle=False, **options)
+    model.fit(some(), y, validation_data=fed_for_validation((some(), y), 2), **options)
+    gc.collect()
+    assert [ref() for ref in used if ref() is not None] == []

@@ -256,3 +256,38 @@ def test_layers_with_a_precision_of_their_own_keep_it(monkeypatch):
     )
     _network_parts.compute_in_half_precision(model)
     assert model.layers[-1].compute_dtype == "float16"
+
+
+@keras.saving.register_keras_serializable("tests")
+class Transposed(L.Layer):
+    """A decoder with the kernel of an encoder."""
+
+    def __init__(self, encoder, **options):
+        super().__init__(**options)
+        self.encoder = encoder
+
+    def build(self, shape):
+        self.kernel = self.encoder.kernel
+
+    def call(self, x):
+        return keras.ops.matmul(x, keras.ops.transpose(self.kernel))
+
+    def get_config(self):
+        encoder = keras.saving.serialize_keras_object(self.encoder)
+        return {**super().get_config(), "encoder": encoder}
+
+    @classmethod
+    def from_config(cls, config):
+        encoder = keras.saving.deserialize_keras_object(config.pop("encoder"))
+        return cls(encoder, **config)
+
+
+def test_a_weight_of_two_layers_moves_in_both():
+    inputs, encoder = keras.Input((4,)), L.Dense(4, name="enc", use_bias=False)
+    decoder = Transposed(encoder, name="dec")
+    model = keras.Model(inputs, decoder(L.Dense(4, name="mid")(encoder(inputs))))
+    x = noise(8, 4)
+    (part,) = parts_of(model, x, ("dec/own",))[1]
+    outputs = part.function.outputs(part.function.start + 0.3, part.inputs, 4)
+    encoder.kernel.assign(encoder.kernel + 0.3)
+    np.testing.assert_allclose(outputs, fetch(model(x)), atol=1e-5)

@@ -113,6 +113,16 @@ def test_values_on_land_change_no_forecast_and_no_recipe(model, count):
     assert results[0].hashes_after == results[1].hashes_after
 
 
+def test_a_forecast_with_weights_is_measured_on_its_own_samples(model):
+    target = with_junk(TARGET, 1)
+    some = {"arms": ["conv_1"], "steps": 4, "loss": LOSS}
+    found = kst.forecast(model, None, target, **some)
+    measured = found.measure(model, target, TEST, arms=["conv_1"])
+    assert [row["layer"] for row in measured.rows] == ["conv_1"]
+    with pytest.raises(ValueError, match="Expected the target samples of the forecast"):
+        found.measure(model, with_junk(TARGET, 2), TEST)
+
+
 def test_values_on_land_change_no_score(model):
     scores = [
         kst.score_layers(

@@ -66,6 +66,34 @@ def test_early_stopping_returns_the_weights_of_the_best_epoch():
     assert loss == pytest.approx(min(held_out), rel=SINGLE)
 
 
+def test_a_decrease_too_small_to_go_on_still_counts_for_the_weights():
+    stopping = HeldOutStopping(fraction=0.25, patience=4, min_delta=1e3)
+    options = {"optimizer": keras.optimizers.SGD(0.02), "batch_size": 3, "seed": 1}
+    result = transfer.retrain(
+        plain(), (X, Y), None, early_stopping=stopping, epochs=30, **options
+    )
+    held_out = result.history["val_loss"]
+    assert len(held_out) == 5 and result.best_epoch > 0  # it falls, and stops at once
+    _, (x, y) = stopping.split(Samples.of((X, Y)), seed=1)
+    loss = result.model.evaluate(x, y, verbose=0)
+    assert loss == pytest.approx(min(held_out), rel=SINGLE)
+
+
+@pytest.mark.parametrize("frequency", [2, [1, 4]])
+def test_a_history_says_in_which_epochs_held_out_samples_were_looked_at(frequency):
+    result = transfer.retrain(
+        plain(), (X, Y), None, epochs=4, batch_size=8, validation_data=(X, Y, None),
+        validation_freq=frequency, optimizer=keras.optimizers.SGD(0.01),
+    )  # fmt: skip
+    first = {2: 1}.get(frequency, 0) if isinstance(frequency, int) else 0
+    looked_at = ~np.isnan(result.history["val_loss"])
+    assert list(np.flatnonzero(looked_at)) == [first, 3]
+    assert result.best_epoch == 3  # the loss falls
+    assert list(result.to_frame()["val_loss"].notna()) == list(looked_at)
+    drawn = {line.get_label(): line for line in result.plot().get_lines()}
+    assert list(drawn["val_loss"].get_xdata()) == [first, 3]
+
+
 def test_held_out_samples_follow_the_seed_and_are_not_trained_with():
     data = Samples.of((np.arange(10.0)[:, None], np.arange(10.0)))
     kept, (_, held_out) = HeldOutStopping(0.3).split(data, seed=2)
@@ -175,6 +203,20 @@ def test_normalization_layers_are_kept_unless_asked_for():
     behind = ["c", OutputGain(initial=2.0)]
     gain = transfer.retrain(model, (X, Y), behind, normalization=refit, **QUICK)
     assert {"scale", "c"} <= {*gain.changed}
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+def test_normalization_layers_of_inputs_by_name_are_refitted():
+    inputs = {name: keras.Input((4,)) for name in ("u", "v")}  # tensors of other names
+    scale = keras.layers.Normalization(name="scale")
+    scale.adapt(X + 5.0)
+    joined = keras.layers.Add()([scale(inputs["u"]), inputs["v"]])
+    model = keras.Model(inputs, dense("c", 1, None)(joined))
+    refit = RefitNormalizationLayers()
+    data = {"u": X, "v": 2.0 * X}, Y
+    result = transfer.retrain(model, data, "c", normalization=refit, **QUICK)
+    mean = fetch(result.model.get_layer("scale").adapt_mean)
+    np.testing.assert_allclose(mean, X.mean(axis=0), atol=SINGLE)
 
 
 @pytest.mark.parametrize(
@@ -451,3 +493,41 @@ def test_every_weight_of_a_copy_has_its_name_in_the_model():
     scaled = OutputGain().prepare(copy)
     names = list(ModelLayers.of(model).of_copy(scaled).layers)
     assert names == ["a", "b", "c", "output_gain"]
+
+
+# Weight decay
+
+
+def _without_decay_of_biases():
+    optimizer = keras.optimizers.AdamW(1e-6, weight_decay=1e5)  # halves to a tenth
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": _without_decay_of_biases()},
+        {"optimizer": keras.optimizers.LossScaleOptimizer(_without_decay_of_biases())},
+        {
+            "optimizer": _without_decay_of_biases(),
+            "learning_rates": LearningRates({"c": 0.5}),
+        },
+    ],
+)
+def test_weights_without_decay_have_none_in_a_retraining(options):
+    model = plain()
+    layer = model.get_layer("c")
+    layer.bias.assign(np.ones_like(fetch(layer.bias)))
+    before = fetch(layer.kernel).copy()
+    result = transfer.retrain(model, (X, Y), "c", **options, **QUICK)
+    after = result.model.get_layer("c")
+    np.testing.assert_allclose(fetch(after.bias), 1.0, atol=1e-4)
+    assert np.all(np.abs(fetch(after.kernel)) < 0.97 * np.abs(before))
+
+
+def test_variables_of_another_model_cannot_be_without_decay():
+    model, optimizer = plain(), keras.optimizers.AdamW(1e-3)
+    optimizer.exclude_from_weight_decay(var_list=[model.get_layer("c").bias])
+    with pytest.raises(ValueError, match=r"excludes 1 variable.*var_names=\['bias'\]"):
+        transfer.retrain(model, (X, Y), "c", optimizer=optimizer, **QUICK)

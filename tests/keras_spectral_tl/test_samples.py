@@ -197,6 +197,26 @@ def test_of_equal_correlations_the_least_error_is_best():
     assert transfer.SweepResult(tuple(rows)).best == "b"
 
 
+@pytest.mark.parametrize("ignored", [-1, 255])
+def test_labels_that_a_loss_ignores_count_in_no_figure(ignored):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((5, 4)), keras.layers.Dense(3, "softmax", name="a")]
+    )
+    x = np.random.default_rng(0).normal(size=(6, 5, 4)).astype("float32")
+    labels = np.argmax(x[..., :3], axis=-1)
+    labels[4:] = ignored  # whole samples
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=ignored)
+    result = transfer.retrain(model, (x, labels), "a", epochs=1, loss=loss)
+    assert result.row((x, labels))["cc"] == result.row((x[:4], labels[:4]))["cc"]
+    other, some = x.copy(), labels.copy()
+    some[:2, 1:3] = ignored  # points of samples
+    other[:2, 1:3] += 1.0  # which alone changes outputs there
+    rows = [result.row((part, some)) for part in (x, other)]
+    for name in ("cc", "relative_rmse"):
+        assert rows[0][name] == pytest.approx(rows[1][name], rel=SINGLE)
+
+
 @pytest.mark.parametrize("shape", [(8,), (8, 1)])
 def test_integer_labels_go_with_a_sparse_loss(shape):
     keras.utils.set_random_seed(1)

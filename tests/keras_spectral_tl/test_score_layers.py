@@ -17,6 +17,7 @@ from keras_spectral_tl.scoring import (
     score_layers,
 )
 from keras_spectral_tl.scoring._evidence import unexplained
+from keras_spectral_tl.transfer import RefitOnTarget
 from tests.keras_spectral_tl.planted_layers import (
     LAYERS,
     SHAPE,
@@ -200,6 +201,7 @@ def test_bad_input_is_refused():
         ({"batch_size": 0}, ValueError),
         ({"epochs": 0}, ValueError),
         ({"epoch": 3}, TypeError),
+        ({"normalization": RefitOnTarget()}, TypeError),
         ({"scorers": []}, ValueError),
         ({"max_layers": 0}, ValueError),
     ],

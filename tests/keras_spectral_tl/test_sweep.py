@@ -356,6 +356,20 @@ def test_rows_come_back_from_disk_as_they_were(tmp_path):
             assert first.dtype == second.dtype
 
 
+def test_a_finished_sweep_of_short_floats_gives_its_models(tmp_path):
+    dense = keras.layers.Dense(3, dtype="bfloat16", name="a")
+    model = keras.Sequential([keras.Input((4,)), dense])
+    options = {**QUICK, "optimizer": keras.optimizers.SGD(0.5), "directory": tmp_path}
+    first, again = (
+        transfer.oracle_sweep(model, (X, Y), TEST, **options).model(model)
+        for _ in range(2)
+    )
+    for one, other in zip(first.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(
+            fetch(one).astype("float32"), fetch(other).astype("float32")
+        )
+
+
 def test_rows_do_not_depend_on_those_before():
     model = _chain()
     training = transfer.RetrainOptions.of(dict(QUICK))
