@@ -170,7 +170,9 @@ class LayerLinearization:
 
     J is never formed: `apply` uses forward mode, `apply_transpose` reverse mode, each
     at about the cost of two forward passes. Batches are computed one by one, so memory
-    holds one batch. Inference mode (no dropout, frozen statistics).
+    holds one batch. Inference mode (no dropout, frozen statistics). The weights are
+    those at construction, on JAX also of all other layers: make a new object after they
+    change.
 
     Args:
         model: A built Keras model; not changed.
@@ -196,7 +198,7 @@ class LayerLinearization:
         self._jvp = backend().pushforward(self._function, self._function.values)
         self._vjp = backend().derivatives(self._function, inner_product)[1]
         self._layer, self._checked = layer, False
-        self._sample_shape: tuple[int, ...] | None = None
+        self._output_shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}
 
     @property
     def num_parameters(self) -> int:
@@ -227,10 +229,12 @@ class LayerLinearization:
             ValueError: If the cotangent has another shape.
         """
         total, values = np.zeros(self.num_parameters), self._function.values
-        if self._sample_shape is None:
+        inputs = keras.tree.flatten(x)
+        grids = tuple(np.shape(part)[1:] for part in inputs)
+        if grids not in self._output_shapes:
             one = self._function(values, next(batches(x, 1))[1])
-            self._sample_shape = tuple(one.shape)[1:]
-        shape = (len(keras.tree.flatten(x)[0]), *self._sample_shape)
+            self._output_shapes[grids] = tuple(one.shape)[1:]
+        shape = (len(inputs[0]), *self._output_shapes[grids])
         if np.shape(cotangent) != shape:
             raise ValueError(
                 f"Expected a cotangent of the shape of the output, {shape}. Received "

@@ -65,11 +65,11 @@ def _tape() -> tf.GradientTape:
 
 
 def _traced(compute: Compute, num_fixed: int) -> Compute:
-    """Compile on the first call, for any number of samples.
+    """Compile for any number of samples, once for each shape of a sample.
 
     The first `num_fixed` arguments have fixed shapes.
     """
-    compiled: list[Any] = []
+    compiled: dict[Any, Any] = {}
 
     def specification(argument: Any, free: bool) -> Any:
         def of_array(part: NDArray[Any]) -> Any:
@@ -79,12 +79,13 @@ def _traced(compute: Compute, num_fixed: int) -> Compute:
         return keras.tree.map_structure(of_array, argument)
 
     def call(*arguments: Any) -> Any:
-        if not compiled:
-            signature = [
-                specification(argument, place >= num_fixed)
-                for place, argument in enumerate(arguments)
-            ]
-            compiled.append(tf.function(compute, input_signature=signature))
-        return compiled[0](*arguments)
+        signature = [
+            specification(argument, place >= num_fixed)
+            for place, argument in enumerate(arguments)
+        ]
+        key = tuple(keras.tree.flatten(signature))
+        if key not in compiled:
+            compiled[key] = tf.function(compute, input_signature=signature)
+        return compiled[key](*arguments)
 
     return call

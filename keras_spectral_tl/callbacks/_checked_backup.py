@@ -58,6 +58,7 @@ class CheckedBackup(keras.callbacks.Callback):
     def __init__(self, directory: str | os.PathLike[str], keep: bool = False) -> None:
         super().__init__()
         self.directory, self.keep = Path(directory), keep
+        self._resumed = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         record = self.directory / _RECORD
@@ -82,6 +83,10 @@ class CheckedBackup(keras.callbacks.Callback):
             optimizer.build(self.model.trainable_variables)
         self.model.load_weights(weights)
         set_initial_epoch(self.model, found["epoch"])
+        self._resumed = True
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._forget_the_start()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         weights = self.directory / _WEIGHTS.format(epoch + 1)
@@ -95,6 +100,7 @@ class CheckedBackup(keras.callbacks.Callback):
                 other.unlink()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._forget_the_start()
         if self.keep or not self.directory.exists():
             return
         (self.directory / _RECORD).unlink(missing_ok=True)
@@ -102,6 +108,12 @@ class CheckedBackup(keras.callbacks.Callback):
             weights.unlink()
         if not any(self.directory.iterdir()):
             self.directory.rmdir()
+
+    def _forget_the_start(self) -> None:
+        """Let the next fit begin at its own first epoch, not where this one did."""
+        if self._resumed:
+            self._resumed = False
+            set_initial_epoch(self.model, 0)
 
 
 class SavedSchedule(keras.Layer):

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +27,7 @@ from keras_spectral_tl.freezing._selection import (
     Selector,
     choose,
     note,
+    notes_of,
     remember,
     select_layers,
 )
@@ -93,20 +94,26 @@ def _named(layers: keras.Model | ModelLayers) -> ModelLayers:
 
 @dataclasses.dataclass(frozen=True)
 class TrainableFlags:
-    """Snapshot of every `trainable` flag of a model, to be restored exactly."""
+    """Snapshot of every `trainable` flag of a model, to be restored exactly.
+
+    `restore_notes` does so for the records of who froze single weights.
+    """
 
     flags: tuple[tuple[keras.Layer | keras.Variable, bool], ...]
+    restore_notes: Callable[[], None]
 
     @classmethod
     def of(cls, model: keras.Model) -> "TrainableFlags":
         # Containers first, then their contents, then weights.
         layers = parents_first(model)
         weights = [v for layer in layers for v in own_weights(layer)]
-        return cls(tuple((part, part.trainable) for part in (*layers, *weights)))
+        flags = tuple((part, part.trainable) for part in (*layers, *weights))
+        return cls(flags, notes_of(layers))
 
     def restore(self) -> None:
         for part, flag in self.flags:
             part.trainable = flag
+        self.restore_notes()
 
 
 def trainable_choice(named: ModelLayers) -> Choice:

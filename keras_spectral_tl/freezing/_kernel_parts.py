@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import check_finite, real_array, whole_number
 from keras_spectral_tl._graph.layers import fetch
-from keras_spectral_tl._keras_internals import add_weight_when_built
+from keras_spectral_tl._keras_internals import (
+    add_weight_when_built,
+    own_trainable_variables,
+)
 from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.layers import PeriodicConv2D
 
@@ -29,9 +32,9 @@ class ChannelScaled(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Create the weights of the layer and the gains, initially 1."""
-        super().build(input_shape)
+        super().build(input_shape)  # locks the layer if it adds a low-rank update
         shape = super().kernel.shape[-1:]
-        self.channel_gain = self.add_weight(shape=shape, name=_GAIN, initializer="ones")
+        self.channel_gain = add_weight_when_built(self, _GAIN, shape, "ones")
 
     @property
     def kernel(self) -> Any:
@@ -39,11 +42,14 @@ class ChannelScaled(keras.layers.Layer):
         return keras.ops.multiply(super().kernel, self.channel_gain)
 
     def save_own_variables(self, store: Any) -> None:
-        # Kernel, bias and gain are stored separately, not merged.
-        keras.Layer.save_own_variables(self, store)
+        # Not merged, and by name: a low-rank update may come before or after the gain.
+        for variable in own_trainable_variables(self):
+            store[variable.name] = variable
 
     def load_own_variables(self, store: Any) -> None:
-        keras.Layer.load_own_variables(self, store)
+        for place, variable in enumerate(own_trainable_variables(self)):
+            known = variable.name in store.keys()  # noqa: SIM118 (no mapping)
+            variable.assign(store[variable.name if known else str(place)])
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")

@@ -415,6 +415,24 @@ def held_places(layer: keras.Layer) -> set[int]:
     return places | {i for i, v in enumerate(own) if v is base}
 
 
+def notes_of(layers: Sequence[keras.Layer]) -> Callable[[], None]:
+    """Return a function that restores what is recorded of these layers now."""
+    kept = [
+        (records, layer, set(records[layer]) if layer in records else None)
+        for records in (_BY_USER, _BY_US)
+        for layer in layers
+    ]
+
+    def restore() -> None:
+        for records, layer, places in kept:
+            if places is None:
+                records.pop(layer, None)
+            else:
+                records[layer] = set(places)
+
+    return restore
+
+
 def remember(layer: keras.Layer) -> None:
     """Record which weights of a layer are frozen individually, before it is frozen."""
     _BY_USER[layer] = held_places(layer)

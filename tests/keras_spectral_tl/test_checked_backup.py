@@ -77,3 +77,18 @@ def test_damage_is_noticed(kept, name):
     (kept / name).write_bytes(content)
     with pytest.raises(ValueError, match=r"backup in .* is damaged.*start again"):
         _fit(_model(), CheckedBackup(kept))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_fit_after_a_resumed_one_begins_at_its_own_first_epoch(tmp_path, ends):
+    model = _model()
+    _fit(model, CheckedBackup(tmp_path, keep=True), epochs=2)
+    crash = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: 1 / 0)
+    if ends:
+        assert _fit(model, CheckedBackup(tmp_path)).epoch == [2, 3]
+    else:
+        with pytest.raises(ZeroDivisionError):
+            _fit(model, CheckedBackup(tmp_path), crash)
+    before = np.array(model.get_weights()[0])
+    assert _fit(model, epochs=1).epoch == [0]
+    assert np.any(model.get_weights()[0] != before)

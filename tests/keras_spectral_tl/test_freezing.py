@@ -279,6 +279,17 @@ def test_unfreezing_thaws_a_weight_that_was_frozen_here():
     assert _trained_weights(model) == _own(model, "a", "b")
 
 
+def test_what_a_block_froze_is_forgotten_with_its_flags():
+    model = _sequential("a", "b")
+    kernel = model.get_layer("b").kernel
+    with freezing.only_trainable(model, freezing.BiasesOf()):
+        assert not kernel.trainable
+    kernel.trainable = False  # by the user
+    freezing.freeze_layers(model, "b")
+    freezing.unfreeze_layers(model, "b")
+    assert not kernel.trainable and model.get_layer("b").bias.trainable
+
+
 class _Tied(keras.layers.Layer):
     def __init__(self, other, **options):
         super().__init__(**options)

@@ -290,3 +290,17 @@ def test_a_model_without_the_part_and_one_with_another_update_are_explained():
     dense.quantize("int8")
     with pytest.raises(ValueError, match=r"quantized \(int8\)"):
         ChannelGainsOf().prepare({"layer": dense})
+
+
+@pytest.mark.parametrize("update", [LowRankOf("conv_2", rank=1), FiltersOf("conv_2")])
+def test_gains_and_an_update_of_one_layer_are_saved_and_retrained_again(
+    update, tmp_path
+):
+    both = [ChannelGainsOf("conv_2"), update]
+    result = transfer.retrain(_cnn(), (X, Y), both, **QUICK)
+    loaded = transfer.load_retrained(result.save(tmp_path))
+    expected = _outputs(result.model, X)
+    np.testing.assert_allclose(_outputs(loaded, X), expected, atol=SINGLE)
+    again = transfer.retrain(result.model, (X, Y), both, **QUICK)
+    assert again.changed == ("conv_2",)
+    assert again.hashes_before["conv_2"] == result.hashes_after["conv_2"]

@@ -234,3 +234,22 @@ def test_a_cotangent_of_another_shape_than_the_output_is_refused(shape):
     np.testing.assert_allclose(jacobian.apply_transpose(np.ones((4, 1)), x), [4, 4, 4])
     with pytest.raises(ValueError, match="cotangent of the shape of the output"):
         jacobian.apply_transpose(np.ones(shape), x)
+
+
+def test_fields_of_another_size_are_linearized_too():
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 2)),
+            keras.layers.Conv2D(3, 3, activation="tanh", name="first"),
+            keras.layers.Conv2D(1, 3, name="last"),
+        ]
+    )
+    jacobian = LayerLinearization(model, "first")
+    rng = np.random.default_rng(0)
+    for size in (8, 12, 8):
+        x = rng.normal(size=(2, size, size, 2)).astype("float32")
+        direction = rng.normal(size=jacobian.num_parameters)
+        cotangent = rng.normal(size=(2, size - 4, size - 4, 1))
+        pushed = np.sum(jacobian.apply(direction, x) * cotangent)
+        pulled = direction @ jacobian.apply_transpose(cotangent, x)
+        assert pushed == pytest.approx(pulled, rel=SINGLE)
