@@ -142,14 +142,20 @@ class PrincipalFilters(Result):
         target = layers_with_weights(network)[select_layers(network, layer).names[0]]
         base = low_rank_base(target)
         variable = target.kernel if base is None else base
-        first = _of_layer(before, layer).weights
+        kernel = _of_layer(before, layer)
+
+        def kept(weights: Array) -> Array:
+            # Keras keeps the kernels of transposed layers as (*size, outputs, inputs).
+            return weights.swapaxes(-1, -2) if kernel.transposed else weights
+
+        first = kept(kernel.weights)
         if not isinstance(variable, keras.Variable) or variable.shape != first.shape:
             raise ValueError(
                 f"Expected a layer with a kernel of its own, such as Conv2D. Received "
                 f"{target.name!r} ({type(target).__name__})."
             )
         # A low-rank update stays in place; the base is the kernel without it.
-        update = _of_layer(after, layer).weights - to_numpy(variable)
+        update = kept(_of_layer(after, layer).weights) - to_numpy(variable)
         x, y = np.asarray(data[0]), np.asarray(data[1])
 
         def score(model: keras.Model) -> float:
@@ -158,7 +164,7 @@ class PrincipalFilters(Result):
         scores = []
         for number in numbers:
             some = self.kernels(min(number, len(self.filters)))
-            variable.assign(first + some - update)
+            variable.assign(first + kept(some) - update)
             scores.append(score(network))
         low, high = score(before), score(after)
         if not high > low:
@@ -196,10 +202,11 @@ class PrincipalFilters(Result):
         Returns:
             The comparison for each filter, the strongest first.
         """
-        kernels = _of_layer(before, layer).stacked()
+        kernel = _of_layer(before, layer)
+        kernels = kernel.stacked()
         change = self.filters, self.coefficients.reshape(-1, len(kernels))
         return filter_consistency(
-            kernels, *change, difference, num_points, degree, seed
+            kernels, *change, difference, num_points, kernel.dilation, degree, seed
         )
 
     def plot(self, ax: Any = None) -> Any:

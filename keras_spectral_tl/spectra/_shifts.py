@@ -19,7 +19,12 @@ from keras_spectral_tl.spectra._activations import (
     Spectra,
     activation_spectra,
 )
-from keras_spectral_tl.spectra._convolutions import Array, Grid, points_of
+from keras_spectral_tl.spectra._convolutions import (
+    Array,
+    Grid,
+    points_of,
+    spacings,
+)
 
 
 @dataclass(frozen=True)
@@ -275,6 +280,7 @@ def change_consistency(
     difference: ArrayLike,
     num_points: Grid,
     *,
+    dilation: Grid | None = None,
     degree: int = 0,
     num_draws: int = 999,
     seed: int = 0,
@@ -290,6 +296,7 @@ def change_consistency(
         difference: (num_shells,) logarithm of the ratio of two spectra on the grid,
             target over base; the wavenumber is the index.
         num_points: Points of the grid along each axis.
+        dilation: Grid spacings between the kernel points; by default 1.
         degree: Degree of a polynomial in k subtracted from both curves first, by least
             squares: 0 for their means, 1 to ignore a common slope.
         num_draws: Number of random changes.
@@ -317,7 +324,7 @@ def change_consistency(
         )
     if np.array_equal(first, second):
         raise ValueError("The kernels did not change: there is nothing to compare.")
-    compare = _Comparison(first, difference, num_points, degree)
+    compare = _Comparison(first, difference, num_points, dilation, degree)
     start = first.reshape(len(first), -1)
     change = second.reshape(len(second), -1) - start
     lengths = np.linalg.norm(change, axis=1, keepdims=True)
@@ -338,6 +345,7 @@ def filter_consistency(
     coefficients: Array,
     difference: ArrayLike,
     num_points: Grid,
+    dilation: Grid,
     degree: int,
     seed: int,
 ) -> tuple[ChangeConsistency, ...]:
@@ -346,7 +354,7 @@ def filter_consistency(
     Each, of filters (r, *size) with coefficients (r, kernels), is tested against 999
     random filters with its norm and coefficients.
     """
-    compare = _Comparison(kernels, difference, num_points, degree)
+    compare = _Comparison(kernels, difference, num_points, dilation, degree)
     start, power = kernels.reshape(len(kernels), -1), compare.power
 
     def result(pattern: Array, its: Array, seed: int) -> ChangeConsistency:
@@ -374,7 +382,12 @@ class _Comparison:
     """
 
     def __init__(
-        self, kernels: Array, difference: ArrayLike, num_points: Grid, degree: int
+        self,
+        kernels: Array,
+        difference: ArrayLike,
+        num_points: Grid,
+        dilation: Grid | None,
+        degree: int,
     ) -> None:
         shells = np.arange(1, last_complete_shell(*num_points) + 1)
         wanted = real_array("difference", difference)[1 : len(shells) + 1]
@@ -391,7 +404,9 @@ class _Comparison:
             )
         start = kernels.reshape(len(kernels), -1)
         self.power = start.T @ start
-        self._forms = _shell_forms(kernels.shape[1:], num_points)[shells]
+        steps = spacings(dilation, kernels.ndim - 1)
+        points = points_of(kernels.shape[1:], steps)
+        self._forms = _shell_forms(points, num_points)[shells]
         self._shells, self._wanted, self._degree = shells, wanted, degree
 
     def result(
@@ -434,12 +449,11 @@ class _Comparison:
         )
 
 
-def _shell_forms(size: Grid, grid: Grid) -> Array:
+def _shell_forms(points: Array, grid: Grid) -> Array:
     """Return the shell MEAN of ``cos(k . (x_a - x_b))``, (num_shells, points, points).
 
     ``|F[K](k)|^2`` is this quadratic form of K, so a shell's power needs no transform.
     """
-    points = points_of(size)
     frequencies = np.meshgrid(*map(np.fft.fftfreq, grid), indexing="ij")
     vectors = 2 * np.pi * np.stack([axis.ravel() for axis in frequencies], axis=-1)
     waves = np.exp(-1j * vectors @ points.T)

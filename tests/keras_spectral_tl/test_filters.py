@@ -1,5 +1,6 @@
 """Principal filters: planted ones come back as theory says, none are found in noise."""
 
+import dataclasses
 import json
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 
 from keras_spectral_tl.freezing import FiltersOf
 from keras_spectral_tl.spectra import change_consistency, principal_filters
+from keras_spectral_tl.spectra._convolutions import convolution_kernel, rms_transfer
 
 pytestmark = pytest.mark.once
 
@@ -338,6 +340,27 @@ def test_effects_of_a_retrained_low_rank_update_and_of_none() -> None:
     assert found.effects[0] == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_effects_of_a_transposed_layer_run_from_the_old_kernel_to_the_new(
+    outputs,
+) -> None:
+    """Without a bias no filter is the network before, and all are the one after."""
+    keras.utils.set_random_seed(1)
+    layer = keras.layers.Conv2DTranspose(
+        outputs, 3, padding="same", use_bias=False, name="conv"
+    )
+    before = keras.Sequential([keras.Input((6, 6, 2)), layer])
+    after = keras.models.clone_model(before)
+    rng = np.random.default_rng(3)
+    (kernel,) = before.get_weights()
+    after.set_weights([kernel + rng.normal(size=kernel.shape)])
+    x = rng.normal(size=(3, 6, 6, 2)).astype("float32")
+    found = principal_filters(before, after, "conv").effects(
+        before, after, "conv", (x, after.predict(x, verbose=0)), numbers=(0, 9)
+    )
+    np.testing.assert_allclose(found.effects, [0.0, 1.0], atol=1e-5)
+
+
 def convolution(kernels: np.ndarray) -> keras.Model:
     layer = keras.layers.Conv2D(kernels.shape[-1], 5, use_bias=False, name="conv")
     model = keras.Sequential([keras.Input((16, 16, kernels.shape[-2])), layer])
@@ -360,6 +383,24 @@ def test_a_filter_alone_is_as_consistent_as_the_change_that_it_makes() -> None:
     assert first.correlation == pytest.approx(whole.correlation, abs=0.02)
     assert first.p_value == whole.p_value == 0.001
     assert found.kernels(1).shape == before.shape
+
+
+def test_filters_of_a_dilated_layer_change_the_power_of_its_own_transfer() -> None:
+    """P is the square of the rms transfer, so its change is twice that of the log."""
+    rng = np.random.default_rng(2)
+    layer = keras.layers.Conv2D(4, 5, dilation_rate=(2, 3), use_bias=False, name="conv")
+    before = keras.Sequential([keras.Input((32, 32, 2)), layer])
+    after = keras.models.clone_model(before)
+    (kernel,) = before.get_weights()
+    after.set_weights([kernel + 0.1 * rng.normal(size=kernel.shape)])
+    filters = principal_filters(before, after, "conv", number=1)
+    falling = -np.arange(17.0)
+    found = filters.consistency(before, "conv", falling, (32, 32))[0]
+    first = convolution_kernel(before.get_layer("conv"))
+    second = dataclasses.replace(first, weights=first.weights + filters.kernels(1))
+    transfer = [rms_transfer("conv", one, (32, 32)) for one in (first, second)]
+    expected = 2 * np.log(transfer[1] / transfer[0])[1:16]
+    np.testing.assert_allclose(found.power_changes, expected, atol=ROUND_OFF)
 
 
 def test_p_values_of_random_filters_are_uniform() -> None:
