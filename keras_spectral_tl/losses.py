@@ -197,7 +197,8 @@ class WeightedMeanSquaredError(keras.losses.Loss):
         name: Name of the loss.
 
     Raises:
-        ValueError: If the weights are anything else.
+        ValueError: If the weights are anything else, or at the first call if the shapes
+            of truth, prediction and weights differ in more than a last axis of 1.
 
     Example:
         >>> import numpy as np
@@ -224,7 +225,21 @@ class WeightedMeanSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted mean of each sample."""
-        error = y_pred - y_true
+        # As in the losses of Keras, either may lack a last axis of 1, of channels.
+        rank = max(len(y_true.shape), self.weights.ndim + 1, 2)
+        true, pred = _of_rank(y_true, rank), _of_rank(y_pred, rank)
+        sizes = zip(true.shape, pred.shape, strict=False)
+        alike = all(None in pair or pair[0] == pair[1] for pair in sizes)
+        points = zip(self.weights.shape[::-1], pred.shape[::-1], strict=False)
+        fit = all(size in (1, number) or number is None for size, number in points)
+        if not (len(true.shape) == len(pred.shape) == rank and alike and fit):
+            raise ValueError(
+                "Expected y_true and y_pred of one shape (samples, ...), and weights "
+                "that broadcast to a sample. Received the shapes "
+                f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}, and weights of "
+                f"shape {self.weights.shape}. Give y the axes of the network's outputs."
+            )
+        error = pred - true
         axes = tuple(range(1, len(error.shape)))
         weights = ops.cast(ops.convert_to_tensor(self.weights), error.dtype)
         weights = weights * ops.ones_like(error)
@@ -236,6 +251,15 @@ class WeightedMeanSquaredError(keras.losses.Loss):
         """Return what is needed to make this loss again."""
         settings = {"reduction": self.reduction, "name": self.name}
         return {"weights": self.weights.tolist(), **settings}
+
+
+def _of_rank(values: Any, rank: int) -> Any:
+    """Return values with a last axis of 1 more or less, if that gives this rank."""
+    if len(values.shape) == rank - 1:
+        return ops.expand_dims(values, -1)
+    if len(values.shape) == rank + 1 and values.shape[-1] == 1:
+        return ops.squeeze(values, -1)
+    return values
 
 
 def _checked_range(wavenumbers: Any) -> tuple[int, int | None]:

@@ -231,6 +231,45 @@ def test_points_without_weight_do_not_train_and_the_loss_is_saved(tmp_path) -> N
     np.testing.assert_array_equal(loaded.loss.weights, weights)
 
 
+@pytest.mark.parametrize(
+    ("lacking", "weights"),
+    [
+        ("y_true", 2.0),
+        ("y_true", np.arange(16.0)),
+        ("y_true", np.arange(16.0)[:, None]),
+        ("y_pred", 2.0),
+        ("y_pred", np.arange(16.0)[:, None]),
+    ],
+)
+def test_an_axis_of_one_channel_may_be_missing(lacking, weights) -> None:
+    """As in the losses of Keras, also where a batch has as many samples as points."""
+    rng = np.random.default_rng(2)
+    y = dict(zip(("y_true", "y_pred"), rng.normal(size=(2, 16, 16)), strict=True))
+    square = np.square(y["y_true"] - y["y_pred"])
+    by_point = np.broadcast_to(np.ravel(weights), 16)
+    expected = np.average(np.mean(square, axis=0), weights=by_point)
+    given = {k: v if k == lacking else v[..., None] for k, v in y.items()}
+    loss = WeightedMeanSquaredError(weights)
+    assert float(loss(**given)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "weights"),
+    [
+        ((4, 3, 1), (4, 3, 2), (3, 1)),
+        ((4, 3), (4, 3, 2), (3, 1)),
+        ((4, 1, 2), (4, 3, 2), ()),
+        ((4, 3), (4, 3, 1, 1), ()),
+        ((4, 3, 1), (4, 3, 1), (3,)),
+        ((4, 3, 1), (4, 3, 1), (2, 3, 1)),
+    ],
+)
+def test_shapes_that_differ_in_more_are_refused(true, predicted, weights) -> None:
+    loss = WeightedMeanSquaredError(np.ones(weights))
+    with pytest.raises(ValueError, match="Expected y_true and y_pred of one shape"):
+        loss(np.ones(true), np.ones(predicted))
+
+
 @pytest.mark.parametrize("weights", [[-1.0, 1.0], [0.0, 0.0], [np.inf, 1.0]])
 def test_bad_point_weights_are_refused(weights) -> None:
     with pytest.raises(ValueError, match="at least 0, not all 0"):
