@@ -158,7 +158,8 @@ def least_squares_gain(
         weights: Weights of the points in both sums, see `pattern_correlation`.
 
     Returns:
-        The gain, in float64; NaN if y_pred is zero everywhere or not finite.
+        The gain, in float64; NaN if y_pred is zero everywhere or not finite. Points
+        without weight do not matter.
 
     Raises:
         ValueError: If the shapes differ, or the weights are invalid.
@@ -169,7 +170,9 @@ def least_squares_gain(
     """
     true, pred = real_array("y_true", y_true), real_array("y_pred", y_pred)
     check_one_shape("y_true and y_pred", true, pred)
-    weight = 1.0 if weights is None else _point_weights(weights, true.shape)
+    weight = _point_weights(weights, true.shape)
+    counted = weight > 0
+    true, pred, weight = true[counted], pred[counted], weight[counted]
     power = float(np.sum(weight * pred**2))
     if power == 0.0 or not np.isfinite(power):
         return float("nan")

@@ -54,6 +54,18 @@ def test_weights_of_whole_numbers_are_repeated_points():
         )
 
 
+@pytest.mark.parametrize("fill", [np.nan, np.inf])
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_gain_does_not_depend_on_points_without_weight(side, fill):
+    rng = np.random.default_rng(3)
+    true, pred = rng.normal(size=(2, 3, 8))
+    weights = np.r_[0.0, rng.uniform(1, 2, size=7)]
+    expected = metrics.least_squares_gain(true[:, 1:], pred[:, 1:], weights[1:])
+    (true, pred)[side][:, 0] = fill
+    gain = metrics.least_squares_gain(true, pred, weights)
+    assert gain == pytest.approx(expected, rel=1e-14)
+
+
 def test_areas_of_cells_make_a_mean_over_the_sphere():
     """sin(latitude) and longitude waves are orthogonal on the sphere."""
     nodes, weights = np.polynomial.legendre.leggauss(8)
