@@ -262,7 +262,7 @@ def classify_kernels(
     The passband is where ``|F(k)|^2`` is at least half its maximum. A kernel is
 
     - unstructured, if its best Gabor atom explains no more of its energy than for
-      99 % of white-noise kernels of its size, or if it is zero;
+      99 % of white-noise kernels of its size, or if it is zero or NaN;
     - low-pass, if its passband contains k = 0 but no point of the edge of the Brillouin
       zone, the Nyquist wavenumber of one of the axes;
     - high-pass, if it contains a point of the edge but not k = 0;
@@ -292,8 +292,9 @@ def classify_kernels(
     passes_dc = measured.dc_shares >= HALF_POWER
     passes_edge = measured.edge_shares >= HALF_POWER
     index = np.array([[1, 2], [0, 3]])[passes_dc.astype(int), passes_edge.astype(int)]
-    is_noise = explained_shares(values)[0][:, 0] <= noise_share(values.shape[1:])
-    index[is_noise] = KERNEL_CLASSES.index("unstructured")
+    # NaN explains nothing.
+    stands_out = explained_shares(values)[0][:, 0] > noise_share(values.shape[1:])
+    index[~stands_out] = KERNEL_CLASSES.index("unstructured")
     return np.asarray(np.array(KERNEL_CLASSES)[index])
 
 

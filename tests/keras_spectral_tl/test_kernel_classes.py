@@ -145,6 +145,12 @@ def test_white_noise_is_unstructured() -> None:
     assert abs(share - 0.99) < 0.012
 
 
+@pytest.mark.parametrize("size", [(5, 5), (3, 3)])
+def test_nothing_and_no_number_are_unstructured(size) -> None:
+    kernels = np.stack([np.zeros(size), np.full(size, np.nan)])
+    np.testing.assert_array_equal(classify_kernels(kernels), "unstructured")
+
+
 def test_planted_filters_drown_in_noise_as_large_as_they_are() -> None:
     shares = []
     for noise in (0.1, 0.5, 1.0, 3.0):
