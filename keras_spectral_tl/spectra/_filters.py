@@ -203,10 +203,9 @@ class PrincipalFilters(Result):
             The comparison for each filter, the strongest first.
         """
         kernel = _of_layer(before, layer)
-        kernels = kernel.stacked()
-        change = self.filters, self.coefficients.reshape(-1, len(kernels))
+        coefficients = self.coefficients.reshape(len(self.coefficients), -1)
         return filter_consistency(
-            kernels, *change, difference, num_points, kernel.dilation, degree, seed
+            kernel, self.filters, coefficients, difference, num_points, degree, seed
         )
 
     def plot(self, ax: Any = None) -> Any:
@@ -429,7 +428,8 @@ def _found(
     rows = weights.reshape(-1, int(np.prod(channels))).T
     left, singular, right = np.linalg.svd(rows, full_matrices=False)
     noise, significant = filters_against_noise(rows, left, singular, right, level, seed)
-    shares = singular**2 / np.sum(singular**2)
+    # One channel of several may have kernels of zeros.
+    shares = singular**2 / (np.sum(singular**2) or 1.0)
     signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
     filters = (right * signs[:, None])[:number].reshape(-1, *size)
     coefficients = (left * singular * signs).T[:number]

@@ -21,9 +21,9 @@ from keras_spectral_tl.spectra._activations import (
 )
 from keras_spectral_tl.spectra._convolutions import (
     Array,
+    ConvolutionKernel,
     Grid,
     points_of,
-    spacings,
 )
 
 
@@ -280,7 +280,6 @@ def change_consistency(
     difference: ArrayLike,
     num_points: Grid,
     *,
-    dilation: Grid | None = None,
     degree: int = 0,
     num_draws: int = 999,
     seed: int = 0,
@@ -291,20 +290,19 @@ def change_consistency(
     than the base: the correlation is positive, and the p-value small.
 
     Args:
-        before: Kernels K_0, (kernels, *size).
+        before: Kernels K_0, (kernels, *size), without dilation.
         after: Kernels K_1, of the same shape.
         difference: (num_shells,) logarithm of the ratio of two spectra on the grid,
             target over base; the wavenumber is the index.
         num_points: Points of the grid along each axis.
-        dilation: Grid spacings between the kernel points; by default 1.
         degree: Degree of a polynomial in k subtracted from both curves first, by least
             squares: 0 for their means, 1 to ignore a common slope.
         num_draws: Number of random changes.
         seed: Seed of the random changes.
 
     Raises:
-        ValueError: If the shapes do not fit, nothing changed, or the difference is not
-            finite at a compared wavenumber.
+        ValueError: If the shapes do not fit, nothing changed, or at a compared
+            wavenumber the difference is not finite or the kernels have no power.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -324,7 +322,7 @@ def change_consistency(
         )
     if np.array_equal(first, second):
         raise ValueError("The kernels did not change: there is nothing to compare.")
-    compare = _Comparison(first, difference, num_points, dilation, degree)
+    compare = _Comparison(first, difference, num_points, degree)
     start = first.reshape(len(first), -1)
     change = second.reshape(len(second), -1) - start
     lengths = np.linalg.norm(change, axis=1, keepdims=True)
@@ -340,12 +338,11 @@ def change_consistency(
 
 
 def filter_consistency(
-    kernels: Array,
+    kernel: ConvolutionKernel,
     filters: Array,
     coefficients: Array,
     difference: ArrayLike,
     num_points: Grid,
-    dilation: Grid,
     degree: int,
     seed: int,
 ) -> tuple[ChangeConsistency, ...]:
@@ -354,7 +351,8 @@ def filter_consistency(
     Each, of filters (r, *size) with coefficients (r, kernels), is tested against 999
     random filters with its norm and coefficients.
     """
-    compare = _Comparison(kernels, difference, num_points, dilation, degree)
+    kernels = kernel.stacked()
+    compare = _Comparison(kernels, difference, num_points, degree, kernel.dilation)
     start, power = kernels.reshape(len(kernels), -1), compare.power
 
     def result(pattern: Array, its: Array, seed: int) -> ChangeConsistency:
@@ -386,8 +384,8 @@ class _Comparison:
         kernels: Array,
         difference: ArrayLike,
         num_points: Grid,
-        dilation: Grid | None,
         degree: int,
+        dilation: Grid | None = None,
     ) -> None:
         shells = np.arange(1, last_complete_shell(*num_points) + 1)
         wanted = real_array("difference", difference)[1 : len(shells) + 1]
@@ -404,8 +402,7 @@ class _Comparison:
             )
         start = kernels.reshape(len(kernels), -1)
         self.power = start.T @ start
-        steps = spacings(dilation, kernels.ndim - 1)
-        points = points_of(kernels.shape[1:], steps)
+        points = points_of(kernels.shape[1:], dilation)
         self._forms = _shell_forms(points, num_points)[shells]
         self._shells, self._wanted, self._degree = shells, wanted, degree
 
@@ -427,6 +424,13 @@ class _Comparison:
             return np.asarray(np.einsum("sab,ab->s", self._forms, gram))
 
         before = shells(self.power)
+        for when, power in (("before", before), ("after", shells(after))):
+            if not (power > 0).all():
+                raise ValueError(
+                    "A logarithm of the ratio of powers needs kernels with power at "
+                    f"k = 1 .. {len(power)}. Received the powers {power.tolist()} "
+                    f"{when} the change: leave out kernels of zeros or NaN."
+                )
 
         def response(moved: Array) -> Array:
             return np.asarray(np.log(shells(moved) / before))

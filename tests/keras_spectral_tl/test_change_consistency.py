@@ -33,18 +33,6 @@ def test_power_is_that_of_the_padded_kernels() -> None:
     np.testing.assert_allclose(found.power_changes, expected[1:10], rtol=1e-9)
 
 
-def test_a_dilated_kernel_is_the_wide_one_with_zeros_between_its_points() -> None:
-    before, after = random_kernels(), random_kernels(seed=1)
-    wide = np.zeros((2, len(before), 9, 7))
-    wide[:, :, ::2, ::3] = before, after
-    falling = -np.arange(30.0)
-    found = change_consistency(before, after, falling, GRID, dilation=(2, 3))
-    expected = change_consistency(*wide, falling, GRID)
-    np.testing.assert_allclose(found.power_changes, expected.power_changes, rtol=1e-9)
-    with pytest.raises(ValueError, match="one number for each of 2 axes"):
-        change_consistency(before, after, falling, GRID, dilation=(2,))
-
-
 def test_a_gain_that_follows_the_difference_is_found_in_both_senses() -> None:
     """Kernels filtered towards small scales answer a rising difference."""
     before = random_kernels(60)
@@ -89,6 +77,15 @@ def test_bad_input_is_refused() -> None:
         change_consistency(kernels, 2 * kernels, np.ones(30), GRID)
     with pytest.raises(ValueError, match=r"\(40, 5, 3\) and \(39, 5, 3\)"):
         change_consistency(kernels, kernels[1:], np.arange(30.0), GRID)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_kernels_without_power_have_no_logarithm_of_it(when, value) -> None:
+    kernels = {"before": random_kernels(), "after": random_kernels(seed=1)}
+    kernels[when] = np.full_like(kernels[when], value)
+    with pytest.raises(ValueError, match=rf"k = 1 \.\. 9\. .* {when} the change"):
+        change_consistency(*kernels.values(), np.arange(30.0), GRID)
 
 
 def test_beyond_a_slope_a_slope_is_nothing_and_a_bump_is_found() -> None:

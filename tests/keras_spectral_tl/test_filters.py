@@ -223,6 +223,17 @@ def test_channels_by_themselves() -> None:
     assert len(outputs) == 40 and outputs[0].filters.shape == (2, 5, 5)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_channel_of_zeros_has_no_share_and_no_filter_that_stands_out() -> None:
+    kernels = planted([60.0], (2, 16), 0)
+    kernels[:, :, 1] = 0.0
+    first, second = principal_filters(kernels, per="input")
+    assert first.significant[0]
+    assert not second.significant.any()
+    np.testing.assert_array_equal(second.shares, 0.0)
+    np.testing.assert_array_equal(second.kernels(len(second.filters)), 0.0)
+
+
 @pytest.mark.parametrize("size", [(9,), (3, 3, 3), (5, 3)])
 def test_kernels_with_other_axes(size) -> None:
     rng = np.random.default_rng(0)
