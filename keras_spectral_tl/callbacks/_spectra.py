@@ -147,7 +147,7 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write an npz file atomically, and create its directory."""
     with replacing(path) as partial:
-        np.savez(partial, allow_pickle=False, **arrays)
+        np.savez(partial, **arrays)
 
 
 class TimeBudget:

@@ -133,7 +133,7 @@ class SweepDirectory:
             for number, value in enumerate(values)
         }
         content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **named)
+        np.savez(content, **named)
         write_bytes(arrays, content.getvalue())
         values = finite(row.values)
         checked = {"values": values, "weights_sha256": sha256(content.getvalue())}

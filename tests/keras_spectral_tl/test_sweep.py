@@ -356,6 +356,16 @@ def test_rows_come_back_from_disk_as_they_were(tmp_path):
             assert first.dtype == second.dtype
 
 
+@pytest.mark.once
+def test_a_row_is_kept_as_its_weights_and_no_other_array(tmp_path, monkeypatch):
+    """NumPy 2.0 takes every keyword of savez for an array."""
+    kept = {}
+    monkeypatch.setattr(np, "savez", lambda file, **arrays: kept.update(arrays))
+    row = SweepRow({"layer": "a"}, [[np.ones(2), np.zeros(3)]])
+    SweepDirectory(tmp_path, {"model": "x"}).save(Candidate(("a",), (0,)), row)
+    assert list(kept) == ["0_0", "0_1"]
+
+
 def test_a_finished_sweep_of_short_floats_gives_its_models(tmp_path):
     dense = keras.layers.Dense(3, dtype="bfloat16", name="a")
     model = keras.Sequential([keras.Input((4,)), dense])
