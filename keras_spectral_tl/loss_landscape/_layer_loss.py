@@ -313,6 +313,10 @@ def _axes_within(layer: keras.Layer, name: str, rank: int) -> tuple[int, ...]:
         outputs = {rank - 2, rank - 1}
     elif isinstance(layer, TRANSPOSED):
         outputs = {rank - 2}
+    elif isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
+        terms, result = layer.equation.replace(" ", "").split("->")
+        kernel = terms.split(",")[1]
+        outputs = {axis for axis, index in enumerate(kernel) if index in result}
     return tuple(axis for axis in range(rank) if rank == 1 or axis not in outputs)
 
 

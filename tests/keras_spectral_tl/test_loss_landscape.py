@@ -165,6 +165,16 @@ def test_filters_are_what_makes_one_output(layer, filters):
         )
 
 
+def test_filters_of_attention_are_those_of_each_head():
+    """A kernel of c inputs for d heads of e channels has d e output channels."""
+    layer = keras.layers.EinsumDense("abc,cde->abde", (5, 2, 3), name="query")
+    loss, (kernel,) = kernel_of(layer, (5, 4))
+    assert kernel == (4, 2, 3)
+    norms = np.linalg.norm(loss.weights.reshape(kernel), axis=0)
+    scales = np.broadcast_to(norms, kernel).ravel()
+    np.testing.assert_allclose(loss.filter_scales(), scales, rtol=1e-12)
+
+
 def test_a_layer_of_vectors_moves_as_one_filter():
     layer = keras.layers.LayerNormalization(name="norm")
     loss, shapes = kernel_of(layer, (5,))
