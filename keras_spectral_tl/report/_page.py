@@ -1,5 +1,6 @@
 """A study as one self-contained HTML page that loads nothing from other sites."""
 
+import collections
 import dataclasses
 import importlib.resources
 import io
@@ -354,11 +355,13 @@ def _system_charts(study: Study) -> list[_Chart]:
 def _layer_charts(study: Study) -> list[_Chart]:
     scores, rows = study.scores, study.sweep.get("rows", ())
     order = list(scores.get("ranking") or [row["layer"] for row in rows])
+    cc = {row["layer"]: number(row["cc"]) for row in rows}
+    names = _short_names([*order, *cc])
     charts = []
     if scores:
         scorer = scores["provenance"]["deciding_scorer"]
-        values = {_short(n): number(scores["scores"][scorer].get(n)) for n in order}
-        spans = {_short(n): scores["intervals"].get(n) for n in order}
+        values = {names[n]: number(scores["scores"][scorer].get(n)) for n in order}
+        spans = {names[n]: scores["intervals"].get(n) for n in order}
         whole = {
             name: span
             for name, span in spans.items()
@@ -368,8 +371,7 @@ def _layer_charts(study: Study) -> list[_Chart]:
         said = {scorer: values}, {scorer: whole}
         draw = plotting.plot_layer_scores
         charts.append(_chart(title, draw, *said, xlabel="score (◆ best)"))
-    cc = {row["layer"]: number(row["cc"]) for row in rows}
-    shown = {_short(name): cc[name] for name in [*order, *cc] if name in cc}
+    shown = {short: cc[name] for name, short in names.items() if name in cc}
     if shown:
         title = "after retraining: CC on test samples"
         draw = plotting.plot_layer_scores
@@ -478,5 +480,8 @@ def _table(
     return _Table(title, [name.replace("_", " ") for name in columns], cells, marked)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:10]}…{name[-11:]}"
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """Return a short label for each name, or the name where labels would be equal."""
+    short = {n: n if len(n) <= 22 else f"{n[:10]}…{n[-11:]}" for n in names}
+    uses = collections.Counter(short.values())
+    return {name: label if uses[label] == 1 else name for name, label in short.items()}

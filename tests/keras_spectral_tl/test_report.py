@@ -344,6 +344,18 @@ def test_the_names_of_eleven_layers_do_not_overlap():
     assert np.diff(heights).min() > 12  # letters are 10 high
 
 
+def test_layers_whose_short_names_agree_are_all_drawn():
+    names = [f"res_block_{number}/conv_depthwise" for number in range(1, 4)]
+    names.append("another_block/of_a_different_end")
+    values = {"probe": dict.fromkeys(names, 0.1)}
+    known = {**scores()["provenance"], "deciding_scorer": "probe"}
+    many = {**scores(), "ranking": names, "scores": values, "provenance": known}
+    sweep = {"best": names[0], "rows": [{"layer": n, "cc": 0.5} for n in names]}
+    text = html_of(Study(scores=many, sweep=sweep))
+    drawn = re.findall(r"<text [^>]*>([^<]*_[^<]*)</text>", text)
+    assert sorted(drawn) == sorted(2 * [*names[:3], "another_bl…fferent_end"])
+
+
 def test_colours_of_drawings_follow_the_theme(page):
     drawn = "".join(re.findall(r'<svg class="chart".*?</svg>', page, re.DOTALL))
     assert "var(--blue)" in drawn and "currentColor" in drawn
