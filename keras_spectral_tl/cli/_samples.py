@@ -39,13 +39,14 @@ def read_samples(
 
     The samples are evenly spaced, unless the builder of the dataset has a function
     `few_shot(examples, number)` to choose them. `num_axes` spatial axes end the fields
-    that attributes of a Zarr file name; those before count samples.
+    that attributes of a Zarr file name; those before count samples. A feature of a
+    dataset with no other axes than those becomes a channel.
     """
     path, split = _file_of(name)
     if path.suffix not in (".npz", ".zarr"):
         if path.exists():
             raise ValueError(f"DATA must be {DATA}; received the file {name}.")
-        return _from_tfds(name, data_dir, num_samples)
+        return _from_tfds(name, data_dir, num_samples, num_axes)
     _check_exists(path)
     read = _npz(path) if path.suffix == ".npz" else _zarr(path, num_axes)
     x, y, groups, splits, channels = read
@@ -161,10 +162,9 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             x = inputs_of(file, file.files, path)
             splits = file["split"] if "split" in file.files else None
-            known = json.loads(str(file["metadata"])) if "metadata" in file else {}
             y = file["y"]
             groups = file[GROUPS] if GROUPS in file.files else None
-            channels = _channels(known)
+            channels = _channels(_metadata(file))
     except KeyError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise different errors
@@ -175,6 +175,15 @@ def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:
             ) from error
         raise ValueError(f"{path} is not a whole npz file ({error}).") from error
     return x, y, _labels(groups, y, path), splits, channels
+
+
+def _metadata(file: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what this package wrote; an array of that name may be the user's own."""
+    try:
+        known = json.loads(str(file["metadata"]))
+    except (KeyError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _beginning(path: pathlib.Path) -> bytes:
@@ -274,7 +283,7 @@ def _channels(attributes: Mapping[str, Any]) -> Channels:
 
 
 def _from_tfds(
-    name: str, data_dir: str | None, num_samples: int | None
+    name: str, data_dir: str | None, num_samples: int | None, num_axes: int
 ) -> tuple[Samples, Channels]:
     with quiet():
         import tensorflow_datasets as tfds
@@ -306,7 +315,7 @@ def _from_tfds(
     # TFDS sorts keys by name: a builder that says its order is believed.
     sides = getattr(builder, "channels", sides)
     fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
-    pair = tuple(_stacked(examples, names) for names in fields.values())
+    pair = tuple(_stacked(examples, names, num_axes) for names in fields.values())
     samples, groups = Samples.of(pair, name), None
     # An array for each example has another meaning, such as a path through space.
     if np.ndim(examples[0].get(GROUPS, ())) == 0:
@@ -340,10 +349,10 @@ def _names(keys: Any) -> list[str]:
     return [str(key) for key in keys] if isinstance(keys, tuple | list) else [str(keys)]
 
 
-def _stacked(examples: Sequence[Any], names: Sequence[str]) -> Any:
+def _stacked(examples: Sequence[Any], names: Sequence[str], num_axes: int) -> Any:
     """Stack features as channels; a single feature keeps its own channels."""
     parts = [np.stack([example[name] for example in examples]) for name in names]
-    if len(parts) == 1 and parts[0].ndim != 3:
+    if len(parts) == 1 and parts[0].ndim != num_axes + 1:
         return parts[0]
     return np.stack(parts, axis=-1)
 

@@ -1,12 +1,14 @@
 """Samples of several inputs, from files and from datasets that are not batched."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_spectral_tl import transfer
-from keras_spectral_tl.cli._samples import read_samples
+from keras_spectral_tl.cli._samples import _stacked, read_samples
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
 
@@ -109,6 +111,36 @@ def test_fields_of_a_zarr_file_are_named_in_a_text_or_a_list(names, tmp_path):
     samples, channels = read_samples(str(tmp_path / "fields.zarr"))
     assert channels == {"x": ["u", "v"], "y": ["v"]}
     np.testing.assert_array_equal(samples.x[0, 0, 0], [ord("u"), ord("v")])
+
+
+@pytest.mark.parametrize("metadata", ["run 5 of March", [1, 2], "[1, 2]", {"a": 1}])
+def test_metadata_of_ones_own_say_nothing_of_channels(metadata, tmp_path):
+    path = file_of(tmp_path, x=Y, y=Y, metadata=np.array(metadata))
+    samples, channels = read_samples(str(path))
+    assert channels == {}
+    assert samples.fingerprint() == Samples.of((Y, Y)).fingerprint()
+
+
+def test_metadata_of_this_package_name_the_channels(tmp_path):
+    known = json.dumps({"inputs": "u", "outputs": "v"})
+    path = file_of(tmp_path, x=Y, y=Y, metadata=np.array(known))
+    assert read_samples(str(path))[1] == {"x": ["u"], "y": ["v"]}
+
+
+@pytest.mark.parametrize("points", [(4,), (4, 5), (4, 5, 6)])
+@pytest.mark.parametrize("channels", [(), (1,), (2,)])
+def test_a_feature_of_a_dataset_ends_with_its_channels(points, channels):
+    """One that has as many axes as the network has in space is a channel itself."""
+    fields = np.random.default_rng(0).normal(size=(3, *points, *channels))
+    found = _stacked([{"u": field} for field in fields], ["u"], len(points))
+    np.testing.assert_array_equal(
+        found, fields.reshape(3, *points, *(channels or (1,)))
+    )
+    two = [
+        {"u": field, "v": -field} for field in fields.reshape(3, *points, -1)[..., 0]
+    ]
+    stacked = _stacked(two, ["u", "v"], len(points))
+    np.testing.assert_array_equal(stacked.sum(axis=-1), np.zeros((3, *points)))
 
 
 def test_numbers_of_types_that_a_backend_lacks_become_those_it_has():
