@@ -77,7 +77,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], key: str) -> None:
     """Write a NumPy `.npz` archive followed by the SHA-256 of its bytes, atomically."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{**arrays, "key": np.array(key)})
+    named: dict[str, Any] = {**arrays, "key": np.array(key)}
+    np.savez(buffer, **named)
     content = buffer.getvalue()
     write_bytes(path, content + hashlib.sha256(content).digest())
 

@@ -144,7 +144,7 @@ class SpectralCallback(keras.callbacks.Callback, abc.ABC):
             self._events = None
 
 
-def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Write an npz file atomically, and create its directory."""
     with replacing(path) as partial:
         np.savez(partial, **arrays)

@@ -127,7 +127,7 @@ class SweepDirectory:
 
     def save(self, candidate: Candidate, row: SweepRow) -> None:
         text, arrays = self._files(candidate)
-        named = {
+        named: dict[str, Any] = {
             f"{layer}_{number}": value.astype("f4") if _is_short(value) else value
             for layer, values in enumerate(row.weights)
             for number, value in enumerate(values)
