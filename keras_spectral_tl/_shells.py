@@ -12,6 +12,12 @@ def last_complete_shell(*shape: int) -> int:
     return (min(shape) - 1) // 2
 
 
+def mode_numbers(n: int) -> NDArray[np.float64]:
+    """Return the mode numbers of n points, both signs, as exactly whole numbers."""
+    # n (1 / n) differs from 1 by round-off for some n, of which 49 is the smallest.
+    return np.asarray(np.rint(np.fft.fftfreq(n, 1.0 / n)), np.float64)
+
+
 @lru_cache(maxsize=32)
 def shell_indices(*shape: int, half_plane: bool = True) -> NDArray[np.intp]:
     """Return the shell ``floor(|k| + 1/2)`` of every mode, read-only.
@@ -19,9 +25,9 @@ def shell_indices(*shape: int, half_plane: bool = True) -> NDArray[np.intp]:
     |k| is the root of an integer, never a half-integer, so no mode is on the edge of a
     shell. The modes are those of the half plane (nx, ny // 2 + 1), or all (nx, ny).
     """
-    last = np.fft.rfftfreq if half_plane else np.fft.fftfreq
-    axes = [np.fft.fftfreq(n, d=1 / n) for n in shape[:-1]]
-    axes.append(last(shape[-1], d=1 / shape[-1]))
+    axes = [mode_numbers(n) for n in shape]
+    if half_plane:
+        axes[-1] = np.abs(axes[-1][: shape[-1] // 2 + 1])
     wavenumbers = np.meshgrid(*axes, indexing="ij", sparse=True)
     shells: NDArray[np.intp] = np.floor(
         reduce(np.hypot, wavenumbers, np.zeros(1)) + 0.5

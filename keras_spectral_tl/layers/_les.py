@@ -14,6 +14,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import real_number, whole_number
+from keras_spectral_tl._shells import mode_numbers
 
 Tensor = Any
 Pair = tuple[Tensor, Tensor]
@@ -257,7 +258,7 @@ def _tables(flow: Mapping[str, Any], time_step: float) -> dict[str, Any]:
     """Return all constant arrays, on the full plane (nx, ny)."""
     points = tuple(int(n) for n in np.broadcast_to(flow["num_points"], 2))
     lengths = flow.get("lengths", (2.0 * np.pi, 2.0 * np.pi))
-    numbers = np.meshgrid(*(np.fft.fftfreq(n, 1.0 / n) for n in points), indexing="ij")
+    numbers = np.meshgrid(*map(mode_numbers, points), indexing="ij")
     kx, ky = (2.0 * np.pi / side * n for n, side in zip(numbers, lengths, strict=True))
     k2 = kx**2 + ky**2
     resolved = np.ones(points, bool)

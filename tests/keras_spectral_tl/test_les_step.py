@@ -81,6 +81,15 @@ def test_a_rossby_wave_travels_and_decays_exactly():
     assert closeness(found, exact) < FLOAT32
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_shortest_wave_below_nyquist_decays_alike_along_both_axes(axis):
+    # On 98 points, n (1 / n) is not 1 in floating point.
+    n, k, time = 98, 48, 0.05
+    wave = np.cos(k * axes(n, n)[axis]) * np.ones((n, n))
+    found = advanced(LESStep({"num_points": (n, n), "reynolds": 1e3}, time), wave, 1)
+    assert closeness(found, np.exp(-(k**2) * time / 1e3) * wave) < FLOAT32
+
+
 def test_forcing_and_drag_balance():
     """w = -A / (nu k^2 + drag) k_f cos(k_f x) ... is steady, and its J is 0."""
     n, wavenumber, amplitude = 24, 3, 0.7

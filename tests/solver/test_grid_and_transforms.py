@@ -10,6 +10,7 @@ from turbulence_data.solver._grid import (
     to_physical,
     to_spectral,
 )
+from turbulence_data.solver._modes import aliased_modes, padded_modes, truncated_modes
 
 ROUND_OFF = 1e-13  # a few units in the last place of O(1) fields after two FFTs
 SHAPES = [(32, 32), (33, 33), (48, 32), (24, 35), (35, 24)]
@@ -92,6 +93,16 @@ def test_resize_drops_the_nyquist_wavenumber_and_keeps_all_below(shape):
     below = (number_x < shape[0] / 2) & (number_y < shape[1] / 2)
     assert np.array_equal(same, np.where(below, hat, 0.0))
     assert np.array_equal(resize(resize(hat, shape, (20, 20)), (20, 20), shape), same)
+
+
+@pytest.mark.parametrize("modes_of", [truncated_modes, padded_modes, aliased_modes])
+def test_every_mode_up_to_the_cutoff_is_resolved_along_x(modes_of):
+    for n in range(4, 1100):
+        modes = modes_of(Grid((n, 4)))
+        rows = np.flatnonzero(modes.mask.any(axis=1))
+        cutoff = (n - 1) // 3 if modes_of is truncated_modes else (n - 1) // 2
+        assert rows.size == 2 * cutoff + 1, n
+        assert set(np.minimum(rows, modes.shape[0] - rows)) == set(range(cutoff + 1))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -79,8 +79,7 @@ class Grid:
     @cached_property
     def kx(self) -> NDArray[np.float64]:
         """Wavenumbers along axis 0, shape `(nx, 1)`, both signs."""
-        nx = self.num_points[0]
-        modes = np.asarray(np.fft.fftfreq(nx, 1.0 / nx), np.float64)
+        modes = mode_numbers(self.num_points[0])
         return (modes * (TWO_PI / self.lengths[0]))[:, None]
 
     @cached_property
@@ -123,6 +122,12 @@ class Grid:
         scaled = np.sqrt(self.k_squared) / self.shell_width
         # The offset assigns the lower edge to its shell despite round-off.
         return np.floor(scaled + (0.5 + 1e-9)).astype(np.intp)
+
+
+def mode_numbers(n: int) -> NDArray[np.float64]:
+    """Return the mode numbers of n points, both signs, as exactly whole numbers."""
+    # n (1 / n) differs from 1 by round-off for some n, of which 49 is the smallest.
+    return np.asarray(np.rint(np.fft.fftfreq(n, 1.0 / n)), np.float64)
 
 
 def inverse_or_zero(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from turbulence_data.solver._grid import (
     FieldHat,
     Grid,
     inverse_or_zero,
+    mode_numbers,
     padded_points,
     resize,
     to_physical,
@@ -91,8 +92,7 @@ class Modes:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """True on resolved modes other than the mean, of `shape`."""
-        nx = self.shape[0]
-        number = np.abs(np.fft.fftfreq(nx, 1.0 / nx))[:, None]
+        number = np.abs(mode_numbers(self.shape[0]))[:, None]
         return np.asarray((number <= self.cutoff[0]) & (self.k_squared > 0.0))
 
     @cached_property
