@@ -5,6 +5,7 @@ import logging
 import math
 import pickle
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -97,6 +98,15 @@ def test_the_propagator_is_evolve_for_any_leading_axes():
     np.testing.assert_allclose(rest, starts[0], atol=ROUND_OFF)
 
 
+def test_no_steps_of_a_stochastic_run_are_the_start_itself():
+    flow, start = replace(FLOW, forcing_wavenumber=None), start_field()
+    numerics = Numerics(dtype=np.float32)
+    propagate = JaxEngine().propagator(
+        flow, 0.02, 0, forcing=RingForcing(3.0, 1.0, 0.2), numerics=numerics
+    )
+    np.testing.assert_allclose(propagate(start), start, atol=1e-4)
+
+
 def test_a_propagator_refuses_to_compute_in_less_than_was_asked_for():
     propagate = JaxEngine().propagator(FLOW, 0.02, 2)
     with pytest.raises(ValueError, match=r"float64.*enable_x64"):
@@ -176,6 +186,57 @@ def test_a_forcing_in_time_is_traced_where_it_can_be(caplog):
     assert seen.count(False) == 2
     assert "of_numpy" in caplog.text
     assert "swinging" not in caplog.text
+
+
+class Drag:
+    """A closure and a forcing whose strength can be changed between runs."""
+
+    def __init__(self, strength):
+        self.strength = strength
+        self.traced = 0
+
+    def __call__(self, vorticity, streamfunction):
+        self.traced += 1
+        return -self.strength * vorticity
+
+    def source(self, x, y, time):
+        return self.strength * x * (x - np.pi) * (x - 2.0 * np.pi)
+
+
+@pytest.mark.parametrize("role", ["closure", "forcing"])
+def test_parameters_are_read_when_a_run_begins(role):
+    drag = Drag(0.0)
+    flow = replace(FLOW, forcing_wavenumber=None)
+    used = {role: drag if role == "closure" else drag.source}
+    for strength in (0.1, 2.0):
+        drag.strength = strength
+        ends = [
+            evolve(start_field(), flow, 0.1, 0.01, numerics=Numerics(engine=e), **used)
+            for e in (JaxEngine(), FftwEngine())
+        ]
+        np.testing.assert_allclose(ends[0], ends[1], atol=ROUND_OFF)
+
+
+def test_runs_at_the_same_time_share_the_code_of_their_closure():
+    drag, numerics = Drag(0.1), Numerics(engine=JaxEngine())
+    traced = []
+    both = [Simulation(FLOW, drag, numerics=numerics) for _ in range(2)]
+    for simulation in both:
+        simulation.advance(simulation.start(start_field()), 0.02, 0.01)
+        traced.append(drag.traced)
+    assert traced[1] == traced[0] > 0
+
+
+def test_a_closure_is_freed_after_its_run():
+    def run(strength):
+        drag = Drag(strength)
+        numerics = Numerics(engine=JaxEngine())
+        evolve(start_field(), FLOW, 0.02, 0.01, closure=drag, numerics=numerics)
+        return weakref.ref(drag)
+
+    references = [run(strength) for strength in (0.1, 0.2, 0.3)]
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 3
 
 
 @pytest.mark.parametrize("convert", [np.asarray, lambda w: w], ids=["host", "device"])

@@ -34,7 +34,8 @@ class JaxEngine:
     are reproducible bit for bit on one device and version of JAX.
 
     A closure of array operations, `(vorticity, streamfunction) -> sgs_forcing`, is
-    compiled into the step; one that JAX cannot trace is called back on the host.
+    compiled into the step; one that JAX cannot trace is called back on the host. The
+    parameters of a closure, or of a forcing, are read when a run begins.
 
     Fields along leading axes are advanced together. So are the trajectories of a
     dataset, by threads whose steps are joined:

@@ -47,7 +47,7 @@ _KEPT_STEPS = 3
 # not recompiled for the last, shorter run.
 _STEPS_AT_ONCE = 25
 _numbers = itertools.count()
-_compiled_vitals = jax.jit(vitals, static_argnums=0)
+_compiled_vitals = jax.jit(vitals, static_argnums=(0, 1))
 _compiled_to_physical = jax.jit(to_physical, static_argnums=0)
 
 
@@ -66,6 +66,7 @@ class JaxIntegrator:
         with precision(self._modes.dtype):
             self._program = make_program(equation, scheme, transforms)
             self._tables = flow_tables(equation)
+        self._compiled = compiled(self._program)
         # Not methods, so that this object is freed, and leaves the gathering, at once.
         self._factors = lru_cache(_KEPT_STEPS)(
             partial(_factors, self._program, equation.linear_operator)
@@ -138,7 +139,8 @@ class JaxIntegrator:
         if self._last is None or self._last.vorticity_hat is not vorticity_hat:
             with precision(self._modes.dtype):
                 hat = jnp.asarray(vorticity_hat)
-                found = _compiled_vitals(self._program, self._tables, hat)
+                points, largest = self._program.layout.quadrature, self._program.largest
+                found = _compiled_vitals(points, largest, self._tables, hat)
                 self._last = found._replace(vorticity_hat=vorticity_hat)
         return self._last
 
@@ -146,7 +148,7 @@ class JaxIntegrator:
         self, time_step: float, num_steps: int, inputs: Inputs, hat: jax.Array
     ) -> Reached:
         length = jnp.asarray(time_step, self._modes.dtype)
-        return compiled(self._program)(
+        return self._compiled(
             self._tables, self._factors(time_step), length, num_steps, inputs, hat
         )
 
@@ -193,8 +195,9 @@ def step_inputs(
             drive.noise.kicks(since.step_number + number, time_step)
             for number in numbers
         ]
-        kicks = np.zeros((max(len(made), _STEPS_AT_ONCE), made[0].size), dtype)
-        kicks[: len(made)] = made
+        num_places = drive.noise.places[0].size
+        kicks = np.zeros((max(len(made), _STEPS_AT_ONCE), num_places), dtype)
+        kicks[: len(made)] = np.reshape(made, (len(made), num_places))
     if drive.varying is not None and program.source is None:
         halves = range(2 * numbers.start, 2 * numbers.stop + 1)
         sources = np.stack(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +28,7 @@ from turbulence_data.solver._vorticity import VorticityEquation
 from turbulence_data.solver.jax._advection import (
     AdvectionTables,
     Layout,
+    Points,
     Transforms,
     advection_tables,
     from_physical,
@@ -157,12 +160,31 @@ def flow_tables(equation: VorticityEquation) -> FlowTables:
     )
 
 
-@lru_cache(maxsize=_KEPT_PROGRAMS)
-def compiled(program: Program) -> Callable[..., Reached]:
+Compiled = Callable[..., Reached]
+"""`(tables, factors, time_step, num_steps, inputs, vorticity_hat) -> Reached`."""
+
+_with_functions: weakref.WeakValueDictionary[Program, Compiled] = (
+    weakref.WeakValueDictionary()
+)
+_lock = threading.Lock()
+
+
+def compiled(program: Program) -> Compiled:
     """Return the program for a number of steps that is given at the call.
 
-    `(tables, factors, time_step, num_steps, inputs, vorticity_hat) -> Reached`.
+    The parameters of a closure or source become constants of the code, so its program
+    is shared only by flows that run at the same time, and kept no longer than they.
     """
+    if program.closure is None and program.source is None:
+        return _kept(program)
+    with _lock:
+        found = _with_functions.get(program)
+        if found is None:
+            found = _with_functions[program] = _jitted(program)
+        return found
+
+
+def _jitted(program: Program) -> Compiled:
 
     def run(
         tables: FlowTables,
@@ -176,16 +198,21 @@ def compiled(program: Program) -> Callable[..., Reached]:
             return one_step(program, tables, factors, time_step, inputs)(number, hat)
 
         hat = jax.lax.fori_loop(0, num_steps, body, vorticity_hat)
-        return vitals(program, tables, hat)
+        return vitals(program.layout.quadrature, program.largest, tables, hat)
 
     return jax.jit(run)
 
 
-def vitals(program: Program, tables: FlowTables, hat: jax.Array) -> Reached:
+_kept = lru_cache(maxsize=_KEPT_PROGRAMS)(_jitted)
+
+
+def vitals(
+    points: Points, largest: tuple[float, float], tables: FlowTables, hat: jax.Array
+) -> Reached:
     """Return coefficients with energy and advection rate, to check stability."""
     density = tables.weights * tables.inverse_k_squared * (hat * hat.conj()).real
-    u, v = velocity(program.layout.quadrature, tables.advection, hat)
-    kx, ky = program.largest
+    u, v = velocity(points, tables.advection, hat)
+    kx, ky = largest
     rate = jnp.max(jnp.abs(u) * kx + jnp.abs(v) * ky, axis=(-2, -1))
     return Reached(hat, 0.5 * jnp.sum(density, axis=(-2, -1)), rate)
 
