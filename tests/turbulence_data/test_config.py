@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from turbulence_data.config import FlowConfig, TwoLayerConfig
-from turbulence_data.generation._ensemble import EnsembleConfig
+from turbulence_data.generation._ensemble import EnsembleConfig, config_hash
 from turbulence_data.solver._forcing import RingForcing, SteadyForcing
 from turbulence_data.solver._initial_conditions import (
     RandomPotentialVorticity,
@@ -288,6 +288,24 @@ def test_no_two_seeds_share_a_stream():
     assert ensemble(seed=2**32 - 1).seed == 2**32 - 1
     with pytest.raises(ValueError, match=r"seed must be below 2\^32.*4294967296"):
         ensemble(seed=2**32)
+
+
+def test_equal_configs_of_whole_and_of_real_numbers_have_equal_hashes():
+    whole = {
+        "spin_up": 30,
+        "coarse_spin_up": 10,
+        "interval": 2,
+        "time_step": 1,
+        "filter_width": 1,
+        "start": RandomVorticity(1, 4),
+    }
+    real = {name: float(value) for name, value in whole.items() if name != "start"}
+    one = ensemble(**whole)
+    other = ensemble(**real, start=RandomVorticity(1.0, 4.0))
+    assert one == other
+    assert config_hash(one) == config_hash(other)
+    layers = RandomPotentialVorticity((1, 2), 6), RandomPotentialVorticity((1.0, 2.0))
+    assert repr(layers[0]) == repr(layers[1])
 
 
 def jets(x, y):

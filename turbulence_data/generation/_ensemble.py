@@ -39,6 +39,7 @@ SPLITS = ("train", "validation", "test")
 # Part of every key: increase it when the layout of the files, or the results of the
 # solver for the same config, change.
 _FORMAT_VERSION = 4
+_NUMBERS = ("spin_up", "coarse_spin_up", "interval", "time_step", "filter_width")
 # Largest number of trajectories in a split without collisions of their numbers.
 _SPLIT_STRIDE = 100_000
 # NumPy mixes the 32-bit words of [seed, trajectory]: a longer seed would spill over.
@@ -141,6 +142,9 @@ class EnsembleConfig:
         self._check_operator()
         self._check_numerics()
         self._check_start()
+        for name in _NUMBERS:  # 30 and 30.0 are one
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     def __repr__(self) -> str:
         """Return the call that creates it, without defaults; functions by name."""

@@ -34,6 +34,8 @@ class RandomVorticity:
     def __post_init__(self) -> None:
         check_positive("energy", self.energy)
         check_positive("peak_wavenumber", self.peak_wavenumber)
+        for name in ("energy", "peak_wavenumber"):  # 6 and 6.0 are one
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def __call__(self, grid: Grid, rng: np.random.Generator) -> Field:
         """Return a field of shape `(nx, ny)` drawn with `rng`.
@@ -95,6 +97,7 @@ class RandomPotentialVorticity:
             check_positive("rms (each layer)", value)
         check_positive("peak_mode", self.peak_mode)
         object.__setattr__(self, "rms", tuple(map(float, self.rms)))
+        object.__setattr__(self, "peak_mode", float(self.peak_mode))
 
     def __call__(self, grid: Grid, rng: np.random.Generator) -> Field:
         """Return fields of shape `(2, nx, ny)` drawn with `rng`.
