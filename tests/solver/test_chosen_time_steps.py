@@ -51,6 +51,17 @@ def test_a_given_end_is_reached_exactly():
 
 # Units
 
+
+@pytest.mark.parametrize("time", [1e-9, 1e-12])
+def test_a_run_of_a_tiny_time_is_that_of_another_unit_of_time(time):
+    unit = FlowConfig(32, 100.0, 0.1, None)
+    scaled = FlowConfig(32, 100.0 * time, 0.1 / time, None)
+    # Steps are chosen relative to other bounds, so ends agree to their accuracy.
+    expected = evolve(start_field(), unit, 3.0)
+    found = time * evolve(start_field() / time, scaled, 3.0 * time)
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
 SI = (1e6 / (2.0 * np.pi), 4e4)  # m and s of what is 1 in FLOW
 DAMPED = FlowConfig(32, 100.0, 0.1, None)
 

@@ -258,6 +258,18 @@ def test_errors_by_band_see_their_band_only():
     assert errors["small scales"] == pytest.approx(2.0)
 
 
+def test_errors_by_band_do_not_depend_on_the_unit_of_length():
+    shells, unit = np.arange(12.0), 1e10
+    reference, spectrum = (shells + 1.0) ** -3, (shells + 1.0) ** -2
+    small = FlowConfig(24, 1.0, forcing_wavenumber=None)
+    large = replace(small, lengths=(2 * np.pi * unit, 2 * np.pi * unit))
+    errors = [
+        band_errors(k, spectrum, reference, default_bands(flow))
+        for k, flow in ((shells, small), (shells / unit, large))
+    ]
+    assert errors[0] == errors[1]
+
+
 def test_correlations_and_the_time_until_they_are_lost():
     a, b = start_field(0, 32), start_field(1, 32)
     mixed = np.stack([a, 0.6 * a + 0.8 * b, -a])

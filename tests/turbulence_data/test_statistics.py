@@ -21,6 +21,7 @@ from turbulence_data.generation._statistics import (
     package_version,
 )
 from turbulence_data.generation._trajectory import Trajectory, sample_trajectory
+from turbulence_data.solver._initial_conditions import RandomVorticity
 
 # Sums of about 5,000 values in another order than NumPy's.
 ROUND_OFF = 1e-12
@@ -188,6 +189,30 @@ def test_k_max_eta_has_its_definition():
     both = replace(ensemble, flow=replace(flow, **hyper))
     eta = k_max_eta(both, rows) / 21
     assert 0.1 / eta**2 + 1e-6 / eta**8 == pytest.approx(10 ** (1 / 3), rel=1e-9)
+
+
+@pytest.mark.parametrize("unit", [6.4e6, 1e8])
+def test_k_max_eta_does_not_depend_on_the_unit_of_length(unit):
+    def in_units(length):
+        flow = FlowConfig(
+            64,
+            10.0 / length**2,  # 1 / nu
+            linear_drag=DRAG,
+            forcing_wavenumber=None,
+            hyperviscosity=1e-6 * length**8,
+            hyperviscosity_order=4,
+            lengths=(2 * np.pi * length, 2 * np.pi * length),
+        )
+        return replace(
+            ENSEMBLE,
+            flow=flow,
+            num_points_les=16,
+            start=RandomVorticity(0.5 * length**2, 6.0 / length),
+        )
+
+    rows = history_of([0.0, 1.0], 1.0, damped=10.0)
+    expected = pytest.approx(k_max_eta(in_units(1.0), rows), rel=ROUND_OFF)
+    assert k_max_eta(in_units(unit), rows) == expected
 
 
 def test_the_autocorrelation_of_a_moving_wave_is_its_cosine():

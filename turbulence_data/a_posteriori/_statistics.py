@@ -56,7 +56,9 @@ def band_errors(
     """Return the mean over the shells of each band of `|S / S_reference - 1|`."""
     errors = {}
     for name, (low, high) in bands.items():
-        chosen = (wavenumbers >= low - 1e-9) & (wavenumbers <= high + 1e-9)
+        # Edges belong to their band despite round-off, in any unit of length.
+        from_low = wavenumbers >= low * (1.0 - 1e-9)
+        chosen = from_low & (wavenumbers <= high * (1.0 + 1e-9))
         if not chosen.any():
             raise ValueError(
                 f"the band {name!r} from {low:g} to {high:g} holds none of the "

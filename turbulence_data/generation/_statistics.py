@@ -229,12 +229,13 @@ def k_max_eta(ensemble: EnsembleConfig, history: NDArray[np.float64]) -> float |
     # The k^2 at which one term alone is as fast.
     k_squared = min((rate / factor) ** (1.0 / power) for factor, power in terms)
     if len(terms) == 2:
+        # Each term at that k^2 as a part of the rate, so numbers without units.
+        parts = [(factor * k_squared**power / rate, power) for factor, power in terms]
 
-        def excess(k_squared: float) -> float:
-            damping = sum(factor * k_squared**power for factor, power in terms)
-            return float(damping - rate)
+        def excess(ratio: float) -> float:
+            return float(sum(part * ratio**power for part, power in parts) - 1.0)
 
-        k_squared = float(scipy.optimize.brentq(excess, 0.0, 1.001 * k_squared))
+        k_squared *= float(scipy.optimize.brentq(excess, 0.0, 1.001))
     modes = truncated_modes(Grid(flow.shape, flow.lengths))
     return min(modes.largest_wavenumbers) / math.sqrt(k_squared)
 

@@ -148,7 +148,7 @@ def advance_to(
         state, leg = _advance_cautiously(simulation, state, leg, chosen)
         if reached is not None:
             reached(state.time)
-        if end - state.time < 1e-12 * max(1.0, abs(end)):
+        if end - state.time < 1e-12 * max(duration, abs(end)):
             return replace(state, time=end)
     return state
 
