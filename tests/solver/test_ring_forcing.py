@@ -287,3 +287,18 @@ def test_a_ring_that_is_not_resolved_is_refused_with_what_is():
 def test_a_ring_between_the_wavenumbers_of_the_domain_is_refused():
     with pytest.raises(ValueError, match=r"no wavenumber.*\(1\.0, 1\.0\).*=0\.5"):
         Simulation(INVISCID, forcing=RingForcing(0.5, 0.2, 0.1))
+
+
+@pytest.mark.parametrize("width", [1.0, 1e9])
+def test_a_ring_far_out_is_refused_before_its_modes_are_listed(width):
+    """Mode numbers given as wavenumbers: millions along each side, 1e13 in all."""
+    modes = truncated_modes(Grid((32, 32), (1e6, 1e6)))
+    with pytest.raises(ValueError, match="is not resolved: it holds modes"):
+        RingForcing(8.0, width, 0.1).on(modes)
+
+
+def test_a_thin_ring_may_hold_diagonal_modes_alone():
+    # 162 = 9^2 + 9^2 is no other sum of two squares; modes are resolved up to 10.
+    modes = truncated_modes(Grid((32, 32)))
+    ring = RingForcing(math.hypot(9.0, 9.0), 0.0, 0.1)
+    assert ring.on(modes).noise.numbers.shape == (2, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -230,6 +231,7 @@ class RingForcing:
             ValueError: if the ring contains no wavenumber of the domain, or an
                 unresolved one.
         """
+        self._check_near(modes)
         numbers, wavenumbers = self._ring(modes.grid.lengths)
         reach = np.abs(numbers).max(axis=1, initial=0)
         if not wavenumbers.size:
@@ -239,11 +241,7 @@ class RingForcing:
                 f"of {self!r}; choose another wavenumber or a larger width."
             )
         if reach[0] > modes.cutoff[0] or reach[1] > modes.cutoff[1]:
-            raise ValueError(
-                f"{self!r} is not resolved: it holds modes (kx, ky) up to "
-                f"{tuple(reach.tolist())}, but {modes.grid.num_points} points resolve "
-                f"{modes.cutoff}. Lower its wavenumber or width, or use more points."
-            )
+            raise self._not_resolved(tuple(reach.tolist()), modes)
         # The ring has twice as many modes, since `_ring` has one of each pair.
         amplitudes = wavenumbers * np.sqrt(self.energy_injection / wavenumbers.size)
         return Drive(noise=RingNoise(modes, numbers, amplitudes, self.seed))
@@ -256,6 +254,34 @@ class RingForcing:
         low, high = stream.generate_state(2, np.uint64).tolist()
         return replace(self, seed=low + (high << 64))
 
+    @property
+    def _half_width(self) -> float:
+        return 0.5 * self.width + _NUDGE * self.wavenumber
+
+    def _reach(self, lengths: tuple[float, float]) -> list[int]:
+        """Return bounds of the mode numbers of the ring."""
+        most = self.wavenumber + self._half_width
+        return [int(most * length / TWO_PI) for length in lengths]
+
+    def _check_near(self, modes: Modes) -> None:
+        """Refuse a ring so far out that not even its modes could be listed."""
+        lengths, half = modes.grid.lengths, self._half_width
+        reach = self._reach(lengths)
+        is_beyond = self.wavenumber - half > math.hypot(*modes.largest_wavenumbers)
+        for number, length, most in zip(reach, lengths, modes.cutoff, strict=True):
+            # A mode along the axis, which a wide ring has.
+            is_inside = abs(TWO_PI * (number / length) - self.wavenumber) <= half
+            is_beyond |= number > most and is_inside
+        if is_beyond:
+            raise self._not_resolved(tuple(reach), modes)
+
+    def _not_resolved(self, reach: tuple[int, ...], modes: Modes) -> ValueError:
+        return ValueError(
+            f"{self!r} is not resolved: it holds modes (kx, ky) up to {reach}, but "
+            f"{modes.grid.num_points} points resolve {modes.cutoff}. Lower its "
+            "wavenumber or width, or use more points."
+        )
+
     def _ring(
         self, lengths: tuple[float, float]
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
@@ -263,8 +289,7 @@ class RingForcing:
 
         Their order depends only on the domain.
         """
-        half = 0.5 * self.width + _NUDGE * self.wavenumber
-        nx, ny = (int((self.wavenumber + half) * length / TWO_PI) for length in lengths)
+        half, (nx, ny) = self._half_width, self._reach(lengths)
         x, y = np.meshgrid(np.arange(-nx, nx + 1), np.arange(ny + 1), indexing="ij")
         modulus = TWO_PI * np.hypot(x / lengths[0], y / lengths[1])
         is_one_of_pair = (y > 0) | (x > 0)
