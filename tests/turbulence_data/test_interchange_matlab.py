@@ -58,6 +58,14 @@ def square():
     return make_examples((64, 64), (32, 32), SQUARE)
 
 
+def test_files_with_the_same_arrays_are_refused(tmp_path, square):
+    paths = [tmp_path / name for name in ("a.mat", "b.mat")]
+    for path in paths:
+        save_as_matlab(path, square, TL_FOR_SGS_MODELS)
+    with pytest.raises(ValueError, match=r"a.mat.*b.mat.*one MatlabExamples per file"):
+        MatlabExamples(paths, TL_FOR_SGS_MODELS, num_checked=0)
+
+
 def save_as_matlab(path, examples, layout):
     """Writes what MATLAB's save(..., '-v7.3') writes: a header, then column-major."""
     signs = (-layout.laplacian_sign, 1, layout.sgs_forcing_sign)

@@ -282,7 +282,8 @@ class MatlabExamples(Sequence[dict[str, Any]]):
         ConventionError: if streamfunction and vorticity contradict the layout.
         ImportError: if h5py is not installed.
         KeyError: for a name that is in no file, or an unknown scalar.
-        ValueError: for a file of another format or arrays of other shapes.
+        ValueError: for a file of another format, arrays of other shapes, or one that
+            several files hold.
     """
 
     def __init__(
@@ -377,9 +378,10 @@ class MatlabExamples(Sequence[dict[str, Any]]):
 
 
 def _home(files: Sequence[Path], name: str) -> tuple[Path, tuple[int, ...]]:
-    """Return the first file that contains an array, and its shape in h5py."""
+    """Return the file that contains an array, and its shape in h5py."""
     h5py = require("h5py")
-    held = []
+    held: list[str] = []
+    homes = []
     for path in files:
         if not os.path.exists(path):
             raise FileNotFoundError(f"there is no file {os.fspath(path)!r}.")
@@ -390,8 +392,16 @@ def _home(files: Sequence[Path], name: str) -> tuple[Path, tuple[int, ...]]:
             )
         with h5py.File(path, "r") as file:
             if isinstance(file.get(name), h5py.Dataset):
-                return path, tuple(file[name].shape)
+                homes.append((path, tuple(file[name].shape)))
             held += [key for key in file if isinstance(file[key], h5py.Dataset)]
+    if len(homes) == 1:
+        return homes[0]
+    if homes:
+        raise ValueError(
+            f"one file should hold the array {name!r}; received "
+            f"{[os.fspath(path) for path, _ in homes]}, which all do. Make one "
+            "MatlabExamples per file and chain them, as by itertools.chain(a, b)."
+        )
     raise KeyError(
         f"no file holds the array {name!r}; they hold {held}. Name it in the layout, "
         "as MatlabVariable(name)."
