@@ -123,6 +123,14 @@ class Jets:
         return Jets(1.0 + trajectory_id)
 
 
+def test_a_reference_takes_a_forcing_on_any_mode_of_its_les():
+    # An LES of 32 points has modes up to 15, a DNS up to 10.
+    forcing = SteadyForcing(lambda x, y: np.cos(14.0 * x) + 0.0 * y)
+    flow, fields = replace(FLOW, num_points=32), np.zeros((2, 1, 32, 32), np.float32)
+    times = np.array([0.0, 0.1])
+    assert a_posteriori.Reference(flow, times, fields, fields, forcing)
+
+
 @pytest.mark.parametrize("forcing", [RingForcing(4.0, 2.0, 0.1), Jets()])
 def test_a_forcing_that_trajectories_do_not_share_is_refused(forcing):
     shared = ensemble_of(SteadyForcing(jets))

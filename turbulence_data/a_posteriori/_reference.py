@@ -26,7 +26,7 @@ from turbulence_data.generation._trajectory import Trajectory
 from turbulence_data.solver._equation import Closure
 from turbulence_data.solver._forcing import ForcingLike, as_forcing
 from turbulence_data.solver._grid import Grid
-from turbulence_data.solver._modes import truncated_modes
+from turbulence_data.solver._modes import Modes, padded_modes, truncated_modes
 from turbulence_data.solver._simulation import Simulation, equal_steps
 
 
@@ -76,7 +76,8 @@ class Reference:
                 )
         if self.filter_width is not None:
             check_filter_width(self.filter_width, self.flow.lengths)
-        _check_shared(self.forcing, self.flow)
+        grid = Grid(self.flow.shape, self.flow.lengths)
+        _check_shared(self.forcing, padded_modes(grid))  # the modes of an LES
 
     @property
     def start(self) -> NDArray[np.float64]:
@@ -150,13 +151,10 @@ class Reference:
         return cls(les, since, vorticity, sgs_forcing, forcing, width)
 
 
-def _check_shared(
-    forcing: ForcingLike | None, flow: FlowConfig | TwoLayerConfig
-) -> None:
+def _check_shared(forcing: ForcingLike | None, modes: Modes) -> None:
     """Raise ValueError for a forcing that differs between trajectories."""
     if forcing is None:
         return
-    modes = truncated_modes(Grid(flow.shape, flow.lengths))
     drives = [
         as_forcing(forcing).for_trajectory(0, number).on(modes) for number in range(2)
     ]
@@ -203,7 +201,8 @@ def reference_ensemble(
             "make one, EnsembleConfig(flow, ...)."
         )
     check_whole("num_snapshots", num_snapshots, 2)
-    _check_shared(ensemble.forcing, ensemble.flow)
+    grid = Grid(ensemble.flow.shape, ensemble.flow.lengths)
+    _check_shared(ensemble.forcing, truncated_modes(grid))
     return replace(
         ensemble,
         num_trajectories=(1, 1, num_members),
