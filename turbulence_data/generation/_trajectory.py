@@ -61,7 +61,7 @@ class Trajectory:
             spin-up, shape `(m, 7)`; courant is the time step over the largest stable
             one; work and dissipation (at most 0, with drag) add up to d(energy)/dt, for
             a stochastic forcing in the mean over realisations; enstrophy_dissipation
-            (at most 0) also includes drag.
+            (in one plane at most 0) also includes drag.
         extra_fields: name -> field of shape `(n, nx, ny, channels)`, float32; for two
             layers `(n, channels, nx, ny)`.
     """

@@ -37,7 +37,7 @@ class Integrals(NamedTuple):
         energy: kinetic energy.
         enstrophy: half the mean squared vorticity.
         enstrophy_dissipation: loss of enstrophy to viscosity, hyperviscosity and drag,
-            at most 0.
+            in one plane at most 0.
         work: work of the forcing; for a stochastic one the expected injection.
         dissipation: loss of energy to viscosity, hyperviscosity and drag, at most 0.
     """
