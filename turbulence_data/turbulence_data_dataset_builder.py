@@ -152,8 +152,10 @@ class Builder(RecordsBuilder):
 
     def _post_download_and_prepare_hook(self) -> None:
         self._examples.store.remove()
-        for leftover in self.data_path.parent.glob(f"incomplete.*_{self.version}"):
-            leftover.rmtree()  # left by interrupted runs
+        # Left by interrupted runs, also of other configs: all wait for the same lock.
+        for pattern in (f"incomplete.*_{self.version}", ".trajectories-*"):
+            for leftover in self.data_path.parent.glob(pattern):
+                leftover.rmtree()
 
     def _check_metadata(self) -> None:
         check_metadata(self.info.metadata, self.data_dir)

@@ -460,6 +460,16 @@ def test_an_interrupted_generation_goes_on_where_it_was(prepared, tmp_path):
     assert not leftover.exists()
 
 
+def test_a_complete_dataset_leaves_nothing_of_abandoned_configs(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        other = replace(TINY, seed=8)
+        builder(tmp_path, other, executor=DiesAfter(1)).download_and_prepare()
+    folder = tmp_path / "turbulence_data" / "tiny"
+    assert list(folder.glob(".trajectories-*"))
+    builder(tmp_path).download_and_prepare()
+    assert not list(folder.glob(".trajectories-*"))
+
+
 def test_a_flow_that_blows_up_leaves_no_dataset(tmp_path):
     unstable = replace(TINY, time_step=1.0, spin_up=2.0, interval=1.0)
     with pytest.raises(TrajectoryFailedError, match=r"trajectory 0 .*CFL"):
