@@ -100,7 +100,7 @@ class TrainableFlags:
     """
 
     flags: tuple[tuple[keras.Layer | keras.Variable, bool], ...]
-    restore_notes: Callable[[], None]
+    restore_notes: Callable[[], None] = dataclasses.field(compare=False, repr=False)
 
     @classmethod
     def of(cls, model: keras.Model) -> "TrainableFlags":
