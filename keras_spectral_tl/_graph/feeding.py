@@ -1,4 +1,4 @@
-"""How samples reach `fit` and `predict` of Keras.
+"""Batches of samples for `fit` and `predict` of Keras, without automatic tuning.
 
 On TensorFlow, Keras feeds arrays through a dataset with automatic tuning. Its thread
 sleeps for 10 ms, 20 ms, 40 ms and so on, and on busy cores a pass over the data ends
@@ -76,7 +76,7 @@ def _in_batches(arrays: tuple[Any, ...], batch_size: int) -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Held:
-    """What makes the batches of a dataset, with all their arrays."""
+    """Source of the batches of a dataset, which holds all their arrays."""
 
     batches: Callable[[], Iterator[Any]]
 

@@ -179,9 +179,9 @@ def _samples(
     found = [weighted(samples, loss) for samples in given.values()]
     for samples in found:
         check_fit(model, samples)
-    grouped, groups = in_groups(found[1], groups)
+    few, record = in_groups(found[1], groups)
     hashes = {f"{name}_sha256": data.fingerprint() for name, data in given.items()}
-    return found[0], grouped, {**hashes, **groups}
+    return found[0], few, {**hashes, **record}
 
 
 def _rehearse(
