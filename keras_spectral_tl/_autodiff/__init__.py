@@ -7,4 +7,6 @@
 - `derivatives(function, loss)` returns value, gradient and Hessian product of
   `loss(function(v, x), *rest)`: the first two take `(v, x, *rest)`, the product
   `(v, d, x, *rest)`.
+
+`threads` runs work that does not depend on each other side by side, where that helps.
 """

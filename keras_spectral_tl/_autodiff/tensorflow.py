@@ -1,5 +1,6 @@
 """Derivatives on TensorFlow, by gradient tapes in functions that are traced once."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,6 +71,7 @@ def _traced(compute: Compute, num_fixed: int) -> Compute:
     The first `num_fixed` arguments have fixed shapes.
     """
     compiled: dict[Any, Any] = {}
+    lock = threading.Lock()
 
     def specification(argument: Any, free: bool) -> Any:
         def of_array(part: NDArray[Any]) -> Any:
@@ -84,8 +86,9 @@ def _traced(compute: Compute, num_fixed: int) -> Compute:
             for place, argument in enumerate(arguments)
         ]
         key = tuple(keras.tree.flatten(signature))
-        if key not in compiled:
-            compiled[key] = tf.function(compute, input_signature=signature)
+        with lock:  # threads share what the first of them compiles
+            if key not in compiled:
+                compiled[key] = tf.function(compute, input_signature=signature)
         return compiled[key](*arguments)
 
     return call

@@ -1,7 +1,9 @@
 """Rehearsal: a short retraining of each layer, scored on held-out samples."""
 
 import dataclasses
+import functools
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._autodiff.threads import side_by_side
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl._progress import Progress
@@ -42,6 +45,8 @@ _HIGHEST_RATE = 1e-2
 _FEWEST_TESTED = 8
 # Samples on which a rate is checked.
 _CHECKED = 2
+# Layers may keep values of a call as attributes: their code runs in one thread.
+_EAGER = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,8 +196,9 @@ class HeldOutRetraining:
         chosen = {"+".join(names): list(names) for names in choices}
         for number, part in enumerate(network.parts(chosen), start=1):
             after = np.array(network.outputs)
-            for split, order in zip(splits, orders, strict=True):
-                values = bench.retrained(part, split, order, rates)
+            retrain = functools.partial(bench.retrained, part, rates=rates)
+            retrained = side_by_side(retrain, splits, orders)
+            for split, order, values in zip(splits, orders, retrained, strict=True):
                 bench.test(part, split, values, after)
                 passes += order.size * part.step + len(split.held) * part.share
             evidence[part.label] = {
@@ -275,7 +281,7 @@ class Workbench:
         L0 the loss of the unchanged network on the target samples. If the error on two
         of the samples, or on as many as a step has, has grown by more than the factor
         `give_up` after a third of the steps, a RateTooHighError with the number of
-        steps is raised.
+        samples passed is raised.
         """
         fit = self._places(split.fit)
         inputs = rows_of(part.inputs, fit)
@@ -303,9 +309,10 @@ class Workbench:
             first = np.unique(order)[: max(_CHECKED, order.shape[1])]
             before = error(self._network.outputs[fit[first]], first)
             tried = rows_of(inputs, first)
-            now = part.function.outputs(values, tried, self._network.batch_size)
+            with _EAGER:
+                now = part.function.outputs(values, tried, self._network.batch_size)
             if not error(now, first) <= give_up * before:
-                raise RateTooHighError(number)
+                raise RateTooHighError(number * order.shape[1])
 
         start, stiffness = part.function.start, np.zeros(0)
         if pull:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_spectral_tl._autodiff.threads import side_by_side
 from keras_spectral_tl._graph.layers import rows_of
 from keras_spectral_tl.metrics._functions import are_numbers, correlations
 from keras_spectral_tl.scoring._effort import (
@@ -308,33 +309,40 @@ class Trials:
         steps: int,
         give_up: float = math.inf,
     ) -> Trial:
-        fields = np.array(self._network.outputs)
         # A trial of the whole retraining uses the schedule of the retraining.
         rates = rate * rising_and_falling(steps, 0.0 if self.shortened else 0.25)
-        whole = np.ones(fields.shape[1:])
-        for number, split in enumerate(self._splits):
-            bench, gain = benches[number]
+
+        def retrained(number: int) -> tuple[Array, int]:
             key = (*self._seed.spawn_key, number, steps)
             rng = np.random.default_rng(
                 np.random.SeedSequence(self._seed.entropy, spawn_key=key)
             )
+            bench, split = benches[number][0], self._splits[number]
             order = step_order(split, steps, _NUM_POINTS, rng, self._fewest)
             with np.errstate(over="ignore", invalid="ignore"):
-                try:
-                    values = bench.retrained(part, split, order, rates, give_up, pull)
-                except RateTooHighError as stopped:
-                    self.passes += stopped.args[0] * order.shape[1] * part.step
-                    raise
-            tested = [split]
-            if not number and len(self._base):
-                tested.append(Split(split.fit, self._base, whole, whole))
-            for other in tested:
-                bench.test(part, other, values, fields)
-                fields[other.held] *= np.where(other.held_mask > 0.0, gain, 1.0)
-                self.passes += len(other.held) * part.share
-            self.passes += order.size * part.step
+                values = bench.retrained(part, split, order, rates, give_up, pull)
+            return values, order.size
+
+        fields, fitted = np.array(self._network.outputs), 0
+        whole = np.ones(fields.shape[1:])
+        found = side_by_side(retrained, range(len(self._splits)))
+        try:
+            for split, (bench, gain), (values, fitted) in zip(
+                self._splits, benches, found, strict=True
+            ):
+                tested = [split]
+                if split is self._splits[0] and len(self._base):
+                    tested.append(Split(split.fit, self._base, whole, whole))
+                for other in tested:
+                    bench.test(part, other, values, fields)
+                    fields[other.held] *= np.where(other.held_mask > 0.0, gain, 1.0)
+                    self.passes += len(other.held) * part.share
+                self.passes += fitted * part.step
+        except RateTooHighError as stopped:
+            self.passes += stopped.args[0] * part.step
+            raise
         # Many numbers a step are as many passes as a retraining has, not more.
-        return self._outcome(fields, rate, min(order.size, self._most_passes))
+        return self._outcome(fields, rate, min(fitted, self._most_passes))
 
     def _outcome(
         self, fields: Array, rate: float, passes: int, sign: float = 1.0
