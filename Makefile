@@ -10,6 +10,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # The release that the tests are known to pass with.
 TORCH ?= torch==2.13.0
 
+# Two goals at once would install into the same .venv.
+.NOTPARALLEL:
 .PHONY: demo test quick all test-tensorflow test-jax test-torch test-examples wheel-test \
 	lint types docs notebooks fuzz faults clean
 
@@ -43,7 +45,7 @@ all: .venv/torch.stamp lint types
 	$(MAKE) test-tensorflow test-jax test-torch test-examples
 
 test-tensorflow: .venv/dev.stamp
-	$(PYTEST) $(addprefix --ignore=,$(PROGRAMS) $(JAX_TESTS))
+	KERAS_BACKEND=tensorflow $(PYTEST) $(addprefix --ignore=,$(PROGRAMS) $(JAX_TESTS))
 
 test-jax: .venv/dev.stamp
 	flags="$(XLA_FLAGS_OF_TESTS)"; \
@@ -55,7 +57,7 @@ test-torch: .venv/torch.stamp
 	KERAS_BACKEND=torch $(PYTEST) $(KERAS_TESTS)
 
 test-examples: .venv/dev.stamp
-	$(PYTEST) $(PROGRAMS)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(PROGRAMS)
 
 # The inner loop, without installing: what takes less than two seconds a test.
 quick:
@@ -119,4 +121,4 @@ INSTALL = (test -x $(BIN)/python || $(PYTHON) -m venv .venv) && \
 	touch .venv/demo.stamp .venv/dev.stamp $@
 
 clean:
-	rm -rf .venv build dist runs *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

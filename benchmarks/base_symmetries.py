@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from kept_settings import short
 from score_sweeps import gathered, study_parser
 
 import keras_spectral_tl as kst
@@ -92,8 +93,8 @@ def table(kept: dict[str, dict[str, Any]]) -> str:
         cells = []
         for name in names:
             values = [row[name] for row in rows]
-            text = f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
-            cells.append(text.replace("0.", "."))
+            spread = np.std(values, ddof=1)
+            cells.append(f"{short(np.mean(values))} ± {short(spread)}")
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -74,9 +74,11 @@ def setting_of(name: str) -> Setting:
 
 def subject(name: str, workshop: Workshop) -> tuple[keras.Model, Samples, Samples]:
     """The network of a setting, base samples, and the target samples."""
-    systems, normalization, *_ = name.split("-")
+    systems, normalization, *_, seed = name.split("-")
     if systems == DEEP:
         entry = load(DEEP)
+        if seed != f"seed{entry.provenance['seed']}":
+            raise ValueError(f"the model zoo has another network than that of {name}.")
         x, y = entry.target
         if normalization == "base":
             physical = entry.target_normalization.denormalize(x, y)
@@ -163,7 +165,7 @@ def regrets(document: dict[str, Any], chosen: dict[str, str]) -> dict[str, float
     }
     layers = {a: v for a, v in gives.items() if a.startswith("conv_") and "+" not in a}
     rules = {
-        "`forecast.best`": gives[document["forecast"]["best"]],
+        "`forecast.best`": gives.get(document["forecast"]["best"], np.nan),
         "always all layers": gives["all layers"],
         "always the first half": gives.get("first half", np.nan),
         "always the second layer": gives["conv_2"],

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from forecast_calibration import levels
-from kept_settings import by_samples, compared
+from kept_settings import by_samples, compared, short
 from score_sweeps import gathered, study_parser
 
 import keras_spectral_tl as kst
@@ -137,7 +137,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 np.mean([regret(row, label) for row in some])
                 for label in ("all layers", "filters")
             ]
-            regrets = " | ".join(f"{r:.4f}"[1:] for r in (chosen, *rules))
+            regrets = " | ".join(short(r, 4) for r in (chosen, *rules))
             lines.append(
                 f"| {option} | {number} | {found['inside']} of {found['arms']} | "
                 f"{found['off']:.3f} | {found['base_off']:.3f} | {regrets} |"

@@ -18,6 +18,7 @@ the same ones. `tier_tables.py` and `forecast_calibration.py` make tables and fi
 
 import argparse
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -202,7 +203,8 @@ def regret(setting: Setting, label: str) -> float:
 
 def short(value: float, digits: int = 3) -> str:
     """A number without the zero before its point."""
-    return f"{value:.{digits}f}".replace("0.", ".", 1)
+    text = f"{value:.{digits}f}"
+    return re.sub(r"^(-?)0\.", r"\1.", text)
 
 
 def main() -> None:

@@ -17,11 +17,13 @@ finished is not made again.
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_settings import short
 
 import keras_spectral_tl as kst
 from keras_spectral_tl.metrics import pattern_correlation
@@ -86,11 +88,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         expected = f"{row['expected']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
         gave = f"{row['here']:.3f} | {expected} | {row['measured']:.3f}"
         line = f"| {name} | {row['samples']} | {gave} | {ratio(row):.2f} |"
-        lines.append(line.replace("0.", "."))
+        lines.append(re.sub(r"\b0\.", ".", line))
     errors = [abs(ratio(row) - 1.0) for row in rows if not was_seen(row)]
     if errors:
         name = f"mean deviation from 1, {len(errors)} settings not seen"
-        lines.append(f"| {name} | | | | | {np.mean(errors):.2f} |".replace("0.", "."))
+        lines.append(f"| {name} | | | | | {short(np.mean(errors), 2)} |")
     return "\n".join(lines)
 
 

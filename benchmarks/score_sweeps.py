@@ -81,7 +81,8 @@ class Workshop:
     ) -> tuple[Arrays, Arrays]:
         """Normalized few samples and test samples of the target.
 
-        The seed says where in the nested order the few samples start.
+        The seed says where in the nested order the few samples start: each starts 67
+        samples further, cyclically. Of 200 samples, seed 3 has those of seed 0 but one.
         """
         fields = self.fields(setting.target)
         order = np.roll(np.arange(len(fields["x"])), -67 * setting.seed)

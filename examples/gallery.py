@@ -1,8 +1,10 @@
 """Every figure of `keras_spectral_tl.plotting`, drawn from the networks of explain.py.
 
     python examples/explain.py --seeds 0
-    python examples/gallery.py [--data-dir data] [--networks runs/explain/seed_0]
-                               [--out docs/figures] [--only kernels activations ...]
+    python examples/gallery.py [--data-dir data] [--seed 0] [--out docs/figures]
+                               [--networks FOLDER] [--only kernels activations ...]
+
+`--networks` is runs/explain/seed_0 by default, with the seed given.
 
 docs/figures.md says what each shows.
 """
@@ -36,7 +38,7 @@ Figures = dict[str, object]
 LAST = 32  # shells beyond are incomplete on 64 x 64 points
 
 
-def kernel_figures(found: Networks) -> Figures:
+def kernel_figures(found: Networks, seed: int = 0) -> Figures:
     analysis = spectra.analyse_kernels(found["base"], [LAYER])[LAYER]
     transfer = kst.kernel_spectra(found["base"], 64)
     changes = spectra.kernel_changes(
@@ -45,7 +47,7 @@ def kernel_figures(found: Networks) -> Figures:
     best = np.argsort(analysis.gabor.residuals)[:: len(analysis.fitted) // 8][:8]
     change = spectra.principal_filters(found["base"], found["retrained"], LAYER)
     print(f"filters of the change of {LAYER}:\n{change}")
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     start = keras.models.clone_model(found["base"])  # as it was drawn
     learned = spectra.principal_filters(start, found["base"], LAYER)
     print(f"filters of what {LAYER} learned on the base:\n{learned}")
@@ -179,7 +181,8 @@ def landscape_figures(found: Networks, target: System) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--networks", type=Path, default=Path("runs/explain/seed_0"))
+    parser.add_argument("--seed", type=int, default=0, help="of the networks")
+    parser.add_argument("--networks", type=Path, help="folder of the networks")
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     parser.add_argument("--only", nargs="+", help="kernels, activations, ...")
     options = parser.parse_args()
@@ -187,10 +190,11 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     base = load_system(BASE, options.data_dir)
     target = load_system(TARGET, options.data_dir, NUM_TARGET)
-    found = networks(base, target, 0, options.networks)
+    folder = options.networks or Path(f"runs/explain/seed_{options.seed}")
+    found = networks(base, target, options.seed, folder)
     options.out.mkdir(parents=True, exist_ok=True)
     groups = {
-        "kernels": lambda: kernel_figures(found),
+        "kernels": lambda: kernel_figures(found, options.seed),
         "activations": lambda: activation_figures(found, base, target),
         "predictions": lambda: prediction_figures(found, base, target),
         "landscape": lambda: landscape_figures(found, target),

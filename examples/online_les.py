@@ -320,7 +320,7 @@ def print_summary(summary: dict, out: Path) -> None:
     """Prints the columns that decide; writes all of them, and what each closure is."""
     turnovers = summary["turnovers"]
     rows = [
-        {**row, "decorrelation": f"> {turnovers:.3g}"}
+        {**row, "decorrelation": f"some > {turnovers:.3g}"}
         if row["decorrelation"] == math.inf
         else row
         for row in summary["rows"]

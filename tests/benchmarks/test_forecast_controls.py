@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import forecast_controls
+import numpy as np
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "forecast_benchmark.md"
@@ -48,6 +49,18 @@ def test_regrets_are_differences_to_the_best_arm_at_the_best_of_its_rates():
     unknown = [rule for rule, regret in found.items() if regret != regret]
     others = {row for name, row in labels.items() if name != "feature_norms"}
     assert set(unknown) == others | {"always the first half"}
+
+
+def test_a_choice_that_was_not_measured_is_unknown():
+    forecast = {**DOCUMENT["forecast"], "best": "output gain"}
+    found = forecast_controls.regrets({**DOCUMENT, "forecast": forecast}, {})
+    assert np.isnan(found["`forecast.best`"])
+    assert found["always all layers"] == pytest.approx(0.03)
+
+
+def test_another_network_than_that_of_the_zoo_is_refused():
+    with pytest.raises(ValueError, match="another network"):
+        forecast_controls.subject("deep_k25_to_k4-own-n16-seed1", None)
 
 
 def test_the_page_shows_the_kept_regrets():

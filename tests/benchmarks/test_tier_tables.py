@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import tier_tables
-from kept_settings import ONLINE, SHIFTS, kept_settings, without_choices
+from kept_settings import ONLINE, SHIFTS, kept_settings, short, without_choices
 from reproduction.report import draw_against_samples
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
@@ -31,6 +31,13 @@ def setting(case="a_to_b", normalization="own", samples=16, seed=0, shift=0.0):
             for label, (target, base) in arms.items()
         },
     }
+
+
+def test_only_a_leading_zero_is_left_out():
+    numbers = [0.5, -0.5, 0.04, 10.613, -10.6, 20.04, 100.4, 9.997, 0.9996]
+    assert [short(number, 2) for number in numbers] == [
+        *(".50", "-.50", ".04", "10.61", "-10.60", "20.04", "100.40", "10.00", "1.00")
+    ]
 
 
 def test_the_best_layer_of_the_mean_is_bold_and_that_of_each_seed_is_on_the_base():
