@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 
 from keras_spectral_tl._files import replacing, sha256, write_json
 from keras_spectral_tl._graph.layers import fetch
-from keras_spectral_tl._keras_internals import set_initial_epoch
+from keras_spectral_tl._keras_internals import callbacks_of_fit, set_initial_epoch
 
 _RECORD = "backup.json"
-_WEIGHTS, _ALL_WEIGHTS = "epoch-{:06d}.weights.h5", "epoch-*.weights.h5"
+# Not the names that a ModelCheckpoint in the same folder would have.
+_WEIGHTS, _ALL_WEIGHTS = "backup-{:06d}.weights.h5", "backup-??????.weights.h5"
 # Entries of a SavedSchedule in a weights file.
 _JSON = "json"
 _STATE_OF = "random_state_"
@@ -36,10 +38,13 @@ class CheckedBackup(keras.callbacks.Callback):
     Args:
         directory: Folder of the backup, created if missing; use one for each fit.
         keep: Whether to keep the backup when the fit has ended. A fit that is started
-            again then has nothing left to do.
+            again then goes on after the last epoch, if it has more (also if this one
+            was stopped early).
 
     Raises:
-        ValueError: At the start of a fit, if the backup is damaged.
+        ValueError: At the start of a fit, if the backup is damaged, if the model is
+            not built yet, or if a `SwapEMAWeights` that swaps at each epoch comes
+            before this callback.
 
     Example:
         >>> import tempfile
@@ -62,6 +67,18 @@ class CheckedBackup(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         record = self.directory / _RECORD
+        if not self.model.built:
+            raise ValueError(
+                "CheckedBackup could not restore this model, whose weights are made by "
+                "its first batch. Begin it with a keras.Input, or call "
+                "model.build(input_shape) before compile."
+            )
+        others = callbacks_of_fit(self)
+        if swaps_averages(takewhile(lambda one: one is not self, others)):
+            raise ValueError(
+                "SwapEMAWeights(swap_on_epoch=True) comes before CheckedBackup, which "
+                "would save averages as the weights that train. Put it after."
+            )
         if not record.exists():
             return
         try:
@@ -114,6 +131,12 @@ class CheckedBackup(keras.callbacks.Callback):
         if self._resumed:
             self._resumed = False
             set_initial_epoch(self.model, 0)
+
+
+def swaps_averages(callbacks: Iterable[Any]) -> bool:
+    """Return whether one of the callbacks puts averages into the model each epoch."""
+    kind = keras.callbacks.SwapEMAWeights
+    return any(isinstance(one, kind) and one.swap_on_epoch for one in callbacks)
 
 
 class SavedSchedule(keras.Layer):

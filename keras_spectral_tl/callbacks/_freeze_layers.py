@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Mapping
+from itertools import dropwhile
 from typing import Any
 
 import keras
@@ -16,9 +17,14 @@ from keras_spectral_tl._keras_internals import (
     callbacks_of_fit,
     initial_epoch,
     own_statistics,
+    set_initial_epoch,
 )
 from keras_spectral_tl.callbacks import _freeze_schedules as freeze_schedules
-from keras_spectral_tl.callbacks._checked_backup import CheckedBackup, SavedSchedule
+from keras_spectral_tl.callbacks._checked_backup import (
+    CheckedBackup,
+    SavedSchedule,
+    swaps_averages,
+)
 from keras_spectral_tl.freezing._changes import (
     TrainableFlags,
     hash_of,
@@ -106,7 +112,8 @@ class FreezeLayers(keras.callbacks.Callback):
             optimizer was built and its state cannot be kept.
         ValueError: If the schedule is empty or an epoch negative; in the fit, if a
             phase would train nothing, if a backup comes first or was written without
-            this callback, if there are two `FreezeLayers`, or if
+            this callback, if a `SwapEMAWeights` that swaps at each epoch comes after
+            it, if there are two `FreezeLayers`, or if
             `steps_per_execution` skips every batch at which a phase could begin.
         RuntimeError: In the fit, if a frozen weight has changed.
         KeyError: When the fit begins, if the model has no such layer.
@@ -161,6 +168,12 @@ class FreezeLayers(keras.callbacks.Callback):
                 f"{first} comes before FreezeLayers, and so would save and restore an "
                 "epoch without its phase. Pass callbacks=[FreezeLayers(...), "
                 f"{first}(...)]."
+            )
+        others = callbacks_of_fit(self)
+        if swaps_averages(dropwhile(lambda one: one is not self, others)):
+            raise ValueError(
+                "SwapEMAWeights(swap_on_epoch=True) comes after FreezeLayers, whose "
+                "phases would begin with averages as weights. Put it before."
             )
         layers = called_layers(model)
         flags = TrainableFlags.of(model)
@@ -250,8 +263,10 @@ class FreezeLayers(keras.callbacks.Callback):
     def _resume(self, run: _Run, epoch: int) -> None:
         """Enter the phase of a backup, if the fit is resumed from one."""
         run.begun = True
-        state = run.saved.take_loaded()
-        if state is None and not self._resumed(run.model):
+        state, resumed = run.saved.take_loaded(), self._resumed(run.model)
+        # Keras has read it; after an error here, the next fit would begin there too.
+        set_initial_epoch(run.model, self._epoch_before_fit or 0)
+        if state is None and not resumed:
             return
         if state is None or state["epoch"] < epoch:
             raise ValueError(

@@ -1,5 +1,7 @@
 """A backup is whole or not there, and a fit goes on from it to the same bits."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_a_fit_goes_on_to_the_same_bits_and_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         _fit(_model(), CheckedBackup(tmp_path / "new"), Crash())
     left = sorted(path.name for path in (tmp_path / "new").iterdir())
-    assert left == ["backup.json", "epoch-000003.weights.h5"]
+    assert left == ["backup-000003.weights.h5", "backup.json"]
     resumed = _model()
     assert _fit(resumed, CheckedBackup(tmp_path / "new")).epoch == [3]
     for weight, other in zip(resumed.variables, undisturbed.variables, strict=True):
@@ -70,7 +72,7 @@ def test_a_write_that_fails_leaves_the_last_backup(kept, monkeypatch):
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
 
 
-@pytest.mark.parametrize("name", ["backup.json", "epoch-000002.weights.h5"])
+@pytest.mark.parametrize("name", ["backup.json", "backup-000002.weights.h5"])
 def test_damage_is_noticed(kept, name):
     content = bytearray((kept / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -92,3 +94,68 @@ def test_a_fit_after_a_resumed_one_begins_at_its_own_first_epoch(tmp_path, ends)
     before = np.array(model.get_weights()[0])
     assert _fit(model, epochs=1).epoch == [0]
     assert np.any(model.get_weights()[0] != before)
+
+
+def test_checkpoints_of_others_in_the_folder_stay(tmp_path):
+    name = "epoch-{epoch:02d}.weights.h5"
+    own = keras.callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=True)
+    _fit(_model(), own, CheckedBackup(tmp_path), epochs=3)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [f"epoch-0{number}.weights.h5" for number in (1, 2, 3)]
+
+
+def test_after_a_refused_backup_a_fit_begins_at_its_own_first_epoch(tmp_path):
+    """The backup was made without FreezeLayers."""
+    model, folder = _model(), tmp_path / "one"
+    fit = functools.partial(model.fit, X, Y, batch_size=4, verbose=0)
+    fit(epochs=2, callbacks=[CheckedBackup(folder, keep=True)])
+    with pytest.raises(ValueError, match="Delete the backup"):
+        _fit(model, CheckedBackup(folder))
+    assert fit(epochs=2).epoch == [0, 1]
+    assert _fit(model, CheckedBackup(tmp_path / "other")).epoch == [0, 1, 2, 3]
+
+
+def test_a_model_that_its_first_batch_builds_is_refused_at_the_first_fit(tmp_path):
+    model = keras.Sequential([keras.layers.Dense(3)])
+    model.compile("adam", "mse", **EAGER)
+    fit = functools.partial(model.fit, X, Y, verbose=0)
+    if keras.backend.backend() != "tensorflow":  # others build it before callbacks
+        fit(epochs=1, callbacks=[CheckedBackup(tmp_path)])
+        return
+    with pytest.raises(ValueError, match=r"first batch.*keras\.Input"):
+        fit(callbacks=[CheckedBackup(tmp_path)])
+
+
+AVERAGES = keras.callbacks.SwapEMAWeights
+
+
+def _averaged():
+    model = _model()
+    model.compile(keras.optimizers.SGD(0.05, use_ema=True), "mse", **EAGER)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ([AVERAGES(True), "backup"], "comes before CheckedBackup"),
+        (["freeze", AVERAGES(True)], "comes after FreezeLayers"),
+    ],
+)
+def test_averages_in_the_model_are_refused(tmp_path, callbacks, message):
+    own = {"backup": CheckedBackup(tmp_path), "freeze": FreezeLayers({0: "a"})}
+    given = [own.get(one, one) if isinstance(one, str) else one for one in callbacks]
+    with pytest.raises(ValueError, match=message):
+        _averaged().fit(X, Y, verbose=0, callbacks=given)
+
+
+@pytest.mark.parametrize("on_epoch", [True, False])
+def test_averages_that_are_swapped_at_other_times_change_nothing(tmp_path, on_epoch):
+    alone, beside = _averaged(), _averaged()
+    for model in (alone, beside):
+        swap = [AVERAGES(on_epoch)] if model is beside else []
+        callbacks = [*swap, FreezeLayers({0: "a", 1: "b"})]
+        model.fit(X, Y, epochs=2, shuffle=False, verbose=0, callbacks=callbacks)
+    trained = beside.layers[0].kernel, alone.layers[0].kernel
+    if not on_epoch:  # the fit ends with averages if they are swapped at its end
+        np.testing.assert_array_equal(*(np.array(kernel) for kernel in trained))
