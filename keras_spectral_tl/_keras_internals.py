@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend import get_keras_mask
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
 
@@ -56,6 +57,11 @@ def low_rank_base(layer: keras.Layer) -> keras.Variable | None:
         return None
     base = getattr(layer, "_kernel", None)
     return getattr(layer, "_embeddings", None) if base is None else base
+
+
+def keras_mask(outputs: Any) -> Any:
+    """Return the mask of a tensor, or None; not an attribute of it on every backend."""
+    return get_keras_mask(outputs)
 
 
 def add_weight_when_built(

@@ -114,6 +114,11 @@ class KerasClosure:
     def inputs(self, vorticity: Array, streamfunction: Array) -> NDArray[np.float32]:
         """Return the normalized inputs of the model, (batch, nx, ny, channels)."""
         fields = {"vorticity": vorticity, "streamfunction": streamfunction}
+        if np.shape(vorticity) != np.shape(streamfunction):
+            raise ValueError(
+                "Expected vorticity and streamfunction of one shape. Received "
+                f"{np.shape(vorticity)} and {np.shape(streamfunction)}."
+            )
         shape = self._batch_shape(vorticity)
         batch, layers, nx, ny = shape
         x = np.empty((batch, nx, ny, len(self._mean)), np.float32)

@@ -74,7 +74,7 @@ class LayerFunction:
         # Not stateless_call, which passes `training` to models without this argument.
         mapping = list(zip(self.variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            outputs = self._model(x, training=False)
+            outputs = _only_output(self._model, self._model(x, training=False))
         # Mixed-precision models return half precision; sums of products need more.
         return keras.ops.cast(outputs, "float32")
 
@@ -139,23 +139,24 @@ def compiled_forward(model: keras.Model) -> Callable[[Any], NDArray[np.float32]]
     read at each call, so training the model further changes the results.
     """
 
-    def only(outputs: Any) -> Any:
-        tensors = keras.tree.flatten(outputs)
-        if len(tensors) != 1:
-            raise ValueError(
-                f"Model {model.name!r} has {len(tensors)} outputs; expected one. Make "
-                "a model of the one to use: keras.Model(model.inputs, model.outputs[0])"
-            )
-        return tensors[0]
-
     def forward(x: Any) -> Any:
-        return keras.ops.cast(only(model(x, training=False)), "float32")
+        return keras.ops.cast(_only_output(model, model(x, training=False)), "float32")
 
     if getattr(model, "outputs", None):
-        only(model.outputs)
+        _only_output(model, model.outputs)
     compiled: Callable[[Any], NDArray[np.float32]]
-    compiled = backend().inference(forward, list(model.variables))
+    compiled = backend().inference(forward, lambda: model.variables)
     return compiled
+
+
+def _only_output(model: keras.Model, outputs: Any) -> Any:
+    tensors = keras.tree.flatten(outputs)
+    if len(tensors) != 1:
+        raise ValueError(
+            f"Model {model.name!r} has {len(tensors)} outputs; expected one. Make a "
+            "model of the one to use: keras.Model(model.inputs, model.outputs[0])"
+        )
+    return tensors[0]
 
 
 def flatten(parts: Sequence[Any]) -> Array:

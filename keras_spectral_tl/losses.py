@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_spectral_tl._checks import real_array, real_number, whole_number
+from keras_spectral_tl._keras_internals import keras_mask
 from keras_spectral_tl._shells import last_complete_shell
 from keras_spectral_tl.layers._periodic import (
     check_alike,
@@ -17,7 +18,7 @@ from keras_spectral_tl.layers._periodic import (
 )
 
 # Keeps the logarithm of a shell finite if truth and prediction are both zero.
-_SMALLEST = 1e-30
+_SMALLEST = 1e-37
 
 Mismatch = Callable[[Any, Any], Any]
 
@@ -223,8 +224,21 @@ class WeightedMeanSquaredError(keras.losses.Loss):
                 f"from {given.min():.4g} to {given.max():.4g}."
             )
 
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the reduced loss; points that the outputs mask do not count."""
+        mask = keras_mask(y_pred)
+        if mask is None or len(mask.shape) < 2:
+            return super().__call__(y_true, y_pred, sample_weight)
+        # Keras would weight the losses of samples by the mask of their points.
+        masked = _OfMaskedPoints(self, mask)
+        return masked(y_true, ops.multiply(y_pred, 1), sample_weight)
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted mean of each sample."""
+        return self.of_points(y_true, y_pred)
+
+    def of_points(self, y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+        """Return the weighted mean of each sample, over the points of a mask if any."""
         # As in the losses of Keras, either may lack a last axis of 1, of channels.
         rank = max(len(y_true.shape), self.weights.ndim + 1, 2)
         true, pred = _of_rank(y_true, rank), _of_rank(y_pred, rank)
@@ -243,14 +257,29 @@ class WeightedMeanSquaredError(keras.losses.Loss):
         axes = tuple(range(1, len(error.shape)))
         weights = ops.cast(ops.convert_to_tensor(self.weights), error.dtype)
         weights = weights * ops.ones_like(error)
+        if mask is not None:
+            shape = (*ops.shape(mask), *(1,) * (rank - len(mask.shape)))
+            weights = weights * ops.cast(ops.reshape(mask, shape), error.dtype)
         # The square of a fill value could be infinite, and infinity times 0 is NaN.
         error = ops.square(ops.where(weights > 0, error, ops.zeros_like(error)))
-        return ops.sum(weights * error, axis=axes) / ops.sum(weights, axis=axes)
+        summed = ops.sum(weights * error, axis=axes)
+        return ops.divide_no_nan(summed, ops.sum(weights, axis=axes))
 
     def get_config(self) -> dict[str, Any]:
         """Return what is needed to make this loss again."""
         settings = {"reduction": self.reduction, "name": self.name}
         return {"weights": self.weights.tolist(), **settings}
+
+
+class _OfMaskedPoints(keras.losses.Loss):
+    """A `WeightedMeanSquaredError` where a mask says which points count."""
+
+    def __init__(self, loss: WeightedMeanSquaredError, mask: Any) -> None:
+        super().__init__(loss.name, loss.reduction, loss.dtype)
+        self._loss, self._mask = loss, mask
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return self._loss.of_points(y_true, y_pred, self._mask)
 
 
 def _of_rank(values: Any, rank: int) -> Any:

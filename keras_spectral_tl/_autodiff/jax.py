@@ -11,19 +11,25 @@ from numpy.typing import NDArray
 Compute = Callable[..., Any]
 
 
-def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
+def inference(forward: Compute, variables: Callable[[], Sequence[Any]]) -> Compute:
     """Return `forward(x)` compiled, with the current values of the variables."""
+    known: dict[int, Any] = {}
 
     # Use one order regardless of flags: a compiled function is looked up by shapes, so
     # with the lists of stateless_call, whose order changes with the flags, weights of
     # equal shapes would be swapped.
     @jax.jit
     def compiled(values: Any, x: Any) -> Any:
-        mapping = list(zip(variables, values, strict=True))
+        mapping = list(zip(known.values(), values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
             return forward(x)
 
-    return lambda x: np.asarray(compiled([v.value for v in variables], x))
+    def call(x: Any) -> NDArray[Any]:
+        # Those added later, as by a low-rank update, come last: another trace.
+        known.update({id(v): v for v in variables() if id(v) not in known})
+        return np.asarray(compiled([v.value for v in known.values()], x))
+
+    return call
 
 
 def pushforward(function: Compute, values: Sequence[NDArray[Any]]) -> Compute:

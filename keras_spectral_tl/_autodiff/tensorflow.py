@@ -12,10 +12,19 @@ from numpy.typing import NDArray
 Compute = Callable[..., Any]
 
 
-def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
-    """Return `forward(x)` compiled; it reads the variables itself."""
-    compiled = tf.function(forward, reduce_retracing=True)
-    return lambda x: np.asarray(compiled(tf.convert_to_tensor(x)))
+def inference(forward: Compute, variables: Callable[[], Sequence[Any]]) -> Compute:
+    """Return `forward(x)` compiled, with the current values of the variables."""
+    # By the variables: those added later, as by a low-rank update, need another trace.
+    compiled: dict[tuple[int, ...], Any] = {}
+
+    def call(x: Any) -> NDArray[Any]:
+        key = tuple(map(id, variables()))
+        if key not in compiled:
+            compiled.clear()
+            compiled[key] = tf.function(forward, reduce_retracing=True)
+        return np.asarray(compiled[key](tf.convert_to_tensor(x)))
+
+    return call
 
 
 def pushforward(function: Compute, values: Sequence[NDArray[Any]]) -> Compute:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Compute = Callable[..., Any]
 
 
-def inference(forward: Compute, variables: Sequence[Any]) -> Compute:
+def inference(forward: Compute, variables: Callable[[], Sequence[Any]]) -> Compute:
     """Return `forward(x)` without gradients; it reads the variables itself."""
 
     def call(x: Any) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from keras_spectral_tl._graph.layers import (
 )
 from keras_spectral_tl._keras_internals import (
     give_seed,
+    keras_mask,
     own_trainable_variables,
     sublayers,
 )
@@ -178,7 +179,7 @@ def mask_of(outputs: Any) -> NDArray[np.float64] | None:
 
     None if the outputs, as `called` returns them, have no mask. It broadcasts to them.
     """
-    mask = getattr(outputs, "_keras_mask", None)
+    mask = keras_mask(outputs)
     if mask is None:
         return None
     counted = fetch(mask).astype(np.float64)

@@ -55,7 +55,7 @@ class LayerLoss:
         KeyError: If there is no such layer.
         ValueError: If the layer has no weights that training changes, `x` and `y` are
             empty, differ in their numbers of samples, are not finite or are a dict of
-            other names than the inputs.
+            other names than the inputs, or the loss is a sum over samples.
 
     Example:
         >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
@@ -76,6 +76,12 @@ class LayerLoss:
         loss: Loss = keras.losses.mean_squared_error,
         batch_size: int = 32,
     ) -> None:
+        if getattr(loss, "reduction", None) == "sum":
+            raise ValueError(
+                "Expected a loss that is a mean over samples, since batches are "
+                "averaged. Received one with reduction='sum': use "
+                "'sum_over_batch_size'."
+            )
         self.function = LayerFunction(model, layer)
         self.layer = layer
         self._model, self._checked = model, False
@@ -259,14 +265,15 @@ class LayerLoss:
     def _filter_norms(self, flat: Array) -> Array:
         """Return for each weight the norm of its filter in a flat vector."""
         function = self.function
-        has_filters = any(value.ndim > 1 for value in function.values)
+        every = list(zip(function.variables, function.values, strict=True))
+        has_filters = any(_is_kernel(*one) for one in every)
         norms, start = [], 0
-        for variable, value in zip(function.variables, function.values, strict=True):
+        for variable, value in every:
             part = flat[start : start + value.size].reshape(value.shape)
             start += value.size
             axes = _axes_within(function.layers[0], variable.name, value.ndim)
             squares = np.sum(part**2, axis=axes, keepdims=True)
-            is_moved = value.ndim > 1 or not has_filters
+            is_moved = _is_kernel(variable, value) or not has_filters
             size = np.broadcast_to(np.sqrt(squares) * is_moved, value.shape)
             norms.append(size.ravel())
         return np.concatenate(norms)
@@ -306,6 +313,11 @@ def _checked_count(x: Any, y: NDArray[Any]) -> int:
     return counts.pop()
 
 
+def _is_kernel(variable: keras.Variable, value: NDArray[Any]) -> bool:
+    """Return whether a weight has filters; biases of recurrent layers have two axes."""
+    return value.ndim > 1 and not variable.name.endswith("bias")
+
+
 def _axes_within(layer: keras.Layer, name: str, rank: int) -> tuple[int, ...]:
     """Return the axes of a weight that one filter spans (for a vector, all axes)."""
     outputs = {rank - 1} if rank > 1 else set()
@@ -317,6 +329,8 @@ def _axes_within(layer: keras.Layer, name: str, rank: int) -> tuple[int, ...]:
         terms, result = layer.equation.replace(" ", "").split("->")
         kernel = terms.split(",")[1]
         outputs = {axis for axis, index in enumerate(kernel) if index in result}
+        if len(outputs) == rank:  # each weight acts on a number of its own
+            outputs = set()
     return tuple(axis for axis in range(rank) if rank == 1 or axis not in outputs)
 
 

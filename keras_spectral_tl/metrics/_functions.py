@@ -158,8 +158,8 @@ def least_squares_gain(
         weights: Weights of the points in both sums, see `pattern_correlation`.
 
     Returns:
-        The gain, in float64; NaN if y_pred is zero everywhere or not finite. Points
-        without weight do not matter.
+        The gain, in float64; NaN if y_pred is zero everywhere or not finite, or so
+        small or large that its square is. Points without weight do not matter.
 
     Raises:
         ValueError: If the shapes differ, or the weights are invalid.

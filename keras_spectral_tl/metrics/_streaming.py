@@ -48,6 +48,17 @@ class CompensatedSum:
         return self.total + self.lost
 
 
+def _of_samples(sample_weight: Any, dtype: Any) -> Any:
+    """Return weights of samples, (num_samples,); raise ValueError for other weights."""
+    weight = ops.cast(sample_weight, dtype)
+    if any(size not in (1, None) for size in weight.shape[1:]):
+        raise ValueError(
+            "Expected as sample_weight one number for each sample. Received the shape "
+            f"{tuple(weight.shape)}: metrics of this package do not weight points."
+        )
+    return ops.reshape(weight, (-1,))
+
+
 class RatioMetric(keras.Metric):
     """Accumulates a numerator and a denominator over batches, with compensated sums.
 
@@ -60,6 +71,17 @@ class RatioMetric(keras.Metric):
         self.numerator = CompensatedSum(self, "numerator")
         self.denominator = CompensatedSum(self, "denominator")
 
+    def pair(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+        """Return the samples of truth and prediction, of equal size."""
+        true, pred = self.samples(y_true), self.samples(y_pred)
+        sizes = true.shape[1], pred.shape[1]
+        if None not in sizes and sizes[0] != sizes[1]:
+            raise ValueError(
+                f"Metric {self.name!r} expected y_true and y_pred of one shape. "
+                f"Received {tuple(y_true.shape)} and {tuple(y_pred.shape)}."
+            )
+        return true, pred
+
     def samples(self, values: Any) -> Any:
         """Return `values` as (num_samples, values) in the precision of the metric."""
         values = ops.cast(values, self.dtype)
@@ -68,7 +90,7 @@ class RatioMetric(keras.Metric):
     def accumulate(self, above: Any, below: Any, sample_weight: Any) -> None:
         """Add one weighted number per sample to each sum."""
         if sample_weight is not None:
-            weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1,))
+            weight = _of_samples(sample_weight, self.dtype)
             above, below = above * weight, below * weight
         self.numerator.add(ops.sum(above))
         self.denominator.add(ops.sum(below))
@@ -84,7 +106,9 @@ class PatternCorrelation(RatioMetric):
     The streaming form of `pattern_correlation`, in the metric's own precision. In
     float32, the default, both agree to 2e-6 for any number of samples whose mean is at
     most 1e4 standard deviations. Beyond, float32 limits the accuracy: at 1e6 the error
-    is about 1e-3. Normalize such fields first. Before any update the result is 0.
+    is about 1e-3. Normalize such fields first. Before any update the result is 0. As in
+    all metrics here, a `sample_weight` is a number for each sample, and points that the
+    outputs mask count.
 
     Args:
         name: Name of the metric in logs and histories.
@@ -101,7 +125,7 @@ class PatternCorrelation(RatioMetric):
         super().__init__(name=name, dtype=dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        true, pred = self.samples(y_true), self.samples(y_pred)
+        true, pred = self.pair(y_true, y_pred)
         correlation = tensor_correlations(true, pred, ops.ones_like(true, dtype="bool"))
         self.accumulate(correlation, ops.ones_like(correlation), sample_weight)
 
@@ -133,7 +157,7 @@ class RelativeRMSE(RatioMetric):
         super().__init__(name=name, dtype=dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        true, pred = self.samples(y_true), self.samples(y_pred)
+        true, pred = self.pair(y_true, y_pred)
         error = ops.sum(ops.square(pred - true), axis=1)
         self.accumulate(error, ops.sum(ops.square(true), axis=1), sample_weight)
 
@@ -204,7 +228,8 @@ class TransferCorrelation(RatioMetric):
                 f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}."
             )
         true, field = ops.split(y_true, [channels], axis=axis)
-        transfer = self.samples(true * field)
+        # Of signs, since a product of small numbers would vanish.
+        transfer = self.samples(ops.sign(true) * ops.sign(field))
         chosen = transfer > 0 if self.direction == "backscatter" else transfer < 0
         true, pred = self.samples(true), self.samples(y_pred)
         counted = ops.cast(ops.any(chosen, axis=1), self.dtype)
@@ -227,7 +252,8 @@ class SpectrumRMSE(keras.Metric):
     Spectra are computed in float32 and summed with compensation. The result is within
     1e-5 of float64 if each shell used holds at least 1e-6 of the energy; below about
     1e-12 a shell holds float32 round-off: exclude it by `wavenumbers`. A truth without
-    any energy at one of them gives NaN or infinity. Before any update it is 0.
+    any energy at one of them gives NaN or infinity. Before any update, and if all
+    fields are zero, it is 0.
 
     Args:
         wavenumbers: The k to average over. By default 1 .. ``(min(nx, ny) - 1) // 2``:
@@ -293,13 +319,9 @@ class SpectrumRMSE(keras.Metric):
         for total, spectra in zip(self._sums, both, strict=True):
             by_sample = ops.cast(ops.sum(spectra, axis=1), self.dtype)
             if sample_weight is not None:
-                weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
-                by_sample = by_sample * weight
+                weight = _of_samples(sample_weight, self.dtype)
+                by_sample = by_sample * ops.expand_dims(weight, -1)
             total.add(ops.sum(by_sample, axis=0))
-
-    def reset_state(self) -> None:
-        super().reset_state()
-        self._points = ()
 
     def result(self) -> Any:
         if self._sums is None:

@@ -216,3 +216,22 @@ def test_a_closure_can_be_pickled(network):
     again = pickle.loads(pickle.dumps(closure))
     assert again.statistics == closure.statistics
     np.testing.assert_allclose(again(*both), expected, rtol=FLOAT32)
+
+
+def test_it_follows_weights_that_are_added_later(network):
+    network = keras.models.clone_model(network)
+    closure, pair = KerasClosure(network, STATISTICS), fields(8, 6)
+    before = closure(*pair)
+    layer = network.layers[1]
+    layer.enable_lora(2)
+    np.testing.assert_allclose(closure(*pair), before, rtol=1e-5, atol=1e-6)
+    layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    expected = KerasClosure(network, STATISTICS)(*pair)
+    np.testing.assert_allclose(closure(*pair), expected, rtol=1e-6)
+    assert np.max(np.abs(expected - before)) > 1e-2
+
+
+def test_a_streamfunction_of_another_shape_is_refused(network):
+    vorticity, streamfunction = fields(8, 6)
+    with pytest.raises(ValueError, match=r"one shape.*\(8, 6\) and \(6, 8\)"):
+        KerasClosure(network, STATISTICS)(vorticity, streamfunction.T)

@@ -158,3 +158,12 @@ def test_an_optimizer_that_a_file_holds_twice_stays_one():
     assert len(model.optimizer.optimizers) == 1
     model.compile_from_config(config)
     assert len(model.optimizer.optimizers) == 2
+
+
+def test_a_mask_is_found_on_every_backend():
+    masking = keras.layers.Masking()
+    x = np.ones((2, 3, 1))
+    x[1, 1] = 0.0
+    mask = internals.keras_mask(masking(x))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(mask), x[..., 0] > 0)
+    assert internals.keras_mask(keras.ops.convert_to_tensor(x)) is None

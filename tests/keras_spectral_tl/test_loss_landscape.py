@@ -306,3 +306,40 @@ def test_inputs_of_other_names_are_refused():
     x = {name: noise(4, 2) for name in ("one", "zero", "two")}
     with pytest.raises(ValueError, match="leave out zero"):
         LayerLoss(model, "last", x, noise(4, 1))
+
+
+def test_several_outputs_and_sums_are_refused():
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Dense(2, name="hidden")(inputs)
+    heads = [keras.layers.Dense(1)(hidden) for _ in range(2)]
+    x, y = noise(4, 3), np.ones(4, "float32")
+    with pytest.raises(ValueError, match="2 outputs"):
+        LayerLoss(keras.Model(inputs, heads), "hidden", x, y).value()
+    total = keras.losses.MeanSquaredError(reduction="sum")
+    with pytest.raises(ValueError, match=r"mean over samples.*sum_over_batch_size"):
+        LayerLoss(keras.Model(inputs, heads[0]), "hidden", x, y[:, None], total)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "num_biases"),
+    [
+        (keras.layers.GRU(2, name="one"), "one/gru_cell", 12),
+        (keras.layers.MultiHeadAttention(2, 3, name="one"), "one/query", 6),
+    ],
+)
+def test_biases_with_two_axes_do_not_move(layer, name, num_biases):
+    inputs = keras.Input((4, 3))
+    is_attention = isinstance(layer, keras.layers.MultiHeadAttention)
+    outputs = layer(inputs, inputs) if is_attention else layer(inputs)
+    model = keras.Model(inputs, outputs)
+    x = noise(2, 4, 3)
+    scales = LayerLoss(model, name, x, model.predict(x, verbose=0)).filter_scales()
+    assert np.sum(scales == 0.0) == num_biases
+
+
+def test_weights_that_act_on_a_number_of_their_own_are_one_filter():
+    layer = keras.layers.EinsumDense("abc,bc->abc", (4, 3), name="one")
+    model = keras.Sequential([keras.Input((4, 3)), layer])
+    x = noise(2, 4, 3)
+    scales = LayerLoss(model, "one", x, x).filter_scales()
+    np.testing.assert_allclose(scales, np.linalg.norm(layer.kernel), rtol=1e-5)

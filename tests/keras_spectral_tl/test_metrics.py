@@ -303,11 +303,10 @@ def test_spectrum_metric_refuses_bad_input():
     turned = [np.swapaxes(fields, 1, 2) for fields in (TRUE, PRED)]
     with pytest.raises(ValueError, match=r"grid of \(7, 5\)"):
         metric.update_state(*turned)
-    expected = float(metric.result())
     metric.reset_state()
     assert float(metric.result()) == 0.0
-    metric.update_state(*turned)  # whose spectra are the same
-    assert float(metric.result()) == pytest.approx(expected, rel=SPECTRUM)
+    with pytest.raises(ValueError, match="Use one metric for each grid"):
+        metric.update_state(*turned)
 
 
 def test_the_error_of_spectra_is_right_in_every_epoch():
@@ -392,3 +391,45 @@ def test_metric_round_trip_and_use_in_compile(metric_class, function):
     model.compile(loss="mse", metrics=[again])
     logs = model.evaluate(PRED, TRUE, batch_size=4, verbose=0, return_dict=True)
     assert abs(logs["agreement"] - function(TRUE, PRED)) < SINGLE
+
+
+@pytest.mark.parametrize(
+    "metric", [metrics.PatternCorrelation(), metrics.RelativeRMSE()]
+)
+def test_metrics_refuse_weights_of_points_and_other_shapes(metric):
+    ones = np.ones((4, 8))
+    with pytest.raises(ValueError, match=r"one number for each sample.*\(4, 8\)"):
+        metric.update_state(ones, ones, sample_weight=ones)
+    with pytest.raises(ValueError, match=r"one shape.*\(4, 8\) and \(4, 1\)"):
+        metric.update_state(ones, ones[:, :1])
+    metric.update_state(ones, ones, sample_weight=ones[:, :1])
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-25])
+def test_only_the_sign_of_the_transfer_counts(size):
+    dtype = "float16" if size == 1e-3 else "float32"
+    true, field, pred = np.random.default_rng(2).normal(size=(3, 4, 8, 8, 1))
+    values = {}
+    for scale in (1.0, size):
+        metric = metrics.TransferCorrelation("forward")
+        both = np.concatenate([true, field], axis=-1) * scale
+        metric.update_state(both.astype(dtype), (scale * pred).astype(dtype))
+        values[scale] = float(metric.result())
+    assert values[size] == pytest.approx(values[1.0], abs=2e-3)
+
+
+def test_a_spectrum_metric_of_one_grid_refuses_another_after_a_reset_too():
+    """Compiled evaluations keep the shells of the grid that they were traced with."""
+    inputs = keras.Input((None, None, 1))
+    network = keras.Model(inputs, keras.layers.Conv2D(1, 3, padding="same")(inputs))
+    network.compile("sgd", "mse", metrics=[metrics.SpectrumRMSE()])
+    rng = np.random.default_rng(3)
+    fields = rng.normal(size=(4, 16, 12, 1)).astype("float32")
+    others = rng.normal(size=(4, 20, 4, 1)).astype("float32")  # as many shells
+    for _ in range(2):
+        found = network.evaluate(fields, fields**2, verbose=0, return_dict=True)
+        expected = metrics.spectrum_rmse(fields**2, network.predict(fields, verbose=0))
+        assert found["spectrum_rmse"] == pytest.approx(expected, rel=SPECTRUM)
+    if keras.backend.backend() != "tensorflow":  # which knows no sizes of two grids
+        with pytest.raises(ValueError, match="Use one metric for each grid"):
+            network.evaluate(others, others**2, verbose=0)

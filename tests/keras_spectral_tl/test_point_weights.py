@@ -384,3 +384,24 @@ def test_weights_in_a_zarr_file(tmp_path):
         group.create_array(name, data=array)
     read = read_weights(str(tmp_path / "target.zarr"))
     np.testing.assert_array_equal(read, AREAS)
+
+
+@pytest.mark.parametrize("batch_size", [4, 8])
+def test_masks_of_outputs_leave_out_points(batch_size):
+    """Time steps 2 and 3 of the first samples; of the last sample all."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(8, 4, 3)), rng.normal(size=(8, 4, 1))
+    x[:4, 2:] = x[7] = 0.0
+    counts = np.any(x != 0.0, axis=2, keepdims=True)
+    weights = np.arange(1.0, 5.0)[:, None]
+    inputs = keras.Input((4, 3))
+    hidden = keras.layers.Masking()(inputs)
+    outputs = keras.layers.LSTM(1, return_sequences=True)(hidden)
+    network = keras.Model(inputs, outputs)
+    network.compile("sgd", WeightedMeanSquaredError(weights))
+    squares = (network.predict(x, verbose=0) - y) ** 2
+    used = weights * counts
+    above, below = np.sum(used * squares, axis=(1, 2)), np.sum(used, axis=(1, 2))
+    expected = np.divide(above, below, out=np.zeros(8), where=below > 0)
+    found = network.evaluate(x, y, batch_size=batch_size, verbose=0)
+    assert found == pytest.approx(expected.mean(), rel=1e-5)

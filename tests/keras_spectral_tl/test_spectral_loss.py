@@ -274,3 +274,12 @@ def test_shapes_that_differ_in_more_are_refused(true, predicted, weights) -> Non
 def test_bad_point_weights_are_refused(weights) -> None:
     with pytest.raises(ValueError, match="at least 0, not all 0"):
         WeightedMeanSquaredError(weights)
+
+
+@pytest.mark.parametrize("amplitude", [1.0, 1e-10, 1e-15])
+def test_the_units_of_fields_do_not_matter(amplitude):
+    fields = noise(4, 16, 16, 1) * np.float32(amplitude)
+    expected = value(SpectralLoss(), noise(4, 16, 16, 1), 2 * noise(4, 16, 16, 1))
+    assert value(SpectralLoss(), fields, 2 * fields) == pytest.approx(
+        expected, rel=1e-3
+    )
