@@ -198,8 +198,9 @@ class WeightedMeanSquaredError(keras.losses.Loss):
         name: Name of the loss.
 
     Raises:
-        ValueError: If the weights are anything else, or at the first call if the shapes
-            of truth, prediction and weights differ in more than a last axis of 1.
+        ValueError: If the weights are anything else; at the first call, if the shapes
+            of truth and prediction differ in more than a last axis of 1, or the weights
+            do not broadcast to a sample of the longer one.
 
     Example:
         >>> import numpy as np

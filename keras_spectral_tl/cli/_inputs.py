@@ -382,10 +382,14 @@ def read_systems(model: keras.Model, options: argparse.Namespace) -> dict[str, S
     return systems
 
 
-def _num_axes(model: keras.Model) -> int:
-    """Return how many spatial axes the inputs of a network have; 2 if unknown."""
-    shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or ()]
-    return max(len(shapes[0]) - 2, 0) if shapes else 2
+def _num_axes(model: keras.Model) -> tuple[int, int]:
+    """Return how many spatial axes x and y of a network have; 2 if unknown."""
+
+    def of(side: str) -> int:
+        shapes = [tensor.shape for tensor in getattr(model, side, None) or ()]
+        return max(len(shapes[0]) - 2, 0) if shapes else 2
+
+    return of("inputs"), of("outputs")
 
 
 def _refuse_shared(read: Mapping[str, tuple[Samples, Channels]]) -> None:

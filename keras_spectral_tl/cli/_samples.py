@@ -33,7 +33,7 @@ def read_samples(
     name: str,
     data_dir: str | None = None,
     num_samples: int | None = None,
-    num_axes: int = 2,
+    num_axes: tuple[int, int] = (2, 2),
 ) -> tuple[Samples, Channels]:
     """Read all or `num_samples` samples, with the names of their channels.
 
@@ -217,7 +217,9 @@ def _zarr_splits(group: Any, names: Sequence[str], path: pathlib.Path) -> Any:
     return np.array(meanings)[splits]
 
 
-def _zarr(path: pathlib.Path, num_axes: int) -> tuple[Any, Any, Any, Any, Channels]:
+def _zarr(
+    path: pathlib.Path, num_axes: tuple[int, int]
+) -> tuple[Any, Any, Any, Any, Channels]:
     """Read x and y, or the fields named in the attributes inputs and outputs."""
     zarr = require("zarr", "Zarr files", "'keras-spectral-tl[interchange]'")
     try:
@@ -260,7 +262,10 @@ def _zarr(path: pathlib.Path, num_axes: int) -> tuple[Any, Any, Any, Any, Channe
             )
     sides = [np.stack([fields[n] for n in side], axis=-1) for side in channels.values()]
     # (trajectory, time, x, y): all axes before those of space count samples.
-    x, y = (side.reshape(-1, *side.shape[-1 - num_axes :]) for side in sides)
+    x, y = (
+        side.reshape(-1, *side.shape[-1 - axes :])
+        for side, axes in zip(sides, num_axes, strict=True)
+    )
     groups, splits = (_repeated(one, len(sides[1]), len(y)) for one in (groups, splits))
     return x, y, _labels(groups, y, path), splits, channels
 
@@ -283,7 +288,7 @@ def _channels(attributes: Mapping[str, Any]) -> Channels:
 
 
 def _from_tfds(
-    name: str, data_dir: str | None, num_samples: int | None, num_axes: int
+    name: str, data_dir: str | None, num_samples: int | None, num_axes: tuple[int, int]
 ) -> tuple[Samples, Channels]:
     with quiet():
         import tensorflow_datasets as tfds
@@ -315,7 +320,10 @@ def _from_tfds(
     # TFDS sorts keys by name: a builder that says its order is believed.
     sides = getattr(builder, "channels", sides)
     fields = {side: _names(keys) for side, keys in zip("xy", sides, strict=False)}
-    pair = tuple(_stacked(examples, names, num_axes) for names in fields.values())
+    pair = tuple(
+        _stacked(examples, names, axes)
+        for names, axes in zip(fields.values(), num_axes, strict=True)
+    )
     samples, groups = Samples.of(pair, name), None
     # An array for each example has another meaning, such as a path through space.
     if np.ndim(examples[0].get(GROUPS, ())) == 0:

@@ -47,9 +47,18 @@ class ChannelScaled(keras.layers.Layer):
             store[variable.name] = variable
 
     def load_own_variables(self, store: Any) -> None:
-        for place, variable in enumerate(own_trainable_variables(self)):
-            known = variable.name in store.keys()  # noqa: SIM118 (no mapping)
-            variable.assign(store[variable.name if known else str(place)])
+        own = own_trainable_variables(self)
+        names = [variable.name for variable in own]
+        places = [str(place) for place in range(len(own))]  # in older files
+        saved = sorted(store.keys())
+        if saved not in (sorted(names), sorted(places)):
+            raise ValueError(
+                f"Layer {self.name!r} expected the weights {sorted(names)}. Received a "
+                f"file with {saved}: enable the same low-rank update, or none, in both."
+            )
+        for variable, place in zip(own, places, strict=True):
+            key = variable.name if variable.name in saved else place
+            variable.assign(store[key])
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")

@@ -406,9 +406,11 @@ def _retrained_charts(study: Study) -> list[_Chart]:
     result, spectra = study.retraining, study.spectra
     charts = _pictures(study, "predictions")
     losses = {
-        name.replace("_", " "): (range(1, len(v) + 1), list(map(number, v)))
-        for name, v in result.get("history", {}).items()
-        if "loss" in name and v
+        name.replace("_", " "): tuple(zip(*known, strict=True))
+        for name, values in result.get("history", {}).items()
+        if "loss" in name
+        # Validation may leave out epochs.
+        and (known := [(i, v) for i, v in enumerate(map(number, values), 1) if v == v])
     }
     if losses:
         arguments = {"": losses}, "epoch", "loss", "y"

@@ -1,6 +1,7 @@
 """Baselines to compare a retraining with: output gain, all layers, from scratch, ..."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -213,9 +214,14 @@ def retrain_all(
 
 def _joined(first: RetrainResult, second: RetrainResult, label: str) -> RetrainResult:
     names, paths = list(first.hashes_before), list(first.weight_hashes_before)
+    stages = first.history, second.history
     history = {
-        name: [*values, *second.history.get(name, ())]
-        for name, values in first.history.items()
+        name: [
+            value
+            for stage in stages
+            for value in stage.get(name, [math.nan] * len(stage["loss"]))
+        ]
+        for name in {**first.history, **second.history}
     }
     after, weights_after = second.hashes_after, second.weight_hashes_after
     return dataclasses.replace(

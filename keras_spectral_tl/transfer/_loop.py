@@ -105,6 +105,20 @@ class Batches(keras.utils.PyDataset):
         return x, y
 
 
+class _EpochLogs(keras.callbacks.Callback):
+    """Keeps what each epoch computed; not all have validation, or values of callbacks.
+
+    The last callback, so that `rows` hold what others add.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.rows.append(dict(logs or {}))
+
+
 class _EpochWatch(keras.callbacks.Callback):
     """Tells the batches which epoch it is and stops when the loss is not finite."""
 
@@ -153,7 +167,8 @@ def fit(
         size = arguments.get("validation_batch_size")
         arguments["validation_data"] = fed_for_validation(held_out, size)
     batches = Batches(data, **order)
-    callbacks = [_EpochWatch(batches), *callbacks]
+    computed = _EpochLogs()
+    callbacks = [_EpochWatch(batches), *callbacks, computed]
     shown = "verbose" not in options.fit_options and sys.stderr.isatty()
     steps = len(batches) * arguments["epochs"]
     with watched(shown and None, "Retraining", "steps", "loss", steps) as move:
@@ -168,26 +183,10 @@ def fit(
             fitted = network.fit(
                 fed_to_fit(batches), shuffle=False, callbacks=callbacks, **arguments
             )
-    return _by_epoch(fitted, arguments.get("validation_freq", 1))
-
-
-def _by_epoch(fitted: Any, frequency: Any) -> dict[str, list[float]]:
-    """Return the history with a value for each epoch, nan where none was computed."""
-
-    def is_validated(epoch: int) -> bool:
-        if isinstance(frequency, int):
-            return epoch % frequency == 0
-        return epoch in frequency
-
-    found = {}
-    for name, values in fitted.history.items():
-        computed = iter(map(float, values))
-        all_of_them = len(values) == len(fitted.epoch)
-        found[name] = [
-            next(computed) if all_of_them or is_validated(epoch + 1) else math.nan
-            for epoch in fitted.epoch
-        ]
-    return found
+    return {
+        name: [float(row.get(name, math.nan)) for row in computed.rows]
+        for name in fitted.history
+    }
 
 
 def check_finite_weights(network: keras.Model) -> None:

@@ -217,14 +217,29 @@ def test_parameters_are_read_when_a_run_begins(role):
         np.testing.assert_allclose(ends[0], ends[1], atol=ROUND_OFF)
 
 
-def test_runs_at_the_same_time_share_the_code_of_their_closure():
-    drag, numerics = Drag(0.1), Numerics(engine=JaxEngine())
+def test_joined_runs_share_the_code_of_their_closure():
+    drag, numerics = Drag(0.1), Numerics(engine=JaxEngine(batch_size=2))
     traced = []
     both = [Simulation(FLOW, drag, numerics=numerics) for _ in range(2)]
     for simulation in both:
         simulation.advance(simulation.start(start_field()), 0.02, 0.01)
         traced.append(drag.traced)
     assert traced[1] == traced[0] > 0
+
+
+def test_an_earlier_run_that_is_kept_lends_no_parameters():
+    """A notebook keeps simulations, also those of the last error."""
+    drag, kept = Drag(0.1), []
+    flow = replace(FLOW, forcing_wavenumber=None)
+    for strength in (0.1, 2.0):
+        drag.strength = strength
+        ends = []
+        for engine in (JaxEngine(), FftwEngine()):
+            simulation = Simulation(flow, drag, numerics=Numerics(engine=engine))
+            end = simulation.advance(simulation.start(start_field()), 0.1, 0.01)
+            ends.append(simulation.vorticity(end))
+            kept.append(simulation)
+        np.testing.assert_allclose(ends[0], ends[1], atol=ROUND_OFF)
 
 
 def test_a_closure_is_freed_after_its_run():

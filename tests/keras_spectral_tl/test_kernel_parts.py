@@ -19,6 +19,7 @@ from keras_spectral_tl.freezing import (
 from keras_spectral_tl.freezing._kernel_parts import smooth_filters
 from keras_spectral_tl.scoring._network_parts import PartedNetwork
 from keras_spectral_tl.transfer._retrain import Trainee
+from tests.keras_spectral_tl.common import noise
 
 SINGLE = 1e-5  # float32 against float64
 RNG = np.random.default_rng(8)
@@ -304,3 +305,17 @@ def test_gains_and_an_update_of_one_layer_are_saved_and_retrained_again(
     again = transfer.retrain(result.model, (X, Y), both, **QUICK)
     assert again.changed == ("conv_2",)
     assert again.hashes_before["conv_2"] == result.hashes_after["conv_2"]
+
+
+def test_weights_with_a_low_rank_update_do_not_fit_gains_alone(tmp_path):
+    """Nor the other way round: the update would be lost, or missing."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="conv_2")])
+    data = noise(4, 4), noise(4, 3)
+    gains = transfer.retrain(model, data, ChannelGainsOf("conv_2"), epochs=1).model
+    both = keras.models.clone_model(gains)
+    both.get_layer("conv_2").enable_lora(2)
+    for number, (saved, other) in enumerate([(both, gains), (gains, both)]):
+        path = tmp_path / f"{number}.weights.h5"
+        saved.save_weights(path)
+        with pytest.raises(ValueError, match=r"expected the weights.*low-rank update"):
+            other.load_weights(path)

@@ -554,3 +554,16 @@ def test_the_record_of_a_system_obeys_parseval():
         np.sum(record["x_spectra"], axis=1), np.mean(x**2, axis=(0, 1, 2))
     )
     assert system_record((x[:, 0, 0], x[:, 0, 0]))["x_spectra"] == []
+
+
+def test_losses_of_some_epochs_are_drawn_at_theirs(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        _page, "_chart", lambda title, _, *given, **rest: drawn.update({title: given})
+    )
+    history = {"loss": [3.0, 2.0, 1.0], "val_loss": [None, 2.5, None]}
+    whole = study()
+    retraining = {**whole.retraining, "history": history}
+    _page._retrained_charts(dataclasses.replace(whole, retraining=retraining))
+    lines = drawn["training"][0][""]
+    assert lines == {"loss": ((1, 2, 3), (3.0, 2.0, 1.0)), "val loss": ((2,), (2.5,))}

@@ -531,3 +531,25 @@ def test_variables_of_another_model_cannot_be_without_decay():
     optimizer.exclude_from_weight_decay(var_list=[model.get_layer("c").bias])
     with pytest.raises(ValueError, match=r"excludes 1 variable.*var_names=\['bias'\]"):
         transfer.retrain(model, (X, Y), "c", optimizer=optimizer, **QUICK)
+
+
+@pytest.mark.parametrize("stopping", [None, HeldOutStopping(0.5)])
+def test_a_value_that_a_callback_has_in_some_epochs_is_in_their_places(stopping):
+    class Some(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch in (1, 2):
+                logs["extra"] = float(epoch)
+
+    options = {"epochs": 4, "batch_size": 4, "early_stopping": stopping}
+    result = transfer.retrain(plain(), (X, Y), "c", callbacks=[Some()], **options)
+    count = len(result.history["loss"])
+    expected = [math.nan, 1.0, 2.0, math.nan][:count]
+    np.testing.assert_array_equal(result.history["extra"], expected)
+    assert not np.isnan(result.history["loss"]).any()
+
+
+def test_probe_then_all_keeps_what_one_stage_alone_computes():
+    options = {"epochs": 5, "validation_data": (X, Y), "validation_freq": 3}
+    found = probe_then_all(plain(), (X, Y), batch_size=4, **options).history
+    assert len(found["loss"]) == len(found["val_loss"]) == 5
+    assert np.sum(~np.isnan(found["val_loss"])) == 1

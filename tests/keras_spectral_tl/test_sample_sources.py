@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_spectral_tl import transfer
+from keras_spectral_tl.cli._inputs import _num_axes
 from keras_spectral_tl.cli._samples import _stacked, read_samples
 from keras_spectral_tl.transfer import Samples
 from tests.keras_spectral_tl.common import noise
@@ -141,6 +142,15 @@ def test_a_feature_of_a_dataset_ends_with_its_channels(points, channels):
     ]
     stacked = _stacked(two, ["u", "v"], len(points))
     np.testing.assert_array_equal(stacked.sum(axis=-1), np.zeros((3, *points)))
+
+
+def test_x_and_y_of_a_network_may_have_other_numbers_of_axes():
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Reshape((4, 4, 1))(keras.layers.Dense(16)(inputs))
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 3, padding="same")(hidden))
+    assert _num_axes(model) == (0, 2)
+    assert _num_axes(keras.Model(hidden, keras.layers.Flatten()(hidden))) == (2, 0)
+    assert _num_axes(keras.Layer()) == (2, 2)
 
 
 def test_numbers_of_types_that_a_backend_lacks_become_those_it_has():

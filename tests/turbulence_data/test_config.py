@@ -8,8 +8,13 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
+from turbulence_data._files import json_hash
 from turbulence_data.config import FlowConfig, TwoLayerConfig
-from turbulence_data.generation._ensemble import EnsembleConfig, config_hash
+from turbulence_data.generation._ensemble import (
+    EnsembleConfig,
+    config_hash,
+    plain_config,
+)
 from turbulence_data.solver._forcing import RingForcing, SteadyForcing
 from turbulence_data.solver._initial_conditions import (
     RandomPotentialVorticity,
@@ -359,3 +364,13 @@ def test_an_ensemble_turns_into_json_that_holds_everything():
         }
     )
     assert rebuilt == made
+
+
+@pytest.mark.parametrize(
+    ("num_points", "other"), [(98, True), (96, False), (100, False)]
+)
+def test_grids_whose_largest_wavenumber_was_lost_have_another_hash(num_points, other):
+    """n (1 / n) is not 1 there, so kx was no whole number; their old data differ."""
+    flow = FlowConfig(num_points, reynolds=200.0, forcing_wavenumber=4)
+    found = ensemble(flow=flow, num_points_les=32)
+    assert (config_hash(found) != json_hash([4, plain_config(found)])) == other

@@ -350,7 +350,12 @@ def trajectory_key(ensemble: EnsembleConfig, trajectory_id: int) -> str:
 
 def config_hash(ensemble: EnsembleConfig) -> str:
     """Return the SHA-256 of everything that determines the numbers of an ensemble."""
-    return json_hash([_FORMAT_VERSION, plain_config(ensemble)])
+    versions: list[Any] = [_FORMAT_VERSION]
+    sizes = (*as_pair(ensemble.flow.num_points), *ensemble.les_shape)
+    # Version 4 lost the largest kx of these grids before modes had whole numbers.
+    if any(size * (1.0 / size) != 1.0 for size in sizes):
+        versions.append("modes by number")
+    return json_hash([*versions, plain_config(ensemble)])
 
 
 def plain_config(ensemble: EnsembleConfig) -> dict[str, Any]:

@@ -35,7 +35,9 @@ class JaxEngine:
 
     A closure of array operations, `(vorticity, streamfunction) -> sgs_forcing`, is
     compiled into the step; one that JAX cannot trace is called back on the host. The
-    parameters of a closure, or of a forcing, are read when a run begins.
+    parameters of a closure, or of a forcing, are read when a run (`evolve`, a
+    trajectory, a `Simulation` with its first step) begins, which compiles the step:
+    about a second.
 
     Fields along leading axes are advanced together. So are the trajectories of a
     dataset, by threads whose steps are joined:

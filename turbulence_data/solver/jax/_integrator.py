@@ -66,7 +66,7 @@ class JaxIntegrator:
         with precision(self._modes.dtype):
             self._program = make_program(equation, scheme, transforms)
             self._tables = flow_tables(equation)
-        self._compiled = compiled(self._program)
+        self._compiled = compiled(self._program, is_joined=gathering is not None)
         # Not methods, so that this object is freed, and leaves the gathering, at once.
         self._factors = lru_cache(_KEPT_STEPS)(
             partial(_factors, self._program, equation.linear_operator)

@@ -169,14 +169,16 @@ _with_functions: weakref.WeakValueDictionary[Program, Compiled] = (
 _lock = threading.Lock()
 
 
-def compiled(program: Program) -> Compiled:
+def compiled(program: Program, is_joined: bool) -> Compiled:
     """Return the program for a number of steps that is given at the call.
 
-    The parameters of a closure or source become constants of the code, so its program
-    is shared only by flows that run at the same time, and kept no longer than they.
+    The parameters of a closure or source become constants of the code. So its program
+    is shared only by flows whose steps are joined, and kept no longer than they.
     """
     if program.closure is None and program.source is None:
         return _kept(program)
+    if not is_joined:
+        return _jitted(program)
     with _lock:
         found = _with_functions.get(program)
         if found is None:
