@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     text = _as_json(document) if options.json else ""
+    if hasattr(sys.stdout, "reconfigure"):  # texts have signs such as a root
+        sys.stdout.reconfigure(errors="replace")
     try:
         print(text or options.command.text(document), flush=True)
     except BrokenPipeError:  # the reader has closed the pipe

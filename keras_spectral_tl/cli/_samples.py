@@ -110,7 +110,7 @@ def read_groups(name: str, array: str | None, num_samples: int | None) -> Any:
                 f"{array} of {path} must be one label for each of the {count} samples; "
                 f"received an array of shape {labels.shape}."
             )
-        labels = labels[file["split"] == split] if split else labels
+        labels = labels[_is_of(file["split"], split)] if split else labels
     if num_samples is None:
         return labels
     return labels[_spread(len(labels), num_samples, name)]
@@ -149,7 +149,13 @@ def _of_split(arrays: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
         raise KeyError(
             f"{path} has no split {split!r}; it has {', '.join(names) or 'none'}."
         )
-    return keras.tree.map_structure(lambda part: part[splits == split], arrays)
+    rows = _is_of(splits, split)
+    return keras.tree.map_structure(lambda part: part[rows], arrays)
+
+
+def _is_of(splits: Any, split: str) -> Any:
+    """Return which samples are of a split, whose name may be a number in the file."""
+    return np.array([str(name) == split for name in splits])
 
 
 def _npz(path: pathlib.Path) -> tuple[Any, Any, Any, Any, Channels]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_spectral_tl._checks import whole_number
 from keras_spectral_tl.plotting._style import SIGNS, draw_map, panels, require
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def plot_fields(
     for axes, (label, field) in zip(all_axes, maps.items(), strict=True):
         image = _draw_field(axes, field, symmetric_limit(field))
         figure.colorbar(image, ax=axes, shrink=0.85, label=unit)
-        axes.set_title(label.replace("_", " "), fontsize=10)
+        axes.set_title(str(label).replace("_", " "), fontsize=10)
     return all_axes
 
 
@@ -88,7 +89,7 @@ def plot_predictions(
         "Expected (samples, nx, ny) or (samples, nx, ny, 1). Received shape "
         f"{truth.shape}.",
     )
-    rows = min(num_samples, len(truth))
+    rows = min(whole_number("num_samples", num_samples, 1), len(truth))
     figure, all_axes = panels(3 * rows, 3, (2.9, 2.7), ax)
     titles = ("truth", "prediction", "prediction − truth")
     for row in range(rows):

@@ -68,7 +68,9 @@ def plot_transfer_functions(
             f"{label!r} must have shape {(nx, ny // 2 + 1)} on a grid of {num_points}. "
             f"Received {values.shape}.",
         )
-        extent = (-nx / 2 - 0.5, nx / 2 - 0.5, -ny / 2 - 0.5, ny / 2 - 0.5)
+        extent = [
+            edge - n // 2 for n in num_points for edge in (-0.5, n - 0.5)
+        ]  # each wavenumber at the centre of its pixel
         plane = full_plane(values, ny)
         image = draw_map(axes, plane, extent=extent, cmap=MAGNITUDES, vmin=0)
         figure.colorbar(image, ax=axes, shrink=0.8, label="mean |F|")
@@ -89,6 +91,18 @@ def plot_wavenumber_plane(
     _zone_ticks(axes, np.pi)
     axes.set(title=label, xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
     return [axes]
+
+
+def _draw_zone(
+    axes: "Axes", values: NDArray[np.float64], largest: float | None = None
+) -> Any:
+    """Draw (n, n) wavenumbers, 0 in the middle, on [-1, 1]^2, in units of pi."""
+    count = len(values)
+    if count % 2 == 0:  # -pi is also at pi
+        values = np.pad(values, (0, 1), mode="wrap")
+    edge = len(values) / count
+    extent = (-edge, edge, -edge, edge)
+    return draw_map(axes, values, cmap=MAGNITUDES, extent=extent, vmin=0, vmax=largest)
 
 
 def _zone_ticks(axes: "Axes", edge: float) -> None:
@@ -163,10 +177,7 @@ def plot_kernel_clusters(
     )
     figure, all_axes = panels(len(images), 4, (2.2, 2.2), ax)
     for axes, image, size in zip(all_axes, images, sizes, strict=True):
-        shown = draw_map(
-            axes, image, cmap=MAGNITUDES, extent=(-1, 1, -1, 1), vmin=0,
-            vmax=images.max(),
-        )  # fmt: skip
+        shown = _draw_zone(axes, image, images.max())
         axes.set_title(f"{size} kernels", fontsize=10)
         _zone_ticks(axes, 1)
     figure.colorbar(shown, ax=all_axes, label="|F| / rms |F|")
@@ -297,7 +308,7 @@ def plot_filters(
         all_axes[place].set(xticks=[], yticks=[])
         transfer = np.abs(np.fft.fftshift(np.fft.fft2(image, s=(64, 64))))
         below = all_axes[count + place]
-        draw_map(below, transfer, cmap=MAGNITUDES, vmin=0, extent=(-1, 1, -1, 1))
+        _draw_zone(below, transfer)
         below.set_xticks((-1, 0, 1), ("-π", "0", "π"), fontsize=7)
         below.set_yticks((-1, 0, 1), ("-π", "0", "π"), fontsize=7)
     all_axes[0].set_ylabel("filter")

@@ -63,7 +63,10 @@ def plot_scores_against_sweep(
         y = [sweep[layer] for layer in layers]
         axes.plot(x, y, "o", color=BLUE, markersize=7, alpha=0.8)
         name = scorer.replace("_", " ")
-        axes.set_title(f"{name} (τ = {kendalltau(x, y).statistic:.2f})")
+        known = np.isfinite(x) & np.isfinite(y)
+        pairs = np.array([x, y])[:, known]
+        tau = kendalltau(*pairs).statistic if known.sum() > 1 else np.nan
+        axes.set_title(f"{name} (τ = {tau:.2f})")
         axes.margins(0.12)
         label_points(axes, x, y, layers)
     finish(all_axes, "score", "correlation after retraining", ax=ax)
@@ -99,7 +102,8 @@ def plot_layer_scores(
     _, all_axes = panels(len(scores), 3, (3.2, max(1.8, 0.28 * rows + 0.9)), ax)
     for axes, (scorer, values) in zip(all_axes, scores.items(), strict=True):
         require(bool(values), f"Scorer {scorer!r} has no layers.")
-        best = max(values, key=lambda layer: values[layer])
+        known = [layer for layer, value in values.items() if np.isfinite(value)]
+        best = max(known, key=lambda layer: values[layer], default="")
         _draw_dots(axes, values, (intervals or {}).get(scorer, {}), best)
         axes.set_title(scorer.replace("_", " "))
         axes.set_xlabel("score (◆ best)")
@@ -206,8 +210,9 @@ def plot_loss_lines(
             )
     labels, layout = ("step / norm of the filter", "loss"), (3, (2.6, 2.1))
     all_axes = draw_lines(lines, lambda losses: (x, losses), layout, labels, ax)
-    for axes in all_axes:
-        axes.set_yscale("log")
+    if all(np.all(np.asarray(v) > 0) for row in lines.values() for v in row.values()):
+        for axes in all_axes:
+            axes.set_yscale("log")
     limits = np.array([axes.get_ylim() for axes in all_axes])
     for axes in all_axes:
         axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())

@@ -217,6 +217,10 @@ def plot_coherence(curves: Mapping[str, ArrayLike], *, ax: Any = None) -> "Axes"
 
     def from_one(values: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
         curve = np.asarray(values, float)
+        require(
+            curve.ndim == 1,
+            f"Expected one coherence for each wavenumber. Received {curve.shape}.",
+        )
         return np.arange(1, len(curve)), curve[1:]
 
     labels = _K, "coherence with the truth"

@@ -39,10 +39,13 @@ def line_looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
     colours, each with the next line style, to be distinct in grey.
     """
     names = list(dict.fromkeys(labels))
-    taken = [_USUAL[name][0] for name in names if name in _USUAL]
+    found: dict[str, tuple[str, str]] = {}
+    for name in names:  # two common labels with one look may come together
+        if name in _USUAL and _USUAL[name] not in found.values():
+            found[name] = _USUAL[name]
+    taken = [colour for colour, _ in found.values()]
     free = [colour for colour in _COLOURS if colour not in taken] or _COLOURS
-    others = [name for name in names if name not in _USUAL]
-    found = dict(_USUAL)
+    others = [name for name in names if name not in found]
     for number, name in enumerate(others):
         turn, place = divmod(number, len(free))
         # After a round of even length skip one style, so that pairs do not repeat.
@@ -149,13 +152,16 @@ def label_points(
     """Label points in a column on the right, in order and without overlap.
 
     Names at the points would overlap for close values. A thin line joins each name to
-    its point. Set limits and margins before.
+    its point. Points that are not finite get no name. Set limits and margins before.
     """
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    if not len(known):
+        return
     size = 7.0
     figure = figure_of(axes)
     height = figure.get_size_inches()[1] * axes.get_position().bounds[3]
     low, high = axes.get_ylim()
-    order = np.argsort(y, kind="stable")
+    order = known[np.argsort(np.asarray(y)[known], kind="stable")]
     places = (np.asarray(y, float)[order] - low) / (high - low)
     steps = 1.5 * size / 72 / height * np.arange(len(places))
     # The closest positions that are in order and at least one step apart.

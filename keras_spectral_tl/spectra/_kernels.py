@@ -170,13 +170,18 @@ def layer_kernel_spectra(kernel: ConvolutionKernel, grid: Grid) -> LayerKernelSp
         profiles[rows] = (summing @ transfer.T).T / modes_in_shell
         peaks[rows] = peak_modes(transfer, modulus)
     channels = kernel.channels
+    diverged = ~np.isfinite(profiles).all(axis=1)
+    moduli, fractions = (
+        np.where(diverged, np.nan, values[peaks]).reshape(channels)
+        for values in (modulus, fraction)
+    )
     return LayerKernelSpectra(
         grid=grid,
         mean_transfer=(total / len(kernels)).reshape(*grid[:-1], -1),
         profiles=profiles.reshape(*channels, -1),
         mean_profile=profiles.mean(axis=0),
-        peak_wavenumbers=modulus[peaks].reshape(channels),
-        peak_fractions=fraction[peaks].reshape(channels),
+        peak_wavenumbers=moduli,
+        peak_fractions=fractions,
         classes=classify_kernels(kernels, kernel.dilation).reshape(channels),
     )
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -270,6 +271,30 @@ def test_spectra_are_those_of_the_function(files, capsys):
     data = ["--data", str(files / "target.npz"), "--num-samples", "2"]
     assert main(["spectra", str(files / "base.keras"), *data]) == 0
     assert "activations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [[0, 1], ["0", "1"]])
+def test_splits_may_be_numbers(files, tmp_path, names):
+    from keras_spectral_tl.cli._samples import read_groups, read_samples
+
+    with np.load(files / "target.npz") as file:
+        x, y = file["x"], file["y"]
+    split = np.array([names[number % 2] for number in range(len(y))])
+    path = tmp_path / "split.npz"
+    np.savez(path, x=x, y=y, split=split, run=np.arange(len(y)))
+    some, _ = read_samples(f"{path}@1")
+    np.testing.assert_array_equal(some.y, y[1::2])
+    groups = read_groups(f"{path}@0", "run", None)
+    np.testing.assert_array_equal(groups, np.arange(len(y))[::2])
+
+
+def test_signs_that_a_terminal_lacks_are_replaced(files):
+    script = "import sys; from keras_spectral_tl.__main__ import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-c", script, "spectra", str(files / "base.keras")]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert b"?" in done.stdout
 
 
 def test_zarr_files_are_read_as_npz_files(files):

@@ -407,3 +407,12 @@ def test_bad_arguments_are_refused() -> None:
         kernel_spectra(model, 1)
     with pytest.raises(ValueError, match=r"\(16, 8, 4\).*are: conv \(Conv2D\)"):
         kernel_spectra(model, (16, 8, 4))
+
+
+def test_a_kernel_that_has_diverged_has_no_peak() -> None:
+    kernels = np.random.default_rng(0).normal(size=(3, 3, 1, 2))
+    kernels[..., 1] = np.nan
+    model = keras.Sequential([keras.Input((8, 8, 1)), PeriodicConv2D(2, 3, name="a")])
+    model.get_layer("a").kernel.assign(kernels)
+    peaks = kernel_spectra(model, 8)["a"].peak_wavenumbers
+    assert np.isfinite(peaks[0, 0]) and np.isnan(peaks[0, 1])

@@ -1,6 +1,7 @@
 """Figures: they show the numbers they were given, on axes that say what they are."""
 
 import itertools
+import math
 import sys
 
 import numpy as np
@@ -229,3 +230,60 @@ def test_curves_that_cannot_be_drawn_are_refused() -> None:
         plotting.plot_curves({"a": {"b": (x, x[1:])}}, "x", "y")
     with pytest.raises(ValueError, match="'z'"):
         plotting.plot_curves({"a": {"b": (x, x)}}, "x", "y", "z")
+
+
+@pytest.mark.parametrize(
+    "pair", [("target", "prediction"), ("truth", "filtered DNS"), ("base", "new")]
+)
+def test_two_lines_of_a_figure_never_look_alike(pair):
+    spectra = {label: FALLING for label in pair}
+    first, second = plotting.plot_energy_spectra(spectra).get_lines()[:2]
+    looks = [(line.get_color(), line.get_linestyle()) for line in (first, second)]
+    assert looks[0] != looks[1]
+
+
+def test_layers_without_a_finite_score_or_result_are_left_out(tmp_path):
+    scores = {"s": {"a": math.nan, "b": 0.5, "c": 0.7}}
+    (axes,) = plotting.plot_layer_scores(scores)
+    (best,) = [line for line in axes.get_lines() if line.get_marker() == "D"]
+    assert best.get_xdata() == [0.7]
+    for sweep in ({"a": 0.1, "b": math.nan, "c": 0.7}, dict.fromkeys("abc", math.nan)):
+        found = plotting.plot_scores_against_sweep(scores, sweep)
+        plotting.save_figure(found, tmp_path / "figure.png")
+        named = {text.get_text() for text in found[0].texts}
+        assert named == {name for name in "bc" if math.isfinite(sweep[name])}
+
+
+@pytest.mark.parametrize("count", [8, 9])
+def test_zero_wavenumber_is_in_the_middle_of_its_pixel(count):
+    half = np.zeros((count, count // 2 + 1))
+    half[0, 0] = 1.0
+    centre = np.zeros((1, count, count))
+    centre[0, count // 2, count // 2] = 1.0
+    figures = (
+        plotting.plot_transfer_functions({"a": half}, (count, count)),
+        plotting.plot_kernel_clusters(centre, [3]),
+    )
+    for (axes,) in figures:
+        (image,) = axes.get_images()
+        values, (low, high, bottom, top) = image.get_array(), image.get_extent()
+        row, column = np.unravel_index(np.argmax(values), values.shape)
+        assert low + (column + 0.5) * (high - low) / values.shape[1] == pytest.approx(0)
+        assert bottom + (row + 0.5) * (top - bottom) / len(values) == pytest.approx(0)
+
+
+def test_losses_below_zero_have_a_linear_axis():
+    steps = np.linspace(-1.0, 1.0, 5)
+    (axes,) = plotting.plot_loss_lines(steps, {"a": {"random 1": steps**2 - 0.5}})
+    assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < -0.5
+    (axes,) = plotting.plot_loss_lines(steps, {"a": {"random 1": steps**2 + 0.5}})
+    assert axes.get_yscale() == "log"
+
+
+def test_bad_figures_are_refused_in_words():
+    fields = np.ones((2, 4, 4))
+    with pytest.raises(ValueError, match=r"each wavenumber.*\(3, 8\)"):
+        plotting.plot_coherence({"a": np.ones((3, 8))})
+    with pytest.raises(ValueError, match="num_samples"):
+        plotting.plot_predictions(fields, fields, num_samples=0)
+    assert plotting.plot_fields({1: fields[0]})[0].get_title() == "1"
