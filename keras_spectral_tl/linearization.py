@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ Array = NDArray[np.float64]
 
 # Half precision has two to three digits; a missing branch gives larger errors.
 _ADJOINT = 0.05
+
+# Layers may keep values of a call as attributes, so one thread at a time runs their
+# code, eagerly or to trace it.
+_CALLS = threading.RLock()
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -73,7 +78,7 @@ class LayerFunction:
         """Return the output for these values of the weights, in single precision."""
         # Not stateless_call, which passes `training` to models without this argument.
         mapping = list(zip(self.variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
+        with _CALLS, keras.StatelessScope(state_mapping=mapping):
             outputs = _only_output(self._model, self._model(x, training=False))
         # Mixed-precision models return half precision; sums of products need more.
         return keras.ops.cast(outputs, "float32")

@@ -1,7 +1,7 @@
 """Pieces of work that do not depend on each other, side by side on a processor."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 def side_by_side(
     work: Callable[..., Result], *arguments: Sequence[Any]
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield what `map(work, *arguments)` does; where it helps, from several threads.
 
     A compiled step of a small network on one sample keeps little more than one core
@@ -21,13 +21,18 @@ def side_by_side(
     layers, which may keep values of a call as attributes; and with a distribution,
     which Keras keeps for each thread alone.
 
-    An error of a call is raised in its place, after all threads have ended.
+    An error of a call is raised in its place, after all threads have ended. Close the
+    iterator to end them earlier.
     """
     count = min(len(arguments[0]), _available_cores())
     if count < 2 or not _compiled_for_processor():
         yield from map(work, *arguments)
         return
-    with ThreadPoolExecutor(count) as pool:
+    policy = keras.config.dtype_policy()  # which Keras keeps for each thread
+    pool = ThreadPoolExecutor(
+        count, initializer=keras.config.set_dtype_policy, initargs=(policy,)
+    )
+    with pool:
         yield from pool.map(work, *arguments)
 
 

@@ -16,7 +16,7 @@ from keras_spectral_tl._keras_internals import callbacks_of_fit, set_initial_epo
 
 _RECORD = "backup.json"
 # Not the names that a ModelCheckpoint in the same folder would have.
-_WEIGHTS, _ALL_WEIGHTS = "backup-{:06d}.weights.h5", "backup-??????.weights.h5"
+_WEIGHTS, _ALL_WEIGHTS = "backup-{:06d}.weights.h5", f"backup-{'[0-9]' * 6}.weights.h5"
 # Entries of a SavedSchedule in a weights file.
 _JSON = "json"
 _STATE_OF = "random_state_"
@@ -67,17 +67,18 @@ class CheckedBackup(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         record = self.directory / _RECORD
-        if not self.model.built:
+        if not (self.model.built and self.model.weights):
             raise ValueError(
                 "CheckedBackup could not restore this model, whose weights are made by "
-                "its first batch. Begin it with a keras.Input, or call "
-                "model.build(input_shape) before compile."
+                "its first batch. Begin it with a keras.Input, or call it on a batch "
+                "before compile."
             )
         others = callbacks_of_fit(self)
         if swaps_averages(takewhile(lambda one: one is not self, others)):
             raise ValueError(
                 "SwapEMAWeights(swap_on_epoch=True) comes before CheckedBackup, which "
-                "would save averages as the weights that train. Put it after."
+                "would save averages as the weights that train. Put it after or, "
+                "beside FreezeLayers, use swap_on_epoch=False."
             )
         if not record.exists():
             return

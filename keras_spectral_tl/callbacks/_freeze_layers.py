@@ -4,7 +4,7 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from itertools import dropwhile
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -159,21 +159,22 @@ class FreezeLayers(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         model = self.model
         if self._run is not None or _STATE in vars(model.optimizer):
-            raise ValueError(
+            self._refuse(
                 "This fit has two FreezeLayers, and the second would overrule the "
                 "first. Pass one, with a schedule that holds all phases."
             )
         if first := self._backup_before():
-            raise ValueError(
+            self._refuse(
                 f"{first} comes before FreezeLayers, and so would save and restore an "
                 "epoch without its phase. Pass callbacks=[FreezeLayers(...), "
                 f"{first}(...)]."
             )
         others = callbacks_of_fit(self)
         if swaps_averages(dropwhile(lambda one: one is not self, others)):
-            raise ValueError(
+            self._refuse(
                 "SwapEMAWeights(swap_on_epoch=True) comes after FreezeLayers, whose "
-                "phases would begin with averages as weights. Put it before."
+                "phases would begin with averages as weights. Put it before or, beside "
+                "a CheckedBackup, use swap_on_epoch=False."
             )
         layers = called_layers(model)
         flags = TrainableFlags.of(model)
@@ -232,6 +233,11 @@ class FreezeLayers(keras.callbacks.Callback):
                 optimizer_state.carry_state(used, run.original)
                 run.model.optimizer = run.original
             _make_functions_anew(run.model)
+
+    def _refuse(self, message: str) -> NoReturn:
+        """Raise ValueError; the next fit begins where this one would have."""
+        set_initial_epoch(self.model, self._epoch_before_fit or 0)
+        raise ValueError(message)
 
     def _backup_before(self) -> str:
         """Return the class of a backup before this callback in its fit, if any."""

@@ -59,6 +59,11 @@ def _of_samples(sample_weight: Any, dtype: Any) -> Any:
     return ops.reshape(weight, (-1,))
 
 
+def _without_last_one(shape: Sequence[int | None]) -> Sequence[int | None]:
+    """Return a shape without a last axis of 1, which Keras adds to one side or not."""
+    return shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape
+
+
 class RatioMetric(keras.Metric):
     """Accumulates a numerator and a denominator over batches, with compensated sums.
 
@@ -72,10 +77,14 @@ class RatioMetric(keras.Metric):
         self.denominator = CompensatedSum(self, "denominator")
 
     def pair(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-        """Return the samples of truth and prediction, of equal size."""
+        """Return the samples of truth and prediction, of one shape."""
+        y_true, y_pred = map(ops.convert_to_tensor, (y_true, y_pred))
         true, pred = self.samples(y_true), self.samples(y_pred)
-        sizes = true.shape[1], pred.shape[1]
-        if None not in sizes and sizes[0] != sizes[1]:
+        shapes = [_without_last_one(part.shape) for part in (y_true, y_pred)]
+        alike = len(shapes[0]) == len(shapes[1]) and all(
+            None in pair or pair[0] == pair[1] for pair in zip(*shapes, strict=True)
+        )
+        if not alike:
             raise ValueError(
                 f"Metric {self.name!r} expected y_true and y_pred of one shape. "
                 f"Received {tuple(y_true.shape)} and {tuple(y_pred.shape)}."

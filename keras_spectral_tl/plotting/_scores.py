@@ -210,7 +210,8 @@ def plot_loss_lines(
             )
     labels, layout = ("step / norm of the filter", "loss"), (3, (2.6, 2.1))
     all_axes = draw_lines(lines, lambda losses: (x, losses), layout, labels, ax)
-    if all(np.all(np.asarray(v) > 0) for row in lines.values() for v in row.values()):
+    drawn = [np.asarray(v) for row in lines.values() for v in row.values()]
+    if not any(np.any(losses <= 0) for losses in drawn):
         for axes in all_axes:
             axes.set_yscale("log")
     limits = np.array([axes.get_ylim() for axes in all_axes])

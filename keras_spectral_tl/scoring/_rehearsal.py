@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 import math
-import threading
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import keras
@@ -45,8 +45,6 @@ _HIGHEST_RATE = 1e-2
 _FEWEST_TESTED = 8
 # Samples on which a rate is checked.
 _CHECKED = 2
-# Layers may keep values of a call as attributes: their code runs in one thread.
-_EAGER = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,10 +195,10 @@ class HeldOutRetraining:
         for number, part in enumerate(network.parts(chosen), start=1):
             after = np.array(network.outputs)
             retrain = functools.partial(bench.retrained, part, rates=rates)
-            retrained = side_by_side(retrain, splits, orders)
-            for split, order, values in zip(splits, orders, retrained, strict=True):
-                bench.test(part, split, values, after)
-                passes += order.size * part.step + len(split.held) * part.share
+            with closing(side_by_side(retrain, splits, orders)) as found:
+                for split, order, values in zip(splits, orders, found, strict=True):
+                    bench.test(part, split, values, after)
+                    passes += order.size * part.step + len(split.held) * part.share
             evidence[part.label] = {
                 **bench.evidence(splits, after, axes, self.offset, groups),
                 "inflation": variance_inflation(splits),
@@ -309,8 +307,7 @@ class Workbench:
             first = np.unique(order)[: max(_CHECKED, order.shape[1])]
             before = error(self._network.outputs[fit[first]], first)
             tried = rows_of(inputs, first)
-            with _EAGER:
-                now = part.function.outputs(values, tried, self._network.batch_size)
+            now = part.function.outputs(values, tried, self._network.batch_size)
             if not error(now, first) <= give_up * before:
                 raise RateTooHighError(number * order.shape[1])
 

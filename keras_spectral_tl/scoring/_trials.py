@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import keras
@@ -327,17 +328,18 @@ class Trials:
         whole = np.ones(fields.shape[1:])
         found = side_by_side(retrained, range(len(self._splits)))
         try:
-            for split, (bench, gain), (values, fitted) in zip(
-                self._splits, benches, found, strict=True
-            ):
-                tested = [split]
-                if split is self._splits[0] and len(self._base):
-                    tested.append(Split(split.fit, self._base, whole, whole))
-                for other in tested:
-                    bench.test(part, other, values, fields)
-                    fields[other.held] *= np.where(other.held_mask > 0.0, gain, 1.0)
-                    self.passes += len(other.held) * part.share
-                self.passes += fitted * part.step
+            with closing(found):
+                for split, (bench, gain), (values, fitted) in zip(
+                    self._splits, benches, found, strict=True
+                ):
+                    tested = [split]
+                    if split is self._splits[0] and len(self._base):
+                        tested.append(Split(split.fit, self._base, whole, whole))
+                    for other in tested:
+                        bench.test(part, other, values, fields)
+                        fields[other.held] *= np.where(other.held_mask > 0.0, gain, 1.0)
+                        self.passes += len(other.held) * part.share
+                    self.passes += fitted * part.step
         except RateTooHighError as stopped:
             self.passes += stopped.args[0] * part.step
             raise

@@ -97,11 +97,13 @@ def test_a_fit_after_a_resumed_one_begins_at_its_own_first_epoch(tmp_path, ends)
 
 
 def test_checkpoints_of_others_in_the_folder_stay(tmp_path):
+    (tmp_path / "backup-final1.weights.h5").write_bytes(b"")
     name = "epoch-{epoch:02d}.weights.h5"
     own = keras.callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=True)
     _fit(_model(), own, CheckedBackup(tmp_path), epochs=3)
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == [f"epoch-0{number}.weights.h5" for number in (1, 2, 3)]
+    theirs = [f"epoch-0{number}.weights.h5" for number in (1, 2, 3)]
+    assert left == ["backup-final1.weights.h5", *theirs]
 
 
 def test_after_a_refused_backup_a_fit_begins_at_its_own_first_epoch(tmp_path):
@@ -113,6 +115,9 @@ def test_after_a_refused_backup_a_fit_begins_at_its_own_first_epoch(tmp_path):
         _fit(model, CheckedBackup(folder))
     assert fit(epochs=2).epoch == [0, 1]
     assert _fit(model, CheckedBackup(tmp_path / "other")).epoch == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="comes before FreezeLayers"):
+        fit(epochs=4, callbacks=[CheckedBackup(folder), FreezeLayers({0: "a"})])
+    assert fit(epochs=2).epoch == [0, 1]
 
 
 def test_a_model_that_its_first_batch_builds_is_refused_at_the_first_fit(tmp_path):

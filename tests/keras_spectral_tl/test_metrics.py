@@ -402,6 +402,12 @@ def test_metrics_refuse_weights_of_points_and_other_shapes(metric):
         metric.update_state(ones, ones, sample_weight=ones)
     with pytest.raises(ValueError, match=r"one shape.*\(4, 8\) and \(4, 1\)"):
         metric.update_state(ones, ones[:, :1])
+    fields = np.ones((4, 8, 6, 1))
+    with pytest.raises(ValueError, match="one shape"):
+        metric.update_state(fields, fields.swapaxes(1, 2))
+    with pytest.raises(ValueError, match="one shape"):
+        metric.update_state(fields[:1], fields)
+    metric.update_state(fields[..., 0], fields)
     metric.update_state(ones, ones, sample_weight=ones[:, :1])
 
 

@@ -278,6 +278,9 @@ def test_losses_below_zero_have_a_linear_axis():
     assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < -0.5
     (axes,) = plotting.plot_loss_lines(steps, {"a": {"random 1": steps**2 + 0.5}})
     assert axes.get_yscale() == "log"
+    broken = np.array([math.nan, 2.0, 1.0, 2.0, math.inf])
+    (axes,) = plotting.plot_loss_lines(steps, {"a": {"random 1": broken}})
+    assert axes.get_yscale() == "log"
 
 
 def test_bad_figures_are_refused_in_words():

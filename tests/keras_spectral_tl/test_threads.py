@@ -115,3 +115,47 @@ def test_threads_share_what_is_compiled(monkeypatch, question):
     assert len(traced) == 1
     alone = np.array([gradient(row) for row in range(8)])
     np.testing.assert_array_equal(found, alone)
+
+
+def test_a_closed_iterator_starts_nothing_more(monkeypatch):
+    with_cores(monkeypatch, 2)
+    release, begun = threading.Event(), []
+
+    def work(number):
+        begun.append(number)
+        return number if number == 0 else release.wait(60)
+
+    found = side_by_side(work, range(20))
+    assert next(found) == 0
+    release.set()
+    found.close()
+    assert len(begun) < 20
+
+
+class Keeping(keras.layers.Layer):
+    """A layer that keeps its input between two of its own steps."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.convolution = keras.layers.Conv2D(4, 3, padding="same")
+
+    def call(self, x):
+        self.kept = x
+        return self.convolution(x) + self.kept
+
+
+@pytest.mark.parametrize("count", [8, 9])
+def test_code_of_layers_runs_in_one_thread_at_a_time(monkeypatch, count):
+    inputs = keras.Input((16, 16, 4))
+    hidden = Keeping(name="b1")(Keeping(name="b0")(inputs))
+    outputs = keras.layers.Conv2D(1, 3, padding="same", name="last")(hidden)
+    model = keras.Model(inputs, outputs)
+    x = np.random.default_rng(0).normal(size=(count, 16, 16, 4)).astype("float32")
+    data = x, x[..., :1] * x[..., 1:2]
+    found = []
+    for cores in (1, 2):
+        with_cores(monkeypatch, cores)
+        arms = list(kst.layers_with_weights(model))
+        forecast = kst.forecast(model, data, data, arms=arms, epochs=5, progress=False)
+        found.append([(row.label, row.correlation) for row in forecast.rows])
+    assert found[0] == found[1]
