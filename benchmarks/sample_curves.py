@@ -17,7 +17,6 @@ finished is not made again.
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,10 +84,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     for row in sorted(rows, key=lambda row: (-row["samples"], row["case"])):
         name = f"{row['case']}, {row['seed']}" + ", seen" * was_seen(row)
-        expected = f"{row['expected']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-        gave = f"{row['here']:.3f} | {expected} | {row['measured']:.3f}"
-        line = f"| {name} | {row['samples']} | {gave} | {ratio(row):.2f} |"
-        lines.append(re.sub(r"\b0\.", ".", line))
+        numbers = {key: short(row[key]) for key in ("here", "expected", "measured")}
+        expected = (
+            f"{numbers['expected']} ({short(row['low'])} to {short(row['high'])})"
+        )
+        gave = f"{numbers['here']} | {expected} | {numbers['measured']}"
+        lines.append(f"| {name} | {row['samples']} | {gave} | {short(ratio(row), 2)} |")
     errors = [abs(ratio(row) - 1.0) for row in rows if not was_seen(row)]
     if errors:
         name = f"mean deviation from 1, {len(errors)} settings not seen"

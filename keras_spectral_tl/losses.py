@@ -236,9 +236,9 @@ class WeightedMeanSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted mean of each sample."""
-        return self.of_points(y_true, y_pred)
+        return self._of_points(y_true, y_pred)
 
-    def of_points(self, y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+    def _of_points(self, y_true: Any, y_pred: Any, mask: Any = None) -> Any:
         """Return the weighted mean of each sample, over the points of a mask if any."""
         # As in the losses of Keras, either may lack a last axis of 1, of channels.
         rank = max(len(y_true.shape), self.weights.ndim + 1, 2)
@@ -280,7 +280,7 @@ class _OfMaskedPoints(keras.losses.Loss):
         self._loss, self._mask = loss, mask
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        return self._loss.of_points(y_true, y_pred, self._mask)
+        return self._loss._of_points(y_true, y_pred, self._mask)
 
 
 def _of_rank(values: Any, rank: int) -> Any:
