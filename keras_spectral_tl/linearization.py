@@ -177,8 +177,8 @@ class LayerLinearization:
     J is never formed: `apply` uses forward mode, `apply_transpose` reverse mode, each
     at about the cost of two forward passes. Batches are computed one by one, so memory
     holds one batch. Inference mode (no dropout, frozen statistics). The weights are
-    those at construction, on JAX also of all other layers: make a new object after they
-    change.
+    those at construction, those of other layers on JAX those at the first product: make
+    a new object after they change.
 
     Args:
         model: A built Keras model; not changed.

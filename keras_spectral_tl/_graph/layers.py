@@ -47,6 +47,28 @@ def own_weights(layer: keras.Layer) -> list[keras.Variable]:
     return [*own_trainable_variables(layer), *own_statistics(layer)]
 
 
+def is_kernel(weight: keras.Variable) -> bool:
+    """Return whether a weight has filters; biases of GRU have two axes as well."""
+    return len(weight.shape) > 1 and not weight.name.endswith("bias")
+
+
+def axes_of_filter(layer: keras.Layer, weight: keras.Variable) -> tuple[int, ...]:
+    """Return the axes of a weight that one filter spans (for a vector, all axes)."""
+    rank, name = len(weight.shape), weight.name
+    outputs = {rank - 1} if rank > 1 else set()
+    if isinstance(layer, DEPTHWISE) or name == "depthwise_kernel":
+        outputs = {rank - 2, rank - 1}
+    elif isinstance(layer, TRANSPOSED):
+        outputs = {rank - 2}
+    elif isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
+        terms, result = layer.equation.replace(" ", "").split("->")
+        kernel = terms.split(",")[1]
+        outputs = {axis for axis, index in enumerate(kernel) if index in result}
+        if len(outputs) == rank:  # each weight acts on a number of its own
+            outputs = set()
+    return tuple(axis for axis in range(rank) if rank == 1 or axis not in outputs)
+
+
 def seed_generators(model: keras.Layer) -> list[keras.random.SeedGenerator]:
     """Return the random generators of all layers, each once, containers first."""
     found = {

@@ -23,11 +23,11 @@ from keras_spectral_tl.spectra._activations import (
     ModelActivationSpectra,
     activation_spectra,
 )
+from keras_spectral_tl.spectra._convolutions import grid_shape
 from keras_spectral_tl.spectra._kernel_shapes import noise_share
 from keras_spectral_tl.spectra._kernels import (
     LayerKernelSpectra,
     convolutions_on,
-    grid_shape,
     kernel_spectra,
 )
 

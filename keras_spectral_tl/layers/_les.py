@@ -21,6 +21,17 @@ Pair = tuple[Tensor, Tensor]
 Table = NDArray[np.complex128]
 Shape = tuple[int | None, ...]
 _FIELDS = ("streamfunction", "vorticity", "sgs_forcing")
+_PARAMETERS = (
+    "num_points",
+    "reynolds",
+    "linear_drag",
+    "beta",
+    "hyperviscosity",
+    "hyperviscosity_order",
+    "forcing_wavenumber",
+    "forcing_amplitude",
+    "lengths",
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
@@ -126,9 +137,9 @@ class LESStep(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LESStep":
-        closure = config.pop("closure")
+        closure = config["closure"]
         closure = closure and keras.saving.deserialize_keras_object(closure)
-        return cls(closure=closure, **config)
+        return cls(**{**config, "closure": closure})
 
     def _runge_kutta(self, w: Pair) -> Pair:
         """Advance by IF-RK4, in which the linear terms are exact."""
@@ -235,8 +246,8 @@ class UnrolledLES(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "UnrolledLES":
-        step = keras.saving.deserialize_keras_object(config.pop("step"))
-        return cls(step=step, **config)
+        step = keras.saving.deserialize_keras_object(config["step"])
+        return cls(**{**config, "step": step})
 
 
 def _check_flow(flow: Any) -> None:
@@ -251,6 +262,12 @@ def _check_flow(flow: Any) -> None:
         raise ValueError(
             "flow must have 'num_points' and 'reynolds', of a flow in one plane: two "
             f"layers have no LESStep. Received {sorted(flow)} without {missing}."
+        )
+    unknown = [name for name in flow if name not in _PARAMETERS]
+    if unknown:
+        raise ValueError(
+            f"flow has parameters that LESStep does not know: {unknown}. Expected some "
+            f"of {list(_PARAMETERS)}."
         )
 
 
@@ -280,22 +297,29 @@ def _tables(flow: Mapping[str, Any], time_step: float) -> dict[str, Any]:
         "squares": -(kx * ky * resolved).astype(complex),
         "product": ((kx**2 - ky**2) * resolved).astype(complex),
         "half": np.exp(0.5 * time_step * linear) * resolved,
-        "forcing": _forcing_hat(flow, points, kx, ky),
+        "forcing": _forcing_hat(flow, kx * resolved, ky * resolved),
     }
     # Products of modes up to K need more than 3 K points.
     quadrature = tuple(scipy.fft.next_fast_len(3 * ((n - 1) // 2) + 1) for n in points)
     return {**tables, "points": points, "quadrature": quadrature}
 
 
-def _forcing_hat(
-    flow: Mapping[str, Any], points: tuple[int, ...], kx: Any, ky: Any
-) -> Table:
-    """Return the coefficients of `-amplitude k_f [cos(k_f x) + cos(k_f y)]`."""
-    hat = np.zeros(points, complex)
+def _forcing_hat(flow: Mapping[str, Any], kx: NDArray[Any], ky: NDArray[Any]) -> Table:
+    """Return the coefficients of `-amplitude k_f [cos(k_f x) + cos(k_f y)]`.
+
+    The wavenumbers are 0 for modes that are not resolved.
+    """
+    hat = np.zeros(kx.shape, complex)
     wavenumber = flow.get("forcing_wavenumber")
     if wavenumber is not None:
         one = np.isclose(np.abs(kx), wavenumber) & (ky == 0.0)
         other = np.isclose(np.abs(ky), wavenumber) & (kx == 0.0)
+        if not (one.any() and other.any()):
+            raise ValueError(
+                f"forcing_wavenumber={wavenumber!r} is no mode of both axes below the "
+                f"Nyquist wavenumbers of {kx.shape} points. Take more points, or a "
+                "smaller wavenumber."
+            )
         hat[one | other] = -0.5 * wavenumber * flow.get("forcing_amplitude", 1.0)
     return hat
 

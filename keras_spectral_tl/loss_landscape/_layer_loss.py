@@ -1,5 +1,6 @@
 """The loss of a model as a function of the weights of one layer."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,12 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._checks import check_finite
 from keras_spectral_tl._graph.calls import check_names
+from keras_spectral_tl._graph.copies import called, fewest_samples, mask_of
 from keras_spectral_tl._graph.layers import (
-    DEPTHWISE,
-    TRANSPOSED,
+    axes_of_filter,
     batches,
+    is_kernel,
+    rows_of,
     trainable_layer_names,
 )
 from keras_spectral_tl._results import ByLayer
@@ -41,21 +44,25 @@ class LayerLoss:
 
     with d a flat vector and all other weights fixed, in inference mode, so without
     dropout, and without regularization of layers. Sums over batches are in double
-    precision, each batch in the model's own. The model is not changed.
+    precision, each batch in the model's own. The model is not changed. Make a new
+    object after other layers change: on JAX, each method keeps their weights from its
+    first call.
 
     Args:
         model: A built Keras model.
         layer: Name of a layer with trainable weights.
         x: Inputs, shape `(samples, ...)`, or a nest of such arrays.
         y: Targets, shape `(samples, ...)`.
-        loss: `(y, outputs) -> values`, whose mean over a batch is taken; a Keras loss.
+        loss: `(y, outputs) -> values`, whose mean over a batch is taken; a Keras loss
+            or the name of one.
         batch_size: Samples computed at once.
 
     Raises:
         KeyError: If there is no such layer.
         ValueError: If the layer has no weights that training changes, `x` and `y` are
             empty, differ in their numbers of samples, are not finite or are a dict of
-            other names than the inputs, or the loss is a sum over samples.
+            other names than the inputs, `y` has other sizes than the outputs, these
+            have a mask, or the loss is a sum over samples.
 
     Example:
         >>> dense = keras.layers.Dense(1, use_bias=False, name="linear")
@@ -73,9 +80,10 @@ class LayerLoss:
         layer: str,
         x: Any,
         y: Any,
-        loss: Loss = keras.losses.mean_squared_error,
+        loss: Loss | str = keras.losses.mean_squared_error,
         batch_size: int = 32,
     ) -> None:
+        loss = keras.losses.get(loss) if isinstance(loss, str) else loss
         if getattr(loss, "reduction", None) == "sum":
             raise ValueError(
                 "Expected a loss that is a mean over samples, since batches are "
@@ -90,6 +98,7 @@ class LayerLoss:
         self._x = keras.tree.map_structure(np.asarray, x)
         self._y = np.asarray(y)
         self._num_samples = _checked_count(self._x, self._y)
+        _check_outputs(model, self._x, self._y)
 
         def mean_loss(outputs: Any, targets: Any) -> Any:
             return keras.ops.mean(loss(keras.ops.cast(targets, outputs.dtype), outputs))
@@ -266,14 +275,14 @@ class LayerLoss:
         """Return for each weight the norm of its filter in a flat vector."""
         function = self.function
         every = list(zip(function.variables, function.values, strict=True))
-        has_filters = any(_is_kernel(*one) for one in every)
+        has_filters = any(is_kernel(variable) for variable, _ in every)
         norms, start = [], 0
         for variable, value in every:
             part = flat[start : start + value.size].reshape(value.shape)
             start += value.size
-            axes = _axes_within(function.layers[0], variable.name, value.ndim)
+            axes = axes_of_filter(function.layers[0], variable)
             squares = np.sum(part**2, axis=axes, keepdims=True)
-            is_moved = _is_kernel(variable, value) or not has_filters
+            is_moved = is_kernel(variable) or not has_filters
             size = np.broadcast_to(np.sqrt(squares) * is_moved, value.shape)
             norms.append(size.ravel())
         return np.concatenate(norms)
@@ -313,25 +322,22 @@ def _checked_count(x: Any, y: NDArray[Any]) -> int:
     return counts.pop()
 
 
-def _is_kernel(variable: keras.Variable, value: NDArray[Any]) -> bool:
-    """Return whether a weight has filters; biases of recurrent layers have two axes."""
-    return value.ndim > 1 and not variable.name.endswith("bias")
-
-
-def _axes_within(layer: keras.Layer, name: str, rank: int) -> tuple[int, ...]:
-    """Return the axes of a weight that one filter spans (for a vector, all axes)."""
-    outputs = {rank - 1} if rank > 1 else set()
-    if isinstance(layer, DEPTHWISE) or name == "depthwise_kernel":
-        outputs = {rank - 2, rank - 1}
-    elif isinstance(layer, TRANSPOSED):
-        outputs = {rank - 2}
-    elif isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
-        terms, result = layer.equation.replace(" ", "").split("->")
-        kernel = terms.split(",")[1]
-        outputs = {axis for axis, index in enumerate(kernel) if index in result}
-        if len(outputs) == rank:  # each weight acts on a number of its own
-            outputs = set()
-    return tuple(axis for axis in range(rank) if rank == 1 or axis not in outputs)
+def _check_outputs(model: keras.Model, x: Any, y: NDArray[Any]) -> None:
+    """Raise ValueError unless the mean of a loss over all outputs is meant."""
+    outputs = called(model, rows_of(x, slice(0, fewest_samples(model))))
+    if mask_of(outputs) is not None:
+        raise ValueError(
+            f"The outputs of model {model.name!r} have a mask (from Masking, or an "
+            "Embedding with mask_zero), but this loss is a mean over all of them. Pass "
+            "samples without padding to a model without a mask."
+        )
+    shape = tuple(getattr(outputs, "shape", ()))[1:]
+    is_label = np.issubdtype(y.dtype, np.integer)  # for a sparse loss
+    if shape and not is_label and math.prod(shape) != math.prod(y.shape[1:]):
+        raise ValueError(
+            f"Expected targets of shape {shape}, as the outputs of model "
+            f"{model.name!r}. Received samples of y of shape {y.shape[1:]}."
+        )
 
 
 def loss_landscapes(
@@ -340,7 +346,7 @@ def loss_landscapes(
     y: Any,
     layers: Selector | None = None,
     *,
-    loss: Loss = keras.losses.mean_squared_error,
+    loss: Loss | str = keras.losses.mean_squared_error,
     batch_size: int = 32,
     seed: int = 0,
 ) -> ByLayer[LayerLandscape]:

@@ -38,6 +38,7 @@ from keras_spectral_tl.scoring._holdout import (
     variance_inflation,
 )
 from keras_spectral_tl.scoring._network_parts import (
+    check_unchanged,
     question_record,
     refuse_fixed_batches,
     spatial_axes,
@@ -55,7 +56,6 @@ from keras_spectral_tl.transfer._options import (
 from keras_spectral_tl.transfer._retrain import adds_parts, check_fit, items_of
 from keras_spectral_tl.transfer._samples import Samples
 
-# Options of a retraining that set its steps and learning rates.
 # Samples fitted and tested at once, and tested in total.
 _SIZES = Sizes(fit=48, held=32, tested=8)
 # The same if each sample is a single number, and the fewest of these. Of numbers all
@@ -185,7 +185,6 @@ def forecast(
             "keep": float(keep),
             "num_tested": len(chosen.trials.tested),
             "passes": sum(bench.passes for bench in {c.trials for c in candidates}),
-            **question_record(model, task.base, task.target),
             **task.record,
             **dataclasses.asdict(task.effort),
         },
@@ -243,6 +242,7 @@ class _Task:
             check_names(model, self.target.x)
         if self.replay is not None:
             check_names(model, self.replay.x)
+        self.record |= question_record(model, self.base, self.target)
         self.epoch = samples_an_epoch(len(self.target), self.replay)
         self.effort = Effort.of(recipe, self.epoch)
         self.optimizer = _given_optimizer(recipe)
@@ -452,6 +452,7 @@ def _curve(
     task: _Task, predicted: Mapping[str, tuple[ArmForecast, Candidate]], label: str
 ) -> SampleCurve:
     """Return the sample curve of an arm, from trials with fewer samples."""
+    check_unchanged(task.model, task.record["weights_sha256"])
     (row, candidate), splits = predicted[label], task.with_all_fitted()
     fewest = min(len(split.fit) for split in splits)
     if not candidate.arm.trains:  # samples make no difference

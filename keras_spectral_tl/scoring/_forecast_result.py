@@ -353,7 +353,8 @@ class Forecast(AsJson):
 
         Raises:
             KeyError: For an unknown label.
-            ValueError: For fewer than four target samples, if the arm trains.
+            ValueError: For fewer than four target samples, if the arm trains, or if the
+                network has changed since the forecast.
         """
         row = self.best_row if label is None else self[label]
         return self._curve(row.label)

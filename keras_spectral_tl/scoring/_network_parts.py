@@ -1,6 +1,7 @@
 """Parts of a network from a given layer on, with cached input activations."""
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._graph.copies import called, copy_model, counted_points
 from keras_spectral_tl._graph.cut import Activations, PrefixCache
+from keras_spectral_tl._graph.grids import data_formats
 from keras_spectral_tl._graph.layers import (
     ModelLayers,
     SampleShape,
+    axes_of_filter,
     batches,
     fetch,
+    is_kernel,
     layers_with_weights,
 )
 from keras_spectral_tl._keras_internals import low_rank_base
@@ -46,7 +50,8 @@ class NetworkPart(NamedTuple):
         step: Cost of a training step of one sample in forward passes, nan if unknown.
         norms: |theta_l0|^2 of the layer l of each weight, see `squared_norms`.
         sizes: Arrays whose size sets the learning rate, see `usual_rate`: the weights
-            that train or, for a low-rank update, `low_rank_size`.
+            that train, without biases of several axes (GRU, attention); for a low-rank
+            update, `low_rank_size`.
     """
 
     label: str
@@ -113,7 +118,8 @@ class PartedNetwork:
             selection = select_layers(self._model, choice)
             function, inputs = self._part(activations, label, selection)
             share, step = self._passes(selection, cached=activations is not None)
-            norms, sizes = _norms(function, self._copied, selection), function.values
+            norms = _norms(function, self._copied, selection)
+            sizes = _sizes(function, self._copied, selection)
             yield NetworkPart(label, function, inputs, share, step, norms, sizes)
 
     def forget_parts(self) -> None:
@@ -190,10 +196,12 @@ def _norms(
 def _sizes(
     function: LayerFunction, network: ModelLayers, selection: LayerSelection
 ) -> list[NDArray[Any]]:
-    """Return the weights to train, with `low_rank_size` for low-rank updates."""
+    """Return the weights to train whose size sets their rate, see `NetworkPart`."""
     paths = {id(network.weights[path]): path for path in selection.variables}
     found = []
     for variable in function.variables:
+        if len(variable.shape) > 1 and not is_kernel(variable):
+            continue
         name, weight = paths[id(variable)].rsplit("/", 1)
         kernel = low_rank_base(network.layers[name])
         value = fetch(variable)
@@ -247,9 +255,9 @@ def _has_bfloat16() -> bool:
 def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
     """Return the spatial axes of a model's outputs.
 
-    They follow from the data format of the model's convolutions of that rank. Without
-    convolutions, arrays of rank 4 are fields with channels last, others are not fields.
-    The rank `ndim` includes samples and channels.
+    They follow from the data format of the outputs, see `data_formats`. Without
+    convolutions of that rank, arrays of rank 4 are fields with channels last, others
+    are not fields. The rank `ndim` includes samples and channels.
 
     Example:
         >>> convolution = keras.layers.Conv1D(1, 3, data_format="channels_last")
@@ -260,21 +268,33 @@ def spatial_axes(model: keras.Model, ndim: int) -> tuple[int, ...]:
         ()
     """
     rank = ndim - 2
-    formats = [
-        layer.data_format
-        for layer in layers_with_weights(model).values()
-        if (kernel := convolution_kernel(layer)) and len(kernel.size) == rank
-    ]
-    if not 1 <= rank <= 3 or (rank != 2 and not formats):
+    kernels = map(convolution_kernel, layers_with_weights(model).values())
+    convolves = any(kernel and len(kernel.size) == rank for kernel in kernels)
+    if not 1 <= rank <= 3 or (rank != 2 and not convolves):
         return ()
-    first = 2 if "channels_first" in formats[:1] else 1
+    first = 2 if convolves and data_formats(model)[1] == "channels_first" else 1
     return tuple(range(first, first + rank))
 
 
 def kernels_of(model: keras.Model) -> list[NDArray[Any]]:
-    """Return the weights of a model that have more than one axis."""
-    weights = ModelLayers.of(model).weights.values()
-    return [fetch(weight) for weight in weights if len(weight.shape) > 1]
+    """Return the kernels of a model, each as a matrix (inputs, outputs)."""
+    network, found = ModelLayers.of(model), []
+    for path, weight in network.weights.items():
+        if is_kernel(weight):
+            within = axes_of_filter(network.layers[path.rsplit("/", 1)[0]], weight)
+            value = np.moveaxis(fetch(weight), within, range(len(within)))
+            inputs = math.prod(value.shape[: len(within)])
+            found.append(value.reshape(inputs, -1))
+    return found
+
+
+def check_unchanged(model: keras.Model, hashes: Mapping[str, str]) -> None:
+    """Raise ValueError unless the weights of a model have these SHA-256."""
+    if layer_hashes(model) != hashes:
+        raise ValueError(
+            f"Expected model {model.name!r} with the weights of the forecast. Received "
+            "others: they have changed since. Make a forecast of these."
+        )
 
 
 def shape_of_sample(x: Any) -> SampleShape:

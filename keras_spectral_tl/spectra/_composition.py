@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl._graph.layers import data_format_of_layers, layers_with_weights
+from keras_spectral_tl._graph.grids import data_formats
 from keras_spectral_tl._results import Result
 from keras_spectral_tl._shells import shell_indices, shell_sum_matrix
 from keras_spectral_tl.linearization import LayerLinearization
@@ -21,6 +21,7 @@ from keras_spectral_tl.spectra._convolutions import (
     ConvolutionKernel,
     Grid,
     convolution_kernel,
+    grid_shape,
     mode_wavenumbers,
     points_of,
 )
@@ -108,7 +109,7 @@ def transfer_matrices(
 
 
 def linear_composition(
-    layers: Sequence[keras.Layer | ConvolutionKernel], num_points: Grid
+    layers: Sequence[keras.Layer | ConvolutionKernel], num_points: int | Grid
 ) -> ShellComposition:
     """Compute the composition of a chain of periodic convolutions, exactly.
 
@@ -119,7 +120,7 @@ def linear_composition(
 
     Args:
         layers: Convolution layers of stride 1, input first; activations are ignored.
-        num_points: Points of the grid along each axis.
+        num_points: Points of the grid along each axis; one number for two equal axes.
 
     Raises:
         ValueError: If there is no layer, one is not a convolution, a stride is not 1,
@@ -132,6 +133,7 @@ def linear_composition(
         >>> np.diagonal(linear_composition([double, double], (4, 4)).gains[0])
         array([16., 16., 16., 16.])
     """
+    num_points = grid_shape(num_points)
     rank = len(num_points)
     found = [
         layer if isinstance(layer, ConvolutionKernel) else convolution_kernel(layer)
@@ -232,9 +234,8 @@ def measured_composition(
             "Expected samples of shape (samples, nx, ny, channels), or channels first. "
             f"Received shape {fields.shape}."
         )
-    layout = data_format_of_layers(layers_with_weights(model).values())
-    channel_axis = 3 if layout == "channels_last" else 1
-    channels, *grid = np.moveaxis(fields, channel_axis, 1).shape[1:]
+    into, out_of = (3 if f == "channels_last" else 1 for f in data_formats(model))
+    channels, *grid = np.moveaxis(fields, into, 1).shape[1:]
     if wavenumbers is None:
         wavenumbers = range(int(shell_indices(*grid).max()) + 1)
     chosen = tuple(shells_on(tuple(grid), wavenumbers))
@@ -246,8 +247,8 @@ def measured_composition(
     def energies(channel: int, wavenumber: int) -> Array:
         perturbation = np.zeros((channels, *grid))
         perturbation[channel] = _probe(wavenumber, tuple(grid), rng)
-        direction = np.moveaxis(perturbation, 0, channel_axis - 1).ravel()
-        return _energy(product.apply(direction, fields), channel_axis)
+        direction = np.moveaxis(perturbation, 0, into - 1).ravel()
+        return _energy(product.apply(direction, fields), out_of)
 
     columns = [
         _mean_and_error([energies(channel, wavenumber) for _ in range(num_probes)])

@@ -88,6 +88,21 @@ class ConvolutionKernel:
         return np.ascontiguousarray(np.moveaxis(rows, -1, 0))
 
 
+def grid_shape(num_points: int | Grid) -> Grid:
+    """Return the numbers of points along the axes of a grid."""
+    sizes = num_points if isinstance(num_points, tuple) else (num_points, num_points)
+    if not 1 <= len(sizes) <= 3 or not all(
+        isinstance(n, int | np.integer) for n in sizes
+    ):
+        raise TypeError(
+            "num_points must be an integer or a tuple of one to three integers, such "
+            f"as (nx, ny). Received num_points={num_points!r}."
+        )
+    if min(sizes) < 2:
+        raise ValueError(f"num_points must be at least 2. Received {num_points}.")
+    return tuple(int(n) for n in sizes)
+
+
 def convolution_kernel(layer: keras.Layer) -> ConvolutionKernel | None:
     """Return the kernel of a convolution layer in one common form.
 

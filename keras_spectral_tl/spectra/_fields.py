@@ -195,7 +195,7 @@ def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Arra
 
     Returns:
         Array (num_shells,); the wavenumber is the index. 0 where one of the two fields
-        has no energy.
+        has no energy but round-off.
 
     Raises:
         ValueError: If the shapes differ or values are not finite.
@@ -209,10 +209,11 @@ def coherence(y_true: ArrayLike, y_pred: ArrayLike, axes: Axes = (1, 2)) -> Arra
     truth, prediction = _matching_fields(y_true, y_pred, axes)
     cross = cross_spectrum(truth, prediction, axes)
     product = cross.reshape(-1, cross.shape[-1]).mean(axis=0)
-    norm = np.sqrt(mean_spectrum(truth, axes)) * np.sqrt(
-        mean_spectrum(prediction, axes)
-    )
-    ratio = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
+    spectra = np.stack([mean_spectrum(one, axes) for one in (truth, prediction)])
+    floors = _ROUND_OFF_SHARE * spectra.sum(axis=1, keepdims=True)
+    norm = np.prod(np.sqrt(spectra), axis=0)
+    has_energy = np.all(spectra > floors, axis=0)
+    ratio = np.divide(product, norm, out=np.zeros_like(product), where=has_energy)
     return np.asarray(np.clip(ratio, -1.0, 1.0))
 
 

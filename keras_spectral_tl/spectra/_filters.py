@@ -156,7 +156,7 @@ class PrincipalFilters(Result):
             )
         # A low-rank update stays in place; the base is the kernel without it.
         update = kept(_of_layer(after, layer).weights) - to_numpy(variable)
-        x, y = np.asarray(data[0]), np.asarray(data[1])
+        x, y = keras.tree.map_structure(np.asarray, data[0]), np.asarray(data[1])
 
         def score(model: keras.Model) -> float:
             return float(metric(y, predicted(model, x, batch_size)))
@@ -316,7 +316,8 @@ def principal_filters(
         other: With an array, the array after a change, to analyse the difference. With
             a model, a selector of one convolution layer, or the model after a change.
         layer: The layer, if two models are given.
-        number: How many filters to return; by default all, one for each point.
+        number: How many filters to return; by default all, one for each point, or for
+            each kernel if there are fewer.
         per: "layer" for all kernels together; "input" or "output" for the kernels of
             each input or output channel separately, each tested at the level.
         level: Probability of a false filter in white noise, from 0.001 to 0.5.

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl import plotting
 from keras_spectral_tl._checks import whole_number
-from keras_spectral_tl._graph.grids import Spacing, layer_spacings
+from keras_spectral_tl._graph.grids import Spacing, data_formats, layer_spacings
 from keras_spectral_tl._graph.layers import (
-    data_format_of_layers,
     layers_with_weights,
     spatial_sizes,
 )
@@ -31,6 +30,7 @@ from keras_spectral_tl.spectra._convolutions import (
     Grid,
     convolution_kernel,
     convolution_kernels,
+    grid_shape,
     mode_wavenumbers,
     transfer_chunks,
 )
@@ -226,27 +226,11 @@ def convolutions_on(
     return grid, layers, tuple(left_out)
 
 
-def grid_shape(num_points: int | Grid) -> Grid:
-    """Return the numbers of points along the axes of a grid."""
-    sizes = num_points if isinstance(num_points, tuple) else (num_points, num_points)
-    if not 1 <= len(sizes) <= 3 or not all(
-        isinstance(n, int | np.integer) for n in sizes
-    ):
-        raise TypeError(
-            "num_points must be an integer or a tuple of one to three integers, such "
-            f"as (nx, ny). Received num_points={num_points!r}."
-        )
-    if min(sizes) < 2:
-        raise ValueError(f"num_points must be at least 2. Received {num_points}.")
-    return tuple(int(n) for n in sizes)
-
-
 def input_grid(model: keras.Model) -> Grid:
     """Return the points along the spatial axes of a model's input."""
     shape = getattr(model, "input_shape", None)
     shape = tuple(shape) if isinstance(shape, tuple) else ()
-    layout = data_format_of_layers(layers_with_weights(model).values())
-    grid = spatial_sizes(shape, layout)
+    grid = spatial_sizes(shape, data_formats(model)[0])
     if not 1 <= len(grid) <= 3 or not all(isinstance(n, int) for n in grid):
         raise ValueError(
             f"The grid of model {model.name!r} is not known: expected one input "

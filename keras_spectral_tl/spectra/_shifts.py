@@ -23,6 +23,7 @@ from keras_spectral_tl.spectra._convolutions import (
     Array,
     ConvolutionKernel,
     Grid,
+    grid_shape,
     points_of,
 )
 
@@ -278,7 +279,7 @@ def change_consistency(
     before: ArrayLike,
     after: ArrayLike,
     difference: ArrayLike,
-    num_points: Grid,
+    num_points: int | Grid,
     *,
     degree: int = 0,
     num_draws: int = 999,
@@ -294,7 +295,7 @@ def change_consistency(
         after: Kernels K_1, of the same shape.
         difference: (num_shells,) logarithm of the ratio of two spectra on the grid,
             target over base; the wavenumber is the index.
-        num_points: Points of the grid along each axis.
+        num_points: Points of the grid along each axis; one number for two equal axes.
         degree: Degree of a polynomial in k subtracted from both curves first, by least
             squares: 0 for their means, 1 to ignore a common slope.
         num_draws: Number of random changes.
@@ -322,7 +323,7 @@ def change_consistency(
         )
     if np.array_equal(first, second):
         raise ValueError("The kernels did not change: there is nothing to compare.")
-    compare = _Comparison(first, difference, num_points, degree)
+    compare = _Comparison(first, difference, grid_shape(num_points), degree)
     start = first.reshape(len(first), -1)
     change = second.reshape(len(second), -1) - start
     lengths = np.linalg.norm(change, axis=1, keepdims=True)
