@@ -72,7 +72,8 @@ class SpectralLoss(keras.losses.Loss):
     dominating the loss: shells far below it count as equal. Phases are ignored, so a
     field in the wrong place costs nothing: add the loss to a pointwise one.
 
-    It computes in float32 under every precision policy. Its gradient is finite
+    It computes in float32 under every precision policy, so normalize fields whose
+    values are below 1e-14 or above 1e15. Its gradient is finite
     everywhere, and exactly 0 for a prediction that is zero everywhere, since that has
     no phases: do not start there. A channel whose truth is zero everywhere has no
     scale: any nonzero prediction has a huge loss.

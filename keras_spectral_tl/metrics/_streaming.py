@@ -115,9 +115,10 @@ class PatternCorrelation(RatioMetric):
     The streaming form of `pattern_correlation`, in the metric's own precision. In
     float32, the default, both agree to 2e-6 for any number of samples whose mean is at
     most 1e4 standard deviations. Beyond, float32 limits the accuracy: at 1e6 the error
-    is about 1e-3. Normalize such fields first. Before any update the result is 0. As in
-    all metrics here, a `sample_weight` is a number for each sample, and points that the
-    outputs mask count.
+    is about 1e-3. Normalize such fields first, and those in units that make values
+    below 1e-14 or above 1e15, whose squares float32 does not hold. Before any update
+    the result is 0. As in all metrics here, a `sample_weight` is a number for each
+    sample, and points that the outputs mask count.
 
     Args:
         name: Name of the metric in logs and histories.
@@ -148,7 +149,8 @@ class RelativeRMSE(RatioMetric):
 
     The streaming form of `relative_rmse`: both sums run over all batches before the
     ratio is taken, so the batch size does not matter (in float32, the default, both
-    agree to a relative 2e-6 for any number of samples). While the truth so far is zero
+    agree to a relative 2e-6 for any number of samples, if values are between 1e-14 and
+    1e15). While the truth so far is zero
     everywhere the result is NaN, or infinite if the prediction is not zero.
 
     Args:
@@ -258,7 +260,8 @@ class SpectrumRMSE(keras.Metric):
     of truth and prediction, the streaming form of `spectrum_rmse`: both are summed over
     ALL samples, channels and batches before the ratio is taken.
 
-    Spectra are computed in float32 and summed with compensation. The result is within
+    Spectra are computed in float32, for values between 1e-14 and 1e15 or zero, and
+    summed with compensation. The result is within
     1e-5 of float64 if each shell used holds at least 1e-6 of the energy; below about
     1e-12 a shell holds float32 round-off: exclude it by `wavenumbers`. A truth without
     any energy at one of them gives NaN or infinity. Before any update, and if all

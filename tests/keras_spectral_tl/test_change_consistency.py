@@ -108,3 +108,12 @@ def test_the_degree_leaves_two_wavenumbers_at_least() -> None:
     before, after = random_kernels(), random_kernels(seed=1)
     with pytest.raises(ValueError, match="degree"):
         change_consistency(before, after, np.arange(30.0), GRID, degree=8)
+
+
+def test_one_number_is_a_square_grid() -> None:
+    before, after = random_kernels(), random_kernels(seed=1)
+    one, pair = (
+        change_consistency(before, after, np.arange(23.0), points)
+        for points in (32, (32, 32))
+    )
+    assert one.p_value == pair.p_value and one.correlation == pair.correlation

@@ -191,3 +191,35 @@ def test_an_axis_that_the_layers_do_not_tell_is_asked_for(mixed):
         kst.retrain(model, pair, "a", **HOW)
     given = {**HOW, "normalization": ChannelStatistics.of(pair)}
     assert kst.retrain(model, pair, "a", **given).changed == ("a",)
+
+
+def test_layers_turned_within_are_those_of_the_samples_axes():
+    """Convolutions with channels first between `Permute` layers: x, y stay channels
+    last, so scores, grids and compositions are those of the network without them."""
+    keras.utils.set_random_seed(0)
+    how = {"padding": "same", "data_format": FIRST}
+    turned = [
+        keras.layers.Permute((3, 1, 2)),
+        keras.layers.Conv2D(4, 3, activation="tanh", name="a", **how),
+        keras.layers.Conv2D(1, 3, name="b", **how),
+        keras.layers.Permute((2, 3, 1)),
+    ]
+    how["data_format"] = "channels_last"
+    plain = [
+        keras.layers.Conv2D(4, 3, activation="tanh", name="a", **how),
+        keras.layers.Conv2D(1, 3, name="b", **how),
+    ]
+    shape = (16, 8, 2)
+    models = [keras.Sequential([keras.Input(shape), *ls]) for ls in (turned, plain)]
+    models[1].set_weights(models[0].get_weights())
+    x = RNG.normal(size=(4, *shape)).astype("float32")
+    pair = x, np.roll(x[..., :1], 1, axis=1) + np.arange(16.0)[:, None, None] / 8
+    scorer = kst.scoring.HeldOutRetraining(steps=4, learning_rate=1e-2)
+    one, other = (kst.score_layers(m, pair, pair, [scorer]) for m in models)
+    assert one.provenance["grid"] == other.provenance["grid"] == [16, 8]
+    for name, score in other.scores[scorer.name].items():
+        assert one.scores[scorer.name][name] == pytest.approx(score, abs=1e-4)
+    grids = [{n: s.grid for n, s in kst.kernel_spectra(m).items()} for m in models]
+    assert grids[0] == grids[1] == {"a": (16, 8), "b": (16, 8)}
+    gains = [kst.spectra.measured_composition(m, x[:1], [2]).gains for m in models]
+    np.testing.assert_allclose(*gains, rtol=1e-3, atol=1e-6)

@@ -163,6 +163,12 @@ def test_another_output_grid_has_its_own_shells() -> None:
     assert found.moved_shares[0, 1] == 1.0  # shell 5 does not exist on the coarse grid
 
 
+def test_one_number_is_a_square_grid() -> None:
+    kernel = convolution_kernel(chain().layers[0])
+    one, pair = (linear_composition([kernel], points) for points in (6, (6, 6)))
+    np.testing.assert_array_equal(one.gains, pair.gains)
+
+
 def test_bad_arguments_are_refused() -> None:
     model, x = chain(), noise(1, 10, 8, 2)
     with pytest.raises(ValueError, match=r"shape \(10, 8, 2\)"):

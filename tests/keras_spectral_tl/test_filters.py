@@ -332,6 +332,26 @@ def test_all_filters_are_the_change_and_fewer_are_what_they_leave() -> None:
     )  # neither model was changed
 
 
+@pytest.mark.parametrize("kind", [list, dict])
+def test_effects_of_a_layer_of_a_network_with_several_inputs(kind) -> None:
+    before, after, x = _planted_change()
+
+    def with_mean(model: keras.Model) -> keras.Model:
+        fields = keras.Input((6, 6, 2), name="fields")
+        mean = keras.Input((1, 1, 1), name="mean")
+        outputs = keras.layers.Add()([model.get_layer("conv")(fields), mean])
+        every = {"fields": fields, "mean": mean}
+        return keras.Model(every if kind is dict else list(every.values()), outputs)
+
+    both = {"fields": x, "mean": np.ones((3, 1, 1, 1), "float32")}
+    inputs = both if kind is dict else list(both.values())
+    first, second = with_mean(before), with_mean(after)
+    data = inputs, second.predict(inputs, verbose=0)
+    change = principal_filters(before, after, "conv")
+    found = change.effects(first, second, "conv", data, numbers=(2,))
+    np.testing.assert_allclose(found.effects, 1.0, atol=1e-5)
+
+
 def test_effects_of_a_retrained_low_rank_update_and_of_none() -> None:
     before, after, x = _planted_change()
     y = after.predict(x, verbose=0)

@@ -357,6 +357,14 @@ def test_the_curve_of_a_forecast_ends_at_its_prediction(found):
     assert found.samples_for(0.05) == 1
 
 
+def test_no_curve_is_of_another_network_than_the_forecast():
+    model, base, target = planted()
+    found = kst.forecast(model, base, target, ["conv_1"], steps=20)
+    model.set_weights([0.5 * weight for weight in model.get_weights()])
+    with pytest.raises(ValueError, match="have changed since"):
+        found.sample_curve()
+
+
 def test_every_arm_has_a_curve(found):
     for row in found.rows:
         one = found.sample_curve(row.label)

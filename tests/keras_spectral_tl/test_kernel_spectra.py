@@ -416,3 +416,23 @@ def test_a_kernel_that_has_diverged_has_no_peak() -> None:
     model.get_layer("a").kernel.assign(kernels)
     peaks = kernel_spectra(model, 8)["a"].peak_wavenumbers
     assert np.isfinite(peaks[0, 0]) and np.isnan(peaks[0, 1])
+
+
+@pytest.mark.parametrize(
+    "coarsen",
+    [
+        lambda h: keras.ops.average_pool(h, 2, 2),
+        lambda h: h[:, ::2, ::2],
+        lambda h: keras.ops.image.resize(h, (8, 6), data_format="channels_last"),
+    ],
+)
+def test_the_grid_behind_an_operation_that_is_no_layer(coarsen) -> None:
+    """It is that of the activations there, as behind a pooling layer."""
+    how = {"padding": "same", "data_format": "channels_last"}
+    inputs = keras.Input((16, 12, 2))
+    hidden = coarsen(keras.layers.Conv2D(2, 3, name="fine", **how)(inputs))
+    hidden = keras.layers.Conv2D(2, 3, name="coarse", **how)(hidden)
+    outputs = keras.layers.Conv2D(1, 3, strides=2, name="last", **how)(hidden)
+    found = kernel_spectra(keras.Model(inputs, outputs))
+    grids = {name: one.grid for name, one in found.items()}
+    assert grids == {"fine": (16, 12), "coarse": (8, 6), "last": (8, 6)}

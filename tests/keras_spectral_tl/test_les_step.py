@@ -190,6 +190,10 @@ def test_it_comes_back_from_a_file(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     x = turbulent(12, 12)[None, ..., None].astype("float32")
     assert np.array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
+    for layer in (step, model.layers[-1]):  # a config is read any number of times
+        config = layer.get_config()
+        for _ in range(2):
+            assert type(layer).from_config(config).get_config().keys() == config.keys()
 
 
 @pytest.mark.parametrize(
@@ -212,3 +216,15 @@ def test_a_flow_that_is_no_mapping_of_one_plane_is_refused():
     layers = {"num_points": (8, 8), "deformation_radius": 15e3}
     with pytest.raises(ValueError, match=r"two layers .*without \['reynolds'\]"):
         LESStep(layers, 0.1)
+    flow = {"num_points": (8, 8), "reynolds": 10.0}
+    with pytest.raises(ValueError, match=r"does not know: \['drag'\]"):
+        LESStep({**flow, "drag": 0.1}, 0.1)
+
+
+@pytest.mark.parametrize("wavenumber", [4, 5, 1.5])
+def test_a_forcing_between_or_above_the_modes_of_the_grid_is_refused(wavenumber):
+    """The largest wavenumber of 8 points is 3: the Nyquist wave 4 has no phase."""
+    flow = {"num_points": (8, 8), "reynolds": 10.0}
+    LESStep({**flow, "forcing_wavenumber": 3}, 0.1)
+    with pytest.raises(ValueError, match=f"forcing_wavenumber={wavenumber} is no mode"):
+        LESStep({**flow, "forcing_wavenumber": wavenumber}, 0.1)

@@ -320,6 +320,34 @@ def test_several_outputs_and_sums_are_refused():
         LayerLoss(keras.Model(inputs, heads[0]), "hidden", x, y[:, None], total)
 
 
+def test_a_loss_may_be_given_by_its_name():
+    model, x, y = linear_model(3, 2), noise(4, 3), noise(4, 2, seed=2)
+    found = LayerLoss(model, "linear", x, y, loss="mean_absolute_error").value()
+    error = np.mean(np.abs(model.predict(x, verbose=0) - y))
+    assert found == pytest.approx(error, rel=1e-5)
+
+
+def test_outputs_that_are_masked_are_refused():
+    """Keras would not count them, a mean over all outputs does."""
+    layers = [
+        keras.layers.Masking(),
+        keras.layers.LSTM(2, return_sequences=True),
+        keras.layers.Dense(1, name="last"),
+    ]
+    model = keras.Sequential([keras.Input((4, 3)), *layers])
+    with pytest.raises(ValueError, match=r"have a mask .*without padding"):
+        LayerLoss(model, "last", noise(2, 4, 3), noise(2, 4, 1))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 2), (1,), (8, 1, 1)])
+def test_targets_that_would_be_repeated_are_refused(shape):
+    conv = keras.layers.Conv2D(1, 1, name="conv", data_format="channels_last")
+    model = keras.Sequential([keras.Input((8, 8, 1)), conv])
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 1\).*Received samples of y"):
+        LayerLoss(model, "conv", noise(2, 8, 8, 1), noise(2, *shape))
+    LayerLoss(model, "conv", noise(2, 8, 8, 1), noise(2, 8, 8)).value()
+
+
 @pytest.mark.parametrize(
     ("layer", "name", "num_biases"),
     [

@@ -291,3 +291,36 @@ def test_a_weight_of_two_layers_moves_in_both():
     outputs = part.function.outputs(part.function.start + 0.3, part.inputs, 4)
     encoder.kernel.assign(encoder.kernel + 0.3)
     np.testing.assert_allclose(outputs, fetch(model(x)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "inputs"),
+    [
+        (L.Conv2D(5, 3), (6, 6, 4), [36]),
+        (L.DepthwiseConv2D(3, depth_multiplier=2), (6, 6, 4), [9]),
+        (L.SeparableConv2D(5, 3), (6, 6, 4), [9, 4]),
+        (L.Conv2DTranspose(5, 3), (6, 6, 4), [36]),
+        (L.GRU(5), (6, 4), [4, 5]),  # its bias has two axes, but no inputs
+        (L.EinsumDense("abc,cde->abde", (6, 2, 3), bias_axes="de"), (6, 4), [4]),
+    ],
+)
+def test_kernels_have_the_inputs_of_one_output(layer, shape, inputs):
+    """The learning rate of trials follows from them."""
+    last = {"data_format": "channels_last"} if hasattr(layer, "data_format") else {}
+    layer = type(layer).from_config({**layer.get_config(), **last})
+    model = keras.Sequential([keras.Input(shape), layer])
+    found = _network_parts.kernels_of(model)
+    assert [len(kernel) for kernel in found] == inputs
+
+
+def test_a_bias_of_two_axes_sets_no_learning_rate():
+    """Keys of attention have biases without any effect, which stay nearly zero."""
+    inputs = keras.Input((4, 3))
+    attention = L.MultiHeadAttention(2, 3, name="attention")
+    model = keras.Model(inputs, attention(inputs, inputs))
+    x = noise(4, 4, 3)
+    network = PartedNetwork(model, x, batch_size=4)
+    (part,) = network.parts({"all": None})
+    kernels = [fetch(w) for w in model.weights if not w.name.endswith("bias")]
+    sized = [value for value in part.sizes if value.ndim > 1]
+    assert sorted(map(np.size, sized)) == sorted(map(np.size, kernels))

@@ -132,6 +132,12 @@ def test_coherence_is_blind_to_gain_and_sees_sign_and_noise() -> None:
 def test_coherence_of_a_shell_without_energy_is_zero() -> None:
     flat = np.ones((1, 8, 8))
     np.testing.assert_array_equal(coherence(flat, flat), [1, 0, 0, 0, 0, 0, 0])
+    # Only k = 3 is in both; round-off in the other shells is no energy.
+    angle = 2 * np.pi * np.arange(16)[None, :, None] / 16
+    truth = np.sin(3 * angle) + np.zeros((1, 1, 16))
+    found = coherence(truth, truth + 0.5 * np.sin(5 * angle))
+    assert found[3] == pytest.approx(1.0)
+    assert np.all(np.delete(found, 3) == 0.0)
 
 
 @pytest.mark.parametrize("shape", [(9,), (8,), (4, 6, 5), (5, 4, 8)])
