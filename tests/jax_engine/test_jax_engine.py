@@ -182,8 +182,9 @@ def test_a_forcing_in_time_is_traced_where_it_can_be(caplog):
             forcing=forcing,
             numerics=Numerics(engine=JaxEngine()),
         )
-    # On the host to check it, on the points of the flow and on finer ones; never again.
-    assert seen.count(False) == 2
+    # On the host to check it: at first on the points of the flow and on finer ones,
+    # then at the end of the ten steps.
+    assert seen.count(False) == 3
     assert "of_numpy" in caplog.text
     assert "swinging" not in caplog.text
 
@@ -395,3 +396,60 @@ def test_another_equation_is_refused():
     heat = Heat(FLOW, vorticity.modes, vorticity.drive)
     with pytest.raises(ValueError, match=r"received Heat\. Run it on FftwEngine"):
         JaxEngine().integrator(heat, etdrk4)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (lambda x, y, t: np.sin(x) * np.sin(y) + t, "mean"),
+        (lambda x, y, t: jax.numpy.sin(x) + t * (1.0 + 0.0 * y), "mean"),
+        (
+            lambda x, y, t: jax.numpy.sin(x) + 1e3 * t * jax.numpy.sin(7.0 * y),
+            "not resolved",
+        ),
+    ],
+)
+def test_a_source_that_goes_wrong_later_is_refused(source, message):
+    flow = replace(FLOW, forcing_wavenumber=None)
+    for engine in (FftwEngine(), JaxEngine()):
+        with pytest.raises(ValueError, match=message):
+            evolve(
+                np.zeros((16, 16)),
+                flow,
+                0.3,
+                0.01,
+                forcing=source,
+                numerics=Numerics(engine=engine),
+            )
+
+
+def test_diagnostics_follow_an_array_that_is_changed_in_place():
+    simulation = Simulation(FLOW, numerics=Numerics(engine=JaxEngine()))
+    state = simulation.start(start_field())
+    energy, limit = simulation.energy(state), simulation.largest_time_step(state)
+    state.vorticity_hat[:] *= 2.0
+    assert simulation.energy(state) == pytest.approx(4.0 * energy)
+    assert simulation.largest_time_step(state) == pytest.approx(0.5 * limit)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_state_of_a_run_on_jax_serves_in_any_simulation(dtype):
+    on_jax = Simulation(FLOW, numerics=Numerics(engine=JaxEngine()))
+    state = on_jax.advance(on_jax.start(start_field()), 0.1, 0.01)
+    expected = on_jax.vorticity(on_jax.advance(state, 0.1, 0.01))
+    for engine in (FftwEngine(), JaxEngine()):
+        other = Simulation(FLOW, numerics=Numerics(dtype=dtype, engine=engine))
+        end = other.advance(state, 0.1, 0.01)
+        assert end.vorticity_hat.dtype == other.modes.complex_dtype
+        assert np.allclose(other.vorticity(end), expected, atol=1e-4)
+        assert np.allclose(other.integrals(state), on_jax.integrals(state), rtol=1e-4)
+        assert np.allclose(
+            other.largest_time_step(state), on_jax.largest_time_step(state)
+        )
+
+
+def test_the_budget_on_jax_is_that_of_one_field_too():
+    simulation = Simulation(FLOW, numerics=Numerics(engine=JaxEngine()))
+    pair = simulation.start(np.stack([start_field(0), start_field(1)]))
+    with pytest.raises(ValueError, match="one field"):
+        simulation.integrals(pair)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -26,7 +26,7 @@ from turbulence_data.solver._equation import (
     evaluate,
 )
 from turbulence_data.solver._forcing import ForcingLike
-from turbulence_data.solver._grid import Field
+from turbulence_data.solver._grid import Field, FieldHat
 from turbulence_data.solver._modes import as_real_dtype
 from turbulence_data.solver._schemes import (
     RK4_IMAGINARY_LIMIT,
@@ -144,6 +144,12 @@ class Simulation:
         forcing: forcing of the flow, as in `evolve`.
         numerics: scheme, precision and engine.
 
+    Several threads may share one: on `FftwEngine`, which reuses its buffers, their
+    steps take turns.
+
+    A `State` of another precision or engine is continued in that of this simulation;
+    one whose coefficients have another shape is refused with a ValueError.
+
     Raises:
         ValueError: for a forcing that does not fit the flow, or another dtype.
         TypeError: for a flow, a closure, a scheme or an engine of the wrong type.
@@ -219,9 +225,10 @@ class Simulation:
             SimulationDivergedError: if the vorticity becomes non-finite.
         """
         num_steps, time_step = equal_steps(duration, time_step)
+        vorticity_hat = self._coefficients(state)
         if num_steps == 0:
-            return state
-        vorticity_hat = state.vorticity_hat.copy()
+            return replace(state, vorticity_hat=vorticity_hat)
+        vorticity_hat = vorticity_hat.copy()
         last_good = state
         # Overflow on the way to divergence is reported by the checks, as an error.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -261,13 +268,14 @@ class Simulation:
             if it did not.
 
         Raises:
-            ValueError: for a negative duration or a step that is not positive.
+            ValueError: for a negative duration, a step that is not positive, or other
+                axes.
         """
         num_steps, time_step = equal_steps(duration, time_step)
-        hat = state.vorticity_hat.copy()
+        hat = self._coefficients(state, leading=1).copy()
         failure_times = np.full(len(hat), math.inf)
         if num_steps == 0:
-            return state, failure_times
+            return replace(state, vorticity_hat=hat), failure_times
         edges = [*range(0, num_steps, check_every), num_steps]
         with np.errstate(all="ignore"):  # a field that blows up overflows first
             for first, last in pairwise([*edges, num_steps]):
@@ -287,7 +295,7 @@ class Simulation:
 
     def vorticity(self, state: State) -> Field:
         """Return the physical vorticity of a state, as a NumPy array."""
-        return self._integrator.to_physical(state.vorticity_hat)
+        return self._integrator.to_physical(self._coefficients(state))
 
     def streamfunction(self, state: State) -> Field:
         """Return the physical streamfunction of a state; of two layers those of both.
@@ -303,25 +311,30 @@ class Simulation:
             >>> bool(np.allclose(psi, q / (3 * 2 * np.pi / 1e6) ** 2))  # q = -lap(psi)
             True
         """
-        hat = self.equation.streamfunction_hat(np.asarray(state.vorticity_hat))
-        return self.modes.to_physical(hat)
+        hat = np.asarray(self._coefficients(state))
+        return self.modes.to_physical(self.equation.streamfunction_hat(hat))
 
     def energy(self, state: State) -> float:
         """Return the kinetic energy per unit area, averaged over several fields.
 
         For two layers it is kinetic and available potential energy per unit mass.
         """
-        return self._integrator.energy(state.vorticity_hat)
+        return self._integrator.energy(self._coefficients(state))
 
     def integrals(self, state: State) -> Integrals:
-        """Return energy, enstrophy, its loss, work and dissipation of a field."""
-        return self._integrator.integrals(state.vorticity_hat, state.time)
+        """Return energy, enstrophy, its loss, work and dissipation of one field.
+
+        Raises:
+            ValueError: for several fields.
+        """
+        return self._integrator.integrals(self._coefficients(state, 0), state.time)
 
     def filtered(
         self, state: State, num_points: tuple[int, int], width: float
     ) -> FilteredFields:
         """Return filtered fields, as `filtered_dns` does, computed by the engine."""
-        return self._integrator.filtered(state.vorticity_hat, num_points, width)
+        hat = self._coefficients(state, leading=0)
+        return self._integrator.filtered(hat, num_points, width)
 
     def largest_time_step(self, state: State) -> float:
         """Return the stability limit at the speed of this state; inf at rest."""
@@ -383,7 +396,33 @@ class Simulation:
         return math.sqrt(math.sqrt(self.numerics.tolerance / FINE_TOLERANCE))
 
     def _advection_rate(self, state: State) -> float:
-        return float(np.max(self._integrator.advection_rates(state.vorticity_hat)))
+        hat = self._coefficients(state)
+        return float(np.max(self._integrator.advection_rates(hat)))
+
+    def _coefficients(self, state: State, leading: int | None = None) -> FieldHat:
+        """Return the coefficients of a state, in this precision, after a check.
+
+        Args:
+            state: one field or several.
+            leading: number of leading axes, 0 for one field; None for any.
+        """
+        shape, received = self.equation.shape, np.shape(state.vorticity_hat)
+        more = len(received) - len(shape)
+        if more < 0 or received[more:] != shape:
+            raise ValueError(
+                f"the state must hold coefficients of shape {shape}, those of this "
+                f"simulation on {self.grid.num_points} points; received {received}, "
+                "of another grid or of other modes (a DNS keeps fewer than an LES). "
+                "Start from its field: simulation.start(other.vorticity(state), time)."
+            )
+        if leading is not None and more != leading:
+            kind = "several fields along one leading axis" if leading else "one field"
+            raise ValueError(
+                f"the state must be of {kind}, coefficients of shape "
+                f"{('members',) * leading + shape}; received {received}."
+            )
+        hat, dtype = state.vorticity_hat, self.modes.complex_dtype
+        return hat if hat.dtype == dtype else np.asarray(hat, dtype)
 
     def _checked(
         self, state: State, time_step: float, step_number: int, last_good: State

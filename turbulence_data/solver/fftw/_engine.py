@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -97,6 +98,8 @@ class _FftwIntegrator:
         self, equation: Equation, scheme: Scheme, operations: FftwOperations
     ) -> None:
         self._equation, self._operations = equation, operations
+        # Its buffers hold one field at a time; a closure may ask for rates.
+        self._lock = threading.RLock()
 
         # With the factors of the last few time steps.
         @lru_cache(maxsize=_KEPT_STEPS)
@@ -111,7 +114,14 @@ class _FftwIntegrator:
     def steps(
         self, vorticity_hat: FieldHat, since: State, time_step: float, numbers: range
     ) -> FieldHat:
-        fields = self._each(vorticity_hat)
+        vorticity_hat = _writable(vorticity_hat)
+        with self._lock:
+            self._step(self._each(vorticity_hat), since, time_step, numbers)
+        return vorticity_hat
+
+    def _step(
+        self, fields: FieldHat, since: State, time_step: float, numbers: range
+    ) -> None:
         # A network gets all fields at once; all else is done one by one in cache.
         size = len(fields) if self._joins else 1
         groups = [fields[i : i + size] for i in range(0, len(fields), size)]
@@ -125,21 +135,22 @@ class _FftwIntegrator:
                         field_hat, since.step_number + number, time_step
                     )
                     self._equation.end_step(field_hat)
-        return vorticity_hat
 
     def advection_rates(self, vorticity_hat: FieldHat) -> NDArray[np.float64]:
         rate, operations = self._equation.advection_rate, self._operations
-        return np.array([rate(operations, hat) for hat in self._each(vorticity_hat)])
+        fields = self._each(_writable(vorticity_hat))
+        with self._lock:
+            return np.array([rate(operations, hat) for hat in fields])
 
     def energy(self, vorticity_hat: FieldHat) -> float:
-        fields = self._each(vorticity_hat)
+        fields = self._each(np.asarray(vorticity_hat))
         return float(np.mean([self._equation.energy(hat) for hat in fields]))
 
     def to_physical(self, vorticity_hat: FieldHat) -> Field:
-        return self._equation.modes.to_physical(vorticity_hat)
+        return self._equation.modes.to_physical(np.asarray(vorticity_hat))
 
     def integrals(self, vorticity_hat: FieldHat, time: float) -> Integrals:
-        return self._equation.integrals(vorticity_hat, time)
+        return self._equation.integrals(np.asarray(vorticity_hat), time)
 
     def filtered(
         self, vorticity_hat: FieldHat, num_points: tuple[int, int], width: float
@@ -151,3 +162,8 @@ class _FftwIntegrator:
     def _each(self, vorticity_hat: FieldHat) -> FieldHat:
         """Return a view of all fields along one leading axis."""
         return vorticity_hat.reshape(-1, *self._equation.shape)
+
+
+def _writable(vorticity_hat: FieldHat) -> FieldHat:
+    """Return coefficients as compiled kernels take them, unlike arrays of JAX."""
+    return np.require(vorticity_hat, requirements=("C", "W"))

@@ -37,7 +37,9 @@ class JaxEngine:
     compiled into the step; one that JAX cannot trace is called back on the host. The
     parameters of a closure, or of a forcing, are read when a run (`evolve`, a
     trajectory, a `Simulation` with its first step) begins, which compiles the step:
-    about a second. Joined runs share this code as long as one of them is kept.
+    about a second. Random numbers that compiled code draws with NumPy are then
+    constants: use a `RingForcing`. Joined runs share this code as long as one of them
+    is kept.
 
     Fields along leading axes are advanced together. So are the trajectories of a
     dataset, by threads whose steps are joined:

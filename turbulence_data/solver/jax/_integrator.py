@@ -84,12 +84,16 @@ class JaxIntegrator:
         self, vorticity_hat: Any, since: State, time_step: float, numbers: range
     ) -> Any:
         """Return the coefficients after some steps; the argument is not changed."""
+        varying = self._equation.drive.varying
+        if varying is not None and self._program.source is not None:
+            for number in (numbers.start, numbers.stop):  # checked on the host
+                varying(since.time + number * time_step)
         with precision(self._modes.dtype):
             hat = jnp.asarray(vorticity_hat)
             inputs = step_inputs(
                 self._equation, self._program, since, time_step, numbers
             )
-            alone = hat.ndim > 2 or self._equation.drive.varying is not None
+            alone = hat.ndim > 2 or varying is not None
             if self._gathering is None or alone:
                 reached = self._run(time_step, len(numbers), inputs, hat)
             else:
@@ -136,13 +140,16 @@ class JaxIntegrator:
             return self._filtering(num_points, width)(vorticity_hat)
 
     def _vitals(self, vorticity_hat: Any) -> Reached:
-        if self._last is None or self._last.vorticity_hat is not vorticity_hat:
-            with precision(self._modes.dtype):
-                hat = jnp.asarray(vorticity_hat)
-                points, largest = self._program.layout.quadrature, self._program.largest
-                found = _compiled_vitals(points, largest, self._tables, hat)
-                self._last = found._replace(vorticity_hat=vorticity_hat)
-        return self._last
+        last = self._last
+        if last is not None and last.vorticity_hat is vorticity_hat:
+            return last
+        with precision(self._modes.dtype):
+            hat = jnp.asarray(vorticity_hat)
+            points, largest = self._program.layout.quadrature, self._program.largest
+            found: Reached = _compiled_vitals(points, largest, self._tables, hat)
+        if isinstance(vorticity_hat, jax.Array):  # a NumPy array may be changed
+            self._last = found._replace(vorticity_hat=vorticity_hat)
+        return found
 
     def _run(
         self, time_step: float, num_steps: int, inputs: Inputs, hat: jax.Array
