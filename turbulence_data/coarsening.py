@@ -73,13 +73,16 @@ class CoarseningOperator:
     """A named filter with a way to coarsen the grid.
 
     The subgrid forcings of one snapshot under two operators differ much (correlations
-    of 0.1 to 0.6), so data and results must name their operator.
+    of 0.1 to 0.6, in part because means over blocks lie beside the points), so data and
+    results must name their operator.
 
     Attributes:
         name: label of the data.
         transfer: transfer function of the filter.
-        block_mean: if True, coarsen by means over blocks of points centred at the
-            coarse points; else by cutting off wavenumbers.
+        block_mean: if True, coarsen by means over blocks of r x r points that begin at
+            the coarse points, as in the published data, so that their centres lie
+            (r - 1) / 2 fine cells further along x and y: 3/8 of a coarse cell for
+            r = 4. If False, by cutting off wavenumbers.
         aliased_products: form products on both grids without padding, as in the
             published data; must be the same as in the flow.
 
@@ -163,7 +166,8 @@ OPERATORS: dict[str, CoarseningOperator] = {
 
     operator_1   cut-off, times the exponential filter of the coarse model
     operator_2   cut-off, times exp(-k^2 (2 dx)^2 / 24)
-    operator_3   Gaussian of width dx, by discrete Laplacians; means over blocks
+    operator_3   Gaussian of width dx, by discrete Laplacians; means over blocks, which
+                 lie half a coarse cell less half a fine one further along x and y
 
 Their products are free of aliasing; with the suffix `_aliased` they are formed on the
 grids themselves, as in the published data.
@@ -249,7 +253,8 @@ def operator_named(operator: str | CoarseningOperator | None) -> CoarseningOpera
     if not isinstance(operator, str) or operator not in OPERATORS:
         raise ValueError(
             "operator must be the name of a coarsening operator, since forcings of "
-            f"different operators hardly correlate: one of {sorted(OPERATORS)}, or a "
+            "different operators correlate little, and block means lie beside the "
+            f"points of the others: one of {sorted(OPERATORS)}, or a "
             f"CoarseningOperator(name, ...); received {operator!r}."
         )
     return OPERATORS[operator]

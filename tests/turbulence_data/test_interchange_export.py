@@ -140,6 +140,21 @@ def test_chosen_features_read_back_without_the_others(prepared, tmp_path):
             np.testing.assert_array_equal(one[name], other[name])
 
 
+def test_a_part_of_a_dataset_says_what_it_lacks(exported):
+    with opened(exported) as dataset:
+        for part in (dataset.isel(trajectory=0), dataset[["vorticity"]]):
+            with pytest.raises(ValueError, match="without"):
+                next(ExportSource.examples_of(part))
+        for part in (dataset.isel(trajectory=[1]), dataset[["vorticity", "split"]]):
+            assert "vorticity" in next(ExportSource.examples_of(part))
+
+
+def test_examples_without_a_time_are_refused_in_every_format(tmp_path):
+    source = ExportSource({"a": [{"trajectory": 0}]}, METADATA)
+    with pytest.raises(ValueError, match=r"without \['time'\]"):
+        export(source, tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize("wrong", [["voricity"], "vorticity", []])
 def test_features_that_are_not_there_are_refused(prepared, wrong):
     with pytest.raises(ValueError, match=r"names of \[.*'sgs_forcing'.*received"):
@@ -210,7 +225,10 @@ def test_a_failed_export_leaves_nothing_and_nothing_is_overwritten(suffix, tmp_p
         ([*snapshots(0, (0.0,), beta=1.0), *snapshots(0, beta=2.0)[1:]], "'beta' chan"),
         ([{"trajectory": 0, "time": 0.0}], r"field of shape \(nx, ny\); received"),
         (snapshots(shape=(8,)), r"'vorticity' of shape \(8,\)"),
-        ([], r"\['all'\] hold no examples"),
+        ([], r"\['all'\] hold no examples.*generator.*once"),
+        (snapshots(x=0.0, split=1), r"\['split', 'x'\] have names of coordinates"),
+        ([{"trajectory": 0, "vorticity": np.zeros((8, 8))}], r"without \['time'\]"),
+        (snapshots(coarse=np.zeros((4, 4))), r"one grid.*\(8, 6\).*\(4, 4\)"),
     ],
 )
 def test_examples_that_do_not_fit_together_are_refused(examples, message, tmp_path):

@@ -27,11 +27,13 @@ from turbulence_data.generation import (
     process_pool,
     sample_trajectory,
 )
+from turbulence_data.generation._ensemble import plain_config
 from turbulence_data.generation._statistics import EnsembleStatistics
 from turbulence_data.generation._trajectory import examples_of
 from turbulence_data.input_pipeline import batches
 from turbulence_data.interchange import check_conventions
-from turbulence_data.interchange._export import ExportSource, trajectory_tables
+from turbulence_data.interchange._export import ExportSource
+from turbulence_data.interchange._tables import trajectory_tables
 from turbulence_data.solver._grid import Grid, resample
 
 DAY = 86_400.0
@@ -308,6 +310,27 @@ def builder(data_dir, executor=None):
     )
 
 
+def test_exported_means_over_blocks_tell_how_far_off_the_points_they_lie(trajectory):
+    examples = list(examples_of(TINY, trajectory))
+    metadata = {"pi_convention": "rhs_add", "config": plain_config(TINY)}
+    source = ExportSource({"train": examples}, metadata, TINY.flow.lengths)
+    (table,) = trajectory_tables(source.examples, source.metadata, source.lengths)
+    flow, points = TINY.flow, TINY.num_points_les
+    waves = np.exp(2j * np.pi * np.arange(flow.shape[0]) / flow.shape[0])
+    field = (waves[:, None] * waves[None, :]).real
+    both = {n: OPERATORS[n](field, points) for n in ("operator_2", "operator_3")}
+    phase = {n: np.angle(np.fft.fft2(f)[1, 1]) / 2.0 for n, f in both.items()}
+    offset = phase["operator_3"] - phase["operator_2"]  # along each axis, in radians
+    for name, column in table.items():
+        of_blocks = name.startswith("operator_3")
+        assert ("offset_x" in column.attributes) == of_blocks, name
+        if of_blocks:
+            for axis, length in zip("xy", flow.lengths, strict=True):
+                found = column.attributes[f"offset_{axis}"]
+                assert found == pytest.approx(offset * length / (2.0 * np.pi))
+                assert found > 0.0
+
+
 @pytest.mark.slow
 def test_tfds_holds_the_trajectories_of_any_executor(tmp_path):
     made = builder(tmp_path / "one")
@@ -327,7 +350,7 @@ def test_tfds_holds_the_trajectories_of_any_executor(tmp_path):
     source = ExportSource.from_builder(made, ("test",))
     assert source.metadata["inputs"] == " ".join(INPUTS)
     assert source.metadata["outputs"] == " ".join(OUTPUTS)
-    (table,) = trajectory_tables(source)
+    (table,) = trajectory_tables(source.examples, source.metadata, source.lengths)
     assert table["sgs_forcing_upper"].values.shape == (1, 2, 16, 16)
     assert "units" not in table["time"].attributes
     normalization = TwoLayerNormalization.from_metadata(made.info.metadata)

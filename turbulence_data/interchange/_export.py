@@ -7,7 +7,6 @@ name only when it is complete, and is read back bit for bit.
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,19 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turbulence_data._checks import TWO_PI, as_lengths
 from turbulence_data._files import new_path
 from turbulence_data.generation._ensemble import SPLITS
-from turbulence_data.generation._records import SCALARS
 from turbulence_data.input_pipeline import to_arrays
-from turbulence_data.solver._grid import Grid
+from turbulence_data.interchange._tables import (
+    AXES,
+    SPLIT,
+    Example,
+    Table,
+    checked_examples,
+    trajectory_tables,
+)
 
 if TYPE_CHECKING:
     import xarray
-
-Example = Mapping[str, Any]
 
 _METADATA_OF_A_BUILDER = (
     "pi_convention",
@@ -42,21 +44,6 @@ _METADATA_OF_A_BUILDER = (
 )
 # HDF5 stores attributes in the header of an object, which is limited to 64 KiB.
 _LONGEST_ATTRIBUTE = 60_000
-
-AXES = ("trajectory", "time", "x", "y")
-SPLIT = "split"
-_LONG_NAMES = {
-    "x": "first coordinate, axis 0",
-    "y": "second coordinate, axis 1",
-    "vorticity": "filtered vorticity",
-    "streamfunction": "filtered streamfunction, laplacian(streamfunction) = -vorticity",
-    "sgs_forcing": "subgrid forcing of the vorticity equation",
-    "velocity": "filtered velocity (u, v)",
-    "tau": "subgrid stress (xx, xy, yy)",
-    "sigma": "subgrid vorticity flux (x, y)",
-    **{name: doc.rstrip(".") for name, (_, doc) in SCALARS.items()},
-}
-_CF_AXES = {"x": "X", "y": "Y", "time": "T"}
 
 
 @dataclass(frozen=True)
@@ -155,8 +142,17 @@ class ExportSource:
             split: name of a split; None for all, one after the other.
 
         Raises:
-            ValueError: for a split that the dataset does not have.
+            ValueError: for a dataset without these dimensions, or without this split.
         """
+        lacking = [name for name in AXES[:2] if name not in dataset.dims]
+        lacking += [SPLIT] if SPLIT not in dataset.variables else []
+        if lacking:
+            raise ValueError(
+                f"the dataset must have the dimensions {AXES[:2]} and the variable "
+                f"{SPLIT!r}, as an exported one has; received one without {lacking}. "
+                "Select by lists, dataset.isel(trajectory=[0]), and keep what tells "
+                f"the split, dataset[['vorticity', {SPLIT!r}]]."
+            )
         names = dataset[SPLIT].attrs["flag_meanings"].split()
         if split is not None and split not in names:
             raise ValueError(f"unknown split {split!r}; the dataset holds {names}.")
@@ -225,127 +221,6 @@ def _as_json(key: str, value: Any) -> str:
         ) from error
 
 
-@dataclass(frozen=True)
-class Column:
-    """One array of a table."""
-
-    dims: tuple[str, ...]
-    values: NDArray[Any]
-    attributes: dict[str, Any]
-
-
-Table = dict[str, Column]
-Forms = tuple[dict[str, Any], list[float]]
-"""Type and shape of every column, and the times."""
-
-
-def trajectory_tables(source: ExportSource) -> Iterator[Table]:
-    """Yield one table for each trajectory, with only one in memory at a time.
-
-    Fields have the dimensions `(trajectory, time, x, y)`, with several channels one
-    more; scalars that are constant along a trajectory have `(trajectory,)`.
-    """
-    names = list(source.examples)
-    seen: set[int] = set()
-    first: Forms | None = None
-    flags = {
-        "long_name": "split of the trajectory",
-        "flag_values": np.arange(len(names), dtype=np.int8),
-        "flag_meanings": " ".join(names),
-    }
-    for number, name in enumerate(names):
-        groups = itertools.groupby(
-            source.examples[name], lambda example: int(example["trajectory"])
-        )
-        for trajectory, examples in groups:
-            if trajectory in seen:
-                raise ValueError(
-                    f"trajectory {trajectory} comes in two parts; examples must be "
-                    "ordered by trajectory, then time. Sort them before."
-                )
-            seen.add(trajectory)
-            table = _table(list(examples), trajectory, source.lengths)
-            table[SPLIT] = Column(("trajectory",), np.array([number], np.int8), flags)
-            if "units" in source.metadata.get("conventions", {}):
-                for column in table.values():
-                    column.attributes.pop("units", None)
-            forms = {k: (c.values.dtype.str, c.values.shape) for k, c in table.items()}
-            times = table["time"].values.tolist()
-            first = first or (forms, times)
-            _check_alike((forms, times), first, trajectory)
-            yield table
-    if not seen:
-        raise ValueError(f"the splits {names} hold no examples.")
-
-
-def _table(
-    examples: list[Example], trajectory: int, lengths: tuple[float, float]
-) -> Table:
-    times = np.array([example["time"] for example in examples])
-    if np.any(np.diff(times) <= 0):
-        raise ValueError(
-            f"the times of trajectory {trajectory} must increase; received "
-            f"{times.tolist()}."
-        )
-    number = np.asarray(examples[0]["trajectory"])[None]
-    table = {
-        "trajectory": _column("trajectory", ("trajectory",), number),
-        "time": _column("time", ("time",), times),
-    }
-    for name in examples[0]:
-        if name not in table:
-            values = np.stack([np.asarray(example[name]) for example in examples])
-            table[name] = _data_column(name, values, trajectory)
-    shape = next((c.values.shape[2:4] for c in table.values() if len(c.dims) > 3), None)
-    if shape is None:
-        raise ValueError(
-            "examples must hold a field of shape (nx, ny); received "
-            f"{ {name: np.shape(value) for name, value in examples[0].items()} }."
-        )
-    grid = Grid(shape, lengths)
-    for name, points in (("x", grid.x.ravel()), ("y", grid.y.ravel())):
-        table[name] = _column(name, (name,), points)
-    return table
-
-
-def _data_column(name: str, values: NDArray[Any], trajectory: int) -> Column:
-    if values.ndim in (3, 4):
-        channels = (f"{name}_channel",) * (values.ndim - 3)
-        return _column(name, (*AXES, *channels), values[None])
-    if values.ndim != 1:
-        raise ValueError(
-            "a feature must be a number or a field of shape (nx, ny) or (nx, ny, "
-            f"channels); received {name!r} of shape {values.shape[1:]}."
-        )
-    if any(value.tobytes() != values[0].tobytes() for value in values):
-        raise ValueError(
-            f"{name!r} changes along trajectory {trajectory}, from {values[0]} to "
-            f"others: expected one value a trajectory, received {values.tolist()}."
-        )
-    return _column(name, ("trajectory",), values[:1])
-
-
-def _column(name: str, dims: tuple[str, ...], values: NDArray[Any]) -> Column:
-    attributes = {"long_name": _LONG_NAMES.get(name, name.replace("_", " "))}
-    attributes["units"] = "1"  # dimensionless, unless the metadata have units
-    if name in _CF_AXES:
-        attributes["axis"] = _CF_AXES[name]
-    return Column(dims, values, attributes)
-
-
-def _check_alike(forms: Forms, first: Forms, trajectory: int) -> None:
-    if forms[0] != first[0]:
-        raise ValueError(
-            f"every trajectory must have the same features and number of times; those "
-            f"of trajectory {trajectory} are {forms[0]}, of the first {first[0]}."
-        )
-    if forms[1] != first[1]:
-        raise ValueError(
-            f"every trajectory must have the same times; those of {trajectory} are "
-            f"{forms[1]}, of the first {first[1]}. Export them to different files."
-        )
-
-
 Attributes = dict[str, str | int | float]
 
 
@@ -396,10 +271,14 @@ def check_ending(path: Path) -> None:
         )
 
 
+def _tables(source: ExportSource) -> Iterator[Table]:
+    return trajectory_tables(source.examples, source.metadata, source.lengths)
+
+
 def _write_zarr(source: ExportSource, attributes: Attributes, target: Path) -> None:
     require("zarr")
     xarray = require("xarray")
-    for number, table in enumerate(trajectory_tables(source)):
+    for number, table in enumerate(_tables(source)):
         # The attributes each time: what is appended brings its own.
         dataset = xarray.Dataset(
             {n: (c.dims, c.values, dict(c.attributes)) for n, c in table.items()},
@@ -421,7 +300,7 @@ def _write_zarr(source: ExportSource, attributes: Attributes, target: Path) -> N
 def _write_netcdf(source: ExportSource, attributes: Attributes, target: Path) -> None:
     with require("h5netcdf").File(target, "w") as file:
         file.attrs.update(attributes)
-        for number, table in enumerate(trajectory_tables(source)):
+        for number, table in enumerate(_tables(source)):
             if number == 0:
                 _define(file, table)
             file.resize_dimension(AXES[0], number + 1)
@@ -431,7 +310,7 @@ def _write_netcdf(source: ExportSource, attributes: Attributes, target: Path) ->
 
 
 def _write_npz(source: ExportSource, attributes: Attributes, target: Path) -> None:
-    splits = {name: list(part) for name, part in source.examples.items()}
+    splits = {n: list(checked_examples(part)) for n, part in source.examples.items()}
     examples = list(chain.from_iterable(splits.values()))
     x, y = to_arrays(examples)
     np.savez(

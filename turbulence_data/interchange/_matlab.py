@@ -22,7 +22,8 @@ from turbulence_data._checks import (
 from turbulence_data.closures import GradientModel2
 from turbulence_data.diagnostics._spectra import SQUARE, Lengths
 from turbulence_data.generation._records import FIELDS, SCALARS
-from turbulence_data.interchange._export import Example, require
+from turbulence_data.interchange._export import require
+from turbulence_data.interchange._tables import Example
 from turbulence_data.solver._grid import Grid, to_spectral
 
 
