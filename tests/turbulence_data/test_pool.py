@@ -37,11 +37,16 @@ PATIENCE_SECONDS = 60.0
 
 # Spawned workers import it by name, so it cannot live in a test module.
 WORK = """
-import os, pathlib, signal
+import os, pathlib, signal, time
 from turbulence_data.generation import sample_trajectory
 
 def die(ensemble, trajectory_id):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def fail_or_wait(ensemble, trajectory_id):
+    if trajectory_id == 0:
+        raise ValueError("no such flow")
+    time.sleep(3600.0)
 
 def die_once(ensemble, trajectory_id):
     marker = pathlib.Path(os.environ["MARKER"])
@@ -135,6 +140,40 @@ def test_an_error_in_a_worker_process_ends_the_workers(monkeypatch):
     unstable = replace(TINY, time_step=1.0, spin_up=2.0, interval=1.0)
     with pytest.raises(TrajectoryFailedError, match="UnstableTimeStepError"):
         list(run_trajectories(unstable, [0, 1]))
+    _wait_for_no_children()
+
+
+@pytest.mark.slow
+def test_a_failure_ends_the_work_of_a_pool_which_then_goes_on(work):
+    with process_pool(2) as pool:
+        with pytest.raises(TrajectoryFailedError, match="no such flow"):
+            list(run_trajectories(TINY, [1, 0], pool, work.fail_or_wait))
+        _wait_for_no_children()
+        assert pool.submit(pow, 2, 5).result() == 32
+    with pytest.raises(RuntimeError, match="shut down"):
+        pool.submit(pow, 2, 5)
+
+
+@pytest.mark.slow
+def test_a_failure_leaves_the_other_work_of_a_pool_alone(work):
+    with process_pool(3) as pool:
+        other = pool.submit(time.sleep, 6.0)
+        with pytest.raises(TrajectoryFailedError, match="no such flow"):
+            list(run_trajectories(TINY, [1, 0], pool, work.fail_or_wait))
+        assert other.result() is None
+        pool.shutdown(kill_workers=True)
+
+
+def test_control_c_ends_a_pool_in_the_middle_of_its_work():
+    with pytest.raises(KeyboardInterrupt), process_pool(1) as pool:
+        waiting = pool.submit(time.sleep, 3600.0)
+        while not waiting.running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    _wait_for_no_children()
+
+
+def _wait_for_no_children():
     deadline = time.monotonic() + PATIENCE_SECONDS
     while _children():
         assert time.monotonic() < deadline, "workers went on"

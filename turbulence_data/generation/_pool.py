@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import Any
 
@@ -71,7 +71,8 @@ def process_pool(num_processes: int | None = None) -> Executor:
 
     Workers do not import the caller's main module, so that scripts without an
     `if __name__ == "__main__"` guard, notebooks and `python -c` all work. They end with
-    their parent process, even if that is killed.
+    their parent process, even if that is killed. An error, or Ctrl-C, within `with`
+    ends them at once, whatever they are doing.
 
     Raises:
         ValueError: for a number of processes below 1.
@@ -81,19 +82,74 @@ def process_pool(num_processes: int | None = None) -> Executor:
         ...     pool.submit(pow, 2, 5).result()
         32
     """
-    from loky import ProcessPoolExecutor
-
     if num_processes is None:
         num_processes = available_cores()
     check_whole("num_processes", num_processes, at_least=1)
-    pool: Executor = ProcessPoolExecutor(
-        num_processes,
-        initializer=_prepare_worker,
-        initargs=(os.getpid(),),
-        # Libraries read these when they are loaded, before an initializer runs.
-        env=dict.fromkeys(_THREAD_VARIABLES, "1"),
-    )
-    return pool
+    return _ProcessPool(num_processes)
+
+
+class _ProcessPool(Executor):
+    """Processes of loky that can be ended while they work, and started again."""
+
+    def __init__(self, num_processes: int) -> None:
+        self._num_processes, self._is_shut_down = num_processes, False
+        self._unfinished: set[Future[Any]] = set()
+        self._lock = threading.Lock()
+        self._workers: Any = self._started()
+
+    def _started(self) -> Any:
+        from loky import ProcessPoolExecutor
+
+        return ProcessPoolExecutor(
+            self._num_processes,
+            initializer=_prepare_worker,
+            initargs=(os.getpid(),),
+            # Libraries read these when they are loaded, before an initializer runs.
+            env=dict.fromkeys(_THREAD_VARIABLES, "1"),
+        )
+
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Future[Any]:
+        """Run `fn` in a process."""
+        with self._lock:
+            if self._workers is None and not self._is_shut_down:
+                self._workers = self._started()
+            if self._workers is None:
+                raise RuntimeError("this pool has been shut down; make a new one.")
+            future: Future[Any] = self._workers.submit(fn, *args, **kwargs)
+            self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
+
+    def abandon(self, futures: set[Future[Any]]) -> None:
+        """End processes that do nothing but these calls; the next call starts some."""
+        with self._lock:
+            if self._unfinished <= futures:
+                self._end(wait=True, kill_workers=True)
+
+    def shutdown(
+        self,
+        wait: bool = True,
+        *,
+        cancel_futures: bool = False,
+        kill_workers: bool = False,
+    ) -> None:
+        """End the processes, if asked to in the middle of their work."""
+        if cancel_futures:
+            for future in [*self._unfinished]:
+                future.cancel()
+        with self._lock:
+            self._is_shut_down = True
+            self._end(wait, kill_workers)
+
+    def _end(self, wait: bool, kill_workers: bool) -> None:
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.shutdown(wait=wait, kill_workers=kill_workers)
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        self.shutdown(kill_workers=kind is not None)
 
 
 def check_executor(executor: Any) -> None:
@@ -110,7 +166,7 @@ def run_trajectories(
     trajectory_ids: Sequence[int],
     executor: Executor | None = None,
     work: Work = sample_trajectory,
-) -> Iterator[Trajectory]:
+) -> Generator[Trajectory, None, None]:
     """Yield the trajectories, each as soon as it is finished, in any order.
 
     A limited number is in flight at a time. The content of a trajectory depends only on
@@ -119,9 +175,10 @@ def run_trajectories(
     Args:
         ensemble: ensemble to simulate.
         trajectory_ids: numbers of the trajectories.
-        executor: where to run them; it is not shut down. None starts one process per
-            core, replaces processes that die, and ends them; with only one core or one
-            trajectory it runs in this process.
+        executor: where to run them; it is not shut down. A `process_pool` ends the
+            processes of trajectories that are abandoned, if it does nothing else. None
+            starts one process per core, replaces processes that die, and ends them;
+            with only one core or one trajectory it runs in this process.
         work: makes one trajectory.
 
     Raises:
@@ -165,8 +222,10 @@ def _as_completed(
             for future in done:
                 yield _result(future, running.pop(future))
     finally:
-        for future in running:
-            future.cancel()
+        left = {one for one in running if not one.cancel() and not one.done()}
+        if left and isinstance(executor, _ProcessPool):
+            # A trajectory may run for an hour, and its result is not needed.
+            executor.abandon(left)
 
 
 def _result(future: Future[Trajectory], trajectory_id: int) -> Trajectory:
@@ -208,8 +267,6 @@ def _in_own_pool(
                 ) from error
             _logger.warning("a worker process died; its trajectories start again")
         finally:
-            # Do not wait: a trajectory may run for an hour, and its result is not
-            # needed.
             pool.shutdown(kill_workers=bool(missing))
 
 

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -248,10 +249,12 @@ class GeneratedExamples:
             desc=title,
             unit=" trajectories",
         ) as progress:
-            for trajectory in run_trajectories(ensemble, missing, executor, work):
-                store.save(trajectory)
-                work.path(trajectory.trajectory_id).unlink(missing_ok=True)
-                progress.update()
+            made = run_trajectories(ensemble, missing, executor, work)
+            with closing(made):  # on an error at once, not as its traceback is freed
+                for trajectory in made:
+                    store.save(trajectory)
+                    work.path(trajectory.trajectory_id).unlink(missing_ok=True)
+                    progress.update()
 
     def of_split(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the examples of a split with their keys, updating the statistics."""
