@@ -144,11 +144,13 @@ def test_an_error_in_a_worker_process_ends_the_workers(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_failure_ends_the_work_of_a_pool_which_then_goes_on(work):
+def test_a_failure_ends_the_work_of_a_pool_which_then_goes_on(work, caplog):
+    ids = [1, 0, *range(2, 20)]  # more than two processes have in their queue
     with process_pool(2) as pool:
         with pytest.raises(TrajectoryFailedError, match="no such flow"):
-            list(run_trajectories(TINY, [1, 0], pool, work.fail_or_wait))
+            list(run_trajectories(TINY, ids, pool, work.fail_or_wait))
         _wait_for_no_children()
+        assert not caplog.records
         assert pool.submit(pow, 2, 5).result() == 32
     with pytest.raises(RuntimeError, match="shut down"):
         pool.submit(pow, 2, 5)

@@ -136,7 +136,7 @@ class _ProcessPool(Executor):
         kill_workers: bool = False,
     ) -> None:
         """End the processes, if asked to in the middle of their work."""
-        if cancel_futures:
+        if cancel_futures and not kill_workers:
             for future in [*self._unfinished]:
                 future.cancel()
         with self._lock:
@@ -222,10 +222,13 @@ def _as_completed(
             for future in done:
                 yield _result(future, running.pop(future))
     finally:
-        left = {one for one in running if not one.cancel() and not one.done()}
+        left = {future for future in running if not future.done()}
         if left and isinstance(executor, _ProcessPool):
-            # A trajectory may run for an hour, and its result is not needed.
+            # A trajectory may run for an hour, and its result is not needed. Not after
+            # they are cancelled: loky cannot end workers with such calls in its queue.
             executor.abandon(left)
+        for future in left:
+            future.cancel()
 
 
 def _result(future: Future[Trajectory], trajectory_id: int) -> Trajectory:
