@@ -181,6 +181,15 @@ def check_callable(name: str, value: Any, form: str) -> None:
         raise TypeError(f"{name} must be a callable {form}; received {value!r}.")
 
 
+def check_object(name: str, value: Any) -> None:
+    """Raise TypeError for a class where one of its objects is expected."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} must be an object; received the class {value.__name__}. Make one: "
+            f"{value.__name__}(...)."
+        )
+
+
 _LOADED = "as tfds.load('turbulence_data/NAME', split='train') returns them"
 
 

@@ -57,7 +57,8 @@ class Symmetry:
     Raises:
         ValueError: for other turns, or invalid pairs. When called: for samples that
             are not arrays of fields or lack a channel, a quarter turn of fields that
-            are not square, or a shift by a fraction of a point.
+            are not square, a shift by a fraction of a point, or a change of sign of
+            unsigned integers.
 
     Example:
         >>> x = np.zeros((1, 4, 4, 2))
@@ -127,6 +128,11 @@ class Symmetry:
             raise ValueError(
                 f"{name} must be samples of shape (n, nx, ny, channels); received the "
                 f"shape {fields.shape}."
+            )
+        if fields.dtype.kind in "ub" and (self.reflected or self.vectors):
+            raise ValueError(
+                f"{self} changes signs, which {fields.dtype} does not hold; received "
+                f"{name} of this dtype. Convert it to float32."
             )
         nx, ny = fields.shape[1:3]
         if not self.fits((nx, ny)):

@@ -1,6 +1,7 @@
 """What a user may pass by mistake, and the error that says how to mend it."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,15 @@ import pytest
 from turbulence_data import (
     FlowConfig,
     Numerics,
+    RandomPotentialVorticity,
     RandomVorticity,
+    RingForcing,
+    SteadyForcing,
     etdrk4,
     evolve,
     filtered_dns,
 )
+from turbulence_data.closures import ByLayer, NoClosure, Smagorinsky, SumOfClosures
 from turbulence_data.diagnostics import energy_spectrum
 from turbulence_data.solver._grid import Grid
 from turbulence_data.solver._simulation import SimulationDivergedError
@@ -34,6 +39,33 @@ def test_a_name_where_a_callable_is_expected(value):
         evolve(FIELD, FLOW, 0.1, closure=value)
     with pytest.raises(TypeError, match=rf"scheme must be a callable.*{value!r}"):
         Numerics(scheme=value)
+
+
+@pytest.mark.parametrize(
+    "closure", [Smagorinsky, SumOfClosures(NoClosure(), Smagorinsky)]
+)
+def test_the_class_of_a_closure_instead_of_a_closure(closure):
+    with pytest.raises(TypeError, match=r"class Smagorinsky.*Smagorinsky\(\.\.\.\)"):
+        evolve(FIELD, FLOW, 0.1, closure=closure)
+
+
+def test_the_class_of_a_closure_within_layers():
+    with pytest.raises(TypeError, match=r"class Smagorinsky.*Smagorinsky\(\.\.\.\)"):
+        ByLayer(Smagorinsky)
+
+
+@pytest.mark.parametrize("forcing", [RingForcing, SteadyForcing])
+def test_the_class_of_a_forcing_instead_of_a_forcing(forcing):
+    with pytest.raises(TypeError, match=f"an object.*{forcing.__name__}"):
+        evolve(FIELD, replace(FLOW, forcing_wavenumber=None), 0.1, forcing=forcing)
+
+
+@pytest.mark.parametrize(
+    "start", [RandomVorticity(0.5, 3.0), RandomPotentialVorticity(peak_mode=3.0)]
+)
+def test_a_seed_where_a_generator_is_expected(start):
+    with pytest.raises(TypeError, match=r"Generator.*received int.*default_rng"):
+        start(Grid((16, 16)), 0)
 
 
 def test_a_scheme_where_numerics_are_expected():

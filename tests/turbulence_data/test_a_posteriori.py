@@ -311,6 +311,21 @@ def test_a_reference_is_a_set_of_filtered_trajectories(reference):
         replace(reference, times=reference.times + 1.0)
     with pytest.raises(ValueError, match="sgs_forcing must have"):
         replace(reference, sgs_forcing=reference.sgs_forcing[1:])
+    for wrong in ([0.0, 0.4, 0.2, 0.6, 0.8], [0.0, 0.2, 0.4, 0.6, np.inf], [0.0]):
+        with pytest.raises(ValueError, match="finite and rising"):
+            replace(reference, times=wrong)
+    for name in ("vorticity", "sgs_forcing"):
+        fields = getattr(reference, name).copy()
+        fields[2, 1, 5] = np.nan
+        with pytest.raises(ValueError, match=rf"{name} .* received 32 of 10240 values"):
+            replace(reference, **{name: fields})
+    of_lists = replace(
+        reference,
+        times=reference.times.tolist(),
+        vorticity=reference.vorticity.tolist(),
+    )
+    assert np.array_equal(of_lists.start, reference.start)
+    assert of_lists.times.dtype == np.float64
     with pytest.raises(ValueError, match="at least one trajectory"):
         Reference.from_trajectories(named_flow("tiny_forced_re2e2_kf4"), [])
 
@@ -461,6 +476,8 @@ def test_a_comparison_needs_closures_and_time(reference):
         compare({}, reference)
     with pytest.raises(ValueError, match=r"discard=1\.0"):
         compare({"none": None}, reference, discard=1.0)
+    with pytest.raises(ValueError, match="another name"):
+        compare({"none": None, "filtered DNS": None}, reference)
 
 
 def test_a_flow_is_no_ensemble_to_refer_to():

@@ -441,3 +441,11 @@ def test_integer_fields_give_the_forcing_of_their_values():
     vorticity = np.random.default_rng(0).integers(-9, 9, (16, 16))
     found = Leith()(vorticity, vorticity)
     np.testing.assert_array_equal(found, Leith()(vorticity * 1.0, vorticity * 1.0))
+
+
+@pytest.mark.parametrize("kind", [DynamicSmagorinsky, DynamicLeith])
+def test_the_test_level_of_a_dynamic_closure_needs_a_grid(kind):
+    field = np.zeros((8, 6))
+    with pytest.raises(ValueError, match=r"at least 8 points.*received \(8, 6\)"):
+        kind()(field, field)
+    assert not kind()(np.zeros((8, 9)), np.zeros((8, 9))).any()

@@ -221,5 +221,8 @@ def test_values_that_have_no_distribution_are_refused():
         probability_density([0.0, 1.0], [5.0, 6.0, 7.0])
     with pytest.raises(ValueError, match=r"as edges, must hold at least 2"):
         probability_density([0.0, 1.0], [1.0])
+    for edges in ([0.0, 0.0, 1.0], [1.0, 0.0], [0.0, np.nan, 1.0]):
+        with pytest.raises(ValueError, match="edges of bins must rise"):
+            probability_density([0.0, 1.0], edges)
     with pytest.raises(ValueError, match=r"as edges, must be real"):
         probability_density([0.0, 1.0], [0.0, 1j])

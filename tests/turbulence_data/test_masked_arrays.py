@@ -25,6 +25,9 @@ CALLS = {
     "energy_spectrum": td.energy_spectrum,
     "enstrophy": diagnostics.enstrophy,
     "classic closure": lambda f: closures.Smagorinsky()(f, FIELD),
+    "gradient model by layer": lambda f: closures.ByLayer(closures.GradientModel2())(
+        np.ma.stack([f, f]), np.stack([FIELD, FIELD])
+    ),
     "first argument": lambda f: evaluate(lambda w, psi: psi, f, FIELD),
     "second argument": lambda f: evaluate(lambda w, psi: w, FIELD, f),
     "what a closure returns": lambda f: evaluate(lambda w, psi: f, FIELD, FIELD),

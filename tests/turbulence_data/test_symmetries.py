@@ -337,3 +337,14 @@ def test_a_shift_between_points_is_refused():
 def test_other_turns_are_refused(turns):
     with pytest.raises(ValueError, match="turns must be"):
         symmetries.Symmetry(turns)
+
+
+def test_a_change_of_sign_of_unsigned_integers_is_refused():
+    samples = np.ones((1, 4, 4, 1), np.uint8)
+    for symmetry in (
+        symmetries.square[4],
+        symmetries.Symmetry(turns=2, reflected=True),
+    ):
+        with pytest.raises(ValueError, match=r"changes signs.*uint8"):
+            symmetry(samples, samples)
+    assert symmetries.square[1](samples, samples)[0].dtype == np.uint8

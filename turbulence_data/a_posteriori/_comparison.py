@@ -30,6 +30,7 @@ from turbulence_data.generation._ensemble import plain_value
 from turbulence_data.solver._equation import Closure
 
 Row = dict[str, float | str]
+_TRUTH = "filtered DNS"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Comparison:
 
             ax = pyplot.subplots(layout="constrained")[1]
         for name, found in self.statistics.items():
-            style = {"color": "black", "linewidth": 2} if name == "filtered DNS" else {}
+            style = {"color": "black", "linewidth": 2} if name == _TRUTH else {}
             ax.loglog(found.wavenumbers, found.energy_spectrum, label=name, **style)
         ax.set(xlabel="wavenumber (2 pi / length)", ylabel="energy in a shell")
         ax.legend()
@@ -146,7 +147,8 @@ def compare(
             "closure", "done" and "total", numbers of snapshots.
 
     Raises:
-        ValueError: without closures, for `discard` out of range, or an empty band.
+        ValueError: without closures, for one named "filtered DNS", `discard` out of
+            range, or an empty band.
         UnstableTimeStepError: as `run_ensemble`.
         TypeError: for an invalid progress.
     """
@@ -156,12 +158,17 @@ def compare(
             "compare needs closures and a part of the time from 0 to below 1 to "
             f"discard; received {list(closures)} and discard={discard!r}."
         )
+    if _TRUTH in closures:
+        raise ValueError(
+            f"{_TRUTH!r} names the reference in statistics and plots; give the closure "
+            f"another name. Received {list(closures)}."
+        )
     bands = bands or default_bands(reference.flow)
     scored = ReferenceStatistics(reference, bands, discard)
     rows: list[Row] = []
     standard_errors = []
     runs, correlation = {}, {}
-    statistics = {"filtered DNS": RunStatistics.together(scored.truth)}
+    statistics = {_TRUTH: RunStatistics.together(scored.truth)}
     times, no_closure = list(reference.times), NoClosure(lengths=reference.flow.lengths)
     with watched(progress, "LES", "snapshots", "closure") as move:
         for number, (name, closure) in enumerate(closures.items()):

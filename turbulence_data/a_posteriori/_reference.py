@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turbulence_data._checks import (
+    as_array,
     by_shapes,
     check_filter_width,
     check_positive,
+    check_real,
     check_whole,
+    real_array,
 )
 from turbulence_data._progress import Progress, check_progress, watched
 from turbulence_data.a_posteriori._measures import measures_of
@@ -45,8 +48,8 @@ class Reference:
         filter_width: width of the filter; None for two LES cells, and for two layers.
 
     Raises:
-        ValueError: for shapes that do not match, a width that is out of range, or a
-            stochastic forcing.
+        ValueError: for times that do not rise from 0, shapes that do not match, values
+            that are not finite, a width that is out of range, or a stochastic forcing.
     """
 
     flow: FlowConfig | TwoLayerConfig
@@ -59,20 +62,32 @@ class Reference:
     __repr__ = by_shapes
 
     def __post_init__(self) -> None:
-        if len(self.times) < 2 or self.times[0] != 0.0:
+        times = real_array("times", self.times)
+        rising = times.ndim == 1 and times.size > 1 and np.all(np.diff(times) > 0.0)
+        if not rising or times[0] != 0.0 or not np.isfinite(times[-1]):
             raise ValueError(
-                f"times must be at least two, from 0 on; received {self.times!r}."
+                "times must be at least two, finite and rising, from 0 on; received "
+                f"{self.times!r}."
             )
+        object.__setattr__(self, "times", times)
         layers = measures_of(self.flow).layers
-        num_members = self.vorticity.shape[1]
-        expected = (len(self.times), num_members, *layers, *self.flow.shape)
         for name in ("vorticity", "sgs_forcing"):
-            shape = getattr(self, name).shape
-            if shape != expected:
+            fields = as_array(name, getattr(self, name))
+            object.__setattr__(self, name, fields)
+            check_real(name, fields, at_least=0)
+            num_members = self.vorticity.shape[1:2]
+            expected = (times.size, *num_members, *layers, *self.flow.shape)
+            if fields.shape != expected:
                 raise ValueError(
                     f"{name} must have the shape (times, members, "
                     f"{'layers, ' if layers else ''}nx, ny) = {expected}; received "
-                    f"{shape}."
+                    f"{fields.shape}."
+                )
+            wrong = fields.size - int(np.count_nonzero(np.isfinite(fields)))
+            if wrong:
+                raise ValueError(
+                    f"{name} must be finite; received {wrong} of {fields.size} values "
+                    "that are NaN or infinite. Leave out the members that have them."
                 )
         if self.filter_width is not None:
             check_filter_width(self.filter_width, self.flow.lengths)
@@ -142,6 +157,7 @@ class Reference:
         """
         flow, points = ensemble.flow, ensemble.num_points_les
         width, forcing = ensemble.filter_width, ensemble.forcing
+        times = real_array("times", times)
         since = times - times[0]
         if forcing is not None and isinstance(flow, FlowConfig):
             forcing = les_forcing(

@@ -54,6 +54,12 @@ class SpectralOperators:
     def test_level(self) -> Self:
         """The operators of an LES with half the points and twice the filter width."""
         nx, ny = self.grid.num_points
+        if min(nx, ny) < 8:
+            raise ValueError(
+                "a dynamic closure determines its coefficient on a test grid with half "
+                "the points, so it needs at least 8 points in each direction; received "
+                f"{(nx, ny)}."
+            )
         coarse = Grid((nx // 2, ny // 2), self.grid.lengths)
         return type(self)(coarse, 2.0 * self.filter_width)
 

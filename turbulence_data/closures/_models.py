@@ -146,8 +146,10 @@ class _GradientModel(ClassicClosure):
 
     def of_tracer(self, tracer: Field, streamfunction: Field) -> Field:
         """Return `-sum_n J(c_n psi, c_n q)` of a transported field q."""
-        operators = self.operators(as_pair(tracer.shape[-2:]))
-        hats = map(operators.to_spectral, (streamfunction, tracer))
+        named = {"streamfunction": streamfunction, "potential_vorticity": tracer}
+        fields = [as_array(name, field) for name, field in named.items()]
+        operators = self.operators(as_pair(fields[0].shape[-2:]))
+        hats = map(operators.to_spectral, fields)
         jacobian = partial(advection_hat, grid=operators.grid)
         return operators.to_physical(self._sum(jacobian, operators, *hats))
 

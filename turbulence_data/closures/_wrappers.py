@@ -18,6 +18,7 @@ from turbulence_data._checks import (
     as_pair,
     check_callable,
     check_finite,
+    check_object,
     check_positive,
 )
 from turbulence_data.closures._models import (
@@ -235,6 +236,7 @@ class ByLayer:
     any_layers = True  # unlike the wrapped closure
 
     def __post_init__(self) -> None:
+        check_object("a closure", self.closure)
         check_callable("closure", self.closure, CLOSURE_FORM)
         object.__setattr__(self, "lengths", as_lengths(self.lengths))
         for part in parts_of(self.closure):

@@ -60,8 +60,8 @@ def probability_density(
             or edges. Use the same edges to compare two distributions.
 
     Raises:
-        ValueError: for values that are not finite, fewer than two edges, or when no
-            value lies in the bins.
+        ValueError: for values that are not finite, fewer than two edges or ones that do
+            not rise, or when no value lies in the bins.
 
     Example:
         >>> pdf = probability_density([0.0, 1.0, 2.0, 4.0], bins=2)
@@ -76,6 +76,8 @@ def probability_density(
     else:
         rule = "given edges"
         bins = real_array("bins, as edges,", bins, at_least=2)
+        if bins.ndim != 1 or not np.all(np.diff(bins) > 0.0):
+            raise ValueError(f"edges of bins must rise; received {bins.tolist()}.")
     counts, edges = np.histogram(flat, bins)
     inside = int(counts.sum())
     if inside == 0:

@@ -12,7 +12,13 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from turbulence_data._checks import as_array, by_shapes, check_callable, check_kind
+from turbulence_data._checks import (
+    as_array,
+    by_shapes,
+    check_callable,
+    check_kind,
+    check_object,
+)
 from turbulence_data.filtering import FilteredFields
 from turbulence_data.solver._forcing import Drive, ForcingLike
 from turbulence_data.solver._grid import Field, FieldHat, Grid, check_field
@@ -263,8 +269,9 @@ def parts_of(closure: Any, whole: str = "any_layers") -> Iterator[Any]:
 
 
 def _check_layers(closure: Closure, expected: int) -> None:
-    """Raise TypeError where a closure says that it is of more or of fewer layers."""
+    """Raise TypeError for a class, or a closure of more or of fewer layers."""
     for part in parts_of(closure):
+        check_object("a closure", part)
         layers = getattr(part, "layers", expected)
         if isinstance(layers, int) and layers != expected:
             raise TypeError(

@@ -15,6 +15,7 @@ from turbulence_data._checks import (
     TWO_PI,
     check_at_least_zero,
     check_callable,
+    check_object,
     check_positive,
     check_whole,
 )
@@ -376,6 +377,7 @@ ForcingLike = Forcing | VorticitySource
 
 def as_forcing(forcing: ForcingLike) -> Forcing:
     """Convert a forcing or a source function to a forcing."""
+    check_object("a forcing", forcing)
     return forcing if isinstance(forcing, Forcing) else TimeDependentForcing(forcing)
 
 

@@ -14,6 +14,7 @@ from turbulence_data.solver._modes import Modes, truncated_modes
 
 # Beyond this multiple of the peak, exp(-2 q^2) comes near the end of floating point.
 _FARTHEST = 18.0
+_OF_A_SEED = " That of a seed is numpy.random.default_rng(seed)."
 _OF_A_FLOW = " That of a flow is Grid(flow.shape, flow.lengths)."
 
 
@@ -41,10 +42,11 @@ class RandomVorticity:
         """Return a field of shape `(nx, ny)` drawn with `rng`.
 
         Raises:
-            TypeError: if `grid` is not a Grid.
+            TypeError: if `grid` is not a Grid, or `rng` not a Generator.
             ValueError: when the grid does not resolve the peak.
         """
         modes = self.check_grid(grid)
+        check_kind("rng", rng, np.random.Generator, _OF_A_SEED)
         white = modes.from_physical(rng.standard_normal(grid.num_points))
         ratio = np.sqrt(modes.k_squared) / self.peak_wavenumber
         shaped = white * np.sqrt(_power(ratio))
@@ -103,10 +105,11 @@ class RandomPotentialVorticity:
         """Return fields of shape `(2, nx, ny)` drawn with `rng`.
 
         Raises:
-            TypeError: if `grid` is not a Grid.
+            TypeError: if `grid` is not a Grid, or `rng` not a Generator.
             ValueError: when the grid does not resolve the peak.
         """
         modes = self.check_grid(grid)
+        check_kind("rng", rng, np.random.Generator, _OF_A_SEED)
         ratio = np.sqrt(modes.k_squared) / (self.peak_mode * grid.shell_width)
         white = modes.from_physical(rng.standard_normal((2, *grid.num_points)))
         field = modes.to_physical(white * np.sqrt(_power(ratio)))
