@@ -1,5 +1,7 @@
 """States that another simulation made, states of several fields, and threads."""
 
+import copy
+import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -112,3 +114,13 @@ def test_threads_that_share_a_simulation_get_what_each_gets_alone():
     for (hat, limit), (right, right_limit) in zip(found, expected, strict=True):
         assert np.array_equal(hat, right)
         assert limit == right_limit
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))]
+)
+def test_a_simulation_that_has_run_can_be_copied(copied):
+    start = DNS.start(start_field())
+    end = DNS.advance(start, 0.1, 0.01)
+    again = copied(DNS).advance(start, 0.1, 0.01)
+    assert np.array_equal(again.vorticity_hat, end.vorticity_hat)

@@ -172,6 +172,10 @@ class Simulation:
     def _integrator(self) -> Integrator:
         return self.numerics.engine.integrator(self.equation, self.numerics.scheme)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, also in another process, makes its own plans and compiled code.
+        return {k: v for k, v in self.__dict__.items() if k != "_integrator"}
+
     def start(
         self, vorticity: ArrayLike, time: float = 0.0, step_number: int = 0
     ) -> State:
