@@ -174,6 +174,7 @@ class StatisticsOf(Part):
 
 
 _GAIN = "output_gain"
+_SMALL_GAIN = 0.1  # smaller ones are trained in units of their initial value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,6 +268,10 @@ class OutputGain(Part):
     `["conv_2", OutputGain(initial=None)]`. To fit only the gain, in closed form for the
     mean squared error, use `transfer.fit_output_gain`.
 
+    Steps of Adam are as large as its learning rate, whatever the units of y. A gain
+    below 0.1, such as 3e-5 for y in kg m-2 s-1, is therefore trained as a factor of its
+    initial value: no step exceeds it.
+
     Args:
         layers: Not used: there is one output.
         initial: Initial value of the gain, not 0; None for the best fit to the samples
@@ -311,7 +316,9 @@ class OutputGain(Part):
             ValueError: If the input shape of `model` is not known.
         """
         inputs = new_inputs(model)
-        outputs = ScalarGain(self.initial or 1.0, name=_GAIN)(model(inputs))
+        initial = self.initial or 1.0
+        unit = abs(initial) if abs(initial) < _SMALL_GAIN else 1.0
+        outputs = ScalarGain(initial, unit, name=_GAIN)(model(inputs))
         return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
 
 
@@ -349,22 +356,25 @@ class NewWeights(Part):
 
 @keras.saving.register_keras_serializable(package="keras_spectral_tl")
 class ScalarGain(keras.layers.Layer):
-    """Multiplies its input by one trainable number."""
+    """Multiplies its input by one trainable number, times a fixed unit."""
 
-    def __init__(self, initial: float = 1.0, **options: Any) -> None:
+    def __init__(
+        self, initial: float = 1.0, unit: float = 1.0, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.initial = float(initial)
+        self.initial, self.unit = float(initial), float(unit)
         self.supports_masking = True
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "initial": self.initial}
+        own = {"initial": self.initial, "unit": self.unit}
+        return {**super().get_config(), **own}
 
     def build(self, input_shape: Any) -> None:
-        start = keras.initializers.Constant(self.initial)
+        start = keras.initializers.Constant(self.initial / self.unit)
         self.gain = self.add_weight(shape=(), name=_GAIN, initializer=start)
 
     def call(self, inputs: Any) -> Any:
-        return inputs * keras.ops.cast(self.gain, inputs.dtype)
+        return inputs * keras.ops.cast(self.gain * self.unit, inputs.dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape

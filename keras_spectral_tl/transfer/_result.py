@@ -49,7 +49,7 @@ class RetrainResult(AsJson):
         hashes_before: SHA-256 of each layer of the input model.
         hashes_after: SHA-256 of each layer of the new model, under the same names.
         num_trainable: Number of parameters that were trainable.
-        num_frozen: Number of all other parameters.
+        num_frozen: Number of all other parameters of the input model.
         seconds: Wall time of the training, compilation included.
         label: Name for a row of a table.
         weight_hashes_before: SHA-256 of each single weight of the input model, by path.

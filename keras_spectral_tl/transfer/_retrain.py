@@ -17,7 +17,12 @@ from keras_spectral_tl._graph.copies import (
     fresh_model,
     seed_random_states,
 )
-from keras_spectral_tl._graph.layers import ModelLayers, fetch, layers_with_weights
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    count_parameters,
+    fetch,
+    layers_with_weights,
+)
 from keras_spectral_tl._optimizer_state import carry_moments, had_rate
 from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_layers
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
@@ -133,7 +138,7 @@ def retrain_prepared(
         num_trainable=selection.num_trainable,
         num_frozen=selection.num_frozen,
         seconds=time.perf_counter() - start,
-        label="+".join(selection.names) if label is None else label,
+        label=_label_of(layers, selection) if label is None else label,
         weight_hashes_before=before,
         weight_hashes_after=fitted.hashes,
         normalization=samples.statistics,
@@ -206,6 +211,10 @@ class Trainee:
         named = original.of_copy(network)
         selection = select_from(named, choose(named, plan))
         check_trainable(model, selection)
+        # Weights of added parts, such as fixed filters, are none that stay as they are.
+        own = {id(v): v for p, v in original.weights.items() if p in selection.variables}
+        frozen = count_parameters(model.weights) - count_parameters(own.values())
+        selection = dataclasses.replace(selection, num_frozen=frozen)
         return cls(original, named, selection)
 
     def fit(
@@ -443,6 +452,15 @@ def _mended_outputs(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     return (
         "Pass y on the same grid, channels last, or choose a model for these samples."
     )
+
+
+def _label_of(layers: Any, selection: LayerSelection) -> str:
+    """Return the names of the layers, with the kinds of parts if only such train."""
+    names, items = "+".join(selection.names), items_of(layers)
+    if items and all(isinstance(item, AddedPart) for item in items):
+        kinds = "+".join(dict.fromkeys(type(item).__name__ for item in items))
+        return f"{kinds}({names})"
+    return names
 
 
 def from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:

@@ -1,4 +1,4 @@
-"""Channel gains and the span of filters: exact, proved, saved, refused in words."""
+"""Channel gains, the span of filters, small output gains: exact, proved, saved."""
 
 import re
 
@@ -319,3 +319,44 @@ def test_weights_with_a_low_rank_update_do_not_fit_gains_alone(tmp_path):
         saved.save_weights(path)
         with pytest.raises(ValueError, match=r"expected the weights.*low-rank update"):
             other.load_weights(path)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_retraining_from_a_small_gain_does_not_depend_on_the_units_of_y(
+    sign, tmp_path
+):
+    """Steps of Adam are as large as its rate: absolute ones would exceed the gain."""
+    model, gain, rate, found = _cnn(), sign * 2.0**-15, 2.0**-9, []
+    for first, y in ((sign, Y), (gain, abs(gain) * Y)):
+        adam = keras.optimizers.Adam(rate, epsilon=1e-30)
+        layers = ["conv_3", OutputGain(initial=first)]
+        options = {"optimizer": adam, "epochs": 5, "batch_size": len(X)}
+        found.append(transfer.retrain(model, (X, y), layers, **options))
+    outputs, small = (result.model.predict(X, verbose=0) for result in found)
+    assert np.max(np.abs(outputs - sign * model.predict(X, verbose=0))) > rate
+    np.testing.assert_allclose(small / abs(gain), outputs, atol=SINGLE)
+    loaded = transfer.load_retrained(found[1].save(tmp_path / "run"))
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), small)
+
+
+def test_a_gain_saved_without_a_unit_is_the_weight_itself():
+    layer = OutputGain(initial=0.25).prepare(_cnn()).layers[-1]
+    config = {k: v for k, v in layer.get_config().items() if k != "unit"}
+    old = type(layer).from_config(config)
+    old.build((None, 8, 8, 1))
+    old.gain.assign(3e-5)
+    np.testing.assert_allclose(fetch(old(np.float32([2.0]))), 6e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "part", [FiltersOf(), ChannelGainsOf(), LowRankOf(rank=1), OutputGain()]
+)
+def test_frozen_are_the_weights_of_the_input_model_that_do_not_train(part):
+    model = models.build_sgs_cnn((8, 8, 2), 3, 4, kernel_size=5)
+    result = transfer.retrain(model, (X, Y), part, epochs=1)
+    own = set(result.provenance["weights"]) & set(result.weight_hashes_before)
+    biases = 4 + 4 + 1 if own else 0
+    assert own == ({f"conv_{n}/bias" for n in (1, 2, 3)} if own else set())
+    assert result.num_frozen == model.count_params() - biases
+    assert result.label != "conv_1+conv_2+conv_3"
+    assert f"{result.num_frozen:,} frozen" in repr(result)
