@@ -79,31 +79,52 @@ def _digits(correlation: float) -> int:
 
 
 def not_told_from(
-    best: Mapping[str, Any], ties: Mapping[str, Mapping[str, Any]]
+    best: Mapping[str, Any], ties: Mapping[str, Mapping[str, Any]], keep: float = 0.0
 ) -> str:
     """Return which arms of a forecast tie with the best, and what fewer weights cost.
 
-    `best` is the row of the chosen arm, with parameters, correlation and relative_rmse;
-    `ties` maps labels to rows of the arms that are indistinguishable from it.
+    `best` is the row of the chosen arm, with parameters, correlation, base_correlation
+    and relative_rmse; `ties` maps labels to rows of the arms that are indistinguishable
+    from it. `keep` is the weight of the correlation on the base in the choice.
     """
     if not ties:
         return ""
     more = len(ties) - 3
     others = f" and {more} other{'s' if more > 1 else ''}" if more > 0 else ""
-    text = f"It is indistinguishable from {', '.join([*ties][:3])}{others}"
+    text = (
+        f"It is indistinguishable from {', '.join(map(_quoted, [*ties][:3]))}{others}"
+    )
     label = min(ties, key=lambda name: ties[name]["parameters"])
     cheaper = ties[label]
-    if best["parameters"] <= cheaper["parameters"]:
+    if best["parameters"] < cheaper["parameters"]:
         return f"{text}; of these it trains the fewest weights."
+    if best["parameters"] == cheaper["parameters"]:
+        same = ", which trains as many" if len(ties) == 1 else "; none trains fewer"
+        return f"{text}{same} weights."
     gained = best["correlation"] - cheaper["correlation"]
+    where = ""
+    if keep:
+        on_base = best["base_correlation"] - cheaper["base_correlation"]
+        gained = (1.0 - keep) * gained + keep * on_base
+        where = (
+            f" in the mean of target ({percent(1 - keep)}) and base ({percent(keep)})"
+        )
     behind = f"{gained:.{_digits(best['correlation'])}f}"
     if gained < NOT_WORTH and best["relative_rmse"] < cheaper["relative_rmse"] - 0.01:
         return (
             f"{text} by the correlation, but has a better amplitude: relative RMSE "
             f"{best['relative_rmse']:.3f}, and {cheaper['relative_rmse']:.3f} with "
-            f"{label}."
+            f"{_quoted(label)}."
         )
-    return f"{text}; {label}, with the fewest weights of these, is {behind} behind."
+    return (
+        f"{text}; {_quoted(label)}, with the fewest weights of these, is {behind} "
+        f"behind{where}."
+    )
+
+
+def _quoted(label: str) -> str:
+    """Return a label, in quotation marks if it begins with a preposition."""
+    return f'"{label}"' if label.startswith("from ") else label
 
 
 def text_table(

@@ -76,6 +76,8 @@ class Forecast:
         add_out(parser, "forecast.json and what a report shows")
 
     def run(self, options: argparse.Namespace) -> tuple[int, Any]:
+        if options.keep and options.base is None:
+            raise ValueError("--keep needs --base DATA.")
         from keras_spectral_tl.cli import _folder
 
         folder, model, systems = _folder.opened(options)

@@ -45,7 +45,13 @@ def read_samples(
     path, split = _file_of(name)
     if path.suffix not in (".npz", ".zarr"):
         if path.exists():
-            raise ValueError(f"DATA must be {DATA}; received the file {name}.")
+            raise ValueError(
+                f"DATA must be {DATA}; received the file {name}.{_way(path)}"
+            )
+        if path.suffix[1:2].isalpha():  # of a file, not the version of a dataset
+            raise FileNotFoundError(
+                f"There is no file {path.absolute()}. DATA must be {DATA}."
+            )
         return _from_tfds(name, data_dir, num_samples, num_axes)
     _check_exists(path)
     read = _npz(path) if path.suffix == ".npz" else _zarr(path, num_axes)
@@ -57,6 +63,17 @@ def read_samples(
         rows = _spread(len(samples), num_samples, name)
         samples, groups = Samples.of(samples.take(rows)), groups[rows]
     return _grouped(samples, groups), channels
+
+
+def _way(path: pathlib.Path) -> str:
+    """Return how to make DATA of a file that is none."""
+    if path.suffix != ".nc":
+        return ""
+    return (
+        " With xarray, write it as .zarr: ds = xarray.open_dataset"
+        f"({path.name!r}); ds.assign_attrs(inputs='q u v', outputs='pr').to_zarr"
+        f"({path.stem + '.zarr'!r}), with the names of your fields."
+    )
 
 
 def _grouped(samples: Samples, groups: Any) -> Samples:
@@ -147,7 +164,8 @@ def _of_split(arrays: Any, splits: Any, split: str, path: pathlib.Path) -> Any:
     names = [] if splits is None else list(dict.fromkeys(map(str, splits)))
     if split not in names:
         raise KeyError(
-            f"{path} has no split {split!r}; it has {', '.join(names) or 'none'}."
+            f"{path} has no split {split!r}; it has {', '.join(names) or 'none'}"
+            + ("." if names else f": leave @{split} out, or add an array `split`.")
         )
     rows = _is_of(splits, split)
     return keras.tree.map_structure(lambda part: part[rows], arrays)

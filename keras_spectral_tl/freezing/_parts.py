@@ -358,9 +358,7 @@ class NewWeights(Part):
 class ScalarGain(keras.layers.Layer):
     """Multiplies its input by one trainable number, times a fixed unit."""
 
-    def __init__(
-        self, initial: float = 1.0, unit: float = 1.0, **options: Any
-    ) -> None:
+    def __init__(self, initial: float = 1.0, unit: float = 1.0, **options: Any) -> None:
         super().__init__(**options)
         self.initial, self.unit = float(initial), float(unit)
         self.supports_masking = True

@@ -72,6 +72,7 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
         found.append(
             reason or "Look at its training, the order of channels and normalization."
         )
+    found = found or _off_units(*_answers(model, base), base.weights)
     if target is None or found:
         return found
     reached = _correlation(model, target)
@@ -208,6 +209,20 @@ def _correlation(
 
     `order` are the number of an input and another order of its channels.
     """
+    y, predicted = _answers(model, data, order)
+    if predicted.shape != y.shape:
+        return None  # integer labels
+    if not are_numbers(y):
+        return pattern_correlation(y, predicted, data.weights)
+    if len(y) < _FEWEST:
+        return None
+    return pattern_correlation(y.reshape(1, -1), predicted.reshape(1, -1))
+
+
+def _answers(
+    model: keras.Model, data: Any, order: tuple[int, list[int]] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return y and the outputs of the network for some samples."""
     count, most = len(data.y), _NUMBERS if are_numbers(data.y) else _FIELDS
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     found, true = [], []
@@ -218,14 +233,34 @@ def _correlation(
             outputs = model(x, training=False)
         found.append(fetch(outputs).astype(np.float64))
         true.append(np.asarray(data.y[some], np.float64))
-    predicted, y = np.concatenate(found), np.concatenate(true)
-    if predicted.shape != y.shape:
-        return None  # integer labels
-    if not are_numbers(y):
-        return pattern_correlation(y, predicted, data.weights)
-    if len(y) < _FEWEST:
-        return None
-    return pattern_correlation(y.reshape(1, -1), predicted.reshape(1, -1))
+    return np.concatenate(true), np.concatenate(found)
+
+
+def _off_units(y: NDArray[Any], outputs: NDArray[Any], weights: Any) -> list[str]:
+    """Return a doubt if outputs have another mean or spread than y, which has weights.
+
+    The limits are those of two systems, since a correlation does not tell units.
+    """
+    if outputs.shape != y.shape or (are_numbers(y) and len(y) < _FEWEST):
+        return []
+    if weights is not None:
+        counted = np.broadcast_to(weights > 0.0, y.shape)
+        y, outputs = y[counted], outputs[counted]
+    spread = float(np.std(y))
+    if not spread > 0.0:
+        return []
+    shift = abs(float(np.mean(outputs - y))) / spread
+    ratio = float(np.std(outputs)) / spread
+    if not 1.0 / _LARGEST_RATIO <= ratio <= _LARGEST_RATIO:
+        words = f"{ratio:.3g} times the standard deviation of y"
+    elif shift > _LARGEST_SHIFT:
+        words = f"a mean that is off by {shift:.3g} standard deviations"
+    else:
+        return []
+    return [
+        f"On its own base samples the outputs have {words}: y is not in the units of "
+        "the network. Normalize it as in training."
+    ]
 
 
 def _moments(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -226,7 +226,8 @@ def forecast_answer(
             f"{row['learning_rate']:.2g}, {row['steps']} steps of {row['batch_size']}."
         )
     ties = {label: _numbers(arms[label]) for label in document["ties"]}
-    sure = not_told_from(_numbers(row), ties)
+    keep = document.get("provenance", {}).get("keep", 0.0)
+    sure = not_told_from(_numbers(row), ties, keep)
     sure = sure or f"Sample by sample it is ahead of the other {len(arms) - 1} ways."
     low, high = (number(row[f"correlation_{end}"]) for end in ("low", "high"))
     gain = (
@@ -241,7 +242,7 @@ def forecast_answer(
 
 
 def _numbers(row: Document) -> dict[str, float]:
-    names = ("parameters", "correlation", "relative_rmse")
+    names = ("parameters", "correlation", "base_correlation", "relative_rmse")
     return {name: number(row[name]) for name in names}
 
 

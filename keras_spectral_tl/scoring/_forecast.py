@@ -333,10 +333,10 @@ class _Task:
 
 def _started(chosen: Candidate) -> Any:
     """Return the layers to train, together with the output gain they start from."""
-    layers, gain = chosen.arm.layers, chosen.trials.gain
+    layers, gain = chosen.arm.layers, chosen.first_gain
     if layers == OutputGain():
         return OutputGain(initial=None)  # as the forecast, which has its best value
-    if gain == 1.0 or chosen.arm.is_new or isinstance(layers, OutputGain):
+    if gain == 1.0:
         return layers
     items = items_of(layers)
     kept = [i for i in items if not isinstance(i, OutputGain)]

@@ -212,7 +212,9 @@ class Trainee:
         selection = select_from(named, choose(named, plan))
         check_trainable(model, selection)
         # Weights of added parts, such as fixed filters, are none that stay as they are.
-        own = {id(v): v for p, v in original.weights.items() if p in selection.variables}
+        own = {
+            id(v): v for p, v in original.weights.items() if p in selection.variables
+        }
         frozen = count_parameters(model.weights) - count_parameters(own.values())
         selection = dataclasses.replace(selection, num_frozen=frozen)
         return cls(original, named, selection)

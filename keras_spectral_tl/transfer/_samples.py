@@ -447,8 +447,8 @@ def given_groups(groups: Any, count: int) -> Labels | None:
     names = np.unique(labels)
     if len(names) < 2:
         raise ValueError(
-            "groups must be two or more, so that one can be fitted and another tested. "
-            f"Received only {names[0].item()!r}: leave groups out, or add a trajectory."
+            "groups must be two or more, one to fit and another to test. Received only "
+            f"{names[0].item()!r}: leave groups out, or add samples of another group."
         )
     return telling_groups(labels)
 

@@ -18,7 +18,7 @@ WRONG_FORECASTS = {
     "no such array": (["--groups", "number"], "has no array 'number'"),
     "no label a sample": (["--groups", "x"], "one label for each of the 6 samples"),
     "one group": (["--groups", "trajectory", "--num-samples", "1"], "two or more"),
-    "nothing to keep": (["--keep", "0.5"], "keep needs base_data"),
+    "nothing to keep": (["--keep", "0.5"], "--keep needs --base DATA."),
 }
 
 
@@ -67,7 +67,8 @@ def damaged(files):
         flipped[len(whole) // 2] ^= 1
         (files / f"flipped_{name}").write_bytes(flipped)
     (files / "text.keras").write_text("hello")
-    (files / "data.csv").write_text("1,2")
+    for name in ("data.csv", "data.nc"):
+        (files / name).write_text("1,2")
     diverged = keras.models.load_model(files / "base.keras")
     diverged.layers[-1].set_weights(
         [np.nan * w for w in diverged.layers[-1].get_weights()]
@@ -96,7 +97,10 @@ WRONG_DATA = {
     "cut_target.npz": "not a whole npz file",
     "flipped_target.npz": "not a whole npz file",
     "missing.zarr": "write it with turbulence-data export FLOW missing.zarr",
+    "target.npz@train": "no split 'train'; it has none: leave @train out, or add an a",
+    "missing.nc": "There is no file ",
     "data.csv": "NAME/CONFIG",
+    "data.nc": "ds.assign_attrs(inputs='q u v', outputs='pr').to_zarr('data.zarr')",
     "base.keras": "NAME/CONFIG",
 }
 WRONG_MODELS = {

@@ -268,13 +268,13 @@ def test_a_network_of_another_amplitude_is_not_left_alone():
     assert chosen([rows[0], closed(rows[1]), rows[2]]) == (0, [1], True)
 
 
-def reason(best, *ties):
+def reason(best, *ties, keep=0.0, gain=1.0):
     before = SimpleNamespace(
         correlation=0.9, base_correlation=math.nan, correlations=np.full(8, 0.9)
     )
     trials = SimpleNamespace(unchanged=before)
-    verdict = Verdict((best, *ties), SimpleNamespace(trials=trials), best, ties, False)
-    return verdict.reason({}, 16, keep=0.0)
+    arm = SimpleNamespace(trials=trials, first_gain=gain)
+    return Verdict((best, *ties), arm, best, ties, False).reason({}, 16, keep=keep)
 
 
 def test_the_reason_says_that_the_amplitude_decided():
@@ -288,6 +288,26 @@ def test_the_reason_says_how_far_a_cheaper_arm_is_behind():
     ahead, behind = rows_of((0.94, 1, 9, 0.5), (0.9, 1, 3, 0.75))
     text = reason(ahead, behind)
     assert text.endswith("arm 1, with the fewest weights of these, is 0.040 behind.")
+
+
+def test_the_reason_compares_what_decided_with_keep():
+    """.94 and .5 weigh 70 % and 30 %, as do .9 and .59: .808 and .807."""
+    ahead, behind = rows_of((0.94, 0.5, 9, 0.5), (0.9, 0.59, 3, 0.5))
+    assert reason(ahead, behind, keep=0.3).endswith(
+        "is 0.001 behind in the mean of target (70 %) and base (30 %)."
+    )
+
+
+def test_the_reason_says_from_which_gain_the_recipe_starts():
+    text = reason(*rows_of((0.9, 1, 9, 0.5)), gain=0.2123)
+    assert "Retrain arm 0 from an output gain of 0.21 (9 weights, Adam from" in text
+
+
+def test_the_reason_says_that_as_many_weights_train():
+    best, other = rows_of((0.9, 1, 9, 0.5), (0.9, 1, 9, 0.5))
+    other = dataclasses.replace(other, arm=Arm("from scratch"))
+    told = 'It is indistinguishable from "from scratch", which trains as many weights.'
+    assert told in reason(best, other)
 
 
 def test_the_reason_says_on_how_many_samples_the_network_was_tested():

@@ -65,6 +65,31 @@ def test_a_mean_apart_by_more_than_three_deviations_is_told(model):
     assert told == pytest.approx(shift, rel=0.01)
 
 
+@pytest.mark.parametrize("fill", [False, True])
+def test_a_y_in_other_units_is_told_though_base_and_target_agree(model, fill):
+    """Correlations are 1 in all units; the base tells what the network gives."""
+    (x, y), (x2, y2), weights = system(0), system(1), np.ones((8, 8, 1))
+    weights[:2] = 0.0
+    loss = kst.losses.WeightedMeanSquaredError(weights)
+    for scale, level, told in (
+        (1.0, 2.0, None),
+        (1.0, 20.0, (20.0 / np.std(y), r"a mean that is off by (\S+) standard")),
+        (1e-3, 0.0, (1000.0, r"have (\S+) times the standard deviation of y")),
+        (5.0, 0.0, None),
+    ):
+        pairs = [(x, scale * y + level), (x2, scale * y2 + level)]
+        if fill:
+            for _, values in pairs:
+                values[:, :2] = -9999.0
+        pairs = [weighted(Samples.of(p), loss if fill else None) for p in pairs]
+        found = network_doubts(model, *pairs)
+        assert len(found) == (told is not None)
+        if told:
+            size = float(re.search(told[1], found[0])[1])
+            assert size == pytest.approx(told[0], rel=0.1)
+            assert "not in the units of the network" in found[0]
+
+
 def test_exchanged_systems_are_told(model):
     rng = np.random.default_rng(5)
     other = tuple(rng.normal(size=part.shape).astype("float32") for part in system(0))

@@ -50,6 +50,12 @@ class Candidate:
         return self.arm.trains and not isinstance(self.arm.layers, OutputGain)
 
     @property
+    def first_gain(self) -> float:
+        """Output gain from which the retraining starts; 1 for none."""
+        none = self.arm.is_new or not self.takes_steps
+        return 1.0 if none else self.trials.gain
+
+    @property
     def power(self) -> int:
         """Exponent p of the best short trial, whose rate is the usual one x 3^p."""
         return max(self.short, key=lambda power: self.short[power].correlation)

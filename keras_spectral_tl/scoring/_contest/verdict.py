@@ -229,15 +229,17 @@ class Verdict:
             article = "the " if best.label.startswith("output gain") else ""
             left = f", and {as_cc(best.base_correlation)} on the base system"
             low, high = map(as_cc, (best.correlation_low, best.correlation_high))
+            gain = self.chosen.first_gain
+            start = "" if gain == 1.0 else f" from an output gain of {gain:.2g}"
             text.append(
-                f"Retrain {article}{best.label} ({count}, Adam from "
+                f"Retrain {article}{best.label}{start} ({count}, Adam from "
                 f"{best.learning_rate:.2g}, {best.steps} steps of {best.batch_size}): "
                 f"with {samples} the forecast is {as_cc(best.correlation)} (90 % "
                 f"interval {low} to {high}){left if known else ''}."
             )
         if self.ties:
             ties = {row.label: row.row() for row in self.ties}
-            text.append(not_told_from(best.row(), ties))
+            text.append(not_told_from(best.row(), ties, keep))
         if not best.steps:
             return " ".join(text)
         own = [row for row in self.rows if row.normalization == best.normalization]
