@@ -28,6 +28,7 @@ _NEEDED = {
         *("hashes_before", "hashes_after"),
     ),
 }
+_TITLE = "title.json"
 _OF_A_SYSTEM = (
     *("source", "sha256", "normalization", "num_samples", "x_shape", "y_shape"),
     *("x_spectra", "y_spectra"),
@@ -38,12 +39,12 @@ _OF_A_SYSTEM = (
 class Study:
     """All data that a report shows; unknown parts are empty.
 
-    On disk each part except the title is a file `<part>.json`, complete or absent, as
-    the commands and `examples/quickstart.py` write it. The retraining is stored with
-    its model, in the folder `retrained` that `RetrainResult.save` writes.
+    On disk each part is a file `<part>.json`, complete or absent, as the commands and
+    `examples/quickstart.py` write it. The retraining is stored with its model, in the
+    folder `retrained` that `RetrainResult.save` writes.
 
     Attributes:
-        title: Heading of the page.
+        title: Heading of the page; on disk only if it is given.
         systems: "base" and "target" to `system_record`.
         a_priori: Rows with network, data, and metrics.
         forecast: `Forecast.to_dict`.
@@ -114,17 +115,22 @@ class Study:
         if {"base", "target"} <= systems.keys():
             base, target = (systems[role]["source"] for role in ("base", "target"))
             title = f"Transfer study: from {base} to {target}"
+        if (place / _TITLE).exists():
+            title = read_json(place / _TITLE, keys=("title",))["title"]
         return cls(title=title, **known)
 
     def write(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write every non-empty part and return the folder, created if needed.
 
+        A part replaces that of the same name in the folder; all others stay.
         The checksum of the retrained model that `RetrainResult.save` has written in the
         same record is kept.
         """
         json.dumps(finite(self.parts))  # raises before anything is written
         place = pathlib.Path(folder)
         place.mkdir(parents=True, exist_ok=True)
+        if self.title != Study.title:
+            write_json(place / _TITLE, {"title": self.title})
         for name, part in self.parts.items():
             if part:
                 path = place / file_of(name)

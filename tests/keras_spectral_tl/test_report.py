@@ -401,7 +401,10 @@ def test_a_study_on_disk_is_the_study(tmp_path):
     one = study()
     one.write(tmp_path)
     read = Study.read(tmp_path)
-    assert read.title == "Transfer study: from arrays to arrays"
+    assert read.title == one.title
+    dataclasses.replace(one, title=Study.title).write(tmp_path / "untitled")
+    named = Study.read(tmp_path / "untitled").title
+    assert named == "Transfer study: from arrays to arrays"
     assert json.dumps(read.parts) == json.dumps(one.parts)
     assert write_report(tmp_path) == tmp_path / "report.html"
     assert kst.write_report(one, tmp_path / "other.html").read_text() == html_of(one)
