@@ -19,7 +19,8 @@ OUTWARD = re.compile(r"\]\(\.\./([^)#]+)(#[^)]*)?\)")
 INWARD = re.compile(r"\]\((?:\.\./\.\./)?docs/([^)]+)\)")
 # With what stands in front of it, which the repository shows in its place.
 NOTEBOOK = re.compile(r"\A.*?^@notebook (\S+)$", re.MULTILINE | re.DOTALL)
-INCLUDED = re.compile(r"^@include (\S+)$", re.MULTILINE)
+# With the line in front of it, likewise.
+INCLUDED = re.compile(r"^This page is [^\n]+\n\n@include (\S+)$", re.MULTILINE)
 ALL_OF = re.compile(r"^::: ([\w.]+)\.\*$", re.MULTILINE)
 
 

@@ -427,8 +427,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m turbulence_data",
         description="Make and look at datasets of filtered 2-D turbulence.",
-        epilog="exit codes: 0 done; 1 no such data, or changed; 2 wrong usage or "
-        "input, or a disk error; 3 a fault of the program; 130 interrupted",
+        epilog="exit codes: 0 done; 1 data not on disk, or changed; 2 wrong usage or "
+        "input, such as the name of no flow, or a disk error; 3 a fault of the "
+        "program; 130 interrupted",
     )
     version = importlib.metadata.version("keras-spectral-tl")  # one distribution
     top.add_argument(

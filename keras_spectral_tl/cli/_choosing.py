@@ -173,8 +173,8 @@ class Score:
             type=whole(1),
             default=1,
             metavar="N",
-            help="most layers to recommend; each costs as much as all scores (default: "
-            "1)",
+            help="most layers to recommend; each further one costs one to two times as "
+            "much as all scores (default: 1)",
         )
         add_out(parser, "scores.json and what a report shows")
 

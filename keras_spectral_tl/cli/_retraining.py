@@ -134,10 +134,11 @@ class Retrain:
                 "Nothing is recommended, so nothing is retrained; choose with --layers "
                 "or --arm."
             )
+        frozen = document["num_frozen"]
+        others = f"{frozen:,} other parameters have the same SHA-256 as before"
+        changed = ", ".join(document["changed"])
         lines = [
-            f"changed: {', '.join(document['changed'])}; "
-            f"{document['num_frozen']:,} other parameters have the same SHA-256 as "
-            "before"
+            f"changed: {changed}; {others if frozen else 'all parameters trained'}"
         ]
         lines += [
             f"{row['network']:24} CC {row['cc']:.4f}  relative RMSE "

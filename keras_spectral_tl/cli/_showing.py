@@ -24,8 +24,8 @@ class Spectra:
             "--num-points",
             type=whole(2),
             metavar="N",
-            help="grid that kernels are padded to (default: that of the network's "
-            "inputs)",
+            help="grid that the kernels of all layers are padded to (default: that on "
+            "which each layer works)",
         )
         add_reading(parser, "of these", base=False)
         add_out(parser, "spectra.json")
@@ -63,7 +63,7 @@ class Spectra:
                     peak = max(range(len(values)), key=values.__getitem__)
                     means = _mean(values[: peak + 1]), _mean(values[peak + 1 :])
                     rows.append([layer, str(peak), *(f"{mean:.4g}" for mean in means)])
-            title = f"{kind} (k: wavenumber; up to N/√2 in the corners of a grid)"
+            title = f"{kind} (k: wavenumber; corners of a grid: hypot(nx/2, ny/2))"
             lines += ["", title, *text_table(rows)]
         return "\n".join(lines[1:])
 
@@ -84,7 +84,7 @@ class Report:
         parser.add_argument(
             "folder",
             metavar="RUN_DIR",
-            help="what score, retrain or `make demo` wrote to",
+            help="what forecast, score, spectra, retrain or `make demo` wrote to",
         )
         parser.add_argument(
             "--out", metavar="FILE", help="page to write (default: RUN_DIR/report.html)"

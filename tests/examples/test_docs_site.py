@@ -91,6 +91,20 @@ def test_tutorials_lead_to_their_script_where_the_site_is_not_built(page):
     assert "../../examples" not in shown
 
 
+@pytest.mark.parametrize(
+    "name", ["data_card", "model_zoo", "changelog", "contributing"]
+)
+def test_a_page_from_elsewhere_leads_there_where_the_site_is_not_built(name):
+    page = ROOT / "docs" / f"{name}.md"
+    (link,) = re.findall(r"\]\(([^)]+)\)", page.read_text())
+    shown = page.parent / link
+    hooks = runpy.run_path(str(ROOT / "docs" / "site_hooks.py"))
+    file = SimpleNamespace(src_uri=page.name)
+    written = hooks["on_page_markdown"](page.read_text(), SimpleNamespace(file=file))
+    assert shown.read_text().splitlines()[-1] in written
+    assert "This page is" not in written and "@include" not in written
+
+
 @pytest.mark.slow
 def test_every_public_name_is_in_the_reference(site):
     header, _, body = (site / "objects.inv").read_bytes().partition(b"zlib.\n")
