@@ -23,6 +23,8 @@ from keras_spectral_tl.transfer._samples import (
 
 # Name of the file array with the weights of points.
 _WEIGHTS = "weights"
+# Endings that names of files have, but hardly those of a dataset.
+_OF_FILES = (".nc", ".nc4", ".csv", ".grib", ".h5", ".hdf5", ".mat", ".npy", ".pkl")
 _NAME_FIELDS = (
     "Name its fields in two attributes, such as inputs='streamfunction vorticity' and "
     "outputs='sgs_forcing'."
@@ -48,7 +50,7 @@ def read_samples(
             raise ValueError(
                 f"DATA must be {DATA}; received the file {name}.{_way(path)}"
             )
-        if path.suffix[1:2].isalpha():  # of a file, not the version of a dataset
+        if path.suffix in _OF_FILES:
             raise FileNotFoundError(
                 f"There is no file {path.absolute()}. DATA must be {DATA}."
             )
