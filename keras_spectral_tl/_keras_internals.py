@@ -114,6 +114,9 @@ def callbacks_of_fit(callback: keras.callbacks.Callback) -> list[Any]:
 MOVING_AVERAGES = "_model_variables_moving_average"
 """Slot of the moving averages of the weights in an optimizer with `use_ema`."""
 
+ACCUMULATED_GRADIENTS = "_accumulated_gradients"
+"""Slot of the gradients that an optimizer has not applied yet."""
+
 _NOT_SLOTS = ("_variables", "_trainable_variables")
 
 
@@ -168,6 +171,14 @@ def excluded_from_weight_decay(optimizer: Any) -> tuple[set[Any], str | None]:
 def optimizer_batches(optimizer: Any) -> int:
     """Return the number of batches an optimizer has seen, with accumulated ones."""
     return int(np.asarray(optimizer._iterations))
+
+
+def set_optimizer_batches(optimizer: Any, batches: int) -> None:
+    """Set the number of batches an optimizer has seen, with accumulated ones.
+
+    If it accumulates gradients, `optimizer.iterations` is computed from it.
+    """
+    optimizer._iterations.assign(batches)
 
 
 def drop_compiled_functions(model: keras.Model) -> bool:

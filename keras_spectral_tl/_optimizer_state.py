@@ -8,7 +8,7 @@ always has the same layout.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,12 +16,14 @@ import numpy as np
 
 from keras_spectral_tl._graph.layers import fetch
 from keras_spectral_tl._keras_internals import (
+    ACCUMULATED_GRADIENTS,
     MOVING_AVERAGES,
     excluded_from_weight_decay,
     learning_rate_of,
     optimizer_batches,
     optimizer_slots,
     optimizer_weights,
+    set_optimizer_batches,
     set_optimizer_weights,
 )
 
@@ -130,7 +132,8 @@ def carry_moments(
     """Copy the step count and moments of weights from the optimizer of `source`.
 
     The step count determines the bias correction of Adam and the position in a
-    schedule. Weights that the source did not train start with zero moments. `same` maps
+    schedule. Weights that the source did not train start with zero moments, and so do
+    accumulated gradients, which are not those of the new data. `same` maps
     the id of each weight of the optimizer to its path and to the corresponding weight
     of `source`, if any. Returns the paths of the weights with copied moments.
     """
@@ -150,8 +153,11 @@ def carry_moments(
             "`optimizer` out to take its configuration too."
         )
     _refuse_unknown_state(given, "Use another optimizer.")
-    carried = _carry_slots(given, new, lambda variable: same[id(variable)][1])
-    new.iterations.assign(fetch(given.iterations))
+    carried = _carry_slots(
+        given, new, lambda variable: same[id(variable)][1], (ACCUMULATED_GRADIENTS,)
+    )
+    steps = int(fetch(given.iterations)) * (new.gradient_accumulation_steps or 1)
+    set_optimizer_batches(new, steps)
     return tuple(same[id(variable)][0] for variable in carried)
 
 
@@ -251,7 +257,10 @@ def had_rate(optimizer: Any) -> bool:
 
 
 def _carry_slots(
-    source: Any, target: Any, origin: Callable[[keras.Variable], keras.Variable | None]
+    source: Any,
+    target: Any,
+    origin: Callable[[keras.Variable], keras.Variable | None],
+    without: Collection[str] = (),
 ) -> list[keras.Variable]:
     """Copy the slots of all weights known to the source; return these weights."""
     old, new = optimizer_slots(source), optimizer_slots(target)
@@ -263,7 +272,7 @@ def _carry_slots(
             continue
         carried.append(variable)
         for name, entries in old.items():
-            if entries[before] is not None:
+            if name not in without and entries[before] is not None:
                 new[name][place].assign(fetch(entries[before]))
     return carried
 

@@ -19,6 +19,8 @@ from keras_spectral_tl._graph.layers import (
     parents_first,
     rows_of,
     seed_generators,
+    set_single_flags,
+    single_flags,
     symbolic_inputs,
 )
 from keras_spectral_tl._keras_internals import (
@@ -35,9 +37,10 @@ def copy_model(model: keras.Model, sample: Any = None) -> keras.Model:
     """Return an independent copy of `model` with the same weights and outputs.
 
     Compile it to train it. The copy is made from the configuration if possible, else
-    with a temporary `.keras` file. It has bitwise the same weights, and the other state
-    of the layers: statistics and vocabularies of `adapt`, low-rank updates,
-    quantization, and the states of random generators. Layers of the copy are in the
+    with a temporary `.keras` file. It has bitwise the same weights, of which the same
+    are frozen one by one, and the other state of the layers: statistics and
+    vocabularies of `adapt`, low-rank updates, quantization, and the states of random
+    generators. Layers of the copy are in the
     same order; in a subclassed model their automatic names may differ.
 
     Then the outputs of both on one batch are compared, without lasting effects. The
@@ -285,6 +288,19 @@ def _rebuild(model: keras.Model) -> keras.Model:
     return rebuilt
 
 
+def check_made_again(model: keras.Model, what: str) -> None:
+    """Raise ValueError if a model made from its configuration has other layers."""
+    kinds = [type(layer) for layer in parents_first(model)[1:]]
+    with contextlib.suppress(Exception), _random_state():
+        if kinds == [type(layer) for layer in parents_first(_rebuild(model))[1:]]:
+            return
+    raise ValueError(
+        f"Layers of model {model.name!r} cannot have {what}: its class makes the "
+        "layers itself, so a copy or a file of the model would lack them. Use a "
+        "functional model, or another part, such as BiasesOf."
+    )
+
+
 def _adapt_layers(model: keras.Model, copy: keras.Model) -> None:
     """Add low-rank updates and quantization that a configuration does not hold."""
     old_layers, new_layers = parents_first(model), parents_first(copy)
@@ -358,6 +374,7 @@ def _carry_state(model: keras.Model, copy: keras.Model) -> None:
 def _carry_layer(old: keras.Layer, new: keras.Layer) -> None:
     for value, weight in paired_weights(old, new):
         weight.assign(fetch(value))
+    set_single_flags(new, single_flags(old))
     # Use the save methods of layers with more state than weights, except layers with
     # low-rank updates, which would merge these.
     if hasattr(old, "lora_enabled"):

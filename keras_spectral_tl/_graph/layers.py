@@ -6,7 +6,8 @@ import operator
 import os
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -99,6 +100,32 @@ def batches(x: Any, batch_size: int) -> Iterator[tuple[slice, Any]]:
         yield rows, rows_of(x, rows)
 
 
+# Keras overwrites the flags of the weights when a layer is frozen. So the individually
+# frozen ones are recorded here as long as the layer lives, so that unfreezing does not
+# unfreeze the kernel of a low-rank update or a weight that the user froze.
+# Indices among a layer's own trainable weights: frozen by the user when the layer was
+# frozen here; and frozen by functions of this package, weight by weight.
+BY_USER: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
+BY_US: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
+
+SingleFlags = tuple[set[int], set[int], set[int]]
+
+
+def single_flags(layer: keras.Layer) -> SingleFlags:
+    """Return which own weights of a layer are frozen one by one, and these records."""
+    own = enumerate(own_trainable_variables(layer))
+    frozen = {i for i, v in own if layer.trainable and not v.trainable}
+    return frozen, set(BY_USER.get(layer, ())), set(BY_US.get(layer, ()))
+
+
+def set_single_flags(layer: keras.Layer, flags: SingleFlags) -> None:
+    """Freeze own weights of a copy of a layer as `single_flags` says of the layer."""
+    own = own_trainable_variables(layer)
+    frozen, BY_USER[layer], BY_US[layer] = map(set, flags)
+    for place in frozen:
+        own[place].trainable = False
+
+
 def count_parameters(variables: Iterable[keras.Variable]) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
 
@@ -151,7 +178,9 @@ class ModelLayers:
         They are matched by position, since automatic names differ in a copy.
         """
         theirs = list(layers_with_weights(other).items())
-        names = [*self.layers, *(name for name, _ in theirs[len(self.layers) :])]
+        names = list(self.layers)
+        for name, _ in theirs[len(names) :]:  # that only the copy has
+            names.append(_unique(name, names))
         layers = {n: layer for n, (_, layer) in zip(names, theirs, strict=False)}
         weights: dict[str, keras.Variable] = {}
         for name, layer in layers.items():
@@ -400,7 +429,7 @@ def walk(
         yield from walk(inner, f"{path}/{inner.name}" if path else inner.name, seen)
 
 
-def _unique(name: str, taken: Mapping[str, Any]) -> str:
+def _unique(name: str, taken: Collection[str]) -> str:
     candidate, count = name, 1
     while candidate in taken:
         count += 1

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import re
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 
 from keras_spectral_tl._graph.calls import LayerCall, trace_calls
 from keras_spectral_tl._graph.layers import (
+    BY_US,
+    BY_USER,
     DEPTHWISE,
     PLAIN,
     SEPARABLE,
@@ -392,24 +393,15 @@ def _inside(containers: Sequence[keras.Layer]) -> set[int]:
     return {id(layer) for container in containers for layer in parents_first(container)}
 
 
-# Keras overwrites the flags of the weights when a layer is frozen. So the individually
-# frozen ones are recorded here as long as the layer lives, so that unfreezing does not
-# unfreeze the kernel of a low-rank update or a weight that the user froze.
-# Indices among a layer's own trainable weights: frozen by the user when the layer was
-# frozen here; and frozen by functions of this package, weight by weight.
-_BY_USER: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
-_BY_US: weakref.WeakKeyDictionary[keras.Layer, set[int]] = weakref.WeakKeyDictionary()
-
-
 def held_places(layer: keras.Layer) -> set[int]:
     """Return the indices of the weights that unfreezing the layer leaves frozen."""
     own = own_trainable_variables(layer)
     base = low_rank_base(layer)
     if layer.trainable:
-        ours = _BY_US.get(layer, ())
+        ours = BY_US.get(layer, ())
         places = {i for i, v in enumerate(own) if not v.trainable and i not in ours}
     else:
-        places = _BY_USER.get(layer, set())
+        places = BY_USER.get(layer, set())
     if len(places) == len(own):
         places = set()  # the whole layer is frozen by single weights
     return places | {i for i, v in enumerate(own) if v is base}
@@ -419,7 +411,7 @@ def notes_of(layers: Sequence[keras.Layer]) -> Callable[[], None]:
     """Return a function that restores what is recorded of these layers now."""
     kept = [
         (records, layer, set(records[layer]) if layer in records else None)
-        for records in (_BY_USER, _BY_US)
+        for records in (BY_USER, BY_US)
         for layer in layers
     ]
 
@@ -435,14 +427,14 @@ def notes_of(layers: Sequence[keras.Layer]) -> Callable[[], None]:
 
 def remember(layer: keras.Layer) -> None:
     """Record which weights of a layer are frozen individually, before it is frozen."""
-    _BY_USER[layer] = held_places(layer)
+    BY_USER[layer] = held_places(layer)
 
 
 def note(layer: keras.Layer, variable: keras.Variable, frozen: bool) -> None:
     """Record that a weight was frozen individually here, or no longer is."""
     own = own_trainable_variables(layer)
     place = next(i for i, v in enumerate(own) if v is variable)
-    ours = _BY_US.setdefault(layer, set())
+    ours = BY_US.setdefault(layer, set())
     if frozen:
         ours.add(place)
     else:

@@ -84,7 +84,7 @@ def test_weights_slots_and_batches_of_an_optimizer():
     weights = internals.optimizer_weights(optimizer)
     assert list(weights) == model.trainable_variables
     slots = internals.optimizer_slots(optimizer)
-    names = {"_momentums", "_velocities", "_accumulated_gradients"}
+    names = {"_momentums", "_velocities", internals.ACCUMULATED_GRADIENTS}
     assert slots.keys() == names | {internals.MOVING_AVERAGES}
     cut = {name: entries[2:] for name, entries in slots.items()}
     internals.set_optimizer_weights(optimizer, weights[2:], cut)
@@ -92,6 +92,9 @@ def test_weights_slots_and_batches_of_an_optimizer():
     optimizer.apply([keras.ops.ones(weight.shape) for weight in last.weights])
     moved = [not np.array_equal(b, w) for b, w in zip(before, weights, strict=True)]
     assert moved == [False, False, True, True]
+    internals.set_optimizer_batches(optimizer, 6)
+    assert internals.optimizer_batches(optimizer) == 6
+    assert int(optimizer.iterations) == 3
 
 
 def test_the_learning_rate_of_an_optimizer_is_the_schedule_itself():
