@@ -263,6 +263,22 @@ class FiltersOf(AddedPart):
 
     def _given(self) -> Array:
         """Return the orthonormalized filters of the basis."""
+        filters = self.given_filters()
+        count = len(filters)
+        rows = filters.reshape(count, -1)
+        check_finite("basis", rows, " Expected finite filters.")
+        scale = np.linalg.norm(rows, axis=1, keepdims=True)
+        columns = (rows / np.where(scale > 0, scale, 1.0)).T
+        rank = np.linalg.matrix_rank(columns, tol=_INDEPENDENT)
+        if rank < count:
+            raise ValueError(
+                "Expected linearly independent filters, at most one for each of "
+                f"{len(columns)} points. Received {count} filters of rank {rank}."
+            )
+        return np.asarray(np.linalg.qr(columns)[0].T.reshape(filters.shape))
+
+    def given_filters(self) -> Array:
+        """Return those filters of a basis of filters that count, as they were given."""
         significant = getattr(self.basis, "significant", None)
         filters = real_array("basis", getattr(self.basis, "filters", self.basis))
         default = len(filters) if significant is None else int(np.sum(significant))
@@ -273,17 +289,7 @@ class FiltersOf(AddedPart):
                 "points, and a number from 1 to r. Received shape "
                 f"{filters.shape} and number {count}."
             )
-        rows = filters[:count].reshape(count, -1)
-        check_finite("basis", rows, " Expected finite filters.")
-        scale = np.linalg.norm(rows, axis=1, keepdims=True)
-        columns = (rows / np.where(scale > 0, scale, 1.0)).T
-        rank = np.linalg.matrix_rank(columns, tol=_INDEPENDENT)
-        if rank < count:
-            raise ValueError(
-                "Expected linearly independent filters, at most one for each of "
-                f"{len(columns)} points. Received {count} filters of rank {rank}."
-            )
-        return np.asarray(np.linalg.qr(columns)[0].T.reshape(filters[:count].shape))
+        return filters[:count]
 
 
 def smooth_filters(size: Sequence[int], number: int | None = None) -> Array:

@@ -243,7 +243,8 @@ class LowRankOf(AddedPart):
         """Enable the update in the given layers, which are changed in place.
 
         Raises:
-            ValueError: If Keras offers no low-rank update for a layer.
+            ValueError: If Keras offers no low-rank update for a layer, or it has one of
+                another rank.
         """
         for name, layer in layers.items():
             if not hasattr(layer, "enable_lora"):
@@ -251,6 +252,13 @@ class LowRankOf(AddedPart):
                     f"Keras {keras.__version__} offers no low-rank update for layer "
                     f"{name!r} ({type(layer).__name__}). Choose layers that have an "
                     "enable_lora method, such as Dense and EinsumDense."
+                )
+            if layer.lora_enabled and layer.lora_rank != self.rank:
+                raise ValueError(
+                    f"Layer {name!r} has a low-rank update of rank {layer.lora_rank} "
+                    f"already. Received rank={self.rank}: train that one, rank="
+                    f"{layer.lora_rank}. Or save the model, which merges the update "
+                    "into the kernel, build the model anew and load the weights."
                 )
         for name, layer in layers.items():
             if not layer.lora_enabled:  # seed by the name, for reproducible results

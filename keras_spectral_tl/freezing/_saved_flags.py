@@ -88,21 +88,31 @@ def load_with_flags(
     return model
 
 
+def _is_low_rank(path: str) -> bool:
+    return path.rsplit("/", 1)[-1].startswith("lora_")
+
+
 def _set_flags(model: keras.Model, flags: SavedFlags) -> None:
     named = ModelLayers.of(model)
     # In a subclassed model, automatic names may differ.
     names = named.names if set(flags) != set(named.names) else tuple(flags)
-    choice = {
+    recorded = {
         name: tuple(f"{name}/{weight}" for weight in trained)
         for name, trained in zip(names, flags.values(), strict=False)
         if trained is not None
     }
+    # A low-rank update that Keras merged into its kernel no longer exists.
+    choice = {
+        name: tuple(p for p in paths if p in named.weights or not _is_low_rank(p))
+        for name, paths in recorded.items()
+    }
     unknown = {path for paths in choice.values() for path in paths} - {*named.weights}
     if unknown or len(flags) != len(names):
+        weights = f", with the weights {', '.join(sorted(unknown))}" if unknown else ""
         raise ValueError(
             f"The record of trainable weights is not that of model {model.name!r}: "
             f"expected its layers, {', '.join(named.names)}. Received "
-            f"{', '.join(flags)}. Save the result of the retraining again, or read the "
-            "model by keras.models.load_model."
+            f"{', '.join(flags)}{weights}. Save the result of the retraining again, or "
+            "read the model by keras.models.load_model."
         )
     switch(named, choice)

@@ -285,6 +285,8 @@ def test_a_model_without_the_part_and_one_with_another_update_are_explained():
     LowRankOf(rank=2).prepare(layer)
     with pytest.raises(ValueError, match="'conv_2' has a low-rank update already"):
         FiltersOf().prepare(layer)
+    with pytest.raises(ValueError, match=r"of rank 2 already. Received rank=4"):
+        transfer.retrain(model, (X, Y), LowRankOf("conv_2", rank=4), **QUICK)
     with pytest.raises(ValueError, match="chose no layer"):
         select_layers(model, FiltersOf("conv_2"))
     dense = _one(keras.layers.Dense(3, name="layer"), (4,)).layers[-1]
