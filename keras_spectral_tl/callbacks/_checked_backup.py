@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -37,7 +38,8 @@ class CheckedBackup(keras.callbacks.Callback):
 
     Args:
         directory: Folder of the backup, created if missing; use one for each fit.
-        keep: Whether to keep the backup when the fit has ended. A fit that is started
+        keep: Whether to keep the backup when the fit has ended (it is kept, with a
+            warning, if it has more epochs than the fit asks for). A fit that is started
             again then goes on after the last epoch, if it has more (also if this one
             was stopped early).
 
@@ -63,10 +65,10 @@ class CheckedBackup(keras.callbacks.Callback):
     def __init__(self, directory: str | os.PathLike[str], keep: bool = False) -> None:
         super().__init__()
         self.directory, self.keep = Path(directory), keep
-        self._resumed = False
+        self._resumed = self._is_ahead = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        record = self.directory / _RECORD
+        record, self._is_ahead = self.directory / _RECORD, False
         if not (self.model.built and self.model.weights):
             raise ValueError(
                 "CheckedBackup could not restore this model, whose weights are made by "
@@ -102,6 +104,16 @@ class CheckedBackup(keras.callbacks.Callback):
         self.model.load_weights(weights)
         set_initial_epoch(self.model, found["epoch"])
         self._resumed = True
+        epochs = (self.params or {}).get("epochs", found["epoch"])
+        self._is_ahead = found["epoch"] > epochs
+        if self._is_ahead:
+            warnings.warn(
+                f"The backup in {os.fspath(self.directory)!r} has {found['epoch']} "
+                f"epochs, so this fit of {epochs} trains nothing. The backup is kept: "
+                "ask for more epochs, or remove it to start again.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._forget_the_start()
@@ -119,7 +131,7 @@ class CheckedBackup(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._forget_the_start()
-        if self.keep or not self.directory.exists():
+        if self.keep or self._is_ahead or not self.directory.exists():
             return
         (self.directory / _RECORD).unlink(missing_ok=True)
         for weights in self.directory.glob(_ALL_WEIGHTS):

@@ -177,3 +177,11 @@ def test_averages_that_are_swapped_at_other_times_change_nothing(on_epoch):
     for alone, beside in zip(*seen, strict=True):
         for one, other in zip(alone, beside, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_fit_of_fewer_epochs_than_the_backup_keeps_it(kept):
+    model = _model()
+    with pytest.warns(UserWarning, match="has 2 epochs, so this fit of 1 trains noth"):
+        assert _fit(model, CheckedBackup(kept), epochs=1).epoch == []
+    assert _fit(_model(), CheckedBackup(kept), epochs=3).epoch == [2]
+    assert not kept.exists()
