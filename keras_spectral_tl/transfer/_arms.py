@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_spectral_tl import freezing
 from keras_spectral_tl._checks import noted, real_number
+from keras_spectral_tl._files import sha256_of_arrays
 from keras_spectral_tl._graph.calls import called_layers
 from keras_spectral_tl._graph.copies import copy_model, fewest_samples
 from keras_spectral_tl._graph.layers import (
@@ -21,9 +22,13 @@ from keras_spectral_tl._graph.layers import (
     rows_of,
     trainable_layer_names,
 )
-from keras_spectral_tl._keras_internals import own_statistics
+from keras_spectral_tl._keras_internals import (
+    low_rank_base,
+    own_statistics,
+    own_trainable_variables,
+)
 from keras_spectral_tl._results import as_lists
-from keras_spectral_tl.freezing._parts import Part
+from keras_spectral_tl.freezing._parts import AddedPart, Part
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._retrain import (
     Trainee,
@@ -165,6 +170,8 @@ def layers_to_json(layers: Any) -> Any:
     values = {f.name: getattr(layers, f.name) for f in dataclasses.fields(layers)}
     if "layers" in values:
         values["layers"] = layers_to_json(values["layers"])
+    if _has_own_basis(layers):  # without the statistics of `PrincipalFilters`
+        values["basis"] = layers.given_filters()
     return {kind.__name__: as_lists(values)}
 
 
@@ -229,7 +236,8 @@ class Candidate:
     def of(cls, model: keras.Model, selector: freezing.Selector) -> "Candidate":
         names = freezing.select_layers(model, selector).names
         everything = ModelLayers.of(model).names
-        return cls(names, tuple(map(everything.index, names)))
+        places = tuple(map(everything.index, names))
+        return cls(names, places, record=_left_frozen(model, names))
 
     @classmethod
     def of_arm(cls, model: keras.Model, arm: Arm) -> "Candidate":
@@ -239,7 +247,7 @@ class Candidate:
             if not arm.trains or adds_parts(arm.layers):
                 if arm.trains:
                     Trainee.of(model, arm.layers)
-                record = f"{arm.layers!r}{pulled}"
+                record = f"{arm.layers!r}{_beside_repr(model, arm.layers)}{pulled}"
                 return cls((), (), arm.label, arm.layers, record, pull)
             selection = freezing.select_layers(model, arm.layers)
             check_trainable(model, selection)
@@ -255,6 +263,40 @@ class Candidate:
         )
 
 
+def _has_own_basis(item: Any) -> bool:
+    return isinstance(item, freezing.FiltersOf) and not isinstance(item.basis, str)
+
+
+def _beside_repr(model: keras.Model, layers: Any) -> str:
+    """Return what distinguishes arms that add weights, beside the selector's repr."""
+    items = items_of(layers)
+    given = [item.given_filters() for item in items if _has_own_basis(item)]
+    text = f"; basis {sha256_of_arrays(given)[:16]}" if given else ""
+    # Of these, weights that are frozen one by one do not train.
+    whole = [
+        item.layers if isinstance(item, freezing.NewWeights) else item
+        for item in items
+        if not isinstance(item, AddedPart | freezing.OutputGain)
+    ]
+    if whole:
+        text += _left_frozen(model, freezing.select_layers(model, whole).names)
+    return text
+
+
+def _left_frozen(model: keras.Model, names: Sequence[str]) -> str:
+    """Return the weights of whole layers that are frozen one by one, as text."""
+    chosen = set(freezing.select_layers(model, list(names)).variables)
+    named = ModelLayers.of(model)
+    left = []
+    for name in names:
+        layer = named.layers[name]
+        free = {id(v) for v in own_trainable_variables(layer)}
+        free.discard(id(low_rank_base(layer)))
+        paths = named.weights_of(name).items()
+        left += [p for p, v in paths if id(v) in free and p not in chosen]
+    return f"; without {', '.join(left)}" if left else ""
+
+
 def candidates_of(
     model: keras.Model, layers: freezing.Selector | None, arms: Any
 ) -> list[Candidate]:
@@ -263,7 +305,11 @@ def candidates_of(
         if layers is not None:
             raise TypeError("Expected layers or arms. Received both: leave one out.")
         return [Candidate.of_arm(model, arm) for arm in as_arms(arms)]
-    items = list(trainable_layer_names(model)) if layers is None else items_of(layers)
+    items = [layers]  # of which a sequence trains together
+    if layers is None:
+        items = list(trainable_layer_names(model))
+    elif isinstance(layers, Sequence) and not isinstance(layers, str):
+        items = list(layers)
     _refuse_parts(model, items)
     together = [item for item in items if isinstance(item, tuple)]
     alone = [item for item in items if not isinstance(item, tuple)]

@@ -283,11 +283,10 @@ class SweepResult(AsJson):
             )
         return (
             f"The sweep has no weights for {label!r}: rows of baselines keep none, nor "
-            "do arms that add weights to the model (FiltersOf, LowRankOf, OutputGain, "
-            f"...) or reinitialize them. {kept} "
+            "do arms that add weights to the model (FiltersOf, OutputGain, ...) or "
+            f"reinitialize them, nor sweeps with RefitNormalizationLayers. {kept} "
             "Retrain that arm: retrain(model, target_data, arm.layers, ...).model, or "
-            "with the recipe of a forecast: retrain(model, target_data, "
-            f"**forecast.recipe_for({label!r})).model."
+            f"retrain(model, target_data, **forecast.recipe_for({label!r})).model."
         )
 
     def to_frame(self) -> Any:
@@ -330,8 +329,9 @@ def load_retrained(
         custom_objects: Your own classes by name, as in `keras.models.load_model`.
 
     Returns:
-        The model, compiled as it was saved, with the same weights trainable and the
-        moments of its optimizer.
+        The model with the same weights trainable, without low-rank updates, which
+        `save` merges. It is compiled, with the moments of its optimizer, unless only
+        parts of layers were trained, of which `save` keeps no optimizer.
 
     Raises:
         FileNotFoundError: If the folder does not hold both files.

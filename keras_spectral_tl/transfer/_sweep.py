@@ -158,7 +158,7 @@ def oracle_sweep(
             if store is not None:
                 store.save(candidate, row)
             move(row.values)
-    return _result(candidates, found)
+    return _result(candidates, found, options.refits_layers)
 
 
 def _retrainable(model: keras.Model, layers: Any, arms: Any, x: Any) -> list[Candidate]:
@@ -203,14 +203,15 @@ def _check_calls(progress: Any, executor: Any) -> None:
 
 
 def _result(
-    candidates: Iterable[Candidate], rows: Mapping[Candidate, SweepRow]
+    candidates: Iterable[Candidate], rows: Mapping[Candidate, SweepRow], refits: bool
 ) -> SweepResult:
     weights = {
         candidate.label: dict(
             zip(candidate.names, rows[candidate].weights, strict=True)
         )
         for candidate in candidates
-        if candidate.names or candidate.selector == ()
+        # The statistics of refitted layers are not kept.
+        if (candidate.names and not refits) or candidate.selector == ()
     }
     return SweepResult(tuple(rows[c].values for c in candidates), weights)
 

@@ -27,6 +27,8 @@ from keras_spectral_tl._files import (
     write_json,
 )
 from keras_spectral_tl._graph.layers import parents_first
+from keras_spectral_tl._keras_internals import excluded_from_weight_decay
+from keras_spectral_tl._optimizer_state import plain_optimizer
 from keras_spectral_tl.freezing import layer_hashes
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._samples import Samples
@@ -94,7 +96,14 @@ class SweepDirectory:
         record = self.path / "sweep.json"
         if not record.exists():
             write_json(record, dict(contents))
-        found = json.loads(record.read_text())
+        try:
+            found = dict(json.loads(record.read_bytes()))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{record} is damaged: expected a JSON document that tells which sweep "
+                f"the rows belong to, received {type(error).__name__}. Restore it, or "
+                "use another directory."
+            ) from error
         names = sorted(found.keys() | contents.keys())
         other = [name for name in names if found.get(name) != contents.get(name)]
         if other:
@@ -243,7 +252,12 @@ def _contents(value: Any) -> list[str]:
 
 def _configuration(value: Any) -> list[str]:
     config = {**getattr(value, "_fn_kwargs", {}), **value.get_config()}
-    config.pop("name", None)
+    if not isinstance(value, keras.Layer):
+        config.pop("name", None)  # a number that Keras gives, except of layers
+    if isinstance(value, keras.optimizers.Optimizer):
+        _, without_decay = excluded_from_weight_decay(plain_optimizer(value))
+        if without_decay is not None:
+            config["without_decay"] = without_decay
     for held in vars(value).values():
         kind = held if isinstance(held, type | types.FunctionType) else type(held)
         if callable(held) and not _is_known(kind):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl import metrics, scoring, transfer
+from keras_spectral_tl import metrics, scoring, spectra, transfer
 from keras_spectral_tl.freezing import (
     BiasesOf,
     ChannelGainsOf,
@@ -23,7 +23,7 @@ from keras_spectral_tl.freezing import (
 from keras_spectral_tl.scoring import Arm
 from keras_spectral_tl.transfer._arms import as_arms, layers_from_json, layers_to_json
 from keras_spectral_tl.transfer._sweep_rows import RowTrainer
-from tests.keras_spectral_tl.common import planted
+from tests.keras_spectral_tl.common import noise, planted
 
 SINGLE = 1e-5  # float32 of whole and of cut networks, a few steps
 QUICK = {"epochs": 2, "batch_size": 4, "run_eagerly": True, "seed": 3}
@@ -276,6 +276,17 @@ def test_selectors_have_short_labels_and_come_back_from_json(label):
 def test_all_layers_beside_a_gain_come_back_from_json():
     layers = [slice(None), OutputGain(initial=0.5)]
     assert layers_from_json(layers_to_json(layers)) == layers
+
+
+@pytest.mark.once
+def test_filters_that_are_given_come_back_from_json():
+    kernels = noise(3, 3, 8, 8)
+    kernels += 9.0 * noise(8, 8, seed=1) * np.hanning(5)[1:4, None, None, None]
+    found = spectra.principal_filters(kernels)
+    for part in (FiltersOf("a", found), FiltersOf("a", found, 2)):
+        document = json.loads(json.dumps(layers_to_json(part)))
+        again = layers_from_json(document)
+        np.testing.assert_array_equal(again.given_filters(), part.given_filters())
 
 
 @pytest.mark.once

@@ -126,3 +126,10 @@ def test_a_model_that_brings_code_is_refused_also_with_a_good_checksum(tmp_path)
     (tmp_path / "retraining.json").write_text(json.dumps({"model_sha256": digest}))
     with pytest.raises(ValueError, match=r"safe_mode|unsafe"):
         transfer.load_retrained(tmp_path)
+
+
+def test_a_damaged_record_of_a_sweep_is_named(tmp_path):
+    SweepDirectory(tmp_path, {"model": "x"})
+    _cut(tmp_path / "sweep.json", 1)
+    with pytest.raises(ValueError, match=r"sweep.json is damaged.*another directory"):
+        SweepDirectory(tmp_path, {"model": "x"})
