@@ -25,6 +25,7 @@ from keras_spectral_tl.transfer._options import (
     RetrainOptions,
     weighted,
 )
+from keras_spectral_tl.transfer._pull import refuse_pull_of_new_weights
 from keras_spectral_tl.transfer._result import RetrainResult, SweepResult
 from keras_spectral_tl.transfer._retrain import (
     check_fit,
@@ -61,7 +62,8 @@ def baselines(
         target_data: Samples to train with, as for `retrain`.
         test_data: Samples to evaluate on, of the same kind.
         include: Names of the baselines, in the order of the rows; None means all that
-            apply (a model without biases has no bias_only).
+            apply (without bias_only for a model without biases, gain_only for labels
+            of classes, and layerwise_rates with `optimizer_state_from`).
         progress: Called with each row as soon as it is known; None shows a progress
             bar in terminals, False shows none.
         **retrain_options: Arguments of `retrain`: optimizer, loss, seed, epochs, ...
@@ -85,21 +87,21 @@ def baselines(
         [0, 3]
     """
     check_progress(progress)
-    names = list(_BASELINES if include is None else include)
-    if include is None and not has_biases(model):
-        names.remove("bias_only")
-    for name in names:
-        if name not in _BASELINES:
-            raise KeyError(
-                f"There is no baseline {name!r}. There are: {', '.join(_BASELINES)}."
-            )
     options = RetrainOptions.of(retrain_options)
+    names = _names(model, options, include)
     if "probe_then_all" in names:
         _check_two_stages(options)
     data, options = options.prepare(target_data, model)
     test = Samples.of(test_data, "test_data")
     check_fit(model, data, options.loss)
     check_fit(model, test.normalized(data.statistics), options.loss)
+    if "gain_only" in names:
+        try:
+            check_fit(model, data)
+        except ValueError:  # labels, which no gain fits
+            if include is not None:
+                raise
+            names.remove("gain_only")
     rows = []
     with watched(progress, "Baselines", "controls", "layer", len(names)) as move:
         for name in names:
@@ -108,6 +110,28 @@ def baselines(
             rows.append({**result.row(test), "layer": name})
             move(rows[-1])
     return SweepResult(tuple(rows))
+
+
+def _names(
+    model: keras.Model, options: RetrainOptions, include: Sequence[str] | None
+) -> list[str]:
+    """Return the names of the baselines, by default those that apply to a model."""
+    carries = options.optimizer_state_from is not None
+    if include is None:
+        left_out = {"bias_only"} if not has_biases(model) else set()
+        left_out |= {"layerwise_rates"} if carries else set()
+        return [name for name in _BASELINES if name not in left_out]
+    for name in include:
+        if name not in _BASELINES:
+            raise KeyError(
+                f"There is no baseline {name!r}. There are: {', '.join(_BASELINES)}."
+            )
+    if carries and "layerwise_rates" in include:
+        raise TypeError(
+            "Moments cannot be carried into one optimizer per learning rate, which "
+            "layerwise_rates needs. Leave it out of `include`, or optimizer_state_from."
+        )
+    return list(include)
 
 
 def fit_output_gain(
@@ -212,8 +236,8 @@ def retrain_all(
     return retrain_prepared(model, None, samples, options, "all")
 
 
-def _joined(first: RetrainResult, second: RetrainResult, label: str) -> RetrainResult:
-    names, paths = list(first.hashes_before), list(first.weight_hashes_before)
+def _joined(first: RetrainResult, second: RetrainResult) -> RetrainResult:
+    """Return the second of two stages with the history and time of both."""
     stages = first.history, second.history
     history = {
         name: [
@@ -223,16 +247,9 @@ def _joined(first: RetrainResult, second: RetrainResult, label: str) -> RetrainR
         ]
         for name in {**first.history, **second.history}
     }
-    after, weights_after = second.hashes_after, second.weight_hashes_after
     return dataclasses.replace(
         second,
-        label=label,
         history=history,
-        trained=tuple(names),
-        hashes_before=first.hashes_before,
-        hashes_after=dict(zip(names, after.values(), strict=True)),
-        weight_hashes_before=first.weight_hashes_before,
-        weight_hashes_after=dict(zip(paths, weights_after.values(), strict=True)),
         seconds=first.seconds + second.seconds,
         provenance={**second.provenance, "first_stage": first.provenance},
     )
@@ -255,7 +272,8 @@ def from_scratch(
 
     Raises:
         FloatingPointError, TypeError: As `retrain`.
-        ValueError: As `retrain`, or if the model cannot be built again.
+        ValueError: As `retrain`, if the model cannot be built again, or with a pull to
+            the new weights.
 
     Example:
         >>> import numpy as np
@@ -266,6 +284,8 @@ def from_scratch(
         ('conv_1', 'conv_2')
     """
     samples, options = RetrainOptions.of(retrain_options).prepare(target_data, model)
+    if options.pull:
+        refuse_pull_of_new_weights(options.pull)
     return _scratch(model, samples, options)
 
 
@@ -310,8 +330,10 @@ def probe_then_all(
         options.with_fit_options(epochs=options.epochs - first),
     )
     probe = retrain_prepared(model, called_layers(model)[-1], data, stages[0])
-    result = retrain_prepared(probe.model, None, data, stages[1])
-    return _joined(probe, result, "probe_then_all")
+    result = retrain_prepared(
+        model, None, data, stages[1], "probe_then_all", lambda _: probe.model
+    )
+    return _joined(probe, result)
 
 
 def _scratch(
@@ -320,7 +342,8 @@ def _scratch(
     def fresh(original: keras.Model) -> keras.Model:
         return fresh_model(original, options.seed)
 
-    return retrain_prepared(model, None, data, options, "from_scratch", fresh)
+    free = dataclasses.replace(options, pull=0.0)  # of new weights, see `Arm`
+    return retrain_prepared(model, None, data, free, "from_scratch", fresh)
 
 
 _BASELINES: dict[str, Baseline] = {

@@ -1,5 +1,6 @@
 """Deterministic fit, with bitwise equal weights of equal calls; gain in closed form."""
 
+import dataclasses
 import math
 import sys
 import warnings
@@ -105,6 +106,32 @@ class Batches(keras.utils.PyDataset):
         return x, y
 
 
+class _LowestLoss(keras.callbacks.EarlyStopping):
+    """Early stopping that restores the weights of the lowest held-out loss.
+
+    Keras restores those of the last decrease by more than `min_delta`.
+    """
+
+    def __init__(self, patience: int, min_delta: float) -> None:
+        super().__init__("val_loss", min_delta, patience, mode="min")
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        super().on_train_begin(logs)
+        self._lowest = math.inf
+        self._weights: Any = None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        loss = float((logs or {}).get("val_loss", math.inf))
+        if loss < self._lowest:
+            self._lowest, self._weights = loss, self.model.get_weights()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        super().on_train_end(logs)
+        if self._weights is not None:
+            self.model.set_weights(self._weights)
+
+
 class _EpochLogs(keras.callbacks.Callback):
     """Keeps what each epoch computed; not all have validation, or values of callbacks.
 
@@ -137,23 +164,39 @@ class _EpochWatch(keras.callbacks.Callback):
             raise FloatingPointError(f"The loss became {loss} {when}. {_MEND}")
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fitted:
+    """Outcome of fitting the chosen weights of a network.
+
+    `hashes` are those of each weight after the fit, `refitted` the normalization layers
+    that were adapted to the data, `moments` the weights that took over their moments.
+    """
+
+    history: dict[str, list[float]]
+    hashes: dict[str, str]
+    refitted: tuple[str, ...]
+    moments: tuple[str, ...]
+
+
 def fit(
     network: keras.Model, data: Samples, options: RetrainOptions
 ) -> dict[str, list[float]]:
     """Fit the compiled `network` and return the history."""
     arguments = {"epochs": 50, "verbose": 0, **options.fit_options}
     callbacks = listed(arguments.pop("callbacks", None))
+    arguments.pop("batch_size", None)
     stopping = options.early_stopping
     if stopping is None:
         data, validation = _split(data, arguments.pop("validation_split", 0.0))
     else:
         _refuse_backups(callbacks)
+        _check_validated(arguments["epochs"], arguments.get("validation_freq", 1))
         data, validation = stopping.split(data, options.seed)
-        callbacks.append(stopping.callback())
+        callbacks.append(_LowestLoss(stopping.patience, stopping.min_delta))
     if validation is not None:
         arguments.setdefault("validation_data", validation)
     order = {
-        "batch_size": arguments.pop("batch_size", None) or 8,
+        "batch_size": options.batch_size,
         "seed": options.seed,
         "shuffle": arguments.pop("shuffle", True),
         "symmetries": options.symmetries,
@@ -240,6 +283,18 @@ def _refuse_backups(callbacks: list[Any]) -> None:
                 f"from a backup would end with others. Received {callback!r:.100}: "
                 "leave out one of the two."
             )
+
+
+def _check_validated(epochs: int, every: Any) -> None:
+    """Raise ValueError if no epoch of a fit measures the loss on held-out samples."""
+    whole = isinstance(every, int)
+    if any(n % every == 0 if whole else n in every for n in range(1, epochs + 1)):
+        return
+    raise ValueError(
+        "early_stopping needs the loss on held-out samples after at least one epoch. "
+        f"Received validation_freq={every} with epochs={epochs}: train for more "
+        "epochs, or measure it more often."
+    )
 
 
 def _split(data: Samples, fraction: float) -> tuple[Samples, Any]:

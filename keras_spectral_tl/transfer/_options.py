@@ -4,6 +4,8 @@ import dataclasses
 import inspect
 import math
 import numbers
+import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,11 +98,14 @@ class LearningRates:
         pattern: keras.optimizers.Optimizer,
         factors: Mapping[str, float],
         weights: Mapping[str, keras.Variable],
+        name: str = "",
     ) -> keras.optimizers.Optimizer:
         """Return one optimizer that holds a copy of `pattern` for each factor.
 
         The factors are those of `by_variable` for the input model, and the weights to
-        train have the same paths.
+        train have the same paths. `name` is that of the model that trains: Keras' own
+        paths of the weights begin with it in a copy of a sequential model, but not once
+        that is loaded from a file.
 
         Raises:
             ValueError: If weights with the same path get different factors.
@@ -117,7 +122,10 @@ class LearningRates:
             factor = factors.get(path, self.default)
             if factor not in copies:
                 copies[factor] = scaled_optimizer(pattern, factor)
-            if by_path.setdefault(weight.path, copies[factor]) is not copies[factor]:
+            start = f"{name}/"
+            own = re.escape(weight.path.removeprefix(start))
+            key = f"({re.escape(start)})?{own}"  # which Keras matches as a pattern
+            if by_path.setdefault(key, copies[factor]) is not copies[factor]:
                 raise ValueError(
                     f"Two weights have the path {weight.path!r} and two learning "
                     "rates. Give the layers of the model different names."
@@ -199,35 +207,6 @@ class HeldOutStopping:
         held = np.isin(labels, names[order[:held_out]])
         return data.subset(np.flatnonzero(~held)), data.take(np.flatnonzero(held))
 
-    def callback(self) -> keras.callbacks.Callback:
-        return _LowestLoss(self.patience, self.min_delta)
-
-
-class _LowestLoss(keras.callbacks.EarlyStopping):
-    """Early stopping that restores the weights of the lowest held-out loss.
-
-    Keras restores those of the last decrease by more than `min_delta`.
-    """
-
-    def __init__(self, patience: int, min_delta: float) -> None:
-        super().__init__("val_loss", min_delta, patience, mode="min")
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        super().on_train_begin(logs)
-        self._lowest = math.inf
-        self._weights: Any = None
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        super().on_epoch_end(epoch, logs)
-        loss = float((logs or {}).get("val_loss", math.inf))
-        if loss < self._lowest:
-            self._lowest, self._weights = loss, self.model.get_weights()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        super().on_train_end(logs)
-        if self._weights is not None:
-            self.model.set_weights(self._weights)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RetrainOptions:
@@ -265,7 +244,8 @@ class RetrainOptions:
             trainable weights of layer l. So s = 1 means the same for every network:
             changing a layer by its own norm costs half of the initial loss, whatever
             the units of y, and however ReLU layers without biases are rescaled by c
-            and 1 / c. The history holds the sum of loss and penalty.
+            and 1 / c. The history holds the sum of loss and penalty, also on held-out
+            samples, so early stopping returns the epoch of the lowest sum.
         epoch_history: Whether the history has an entry for every epoch. If not, and if
             no callback, validation or progress bar needs epochs, all of them run as
             one epoch of Keras: the same steps with less overhead (an epoch on
@@ -339,6 +319,10 @@ class RetrainOptions:
         return int(self.fit_options.get("epochs", 50))
 
     @property
+    def batch_size(self) -> int:
+        return int(self.fit_options.get("batch_size") or 8)
+
+    @property
     def refits_layers(self) -> bool:
         """Return whether normalization layers are adapted to the target data."""
         return isinstance(self.normalization, RefitNormalizationLayers)
@@ -369,12 +353,26 @@ class RetrainOptions:
             statistics.check_fits(model)
         samples = samples.normalized(statistics)
         if self.replay is not None:
-            options = dataclasses.replace(options, replay=self.replay.like(samples))
+            options = dataclasses.replace(options, replay=self._like(samples))
         validation = self.fit_options.get("validation_data")
         if validation is None:
             return samples, options
         validation = _normalized_pair(validation, statistics)
         return samples, options.with_fit_options(validation_data=validation)
+
+    def _like(self, samples: Samples) -> Samples:
+        """Return the samples to replay in the form of those of the target."""
+        replay = Samples.of(self.replay, "replay")
+        found, expected = (
+            f"a dict of {', '.join(sorted(x))}" if isinstance(x, dict) else "no dict"
+            for x in (replay.x, samples.x)
+        )
+        if found != expected:
+            raise ValueError(
+                "Expected inputs of replay under the names of those of the target, "
+                f"{expected}. Received {found}."
+            )
+        return replay.like(samples)
 
     def _of_one_output(self, model: keras.Model) -> "RetrainOptions":
         """Return options with a loss by output name as a loss of the one output."""
@@ -443,12 +441,15 @@ def listed(callbacks: Any) -> list[Any]:
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
 
 
+_READ = (Samples, tuple, list, str, os.PathLike)  # validation data that are read here
+
+
 def _normalized_pair(validation: Any, statistics: Any) -> Any:
     weights: tuple[Any, ...] = ()
     if isinstance(validation, tuple | list) and len(validation) == 3:
         given, validation = validation[2], validation[:2]
         weights = () if given is None else (given,)
-    elif statistics is None and not isinstance(validation, Samples | tuple | list):
+    elif statistics is None and not isinstance(validation, _READ):
         return validation  # a dataset, which Keras reads
     samples = Samples.of(validation, "validation_data").normalized(statistics)
     return (samples.x, samples.y, *weights)

@@ -15,20 +15,36 @@ from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._samples import Samples
 
 
-def loss_before(network: keras.Model, samples: Samples, loss: Any) -> float:
-    """Return the loss of a network on samples in its units, in inference mode."""
+def loss_before(
+    network: keras.Model, samples: Samples, loss: Any, batch_size: int = 8
+) -> float:
+    """Return the loss of a network on samples in its units, in inference mode.
+
+    It is the mean over the samples or, of a loss with reduction="sum", over batches.
+    """
     measure = keras.losses.get(keras.tree.flatten(loss)[0])
     outputs = predicted(network, samples.x)
     counted = unmasked(network, samples.x)
+    is_sum = getattr(measure, "reduction", None) == "sum"
+    batches = -(-len(samples) // batch_size) if is_sum else 1
     if counted is None:
-        return float(fetch(keras.ops.mean(measure(samples.y, outputs))))
+        return float(fetch(keras.ops.mean(measure(samples.y, outputs)))) / batches
     if isinstance(measure, keras.losses.Loss):
         measure = measure.call  # without a mean
     y = samples.y.astype(outputs.dtype) if samples.y.dtype.kind == "f" else samples.y
     found = fetch(measure(*map(keras.ops.convert_to_tensor, (y, outputs))))
     points = counted.max(axis=-1)
     same = points.shape == found.shape
+    if is_sum:
+        return float(np.sum(found * points if same else found)) / batches
     return float(np.average(found, weights=points if same else None))
+
+
+def refuse_pull_of_new_weights(pull: float) -> None:
+    raise ValueError(
+        "A pull draws weights to their initial values, which mean nothing if these are "
+        f"new and random. Received pull={pull} with new weights: leave pull out."
+    )
 
 
 def squared_norms(network: ModelLayers, paths: Iterable[str]) -> dict[str, float]:
@@ -67,6 +83,9 @@ def pulled(
     finally:
         for path, own in before.items():
             network.weights[path].regularizer = own
+        if chosen:  # functions that were compiled meanwhile contain the penalty
+            model = network.model
+            model.train_function = model.test_function = None
 
 
 class _Pull:

@@ -12,6 +12,7 @@ import numpy as np
 from keras_spectral_tl._graph.calls import check_names, misfit_of_inputs
 from keras_spectral_tl._graph.copies import (
     called,
+    check_made_again,
     copy_model,
     fewest_samples,
     fresh_model,
@@ -24,18 +25,29 @@ from keras_spectral_tl._graph.layers import (
     layers_with_weights,
 )
 from keras_spectral_tl._optimizer_state import carry_moments, had_rate
-from keras_spectral_tl.freezing import NewWeights, OutputGain, Selector, select_layers
+from keras_spectral_tl.freezing import (
+    ChannelGainsOf,
+    NewWeights,
+    OutputGain,
+    Selector,
+    select_layers,
+)
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
 from keras_spectral_tl.freezing._parts import AddedPart
 from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
 from keras_spectral_tl.transfer._loop import (
+    Fitted,
     check_finite_weights,
     closed_form_gain,
     fit,
     why_unmoved,
 )
 from keras_spectral_tl.transfer._options import RetrainOptions
-from keras_spectral_tl.transfer._pull import loss_before, pulled
+from keras_spectral_tl.transfer._pull import (
+    loss_before,
+    pulled,
+    refuse_pull_of_new_weights,
+)
 from keras_spectral_tl.transfer._result import RetrainResult, is_labels_of, provenance
 from keras_spectral_tl.transfer._samples import Samples
 
@@ -120,6 +132,8 @@ def retrain_prepared(
     """
     start = time.perf_counter()
     check_weights(model)
+    if options.pull and any(isinstance(i, NewWeights) for i in items_of(layers)):
+        refuse_pull_of_new_weights(options.pull)
     check_fit(model, samples, options.loss)
     sample, _ = samples.take(slice(0, 1))
     exact = functools.partial(copy_model, sample=sample)
@@ -145,20 +159,6 @@ def retrain_prepared(
         weights=samples.weights,
         provenance=record,
     )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Fitted:
-    """Outcome of fitting the chosen weights of a network.
-
-    `hashes` are those of each weight after the fit, `refitted` the normalization layers
-    that were adapted to the data, `moments` the weights that took over their moments.
-    """
-
-    history: dict[str, list[float]]
-    hashes: Hashes
-    refitted: tuple[str, ...]
-    moments: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -199,6 +199,8 @@ class Trainee:
                 chosen = item.everywhere() if item.layers is None else item.layers
                 names = list(select_layers(model, chosen).names)
                 item.prepare({name: copied.layers[name] for name in names})
+                if isinstance(item, ChannelGainsOf):
+                    check_made_again(network, "channel gains")
                 plan.append(dataclasses.replace(item, layers=names))
             if isinstance(item, NewWeights):
                 plan.append(_drawn(original, item, copied))
@@ -207,8 +209,9 @@ class Trainee:
             raise ValueError(f"Expected one OutputGain. Received {gains}.")
         if gains:
             network = gains[0].prepare(network)
-            plan.append(gains[0])
         named = original.of_copy(network)
+        if gains:  # the new one only: the model may have another
+            plan.append([n for n in named.names if n not in original.layers])
         selection = select_from(named, choose(named, plan))
         check_trainable(model, selection)
         # Weights of added parts, such as fixed filters, are none that stay as they are.
@@ -252,7 +255,9 @@ class Trainee:
         moments = self._compile(trained, options)
         size = 0.0
         if options.pull:
-            size = options.pull * loss_before(trained, samples, options.loss)
+            size = options.pull * loss_before(
+                trained, samples, options.loss, options.batch_size
+            )
         with pulled(self.network, self.selection, size):
             history = fit(trained, samples, options)
         check_finite_weights(network)
@@ -286,6 +291,7 @@ class Trainee:
                 optimizer,
                 options.learning_rates.by_variable(self.original.model),
                 {path: weights[path] for path in self.selection.variables},
+                self.network.model.name,
             )
         trained.compile(optimizer, options.loss, **options.compile_options)
         # TensorFlow traces a step that creates variables twice.
@@ -352,9 +358,13 @@ class Trainee:
 
 
 def items_of(layers: Any) -> list[Any]:
-    """Return the items of a sequence of selectors; a single selector as a list."""
-    several = isinstance(layers, Sequence) and not isinstance(layers, str)
-    return list(layers) if several else [layers]
+    """Return the items of a sequence of selectors, also of sequences inside it.
+
+    A single selector is returned as a list.
+    """
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
+        return [layers]
+    return [item for inner in layers for item in items_of(inner)]
 
 
 def adds_parts(layers: Any) -> bool:
@@ -419,21 +429,32 @@ def check_fit(model: keras.Model, data: Samples, loss: Any = None) -> None:
         )
     if misfit := misfit_of_inputs(model, x):  # to which Keras may add an axis
         raise ValueError(misfit)
-    mend = _mended_outputs(y.shape[1:], shape[1:])
-    whole = y.dtype.kind in "iuf" and np.array_equal(y, np.round(y))
-    if whole and is_labels_of(y.astype(int), shape):
+    mend = _mended_labels(y, shape, loss) or _mended_outputs(y.shape[1:], shape[1:])
+    if sparse and data.statistics is not None:
         mend = (
-            "y looks like integer labels: pass them one-hot, "
-            f"keras.utils.to_categorical(y, {shape[-1]})."
+            "The loss needs labels of classes, and a normalization of y has changed "
+            "them. Normalize x alone: before, or by RefitNormalizationLayers()."
         )
-        if loss is not None:  # scores compare outputs with y itself
-            mend = (
-                f"{mend[:-1]}, or as integers with a sparse loss, for example "
-                "loss='sparse_categorical_crossentropy'."
-            )
     raise ValueError(
         f"Model {model.name!r} turns one sample into shape {shape[1:]}, but y has "
         f"samples of shape {y.shape[1:]}. {mend}"
+    )
+
+
+def _mended_labels(y: Any, shape: tuple[int, ...], loss: Any) -> str:
+    """Return advice on labels of classes; empty if y holds none."""
+    whole = y.dtype.kind in "iuf" and np.array_equal(y, np.round(y))
+    if not (whole and is_labels_of(y.astype(int), shape)):
+        return ""
+    mend = (
+        "y looks like integer labels: pass them one-hot, "
+        f"keras.utils.to_categorical(y, {shape[-1]})"
+    )
+    if loss is None:  # scores compare outputs with y itself
+        return f"{mend}."
+    return (
+        f"{mend}, or as integers with a sparse loss, for example "
+        "loss='sparse_categorical_crossentropy'."
     )
 
 
@@ -471,7 +492,14 @@ def from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
     free = [isinstance(i, OutputGain) and i.initial is None for i in items]
     if not any(free):
         return layers
-    best = OutputGain(initial=closed_form_gain(model, samples))
+    gain = closed_form_gain(model, samples)
+    if gain == 0.0:
+        raise ValueError(
+            "The gain that fits the target data best is 0, as y is zero or has nothing "
+            "in common with the outputs, and before a gain of 0 no layer can learn. "
+            "Received OutputGain(initial=None): give a number, OutputGain(initial=1.0)."
+        )
+    best = OutputGain(initial=gain)
     return [
         best if is_free else item for item, is_free in zip(items, free, strict=True)
     ]

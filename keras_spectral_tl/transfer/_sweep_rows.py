@@ -20,9 +20,21 @@ from keras_spectral_tl._graph.copies import (
 )
 from keras_spectral_tl._graph.cut import Activations, PrefixCache, evaluated
 from keras_spectral_tl._graph.feeding import predicted
-from keras_spectral_tl._graph.layers import ModelLayers, fetch, own_weights
+from keras_spectral_tl._graph.layers import (
+    ModelLayers,
+    fetch,
+    layers_with_weights,
+    own_weights,
+    set_single_flags,
+    single_flags,
+)
 from keras_spectral_tl._optimizer_state import first_rate, scaled_optimizer
-from keras_spectral_tl.freezing import OutputGain, layer_hashes, select_layers
+from keras_spectral_tl.freezing import (
+    NewWeights,
+    OutputGain,
+    layer_hashes,
+    select_layers,
+)
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
 from keras_spectral_tl.transfer._arms import Candidate
 from keras_spectral_tl.transfer._loop import closed_form_gain
@@ -34,6 +46,7 @@ from keras_spectral_tl.transfer._retrain import (
     check_fit,
     check_trainable,
     from_best_gain,
+    items_of,
 )
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep_store import SweepRow
@@ -167,7 +180,9 @@ class RowTrainer:
             return self._fixed(candidate)
         found: dict[float, SweepRow] = {}
         given = self.options
-        if candidate.pull:
+        if any(isinstance(item, NewWeights) for item in items_of(candidate.layers)):
+            given = dataclasses.replace(given, pull=0.0)  # that of all rows, see `Arm`
+        elif candidate.pull:
             given = dataclasses.replace(given, pull=candidate.pull)
         for factor in self.search.factors:
             options = self.search.options(given, candidate.label, factor)
@@ -345,6 +360,7 @@ class PackedModel:
                 f"or sweep without an executor. Keras said: {error}"
             ) from error
         self.hashes = list(layer_hashes(model).values())
+        self.flags = list(map(single_flags, layers_with_weights(model).values()))
 
     def unpacked(self) -> keras.Model:
         """Return the model, after checking the backend and the weights."""
@@ -361,6 +377,10 @@ class PackedModel:
                 "saved file with other weights. Implement build() or "
                 "get_build_config() on its class, or sweep without an executor."
             )
+        # Files do not hold which weights are frozen one by one.
+        layers = layers_with_weights(model).values()
+        for layer, flags in zip(layers, self.flags, strict=True):
+            set_single_flags(layer, flags)
         return model
 
 

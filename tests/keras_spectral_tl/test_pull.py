@@ -4,7 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_spectral_tl.transfer import oracle_sweep, retrain
+from keras_spectral_tl.freezing import NewWeights
+from keras_spectral_tl.scoring import Arm
+from keras_spectral_tl.transfer import (
+    Samples,
+    baselines,
+    from_scratch,
+    oracle_sweep,
+    retrain,
+)
+from keras_spectral_tl.transfer._pull import loss_before
 from tests.keras_spectral_tl.common import noise
 
 RATE = 0.05
@@ -132,3 +141,44 @@ def test_a_sweep_pulls_all_of_its_rows():
 def test_a_bad_strength_is_refused(strength):
     with pytest.raises((TypeError, ValueError), match="pull"):
         retrain(linear(), (X, Y), None, pull=strength)
+
+
+def mean_square(model):
+    return float(np.mean((model.predict(X, verbose=0) - Y) ** 2))
+
+
+def test_the_model_that_comes_back_has_no_pull():
+    """Neither in its functions for tests nor in those for a further training."""
+    held_out = {"validation_data": (X, Y)}  # so that both kinds were compiled
+    start, optimizer = linear(), keras.optimizers.SGD(RATE)
+    options = {**WHOLE, "epochs": 3, "optimizer": optimizer, **held_out}
+    model = retrain(start, (X, Y), None, pull=10.0, **options).model
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(mean_square(model))
+    before = weights(model)
+    _, slope, _ = quadratic(model)
+    model.fit(X, Y, batch_size=6, verbose=0)
+    np.testing.assert_allclose(weights(model) - before, -RATE * slope, rtol=1e-3)
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+def test_a_loss_that_sums_over_a_batch_is_pulled_as_strongly(copies):
+    """Of equal batches, more do not change the strength."""
+    data = np.tile(X, (copies, 1)), np.tile(Y, (copies, 1))
+    total = keras.losses.MeanSquaredError(reduction="sum")
+    found = loss_before(linear(), Samples.of(data), total, batch_size=6)
+    assert found == pytest.approx(float(total(Y, linear().predict(X, verbose=0))))
+
+
+def test_new_weights_have_no_start_to_be_pulled_to():
+    model, new = linear(), [Arm("new", NewWeights())]
+    with pytest.raises(ValueError, match="initial values, which mean nothing"):
+        retrain(model, (X, Y), NewWeights(), pull=1.0, **WHOLE, epochs=1)
+    with pytest.raises(ValueError, match="leave pull out"):
+        from_scratch(model, (X, Y), pull=1.0, **WHOLE, epochs=1)
+    figures = []
+    for strength in (0.0, 100.0):  # of all rows of a table, it leaves out these
+        options = {**WHOLE, "epochs": 2, "pull": strength, "progress": False}
+        swept = oracle_sweep(model, (X, Y), (X, -Y), arms=new, **options)
+        table = baselines(model, (X, Y), (X, -Y), include=["from_scratch"], **options)
+        figures.append((swept.cc["new"], table.cc["from_scratch"]))
+    assert figures[0] == figures[1]

@@ -172,3 +172,22 @@ def test_numbers_of_types_that_a_backend_lacks_become_those_it_has():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="d")])
     result = transfer.retrain(model, (given["float64"], given["float64"]), "d", **QUICK)
     assert result.changed == ("d",)
+
+
+def test_validation_data_may_be_a_file(tmp_path):
+    arrays = {f"x_{name}": part[:4] for name, part in X.items()}
+    path = file_of(tmp_path, **arrays, y=Y[:4])
+    pair = {name: part[:4] for name, part in X.items()}, Y[:4]
+    losses = [
+        transfer.retrain(build(), (X, Y), "conv", validation_data=held_out, **QUICK)
+        for held_out in (path, pair)
+    ]
+    assert losses[0].history["val_loss"] == losses[1].history["val_loss"]
+
+
+@pytest.mark.parametrize(
+    "replay", [tuple(X.values()), {"profiles": X["profiles"], "others": X["scalars"]}]
+)
+def test_samples_to_replay_under_other_names_are_refused(replay):
+    with pytest.raises(ValueError, match=r"names of those of the target.*profiles, s"):
+        transfer.retrain(build(), (X, Y), "conv", replay=(replay, Y), **QUICK)

@@ -168,5 +168,49 @@ def test_flags_of_another_model_are_refused(flags, tmp_path):
     record = json.loads((tmp_path / "retraining.json").read_text())
     changed = json.dumps(record | {"trainable_weights": flags})
     (tmp_path / "retraining.json").write_text(changed)
-    with pytest.raises(ValueError, match=r"record of trainable weights.*its layers, a"):
+    with pytest.raises(
+        ValueError, match=r"record of trainable weights.*its layers, a"
+    ) as caught:
         transfer.load_retrained(tmp_path)
+    assert ("with the weights o/cernel" in str(caught.value)) == ("o" in flags)
+
+
+@pytest.mark.parametrize("kind", [keras.optimizers.SGD, keras.optimizers.Adam])
+def test_rates_by_layer_of_a_sequential_model_come_back(kind, tmp_path):
+    """Keras puts the model's name before paths of weights in a copy, not in a file."""
+    layers = [dense("a"), dense("b"), dense("o", 1, None)]
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    rates = transfer.LearningRates([("a", 0.01), ("b", 0.5)])
+    result = transfer.retrain(
+        model, (X, Y), None, epochs=1, learning_rates=rates, optimizer=kind(0.1)
+    )
+    loaded = transfer.load_retrained(result.save(tmp_path))
+    for each in (result.model, loaded):
+        each.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    for one, other in zip(result.model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(fetch(other), fetch(one))
+
+
+MERGED = [
+    (_attention, freezing.LowRankOf("mha"), []),
+    (_subclassed, freezing.LowRankOf([-2, "o"]), []),
+    (_attention, [freezing.LowRankOf("mha"), "o"], [(4, "kernel"), (4, "bias")]),
+]
+
+
+@pytest.mark.parametrize(("build", "part", "left"), MERGED)
+def test_an_update_that_was_merged_no_longer_trains(build, part, left, tmp_path):
+    model = build()
+    if build is _subclassed:
+        part = freezing.LowRankOf(list(ModelLayers.of(model).names[-2:]))
+    result = transfer.retrain(model, (X, Y), part, epochs=2)
+    loaded = transfer.load_retrained(result.save(tmp_path))
+    assert _parts(loaded) == left
+    outputs = [m.predict(X, verbose=0) for m in (result.model, loaded)]
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+
+
+def test_gains_that_no_file_would_hold_are_refused_before_they_train():
+    name = ModelLayers.of(model := _subclassed()).names[-2]
+    with pytest.raises(ValueError, match=r"cannot have channel gains.*functional"):
+        transfer.retrain(model, (X, Y), freezing.ChannelGainsOf(name), epochs=1)
