@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -384,3 +384,22 @@ class ScalarGain(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
+
+
+ADDED = (AddedPart, OutputGain, NewWeights)
+"""Selectors of weights that a model does not have, or not yet."""
+
+
+def items_of(layers: Any) -> list[Any]:
+    """Return the items of a sequence of selectors, also of sequences inside it.
+
+    A single selector is returned as a list.
+    """
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
+        return [layers]
+    return [item for inner in layers for item in items_of(inner)]
+
+
+def adds_parts(layers: Any) -> bool:
+    """Return whether a selector adds weights that the model does not have."""
+    return any(isinstance(item, ADDED) for item in items_of(layers))

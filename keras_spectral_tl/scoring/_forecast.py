@@ -14,6 +14,7 @@ from keras_spectral_tl._checks import as_callables, real_number, whole_number
 from keras_spectral_tl._graph.calls import check_names
 from keras_spectral_tl._progress import watched
 from keras_spectral_tl.freezing import OutputGain, Selector, select_layers
+from keras_spectral_tl.freezing._parts import adds_parts, items_of
 from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.metrics._functions import are_numbers
 from keras_spectral_tl.metrics._plausibility import warn_of_doubts
@@ -48,12 +49,8 @@ from keras_spectral_tl.spectra import radial_spectrum
 from keras_spectral_tl.transfer._arms import Arm, SelfWritten, as_arms, default_arms
 from keras_spectral_tl.transfer._arms import Candidate as SweepCandidate
 from keras_spectral_tl.transfer._loop import samples_an_epoch
-from keras_spectral_tl.transfer._options import (
-    SQUARED,
-    RetrainOptions,
-    weighted,
-)
-from keras_spectral_tl.transfer._retrain import adds_parts, check_fit, items_of
+from keras_spectral_tl.transfer._options import SQUARED, RetrainOptions, weighted
+from keras_spectral_tl.transfer._retrain import check_fit
 from keras_spectral_tl.transfer._samples import Samples
 
 # Samples fitted and tested at once, and tested in total.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from keras_spectral_tl._autodiff.threads import side_by_side
 from keras_spectral_tl._graph.layers import rows_of
+from keras_spectral_tl.freezing._parts import adds_parts
 from keras_spectral_tl.metrics._functions import are_numbers, correlations
 from keras_spectral_tl.scoring._effort import (
     LONG,
@@ -27,7 +28,6 @@ from keras_spectral_tl.scoring._holdout import Array, Split
 from keras_spectral_tl.scoring._network_parts import NetworkPart, PartedNetwork
 from keras_spectral_tl.scoring._rehearsal import RateTooHighError, Workbench
 from keras_spectral_tl.transfer._arms import Arm
-from keras_spectral_tl.transfer._retrain import adds_parts
 from keras_spectral_tl.transfer._samples import Samples
 
 Run = Callable[..., "Trial"]

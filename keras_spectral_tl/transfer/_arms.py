@@ -28,13 +28,11 @@ from keras_spectral_tl._keras_internals import (
     own_trainable_variables,
 )
 from keras_spectral_tl._results import as_lists
-from keras_spectral_tl.freezing._parts import AddedPart, Part
+from keras_spectral_tl.freezing._parts import AddedPart, Part, adds_parts, items_of
 from keras_spectral_tl.freezing._selection import LayerSelection
 from keras_spectral_tl.transfer._retrain import (
     Trainee,
-    adds_parts,
     check_trainable,
-    items_of,
 )
 
 _NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.Normalization)

@@ -20,6 +20,8 @@ from keras_spectral_tl._graph.feeding import (
 from keras_spectral_tl._graph.layers import fetch, layers_with_weights, own_weights
 from keras_spectral_tl._optimizer_state import batches_a_step, plain_optimizer
 from keras_spectral_tl._progress import watched
+from keras_spectral_tl.freezing import OutputGain
+from keras_spectral_tl.freezing._parts import items_of
 from keras_spectral_tl.metrics import least_squares_gain
 from keras_spectral_tl.transfer._options import RetrainOptions, listed
 from keras_spectral_tl.transfer._samples import Samples
@@ -326,3 +328,22 @@ def closed_form_gain(
             "positive number."
         )
     return gain
+
+
+def from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
+    """Return the selector with the closed-form gain as initial value of OutputGain."""
+    items = items_of(layers)
+    free = [isinstance(i, OutputGain) and i.initial is None for i in items]
+    if not any(free):
+        return layers
+    gain = closed_form_gain(model, samples)
+    if gain == 0.0:
+        raise ValueError(
+            "The gain that fits the target data best is 0, as y is zero or has nothing "
+            "in common with the outputs, and before a gain of 0 no layer can learn. "
+            "Received OutputGain(initial=None): give a number, OutputGain(initial=1.0)."
+        )
+    best = OutputGain(initial=gain)
+    return [
+        best if is_free else item for item, is_free in zip(items, free, strict=True)
+    ]

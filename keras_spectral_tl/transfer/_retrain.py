@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,13 +33,13 @@ from keras_spectral_tl.freezing import (
     select_layers,
 )
 from keras_spectral_tl.freezing._changes import layer_hashes, switch, weight_hashes
-from keras_spectral_tl.freezing._parts import AddedPart
+from keras_spectral_tl.freezing._parts import ADDED, AddedPart, items_of
 from keras_spectral_tl.freezing._selection import LayerSelection, choose, select_from
 from keras_spectral_tl.transfer._loop import (
     Fitted,
     check_finite_weights,
-    closed_form_gain,
     fit,
+    from_best_gain,
     why_unmoved,
 )
 from keras_spectral_tl.transfer._options import RetrainOptions
@@ -52,7 +52,6 @@ from keras_spectral_tl.transfer._result import RetrainResult, is_labels_of, prov
 from keras_spectral_tl.transfer._samples import Samples
 
 Hashes = dict[str, str]
-_ADDED = (AddedPart, OutputGain, NewWeights)
 
 
 def retrain(
@@ -186,7 +185,7 @@ class Trainee:
         the input model, bitwise equal.
         """
         original, items = ModelLayers.of(model), items_of(layers)
-        rest = [item for item in items if not isinstance(item, _ADDED)]
+        rest = [item for item in items if not isinstance(item, ADDED)]
         plan: list[Any] = []
         if rest:  # resolved on the input model, whose layers they refer to
             plan.append(select_layers(model, rest[0] if len(rest) == 1 else rest))
@@ -357,21 +356,6 @@ class Trainee:
         )
 
 
-def items_of(layers: Any) -> list[Any]:
-    """Return the items of a sequence of selectors, also of sequences inside it.
-
-    A single selector is returned as a list.
-    """
-    if isinstance(layers, str) or not isinstance(layers, Sequence):
-        return [layers]
-    return [item for inner in layers for item in items_of(inner)]
-
-
-def adds_parts(layers: Any) -> bool:
-    """Return whether a selector adds weights that the model does not have."""
-    return any(isinstance(item, _ADDED) for item in items_of(layers))
-
-
 def check_weights(model: keras.Model) -> None:
     if not layers_with_weights(model):
         raise ValueError(f"Model {model.name!r} has no weights: nothing to retrain.")
@@ -484,25 +468,6 @@ def _label_of(layers: Any, selection: LayerSelection) -> str:
         kinds = "+".join(dict.fromkeys(type(item).__name__ for item in items))
         return f"{kinds}({names})"
     return names
-
-
-def from_best_gain(model: keras.Model, layers: Any, samples: Samples) -> Any:
-    """Return the selector with the closed-form gain as initial value of OutputGain."""
-    items = items_of(layers)
-    free = [isinstance(i, OutputGain) and i.initial is None for i in items]
-    if not any(free):
-        return layers
-    gain = closed_form_gain(model, samples)
-    if gain == 0.0:
-        raise ValueError(
-            "The gain that fits the target data best is 0, as y is zero or has nothing "
-            "in common with the outputs, and before a gain of 0 no layer can learn. "
-            "Received OutputGain(initial=None): give a number, OutputGain(initial=1.0)."
-        )
-    best = OutputGain(initial=gain)
-    return [
-        best if is_free else item for item, is_free in zip(items, free, strict=True)
-    ]
 
 
 def _drawn(original: ModelLayers, part: NewWeights, copied: ModelLayers) -> list[str]:

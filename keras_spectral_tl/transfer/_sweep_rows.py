@@ -36,17 +36,15 @@ from keras_spectral_tl.freezing import (
     select_layers,
 )
 from keras_spectral_tl.freezing._changes import set_trainable, weight_hashes
+from keras_spectral_tl.freezing._parts import adds_parts, items_of
 from keras_spectral_tl.transfer._arms import Candidate
-from keras_spectral_tl.transfer._loop import closed_form_gain
+from keras_spectral_tl.transfer._loop import closed_form_gain, from_best_gain
 from keras_spectral_tl.transfer._options import RetrainOptions
 from keras_spectral_tl.transfer._result import measured, quality
 from keras_spectral_tl.transfer._retrain import (
     Trainee,
-    adds_parts,
     check_fit,
     check_trainable,
-    from_best_gain,
-    items_of,
 )
 from keras_spectral_tl.transfer._samples import Samples
 from keras_spectral_tl.transfer._sweep_store import SweepRow

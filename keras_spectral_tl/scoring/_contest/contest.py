@@ -8,13 +8,13 @@ import keras
 import numpy as np
 
 from keras_spectral_tl.freezing import LowRankOf, select_layers
+from keras_spectral_tl.freezing._parts import adds_parts
 from keras_spectral_tl.scoring._contest.candidate import FACTOR, Candidate, progressed
 from keras_spectral_tl.scoring._effort import Effort, usual_rate
 from keras_spectral_tl.scoring._network_parts import NetworkPart, kernels_of
 from keras_spectral_tl.scoring._rehearsal import RateTooHighError
 from keras_spectral_tl.scoring._trials import Run
 from keras_spectral_tl.transfer._arms import joined_arms
-from keras_spectral_tl.transfer._retrain import adds_parts
 
 # Number of arms tried at other rates, of those tried longer, and of lower first rates.
 _WITH_RATES, _WITH_LONG, _MOST_LOWER = 6, 4, 2
