@@ -16,7 +16,7 @@ TORCH ?= torch==2.13.0
 	lint types docs notebooks fuzz faults clean
 
 demo: .venv/demo.stamp
-	$(BIN)/python examples/quickstart.py
+	$(BIN)/python examples/quickstart.py --quick
 
 # A file of tests stays in one process, whose networks it shares; the longest first.
 # Pools of threads of two processes on two cores would wait for each other, spinning.

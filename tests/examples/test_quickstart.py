@@ -44,9 +44,10 @@ def quickstart(monkeypatch):
     return module
 
 
-def test_the_whole_job(quickstart, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("how", [[], ["--quick"]])
+def test_the_whole_job(how, quickstart, tmp_path, monkeypatch, capsys):
     data, out = tmp_path / "data", tmp_path / "out"
-    arguments = ["quickstart.py", "--data-dir", str(data), "--out", str(out)]
+    arguments = ["quickstart.py", "--data-dir", str(data), "--out", str(out), *how]
     monkeypatch.setattr(sys, "argv", arguments)
     quickstart.main()
     summary = json.loads((out / "summary.json").read_text())
@@ -73,7 +74,11 @@ def test_the_whole_job(quickstart, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "pattern correlation" in printed
     rows = summary["forecast"]
-    assert {"unchanged", "output gain", *LAYERS, "all layers"} <= set(rows)
+    measured = {"unchanged", "output gain", *LAYERS, "all layers", "from scratch"}
+    assert measured <= set(rows)
+    assert (measured == set(rows)) == bool(how)
+    few = data / "turbulence_data" / f"{quickstart.TARGET}_3"
+    assert few.exists() == bool(how)
     for label in LAYERS:
         if label != summary["forecast_best"]:
             assert rows[label]["measured"] == summary["sweep"][label]
