@@ -63,7 +63,7 @@ class Spectra:
                     peak = max(range(len(values)), key=values.__getitem__)
                     means = _mean(values[: peak + 1]), _mean(values[peak + 1 :])
                     rows.append([layer, str(peak), *(f"{mean:.4g}" for mean in means)])
-            title = f"{kind} (k: wavenumber; corners of a grid: hypot(nx/2, ny/2))"
+            title = f"{kind} (k: wavenumber; in the corners up to √(nx² + ny²)/2)"
             lines += ["", title, *text_table(rows)]
         return "\n".join(lines[1:])
 
