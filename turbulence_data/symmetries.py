@@ -129,7 +129,8 @@ class Symmetry:
                 f"{name} must be samples of shape (n, nx, ny, channels); received the "
                 f"shape {fields.shape}."
             )
-        if fields.dtype.kind in "ub" and (self.reflected or self.vectors):
+        turned = self.reflected or (name == "x" and self.vectors and self.turns)
+        if fields.dtype.kind in "ub" and turned:
             raise ValueError(
                 f"{self} changes signs, which {fields.dtype} does not hold; received "
                 f"{name} of this dtype. Convert it to float32."

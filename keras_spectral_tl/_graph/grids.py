@@ -1,6 +1,6 @@
 """The data formats of a model, and the grids on which its layers work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -47,12 +47,34 @@ def data_formats(model: keras.Model) -> tuple[str, str]:
     except ValueError:  # it takes no sample of that size
         return default, default
     formats = _formats(calls)
-    first, last = calls[0].inputs[0], calls[-1].outputs[0]
-    return formats.get(id(first), default), formats.get(id(last), default)
+    ends = calls[-1].inputs[0], calls[-1].outputs[0]  # the last call is the model's
+    first, last = (
+        formats.get(id(end)) or near.get(tuple(end.shape), default)
+        for end, near in zip(ends, _nearest(calls, formats), strict=True)
+    )
+    return first, last
+
+
+def _nearest(
+    calls: Sequence[LayerCall], formats: Mapping[int, str]
+) -> tuple[dict[Shape, str], dict[Shape, str]]:
+    """Return the formats of the first and of the last tensor of each shape."""
+    known = [
+        (tuple(part.shape), formats[id(part)])
+        for call in calls
+        for part in (*call.inputs, *call.outputs)
+        if id(part) in formats
+    ]
+    return dict(reversed(known)), dict(known)
 
 
 def _formats(calls: Sequence[LayerCall]) -> dict[int, str]:
-    """Return the data formats of tensors by id, as far as layers determine them."""
+    """Return the data formats of tensors by id, as far as layers determine them.
+
+    They are passed on from the convolutions, first to what comes before, then to what
+    comes after. A tensor that an operation made which is no layer has the format of the
+    nearest one of its shape.
+    """
     found: dict[int, str] = {}
     simple = [call for call in calls if not sublayers(call.operation)]
     for call in simple:
@@ -60,15 +82,24 @@ def _formats(calls: Sequence[LayerCall]) -> dict[int, str]:
         if layout is not None:
             found |= {id(part): layout for part in (*call.inputs, *call.outputs)}
     for backwards in (True, False):
+        near: dict[Shape, str] = {}
         for call in reversed(simple) if backwards else simple:
-            own: Sequence[Any] = call.outputs if backwards else call.inputs
+            known: Sequence[Any] = call.outputs if backwards else call.inputs
             others: Sequence[Any] = call.inputs if backwards else call.outputs
-            layout = next((found[id(part)] for part in own if id(part) in found), None)
+            for part in known:
+                if id(part) not in found and tuple(part.shape) in near:
+                    found[id(part)] = near[tuple(part.shape)]
+            layout = next((found[id(p)] for p in known if id(p) in found), None)
             if isinstance(call.operation, keras.layers.Permute) and layout is not None:
                 layout = _permuted(layout, call.operation.dims, backwards)
             if layout is not None:
                 for part in others:
                     found.setdefault(id(part), layout)
+            near |= {
+                tuple(part.shape): found[id(part)]
+                for part in (*known, *others)
+                if id(part) in found
+            }
     return found
 
 

@@ -315,6 +315,12 @@ class OutputGain(Part):
             "elsewhere use OutputGain().prepare(model)."
         )
 
+    @property
+    def unit(self) -> float:
+        """What the weight that trains is multiplied by, 1 if that is the gain."""
+        initial = abs(self.initial or 1.0)
+        return initial if initial < _SMALL_GAIN else 1.0
+
     def prepare(self, model: keras.Model) -> keras.Model:
         """Return a model that shares the layers of `model` and multiplies its output.
 
@@ -324,9 +330,8 @@ class OutputGain(Part):
             ValueError: If the input shape of `model` is not known.
         """
         inputs = new_inputs(model)
-        initial = self.initial or 1.0
-        unit = abs(initial) if abs(initial) < _SMALL_GAIN else 1.0
-        outputs = ScalarGain(initial, unit, name=_GAIN)(model(inputs))
+        gain = ScalarGain(self.initial or 1.0, self.unit, name=_GAIN)
+        outputs = gain(model(inputs))
         return keras.Model(inputs, outputs, name=f"{model.name}_with_gain")
 
 

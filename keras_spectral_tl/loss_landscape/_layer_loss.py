@@ -36,6 +36,16 @@ from keras_spectral_tl.loss_landscape._landscapes import (
 Array = NDArray[np.float64]
 Loss = Callable[[Any, Any], Any]
 
+# Keras' losses of the difference of outputs and targets, which it may broadcast.
+_POINTWISE: tuple[Any, ...] = (
+    keras.losses.mean_squared_error,
+    keras.losses.mean_absolute_error,
+    keras.losses.MeanSquaredError,
+    keras.losses.MeanAbsoluteError,
+    keras.losses.Huber,
+    keras.losses.LogCosh,
+)
+
 
 class LayerLoss:
     """Loss, gradient and Hessian products in the weights of one layer of a model.
@@ -98,7 +108,7 @@ class LayerLoss:
         self._x = keras.tree.map_structure(np.asarray, x)
         self._y = np.asarray(y)
         self._num_samples = _checked_count(self._x, self._y)
-        _check_outputs(model, self._x, self._y)
+        _check_outputs(model, self._x, self._y, loss)
 
         def mean_loss(outputs: Any, targets: Any) -> Any:
             return keras.ops.mean(loss(keras.ops.cast(targets, outputs.dtype), outputs))
@@ -322,7 +332,7 @@ def _checked_count(x: Any, y: NDArray[Any]) -> int:
     return counts.pop()
 
 
-def _check_outputs(model: keras.Model, x: Any, y: NDArray[Any]) -> None:
+def _check_outputs(model: keras.Model, x: Any, y: NDArray[Any], loss: Any) -> None:
     """Raise ValueError unless the mean of a loss over all outputs is meant."""
     outputs = called(model, rows_of(x, slice(0, fewest_samples(model))))
     if mask_of(outputs) is not None:
@@ -332,8 +342,8 @@ def _check_outputs(model: keras.Model, x: Any, y: NDArray[Any]) -> None:
             "samples without padding to a model without a mask."
         )
     shape = tuple(getattr(outputs, "shape", ()))[1:]
-    is_label = np.issubdtype(y.dtype, np.integer)  # for a sparse loss
-    if shape and not is_label and math.prod(shape) != math.prod(y.shape[1:]):
+    is_pointwise = loss in _POINTWISE or type(loss) in _POINTWISE
+    if shape and is_pointwise and math.prod(shape) != math.prod(y.shape[1:]):
         raise ValueError(
             f"Expected targets of shape {shape}, as the outputs of model "
             f"{model.name!r}. Received samples of y of shape {y.shape[1:]}."

@@ -243,6 +243,8 @@ def _off_units(y: NDArray[Any], outputs: NDArray[Any], weights: Any) -> list[str
     """
     if outputs.shape != y.shape or (are_numbers(y) and len(y) < _FEWEST):
         return []
+    if np.isin(y, (0.0, 1.0)).all():  # classes or events, of which outputs are logits
+        return []
     if weights is not None:
         counted = np.broadcast_to(weights > 0.0, y.shape)
         y, outputs = y[counted], outputs[counted]

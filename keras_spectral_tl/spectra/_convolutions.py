@@ -1,7 +1,7 @@
 """Kernels of convolution layers in one common form, and their Fourier transforms."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -88,9 +88,10 @@ class ConvolutionKernel:
         return np.ascontiguousarray(np.moveaxis(rows, -1, 0))
 
 
-def grid_shape(num_points: int | Grid) -> Grid:
+def grid_shape(num_points: Any) -> Grid:
     """Return the numbers of points along the axes of a grid."""
-    sizes = num_points if isinstance(num_points, tuple) else (num_points, num_points)
+    several = isinstance(num_points, Sequence)
+    sizes = tuple(num_points) if several else (num_points, num_points)
     if not 1 <= len(sizes) <= 3 or not all(
         isinstance(n, int | np.integer) for n in sizes
     ):

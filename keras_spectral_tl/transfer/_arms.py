@@ -270,6 +270,9 @@ def _beside_repr(model: keras.Model, layers: Any) -> str:
     items = items_of(layers)
     given = [item.given_filters() for item in items if _has_own_basis(item)]
     text = f"; basis {sha256_of_arrays(given)[:16]}" if given else ""
+    gains = [item for item in items if isinstance(item, freezing.OutputGain)]
+    if any(gain.unit != 1.0 for gain in gains):
+        text += "; in units of the gain"
     # Of these, weights that are frozen one by one do not train.
     whole = [
         item.layers if isinstance(item, freezing.NewWeights) else item

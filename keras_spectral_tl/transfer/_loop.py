@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import sys
 import warnings
 from collections.abc import Sequence
@@ -289,7 +290,7 @@ def _refuse_backups(callbacks: list[Any]) -> None:
 
 def _check_validated(epochs: int, every: Any) -> None:
     """Raise ValueError if no epoch of a fit measures the loss on held-out samples."""
-    whole = isinstance(every, int)
+    whole = isinstance(every, numbers.Integral)
     if any(n % every == 0 if whole else n in every for n in range(1, epochs + 1)):
         return
     raise ValueError(

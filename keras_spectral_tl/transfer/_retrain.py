@@ -290,7 +290,7 @@ class Trainee:
                 optimizer,
                 options.learning_rates.by_variable(self.original.model),
                 {path: weights[path] for path in self.selection.variables},
-                self.network.model.name,
+                self.original.model.name,
             )
         trained.compile(optimizer, options.loss, **options.compile_options)
         # TensorFlow traces a step that creates variables twice.

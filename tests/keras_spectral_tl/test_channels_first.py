@@ -8,6 +8,7 @@ import pytest
 
 import keras_spectral_tl as kst
 from keras_spectral_tl import transfer
+from keras_spectral_tl._graph.grids import data_formats
 from keras_spectral_tl.losses import WeightedMeanSquaredError
 from keras_spectral_tl.report import picture_record, system_record
 from keras_spectral_tl.transfer import ChannelStatistics, RefitOnTarget, Samples
@@ -223,3 +224,24 @@ def test_layers_turned_within_are_those_of_the_samples_axes():
     assert grids[0] == grids[1] == {"a": (16, 8), "b": (16, 8)}
     gains = [kst.spectra.measured_composition(m, x[:1], [2]).gains for m in models]
     np.testing.assert_allclose(*gains, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", ["behind", "between", "beside", "two inputs"])
+def test_operations_that_are_no_layers_do_not_hide_the_axes(place):
+    def turned(fields):
+        moved = keras.layers.Permute((3, 1, 2))(fields)
+        moved = keras.ops.relu(moved) if place == "between" else moved
+        conv = keras.layers.Conv2D(2, 3, padding="same", data_format=FIRST)
+        return keras.layers.Permute((2, 3, 1))(conv(moved))
+
+    inputs = keras.Input((16, 8, 2))
+    outputs = turned(inputs)
+    if place == "behind":
+        outputs = keras.ops.tanh(outputs)
+    if place == "beside":
+        outputs = outputs + inputs
+    if place == "two inputs":
+        other = keras.Input((16, 8, 2))
+        outputs, inputs = outputs * turned(other), [inputs, other]
+    formats = data_formats(keras.Model(inputs, outputs))
+    assert formats == ("channels_last", "channels_last")

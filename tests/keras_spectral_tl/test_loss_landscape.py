@@ -348,6 +348,22 @@ def test_targets_that_would_be_repeated_are_refused(shape):
     LayerLoss(model, "conv", noise(2, 8, 8, 1), noise(2, 8, 8)).value()
 
 
+def test_losses_that_relate_targets_to_outputs_of_another_size_are_taken():
+    model, x = linear_model(3, 2), noise(4, 3)
+
+    def likelihood(y, outputs):  # of a mean and the logarithm of a variance
+        mean, log_variance = outputs[:, :1], outputs[:, 1:]
+        return 0.5 * (log_variance + (y - mean) ** 2 * keras.ops.exp(-log_variance))
+
+    mean, log_variance = np.split(model.predict(x, verbose=0), 2, axis=1)
+    error = (1.0 - mean) ** 2 * np.exp(-log_variance)
+    found = LayerLoss(model, "linear", x, np.ones((4, 1)), likelihood).value()
+    assert found == pytest.approx(np.mean(log_variance + error) / 2, rel=1e-5)
+    labels = np.array([0.0, 1.0, 1.0, 0.0])
+    sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert np.isfinite(LayerLoss(model, "linear", x, labels, sparse).value())
+
+
 @pytest.mark.parametrize(
     ("layer", "name", "num_biases"),
     [

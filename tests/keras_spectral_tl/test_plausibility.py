@@ -90,6 +90,15 @@ def test_a_y_in_other_units_is_told_though_base_and_target_agree(model, fill):
             assert "not in the units of the network" in found[0]
 
 
+def test_logits_of_classes_have_no_units():
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    dense = keras.layers.Dense(3, use_bias=False)
+    network = keras.Sequential([keras.Input((3,)), dense])
+    dense.set_weights([100.0 * np.eye(3)])
+    classes = Samples.of((x, np.eye(3)[np.argmax(x, axis=1)]))
+    assert network_doubts(network, classes, None) == []
+
+
 def test_exchanged_systems_are_told(model):
     rng = np.random.default_rng(5)
     other = tuple(rng.normal(size=part.shape).astype("float32") for part in system(0))

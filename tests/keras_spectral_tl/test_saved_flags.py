@@ -191,6 +191,20 @@ def test_rates_by_layer_of_a_sequential_model_come_back(kind, tmp_path):
         np.testing.assert_array_equal(fetch(other), fetch(one))
 
 
+def test_rates_by_layer_come_back_with_an_output_gain(tmp_path):
+    """The gain wraps the sequential model in another."""
+    layers = [dense("a"), dense("o", 1, None)]
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    rates = transfer.LearningRates([("a", 0.01)])
+    chosen = ["a", freezing.OutputGain(initial=0.5)]
+    result = transfer.retrain(model, (X, Y), chosen, epochs=1, learning_rates=rates)
+    loaded = transfer.load_retrained(result.save(tmp_path))
+    for each in (result.model, loaded):
+        each.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    for one, other in zip(result.model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(fetch(other), fetch(one))
+
+
 MERGED = [
     (_attention, freezing.LowRankOf("mha"), []),
     (_subclassed, freezing.LowRankOf([-2, "o"]), []),
@@ -214,3 +228,16 @@ def test_gains_that_no_file_would_hold_are_refused_before_they_train():
     name = ModelLayers.of(model := _subclassed()).names[-2]
     with pytest.raises(ValueError, match=r"cannot have channel gains.*functional"):
         transfer.retrain(model, (X, Y), freezing.ChannelGainsOf(name), epochs=1)
+
+
+def test_gains_beside_a_lambda_train():
+    """Keras does not make a Lambda from its configuration; a file has the gains."""
+    inputs = keras.Input((4, 4, 1))
+    conv = keras.layers.Conv2D(2, 3, data_format="channels_last", name="conv")
+    outputs = keras.layers.Conv2D(1, 1, data_format="channels_last")(
+        keras.layers.Lambda(lambda t: 2.0 * t)(conv(inputs))
+    )
+    x, y = np.ones((2, 4, 4, 1)), np.ones((2, 2, 2, 1))
+    model = keras.Model(inputs, outputs)
+    result = transfer.retrain(model, (x, y), freezing.ChannelGainsOf("conv"), epochs=1)
+    assert result.changed == ("conv",)

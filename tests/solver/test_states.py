@@ -124,3 +124,41 @@ def test_a_simulation_that_has_run_can_be_copied(copied):
     end = DNS.advance(start, 0.1, 0.01)
     again = copied(DNS).advance(start, 0.1, 0.01)
     assert np.array_equal(again.vorticity_hat, end.vorticity_hat)
+
+
+class AsksForRates(NoClosure):
+    """A closure that looks at the simulation it is part of, from another thread."""
+
+    def __call__(self, vorticity, streamfunction):
+        with ThreadPoolExecutor(1) as pool:
+            limit = pool.submit(self.simulation.largest_time_step, self.state).result()
+        assert limit == self.limit
+        return 0.0 * vorticity
+
+
+class Advances(NoClosure):
+    def __call__(self, vorticity, streamfunction):
+        self.simulation.advance(self.state, 0.01, 0.01)
+        return 0.0 * vorticity
+
+
+def within(kind: type) -> tuple[Simulation, State]:
+    """A simulation that its closure knows, and its start."""
+    closure = kind()
+    simulation = Simulation(FLOW, lambda *fields: closure(*fields))
+    closure.simulation, closure.state = simulation, simulation.start(start_field(1))
+    closure.limit = simulation.largest_time_step(closure.state)
+    return simulation, simulation.start(start_field())
+
+
+def test_a_closure_may_ask_its_simulation_for_the_rate_of_a_state():
+    simulation, start = within(AsksForRates)
+    end = simulation.advance(start, 0.1, 0.01)
+    expected = LES.advance(LES.start(start_field()), 0.1, 0.01)
+    np.testing.assert_array_equal(end.vorticity_hat, expected.vorticity_hat)
+
+
+def test_a_closure_cannot_advance_its_simulation():
+    simulation, start = within(Advances)
+    with pytest.raises(RuntimeError, match="make another Simulation"):
+        simulation.advance(start, 0.1, 0.01)

@@ -166,6 +166,21 @@ def test_a_failure_leaves_the_other_work_of_a_pool_alone(work):
         pool.shutdown(kill_workers=True)
 
 
+def test_work_that_a_result_asks_for_as_the_pool_ends_is_refused():
+    """The callback runs in a thread that the end of the pool waits for."""
+    refused = []
+
+    def again(_):
+        try:
+            pool.submit(pow, 2, 5)
+        except RuntimeError as error:
+            refused.append(error)
+
+    with process_pool(1) as pool:
+        pool.submit(time.sleep, 0.5).add_done_callback(again)
+    assert len(refused) == 1
+
+
 def test_control_c_ends_a_pool_in_the_middle_of_its_work():
     with pytest.raises(KeyboardInterrupt), process_pool(1) as pool:
         waiting = pool.submit(time.sleep, 3600.0)

@@ -348,3 +348,6 @@ def test_a_change_of_sign_of_unsigned_integers_is_refused():
         with pytest.raises(ValueError, match=r"changes signs.*uint8"):
             symmetry(samples, samples)
     assert symmetries.square[1](samples, samples)[0].dtype == np.uint8
+    moved = symmetries.Symmetry(turns=1, vectors=((0, 1),))  # signs of x alone
+    fields = np.ones((1, 4, 4, 2), np.float32)
+    assert moved(fields, samples)[1].dtype == np.uint8

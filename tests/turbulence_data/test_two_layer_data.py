@@ -315,6 +315,16 @@ def test_exported_means_over_blocks_tell_how_far_off_the_points_they_lie(traject
     metadata = {"pi_convention": "rhs_add", "config": plain_config(TINY)}
     source = ExportSource({"train": examples}, metadata, TINY.flow.lengths)
     (table,) = trajectory_tables(source.examples, source.metadata, source.lengths)
+    # An exported file has its config as text, users have what they like.
+    as_text = {"config": json.dumps(metadata["config"])}
+    (same,) = trajectory_tables(source.examples, as_text, source.lengths)
+    assert {n: c.attributes for n, c in same.items()} == {
+        n: c.attributes for n, c in table.items()
+    }
+    for config in (None, {"operator": "mine"}, {**metadata["config"], "operator": "a"}):
+        mine = {"config": config}
+        (other,) = trajectory_tables(source.examples, mine, source.lengths)
+        assert not any("offset_x" in column.attributes for column in other.values())
     flow, points = TINY.flow, TINY.num_points_les
     waves = np.exp(2j * np.pi * np.arange(flow.shape[0]) / flow.shape[0])
     field = (waves[:, None] * waves[None, :]).real

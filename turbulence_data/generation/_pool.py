@@ -125,8 +125,10 @@ class _ProcessPool(Executor):
     def abandon(self, futures: set[Future[Any]]) -> None:
         """End processes that do nothing but these calls; the next call starts some."""
         with self._lock:
+            workers = None
             if self._unfinished <= futures:
-                self._end(wait=True, kill_workers=True)
+                workers, self._workers = self._workers, None
+        _end(workers, wait=True, kill_workers=True)
 
     def shutdown(
         self,
@@ -141,15 +143,17 @@ class _ProcessPool(Executor):
                 future.cancel()
         with self._lock:
             self._is_shut_down = True
-            self._end(wait, kill_workers)
-
-    def _end(self, wait: bool, kill_workers: bool) -> None:
-        workers, self._workers = self._workers, None
-        if workers is not None:
-            workers.shutdown(wait=wait, kill_workers=kill_workers)
+            workers, self._workers = self._workers, None
+        _end(workers, wait, kill_workers)
 
     def __exit__(self, kind: Any, *_: object) -> None:
         self.shutdown(kill_workers=kind is not None)
+
+
+def _end(workers: Any, wait: bool, kill_workers: bool) -> None:
+    """End processes, without a lock: what is done with results may submit more."""
+    if workers is not None:
+        workers.shutdown(wait=wait, kill_workers=kill_workers)
 
 
 def check_executor(executor: Any) -> None:

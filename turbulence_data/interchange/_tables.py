@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,11 +108,14 @@ def checked_examples(examples: Iterable[Example]) -> Iterator[Example]:
         yield example
 
 
-def _tell_offsets(
-    table: Table, config: Mapping[str, Any], lengths: tuple[float, float]
-) -> None:
+def _tell_offsets(table: Table, config: Any, lengths: tuple[float, float]) -> None:
     """Say which fields are means over blocks, and how far off the points they lie."""
-    if "operator" not in config:
+    if isinstance(config, str):  # of an exported file
+        config = json.loads(config)
+    needed = {"operator", "flow", "num_points_les"}
+    if not isinstance(config, Mapping) or not needed <= config.keys():
+        return
+    if config["operator"] not in OPERATORS:
         return
     sizes = as_pair(config["flow"]["num_points"]), as_pair(config["num_points_les"])
     fine, coarse = (Grid(points, lengths).spacing for points in sizes)

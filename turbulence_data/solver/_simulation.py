@@ -336,7 +336,11 @@ class Simulation:
     def filtered(
         self, state: State, num_points: tuple[int, int], width: float
     ) -> FilteredFields:
-        """Return filtered fields, as `filtered_dns` does, computed by the engine."""
+        """Return filtered fields, as `filtered_dns` does, computed by the engine.
+
+        Raises:
+            ValueError: for a state of several fields.
+        """
         hat = self._coefficients(state, leading=0)
         return self._integrator.filtered(hat, num_points, width)
 
@@ -426,7 +430,7 @@ class Simulation:
                 f"{('members',) * leading + shape}; received {received}."
             )
         hat, dtype = state.vorticity_hat, self.modes.complex_dtype
-        return hat if hat.dtype == dtype else np.asarray(hat, dtype)
+        return hat if getattr(hat, "dtype", None) == dtype else np.asarray(hat, dtype)
 
     def _checked(
         self, state: State, time_step: float, step_number: int, last_good: State

@@ -72,20 +72,20 @@ class FftwOperations:
     def __init__(
         self, modes: Modes, threads: int = 1, planner: str = "FFTW_ESTIMATE"
     ) -> None:
-        self.modes, self._threads, self._planner = modes, threads, planner
+        self.modes, self.threads, self._planner = modes, threads, planner
         self._layers: tuple[LayerTerms, VelocityForm | FluxForm] | None = None
 
     @cached_property
     def advection(self) -> Advection:
         """`(vorticity_hat, out)`: writes `-J(streamfunction, vorticity)`."""
-        return Advection(self.modes, self._planner, self._threads)
+        return Advection(self.modes, self._planner, self.threads)
 
     def layered_advection(
         self, terms: LayerTerms, q_hat: FieldHat, out: FieldHat
     ) -> None:
         if self._layers is None or self._layers[0] is not terms:
             form = VelocityForm if self.modes.products_are_exact else FluxForm
-            planned = form(self.modes, terms, self._planner, self._threads)
+            planned = form(self.modes, terms, self._planner, self.threads)
             self._layers = terms, planned
         self._layers[1](q_hat, out)
 
@@ -98,8 +98,11 @@ class _FftwIntegrator:
         self, equation: Equation, scheme: Scheme, operations: FftwOperations
     ) -> None:
         self._equation, self._operations = equation, operations
-        # Its buffers hold one field at a time; a closure may ask for rates.
-        self._lock = threading.RLock()
+        # Buffers hold one field at a time; those of rates are others, since a closure
+        # may ask for the rate of a field, also from another thread.
+        self._lock, self._is_stepping = threading.RLock(), False
+        self._rate_lock = threading.Lock()
+        self._rate_operations = FftwOperations(equation.modes, operations.threads)
 
         # With the factors of the last few time steps.
         @lru_cache(maxsize=_KEPT_STEPS)
@@ -116,7 +119,16 @@ class _FftwIntegrator:
     ) -> FieldHat:
         vorticity_hat = _writable(vorticity_hat)
         with self._lock:
-            self._step(self._each(vorticity_hat), since, time_step, numbers)
+            if self._is_stepping:
+                raise RuntimeError(
+                    "a closure or forcing cannot advance the simulation that calls it, "
+                    "whose buffers hold its own step; make another Simulation for it."
+                )
+            self._is_stepping = True
+            try:
+                self._step(self._each(vorticity_hat), since, time_step, numbers)
+            finally:
+                self._is_stepping = False
         return vorticity_hat
 
     def _step(
@@ -137,9 +149,9 @@ class _FftwIntegrator:
                     self._equation.end_step(field_hat)
 
     def advection_rates(self, vorticity_hat: FieldHat) -> NDArray[np.float64]:
-        rate, operations = self._equation.advection_rate, self._operations
+        rate, operations = self._equation.advection_rate, self._rate_operations
         fields = self._each(_writable(vorticity_hat))
-        with self._lock:
+        with self._rate_lock:
             return np.array([rate(operations, hat) for hat in fields])
 
     def energy(self, vorticity_hat: FieldHat) -> float:
