@@ -42,7 +42,7 @@ from keras_spectral_tl.report import (
     spectra_record,
     system_record,
 )
-from keras_spectral_tl.scoring import Arm, default_arms
+from keras_spectral_tl.scoring import default_arms
 from keras_spectral_tl.transfer import RetrainResult, SweepResult, retrain_all
 
 BASE, TARGET = "mini_forced_re2e3_kf16", "mini_forced_re2e3_kf4"
@@ -146,13 +146,16 @@ def train_base(data: Arrays, seed: int, speed: int = 1) -> keras.Model:
     return model
 
 
-def arms_of(model: keras.Model, quick: bool) -> list[Arm] | None:
-    """The ways to retrain to forecast: None for all, or those that `compare` tries."""
-    if not quick:
-        return None
-    labels = ["unchanged", "output gain", "all layers", "from scratch"]
-    labels += kst.layers_with_weights(model)
-    return [arm for arm in default_arms(model) if arm.label in labels]
+def forecast_ways(
+    model: keras.Model, base: Arrays, target: Arrays, quick: bool
+) -> kst.Forecast:
+    """Forecasts all ways to retrain, or with `quick` those that `compare` tries."""
+    arms = None
+    if quick:
+        labels = ["unchanged", "output gain", "all layers", "from scratch"]
+        labels += kst.layers_with_weights(model)
+        arms = [arm for arm in default_arms(model) if arm.label in labels]
+    return kst.forecast(model, base, target, arms, **RETRAIN)
 
 
 def correlation(model: keras.Model, data: Arrays) -> float:
@@ -451,13 +454,7 @@ def main() -> None:
         scores = kst.score_layers(model, some_of_base, target.train, **RETRAIN)
         print(f"   {scores.reason}")
     with watch.stage("forecast"):
-        forecast = kst.forecast(
-            model,
-            some_of_base,
-            target.train,
-            arms=arms_of(model, options.quick),
-            **RETRAIN,
-        )
+        forecast = forecast_ways(model, some_of_base, target.train, options.quick)
     with watch.stage("retraining"):
         results, rows = compare(model, target, options.seed)
         check_nothing_else_moved(results, list(kst.layers_with_weights(model)))
