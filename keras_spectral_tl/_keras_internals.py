@@ -51,6 +51,11 @@ def give_seed(generator: keras.random.SeedGenerator, seed: int) -> None:
         generator._initial_seed = seed
 
 
+def is_low_rank(name: str) -> bool:
+    """Return whether a weight of this name belongs to a low-rank update."""
+    return name.startswith("lora_")
+
+
 def low_rank_base(layer: keras.Layer) -> keras.Variable | None:
     """Return the frozen kernel that a low-rank update is added to, or None."""
     if not getattr(layer, "lora_enabled", False):

@@ -29,7 +29,7 @@ Shape = tuple[int, ...]
 
 # Size of open axes when only the order of calls matters; it stays positive after the
 # usual strides and pooling.
-_OPEN_SIZE = 64
+OPEN_SIZE = 64
 
 # Activation layers without an `activation` attribute.
 _ACTIVATION_LAYERS = (
@@ -113,7 +113,7 @@ def in_call_order(
     In a subclassed model this may differ from the order of its attributes.
     """
     order: dict[int, int] = {}
-    for place, call in enumerate(trace_calls(model, unknown=_OPEN_SIZE)):
+    for place, call in enumerate(trace_calls(model, unknown=OPEN_SIZE)):
         order.setdefault(id(call.operation), place)
     return tuple(sorted(layers, key=lambda n: order.get(id(layers[n]), len(order))))
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spectral_tl._graph.calls import LayerCall, Shape, trace_calls
+from keras_spectral_tl._graph.calls import OPEN_SIZE, LayerCall, Shape, trace_calls
 from keras_spectral_tl._graph.layers import (
     TRANSPOSED,
     data_format_of_layers,
@@ -23,8 +23,6 @@ _UPSAMPLING = (
     keras.layers.UpSampling2D,
     keras.layers.UpSampling3D,
 )
-# Of open axes, of which only the order matters to a data format.
-_OPEN_SIZE = 64
 
 
 def data_formats(model: keras.Model) -> tuple[str, str]:
@@ -43,29 +41,12 @@ def data_formats(model: keras.Model) -> tuple[str, str]:
     if not any(isinstance(one, keras.layers.Permute) for one in parents_first(model)):
         return default, default
     try:
-        calls = trace_calls(model, unknown=_OPEN_SIZE)
+        calls = trace_calls(model, unknown=OPEN_SIZE)
     except ValueError:  # it takes no sample of that size
         return default, default
-    formats = _formats(calls)
-    ends = calls[-1].inputs[0], calls[-1].outputs[0]  # the last call is the model's
-    first, last = (
-        formats.get(id(end)) or near.get(tuple(end.shape), default)
-        for end, near in zip(ends, _nearest(calls, formats), strict=True)
-    )
-    return first, last
-
-
-def _nearest(
-    calls: Sequence[LayerCall], formats: Mapping[int, str]
-) -> tuple[dict[Shape, str], dict[Shape, str]]:
-    """Return the formats of the first and of the last tensor of each shape."""
-    known = [
-        (tuple(part.shape), formats[id(part)])
-        for call in calls
-        for part in (*call.inputs, *call.outputs)
-        if id(part) in formats
-    ]
-    return dict(reversed(known)), dict(known)
+    formats, whole = _formats(calls), calls[-1]
+    first, last = whole.inputs[0], whole.outputs[0]
+    return formats.get(id(first), default), formats.get(id(last), default)
 
 
 def _formats(calls: Sequence[LayerCall]) -> dict[int, str]:
@@ -73,7 +54,7 @@ def _formats(calls: Sequence[LayerCall]) -> dict[int, str]:
 
     They are passed on from the convolutions, first to what comes before, then to what
     comes after. A tensor that an operation made which is no layer has the format of the
-    nearest one of its shape.
+    nearest one of its shape. The last call is that of the model.
     """
     found: dict[int, str] = {}
     simple = [call for call in calls if not sublayers(call.operation)]
@@ -86,9 +67,7 @@ def _formats(calls: Sequence[LayerCall]) -> dict[int, str]:
         for call in reversed(simple) if backwards else simple:
             known: Sequence[Any] = call.outputs if backwards else call.inputs
             others: Sequence[Any] = call.inputs if backwards else call.outputs
-            for part in known:
-                if id(part) not in found and tuple(part.shape) in near:
-                    found[id(part)] = near[tuple(part.shape)]
+            _tell_by_shape(found, known, near)
             layout = next((found[id(p)] for p in known if id(p) in found), None)
             if isinstance(call.operation, keras.layers.Permute) and layout is not None:
                 layout = _permuted(layout, call.operation.dims, backwards)
@@ -100,7 +79,18 @@ def _formats(calls: Sequence[LayerCall]) -> dict[int, str]:
                 for part in (*known, *others)
                 if id(part) in found
             }
+        whole = calls[-1]
+        _tell_by_shape(found, whole.inputs if backwards else whole.outputs, near)
     return found
+
+
+def _tell_by_shape(
+    found: dict[int, str], parts: Sequence[Any], near: Mapping[Shape, str]
+) -> None:
+    """Give tensors of unknown format that of the nearest one of their shape."""
+    for part in parts:
+        if tuple(part.shape) in near:
+            found.setdefault(id(part), near[tuple(part.shape)])
 
 
 def _permuted(layout: str, dims: Shape, backwards: bool) -> str | None:

@@ -11,7 +11,7 @@ import keras
 from keras_spectral_tl._checks import real_number, whole_number
 from keras_spectral_tl._graph.calls import in_call_order
 from keras_spectral_tl._graph.layers import new_inputs
-from keras_spectral_tl._keras_internals import own_trainable_variables
+from keras_spectral_tl._keras_internals import is_low_rank, own_trainable_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +237,7 @@ class LowRankOf(AddedPart):
         whole_number("rank", self.rank, at_least=1)
 
     def accepts(self, layer: keras.Layer, weight: str) -> bool:
-        return weight.startswith("lora_")
+        return is_low_rank(weight)
 
     def prepare(self, layers: Mapping[str, keras.Layer]) -> None:
         """Enable the update in the given layers, which are changed in place.
@@ -317,7 +317,7 @@ class OutputGain(Part):
 
     @property
     def unit(self) -> float:
-        """What the weight that trains is multiplied by, 1 if that is the gain."""
+        """Ratio of the gain to the weight that trains: |initial| below 0.1, else 1."""
         initial = abs(self.initial or 1.0)
         return initial if initial < _SMALL_GAIN else 1.0
 

@@ -15,6 +15,7 @@ import keras
 from keras_spectral_tl._graph.layers import ModelLayers, parents_first
 from keras_spectral_tl._keras_internals import (
     compile_as_saved,
+    is_low_rank,
     own_trainable_variables,
     sublayers,
 )
@@ -88,23 +89,19 @@ def load_with_flags(
     return model
 
 
-def _is_low_rank(path: str) -> bool:
-    return path.rsplit("/", 1)[-1].startswith("lora_")
-
-
 def _set_flags(model: keras.Model, flags: SavedFlags) -> None:
     named = ModelLayers.of(model)
     # In a subclassed model, automatic names may differ.
     names = named.names if set(flags) != set(named.names) else tuple(flags)
-    recorded = {
-        name: tuple(f"{name}/{weight}" for weight in trained)
-        for name, trained in zip(names, flags.values(), strict=False)
-        if trained is not None
-    }
     # A low-rank update that Keras merged into its kernel no longer exists.
     choice = {
-        name: tuple(p for p in paths if p in named.weights or not _is_low_rank(p))
-        for name, paths in recorded.items()
+        name: tuple(
+            path
+            for weight in trained
+            if (path := f"{name}/{weight}") in named.weights or not is_low_rank(weight)
+        )
+        for name, trained in zip(names, flags.values(), strict=False)
+        if trained is not None
     }
     unknown = {path for paths in choice.values() for path in paths} - {*named.weights}
     if unknown or len(flags) != len(names):

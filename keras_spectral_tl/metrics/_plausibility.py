@@ -55,7 +55,8 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
     of the network.
     """
     found = []
-    reached = _correlation(model, base)
+    y, outputs = _answers(model, base)
+    reached = _pattern(y, outputs, base.weights)
     if reached is not None and not reached >= _LEAST:
         found.append(
             f"The base network reaches a correlation of {round(reached, 2) + 0.0:.2f} "
@@ -72,7 +73,7 @@ def network_doubts(model: keras.Model, base: Any, target: Any) -> list[str]:
         found.append(
             reason or "Look at its training, the order of channels and normalization."
         )
-    found = found or _off_units(*_answers(model, base), base.weights)
+    found = found or _off_units(y, outputs, base.weights)
     if target is None or found:
         return found
     reached = _correlation(model, target)
@@ -209,11 +210,15 @@ def _correlation(
 
     `order` are the number of an input and another order of its channels.
     """
-    y, predicted = _answers(model, data, order)
+    return _pattern(*_answers(model, data, order), data.weights)
+
+
+def _pattern(y: NDArray[Any], predicted: NDArray[Any], weights: Any) -> float | None:
+    """Return the correlation of outputs with y, None if it is not defined."""
     if predicted.shape != y.shape:
         return None  # integer labels
     if not are_numbers(y):
-        return pattern_correlation(y, predicted, data.weights)
+        return pattern_correlation(y, predicted, weights)
     if len(y) < _FEWEST:
         return None
     return pattern_correlation(y.reshape(1, -1), predicted.reshape(1, -1))

@@ -22,7 +22,7 @@ from keras_spectral_tl._graph.layers import (
     is_kernel,
     layers_with_weights,
 )
-from keras_spectral_tl._keras_internals import low_rank_base
+from keras_spectral_tl._keras_internals import is_low_rank, low_rank_base
 from keras_spectral_tl._results import versions
 from keras_spectral_tl.freezing import Selector, layer_hashes, select_layers
 from keras_spectral_tl.freezing._selection import LayerSelection
@@ -205,7 +205,7 @@ def _sizes(
         name, weight = paths[id(variable)].rsplit("/", 1)
         kernel = low_rank_base(network.layers[name])
         value = fetch(variable)
-        if weight.startswith("lora_") and weight.endswith("_a") and kernel is not None:
+        if is_low_rank(weight) and weight.endswith("_a") and kernel is not None:
             value = low_rank_size(fetch(kernel), value)
         found.append(value)
     return found
